@@ -1,0 +1,1 @@
+"""Driving the Claude Code CLI: launch, wire, process, turn, session, pool."""

@@ -1,0 +1,131 @@
+"""The CLI as the web room sees it: put a question, resolve a name, list models."""
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
+from twisted.logger import Logger
+
+from ccproxy.claude.catalogue import Catalogue, ModelEntry
+from ccproxy.claude.deadlines import Limits
+from ccproxy.claude.launch import Launch
+from ccproxy.claude.pool import Ask, Pool
+from ccproxy.claude.session import Listener, Session, Surroundings
+from ccproxy.claude.wire import InitializeAnswer, WireError
+from ccproxy.conversation import Prompt
+from ccproxy.errors import CCProxyError
+
+# The first look at the CLI takes 0.4 s; who asks for models in the meantime is
+# kept waiting for that long, and not much longer if the CLI does not answer.
+_PATIENCE_SECONDS = 10.0
+
+
+class Backend:
+    """Everything behind the web room.
+
+    Args:
+        launch: how to start a CLI now; raises `CCProxyError` where there is none.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        launch: Callable[[], Launch],
+        catalogue: Catalogue,
+        limits: Limits,
+        max_processes: int,
+        spawner: IReactorProcess,
+        clock: IReactorTime,
+        wall_seconds: Callable[[], float],
+    ) -> None:
+        self._launch = launch
+        self._catalogue = catalogue
+        self._clock = clock
+        self._limits = limits
+        self._surroundings = Surroundings(
+            spawner=spawner,
+            clock=clock,
+            wall_seconds=wall_seconds,
+            limits=limits,
+            learned=self._learned,
+        )
+        self._pool = Pool(self._new_session, clock, max_processes)
+        self._look: Deferred[None] | None = None
+        self._lookers: list[Deferred[None]] = []
+
+    def start(self) -> None:
+        """Have a first look at the CLI, to learn its models; in the background."""
+        look = Deferred.fromCoroutine(self._look_at_cli())
+        if not look.called:
+            self._look = look
+
+    async def stop(self) -> None:
+        """Fail every question, stop every CLI; done when all processes are gone."""
+        if self._look is not None:
+            self._look.cancel()
+        await self._pool.stop()
+
+    def ask(self, prompt: Prompt, listener: Listener) -> Ask:
+        """Put a question; the listener is told everything, failures included."""
+        return self._pool.ask(prompt, listener)
+
+    async def resolve(self, name: str | None) -> str:
+        """The model that a client's name means.
+
+        Raises:
+            ModelNotFound: none; lists what there is.
+        """
+        if not self._catalogue.is_plain(name):
+            await self._first_look()
+        return self._catalogue.resolve(name)
+
+    async def models(self) -> Sequence[ModelEntry]:
+        """What a client may ask for."""
+        await self._first_look()
+        return self._catalogue.entries()
+
+    def _new_session(self) -> Session:
+        return Session(self._launch(), self._surroundings)
+
+    def _learned(self, answer: InitializeAnswer) -> None:
+        self._catalogue.learn(answer.models)
+
+    async def _look_at_cli(self) -> None:
+        try:
+            session = self._new_session()
+            try:
+                opened = session.open("")
+                opened.addTimeout(self._limits.first_token_seconds, self._clock)
+                answer = await opened
+                self._log.info(
+                    "claude CLI {version}, {count} models",
+                    version=answer.claude_code_version,
+                    count=len(answer.models),
+                )
+            finally:
+                self._pool.retire(session)
+        except CancelledError:
+            pass  # the server stops
+        except DeferredTimeoutError:
+            self._log.warn("the claude CLI does not answer; is something wrong with it?")
+        except (CCProxyError, WireError) as error:
+            self._log.warn("the claude CLI cannot be used now: {error}", error=str(error))
+        finally:
+            self._look = None
+            lookers, self._lookers = self._lookers, []
+            for looker in lookers:
+                looker.callback(None)
+
+    async def _first_look(self) -> None:
+        if self._look is None:
+            return
+        looker: Deferred[None] = Deferred()
+        self._lookers.append(looker)
+        looker.addTimeout(_PATIENCE_SECONDS, self._clock)
+        try:
+            await looker
+        except DeferredTimeoutError:
+            self._lookers.remove(looker)

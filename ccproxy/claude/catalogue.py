@@ -1,0 +1,118 @@
+"""Which models there are, and which one a name means. Pure.
+
+A name is looked up in this order: nothing or ``default``; the operator's exact
+mappings; the CLI's own aliases and full ids; the family that the name contains
+(``anthropic/claude-sonnet-4.5`` is ``sonnet``); the operator's patterns. What is
+found nowhere is an error that lists what there is.
+"""
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from attrs import frozen
+
+from ccproxy.claude.wire import ModelInfo
+from ccproxy.errors import ModelNotFound
+
+# The CLI has these in every version.
+FAMILIES = ("haiku", "sonnet", "opus")
+_DEFAULT = "default"
+
+# Names of routers and clouds in front of the model's own, and Vertex' date.
+_VENDOR = re.compile(r"^(?:.*/)?(?:[a-z-]+\.)*?(?:anthropic[./])?")
+_SEPARATORS = re.compile(r"[-_.:@ ]+")
+# What may stand beside the family: numbers, dates, and words that say no more.
+_FILLER = re.compile(r"claude|anthropic|latest|v?\d+")
+
+
+@frozen(kw_only=True)
+class ModelEntry:
+    """One model that a client may name; ``since_seconds`` is Unix time."""
+
+    name: str
+    since_seconds: int
+
+
+class Catalogue:
+    """What the operator configured and what the CLI has told so far."""
+
+    def __init__(
+        self,
+        default: str,
+        model_map: Sequence[tuple[str, str]],
+        since_seconds: int,
+    ) -> None:
+        self._default = default
+        self._exact = {p.lower(): m for p, m in model_map if "*" not in p}
+        self._patterns = [(p.lower(), m) for p, m in model_map if "*" in p]
+        self._since_seconds = since_seconds
+        self._models: Sequence[ModelInfo] = ()
+
+    def learn(self, models: Sequence[ModelInfo]) -> None:
+        """Take the CLI's catalogue; an empty one changes nothing."""
+        if models:
+            self._models = models
+
+    def is_plain(self, name: str | None) -> bool:
+        """Whether a name means the same whatever the CLI's catalogue says."""
+        name = _normal(name)
+        return not name or name in self._exact or name in FAMILIES
+
+    def resolve(self, name: str | None) -> str:
+        """The model to ask the CLI for.
+
+        Raises:
+            ModelNotFound: there is no such model, and no mapping for it.
+        """
+        wanted = _normal(name)
+        if not wanted:
+            # The operator's own word is taken as it is where it is not known.
+            return self._known(self._default.lower()) or self._default
+        if wanted in self._exact:
+            target = self._exact[wanted]
+            return self._known(target.lower()) or target
+        known = self._known(wanted)
+        if known is not None:
+            return known
+        for pattern, target in self._patterns:
+            if fnmatchcase(wanted, pattern):
+                return self._known(target.lower()) or target
+        raise ModelNotFound(
+            f"there is no model {name!r} here; there are: "
+            f"{', '.join(entry.name for entry in self.entries())}. "
+            "Ask for one of them, or let the proxy map the name with --model-map",
+            param="model",
+        )
+
+    def entries(self) -> Sequence[ModelEntry]:
+        """What a client may ask for, each once."""
+        names = [*self._aliases(), *self._full_ids(), self._default, *self._exact]
+        return [
+            ModelEntry(name=name, since_seconds=self._since_seconds)
+            for name in dict.fromkeys(names)
+            if name != _DEFAULT
+        ]
+
+    def _known(self, name: str) -> str | None:
+        for candidate in (*self._full_ids(), *self._aliases()):
+            if name == candidate.lower():
+                return candidate
+        words = _SEPARATORS.split(_VENDOR.sub("", name, count=1))
+        families = [word for word in words if word in self._aliases()]
+        others = [word for word in words if word not in self._aliases()]
+        if len(families) == 1 and all(_FILLER.fullmatch(word) for word in others):
+            return families[0]
+        return None
+
+    def _aliases(self) -> Sequence[str]:
+        told = [m.value for m in self._models if m.value != _DEFAULT]
+        return tuple(dict.fromkeys((*FAMILIES, *told)))
+
+    def _full_ids(self) -> Sequence[str]:
+        return [m.resolved_model for m in self._models if m.resolved_model]
+
+
+def _normal(name: str | None) -> str:
+    wanted = (name or "").strip().lower()
+    return "" if wanted == _DEFAULT else wanted

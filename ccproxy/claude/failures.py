@@ -1,0 +1,160 @@
+"""From the CLI's words for a failure to our errors. Pure.
+
+The CLI tells one failure in up to four ways, which do not always agree (an
+overload is ``server_error``, 529 and ``overloaded_error`` at once); they are
+asked in the order of how exact they are.
+
+Source: protocol notes, "What ends an answer"; the design's error table.
+"""
+
+from collections.abc import Callable, Mapping
+
+from attrs import frozen
+
+from ccproxy.errors import (
+    CCProxyError,
+    ClaudeFailed,
+    ContextLengthExceeded,
+    InsufficientQuota,
+    InvalidRequest,
+    ModelNotFound,
+    NotLoggedIn,
+    Overloaded,
+    RateLimited,
+    RequestTooLarge,
+    TimedOut,
+)
+
+_SYNTHETIC_PREFIX = "API Error: "
+
+
+@frozen(kw_only=True)
+class Refusal:
+    """What the CLI tells of a failed call to its upstream.
+
+    Attributes:
+        kind: the CLI's own word, such as ``rate_limit``.
+        status: the upstream's HTTP status.
+        api_type: the Messages API's error type, such as ``overloaded_error``.
+        terminal_reason: why the CLI gave up, such as ``prompt_too_long``.
+        text: what the CLI would show its user.
+        retry_after_seconds: how long it would wait, or until the limit is lifted.
+        used_up: a window of the plan is used up.
+    """
+
+    kind: str | None = None
+    status: int | None = None
+    api_type: str | None = None
+    terminal_reason: str | None = None
+    text: str = ""
+    retry_after_seconds: float | None = None
+    used_up: bool = False
+
+    @property
+    def is_about_login(self) -> bool:
+        """Whether only a new login helps."""
+        return self.kind == "authentication_failed" or self.status in (401, 403)
+
+
+_Make = Callable[[str, float | None], CCProxyError]
+
+
+def _login(text: str, _: float | None) -> CCProxyError:
+    return NotLoggedIn(
+        f"Claude Code is not logged in, or its login was refused: {text} "
+        "Run `claude` once and log in as the user that runs this proxy, "
+        "or set ANTHROPIC_API_KEY for it"
+    )
+
+
+def _quota(text: str, after: float | None) -> CCProxyError:
+    return InsufficientQuota(text, retry_after_seconds=after)
+
+
+def _rate(text: str, after: float | None) -> CCProxyError:
+    return RateLimited(text, retry_after_seconds=after)
+
+
+def _overload(text: str, after: float | None) -> CCProxyError:
+    return Overloaded(text, retry_after_seconds=after)
+
+
+def _model(text: str, _: float | None) -> CCProxyError:
+    return ModelNotFound(text, param="model")
+
+
+def _invalid(text: str, _: float | None) -> CCProxyError:
+    return InvalidRequest(text)
+
+
+def _too_long(text: str, _: float | None) -> CCProxyError:
+    return ContextLengthExceeded(text, param="messages")
+
+
+def _too_large(text: str, _: float | None) -> CCProxyError:
+    return RequestTooLarge(text)
+
+
+def _timeout(text: str, _: float | None) -> CCProxyError:
+    return TimedOut(text)
+
+
+def _failed(text: str, _: float | None) -> CCProxyError:
+    return ClaudeFailed(text)
+
+
+_BY_API_TYPE: Mapping[str, _Make] = {
+    "authentication_error": _login,
+    "permission_error": _login,
+    "billing_error": _quota,
+    "rate_limit_error": _rate,
+    "overloaded_error": _overload,
+    "not_found_error": _model,
+    "request_too_large": _too_large,
+    "timeout_error": _timeout,
+    "invalid_request_error": _invalid,
+}
+_BY_STATUS: Mapping[int, _Make] = {
+    400: _invalid,
+    401: _login,
+    402: _quota,
+    403: _login,
+    404: _model,
+    408: _timeout,
+    413: _too_large,
+    429: _rate,
+    504: _timeout,
+    529: _overload,
+}
+_BY_KIND: Mapping[str, _Make] = {
+    "authentication_failed": _login,
+    "oauth_org_not_allowed": _login,
+    "billing_error": _quota,
+    "rate_limit": _rate,
+    "overloaded": _overload,
+    "model_not_found": _model,
+    "invalid_request": _invalid,
+}
+
+
+def error_for(refusal: Refusal) -> CCProxyError:
+    """The error that tells a client what the CLI was told."""
+    text = refusal.text.removeprefix(_SYNTHETIC_PREFIX).strip()
+    if not text:
+        text = f"the upstream failed ({refusal.status or refusal.kind or 'no reason'})"
+    return _maker(refusal)(text, refusal.retry_after_seconds)
+
+
+def _maker(refusal: Refusal) -> _Make:
+    if refusal.terminal_reason == "prompt_too_long":
+        return _too_long
+    if refusal.is_about_login:
+        return _login
+    if refusal.kind == "billing_error" or refusal.used_up:
+        return _quota
+    return (
+        _BY_API_TYPE.get(refusal.api_type or "")
+        or _BY_STATUS.get(refusal.status or 0)
+        or _BY_KIND.get(refusal.kind or "")
+        or _failed
+    )

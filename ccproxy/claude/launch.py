@@ -1,0 +1,256 @@
+"""What is started, and how: binary, version, arguments, environment.
+
+Values only, so that a test can compare them; the lookups of the outside world
+(`find_claude`, `read_version`, `exec_prefix`) are functions of their own.
+
+Source: protocol notes, "Start"; Twisted facts, "Child processes".
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from attrs import evolve, field, frozen
+
+from ccproxy.errors import ClaudeUnavailable
+
+# `client_composed` works from here on; older ones read `@path` from the prompt.
+OLDEST_VERSION = (2, 1, 248)
+
+# Marks every process of a session, whatever becomes of its parents and groups.
+MARKER = "CCPROXY_SESSION"
+
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+# `claude --version` takes 10 ms; a minute is for a machine that is starting up.
+_VERSION_SECONDS = 60
+
+# Passed on as they are: what a program needs to find its files, its language,
+# the network and a login. Everything else of our environment stays here.
+_ALLOWED = frozenset(
+    """
+    PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR TEMP TMP
+    HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY
+    http_proxy https_proxy no_proxy all_proxy
+    SSL_CERT_FILE SSL_CERT_DIR NODE_EXTRA_CA_CERTS
+    DBUS_SESSION_BUS_ADDRESS CLOUD_ML_REGION GOOGLE_APPLICATION_CREDENTIALS
+    """.split()
+)
+_ALLOWED_PREFIXES = ("LC_", "XDG_", "ANTHROPIC_", "CLAUDE_", "AWS_", "VERTEX_REGION_")
+# Ours, or left by a Claude Code that started us and not meant for this one.
+_DENIED = frozenset(
+    """
+    CLAUDE_BIN CLAUDE_MODEL CLAUDE_CODE_ENTRYPOINT CLAUDE_CODE_SSE_PORT
+    CLAUDE_CODE_EXTRA_BODY CLAUDE_CODE_MAX_OUTPUT_TOKENS
+    """.split()
+)
+
+# The CLI's own retries stay few, so that a refusal reaches the client while it
+# still waits: 0.5, 1, 2 and 4 s. An operator's own value wins.
+_DEFAULTS = {"CLAUDE_CODE_MAX_RETRIES": "4"}
+
+# These make the CLI a clean pipe to the model; nobody's value wins over them.
+_FIXED = {
+    "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
+    "ENABLE_TOOL_SEARCH": "false",
+    "DISABLE_AUTOUPDATER": "1",
+    "DISABLE_AUTO_COMPACT": "1",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DISABLE_ERROR_REPORTING": "1",
+}
+
+# Whoever answers instead of Anthropic; the demo must not meet a real one.
+_PROVIDER = re.compile(r"ANTHROPIC_.*|CLAUDE_CODE_USE_.*|CLAUDE_CODE_OAUTH_.*|AWS_.*")
+
+
+@frozen(kw_only=True)
+class Launch:
+    """One way to start the CLI.
+
+    Attributes:
+        prefix: programs that exec the CLI in place: private cwd, own session,
+            SIGTERM when we die.
+        cwd: an empty directory of ours.
+        spawns_children: the CLI may start programs (agent tools).
+    """
+
+    binary: Path
+    prefix: tuple[str, ...]
+    cwd: Path
+    environment: Mapping[str, str] = field(repr=False)
+    model: str
+    agent_tools: tuple[str, ...] = ()
+
+    @property
+    def spawns_children(self) -> bool:
+        """Whether the CLI may start programs of its own."""
+        return bool(self.agent_tools)
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The whole command; nothing of any prompt is in it."""
+        tools = ",".join(self.agent_tools)
+        allowed = ",".join(("mcp__client", *self.agent_tools))
+        return (
+            *self.prefix,
+            str(self.binary),
+            "--print",
+            *("--input-format", "stream-json"),
+            *("--output-format", "stream-json"),
+            "--verbose",
+            "--include-partial-messages",
+            *("--model", self.model),
+            *("--tools", tools),
+            "--strict-mcp-config",
+            *("--setting-sources", ""),
+            "--no-session-persistence",
+            *("--allowedTools", allowed),
+            *("--thinking-display", "summarized"),
+        )
+
+    def marked(self, mark: str) -> "Launch":
+        """The same for one session, whose processes can be told by ``mark``."""
+        return evolve(self, environment={**self.environment, MARKER: mark})
+
+
+def child_environment(
+    environment: Mapping[str, str], *, demo_upstream: str | None = None
+) -> dict[str, str]:
+    """What the CLI gets to see of our environment.
+
+    Args:
+        environment: ours.
+        demo_upstream: the base URL of a Messages API that needs no login; then
+            nothing of a real provider is passed on.
+    """
+    child = {
+        name: value
+        for name, value in environment.items()
+        if name not in _DENIED
+        and (name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES))
+    }
+    if demo_upstream is not None:
+        child = {n: v for n, v in child.items() if not _PROVIDER.fullmatch(n)}
+        child["ANTHROPIC_BASE_URL"] = demo_upstream
+        child["ANTHROPIC_API_KEY"] = "demo"
+    return {**_DEFAULTS, **child, **_FIXED}
+
+
+def find_claude(explicit: Path | None, search_path: str | None) -> Path:
+    """Find the CLI: the one named, else on PATH, else the wheel's.
+
+    Raises:
+        ClaudeUnavailable: there is none; says how to get one.
+    """
+    if explicit is not None:
+        found = shutil.which(str(explicit), path=search_path)
+        if found is None:
+            raise ClaudeUnavailable(
+                f"--claude-bin: {explicit} is not an executable file"
+            )
+        return Path(found).absolute()
+    found = shutil.which("claude", path=search_path)
+    if found is not None:
+        return Path(found).absolute()
+    bundled = _bundled_claude()
+    if bundled is not None:
+        return bundled
+    raise ClaudeUnavailable(
+        "the claude CLI was not found: install it, or `pip install 'ccproxy[claude]'`, "
+        "or name it with --claude-bin"
+    )
+
+
+def _bundled_claude() -> Path | None:
+    spec = find_spec("claude_agent_sdk")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        binary = Path(folder) / "_bundled" / "claude"
+        if binary.is_file():
+            return binary
+    return None
+
+
+def read_version(binary: Path) -> str:
+    """Ask the CLI for its version, such as ``2.1.330``; blocks for about 10 ms.
+
+    Raises:
+        ClaudeUnavailable: it does not run, or says something else.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603
+            [binary, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_VERSION_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ClaudeUnavailable(f"{binary} does not run: {error}") from None
+    match = _VERSION.search(done.stdout.decode("utf-8", "replace"))
+    if match is None:
+        raise ClaudeUnavailable(f"{binary} --version tells no version; is it the CLI?")
+    return match[0]
+
+
+def check_version(version: str) -> None:
+    """Refuse a CLI that is too old to be safe.
+
+    Raises:
+        ClaudeUnavailable: says why, and how to update.
+    """
+    match = _VERSION.search(version)
+    if match is None or tuple(map(int, match.groups())) < OLDEST_VERSION:
+        oldest = ".".join(map(str, OLDEST_VERSION))
+        raise ClaudeUnavailable(
+            f"the claude CLI is version {version}; ccproxy needs {oldest} or newer, "
+            "because older ones read local files that a prompt names (@path). "
+            "Update it with `claude update` or `pip install -U claude-agent-sdk`"
+        )
+
+
+def exec_prefix(cwd: Path, search_path: str | None) -> tuple[str, ...]:
+    """Programs that put the CLI into its place and exec it there.
+
+    On Linux ``env --chdir`` (GNU coreutils), ``setpriv`` and ``setsid``
+    (util-linux): its own session, so that Ctrl-C here does not reach it; SIGTERM
+    for it when we die, however we die. Done this way Twisted can use
+    ``posix_spawn``: a ``path=`` of its own would mean a fork. Elsewhere a shell
+    changes the directory, and the end of its stdin is what ends the CLI.
+    """
+    tools = [shutil.which(name, path=search_path) for name in _LINUX_TOOLS]
+    if sys.platform.startswith("linux") and all(tools):
+        env, setpriv, setsid = (str(tool) for tool in tools)
+        return (env, f"--chdir={cwd}", setpriv, "--pdeathsig", "TERM", setsid)
+    return ("/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(cwd))
+
+
+_LINUX_TOOLS = ("env", "setpriv", "setsid")
+
+
+def marked_processes(mark: str, proc: Path = Path("/proc")) -> Sequence[int]:
+    """Ids of the live processes that carry a session's mark; 2 ms for a hundred.
+
+    Children of the CLI are found however they detached themselves, unless they
+    scrubbed their environment. Empty where there is no ``/proc``.
+    """
+    needle = f"{MARKER}={mark}".encode()
+    return [
+        int(entry.name)
+        for entry in _folders(proc)
+        if entry.name.isdecimal() and needle in _environ(entry).split(b"\0")
+    ]
+
+
+def _folders(proc: Path) -> Iterable[Path]:
+    return proc.iterdir() if proc.is_dir() else ()
+
+
+def _environ(process: Path) -> bytes:
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:  # gone meanwhile, or another user's
+        return b""

@@ -1,0 +1,282 @@
+"""One CLI child process: bytes in, lines out, and its end.
+
+No parsing and no policy but the kill ladder:
+
+=============  ==========================================================
+RUNNING        lines go to the owner, `send` writes to stdin
+TERMINATING    output is discarded; SIGTERM, after the grace SIGKILL
+ENDED          reaped, pipes closed; the owner has been told
+=============  ==========================================================
+
+SIGTERM first: the CLI then stops its own children and takes its lock and
+session files away, in about 60 ms (with a running Bash tool 1.5 s); SIGKILL
+leaves them. Whatever outlives the leader is killed by group and by mark.
+
+Source: Twisted facts, "Child processes"; protocol notes.
+"""
+
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from enum import Enum, auto
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IReactorProcess,
+    IReactorTime,
+)
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from ccproxy.claude.launch import Launch, marked_processes
+from ccproxy.claude.wire import LineSplitter, WireError
+from ccproxy.errors import ClaudeUnavailable, Overloaded
+
+# A CLI with a running tool needs 1.5 s to end by itself.
+GRACE_SECONDS = 3.0
+# A reaped process whose pipe something else holds open is given up after this.
+_RELEASE_SECONDS = 2.0
+_STDERR_BYTES = 8192
+_LAST_WORDS_CHARACTERS = 300
+
+
+@frozen(kw_only=True)
+class Exit:
+    """How a process ended.
+
+    Attributes:
+        stderr: the last 8 kB of it.
+        rest: stdout after the last whole line.
+    """
+
+    code: int | None
+    signal: int | None
+    stderr: str
+    rest: bytes
+
+    def __str__(self) -> str:
+        how = f"exit status {self.code}"
+        if self.signal is not None:
+            how = f"signal {signal.Signals(self.signal).name}"
+        if self.rest:
+            how += f", in the middle of a line of {len(self.rest)} bytes"
+        said = [line.strip() for line in self.stderr.splitlines() if line.strip()]
+        words = said[-1][:_LAST_WORDS_CHARACTERS] if said else ""
+        return f"{how}; its last words: {words}" if words else how
+
+
+class ProcessOwner(Protocol):
+    """Who is told what the process does."""
+
+    def lines_received(self, lines: list[bytes]) -> None:
+        """Take the whole lines of one read, at least one."""
+
+    def garbage_received(self, error: WireError) -> None:
+        """Learn that the output cannot be cut into lines any more."""
+
+    def process_ended(self, end: Exit) -> None:
+        """Learn that the process is reaped and its pipes closed; the last call."""
+
+
+class _State(Enum):
+    RUNNING = auto()
+    TERMINATING = auto()
+    ENDED = auto()
+
+
+class ClaudeProcess(ProcessProtocol):
+    """The protocol of one CLI process; make it with `spawn`."""
+
+    _log = Logger()
+    # Process.pauseProducing is not declared on IProcessTransport.
+    transport: Any
+
+    def __init__(
+        self,
+        launch: Launch,
+        mark: str,
+        owner: ProcessOwner,
+        clock: IReactorTime,
+    ) -> None:
+        self._launch = launch
+        self._mark = mark
+        self._owner = owner
+        self._clock = clock
+        self._state = _State.RUNNING
+        self._paused = False
+        self._splitter = LineSplitter()
+        self._stderr = b""
+        self._pid: int | None = None
+        self._timer: IDelayedCall | None = None
+        self._waiters: list[Deferred[None]] = []
+
+    @classmethod
+    def spawn(
+        cls,
+        launch: Launch,
+        mark: str,
+        owner: ProcessOwner,
+        spawner: IReactorProcess,
+        clock: IReactorTime,
+    ) -> "ClaudeProcess":
+        """Start a CLI.
+
+        Raises:
+            ClaudeUnavailable: there is no such program.
+            Overloaded: the machine has no room for a process or a descriptor.
+        """
+        if not os.access(launch.binary, os.X_OK):
+            raise ClaudeUnavailable(
+                f"the claude CLI at {launch.binary.name} is gone or not executable; "
+                "install it again and restart ccproxy"
+            )
+        protocol = cls(launch, mark, owner, clock)
+        launch = launch.marked(mark)
+        try:
+            spawner.spawnProcess(
+                protocol,
+                launch.argv[0].encode(),
+                [argument.encode() for argument in launch.argv],
+                env=dict(launch.environment),
+            )
+        except FileNotFoundError as error:
+            raise ClaudeUnavailable(f"cannot start the claude CLI: {error}") from error
+        except OSError as error:
+            raise Overloaded(
+                f"this machine cannot start another process now: {error.strerror}"
+            ) from error
+        return protocol
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, which is its group's and session's too."""
+        return self._pid
+
+    def send(self, line: bytes) -> None:
+        """Write to the CLI's stdin; nothing once it is being stopped."""
+        if self._state is _State.RUNNING:
+            self.transport.write(line)
+
+    def pause(self) -> None:
+        """Stop reading, so that the child blocks once its pipe is full."""
+        if self._state is _State.RUNNING and not self._paused:
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
+
+    def terminate(self) -> "Deferred[None]":
+        """Stop the process and everything it started.
+
+        Fires with None when it is reaped; never fails. Cancelling gives up the
+        waiting only.
+        """
+        if self._state is _State.ENDED:
+            return succeed(None)
+        if self._state is _State.RUNNING:
+            self._state = _State.TERMINATING
+            # A paused pipe never tells its end.
+            self.resume()
+            self._signal(signal.SIGTERM)
+            if self._timer is None:
+                self._timer = self._clock.callLater(GRACE_SECONDS, self._kill)
+        waiter: Deferred[None] = Deferred(self._waiters.remove)
+        self._waiters.append(waiter)
+        return waiter
+
+    @override
+    def connectionMade(self) -> None:
+        self._pid = self.transport.pid
+
+    @override
+    def outReceived(self, data: bytes) -> None:
+        if self._state is not _State.RUNNING:
+            return
+        try:
+            lines = self._splitter.feed(data)
+        except WireError as error:
+            self._owner.garbage_received(error)
+            return
+        if lines:
+            self._owner.lines_received(lines)
+
+    @override
+    def errReceived(self, data: bytes) -> None:
+        self._stderr = (self._stderr + data)[-_STDERR_BYTES:]
+
+    @override
+    def processExited(self, reason: Failure) -> None:
+        self._kill_what_is_left()
+        self._stop_timer()
+        self._timer = self._clock.callLater(_RELEASE_SECONDS, self._release)
+
+    @override
+    def processEnded(self, reason: Failure) -> None:
+        self._stop_timer()
+        self._state = _State.ENDED
+        status: Any = reason.value
+        end = Exit(
+            code=status.exitCode,
+            signal=status.signal,
+            stderr=self._stderr.decode("utf-8", "replace"),
+            rest=self._splitter.rest,
+        )
+        self._log.debug("claude {pid} ended: {end}", pid=self._pid, end=str(end))
+        waiters, self._waiters = self._waiters, []
+        self._owner.process_ended(end)
+        for waiter in waiters:
+            waiter.callback(None)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess(number.name.removeprefix("SIG"))
+
+    def _kill(self) -> None:
+        self._timer = None
+        self._log.warn("claude {pid} ignores SIGTERM and is killed", pid=self._pid)
+        survivors = marked_processes(self._mark)
+        self._signal(signal.SIGKILL)
+        self._kill_group()
+        _kill_each(survivors)
+
+    def _kill_what_is_left(self) -> None:
+        self._kill_group()
+        if self._launch.spawns_children:
+            _kill_each(marked_processes(self._mark))
+
+    def _kill_group(self) -> None:
+        # Without setsid there is no group of this number, which is as good.
+        if self._pid is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, signal.SIGKILL)
+
+    def _release(self) -> None:
+        self._timer = None
+        if self._paused:
+            # The rest of the answer is still in the pipe, for a slow client.
+            self._timer = self._clock.callLater(_RELEASE_SECONDS, self._release)
+            return
+        self._log.warn("something else holds the pipes of claude {pid}", pid=self._pid)
+        self.transport.loseConnection()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _kill_each(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,298 @@
+"""One live CLI and the turn it is at.
+
+=============  ============================================================
+NEW            started; nothing said. A spare stays here
+OPENING        ``initialize`` is sent: the system prompt is fixed
+OPEN           initialized, no turn under way
+REPLAYING      a user's turn of the history waits to be acknowledged
+ASKING         the question is sent, the answer comes
+CLOSED         the process is being stopped or gone
+=============  ============================================================
+
+The history is written turn by turn: an assistant's turn that came before the
+acknowledgement of the user's would land in front of it.
+
+Source: protocol notes, "Input".
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+from typing import Protocol
+from uuid import uuid4
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ccproxy.claude import wire
+from ccproxy.claude.deadlines import Deadlines, Limits
+from ccproxy.claude.launch import Launch, check_version
+from ccproxy.claude.process import ClaudeProcess, Exit
+from ccproxy.claude.turn import Turn
+from ccproxy.conversation import Message, Prompt, Role
+from ccproxy.errors import CCProxyError, ClaudeFailed, RateLimited, TimedOut
+from ccproxy.events import Event, Failed, Finished, TextDelta, ThinkingDelta, Waiting
+
+
+class Listener(Protocol):
+    """Who is told the answer."""
+
+    def receive(self, events: Sequence[Event]) -> None:
+        """Take what arrived together, at least one event, in order.
+
+        The last event of all is the only ``Finished`` or ``Failed``.
+        """
+
+
+@frozen(kw_only=True)
+class Surroundings:
+    """What sessions need of the world.
+
+    Attributes:
+        wall_seconds: Unix time.
+        learned: told what a CLI says of itself when it is initialized.
+    """
+
+    spawner: IReactorProcess
+    clock: IReactorTime
+    wall_seconds: Callable[[], float]
+    limits: Limits
+    learned: Callable[[wire.InitializeAnswer], None]
+
+
+class _State(Enum):
+    NEW = auto()
+    OPENING = auto()
+    OPEN = auto()
+    REPLAYING = auto()
+    ASKING = auto()
+    CLOSED = auto()
+
+
+class Session:
+    """A CLI process, spoken to.
+
+    Raises:
+        CCProxyError: the process cannot be started.
+    """
+
+    _log = Logger()
+
+    def __init__(self, launch: Launch, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self._state = _State.NEW
+        self._controls: dict[str, Deferred[wire.ControlResponse]] = {}
+        self._unsent: deque[Message] = deque()
+        self._model = launch.model
+        self._turn: Turn | None = None
+        self._listener: Listener | None = None
+        self._deadlines = Deadlines(
+            surroundings.limits, surroundings.clock, self._timed_out
+        )
+        self._process = ClaudeProcess.spawn(
+            launch, uuid4().hex, self, surroundings.spawner, surroundings.clock
+        )
+
+    def open(self, system: str) -> "Deferred[wire.InitializeAnswer]":
+        """Initialize a new CLI with a system prompt, for good.
+
+        Fires with what it says of itself. Fails with `CCProxyError`: it is too
+        old, died, or speaks another language. On cancel: nothing is undone,
+        close the session.
+        """
+        self._state = _State.OPENING
+        opened = self._control(wire.initialize(system))
+        return opened.addCallback(self._initialized)
+
+    def ask(self, prompt: Prompt, listener: Listener) -> None:
+        """Put a question; the listener is told everything, failures included.
+
+        Only for a session that is new, or open with the same system prompt.
+        """
+        self._listener = listener
+        self._turn = Turn(self._surroundings.wall_seconds())
+        self._deadlines.start()
+        opened = succeed(None) if self._state is _State.OPEN else self.open(prompt.system)
+        opened.addCallback(lambda _: self._configure(prompt))
+        opened.addCallback(lambda _: self._begin(prompt))
+        opened.addErrback(self._setup_failed)
+
+    def pause(self) -> None:
+        """Stop reading from the CLI until `resume`."""
+        self._process.pause()
+        self._deadlines.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._process.resume()
+        self._deadlines.resume()
+
+    def close(self) -> "Deferred[None]":
+        """Stop the CLI; the listener hears nothing more. Fires when it is gone."""
+        self._deadlines.stop()
+        self._listener = None
+        self._state = _State.CLOSED
+        self._abandon_controls(ClaudeFailed("the session was closed"))
+        return self._process.terminate()
+
+    def lines_received(self, lines: list[bytes]) -> None:
+        """Take lines of the CLI's; called by the process."""
+        events: list[Event] = []
+        try:
+            for line in lines:
+                record = wire.decode(line)
+                if record is not None:
+                    events += self._received(record)
+        except wire.WireError as error:
+            events.append(Failed(ClaudeFailed(f"the claude CLI wrote {error}")))
+        if events:
+            self._tell(events)
+
+    def garbage_received(self, error: wire.WireError) -> None:
+        """Give up a CLI whose output has no lines; called by the process."""
+        self._fail(ClaudeFailed(f"the claude CLI wrote {error}"))
+
+    def process_ended(self, end: Exit) -> None:
+        """Learn that the CLI is gone; called by the process."""
+        was_closed = self._state is _State.CLOSED
+        self._state = _State.CLOSED
+        if not was_closed:
+            self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
+            error = ClaudeFailed(f"the claude CLI ended unexpectedly ({end})")
+            self._abandon_controls(error)
+            self._fail(error)
+
+    def _received(self, record: wire.Record) -> list[Event]:
+        match record:
+            case wire.ControlResponse():
+                waiter = self._controls.pop(record.response.request_id, None)
+                if waiter is not None:
+                    waiter.callback(record)
+            case wire.ControlRequest():
+                self._process.send(
+                    wire.refusal(record.request_id, "ccproxy does not do this")
+                )
+            case wire.Result() if self._state is _State.REPLAYING:
+                if record.is_error or record.num_turns:
+                    raise wire.WireError("an answer to a turn of the history")
+                self._replay()
+            case _ if self._state is _State.ASKING and self._turn is not None:
+                return self._turn.receive(record)
+        return []
+
+    def _control(
+        self, request: Mapping[str, object]
+    ) -> "Deferred[wire.ControlResponse]":
+        identifier = uuid4().hex
+        waiter: Deferred[wire.ControlResponse] = Deferred()
+        self._controls[identifier] = waiter
+        self._process.send(wire.control_request(identifier, request))
+        return waiter.addCallback(_accepted)
+
+    def _abandon_controls(self, error: CCProxyError) -> None:
+        waiters, self._controls = self._controls, {}
+        for waiter in waiters.values():
+            waiter.errback(error)
+            # Whoever still waited has heard of it; the rest was abandoned.
+            waiter.addErrback(_forget)
+
+    def _initialized(self, record: wire.ControlResponse) -> wire.InitializeAnswer:
+        answer = wire.decode_initialize(record.response.response)
+        if answer.claude_code_version is not None:
+            check_version(answer.claude_code_version)
+        self._surroundings.learned(answer)
+        if self._state is _State.OPENING:
+            self._state = _State.OPEN
+        return answer
+
+    def _configure(self, prompt: Prompt) -> None:
+        body: dict[str, object] = dict(prompt.sampling)
+        if prompt.stop:
+            body["stop_sequences"] = list(prompt.stop)
+        configured = self._control(
+            wire.apply_flag_settings(
+                model=prompt.model,
+                effort=prompt.effort.value if prompt.effort else None,
+                max_tokens=prompt.max_tokens,
+                extra_body=body,
+            )
+        )
+        # The CLI works its input off in order, so the question need not wait.
+        configured.addErrback(self._setup_failed)
+
+    def _begin(self, prompt: Prompt) -> None:
+        self._model = prompt.model
+        self._unsent.extend(prompt.messages)
+        self._replay()
+
+    def _replay(self) -> None:
+        """Write turns, up to one that has to be acknowledged or answered."""
+        while self._unsent:
+            message = self._unsent.popleft()
+            ask = not self._unsent
+            self._process.send(
+                wire.turn(message, str(uuid4()), model=self._model, ask=ask)
+            )
+            if message.role is Role.USER:
+                self._state = _State.ASKING if ask else _State.REPLAYING
+                return
+
+    def _setup_failed(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, wire.WireError):
+            error = ClaudeFailed(f"the claude CLI sent {error}")
+        if not isinstance(error, CCProxyError):
+            self._log.failure("while a session was set up", failure)
+            error = ClaudeFailed("the claude CLI could not be set up")
+        self._fail(error)
+
+    def _timed_out(self, error: TimedOut) -> None:
+        self._fail(error if self._turn is None else self._turn.timed_out(error))
+
+    def _fail(self, error: CCProxyError) -> None:
+        self._tell([Failed(error)])
+
+    def _tell(self, events: list[Event]) -> None:
+        if self._listener is None:
+            return
+        for position, event in enumerate(events):
+            match event:
+                case TextDelta() | ThinkingDelta():
+                    self._deadlines.token()
+                case Waiting() if not self._deadlines.can_wait(event.delay_seconds):
+                    error = RateLimited(
+                        "the model's provider asks to wait for longer than this "
+                        "request may take",
+                        retry_after_seconds=event.delay_seconds,
+                    )
+                    turn = self._turn
+                    refused = error if turn is None else turn.timed_out(error)
+                    events = [*events[:position], Failed(refused)]
+                    break
+                case Waiting():
+                    self._deadlines.waiting()
+                case Finished() | Failed():
+                    events = events[: position + 1]
+                    break
+        listener = self._listener
+        if isinstance(events[-1], Finished | Failed):
+            self._deadlines.stop()
+            self._listener = None
+            if self._state is not _State.CLOSED:
+                self._state = _State.OPEN
+        listener.receive(events)
+
+
+def _forget(failure: Failure) -> None:
+    failure.trap(CCProxyError)
+
+
+def _accepted(record: wire.ControlResponse) -> wire.ControlResponse:
+    if record.response.subtype != "success":
+        raise ClaudeFailed(
+            f"the claude CLI refused a control request: {record.response.error}"
+        )
+    return record

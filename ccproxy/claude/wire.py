@@ -1,0 +1,446 @@
+"""Stream-json: lines to typed records, and values to lines. No I/O.
+
+One JSON object a line, both ways. What we read:
+
+====================  ====================================================
+``stream_event``      `StreamEvent`: one SSE event of the Messages API
+``assistant``         `AssistantMessage`: finished blocks, or an API error
+``result``            `Result`: the turn is over
+``system/api_retry``  `ApiRetry`: refused upstream, will be tried again
+``rate_limit_event``  `RateLimitEvent`
+``control_response``  `ControlResponse`: to a control request of ours
+``control_request``   `ControlRequest`: the CLI wants something of us
+====================  ====================================================
+
+Every other type, and every field not named here, is skipped: new ones come with
+each version of the CLI. A known type in a wrong shape is an error.
+
+Source: protocol notes, "Input" and "Output", CLI 2.1.248 to 2.1.330.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from ccproxy.conversation import Message, Role, TextBlock
+from ccproxy.events import Usage
+
+# The longest line the CLI has reason to write is a whole answer in one message:
+# 128,000 tokens are well under 1 MB. Lines of 8 MB cost milliseconds.
+LINE_LIMIT_BYTES = 16 * 2**20
+
+_EXCERPT_CHARACTERS = 60
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class WireError(Exception):
+    """The CLI wrote something that is not stream-json; the message names it."""
+
+
+class LineSplitter:
+    """Cuts a byte stream into lines, however it arrives.
+
+    Cost: O(bytes), amortized; searched bytes are never searched again.
+    """
+
+    def __init__(self, limit_bytes: int = LINE_LIMIT_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the lines that ``data`` completes, in order, without their ends.
+
+        Raises:
+            WireError: a line is longer than the limit; the splitter is spent.
+        """
+        first, *rest = data.split(b"\n")
+        self._pending.append(first)
+        self._pending_bytes += len(first)
+        if self._pending_bytes > self._limit_bytes:
+            self._pending.clear()
+            raise WireError(f"a line of more than {self._limit_bytes} bytes")
+        if not rest:
+            return []
+        lines = [b"".join(self._pending), *rest[:-1]]
+        self._pending = [rest[-1]]
+        self._pending_bytes = len(rest[-1])
+        return lines
+
+    @property
+    def rest(self) -> bytes:
+        """What has come since the last line's end."""
+        return b"".join(self._pending)
+
+
+class _OutputDetails(msgspec.Struct):
+    thinking_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct):
+    """Token counts as the Messages API writes them; absent is not the same as 0."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    output_tokens_details: _OutputDetails | None = None
+
+    def over(self, earlier: Usage) -> Usage:
+        """These counts where they are told, else the earlier ones.
+
+        ``message_delta`` repeats only some of what ``message_start`` said.
+        """
+        details = self.output_tokens_details or _OutputDetails()
+        return Usage(
+            input_tokens=_told(self.input_tokens, earlier.input_tokens),
+            cache_read_tokens=_told(
+                self.cache_read_input_tokens, earlier.cache_read_tokens
+            ),
+            cache_write_tokens=_told(
+                self.cache_creation_input_tokens, earlier.cache_write_tokens
+            ),
+            output_tokens=_told(self.output_tokens, earlier.output_tokens),
+            thinking_tokens=_told(details.thinking_tokens, earlier.thinking_tokens),
+        )
+
+
+def _told(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
+
+
+class Delta(msgspec.Struct):
+    """``delta`` of a ``content_block_delta`` or ``message_delta``."""
+
+    type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    stop_reason: str | None = None
+
+
+class ContentBlock(msgspec.Struct):
+    """A content block, as far as we read it."""
+
+    type: str
+    text: str | None = None
+    thinking: str | None = None
+
+
+class MessageBody(msgspec.Struct):
+    """A message of the model: its head in ``message_start``, or the whole."""
+
+    id: str
+    model: str
+    content: list[ContentBlock] = []
+    stop_reason: str | None = None
+    usage: WireUsage | None = None
+
+
+class SSEEvent(msgspec.Struct):
+    """One event of a Messages API stream."""
+
+    type: str
+    message: MessageBody | None = None
+    delta: Delta | None = None
+    usage: WireUsage | None = None
+
+
+class StreamEvent(msgspec.Struct):
+    """An event of the upstream's stream, passed on by the CLI."""
+
+    event: SSEEvent
+    parent_tool_use_id: str | None = None
+
+
+class AssistantMessage(msgspec.Struct):
+    """Finished blocks of a message, or an API error in the guise of one."""
+
+    message: MessageBody
+    parent_tool_use_id: str | None = None
+    error: str | None = None
+    api_error_status: int | None = None
+    api_error_type: str | None = None
+
+
+class Result(msgspec.Struct):
+    """The end of a turn. ``subtype`` says success even where it failed."""
+
+    subtype: str
+    is_error: bool = False
+    num_turns: int = 0
+    result: str | None = None
+    errors: list[str] = []
+    stop_reason: str | None = None
+    terminal_reason: str | None = None
+    api_error_status: int | None = None
+    api_error_type: str | None = None
+    usage: WireUsage | None = None
+
+
+class ApiRetry(msgspec.Struct):
+    """The upstream refused or was lost; the CLI sleeps and asks again."""
+
+    attempt: int
+    retry_delay_ms: float
+    max_retries: int | None = None
+    error_status: int | None = None
+    error: str | None = None
+
+
+class RateLimitInfo(msgspec.Struct, rename="camel"):
+    """A window of the plan's limits; ``resets_at`` is in Unix seconds."""
+
+    status: str | None = None
+    resets_at: float | None = None
+
+
+class RateLimitEvent(msgspec.Struct):
+    """How much of the plan is used."""
+
+    rate_limit_info: RateLimitInfo
+
+
+class _ControlReply(msgspec.Struct):
+    subtype: str
+    request_id: str
+    response: msgspec.Raw = msgspec.Raw(b"null")
+    error: str | None = None
+
+
+class ControlResponse(msgspec.Struct):
+    """The answer to a control request of ours."""
+
+    response: _ControlReply
+
+
+class _ControlAsk(msgspec.Struct):
+    subtype: str
+
+
+class ControlRequest(msgspec.Struct):
+    """A question of the CLI's to us, which it waits for."""
+
+    request_id: str
+    request: _ControlAsk
+
+
+class ModelInfo(msgspec.Struct, rename="camel"):
+    """One model of the CLI's catalogue."""
+
+    value: str
+    resolved_model: str | None = None
+    display_name: str | None = None
+    supported_effort_levels: list[str] = []
+
+
+class Account(msgspec.Struct, rename="camel"):
+    """Where the CLI's login comes from; never the login itself."""
+
+    token_source: str | None = None
+    api_key_source: str | None = None
+    api_provider: str | None = None
+
+
+class InitializeAnswer(msgspec.Struct):
+    """What the CLI says of itself when it is initialized."""
+
+    models: list[ModelInfo] = []
+    account: Account | None = None
+    claude_code_version: str | None = None
+
+
+Record: TypeAlias = (
+    StreamEvent
+    | AssistantMessage
+    | Result
+    | ApiRetry
+    | RateLimitEvent
+    | ControlResponse
+    | ControlRequest
+)
+
+
+class _Tag(msgspec.Struct):
+    type: str
+    subtype: str | None = None
+
+
+_decode_tag = msgspec.json.Decoder(_Tag).decode
+_decode_initialize = msgspec.json.Decoder(InitializeAnswer).decode
+_DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
+    "stream_event": msgspec.json.Decoder(StreamEvent),
+    "assistant": msgspec.json.Decoder(AssistantMessage),
+    "result": msgspec.json.Decoder(Result),
+    "system/api_retry": msgspec.json.Decoder(ApiRetry),
+    "rate_limit_event": msgspec.json.Decoder(RateLimitEvent),
+    "control_response": msgspec.json.Decoder(ControlResponse),
+    "control_request": msgspec.json.Decoder(ControlRequest),
+}
+
+
+def decode(line: bytes) -> Record | None:
+    """Decode one line; None for a type that is not ours to read.
+
+    Raises:
+        WireError: not UTF-8, not JSON, no object with a type, or a known type in
+            a wrong shape.
+    """
+    if not line.strip():
+        return None
+    try:
+        return _decode(line)
+    except msgspec.ValidationError as error:
+        raise WireError(f"a message of an unknown shape: {error}") from None
+    except UnicodeDecodeError:
+        raise WireError(f"a line that is not UTF-8: {_excerpt(line)}") from None
+    except msgspec.DecodeError:
+        mended = _without_lone_surrogates(line)
+        if mended is None:
+            raise WireError(f"a line that is not JSON: {_excerpt(line)}") from None
+        return decode(mended)
+
+
+def _decode(line: bytes) -> Record | None:
+    tag = _decode_tag(line)
+    kind = f"system/{tag.subtype}" if tag.type == "system" else tag.type
+    decoder = _DECODERS.get(kind)
+    record: Record | None = None if decoder is None else decoder.decode(line)
+    return record
+
+
+def _without_lone_surrogates(line: bytes) -> bytes | None:
+    r"""Mend a line with half a surrogate pair in it (``\ud83d``); None: not JSON.
+
+    JavaScript writes such a half as it is; it stands for no character, so the
+    client is given U+FFFD, as the CLI itself does with what it reads.
+    """
+    try:
+        text = json.dumps(json.loads(line), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+    mended = _LONE_SURROGATES.sub("\ufffd", text)
+    return None if mended == text else mended.encode()
+
+
+def _excerpt(line: bytes) -> str:
+    return ascii(line[:_EXCERPT_CHARACTERS].decode("utf-8", "replace"))
+
+
+def decode_initialize(answer: bytes | msgspec.Raw) -> InitializeAnswer:
+    """Decode the ``response`` of a successful ``initialize``.
+
+    Raises:
+        WireError: it is not of the known shape.
+    """
+    try:
+        return _decode_initialize(answer)
+    except msgspec.DecodeError as error:
+        raise WireError(f"an answer to initialize of an unknown shape: {error}") from None
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def _line(record: Mapping[str, object]) -> bytes:
+    return _encoder.encode(record) + b"\n"
+
+
+def control_request(request_id: str, request: Mapping[str, object]) -> bytes:
+    """Ask the CLI for something."""
+    return _line(
+        {"type": "control_request", "request_id": request_id, "request": request}
+    )
+
+
+def initialize(system: str) -> Mapping[str, object]:
+    """The first request to a CLI; an empty prompt still replaces Claude Code's own."""
+    return {"subtype": "initialize", "systemPrompt": [system]}
+
+
+def apply_flag_settings(
+    *,
+    model: str,
+    effort: str | None,
+    max_tokens: int | None,
+    extra_body: Mapping[str, object],
+) -> Mapping[str, object]:
+    """Everything that a turn depends on besides its messages.
+
+    Each key is always named: one that is left out would stay as it was.
+    """
+    return {
+        "subtype": "apply_flag_settings",
+        "settings": {
+            "model": model,
+            "effortLevel": effort,
+            "env": {
+                "CLAUDE_CODE_MAX_OUTPUT_TOKENS": (
+                    None if max_tokens is None else str(max_tokens)
+                ),
+                "CLAUDE_CODE_EXTRA_BODY": (
+                    _encoder.encode(extra_body).decode() if extra_body else None
+                ),
+            },
+        },
+    }
+
+
+def refusal(request_id: str, reason: str) -> bytes:
+    """Answer a control request of the CLI's that we have nothing for."""
+    return _line(
+        {
+            "type": "control_response",
+            "response": {
+                "subtype": "error",
+                "request_id": request_id,
+                "error": reason,
+            },
+        }
+    )
+
+
+def turn(message: Message, identifier: str, *, model: str, ask: bool) -> bytes:
+    """A turn of the conversation, as the Messages API knows it.
+
+    Args:
+        identifier: a UUID for a user's turn, unique for an assistant's: two with
+            one would be merged.
+        model: who is to have spoken, for an assistant's turn.
+        ask: whether the model is to answer this user's turn.
+    """
+    if message.role is Role.ASSISTANT:
+        return _line(
+            {
+                "type": "assistant",
+                "message": {
+                    "id": identifier,
+                    "type": "message",
+                    "role": "assistant",
+                    "model": model,
+                    "content": _blocks(message.content),
+                    "stop_reason": "end_turn",
+                    "usage": {"input_tokens": 0, "output_tokens": 0},
+                },
+                "parent_tool_use_id": None,
+                "session_id": "",
+            }
+        )
+    record: dict[str, object] = {
+        "type": "user",
+        "message": {"role": "user", "content": _blocks(message.content)},
+        "parent_tool_use_id": None,
+        "session_id": "",
+        "uuid": identifier,
+        # Without it `@/etc/passwd` is read and sent, and `/clear` is run.
+        "client_composed": True,
+    }
+    if not ask:
+        record["shouldQuery"] = False
+    return _line(record)
+
+
+def _blocks(blocks: Sequence[TextBlock]) -> list[dict[str, object]]:
+    return [{"type": "text", "text": block.text} for block in blocks]

@@ -1,0 +1,155 @@
+"""The command line: ``twistd ccproxy``, and ``ccproxy`` as short for it.
+
+Every option comes from `ccproxy.settings.OPTIONS`. A wrong setting is one line on
+stderr that names it, not a page of help.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, MultiService
+from twisted.logger import ILogObserver
+from twisted.python import usage
+from twisted.python.components import Componentized
+from twisted.python.logfile import LogFile
+from twisted.scripts.twistd import run
+from typing_extensions import override
+
+from ccproxy import __version__
+from ccproxy.claude.launch import check_version, find_claude, read_version
+from ccproxy.errors import ClaudeUnavailable
+from ccproxy.logs import observer
+from ccproxy.service import make_service
+from ccproxy.settings import OPTIONS, Option, Settings, SettingsError, read_settings
+
+
+def _collector(option: Option) -> Callable[..., None]:
+    """The method by which `usage.Options` takes one option."""
+
+    def take(options: "_Collecting", text: str) -> None:
+        options.given.setdefault(option.name, []).append(text)
+
+    def switch(options: "_Collecting") -> None:
+        take(options, "1")
+
+    about = [option.metavar and f"{option.metavar}: ", option.help]
+    if option.default:
+        about.append(f" [{option.environment}, default {option.default}]")
+    else:
+        about.append(f" [{option.environment}]")
+    method = take if option.metavar else switch
+    method.__doc__ = "".join(about)
+    return method
+
+
+class _Collecting(usage.Options):
+    """Keeps what was given, by option, in order."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, list[str]] = {}
+        super().__init__()
+
+    for _option in OPTIONS:
+        _method = _collector(_option)
+        locals()[f"opt_{_option.name.replace('-', '_')}"] = _method
+        if _option.short:
+            locals()[f"opt_{_option.short}"] = _method
+    del _method, _option
+
+
+class Options(_Collecting):
+    """The command line, read into `Settings`."""
+
+    longdesc = (
+        "Serves the model behind an authenticated Claude Code CLI to programs that "
+        "speak OpenAI's API, at http://HOST:PORT/v1. Each option can also be given "
+        "as the environment variable that stands in brackets behind it."
+    )
+    settings: Settings
+
+    @override
+    def getSynopsis(self) -> str:
+        return "Usage: ccproxy [options]  or  twistd [twistd options] ccproxy [options]"
+
+    @override
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            _exit(f"{error}; see `ccproxy --help`")
+
+    @override
+    def parseArgs(self, *args: str) -> None:
+        if args:
+            raise usage.UsageError(f"{args[0]!r} is no option")
+
+    @override
+    def postOptions(self) -> None:
+        try:
+            self.settings = read_settings(self.given, os.environ)
+            check_version(read_version(_claude(self.settings.claude_bin)))
+        except (SettingsError, ClaudeUnavailable) as error:
+            _exit(str(error))
+
+    def opt_version(self) -> NoReturn:
+        """Show the versions of ccproxy and of the claude CLI, and exit."""
+        print(f"ccproxy {__version__}")
+        named = self.given.get("claude-bin") or [os.environ.get("CLAUDE_BIN", "")]
+        try:
+            binary = _claude(Path(named[-1]) if named[-1] else None)
+            print(f"claude {read_version(binary)} ({binary})")
+        except ClaudeUnavailable as error:
+            print(f"claude: {error}")
+        sys.exit(0)
+
+
+class _Application(MultiService):
+    """The server, and the log as the settings want it."""
+
+    def __init__(self, server: IService, log: Callable[[], ILogObserver]) -> None:
+        super().__init__()
+        self._log = log
+        server.setServiceParent(self)
+
+    @override
+    def setServiceParent(self, parent: Any) -> None:
+        # twistd gives us its application here, and looks for an observer next.
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._log())
+        super().setServiceParent(parent)
+
+
+def makeService(options: Options) -> IService:  # noqa: N802  # twistd's name for it
+    """Make the server; called by twistd."""
+    server = make_service(options.settings)
+    twistd: Mapping[str, Any] = options.parent or {}
+    if twistd.get("syslog"):
+        return server
+    return _Application(server, lambda: _observer(twistd, options.settings))
+
+
+def main() -> None:
+    """Run in the foreground: ``ccproxy …`` is ``twistd -n ccproxy …``."""
+    # No pid file: this process is its caller's own child.
+    sys.argv[:] = ["twistd", "-n", "--pidfile=", "ccproxy", *sys.argv[1:]]
+    run()
+
+
+def _claude(explicit: Path | None) -> Path:
+    return find_claude(explicit, os.environ.get("PATH"))
+
+
+def _observer(twistd: Mapping[str, Any], settings: Settings) -> ILogObserver:
+    """Write where twistd would: to the terminal, or to a file that rotates."""
+    name = twistd.get("logfile")
+    file: Any = sys.stdout
+    if name not in (None, "", "-") or not (name or twistd.get("nodaemon")):
+        file = LogFile.fromFullPath(name or "twistd.log")
+    return observer(file, level=settings.log_level, log_format=settings.log_format)
+
+
+def _exit(message: str) -> NoReturn:
+    sys.exit(f"ccproxy: {message}")

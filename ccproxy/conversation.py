@@ -1,0 +1,104 @@
+"""What is asked: the neutral form between the wire dialects and the CLI.
+
+It is the Messages API's own shape (system, alternating turns of content
+blocks), because that is what the CLI passes on. A dialect builds a `Prompt`
+with `turns`; the ``claude`` room writes it to the CLI as native turns.
+
+Invariants of ``Prompt.messages``: not empty, roles alternate, no block is
+blank, the last turn is the user's.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+
+from attrs import field, frozen
+
+# The CLI drops blocks that JavaScript's trim() empties, and joins what they
+# stood between with a newline of its own; the API refuses what Python's strip()
+# empties. So what either empties is never sent. (Protocol notes, "Input".)
+_BLANKS = (
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
+    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+
+
+class Role(Enum):
+    """Who speaks."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Effort(Enum):
+    """How long the model may think, in the CLI's words (``effortLevel``)."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    XHIGH = "xhigh"
+    MAX = "max"
+
+
+@frozen
+class TextBlock:
+    """A content block of text, word for word."""
+
+    text: str
+
+
+Block = TextBlock
+
+
+@frozen
+class Message:
+    """One turn."""
+
+    role: Role
+    content: tuple[Block, ...]
+
+
+@frozen(kw_only=True)
+class Prompt:
+    """One question to the model, with everything it depends on.
+
+    Attributes:
+        model: an alias or full id that the CLI takes.
+        system: the whole system prompt; empty for none.
+        messages: see the module's invariants.
+        max_tokens: bound on the answer, thinking included; None: the model's own.
+        stop: sequences at which the answer ends; they are not part of it.
+        effort: None: the model's own default.
+        sampling: top-level fields for the Messages API (``temperature`` …); only
+            those that the operator lets through.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    system: str = ""
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    effort: Effort | None = None
+    sampling: Mapping[str, float] = field(factory=dict)
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text has nothing in it that the model could be shown."""
+    return not text.strip(_BLANKS)
+
+
+def turns(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Join neighbours of one role and leave out blank blocks and empty turns.
+
+    Several messages of one role in a row are one turn of several blocks: sent one
+    by one the CLI would join them with newlines of its own.
+    """
+    joined: list[Message] = []
+    for message in messages:
+        content = tuple(b for b in message.content if not is_blank(b.text))
+        if not content:
+            continue
+        if joined and joined[-1].role is message.role:
+            content = joined.pop().content + content
+        joined.append(Message(message.role, content))
+    return tuple(joined)

@@ -1,0 +1,1 @@
+"""Wire formats: requests to prompts, events to documents and streams. Pure."""

@@ -1,0 +1,78 @@
+"""A stream that was cut and begun again, told as if it never was. Pure.
+
+What has been sent cannot be taken back. When the upstream loses an answer and
+the CLI asks for it again, the text that the client has is swallowed from the new
+answer and the rest goes on. If the new answer says something else, going on
+would be a lie: the stream ends with an error.
+"""
+
+from collections.abc import Iterable
+
+from ccproxy.errors import ClaudeFailed
+from ccproxy.events import (
+    Event,
+    Failed,
+    Finished,
+    MessageStarted,
+    Restarted,
+    TextDelta,
+)
+
+
+class Replay:
+    """Filters the events of one turn; the result has no ``Restarted`` in it."""
+
+    def __init__(self) -> None:
+        # The text of this message that the client has.
+        self._sent: list[str] = []
+        # What of it the new answer has still to repeat.
+        self._owed = ""
+        self._restarting = False
+        self._failed = False
+
+    def filter(self, events: Iterable[Event]) -> list[Event]:
+        """Return what the client should be told; nothing after a failure."""
+        kept: list[Event] = []
+        for event in events:
+            if self._failed:
+                break
+            told = self._told(event)
+            if told is not None:
+                self._failed = isinstance(told, Failed)
+                kept.append(told)
+        return kept
+
+    def _told(self, event: Event) -> Event | None:
+        match event:
+            case TextDelta(text):
+                return self._continued(text)
+            case Restarted():
+                self._owed = "".join(self._sent)
+                self._restarting = True
+                return None
+            case MessageStarted() if self._restarting:
+                self._restarting = False
+            case MessageStarted() | Finished() if self._owed:
+                return _mismatch()
+            case MessageStarted():
+                self._sent.clear()
+        return event
+
+    def _continued(self, text: str) -> Event | None:
+        if self._owed.startswith(text):
+            self._owed = self._owed[len(text) :]
+            return None
+        if not text.startswith(self._owed):
+            return _mismatch()
+        text, self._owed = text[len(self._owed) :], ""
+        self._sent.append(text)
+        return TextDelta(text)
+
+
+def _mismatch() -> Failed:
+    return Failed(
+        ClaudeFailed(
+            "the connection to the model was lost in mid-answer, and its second "
+            "answer does not continue the first; ask again"
+        )
+    )

@@ -1,0 +1,114 @@
+"""What a turn yields: the neutral form of an answer as it comes.
+
+Order: any number of ``Waiting``; then per message of the model a
+``MessageStarted`` and deltas; last exactly one ``Finished`` or ``Failed``.
+``Restarted`` says that everything since the last ``MessageStarted`` is void,
+because the upstream cut the answer and the CLI asks again; a new
+``MessageStarted`` follows.
+"""
+
+from enum import Enum
+from typing import TypeAlias
+
+from attrs import frozen
+
+from ccproxy.errors import CCProxyError
+
+
+class FinishReason(Enum):
+    """Why the model stopped."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    REFUSAL = "refusal"
+
+
+@frozen(kw_only=True)
+class Usage:
+    """Tokens as the CLI reports them; the four counts do not overlap.
+
+    Attributes:
+        input_tokens: read anew, neither from the cache nor into it.
+        output_tokens: everything generated, ``thinking_tokens`` included.
+    """
+
+    input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    thinking_tokens: int = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Input as a client understands it: all of it, cached or not."""
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            thinking_tokens=self.thinking_tokens + other.thinking_tokens,
+        )
+
+
+@frozen
+class Waiting:
+    """The CLI was refused upstream and will try again by itself."""
+
+    reason: str
+    attempt: int
+    delay_seconds: float
+
+
+@frozen
+class MessageStarted:
+    """The model begins to answer; ``model`` is the full id of who does."""
+
+    model: str
+
+
+@frozen
+class Restarted:
+    """The message so far is void: its upstream was lost, it is asked for again."""
+
+
+@frozen
+class TextDelta:
+    """A piece of the answer, never empty."""
+
+    text: str
+
+
+@frozen
+class ThinkingDelta:
+    """A piece of the model's thinking, as far as it is shown."""
+
+    text: str
+
+
+@frozen
+class Finished:
+    """The turn is over and the answer whole, up to what ``reason`` says."""
+
+    reason: FinishReason
+    usage: Usage
+
+
+@frozen
+class Failed:
+    """The turn is over without a whole answer."""
+
+    error: CCProxyError
+
+
+Event: TypeAlias = (
+    Waiting
+    | MessageStarted
+    | Restarted
+    | TextDelta
+    | ThinkingDelta
+    | Finished
+    | Failed
+)

@@ -1,0 +1,259 @@
+"""From settings to one Twisted service: start, drain, stop.
+
+=========  ================================================================
+start      the private cwd is made, the demo listens if asked for, the ports
+           open, the CLI is looked at in the background
+stop       the ports close, every question fails with a clear error, every CLI
+           is stopped and reaped, connections end with their answers, the cwd goes
+=========  ================================================================
+
+Nothing is opened before the start: with a daemon, `make_service` still runs in
+the process that goes away.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.application import strports
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.web.resource import IResource
+from typing_extensions import override
+
+from ccproxy import __version__
+from ccproxy.claude.backend import Backend
+from ccproxy.claude.catalogue import Catalogue
+from ccproxy.claude.deadlines import Limits
+from ccproxy.claude.launch import (
+    Launch,
+    child_environment,
+    exec_prefix,
+    find_claude,
+)
+from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
+from ccproxy.errors import ClaudeUnavailable
+from ccproxy.settings import Settings
+from ccproxy.web.app import API, Policy
+from ccproxy.web.gate import Gate
+from ccproxy.web.site import ProxySite
+
+# Connections have little left to do when every answer has been ended.
+_DRAIN_SECONDS = 5.0
+
+
+@frozen(kw_only=True)
+class Proxy:
+    """The proxy as a part of another application.
+
+    Attributes:
+        resource: the API; mount it at any path. It serves while ``service`` runs.
+        service: to be started and stopped with the application.
+    """
+
+    resource: IResource
+    service: IService
+
+
+def create_proxy(
+    settings: Settings,
+    *,
+    authenticate: bool = True,
+    reactor: Any = None,  # noqa: ANN401
+    environment: Mapping[str, str] = os.environ,
+) -> Proxy:
+    """Make a proxy for another Twisted application, without a port of its own.
+
+    Args:
+        settings: ``listen`` and the log settings are not looked at.
+        authenticate: whether clients must send one of ``settings.api_keys``; if
+            not, the application in front has to keep strangers out.
+        reactor: the global one by default.
+        environment: what the CLI may inherit of, by an allow-list.
+    """
+    parts = _parts(settings, authenticate, _reactor(reactor), environment)
+    return Proxy(resource=parts.resource, service=parts.engine)
+
+
+def make_service(
+    settings: Settings,
+    *,
+    reactor: Any = None,  # noqa: ANN401
+    environment: Mapping[str, str] = os.environ,
+) -> IService:
+    """Make the whole server: the proxy and its ports."""
+    reactor = _reactor(reactor)
+    parts = _parts(settings, True, reactor, environment)
+    site = ProxySite(parts.resource, parts.gate, reactor)
+    return Server(settings, parts.engine, site, reactor)
+
+
+def _reactor(given: Any) -> Any:  # noqa: ANN401
+    if given is None:
+        # Importing it installs it, which is the application's business.
+        from twisted.internet import reactor as given
+    return given
+
+
+@frozen
+class _Parts:
+    resource: IResource
+    gate: Gate
+    engine: "Engine"
+
+
+def _parts(
+    settings: Settings,
+    authenticate: bool,
+    reactor: Any,  # noqa: ANN401
+    environment: Mapping[str, str],
+) -> _Parts:
+    engine = Engine(settings, reactor, environment)
+    gate = Gate(settings.api_keys if authenticate else None, settings.max_body_bytes)
+    api = API(
+        backend=engine.backend,
+        gate=gate,
+        policy=Policy(forward_sampling=settings.forward_sampling),
+        clock=reactor,
+        wall_seconds=time.time,
+    )
+    return _Parts(api.resource(), gate, engine)
+
+
+class Engine(Service):
+    """What serves questions: the backend, its private folder, the demo upstream."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,  # noqa: ANN401
+        environment: Mapping[str, str],
+    ) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._environment = environment
+        self._folder: Path | None = None
+        self._binary: Path | None = None
+        self._demo_port: IListeningPort | None = None
+        self.backend = Backend(
+            launch=self._launch,
+            catalogue=Catalogue(settings.model, settings.model_map, int(time.time())),
+            limits=Limits(
+                first_token_seconds=settings.first_token_seconds,
+                silence_seconds=settings.silence_seconds,
+                turn_seconds=settings.turn_seconds,
+            ),
+            max_processes=settings.max_processes,
+            spawner=reactor,
+            clock=reactor,
+            wall_seconds=time.time,
+        )
+
+    @override
+    def startService(self) -> None:
+        super().startService()
+        self._folder = Path(tempfile.mkdtemp(prefix="ccproxy-"))
+        for name in ("cwd", "home"):
+            (self._folder / name).mkdir(mode=0o700)
+        if self._settings.demo:
+            api = MessagesAPI(demo_script, self._reactor)
+            site = MessagesSite(api, self._reactor)
+            self._demo_port = self._reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.backend.start()
+
+    @override
+    def stopService(self) -> "Deferred[None]":
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await self.backend.stop()
+        if self._demo_port is not None:
+            await maybeDeferred(self._demo_port.stopListening)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _launch(self) -> Launch:
+        """How to start a CLI now; it may be installed while we run."""
+        if self._folder is None:
+            raise ClaudeUnavailable("the proxy's service has not been started")
+        search_path = self._environment.get("PATH")
+        if self._binary is None:
+            self._binary = find_claude(self._settings.claude_bin, search_path)
+        cwd = self._folder / "cwd"
+        return Launch(
+            binary=self._binary,
+            prefix=exec_prefix(cwd, search_path),
+            cwd=cwd,
+            environment=self._child_environment(self._folder / "home"),
+            model=self._settings.model,
+            agent_tools=self._settings.agent_tools,
+        )
+
+    def _child_environment(self, home: Path) -> Mapping[str, str]:
+        if self._demo_port is None:
+            return child_environment(self._environment)
+        port = self._demo_port.getHost().port
+        upstream = f"http://127.0.0.1:{port}"
+        child = child_environment(self._environment, demo_upstream=upstream)
+        # Not the user's own home: a demo leaves no trace in it.
+        return {**child, "HOME": str(home)}
+
+
+class Server(MultiService):
+    """The engine behind its own ports."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        site: ProxySite,
+        reactor: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__()
+        self._settings = settings
+        self._engine = engine
+        self._site = site
+        self._ports = MultiService()
+        for endpoint in settings.listen:
+            strports.service(endpoint, site, reactor=reactor).setServiceParent(
+                self._ports
+            )
+
+    @override
+    def privilegedStartService(self) -> None:
+        self._ports.privilegedStartService()
+
+    @override
+    def startService(self) -> None:
+        Service.startService(self)
+        self._engine.startService()
+        self._ports.startService()
+        self._log.info(
+            "ccproxy {version} listens on {listen}; model {model}",
+            version=__version__,
+            listen=", ".join(self._settings.listen),
+            model=self._settings.model,
+        )
+        if self._settings.demo:
+            self._log.info("This is a DEMO: a script answers, not a model")
+
+    @override
+    def stopService(self) -> "Deferred[None]":
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await maybeDeferred(self._ports.stopService)
+        drained = self._site.drain(_DRAIN_SECONDS)
+        await maybeDeferred(self._engine.stopService)
+        await drained

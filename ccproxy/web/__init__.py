@@ -1,0 +1,1 @@
+"""HTTP: routes, keys, limits, error documents, event streams, embedding."""

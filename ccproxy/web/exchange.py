@@ -1,0 +1,61 @@
+"""One request and what becomes of it: for the log, and nothing else."""
+
+from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.iweb import IRequest
+
+from ccproxy.errors import CCProxyError
+from ccproxy.events import Usage
+from ccproxy.web.response import request_id
+
+# Nginx' number for a client that went away before its answer was whole.
+CLIENT_GONE = 499
+
+
+@define(eq=False)
+class Exchange:
+    """A request on its way through the routes.
+
+    Attributes:
+        route: method and path as they are documented, never as they were sent.
+        model: the full id of who answered, as soon as it is known.
+        error: what went wrong, also after the status was sent.
+    """
+
+    _log = Logger()
+
+    request: IRequest
+    route: str
+    _clock: IReactorTime
+    id: str = field(init=False)
+    model: str = ""
+    usage: Usage | None = None
+    error: CCProxyError | None = None
+    _began_seconds: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.id = request_id(self.request)
+        self._began_seconds = self._clock.seconds()
+
+    def log(self, status: int) -> None:
+        """Write the one line that this request is worth."""
+        usage = self.usage or Usage()
+        milliseconds = round(1000 * (self._clock.seconds() - self._began_seconds))
+        self._log.info(
+            "{id} {route} {status} {outcome} {milliseconds} ms, model {model}, "
+            "{prompt_tokens} tokens in, {completion_tokens} out",
+            id=self.id,
+            route=self.route,
+            status=status,
+            outcome=self._outcome(status),
+            milliseconds=milliseconds,
+            model=self.model or "-",
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.output_tokens,
+        )
+
+    def _outcome(self, status: int) -> str:
+        if status == CLIENT_GONE:
+            return "client_gone"
+        return self.error.code if self.error is not None else "ok"

@@ -1,0 +1,57 @@
+"""Single responses: JSON documents, and errors as OpenAI tells them."""
+
+from collections.abc import Mapping
+from math import ceil
+from uuid import uuid4
+
+from twisted.web.iweb import IRequest
+
+from ccproxy.dialects.error import error_document
+from ccproxy.errors import CCProxyError, ClaudeError, InvalidKey
+
+JSON = "application/json"
+_REQUEST_ID = "x-request-id"
+
+
+def new_request_id() -> str:
+    """An id that names one request, in the client's hands and in the log."""
+    return f"req_{uuid4().hex}"
+
+
+def request_id(request: IRequest) -> str:
+    """The request's id, which its answer carries as ``x-request-id``."""
+    told = request.responseHeaders.getRawHeaders(_REQUEST_ID)
+    if told:
+        return told[0]
+    identifier = new_request_id()
+    request.setHeader(_REQUEST_ID, identifier)
+    return identifier
+
+
+def error_headers(error: CCProxyError) -> Mapping[str, str]:
+    """The headers that belong to an error."""
+    headers = {"content-type": JSON}
+    if isinstance(error, InvalidKey):
+        headers["www-authenticate"] = "Bearer"
+    if error.retry_after_seconds is not None:
+        headers["retry-after"] = str(max(1, ceil(error.retry_after_seconds)))
+    if isinstance(error, ClaudeError) and not error.should_retry:
+        headers["x-should-retry"] = "false"
+    return headers
+
+
+def json_response(request: IRequest, document: bytes) -> bytes:
+    """Prepare a successful answer; returns its body for Klein to send."""
+    request.setHeader("content-type", JSON)
+    request.setHeader("content-length", str(len(document)))
+    return document
+
+
+def error_response(request: IRequest, error: CCProxyError) -> bytes:
+    """Prepare an error; returns its body for Klein to send."""
+    request.setResponseCode(error.status)
+    for name, value in error_headers(error).items():
+        request.setHeader(name, value)
+    document = error_document(error)
+    request.setHeader("content-length", str(len(document)))
+    return document
