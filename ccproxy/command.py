@@ -52,12 +52,12 @@ class _Collecting(usage.Options):
         self.given: dict[str, list[str]] = {}
         super().__init__()
 
-    for _option in OPTIONS:
-        _method = _collector(_option)
-        locals()[f"opt_{_option.name.replace('-', '_')}"] = _method
-        if _option.short:
-            locals()[f"opt_{_option.short}"] = _method
-    del _method, _option
+
+for _option in OPTIONS:
+    _method = _collector(_option)
+    for _name in (_option.name, _option.short):
+        if _name:
+            setattr(_Collecting, f"opt_{_name.replace('-', '_')}", _method)
 
 
 class Options(_Collecting):
@@ -94,6 +94,7 @@ class Options(_Collecting):
         except (SettingsError, ClaudeUnavailable) as error:
             _exit(str(error))
 
+    @override
     def opt_version(self) -> NoReturn:
         """Show the versions of ccproxy and of the claude CLI, and exit."""
         print(f"ccproxy {__version__}")
@@ -122,7 +123,7 @@ class _Application(MultiService):
         super().setServiceParent(parent)
 
 
-def makeService(options: Options) -> IService:  # noqa: N802  # twistd's name for it
+def makeService(options: Options) -> IService:  # twistd's name for it
     """Make the server; called by twistd."""
     server = make_service(options.settings)
     twistd: Mapping[str, Any] = options.parent or {}

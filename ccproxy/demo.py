@@ -16,9 +16,8 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 from typing_extensions import override
 
 _WORDS_OF_PROMPT = 12
@@ -91,11 +90,11 @@ class MessagesAPI(Resource):
         self._numbers = count(1)
 
     @override
-    def render(self, request: IRequest) -> object:
+    def render(self, request: Request) -> object:
         if request.method != b"POST" or request.path != b"/v1/messages":
             request.setHeader("content-type", "application/json")
             return b"{}"
-        body = json.loads(request.content.read())
+        body = json.loads(_read(request))
         if self._record:
             self.bodies.append(body)
         exchange = _Exchange(request, body, next(self._numbers), self._clock)
@@ -110,15 +109,21 @@ class MessagesAPI(Resource):
         exchange.is_gone = True
 
 
+def _read(request: Request) -> bytes:
+    content: Any = request.content
+    body: bytes = content.read()
+    return body
+
+
 class _Exchange:
     def __init__(
         self,
-        request: IRequest,
+        request: Request,
         body: Mapping[str, Any],
         number: int,
         clock: IReactorTime,
     ) -> None:
-        self._request = request
+        self._request: Any = request
         self._body = body
         self._number = number
         self._clock = clock
@@ -148,7 +153,7 @@ class _Exchange:
                 }
             )
 
-    def failed(self, failure: Any) -> None:  # noqa: ANN401
+    def failed(self, failure: Any) -> None:
         if not self.is_gone:
             self._request.processingFailed(failure)
 
@@ -170,9 +175,9 @@ class _Exchange:
                 if not await self._goes_on(reply):
                     return False
             self._event("content_block_stop", index=index)
-        delta = {"stop_reason": reply.stop_reason, "stop_sequence": reply.stop_sequence}
+        stop = {"stop_reason": reply.stop_reason, "stop_sequence": reply.stop_sequence}
         self._event(
-            "message_delta", delta=delta, usage={"output_tokens": reply.output_tokens}
+            "message_delta", delta=stop, usage={"output_tokens": reply.output_tokens}
         )
         self._event("message_stop")
         return True

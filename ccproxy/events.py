@@ -104,11 +104,5 @@ class Failed:
 
 
 Event: TypeAlias = (
-    Waiting
-    | MessageStarted
-    | Restarted
-    | TextDelta
-    | ThinkingDelta
-    | Finished
-    | Failed
+    Waiting | MessageStarted | Restarted | TextDelta | ThinkingDelta | Finished | Failed
 )

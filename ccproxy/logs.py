@@ -29,6 +29,7 @@ class JSONLines:
         self._file = file
 
     def __call__(self, event: LogEvent) -> None:
+        """Write one event."""
         record: dict[str, Any] = {
             "time": formatTime(event.get("log_time")),
             "level": event["log_level"].name if event.get("log_level") else "info",

@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def create_proxy(
     settings: Settings,
     *,
     authenticate: bool = True,
-    reactor: Any = None,  # noqa: ANN401
+    reactor: Any = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Proxy:
     """Make a proxy for another Twisted application, without a port of its own.
@@ -85,7 +85,7 @@ def create_proxy(
 def make_service(
     settings: Settings,
     *,
-    reactor: Any = None,  # noqa: ANN401
+    reactor: Any = None,
     environment: Mapping[str, str] = os.environ,
 ) -> IService:
     """Make the whole server: the proxy and its ports."""
@@ -95,7 +95,7 @@ def make_service(
     return Server(settings, parts.engine, site, reactor)
 
 
-def _reactor(given: Any) -> Any:  # noqa: ANN401
+def _reactor(given: Any) -> Any:
     if given is None:
         # Importing it installs it, which is the application's business.
         from twisted.internet import reactor as given
@@ -112,7 +112,7 @@ class _Parts:
 def _parts(
     settings: Settings,
     authenticate: bool,
-    reactor: Any,  # noqa: ANN401
+    reactor: Any,
     environment: Mapping[str, str],
 ) -> _Parts:
     engine = Engine(settings, reactor, environment)
@@ -133,7 +133,7 @@ class Engine(Service):
     def __init__(
         self,
         settings: Settings,
-        reactor: Any,  # noqa: ANN401
+        reactor: Any,
         environment: Mapping[str, str],
     ) -> None:
         self._settings = settings
@@ -200,8 +200,8 @@ class Engine(Service):
     def _child_environment(self, home: Path) -> Mapping[str, str]:
         if self._demo_port is None:
             return child_environment(self._environment)
-        port = self._demo_port.getHost().port
-        upstream = f"http://127.0.0.1:{port}"
+        address: Any = self._demo_port.getHost()
+        upstream = f"http://127.0.0.1:{address.port}"
         child = child_environment(self._environment, demo_upstream=upstream)
         # Not the user's own home: a demo leaves no trace in it.
         return {**child, "HOME": str(home)}
@@ -217,7 +217,7 @@ class Server(MultiService):
         settings: Settings,
         engine: Engine,
         site: ProxySite,
-        reactor: Any,  # noqa: ANN401
+        reactor: Any,
     ) -> None:
         super().__init__()
         self._settings = settings

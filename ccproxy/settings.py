@@ -340,9 +340,7 @@ def read_settings(
     )
 
 
-def _value(
-    option: Option, given: Sequence[str], environment: Mapping[str, str]
-) -> Any:  # noqa: ANN401
+def _value(option: Option, given: Sequence[str], environment: Mapping[str, str]) -> Any:
     source, texts = f"--{option.name}", list(given)
     if not texts and environment.get(option.environment):
         source = option.environment
@@ -368,7 +366,9 @@ def _api_keys(
         try:
             lines = read_text(path).splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"--api-key-file: cannot read {path}: {error}") from None
+            raise SettingsError(
+                f"--api-key-file: cannot read {path}: {error}"
+            ) from None
         try:
             found = [_key(line.strip()) for line in lines if line.strip()]
         except ValueError as error:

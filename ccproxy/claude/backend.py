@@ -11,8 +11,9 @@ from ccproxy.claude.catalogue import Catalogue, ModelEntry
 from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.launch import Launch
 from ccproxy.claude.pool import Ask, Pool
+from ccproxy.claude.records import InitializeAnswer
 from ccproxy.claude.session import Listener, Session, Surroundings
-from ccproxy.claude.wire import InitializeAnswer, WireError
+from ccproxy.claude.wire import WireError
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError
 
@@ -110,9 +111,13 @@ class Backend:
         except CancelledError:
             pass  # the server stops
         except DeferredTimeoutError:
-            self._log.warn("the claude CLI does not answer; is something wrong with it?")
+            self._log.warn(
+                "the claude CLI does not answer; is something wrong with it?"
+            )
         except (CCProxyError, WireError) as error:
-            self._log.warn("the claude CLI cannot be used now: {error}", error=str(error))
+            self._log.warn(
+                "the claude CLI cannot be used now: {error}", error=str(error)
+            )
         finally:
             self._look = None
             lookers, self._lookers = self._lookers, []

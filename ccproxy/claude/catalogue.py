@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from attrs import frozen
 
-from ccproxy.claude.wire import ModelInfo
+from ccproxy.claude.records import ModelInfo
 from ccproxy.errors import ModelNotFound
 
 # The CLI has these in every version.

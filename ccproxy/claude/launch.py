@@ -31,21 +31,23 @@ _VERSION_SECONDS = 60
 # Passed on as they are: what a program needs to find its files, its language,
 # the network and a login. Everything else of our environment stays here.
 _ALLOWED = frozenset(
-    """
-    PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR TEMP TMP
-    HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY
-    http_proxy https_proxy no_proxy all_proxy
-    SSL_CERT_FILE SSL_CERT_DIR NODE_EXTRA_CA_CERTS
-    DBUS_SESSION_BUS_ADDRESS CLOUD_ML_REGION GOOGLE_APPLICATION_CREDENTIALS
-    """.split()
+    (
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ"),
+        *("TMPDIR", "TEMP", "TMP", "DBUS_SESSION_BUS_ADDRESS"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+        *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"),
+        *("CLOUD_ML_REGION", "GOOGLE_APPLICATION_CREDENTIALS"),
+    )
 )
 _ALLOWED_PREFIXES = ("LC_", "XDG_", "ANTHROPIC_", "CLAUDE_", "AWS_", "VERTEX_REGION_")
 # Ours, or left by a Claude Code that started us and not meant for this one.
 _DENIED = frozenset(
-    """
-    CLAUDE_BIN CLAUDE_MODEL CLAUDE_CODE_ENTRYPOINT CLAUDE_CODE_SSE_PORT
-    CLAUDE_CODE_EXTRA_BODY CLAUDE_CODE_MAX_OUTPUT_TOKENS
-    """.split()
+    (
+        *("CLAUDE_BIN", "CLAUDE_MODEL"),
+        *("CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT"),
+        *("CLAUDE_CODE_EXTRA_BODY", "CLAUDE_CODE_MAX_OUTPUT_TOKENS"),
+    )
 )
 
 # The CLI's own retries stay few, so that a refusal reaches the client while it

@@ -61,6 +61,7 @@ class Exit:
     stderr: str
     rest: bytes
 
+    @override
     def __str__(self) -> str:
         how = f"exit status {self.code}"
         if self.signal is not None:

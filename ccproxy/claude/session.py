@@ -27,7 +27,7 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.claude import wire
+from ccproxy.claude import records, wire
 from ccproxy.claude.deadlines import Deadlines, Limits
 from ccproxy.claude.launch import Launch, check_version
 from ccproxy.claude.process import ClaudeProcess, Exit
@@ -60,7 +60,7 @@ class Surroundings:
     clock: IReactorTime
     wall_seconds: Callable[[], float]
     limits: Limits
-    learned: Callable[[wire.InitializeAnswer], None]
+    learned: Callable[[records.InitializeAnswer], None]
 
 
 class _State(Enum):
@@ -84,7 +84,7 @@ class Session:
     def __init__(self, launch: Launch, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
         self._state = _State.NEW
-        self._controls: dict[str, Deferred[wire.ControlResponse]] = {}
+        self._controls: dict[str, Deferred[records.ControlResponse]] = {}
         self._unsent: deque[Message] = deque()
         self._model = launch.model
         self._turn: Turn | None = None
@@ -96,7 +96,7 @@ class Session:
             launch, uuid4().hex, self, surroundings.spawner, surroundings.clock
         )
 
-    def open(self, system: str) -> "Deferred[wire.InitializeAnswer]":
+    def open(self, system: str) -> "Deferred[records.InitializeAnswer]":
         """Initialize a new CLI with a system prompt, for good.
 
         Fires with what it says of itself. Fails with `CCProxyError`: it is too
@@ -115,7 +115,9 @@ class Session:
         self._listener = listener
         self._turn = Turn(self._surroundings.wall_seconds())
         self._deadlines.start()
-        opened = succeed(None) if self._state is _State.OPEN else self.open(prompt.system)
+        opened = (
+            succeed(None) if self._state is _State.OPEN else self.open(prompt.system)
+        )
         opened.addCallback(lambda _: self._configure(prompt))
         opened.addCallback(lambda _: self._begin(prompt))
         opened.addErrback(self._setup_failed)
@@ -165,17 +167,17 @@ class Session:
             self._abandon_controls(error)
             self._fail(error)
 
-    def _received(self, record: wire.Record) -> list[Event]:
+    def _received(self, record: records.Record) -> list[Event]:
         match record:
-            case wire.ControlResponse():
+            case records.ControlResponse():
                 waiter = self._controls.pop(record.response.request_id, None)
                 if waiter is not None:
                     waiter.callback(record)
-            case wire.ControlRequest():
+            case records.ControlRequest():
                 self._process.send(
                     wire.refusal(record.request_id, "ccproxy does not do this")
                 )
-            case wire.Result() if self._state is _State.REPLAYING:
+            case records.Result() if self._state is _State.REPLAYING:
                 if record.is_error or record.num_turns:
                     raise wire.WireError("an answer to a turn of the history")
                 self._replay()
@@ -185,9 +187,9 @@ class Session:
 
     def _control(
         self, request: Mapping[str, object]
-    ) -> "Deferred[wire.ControlResponse]":
+    ) -> "Deferred[records.ControlResponse]":
         identifier = uuid4().hex
-        waiter: Deferred[wire.ControlResponse] = Deferred()
+        waiter: Deferred[records.ControlResponse] = Deferred()
         self._controls[identifier] = waiter
         self._process.send(wire.control_request(identifier, request))
         return waiter.addCallback(_accepted)
@@ -199,7 +201,7 @@ class Session:
             # Whoever still waited has heard of it; the rest was abandoned.
             waiter.addErrback(_forget)
 
-    def _initialized(self, record: wire.ControlResponse) -> wire.InitializeAnswer:
+    def _initialized(self, record: records.ControlResponse) -> records.InitializeAnswer:
         answer = wire.decode_initialize(record.response.response)
         if answer.claude_code_version is not None:
             check_version(answer.claude_code_version)
@@ -290,7 +292,7 @@ def _forget(failure: Failure) -> None:
     failure.trap(CCProxyError)
 
 
-def _accepted(record: wire.ControlResponse) -> wire.ControlResponse:
+def _accepted(record: records.ControlResponse) -> records.ControlResponse:
     if record.response.subtype != "success":
         raise ClaudeFailed(
             f"the claude CLI refused a control request: {record.response.error}"

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 
 from ccproxy.claude.failures import Refusal, error_for
-from ccproxy.claude.wire import (
+from ccproxy.claude.records import (
     ApiRetry,
     AssistantMessage,
     MessageBody,
@@ -223,7 +223,9 @@ class Turn:
             )
         )
 
-    def _finish(self, reason: FinishReason | None, result: Result | None) -> list[Event]:
+    def _finish(
+        self, reason: FinishReason | None, result: Result | None
+    ) -> list[Event]:
         self._phase = _Phase.OVER
         usage = self._earlier_usage + self._message_usage
         # The CLI's sum also counts calls whose answers were void.

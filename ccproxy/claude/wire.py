@@ -1,19 +1,8 @@
-"""Stream-json: lines to typed records, and values to lines. No I/O.
+"""Stream-json: bytes to lines, lines to records, values to lines. No I/O.
 
-One JSON object a line, both ways. What we read:
-
-====================  ====================================================
-``stream_event``      `StreamEvent`: one SSE event of the Messages API
-``assistant``         `AssistantMessage`: finished blocks, or an API error
-``result``            `Result`: the turn is over
-``system/api_retry``  `ApiRetry`: refused upstream, will be tried again
-``rate_limit_event``  `RateLimitEvent`
-``control_response``  `ControlResponse`: to a control request of ours
-``control_request``   `ControlRequest`: the CLI wants something of us
-====================  ====================================================
-
-Every other type, and every field not named here, is skipped: new ones come with
-each version of the CLI. A known type in a wrong shape is an error.
+One JSON object a line, both ways. Types that `ccproxy.claude.records` does not
+name are skipped: new ones come with each version of the CLI. A known type in a
+wrong shape is an error.
 
 Source: protocol notes, "Input" and "Output", CLI 2.1.248 to 2.1.330.
 """
@@ -21,12 +10,22 @@ Source: protocol notes, "Input" and "Output", CLI 2.1.248 to 2.1.330.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
+from ccproxy.claude.records import (
+    ApiRetry,
+    AssistantMessage,
+    ControlRequest,
+    ControlResponse,
+    InitializeAnswer,
+    RateLimitEvent,
+    Record,
+    Result,
+    StreamEvent,
+)
 from ccproxy.conversation import Message, Role, TextBlock
-from ccproxy.events import Usage
 
 # The longest line the CLI has reason to write is a whole answer in one message:
 # 128,000 tokens are well under 1 MB. Lines of 8 MB cost milliseconds.
@@ -74,193 +73,6 @@ class LineSplitter:
     def rest(self) -> bytes:
         """What has come since the last line's end."""
         return b"".join(self._pending)
-
-
-class _OutputDetails(msgspec.Struct):
-    thinking_tokens: int | None = None
-
-
-class WireUsage(msgspec.Struct):
-    """Token counts as the Messages API writes them; absent is not the same as 0."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-    def over(self, earlier: Usage) -> Usage:
-        """These counts where they are told, else the earlier ones.
-
-        ``message_delta`` repeats only some of what ``message_start`` said.
-        """
-        details = self.output_tokens_details or _OutputDetails()
-        return Usage(
-            input_tokens=_told(self.input_tokens, earlier.input_tokens),
-            cache_read_tokens=_told(
-                self.cache_read_input_tokens, earlier.cache_read_tokens
-            ),
-            cache_write_tokens=_told(
-                self.cache_creation_input_tokens, earlier.cache_write_tokens
-            ),
-            output_tokens=_told(self.output_tokens, earlier.output_tokens),
-            thinking_tokens=_told(details.thinking_tokens, earlier.thinking_tokens),
-        )
-
-
-def _told(value: int | None, otherwise: int) -> int:
-    return otherwise if value is None else value
-
-
-class Delta(msgspec.Struct):
-    """``delta`` of a ``content_block_delta`` or ``message_delta``."""
-
-    type: str | None = None
-    text: str | None = None
-    thinking: str | None = None
-    stop_reason: str | None = None
-
-
-class ContentBlock(msgspec.Struct):
-    """A content block, as far as we read it."""
-
-    type: str
-    text: str | None = None
-    thinking: str | None = None
-
-
-class MessageBody(msgspec.Struct):
-    """A message of the model: its head in ``message_start``, or the whole."""
-
-    id: str
-    model: str
-    content: list[ContentBlock] = []
-    stop_reason: str | None = None
-    usage: WireUsage | None = None
-
-
-class SSEEvent(msgspec.Struct):
-    """One event of a Messages API stream."""
-
-    type: str
-    message: MessageBody | None = None
-    delta: Delta | None = None
-    usage: WireUsage | None = None
-
-
-class StreamEvent(msgspec.Struct):
-    """An event of the upstream's stream, passed on by the CLI."""
-
-    event: SSEEvent
-    parent_tool_use_id: str | None = None
-
-
-class AssistantMessage(msgspec.Struct):
-    """Finished blocks of a message, or an API error in the guise of one."""
-
-    message: MessageBody
-    parent_tool_use_id: str | None = None
-    error: str | None = None
-    api_error_status: int | None = None
-    api_error_type: str | None = None
-
-
-class Result(msgspec.Struct):
-    """The end of a turn. ``subtype`` says success even where it failed."""
-
-    subtype: str
-    is_error: bool = False
-    num_turns: int = 0
-    result: str | None = None
-    errors: list[str] = []
-    stop_reason: str | None = None
-    terminal_reason: str | None = None
-    api_error_status: int | None = None
-    api_error_type: str | None = None
-    usage: WireUsage | None = None
-
-
-class ApiRetry(msgspec.Struct):
-    """The upstream refused or was lost; the CLI sleeps and asks again."""
-
-    attempt: int
-    retry_delay_ms: float
-    max_retries: int | None = None
-    error_status: int | None = None
-    error: str | None = None
-
-
-class RateLimitInfo(msgspec.Struct, rename="camel"):
-    """A window of the plan's limits; ``resets_at`` is in Unix seconds."""
-
-    status: str | None = None
-    resets_at: float | None = None
-
-
-class RateLimitEvent(msgspec.Struct):
-    """How much of the plan is used."""
-
-    rate_limit_info: RateLimitInfo
-
-
-class _ControlReply(msgspec.Struct):
-    subtype: str
-    request_id: str
-    response: msgspec.Raw = msgspec.Raw(b"null")
-    error: str | None = None
-
-
-class ControlResponse(msgspec.Struct):
-    """The answer to a control request of ours."""
-
-    response: _ControlReply
-
-
-class _ControlAsk(msgspec.Struct):
-    subtype: str
-
-
-class ControlRequest(msgspec.Struct):
-    """A question of the CLI's to us, which it waits for."""
-
-    request_id: str
-    request: _ControlAsk
-
-
-class ModelInfo(msgspec.Struct, rename="camel"):
-    """One model of the CLI's catalogue."""
-
-    value: str
-    resolved_model: str | None = None
-    display_name: str | None = None
-    supported_effort_levels: list[str] = []
-
-
-class Account(msgspec.Struct, rename="camel"):
-    """Where the CLI's login comes from; never the login itself."""
-
-    token_source: str | None = None
-    api_key_source: str | None = None
-    api_provider: str | None = None
-
-
-class InitializeAnswer(msgspec.Struct):
-    """What the CLI says of itself when it is initialized."""
-
-    models: list[ModelInfo] = []
-    account: Account | None = None
-    claude_code_version: str | None = None
-
-
-Record: TypeAlias = (
-    StreamEvent
-    | AssistantMessage
-    | Result
-    | ApiRetry
-    | RateLimitEvent
-    | ControlResponse
-    | ControlRequest
-)
 
 
 class _Tag(msgspec.Struct):
@@ -338,7 +150,9 @@ def decode_initialize(answer: bytes | msgspec.Raw) -> InitializeAnswer:
     try:
         return _decode_initialize(answer)
     except msgspec.DecodeError as error:
-        raise WireError(f"an answer to initialize of an unknown shape: {error}") from None
+        raise WireError(
+            f"an answer to initialize of an unknown shape: {error}"
+        ) from None
 
 
 _encoder = msgspec.json.Encoder()
@@ -406,6 +220,7 @@ def turn(message: Message, identifier: str, *, model: str, ask: bool) -> bytes:
     """A turn of the conversation, as the Messages API knows it.
 
     Args:
+        message: the turn.
         identifier: a UUID for a user's turn, unique for an assistant's: two with
             one would be merged.
         model: who is to have spoken, for an assistant's turn.

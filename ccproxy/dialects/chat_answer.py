@@ -68,9 +68,9 @@ class _Usage(msgspec.Struct):
     completion_tokens_details: _CompletionDetails
 
 
-class _Message(msgspec.Struct):
-    content: str
+class _Message(msgspec.Struct, kw_only=True):
     role: str = "assistant"
+    content: str
     refusal: None = None
 
 
@@ -81,19 +81,19 @@ class _Choice(msgspec.Struct):
     logprobs: None = None
 
 
-class _Document(msgspec.Struct):
+class _Document(msgspec.Struct, kw_only=True):
     id: str
+    object: str = "chat.completion"
     created: int
     model: str
     choices: list[_Choice]
     usage: _Usage
-    object: str = "chat.completion"
 
 
 class _Delta(msgspec.Struct):
     role: str | UnsetType = UNSET
     content: str | msgspec.Raw | UnsetType = UNSET
-    refusal: None | UnsetType = UNSET
+    refusal: UnsetType | None = UNSET
 
 
 class _ChunkChoice(msgspec.Struct):
@@ -103,13 +103,13 @@ class _ChunkChoice(msgspec.Struct):
     finish_reason: _Finish | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, kw_only=True):
     id: str
+    object: str = "chat.completion.chunk"
     created: int
     model: str
     choices: list[_ChunkChoice]
-    usage: _Usage | None | UnsetType = UNSET
-    object: str = "chat.completion.chunk"
+    usage: _Usage | UnsetType | None = UNSET
 
 
 _encode = msgspec.json.Encoder().encode
@@ -158,7 +158,7 @@ class ChatDocument:
     def encode(self) -> bytes:
         """The ``chat.completion`` document; only without an error, once over."""
         choices = [
-            _Choice(index, _Message(answer.text), _FINISH[answer.end.reason])
+            _Choice(index, _Message(content=answer.text), _FINISH[answer.end.reason])
             for index, answer in enumerate(self._answers)
             if isinstance(answer.end, Finished)
         ]
@@ -273,7 +273,7 @@ class ChatStream:
         return [b"data: ", error_document(error), b"\n\n"]
 
     def _chunk(self, choice: _ChunkChoice | None) -> bytes:
-        usage: _Usage | None | UnsetType = None if self._include_usage else UNSET
+        usage: _Usage | UnsetType | None = None if self._include_usage else UNSET
         chunk = _Chunk(
             id=self._heading.id,
             created=self._heading.created,

@@ -126,6 +126,7 @@ def decode_chat(body: bytes, *, forward_sampling: bool = False) -> ChatCall:
     """Decode the body of ``POST /chat/completions``.
 
     Args:
+        body: as it came.
         forward_sampling: put temperature and its like into the prompt instead of
             ignoring them.
 
@@ -228,7 +229,9 @@ def _role(message: _Message, position: int) -> Role:
         if message.tool_calls:
             _unsupported(f"{at}.tool_calls", "function calling is not offered so far")
         if message.function_call is not None:
-            _unsupported(f"{at}.function_call", "function calling is not offered so far")
+            _unsupported(
+                f"{at}.function_call", "function calling is not offered so far"
+            )
         return Role.ASSISTANT
     if message.role in ("tool", "function"):
         _unsupported(f"{at}.role", "function calling is not offered so far")

@@ -14,9 +14,9 @@ class _Model(msgspec.Struct):
     owned_by: str = _OWNER
 
 
-class _List(msgspec.Struct):
-    data: list[_Model]
+class _List(msgspec.Struct, kw_only=True):
     object: str = "list"
+    data: list[_Model]
 
 
 def model_document(name: str, since_seconds: int) -> bytes:
@@ -26,4 +26,4 @@ def model_document(name: str, since_seconds: int) -> bytes:
 
 def models_document(models: Iterable[tuple[str, int]]) -> bytes:
     """Encode a ``ListModelsResponse`` of (name, Unix time) pairs."""
-    return msgspec.json.encode(_List([_Model(*model) for model in models]))
+    return msgspec.json.encode(_List(data=[_Model(*model) for model in models]))

@@ -5,6 +5,7 @@ backend; and every failure becomes an OpenAI error document, here and only here.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from attrs import evolve, frozen
 from klein import Klein
@@ -12,8 +13,8 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
 from typing_extensions import override
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as HTTPMethodNotAllowed
@@ -70,7 +71,8 @@ class API:
         self._clock = clock
         self._wall_seconds = wall_seconds
         self._app = Klein()
-        self._app.handle_errors(Exception)(self._unrouted)
+        handle: Any = self._app.handle_errors(Exception)
+        handle(self._unrouted)
         self._route("GET", "/health", self._health, needs_key=False)
         self._route("GET", "/models", self._models)
         self._route("GET", "/models/<path:name>", self._model)
@@ -88,7 +90,7 @@ class API:
         *,
         needs_key: bool = True,
     ) -> None:
-        async def routed(request: IRequest, **parts: str) -> bytes | None:
+        async def routed(request: Request, **parts: str) -> bytes | None:
             exchange = Exchange(request, f"{method} {path}", self._clock)
             try:
                 if needs_key:
@@ -160,12 +162,13 @@ class API:
             exchange.model, exchange.usage = encoder.model, encoder.usage
             exchange.error = encoder.error
 
-    def _body(self, request: IRequest) -> bytes:
-        body: bytes = request.content.read()
+    def _body(self, request: Request) -> bytes:
+        content: Any = request.content
+        body: bytes = content.read()
         self._gate.check_size(len(body))
         return body
 
-    def _unrouted(self, request: IRequest, failure: Failure) -> bytes | None:
+    def _unrouted(self, request: Request, failure: Failure) -> bytes | None:
         """Answer what reached no route; Klein calls it for routing's exceptions."""
         error = failure.value
         if isinstance(error, RequestRedirect):
@@ -180,14 +183,16 @@ class API:
                 return b""
         return self._error(request, self._told(request, failure))
 
-    def _told(self, request: IRequest, failure: Failure) -> CCProxyError:
+    def _told(self, request: Request, failure: Failure) -> CCProxyError:
         """What a client is told of a failure."""
         error = failure.value
         match error:
             case CCProxyError():
                 return error
             case HTTPException(code=404):
-                return NotFound("there is no such route here; see GET /models and README")
+                return NotFound(
+                    "there is no such route here; see GET /models and README"
+                )
             case HTTPException(code=405):
                 method = request.method.decode("ascii", "replace")
                 return MethodNotAllowed(f"this route has no method {method}")
@@ -199,10 +204,11 @@ class API:
             "please report it"
         )
 
-    def _error(self, request: IRequest, error: CCProxyError) -> bytes | None:
+    def _error(self, request: Request, error: CCProxyError) -> bytes | None:
         if request.startedWriting:
             # A status is out and a document would be taken for the answer.
-            request.transport.abortConnection()
+            connection: Any = request.transport
+            connection.abortConnection()
             return None
         return error_response(request, error)
 
@@ -217,15 +223,14 @@ class _Root(Resource):
         self._klein = klein
 
     @override
-    def render(self, request: IRequest) -> object:
+    def render(self, request: Request) -> object:
         request_id(request)
         try:
-            b"/".join(request.postpath).decode()
+            b"/".join([*request.prepath, *(request.postpath or ())]).decode()
         except UnicodeDecodeError:
             return error_response(request, InvalidRequest("the path is not UTF-8"))
         return self._klein.render(request)
 
 
-def _authorization(request: IRequest) -> list[bytes]:
-    headers: list[bytes] = request.requestHeaders.getRawHeaders(b"authorization", [])
-    return headers
+def _authorization(request: Request) -> list[bytes]:
+    return list(request.requestHeaders.getRawHeaders(b"authorization", []))

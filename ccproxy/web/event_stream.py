@@ -16,7 +16,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
-from twisted.web.iweb import IRequest
+from twisted.web.server import Request
 from zope.interface import implementer
 
 from ccproxy.conversation import Prompt
@@ -47,9 +47,7 @@ class Encoder(Protocol):
 class EventStream:
     """Streams the answers to one question to one client."""
 
-    def __init__(
-        self, request: IRequest, encoder: Encoder, clock: IReactorTime
-    ) -> None:
+    def __init__(self, request: Request, encoder: Encoder, clock: IReactorTime) -> None:
         self._request = request
         self._encoder = encoder
         self._clock = clock

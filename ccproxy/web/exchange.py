@@ -3,7 +3,7 @@
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web.iweb import IRequest
+from twisted.web.server import Request
 
 from ccproxy.errors import CCProxyError
 from ccproxy.events import Usage
@@ -25,7 +25,7 @@ class Exchange:
 
     _log = Logger()
 
-    request: IRequest
+    request: Request
     route: str
     _clock: IReactorTime
     id: str = field(init=False)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import ceil
 from uuid import uuid4
 
-from twisted.web.iweb import IRequest
+from twisted.web.server import Request
 
 from ccproxy.dialects.error import error_document
 from ccproxy.errors import CCProxyError, ClaudeError, InvalidKey
@@ -18,7 +18,7 @@ def new_request_id() -> str:
     return f"req_{uuid4().hex}"
 
 
-def request_id(request: IRequest) -> str:
+def request_id(request: Request) -> str:
     """The request's id, which its answer carries as ``x-request-id``."""
     told = request.responseHeaders.getRawHeaders(_REQUEST_ID)
     if told:
@@ -40,14 +40,14 @@ def error_headers(error: CCProxyError) -> Mapping[str, str]:
     return headers
 
 
-def json_response(request: IRequest, document: bytes) -> bytes:
+def json_response(request: Request, document: bytes) -> bytes:
     """Prepare a successful answer; returns its body for Klein to send."""
     request.setHeader("content-type", JSON)
     request.setHeader("content-length", str(len(document)))
     return document
 
 
-def error_response(request: IRequest, error: CCProxyError) -> bytes:
+def error_response(request: Request, error: CCProxyError) -> bytes:
     """Prepare an error; returns its body for Klein to send."""
     request.setResponseCode(error.status)
     for name, value in error_headers(error).items():

@@ -15,6 +15,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, HTTPChannel
 from twisted.web.resource import IResource
@@ -34,6 +35,7 @@ class ProxyRequest(Request):
     """A request whose body is read only if its headers pass the gate."""
 
     channel: Any
+    content: Any
     defaultContentType = b"application/json"
     _refused = False
     _received_bytes = 0
@@ -81,6 +83,7 @@ class ProxyChannel(HTTPChannel):
     """A connection that never hangs up without an answer."""
 
     site: Any
+    transport: Any
     requests: list[Request]
     _lingering: IDelayedCall | None = None
 
@@ -95,7 +98,7 @@ class ProxyChannel(HTTPChannel):
         self.site.connected(self)
 
     @override
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
@@ -192,5 +195,5 @@ class ProxySite(Site):
             channel.transport.abortConnection()
 
     @override
-    def log(self, request: Request) -> None:
+    def log(self, request: object) -> None:
         """Write nothing: the routes log what is worth it."""

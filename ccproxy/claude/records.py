@@ -1,0 +1,215 @@
+"""What the CLI writes, as typed records. Pure.
+
+====================  ====================================================
+``stream_event``      `StreamEvent`: one SSE event of the Messages API
+``assistant``         `AssistantMessage`: finished blocks, or an API error
+``result``            `Result`: the turn is over
+``system/api_retry``  `ApiRetry`: refused upstream, will be tried again
+``rate_limit_event``  `RateLimitEvent`
+``control_response``  `ControlResponse`: to a control request of ours
+``control_request``   `ControlRequest`: the CLI wants something of us
+====================  ====================================================
+
+Fields that are not named here are skipped: new ones come with each version.
+
+Source: protocol notes, "Output", CLI 2.1.248 to 2.1.330.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from ccproxy.events import Usage
+
+
+class OutputDetails(msgspec.Struct):
+    """A part of the output's count."""
+
+    thinking_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct):
+    """Token counts as the Messages API writes them; absent is not the same as 0."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    output_tokens_details: OutputDetails | None = None
+
+    def over(self, earlier: Usage) -> Usage:
+        """These counts where they are told, else the earlier ones.
+
+        ``message_delta`` repeats only some of what ``message_start`` said.
+        """
+        details = self.output_tokens_details or OutputDetails()
+        return Usage(
+            input_tokens=_told(self.input_tokens, earlier.input_tokens),
+            cache_read_tokens=_told(
+                self.cache_read_input_tokens, earlier.cache_read_tokens
+            ),
+            cache_write_tokens=_told(
+                self.cache_creation_input_tokens, earlier.cache_write_tokens
+            ),
+            output_tokens=_told(self.output_tokens, earlier.output_tokens),
+            thinking_tokens=_told(details.thinking_tokens, earlier.thinking_tokens),
+        )
+
+
+def _told(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
+
+
+class Delta(msgspec.Struct):
+    """``delta`` of a ``content_block_delta`` or ``message_delta``."""
+
+    type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    stop_reason: str | None = None
+
+
+class ContentBlock(msgspec.Struct):
+    """A content block, as far as we read it."""
+
+    type: str
+    text: str | None = None
+    thinking: str | None = None
+
+
+class MessageBody(msgspec.Struct):
+    """A message of the model: its head in ``message_start``, or the whole."""
+
+    id: str
+    model: str
+    content: list[ContentBlock] = []
+    stop_reason: str | None = None
+    usage: WireUsage | None = None
+
+
+class SSEEvent(msgspec.Struct):
+    """One event of a Messages API stream."""
+
+    type: str
+    message: MessageBody | None = None
+    delta: Delta | None = None
+    usage: WireUsage | None = None
+
+
+class StreamEvent(msgspec.Struct):
+    """An event of the upstream's stream, passed on by the CLI."""
+
+    event: SSEEvent
+    parent_tool_use_id: str | None = None
+
+
+class AssistantMessage(msgspec.Struct):
+    """Finished blocks of a message, or an API error in the guise of one."""
+
+    message: MessageBody
+    parent_tool_use_id: str | None = None
+    error: str | None = None
+    api_error_status: int | None = None
+    api_error_type: str | None = None
+
+
+class Result(msgspec.Struct):
+    """The end of a turn. ``subtype`` says success even where it failed."""
+
+    subtype: str
+    is_error: bool = False
+    num_turns: int = 0
+    result: str | None = None
+    errors: list[str] = []
+    stop_reason: str | None = None
+    terminal_reason: str | None = None
+    api_error_status: int | None = None
+    api_error_type: str | None = None
+    usage: WireUsage | None = None
+
+
+class ApiRetry(msgspec.Struct):
+    """The upstream refused or was lost; the CLI sleeps and asks again."""
+
+    attempt: int
+    retry_delay_ms: float
+    max_retries: int | None = None
+    error_status: int | None = None
+    error: str | None = None
+
+
+class RateLimitInfo(msgspec.Struct, rename="camel"):
+    """A window of the plan's limits; ``resets_at`` is in Unix seconds."""
+
+    status: str | None = None
+    resets_at: float | None = None
+
+
+class RateLimitEvent(msgspec.Struct):
+    """How much of the plan is used."""
+
+    rate_limit_info: RateLimitInfo
+
+
+class ControlReply(msgspec.Struct):
+    """What was answered; ``response`` is there if ``subtype`` is ``success``."""
+
+    subtype: str
+    request_id: str
+    response: msgspec.Raw = msgspec.Raw(b"null")
+    error: str | None = None
+
+
+class ControlResponse(msgspec.Struct):
+    """The answer to a control request of ours."""
+
+    response: ControlReply
+
+
+class ControlAsk(msgspec.Struct):
+    """What is asked."""
+
+    subtype: str
+
+
+class ControlRequest(msgspec.Struct):
+    """A question of the CLI's to us, which it waits for."""
+
+    request_id: str
+    request: ControlAsk
+
+
+class ModelInfo(msgspec.Struct, rename="camel"):
+    """One model of the CLI's catalogue."""
+
+    value: str
+    resolved_model: str | None = None
+    display_name: str | None = None
+    supported_effort_levels: list[str] = []
+
+
+class Account(msgspec.Struct, rename="camel"):
+    """Where the CLI's login comes from; never the login itself."""
+
+    token_source: str | None = None
+    api_key_source: str | None = None
+    api_provider: str | None = None
+
+
+class InitializeAnswer(msgspec.Struct):
+    """What the CLI says of itself when it is initialized."""
+
+    models: list[ModelInfo] = []
+    account: Account | None = None
+    claude_code_version: str | None = None
+
+
+Record: TypeAlias = (
+    StreamEvent
+    | AssistantMessage
+    | Result
+    | ApiRetry
+    | RateLimitEvent
+    | ControlResponse
+    | ControlRequest
+)
