@@ -125,7 +125,10 @@ class _Application(MultiService):
 
 def makeService(options: Options) -> IService:  # twistd's name for it
     """Make the server; called by twistd."""
-    server = make_service(options.settings)
+    try:
+        server = make_service(options.settings)
+    except SettingsError as error:
+        _exit(str(error))
     twistd: Mapping[str, Any] = options.parent or {}
     if twistd.get("syslog"):
         return server

@@ -13,6 +13,7 @@ the process that goes away.
 
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
-from twisted.application import strports
-from twisted.application.service import IService, MultiService, Service
+from twisted.application.service import IService, Service
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from typing_extensions import override
 
@@ -40,7 +43,7 @@ from ccproxy.claude.launch import (
 )
 from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
 from ccproxy.errors import ClaudeUnavailable
-from ccproxy.settings import Settings
+from ccproxy.settings import Settings, SettingsError
 from ccproxy.web.app import API, Policy
 from ccproxy.web.gate import Gate
 from ccproxy.web.site import ProxySite
@@ -207,53 +210,85 @@ class Engine(Service):
         return {**child, "HOME": str(home)}
 
 
-class Server(MultiService):
-    """The engine behind its own ports."""
+class Server(Service):
+    """The engine behind its own ports.
+
+    Attributes:
+        ports: those that are open, in the order of ``settings.listen``.
+
+    Raises:
+        SettingsError: an endpoint string that Twisted does not understand.
+    """
 
     _log = Logger()
 
     def __init__(
-        self,
-        settings: Settings,
-        engine: Engine,
-        site: ProxySite,
-        reactor: Any,
+        self, settings: Settings, engine: Engine, site: ProxySite, reactor: Any
     ) -> None:
-        super().__init__()
         self._settings = settings
         self._engine = engine
         self._site = site
-        self._ports = MultiService()
-        for endpoint in settings.listen:
-            strports.service(endpoint, site, reactor=reactor).setServiceParent(
-                self._ports
-            )
+        self._endpoints = [_endpoint(reactor, text) for text in settings.listen]
+        self.ports: list[IListeningPort] = []
 
     @override
     def privilegedStartService(self) -> None:
-        self._ports.privilegedStartService()
+        # Before privileges are shed, and before twistd says that all is well: a
+        # port that is taken must end the start, not only be logged.
+        for text, endpoint in zip(self._settings.listen, self._endpoints, strict=True):
+            outcome: list[Any] = []
+            endpoint.listen(self._site).addBoth(outcome.append)
+            if not outcome or isinstance(outcome[0], Failure):
+                why = outcome[0].getErrorMessage() if outcome else "no answer"
+                message = f"cannot listen on {text}: {why}; see --port and --listen"
+                self._log.critical("{message}", message=message)
+                sys.exit(f"ccproxy: {message}")
+            self.ports += outcome
 
     @override
     def startService(self) -> None:
-        Service.startService(self)
+        super().startService()
+        if not self.ports:
+            self.privilegedStartService()
         self._engine.startService()
-        self._ports.startService()
         self._log.info(
-            "ccproxy {version} listens on {listen}; model {model}",
+            "ccproxy {version} listens on {places}; default model {model}",
             version=__version__,
-            listen=", ".join(self._settings.listen),
+            places=", ".join(_place(port.getHost()) for port in self.ports),
             model=self._settings.model,
         )
         if self._settings.demo:
-            self._log.info("This is a DEMO: a script answers, not a model")
+            self._log.info("this is a DEMO: a script answers, not a model")
 
     @override
     def stopService(self) -> "Deferred[None]":
-        Service.stopService(self)
+        super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        await maybeDeferred(self._ports.stopService)
+        ports, self.ports = self.ports, []
+        for port in ports:
+            await maybeDeferred(port.stopListening)
         drained = self._site.drain(_DRAIN_SECONDS)
         await maybeDeferred(self._engine.stopService)
         await drained
+
+
+def _endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
+    except Exception as error:
+        # Each parser of endpoint strings fails in a way of its own.
+        raise SettingsError(f"--listen: {text!r} is no endpoint: {error}") from error
+    return endpoint
+
+
+def _place(address: object) -> str:
+    match address:
+        case IPv4Address(host=host, port=port):
+            return f"http://{host}:{port}/v1"
+        case IPv6Address(host=host, port=port):
+            return f"http://[{host}]:{port}/v1"
+        case UNIXAddress(name=name):
+            return f"unix:{name!r}"
+    return repr(address)

@@ -63,6 +63,15 @@ _FIXED = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_TELEMETRY": "1",
     "DISABLE_ERROR_REPORTING": "1",
+    # A second lock on `@path`, and nothing of the host's in any prompt.
+    "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
+    "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",
+    "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
+    "CLAUDE_CODE_DISABLE_BUNDLED_SKILLS": "1",
+    "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
+    # A refusal is the answer: no second question, no other model.
+    "CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1",
+    "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
 }
 
 # Whoever answers instead of Anthropic; the demo must not meet a real one.
@@ -244,6 +253,20 @@ def marked_processes(mark: str, proc: Path = Path("/proc")) -> Sequence[int]:
         int(entry.name)
         for entry in _folders(proc)
         if entry.name.isdecimal() and needle in _environ(entry).split(b"\0")
+    ]
+
+
+def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:
+    """Files that a CLI would have taken away, had it not been killed.
+
+    Its entry in the list of running sessions, and its socket; nothing else.
+    """
+    home = Path(environment.get("HOME") or "/")
+    config = Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")
+    temporary = Path(environment.get("TMPDIR") or "/tmp")  # noqa: S108  # the CLI's
+    return [
+        *(config / "sessions").glob(f"{pid}.*"),
+        *(temporary / "cc-socks").glob(f"{pid}.sock"),
     ]
 
 

@@ -35,7 +35,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from ccproxy.claude.launch import Launch, marked_processes
+from ccproxy.claude.launch import Launch, leftovers, marked_processes
 from ccproxy.claude.wire import LineSplitter, WireError
 from ccproxy.errors import ClaudeUnavailable, Overloaded
 
@@ -186,15 +186,20 @@ class ClaudeProcess(ProcessProtocol):
         if self._state is _State.ENDED:
             return succeed(None)
         if self._state is _State.RUNNING:
-            self._state = _State.TERMINATING
-            # A paused pipe never tells its end.
-            self.resume()
-            self._signal(signal.SIGTERM)
+            self._stop(signal.SIGTERM)
             if self._timer is None:
-                self._timer = self._clock.callLater(GRACE_SECONDS, self._kill)
+                self._timer = self._clock.callLater(GRACE_SECONDS, self._lose_patience)
         waiter: Deferred[None] = Deferred(self._waiters.remove)
         self._waiters.append(waiter)
         return waiter
+
+    def kill(self) -> None:
+        """Stop the process before it does anything else; `terminate` tells when.
+
+        After SIGTERM it goes on for some 60 ms, in which it can ask the model again.
+        """
+        if self._state is _State.RUNNING:
+            self._stop(signal.SIGKILL)
 
     @override
     def connectionMade(self) -> None:
@@ -218,7 +223,7 @@ class ClaudeProcess(ProcessProtocol):
 
     @override
     def processExited(self, reason: Failure) -> None:
-        self._kill_what_is_left()
+        self._clean_up_after(reason.value)
         self._stop_timer()
         self._timer = self._clock.callLater(_RELEASE_SECONDS, self._release)
 
@@ -239,11 +244,17 @@ class ClaudeProcess(ProcessProtocol):
         for waiter in waiters:
             waiter.callback(None)
 
+    def _stop(self, number: signal.Signals) -> None:
+        self._state = _State.TERMINATING
+        # A paused pipe never tells its end.
+        self.resume()
+        self._signal(number)
+
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessExitedAlready):
             self.transport.signalProcess(number.name.removeprefix("SIG"))
 
-    def _kill(self) -> None:
+    def _lose_patience(self) -> None:
         self._timer = None
         self._log.warn("claude {pid} ignores SIGTERM and is killed", pid=self._pid)
         survivors = marked_processes(self._mark)
@@ -251,10 +262,14 @@ class ClaudeProcess(ProcessProtocol):
         self._kill_group()
         _kill_each(survivors)
 
-    def _kill_what_is_left(self) -> None:
+    def _clean_up_after(self, status: Any) -> None:
         self._kill_group()
         if self._launch.spawns_children:
             _kill_each(marked_processes(self._mark))
+        if status.signal == signal.SIGKILL and self._pid is not None:
+            for path in leftovers(self._launch.environment, self._pid):
+                with suppress(OSError):
+                    path.unlink()
 
     def _kill_group(self) -> None:
         # Without setsid there is no group of this number, which is as good.

@@ -3,6 +3,7 @@
 ====================  ====================================================
 ``stream_event``      `StreamEvent`: one SSE event of the Messages API
 ``assistant``         `AssistantMessage`: finished blocks, or an API error
+``user``              `UserMessage`: added by the CLI
 ``result``            `Result`: the turn is over
 ``system/api_retry``  `ApiRetry`: refused upstream, will be tried again
 ``rate_limit_event``  `RateLimitEvent`
@@ -113,6 +114,13 @@ class AssistantMessage(msgspec.Struct):
     api_error_type: str | None = None
 
 
+class UserMessage(msgspec.Struct):
+    """A turn that the CLI adds: a tool's result, or words of its own."""
+
+    is_synthetic: bool = msgspec.field(default=False, name="isSynthetic")
+    parent_tool_use_id: str | None = None
+
+
 class Result(msgspec.Struct):
     """The end of a turn. ``subtype`` says success even where it failed."""
 
@@ -207,6 +215,7 @@ class InitializeAnswer(msgspec.Struct):
 Record: TypeAlias = (
     StreamEvent
     | AssistantMessage
+    | UserMessage
     | Result
     | ApiRetry
     | RateLimitEvent

@@ -283,7 +283,10 @@ class Session:
         if isinstance(events[-1], Finished | Failed):
             self._deadlines.stop()
             self._listener = None
-            if self._state is not _State.CLOSED:
+            if self._turn is not None and self._turn.goes_on:
+                self._state = _State.CLOSED
+                self._process.kill()
+            elif self._state is not _State.CLOSED:
                 self._state = _State.OPEN
         listener.receive(events)
 

@@ -33,6 +33,7 @@ from ccproxy.claude.records import (
     Result,
     SSEEvent,
     StreamEvent,
+    UserMessage,
 )
 from ccproxy.errors import CCProxyError, ClaudeFailed, InvalidRequest
 from ccproxy.events import (
@@ -88,6 +89,7 @@ class Turn:
         self._message_usage = Usage()
         self._earlier_usage = Usage()
         self._restarted = False
+        self._cut_short = False
         self._synthetic: AssistantMessage | None = None
         self._retry: Refusal | None = None
         self._limit_reset_seconds: float | None = None
@@ -96,6 +98,11 @@ class Turn:
     def is_over(self) -> bool:
         """Whether the last event has been told."""
         return self._phase is _Phase.OVER
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the CLI is about to ask the model again, by itself."""
+        return self._cut_short
 
     def timed_out(self, otherwise: CCProxyError) -> CCProxyError:
         """Why nothing came: what the CLI was last refused for, if it was."""
@@ -117,6 +124,15 @@ class Turn:
                 if info.status == "rejected":
                     self._limit_reset_seconds = info.resets_at or self._wall_seconds
                 return []
+            case UserMessage(is_synthetic=True) if self._phase is _Phase.STREAMING:
+                # The CLI keeps the half answer and asks for the other half, in
+                # words of its own: what comes then is not one answer.
+                return self._fail(
+                    ClaudeFailed(
+                        "the connection to the model was lost in mid-answer, and the "
+                        "answer could not be asked for again; try again"
+                    )
+                )
             case Result():
                 return self._result(record)
             case _:
@@ -157,7 +173,8 @@ class Turn:
         self._phase = _Phase.WHOLE
         self._stop_reason = stop_reason
         reason = _FINISH_REASONS.get(stop_reason)
-        return self._finish(reason, None) if reason in _CUT_SHORT else []
+        self._cut_short = reason in _CUT_SHORT
+        return self._finish(reason, None) if self._cut_short else []
 
     def _assistant(self, record: AssistantMessage) -> list[Event]:
         message = record.message

@@ -24,6 +24,7 @@ from ccproxy.claude.records import (
     Record,
     Result,
     StreamEvent,
+    UserMessage,
 )
 from ccproxy.conversation import Message, Role, TextBlock
 
@@ -85,6 +86,7 @@ _decode_initialize = msgspec.json.Decoder(InitializeAnswer).decode
 _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
     "stream_event": msgspec.json.Decoder(StreamEvent),
     "assistant": msgspec.json.Decoder(AssistantMessage),
+    "user": msgspec.json.Decoder(UserMessage),
     "result": msgspec.json.Decoder(Result),
     "system/api_retry": msgspec.json.Decoder(ApiRetry),
     "rate_limit_event": msgspec.json.Decoder(RateLimitEvent),

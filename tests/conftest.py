@@ -1,0 +1,142 @@
+"""Fixtures for all tests, and the check that no test leaves anything behind."""
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+
+from tests.support.server import RunningProxy, Upstream, start_proxy, start_upstream
+
+_REACTOR: Any = reactor
+# How often the reactor may turn until what a test ended has ended.
+_TURNS = 200
+
+
+class ExpectedErrors:
+    """Errors in the log that a test provokes; any other fails it."""
+
+    def __init__(self) -> None:
+        self.allowed: list[str] = []
+
+    def allow(self, text: str) -> None:
+        """Let log lines of level warn and up pass that contain a text."""
+        self.allowed.append(text)
+
+
+@pytest.fixture
+def expected_errors() -> ExpectedErrors:
+    return ExpectedErrors()
+
+
+def _children() -> set[int]:
+    path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    return {int(pid) for pid in path.read_text().split()} if path.exists() else set()
+
+
+def _descriptors() -> set[str]:
+    folder = Path("/proc/self/fd")
+    found = set()
+    for entry in folder.iterdir() if folder.exists() else ():
+        try:
+            target = os.readlink(entry)
+        except OSError:
+            continue
+        if target.startswith(("socket:", "pipe:")):
+            found.add(target)
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def running_reactor() -> None:
+    """Let the reactor open what it opens for itself, so that it is no leak."""
+    pytest_twisted.blockon(deferLater(_REACTOR, 0))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(
+    request: pytest.FixtureRequest,
+    running_reactor: None,
+    expected_errors: ExpectedErrors,
+) -> Iterator[None]:
+    """Fail a test that leaves timers, sockets, processes or logged errors."""
+    problems: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        level = event.get("log_level")
+        if level is not None and level >= LogLevel.warn:
+            from twisted.logger import eventAsText
+
+            text = eventAsText(event, includeTimestamp=False)
+            if not any(allowed in text for allowed in expected_errors.allowed):
+                problems.append(text)
+
+    threads = request.node.get_closest_marker("threads") is not None
+    globalLogPublisher.addObserver(observe)
+    calls = set(_REACTOR.getDelayedCalls())
+    readers = set(_REACTOR.getReaders())
+    children, descriptors = _children(), _descriptors()
+    yield
+    gc.collect()
+
+    def left() -> list[str]:
+        found = [str(c) for c in _REACTOR.getDelayedCalls() if c not in calls]
+        found += [str(r) for r in _REACTOR.getReaders() if r not in readers]
+        found += [f"child {pid}" for pid in _children() - children]
+        if not threads:
+            found += [f"open {name}" for name in _descriptors() - descriptors]
+        return found
+
+    async def settle() -> None:
+        for turn in range(_TURNS):
+            # Most things end within the first turns; a child needs some time.
+            await deferLater(_REACTOR, 0 if turn < 20 else 0.02)
+            if not [f for f in left() if "deferLater" not in f]:
+                return
+
+    if left():
+        pytest_twisted.blockon(Deferred.fromCoroutine(settle()))
+    globalLogPublisher.removeObserver(observe)
+    assert left() == []
+    assert problems == []
+
+
+@pytest.fixture(scope="session")
+def claude() -> Path:
+    """The real CLI, from the wheel of the test extra."""
+    from ccproxy.claude.launch import find_claude
+
+    return find_claude(None, "")
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """A recording Messages API on loopback."""
+    api = start_upstream(_REACTOR)
+    yield api
+    pytest_twisted.blockon(Deferred.fromCoroutine(api.stop()))
+
+
+@pytest.fixture
+def proxy(
+    claude: Path, upstream: Upstream, tmp_path: Path
+) -> Iterator[Callable[..., RunningProxy]]:
+    """Starts servers in front of the real CLI, or of another one."""
+    running: list[RunningProxy] = []
+
+    def start(**options: Any) -> RunningProxy:
+        options.setdefault("claude_bin", claude)
+        server = start_proxy(_REACTOR, upstream, tmp_path, **options)
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        pytest_twisted.blockon(Deferred.fromCoroutine(server.stop()))

@@ -1,0 +1,167 @@
+"""A whole proxy on loopback, with a recording upstream behind its CLI."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import treq
+from attrs import define
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from ccproxy.demo import MessagesAPI, MessagesSite, Reply, Script, words
+from ccproxy.service import Server, make_service
+from ccproxy.settings import Settings
+
+KEY = "test-key"
+
+
+def answer(text: str = "one two three", **options: Any) -> Reply:
+    """A reply of one text block."""
+    return Reply(blocks=(words(text),), **options)
+
+
+@define(eq=False)
+class Upstream:
+    """The recording Messages API; set `script` to choose its answers."""
+
+    api: MessagesAPI
+    port: Any
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port.getHost().port}"
+
+    @property
+    def bodies(self) -> list[Mapping[str, Any]]:
+        return self.api.bodies
+
+    def script(self, script: Script | Reply) -> None:
+        self.api.script = script if callable(script) else lambda _: script
+
+    def replies(self, *replies: Reply) -> None:
+        """Answer with these, one after the other; the last one from then on."""
+        left = list(replies)
+        self.api.script = lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+    async def stop(self) -> None:
+        await maybeDeferred(self.port.stopListening)
+
+
+def start_upstream(reactor: Any) -> Upstream:
+    api = MessagesAPI(lambda _: answer(), reactor, record=True)
+    port = reactor.listenTCP(0, MessagesSite(api, reactor), interface="127.0.0.1")
+    return Upstream(api, port)
+
+
+def spoken(body: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """The turns of an upstream body: role and texts, without the CLI's own notes."""
+    turns = []
+    for message in body["messages"]:
+        if message["role"] != "system":
+            content = message["content"]
+            blocks = [{"text": content}] if isinstance(content, str) else content
+            turns.append((message["role"], [block["text"] for block in blocks]))
+    return turns
+
+
+def system(body: Mapping[str, Any]) -> list[str]:
+    """The system blocks of an upstream body, without the CLI's own two."""
+    return [block["text"] for block in body["system"][2:]]
+
+
+@define(eq=False)
+class RunningProxy:
+    """A started server."""
+
+    service: Server
+    port: Any
+
+    @property
+    def number(self) -> int:
+        number: int = self.port.getHost().port
+        return number
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.number}"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"authorization": f"Bearer {KEY}"}
+
+    def get(self, path: str, **options: Any) -> "Deferred[Any]":
+        return self._request("GET", path, **options)
+
+    def post(self, path: str, body: object, **options: Any) -> "Deferred[Any]":
+        if isinstance(body, bytes):
+            return self._request("POST", path, data=body, **options)
+        return self._request("POST", path, json=body, **options)
+
+    def chat(
+        self, *messages: str | Mapping[str, Any], **fields: Any
+    ) -> "Deferred[Any]":
+        """Ask; a bare text is the user's."""
+        return self.post("/v1/chat/completions", chat_body(*messages, **fields))
+
+    def _request(self, method: str, path: str, **options: Any) -> "Deferred[Any]":
+        headers = {**self.headers, **options.pop("headers", {})}
+        request: Deferred[Any] = treq.request(
+            method, self.url + path, headers=headers, persistent=False, **options
+        )
+        return request
+
+    async def stop(self) -> None:
+        await maybeDeferred(self.service.stopService)
+
+
+def chat_body(*messages: str | Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """The body of a chat request."""
+    said = [
+        m if not isinstance(m, str) else {"role": "user", "content": m}
+        for m in messages
+    ]
+    return {"messages": said, **fields}
+
+
+def start_proxy(
+    reactor: Any,
+    upstream: Upstream,
+    home: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
+) -> RunningProxy:
+    """Start a server on a free port; ``options`` are `Settings`."""
+    settings = Settings(
+        **{"api_keys": (KEY,), "listen": ("tcp:0:interface=127.0.0.1",), **options}
+    )
+    service = make_service(
+        settings,
+        reactor=reactor,
+        environment={
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "ANTHROPIC_BASE_URL": upstream.url,
+            "ANTHROPIC_API_KEY": "sk-ant-dummy",
+            "CLAUDE_CODE_MAX_RETRIES": "1",
+            **(environment or {}),
+        },
+    )
+    assert isinstance(service, Server)
+    service.privilegedStartService()
+    service.startService()
+    return RunningProxy(service, service.ports[0])
+
+
+def events(text: str) -> Sequence[str]:
+    """The data of a finished event stream, comments left out."""
+    found = []
+    for frame in text.split("\n\n"):
+        lines = frame.split("\n")
+        data = [
+            line.removeprefix("data: ") for line in lines if line.startswith("data: ")
+        ]
+        if data:
+            found.append("\n".join(data))
+    return found

@@ -1,0 +1,68 @@
+"""Checks documents against the OpenAPI documents in ``tests/spec``."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+_FOLDER = Path(__file__).parent.parent / "spec"
+
+
+@cache
+def _openai() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((_FOLDER / "openai.openapi.json").read_text())
+    relaxed: dict[str, Any] = _relaxed(document)
+    return relaxed
+
+
+def _relaxed(node: Any) -> Any:
+    """`nullable: true` is OpenAPI 3.0's word; the document means "or null"."""
+    if isinstance(node, list):
+        return [_relaxed(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    schema = {key: _relaxed(value) for key, value in node.items()}
+    if schema.pop("nullable", None) is True:
+        return {"anyOf": [schema, {"type": "null"}]}
+    return schema
+
+
+@cache
+def _validator(component: str) -> Draft202012Validator:
+    schema = {
+        "$ref": f"#/components/schemas/{component}",
+        "components": _openai()["components"],
+    }
+    return Draft202012Validator(schema)
+
+
+def _errors(component: str, value: object) -> list[str]:
+    found = _validator(component).iter_errors(value)
+    return [f"{error.json_path}: {error.message}" for error in found]
+
+
+def document_errors(document: object) -> list[str]:
+    """What is wrong with a chat completion."""
+    return _errors("CreateChatCompletionResponse", document)
+
+
+def chunk_errors(chunk: object) -> list[str]:
+    """What is wrong with one chunk of a streamed chat completion."""
+    return _errors("CreateChatCompletionStreamResponse", chunk)
+
+
+def error_errors(document: object) -> list[str]:
+    """What is wrong with an error document."""
+    return _errors("ErrorResponse", document)
+
+
+def models_errors(document: object) -> list[str]:
+    """What is wrong with a list of models."""
+    return _errors("ListModelsResponse", document)
+
+
+def model_errors(document: object) -> list[str]:
+    """What is wrong with a model."""
+    return _errors("Model", document)
