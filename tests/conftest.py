@@ -11,7 +11,14 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    eventAsText,
+    globalLogPublisher,
+)
+from zope.interface import provider
 
 from tests.support.server import RunningProxy, Upstream, start_proxy, start_upstream
 
@@ -69,11 +76,10 @@ def nothing_left_behind(
     """Fail a test that leaves timers, sockets, processes or logged errors."""
     problems: list[str] = []
 
+    @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
         level = event.get("log_level")
         if level is not None and level >= LogLevel.warn:
-            from twisted.logger import eventAsText
-
             text = eventAsText(event, includeTimestamp=False)
             if not any(allowed in text for allowed in expected_errors.allowed):
                 problems.append(text)

@@ -81,6 +81,17 @@ class _Tag(msgspec.Struct):
     subtype: str | None = None
 
 
+class _EventTag(msgspec.Struct):
+    event: _Tag
+
+
+# Whose shape we rely on; any other may look as it likes.
+_EVENT_TYPES = frozenset(
+    ("message_start", "content_block_start", "content_block_delta")
+    + ("content_block_stop", "message_delta", "message_stop")
+)
+
+_decode_event_tag = msgspec.json.Decoder(_EventTag).decode
 _decode_tag = msgspec.json.Decoder(_Tag).decode
 _decode_initialize = msgspec.json.Decoder(InitializeAnswer).decode
 _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
@@ -107,6 +118,8 @@ def decode(line: bytes) -> Record | None:
     try:
         return _decode(line)
     except msgspec.ValidationError as error:
+        if _is_new_event(line):
+            return None
         raise WireError(f"a message of an unknown shape: {error}") from None
     except UnicodeDecodeError:
         raise WireError(f"a line that is not UTF-8: {_excerpt(line)}") from None
@@ -123,6 +136,14 @@ def _decode(line: bytes) -> Record | None:
     decoder = _DECODERS.get(kind)
     record: Record | None = None if decoder is None else decoder.decode(line)
     return record
+
+
+def _is_new_event(line: bytes) -> bool:
+    """Whether a line is an event of a type that we need not understand."""
+    try:
+        return _decode_event_tag(line).event.type not in _EVENT_TYPES
+    except msgspec.ValidationError:
+        return False
 
 
 def _without_lone_surrogates(line: bytes) -> bytes | None:

@@ -223,10 +223,10 @@ class _Root(Resource):
         self._klein = klein
 
     @override
-    def render(self, request: Request) -> object:
+    def render(self, request: Any) -> object:
         request_id(request)
         try:
-            b"/".join([*request.prepath, *(request.postpath or ())]).decode()
+            b"/".join(request.prepath + request.postpath).decode()
         except UnicodeDecodeError:
             return error_response(request, InvalidRequest("the path is not UTF-8"))
         return self._klein.render(request)

@@ -97,7 +97,7 @@ async def test_streamed_answer(proxy: Start, upstream: Upstream) -> None:
 async def test_conversation_goes_upstream_turn_for_turn(
     proxy: Start, upstream: Upstream
 ) -> None:
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "one\n"},
         {"role": "assistant", "content": "uno"},

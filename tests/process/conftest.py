@@ -1,0 +1,39 @@
+"""Servers in front of a scripted CLI."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from tests.support import fake_claude
+
+
+@frozen
+class FakeClaude:
+    """An executable that plays a scenario; ``sent`` is what it was told."""
+
+    binary: Path
+    log: Path
+
+    @property
+    def sent(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_bytes().splitlines()]
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Callable[[str], FakeClaude]:
+    def make(scenario: str) -> FakeClaude:
+        binary, log = tmp_path / f"claude-{scenario}", tmp_path / f"{scenario}.log"
+        log.touch()
+        script = Path(fake_claude.__file__)
+        binary.write_text(
+            f'#!/bin/sh\nexec {sys.executable} -I -S {script} {scenario} {log} "$@"\n'
+        )
+        binary.chmod(0o755)
+        return FakeClaude(binary, log)
+
+    return make

@@ -1,0 +1,205 @@
+"""A scripted stand-in for the CLI, run as a real child process.
+
+``fake_claude.py SCENARIO LOG [the CLI's own arguments]``: every line that it is
+sent goes to LOG. It speaks enough stream-json to be asked one question; what it
+then does wrong is the scenario. Standard library only, because it has to start
+fast.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+
+def emit(record: dict[str, Any] | bytes) -> None:
+    line = record if isinstance(record, bytes) else json.dumps(record).encode()
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def stream(kind: str, **fields: Any) -> None:
+    event = {"type": kind, **fields}
+    emit({"type": "stream_event", "event": event, "parent_tool_use_id": None})
+
+
+def begin() -> None:
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    message = {"id": "msg_fake", "model": "fake-1", "content": [], "usage": usage}
+    stream("message_start", message=message)
+    block = {"type": "text", "text": ""}
+    stream("content_block_start", index=0, content_block=block)
+
+
+def delta(text: str) -> None:
+    inner = {"type": "text_delta", "text": text}
+    stream("content_block_delta", index=0, delta=inner)
+
+
+def end() -> None:
+    stream("content_block_stop", index=0)
+    usage = {"output_tokens": 2}
+    stream("message_delta", delta={"stop_reason": "end_turn"}, usage=usage)
+    stream("message_stop")
+    emit({"type": "result", "subtype": "success", "is_error": False, "num_turns": 1})
+
+
+def answer(*texts: str) -> None:
+    begin()
+    for text in texts or ("fake ", "answer"):
+        delta(text)
+    end()
+
+
+def sleep_for_ever() -> NoReturn:
+    while True:
+        time.sleep(1000)
+
+
+def say_and_wait(line: bytes) -> None:
+    begin()
+    delta("half ")
+    emit(line)
+    sleep_for_ever()
+
+
+def die(status: int, words: str) -> None:
+    begin()
+    delta("half ")
+    print("first words", file=sys.stderr)
+    print(words, file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def half_a_line() -> None:
+    begin()
+    sys.stdout.buffer.write(b'{"type":"stream_event","ev')
+    sys.stdout.buffer.flush()
+    os._exit(0)
+
+
+def flood() -> None:
+    begin()
+    text = "x" * 1000
+    while True:
+        delta(text)
+
+
+def unknown_messages() -> None:
+    emit({"type": "from_the_future", "message": 3, "event": []})
+    emit({"type": "system", "subtype": "new", "attempt": "many"})
+    emit(b"")
+    begin()
+    stream("new_event", delta=7)
+    stream("content_block_delta", index=0, delta={"type": "new_delta", "what": 1})
+    delta("known")
+    end()
+
+
+def ask_permission(read: Callable[[], dict[str, Any]]) -> None:
+    request = {"subtype": "can_use_tool", "tool_name": "Bash"}
+    emit({"type": "control_request", "request_id": "q1", "request": request})
+    reply = read()["response"]
+    answer(f"{reply['request_id']} {reply['subtype']}")
+
+
+def leave_children() -> None:
+    """One child in the group, one in a session of its own; both hold stdout."""
+    subprocess.Popen(["sleep", "1000"])
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    begin()
+    delta("children ")
+    sleep_for_ever()
+
+
+def noise() -> None:
+    sys.stderr.write("noise\n" * 200_000)
+    answer()
+
+
+def retry(delay_ms: int, status: int, error: str) -> NoReturn:
+    emit(
+        {
+            "type": "system",
+            "subtype": "api_retry",
+            "attempt": 1,
+            "max_retries": 10,
+            "retry_delay_ms": delay_ms,
+            "error_status": status,
+            "error": error,
+        }
+    )
+    sleep_for_ever()
+
+
+def main() -> None:
+    scenario, log, *arguments = sys.argv[1:]
+    if "--version" in arguments:
+        print("2.1.100 (Claude Code)" if scenario == "old" else "2.1.330 (Claude Code)")
+        return
+    record = open(log, "ab", buffering=0)  # noqa: SIM115  # as long as we live
+
+    def read() -> dict[str, Any]:
+        line = sys.stdin.buffer.readline()
+        if not line:
+            sys.exit(0)
+        record.write(line)
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def reply(message: dict[str, Any], **response: Any) -> None:
+        about = {"subtype": "success", "request_id": message["request_id"], **response}
+        emit({"type": "control_response", "response": about})
+
+    if scenario == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        message = read()
+        if message["type"] == "control_request":
+            subtype = message["request"]["subtype"]
+            if subtype == "initialize" and scenario == "mute":
+                sleep_for_ever()
+            if subtype == "initialize" and scenario == "refuses":
+                reply(message, subtype="error", error="no such thing")
+                continue
+            version = "2.1.100" if scenario == "turned-old" else "2.1.330"
+            model = {"value": "sonnet", "resolvedModel": "fake-1"}
+            told = {"models": [model], "claude_code_version": version}
+            reply(message, response=told if subtype == "initialize" else None)
+        elif message["type"] == "user":
+            act(scenario, read)
+
+
+def act(scenario: str, read: Callable[[], dict[str, Any]]) -> None:
+    scenarios: dict[str, Callable[[], None]] = {
+        "garbage": lambda: say_and_wait(b"this is not JSON"),
+        "array": lambda: say_and_wait(b"[1, 2]"),
+        "utf8": lambda: say_and_wait(b'{"type":"result","subtype":"\xff\xfe"}'),
+        "shape": lambda: say_and_wait(b'{"type":"result","subtype":5}'),
+        "long": lambda: say_and_wait(
+            b'{"type":"x","y":"' + b"z" * (17 * 2**20) + b'"}'
+        ),
+        "silent": sleep_for_ever,
+        "falls-silent": lambda: say_and_wait(b'{"type":"keep_alive"}'),
+        "stubborn": lambda: say_and_wait(b'{"type":"keep_alive"}'),
+        "dies": lambda: die(3, "my last words"),
+        "exits": lambda: os._exit(0),
+        "half": half_a_line,
+        "flood": flood,
+        "future": unknown_messages,
+        "asks": lambda: ask_permission(read),
+        "children": leave_children,
+        "waits-long": lambda: retry(500_000, 429, "rate_limit"),
+        "waits": lambda: retry(50, 529, "overloaded"),
+        "noisy": noise,
+    }
+    scenarios.get(scenario, answer)()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Waiting for a condition instead of sleeping for a time."""
+
+from collections.abc import Callable
+
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
+# Far more than anything here takes; only a failing test gets near.
+_MOST_TURNS = 3000
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the reactor turn until something is true."""
+    for _ in range(_MOST_TURNS):
+        if condition():
+            return
+        await deferLater(reactor, 0.005)
+    raise AssertionError(f"never came true: {condition}")
