@@ -115,6 +115,17 @@ class ProxyChannel(HTTPChannel):
             super().dataReceived(data)
 
     @override
+    def lineReceived(self, line: bytes) -> None:
+        # What came in one piece with the refused is still in the parser's buffer.
+        if self._lingering is None:
+            super().lineReceived(line)
+
+    @override
+    def rawDataReceived(self, data: bytes) -> None:
+        if self._lingering is None:
+            super().rawDataReceived(data)
+
+    @override
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.refuse(InvalidRequest("this is not a well-formed HTTP/1.1 request"))
 

@@ -1,0 +1,79 @@
+"""The real HTTP server, in front of a backend under the test's control."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+import treq
+from attrs import define
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+
+from ccproxy.web.site import ProxySite
+from tests.support.backend import ScriptedBackend, site
+from tests.support.raw import RawClient, connect, request
+from tests.support.server import KEY, chat_body
+
+_REACTOR: Any = reactor
+AUTHORIZATION = f"Bearer {KEY}"
+
+
+@define(eq=False)
+class HTTP:
+    """A running server; time passes for its streams only by `clock`."""
+
+    backend: ScriptedBackend
+    clock: Clock
+    site: ProxySite
+    port: Any
+
+    @property
+    def number(self) -> int:
+        number: int = self.port.getHost().port
+        return number
+
+    def request(
+        self, method: str, path: str, *, key: str | None = KEY, **options: Any
+    ) -> "Deferred[Any]":
+        headers = options.pop("headers", {})
+        if key is not None:
+            headers = {"authorization": f"Bearer {key}", **headers}
+        answer: Deferred[Any] = treq.request(
+            method,
+            f"http://127.0.0.1:{self.number}{path}",
+            headers=headers,
+            persistent=False,
+            allow_redirects=False,
+            **options,
+        )
+        return answer
+
+    def chat(self, *messages: Any, **fields: Any) -> "Deferred[Any]":
+        body = chat_body(*messages, **fields)
+        return self.request("POST", "/v1/chat/completions", json=body)
+
+    def connect(self) -> "Deferred[RawClient]":
+        return connect(_REACTOR, self.number)
+
+
+def chat_bytes(*messages: Any, **fields: Any) -> bytes:
+    """A whole chat request, as bytes."""
+    body = json.dumps(chat_body(*messages, **fields)).encode()
+    return request("POST", "/v1/chat/completions", body, authorization=AUTHORIZATION)
+
+
+@pytest.fixture
+def http() -> Iterator[HTTP]:
+    backend, clock = ScriptedBackend(), Clock()
+    factory = site(backend, _REACTOR, clock)
+    port = _REACTOR.listenTCP(0, factory, interface="127.0.0.1")
+    yield HTTP(backend, clock, factory, port)
+
+    async def stop() -> None:
+        await maybeDeferred(port.stopListening)
+        await factory.drain(0.5)
+
+    pytest_twisted.blockon(Deferred.fromCoroutine(stop()))

@@ -1,0 +1,88 @@
+"""A backend under the test's control, behind the real server."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import define, field
+
+from ccproxy.claude.catalogue import Catalogue, ModelEntry
+from ccproxy.conversation import Prompt
+from ccproxy.events import (
+    Event,
+    Finished,
+    FinishReason,
+    MessageStarted,
+    TextDelta,
+    Usage,
+)
+from ccproxy.web.app import API, Policy
+from ccproxy.web.backend import Listener
+from ccproxy.web.gate import Gate
+from ccproxy.web.site import ProxySite
+from tests.support.server import KEY
+
+FINISHED = Finished(FinishReason.STOP, Usage(input_tokens=3, output_tokens=2))
+
+
+@define(eq=False)
+class ScriptedAsk:
+    """A question that was put; the test tells the answer by `tell`."""
+
+    prompt: Prompt
+    listener: Listener
+    paused: bool = False
+    cancelled: bool = False
+    pauses: int = 0
+
+    def tell(self, *events: Event) -> None:
+        self.listener.receive(events)
+
+    def answer(self, *texts: str) -> None:
+        self.tell(MessageStarted("test-model"), *map(TextDelta, texts), FINISHED)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def pause(self) -> None:
+        self.paused = True
+        self.pauses += 1
+
+    def resume(self) -> None:
+        self.paused = False
+
+
+@define(eq=False)
+class ScriptedBackend:
+    """Keeps the questions; calls `asked` for each."""
+
+    asks: list[ScriptedAsk] = field(factory=list)
+    asked: Callable[[ScriptedAsk], None] | None = None
+    catalogue: Catalogue = field(factory=lambda: Catalogue("sonnet", (), 1700000000))
+
+    def ask(self, prompt: Prompt, listener: Listener) -> ScriptedAsk:
+        ask = ScriptedAsk(prompt, listener)
+        self.asks.append(ask)
+        if self.asked is not None:
+            self.asked(ask)
+        return ask
+
+    async def resolve(self, name: str | None) -> str:
+        return self.catalogue.resolve(name)
+
+    async def models(self) -> Sequence[ModelEntry]:
+        return self.catalogue.entries()
+
+
+def site(
+    backend: ScriptedBackend, reactor: Any, clock: Any, *, max_body_bytes: int = 10_000
+) -> ProxySite:
+    """The real server in front of a scripted backend."""
+    gate = Gate((KEY,), max_body_bytes)
+    api = API(
+        backend=backend,
+        gate=gate,
+        policy=Policy(),
+        clock=clock,
+        wall_seconds=lambda: 1700000000.0,
+    )
+    return ProxySite(api.resource(), gate, reactor)
