@@ -1,0 +1,297 @@
+"""The command line, as a user types it; each in a process of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from ccproxy import __version__
+from ccproxy.settings import OPTIONS
+from tests.e2e.test_errors import children_of
+from tests.process.conftest import fake as fake  # a fixture
+from tests.support.raw import connect, request
+from tests.support.server import Upstream, answer, chat_body
+from tests.support.waiting import until
+
+BIN = Path(sys.executable).parent
+CCPROXY = str(BIN / "ccproxy")
+TWISTD = str(BIN / "twistd")
+
+
+def environment(tmp_path: Path, **more: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **more}
+
+
+def run(
+    *command: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=env or environment(cwd),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["ccproxy", "claude-code-proxy"])
+def test_help_names_every_option(tmp_path: Path, name: str) -> None:
+    done = run(str(BIN / name), "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for option in OPTIONS:
+        assert f"--{option.name}" in done.stdout
+        assert option.environment in done.stdout
+
+
+def test_version_of_both(tmp_path: Path) -> None:
+    done = run(CCPROXY, "--version", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"ccproxy {__version__}\nclaude 2.")
+
+
+def test_twistd_lists_the_plugin(tmp_path: Path) -> None:
+    done = run(TWISTD, "--help", cwd=tmp_path)
+    assert re.search(r"^ +ccproxy +An OpenAI-compatible API", done.stdout, re.MULTILINE)
+
+
+WRONG = [
+    pytest.param([], {}, "--api-key: no key is set", id="no key"),
+    pytest.param(["--port", "x"], {}, "--port: 'x'", id="flag"),
+    pytest.param([], {"PORT": "70000"}, "PORT: '70000'", id="variable"),
+    pytest.param(["--nonsense"], {}, "option --nonsense not recognized", id="unknown"),
+    pytest.param(["extra"], {}, "'extra' is no option", id="argument"),
+    pytest.param(
+        ["--listen", "nope:1"], {"PROXY_API_KEY": "k"}, "--listen", id="listen"
+    ),
+    pytest.param(
+        [], {"PROXY_API_KEY": "k", "CLAUDE_BIN": "/nope"}, "--claude-bin", id="no CLI"
+    ),
+]
+
+
+@pytest.mark.parametrize(("flags", "variables", "words"), WRONG)
+def test_wrong_setting_is_one_line(
+    tmp_path: Path, flags: list[str], variables: dict[str, str], words: str
+) -> None:
+    done = run(CCPROXY, *flags, cwd=tmp_path, env=environment(tmp_path, **variables))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("ccproxy: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+
+
+def test_cli_that_is_too_old_is_refused(
+    tmp_path: Path,
+    fake: Callable[[str], Any],
+) -> None:
+    env = environment(tmp_path, PROXY_API_KEY="k", CLAUDE_BIN=str(fake("old").binary))
+    done = run(CCPROXY, cwd=tmp_path, env=env)
+    assert done.returncode == 1
+    assert "version 2.1.100; ccproxy needs 2.1.248" in done.stderr
+    assert "claude update" in done.stderr
+
+
+class Running(ProcessProtocol):
+    """A server in a process of its own."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.output = ""
+        self.status: int | None = None
+        self.is_over = False
+
+    @override
+    def outReceived(self, data: bytes) -> None:
+        self.output += data.decode()
+
+    errReceived = outReceived
+
+    @override
+    def processEnded(self, reason: Failure) -> None:
+        status: Any = reason.value
+        self.status = status.exitCode
+        self.is_over = True
+
+    async def url(self) -> str:
+        def found() -> re.Match[str] | None:
+            return re.search(r"listens on (\S+)/v1;", self.output)
+
+        await until(lambda: found() or self.is_over)
+        match = found()
+        assert match, self.output
+        return match[1]
+
+    def signal(self, name: str) -> None:
+        self.transport.signalProcess(name)
+
+    async def stop(self) -> None:
+        if not self.is_over:
+            try:
+                self.signal("TERM")
+            except ProcessExitedAlready:
+                pass
+            await until(lambda: self.is_over)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    running: list[Running] = []
+    typed: Any = reactor
+
+    def begin(*command: str, **variables: str) -> Running:
+        protocol = Running()
+        env = environment(tmp_path, **variables)
+        arguments = [part.encode() for part in command]
+        typed.spawnProcess(protocol, command[0], arguments, env=env, path=str(tmp_path))
+        running.append(protocol)
+        return protocol
+
+    yield begin
+    import pytest_twisted
+
+    for protocol in running:
+        pytest_twisted.blockon(Deferred.fromCoroutine(protocol.stop()))
+
+
+async def get(url: str, path: str, **headers: str) -> bytes:
+    client = await connect(reactor, int(url.rpartition(":")[2]))
+    client.send(request("GET", path, connection="close", **headers))
+    return await client.lost()
+
+
+@ensureDeferred
+async def test_foreground_server_with_a_key_file(
+    tmp_path: Path, start: Callable[..., Running]
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("first\nsecond\n")
+    server = start(TWISTD, "-n", "ccproxy", "-p", "0", "--api-key-file", str(keys))
+    url = await server.url()
+    assert b"\r\n\r\nok" in await get(url, "/health")
+    assert b" 200 OK" in await get(url, "/models", authorization="Bearer second")
+    assert b" 401 " in await get(url, "/models", authorization="Bearer third")
+    await server.stop()
+    assert "second" not in server.output
+
+
+@ensureDeferred
+async def test_demo_streams_without_an_account(
+    tmp_path: Path, start: Callable[..., Running]
+) -> None:
+    server = start(CCPROXY, "--demo", "-p", "0", "--log-format", "json")
+    await until(lambda: "listens on" in server.output)
+    line = next(
+        json.loads(text) for text in server.output.splitlines() if "listens on" in text
+    )
+    url = line["places"].removesuffix("/v1")
+    client = await connect(reactor, int(url.rpartition(":")[2]))
+    body = json.dumps(chat_body("What is this?", stream=True)).encode()
+    client.send(
+        request("POST", "/v1/chat/completions", body, authorization="Bearer demo")
+    )
+    await client.expect(b"data: [DONE]")
+    assert b'" demo:"' in client.received
+    assert client.received.count(b'"delta":{"content"') > 40
+    client.abort()
+    await server.stop()
+    assert "DEMO" in server.output
+    assert "What is this" not in server.output
+    # The user's home is not the demo's.
+    assert not (tmp_path / ".claude.json").exists()
+    assert not list(tmp_path.glob("ccproxy-*"))
+
+
+@ensureDeferred
+async def test_busy_port_ends_the_start_with_one_line(
+    start: Callable[..., Running],
+) -> None:
+    first = start(CCPROXY, "--demo", "-p", "0")
+    port = (await first.url()).rpartition(":")[2]
+    second = start(CCPROXY, "--demo", "-p", port)
+    await until(lambda: second.is_over)
+    assert second.status == 1
+    assert f"cannot listen on tcp:{port}" in second.output
+    assert "Traceback" not in second.output
+
+
+@ensureDeferred
+async def test_unix_socket(tmp_path: Path, start: Callable[..., Running]) -> None:
+    path = tmp_path / "socket"
+    server = start(CCPROXY, "--demo", "--listen", f"unix:{path}")
+    await until(lambda: "listens on" in server.output or server.is_over)
+    from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+
+    from tests.support.raw import RawClient
+
+    client: RawClient = await connectProtocol(
+        UNIXClientEndpoint(reactor, str(path)), RawClient()
+    )
+    client.send(request("GET", "/health"))
+    await client.expect(b"\r\n\r\nok")
+    client.abort()
+
+
+@ensureDeferred
+async def test_daemon_has_twistds_own_files(tmp_path: Path) -> None:
+    env = environment(tmp_path, PROXY_API_KEY="secret-key")
+    done = run(TWISTD, "ccproxy", "-p", "0", cwd=tmp_path, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    pidfile, log = tmp_path / "twistd.pid", tmp_path / "twistd.log"
+    await until(lambda: log.exists() and "listens on" in log.read_text())
+    pid = int(pidfile.read_text())
+    try:
+        match = re.search(r"listens on (\S+)/v1;", log.read_text())
+        assert match
+        assert b"\r\n\r\nok" in await get(match[1], "/health")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    await until(lambda: not pidfile.exists())
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+    assert "secret-key" not in log.read_text()
+
+
+@ensureDeferred
+async def test_no_cli_survives_a_killed_server(
+    upstream: Upstream, start: Callable[..., Running]
+) -> None:
+    held: Deferred[None] = Deferred()
+    upstream.script(answer("one two three", hold_after=2, held=held))
+    server = start(
+        CCPROXY,
+        *("-p", "0", "--log-level", "debug"),
+        PROXY_API_KEY="k",
+        ANTHROPIC_BASE_URL=upstream.url,
+        ANTHROPIC_API_KEY="dummy",
+    )
+    url = await server.url()
+    await until(lambda: re.search(r"claude \d+ ended", server.output))
+    client = await connect(reactor, int(url.rpartition(":")[2]))
+    body = json.dumps(chat_body("hello", stream=True)).encode()
+    client.send(request("POST", "/chat/completions", body, authorization="Bearer k"))
+    await client.expect(b'" two"')
+    [pid] = children_of(server.transport.pid)
+    server.signal("KILL")
+    await until(lambda: server.is_over)
+    # In mid-answer the end of its stdin alone would not end it.
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+    await until(lambda: upstream.api.gone == 1)
+    held.callback(None)
+    await client.lost()
