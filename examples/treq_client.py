@@ -38,7 +38,7 @@ class ServerSentEvents(Protocol):
             if frame.startswith(b"data: ") and not self.done.called:
                 try:
                     self._receive(frame.removeprefix(b"data: ").decode())
-                except Exception:
+                except Exception:  # noqa: BLE001  # whatever it is, the caller is told
                     self.done.errback()
                     self._hang_up()
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +145,8 @@ class Running(ProcessProtocol):
 
     async def stop(self) -> None:
         if not self.is_over:
-            try:
+            with suppress(ProcessExitedAlready):
                 self.signal("TERM")
-            except ProcessExitedAlready:
-                pass
             await until(lambda: self.is_over)
 
 

@@ -51,7 +51,7 @@ def connect(reactor: Any, port: int) -> "Deferred[RawClient]":
     return connected
 
 
-def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
+def request(method: str, path: str, body: bytes = b"", /, **headers: str) -> bytes:
     """An HTTP/1.1 request; underscores in header names become dashes."""
     lines = [f"{method} {path} HTTP/1.1", "host: localhost"]
     if body and "content_length" not in headers:
