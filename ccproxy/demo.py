@@ -231,6 +231,8 @@ def _block(block: Block, text: str) -> dict[str, str]:
 class MessagesSite(Site):
     """The server for a `MessagesAPI`; prints nothing."""
 
+    noisy = False
+
     def __init__(self, api: MessagesAPI, clock: IReactorTime) -> None:
         super().__init__(api, parsePOSTFormSubmission=False, reactor=clock)
 

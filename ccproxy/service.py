@@ -43,10 +43,16 @@ from ccproxy.claude.launch import (
 )
 from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
 from ccproxy.errors import ClaudeUnavailable
-from ccproxy.settings import Settings, SettingsError
+from ccproxy.settings import DEMO_KEY, Settings, SettingsError
 from ccproxy.web.app import API, Policy
 from ccproxy.web.gate import Gate
 from ccproxy.web.site import ProxySite
+
+_DEMO_BANNER = (
+    "this is a DEMO: a script answers, not a model. Ask it: curl -N "
+    "{url}/chat/completions -H 'Authorization: Bearer {key}' -d '{body}'"
+)
+_DEMO_BODY = '{"stream": true, "messages": [{"role": "user", "content": "Hello!"}]}'
 
 # Connections have little left to do when every answer has been ended.
 _DRAIN_SECONDS = 5.0
@@ -258,7 +264,14 @@ class Server(Service):
             model=self._settings.model,
         )
         if self._settings.demo:
-            self._log.info("this is a DEMO: a script answers, not a model")
+            # A key of the user's own is no business of the log's.
+            own = self._settings.api_keys != (DEMO_KEY,)
+            self._log.info(
+                _DEMO_BANNER,
+                url=_place(self.ports[0].getHost()),
+                key="$PROXY_API_KEY" if own else DEMO_KEY,
+                body=_DEMO_BODY,
+            )
 
     @override
     def stopService(self) -> "Deferred[None]":

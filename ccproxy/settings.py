@@ -18,6 +18,9 @@ _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6}
 _UNITS |= {"gb": 10**9}
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+# The key where there is nothing to protect.
+DEMO_KEY = "demo"
+
 # What an HTTP header can carry unharmed; anything else could never match.
 _KEY = re.compile(r"[\x21-\x7e]+")
 
@@ -377,7 +380,7 @@ def _api_keys(
             raise SettingsError(f"--api-key-file: {path} holds no key")
         keys += found
     if not keys and values["demo"]:
-        keys = ["demo"]
+        keys = [DEMO_KEY]
     if not keys:
         raise SettingsError(
             "--api-key: no key is set; choose a secret and set PROXY_API_KEY to it "

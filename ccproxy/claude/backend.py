@@ -58,7 +58,8 @@ class Backend:
         self._lookers: list[Deferred[None]] = []
 
     def start(self) -> None:
-        """Have a first look at the CLI, to learn its models; in the background."""
+        """Serve, and have a first look at the CLI, to learn its models."""
+        self._pool.start()
         look = Deferred.fromCoroutine(self._look_at_cli())
         if not look.called:
             self._look = look

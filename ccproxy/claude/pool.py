@@ -64,6 +64,10 @@ class Pool:
             self._serve()
         return ask
 
+    def start(self) -> None:
+        """Serve, also after a stop."""
+        self._stopped = False
+
     def stop(self) -> "Deferred[None]":
         """Fail every question and stop every process. Fires when all are gone."""
         self._stopped = True

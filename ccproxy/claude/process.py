@@ -143,8 +143,8 @@ class ClaudeProcess(ProcessProtocol):
         try:
             spawner.spawnProcess(
                 protocol,
-                launch.argv[0].encode(),
-                [argument.encode() for argument in launch.argv],
+                os.fsencode(launch.argv[0]),
+                [os.fsencode(argument) for argument in launch.argv],
                 env=dict(launch.environment),
             )
         except FileNotFoundError as error:

@@ -149,13 +149,16 @@ class Session:
                 if record is not None:
                     events += self._received(record)
         except wire.WireError as error:
-            events.append(Failed(ClaudeFailed(f"the claude CLI wrote {error}")))
-        if events:
-            self._tell(events)
+            if events:
+                self._tell(events)
+            self.garbage_received(error)
+        else:
+            if events:
+                self._tell(events)
 
     def garbage_received(self, error: wire.WireError) -> None:
-        """Give up a CLI whose output has no lines; called by the process."""
-        self._fail(ClaudeFailed(f"the claude CLI wrote {error}"))
+        """Give up a CLI that cannot be understood; called by the process."""
+        self._break_off(ClaudeFailed(f"the claude CLI wrote {error}"))
 
     def process_ended(self, end: Exit) -> None:
         """Learn that the CLI is gone; called by the process."""
@@ -163,9 +166,7 @@ class Session:
         self._state = _State.CLOSED
         if not was_closed:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
-            error = ClaudeFailed(f"the claude CLI ended unexpectedly ({end})")
-            self._abandon_controls(error)
-            self._fail(error)
+            self._break_off(ClaudeFailed(f"the claude CLI ended unexpectedly ({end})"))
 
     def _received(self, record: records.Record) -> list[Event]:
         match record:
@@ -253,6 +254,11 @@ class Session:
 
     def _timed_out(self, error: TimedOut) -> None:
         self._fail(error if self._turn is None else self._turn.timed_out(error))
+
+    def _break_off(self, error: CCProxyError) -> None:
+        """Tell everyone who waits for this CLI, whatever for."""
+        self._abandon_controls(error)
+        self._fail(error)
 
     def _fail(self, error: CCProxyError) -> None:
         self._tell([Failed(error)])

@@ -87,8 +87,10 @@ class _EventTag(msgspec.Struct):
 
 # Whose shape we rely on; any other may look as it likes.
 _EVENT_TYPES = frozenset(
-    ("message_start", "content_block_start", "content_block_delta")
-    + ("content_block_stop", "message_delta", "message_stop")
+    (
+        *("message_start", "message_delta", "message_stop"),
+        *("content_block_start", "content_block_delta", "content_block_stop"),
+    )
 )
 
 _decode_event_tag = msgspec.json.Decoder(_EventTag).decode

@@ -155,6 +155,7 @@ class ProxyChannel(HTTPChannel):
 class ProxySite(Site):
     """The server's factory: knows the gate and its open connections."""
 
+    noisy = False
     protocol = ProxyChannel  # type: ignore[assignment]  # HTTP/1.1 only
 
     def __init__(self, resource: IResource, gate: Gate, clock: IReactorTime) -> None:

@@ -212,13 +212,13 @@ async def test_stopped_cli_is_killed(
     received: list[bytes] = []
     done = response.collect(received.append)
     await until(lambda: b"half" in b"".join(received))
-    for pid in _processes_of(claude):
+    for pid in processes_of(claude):
         os.kill(pid, signal.SIGSTOP)
     await done
     assert "timeout" in b"".join(received).decode()
 
 
-def _processes_of(claude: FakeClaude) -> list[int]:
+def processes_of(claude: FakeClaude) -> list[int]:
     """Live processes that run a fake."""
     found = []
     for entry in Path("/proc").iterdir():

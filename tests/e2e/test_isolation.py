@@ -1,0 +1,102 @@
+"""Nothing of the host reaches the model, and nothing of a prompt the host."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytest_twisted import ensureDeferred
+
+from tests.support.server import RunningProxy, Upstream
+
+Start = Callable[..., RunningProxy]
+
+
+@ensureDeferred
+async def test_settings_memory_and_hooks_of_the_host_are_ignored(
+    proxy: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    hooked = tmp_path / "hooked"
+    folder = tmp_path / ".claude"
+    folder.mkdir()
+    (folder / "CLAUDE.md").write_text("SECRET-MEMORY")
+    (tmp_path / "CLAUDE.md").write_text("SECRET-MEMORY")
+    command = {"type": "command", "command": f"touch {hooked}"}
+    hooks = [{"hooks": [command]}]
+    names = ("UserPromptSubmit", "SessionStart", "Stop")
+    settings = {
+        "hooks": dict.fromkeys(names, hooks),
+        "env": {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9/"},
+        "model": "haiku",
+    }
+    (folder / "settings.json").write_text(json.dumps(settings))
+    server = {"command": "touch", "args": [str(hooked)]}
+    (tmp_path / ".claude.json").write_text(json.dumps({"mcpServers": {"x": server}}))
+    skill = folder / "skills" / "leak"
+    skill.mkdir(parents=True)
+    (skill / "SKILL.md").write_text("---\nname: leak\ndescription: SECRET-SKILL\n---\n")
+    response = await proxy().chat("hello")
+    assert response.code == 200
+    assert await response.json()
+    [body] = upstream.bodies
+    assert body["model"] == "claude-sonnet-5-5"
+    assert "SECRET" not in json.dumps(body)
+    assert not hooked.exists()
+
+
+@ensureDeferred
+async def test_nothing_of_a_prompt_is_on_a_command_line(
+    proxy: Start, upstream: Upstream
+) -> None:
+    found: list[bool] = []
+
+    def look(body: object) -> object:
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                found.append(b"unspeakable" in entry.read_bytes())
+            except OSError:
+                continue
+        return original(body)  # type: ignore[arg-type]  # what the CLI sent
+
+    original = upstream.api.script
+    upstream.api.script = look  # type: ignore[assignment]  # the same shape
+    system = {"role": "system", "content": "unspeakable"}
+    response = await proxy().chat(system, "unspeakable")
+    assert await response.json()
+    assert found
+    assert not any(found)
+
+
+@ensureDeferred
+async def test_operators_tools_are_offered_and_no_others(
+    proxy: Start, upstream: Upstream
+) -> None:
+    response = await proxy(agent_tools=("Read", "Glob")).chat("hello")
+    assert await response.json()
+    assert {tool["name"] for tool in upstream.bodies[0]["tools"]} == {"Read", "Glob"}
+
+
+@pytest.mark.parametrize("name", ["PROXY_API_KEY", "SECRET_OF_THE_HOST"])
+@ensureDeferred
+async def test_cli_does_not_inherit(
+    proxy: Start, upstream: Upstream, name: str, tmp_path: Path
+) -> None:
+    environments: list[bytes] = []
+
+    def look(body: object) -> object:
+        for entry in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                environment = entry.read_bytes()
+            except OSError:
+                continue
+            if f"HOME={tmp_path}".encode() in environment.split(b"\0"):
+                environments.append(environment)
+        return original(body)  # type: ignore[arg-type]  # what the CLI sent
+
+    original = upstream.api.script
+    upstream.api.script = look  # type: ignore[assignment]  # the same shape
+    response = await proxy(environment={name: "hidden", "LANG": "C"}).chat("hello")
+    assert await response.json()
+    assert environments
+    assert all(b"hidden" not in environment for environment in environments)
+    assert all(b"LANG=C" in environment for environment in environments)
