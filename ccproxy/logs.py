@@ -5,6 +5,7 @@ here is only how a line looks and which lines there are.
 """
 
 import json
+from math import isfinite
 from typing import Any, TextIO
 
 from twisted.logger import (
@@ -40,9 +41,11 @@ class JSONLines:
         if isinstance(failure, Failure):
             record["traceback"] = failure.getTraceback()
         for name, value in event.items():
+            if isinstance(value, float) and not isfinite(value):
+                value = str(value)  # JSON has no word for it
             if not name.startswith("log_") and isinstance(value, str | int | float):
                 record.setdefault(name, value)
-        self._file.write(json.dumps(record) + "\n")
+        self._file.write(json.dumps(record, allow_nan=False) + "\n")
         self._file.flush()
 
 

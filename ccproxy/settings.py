@@ -17,6 +17,8 @@ _UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6}
 _UNITS |= {"gb": 10**9}
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+_LARGEST = 10**15
+_LONGEST_SECONDS = 10**8
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 # The key where there is nothing to protect.
 DEMO_KEY = "demo"
@@ -99,10 +101,10 @@ def _size(text: str) -> int:
     match = _QUANTITY.fullmatch(text)
     if match is None or match[2].lower() not in _UNITS:
         raise ValueError(f"{text!r} is not a size; write for example 1MiB or 500000")
-    size = int(float(match[1]) * _UNITS[match[2].lower()])
-    if size < 1:
-        raise ValueError("must be at least one byte")
-    return size
+    size = float(match[1]) * _UNITS[match[2].lower()]
+    if not 1 <= size <= _LARGEST:
+        raise ValueError("must be from one byte to 1000000GB")
+    return int(size)
 
 
 def _duration(text: str) -> float:
@@ -110,8 +112,8 @@ def _duration(text: str) -> float:
     if match is None or match[2].lower() not in _SECONDS:
         raise ValueError(f"{text!r} is not a duration; write for example 90, 90s or 2m")
     seconds = float(match[1]) * _SECONDS[match[2].lower()]
-    if seconds <= 0:
-        raise ValueError("must be more than zero")
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        raise ValueError("must be more than zero, and less than some years")
     return seconds
 
 

@@ -19,8 +19,9 @@ from ccproxy.errors import ModelNotFound
 FAMILIES = ("haiku", "sonnet", "opus")
 _DEFAULT = "default"
 
-# Names of routers and clouds in front of the model's own, and Vertex' date.
-_VENDOR = re.compile(r"^(?:.*/)?(?:[a-z-]+\.)*?(?:anthropic[./])?")
+# Names of routers and clouds in front of the model's own: `anthropic/`,
+# `openrouter/anthropic/`, `us-gov.anthropic.`.
+_VENDOR = re.compile(r"^(?:.*/)?(?:[a-z-]+\.)*?(?:anthropic\.)?(?=[^.]*$|claude)")
 _SEPARATORS = re.compile(r"[-_.:@ ]+")
 # What may stand beside the family: numbers, dates, and words that say no more.
 _FILLER = re.compile(r"claude|anthropic|latest|v?\d+")
@@ -67,17 +68,17 @@ class Catalogue:
         """
         wanted = _normal(name)
         if not wanted:
-            # The operator's own word is taken as it is where it is not known.
-            return self._known(self._default.lower()) or self._default
+            return self._operators(self._default)
         if wanted in self._exact:
-            target = self._exact[wanted]
-            return self._known(target.lower()) or target
+            return self._operators(self._exact[wanted])
         known = self._known(wanted)
         if known is not None:
             return known
         for pattern, target in self._patterns:
             if fnmatchcase(wanted, pattern):
-                return self._known(target.lower()) or target
+                return self._operators(target)
+        if wanted == self._default.lower():
+            return self._default
         raise ModelNotFound(
             f"there is no model {name!r} here; there are: "
             f"{', '.join(entry.name for entry in self.entries())}. "
@@ -93,6 +94,10 @@ class Catalogue:
             for name in dict.fromkeys(names)
             if name != _DEFAULT
         ]
+
+    def _operators(self, name: str) -> str:
+        """The operator's own word, taken as it is where it is not known."""
+        return self._known(name.lower()) or name
 
     def _known(self, name: str) -> str | None:
         for candidate in (*self._full_ids(), *self._aliases()):

@@ -39,11 +39,14 @@ class Deadlines:
         self._clock = clock
         self._expired = expired
         self._has_token = False
+        self._paused = False
         self._next: IDelayedCall | None = None
         self._whole: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Begin to wait for the first token."""
+        """Begin to wait for the first token; again, if there was a watch before."""
+        self.stop()
+        self._has_token = self._paused = False
         self._next = self._clock.callLater(
             self._limits.first_token_seconds, self._no_first_token
         )
@@ -51,11 +54,16 @@ class Deadlines:
 
     def token(self) -> None:
         """Note that the answer goes on."""
-        if not self._has_token:
-            self._has_token = True
+        if self._whole is None:
+            return
+        if self._has_token:
+            if self._next is not None:
+                self._next.reset(self._limits.silence_seconds)
+            return
+        self._has_token = True
+        self._cancel_next()
+        if not self._paused:
             self._listen()
-        elif self._next is not None:
-            self._next.reset(self._limits.silence_seconds)
 
     def waiting(self) -> None:
         """Note that the silence has a reason, and an end."""
@@ -72,12 +80,13 @@ class Deadlines:
 
     def pause(self) -> None:
         """Stop listening for silence."""
-        if self._has_token and self._next is not None:
-            self._next.cancel()
-            self._next = None
+        self._paused = True
+        if self._has_token:
+            self._cancel_next()
 
     def resume(self) -> None:
         """Listen again; the silence begins anew."""
+        self._paused = False
         if self._has_token and self._next is None and self._whole is not None:
             self._listen()
 
@@ -88,9 +97,12 @@ class Deadlines:
                 call.cancel()
         self._next = self._whole = None
 
-    def _listen(self) -> None:
+    def _cancel_next(self) -> None:
         if self._next is not None:
             self._next.cancel()
+            self._next = None
+
+    def _listen(self) -> None:
         self._next = self._clock.callLater(self._limits.silence_seconds, self._silent)
 
     def _no_first_token(self) -> None:

@@ -75,7 +75,9 @@ _FIXED = {
 }
 
 # Whoever answers instead of Anthropic; the demo must not meet a real one.
-_PROVIDER = re.compile(r"ANTHROPIC_.*|CLAUDE_CODE_USE_.*|CLAUDE_CODE_OAUTH_.*|AWS_.*")
+_PROVIDER = re.compile(
+    r"(?:ANTHROPIC|CLAUDE_CODE_USE|CLAUDE_CODE_OAUTH|AWS|GOOGLE|CLOUD_ML|VERTEX)_.*"
+)
 
 
 @frozen(kw_only=True)
@@ -158,7 +160,9 @@ def find_claude(explicit: Path | None, search_path: str | None) -> Path:
         ClaudeUnavailable: there is none; says how to get one.
     """
     if explicit is not None:
-        found = shutil.which(str(explicit), path=search_path)
+        # A name alone may be a file beside us, or a program on PATH.
+        beside = shutil.which(explicit.absolute())
+        found = beside or shutil.which(str(explicit), path=search_path)
         if found is None:
             raise ClaudeUnavailable(
                 f"--claude-bin: {explicit} is not an executable file"

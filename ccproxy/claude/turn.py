@@ -124,7 +124,9 @@ class Turn:
                 if info.status == "rejected":
                     self._limit_reset_seconds = info.resets_at or self._wall_seconds
                 return []
-            case UserMessage(is_synthetic=True) if self._phase is _Phase.STREAMING:
+            case UserMessage(is_synthetic=True, parent_tool_use_id=None) if (
+                self._phase is _Phase.STREAMING
+            ):
                 # The CLI keeps the half answer and asks for the other half, in
                 # words of its own: what comes then is not one answer.
                 return self._fail(

@@ -60,7 +60,8 @@ class LineSplitter:
         first, *rest = data.split(b"\n")
         self._pending.append(first)
         self._pending_bytes += len(first)
-        if self._pending_bytes > self._limit_bytes:
+        longest = max(self._pending_bytes, *map(len, rest), 0)
+        if longest > self._limit_bytes:
             self._pending.clear()
             raise WireError(f"a line of more than {self._limit_bytes} bytes")
         if not rest:
@@ -82,6 +83,7 @@ class _Tag(msgspec.Struct):
 
 
 class _EventTag(msgspec.Struct):
+    type: str
     event: _Tag
 
 
@@ -125,6 +127,8 @@ def decode(line: bytes) -> Record | None:
         raise WireError(f"a message of an unknown shape: {error}") from None
     except UnicodeDecodeError:
         raise WireError(f"a line that is not UTF-8: {_excerpt(line)}") from None
+    except RecursionError:
+        raise WireError(f"a line nested too deeply: {_excerpt(line)}") from None
     except msgspec.DecodeError:
         mended = _without_lone_surrogates(line)
         if mended is None:
@@ -143,9 +147,10 @@ def _decode(line: bytes) -> Record | None:
 def _is_new_event(line: bytes) -> bool:
     """Whether a line is an event of a type that we need not understand."""
     try:
-        return _decode_event_tag(line).event.type not in _EVENT_TYPES
-    except msgspec.ValidationError:
+        tag = _decode_event_tag(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
+    return tag.type == "stream_event" and tag.event.type not in _EVENT_TYPES
 
 
 def _without_lone_surrogates(line: bytes) -> bytes | None:

@@ -15,6 +15,7 @@ import msgspec
 from attrs import frozen
 from msgspec import UNSET, UnsetType
 
+from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.error import error_document
 from ccproxy.dialects.replay import Replay
 from ccproxy.errors import CCProxyError
@@ -37,12 +38,6 @@ _FINISH: Mapping[FinishReason, _Finish] = {
 }
 # No JSON text has a NUL in it, so it marks where a chunk's text goes.
 _MARK = b"\0"
-# Some readers of event streams split lines at what Unicode calls a line's end.
-_LINE_ENDS = {
-    "\u2028".encode(): rb"\u2028",
-    "\u2029".encode(): rb"\u2029",
-    "\x85".encode(): rb"\u0085",
-}
 
 DONE = b"data: [DONE]\n\n"
 
@@ -112,9 +107,6 @@ class _Chunk(msgspec.Struct, kw_only=True):
     usage: _Usage | UnsetType | None = UNSET
 
 
-_encode = msgspec.json.Encoder().encode
-
-
 @frozen(kw_only=True)
 class Heading:
     """What every document and chunk of one answer repeats; Unix seconds."""
@@ -162,7 +154,7 @@ class ChatDocument:
             for index, answer in enumerate(self._answers)
             if isinstance(answer.end, Finished)
         ]
-        return _encode(
+        return encode_json(
             _Document(
                 id=self._heading.id,
                 created=self._heading.created,
@@ -235,7 +227,7 @@ class ChatStream:
             match event:
                 case TextDelta(text):
                     frames += self._begin(lane, self.model)
-                    frames += (lane.head, _text(text), lane.tail)
+                    frames += (lane.head, encode_json(text), lane.tail)
                 case MessageStarted(model):
                     frames += self._begin(lane, model)
                 case Finished():
@@ -281,7 +273,7 @@ class ChatStream:
             choices=[choice] if choice else [],
             usage=usage if choice else _usage(self.usage),
         )
-        return b"data: " + _encode(chunk) + b"\n\n"
+        return b"data: " + encode_json(chunk) + b"\n\n"
 
 
 class _Lane:
@@ -293,14 +285,6 @@ class _Lane:
         self.head = b""
         self.tail = b""
         self.end: Finished | None = None
-
-
-def _text(text: str) -> bytes:
-    encoded = _encode(text)
-    if not text.isascii():
-        for character, escaped in _LINE_ENDS.items():
-            encoded = encoded.replace(character, escaped)
-    return encoded
 
 
 def _sum(ends: Iterable[Finished | Failed | None]) -> Usage:

@@ -26,6 +26,8 @@ from ccproxy.conversation import (
 from ccproxy.dialects.decoding import decode_json
 from ccproxy.errors import InvalidRequest, UnsupportedValue
 
+# What every JSON reader on the way can still tell from its neighbours.
+_LARGEST_NUMBER = 2**53
 # OpenAI's own bound.
 _MOST_CHOICES = 128
 
@@ -136,7 +138,7 @@ def decode_chat(body: bytes, *, forward_sampling: bool = False) -> ChatCall:
     request = decode_json(_decoder, body)
     _refuse_what_cannot_be_done(request)
     given = _given(request, (*_FORWARDABLE, *_IGNORED))
-    sampling = {n: float(getattr(request, n)) for n in given if n in _FORWARDABLE}
+    sampling = {n: _number(request, n) for n in given if n in _FORWARDABLE}
     ignored = [n for n in given if not (forward_sampling and n in sampling)]
     return ChatCall(
         prompt=Prompt(
@@ -159,6 +161,13 @@ def decode_chat(body: bytes, *, forward_sampling: bool = False) -> ChatCall:
 
 def _given(request: _Request, names: Iterable[str]) -> list[str]:
     return [name for name in names if getattr(request, name) not in (None, {})]
+
+
+def _number(request: _Request, name: str) -> float:
+    value: float = getattr(request, name)
+    if abs(value) > _LARGEST_NUMBER:
+        raise InvalidRequest(f"`{name}` is out of all bounds", param=name)
+    return value
 
 
 def _refuse_what_cannot_be_done(request: _Request) -> None:

@@ -1,7 +1,6 @@
 """OpenAI's error document, which every failure is told by."""
 
-import msgspec
-
+from ccproxy.dialects.encoding import encode_json
 from ccproxy.errors import CCProxyError
 
 
@@ -10,7 +9,7 @@ def error_document(error: CCProxyError) -> bytes:
 
     Source: ``ErrorResponse`` in OpenAI's document.
     """
-    return msgspec.json.encode(
+    return encode_json(
         {
             "error": {
                 "message": error.message,
