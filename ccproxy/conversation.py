@@ -93,12 +93,13 @@ def turns(messages: Iterable[Message]) -> tuple[Message, ...]:
     Several messages of one role in a row are one turn of several blocks: sent one
     by one the CLI would join them with newlines of its own.
     """
-    joined: list[Message] = []
+    joined: list[tuple[Role, list[Block]]] = []
     for message in messages:
-        content = tuple(b for b in message.content if not is_blank(b.text))
+        content = [block for block in message.content if not is_blank(block.text)]
         if not content:
             continue
-        if joined and joined[-1].role is message.role:
-            content = joined.pop().content + content
-        joined.append(Message(message.role, content))
-    return tuple(joined)
+        if joined and joined[-1][0] is message.role:
+            joined[-1][1].extend(content)
+        else:
+            joined.append((message.role, content))
+    return tuple(Message(role, tuple(content)) for role, content in joined)

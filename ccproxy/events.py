@@ -1,7 +1,7 @@
 """What a turn yields: the neutral form of an answer as it comes.
 
-Order: any number of ``Waiting``; then per message of the model a
-``MessageStarted`` and deltas; last exactly one ``Finished`` or ``Failed``.
+Order: per message of the model a ``MessageStarted`` and deltas; last exactly one
+``Finished`` or ``Failed``. ``Waiting`` may come anywhere before that.
 ``Restarted`` says that everything since the last ``MessageStarted`` is void,
 because the upstream cut the answer and the CLI asks again; a new
 ``MessageStarted`` follows.

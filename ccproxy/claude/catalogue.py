@@ -19,9 +19,10 @@ from ccproxy.errors import ModelNotFound
 FAMILIES = ("haiku", "sonnet", "opus")
 _DEFAULT = "default"
 
-# Names of routers and clouds in front of the model's own: `anthropic/`,
-# `openrouter/anthropic/`, `us-gov.anthropic.`.
-_VENDOR = re.compile(r"^(?:.*/)?(?:[a-z-]+\.)*?(?:anthropic\.)?(?=[^.]*$|claude)")
+# Far longer than any model's name; whatever is longer is none.
+_LONGEST_NAME = 200
+# What a cloud puts before the name: `anthropic.`, `us-gov.anthropic.`.
+_CLOUD = re.compile(r"(?:[a-z-]+\.)?anthropic\.")
 _SEPARATORS = re.compile(r"[-_.:@ ]+")
 # What may stand beside the family: numbers, dates, and words that say no more.
 _FILLER = re.compile(r"claude|anthropic|latest|v?\d+")
@@ -67,6 +68,8 @@ class Catalogue:
             ModelNotFound: there is no such model, and no mapping for it.
         """
         wanted = _normal(name)
+        if len(wanted) > _LONGEST_NAME:
+            raise ModelNotFound("there is no model with such a name", param="model")
         if not wanted:
             return self._operators(self._default)
         if wanted in self._exact:
@@ -103,7 +106,10 @@ class Catalogue:
         for candidate in (*self._full_ids(), *self._aliases()):
             if name == candidate.lower():
                 return candidate
-        words = _SEPARATORS.split(_VENDOR.sub("", name, count=1))
+        # What a router puts before it ends with a slash.
+        own = name.rpartition("/")[2]
+        cloud = _CLOUD.match(own)
+        words = _SEPARATORS.split(own[cloud.end() :] if cloud else own)
         families = [word for word in words if word in self._aliases()]
         others = [word for word in words if word not in self._aliases()]
         if len(families) == 1 and all(_FILLER.fullmatch(word) for word in others):

@@ -55,6 +55,11 @@ class Refusal:
         """Whether only a new login helps."""
         return self.kind == "authentication_failed" or self.status in (401, 403)
 
+    @property
+    def is_a_limit(self) -> bool:
+        """Whether it was for asking too much."""
+        return self.kind == "rate_limit" or self.status in (None, 429)
+
 
 _Make = Callable[[str, float | None], CCProxyError]
 
@@ -150,7 +155,7 @@ def _maker(refusal: Refusal) -> _Make:
         return _too_long
     if refusal.is_about_login:
         return _login
-    if refusal.kind == "billing_error" or refusal.used_up:
+    if refusal.kind == "billing_error" or (refusal.used_up and refusal.is_a_limit):
         return _quota
     return (
         _BY_API_TYPE.get(refusal.api_type or "")

@@ -149,6 +149,7 @@ def child_environment(
     if demo_upstream is not None:
         child = {n: v for n, v in child.items() if not _PROVIDER.fullmatch(n)}
         child["ANTHROPIC_BASE_URL"] = demo_upstream
+        child["NO_PROXY"] = child["no_proxy"] = "127.0.0.1"
         child["ANTHROPIC_API_KEY"] = "demo"
     return {**_DEFAULTS, **child, **_FIXED}
 

@@ -160,7 +160,7 @@ def _without_lone_surrogates(line: bytes) -> bytes | None:
     client is given U+FFFD, as the CLI itself does with what it reads.
     """
     try:
-        text = json.dumps(json.loads(line), ensure_ascii=False)
+        text = json.dumps(json.loads(line.decode()), ensure_ascii=False)
     except (ValueError, RecursionError):
         return None
     mended = _LONE_SURROGATES.sub("\ufffd", text)

@@ -8,34 +8,21 @@ nothing that the client could see (``user``, ``metadata``, ``store`` …).
 Source: ``CreateChatCompletionRequest`` in OpenAI's document.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NoReturn
+from collections.abc import Iterable
 
 import msgspec
 from attrs import frozen
 
-from ccproxy.conversation import (
-    Effort,
-    Message,
-    Prompt,
-    Role,
-    TextBlock,
-    is_blank,
-    turns,
-)
+from ccproxy.conversation import Prompt, is_blank
+from ccproxy.dialects import prompting
 from ccproxy.dialects.decoding import decode_json
-from ccproxy.errors import InvalidRequest, UnsupportedValue
+from ccproxy.dialects.prompting import Part, Said, unsupported
+from ccproxy.errors import InvalidRequest
 
-# What every JSON reader on the way can still tell from its neighbours.
-_LARGEST_NUMBER = 2**53
+_NO_FUNCTIONS = "function calling is not offered so far"
 # OpenAI's own bound.
 _MOST_CHOICES = 128
 
-_EFFORTS: Mapping[str, Effort] = {
-    "none": Effort.LOW,
-    "minimal": Effort.LOW,
-    **{effort.value: effort for effort in Effort},
-}
 # The Messages API knows these; sending them is the operator's choice.
 _FORWARDABLE = ("temperature", "top_p", "top_k")
 _IGNORED = (
@@ -46,18 +33,11 @@ _IGNORED = (
     "prediction",
     "verbosity",
 )
-_TEXT_PARTS = ("text", "input_text", "output_text")
-
-
-class _Part(msgspec.Struct):
-    type: str
-    text: str | None = None
-    refusal: str | None = None
 
 
 class _Message(msgspec.Struct):
     role: str
-    content: str | list[_Part] | None = None
+    content: str | list[Part] | None = None
     refusal: str | None = None
     tool_calls: list[object] | None = None
     function_call: object = None
@@ -138,16 +118,21 @@ def decode_chat(body: bytes, *, forward_sampling: bool = False) -> ChatCall:
     request = decode_json(_decoder, body)
     _refuse_what_cannot_be_done(request)
     given = _given(request, (*_FORWARDABLE, *_IGNORED))
-    sampling = {n: _number(request, n) for n in given if n in _FORWARDABLE}
+    sampling = {
+        name: prompting.number(getattr(request, name), name)
+        for name in given
+        if name in _FORWARDABLE
+    }
     ignored = [n for n in given if not (forward_sampling and n in sampling)]
+    said = [_said(m, f"messages[{n}]") for n, m in enumerate(request.messages)]
     return ChatCall(
         prompt=Prompt(
             model=request.model or "",
-            system=_system(request.messages),
-            messages=_conversation(request.messages),
+            system=prompting.system_prompt(said),
+            messages=prompting.conversation(said, "messages"),
             max_tokens=_max_tokens(request),
             stop=_stop(request.stop),
-            effort=_effort(request.reasoning_effort),
+            effort=prompting.effort(request.reasoning_effort, "reasoning_effort"),
             sampling=sampling if forward_sampling else {},
         ),
         choices=_choices(request.n),
@@ -163,131 +148,42 @@ def _given(request: _Request, names: Iterable[str]) -> list[str]:
     return [name for name in names if getattr(request, name) not in (None, {})]
 
 
-def _number(request: _Request, name: str) -> float:
-    value: float = getattr(request, name)
-    if abs(value) > _LARGEST_NUMBER:
-        raise InvalidRequest(f"`{name}` is out of all bounds", param=name)
-    return value
-
-
 def _refuse_what_cannot_be_done(request: _Request) -> None:
     if request.logprobs or request.top_logprobs:
-        _unsupported("logprobs", "the model's log probabilities are not to be had")
+        unsupported("logprobs", "the model's log probabilities are not to be had")
     if request.audio is not None or "audio" in (request.modalities or ()):
         param = "audio" if request.audio is not None else "modalities"
-        _unsupported(param, "the model does not speak; ask for text")
+        unsupported(param, "the model does not speak; ask for text")
     if request.web_search_options is not None:
-        _unsupported("web_search_options", "web search is not offered here")
+        unsupported("web_search_options", "web search is not offered here")
     if request.response_format and request.response_format.type != "text":
-        _unsupported("response_format", "only text is offered so far")
+        unsupported("response_format", "only text is offered so far")
     for param in ("tools", "functions"):
         if getattr(request, param):
-            _unsupported(param, "function calling is not offered so far")
+            unsupported(param, _NO_FUNCTIONS)
     for param in ("tool_choice", "function_call"):
         if getattr(request, param) not in (None, "none", "auto"):
-            _unsupported(param, "there are no tools to choose from")
+            unsupported(param, "there are no tools to choose from")
 
 
-def _unsupported(param: str, why: str) -> NoReturn:
-    raise UnsupportedValue(f"`{param}` is not supported: {why}", param=param)
-
-
-def _system(messages: Sequence[_Message]) -> str:
-    texts = [
-        block.text
-        for position, message in enumerate(messages)
-        if message.role in ("system", "developer")
-        for block in _blocks(message, position)
-    ]
-    return "\n\n".join(text for text in texts if not is_blank(text))
-
-
-def _conversation(messages: Sequence[_Message]) -> tuple[Message, ...]:
-    said: list[Message] = []
-    last: int | None = None
-    for position, message in enumerate(messages):
-        if message.role in ("system", "developer"):
-            continue
-        role = _role(message, position)
-        said.append(Message(role, _blocks(message, position)))
-        last = position
-    if last is None:
-        raise InvalidRequest(
-            "`messages` has no message of the user; there is nothing to answer",
-            param="messages",
-        )
-    if said[-1].role is Role.ASSISTANT:
-        raise InvalidRequest(
-            f"`messages[{last}]`: the conversation ends with the assistant; "
-            "end it with a message of the user",
-            param=f"messages[{last}].role",
-        )
-    if all(is_blank(block.text) for block in said[-1].content):
-        raise InvalidRequest(
-            f"`messages[{last}]`: the last message is blank; say something in it",
-            param=f"messages[{last}].content",
-        )
-    return turns(said)
-
-
-def _role(message: _Message, position: int) -> Role:
-    at = f"messages[{position}]"
-    if message.role == "user":
-        return Role.USER
-    if message.role == "assistant":
-        if message.tool_calls:
-            _unsupported(f"{at}.tool_calls", "function calling is not offered so far")
-        if message.function_call is not None:
-            _unsupported(
-                f"{at}.function_call", "function calling is not offered so far"
-            )
-        return Role.ASSISTANT
+def _said(message: _Message, at: str) -> Said:
     if message.role in ("tool", "function"):
-        _unsupported(f"{at}.role", "function calling is not offered so far")
-    raise InvalidRequest(
-        f"`{at}.role`: {message.role!r} is no role; there are system, developer, "
-        "user and assistant",
-        param=f"{at}.role",
-    )
-
-
-def _blocks(message: _Message, position: int) -> tuple[TextBlock, ...]:
-    match message.content:
-        case None:
-            return (TextBlock(message.refusal),) if message.refusal else ()
-        case str(text):
-            return (TextBlock(text),)
-        case parts:
-            return tuple(
-                _block(part, f"messages[{position}].content[{index}]")
-                for index, part in enumerate(parts)
-            )
-
-
-def _block(part: _Part, at: str) -> TextBlock:
-    if part.type in _TEXT_PARTS:
-        text, field = part.text, "text"
-    elif part.type == "refusal":
-        text, field = part.refusal, "refusal"
-    else:
-        raise UnsupportedValue(
-            f"`{at}.type`: content of type {part.type!r} is not supported so far; "
-            "send text",
-            param=f"{at}.type",
-        )
-    if text is None:
-        raise InvalidRequest(f"`{at}.{field}` is missing", param=f"{at}.{field}")
-    return TextBlock(text)
+        unsupported(f"{at}.role", _NO_FUNCTIONS)
+    for field in ("tool_calls", "function_call"):
+        if getattr(message, field):
+            unsupported(f"{at}.{field}", _NO_FUNCTIONS)
+    content = message.content
+    if content is None and message.refusal is not None:
+        content = message.refusal
+    return Said(at, message.role, content)
 
 
 def _max_tokens(request: _Request) -> int | None:
-    for name in ("max_completion_tokens", "max_tokens"):
-        value: int | None = getattr(request, name)
-        if value is not None:
-            if value < 1:
-                raise InvalidRequest(f"`{name}` must be at least 1", param=name)
-            return value
-    return None
+    if request.max_completion_tokens is not None:
+        return prompting.positive(
+            request.max_completion_tokens, "max_completion_tokens"
+        )
+    return prompting.positive(request.max_tokens, "max_tokens")
 
 
 def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
@@ -300,19 +196,8 @@ def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
             named = {f"stop[{index}]": text for index, text in enumerate(texts)}
     for param, text in named.items():
         if is_blank(text):
-            _unsupported(param, "the model cannot stop at white space alone")
+            unsupported(param, "the model cannot stop at white space alone")
     return tuple(named.values())
-
-
-def _effort(name: str | None) -> Effort | None:
-    if name is None:
-        return None
-    if name not in _EFFORTS:
-        raise InvalidRequest(
-            f"`reasoning_effort`: {name!r} is none of {', '.join(_EFFORTS)}",
-            param="reasoning_effort",
-        )
-    return _EFFORTS[name]
 
 
 def _choices(n: int | None) -> int:

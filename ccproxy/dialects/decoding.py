@@ -56,7 +56,7 @@ def _shape_error(text: str) -> ClientError:
 
 def _has_lone_surrogate(body: bytes) -> bool:
     try:
-        text = json.dumps(json.loads(body), ensure_ascii=False)
+        text = json.dumps(json.loads(body.decode()), ensure_ascii=False)
     except (ValueError, RecursionError):
         return False
     return _SURROGATE.search(text) is not None

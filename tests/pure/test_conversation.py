@@ -1,0 +1,114 @@
+"""The neutral form of what is asked."""
+
+import sys
+from itertools import pairwise
+from time import process_time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccproxy.conversation import Message, Role, TextBlock, is_blank, turns
+
+# What JavaScript's trim() takes away: WhiteSpace and LineTerminator of ECMA-262.
+TRIMMED = (
+    "\t\v\f \xa0\ufeff\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008"
+    "\u2009\u200a\u202f\u205f\u3000\n\r\u2028\u2029"
+)
+TEXTS = st.text("ab \n\ufeff\u2028", max_size=3)
+MESSAGES = st.lists(
+    st.builds(
+        Message,
+        st.sampled_from(Role),
+        st.lists(st.builds(TextBlock, TEXTS), max_size=3).map(tuple),
+    )
+)
+
+
+def message(role: Role, *texts: str) -> Message:
+    return Message(role, tuple(map(TextBlock, texts)))
+
+
+def said(messages: tuple[Message, ...] | list[Message]) -> list[tuple[Role, str]]:
+    """Each text that is not blank, with who said it."""
+    return [
+        (message.role, block.text)
+        for message in messages
+        for block in message.content
+        if not is_blank(block.text)
+    ]
+
+
+def test_blank_is_what_python_or_javascript_trims() -> None:
+    every = map(chr, range(sys.maxunicode + 1))
+    blank = {character for character in every if is_blank(character)}
+    spaces = {c for c in map(chr, range(sys.maxunicode + 1)) if not c.strip()}
+    assert blank == spaces | set(TRIMMED)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\n", " \t\ufeff\u3000\x1c"])
+def test_nothing_but_white_space_is_blank(text: str) -> None:
+    assert is_blank(text)
+
+
+@pytest.mark.parametrize("text", ["a", " a ", "\0", "\u200b", "\x1b", "."])
+def test_whatever_can_be_shown_is_not_blank(text: str) -> None:
+    assert not is_blank(text)
+
+
+def test_neighbours_of_one_role_are_one_turn_of_several_blocks() -> None:
+    assert turns([message(Role.USER, "a"), message(Role.USER, "b", "c")]) == (
+        message(Role.USER, "a", "b", "c"),
+    )
+
+
+def test_other_turns_stay_as_they_are() -> None:
+    conversation = (
+        message(Role.USER, "a"),
+        message(Role.ASSISTANT, "b"),
+        message(Role.USER, " c\n"),
+    )
+    assert turns(conversation) == conversation
+
+
+def test_blank_blocks_are_left_out() -> None:
+    assert turns([message(Role.USER, "", "a", " \n")]) == (message(Role.USER, "a"),)
+
+
+def test_turns_around_an_empty_one_are_joined() -> None:
+    conversation = [
+        message(Role.USER, "a"),
+        message(Role.ASSISTANT, " "),
+        message(Role.USER, "b"),
+    ]
+    assert turns(conversation) == (message(Role.USER, "a", "b"),)
+
+
+def test_many_neighbours_do_not_keep_the_server_busy() -> None:
+    many = [message(Role.USER, "x")] * 60_000
+    before = process_time()
+    [turn] = turns(many)
+    # Some 50 ms, against two seconds where time grows by the square.
+    assert process_time() - before < 1
+    assert len(turn.content) == len(many)
+
+
+@given(MESSAGES)
+def test_roles_alternate_and_nothing_is_blank(messages: list[Message]) -> None:
+    joined = turns(messages)
+    assert all(one.role is not next_.role for one, next_ in pairwise(joined))
+    assert all(turn.content for turn in joined)
+    assert not any(is_blank(block.text) for turn in joined for block in turn.content)
+
+
+@given(MESSAGES)
+def test_every_text_is_kept_in_order_and_with_its_role(
+    messages: list[Message],
+) -> None:
+    assert said(turns(messages)) == said(messages)
+
+
+@given(MESSAGES)
+def test_turns_of_turns_are_the_same(messages: list[Message]) -> None:
+    once = turns(messages)
+    assert turns(once) == once

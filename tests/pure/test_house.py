@@ -1,0 +1,137 @@
+"""The house rules: who imports whom, and how long a module may be."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ccproxy
+
+FOLDER = Path(ccproxy.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(FOLDER.parent).with_suffix("").parts): path
+    for path in sorted(FOLDER.rglob("*.py"))
+}
+PACKAGES = {
+    name.removesuffix(".__init__") for name in MODULES if name.endswith(".__init__")
+}
+MOST_LINES = 400
+
+# Values in, values out.
+PURE = (
+    "ccproxy.settings",
+    "ccproxy.conversation",
+    "ccproxy.events",
+    "ccproxy.errors",
+    *(name for name in MODULES if name.startswith("ccproxy.dialects.")),
+    "ccproxy.claude.wire",
+    "ccproxy.claude.records",
+    "ccproxy.claude.turn",
+    "ccproxy.claude.failures",
+    "ccproxy.claude.catalogue",
+    "ccproxy.claude.launch",
+    "ccproxy.web.gate",
+)
+
+GROUND = {
+    "ccproxy.settings",
+    "ccproxy.conversation",
+    "ccproxy.events",
+    "ccproxy.errors",
+    "ccproxy.demo",
+    "ccproxy.logs",
+}
+DIALECTS, CLAUDE, WEB = "ccproxy.dialects", "ccproxy.claude", "ccproxy.web"
+SERVICE, COMMAND = "ccproxy.service", "ccproxy.command"
+# The version, and what others embed: it stands for all floors at once.
+ROOT = "ccproxy"
+
+# Each floor with what it may import, besides itself.
+BELOW = {
+    "ground": {"ground"},
+    DIALECTS: {"ground"},
+    CLAUDE: {"ground"},
+    WEB: {"ground", DIALECTS},
+    SERVICE: {"ground", DIALECTS, CLAUDE, WEB, ROOT},
+    COMMAND: {"ground", DIALECTS, CLAUDE, WEB, SERVICE, ROOT},
+}
+
+
+def floor(name: str) -> str:
+    """The floor of a module; a new room has to be given one here."""
+    if name in GROUND:
+        return "ground"
+    for room in (DIALECTS, CLAUDE, WEB):
+        if name == room or name.startswith(f"{room}."):
+            return room
+    assert name in (SERVICE, COMMAND, ROOT), f"{name} has no floor"
+    return name
+
+
+def imports(name: str) -> Iterator[str]:
+    """Everything that a module imports, wherever in it, by its full name."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports relatively"
+            assert node.module is not None
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def imported_modules(name: str) -> set[str]:
+    """The modules of ours that a module imports."""
+    found = set()
+    for full in imports(name):
+        if full.split(".")[0] == "ccproxy":
+            module, _, _ = full.rpartition(".")
+            known = full in MODULES or full in PACKAGES
+            found.add(full if known else module)
+    return found
+
+
+def test_the_rooms_are_found() -> None:
+    assert set(PURE) <= set(MODULES)
+    assert {ROOT, CLAUDE, DIALECTS, WEB} <= PACKAGES
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_know_no_twisted(name: str) -> None:
+    packages = {full.split(".")[0] for full in imports(name)}
+    assert packages.isdisjoint({"twisted", "klein", "zope", "treq", "werkzeug"})
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_import_pure_modules_only(name: str) -> None:
+    assert imported_modules(name) <= set(PURE)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if name != "ccproxy.__init__"]
+)
+def test_imports_only_go_down(name: str) -> None:
+    own = floor(name.removesuffix(".__init__"))
+    floors = {floor(module) for module in imported_modules(name)}
+    assert floors - {own} <= BELOW[own]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_not_too_long(name: str) -> None:
+    assert len(MODULES[name].read_text().splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != SERVICE])
+def test_the_reactor_is_imported_in_one_place(name: str) -> None:
+    reactors = {"twisted.internet.reactor", "twisted.internet.reactor.*"}
+    assert reactors.isdisjoint(imports(name))
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in MODULES if n.endswith("__init__") and n != "ccproxy.__init__"]
+)
+def test_packages_hold_nothing_but_words(name: str) -> None:
+    tree = ast.parse(MODULES[name].read_text())
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1
