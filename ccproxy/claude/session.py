@@ -266,10 +266,11 @@ class Session:
     def _tell(self, events: list[Event]) -> None:
         if self._listener is None:
             return
+        # A timer is set anew for each batch, not for each of its tokens.
+        if any(isinstance(event, TextDelta | ThinkingDelta) for event in events):
+            self._deadlines.token()
         for position, event in enumerate(events):
             match event:
-                case TextDelta() | ThinkingDelta():
-                    self._deadlines.token()
                 case Waiting() if not self._deadlines.can_wait(event.delay_seconds):
                     error = RateLimited(
                         "the model's provider asks to wait for longer than this "

@@ -222,7 +222,7 @@ class ChatStream:
         frames: list[bytes] = []
         lane = self._lanes[choice]
         for event in lane.replay.filter(events):
-            if self.is_over:
+            if self.error is not None or lane.end is not None:
                 break
             match event:
                 case TextDelta(text):

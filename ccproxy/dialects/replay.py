@@ -44,6 +44,8 @@ class Replay:
 
     def _told(self, event: Event) -> Event | None:
         match event:
+            case TextDelta(text) if not self._owed:
+                self._sent.append(text)
             case TextDelta(text):
                 return self._continued(text)
             case Restarted():

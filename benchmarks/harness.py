@@ -1,0 +1,201 @@
+"""What the benchmarks share: children that are always reaped, /proc, the server.
+
+Linux only: processor time and memory are read from ``/proc``.
+"""
+
+import http.client
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from attrs import frozen
+
+KEY = "benchmark-key"
+
+_POLL_SECONDS = 0.01
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+# A tree of processes that used no more than one clock tick in this time is idle.
+_QUIET_SECONDS = 0.2
+_SETTLE_SECONDS = 20.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+_LISTENS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)/v1")
+
+_T = TypeVar("_T")
+
+
+def wait_for(condition: Callable[[], _T | None], what: str, seconds: float) -> _T:
+    """Poll until there is something; a bounded wait."""
+    end = time.monotonic() + seconds
+    while (found := condition()) is None:
+        if time.monotonic() > end:
+            raise TimeoutError(f"no {what} within {seconds:g} s")
+        time.sleep(_POLL_SECONDS)
+    return found
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A temporary directory, with an empty ``home`` and ``cwd`` in it."""
+    with tempfile.TemporaryDirectory(prefix="ccproxy-benchmark-") as name:
+        for inner in ("home", "cwd"):
+            (Path(name) / inner).mkdir()
+        yield Path(name)
+
+
+@contextmanager
+def child(
+    argv: Sequence[str | Path], log: Path, environment: Mapping[str, str]
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that writes to ``log``, stopped and reaped at the end."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def logged_port(process: "subprocess.Popen[bytes]", log: Path, line: str) -> int:
+    """The port that a child names in its log, by a pattern with one group."""
+
+    def find() -> int | None:
+        text = log.read_text("utf-8", "replace")
+        if process.poll() is not None:
+            raise RuntimeError(f"the child ended:\n{text}")
+        match = re.search(line, text)
+        return int(match[1]) if match else None
+
+    return wait_for(find, "port", _START_SECONDS)
+
+
+@frozen(kw_only=True)
+class Server:
+    """A running ccproxy."""
+
+    pid: int
+    port: int
+
+    def ask(self, prompt: str) -> http.client.HTTPConnection:
+        """Send a streamed question; the answer is still to be read."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        question = {"messages": [{"role": "user", "content": prompt}], "stream": True}
+        headers = {
+            "authorization": f"Bearer {KEY}",
+            "content-type": "application/json",
+            "connection": "close",
+        }
+        body = json.dumps(question)
+        connection.request("POST", "/v1/chat/completions", body, headers)
+        return connection
+
+
+@contextmanager
+def server(
+    place: Path, claude: Path, environment: Mapping[str, str]
+) -> Iterator[Server]:
+    """The whole server as its own process, idle; ``environment`` is its own."""
+    command = Path(sys.executable).with_name("ccproxy")
+    argv: list[str | Path] = [command, "--port", "0", "--claude-bin", claude]
+    log = place / "server.log"
+    with child(argv, log, {**environment, "PROXY_API_KEY": KEY}) as process:
+        port = logged_port(process, log, _LISTENS.pattern)
+        settle(process.pid)
+        yield Server(pid=process.pid, port=port)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far, user and system; 0 when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0.0
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def memory_mb(pid: int, field: str = "VmRSS") -> float:
+    """Resident memory now, or at its peak (``VmHWM``)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    match = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
+    if match is None:
+        raise LookupError(f"process {pid} has no {field}")
+    return int(match[1]) / 1024
+
+
+def settle(pid: int) -> None:
+    """Wait until a process and everything below it has nothing left to do.
+
+    So that what one measurement leaves behind, a CLI that ends or one that is
+    started ahead, does not fall into the next one.
+    """
+    before: dict[int, float] = {}
+    since = time.monotonic()
+
+    def is_quiet() -> bool | None:
+        nonlocal before, since
+        if time.monotonic() - since < _QUIET_SECONDS:
+            return None
+        now = {p: cpu_seconds(p) for p in _tree(pid)}
+        used = sum(now.values()) - sum(before.values())
+        same = now.keys() == before.keys() and used * _TICKS <= 1
+        before, since = now, time.monotonic()
+        return same or None
+
+    wait_for(is_quiet, "quiet", _SETTLE_SECONDS)
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    children = ""
+    with suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    for number in children.split():
+        yield from _tree(int(number))
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def p90(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return values[0]
+    return statistics.quantiles(values, n=10, method="inclusive")[-1]
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print in Markdown, columns aligned."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    for row in (head, rule, *rows):
+        first, *rest = zip(row, widths, strict=True)
+        cells = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
+        print(f"| {' | '.join(cells)} |")
+
+
+def print_machine() -> None:
+    """Say where and when this was measured."""
+    load = os.getloadavg()[0]
+    today = time.strftime("%Y-%m-%d")
+    print(f"{today}, {os.cpu_count()} cores, load {load:.2f} at the start\n")
