@@ -16,6 +16,7 @@ from ccproxy.events import (
     MessageStarted,
     Restarted,
     TextDelta,
+    ThinkingDelta,
 )
 
 
@@ -27,6 +28,10 @@ class Replay:
         self._sent: list[str] = []
         # What of it the new answer has still to repeat.
         self._owed = ""
+        # Thinking is no part of the answer, and the second time it differs: what
+        # was told of it stays, and no more is told.
+        self._has_thought = False
+        self._thinks_again = False
         self._restarting = False
         self._failed = False
 
@@ -48,7 +53,12 @@ class Replay:
                 self._sent.append(text)
             case TextDelta(text):
                 return self._continued(text)
+            case ThinkingDelta():
+                if self._thinks_again:
+                    return None
+                self._has_thought = True
             case Restarted():
+                self._thinks_again = self._has_thought
                 self._owed = "".join(self._sent)
                 self._restarting = True
                 return None
@@ -58,6 +68,7 @@ class Replay:
                 return _mismatch()
             case MessageStarted():
                 self._sent.clear()
+                self._has_thought = self._thinks_again = False
         return event
 
     def _continued(self, text: str) -> Event | None:

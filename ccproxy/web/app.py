@@ -4,7 +4,7 @@ Every request goes the same way: an id, the gate, the body, a dialect, the
 backend; and every failure becomes an OpenAI error document, here and only here.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from attrs import evolve, frozen
@@ -20,9 +20,12 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as HTTPMethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
+from ccproxy.conversation import Prompt
 from ccproxy.dialects.chat_answer import ChatDocument, ChatStream, Heading
-from ccproxy.dialects.chat_request import ChatCall, decode_chat
+from ccproxy.dialects.chat_request import decode_chat
 from ccproxy.dialects.models import model_document, models_document
+from ccproxy.dialects.responses_answer import ResponseDocument, ResponseStream
+from ccproxy.dialects.responses_request import decode_responses
 from ccproxy.errors import (
     Bug,
     CCProxyError,
@@ -30,8 +33,8 @@ from ccproxy.errors import (
     MethodNotAllowed,
     NotFound,
 )
-from ccproxy.web.backend import Backend, collect
-from ccproxy.web.event_stream import EventStream
+from ccproxy.web.backend import Backend, Collector, collect
+from ccproxy.web.event_stream import EventStream, StreamEncoder
 from ccproxy.web.exchange import CLIENT_GONE, Exchange
 from ccproxy.web.gate import Gate
 from ccproxy.web.response import error_response, json_response, request_id
@@ -77,6 +80,7 @@ class API:
         self._route("GET", "/models", self._models)
         self._route("GET", "/models/<path:name>", self._model)
         self._route("POST", "/chat/completions", self._chat)
+        self._route("POST", "/responses", self._responses)
 
     def resource(self) -> IResource:
         """The whole API, to be mounted anywhere."""
@@ -131,36 +135,60 @@ class API:
         return json_response(exchange.request, model_document(name, since_seconds))
 
     async def _chat(self, exchange: Exchange) -> bytes | None:
-        request = exchange.request
         call = decode_chat(
-            self._body(request), forward_sampling=self._policy.forward_sampling
+            self._body(exchange.request),
+            forward_sampling=self._policy.forward_sampling,
         )
-        model = await self._backend.resolve(call.prompt.model)
-        call = evolve(call, prompt=evolve(call.prompt, model=model))
-        if call.ignored:
-            request.setHeader("x-ccproxy-ignored", ", ".join(call.ignored))
-        identifier = f"chatcmpl-{exchange.id.removeprefix('req_')}"
-        heading = Heading(id=identifier, created=int(self._wall_seconds()))
+        heading = Heading(
+            id=f"chatcmpl-{exchange.hex}", created=int(self._wall_seconds())
+        )
+        prompt = await self._prepare(exchange, call.prompt, call.ignored)
         if call.stream:
-            await self._stream_chat(exchange, call, heading)
+            encoder = ChatStream(heading, call.choices, call.include_usage)
+            await self._stream(exchange, prompt, call.choices, encoder)
             return None
         document = ChatDocument(heading, call.choices)
-        try:
-            await collect(self._backend, call.prompt, call.choices, document)
-        finally:
-            exchange.model, exchange.usage = document.model, document.usage
-        return json_response(request, document.encode())
+        return await self._collect(exchange, prompt, call.choices, document)
 
-    async def _stream_chat(
-        self, exchange: Exchange, call: ChatCall, heading: Heading
+    async def _responses(self, exchange: Exchange) -> bytes | None:
+        call = decode_responses(
+            self._body(exchange.request),
+            forward_sampling=self._policy.forward_sampling,
+        )
+        prompt = await self._prepare(exchange, call.prompt, call.ignored)
+        encoder = ResponseStream(exchange.hex, call.echo, self._wall_seconds)
+        if call.stream:
+            await self._stream(exchange, prompt, 1, encoder)
+            return None
+        return await self._collect(exchange, prompt, 1, ResponseDocument(encoder))
+
+    async def _prepare(
+        self, exchange: Exchange, prompt: Prompt, ignored: Sequence[str]
+    ) -> Prompt:
+        """Find the model that was meant, and tell what will have no effect."""
+        model = await self._backend.resolve(prompt.model)
+        if ignored:
+            exchange.request.setHeader("x-ccproxy-ignored", ", ".join(ignored))
+        return evolve(prompt, model=model)
+
+    async def _stream(
+        self, exchange: Exchange, prompt: Prompt, choices: int, encoder: StreamEncoder
     ) -> None:
-        encoder = ChatStream(heading, call.choices, call.include_usage)
         stream = EventStream(exchange.request, encoder, self._clock)
         try:
-            await stream.run(self._backend, call.prompt, call.choices)
+            await stream.run(self._backend, prompt, choices)
         finally:
             exchange.model, exchange.usage = encoder.model, encoder.usage
             exchange.error = encoder.error
+
+    async def _collect(
+        self, exchange: Exchange, prompt: Prompt, choices: int, collector: Collector
+    ) -> bytes:
+        try:
+            await collect(self._backend, prompt, choices, collector)
+        finally:
+            exchange.model, exchange.usage = collector.model, collector.usage
+        return json_response(exchange.request, collector.encode())
 
     def _body(self, request: Request) -> bytes:
         content: Any = request.content

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError
-from ccproxy.events import Event
+from ccproxy.events import Event, Usage
 
 
 class Listener(Protocol):
@@ -67,8 +67,19 @@ class Collector(Protocol):
     def error(self) -> CCProxyError | None:
         """Why it will never be."""
 
+    @property
+    def model(self) -> str:
+        """The full id of the model that answers; empty before it does."""
+
+    @property
+    def usage(self) -> Usage:
+        """What the answer cost, once it is over."""
+
     def receive(self, choice: int, events: Sequence[Event]) -> None:
         """Take events of one choice."""
+
+    def encode(self) -> bytes:
+        """The document; only without an error, once over."""
 
 
 @frozen

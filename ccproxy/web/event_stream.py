@@ -21,14 +21,14 @@ from zope.interface import implementer
 
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError
-from ccproxy.events import Event, Waiting
+from ccproxy.events import Event, Usage, Waiting
 from ccproxy.web.backend import Ask, Backend, ask_all
 
 # Proxies and clients give up on silent connections after 30 s and more.
 KEEP_ALIVE_SECONDS = 15.0
 
 
-class Encoder(Protocol):
+class StreamEncoder(Protocol):
     """A dialect's stream in the making."""
 
     @property
@@ -39,6 +39,14 @@ class Encoder(Protocol):
     def error(self) -> CCProxyError | None:
         """The error that it ended with."""
 
+    @property
+    def model(self) -> str:
+        """The full id of the model that answers; empty before it does."""
+
+    @property
+    def usage(self) -> Usage:
+        """What the answer cost, once it is over."""
+
     def encode(self, choice: int, events: Sequence[Event]) -> bytes:
         """What events of one choice mean on the wire; maybe nothing."""
 
@@ -47,7 +55,9 @@ class Encoder(Protocol):
 class EventStream:
     """Streams the answers to one question to one client."""
 
-    def __init__(self, request: Request, encoder: Encoder, clock: IReactorTime) -> None:
+    def __init__(
+        self, request: Request, encoder: StreamEncoder, clock: IReactorTime
+    ) -> None:
         self._request = request
         self._encoder = encoder
         self._clock = clock
@@ -103,7 +113,10 @@ class EventStream:
         if self._quiet is not None:
             self._quiet.cancel()
             self._quiet = None
-        for ask in self._asks:
+        # They know us by their listeners: without this the whole answer would stay
+        # in memory until the collector of cycles finds it.
+        asks, self._asks = self._asks, []
+        for ask in asks:
             ask.cancel()
 
     def _receive(self, choice: int, events: Sequence[Event]) -> None:

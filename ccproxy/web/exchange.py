@@ -34,6 +34,11 @@ class Exchange:
     error: CCProxyError | None = None
     _began_seconds: float = field(init=False)
 
+    @property
+    def hex(self) -> str:
+        """What the ids of everything in the answer are made of."""
+        return self.id.removeprefix("req_")
+
     def __attrs_post_init__(self) -> None:
         self.id = request_id(self.request)
         self._began_seconds = self._clock.seconds()

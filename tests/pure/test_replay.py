@@ -159,3 +159,31 @@ def test_a_failure_of_the_second_answer_is_its_own() -> None:
 )
 def test_everything_else_passes(event: Event) -> None:
     assert Replay().filter([event]) == [event]
+
+
+def test_thinking_that_was_told_is_not_told_again() -> None:
+    replay = Replay()
+    start = MessageStarted("m")
+    first: list[Event] = [start, ThinkingDelta("let me"), TextDelta("one")]
+    assert replay.filter(first) == first
+    again: list[Event] = [
+        Restarted(),
+        start,
+        ThinkingDelta("well"),
+        TextDelta("one two"),
+        start,
+        ThinkingDelta("next"),
+    ]
+    assert replay.filter(again) == [
+        start,
+        TextDelta(" two"),
+        start,
+        ThinkingDelta("next"),
+    ]
+
+
+def test_thinking_that_was_not_told_yet_is() -> None:
+    replay = Replay()
+    start = MessageStarted("m")
+    events: list[Event] = [start, Restarted(), start, ThinkingDelta("well")]
+    assert replay.filter(events) == [start, start, ThinkingDelta("well")]

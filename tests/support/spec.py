@@ -14,7 +14,17 @@ _FOLDER = Path(__file__).parent.parent / "spec"
 def _openai() -> dict[str, Any]:
     document: dict[str, Any] = json.loads((_FOLDER / "openai.openapi.json").read_text())
     relaxed: dict[str, Any] = _relaxed(document)
+    _allow_null(relaxed["components"]["schemas"])
     return relaxed
+
+
+def _allow_null(schemas: dict[str, Any]) -> None:
+    """Where OpenAI's document forgot that its own examples have null."""
+    for part in schemas["Response"]["allOf"]:
+        for name in ("usage", "user"):
+            if name in part.get("properties", {}):
+                schema = part["properties"][name]
+                part["properties"][name] = {"anyOf": [schema, {"type": "null"}]}
 
 
 def _relaxed(node: Any) -> Any:
@@ -66,3 +76,51 @@ def models_errors(document: object) -> list[str]:
 def model_errors(document: object) -> list[str]:
     """What is wrong with a model."""
     return _errors("Model", document)
+
+
+# Open Responses ---------------------------------------------------------------
+
+
+@cache
+def _open_responses() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(
+        (_FOLDER / "openresponses.openapi.json").read_text()
+    )
+    return document
+
+
+@cache
+def _open_validator(reference: str) -> Draft202012Validator:
+    return Draft202012Validator({**_open_responses(), "$ref": reference})
+
+
+def _open_errors(reference: str, value: object) -> list[str]:
+    found = _open_validator(reference).iter_errors(value)
+    return [f"{error.json_path}: {error.message}" for error in found]
+
+
+def response_errors(document: object) -> list[str]:
+    """What is wrong with a response, by either document."""
+    return [
+        *_errors("Response", document),
+        *_open_errors("#/components/schemas/ResponseResource", document),
+    ]
+
+
+def response_event_errors(event: Any) -> list[str]:
+    """What is wrong with one event of a streamed response, by either document."""
+    events = _open_responses()["paths"]["/responses"]["post"]["responses"]["200"]
+    union = events["content"]["text/event-stream"]["schema"]["oneOf"]
+    kinds = {
+        _open_responses()["components"]["schemas"][ref["$ref"].rpartition("/")[2]][
+            "properties"
+        ]["type"]["enum"][0]: ref["$ref"]
+        for ref in union
+        if "$ref" in ref
+    }
+    if event["type"] not in kinds:
+        return [f"{event['type']} is no event of Open Responses"]
+    return [
+        *_errors("ResponseStreamEvent", event),
+        *_open_errors(kinds[event["type"]], event),
+    ]

@@ -1,0 +1,182 @@
+"""The Responses API on the real CLI, with treq and the official openai package."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import openai
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from ccproxy.demo import Block, Reply, words
+from tests.e2e.test_openai import client
+from tests.support.server import KEY, RunningProxy, Upstream, answer, spoken, system
+from tests.support.spec import response_errors, response_event_errors
+from tests.support.waiting import until
+
+Start = Callable[..., RunningProxy]
+
+pytestmark = pytest.mark.threads
+
+INPUT: list[Any] = [
+    {"role": "user", "content": "one"},
+    {
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "uno", "annotations": []}],
+    },
+    {"role": "developer", "content": "Be kind."},
+    {"role": "user", "content": [{"type": "input_text", "text": "@/etc/hostname"}]},
+]
+
+
+def assert_native(upstream: Upstream) -> None:
+    [body] = upstream.bodies
+    assert system(body) == ["Be brief.\n\nBe kind."]
+    assert spoken(body) == [
+        ("user", ["one"]),
+        ("assistant", ["uno"]),
+        ("user", ["@/etc/hostname"]),
+    ]
+
+
+@pytest.mark.parametrize("path", ["/responses", "/v1/responses"])
+@ensureDeferred
+async def test_document(proxy: Start, upstream: Upstream, path: str) -> None:
+    body = {
+        "input": INPUT,
+        "instructions": "Be brief.",
+        "model": "opus",
+        "max_output_tokens": 77,
+        "reasoning": {"effort": "low"},
+        "temperature": 0.5,
+    }
+    response = await proxy().post(path, body)
+    document = await response.json()
+    assert response.code == 200
+    assert response.headers.getRawHeaders("x-ccproxy-ignored") == ["temperature"]
+    assert response_errors(document) == []
+    assert document["status"] == "completed"
+    assert document["model"] == "claude-opus-5-5"
+    assert document["output"][0]["content"][0]["text"] == "one two three"
+    assert document["usage"]["total_tokens"] == 36
+    assert_native(upstream)
+    [sent] = upstream.bodies
+    assert sent["max_tokens"] == 77
+    assert sent["output_config"]["effort"] == "low"
+
+
+@ensureDeferred
+async def test_events(proxy: Start, upstream: Upstream) -> None:
+    upstream.script(
+        Reply(blocks=(Block(("hm ", "hm"), is_thinking=True), words("the answer")))
+    )
+    response = await proxy().post("/responses", {"input": "hello", "stream": True})
+    *frames, done, end = (await response.text()).split("\n\n")
+    assert (done, end) == ("data: [DONE]", "")
+    told = [json.loads(frame.partition("data: ")[2]) for frame in frames]
+    assert [error for event in told for error in response_event_errors(event)] == []
+    reasoning, message = told[-1]["response"]["output"]
+    assert reasoning["summary"][0]["text"] == "hm hm"
+    assert message["content"][0]["text"] == "the answer"
+
+
+@ensureDeferred
+async def test_cut_short_is_incomplete(proxy: Start, upstream: Upstream) -> None:
+    upstream.script(answer(stop_reason="max_tokens"))
+    response = await proxy().post("/responses", {"input": "hello"})
+    document = await response.json()
+    assert response_errors(document) == []
+    assert document["incomplete_details"] == {"reason": "max_output_tokens"}
+
+
+@ensureDeferred
+async def test_failure_after_the_start_is_the_last_event(
+    proxy: Start, upstream: Upstream
+) -> None:
+    held: Deferred[None] = Deferred()
+    upstream.script(answer(hold_after=2, held=held))
+    server = proxy()
+    response = await server.post("/responses", {"input": "hello", "stream": True})
+    received: list[bytes] = []
+    done = response.collect(received.append)
+    await until(lambda: b'" two"' in b"".join(received))
+    await server.stop()
+    await done
+    held.callback(None)
+    *_, last, _, _ = b"".join(received).decode().split("\n\n")
+    event = json.loads(last.partition("data: ")[2])
+    assert response_event_errors(event) == []
+    assert event["type"] == "response.failed"
+    assert "being stopped" in event["response"]["error"]["message"]
+
+
+@ensureDeferred
+async def test_sync_package(proxy: Start, upstream: Upstream) -> None:
+    server = proxy()
+
+    def ask() -> Any:
+        with client(server) as api:
+            return api.responses.create(
+                model="sonnet", input=INPUT, instructions="Be brief."
+            )
+
+    response = await deferToThread(ask)
+    assert response.output_text == "one two three"
+    assert response.status == "completed"
+    assert_native(upstream)
+
+
+@ensureDeferred
+async def test_async_package(proxy: Start, upstream: Upstream) -> None:
+    server = proxy()
+
+    async def ask() -> list[Any]:
+        async with openai.AsyncOpenAI(base_url=server.url, api_key=KEY) as api:
+            events = await api.responses.create(
+                model="sonnet", input=INPUT, instructions="Be brief.", stream=True
+            )
+            return [event async for event in events]
+
+    told = await deferToThread(lambda: asyncio.run(ask()))
+    texts = [e.delta for e in told if e.type == "response.output_text.delta"]
+    assert texts == ["one", " two", " three"]
+    assert told[-1].response.output_text == "one two three"
+    assert_native(upstream)
+
+
+@ensureDeferred
+async def test_stream_helper(proxy: Start, upstream: Upstream) -> None:
+    server = proxy()
+
+    def ask() -> Any:
+        with (
+            client(server) as api,
+            api.responses.stream(model="sonnet", input="hello") as events,
+        ):
+            kinds = [event.type for event in events]
+            return kinds, events.get_final_response()
+
+    kinds, response = await deferToThread(ask)
+    assert kinds[0] == "response.created"
+    assert kinds[-1] == "response.completed"
+    assert response.output_text == "one two three"
+    assert len(upstream.bodies) == 1
+
+
+@ensureDeferred
+async def test_refusals_are_what_the_package_knows(proxy: Start) -> None:
+    server = proxy()
+
+    def ask() -> openai.BadRequestError:
+        with client(server) as api, pytest.raises(openai.BadRequestError) as caught:
+            api.responses.create(
+                model="sonnet", input="hello", previous_response_id="resp_1"
+            )
+        return caught.value
+
+    error = await deferToThread(ask)
+    assert (error.code, error.param) == ("unsupported_value", "previous_response_id")

@@ -1,0 +1,418 @@
+"""The Responses dialect: requests to prompts, events to documents and streams."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccproxy.conversation import Effort, Message, Role, TextBlock
+from ccproxy.dialects.responses_answer import ResponseDocument, ResponseStream
+from ccproxy.dialects.responses_request import decode_responses
+from ccproxy.errors import (
+    ClaudeFailed,
+    ClientError,
+    ContextLengthExceeded,
+    RateLimited,
+    UnsupportedValue,
+)
+from ccproxy.events import (
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    MessageStarted,
+    Restarted,
+    TextDelta,
+    ThinkingDelta,
+    Usage,
+    Waiting,
+)
+from tests.support.spec import response_errors, response_event_errors
+
+USAGE = Usage(
+    input_tokens=3,
+    cache_read_tokens=2,
+    cache_write_tokens=1,
+    output_tokens=7,
+    thinking_tokens=4,
+)
+FINISHED = Finished(FinishReason.STOP, USAGE)
+START = MessageStarted("claude-test-1")
+
+
+def request(**fields: Any) -> bytes:
+    return json.dumps({"input": "hello", **fields}).encode()
+
+
+def stream(**fields: Any) -> ResponseStream:
+    echo = decode_responses(request(**fields)).echo
+    return ResponseStream("abc", echo, lambda: 1700000000.5)
+
+
+def parse(data: bytes) -> list[dict[str, Any]]:
+    """The events of a whole stream; its form is checked on the way."""
+    *frames, end = data.decode().split("\n\n")
+    assert end == ""
+    assert frames.pop() == "data: [DONE]"
+    parsed = []
+    for frame in frames:
+        kind, line = frame.split("\n")
+        event = json.loads(line.removeprefix("data: "))
+        assert kind == f"event: {event['type']}"
+        parsed.append(event)
+    assert [event["sequence_number"] for event in parsed] == list(range(len(parsed)))
+    return parsed
+
+
+# Requests
+
+
+def test_string_is_a_message_of_the_user() -> None:
+    call = decode_responses(request(instructions="Be brief.", model="opus"))
+    assert call.prompt.system == "Be brief."
+    assert call.prompt.model == "opus"
+    assert call.prompt.messages == (Message(Role.USER, (TextBlock("hello"),)),)
+    assert not call.stream
+
+
+def test_items_are_native_turns() -> None:
+    items = [
+        {"type": "message", "role": "developer", "content": "Be kind."},
+        {"role": "user", "content": "one"},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
+        {
+            "type": "message",
+            "id": "msg_1",
+            "status": "completed",
+            "role": "assistant",
+            "phase": "final_answer",
+            "content": [
+                {"type": "output_text", "text": "uno", "annotations": []},
+                {"type": "refusal", "refusal": "no"},
+            ],
+        },
+        {"role": "system", "content": [{"type": "input_text", "text": "Be quick."}]},
+        {"role": "user", "content": [{"type": "input_text", "text": "two"}]},
+    ]
+    prompt = decode_responses(request(input=items, instructions="Be brief.")).prompt
+    assert prompt.system == "Be brief.\n\nBe kind.\n\nBe quick."
+    assert prompt.messages == (
+        Message(Role.USER, (TextBlock("one"),)),
+        Message(Role.ASSISTANT, (TextBlock("uno"), TextBlock("no"))),
+        Message(Role.USER, (TextBlock("two"),)),
+    )
+
+
+def test_parameters() -> None:
+    call = decode_responses(
+        request(
+            max_output_tokens=99,
+            reasoning={"effort": "minimal", "summary": "auto"},
+            temperature=0.5,
+            top_p=0.9,
+            presence_penalty=1,
+            stream=True,
+            client_metadata={"a": "b"},
+            tools=[],
+            tool_choice="auto",
+            include=["reasoning.encrypted_content"],
+        )
+    )
+    assert call.prompt.max_tokens == 99
+    assert call.prompt.effort is Effort.LOW
+    assert call.prompt.sampling == {}
+    assert call.ignored == ("temperature", "top_p", "presence_penalty")
+    assert call.stream
+
+
+def test_sampling_is_forwarded_on_the_operators_word() -> None:
+    call = decode_responses(
+        request(temperature=0.5, presence_penalty=1), forward_sampling=True
+    )
+    assert call.prompt.sampling == {"temperature": 0.5}
+    assert call.ignored == ("presence_penalty",)
+
+
+ITEM = {"role": "user", "content": "x"}
+REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
+    ({"input": None}, "input", "missing_required_parameter"),
+    ({"input": 3}, "input", "invalid_request"),
+    ({"input": []}, "input", "invalid_request"),
+    ({"input": "  "}, "input.content", "invalid_request"),
+    ({"input": [{"content": "x"}]}, "input[0].role", "missing_required_parameter"),
+    ({"input": [{**ITEM, "role": "boss"}]}, "input[0].role", "invalid_request"),
+    (
+        {"input": [ITEM, {**ITEM, "role": "assistant"}]},
+        "input[1].role",
+        "invalid_request",
+    ),
+    (
+        {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+        "input[0].content[0].type",
+        "unsupported_value",
+    ),
+    (
+        {"input": [{"type": "item_reference", "id": "msg_1"}]},
+        "input[0].type",
+        "unsupported_value",
+    ),
+    (
+        {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
+        "input[0].type",
+        "unsupported_value",
+    ),
+    ({"input": [{"type": "dream"}]}, "input[0].type", "unsupported_value"),
+    (
+        {"previous_response_id": "resp_1"},
+        "previous_response_id",
+        "unsupported_value",
+    ),
+    ({"conversation": "conv_1"}, "conversation", "unsupported_value"),
+    ({"background": True}, "background", "unsupported_value"),
+    ({"prompt": {"id": "p"}}, "prompt", "unsupported_value"),
+    ({"tools": [{"type": "function"}]}, "tools", "unsupported_value"),
+    ({"tool_choice": "required"}, "tool_choice", "unsupported_value"),
+    ({"top_logprobs": 3}, "top_logprobs", "unsupported_value"),
+    (
+        {"text": {"format": {"type": "json_object"}}},
+        "text.format",
+        "unsupported_value",
+    ),
+    ({"max_output_tokens": 0}, "max_output_tokens", "invalid_request"),
+    ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "invalid_request"),
+    ({"temperature": "hot"}, "temperature", "invalid_request"),
+]
+
+
+@pytest.mark.parametrize(("fields", "param", "code"), REFUSED)
+def test_what_cannot_be_done_is_refused(
+    fields: dict[str, Any], param: str | None, code: str
+) -> None:
+    with pytest.raises(ClientError) as caught:
+        decode_responses(request(**fields))
+    assert (caught.value.param, caught.value.code) == (param, code)
+    assert caught.value.message
+
+
+def test_nothing_kept_is_an_unsupported_value() -> None:
+    with pytest.raises(UnsupportedValue, match="not kept"):
+        decode_responses(request(previous_response_id="resp_1"))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+FIELDS = ("input", "instructions", "reasoning", "text", "tools", "metadata", "model")
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), json_values))
+def test_any_body_is_a_call_or_a_client_error(fields: dict[str, Any]) -> None:
+    try:
+        call = decode_responses(json.dumps(fields).encode())
+    except ClientError as error:
+        assert error.message
+    else:
+        assert call.prompt.messages[-1].role is Role.USER
+
+
+# Answers
+
+
+def test_events_of_an_answer() -> None:
+    encoder = stream()
+    data = encoder.encode(0, [START, TextDelta("one"), TextDelta(" two"), FINISHED])
+    told = parse(data)
+    assert [event["type"] for event in told] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    response = told[-1]["response"]
+    assert response["id"] == "resp_abc"
+    assert response["model"] == "claude-test-1"
+    assert response["status"] == "completed"
+    assert response["completed_at"] == response["created_at"] == 1700000000
+    assert response["store"] is False
+    [item] = response["output"]
+    assert item["content"][0]["text"] == "one two"
+    assert response["usage"] == {
+        "input_tokens": 6,
+        "input_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 1},
+        "output_tokens": 7,
+        "output_tokens_details": {"reasoning_tokens": 4},
+        "total_tokens": 13,
+    }
+    assert encoder.usage == USAGE
+
+
+def test_request_is_echoed() -> None:
+    fields: dict[str, Any] = {
+        "instructions": "Be brief.",
+        "max_output_tokens": 50,
+        "metadata": {"a": "b"},
+        "temperature": 0.5,
+        "top_p": 0.25,
+        "parallel_tool_calls": False,
+        "truncation": "auto",
+        "reasoning": {"effort": "high", "summary": "auto"},
+        "text": {"verbosity": "low"},
+        "safety_identifier": "me",
+        "prompt_cache_key": "key",
+    }
+    encoder = stream(**fields)
+    response = parse(encoder.encode(0, [START, FINISHED]))[-1]["response"]
+    assert response_errors(response) == []
+    text = response.pop("text")
+    assert text == {"format": {"type": "text"}, "verbosity": "low"}
+    for name, value in fields.items():
+        if name != "text":
+            assert response[name] == value
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (FinishReason.LENGTH, "max_output_tokens"),
+        (FinishReason.REFUSAL, "content_filter"),
+    ],
+)
+def test_answer_that_was_cut_short_is_incomplete(
+    reason: FinishReason, told: str
+) -> None:
+    data = stream().encode(0, [START, TextDelta("half"), Finished(reason, USAGE)])
+    *_, item_done, last = parse(data)
+    assert last["type"] == "response.incomplete"
+    assert last["response"]["incomplete_details"] == {"reason": told}
+    assert last["response"]["completed_at"] is None
+    assert item_done["item"]["status"] == "incomplete"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ClaudeFailed("it broke"), "server_error"),
+        (RateLimited("slow down"), "rate_limit_exceeded"),
+        (ContextLengthExceeded("too long"), "invalid_prompt"),
+    ],
+)
+def test_failure_is_the_last_event(error: Any, code: str) -> None:
+    encoder = stream()
+    data = encoder.encode(0, [START, TextDelta("half"), Failed(error)])
+    *_, last = parse(data)
+    assert last["type"] == "response.failed"
+    assert last["response"]["error"] == {"code": code, "message": error.message}
+    assert last["response"]["output"][0]["content"][0]["text"] == "half"
+    assert encoder.error is error
+    assert encoder.is_over
+
+
+def test_thinking_is_an_item_of_its_own() -> None:
+    data = stream().encode(
+        0, [START, ThinkingDelta("h"), ThinkingDelta("m"), TextDelta("yes"), FINISHED]
+    )
+    response = parse(data)[-1]["response"]
+    reasoning, message = response["output"]
+    assert reasoning["summary"] == [{"type": "summary_text", "text": "hm"}]
+    assert message["content"][0]["text"] == "yes"
+    assert len({reasoning["id"], message["id"]}) == 2
+
+
+text = st.text(
+    st.characters(exclude_categories=["Cs"])
+    | st.sampled_from("\0\u2028\u2029\x85\n😀"),
+    min_size=1,
+    max_size=12,
+)
+inner = st.one_of(
+    text.map(TextDelta),
+    text.map(ThinkingDelta),
+    st.just(Waiting("overloaded", 1, 0.5)),
+    st.just(START),
+)
+ends = st.one_of(
+    st.sampled_from(FinishReason).map(lambda reason: Finished(reason, USAGE)),
+    st.just(Failed(ClaudeFailed("it broke"))),
+)
+
+
+@given(st.lists(inner, max_size=15), ends, st.booleans())
+def test_any_answer_keeps_the_rules(
+    middle: Sequence[Event], end: Event, one_by_one: bool
+) -> None:
+    events: list[Event] = [START, *middle, end]
+    encoder = stream()
+    batches = [[event] for event in events] if one_by_one else [events]
+    data = b"".join(encoder.encode(0, batch) for batch in batches)
+    told = parse(data)
+    for event in told:
+        assert response_event_errors(event) == []
+    opened: dict[str, str] = {}
+    done: list[Any] = []
+    for event in told:
+        kind = event["type"]
+        if kind == "response.output_item.added":
+            assert opened == {}
+            opened[event["item"]["id"]] = ""
+            assert event["output_index"] == len(done)
+        elif kind.endswith("_text.delta"):
+            opened[event["item_id"]] += event["delta"]
+        elif kind.endswith("_text.done"):
+            assert opened[event["item_id"]] == event["text"]
+        elif kind == "response.output_item.done":
+            item = event["item"]
+            parts = item.get("content") or item.get("summary")
+            assert [part["text"] for part in parts] == [opened.pop(item["id"])]
+            done.append(item)
+    terminal = ("response.completed", "response.incomplete", "response.failed")
+    assert [e["type"] for e in told if e["type"] in terminal] == [told[-1]["type"]]
+    assert told[-1]["response"]["output"] == done
+    assert response_errors(told[-1]["response"]) == []
+    assert "".join(e.text for e in events if isinstance(e, TextDelta)) == "".join(
+        e["delta"] for e in told if e["type"] == "response.output_text.delta"
+    )
+
+
+@given(st.lists(inner, max_size=10), st.lists(inner, max_size=10))
+def test_document_is_what_a_stream_ends_with(
+    first: list[Event], second: list[Event]
+) -> None:
+    """The first try of the last message is void; nothing else is lost."""
+    whole = [START, *first, START, *second, FINISHED]
+    streamed = stream()
+    streamed.encode(0, whole)
+    collector = ResponseDocument(stream())
+    cut: list[Event] = [TextDelta("to be cut"), ThinkingDelta("too")]
+    collector.receive(0, [START, *first, START, *cut])
+    assert not collector.is_over
+    collector.receive(0, [Restarted(), START, *second, FINISHED])
+    assert collector.is_over
+    document = json.loads(collector.encode())
+    assert document == json.loads(json.dumps(streamed.response))
+    assert response_errors(document) == []
+    assert (collector.model, collector.usage) == ("claude-test-1", USAGE)
+
+
+def test_document_of_a_failure_is_its_error() -> None:
+    collector = ResponseDocument(stream())
+    error = ClaudeFailed("it broke")
+    collector.receive(0, [START, TextDelta("half"), Failed(error)])
+    assert collector.is_over
+    assert collector.error is error
+
+
+def test_nothing_follows_the_end() -> None:
+    encoder = stream()
+    encoder.encode(0, [START, FINISHED])
+    assert encoder.encode(0, [TextDelta("late"), FINISHED]) == b""
