@@ -105,7 +105,9 @@ def ask_proxy(proxy: Server) -> Sample:
 
 def lean_command(claude: Path, cwd: Path) -> list[str]:
     """What the proxy starts, but for one question in the form of text."""
-    launch = Launch(binary=claude, prefix=(), cwd=cwd, environment={}, model="sonnet")
+    launch = Launch(
+        binary=claude, prefix=(), cwd=cwd, scratch=cwd, environment={}, model="sonnet"
+    )
     command = list(launch.argv)
     command[command.index("--input-format") + 1] = "text"
     # An option that takes several values would swallow the prompt.

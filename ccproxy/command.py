@@ -5,6 +5,7 @@ stderr that names it, not a page of help.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from ccproxy import __version__
 from ccproxy.claude.launch import check_version, find_claude, read_version
 from ccproxy.errors import ClaudeUnavailable
 from ccproxy.logs import observer
-from ccproxy.service import make_service
+from ccproxy.service import CannotListen, make_service, running_reactor
 from ccproxy.settings import OPTIONS, Option, Settings, SettingsError, read_settings
 
 
@@ -108,19 +109,33 @@ class Options(_Collecting):
 
 
 class _Application(MultiService):
-    """The server, and the log as the settings want it."""
+    """The server as twistd runs it: its log, and its refusal to start."""
 
-    def __init__(self, server: IService, log: Callable[[], ILogObserver]) -> None:
+    def __init__(
+        self, server: IService, twistd: Mapping[str, Any], settings: Settings
+    ) -> None:
         super().__init__()
-        self._log = log
+        self._twistd = twistd
+        self._settings = settings
         server.setServiceParent(self)
 
     @override
     def setServiceParent(self, parent: Any) -> None:
         # twistd gives us its application here, and looks for an observer next.
-        if isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, self._log())
+        if isinstance(parent, Componentized) and not self._twistd.get("syslog"):
+            observer = _observer(self._twistd, self._settings)
+            parent.setComponent(ILogObserver, observer)
         super().setServiceParent(parent)
+
+    @override
+    def privilegedStartService(self) -> None:
+        try:
+            super().privilegedStartService()
+        except CannotListen as error:
+            # A daemon's parent waits to be told, by an exception that is no exit.
+            if not self._twistd.get("nodaemon"):
+                raise
+            _exit(str(error))
 
 
 def makeService(options: Options) -> IService:  # twistd's name for it
@@ -129,10 +144,7 @@ def makeService(options: Options) -> IService:  # twistd's name for it
         server = make_service(options.settings)
     except SettingsError as error:
         _exit(str(error))
-    twistd: Mapping[str, Any] = options.parent or {}
-    if twistd.get("syslog"):
-        return server
-    return _Application(server, lambda: _observer(twistd, options.settings))
+    return _Application(server, options.parent or {}, options.settings)
 
 
 def main() -> None:
@@ -152,7 +164,15 @@ def _observer(twistd: Mapping[str, Any], settings: Settings) -> ILogObserver:
     file: Any = sys.stdout
     if name not in (None, "", "-") or not (name or twistd.get("nodaemon")):
         file = LogFile.fromFullPath(name or "twistd.log")
+        _rotate_on_signal(file)
     return observer(file, level=settings.log_level, log_format=settings.log_format)
+
+
+def _rotate_on_signal(file: LogFile) -> None:
+    """Rotate on SIGUSR1, as twistd does with the log that is its own."""
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+        reactor = running_reactor()
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
 
 
 def _exit(message: str) -> NoReturn:

@@ -13,7 +13,6 @@ the process that goes away.
 
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -87,7 +86,7 @@ def create_proxy(
         reactor: the global one by default.
         environment: what the CLI may inherit of, by an allow-list.
     """
-    parts = _parts(settings, authenticate, _reactor(reactor), environment)
+    parts = _parts(settings, authenticate, running_reactor(reactor), environment)
     return Proxy(resource=parts.resource, service=parts.engine)
 
 
@@ -98,15 +97,16 @@ def make_service(
     environment: Mapping[str, str] = os.environ,
 ) -> IService:
     """Make the whole server: the proxy and its ports."""
-    reactor = _reactor(reactor)
+    reactor = running_reactor(reactor)
     parts = _parts(settings, True, reactor, environment)
     site = ProxySite(parts.resource, parts.gate, reactor)
     return Server(settings, parts.engine, site, reactor)
 
 
-def _reactor(given: Any) -> Any:
+def running_reactor(given: Any = None) -> Any:
+    """The reactor that was given, or else the global one."""
     if given is None:
-        # Importing it installs it, which is the application's business.
+        # Whoever wants another than the default has installed it before.
         from twisted.internet import reactor as given
     return given
 
@@ -169,8 +169,6 @@ class Engine(Service):
     def startService(self) -> None:
         super().startService()
         self._folder = Path(tempfile.mkdtemp(prefix="ccproxy-"))
-        for name in ("cwd", "home"):
-            (self._folder / name).mkdir(mode=0o700)
         if self._settings.demo:
             api = MessagesAPI(demo_script, self._reactor)
             site = MessagesSite(api, self._reactor)
@@ -196,12 +194,16 @@ class Engine(Service):
         search_path = self._environment.get("PATH")
         if self._binary is None:
             self._binary = find_claude(self._settings.claude_bin, search_path)
-        cwd = self._folder / "cwd"
+        cwd, home = self._folder / "cwd", self._folder / "home"
+        for folder in (cwd, home):
+            # Whoever cleans up temporary files may take empty ones away.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Launch(
             binary=self._binary,
             prefix=exec_prefix(cwd, search_path),
             cwd=cwd,
-            environment=self._child_environment(self._folder / "home"),
+            scratch=self._folder,
+            environment=self._child_environment(home),
             model=self._settings.model,
             agent_tools=self._settings.agent_tools,
         )
@@ -216,6 +218,10 @@ class Engine(Service):
         return {**child, "HOME": str(home)}
 
 
+class CannotListen(Exception):
+    """A port cannot be had; one line that names the endpoint and the reason."""
+
+
 class Server(Service):
     """The engine behind its own ports.
 
@@ -224,6 +230,7 @@ class Server(Service):
 
     Raises:
         SettingsError: an endpoint string that Twisted does not understand.
+        CannotListen: at the start, for a port that cannot be had.
     """
 
     _log = Logger()
@@ -248,7 +255,7 @@ class Server(Service):
                 why = outcome[0].getErrorMessage() if outcome else "no answer"
                 message = f"cannot listen on {text}: {why}; see --port and --listen"
                 self._log.critical("{message}", message=message)
-                sys.exit(f"ccproxy: {message}")
+                raise CannotListen(message)
             self.ports += outcome
 
     @override
@@ -260,7 +267,7 @@ class Server(Service):
         self._log.info(
             "ccproxy {version} listens on {places}; default model {model}",
             version=__version__,
-            places=", ".join(_place(port.getHost()) for port in self.ports),
+            places=", ".join(self._places()),
             model=self._settings.model,
         )
         if self._settings.demo:
@@ -268,10 +275,14 @@ class Server(Service):
             own = self._settings.api_keys != (DEMO_KEY,)
             self._log.info(
                 _DEMO_BANNER,
-                url=_place(self.ports[0].getHost()),
+                url=self._places()[0],
                 key="$PROXY_API_KEY" if own else DEMO_KEY,
                 body=_DEMO_BODY,
             )
+
+    def _places(self) -> list[str]:
+        listen = zip(self._settings.listen, self.ports, strict=True)
+        return [_place(endpoint, port.getHost()) for endpoint, port in listen]
 
     @override
     def stopService(self) -> "Deferred[None]":
@@ -296,12 +307,14 @@ def _endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
     return endpoint
 
 
-def _place(address: object) -> str:
+def _place(endpoint: str, address: object) -> str:
+    """Where a client finds us, as curl takes it."""
+    scheme = "https" if endpoint.startswith(("ssl:", "tls:")) else "http"
     match address:
         case IPv4Address(host=host, port=port):
-            return f"http://{host}:{port}/v1"
+            return f"{scheme}://{host}:{port}/v1"
         case IPv6Address(host=host, port=port):
-            return f"http://[{host}]:{port}/v1"
+            return f"{scheme}://[{host}]:{port}/v1"
         case UNIXAddress(name=name):
-            return f"unix:{name!r}"
+            return f"--unix-socket {os.fsdecode(name or '')} http://localhost/v1"
     return repr(address)

@@ -369,7 +369,7 @@ def _api_keys(
     path = values["api-key-file"]
     if path is not None:
         try:
-            lines = read_text(path).splitlines()
+            lines = read_text(path).removeprefix("\ufeff").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
                 f"--api-key-file: cannot read {path}: {error}"
@@ -393,4 +393,5 @@ def _api_keys(
 
 def _endpoint(host: str, port: int) -> str:
     # Twisted's endpoint strings separate their parts by colons.
-    return f"tcp:{port}:interface={host.replace(':', chr(92) + ':')}"
+    address = host.removeprefix("[").removesuffix("]")
+    return f"tcp:{port}:interface={address.replace(':', chr(92) + ':')}"

@@ -23,6 +23,11 @@ _DEFAULT = "default"
 _LONGEST_NAME = 200
 # What a cloud puts before the name: `anthropic.`, `us-gov.anthropic.`.
 _CLOUD = re.compile(r"(?:[a-z-]+\.)?anthropic\.")
+# An id as the provider writes it: claude-opus-4-5, claude-opus-4-1-20250805,
+# claude-3-5-haiku-latest.
+_FULL_ID = re.compile(
+    r"claude-(?:[a-z]+-\d+(?:-\d+)?(?:-\d{8})?|\d+(?:-\d+)?-[a-z]+-(?:\d{8}|latest))"
+)
 _SEPARATORS = re.compile(r"[-_.:@ ]+")
 # What may stand beside the family: numbers, dates, and words that say no more.
 _FILLER = re.compile(r"claude|anthropic|latest|v?\d+")
@@ -71,7 +76,7 @@ class Catalogue:
         if len(wanted) > _LONGEST_NAME:
             raise ModelNotFound("there is no model with such a name", param="model")
         if not wanted:
-            return self._operators(self._default)
+            return self._operators(_DEFAULT)
         if wanted in self._exact:
             return self._operators(self._exact[wanted])
         known = self._known(wanted)
@@ -99,7 +104,11 @@ class Catalogue:
         ]
 
     def _operators(self, name: str) -> str:
-        """The operator's own word, taken as it is where it is not known."""
+        """The operator's own word: a full id is that model, and no other."""
+        if name.lower() == _DEFAULT:
+            name = self._default
+        if _FULL_ID.fullmatch(name):
+            return name
         return self._known(name.lower()) or name
 
     def _known(self, name: str) -> str | None:

@@ -1,7 +1,8 @@
 """The time limits of one turn: first token, silence, the whole.
 
 A paused turn (its client does not read) is not silent: only the limit on the
-whole goes on. Nothing here knows what a timeout means for the turn.
+whole goes on, and the other begins anew with the turn. Nothing here knows what a
+timeout means for the turn.
 """
 
 from collections.abc import Callable
@@ -47,23 +48,19 @@ class Deadlines:
         """Begin to wait for the first token; again, if there was a watch before."""
         self.stop()
         self._has_token = self._paused = False
-        self._next = self._clock.callLater(
-            self._limits.first_token_seconds, self._no_first_token
-        )
+        self._listen()
         self._whole = self._clock.callLater(self._limits.turn_seconds, self._too_long)
 
     def token(self) -> None:
         """Note that the answer goes on."""
-        if self._whole is None:
-            return
         if self._has_token:
             if self._next is not None:
                 self._next.reset(self._limits.silence_seconds)
-            return
-        self._has_token = True
-        self._cancel_next()
-        if not self._paused:
-            self._listen()
+        elif self._whole is not None:
+            self._has_token = True
+            self._cancel_next()
+            if not self._paused:
+                self._listen()
 
     def waiting(self) -> None:
         """Note that the silence has a reason, and an end."""
@@ -79,15 +76,14 @@ class Deadlines:
         )
 
     def pause(self) -> None:
-        """Stop listening for silence."""
+        """Stop listening."""
         self._paused = True
-        if self._has_token:
-            self._cancel_next()
+        self._cancel_next()
 
     def resume(self) -> None:
         """Listen again; the silence begins anew."""
         self._paused = False
-        if self._has_token and self._next is None and self._whole is not None:
+        if self._next is None and self._whole is not None:
             self._listen()
 
     def stop(self) -> None:
@@ -103,7 +99,12 @@ class Deadlines:
             self._next = None
 
     def _listen(self) -> None:
-        self._next = self._clock.callLater(self._limits.silence_seconds, self._silent)
+        if self._has_token:
+            limit_seconds, passed = self._limits.silence_seconds, self._silent
+        else:
+            limit_seconds = self._limits.first_token_seconds
+            passed = self._no_first_token
+        self._next = self._clock.callLater(limit_seconds, passed)
 
     def _no_first_token(self) -> None:
         seconds = self._limits.first_token_seconds

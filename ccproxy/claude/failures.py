@@ -7,6 +7,7 @@ asked in the order of how exact they are.
 Source: protocol notes, "What ends an answer"; the design's error table.
 """
 
+import re
 from collections.abc import Callable, Mapping
 
 from attrs import frozen
@@ -26,6 +27,10 @@ from ccproxy.errors import (
 )
 
 _SYNTHETIC_PREFIX = "API Error: "
+# What the CLI advises somebody at its own prompt, who is not there.
+_ADVICE = re.compile(
+    r" *(?:Run (?:--model|/\w+)[^.]*\.|If it persists, check your inference gateway.*)"
+)
 
 
 @frozen(kw_only=True)
@@ -66,7 +71,7 @@ _Make = Callable[[str, float | None], CCProxyError]
 
 def _login(text: str, _: float | None) -> CCProxyError:
     return NotLoggedIn(
-        f"Claude Code is not logged in, or its login was refused: {text} "
+        f"Claude Code is not logged in, or its login was refused ({text}). "
         "Run `claude` once and log in as the user that runs this proxy, "
         "or set ANTHROPIC_API_KEY for it"
     )
@@ -85,7 +90,7 @@ def _overload(text: str, after: float | None) -> CCProxyError:
 
 
 def _model(text: str, _: float | None) -> CCProxyError:
-    return ModelNotFound(text, param="model")
+    return ModelNotFound(f"{text} GET /v1/models lists them", param="model")
 
 
 def _invalid(text: str, _: float | None) -> CCProxyError:
@@ -93,7 +98,9 @@ def _invalid(text: str, _: float | None) -> CCProxyError:
 
 
 def _too_long(text: str, _: float | None) -> CCProxyError:
-    return ContextLengthExceeded(text, param="messages")
+    return ContextLengthExceeded(
+        f"{text}; shorten the conversation, or begin a new one", param="messages"
+    )
 
 
 def _too_large(text: str, _: float | None) -> CCProxyError:
@@ -144,7 +151,7 @@ _BY_KIND: Mapping[str, _Make] = {
 
 def error_for(refusal: Refusal) -> CCProxyError:
     """The error that tells a client what the CLI was told."""
-    text = refusal.text.removeprefix(_SYNTHETIC_PREFIX).strip()
+    text = _ADVICE.sub("", refusal.text.replace(_SYNTHETIC_PREFIX, "")).strip()
     if not text:
         text = f"the upstream failed ({refusal.status or refusal.kind or 'no reason'})"
     return _maker(refusal)(text, refusal.retry_after_seconds)

@@ -33,7 +33,7 @@ _VERSION_SECONDS = 60
 _ALLOWED = frozenset(
     (
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ"),
-        *("TMPDIR", "TEMP", "TMP", "DBUS_SESSION_BUS_ADDRESS"),
+        "DBUS_SESSION_BUS_ADDRESS",
         *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
         *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"),
@@ -41,12 +41,13 @@ _ALLOWED = frozenset(
     )
 )
 _ALLOWED_PREFIXES = ("LC_", "XDG_", "ANTHROPIC_", "CLAUDE_", "AWS_", "VERTEX_REGION_")
-# Ours, or left by a Claude Code that started us and not meant for this one.
+# Ours, or the request's to say, or left by a Claude Code that started us.
 _DENIED = frozenset(
     (
         *("CLAUDE_BIN", "CLAUDE_MODEL"),
         *("CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT"),
         *("CLAUDE_CODE_EXTRA_BODY", "CLAUDE_CODE_MAX_OUTPUT_TOKENS"),
+        *("CLAUDE_CODE_EFFORT_LEVEL", "CLAUDE_CODE_TMPDIR", "ANTHROPIC_MODEL"),
     )
 )
 
@@ -88,12 +89,13 @@ class Launch:
         prefix: programs that exec the CLI in place: private cwd, own session,
             SIGTERM when we die.
         cwd: an empty directory of ours.
-        spawns_children: the CLI may start programs (agent tools).
+        scratch: where each session gets a folder for temporary files.
     """
 
     binary: Path
     prefix: tuple[str, ...]
     cwd: Path
+    scratch: Path
     environment: Mapping[str, str] = field(repr=False)
     model: str
     agent_tools: tuple[str, ...] = ()
@@ -126,8 +128,17 @@ class Launch:
         )
 
     def marked(self, mark: str) -> "Launch":
-        """The same for one session, whose processes can be told by ``mark``."""
-        return evolve(self, environment={**self.environment, MARKER: mark})
+        """The same for one session, whose processes can be told by ``mark``.
+
+        Its temporary files have a folder of their own: the CLI leaves some behind
+        even when it ends in good order.
+        """
+        own = {MARKER: mark, "TMPDIR": str(self.temporary(mark))}
+        return evolve(self, environment={**self.environment, **own})
+
+    def temporary(self, mark: str) -> Path:
+        """A session's folder; short, because a socket's path has to be."""
+        return self.scratch / mark[:8]
 
 
 def child_environment(
@@ -264,15 +275,11 @@ def marked_processes(mark: str, proc: Path = Path("/proc")) -> Sequence[int]:
 def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:
     """Files that a CLI would have taken away, had it not been killed.
 
-    Its entry in the list of running sessions, and its socket; nothing else.
+    Its entry in the list of running sessions; nothing else.
     """
     home = Path(environment.get("HOME") or "/")
     config = Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")
-    temporary = Path(environment.get("TMPDIR") or "/tmp")  # noqa: S108  # the CLI's
-    return [
-        *(config / "sessions").glob(f"{pid}.*"),
-        *(temporary / "cc-socks").glob(f"{pid}.sock"),
-    ]
+    return list((config / "sessions").glob(f"{pid}.*"))
 
 
 def _folders(proc: Path) -> Iterable[Path]:

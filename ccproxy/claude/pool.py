@@ -92,12 +92,12 @@ class Pool:
     def _serve(self) -> None:
         while self._queue and self._has_room():
             ask = self._queue.popleft()
-            self._running.add(ask)
             try:
                 session = self._new_session()
             except CCProxyError as error:
                 ask.fail(error)
             else:
+                self._running.add(ask)
                 ask.start(session)
 
     def _has_room(self) -> bool:

@@ -16,6 +16,7 @@ Source: Twisted facts, "Child processes"; protocol notes.
 """
 
 import os
+import shutil
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
@@ -114,6 +115,7 @@ class ClaudeProcess(ProcessProtocol):
         self._paused = False
         self._splitter = LineSplitter()
         self._stderr = b""
+        self._temporary = launch.temporary(mark)
         self._pid: int | None = None
         self._timer: IDelayedCall | None = None
         self._waiters: list[Deferred[None]] = []
@@ -141,6 +143,7 @@ class ClaudeProcess(ProcessProtocol):
         protocol = cls(launch, mark, owner, clock)
         launch = launch.marked(mark)
         try:
+            protocol._temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
             spawner.spawnProcess(
                 protocol,
                 os.fsencode(launch.argv[0]),
@@ -238,6 +241,7 @@ class ClaudeProcess(ProcessProtocol):
             stderr=self._stderr.decode("utf-8", "replace"),
             rest=self._splitter.rest,
         )
+        shutil.rmtree(self._temporary, ignore_errors=True)
         self._log.debug("claude {pid} ended: {end}", pid=self._pid, end=str(end))
         waiters, self._waiters = self._waiters, []
         self._owner.process_ended(end)

@@ -293,6 +293,9 @@ class Session:
             if self._turn is not None and self._turn.goes_on:
                 self._state = _State.CLOSED
                 self._process.kill()
+            elif isinstance(events[-1], Failed):
+                # Who knows what the CLI is still at.
+                self._state = _State.CLOSED
             elif self._state is not _State.CLOSED:
                 self._state = _State.OPEN
         listener.receive(events)

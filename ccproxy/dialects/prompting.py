@@ -56,7 +56,8 @@ def system_prompt(said: Sequence[Said], *, first: str = "") -> str:
     texts = [first]
     for message in said:
         if message.role in _SYSTEM_ROLES:
-            texts += [block.text for block in _blocks(message)]
+            # Parts of one message are one text; there are no blocks for them.
+            texts.append("".join(block.text for block in _blocks(message)))
     return "\n\n".join(text for text in texts if not is_blank(text))
 
 

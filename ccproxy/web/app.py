@@ -209,7 +209,11 @@ class API:
             if request.method == b"OPTIONS":
                 request.setResponseCode(_NO_CONTENT)
                 return b""
-        return self._error(request, self._told(request, failure))
+        exchange = Exchange(request, "no route", self._clock)
+        exchange.error = self._told(request, failure)
+        body = self._error(request, exchange.error)
+        exchange.log(request.code)
+        return body
 
     def _told(self, request: Request, failure: Failure) -> CCProxyError:
         """What a client is told of a failure."""
@@ -255,8 +259,10 @@ class _Root(Resource):
         request_id(request)
         try:
             b"/".join(request.prepath + request.postpath).decode()
+            request.getRequestHostname().decode()
         except UnicodeDecodeError:
-            return error_response(request, InvalidRequest("the path is not UTF-8"))
+            error = InvalidRequest("the path, or the Host header, is not UTF-8")
+            return error_response(request, error)
         return self._klein.render(request)
 
 

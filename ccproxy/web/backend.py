@@ -5,6 +5,7 @@ from typing import Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError
@@ -93,14 +94,53 @@ class _Part:
         self.listen(self.choice, events)
 
 
-def ask_all(
-    backend: Backend,
-    prompt: Prompt,
-    choices: int,
-    listen: Callable[[int, Sequence[Event]], None],
-) -> list[Ask]:
-    """Put one question several times; the listener is told which answer it hears."""
-    return [backend.ask(prompt, _Part(n, listen)) for n in range(choices)]
+class Asks:
+    """One question, put several times.
+
+    Args:
+        listen: told which answer it hears.
+        failed: told of a fault in ``listen``, which is ours and not the answer's;
+            the questions are given up.
+    """
+
+    def __init__(
+        self,
+        listen: Callable[[int, Sequence[Event]], None],
+        failed: Callable[[Failure], None],
+    ) -> None:
+        self._listen = listen
+        self._failed = failed
+        self._asks: list[Ask] = []
+
+    def put(self, backend: Backend, prompt: Prompt, choices: int) -> None:
+        """Ask; what was asked before a fault is kept, to be given up."""
+        for choice in range(choices):
+            self._asks.append(backend.ask(prompt, _Part(choice, self._receive)))
+
+    def pause(self) -> None:
+        """Stop the answers from coming."""
+        for ask in self._asks:
+            ask.pause()
+
+    def resume(self) -> None:
+        """Let them come."""
+        for ask in self._asks:
+            ask.resume()
+
+    def cancel(self) -> None:
+        """Give up; may be called at any time."""
+        # They know us by their listeners: without this the whole answer would stay
+        # in memory until the collector of cycles finds it.
+        asks, self._asks = self._asks, []
+        for ask in asks:
+            ask.cancel()
+
+    def _receive(self, choice: int, events: Sequence[Event]) -> None:
+        try:
+            self._listen(choice, events)
+        except Exception:  # noqa: BLE001  # whatever it is, the request must end
+            self.cancel()
+            self._failed(Failure())
 
 
 async def collect(
@@ -121,11 +161,11 @@ async def collect(
         if collector.is_over and not over.called:
             over.callback(None)
 
-    asks = ask_all(backend, prompt, choices, listen)
+    asks = Asks(listen, over.errback)
     try:
+        asks.put(backend, prompt, choices)
         await over
     finally:
-        for ask in asks:
-            ask.cancel()
+        asks.cancel()
     if collector.error is not None:
         raise collector.error

@@ -12,6 +12,7 @@ Source: WHATWG HTML, "Server-sent events"; Twisted facts, "Backpressure".
 """
 
 from collections.abc import Sequence
+from enum import Enum, auto
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -22,7 +23,7 @@ from zope.interface import implementer
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError
 from ccproxy.events import Event, Usage, Waiting
-from ccproxy.web.backend import Ask, Backend, ask_all
+from ccproxy.web.backend import Asks, Backend
 
 # Proxies and clients give up on silent connections after 30 s and more.
 KEEP_ALIVE_SECONDS = 15.0
@@ -51,6 +52,14 @@ class StreamEncoder(Protocol):
         """What events of one choice mean on the wire; maybe nothing."""
 
 
+class _State(Enum):
+    """How far the answer has come."""
+
+    QUIET = auto()  # nothing has been sent: an error is still an HTTP status
+    STREAMING = auto()
+    OVER = auto()
+
+
 @implementer(IPushProducer)
 class EventStream:
     """Streams the answers to one question to one client."""
@@ -61,14 +70,13 @@ class EventStream:
         self._request = request
         self._encoder = encoder
         self._clock = clock
-        self._asks: list[Ask] = []
-        self._waiting: Waiting | None = None
-        self._paused = False
-        self._quiet: IDelayedCall | None = None
         self._over: Deferred[None] = Deferred()
-        self._began = False
-        self._ended = False
-        self._gone = False
+        self._asks = Asks(self._receive, self._over.errback)
+        self._state = _State.QUIET
+        self._waiting: Waiting | None = None
+        self._quiet: IDelayedCall | None = None
+        self._is_paused = False
+        self._is_connected = True
 
     async def run(self, backend: Backend, prompt: Prompt, choices: int) -> None:
         """Ask and stream until the end, or until this is cancelled.
@@ -80,72 +88,65 @@ class EventStream:
         self._request.registerProducer(self, True)
         self._quiet = self._clock.callLater(KEEP_ALIVE_SECONDS, self._keep_alive)
         try:
-            self._asks = ask_all(backend, prompt, choices, self._receive)
-            if self._paused:
-                self.pauseProducing()
+            self._asks.put(backend, prompt, choices)
+            if self._is_paused:
+                self._asks.pause()
             await self._over
         finally:
-            self._give_up()
-            if not self._gone:
+            was_quiet = self._state is _State.QUIET
+            self._end()
+            if self._is_connected:
                 self._request.unregisterProducer()
-        if self._encoder.error is not None and not self._began:
+        if self._encoder.error is not None and was_quiet:
             raise self._encoder.error
 
     def pauseProducing(self) -> None:
         """Let the answers wait: the client does not read."""
-        self._paused = True
-        for ask in self._asks:
-            ask.pause()
+        self._is_paused = True
+        self._asks.pause()
 
     def resumeProducing(self) -> None:
         """Let them come again."""
-        self._paused = False
-        for ask in self._asks:
-            ask.resume()
+        self._is_paused = False
+        self._asks.resume()
 
     def stopProducing(self) -> None:
         """Learn that the connection is gone; called by Twisted only."""
-        self._gone = True
-        self._give_up()
+        self._is_connected = False
+        self._end()
 
-    def _give_up(self) -> None:
-        self._ended = True
+    def _end(self) -> None:
+        self._state = _State.OVER
         if self._quiet is not None:
             self._quiet.cancel()
             self._quiet = None
-        # They know us by their listeners: without this the whole answer would stay
-        # in memory until the collector of cycles finds it.
-        asks, self._asks = self._asks, []
-        for ask in asks:
-            ask.cancel()
+        self._asks.cancel()
 
     def _receive(self, choice: int, events: Sequence[Event]) -> None:
-        if self._ended:
+        if self._state is _State.OVER or self._over.called:
             return
         data = self._encoder.encode(choice, events)
-        if self._encoder.error is not None and not self._began:
-            data = b""
-        elif isinstance(events[-1], Waiting):
-            self._waiting = events[-1]
-            if self._began:
-                data += _notice(events[-1])
-        else:
-            self._waiting = None
+        if self._state is _State.QUIET and self._encoder.error is not None:
+            self._over.callback(None)
+            return
+        last = events[-1]
+        self._waiting = last if isinstance(last, Waiting) else None
+        if self._waiting is not None and self._state is _State.STREAMING:
+            data += _notice(self._waiting)
         if data:
             self._write(data)
         if self._encoder.is_over:
-            self._ended = True
             self._over.callback(None)
 
     def _keep_alive(self) -> None:
         self._quiet = self._clock.callLater(KEEP_ALIVE_SECONDS, self._keep_alive)
         # A full socket is not silent, and must not be filled further.
-        if not self._paused:
+        if not self._is_paused:
             self._write(_notice(self._waiting))
 
     def _write(self, data: bytes) -> None:
-        if not self._began:
-            self._began = True
+        if self._state is _State.QUIET:
+            self._state = _State.STREAMING
             self._request.setHeader("content-type", "text/event-stream; charset=utf-8")
             self._request.setHeader("cache-control", "no-cache")
             # Or nginx would keep the answer until it is whole.

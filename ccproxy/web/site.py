@@ -10,12 +10,14 @@ the connection under the answer.
 Source: Twisted facts, "Klein and HTTP" and "Shutdown".
 """
 
+import re
 from io import BytesIO
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, HTTPChannel
 from twisted.web.resource import IResource
@@ -29,6 +31,9 @@ from ccproxy.web.response import error_headers, new_request_id
 
 # How long a refused client may go on sending into the void.
 _LINGER_SECONDS = 2.0
+
+
+_ABSOLUTE = re.compile(rb"^https?://[^/?]*", re.IGNORECASE)
 
 
 class ProxyRequest(Request):
@@ -69,7 +74,9 @@ class ProxyRequest(Request):
     @override
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         if not self._refused:
-            super().requestReceived(command, path, version)
+            # The absolute form, which RFC 9112 has every server accept.
+            own_path = _ABSOLUTE.sub(b"", path, count=1)
+            super().requestReceived(command, own_path or b"/", version)
 
     def _refuse(self, error: CCProxyError) -> None:
         self._refused = True
@@ -82,6 +89,7 @@ class ProxyRequest(Request):
 class ProxyChannel(HTTPChannel):
     """A connection that never hangs up without an answer."""
 
+    _log = Logger()
     site: Any
     transport: Any
     requests: list[Request]
@@ -143,7 +151,15 @@ class ProxyChannel(HTTPChannel):
         reason = RESPONSES.get(error.status, b"Error").decode()
         head = [f"HTTP/1.1 {error.status} {reason}"]
         head += [f"{name}: {value}" for name, value in headers.items()]
+        self._log.info(
+            "{id} refused with {status} {code}",
+            id=headers["x-request-id"],
+            status=error.status,
+            code=error.code,
+        )
         self.transport.write("\r\n".join([*head, "", ""]).encode() + document)
+        if not ISSLTransport.providedBy(self.transport):
+            self.transport.loseWriteConnection()
         self.setTimeout(None)
         self._lingering = self.callLater(_LINGER_SECONDS, self._hang_up)
 

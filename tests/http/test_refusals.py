@@ -4,6 +4,9 @@ import json
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet.error import ConnectionDone
+from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublisher
+from zope.interface import provider
 
 from tests.http.conftest import AUTHORIZATION, HTTP, chat_bytes
 from tests.support.raw import RawClient, request
@@ -143,3 +146,76 @@ async def test_request_in_single_bytes(http: HTTP) -> None:
         client.send(bytes([byte]))
     await client.expect(b"is no role")
     client.abort()
+
+
+@ensureDeferred
+async def test_what_came_with_a_refused_request_is_not_read(http: HTTP) -> None:
+    """A whole second request in the refused one's bytes is part of its body."""
+    client = await http.connect()
+    head = request("POST", CHAT, content_length="10", authorization="Bearer nope")
+    client.send(head + b"0123456789" + request("GET", "/health") * 3)
+    assert await refusal(client) == (401, "invalid_api_key")
+    assert (await client.lost()).count(b"HTTP/1.1") == 1
+
+
+@ensureDeferred
+async def test_chunks_after_the_limit_are_not_parsed(http: HTTP) -> None:
+    client = await http.connect()
+    head = request(
+        "POST", CHAT, transfer_encoding="chunked", authorization=AUTHORIZATION
+    )
+    chunk = b"2711\r\n" + b" " * 10_001 + b"\r\n"
+    client.send(head + chunk + b"nonsense\r\n" * 3)
+    assert await refusal(client) == (413, "request_too_large")
+    assert (await client.lost()).count(b"HTTP/1.1") == 1
+
+
+@ensureDeferred
+async def test_refused_client_can_read_to_the_end(http: HTTP) -> None:
+    """The server says that it is done, instead of cutting the connection later."""
+    client = await http.connect()
+    client.send(request("POST", CHAT, b"{}"))
+    received = await client.lost()
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]
+    assert client.reason is not None
+    assert client.reason.check(ConnectionDone)
+
+
+@ensureDeferred
+async def test_host_that_is_not_utf8(http: HTTP) -> None:
+    client = await http.connect()
+    client.send(b"GET /health HTTP/1.1\r\nhost: \xff\r\n\r\n")
+    await client.expect(b'"code":"invalid_request"')
+    assert client.received.startswith(b"HTTP/1.1 400")
+    client.abort()
+
+
+@ensureDeferred
+async def test_absolute_form_of_a_path(http: HTTP) -> None:
+    client = await http.connect()
+    client.send(request("GET", "http://example.org/health"))
+    await client.expect(b"\r\n\r\nok")
+    client.send(request("GET", "http://example.org"))
+    await client.expect(b"404 Not Found")
+    client.abort()
+
+
+@ensureDeferred
+async def test_refusals_can_be_found_in_the_log(http: HTTP) -> None:
+    lines: list[str] = []
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        lines.append(eventAsText(event))
+
+    globalLogPublisher.addObserver(observe)
+    for data in (request("POST", CHAT, b"{}"), request("GET", "/secret-path")):
+        client = await http.connect()
+        client.send(data)
+        await client.expect(b'"code":"')
+        client.abort()
+        head = client.received.decode().lower()
+        identifier = head.partition("x-request-id: ")[2].partition("\r\n")[0]
+        assert any(identifier in line for line in lines)
+    globalLogPublisher.removeObserver(observe)
+    assert not any("secret-path" in line for line in lines)

@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 from ccproxy.errors import ClaudeFailed, RateLimited
 from ccproxy.events import Failed, MessageStarted, TextDelta, Waiting
 from ccproxy.web.event_stream import KEEP_ALIVE_SECONDS, EventStream
+from tests.conftest import ExpectedErrors
 from tests.http.conftest import HTTP, chat_bytes
 from tests.support.backend import FINISHED, ScriptedAsk
 from tests.support.raw import RawClient
@@ -47,6 +48,10 @@ async def test_error_after_the_start_is_the_last_event(http: HTTP) -> None:
     ask.tell(Failed(ClaudeFailed("it broke")))
     await client.expect(b"0\r\n\r\n")
     assert client.received.startswith(b"HTTP/1.1 200")
+    head = client.received.partition(b"\r\n\r\n")[0].lower()
+    assert b"\r\ncontent-type: text/event-stream; charset=utf-8" in head
+    assert b"\r\ncache-control: no-cache" in head
+    assert b"\r\nx-accel-buffering: no" in head
     assert b"[DONE]" not in client.received
     assert client.received.index(b"it broke") > client.received.index(b"half")
     client.abort()
@@ -109,13 +114,14 @@ async def test_slow_reader_pauses_the_question(http: HTTP) -> None:
         told += 1
         await until(lambda: True)
         assert told < 10_000
-    # No keep-alive fills the full socket further.
     for _ in range(50):
         http.clock.advance(KEEP_ALIVE_SECONDS)
     client.transport.resumeProducing()
     await until(lambda: not ask.paused)
     ask.tell(FINISHED)
     await client.expect(b"[DONE]")
+    # A full socket is not filled further.
+    assert b": keep-alive" not in client.received
     assert client.received.count(text.encode()) == told
     client.abort()
 
@@ -218,3 +224,81 @@ def test_stream_is_a_push_producer() -> None:
 
     assert IPushProducer.implementedBy(EventStream)
     verifyObject(IPushProducer, EventStream(None, None, None))  # type: ignore[arg-type]  # not run
+
+
+# Faults of ours, wherever they are: the request ends, and no one else is blamed.
+
+
+def break_encoder(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    def fail(*_: object) -> bytes:
+        raise RuntimeError("secret detail")
+
+    names = {
+        "stream": ("ChatStream", "encode"),
+        "document": ("ChatDocument", "receive"),
+    }
+    dialect, method = names[kind]
+    monkeypatch.setattr(f"ccproxy.web.app.{dialect}.{method}", fail)
+
+
+@pytest.mark.parametrize("kind", ["stream", "document"])
+@ensureDeferred
+async def test_fault_in_a_dialect_is_a_500(
+    http: HTTP,
+    expected_errors: ExpectedErrors,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    expected_errors.allow("secret detail")
+    break_encoder(monkeypatch, kind)
+    asked = http.chat("hello", stream=kind == "stream")
+    await until(lambda: http.backend.asks)
+    http.backend.asks[0].answer("whole")
+    response = await asked
+    document = await response.json()
+    assert (response.code, document["error"]["code"]) == (500, "internal_error")
+    assert "secret" not in document["error"]["message"]
+    assert http.backend.asks[0].cancelled
+
+
+@ensureDeferred
+async def test_fault_in_mid_stream_cuts_the_connection(
+    http: HTTP, expected_errors: ExpectedErrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected_errors.allow("secret detail")
+    client, ask = await stream(http)
+    ask.tell(START, TextDelta("half"))
+    await client.expect(b"half")
+    break_encoder(monkeypatch, "stream")
+    ask.tell(FINISHED)
+    received = await client.lost()
+    assert not received.endswith(b"0\r\n\r\n")
+    assert b"secret" not in received
+    assert ask.cancelled
+
+
+# Stopping the server.
+
+
+@ensureDeferred
+async def test_drain_lets_an_answer_end_and_then_closes(http: HTTP) -> None:
+    idle = await http.connect()
+    busy, ask = await stream(http)
+    ask.tell(START, TextDelta("half"))
+    await busy.expect(b"half")
+    drained = http.site.drain(60)
+    await idle.lost()
+    assert not busy.is_lost
+    ask.tell(FINISHED)
+    assert (await busy.lost()).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    await drained
+
+
+@ensureDeferred
+async def test_drain_does_not_wait_for_ever(http: HTTP) -> None:
+    client, ask = await stream(http)
+    ask.tell(START, TextDelta("half"))
+    await client.expect(b"half")
+    await http.site.drain(0.05)
+    await client.lost()
+    await until(lambda: ask.cancelled)

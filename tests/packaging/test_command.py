@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -246,6 +247,7 @@ async def test_unix_socket(tmp_path: Path, start: Callable[..., Running]) -> Non
     client.send(request("GET", "/health"))
     await client.expect(b"\r\n\r\nok")
     client.abort()
+    assert f"--unix-socket {path} http://localhost/v1" in server.output
 
 
 @ensureDeferred
@@ -294,3 +296,43 @@ async def test_no_cli_survives_a_killed_server(
     await until(lambda: upstream.api.gone == 1)
     held.callback(None)
     await client.lost()
+
+
+def test_busy_port_is_told_by_a_daemon_too(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        env = environment(tmp_path, PROXY_API_KEY="k")
+        done = run(TWISTD, "ccproxy", "-p", str(port), cwd=tmp_path, env=env)
+    assert done.returncode == 1
+    assert f"cannot listen on tcp:{port}" in done.stdout + done.stderr
+    assert f"cannot listen on tcp:{port}" in (tmp_path / "twistd.log").read_text()
+
+
+@ensureDeferred
+async def test_daemons_log_rotates_on_its_signal(tmp_path: Path) -> None:
+    env = environment(tmp_path, PROXY_API_KEY="k")
+    done = run(TWISTD, "ccproxy", "-p", "0", cwd=tmp_path, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    log = tmp_path / "twistd.log"
+    await until(lambda: log.exists() and "listens on" in log.read_text())
+    pid = int((tmp_path / "twistd.pid").read_text())
+    try:
+        os.kill(pid, signal.SIGUSR1)
+        await until(lambda: (tmp_path / "twistd.log.1").exists())
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+@ensureDeferred
+async def test_tls_endpoint(tmp_path: Path, start: Callable[..., Running]) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"]
+    command += ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
+    assert run(*command, cwd=tmp_path).returncode == 0
+    endpoint = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
+    server = start(CCPROXY, "--demo", "--listen", endpoint)
+    url = await server.url()
+    assert url.startswith("https://127.0.0.1:")
+    done = run("curl", "-sk", f"{url}/health", cwd=tmp_path)
+    assert done.stdout == "ok"

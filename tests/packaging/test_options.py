@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from twisted.python.logfile import LogFile
 from typing_extensions import override
 
 from ccproxy.command import Options, main, makeService
-from ccproxy.service import Server
+from ccproxy.service import CannotListen
+from tests.conftest import ExpectedErrors
 from tests.process.conftest import FakeClaude
 from tests.process.conftest import fake as fake  # a fixture
 
@@ -146,7 +148,26 @@ def test_log_of_a_daemon_has_twistds_name(
 
 
 def test_syslog_stays_twistds(parse: Callable[..., Options]) -> None:
-    assert isinstance(makeService(parse(twistd={"syslog": True})), Server)
+    application: Any = Application("test")
+    makeService(parse(twistd={"syslog": True})).setServiceParent(application)
+    assert application.getComponent(ILogObserver) is None
+
+
+@pytest.mark.parametrize(
+    ("twistd", "kind"), [({"nodaemon": True}, SystemExit), ({}, CannotListen)]
+)
+def test_port_that_is_taken(
+    parse: Callable[..., Options],
+    expected_errors: ExpectedErrors,
+    twistd: dict[str, object],
+    kind: type[BaseException],
+) -> None:
+    """A daemon's parent is told only by an exception that is no exit."""
+    expected_errors.allow("cannot listen on")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = parse("-p", str(taken.getsockname()[1]), twistd=twistd)
+        with pytest.raises(kind, match="cannot listen on tcp:"):
+            makeService(options).privilegedStartService()
 
 
 def test_command_is_twistd_in_the_foreground(monkeypatch: pytest.MonkeyPatch) -> None:

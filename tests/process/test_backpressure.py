@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
 from tests.process.conftest import FakeClaude
 from tests.process.test_faults import processes_of
@@ -50,5 +51,27 @@ async def test_slow_reader_blocks_the_child(
     client.transport.resumeProducing()
     await until(lambda: written_by(pid) > seen[-1] + 2**20)
     assert len(client.received) > received
+    client.abort()
+    await until(lambda: not processes_of(claude))
+
+
+@ensureDeferred
+async def test_slow_reader_is_no_silence(
+    proxy: Callable[..., RunningProxy], fake: Callable[[str], FakeClaude]
+) -> None:
+    claude = fake("flood")
+    server = proxy(claude_bin=claude.binary, silence_seconds=0.3)
+    client = await connect(reactor, server.number)
+    body = json.dumps(chat_body("hello", stream=True)).encode()
+    client.send(
+        request("POST", "/chat/completions", body, authorization=f"Bearer {KEY}")
+    )
+    await client.expect(b"xxx")
+    client.transport.pauseProducing()
+    await deferLater(reactor, 1)  # longer than the limit: the time is what is tested
+    received = len(client.received)
+    client.transport.resumeProducing()
+    await until(lambda: len(client.received) > received + 2**24)
+    assert b"timeout" not in client.received
     client.abort()
     await until(lambda: not processes_of(claude))

@@ -6,6 +6,7 @@ one works, and nothing is left running (the autouse fixture looks).
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -280,3 +281,19 @@ async def test_what_the_cli_is_told(proxy: Start, fake: Fake) -> None:
     }
     assert user["client_composed"] is True
     assert user["message"]["content"] == [{"type": "text", "text": "hello"}]
+
+
+@ensureDeferred
+async def test_private_folder_that_was_cleaned_away_comes_back(
+    proxy: Start, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    server = proxy(claude_bin=fake("answer").binary)
+    assert (await server.chat("hello")).code == 200
+    [folder] = tmp_path.glob("ccproxy-*")
+    await until(lambda: not processes_of(fake("answer")))
+    shutil.rmtree(folder)
+    response = await server.chat("hello")
+    assert (await response.json())["choices"][0]["message"]["content"] == "fake answer"
+    await server.stop()
+    assert not folder.exists()

@@ -61,6 +61,7 @@ def spawn(
                 "binary": fake(scenario).binary,
                 "prefix": exec_prefix(cwd, os.environ["PATH"]),
                 "cwd": cwd,
+                "scratch": tmp_path / "scratch",
                 "environment": {"PATH": os.environ["PATH"]},
                 "model": "sonnet",
                 **options,
@@ -171,22 +172,60 @@ async def test_each_waiter_is_told_and_one_may_give_up(
 async def test_killed_process_leaves_no_files_of_the_cli(
     spawn: Callable[..., Spawned], tmp_path: Path
 ) -> None:
-    home, temporary = tmp_path / "home", tmp_path / "tmp"
-    sessions, sockets = home / ".claude" / "sessions", temporary / "cc-socks"
+    home = tmp_path / "home"
+    sessions = home / ".claude" / "sessions"
     sessions.mkdir(parents=True)
-    sockets.mkdir(parents=True)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
-    one = spawn(environment={**environment, "TMPDIR": str(temporary)})
+    one = spawn(environment={"PATH": os.environ["PATH"], "HOME": str(home)})
     pid = one.process.pid
     ours = [sessions / f"{pid}.json", sessions / f"{pid}.ab.key"]
-    ours.append(sockets / f"{pid}.sock")
-    others = [sessions / "1.json", sessions / f"{pid}1.json", sockets / "1.sock"]
+    others = [sessions / "1.json", sessions / f"{pid}1.json"]
     for path in (*ours, *others):
         path.touch()
     one.process.kill()
     await one.process.terminate()
     assert [path for path in ours if path.exists()] == []
     assert all(path.exists() for path in others)
+
+
+@ensureDeferred
+async def test_temporary_files_of_the_cli_go_with_it(
+    spawn: Callable[..., Spawned], tmp_path: Path
+) -> None:
+    one = spawn()
+    one.process.send(USER)
+    await until(lambda: one.owner.lines)
+    environment = Path(f"/proc/{one.process.pid}/environ").read_bytes().split(b"\0")
+    [folder] = (tmp_path / "scratch").iterdir()
+    assert f"TMPDIR={folder}".encode() in environment
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (folder / "left").mkdir()
+    (folder / "left" / "behind").touch()
+    await one.process.terminate()
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@ensureDeferred
+async def test_children_in_the_clis_group_die_with_it(
+    spawn: Callable[..., Spawned],
+) -> None:
+    """Whether or not the operator allows tools: the CLI has helpers of its own."""
+    one = spawn("child")
+    one.process.send(USER)
+    await until(lambda: one.owner.lines)
+    await one.process.terminate()
+    # Its pipes were held by the child: that they are closed says that it is gone.
+    assert one.owner.end is not None
+    pid = one.process.pid
+    assert pid not in {_group(entry) for entry in Path("/proc").glob("[0-9]*/stat")}
+
+
+def _group(stat: Path) -> int | None:
+    """The group of a process that lives; init may take its time with the dead."""
+    try:
+        state, _, group, *_ = stat.read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else int(group)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +250,7 @@ def test_process_that_cannot_be_started(
         binary=fake("answer").binary,
         prefix=(),
         cwd=tmp_path,
+        scratch=tmp_path,
         environment={},
         model="sonnet",
     )

@@ -301,3 +301,28 @@ def test_any_name_is_a_model_or_not_found(
     except ModelNotFound as error:
         found = error
     assert found.param == "model" if isinstance(found, ModelNotFound) else found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "claude-opus-4-1-20250805",
+        "claude-opus-4-5",
+        "claude-3-5-haiku-20241022",
+        "claude-3-5-haiku-latest",
+    ],
+)
+def test_a_full_id_of_the_operators_is_that_model(name: str) -> None:
+    assert Catalogue(name, (), 0).resolve(None) == name
+    mapped = Catalogue("sonnet", (("gpt-4o", name), ("*", name)), 0)
+    assert mapped.resolve("gpt-4o") == mapped.resolve("whatever") == name
+
+
+@pytest.mark.parametrize("name", ["anthropic/claude-opus-4.5", "Claude_Opus", "OPUS"])
+def test_another_name_of_the_operators_means_its_family(name: str) -> None:
+    assert Catalogue(name, (), 0).resolve(None) == "opus"
+
+
+def test_a_mapping_to_the_default_is_the_configured_one() -> None:
+    catalogue = Catalogue("haiku", (("gpt-4o", "default"),), 0)
+    assert catalogue.resolve("gpt-4o") == "haiku"

@@ -265,3 +265,16 @@ def test_a_second_watch_does_not_take_a_wait_for_a_token() -> None:
     watch.deadlines.waiting()
     watch.clock.advance(1)
     assert watch.flags == ["--first-token-timeout"]
+
+
+def test_a_paused_turn_owes_no_first_token() -> None:
+    watch = Watch().start()
+    watch.clock.advance(FIRST - 1)
+    watch.deadlines.pause()
+    watch.clock.advance(FIRST * 2)
+    assert watch.errors == []
+    watch.deadlines.resume()
+    watch.clock.advance(FIRST - 0.1)
+    assert watch.errors == []
+    watch.clock.advance(0.1)
+    assert watch.flags == ["--first-token-timeout"]

@@ -29,6 +29,7 @@ def launch(*agent_tools: str, environment: Mapping[str, str] | None = None) -> L
         binary=Path("/opt/claude"),
         prefix=("/bin/env", "--chdir=/empty"),
         cwd=Path("/empty"),
+        scratch=Path("/scratch"),
         environment=environment or {"HOME": "/home/me"},
         model="sonnet",
         agent_tools=agent_tools,
@@ -78,8 +79,12 @@ def test_only_agent_tools_start_programs() -> None:
 
 def test_a_session_is_marked_in_its_environment_alone() -> None:
     plain = launch()
-    marked = plain.marked("abc")
-    assert marked.environment == {"HOME": "/home/me", MARKER: "abc"}
+    marked = plain.marked("0123456789abcdef")
+    assert marked.environment == {
+        "HOME": "/home/me",
+        MARKER: "0123456789abcdef",
+        "TMPDIR": "/scratch/01234567",
+    }
     assert marked.argv == plain.argv
     assert MARKER not in plain.environment
 
@@ -105,7 +110,7 @@ FIXED = {
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
 }
 PASSED = (
-    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR"),
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ"),
     *("LC_ALL", "LC_CTYPE", "XDG_CONFIG_HOME", "DBUS_SESSION_BUS_ADDRESS"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"),
@@ -204,7 +209,7 @@ def test_the_demo_knows_nothing_of_a_real_provider(name: str) -> None:
     assert name not in child
 
 
-@pytest.mark.parametrize("name", ["PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE"])
+@pytest.mark.parametrize("name", ["PATH", "HOME", "LANG", "SSL_CERT_FILE"])
 def test_the_demo_keeps_the_rest(name: str) -> None:
     child = child_environment({name: "value"}, demo_upstream="http://127.0.0.1:1")
     assert child[name] == "value"
@@ -415,11 +420,11 @@ def leave(path: Path) -> Path:
     return path
 
 
-def test_leftovers_are_the_entry_and_the_socket(tmp_path: Path) -> None:
+def test_leftovers_are_the_entry_and_its_key(tmp_path: Path) -> None:
     entry = leave(tmp_path / "home" / ".claude" / "sessions" / "42.json")
-    socket = leave(tmp_path / "tmp" / "cc-socks" / "42.sock")
-    environment = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")}
-    assert set(leftovers(environment, 42)) == {entry, socket}
+    key = leave(tmp_path / "home" / ".claude" / "sessions" / "42.ab.key")
+    environment = {"HOME": str(tmp_path / "home")}
+    assert set(leftovers(environment, 42)) == {entry, key}
 
 
 def test_leftovers_are_looked_for_in_the_clis_own_folder(tmp_path: Path) -> None:
@@ -427,7 +432,6 @@ def test_leftovers_are_looked_for_in_the_clis_own_folder(tmp_path: Path) -> None
     environment = {
         "HOME": str(tmp_path),
         "CLAUDE_CONFIG_DIR": str(tmp_path / "config"),
-        "TMPDIR": str(tmp_path),
     }
     assert leftovers(environment, 42) == [entry]
 
@@ -436,6 +440,5 @@ def test_what_others_left_stays(tmp_path: Path) -> None:
     leave(tmp_path / ".claude" / "sessions" / "421.json")
     leave(tmp_path / ".claude" / "sessions" / "4.json")
     leave(tmp_path / ".claude" / "history.42")
-    leave(tmp_path / "cc-socks" / "421.sock")
-    environment = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    environment = {"HOME": str(tmp_path)}
     assert leftovers(environment, 42) == []

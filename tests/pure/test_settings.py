@@ -415,3 +415,12 @@ def test_keys_are_no_part_of_what_is_printed() -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_only_the_key_is_secret(option: Option) -> None:
     assert option.secret is (option.name == "api-key")
+
+
+def test_brackets_around_an_address_are_for_urls() -> None:
+    assert read({"host": "[::1]"}).listen == read({"host": "::1"}).listen
+
+
+def test_a_key_file_may_begin_with_a_byte_order_mark() -> None:
+    settings = read({"api-key-file": "f"}, {}, {"f": "\ufefffirst\nsecond\n"})
+    assert settings.api_keys == ("first", "second")

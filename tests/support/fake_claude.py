@@ -108,6 +108,13 @@ def ask_permission(read: Callable[[], dict[str, Any]]) -> None:
     answer(f"{reply['request_id']} {reply['subtype']}")
 
 
+def leave_child() -> None:
+    """One child in the group."""
+    subprocess.Popen(["sleep", "1000"])
+    begin()
+    sleep_for_ever()
+
+
 def leave_children() -> None:
     """One child in the group, one in a session of its own; both hold stdout."""
     subprocess.Popen(["sleep", "1000"])
@@ -193,6 +200,7 @@ def act(scenario: str, read: Callable[[], dict[str, Any]]) -> None:
         "flood": flood,
         "future": unknown_messages,
         "asks": lambda: ask_permission(read),
+        "child": leave_child,
         "children": leave_children,
         "waits-long": lambda: retry(500_000, 429, "rate_limit"),
         "waits": lambda: retry(50, 529, "overloaded"),

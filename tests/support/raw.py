@@ -19,6 +19,7 @@ class RawClient(Protocol):
     def __init__(self) -> None:
         self.received = b""
         self.is_lost = False
+        self.reason: Failure | None = None
 
     @override
     def dataReceived(self, data: bytes) -> None:
@@ -27,6 +28,7 @@ class RawClient(Protocol):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.is_lost = True
+        self.reason = reason
 
     def send(self, data: bytes) -> None:
         self.transport.write(data)
