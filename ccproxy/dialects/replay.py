@@ -66,6 +66,10 @@ class Replay:
                 self._restarting = False
             case MessageStarted() | Finished() if self._owed:
                 return _mismatch()
+            case Finished() | Failed():
+                # Nothing can be sent again; a long answer need not wait for whoever
+                # still knows of this one.
+                self._sent.clear()
             case MessageStarted():
                 self._sent.clear()
                 self._has_thought = self._thinks_again = False
