@@ -4,12 +4,14 @@ It is the Messages API's own shape (system, alternating turns of content
 blocks), because that is what the CLI passes on. A dialect builds a `Prompt`
 with `turns`; the ``claude`` room writes it to the CLI as native turns.
 
-Invariants of ``Prompt.messages``: not empty, roles alternate, no block is
-blank, the last turn is the user's.
+Invariants of ``Prompt.messages``: not empty, roles alternate, no text is blank, the
+last turn is the user's, and calls and results stand in neighbouring turns, each with
+its own.
 """
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
@@ -47,7 +49,34 @@ class TextBlock:
     text: str
 
 
-Block = TextBlock
+@frozen
+class ToolUseBlock:
+    """A call that the model made, under the model's own id."""
+
+    id: str
+    name: str
+    input: Mapping[str, Any]
+
+
+@frozen
+class ToolResultBlock:
+    """What the client's tool gave back."""
+
+    tool_use_id: str
+    content: str
+    is_error: bool = False
+
+
+Block: TypeAlias = TextBlock | ToolUseBlock | ToolResultBlock
+
+
+@frozen
+class Tool:
+    """A tool of the client's; ``input_schema`` is JSON Schema of an object."""
+
+    name: str
+    description: str | None
+    input_schema: Mapping[str, Any]
 
 
 @frozen
@@ -69,6 +98,7 @@ class Prompt:
         max_tokens: bound on the answer, thinking included; None: the model's own.
         stop: sequences at which the answer ends; they are not part of it.
         effort: None: the model's own default.
+        tools: what the model may call; the client runs it.
         sampling: top-level fields for the Messages API (``temperature`` …); only
             those that the operator lets through.
     """
@@ -79,12 +109,17 @@ class Prompt:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     effort: Effort | None = None
+    tools: tuple[Tool, ...] = ()
     sampling: Mapping[str, float] = field(factory=dict)
 
 
 def is_blank(text: str) -> bool:
     """Whether a text has nothing in it that the model could be shown."""
     return not text.strip(_BLANKS)
+
+
+def _is_blank_block(block: Block) -> bool:
+    return isinstance(block, TextBlock) and is_blank(block.text)
 
 
 def turns(messages: Iterable[Message]) -> tuple[Message, ...]:
@@ -95,7 +130,7 @@ def turns(messages: Iterable[Message]) -> tuple[Message, ...]:
     """
     joined: list[tuple[Role, list[Block]]] = []
     for message in messages:
-        content = [block for block in message.content if not is_blank(block.text)]
+        content = [block for block in message.content if not _is_blank_block(block)]
         if not content:
             continue
         if joined and joined[-1][0] is message.role:

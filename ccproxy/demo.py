@@ -27,10 +27,15 @@ _HTTP_OK = 200
 
 @frozen
 class Block:
-    """A content block in the pieces that it streams in."""
+    """A content block in the pieces that it streams in.
+
+    Attributes:
+        tool_use: the id and name of a call, whose arguments' JSON the pieces are.
+    """
 
     deltas: tuple[str, ...]
     is_thinking: bool = False
+    tool_use: tuple[str, str] | None = None
 
 
 @frozen(kw_only=True)
@@ -164,12 +169,7 @@ class _Exchange:
                 "content_block_start", index=index, content_block=_block(block, "")
             )
             for text in block.deltas:
-                kind, key = (
-                    ("thinking_delta", "thinking")
-                    if block.is_thinking
-                    else ("text_delta", "text")
-                )
-                delta = {"type": kind, key: text}
+                delta = _delta(block, text)
                 self._event("content_block_delta", index=index, delta=delta)
                 self._deltas += 1
                 if not await self._goes_on(reply):
@@ -222,9 +222,21 @@ class _Exchange:
         self._request.finish()
 
 
-def _block(block: Block, text: str) -> dict[str, str]:
+def _delta(block: Block, text: str) -> dict[str, str]:
+    if block.is_thinking:
+        return {"type": "thinking_delta", "thinking": text}
+    if block.tool_use is not None:
+        return {"type": "input_json_delta", "partial_json": text}
+    return {"type": "text_delta", "text": text}
+
+
+def _block(block: Block, text: str) -> dict[str, Any]:
     if block.is_thinking:
         return {"type": "thinking", "thinking": text, "signature": "ZGVtbw=="}
+    if block.tool_use is not None:
+        identifier, name = block.tool_use
+        about = {"type": "tool_use", "id": identifier, "name": name}
+        return {**about, "input": json.loads(text or "{}")}
     return {"type": "text", "text": text}
 
 

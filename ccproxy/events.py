@@ -21,6 +21,7 @@ class FinishReason(Enum):
     STOP = "stop"
     LENGTH = "length"
     REFUSAL = "refusal"
+    TOOL_USE = "tool_use"
 
 
 @frozen(kw_only=True)
@@ -89,6 +90,21 @@ class ThinkingDelta:
 
 
 @frozen
+class ToolCallStarted:
+    """The model begins to call a tool of the client's; ``id`` is its own."""
+
+    id: str
+    name: str
+
+
+@frozen
+class ToolCallDelta:
+    """A piece of the JSON text of the arguments of the call begun last."""
+
+    json: str
+
+
+@frozen
 class Finished:
     """The turn is over and the answer whole, up to what ``reason`` says."""
 
@@ -104,5 +120,13 @@ class Failed:
 
 
 Event: TypeAlias = (
-    Waiting | MessageStarted | Restarted | TextDelta | ThinkingDelta | Finished | Failed
+    Waiting
+    | MessageStarted
+    | Restarted
+    | TextDelta
+    | ThinkingDelta
+    | ToolCallStarted
+    | ToolCallDelta
+    | Finished
+    | Failed
 )

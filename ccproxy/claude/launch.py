@@ -70,6 +70,8 @@ _FIXED = {
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
     "CLAUDE_CODE_DISABLE_BUNDLED_SKILLS": "1",
     "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
+    # Or a client's tool named Bash would bring a note on git into the user's turn.
+    "CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS": "1",
     # A refusal is the answer: no second question, no other model.
     "CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1",
     "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",

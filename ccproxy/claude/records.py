@@ -67,6 +67,7 @@ class Delta(msgspec.Struct):
     type: str | None = None
     text: str | None = None
     thinking: str | None = None
+    partial_json: str | None = None
     stop_reason: str | None = None
 
 
@@ -76,6 +77,9 @@ class ContentBlock(msgspec.Struct):
     type: str
     text: str | None = None
     thinking: str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class MessageBody(msgspec.Struct):
@@ -93,6 +97,7 @@ class SSEEvent(msgspec.Struct):
 
     type: str
     message: MessageBody | None = None
+    content_block: ContentBlock | None = None
     delta: Delta | None = None
     usage: WireUsage | None = None
 
@@ -174,10 +179,19 @@ class ControlResponse(msgspec.Struct):
     response: ControlReply
 
 
+class MCPMessage(msgspec.Struct):
+    """A JSON-RPC message to a tool server of ours; without ``id`` a notification."""
+
+    method: str = ""
+    id: int | str | None = None
+
+
 class ControlAsk(msgspec.Struct):
     """What is asked."""
 
     subtype: str
+    server_name: str | None = None
+    message: MCPMessage | None = None
 
 
 class ControlRequest(msgspec.Struct):

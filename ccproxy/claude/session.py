@@ -31,10 +31,22 @@ from ccproxy.claude import records, wire
 from ccproxy.claude.deadlines import Deadlines, Limits
 from ccproxy.claude.launch import Launch, check_version
 from ccproxy.claude.process import ClaudeProcess, Exit
+from ccproxy.claude.tools import SERVER, answer
 from ccproxy.claude.turn import Turn
-from ccproxy.conversation import Message, Prompt, Role
+from ccproxy.conversation import Message, Prompt, Role, Tool
 from ccproxy.errors import CCProxyError, ClaudeFailed, RateLimited, TimedOut
-from ccproxy.events import Event, Failed, Finished, TextDelta, ThinkingDelta, Waiting
+from ccproxy.events import (
+    Event,
+    Failed,
+    Finished,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    Waiting,
+)
+
+_TOKENS = TextDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta
 
 
 class Listener(Protocol):
@@ -87,6 +99,7 @@ class Session:
         self._controls: dict[str, Deferred[records.ControlResponse]] = {}
         self._unsent: deque[Message] = deque()
         self._model = launch.model
+        self._tools: Sequence[Tool] = ()
         self._turn: Turn | None = None
         self._listener: Listener | None = None
         self._deadlines = Deadlines(
@@ -96,15 +109,18 @@ class Session:
             launch, uuid4().hex, self, surroundings.spawner, surroundings.clock
         )
 
-    def open(self, system: str) -> "Deferred[records.InitializeAnswer]":
-        """Initialize a new CLI with a system prompt, for good.
+    def open(
+        self, system: str, tools: Sequence[Tool] = ()
+    ) -> "Deferred[records.InitializeAnswer]":
+        """Initialize a new CLI with a system prompt and tools, for good.
 
         Fires with what it says of itself. Fails with `CCProxyError`: it is too
         old, died, or speaks another language. On cancel: nothing is undone,
         close the session.
         """
         self._state = _State.OPENING
-        opened = self._control(wire.initialize(system))
+        self._tools = tools
+        opened = self._control(wire.initialize(system, tools))
         return opened.addCallback(self._initialized)
 
     def ask(self, prompt: Prompt, listener: Listener) -> None:
@@ -113,10 +129,13 @@ class Session:
         Only for a session that is new, or open with the same system prompt.
         """
         self._listener = listener
-        self._turn = Turn(self._surroundings.wall_seconds())
+        names = frozenset(tool.name for tool in prompt.tools)
+        self._turn = Turn(self._surroundings.wall_seconds(), names)
         self._deadlines.start()
         opened = (
-            succeed(None) if self._state is _State.OPEN else self.open(prompt.system)
+            succeed(None)
+            if self._state is _State.OPEN
+            else self.open(prompt.system, prompt.tools)
         )
         opened.addCallback(lambda _: self._configure(prompt))
         opened.addCallback(lambda _: self._begin(prompt))
@@ -175,9 +194,7 @@ class Session:
                 if waiter is not None:
                     waiter.callback(record)
             case records.ControlRequest():
-                self._process.send(
-                    wire.refusal(record.request_id, "ccproxy does not do this")
-                )
+                self._answer(record)
             case records.Result() if self._state is _State.REPLAYING:
                 if record.is_error or record.num_turns:
                     raise wire.WireError("an answer to a turn of the history")
@@ -185,6 +202,16 @@ class Session:
             case _ if self._state is _State.ASKING and self._turn is not None:
                 return self._turn.receive(record)
         return []
+
+    def _answer(self, asked: records.ControlRequest) -> None:
+        message = asked.request.message
+        if asked.request.server_name != SERVER or message is None:
+            reason = "ccproxy does not do this"
+            self._process.send(wire.refusal(asked.request_id, reason))
+            return
+        answered = answer(message, self._tools)
+        if answered is not None:
+            self._process.send(wire.mcp_answer(asked.request_id, answered))
 
     def _control(
         self, request: Mapping[str, object]
@@ -267,7 +294,7 @@ class Session:
         if self._listener is None:
             return
         # A timer is set anew for each batch, not for each of its tokens.
-        if any(isinstance(event, TextDelta | ThinkingDelta) for event in events):
+        if any(isinstance(event, _TOKENS) for event in events):
             self._deadlines.token()
         for position, event in enumerate(events):
             match event:

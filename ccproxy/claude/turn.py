@@ -27,6 +27,7 @@ from ccproxy.claude.failures import Refusal, error_for
 from ccproxy.claude.records import (
     ApiRetry,
     AssistantMessage,
+    ContentBlock,
     MessageBody,
     RateLimitEvent,
     Record,
@@ -45,6 +46,8 @@ from ccproxy.events import (
     Restarted,
     TextDelta,
     ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
     Usage,
     Waiting,
 )
@@ -63,7 +66,11 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
     "refusal": FinishReason.REFUSAL,
 }
 # After these the CLI asks the model to go on, within milliseconds.
-_CUT_SHORT = frozenset({FinishReason.LENGTH, FinishReason.REFUSAL})
+# A call that nobody answers is given up when the process is stopped gently, and the
+# model told so.
+_CUT_SHORT = frozenset(
+    {FinishReason.LENGTH, FinishReason.REFUSAL, FinishReason.TOOL_USE}
+)
 
 
 class _Phase(Enum):
@@ -78,10 +85,16 @@ class Turn:
 
     Args:
         wall_seconds: Unix time at the start, to tell how long a limit lasts.
+        tool_names: the client's tools; a call of any other is the CLI's own affair.
     """
 
-    def __init__(self, wall_seconds: float) -> None:
+    def __init__(
+        self, wall_seconds: float, tool_names: frozenset[str] = frozenset()
+    ) -> None:
         self._wall_seconds = wall_seconds
+        self._tool_names = tool_names
+        self._is_calling = False
+        self._has_called = False
         self._phase = _Phase.WAITING
         self._message_id: str | None = None
         self._streamed_id: str | None = None
@@ -146,6 +159,10 @@ class Turn:
                 return [TextDelta(event.delta.text)]
             if event.delta.thinking:
                 return [ThinkingDelta(event.delta.thinking)]
+            if event.delta.partial_json and self._is_calling:
+                return [ToolCallDelta(event.delta.partial_json)]
+        elif event.type == "content_block_start" and event.content_block is not None:
+            return self._call(event.content_block)
         elif event.type == "message_start" and event.message is not None:
             self._streamed_id = event.message.id
             return self._begin(event.message, _Phase.STREAMING)
@@ -156,6 +173,14 @@ class Turn:
                 return self._stopped(event.delta.stop_reason)
         return []
 
+    def _call(self, block: ContentBlock) -> list[Event]:
+        name = block.name or ""
+        self._is_calling = block.type == "tool_use" and name in self._tool_names
+        if not self._is_calling:
+            return []
+        self._has_called = True
+        return [ToolCallStarted(block.id or "", name)]
+
     def _begin(self, message: MessageBody, phase: _Phase) -> list[Event]:
         events: list[Event] = []
         if self._phase is _Phase.STREAMING:
@@ -164,6 +189,7 @@ class Turn:
         else:
             self._earlier_usage += self._message_usage
         self._phase = phase
+        self._is_calling = self._has_called = False
         self._retry = None
         self._message_id = message.id
         self._message_usage = Usage()
@@ -175,6 +201,8 @@ class Turn:
         self._phase = _Phase.WHOLE
         self._stop_reason = stop_reason
         reason = _FINISH_REASONS.get(stop_reason)
+        if stop_reason == "tool_use" and self._has_called:
+            reason = FinishReason.TOOL_USE
         self._cut_short = reason in _CUT_SHORT
         return self._finish(reason, None) if self._cut_short else []
 
@@ -193,6 +221,10 @@ class Turn:
                 events.append(TextDelta(block.text))
             elif block.thinking:
                 events.append(ThinkingDelta(block.thinking))
+            elif block.type == "tool_use":
+                events += self._call(block)
+                if self._is_calling:
+                    events.append(ToolCallDelta(bytes(block.input).decode()))
         if message.stop_reason is not None:
             events += self._stopped(message.stop_reason)
         return events

@@ -26,7 +26,16 @@ from ccproxy.claude.records import (
     StreamEvent,
     UserMessage,
 )
-from ccproxy.conversation import Message, Role, TextBlock
+from ccproxy.claude.tools import offer
+from ccproxy.conversation import (
+    Block,
+    Message,
+    Role,
+    TextBlock,
+    Tool,
+    ToolResultBlock,
+    ToolUseBlock,
+)
 
 # The longest line the CLI has reason to write is a whole answer in one message:
 # 128,000 tokens are well under 1 MB. Lines of 8 MB cost milliseconds.
@@ -199,9 +208,9 @@ def control_request(request_id: str, request: Mapping[str, object]) -> bytes:
     )
 
 
-def initialize(system: str) -> Mapping[str, object]:
+def initialize(system: str, tools: Sequence[Tool] = ()) -> Mapping[str, object]:
     """The first request to a CLI; an empty prompt still replaces Claude Code's own."""
-    return {"subtype": "initialize", "systemPrompt": [system]}
+    return {"subtype": "initialize", "systemPrompt": [system], **offer(tools)}
 
 
 def apply_flag_settings(
@@ -241,6 +250,20 @@ def refusal(request_id: str, reason: str) -> bytes:
                 "subtype": "error",
                 "request_id": request_id,
                 "error": reason,
+            },
+        }
+    )
+
+
+def mcp_answer(request_id: str, message: Mapping[str, object]) -> bytes:
+    """Answer a message to the tool server that is us."""
+    return _line(
+        {
+            "type": "control_response",
+            "response": {
+                "subtype": "success",
+                "request_id": request_id,
+                "response": {"mcp_response": message},
             },
         }
     )
@@ -287,5 +310,21 @@ def turn(message: Message, identifier: str, *, model: str, ask: bool) -> bytes:
     return _line(record)
 
 
-def _blocks(blocks: Sequence[TextBlock]) -> list[dict[str, object]]:
-    return [{"type": "text", "text": block.text} for block in blocks]
+def _blocks(blocks: Sequence[Block]) -> list[dict[str, object]]:
+    return [_block(block) for block in blocks]
+
+
+def _block(block: Block) -> dict[str, object]:
+    match block:
+        case TextBlock(text):
+            return {"type": "text", "text": text}
+        case ToolUseBlock(identifier, name, arguments):
+            about = {"type": "tool_use", "id": identifier, "name": name}
+            return {**about, "input": arguments}
+        case ToolResultBlock(identifier, content, is_error):
+            result: dict[str, object] = {
+                "type": "tool_result",
+                "tool_use_id": identifier,
+                "content": content,
+            }
+            return {**result, "is_error": True} if is_error else result

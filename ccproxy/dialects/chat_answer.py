@@ -27,14 +27,17 @@ from ccproxy.events import (
     MessageStarted,
     Restarted,
     TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
     Usage,
 )
 
-_Finish = Literal["stop", "length", "content_filter"]
+_Finish = Literal["stop", "length", "content_filter", "tool_calls"]
 _FINISH: Mapping[FinishReason, _Finish] = {
     FinishReason.STOP: "stop",
     FinishReason.LENGTH: "length",
     FinishReason.REFUSAL: "content_filter",
+    FinishReason.TOOL_USE: "tool_calls",
 }
 # No JSON text has a NUL in it, so it marks where a chunk's text goes.
 _MARK = b"\0"
@@ -63,10 +66,23 @@ class _Usage(msgspec.Struct):
     completion_tokens_details: _CompletionDetails
 
 
+class _CalledFunction(msgspec.Struct):
+    arguments: str
+    name: str | UnsetType = UNSET
+
+
+class _ToolCall(msgspec.Struct, kw_only=True):
+    index: int | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    function: _CalledFunction
+
+
 class _Message(msgspec.Struct, kw_only=True):
     role: str = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
+    tool_calls: list[_ToolCall] | UnsetType = UNSET
 
 
 class _Choice(msgspec.Struct):
@@ -89,6 +105,7 @@ class _Delta(msgspec.Struct):
     role: str | UnsetType = UNSET
     content: str | msgspec.Raw | UnsetType = UNSET
     refusal: UnsetType | None = UNSET
+    tool_calls: list[_ToolCall] | UnsetType = UNSET
 
 
 class _ChunkChoice(msgspec.Struct):
@@ -150,7 +167,7 @@ class ChatDocument:
     def encode(self) -> bytes:
         """The ``chat.completion`` document; only without an error, once over."""
         choices = [
-            _Choice(index, _Message(content=answer.text), _FINISH[answer.end.reason])
+            _Choice(index, answer.message, _FINISH[answer.end.reason])
             for index, answer in enumerate(self._answers)
             if isinstance(answer.end, Finished)
         ]
@@ -173,22 +190,39 @@ class _Answer:
         self.end: Finished | Failed | None = None
         self._before: list[str] = []
         self._text: list[str] = []
+        self._calls: list[tuple[ToolCallStarted, list[str]]] = []
 
     @property
-    def text(self) -> str:
-        return "".join((*self._before, *self._text))
+    def message(self) -> _Message:
+        text = "".join((*self._before, *self._text))
+        if not self._calls:
+            return _Message(content=text)
+        calls = [
+            _ToolCall(
+                id=call.id,
+                type="function",
+                function=_CalledFunction(_arguments("".join(parts)), call.name),
+            )
+            for call, parts in self._calls
+        ]
+        return _Message(content=text or None, tool_calls=calls)
 
     def receive(self, events: Sequence[Event]) -> None:
         for event in events:
             match event:
                 case TextDelta(text):
                     self._text.append(text)
+                case ToolCallStarted():
+                    self._calls.append((event, []))
+                case ToolCallDelta(json) if self._calls:
+                    self._calls[-1][1].append(json)
                 case MessageStarted(model):
                     self.model = model
                     self._before += self._text
                     self._text.clear()
                 case Restarted():
                     self._text.clear()
+                    self._calls.clear()
                 case Finished() | Failed():
                     self.end = event
 
@@ -228,6 +262,11 @@ class ChatStream:
                 case TextDelta(text):
                     frames += self._begin(lane, self.model)
                     frames += (lane.head, encode_json(text), lane.tail)
+                case ToolCallStarted():
+                    frames += self._begin(lane, self.model)
+                    frames.append(self._call(lane, event))
+                case ToolCallDelta(json) if lane.calls:
+                    frames.append(self._called(lane, json))
                 case MessageStarted(model):
                     frames += self._begin(lane, model)
                 case Finished():
@@ -247,8 +286,32 @@ class ChatStream:
         opening = _Delta(role="assistant", content="", refusal=None)
         return [self._chunk(_ChunkChoice(lane.index, opening))]
 
+    def _call(self, lane: "_Lane", call: ToolCallStarted) -> bytes:
+        """The first delta of a call: the only one with its id and name."""
+        before = self._complete(lane)
+        first = _ToolCall(
+            index=lane.calls,
+            id=call.id,
+            type="function",
+            function=_CalledFunction("", call.name),
+        )
+        lane.calls += 1
+        lane.owes_arguments = True
+        return before + self._chunk(
+            _ChunkChoice(lane.index, _Delta(tool_calls=[first]))
+        )
+
+    def _called(self, lane: "_Lane", json: str) -> bytes:
+        lane.owes_arguments = False
+        more = _ToolCall(index=lane.calls - 1, function=_CalledFunction(json))
+        return self._chunk(_ChunkChoice(lane.index, _Delta(tool_calls=[more])))
+
+    def _complete(self, lane: "_Lane") -> bytes:
+        """The arguments of a call that had none: the text of an empty object."""
+        return self._called(lane, _arguments("")) if lane.owes_arguments else b""
+
     def _finish(self, lane: "_Lane", end: Finished) -> list[bytes]:
-        frames = list(self._begin(lane, self.model))
+        frames = [*self._begin(lane, self.model), self._complete(lane)]
         lane.end = end
         reason = _FINISH[end.reason]
         frames.append(
@@ -284,7 +347,14 @@ class _Lane:
         self.replay = Replay()
         self.head = b""
         self.tail = b""
+        self.calls = 0
+        self.owes_arguments = False
         self.end: Finished | None = None
+
+
+def _arguments(json: str) -> str:
+    """A call without arguments has none to stream, and is still one of an object."""
+    return json or "{}"
 
 
 def _sum(ends: Iterable[Finished | Failed | None]) -> Usage:

@@ -9,17 +9,18 @@ Source: ``CreateChatCompletionRequest`` in OpenAI's document.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 from attrs import frozen
 
-from ccproxy.conversation import Prompt, is_blank
-from ccproxy.dialects import prompting
+from ccproxy.conversation import Prompt, Tool, ToolUseBlock, is_blank
+from ccproxy.dialects import prompting, tools
 from ccproxy.dialects.decoding import decode_json
 from ccproxy.dialects.prompting import Part, Said, unsupported
-from ccproxy.errors import InvalidRequest
+from ccproxy.errors import InvalidRequest, MissingParameter
 
-_NO_FUNCTIONS = "function calling is not offered so far"
+_OLD_FUNCTIONS = "functions of the old style are not offered; send `tools`"
 # OpenAI's own bound.
 _MOST_CHOICES = 128
 
@@ -35,12 +36,35 @@ _IGNORED = (
 )
 
 
+class _CalledFunction(msgspec.Struct):
+    name: str
+    arguments: str = ""
+
+
+class _Call(msgspec.Struct):
+    id: str
+    function: _CalledFunction | None = None
+    type: str = "function"
+
+
 class _Message(msgspec.Struct):
     role: str
     content: str | list[Part] | None = None
     refusal: str | None = None
-    tool_calls: list[object] | None = None
+    tool_calls: list[_Call] | None = None
+    tool_call_id: str | None = None
     function_call: object = None
+
+
+class _Function(msgspec.Struct):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class _Tool(msgspec.Struct):
+    type: str
+    function: _Function | None = None
 
 
 class _StreamOptions(msgspec.Struct):
@@ -78,7 +102,8 @@ class _Request(msgspec.Struct):
     audio: object = None
     response_format: _ResponseFormat | None = None
     web_search_options: object = None
-    tools: list[object] | None = None
+    tools: list[_Tool] | None = None
+    parallel_tool_calls: bool | None = None
     functions: list[object] | None = None
     tool_choice: object = None
     function_call: object = None
@@ -124,6 +149,8 @@ def decode_chat(body: bytes, *, forward_sampling: bool = False) -> ChatCall:
         if name in _FORWARDABLE
     }
     ignored = [n for n in given if not (forward_sampling and n in sampling)]
+    if request.tools and request.parallel_tool_calls is False:
+        ignored.append("parallel_tool_calls")
     said = [_said(m, f"messages[{n}]") for n, m in enumerate(request.messages)]
     return ChatCall(
         prompt=Prompt(
@@ -133,6 +160,7 @@ def decode_chat(body: bytes, *, forward_sampling: bool = False) -> ChatCall:
             max_tokens=_max_tokens(request),
             stop=_stop(request.stop),
             effort=prompting.effort(request.reasoning_effort, "reasoning_effort"),
+            tools=_offered(request),
             sampling=sampling if forward_sampling else {},
         ),
         choices=_choices(request.n),
@@ -158,24 +186,55 @@ def _refuse_what_cannot_be_done(request: _Request) -> None:
         unsupported("web_search_options", "web search is not offered here")
     if request.response_format and request.response_format.type != "text":
         unsupported("response_format", "only text is offered so far")
-    for param in ("tools", "functions"):
-        if getattr(request, param):
-            unsupported(param, _NO_FUNCTIONS)
-    for param in ("tool_choice", "function_call"):
-        if getattr(request, param) not in (None, "none", "auto"):
-            unsupported(param, "there are no tools to choose from")
+    if request.functions:
+        unsupported("functions", _OLD_FUNCTIONS)
+    if request.function_call not in (None, "none", "auto"):
+        unsupported("function_call", _OLD_FUNCTIONS)
+    if request.tool_choice not in (None, "none", "auto"):
+        unsupported("tool_choice", "a call cannot be forced so far; leave it `auto`")
 
 
 def _said(message: _Message, at: str) -> Said:
-    if message.role in ("tool", "function"):
-        unsupported(f"{at}.role", _NO_FUNCTIONS)
-    for field in ("tool_calls", "function_call"):
-        if getattr(message, field):
-            unsupported(f"{at}.{field}", _NO_FUNCTIONS)
+    if message.role == "function":
+        unsupported(f"{at}.role", _OLD_FUNCTIONS)
+    if message.function_call:
+        unsupported(f"{at}.function_call", _OLD_FUNCTIONS)
+    if message.role == "tool":
+        if message.tool_call_id is None:
+            param = f"{at}.tool_call_id"
+            raise MissingParameter(f"`{param}` is missing", param=param)
+        return Said(at, message.role, message.content, result_of=message.tool_call_id)
     content = message.content
     if content is None and message.refusal is not None:
         content = message.refusal
-    return Said(at, message.role, content)
+    calls = [
+        _called(call, f"{at}.tool_calls[{index}]")
+        for index, call in enumerate(message.tool_calls or ())
+    ]
+    return Said(at, message.role, content, tuple(calls))
+
+
+def _called(call: _Call, at: str) -> ToolUseBlock:
+    if call.function is None:
+        unsupported(f"{at}.type", "only functions can be called so far")
+    function = call.function
+    return tools.called(call.id, function.name, function.arguments, f"{at}.function")
+
+
+def _offered(request: _Request) -> tuple[Tool, ...]:
+    found = []
+    for index, tool in enumerate(request.tools or ()):
+        at = f"tools[{index}]"
+        if tool.type != "function":
+            unsupported(f"{at}.type", "only functions can be offered so far")
+        if tool.function is None:
+            param = f"{at}.function"
+            raise MissingParameter(f"`{param}` is missing", param=param)
+        function = tool.function
+        about = (function.name, function.description, function.parameters)
+        found.append(tools.offered(*about, f"{at}.function"))
+    tools.check_names(found, "tools")
+    return () if request.tool_choice == "none" else tuple(found)
 
 
 def _max_tokens(request: _Request) -> int | None:

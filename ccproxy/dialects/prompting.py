@@ -10,11 +10,26 @@ from typing import NoReturn
 import msgspec
 from attrs import frozen
 
-from ccproxy.conversation import Effort, Message, Role, TextBlock, is_blank, turns
+from ccproxy.conversation import (
+    Block,
+    Effort,
+    Message,
+    Role,
+    TextBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    is_blank,
+    turns,
+)
+from ccproxy.dialects.tools import paired
 from ccproxy.errors import InvalidRequest, MissingParameter, UnsupportedValue
 
 _SYSTEM_ROLES = ("system", "developer")
-_ROLES: Mapping[str, Role] = {"user": Role.USER, "assistant": Role.ASSISTANT}
+_ROLES: Mapping[str, Role] = {
+    "user": Role.USER,
+    "assistant": Role.ASSISTANT,
+    "tool": Role.USER,
+}
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _EFFORTS: Mapping[str, Effort] = {
     "none": Effort.LOW,
@@ -35,11 +50,19 @@ class Part(msgspec.Struct):
 
 @frozen
 class Said:
-    """One message; ``at`` is its path in the request, for error messages."""
+    """One message.
+
+    Attributes:
+        at: its path in the request, for error messages.
+        calls: what the assistant called in it.
+        result_of: the id of the call whose result this is.
+    """
 
     at: str
     role: str
     content: str | list[Part] | None
+    calls: tuple[ToolUseBlock, ...] = ()
+    result_of: str | None = None
 
 
 def unsupported(param: str, why: str) -> NoReturn:
@@ -57,7 +80,7 @@ def system_prompt(said: Sequence[Said], *, first: str = "") -> str:
     for message in said:
         if message.role in _SYSTEM_ROLES:
             # Parts of one message are one text; there are no blocks for them.
-            texts.append("".join(block.text for block in _blocks(message)))
+            texts.append("".join(_texts(message)))
     return "\n\n".join(text for text in texts if not is_blank(text))
 
 
@@ -73,7 +96,7 @@ def conversation(said: Sequence[Said], param: str) -> tuple[Message, ...]:
         UnsupportedValue: content other than text.
     """
     spoken = [message for message in said if message.role not in _SYSTEM_ROLES]
-    messages = [Message(_role(message), _blocks(message)) for message in spoken]
+    messages = [Message(_role(message), _content(message)) for message in spoken]
     if not spoken:
         raise InvalidRequest(
             f"`{param}` has no message of the user; there is nothing to answer",
@@ -86,38 +109,44 @@ def conversation(said: Sequence[Said], param: str) -> tuple[Message, ...]:
             "end it with a message of the user",
             param=f"{last}.role",
         )
-    if all(is_blank(block.text) for block in messages[-1].content):
+    if not turns(messages[-1:]):
         raise InvalidRequest(
             f"`{last}`: the last message is blank; say something in it",
             param=f"{last}.content",
         )
-    return turns(messages)
+    return paired(turns(messages), param)
 
 
 def _role(message: Said) -> Role:
     if message.role not in _ROLES:
         raise InvalidRequest(
             f"`{message.at}.role`: {message.role!r} is no role; there are system, "
-            "developer, user and assistant",
+            "developer, user, assistant and tool",
             param=f"{message.at}.role",
         )
     return _ROLES[message.role]
 
 
-def _blocks(message: Said) -> tuple[TextBlock, ...]:
+def _content(message: Said) -> tuple[Block, ...]:
+    if message.result_of is not None:
+        return (ToolResultBlock(message.result_of, "".join(_texts(message))),)
+    return (*map(TextBlock, _texts(message)), *message.calls)
+
+
+def _texts(message: Said) -> Sequence[str]:
     match message.content:
         case None:
             return ()
         case str(text):
-            return (TextBlock(text),)
+            return (text,)
         case parts:
-            return tuple(
-                _block(part, f"{message.at}.content[{index}]")
+            return [
+                _text(part, f"{message.at}.content[{index}]")
                 for index, part in enumerate(parts)
-            )
+            ]
 
 
-def _block(part: Part, at: str) -> TextBlock:
+def _text(part: Part, at: str) -> str:
     if part.type in _TEXT_PARTS:
         text, field = part.text, "text"
     elif part.type == "refusal":
@@ -130,7 +159,7 @@ def _block(part: Part, at: str) -> TextBlock:
         )
     if text is None:
         raise MissingParameter(f"`{at}.{field}` is missing", param=f"{at}.{field}")
-    return TextBlock(text)
+    return text
 
 
 def positive(value: int | None, param: str) -> int | None:

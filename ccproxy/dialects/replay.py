@@ -17,6 +17,7 @@ from ccproxy.events import (
     Restarted,
     TextDelta,
     ThinkingDelta,
+    ToolCallStarted,
 )
 
 
@@ -33,6 +34,7 @@ class Replay:
         self._has_thought = False
         self._thinks_again = False
         self._restarting = False
+        self._has_called = False
         self._failed = False
 
     def filter(self, events: Iterable[Event]) -> list[Event]:
@@ -57,6 +59,11 @@ class Replay:
                 if self._thinks_again:
                     return None
                 self._has_thought = True
+            case ToolCallStarted():
+                self._has_called = True
+            case Restarted() if self._has_called:
+                # A call cannot be taken back, and its second form has another id.
+                return _mismatch()
             case Restarted():
                 self._thinks_again = self._has_thought
                 self._owed = "".join(self._sent)
@@ -72,7 +79,7 @@ class Replay:
                 self._sent.clear()
             case MessageStarted():
                 self._sent.clear()
-                self._has_thought = self._thinks_again = False
+                self._has_thought = self._thinks_again = self._has_called = False
         return event
 
     def _continued(self, text: str) -> Event | None:

@@ -180,6 +180,7 @@ REASONS = {
     FinishReason.STOP: "stop",
     FinishReason.LENGTH: "length",
     FinishReason.REFUSAL: "content_filter",
+    FinishReason.TOOL_USE: "tool_calls",
 }
 
 

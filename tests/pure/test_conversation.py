@@ -35,7 +35,7 @@ def said(messages: tuple[Message, ...] | list[Message]) -> list[tuple[Role, str]
         (message.role, block.text)
         for message in messages
         for block in message.content
-        if not is_blank(block.text)
+        if isinstance(block, TextBlock) and not is_blank(block.text)
     ]
 
 
@@ -98,7 +98,8 @@ def test_roles_alternate_and_nothing_is_blank(messages: list[Message]) -> None:
     joined = turns(messages)
     assert all(one.role is not next_.role for one, next_ in pairwise(joined))
     assert all(turn.content for turn in joined)
-    assert not any(is_blank(block.text) for turn in joined for block in turn.content)
+    texts = [b.text for t in joined for b in t.content if isinstance(b, TextBlock)]
+    assert not any(map(is_blank, texts))
 
 
 @given(MESSAGES)

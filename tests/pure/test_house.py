@@ -27,6 +27,7 @@ PURE = (
     *(name for name in MODULES if name.startswith("ccproxy.dialects.")),
     "ccproxy.claude.wire",
     "ccproxy.claude.records",
+    "ccproxy.claude.tools",
     "ccproxy.claude.turn",
     "ccproxy.claude.failures",
     "ccproxy.claude.catalogue",

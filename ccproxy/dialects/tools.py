@@ -1,0 +1,190 @@
+"""The client's tools, their calls and results, checked. Pure.
+
+The Messages API is stricter than OpenAI's: each call has its result in the very next
+turn, in front of everything else, and no result stands without its call. Where one is
+missing the CLI would invent it, so it is refused here.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from attrs import evolve
+
+from ccproxy.conversation import (
+    Block,
+    Message,
+    Role,
+    Tool,
+    ToolResultBlock,
+    ToolUseBlock,
+)
+from ccproxy.errors import InvalidRequest
+
+# What the Messages API takes as a tool's name.
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+# `a_2` is to the CLI another name of `a`, and one of them loses its result (2.1.330).
+_NUMBERED = re.compile(r"_\d+$")
+# What it does not take in an id.
+_NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
+
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def offered(
+    name: str, description: str | None, parameters: Mapping[str, Any] | None, at: str
+) -> Tool:
+    """One tool, its schema word for word.
+
+    Args:
+        name: what the model calls it by.
+        description: for the model.
+        parameters: a JSON Schema of an object; None for no parameters.
+        at: the path of the function in the request.
+
+    Raises:
+        InvalidRequest: a name or a schema that the model's API cannot take.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"`{at}.name`: a tool's name is 1 to 128 letters, digits, _ and -",
+            param=f"{at}.name",
+        )
+    schema = dict(parameters or {"type": "object", "properties": {}})
+    if schema.setdefault("type", "object") != "object":
+        raise InvalidRequest(
+            f"`{at}.parameters` must be a JSON Schema of type object",
+            param=f"{at}.parameters",
+        )
+    return Tool(name, description, schema)
+
+
+def check_names(tools: Sequence[Tool], param: str) -> None:
+    """Check that each tool can be told by its name.
+
+    Raises:
+        InvalidRequest: two have one.
+    """
+    seen: set[str] = set()
+    for index, tool in enumerate(tools):
+        if tool.name in seen:
+            raise InvalidRequest(
+                f"`{param}[{index}]`: there is another tool named {tool.name!r}",
+                param=f"{param}[{index}]",
+            )
+        seen.add(tool.name)
+
+
+def called(identifier: str, name: str, arguments: str, at: str) -> ToolUseBlock:
+    """A call of the history.
+
+    Raises:
+        InvalidRequest: the arguments are no JSON object.
+    """
+    try:
+        parsed = _decode_object(arguments) if arguments.strip() else {}
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidRequest(
+            f"`{at}.arguments` is not the text of a JSON object",
+            param=f"{at}.arguments",
+        ) from None
+    return ToolUseBlock(identifier, name, parsed)
+
+
+def paired(messages: Sequence[Message], param: str) -> tuple[Message, ...]:
+    """The same turns, results in front, each with its call.
+
+    Ids that the Messages API would not take, or that an earlier turn has used (some
+    clients count from 0 in each), are replaced in call and result alike: of two calls
+    with one id the CLI would drop one.
+
+    Raises:
+        InvalidRequest: a call without a result, a result without a call, or two of
+            one id; names it.
+    """
+    ordered = tuple(_results_first(message) for message in messages)
+    waiting: set[str] = set()
+    for message in ordered:
+        calls = [b.id for b in message.content if isinstance(b, ToolUseBlock)]
+        results = [
+            block.tool_use_id
+            for block in message.content
+            if isinstance(block, ToolResultBlock)
+        ]
+        for ids, what in ((calls, "calls"), (results, "results")):
+            if len(set(ids)) < len(ids):
+                raise InvalidRequest(
+                    f"`{param}`: two {what} of one turn have the same id", param=param
+                )
+        _compare(waiting, set(results), param)
+        waiting = set(calls)
+    return _with_ids_of_their_own(ordered)
+
+
+def _compare(waiting: set[str], results: set[str], param: str) -> None:
+    for identifier in sorted(waiting - results):
+        raise InvalidRequest(
+            f"`{param}`: the tool call {identifier!r} has no result; send one for each "
+            "call, right after it",
+            param=param,
+        )
+    for identifier in sorted(results - waiting):
+        raise InvalidRequest(
+            f"`{param}`: the tool result {identifier!r} has no call right before it",
+            param=param,
+        )
+
+
+def _with_ids_of_their_own(messages: Sequence[Message]) -> tuple[Message, ...]:
+    ids = _Ids()
+    names: dict[str, str] = {}
+    renamed: list[Message] = []
+    for message in messages:
+        content: list[Block] = []
+        for block in message.content:
+            if isinstance(block, ToolUseBlock):
+                names[block.id] = ids.take(block.id)
+                content.append(evolve(block, id=names[block.id]))
+            elif isinstance(block, ToolResultBlock):
+                content.append(evolve(block, tool_use_id=names[block.tool_use_id]))
+            else:
+                content.append(block)
+        renamed.append(Message(message.role, tuple(content)))
+    return tuple(renamed)
+
+
+class _Ids:
+    """Ids that neither the Messages API nor the CLI can take for one another."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._stems: set[str] = set()
+        self._tries: dict[str, int] = {}
+
+    def take(self, identifier: str) -> str:
+        """The id itself if it may be, else one that resembles it."""
+        base = candidate = _NOT_IN_IDS.sub("_", identifier) or "call"
+        while self._is_ambiguous(candidate):
+            self._tries[base] = self._tries.get(base, 1) + 1
+            candidate = f"{base}-{self._tries[base]}"
+        self._taken.add(candidate)
+        stem = _NUMBERED.sub("", candidate)
+        if stem != candidate:
+            self._stems.add(stem)
+        return candidate
+
+    def _is_ambiguous(self, candidate: str) -> bool:
+        stem = _NUMBERED.sub("", candidate)
+        return (
+            candidate in self._taken or stem in self._taken or candidate in self._stems
+        )
+
+
+def _results_first(message: Message) -> Message:
+    if message.role is not Role.USER:
+        return message
+    content = sorted(
+        message.content, key=lambda block: not isinstance(block, ToolResultBlock)
+    )
+    return Message(message.role, tuple(content))

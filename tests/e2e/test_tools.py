@@ -1,0 +1,321 @@
+"""Function calling on the real CLI: native tools, native calls, native results."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.threads import deferToThread
+
+from ccproxy.demo import Block, Reply, words
+from tests.e2e.test_chat import chunks_of, text_of
+from tests.e2e.test_openai import client
+from tests.support.server import RunningProxy, Upstream, answer
+from tests.support.spec import chunk_errors, document_errors
+
+Start = Callable[..., RunningProxy]
+
+WEATHER = {
+    "name": "get_weather",
+    "description": "The weather  in a city.\n",
+    "parameters": {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object",
+        "properties": {"city": {"type": "string", "enum": ["Paris", "Oslo"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+    "strict": True,
+}
+BASH = {"name": "Bash", "parameters": {"type": "object", "properties": {}}}
+TOOLS = [{"type": "function", "function": f} for f in (WEATHER, BASH)]
+
+
+def calls(*blocks: Block) -> Reply:
+    return Reply(blocks=blocks, stop_reason="tool_use")
+
+
+def call(identifier: str, city: str) -> Block:
+    pieces = ('{"ci', 'ty": ', f'"{city}"}}')
+    return Block(pieces, tool_use=(identifier, "get_weather"))
+
+
+ONE = calls(words("Let me look."), call("toolu_1", "Paris"))
+TWO = calls(call("toolu_1", "Paris"), call("toolu_2", "Oslo"))
+
+
+def native(body: Mapping[str, Any]) -> list[Any]:
+    """The turns of an upstream body, blocks and all, without the CLI's marks."""
+    turns = []
+    for message in body["messages"]:
+        if message["role"] != "system":
+            content = message["content"]
+            if isinstance(content, str):
+                content = [{"type": "text", "text": content}]
+            blocks = [
+                {k: v for k, v in block.items() if k != "cache_control"}
+                for block in content
+            ]
+            turns.append((message["role"], blocks))
+    return turns
+
+
+@ensureDeferred
+async def test_tools_reach_the_model_word_for_word(
+    proxy: Start, upstream: Upstream
+) -> None:
+    response = await proxy().chat("hello", tools=TOOLS)
+    assert response.code == 200
+    assert await response.json()
+    [body] = upstream.bodies
+    offered = {tool["name"]: tool for tool in body["tools"]}
+    assert set(offered) == {"get_weather", "Bash"}
+    assert offered["get_weather"]["description"] == WEATHER["description"]
+    assert offered["get_weather"]["input_schema"] == WEATHER["parameters"]
+    # A client's tool of that name brings no notes of Claude Code's own.
+    assert native(body) == [("user", [{"type": "text", "text": "hello"}])]
+
+
+@ensureDeferred
+async def test_call_in_a_document(proxy: Start, upstream: Upstream) -> None:
+    upstream.script(ONE)
+    server = proxy()
+    response = await server.chat("hello", tools=TOOLS)
+    document = await response.json()
+    assert document_errors(document) == []
+    [choice] = document["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["content"] == "Let me look."
+    assert choice["message"]["tool_calls"] == [
+        {
+            "id": "toolu_1",
+            "type": "function",
+            "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'},
+        }
+    ]
+    await server.stop()
+    # The model was not told that nobody answered.
+    assert len(upstream.bodies) == 1
+
+
+@ensureDeferred
+async def test_parallel_calls_in_a_stream(proxy: Start, upstream: Upstream) -> None:
+    upstream.script(TWO)
+    server = proxy()
+    response = await server.chat("hello", tools=TOOLS, stream=True)
+    chunks = chunks_of(await response.text())
+    assert [error for chunk in chunks for error in chunk_errors(chunk)] == []
+    deltas = [
+        part
+        for chunk in chunks
+        for part in chunk["choices"][0]["delta"].get("tool_calls", [])
+    ]
+    firsts = [part for part in deltas if "id" in part]
+    assert [(f["index"], f["id"], f["function"]["name"]) for f in firsts] == [
+        (0, "toolu_1", "get_weather"),
+        (1, "toolu_2", "get_weather"),
+    ]
+    for index, city in enumerate(("Paris", "Oslo")):
+        parts = [d["function"]["arguments"] for d in deltas if d["index"] == index]
+        assert json.loads("".join(parts)) == {"city": city}
+        assert len(parts) == 4
+    assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    await server.stop()
+    assert len(upstream.bodies) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@ensureDeferred
+async def test_call_without_arguments(
+    proxy: Start, upstream: Upstream, stream: bool
+) -> None:
+    upstream.script(calls(Block((), tool_use=("toolu_1", "Bash"))))
+    response = await proxy().chat("hello", tools=TOOLS, stream=stream)
+    if stream:
+        parts = [
+            part["function"]["arguments"]
+            for chunk in chunks_of(await response.text())
+            for part in chunk["choices"][0]["delta"].get("tool_calls", [])
+        ]
+        assert "".join(parts) == "{}"
+    else:
+        message = (await response.json())["choices"][0]["message"]
+        assert message["content"] is None
+        assert message["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
+def asked(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """A message of the assistant's with calls."""
+    return {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {
+                "id": identifier,
+                "type": "function",
+                "function": {
+                    "name": "get_weather",
+                    "arguments": json.dumps({"city": city}),
+                },
+            }
+            for identifier, city in pairs
+        ],
+    }
+
+
+def result(identifier: str, content: object) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": identifier, "content": content}
+
+
+@ensureDeferred
+async def test_results_are_native_turns(proxy: Start, upstream: Upstream) -> None:
+    """In any order, under any ids, with text beside them, and empty ones."""
+    response = await proxy().chat(
+        "hello",
+        asked(("call1", "Paris"), ("call2", "Oslo")),
+        result("call2", "snow"),
+        result("call1", [{"type": "text", "text": "sun"}]),
+        {"role": "assistant", "content": "Sun and snow."},
+        "and now?",
+        asked(("call3", "Paris")),
+        result("call3", ""),
+        "thanks",
+        tools=TOOLS,
+    )
+    assert (await response.json())["choices"][0]["message"]["content"]
+    use = {"type": "tool_use", "name": "get_weather"}
+    given = {"type": "tool_result"}
+    assert native(upstream.bodies[0]) == [
+        ("user", [{"type": "text", "text": "hello"}]),
+        (
+            "assistant",
+            [
+                {**use, "id": "call1", "input": {"city": "Paris"}},
+                {**use, "id": "call2", "input": {"city": "Oslo"}},
+            ],
+        ),
+        (
+            "user",
+            [
+                {**given, "tool_use_id": "call2", "content": "snow"},
+                {**given, "tool_use_id": "call1", "content": "sun"},
+            ],
+        ),
+        ("assistant", [{"type": "text", "text": "Sun and snow."}]),
+        ("user", [{"type": "text", "text": "and now?"}]),
+        ("assistant", [{**use, "id": "call3", "input": {"city": "Paris"}}]),
+        (
+            "user",
+            [
+                {**given, "tool_use_id": "call3", "content": ""},
+                {"type": "text", "text": "thanks"},
+            ],
+        ),
+    ]
+
+
+@ensureDeferred
+async def test_history_with_calls_needs_no_tools(
+    proxy: Start, upstream: Upstream
+) -> None:
+    response = await proxy().chat(
+        "hello", asked(("call1", "Paris")), result("call1", "sun"), tool_choice="none"
+    )
+    assert (await response.json())["choices"][0]["finish_reason"] == "stop"
+    assert upstream.bodies[0]["tools"] == []
+
+
+@ensureDeferred
+async def test_two_hundred_tools(proxy: Start, upstream: Upstream) -> None:
+    tools = [
+        {
+            "type": "function",
+            "function": {**WEATHER, "name": f"tool_{n}", "description": "x" * 300},
+        }
+        for n in range(200)
+    ]
+    upstream.script(calls(Block(("{}",), tool_use=("toolu_1", "tool_137"))))
+    response = await proxy().chat("hello", tools=tools)
+    message = (await response.json())["choices"][0]["message"]
+    assert message["tool_calls"][0]["function"]["name"] == "tool_137"
+    assert len(upstream.bodies[0]["tools"]) == 200
+
+
+@ensureDeferred
+async def test_loop_with_the_official_package(proxy: Start, upstream: Upstream) -> None:
+    upstream.replies(ONE, TWO, answer("Both are fine."))
+    server = proxy()
+
+    def loop() -> list[Any]:
+        messages: list[Any] = [{"role": "user", "content": "How is the weather?"}]
+        with client(server) as api:
+            while True:
+                with api.chat.completions.stream(
+                    model="sonnet",
+                    messages=messages,
+                    tools=TOOLS,  # type: ignore[arg-type]  # plain dictionaries
+                ) as events:
+                    for _ in events:
+                        pass
+                    [choice] = events.get_final_completion().choices
+                messages.append(choice.message.model_dump(exclude_none=True))
+                if choice.finish_reason != "tool_calls":
+                    return messages
+                for tool_call in choice.message.tool_calls or ():
+                    city = json.loads(tool_call.function.arguments)["city"]
+                    messages.append(result(tool_call.id, f"fine in {city}"))
+
+    messages = await deferToThread(loop)
+    assert messages[-1]["content"] == "Both are fine."
+    assert len(upstream.bodies) == 3
+    roles = [role for role, _ in native(upstream.bodies[-1])]
+    assert roles == ["user", "assistant", "user", "assistant", "user"]
+    # The script gives an id twice, as some clients do; the CLI would drop a call.
+    _, results = native(upstream.bodies[-1])[-1]
+    assert [block["content"] for block in results] == ["fine in Paris", "fine in Oslo"]
+
+
+test_loop_with_the_official_package = pytest.mark.threads(
+    test_loop_with_the_official_package
+)
+
+
+@ensureDeferred
+async def test_cut_before_a_call_is_asked_for_again(
+    proxy: Start, upstream: Upstream
+) -> None:
+    first = Reply(blocks=(words("Let me look."), call("toolu_1", "Paris")), cut_after=4)
+    upstream.replies(first, ONE)
+    response = await proxy().chat("hello", tools=TOOLS)
+    message = (await response.json())["choices"][0]["message"]
+    assert message["content"] == "Let me look."
+    assert [c["id"] for c in message["tool_calls"]] == ["toolu_1"]
+
+
+@ensureDeferred
+async def test_tools_beside_plain_text(proxy: Start, upstream: Upstream) -> None:
+    response = await proxy().chat("hello", tools=TOOLS, stream=True)
+    chunks = chunks_of(await response.text())
+    assert text_of(chunks) == "one two three"
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    "ids", [("a", "a_2"), ("a_2", "a"), ("a", "a"), ("a-2", "a", "a"), ("x:y", "x.y")]
+)
+@ensureDeferred
+async def test_no_result_is_lost_whatever_the_ids(
+    proxy: Start, upstream: Upstream, ids: tuple[str, ...]
+) -> None:
+    messages: list[Any] = ["hello"]
+    for number, identifier in enumerate(ids):
+        messages += [asked((identifier, "Paris")), result(identifier, f"sun {number}")]
+    response = await proxy().chat(*messages, tools=TOOLS)
+    assert await response.json()
+    blocks = [block for _, content in native(upstream.bodies[0]) for block in content]
+    uses = [block["id"] for block in blocks if block["type"] == "tool_use"]
+    results = [block for block in blocks if block["type"] == "tool_result"]
+    assert [block["tool_use_id"] for block in results] == uses
+    assert [b["content"] for b in results] == [f"sun {n}" for n in range(len(ids))]
+    assert len(set(uses)) == len(ids)
