@@ -7,6 +7,7 @@ BEFORE      the question                nothing
 BETWEEN     the model begins            ``created``, ``in_progress``, whole items
 MESSAGE     text                        an item and its part are open
 REASONING   thinking                    an item and its part are open
+CALL        a call of a tool            an item is open
 OVER        the end                     the terminal event, ``[DONE]``
 ==========  ==========================  ======================================
 
@@ -24,11 +25,9 @@ from typing import Any
 from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.replay import Replay
 from ccproxy.dialects.responses_request import Echo
+from ccproxy.dialects.responses_resource import error_code, resource, usage_of
 from ccproxy.errors import (
     CCProxyError,
-    ClientError,
-    InsufficientQuota,
-    RateLimited,
 )
 from ccproxy.events import (
     Event,
@@ -39,6 +38,8 @@ from ccproxy.events import (
     Restarted,
     TextDelta,
     ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
     Usage,
 )
 
@@ -56,6 +57,7 @@ class _Phase(Enum):
     BETWEEN = auto()
     MESSAGE = auto()
     REASONING = auto()
+    CALL = auto()
     OVER = auto()
 
 
@@ -79,6 +81,7 @@ class ResponseStream:
         self._sequence_number = 0
         self._output: list[dict[str, Any]] = []
         self._text: list[str] = []
+        self._call: ToolCallStarted | None = None
         self._delta_head = self._delta_tail = b""
         self.error: CCProxyError | None = None
         self.model = ""
@@ -107,6 +110,11 @@ class ResponseStream:
                 case ThinkingDelta(text):
                     frames += self._enter(_Phase.REASONING)
                     frames.append(self._delta(text))
+                case ToolCallStarted():
+                    frames += self._enter(_Phase.BETWEEN)
+                    frames += self._open_call(event)
+                case ToolCallDelta(json) if self._call is not None:
+                    frames.append(self._delta(json))
                 case MessageStarted(model):
                     self.model = model
                     frames += self._enter(_Phase.BETWEEN)
@@ -122,7 +130,7 @@ class ResponseStream:
         frames: list[bytes] = []
         if self._phase is _Phase.BEFORE:
             frames += self._begin()
-        elif self._phase in _PARTS:
+        else:
             frames += self._close("completed")
         self._phase = phase
         if phase in _PARTS:
@@ -140,15 +148,64 @@ class ResponseStream:
         part = _PARTS[self._phase]
         item = part.item(self._item_id(part), "in_progress", None)
         place = self._place(part)
-        head, _, tail = encode_json(
-            {"type": part.delta, **place, "delta": _MARK, **part.extra}
-        ).partition(encode_json(_MARK))
-        self._delta_head = f"event: {part.delta}\ndata: ".encode() + head
-        self._delta_tail = tail[:-1] + b',"sequence_number":'
+        self._prepare(part.delta, {**place, **part.extra})
         added = self._event(
             "response.output_item.added", output_index=len(self._output), item=item
         )
         return [added, self._event(part.added, **place, part=part.content(""))]
+
+    def _prepare(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Encode what all deltas of an item repeat around their texts."""
+        head, _, tail = encode_json({"type": kind, "delta": _MARK, **fields}).partition(
+            encode_json(_MARK)
+        )
+        self._delta_head = f"event: {kind}\ndata: ".encode() + head
+        self._delta_tail = tail[:-1] + b',"sequence_number":'
+
+    def _open_call(self, call: ToolCallStarted) -> list[bytes]:
+        self._phase = _Phase.CALL
+        self._call = call
+        place = {"item_id": self._call_id, "output_index": len(self._output)}
+        self._prepare("response.function_call_arguments.delta", place)
+        item = self._call_item(call, "in_progress", "")
+        index = len(self._output)
+        return [
+            self._event("response.output_item.added", output_index=index, item=item)
+        ]
+
+    @property
+    def _call_id(self) -> str:
+        return f"fc_{self._identifier}{len(self._output):04x}"
+
+    def _call_item(
+        self, call: ToolCallStarted, status: str, arguments: str
+    ) -> dict[str, Any]:
+        return {
+            "type": "function_call",
+            "id": self._call_id,
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": arguments,
+            "status": status,
+        }
+
+    def _close_call(self, call: ToolCallStarted, status: str) -> list[bytes]:
+        # A call without arguments has none to stream, and is still one of an object.
+        frames = [] if self._text else [self._delta("{}")]
+        arguments = "".join(self._text)
+        self._text.clear()
+        self._call = None
+        index = len(self._output)
+        place = {"item_id": self._call_id, "output_index": index}
+        item = self._call_item(call, status, arguments)
+        about = {**place, "name": call.name, "arguments": arguments}
+        frames.append(self._event("response.function_call_arguments.done", **about))
+        self._output.append(item)
+        self._phase = _Phase.BETWEEN
+        frames.append(
+            self._event("response.output_item.done", output_index=index, item=item)
+        )
+        return frames
 
     def _delta(self, text: str) -> bytes:
         self._text.append(text)
@@ -157,6 +214,11 @@ class ResponseStream:
         return self._delta_head + encode_json(text) + self._delta_tail + number
 
     def _close(self, status: str) -> list[bytes]:
+        """Finish whatever item is open."""
+        if self._call is not None:
+            return self._close_call(self._call, status)
+        if self._phase not in _PARTS:
+            return []
         part = _PARTS[self._phase]
         text = "".join(self._text)
         self._text.clear()
@@ -176,13 +238,12 @@ class ResponseStream:
         reason = _INCOMPLETE.get(end.reason)
         status = "completed" if reason is None else "incomplete"
         frames = [*self._begin()] if self._phase is _Phase.BEFORE else []
-        if self._phase in _PARTS:
-            frames += self._close(status)
+        frames += self._close(status)
         self.usage = end.usage
         self._phase = _Phase.OVER
         self.response = {
             **self._snapshot(status),
-            "usage": _usage(end.usage),
+            "usage": usage_of(end.usage),
             "completed_at": int(self._wall_seconds()) if reason is None else None,
             "incomplete_details": None if reason is None else {"reason": reason},
         }
@@ -192,12 +253,11 @@ class ResponseStream:
     def _fail(self, error: CCProxyError) -> list[bytes]:
         self.error = error
         frames = [*self._begin()] if self._phase is _Phase.BEFORE else []
-        if self._phase in _PARTS:
-            frames += self._close("incomplete")
+        frames += self._close("incomplete")
         self._phase = _Phase.OVER
         self.response = {
             **self._snapshot("failed"),
-            "error": {"code": _error_code(error), "message": error.message},
+            "error": {"code": error_code(error), "message": error.message},
         }
         frames.append(self._event("response.failed", response=self.response))
         return [*frames, _DONE]
@@ -215,47 +275,14 @@ class ResponseStream:
         return {"item_id": self._item_id(part), "output_index": index, part.index: 0}
 
     def _snapshot(self, status: str) -> dict[str, Any]:
-        """The whole resource as of now; all its fields, always."""
-        echo = self._echo
-        asked = echo.effort is not None or echo.summary is not None
-        text: dict[str, Any] = {"format": {"type": "text"}}
-        if echo.verbosity is not None:
-            text["verbosity"] = echo.verbosity
-        return {
-            "id": f"resp_{self._identifier}",
-            "object": "response",
-            "created_at": self._created_at,
-            "completed_at": None,
-            "status": status,
-            "incomplete_details": None,
-            "model": self.model,
-            "previous_response_id": None,
-            "instructions": echo.instructions,
-            "output": list(self._output),
-            "error": None,
-            "tools": [],
-            "tool_choice": "auto",
-            "truncation": echo.truncation,
-            "parallel_tool_calls": echo.parallel_tool_calls,
-            "text": text,
-            "top_p": echo.top_p,
-            "presence_penalty": echo.presence_penalty,
-            "frequency_penalty": echo.frequency_penalty,
-            "top_logprobs": 0,
-            "temperature": echo.temperature,
-            "reasoning": (
-                {"effort": echo.effort, "summary": echo.summary} if asked else None
-            ),
-            "usage": None,
-            "max_output_tokens": echo.max_output_tokens,
-            "max_tool_calls": echo.max_tool_calls,
-            "store": False,
-            "background": False,
-            "service_tier": "default",
-            "metadata": echo.metadata,
-            "safety_identifier": echo.safety_identifier,
-            "prompt_cache_key": echo.prompt_cache_key,
-        }
+        return resource(
+            identifier=self._identifier,
+            created_at=self._created_at,
+            status=status,
+            model=self.model,
+            output=self._output,
+            echo=self._echo,
+        )
 
 
 class ResponseDocument:
@@ -350,26 +377,3 @@ _PARTS: Mapping[_Phase, _Part] = {
         extra={},
     ),
 }
-
-
-def _error_code(error: CCProxyError) -> str:
-    """A code of OpenAI's closed list, ``ResponseErrorCode``."""
-    match error:
-        case RateLimited() | InsufficientQuota():
-            return "rate_limit_exceeded"
-        case ClientError():
-            return "invalid_prompt"
-    return "server_error"
-
-
-def _usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {
-            "cached_tokens": usage.cache_read_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-        },
-        "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": usage.thinking_tokens},
-        "total_tokens": usage.prompt_tokens + usage.output_tokens,
-    }

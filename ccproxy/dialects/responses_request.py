@@ -8,12 +8,13 @@ OpenAI's.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from attrs import frozen
 
-from ccproxy.conversation import Prompt
-from ccproxy.dialects import prompting
+from ccproxy.conversation import Prompt, Tool
+from ccproxy.dialects import prompting, tools
 from ccproxy.dialects.decoding import decode_json
 from ccproxy.dialects.prompting import Part, Said, unsupported
 from ccproxy.errors import MissingParameter
@@ -21,13 +22,25 @@ from ccproxy.errors import MissingParameter
 _FORWARDABLE = ("temperature", "top_p")
 _IGNORED = ("presence_penalty", "frequency_penalty", "max_tool_calls")
 _NOT_KEPT = "answers are not kept so far; send the whole conversation as `input`"
-_NO_FUNCTIONS = "function calling is not offered so far"
 
 
 class _Item(msgspec.Struct):
     type: str = "message"
     role: str | None = None
     content: str | list[Part] | None = None
+    # Of calls and their outputs.
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+    output: str | list[Part] | None = None
+
+
+class _Tool(msgspec.Struct):
+    type: str
+    name: str | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class _Reasoning(msgspec.Struct):
@@ -69,7 +82,7 @@ class _Request(msgspec.Struct):
     conversation: object = None
     background: bool | None = None
     prompt: object = None
-    tools: list[object] | None = None
+    tools: list[_Tool] | None = None
     tool_choice: object = None
     top_logprobs: int | None = None
 
@@ -96,6 +109,8 @@ class Echo:
     verbosity: str | None
     safety_identifier: str | None
     prompt_cache_key: str | None
+    tools: tuple[Mapping[str, Any], ...]
+    tool_choice: str
 
 
 @frozen(kw_only=True)
@@ -138,6 +153,8 @@ def decode_responses(body: bytes, *, forward_sampling: bool = False) -> Response
         if name in _FORWARDABLE
     }
     effort = request.reasoning.effort if request.reasoning else None
+    if request.tools and request.parallel_tool_calls is False:
+        given.append("parallel_tool_calls")
     return ResponsesCall(
         prompt=Prompt(
             model=request.model or "",
@@ -147,6 +164,7 @@ def decode_responses(body: bytes, *, forward_sampling: bool = False) -> Response
                 request.max_output_tokens, "max_output_tokens"
             ),
             effort=prompting.effort(effort, "reasoning.effort"),
+            tools=_offered(request),
             sampling=sampling if forward_sampling else {},
         ),
         stream=request.stream or False,
@@ -165,10 +183,8 @@ def _refuse_what_cannot_be_done(request: _Request) -> None:
         unsupported("background", _NOT_KEPT)
     if request.prompt is not None:
         unsupported("prompt", "prompt templates are OpenAI's own")
-    if request.tools:
-        unsupported("tools", _NO_FUNCTIONS)
     if request.tool_choice not in (None, "none", "auto"):
-        unsupported("tool_choice", "there are no tools to choose from")
+        unsupported("tool_choice", "a call cannot be forced so far; leave it `auto`")
     if request.top_logprobs:
         unsupported("top_logprobs", "the model's log probabilities are not to be had")
     if request.text and request.text.format and request.text.format.type != "text":
@@ -189,18 +205,40 @@ def _said(given: str | Sequence[_Item] | None) -> Sequence[Said]:
 def _message(item: _Item, at: str) -> Said | None:
     match item.type:
         case "message":
-            if item.role is None:
-                raise MissingParameter(f"`{at}.role` is missing", param=f"{at}.role")
-            return Said(at, item.role, item.content)
+            return Said(at, _required(item.role, f"{at}.role"), item.content)
         case "reasoning":
             # Thinking of an earlier turn, without the seal to give it back by.
             return None
         case "item_reference":
             unsupported(f"{at}.type", _NOT_KEPT)
-        case "function_call" | "function_call_output":
-            unsupported(f"{at}.type", _NO_FUNCTIONS)
+        case "function_call":
+            name = _required(item.name, f"{at}.name")
+            identifier = _required(item.call_id, f"{at}.call_id")
+            call = tools.called(identifier, name, item.arguments, at)
+            return Said(at, "assistant", None, (call,))
+        case "function_call_output":
+            identifier = _required(item.call_id, f"{at}.call_id")
+            return Said(at, "tool", item.output, result_of=identifier)
         case other:
             unsupported(f"{at}.type", f"there are no items of type {other!r} so far")
+
+
+def _required(value: str | None, param: str) -> str:
+    if value is None:
+        raise MissingParameter(f"`{param}` is missing", param=param)
+    return value
+
+
+def _offered(request: _Request) -> tuple[Tool, ...]:
+    found = []
+    for index, tool in enumerate(request.tools or ()):
+        at = f"tools[{index}]"
+        if tool.type != "function":
+            unsupported(f"{at}.type", f"{tool.type!r} is not offered so far")
+        name = _required(tool.name, f"{at}.name")
+        found.append(tools.offered(name, tool.description, tool.parameters, at))
+    tools.check_names(found, "tools")
+    return () if request.tool_choice == "none" else tuple(found)
 
 
 def _echo(request: _Request) -> Echo:
@@ -221,6 +259,8 @@ def _echo(request: _Request) -> Echo:
         verbosity=request.text.verbosity if request.text else None,
         safety_identifier=request.safety_identifier,
         prompt_cache_key=request.prompt_cache_key,
+        tools=tuple(msgspec.to_builtins(tool) for tool in request.tools or ()),
+        tool_choice="none" if request.tool_choice == "none" else "auto",
     )
 
 

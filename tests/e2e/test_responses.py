@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThread
 
 from ccproxy.demo import Block, Reply, words
 from tests.e2e.test_openai import client
+from tests.e2e.test_tools import TOOLS, TWO, native
 from tests.support.server import KEY, RunningProxy, Upstream, answer, spoken, system
 from tests.support.spec import response_errors, response_event_errors
 from tests.support.waiting import until
@@ -180,3 +181,47 @@ async def test_refusals_are_what_the_package_knows(proxy: Start) -> None:
 
     error = await deferToThread(ask)
     assert (error.code, error.param) == ("unsupported_value", "previous_response_id")
+
+
+@ensureDeferred
+async def test_tool_loop_with_the_official_package(
+    proxy: Start, upstream: Upstream
+) -> None:
+    upstream.replies(TWO, answer("Both are fine."))
+    server = proxy()
+    tools = [{"type": "function", **tool["function"]} for tool in TOOLS]
+
+    def loop() -> list[Any]:
+        items: list[Any] = [{"role": "user", "content": "How is the weather?"}]
+        with client(server) as api:
+            while True:
+                with api.responses.stream(
+                    model="sonnet",
+                    input=items,
+                    tools=tools,  # type: ignore[arg-type]  # plain dictionaries
+                ) as told:
+                    for _ in told:
+                        pass
+                    response = told.get_final_response()
+                items += [
+                    item.model_dump(exclude_none=True) for item in response.output
+                ]
+                calls = [i for i in response.output if i.type == "function_call"]
+                if not calls:
+                    return items
+                items += [
+                    {
+                        "type": "function_call_output",
+                        "call_id": call.call_id,
+                        "output": f"fine in {json.loads(call.arguments)['city']}",
+                    }
+                    for call in reversed(calls)
+                ]
+
+    items = await deferToThread(loop)
+    assert items[-1]["content"][0]["text"] == "Both are fine."
+    _, (_, asked), (_, results) = native(upstream.bodies[-1])
+    assert [block["id"] for block in asked] == ["toolu_1", "toolu_2"]
+    assert [block["content"] for block in results] == ["fine in Oslo", "fine in Paris"]
+    offered = {tool["name"] for tool in upstream.bodies[0]["tools"]}
+    assert offered == {"get_weather", "Bash"}

@@ -29,7 +29,7 @@ WEATHER = {
     "strict": True,
 }
 BASH = {"name": "Bash", "parameters": {"type": "object", "properties": {}}}
-TOOLS = [{"type": "function", "function": f} for f in (WEATHER, BASH)]
+TOOLS: list[Any] = [{"type": "function", "function": f} for f in (WEATHER, BASH)]
 
 
 def calls(*blocks: Block) -> Reply:
@@ -254,7 +254,7 @@ async def test_loop_with_the_official_package(proxy: Start, upstream: Upstream) 
                 with api.chat.completions.stream(
                     model="sonnet",
                     messages=messages,
-                    tools=TOOLS,  # type: ignore[arg-type]  # plain dictionaries
+                    tools=TOOLS,
                 ) as events:
                     for _ in events:
                         pass

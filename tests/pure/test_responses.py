@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.conversation import Effort, Message, Role, TextBlock
+from ccproxy.conversation import (
+    Effort,
+    Message,
+    Role,
+    TextBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+)
 from ccproxy.dialects.responses_answer import ResponseDocument, ResponseStream
 from ccproxy.dialects.responses_request import decode_responses
 from ccproxy.errors import (
@@ -27,6 +34,8 @@ from ccproxy.events import (
     Restarted,
     TextDelta,
     ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
     Usage,
     Waiting,
 )
@@ -161,8 +170,33 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ),
     (
         {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
-        "input[0].type",
-        "unsupported_value",
+        "input",
+        "invalid_request",
+    ),
+    (
+        {"input": [ITEM, {"type": "function_call_output", "output": "x"}]},
+        "input[1].call_id",
+        "missing_required_parameter",
+    ),
+    (
+        {"input": [ITEM, {"type": "function_call", "call_id": "c"}]},
+        "input[1].name",
+        "missing_required_parameter",
+    ),
+    (
+        {
+            "input": [
+                ITEM,
+                {
+                    "type": "function_call",
+                    "call_id": "c",
+                    "name": "f",
+                    "arguments": "[",
+                },
+            ]
+        },
+        "input[1].arguments",
+        "invalid_request",
     ),
     ({"input": [{"type": "dream"}]}, "input[0].type", "unsupported_value"),
     (
@@ -173,7 +207,13 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"conversation": "conv_1"}, "conversation", "unsupported_value"),
     ({"background": True}, "background", "unsupported_value"),
     ({"prompt": {"id": "p"}}, "prompt", "unsupported_value"),
-    ({"tools": [{"type": "function"}]}, "tools", "unsupported_value"),
+    ({"tools": [{"type": "function"}]}, "tools[0].name", "missing_required_parameter"),
+    ({"tools": [{"type": "web_search"}]}, "tools[0].type", "unsupported_value"),
+    (
+        {"tools": [{"type": "function", "name": "f"}] * 2},
+        "tools[1]",
+        "invalid_request",
+    ),
     ({"tool_choice": "required"}, "tool_choice", "unsupported_value"),
     ({"top_logprobs": 3}, "top_logprobs", "unsupported_value"),
     (
@@ -318,6 +358,58 @@ def test_failure_is_the_last_event(error: Any, code: str) -> None:
     assert encoder.is_over
 
 
+def test_each_call_is_an_item_of_its_own() -> None:
+    data = stream().encode(
+        0,
+        [
+            START,
+            TextDelta("look"),
+            ToolCallStarted("toolu_1", "f"),
+            ToolCallDelta('{"a"'),
+            ToolCallDelta(": 1}"),
+            ToolCallStarted("toolu_2", "g"),
+            Finished(FinishReason.TOOL_USE, USAGE),
+        ],
+    )
+    response = parse(data)[-1]["response"]
+    assert response["status"] == "completed"
+    message, first, second = response["output"]
+    assert message["type"] == "message"
+    assert (first["call_id"], first["name"]) == ("toolu_1", "f")
+    assert first["arguments"] == '{"a": 1}'
+    # Without arguments it is still a call of an object.
+    assert (second["call_id"], second["arguments"]) == ("toolu_2", "{}")
+    assert len({item["id"] for item in response["output"]}) == 3
+
+
+def test_calls_and_their_outputs_are_native_turns() -> None:
+    tool = {"type": "function", "name": "f", "parameters": None, "strict": True}
+    items = [
+        ITEM,
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+        {"type": "function_call", "call_id": "b", "name": "f", "arguments": '{"x": 1}'},
+        {"type": "function_call_output", "call_id": "b", "output": "two"},
+        {
+            "type": "function_call_output",
+            "call_id": "a",
+            "output": [{"type": "input_text", "text": "one"}],
+        },
+    ]
+    call = decode_responses(request(input=items, tools=[tool]))
+    _, asked, results = call.prompt.messages
+    assert asked.content == (
+        ToolUseBlock("a", "f", {}),
+        ToolUseBlock("b", "f", {"x": 1}),
+    )
+    assert results.content == (ToolResultBlock("b", "two"), ToolResultBlock("a", "one"))
+    assert call.prompt.tools[0].input_schema == {"type": "object", "properties": {}}
+    response = parse(
+        ResponseStream("abc", call.echo, lambda: 1.0).encode(0, [START, FINISHED])
+    )[-1]["response"]
+    assert response["tools"] == [{**tool, "description": None}]
+    assert response_errors(response) == []
+
+
 def test_thinking_is_an_item_of_its_own() -> None:
     data = stream().encode(
         0, [START, ThinkingDelta("h"), ThinkingDelta("m"), TextDelta("yes"), FINISHED]
@@ -336,6 +428,8 @@ text = st.text(
     max_size=12,
 )
 inner = st.one_of(
+    text.map(lambda name: ToolCallStarted(f"id {name}", name)),
+    text.map(ToolCallDelta),
     text.map(TextDelta),
     text.map(ThinkingDelta),
     st.just(Waiting("overloaded", 1, 0.5)),
@@ -366,14 +460,17 @@ def test_any_answer_keeps_the_rules(
             assert opened == {}
             opened[event["item"]["id"]] = ""
             assert event["output_index"] == len(done)
-        elif kind.endswith("_text.delta"):
+        elif kind.endswith(("_text.delta", "_arguments.delta")):
             opened[event["item_id"]] += event["delta"]
         elif kind.endswith("_text.done"):
             assert opened[event["item_id"]] == event["text"]
+        elif kind.endswith("_arguments.done"):
+            assert opened[event["item_id"]] == event["arguments"]
         elif kind == "response.output_item.done":
             item = event["item"]
-            parts = item.get("content") or item.get("summary")
-            assert [part["text"] for part in parts] == [opened.pop(item["id"])]
+            parts = item.get("content") or item.get("summary") or ()
+            told_texts = [part["text"] for part in parts] or [item["arguments"]]
+            assert told_texts == [opened.pop(item["id"])]
             done.append(item)
     terminal = ("response.completed", "response.incomplete", "response.failed")
     assert [e["type"] for e in told if e["type"] in terminal] == [told[-1]["type"]]
