@@ -75,7 +75,7 @@ EARLY_FAULTS = [
     ("mute", {"first_token_seconds": 0.2}, 504, "timeout", "no token within 0.2 s"),
     ("silent", {"turn_seconds": 0.2}, 504, "timeout", "more than 0.2 s"),
     ("waits-long", {}, 429, "rate_limit_exceeded", "refused the request (429)"),
-    ("waits", {"first_token_seconds": 0.2}, 503, "overloaded", "(529)"),
+    ("waits", {"first_token_seconds": 1.0}, 503, "overloaded", "(529)"),
 ]
 
 
