@@ -14,8 +14,8 @@ OVER        ``Finished`` or       never
 
 ``message_stop`` and a ``message_delta`` without reason end nothing: so the CLI
 closes an answer that its upstream cut, before it asks again. A reason after
-which the CLI would go on by itself (``max_tokens``, ``refusal``) ends the turn
-here; its process must then be stopped before it does.
+which the CLI would go on by itself (``max_tokens``, ``refusal``, ``tool_use`` of a
+client's tool) ends the turn here; its process must then be stopped before it does.
 
 Source: protocol notes, "What ends an answer, as seen".
 """
@@ -65,9 +65,8 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
     "model_context_window_exceeded": FinishReason.LENGTH,
     "refusal": FinishReason.REFUSAL,
 }
-# After these the CLI asks the model to go on, within milliseconds.
-# A call that nobody answers is given up when the process is stopped gently, and the
-# model told so.
+# After these the CLI asks the model to go on, within milliseconds; after a call, when
+# it is stopped gently and gives the call up.
 _CUT_SHORT = frozenset(
     {FinishReason.LENGTH, FinishReason.REFUSAL, FinishReason.TOOL_USE}
 )

@@ -1,8 +1,8 @@
 """Chat completions: events to one document, or to a stream of chunks. Pure.
 
-Order of a stream, per choice: the role, then text as it comes, then the finish
-reason; over all: the usage if it was asked for, and ``[DONE]``. Or, at any place,
-an error as the last thing, without ``[DONE]``.
+Order of a stream, per choice: the role, then text and calls as they come, then the
+finish reason; over all: the usage if it was asked for, and ``[DONE]``. Or, at any
+place, an error as the last thing, without ``[DONE]``.
 
 Source: ``CreateChatCompletionResponse`` and ``CreateChatCompletionStreamResponse``
 in OpenAI's document; what clients break on: client facts.
@@ -41,6 +41,10 @@ _FINISH: Mapping[FinishReason, _Finish] = {
 }
 # No JSON text has a NUL in it, so it marks where a chunk's text goes.
 _MARK = b"\0"
+
+# A call without arguments has none to stream, and is still one of an object. A call
+# that was cut off is not: nobody may take it for whole.
+_NO_ARGUMENTS = "{}"
 
 DONE = b"data: [DONE]\n\n"
 
@@ -197,11 +201,14 @@ class _Answer:
         text = "".join((*self._before, *self._text))
         if not self._calls:
             return _Message(content=text)
+        end = self.end
+        is_whole = isinstance(end, Finished) and end.reason is FinishReason.TOOL_USE
+        otherwise = _NO_ARGUMENTS if is_whole else ""
         calls = [
             _ToolCall(
                 id=call.id,
                 type="function",
-                function=_CalledFunction(_arguments("".join(parts)), call.name),
+                function=_CalledFunction("".join(parts) or otherwise, call.name),
             )
             for call, parts in self._calls
         ]
@@ -308,10 +315,12 @@ class ChatStream:
 
     def _complete(self, lane: "_Lane") -> bytes:
         """The arguments of a call that had none: the text of an empty object."""
-        return self._called(lane, _arguments("")) if lane.owes_arguments else b""
+        return self._called(lane, _NO_ARGUMENTS) if lane.owes_arguments else b""
 
     def _finish(self, lane: "_Lane", end: Finished) -> list[bytes]:
-        frames = [*self._begin(lane, self.model), self._complete(lane)]
+        frames = list(self._begin(lane, self.model))
+        if end.reason is FinishReason.TOOL_USE:
+            frames.append(self._complete(lane))
         lane.end = end
         reason = _FINISH[end.reason]
         frames.append(
@@ -350,11 +359,6 @@ class _Lane:
         self.calls = 0
         self.owes_arguments = False
         self.end: Finished | None = None
-
-
-def _arguments(json: str) -> str:
-    """A call without arguments has none to stream, and is still one of an object."""
-    return json or "{}"
 
 
 def _sum(ends: Iterable[Finished | Failed | None]) -> Usage:

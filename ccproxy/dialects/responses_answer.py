@@ -26,9 +26,7 @@ from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.replay import Replay
 from ccproxy.dialects.responses_request import Echo
 from ccproxy.dialects.responses_resource import error_code, resource, usage_of
-from ccproxy.errors import (
-    CCProxyError,
-)
+from ccproxy.errors import CCProxyError
 from ccproxy.events import (
     Event,
     Failed,
@@ -190,8 +188,10 @@ class ResponseStream:
         }
 
     def _close_call(self, call: ToolCallStarted, status: str) -> list[bytes]:
-        # A call without arguments has none to stream, and is still one of an object.
-        frames = [] if self._text else [self._delta("{}")]
+        # A call without arguments has none to stream, and is still one of an object;
+        # one that was cut off is not.
+        is_bare = status == "completed" and not self._text
+        frames = [self._delta("{}")] if is_bare else []
         arguments = "".join(self._text)
         self._text.clear()
         self._call = None
@@ -237,7 +237,7 @@ class ResponseStream:
     def _finish(self, end: Finished) -> list[bytes]:
         reason = _INCOMPLETE.get(end.reason)
         status = "completed" if reason is None else "incomplete"
-        frames = [*self._begin()] if self._phase is _Phase.BEFORE else []
+        frames = self._begin() if self._phase is _Phase.BEFORE else []
         frames += self._close(status)
         self.usage = end.usage
         self._phase = _Phase.OVER
@@ -252,7 +252,7 @@ class ResponseStream:
 
     def _fail(self, error: CCProxyError) -> list[bytes]:
         self.error = error
-        frames = [*self._begin()] if self._phase is _Phase.BEFORE else []
+        frames = self._begin() if self._phase is _Phase.BEFORE else []
         frames += self._close("incomplete")
         self._phase = _Phase.OVER
         self.response = {

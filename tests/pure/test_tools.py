@@ -12,8 +12,11 @@ from ccproxy.claude.tools import answer, offer
 from ccproxy.claude.turn import Turn
 from ccproxy.claude.wire import decode
 from ccproxy.conversation import Role, Tool, ToolResultBlock, ToolUseBlock
+from ccproxy.dialects.chat_answer import ChatDocument, ChatStream, Heading
 from ccproxy.dialects.chat_request import decode_chat
 from ccproxy.dialects.replay import Replay
+from ccproxy.dialects.responses_answer import ResponseStream
+from ccproxy.dialects.responses_request import decode_responses
 from ccproxy.errors import ClientError
 from ccproxy.events import (
     Event,
@@ -24,6 +27,7 @@ from ccproxy.events import (
     Restarted,
     ToolCallDelta,
     ToolCallStarted,
+    Usage,
 )
 
 USER = {"role": "user", "content": "hello"}
@@ -272,3 +276,24 @@ def test_call_that_was_told_cannot_be_taken_back() -> None:
     start = MessageStarted("m")
     told = Replay().filter([start, ToolCallStarted("t1", "look"), Restarted(), start])
     assert isinstance(told[-1], Failed)
+
+
+@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.REFUSAL])
+def test_arguments_that_were_cut_off_are_not_made_up(reason: FinishReason) -> None:
+    """A client would take `{}` for a call, and run it."""
+    events: list[Event] = [
+        MessageStarted("m"),
+        ToolCallStarted("t1", "look"),
+        Finished(reason, Usage()),
+    ]
+    heading = Heading(id="c", created=1)
+    assert b'{}"' not in ChatStream(heading, 1, False).encode(0, events)
+    document = ChatDocument(heading, 1)
+    document.receive(0, events)
+    [choice] = json.loads(document.encode())["choices"]
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == ""
+    echo = decode_responses(b'{"input": "hello"}').echo
+    stream = ResponseStream("a", echo, lambda: 1.0)
+    stream.encode(0, events)
+    [item] = stream.response["output"]
+    assert (item["status"], item["arguments"]) == ("incomplete", "")
