@@ -285,7 +285,7 @@ test_loop_with_the_official_package = pytest.mark.threads(
 async def test_cut_before_a_call_is_asked_for_again(
     proxy: Start, upstream: Upstream
 ) -> None:
-    first = Reply(blocks=(words("Let me look."), call("toolu_1", "Paris")), cut_after=4)
+    first = Reply(blocks=(words("Let me look."), call("toolu_1", "Paris")), cut_after=2)
     upstream.replies(first, ONE)
     response = await proxy().chat("hello", tools=TOOLS)
     message = (await response.json())["choices"][0]["message"]
