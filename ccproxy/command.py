@@ -23,8 +23,9 @@ from ccproxy import __version__
 from ccproxy.claude.launch import check_version, find_claude, read_version
 from ccproxy.errors import ClaudeUnavailable
 from ccproxy.logs import observer
+from ccproxy.options import OPTIONS, Option
 from ccproxy.service import CannotListen, make_service, running_reactor
-from ccproxy.settings import OPTIONS, Option, Settings, SettingsError, read_settings
+from ccproxy.settings import Settings, SettingsError, read_settings
 
 
 def _collector(option: Option) -> Callable[..., None]:

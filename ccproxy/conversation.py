@@ -50,6 +50,23 @@ class TextBlock:
 
 
 @frozen
+class ImageBlock:
+    """An image: base64 of a media type, or, without one, an https URL."""
+
+    media_type: str | None
+    source: str
+
+
+@frozen
+class DocumentBlock:
+    """A PDF in base64, a plain text, or, without a media type, an https URL."""
+
+    media_type: str | None
+    source: str
+    title: str | None = None
+
+
+@frozen
 class ToolUseBlock:
     """A call that the model made, under the model's own id."""
 
@@ -63,11 +80,34 @@ class ToolResultBlock:
     """What the client's tool gave back."""
 
     tool_use_id: str
-    content: str
+    content: "str | tuple[TextBlock | ImageBlock | DocumentBlock, ...]"
     is_error: bool = False
 
 
-Block: TypeAlias = TextBlock | ToolUseBlock | ToolResultBlock
+@frozen
+class ThinkingBlock:
+    """What the assistant thought, with its provider's signature."""
+
+    thinking: str
+    signature: str
+
+
+@frozen
+class RedactedThinkingBlock:
+    """What the assistant thought, legible to its provider only."""
+
+    data: str
+
+
+Block: TypeAlias = (
+    TextBlock
+    | ImageBlock
+    | DocumentBlock
+    | ToolUseBlock
+    | ToolResultBlock
+    | ThinkingBlock
+    | RedactedThinkingBlock
+)
 
 
 @frozen

@@ -30,12 +30,16 @@ class Block:
     """A content block in the pieces that it streams in.
 
     Attributes:
+        signature: of a block of thinking.
         tool_use: the id and name of a call, whose arguments' JSON the pieces are.
+        redacted: what a block of thinking is that nobody else can read.
     """
 
-    deltas: tuple[str, ...]
+    deltas: tuple[str, ...] = ()
     is_thinking: bool = False
+    signature: str = "ZGVtbw=="
     tool_use: tuple[str, str] | None = None
+    redacted: str | None = None
 
 
 @frozen(kw_only=True)
@@ -174,6 +178,9 @@ class _Exchange:
                 self._deltas += 1
                 if not await self._goes_on(reply):
                     return False
+            if block.is_thinking:
+                signed = {"type": "signature_delta", "signature": block.signature}
+                self._event("content_block_delta", index=index, delta=signed)
             self._event("content_block_stop", index=index)
         stop = {"stop_reason": reply.stop_reason, "stop_sequence": reply.stop_sequence}
         self._event(
@@ -232,7 +239,11 @@ def _delta(block: Block, text: str) -> dict[str, str]:
 
 def _block(block: Block, text: str) -> dict[str, Any]:
     if block.is_thinking:
-        return {"type": "thinking", "thinking": text, "signature": "ZGVtbw=="}
+        # A stream's signature comes after the text.
+        signature = block.signature if text or not block.deltas else ""
+        return {"type": "thinking", "thinking": text, "signature": signature}
+    if block.redacted is not None:
+        return {"type": "redacted_thinking", "data": block.redacted}
     if block.tool_use is not None:
         identifier, name = block.tool_use
         about = {"type": "tool_use", "id": identifier, "name": name}

@@ -7,6 +7,7 @@ travel under. How and when they are sent is the web room's business.
 ====================  ======================================================
 ``ClientError``       the request is at fault: 4xx, repeating it is no use
 ``ClaudeError``       the CLI or what stands behind it: 429, 502, 503, 504
+``StorageFailed``     the database: 500
 ``Bug``               ours: 500, and the message never leaves the log
 ====================  ======================================================
 
@@ -76,6 +77,18 @@ class ContextLengthExceeded(ClientError):
     code = "context_length_exceeded"
 
 
+class InvalidSeal(ClientError):
+    """What a client was to carry for us unread is not what it was given."""
+
+    code = "invalid_encrypted_content"
+
+
+class PreviousResponseNotFound(ClientError):
+    """The response that was to be continued is not kept."""
+
+    code = "previous_response_not_found"
+
+
 class InvalidKey(ClientError):
     """The key is missing or wrong."""
 
@@ -109,6 +122,13 @@ class RequestTooLarge(ClientError):
 
     status = 413
     code = "request_too_large"
+
+
+class NotPossible(ClientError):
+    """Nothing that stands behind this proxy can do it."""
+
+    status = 501
+    code = "not_supported"
 
 
 class ClaudeError(CCProxyError):
@@ -176,6 +196,12 @@ class TimedOut(ClaudeError):
     status = 504
     type = "timeout_error"
     code = "timeout"
+
+
+class StorageFailed(CCProxyError):
+    """What was to be kept could not be, or not be read."""
+
+    code = "storage_failed"
 
 
 class Bug(CCProxyError):

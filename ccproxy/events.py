@@ -90,6 +90,23 @@ class ThinkingDelta:
 
 
 @frozen
+class ThinkingSigned:
+    """The end of a block of thinking, by its provider's signature.
+
+    It belongs to the `ThinkingDelta`s before it; without any, nothing is shown.
+    """
+
+    signature: str
+
+
+@frozen
+class RedactedThinking:
+    """A whole block of thinking that only its provider can read."""
+
+    data: str
+
+
+@frozen
 class ToolCallStarted:
     """The model begins to call a tool of the client's; ``id`` is its own."""
 
@@ -125,6 +142,8 @@ Event: TypeAlias = (
     | Restarted
     | TextDelta
     | ThinkingDelta
+    | ThinkingSigned
+    | RedactedThinking
     | ToolCallStarted
     | ToolCallDelta
     | Finished

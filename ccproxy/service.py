@@ -2,9 +2,10 @@
 
 =========  ================================================================
 start      the private cwd is made, the demo listens if asked for, the ports
-           open, the CLI is looked at in the background
+           open, the CLI is looked at and the store opened in the background
 stop       the ports close, every question fails with a clear error, every CLI
-           is stopped and reaped, connections end with their answers, the cwd goes
+           is stopped and reaped, what is to be stored is, connections end with
+           their answers, the cwd goes
 =========  ================================================================
 
 Nothing is opened before the start: with a daemon, `make_service` still runs in
@@ -41,10 +42,13 @@ from ccproxy.claude.launch import (
     find_claude,
 )
 from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
-from ccproxy.errors import ClaudeUnavailable
+from ccproxy.errors import ClaudeUnavailable, StorageFailed
 from ccproxy.settings import DEMO_KEY, Settings, SettingsError
-from ccproxy.web.app import API, Policy
+from ccproxy.store.engine import sqlite_url
+from ccproxy.store.store import Store
+from ccproxy.web.app import API
 from ccproxy.web.gate import Gate
+from ccproxy.web.policy import Policy
 from ccproxy.web.site import ProxySite
 
 _DEMO_BANNER = (
@@ -52,6 +56,8 @@ _DEMO_BANNER = (
     "{url}/chat/completions -H 'Authorization: Bearer {key}' -d '{body}'"
 )
 _DEMO_BODY = '{"stream": true, "messages": [{"role": "user", "content": "Hello!"}]}'
+
+_DATABASE = "responses.sqlite"
 
 # Connections have little left to do when every answer has been ended.
 _DRAIN_SECONDS = 5.0
@@ -126,8 +132,9 @@ def _parts(
 ) -> _Parts:
     engine = Engine(settings, reactor, environment)
     gate = Gate(settings.api_keys if authenticate else None, settings.max_body_bytes)
-    api = API(
+    api = engine.api = API(
         backend=engine.backend,
+        store=engine.store,
         gate=gate,
         policy=Policy(forward_sampling=settings.forward_sampling),
         clock=reactor,
@@ -137,7 +144,14 @@ def _parts(
 
 
 class Engine(Service):
-    """What serves questions: the backend, its private folder, the demo upstream."""
+    """What serves questions: the backend, its private folder, store, demo upstream.
+
+    Attributes:
+        api: who is waited for before the store is closed.
+    """
+
+    _log = Logger()
+    api: API
 
     def __init__(
         self,
@@ -151,6 +165,13 @@ class Engine(Service):
         self._folder: Path | None = None
         self._binary: Path | None = None
         self._demo_port: IListeningPort | None = None
+        self.store = Store(
+            url=self._database_url,
+            reactor=reactor,
+            wall_seconds=time.time,
+            keep_days=settings.keep_days,
+            keep_bytes=settings.keep_bytes,
+        )
         self.backend = Backend(
             launch=self._launch,
             catalogue=Catalogue(settings.model, settings.model_map, int(time.time())),
@@ -174,6 +195,23 @@ class Engine(Service):
             site = MessagesSite(api, self._reactor)
             self._demo_port = self._reactor.listenTCP(0, site, interface="127.0.0.1")
         self.backend.start()
+        Deferred.fromCoroutine(self.store.start()).addErrback(self._no_store)
+
+    def _database_url(self) -> str:
+        """Where the store is; only known once there is a private folder."""
+        if self._settings.database_url is not None:
+            return self._settings.database_url
+        folder = self._settings.state_dir or self._folder
+        if folder is None:
+            raise StorageFailed("the proxy's service has not been started")
+        return sqlite_url(folder / _DATABASE)
+
+    def _no_store(self, failure: Failure) -> None:
+        failure.trap(StorageFailed)
+        if not self.running:
+            return
+        # The store has logged the reason.
+        self._log.error("nothing can be stored so far; what need not be is served")
 
     @override
     def stopService(self) -> "Deferred[None]":
@@ -182,6 +220,8 @@ class Engine(Service):
 
     async def _stop(self) -> None:
         await self.backend.stop()
+        await self.api.drain()
+        await self.store.stop()
         if self._demo_port is not None:
             await maybeDeferred(self._demo_port.stopListening)
         if self._folder is not None:

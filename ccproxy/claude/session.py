@@ -39,6 +39,7 @@ from ccproxy.events import (
     Event,
     Failed,
     Finished,
+    RedactedThinking,
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
@@ -46,7 +47,7 @@ from ccproxy.events import (
     Waiting,
 )
 
-_TOKENS = TextDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta
+_TOKENS = TextDelta | ThinkingDelta | RedactedThinking | ToolCallStarted | ToolCallDelta
 
 
 class Listener(Protocol):

@@ -43,9 +43,11 @@ from ccproxy.events import (
     Finished,
     FinishReason,
     MessageStarted,
+    RedactedThinking,
     Restarted,
     TextDelta,
     ThinkingDelta,
+    ThinkingSigned,
     ToolCallDelta,
     ToolCallStarted,
     Usage,
@@ -158,10 +160,12 @@ class Turn:
                 return [TextDelta(event.delta.text)]
             if event.delta.thinking:
                 return [ThinkingDelta(event.delta.thinking)]
+            if event.delta.signature:
+                return [ThinkingSigned(event.delta.signature)]
             if event.delta.partial_json and self._is_calling:
                 return [ToolCallDelta(event.delta.partial_json)]
         elif event.type == "content_block_start" and event.content_block is not None:
-            return self._call(event.content_block)
+            return self._block_started(event.content_block)
         elif event.type == "message_start" and event.message is not None:
             self._streamed_id = event.message.id
             return self._begin(event.message, _Phase.STREAMING)
@@ -171,6 +175,12 @@ class Turn:
             if event.delta.stop_reason is not None:
                 return self._stopped(event.delta.stop_reason)
         return []
+
+    def _block_started(self, block: ContentBlock) -> list[Event]:
+        if block.type == "redacted_thinking" and block.data:
+            self._is_calling = False
+            return [RedactedThinking(block.data)]
+        return self._call(block)
 
     def _call(self, block: ContentBlock) -> list[Event]:
         name = block.name or ""
@@ -218,10 +228,10 @@ class Turn:
         for block in message.content:
             if block.text:
                 events.append(TextDelta(block.text))
-            elif block.thinking:
-                events.append(ThinkingDelta(block.thinking))
-            elif block.type == "tool_use":
-                events += self._call(block)
+            elif block.type == "thinking":
+                events += _thinking(block)
+            else:
+                events += self._block_started(block)
                 if self._is_calling:
                     events.append(ToolCallDelta(bytes(block.input).decode()))
         if message.stop_reason is not None:
@@ -286,6 +296,15 @@ class Turn:
     def _fail(self, error: CCProxyError) -> list[Event]:
         self._phase = _Phase.OVER
         return [Failed(error)]
+
+
+def _thinking(block: ContentBlock) -> list[Event]:
+    events: list[Event] = []
+    if block.thinking:
+        events.append(ThinkingDelta(block.thinking))
+    if block.signature:
+        events.append(ThinkingSigned(block.signature))
+    return events
 
 
 def _retry_text(record: ApiRetry) -> str:

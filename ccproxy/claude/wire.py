@@ -29,9 +29,13 @@ from ccproxy.claude.records import (
 from ccproxy.claude.tools import offer
 from ccproxy.conversation import (
     Block,
+    DocumentBlock,
+    ImageBlock,
     Message,
+    RedactedThinkingBlock,
     Role,
     TextBlock,
+    ThinkingBlock,
     Tool,
     ToolResultBlock,
     ToolUseBlock,
@@ -314,17 +318,36 @@ def _blocks(blocks: Sequence[Block]) -> list[dict[str, object]]:
     return [_block(block) for block in blocks]
 
 
+def _source(media_type: str | None, source: str) -> dict[str, object]:
+    if media_type is None:
+        return {"type": "url", "url": source}
+    encoding = "text" if media_type == "text/plain" else "base64"
+    return {"type": encoding, "media_type": media_type, "data": source}
+
+
 def _block(block: Block) -> dict[str, object]:
+    about: dict[str, object]
     match block:
         case TextBlock(text):
             return {"type": "text", "text": text}
         case ToolUseBlock(identifier, name, arguments):
             about = {"type": "tool_use", "id": identifier, "name": name}
             return {**about, "input": arguments}
+        case ImageBlock(media_type, source):
+            return {"type": "image", "source": _source(media_type, source)}
+        case DocumentBlock(media_type, source, title):
+            about = {"type": "document", "source": _source(media_type, source)}
+            return about if title is None else {**about, "title": title}
         case ToolResultBlock(identifier, content, is_error):
+            inner = content if isinstance(content, str) else [*map(_block, content)]
             result: dict[str, object] = {
                 "type": "tool_result",
                 "tool_use_id": identifier,
-                "content": content,
+                "content": inner,
             }
             return {**result, "is_error": True} if is_error else result
+        case ThinkingBlock(thinking, signature):
+            about = {"type": "thinking", "thinking": thinking}
+            return {**about, "signature": signature}
+        case RedactedThinkingBlock(data):
+            return {"type": "redacted_thinking", "data": data}

@@ -17,7 +17,8 @@ from attrs import frozen
 from ccproxy.conversation import Prompt, Tool, ToolUseBlock, is_blank
 from ccproxy.dialects import prompting, tools
 from ccproxy.dialects.decoding import decode_json
-from ccproxy.dialects.prompting import Part, Said, unsupported
+from ccproxy.dialects.prompting import Part, Said
+from ccproxy.dialects.refusal import unsupported
 from ccproxy.errors import InvalidRequest, MissingParameter
 
 _OLD_FUNCTIONS = "functions of the old style are not offered; send `tools`"

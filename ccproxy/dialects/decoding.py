@@ -16,8 +16,13 @@ _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
-    """Decode a request body.
+def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes, *, at: str = "") -> _T:
+    """Decode a request body, or a part of one.
+
+    Args:
+        decoder: for what is expected.
+        body: as it came.
+        at: the path of that part.
 
     Raises:
         ClientError: not UTF-8, not JSON, not Unicode text, or of the wrong shape;
@@ -28,7 +33,7 @@ def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _shape_error(str(error)) from None
+        raise _shape_error(str(error), at) from None
     except UnicodeDecodeError:
         raise InvalidRequest("the body is not UTF-8") from None
     except msgspec.DecodeError as error:
@@ -42,10 +47,10 @@ def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
         raise InvalidRequest("the body is nested too deeply") from None
 
 
-def _shape_error(text: str) -> ClientError:
+def _shape_error(text: str, at: str) -> ClientError:
     match = _AT.match(text)
     what, path = (match["what"], match["path"]) if match else (text, None)
-    param = path.removeprefix("$").removeprefix(".") if path else ""
+    param = (at + (path or "").removeprefix("$")).removeprefix(".")
     missing = _MISSING.match(what)
     if missing:
         field = ".".join(part for part in (param, missing["field"]) if part)

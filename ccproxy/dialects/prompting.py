@@ -1,28 +1,33 @@
 """What the dialects have in common when they build a prompt. Pure.
 
 They differ in the names of fields, and agree on what a conversation is: messages
-with a role, whose content is a string or parts of text.
+with a role, whose content is a string or parts: text, images, files.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 import msgspec
 from attrs import frozen
 
 from ccproxy.conversation import (
     Block,
+    DocumentBlock,
     Effort,
+    ImageBlock,
     Message,
+    RedactedThinkingBlock,
     Role,
     TextBlock,
+    ThinkingBlock,
     ToolResultBlock,
     ToolUseBlock,
     is_blank,
     turns,
 )
+from ccproxy.dialects import media
+from ccproxy.dialects.refusal import unsupported
 from ccproxy.dialects.tools import paired
-from ccproxy.errors import InvalidRequest, MissingParameter, UnsupportedValue
+from ccproxy.errors import InvalidRequest, MissingParameter
 
 _SYSTEM_ROLES = ("system", "developer")
 _ROLES: Mapping[str, Role] = {
@@ -30,7 +35,6 @@ _ROLES: Mapping[str, Role] = {
     "assistant": Role.ASSISTANT,
     "tool": Role.USER,
 }
-_TEXT_PARTS = ("text", "input_text", "output_text")
 _EFFORTS: Mapping[str, Effort] = {
     "none": Effort.LOW,
     "minimal": Effort.LOW,
@@ -40,12 +44,30 @@ _EFFORTS: Mapping[str, Effort] = {
 _LARGEST_NUMBER = 2**53
 
 
+class _ImageURL(msgspec.Struct):
+    url: str | None = None
+
+
+class _File(msgspec.Struct):
+    file_data: str | None = None
+    filename: str | None = None
+    file_id: str | None = None
+
+
 class Part(msgspec.Struct):
-    """A part of a message's content."""
+    """A part of a message's content, of either dialect."""
 
     type: str
     text: str | None = None
     refusal: str | None = None
+    # An image: an object in chat completions, a URL in Responses.
+    image_url: str | _ImageURL | None = None
+    # A file: an object in chat completions, flat in Responses.
+    file: _File | None = None
+    file_data: str | None = None
+    filename: str | None = None
+    file_url: str | None = None
+    file_id: str | None = None
 
 
 @frozen
@@ -55,6 +77,7 @@ class Said:
     Attributes:
         at: its path in the request, for error messages.
         calls: what the assistant called in it.
+        thinking: what it thought before it said so.
         result_of: the id of the call whose result this is.
     """
 
@@ -62,16 +85,8 @@ class Said:
     role: str
     content: str | list[Part] | None
     calls: tuple[ToolUseBlock, ...] = ()
+    thinking: tuple[ThinkingBlock | RedactedThinkingBlock, ...] = ()
     result_of: str | None = None
-
-
-def unsupported(param: str, why: str) -> NoReturn:
-    """Refuse what the answer cannot honestly do without.
-
-    Raises:
-        UnsupportedValue: always.
-    """
-    raise UnsupportedValue(f"`{param}` is not supported: {why}", param=param)
 
 
 def system_prompt(said: Sequence[Said], *, first: str = "") -> str:
@@ -93,7 +108,7 @@ def conversation(said: Sequence[Said], param: str) -> tuple[Message, ...]:
 
     Raises:
         InvalidRequest: there is nothing to answer, or an unknown role.
-        UnsupportedValue: content other than text.
+        UnsupportedValue: content that the model cannot be shown.
     """
     spoken = [message for message in said if message.role not in _SYSTEM_ROLES]
     messages = [Message(_role(message), _content(message)) for message in spoken]
@@ -114,7 +129,15 @@ def conversation(said: Sequence[Said], param: str) -> tuple[Message, ...]:
             f"`{last}`: the last message is blank; say something in it",
             param=f"{last}.content",
         )
-    return paired(turns(messages), param)
+    return paired(turns(map(_without_loose_thinking, turns(messages))), param)
+
+
+def _without_loose_thinking(message: Message) -> Message:
+    """The turn without thinking that nothing came of, which the API refuses."""
+    content = list(message.content)
+    while content and isinstance(content[-1], ThinkingBlock | RedactedThinkingBlock):
+        content.pop()
+    return Message(message.role, tuple(content))
 
 
 def _role(message: Said) -> Role:
@@ -128,37 +151,96 @@ def _role(message: Said) -> Role:
 
 
 def _content(message: Said) -> tuple[Block, ...]:
+    parts = _parts(message)
     if message.result_of is not None:
-        return (ToolResultBlock(message.result_of, "".join(_texts(message))),)
-    return (*map(TextBlock, _texts(message)), *message.calls)
+        return (ToolResultBlock(message.result_of, _result(parts)),)
+    blocks = [_shown(message.role, part, at) for part, at in parts]
+    return (*message.thinking, *blocks, *message.calls)
 
 
-def _texts(message: Said) -> Sequence[str]:
+def _result(
+    parts: Sequence[tuple[Part, str]],
+) -> str | tuple[TextBlock | ImageBlock | DocumentBlock, ...]:
+    blocks = [_block(part, at) for part, at in parts]
+    if any(not isinstance(block, TextBlock) for block in blocks):
+        return tuple(
+            block
+            for block in blocks
+            if not (isinstance(block, TextBlock) and is_blank(block.text))
+        )
+    return "".join(block.text for block in blocks if isinstance(block, TextBlock))
+
+
+def _shown(role: str, part: Part, at: str) -> TextBlock | ImageBlock | DocumentBlock:
+    block = _block(part, at)
+    if role == "assistant" and not isinstance(block, TextBlock):
+        raise InvalidRequest(
+            f"`{at}`: the assistant says text only; images and files are the user's",
+            param=f"{at}.type",
+        )
+    return block
+
+
+def _parts(message: Said) -> Sequence[tuple[Part, str]]:
     match message.content:
         case None:
             return ()
         case str(text):
-            return (text,)
+            return ((Part("text", text=text), message.at),)
         case parts:
-            return [
-                _text(part, f"{message.at}.content[{index}]")
-                for index, part in enumerate(parts)
-            ]
+            at = message.at
+            return [(part, f"{at}.content[{n}]") for n, part in enumerate(parts)]
 
 
-def _text(part: Part, at: str) -> str:
-    if part.type in _TEXT_PARTS:
-        text, field = part.text, "text"
-    elif part.type == "refusal":
-        text, field = part.refusal, "refusal"
-    else:
-        raise UnsupportedValue(
-            f"`{at}.type`: content of type {part.type!r} is not supported so far; "
-            "send text",
-            param=f"{at}.type",
-        )
+def _texts(message: Said) -> Sequence[str]:
+    """The texts of a message that may have nothing else in it."""
+    texts = []
+    for part, at in _parts(message):
+        block = _block(part, at)
+        if not isinstance(block, TextBlock):
+            raise InvalidRequest(
+                f"`{at}`: a message of role {message.role} has text only",
+                param=f"{at}.type",
+            )
+        texts.append(block.text)
+    return texts
+
+
+def _block(part: Part, at: str) -> TextBlock | ImageBlock | DocumentBlock:
+    match part.type:
+        case "text" | "input_text" | "output_text":
+            return TextBlock(_required(part.text, f"{at}.text"))
+        case "refusal":
+            return TextBlock(_required(part.refusal, f"{at}.refusal"))
+        case "image_url" | "input_image":
+            media.no_uploads(part.file_id, f"{at}.file_id")
+            if isinstance(part.image_url, _ImageURL):
+                return media.image(part.image_url.url, f"{at}.image_url.url")
+            return media.image(part.image_url, f"{at}.image_url")
+        case "file":
+            file = part.file or _File()
+            media.no_uploads(file.file_id, f"{at}.file.file_id")
+            data_at = f"{at}.file.file_data"
+            return media.document(file.file_data, None, file.filename, data_at)
+        case "input_file":
+            media.no_uploads(part.file_id, f"{at}.file_id")
+            return media.document(
+                part.file_data,
+                part.file_url,
+                part.filename,
+                f"{at}.file_data",
+                url_at=f"{at}.file_url",
+            )
+    unsupported(
+        f"{at}.type",
+        f"there is no content of type {part.type!r}; send text, "
+        "images (data: or https:), PDFs or text files",
+    )
+
+
+def _required(text: str | None, param: str) -> str:
     if text is None:
-        raise MissingParameter(f"`{at}.{field}` is missing", param=f"{at}.{field}")
+        raise MissingParameter(f"`{param}` is missing", param=param)
     return text
 
 

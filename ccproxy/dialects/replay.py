@@ -14,9 +14,11 @@ from ccproxy.events import (
     Failed,
     Finished,
     MessageStarted,
+    RedactedThinking,
     Restarted,
     TextDelta,
     ThinkingDelta,
+    ThinkingSigned,
     ToolCallStarted,
 )
 
@@ -55,7 +57,7 @@ class Replay:
                 self._sent.append(text)
             case TextDelta(text):
                 return self._continued(text)
-            case ThinkingDelta():
+            case ThinkingDelta() | ThinkingSigned() | RedactedThinking():
                 if self._thinks_again:
                     return None
                 self._has_thought = True

@@ -1,15 +1,18 @@
-"""Responses: events to one document, or to a stream of events. Pure.
+"""Responses: events to a stream of events, up to the last one. Pure.
 
 ==========  ==========================  ======================================
 phase       entered by                  what has been told
 ==========  ==========================  ======================================
-BEFORE      the question                nothing
+BEFORE      the question                nothing, or that it is queued
 BETWEEN     the model begins            ``created``, ``in_progress``, whole items
 MESSAGE     text                        an item and its part are open
 REASONING   thinking                    an item and its part are open
 CALL        a call of a tool            an item is open
-OVER        the end                     the terminal event, ``[DONE]``
+OVER        the end                     all items; `conclude` tells the end
 ==========  ==========================  ======================================
+
+The last event is told apart from the others, by `conclude`: a response that is to be
+kept is complete when it has been kept, and failed when it has not.
 
 Invariants: what is added is done before anything else is added, and says then what
 its deltas said; one terminal event, the last; each snapshot holds what was told.
@@ -20,12 +23,19 @@ Responses, ``ResponseStreamEvent`` and ``Response`` of OpenAI.
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
-from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.replay import Replay
+from ccproxy.dialects.responses_frames import DONE, Frames
+from ccproxy.dialects.responses_output import (
+    MESSAGE,
+    REASONING,
+    Part,
+    call_item,
+    without_seal,
+)
 from ccproxy.dialects.responses_request import Echo
-from ccproxy.dialects.responses_resource import error_code, resource, usage_of
+from ccproxy.dialects.responses_resource import failed, resource, usage_of
 from ccproxy.errors import CCProxyError
 from ccproxy.events import (
     Event,
@@ -33,21 +43,26 @@ from ccproxy.events import (
     Finished,
     FinishReason,
     MessageStarted,
-    Restarted,
+    RedactedThinking,
     TextDelta,
     ThinkingDelta,
+    ThinkingSigned,
     ToolCallDelta,
     ToolCallStarted,
     Usage,
 )
 
-_DONE = b"data: [DONE]\n\n"
-# No JSON text has a NUL in it, so it marks where a delta's text goes.
-_MARK = "\0"
 _INCOMPLETE: Mapping[FinishReason, str] = {
     FinishReason.LENGTH: "max_output_tokens",
     FinishReason.REFUSAL: "content_filter",
 }
+
+
+class Sealer(Protocol):
+    """Who closes what clients carry for us."""
+
+    def close(self, values: Mapping[str, str]) -> str:
+        """Seal some texts, as one line of ASCII."""
 
 
 class _Phase(Enum):
@@ -59,37 +74,70 @@ class _Phase(Enum):
     OVER = auto()
 
 
+_PARTS: Mapping[_Phase, Part] = {_Phase.MESSAGE: MESSAGE, _Phase.REASONING: REASONING}
+
+
 class ResponseStream:
     """Encodes one streamed response, as server-sent events.
 
     Args:
         identifier: makes the ids of the response and of its items.
         wall_seconds: Unix time.
+        sealer: None: thinking is not given back.
     """
 
     def __init__(
-        self, identifier: str, echo: Echo, wall_seconds: Callable[[], float]
+        self,
+        identifier: str,
+        echo: Echo,
+        wall_seconds: Callable[[], float],
+        sealer: Sealer | None = None,
     ) -> None:
         self._identifier = identifier
         self._echo = echo
         self._wall_seconds = wall_seconds
+        self._sealer = sealer
         self._created_at = int(wall_seconds())
         self._phase = _Phase.BEFORE
+        self._was_queued = False
         self._replay = Replay()
-        self._sequence_number = 0
+        self._frames = Frames()
+        self._end_count = 0
         self._output: list[dict[str, Any]] = []
         self._text: list[str] = []
         self._call: ToolCallStarted | None = None
-        self._delta_head = self._delta_tail = b""
         self.error: CCProxyError | None = None
         self.model = ""
         self.usage = Usage()
-        self.response: Mapping[str, Any] = {}
+        self.response: Mapping[str, Any] = self._snapshot("queued")
 
     @property
     def is_over(self) -> bool:
-        """Whether the last byte has been encoded."""
+        """Whether only the last event is left to tell."""
         return self._phase is _Phase.OVER
+
+    @property
+    def output(self) -> Sequence[Mapping[str, Any]]:
+        """The whole items, with their seals."""
+        return self._output
+
+    @property
+    def text(self) -> str:
+        """What the messages of the answer say, so far as they are whole."""
+        parts = [
+            part["text"]
+            for item in self._output
+            if item["type"] == "message"
+            for part in item["content"]
+        ]
+        return "".join(parts)
+
+    def queue(self) -> bytes:
+        """Tell that the response waits for its turn; before any event."""
+        self._was_queued = True
+        return self._frames.event(
+            "response.created", response=self.response
+        ) + self._frames.event("response.queued", response=self.response)
 
     def encode(self, choice: int, events: Sequence[Event]) -> bytes:
         """The bytes that events mean to the client; maybe none.
@@ -108,6 +156,11 @@ class ResponseStream:
                 case ThinkingDelta(text):
                     frames += self._enter(_Phase.REASONING)
                     frames.append(self._delta(text))
+                case ThinkingSigned(signature):
+                    frames += self._signed(signature)
+                case RedactedThinking(data):
+                    frames += self._enter(_Phase.BETWEEN)
+                    frames += self._whole_reasoning({"data": data})
                 case ToolCallStarted():
                     frames += self._enter(_Phase.BETWEEN)
                     frames += self._open_call(event)
@@ -121,6 +174,33 @@ class ResponseStream:
                 case Failed(error):
                     frames += self._fail(error)
         return b"".join(frames)
+
+    def cancel(self) -> bytes:
+        """End the answer here, because the client wants no more of it."""
+        frames = self._end("incomplete")
+        self.response = self._snapshot("cancelled")
+        return b"".join(frames)
+
+    def conclude(self, error: CCProxyError | None = None) -> bytes:
+        """Tell the end; only once over. The last one told is the one that counts.
+
+        Args:
+            error: what went wrong after the answer's end.
+        """
+        self._frames.go_back(self._end_count)
+        if error is not None:
+            self.error = error
+            self.response = failed(self.response, error)
+        frames = []
+        status = self.response["status"]
+        if self.error is not None:
+            # Flat, as OpenAI has it: some clients know the reason from here only.
+            about = {"code": self.error.code, "message": self.error.message}
+            frames.append(self._frames.event("error", **about, param=self.error.param))
+        # There is no event of a cancelled response of its own.
+        kind = "failed" if status == "cancelled" else status
+        frames.append(self._frames.event(f"response.{kind}", response=self.response))
+        return b"".join([*frames, DONE])
 
     def _enter(self, phase: _Phase) -> Sequence[bytes]:
         if phase is self._phase:
@@ -137,83 +217,34 @@ class ResponseStream:
 
     def _begin(self) -> list[bytes]:
         self.response = self._snapshot("in_progress")
+        kinds = ["in_progress"] if self._was_queued else ["created", "in_progress"]
         return [
-            self._event("response.created", response=self.response),
-            self._event("response.in_progress", response=self.response),
+            self._frames.event(f"response.{kind}", response=self.response)
+            for kind in kinds
         ]
 
     def _open(self) -> list[bytes]:
         part = _PARTS[self._phase]
-        item = part.item(self._item_id(part), "in_progress", None)
+        item = part.item(self._item_id(part.prefix), "in_progress", None)
         place = self._place(part)
-        self._prepare(part.delta, {**place, **part.extra})
-        added = self._event(
-            "response.output_item.added", output_index=len(self._output), item=item
-        )
-        return [added, self._event(part.added, **place, part=part.content(""))]
-
-    def _prepare(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """Encode what all deltas of an item repeat around their texts."""
-        head, _, tail = encode_json({"type": kind, "delta": _MARK, **fields}).partition(
-            encode_json(_MARK)
-        )
-        self._delta_head = f"event: {kind}\ndata: ".encode() + head
-        self._delta_tail = tail[:-1] + b',"sequence_number":'
+        self._frames.prepare(part.delta, {**place, **part.extra})
+        return [
+            self._added(item),
+            self._frames.event(part.added, **place, part=part.content("")),
+        ]
 
     def _open_call(self, call: ToolCallStarted) -> list[bytes]:
         self._phase = _Phase.CALL
         self._call = call
-        place = {"item_id": self._call_id, "output_index": len(self._output)}
-        self._prepare("response.function_call_arguments.delta", place)
-        item = self._call_item(call, "in_progress", "")
-        index = len(self._output)
-        return [
-            self._event("response.output_item.added", output_index=index, item=item)
-        ]
-
-    @property
-    def _call_id(self) -> str:
-        return f"fc_{self._identifier}{len(self._output):04x}"
-
-    def _call_item(
-        self, call: ToolCallStarted, status: str, arguments: str
-    ) -> dict[str, Any]:
-        return {
-            "type": "function_call",
-            "id": self._call_id,
-            "call_id": call.id,
-            "name": call.name,
-            "arguments": arguments,
-            "status": status,
-        }
-
-    def _close_call(self, call: ToolCallStarted, status: str) -> list[bytes]:
-        # A call without arguments has none to stream, and is still one of an object;
-        # one that was cut off is not.
-        is_bare = status == "completed" and not self._text
-        frames = [self._delta("{}")] if is_bare else []
-        arguments = "".join(self._text)
-        self._text.clear()
-        self._call = None
-        index = len(self._output)
-        place = {"item_id": self._call_id, "output_index": index}
-        item = self._call_item(call, status, arguments)
-        about = {**place, "name": call.name, "arguments": arguments}
-        frames.append(self._event("response.function_call_arguments.done", **about))
-        self._output.append(item)
-        self._phase = _Phase.BETWEEN
-        frames.append(
-            self._event("response.output_item.done", output_index=index, item=item)
-        )
-        return frames
+        place = {"item_id": self._item_id("fc"), "output_index": len(self._output)}
+        self._frames.prepare("response.function_call_arguments.delta", place)
+        return [self._added(call_item(self._item_id("fc"), call, "in_progress", ""))]
 
     def _delta(self, text: str) -> bytes:
         self._text.append(text)
-        number = b"%d}\n\n" % self._sequence_number
-        self._sequence_number += 1
-        return self._delta_head + encode_json(text) + self._delta_tail + number
+        return self._frames.delta(text)
 
-    def _close(self, status: str) -> list[bytes]:
+    def _close(self, status: str, seal: Mapping[str, str] | None = None) -> list[bytes]:
         """Finish whatever item is open."""
         if self._call is not None:
             return self._close_call(self._call, status)
@@ -225,155 +256,101 @@ class ResponseStream:
         place = self._place(part)
         content = part.content(text)
         item = part.item(place["item_id"], status, content)
+        if seal is not None:
+            item |= self._sealed({"thinking": text, **seal})
+        return [
+            self._frames.event(part.text_done, **place, text=text, **part.extra),
+            self._frames.event(part.done, **place, part=content),
+            self._done(item),
+        ]
+
+    def _close_call(self, call: ToolCallStarted, status: str) -> list[bytes]:
+        # A call without arguments has none to stream, and is still one of an object;
+        # one that was cut off is not.
+        is_bare = status == "completed" and not self._text
+        frames = [self._delta("{}")] if is_bare else []
+        arguments = "".join(self._text)
+        self._text.clear()
+        self._call = None
+        item = call_item(self._item_id("fc"), call, status, arguments)
+        place = {"item_id": item["id"], "output_index": len(self._output)}
+        about = {**place, "name": call.name, "arguments": arguments}
+        kind = "response.function_call_arguments.done"
+        return [*frames, self._frames.event(kind, **about), self._done(item)]
+
+    def _signed(self, signature: str) -> list[bytes]:
+        """Finish the block of thinking whose signature this is."""
+        if self._phase is _Phase.REASONING:
+            return self._close("completed", {"signature": signature})
+        # A block that shows nothing of what was thought.
+        seal = {"thinking": "", "signature": signature}
+        return [*self._enter(_Phase.BETWEEN), *self._whole_reasoning(seal)]
+
+    def _whole_reasoning(self, seal: Mapping[str, str]) -> list[bytes]:
+        item = REASONING.item(self._item_id(REASONING.prefix), "completed", None)
+        return [self._added(item), self._done({**item, **self._sealed(seal)})]
+
+    def _sealed(self, seal: Mapping[str, str]) -> Mapping[str, str]:
+        if self._sealer is None:
+            return {}
+        return {"encrypted_content": self._sealer.close(seal)}
+
+    def _added(self, item: Mapping[str, Any]) -> bytes:
+        return self._frames.event(
+            "response.output_item.added", output_index=len(self._output), item=item
+        )
+
+    def _done(self, item: dict[str, Any]) -> bytes:
         index = len(self._output)
         self._output.append(item)
         self._phase = _Phase.BETWEEN
-        return [
-            self._event(part.text_done, **place, text=text, **part.extra),
-            self._event(part.done, **place, part=content),
-            self._event("response.output_item.done", output_index=index, item=item),
-        ]
+        return self._frames.event(
+            "response.output_item.done", output_index=index, item=self._shown(item)
+        )
+
+    def _end(self, status: str) -> list[bytes]:
+        frames = self._begin() if self._phase is _Phase.BEFORE else []
+        frames += self._close(status)
+        self._phase = _Phase.OVER
+        self._end_count = self._frames.count
+        return frames
 
     def _finish(self, end: Finished) -> list[bytes]:
         reason = _INCOMPLETE.get(end.reason)
         status = "completed" if reason is None else "incomplete"
-        frames = self._begin() if self._phase is _Phase.BEFORE else []
-        frames += self._close(status)
+        frames = self._end(status)
         self.usage = end.usage
-        self._phase = _Phase.OVER
         self.response = {
             **self._snapshot(status),
             "usage": usage_of(end.usage),
             "completed_at": int(self._wall_seconds()) if reason is None else None,
             "incomplete_details": None if reason is None else {"reason": reason},
         }
-        frames.append(self._event(f"response.{status}", response=self.response))
-        return [*frames, _DONE]
+        return frames
 
     def _fail(self, error: CCProxyError) -> list[bytes]:
         self.error = error
-        frames = self._begin() if self._phase is _Phase.BEFORE else []
-        frames += self._close("incomplete")
-        self._phase = _Phase.OVER
-        self.response = {
-            **self._snapshot("failed"),
-            "error": {"code": error_code(error), "message": error.message},
-        }
-        frames.append(self._event("response.failed", response=self.response))
-        return [*frames, _DONE]
+        frames = self._end("incomplete")
+        self.response = failed(self._snapshot("failed"), error)
+        return frames
 
-    def _event(self, kind: str, **fields: object) -> bytes:
-        data = {"type": kind, **fields, "sequence_number": self._sequence_number}
-        self._sequence_number += 1
-        return f"event: {kind}\ndata: ".encode() + encode_json(data) + b"\n\n"
+    def _item_id(self, prefix: str) -> str:
+        return f"{prefix}_{self._identifier}{len(self._output):04x}"
 
-    def _item_id(self, part: "_Part") -> str:
-        return f"{part.prefix}_{self._identifier}{len(self._output):04x}"
-
-    def _place(self, part: "_Part") -> dict[str, Any]:
+    def _place(self, part: Part) -> dict[str, Any]:
         index = len(self._output)
-        return {"item_id": self._item_id(part), "output_index": index, part.index: 0}
+        identifier = self._item_id(part.prefix)
+        return {"item_id": identifier, "output_index": index, part.index: 0}
 
-    def _snapshot(self, status: str) -> dict[str, Any]:
+    def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
+        return item if self._echo.shows_encrypted else without_seal(item)
+
+    def _snapshot(self, status: str) -> Mapping[str, Any]:
         return resource(
             identifier=self._identifier,
             created_at=self._created_at,
             status=status,
-            model=self.model,
-            output=self._output,
+            model=self.model or self._echo.model,
+            output=[self._shown(item) for item in self._output],
             echo=self._echo,
         )
-
-
-class ResponseDocument:
-    """Collects the answer to one request that is not streamed."""
-
-    def __init__(self, stream: ResponseStream) -> None:
-        self._stream = stream
-        self._events: list[Event] = []
-        self._message_begins = 0
-        self.error: CCProxyError | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether there is a whole answer, or an error."""
-        return self.error is not None or self._stream.is_over
-
-    @property
-    def model(self) -> str:
-        """The full id of the model that answers; empty before it has."""
-        return self._stream.model
-
-    @property
-    def usage(self) -> Usage:
-        """The answer's, once it is over."""
-        return self._stream.usage
-
-    def receive(self, choice: int, events: Sequence[Event]) -> None:
-        """Take events."""
-        for event in events:
-            match event:
-                case MessageStarted():
-                    self._message_begins = len(self._events)
-                case Restarted():
-                    del self._events[self._message_begins :]
-                    continue
-                case Failed(error):
-                    self.error = error
-            self._events.append(event)
-            if isinstance(event, Finished):
-                self._stream.encode(choice, self._events)
-
-    def encode(self) -> bytes:
-        """The response; only without an error, once over."""
-        return encode_json(self._stream.response)
-
-
-class _Part:
-    """What is told of one kind of output item, and by which events."""
-
-    def __init__(
-        self, *, prefix: str, index: str, events: str, part: str, extra: dict[str, Any]
-    ) -> None:
-        self.prefix = prefix
-        self.index = index
-        self.delta = f"response.{events}.delta"
-        self.text_done = f"response.{events}.done"
-        self.added = f"response.{part}.added"
-        self.done = f"response.{part}.done"
-        self.extra = extra
-
-    def content(self, text: str) -> dict[str, Any]:
-        """The item's only part."""
-        if self.prefix == "msg":
-            kind = {"type": "output_text", "text": text}
-            return {**kind, "annotations": [], "logprobs": []}
-        return {"type": "summary_text", "text": text}
-
-    def item(
-        self, identifier: str, status: str, content: dict[str, Any] | None
-    ) -> dict[str, Any]:
-        """The item, with or without its part."""
-        parts = [] if content is None else [content]
-        about = {"id": identifier, "status": status}
-        if self.prefix == "msg":
-            return {"type": "message", **about, "role": "assistant", "content": parts}
-        return {"type": "reasoning", **about, "summary": parts}
-
-
-_PARTS: Mapping[_Phase, _Part] = {
-    _Phase.MESSAGE: _Part(
-        prefix="msg",
-        index="content_index",
-        events="output_text",
-        part="content_part",
-        extra={"logprobs": []},
-    ),
-    _Phase.REASONING: _Part(
-        prefix="rs",
-        index="summary_index",
-        events="reasoning_summary_text",
-        part="reasoning_summary_part",
-        extra={},
-    ),
-}

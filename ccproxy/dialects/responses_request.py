@@ -1,7 +1,8 @@
 """``POST /responses``: the request, decoded to a prompt and what is echoed of it.
 
-Answers are not kept so far. Whatever builds on a kept one is refused, and the
-response says ``store: false`` whatever was asked.
+It is decoded in two steps, because what comes before the prompt may be kept
+elsewhere: `decode_responses` says what has to be fetched, `prompt_of` puts the whole
+conversation together.
 
 Source: ``CreateResponseBody`` in the Open Responses document, ``CreateResponse`` in
 OpenAI's.
@@ -11,28 +12,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ccproxy.conversation import Prompt, Tool
 from ccproxy.dialects import prompting, tools
 from ccproxy.dialects.decoding import decode_json
-from ccproxy.dialects.prompting import Part, Said, unsupported
-from ccproxy.errors import MissingParameter
+from ccproxy.dialects.prompting import Said
+from ccproxy.dialects.refusal import unsupported
+from ccproxy.dialects.responses_items import (
+    Item,
+    Unsealer,
+    decode_items,
+    has_seals,
+    kept_items,
+    resolve,
+    said,
+)
+from ccproxy.errors import InvalidRequest, MissingParameter
 
 _FORWARDABLE = ("temperature", "top_p")
-_IGNORED = ("presence_penalty", "frequency_penalty", "max_tool_calls")
-_NOT_KEPT = "answers are not kept so far; send the whole conversation as `input`"
-
-
-class _Item(msgspec.Struct):
-    type: str = "message"
-    role: str | None = None
-    content: str | list[Part] | None = None
-    # Of calls and their outputs.
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str = ""
-    output: str | list[Part] | None = None
+_IGNORED = (
+    "presence_penalty",
+    "frequency_penalty",
+    "max_tool_calls",
+    "context_management",
+    "moderation",
+)
+_ENCRYPTED = "reasoning.encrypted_content"
+_LOGPROBS = "message.output_text.logprobs"
 
 
 class _Tool(msgspec.Struct):
@@ -57,8 +64,12 @@ class _Text(msgspec.Struct):
     verbosity: str | None = None
 
 
+class _Conversation(msgspec.Struct):
+    id: str
+
+
 class _Request(msgspec.Struct):
-    input: str | list[_Item] | None = None
+    input: str | list[msgspec.Raw] | None = None
     model: str | None = None
     instructions: str | None = None
     stream: bool | None = None
@@ -67,6 +78,10 @@ class _Request(msgspec.Struct):
     text: _Text | None = None
     metadata: dict[str, str] | None = None
     store: bool | None = None
+    background: bool | None = None
+    previous_response_id: str | None = None
+    conversation: str | _Conversation | None = None
+    include: list[str] | None = None
     # To be ignored, or forwarded; echoed.
     temperature: float | None = None
     top_p: float | None = None
@@ -75,12 +90,11 @@ class _Request(msgspec.Struct):
     max_tool_calls: int | None = None
     parallel_tool_calls: bool | None = None
     truncation: str | None = None
+    context_management: object = None
+    moderation: object = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     # To be refused, unless they ask for nothing.
-    previous_response_id: str | None = None
-    conversation: object = None
-    background: bool | None = None
     prompt: object = None
     tools: list[_Tool] | None = None
     tool_choice: object = None
@@ -92,8 +106,19 @@ _decoder = msgspec.json.Decoder(_Request)
 
 @frozen(kw_only=True)
 class Echo:
-    """What a response repeats of its request, with OpenAI's defaults."""
+    """What a response repeats of its request, with OpenAI's defaults.
 
+    Attributes:
+        model: the client's name for it, until it is known who answers.
+        shows_encrypted: whether the client wants the sealed thinking.
+    """
+
+    model: str
+    store: bool
+    background: bool
+    previous_response_id: str | None
+    conversation_id: str | None
+    shows_encrypted: bool
     instructions: str | None
     max_output_tokens: int | None
     max_tool_calls: int | None
@@ -118,14 +143,24 @@ class ResponsesCall:
     """A decoded request.
 
     Attributes:
-        prompt: what to ask; its ``model`` is the client's name for it.
+        items: what the request itself says.
+        question: the prompt without its conversation; its ``model`` is the
+            client's name for it.
         ignored: fields that were given and have no effect.
     """
 
-    prompt: Prompt
+    items: tuple[Item, ...]
+    question: Prompt
+    instructions: str
     stream: bool
     echo: Echo
     ignored: tuple[str, ...]
+
+    @property
+    def wanted_ids(self) -> tuple[str, ...]:
+        """The ids of the kept items that the request refers to."""
+        found = [item.wanted_id for item in self.items]
+        return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
 def decode_responses(body: bytes, *, forward_sampling: bool = False) -> ResponsesCall:
@@ -141,7 +176,6 @@ def decode_responses(body: bytes, *, forward_sampling: bool = False) -> Response
     """
     request = decode_json(_decoder, body)
     _refuse_what_cannot_be_done(request)
-    said = _said(request.input)
     given = [
         name
         for name in (*_FORWARDABLE, *_IGNORED)
@@ -155,11 +189,13 @@ def decode_responses(body: bytes, *, forward_sampling: bool = False) -> Response
     effort = request.reasoning.effort if request.reasoning else None
     if request.tools and request.parallel_tool_calls is False:
         given.append("parallel_tool_calls")
+    if request.truncation == "auto":
+        given.append("truncation")
     return ResponsesCall(
-        prompt=Prompt(
+        items=_items(request),
+        question=Prompt(
             model=request.model or "",
-            system=prompting.system_prompt(said, first=request.instructions or ""),
-            messages=prompting.conversation(said, "input"),
+            messages=(),
             max_tokens=prompting.positive(
                 request.max_output_tokens, "max_output_tokens"
             ),
@@ -167,6 +203,7 @@ def decode_responses(body: bytes, *, forward_sampling: bool = False) -> Response
             tools=_offered(request),
             sampling=sampling if forward_sampling else {},
         ),
+        instructions=request.instructions or "",
         stream=request.stream or False,
         echo=_echo(request),
         ignored=tuple(
@@ -175,12 +212,91 @@ def decode_responses(body: bytes, *, forward_sampling: bool = False) -> Response
     )
 
 
+def _items(request: _Request) -> tuple[Item, ...]:
+    if request.input is None:
+        if request.previous_response_id or request.conversation:
+            return ()
+        raise MissingParameter("`input` is missing", param="input")
+    given = request.input
+    return decode_items(
+        given if isinstance(given, str) else [bytes(raw) for raw in given], "input"
+    )
+
+
+@frozen
+class Context:
+    """A request's items with all that comes before them.
+
+    Attributes:
+        earlier: what was said before this request.
+        own: what the request says, references resolved.
+    """
+
+    earlier: tuple[Item, ...]
+    own: tuple[Item, ...]
+
+    @property
+    def has_seals(self) -> bool:
+        """Whether a key is needed to read it."""
+        return has_seals(self.earlier) or has_seals(self.own)
+
+
+def context_of(
+    call: ResponsesCall, earlier: Sequence[bytes], kept: Mapping[str, bytes]
+) -> Context:
+    """Put together what was fetched.
+
+    Args:
+        call: the request.
+        earlier: the items of the response or conversation that it continues.
+        kept: the items that it refers to, by their ids.
+
+    Raises:
+        InvalidRequest: a reference to what is not kept.
+    """
+    echo = call.echo
+    param = "conversation" if echo.conversation_id else "previous_response_id"
+    return Context(kept_items(earlier, param), resolve(call.items, kept))
+
+
+def prompt_of(
+    call: ResponsesCall, context: Context, unsealer: Unsealer, closing: str = ""
+) -> Prompt:
+    """The question to the model.
+
+    Args:
+        call: the request.
+        context: its whole conversation.
+        unsealer: opens what is sealed in it.
+        closing: what the user says after all that.
+
+    Raises:
+        ClientError: a conversation that the model cannot be asked.
+    """
+    told = said((*context.earlier, *context.own), unsealer)
+    if closing:
+        told.append(Said("input", "user", closing))
+    return evolve(
+        call.question,
+        system=prompting.system_prompt(told, first=call.instructions),
+        messages=prompting.conversation(told, "input"),
+    )
+
+
 def _refuse_what_cannot_be_done(request: _Request) -> None:
-    for param in ("previous_response_id", "conversation"):
-        if getattr(request, param) is not None:
-            unsupported(param, _NOT_KEPT)
-    if request.background:
-        unsupported("background", _NOT_KEPT)
+    if request.previous_response_id and request.conversation:
+        raise InvalidRequest(
+            "`previous_response_id` and `conversation` exclude each other; a "
+            "conversation knows its responses by itself",
+            param="previous_response_id",
+        )
+    if request.background and request.store is False:
+        raise InvalidRequest(
+            "`background` needs `store`: the answer has to be kept for you to fetch it",
+            param="background",
+        )
+    if _LOGPROBS in (request.include or ()):
+        unsupported("include", "the model's log probabilities are not to be had")
     if request.prompt is not None:
         unsupported("prompt", "prompt templates are OpenAI's own")
     if request.tool_choice not in (None, "none", "auto"):
@@ -189,38 +305,6 @@ def _refuse_what_cannot_be_done(request: _Request) -> None:
         unsupported("top_logprobs", "the model's log probabilities are not to be had")
     if request.text and request.text.format and request.text.format.type != "text":
         unsupported("text.format", "only text is offered so far")
-
-
-def _said(given: str | Sequence[_Item] | None) -> Sequence[Said]:
-    match given:
-        case None:
-            raise MissingParameter("`input` is missing", param="input")
-        case str(text):
-            return [Said("input", "user", text)]
-        case items:
-            said = [_message(item, f"input[{n}]") for n, item in enumerate(items)]
-            return [message for message in said if message is not None]
-
-
-def _message(item: _Item, at: str) -> Said | None:
-    match item.type:
-        case "message":
-            return Said(at, _required(item.role, f"{at}.role"), item.content)
-        case "reasoning":
-            # Thinking of an earlier turn, without the seal to give it back by.
-            return None
-        case "item_reference":
-            unsupported(f"{at}.type", _NOT_KEPT)
-        case "function_call":
-            name = _required(item.name, f"{at}.name")
-            identifier = _required(item.call_id, f"{at}.call_id")
-            call = tools.called(identifier, name, item.arguments, at)
-            return Said(at, "assistant", None, (call,))
-        case "function_call_output":
-            identifier = _required(item.call_id, f"{at}.call_id")
-            return Said(at, "tool", item.output, result_of=identifier)
-        case other:
-            unsupported(f"{at}.type", f"there are no items of type {other!r} so far")
 
 
 def _required(value: str | None, param: str) -> str:
@@ -243,7 +327,18 @@ def _offered(request: _Request) -> tuple[Tool, ...]:
 
 def _echo(request: _Request) -> Echo:
     reasoning = request.reasoning or _Reasoning()
+    conversation = request.conversation
     return Echo(
+        model=request.model or "",
+        store=request.store is not False,
+        background=request.background or False,
+        previous_response_id=request.previous_response_id or None,
+        conversation_id=(
+            conversation.id
+            if isinstance(conversation, _Conversation)
+            else conversation or None
+        ),
+        shows_encrypted=_ENCRYPTED in (request.include or ()),
         instructions=request.instructions,
         max_output_tokens=request.max_output_tokens,
         max_tool_calls=request.max_tool_calls,

@@ -3,7 +3,7 @@
 Source: ``ResponseResource`` of Open Responses, ``Response`` of OpenAI.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ccproxy.dialects.responses_request import Echo
@@ -30,15 +30,18 @@ def resource(
     text: dict[str, Any] = {"format": {"type": "text"}}
     if echo.verbosity is not None:
         text["verbosity"] = echo.verbosity
+    conversation = {}
+    if echo.conversation_id is not None:
+        conversation["conversation"] = {"id": echo.conversation_id}
     return {
-        "id": f"resp_{identifier}",
+        "id": response_id(identifier),
         "object": "response",
         "created_at": created_at,
         "completed_at": None,
         "status": status,
         "incomplete_details": None,
         "model": model,
-        "previous_response_id": None,
+        "previous_response_id": echo.previous_response_id,
         "instructions": echo.instructions,
         "output": list(output),
         "error": None,
@@ -58,12 +61,29 @@ def resource(
         "usage": None,
         "max_output_tokens": echo.max_output_tokens,
         "max_tool_calls": echo.max_tool_calls,
-        "store": False,
-        "background": False,
+        "store": echo.store,
+        "background": echo.background,
         "service_tier": "default",
         "metadata": echo.metadata,
         "safety_identifier": echo.safety_identifier,
         "prompt_cache_key": echo.prompt_cache_key,
+        **conversation,
+    }
+
+
+def response_id(identifier: str) -> str:
+    """The id of a response."""
+    return f"resp_{identifier}"
+
+
+def failed(response: Mapping[str, Any], error: CCProxyError) -> Mapping[str, Any]:
+    """The same response, which came to nothing."""
+    return {
+        **response,
+        "status": "failed",
+        "completed_at": None,
+        "incomplete_details": None,
+        "error": {"code": error_code(error), "message": error.message},
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -141,6 +141,15 @@ class Asks:
         except Exception:  # noqa: BLE001  # whatever it is, the request must end
             self.cancel()
             self._failed(Failure())
+
+
+async def prepare(backend: Backend, prompt: Prompt) -> Prompt:
+    """The prompt for the model that its name means.
+
+    Raises:
+        CCProxyError: it means none.
+    """
+    return evolve(prompt, model=await backend.resolve(prompt.model))
 
 
 async def collect(

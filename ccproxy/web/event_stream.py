@@ -1,32 +1,23 @@
 """Server-sent events: from the answers to the client's socket, and back pressure.
 
-An `EventStream` is the producer that Twisted pauses when the socket is full; it
-pauses the questions, which pause their processes. Nothing is queued here.
+A client that does not read pauses the questions, which pause their processes.
 
 The status line waits for the first thing to say, so that a question that fails
-before is told by its HTTP status. If there is nothing for `KEEP_ALIVE_SECONDS`,
-the stream begins with a comment, so that nobody hangs up; from then on an error
-is the stream's last event.
-
-Source: WHATWG HTML, "Server-sent events"; Twisted facts, "Backpressure".
+before is told by its HTTP status. From then on an error is the stream's last event.
 """
 
-from collections.abc import Sequence
-from enum import Enum, auto
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
-from zope.interface import implementer
 
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError
 from ccproxy.events import Event, Usage, Waiting
 from ccproxy.web.backend import Asks, Backend
-
-# Proxies and clients give up on silent connections after 30 s and more.
-KEEP_ALIVE_SECONDS = 15.0
+from ccproxy.web.outlet import Outlet
 
 
 class StreamEncoder(Protocol):
@@ -34,7 +25,7 @@ class StreamEncoder(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """Whether the last byte has been encoded."""
+        """Whether all events have been encoded."""
 
     @property
     def error(self) -> CCProxyError | None:
@@ -52,31 +43,33 @@ class StreamEncoder(Protocol):
         """What events of one choice mean on the wire; maybe nothing."""
 
 
-class _State(Enum):
-    """How far the answer has come."""
-
-    QUIET = auto()  # nothing has been sent: an error is still an HTTP status
-    STREAMING = auto()
-    OVER = auto()
+async def _nothing_more() -> bytes:
+    return b""
 
 
-@implementer(IPushProducer)
 class EventStream:
-    """Streams the answers to one question to one client."""
+    """Streams the answers to one question to one client.
+
+    Args:
+        conclude: called when the answers are over; what is to be sent last.
+        told: told what the events mean to the client.
+    """
 
     def __init__(
-        self, request: Request, encoder: StreamEncoder, clock: IReactorTime
+        self,
+        request: Request,
+        encoder: StreamEncoder,
+        clock: IReactorTime,
+        conclude: Callable[[], Awaitable[bytes]] = _nothing_more,
+        told: Callable[[bytes], None] = lambda _: None,
     ) -> None:
-        self._request = request
         self._encoder = encoder
-        self._clock = clock
+        self._conclude = conclude
+        self._told = told
         self._over: Deferred[None] = Deferred()
         self._asks = Asks(self._receive, self._over.errback)
-        self._state = _State.QUIET
         self._waiting: Waiting | None = None
-        self._quiet: IDelayedCall | None = None
-        self._is_paused = False
-        self._is_connected = True
+        self._outlet = Outlet(request, clock, self, lambda: _notice(self._waiting))
 
     async def run(self, backend: Backend, prompt: Prompt, choices: int) -> None:
         """Ask and stream until the end, or until this is cancelled.
@@ -84,76 +77,46 @@ class EventStream:
         Raises:
             CCProxyError: the question failed before anything was sent.
         """
-        # Before the first write: one registered later may never be paused.
-        self._request.registerProducer(self, True)
-        self._quiet = self._clock.callLater(KEEP_ALIVE_SECONDS, self._keep_alive)
+        self._outlet.open()
         try:
             self._asks.put(backend, prompt, choices)
-            if self._is_paused:
+            if self._outlet.is_paused:
                 self._asks.pause()
             await self._over
+            if self._encoder.error is not None and self._outlet.is_quiet:
+                raise self._encoder.error
+            self._outlet.write(await self._conclude())
         finally:
-            was_quiet = self._state is _State.QUIET
-            self._end()
-            if self._is_connected:
-                self._request.unregisterProducer()
-        if self._encoder.error is not None and was_quiet:
-            raise self._encoder.error
+            self._asks.cancel()
+            self._outlet.close()
 
-    def pauseProducing(self) -> None:
-        """Let the answers wait: the client does not read."""
-        self._is_paused = True
+    def pause(self) -> None:
+        """Let the answers wait."""
         self._asks.pause()
 
-    def resumeProducing(self) -> None:
+    def resume(self) -> None:
         """Let them come again."""
-        self._is_paused = False
         self._asks.resume()
 
-    def stopProducing(self) -> None:
-        """Learn that the connection is gone; called by Twisted only."""
-        self._is_connected = False
-        self._end()
-
-    def _end(self) -> None:
-        self._state = _State.OVER
-        if self._quiet is not None:
-            self._quiet.cancel()
-            self._quiet = None
+    def gone(self) -> None:
+        """Give the questions up; whoever runs this cancels it."""
         self._asks.cancel()
 
     def _receive(self, choice: int, events: Sequence[Event]) -> None:
-        if self._state is _State.OVER or self._over.called:
+        if self._outlet.is_closed or self._over.called:
             return
         data = self._encoder.encode(choice, events)
-        if self._state is _State.QUIET and self._encoder.error is not None:
+        if self._outlet.is_quiet and self._encoder.error is not None:
             self._over.callback(None)
             return
+        self._told(data)
         last = events[-1]
         self._waiting = last if isinstance(last, Waiting) else None
-        if self._waiting is not None and self._state is _State.STREAMING:
+        if self._waiting is not None and not self._outlet.is_quiet:
             data += _notice(self._waiting)
-        if data:
-            self._write(data)
+        self._outlet.write(data)
         if self._encoder.is_over:
             self._over.callback(None)
-
-    def _keep_alive(self) -> None:
-        self._quiet = self._clock.callLater(KEEP_ALIVE_SECONDS, self._keep_alive)
-        # A full socket is not silent, and must not be filled further.
-        if not self._is_paused:
-            self._write(_notice(self._waiting))
-
-    def _write(self, data: bytes) -> None:
-        if self._state is _State.QUIET:
-            self._state = _State.STREAMING
-            self._request.setHeader("content-type", "text/event-stream; charset=utf-8")
-            self._request.setHeader("cache-control", "no-cache")
-            # Or nginx would keep the answer until it is whole.
-            self._request.setHeader("x-accel-buffering", "no")
-        if self._quiet is not None:
-            self._quiet.reset(KEEP_ALIVE_SECONDS)
-        self._request.write(data)
 
 
 def _notice(waiting: Waiting | None) -> bytes:

@@ -1,5 +1,9 @@
 """One request and what becomes of it: for the log, and nothing else."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -11,6 +15,22 @@ from ccproxy.web.response import request_id
 
 # Nginx' number for a client that went away before its answer was whole.
 CLIENT_GONE = 499
+
+
+class Answer(Protocol):
+    """An answer in the making, as far as the log is concerned."""
+
+    @property
+    def error(self) -> CCProxyError | None:
+        """The error that it ended with."""
+
+    @property
+    def model(self) -> str:
+        """The full id of the model that answers; empty before it does."""
+
+    @property
+    def usage(self) -> Usage:
+        """What the answer cost, once it is over."""
 
 
 @define(eq=False)
@@ -42,6 +62,15 @@ class Exchange:
     def __attrs_post_init__(self) -> None:
         self.id = request_id(self.request)
         self._began_seconds = self._clock.seconds()
+
+    @contextmanager
+    def following(self, answer: Answer) -> Iterator[None]:
+        """Note what became of the answer, however this ends."""
+        try:
+            yield
+        finally:
+            self.model, self.usage = answer.model, answer.usage
+            self.error = answer.error
 
     def log(self, status: int) -> None:
         """Write the one line that this request is worth."""

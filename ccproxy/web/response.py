@@ -1,6 +1,6 @@
 """Single responses: JSON documents, and errors as OpenAI tells them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from uuid import uuid4
 
@@ -45,6 +45,12 @@ def json_response(request: Request, document: bytes) -> bytes:
     request.setHeader("content-type", JSON)
     request.setHeader("content-length", str(len(document)))
     return document
+
+
+def tell_ignored(request: Request, fields: Sequence[str]) -> None:
+    """Tell which fields of the request have no effect."""
+    if fields:
+        request.setHeader("x-ccproxy-ignored", ", ".join(fields))
 
 
 def error_response(request: Request, error: CCProxyError) -> bytes:

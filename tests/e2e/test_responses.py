@@ -180,7 +180,10 @@ async def test_refusals_are_what_the_package_knows(proxy: Start) -> None:
         return caught.value
 
     error = await deferToThread(ask)
-    assert (error.code, error.param) == ("unsupported_value", "previous_response_id")
+    assert (error.code, error.param) == (
+        "previous_response_not_found",
+        "previous_response_id",
+    )
 
 
 @ensureDeferred

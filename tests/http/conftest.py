@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
+from ccproxy.store.engine import sqlite_url
+from ccproxy.store.store import Store
 from ccproxy.web.site import ProxySite
 from tests.support.backend import ScriptedBackend, site
 from tests.support.raw import RawClient, connect, request
@@ -27,6 +30,7 @@ class HTTP:
 
     backend: ScriptedBackend
     clock: Clock
+    store: Store
     site: ProxySite
     port: Any
 
@@ -66,14 +70,23 @@ def chat_bytes(*messages: Any, **fields: Any) -> bytes:
 
 
 @pytest.fixture
-def http() -> Iterator[HTTP]:
+def http(tmp_path: Path) -> Iterator[HTTP]:
     backend, clock = ScriptedBackend(), Clock()
-    factory = site(backend, _REACTOR, clock)
+    # Nothing is opened before somebody asks for it.
+    store = Store(
+        url=lambda: sqlite_url(tmp_path / "responses.sqlite"),
+        reactor=_REACTOR,
+        wall_seconds=lambda: 1700000000.0,
+        keep_days=None,
+        keep_bytes=None,
+    )
+    factory = site(backend, store, _REACTOR, clock)
     port = _REACTOR.listenTCP(0, factory, interface="127.0.0.1")
-    yield HTTP(backend, clock, factory, port)
+    yield HTTP(backend, clock, store, factory, port)
 
     async def stop() -> None:
         await maybeDeferred(port.stopListening)
         await factory.drain(0.5)
+        await store.stop()
 
     pytest_twisted.blockon(Deferred.fromCoroutine(stop()))

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from ccproxy.errors import ClaudeFailed, RateLimited
 from ccproxy.events import Failed, MessageStarted, TextDelta, Waiting
-from ccproxy.web.event_stream import KEEP_ALIVE_SECONDS, EventStream
+from ccproxy.web.outlet import KEEP_ALIVE_SECONDS, Outlet
 from tests.conftest import ExpectedErrors
 from tests.http.conftest import HTTP, chat_bytes
 from tests.support.backend import FINISHED, ScriptedAsk
@@ -222,8 +222,8 @@ async def test_log_tells_what_happened_and_nothing_that_was_said(
 def test_stream_is_a_push_producer() -> None:
     from twisted.internet.interfaces import IPushProducer
 
-    assert IPushProducer.implementedBy(EventStream)
-    verifyObject(IPushProducer, EventStream(None, None, None))  # type: ignore[arg-type]  # not run
+    assert IPushProducer.implementedBy(Outlet)
+    verifyObject(IPushProducer, Outlet(None, None, None))  # type: ignore[arg-type]  # not run
 
 
 # Faults of ours, wherever they are: the request ends, and no one else is blamed.
@@ -238,7 +238,7 @@ def break_encoder(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
         "document": ("ChatDocument", "receive"),
     }
     dialect, method = names[kind]
-    monkeypatch.setattr(f"ccproxy.web.app.{dialect}.{method}", fail)
+    monkeypatch.setattr(f"ccproxy.web.chat.{dialect}.{method}", fail)
 
 
 @pytest.mark.parametrize("kind", ["stream", "document"])

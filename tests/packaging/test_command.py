@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from ccproxy import __version__
-from ccproxy.settings import OPTIONS
+from ccproxy.options import OPTIONS
 from tests.e2e.test_errors import children_of
 from tests.process.conftest import fake as fake  # a fixture
 from tests.support.raw import connect, request

@@ -353,16 +353,12 @@ def test_what_cannot_be_done_is_unsupported(fields: dict[str, Any], param: str) 
             "messages[1].function_call",
         ),
         (
-            user([{"type": "image_url", "image_url": {"url": "data:,"}}]),
-            "messages[1].content[0].type",
-        ),
-        (
             user([part("a"), {"type": "input_audio", "input_audio": {}}]),
             "messages[1].content[1].type",
         ),
         (
-            {"role": "system", "content": [{"type": "file", "file": {}}]},
-            "messages[1].content[0].type",
+            user([{"type": "file", "file": {"file_id": "file-1"}}]),
+            "messages[1].content[0].file.file_id",
         ),
     ],
 )

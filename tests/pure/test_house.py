@@ -20,6 +20,7 @@ MOST_LINES = 400
 
 # Values in, values out.
 PURE = (
+    "ccproxy.options",
     "ccproxy.settings",
     "ccproxy.conversation",
     "ccproxy.events",
@@ -36,6 +37,7 @@ PURE = (
 )
 
 GROUND = {
+    "ccproxy.options",
     "ccproxy.settings",
     "ccproxy.conversation",
     "ccproxy.events",
@@ -44,6 +46,7 @@ GROUND = {
     "ccproxy.logs",
 }
 DIALECTS, CLAUDE, WEB = "ccproxy.dialects", "ccproxy.claude", "ccproxy.web"
+STORE = "ccproxy.store"
 SERVICE, COMMAND = "ccproxy.service", "ccproxy.command"
 # The version, and what others embed: it stands for all floors at once.
 ROOT = "ccproxy"
@@ -53,8 +56,9 @@ BELOW = {
     "ground": {"ground"},
     DIALECTS: {"ground"},
     CLAUDE: {"ground"},
-    WEB: {"ground", DIALECTS},
-    SERVICE: {"ground", DIALECTS, CLAUDE, WEB, ROOT},
+    STORE: {"ground"},
+    WEB: {"ground", DIALECTS, STORE},
+    SERVICE: {"ground", DIALECTS, CLAUDE, STORE, WEB, ROOT},
     COMMAND: {"ground", DIALECTS, CLAUDE, WEB, SERVICE, ROOT},
 }
 
@@ -63,7 +67,7 @@ def floor(name: str) -> str:
     """The floor of a module; a new room has to be given one here."""
     if name in GROUND:
         return "ground"
-    for room in (DIALECTS, CLAUDE, WEB):
+    for room in (DIALECTS, CLAUDE, STORE, WEB):
         if name == room or name.startswith(f"{room}."):
             return room
     assert name in (SERVICE, COMMAND, ROOT), f"{name} has no floor"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ccproxy.settings import OPTIONS, Option
+from ccproxy.options import OPTIONS, Option
 
 README = Path(__file__).parent.parent.parent / "README.md"
 

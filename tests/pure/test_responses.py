@@ -11,19 +11,31 @@ from hypothesis import strategies as st
 from ccproxy.conversation import (
     Effort,
     Message,
+    Prompt,
+    RedactedThinkingBlock,
     Role,
     TextBlock,
+    ThinkingBlock,
     ToolResultBlock,
     ToolUseBlock,
 )
-from ccproxy.dialects.responses_answer import ResponseDocument, ResponseStream
-from ccproxy.dialects.responses_request import decode_responses
+from ccproxy.dialects.responses_answer import ResponseStream
+from ccproxy.dialects.responses_document import ResponseDocument
+from ccproxy.dialects.responses_frames import frames_after, messages_of
+from ccproxy.dialects.responses_kept import kept_response, shown_response
+from ccproxy.dialects.responses_request import (
+    context_of,
+    decode_responses,
+    prompt_of,
+)
+from ccproxy.dialects.seal import Seal, new_key
 from ccproxy.errors import (
     ClaudeFailed,
     ClientError,
     ContextLengthExceeded,
+    InvalidSeal,
     RateLimited,
-    UnsupportedValue,
+    StorageFailed,
 )
 from ccproxy.events import (
     Event,
@@ -31,9 +43,11 @@ from ccproxy.events import (
     Finished,
     FinishReason,
     MessageStarted,
+    RedactedThinking,
     Restarted,
     TextDelta,
     ThinkingDelta,
+    ThinkingSigned,
     ToolCallDelta,
     ToolCallStarted,
     Usage,
@@ -56,9 +70,23 @@ def request(**fields: Any) -> bytes:
     return json.dumps({"input": "hello", **fields}).encode()
 
 
+SEAL = Seal(new_key())
+
+
+def prompt_from(body: bytes, **options: Any) -> Prompt:
+    """The prompt of a request that refers to nothing."""
+    call = decode_responses(body, **options)
+    return prompt_of(call, context_of(call, (), {}), SEAL)
+
+
 def stream(**fields: Any) -> ResponseStream:
     echo = decode_responses(request(**fields)).echo
     return ResponseStream("abc", echo, lambda: 1700000000.5)
+
+
+def whole(encoder: ResponseStream, *events: Event) -> bytes:
+    """Everything that events come to, the end included."""
+    return encoder.encode(0, events) + encoder.conclude()
 
 
 def parse(data: bytes) -> list[dict[str, Any]]:
@@ -81,9 +109,10 @@ def parse(data: bytes) -> list[dict[str, Any]]:
 
 def test_string_is_a_message_of_the_user() -> None:
     call = decode_responses(request(instructions="Be brief.", model="opus"))
-    assert call.prompt.system == "Be brief."
-    assert call.prompt.model == "opus"
-    assert call.prompt.messages == (Message(Role.USER, (TextBlock("hello"),)),)
+    prompt = prompt_from(request(instructions="Be brief.", model="opus"))
+    assert prompt.system == "Be brief."
+    assert prompt.model == "opus"
+    assert prompt.messages == (Message(Role.USER, (TextBlock("hello"),)),)
     assert not call.stream
 
 
@@ -91,7 +120,7 @@ def test_items_are_native_turns() -> None:
     items = [
         {"type": "message", "role": "developer", "content": "Be kind."},
         {"role": "user", "content": "one"},
-        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
+        {"type": "reasoning", "id": "rs_1", "summary": []},
         {
             "type": "message",
             "id": "msg_1",
@@ -106,7 +135,7 @@ def test_items_are_native_turns() -> None:
         {"role": "system", "content": [{"type": "input_text", "text": "Be quick."}]},
         {"role": "user", "content": [{"type": "input_text", "text": "two"}]},
     ]
-    prompt = decode_responses(request(input=items, instructions="Be brief.")).prompt
+    prompt = prompt_from(request(input=items, instructions="Be brief."))
     assert prompt.system == "Be brief.\n\nBe kind.\n\nBe quick."
     assert prompt.messages == (
         Message(Role.USER, (TextBlock("one"),)),
@@ -130,9 +159,9 @@ def test_parameters() -> None:
             include=["reasoning.encrypted_content"],
         )
     )
-    assert call.prompt.max_tokens == 99
-    assert call.prompt.effort is Effort.LOW
-    assert call.prompt.sampling == {}
+    assert call.question.max_tokens == 99
+    assert call.question.effort is Effort.LOW
+    assert call.question.sampling == {}
     assert call.ignored == ("temperature", "top_p", "presence_penalty")
     assert call.stream
 
@@ -141,7 +170,7 @@ def test_sampling_is_forwarded_on_the_operators_word() -> None:
     call = decode_responses(
         request(temperature=0.5, presence_penalty=1), forward_sampling=True
     )
-    assert call.prompt.sampling == {"temperature": 0.5}
+    assert call.question.sampling == {"temperature": 0.5}
     assert call.ignored == ("presence_penalty",)
 
 
@@ -160,13 +189,13 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ),
     (
         {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
-        "input[0].content[0].type",
-        "unsupported_value",
+        "input[0].content[0].image_url",
+        "missing_required_parameter",
     ),
     (
         {"input": [{"type": "item_reference", "id": "msg_1"}]},
-        "input[0].type",
-        "unsupported_value",
+        "input[0].id",
+        "invalid_request",
     ),
     (
         {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
@@ -200,12 +229,16 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ),
     ({"input": [{"type": "dream"}]}, "input[0].type", "unsupported_value"),
     (
-        {"previous_response_id": "resp_1"},
+        {"previous_response_id": "resp_1", "conversation": {"id": "conv_1"}},
         "previous_response_id",
+        "invalid_request",
+    ),
+    ({"background": True, "store": False}, "background", "invalid_request"),
+    (
+        {"include": ["message.output_text.logprobs"]},
+        "include",
         "unsupported_value",
     ),
-    ({"conversation": "conv_1"}, "conversation", "unsupported_value"),
-    ({"background": True}, "background", "unsupported_value"),
     ({"prompt": {"id": "p"}}, "prompt", "unsupported_value"),
     ({"tools": [{"type": "function"}]}, "tools[0].name", "missing_required_parameter"),
     ({"tools": [{"type": "web_search"}]}, "tools[0].type", "unsupported_value"),
@@ -232,14 +265,9 @@ def test_what_cannot_be_done_is_refused(
     fields: dict[str, Any], param: str | None, code: str
 ) -> None:
     with pytest.raises(ClientError) as caught:
-        decode_responses(request(**fields))
+        prompt_from(request(**fields))
     assert (caught.value.param, caught.value.code) == (param, code)
     assert caught.value.message
-
-
-def test_nothing_kept_is_an_unsupported_value() -> None:
-    with pytest.raises(UnsupportedValue, match="not kept"):
-        decode_responses(request(previous_response_id="resp_1"))
 
 
 json_values = st.recursive(
@@ -253,11 +281,11 @@ FIELDS = ("input", "instructions", "reasoning", "text", "tools", "metadata", "mo
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values))
 def test_any_body_is_a_call_or_a_client_error(fields: dict[str, Any]) -> None:
     try:
-        call = decode_responses(json.dumps(fields).encode())
+        prompt = prompt_from(json.dumps(fields).encode())
     except ClientError as error:
         assert error.message
     else:
-        assert call.prompt.messages[-1].role is Role.USER
+        assert prompt.messages[-1].role is Role.USER
 
 
 # Answers
@@ -265,8 +293,7 @@ def test_any_body_is_a_call_or_a_client_error(fields: dict[str, Any]) -> None:
 
 def test_events_of_an_answer() -> None:
     encoder = stream()
-    data = encoder.encode(0, [START, TextDelta("one"), TextDelta(" two"), FINISHED])
-    told = parse(data)
+    told = parse(whole(encoder, START, TextDelta("one"), TextDelta(" two"), FINISHED))
     assert [event["type"] for event in told] == [
         "response.created",
         "response.in_progress",
@@ -284,7 +311,7 @@ def test_events_of_an_answer() -> None:
     assert response["model"] == "claude-test-1"
     assert response["status"] == "completed"
     assert response["completed_at"] == response["created_at"] == 1700000000
-    assert response["store"] is False
+    assert response["store"] is True
     [item] = response["output"]
     assert item["content"][0]["text"] == "one two"
     assert response["usage"] == {
@@ -312,7 +339,7 @@ def test_request_is_echoed() -> None:
         "prompt_cache_key": "key",
     }
     encoder = stream(**fields)
-    response = parse(encoder.encode(0, [START, FINISHED]))[-1]["response"]
+    response = parse(whole(encoder, START, FINISHED))[-1]["response"]
     assert response_errors(response) == []
     text = response.pop("text")
     assert text == {"format": {"type": "text"}, "verbosity": "low"}
@@ -331,7 +358,7 @@ def test_request_is_echoed() -> None:
 def test_answer_that_was_cut_short_is_incomplete(
     reason: FinishReason, told: str
 ) -> None:
-    data = stream().encode(0, [START, TextDelta("half"), Finished(reason, USAGE)])
+    data = whole(stream(), START, TextDelta("half"), Finished(reason, USAGE))
     *_, item_done, last = parse(data)
     assert last["type"] == "response.incomplete"
     assert last["response"]["incomplete_details"] == {"reason": told}
@@ -349,8 +376,10 @@ def test_answer_that_was_cut_short_is_incomplete(
 )
 def test_failure_is_the_last_event(error: Any, code: str) -> None:
     encoder = stream()
-    data = encoder.encode(0, [START, TextDelta("half"), Failed(error)])
-    *_, last = parse(data)
+    data = whole(encoder, START, TextDelta("half"), Failed(error))
+    *_, told, last = parse(data)
+    assert told["type"] == "error"
+    assert (told["code"], told["message"]) == (error.code, error.message)
     assert last["type"] == "response.failed"
     assert last["response"]["error"] == {"code": code, "message": error.message}
     assert last["response"]["output"][0]["content"][0]["text"] == "half"
@@ -359,17 +388,15 @@ def test_failure_is_the_last_event(error: Any, code: str) -> None:
 
 
 def test_each_call_is_an_item_of_its_own() -> None:
-    data = stream().encode(
-        0,
-        [
-            START,
-            TextDelta("look"),
-            ToolCallStarted("toolu_1", "f"),
-            ToolCallDelta('{"a"'),
-            ToolCallDelta(": 1}"),
-            ToolCallStarted("toolu_2", "g"),
-            Finished(FinishReason.TOOL_USE, USAGE),
-        ],
+    data = whole(
+        stream(),
+        START,
+        TextDelta("look"),
+        ToolCallStarted("toolu_1", "f"),
+        ToolCallDelta('{"a"'),
+        ToolCallDelta(": 1}"),
+        ToolCallStarted("toolu_2", "g"),
+        Finished(FinishReason.TOOL_USE, USAGE),
     )
     response = parse(data)[-1]["response"]
     assert response["status"] == "completed"
@@ -396,29 +423,174 @@ def test_calls_and_their_outputs_are_native_turns() -> None:
         },
     ]
     call = decode_responses(request(input=items, tools=[tool]))
-    _, asked, results = call.prompt.messages
+    _, asked, results = prompt_from(request(input=items, tools=[tool])).messages
     assert asked.content == (
         ToolUseBlock("a", "f", {}),
         ToolUseBlock("b", "f", {"x": 1}),
     )
     assert results.content == (ToolResultBlock("b", "two"), ToolResultBlock("a", "one"))
-    assert call.prompt.tools[0].input_schema == {"type": "object", "properties": {}}
-    response = parse(
-        ResponseStream("abc", call.echo, lambda: 1.0).encode(0, [START, FINISHED])
-    )[-1]["response"]
+    assert call.question.tools[0].input_schema == {"type": "object", "properties": {}}
+    encoder = ResponseStream("abc", call.echo, lambda: 1.0)
+    response = parse(whole(encoder, START, FINISHED))[-1]["response"]
     assert response["tools"] == [{**tool, "description": None}]
     assert response_errors(response) == []
 
 
 def test_thinking_is_an_item_of_its_own() -> None:
-    data = stream().encode(
-        0, [START, ThinkingDelta("h"), ThinkingDelta("m"), TextDelta("yes"), FINISHED]
-    )
+    thinking = ThinkingDelta("h"), ThinkingDelta("m")
+    data = whole(stream(), START, *thinking, TextDelta("yes"), FINISHED)
     response = parse(data)[-1]["response"]
     reasoning, message = response["output"]
     assert reasoning["summary"] == [{"type": "summary_text", "text": "hm"}]
     assert message["content"][0]["text"] == "yes"
     assert len({reasoning["id"], message["id"]}) == 2
+
+
+THOUGHTS: tuple[Event, ...] = (
+    START,
+    ThinkingDelta("h"),
+    ThinkingDelta("m"),
+    ThinkingSigned("one"),
+    ThinkingDelta("well"),
+    ThinkingSigned("two"),
+    RedactedThinking("dark"),
+    ThinkingSigned("three"),
+    TextDelta("yes"),
+    FINISHED,
+)
+
+
+def sealed(**fields: Any) -> ResponseStream:
+    echo = decode_responses(request(**fields)).echo
+    return ResponseStream("abc", echo, lambda: 1.0, SEAL)
+
+
+def test_each_block_of_thinking_is_an_item_with_its_seal() -> None:
+    encoder = sealed(include=["reasoning.encrypted_content"])
+    *items, message = parse(whole(encoder, *THOUGHTS))[-1]["response"]["output"]
+    assert message["type"] == "message"
+    assert [[part["text"] for part in item["summary"]] for item in items] == [
+        ["hm"],
+        ["well"],
+        [],
+        [],
+    ]
+    assert [SEAL.open(item["encrypted_content"], "") for item in items] == [
+        {"thinking": "hm", "signature": "one"},
+        {"thinking": "well", "signature": "two"},
+        {"data": "dark"},
+        {"thinking": "", "signature": "three"},
+    ]
+
+
+def test_seals_are_shown_to_who_asks_and_kept_for_all() -> None:
+    encoder = sealed()
+    data = whole(encoder, *THOUGHTS)
+    assert b"encrypted_content" not in data
+    kept = [item for item in encoder.output if "encrypted_content" in item]
+    assert len(kept) == 4
+    document = kept_response(encoder.response, encoder.output)
+    shown = shown_response(document, "completed", shows_seals=False)
+    assert json.loads(shown) == parse(data)[-1]["response"]
+    all_shown = json.loads(shown_response(document, "completed", shows_seals=True))
+    assert all_shown["output"] == list(encoder.output)
+
+
+def test_thinking_comes_back_as_it_was() -> None:
+    encoder = sealed()
+    whole(encoder, *THOUGHTS)
+    items = [ITEM, *encoder.output, ITEM]
+    _, assistant, _ = prompt_from(request(input=items)).messages
+    assert assistant.content == (
+        ThinkingBlock("hm", "one"),
+        ThinkingBlock("well", "two"),
+        RedactedThinkingBlock("dark"),
+        ThinkingBlock("", "three"),
+        TextBlock("yes"),
+    )
+
+
+def test_thinking_that_nothing_came_of_is_left_out() -> None:
+    encoder = sealed()
+    whole(encoder, START, ThinkingSigned("one"), Finished(FinishReason.LENGTH, USAGE))
+    prompt = prompt_from(request(input=[ITEM, *encoder.output, ITEM]))
+    assert prompt.messages == (Message(Role.USER, (TextBlock("x"), TextBlock("x"))),)
+
+
+@pytest.mark.parametrize("kind", ["reasoning", "compaction"])
+@pytest.mark.parametrize("change", ["foreign", "cut", "flipped", "not ASCII"])
+def test_seal_that_is_not_ours_is_refused(kind: str, change: str) -> None:
+    good = SEAL.close({"summary": "s"})
+    flipped = good[:20] + ("A" if good[20] != "A" else "B") + good[21:]
+    bad = {
+        "foreign": Seal(new_key()).close({"summary": "s"}),
+        "cut": good[:-8],
+        "flipped": flipped,
+        "not ASCII": good + "é",
+    }[change]
+    item = {"type": kind, "id": "x_1", "summary": [], "encrypted_content": bad}
+    with pytest.raises(InvalidSeal) as caught:
+        prompt_from(request(input=[item, ITEM]))
+    assert caught.value.param == "input[0].encrypted_content"
+
+
+def test_summary_stands_for_what_was_before() -> None:
+    item = {"type": "compaction", "encrypted_content": SEAL.close({"summary": "S."})}
+    prompt = prompt_from(request(input=[item, ITEM]))
+    [message] = prompt.messages
+    summary, question = message.content
+    assert isinstance(summary, TextBlock)
+    assert summary.text.endswith("\n\nS.")
+    assert question == TextBlock("x")
+
+
+def test_queued_response_is_told_first() -> None:
+    encoder = stream(background=True)
+    told = parse(encoder.queue() + whole(encoder, START, TextDelta("a"), FINISHED))
+    kinds = [event["type"] for event in told]
+    assert kinds[:3] == ["response.created", "response.queued", "response.in_progress"]
+    assert [event["response"]["status"] for event in told[:3]] == [
+        "queued",
+        "queued",
+        "in_progress",
+    ]
+    for event in told:
+        assert response_event_errors(event) == []
+
+
+def test_cancelled_response_ends_where_it_was() -> None:
+    encoder = stream(background=True)
+    data = encoder.queue() + encoder.encode(0, [START, TextDelta("half")])
+    told = parse(data + encoder.cancel() + encoder.conclude())
+    assert told[-1]["type"] == "response.failed"
+    response = told[-1]["response"]
+    assert response["status"] == "cancelled"
+    assert response["error"] is None
+    assert response["output"][0]["content"][0]["text"] == "half"
+    assert response_errors(response) == []
+
+
+def test_what_could_not_be_kept_has_failed() -> None:
+    encoder = stream()
+    data = encoder.encode(0, [START, TextDelta("all"), FINISHED])
+    assert parse(data + encoder.conclude())[-1]["type"] == "response.completed"
+    told = parse(data + encoder.conclude(StorageFailed("disk full")))
+    assert [event["type"] for event in told[-2:]] == ["error", "response.failed"]
+    assert told[-1]["response"]["error"]["message"] == "disk full"
+    assert response_errors(told[-1]["response"]) == []
+
+
+@given(st.integers(-1, 20))
+def test_stream_goes_on_after_any_event(number: int) -> None:
+    data = whole(stream(), START, TextDelta("a\n\nb"), TextDelta("c"), FINISHED)
+    rest = frames_after(data, number)
+    assert data.endswith(rest)
+    assert rest.endswith(b"data: [DONE]\n\n")
+    numbers = [event["sequence_number"] for event in parse(data)]
+    frames = rest.decode().split("\n\n")[:-2]
+    found = [json.loads(frame.partition("data: ")[2]) for frame in frames]
+    assert [event["sequence_number"] for event in found] == numbers[number + 1 :]
+    assert [json.loads(message) for message in messages_of(rest)] == found
 
 
 text = st.text(
@@ -432,6 +604,8 @@ inner = st.one_of(
     text.map(ToolCallDelta),
     text.map(TextDelta),
     text.map(ThinkingDelta),
+    text.map(ThinkingSigned),
+    text.map(RedactedThinking),
     st.just(Waiting("overloaded", 1, 0.5)),
     st.just(START),
 )
@@ -446,10 +620,10 @@ def test_any_answer_keeps_the_rules(
     middle: Sequence[Event], end: Event, one_by_one: bool
 ) -> None:
     events: list[Event] = [START, *middle, end]
-    encoder = stream()
+    encoder = sealed(include=["reasoning.encrypted_content"])
     batches = [[event] for event in events] if one_by_one else [events]
     data = b"".join(encoder.encode(0, batch) for batch in batches)
-    told = parse(data)
+    told = parse(data + encoder.conclude())
     for event in told:
         assert response_event_errors(event) == []
     opened: dict[str, str] = {}
@@ -469,7 +643,9 @@ def test_any_answer_keeps_the_rules(
         elif kind == "response.output_item.done":
             item = event["item"]
             parts = item.get("content") or item.get("summary") or ()
-            told_texts = [part["text"] for part in parts] or [item["arguments"]]
+            # Thinking need not show anything.
+            bare = [item.get("arguments", "")]
+            told_texts = [part["text"] for part in parts] or bare
             assert told_texts == [opened.pop(item["id"])]
             done.append(item)
     terminal = ("response.completed", "response.incomplete", "response.failed")
@@ -486,9 +662,8 @@ def test_document_is_what_a_stream_ends_with(
     first: list[Event], second: list[Event]
 ) -> None:
     """The first try of the last message is void; nothing else is lost."""
-    whole = [START, *first, START, *second, FINISHED]
     streamed = stream()
-    streamed.encode(0, whole)
+    streamed.encode(0, [START, *first, START, *second, FINISHED])
     collector = ResponseDocument(stream())
     cut: list[Event] = [TextDelta("to be cut"), ThinkingDelta("too")]
     collector.receive(0, [START, *first, START, *cut])

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ccproxy.settings import OPTIONS, Option, Settings, SettingsError, read_settings
+from ccproxy.options import OPTIONS, Option
+from ccproxy.settings import Settings, SettingsError, read_settings
 
 KEY = {"PROXY_API_KEY": "k"}
 
@@ -85,6 +86,21 @@ CASES: list[tuple[str, str, str, str, Any, str, Any]] = [
         *("turn-timeout", "CCPROXY_TURN_TIMEOUT", "turn_seconds"),
         *("5min", 300.0, "7", 7.0),
     ),
+    (
+        *("state-dir", "CCPROXY_STATE_DIR", "state_dir"),
+        *("/var/lib/c", Path("/var/lib/c")),
+        *("here", Path("here")),
+    ),
+    (
+        *("database-url", "CCPROXY_DATABASE_URL", "database_url"),
+        *("postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        *("postgresql://h/d?x=y", "postgresql+psycopg://h/d?x=y"),
+    ),
+    (
+        *("keep-days", "CCPROXY_KEEP_DAYS", "keep_days"),
+        *("1.5", 1.5, "Forever", None),
+    ),
+    ("keep-size", "CCPROXY_KEEP_SIZE", "keep_bytes", "5MB", 5_000_000, "9", 9),
     ("log-level", "CCPROXY_LOG", "log_level", "debug", "debug", "WARN", "warn"),
     ("log-format", "CCPROXY_LOG_FORMAT", "log_format", "json", "json", "Text", "text"),
     ("demo", "CCPROXY_DEMO", "demo", "1", True, "off", False),
@@ -413,8 +429,42 @@ def test_keys_are_no_part_of_what_is_printed() -> None:
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_only_the_key_is_secret(option: Option) -> None:
-    assert option.secret is (option.name == "api-key")
+def test_what_holds_a_password_is_secret(option: Option) -> None:
+    assert option.secret is (option.name in ("api-key", "database-url"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "path"),
+    [
+        ({}, None),
+        ({"HOME": "/h"}, Path("/h/.local/state/ccproxy")),
+        ({"HOME": "/h", "XDG_STATE_HOME": "/s"}, Path("/s/ccproxy")),
+        ({"HOME": "/h", "XDG_STATE_HOME": "s"}, Path("/h/.local/state/ccproxy")),
+        ({"HOME": "/h", "CCPROXY_DEMO": "1"}, None),
+        ({"CCPROXY_DEMO": "1", "CCPROXY_STATE_DIR": "/s"}, Path("/s")),
+    ],
+)
+def test_state_is_where_the_desktop_has_it(
+    environment: dict[str, str], path: Path | None
+) -> None:
+    taken = read_settings({}, {"PROXY_API_KEY": "k", **environment})
+    assert taken.state_dir == path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("database-url", "mysql://h/d"),
+        ("database-url", "h/d"),
+        ("keep-days", "0"),
+        ("keep-days", "nan"),
+        ("keep-days", "1e3"),
+        ("keep-size", "none"),
+    ],
+)
+def test_storage_that_cannot_be_is_refused(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"--{name}"):
+        read_settings({name: [text]}, {"PROXY_API_KEY": "k"})
 
 
 def test_brackets_around_an_address_are_for_urls() -> None:

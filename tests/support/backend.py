@@ -15,9 +15,11 @@ from ccproxy.events import (
     TextDelta,
     Usage,
 )
-from ccproxy.web.app import API, Policy
+from ccproxy.store.store import Store
+from ccproxy.web.app import API
 from ccproxy.web.backend import Listener
 from ccproxy.web.gate import Gate
+from ccproxy.web.policy import Policy
 from ccproxy.web.site import ProxySite
 from tests.support.server import KEY
 
@@ -74,12 +76,18 @@ class ScriptedBackend:
 
 
 def site(
-    backend: ScriptedBackend, reactor: Any, clock: Any, *, max_body_bytes: int = 10_000
+    backend: ScriptedBackend,
+    store: Store,
+    reactor: Any,
+    clock: Any,
+    *,
+    max_body_bytes: int = 10_000,
 ) -> ProxySite:
     """The real server in front of a scripted backend."""
     gate = Gate((KEY,), max_body_bytes)
     api = API(
         backend=backend,
+        store=store,
         gate=gate,
         policy=Policy(),
         clock=clock,

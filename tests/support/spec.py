@@ -118,9 +118,8 @@ def response_event_errors(event: Any) -> list[str]:
         for ref in union
         if "$ref" in ref
     }
-    if event["type"] not in kinds:
-        return [f"{event['type']} is no event of Open Responses"]
-    return [
-        *_errors("ResponseStreamEvent", event),
-        *_open_errors(kinds[event["type"]], event),
-    ]
+    found = _errors("ResponseStreamEvent", event)
+    # Its own `error` is nested, which OpenAI's clients cannot read.
+    if event["type"] in kinds and event["type"] != "error":
+        found += _open_errors(kinds[event["type"]], event)
+    return found

@@ -1,0 +1,66 @@
+"""``POST /responses/compact``: a conversation to one sealed item. Pure.
+
+The model itself writes the summary: it is asked at the end of the conversation. The
+item that comes of it stands for the whole conversation from then on.
+
+Source: ``CompactResponseMethodPublicBody`` and ``CompactResource`` in both documents.
+"""
+
+import msgspec
+
+from ccproxy.dialects.encoding import encode_json
+from ccproxy.dialects.responses_answer import Sealer
+from ccproxy.dialects.responses_resource import usage_of
+from ccproxy.errors import ClaudeFailed, MissingParameter
+from ccproxy.events import Usage
+
+# What the user says at the end; the conversation goes on from the answer alone.
+ASK = (
+    "Summarize this whole conversation so that it can be continued from your summary "
+    "alone, by someone who has not seen it. Keep every fact, name, number, decision, "
+    "constraint, preference and file or code detail that may matter later, what has "
+    "been done, what failed, what is still open, and what was asked last. Write the "
+    "summary only, without introduction or closing words."
+)
+
+
+def check_model(model: str) -> None:
+    """A compaction names its model.
+
+    Raises:
+        MissingParameter: it does not.
+    """
+    if not model:
+        raise MissingParameter("`model` is missing", param="model")
+
+
+def compaction_item(identifier: str, summary: str, sealer: Sealer) -> bytes:
+    """The item that stands for the conversation.
+
+    Raises:
+        ClaudeFailed: there is no summary.
+    """
+    if not summary.strip():
+        raise ClaudeFailed("the model wrote no summary; try again")
+    return encode_json(
+        {
+            "type": "compaction",
+            "id": f"cmp_{identifier}",
+            "encrypted_content": sealer.close({"summary": summary}),
+        }
+    )
+
+
+def compaction_document(
+    identifier: str, item: bytes, created_seconds: int, usage: Usage
+) -> bytes:
+    """The answer to the request."""
+    return encode_json(
+        {
+            "id": f"resp_{identifier}",
+            "object": "response.compaction",
+            "created_at": created_seconds,
+            "output": [msgspec.Raw(item)],
+            "usage": usage_of(usage),
+        }
+    )

@@ -1,0 +1,159 @@
+"""Images and documents, as clients send them, to native blocks. Pure.
+
+Nothing is ever fetched here: an https URL goes to the model's provider as it is, and
+any other kind of URL is refused, so that no request can make anyone read a file or
+reach into a private network.
+
+Source: the Messages API's image and document blocks and their limits; ``image_url``
+and ``file`` parts of chat completions, ``input_image`` and ``input_file`` of Responses.
+"""
+
+import binascii
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+
+from ccproxy.conversation import DocumentBlock, ImageBlock
+from ccproxy.dialects.refusal import unsupported
+from ccproxy.errors import InvalidRequest, MissingParameter
+
+_DATA_URL = re.compile(
+    r"data:(?P<type>[^;,]*)(?P<parameters>(?:;[^;,]*)*),(?P<data>.*)", re.DOTALL
+)
+_BLANKS = re.compile(r"\s+")
+_MOST_IMAGE_BYTES = 5 * 2**20
+_MOST_DOCUMENT_BYTES = 32 * 2**20
+_PDF = "application/pdf"
+# What the Messages API reads, by how it begins.
+_IMAGES: Mapping[str, Callable[[bytes], bool]] = {
+    "image/png": lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"),
+    "image/jpeg": lambda data: data.startswith(b"\xff\xd8\xff"),
+    "image/gif": lambda data: data.startswith((b"GIF87a", b"GIF89a")),
+    "image/webp": lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP",
+}
+# Types under which clients send what is text all the same.
+_TEXT_TYPES = ("", "application/octet-stream", "application/json", "application/xml")
+
+
+def image(url: str | None, at: str) -> ImageBlock:
+    """An image.
+
+    Args:
+        url: a data URL, or one of https.
+        at: its path in the request.
+
+    Raises:
+        InvalidRequest: no image that the model's API takes.
+    """
+    if not url:
+        raise MissingParameter(f"`{at}` is missing", param=at)
+    if _is_https(url):
+        return ImageBlock(None, url)
+    declared, data = _data(url, at, _MOST_IMAGE_BYTES)
+    found = next((kind for kind, looks in _IMAGES.items() if looks(data)), None)
+    if found is None:
+        raise InvalidRequest(
+            f"`{at}` is no PNG, JPEG, GIF or WebP image; convert it to one", param=at
+        )
+    if declared not in (found, "", "image/jpg", "application/octet-stream"):
+        raise InvalidRequest(
+            f"`{at}` says that it is {declared}, and is {found}; say what it is",
+            param=at,
+        )
+    return ImageBlock(found, b64encode(data).decode())
+
+
+def document(
+    data_url: str | None,
+    url: str | None,
+    name: str | None,
+    at: str,
+    *,
+    url_at: str | None = None,
+) -> DocumentBlock:
+    """A PDF or a text file.
+
+    Args:
+        data_url: the file itself, as a data URL or base64.
+        url: where the model's provider finds a PDF, by https.
+        name: the file's, for the model.
+        at: the path of ``data_url`` in the request.
+        url_at: the path of ``url``.
+
+    Raises:
+        InvalidRequest: nothing that the model's API takes.
+    """
+    if not data_url and not url:
+        raise MissingParameter(f"`{at}` is missing", param=at)
+    if not data_url:
+        where = url_at or at
+        if not _is_https(url or ""):
+            raise _scheme(where)
+        return DocumentBlock(None, url or "", name)
+    if not data_url.startswith("data:"):
+        if ":" in data_url[:20]:
+            raise _scheme(at)
+        # Some clients leave the beginning away.
+        data_url = f"data:;base64,{data_url}"
+    declared, data = _data(data_url, at, _MOST_DOCUMENT_BYTES)
+    if data.startswith(b"%PDF-"):
+        return DocumentBlock(_PDF, b64encode(data).decode(), name)
+    is_text = declared.startswith("text/") or declared in _TEXT_TYPES
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        is_text = False
+        text = ""
+    if declared == _PDF or not is_text or "\0" in text:
+        raise InvalidRequest(
+            f"`{at}` is neither a PDF nor text in UTF-8; the model reads nothing else",
+            param=at,
+        )
+    if not text.strip():
+        raise InvalidRequest(f"`{at}` is an empty file", param=at)
+    return DocumentBlock("text/plain", text, name)
+
+
+def no_uploads(file_id: str | None, at: str) -> None:
+    """Refuse what refers to an uploaded file.
+
+    Raises:
+        UnsupportedValue: it does.
+    """
+    if file_id is not None:
+        unsupported(at, "there are no uploaded files here; send the data itself")
+
+
+def _is_https(url: str) -> bool:
+    return url[:8].lower() == "https://" and not _BLANKS.search(url)
+
+
+def _scheme(at: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"`{at}` must be a data: URL, or one of https: that the model's provider "
+        "fetches; nothing is read from here",
+        param=at,
+    )
+
+
+def _data(url: str, at: str, limit_bytes: int) -> tuple[str, bytes]:
+    """The declared type of a data URL, and what it holds."""
+    match = _DATA_URL.fullmatch(url)
+    if match is None:
+        raise _scheme(at)
+    if not match["parameters"].lower().endswith(";base64"):
+        raise InvalidRequest(f"`{at}`: a data: URL has to be base64", param=at)
+    encoded = _BLANKS.sub("", match["data"])
+    # Three bytes in four characters.
+    if len(encoded) * 3 // 4 > limit_bytes + 2:
+        raise InvalidRequest(
+            f"`{at}` is larger than {limit_bytes} bytes, which is the most that the "
+            "model takes; send a smaller one",
+            param=at,
+        )
+    padded = encoded.rstrip("=") + "=" * (-len(encoded.rstrip("=")) % 4)
+    try:
+        data = b64decode(padded, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(f"`{at}` is not valid base64", param=at) from None
+    return match["type"].strip().lower(), data

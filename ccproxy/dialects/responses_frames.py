@@ -1,0 +1,74 @@
+"""The frames that a stream of Responses events consists of. Pure.
+
+Source: WHATWG HTML, "Server-sent events"; Open Responses, "Streaming": ``event:``
+equals ``type``, numbers count up from 0, ``[DONE]`` comes last.
+"""
+
+from collections.abc import Mapping
+
+from ccproxy.dialects.encoding import encode_json
+
+DONE = b"data: [DONE]\n\n"
+# No JSON text has a NUL in it, so it marks where a delta's text goes.
+_MARK = "\0"
+_DATA = b"\ndata: "
+
+
+class Frames:
+    """Numbers events and encodes them."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._delta_head = self._delta_tail = b""
+
+    @property
+    def count(self) -> int:
+        """How many events there have been."""
+        return self._number
+
+    def go_back(self, count: int) -> None:
+        """Take the last ones back, which nobody has been told."""
+        self._number = count
+
+    def event(self, kind: str, **fields: object) -> bytes:
+        """One event."""
+        data = {"type": kind, **fields, "sequence_number": self._number}
+        self._number += 1
+        return f"event: {kind}\ndata: ".encode() + encode_json(data) + b"\n\n"
+
+    def prepare(self, kind: str, fields: Mapping[str, object]) -> None:
+        """Encode what all deltas of an item repeat around their texts."""
+        head, _, tail = encode_json({"type": kind, "delta": _MARK, **fields}).partition(
+            encode_json(_MARK)
+        )
+        self._delta_head = f"event: {kind}\ndata: ".encode() + head
+        self._delta_tail = tail[:-1] + b',"sequence_number":'
+
+    def delta(self, text: str) -> bytes:
+        """One delta of what was prepared."""
+        number = b"%d}\n\n" % self._number
+        self._number += 1
+        return self._delta_head + encode_json(text) + self._delta_tail + number
+
+
+def frames_after(stream: bytes, number: int) -> bytes:
+    """The end of a whole stream, from the event after ``number`` on.
+
+    Args:
+        stream: from its first event on; no event is missing, so the numbers count.
+        number: -1 for everything.
+    """
+    begin = 0
+    for _ in range(number + 1):
+        end = stream.find(b"\n\n", begin)
+        if end < 0 or stream.startswith(DONE, begin):
+            break
+        begin = end + 2
+    return stream[begin:]
+
+
+def messages_of(frames: bytes) -> list[bytes]:
+    """The JSON of each event, for a transport that has frames of its own."""
+    found = [frame.partition(_DATA)[2] for frame in frames.split(b"\n\n")]
+    # `[DONE]` has no event's name in front of it.
+    return [message for message in found if message]

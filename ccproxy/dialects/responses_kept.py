@@ -1,0 +1,94 @@
+"""What is kept, as clients are shown it. Pure.
+
+Source: ``Response``, ``ResponseItemList``, ``ConversationItemList`` and what the
+delete routes answer in OpenAI's document.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ccproxy.dialects.encoding import encode_json
+from ccproxy.dialects.responses_frames import DONE, Frames
+from ccproxy.dialects.responses_output import without_seal
+from ccproxy.dialects.responses_resource import failed
+from ccproxy.errors import ShuttingDown
+
+SHOW_SEALS = "reasoning.encrypted_content"
+_STOPPED = "the proxy stopped before the response was complete; ask again"
+
+
+def kept_response(response: Mapping[str, Any], output: Sequence[Any]) -> bytes:
+    """A response to keep: with the seals that only some clients are shown."""
+    return encode_json({**response, "output": output})
+
+
+def shown_response(document: bytes, status: str, *, shows_seals: bool) -> bytes:
+    """A kept response as it is now.
+
+    Args:
+        document: what was kept of it.
+        status: how it is; it may have come to an end without its server.
+        shows_seals: with the sealed thinking.
+    """
+    response: dict[str, Any] = msgspec.json.decode(document)
+    if status != response["status"]:
+        # Only its server could have written an end, and it had no time to.
+        response["status"] = status
+        if status == "failed":
+            response = dict(failed(response, ShuttingDown(_STOPPED)))
+    if not shows_seals:
+        response["output"] = [without_seal(item) for item in response["output"]]
+    return encode_json(response)
+
+
+def end_of_stream(response: bytes) -> bytes:
+    """The stream of a response that ended without one.
+
+    Args:
+        response: as `shown_response` has it.
+    """
+    document = msgspec.json.decode(response)
+    frames = Frames()
+    created = {**document, "status": "in_progress", "error": None}
+    return b"".join(
+        (
+            frames.event("response.created", response=created),
+            # There is no event of a cancelled response of its own.
+            frames.event("response.failed", response=document),
+            DONE,
+        )
+    )
+
+
+def item_list(
+    items: Sequence[tuple[str, bytes]], *, has_more: bool, shows_seals: bool
+) -> bytes:
+    """A page of items, each with its id."""
+    identifiers = [identifier for identifier, _ in items]
+    return encode_json(
+        {
+            "object": "list",
+            "data": [shown_item(raw, shows_seals=shows_seals) for _, raw in items],
+            "has_more": has_more,
+            "first_id": identifiers[0] if items else "",
+            "last_id": identifiers[-1] if items else "",
+        }
+    )
+
+
+def shown_item(document: bytes, *, shows_seals: bool) -> dict[str, Any]:
+    """One kept item."""
+    item: dict[str, Any] = msgspec.json.decode(document)
+    return item if shows_seals else without_seal(item)
+
+
+def deleted(identifier: str, kind: str) -> bytes:
+    """That something is kept no longer.
+
+    Args:
+        identifier: its id.
+        kind: ``response``, or ``conversation.deleted``.
+    """
+    return encode_json({"id": identifier, "object": kind, "deleted": True})

@@ -1,0 +1,1 @@
+"""What is kept: responses and conversations. Knows neither HTTP nor the CLI."""

@@ -1,0 +1,162 @@
+"""The database behind the store: opened, migrated, and asked in threads of its own.
+
+It is opened by the first call; if that fails, the next one tries again. The reactor's
+thread never touches a connection.
+"""
+
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from alembic.util import CommandError
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from ccproxy.errors import StorageFailed
+from ccproxy.store.engine import Opened, Presence, open_engine
+from ccproxy.store.records import Vanished
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_THREADS = 4
+
+
+class Database:
+    """Runs functions of a connection in transactions, in threads.
+
+    Args:
+        url: tells where it is: ``sqlite:///PATH`` or ``postgresql+psycopg://…``.
+        owner: this server's name, which it is known to be alive by.
+    """
+
+    _log = Logger()
+
+    def __init__(self, url: Callable[[], str], owner: str, reactor: Any) -> None:
+        self._url = url
+        self._owner = owner
+        self._reactor = reactor
+        self._is_stopped = False
+        self._pool: ThreadPool | None = None
+        self._opening = DeferredLock()
+        self._opened: Opened | None = None
+        self._under_way: set[Deferred[Any]] = set()
+        # SQLite lets one write at a time and has the others sleep and try again.
+        self._writing = Lock()
+
+    async def open(self) -> Opened:
+        """Open and migrate, unless that is done.
+
+        Raises:
+            StorageFailed: the log says why.
+        """
+        await self._opening.acquire()
+        try:
+            if self._is_stopped:
+                raise StorageFailed("the proxy is being stopped")
+            if self._opened is None:
+                self._opened = await self._in_thread(
+                    lambda: open_engine(self._url(), self._owner)
+                )
+            return self._opened
+        finally:
+            self._opening.release()
+
+    async def close(self) -> None:
+        """Wait for what is under way, and close."""
+        self._is_stopped = True
+        while self._under_way:
+            await DeferredList(list(self._under_way))
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            await self._in_thread(opened.close)
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            pool.stop()
+
+    async def read(
+        self,
+        query: Callable[Concatenate[Connection, _P], _T],
+        *args: _P.args,
+        **options: _P.kwargs,
+    ) -> _T:
+        """Ask; raises `StorageFailed`."""
+        opened = await self.open()
+
+        def work() -> _T:
+            with opened.reading.begin() as connection:
+                return query(connection, *args, **options)
+
+        return await self._in_thread(work)
+
+    async def write(
+        self,
+        change: Callable[Concatenate[Connection, _P], _T],
+        *args: _P.args,
+        **options: _P.kwargs,
+    ) -> _T:
+        """Change everything or nothing; raises `StorageFailed`."""
+        opened = await self.open()
+
+        def work() -> _T:
+            with self._writing, opened.writing.begin() as connection:
+                return change(connection, *args, **options)
+
+        return await self._in_thread(work)
+
+    async def presence(self) -> Presence:
+        """Who is alive, this server included; to be asked in a thread."""
+        return (await self.open()).presence
+
+    async def keep_presence(self) -> None:
+        """See to it that other servers find this one alive."""
+        await self._in_thread((await self.open()).presence.keep)
+
+    async def tidy(self) -> None:
+        """Give room that is not needed back to the disk."""
+        await self._in_thread((await self.open()).tidy)
+
+    def _in_thread(self, work: Callable[[], _T]) -> "Deferred[_T]":
+        if self._pool is None:
+            self._pool = ThreadPool(0, _THREADS, "ccproxy-store")
+            self._pool.start()
+        told: Deferred[_T] = Deferred()
+        done = deferToThreadPool(self._reactor, self._pool, work)
+        self._under_way.add(done)
+
+        def tell(result: Any) -> None:
+            self._under_way.discard(done)
+            if isinstance(result, Failure):
+                result = self._translated(result)
+            # Whoever asked may have gone away; the work was done all the same.
+            if not told.called:
+                told.callback(result)
+
+        done.addBoth(tell)
+        return told
+
+    def _translated(self, failure: Failure) -> Failure:
+        error = failure.value
+        match error:
+            case Vanished():
+                return Failure(StorageFailed(str(error)))
+            case SQLAlchemyError() | OSError() | CommandError() | ImportError():
+                self._log.error("the database failed: {reason}", reason=_reason(error))
+                return Failure(
+                    StorageFailed(
+                        "the proxy's database failed, its log says why; with "
+                        "`store: false` nothing has to be kept"
+                    )
+                )
+        return failure
+
+
+def _reason(error: BaseException) -> str:
+    """One line, without the statement or what was in it."""
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"

@@ -1,0 +1,166 @@
+"""Engines for SQLite and PostgreSQL: opened, private, and of today's schema.
+
+Everything here blocks; it runs in the store's threads.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from attrs import frozen
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import QueuePool
+
+from ccproxy.store.presence import AdvisoryLock, FileLock
+
+_BUSY_SECONDS = 10
+_CONNECTIONS = 4
+# Anything, as long as all versions of ccproxy agree on it.
+_MIGRATION_LOCK = 0x63637072
+
+
+class Presence(Protocol):
+    """How servers of one database know which of them are alive."""
+
+    def is_alive(self, connection: Connection, owner: str) -> bool:
+        """Whether the server of that name runs."""
+
+    def keep(self) -> None:
+        """Be seen to be alive, again if need be."""
+
+    def close(self) -> None:
+        """Be it no longer."""
+
+
+@frozen
+class Opened:
+    """A database that can be asked."""
+
+    reading: Engine
+    writing: Engine
+    presence: Presence
+
+    def tidy(self) -> None:
+        """Give room that is not needed back to the disk."""
+        if self.writing.dialect.name == "sqlite":
+            with self.writing.connect() as connection:
+                raw: Any = connection.connection.dbapi_connection
+                raw.execute("PRAGMA incremental_vacuum").fetchall()
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        """Close; nothing else may be under way."""
+        try:
+            self.tidy()
+        finally:
+            self.presence.close()
+            self.writing.dispose()
+
+
+def open_engine(url: str, owner: str) -> Opened:
+    """Open, and bring the schema up to date.
+
+    Raises:
+        SQLAlchemyError, OSError: it cannot be opened.
+        CommandError: it is of a newer ccproxy.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = _sqlite(parsed)
+    else:
+        engine = create_engine(
+            parsed,
+            pool_pre_ping=True,
+            pool_size=_CONNECTIONS,
+            hide_parameters=True,
+            connect_args={"connect_timeout": _BUSY_SECONDS},
+        )
+    writing = engine.execution_options(writes=True)
+    try:
+        with writing.begin() as connection:
+            _migrate(connection)
+        presence: Presence = (
+            FileLock(Path(parsed.database or "").parent / "servers", owner)
+            if engine.dialect.name == "sqlite"
+            else AdvisoryLock(engine, owner)
+        )
+    except BaseException:
+        engine.dispose()
+        raise
+    return Opened(engine, writing, presence)
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a file."""
+    url = URL.create("sqlite", database=str(path.absolute()))
+    return url.render_as_string()
+
+
+def _sqlite(url: URL) -> Engine:
+    path = Path(url.database or "")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # SQLite gives its other files the mode of this one.
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    path.chmod(0o600)
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=_CONNECTIONS,
+        hide_parameters=True,
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+    )
+
+    def connected(connection: Any, _: object) -> None:
+        # We begin transactions ourselves, see below.
+        connection.isolation_level = None
+        for pragma in (
+            "auto_vacuum=INCREMENTAL",
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+            # What is deleted is overwritten.
+            "secure_delete=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+
+    def begun(connection: Connection) -> None:
+        # A reader that becomes a writer may find that another was faster.
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begun)
+    return engine
+
+
+def _migrate(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        lock = text("SELECT pg_advisory_xact_lock(:key)")
+        connection.execute(lock, {"key": _MIGRATION_LOCK})
+    config = Config()
+    config.set_main_option("script_location", "ccproxy.store:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    scripts = ScriptDirectory.from_config(config)
+    now = MigrationContext.configure(connection).get_current_revision()
+    head = scripts.get_current_head()
+    if now == head:
+        return
+    known = {script.revision for script in scripts.walk_revisions()}
+    if now is not None and now not in known:
+        raise CommandError(
+            f"the database was written by a newer ccproxy (schema {now}, this one "
+            f"knows {head}); update it, or use another --state-dir or --database-url"
+        )
+
+    def upgrade(revision: Any, _: object) -> Any:
+        return scripts._upgrade_revs("head", revision)
+
+    with EnvironmentContext(config, scripts, fn=upgrade, destination_rev="head"):
+        scripts.run_env()

@@ -1,0 +1,11 @@
+"""What Alembic runs to migrate over the connection that it is handed."""
+
+from alembic import context
+
+from ccproxy.store.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=metadata
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,93 @@
+"""What goes into the store and comes out of it. Documents are opaque JSON."""
+
+from attrs import frozen
+
+
+class Vanished(Exception):
+    """What a write builds on was deleted before it; one line for the client."""
+
+
+class UnknownItem(Exception):
+    """A page was to begin after an item that is not there."""
+
+
+@frozen
+class Item:
+    """One item of a conversation."""
+
+    id: str
+    document: bytes
+
+
+@frozen(kw_only=True)
+class StoredResponse:
+    """A response as it is now.
+
+    Attributes:
+        status: the truth, also where the document was written earlier.
+    """
+
+    id: str
+    created_seconds: int
+    status: str
+    document: bytes
+    is_background: bool
+
+
+@frozen(kw_only=True)
+class NewResponse:
+    """A response that was begun.
+
+    Attributes:
+        previous_id: the response that it continues.
+        conversation_id: the conversation that it is a part of.
+        input: the items that its request brought.
+    """
+
+    id: str
+    created_seconds: int
+    status: str
+    document: bytes
+    is_background: bool
+    previous_id: str | None
+    conversation_id: str | None
+    input: tuple[Item, ...]
+
+
+@frozen(kw_only=True)
+class Ending:
+    """How a response ended.
+
+    Attributes:
+        events: the whole stream that told it.
+    """
+
+    status: str
+    document: bytes
+    output: tuple[Item, ...]
+    events: bytes
+
+
+@frozen
+class Chain:
+    """A response and everything that came before it, oldest first."""
+
+    status: str
+    items: tuple[Item, ...]
+
+
+@frozen
+class Page:
+    """Some items of a longer list."""
+
+    items: tuple[Item, ...]
+    has_more: bool
+
+
+@frozen
+class Conversation:
+    """A conversation without its items; ``metadata`` is JSON."""
+
+    id: str
+    created_seconds: int
+    metadata: bytes

@@ -1,0 +1,84 @@
+"""The tables. A change here needs a migration, and a test of it.
+
+A conversation is a tree of nodes, as in git: each response has a node (the items that
+its request brought, then those of its answer) whose parent is the node of the
+response that it continued. So a response can be deleted, or expire, without what
+came after it losing its past; a node goes when nothing needs it any more.
+
+``responses.owner`` is the server that works on it, until it is over.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+# SQLite counts up by itself only in a column of exactly this type.
+_KEY = BigInteger().with_variant(Integer, "sqlite")
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", _KEY, primary_key=True, autoincrement=True),
+    Column("parent_id", _KEY, ForeignKey("nodes.id"), index=True),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("node_id", _KEY, ForeignKey("nodes.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False, index=True),
+    Column("is_output", Boolean, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("node_id", _KEY, ForeignKey("nodes.id"), nullable=False, index=True),
+    Column("conversation_id", Text),
+    Column("created_seconds", BigInteger, nullable=False, index=True),
+    Column("status", Text, nullable=False, index=True),
+    Column("is_background", Boolean, nullable=False),
+    Column("owner", Text),
+    Column("document", LargeBinary, nullable=False),
+    Column("events", LargeBinary),
+    # Of everything that was kept for it, in bytes.
+    Column("size", BigInteger, nullable=False),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created_seconds", BigInteger, nullable=False),
+    Column("touched_seconds", BigInteger, nullable=False, index=True),
+    Column("metadata", LargeBinary, nullable=False),
+)
+
+conversation_items = Table(
+    "conversation_items",
+    metadata,
+    Column("conversation_id", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False, index=True),
+    Column("document", LargeBinary, nullable=False),
+)

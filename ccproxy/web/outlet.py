@@ -1,0 +1,132 @@
+"""The client's end of an event stream: headers, keep-alive, back pressure.
+
+An `Outlet` is the producer that Twisted pauses when the socket is full; it pauses its
+source. Nothing is queued here.
+
+If there is nothing to write for `KEEP_ALIVE_SECONDS`, a comment is written, so that
+nobody hangs up.
+
+Source: WHATWG HTML, "Server-sent events"; Twisted facts, "Backpressure".
+"""
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.web.server import Request
+from zope.interface import implementer
+
+# Proxies and clients give up on silent connections after 30 s and more.
+KEEP_ALIVE_SECONDS = 15.0
+_KEEP_ALIVE = b": keep-alive\n\n"
+
+
+class Source(Protocol):
+    """Whoever writes."""
+
+    def pause(self) -> None:
+        """Write nothing for now."""
+
+    def resume(self) -> None:
+        """Write again."""
+
+    def gone(self) -> None:
+        """The client is; nothing can be written any more."""
+
+
+class _State(Enum):
+    NEW = auto()
+    QUIET = auto()  # nothing has been sent: an error is still an HTTP status
+    STREAMING = auto()
+    CLOSED = auto()
+
+
+@implementer(IPushProducer)
+class Outlet:
+    """Writes one event stream to one client.
+
+    Args:
+        notice: the comment that keeps the connection alive.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        clock: IReactorTime,
+        source: Source,
+        notice: Callable[[], bytes] = lambda: _KEEP_ALIVE,
+    ) -> None:
+        self._request = request
+        self._clock = clock
+        self._source = source
+        self._notice = notice
+        self._state = _State.NEW
+        self._quiet: IDelayedCall | None = None
+        self.is_paused = False
+        self._is_connected = True
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has been sent so far."""
+        return self._state in (_State.NEW, _State.QUIET)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._state is _State.CLOSED
+
+    def open(self) -> None:
+        """Begin; before the first write, or it may never be paused."""
+        self._state = _State.QUIET
+        self._quiet = self._clock.callLater(KEEP_ALIVE_SECONDS, self._keep_alive)
+        self._request.registerProducer(self, True)
+
+    def write(self, data: bytes) -> None:
+        """Send; the first time with the headers of an event stream."""
+        if self._state is _State.CLOSED or not data:
+            return
+        if self._state is not _State.STREAMING:
+            self._state = _State.STREAMING
+            self._request.setHeader("content-type", "text/event-stream; charset=utf-8")
+            self._request.setHeader("cache-control", "no-cache")
+            # Or nginx would keep the answer until it is whole.
+            self._request.setHeader("x-accel-buffering", "no")
+        if self._quiet is not None:
+            self._quiet.reset(KEEP_ALIVE_SECONDS)
+        self._request.write(data)
+
+    def close(self) -> None:
+        """End; may be called at any time, and again."""
+        was_open = self._state in (_State.QUIET, _State.STREAMING)
+        self._stop()
+        if was_open and self._is_connected:
+            self._request.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Let the source wait: the client does not read."""
+        self.is_paused = True
+        self._source.pause()
+
+    def resumeProducing(self) -> None:
+        """Let it go on."""
+        self.is_paused = False
+        self._source.resume()
+
+    def stopProducing(self) -> None:
+        """Learn that the connection is gone; called by Twisted only."""
+        self._is_connected = False
+        self._stop()
+        self._source.gone()
+
+    def _stop(self) -> None:
+        self._state = _State.CLOSED
+        if self._quiet is not None:
+            self._quiet.cancel()
+            self._quiet = None
+
+    def _keep_alive(self) -> None:
+        self._quiet = self._clock.callLater(KEEP_ALIVE_SECONDS, self._keep_alive)
+        # A full socket is not silent, and must not be filled further.
+        if not self.is_paused:
+            self.write(self._notice())

@@ -1,0 +1,221 @@
+"""Responses that are made in the background, whether or not a client waits.
+
+==========  ==================================================================
+RUNNING     asked, or waiting for its turn
+KEEPING     the answer is over, and on its way into the store
+KEPT        the store has it; nobody needs the job any more
+==========  ==================================================================
+
+What could not be kept is failed, for whoever asks here, and the store is told again
+until it takes it: a response never stays unfinished while its server lives.
+"""
+
+from collections.abc import Sequence
+from enum import Enum, auto
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ccproxy.errors import Bug, CCProxyError, StorageFailed
+from ccproxy.events import Event, Failed
+from ccproxy.store.store import Store
+from ccproxy.web.backend import Asks
+from ccproxy.web.response_turns import Turn, Turns
+from ccproxy.web.tape import Tape
+
+# Other servers of the store may cancel what runs here.
+_LOOK_SECONDS = 2.0
+_AGAIN_SECONDS = 5.0
+
+
+class _State(Enum):
+    RUNNING = auto()
+    KEEPING = auto()
+    KEPT = auto()
+
+
+class Job:
+    """One response in the making."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+        self.tape = Tape()
+        self.state = _State.RUNNING
+        self.over: Deferred[None] = Deferred()
+        self.asks = Asks(self._receive, self._broken)
+        self.tape.record(turn.encoder.queue())
+
+    def cancel(self) -> None:
+        """Make no more of it than there is."""
+        if not self.turn.encoder.is_over:
+            self.asks.cancel()
+            self.tape.record(self.turn.encoder.cancel())
+            self.over.callback(None)
+
+    def fail(self, error: CCProxyError) -> None:
+        """End it for a reason that no answer gave."""
+        if not self.turn.encoder.is_over:
+            self.tape.record(self.turn.encoder.encode(0, [Failed(error)]))
+
+    def _receive(self, choice: int, events: Sequence[Event]) -> None:
+        encoder = self.turn.encoder
+        if not encoder.is_over:
+            self.tape.record(encoder.encode(choice, events))
+            if encoder.is_over:
+                self.over.callback(None)
+
+    def _broken(self, failure: Failure) -> None:
+        self.over.errback(failure)
+
+
+class Jobs:
+    """All responses that are made in the background here."""
+
+    _log = Logger()
+
+    def __init__(self, turns: Turns, store: Store, clock: IReactorTime) -> None:
+        self._turns = turns
+        self._store = store
+        self._clock = clock
+        self._jobs: dict[str, Job] = {}
+        self._ends: set[Deferred[None]] = set()
+        self._sleeps: set[Deferred[None]] = set()
+        self._is_stopping = False
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = clock
+
+    async def start(self, turn: Turn) -> Job:
+        """Keep that it was asked, and ask.
+
+        Raises:
+            StorageFailed: it could not be kept, and was not asked.
+        """
+        job = Job(turn)
+        await self._store.begin(self._turns.beginning(turn))
+        self._jobs[turn.id] = job
+        end = Deferred.fromCoroutine(self._run(job))
+        self._ends.add(end)
+        end.addErrback(lambda failure: self._log.failure("lost a response", failure))
+        end.addCallback(lambda _: self._ends.discard(end))
+        if not self._looking.running:
+            self._looking.start(_LOOK_SECONDS, now=False)
+        return job
+
+    def get(self, identifier: str) -> Job | None:
+        """A response that is made here, or was and is not kept yet."""
+        return self._jobs.get(identifier)
+
+    async def cancel(self, job: Job) -> None:
+        """End one, and wait until that is kept."""
+        job.cancel()
+        await self._finished(job)
+
+    async def drain(self) -> None:
+        """Wait until all are kept; what the store does not take now is given up."""
+        self._is_stopping = True
+        for sleep in tuple(self._sleeps):
+            sleep.cancel()
+        while self._ends:
+            await DeferredList(list(self._ends))
+
+    async def _finished(self, job: Job) -> None:
+        finished: Deferred[None] = Deferred()
+
+        def changed() -> None:
+            if job.tape.is_over and not finished.called:
+                finished.callback(None)
+
+        job.tape.listen(changed)
+        changed()
+        try:
+            await finished
+        finally:
+            job.tape.unlisten(changed)
+
+    async def _run(self, job: Job) -> None:
+        turn = job.turn
+        advanced = Deferred.fromCoroutine(self._advance(job))
+        try:
+            job.asks.put(self._turns.backend, turn.prompt, 1)
+            await job.over
+        except Exception:  # noqa: BLE001  # whatever it is, the response must end
+            self._log.failure("the response {id} failed", id=turn.id)
+            job.fail(Bug("the proxy has a fault; its log has it, please report it"))
+        finally:
+            job.asks.cancel()
+        await advanced
+        job.state = _State.KEEPING
+        await self._keep(job)
+        job.state = _State.KEPT
+        self._log_end(turn)
+        del self._jobs[turn.id]
+        if not self._jobs and self._looking.running:
+            self._looking.stop()
+
+    def _log_end(self, turn: Turn) -> None:
+        encoder = turn.encoder
+        self._log.info(
+            "{id} in the background {status}, model {model}, {prompt_tokens} tokens "
+            "in, {completion_tokens} out",
+            id=turn.id,
+            status=encoder.response["status"],
+            model=encoder.model or "-",
+            prompt_tokens=encoder.usage.prompt_tokens,
+            completion_tokens=encoder.usage.output_tokens,
+        )
+
+    async def _advance(self, job: Job) -> None:
+        try:
+            await self._store.advance(job.turn.id, "in_progress")
+        except StorageFailed:
+            # How it ends is what counts, and is told.
+            return
+
+    async def _keep(self, job: Job) -> None:
+        turn, tape = job.turn, job.tape
+        end = turn.encoder.conclude()
+        try:
+            await self._store.finish(turn.id, self._turns.ending(turn, tape.data + end))
+        except StorageFailed as error:
+            end = turn.encoder.conclude(error)
+            tape.record(end)
+            tape.finish()
+            await self._keep_failure(job)
+        else:
+            tape.record(end)
+            tape.finish()
+
+    async def _keep_failure(self, job: Job) -> None:
+        """Have the store take that it failed, as soon as it takes anything."""
+        ending = self._turns.ending(job.turn, job.tape.data)
+        while not self._is_stopping:
+            sleep: Deferred[None] = deferLater(self._clock, _AGAIN_SECONDS)
+            self._sleeps.add(sleep)
+            try:
+                await sleep
+                await self._store.finish(job.turn.id, ending)
+            except StorageFailed:
+                continue
+            except CancelledError:
+                # Who finds it next finds its server gone.
+                pass
+            finally:
+                self._sleeps.discard(sleep)
+            return
+
+    def _look(self) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self._cancel_what_others_did())
+
+    async def _cancel_what_others_did(self) -> None:
+        mine = [j for j in self._jobs.values() if j.state is _State.RUNNING]
+        try:
+            running = await self._store.still_running([job.turn.id for job in mine])
+        except StorageFailed:
+            # Its end will meet with the same, and tell.
+            return
+        for job in mine:
+            if job.turn.id not in running:
+                job.cancel()

@@ -1,0 +1,227 @@
+"""One turn of Responses: its conversation put together, its answer kept.
+
+What comes before a request may be in the store, in a conversation, or with a
+WebSocket; whoever runs the turn then asks the backend and calls `Turns.keep`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import evolve, frozen
+
+from ccproxy.conversation import Prompt
+from ccproxy.dialects.encoding import encode_json
+from ccproxy.dialects.responses_answer import ResponseStream
+from ccproxy.dialects.responses_items import documents
+from ccproxy.dialects.responses_kept import kept_response
+from ccproxy.dialects.responses_request import (
+    Context,
+    ResponsesCall,
+    context_of,
+    prompt_of,
+)
+from ccproxy.dialects.responses_resource import response_id
+from ccproxy.dialects.seal import Seal, new_key
+from ccproxy.errors import InvalidRequest, NotFound, PreviousResponseNotFound
+from ccproxy.store.records import Chain, Ending, Item, NewResponse
+from ccproxy.store.store import Store
+from ccproxy.web.backend import Backend
+
+_SEAL = "seal"
+# A response that ended so has an answer to go on from.
+_CONTINUABLE = ("completed", "incomplete")
+
+
+@frozen
+class Turn:
+    """A question that can be asked, and the answer in the making.
+
+    Attributes:
+        identifier: makes the ids of everything in the answer.
+        earlier: the items before it that the store does not have as its past.
+    """
+
+    identifier: str
+    call: ResponsesCall
+    context: Context
+    prompt: Prompt
+    encoder: ResponseStream
+    earlier: tuple[Item, ...]
+    previous_id: str | None
+
+    @property
+    def id(self) -> str:
+        """The response's."""
+        return response_id(self.identifier)
+
+    @property
+    def input(self) -> tuple[Item, ...]:
+        """What the request brought, as it is kept."""
+        own = documents(self.context.own, self.identifier)
+        return tuple(Item(*item) for item in own)
+
+    @property
+    def output(self) -> tuple[Item, ...]:
+        """What came of it, so far."""
+        return tuple(
+            Item(item["id"], encode_json(item)) for item in self.encoder.output
+        )
+
+    @property
+    def document(self) -> bytes:
+        """The response as it is now, as it is kept."""
+        return kept_response(self.encoder.response, self.encoder.output)
+
+
+class Turns:
+    """Makes turns, and keeps them.
+
+    Args:
+        wall_seconds: Unix time.
+    """
+
+    def __init__(
+        self, backend: Backend, store: Store, wall_seconds: Callable[[], float]
+    ) -> None:
+        self.backend = backend
+        self._store = store
+        self._wall_seconds = wall_seconds
+        self._sealer: Seal | None = None
+
+    @property
+    def now(self) -> int:
+        """Unix time."""
+        return int(self._wall_seconds())
+
+    async def seal(self) -> Seal:
+        """The seal of all servers of this store.
+
+        Raises:
+            StorageFailed: its key cannot be had.
+        """
+        if self._sealer is None:
+            self._sealer = Seal(await self._store.secret(_SEAL, new_key))
+        return self._sealer
+
+    async def prepare(
+        self,
+        call: ResponsesCall,
+        identifier: str,
+        cached: Chain | None = None,
+        closing: str = "",
+    ) -> Turn:
+        """Put a turn together.
+
+        Args:
+            call: the request.
+            identifier: makes the ids of everything in the answer.
+            cached: the response that it continues, where the store need not have it.
+            closing: what the user says after all that.
+
+        Raises:
+            CCProxyError: there is nothing that could be asked.
+        """
+        model = await self.backend.resolve(call.question.model)
+        echo = evolve(call.echo, model=model)
+        earlier = await self._earlier(call, cached)
+        wanted = call.wanted_ids
+        kept: Mapping[str, bytes] = {}
+        if wanted:
+            kept = await self._store.items(wanted)
+        context = context_of(call, [item.document for item in earlier], kept)
+        needs_seal = context.has_seals or echo.store or echo.shows_encrypted
+        sealer = await self.seal() if needs_seal or cached is not None else None
+        prompt = prompt_of(call, context, sealer or _NoSeal(), closing)
+        return Turn(
+            identifier=identifier,
+            call=evolve(call, echo=echo),
+            context=context,
+            prompt=evolve(prompt, model=model),
+            encoder=ResponseStream(identifier, echo, self._wall_seconds, sealer),
+            earlier=earlier if cached is not None else (),
+            previous_id=None if cached is not None else echo.previous_response_id,
+        )
+
+    async def _earlier(
+        self, call: ResponsesCall, cached: Chain | None
+    ) -> tuple[Item, ...]:
+        echo = call.echo
+        if echo.conversation_id is not None:
+            items = await self._store.whole_conversation(echo.conversation_id)
+            if items is None:
+                raise no_conversation(echo.conversation_id)
+            return items
+        if echo.previous_response_id is None:
+            return ()
+        chain = cached or await self._store.chain(echo.previous_response_id)
+        if chain is None:
+            raise PreviousResponseNotFound(
+                f"there is no response {echo.previous_response_id!r} here to continue: "
+                "it was not kept (`store: false`), is deleted, or belongs to another "
+                "server; send the whole conversation as `input`",
+                param="previous_response_id",
+            )
+        if chain.status not in _CONTINUABLE:
+            raise InvalidRequest(
+                f"the response {echo.previous_response_id!r} is {chain.status}; only a "
+                "response with an answer can be continued",
+                param="previous_response_id",
+            )
+        return chain.items
+
+    def beginning(self, turn: Turn) -> NewResponse:
+        """The turn as the store takes it before its end."""
+        echo = turn.call.echo
+        return NewResponse(
+            id=turn.id,
+            created_seconds=int(turn.encoder.response["created_at"]),
+            status=turn.encoder.response["status"],
+            document=turn.document,
+            is_background=echo.background,
+            previous_id=turn.previous_id,
+            conversation_id=echo.conversation_id,
+            input=(*turn.earlier, *turn.input),
+        )
+
+    def ending(self, turn: Turn, events: bytes) -> Ending:
+        """The turn as the store takes it at its end."""
+        return Ending(
+            status=turn.encoder.response["status"],
+            document=turn.document,
+            output=turn.output,
+            events=events,
+        )
+
+    async def keep(self, turn: Turn, events: bytes) -> None:
+        """Keep a turn that is over, if it is to be kept.
+
+        Args:
+            turn: not a background one.
+            events: the whole stream that told it.
+
+        Raises:
+            StorageFailed: it could not be.
+        """
+        if turn.call.echo.store:
+            await self._store.save(self.beginning(turn), self.ending(turn, events))
+
+
+def no_conversation(identifier: str) -> NotFound:
+    """The error for a conversation that is not there."""
+    return NotFound(
+        f"there is no conversation {identifier!r} here", param="conversation"
+    )
+
+
+class _NoSeal:
+    """Where nothing is sealed."""
+
+    def open(self, sealed: str, at: str) -> Mapping[str, Any]:
+        """Never called: `Context.has_seals` says whether there is any."""
+        raise AssertionError(at)
+
+
+def whole_chain(turn: Turn, earlier: Sequence[Item]) -> Chain:
+    """A turn that is over, for who continues it without the store."""
+    status = turn.encoder.response["status"]
+    return Chain(status, (*earlier, *turn.input, *turn.output))

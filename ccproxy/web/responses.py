@@ -1,0 +1,240 @@
+"""The routes of Responses.
+
+========  ===================================  ====================================
+POST      ``/responses``                       ask; streamed, in the background
+GET       ``/responses``                       with an upgrade: a WebSocket
+GET       ``/responses/ID``                    as it is now, or its stream once more
+DELETE    ``/responses/ID``
+POST      ``/responses/ID/cancel``             a background one
+GET       ``/responses/ID/input_items``        what it was given, in pages
+POST      ``/responses/compact``               a conversation to one item
+POST      ``/responses/input_tokens``          cannot be told
+========  ===================================  ====================================
+"""
+
+from twisted.internet.interfaces import IReactorTime
+
+from ccproxy.dialects.compaction import (
+    ASK,
+    check_model,
+    compaction_document,
+    compaction_item,
+)
+from ccproxy.dialects.responses_document import ResponseDocument
+from ccproxy.dialects.responses_kept import (
+    SHOW_SEALS,
+    deleted,
+    item_list,
+    shown_response,
+)
+from ccproxy.dialects.responses_request import ResponsesCall, decode_responses
+from ccproxy.errors import InvalidRequest, NotFound, NotPossible, StorageFailed
+from ccproxy.store.records import StoredResponse, UnknownItem
+from ccproxy.store.store import Store
+from ccproxy.web import query
+from ccproxy.web.backend import collect
+from ccproxy.web.event_stream import EventStream
+from ccproxy.web.exchange import Exchange
+from ccproxy.web.policy import Policy
+from ccproxy.web.response import json_response, tell_ignored
+from ccproxy.web.response_jobs import Job, Jobs
+from ccproxy.web.response_replay import ResponseReplay
+from ccproxy.web.response_turns import Turn, Turns
+from ccproxy.web.router import Router
+from ccproxy.web.tape import Playback, Tape
+
+_LARGEST_SEQUENCE_NUMBER = 10**9
+
+
+class ResponsesRoutes:
+    """Everything under ``/responses`` but the WebSocket."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        turns: Turns,
+        jobs: Jobs,
+        store: Store,
+        policy: Policy,
+        clock: IReactorTime,
+    ) -> None:
+        self._router = router
+        self._turns = turns
+        self._jobs = jobs
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._replay = ResponseReplay(store, jobs, clock)
+        router.add("POST", "/responses", self._create)
+        router.add("POST", "/responses/compact", self._compact)
+        router.add("POST", "/responses/input_tokens", self._input_tokens)
+        router.add("GET", "/responses/<name>", self._retrieve)
+        router.add("DELETE", "/responses/<name>", self._delete)
+        router.add("POST", "/responses/<name>/cancel", self._cancel)
+        router.add("GET", "/responses/<name>/input_items", self._input_items)
+
+    async def _create(self, exchange: Exchange) -> bytes | None:
+        call = self._decode(exchange)
+        turn = await self._turns.prepare(call, exchange.hex)
+        tell_ignored(exchange.request, call.ignored)
+        if call.echo.background:
+            job = await self._jobs.start(turn)
+            if not call.stream:
+                return json_response(exchange.request, _shown(job, call))
+            await Playback(exchange.request, self._clock, job.tape).run()
+            return None
+        if call.stream:
+            await self._stream(exchange, turn)
+            return None
+        return await self._collect(exchange, turn)
+
+    def _decode(self, exchange: Exchange) -> ResponsesCall:
+        return decode_responses(
+            self._router.body(exchange),
+            forward_sampling=self._policy.forward_sampling,
+        )
+
+    async def _stream(self, exchange: Exchange, turn: Turn) -> None:
+        tape = Tape()
+
+        async def conclude() -> bytes:
+            end = turn.encoder.conclude()
+            try:
+                await self._turns.keep(turn, tape.data + end)
+            except StorageFailed as error:
+                return turn.encoder.conclude(error)
+            return end
+
+        keeps = turn.call.echo.store
+        stream = EventStream(
+            exchange.request,
+            turn.encoder,
+            self._clock,
+            conclude,
+            *([tape.record] if keeps else []),
+        )
+        with exchange.following(turn.encoder):
+            await stream.run(self._turns.backend, turn.prompt, 1)
+
+    async def _collect(self, exchange: Exchange, turn: Turn) -> bytes:
+        document = ResponseDocument(turn.encoder)
+        with exchange.following(document):
+            await collect(self._turns.backend, turn.prompt, 1, document)
+        await self._turns.keep(turn, document.frames + turn.encoder.conclude())
+        return json_response(exchange.request, document.encode())
+
+    async def _compact(self, exchange: Exchange) -> bytes:
+        call = self._decode(exchange)
+        check_model(call.question.model)
+        turn = await self._turns.prepare(call, exchange.hex, closing=ASK)
+        tell_ignored(exchange.request, call.ignored)
+        document = ResponseDocument(turn.encoder)
+        with exchange.following(document):
+            await collect(self._turns.backend, turn.prompt, 1, document)
+        sealer = await self._turns.seal()
+        item = compaction_item(exchange.hex, turn.encoder.text, sealer)
+        usage = turn.encoder.usage
+        return json_response(
+            exchange.request,
+            compaction_document(exchange.hex, item, self._turns.now, usage),
+        )
+
+    async def _input_tokens(self, exchange: Exchange) -> bytes:
+        raise NotPossible(
+            "the tokens of an input cannot be counted without asking the model; every "
+            "answer tells its own `usage`"
+        )
+
+    async def _retrieve(self, exchange: Exchange, name: str) -> bytes | None:
+        request = exchange.request
+        after = query.number(request, "starting_after", 0, _LARGEST_SEQUENCE_NUMBER)
+        shows_seals = SHOW_SEALS in query.several(request, "include")
+        if query.boolean(request, "stream"):
+            is_there = await self._replay.play(
+                request, name, -1 if after is None else after
+            )
+            if not is_there:
+                raise _not_found(name)
+            return None
+        if after is not None:
+            raise InvalidRequest(
+                "`starting_after` needs `stream=true`", param="starting_after"
+            )
+        job = self._jobs.get(name)
+        if job is not None:
+            document, status = job.turn.document, job.turn.encoder.response["status"]
+        else:
+            kept = await self._kept(name)
+            document, status = kept.document, kept.status
+        return json_response(
+            request, shown_response(document, status, shows_seals=shows_seals)
+        )
+
+    async def _kept(self, name: str) -> StoredResponse:
+        kept = await self._store.response(name)
+        if kept is None:
+            raise _not_found(name)
+        return kept
+
+    async def _delete(self, exchange: Exchange, name: str) -> bytes:
+        job = self._jobs.get(name)
+        if job is not None:
+            await self._jobs.cancel(job)
+        if not await self._store.delete(name):
+            raise _not_found(name)
+        return json_response(exchange.request, deleted(name, "response"))
+
+    async def _cancel(self, exchange: Exchange, name: str) -> bytes:
+        job = self._jobs.get(name)
+        if job is not None:
+            await self._jobs.cancel(job)
+            return json_response(exchange.request, _shown(job, job.turn.call))
+        kept = await self._kept(name)
+        if not kept.is_background:
+            raise InvalidRequest(
+                f"the response {name!r} is not a background one; to cancel it, close "
+                "its connection"
+            )
+        kept = await self._store.cancel(name) or kept
+        return json_response(
+            exchange.request,
+            shown_response(kept.document, kept.status, shows_seals=False),
+        )
+
+    async def _input_items(self, exchange: Exchange, name: str) -> bytes:
+        after, limit, descending = query.page(exchange.request)
+        try:
+            page = await self._store.input_items(
+                name, after=after, limit=limit, descending=descending
+            )
+        except UnknownItem:
+            raise unknown_item(after) from None
+        if page is None:
+            raise _not_found(name)
+        shows_seals = SHOW_SEALS in query.several(exchange.request, "include")
+        items = [(item.id, item.document) for item in page.items]
+        return json_response(
+            exchange.request,
+            item_list(items, has_more=page.has_more, shows_seals=shows_seals),
+        )
+
+
+def _shown(job: Job, call: ResponsesCall) -> bytes:
+    return shown_response(
+        job.turn.document,
+        job.turn.encoder.response["status"],
+        shows_seals=call.echo.shows_encrypted,
+    )
+
+
+def _not_found(name: str) -> NotFound:
+    return NotFound(
+        f"there is no response {name!r} here: it was not kept (`store: false`), is "
+        "deleted, or belongs to another server"
+    )
+
+
+def unknown_item(after: str | None) -> InvalidRequest:
+    """The error for a page that would begin nowhere."""
+    return InvalidRequest(f"`after`: there is no item {after!r} here", param="after")

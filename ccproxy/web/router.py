@@ -1,0 +1,173 @@
+"""The way that every request goes: an id, the gate, its route, and its errors.
+
+Whatever goes wrong becomes an OpenAI error document, here and only here.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from klein import Klein
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
+from typing_extensions import override
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as HTTPMethodNotAllowed
+from werkzeug.routing import RequestRedirect
+
+from ccproxy.errors import (
+    Bug,
+    CCProxyError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+)
+from ccproxy.web.exchange import CLIENT_GONE, Exchange
+from ccproxy.web.gate import Gate
+from ccproxy.web.response import error_response, request_id
+
+_PREFIXES = ("", "/v1")
+_NO_CONTENT = 204
+
+
+class Router:
+    """Routes, with and without ``/v1``, as one resource."""
+
+    _log = Logger()
+
+    def __init__(self, gate: Gate, clock: IReactorTime) -> None:
+        self._gate = gate
+        self._clock = clock
+        self._app = Klein()
+        handle: Any = self._app.handle_errors(Exception)
+        handle(self._unrouted)
+
+    def resource(self) -> IResource:
+        """All of them, to be mounted anywhere."""
+        return _Root(self._app.resource())
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        answer: Callable[..., Awaitable[bytes | None]],
+        *,
+        needs_key: bool = True,
+    ) -> None:
+        """Add a route.
+
+        Args:
+            method: of HTTP.
+            path: with werkzeug's place-holders, which are given to ``answer``.
+            answer: takes the `Exchange`; returns the body, or None once it has
+                written everything itself.
+            needs_key: whether the gate is asked.
+        """
+
+        async def routed(request: Request, **parts: str) -> bytes | None:
+            exchange = Exchange(request, f"{method} {path}", self._clock)
+            try:
+                if needs_key:
+                    self._gate.check_key(_authorization(request))
+                body = await answer(exchange, **parts)
+            except CancelledError:
+                exchange.log(CLIENT_GONE)
+                raise
+            except Exception:  # noqa: BLE001  # a root: whatever it is, it is told
+                exchange.error = self._told(request, Failure())
+                body = self._error(request, exchange.error)
+            exchange.log(request.code)
+            return body
+
+        for prefix in _PREFIXES:
+            # Klein takes each endpoint's name once.
+            self._app.route(
+                prefix + path, methods=[method], endpoint=f"{method} {prefix}{path}"
+            )(routed)
+
+    def body(self, exchange: Exchange) -> bytes:
+        """The body of a request.
+
+        Raises:
+            RequestTooLarge: it is.
+        """
+        content: Any = exchange.request.content
+        body: bytes = content.read()
+        self._gate.check_size(len(body))
+        return body
+
+    def _unrouted(self, request: Request, failure: Failure) -> bytes | None:
+        """Answer what reached no route; Klein calls it for routing's exceptions."""
+        error = failure.value
+        if isinstance(error, RequestRedirect):
+            # werkzeug's answer to needless slashes in a path.
+            request.setHeader("location", error.new_url)
+            request.setResponseCode(error.code)
+            return b""
+        if isinstance(error, HTTPMethodNotAllowed):
+            request.setHeader("allow", ", ".join(sorted(error.valid_methods or ())))
+            if request.method == b"OPTIONS":
+                request.setResponseCode(_NO_CONTENT)
+                return b""
+        exchange = Exchange(request, "no route", self._clock)
+        exchange.error = self._told(request, failure)
+        body = self._error(request, exchange.error)
+        exchange.log(request.code)
+        return body
+
+    def _told(self, request: Request, failure: Failure) -> CCProxyError:
+        """What a client is told of a failure."""
+        error = failure.value
+        match error:
+            case CCProxyError():
+                return error
+            case HTTPException(code=404):
+                return NotFound(
+                    "there is no such route here; see GET /models and README"
+                )
+            case HTTPException(code=405):
+                method = request.method.decode("ascii", "replace")
+                return MethodNotAllowed(f"this route has no method {method}")
+            case HTTPException(code=int(code)) if code < Bug.status:
+                return InvalidRequest("the request cannot be understood")
+        self._log.failure("{id} failed", failure, id=request_id(request))
+        return Bug(
+            f"the proxy has a fault; its log has it under {request_id(request)}, "
+            "please report it"
+        )
+
+    def _error(self, request: Request, error: CCProxyError) -> bytes | None:
+        if request.startedWriting:
+            # A status is out and a document would be taken for the answer.
+            connection: Any = request.transport
+            connection.abortConnection()
+            return None
+        return error_response(request, error)
+
+
+class _Root(Resource):
+    """Klein's resource, behind what must hold for every request."""
+
+    isLeaf = True
+
+    def __init__(self, klein: Resource) -> None:
+        super().__init__()
+        self._klein = klein
+
+    @override
+    def render(self, request: Any) -> object:
+        request_id(request)
+        try:
+            b"/".join(request.prepath + request.postpath).decode()
+            request.getRequestHostname().decode()
+        except UnicodeDecodeError:
+            error = InvalidRequest("the path, or the Host header, is not UTF-8")
+            return error_response(request, error)
+        return self._klein.render(request)
+
+
+def _authorization(request: Request) -> list[bytes]:
+    return list(request.requestHeaders.getRawHeaders(b"authorization", []))

@@ -1,0 +1,104 @@
+"""A stream of events that is recorded, and played as often as anybody wants."""
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.server import Request
+
+from ccproxy.dialects.responses_frames import frames_after
+from ccproxy.web.outlet import Outlet
+
+_CHUNK_BYTES = 2**16
+
+
+class Tape:
+    """What has been told so far, and whether there will be more."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._listeners: list[Callable[[], None]] = []
+        self.is_over = False
+
+    @property
+    def data(self) -> bytes:
+        """Everything so far."""
+        return bytes(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def record(self, data: bytes) -> None:
+        """Add whole events."""
+        if data:
+            self._data += data
+            self._tell()
+
+    def finish(self) -> None:
+        """Note that this was all."""
+        self.is_over = True
+        self._tell()
+
+    def part(self, begin: int, size: int) -> bytes:
+        """Some of it."""
+        return bytes(self._data[begin : begin + size])
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have somebody told of each change."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        """Have them told no longer."""
+        self._listeners.remove(listener)
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()
+
+
+class Playback:
+    """Plays a tape to a client, from some event on, at the client's own pace."""
+
+    def __init__(self, request: Request, clock: IReactorTime, tape: Tape) -> None:
+        self._tape = tape
+        self._outlet = Outlet(request, clock, self)
+        self._place = 0
+        self._over: Deferred[None] = Deferred()
+
+    async def run(self, after: int = -1) -> None:
+        """Play until the end, or until this is cancelled.
+
+        Args:
+            after: the ``sequence_number`` of the last event that the client has.
+        """
+        whole = self._tape.data
+        self._place = len(whole) - len(frames_after(whole, after))
+        self._outlet.open()
+        self._tape.listen(self._play)
+        try:
+            self._play()
+            await self._over
+        finally:
+            self._tape.unlisten(self._play)
+            self._outlet.close()
+
+    def pause(self) -> None:
+        """Nothing to do: what is played asks the outlet."""
+
+    def resume(self) -> None:
+        """Go on."""
+        self._play()
+
+    def gone(self) -> None:
+        """Play no more; whoever runs this cancels it."""
+
+    def _play(self) -> None:
+        while not self._outlet.is_paused and not self._outlet.is_closed:
+            data = self._tape.part(self._place, _CHUNK_BYTES)
+            if not data:
+                if self._tape.is_over and not self._over.called:
+                    self._over.callback(None)
+                return
+            # Before the write, which may come back here by a pause and resume.
+            self._place += len(data)
+            self._outlet.write(data)
