@@ -117,6 +117,26 @@ class MethodNotAllowed(ClientError):
     code = "method_not_allowed"
 
 
+class UpgradeRequired(ClientError):
+    """The route is a WebSocket's."""
+
+    status = 426
+    code = "upgrade_required"
+
+
+class ForeignOrigin(ClientError):
+    """A page of another site wants in."""
+
+    status = 403
+    code = "foreign_origin"
+
+
+class ConnectionLimitReached(ClientError):
+    """A WebSocket is too old to go on."""
+
+    code = "websocket_connection_limit_reached"
+
+
 class RequestTooLarge(ClientError):
     """The body is larger than the limit."""
 

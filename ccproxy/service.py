@@ -136,7 +136,10 @@ def _parts(
         backend=engine.backend,
         store=engine.store,
         gate=gate,
-        policy=Policy(forward_sampling=settings.forward_sampling),
+        policy=Policy(
+            forward_sampling=settings.forward_sampling,
+            max_body_bytes=settings.max_body_bytes,
+        ),
         clock=reactor,
         wall_seconds=time.time,
     )

@@ -4,6 +4,20 @@ from ccproxy.dialects.encoding import encode_json
 from ccproxy.errors import CCProxyError
 
 
+def socket_error(error: CCProxyError) -> bytes:
+    """Encode an error as a message of its own.
+
+    Source: ``WebSocketErrorEvent`` in the Open Responses document.
+    """
+    about = {
+        "type": error.type,
+        "code": error.code,
+        "message": error.message,
+        "param": error.param,
+    }
+    return encode_json({"type": "error", "status": error.status, "error": about})
+
+
 def error_document(error: CCProxyError) -> bytes:
     """Encode ``{"error": {"message", "type", "param", "code"}}``, all four always.
 

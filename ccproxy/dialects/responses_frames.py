@@ -12,6 +12,7 @@ DONE = b"data: [DONE]\n\n"
 # No JSON text has a NUL in it, so it marks where a delta's text goes.
 _MARK = "\0"
 _DATA = b"\ndata: "
+_ERROR = b"event: error\n"
 
 
 class Frames:
@@ -69,6 +70,11 @@ def frames_after(stream: bytes, number: int) -> bytes:
 
 def messages_of(frames: bytes) -> list[bytes]:
     """The JSON of each event, for a transport that has frames of its own."""
-    found = [frame.partition(_DATA)[2] for frame in frames.split(b"\n\n")]
+    found = [
+        frame.partition(_DATA)[2]
+        for frame in frames.split(b"\n\n")
+        # Where an error is an envelope of its own, this one would end two turns.
+        if not frame.startswith(_ERROR)
+    ]
     # `[DONE]` has no event's name in front of it.
     return [message for message in found if message]

@@ -70,10 +70,14 @@ class Ending:
 
 @frozen
 class Chain:
-    """A response and everything that came before it, oldest first."""
+    """A response and everything that came before it, oldest first.
+
+    What came before a response in a conversation is that conversation's, and not here.
+    """
 
     status: str
     items: tuple[Item, ...]
+    conversation_id: str | None = None
 
 
 @frozen

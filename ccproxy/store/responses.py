@@ -212,7 +212,8 @@ def chain(connection: Connection, identifier: str) -> Chain | None:
         .join(line, items.c.node_id == line.c.id)
         .order_by(line.c.depth.desc(), items.c.position)
     )
-    return Chain(row.status, tuple(Item(*item) for item in found))
+    said = tuple(Item(*item) for item in found)
+    return Chain(row.status, said, row.conversation_id)
 
 
 def input_items(
@@ -252,11 +253,11 @@ def input_items(
     return Page(tuple(found), has_more)
 
 
-def _place(connection: Connection, identifier: str) -> Row[Any, Any] | None:
+def _place(connection: Connection, identifier: str) -> Row[Any, Any, Any] | None:
     return connection.execute(
-        select(responses.c.node_id, responses.c.status).where(
-            responses.c.id == identifier
-        )
+        select(
+            responses.c.node_id, responses.c.status, responses.c.conversation_id
+        ).where(responses.c.id == identifier)
     ).one_or_none()
 
 

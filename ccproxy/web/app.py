@@ -52,7 +52,7 @@ class API:
         )
         turns = Turns(backend, store, wall_seconds)
         self._jobs = Jobs(turns, store, clock)
-        ResponsesRoutes(
+        self._responses = ResponsesRoutes(
             router=router,
             turns=turns,
             jobs=self._jobs,
@@ -67,10 +67,11 @@ class API:
         return self._router.resource()
 
     async def drain(self) -> None:
-        """Wait until what goes on without a client has been kept.
+        """End what goes on without a request, and wait until it has been kept.
 
         The backend has to have ended its answers before.
         """
+        self._responses.close_sockets()
         await self._jobs.drain()
 
     async def _health(self, exchange: Exchange) -> bytes:

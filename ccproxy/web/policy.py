@@ -9,6 +9,8 @@ class Policy:
 
     Attributes:
         forward_sampling: clients may set temperature and the like.
+        max_body_bytes: the largest request, over a WebSocket too.
     """
 
     forward_sampling: bool = False
+    max_body_bytes: int = 2**20

@@ -4,7 +4,7 @@ What comes before a request may be in the store, in a conversation, or with a
 WebSocket; whoever runs the turn then asks the backend and calls `Turns.keep`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import evolve, frozen
@@ -38,7 +38,9 @@ class Turn:
 
     Attributes:
         identifier: makes the ids of everything in the answer.
-        earlier: the items before it that the store does not have as its past.
+        earlier: everything before it.
+        previous_id: the kept response that it continues.
+        is_loose: what is before it is not kept, and has to be kept with it.
     """
 
     identifier: str
@@ -48,6 +50,7 @@ class Turn:
     encoder: ResponseStream
     earlier: tuple[Item, ...]
     previous_id: str | None
+    is_loose: bool
 
     @property
     def id(self) -> str:
@@ -107,30 +110,34 @@ class Turns:
         self,
         call: ResponsesCall,
         identifier: str,
-        cached: Chain | None = None,
+        remembered: "Remembered | None" = None,
         closing: str = "",
+        *,
+        remembers: bool = False,
     ) -> Turn:
         """Put a turn together.
 
         Args:
             call: the request.
             identifier: makes the ids of everything in the answer.
-            cached: the response that it continues, where the store need not have it.
+            remembered: the response that it continues, without asking the store.
             closing: what the user says after all that.
+            remembers: whether the answer may be continued though it is not kept.
 
         Raises:
             CCProxyError: there is nothing that could be asked.
         """
         model = await self.backend.resolve(call.question.model)
         echo = evolve(call.echo, model=model)
-        earlier = await self._earlier(call, cached)
+        earlier = await self._earlier(call, remembered)
         wanted = call.wanted_ids
         kept: Mapping[str, bytes] = {}
         if wanted:
             kept = await self._store.items(wanted)
+        is_loose = remembered is not None and not remembered.is_kept
         context = context_of(call, [item.document for item in earlier], kept)
         needs_seal = context.has_seals or echo.store or echo.shows_encrypted
-        sealer = await self.seal() if needs_seal or cached is not None else None
+        sealer = await self.seal() if needs_seal or remembers else None
         prompt = prompt_of(call, context, sealer or _NoSeal(), closing)
         return Turn(
             identifier=identifier,
@@ -138,12 +145,13 @@ class Turns:
             context=context,
             prompt=evolve(prompt, model=model),
             encoder=ResponseStream(identifier, echo, self._wall_seconds, sealer),
-            earlier=earlier if cached is not None else (),
-            previous_id=None if cached is not None else echo.previous_response_id,
+            earlier=earlier,
+            previous_id=None if is_loose else echo.previous_response_id,
+            is_loose=is_loose,
         )
 
     async def _earlier(
-        self, call: ResponsesCall, cached: Chain | None
+        self, call: ResponsesCall, remembered: "Remembered | None"
     ) -> tuple[Item, ...]:
         echo = call.echo
         if echo.conversation_id is not None:
@@ -153,7 +161,9 @@ class Turns:
             return items
         if echo.previous_response_id is None:
             return ()
-        chain = cached or await self._store.chain(echo.previous_response_id)
+        if remembered is not None:
+            return remembered.chain.items
+        chain = await self._store.chain(echo.previous_response_id)
         if chain is None:
             raise PreviousResponseNotFound(
                 f"there is no response {echo.previous_response_id!r} here to continue: "
@@ -165,6 +175,13 @@ class Turns:
             raise InvalidRequest(
                 f"the response {echo.previous_response_id!r} is {chain.status}; only a "
                 "response with an answer can be continued",
+                param="previous_response_id",
+            )
+        if chain.conversation_id is not None:
+            raise InvalidRequest(
+                f"the response {echo.previous_response_id!r} is a part of a "
+                f"conversation; continue it with `conversation: "
+                f"{chain.conversation_id!r}`",
                 param="previous_response_id",
             )
         return chain.items
@@ -180,7 +197,7 @@ class Turns:
             is_background=echo.background,
             previous_id=turn.previous_id,
             conversation_id=echo.conversation_id,
-            input=(*turn.earlier, *turn.input),
+            input=(*turn.earlier, *turn.input) if turn.is_loose else turn.input,
         )
 
     def ending(self, turn: Turn, events: bytes) -> Ending:
@@ -221,7 +238,17 @@ class _NoSeal:
         raise AssertionError(at)
 
 
-def whole_chain(turn: Turn, earlier: Sequence[Item]) -> Chain:
-    """A turn that is over, for who continues it without the store."""
-    status = turn.encoder.response["status"]
-    return Chain(status, (*earlier, *turn.input, *turn.output))
+@frozen
+class Remembered:
+    """A response that is over, for who continues it without asking the store."""
+
+    id: str
+    chain: Chain
+    is_kept: bool
+
+
+def remembered(turn: Turn) -> Remembered:
+    """A turn that is over."""
+    items = (*turn.earlier, *turn.input, *turn.output)
+    chain = Chain(turn.encoder.response["status"], items)
+    return Remembered(turn.id, chain, turn.call.echo.store)

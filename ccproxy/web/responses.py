@@ -39,15 +39,22 @@ from ccproxy.web.policy import Policy
 from ccproxy.web.response import json_response, tell_ignored
 from ccproxy.web.response_jobs import Job, Jobs
 from ccproxy.web.response_replay import ResponseReplay
+from ccproxy.web.response_socket import ResponseSocket
 from ccproxy.web.response_turns import Turn, Turns
 from ccproxy.web.router import Router
 from ccproxy.web.tape import Playback, Tape
+from ccproxy.web.upgrade import serve_websocket
+from ccproxy.web.websocket import (
+    GOING_AWAY,
+    SocketLimits,
+    WebSocket,
+)
 
 _LARGEST_SEQUENCE_NUMBER = 10**9
 
 
 class ResponsesRoutes:
-    """Everything under ``/responses`` but the WebSocket."""
+    """Everything under ``/responses``."""
 
     def __init__(
         self,
@@ -66,7 +73,9 @@ class ResponsesRoutes:
         self._policy = policy
         self._clock = clock
         self._replay = ResponseReplay(store, jobs, clock)
+        self._sockets: set[WebSocket] = set()
         router.add("POST", "/responses", self._create)
+        router.add("GET", "/responses", self._connect)
         router.add("POST", "/responses/compact", self._compact)
         router.add("POST", "/responses/input_tokens", self._input_tokens)
         router.add("GET", "/responses/<name>", self._retrieve)
@@ -88,6 +97,22 @@ class ResponsesRoutes:
             await self._stream(exchange, turn)
             return None
         return await self._collect(exchange, turn)
+
+    async def _connect(self, exchange: Exchange) -> None:
+        limits = SocketLimits(message_bytes=self._policy.max_body_bytes)
+        await serve_websocket(exchange.request, self._talk, limits, self._clock)
+
+    async def _talk(self, socket: WebSocket) -> None:
+        self._sockets.add(socket)
+        try:
+            await ResponseSocket(socket, self._turns, self._policy, self._clock).run()
+        finally:
+            self._sockets.discard(socket)
+
+    def close_sockets(self) -> None:
+        """Close all WebSockets, because the server stops."""
+        for socket in tuple(self._sockets):
+            socket.close(GOING_AWAY, "the proxy is being stopped")
 
     def _decode(self, exchange: Exchange) -> ResponsesCall:
         return decode_responses(

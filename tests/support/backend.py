@@ -89,7 +89,7 @@ def site(
         backend=backend,
         store=store,
         gate=gate,
-        policy=Policy(),
+        policy=Policy(max_body_bytes=max_body_bytes),
         clock=clock,
         wall_seconds=lambda: 1700000000.0,
     )

@@ -1,0 +1,122 @@
+"""How a request becomes a WebSocket.
+
+Source: RFC 6455, "Opening Handshake"; `twisted.web.websocket`, whose way to take a
+channel over this is.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.server import Request
+from wsproto.connection import ConnectionType
+from wsproto.events import AcceptConnection
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import RemoteProtocolError
+
+from ccproxy.errors import ForeignOrigin, InvalidRequest, UpgradeRequired
+from ccproxy.web.response import request_id
+from ccproxy.web.websocket import BUG, SocketClosed, SocketLimits, WebSocket
+
+_SWITCHING_PROTOCOLS = 101
+
+_log = Logger()
+
+
+def check_upgrade(request: Request) -> H11Handshake:
+    """The handshake that a request asks for.
+
+    Raises:
+        UpgradeRequired: it asks for none, or for another version.
+        ForeignOrigin: a page of another site asks.
+        InvalidRequest: it is none.
+    """
+    headers = request.requestHeaders
+    upgrade = b",".join(headers.getRawHeaders(b"upgrade", [])).lower()
+    if b"websocket" not in upgrade:
+        raise UpgradeRequired(
+            "GET here is for WebSockets: send `Upgrade: websocket`; or ask by POST"
+        )
+    for version in headers.getRawHeaders(b"sec-websocket-version", []):
+        if version.strip() != b"13":
+            request.setHeader("sec-websocket-version", "13")
+            raise UpgradeRequired("only version 13 of the WebSocket protocol is spoken")
+    # A page's scripts cannot choose this header, and no other client needs it.
+    for origin in headers.getRawHeaders(b"origin", []):
+        host = urlsplit(origin.decode("latin-1")).netloc.lower()
+        own = [h.decode("latin-1") for h in headers.getRawHeaders(b"host", [])]
+        if host not in [name.strip().lower() for name in own]:
+            raise ForeignOrigin("pages of other sites may not connect here")
+    handshake = H11Handshake(ConnectionType.SERVER)
+    raw = headers.getAllRawHeaders()
+    pairs = [(name.lower(), value) for name, values in raw for value in values]
+    try:
+        handshake.initiate_upgrade_connection(pairs, request.path)
+    except RemoteProtocolError as error:
+        raise InvalidRequest(f"this is no WebSocket handshake: {error}") from None
+    return handshake
+
+
+async def serve_websocket(
+    request: Request,
+    talk: Callable[[WebSocket], Awaitable[None]],
+    limits: SocketLimits,
+    clock: IReactorTime,
+) -> None:
+    """Turn a request into a WebSocket, and have somebody talk over it.
+
+    Returns when the connection is gone; nothing may be written to the request then.
+
+    Args:
+        request: whose channel it takes over.
+        limits: of the socket.
+        clock: the reactor.
+        talk: cancelled when the peer goes away; the socket is closed after it.
+
+    Raises:
+        CCProxyError: it is no request for a WebSocket; nothing has been written.
+    """
+    handshake = check_upgrade(request)
+    channel: Any = request.channel
+    transport = channel.transport
+    accept = AcceptConnection(
+        extra_headers=[(b"x-request-id", request_id(request).encode())]
+    )
+    transport.write(handshake.send(accept))
+    request.setResponseCode(_SWITCHING_PROTOCOLS)
+    connection = handshake.connection
+    if connection is None:
+        raise InvalidRequest("this is no WebSocket handshake")
+    socket = WebSocket(connection, transport, limits, clock)
+    # The request stays the channel's, which so tells it (and Klein, who cancels
+    # this) when the connection is lost; only what comes in is ours now.
+    channel.setTimeout(None)
+    channel.dataReceived = socket.data_received
+    request.registerProducer(socket, True)
+    talking = Deferred.fromCoroutine(_talk(socket, talk))
+    try:
+        await Deferred()
+    except CancelledError:
+        # The connection is gone.
+        return
+    finally:
+        socket.connection_lost()
+        talking.cancel()
+        del channel.dataReceived
+
+
+async def _talk(
+    socket: WebSocket, talk: Callable[[WebSocket], Awaitable[None]]
+) -> None:
+    try:
+        await talk(socket)
+    except (SocketClosed, CancelledError):
+        return
+    except Exception:  # noqa: BLE001  # a root: the peer must be told something
+        _log.failure("a WebSocket's conversation failed")
+        socket.close(BUG, "the proxy has a fault; its log has it")
+    else:
+        socket.close()

@@ -1,0 +1,290 @@
+"""WebSockets: a connection of messages.
+
+wsproto does the protocol, which it knows well; Twisted's own resource over it knows
+no limits, and answers a peer's protocol error with a traceback in the log.
+
+=========  ================================================================
+OPEN       messages come and go
+CLOSING    our close frame is out; the peer has some seconds for its own
+CLOSED     the connection is gone, or about to be
+=========  ================================================================
+
+Messages wait here until they are asked for, a few of them; the connection is read on
+while an answer is made, so that a peer that leaves is noticed at once.
+
+Source: RFC 6455; wsproto's documentation.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.logger import Logger
+from wsproto.connection import Connection, ConnectionState
+from wsproto.events import (
+    BytesMessage,
+    CloseConnection,
+    Ping,
+    Pong,
+    TextMessage,
+)
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+from zope.interface import implementer
+
+GOING_AWAY = 1001
+_NORMAL, _PROTOCOL, _NOT_TEXT = 1000, 1002, 1003
+_TOO_MANY, _TOO_BIG = 1008, 1009
+BUG = 1011
+_MOST_WAITING = 32
+# A close reason is part of a frame of at most 125 bytes.
+_LONGEST_REASON = 100
+
+
+@frozen(kw_only=True)
+class SocketLimits:
+    """How large, how long, how silent.
+
+    Attributes:
+        age_seconds: of the connection; Open Responses has 60 minutes.
+        idle_seconds: without a message, while none is being answered.
+        ping_seconds: of silence after which the peer is asked for a sign of life;
+            after three times that it is taken for gone.
+        close_seconds: for the peer's part of closing.
+    """
+
+    message_bytes: int
+    age_seconds: float = 3600.0
+    idle_seconds: float = 1800.0
+    ping_seconds: float = 30.0
+    close_seconds: float = 3.0
+
+
+class SocketClosed(Exception):
+    """There will be no more messages."""
+
+
+class SocketTooOld(Exception):
+    """The connection has reached its age; there is still time to say so."""
+
+
+class _State(Enum):
+    OPEN = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+@implementer(IPushProducer)
+class WebSocket:
+    """The server's end of one connection.
+
+    Attributes:
+        is_paused: the peer does not read.
+        on_pause: called when the peer does not read.
+        on_resume: called when it reads again.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        connection: Connection,
+        transport: Any,
+        limits: SocketLimits,
+        clock: IReactorTime,
+    ) -> None:
+        self._connection = connection
+        self._transport = transport
+        self._limits = limits
+        self._clock = clock
+        self._state = _State.OPEN
+        self._parts: list[str] = []
+        self._size = 0
+        self._messages: deque[str] = deque()
+        self._receiver: Deferred[str] | None = None
+        self._is_old = False
+        self.is_paused = False
+        self._heard_seconds = clock.seconds()
+        self._timers: dict[str, IDelayedCall] = {}
+        self.on_pause: Callable[[], None] = lambda: None
+        self.on_resume: Callable[[], None] = lambda: None
+        self._later("age", limits.age_seconds, self._grow_old)
+        self._later("ping", limits.ping_seconds, self._ping)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can be sent."""
+        return self._state is _State.OPEN
+
+    def receive(self) -> "Deferred[str]":
+        """The next message; one at a time.
+
+        Raises:
+            SocketClosed: there is none.
+            SocketTooOld: the connection should be ended.
+        """
+        receiver: Deferred[str] = Deferred()
+        if self._messages:
+            receiver.callback(self._messages.popleft())
+        elif self._state is not _State.OPEN:
+            receiver.errback(SocketClosed())
+        elif self._is_old:
+            receiver.errback(SocketTooOld())
+        else:
+            self._receiver = receiver
+            self._later("idle", self._limits.idle_seconds, self._idle)
+        return receiver
+
+    def send(self, text: bytes) -> None:
+        """Send a message of UTF-8 text; when it is closed, nothing."""
+        if self._state is _State.OPEN:
+            self._write(TextMessage(text.decode()))
+
+    def close(self, code: int = _NORMAL, reason: str = "") -> None:
+        """Begin to close; may be called at any time."""
+        if self._state is not _State.OPEN:
+            return
+        self._write(CloseConnection(code, reason[:_LONGEST_REASON]))
+        self._ended(_State.CLOSING)
+        self._later(
+            "close", self._limits.close_seconds, self._transport.abortConnection
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the peer sent."""
+        self._heard_seconds = self._clock.seconds()
+        if self._state is _State.CLOSED:
+            return
+        try:
+            self._connection.receive_data(data)
+            for event in self._connection.events():
+                self._event(event)
+        except RemoteProtocolError as error:
+            hint = error.event_hint
+            code = hint.code if isinstance(hint, CloseConnection) else _PROTOCOL
+            self.close(int(code), "protocol error")
+            self._hang_up()
+
+    def connection_lost(self) -> None:
+        """Learn that the connection is gone."""
+        self._ended(_State.CLOSED)
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def pauseProducing(self) -> None:
+        """Let whoever writes wait."""
+        self.is_paused = True
+        self.on_pause()
+
+    def resumeProducing(self) -> None:
+        """Let them go on."""
+        self.is_paused = False
+        self.on_resume()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; `connection_lost` is told as well."""
+
+    def _event(self, event: object) -> None:
+        match event:
+            case TextMessage():
+                self._text(event)
+            case BytesMessage():
+                self.close(_NOT_TEXT, "send text, not bytes")
+            case Ping():
+                self._write(event.response())
+            case Pong():
+                return
+            case CloseConnection():
+                if self._connection.state is ConnectionState.REMOTE_CLOSING:
+                    self._write(event.response())
+                self._hang_up()
+
+    def _text(self, event: TextMessage) -> None:
+        if self._state is not _State.OPEN:
+            return
+        self._size += len(event.data.encode())
+        if self._size > self._limits.message_bytes:
+            most = self._limits.message_bytes
+            self.close(_TOO_BIG, f"a message has {most} bytes at most")
+            return
+        self._parts.append(event.data)
+        if not event.message_finished:
+            return
+        text = "".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        if self._receiver is not None:
+            self._tell(text)
+        elif len(self._messages) < _MOST_WAITING:
+            self._messages.append(text)
+        else:
+            self.close(_TOO_MANY, "too many messages wait to be answered")
+
+    def _tell(self, outcome: str | Exception) -> None:
+        receiver, self._receiver = self._receiver, None
+        self._stop("idle")
+        if receiver is None:
+            return
+        if isinstance(outcome, str):
+            receiver.callback(outcome)
+        else:
+            receiver.errback(outcome)
+
+    def _ended(self, state: _State) -> None:
+        self._state = state
+        self._messages.clear()
+        self._parts.clear()
+        self._stop("age")
+        self._stop("ping")
+        self._tell(SocketClosed())
+
+    def _hang_up(self) -> None:
+        self._ended(_State.CLOSED)
+        self._transport.loseConnection()
+        # A peer that does not read keeps that from happening.
+        self._later(
+            "close", self._limits.close_seconds, self._transport.abortConnection
+        )
+
+    def _write(self, event: Any) -> None:
+        try:
+            self._transport.write(self._connection.send(event))
+        except LocalProtocolError:
+            # The peer has closed already; nobody is there to hear it.
+            self._log.debug("a frame after the end of a WebSocket")
+
+    def _abort(self) -> None:
+        self._transport.abortConnection()
+
+    def _grow_old(self) -> None:
+        self._is_old = True
+        self._tell(SocketTooOld())
+
+    def _idle(self) -> None:
+        self.close(GOING_AWAY, "no message for a long time")
+
+    def _ping(self) -> None:
+        silence_seconds = self._clock.seconds() - self._heard_seconds
+        if silence_seconds > 3 * self._limits.ping_seconds:
+            self._transport.abortConnection()
+            return
+        if silence_seconds >= self._limits.ping_seconds:
+            self._write(Ping())
+        self._later("ping", self._limits.ping_seconds, self._ping)
+
+    def _later(self, name: str, seconds: float, call: Callable[[], object]) -> None:
+        def due() -> None:
+            del self._timers[name]
+            call()
+
+        self._stop(name)
+        self._timers[name] = self._clock.callLater(seconds, due)
+
+    def _stop(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
