@@ -51,7 +51,8 @@ class Opened:
         if self.writing.dialect.name == "sqlite":
             with self.writing.connect() as connection:
                 raw: Any = connection.connection.dbapi_connection
-                raw.execute("PRAGMA incremental_vacuum").fetchall()
+                # As one statement it would give back one page only.
+                raw.executescript("PRAGMA incremental_vacuum")
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
