@@ -52,20 +52,23 @@ class Frames:
         return self._delta_head + encode_json(text) + self._delta_tail + number
 
 
-def frames_after(stream: bytes, number: int) -> bytes:
-    """The end of a whole stream, from the event after ``number`` on.
+def skip_events(stream: bytes | bytearray, begin: int, count: int) -> tuple[int, int]:
+    """Where a stream goes on after some events, and how many of them are still to come.
 
     Args:
-        stream: from its first event on; no event is missing, so the numbers count.
-        number: -1 for everything.
+        stream: whole events, from the first one on; none is missing, so they count.
+        begin: where in it to begin.
+        count: of events.
     """
-    begin = 0
-    for _ in range(number + 1):
+    while count > 0:
         end = stream.find(b"\n\n", begin)
-        if end < 0 or stream.startswith(DONE, begin):
+        if end < 0:
             break
+        if stream.startswith(DONE, begin):
+            return begin, 0
         begin = end + 2
-    return stream[begin:]
+        count -= 1
+    return begin, count
 
 
 def messages_of(frames: bytes) -> list[bytes]:

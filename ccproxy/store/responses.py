@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from attrs import evolve
 from sqlalchemy import (
     CTE,
     Connection,
@@ -110,8 +111,10 @@ def save(
     connection: Connection, new: NewResponse, ending: Ending, owner: str, now: int
 ) -> None:
     """Keep a whole response."""
-    begin(connection, new, owner)
-    finish(connection, new.id, ending, owner, now)
+    # Between the two it is as if it ran; what its end makes of it, `finish` knows.
+    begin(connection, evolve(new, status=RUNNING[-1]), owner)
+    if not finish(connection, new.id, ending, owner, now):
+        raise Vanished("the response was taken away while it was kept")
 
 
 def _insert_node(connection: Connection, new: NewResponse) -> int:

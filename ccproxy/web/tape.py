@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
-from ccproxy.dialects.responses_frames import frames_after
+from ccproxy.dialects.responses_frames import skip_events
 from ccproxy.web.outlet import Outlet
 
 _CHUNK_BYTES = 2**16
@@ -39,6 +39,10 @@ class Tape:
         self.is_over = True
         self._tell()
 
+    def skip(self, begin: int, count: int) -> tuple[int, int]:
+        """Where to go on after some events, and how many of them are to come."""
+        return skip_events(self._data, begin, count)
+
     def part(self, begin: int, size: int) -> bytes:
         """Some of it."""
         return bytes(self._data[begin : begin + size])
@@ -62,7 +66,7 @@ class Playback:
     def __init__(self, request: Request, clock: IReactorTime, tape: Tape) -> None:
         self._tape = tape
         self._outlet = Outlet(request, clock, self)
-        self._place = 0
+        self._place = self._to_skip = 0
         self._over: Deferred[None] = Deferred()
 
     async def run(self, after: int = -1) -> None:
@@ -71,8 +75,7 @@ class Playback:
         Args:
             after: the ``sequence_number`` of the last event that the client has.
         """
-        whole = self._tape.data
-        self._place = len(whole) - len(frames_after(whole, after))
+        self._to_skip = after + 1
         self._outlet.open()
         self._tape.listen(self._play)
         try:
@@ -94,7 +97,10 @@ class Playback:
 
     def _play(self) -> None:
         while not self._outlet.is_paused and not self._outlet.is_closed:
-            data = self._tape.part(self._place, _CHUNK_BYTES)
+            # The client has them; on a tape that is still made they may be to come.
+            self._place, self._to_skip = self._tape.skip(self._place, self._to_skip)
+            is_behind = self._to_skip > 0
+            data = b"" if is_behind else self._tape.part(self._place, _CHUNK_BYTES)
             if not data:
                 if self._tape.is_over and not self._over.called:
                     self._over.callback(None)

@@ -21,7 +21,7 @@ from ccproxy.conversation import (
 )
 from ccproxy.dialects.responses_answer import ResponseStream
 from ccproxy.dialects.responses_document import ResponseDocument
-from ccproxy.dialects.responses_frames import frames_after, messages_of
+from ccproxy.dialects.responses_frames import messages_of, skip_events
 from ccproxy.dialects.responses_kept import kept_response, shown_response
 from ccproxy.dialects.responses_request import (
     context_of,
@@ -583,7 +583,9 @@ def test_what_could_not_be_kept_has_failed() -> None:
 @given(st.integers(-1, 20))
 def test_stream_goes_on_after_any_event(number: int) -> None:
     data = whole(stream(), START, TextDelta("a\n\nb"), TextDelta("c"), FINISHED)
-    rest = frames_after(data, number)
+    begin, left = skip_events(data, 0, number + 1)
+    rest = data[begin:]
+    assert left == 0
     assert data.endswith(rest)
     assert rest.endswith(b"data: [DONE]\n\n")
     numbers = [event["sequence_number"] for event in parse(data)]

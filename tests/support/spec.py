@@ -78,6 +78,29 @@ def model_errors(document: object) -> list[str]:
     return _errors("Model", document)
 
 
+def item_list_errors(document: object) -> list[str]:
+    """What is wrong with a page of a response's input."""
+    return _errors("ResponseItemList", document)
+
+
+def conversation_errors(document: object) -> list[str]:
+    """What is wrong with a conversation."""
+    return _errors("ConversationResource", document)
+
+
+def conversation_items_errors(document: object) -> list[str]:
+    """What is wrong with a page of a conversation."""
+    return _errors("ConversationItemList", document)
+
+
+def compaction_errors(document: object) -> list[str]:
+    """What is wrong with a compacted conversation, by either document."""
+    return [
+        *_errors("CompactResource", document),
+        *_open_errors("#/components/schemas/CompactResource", document),
+    ]
+
+
 # Open Responses ---------------------------------------------------------------
 
 
