@@ -201,6 +201,9 @@ class WebSocket:
             case CloseConnection():
                 if self._connection.state is ConnectionState.REMOTE_CLOSING:
                     self._write(event.response())
+                elif self._connection.state is ConnectionState.OPEN:
+                    # wsproto's way to say that the peer broke the protocol.
+                    self._write(CloseConnection(event.code, "protocol error"))
                 self._hang_up()
 
     def _text(self, event: TextMessage) -> None:
