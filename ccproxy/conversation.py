@@ -86,10 +86,16 @@ class ToolResultBlock:
 
 @frozen
 class ThinkingBlock:
-    """What the assistant thought, with its provider's signature."""
+    """What the assistant thought, with its provider's signature.
+
+    Attributes:
+        model: the full id of who thought so: thinking is worth nothing to another,
+            and the CLI leaves it out then.
+    """
 
     thinking: str
     signature: str
+    model: str = ""
 
 
 @frozen
@@ -97,6 +103,7 @@ class RedactedThinkingBlock:
     """What the assistant thought, legible to its provider only."""
 
     data: str
+    model: str = ""
 
 
 Block: TypeAlias = (

@@ -280,7 +280,8 @@ def turn(message: Message, identifier: str, *, model: str, ask: bool) -> bytes:
         message: the turn.
         identifier: a UUID for a user's turn, unique for an assistant's: two with
             one would be merged.
-        model: who is to have spoken, for an assistant's turn.
+        model: who is to have spoken, for an assistant's turn without thinking, which
+            is some model's own.
         ask: whether the model is to answer this user's turn.
     """
     if message.role is Role.ASSISTANT:
@@ -291,7 +292,7 @@ def turn(message: Message, identifier: str, *, model: str, ask: bool) -> bytes:
                     "id": identifier,
                     "type": "message",
                     "role": "assistant",
-                    "model": model,
+                    "model": _thinker(message) or model,
                     "content": _blocks(message.content),
                     "stop_reason": "end_turn",
                     "usage": {"input_tokens": 0, "output_tokens": 0},
@@ -316,6 +317,14 @@ def turn(message: Message, identifier: str, *, model: str, ask: bool) -> bytes:
 
 def _blocks(blocks: Sequence[Block]) -> list[dict[str, object]]:
     return [_block(block) for block in blocks]
+
+
+def _thinker(message: Message) -> str:
+    """Whose thinking a turn holds: the CLI gives it to nobody else."""
+    for block in message.content:
+        if isinstance(block, ThinkingBlock | RedactedThinkingBlock):
+            return block.model
+    return ""
 
 
 def _source(media_type: str | None, source: str) -> dict[str, object]:
@@ -346,8 +355,8 @@ def _block(block: Block) -> dict[str, object]:
                 "content": inner,
             }
             return {**result, "is_error": True} if is_error else result
-        case ThinkingBlock(thinking, signature):
+        case ThinkingBlock(thinking=thinking, signature=signature):
             about = {"type": "thinking", "thinking": thinking}
             return {**about, "signature": signature}
-        case RedactedThinkingBlock(data):
+        case RedactedThinkingBlock(data=data):
             return {"type": "redacted_thinking", "data": data}

@@ -293,7 +293,8 @@ class ResponseStream:
     def _sealed(self, seal: Mapping[str, str]) -> Mapping[str, str]:
         if self._sealer is None:
             return {}
-        return {"encrypted_content": self._sealer.close(seal)}
+        sealed = self._sealer.close({**seal, "model": self.model})
+        return {"encrypted_content": sealed}
 
     def _added(self, item: Mapping[str, Any]) -> bytes:
         return self._frames.event(

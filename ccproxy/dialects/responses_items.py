@@ -209,8 +209,12 @@ def _said(item: Item, unsealer: Unsealer) -> Said | None:
 
 def _thinking(opened: Mapping[str, str]) -> ThinkingBlock | RedactedThinkingBlock:
     if "data" in opened:
-        return RedactedThinkingBlock(opened["data"])
-    return ThinkingBlock(opened.get("thinking", ""), opened.get("signature", ""))
+        return RedactedThinkingBlock(opened["data"], opened.get("model", ""))
+    return ThinkingBlock(
+        opened.get("thinking", ""),
+        opened.get("signature", ""),
+        opened.get("model", ""),
+    )
 
 
 def has_seals(items: Sequence[Item]) -> bool:

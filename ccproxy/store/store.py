@@ -128,8 +128,9 @@ class Store:
         if not _ID.fullmatch(identifier):
             return None
         found = await self._database.read(responses.get, identifier)
-        is_running = found is not None and found.status in responses.RUNNING
-        if is_running and await self._fail_abandoned():
+        if found is not None and found.status in responses.RUNNING:
+            # Whoever marked it, it may be marked now.
+            await self._fail_abandoned()
             found = await self._database.read(responses.get, identifier)
         return found
 

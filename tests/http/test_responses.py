@@ -212,7 +212,9 @@ async def test_thinking_is_continued_with_its_signature(http: HTTP) -> None:
     made = await (await pending).json()
     assert "encrypted_content" not in made["output"][0]
     await create(http, "two", previous_response_id=made["id"])
-    wanted = Message(Role.ASSISTANT, (ThinkingBlock("hm", "signed"), TextBlock("uno")))
+    wanted = Message(
+        Role.ASSISTANT, (ThinkingBlock("hm", "signed", "test-model"), TextBlock("uno"))
+    )
     assert http.backend.asks[-1].prompt.messages[1] == wanted
     # And by their ids: as a reference, and as an item whose seal was not asked for.
     reasoning, message = made["output"]

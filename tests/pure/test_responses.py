@@ -476,10 +476,10 @@ def test_each_block_of_thinking_is_an_item_with_its_seal() -> None:
         [],
     ]
     assert [SEAL.open(item["encrypted_content"], "") for item in items] == [
-        {"thinking": "hm", "signature": "one"},
-        {"thinking": "well", "signature": "two"},
-        {"data": "dark"},
-        {"thinking": "", "signature": "three"},
+        {"thinking": "hm", "signature": "one", "model": "claude-test-1"},
+        {"thinking": "well", "signature": "two", "model": "claude-test-1"},
+        {"data": "dark", "model": "claude-test-1"},
+        {"thinking": "", "signature": "three", "model": "claude-test-1"},
     ]
 
 
@@ -502,10 +502,10 @@ def test_thinking_comes_back_as_it_was() -> None:
     items = [ITEM, *encoder.output, ITEM]
     _, assistant, _ = prompt_from(request(input=items)).messages
     assert assistant.content == (
-        ThinkingBlock("hm", "one"),
-        ThinkingBlock("well", "two"),
-        RedactedThinkingBlock("dark"),
-        ThinkingBlock("", "three"),
+        ThinkingBlock("hm", "one", "claude-test-1"),
+        ThinkingBlock("well", "two", "claude-test-1"),
+        RedactedThinkingBlock("dark", "claude-test-1"),
+        ThinkingBlock("", "three", "claude-test-1"),
         TextBlock("yes"),
     )
 
