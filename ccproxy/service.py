@@ -210,7 +210,8 @@ class Engine(Service):
         return sqlite_url(folder / _DATABASE)
 
     def _no_store(self, failure: Failure) -> None:
-        failure.trap(StorageFailed)
+        if failure.check(StorageFailed) is None:
+            self._log.failure("the store did not start", failure)
         if not self.running:
             return
         # The store has logged the reason.

@@ -5,6 +5,7 @@ Everything here blocks; it runs in the store's threads.
 
 import os
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 from alembic.config import Config
@@ -19,6 +20,8 @@ from sqlalchemy.pool import QueuePool
 
 from ccproxy.store.presence import AdvisoryLock, FileLock
 
+# Alembic's migrations find their connection through its modules: one at a time.
+_ALEMBIC = Lock()
 _BUSY_SECONDS = 10
 _CONNECTIONS = 4
 # Anything, as long as all versions of ccproxy agree on it.
@@ -163,5 +166,8 @@ def _migrate(connection: Connection) -> None:
     def upgrade(revision: Any, _: object) -> Any:
         return scripts._upgrade_revs("head", revision)
 
-    with EnvironmentContext(config, scripts, fn=upgrade, destination_rev="head"):
+    environment = EnvironmentContext(
+        config, scripts, fn=upgrade, destination_rev="head"
+    )
+    with _ALEMBIC, environment:
         scripts.run_env()

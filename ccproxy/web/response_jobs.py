@@ -12,6 +12,7 @@ until it takes it: a response never stays unfinished while its server lives.
 
 from collections.abc import Sequence
 from enum import Enum, auto
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -19,6 +20,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ccproxy.dialects.responses_kept import kept_response
 from ccproxy.errors import Bug, CCProxyError, StorageFailed
 from ccproxy.events import Event, Failed
 from ccproxy.store.store import Store
@@ -38,7 +40,11 @@ class _State(Enum):
 
 
 class Job:
-    """One response in the making."""
+    """One response in the making.
+
+    Attributes:
+        response: as clients see it; it is over once that is kept, or could not be.
+    """
 
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
@@ -47,6 +53,7 @@ class Job:
         self.over: Deferred[None] = Deferred()
         self.asks = Asks(self._receive, self._broken)
         self.tape.record(turn.encoder.queue())
+        self.response = turn.encoder.response
 
     def cancel(self) -> None:
         """Make no more of it than there is."""
@@ -60,12 +67,25 @@ class Job:
         if not self.turn.encoder.is_over:
             self.tape.record(self.turn.encoder.encode(0, [Failed(error)]))
 
+    def finish(self, end: bytes) -> None:
+        """Tell the end, which is known now."""
+        self.response = self.turn.encoder.response
+        self.tape.record(end)
+        self.tape.finish()
+
+    @property
+    def document(self) -> bytes:
+        """The response as clients see it."""
+        return kept_response(self.response, self.turn.encoder.output)
+
     def _receive(self, choice: int, events: Sequence[Event]) -> None:
         encoder = self.turn.encoder
         if not encoder.is_over:
             self.tape.record(encoder.encode(choice, events))
             if encoder.is_over:
                 self.over.callback(None)
+            else:
+                self.response = encoder.response
 
     def _broken(self, failure: Failure) -> None:
         self.over.errback(failure)
@@ -87,12 +107,23 @@ class Jobs:
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock
 
-    async def start(self, turn: Turn) -> Job:
-        """Keep that it was asked, and ask.
+    def start(self, turn: Turn) -> "Deferred[Job]":
+        """Keep that it was asked, and ask; whoever waits for that may go away.
 
         Raises:
             StorageFailed: it could not be kept, and was not asked.
         """
+        told: Deferred[Job] = Deferred()
+
+        def tell(outcome: Any) -> None:
+            # A failure is the store's, which has logged it.
+            if not told.called:
+                told.callback(outcome)
+
+        Deferred.fromCoroutine(self._start(turn)).addBoth(tell)
+        return told
+
+    async def _start(self, turn: Turn) -> Job:
         job = Job(turn)
         await self._store.begin(self._turns.beginning(turn))
         self._jobs[turn.id] = job
@@ -175,18 +206,17 @@ class Jobs:
             return
 
     async def _keep(self, job: Job) -> None:
-        turn, tape = job.turn, job.tape
+        turn = job.turn
         end = turn.encoder.conclude()
         try:
-            await self._store.finish(turn.id, self._turns.ending(turn, tape.data + end))
+            await self._store.finish(
+                turn.id, self._turns.ending(turn, job.tape.data + end)
+            )
         except StorageFailed as error:
-            end = turn.encoder.conclude(error)
-            tape.record(end)
-            tape.finish()
+            job.finish(turn.encoder.conclude(error))
             await self._keep_failure(job)
         else:
-            tape.record(end)
-            tape.finish()
+            job.finish(end)
 
     async def _keep_failure(self, job: Job) -> None:
         """Have the store take that it failed, as soon as it takes anything."""

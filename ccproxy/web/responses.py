@@ -188,7 +188,7 @@ class ResponsesRoutes:
             )
         job = self._jobs.get(name)
         if job is not None:
-            document, status = job.turn.document, job.turn.encoder.response["status"]
+            document, status = job.document, job.response["status"]
         else:
             kept = await self._kept(name)
             document, status = kept.document, kept.status
@@ -247,8 +247,8 @@ class ResponsesRoutes:
 
 def _shown(job: Job, call: ResponsesCall) -> bytes:
     return shown_response(
-        job.turn.document,
-        job.turn.encoder.response["status"],
+        job.document,
+        job.response["status"],
         shows_seals=call.echo.shows_encrypted,
     )
 

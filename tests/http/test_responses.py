@@ -23,8 +23,9 @@ from ccproxy.events import (
 )
 from ccproxy.store.store import Store
 from tests.conftest import ExpectedErrors
-from tests.http.conftest import HTTP
+from tests.http.conftest import AUTHORIZATION, HTTP
 from tests.support.backend import FINISHED, ScriptedAsk
+from tests.support.raw import request
 from tests.support.server import events
 from tests.support.spec import (
     item_list_errors,
@@ -346,9 +347,6 @@ async def test_background_response_goes_its_way_alone(http: HTTP) -> None:
 async def test_background_stream_outlives_its_client(http: HTTP) -> None:
     client = await http.connect()
     body = json.dumps({"input": "hello", "background": True, "stream": True}).encode()
-    from tests.http.conftest import AUTHORIZATION
-    from tests.support.raw import request
-
     client.send(request("POST", "/v1/responses", body, authorization=AUTHORIZATION))
     await client.expect(b"response.queued")
     await until(lambda: http.backend.asks)
@@ -377,6 +375,33 @@ async def test_background_stream_outlives_its_client(http: HTTP) -> None:
         "response.in_progress",
     ]
     assert heard[3:] == told
+
+
+@ensureDeferred
+async def test_client_that_leaves_while_it_is_queued_leaves_no_orphan(
+    http: HTTP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, held, begun = Store.begin, Deferred[None](), []
+
+    async def slow(self: Store, new: Any) -> None:
+        await begin(self, new)
+        begun.append(new.id)
+        await held
+
+    monkeypatch.setattr(Store, "begin", slow)
+    client = await http.connect()
+    body = json.dumps({"input": "hello", "background": True}).encode()
+    client.send(request("POST", "/v1/responses", body, authorization=AUTHORIZATION))
+    await until(lambda: begun)
+    client.abort()
+    await client.lost()
+    held.callback(None)
+    await until(lambda: http.backend.asks)
+    http.backend.asks[-1].answer("done")
+    kept = await get(http, f"/v1/responses/{begun[0]}")
+    while kept["status"] in ("queued", "in_progress"):
+        kept = await get(http, f"/v1/responses/{begun[0]}")
+    assert kept["status"] == "completed"
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -515,6 +540,8 @@ async def test_background_response_that_cannot_be_kept_is_not_stuck(
         break_store(patch, "finish")
         http.backend.asks[-1].answer("uno")
         failed = await get(http, path)
+        while failed["status"] in ("queued", "in_progress"):
+            failed = await get(http, path)
         assert failed["status"] == "failed"
         kept = await http.store.response(queued["id"])
         assert kept is not None

@@ -1,0 +1,131 @@
+"""What keeping a response costs, and how fast the Responses encoder is.
+
+The same streamed answer through the real CLI, with ``store`` true and false in turn,
+on SQLite; and the encoder alone, which the events of an answer go through one by one.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+from benchmarks.harness import (
+    KEY,
+    Server,
+    child,
+    folder,
+    logged_port,
+    median,
+    p90,
+    print_machine,
+    print_table,
+    server,
+    settle,
+)
+from ccproxy.claude.launch import find_claude, read_version
+from ccproxy.dialects.chat_answer import ChatStream, Heading
+from ccproxy.dialects.responses_answer import ResponseStream
+from ccproxy.dialects.responses_request import decode_responses
+from ccproxy.events import (
+    Event,
+    Finished,
+    FinishReason,
+    MessageStarted,
+    TextDelta,
+    Usage,
+)
+
+_TOKENS = 200
+_DELTAS = 200_000
+
+
+def ask(proxy: Server, store: bool) -> float:
+    """Milliseconds to the end of a whole streamed response."""
+    body = json.dumps({"input": "Count.", "stream": True, "store": store})
+    headers = {"authorization": f"Bearer {KEY}", "connection": "close"}
+    begin = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)
+    connection.request("POST", "/v1/responses", body, headers)
+    text = connection.getresponse().read()
+    milliseconds = 1000 * (time.monotonic() - begin)
+    connection.close()
+    if b"event: response.completed" not in text:
+        raise RuntimeError(text[-500:].decode())
+    settle(proxy.pid)
+    return milliseconds
+
+
+def encode(stream: ChatStream | ResponseStream) -> float:
+    """Events a second, one in a batch as they come from a process."""
+    events: list[Event] = [MessageStarted("m")]
+    events += [TextDelta(" word") for _ in range(_DELTAS)]
+    events.append(Finished(FinishReason.STOP, Usage()))
+    begin = time.monotonic()
+    for event in events:
+        stream.encode(0, [event])
+    return len(events) / (time.monotonic() - begin)
+
+
+def run(rounds: int) -> None:
+    """Measure, and print two tables."""
+    claude = find_claude(None, "")
+    print(f"claude {read_version(claude)}, {rounds} rounds, {_TOKENS} tokens; ", end="")
+    print_machine()
+    with ExitStack() as stack:
+        place = stack.enter_context(folder())
+        path = {"PATH": os.environ["PATH"]}
+        argv = [sys.executable, "-m", "benchmarks.upstream", "--tokens", str(_TOKENS)]
+        log = place / "upstream.log"
+        upstream = stack.enter_context(child(argv, log, path))
+        port = logged_port(upstream, log, r"port (\d+)")
+        environment = {
+            **path,
+            "HOME": str(place / "home"),
+            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}",
+            "ANTHROPIC_API_KEY": "dummy",
+        }
+        proxy = stack.enter_context(server(place, claude, environment))
+        ways: Mapping[str, Callable[[], float]] = {
+            "store: false": lambda: ask(proxy, False),
+            "store: true": lambda: ask(proxy, True),
+        }
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(rounds + 1):
+            for name, way in ways.items():
+                milliseconds = way()
+                if number:  # the first of each fills caches
+                    times[name].append(milliseconds)
+    without = median(times["store: false"])
+    print_table(
+        ("whole answer", "median ms", "p90", "ratio"),
+        [
+            (name, f"{median(t):.0f}", f"{p90(t):.0f}", f"{median(t) / without:.3f}")
+            for name, t in times.items()
+        ],
+    )
+    echo = decode_responses(b'{"input": "x"}').echo
+    rates: dict[str, list[float]] = {"chat": [], "responses": []}
+    for _ in range(5):
+        heading = Heading(id="c", created=0)
+        rates["chat"].append(encode(ChatStream(heading, 1, False)))
+        rates["responses"].append(encode(ResponseStream("r", echo, time.time)))
+    chat = median(rates["chat"])
+    print_table(
+        ("encoder", "events/s", "of chat"),
+        [(n, f"{median(r):,.0f}", f"{median(r) / chat:.2f}") for n, r in rates.items()],
+    )
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    run(parser.parse_args().rounds)
+
+
+if __name__ == "__main__":
+    main()
