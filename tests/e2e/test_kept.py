@@ -81,7 +81,7 @@ async def test_chain_goes_upstream_as_the_whole_conversation(
                 {"role": "user", "content": "two"},
             ]
             # Without anything kept, in the same words.
-            api.responses.create(model="sonnet", input=given, store=False)  # type: ignore[arg-type]
+            api.responses.create(model="sonnet", input=given, store=False)
             listed = list(api.responses.input_items.list(two.id, limit=2))
             return one, two, listed
 
@@ -380,7 +380,7 @@ class Child:
 
 
 async def call(url: str, method: str, path: str, **options: Any) -> Any:
-    headers = {"authorization": f"Bearer {KEY}"}
+    headers: Any = {"authorization": f"Bearer {KEY}"}
     response: Any = await treq.request(
         method, url + path, headers=headers, persistent=False, **options
     )
