@@ -167,8 +167,8 @@ class ResponsesRoutes:
 
     async def _input_tokens(self, exchange: Exchange) -> bytes:
         raise NotPossible(
-            "the tokens of an input cannot be counted without asking the model; every "
-            "answer tells its own `usage`"
+            "the Claude Code CLI does not tell the exact tokens of an input before it "
+            "is answered; every answer tells its own `usage`"
         )
 
     async def _retrieve(self, exchange: Exchange, name: str) -> bytes | None:

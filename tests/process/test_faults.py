@@ -288,7 +288,8 @@ async def test_private_folder_that_was_cleaned_away_comes_back(
     proxy: Start, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    server = proxy(claude_bin=fake("answer").binary)
+    binary = fake("answer").binary
+    server = proxy(claude_bin=binary, state_dir=tmp_path / "state")
     assert (await server.chat("hello")).code == 200
     [folder] = tmp_path.glob("ccproxy-*")
     await until(lambda: not processes_of(fake("answer")))
