@@ -1,0 +1,212 @@
+"""Images and files, as clients send them, to native blocks."""
+
+import json
+from base64 import b64encode
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccproxy.conversation import (
+    DocumentBlock,
+    ImageBlock,
+    TextBlock,
+    ToolResultBlock,
+)
+from ccproxy.dialects import media
+from ccproxy.dialects.chat_request import decode_chat
+from ccproxy.errors import ClientError, UnsupportedValue
+
+IMAGES = {
+    "image/png": b"\x89PNG\r\n\x1a\nrest",
+    "image/jpeg": b"\xff\xd8\xff\xe0rest",
+    "image/gif": b"GIF89arest",
+    "image/webp": b"RIFF\0\0\0\0WEBPrest",
+}
+
+
+def data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(data).decode()}"
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+@pytest.mark.parametrize("declared", [None, "", "application/octet-stream"])
+def test_image_is_what_its_bytes_say(kind: str, declared: str | None) -> None:
+    data = IMAGES[kind]
+    block = media.image(data_url(kind if declared is None else declared, data), "x")
+    assert block == ImageBlock(kind, b64encode(data).decode())
+
+
+def test_url_of_https_goes_upstream_as_it_is() -> None:
+    url = "https://example.org/a.png?b=c#d"
+    assert media.image(url, "x") == ImageBlock(None, url)
+    assert media.document(None, url, "a.pdf", "x") == DocumentBlock(None, url, "a.pdf")
+
+
+def test_base64_may_be_broken_into_lines_and_unpadded() -> None:
+    data = IMAGES["image/png"] + b"!"
+    encoded = b64encode(data).decode()
+    broken = f"data:image/png;base64,{encoded[:7]}\r\n {encoded[7:]}".rstrip("=")
+    assert media.image(broken, "x") == ImageBlock("image/png", encoded)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("file:///etc/passwd", "http://example.org/a.png", "ftp://h/a", "/etc/passwd"),
+        *("a.png", "javascript:1", "https://a b", "data:image/png,plain", "data:"),
+        "data:image/png;base64,!!!!",
+        "data:image/png;base64,iVBORw0KGgoAAAANé",
+        data_url("image/png", b"no image"),
+        data_url("image/jpeg", IMAGES["image/png"]),
+        data_url("image/svg+xml", b"<svg/>"),
+        data_url("image/png", IMAGES["image/png"] + bytes(5 * 2**20)),
+    ],
+)
+def test_what_is_no_image_is_refused(url: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        media.image(url, "messages[0].content[1].image_url.url")
+    assert caught.value.param == "messages[0].content[1].image_url.url"
+    assert len(caught.value.message) < 300
+
+
+def test_largest_image_is_taken() -> None:
+    data = IMAGES["image/png"] + bytes(5 * 2**20 - len(IMAGES["image/png"]))
+    assert media.image(data_url("image/png", data), "x").media_type == "image/png"
+
+
+PDF = b"%PDF-1.4 \xff\xfe"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "block"),
+    [
+        ("application/pdf", PDF, ("application/pdf", b64encode(PDF).decode())),
+        ("", PDF, ("application/pdf", b64encode(PDF).decode())),
+        ("text/plain", b"hello\n", ("text/plain", "hello\n")),
+        ("text/x-python", "é = 1".encode(), ("text/plain", "é = 1")),
+        ("application/json", b"{}", ("text/plain", "{}")),
+        ("text/csv", b"\xef\xbb\xbfa,b", ("text/plain", "a,b")),
+    ],
+)
+def test_file_is_a_document(kind: str, data: bytes, block: tuple[str, str]) -> None:
+    found = media.document(data_url(kind, data), None, "name", "x")
+    assert found == DocumentBlock(*block, "name")
+
+
+def test_bare_base64_is_a_file_too() -> None:
+    found = media.document(b64encode(PDF).decode(), None, None, "x")
+    assert found.media_type == "application/pdf"
+
+
+@pytest.mark.parametrize(
+    ("data", "url"),
+    [
+        (None, None),
+        ("", ""),
+        ("file:///etc/passwd", None),
+        (None, "http://example.org/a.pdf"),
+        (None, "file:///etc/passwd"),
+        (data_url("application/pdf", b"no PDF"), None),
+        (data_url("text/plain", b"\xff\xfe\0"), None),
+        (data_url("text/plain", b"a\0b"), None),
+        (data_url("text/plain", b" \n"), None),
+        (data_url("application/zip", b"PK text all the same"), None),
+        ("not base64!", None),
+    ],
+)
+def test_what_is_no_document_is_refused(data: str | None, url: str | None) -> None:
+    with pytest.raises(ClientError) as caught:
+        media.document(data, url, "name", "at", url_at="url")
+    assert caught.value.param in ("at", "url")
+
+
+def test_there_are_no_uploads() -> None:
+    media.no_uploads(None, "x")
+    with pytest.raises(UnsupportedValue):
+        media.no_uploads("file-1", "x")
+
+
+text = st.text(max_size=60)
+
+
+@given(
+    st.one_of(
+        text,
+        text.map(lambda t: f"data:{t}"),
+        st.binary().map(lambda data: data_url("image/png", data)),
+    )
+)
+def test_anything_is_a_block_or_a_clear_error(value: str) -> None:
+    for make in (
+        lambda: media.image(value, "at"),
+        lambda: media.document(value, None, None, "at"),
+        lambda: media.document(None, value, None, "at"),
+    ):
+        try:
+            block = make()
+        except ClientError as error:
+            assert error.message
+            assert error.param == "at"
+        else:
+            assert block.source
+
+
+# In chat completions
+
+
+def decode(*messages: Any) -> Any:
+    return decode_chat(json.dumps({"messages": messages}).encode()).prompt.messages
+
+
+PNG = data_url("image/png", IMAGES["image/png"])
+IMAGE = {"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}
+BLOCK = ImageBlock("image/png", PNG.partition(",")[2])
+
+
+def test_parts_keep_their_order() -> None:
+    words = [{"type": "text", "text": "one"}, IMAGE, {"type": "text", "text": "two"}]
+    file = {"file_data": data_url("text/plain", b"@/etc/hostname"), "filename": "a"}
+    parts = [*words, {"type": "file", "file": file}]
+    [message] = decode({"role": "user", "content": parts})
+    assert message.content == (
+        TextBlock("one"),
+        BLOCK,
+        TextBlock("two"),
+        DocumentBlock("text/plain", "@/etc/hostname", "a"),
+    )
+
+
+def test_image_alone_is_something_to_ask() -> None:
+    [message] = decode({"role": "user", "content": [IMAGE]})
+    assert message.content == (BLOCK,)
+
+
+def test_result_of_a_tool_may_be_an_image() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
+    blank = {"type": "text", "text": " "}
+    *_, result = decode(
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "tool_calls": [call]},
+        {
+            "role": "tool",
+            "tool_call_id": "c",
+            "content": [{"type": "text", "text": "see"}, blank, IMAGE],
+        },
+    )
+    assert result.content == (ToolResultBlock("c", (TextBlock("see"), BLOCK)),)
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "assistant"])
+def test_images_are_the_users(role: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        decode({"role": role, "content": [IMAGE]}, {"role": "user", "content": "x"})
+    assert caught.value.param == "messages[0].content[0].type"
+
+
+def test_path_of_an_error_is_the_clients() -> None:
+    bad = {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}
+    with pytest.raises(ClientError) as caught:
+        decode({"role": "user", "content": [{"type": "text", "text": "x"}, bad]})
+    assert caught.value.param == "messages[0].content[1].image_url.url"
