@@ -223,13 +223,15 @@ class Engine(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        await self.backend.stop()
-        await self.api.drain()
-        await self.store.stop()
-        if self._demo_port is not None:
-            await maybeDeferred(self._demo_port.stopListening)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            await self.backend.stop()
+            await self.api.drain()
+            await self.store.stop()
+        finally:
+            if self._demo_port is not None:
+                await maybeDeferred(self._demo_port.stopListening)
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def _launch(self) -> Launch:
         """How to start a CLI now; it may be installed while we run."""

@@ -18,7 +18,7 @@ Source: ``ItemParam`` and ``ItemField`` of Open Responses; ``InputItem`` and
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -64,6 +64,7 @@ class _Item(msgspec.Struct):
     output: str | list[Part] | None = None
     # Of reasoning and compaction.
     encrypted_content: str | None = None
+    status: str | None = None
 
     @property
     def kind(self) -> str:
@@ -76,6 +77,7 @@ class _Item(msgspec.Struct):
 
 # Reasoning has contents of its own, which are not what the model takes back.
 _decoder = msgspec.json.Decoder(_Item)
+_anything = msgspec.json.Decoder(dict[str, Any])
 
 
 @frozen
@@ -125,6 +127,8 @@ def kept_items(documents: Sequence[bytes], param: str) -> tuple[Item, ...]:
 
 def _decode(raw: bytes, at: str) -> Item:
     item = Item(at, raw, decode_json(_decoder, raw, at=at))
+    # Fields that nobody reads are kept all the same, so they have to be sound.
+    decode_json(_anything, raw, at=at)
     match item.fields.kind:
         case "message":
             _required(item.fields.role, f"{at}.role")
@@ -188,6 +192,9 @@ def _said(item: Item, unsealer: Unsealer) -> Said | None:
     match fields.kind:
         case "message":
             return Said(at, fields.role or "", fields.content)
+        case "function_call" if fields.status == "incomplete":
+            # It was cut off: there is nothing in it that could have a result.
+            return None
         case "function_call":
             call = tools.called(
                 fields.call_id or "", fields.name or "", fields.arguments, at
@@ -222,19 +229,24 @@ def has_seals(items: Sequence[Item]) -> bool:
     return any(item.fields.encrypted_content for item in items)
 
 
-def documents(items: Sequence[Item], identifier: str) -> list[tuple[str, bytes]]:
+def documents(
+    items: Sequence[Item], identifier: str, taken: Iterable[str] = ()
+) -> list[tuple[str, bytes]]:
     """The items as they are kept and listed, each with its id.
 
     Args:
         items: references resolved.
         identifier: makes ids for those that came without.
+        taken: the ids of the items before them: each id is there once.
     """
     kept = []
+    seen = set(taken)
     for index, item in enumerate(items):
         own = item.fields.id or ""
         prefix = _PREFIXES[item.fields.kind]
-        if not _ID.fullmatch(own):
+        if own in seen or not _ID.fullmatch(own):
             own = f"{prefix}_{identifier}i{index:04x}"
+        seen.add(own)
         kept.append((own, encode_json(_completed(item, own))))
     return kept
 

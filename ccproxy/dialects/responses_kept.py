@@ -13,7 +13,7 @@ from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.responses_frames import DONE, Frames
 from ccproxy.dialects.responses_output import without_seal
 from ccproxy.dialects.responses_resource import failed
-from ccproxy.errors import ShuttingDown
+from ccproxy.errors import CCProxyError, ShuttingDown
 
 SHOW_SEALS = "reasoning.encrypted_content"
 _STOPPED = "the proxy stopped before the response was complete; ask again"
@@ -43,23 +43,29 @@ def shown_response(document: bytes, status: str, *, shows_seals: bool) -> bytes:
     return encode_json(response)
 
 
-def end_of_stream(response: bytes) -> bytes:
+def end_of_stream(
+    response: bytes, after: int, error: CCProxyError | None = None
+) -> bytes:
     """The stream of a response that ended without one.
 
     Args:
         response: as `shown_response` has it.
+        after: the last event that the client has; the end comes behind it.
+        error: why it cannot be told how it ended.
     """
-    document = msgspec.json.decode(response)
+    document: Mapping[str, Any] = msgspec.json.decode(response)
     frames = Frames()
     created = {**document, "status": "in_progress", "error": None}
-    return b"".join(
-        (
-            frames.event("response.created", response=created),
-            # There is no event of a cancelled response of its own.
-            frames.event("response.failed", response=document),
-            DONE,
-        )
-    )
+    told = [frames.event("response.created", response=created)]
+    # Nobody knows any more what these were; who has heard them skips them.
+    told += [
+        frames.event("response.in_progress", response=created) for _ in range(after)
+    ]
+    if error is not None:
+        document = failed(document, error)
+    # There is no event of a cancelled response of its own.
+    told.append(frames.event("response.failed", response=document))
+    return b"".join([*told, DONE])
 
 
 def item_list(

@@ -8,9 +8,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from alembic.util import CommandError
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -19,7 +17,7 @@ from twisted.python.threadpool import ThreadPool
 
 from ccproxy.errors import StorageFailed
 from ccproxy.store.engine import Opened, Presence, open_engine
-from ccproxy.store.records import Vanished
+from ccproxy.store.records import UnknownItem, Vanished
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -49,12 +47,24 @@ class Database:
         # SQLite lets one write at a time and has the others sleep and try again.
         self._writing = Lock()
 
-    async def open(self) -> Opened:
+    def open(self) -> "Deferred[Opened]":
         """Open and migrate, unless that is done.
+
+        Whoever waits may go away; what is being opened will be open all the same.
 
         Raises:
             StorageFailed: the log says why.
         """
+        told: Deferred[Opened] = Deferred()
+
+        def tell(outcome: Any) -> None:
+            if not told.called:
+                told.callback(outcome)
+
+        Deferred.fromCoroutine(self._open()).addBoth(tell)
+        return told
+
+    async def _open(self) -> Opened:
         await self._opening.acquire()
         try:
             if self._is_stopped:
@@ -68,16 +78,21 @@ class Database:
             self._opening.release()
 
     async def close(self) -> None:
-        """Wait for what is under way, and close."""
+        """Wait for what is under way, and close; what fails then is logged."""
         self._is_stopped = True
         while self._under_way:
             await DeferredList(list(self._under_way))
-        if self._opened is not None:
-            opened, self._opened = self._opened, None
-            await self._in_thread(opened.close)
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            pool.stop()
+        try:
+            if self._opened is not None:
+                opened, self._opened = self._opened, None
+                await self._in_thread(opened.close)
+        except StorageFailed:
+            # Nothing is lost by it: what was kept is kept.
+            self._log.warn("the database could not be closed as it should be")
+        finally:
+            if self._pool is not None:
+                pool, self._pool = self._pool, None
+                pool.stop()
 
     async def read(
         self,
@@ -119,7 +134,13 @@ class Database:
 
     async def tidy(self) -> None:
         """Give room that is not needed back to the disk."""
-        await self._in_thread((await self.open()).tidy)
+        opened = await self.open()
+
+        def work() -> None:
+            with self._writing:
+                opened.tidy()
+
+        await self._in_thread(work)
 
     def _in_thread(self, work: Callable[[], _T]) -> "Deferred[_T]":
         if self._pool is None:
@@ -142,21 +163,21 @@ class Database:
 
     def _translated(self, failure: Failure) -> Failure:
         error = failure.value
-        match error:
-            case Vanished():
-                return Failure(StorageFailed(str(error)))
-            case SQLAlchemyError() | OSError() | CommandError() | ImportError():
-                self._log.error("the database failed: {reason}", reason=_reason(error))
-                return Failure(
-                    StorageFailed(
-                        "the proxy's database failed, its log says why; with "
-                        "`store: false` nothing has to be kept"
-                    )
-                )
-        return failure
+        if isinstance(error, StorageFailed | UnknownItem):
+            return failure
+        if isinstance(error, Vanished):
+            return Failure(StorageFailed(str(error)))
+        # Drivers raise what they like; nobody here can do anything else about it.
+        self._log.error("the database failed: {reason}", reason=_reason(error))
+        return Failure(
+            StorageFailed(
+                "the proxy's database failed, its log says why; with `store: false` "
+                "nothing has to be kept"
+            )
+        )
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException | None) -> str:
     """One line, without the statement or what was in it."""
     cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"

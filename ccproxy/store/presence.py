@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 
 class FileLock:
@@ -23,7 +23,7 @@ class FileLock:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = folder / owner
         self._handle = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def is_alive(self, connection: Connection, owner: str) -> bool:
         """Whether the server of that name runs."""
@@ -60,7 +60,7 @@ class AdvisoryLock:
     def __init__(self, engine: Engine, owner: str) -> None:
         self._engine = engine
         self._owner = owner
-        self._connection = self._taken()
+        self._connection: Connection | None = self._taken()
 
     def is_alive(self, connection: Connection, owner: str) -> bool:
         """Whether the server of that name runs."""
@@ -73,24 +73,27 @@ class AdvisoryLock:
     def keep(self) -> None:
         """Take the lock again if the connection that held it was lost."""
         try:
-            self._connection.execute(text("SELECT 1"))
-        except DBAPIError:
-            with suppress(DBAPIError):
-                self._connection.invalidate()
-                self._connection.close()
-            self._connection = self._taken()
+            if self._connection is not None:
+                self._connection.execute(text("SELECT 1"))
+                return
+        except SQLAlchemyError:
+            self.close()
+        self._connection = self._taken()
 
     def close(self) -> None:
         """Let go."""
-        with suppress(DBAPIError):
-            # Back in the pool it would hold the lock still.
-            self._connection.invalidate()
-            self._connection.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(SQLAlchemyError):
+                # Back in the pool it would hold the lock still.
+                connection.invalidate()
+                connection.close()
 
     def _taken(self) -> Connection:
         autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         connection = autocommit.connect()
-        lock = text("SELECT pg_advisory_lock(:key)")
+        # Shared: the server may still hold it for a connection that was lost.
+        lock = text("SELECT pg_advisory_lock_shared(:key)")
         connection.execute(lock, {"key": _key(self._owner)})
         return connection
 

@@ -34,6 +34,7 @@ from ccproxy.store.records import (
 from ccproxy.store.schema import conversation_items, items, nodes, responses
 
 RUNNING = ("queued", "in_progress")
+_SAID = ("completed", "incomplete")
 _CANCELLED = "cancelled"
 _FAILED = "failed"
 
@@ -101,7 +102,8 @@ def finish(
             size=size,
         )
     )
-    if row.conversation_id is not None:
+    # What failed or was cancelled is no part of what was said.
+    if row.conversation_id is not None and ending.status in _SAID:
         said = [Item(*item) for item in given]
         append(connection, row.conversation_id, (*said, *ending.output), now)
     return True

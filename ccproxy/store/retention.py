@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select
 
 from ccproxy.store.conversations import delete_conversation
 from ccproxy.store.responses import RUNNING, delete_response
-from ccproxy.store.schema import conversation_items, conversations, responses
+from ccproxy.store.schema import conversations, responses
 
 _BATCH = 100
 
@@ -43,14 +43,7 @@ def shrink(connection: Connection, keep_bytes: int) -> int:
         How many.
     """
     sizes = select(func.coalesce(func.sum(responses.c.size), 0))
-    documents = select(
-        func.coalesce(func.sum(func.length(conversation_items.c.document)), 0)
-    )
-    excess = (
-        connection.execute(sizes).scalar_one()
-        + connection.execute(documents).scalar_one()
-        - keep_bytes
-    )
+    excess = connection.execute(sizes).scalar_one() - keep_bytes
     oldest = connection.execute(
         select(responses.c.id, responses.c.size)
         .where(responses.c.status.not_in(RUNNING))

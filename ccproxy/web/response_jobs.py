@@ -147,6 +147,8 @@ class Jobs:
     async def drain(self) -> None:
         """Wait until all are kept; what the store does not take now is given up."""
         self._is_stopping = True
+        if self._looking.running:
+            self._looking.stop()
         for sleep in tuple(self._sleeps):
             sleep.cancel()
         while self._ends:
@@ -179,12 +181,16 @@ class Jobs:
             job.asks.cancel()
         await advanced
         job.state = _State.KEEPING
-        await self._keep(job)
+        try:
+            await self._keep(job)
+        except Exception:  # noqa: BLE001  # whoever listens must hear an end
+            self._log.failure("the response {id} was not kept", id=turn.id)
+            bug = Bug("the proxy has a fault; its log has it, please report it")
+            job.finish(turn.encoder.conclude(bug))
+            await self._keep_failure(job)
         job.state = _State.KEPT
         self._log_end(turn)
-        del self._jobs[turn.id]
-        if not self._jobs and self._looking.running:
-            self._looking.stop()
+        self._jobs.pop(turn.id, None)
 
     def _log_end(self, turn: Turn) -> None:
         encoder = turn.encoder
@@ -241,6 +247,8 @@ class Jobs:
 
     async def _cancel_what_others_did(self) -> None:
         mine = [j for j in self._jobs.values() if j.state is _State.RUNNING]
+        if not mine:
+            return
         try:
             running = await self._store.still_running([job.turn.id for job in mine])
         except StorageFailed:

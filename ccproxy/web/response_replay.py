@@ -7,6 +7,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from ccproxy.dialects.responses_kept import end_of_stream, shown_response
+from ccproxy.errors import StorageFailed
 from ccproxy.store.records import StoredResponse
 from ccproxy.store.store import Store
 from ccproxy.web.response_jobs import Jobs
@@ -40,7 +41,7 @@ class ResponseReplay:
         if kept is None:
             return False
         tape = Tape()
-        filled = Deferred.fromCoroutine(self._fill(tape, kept))
+        filled = Deferred.fromCoroutine(self._fill(tape, kept, after))
         filled.addErrback(_expected)
         try:
             await Playback(request, self._clock, tape).run(after)
@@ -48,8 +49,17 @@ class ResponseReplay:
             filled.cancel()
         return True
 
-    async def _fill(self, tape: Tape, kept: StoredResponse) -> None:
+    async def _fill(self, tape: Tape, kept: StoredResponse, after: int) -> None:
         """Record what is kept, once another server has ended it."""
+        try:
+            events = await self._events(kept, after)
+        except StorageFailed as error:
+            shown = shown_response(kept.document, kept.status, shows_seals=False)
+            events = end_of_stream(shown, after, error)
+        tape.record(events)
+        tape.finish()
+
+    async def _events(self, kept: StoredResponse, after: int) -> bytes:
         now: StoredResponse | None = kept
         while now is not None and now.status in _RUNNING:
             await deferLater(self._clock, _LOOK_SECONDS)
@@ -59,9 +69,8 @@ class ResponseReplay:
             last = now or kept
             status = last.status if now is not None else "cancelled"
             shown = shown_response(last.document, status, shows_seals=False)
-            events = end_of_stream(shown)
-        tape.record(events)
-        tape.finish()
+            events = end_of_stream(shown, after)
+        return events
 
 
 def _expected(failure: Failure) -> None:

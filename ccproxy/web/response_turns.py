@@ -22,7 +22,12 @@ from ccproxy.dialects.responses_request import (
 )
 from ccproxy.dialects.responses_resource import response_id
 from ccproxy.dialects.seal import Seal, new_key
-from ccproxy.errors import InvalidRequest, NotFound, PreviousResponseNotFound
+from ccproxy.errors import (
+    InvalidRequest,
+    NotFound,
+    PreviousResponseNotFound,
+    StorageFailed,
+)
 from ccproxy.store.records import Chain, Ending, Item, NewResponse
 from ccproxy.store.store import Store
 from ccproxy.web.backend import Backend
@@ -60,7 +65,8 @@ class Turn:
     @property
     def input(self) -> tuple[Item, ...]:
         """What the request brought, as it is kept."""
-        own = documents(self.context.own, self.identifier)
+        taken = {item.id for item in self.earlier}
+        own = documents(self.context.own, self.identifier, taken)
         return tuple(Item(*item) for item in own)
 
     @property
@@ -106,6 +112,15 @@ class Turns:
             self._sealer = Seal(await self._store.secret(_SEAL, new_key))
         return self._sealer
 
+    async def _sealer_for(self, needs_seal: bool, remembers: bool) -> Seal | None:
+        try:
+            return await self.seal() if needs_seal or remembers else None
+        except StorageFailed:
+            if needs_seal:
+                raise
+            # What is only remembered does without its thinking.
+            return None
+
     async def prepare(
         self,
         call: ResponsesCall,
@@ -137,7 +152,7 @@ class Turns:
         is_loose = remembered is not None and not remembered.is_kept
         context = context_of(call, [item.document for item in earlier], kept)
         needs_seal = context.has_seals or echo.store or echo.shows_encrypted
-        sealer = await self.seal() if needs_seal or remembers else None
+        sealer = await self._sealer_for(needs_seal, remembers)
         prompt = prompt_of(call, context, sealer or _NoSeal(), closing)
         return Turn(
             identifier=identifier,
@@ -161,9 +176,11 @@ class Turns:
             return items
         if echo.previous_response_id is None:
             return ()
-        if remembered is not None:
-            return remembered.chain.items
-        chain = await self._store.chain(echo.previous_response_id)
+        chain = (
+            await self._store.chain(echo.previous_response_id)
+            if remembered is None
+            else remembered.chain
+        )
         if chain is None:
             raise PreviousResponseNotFound(
                 f"there is no response {echo.previous_response_id!r} here to continue: "
@@ -250,5 +267,6 @@ class Remembered:
 def remembered(turn: Turn) -> Remembered:
     """A turn that is over."""
     items = (*turn.earlier, *turn.input, *turn.output)
-    chain = Chain(turn.encoder.response["status"], items)
+    echo = turn.call.echo
+    chain = Chain(turn.encoder.response["status"], items, echo.conversation_id)
     return Remembered(turn.id, chain, turn.call.echo.store)

@@ -12,6 +12,7 @@ POST      ``/responses/input_tokens``          cannot be told
 ========  ===================================  ====================================
 """
 
+from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.dialects.compaction import (
@@ -28,7 +29,13 @@ from ccproxy.dialects.responses_kept import (
     shown_response,
 )
 from ccproxy.dialects.responses_request import ResponsesCall, decode_responses
-from ccproxy.errors import InvalidRequest, NotFound, NotPossible, StorageFailed
+from ccproxy.errors import (
+    ClaudeFailed,
+    InvalidRequest,
+    NotFound,
+    NotPossible,
+    StorageFailed,
+)
 from ccproxy.store.records import StoredResponse, UnknownItem
 from ccproxy.store.store import Store
 from ccproxy.web import query
@@ -152,11 +159,14 @@ class ResponsesRoutes:
     async def _compact(self, exchange: Exchange) -> bytes:
         call = self._decode(exchange)
         check_model(call.question.model)
+        call = evolve(call, question=evolve(call.question, tools=(), max_tokens=None))
         turn = await self._turns.prepare(call, exchange.hex, closing=ASK)
         tell_ignored(exchange.request, call.ignored)
         document = ResponseDocument(turn.encoder)
         with exchange.following(document):
             await collect(self._turns.backend, turn.prompt, 1, document)
+        if turn.encoder.response["status"] != "completed":
+            raise ClaudeFailed("the model's summary was cut short; try again")
         sealer = await self._turns.seal()
         item = compaction_item(exchange.hex, turn.encoder.text, sealer)
         usage = turn.encoder.usage

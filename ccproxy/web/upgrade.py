@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from h11 import ProtocolError as H11ProtocolError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -46,7 +47,7 @@ def check_upgrade(request: Request) -> H11Handshake:
             raise UpgradeRequired("only version 13 of the WebSocket protocol is spoken")
     # A page's scripts cannot choose this header, and no other client needs it.
     for origin in headers.getRawHeaders(b"origin", []):
-        host = urlsplit(origin.decode("latin-1")).netloc.lower()
+        host = _host_of(origin.decode("latin-1"))
         own = [h.decode("latin-1") for h in headers.getRawHeaders(b"host", [])]
         if host not in [name.strip().lower() for name in own]:
             raise ForeignOrigin("pages of other sites may not connect here")
@@ -55,9 +56,17 @@ def check_upgrade(request: Request) -> H11Handshake:
     pairs = [(name.lower(), value) for name, values in raw for value in values]
     try:
         handshake.initiate_upgrade_connection(pairs, request.path)
-    except RemoteProtocolError as error:
-        raise InvalidRequest(f"this is no WebSocket handshake: {error}") from None
+    except (RemoteProtocolError, H11ProtocolError, ValueError):
+        # Their words may quote headers, which are no business of the log's.
+        raise InvalidRequest("this is no WebSocket handshake (RFC 6455)") from None
     return handshake
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 async def serve_websocket(

@@ -127,12 +127,12 @@ class WebSocket:
             SocketTooOld: the connection should be ended.
         """
         receiver: Deferred[str] = Deferred()
-        if self._messages:
-            receiver.callback(self._messages.popleft())
-        elif self._state is not _State.OPEN:
+        if self._state is not _State.OPEN:
             receiver.errback(SocketClosed())
         elif self._is_old:
             receiver.errback(SocketTooOld())
+        elif self._messages:
+            receiver.callback(self._messages.popleft())
         else:
             self._receiver = receiver
             self._later("idle", self._limits.idle_seconds, self._idle)
@@ -214,7 +214,8 @@ class WebSocket:
             most = self._limits.message_bytes
             self.close(_TOO_BIG, f"a message has {most} bytes at most")
             return
-        self._parts.append(event.data)
+        if event.data:
+            self._parts.append(event.data)
         if not event.message_finished:
             return
         text = "".join(self._parts)
@@ -222,10 +223,14 @@ class WebSocket:
         self._size = 0
         if self._receiver is not None:
             self._tell(text)
-        elif len(self._messages) < _MOST_WAITING:
+        elif len(self._messages) < _MOST_WAITING and self._has_room(text):
             self._messages.append(text)
         else:
             self.close(_TOO_MANY, "too many messages wait to be answered")
+
+    def _has_room(self, text: str) -> bool:
+        waiting = sum(map(len, self._messages)) + len(text)
+        return waiting <= 2 * self._limits.message_bytes
 
     def _tell(self, outcome: str | Exception) -> None:
         receiver, self._receiver = self._receiver, None

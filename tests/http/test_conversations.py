@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
+from ccproxy.errors import ClaudeFailed
+from ccproxy.events import Failed, MessageStarted, ToolCallDelta, ToolCallStarted
 from tests.http.conftest import HTTP
 from tests.http.test_responses import ask, create, get, turns
 from tests.support.spec import (
@@ -12,6 +14,7 @@ from tests.support.spec import (
     conversation_items_errors,
     response_errors,
 )
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.threads
 
@@ -110,6 +113,22 @@ async def test_responses_go_on_in_their_conversation(http: HTTP) -> None:
     body = {"input": "x", "previous_response_id": one["id"]}
     error = await ask(http, "POST", "/v1/responses", 400, json=body)
     assert made["id"] in error["error"]["message"]
+
+
+@ensureDeferred
+async def test_answer_that_failed_is_no_part_of_the_conversation(http: HTTP) -> None:
+    made = await conversation(http)
+    body = {"input": "one", "conversation": made["id"], "background": True}
+    failed = await ask(http, "POST", "/v1/responses", json=body)
+    await until(lambda: http.backend.asks)
+    asked = http.backend.asks[-1]
+    asked.tell(MessageStarted("m"), ToolCallStarted("t", "f"), ToolCallDelta('{"a'))
+    asked.tell(Failed(ClaudeFailed("it broke")))
+    while failed["status"] in ("queued", "in_progress"):
+        failed = await get(http, f"/v1/responses/{failed['id']}")
+    assert failed["output"][0]["arguments"] == '{"a'
+    await create(http, "two", conversation=made["id"])
+    assert turns(http.backend.asks[-1]) == [("user", ["two"])]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from ccproxy.events import (
     TextDelta,
     ThinkingDelta,
     ThinkingSigned,
+    ToolCallDelta,
+    ToolCallStarted,
     Usage,
 )
 from ccproxy.store.store import Store
@@ -311,6 +313,48 @@ async def test_pages_of_the_input(http: HTTP) -> None:
     ):
         error = await get(http, f"{path}?{query}", 400)
         assert error["error"]["param"] == param
+
+
+@pytest.mark.parametrize(
+    "item", [b'{"role":"user","content":"x","f":"\xff"}', b'{"role":"user","f":1e999}']
+)
+@ensureDeferred
+async def test_field_that_nobody_reads_has_to_be_sound(http: HTTP, item: bytes) -> None:
+    body = b'{"input":[' + item + b"]}"
+    error = await ask(http, "POST", "/v1/responses", 400, data=body)
+    assert error["error"]["code"] == "invalid_request"
+    assert http.backend.asks == []
+
+
+@ensureDeferred
+async def test_call_that_was_cut_off_is_left_out_of_the_chain(http: HTTP) -> None:
+    pending = http.request("POST", "/v1/responses", json={"input": "one"})
+    await until(lambda: http.backend.asks)
+    http.backend.asks[-1].tell(
+        START,
+        TextDelta("look"),
+        ToolCallStarted("t", "f"),
+        ToolCallDelta('{"a'),
+        Finished(FinishReason.LENGTH, Usage()),
+    )
+    made = await (await pending).json()
+    assert made["status"] == "incomplete"
+    await create(http, "two", previous_response_id=made["id"])
+    assert turns(http.backend.asks[-1]) == [
+        ("user", ["one"]),
+        ("assistant", ["look"]),
+        ("user", ["two"]),
+    ]
+
+
+@ensureDeferred
+async def test_item_that_comes_again_has_an_id_of_its_own(http: HTTP) -> None:
+    again: Any = [{"role": "user", "content": "x", "id": "msg_a"}] * 2
+    one = await create(http, again)
+    two = await create(http, again, previous_response_id=one["id"])
+    listed = await get(http, f"/v1/responses/{two['id']}/input_items")
+    names = [item["id"] for item in listed["data"]]
+    assert len(set(names)) == len(names) == 5
 
 
 # In the background

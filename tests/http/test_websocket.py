@@ -255,6 +255,8 @@ async def test_fault_of_ours_is_told_and_passes(
     [
         ({"authorization": "Bearer wrong"}, 401, "invalid_api_key"),
         ({"origin": "https://evil.example"}, 403, "foreign_origin"),
+        ({"origin": "http://[foo"}, 403, "foreign_origin"),
+        ({"sec-websocket-extensions": "\xff"}, 400, "invalid_request"),
     ],
 )
 @ensureDeferred

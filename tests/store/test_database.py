@@ -14,7 +14,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from sqlalchemy import create_engine, inspect
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from ccproxy.errors import StorageFailed
@@ -56,6 +56,15 @@ async def test_two_servers_may_start_on_an_empty_database(stores: Stores) -> Non
     chain = await one.chain("resp_2")
     assert chain is not None
     assert len(chain.items) == 6
+
+
+@ensureDeferred
+async def test_who_opens_it_may_go_away(stores: Stores) -> None:
+    store = stores.new()
+    asked = Deferred.fromCoroutine(store.response("resp_1"))
+    asked.addErrback(lambda failure: failure.trap(CancelledError))
+    asked.cancel()
+    assert await store.response("resp_1") is None
 
 
 @ensureDeferred
