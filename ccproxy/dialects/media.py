@@ -13,13 +13,15 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 
-from ccproxy.conversation import DocumentBlock, ImageBlock
+from ccproxy.conversation import DocumentBlock, ImageBlock, is_blank
 from ccproxy.dialects.refusal import unsupported
 from ccproxy.errors import InvalidRequest, MissingParameter
 
 _DATA_URL = re.compile(
-    r"data:(?P<type>[^;,]*)(?P<parameters>(?:;[^;,]*)*),(?P<data>.*)", re.DOTALL
+    r"data:(?P<type>[^;,]*)(?P<parameters>(?:;[^;,]*)*),(?P<data>.*)",
+    re.DOTALL | re.IGNORECASE,
 )
+_HTTPS = re.compile(r"https://[^/?#\s][^\s]*", re.IGNORECASE)
 _BLANKS = re.compile(r"\s+")
 _MOST_IMAGE_BYTES = 5 * 2**20
 _MOST_DOCUMENT_BYTES = 32 * 2**20
@@ -83,6 +85,7 @@ def document(
     Raises:
         InvalidRequest: nothing that the model's API takes.
     """
+    name = name or None
     if not data_url and not url:
         raise MissingParameter(f"`{at}` is missing", param=at)
     if not data_url:
@@ -90,7 +93,7 @@ def document(
         if not _is_https(url or ""):
             raise _scheme(where)
         return DocumentBlock(None, url or "", name)
-    if not data_url.startswith("data:"):
+    if data_url[:5].lower() != "data:":
         if ":" in data_url[:20]:
             raise _scheme(at)
         # Some clients leave the beginning away.
@@ -109,7 +112,7 @@ def document(
             f"`{at}` is neither a PDF nor text in UTF-8; the model reads nothing else",
             param=at,
         )
-    if not text.strip():
+    if is_blank(text):
         raise InvalidRequest(f"`{at}` is an empty file", param=at)
     return DocumentBlock("text/plain", text, name)
 
@@ -125,7 +128,7 @@ def no_uploads(file_id: str | None, at: str) -> None:
 
 
 def _is_https(url: str) -> bool:
-    return url[:8].lower() == "https://" and not _BLANKS.search(url)
+    return _HTTPS.fullmatch(url) is not None
 
 
 def _scheme(at: str) -> InvalidRequest:
@@ -143,15 +146,15 @@ def _data(url: str, at: str, limit_bytes: int) -> tuple[str, bytes]:
         raise _scheme(at)
     if not match["parameters"].lower().endswith(";base64"):
         raise InvalidRequest(f"`{at}`: a data: URL has to be base64", param=at)
-    encoded = _BLANKS.sub("", match["data"])
+    encoded = _BLANKS.sub("", match["data"]).rstrip("=")
     # Three bytes in four characters.
-    if len(encoded) * 3 // 4 > limit_bytes + 2:
+    if len(encoded) * 3 // 4 > limit_bytes:
         raise InvalidRequest(
             f"`{at}` is larger than {limit_bytes} bytes, which is the most that the "
             "model takes; send a smaller one",
             param=at,
         )
-    padded = encoded.rstrip("=") + "=" * (-len(encoded.rstrip("=")) % 4)
+    padded = encoded + "=" * (-len(encoded) % 4)
     try:
         data = b64decode(padded, validate=True)
     except (binascii.Error, ValueError):

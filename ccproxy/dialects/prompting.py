@@ -79,6 +79,7 @@ class Said:
         calls: what the assistant called in it.
         thinking: what it thought before it said so.
         result_of: the id of the call whose result this is.
+        field: what the request calls the content.
     """
 
     at: str
@@ -87,6 +88,7 @@ class Said:
     calls: tuple[ToolUseBlock, ...] = ()
     thinking: tuple[ThinkingBlock | RedactedThinkingBlock, ...] = ()
     result_of: str | None = None
+    field: str = "content"
 
 
 def system_prompt(said: Sequence[Said], *, first: str = "") -> str:
@@ -188,8 +190,8 @@ def _parts(message: Said) -> Sequence[tuple[Part, str]]:
         case str(text):
             return ((Part("text", text=text), message.at),)
         case parts:
-            at = message.at
-            return [(part, f"{at}.content[{n}]") for n, part in enumerate(parts)]
+            at = f"{message.at}.{message.field}"
+            return [(part, f"{at}[{n}]") for n, part in enumerate(parts)]
 
 
 def _texts(message: Said) -> Sequence[str]:

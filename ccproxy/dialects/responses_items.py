@@ -201,7 +201,9 @@ def _said(item: Item, unsealer: Unsealer) -> Said | None:
             )
             return Said(at, "assistant", None, (call,))
         case "function_call_output":
-            return Said(at, "tool", fields.output, result_of=fields.call_id)
+            return Said(
+                at, "tool", fields.output, result_of=fields.call_id, field="output"
+            )
         case "compaction":
             where = f"{at}.encrypted_content"
             opened = unsealer.open(fields.encrypted_content or "", where)
