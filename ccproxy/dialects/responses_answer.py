@@ -102,7 +102,7 @@ class ResponseStream:
         self._was_queued = False
         self._replay = Replay()
         self._frames = Frames()
-        self._end_count = 0
+        self._end_number = 0
         self._output: list[dict[str, Any]] = []
         self._text: list[str] = []
         self._call: ToolCallStarted | None = None
@@ -187,7 +187,7 @@ class ResponseStream:
         Args:
             error: what went wrong after the answer's end.
         """
-        self._frames.go_back(self._end_count)
+        self._frames.go_back(self._end_number)
         if error is not None:
             self.error = error
             self.response = failed(self.response, error)
@@ -313,7 +313,7 @@ class ResponseStream:
         frames = self._begin() if self._phase is _Phase.BEFORE else []
         frames += self._close(status)
         self._phase = _Phase.OVER
-        self._end_count = self._frames.count
+        self._end_number = self._frames.next_number
         return frames
 
     def _finish(self, end: Finished) -> list[bytes]:

@@ -16,20 +16,24 @@ _ERROR = b"event: error\n"
 
 
 class Frames:
-    """Numbers events and encodes them."""
+    """Numbers events and encodes them.
 
-    def __init__(self) -> None:
-        self._number = 0
+    Args:
+        first: the first number.
+    """
+
+    def __init__(self, first: int = 0) -> None:
+        self._number = first
         self._delta_head = self._delta_tail = b""
 
     @property
-    def count(self) -> int:
-        """How many events there have been."""
+    def next_number(self) -> int:
+        """The number of the next event."""
         return self._number
 
-    def go_back(self, count: int) -> None:
-        """Take the last ones back, which nobody has been told."""
-        self._number = count
+    def go_back(self, number: int) -> None:
+        """Take back the events from that one on, which nobody has been told."""
+        self._number = number
 
     def event(self, kind: str, **fields: object) -> bytes:
         """One event."""

@@ -32,6 +32,8 @@ from ccproxy.dialects.prompting import Part, Said
 from ccproxy.dialects.refusal import unsupported
 from ccproxy.errors import InvalidRequest, MissingParameter
 
+# What a client includes to be shown what it carries for us.
+SHOW_SEALS = "reasoning.encrypted_content"
 _REFERENCE = "item_reference"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _PREFIXES: Mapping[str, str] = {

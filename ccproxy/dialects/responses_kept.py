@@ -15,7 +15,6 @@ from ccproxy.dialects.responses_output import without_seal
 from ccproxy.dialects.responses_resource import failed
 from ccproxy.errors import CCProxyError, ShuttingDown
 
-SHOW_SEALS = "reasoning.encrypted_content"
 _STOPPED = "the proxy stopped before the response was complete; ask again"
 
 
@@ -46,21 +45,19 @@ def shown_response(document: bytes, status: str, *, shows_seals: bool) -> bytes:
 def end_of_stream(
     response: bytes, after: int, error: CCProxyError | None = None
 ) -> bytes:
-    """The stream of a response that ended without one.
+    """The rest of the stream of a response that ended without one.
 
     Args:
         response: as `shown_response` has it.
-        after: the last event that the client has; the end comes behind it.
+        after: the last event that the client has; -1 for none.
         error: why it cannot be told how it ended.
     """
     document: Mapping[str, Any] = msgspec.json.decode(response)
-    frames = Frames()
-    created = {**document, "status": "in_progress", "error": None}
-    told = [frames.event("response.created", response=created)]
-    # Nobody knows any more what these were; who has heard them skips them.
-    told += [
-        frames.event("response.in_progress", response=created) for _ in range(after)
-    ]
+    frames = Frames(after + 1)
+    told = []
+    if after < 0:
+        created = {**document, "status": "in_progress", "error": None}
+        told.append(frames.event("response.created", response=created))
     if error is not None:
         document = failed(document, error)
     # There is no event of a cancelled response of its own.

@@ -20,6 +20,7 @@ from ccproxy.dialects.decoding import decode_json
 from ccproxy.dialects.prompting import Said
 from ccproxy.dialects.refusal import unsupported
 from ccproxy.dialects.responses_items import (
+    SHOW_SEALS,
     Item,
     Unsealer,
     decode_items,
@@ -38,7 +39,6 @@ _IGNORED = (
     "context_management",
     "moderation",
 )
-_ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 
 
@@ -338,7 +338,7 @@ def _echo(request: _Request) -> Echo:
             if isinstance(conversation, _Conversation)
             else conversation or None
         ),
-        shows_encrypted=_ENCRYPTED in (request.include or ()),
+        shows_encrypted=SHOW_SEALS in (request.include or ()),
         instructions=request.instructions,
         max_output_tokens=request.max_output_tokens,
         max_tool_calls=request.max_tool_calls,

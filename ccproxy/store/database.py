@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from ccproxy.detached import detached
 from ccproxy.errors import StorageFailed
 from ccproxy.store.engine import Opened, Presence, open_engine
 from ccproxy.store.records import UnknownItem, Vanished
@@ -55,14 +56,7 @@ class Database:
         Raises:
             StorageFailed: the log says why.
         """
-        told: Deferred[Opened] = Deferred()
-
-        def tell(outcome: Any) -> None:
-            if not told.called:
-                told.callback(outcome)
-
-        Deferred.fromCoroutine(self._open()).addBoth(tell)
-        return told
+        return detached(Deferred.fromCoroutine(self._open()))
 
     async def _open(self) -> Opened:
         await self._opening.acquire()
@@ -146,20 +140,14 @@ class Database:
         if self._pool is None:
             self._pool = ThreadPool(0, _THREADS, "ccproxy-store")
             self._pool.start()
-        told: Deferred[_T] = Deferred()
         done = deferToThreadPool(self._reactor, self._pool, work)
         self._under_way.add(done)
 
-        def tell(result: Any) -> None:
+        def ended(result: Any) -> Any:
             self._under_way.discard(done)
-            if isinstance(result, Failure):
-                result = self._translated(result)
-            # Whoever asked may have gone away; the work was done all the same.
-            if not told.called:
-                told.callback(result)
+            return self._translated(result) if isinstance(result, Failure) else result
 
-        done.addBoth(tell)
-        return told
+        return detached(done.addBoth(ended))
 
     def _translated(self, failure: Failure) -> Failure:
         error = failure.value

@@ -4,6 +4,7 @@ Everything here blocks; it runs in the store's threads.
 """
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -78,6 +79,8 @@ def open_engine(url: str, owner: str) -> Opened:
     if parsed.get_backend_name() == "sqlite":
         engine = _sqlite(parsed)
     else:
+        if find_spec("psycopg") is None:
+            raise ImportError("PostgreSQL needs: pip install 'ccproxy[postgres]'")
         engine = create_engine(
             parsed,
             pool_pre_ping=True,

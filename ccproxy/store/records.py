@@ -2,6 +2,9 @@
 
 from attrs import frozen
 
+# What a response is until it is over.
+RUNNING = ("queued", "in_progress")
+
 
 class Vanished(Exception):
     """What a write builds on was deleted before it; one line for the client."""
@@ -32,6 +35,11 @@ class StoredResponse:
     status: str
     document: bytes
     is_background: bool
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a server works on it."""
+        return self.status in RUNNING
 
 
 @frozen(kw_only=True)

@@ -13,9 +13,11 @@ from sqlalchemy import (
     Connection,
     Row,
     delete,
+    func,
     insert,
     literal,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy import exists as exists_
@@ -23,6 +25,7 @@ from sqlalchemy import exists as exists_
 from ccproxy.store.conversations import append
 from ccproxy.store.pages import page_of
 from ccproxy.store.records import (
+    RUNNING,
     Chain,
     Ending,
     Item,
@@ -33,7 +36,6 @@ from ccproxy.store.records import (
 )
 from ccproxy.store.schema import conversation_items, items, nodes, responses
 
-RUNNING = ("queued", "in_progress")
 _SAID = ("completed", "incomplete")
 _CANCELLED = "cancelled"
 _FAILED = "failed"
@@ -83,14 +85,13 @@ def finish(
     ).one_or_none()
     if row is None:
         return False
-    given = connection.execute(
-        select(items.c.id, items.c.document)
-        .where(items.c.node_id == row.node_id)
-        .order_by(items.c.position)
-    ).all()
+    own = items.c.node_id == row.node_id
+    first = connection.execute(
+        select(func.count()).select_from(items).where(own)
+    ).scalar_one()
     events = zlib.compress(ending.events)
     size = row.size - len(row.document) + len(ending.document) + len(events)
-    size += _insert_items(connection, row.node_id, len(given), ending.output, True)
+    size += _insert_items(connection, row.node_id, first, ending.output, True)
     connection.execute(
         update(responses)
         .where(responses.c.id == identifier)
@@ -104,8 +105,10 @@ def finish(
     )
     # What failed or was cancelled is no part of what was said.
     if row.conversation_id is not None and ending.status in _SAID:
-        said = [Item(*item) for item in given]
-        append(connection, row.conversation_id, (*said, *ending.output), now)
+        said = connection.execute(
+            select(items.c.id, items.c.document).where(own).order_by(items.c.position)
+        )
+        append(connection, row.conversation_id, [Item(*item) for item in said], now)
     return True
 
 
@@ -246,15 +249,13 @@ def input_items(
         .order_by(line.c.depth.desc(), items.c.position)
     ).all()
     wanted, has_more = page_of(keys, after, limit, descending)
+    places = [(key.node_id, key.position) for key in wanted]
+    place = tuple_(items.c.node_id, items.c.position)
     documents = {
-        position: connection.execute(
-            select(items.c.document).where(
-                items.c.node_id == key.node_id, items.c.position == key.position
-            )
-        ).scalar_one()
-        for position, key in enumerate(wanted)
+        (row.node_id, row.position): row.document
+        for row in connection.execute(select(items).where(place.in_(places)))
     }
-    found = [Item(key.id, documents[n]) for n, key in enumerate(wanted)]
+    found = [Item(key.id, documents[key.node_id, key.position]) for key in wanted]
     return Page(tuple(found), has_more)
 
 

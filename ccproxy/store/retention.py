@@ -6,7 +6,8 @@ In batches, so that nobody who wants to write waits long.
 from sqlalchemy import Connection, func, select
 
 from ccproxy.store.conversations import delete_conversation
-from ccproxy.store.responses import RUNNING, delete_response
+from ccproxy.store.records import RUNNING
+from ccproxy.store.responses import delete_response
 from ccproxy.store.schema import conversations, responses
 
 _BATCH = 100

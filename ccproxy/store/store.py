@@ -6,7 +6,7 @@ that the next call tries again.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import Connection, select
@@ -29,6 +29,9 @@ from ccproxy.store.records import (
     UnknownItem,
 )
 from ccproxy.store.schema import secrets
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 # Nothing is kept under any other; databases differ in what they make of the rest.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -66,7 +69,6 @@ class Store:
         self._sweeps = 0
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
-        self._swept: Deferred[Any] | None = None
 
     async def start(self) -> None:
         """Open, and look after what is there from now on.
@@ -75,7 +77,8 @@ class Store:
             StorageFailed: it cannot be opened now.
         """
         # The first sweep opens; its failure is told, the later ones are logged.
-        self._swept = self._sweeping.start(_SWEEP_SECONDS, now=False)
+        swept = self._sweeping.start(_SWEEP_SECONDS, now=False)
+        swept.addErrback(lambda failure: self._log.failure("no more sweeps", failure))
         await self._clean()
 
     async def stop(self) -> None:
@@ -125,26 +128,20 @@ class Store:
 
     async def response(self, identifier: str) -> StoredResponse | None:
         """One as it is now."""
-        if not _ID.fullmatch(identifier):
-            return None
-        found = await self._database.read(responses.get, identifier)
-        if found is not None and found.status in responses.RUNNING:
+        found = await self._find(responses.get, identifier)
+        if found is not None and found.is_running:
             # Whoever marked it, it may be marked now.
             await self._fail_abandoned()
-            found = await self._database.read(responses.get, identifier)
+            found = await self._find(responses.get, identifier)
         return found
 
     async def events(self, identifier: str) -> bytes | None:
         """The stream that told it; None if it is not over, or not kept."""
-        if not _ID.fullmatch(identifier):
-            return None
-        return await self._database.read(responses.events, identifier)
+        return await self._find(responses.events, identifier)
 
     async def chain(self, identifier: str) -> Chain | None:
         """One with everything before it."""
-        if not _ID.fullmatch(identifier):
-            return None
-        return await self._database.read(responses.chain, identifier)
+        return await self._find(responses.chain, identifier)
 
     async def delete(self, identifier: str) -> bool:
         """Delete one; False if there is none."""
@@ -160,9 +157,7 @@ class Store:
         Raises:
             UnknownItem: there is no item to begin after.
         """
-        if not _ID.fullmatch(identifier):
-            return None
-        return await self._database.read(
+        return await self._find(
             responses.input_items, identifier, _after(after), limit, descending
         )
 
@@ -181,9 +176,7 @@ class Store:
 
     async def conversation(self, identifier: str) -> Conversation | None:
         """One, without its items."""
-        if not _ID.fullmatch(identifier):
-            return None
-        return await self._database.read(conversations.get, identifier)
+        return await self._find(conversations.get, identifier)
 
     async def update_conversation(
         self, identifier: str, metadata: bytes
@@ -211,9 +204,7 @@ class Store:
 
     async def whole_conversation(self, identifier: str) -> tuple[Item, ...] | None:
         """All of its items, oldest first."""
-        if not _ID.fullmatch(identifier):
-            return None
-        return await self._database.read(conversations.whole, identifier)
+        return await self._find(conversations.whole, identifier)
 
     async def conversation_items(
         self, identifier: str, *, after: str | None, limit: int, descending: bool
@@ -223,9 +214,7 @@ class Store:
         Raises:
             UnknownItem: there is no item to begin after.
         """
-        if not _ID.fullmatch(identifier):
-            return None
-        return await self._database.read(
+        return await self._find(
             conversations.page, identifier, _after(after), limit, descending
         )
 
@@ -244,6 +233,18 @@ class Store:
         )
 
     # What nobody asks for
+
+    async def _find(
+        self,
+        query: Callable[Concatenate[Connection, str, _P], _T | None],
+        identifier: str,
+        *args: _P.args,
+        **options: _P.kwargs,
+    ) -> _T | None:
+        """Ask for something by its id; nothing is kept under an impossible one."""
+        if not _ID.fullmatch(identifier):
+            return None
+        return await self._database.read(query, identifier, *args, **options)
 
     def _now(self) -> int:
         return int(self._wall_seconds())

@@ -26,12 +26,11 @@ from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.responses_items import Item as RequestItem
 from ccproxy.dialects.responses_items import documents, resolve
 from ccproxy.dialects.responses_kept import (
-    SHOW_SEALS,
     deleted,
     item_list,
     shown_item,
 )
-from ccproxy.errors import InvalidRequest, NotFound
+from ccproxy.errors import NotFound
 from ccproxy.store.records import Conversation, Item, UnknownItem
 from ccproxy.store.store import Store
 from ccproxy.web import query
@@ -107,9 +106,7 @@ class ConversationRoutes:
                 name, after=after, limit=limit, descending=descending
             )
         except UnknownItem:
-            raise InvalidRequest(
-                f"`after`: there is no item {after!r} here", param="after"
-            ) from None
+            raise query.unknown_item(after) from None
         if page is None:
             raise no_conversation(name)
         return _listed(exchange, page.items, has_more=page.has_more)
@@ -126,7 +123,7 @@ class ConversationRoutes:
         found = await self._store.conversation_item(name, item)
         if found is None:
             raise _no_item(name, item)
-        shown = shown_item(found, shows_seals=_shows_seals(exchange))
+        shown = shown_item(found, shows_seals=query.shows_seals(exchange.request))
         return json_response(exchange.request, encode_json(shown))
 
     async def _delete_item(self, exchange: Exchange, name: str, item: str) -> bytes:
@@ -149,14 +146,10 @@ def _shown(exchange: Exchange, conversation: Conversation) -> bytes:
 
 def _listed(exchange: Exchange, items: Sequence[Item], *, has_more: bool) -> bytes:
     pairs = [(item.id, item.document) for item in items]
-    shows_seals = _shows_seals(exchange)
+    shows_seals = query.shows_seals(exchange.request)
     return json_response(
         exchange.request, item_list(pairs, has_more=has_more, shows_seals=shows_seals)
     )
-
-
-def _shows_seals(exchange: Exchange) -> bool:
-    return SHOW_SEALS in query.several(exchange.request, "include")
 
 
 def _no_item(name: str, item: str) -> NotFound:

@@ -61,7 +61,7 @@ class EventStream:
         encoder: StreamEncoder,
         clock: IReactorTime,
         conclude: Callable[[], Awaitable[bytes]] = _nothing_more,
-        told: Callable[[bytes], None] = lambda _: None,
+        told: Callable[[bytes], None] | None = None,
     ) -> None:
         self._encoder = encoder
         self._conclude = conclude
@@ -109,7 +109,8 @@ class EventStream:
         if self._outlet.is_quiet and self._encoder.error is not None:
             self._over.callback(None)
             return
-        self._told(data)
+        if self._told is not None:
+            self._told(data)
         last = events[-1]
         self._waiting = last if isinstance(last, Waiting) else None
         if self._waiting is not None and not self._outlet.is_quiet:

@@ -2,6 +2,7 @@
 
 from twisted.web.server import Request
 
+from ccproxy.dialects.responses_items import SHOW_SEALS
 from ccproxy.errors import InvalidRequest
 
 _LONGEST_PAGE = 100
@@ -63,6 +64,16 @@ def page(request: Request) -> tuple[str | None, int, bool]:
         raise InvalidRequest("`order` must be asc or desc", param="order")
     limit = number(request, "limit", 1, _LONGEST_PAGE) or _DEFAULT_PAGE
     return text(request, "after") or None, limit, order == "desc"
+
+
+def shows_seals(request: Request) -> bool:
+    """Whether the sealed thinking is to be shown."""
+    return SHOW_SEALS in several(request, "include")
+
+
+def unknown_item(after: str | None) -> InvalidRequest:
+    """The error for a page that would begin nowhere."""
+    return InvalidRequest(f"`after`: there is no item {after!r} here", param="after")
 
 
 def _all(request: Request, name: str) -> tuple[str, ...]:

@@ -1,18 +1,12 @@
 """Responses that are made in the background, whether or not a client waits.
 
-==========  ==================================================================
-RUNNING     asked, or waiting for its turn
-KEEPING     the answer is over, and on its way into the store
-KEPT        the store has it; nobody needs the job any more
-==========  ==================================================================
-
-What could not be kept is failed, for whoever asks here, and the store is told again
-until it takes it: a response never stays unfinished while its server lives.
+A job runs until its encoder is over, is then on its way into the store, and is over for
+its clients when the store has it. What could not be kept is failed, for whoever asks
+here, and the store is told again until it takes it: a response never stays unfinished
+while its server lives.
 """
 
 from collections.abc import Sequence
-from enum import Enum, auto
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -20,6 +14,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ccproxy.detached import detached
 from ccproxy.dialects.responses_kept import kept_response
 from ccproxy.errors import Bug, CCProxyError, StorageFailed
 from ccproxy.events import Event, Failed
@@ -33,12 +28,6 @@ _LOOK_SECONDS = 2.0
 _AGAIN_SECONDS = 5.0
 
 
-class _State(Enum):
-    RUNNING = auto()
-    KEEPING = auto()
-    KEPT = auto()
-
-
 class Job:
     """One response in the making.
 
@@ -49,7 +38,6 @@ class Job:
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
         self.tape = Tape()
-        self.state = _State.RUNNING
         self.over: Deferred[None] = Deferred()
         self.asks = Asks(self._receive, self._broken)
         self.tape.record(turn.encoder.queue())
@@ -113,15 +101,7 @@ class Jobs:
         Raises:
             StorageFailed: it could not be kept, and was not asked.
         """
-        told: Deferred[Job] = Deferred()
-
-        def tell(outcome: Any) -> None:
-            # A failure is the store's, which has logged it.
-            if not told.called:
-                told.callback(outcome)
-
-        Deferred.fromCoroutine(self._start(turn)).addBoth(tell)
-        return told
+        return detached(Deferred.fromCoroutine(self._start(turn)))
 
     async def _start(self, turn: Turn) -> Job:
         job = Job(turn)
@@ -180,7 +160,6 @@ class Jobs:
         finally:
             job.asks.cancel()
         await advanced
-        job.state = _State.KEEPING
         try:
             await self._keep(job)
         except Exception:  # noqa: BLE001  # whoever listens must hear an end
@@ -188,7 +167,6 @@ class Jobs:
             bug = Bug("the proxy has a fault; its log has it, please report it")
             job.finish(turn.encoder.conclude(bug))
             await self._keep_failure(job)
-        job.state = _State.KEPT
         self._log_end(turn)
         self._jobs.pop(turn.id, None)
 
@@ -246,7 +224,7 @@ class Jobs:
         return Deferred.fromCoroutine(self._cancel_what_others_did())
 
     async def _cancel_what_others_did(self) -> None:
-        mine = [j for j in self._jobs.values() if j.state is _State.RUNNING]
+        mine = [j for j in self._jobs.values() if not j.turn.encoder.is_over]
         if not mine:
             return
         try:

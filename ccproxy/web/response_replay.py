@@ -6,6 +6,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from ccproxy.dialects.responses_frames import skip_events
 from ccproxy.dialects.responses_kept import end_of_stream, shown_response
 from ccproxy.errors import StorageFailed
 from ccproxy.store.records import StoredResponse
@@ -13,7 +14,6 @@ from ccproxy.store.store import Store
 from ccproxy.web.response_jobs import Jobs
 from ccproxy.web.tape import Playback, Tape
 
-_RUNNING = ("queued", "in_progress")
 _LOOK_SECONDS = 1.0
 
 
@@ -44,13 +44,13 @@ class ResponseReplay:
         filled = Deferred.fromCoroutine(self._fill(tape, kept, after))
         filled.addErrback(_expected)
         try:
-            await Playback(request, self._clock, tape).run(after)
+            await Playback(request, self._clock, tape).run()
         finally:
             filled.cancel()
         return True
 
     async def _fill(self, tape: Tape, kept: StoredResponse, after: int) -> None:
-        """Record what is kept, once another server has ended it."""
+        """Record the rest of what is kept, once another server has ended it."""
         try:
             events = await self._events(kept, after)
         except StorageFailed as error:
@@ -61,7 +61,7 @@ class ResponseReplay:
 
     async def _events(self, kept: StoredResponse, after: int) -> bytes:
         now: StoredResponse | None = kept
-        while now is not None and now.status in _RUNNING:
+        while now is not None and now.is_running:
             await deferLater(self._clock, _LOOK_SECONDS)
             now = await self._store.response(kept.id)
         events = await self._store.events(kept.id)
@@ -69,8 +69,8 @@ class ResponseReplay:
             last = now or kept
             status = last.status if now is not None else "cancelled"
             shown = shown_response(last.document, status, shows_seals=False)
-            events = end_of_stream(shown, after)
-        return events
+            return end_of_stream(shown, after)
+        return events[skip_events(events, 0, after + 1)[0] :]
 
 
 def _expected(failure: Failure) -> None:

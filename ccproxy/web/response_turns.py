@@ -5,6 +5,7 @@ WebSocket; whoever runs the turn then asks the backend and calls `Turns.keep`.
 """
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from attrs import evolve, frozen
@@ -44,7 +45,6 @@ class Turn:
     Attributes:
         identifier: makes the ids of everything in the answer.
         earlier: everything before it.
-        previous_id: the kept response that it continues.
         is_loose: what is before it is not kept, and has to be kept with it.
     """
 
@@ -54,7 +54,6 @@ class Turn:
     prompt: Prompt
     encoder: ResponseStream
     earlier: tuple[Item, ...]
-    previous_id: str | None
     is_loose: bool
 
     @property
@@ -62,7 +61,7 @@ class Turn:
         """The response's."""
         return response_id(self.identifier)
 
-    @property
+    @cached_property
     def input(self) -> tuple[Item, ...]:
         """What the request brought, as it is kept."""
         taken = {item.id for item in self.earlier}
@@ -161,7 +160,6 @@ class Turns:
             prompt=evolve(prompt, model=model),
             encoder=ResponseStream(identifier, echo, self._wall_seconds, sealer),
             earlier=earlier,
-            previous_id=None if is_loose else echo.previous_response_id,
             is_loose=is_loose,
         )
 
@@ -212,7 +210,7 @@ class Turns:
             status=turn.encoder.response["status"],
             document=turn.document,
             is_background=echo.background,
-            previous_id=turn.previous_id,
+            previous_id=None if turn.is_loose else echo.previous_response_id,
             conversation_id=echo.conversation_id,
             input=(*turn.earlier, *turn.input) if turn.is_loose else turn.input,
         )
@@ -269,4 +267,4 @@ def remembered(turn: Turn) -> Remembered:
     items = (*turn.earlier, *turn.input, *turn.output)
     echo = turn.call.echo
     chain = Chain(turn.encoder.response["status"], items, echo.conversation_id)
-    return Remembered(turn.id, chain, turn.call.echo.store)
+    return Remembered(turn.id, chain, echo.store)

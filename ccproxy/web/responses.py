@@ -23,7 +23,6 @@ from ccproxy.dialects.compaction import (
 )
 from ccproxy.dialects.responses_document import ResponseDocument
 from ccproxy.dialects.responses_kept import (
-    SHOW_SEALS,
     deleted,
     item_list,
     shown_response,
@@ -144,7 +143,7 @@ class ResponsesRoutes:
             turn.encoder,
             self._clock,
             conclude,
-            *([tape.record] if keeps else []),
+            tape.record if keeps else None,
         )
         with exchange.following(turn.encoder):
             await stream.run(self._turns.backend, turn.prompt, 1)
@@ -184,7 +183,7 @@ class ResponsesRoutes:
     async def _retrieve(self, exchange: Exchange, name: str) -> bytes | None:
         request = exchange.request
         after = query.number(request, "starting_after", 0, _LARGEST_SEQUENCE_NUMBER)
-        shows_seals = SHOW_SEALS in query.several(request, "include")
+        shows_seals = query.shows_seals(request)
         if query.boolean(request, "stream"):
             is_there = await self._replay.play(
                 request, name, -1 if after is None else after
@@ -244,10 +243,10 @@ class ResponsesRoutes:
                 name, after=after, limit=limit, descending=descending
             )
         except UnknownItem:
-            raise unknown_item(after) from None
+            raise query.unknown_item(after) from None
         if page is None:
             raise _not_found(name)
-        shows_seals = SHOW_SEALS in query.several(exchange.request, "include")
+        shows_seals = query.shows_seals(exchange.request)
         items = [(item.id, item.document) for item in page.items]
         return json_response(
             exchange.request,
@@ -268,8 +267,3 @@ def _not_found(name: str) -> NotFound:
         f"there is no response {name!r} here: it was not kept (`store: false`), is "
         "deleted, or belongs to another server"
     )
-
-
-def unknown_item(after: str | None) -> InvalidRequest:
-    """The error for a page that would begin nowhere."""
-    return InvalidRequest(f"`after`: there is no item {after!r} here", param="after")

@@ -25,9 +25,6 @@ class Tape:
         """Everything so far."""
         return bytes(self._data)
 
-    def __len__(self) -> int:
-        return len(self._data)
-
     def record(self, data: bytes) -> None:
         """Add whole events."""
         if data:

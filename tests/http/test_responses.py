@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from ccproxy.conversation import Message, Role, TextBlock, ThinkingBlock
@@ -23,6 +25,8 @@ from ccproxy.events import (
     ToolCallStarted,
     Usage,
 )
+from ccproxy.store.engine import sqlite_url
+from ccproxy.store.records import NewResponse
 from ccproxy.store.store import Store
 from tests.conftest import ExpectedErrors
 from tests.http.conftest import AUTHORIZATION, HTTP
@@ -446,6 +450,45 @@ async def test_client_that_leaves_while_it_is_queued_leaves_no_orphan(
     while kept["status"] in ("queued", "in_progress"):
         kept = await get(http, f"/v1/responses/{begun[0]}")
     assert kept["status"] == "completed"
+
+
+@pytest.mark.parametrize("after", [None, 0, 5, 10**9])
+@ensureDeferred
+async def test_end_of_an_abandoned_response_is_told_from_anywhere(
+    http: HTTP, tmp_path: Path, expected_errors: ExpectedErrors, after: int | None
+) -> None:
+    made = await create(http)
+    other = Store(
+        url=lambda: sqlite_url(tmp_path / "responses.sqlite"),
+        reactor=reactor,
+        wall_seconds=lambda: 1700000000.0,
+        keep_days=None,
+        keep_bytes=None,
+    )
+    document = {**made, "id": "resp_gone", "status": "queued", "output": []}
+    await other.begin(
+        NewResponse(
+            id="resp_gone",
+            created_seconds=1700000000,
+            status="in_progress",
+            document=json.dumps(document).encode(),
+            is_background=True,
+            previous_id=None,
+            conversation_id=None,
+            input=(),
+        )
+    )
+    await other.stop()
+    expected_errors.allow("1 responses were left unfinished")
+    query = "" if after is None else f"&starting_after={after}"
+    response = await http.request("GET", f"/v1/responses/resp_gone?stream=true{query}")
+    told = [json.loads(data) for data in events(await response.text())[:-1]]
+    first = 0 if after is None else after + 1
+    numbers = [event["sequence_number"] for event in told]
+    assert numbers == list(range(first, first + len(told)))
+    assert told[-1]["type"] == "response.failed"
+    assert told[-1]["response"] == await get(http, "/v1/responses/resp_gone")
+    assert all(response_event_errors(event) == [] for event in told)
 
 
 @pytest.mark.parametrize("begun", [False, True])

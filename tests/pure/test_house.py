@@ -43,6 +43,7 @@ GROUND = {
     "ccproxy.events",
     "ccproxy.errors",
     "ccproxy.demo",
+    "ccproxy.detached",
     "ccproxy.logs",
 }
 DIALECTS, CLAUDE, WEB = "ccproxy.dialects", "ccproxy.claude", "ccproxy.web"
