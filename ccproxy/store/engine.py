@@ -3,7 +3,10 @@
 Everything here blocks; it runs in the store's threads.
 """
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -90,7 +93,7 @@ def open_engine(url: str, owner: str) -> Opened:
         )
     writing = engine.execution_options(writes=True)
     try:
-        with writing.begin() as connection:
+        with _alone(parsed), writing.begin() as connection:
             _migrate(connection)
         presence: Presence = (
             FileLock(Path(parsed.database or "").parent / "servers", owner)
@@ -101,6 +104,24 @@ def open_engine(url: str, owner: str) -> Opened:
         engine.dispose()
         raise
     return Opened(engine, writing, presence)
+
+
+@contextmanager
+def _alone(url: URL) -> Iterator[None]:
+    """Let one server at a time open a SQLite file.
+
+    A file becomes a write-ahead one without waiting for who is at it; PostgreSQL has a
+    lock for what has to be done alone, see `_migrate`.
+    """
+    if url.get_backend_name() != "sqlite":
+        yield
+        return
+    handle = os.open(f"{url.database}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def sqlite_url(path: Path) -> str:
