@@ -146,6 +146,11 @@ class Prompt:
         stop: sequences at which the answer ends; they are not part of it.
         effort: None: the model's own default.
         tools: what the model may call; the client runs it.
+        must_call: the answer has to be a call of one of ``tools``.
+        parallel_calls: it may be several calls at once.
+        schema: the answer's text has to be a JSON object that this JSON Schema, of
+            type object, describes; None: any text. The model may call ``tools``
+            before it answers.
         sampling: top-level fields for the Messages API (``temperature`` …); only
             those that the operator lets through.
     """
@@ -157,6 +162,9 @@ class Prompt:
     stop: tuple[str, ...] = ()
     effort: Effort | None = None
     tools: tuple[Tool, ...] = ()
+    must_call: bool = False
+    parallel_calls: bool = True
+    schema: Mapping[str, Any] | None = None
     sampling: Mapping[str, float] = field(factory=dict)
 
 
