@@ -163,6 +163,12 @@ class ClaudeFailed(ClaudeError):
     """The CLI died, spoke nonsense, or its upstream failed."""
 
 
+class SchemaNotSatisfied(ClaudeError):
+    """The model did not give an answer that the request's schema describes."""
+
+    code = "schema_not_satisfied"
+
+
 class ClaudeUnavailable(ClaudeError):
     """The CLI is missing, too old, or does not start."""
 

@@ -3,8 +3,8 @@
 Order: per message of the model a ``MessageStarted`` and deltas; last exactly one
 ``Finished`` or ``Failed``. ``Waiting`` may come anywhere before that.
 ``Restarted`` says that everything since the last ``MessageStarted`` is void,
-because the upstream cut the answer and the CLI asks again; a new
-``MessageStarted`` follows.
+because the upstream cut the answer, or it did not satisfy its schema, and the CLI asks
+again; a new ``MessageStarted`` follows.
 """
 
 from enum import Enum
@@ -72,7 +72,13 @@ class MessageStarted:
 
 @frozen
 class Restarted:
-    """The message so far is void: its upstream was lost, it is asked for again."""
+    """The message so far is void: it is asked for again.
+
+    Attributes:
+        why: in words that a client may be shown.
+    """
+
+    why: str = "the connection to the model was lost in mid-answer"
 
 
 @frozen

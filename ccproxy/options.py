@@ -88,6 +88,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _count_or_none(text: str) -> int:
+    return 0 if text.strip() == "0" else _count(text)
+
+
 def _switch(text: str) -> bool:
     if text.lower() in ("1", "true", "yes", "on"):
         return True
@@ -223,6 +227,13 @@ OPTIONS: Sequence[Option] = (
         "may refuse",
     ),
     Option(
+        name="forward-tool-choice",
+        environment="CCPROXY_FORWARD_TOOL_CHOICE",
+        parse=_switch,
+        help="demand tool calls by the Messages API's own tool_choice, which current "
+        "models may refuse; without it the model is told in words",
+    ),
+    Option(
         name="max-body",
         environment="MAX_BODY",
         default="1MiB",
@@ -237,6 +248,23 @@ OPTIONS: Sequence[Option] = (
         metavar="N",
         parse=_count,
         help="CLI processes at one time, about 200 MB each; more requests wait",
+    ),
+    Option(
+        name="max-suspended",
+        environment="CCPROXY_MAX_SUSPENDED",
+        default="4",
+        metavar="N",
+        parse=_count_or_none,
+        help="how many of them may wait for the results of the client's tools; 0: "
+        "none, each result starts a new one",
+    ),
+    Option(
+        name="suspended-timeout",
+        environment="CCPROXY_SUSPENDED_TIMEOUT",
+        default="5m",
+        metavar="TIME",
+        parse=_duration,
+        help="how long one waits for them; results that come later start a new one",
     ),
     Option(
         name="first-token-timeout",

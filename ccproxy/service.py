@@ -41,6 +41,7 @@ from ccproxy.claude.launch import (
     exec_prefix,
     find_claude,
 )
+from ccproxy.claude.waiting_room import WaitingLimits
 from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
 from ccproxy.settings import DEMO_KEY, Settings, SettingsError
@@ -184,6 +185,10 @@ class Engine(Service):
                 turn_seconds=settings.turn_seconds,
             ),
             max_processes=settings.max_processes,
+            waiting=WaitingLimits(
+                sessions=settings.max_suspended, seconds=settings.suspended_seconds
+            ),
+            forces_calls=settings.forward_tool_choice,
             spawner=reactor,
             clock=reactor,
             wall_seconds=time.time,

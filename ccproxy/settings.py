@@ -46,8 +46,11 @@ class Settings:
     claude_bin: Path | None = None
     agent_tools: tuple[str, ...] = ()
     forward_sampling: bool = False
+    forward_tool_choice: bool = False
     max_body_bytes: int = 2**20
     max_processes: int = 8
+    max_suspended: int = 4
+    suspended_seconds: float = 300.0
     first_token_seconds: float = 120.0
     silence_seconds: float = 120.0
     turn_seconds: float = 1800.0
@@ -86,8 +89,11 @@ def read_settings(
         claude_bin=values["claude-bin"],
         agent_tools=values["agent-tools"] or (),
         forward_sampling=values["forward-sampling"] or False,
+        forward_tool_choice=values["forward-tool-choice"] or False,
         max_body_bytes=values["max-body"],
         max_processes=values["max-processes"],
+        max_suspended=values["max-suspended"],
+        suspended_seconds=values["suspended-timeout"],
         first_token_seconds=values["first-token-timeout"],
         silence_seconds=values["silence-timeout"],
         turn_seconds=values["turn-timeout"],

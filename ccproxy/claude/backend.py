@@ -13,9 +13,11 @@ from ccproxy.claude.launch import Launch
 from ccproxy.claude.pool import Ask, Pool
 from ccproxy.claude.records import InitializeAnswer
 from ccproxy.claude.session import Listener, Session, Surroundings
+from ccproxy.claude.structured import TOOL
+from ccproxy.claude.waiting_room import WaitingLimits
 from ccproxy.claude.wire import WireError
-from ccproxy.conversation import Prompt
-from ccproxy.errors import CCProxyError
+from ccproxy.conversation import Effort, Prompt
+from ccproxy.errors import CCProxyError, InvalidRequest
 
 # The first look at the CLI takes 0.4 s; who asks for models in the meantime is
 # kept waiting for that long, and not much longer if the CLI does not answer.
@@ -38,6 +40,8 @@ class Backend:
         catalogue: Catalogue,
         limits: Limits,
         max_processes: int,
+        waiting: WaitingLimits,
+        forces_calls: bool = False,
         spawner: IReactorProcess,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
@@ -52,8 +56,10 @@ class Backend:
             wall_seconds=wall_seconds,
             limits=limits,
             learned=self._learned,
+            full_id=catalogue.full_id,
+            forces_calls=forces_calls,
         )
-        self._pool = Pool(self._new_session, clock, max_processes)
+        self._pool = Pool(self._session_for, clock, max_processes, waiting)
         self._look: Deferred[None] | None = None
         self._lookers: list[Deferred[None]] = []
 
@@ -84,22 +90,39 @@ class Backend:
             await self._first_look()
         return self._catalogue.resolve(name)
 
+    async def effort(self, model: str, wanted: Effort) -> Effort | None:
+        """The effort nearest to the wanted one that a model knows; None: none at all.
+
+        Args:
+            model: as `resolve` has it.
+            wanted: what the client asks for.
+        """
+        await self._first_look()
+        return self._catalogue.effort(model, wanted)
+
     async def models(self) -> Sequence[ModelEntry]:
         """What a client may ask for."""
         await self._first_look()
         return self._catalogue.entries()
 
-    def _new_session(self) -> Session:
-        return Session(self._launch(), self._surroundings)
+    def _session_for(self, prompt: Prompt) -> Session:
+        if prompt.schema is not None and any(t.name == TOOL for t in prompt.tools):
+            raise InvalidRequest(
+                f"`tools`: a tool named {TOOL} cannot be offered together with a "
+                "schema for the answer; give it another name",
+                param="tools",
+            )
+        launch = self._launch().without({tool.name for tool in prompt.tools})
+        return Session(launch, self._surroundings)
 
     def _learned(self, answer: InitializeAnswer) -> None:
         self._catalogue.learn(answer.models)
 
     async def _look_at_cli(self) -> None:
         try:
-            session = self._new_session()
+            session = Session(self._launch(), self._surroundings)
             try:
-                opened = session.open("")
+                opened = session.open()
                 opened.addTimeout(self._limits.first_token_seconds, self._clock)
                 answer = await opened
                 self._log.info(

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from attrs import frozen
 
 from ccproxy.claude.records import ModelInfo
+from ccproxy.conversation import Effort
 from ccproxy.errors import ModelNotFound
 
 # The CLI has these in every version.
@@ -93,6 +94,39 @@ class Catalogue:
             "Ask for one of them, or let the proxy map the name with --model-map",
             param="model",
         )
+
+    def full_id(self, name: str) -> str:
+        """The id of the model that an alias means.
+
+        It is the name itself for a full id, and as long as the CLI has told nothing.
+        """
+        info = self._info(name)
+        return name if info is None else info.resolved_model or name
+
+    def effort(self, name: str, wanted: Effort) -> Effort | None:
+        """The effort nearest to the wanted one that a model knows.
+
+        Of two that are as near it is the lower one. None: the model knows none.
+        """
+        info = self._info(name)
+        if info is None:
+            return wanted
+        if info.supports_effort is False:
+            return None
+        ranks = list(Effort)
+        known = [e for e in ranks if e.value in info.supported_effort_levels]
+        if not known:
+            # An older CLI does not tell.
+            return wanted
+        rank = ranks.index(wanted)
+        return min(known, key=lambda effort: abs(ranks.index(effort) - rank))
+
+    def _info(self, name: str) -> ModelInfo | None:
+        wanted = name.lower()
+        for info in self._models:
+            if wanted in (info.value.lower(), (info.resolved_model or "").lower()):
+                return info
+        return None
 
     def entries(self) -> Sequence[ModelEntry]:
         """What a client may ask for, each once."""

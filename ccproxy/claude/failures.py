@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
+from ccproxy.claude.records import ApiRetry
 from ccproxy.errors import (
     CCProxyError,
     ClaudeFailed,
@@ -147,6 +148,18 @@ _BY_KIND: Mapping[str, _Make] = {
     "model_not_found": _model,
     "invalid_request": _invalid,
 }
+
+
+def refused(record: ApiRetry, *, used_up: bool) -> Refusal:
+    """What the CLI was refused before it tries again."""
+    what = record.error_status or record.error or "no answer"
+    return Refusal(
+        kind=record.error,
+        status=record.error_status,
+        text=f"the model's provider refused the request ({what})",
+        retry_after_seconds=record.retry_delay_ms / 1000,
+        used_up=used_up,
+    )
 
 
 def error_for(refusal: Refusal) -> CCProxyError:

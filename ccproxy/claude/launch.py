@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -129,6 +129,14 @@ class Launch:
             *("--thinking-display", "summarized"),
         )
 
+    def without(self, tools: Collection[str]) -> "Launch":
+        """The same, without those of Claude Code's own tools.
+
+        The CLI would run its own tool, and not the client's of the same name.
+        """
+        left = tuple(name for name in self.agent_tools if _bare(name) not in tools)
+        return self if left == self.agent_tools else evolve(self, agent_tools=left)
+
     def marked(self, mark: str) -> "Launch":
         """The same for one session, whose processes can be told by ``mark``.
 
@@ -141,6 +149,11 @@ class Launch:
     def temporary(self, mark: str) -> Path:
         """A session's folder; short, because a socket's path has to be."""
         return self.scratch / mark[:8]
+
+
+def _bare(tool: str) -> str:
+    """The name of a tool without the rule behind it, as in ``Bash(git:*)``."""
+    return tool.partition("(")[0].strip()
 
 
 def child_environment(

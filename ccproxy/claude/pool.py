@@ -1,9 +1,10 @@
 """Who is served by which CLI, and when.
 
-Today each question gets a CLI of its own. A question waits, first come first
-served, while as many processes as allowed are there; a process counts until it
-is reaped. Keeping sessions and choosing among them belongs here and nowhere
-else.
+A question that brings the results of a session's calls is that session's, at once; any
+other gets a CLI of its own. It waits, first come first served, while as many processes
+as allowed are there; a process counts until it is reaped. A session that waits for
+results makes room for a question: what it knows, the client knows too. Keeping sessions
+and choosing among them belongs here and nowhere else.
 
 =========  ==============================================================
 QUEUED     waits for a free place
@@ -20,7 +21,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.session import Listener, Session
-from ccproxy.conversation import Prompt
+from ccproxy.claude.suspension import Recorder, Suspension
+from ccproxy.claude.waiting_room import WaitingLimits, WaitingRoom
+from ccproxy.conversation import Prompt, ToolResultBlock
 from ccproxy.errors import CCProxyError, ShuttingDown
 from ccproxy.events import Event, Failed, Finished
 
@@ -35,21 +38,24 @@ class Pool:
     """Hands out CLIs.
 
     Args:
-        new_session: starts a CLI; raises `CCProxyError` if it cannot.
+        new_session: starts a CLI for a question; raises `CCProxyError` if it cannot.
         max_processes: how many there may be at one time.
+        waiting: how many of them may wait for results.
     """
 
     def __init__(
         self,
-        new_session: Callable[[], Session],
+        new_session: Callable[[Prompt], Session],
         clock: IReactorTime,
         max_processes: int,
+        waiting: WaitingLimits,
     ) -> None:
         self._new_session = new_session
         self._clock = clock
         self._max_processes = max_processes
         self._queue: deque[Ask] = deque()
         self._running: set[Ask] = set()
+        self._waiting = WaitingRoom(waiting, clock, self.retire)
         # Sessions that are being stopped still count as processes.
         self._closing: dict[Session, Deferred[None]] = {}
         self._stopped = False
@@ -59,6 +65,11 @@ class Pool:
         ask = Ask(self, prompt, listener, self._clock)
         if self._stopped:
             ask.fail(_stopping())
+            return ask
+        taken = self._waiting.take(prompt)
+        if taken is not None:
+            self._running.add(ask)
+            ask.go_on(*taken)
         else:
             self._queue.append(ask)
             self._serve()
@@ -74,6 +85,8 @@ class Pool:
         for ask in (*self._queue, *self._running):
             ask.fail(_stopping())
         self._queue.clear()
+        while self._waiting:
+            self._waiting.dismiss()
         gone = DeferredList([_copy(d) for d in self._closing.values()])
         return gone.addCallback(lambda _: None)
 
@@ -90,26 +103,46 @@ class Pool:
         self._serve()
 
     def _serve(self) -> None:
-        while self._queue and self._has_room():
+        # Whoever is on the way out already makes room for one more.
+        while (
+            self._waiting
+            and len(self._closing) < len(self._queue)
+            and self._count() >= self._max_processes
+        ):
+            self._waiting.dismiss()
+        while self._queue and self._count() < self._max_processes:
             ask = self._queue.popleft()
             try:
-                session = self._new_session()
+                session = self._new_session(ask.prompt)
             except CCProxyError as error:
                 ask.fail(error)
             else:
                 self._running.add(ask)
                 ask.start(session)
 
-    def _has_room(self) -> bool:
-        return len(self._running) + len(self._closing) < self._max_processes
+    def _count(self) -> int:
+        return len(self._running) + len(self._closing) + len(self._waiting)
 
-    def left(self, ask: "Ask", session: Session | None) -> None:
-        """Take a question off the books; called by the question."""
+    def left(
+        self, ask: "Ask", session: Session | None, suspension: Suspension | None
+    ) -> None:
+        """Take a question off the books; called by the question.
+
+        Args:
+            ask: the question.
+            session: which has answered it, or was about to.
+            suspension: what the session waits for, if it does.
+        """
         self._running.discard(ask)
         if ask in self._queue:
             self._queue.remove(ask)
-        if session is not None:
+        if session is None:
+            return
+        if suspension is None or self._stopped:
             self.retire(session)
+        else:
+            self._waiting.admit(session, suspension)
+            self._serve()
 
 
 class Ask:
@@ -118,8 +151,9 @@ class Ask:
     def __init__(
         self, pool: Pool, prompt: Prompt, listener: Listener, clock: IReactorTime
     ) -> None:
+        self.prompt = prompt
         self._pool = pool
-        self._prompt = prompt
+        self._recorder = Recorder()
         self._listener = listener
         self._clock = clock
         self._state = _State.QUEUED
@@ -128,11 +162,19 @@ class Ask:
 
     def start(self, session: Session) -> None:
         """Begin with a session of one's own; called by the pool."""
-        self._state = _State.RUNNING
-        self._session = session
-        session.ask(self._prompt, self)
+        self._run(session)
+        session.ask(self.prompt, self)
         if self._paused:
             session.pause()
+
+    def go_on(self, session: Session, results: Sequence[ToolResultBlock]) -> None:
+        """Begin with a session that waits for results; called by the pool."""
+        self._run(session)
+        session.go_on(self.prompt, results, self)
+
+    def _run(self, session: Session) -> None:
+        self._state = _State.RUNNING
+        self._session = session
 
     def fail(self, error: CCProxyError) -> None:
         """End with an error that is not the session's; told in a later turn."""
@@ -161,14 +203,21 @@ class Ask:
         """Pass the answer on; called by the session."""
         if self._state is not _State.RUNNING:
             return
+        self._recorder.receive(events)
         if isinstance(events[-1], Finished | Failed):
-            self._leave()
+            self._leave(events[-1])
         self._listener.receive(events)
 
-    def _leave(self) -> None:
+    def _leave(self, end: Finished | Failed | None = None) -> None:
         self._state = _State.OVER
         session, self._session = self._session, None
-        self._pool.left(self, session)
+        suspension = None
+        if session is not None and session.is_suspended and isinstance(end, Finished):
+            if self._paused:
+                # It waits for the client's tools now, and not for its socket.
+                session.resume()
+            suspension = self._recorder.suspension(self.prompt, end)
+        self._pool.left(self, session, suspension)
 
 
 def _stopping() -> ShuttingDown:

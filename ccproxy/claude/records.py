@@ -5,6 +5,7 @@
 ``assistant``         `AssistantMessage`: finished blocks, or an API error
 ``user``              `UserMessage`: added by the CLI
 ``result``            `Result`: the turn is over
+``system/init``       `Init`: a turn begins
 ``system/api_retry``  `ApiRetry`: refused upstream, will be tried again
 ``rate_limit_event``  `RateLimitEvent`
 ``control_response``  `ControlResponse`: to a control request of ours
@@ -83,6 +84,9 @@ class ContentBlock(msgspec.Struct):
     id: str | None = None
     name: str | None = None
     input: msgspec.Raw = msgspec.Raw(b"{}")
+    # Of a tool's result.
+    tool_use_id: str | None = None
+    is_error: bool | None = None
 
 
 class MessageBody(msgspec.Struct):
@@ -122,11 +126,28 @@ class AssistantMessage(msgspec.Struct):
     api_error_type: str | None = None
 
 
+class UserBody(msgspec.Struct, frozen=True):
+    """What is in a turn that the CLI adds."""
+
+    content: str | list[ContentBlock] = ""
+
+
 class UserMessage(msgspec.Struct):
     """A turn that the CLI adds: a tool's result, or words of its own."""
 
+    message: UserBody = UserBody()
     is_synthetic: bool = msgspec.field(default=False, name="isSynthetic")
     parent_tool_use_id: str | None = None
+
+
+class Init(msgspec.Struct):
+    """The beginning of a turn; ``tools`` are the names that the model may call."""
+
+    tools: list[str] = []
+
+    def has(self, name: str) -> bool:
+        """Whether the model may call a tool."""
+        return name in self.tools
 
 
 class Result(msgspec.Struct):
@@ -182,11 +203,27 @@ class ControlResponse(msgspec.Struct):
     response: ControlReply
 
 
+class CallMeta(msgspec.Struct, frozen=True):
+    """What the CLI adds to a call."""
+
+    tool_use_id: str = msgspec.field(default="", name="claudecode/toolUseId")
+
+
+class CallParams(msgspec.Struct, frozen=True):
+    """What is said of a call of a tool."""
+
+    meta: CallMeta = msgspec.field(default=CallMeta(), name="_meta")
+
+
 class MCPMessage(msgspec.Struct):
-    """A JSON-RPC message to a tool server of ours; without ``id`` a notification."""
+    """A JSON-RPC message to a tool server of ours; without ``id`` a notification.
+
+    ``params`` are those of ``tools/call``.
+    """
 
     method: str = ""
     id: int | str | None = None
+    params: CallParams = CallParams()
 
 
 class ControlAsk(msgspec.Struct):
@@ -210,6 +247,7 @@ class ModelInfo(msgspec.Struct, rename="camel"):
     value: str
     resolved_model: str | None = None
     display_name: str | None = None
+    supports_effort: bool | None = None
     supported_effort_levels: list[str] = []
 
 
@@ -230,7 +268,8 @@ class InitializeAnswer(msgspec.Struct):
 
 
 Record: TypeAlias = (
-    StreamEvent
+    Init
+    | StreamEvent
     | AssistantMessage
     | UserMessage
     | Result

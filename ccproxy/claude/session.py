@@ -6,6 +6,7 @@ OPENING        ``initialize`` is sent: the system prompt is fixed
 OPEN           initialized, no turn under way
 REPLAYING      a user's turn of the history waits to be acknowledged
 ASKING         the question is sent, the answer comes
+SUSPENDED      the answer was calls; the CLI waits for their results
 CLOSED         the process is being stopped or gone
 =============  ============================================================
 
@@ -27,13 +28,15 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.claude import records, wire
+from ccproxy.claude import demand, records, wire
+from ccproxy.claude.controls import Controls
 from ccproxy.claude.deadlines import Deadlines, Limits
 from ccproxy.claude.launch import Launch, check_version
 from ccproxy.claude.process import ClaudeProcess, Exit
-from ccproxy.claude.tools import SERVER, answer
+from ccproxy.claude.structured import AnswerForm, understood
+from ccproxy.claude.tools import SERVER, ToolServer
 from ccproxy.claude.turn import Turn
-from ccproxy.conversation import Message, Prompt, Role, Tool
+from ccproxy.conversation import Message, Prompt, Role, ToolResultBlock
 from ccproxy.errors import CCProxyError, ClaudeFailed, RateLimited, TimedOut
 from ccproxy.events import (
     Event,
@@ -67,6 +70,8 @@ class Surroundings:
     Attributes:
         wall_seconds: Unix time.
         learned: told what a CLI says of itself when it is initialized.
+        full_id: the id of the model that a name means.
+        forces_calls: whether the API itself is told that a call is demanded.
     """
 
     spawner: IReactorProcess
@@ -74,6 +79,8 @@ class Surroundings:
     wall_seconds: Callable[[], float]
     limits: Limits
     learned: Callable[[records.InitializeAnswer], None]
+    full_id: Callable[[str], str] = str
+    forces_calls: bool = False
 
 
 class _State(Enum):
@@ -82,6 +89,7 @@ class _State(Enum):
     OPEN = auto()
     REPLAYING = auto()
     ASKING = auto()
+    SUSPENDED = auto()
     CLOSED = auto()
 
 
@@ -97,11 +105,13 @@ class Session:
     def __init__(self, launch: Launch, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
         self._state = _State.NEW
-        self._controls: dict[str, Deferred[records.ControlResponse]] = {}
+        self._controls = Controls(self._send)
         self._unsent: deque[Message] = deque()
         self._model = launch.model
-        self._tools: Sequence[Tool] = ()
+        self._prompt: Prompt | None = None
+        self._tools = ToolServer(self._answer_tool)
         self._turn: Turn | None = None
+        self._lost: Callable[[], None] | None = None
         self._listener: Listener | None = None
         self._deadlines = Deadlines(
             surroundings.limits, surroundings.clock, self._timed_out
@@ -111,18 +121,22 @@ class Session:
         )
 
     def open(
-        self, system: str, tools: Sequence[Tool] = ()
+        self, prompt: Prompt | None = None
     ) -> "Deferred[records.InitializeAnswer]":
-        """Initialize a new CLI with a system prompt and tools, for good.
+        """Initialize a new CLI with what a prompt says beside its turns, for good.
 
         Fires with what it says of itself. Fails with `CCProxyError`: it is too
         old, died, or speaks another language. On cancel: nothing is undone,
         close the session.
         """
         self._state = _State.OPENING
-        self._tools = tools
-        opened = self._control(wire.initialize(system, tools))
-        return opened.addCallback(self._initialized)
+        request = wire.initialize("")
+        if prompt is not None:
+            self._tools.offer(prompt.tools)
+            system = demand.system_prompt(prompt, native=self._forces_calls)
+            schema = None if prompt.schema is None else understood(prompt.schema)
+            request = wire.initialize(system, prompt.tools, schema)
+        return self._controls.ask(request).addCallback(self._initialized)
 
     def ask(self, prompt: Prompt, listener: Listener) -> None:
         """Put a question; the listener is told everything, failures included.
@@ -130,17 +144,44 @@ class Session:
         Only for a session that is new, or open with the same system prompt.
         """
         self._listener = listener
-        names = frozenset(tool.name for tool in prompt.tools)
-        self._turn = Turn(self._surroundings.wall_seconds(), names)
+        self._turn = self._new_turn(prompt)
         self._deadlines.start()
-        opened = (
-            succeed(None)
-            if self._state is _State.OPEN
-            else self.open(prompt.system, prompt.tools)
-        )
+        opened = succeed(None) if self._state is _State.OPEN else self.open(prompt)
         opened.addCallback(lambda _: self._configure(prompt))
         opened.addCallback(lambda _: self._begin(prompt))
         opened.addErrback(self._setup_failed)
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether the CLI waits for results."""
+        return self._state is _State.SUSPENDED
+
+    def keep(self, lost: Callable[[], None]) -> None:
+        """Keep a suspended session, and say if it cannot go on any more.
+
+        Args:
+            lost: called once, when the CLI is gone or has gone on by itself.
+        """
+        self._lost = lost
+
+    def go_on(
+        self, prompt: Prompt, results: Sequence[ToolResultBlock], listener: Listener
+    ) -> None:
+        """Give a suspended session what it waits for; the listener hears the rest.
+
+        Args:
+            prompt: the whole request, equal to the last but for its turns.
+            results: one for each call, under the model's ids.
+            listener: told everything, failures included.
+        """
+        self._lost = None
+        self._listener = listener
+        self._prompt = prompt
+        after = None if self._turn is None else self._turn.message_id
+        self._turn = self._new_turn(prompt, after)
+        self._state = _State.ASKING
+        self._deadlines.start()
+        self._tools.give(results)
 
     def pause(self) -> None:
         """Stop reading from the CLI until `resume`."""
@@ -155,9 +196,12 @@ class Session:
     def close(self) -> "Deferred[None]":
         """Stop the CLI; the listener hears nothing more. Fires when it is gone."""
         self._deadlines.stop()
-        self._listener = None
+        self._listener = self._lost = None
+        if self._state is _State.SUSPENDED:
+            # A gentle end would make it give up the calls, and ask the model again.
+            self._process.kill()
         self._state = _State.CLOSED
-        self._abandon_controls(ClaudeFailed("the session was closed"))
+        self._controls.abandon(ClaudeFailed("the session was closed"))
         return self._process.terminate()
 
     def lines_received(self, lines: list[bytes]) -> None:
@@ -186,14 +230,13 @@ class Session:
         self._state = _State.CLOSED
         if not was_closed:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
+            self._lose()
             self._break_off(ClaudeFailed(f"the claude CLI ended unexpectedly ({end})"))
 
     def _received(self, record: records.Record) -> list[Event]:
         match record:
             case records.ControlResponse():
-                waiter = self._controls.pop(record.response.request_id, None)
-                if waiter is not None:
-                    waiter.callback(record)
+                self._controls.receive(record)
             case records.ControlRequest():
                 self._answer(record)
             case records.Result() if self._state is _State.REPLAYING:
@@ -201,34 +244,52 @@ class Session:
                     raise wire.WireError("an answer to a turn of the history")
                 self._replay()
             case _ if self._state is _State.ASKING and self._turn is not None:
-                return self._turn.receive(record)
+                return self._asked(self._turn, record)
+            case records.Init() | records.UserMessage() | records.Result() if (
+                self._state is _State.SUSPENDED
+            ):
+                self._log.warn("a claude CLI did not wait for the results of its calls")
+                self._lose()
         return []
+
+    def _asked(self, turn: Turn, record: records.Record) -> list[Event]:
+        events = turn.receive(record)
+        if self._prompt is not None and turn.take_question():
+            message = demand.reminder(self._prompt)
+            self._send(wire.turn(message, str(uuid4()), model=self._model, ask=True))
+        return events
 
     def _answer(self, asked: records.ControlRequest) -> None:
         message = asked.request.message
-        if asked.request.server_name != SERVER or message is None:
+        if asked.request.server_name == SERVER and message is not None:
+            self._tools.receive(asked, message)
+        else:
             reason = "ccproxy does not do this"
-            self._process.send(wire.refusal(asked.request_id, reason))
-            return
-        answered = answer(message, self._tools)
-        if answered is not None:
-            self._process.send(wire.mcp_answer(asked.request_id, answered))
+            self._send(wire.refusal(asked.request_id, reason))
 
-    def _control(
-        self, request: Mapping[str, object]
-    ) -> "Deferred[records.ControlResponse]":
-        identifier = uuid4().hex
-        waiter: Deferred[records.ControlResponse] = Deferred()
-        self._controls[identifier] = waiter
-        self._process.send(wire.control_request(identifier, request))
-        return waiter.addCallback(_accepted)
+    def _answer_tool(self, request_id: str, answer: Mapping[str, object]) -> None:
+        self._send(wire.mcp_answer(request_id, answer))
 
-    def _abandon_controls(self, error: CCProxyError) -> None:
-        waiters, self._controls = self._controls, {}
-        for waiter in waiters.values():
-            waiter.errback(error)
-            # Whoever still waited has heard of it; the rest was abandoned.
-            waiter.addErrback(_forget)
+    def _lose(self) -> None:
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            lost()
+
+    @property
+    def _forces_calls(self) -> bool:
+        return self._surroundings.forces_calls
+
+    def _new_turn(self, prompt: Prompt, after: str | None = None) -> Turn:
+        return Turn(
+            self._surroundings.wall_seconds(),
+            frozenset(tool.name for tool in prompt.tools),
+            must_call=prompt.must_call and not self._forces_calls,
+            form=None if prompt.schema is None else AnswerForm(prompt.schema),
+            after=after,
+        )
+
+    def _send(self, line: bytes) -> None:
+        self._process.send(line)
 
     def _initialized(self, record: records.ControlResponse) -> records.InitializeAnswer:
         answer = wire.decode_initialize(record.response.response)
@@ -243,7 +304,10 @@ class Session:
         body: dict[str, object] = dict(prompt.sampling)
         if prompt.stop:
             body["stop_sequences"] = list(prompt.stop)
-        configured = self._control(
+        choice = demand.tool_choice(prompt, native=self._forces_calls)
+        if choice is not None:
+            body["tool_choice"] = choice
+        configured = self._controls.ask(
             wire.apply_flag_settings(
                 model=prompt.model,
                 effort=prompt.effort.value if prompt.effort else None,
@@ -255,7 +319,8 @@ class Session:
         configured.addErrback(self._setup_failed)
 
     def _begin(self, prompt: Prompt) -> None:
-        self._model = prompt.model
+        self._prompt = prompt
+        self._model = self._surroundings.full_id(prompt.model)
         self._unsent.extend(prompt.messages)
         self._replay()
 
@@ -264,9 +329,7 @@ class Session:
         while self._unsent:
             message = self._unsent.popleft()
             ask = not self._unsent
-            self._process.send(
-                wire.turn(message, str(uuid4()), model=self._model, ask=ask)
-            )
+            self._send(wire.turn(message, str(uuid4()), model=self._model, ask=ask))
             if message.role is Role.USER:
                 self._state = _State.ASKING if ask else _State.REPLAYING
                 return
@@ -285,7 +348,7 @@ class Session:
 
     def _break_off(self, error: CCProxyError) -> None:
         """Tell everyone who waits for this CLI, whatever for."""
-        self._abandon_controls(error)
+        self._controls.abandon(error)
         self._fail(error)
 
     def _fail(self, error: CCProxyError) -> None:
@@ -324,18 +387,8 @@ class Session:
             elif isinstance(events[-1], Failed):
                 # Who knows what the CLI is still at.
                 self._state = _State.CLOSED
+            elif self._turn is not None and self._turn.waits:
+                self._state = _State.SUSPENDED
             elif self._state is not _State.CLOSED:
                 self._state = _State.OPEN
         listener.receive(events)
-
-
-def _forget(failure: Failure) -> None:
-    failure.trap(CCProxyError)
-
-
-def _accepted(record: records.ControlResponse) -> records.ControlResponse:
-    if record.response.subtype != "success":
-        raise ClaudeFailed(
-            f"the claude CLI refused a control request: {record.response.error}"
-        )
-    return record

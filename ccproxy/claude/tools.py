@@ -2,16 +2,16 @@
 
 The CLI is told of the server and its tools by ``initialize``. From 2.1.280 on it
 believes that; an older one asks again by ``mcp_message``, and must be answered. It
-asks us to run a tool by ``tools/call``, which is never answered here: the call has
-been told to the client, who runs it and asks anew with the result.
+asks us to run a tool by ``tools/call``, one call after the other; that is answered when
+the client, who runs it, has sent the result.
 
 Source: protocol notes, "Tools".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from ccproxy.claude.records import MCPMessage
-from ccproxy.conversation import Tool
+from ccproxy.claude.records import ControlRequest, MCPMessage
+from ccproxy.conversation import Block, ImageBlock, TextBlock, Tool, ToolResultBlock
 
 # The name that `--allowedTools mcp__client` allows.
 SERVER = "client"
@@ -31,16 +31,6 @@ def offer(tools: Sequence[Tool]) -> Mapping[str, object]:
     return {"sdkMcpServers": [SERVER], "sdkMcpServerManifests": {SERVER: manifest}}
 
 
-def answer(message: MCPMessage, tools: Sequence[Tool]) -> Mapping[str, object] | None:
-    """What to answer a message to our server; None: nothing, it is a call."""
-    if message.method == "tools/call":
-        return None
-    # Notifications and pings have an empty result.
-    results = {"initialize": _INITIALIZED, "tools/list": _listed(tools)}
-    result = results.get(message.method, {})
-    return {"jsonrpc": "2.0", "id": message.id or 0, "result": result}
-
-
 def _listed(tools: Sequence[Tool]) -> Mapping[str, object]:
     return {
         "tools": [
@@ -52,3 +42,66 @@ def _listed(tools: Sequence[Tool]) -> Mapping[str, object]:
             for tool in tools
         ]
     }
+
+
+class ToolServer:
+    """Our side of the server, for one session.
+
+    Args:
+        send: given the id of a request and the JSON-RPC answer to it.
+    """
+
+    def __init__(self, send: Callable[[str, Mapping[str, object]], None]) -> None:
+        self._send = send
+        self._tools: Sequence[Tool] = ()
+        self._asked: dict[str, tuple[str, object]] = {}
+        self._results: dict[str, ToolResultBlock] = {}
+
+    def offer(self, tools: Sequence[Tool]) -> None:
+        """Note what is offered."""
+        self._tools = tools
+
+    def receive(self, request: ControlRequest, message: MCPMessage) -> None:
+        """Take a message of the CLI's; a call waits for its result."""
+        if message.method == "tools/call":
+            identifier = message.params.meta.tool_use_id
+            self._asked[identifier] = (request.request_id, message.id or 0)
+            self._answer()
+            return
+        # Notifications and pings have an empty result.
+        results = {"initialize": _INITIALIZED, "tools/list": _listed(self._tools)}
+        self._reply(
+            request.request_id, message.id or 0, results.get(message.method, {})
+        )
+
+    def give(self, results: Sequence[ToolResultBlock]) -> None:
+        """Take the results of calls, whether the CLI has asked for them or will."""
+        self._results |= {result.tool_use_id: result for result in results}
+        self._answer()
+
+    def _answer(self) -> None:
+        for identifier in [*self._asked.keys() & self._results.keys()]:
+            request_id, number = self._asked.pop(identifier)
+            self._reply(request_id, number, _told(self._results.pop(identifier)))
+
+    def _reply(
+        self, request_id: str, number: object, result: Mapping[str, object]
+    ) -> None:
+        self._send(request_id, {"jsonrpc": "2.0", "id": number, "result": result})
+
+
+def _told(result: ToolResultBlock) -> Mapping[str, object]:
+    content = result.content
+    blocks: Sequence[Block] = (
+        (TextBlock(content),) if isinstance(content, str) else content
+    )
+    return {"content": [*map(_content, blocks)], "isError": result.is_error}
+
+
+def _content(block: Block) -> Mapping[str, object]:
+    match block:
+        case TextBlock(text):
+            return {"type": "text", "text": text}
+        case ImageBlock(media_type, source) if media_type is not None:
+            return {"type": "image", "data": source, "mimeType": media_type}
+    raise AssertionError(block)  # `Suspension.results` lets nothing else through

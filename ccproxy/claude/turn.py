@@ -12,6 +12,10 @@ OVER        ``Finished`` or       never
             ``Failed``
 ==========  ====================  ============================================
 
+Where the answer has a form to keep (a call is demanded, or a schema), the model's prose
+is held back until it is known what comes of it: in front of a call it is told, in place
+of one the model is asked once more, and beside an answer by a schema it is dropped.
+
 ``message_stop`` and a ``message_delta`` without reason end nothing: so the CLI
 closes an answer that its upstream cut, before it asks again. A reason after
 which the CLI would go on by itself (``max_tokens``, ``refusal``, ``tool_use`` of a
@@ -20,14 +24,16 @@ client's tool) ends the turn here; its process must then be stopped before it do
 Source: protocol notes, "What ends an answer, as seen".
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
 
-from ccproxy.claude.failures import Refusal, error_for
+from ccproxy.claude.failures import Refusal, error_for, refused
+from ccproxy.claude.prose import Prose
 from ccproxy.claude.records import (
     ApiRetry,
     AssistantMessage,
     ContentBlock,
+    Init,
     MessageBody,
     RateLimitEvent,
     Record,
@@ -36,7 +42,14 @@ from ccproxy.claude.records import (
     StreamEvent,
     UserMessage,
 )
-from ccproxy.errors import CCProxyError, ClaudeFailed, InvalidRequest
+from ccproxy.claude.structured import TOOL, AnswerForm, StructuredAnswer
+from ccproxy.claude.tally import Tally
+from ccproxy.errors import (
+    CCProxyError,
+    ClaudeFailed,
+    InvalidRequest,
+    SchemaNotSatisfied,
+)
 from ccproxy.events import (
     Event,
     Failed,
@@ -50,11 +63,12 @@ from ccproxy.events import (
     ThinkingSigned,
     ToolCallDelta,
     ToolCallStarted,
-    Usage,
     Waiting,
 )
 
 _SYNTHETIC = "<synthetic>"
+_RETRIES_USED_UP = "error_max_structured_output_retries"
+_TWICE = "the model gave two answers"
 
 # A login that the upstream refused is refreshed by the CLI once; from the second
 # refusal on, its ten retries would only keep the client waiting.
@@ -87,22 +101,40 @@ class Turn:
     Args:
         wall_seconds: Unix time at the start, to tell how long a limit lasts.
         tool_names: the client's tools; a call of any other is the CLI's own affair.
+        must_call: the answer has to be a call of one of them.
+        form: what the answer has to be.
+        after: the id of the message that this turn goes on from, if the CLI has been
+            waiting for the results of its calls.
     """
 
     def __init__(
-        self, wall_seconds: float, tool_names: frozenset[str] = frozenset()
+        self,
+        wall_seconds: float,
+        tool_names: Collection[str] = (),
+        *,
+        must_call: bool = False,
+        form: AnswerForm | None = None,
+        after: str | None = None,
     ) -> None:
         self._wall_seconds = wall_seconds
         self._tool_names = tool_names
+        self._must_call = must_call
+        self._answer = None if form is None else StructuredAnswer(form)
+        self._prose = Prose(is_held=must_call or form is not None)
+        self._has_asked_again = False
+        self._owes_question = False
         self._is_calling = False
         self._has_called = False
+        # Whether the message has a call that the CLI answers by itself.
+        self._has_own_call = False
+        self._calls_only = False
+        self._model = ""
         self._phase = _Phase.WAITING
-        self._message_id: str | None = None
-        self._streamed_id: str | None = None
+        self._message_id: str | None = after
+        self._streamed_id: str | None = after
         self._stop_reason: str | None = None
-        self._message_usage = Usage()
-        self._earlier_usage = Usage()
-        self._restarted = False
+        # The CLI's own sum goes back to before the calls.
+        self._tally = Tally(is_partial=after is not None)
         self._cut_short = False
         self._synthetic: AssistantMessage | None = None
         self._retry: Refusal | None = None
@@ -116,7 +148,22 @@ class Turn:
     @property
     def goes_on(self) -> bool:
         """Whether the CLI is about to ask the model again, by itself."""
-        return self._cut_short
+        return self._cut_short and not self.waits
+
+    @property
+    def waits(self) -> bool:
+        """Whether the CLI waits for the results of the client's tools."""
+        return self._stop_reason == "tool_use" and self._calls_only
+
+    @property
+    def message_id(self) -> str | None:
+        """The id of the message that ended the turn."""
+        return self._message_id
+
+    def take_question(self) -> bool:
+        """Whether the model has to be asked once more, for its call; true once."""
+        owed, self._owes_question = self._owes_question, False
+        return owed
 
     def timed_out(self, otherwise: CCProxyError) -> CCProxyError:
         """Why nothing came: what the CLI was last refused for, if it was."""
@@ -138,6 +185,15 @@ class Turn:
                 if info.status == "rejected":
                     self._limit_reset_seconds = info.resets_at or self._wall_seconds
                 return []
+            case Init() if self._answer is not None and not record.has(TOOL):
+                self._cut_short = True
+                return self._fail(
+                    InvalidRequest(
+                        "the claude CLI does not take the schema of the answer; "
+                        "simplify it: JSON Schema draft 7, no empty `enum`, every "
+                        "`$ref` within the schema"
+                    )
+                )
             case UserMessage(is_synthetic=True, parent_tool_use_id=None) if (
                 self._phase is _Phase.STREAMING
             ):
@@ -149,6 +205,9 @@ class Turn:
                         "answer could not be asked for again; try again"
                     )
                 )
+            case UserMessage(parent_tool_use_id=None) if self._answer is not None:
+                why = self._answer.rejected(record.message)
+                return [] if why is None else [Restarted(why)]
             case Result():
                 return self._result(record)
             case _:
@@ -157,53 +216,71 @@ class Turn:
     def _streamed(self, event: SSEEvent) -> list[Event]:
         if event.type == "content_block_delta" and event.delta is not None:
             if event.delta.text:
-                return [TextDelta(event.delta.text)]
+                return self._prose.said(event.delta.text)
             if event.delta.thinking:
                 return [ThinkingDelta(event.delta.thinking)]
             if event.delta.signature:
                 return [ThinkingSigned(event.delta.signature)]
-            if event.delta.partial_json and self._is_calling:
-                return [ToolCallDelta(event.delta.partial_json)]
+            if event.delta.partial_json:
+                return self._arguments(event.delta.partial_json)
         elif event.type == "content_block_start" and event.content_block is not None:
             return self._block_started(event.content_block)
         elif event.type == "message_start" and event.message is not None:
             self._streamed_id = event.message.id
             return self._begin(event.message, _Phase.STREAMING)
         elif event.type == "message_delta" and event.delta is not None:
-            if event.usage is not None:
-                self._message_usage = event.usage.over(self._message_usage)
+            self._tally.message(event.usage)
             if event.delta.stop_reason is not None:
                 return self._stopped(event.delta.stop_reason)
         return []
 
     def _block_started(self, block: ContentBlock) -> list[Event]:
+        self._is_calling = False
+        if self._answer is not None:
+            self._answer.close()
         if block.type == "redacted_thinking" and block.data:
-            self._is_calling = False
             return [RedactedThinking(block.data)]
-        return self._call(block)
-
-    def _call(self, block: ContentBlock) -> list[Event]:
-        name = block.name or ""
-        self._is_calling = block.type == "tool_use" and name in self._tool_names
-        if not self._is_calling:
+        if block.type != "tool_use":
             return []
-        self._has_called = True
-        return [ToolCallStarted(block.id or "", name)]
+        return self._call(block.id or "", block.name or "")
+
+    def _call(self, identifier: str, name: str) -> list[Event]:
+        if name in self._tool_names:
+            self._is_calling = self._has_called = True
+            self._calls_only = not self._has_own_call
+            return [*self._prose.told(), ToolCallStarted(identifier, name)]
+        self._has_own_call, self._calls_only = True, False
+        if self._answer is None or name != TOOL:
+            return []
+        if self._answer.open(identifier):
+            return []
+        # The second answer of one message is the one that counts.
+        return [Restarted(_TWICE), MessageStarted(self._model)]
+
+    def _arguments(self, json: str) -> list[Event]:
+        if self._is_calling:
+            return [ToolCallDelta(json)]
+        if self._answer is not None and self._answer.said(json):
+            return [TextDelta(json)]
+        return []
 
     def _begin(self, message: MessageBody, phase: _Phase) -> list[Event]:
         events: list[Event] = []
-        if self._phase is _Phase.STREAMING:
-            self._restarted = True
+        restarted = self._phase is _Phase.STREAMING
+        self._tally.begin(message.usage, restarted=restarted)
+        if restarted:
+            self._prose.void()
+            if self._answer is not None:
+                self._answer.void()
             events.append(Restarted())
         else:
-            self._earlier_usage += self._message_usage
+            self._prose.begin()
         self._phase = phase
         self._is_calling = self._has_called = False
+        self._has_own_call = self._calls_only = False
         self._retry = None
         self._message_id = message.id
-        self._message_usage = Usage()
-        if message.usage is not None:
-            self._message_usage = message.usage.over(Usage())
+        self._model = message.model
         return [*events, MessageStarted(message.model)]
 
     def _stopped(self, stop_reason: str) -> list[Event]:
@@ -213,7 +290,11 @@ class Turn:
         if stop_reason == "tool_use" and self._has_called:
             reason = FinishReason.TOOL_USE
         self._cut_short = reason in _CUT_SHORT
-        return self._finish(reason, None) if self._cut_short else []
+        if not self._cut_short:
+            return []
+        is_answered = self._answer is not None and self._answer.is_given
+        prose = [] if is_answered else self._prose.told()
+        return [*prose, *self._finish(reason, None)]
 
     def _assistant(self, record: AssistantMessage) -> list[Event]:
         message = record.message
@@ -227,26 +308,20 @@ class Turn:
             events += self._begin(message, _Phase.WHOLE)
         for block in message.content:
             if block.text:
-                events.append(TextDelta(block.text))
+                events += self._prose.said(block.text)
             elif block.type == "thinking":
                 events += _thinking(block)
             else:
                 events += self._block_started(block)
-                if self._is_calling:
-                    events.append(ToolCallDelta(bytes(block.input).decode()))
+                events += self._arguments(bytes(block.input).decode())
         if message.stop_reason is not None:
             events += self._stopped(message.stop_reason)
         return events
 
     def _refused(self, record: ApiRetry) -> list[Event]:
         delay_seconds = record.retry_delay_ms / 1000
-        self._retry = Refusal(
-            kind=record.error,
-            status=record.error_status,
-            text=_retry_text(record),
-            retry_after_seconds=delay_seconds,
-            used_up=self._limit_reset_seconds is not None,
-        )
+        used_up = self._limit_reset_seconds is not None
+        self._retry = refused(record, used_up=used_up)
         if self._retry.is_about_login and record.attempt >= _LOGIN_ATTEMPTS:
             return self._fail(error_for(self._retry))
         return [Waiting(record.error or "unknown", record.attempt, delay_seconds)]
@@ -260,10 +335,30 @@ class Turn:
             return self._fail(InvalidRequest(f"the CLI did not ask the model: {said}"))
         if self._phase is _Phase.STREAMING:
             return self._fail(ClaudeFailed("the answer broke off and was not resumed"))
+        if self._must_call and not self._has_asked_again:
+            return self._ask_again()
+        if self._answer is not None:
+            error = self._answer.error()
+            if error is not None:
+                return self._fail(error)
         reason = _FINISH_REASONS.get(result.stop_reason or self._stop_reason or "")
-        return self._finish(reason, result)
+        prose = self._prose.instead() if self._must_call else []
+        return [*prose, *self._finish(reason, result)]
+
+    def _ask_again(self) -> list[Event]:
+        """The answer is prose, and was to be a call."""
+        self._has_asked_again = self._owes_question = True
+        self._tally.count_alone()
+        self._prose.set_aside()
+        self._phase = _Phase.WAITING
+        return []
 
     def _error(self, result: Result) -> CCProxyError:
+        if result.subtype == _RETRIES_USED_UP:
+            return SchemaNotSatisfied(
+                "the model's answers did not satisfy the schema; try again, or "
+                "describe better what you want"
+            )
         synthetic = self._synthetic
         reset_seconds = self._limit_reset_seconds
         after: float | None = None
@@ -287,10 +382,7 @@ class Turn:
         self, reason: FinishReason | None, result: Result | None
     ) -> list[Event]:
         self._phase = _Phase.OVER
-        usage = self._earlier_usage + self._message_usage
-        # The CLI's sum also counts calls whose answers were void.
-        if result is not None and result.usage is not None and not self._restarted:
-            usage = result.usage.over(usage)
+        usage = self._tally.total(None if result is None else result.usage)
         return [Finished(reason or FinishReason.STOP, usage)]
 
     def _fail(self, error: CCProxyError) -> list[Event]:
@@ -305,8 +397,3 @@ def _thinking(block: ContentBlock) -> list[Event]:
     if block.signature:
         events.append(ThinkingSigned(block.signature))
     return events
-
-
-def _retry_text(record: ApiRetry) -> str:
-    what = record.error_status or record.error or "no answer"
-    return f"the model's provider refused the request ({what})"

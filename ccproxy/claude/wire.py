@@ -19,6 +19,7 @@ from ccproxy.claude.records import (
     AssistantMessage,
     ControlRequest,
     ControlResponse,
+    Init,
     InitializeAnswer,
     RateLimitEvent,
     Record,
@@ -39,6 +40,7 @@ from ccproxy.conversation import (
     Tool,
     ToolResultBlock,
     ToolUseBlock,
+    is_blank,
 )
 
 # The longest line the CLI has reason to write is a whole answer in one message:
@@ -116,6 +118,7 @@ _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
     "assistant": msgspec.json.Decoder(AssistantMessage),
     "user": msgspec.json.Decoder(UserMessage),
     "result": msgspec.json.Decoder(Result),
+    "system/init": msgspec.json.Decoder(Init),
     "system/api_retry": msgspec.json.Decoder(ApiRetry),
     "rate_limit_event": msgspec.json.Decoder(RateLimitEvent),
     "control_response": msgspec.json.Decoder(ControlResponse),
@@ -212,9 +215,15 @@ def control_request(request_id: str, request: Mapping[str, object]) -> bytes:
     )
 
 
-def initialize(system: str, tools: Sequence[Tool] = ()) -> Mapping[str, object]:
+def initialize(
+    system: str,
+    tools: Sequence[Tool] = (),
+    schema: Mapping[str, object] | None = None,
+) -> Mapping[str, object]:
     """The first request to a CLI; an empty prompt still replaces Claude Code's own."""
-    return {"subtype": "initialize", "systemPrompt": [system], **offer(tools)}
+    form = {} if schema is None else {"jsonSchema": schema}
+    about = {"subtype": "initialize", "systemPrompt": [system]}
+    return {**about, **offer(tools), **form}
 
 
 def apply_flag_settings(
@@ -348,7 +357,7 @@ def _block(block: Block) -> dict[str, object]:
             about = {"type": "document", "source": _source(media_type, source)}
             return about if title is None else {**about, "title": title}
         case ToolResultBlock(identifier, content, is_error):
-            inner = content if isinstance(content, str) else [*map(_block, content)]
+            inner = _result(content, is_error=is_error)
             result: dict[str, object] = {
                 "type": "tool_result",
                 "tool_use_id": identifier,
@@ -360,3 +369,14 @@ def _block(block: Block) -> dict[str, object]:
             return {**about, "signature": signature}
         case RedactedThinkingBlock(data=data):
             return {"type": "redacted_thinking", "data": data}
+
+
+def _result(
+    content: "str | Sequence[Block]", *, is_error: bool
+) -> str | list[dict[str, object]]:
+    """A result as the CLI itself writes one that it has waited for."""
+    if not isinstance(content, str):
+        return _blocks(content)
+    if is_error or is_blank(content):
+        return content
+    return _blocks([TextBlock(content)])

@@ -36,6 +36,7 @@ class Replay:
         self._has_thought = False
         self._thinks_again = False
         self._restarting = False
+        self._why = ""
         self._has_called = False
         self._failed = False
 
@@ -63,10 +64,11 @@ class Replay:
                 self._has_thought = True
             case ToolCallStarted():
                 self._has_called = True
-            case Restarted() if self._has_called:
+            case Restarted(why) if self._has_called:
                 # A call cannot be taken back, and its second form has another id.
-                return _mismatch()
-            case Restarted():
+                return _mismatch(why)
+            case Restarted(why):
+                self._why = why
                 self._thinks_again = self._has_thought
                 self._owed = "".join(self._sent)
                 self._restarting = True
@@ -74,7 +76,7 @@ class Replay:
             case MessageStarted() if self._restarting:
                 self._restarting = False
             case MessageStarted() | Finished() if self._owed:
-                return _mismatch()
+                return _mismatch(self._why)
             case Finished() | Failed():
                 # Nothing can be sent again; a long answer need not wait for whoever
                 # still knows of this one.
@@ -89,16 +91,15 @@ class Replay:
             self._owed = self._owed[len(text) :]
             return None
         if not text.startswith(self._owed):
-            return _mismatch()
+            return _mismatch(self._why)
         text, self._owed = text[len(self._owed) :], ""
         self._sent.append(text)
         return TextDelta(text)
 
 
-def _mismatch() -> Failed:
+def _mismatch(why: str) -> Failed:
     return Failed(
         ClaudeFailed(
-            "the connection to the model was lost in mid-answer, and its second "
-            "answer does not continue the first; ask again"
+            f"{why}, and its second answer does not continue the first; ask again"
         )
     )

@@ -93,7 +93,9 @@ def called(identifier: str, name: str, arguments: str, at: str) -> ToolUseBlock:
 
 
 def paired(messages: Sequence[Message], param: str) -> tuple[Message, ...]:
-    """The same turns, results in front, each with its call.
+    """The same turns, results in front, in the order of their calls.
+
+    So a session tells them that has waited for them, and a new one must look the same.
 
     Ids that the Messages API would not take, or that an earlier turn has used (some
     clients count from 0 in each), are replaced in call and result alike: of two calls
@@ -103,7 +105,7 @@ def paired(messages: Sequence[Message], param: str) -> tuple[Message, ...]:
         InvalidRequest: a call without a result, a result without a call, or two of
             one id; names it.
     """
-    ordered = tuple(_results_first(message) for message in messages)
+    ordered = _ordered(messages)
     waiting: set[str] = set()
     for message in ordered:
         calls = [b.id for b in message.content if isinstance(b, ToolUseBlock)]
@@ -181,10 +183,23 @@ class _Ids:
         )
 
 
-def _results_first(message: Message) -> Message:
-    if message.role is not Role.USER:
-        return message
-    content = sorted(
-        message.content, key=lambda block: not isinstance(block, ToolResultBlock)
-    )
-    return Message(message.role, tuple(content))
+def _ordered(messages: Sequence[Message]) -> tuple[Message, ...]:
+    ordered = []
+    calls: list[str] = []
+    for message in messages:
+        if message.role is Role.USER:
+            message = _results_first(message, calls)
+        calls = [b.id for b in message.content if isinstance(b, ToolUseBlock)]
+        ordered.append(message)
+    return tuple(ordered)
+
+
+def _results_first(message: Message, calls: Sequence[str]) -> Message:
+    places = {identifier: place for place, identifier in enumerate(calls)}
+
+    def place(block: Block) -> int:
+        if isinstance(block, ToolResultBlock):
+            return places.get(block.tool_use_id, len(places))
+        return len(places) + 1
+
+    return Message(message.role, tuple(sorted(message.content, key=place)))

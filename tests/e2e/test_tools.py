@@ -168,6 +168,10 @@ def result(identifier: str, content: object) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": identifier, "content": content}
 
 
+def texts(text: str) -> list[Any]:
+    return [{"type": "text", "text": text}]
+
+
 @ensureDeferred
 async def test_results_are_native_turns(proxy: Start, upstream: Upstream) -> None:
     """In any order, under any ids, with text beside them, and empty ones."""
@@ -198,8 +202,8 @@ async def test_results_are_native_turns(proxy: Start, upstream: Upstream) -> Non
         (
             "user",
             [
-                {**given, "tool_use_id": "call2", "content": "snow"},
-                {**given, "tool_use_id": "call1", "content": "sun"},
+                {**given, "tool_use_id": "call1", "content": texts("sun")},
+                {**given, "tool_use_id": "call2", "content": texts("snow")},
             ],
         ),
         ("assistant", [{"type": "text", "text": "Sun and snow."}]),
@@ -273,7 +277,10 @@ async def test_loop_with_the_official_package(proxy: Start, upstream: Upstream) 
     assert roles == ["user", "assistant", "user", "assistant", "user"]
     # The script gives an id twice, as some clients do; the CLI would drop a call.
     _, results = native(upstream.bodies[-1])[-1]
-    assert [block["content"] for block in results] == ["fine in Paris", "fine in Oslo"]
+    assert [block["content"] for block in results] == [
+        texts("fine in Paris"),
+        texts("fine in Oslo"),
+    ]
 
 
 test_loop_with_the_official_package = pytest.mark.threads(
@@ -317,5 +324,7 @@ async def test_no_result_is_lost_whatever_the_ids(
     uses = [block["id"] for block in blocks if block["type"] == "tool_use"]
     results = [block for block in blocks if block["type"] == "tool_result"]
     assert [block["tool_use_id"] for block in results] == uses
-    assert [b["content"] for b in results] == [f"sun {n}" for n in range(len(ids))]
+    assert [b["content"] for b in results] == [
+        texts(f"sun {n}") for n in range(len(ids))
+    ]
     assert len(set(uses)) == len(ids)

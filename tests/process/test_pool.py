@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from ccproxy.claude.pool import Ask, Pool
+from ccproxy.claude.waiting_room import WaitingLimits
 from ccproxy.conversation import Message, Prompt, Role, TextBlock
 from ccproxy.errors import ClaudeUnavailable, ShuttingDown
 from ccproxy.events import Event, Failed, Finished, FinishReason, TextDelta, Usage
@@ -22,10 +23,20 @@ class FakeSession:
 
     listener: Any = None
     paused: bool = False
+    is_suspended: bool = False
+    results: Any = None
+    lost: Any = None
     closed: "Deferred[None] | None" = None
 
     def ask(self, prompt: Prompt, listener: Any) -> None:
         self.listener = listener
+
+    def keep(self, lost: Any) -> None:
+        self.lost = lost
+
+    def go_on(self, prompt: Prompt, results: Any, listener: Any) -> None:
+        self.is_suspended = False
+        self.results, self.listener = results, listener
 
     def pause(self) -> None:
         self.paused = True
@@ -63,9 +74,10 @@ class House:
 
     def __attrs_post_init__(self) -> None:
         new: Any = self._new
-        self.pool = Pool(new, self.clock, 2)
+        limits = WaitingLimits(sessions=1, seconds=300.0)
+        self.pool = Pool(new, self.clock, 2, limits)
 
-    def _new(self) -> FakeSession:
+    def _new(self, prompt: Prompt) -> FakeSession:
         if self.fail is not None:
             raise self.fail
         self.sessions.append(FakeSession())

@@ -428,7 +428,7 @@ def test_calls_and_their_outputs_are_native_turns() -> None:
         ToolUseBlock("a", "f", {}),
         ToolUseBlock("b", "f", {"x": 1}),
     )
-    assert results.content == (ToolResultBlock("b", "two"), ToolResultBlock("a", "one"))
+    assert results.content == (ToolResultBlock("a", "one"), ToolResultBlock("b", "two"))
     assert call.question.tools[0].input_schema == {"type": "object", "properties": {}}
     encoder = ResponseStream("abc", call.echo, lambda: 1.0)
     response = parse(whole(encoder, START, FINISHED))[-1]["response"]

@@ -74,6 +74,15 @@ CASES: list[tuple[str, str, str, str, Any, str, Any]] = [
     ),
     ("max-body", "MAX_BODY", "max_body_bytes", "2MiB", 2**21, "500", 500),
     ("max-processes", "CCPROXY_MAX_PROCESSES", "max_processes", "2", 2, "10", 10),
+    ("max-suspended", "CCPROXY_MAX_SUSPENDED", "max_suspended", "0", 0, "10", 10),
+    (
+        *("suspended-timeout", "CCPROXY_SUSPENDED_TIMEOUT", "suspended_seconds"),
+        *("90s", 90.0, "2m", 120.0),
+    ),
+    (
+        *("forward-tool-choice", "CCPROXY_FORWARD_TOOL_CHOICE", "forward_tool_choice"),
+        *("1", True, "on", True),
+    ),
     (
         *("first-token-timeout", "CCPROXY_FIRST_TOKEN_TIMEOUT", "first_token_seconds"),
         *("90s", 90.0, "2m", 120.0),

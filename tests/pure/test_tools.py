@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.records import MCPMessage
-from ccproxy.claude.tools import answer, offer
+from ccproxy.claude.records import ControlAsk, ControlRequest, MCPMessage
+from ccproxy.claude.tools import ToolServer, offer
 from ccproxy.claude.turn import Turn
 from ccproxy.claude.wire import decode
 from ccproxy.conversation import Role, Tool, ToolResultBlock, ToolUseBlock
@@ -168,9 +168,9 @@ def test_ids_that_are_used_again_are_told_apart() -> None:
     ]
     assert ids == [
         # c_2 after c would be taken for another name of c.
-        *("c", "c_2-2", "c_2-2", "c"),
+        *("c", "c_2-2", "c", "c_2-2"),
         *("c-2", "c-2"),
-        *("call_1_2", "call", "call", "call_1_2"),
+        *("call_1_2", "call", "call_1_2", "call"),
     ]
 
 
@@ -213,7 +213,13 @@ def test_no_tools_are_no_server() -> None:
 
 def test_older_cli_that_asks_again_is_answered() -> None:
     def ask(method: str, identifier: int | None = 7) -> Any:
-        return answer(MCPMessage(method, identifier), (TOOL,))
+        sent: list[Any] = []
+        server = ToolServer(lambda request_id, answer: sent.append(answer))
+        server.offer((TOOL,))
+        message = MCPMessage(method, identifier)
+        about = ControlAsk("mcp_message", "client", message)
+        server.receive(ControlRequest("r1", about), message)
+        return sent[0] if sent else None
 
     assert ask("tools/list")["result"]["tools"][0]["name"] == "look"
     assert ask("initialize")["result"]["capabilities"] == {"tools": {}}
@@ -254,7 +260,8 @@ def test_call_of_the_clients_tool_ends_the_turn() -> None:
     assert events[1:3] == [ToolCallStarted("t1", "look"), ToolCallDelta("{}")]
     assert isinstance(events[-1], Finished)
     assert events[-1].reason is FinishReason.TOOL_USE
-    assert turn.goes_on
+    assert turn.waits
+    assert not turn.goes_on
 
 
 def test_call_of_the_clis_own_tool_does_not() -> None:

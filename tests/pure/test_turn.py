@@ -613,7 +613,6 @@ def test_retries_that_end_in_mid_answer_are_a_failure() -> None:
     [
         "error_during_execution",
         "error_max_turns",
-        "error_max_structured_output_retries",
     ],
 )
 def test_an_unsuccessful_result_is_a_failure(subtype: str) -> None:

@@ -168,7 +168,6 @@ def test_fields_are_read() -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        {"type": "system", "subtype": "init", "tools": []},
         {"type": "system", "subtype": "status", "status": None},
         {"type": "system"},
         {"type": "command_lifecycle", "event": 5},

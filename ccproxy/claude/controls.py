@@ -1,0 +1,59 @@
+"""Control requests to the CLI, and who waits for their answers."""
+
+from collections.abc import Callable, Mapping
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from ccproxy.claude import records, wire
+from ccproxy.errors import CCProxyError, ClaudeFailed
+
+
+class Controls:
+    """The requests of one session that are not answered yet.
+
+    Args:
+        send: writes a line to the CLI.
+    """
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+        self._waiting: dict[str, Deferred[records.ControlResponse]] = {}
+
+    def ask(self, request: Mapping[str, object]) -> "Deferred[records.ControlResponse]":
+        """Ask the CLI for something.
+
+        Fails with `ClaudeFailed` if it refuses, and with what `abandon` says.
+        """
+        identifier = uuid4().hex
+        waiter: Deferred[records.ControlResponse] = Deferred()
+        self._waiting[identifier] = waiter
+        self._send(wire.control_request(identifier, request))
+        return waiter.addCallback(_accepted)
+
+    def receive(self, record: records.ControlResponse) -> None:
+        """Take an answer; one that nobody waits for is of no interest."""
+        waiter = self._waiting.pop(record.response.request_id, None)
+        if waiter is not None:
+            waiter.callback(record)
+
+    def abandon(self, error: CCProxyError) -> None:
+        """Tell everyone that there will be no answer."""
+        waiters, self._waiting = self._waiting, {}
+        for waiter in waiters.values():
+            waiter.errback(error)
+            # Whoever still waited has heard of it; the rest was abandoned.
+            waiter.addErrback(_forget)
+
+
+def _forget(failure: Failure) -> None:
+    failure.trap(CCProxyError)
+
+
+def _accepted(record: records.ControlResponse) -> records.ControlResponse:
+    if record.response.subtype != "success":
+        raise ClaudeFailed(
+            f"the claude CLI refused a control request: {record.response.error}"
+        )
+    return record

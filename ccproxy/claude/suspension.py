@@ -1,0 +1,202 @@
+"""A session that waits for the results of the calls it made. Pure.
+
+It goes on with a request that is, as the client sees it, its own conversation plus the
+results. Whatever else a request says, or says in another way, is for a new session:
+what the model is shown must not depend on which of the two it was.
+
+Source: protocol notes, "Tools"; what the CLI makes of results: 2.1.330.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from attrs import evolve, frozen
+
+from ccproxy.conversation import (
+    ImageBlock,
+    Message,
+    Prompt,
+    RedactedThinkingBlock,
+    Role,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    is_blank,
+)
+from ccproxy.events import (
+    Event,
+    Finished,
+    FinishReason,
+    MessageStarted,
+    Restarted,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+
+# The CLI writes results of over 50,000 characters to a file, and shows the model the
+# first 2,000 of them.
+_LONGEST_RESULTS = 40_000
+
+# `a_2` is to the CLI another name of `a`.
+_NUMBERED = re.compile(r"_\d+$")
+
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@frozen
+class Suspension:
+    """What a session waits for.
+
+    Attributes:
+        prompt: what it was asked last.
+        text: what the model said before it made its calls.
+        calls: in order, under the model's own ids.
+    """
+
+    prompt: Prompt
+    text: str
+    calls: tuple[ToolUseBlock, ...]
+
+    def results(self, prompt: Prompt) -> Sequence[ToolResultBlock] | None:
+        """The results that a request brings, under the model's ids.
+
+        None: the request is not for this session. Clients may have given the calls
+        ids of their own, and may have left the thinking out.
+        """
+        before, asked = self.prompt.messages, prompt.messages
+        if len(asked) != len(before) + 2 or asked[: len(before)] != before:
+            return None
+        if evolve(prompt, messages=()) != evolve(self.prompt, messages=()):
+            return None
+        ids = self._ids(asked[-2])
+        return None if ids is None else self._renamed(ids, asked[-1])
+
+    def _ids(self, answer: Message) -> Sequence[str] | None:
+        """The client's ids of the calls, if the answer is ours otherwise."""
+        said: list[str] = []
+        calls: list[ToolUseBlock] = []
+        for block in answer.content:
+            match block:
+                case TextBlock(text) if not calls:
+                    said.append(text)
+                case ToolUseBlock():
+                    calls.append(block)
+                case ThinkingBlock() | RedactedThinkingBlock():
+                    pass
+                case _:
+                    return None
+        text = "" if is_blank(self.text) else self.text
+        if answer.role is not Role.ASSISTANT or "".join(said) != text:
+            return None
+        if [(c.name, c.input) for c in calls] != [
+            (c.name, c.input) for c in self.calls
+        ]:
+            return None
+        return [call.id for call in calls]
+
+    def _renamed(
+        self, ids: Sequence[str], message: Message
+    ) -> Sequence[ToolResultBlock] | None:
+        results = [b for b in message.content if isinstance(b, ToolResultBlock)]
+        found = {result.tool_use_id: result for result in results}
+        if len(results) < len(message.content) or found.keys() != set(ids):
+            return None
+        if not all(map(_is_shown_alike, results)):
+            return None
+        if sum(map(_length, results)) > _LONGEST_RESULTS:
+            return None
+        return [
+            evolve(found[identifier], tool_use_id=call.id)
+            for identifier, call in zip(ids, self.calls, strict=True)
+        ]
+
+
+def _is_shown_alike(result: ToolResultBlock) -> bool:
+    """Whether the CLI shows a result to the model as it was given."""
+    content = result.content
+    if isinstance(content, str):
+        # For one without words it finds some.
+        return not is_blank(content)
+    # Images are left as they are, but not in errors.
+    return (
+        bool(content)
+        and not result.is_error
+        and all(
+            isinstance(block, TextBlock)
+            or (isinstance(block, ImageBlock) and block.media_type is not None)
+            for block in content
+        )
+    )
+
+
+def _length(result: ToolResultBlock) -> int:
+    content = result.content
+    if isinstance(content, str):
+        return len(content)
+    return sum(len(b.text) if isinstance(b, TextBlock) else 0 for b in content)
+
+
+class Recorder:
+    """Notes what a turn tells, in case that it ends with calls."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._before = 0
+        self._calls: list[tuple[ToolCallStarted, list[str]]] = []
+        self._is_plain = True
+
+    def receive(self, events: Sequence[Event]) -> None:
+        """Take events of the turn."""
+        for event in events:
+            match event:
+                case TextDelta(text):
+                    self._text.append(text)
+                    # OpenAI's histories have no place for what is said after a call.
+                    self._is_plain = self._is_plain and not self._calls
+                case ToolCallStarted():
+                    self._calls.append((event, []))
+                case ToolCallDelta(json) if self._calls:
+                    self._calls[-1][1].append(json)
+                case MessageStarted():
+                    self._before = len(self._text)
+                case Restarted():
+                    del self._text[self._before :]
+                    self._calls.clear()
+                    self._is_plain = True
+
+    def suspension(self, prompt: Prompt, end: Finished) -> Suspension | None:
+        """What the session waits for now; None: for nothing that we could give it."""
+        if end.reason is not FinishReason.TOOL_USE or not self._is_plain:
+            return None
+        calls = []
+        for call, parts in self._calls:
+            try:
+                arguments = _decode_object("".join(parts) or "{}")
+            except msgspec.DecodeError:
+                # The CLI tells the model so, and asks it again.
+                return None
+            calls.append(ToolUseBlock(call.id, call.name, arguments))
+        if _are_ambiguous([*_call_ids(prompt), *(call.id for call in calls)]):
+            return None
+        return Suspension(prompt, "".join(self._text), tuple(calls))
+
+
+def _call_ids(prompt: Prompt) -> Sequence[str]:
+    return [
+        block.id
+        for message in prompt.messages
+        for block in message.content
+        if isinstance(block, ToolUseBlock)
+    ]
+
+
+def _are_ambiguous(ids: Sequence[str]) -> bool:
+    """Whether the CLI would take two of them for one, and lose a result."""
+    taken = set(ids)
+    return len(taken) < len(ids) or any(
+        _NUMBERED.sub("", identifier) in taken - {identifier} for identifier in ids
+    )

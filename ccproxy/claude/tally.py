@@ -1,0 +1,45 @@
+"""What the messages of one turn cost. Pure.
+
+Source: protocol notes, "Output": ``message_start`` and ``message_delta`` count one call
+of the API, ``result`` sums all calls since the CLI was last asked.
+"""
+
+from ccproxy.claude.records import WireUsage
+from ccproxy.events import Usage
+
+
+class Tally:
+    """The sum over the messages that are the client's.
+
+    Args:
+        is_partial: the CLI's own sum counts more than this turn.
+    """
+
+    def __init__(self, *, is_partial: bool) -> None:
+        self._is_partial = is_partial
+        self._message = Usage()
+        self._earlier = Usage()
+
+    def begin(self, usage: WireUsage | None, *, restarted: bool) -> None:
+        """Count a new message, in the place of one whose answer is void or not."""
+        if restarted:
+            self.count_alone()
+        else:
+            self._earlier += self._message
+        self._message = Usage() if usage is None else usage.over(Usage())
+
+    def message(self, usage: WireUsage | None) -> None:
+        """Take what the message says of itself now."""
+        if usage is not None:
+            self._message = usage.over(self._message)
+
+    def count_alone(self) -> None:
+        """Do without the CLI's own sum from now on."""
+        self._is_partial = True
+
+    def total(self, summed: WireUsage | None) -> Usage:
+        """The whole turn; ``summed`` is what the CLI makes of it."""
+        usage = self._earlier + self._message
+        if summed is None or self._is_partial:
+            return usage
+        return summed.over(usage)

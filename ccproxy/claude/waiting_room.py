@@ -1,0 +1,87 @@
+"""Sessions that wait for the results of their calls: few, and not for ever."""
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from ccproxy.claude.session import Session
+from ccproxy.claude.suspension import Suspension
+from ccproxy.conversation import Prompt, ToolResultBlock
+
+
+@frozen(kw_only=True)
+class WaitingLimits:
+    """How many sessions may wait, and for how long each."""
+
+    sessions: int
+    seconds: float
+
+
+@define(eq=False)
+class _Place:
+    session: Session
+    suspension: Suspension
+    timer: IDelayedCall
+
+
+class WaitingRoom:
+    """Sessions, the one that has waited longest first.
+
+    Args:
+        retire: given each session that will not be asked for any more.
+    """
+
+    def __init__(
+        self,
+        limits: WaitingLimits,
+        clock: IReactorTime,
+        retire: Callable[[Session], object],
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._retire = retire
+        self._places: list[_Place] = []
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._places)
+
+    def admit(self, session: Session, suspension: Suspension) -> None:
+        """Let a session wait, in the place of another if there are too many."""
+        if self._limits.sessions == 0:
+            self._retire(session)
+            return
+        while len(self._places) >= self._limits.sessions:
+            self.dismiss()
+
+        def leave() -> None:
+            self._leave(place)
+
+        timer = self._clock.callLater(self._limits.seconds, leave)
+        place = _Place(session, suspension, timer)
+        self._places.append(place)
+        session.keep(leave)
+
+    def take(self, prompt: Prompt) -> tuple[Session, Sequence[ToolResultBlock]] | None:
+        """The session that a request goes on with, and what it brings; if any."""
+        for place in self._places:
+            results = place.suspension.results(prompt)
+            if results is not None:
+                self._remove(place)
+                return place.session, results
+        return None
+
+    def dismiss(self) -> None:
+        """Let the session go that has waited longest, if there is any."""
+        if self._places:
+            self._leave(self._places[0])
+
+    def _leave(self, place: _Place) -> None:
+        self._remove(place)
+        self._retire(place.session)
+
+    def _remove(self, place: _Place) -> None:
+        self._places.remove(place)
+        if place.timer.active():
+            place.timer.cancel()
