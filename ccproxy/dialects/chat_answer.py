@@ -1,20 +1,32 @@
 """Chat completions: events to one document, or to a stream of chunks. Pure.
 
-Order of a stream, per choice: the role, then text and calls as they come, then the
-finish reason; over all: the usage if it was asked for, and ``[DONE]``. Or, at any
-place, an error as the last thing, without ``[DONE]``.
+Order of a stream, per choice: the role, then thinking, text and calls as they come,
+then the finish reason; over all: the usage if it was asked for, and ``[DONE]``. Or, at
+any place, an error as the last thing, without ``[DONE]``.
 
 Source: ``CreateChatCompletionResponse`` and ``CreateChatCompletionStreamResponse``
 in OpenAI's document; what clients break on: client facts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 import msgspec
 from attrs import frozen
 from msgspec import UNSET, UnsetType
 
+from ccproxy.dialects.chat_calls import CallForms, StreamedCall
+from ccproxy.dialects.chat_reasoning import Detail, Reasoning
+from ccproxy.dialects.chat_structs import (
+    Choice,
+    Chunk,
+    ChunkChoice,
+    Delta,
+    Document,
+    Finish,
+    Message,
+    Usage,
+    usage_of,
+)
 from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.error import error_document
 from ccproxy.dialects.replay import Replay
@@ -25,107 +37,27 @@ from ccproxy.events import (
     Finished,
     FinishReason,
     MessageStarted,
+    RedactedThinking,
     Restarted,
     TextDelta,
+    ThinkingDelta,
+    ThinkingSigned,
     ToolCallDelta,
     ToolCallStarted,
-    Usage,
 )
+from ccproxy.events import Usage as TokenUsage
 
-_Finish = Literal["stop", "length", "content_filter", "tool_calls"]
-_FINISH: Mapping[FinishReason, _Finish] = {
+_FINISH: Mapping[FinishReason, Finish] = {
     FinishReason.STOP: "stop",
     FinishReason.LENGTH: "length",
     FinishReason.REFUSAL: "content_filter",
-    FinishReason.TOOL_USE: "tool_calls",
 }
 # No JSON text has a NUL in it, so it marks where a chunk's text goes.
 _MARK = b"\0"
 
-# A call without arguments has none to stream, and is still one of an object. A call
-# that was cut off is not: nobody may take it for whole.
-_NO_ARGUMENTS = "{}"
+_PLAIN = CallForms()
 
 DONE = b"data: [DONE]\n\n"
-
-
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: int
-    cache_write_tokens: int
-    audio_tokens: int = 0
-
-
-class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int
-    audio_tokens: int = 0
-    accepted_prediction_tokens: int = 0
-    rejected_prediction_tokens: int = 0
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: _PromptDetails
-    completion_tokens_details: _CompletionDetails
-
-
-class _CalledFunction(msgspec.Struct):
-    arguments: str
-    name: str | UnsetType = UNSET
-
-
-class _ToolCall(msgspec.Struct, kw_only=True):
-    index: int | UnsetType = UNSET
-    id: str | UnsetType = UNSET
-    type: str | UnsetType = UNSET
-    function: _CalledFunction
-
-
-class _Message(msgspec.Struct, kw_only=True):
-    role: str = "assistant"
-    content: str | None
-    refusal: None = None
-    tool_calls: list[_ToolCall] | UnsetType = UNSET
-
-
-class _Choice(msgspec.Struct):
-    index: int
-    message: _Message
-    finish_reason: _Finish
-    logprobs: None = None
-
-
-class _Document(msgspec.Struct, kw_only=True):
-    id: str
-    object: str = "chat.completion"
-    created: int
-    model: str
-    choices: list[_Choice]
-    usage: _Usage
-
-
-class _Delta(msgspec.Struct):
-    role: str | UnsetType = UNSET
-    content: str | msgspec.Raw | UnsetType = UNSET
-    refusal: UnsetType | None = UNSET
-    tool_calls: list[_ToolCall] | UnsetType = UNSET
-
-
-class _ChunkChoice(msgspec.Struct):
-    index: int
-    delta: _Delta
-    logprobs: None = None
-    finish_reason: _Finish | None = None
-
-
-class _Chunk(msgspec.Struct, kw_only=True):
-    id: str
-    object: str = "chat.completion.chunk"
-    created: int
-    model: str
-    choices: list[_ChunkChoice]
-    usage: _Usage | UnsetType | None = UNSET
 
 
 @frozen(kw_only=True)
@@ -139,9 +71,12 @@ class Heading:
 class ChatDocument:
     """Collects the answers of one request that is not streamed."""
 
-    def __init__(self, heading: Heading, choices: int) -> None:
+    def __init__(
+        self, heading: Heading, choices: int, forms: CallForms = _PLAIN
+    ) -> None:
         self._heading = heading
-        self._answers = [_Answer() for _ in range(choices)]
+        self._forms = forms
+        self._answers = [_Answer(forms) for _ in range(choices)]
 
     @property
     def is_over(self) -> bool:
@@ -155,7 +90,7 @@ class ChatDocument:
         return next((end.error for end in ends if isinstance(end, Failed)), None)
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> TokenUsage:
         """The sum over the answers so far."""
         return _sum(answer.end for answer in self._answers)
 
@@ -171,17 +106,17 @@ class ChatDocument:
     def encode(self) -> bytes:
         """The ``chat.completion`` document; only without an error, once over."""
         choices = [
-            _Choice(index, answer.message, _FINISH[answer.end.reason])
+            Choice(index, answer.message, _finish(answer.end, self._forms))
             for index, answer in enumerate(self._answers)
             if isinstance(answer.end, Finished)
         ]
         return encode_json(
-            _Document(
+            Document(
                 id=self._heading.id,
                 created=self._heading.created,
                 model=self.model,
                 choices=choices,
-                usage=_usage(self.usage),
+                usage=usage_of(self.usage),
             )
         )
 
@@ -189,36 +124,39 @@ class ChatDocument:
 class _Answer:
     """One choice: whole messages before, and the text of the one that comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, forms: CallForms) -> None:
         self.model = ""
         self.end: Finished | Failed | None = None
+        self._forms = forms
         self._before: list[str] = []
         self._text: list[str] = []
+        self._reasoning = Reasoning()
         self._calls: list[tuple[ToolCallStarted, list[str]]] = []
 
     @property
-    def message(self) -> _Message:
-        text = "".join((*self._before, *self._text))
-        if not self._calls:
-            return _Message(content=text)
-        end = self.end
-        is_whole = isinstance(end, Finished) and end.reason is FinishReason.TOOL_USE
-        otherwise = _NO_ARGUMENTS if is_whole else ""
-        calls = [
-            _ToolCall(
-                id=call.id,
-                type="function",
-                function=_CalledFunction("".join(parts) or otherwise, call.name),
-            )
-            for call, parts in self._calls
-        ]
-        return _Message(content=text or None, tool_calls=calls)
+    def message(self) -> Message:
+        message = self._forms.message(
+            "".join((*self._before, *self._text)),
+            [(call, "".join(parts)) for call, parts in self._calls],
+            is_whole=_is_whole(self.end),
+        )
+        if self._reasoning.content:
+            message.reasoning_content = self._reasoning.content
+        if self._reasoning.details:
+            message.reasoning_details = self._reasoning.details
+        return message
 
     def receive(self, events: Sequence[Event]) -> None:
         for event in events:
             match event:
                 case TextDelta(text):
                     self._text.append(text)
+                case ThinkingDelta(text):
+                    self._reasoning.thought(text)
+                case ThinkingSigned(signature):
+                    self._reasoning.signed(signature, self.model)
+                case RedactedThinking(data):
+                    self._reasoning.redacted(data, self.model)
                 case ToolCallStarted():
                     self._calls.append((event, []))
                 case ToolCallDelta(json) if self._calls:
@@ -227,9 +165,11 @@ class _Answer:
                     self.model = model
                     self._before += self._text
                     self._text.clear()
+                    self._reasoning.begin()
                 case Restarted():
                     self._text.clear()
                     self._calls.clear()
+                    self._reasoning.void()
                 case Finished() | Failed():
                     self.end = event
 
@@ -237,8 +177,15 @@ class _Answer:
 class ChatStream:
     """Encodes the answers of one streamed request, as server-sent events."""
 
-    def __init__(self, heading: Heading, choices: int, include_usage: bool) -> None:
+    def __init__(
+        self,
+        heading: Heading,
+        choices: int,
+        include_usage: bool,
+        forms: CallForms = _PLAIN,
+    ) -> None:
         self._heading = heading
+        self._forms = forms
         self._include_usage = include_usage
         self._lanes = [_Lane(index) for index in range(choices)]
         self.error: CCProxyError | None = None
@@ -250,7 +197,7 @@ class ChatStream:
         return self.error is not None or all(lane.end for lane in self._lanes)
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> TokenUsage:
         """The sum over the answers so far."""
         return _sum(lane.end for lane in self._lanes)
 
@@ -269,12 +216,23 @@ class ChatStream:
                 case TextDelta(text):
                     frames += self._begin(lane, self.model)
                     frames += (lane.head, encode_json(text), lane.tail)
+                case ThinkingDelta(text):
+                    lane.reasoning.thought(text)
+                    frames += self._begin(lane, self.model)
+                    frames.append(self._told(lane, Delta(reasoning_content=text)))
+                case ThinkingSigned(signature):
+                    detail = lane.reasoning.signed(signature, self.model)
+                    frames += self._thought(lane, detail)
+                case RedactedThinking(data):
+                    detail = lane.reasoning.redacted(data, self.model)
+                    frames += self._thought(lane, detail)
                 case ToolCallStarted():
                     frames += self._begin(lane, self.model)
                     frames.append(self._call(lane, event))
-                case ToolCallDelta(json) if lane.calls:
-                    frames.append(self._called(lane, json))
+                case ToolCallDelta(json) if lane.call is not None:
+                    frames.append(self._told(lane, lane.call.more(json)))
                 case MessageStarted(model):
+                    lane.reasoning.begin()
                     frames += self._begin(lane, model)
                 case Finished():
                     frames += self._finish(lane, event)
@@ -286,45 +244,35 @@ class ChatStream:
         if lane.head:
             return ()
         self.model = self.model or model
-        text = _Delta(content=msgspec.Raw(_MARK))
-        lane.head, _, lane.tail = self._chunk(_ChunkChoice(lane.index, text)).partition(
-            _MARK
-        )
-        opening = _Delta(role="assistant", content="", refusal=None)
-        return [self._chunk(_ChunkChoice(lane.index, opening))]
+        text = Delta(content=msgspec.Raw(_MARK))
+        lane.head, _, lane.tail = self._told(lane, text).partition(_MARK)
+        opening = Delta(role="assistant", content="", refusal=None)
+        return [self._told(lane, opening)]
+
+    def _thought(self, lane: "_Lane", detail: Detail) -> Sequence[bytes]:
+        entry = self._told(lane, Delta(reasoning_details=[detail]))
+        return [*self._begin(lane, self.model), entry]
 
     def _call(self, lane: "_Lane", call: ToolCallStarted) -> bytes:
-        """The first delta of a call: the only one with its id and name."""
-        before = self._complete(lane)
-        first = _ToolCall(
-            index=lane.calls,
-            id=call.id,
-            type="function",
-            function=_CalledFunction("", call.name),
-        )
+        before = self._complete(lane, is_whole=True)
+        if self._forms.is_old and lane.calls:
+            # There is no place for a second one.
+            return before
+        lane.call = StreamedCall(call, lane.calls, self._forms)
         lane.calls += 1
-        lane.owes_arguments = True
-        return before + self._chunk(
-            _ChunkChoice(lane.index, _Delta(tool_calls=[first]))
-        )
+        return before + self._told(lane, lane.call.first())
 
-    def _called(self, lane: "_Lane", json: str) -> bytes:
-        lane.owes_arguments = False
-        more = _ToolCall(index=lane.calls - 1, function=_CalledFunction(json))
-        return self._chunk(_ChunkChoice(lane.index, _Delta(tool_calls=[more])))
-
-    def _complete(self, lane: "_Lane") -> bytes:
-        """The arguments of a call that had none: the text of an empty object."""
-        return self._called(lane, _NO_ARGUMENTS) if lane.owes_arguments else b""
+    def _complete(self, lane: "_Lane", *, is_whole: bool) -> bytes:
+        call, lane.call = lane.call, None
+        return b"" if call is None else self._told(lane, call.end(is_whole=is_whole))
 
     def _finish(self, lane: "_Lane", end: Finished) -> list[bytes]:
         frames = list(self._begin(lane, self.model))
-        if end.reason is FinishReason.TOOL_USE:
-            frames.append(self._complete(lane))
+        frames.append(self._complete(lane, is_whole=_is_whole(end)))
         lane.end = end
-        reason = _FINISH[end.reason]
+        reason = _finish(end, self._forms)
         frames.append(
-            self._chunk(_ChunkChoice(lane.index, _Delta(), finish_reason=reason))
+            self._chunk(ChunkChoice(lane.index, Delta(), finish_reason=reason))
         )
         if self.is_over:
             if self._include_usage:
@@ -332,18 +280,21 @@ class ChatStream:
             frames.append(DONE)
         return frames
 
+    def _told(self, lane: "_Lane", delta: Delta | None) -> bytes:
+        return b"" if delta is None else self._chunk(ChunkChoice(lane.index, delta))
+
     def _fail(self, error: CCProxyError) -> list[bytes]:
         self.error = error
         return [b"data: ", error_document(error), b"\n\n"]
 
-    def _chunk(self, choice: _ChunkChoice | None) -> bytes:
-        usage: _Usage | UnsetType | None = None if self._include_usage else UNSET
-        chunk = _Chunk(
+    def _chunk(self, choice: ChunkChoice | None) -> bytes:
+        usage: Usage | UnsetType | None = None if self._include_usage else UNSET
+        chunk = Chunk(
             id=self._heading.id,
             created=self._heading.created,
             model=self.model,
             choices=[choice] if choice else [],
-            usage=usage if choice else _usage(self.usage),
+            usage=usage if choice else usage_of(self.usage),
         )
         return b"data: " + encode_json(chunk) + b"\n\n"
 
@@ -354,27 +305,22 @@ class _Lane:
     def __init__(self, index: int) -> None:
         self.index = index
         self.replay = Replay()
+        self.reasoning = Reasoning()
+        self.call: StreamedCall | None = None
         self.head = b""
         self.tail = b""
         self.calls = 0
-        self.owes_arguments = False
         self.end: Finished | None = None
 
 
-def _sum(ends: Iterable[Finished | Failed | None]) -> Usage:
-    return sum((e.usage for e in ends if isinstance(e, Finished)), start=Usage())
+def _finish(end: Finished, forms: CallForms) -> Finish:
+    return _FINISH.get(end.reason, forms.finish)
 
 
-def _usage(usage: Usage) -> _Usage:
-    return _Usage(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.output_tokens,
-        total_tokens=usage.prompt_tokens + usage.output_tokens,
-        prompt_tokens_details=_PromptDetails(
-            cached_tokens=usage.cache_read_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-        ),
-        completion_tokens_details=_CompletionDetails(
-            reasoning_tokens=usage.thinking_tokens
-        ),
-    )
+def _is_whole(end: Finished | Failed | None) -> bool:
+    """Whether calls were not cut off."""
+    return isinstance(end, Finished) and end.reason is FinishReason.TOOL_USE
+
+
+def _sum(ends: Iterable[Finished | Failed | None]) -> TokenUsage:
+    return sum((e.usage for e in ends if isinstance(e, Finished)), start=TokenUsage())

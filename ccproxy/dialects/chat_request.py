@@ -14,14 +14,27 @@ from typing import Any
 import msgspec
 from attrs import frozen
 
-from ccproxy.conversation import Prompt, Tool, ToolUseBlock, is_blank
-from ccproxy.dialects import prompting, tools
+from ccproxy.conversation import Prompt, is_blank
+from ccproxy.dialects import prompting
+from ccproxy.dialects.chat_calls import CallForms
+from ccproxy.dialects.chat_reasoning import thinking_of
+from ccproxy.dialects.chat_tools import (
+    Call,
+    CalledFunction,
+    Function,
+    Offer,
+    OfferedTool,
+    OldCalls,
+    called,
+    offer,
+    offer_functions,
+)
 from ccproxy.dialects.decoding import decode_json
 from ccproxy.dialects.prompting import Part, Said
 from ccproxy.dialects.refusal import unsupported
+from ccproxy.dialects.structured import Format, schema_of
 from ccproxy.errors import InvalidRequest, MissingParameter
 
-_OLD_FUNCTIONS = "functions of the old style are not offered; send `tools`"
 # OpenAI's own bound.
 _MOST_CHOICES = 128
 
@@ -37,43 +50,20 @@ _IGNORED = (
 )
 
 
-class _CalledFunction(msgspec.Struct):
-    name: str
-    arguments: str = ""
-
-
-class _Call(msgspec.Struct):
-    id: str
-    function: _CalledFunction | None = None
-    type: str = "function"
-
-
 class _Message(msgspec.Struct):
     role: str
     content: str | list[Part] | None = None
     refusal: str | None = None
-    tool_calls: list[_Call] | None = None
+    tool_calls: list[Call] | None = None
     tool_call_id: str | None = None
-    function_call: object = None
-
-
-class _Function(msgspec.Struct):
-    name: str
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-
-
-class _Tool(msgspec.Struct):
-    type: str
-    function: _Function | None = None
+    function_call: CalledFunction | None = None
+    # Not OpenAI's: see `thinking_of`, and the Messages API's own word.
+    reasoning_details: list[Any] | None = None
+    is_error: bool | None = None
 
 
 class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
-
-
-class _ResponseFormat(msgspec.Struct):
-    type: str
 
 
 class _Request(msgspec.Struct):
@@ -101,11 +91,11 @@ class _Request(msgspec.Struct):
     top_logprobs: int | None = None
     modalities: list[str] | None = None
     audio: object = None
-    response_format: _ResponseFormat | None = None
+    response_format: Format | None = None
     web_search_options: object = None
-    tools: list[_Tool] | None = None
+    tools: list[OfferedTool] | None = None
     parallel_tool_calls: bool | None = None
-    functions: list[object] | None = None
+    functions: list[Function] | None = None
     tool_choice: object = None
     function_call: object = None
 
@@ -120,23 +110,28 @@ class ChatCall:
     Attributes:
         prompt: what to ask; its ``model`` is the client's name for it.
         choices: how many answers.
+        forms: in which form the client wants its calls.
         ignored: fields that were given and have no effect.
     """
 
     prompt: Prompt
     choices: int
+    forms: CallForms
     stream: bool
     include_usage: bool
     ignored: tuple[str, ...]
 
 
-def decode_chat(body: bytes, *, forward_sampling: bool = False) -> ChatCall:
+def decode_chat(
+    body: bytes, *, forward_sampling: bool = False, web_search: bool = False
+) -> ChatCall:
     """Decode the body of ``POST /chat/completions``.
 
     Args:
         body: as it came.
         forward_sampling: put temperature and its like into the prompt instead of
             ignoring them.
+        web_search: whether the model can search the web.
 
     Raises:
         ClientError: with ``param``, the path of the offending field.
@@ -150,9 +145,14 @@ def decode_chat(body: bytes, *, forward_sampling: bool = False) -> ChatCall:
         if name in _FORWARDABLE
     }
     ignored = [n for n in given if not (forward_sampling and n in sampling)]
-    if request.tools and request.parallel_tool_calls is False:
-        ignored.append("parallel_tool_calls")
-    said = [_said(m, f"messages[{n}]") for n, m in enumerate(request.messages)]
+    if request.web_search_options is not None and not web_search:
+        ignored.append("web_search_options")
+    offered = _offer(request, web_search=web_search)
+    old_calls = OldCalls()
+    said = [
+        _said(message, f"messages[{index}]", old_calls)
+        for index, message in enumerate(request.messages)
+    ]
     return ChatCall(
         prompt=Prompt(
             model=request.model or "",
@@ -161,15 +161,19 @@ def decode_chat(body: bytes, *, forward_sampling: bool = False) -> ChatCall:
             max_tokens=_max_tokens(request),
             stop=_stop(request.stop),
             effort=prompting.effort(request.reasoning_effort, "reasoning_effort"),
-            tools=_offered(request),
+            tools=offered.tools,
+            must_call=offered.must_call,
+            parallel_calls=not _one_call(request, offered),
+            schema=schema_of(request.response_format, "response_format"),
             sampling=sampling if forward_sampling else {},
         ),
         choices=_choices(request.n),
+        forms=offered.forms,
         stream=request.stream or False,
         include_usage=bool(
             request.stream_options and request.stream_options.include_usage
         ),
-        ignored=tuple(ignored),
+        ignored=(*ignored, *offered.ignored),
     )
 
 
@@ -183,59 +187,61 @@ def _refuse_what_cannot_be_done(request: _Request) -> None:
     if request.audio is not None or "audio" in (request.modalities or ()):
         param = "audio" if request.audio is not None else "modalities"
         unsupported(param, "the model does not speak; ask for text")
-    if request.web_search_options is not None:
-        unsupported("web_search_options", "web search is not offered here")
-    if request.response_format and request.response_format.type != "text":
-        unsupported("response_format", "only text is offered so far")
+    if request.functions and request.tools:
+        raise InvalidRequest(
+            "`functions` and `tools` exclude each other; send all as `tools`",
+            param="functions",
+        )
+
+
+def _offer(request: _Request, *, web_search: bool) -> Offer:
     if request.functions:
-        unsupported("functions", _OLD_FUNCTIONS)
-    if request.function_call not in (None, "none", "auto"):
-        unsupported("function_call", _OLD_FUNCTIONS)
-    if request.tool_choice not in (None, "none", "auto"):
-        unsupported("tool_choice", "a call cannot be forced so far; leave it `auto`")
+        return offer_functions(request.functions, request.function_call)
+    given = request.tools or ()
+    return offer(given, request.tool_choice, web_search=web_search)
 
 
-def _said(message: _Message, at: str) -> Said:
-    if message.role == "function":
-        unsupported(f"{at}.role", _OLD_FUNCTIONS)
-    if message.function_call:
-        unsupported(f"{at}.function_call", _OLD_FUNCTIONS)
-    if message.role == "tool":
-        if message.tool_call_id is None:
-            param = f"{at}.tool_call_id"
-            raise MissingParameter(f"`{param}` is missing", param=param)
-        return Said(at, message.role, message.content, result_of=message.tool_call_id)
+def _one_call(request: _Request, offered: Offer) -> bool:
+    if not offered.tools:
+        return False
+    return request.parallel_tool_calls is False or offered.forms.is_old
+
+
+def _said(message: _Message, at: str, old_calls: OldCalls) -> Said:
+    if message.role in ("tool", "function"):
+        return Said(
+            at,
+            "tool",
+            message.content,
+            result_of=_result_of(message, at, old_calls),
+            is_error=message.is_error or False,
+        )
     content = message.content
     if content is None and message.refusal is not None:
         content = message.refusal
     calls = [
-        _called(call, f"{at}.tool_calls[{index}]")
+        called(call, f"{at}.tool_calls[{index}]")
         for index, call in enumerate(message.tool_calls or ())
     ]
-    return Said(at, message.role, content, tuple(calls))
+    if message.function_call is not None:
+        old = old_calls.called(message.function_call, f"{at}.function_call")
+        calls.append(old)
+    return Said(
+        at,
+        message.role,
+        content,
+        tuple(calls),
+        thinking_of(message.reasoning_details, f"{at}.reasoning_details"),
+    )
 
 
-def _called(call: _Call, at: str) -> ToolUseBlock:
-    if call.function is None:
-        unsupported(f"{at}.type", "only functions can be called so far")
-    function = call.function
-    return tools.called(call.id, function.name, function.arguments, f"{at}.function")
-
-
-def _offered(request: _Request) -> tuple[Tool, ...]:
-    found = []
-    for index, tool in enumerate(request.tools or ()):
-        at = f"tools[{index}]"
-        if tool.type != "function":
-            unsupported(f"{at}.type", "only functions can be offered so far")
-        if tool.function is None:
-            param = f"{at}.function"
-            raise MissingParameter(f"`{param}` is missing", param=param)
-        function = tool.function
-        about = (function.name, function.description, function.parameters)
-        found.append(tools.offered(*about, f"{at}.function"))
-    tools.check_names(found, "tools")
-    return () if request.tool_choice == "none" else tuple(found)
+def _result_of(message: _Message, at: str, old_calls: OldCalls) -> str:
+    if message.role == "function":
+        return old_calls.result_of(at)
+    if message.tool_call_id is None:
+        param = f"{at}.tool_call_id"
+        raise MissingParameter(f"`{param}` is missing", param=param)
+    return message.tool_call_id
 
 
 def _max_tokens(request: _Request) -> int | None:

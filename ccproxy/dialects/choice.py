@@ -53,8 +53,15 @@ class Choice:
     names: tuple[str, ...] | None = None
     must_call: bool = False
 
-    def narrowed(self, tools: Sequence[Tool]) -> tuple[Tool, ...]:
+    def narrowed(
+        self, tools: Sequence[Tool], param: str = _PARAM, among: str = "tools"
+    ) -> tuple[Tool, ...]:
         """The tools that are left to offer, in their order.
+
+        Args:
+            tools: all of them.
+            param: the field that chooses.
+            among: the field that they are in.
 
         Raises:
             InvalidRequest: a name that no tool has, or nothing to call.
@@ -63,14 +70,14 @@ class Choice:
         for name in self.names or ():
             if name not in known:
                 raise InvalidRequest(
-                    f"`{_PARAM}`: there is no tool named {name!r} in `tools`",
-                    param=_PARAM,
+                    f"`{param}`: there is no tool named {name!r} in `{among}`",
+                    param=param,
                 )
         left = tuple(t for t in tools if self.names is None or t.name in self.names)
         if self.must_call and not left:
             raise InvalidRequest(
-                f"`{_PARAM}` demands a call, and there is no tool to call",
-                param=_PARAM,
+                f"`{param}` demands a call, and there is nothing in `{among}` to call",
+                param=param,
             )
         return left
 

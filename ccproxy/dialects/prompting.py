@@ -79,6 +79,7 @@ class Said:
         calls: what the assistant called in it.
         thinking: what it thought before it said so.
         result_of: the id of the call whose result this is.
+        is_error: whether that is a failure.
         field: what the request calls the content.
     """
 
@@ -88,6 +89,7 @@ class Said:
     calls: tuple[ToolUseBlock, ...] = ()
     thinking: tuple[ThinkingBlock | RedactedThinkingBlock, ...] = ()
     result_of: str | None = None
+    is_error: bool = False
     field: str = "content"
 
 
@@ -155,7 +157,8 @@ def _role(message: Said) -> Role:
 def _content(message: Said) -> tuple[Block, ...]:
     parts = _parts(message)
     if message.result_of is not None:
-        return (ToolResultBlock(message.result_of, _result(parts)),)
+        result = _result(parts)
+        return (ToolResultBlock(message.result_of, result, message.is_error),)
     blocks = [_shown(message.role, part, at) for part, at in parts]
     return (*message.thinking, *blocks, *message.calls)
 

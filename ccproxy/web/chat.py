@@ -49,10 +49,11 @@ class ChatRoutes:
         prompt = await prepare(self._backend, call.prompt)
         tell_ignored(exchange.request, call.ignored)
         if call.stream:
-            encoder = ChatStream(heading, call.choices, call.include_usage)
+            about = (call.choices, call.include_usage, call.forms)
+            encoder = ChatStream(heading, *about)
             await self._stream(exchange, prompt, call.choices, encoder)
             return None
-        document = ChatDocument(heading, call.choices)
+        document = ChatDocument(heading, call.choices, call.forms)
         return await self._collect(exchange, prompt, call.choices, document)
 
     async def _stream(

@@ -316,17 +316,9 @@ def test_a_whole_number_is_forwarded_as_one() -> None:
         ({"top_logprobs": 3}, "logprobs"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
-        ({"web_search_options": {}}, "web_search_options"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        (
-            {"response_format": {"type": "json_schema", "json_schema": {}}},
-            "response_format",
-        ),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
-        ({"functions": [{"name": "f"}]}, "functions"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"tool_choice": {"type": "function"}}, "tool_choice"),
-        ({"function_call": {"name": "f"}}, "function_call"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"tools": [{"type": "file_search"}]}, "tools[0].type"),
+        ({"tool_choice": {"type": "file_search"}}, "tool_choice"),
         ({"stop": " \n"}, "stop"),
         ({"stop": ""}, "stop"),
         ({"stop": ["END", "\n"]}, "stop[1]"),
@@ -343,15 +335,6 @@ def test_what_cannot_be_done_is_unsupported(fields: dict[str, Any], param: str) 
 @pytest.mark.parametrize(
     ("message", "param"),
     [
-        ({"role": "function", "content": "42", "name": "f"}, "messages[1].role"),
-        (
-            {"role": "assistant", "tool_calls": [{"id": "c", "type": "function"}]},
-            "messages[1].tool_calls[0].type",
-        ),
-        (
-            {"role": "assistant", "function_call": {"name": "f"}},
-            "messages[1].function_call",
-        ),
         (
             user([part("a"), {"type": "input_audio", "input_audio": {}}]),
             "messages[1].content[1].type",

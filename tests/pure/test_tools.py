@@ -86,7 +86,7 @@ BAD_TOOLS: list[tuple[list[Any], str]] = [
     ([function(parameters=[])], "tools[0].function.parameters"),
     ([function(), function()], "tools[1]"),
     ([{"type": "function"}], "tools[0].function"),
-    ([{"type": "web_search"}], "tools[0].type"),
+    ([{"type": "file_search"}], "tools[0].type"),
     ([{}], "tools[0].type"),
 ]
 
@@ -98,16 +98,76 @@ def test_tools_that_the_model_cannot_be_offered(tools: list[Any], param: str) ->
     assert caught.value.param == param
 
 
-@pytest.mark.parametrize("choice", ["required", {"type": "function"}, 3])
-def test_forced_choice_is_refused(choice: object) -> None:
+def named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    about = {"mode": mode, "tools": [named(name) for name in names]}
+    return {"type": "allowed_tools", "allowed_tools": about}
+
+
+CHOICES: list[tuple[object, list[str], bool]] = [
+    (None, ["look", "ask"], False),
+    ("auto", ["look", "ask"], False),
+    ("none", [], False),
+    ("required", ["look", "ask"], True),
+    (named("ask"), ["ask"], True),
+    (allowed("auto", "ask"), ["ask"], False),
+    (allowed("required", "ask", "look"), ["look", "ask"], True),
+]
+
+
+@pytest.mark.parametrize(("choice", "names", "must_call"), CHOICES)
+def test_choice_narrows_and_demands(
+    choice: object, names: list[str], must_call: bool
+) -> None:
+    tools = [function(), function(name="ask")]
+    prompt = prompt_of(USER, tools=tools, tool_choice=choice)
+    assert [tool.name for tool in prompt.tools] == names
+    assert prompt.must_call is must_call
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        *({"type": "function"}, {"type": "file_search"}, {"type": "allowed_tools"}),
+        *(3, "all", [], named("no")),
+        *(allowed("auto", "no"), allowed("often", "look")),
+    ],
+)
+def test_choice_that_is_none(choice: object) -> None:
     with pytest.raises(ClientError) as caught:
         prompt_of(USER, tools=[function()], tool_choice=choice)
     assert caught.value.param == "tool_choice"
 
 
-def test_parallel_calls_cannot_be_forbidden_and_that_is_told() -> None:
-    body = {"messages": [USER], "tools": [function()], "parallel_tool_calls": False}
-    assert decode_chat(json.dumps(body).encode()).ignored == ("parallel_tool_calls",)
+@pytest.mark.parametrize("tools", [None, [], [{"type": "web_search"}]])
+def test_no_call_can_be_demanded_of_nothing(tools: object) -> None:
+    with pytest.raises(ClientError, match="nothing in `tools`"):
+        prompt_of(USER, tools=tools, tool_choice="required")
+
+
+def test_one_call_at_a_time() -> None:
+    fields: Any = {"tools": [function()], "parallel_tool_calls": False}
+    assert not prompt_of(USER, **fields).parallel_calls
+    assert (
+        decode_chat(json.dumps({"messages": [USER], **fields}).encode()).ignored == ()
+    )
+
+
+def test_web_search_is_the_operators() -> None:
+    body = json.dumps(
+        {
+            "messages": [USER],
+            "tools": [function(), {"type": "web_search_preview"}],
+            "web_search_options": {},
+        }
+    ).encode()
+    call = decode_chat(body)
+    assert [tool.name for tool in call.prompt.tools] == ["look"]
+    assert call.ignored == ("web_search_options", "tools[1]")
+    assert decode_chat(body, web_search=True).ignored == ()
 
 
 # Calls and results
@@ -135,8 +195,15 @@ BAD_HISTORIES: list[tuple[list[dict[str, Any]], str]] = [
     ([USER, assistant(call("c", arguments="{")), result("c")], "JSON object"),
     ([USER, assistant(call("c"))], "ends with the assistant"),
     ([USER, {"role": "tool", "content": "x"}], "tool_call_id"),
-    ([USER, {"role": "function", "name": "f", "content": "x"}], "old style"),
-    ([USER, {"role": "assistant", "function_call": {"name": "f"}}, USER], "old style"),
+    ([USER, {"role": "function", "name": "f", "content": "x"}], "no `function_call`"),
+    (
+        [USER, {"role": "assistant", "function_call": {"name": "f"}}, USER],
+        "has no result",
+    ),
+    (
+        [USER, {"role": "assistant", "tool_calls": [{"id": "c", "type": "function"}]}],
+        "function` is missing",
+    ),
 ]
 
 

@@ -15,7 +15,14 @@ def _openai() -> dict[str, Any]:
     document: dict[str, Any] = json.loads((_FOLDER / "openai.openapi.json").read_text())
     relaxed: dict[str, Any] = _relaxed(document)
     _allow_null(relaxed["components"]["schemas"])
+    _allow_custom_calls(relaxed["components"]["schemas"])
     return relaxed
+
+
+def _allow_custom_calls(schemas: dict[str, Any]) -> None:
+    """Custom calls are in OpenAI's whole messages, and were forgotten in its chunks."""
+    chunk = schemas["ChatCompletionMessageToolCallChunk"]["properties"]
+    chunk["type"]["enum"].append("custom")
 
 
 def _allow_null(schemas: dict[str, Any]) -> None:

@@ -1,0 +1,139 @@
+"""Thinking in chat completions: shown, and given back with its signature. Pure.
+
+OpenAI's document has nothing for it. ``reasoning_content`` is the convention of
+DeepSeek and vLLM; ``reasoning_details`` that of OpenRouter, where each finished block
+is one entry. What a client gives back of it goes to the model natively.
+
+Source: OpenRouter's documentation, "Reasoning tokens".
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ccproxy.conversation import RedactedThinkingBlock, ThinkingBlock
+from ccproxy.errors import InvalidRequest
+
+_FORMAT = "anthropic-claude-v1"
+_TEXT, _ENCRYPTED = "reasoning.text", "reasoning.encrypted"
+
+
+class Detail(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One entry of ``reasoning_details``; ``model`` is the full id of who thought so.
+
+    Thinking is worth nothing to another model, so we add who it was.
+    """
+
+    type: str
+    text: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    format: str | None = None
+    index: int | None = None
+    model: str | None = None
+
+
+class Reasoning:
+    """The thinking of one answer."""
+
+    def __init__(self) -> None:
+        self.details: list[Detail] = []
+        self._before = 0
+        self._shown: list[str] = []
+        self._block: list[str] = []
+        self._shown_before = 0
+
+    @property
+    def content(self) -> str:
+        """All of it that is shown."""
+        return "".join(self._shown)
+
+    def begin(self) -> None:
+        """Note that a message begins."""
+        self._before, self._shown_before = len(self.details), len(self._shown)
+        self._block.clear()
+
+    def void(self) -> None:
+        """Forget what the message has thought, because it is void."""
+        del self.details[self._before :]
+        del self._shown[self._shown_before :]
+        self._block.clear()
+
+    def thought(self, text: str) -> None:
+        """Take a piece."""
+        self._shown.append(text)
+        self._block.append(text)
+
+    def signed(self, signature: str, model: str) -> Detail:
+        """The block that ends with a signature."""
+        text = "".join(self._block)
+        self._block.clear()
+        return self._add(
+            Detail(
+                type=_TEXT,
+                text=text,
+                signature=signature,
+                format=_FORMAT,
+                index=len(self.details),
+                model=model,
+            )
+        )
+
+    def redacted(self, data: str, model: str) -> Detail:
+        """A block that only its provider can read."""
+        return self._add(
+            Detail(
+                type=_ENCRYPTED,
+                data=data,
+                format=_FORMAT,
+                index=len(self.details),
+                model=model,
+            )
+        )
+
+    def _add(self, detail: Detail) -> Detail:
+        self.details.append(detail)
+        return detail
+
+
+def thinking_of(
+    details: Sequence[Any] | None, at: str
+) -> tuple[ThinkingBlock | RedactedThinkingBlock, ...]:
+    """What a message of the history has thought, as far as it can be given back.
+
+    Clients that keep a stream's pieces send several entries for one block, the
+    signature in the last. What has no signature, or is of another kind, is left out.
+
+    Args:
+        details: the message's ``reasoning_details``.
+        at: their path in the request.
+
+    Raises:
+        InvalidRequest: an entry that is no entry.
+    """
+    blocks: list[ThinkingBlock | RedactedThinkingBlock] = []
+    pieces: list[str] = []
+    index: int | None = None
+    for number, given in enumerate(details or ()):
+        detail = _detail(given, f"{at}[{number}]")
+        if detail.type == _ENCRYPTED and detail.data:
+            blocks.append(RedactedThinkingBlock(detail.data, detail.model or ""))
+        if detail.type != _TEXT:
+            continue
+        if detail.index != index:
+            pieces.clear()
+        index = detail.index
+        pieces.append(detail.text or "")
+        if detail.signature:
+            thought = "".join(pieces)
+            blocks.append(ThinkingBlock(thought, detail.signature, detail.model or ""))
+            pieces.clear()
+    return tuple(blocks)
+
+
+def _detail(given: Any, at: str) -> Detail:
+    try:
+        return msgspec.convert(given, Detail)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"`{at}`: {error}", param=at) from None

@@ -1,0 +1,196 @@
+"""Custom tools: their input is free text, and to the model a tool's one string. Pure.
+
+The Messages API knows only tools whose input is an object. So a custom tool is offered
+as one with the only property ``input``; what streams back is the JSON of that, and is
+decoded to the text as it comes.
+
+Source: ``CustomToolParam`` and ``CustomToolCall`` in OpenAI's document.
+"""
+
+import json
+import re
+from enum import Enum, auto
+
+import msgspec
+
+from ccproxy.conversation import Tool, ToolUseBlock
+from ccproxy.dialects.tools import offered
+
+_PROPERTY = "input"
+# JSON up to the text: the object's beginning, the one property's name, a quote.
+_OPENING = re.compile(r'\s*\{\s*"' + _PROPERTY + r'"\s*:\s*"')
+_OPENING_PIECES = ("{", '"' + _PROPERTY + '"', ":", '"')
+_HEX_DIGITS = 4
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_HIGH, _LOW = range(0xD800, 0xDC00), range(0xDC00, 0xE000)
+
+
+def custom_tool(
+    name: str,
+    description: str | None,
+    syntax: str | None,
+    definition: str | None,
+    at: str,
+) -> Tool:
+    """A custom tool, as the model is offered it.
+
+    Args:
+        name: what it is called by.
+        description: for the model.
+        syntax: of the grammar, ``lark`` or ``regex``; None: any text.
+        definition: the grammar.
+        at: the path of the tool in the request.
+
+    Raises:
+        InvalidRequest: a name that the model's API cannot take.
+    """
+    what = "The tool's whole input, as plain text."
+    told = description or ""
+    if syntax is not None:
+        what += " It must match the grammar in the tool's description."
+        grammar = f"The input must match this {syntax} grammar:\n\n{definition or ''}"
+        told = f"{told}\n\n{grammar}" if told else grammar
+    schema = {
+        "type": "object",
+        "properties": {_PROPERTY: {"type": "string", "description": what}},
+        "required": [_PROPERTY],
+        "additionalProperties": False,
+    }
+    return offered(name, told or None, schema, at)
+
+
+def custom_call(identifier: str, name: str, text: str) -> ToolUseBlock:
+    """A call of the history."""
+    return ToolUseBlock(identifier, name, {_PROPERTY: text})
+
+
+def free_text(arguments: str) -> str:
+    """The text of a call whose arguments are there as a whole."""
+    decoder = FreeText()
+    return decoder.feed(arguments) + decoder.end()
+
+
+class _Phase(Enum):
+    OPENING = auto()
+    TEXT = auto()
+    CLOSED = auto()
+    FOREIGN = auto()
+
+
+class FreeText:
+    r"""Decodes ``{"input": "…"}`` to its text, in whatever pieces it comes.
+
+    Arguments of another form are not what the tool was offered with. Nothing of them
+    is lost: where a text ``input`` is among them, `end` gives that, else their JSON.
+    """
+
+    def __init__(self) -> None:
+        self._phase = _Phase.OPENING
+        self._raw: list[str] = []
+        # JSON that cannot be decoded before more of it has come.
+        self._rest = ""
+
+    def feed(self, arguments: str) -> str:
+        """Take a piece of the JSON; the text that it adds."""
+        match self._phase:
+            case _Phase.CLOSED:
+                return ""
+            case _Phase.FOREIGN:
+                self._raw.append(arguments)
+                return ""
+            case _Phase.OPENING:
+                self._raw.append(arguments)
+                return self._open("".join(self._raw))
+        return self._decode(self._rest + arguments)
+
+    def end(self) -> str:
+        """What is left at the end of the arguments."""
+        phase, self._phase = self._phase, _Phase.CLOSED
+        if phase in (_Phase.TEXT, _Phase.CLOSED):
+            # Half an escape is no character.
+            return ""
+        raw = "".join(self._raw)
+        try:
+            value = msgspec.json.decode(raw or "{}")
+        except msgspec.DecodeError:
+            return raw
+        match value:
+            case {"input": str(text)}:
+                return text
+            case {**rest} if not rest:
+                return ""
+        return raw
+
+    def _open(self, json_text: str) -> str:
+        match = _OPENING.match(json_text)
+        if match is not None:
+            self._phase = _Phase.TEXT
+            self._raw.clear()
+            return self._decode(json_text[match.end() :])
+        if not _may_open(json_text):
+            self._phase = _Phase.FOREIGN
+        return ""
+
+    def _decode(self, json_text: str) -> str:
+        """Decode up to the closing quote, or to the last whole character."""
+        end, is_closed = _end_of_text(json_text)
+        if is_closed:
+            self._phase = _Phase.CLOSED
+        self._rest = "" if is_closed else json_text[end:]
+        try:
+            text: str = json.loads(f'"{json_text[:end]}"', strict=False)
+        except ValueError:
+            # An escape that JSON has not.
+            return json_text[:end]
+        return _LONE_SURROGATE.sub("\ufffd", text)
+
+
+def _may_open(json_text: str) -> bool:
+    """Whether more of it can still make it the beginning of an ``input``."""
+    rest = json_text
+    for piece in _OPENING_PIECES:
+        rest = rest.lstrip()
+        if len(rest) < len(piece):
+            return piece.startswith(rest)
+        if not rest.startswith(piece):
+            return False
+        rest = rest[len(piece) :]
+    return True
+
+
+def _end_of_text(json_text: str) -> tuple[int, bool]:
+    """Up to where it can be decoded, and whether the closing quote comes there."""
+    place = 0
+    while place < len(json_text):
+        character = json_text[place]
+        if character == '"':
+            return place, True
+        step = 1 if character != "\\" else _escape(json_text, place)
+        if step == 0 or place + step > len(json_text):
+            return place, False
+        place += step
+    return place, False
+
+
+def _escape(json_text: str, place: int) -> int:
+    """The length of an escape, of two if they are one character; 0: it goes on."""
+    if json_text[place + 1 : place + 2] != "u":
+        return 2
+    digits = json_text[place + 2 : place + 2 + _HEX_DIGITS]
+    length = 2 + _HEX_DIGITS
+    if len(digits) < _HEX_DIGITS:
+        return 0
+    if _number(digits) not in _HIGH:
+        return length
+    second = json_text[place + length : place + 2 * length]
+    if len(second) < length and "\\u".startswith(second[:2]):
+        return 0
+    is_pair = second.startswith("\\u") and _number(second[2:]) in _LOW
+    return 2 * length if is_pair else length
+
+
+def _number(digits: str) -> int:
+    try:
+        return int(digits, 16)
+    except ValueError:
+        return -1
