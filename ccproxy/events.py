@@ -128,6 +128,14 @@ class ToolCallDelta:
 
 
 @frozen
+class AgentToolUsed:
+    """Claude Code has used a tool of its own; ``arguments`` is the JSON text."""
+
+    name: str
+    arguments: str
+
+
+@frozen
 class Finished:
     """The turn is over and the answer whole, up to what ``reason`` says."""
 
@@ -152,6 +160,7 @@ Event: TypeAlias = (
     | RedactedThinking
     | ToolCallStarted
     | ToolCallDelta
+    | AgentToolUsed
     | Finished
     | Failed
 )

@@ -220,6 +220,13 @@ OPTIONS: Sequence[Option] = (
         "for example Read,WebSearch; default: none",
     ),
     Option(
+        name="show-agent-tools",
+        environment="CCPROXY_SHOW_AGENT_TOOLS",
+        parse=_switch,
+        help="tell clients which of them the model has used, and for what, in its "
+        "reasoning",
+    ),
+    Option(
         name="forward-sampling",
         environment="CCPROXY_FORWARD_SAMPLING",
         parse=_switch,

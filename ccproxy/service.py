@@ -58,6 +58,9 @@ _DEMO_BANNER = (
 )
 _DEMO_BODY = '{"stream": true, "messages": [{"role": "user", "content": "Hello!"}]}'
 
+# Claude Code's tool for what OpenAI's clients call web_search.
+_WEB_SEARCH = "WebSearch"
+
 _DATABASE = "responses.sqlite"
 
 # Connections have little left to do when every answer has been ended.
@@ -139,6 +142,7 @@ def _parts(
         gate=gate,
         policy=Policy(
             forward_sampling=settings.forward_sampling,
+            web_search=_WEB_SEARCH in settings.agent_tools,
             max_body_bytes=settings.max_body_bytes,
         ),
         clock=reactor,
@@ -189,6 +193,7 @@ class Engine(Service):
                 sessions=settings.max_suspended, seconds=settings.suspended_seconds
             ),
             forces_calls=settings.forward_tool_choice,
+            tells_own_calls=settings.show_agent_tools,
             spawner=reactor,
             clock=reactor,
             wall_seconds=time.time,

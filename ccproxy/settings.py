@@ -45,6 +45,7 @@ class Settings:
     model_map: tuple[tuple[str, str], ...] = ()
     claude_bin: Path | None = None
     agent_tools: tuple[str, ...] = ()
+    show_agent_tools: bool = False
     forward_sampling: bool = False
     forward_tool_choice: bool = False
     max_body_bytes: int = 2**20
@@ -88,6 +89,7 @@ def read_settings(
         model_map=values["model-map"],
         claude_bin=values["claude-bin"],
         agent_tools=values["agent-tools"] or (),
+        show_agent_tools=values["show-agent-tools"] or False,
         forward_sampling=values["forward-sampling"] or False,
         forward_tool_choice=values["forward-tool-choice"] or False,
         max_body_bytes=values["max-body"],

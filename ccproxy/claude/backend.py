@@ -42,6 +42,7 @@ class Backend:
         max_processes: int,
         waiting: WaitingLimits,
         forces_calls: bool = False,
+        tells_own_calls: bool = False,
         spawner: IReactorProcess,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
@@ -58,6 +59,7 @@ class Backend:
             learned=self._learned,
             full_id=catalogue.full_id,
             forces_calls=forces_calls,
+            tells_own_calls=tells_own_calls,
         )
         self._pool = Pool(self._session_for, clock, max_processes, waiting)
         self._look: Deferred[None] | None = None

@@ -72,6 +72,7 @@ class Surroundings:
         learned: told what a CLI says of itself when it is initialized.
         full_id: the id of the model that a name means.
         forces_calls: whether the API itself is told that a call is demanded.
+        tells_own_calls: whether clients are told what the CLI does by itself.
     """
 
     spawner: IReactorProcess
@@ -81,6 +82,7 @@ class Surroundings:
     learned: Callable[[records.InitializeAnswer], None]
     full_id: Callable[[str], str] = str
     forces_calls: bool = False
+    tells_own_calls: bool = False
 
 
 class _State(Enum):
@@ -285,6 +287,7 @@ class Session:
             frozenset(tool.name for tool in prompt.tools),
             must_call=prompt.must_call and not self._forces_calls,
             form=None if prompt.schema is None else AnswerForm(prompt.schema),
+            tells_own_calls=self._surroundings.tells_own_calls,
             after=after,
         )
 

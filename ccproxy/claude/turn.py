@@ -27,6 +27,7 @@ Source: protocol notes, "What ends an answer, as seen".
 from collections.abc import Collection, Mapping
 from enum import Enum, auto
 
+from ccproxy.claude.calls import Calls
 from ccproxy.claude.failures import Refusal, error_for, refused
 from ccproxy.claude.prose import Prose
 from ccproxy.claude.records import (
@@ -56,19 +57,14 @@ from ccproxy.events import (
     Finished,
     FinishReason,
     MessageStarted,
-    RedactedThinking,
     Restarted,
-    TextDelta,
     ThinkingDelta,
     ThinkingSigned,
-    ToolCallDelta,
-    ToolCallStarted,
     Waiting,
 )
 
 _SYNTHETIC = "<synthetic>"
 _RETRIES_USED_UP = "error_max_structured_output_retries"
-_TWICE = "the model gave two answers"
 
 # A login that the upstream refused is refreshed by the CLI once; from the second
 # refusal on, its ten retries would only keep the client waiting.
@@ -103,6 +99,7 @@ class Turn:
         tool_names: the client's tools; a call of any other is the CLI's own affair.
         must_call: the answer has to be a call of one of them.
         form: what the answer has to be.
+        tells_own_calls: tell what the CLI does with tools of its own.
         after: the id of the message that this turn goes on from, if the CLI has been
             waiting for the results of its calls.
     """
@@ -114,21 +111,18 @@ class Turn:
         *,
         must_call: bool = False,
         form: AnswerForm | None = None,
+        tells_own_calls: bool = False,
         after: str | None = None,
     ) -> None:
         self._wall_seconds = wall_seconds
-        self._tool_names = tool_names
         self._must_call = must_call
         self._answer = None if form is None else StructuredAnswer(form)
         self._prose = Prose(is_held=must_call or form is not None)
+        self._calls = Calls(
+            tool_names, self._answer, self._prose, tells_own=tells_own_calls
+        )
         self._has_asked_again = False
         self._owes_question = False
-        self._is_calling = False
-        self._has_called = False
-        # Whether the message has a call that the CLI answers by itself.
-        self._has_own_call = False
-        self._calls_only = False
-        self._model = ""
         self._phase = _Phase.WAITING
         self._message_id: str | None = after
         self._streamed_id: str | None = after
@@ -153,7 +147,7 @@ class Turn:
     @property
     def waits(self) -> bool:
         """Whether the CLI waits for the results of the client's tools."""
-        return self._stop_reason == "tool_use" and self._calls_only
+        return self._stop_reason == "tool_use" and self._calls.are_clients_only
 
     @property
     def message_id(self) -> str | None:
@@ -222,9 +216,11 @@ class Turn:
             if event.delta.signature:
                 return [ThinkingSigned(event.delta.signature)]
             if event.delta.partial_json:
-                return self._arguments(event.delta.partial_json)
+                return self._calls.arguments(event.delta.partial_json)
         elif event.type == "content_block_start" and event.content_block is not None:
-            return self._block_started(event.content_block)
+            return self._calls.open(event.content_block)
+        elif event.type == "content_block_stop":
+            return self._calls.close()
         elif event.type == "message_start" and event.message is not None:
             self._streamed_id = event.message.id
             return self._begin(event.message, _Phase.STREAMING)
@@ -232,36 +228,6 @@ class Turn:
             self._tally.message(event.usage)
             if event.delta.stop_reason is not None:
                 return self._stopped(event.delta.stop_reason)
-        return []
-
-    def _block_started(self, block: ContentBlock) -> list[Event]:
-        self._is_calling = False
-        if self._answer is not None:
-            self._answer.close()
-        if block.type == "redacted_thinking" and block.data:
-            return [RedactedThinking(block.data)]
-        if block.type != "tool_use":
-            return []
-        return self._call(block.id or "", block.name or "")
-
-    def _call(self, identifier: str, name: str) -> list[Event]:
-        if name in self._tool_names:
-            self._is_calling = self._has_called = True
-            self._calls_only = not self._has_own_call
-            return [*self._prose.told(), ToolCallStarted(identifier, name)]
-        self._has_own_call, self._calls_only = True, False
-        if self._answer is None or name != TOOL:
-            return []
-        if self._answer.open(identifier):
-            return []
-        # The second answer of one message is the one that counts.
-        return [Restarted(_TWICE), MessageStarted(self._model)]
-
-    def _arguments(self, json: str) -> list[Event]:
-        if self._is_calling:
-            return [ToolCallDelta(json)]
-        if self._answer is not None and self._answer.said(json):
-            return [TextDelta(json)]
         return []
 
     def _begin(self, message: MessageBody, phase: _Phase) -> list[Event]:
@@ -276,18 +242,16 @@ class Turn:
         else:
             self._prose.begin()
         self._phase = phase
-        self._is_calling = self._has_called = False
-        self._has_own_call = self._calls_only = False
+        self._calls.begin(message.model)
         self._retry = None
         self._message_id = message.id
-        self._model = message.model
         return [*events, MessageStarted(message.model)]
 
     def _stopped(self, stop_reason: str) -> list[Event]:
         self._phase = _Phase.WHOLE
         self._stop_reason = stop_reason
         reason = _FINISH_REASONS.get(stop_reason)
-        if stop_reason == "tool_use" and self._has_called:
+        if stop_reason == "tool_use" and self._calls.has_called:
             reason = FinishReason.TOOL_USE
         self._cut_short = reason in _CUT_SHORT
         if not self._cut_short:
@@ -312,8 +276,9 @@ class Turn:
             elif block.type == "thinking":
                 events += _thinking(block)
             else:
-                events += self._block_started(block)
-                events += self._arguments(bytes(block.input).decode())
+                events += self._calls.open(block)
+                events += self._calls.arguments(bytes(block.input).decode())
+                events += self._calls.close()
         if message.stop_reason is not None:
             events += self._stopped(message.stop_reason)
         return events

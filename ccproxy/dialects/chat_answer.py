@@ -14,6 +14,7 @@ import msgspec
 from attrs import frozen
 from msgspec import UNSET, UnsetType
 
+from ccproxy.dialects.agent_tools import agent_line
 from ccproxy.dialects.chat_calls import CallForms, StreamedCall
 from ccproxy.dialects.chat_reasoning import Detail, Reasoning
 from ccproxy.dialects.chat_structs import (
@@ -32,6 +33,7 @@ from ccproxy.dialects.error import error_document
 from ccproxy.dialects.replay import Replay
 from ccproxy.errors import CCProxyError
 from ccproxy.events import (
+    AgentToolUsed,
     Event,
     Failed,
     Finished,
@@ -153,6 +155,8 @@ class _Answer:
                     self._text.append(text)
                 case ThinkingDelta(text):
                     self._reasoning.thought(text)
+                case AgentToolUsed():
+                    self._reasoning.aside(agent_line(event))
                 case ThinkingSigned(signature):
                     self._reasoning.signed(signature, self.model)
                 case RedactedThinking(data):
@@ -220,6 +224,9 @@ class ChatStream:
                     lane.reasoning.thought(text)
                     frames += self._begin(lane, self.model)
                     frames.append(self._told(lane, Delta(reasoning_content=text)))
+                case AgentToolUsed():
+                    line = Delta(reasoning_content=agent_line(event))
+                    frames += [*self._begin(lane, self.model), self._told(lane, line)]
                 case ThinkingSigned(signature):
                     detail = lane.reasoning.signed(signature, self.model)
                     frames += self._thought(lane, detail)

@@ -65,6 +65,10 @@ class Reasoning:
         self._shown.append(text)
         self._block.append(text)
 
+    def aside(self, text: str) -> None:
+        """Take what is shown beside the thinking, and is none."""
+        self._shown.append(text)
+
     def signed(self, signature: str, model: str) -> Detail:
         """The block that ends with a signature."""
         text = "".join(self._block)

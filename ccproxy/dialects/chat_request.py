@@ -110,12 +110,14 @@ class ChatCall:
     Attributes:
         prompt: what to ask; its ``model`` is the client's name for it.
         choices: how many answers.
+        effort: how hard the model is to think, in the client's word.
         forms: in which form the client wants its calls.
         ignored: fields that were given and have no effect.
     """
 
     prompt: Prompt
     choices: int
+    effort: str | None
     forms: CallForms
     stream: bool
     include_usage: bool
@@ -168,6 +170,7 @@ def decode_chat(
             sampling=sampling if forward_sampling else {},
         ),
         choices=_choices(request.n),
+        effort=request.reasoning_effort,
         forms=offered.forms,
         stream=request.stream or False,
         include_usage=bool(

@@ -25,19 +25,22 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Protocol
 
+from ccproxy.dialects.agent_tools import agent_line, searched
 from ccproxy.dialects.replay import Replay
+from ccproxy.dialects.responses_calls import Callee, CallKind, OpenCall
 from ccproxy.dialects.responses_frames import DONE, Frames
 from ccproxy.dialects.responses_output import (
     MESSAGE,
     REASONING,
     Part,
-    call_item,
+    search_item,
     without_seal,
 )
 from ccproxy.dialects.responses_request import Echo
 from ccproxy.dialects.responses_resource import failed, resource, usage_of
 from ccproxy.errors import CCProxyError
 from ccproxy.events import (
+    AgentToolUsed,
     Event,
     Failed,
     Finished,
@@ -56,6 +59,9 @@ _INCOMPLETE: Mapping[FinishReason, str] = {
     FinishReason.LENGTH: "max_output_tokens",
     FinishReason.REFUSAL: "content_filter",
 }
+
+
+_NOBODY: Mapping[str, Callee] = {}
 
 
 class Sealer(Protocol):
@@ -84,6 +90,7 @@ class ResponseStream:
         identifier: makes the ids of the response and of its items.
         wall_seconds: Unix time.
         sealer: None: thinking is not given back.
+        callees: the client's tools, by the names that the model has for them.
     """
 
     def __init__(
@@ -92,11 +99,13 @@ class ResponseStream:
         echo: Echo,
         wall_seconds: Callable[[], float],
         sealer: Sealer | None = None,
+        callees: Mapping[str, Callee] = _NOBODY,
     ) -> None:
         self._identifier = identifier
         self._echo = echo
         self._wall_seconds = wall_seconds
         self._sealer = sealer
+        self._callees = callees
         self._created_at = int(wall_seconds())
         self._phase = _Phase.BEFORE
         self._was_queued = False
@@ -105,7 +114,7 @@ class ResponseStream:
         self._end_number = 0
         self._output: list[dict[str, Any]] = []
         self._text: list[str] = []
-        self._call: ToolCallStarted | None = None
+        self._call: OpenCall | None = None
         self.error: CCProxyError | None = None
         self.model = ""
         self.usage = Usage()
@@ -158,6 +167,9 @@ class ResponseStream:
                     frames.append(self._delta(text))
                 case ThinkingSigned(signature):
                     frames += self._signed(signature)
+                case AgentToolUsed():
+                    frames += self._enter(_Phase.BETWEEN)
+                    frames += self._used(event)
                 case RedactedThinking(data):
                     frames += self._enter(_Phase.BETWEEN)
                     frames += self._whole_reasoning({"data": data})
@@ -165,7 +177,7 @@ class ResponseStream:
                     frames += self._enter(_Phase.BETWEEN)
                     frames += self._open_call(event)
                 case ToolCallDelta(json) if self._call is not None:
-                    frames.append(self._delta(json))
+                    frames += self._told(self._call.feed(json))
                 case MessageStarted(model):
                     self.model = model
                     frames += self._enter(_Phase.BETWEEN)
@@ -235,10 +247,18 @@ class ResponseStream:
 
     def _open_call(self, call: ToolCallStarted) -> list[bytes]:
         self._phase = _Phase.CALL
-        self._call = call
-        place = {"item_id": self._item_id("fc"), "output_index": len(self._output)}
-        self._frames.prepare("response.function_call_arguments.delta", place)
-        return [self._added(call_item(self._item_id("fc"), call, "in_progress", ""))]
+        function = Callee(CallKind.FUNCTION, call.name)
+        opened = OpenCall(call, self._callees.get(call.name, function))
+        self._call = opened
+        identifier = self._item_id(opened.prefix)
+        if opened.delta_event is not None:
+            place = {"item_id": identifier, "output_index": len(self._output)}
+            self._frames.prepare(opened.delta_event, place)
+        return [self._added(opened.item(identifier, "in_progress"))]
+
+    def _told(self, text: str) -> list[bytes]:
+        """A piece of a call, if it is anything."""
+        return [self._frames.delta(text)] if text else []
 
     def _delta(self, text: str) -> bytes:
         self._text.append(text)
@@ -264,19 +284,16 @@ class ResponseStream:
             self._done(item),
         ]
 
-    def _close_call(self, call: ToolCallStarted, status: str) -> list[bytes]:
-        # A call without arguments has none to stream, and is still one of an object;
-        # one that was cut off is not.
-        is_bare = status == "completed" and not self._text
-        frames = [self._delta("{}")] if is_bare else []
-        arguments = "".join(self._text)
-        self._text.clear()
+    def _close_call(self, call: OpenCall, status: str) -> list[bytes]:
+        frames = self._told(call.end(is_whole=status == "completed"))
         self._call = None
-        item = call_item(self._item_id("fc"), call, status, arguments)
-        place = {"item_id": item["id"], "output_index": len(self._output)}
-        about = {**place, "name": call.name, "arguments": arguments}
-        kind = "response.function_call_arguments.done"
-        return [*frames, self._frames.event(kind, **about), self._done(item)]
+        item = call.item(self._item_id(call.prefix), status)
+        done = call.done()
+        if done is not None:
+            kind, about = done
+            place = {"item_id": item["id"], "output_index": len(self._output)}
+            frames.append(self._frames.event(kind, **place, **about))
+        return [*frames, self._done(item)]
 
     def _signed(self, signature: str) -> list[bytes]:
         """Finish the block of thinking whose signature this is."""
@@ -285,6 +302,16 @@ class ResponseStream:
         # A block that shows nothing of what was thought.
         seal = {"thinking": "", "signature": signature}
         return [*self._enter(_Phase.BETWEEN), *self._whole_reasoning(seal)]
+
+    def _used(self, use: AgentToolUsed) -> list[bytes]:
+        """What Claude Code has done by itself: an item of its own."""
+        query = searched(use)
+        if query is not None:
+            item = search_item(self._item_id("ws"), query)
+            return [self._added({**item, "status": "in_progress"}), self._done(item)]
+        summary = REASONING.content(agent_line(use))
+        item = REASONING.item(self._item_id(REASONING.prefix), "completed", summary)
+        return [self._added({**item, "summary": []}), self._done(item)]
 
     def _whole_reasoning(self, seal: Mapping[str, str]) -> list[bytes]:
         item = REASONING.item(self._item_id(REASONING.prefix), "completed", None)

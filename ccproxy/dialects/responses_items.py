@@ -4,45 +4,55 @@ An item is kept as it came, completed to what a listing of items has to show; wh
 is kept is read again by the same decoder, so an item means the same to the model
 whether a client sends it or the store.
 
-==========================  ==================================================
-``message``                 text, images and files of one role
-``reasoning``               thinking; native if its seal is there
-``function_call``           a call of a tool
-``function_call_output``    its result
-``compaction``              a conversation's summary, sealed
-``item_reference``          an item that is kept, by its id
-==========================  ==================================================
+============================  ================================================
+``message``                   text, images and files of one role
+``reasoning``                 thinking; native if its seal is there
+``function_call``,            a call of a tool; the model knows all of them as
+``custom_tool_call``,         calls with JSON arguments
+``local_shell_call``,
+``shell_call``
+``…_output`` of these         its result
+``web_search_call``           a search of the model's own; left out
+``compaction``                a conversation's summary, sealed
+``item_reference``            an item that is kept, by its id
+============================  ================================================
 
 Source: ``ItemParam`` and ``ItemField`` of Open Responses; ``InputItem`` and
 ``ItemResource`` of OpenAI.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 from attrs import evolve, frozen
 
-from ccproxy.conversation import RedactedThinkingBlock, ThinkingBlock
+from ccproxy.conversation import (
+    RedactedThinkingBlock,
+    ThinkingBlock,
+    ToolUseBlock,
+)
 from ccproxy.dialects import tools
 from ccproxy.dialects.decoding import decode_json
 from ccproxy.dialects.encoding import encode_json
+from ccproxy.dialects.free_text import custom_call
 from ccproxy.dialects.prompting import Part, Said
 from ccproxy.dialects.refusal import unsupported
+from ccproxy.dialects.responses_calls import namespaced
 from ccproxy.errors import InvalidRequest, MissingParameter
 
 # What a client includes to be shown what it carries for us.
 SHOW_SEALS = "reasoning.encrypted_content"
 _REFERENCE = "item_reference"
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_PREFIXES: Mapping[str, str] = {
-    "message": "msg",
-    "reasoning": "rs",
-    "function_call": "fc",
-    "function_call_output": "fco",
-    "compaction": "cmp",
+_SHELLS: Mapping[str, str] = {
+    "local_shell_call": "local_shell",
+    "shell_call": "shell",
 }
+_CALLS = ("function_call", "custom_tool_call", *_SHELLS)
+_OUTPUTS = (
+    *("function_call_output", "custom_tool_call_output"),
+    *("local_shell_call_output", "shell_call_output"),
+)
 # What the model is told where a conversation was compacted.
 _SUMMARY = "The conversation before this point was summarized:\n\n{}"
 
@@ -54,6 +64,14 @@ class Unsealer(Protocol):
         """What was sealed; raises `InvalidSeal`."""
 
 
+class _ShellOutput(msgspec.Struct):
+    """What one command wrote, and how it ended."""
+
+    stdout: str
+    stderr: str
+    outcome: dict[str, Any]
+
+
 class _Item(msgspec.Struct):
     type: str | None = None
     id: str | None = None
@@ -62,11 +80,27 @@ class _Item(msgspec.Struct):
     # Of calls and their outputs.
     call_id: str | None = None
     name: str | None = None
+    namespace: str | None = None
     arguments: str = ""
-    output: str | list[Part] | None = None
+    input: str | None = None
+    action: dict[str, Any] | None = None
+    output: msgspec.Raw = msgspec.Raw(b"null")
     # Of reasoning and compaction.
     encrypted_content: str | None = None
     status: str | None = None
+
+    @property
+    def called_id(self) -> str | None:
+        """The id of the call: OpenAI's local shell has it in another place."""
+        if self.call_id is None and self.kind == "local_shell_call_output":
+            return self.id
+        return self.call_id
+
+    @property
+    def tool_name(self) -> str:
+        """What the model calls the tool by."""
+        name = self.name or ""
+        return name if self.namespace is None else namespaced(self.namespace, name)
 
     @property
     def kind(self) -> str:
@@ -79,6 +113,8 @@ class _Item(msgspec.Struct):
 
 # Reasoning has contents of its own, which are not what the model takes back.
 _decoder = msgspec.json.Decoder(_Item)
+_result = msgspec.json.Decoder(str | list[Part] | None)
+_shell_result = msgspec.json.Decoder(list[_ShellOutput])
 _anything = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -134,19 +170,26 @@ def _decode(raw: bytes, at: str) -> Item:
     match item.fields.kind:
         case "message":
             _required(item.fields.role, f"{at}.role")
-        case "function_call":
+        case "function_call" | "custom_tool_call":
             _required(item.fields.name, f"{at}.name")
             _required(item.fields.call_id, f"{at}.call_id")
-        case "function_call_output":
+        case "local_shell_call" | "shell_call":
             _required(item.fields.call_id, f"{at}.call_id")
+            if item.fields.action is None:
+                raise MissingParameter(
+                    f"`{at}.action` is missing", param=f"{at}.action"
+                )
+        case kind if kind in _OUTPUTS:
+            _required(item.fields.called_id, f"{at}.call_id")
+            _output(item)
         case "item_reference":
             _required(item.fields.id, f"{at}.id")
         case "compaction":
             _required(item.fields.encrypted_content, f"{at}.encrypted_content")
-        case "reasoning":
+        case "reasoning" | "web_search_call":
             pass
         case other:
-            unsupported(f"{at}.type", f"there are no items of type {other!r} so far")
+            unsupported(f"{at}.type", f"items of type {other!r} mean nothing here")
     return item
 
 
@@ -194,18 +237,13 @@ def _said(item: Item, unsealer: Unsealer) -> Said | None:
     match fields.kind:
         case "message":
             return Said(at, fields.role or "", fields.content)
-        case "function_call" if fields.status == "incomplete":
-            # It was cut off: there is nothing in it that could have a result.
-            return None
-        case "function_call":
-            call = tools.called(
-                fields.call_id or "", fields.name or "", fields.arguments, at
-            )
-            return Said(at, "assistant", None, (call,))
-        case "function_call_output":
-            return Said(
-                at, "tool", fields.output, result_of=fields.call_id, field="output"
-            )
+        case kind if kind in _CALLS:
+            # Of one that was cut off nothing is there that could have a result.
+            is_whole = fields.status != "incomplete"
+            return Said(at, "assistant", None, (_call(item),)) if is_whole else None
+        case kind if kind in _OUTPUTS:
+            result_of = fields.called_id
+            return Said(at, "tool", _output(item), result_of=result_of, field="output")
         case "compaction":
             where = f"{at}.encrypted_content"
             opened = unsealer.open(fields.encrypted_content or "", where)
@@ -216,6 +254,29 @@ def _said(item: Item, unsealer: Unsealer) -> Said | None:
             return Said(at, "assistant", None, thinking=(_thinking(opened),))
     # Thinking without its signature cannot be given back.
     return None
+
+
+def _call(item: Item) -> ToolUseBlock:
+    fields = item.fields
+    identifier = fields.call_id or ""
+    match fields.kind:
+        case "custom_tool_call":
+            return custom_call(identifier, fields.tool_name, fields.input or "")
+        case "local_shell_call" | "shell_call":
+            given = (fields.action or {}).items()
+            # What was never said is null there, and the type says nothing.
+            action = {k: v for k, v in given if v is not None and k != "type"}
+            return ToolUseBlock(identifier, _SHELLS[fields.kind], action)
+    return tools.called(identifier, fields.tool_name, fields.arguments, item.at)
+
+
+def _output(item: Item) -> str | list[Part] | None:
+    raw, at = bytes(item.fields.output), f"{item.at}.output"
+    if item.fields.kind != "shell_call_output":
+        result: str | list[Part] | None = decode_json(_result, raw, at=at)
+        return result
+    told = decode_json(_shell_result, raw, at=at)
+    return encode_json(told).decode()
 
 
 def _thinking(opened: Mapping[str, str]) -> ThinkingBlock | RedactedThinkingBlock:
@@ -231,74 +292,3 @@ def _thinking(opened: Mapping[str, str]) -> ThinkingBlock | RedactedThinkingBloc
 def has_seals(items: Sequence[Item]) -> bool:
     """Whether any of them has to be opened."""
     return any(item.fields.encrypted_content for item in items)
-
-
-def documents(
-    items: Sequence[Item], identifier: str, taken: Iterable[str] = ()
-) -> list[tuple[str, bytes]]:
-    """The items as they are kept and listed, each with its id.
-
-    Args:
-        items: references resolved.
-        identifier: makes ids for those that came without.
-        taken: the ids of the items before them: each id is there once.
-    """
-    kept = []
-    seen = set(taken)
-    for index, item in enumerate(items):
-        own = item.fields.id or ""
-        prefix = _PREFIXES[item.fields.kind]
-        if own in seen or not _ID.fullmatch(own):
-            own = f"{prefix}_{identifier}i{index:04x}"
-        seen.add(own)
-        kept.append((own, encode_json(_completed(item, own))))
-    return kept
-
-
-def _completed(item: Item, identifier: str) -> dict[str, Any]:
-    given: dict[str, Any] = msgspec.json.decode(item.raw)
-    given |= {"type": item.fields.kind, "id": identifier}
-    match item.fields.kind:
-        case "message":
-            is_ours = given["role"] == "assistant"
-            given["content"] = _parts(given.get("content"), is_ours)
-            given["status"] = given.get("status") or "completed"
-        case "function_call":
-            given["arguments"] = given.get("arguments") or "{}"
-            given["status"] = given.get("status") or "completed"
-        case "function_call_output":
-            given["output"] = _result(given.get("output"))
-            given["status"] = given.get("status") or "completed"
-        case "reasoning":
-            given["summary"] = given.get("summary") or []
-    # Absent and null are one to clients, but not to both documents.
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _result(output: str | list[dict[str, Any]] | None) -> str | list[dict[str, Any]]:
-    if output is None or isinstance(output, str):
-        return output or ""
-    return [_part(part, is_ours=False) for part in output]
-
-
-def _parts(
-    content: str | list[dict[str, Any]] | None, is_ours: bool
-) -> list[dict[str, Any]]:
-    if content is None:
-        return []
-    if isinstance(content, str):
-        content = [{"type": "text", "text": content}]
-    return [_part(part, is_ours=is_ours) for part in content]
-
-
-def _part(part: dict[str, Any], *, is_ours: bool) -> dict[str, Any]:
-    part = {name: value for name, value in part.items() if value is not None}
-    match part["type"]:
-        case "text" | "input_text" | "output_text" if is_ours:
-            extra: dict[str, Any] = {"annotations": [], "logprobs": []}
-            return {**extra, **part, "type": "output_text"}
-        case "text" | "output_text":
-            return {"type": "input_text", "text": part.get("text", "")}
-        case "input_image":
-            return {"detail": "auto", **part}
-    return part

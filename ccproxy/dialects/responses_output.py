@@ -1,14 +1,14 @@
 """What the items of an answer look like in Responses. Pure.
 
-Source: ``OutputMessage``, ``ReasoningItem`` and ``FunctionToolCall`` of OpenAI;
-``Message``, ``ReasoningBody`` and ``FunctionCall`` of Open Responses.
+Calls are in `ccproxy.dialects.responses_calls`.
+
+Source: ``OutputMessage`` and ``ReasoningItem`` of OpenAI; ``Message`` and
+``ReasoningBody`` of Open Responses.
 """
 
 from typing import Any
 
 from attrs import frozen
-
-from ccproxy.events import ToolCallStarted
 
 
 @frozen(kw_only=True)
@@ -80,17 +80,13 @@ REASONING = Part(
 )
 
 
-def call_item(
-    identifier: str, call: ToolCallStarted, status: str, arguments: str
-) -> dict[str, Any]:
-    """A call of a function."""
+def search_item(identifier: str, query: str) -> dict[str, Any]:
+    """A search of the web that the model has made by itself."""
     return {
-        "type": "function_call",
+        "type": "web_search_call",
         "id": identifier,
-        "call_id": call.id,
-        "name": call.name,
-        "arguments": arguments,
-        "status": status,
+        "status": "completed",
+        "action": {"type": "search", "query": query},
     }
 
 

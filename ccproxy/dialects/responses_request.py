@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 from attrs import evolve, frozen
 
-from ccproxy.conversation import Prompt, Tool
-from ccproxy.dialects import prompting, tools
+from ccproxy.conversation import Prompt
+from ccproxy.dialects import prompting
 from ccproxy.dialects.decoding import decode_json
 from ccproxy.dialects.prompting import Said
 from ccproxy.dialects.refusal import unsupported
+from ccproxy.dialects.responses_calls import Callee
 from ccproxy.dialects.responses_items import (
     SHOW_SEALS,
     Item,
@@ -29,6 +30,8 @@ from ccproxy.dialects.responses_items import (
     resolve,
     said,
 )
+from ccproxy.dialects.responses_tools import Offer, offer
+from ccproxy.dialects.structured import Format, echo_format, schema_of
 from ccproxy.errors import InvalidRequest, MissingParameter
 
 _FORWARDABLE = ("temperature", "top_p")
@@ -42,25 +45,13 @@ _IGNORED = (
 _LOGPROBS = "message.output_text.logprobs"
 
 
-class _Tool(msgspec.Struct):
-    type: str
-    name: str | None = None
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
 class _Reasoning(msgspec.Struct):
     effort: str | None = None
     summary: str | None = None
 
 
-class _Format(msgspec.Struct):
-    type: str
-
-
 class _Text(msgspec.Struct):
-    format: _Format | None = None
+    format: Format | None = None
     verbosity: str | None = None
 
 
@@ -96,7 +87,7 @@ class _Request(msgspec.Struct):
     prompt_cache_key: str | None = None
     # To be refused, unless they ask for nothing.
     prompt: object = None
-    tools: list[_Tool] | None = None
+    tools: list[msgspec.Raw] | None = None
     tool_choice: object = None
     top_logprobs: int | None = None
 
@@ -111,6 +102,7 @@ class Echo:
     Attributes:
         model: the client's name for it, until it is known who answers.
         shows_encrypted: whether the client wants the sealed thinking.
+        format: ``text.format``.
     """
 
     model: str
@@ -132,10 +124,11 @@ class Echo:
     effort: str | None
     summary: str | None
     verbosity: str | None
+    format: Mapping[str, Any]
     safety_identifier: str | None
     prompt_cache_key: str | None
     tools: tuple[Mapping[str, Any], ...]
-    tool_choice: str
+    tool_choice: Any
 
 
 @frozen(kw_only=True)
@@ -146,11 +139,13 @@ class ResponsesCall:
         items: what the request itself says.
         question: the prompt without its conversation; its ``model`` is the
             client's name for it.
+        callees: the client's tools, by the names that the model has for them.
         ignored: fields that were given and have no effect.
     """
 
     items: tuple[Item, ...]
     question: Prompt
+    callees: Mapping[str, Callee]
     instructions: str
     stream: bool
     echo: Echo
@@ -163,13 +158,16 @@ class ResponsesCall:
         return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
-def decode_responses(body: bytes, *, forward_sampling: bool = False) -> ResponsesCall:
+def decode_responses(
+    body: bytes, *, forward_sampling: bool = False, web_search: bool = False
+) -> ResponsesCall:
     """Decode the body of ``POST /responses``.
 
     Args:
         body: as it came.
         forward_sampling: put temperature and ``top_p`` into the prompt instead of
             ignoring them.
+        web_search: whether the model can search the web.
 
     Raises:
         ClientError: with ``param``, the path of the offending field.
@@ -187,8 +185,11 @@ def decode_responses(body: bytes, *, forward_sampling: bool = False) -> Response
         if name in _FORWARDABLE
     }
     effort = request.reasoning.effort if request.reasoning else None
-    if request.tools and request.parallel_tool_calls is False:
-        given.append("parallel_tool_calls")
+    offered = offer(
+        [bytes(raw) for raw in request.tools or ()],
+        request.tool_choice,
+        web_search=web_search,
+    )
     if request.truncation == "auto":
         given.append("truncation")
     return ResponsesCall(
@@ -200,14 +201,23 @@ def decode_responses(body: bytes, *, forward_sampling: bool = False) -> Response
                 request.max_output_tokens, "max_output_tokens"
             ),
             effort=prompting.effort(effort, "reasoning.effort"),
-            tools=_offered(request),
+            tools=offered.tools,
+            must_call=offered.must_call,
+            parallel_calls=(
+                request.parallel_tool_calls is not False or not offered.tools
+            ),
+            schema=schema_of(
+                request.text.format if request.text else None, "text.format"
+            ),
             sampling=sampling if forward_sampling else {},
         ),
+        callees=offered.callees,
         instructions=request.instructions or "",
         stream=request.stream or False,
-        echo=_echo(request),
-        ignored=tuple(
-            name for name in given if not (forward_sampling and name in sampling)
+        echo=_echo(request, offered),
+        ignored=(
+            *(n for n in given if not (forward_sampling and n in sampling)),
+            *offered.ignored,
         ),
     )
 
@@ -299,33 +309,11 @@ def _refuse_what_cannot_be_done(request: _Request) -> None:
         unsupported("include", "the model's log probabilities are not to be had")
     if request.prompt is not None:
         unsupported("prompt", "prompt templates are OpenAI's own")
-    if request.tool_choice not in (None, "none", "auto"):
-        unsupported("tool_choice", "a call cannot be forced so far; leave it `auto`")
     if request.top_logprobs:
         unsupported("top_logprobs", "the model's log probabilities are not to be had")
-    if request.text and request.text.format and request.text.format.type != "text":
-        unsupported("text.format", "only text is offered so far")
 
 
-def _required(value: str | None, param: str) -> str:
-    if value is None:
-        raise MissingParameter(f"`{param}` is missing", param=param)
-    return value
-
-
-def _offered(request: _Request) -> tuple[Tool, ...]:
-    found = []
-    for index, tool in enumerate(request.tools or ()):
-        at = f"tools[{index}]"
-        if tool.type != "function":
-            unsupported(f"{at}.type", f"{tool.type!r} is not offered so far")
-        name = _required(tool.name, f"{at}.name")
-        found.append(tools.offered(name, tool.description, tool.parameters, at))
-    tools.check_names(found, "tools")
-    return () if request.tool_choice == "none" else tuple(found)
-
-
-def _echo(request: _Request) -> Echo:
+def _echo(request: _Request, offered: Offer) -> Echo:
     reasoning = request.reasoning or _Reasoning()
     conversation = request.conversation
     return Echo(
@@ -354,8 +342,9 @@ def _echo(request: _Request) -> Echo:
         verbosity=request.text.verbosity if request.text else None,
         safety_identifier=request.safety_identifier,
         prompt_cache_key=request.prompt_cache_key,
-        tools=tuple(msgspec.to_builtins(tool) for tool in request.tools or ()),
-        tool_choice="none" if request.tool_choice == "none" else "auto",
+        format=echo_format(request.text.format if request.text else None),
+        tools=offered.echo,
+        tool_choice=offered.choice,
     )
 
 

@@ -27,7 +27,7 @@ def resource(
 ) -> dict[str, Any]:
     """A response as of now, without what only its end can tell."""
     asked = echo.effort is not None or echo.summary is not None
-    text: dict[str, Any] = {"format": {"type": "text"}}
+    text: dict[str, Any] = {"format": echo.format}
     if echo.verbosity is not None:
         text["verbosity"] = echo.verbosity
     conversation = {}

@@ -72,3 +72,20 @@ def _object(schema: Mapping[str, Any] | None, param: str) -> Mapping[str, Any]:
             param=param,
         )
     return {"type": "object", **schema}
+
+
+def echo_format(form: Format | None) -> Mapping[str, Any]:
+    """The format as a response repeats it; only of one that has a schema."""
+    match form:
+        case None | Format(type="text"):
+            return {"type": "text"}
+        case Format(type="json_object"):
+            return {"type": "json_object"}
+    inner = form.json_schema
+    return {
+        "type": "json_schema",
+        "name": form.name or "answer",
+        "description": form.description,
+        "schema": form.schema if inner is None else inner.schema,
+        "strict": form.strict or False,
+    }

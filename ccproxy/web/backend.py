@@ -7,7 +7,7 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ccproxy.conversation import Prompt
+from ccproxy.conversation import Effort, Prompt
 from ccproxy.errors import CCProxyError
 from ccproxy.events import Event, Usage
 
@@ -52,6 +52,9 @@ class Backend(Protocol):
 
     async def resolve(self, name: str | None) -> str:
         """The model a name means; raises `CCProxyError` for none."""
+
+    async def effort(self, model: str, wanted: Effort) -> Effort | None:
+        """The effort nearest to the wanted one that a model knows, if it knows any."""
 
     async def models(self) -> Sequence[ModelEntry]:
         """What a client may ask for."""
@@ -144,12 +147,16 @@ class Asks:
 
 
 async def prepare(backend: Backend, prompt: Prompt) -> Prompt:
-    """The prompt for the model that its name means.
+    """The prompt for the model that its name means, with an effort that it knows.
 
     Raises:
         CCProxyError: it means none.
     """
-    return evolve(prompt, model=await backend.resolve(prompt.model))
+    model = await backend.resolve(prompt.model)
+    effort = prompt.effort
+    if effort is not None:
+        effort = await backend.effort(model, effort)
+    return evolve(prompt, model=model, effort=effort)
 
 
 async def collect(

@@ -11,7 +11,7 @@ from ccproxy.web.backend import Backend, collect, prepare
 from ccproxy.web.event_stream import EventStream
 from ccproxy.web.exchange import Exchange
 from ccproxy.web.policy import Policy
-from ccproxy.web.response import json_response, tell_ignored
+from ccproxy.web.response import json_response, tell_effort, tell_ignored
 from ccproxy.web.router import Router
 
 
@@ -42,12 +42,14 @@ class ChatRoutes:
         call = decode_chat(
             self._router.body(exchange),
             forward_sampling=self._policy.forward_sampling,
+            web_search=self._policy.web_search,
         )
         heading = Heading(
             id=f"chatcmpl-{exchange.hex}", created=int(self._wall_seconds())
         )
         prompt = await prepare(self._backend, call.prompt)
         tell_ignored(exchange.request, call.ignored)
+        tell_effort(exchange.request, call.effort, prompt.effort)
         if call.stream:
             about = (call.choices, call.include_usage, call.forms)
             encoder = ChatStream(heading, *about)

@@ -24,12 +24,13 @@ from ccproxy.dialects.conversations import (
 )
 from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.responses_items import Item as RequestItem
-from ccproxy.dialects.responses_items import documents, resolve
+from ccproxy.dialects.responses_items import resolve
 from ccproxy.dialects.responses_kept import (
     deleted,
     item_list,
     shown_item,
 )
+from ccproxy.dialects.responses_listing import documents
 from ccproxy.errors import NotFound
 from ccproxy.store.records import Conversation, Item, UnknownItem
 from ccproxy.store.store import Store

@@ -9,8 +9,10 @@ class Policy:
 
     Attributes:
         forward_sampling: clients may set temperature and the like.
+        web_search: the model can search the web by itself.
         max_body_bytes: the largest request, over a WebSocket too.
     """
 
     forward_sampling: bool = False
+    web_search: bool = False
     max_body_bytes: int = 2**20

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from twisted.web.server import Request
 
+from ccproxy.conversation import Effort
 from ccproxy.dialects.error import error_document
 from ccproxy.errors import CCProxyError, ClaudeError, InvalidKey
 
@@ -51,6 +52,13 @@ def tell_ignored(request: Request, fields: Sequence[str]) -> None:
     """Tell which fields of the request have no effect."""
     if fields:
         request.setHeader("x-ccproxy-ignored", ", ".join(fields))
+
+
+def tell_effort(request: Request, wanted: str | None, given: Effort | None) -> None:
+    """Tell how hard the model thinks, where that is not what the client asked for."""
+    told = given.value if given else "default"
+    if wanted is not None and wanted != told:
+        request.setHeader("x-ccproxy-effort", told)
 
 
 def error_response(request: Request, error: CCProxyError) -> bytes:

@@ -124,7 +124,11 @@ class ResponseSocket:
                 "connection",
                 param="background",
             )
-        call = decode_responses(message, forward_sampling=self._policy.forward_sampling)
+        call = decode_responses(
+            message,
+            forward_sampling=self._policy.forward_sampling,
+            web_search=self._policy.web_search,
+        )
         return call, about.generate is not False
 
     def _continued(self, call: ResponsesCall) -> Remembered | None:

@@ -13,8 +13,8 @@ from attrs import evolve, frozen
 from ccproxy.conversation import Prompt
 from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.responses_answer import ResponseStream
-from ccproxy.dialects.responses_items import documents
 from ccproxy.dialects.responses_kept import kept_response
+from ccproxy.dialects.responses_listing import documents
 from ccproxy.dialects.responses_request import (
     Context,
     ResponsesCall,
@@ -31,7 +31,7 @@ from ccproxy.errors import (
 )
 from ccproxy.store.records import Chain, Ending, Item, NewResponse
 from ccproxy.store.store import Store
-from ccproxy.web.backend import Backend
+from ccproxy.web.backend import Backend, prepare
 
 _SEAL = "seal"
 # A response that ended so has an answer to go on from.
@@ -141,8 +141,13 @@ class Turns:
         Raises:
             CCProxyError: there is nothing that could be asked.
         """
-        model = await self.backend.resolve(call.question.model)
-        echo = evolve(call.echo, model=model)
+        call = evolve(call, question=await prepare(self.backend, call.question))
+        effort = call.question.effort
+        echo = evolve(
+            call.echo,
+            model=call.question.model,
+            effort=None if effort is None else effort.value,
+        )
         earlier = await self._earlier(call, remembered)
         wanted = call.wanted_ids
         kept: Mapping[str, bytes] = {}
@@ -157,8 +162,10 @@ class Turns:
             identifier=identifier,
             call=evolve(call, echo=echo),
             context=context,
-            prompt=evolve(prompt, model=model),
-            encoder=ResponseStream(identifier, echo, self._wall_seconds, sealer),
+            prompt=prompt,
+            encoder=ResponseStream(
+                identifier, echo, self._wall_seconds, sealer, call.callees
+            ),
             earlier=earlier,
             is_loose=is_loose,
         )

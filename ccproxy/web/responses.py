@@ -42,7 +42,7 @@ from ccproxy.web.backend import collect
 from ccproxy.web.event_stream import EventStream
 from ccproxy.web.exchange import Exchange
 from ccproxy.web.policy import Policy
-from ccproxy.web.response import json_response, tell_ignored
+from ccproxy.web.response import json_response, tell_effort, tell_ignored
 from ccproxy.web.response_jobs import Job, Jobs
 from ccproxy.web.response_replay import ResponseReplay
 from ccproxy.web.response_socket import ResponseSocket
@@ -93,6 +93,7 @@ class ResponsesRoutes:
         call = self._decode(exchange)
         turn = await self._turns.prepare(call, exchange.hex)
         tell_ignored(exchange.request, call.ignored)
+        tell_effort(exchange.request, call.echo.effort, turn.prompt.effort)
         if call.echo.background:
             job = await self._jobs.start(turn)
             if not call.stream:
@@ -124,6 +125,7 @@ class ResponsesRoutes:
         return decode_responses(
             self._router.body(exchange),
             forward_sampling=self._policy.forward_sampling,
+            web_search=self._policy.web_search,
         )
 
     async def _stream(self, exchange: Exchange, turn: Turn) -> None:
@@ -158,7 +160,10 @@ class ResponsesRoutes:
     async def _compact(self, exchange: Exchange) -> bytes:
         call = self._decode(exchange)
         check_model(call.question.model)
-        call = evolve(call, question=evolve(call.question, tools=(), max_tokens=None))
+        question = evolve(
+            call.question, tools=(), must_call=False, schema=None, max_tokens=None
+        )
+        call = evolve(call, question=question)
         turn = await self._turns.prepare(call, exchange.hex, closing=ASK)
         tell_ignored(exchange.request, call.ignored)
         document = ResponseDocument(turn.encoder)

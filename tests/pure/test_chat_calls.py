@@ -107,7 +107,7 @@ def test_old_functions_that_cannot_be(fields: dict[str, Any], param: str) -> Non
 
 def test_old_call_and_result_are_native_turns() -> None:
     call = {"name": "look", "arguments": '{"at": "sky"}'}
-    history = [
+    history: list[dict[str, Any]] = [
         {"role": "assistant", "content": None, "function_call": call},
         {"role": "function", "name": "look", "content": "blue"},
         {"role": "assistant", "content": "", "function_call": call},
@@ -122,7 +122,7 @@ def test_old_call_and_result_are_native_turns() -> None:
 
 
 def test_old_call_is_told_in_its_own_form() -> None:
-    events = [STARTED, TextDelta("Hm."), ToolCallStarted("t1", "look")]
+    events: list[Event] = [STARTED, TextDelta("Hm."), ToolCallStarted("t1", "look")]
     pieces = [ToolCallDelta('{"at"'), ToolCallDelta(': "sky"}')]
     choice, deltas = told(CallForms(is_old=True), *events, *pieces, CALLED)
     assert choice["finish_reason"] == "function_call"

@@ -30,6 +30,7 @@ PURE = (
     "ccproxy.claude.records",
     "ccproxy.claude.tools",
     "ccproxy.claude.turn",
+    "ccproxy.claude.calls",
     "ccproxy.claude.tally",
     "ccproxy.claude.prose",
     "ccproxy.claude.demand",

@@ -74,6 +74,10 @@ CASES: list[tuple[str, str, str, str, Any, str, Any]] = [
     ),
     ("max-body", "MAX_BODY", "max_body_bytes", "2MiB", 2**21, "500", 500),
     ("max-processes", "CCPROXY_MAX_PROCESSES", "max_processes", "2", 2, "10", 10),
+    (
+        *("show-agent-tools", "CCPROXY_SHOW_AGENT_TOOLS", "show_agent_tools"),
+        *("1", True, "on", True),
+    ),
     ("max-suspended", "CCPROXY_MAX_SUSPENDED", "max_suspended", "0", 0, "10", 10),
     (
         *("suspended-timeout", "CCPROXY_SUSPENDED_TIMEOUT", "suspended_seconds"),

@@ -6,7 +6,7 @@ from typing import Any
 from attrs import define, field
 
 from ccproxy.claude.catalogue import Catalogue, ModelEntry
-from ccproxy.conversation import Prompt
+from ccproxy.conversation import Effort, Prompt
 from ccproxy.events import (
     Event,
     Finished,
@@ -70,6 +70,9 @@ class ScriptedBackend:
 
     async def resolve(self, name: str | None) -> str:
         return self.catalogue.resolve(name)
+
+    async def effort(self, model: str, wanted: Effort) -> Effort | None:
+        return self.catalogue.effort(model, wanted)
 
     async def models(self) -> Sequence[ModelEntry]:
         return self.catalogue.entries()

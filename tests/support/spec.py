@@ -32,6 +32,9 @@ def _allow_null(schemas: dict[str, Any]) -> None:
             if name in part.get("properties", {}):
                 schema = part["properties"][name]
                 part["properties"][name] = {"anyOf": [schema, {"type": "null"}]}
+    # Open Responses wants it to be there, OpenAI's own answers have null.
+    form = schemas["TextResponseFormatJsonSchema"]["properties"]
+    form["description"] = {"anyOf": [form["description"], {"type": "null"}]}
 
 
 def _relaxed(node: Any) -> Any:
@@ -116,6 +119,9 @@ def _open_responses() -> dict[str, Any]:
     document: dict[str, Any] = json.loads(
         (_FOLDER / "openresponses.openapi.json").read_text()
     )
+    # The document has lost what the schema of a format is: it says null.
+    form = document["components"]["schemas"]["JsonSchemaResponseFormat"]
+    form["properties"]["schema"]["anyOf"].append({"type": "object"})
     return document
 
 
@@ -133,7 +139,9 @@ def response_errors(document: object) -> list[str]:
     """What is wrong with a response, by either document."""
     return [
         *_errors("Response", document),
-        *_open_errors("#/components/schemas/ResponseResource", document),
+        *_open_errors(
+            "#/components/schemas/ResponseResource", _known_to_open(document)
+        ),
     ]
 
 
@@ -151,5 +159,30 @@ def response_event_errors(event: Any) -> list[str]:
     found = _errors("ResponseStreamEvent", event)
     # Its own `error` is nested, which OpenAI's clients cannot read.
     if event["type"] in kinds and event["type"] != "error":
-        found += _open_errors(kinds[event["type"]], event)
+        found += _open_errors(kinds[event["type"]], _known_to_open(event))
     return found
+
+
+_OPEN_ITEMS = ("message", "function_call", "function_call_output", "reasoning")
+
+
+def _known_to_open(document: Any) -> Any:
+    """A document or event without the tools and items that only OpenAI's has."""
+    if isinstance(document, dict) and isinstance(document.get("response"), dict):
+        response = _known_to_open(document["response"])
+        return {**document, "response": response}
+    if not isinstance(document, dict):
+        return document
+    known = dict(document)
+    if "item" in known and known["item"]["type"] not in _OPEN_ITEMS:
+        known["item"] = None
+    if "tools" in known:
+        known["tools"] = [t for t in known["tools"] if t["type"] == "function"]
+    if "output" in known:
+        known["output"] = [i for i in known["output"] if i["type"] in _OPEN_ITEMS]
+    choice = known.get("tool_choice")
+    if isinstance(choice, dict):
+        chosen = [choice, *choice.get("tools", [])]
+        if any(c["type"] not in ("function", "allowed_tools") for c in chosen):
+            known["tool_choice"] = "auto"
+    return known

@@ -1,0 +1,243 @@
+"""``tools`` and ``tool_choice`` of Responses: what the model may call, by what name.
+
+Pure. Tools in a namespace get one name for the model; the shells of the client's are
+tools with the schema of their action. What a call of each looks like:
+`ccproxy.dialects.responses_calls`.
+
+Source: ``Tool`` and ``ToolChoiceParam`` in OpenAI's document; client facts, "codex".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from attrs import evolve, frozen
+
+from ccproxy.conversation import Tool
+from ccproxy.dialects import tools
+from ccproxy.dialects.choice import Choice, decode_choice
+from ccproxy.dialects.decoding import decode_json
+from ccproxy.dialects.free_text import custom_tool
+from ccproxy.dialects.refusal import unsupported
+from ccproxy.dialects.responses_calls import Callee, CallKind
+from ccproxy.errors import MissingParameter
+
+_WEB_SEARCH = "web_search"
+_MILLISECONDS = {"type": "integer", "description": "Time limit in milliseconds."}
+_LOCAL_SHELL_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "command": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The program and its arguments.",
+        },
+        "working_directory": {"type": "string"},
+        "timeout_ms": _MILLISECONDS,
+        "env": {"type": "object", "additionalProperties": {"type": "string"}},
+        "user": {"type": "string", "description": "The user to run it as."},
+    },
+    "required": ["command"],
+}
+_SHELL_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "commands": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Shell commands, to be run one after the other.",
+        },
+        "timeout_ms": _MILLISECONDS,
+        "max_output_length": {
+            "type": "integer",
+            "description": "How many characters of output are wanted.",
+        },
+    },
+    "required": ["commands"],
+}
+_SHELLS: Mapping[CallKind, tuple[str, Mapping[str, Any]]] = {
+    CallKind.LOCAL_SHELL: (
+        "Runs one program on the user's machine and returns its output.",
+        _LOCAL_SHELL_SCHEMA,
+    ),
+    CallKind.SHELL: (
+        "Runs shell commands on the user's machine and returns their output.",
+        _SHELL_SCHEMA,
+    ),
+}
+
+
+class _Format(msgspec.Struct):
+    type: str
+    syntax: str | None = None
+    definition: str | None = None
+
+
+class _Environment(msgspec.Struct):
+    type: str
+
+
+class _Tool(msgspec.Struct):
+    type: str
+    name: str | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+    # Of custom tools, namespaces and shells.
+    format: _Format | None = None
+    tools: list[msgspec.Raw] | None = None
+    environment: _Environment | None = None
+
+
+_decoder = msgspec.json.Decoder(_Tool)
+
+
+@frozen(kw_only=True)
+class Offer:
+    """What the model may call.
+
+    Attributes:
+        tools: what is left of them by the client's choice.
+        callees: all of them, by the names that the model has for them.
+        echo: the tools as a response repeats them.
+        choice: likewise the choice.
+        ignored: the paths of those that the model cannot be offered.
+    """
+
+    tools: tuple[Tool, ...]
+    must_call: bool
+    callees: Mapping[str, Callee]
+    echo: tuple[Mapping[str, Any], ...]
+    choice: Any
+    ignored: tuple[str, ...]
+
+
+def offer(given: Sequence[bytes], choice: object, *, web_search: bool = False) -> Offer:
+    """Read what a request says of tools.
+
+    Args:
+        given: the JSON of each entry of ``tools``.
+        choice: ``tool_choice``, as JSON has it.
+        web_search: whether the model can search the web anyway.
+
+    Raises:
+        ClientError: with ``param``.
+    """
+    decoded = [decode_json(_decoder, r, at=f"tools[{n}]") for n, r in enumerate(given)]
+    found: list[tuple[Tool, Callee]] = []
+    ignored: list[str] = []
+    for index, tool in enumerate(decoded):
+        at = f"tools[{index}]"
+        if tool.type.startswith(_WEB_SEARCH):
+            ignored += () if web_search else (at,)
+        else:
+            found += _tools(tool, at)
+    offered = [tool for tool, _ in found]
+    tools.check_names(offered, "tools")
+    callees = {tool.name: callee for tool, callee in found}
+    chosen = _resolved(decode_choice(choice), callees)
+    return Offer(
+        tools=chosen.narrowed(offered),
+        must_call=chosen.must_call,
+        callees=callees,
+        echo=tuple(map(_echo, decoded, given)),
+        choice="auto" if choice is None else _flat(choice),
+        ignored=tuple(ignored),
+    )
+
+
+def _tools(tool: _Tool, at: str) -> Iterator[tuple[Tool, Callee]]:
+    match tool.type:
+        case "namespace":
+            yield from _nested(tool, at)
+        case "function" | "custom":
+            yield _named(tool, at)
+        case "local_shell" | "shell":
+            if tool.environment is not None and tool.environment.type != "local":
+                unsupported(
+                    f"{at}.environment.type",
+                    "containers are OpenAI's own; the shell has to be `local`, which "
+                    "your client runs",
+                )
+            kind = CallKind(tool.type)
+            yield Tool(tool.type, *_SHELLS[kind]), Callee(kind, tool.type)
+        case other:
+            unsupported(
+                f"{at}.type",
+                f"{other!r} is not offered here; send function, custom, namespace, "
+                "local_shell or shell, which your client runs",
+            )
+
+
+def _nested(space: _Tool, at: str) -> Iterator[tuple[Tool, Callee]]:
+    name = _required(space.name, f"{at}.name")
+    for index, raw in enumerate(space.tools or ()):
+        inner_at = f"{at}.tools[{index}]"
+        inner = decode_json(_decoder, bytes(raw), at=inner_at)
+        if inner.type not in ("function", "custom"):
+            unsupported(f"{inner_at}.type", "a namespace has functions and customs")
+        if space.description:
+            own = inner.description
+            told = f"{space.description}\n\n{own}" if own else space.description
+            inner = msgspec.structs.replace(inner, description=told)
+        yield _named(inner, inner_at, name)
+
+
+def _named(tool: _Tool, at: str, namespace: str | None = None) -> tuple[Tool, Callee]:
+    kind = CallKind(tool.type)
+    callee = Callee(kind, _required(tool.name, f"{at}.name"), namespace)
+    about = (callee.model_name, tool.description)
+    if kind is CallKind.FUNCTION:
+        return tools.offered(*about, tool.parameters, at), callee
+    form = tool.format
+    if form is None or form.type == "text":
+        return custom_tool(*about, None, None, at), callee
+    if form.type != "grammar":
+        unsupported(f"{at}.format.type", f"{form.type!r} is neither text nor grammar")
+    syntax = _required(form.syntax, f"{at}.format.syntax")
+    definition = _required(form.definition, f"{at}.format.definition")
+    return custom_tool(*about, syntax, definition, at), callee
+
+
+def _required(value: str | None, param: str) -> str:
+    if value is None:
+        raise MissingParameter(f"`{param}` is missing", param=param)
+    return value
+
+
+def _resolved(choice: Choice, callees: Mapping[str, Callee]) -> Choice:
+    """The same choice by the model's names; clients leave the namespace out."""
+    if choice.names is None:
+        return choice
+    names: list[str] = []
+    for name in choice.names:
+        inner = [told for told, callee in callees.items() if callee.name == name]
+        names += [name] if name in callees else inner or [name]
+    return evolve(choice, names=tuple(names))
+
+
+def _flat(choice: Any) -> Any:
+    """The choice as Responses has it, from whom sends that of chat completions."""
+    match choice:
+        case "any":
+            return "required"
+        case {"type": "allowed_tools", "allowed_tools": dict(allowed)}:
+            inner = [_flat(tool) for tool in allowed["tools"]]
+            mode = allowed.get("mode", "auto")
+            return {"type": "allowed_tools", "mode": mode, "tools": inner}
+        case {"type": "allowed_tools"}:
+            return {"mode": "auto", **choice}
+        case {"type": kind, "function": {"name": name}}:
+            return {"type": kind, "name": name}
+        case {"type": kind, "custom": {"name": name}}:
+            return {"type": kind, "name": name}
+    return choice
+
+
+def _echo(tool: _Tool, raw: bytes) -> Mapping[str, Any]:
+    given: dict[str, Any] = msgspec.json.decode(raw)
+    if tool.type == "function":
+        # The documents want these, and clients leave them out.
+        blank = {"description": None, "parameters": None, "strict": None}
+        return {**blank, **given}
+    return {name: value for name, value in given.items() if value is not None}
