@@ -123,6 +123,8 @@ class Turn:
         )
         self._has_asked_again = False
         self._owes_question = False
+        # Why the answer of the message before will not do.
+        self._void: str | None = None
         self._phase = _Phase.WAITING
         self._message_id: str | None = after
         self._streamed_id: str | None = after
@@ -200,8 +202,9 @@ class Turn:
                     )
                 )
             case UserMessage(parent_tool_use_id=None) if self._answer is not None:
-                why = self._answer.rejected(record.message)
-                return [] if why is None else [Restarted(why)]
+                # Void it is when another comes; one that was cut off stays as it is.
+                self._void = self._answer.rejected(record.message) or self._void
+                return []
             case Result():
                 return self._result(record)
             case _:
@@ -241,6 +244,9 @@ class Turn:
             events.append(Restarted())
         else:
             self._prose.begin()
+        if self._void is not None:
+            events.append(Restarted(self._void))
+            self._void = None
         self._phase = phase
         self._calls.begin(message.model)
         self._retry = None
@@ -257,7 +263,7 @@ class Turn:
         if not self._cut_short:
             return []
         is_answered = self._answer is not None and self._answer.is_given
-        prose = [] if is_answered else self._prose.told()
+        prose = [] if is_answered or self._void else self._prose.told()
         return [*prose, *self._finish(reason, None)]
 
     def _assistant(self, record: AssistantMessage) -> list[Event]:

@@ -8,8 +8,8 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from ccproxy.demo import Block, Reply, words
-from tests.e2e.test_chat import chunks_of
 from tests.e2e.test_tools import TOOLS, call, calls, native, result, texts
+from tests.support.loops import Client, Made, client
 from tests.support.server import RunningProxy, Upstream, answer
 from tests.support.waiting import until
 
@@ -36,72 +36,146 @@ def turns_of(body: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-async def ask(
-    server: RunningProxy, messages: Sequence[Message], stream: bool, **fields: Any
-) -> dict[str, Any]:
+FUNCTIONS = [tool["function"] for tool in TOOLS]
+APIS = pytest.mark.parametrize(
+    ("api", "stream"),
+    [("chat", False), ("chat", True), ("responses", False), ("responses", True)],
+)
+
+
+async def ask(server: RunningProxy, messages: Sequence[Message]) -> dict[str, Any]:
     """The assistant's message."""
-    response = await server.chat(*messages, tools=TOOLS, stream=stream, **fields)
+    response = await server.chat(*messages, tools=TOOLS)
     assert response.code == 200, await response.text()
-    if not stream:
-        message: dict[str, Any] = (await response.json())["choices"][0]["message"]
-        return message
-    text = ""
-    found: dict[int, dict[str, Any]] = {}
-    for chunk in chunks_of(await response.text()):
-        delta = chunk["choices"][0]["delta"]
-        text += delta.get("content") or ""
-        for part in delta.get("tool_calls", []):
-            made = found.setdefault(part["index"], {"function": {"arguments": ""}})
-            made["function"]["arguments"] += part["function"].get("arguments", "")
-            if "id" in part:
-                made |= {"id": part["id"], "type": "function"}
-                made["function"]["name"] = part["function"]["name"]
-    return {"role": "assistant", "content": text, "tool_calls": list(found.values())}
+    message: dict[str, Any] = (await response.json())["choices"][0]["message"]
+    return message
 
 
-async def loop(
-    server: RunningProxy, stream: bool, reverse: bool = False
-) -> list[Message]:
-    """A client that calls tools until it has an answer."""
-    messages: list[Message] = [USER]
+def results_of(made: Sequence[Made]) -> list[tuple[str, str]]:
+    """What the tools give back: the last call's first."""
+    cities = [(call.id, json.loads(call.arguments)["city"]) for call in made]
+    return [(identifier, f"fine in {city}") for identifier, city in cities[::-1]]
+
+
+async def loop(program: Client) -> str:
+    """The answer, when all calls have had their results."""
     while True:
-        message = await ask(server, messages, stream)
-        messages.append(message)
-        made = message.get("tool_calls") or []
+        text, made = await program.answer()
         if not made:
-            return messages
-        if reverse:
-            made = made[::-1]
-        for one in made:
-            city = json.loads(one["function"]["arguments"])["city"]
-            messages.append(result(one["id"], f"fine in {city}"))
+            return text
+        program.give(results_of(made))
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@APIS
 @ensureDeferred
 async def test_five_rounds_are_one_session(
-    proxy: Start, upstream: Upstream, stream: bool
+    proxy: Start, upstream: Upstream, api: str, stream: bool
 ) -> None:
     """And what goes upstream is what new sessions would send."""
     rounds = [
         calls(words("Once more."), call(f"toolu_{n}", "Paris"), call(f"t{n}", "Oslo"))
         for n in range(5)
     ]
-    upstream.replies(*rounds, answer("All are fine."))
-    kept = proxy()
-    first = await loop(kept, stream, reverse=True)
-    await kept.stop()
-    bodies = [turns_of(body) for body in upstream.bodies]
-    assert len(set(sessions(upstream))) == 1
-    upstream.bodies.clear()
-    upstream.replies(*rounds, answer("All are fine."))
-    anew = proxy(max_suspended=0)
-    second = await loop(anew, stream, reverse=True)
-    assert first == second
-    assert first[-1]["content"] == "All are fine."
-    assert len(set(sessions(upstream))) == 6
-    assert [turns_of(body) for body in upstream.bodies] == bodies
-    assert len(bodies[-1]) == 11
+    bodies = []
+    for kept in (4, 0):
+        upstream.bodies.clear()
+        upstream.replies(*rounds, answer("All are fine."))
+        server = proxy(max_suspended=kept)
+        program = client(api, server, "hello", FUNCTIONS, stream=stream)
+        assert await loop(program) == "All are fine."
+        bodies.append([turns_of(body) for body in upstream.bodies])
+        assert len(set(sessions(upstream))) == (1 if kept else 6)
+        await server.stop()
+    assert bodies[0] == bodies[1]
+    assert [len(turns) for turns in bodies[0]] == [1, 3, 5, 7, 9, 11]
+    _, first, results, *_ = bodies[0][-1]
+    assert [block["type"] for block in first[1]] == ["text", "tool_use", "tool_use"]
+    assert [block["content"] for block in results[1]] == [
+        texts("fine in Paris"),
+        texts("fine in Oslo"),
+    ]
+
+
+@APIS
+@ensureDeferred
+async def test_restart_between_call_and_result(
+    proxy: Start, upstream: Upstream, api: str, stream: bool
+) -> None:
+    upstream.replies(TWO, answer("Fine."))
+    before = proxy()
+    program: Any = client(api, before, "hello", FUNCTIONS, stream=stream)
+    _, made = await program.answer()
+    await before.stop()
+    program.give(results_of(made))
+    program.server = proxy()
+    assert await loop(program) == "Fine."
+    assert len(set(sessions(upstream))) == 2
+    assert [b["content"] for b in native(upstream.bodies[-1])[-1][1]] == [
+        texts("fine in Paris"),
+        texts("fine in Oslo"),
+    ]
+
+
+@APIS
+@ensureDeferred
+async def test_interleaved_clients_have_their_own(
+    proxy: Start, upstream: Upstream, api: str, stream: bool
+) -> None:
+    def script(body: Mapping[str, Any]) -> Reply:
+        city = native(body)[0][1][0]["text"]
+        if len(native(body)) == 1:
+            return calls(call("toolu_1", city))
+        return answer(f"{native(body)[-1][1][0]['content'][0]['text']} there")
+
+    upstream.script(script)
+    server = proxy()
+    programs = [
+        client(api, server, city, FUNCTIONS, stream=stream)
+        for city in ("Paris", "Oslo")
+    ]
+    for program in programs:
+        _, made = await program.answer()
+        program.give(results_of(made))
+    found = [(await program.answer())[0] for program in programs]
+    assert found == ["fine in Paris there", "fine in Oslo there"]
+    assert len(set(sessions(upstream))) == 2
+
+
+@ensureDeferred
+async def test_thinking_is_given_back_to_a_new_session_too(
+    proxy: Start, upstream: Upstream
+) -> None:
+    """By clients that carry it: here of Responses, sealed."""
+    for kept in (4, 0):
+        upstream.replies(ONE, answer("Fine."))
+        server = proxy(max_suspended=kept)
+        program = client("responses", server, "hello", FUNCTIONS, stream=True)
+        assert await loop(program) == "Fine."
+        _, (_, blocks), _ = native(upstream.bodies[-1])
+        assert blocks[0]["thinking"] == "Let me see."
+        assert [block["type"] for block in blocks] == ["thinking", "text", "tool_use"]
+
+
+test_thinking_is_given_back_to_a_new_session_too = pytest.mark.threads(
+    test_thinking_is_given_back_to_a_new_session_too
+)
+
+
+@ensureDeferred
+async def test_thinking_of_chat_completions_goes_back(
+    proxy: Start, upstream: Upstream
+) -> None:
+    upstream.replies(ONE, answer("Fine."))
+    server = proxy(max_suspended=0)
+    made = await ask(server, [USER])
+    assert made["reasoning_content"] == "Let me see."
+    await ask(server, [USER, made, result("toolu_1", "sun")])
+    # And from a client that lost the model's name.
+    del made["reasoning_details"][0]["model"]
+    await ask(server, [USER, made, result("toolu_1", "sun")])
+    for body in upstream.bodies[1:]:
+        _, (_, blocks), _ = native(body)
+        assert blocks[0]["signature"] == "ZGVtbw=="
 
 
 @ensureDeferred
@@ -110,8 +184,8 @@ async def test_thinking_stays_with_the_session(
 ) -> None:
     """Though a client of chat completions does not give it back."""
     upstream.replies(ONE, answer("Fine."))
-    messages = await loop(proxy(), stream=True)
-    assert messages[-1]["content"] == "Fine."
+    program = client("chat", proxy(), "hello", FUNCTIONS, stream=True)
+    assert await loop(program) == "Fine."
     _, (_, blocks), _ = native(upstream.bodies[-1])
     assert blocks[0] == {
         "type": "thinking",
@@ -124,57 +198,12 @@ async def test_thinking_stays_with_the_session(
 async def test_usage_is_of_the_request_alone(proxy: Start, upstream: Upstream) -> None:
     upstream.replies(ONE, answer("Fine."))
     server = proxy()
-    made = await ask(server, [USER], stream=False)
+    made = await ask(server, [USER])
     results = [result("toolu_1", "sun")]
     response = await server.chat(USER, made, *results, tools=TOOLS)
     usage = (await response.json())["usage"]
     assert len(set(sessions(upstream))) == 1
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (16, 20)
-
-
-@ensureDeferred
-async def test_interleaved_clients_have_their_own(
-    proxy: Start, upstream: Upstream
-) -> None:
-    def script(body: Mapping[str, Any]) -> Reply:
-        city = native(body)[0][1][0]["text"]
-        if len(native(body)) == 1:
-            return calls(call("toolu_1", city))
-        return answer(f"{native(body)[-1][1][0]['content'][0]['text']} there")
-
-    upstream.script(script)
-    server = proxy()
-    histories: dict[str, list[Message]] = {
-        city: [{"role": "user", "content": city}] for city in ("Paris", "Oslo")
-    }
-    for history in histories.values():
-        history.append(await ask(server, history, stream=True))
-    for city, history in histories.items():
-        history.append(result("toolu_1", f"fine in {city}"))
-    answers = [await ask(server, h, stream=True) for h in histories.values()]
-    assert [a["content"] for a in answers] == [
-        "fine in Paris there",
-        "fine in Oslo there",
-    ]
-    assert len(set(sessions(upstream))) == 2
-
-
-@ensureDeferred
-async def test_restart_between_call_and_result(
-    proxy: Start, upstream: Upstream
-) -> None:
-    upstream.replies(TWO, answer("Fine."))
-    before = proxy()
-    made = await ask(before, [USER], stream=False)
-    await before.stop()
-    history = [USER, made, result("toolu_3", "snow"), result("toolu_2", "sun")]
-    last = await ask(proxy(), history, stream=False)
-    assert last["content"] == "Fine."
-    assert len(set(sessions(upstream))) == 2
-    assert [b["content"] for b in native(upstream.bodies[-1])[-1][1]] == [
-        texts("sun"),
-        texts("snow"),
-    ]
 
 
 Edit = Callable[[list[dict[str, Any]]], None]
@@ -241,19 +270,15 @@ async def test_what_comes_back_is_shown_as_it_is(
 ) -> None:
     """By the session that waited where it can, by a new one where not."""
     upstream.replies(ONE, answer("Fine."))
-    bodies = []
-    for kept in (4, 0):
-        upstream.replies(ONE, answer("Fine."))
-        server = proxy(max_suspended=kept)
-        made = await ask(server, [USER], stream=False)
-        history: list[Any] = [dict(USER), made, result("toolu_1", "sun")]
-        edit(history)
-        last = await ask(server, history, stream=False)
-        assert last["content"] == "Fine."
-        bodies.append(turns_of(upstream.bodies[-1]))
-        if kept:
-            assert (len(set(sessions(upstream))) == 1) is is_kept
-        await server.stop()
+    server = proxy()
+    history: list[Any] = [dict(USER), await ask(server, [USER])]
+    history.append(result("toolu_1", "sun"))
+    edit(history)
+    assert (await ask(server, history))["content"] == "Fine."
+    assert (len(set(sessions(upstream))) == 1) is is_kept
+    anew = proxy(max_suspended=0)
+    assert (await ask(anew, history))["content"] == "Fine."
+    bodies = [turns_of(body) for body in upstream.bodies[1:]]
     # Only the ids may differ: the session keeps the model's own.
     old, new = (json.dumps(body, sort_keys=True) for body in bodies)
     assert old == new.replace("toolu1", "toolu_1")
@@ -266,7 +291,7 @@ async def test_a_client_that_never_comes_back_costs_nothing(
     """The process is gone after the limit, and the model has heard no more."""
     upstream.script(ONE)
     server = proxy(suspended_seconds=0.05)
-    await ask(server, [USER], stream=False)
+    await ask(server, [USER])
     pool = server.service._engine.backend._pool
     await until(lambda: pool._count() == 0)
     assert len(upstream.bodies) == 1
@@ -276,9 +301,9 @@ async def test_a_client_that_never_comes_back_costs_nothing(
 async def test_who_waits_makes_room(proxy: Start, upstream: Upstream) -> None:
     upstream.replies(ONE, answer("Another."), answer("Fine."))
     server = proxy(max_processes=1)
-    made = await ask(server, [USER], stream=False)
-    other = await ask(server, [{"role": "user", "content": "hello"}], stream=False)
+    made = await ask(server, [USER])
+    other = await ask(server, [{"role": "user", "content": "hello"}])
     assert other["content"] == "Another."
     history = [USER, made, result("toolu_1", "sun")]
-    assert (await ask(server, history, stream=False))["content"] == "Fine."
+    assert (await ask(server, history))["content"] == "Fine."
     assert len(set(sessions(upstream))) == 3
