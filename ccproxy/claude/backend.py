@@ -12,8 +12,9 @@ from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.launch import Launch
 from ccproxy.claude.pool import Ask, Pool
 from ccproxy.claude.records import InitializeAnswer
-from ccproxy.claude.session import Listener, Session, Surroundings
+from ccproxy.claude.session import Listener, Session
 from ccproxy.claude.structured import TOOL
+from ccproxy.claude.surroundings import Surroundings
 from ccproxy.claude.waiting_room import WaitingLimits
 from ccproxy.claude.wire import WireError
 from ccproxy.conversation import Effort, Prompt

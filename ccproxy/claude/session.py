@@ -22,18 +22,17 @@ from enum import Enum, auto
 from typing import Protocol
 from uuid import uuid4
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ccproxy.claude import demand, records, wire
 from ccproxy.claude.controls import Controls
-from ccproxy.claude.deadlines import Deadlines, Limits
+from ccproxy.claude.deadlines import Deadlines
 from ccproxy.claude.launch import Launch, check_version
 from ccproxy.claude.process import ClaudeProcess, Exit
 from ccproxy.claude.structured import AnswerForm, understood
+from ccproxy.claude.surroundings import Surroundings
 from ccproxy.claude.tools import SERVER, ToolServer
 from ccproxy.claude.turn import Turn
 from ccproxy.conversation import Message, Prompt, Role, ToolResultBlock
@@ -61,28 +60,6 @@ class Listener(Protocol):
 
         The last event of all is the only ``Finished`` or ``Failed``.
         """
-
-
-@frozen(kw_only=True)
-class Surroundings:
-    """What sessions need of the world.
-
-    Attributes:
-        wall_seconds: Unix time.
-        learned: told what a CLI says of itself when it is initialized.
-        full_id: the id of the model that a name means.
-        forces_calls: whether the API itself is told that a call is demanded.
-        tells_own_calls: whether clients are told what the CLI does by itself.
-    """
-
-    spawner: IReactorProcess
-    clock: IReactorTime
-    wall_seconds: Callable[[], float]
-    limits: Limits
-    learned: Callable[[records.InitializeAnswer], None]
-    full_id: Callable[[str], str] = str
-    forces_calls: bool = False
-    tells_own_calls: bool = False
 
 
 class _State(Enum):
@@ -214,6 +191,10 @@ class Session:
                 record = wire.decode(line)
                 if record is not None:
                     events += self._received(record)
+                if events and isinstance(events[-1], Finished | Failed):
+                    # What comes behind it finds us in another state.
+                    self._tell(events)
+                    events = []
         except wire.WireError as error:
             if events:
                 self._tell(events)

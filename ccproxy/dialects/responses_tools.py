@@ -23,6 +23,7 @@ from ccproxy.dialects.responses_calls import Callee, CallKind
 from ccproxy.errors import MissingParameter
 
 _WEB_SEARCH = "web_search"
+_SYNTAXES = ("lark", "regex")
 _MILLISECONDS = {"type": "integer", "description": "Time limit in milliseconds."}
 _LOCAL_SHELL_SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -140,7 +141,7 @@ def offer(given: Sequence[bytes], choice: object, *, web_search: bool = False) -
         tools=chosen.narrowed(offered),
         must_call=chosen.must_call,
         callees=callees,
-        echo=tuple(map(_echo, decoded, given)),
+        echo=tuple(map(_echo, decoded)),
         choice="auto" if choice is None else _flat(choice),
         ignored=tuple(ignored),
     )
@@ -171,7 +172,9 @@ def _tools(tool: _Tool, at: str) -> Iterator[tuple[Tool, Callee]]:
 
 def _nested(space: _Tool, at: str) -> Iterator[tuple[Tool, Callee]]:
     name = _required(space.name, f"{at}.name")
-    for index, raw in enumerate(space.tools or ()):
+    if not space.tools:
+        raise MissingParameter(f"`{at}.tools` is missing", param=f"{at}.tools")
+    for index, raw in enumerate(space.tools):
         inner_at = f"{at}.tools[{index}]"
         inner = decode_json(_decoder, bytes(raw), at=inner_at)
         if inner.type not in ("function", "custom"):
@@ -195,6 +198,8 @@ def _named(tool: _Tool, at: str, namespace: str | None = None) -> tuple[Tool, Ca
     if form.type != "grammar":
         unsupported(f"{at}.format.type", f"{form.type!r} is neither text nor grammar")
     syntax = _required(form.syntax, f"{at}.format.syntax")
+    if syntax not in _SYNTAXES:
+        unsupported(f"{at}.format.syntax", f"{syntax!r} is neither lark nor regex")
     definition = _required(form.definition, f"{at}.format.definition")
     return custom_tool(*about, syntax, definition, at), callee
 
@@ -234,10 +239,36 @@ def _flat(choice: Any) -> Any:
     return choice
 
 
-def _echo(tool: _Tool, raw: bytes) -> Mapping[str, Any]:
-    given: dict[str, Any] = msgspec.json.decode(raw)
-    if tool.type == "function":
-        # The documents want these, and clients leave them out.
-        blank = {"description": None, "parameters": None, "strict": None}
-        return {**blank, **given}
-    return {name: value for name, value in given.items() if value is not None}
+def _echo(tool: _Tool) -> Mapping[str, Any]:
+    """The tool as the documents have it, whatever else the client says of it."""
+    match tool.type:
+        case "function":
+            names = ("name", "description", "parameters", "strict")
+            return {"type": tool.type, **{name: getattr(tool, name) for name in names}}
+        case "custom":
+            about = {"type": tool.type, "name": tool.name}
+            if tool.description is not None:
+                about["description"] = tool.description
+            return {**about, **_echo_format(tool.format)}
+        case "namespace":
+            inner = [_decoder.decode(raw) for raw in tool.tools or ()]
+            about = {"type": tool.type, "name": tool.name}
+            told = {
+                "description": tool.description or "",
+                "tools": [*map(_echo, inner)],
+            }
+            return {**about, **told}
+        case "shell" if tool.environment is not None:
+            return {"type": tool.type, "environment": {"type": tool.environment.type}}
+        case kind if kind.startswith(_WEB_SEARCH):
+            return {"type": _WEB_SEARCH}
+    return {"type": tool.type}
+
+
+def _echo_format(form: _Format | None) -> Mapping[str, Any]:
+    if form is None:
+        return {}
+    if form.type == "text":
+        return {"format": {"type": "text"}}
+    about = {"syntax": form.syntax, "definition": form.definition}
+    return {"format": {"type": form.type, **about}}

@@ -3,15 +3,31 @@
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from ccproxy.claude.pool import Ask, Pool
 from ccproxy.claude.waiting_room import WaitingLimits
-from ccproxy.conversation import Message, Prompt, Role, TextBlock
+from ccproxy.conversation import (
+    Message,
+    Prompt,
+    Role,
+    TextBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+)
 from ccproxy.errors import ClaudeUnavailable, ShuttingDown
-from ccproxy.events import Event, Failed, Finished, FinishReason, TextDelta, Usage
+from ccproxy.events import (
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    Usage,
+)
 
 PROMPT = Prompt(model="m", messages=(Message(Role.USER, (TextBlock("hello"),)),))
 FINISHED = Finished(FinishReason.STOP, Usage())
@@ -167,6 +183,119 @@ def test_stop_fails_everyone_and_waits_for_every_process() -> None:
     house.sessions[1].gone()
     assert stopped == [None]
     assert len(house.sessions) == 2
+
+
+# Sessions that wait for results
+
+CALLED = Finished(FinishReason.TOOL_USE, Usage())
+USE = ToolUseBlock("t1", "look", {"at": "sky"})
+
+
+def answered(result: ToolResultBlock, text: str = "Hm.") -> Prompt:
+    """The conversation with the call and its result."""
+    said = Message(Role.ASSISTANT, (TextBlock(text), USE))
+    return evolve(
+        PROMPT, messages=(*PROMPT.messages, said, Message(Role.USER, (result,)))
+    )
+
+
+RESULT = ToolResultBlock("t1", "blue")
+
+
+def call(session: FakeSession) -> None:
+    """The session's answer is a call."""
+    session.is_suspended = True
+    started = ToolCallStarted("t1", "look")
+    arguments = ToolCallDelta('{"at":"sky"}')
+    session.listener.receive([TextDelta("Hm."), started, arguments, CALLED])
+
+
+def test_result_goes_to_the_session_that_waits_for_it() -> None:
+    house = House()
+    house.ask()
+    call(house.sessions[0])
+    assert house.sessions[0].closed is None
+    heard = Heard()
+    house.pool.ask(answered(RESULT), heard)
+    [session] = house.sessions
+    assert session.results == [RESULT]
+    session.listener.receive([TextDelta("It is."), FINISHED])
+    assert heard.events == [TextDelta("It is."), FINISHED]
+    assert session.closed is not None
+    assert house.clock.getDelayedCalls() == []
+
+
+def test_another_conversation_is_for_a_new_session() -> None:
+    house = House()
+    house.ask()
+    call(house.sessions[0])
+    house.pool.ask(answered(RESULT, "Something else."), Heard())
+    assert len(house.sessions) == 2
+    assert house.sessions[0].results is None
+
+
+def test_waiting_ends_after_its_time() -> None:
+    house = House()
+    house.ask()
+    call(house.sessions[0])
+    house.clock.advance(299)
+    assert house.sessions[0].closed is None
+    house.clock.advance(2)
+    assert house.sessions[0].closed is not None
+    house.pool.ask(answered(RESULT), Heard())
+    assert len(house.sessions) == 2
+
+
+def test_only_so_many_wait() -> None:
+    house = House()
+    for _ in range(2):
+        house.ask()
+    call(house.sessions[0])
+    call(house.sessions[1])
+    assert house.sessions[0].closed is not None
+    assert house.sessions[1].closed is None
+
+
+def test_who_waits_makes_room_for_a_question() -> None:
+    house = House()
+    for _ in range(2):
+        house.ask()
+    call(house.sessions[0])
+    house.ask()
+    assert house.sessions[0].closed is not None
+    assert len(house.sessions) == 2
+    house.sessions[0].gone()
+    assert len(house.sessions) == 3
+
+
+def test_session_that_is_lost_is_not_waited_for() -> None:
+    house = House()
+    house.ask()
+    call(house.sessions[0])
+    house.sessions[0].lost()
+    assert house.sessions[0].closed is not None
+    assert house.clock.getDelayedCalls() == []
+    house.pool.ask(answered(RESULT), Heard())
+    assert len(house.sessions) == 2
+
+
+def test_stop_also_ends_those_that_wait() -> None:
+    house = House()
+    house.ask()
+    call(house.sessions[0])
+    stopped: list[None] = []
+    house.pool.stop().addCallback(stopped.append)
+    assert stopped == []
+    house.sessions[0].gone()
+    assert stopped == [None]
+
+
+def test_client_that_paused_does_not_hold_a_waiting_session() -> None:
+    house = House()
+    ask, _ = house.ask()
+    ask.pause()
+    call(house.sessions[0])
+    assert not house.sessions[0].paused
 
 
 def test_question_after_the_stop_fails() -> None:

@@ -124,6 +124,50 @@ def leave_children() -> None:
     sleep_for_ever()
 
 
+def call() -> None:
+    """A call of the client's tool, up to where its result is waited for."""
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    message = {"id": "msg_call", "model": "fake-1", "content": [], "usage": usage}
+    stream("message_start", message=message)
+    block = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
+    stream("content_block_start", index=0, content_block=block)
+    stream("content_block_stop", index=0)
+    stream("message_delta", delta={"stop_reason": "tool_use"}, usage=usage)
+
+
+def call_and_wait() -> NoReturn:
+    call()
+    sleep_for_ever()
+
+
+def call_and_die() -> NoReturn:
+    call()
+    os._exit(4)
+
+
+def call_and_go_on() -> NoReturn:
+    """The CLI answers for the client, and tells the model so."""
+    call()
+    block = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "no"}
+    emit({"type": "user", "message": {"role": "user", "content": [block]}})
+    sleep_for_ever()
+
+
+def call_late(read: Callable[[], dict[str, Any]]) -> None:
+    """The CLI asks for the result only when the client has sent it."""
+    call()
+    stream("message_stop")
+    part = {"id": "msg_call", "model": "fake-1", "content": [{"type": "tool_use"}]}
+    emit({"type": "assistant", "message": part})
+    meta = {"claudecode/toolUseId": "toolu_1"}
+    params = {"name": "look", "arguments": {}, "_meta": meta}
+    message = {"method": "tools/call", "id": 3, "params": params}
+    about = {"subtype": "mcp_message", "server_name": "client", "message": message}
+    emit({"type": "control_request", "request_id": "q1", "request": about})
+    reply = read()["response"]["response"]["mcp_response"]
+    answer(f"{reply['id']} {json.dumps(reply['result'])}")
+
+
 def noise() -> None:
     sys.stderr.write("noise\n" * 200_000)
     answer()
@@ -178,6 +222,9 @@ def main() -> None:
             model = {"value": "sonnet", "resolvedModel": "fake-1"}
             told = {"models": [model], "claude_code_version": version}
             reply(message, response=told if subtype == "initialize" else None)
+        elif message.get("shouldQuery") is False:
+            about = {"subtype": "success", "is_error": False, "num_turns": 0}
+            emit({"type": "result", **about})
         elif message["type"] == "user":
             act(scenario, read)
 
@@ -205,6 +252,10 @@ def act(scenario: str, read: Callable[[], dict[str, Any]]) -> None:
         "waits-long": lambda: retry(500_000, 429, "rate_limit"),
         "waits": lambda: retry(50, 529, "overloaded"),
         "noisy": noise,
+        "calls": call_and_wait,
+        "calls-dies": call_and_die,
+        "calls-goes-on": call_and_go_on,
+        "calls-late": lambda: call_late(read),
     }
     scenarios.get(scenario, answer)()
 

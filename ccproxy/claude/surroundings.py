@@ -1,0 +1,31 @@
+"""What sessions need of the world."""
+
+from collections.abc import Callable
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
+
+from ccproxy.claude.deadlines import Limits
+from ccproxy.claude.records import InitializeAnswer
+
+
+@frozen(kw_only=True)
+class Surroundings:
+    """What sessions need of the world.
+
+    Attributes:
+        wall_seconds: Unix time.
+        learned: told what a CLI says of itself when it is initialized.
+        full_id: the id of the model that a name means.
+        forces_calls: whether the API itself is told that a call is demanded.
+        tells_own_calls: whether clients are told what the CLI does by itself.
+    """
+
+    spawner: IReactorProcess
+    clock: IReactorTime
+    wall_seconds: Callable[[], float]
+    limits: Limits
+    learned: Callable[[InitializeAnswer], None]
+    full_id: Callable[[str], str] = str
+    forces_calls: bool = False
+    tells_own_calls: bool = False

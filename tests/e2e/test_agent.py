@@ -1,0 +1,164 @@
+"""Claude Code's own tools, where the operator allows some; on the real CLI."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_twisted import ensureDeferred
+
+from ccproxy.demo import Block, Reply, words
+from tests.e2e.test_chat import chunks_of, text_of
+from tests.e2e.test_tools import TOOLS, call, calls, native
+from tests.support.server import RunningProxy, Upstream, answer, events
+from tests.support.spec import (
+    chunk_errors,
+    document_errors,
+    response_errors,
+    response_event_errors,
+)
+
+Start = Callable[..., RunningProxy]
+
+
+def own(name: str, **arguments: Any) -> Block:
+    """A call of a tool of Claude Code's own."""
+    return Block((json.dumps(arguments),), tool_use=("toolu_own", name))
+
+
+def reading(path: Path) -> Reply:
+    return calls(words("Let me read."), own("Read", file_path=str(path)))
+
+
+@ensureDeferred
+async def test_tools_run_within_the_turn(
+    proxy: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    """All text is told, and the usage is the sum."""
+    note = tmp_path / "note.txt"
+    note.write_text("the secret word")
+    upstream.replies(reading(note), answer(" It says so."))
+    response = await proxy(agent_tools=("Read",)).chat("hello", stream=True)
+    chunks = chunks_of(await response.text())
+    assert text_of(chunks) == "Let me read. It says so."
+    assert not [c for c in chunks if "reasoning_content" in c["choices"][0]["delta"]]
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    first, second = upstream.bodies
+    assert [tool["name"] for tool in first["tools"]] == ["Read"]
+    assert "the secret word" in json.dumps(native(second)[-1])
+
+
+@ensureDeferred
+async def test_usage_is_the_sum(
+    proxy: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    upstream.replies(reading(tmp_path / "none"), answer("No."))
+    document = await (await proxy(agent_tools=("Read",)).chat("hello")).json()
+    assert document["usage"]["completion_tokens"] == 40
+    assert document["usage"]["prompt_tokens"] == 32
+
+
+@ensureDeferred
+async def test_use_is_told_where_it_is_asked_for(
+    proxy: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    path = tmp_path / "none"
+    line = f'[Read {{"file_path": "{path}"}}]\n'
+    upstream.replies(reading(path), answer("No."))
+    server = proxy(agent_tools=("Read",), show_agent_tools=True)
+    document = await (await server.chat("hello")).json()
+    assert document_errors(document) == []
+    assert document["choices"][0]["message"]["reasoning_content"] == line
+    upstream.replies(reading(path), answer("No."))
+    chunks = chunks_of(await (await server.chat("hello", stream=True)).text())
+    assert [error for chunk in chunks for error in chunk_errors(chunk)] == []
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert [d["reasoning_content"] for d in deltas if "reasoning_content" in d] == [
+        line
+    ]
+
+
+@ensureDeferred
+async def test_search_is_an_item_in_responses(proxy: Start, upstream: Upstream) -> None:
+    """The client's web_search is Claude Code's WebSearch."""
+
+    def script(body: Mapping[str, Any]) -> Reply:
+        if any("web_search" in str(tool.get("type")) for tool in body["tools"]):
+            return answer("Found nothing.")
+        if len(native(body)) > 1:
+            return answer("There is nothing.")
+        return calls(own("WebSearch", query="the weather"))
+
+    upstream.script(script)
+    server = proxy(agent_tools=("WebSearch",), show_agent_tools=True)
+    body = {"input": "hello", "tools": [{"type": "web_search"}], "stream": True}
+    response = await server.post("/v1/responses", body)
+    assert not response.headers.hasHeader("x-ccproxy-ignored")
+    told = [json.loads(data) for data in events(await response.text())[:-1]]
+    assert [error for event in told for error in response_event_errors(event)] == []
+    document = told[-1]["response"]
+    assert response_errors(document) == []
+    search, message = document["output"]
+    assert search["type"] == "web_search_call"
+    assert search["action"] == {"type": "search", "query": "the weather"}
+    assert message["content"][0]["text"] == "There is nothing."
+
+
+@ensureDeferred
+async def test_search_that_is_not_allowed_is_named(
+    proxy: Start, upstream: Upstream
+) -> None:
+    body = {"input": "hello", "tools": [{"type": "web_search"}]}
+    response = await proxy().post("/v1/responses", body)
+    assert response.headers.getRawHeaders("x-ccproxy-ignored") == ["tools[0]"]
+    assert upstream.bodies[0]["tools"] == []
+
+
+@ensureDeferred
+async def test_tool_of_the_same_name_is_the_clients(
+    proxy: Start, upstream: Upstream
+) -> None:
+    """Claude Code must not read our file in its place."""
+    reply = calls(own("Read", file_path="/etc/hostname"))
+    upstream.replies(reply, answer("Fine."))
+    tool = {"type": "function", "function": {"name": "Read"}}
+    server = proxy(agent_tools=("Read", "Glob"))
+    document = await (await server.chat("hello", tools=[tool])).json()
+    [choice] = document["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["tool_calls"][0]["function"]["name"] == "Read"
+    [body] = upstream.bodies
+    assert [tool["name"] for tool in body["tools"]] == ["Glob", "Read"]
+    assert body["tools"][1]["input_schema"]["properties"] == {}
+
+
+@ensureDeferred
+async def test_own_and_the_clients_tools_in_one_turn(
+    proxy: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    """The client sees its calls only, and the session keeps the rest."""
+    upstream.replies(
+        reading(tmp_path / "none"), calls(call("toolu_1", "Paris")), answer("Warm.")
+    )
+    server = proxy(agent_tools=("Read",))
+    document = await (await server.chat("hello", tools=TOOLS)).json()
+    message = document["choices"][0]["message"]
+    assert [c["id"] for c in message["tool_calls"]] == ["toolu_1"]
+    result = {"role": "tool", "tool_call_id": "toolu_1", "content": "warm"}
+    history = [{"role": "user", "content": "hello"}, message, result]
+    document = await (await server.chat(*history, tools=TOOLS)).json()
+    assert document["choices"][0]["message"]["content"] == "Warm."
+    assert len(native(upstream.bodies[-1])) == 5
+
+
+@ensureDeferred
+async def test_a_tool_that_needs_leave_is_denied_at_once(
+    proxy: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    """Nobody is there who could say yes."""
+    target = tmp_path / "new"
+    reply = calls(own("Write", file_path=str(target), content="x"))
+    upstream.replies(reply, answer("I may not."))
+    document = await (await proxy(agent_tools=("Read",)).chat("hello")).json()
+    assert document["choices"][0]["message"]["content"] == "I may not."
+    assert not target.exists()
