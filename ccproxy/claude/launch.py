@@ -64,6 +64,8 @@ _FIXED = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_TELEMETRY": "1",
     "DISABLE_ERROR_REPORTING": "1",
+    # A call of the client's tool is waited for by us, for as long as the operator says.
+    "MCP_TOOL_TIMEOUT": str(2**31 - 1),
     # A second lock on `@path`, and nothing of the host's in any prompt.
     "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
     "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",

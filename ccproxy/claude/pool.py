@@ -24,7 +24,7 @@ from ccproxy.claude.session import Listener, Session
 from ccproxy.claude.suspension import Recorder, Suspension
 from ccproxy.claude.waiting_room import WaitingLimits, WaitingRoom
 from ccproxy.conversation import Prompt, ToolResultBlock
-from ccproxy.errors import CCProxyError, ShuttingDown
+from ccproxy.errors import CCProxyError, ClaudeFailed, ShuttingDown
 from ccproxy.events import Event, Failed, Finished
 
 
@@ -120,6 +120,14 @@ class Pool:
                 self._running.add(ask)
                 ask.start(session)
 
+    def again(self, ask: "Ask", session: Session | None) -> None:
+        """Put a question first in the queue again; called by the question."""
+        self._running.discard(ask)
+        self._queue.appendleft(ask)
+        if session is not None:
+            self.retire(session)
+        self._serve()
+
     def _count(self) -> int:
         return len(self._running) + len(self._closing) + len(self._waiting)
 
@@ -153,7 +161,9 @@ class Ask:
     ) -> None:
         self.prompt = prompt
         self._pool = pool
-        self._recorder = Recorder()
+        # Only who can call has something to wait for.
+        self._recorder = Recorder() if prompt.tools else None
+        self._has_waited = False
         self._listener = listener
         self._clock = clock
         self._state = _State.QUEUED
@@ -170,6 +180,7 @@ class Ask:
     def go_on(self, session: Session, results: Sequence[ToolResultBlock]) -> None:
         """Begin with a session that waits for results; called by the pool."""
         self._run(session)
+        self._has_waited = True
         session.go_on(self.prompt, results, self)
 
     def _run(self, session: Session) -> None:
@@ -203,10 +214,25 @@ class Ask:
         """Pass the answer on; called by the session."""
         if self._state is not _State.RUNNING:
             return
-        self._recorder.receive(events)
+        if self._has_waited:
+            if isinstance(events[0], Failed) and isinstance(
+                events[0].error, ClaudeFailed
+            ):
+                self._start_anew()
+                return
+            self._has_waited = False
+        if self._recorder is not None:
+            self._recorder.receive(events)
         if isinstance(events[-1], Finished | Failed):
             self._leave(events[-1])
         self._listener.receive(events)
+
+    def _start_anew(self) -> None:
+        """Ask a new session: the one that waited is gone, and nothing was told."""
+        session, self._session = self._session, None
+        self._state = _State.QUEUED
+        self._has_waited = False
+        self._pool.again(self, session)
 
     def _leave(self, end: Finished | Failed | None = None) -> None:
         self._state = _State.OVER
@@ -216,7 +242,8 @@ class Ask:
             if self._paused:
                 # It waits for the client's tools now, and not for its socket.
                 session.resume()
-            suspension = self._recorder.suspension(self.prompt, end)
+            if self._recorder is not None:
+                suspension = self._recorder.suspension(self.prompt, end)
         self._pool.left(self, session, suspension)
 
 

@@ -110,8 +110,8 @@ class Jobs:
         end = Deferred.fromCoroutine(self._run(job))
         self._ends.add(end)
         end.addErrback(lambda failure: self._log.failure("lost a response", failure))
-        end.addCallback(lambda _: self._ends.discard(end))
-        if not self._looking.running:
+        end.addCallback(lambda _: self._is_over(end))
+        if self._ends and not self._looking.running:
             self._looking.start(_LOOK_SECONDS, now=False)
         return job
 
@@ -127,12 +127,15 @@ class Jobs:
     async def drain(self) -> None:
         """Wait until all are kept; what the store does not take now is given up."""
         self._is_stopping = True
-        if self._looking.running:
-            self._looking.stop()
         for sleep in tuple(self._sleeps):
             sleep.cancel()
         while self._ends:
             await DeferredList(list(self._ends))
+
+    def _is_over(self, end: "Deferred[None]") -> None:
+        self._ends.discard(end)
+        if not self._ends and self._looking.running:
+            self._looking.stop()
 
     async def _finished(self, job: Job) -> None:
         finished: Deferred[None] = Deferred()

@@ -266,7 +266,7 @@ async def test_the_cli_does_not_ask_again_by_itself(
     response = await server.chat("hello", max_tokens=5)
     assert await response.json()
     # Every CLI is gone after this, whatever it still had in mind.
-    await server.stop()
+    await server.idle()
     assert len(upstream.bodies) == 1
 
 

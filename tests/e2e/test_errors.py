@@ -214,7 +214,7 @@ async def test_stopping_the_server_ends_streams_with_an_error(
 ) -> None:
     held: Deferred[None] = Deferred()
     upstream.script(answer("one two three", hold_after=2, held=held))
-    server = proxy()
+    server = proxy(fresh=True)
     response = await server.chat("hello", stream=True)
     received: list[bytes] = []
     done = response.collect(received.append)

@@ -231,8 +231,5 @@ async def test_any_tools_and_history(proxy: Start, upstream: Upstream) -> None:
     # Neither everything nor nothing is refused.
     assert seen[200] > TRIES // 8
     assert seen[400] > TRIES // 8
-    pool = server.service._engine.backend._pool
-    assert not pool._running
-    assert not pool._queue
-    await server.stop()
-    assert pool._count() == 0
+    # All that is left waits for results, and can be sent away.
+    await server.idle()

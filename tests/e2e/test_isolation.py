@@ -35,7 +35,7 @@ async def test_settings_memory_and_hooks_of_the_host_are_ignored(
     skill = folder / "skills" / "leak"
     skill.mkdir(parents=True)
     (skill / "SKILL.md").write_text("---\nname: leak\ndescription: SECRET-SKILL\n---\n")
-    response = await proxy().chat("hello")
+    response = await proxy(fresh=True).chat("hello")
     assert response.code == 200
     assert await response.json()
     [body] = upstream.bodies
@@ -61,7 +61,7 @@ async def test_nothing_of_a_prompt_is_on_a_command_line(
     original = upstream.api.script
     upstream.api.script = look  # type: ignore[assignment]  # the same shape
     system = {"role": "system", "content": "unspeakable"}
-    response = await proxy().chat(system, "unspeakable")
+    response = await proxy(fresh=True).chat(system, "unspeakable")
     assert await response.json()
     assert found
     assert not any(found)

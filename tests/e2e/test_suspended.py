@@ -102,7 +102,7 @@ async def test_restart_between_call_and_result(
     proxy: Start, upstream: Upstream, api: str, stream: bool
 ) -> None:
     upstream.replies(TWO, answer("Fine."))
-    before = proxy()
+    before = proxy(fresh=True)
     program: Any = client(api, before, "hello", FUNCTIONS, stream=stream)
     _, made = await program.answer()
     await before.stop()
@@ -292,8 +292,7 @@ async def test_a_client_that_never_comes_back_costs_nothing(
     upstream.script(ONE)
     server = proxy(suspended_seconds=0.05)
     await ask(server, [USER])
-    pool = server.service._engine.backend._pool
-    await until(lambda: pool._count() == 0)
+    await until(lambda: server.processes == 0)
     assert len(upstream.bodies) == 1
 
 

@@ -94,7 +94,7 @@ async def test_call_in_a_document(proxy: Start, upstream: Upstream) -> None:
             "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'},
         }
     ]
-    await server.stop()
+    await server.idle()
     # The model was not told that nobody answered.
     assert len(upstream.bodies) == 1
 
@@ -121,7 +121,7 @@ async def test_parallel_calls_in_a_stream(proxy: Start, upstream: Upstream) -> N
         assert json.loads("".join(parts)) == {"city": city}
         assert len(parts) == 4
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
-    await server.stop()
+    await server.idle()
     assert len(upstream.bodies) == 1
 
 
@@ -232,18 +232,20 @@ async def test_history_with_calls_needs_no_tools(
 
 @ensureDeferred
 async def test_two_hundred_tools(proxy: Start, upstream: Upstream) -> None:
+    about = {"type": "string", "description": "x" * 500}
+    schema = {"type": "object", "properties": {"city": about}}
     tools = [
-        {
-            "type": "function",
-            "function": {**WEATHER, "name": f"tool_{n}", "description": "x" * 300},
-        }
+        {"type": "function", "function": {"name": f"tool_{n}", "parameters": schema}}
         for n in range(200)
     ]
+    assert len(json.dumps(schema)) * 200 > 100_000
     upstream.script(calls(Block(("{}",), tool_use=("toolu_1", "tool_137"))))
     response = await proxy().chat("hello", tools=tools)
     message = (await response.json())["choices"][0]["message"]
     assert message["tool_calls"][0]["function"]["name"] == "tool_137"
-    assert len(upstream.bodies[0]["tools"]) == 200
+    offered = upstream.bodies[0]["tools"]
+    assert len(offered) == 200
+    assert all(tool["input_schema"] == schema for tool in offered)
 
 
 @ensureDeferred

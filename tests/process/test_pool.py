@@ -14,10 +14,11 @@ from ccproxy.conversation import (
     Prompt,
     Role,
     TextBlock,
+    Tool,
     ToolResultBlock,
     ToolUseBlock,
 )
-from ccproxy.errors import ClaudeUnavailable, ShuttingDown
+from ccproxy.errors import ClaudeFailed, ClaudeUnavailable, ShuttingDown
 from ccproxy.events import (
     Event,
     Failed,
@@ -30,6 +31,7 @@ from ccproxy.events import (
 )
 
 PROMPT = Prompt(model="m", messages=(Message(Role.USER, (TextBlock("hello"),)),))
+CALLING = evolve(PROMPT, tools=(Tool("look", None, {"type": "object"}),))
 FINISHED = Finished(FinishReason.STOP, Usage())
 
 
@@ -102,6 +104,9 @@ class House:
     def ask(self) -> tuple[Ask, Heard]:
         heard = Heard()
         return self.pool.ask(PROMPT, heard), heard
+
+    def ask_with_tools(self) -> Ask:
+        return self.pool.ask(CALLING, Heard())
 
 
 def test_first_come_first_served_within_the_limit() -> None:
@@ -194,9 +199,8 @@ USE = ToolUseBlock("t1", "look", {"at": "sky"})
 def answered(result: ToolResultBlock, text: str = "Hm.") -> Prompt:
     """The conversation with the call and its result."""
     said = Message(Role.ASSISTANT, (TextBlock(text), USE))
-    return evolve(
-        PROMPT, messages=(*PROMPT.messages, said, Message(Role.USER, (result,)))
-    )
+    turns = (*CALLING.messages, said, Message(Role.USER, (result,)))
+    return evolve(CALLING, messages=turns)
 
 
 RESULT = ToolResultBlock("t1", "blue")
@@ -212,7 +216,7 @@ def call(session: FakeSession) -> None:
 
 def test_result_goes_to_the_session_that_waits_for_it() -> None:
     house = House()
-    house.ask()
+    house.ask_with_tools()
     call(house.sessions[0])
     assert house.sessions[0].closed is None
     heard = Heard()
@@ -227,7 +231,7 @@ def test_result_goes_to_the_session_that_waits_for_it() -> None:
 
 def test_another_conversation_is_for_a_new_session() -> None:
     house = House()
-    house.ask()
+    house.ask_with_tools()
     call(house.sessions[0])
     house.pool.ask(answered(RESULT, "Something else."), Heard())
     assert len(house.sessions) == 2
@@ -236,7 +240,7 @@ def test_another_conversation_is_for_a_new_session() -> None:
 
 def test_waiting_ends_after_its_time() -> None:
     house = House()
-    house.ask()
+    house.ask_with_tools()
     call(house.sessions[0])
     house.clock.advance(299)
     assert house.sessions[0].closed is None
@@ -249,7 +253,7 @@ def test_waiting_ends_after_its_time() -> None:
 def test_only_so_many_wait() -> None:
     house = House()
     for _ in range(2):
-        house.ask()
+        house.ask_with_tools()
     call(house.sessions[0])
     call(house.sessions[1])
     assert house.sessions[0].closed is not None
@@ -259,9 +263,9 @@ def test_only_so_many_wait() -> None:
 def test_who_waits_makes_room_for_a_question() -> None:
     house = House()
     for _ in range(2):
-        house.ask()
+        house.ask_with_tools()
     call(house.sessions[0])
-    house.ask()
+    house.ask_with_tools()
     assert house.sessions[0].closed is not None
     assert len(house.sessions) == 2
     house.sessions[0].gone()
@@ -270,7 +274,7 @@ def test_who_waits_makes_room_for_a_question() -> None:
 
 def test_session_that_is_lost_is_not_waited_for() -> None:
     house = House()
-    house.ask()
+    house.ask_with_tools()
     call(house.sessions[0])
     house.sessions[0].lost()
     assert house.sessions[0].closed is not None
@@ -279,9 +283,25 @@ def test_session_that_is_lost_is_not_waited_for() -> None:
     assert len(house.sessions) == 2
 
 
+def test_session_that_died_while_it_waited_is_replaced() -> None:
+    """As long as nothing was told, the client need not know."""
+    house = House()
+    house.ask_with_tools()
+    call(house.sessions[0])
+    heard = Heard()
+    house.pool.ask(answered(RESULT), heard)
+    failed = Failed(ClaudeFailed("gone"))
+    house.sessions[0].listener.receive([failed])
+    assert heard.events == []
+    assert len(house.sessions) == 2
+    house.sessions[1].listener.receive([TextDelta("It is."), failed])
+    assert heard.events == [TextDelta("It is."), failed]
+    assert len(house.sessions) == 2
+
+
 def test_stop_also_ends_those_that_wait() -> None:
     house = House()
-    house.ask()
+    house.ask_with_tools()
     call(house.sessions[0])
     stopped: list[None] = []
     house.pool.stop().addCallback(stopped.append)
@@ -292,7 +312,7 @@ def test_stop_also_ends_those_that_wait() -> None:
 
 def test_client_that_paused_does_not_hold_a_waiting_session() -> None:
     house = House()
-    ask, _ = house.ask()
+    ask = house.ask_with_tools()
     ask.pause()
     call(house.sessions[0])
     assert not house.sessions[0].paused

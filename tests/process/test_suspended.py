@@ -27,11 +27,6 @@ async def called(server: RunningProxy) -> list[Any]:
     return [USER, message, result]
 
 
-def processes(server: RunningProxy) -> int:
-    count: int = server.service._engine.backend._pool._count()
-    return count
-
-
 @pytest.mark.parametrize("scenario", ["calls-dies", "calls-goes-on"])
 @ensureDeferred
 async def test_session_that_did_not_wait_is_given_up(
@@ -43,7 +38,7 @@ async def test_session_that_did_not_wait_is_given_up(
     claude = fake(scenario)
     server = proxy(claude_bin=claude.binary)
     history = await called(server)
-    await until(lambda: processes(server) == 0)
+    await until(lambda: server.processes == 0)
     document = await (await server.chat(*history, tools=TOOLS)).json()
     assert document["choices"][0]["message"]["tool_calls"]
     starts = [line for line in claude.sent if "initialize" in str(line)]
@@ -69,6 +64,6 @@ async def test_result_that_comes_before_it_is_asked_for(
 async def test_stop_ends_a_session_that_waits(proxy: Start, fake: Fake) -> None:
     server = proxy(claude_bin=fake("calls").binary)
     await called(server)
-    assert processes(server) == 1
+    assert server.processes == 1
     await server.stop()
-    assert processes(server) == 0
+    assert server.processes == 0

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ccproxy.claude.catalogue import Catalogue
 from ccproxy.claude.records import ModelInfo
+from ccproxy.conversation import Effort
 from ccproxy.errors import ModelNotFound
 
 # As the CLI tells them.
@@ -326,3 +327,52 @@ def test_another_name_of_the_operators_means_its_family(name: str) -> None:
 def test_a_mapping_to_the_default_is_the_configured_one() -> None:
     catalogue = Catalogue("haiku", (("gpt-4o", "default"),), 0)
     assert catalogue.resolve("gpt-4o") == "haiku"
+
+
+# Efforts
+
+
+def fitted(wanted: Effort, *levels: str, supports: bool | None = True) -> Effort | None:
+    made = Catalogue("sonnet", (), 0)
+    about = ModelInfo(
+        value="opus",
+        resolved_model="claude-opus-5-5",
+        supports_effort=supports,
+        supported_effort_levels=list(levels),
+    )
+    made.learn((about,))
+    assert made.effort("claude-opus-5-5", wanted) == made.effort("Opus", wanted)
+    return made.effort("opus", wanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "levels", "given_effort"),
+    [
+        (Effort.MEDIUM, ("low", "medium", "high"), Effort.MEDIUM),
+        (Effort.MAX, ("low", "medium", "high"), Effort.HIGH),
+        (Effort.XHIGH, ("low", "high", "max"), Effort.HIGH),
+        (Effort.LOW, ("high", "max"), Effort.HIGH),
+        # Older ones do not tell.
+        (Effort.MAX, (), Effort.MAX),
+    ],
+)
+def test_effort_is_the_nearest_that_the_model_knows(
+    wanted: Effort, levels: tuple[str, ...], given_effort: Effort
+) -> None:
+    assert fitted(wanted, *levels) is given_effort
+
+
+def test_model_without_efforts_has_none() -> None:
+    assert fitted(Effort.LOW, supports=False) is None
+
+
+def test_what_is_not_known_of_a_model_changes_nothing() -> None:
+    assert catalogue().effort("opus", Effort.MAX) is Effort.MAX
+    assert catalogue().full_id("opus") == "opus"
+
+
+def test_full_id_of_an_alias() -> None:
+    made = catalogue(learned=True)
+    assert made.full_id("Opus") == "claude-opus-5-5"
+    assert made.full_id("claude-opus-5-5") == "claude-opus-5-5"
+    assert made.full_id("opusplan") == "opusplan"

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from ccproxy.demo import MessagesAPI, MessagesSite, Reply, Script, words
 from ccproxy.service import Server, make_service
 from ccproxy.settings import Settings
+from tests.support.waiting import until
 
 KEY = "test-key"
 
@@ -35,6 +36,12 @@ class Upstream:
     @property
     def bodies(self) -> list[Mapping[str, Any]]:
         return self.api.bodies
+
+    def reset(self) -> None:
+        """Be as good as new."""
+        self.api.bodies.clear()
+        self.api.gone = 0
+        self.api.script = lambda _: answer()
 
     def script(self, script: Script | Reply) -> None:
         self.api.script = script if callable(script) else lambda _: script
@@ -110,6 +117,26 @@ class RunningProxy:
             method, self.url + path, headers=headers, persistent=False, **options
         )
         return request
+
+    @property
+    def processes(self) -> int:
+        """How many CLIs there are."""
+        count: int = self._pool._count()
+        return count
+
+    async def ready(self) -> None:
+        """Wait until the server has had its first look at the CLI."""
+        await self.service._engine.backend.models()
+
+    async def idle(self) -> None:
+        """Let go who waits for results, and wait until every CLI is gone."""
+        while self._pool._waiting:
+            self._pool._waiting.dismiss()
+        await until(lambda: self.processes == 0)
+
+    @property
+    def _pool(self) -> Any:
+        return self.service._engine.backend._pool
 
     async def stop(self) -> None:
         await maybeDeferred(self.service.stopService)
