@@ -203,6 +203,21 @@ async def test_parameters_reach_the_model(proxy: Start, upstream: Upstream) -> N
     assert "temperature" not in body
 
 
+@pytest.mark.parametrize(
+    ("model", "wanted", "given"),
+    [("sonnet", "minimal", "low"), ("haiku", "none", "low")],
+)
+@ensureDeferred
+async def test_effort_that_a_model_lacks_is_the_nearest(
+    proxy: Start, upstream: Upstream, model: str, wanted: str, given: str
+) -> None:
+    response = await proxy().chat("hello", model=model, reasoning_effort=wanted)
+    assert await response.json()
+    assert response.headers.getRawHeaders("x-ccproxy-effort") == [given]
+    sent = upstream.bodies[0].get("output_config", {}).get("effort", "default")
+    assert sent == given
+
+
 @ensureDeferred
 async def test_sampling_is_forwarded_when_the_operator_says_so(
     proxy: Start, upstream: Upstream

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from ccproxy.demo import Block, Reply, words
 from tests.e2e.test_chat import chunks_of, text_of
 from tests.e2e.test_openai import client
-from tests.support.server import RunningProxy, Upstream, answer
+from tests.support.server import RunningProxy, Upstream, answer, events
 from tests.support.spec import chunk_errors, document_errors
 
 Start = Callable[..., RunningProxy]
@@ -300,6 +301,54 @@ async def test_cut_before_a_call_is_asked_for_again(
     message = (await response.json())["choices"][0]["message"]
     assert message["content"] == "Let me look."
     assert [c["id"] for c in message["tool_calls"]] == ["toolu_1"]
+
+
+def cut_within_a_call(cut_after: int, held: "Deferred[None] | None" = None) -> Reply:
+    return Reply(
+        blocks=(call("toolu_0", "Oslo"),),
+        stop_reason="tool_use",
+        hold_after=cut_after,
+        held=held,
+        cut_after=cut_after,
+    )
+
+
+@pytest.mark.parametrize("cut_after", [1, 3])
+@ensureDeferred
+async def test_cut_within_a_call_is_asked_for_again(
+    proxy: Start, upstream: Upstream, cut_after: int
+) -> None:
+    upstream.replies(cut_within_a_call(cut_after), ONE)
+    response = await proxy().chat("hello", tools=TOOLS)
+    (choice,) = (await response.json())["choices"]
+    (told,) = choice["message"]["tool_calls"]
+    assert told["id"] == "toolu_1"
+    assert json.loads(told["function"]["arguments"]) == {"city": "Paris"}
+
+
+@pytest.mark.parametrize("cut_after", [1, 3])
+@ensureDeferred
+async def test_cut_within_a_call_that_was_told_is_an_error(
+    proxy: Start, upstream: Upstream, cut_after: int
+) -> None:
+    held: Deferred[None] = Deferred()
+    upstream.replies(cut_within_a_call(cut_after, held), ONE)
+    received = bytearray()
+    response = await proxy().chat("hello", tools=TOOLS, stream=True)
+
+    def receive(data: bytes) -> None:
+        received.extend(data)
+        if b"toolu_0" in received and not held.called:
+            held.callback(None)
+
+    await response.collect(receive)
+    told = received.decode()
+    assert (
+        "does not continue the first"
+        in json.loads(events(told)[-1])["error"]["message"]
+    )
+    assert "toolu_1" not in told
+    assert "[DONE]" not in told
 
 
 @ensureDeferred
