@@ -192,6 +192,13 @@ class Overloaded(ClaudeError):
     code = "overloaded"
 
 
+class QueueFull(ClaudeError):
+    """More questions than the machine has CLIs for, and for too long."""
+
+    status = 503
+    code = "queue_full"
+
+
 class ShuttingDown(ClaudeError):
     """This server is being stopped."""
 

@@ -4,25 +4,27 @@
 the README's table are made from it.
 """
 
-import re
 from collections.abc import Callable, Sequence
-from math import inf
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
-_UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9}
-_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6}
-_UNITS |= {"gb": 10**9}
-_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
-_LARGEST = 10**15
-_LONGEST_SECONDS = 10**8
-_MOST_DAYS = 100_000
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
-# What an HTTP header can carry unharmed; anything else could never match.
-_KEY = re.compile(r"[\x21-\x7e]+")
+from ccproxy.option_values import (
+    checked_key,
+    choice,
+    count,
+    count_or_none,
+    database,
+    days,
+    duration,
+    mapping,
+    names,
+    port,
+    size,
+    switch,
+    word,
+)
 
 
 @frozen(kw_only=True)
@@ -49,98 +51,6 @@ class Option:
     secret: bool = False
 
 
-def checked_key(text: str) -> str:
-    """A key that a header can carry."""
-    if not _KEY.fullmatch(text):
-        raise ValueError("must be printable ASCII without blanks, and not empty")
-    return text
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) <= 65535:
-        raise ValueError(f"{text!r} is not a port number (0 to 65535)")
-    return int(text)
-
-
-def _size(text: str) -> int:
-    match = _QUANTITY.fullmatch(text)
-    if match is None or match[2].lower() not in _UNITS:
-        raise ValueError(f"{text!r} is not a size; write for example 1MiB or 500000")
-    size = float(match[1]) * _UNITS[match[2].lower()]
-    if not 1 <= size <= _LARGEST:
-        raise ValueError("must be from one byte to 1000000GB")
-    return int(size)
-
-
-def _duration(text: str) -> float:
-    match = _QUANTITY.fullmatch(text)
-    if match is None or match[2].lower() not in _SECONDS:
-        raise ValueError(f"{text!r} is not a duration; write for example 90, 90s or 2m")
-    seconds = float(match[1]) * _SECONDS[match[2].lower()]
-    if not 0 < seconds <= _LONGEST_SECONDS:
-        raise ValueError("must be more than zero, and less than some years")
-    return seconds
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{text!r} is not a number from 1 up")
-    return int(text)
-
-
-def _count_or_none(text: str) -> int:
-    return 0 if text.strip() == "0" else _count(text)
-
-
-def _switch(text: str) -> bool:
-    if text.lower() in ("1", "true", "yes", "on"):
-        return True
-    if text.lower() in ("0", "false", "no", "off"):
-        return False
-    raise ValueError(f"{text!r} is neither 1 nor 0")
-
-
-def _word(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be empty")
-    return text.strip()
-
-
-def _database(text: str) -> str:
-    scheme, separator, rest = text.strip().partition("://")
-    if separator and scheme in ("postgres", "postgresql", "postgresql+psycopg"):
-        return f"postgresql+psycopg://{rest}"
-    raise ValueError("is no postgresql://USER:PASSWORD@HOST/DATABASE")
-
-
-def _days(text: str) -> float:
-    if text.strip().lower() == "forever":
-        return inf
-    if not _NUMBER.fullmatch(text.strip()) or not 0 < float(text) < _MOST_DAYS:
-        raise ValueError(f"{text!r} is not a number of days; or write forever")
-    return float(text)
-
-
-def _choice(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in choices:
-            raise ValueError(f"{text!r} is none of {', '.join(choices)}")
-        return text.lower()
-
-    return parse
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _mapping(text: str) -> tuple[str, str]:
-    pattern, separator, model = (part.strip() for part in text.partition("="))
-    if not (pattern and separator and model):
-        raise ValueError(f"{text!r} is not NAME=MODEL, for example gpt-4o=sonnet")
-    return pattern, model
-
-
 OPTIONS: Sequence[Option] = (
     Option(
         name="api-key",
@@ -164,7 +74,7 @@ OPTIONS: Sequence[Option] = (
         environment="PORT",
         default="8080",
         metavar="PORT",
-        parse=_port,
+        parse=port,
         help="port to listen on; 0 takes any free one",
     ),
     Option(
@@ -172,14 +82,14 @@ OPTIONS: Sequence[Option] = (
         environment="HOST",
         default="127.0.0.1",
         metavar="ADDRESS",
-        parse=_word,
+        parse=word,
         help="address to listen on",
     ),
     Option(
         name="listen",
         environment="CCPROXY_LISTEN",
         metavar="ENDPOINT",
-        parse=_word,
+        parse=word,
         repeatable=True,
         help="a Twisted endpoint string instead of host and port, for example "
         "unix:/run/ccproxy.sock or ssl:8443:privateKey=key.pem:certKey=cert.pem; "
@@ -191,14 +101,14 @@ OPTIONS: Sequence[Option] = (
         environment="CLAUDE_MODEL",
         default="sonnet",
         metavar="MODEL",
-        parse=_word,
+        parse=word,
         help="model for requests that name none: haiku, sonnet, opus or a full id",
     ),
     Option(
         name="model-map",
         environment="CCPROXY_MODEL_MAP",
         metavar="NAME=MODEL",
-        parse=_mapping,
+        parse=mapping,
         repeatable=True,
         help="answer to a foreign model name, for example gpt-4o=sonnet or *=opus; "
         "repeatable, or separated by commas",
@@ -215,28 +125,28 @@ OPTIONS: Sequence[Option] = (
         name="agent-tools",
         environment="CCPROXY_AGENT_TOOLS",
         metavar="NAMES",
-        parse=_names,
+        parse=names,
         help="Claude Code's own tools that the model may use on this machine, "
         "for example Read,WebSearch; default: none",
     ),
     Option(
         name="show-agent-tools",
         environment="CCPROXY_SHOW_AGENT_TOOLS",
-        parse=_switch,
+        parse=switch,
         help="tell clients which of them the model has used, and for what, in its "
         "reasoning",
     ),
     Option(
         name="forward-sampling",
         environment="CCPROXY_FORWARD_SAMPLING",
-        parse=_switch,
+        parse=switch,
         help="send temperature, top_p and top_k upstream, which current models "
         "may refuse",
     ),
     Option(
         name="forward-tool-choice",
         environment="CCPROXY_FORWARD_TOOL_CHOICE",
-        parse=_switch,
+        parse=switch,
         help="demand tool calls by the Messages API's own tool_choice, which current "
         "models may refuse; without it the model is told in words",
     ),
@@ -245,23 +155,81 @@ OPTIONS: Sequence[Option] = (
         environment="MAX_BODY",
         default="1MiB",
         metavar="SIZE",
-        parse=_size,
+        parse=size,
         help="largest request body",
     ),
     Option(
         name="max-processes",
         environment="CCPROXY_MAX_PROCESSES",
-        default="8",
         metavar="N",
-        parse=_count,
-        help="CLI processes at one time, about 200 MB each; more requests wait",
+        parse=count,
+        help="CLI processes at one time, 110 to 200 MB each; more requests wait; "
+        "default: what fits in half of the memory, at most 8",
+    ),
+    Option(
+        name="spares",
+        environment="CCPROXY_SPARES",
+        default="1",
+        metavar="N",
+        parse=count_or_none,
+        help="how many of them are kept ready for new conversations",
+    ),
+    Option(
+        name="idle-seconds",
+        environment="CCPROXY_IDLE_SECONDS",
+        default="600",
+        metavar="TIME",
+        parse=duration,
+        help="how long one is kept that has answered, for the next turn or another "
+        "conversation",
+    ),
+    Option(
+        name="recycle-rss",
+        environment="CCPROXY_RECYCLE_RSS",
+        default="600MB",
+        metavar="SIZE",
+        parse=size,
+        help="replace one that has grown larger than this, after its answer",
+    ),
+    Option(
+        name="reuse",
+        environment="CCPROXY_REUSE",
+        default="rewind",
+        metavar="HOW",
+        parse=choice("off", "continue", "rewind"),
+        help="what one that has answered is used for: rewind: any conversation with "
+        "the same system prompt; continue: only the next turn of its own; off: nothing",
+    ),
+    Option(
+        name="max-queue",
+        environment="CCPROXY_MAX_QUEUE",
+        default="64",
+        metavar="N",
+        parse=count_or_none,
+        help="how many requests may wait for one; others are refused with 503",
+    ),
+    Option(
+        name="queue-seconds",
+        environment="CCPROXY_QUEUE_SECONDS",
+        default="60",
+        metavar="TIME",
+        parse=duration,
+        help="how long a request may wait for one",
+    ),
+    Option(
+        name="drain-seconds",
+        environment="CCPROXY_DRAIN_SECONDS",
+        default="30",
+        metavar="TIME",
+        parse=duration,
+        help="how long answers may go on when the server is stopped",
     ),
     Option(
         name="max-suspended",
         environment="CCPROXY_MAX_SUSPENDED",
         default="4",
         metavar="N",
-        parse=_count_or_none,
+        parse=count_or_none,
         help="how many of them may wait for the results of the client's tools; 0: "
         "none, each result starts a new one",
     ),
@@ -270,7 +238,7 @@ OPTIONS: Sequence[Option] = (
         environment="CCPROXY_SUSPENDED_TIMEOUT",
         default="5m",
         metavar="TIME",
-        parse=_duration,
+        parse=duration,
         help="how long one waits for them; results that come later start a new one",
     ),
     Option(
@@ -278,7 +246,7 @@ OPTIONS: Sequence[Option] = (
         environment="CCPROXY_FIRST_TOKEN_TIMEOUT",
         default="120s",
         metavar="TIME",
-        parse=_duration,
+        parse=duration,
         help="longest wait for the first token",
     ),
     Option(
@@ -286,7 +254,7 @@ OPTIONS: Sequence[Option] = (
         environment="CCPROXY_SILENCE_TIMEOUT",
         default="120s",
         metavar="TIME",
-        parse=_duration,
+        parse=duration,
         help="longest silence within an answer",
     ),
     Option(
@@ -294,7 +262,7 @@ OPTIONS: Sequence[Option] = (
         environment="CCPROXY_TURN_TIMEOUT",
         default="30m",
         metavar="TIME",
-        parse=_duration,
+        parse=duration,
         help="longest whole answer",
     ),
     Option(
@@ -310,7 +278,7 @@ OPTIONS: Sequence[Option] = (
         name="database-url",
         environment="CCPROXY_DATABASE_URL",
         metavar="URL",
-        parse=_database,
+        parse=database,
         secret=True,
         help="keep them in PostgreSQL instead, which several proxies may share: "
         "postgresql://USER:PASSWORD@HOST/DATABASE",
@@ -320,7 +288,7 @@ OPTIONS: Sequence[Option] = (
         environment="CCPROXY_KEEP_DAYS",
         default="30",
         metavar="DAYS",
-        parse=_days,
+        parse=days,
         help="how long stored responses and untouched conversations are kept; or "
         "forever",
     ),
@@ -329,7 +297,7 @@ OPTIONS: Sequence[Option] = (
         environment="CCPROXY_KEEP_SIZE",
         default="1GiB",
         metavar="BYTES",
-        parse=_size,
+        parse=size,
         help="how much is kept; the oldest responses go first",
     ),
     Option(
@@ -337,7 +305,7 @@ OPTIONS: Sequence[Option] = (
         environment="CCPROXY_LOG",
         default="info",
         metavar="LEVEL",
-        parse=_choice("debug", "info", "warn", "error", "critical"),
+        parse=choice("debug", "info", "warn", "error", "critical"),
         help="debug, info, warn, error or critical",
     ),
     Option(
@@ -345,13 +313,13 @@ OPTIONS: Sequence[Option] = (
         environment="CCPROXY_LOG_FORMAT",
         default="text",
         metavar="FORMAT",
-        parse=_choice("text", "json"),
+        parse=choice("text", "json"),
         help="text or json (one object a line)",
     ),
     Option(
         name="demo",
         environment="CCPROXY_DEMO",
-        parse=_switch,
+        parse=switch,
         help="answer from a script instead of a model: no account, no network; "
         "the key is then `demo` if none is given",
     ),

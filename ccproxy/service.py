@@ -3,9 +3,9 @@
 =========  ================================================================
 start      the private cwd is made, the demo listens if asked for, the ports
            open, the CLI is looked at and the store opened in the background
-stop       the ports close, every question fails with a clear error, every CLI
-           is stopped and reaped, what is to be stored is, connections end with
-           their answers, the cwd goes
+stop       the ports close, answers under way go on for a while, what is left of
+           them fails with a clear error, every CLI is stopped and reaped, what is
+           to be stored is, connections end with their answers, the cwd goes
 =========  ================================================================
 
 Nothing is opened before the start: with a daemon, `make_service` still runs in
@@ -33,6 +33,7 @@ from typing_extensions import override
 
 from ccproxy import __version__
 from ccproxy.claude.backend import Backend
+from ccproxy.claude.capacity import memory_bytes, processes_for
 from ccproxy.claude.catalogue import Catalogue
 from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.launch import (
@@ -41,6 +42,8 @@ from ccproxy.claude.launch import (
     exec_prefix,
     find_claude,
 )
+from ccproxy.claude.pool import PoolLimits
+from ccproxy.claude.transcript import Reuse
 from ccproxy.claude.waiting_room import WaitingLimits
 from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
@@ -188,10 +191,7 @@ class Engine(Service):
                 silence_seconds=settings.silence_seconds,
                 turn_seconds=settings.turn_seconds,
             ),
-            max_processes=settings.max_processes,
-            waiting=WaitingLimits(
-                sessions=settings.max_suspended, seconds=settings.suspended_seconds
-            ),
+            pool=_pool_limits(settings),
             forces_calls=settings.forward_tool_choice,
             tells_own_calls=settings.show_agent_tools,
             spawner=reactor,
@@ -234,6 +234,7 @@ class Engine(Service):
 
     async def _stop(self) -> None:
         try:
+            await self.backend.drain(self._settings.drain_seconds)
             await self.backend.stop()
             await self.api.drain()
             await self.store.stop()
@@ -272,6 +273,21 @@ class Engine(Service):
         child = child_environment(self._environment, demo_upstream=upstream)
         # Not the user's own home: a demo leaves no trace in it.
         return {**child, "HOME": str(home)}
+
+
+def _pool_limits(settings: Settings) -> PoolLimits:
+    return PoolLimits(
+        processes=settings.max_processes or processes_for(memory_bytes()),
+        spares=settings.spares,
+        idle_seconds=settings.idle_seconds,
+        recycle_bytes=settings.recycle_bytes,
+        queue=settings.max_queue,
+        queue_seconds=settings.queue_seconds,
+        reuse=Reuse(settings.reuse),
+        waiting=WaitingLimits(
+            sessions=settings.max_suspended, seconds=settings.suspended_seconds
+        ),
+    )
 
 
 class CannotListen(Exception):
@@ -349,7 +365,9 @@ class Server(Service):
         ports, self.ports = self.ports, []
         for port in ports:
             await maybeDeferred(port.stopListening)
-        drained = self._site.drain(_DRAIN_SECONDS)
+        # Longer than the engine, which has the last word of every answer.
+        limit_seconds = self._settings.drain_seconds + _DRAIN_SECONDS
+        drained = self._site.drain(limit_seconds)
         await maybeDeferred(self._engine.stopService)
         await drained
 

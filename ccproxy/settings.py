@@ -11,7 +11,8 @@ from typing import Any
 
 from attrs import field, frozen
 
-from ccproxy.options import OPTIONS, Option, checked_key
+from ccproxy.option_values import checked_key
+from ccproxy.options import OPTIONS, Option
 
 # The key where there is nothing to protect.
 DEMO_KEY = "demo"
@@ -30,6 +31,10 @@ class Settings:
         listen: Twisted endpoint strings.
         model_map: (pattern, model) in the order given; ``*`` is a wildcard.
         max_body_bytes: largest request body.
+        max_processes: how many CLIs there may be; None: what there is memory for.
+        recycle_bytes: from what size on a CLI is replaced.
+        reuse: what a CLI that has answered is used for; ``off``, ``continue`` or
+            ``rewind``.
         agent_tools: Claude Code's own tools that the model may use; none by
             default.
         state_dir: where what is stored lives; None: in a temporary folder, for as
@@ -49,7 +54,14 @@ class Settings:
     forward_sampling: bool = False
     forward_tool_choice: bool = False
     max_body_bytes: int = 2**20
-    max_processes: int = 8
+    max_processes: int | None = None
+    spares: int = 1
+    idle_seconds: float = 600.0
+    recycle_bytes: int = 600_000_000
+    reuse: str = "rewind"
+    max_queue: int = 64
+    queue_seconds: float = 60.0
+    drain_seconds: float = 30.0
     max_suspended: int = 4
     suspended_seconds: float = 300.0
     first_token_seconds: float = 120.0
@@ -94,6 +106,13 @@ def read_settings(
         forward_tool_choice=values["forward-tool-choice"] or False,
         max_body_bytes=values["max-body"],
         max_processes=values["max-processes"],
+        spares=values["spares"],
+        idle_seconds=values["idle-seconds"],
+        recycle_bytes=values["recycle-rss"],
+        reuse=values["reuse"],
+        max_queue=values["max-queue"],
+        queue_seconds=values["queue-seconds"],
+        drain_seconds=values["drain-seconds"],
         max_suspended=values["max-suspended"],
         suspended_seconds=values["suspended-timeout"],
         first_token_seconds=values["first-token-timeout"],

@@ -2,12 +2,13 @@
 
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
+from attrs import define
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -67,10 +68,27 @@ def running_reactor() -> None:
     pytest_twisted.blockon(deferLater(_REACTOR, 0))
 
 
+@define
+class Kept:
+    """What a server that outlives the test has of its own."""
+
+    calls: Sequence[Any] = ()
+    readers: Sequence[Any] = ()
+    children: Collection[int] = ()
+    descriptors: Collection[str] = ()
+
+
+@pytest.fixture(scope="session")
+def kept() -> Callable[[], Kept]:
+    """Tells what is no leak though it was not there before the test."""
+    return Kept
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(
     request: pytest.FixtureRequest,
     running_reactor: None,
+    kept: Callable[[], Kept],
     expected_errors: ExpectedErrors,
 ) -> Iterator[None]:
     """Fail a test that leaves timers, sockets, processes or logged errors."""
@@ -94,11 +112,21 @@ def nothing_left_behind(
     gc.collect()
 
     def left() -> list[str]:
-        found = [str(c) for c in _REACTOR.getDelayedCalls() if c.func not in calls]
-        found += [str(r) for r in _REACTOR.getReaders() if r not in readers]
-        found += [f"child {pid}" for pid in _children() - children]
+        own = kept()
+        found = [
+            str(call)
+            for call in _REACTOR.getDelayedCalls()
+            if call.func not in calls and call not in own.calls
+        ]
+        found += [
+            str(reader)
+            for reader in _REACTOR.getReaders()
+            if reader not in readers and reader not in own.readers
+        ]
+        found += [f"child {pid}" for pid in _children() - children - {*own.children}]
         if not threads:
-            found += [f"open {name}" for name in _descriptors() - descriptors]
+            names = _descriptors() - descriptors - {*own.descriptors}
+            found += [f"open {name}" for name in names]
         return found
 
     async def settle() -> None:

@@ -2,20 +2,22 @@
 
 from collections.abc import Callable, Sequence
 
+from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 
+from ccproxy.claude.ask import Ask
+from ccproxy.claude.audience import Listener
 from ccproxy.claude.catalogue import Catalogue, ModelEntry
 from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.launch import Launch
-from ccproxy.claude.pool import Ask, Pool
-from ccproxy.claude.records import InitializeAnswer
-from ccproxy.claude.session import Listener, Session
+from ccproxy.claude.pool import Pool, PoolLimits
+from ccproxy.claude.records import Account, InitializeAnswer
+from ccproxy.claude.session import Session
 from ccproxy.claude.structured import TOOL
 from ccproxy.claude.surroundings import Surroundings
-from ccproxy.claude.waiting_room import WaitingLimits
 from ccproxy.claude.wire import WireError
 from ccproxy.conversation import Effort, Prompt
 from ccproxy.errors import CCProxyError, InvalidRequest
@@ -23,6 +25,25 @@ from ccproxy.errors import CCProxyError, InvalidRequest
 # The first look at the CLI takes 0.4 s; who asks for models in the meantime is
 # kept waiting for that long, and not much longer if the CLI does not answer.
 _PATIENCE_SECONDS = 10.0
+
+
+@frozen(kw_only=True)
+class Status:
+    """What is known of the CLI.
+
+    Attributes:
+        answers: whether it has been initialized and has told of itself.
+        login: where its login comes from, in its own words.
+        account: whose it is; None where it does not tell.
+        subscription: the kind of it.
+    """
+
+    answers: bool
+    version: str | None
+    is_logged_in: bool
+    login: str | None
+    account: str | None
+    subscription: str | None
 
 
 class Backend:
@@ -40,8 +61,7 @@ class Backend:
         launch: Callable[[], Launch],
         catalogue: Catalogue,
         limits: Limits,
-        max_processes: int,
-        waiting: WaitingLimits,
+        pool: PoolLimits,
         forces_calls: bool = False,
         tells_own_calls: bool = False,
         spawner: IReactorProcess,
@@ -62,16 +82,34 @@ class Backend:
             forces_calls=forces_calls,
             tells_own_calls=tells_own_calls,
         )
-        self._pool = Pool(self._session_for, clock, max_processes, waiting)
+        self._pool = Pool(self, clock, pool)
+        self._known: InitializeAnswer | None = None
         self._look: Deferred[None] | None = None
         self._lookers: list[Deferred[None]] = []
 
     def start(self) -> None:
         """Serve, and have a first look at the CLI, to learn its models."""
         self._pool.start()
+        self._begin_to_look()
+
+    def _begin_to_look(self) -> None:
         look = Deferred.fromCoroutine(self._look_at_cli())
         if not look.called:
             self._look = look
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more questions, and wait for the answers to those that were taken.
+
+        What is not answered then is ended by `stop`.
+        """
+        drained = self._pool.drain()
+        drained.addTimeout(seconds, self._clock)
+        try:
+            await drained
+        except DeferredTimeoutError:
+            self._log.warn(
+                "answers were cut off: {seconds:g} s are over", seconds=seconds
+            )
 
     async def stop(self) -> None:
         """Fail every question, stop every CLI; done when all processes are gone."""
@@ -108,33 +146,71 @@ class Backend:
         await self._first_look()
         return self._catalogue.entries()
 
-    def _session_for(self, prompt: Prompt) -> Session:
+    async def status(self) -> Status:
+        """Whether the CLI answers, and as whom."""
+        if self._known is None and self._look is None:
+            # It may have been installed since.
+            self._begin_to_look()
+        await self._first_look()
+        return self._status()
+
+    def _status(self) -> Status:
+        known, account = self._known, Account()
+        if known is not None and known.account is not None:
+            account = known.account
+        return Status(
+            answers=known is not None,
+            version=None if known is None else known.claude_code_version,
+            is_logged_in=known is not None and account.is_logged_in,
+            login=account.source,
+            account=account.email,
+            subscription=account.subscription_type,
+        )
+
+    def launch(self, prompt: Prompt | None) -> Launch:
+        """How a CLI is started for a question, or as a spare.
+
+        Raises:
+            CCProxyError: there is none, or none could answer.
+        """
+        if prompt is None:
+            return self._launch()
         if prompt.schema is not None and any(t.name == TOOL for t in prompt.tools):
             raise InvalidRequest(
                 f"`tools`: a tool named {TOOL} cannot be offered together with a "
                 "schema for the answer; give it another name",
                 param="tools",
             )
-        launch = self._launch().without({tool.name for tool in prompt.tools})
+        return self._launch().without({tool.name for tool in prompt.tools})
+
+    def start_cli(self, launch: Launch) -> Session:
+        """Start a CLI.
+
+        Raises:
+            CCProxyError: that is not possible now.
+        """
         return Session(launch, self._surroundings)
 
     def _learned(self, answer: InitializeAnswer) -> None:
         self._catalogue.learn(answer.models)
+        self._known = answer
 
     async def _look_at_cli(self) -> None:
         try:
             session = Session(self._launch(), self._surroundings)
             try:
-                opened = session.open()
+                opened = Deferred.fromCoroutine(session.open())
                 opened.addTimeout(self._limits.first_token_seconds, self._clock)
                 answer = await opened
-                self._log.info(
-                    "claude CLI {version}, {count} models",
-                    version=answer.claude_code_version,
-                    count=len(answer.models),
-                )
-            finally:
+            except BaseException:
                 self._pool.retire(session)
+                raise
+            self._pool.adopt(session)
+            self._log.info(
+                "claude CLI {version}, {count} models",
+                version=answer.claude_code_version,
+                count=len(answer.models),
+            )
         except CancelledError:
             pass  # the server stops
         except DeferredTimeoutError:

@@ -6,7 +6,7 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ccproxy.claude import records, wire
+from ccproxy.claude import records, requests
 from ccproxy.errors import CCProxyError, ClaudeFailed
 
 
@@ -29,7 +29,7 @@ class Controls:
         identifier = uuid4().hex
         waiter: Deferred[records.ControlResponse] = Deferred()
         self._waiting[identifier] = waiter
-        self._send(wire.control_request(identifier, request))
+        self._send(requests.control_request(identifier, request))
         return waiter.addCallback(_accepted)
 
     def receive(self, record: records.ControlResponse) -> None:

@@ -6,6 +6,7 @@ Values only, so that a test can compare them; the lookups of the outside world
 Source: protocol notes, "Start"; Twisted facts, "Child processes".
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from attrs import evolve, field, frozen
 
+from ccproxy.claude.tools import SERVERS
 from ccproxy.errors import ClaudeUnavailable
 
 # `client_composed` works from here on; older ones read `@path` from the prompt.
@@ -23,6 +25,8 @@ OLDEST_VERSION = (2, 1, 248)
 
 # Marks every process of a session, whatever becomes of its parents and groups.
 MARKER = "CCPROXY_SESSION"
+
+_CLIENTS_TOOLS = tuple(f"mcp__{name}" for name in SERVERS)
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 # `claude --version` takes 10 ms; a minute is for a machine that is starting up.
@@ -113,7 +117,7 @@ class Launch:
     def argv(self) -> tuple[str, ...]:
         """The whole command; nothing of any prompt is in it."""
         tools = ",".join(self.agent_tools)
-        allowed = ",".join(("mcp__client", *self.agent_tools))
+        allowed = ",".join((*_CLIENTS_TOOLS, *self.agent_tools))
         return (
             *self.prefix,
             str(self.binary),
@@ -287,6 +291,15 @@ def marked_processes(mark: str, proc: Path = Path("/proc")) -> Sequence[int]:
         for entry in _folders(proc)
         if entry.name.isdecimal() and needle in _environ(entry).split(b"\0")
     ]
+
+
+def resident_bytes(pid: int, proc: Path = Path("/proc")) -> int:
+    """How much memory a process takes; 0 where there is no ``/proc``, or no process."""
+    try:
+        pages = (proc / str(pid) / "statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:

@@ -1,66 +1,99 @@
 """Who is served by which CLI, and when.
 
-A question that brings the results of a session's calls is that session's, at once; any
-other gets a CLI of its own. It waits, first come first served, while as many processes
-as allowed are there; a process counts until it is reaped. A session that waits for
-results makes room for a question: what it knows, the client knows too. Keeping sessions
-and choosing among them belongs here and nowhere else.
-
-=========  ==============================================================
-QUEUED     waits for a free place
-RUNNING    has a session
-OVER       answered, failed or cancelled; the session is on its way out
-=========  ==============================================================
+A question takes, in this order: the CLI that waits for the results it brings; one that
+has its conversation, or that of another with the same system prompt; a spare; a new
+one; the place of one that nobody asks; a place in the queue, first come first served.
+A CLI whose answer is over is kept, unless it has become too large or is no good; one
+whose client has gone away is kept if its turn can be taken back.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from enum import Enum, auto
+from collections.abc import Callable
+from typing import Protocol
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.claude.session import Listener, Session
-from ccproxy.claude.suspension import Recorder, Suspension
+from ccproxy.claude.ask import Ask
+from ccproxy.claude.audience import Listener
+from ccproxy.claude.launch import Launch
+from ccproxy.claude.session import Session
+from ccproxy.claude.stock import IdleSessions, Spares
+from ccproxy.claude.suspension import Suspension
+from ccproxy.claude.transcript import Reuse
 from ccproxy.claude.waiting_room import WaitingLimits, WaitingRoom
-from ccproxy.conversation import Prompt, ToolResultBlock
-from ccproxy.errors import CCProxyError, ClaudeFailed, ShuttingDown
-from ccproxy.events import Event, Failed, Finished
+from ccproxy.conversation import Prompt
+from ccproxy.errors import CCProxyError, QueueFull, ShuttingDown
+
+# Breaking a turn off and taking it back takes 25 ms.
+_UNDO_SECONDS = 3.0
+# A CLI grows by what it is asked; this is a second bound beside that on its memory.
+_MOST_TURNS = 500
+# What `Retry-After` says is at least and at most this.
+_SHORTEST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 60.0
+# The weight of the newest answer in the typical time of one.
+_NEWEST = 0.2
 
 
-class _State(Enum):
-    QUEUED = auto()
-    RUNNING = auto()
-    OVER = auto()
+@frozen(kw_only=True)
+class PoolLimits:
+    """How many CLIs there are, and what they are used for.
+
+    Attributes:
+        processes: how many there may be at one time.
+        spares: how many are kept ready that have been asked nothing.
+        idle_seconds: how long one is kept that has answered.
+        recycle_bytes: from what size on one is replaced.
+        queue: how many questions may wait.
+        queue_seconds: how long one may wait.
+    """
+
+    processes: int
+    spares: int
+    idle_seconds: float
+    recycle_bytes: int
+    queue: int
+    queue_seconds: float
+    reuse: Reuse
+    waiting: WaitingLimits
+
+
+class Starter(Protocol):
+    """Starts CLIs."""
+
+    def launch(self, prompt: Prompt | None) -> Launch:
+        """How one is started for a question, or as a spare; raises `CCProxyError`."""
+
+    def start_cli(self, launch: Launch) -> Session:
+        """Start one; raises `CCProxyError` if that is not possible."""
 
 
 class Pool:
-    """Hands out CLIs.
-
-    Args:
-        new_session: starts a CLI for a question; raises `CCProxyError` if it cannot.
-        max_processes: how many there may be at one time.
-        waiting: how many of them may wait for results.
-    """
+    """Hands out CLIs."""
 
     def __init__(
-        self,
-        new_session: Callable[[Prompt], Session],
-        clock: IReactorTime,
-        max_processes: int,
-        waiting: WaitingLimits,
+        self, starter: Starter, clock: IReactorTime, limits: PoolLimits
     ) -> None:
-        self._new_session = new_session
+        self._starter = starter
         self._clock = clock
-        self._max_processes = max_processes
+        self._limits = limits
         self._queue: deque[Ask] = deque()
         self._running: set[Ask] = set()
-        self._waiting = WaitingRoom(waiting, clock, self.retire)
-        # Sessions that are being stopped still count as processes.
+        self._waiting = WaitingRoom(limits.waiting, clock, self._let_go)
+        self._idle = IdleSessions(limits.idle_seconds, clock, self.retire)
+        self._spares = Spares(
+            limits.spares, clock, self._start_spare, self._has_room, self.retire
+        )
+        # Both still count as processes.
+        self._undoing: dict[Session, Deferred[None]] = {}
         self._closing: dict[Session, Deferred[None]] = {}
+        self._typical_seconds = 0.0
         self._stopped = False
+        self._drained: Deferred[None] | None = None
 
-    def ask(self, prompt: Prompt, listener: Listener) -> "Ask":
+    def ask(self, prompt: Prompt, listener: Listener) -> Ask:
         """Put a question; the listener is told everything, but never from within."""
         ask = Ask(self, prompt, listener, self._clock)
         if self._stopped:
@@ -68,16 +101,24 @@ class Pool:
             return ask
         taken = self._waiting.take(prompt)
         if taken is not None:
-            self._running.add(ask)
-            ask.go_on(*taken)
-        else:
-            self._queue.append(ask)
-            self._serve()
+            session, results = taken
+
+            def go_on() -> None:
+                session.go_on(prompt, results, ask)
+
+            self._run(ask, session, go_on, is_reused=True)
+            return ask
+        self._queue.append(ask)
+        self._serve()
+        if ask in self._queue:
+            self._line_up(ask)
+        self._spares.refill()
         return ask
 
     def start(self) -> None:
-        """Serve, also after a stop."""
+        """Serve, also after a stop; the spares are started."""
         self._stopped = False
+        self._spares.refill(now=True)
 
     def stop(self) -> "Deferred[None]":
         """Fail every question and stop every process. Fires when all are gone."""
@@ -85,10 +126,30 @@ class Pool:
         for ask in (*self._queue, *self._running):
             ask.fail(_stopping())
         self._queue.clear()
-        while self._waiting:
-            self._waiting.dismiss()
+        self._dismiss_all()
+        for session in tuple(self._undoing):
+            self._undoing[session].cancel()
         gone = DeferredList([_copy(d) for d in self._closing.values()])
         return gone.addCallback(lambda _: None)
+
+    def drain(self) -> "Deferred[None]":
+        """Take no more questions. Fires when those that were taken are answered.
+
+        `stop` is still to be called; on cancel the questions go on.
+        """
+        self._stopped = True
+        self._dismiss_all()
+        self._drained = Deferred()
+        drained = _copy(self._drained)
+        self._tell_drained()
+        return drained
+
+    def adopt(self, session: Session) -> None:
+        """Keep a session that is open and has not been asked."""
+        if self._keeps(session) and self._has_room():
+            self._idle.admit(session)
+        else:
+            self.retire(session)
 
     def retire(self, session: Session) -> "Deferred[None]":
         """Stop a session's process; its place is free when it is gone."""
@@ -101,150 +162,179 @@ class Pool:
     def _retired(self, session: Session) -> None:
         del self._closing[session]
         self._serve()
+        if not self._stopped:
+            self._spares.refill()
+
+    def _dismiss_all(self) -> None:
+        self._spares.stop()
+        while self._idle.dismiss() or self._spares.dismiss():
+            pass
+        while self._waiting:
+            self._waiting.dismiss()
+
+    def _line_up(self, ask: Ask) -> None:
+        if len(self._queue) > self._limits.queue:
+            ask.fail(self._full(f"{len(self._queue) - 1} requests are waiting already"))
+        else:
+            ask.wait(self._limits.queue_seconds, self._waited_too_long)
+
+    def _waited_too_long(self, ask: Ask) -> None:
+        seconds = self._limits.queue_seconds
+        ask.fail(self._full(f"no claude CLI became free within {seconds:g} s"))
+
+    def _full(self, why: str) -> QueueFull:
+        rounds = 1 + len(self._queue) / self._limits.processes
+        after = min(
+            max(rounds * self._typical_seconds, _SHORTEST_RETRY_SECONDS),
+            _LONGEST_RETRY_SECONDS,
+        )
+        return QueueFull(
+            f"{why}; ask again later, or let the proxy start more "
+            "(--max-processes, --max-queue, --queue-seconds)",
+            retry_after_seconds=after,
+        )
 
     def _serve(self) -> None:
-        # Whoever is on the way out already makes room for one more.
-        while (
-            self._waiting
-            and len(self._closing) < len(self._queue)
-            and self._count() >= self._max_processes
-        ):
-            self._waiting.dismiss()
-        while self._queue and self._count() < self._max_processes:
-            ask = self._queue.popleft()
+        """Serve who is next, as long as there is a CLI for them."""
+        while self._queue:
+            ask = self._queue[0]
             try:
-                session = self._new_session(ask.prompt)
+                launch = self._starter.launch(ask.prompt)
+                served = self._serve_with(ask, launch)
             except CCProxyError as error:
                 ask.fail(error)
             else:
-                self._running.add(ask)
-                ask.start(session)
+                if not served:
+                    self._make_room()
+                    return
 
-    def again(self, ask: "Ask", session: Session | None) -> None:
-        """Put a question first in the queue again; called by the question."""
+    def _serve_with(self, ask: Ask, launch: Launch) -> bool:
+        reuse = self._limits.reuse
+        taken = None
+        if self._idle and not ask.needs_new:
+            taken = self._idle.take(ask.prompt, ask.prints, launch, reuse)
+        plan = None
+        if taken is not None:
+            session, plan = taken
+        else:
+            spare = self._spares.take(launch)
+            if spare is None:
+                if not self._has_room():
+                    return False
+                spare = self._starter.start_cli(launch)
+            session = spare
+        self._queue.remove(ask)
+
+        def put() -> None:
+            session.ask(ask.prompt, ask, plan)
+
+        self._run(ask, session, put, is_reused=plan is not None)
+        return True
+
+    def _run(
+        self, ask: Ask, session: Session, begin: Callable[[], None], *, is_reused: bool
+    ) -> None:
+        self._running.add(ask)
+        ask.start(session, begin, is_reused=is_reused)
+
+    def _make_room(self) -> None:
+        """Let go of those that nobody asks; whoever is going already counts."""
+        while len(self._closing) + len(self._undoing) < len(self._queue):
+            if self._idle.dismiss() or self._spares.dismiss():
+                continue
+            if not self._waiting:
+                return
+            self._waiting.dismiss()
+
+    def _has_room(self) -> bool:
+        return self._count() < self._limits.processes
+
+    def _count(self) -> int:
+        return (
+            len(self._running)
+            + len(self._waiting)
+            + len(self._idle)
+            + len(self._spares)
+            + len(self._undoing)
+            + len(self._closing)
+        )
+
+    def _start_spare(self) -> Session:
+        return self._starter.start_cli(self._starter.launch(None))
+
+    def again(self, ask: Ask, session: Session | None) -> None:
+        """Put a question to a new CLI, before all others; called by the question."""
         self._running.discard(ask)
         self._queue.appendleft(ask)
         if session is not None:
             self.retire(session)
         self._serve()
 
-    def _count(self) -> int:
-        return len(self._running) + len(self._closing) + len(self._waiting)
-
     def left(
-        self, ask: "Ask", session: Session | None, suspension: Suspension | None
+        self, ask: Ask, session: Session | None, suspension: Suspension | None
     ) -> None:
-        """Take a question off the books; called by the question.
-
-        Args:
-            ask: the question.
-            session: which has answered it, or was about to.
-            suspension: what the session waits for, if it does.
-        """
+        """Take a question off the books; called by the question."""
         self._running.discard(ask)
         if ask in self._queue:
             self._queue.remove(ask)
-        if session is None:
-            return
-        if suspension is None or self._stopped:
-            self.retire(session)
-        else:
-            self._waiting.admit(session, suspension)
+        if session is not None:
+            age = ask.age_seconds - ask.queued_seconds
+            self._typical_seconds += _NEWEST * (age - self._typical_seconds)
+            if suspension is not None and not self._stopped:
+                self._waiting.admit(session, suspension)
+            else:
+                self._let_go(session)
             self._serve()
+        if not self._stopped:
+            self._spares.refill()
+        self._tell_drained()
 
+    def _let_go(self, session: Session) -> None:
+        """Keep a session for another question, or stop it."""
+        if session.is_open and self._keeps(session):
+            self._idle.admit(session)
+            if not self._has_room() and self._spares.missing > 0 < len(self._idle) - 1:
+                # A new conversation is better served by a spare.
+                self._idle.dismiss()
+        elif session.can_undo and self._keeps(session):
+            self._undo(session)
+        else:
+            self.retire(session)
 
-class Ask:
-    """One question on its way; what `Pool.ask` returns."""
+    def _keeps(self, session: Session) -> bool:
+        return not (
+            self._stopped
+            or self._limits.reuse is Reuse.OFF
+            # Who knows what Claude Code remembers of its own tools.
+            or session.launch.spawns_children
+            or session.turns >= _MOST_TURNS
+            or session.resident_bytes > self._limits.recycle_bytes
+        )
 
-    def __init__(
-        self, pool: Pool, prompt: Prompt, listener: Listener, clock: IReactorTime
-    ) -> None:
-        self.prompt = prompt
-        self._pool = pool
-        # Only who can call has something to wait for.
-        self._recorder = Recorder() if prompt.tools else None
-        self._has_waited = False
-        self._listener = listener
-        self._clock = clock
-        self._state = _State.QUEUED
-        self._session: Session | None = None
-        self._paused = False
-
-    def start(self, session: Session) -> None:
-        """Begin with a session of one's own; called by the pool."""
-        self._run(session)
-        session.ask(self.prompt, self)
-        if self._paused:
-            session.pause()
-
-    def go_on(self, session: Session, results: Sequence[ToolResultBlock]) -> None:
-        """Begin with a session that waits for results; called by the pool."""
-        self._run(session)
-        self._has_waited = True
-        session.go_on(self.prompt, results, self)
-
-    def _run(self, session: Session) -> None:
-        self._state = _State.RUNNING
-        self._session = session
-
-    def fail(self, error: CCProxyError) -> None:
-        """End with an error that is not the session's; told in a later turn."""
-        if self._state is not _State.OVER:
-            self._leave()
-            self._clock.callLater(0, self._listener.receive, [Failed(error)])
-
-    def cancel(self) -> None:
-        """Give up: the process is stopped, the listener hears nothing more."""
-        if self._state is not _State.OVER:
-            self._leave()
-
-    def pause(self) -> None:
-        """Stop the answer from coming, until `resume`."""
-        self._paused = True
-        if self._state is _State.RUNNING and self._session is not None:
-            self._session.pause()
-
-    def resume(self) -> None:
-        """Let the answer come."""
-        self._paused = False
-        if self._state is _State.RUNNING and self._session is not None:
-            self._session.resume()
-
-    def receive(self, events: Sequence[Event]) -> None:
-        """Pass the answer on; called by the session."""
-        if self._state is not _State.RUNNING:
+    def _undo(self, session: Session) -> None:
+        if self._limits.reuse is not Reuse.REWIND:
+            self.retire(session)
             return
-        if self._has_waited:
-            if isinstance(events[0], Failed) and isinstance(
-                events[0].error, ClaudeFailed
-            ):
-                self._start_anew()
-                return
-            self._has_waited = False
-        if self._recorder is not None:
-            self._recorder.receive(events)
-        if isinstance(events[-1], Finished | Failed):
-            self._leave(events[-1])
-        self._listener.receive(events)
+        undone = session.undo()
+        self._undoing[session] = undone
+        undone.addTimeout(_UNDO_SECONDS, self._clock)
+        undone.addCallbacks(
+            lambda _: self._undone(session), lambda failure: self._stuck(session)
+        )
 
-    def _start_anew(self) -> None:
-        """Ask a new session: the one that waited is gone, and nothing was told."""
-        session, self._session = self._session, None
-        self._state = _State.QUEUED
-        self._has_waited = False
-        self._pool.again(self, session)
+    def _undone(self, session: Session) -> None:
+        del self._undoing[session]
+        self._let_go(session)
+        self._serve()
 
-    def _leave(self, end: Finished | Failed | None = None) -> None:
-        self._state = _State.OVER
-        session, self._session = self._session, None
-        suspension = None
-        if session is not None and session.is_suspended and isinstance(end, Finished):
-            if self._paused:
-                # It waits for the client's tools now, and not for its socket.
-                session.resume()
-            if self._recorder is not None:
-                suspension = self._recorder.suspension(self.prompt, end)
-        self._pool.left(self, session, suspension)
+    def _stuck(self, session: Session) -> None:
+        del self._undoing[session]
+        self.retire(session)
+
+    def _tell_drained(self) -> None:
+        if self._drained is not None and not self._running and not self._queue:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
 
 
 def _stopping() -> ShuttingDown:
@@ -256,7 +346,8 @@ def _copy(source: "Deferred[None]") -> "Deferred[None]":
     waiter: Deferred[None] = Deferred()
 
     def fire(result: None) -> None:
-        waiter.callback(None)
+        if not waiter.called:
+            waiter.callback(None)
 
     source.addCallback(fire)
     return waiter

@@ -36,7 +36,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from ccproxy.claude.launch import Launch, leftovers, marked_processes
+from ccproxy.claude.launch import (
+    Launch,
+    leftovers,
+    marked_processes,
+    resident_bytes,
+)
 from ccproxy.claude.wire import LineSplitter, WireError
 from ccproxy.errors import ClaudeUnavailable, Overloaded
 
@@ -162,6 +167,11 @@ class ClaudeProcess(ProcessProtocol):
     def pid(self) -> int | None:
         """The process's id, which is its group's and session's too."""
         return self._pid
+
+    @property
+    def resident_bytes(self) -> int:
+        """How much memory the process takes; 0 where the system does not tell."""
+        return 0 if self._pid is None else resident_bytes(self._pid)
 
     def send(self, line: bytes) -> None:
         """Write to the CLI's stdin; nothing once it is being stopped."""

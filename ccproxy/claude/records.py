@@ -23,6 +23,8 @@ import msgspec
 
 from ccproxy.events import Usage
 
+_NO_LOGIN = "none"
+
 
 class OutputDetails(msgspec.Struct):
     """A part of the output's count."""
@@ -257,6 +259,21 @@ class Account(msgspec.Struct, rename="camel"):
     token_source: str | None = None
     api_key_source: str | None = None
     api_provider: str | None = None
+    email: str | None = None
+    subscription_type: str | None = None
+
+    @property
+    def source(self) -> str | None:
+        """Where the login comes from; None: there is none, or it does not tell."""
+        told = (self.token_source, self.api_key_source)
+        return next(
+            (source for source in told if source not in (None, _NO_LOGIN)), None
+        )
+
+    @property
+    def is_logged_in(self) -> bool:
+        """Whether there is a login, as far as the CLI tells."""
+        return self.token_source != _NO_LOGIN or self.source is not None
 
 
 class InitializeAnswer(msgspec.Struct):
@@ -265,6 +282,13 @@ class InitializeAnswer(msgspec.Struct):
     models: list[ModelInfo] = []
     account: Account | None = None
     claude_code_version: str | None = None
+
+
+class Rewound(msgspec.Struct):
+    """The answer to ``rewind_conversation``; ``reason`` says why not."""
+
+    rewound: bool = False
+    reason: str | None = None
 
 
 Record: TypeAlias = (

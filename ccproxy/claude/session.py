@@ -2,78 +2,59 @@
 
 =============  ============================================================
 NEW            started; nothing said. A spare stays here
-OPENING        ``initialize`` is sent: the system prompt is fixed
+PREPARING      it is told what it needs before it can answer
 OPEN           initialized, no turn under way
-REPLAYING      a user's turn of the history waits to be acknowledged
 ASKING         the question is sent, the answer comes
 SUSPENDED      the answer was calls; the CLI waits for their results
+UNDOING        the turn is broken off, and then taken back
 CLOSED         the process is being stopped or gone
 =============  ============================================================
-
-The history is written turn by turn: an assistant's turn that came before the
-acknowledgement of the user's would land in front of it.
 
 Source: protocol notes, "Input".
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from typing import Protocol
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.claude import demand, records, wire
+from ccproxy.claude import demand, records, requests, wire
+from ccproxy.claude.audience import Audience, Listener
 from ccproxy.claude.controls import Controls
-from ccproxy.claude.deadlines import Deadlines
-from ccproxy.claude.launch import Launch, check_version
+from ccproxy.claude.launch import Launch
+from ccproxy.claude.preparation import Foundation, Preparation
 from ccproxy.claude.process import ClaudeProcess, Exit
-from ccproxy.claude.structured import AnswerForm, understood
+from ccproxy.claude.recording import Recording
+from ccproxy.claude.structured import TOOL as STRUCTURED
+from ccproxy.claude.structured import AnswerForm
 from ccproxy.claude.surroundings import Surroundings
-from ccproxy.claude.tools import SERVER, ToolServer
+from ccproxy.claude.tools import SERVERS, ToolServer
+from ccproxy.claude.transcript import Plan, Reuse
 from ccproxy.claude.turn import Turn
-from ccproxy.conversation import Message, Prompt, Role, ToolResultBlock
-from ccproxy.errors import CCProxyError, ClaudeFailed, RateLimited, TimedOut
-from ccproxy.events import (
-    Event,
-    Failed,
-    Finished,
-    RedactedThinking,
-    TextDelta,
-    ThinkingDelta,
-    ToolCallDelta,
-    ToolCallStarted,
-    Waiting,
-)
-
-_TOKENS = TextDelta | ThinkingDelta | RedactedThinking | ToolCallStarted | ToolCallDelta
-
-
-class Listener(Protocol):
-    """Who is told the answer."""
-
-    def receive(self, events: Sequence[Event]) -> None:
-        """Take what arrived together, at least one event, in order.
-
-        The last event of all is the only ``Finished`` or ``Failed``.
-        """
+from ccproxy.conversation import Prompt, ToolResultBlock
+from ccproxy.errors import CCProxyError, ClaudeFailed, TimedOut
+from ccproxy.events import Event, Failed, Finished
 
 
 class _State(Enum):
     NEW = auto()
-    OPENING = auto()
+    PREPARING = auto()
     OPEN = auto()
-    REPLAYING = auto()
     ASKING = auto()
     SUSPENDED = auto()
+    UNDOING = auto()
     CLOSED = auto()
 
 
 class Session:
     """A CLI process, spoken to.
+
+    Attributes:
+        launch: how it was started.
+        turns: how many questions it has been put.
 
     Raises:
         CCProxyError: the process cannot be started.
@@ -82,61 +63,89 @@ class Session:
     _log = Logger()
 
     def __init__(self, launch: Launch, surroundings: Surroundings) -> None:
+        self.launch = launch
+        self.turns = 0
         self._surroundings = surroundings
         self._state = _State.NEW
         self._controls = Controls(self._send)
-        self._unsent: deque[Message] = deque()
-        self._model = launch.model
-        self._prompt: Prompt | None = None
         self._tools = ToolServer(self._answer_tool)
+        self._preparation = Preparation(
+            self._controls,
+            self._send,
+            self._tools,
+            surroundings,
+            launch.model,
+            self._setup_failed,
+        )
+        self._prompt: Prompt | None = None
         self._turn: Turn | None = None
+        self._recording = Recording()
+        self._ended: Deferred[None] | None = None
         self._lost: Callable[[], None] | None = None
-        self._listener: Listener | None = None
-        self._deadlines = Deadlines(
+        self._audience = Audience(
             surroundings.limits, surroundings.clock, self._timed_out
         )
         self._process = ClaudeProcess.spawn(
             launch, uuid4().hex, self, surroundings.spawner, surroundings.clock
         )
 
-    def open(
-        self, prompt: Prompt | None = None
-    ) -> "Deferred[records.InitializeAnswer]":
-        """Initialize a new CLI with what a prompt says beside its turns, for good.
-
-        Fires with what it says of itself. Fails with `CCProxyError`: it is too
-        old, died, or speaks another language. On cancel: nothing is undone,
-        close the session.
-        """
-        self._state = _State.OPENING
-        request = wire.initialize("")
-        if prompt is not None:
-            self._tools.offer(prompt.tools)
-            system = demand.system_prompt(prompt, native=self._forces_calls)
-            schema = None if prompt.schema is None else understood(prompt.schema)
-            request = wire.initialize(system, prompt.tools, schema)
-        return self._controls.ask(request).addCallback(self._initialized)
-
-    def ask(self, prompt: Prompt, listener: Listener) -> None:
-        """Put a question; the listener is told everything, failures included.
-
-        Only for a session that is new, or open with the same system prompt.
-        """
-        self._listener = listener
-        self._turn = self._new_turn(prompt)
-        self._deadlines.start()
-        opened = succeed(None) if self._state is _State.OPEN else self.open(prompt)
-        opened.addCallback(lambda _: self._configure(prompt))
-        opened.addCallback(lambda _: self._begin(prompt))
-        opened.addErrback(self._setup_failed)
+    @property
+    def is_open(self) -> bool:
+        """Whether the CLI can be put another question."""
+        return self._state is _State.OPEN
 
     @property
     def is_suspended(self) -> bool:
         """Whether the CLI waits for results."""
         return self._state is _State.SUSPENDED
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether what the CLI is at can be broken off and taken back."""
+        return self._state in (_State.ASKING, _State.SUSPENDED)
+
+    @property
+    def resident_bytes(self) -> int:
+        """How much memory the CLI takes; 0 where the system does not tell."""
+        return self._process.resident_bytes
+
+    async def open(self) -> records.InitializeAnswer:
+        """Initialize a new CLI for questions without any demands.
+
+        On cancel: nothing is undone, close the session.
+
+        Raises:
+            CCProxyError: it is too old, died, or refuses.
+            WireError: it speaks another language.
+        """
+        self._state = _State.PREPARING
+        answer = await self._preparation.open(None)
+        if self._state is _State.PREPARING:
+            self._state = _State.OPEN
+        return answer
+
+    def plan(
+        self, prompt: Prompt, prints: Sequence[bytes], reuse: Reuse
+    ) -> Plan | None:
+        """How a question could be put to this CLI, which is open; None: it cannot.
+
+        Args:
+            prompt: the question.
+            prints: the fingerprints of its turns.
+            reuse: what is allowed.
+        """
+        if self._preparation.foundation != Foundation.of(prompt, self._surroundings):
+            return None
+        return self._preparation.transcript.plan(prompt, prints, reuse)
+
+    def ask(self, prompt: Prompt, listener: Listener, plan: Plan | None = None) -> None:
+        """Put a question; the listener is told everything. A new one needs no plan."""
+        self._begin(prompt, listener)
+        asked = Deferred.fromCoroutine(self._put(prompt, plan))
+        asked.addErrback(self._setup_failed)
+
     def keep(self, lost: Callable[[], None]) -> None:
-        """Keep a suspended session, and say if it cannot go on any more.
+        """Keep a session that nobody asks, and say if it cannot be used any more.
 
         Args:
             lost: called once, when the CLI is gone or has gone on by itself.
@@ -153,34 +162,44 @@ class Session:
             results: one for each call, under the model's ids.
             listener: told everything, failures included.
         """
-        self._lost = None
-        self._listener = listener
-        self._prompt = prompt
         after = None if self._turn is None else self._turn.message_id
-        self._turn = self._new_turn(prompt, after)
+        self._begin(prompt, listener, after)
         self._state = _State.ASKING
-        self._deadlines.start()
+        self._preparation.transcript.told(prompt.messages[-1], "")
         self._tools.give(results)
+
+    def undo(self) -> "Deferred[None]":
+        """Break off what the CLI is at and take it back; the listener hears no more.
+
+        Fires when the session is open again. Fails with `CCProxyError` or `WireError`:
+        close it. On cancel: close it.
+        """
+        self._audience.leave()
+        self._lost = None
+        self._state = _State.UNDOING
+        self._ended = Deferred()
+        self._process.resume()
+        return Deferred.fromCoroutine(self._undo(self._ended))
 
     def pause(self) -> None:
         """Stop reading from the CLI until `resume`."""
         self._process.pause()
-        self._deadlines.pause()
+        self._audience.pause()
 
     def resume(self) -> None:
         """Read on."""
         self._process.resume()
-        self._deadlines.resume()
+        self._audience.resume()
 
     def close(self) -> "Deferred[None]":
         """Stop the CLI; the listener hears nothing more. Fires when it is gone."""
-        self._deadlines.stop()
-        self._listener = self._lost = None
+        self._audience.leave()
+        self._lost = None
         if self._state is _State.SUSPENDED:
             # A gentle end would make it give up the calls, and ask the model again.
             self._process.kill()
         self._state = _State.CLOSED
-        self._controls.abandon(ClaudeFailed("the session was closed"))
+        self._abandon(ClaudeFailed("the session was closed"))
         return self._process.terminate()
 
     def lines_received(self, lines: list[bytes]) -> None:
@@ -205,6 +224,7 @@ class Session:
 
     def garbage_received(self, error: wire.WireError) -> None:
         """Give up a CLI that cannot be understood; called by the process."""
+        self._lose()
         self._break_off(ClaudeFailed(f"the claude CLI wrote {error}"))
 
     def process_ended(self, end: Exit) -> None:
@@ -216,57 +236,99 @@ class Session:
             self._lose()
             self._break_off(ClaudeFailed(f"the claude CLI ended unexpectedly ({end})"))
 
+    def _begin(
+        self, prompt: Prompt, listener: Listener, after: str | None = None
+    ) -> None:
+        self.turns += 1
+        self._lost = None
+        self._prompt = prompt
+        self._turn = self._new_turn(prompt, after)
+        self._recording = Recording(after)
+        self._audience.begin(listener)
+
+    async def _put(self, prompt: Prompt, plan: Plan | None) -> None:
+        is_new = self._state is _State.NEW
+        self._state = _State.PREPARING
+        if is_new:
+            await self._preparation.open(prompt)
+        await self._preparation.put(prompt, plan or Plan(None, 0))
+        if self._state is _State.PREPARING:
+            self._state = _State.ASKING
+
+    async def _undo(self, ended: "Deferred[None]") -> None:
+        await self._controls.ask(requests.interrupt())
+        await ended
+        plan = self._preparation.transcript.take_back()
+        if plan is None:
+            raise ClaudeFailed("there is no turn that could be taken back")
+        await self._preparation.take_back(plan)
+        if self._state is _State.UNDOING:
+            self._state = _State.OPEN
+
     def _received(self, record: records.Record) -> list[Event]:
         match record:
             case records.ControlResponse():
                 self._controls.receive(record)
             case records.ControlRequest():
                 self._answer(record)
-            case records.Result() if self._state is _State.REPLAYING:
+            case records.Result() if self._state is _State.PREPARING:
                 if record.is_error or record.num_turns:
                     raise wire.WireError("an answer to a turn of the history")
-                self._replay()
+                self._preparation.acknowledge()
+            case records.Result() if self._state is _State.UNDOING:
+                ended, self._ended = self._ended, None
+                if ended is not None:
+                    ended.callback(None)
             case _ if self._state is _State.ASKING and self._turn is not None:
                 return self._asked(self._turn, record)
             case records.Init() | records.UserMessage() | records.Result() if (
                 self._state is _State.SUSPENDED
             ):
                 self._log.warn("a claude CLI did not wait for the results of its calls")
+                self._state = _State.CLOSED
+                self._process.kill()
                 self._lose()
         return []
 
     def _asked(self, turn: Turn, record: records.Record) -> list[Event]:
+        if isinstance(record, records.Init) and not self._has_tools(record):
+            return [Failed(ClaudeFailed("the claude CLI offers other tools"))]
+        self._recording.receive(record)
         events = turn.receive(record)
         if self._prompt is not None and turn.take_question():
             message = demand.reminder(self._prompt)
-            self._send(wire.turn(message, str(uuid4()), model=self._model, ask=True))
+            model = self._surroundings.full_id(self._prompt.model)
+            self._send(wire.turn(message, str(uuid4()), model=model, ask=True))
         return events
+
+    def _has_tools(self, init: records.Init) -> bool:
+        """Whether the model may call what it should, and nothing of another time."""
+        if self.launch.spawns_children or self._prompt is None:
+            return True
+        offered = set(init.tools) - {STRUCTURED}
+        return offered == {tool.name for tool in self._prompt.tools} - {STRUCTURED}
 
     def _answer(self, asked: records.ControlRequest) -> None:
         message = asked.request.message
-        if asked.request.server_name == SERVER and message is not None:
+        if asked.request.server_name in SERVERS and message is not None:
             self._tools.receive(asked, message)
         else:
             reason = "ccproxy does not do this"
-            self._send(wire.refusal(asked.request_id, reason))
+            self._send(requests.refusal(asked.request_id, reason))
 
     def _answer_tool(self, request_id: str, answer: Mapping[str, object]) -> None:
-        self._send(wire.mcp_answer(request_id, answer))
+        self._send(requests.mcp_answer(request_id, answer))
 
     def _lose(self) -> None:
         lost, self._lost = self._lost, None
         if lost is not None:
             lost()
 
-    @property
-    def _forces_calls(self) -> bool:
-        return self._surroundings.forces_calls
-
     def _new_turn(self, prompt: Prompt, after: str | None = None) -> Turn:
         return Turn(
             self._surroundings.wall_seconds(),
             frozenset(tool.name for tool in prompt.tools),
-            must_call=prompt.must_call and not self._forces_calls,
+            must_call=prompt.must_call and not self._surroundings.forces_calls,
             form=None if prompt.schema is None else AnswerForm(prompt.schema),
             tells_own_calls=self._surroundings.tells_own_calls,
             after=after,
@@ -274,49 +336,6 @@ class Session:
 
     def _send(self, line: bytes) -> None:
         self._process.send(line)
-
-    def _initialized(self, record: records.ControlResponse) -> records.InitializeAnswer:
-        answer = wire.decode_initialize(record.response.response)
-        if answer.claude_code_version is not None:
-            check_version(answer.claude_code_version)
-        self._surroundings.learned(answer)
-        if self._state is _State.OPENING:
-            self._state = _State.OPEN
-        return answer
-
-    def _configure(self, prompt: Prompt) -> None:
-        body: dict[str, object] = dict(prompt.sampling)
-        if prompt.stop:
-            body["stop_sequences"] = list(prompt.stop)
-        choice = demand.tool_choice(prompt, native=self._forces_calls)
-        if choice is not None:
-            body["tool_choice"] = choice
-        configured = self._controls.ask(
-            wire.apply_flag_settings(
-                model=prompt.model,
-                effort=prompt.effort.value if prompt.effort else None,
-                max_tokens=prompt.max_tokens,
-                extra_body=body,
-            )
-        )
-        # The CLI works its input off in order, so the question need not wait.
-        configured.addErrback(self._setup_failed)
-
-    def _begin(self, prompt: Prompt) -> None:
-        self._prompt = prompt
-        self._model = self._surroundings.full_id(prompt.model)
-        self._unsent.extend(prompt.messages)
-        self._replay()
-
-    def _replay(self) -> None:
-        """Write turns, up to one that has to be acknowledged or answered."""
-        while self._unsent:
-            message = self._unsent.popleft()
-            ask = not self._unsent
-            self._send(wire.turn(message, str(uuid4()), model=self._model, ask=ask))
-            if message.role is Role.USER:
-                self._state = _State.ASKING if ask else _State.REPLAYING
-                return
 
     def _setup_failed(self, failure: Failure) -> None:
         error = failure.value
@@ -328,51 +347,52 @@ class Session:
         self._fail(error)
 
     def _timed_out(self, error: TimedOut) -> None:
-        self._fail(error if self._turn is None else self._turn.timed_out(error))
+        self._fail(self._why(error))
 
     def _break_off(self, error: CCProxyError) -> None:
         """Tell everyone who waits for this CLI, whatever for."""
-        self._controls.abandon(error)
+        self._abandon(error)
         self._fail(error)
+
+    def _abandon(self, error: CCProxyError) -> None:
+        self._controls.abandon(error)
+        self._preparation.abandon(error)
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended.errback(error)
+            # Whoever waited has heard of it.
+            ended.addErrback(lambda failure: failure.trap(CCProxyError) and None)
 
     def _fail(self, error: CCProxyError) -> None:
         self._tell([Failed(error)])
 
     def _tell(self, events: list[Event]) -> None:
-        if self._listener is None:
+        listener = self._audience.listener
+        if listener is None:
             return
-        # A timer is set anew for each batch, not for each of its tokens.
-        if any(isinstance(event, _TOKENS) for event in events):
-            self._deadlines.token()
-        for position, event in enumerate(events):
-            match event:
-                case Waiting() if not self._deadlines.can_wait(event.delay_seconds):
-                    error = RateLimited(
-                        "the model's provider asks to wait for longer than this "
-                        "request may take",
-                        retry_after_seconds=event.delay_seconds,
-                    )
-                    turn = self._turn
-                    refused = error if turn is None else turn.timed_out(error)
-                    events = [*events[:position], Failed(refused)]
-                    break
-                case Waiting():
-                    self._deadlines.waiting()
-                case Finished() | Failed():
-                    events = events[: position + 1]
-                    break
-        listener = self._listener
-        if isinstance(events[-1], Finished | Failed):
-            self._deadlines.stop()
-            self._listener = None
-            if self._turn is not None and self._turn.goes_on:
-                self._state = _State.CLOSED
-                self._process.kill()
-            elif isinstance(events[-1], Failed):
-                # Who knows what the CLI is still at.
-                self._state = _State.CLOSED
-            elif self._turn is not None and self._turn.waits:
-                self._state = _State.SUSPENDED
-            elif self._state is not _State.CLOSED:
-                self._state = _State.OPEN
-        listener.receive(events)
+        told = self._audience.hears(events, self._why)
+        if isinstance(told[-1], Finished | Failed):
+            self._end(told[-1])
+        listener.receive(told)
+
+    def _why(self, error: CCProxyError) -> CCProxyError:
+        return error if self._turn is None else self._turn.timed_out(error)
+
+    def _end(self, end: Finished | Failed) -> None:
+        """The turn is over; see what the CLI can be used for now."""
+        self._audience.leave()
+        turn, is_good = self._turn, isinstance(end, Finished)
+        can_go_on = is_good and self._state is _State.ASKING
+        if turn is not None and turn.goes_on:
+            self._state = _State.CLOSED
+            self._process.kill()
+        elif turn is not None and can_go_on and turn.waits:
+            self._state = _State.SUSPENDED
+        elif turn is not None and can_go_on and turn.is_settled:
+            self._state = _State.OPEN
+        else:
+            # Who knows what the CLI is still at; one that the API has refused leaves
+            # things out of its later requests.
+            self._state = _State.CLOSED
+        answer = self._recording.message() if is_good else None
+        self._preparation.transcript.answered(answer)

@@ -10,11 +10,16 @@ Source: protocol notes, "Tools".
 
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from ccproxy.claude.records import ControlRequest, MCPMessage
 from ccproxy.conversation import Block, ImageBlock, TextBlock, Tool, ToolResultBlock
 
-# The name that `--allowedTools mcp__client` allows.
+# The names that `--allowedTools` allows. A tool set of another time is offered under
+# the other name: the CLI takes one that it knows for unchanged.
 SERVER = "client"
+_OTHER = "client2"
+SERVERS = (SERVER, _OTHER)
 
 _INITIALIZED: Mapping[str, object] = {
     "protocolVersion": "2025-11-25",
@@ -29,6 +34,10 @@ def offer(tools: Sequence[Tool]) -> Mapping[str, object]:
         return {}
     manifest = {"initializeResult": _INITIALIZED, "toolsListResult": _listed(tools)}
     return {"sdkMcpServers": [SERVER], "sdkMcpServerManifests": {SERVER: manifest}}
+
+
+def _written(tools: Sequence[Tool]) -> bytes:
+    return msgspec.json.encode(_listed(tools))
 
 
 def _listed(tools: Sequence[Tool]) -> Mapping[str, object]:
@@ -53,13 +62,45 @@ class ToolServer:
 
     def __init__(self, send: Callable[[str, Mapping[str, object]], None]) -> None:
         self._send = send
+        self._name = SERVER
         self._tools: Sequence[Tool] = ()
+        self._listed: Callable[[], None] | None = None
         self._asked: dict[str, tuple[str, object]] = {}
         self._results: dict[str, ToolResultBlock] = {}
 
     def offer(self, tools: Sequence[Tool]) -> None:
         """Note what is offered."""
         self._tools = tools
+
+    def offers(self, tools: Sequence[Tool]) -> bool:
+        """Whether these are offered, written in the same way."""
+        return _written(tools) == _written(self._tools)
+
+    def change(
+        self, tools: Sequence[Tool], listed: Callable[[], None]
+    ) -> Sequence[str]:
+        """Offer others; returns the names of the servers that the CLI is to be told.
+
+        Args:
+            tools: all that the model may call from now on.
+            listed: called once, when the CLI has been told of them.
+        """
+        self._name = SERVERS[self._name == SERVER]
+        self._tools, self._listed = tools, listed
+        if tools:
+            return [self._name]
+        self._tell_listed()
+        return []
+
+    def forget(self) -> None:
+        """Forget the calls of a turn that is over."""
+        self._asked.clear()
+        self._results.clear()
+
+    def _tell_listed(self) -> None:
+        listed, self._listed = self._listed, None
+        if listed is not None:
+            listed()
 
     def receive(self, request: ControlRequest, message: MCPMessage) -> None:
         """Take a message of the CLI's; a call waits for its result."""
@@ -73,6 +114,8 @@ class ToolServer:
         self._reply(
             request.request_id, message.id or 0, results.get(message.method, {})
         )
+        if message.method == "tools/list" and request.request.server_name == self._name:
+            self._tell_listed()
 
     def give(self, results: Sequence[ToolResultBlock]) -> None:
         """Take the results of calls, whether the CLI has asked for them or will."""

@@ -132,6 +132,7 @@ class Turn:
         # The CLI's own sum goes back to before the calls.
         self._tally = Tally(is_partial=after is not None)
         self._cut_short = False
+        self._is_settled = False
         self._synthetic: AssistantMessage | None = None
         self._retry: Refusal | None = None
         self._limit_reset_seconds: float | None = None
@@ -150,6 +151,11 @@ class Turn:
     def waits(self) -> bool:
         """Whether the CLI waits for the results of the client's tools."""
         return self._stop_reason == "tool_use" and self._calls.are_clients_only
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the CLI has said itself that the turn is over."""
+        return self._is_settled
 
     @property
     def message_id(self) -> str | None:
@@ -298,6 +304,7 @@ class Turn:
         return [Waiting(record.error or "unknown", record.attempt, delay_seconds)]
 
     def _result(self, result: Result) -> list[Event]:
+        self._is_settled = True
         if result.is_error or result.subtype != "success":
             return self._fail(self._error(result))
         if self._phase is _Phase.WAITING:
@@ -319,6 +326,7 @@ class Turn:
     def _ask_again(self) -> list[Event]:
         """The answer is prose, and was to be a call."""
         self._has_asked_again = self._owes_question = True
+        self._is_settled = False
         self._tally.count_alone()
         self._prose.set_aside()
         self._phase = _Phase.WAITING

@@ -24,10 +24,10 @@ from ccproxy.claude.records import (
     RateLimitEvent,
     Record,
     Result,
+    Rewound,
     StreamEvent,
     UserMessage,
 )
-from ccproxy.claude.tools import offer
 from ccproxy.conversation import (
     Block,
     DocumentBlock,
@@ -37,7 +37,6 @@ from ccproxy.conversation import (
     Role,
     TextBlock,
     ThinkingBlock,
-    Tool,
     ToolResultBlock,
     ToolUseBlock,
     is_blank,
@@ -113,6 +112,7 @@ _EVENT_TYPES = frozenset(
 _decode_event_tag = msgspec.json.Decoder(_EventTag).decode
 _decode_tag = msgspec.json.Decoder(_Tag).decode
 _decode_initialize = msgspec.json.Decoder(InitializeAnswer).decode
+_decode_rewound = msgspec.json.Decoder(Rewound).decode
 _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
     "stream_event": msgspec.json.Decoder(StreamEvent),
     "assistant": msgspec.json.Decoder(AssistantMessage),
@@ -201,85 +201,24 @@ def decode_initialize(answer: bytes | msgspec.Raw) -> InitializeAnswer:
         ) from None
 
 
+def decode_rewound(answer: bytes | msgspec.Raw) -> Rewound:
+    """Decode the ``response`` of ``rewind_conversation``.
+
+    Raises:
+        WireError: it is not of the known shape.
+    """
+    try:
+        return _decode_rewound(answer)
+    except msgspec.DecodeError as error:
+        raise WireError(f"an answer to a rewind of an unknown shape: {error}") from None
+
+
 _encoder = msgspec.json.Encoder()
 
 
-def _line(record: Mapping[str, object]) -> bytes:
+def encode(record: Mapping[str, object]) -> bytes:
+    """What is written for a record."""
     return _encoder.encode(record) + b"\n"
-
-
-def control_request(request_id: str, request: Mapping[str, object]) -> bytes:
-    """Ask the CLI for something."""
-    return _line(
-        {"type": "control_request", "request_id": request_id, "request": request}
-    )
-
-
-def initialize(
-    system: str,
-    tools: Sequence[Tool] = (),
-    schema: Mapping[str, object] | None = None,
-) -> Mapping[str, object]:
-    """The first request to a CLI; an empty prompt still replaces Claude Code's own."""
-    form = {} if schema is None else {"jsonSchema": schema}
-    about = {"subtype": "initialize", "systemPrompt": [system]}
-    return {**about, **offer(tools), **form}
-
-
-def apply_flag_settings(
-    *,
-    model: str,
-    effort: str | None,
-    max_tokens: int | None,
-    extra_body: Mapping[str, object],
-) -> Mapping[str, object]:
-    """Everything that a turn depends on besides its messages.
-
-    Each key is always named: one that is left out would stay as it was.
-    """
-    return {
-        "subtype": "apply_flag_settings",
-        "settings": {
-            "model": model,
-            "effortLevel": effort,
-            "env": {
-                "CLAUDE_CODE_MAX_OUTPUT_TOKENS": (
-                    None if max_tokens is None else str(max_tokens)
-                ),
-                "CLAUDE_CODE_EXTRA_BODY": (
-                    _encoder.encode(extra_body).decode() if extra_body else None
-                ),
-            },
-        },
-    }
-
-
-def refusal(request_id: str, reason: str) -> bytes:
-    """Answer a control request of the CLI's that we have nothing for."""
-    return _line(
-        {
-            "type": "control_response",
-            "response": {
-                "subtype": "error",
-                "request_id": request_id,
-                "error": reason,
-            },
-        }
-    )
-
-
-def mcp_answer(request_id: str, message: Mapping[str, object]) -> bytes:
-    """Answer a message to the tool server that is us."""
-    return _line(
-        {
-            "type": "control_response",
-            "response": {
-                "subtype": "success",
-                "request_id": request_id,
-                "response": {"mcp_response": message},
-            },
-        }
-    )
 
 
 def turn(message: Message, identifier: str, *, model: str, ask: bool) -> bytes:
@@ -294,7 +233,7 @@ def turn(message: Message, identifier: str, *, model: str, ask: bool) -> bytes:
         ask: whether the model is to answer this user's turn.
     """
     if message.role is Role.ASSISTANT:
-        return _line(
+        return encode(
             {
                 "type": "assistant",
                 "message": {
@@ -321,7 +260,7 @@ def turn(message: Message, identifier: str, *, model: str, ask: bool) -> bytes:
     }
     if not ask:
         record["shouldQuery"] = False
-    return _line(record)
+    return encode(record)
 
 
 def _blocks(blocks: Sequence[Block]) -> list[dict[str, object]]:

@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
 from ccproxy.dialects.models import model_document, models_document
+from ccproxy.dialects.status import status_document
 from ccproxy.store.store import Store
 from ccproxy.web.backend import Backend
 from ccproxy.web.chat import ChatRoutes
@@ -41,6 +42,7 @@ class API:
         self._wall_seconds = wall_seconds
         self._router = router = Router(gate, clock)
         router.add("GET", "/health", self._health, needs_key=False)
+        router.add("GET", "/ready", self._ready)
         router.add("GET", "/models", self._models)
         router.add("GET", "/models/<path:name>", self._model)
         ChatRoutes(
@@ -79,6 +81,12 @@ class API:
         exchange.request.setHeader("content-type", "text/plain; charset=utf-8")
         exchange.request.setHeader("content-length", str(len(ok)))
         return ok
+
+    async def _ready(self, exchange: Exchange) -> bytes:
+        status = await self._backend.status()
+        if not (status.answers and status.is_logged_in):
+            exchange.request.setResponseCode(503)
+        return json_response(exchange.request, status_document(status))
 
     async def _models(self, exchange: Exchange) -> bytes:
         entries = await self._backend.models()

@@ -22,6 +22,10 @@ class Listener(Protocol):
 class Ask(Protocol):
     """A question on its way."""
 
+    @property
+    def queued_seconds(self) -> float:
+        """How long it has waited until somebody was there to answer."""
+
     def cancel(self) -> None:
         """Give up; the listener hears nothing more."""
 
@@ -44,6 +48,34 @@ class ModelEntry(Protocol):
         """Since when it is known, in Unix time."""
 
 
+class Status(Protocol):
+    """What is known of whoever answers."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether it does, as far as that is known without a question."""
+
+    @property
+    def version(self) -> str | None:
+        """Of the CLI."""
+
+    @property
+    def is_logged_in(self) -> bool:
+        """Whether it has a login, as far as it tells."""
+
+    @property
+    def login(self) -> str | None:
+        """Where the login comes from."""
+
+    @property
+    def account(self) -> str | None:
+        """Whose it is."""
+
+    @property
+    def subscription(self) -> str | None:
+        """The kind of it."""
+
+
 class Backend(Protocol):
     """Whatever answers."""
 
@@ -58,6 +90,9 @@ class Backend(Protocol):
 
     async def models(self) -> Sequence[ModelEntry]:
         """What a client may ask for."""
+
+    async def status(self) -> Status:
+        """Whether it answers, and as whom."""
 
 
 class Collector(Protocol):
@@ -120,6 +155,11 @@ class Asks:
         for choice in range(choices):
             self._asks.append(backend.ask(prompt, _Part(choice, self._receive)))
 
+    @property
+    def queued_seconds(self) -> float:
+        """How long the question has waited until somebody was there to answer."""
+        return max((ask.queued_seconds for ask in self._asks), default=0.0)
+
     def pause(self) -> None:
         """Stop the answers from coming."""
         for ask in self._asks:
@@ -161,8 +201,10 @@ async def prepare(backend: Backend, prompt: Prompt) -> Prompt:
 
 async def collect(
     backend: Backend, prompt: Prompt, choices: int, collector: Collector
-) -> None:
+) -> float:
     """Put a question and wait until the collector is over.
+
+    Returns how many seconds it has waited until somebody was there to answer.
 
     When this is cancelled, because the client went away, or when one answer fails,
     all questions are given up.
@@ -181,7 +223,9 @@ async def collect(
     try:
         asks.put(backend, prompt, choices)
         await over
+        queued_seconds = asks.queued_seconds
     finally:
         asks.cancel()
     if collector.error is not None:
         raise collector.error
+    return queued_seconds

@@ -11,7 +11,7 @@ from ccproxy.web.backend import Backend, collect, prepare
 from ccproxy.web.event_stream import EventStream
 from ccproxy.web.exchange import Exchange
 from ccproxy.web.policy import Policy
-from ccproxy.web.response import json_response, tell_effort, tell_ignored
+from ccproxy.web.response import json_response, tell_effort, tell_ignored, tell_queue
 from ccproxy.web.router import Router
 
 
@@ -69,5 +69,6 @@ class ChatRoutes:
         self, exchange: Exchange, prompt: Prompt, choices: int, document: ChatDocument
     ) -> bytes:
         with exchange.following(document):
-            await collect(self._backend, prompt, choices, document)
+            queued = await collect(self._backend, prompt, choices, document)
+        tell_queue(exchange.request, queued)
         return json_response(exchange.request, document.encode())

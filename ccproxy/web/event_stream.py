@@ -18,6 +18,7 @@ from ccproxy.errors import CCProxyError
 from ccproxy.events import Event, Usage, Waiting
 from ccproxy.web.backend import Asks, Backend
 from ccproxy.web.outlet import Outlet
+from ccproxy.web.response import tell_queue
 
 
 class StreamEncoder(Protocol):
@@ -63,6 +64,7 @@ class EventStream:
         conclude: Callable[[], Awaitable[bytes]] = _nothing_more,
         told: Callable[[bytes], None] | None = None,
     ) -> None:
+        self._request = request
         self._encoder = encoder
         self._conclude = conclude
         self._told = told
@@ -109,6 +111,8 @@ class EventStream:
         if self._outlet.is_quiet and self._encoder.error is not None:
             self._over.callback(None)
             return
+        if self._outlet.is_quiet:
+            tell_queue(self._request, self._asks.queued_seconds)
         if self._told is not None:
             self._told(data)
         last = events[-1]

@@ -61,6 +61,11 @@ def tell_effort(request: Request, wanted: str | None, given: Effort | None) -> N
         request.setHeader("x-ccproxy-effort", told)
 
 
+def tell_queue(request: Request, seconds: float) -> None:
+    """Tell how long the question has waited for a CLI."""
+    request.setHeader("x-ccproxy-queue-ms", str(round(1000 * seconds)))
+
+
 def error_response(request: Request, error: CCProxyError) -> bytes:
     """Prepare an error; returns its body for Klein to send."""
     request.setResponseCode(error.status)

@@ -42,7 +42,7 @@ from ccproxy.web.backend import collect
 from ccproxy.web.event_stream import EventStream
 from ccproxy.web.exchange import Exchange
 from ccproxy.web.policy import Policy
-from ccproxy.web.response import json_response, tell_effort, tell_ignored
+from ccproxy.web.response import json_response, tell_effort, tell_ignored, tell_queue
 from ccproxy.web.response_jobs import Job, Jobs
 from ccproxy.web.response_replay import ResponseReplay
 from ccproxy.web.response_socket import ResponseSocket
@@ -153,7 +153,8 @@ class ResponsesRoutes:
     async def _collect(self, exchange: Exchange, turn: Turn) -> bytes:
         document = ResponseDocument(turn.encoder)
         with exchange.following(document):
-            await collect(self._turns.backend, turn.prompt, 1, document)
+            queued = await collect(self._turns.backend, turn.prompt, 1, document)
+        tell_queue(exchange.request, queued)
         await self._turns.keep(turn, document.frames + turn.encoder.conclude())
         return json_response(exchange.request, document.encode())
 
@@ -168,7 +169,8 @@ class ResponsesRoutes:
         tell_ignored(exchange.request, call.ignored)
         document = ResponseDocument(turn.encoder)
         with exchange.following(document):
-            await collect(self._turns.backend, turn.prompt, 1, document)
+            queued = await collect(self._turns.backend, turn.prompt, 1, document)
+        tell_queue(exchange.request, queued)
         if turn.encoder.response["status"] != "completed":
             raise ClaudeFailed("the model's summary was cut short; try again")
         sealer = await self._turns.seal()

@@ -1,8 +1,10 @@
 """One server for all tests that are content with the default settings.
 
-Each start of a server is also the start of a CLI, which takes a second of a processor.
+Each start of a server is also the start of a CLI, which takes a second of a processor;
+the CLIs of this one stay from test to test, as they do from client to client.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from tests.conftest import Kept
 from tests.support.server import RunningProxy, Upstream, start_proxy, start_upstream
 
 _REACTOR: Any = reactor
@@ -29,6 +32,20 @@ def shared(
     yield server, upstream
     pytest_twisted.blockon(Deferred.fromCoroutine(server.stop()))
     pytest_twisted.blockon(Deferred.fromCoroutine(upstream.stop()))
+
+
+@pytest.fixture(scope="session")
+def kept(shared: tuple[RunningProxy, Upstream]) -> Callable[[], Kept]:
+    """The CLIs of the shared server, which wait for the next test's questions."""
+    server, _ = shared
+
+    def tell() -> Kept:
+        pipes = [pipe for cli in server.clis for pipe in cli.pipes.values()]
+        names = [os.readlink(f"/proc/self/fd/{pipe.fileno()}") for pipe in pipes]
+        pids = [cli.pid for cli in server.clis]
+        return Kept(server.timers, pipes, pids, names)
+
+    return tell
 
 
 @pytest.fixture
@@ -64,4 +81,4 @@ def proxy(
     yield start
     for own in running:
         pytest_twisted.blockon(Deferred.fromCoroutine(own.stop()))
-    pytest_twisted.blockon(Deferred.fromCoroutine(server.idle()))
+    pytest_twisted.blockon(Deferred.fromCoroutine(server.settled()))

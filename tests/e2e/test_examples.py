@@ -1,6 +1,5 @@
 """The examples do what they say, on the real CLI."""
 
-import os
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.web.http_headers import Headers
 from twisted.web.server import Site
 
-from tests.e2e.test_errors import Start, children_of
+from tests.e2e.test_errors import Start
 from tests.support.server import KEY, Upstream, answer, chat_body, spoken
 from tests.support.waiting import until
 
@@ -41,10 +40,11 @@ async def test_treq_client_cancels_half_way(proxy: Start, upstream: Upstream) ->
     upstream.script(answer("one two three", hold_after=2, held=held))
     stream_some = example("treq_client.py")["stream_some"]
     # The first piece is the empty one that comes with the role.
-    pieces = await stream_some(f"{proxy().url}/v1", KEY, "hello", 3)
+    server = proxy()
+    pieces = await stream_some(f"{server.url}/v1", KEY, "hello", 3)
     assert pieces == ["", "one", " two"]
     await until(lambda: upstream.api.gone == 1)
-    await until(lambda: not children_of(os.getpid()))
+    await server.settled()
     held.callback(None)
 
 

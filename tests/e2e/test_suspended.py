@@ -80,7 +80,7 @@ async def test_five_rounds_are_one_session(
     for kept in (4, 0):
         upstream.bodies.clear()
         upstream.replies(*rounds, answer("All are fine."))
-        server = proxy(max_suspended=kept)
+        server = proxy(max_suspended=kept, reuse="off")
         program = client(api, server, "hello", FUNCTIONS, stream=stream)
         assert await loop(program) == "All are fine."
         bodies.append([turns_of(body) for body in upstream.bodies])
@@ -148,7 +148,7 @@ async def test_thinking_is_given_back_to_a_new_session_too(
     """By clients that carry it: here of Responses, sealed."""
     for kept in (4, 0):
         upstream.replies(ONE, answer("Fine."))
-        server = proxy(max_suspended=kept)
+        server = proxy(max_suspended=kept, reuse="off")
         program = client("responses", server, "hello", FUNCTIONS, stream=True)
         assert await loop(program) == "Fine."
         _, (_, blocks), _ = native(upstream.bodies[-1])
@@ -290,19 +290,22 @@ async def test_a_client_that_never_comes_back_costs_nothing(
 ) -> None:
     """The process is gone after the limit, and the model has heard no more."""
     upstream.script(ONE)
-    server = proxy(suspended_seconds=0.05)
+    server = proxy(suspended_seconds=0.05, reuse="off", spares=0)
     await ask(server, [USER])
     await until(lambda: server.processes == 0)
     assert len(upstream.bodies) == 1
 
 
+@pytest.mark.parametrize(("reuse", "clis"), [("off", 3), ("rewind", 1)])
 @ensureDeferred
-async def test_who_waits_makes_room(proxy: Start, upstream: Upstream) -> None:
+async def test_who_waits_makes_room(
+    proxy: Start, upstream: Upstream, reuse: str, clis: int
+) -> None:
     upstream.replies(ONE, answer("Another."), answer("Fine."))
-    server = proxy(max_processes=1)
+    server = proxy(max_processes=1, reuse=reuse)
     made = await ask(server, [USER])
     other = await ask(server, [{"role": "user", "content": "hello"}])
     assert other["content"] == "Another."
     history = [USER, made, result("toolu_1", "sun")]
     assert (await ask(server, history))["content"] == "Fine."
-    assert len(set(sessions(upstream))) == 3
+    assert len(set(sessions(upstream))) == clis

@@ -23,8 +23,8 @@ from typing_extensions import override
 
 from ccproxy import __version__
 from ccproxy.options import OPTIONS
-from tests.e2e.test_errors import children_of
 from tests.process.conftest import fake as fake  # a fixture
+from tests.support.children import children_of
 from tests.support.raw import connect, request
 from tests.support.server import Upstream, answer, chat_body
 from tests.support.waiting import until

@@ -1,13 +1,17 @@
 """The pool: who is served when, with sessions under the test's control."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from ccproxy.claude.pool import Ask, Pool
+from ccproxy.claude.ask import Ask
+from ccproxy.claude.launch import Launch
+from ccproxy.claude.pool import Pool, PoolLimits
+from ccproxy.claude.transcript import Plan, Reuse
 from ccproxy.claude.waiting_room import WaitingLimits
 from ccproxy.conversation import (
     Message,
@@ -18,7 +22,7 @@ from ccproxy.conversation import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from ccproxy.errors import ClaudeFailed, ClaudeUnavailable, ShuttingDown
+from ccproxy.errors import ClaudeFailed, ClaudeUnavailable, QueueFull, ShuttingDown
 from ccproxy.events import (
     Event,
     Failed,
@@ -29,25 +33,68 @@ from ccproxy.events import (
     ToolCallStarted,
     Usage,
 )
+from tests.conftest import ExpectedErrors
 
 PROMPT = Prompt(model="m", messages=(Message(Role.USER, (TextBlock("hello"),)),))
 CALLING = evolve(PROMPT, tools=(Tool("look", None, {"type": "object"}),))
 FINISHED = Finished(FinishReason.STOP, Usage())
 
 
+LAUNCH = Launch(
+    binary=Path("claude"),
+    prefix=(),
+    cwd=Path("cwd"),
+    scratch=Path("scratch"),
+    environment={},
+    model="m",
+)
+
+
 @define(eq=False)
 class FakeSession:
     """Does nothing; remembers what it was told."""
 
+    launch: Launch = LAUNCH
+    turns: int = 0
+    resident_bytes: int = 0
     listener: Any = None
+    prompts: list[Prompt] = field(factory=list)
+    plans: list[Plan | None] = field(factory=list)
     paused: bool = False
+    is_open: bool = False
     is_suspended: bool = False
+    can_undo: bool = False
     results: Any = None
     lost: Any = None
+    undone: "Deferred[None] | None" = None
     closed: "Deferred[None] | None" = None
 
-    def ask(self, prompt: Prompt, listener: Any) -> None:
+    def plan(self, prompt: Prompt, prints: Any, reuse: Reuse) -> Plan | None:
+        """Of use for the same system prompt, and best for what was asked last."""
+        if self.prompts and self.prompts[-1].system != prompt.system:
+            return None
+        return Plan(None, int(self.prompts[-1:] == [prompt]))
+
+    def ask(self, prompt: Prompt, listener: Any, plan: Plan | None) -> None:
+        self.turns += 1
+        self.prompts.append(prompt)
+        self.plans.append(plan)
         self.listener = listener
+        self.is_open, self.can_undo = False, True
+
+    def answer(self, *events: Event) -> None:
+        """End the turn well."""
+        self.is_open, self.can_undo = True, False
+        self.listener.receive([*events, FINISHED])
+
+    def undo(self) -> "Deferred[None]":
+        self.undone = Deferred()
+        return self.undone
+
+    def is_undone(self) -> None:
+        assert self.undone is not None
+        self.is_open, self.can_undo = True, False
+        self.undone.callback(None)
 
     def keep(self, lost: Any) -> None:
         self.lost = lost
@@ -88,22 +135,38 @@ class House:
     clock: Clock = field(factory=Clock)
     sessions: list[FakeSession] = field(factory=list)
     fail: ClaudeUnavailable | None = None
+    reuse: Reuse = Reuse.OFF
+    processes: int = 2
+    spares: int = 0
+    queue: int = 1000
     pool: Pool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        new: Any = self._new
-        limits = WaitingLimits(sessions=1, seconds=300.0)
-        self.pool = Pool(new, self.clock, 2, limits)
+        starter: Any = self
+        limits = PoolLimits(
+            processes=self.processes,
+            spares=self.spares,
+            idle_seconds=600.0,
+            recycle_bytes=1000,
+            queue=self.queue,
+            queue_seconds=60.0,
+            reuse=self.reuse,
+            waiting=WaitingLimits(sessions=1, seconds=300.0),
+        )
+        self.pool = Pool(starter, self.clock, limits)
 
-    def _new(self, prompt: Prompt) -> FakeSession:
+    def launch(self, prompt: Prompt | None) -> Launch:
+        return LAUNCH
+
+    def start_cli(self, launch: Launch) -> FakeSession:
         if self.fail is not None:
             raise self.fail
-        self.sessions.append(FakeSession())
+        self.sessions.append(FakeSession(launch))
         return self.sessions[-1]
 
-    def ask(self) -> tuple[Ask, Heard]:
+    def ask(self, prompt: Prompt = PROMPT) -> tuple[Ask, Heard]:
         heard = Heard()
-        return self.pool.ask(PROMPT, heard), heard
+        return self.pool.ask(prompt, heard), heard
 
     def ask_with_tools(self) -> Ask:
         return self.pool.ask(CALLING, Heard())
@@ -208,7 +271,7 @@ RESULT = ToolResultBlock("t1", "blue")
 
 def call(session: FakeSession) -> None:
     """The session's answer is a call."""
-    session.is_suspended = True
+    session.is_suspended = session.can_undo = True
     started = ToolCallStarted("t1", "look")
     arguments = ToolCallDelta('{"at":"sky"}')
     session.listener.receive([TextDelta("Hm."), started, arguments, CALLED])
@@ -326,3 +389,285 @@ def test_question_after_the_stop_fails() -> None:
     [event] = heard.events
     assert isinstance(event, Failed)
     assert house.sessions == []
+
+
+# CLIs that are used again
+
+KIND = evolve(PROMPT, system="Be kind.")
+
+
+def test_one_that_has_answered_is_asked_again() -> None:
+    house = House(reuse=Reuse.REWIND)
+    house.ask()
+    [session] = house.sessions
+    session.answer()
+    heard = house.ask()[1]
+    assert house.sessions == [session]
+    assert session.plans == [None, Plan(None, 1)]
+    session.answer(TextDelta("again"))
+    assert heard.events == [TextDelta("again"), FINISHED]
+
+
+def test_the_one_that_knows_most_of_the_conversation_is_asked() -> None:
+    house = House(reuse=Reuse.REWIND)
+    other = evolve(PROMPT, max_tokens=7)
+    house.ask(other)
+    house.ask()
+    for session in house.sessions:
+        session.answer()
+    house.ask()
+    assert house.sessions[1].prompts == [PROMPT, PROMPT]
+    house.ask()
+    assert house.sessions[0].prompts == [other, PROMPT]
+
+
+def test_without_reuse_each_is_asked_once() -> None:
+    house = House()
+    house.ask()
+    house.sessions[0].answer()
+    assert house.sessions[0].closed is not None
+
+
+def test_one_of_another_system_prompt_makes_room() -> None:
+    house = House(reuse=Reuse.REWIND, processes=1)
+    house.ask()
+    house.sessions[0].answer()
+    house.ask(KIND)
+    assert house.sessions[0].closed is not None
+    house.sessions[0].gone()
+    assert house.sessions[1].prompts == [KIND]
+
+
+def test_who_is_next_takes_the_one_that_has_just_answered() -> None:
+    house = House(reuse=Reuse.REWIND, processes=1)
+    house.ask()
+    ask, _ = house.ask()
+    house.clock.advance(2)
+    house.sessions[0].answer()
+    assert house.sessions[0].prompts == [PROMPT, PROMPT]
+    assert ask.queued_seconds == 2
+    # And is not hurried any more.
+    house.clock.advance(100)
+    assert house.sessions[0].closed is None
+
+
+def test_idle_ones_go_after_their_time() -> None:
+    house = House(reuse=Reuse.REWIND)
+    house.ask()
+    house.sessions[0].answer()
+    house.clock.advance(599)
+    assert house.sessions[0].closed is None
+    house.clock.advance(2)
+    assert house.sessions[0].closed is not None
+
+
+def test_one_that_died_meanwhile_is_forgotten() -> None:
+    house = House(reuse=Reuse.REWIND)
+    house.ask()
+    house.sessions[0].answer()
+    house.sessions[0].lost()
+    house.ask()
+    assert len(house.sessions) == 2
+
+
+def test_one_that_is_too_large_or_too_old_is_replaced() -> None:
+    for worn in ({"resident_bytes": 1001}, {"turns": 500}):
+        house = House(reuse=Reuse.REWIND)
+        house.ask()
+        for name, value in worn.items():
+            setattr(house.sessions[0], name, value)
+        house.sessions[0].answer()
+        assert house.sessions[0].closed is not None
+
+
+def test_claude_codes_own_tools_are_not_used_twice() -> None:
+    house = House(reuse=Reuse.REWIND)
+    house.ask()
+    house.sessions[0].launch = evolve(LAUNCH, agent_tools=("Read",))
+    house.sessions[0].answer()
+    assert house.sessions[0].closed is not None
+
+
+def test_one_that_turns_out_to_be_of_no_use_is_replaced() -> None:
+    house = House(reuse=Reuse.REWIND)
+    house.ask()
+    house.sessions[0].answer()
+    heard = house.ask()[1]
+    failed = Failed(ClaudeFailed("not rewound"))
+    house.sessions[0].listener.receive([failed])
+    assert heard.events == []
+    assert house.sessions[0].closed is not None
+    house.sessions[1].listener.receive([failed])
+    assert heard.events == [failed]
+
+
+def test_turn_of_a_client_that_went_away_is_taken_back() -> None:
+    house = House(reuse=Reuse.REWIND, processes=1)
+    ask, _ = house.ask()
+    ask.cancel()
+    [session] = house.sessions
+    assert session.closed is None
+    house.ask()
+    assert len(session.prompts) == 1
+    session.is_undone()
+    assert len(session.prompts) == 2
+
+
+def test_turn_that_is_not_taken_back_in_time_ends_the_cli() -> None:
+    house = House(reuse=Reuse.REWIND)
+    ask, _ = house.ask()
+    ask.cancel()
+    house.clock.advance(4)
+    assert house.sessions[0].closed is not None
+
+
+def test_stop_does_not_wait_for_what_is_taken_back() -> None:
+    house = House(reuse=Reuse.REWIND)
+    ask, _ = house.ask()
+    ask.cancel()
+    stopped: list[None] = []
+    house.pool.stop().addCallback(stopped.append)
+    house.sessions[0].gone()
+    assert stopped == [None]
+    assert house.clock.getDelayedCalls() == []
+
+
+# Spares
+
+
+def test_spare_is_started_when_it_is_quiet() -> None:
+    house = House(spares=1)
+    house.pool.start()
+    house.clock.advance(0)
+    [spare] = house.sessions
+    house.ask()
+    assert spare.prompts == [PROMPT]
+    assert len(house.sessions) == 1
+    house.clock.advance(0.2)
+    house.ask(KIND)
+    assert len(house.sessions) == 2
+    house.sessions[0].listener.receive([FINISHED])
+    house.clock.advance(0.2)
+    assert len(house.sessions) == 2
+    house.sessions[0].gone()
+    house.clock.advance(0.3)
+    assert len(house.sessions) == 3
+    assert house.sessions[2].prompts == []
+
+
+def test_spare_makes_room_for_nobody_but_is_taken_first() -> None:
+    house = House(spares=1, processes=1)
+    house.pool.start()
+    house.clock.advance(0)
+    house.ask()
+    house.clock.advance(60)
+    assert len(house.sessions) == 1
+
+
+def test_spare_is_worth_more_than_the_oldest_conversation() -> None:
+    house = House(reuse=Reuse.REWIND, spares=1)
+    house.ask()
+    house.ask(KIND)
+    for session in house.sessions:
+        session.answer()
+    assert house.sessions[0].closed is not None
+    house.sessions[0].gone()
+    house.clock.advance(1)
+    assert len(house.sessions) == 3
+
+
+def test_spare_that_dies_is_not_replaced_at_once(
+    expected_errors: ExpectedErrors,
+) -> None:
+    expected_errors.allow("no claude CLI can be kept ready")
+    house = House(spares=1)
+    house.pool.start()
+    house.clock.advance(0)
+    for position, pause in enumerate((1.0, 2.0, 4.0)):
+        house.sessions[position].lost()
+        house.sessions[position].gone()
+        house.clock.advance(pause - 0.1)
+        assert len(house.sessions) == position + 1
+        house.clock.advance(0.2)
+        assert len(house.sessions) == position + 2
+    # A question is not kept waiting, and a CLI that lives is worth another.
+    house.ask()
+    assert len(house.sessions) == 4
+
+
+def test_spare_that_cannot_be_started_is_tried_again(
+    expected_errors: ExpectedErrors,
+) -> None:
+    expected_errors.allow("no CLI")
+    house = House(spares=1, fail=ClaudeUnavailable("no CLI"))
+    house.pool.start()
+    house.clock.advance(0)
+    house.fail = None
+    house.clock.advance(1.1)
+    assert len(house.sessions) == 1
+
+
+# The queue
+
+
+def test_queue_has_an_end() -> None:
+    house = House(queue=1, processes=1)
+    heard = [house.ask()[1] for _ in range(3)]
+    house.clock.advance(0)
+    assert [bool(client.events) for client in heard] == [False, False, True]
+    [failed] = heard[2].events
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, QueueFull)
+    assert failed.error.retry_after_seconds is not None
+
+
+def test_without_a_queue_who_can_be_served_is() -> None:
+    house = House(queue=0)
+    heard = [house.ask()[1] for _ in range(3)]
+    house.clock.advance(0)
+    assert [bool(client.events) for client in heard] == [False, False, True]
+
+
+def test_waiting_in_the_queue_ends() -> None:
+    house = House(processes=1)
+    heard = [house.ask()[1] for _ in range(2)]
+    house.clock.advance(61)
+    assert heard[0].events == []
+    [failed] = heard[1].events
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, QueueFull)
+    house.ask()[0].cancel()
+    assert house.clock.getDelayedCalls() == []
+
+
+# Draining
+
+
+def test_drain_lets_everyone_finish_who_was_there() -> None:
+    house = House(reuse=Reuse.REWIND, processes=1)
+    heard = [house.ask()[1] for _ in range(2)]
+    drained: list[None] = []
+    house.pool.drain().addCallback(drained.append)
+    late = house.ask()[1]
+    house.clock.advance(0)
+    [failed] = late.events
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, ShuttingDown)
+    house.sessions[0].answer()
+    assert heard[0].events == [FINISHED]
+    assert drained == []
+    house.sessions[0].gone()
+    house.sessions[1].answer()
+    assert heard[1].events == [FINISHED]
+    assert drained == [None]
+
+
+def test_nothing_to_drain() -> None:
+    house = House(reuse=Reuse.REWIND, spares=1)
+    house.ask()
+    house.sessions[0].answer()
+    drained: list[None] = []
+    house.pool.drain().addCallback(drained.append)
+    assert drained == [None]
+    assert house.sessions[0].closed is not None
+    assert house.clock.getDelayedCalls() == []

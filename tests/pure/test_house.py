@@ -20,6 +20,7 @@ MOST_LINES = 400
 
 # Values in, values out.
 PURE = (
+    "ccproxy.option_values",
     "ccproxy.options",
     "ccproxy.settings",
     "ccproxy.conversation",
@@ -28,7 +29,11 @@ PURE = (
     *(name for name in MODULES if name.startswith("ccproxy.dialects.")),
     "ccproxy.claude.wire",
     "ccproxy.claude.records",
+    "ccproxy.claude.requests",
     "ccproxy.claude.tools",
+    "ccproxy.claude.transcript",
+    "ccproxy.claude.recording",
+    "ccproxy.claude.capacity",
     "ccproxy.claude.turn",
     "ccproxy.claude.calls",
     "ccproxy.claude.tally",
@@ -43,6 +48,7 @@ PURE = (
 )
 
 GROUND = {
+    "ccproxy.option_values",
     "ccproxy.options",
     "ccproxy.settings",
     "ccproxy.conversation",

@@ -61,7 +61,7 @@ def test_the_command_is_the_same_for_every_prompt() -> None:
         "--strict-mcp-config",
         *("--setting-sources", ""),
         "--no-session-persistence",
-        *("--allowedTools", "mcp__client"),
+        *("--allowedTools", "mcp__client,mcp__client2"),
         *("--thinking-display", "summarized"),
     )
 
@@ -69,7 +69,10 @@ def test_the_command_is_the_same_for_every_prompt() -> None:
 def test_agent_tools_are_in_the_command() -> None:
     argv = launch("Read", "WebSearch").argv
     assert argv[argv.index("--tools") + 1] == "Read,WebSearch"
-    assert argv[argv.index("--allowedTools") + 1] == "mcp__client,Read,WebSearch"
+    assert (
+        argv[argv.index("--allowedTools") + 1]
+        == "mcp__client,mcp__client2,Read,WebSearch"
+    )
 
 
 def test_only_agent_tools_start_programs() -> None:

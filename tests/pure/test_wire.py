@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ccproxy.claude import records, wire
+from ccproxy.claude import records, requests, wire
 from ccproxy.claude.wire import LineSplitter, WireError
 from ccproxy.conversation import Message, Role, TextBlock
 
@@ -333,7 +333,11 @@ def test_the_answer_to_initialize_is_read() -> None:
         line_of(
             {
                 "models": [{"value": "opus", "resolvedModel": "claude-opus-4-5"}],
-                "account": {"tokenSource": "none", "email": "not ours"},
+                "account": {
+                    "tokenSource": "none",
+                    "email": "a@example.org",
+                    "token": "not ours",
+                },
                 "claude_code_version": "2.1.330",
                 "commands": [],
             }
@@ -342,7 +346,7 @@ def test_the_answer_to_initialize_is_read() -> None:
     assert answer.models == [
         records.ModelInfo(value="opus", resolved_model="claude-opus-4-5")
     ]
-    assert answer.account == records.Account(token_source="none")
+    assert answer.account == records.Account(token_source="none", email="a@example.org")
     assert answer.claude_code_version == "2.1.330"
 
 
@@ -434,7 +438,7 @@ def test_an_assistant_turn_is_one_line_and_word_for_word(
 @given(WELL_FORMED)
 @example("")
 def test_initialize_replaces_the_system_prompt_word_for_word(system: str) -> None:
-    record = written(wire.control_request("r1", wire.initialize(system)))
+    record = written(requests.control_request("r1", requests.initialize(system)))
     assert record == {
         "type": "control_request",
         "request_id": "r1",
@@ -452,10 +456,10 @@ def test_flag_settings_are_one_line_and_round_trip(
     model: str, effort: str | None, max_tokens: int | None, stop: list[str]
 ) -> None:
     body: dict[str, object] = {"stop_sequences": stop, "temperature": 0.5}
-    request = wire.apply_flag_settings(
+    request = requests.apply_flag_settings(
         model=model, effort=effort, max_tokens=max_tokens, extra_body=body
     )
-    record = written(wire.control_request("r", request))
+    record = written(requests.control_request("r", request))
     assert record["request"]["subtype"] == "apply_flag_settings"
     told = record["request"]["settings"]
     assert told["model"] == model
@@ -466,10 +470,10 @@ def test_flag_settings_are_one_line_and_round_trip(
 
 
 def test_flag_settings_that_are_not_set_are_taken_back() -> None:
-    request = wire.apply_flag_settings(
+    request = requests.apply_flag_settings(
         model="opus", effort=None, max_tokens=None, extra_body={}
     )
-    assert written(wire.control_request("r", request))["request"]["settings"] == {
+    assert written(requests.control_request("r", request))["request"]["settings"] == {
         "model": "opus",
         "effortLevel": None,
         "env": {
@@ -483,7 +487,7 @@ def test_flag_settings_that_are_not_set_are_taken_back() -> None:
 def test_a_refusal_is_one_line_and_names_its_request(
     request_id: str, reason: str
 ) -> None:
-    assert written(wire.refusal(request_id, reason)) == {
+    assert written(requests.refusal(request_id, reason)) == {
         "type": "control_response",
         "response": {"subtype": "error", "request_id": request_id, "error": reason},
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 from attrs import define, field
 
+from ccproxy.claude.backend import Status
 from ccproxy.claude.catalogue import Catalogue, ModelEntry
 from ccproxy.conversation import Effort, Prompt
 from ccproxy.events import (
@@ -23,6 +24,14 @@ from ccproxy.web.policy import Policy
 from ccproxy.web.site import ProxySite
 from tests.support.server import KEY
 
+READY = Status(
+    answers=True,
+    version="2.1.330",
+    is_logged_in=True,
+    login="claude.ai",
+    account="someone@example.org",
+    subscription="max",
+)
 FINISHED = Finished(FinishReason.STOP, Usage(input_tokens=3, output_tokens=2))
 
 
@@ -35,6 +44,7 @@ class ScriptedAsk:
     paused: bool = False
     cancelled: bool = False
     pauses: int = 0
+    queued_seconds: float = 0.0
 
     def tell(self, *events: Event) -> None:
         self.listener.receive(events)
@@ -59,6 +69,7 @@ class ScriptedBackend:
 
     asks: list[ScriptedAsk] = field(factory=list)
     asked: Callable[[ScriptedAsk], None] | None = None
+    known: Status = READY
     catalogue: Catalogue = field(factory=lambda: Catalogue("sonnet", (), 1700000000))
 
     def ask(self, prompt: Prompt, listener: Listener) -> ScriptedAsk:
@@ -76,6 +87,9 @@ class ScriptedBackend:
 
     async def models(self) -> Sequence[ModelEntry]:
         return self.catalogue.entries()
+
+    async def status(self) -> Status:
+        return self.known
 
 
 def site(

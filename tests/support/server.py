@@ -8,6 +8,7 @@ from typing import Any
 import treq
 from attrs import define
 from twisted.internet.defer import Deferred, maybeDeferred
+from typing_extensions import override
 
 from ccproxy.demo import MessagesAPI, MessagesSite, Reply, Script, words
 from ccproxy.service import Server, make_service
@@ -55,8 +56,18 @@ class Upstream:
         await maybeDeferred(self.port.stopListening)
 
 
+class _OneByOne(MessagesAPI):
+    """Ends each connection with its answer, so that none outlives a test."""
+
+    @override
+    def render(self, request: Any) -> object:
+        request.channel.persistent = False
+        request.setHeader("connection", "close")
+        return super().render(request)
+
+
 def start_upstream(reactor: Any) -> Upstream:
-    api = MessagesAPI(lambda _: answer(), reactor, record=True)
+    api = _OneByOne(lambda _: answer(), reactor, record=True)
     port = reactor.listenTCP(0, MessagesSite(api, reactor), interface="127.0.0.1")
     return Upstream(api, port)
 
@@ -83,6 +94,7 @@ class RunningProxy:
 
     service: Server
     port: Any
+    starts: int = 0
 
     @property
     def number(self) -> int:
@@ -124,14 +136,51 @@ class RunningProxy:
         count: int = self._pool._count()
         return count
 
+    def count_starts(self) -> None:
+        """Note in ``starts`` how many CLIs are started for questions, or as spares."""
+        backend: Any = self.service._engine.backend
+        start = backend.start_cli
+
+        def counted(launch: Any) -> Any:
+            self.starts += 1
+            return start(launch)
+
+        backend.start_cli = counted
+
     async def ready(self) -> None:
         """Wait until the server has had its first look at the CLI."""
         await self.service._engine.backend.models()
 
+    @property
+    def busy(self) -> Sequence[int]:
+        """The process ids of the CLIs that answer just now."""
+        return [ask._session._process.pid for ask in self._pool._running]
+
+    @property
+    def clis(self) -> Sequence[Any]:
+        """The process transports of the CLIs that nobody asks."""
+        pool = self._pool
+        sessions = [place.session for place in pool._idle._places]
+        return [s._process.transport for s in (*sessions, *pool._spares._sessions)]
+
+    @property
+    def timers(self) -> Sequence[Any]:
+        """What is to become of them."""
+        pool = self._pool
+        return [*(place.timer for place in pool._idle._places), pool._spares._timer]
+
+    async def settled(self) -> None:
+        """Let go who waits for results, and wait until no CLI is at anything."""
+        pool = self._pool
+        while pool._waiting:
+            pool._waiting.dismiss()
+        await until(lambda: not (pool._running or pool._undoing or pool._closing))
+
     async def idle(self) -> None:
-        """Let go who waits for results, and wait until every CLI is gone."""
-        while self._pool._waiting:
-            self._pool._waiting.dismiss()
+        """Let every CLI go that nobody asks, and wait until it is gone."""
+        self._pool._dismiss_all()
+        await self.settled()
+        self._pool._dismiss_all()
         await until(lambda: self.processes == 0)
 
     @property
@@ -160,9 +209,12 @@ def start_proxy(
     **options: Any,
 ) -> RunningProxy:
     """Start a server on a free port; ``options`` are `Settings`."""
-    settings = Settings(
-        **{"api_keys": (KEY,), "listen": ("tcp:0:interface=127.0.0.1",), **options}
-    )
+    defaults = {
+        "api_keys": (KEY,),
+        "listen": ("tcp:0:interface=127.0.0.1",),
+        "drain_seconds": 0.01,
+    }
+    settings = Settings(**{**defaults, **options})
     service = make_service(
         settings,
         reactor=reactor,
@@ -177,8 +229,10 @@ def start_proxy(
     )
     assert isinstance(service, Server)
     service.privilegedStartService()
+    proxy = RunningProxy(service, service.ports[0])
+    proxy.count_starts()
     service.startService()
-    return RunningProxy(service, service.ports[0])
+    return proxy
 
 
 def events(text: str) -> Sequence[str]:

@@ -1,0 +1,111 @@
+"""What is asked of the CLI by control requests, and answered to its own. Pure.
+
+Source: protocol notes, "Input" and "Tools".
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ccproxy.claude.tools import offer
+from ccproxy.claude.wire import encode
+from ccproxy.conversation import Tool
+
+
+def control_request(request_id: str, request: Mapping[str, object]) -> bytes:
+    """Ask the CLI for something."""
+    return encode(
+        {"type": "control_request", "request_id": request_id, "request": request}
+    )
+
+
+def initialize(
+    system: str,
+    tools: Sequence[Tool] = (),
+    schema: Mapping[str, object] | None = None,
+) -> Mapping[str, object]:
+    """The first request to a CLI; an empty prompt still replaces Claude Code's own."""
+    form = {} if schema is None else {"jsonSchema": schema}
+    about = {"subtype": "initialize", "systemPrompt": [system]}
+    return {**about, **offer(tools), **form}
+
+
+def apply_flag_settings(
+    *,
+    model: str,
+    effort: str | None,
+    max_tokens: int | None,
+    extra_body: Mapping[str, object],
+) -> Mapping[str, object]:
+    """Everything that a turn depends on besides its messages.
+
+    Each key is always named: one that is left out would stay as it was.
+    """
+    return {
+        "subtype": "apply_flag_settings",
+        "settings": {
+            "model": model,
+            "effortLevel": effort,
+            "env": {
+                "CLAUDE_CODE_MAX_OUTPUT_TOKENS": (
+                    None if max_tokens is None else str(max_tokens)
+                ),
+                "CLAUDE_CODE_EXTRA_BODY": (
+                    msgspec.json.encode(extra_body).decode() if extra_body else None
+                ),
+            },
+        },
+    }
+
+
+def rewind_conversation(uuid: str, last: str) -> Mapping[str, object]:
+    """Take back a user's turn and all behind it.
+
+    Args:
+        uuid: of the turn.
+        last: of the last turn that the CLI was given.
+    """
+    return {
+        "subtype": "rewind_conversation",
+        "target_message_uuid": uuid,
+        "last_seen_user_message_uuid": last,
+    }
+
+
+def mcp_set_servers(names: Sequence[str]) -> Mapping[str, object]:
+    """Have the CLI ask these tool servers of ours, and no others, for their tools."""
+    servers = {name: {"type": "sdk", "name": name} for name in names}
+    return {"subtype": "mcp_set_servers", "servers": servers}
+
+
+def interrupt() -> Mapping[str, object]:
+    """Break the turn off that is under way."""
+    return {"subtype": "interrupt"}
+
+
+def refusal(request_id: str, reason: str) -> bytes:
+    """Answer a control request of the CLI's that we have nothing for."""
+    return encode(
+        {
+            "type": "control_response",
+            "response": {
+                "subtype": "error",
+                "request_id": request_id,
+                "error": reason,
+            },
+        }
+    )
+
+
+def mcp_answer(request_id: str, message: Mapping[str, object]) -> bytes:
+    """Answer a message to the tool server that is us."""
+    return encode(
+        {
+            "type": "control_response",
+            "response": {
+                "subtype": "success",
+                "request_id": request_id,
+                "response": {"mcp_response": message},
+            },
+        }
+    )
