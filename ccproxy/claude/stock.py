@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from ccproxy.claude.launch import Launch
 from ccproxy.claude.session import Session
@@ -189,9 +189,12 @@ class Spares:
         self.refill()
 
     def _back_off(self, why: str) -> None:
+        # Once is news, and every minute is noise.
+        level = LogLevel.debug if self._pause_seconds else LogLevel.warn
         doubled = max(_FIRST_PAUSE_SECONDS, 2 * self._pause_seconds)
         self._pause_seconds = min(doubled, _LONGEST_PAUSE_SECONDS)
-        self._log.warn(
+        self._log.emit(
+            level,
             "no claude CLI can be kept ready ({why}); next try in {seconds:g} s",
             why=why,
             seconds=self._pause_seconds,

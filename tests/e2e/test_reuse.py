@@ -13,12 +13,17 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any
 
+import pytest
 from attrs import define, field
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
 
 from ccproxy.demo import Block, Reply, words
 from tests.e2e.test_tools import BASH, WEATHER, calls
-from tests.support.server import RunningProxy, Upstream
+from tests.support.raw import connect, request
+from tests.support.server import KEY, RunningProxy, Upstream, events
+from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]
 
@@ -209,3 +214,191 @@ async def test_the_model_cannot_tell(proxy: Start, upstream: Upstream) -> None:
         client.answered(seen[1]["choices"][0]["message"] if seen[0] == 200 else None)
     # Half of the answers would do; a third of them end in a way that ends the CLI.
     assert again.starts - before < TRIES * 0.6
+
+
+HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+ASKED = {"messages": [{"role": "user", "content": "look"}], "tools": TOOLS[1]}
+CALL = Block(('{"city": ', '"Oslo"}'), tool_use=("toolu_1", "get_weather"))
+THOUGHT = Block(("SECRET",), is_thinking=True)
+
+# What becomes of a turn, and whether its CLI is asked again.
+ENDS: dict[str, tuple[Reply, dict[str, Any], bool]] = {
+    "done": (Reply(blocks=(words("SECRET"),)), HELLO, True),
+    "thought": (Reply(blocks=(THOUGHT, words("SECRET"))), HELLO, True),
+    "length": (
+        Reply(blocks=(words("SECRET"),), stop_reason="max_tokens"),
+        HELLO,
+        False,
+    ),
+    "refusal": (Reply(blocks=(words("SECRET"),), stop_reason="refusal"), HELLO, False),
+    "refused": (
+        Reply(status=400, error=("invalid_request_error", "SECRET")),
+        HELLO,
+        False,
+    ),
+    "overloaded": (Reply(status=529, error=("overloaded_error", "S")), HELLO, False),
+    "call abandoned": (calls(words("SECRET"), CALL), ASKED, True),
+    "stop sequence": (
+        Reply(blocks=(words("SECRET"),), stop_reason="stop_sequence"),
+        {**HELLO, "stop": ["SECRET"], "max_tokens": 77, "reasoning_effort": "low"},
+        True,
+    ),
+    "cut and asked again": (
+        Reply(blocks=(words("SECRET " * 4),), cut_after=2),
+        HELLO,
+        True,
+    ),
+}
+
+
+def who(upstream: Upstream) -> str:
+    """The CLI that put the last question."""
+    about = json.loads(upstream.bodies[-1]["metadata"]["user_id"])
+    identifier: str = about["session_id"]
+    return identifier
+
+
+@pytest.mark.parametrize("end", ENDS)
+@ensureDeferred
+async def test_nothing_is_left_of_another_conversation(
+    proxy: Start, upstream: Upstream, end: str
+) -> None:
+    """Whatever its end was: the next body is that of a CLI that was asked nothing."""
+    reply, body, is_kept = ENDS[end]
+    server = proxy(spares=0, max_processes=1)
+    if reply.cut_after is None:
+        upstream.script(reply)
+    else:
+        upstream.replies(reply, Reply(blocks=(words("SECRET again"),)))
+    response = await server.post("/v1/chat/completions", {**body, "user": "SECRET"})
+    await response.text()
+    first = who(upstream)
+    await until(lambda: not server._pool._running)
+
+    other = {"messages": [{"role": "user", "content": "other"}]}
+    upstream.script(Reply(blocks=(words("fine"),)))
+    seen = await send(server, upstream, other)
+    assert (who(upstream) == first) is is_kept
+    anew = proxy(reuse="off", max_suspended=0, spares=0)
+    assert seen == await send(anew, upstream, other)
+    assert "SECRET" not in json.dumps(seen)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@ensureDeferred
+async def test_answer_of_a_client_that_went_away_is_taken_back(
+    proxy: Start, upstream: Upstream, stream: bool
+) -> None:
+    held: Deferred[None] = Deferred()
+    server = proxy(spares=0, max_processes=1)
+    before = {"messages": [{"role": "user", "content": "before"}]}
+    said = await send(server, upstream, before)
+    asked = number(upstream.bodies[-1])
+    history = [*before["messages"], said[1]["choices"][0]["message"]]
+    secret = {"messages": [*history, {"role": "user", "content": "SECRET"}]}
+    upstream.script(Reply(blocks=(words("SECRET " * 9),), hold_after=2, held=held))
+    body = json.dumps({**secret, "stream": stream}).encode()
+    gone = await connect(reactor, server.number)
+    about = {"authorization": f"Bearer {KEY}"}
+    gone.send(request("POST", "/v1/chat/completions", body, **about))
+    if stream:
+        await gone.expect(b"SECRET")
+    await until(lambda: upstream.bodies[-1:] and number(upstream.bodies[-1]) != asked)
+    gone.abort()
+    await until(lambda: upstream.api.gone == 1)
+    held.callback(None)
+    first = who(upstream)
+    upstream.script(Reply(blocks=(words("fine"),)))
+    other = {"messages": [*history, {"role": "user", "content": "other"}]}
+    seen = await send(server, upstream, other)
+    assert who(upstream) == first
+    anew = proxy(reuse="off", spares=0)
+    assert seen == await send(anew, upstream, other)
+
+
+@ensureDeferred
+async def test_next_turn_of_a_conversation_is_all_that_is_sent(
+    proxy: Start, upstream: Upstream
+) -> None:
+    server = proxy(spares=0, reuse="continue")
+    history: list[Any] = []
+    clis = set()
+    for position in range(3):
+        history.append({"role": "user", "content": f"question {position}"})
+        _, document, _ = await send(server, upstream, {"messages": history})
+        history.append(document["choices"][0]["message"])
+        clis.add(who(upstream))
+    assert len(clis) == 1
+    # Another conversation is for another CLI, if none may be rewound.
+    await send(server, upstream, HELLO)
+    assert who(upstream) not in clis
+
+
+@ensureDeferred
+async def test_two_at_once_are_two_clis(proxy: Start, upstream: Upstream) -> None:
+    held: Deferred[None] = Deferred()
+    server = proxy(spares=1, max_processes=3)
+    upstream.script(Reply(blocks=(words("one two"),), hold_after=1, held=held))
+    asked = [server.chat("hello") for _ in range(2)]
+    await until(lambda: len(upstream.bodies) == 2)
+    held.callback(None)
+    for response in await gatherResults(asked):
+        assert (await response.json())["choices"][0]["message"]["content"] == "one two"
+    ids = [json.loads(b["metadata"]["user_id"])["session_id"] for b in upstream.bodies]
+    assert len(set(ids)) == 2
+
+
+@ensureDeferred
+async def test_time_in_the_queue_is_told(proxy: Start, upstream: Upstream) -> None:
+    held: Deferred[None] = Deferred()
+    server = proxy(max_processes=1, spares=0, max_queue=1)
+    upstream.script(Reply(blocks=(words("one two"),), hold_after=1, held=held))
+    first = server.chat("hello")
+    await until(lambda: upstream.bodies)
+    second = server.chat("hello", stream=True)
+    await until(lambda: server._pool._queue)
+    third = await server.chat("hello")
+    assert third.code == 503
+    assert (await third.json())["error"]["code"] == "queue_full"
+    assert int(third.headers.getRawHeaders("retry-after")[0]) >= 1
+    held.callback(None)
+    told = []
+    for asked in (first, second):
+        response = await asked
+        assert response.code == 200
+        told += map(int, response.headers.getRawHeaders("x-ccproxy-queue-ms"))
+        assert b"two" in await response.content()
+    assert told[0] < told[1]
+
+
+@ensureDeferred
+async def test_stop_lets_streams_finish(proxy: Start, upstream: Upstream) -> None:
+    held: Deferred[None] = Deferred()
+    server = proxy(drain_seconds=30.0)
+    upstream.script(Reply(blocks=(words("one two three"),), hold_after=1, held=held))
+    response = await server.chat("hello", stream=True)
+    received: list[bytes] = []
+    done = response.collect(received.append)
+    await until(lambda: b"one" in b"".join(received))
+    stopped = Deferred.fromCoroutine(server.stop())
+    held.callback(None)
+    await done
+    assert events(b"".join(received).decode())[-1] == "[DONE]"
+    await stopped
+    assert server.processes == 0
+
+
+@ensureDeferred
+async def test_ready(proxy: Start, upstream: Upstream) -> None:
+    response = await proxy().get("/ready")
+    assert response.code == 200
+    told = await response.json()
+    assert told["ready"] is True
+    assert told["claude"]["version"].startswith("2.")
+    assert told["claude"]["login"]["source"] == "ANTHROPIC_API_KEY"
+    out = proxy(environment={"ANTHROPIC_API_KEY": "", "ANTHROPIC_BASE_URL": ""})
+    response = await out.get("/ready")
+    assert response.code == 503
+    assert "log in" in (await response.json())["message"]
+    response = await out.get("/ready", headers={"authorization": "Bearer wrong"})
+    assert response.code == 401

@@ -10,6 +10,7 @@ import pytest
 from attrs import frozen
 
 from tests.support import fake_claude
+from tests.support.server import RunningProxy
 
 
 @frozen
@@ -22,6 +23,18 @@ class FakeClaude:
     @property
     def sent(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_bytes().splitlines()]
+
+
+@pytest.fixture
+def proxy(
+    proxy: Callable[..., RunningProxy],
+) -> Callable[..., RunningProxy]:
+    """Starts servers whose CLIs are asked one question each, if not told otherwise."""
+
+    def start(**options: Any) -> RunningProxy:
+        return proxy(**{"reuse": "off", "spares": 0, **options})
+
+    return start
 
 
 @pytest.fixture
