@@ -12,11 +12,13 @@ Source: protocol notes, "Input" and "Tools".
 
 import time
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 from uuid import uuid4
 
 import msgspec
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.python.failure import Failure
 
 from ccproxy.claude import demand, records, requests, wire
@@ -28,6 +30,11 @@ from ccproxy.claude.tools import ToolServer
 from ccproxy.claude.transcript import Plan, Transcript
 from ccproxy.conversation import Prompt, Role
 from ccproxy.errors import CCProxyError, ClaudeFailed
+
+# A CLI that is asked again is ready in 10 ms; after this a new one is faster.
+_SOON_SECONDS = 2.0
+
+_T = TypeVar("_T")
 
 
 @frozen
@@ -138,7 +145,7 @@ class Preparation:
         if plan.rewind_to is None:
             return
         request = requests.rewind_conversation(plan.rewind_to, self._last_uuid)
-        told = await self._controls.ask(request)
+        told = await self._soon(self._controls.ask(request))
         answer = wire.decode_rewound(told.response.response)
         if not answer.rewound:
             raise ClaudeFailed(
@@ -149,8 +156,16 @@ class Preparation:
     async def _offer(self, prompt: Prompt) -> None:
         listed = self._waiter = Deferred()
         names = self._tools.change(prompt.tools, self.acknowledge)
-        await self._controls.ask(requests.mcp_set_servers(names))
-        await listed
+        await self._soon(self._controls.ask(requests.mcp_set_servers(names)))
+        await self._soon(listed)
+
+    async def _soon(self, waiter: "Deferred[_T]") -> _T:
+        """Wait for what takes milliseconds, but not for as long as for an answer."""
+        waiter.addTimeout(_SOON_SECONDS, self._surroundings.clock)
+        try:
+            return await waiter
+        except DeferredTimeoutError:
+            raise ClaudeFailed("the claude CLI does not do what it is told") from None
 
     def _configure(self, prompt: Prompt) -> None:
         body: dict[str, object] = dict(prompt.sampling)

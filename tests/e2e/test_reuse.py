@@ -362,7 +362,7 @@ async def test_time_in_the_queue_is_told(proxy: Start, upstream: Upstream) -> No
     assert (await third.json())["error"]["code"] == "queue_full"
     assert int(third.headers.getRawHeaders("retry-after")[0]) >= 1
     held.callback(None)
-    told = []
+    told: list[int] = []
     for asked in (first, second):
         response = await asked
         assert response.code == 200

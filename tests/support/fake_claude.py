@@ -168,6 +168,25 @@ def call_late(read: Callable[[], dict[str, Any]]) -> None:
     answer(f"{reply['id']} {json.dumps(reply['result'])}")
 
 
+def list_tools(server: str) -> None:
+    """Ask a tool server for its tools."""
+    message = {"method": "tools/list", "id": 1}
+    about = {"subtype": "mcp_message", "server_name": server, "message": message}
+    emit({"type": "control_request", "request_id": f"list-{server}", "request": about})
+
+
+def half() -> None:
+    """Half an answer; then it listens."""
+    begin()
+    delta("half ")
+
+
+def other_tools() -> None:
+    """The model is offered something else than the client's tools."""
+    emit({"type": "system", "subtype": "init", "tools": ["stale"]})
+    answer()
+
+
 def noise() -> None:
     sys.stderr.write("noise\n" * 200_000)
     answer()
@@ -221,7 +240,17 @@ def main() -> None:
             version = "2.1.100" if scenario == "turned-old" else "2.1.330"
             model = {"value": "sonnet", "resolvedModel": "fake-1"}
             told = {"models": [model], "claude_code_version": version}
-            reply(message, response=told if subtype == "initialize" else None)
+            answers: dict[str, Any] = {
+                "initialize": told,
+                "rewind_conversation": {"rewound": scenario != "stays"},
+            }
+            reply(message, response=answers.get(subtype))
+            if subtype == "mcp_set_servers" and scenario != "asks-no-tools":
+                for server in message["request"]["servers"]:
+                    list_tools(server)
+            if subtype == "interrupt" and scenario != "holds-on":
+                about = {"subtype": "error_during_execution", "is_error": True}
+                emit({"type": "result", **about, "num_turns": 1})
         elif message.get("shouldQuery") is False:
             about = {"subtype": "success", "is_error": False, "num_turns": 0}
             emit({"type": "result", **about})
@@ -252,6 +281,9 @@ def act(scenario: str, read: Callable[[], dict[str, Any]]) -> None:
         "waits-long": lambda: retry(500_000, 429, "rate_limit"),
         "waits": lambda: retry(50, 529, "overloaded"),
         "noisy": noise,
+        "holds": half,
+        "holds-on": half,
+        "other-tools": other_tools,
         "calls": call_and_wait,
         "calls-dies": call_and_die,
         "calls-goes-on": call_and_go_on,
