@@ -1,18 +1,22 @@
 """First token and whole answer: ccproxy against the bare CLI, taking turns.
 
-Three ways to the same answer of 200 tokens, each with the real CLI and one
-scripted upstream on loopback, which answers without delay:
+The same answer of 200 tokens, each with the real CLI and one scripted upstream on
+loopback, which answers without delay:
 
 - ``bare CLI``: ``claude --print`` started for the question, as a user would;
-- ``bare CLI, lean``: the same with ccproxy's own flags and environment, which
-  spare it work: what is left of the difference is the proxy's;
-- ``ccproxy``: a streamed chat completion from a running server.
+- ``bare CLI, lean``: the same with ccproxy's own flags and environment;
+- ``ccproxy, a CLI for each``: without any reuse, as other proxies do it;
+- ``new system prompt`` … ``result of a tool``: what a running server is asked;
+- ``CLI alone, warm``: a process driven over its pipes, rewound for each question. The
+  difference to ``other conversation`` is what the proxy adds.
 
 Every time is counted from the start (of the process, or of the connection) to the
 first piece of text and to the end of the answer (the ``result`` line; ``[DONE]``).
 """
 
 import argparse
+import itertools
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 from attrs import frozen
 
@@ -35,7 +40,10 @@ from benchmarks.harness import (
     server,
     settle,
 )
+from ccproxy.claude import requests
 from ccproxy.claude.launch import Launch, child_environment, find_claude, read_version
+from ccproxy.claude.wire import turn
+from ccproxy.conversation import Message, Role, TextBlock
 
 _PROMPT = "Count to two hundred."
 _TOKENS = 200
@@ -51,6 +59,11 @@ class Sample:
 
     first: float
     total: float
+
+
+_DELTA = b'"delta":{"content":'
+_LOOK = {"name": "look", "parameters": {"type": "object"}}
+_TOOLS = [{"type": "function", "function": _LOOK}]
 
 
 def measure(start: Callable[[], Iterable[bytes]], text: bytes, end: bytes) -> Sample:
@@ -90,31 +103,147 @@ def ask_bare(
     return measure(lines, b'"text_delta"', b'"type":"result"')
 
 
-def ask_proxy(proxy: Server) -> Sample:
-    def lines() -> Iterable[bytes]:
-        connection = proxy.ask(_PROMPT)
-        try:
-            yield from connection.getresponse()
-        finally:
-            connection.close()
+class WarmCLI:
+    """The CLI alone, asked one question after the other: what no proxy can be under."""
 
-    sample = measure(lines, b'"delta":{"content":', b"data: [DONE]")
-    settle(proxy.pid)
-    return sample
+    def __init__(
+        self, command: Sequence[str], cwd: Path, environment: Mapping[str, str]
+    ) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=cwd,
+            env=environment,
+        )
+        self._last = ""
+        self._control(requests.initialize("Be brief."))
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self) -> Sample:
+        def lines() -> Iterable[bytes]:
+            if self._last:
+                self._control(requests.rewind_conversation(self._last, self._last))
+            self._last = str(uuid4())
+            message = Message(Role.USER, (TextBlock(f"{_PROMPT} {self._last}"),))
+            self._send(turn(message, self._last, model="sonnet", ask=True))
+            for line in self._lines():
+                yield line
+                if b'"type":"result"' in line:
+                    return
+
+        return measure(lines, b'"text_delta"', b'"type":"result"')
+
+    def _control(self, request: Mapping[str, object]) -> None:
+        self._send(requests.control_request("r", request))
+        for line in self._lines():
+            if b'"control_response"' in line:
+                return
+
+    def _send(self, line: bytes) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+
+    def _lines(self) -> Iterable[bytes]:
+        # Not `yield from`, which would close the pipe with the generator.
+        while self._process.stdout is not None:
+            yield self._process.stdout.readline()
+
+
+class Proxied:
+    """Questions to the running server, of the kinds that differ for it."""
+
+    def __init__(self, proxy: Server) -> None:
+        self._proxy = proxy
+        self._numbers = itertools.count()
+
+    def new_system(self) -> Sample:
+        """A system prompt that no CLI has, while a spare waits."""
+        return self._ask(self._begin(f"You are number {next(self._numbers)}."))
+
+    def same_system(self) -> Sample:
+        """Another conversation with the system prompt of the last."""
+        return self._ask(self._begin("Be brief."))
+
+    def next_turn(self, turns: int = 1, size: int = 0) -> Sample:
+        """The turn after so many, which have been answered here."""
+        history = self._begin("Be brief.", size)
+        for number in range(turns - 1):
+            # Those before the last are the client's own memory.
+            history += [_said("assistant", "Fine."), _said("user", f"And {number}?")]
+        said: list[bytes] = []
+        self._ask(history, said)
+        answer = "".join(map(_content, said))
+        return self._ask([*history, _said("assistant", answer), _said("user", "On.")])
+
+    def tool_result(self) -> Sample:
+        """The result of a call that a CLI waits for."""
+        history = self._begin("Be brief.")
+        call = {"name": "look", "arguments": '{"at": "home"}'}
+        connection = self._proxy.ask(history, tools=_TOOLS)
+        connection.getresponse().read()
+        settle(self._proxy.pid)
+        about = {"id": "toolu_1", "type": "function", "function": call}
+        asked = {"role": "assistant", "content": None, "tool_calls": [about]}
+        result = {"role": "tool", "tool_call_id": "toolu_1", "content": "a cat"}
+        return self._ask([*history, asked, result], tools=_TOOLS)
+
+    def _begin(self, system: str, size: int = 0) -> list[object]:
+        prompt = f"{_PROMPT} {next(self._numbers)} {'x' * size}"
+        return [_said("system", system), _said("user", prompt)]
+
+    def _ask(
+        self,
+        messages: Sequence[object],
+        told: list[bytes] | None = None,
+        **fields: object,
+    ) -> Sample:
+        def lines() -> Iterable[bytes]:
+            connection = self._proxy.ask(messages, **fields)
+            try:
+                for line in connection.getresponse():
+                    if told is not None and _DELTA in line:
+                        told.append(line)
+                    yield line
+            finally:
+                connection.close()
+
+        sample = measure(lines, _DELTA, b"data: [DONE]")
+        settle(self._proxy.pid)
+        return sample
+
+
+def _said(role: str, text: str) -> object:
+    return {"role": role, "content": text}
+
+
+def _content(line: bytes) -> str:
+    chunk = json.loads(line.removeprefix(b"data: "))
+    content: str = chunk["choices"][0]["delta"]["content"]
+    return content
+
+
+def launch_of(claude: Path, cwd: Path) -> Launch:
+    """How the proxy starts it."""
+    return Launch(
+        binary=claude, prefix=(), cwd=cwd, scratch=cwd, environment={}, model="sonnet"
+    )
 
 
 def lean_command(claude: Path, cwd: Path) -> list[str]:
     """What the proxy starts, but for one question in the form of text."""
-    launch = Launch(
-        binary=claude, prefix=(), cwd=cwd, scratch=cwd, environment={}, model="sonnet"
-    )
-    command = list(launch.argv)
+    command = list(launch_of(claude, cwd).argv)
     command[command.index("--input-format") + 1] = "text"
     # An option that takes several values would swallow the prompt.
     return [*command, "--"]
 
 
-def run(rounds: int) -> None:
+def run(rounds: int, *, more: bool = False) -> None:
     claude = find_claude(None, "")
     print(f"claude {read_version(claude)}, {rounds} rounds, {_TOKENS} tokens; ", end="")
     print_machine()
@@ -132,14 +261,31 @@ def run(rounds: int) -> None:
             "ANTHROPIC_API_KEY": "dummy",
         }
         proxy = stack.enter_context(server(place, claude, environment))
+        anew = ("--reuse", "off", "--spares", "0", "--max-suspended", "0")
+        spawning = stack.enter_context(server(place, claude, environment, *anew))
         cwd = place / "cwd"
         lean = lean_command(claude, cwd)
         lean_environment = child_environment(environment)
+        launch = launch_of(claude, cwd)
+        warm = WarmCLI(launch.argv, cwd, lean_environment)
+        stack.callback(warm.close)
+        asked, spawned = Proxied(proxy), Proxied(spawning)
         ways: Mapping[str, Callable[[], Sample]] = {
             "bare CLI": lambda: ask_bare([claude, *_BARE], cwd, environment),
             "bare CLI, lean": lambda: ask_bare(lean, cwd, lean_environment),
-            "ccproxy": lambda: ask_proxy(proxy),
+            "ccproxy, a CLI for each": spawned.same_system,
+            "new system prompt": asked.new_system,
+            "other conversation": asked.same_system,
+            "next turn": asked.next_turn,
+            "result of a tool": asked.tool_result,
+            "CLI alone, warm": warm.ask,
         }
+        if more:
+            ways = {
+                "bare CLI": ways["bare CLI"],
+                **{f"turn {n}": _turn(asked, n, 0) for n in (1, 10, 100)},
+                **{f"prompt of {n:,}": _turn(asked, 1, n) for n in (10_000, 500_000)},
+            }
         for ask in ways.values():
             ask()  # the first of each fills caches
         samples: dict[str, list[Sample]] = {name: [] for name in ways}
@@ -147,6 +293,10 @@ def run(rounds: int) -> None:
             for name, ask in ways.items():
                 samples[name].append(ask())
     report(samples)
+
+
+def _turn(asked: Proxied, turns: int, size: int) -> Callable[[], Sample]:
+    return lambda: asked.next_turn(turns, size)
 
 
 def report(samples: Mapping[str, Sequence[Sample]]) -> None:
@@ -158,14 +308,12 @@ def report(samples: Mapping[str, Sequence[Sample]]) -> None:
     rows = []
     for name, (first, total) in columns.items():
         cells = [median(first), p90(first), median(total), p90(total)]
-        ratios = [bare_first / median(first), bare_total / median(total)]
-        rows.append(
-            [name, *(f"{c:.0f}" for c in cells), *(f"{r:.2f}x" for r in ratios)]
-        )
+        ratios = [median(first) / bare_first, median(total) / bare_total]
+        rows.append([name, *(f"{c:.1f}" for c in cells), *(f"{r:.3f}" for r in ratios)])
     print_table(
         [
             *("milliseconds", "first token, median", "p90", "whole, median", "p90"),
-            *("first: faster by", "whole: faster by"),
+            *("first, of bare", "whole, of bare"),
         ],
         rows,
     )
@@ -174,4 +322,6 @@ def report(samples: Mapping[str, Sequence[Sample]]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
-    run(parser.parse_args().rounds)
+    parser.add_argument("--growth", action="store_true", help="by length of history")
+    options = parser.parse_args()
+    run(options.rounds, more=options.growth)

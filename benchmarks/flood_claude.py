@@ -2,9 +2,11 @@
 
 It answers ``--version``, the control requests that a proxy sends first, and each
 user message ``FLOOD N`` with N text deltas, in lines of the real CLI's form
-(2.1.330), which are made before the first of them is written.
+(2.1.330), which are made before the first of them is written. With ``DRIP`` in it each
+line is a write of its own; with ``HOLD`` the answer stops after the first delta.
 """
 
+import itertools
 import json
 import re
 import sys
@@ -25,7 +27,16 @@ def main() -> None:
     # In bytes and unbuffered: one write, one system call.
     with open(1, "wb", buffering=0, closefd=False) as output:
         for line in sys.stdin.buffer:
-            left = memoryview(b"".join(answers(json.loads(line))))
+            made = answers(json.loads(line))
+            if b"DRIP" in line:
+                for piece in [*made]:
+                    output.write(piece)
+                continue
+            if b"HOLD" in line:
+                for piece in itertools.islice(made, 3):
+                    output.write(piece)
+                continue
+            left = memoryview(b"".join(made))
             while left:
                 left = left[output.write(left[:_WRITE_BYTES]) :]
 
@@ -40,7 +51,12 @@ def answers(record: dict[str, object]) -> Iterator[bytes]:
 
 def control_response(request_id: str) -> bytes:
     model = {"value": "sonnet", "resolvedModel": _MODEL, "displayName": "Sonnet"}
-    said = {"models": [model], "account": {}, "claude_code_version": VERSION}
+    said = {
+        "models": [model],
+        "account": {},
+        "claude_code_version": VERSION,
+        "rewound": True,
+    }
     response = {"subtype": "success", "request_id": request_id, "response": said}
     return _line({"type": "control_response", "response": response})
 

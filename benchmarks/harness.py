@@ -96,10 +96,14 @@ class Server:
     pid: int
     port: int
 
-    def ask(self, prompt: str) -> http.client.HTTPConnection:
-        """Send a streamed question; the answer is still to be read."""
+    def ask(
+        self, prompt: "str | Sequence[object]", **fields: object
+    ) -> http.client.HTTPConnection:
+        """Send a streamed question, or conversation; the answer is to be read."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        question = {"messages": [{"role": "user", "content": prompt}], "stream": True}
+        said = [{"role": "user", "content": prompt}]
+        messages = said if isinstance(prompt, str) else prompt
+        question = {"messages": messages, "stream": True, **fields}
         headers = {
             "authorization": f"Bearer {KEY}",
             "content-type": "application/json",
@@ -112,12 +116,12 @@ class Server:
 
 @contextmanager
 def server(
-    place: Path, claude: Path, environment: Mapping[str, str]
+    place: Path, claude: Path, environment: Mapping[str, str], *flags: str
 ) -> Iterator[Server]:
     """The whole server as its own process, idle; ``environment`` is its own."""
     command = Path(sys.executable).with_name("ccproxy")
-    argv: list[str | Path] = [command, "--port", "0", "--claude-bin", claude]
-    log = place / "server.log"
+    argv: list[str | Path] = [command, "--port", "0", "--claude-bin", claude, *flags]
+    log = place / f"server{len(list(place.glob('server*.log')))}.log"
     with child(argv, log, {**environment, "PROXY_API_KEY": KEY}) as process:
         port = logged_port(process, log, _LISTENS.pattern)
         settle(process.pid)
@@ -132,6 +136,21 @@ def cpu_seconds(pid: int) -> float:
         return 0.0
     fields = stat.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def tree_seconds(pid: int) -> float:
+    """Processor time of a process and of all below it, those that are gone too."""
+    return sum(cpu_seconds(p) + _waited_seconds(p) for p in _tree(pid))
+
+
+def _waited_seconds(pid: int) -> float:
+    """What its children took that it has reaped, and theirs."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0.0
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / _TICKS
 
 
 def memory_mb(pid: int, field: str = "VmRSS") -> float:
