@@ -1,7 +1,8 @@
 """One server for all tests that are content with the default settings.
 
 Each start of a server is also the start of a CLI, which takes a second of a processor;
-the CLIs of this one stay from test to test, as they do from client to client.
+the CLIs of this one stay from test to test, as they do from client to client. It is
+gone when these tests are over: others know nothing of its timers.
 """
 
 import os
@@ -20,7 +21,7 @@ from tests.support.server import RunningProxy, Upstream, start_proxy, start_upst
 _REACTOR: Any = reactor
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def shared(
     running_reactor: None, claude: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[RunningProxy, Upstream]]:
@@ -34,7 +35,7 @@ def shared(
     pytest_twisted.blockon(Deferred.fromCoroutine(upstream.stop()))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kept(shared: tuple[RunningProxy, Upstream]) -> Callable[[], Kept]:
     """The CLIs of the shared server, which wait for the next test's questions."""
     server, _ = shared

@@ -165,9 +165,11 @@ class RunningProxy:
 
     @property
     def timers(self) -> Sequence[Any]:
-        """What is to become of them."""
+        """What is to become of them, and when the store is swept next."""
         pool = self._pool
-        return [*(place.timer for place in pool._idle._places), pool._spares._timer]
+        sweep: Any = self.service._engine.store._sweeping.call
+        places = [place.timer for place in pool._idle._places]
+        return [*places, pool._spares._timer, sweep]
 
     async def settled(self) -> None:
         """Let go who waits for results, and wait until no CLI is at anything."""
