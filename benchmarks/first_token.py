@@ -204,14 +204,10 @@ class Proxied:
         **fields: object,
     ) -> Sample:
         def lines() -> Iterable[bytes]:
-            connection = self._proxy.ask(messages, **fields)
-            try:
-                for line in connection.getresponse():
-                    if told is not None and _DELTA in line:
-                        told.append(line)
-                    yield line
-            finally:
-                connection.close()
+            for line in self._proxy.lines(messages, **fields):
+                if told is not None and _DELTA in line:
+                    told.append(line)
+                yield line
 
         sample = measure(lines, _DELTA, b"data: [DONE]")
         settle(self._proxy.pid)

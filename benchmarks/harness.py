@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -112,6 +113,26 @@ class Server:
         body = json.dumps(question)
         connection.request("POST", "/v1/chat/completions", body, headers)
         return connection
+
+    def lines(
+        self, prompt: "str | Sequence[object]", **fields: object
+    ) -> Iterator[bytes]:
+        """Ask, and read the event stream from a bare socket, chunk sizes and all.
+
+        What the client library takes for itself is no part of the answer.
+        """
+        said = [{"role": "user", "content": prompt}]
+        messages = said if isinstance(prompt, str) else prompt
+        body = json.dumps({"messages": messages, "stream": True, **fields}).encode()
+        head = (
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
+            f"authorization: Bearer {KEY}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", self.port), 120) as connection:
+            connection.sendall(head.encode() + body)
+            with connection.makefile("rb") as answer:
+                yield from answer
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from benchmarks.harness import (
 
 _READ_BYTES = 2**18
 _OF_LINES = b'"type":"text_delta"'
-_OF_STREAM = b'"delta":{"content":'
+OF_STREAM = b'"delta":{"content":'
 
 
 @frozen
@@ -127,7 +127,7 @@ def read_proxy(proxy: Server, count: int) -> Iterator[bytes]:
 
 def ask_proxy(proxy: Server, count: int) -> Sample:
     before = cpu_seconds(proxy.pid)
-    sample = measure(read_proxy(proxy, count), Counting(_OF_STREAM))
+    sample = measure(read_proxy(proxy, count), Counting(OF_STREAM))
     settle(proxy.pid)
     used = cpu_seconds(proxy.pid) - before
     return Sample(sample.deltas, sample.read_bytes, sample.seconds, used)

@@ -174,7 +174,7 @@ class Engine(Service):
         self._reactor = reactor
         self._environment = environment
         self._folder: Path | None = None
-        self._binary: Path | None = None
+        self._found: Launch | None = None
         self._demo_port: IListeningPort | None = None
         self.store = Store(
             url=self._database_url,
@@ -203,6 +203,7 @@ class Engine(Service):
     def startService(self) -> None:
         super().startService()
         self._folder = Path(tempfile.mkdtemp(prefix="ccproxy-"))
+        self._found = None
         if self._settings.demo:
             api = MessagesAPI(demo_script, self._reactor)
             site = MessagesSite(api, self._reactor)
@@ -245,25 +246,22 @@ class Engine(Service):
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def _launch(self) -> Launch:
-        """How to start a CLI now; it may be installed while we run."""
+        """How to start a CLI; it may be installed while we run."""
         if self._folder is None:
             raise ClaudeUnavailable("the proxy's service has not been started")
-        search_path = self._environment.get("PATH")
-        if self._binary is None:
-            self._binary = find_claude(self._settings.claude_bin, search_path)
-        cwd, home = self._folder / "cwd", self._folder / "home"
-        for folder in (cwd, home):
-            # Whoever cleans up temporary files may take empty ones away.
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Launch(
-            binary=self._binary,
-            prefix=exec_prefix(cwd, search_path),
-            cwd=cwd,
-            scratch=self._folder,
-            environment=self._child_environment(home),
-            model=self._settings.model,
-            agent_tools=self._settings.agent_tools,
-        )
+        if self._found is None:
+            search_path = self._environment.get("PATH")
+            cwd = self._folder / "cwd"
+            self._found = Launch(
+                binary=find_claude(self._settings.claude_bin, search_path),
+                prefix=exec_prefix(cwd, search_path),
+                cwd=cwd,
+                scratch=self._folder,
+                environment=self._child_environment(self._folder / "home"),
+                model=self._settings.model,
+                agent_tools=self._settings.agent_tools,
+            )
+        return self._found
 
     def _child_environment(self, home: Path) -> Mapping[str, str]:
         if self._demo_port is None:
@@ -272,6 +270,7 @@ class Engine(Service):
         upstream = f"http://127.0.0.1:{address.port}"
         child = child_environment(self._environment, demo_upstream=upstream)
         # Not the user's own home: a demo leaves no trace in it.
+        home.mkdir(mode=0o700, exist_ok=True)
         return {**child, "HOME": str(home)}
 
 

@@ -148,7 +148,9 @@ class ClaudeProcess(ProcessProtocol):
         protocol = cls(launch, mark, owner, clock)
         launch = launch.marked(mark)
         try:
-            protocol._temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Whoever cleans up temporary files may take empty ones away.
+            for folder in (launch.cwd, protocol._temporary):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             spawner.spawnProcess(
                 protocol,
                 os.fsencode(launch.argv[0]),

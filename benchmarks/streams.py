@@ -1,0 +1,86 @@
+"""Memory of the server with many open streams, and deltas that arrive one by one.
+
+A stand-in for the CLI (`benchmarks.flood_claude`), one process for each stream, which
+stops after its first delta; memory is the server's own, from ``/proc``. Then one stream
+whose every delta is a write of the stand-in's: what a reader gets in a second.
+"""
+
+import argparse
+import os
+import socket
+import time
+from contextlib import ExitStack
+
+from benchmarks.harness import (
+    Server,
+    folder,
+    memory_mb,
+    print_machine,
+    print_table,
+    server,
+    settle,
+)
+from benchmarks.throughput import OF_STREAM, Counting, Sample, measure, stand_in
+
+_STREAMS = (1, 32, 256)
+_READ_BYTES = 2**18
+
+
+def open_stream(proxy: Server) -> socket.socket:
+    """A stream that has its first delta."""
+    connection = proxy.ask("HOLD FLOOD 10")
+    stream: socket.socket = connection.sock
+    received = b""
+    while b'"content":" word' not in received:
+        data = stream.recv(_READ_BYTES)
+        if not data:
+            raise RuntimeError(received.decode())
+        received += data
+    return stream
+
+
+def drip(proxy: Server, deltas: int) -> Sample:
+    """Read a stream whose deltas come one by one."""
+    connection = proxy.ask(f"DRIP FLOOD {deltas}")
+    stream: socket.socket = connection.sock
+
+    pieces = iter(lambda: stream.recv(_READ_BYTES), b"")
+    sample = measure(pieces, Counting(OF_STREAM))
+    connection.close()
+    if sample.deltas != deltas:
+        raise RuntimeError(f"{sample.deltas} deltas, not {deltas}")
+    return sample
+
+
+def run(rounds: int, deltas: int) -> None:
+    print_machine()
+    with ExitStack() as stack:
+        place = stack.enter_context(folder())
+        environment = {"PATH": os.environ["PATH"], "HOME": str(place / "home")}
+        flags = ("--max-processes", "300", "--spares", "0", "--reuse", "off")
+        proxy = stack.enter_context(server(place, stand_in(place), environment, *flags))
+        idle = memory_mb(proxy.pid)
+        rows = [["0", f"{idle:.1f}", ""]]
+        streams: list[socket.socket] = []
+        for wanted in _STREAMS:
+            while len(streams) < wanted:
+                streams.append(open_stream(proxy))
+            time.sleep(1)
+            now = memory_mb(proxy.pid)
+            each = 1000 * (now - idle) / wanted
+            rows.append([str(wanted), f"{now:.1f}", f"{each:.0f}"])
+        print_table(["open streams", "MB", "kB each"], rows)
+        for stream in streams:
+            stream.close()
+        settle(proxy.pid)
+        samples = [drip(proxy, deltas) for _ in range(rounds)]
+        rates = sorted(sample.deltas / sample.seconds for sample in samples)
+        print(f"\none by one: {rates[len(rates) // 2]:,.0f} deltas/s")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--deltas", type=int, default=50_000)
+    options = parser.parse_args()
+    run(options.rounds, options.deltas)
