@@ -68,6 +68,16 @@ def running_reactor() -> None:
     pytest_twisted.blockon(deferLater(_REACTOR, 0))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def old_objects() -> None:
+    """Spare the collection after each test what was there before its module.
+
+    It would walk through all that was ever imported, 0.1 s each time.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @define
 class Kept:
     """What a server that outlives the test has of its own."""
