@@ -9,23 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
 from typing import Any, Protocol
 
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from attrs import frozen
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import QueuePool
 
 from ccproxy.store.presence import AdvisoryLock, FileLock
+from ccproxy.store.schema import REVISION, metadata, versions
 
-# Alembic's migrations find their connection through its modules: one at a time.
-_ALEMBIC = Lock()
 _BUSY_SECONDS = 10
 _CONNECTIONS = 4
 # Anything, as long as all versions of ccproxy agree on it.
@@ -76,7 +69,7 @@ def open_engine(url: str, owner: str) -> Opened:
 
     Raises:
         SQLAlchemyError, OSError: it cannot be opened.
-        CommandError: it is of a newer ccproxy.
+        NewerSchema: it is of a newer ccproxy.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -171,27 +164,21 @@ def _migrate(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         lock = text("SELECT pg_advisory_xact_lock(:key)")
         connection.execute(lock, {"key": _MIGRATION_LOCK})
-    config = Config()
-    config.set_main_option("script_location", "ccproxy.store:migrations")
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    scripts = ScriptDirectory.from_config(config)
-    now = MigrationContext.configure(connection).get_current_revision()
-    head = scripts.get_current_head()
-    if now == head:
+    revision = _revision(connection)
+    if revision == REVISION:
         return
-    known = {script.revision for script in scripts.walk_revisions()}
-    if now is not None and now not in known:
-        raise CommandError(
-            f"the database was written by a newer ccproxy (schema {now}, this one "
-            f"knows {head}); update it, or use another --state-dir or --database-url"
-        )
+    if revision is None:
+        metadata.create_all(connection)
+        connection.execute(versions.insert().values(version_num=REVISION))
+        return
+    # Costs memory, and is seldom needed.
+    from ccproxy.store.migrating import upgrade
 
-    def upgrade(revision: Any, _: object) -> Any:
-        return scripts._upgrade_revs("head", revision)
+    upgrade(connection, revision)
 
-    environment = EnvironmentContext(
-        config, scripts, fn=upgrade, destination_rev="head"
-    )
-    with _ALEMBIC, environment:
-        scripts.run_env()
+
+def _revision(connection: Connection) -> str | None:
+    """What the database is of, as Alembic notes it; None: of nothing."""
+    if not inspect(connection).has_table(versions.name):
+        versions.create(connection)
+    return connection.execute(select(versions.c.version_num)).scalar()

@@ -85,6 +85,10 @@ class AdvisoryLock:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(SQLAlchemyError):
+                # The server at the other end may take its time to see that we left.
+                unlock = text("SELECT pg_advisory_unlock_shared(:key)")
+                connection.execute(unlock, {"key": _key(self._owner)})
+            with suppress(SQLAlchemyError):
                 # Back in the pool it would hold the lock still.
                 connection.invalidate()
                 connection.close()

@@ -16,11 +16,22 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    String,
     Table,
     Text,
 )
 
 metadata = MetaData()
+
+# Of the newest migration: an empty database is given these tables as they stand here.
+REVISION = "0001"
+
+# Alembic's own, which notes what a database is of.
+versions = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), primary_key=True),
+)
 
 # SQLite counts up by itself only in a column of exactly this type.
 _KEY = BigInteger().with_variant(Integer, "sqlite")

@@ -12,14 +12,15 @@ from typing import Any
 import psycopg
 import pytest
 from pytest_twisted import ensureDeferred
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, select
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from ccproxy.errors import StorageFailed
+from ccproxy.store.migrating import upgrade
 from ccproxy.store.records import Conversation, Item
-from ccproxy.store.schema import metadata
+from ccproxy.store.schema import metadata, versions
 from tests.conftest import ExpectedErrors
 from tests.store.conftest import DAY, Stores, ending, new, run_sql, save_line
 from tests.support.waiting import until
@@ -29,25 +30,46 @@ _REACTOR: Any = reactor
 pytestmark = pytest.mark.threads
 
 
-@ensureDeferred
-async def test_migrated_tables_are_those_of_the_schema(stores: Stores) -> None:
-    await stores.start()
-    engine = create_engine(stores.url)
+def tables(url: str) -> Any:
+    """What a database says of its tables."""
+    engine = create_engine(url)
     found = inspect(engine)
-    for table in metadata.tables.values():
-        columns = {c["name"]: c["nullable"] for c in found.get_columns(table.name)}
-        assert columns == {c.name: c.nullable for c in table.columns}
-        indexed = {tuple(i["column_names"]) for i in found.get_indexes(table.name)}
-        assert indexed == {(c.name,) for c in table.columns if c.index}
-        keys = found.get_pk_constraint(table.name)["constrained_columns"]
-        assert keys == [c.name for c in table.primary_key]
+    told: dict[str, Any] = {}
+    for name in found.get_table_names():
+        columns = {
+            c["name"]: (str(c["type"]), c["nullable"]) for c in found.get_columns(name)
+        }
+        indexed = {(i["name"], *i["column_names"]) for i in found.get_indexes(name)}
+        keys = found.get_pk_constraint(name)["constrained_columns"]
+        foreign = {
+            (*f["constrained_columns"], f["referred_table"], *f["referred_columns"])
+            for f in found.get_foreign_keys(name)
+        }
+        told[name] = columns, indexed, keys, foreign
+    with engine.connect() as connection:
+        told["revisions"] = connection.execute(select(versions)).all()
     engine.dispose()
+    return told
+
+
+@ensureDeferred
+async def test_migrated_tables_are_those_of_an_empty_database(stores: Stores) -> None:
+    await stores.start()
+    made = tables(stores.url)
+    assert made.keys() - {"revisions", "alembic_version"} == metadata.tables.keys()
+    engine = create_engine(stores.url)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+        connection.execute(versions.delete())
+        upgrade(connection, None)
+    engine.dispose()
+    assert tables(stores.url) == made
 
 
 @ensureDeferred
 async def test_two_servers_may_start_on_an_empty_database(stores: Stores) -> None:
     one, two, *others = [stores.new() for _ in range(6)]
-    # Threads of one process, which Alembic was not made for.
+    # Threads of one process.
     started = [Deferred.fromCoroutine(s.start()) for s in (one, two, *others)]
     for each in started:
         await each
