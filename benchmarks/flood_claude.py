@@ -3,13 +3,17 @@
 It answers ``--version``, the control requests that a proxy sends first, and each
 user message ``FLOOD N`` with N text deltas, in lines of the real CLI's form
 (2.1.330), which are made before the first of them is written. With ``DRIP`` in it each
-line is a write of its own; with ``HOLD`` the answer stops after the first delta.
+line is written when the one before has been read, so that each is a read of its own;
+with ``HOLD`` the answer stops after the first delta.
 """
 
+import array
+import fcntl
 import itertools
 import json
 import re
 import sys
+import termios
 from collections.abc import Iterator
 
 VERSION = "2.1.330"
@@ -30,6 +34,7 @@ def main() -> None:
             made = answers(json.loads(line))
             if b"DRIP" in line:
                 for piece in [*made]:
+                    wait_until_read(1)
                     output.write(piece)
                 continue
             if b"HOLD" in line:
@@ -39,6 +44,13 @@ def main() -> None:
             left = memoryview(b"".join(made))
             while left:
                 left = left[output.write(left[:_WRITE_BYTES]) :]
+
+
+def wait_until_read(pipe: int) -> None:
+    """Wait, wide awake, until nothing is in a pipe."""
+    left = array.array("i", [1])
+    while left[0]:
+        fcntl.ioctl(pipe, termios.FIONREAD, left)
 
 
 def answers(record: dict[str, object]) -> Iterator[bytes]:

@@ -2,7 +2,8 @@
 
 A stand-in for the CLI (`benchmarks.flood_claude`), one process for each stream, which
 stops after its first delta; memory is the server's own, from ``/proc``. Then one stream
-whose every delta is a write of the stand-in's: what a reader gets in a second.
+whose every delta is written when the server has read the one before: what a reader gets
+in a second.
 """
 
 import argparse
@@ -13,7 +14,9 @@ from contextlib import ExitStack
 
 from benchmarks.harness import (
     Server,
+    cpu_seconds,
     folder,
+    median,
     memory_mb,
     print_machine,
     print_table,
@@ -41,15 +44,18 @@ def open_stream(proxy: Server) -> socket.socket:
 
 def drip(proxy: Server, deltas: int) -> Sample:
     """Read a stream whose deltas come one by one."""
+    before = cpu_seconds(proxy.pid)
     connection = proxy.ask(f"DRIP FLOOD {deltas}")
     stream: socket.socket = connection.sock
 
     pieces = iter(lambda: stream.recv(_READ_BYTES), b"")
     sample = measure(pieces, Counting(OF_STREAM))
     connection.close()
+    settle(proxy.pid)
+    used = cpu_seconds(proxy.pid) - before
     if sample.deltas != deltas:
         raise RuntimeError(f"{sample.deltas} deltas, not {deltas}")
-    return sample
+    return Sample(sample.deltas, sample.read_bytes, sample.seconds, used)
 
 
 def run(rounds: int, deltas: int) -> None:
@@ -74,8 +80,12 @@ def run(rounds: int, deltas: int) -> None:
             stream.close()
         settle(proxy.pid)
         samples = [drip(proxy, deltas) for _ in range(rounds)]
-        rates = sorted(sample.deltas / sample.seconds for sample in samples)
-        print(f"\none by one: {rates[len(rates) // 2]:,.0f} deltas/s")
+        rates = [sample.deltas / sample.seconds for sample in samples]
+        each = median([1e6 * sample.cpu_seconds / sample.deltas for sample in samples])
+        print(
+            f"\none by one: {median(rates):,.0f} deltas/s; "
+            f"{each:.1f} CPU-microseconds of the server's for each"
+        )
 
 
 if __name__ == "__main__":
