@@ -28,10 +28,9 @@ from ccproxy.claude.launch import Launch
 from ccproxy.claude.preparation import Foundation, Preparation
 from ccproxy.claude.process import ClaudeProcess, Exit
 from ccproxy.claude.recording import Recording
-from ccproxy.claude.structured import TOOL as STRUCTURED
 from ccproxy.claude.structured import AnswerForm
 from ccproxy.claude.surroundings import Surroundings
-from ccproxy.claude.tools import SERVERS, ToolServer
+from ccproxy.claude.tools import SERVERS, ToolServer, check_offered
 from ccproxy.claude.transcript import Plan, Reuse
 from ccproxy.claude.turn import Turn
 from ccproxy.conversation import Prompt, ToolResultBlock
@@ -291,8 +290,13 @@ class Session:
         return []
 
     def _asked(self, turn: Turn, record: records.Record) -> list[Event]:
-        if isinstance(record, records.Init) and not self._has_tools(record):
-            return [Failed(ClaudeFailed("the claude CLI offers other tools"))]
+        if isinstance(record, records.Init) and self._prompt is not None:
+            is_new, has_own = self.turns == 1, self.launch.spawns_children
+            wrong = check_offered(record.tools, self._prompt.tools, is_new, has_own)
+            if wrong is not None:
+                # The question is not on its way yet.
+                self._process.kill()
+                return [Failed(wrong)]
         self._recording.receive(record)
         events = turn.receive(record)
         if self._prompt is not None and turn.take_question():
@@ -300,13 +304,6 @@ class Session:
             model = self._surroundings.full_id(self._prompt.model)
             self._send(wire.turn(message, str(uuid4()), model=model, ask=True))
         return events
-
-    def _has_tools(self, init: records.Init) -> bool:
-        """Whether the model may call what it should, and nothing of another time."""
-        if self.launch.spawns_children or self._prompt is None:
-            return True
-        offered = set(init.tools) - {STRUCTURED}
-        return offered == {tool.name for tool in self._prompt.tools} - {STRUCTURED}
 
     def _answer(self, asked: records.ControlRequest) -> None:
         message = asked.request.message

@@ -8,18 +8,25 @@ the client, who runs it, has sent the result.
 Source: protocol notes, "Tools".
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import msgspec
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 from ccproxy.claude.records import ControlRequest, MCPMessage
+from ccproxy.claude.structured import TOOL
 from ccproxy.conversation import Block, ImageBlock, TextBlock, Tool, ToolResultBlock
+from ccproxy.errors import CCProxyError, ClaudeFailed, InvalidRequest
 
 # The names that `--allowedTools` allows. A tool set of another time is offered under
 # the other name: the CLI takes one that it knows for unchanged.
 SERVER = "client"
 _OTHER = "client2"
 SERVERS = (SERVER, _OTHER)
+
+_META: Any = Draft202012Validator(Draft202012Validator.META_SCHEMA)
 
 _INITIALIZED: Mapping[str, object] = {
     "protocolVersion": "2025-11-25",
@@ -34,6 +41,45 @@ def offer(tools: Sequence[Tool]) -> Mapping[str, object]:
         return {}
     manifest = {"initializeResult": _INITIALIZED, "toolsListResult": _listed(tools)}
     return {"sdkMcpServers": [SERVER], "sdkMcpServerManifests": {SERVER: manifest}}
+
+
+def check_offered(
+    names: Collection[str], tools: Sequence[Tool], is_new: bool, has_own: bool
+) -> CCProxyError | None:
+    """What is wrong with the tools that the model may call; None: nothing.
+
+    Args:
+        names: those that the CLI offers.
+        tools: those that it was told of.
+        is_new: whether it was told of them at its start; an old one may have been slow.
+        has_own: whether it has tools of its own beside them.
+    """
+    # The tool of an answer by a schema is the CLI's, and checked elsewhere.
+    wanted = {tool.name for tool in tools} - {TOOL}
+    left_out = wanted - set(names)
+    if left_out and is_new:
+        # It takes no tool whose schema breaks the rules of JSON Schema, and leaves all
+        # of them out then.
+        return _refused(tools)
+    if left_out or (set(names) - wanted - {TOOL} and not has_own):
+        return ClaudeFailed("the claude CLI offers other tools than it was told of")
+    return None
+
+
+def _refused(tools: Sequence[Tool]) -> CCProxyError:
+    for tool in tools:
+        found = best_match(_META.iter_errors(tool.input_schema))
+        if found is not None:
+            return InvalidRequest(
+                f"`tools`: the parameters of {tool.name!r} are no JSON Schema: "
+                f"{found.json_path}: {found.message}",
+                param="tools",
+            )
+    return InvalidRequest(
+        "`tools`: the claude CLI does not take the definition of one of them; "
+        "their parameters have to be JSON Schema, draft 2020-12 or 7",
+        param="tools",
+    )
 
 
 def _written(tools: Sequence[Tool]) -> bytes:

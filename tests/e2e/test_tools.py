@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from openai.lib.responses_tool_runner import RegisteredFunction, ResponsesToolRunner
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -249,6 +250,30 @@ async def test_two_hundred_tools(proxy: Start, upstream: Upstream) -> None:
     assert all(tool["input_schema"] == schema for tool in offered)
 
 
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({"required": False}, "$.required: False is not of type 'array'"),
+        ({"properties": {"a": None}}, "$.properties.a: None is not of type"),
+        ({"additionalProperties": 7}, "$.additionalProperties: 7 is not of type"),
+        ({"properties": {"a": {"type": "any"}}}, "$.properties.a.type: 'any' is not"),
+    ],
+)
+@ensureDeferred
+async def test_schema_that_the_cli_leaves_out_is_refused(
+    proxy: Start, schema: Mapping[str, Any], why: str
+) -> None:
+    """By a new CLI too, after one that has answered without tools."""
+    server = proxy()
+    about = {"name": "odd", "parameters": {"type": "object", **schema}}
+    tools = [*TOOLS, {"type": "function", "function": about}]
+    await (await server.chat("hello")).json()
+    response = await server.chat("hello", tools=tools)
+    error = (await response.json())["error"]
+    assert (response.code, error["param"]) == (400, "tools")
+    assert why in error["message"]
+
+
 @ensureDeferred
 async def test_loop_with_the_official_package(proxy: Start, upstream: Upstream) -> None:
     upstream.replies(ONE, TWO, answer("Both are fine."))
@@ -288,6 +313,39 @@ async def test_loop_with_the_official_package(proxy: Start, upstream: Upstream) 
 
 test_loop_with_the_official_package = pytest.mark.threads(
     test_loop_with_the_official_package
+)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@ensureDeferred
+async def test_runner_of_the_official_package(
+    proxy: Start, upstream: Upstream, stream: bool
+) -> None:
+    """It makes the calls of Responses itself, and gives their results back."""
+    parallel = calls(call("toolu_2", "Paris"), call("toolu_3", "Oslo"))
+    upstream.replies(ONE, parallel, answer("All is fine."))
+    server = proxy()
+    asked: list[object] = []
+
+    def look(arguments: dict[str, object]) -> str:
+        asked.append(arguments["city"])
+        return f"fine in {arguments['city']}"
+
+    def run() -> str:
+        tool: Any = {"type": "function", "strict": False, **WEATHER}
+        runner = ResponsesToolRunner(functions=[RegisteredFunction(tool, look)])
+        with client(server) as api:
+            about: Any = {"model": "sonnet", "input": "How is the weather?"}
+            return runner.run(api, about, max_steps=5, stream=stream).output_text
+
+    assert await deferToThread(run) == "All is fine."
+    assert sorted(map(str, asked)) == ["Oslo", "Paris", "Paris"]
+    roles = [role for role, _ in native(upstream.bodies[-1])]
+    assert roles == ["user", "assistant", "user", "assistant", "user"]
+
+
+test_runner_of_the_official_package = pytest.mark.threads(
+    test_runner_of_the_official_package
 )
 
 

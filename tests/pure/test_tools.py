@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy.claude.records import ControlAsk, ControlRequest, MCPMessage
-from ccproxy.claude.tools import ToolServer, offer
+from ccproxy.claude.tools import ToolServer, check_offered, offer
 from ccproxy.claude.turn import Turn
 from ccproxy.claude.wire import decode
 from ccproxy.conversation import Role, Tool, ToolResultBlock, ToolUseBlock
@@ -17,7 +17,7 @@ from ccproxy.dialects.chat_request import decode_chat
 from ccproxy.dialects.replay import Replay
 from ccproxy.dialects.responses_answer import ResponseStream
 from ccproxy.dialects.responses_request import decode_responses
-from ccproxy.errors import ClientError
+from ccproxy.errors import CCProxyError, ClaudeFailed, ClientError, InvalidRequest
 from ccproxy.events import (
     Event,
     Failed,
@@ -371,3 +371,31 @@ def test_arguments_that_were_cut_off_are_not_made_up(reason: FinishReason) -> No
     stream.encode(0, events)
     [item] = stream.response["output"]
     assert (item["status"], item["arguments"]) == ("incomplete", "")
+
+
+LOOK = Tool("look", None, {"type": "object"})
+ODD = Tool("odd", None, {"type": "object", "required": False})
+
+
+@pytest.mark.parametrize(
+    ("names", "tools", "about", "error"),
+    [
+        ({"look"}, [LOOK], {}, None),
+        ({"look", "Read"}, [LOOK], {"has_own": True}, None),
+        ({"look", "Read"}, [LOOK], {}, ClaudeFailed),
+        ({"look", "Read"}, [LOOK], {"is_new": False}, ClaudeFailed),
+        (set(), [LOOK], {"is_new": False}, ClaudeFailed),
+        (set(), [LOOK, ODD], {}, InvalidRequest),
+        (set(), [LOOK], {}, InvalidRequest),
+        ({"Read"}, [LOOK], {"has_own": True}, InvalidRequest),
+    ],
+)
+def test_tools_that_the_cli_offers(
+    names: set[str],
+    tools: list[Tool],
+    about: dict[str, bool],
+    error: type[CCProxyError] | None,
+) -> None:
+    found = check_offered(names, tools, **{"is_new": True, "has_own": False} | about)
+    assert type(found) is (error or type(None))
+    assert ("'odd'" in str(found)) is (ODD in tools)
