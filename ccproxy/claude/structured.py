@@ -17,6 +17,7 @@ from attrs import field, frozen
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from ccproxy.claude.records import UserBody
 from ccproxy.errors import SchemaNotSatisfied
@@ -105,7 +106,10 @@ class AnswerForm:
             answer = msgspec.json.decode(text)
         except msgspec.DecodeError as error:
             return f"it is not JSON: {error}"
-        found = best_match(self._validator.iter_errors(answer))
+        try:
+            found = best_match(self._validator.iter_errors(answer))
+        except (Unresolvable, RecursionError):
+            return "its `$ref`s lead nowhere, or round and round"
         if found is None:
             return None
         # Not the message: it quotes the answer.

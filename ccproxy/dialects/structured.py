@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from ccproxy.dialects.json_schema import check_object, check_shape
 from ccproxy.dialects.refusal import unsupported
-from ccproxy.errors import InvalidRequest, MissingParameter
+from ccproxy.errors import MissingParameter
 
 _ANY_OBJECT: Mapping[str, Any] = {"type": "object", "additionalProperties": True}
 
@@ -65,12 +66,8 @@ def schema_of(form: Format | None, param: str) -> Mapping[str, Any] | None:
 def _object(schema: Mapping[str, Any] | None, param: str) -> Mapping[str, Any]:
     if schema is None:
         raise MissingParameter(f"`{param}` is missing", param=param)
-    if schema.get("type", "object") != "object":
-        raise InvalidRequest(
-            f"`{param}` must be a JSON Schema of type object; put other values into a "
-            "property of one",
-            param=param,
-        )
+    check_object(schema, param)
+    check_shape(schema, param)
     return {"type": "object", **schema}
 
 

@@ -20,6 +20,11 @@ from ccproxy.conversation import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from ccproxy.dialects.json_schema import (
+    check_object,
+    check_shape,
+    is_of_another_draft,
+)
 from ccproxy.errors import InvalidRequest
 
 # What the Messages API takes as a tool's name.
@@ -52,11 +57,10 @@ def offered(
             param=f"{at}.name",
         )
     schema = dict(parameters or {"type": "object", "properties": {}})
-    if schema.setdefault("type", "object") != "object":
-        raise InvalidRequest(
-            f"`{at}.parameters` must be a JSON Schema of type object",
-            param=f"{at}.parameters",
-        )
+    check_object(schema, f"{at}.parameters")
+    if not is_of_another_draft(schema):
+        check_shape(schema, f"{at}.parameters")
+    schema.setdefault("type", "object")
     return Tool(name, description, schema)
 
 

@@ -250,28 +250,22 @@ async def test_two_hundred_tools(proxy: Start, upstream: Upstream) -> None:
     assert all(tool["input_schema"] == schema for tool in offered)
 
 
-@pytest.mark.parametrize(
-    ("schema", "why"),
-    [
-        ({"required": False}, "$.required: False is not of type 'array'"),
-        ({"properties": {"a": None}}, "$.properties.a: None is not of type"),
-        ({"additionalProperties": 7}, "$.additionalProperties: 7 is not of type"),
-        ({"properties": {"a": {"type": "any"}}}, "$.properties.a.type: 'any' is not"),
-    ],
-)
 @ensureDeferred
 async def test_schema_that_the_cli_leaves_out_is_refused(
-    proxy: Start, schema: Mapping[str, Any], why: str
+    proxy: Start, upstream: Upstream
 ) -> None:
-    """By a new CLI too, after one that has answered without tools."""
+    """Also by a new CLI, after one that has answered without tools."""
     server = proxy()
-    about = {"name": "odd", "parameters": {"type": "object", **schema}}
-    tools = [*TOOLS, {"type": "function", "function": about}]
+    schema = {"type": "object", "required": ["city", "city"]}
+    tools = [
+        *TOOLS,
+        {"type": "function", "function": {"name": "a", "parameters": schema}},
+    ]
     await (await server.chat("hello")).json()
     response = await server.chat("hello", tools=tools)
     error = (await response.json())["error"]
     assert (response.code, error["param"]) == (400, "tools")
-    assert why in error["message"]
+    assert "does not take the parameters of one of them" in error["message"]
 
 
 @ensureDeferred
