@@ -125,7 +125,9 @@ async def test_commands_of_the_page(
     [commands] = blocks(page, "sh")
     models = tmp_path / "extra-openai-models.yaml"
     models.write_text(filled_in(configuration, server))
-    text = await run(tmp_path, "/bin/sh", "-ec", filled_in(commands, server))
+    # llm reads what is piped into it.
+    script = f"exec </dev/null\n{filled_in(commands, server)}"
+    text = await run(tmp_path, "/bin/sh", "-ec", script)
     assert "Paris, of course." in text
     assert "The tool says: rain in Oslo." in text
     check_round(upstream)
