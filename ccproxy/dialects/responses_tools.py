@@ -23,6 +23,8 @@ from ccproxy.dialects.responses_calls import Callee, CallKind
 from ccproxy.errors import MissingParameter
 
 _WEB_SEARCH = "web_search"
+# Finds functions that are deferred until they are found: ours are offered at once.
+_TOOL_SEARCH = "tool_search"
 _SYNTAXES = ("lark", "regex")
 _MILLISECONDS = {"type": "integer", "description": "Time limit in milliseconds."}
 _LOCAL_SHELL_SCHEMA: Mapping[str, Any] = {
@@ -131,6 +133,8 @@ def offer(given: Sequence[bytes], choice: object, *, web_search: bool = False) -
         at = f"tools[{index}]"
         if tool.type.startswith(_WEB_SEARCH):
             ignored += () if web_search else (at,)
+        elif tool.type == _TOOL_SEARCH:
+            ignored.append(at)
         else:
             found += _tools(tool, at)
     offered = [tool for tool, _ in found]

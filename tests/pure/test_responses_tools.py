@@ -121,6 +121,17 @@ def test_what_codex_sends() -> None:
     assert decode_responses(json.dumps(body).encode(), web_search=True).ignored == ()
 
 
+@pytest.mark.parametrize("fields", [{}, {"execution": "client", "parameters": {}}])
+def test_search_for_more_tools_is_left_out_and_told(fields: dict[str, Any]) -> None:
+    """As Codex sends it for the models that it knows."""
+    deferred = {**FUNCTION, "defer_loading": True}
+    tools = [deferred, {"type": "tool_search", **fields}]
+    call = decode_responses(json.dumps({"input": "hello", "tools": tools}).encode())
+    # A function that is to be found is offered at once.
+    assert [tool.name for tool in call.question.tools] == [FUNCTION["name"]]
+    assert call.ignored == ("tools[1]",)
+
+
 BAD_TOOLS: list[tuple[dict[str, Any], str]] = [
     ({"type": "namespace", "tools": []}, "tools[0].name"),
     (

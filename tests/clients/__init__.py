@@ -1,0 +1,1 @@
+"""Programs of others, configured as the pages of docs/clients say."""
