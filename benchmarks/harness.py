@@ -161,7 +161,7 @@ def cpu_seconds(pid: int) -> float:
 
 def tree_seconds(pid: int) -> float:
     """Processor time of a process and of all below it, those that are gone too."""
-    return sum(cpu_seconds(p) + _waited_seconds(p) for p in _tree(pid))
+    return sum(cpu_seconds(p) + _waited_seconds(p) for p in processes(pid))
 
 
 def _waited_seconds(pid: int) -> float:
@@ -196,7 +196,7 @@ def settle(pid: int) -> None:
         nonlocal before, since
         if time.monotonic() - since < _QUIET_SECONDS:
             return None
-        now = {p: cpu_seconds(p) for p in _tree(pid)}
+        now = {p: cpu_seconds(p) for p in processes(pid)}
         used = sum(now.values()) - sum(before.values())
         same = now.keys() == before.keys() and used * _TICKS <= 1
         before, since = now, time.monotonic()
@@ -205,13 +205,14 @@ def settle(pid: int) -> None:
     wait_for(is_quiet, "quiet", _SETTLE_SECONDS)
 
 
-def _tree(pid: int) -> Iterator[int]:
+def processes(pid: int) -> Iterator[int]:
+    """A process and everything below it."""
     yield pid
     children = ""
     with suppress(OSError):
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     for number in children.split():
-        yield from _tree(int(number))
+        yield from processes(int(number))
 
 
 def median(values: Sequence[float]) -> float:

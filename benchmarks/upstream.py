@@ -1,6 +1,12 @@
 """A Messages API that answers everything with the same tokens, at once.
 
-If tools are offered it calls the first, and answers when it has the result.
+If tools are offered it calls the first, and answers when it has the result. One of
+these words in the last turn makes it do something else:
+
+- ``SLOW``: 10 ms between tokens; ``THINK``: a thought in front;
+- ``LENGTH``, ``REFUSE``: it stops for that reason;
+- ``CUT``: the connection breaks in mid-answer, the first time;
+- ``FAIL``: a refusal.
 
 ``python -m benchmarks.upstream --port 0 --tokens 200``; prints its port.
 """
@@ -9,6 +15,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor as _reactor
 
 from ccproxy.demo import Block, MessagesAPI, MessagesSite, Reply
@@ -26,9 +33,29 @@ def main() -> None:
     call = Block(('{"at": "home"}',), tool_use=("toolu_1", "look"))
     calls = Reply(blocks=(call,), stop_reason="tool_use")
 
+    thought = Block(("Let me ", "see."), is_thinking=True)
+    odd = {
+        "SLOW": evolve(reply, delay_seconds=0.01),
+        "THINK": evolve(reply, blocks=(thought, block)),
+        "LENGTH": evolve(reply, stop_reason="max_tokens"),
+        "REFUSE": evolve(reply, stop_reason="refusal"),
+        "FAIL": Reply(status=400, error=("invalid_request_error", "no such luck")),
+    }
+    cut = evolve(reply, cut_after=2)
+    met: set[str] = set()
+
     def script(body: Mapping[str, Any]) -> Reply:
-        last = [m for m in body["messages"] if m["role"] == "user"][-1]
-        return calls if body["tools"] and "tool_result" not in str(last) else reply
+        last = str([m for m in body["messages"] if m["role"] == "user"][-1]["content"])
+        if "CUT" in last:
+            if last in met:
+                met.remove(last)
+                return reply
+            met.add(last)
+            return cut
+        for word, other in odd.items():
+            if word in last:
+                return other
+        return calls if body["tools"] and "tool_result" not in last else reply
 
     site = MessagesSite(MessagesAPI(script, reactor), reactor)
     port = reactor.listenTCP(options.port, site, interface="127.0.0.1")
