@@ -7,8 +7,9 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory, Protocol
-from twisted.web.client import URI, Agent, readBody
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import URI, Agent
 from twisted.web.iweb import IAgentEndpointFactory
 from typing_extensions import override
 from zope.interface import implementer
@@ -17,6 +18,7 @@ from ccproxy.doctor.verdict import Level, Verdict
 from ccproxy.endpoints import base_url, endpoint_of, is_inherited, uses_tls
 
 _PATIENCE_SECONDS = 5.0
+_LONGEST_BODY = 100
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
 _REMEDIES = {
     EACCES: "choose a port from 1024 up with --port, or another place for the socket",
@@ -90,8 +92,25 @@ async def _is_ccproxy(reactor: Any, error: CannotListenError) -> bool:
 
 async def _health(agent: Any, url: bytes) -> bool:
     response = await agent.request(b"GET", url)
-    body: bytes = await readBody(response)
-    return body == b"ok" and response.headers.hasHeader(b"x-request-id")
+    body = _Body()
+    response.deliverBody(body)
+    return await body.whole == b"ok" and response.headers.hasHeader(b"x-request-id")
+
+
+class _Body(Protocol):
+    """Takes a short body; `twisted.web.client.readBody` warns of its own transport."""
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred()
+        self._begun = b""
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self._begun = (self._begun + data)[:_LONGEST_BODY]
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.whole.callback(self._begun)
 
 
 @implementer(IAgentEndpointFactory)

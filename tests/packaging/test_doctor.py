@@ -70,7 +70,7 @@ def doctor(tmp_path: Path, fake: Callable[[str], FakeClaude]) -> Callable[..., A
             **({"CLAUDE_BIN": str(fake(scenario).binary)} if scenario else {}),
             **(variables or {}),
         }
-        program, *arguments = (*prefix, CCPROXY, "doctor", *flags)
+        program, *arguments = [*prefix, CCPROXY, "doctor", *flags]
         told = Told(
             *await getProcessOutputAndValue(
                 shutil.which(program), arguments, env, str(tmp_path)
