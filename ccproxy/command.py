@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -25,6 +26,7 @@ from ccproxy.claude.launch import check_version, find_claude, read_version
 from ccproxy.errors import ClaudeUnavailable
 from ccproxy.flags import Flags
 from ccproxy.logs import observer
+from ccproxy.readiness import READY, STOPPING, notify
 from ccproxy.service import CannotListen, make_service, running_reactor
 from ccproxy.settings import Settings, SettingsError, read_settings
 
@@ -82,7 +84,7 @@ class Options(Flags):
 
 
 class _Application(MultiService):
-    """The server as twistd runs it: its log, and its refusal to start."""
+    """The server as twistd runs it: its log, its refusal to start, its manager."""
 
     def __init__(
         self, server: IService, twistd: Mapping[str, Any], settings: Settings
@@ -109,6 +111,17 @@ class _Application(MultiService):
             if not self._twistd.get("nodaemon"):
                 raise
             _exit(str(error))
+
+    @override
+    def startService(self) -> None:
+        super().startService()
+        notify(READY, os.environ)
+
+    @override
+    def stopService(self) -> "Deferred[Any]":
+        notify(STOPPING, os.environ)
+        stopped: Deferred[Any] = super().stopService()
+        return stopped
 
 
 def makeService(options: Options) -> IService:  # twistd's name for it

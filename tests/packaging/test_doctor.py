@@ -70,10 +70,10 @@ def doctor(tmp_path: Path, fake: Callable[[str], FakeClaude]) -> Callable[..., A
             **({"CLAUDE_BIN": str(fake(scenario).binary)} if scenario else {}),
             **(variables or {}),
         }
-        program, *arguments = [*prefix, CCPROXY, "doctor", *flags]
+        command = [*prefix, CCPROXY, "doctor", *flags]
         told = Told(
             *await getProcessOutputAndValue(
-                shutil.which(program), arguments, env, str(tmp_path)
+                shutil.which(command[0]), command[1:], env, str(tmp_path)
             )
         )
         assert KEY not in told.text + told.error

@@ -60,6 +60,7 @@ GROUND = {
     "ccproxy.logs",
     "ccproxy.flags",
     "ccproxy.endpoints",
+    "ccproxy.readiness",
 }
 DIALECTS, CLAUDE, WEB = "ccproxy.dialects", "ccproxy.claude", "ccproxy.web"
 STORE = "ccproxy.store"
