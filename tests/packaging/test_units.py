@@ -6,8 +6,10 @@ import plistlib
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ccproxy import __version__
 from ccproxy.options import OPTIONS
 from tests.packaging.test_command import CCPROXY, Running, get
 from tests.packaging.test_command import start as start  # a fixture
+from tests.support import filtered
 
 ROOT = Path(__file__).parent.parent.parent
 CONTRIB = ROOT / "contrib"
@@ -28,6 +31,9 @@ UNITS = [pytest.param(USER, id="user"), pytest.param(SYSTEM, id="system")]
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="needs systemd-analyze"
+)
+needs_seccomp = pytest.mark.skipif(
+    find_library("seccomp") is None, reason="needs libseccomp"
 )
 needs_nix = pytest.mark.skipif(
     shutil.which("nix-instantiate") is None, reason="needs nix-instantiate"
@@ -60,9 +66,8 @@ def verify(text: str, tmp_path: Path, *options: str) -> None:
     """Have systemd read a unit, with a ccproxy that is there."""
     folder = tmp_path / "units"
     folder.mkdir()
-    text = re.sub(
-        r"^ExecStart=\S+/bin/ccproxy", f"ExecStart={CCPROXY}", text, flags=re.M
-    )
+    program = re.compile(r"^ExecStart=\S+/bin/ccproxy", re.MULTILINE)
+    text = program.sub(f"ExecStart={CCPROXY}", text)
     (folder / "ccproxy.service").write_text(text)
     shutil.copy(SOCKET, folder)
     names = [str(folder / name) for name in ("ccproxy.service", "ccproxy.socket")]
@@ -308,3 +313,35 @@ async def test_launchd_agents_command_serves(
     answer = await get(url, "/v1/models", authorization="Bearer the-key")
     assert b" 200 OK" in answer
     await server.stop()
+
+
+def under_the_filter(*command: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program with the system calls that the system unit leaves it."""
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    return subprocess.run(
+        [sys.executable, filtered.__file__, str(SYSTEM), *command],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@needs_systemd
+@needs_seccomp
+def test_the_real_cli_runs_with_the_system_calls_that_are_left(tmp_path: Path) -> None:
+    command = (CCPROXY, "doctor", "--demo", "--ask", "-p", "0")
+    done = under_the_filter(*command, tmp_path=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "This is the ccproxy demo" in done.stdout
+
+
+@needs_systemd
+@needs_seccomp
+def test_the_filter_of_the_tests_is_one(tmp_path: Path) -> None:
+    program = "import os, socket\nfor call in (lambda: os.setgid(os.getgid()), "
+    program += "lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)):\n"
+    program += "    try: call()\n    except PermissionError: print('refused')\n"
+    done = under_the_filter(sys.executable, "-c", program, tmp_path=tmp_path)
+    assert done.stdout == "refused\nrefused\n"
