@@ -17,6 +17,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from ccproxy import __version__
+from ccproxy.option_values import checked_key
 from ccproxy.options import OPTIONS
 from tests.packaging.test_command import CCPROXY, Running, get
 from tests.packaging.test_command import start as start  # a fixture
@@ -340,8 +341,32 @@ def test_the_real_cli_runs_with_the_system_calls_that_are_left(tmp_path: Path) -
 @needs_systemd
 @needs_seccomp
 def test_the_filter_of_the_tests_is_one(tmp_path: Path) -> None:
-    program = "import os, socket\nfor call in (lambda: os.setgid(os.getgid()), "
+    program = "import os, socket\nfor call in (lambda: os.setuid(os.getuid()), "
     program += "lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)):\n"
     program += "    try: call()\n    except PermissionError: print('refused')\n"
     done = under_the_filter(sys.executable, "-c", program, tmp_path=tmp_path)
     assert done.stdout == "refused\nrefused\n"
+
+
+def commands(section: str) -> list[str]:
+    """The command blocks of a section of docs/service.md."""
+    text = (ROOT / "docs" / "service.md").read_text()
+    part = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return re.findall(r"```sh\n(.*?)```", part, re.DOTALL)
+
+
+def test_commands_of_the_docs_install_the_user_service(tmp_path: Path) -> None:
+    install, start, socket, _, foreground = commands("systemd, as you")
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    for block in (install, socket):
+        subprocess.run(["/bin/sh", "-eu", "-c", block], cwd=ROOT, env=env, check=True)
+    key = tmp_path / ".config" / "ccproxy" / "key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert checked_key(key.read_text().strip())
+    units = tmp_path / ".config" / "systemd" / "user"
+    assert {path.name for path in units.iterdir()} == {USER.name, SOCKET.name}
+    more = settings((tmp_path / ".config" / "ccproxy" / "environment").read_text())
+    assert set(more) <= {option.environment for option in OPTIONS}
+    # What needs a running manager names nothing but these units.
+    assert set(re.findall(r"ccproxy\S*", start)) == {"ccproxy"}
+    assert "--fdname=ccproxy.socket" in foreground
