@@ -59,6 +59,7 @@ def test_help_names_every_option(tmp_path: Path, name: str) -> None:
     for option in OPTIONS:
         assert f"--{option.name}" in done.stdout
         assert option.environment in done.stdout
+    assert "ccproxy doctor" in done.stdout
 
 
 def test_version_of_both(tmp_path: Path) -> None:

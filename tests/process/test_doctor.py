@@ -273,3 +273,10 @@ async def test_database_that_is_elsewhere(doctor: Callable[..., Any]) -> None:
     assert told.verdicts["database"] == "wrong"
     assert "hidden" not in told.text
     assert "see --database-url" in told.line("database")
+
+
+@ensureDeferred
+async def test_demo_keeps_nothing(doctor: Callable[..., Any]) -> None:
+    told = await doctor("--demo", asks=True)
+    assert "nothing outlives the server" in told.line("state")
+    assert "made anew by every start" in told.line("database")
