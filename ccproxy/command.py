@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -23,59 +24,31 @@ from typing_extensions import override
 from ccproxy import __version__
 from ccproxy.claude.launch import check_version, find_claude, read_version
 from ccproxy.errors import ClaudeUnavailable
+from ccproxy.flags import Flags
 from ccproxy.logs import observer
-from ccproxy.options import OPTIONS, Option
+from ccproxy.readiness import READY, STOPPING, notify
 from ccproxy.service import CannotListen, make_service, running_reactor
 from ccproxy.settings import Settings, SettingsError, read_settings
 
 
-def _collector(option: Option) -> Callable[..., None]:
-    """The method by which `usage.Options` takes one option."""
-
-    def take(options: "_Collecting", text: str) -> None:
-        options.given.setdefault(option.name, []).append(text)
-
-    def switch(options: "_Collecting") -> None:
-        take(options, "1")
-
-    about = [option.metavar and f"{option.metavar}: ", option.help]
-    if option.default:
-        about.append(f" [{option.environment}, default {option.default}]")
-    else:
-        about.append(f" [{option.environment}]")
-    method = take if option.metavar else switch
-    method.__doc__ = "".join(about)
-    return method
-
-
-class _Collecting(usage.Options):
-    """Keeps what was given, by option, in order."""
-
-    def __init__(self) -> None:
-        self.given: dict[str, list[str]] = {}
-        super().__init__()
-
-
-for _option in OPTIONS:
-    _method = _collector(_option)
-    for _name in (_option.name, _option.short):
-        if _name:
-            setattr(_Collecting, f"opt_{_name.replace('-', '_')}", _method)
-
-
-class Options(_Collecting):
+class Options(Flags):
     """The command line, read into `Settings`."""
 
     longdesc = (
         "Serves the model behind an authenticated Claude Code CLI to programs that "
         "speak OpenAI's API, at http://HOST:PORT/v1. Each option can also be given "
-        "as the environment variable that stands in brackets behind it."
+        "as the environment variable that stands in brackets behind it. "
+        "`ccproxy doctor`, with the same options, looks whether all is well on this "
+        "machine."
     )
     settings: Settings
 
     @override
     def getSynopsis(self) -> str:
-        return "Usage: ccproxy [options]  or  twistd [twistd options] ccproxy [options]"
+        return (
+            "Usage: ccproxy [options]  or  twistd [twistd options] ccproxy [options]\n"
+            "       ccproxy doctor [--ask] [--json] [options]"
+        )
 
     @override
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -111,7 +84,7 @@ class Options(_Collecting):
 
 
 class _Application(MultiService):
-    """The server as twistd runs it: its log, and its refusal to start."""
+    """The server as twistd runs it: its log, its refusal to start, its manager."""
 
     def __init__(
         self, server: IService, twistd: Mapping[str, Any], settings: Settings
@@ -139,6 +112,17 @@ class _Application(MultiService):
                 raise
             _exit(str(error))
 
+    @override
+    def startService(self) -> None:
+        super().startService()
+        notify(READY, os.environ)
+
+    @override
+    def stopService(self) -> "Deferred[Any]":
+        notify(STOPPING, os.environ)
+        stopped: Deferred[Any] = super().stopService()
+        return stopped
+
 
 def makeService(options: Options) -> IService:  # twistd's name for it
     """Make the server; called by twistd."""
@@ -153,10 +137,26 @@ def makeService(options: Options) -> IService:  # twistd's name for it
 
 
 def main() -> None:
-    """Run in the foreground: ``ccproxy …`` is ``twistd -n ccproxy …``."""
+    """Run in the foreground: ``ccproxy …`` is ``twistd -n ccproxy …``.
+
+    ``ccproxy doctor …`` is another program.
+    """
+    command = _COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if command is not None:
+        command(sys.argv[2:])
     # No pid file: this process is its caller's own child.
     sys.argv[:] = ["twistd", "-n", "--pidfile=", "ccproxy", *sys.argv[1:]]
     run()
+
+
+def _doctor(arguments: Sequence[str]) -> NoReturn:
+    # A server need not have it in memory.
+    from ccproxy.doctor.command import run_doctor
+
+    run_doctor(arguments)
+
+
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], NoReturn]] = {"doctor": _doctor}
 
 
 def _claude(explicit: Path | None) -> Path:

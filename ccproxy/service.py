@@ -13,19 +13,14 @@ the process that goes away.
 """
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 from twisted.application.service import IService, Service
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -36,19 +31,13 @@ from ccproxy.claude.backend import Backend
 from ccproxy.claude.capacity import memory_bytes, processes_for
 from ccproxy.claude.catalogue import Catalogue
 from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.launch import (
-    Launch,
-    child_environment,
-    exec_prefix,
-    find_claude,
-)
 from ccproxy.claude.pool import PoolLimits
 from ccproxy.claude.transcript import Reuse
 from ccproxy.claude.waiting_room import WaitingLimits
-from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
-from ccproxy.errors import ClaudeUnavailable, StorageFailed
-from ccproxy.settings import DEMO_KEY, Settings, SettingsError
-from ccproxy.store.engine import sqlite_url
+from ccproxy.endpoints import base_url, endpoint_of
+from ccproxy.errors import StorageFailed
+from ccproxy.premises import Premises
+from ccproxy.settings import DEMO_KEY, Settings
 from ccproxy.store.store import Store
 from ccproxy.web.app import API
 from ccproxy.web.gate import Gate
@@ -63,8 +52,6 @@ _DEMO_BODY = '{"stream": true, "messages": [{"role": "user", "content": "Hello!"
 
 # Claude Code's tool for what OpenAI's clients call web_search.
 _WEB_SEARCH = "WebSearch"
-
-_DATABASE = "responses.sqlite"
 
 # Connections have little left to do when every answer has been ended.
 _DRAIN_SECONDS = 5.0
@@ -171,20 +158,16 @@ class Engine(Service):
         environment: Mapping[str, str],
     ) -> None:
         self._settings = settings
-        self._reactor = reactor
-        self._environment = environment
-        self._folder: Path | None = None
-        self._found: Launch | None = None
-        self._demo_port: IListeningPort | None = None
+        self._premises = Premises(settings, reactor, environment)
         self.store = Store(
-            url=self._database_url,
+            url=self._premises.database_url,
             reactor=reactor,
             wall_seconds=time.time,
             keep_days=settings.keep_days,
             keep_bytes=settings.keep_bytes,
         )
         self.backend = Backend(
-            launch=self._launch,
+            launch=self._premises.launch,
             catalogue=Catalogue(settings.model, settings.model_map, int(time.time())),
             limits=Limits(
                 first_token_seconds=settings.first_token_seconds,
@@ -202,23 +185,9 @@ class Engine(Service):
     @override
     def startService(self) -> None:
         super().startService()
-        self._folder = Path(tempfile.mkdtemp(prefix="ccproxy-"))
-        self._found = None
-        if self._settings.demo:
-            api = MessagesAPI(demo_script, self._reactor)
-            site = MessagesSite(api, self._reactor)
-            self._demo_port = self._reactor.listenTCP(0, site, interface="127.0.0.1")
+        self._premises.open()
         self.backend.start()
         Deferred.fromCoroutine(self.store.start()).addErrback(self._no_store)
-
-    def _database_url(self) -> str:
-        """Where the store is; only known once there is a private folder."""
-        if self._settings.database_url is not None:
-            return self._settings.database_url
-        folder = self._settings.state_dir or self._folder
-        if folder is None:
-            raise StorageFailed("the proxy's service has not been started")
-        return sqlite_url(folder / _DATABASE)
 
     def _no_store(self, failure: Failure) -> None:
         if failure.check(StorageFailed) is None:
@@ -240,38 +209,7 @@ class Engine(Service):
             await self.api.drain()
             await self.store.stop()
         finally:
-            if self._demo_port is not None:
-                await maybeDeferred(self._demo_port.stopListening)
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _launch(self) -> Launch:
-        """How to start a CLI; it may be installed while we run."""
-        if self._folder is None:
-            raise ClaudeUnavailable("the proxy's service has not been started")
-        if self._found is None:
-            search_path = self._environment.get("PATH")
-            cwd = self._folder / "cwd"
-            self._found = Launch(
-                binary=find_claude(self._settings.claude_bin, search_path),
-                prefix=exec_prefix(cwd, search_path),
-                cwd=cwd,
-                scratch=self._folder,
-                environment=self._child_environment(self._folder / "home"),
-                model=self._settings.model,
-                agent_tools=self._settings.agent_tools,
-            )
-        return self._found
-
-    def _child_environment(self, home: Path) -> Mapping[str, str]:
-        if self._demo_port is None:
-            return child_environment(self._environment)
-        address: Any = self._demo_port.getHost()
-        upstream = f"http://127.0.0.1:{address.port}"
-        child = child_environment(self._environment, demo_upstream=upstream)
-        # Not the user's own home: a demo leaves no trace in it.
-        home.mkdir(mode=0o700, exist_ok=True)
-        return {**child, "HOME": str(home)}
+            await self._premises.close()
 
 
 def _pool_limits(settings: Settings) -> PoolLimits:
@@ -312,7 +250,7 @@ class Server(Service):
         self._settings = settings
         self._engine = engine
         self._site = site
-        self._endpoints = [_endpoint(reactor, text) for text in settings.listen]
+        self._endpoints = [endpoint_of(reactor, text) for text in settings.listen]
         self.ports: list[IListeningPort] = []
 
     @override
@@ -353,7 +291,7 @@ class Server(Service):
 
     def _places(self) -> list[str]:
         listen = zip(self._settings.listen, self.ports, strict=True)
-        return [_place(endpoint, port.getHost()) for endpoint, port in listen]
+        return [base_url(endpoint, port.getHost()) for endpoint, port in listen]
 
     @override
     def stopService(self) -> "Deferred[None]":
@@ -369,25 +307,3 @@ class Server(Service):
         drained = self._site.drain(limit_seconds)
         await maybeDeferred(self._engine.stopService)
         await drained
-
-
-def _endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
-    try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
-    except Exception as error:
-        # Each parser of endpoint strings fails in a way of its own.
-        raise SettingsError(f"--listen: {text!r} is no endpoint: {error}") from error
-    return endpoint
-
-
-def _place(endpoint: str, address: object) -> str:
-    """Where a client finds us, as curl takes it."""
-    scheme = "https" if endpoint.startswith(("ssl:", "tls:")) else "http"
-    match address:
-        case IPv4Address(host=host, port=port):
-            return f"{scheme}://{host}:{port}/v1"
-        case IPv6Address(host=host, port=port):
-            return f"{scheme}://[{host}]:{port}/v1"
-        case UNIXAddress(name=name):
-            return f"--unix-socket {os.fsdecode(name or '')} http://localhost/v1"
-    return repr(address)

@@ -186,7 +186,20 @@ def child_environment(
     return {**_DEFAULTS, **child, **_FIXED}
 
 
+@frozen
+class Found:
+    """A CLI, and which of the three places it was found in."""
+
+    binary: Path
+    place: str
+
+
 def find_claude(explicit: Path | None, search_path: str | None) -> Path:
+    """Find the CLI; see `locate_claude`."""
+    return locate_claude(explicit, search_path).binary
+
+
+def locate_claude(explicit: Path | None, search_path: str | None) -> Found:
     """Find the CLI: the one named, else on PATH, else the wheel's.
 
     Raises:
@@ -200,13 +213,13 @@ def find_claude(explicit: Path | None, search_path: str | None) -> Path:
             raise ClaudeUnavailable(
                 f"--claude-bin: {explicit} is not an executable file"
             )
-        return Path(found).absolute()
+        return Found(Path(found).absolute(), "by --claude-bin")
     found = shutil.which("claude", path=search_path)
     if found is not None:
-        return Path(found).absolute()
+        return Found(Path(found).absolute(), "on PATH")
     bundled = _bundled_claude()
     if bundled is not None:
-        return bundled
+        return Found(bundled, "in the wheel claude-agent-sdk")
     raise ClaudeUnavailable(
         "the claude CLI was not found: install it, or `pip install 'ccproxy[claude]'`, "
         "or name it with --claude-bin"

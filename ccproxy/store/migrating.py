@@ -3,6 +3,7 @@
 Imported only when there is one: Alembic takes 11 MB of memory.
 """
 
+from collections.abc import Collection
 from threading import Lock
 from typing import Any
 
@@ -29,13 +30,10 @@ def upgrade(connection: Connection, revision: str | None) -> None:
     Raises:
         NewerSchema: that is none of ours.
     """
-    config = Config()
-    config.set_main_option("script_location", "ccproxy.store:migrations")
-    config.set_main_option("path_separator", "os")
+    config = _config()
     config.attributes["connection"] = connection
     scripts = ScriptDirectory.from_config(config)
-    known = {script.revision for script in scripts.walk_revisions()}
-    if revision is not None and revision not in known:
+    if revision is not None and revision not in known_revisions():
         head = scripts.get_current_head()
         raise NewerSchema(
             f"the database was written by a newer ccproxy (schema {revision}, this one "
@@ -48,3 +46,16 @@ def upgrade(connection: Connection, revision: str | None) -> None:
     environment = EnvironmentContext(config, scripts, fn=steps, destination_rev="head")
     with _ALEMBIC, environment:
         scripts.run_env()
+
+
+def known_revisions() -> Collection[str]:
+    """All schemas that there have been, up to this one's."""
+    scripts = ScriptDirectory.from_config(_config())
+    return {script.revision for script in scripts.walk_revisions()}
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "ccproxy.store:migrations")
+    config.set_main_option("path_separator", "os")
+    return config

@@ -59,6 +59,7 @@ def test_help_names_every_option(tmp_path: Path, name: str) -> None:
     for option in OPTIONS:
         assert f"--{option.name}" in done.stdout
         assert option.environment in done.stdout
+    assert "ccproxy doctor" in done.stdout
 
 
 def test_version_of_both(tmp_path: Path) -> None:
@@ -132,9 +133,13 @@ class Running(ProcessProtocol):
         self.status = status.exitCode
         self.is_over = True
 
-    async def url(self) -> str:
+    async def url(self, log: Callable[[], str] | None = None) -> str:
+        """Where it listens, as its log says; by default what it writes."""
+
         def found() -> re.Match[str] | None:
-            return re.search(r"listens on (\S+)/v1;", self.output)
+            with suppress(FileNotFoundError):
+                return re.search(r"listens on (\S+)/v1;", log() if log else self.output)
+            return None
 
         await until(lambda: found() or self.is_over)
         match = found()
@@ -156,11 +161,22 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     running: list[Running] = []
     typed: Any = reactor
 
-    def begin(*command: str, **variables: str) -> Running:
+    def begin(
+        *command: str,
+        child_descriptors: dict[int, str | int] | None = None,
+        **variables: str,
+    ) -> Running:
         protocol = Running()
         env = environment(tmp_path, **variables)
         arguments = [part.encode() for part in command]
-        typed.spawnProcess(protocol, command[0], arguments, env=env, path=str(tmp_path))
+        typed.spawnProcess(
+            protocol,
+            command[0],
+            arguments,
+            env=env,
+            path=str(tmp_path),
+            childFDs=child_descriptors,
+        )
         running.append(protocol)
         return protocol
 

@@ -45,6 +45,7 @@ PURE = (
     "ccproxy.claude.catalogue",
     "ccproxy.claude.launch",
     "ccproxy.web.gate",
+    "ccproxy.doctor.verdict",
 )
 
 GROUND = {
@@ -57,9 +58,13 @@ GROUND = {
     "ccproxy.demo",
     "ccproxy.detached",
     "ccproxy.logs",
+    "ccproxy.flags",
+    "ccproxy.endpoints",
+    "ccproxy.readiness",
 }
 DIALECTS, CLAUDE, WEB = "ccproxy.dialects", "ccproxy.claude", "ccproxy.web"
 STORE = "ccproxy.store"
+PREMISES, DOCTOR = "ccproxy.premises", "ccproxy.doctor"
 SERVICE, COMMAND = "ccproxy.service", "ccproxy.command"
 # The version, and what others embed: it stands for all floors at once.
 ROOT = "ccproxy"
@@ -71,8 +76,10 @@ BELOW = {
     CLAUDE: {"ground"},
     STORE: {"ground"},
     WEB: {"ground", DIALECTS, STORE},
-    SERVICE: {"ground", DIALECTS, CLAUDE, STORE, WEB, ROOT},
-    COMMAND: {"ground", DIALECTS, CLAUDE, WEB, SERVICE, ROOT},
+    PREMISES: {"ground", CLAUDE, STORE},
+    DOCTOR: {"ground", CLAUDE, STORE, PREMISES, ROOT},
+    SERVICE: {"ground", DIALECTS, CLAUDE, STORE, WEB, PREMISES, ROOT},
+    COMMAND: {"ground", DIALECTS, CLAUDE, WEB, SERVICE, DOCTOR, ROOT},
 }
 
 
@@ -80,10 +87,10 @@ def floor(name: str) -> str:
     """The floor of a module; a new room has to be given one here."""
     if name in GROUND:
         return "ground"
-    for room in (DIALECTS, CLAUDE, STORE, WEB):
+    for room in (DIALECTS, CLAUDE, STORE, WEB, DOCTOR):
         if name == room or name.startswith(f"{room}."):
             return room
-    assert name in (SERVICE, COMMAND, ROOT), f"{name} has no floor"
+    assert name in (PREMISES, SERVICE, COMMAND, ROOT), f"{name} has no floor"
     return name
 
 

@@ -239,7 +239,9 @@ def main() -> None:
                 continue
             version = "2.1.100" if scenario == "turned-old" else "2.1.330"
             model = {"value": "sonnet", "resolvedModel": "fake-1"}
-            told = {"models": [model], "claude_code_version": version}
+            told: dict[str, Any] = {"models": [model], "claude_code_version": version}
+            if scenario == "logged-out":
+                told["account"] = {"tokenSource": "none"}
             answers: dict[str, Any] = {
                 "initialize": told,
                 "rewind_conversation": {"rewound": scenario != "stays"},

@@ -1,0 +1,1 @@
+"""``ccproxy doctor``: what a server would meet here, a verdict a line."""

@@ -1,0 +1,99 @@
+"""Where the CLIs of one server live: its private folder, and the demo's upstream."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+
+from ccproxy.claude.launch import (
+    Launch,
+    child_environment,
+    exec_prefix,
+    find_claude,
+)
+from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
+from ccproxy.errors import ClaudeUnavailable, StorageFailed
+from ccproxy.settings import Settings
+from ccproxy.store.engine import sqlite_url
+
+DATABASE_FILE = "responses.sqlite"
+_CLOSED = "the proxy's service has not been started"
+
+
+class Premises:
+    """What there is on disk and on loopback from `open` to `close`."""
+
+    def __init__(
+        self, settings: Settings, reactor: Any, environment: Mapping[str, str]
+    ) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._environment = environment
+        self._folder: Path | None = None
+        self._found: Launch | None = None
+        self._demo_port: IListeningPort | None = None
+
+    def open(self) -> None:
+        """Make the folder; with a demo, listen for its CLIs."""
+        self._folder = Path(tempfile.mkdtemp(prefix="ccproxy-"))
+        self._found = None
+        if self._settings.demo:
+            api = MessagesAPI(demo_script, self._reactor)
+            site = MessagesSite(api, self._reactor)
+            self._demo_port = self._reactor.listenTCP(0, site, interface="127.0.0.1")
+
+    async def close(self) -> None:
+        """Take everything away; no CLI may run any more."""
+        if self._demo_port is not None:
+            await maybeDeferred(self._demo_port.stopListening)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def database_url(self) -> str:
+        """Where the store is; without a state directory, in the private folder.
+
+        Raises:
+            StorageFailed: there is no folder yet.
+        """
+        if self._settings.database_url is not None:
+            return self._settings.database_url
+        folder = self._settings.state_dir or self._folder
+        if folder is None:
+            raise StorageFailed(_CLOSED)
+        return sqlite_url(folder / DATABASE_FILE)
+
+    def launch(self) -> Launch:
+        """How to start a CLI; it may be installed while we run.
+
+        Raises:
+            ClaudeUnavailable: there is none, or no folder yet.
+        """
+        if self._folder is None:
+            raise ClaudeUnavailable(_CLOSED)
+        if self._found is None:
+            search_path = self._environment.get("PATH")
+            cwd = self._folder / "cwd"
+            self._found = Launch(
+                binary=find_claude(self._settings.claude_bin, search_path),
+                prefix=exec_prefix(cwd, search_path),
+                cwd=cwd,
+                scratch=self._folder,
+                environment=self._child_environment(self._folder / "home"),
+                model=self._settings.model,
+                agent_tools=self._settings.agent_tools,
+            )
+        return self._found
+
+    def _child_environment(self, home: Path) -> Mapping[str, str]:
+        if self._demo_port is None:
+            return child_environment(self._environment)
+        address: Any = self._demo_port.getHost()
+        upstream = f"http://127.0.0.1:{address.port}"
+        child = child_environment(self._environment, demo_upstream=upstream)
+        # Not the user's own home: a demo leaves no trace in it.
+        home.mkdir(mode=0o700, exist_ok=True)
+        return {**child, "HOME": str(home)}

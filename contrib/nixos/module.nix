@@ -1,0 +1,90 @@
+# ccproxy as a systemd user service of every user who has a key; see docs/service.md.
+{ config, lib, pkgs, ... }:
+
+let
+  cfg = config.services.ccproxy;
+  inherit (lib) mkEnableOption mkIf mkOption types;
+in
+{
+  options.services.ccproxy = {
+    enable = mkEnableOption "the model behind Claude Code, as an OpenAI-compatible API";
+
+    package = mkOption {
+      type = types.package;
+      description = "The ccproxy to run; the flake's module sets it.";
+    };
+
+    model = mkOption {
+      type = types.str;
+      default = "sonnet";
+      description = "Model for requests that name none: haiku, sonnet, opus or a full id.";
+    };
+
+    host = mkOption {
+      type = types.str;
+      default = "127.0.0.1";
+      description = "Address to listen on.";
+    };
+
+    port = mkOption {
+      type = types.port;
+      default = 8080;
+      description = "Port to listen on.";
+    };
+
+    keyFile = mkOption {
+      # No path: that would be copied to the store, where everybody can read it.
+      type = types.str;
+      default = "%E/ccproxy/key";
+      example = "/run/secrets/ccproxy";
+      description = "The file of the keys that clients must send, one a line; %E is ~/.config.";
+    };
+
+    claudeBin = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "/etc/profiles/per-user/me/bin/claude";
+      description = "The claude CLI; null: the one on the service's PATH, or in its wheel.";
+    };
+  };
+
+  config = mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = !lib.hasPrefix builtins.storeDir cfg.keyFile;
+        message = "services.ccproxy.keyFile is in the store, where everybody can read it.";
+      }
+    ];
+
+    systemd.user.services.ccproxy = {
+      description = "The model behind Claude Code, as an OpenAI-compatible API";
+      wantedBy = [ "default.target" ];
+      # env, setpriv and setsid, which start the CLI.
+      path = [ pkgs.coreutils pkgs.util-linux ];
+      environment = {
+        CLAUDE_MODEL = cfg.model;
+        HOST = cfg.host;
+        PORT = toString cfg.port;
+      } // lib.optionalAttrs (cfg.claudeBin != null) { CLAUDE_BIN = cfg.claudeBin; };
+      unitConfig = {
+        StartLimitIntervalSec = "5min";
+        StartLimitBurst = 5;
+      };
+      serviceConfig = {
+        Type = "notify";
+        ExecStart = "${cfg.package}/bin/ccproxy --api-key-file=%d/key";
+        LoadCredential = "key:${cfg.keyFile}";
+        Restart = "on-failure";
+        RestartSec = "2s";
+        KillMode = "mixed";
+        TimeoutStopSec = "60s";
+        NoNewPrivileges = true;
+        LockPersonality = true;
+        RestrictRealtime = true;
+        RestrictSUIDSGID = true;
+        SystemCallArchitectures = "native";
+        UMask = "0077";
+      };
+    };
+  };
+}

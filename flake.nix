@@ -1,0 +1,46 @@
+{
+  description = "The model behind Claude Code, as an OpenAI-compatible API on localhost";
+
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
+
+  outputs = { self, nixpkgs }:
+    let
+      systems = [ "x86_64-linux" "aarch64-linux" "x86_64-darwin" "aarch64-darwin" ];
+      package = pkgs: pkgs.python3Packages.buildPythonApplication {
+        pname = "ccproxy";
+        version = "0.1.0";
+        pyproject = true;
+        src = self;
+        build-system = [ pkgs.python3Packages.hatchling ];
+        dependencies = with pkgs.python3Packages; [
+          alembic
+          attrs
+          cryptography
+          h11
+          jsonschema
+          klein
+          msgspec
+          sqlalchemy
+          referencing
+          twisted
+          typing-extensions
+          werkzeug
+          wsproto
+          zope-interface
+        ] ++ pkgs.python3Packages.twisted.optional-dependencies.tls;
+        # They want the CLI, which is not in this package.
+        doCheck = false;
+        meta.mainProgram = "ccproxy";
+      };
+    in
+    {
+      packages = nixpkgs.lib.genAttrs systems (system: {
+        default = package nixpkgs.legacyPackages.${system};
+      });
+
+      nixosModules.default = { lib, pkgs, ... }: {
+        imports = [ ./contrib/nixos/module.nix ];
+        services.ccproxy.package = lib.mkDefault (package pkgs);
+      };
+    };
+}
