@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.claude import demand, records, requests, wire
+from ccproxy.claude import records, requests, wire
 from ccproxy.claude.audience import Audience, Listener
 from ccproxy.claude.controls import Controls
 from ccproxy.claude.launch import Launch
@@ -300,9 +300,7 @@ class Session:
         self._recording.receive(record)
         events = turn.receive(record)
         if self._prompt is not None and turn.take_question():
-            message = demand.reminder(self._prompt)
-            model = self._surroundings.full_id(self._prompt.model)
-            self._send(wire.turn(message, str(uuid4()), model=model, ask=True))
+            self._preparation.remind(self._prompt)
         return events
 
     def _answer(self, asked: records.ControlRequest) -> None:
