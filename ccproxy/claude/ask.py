@@ -82,6 +82,11 @@ class Ask:
         return self._prints
 
     @property
+    def is_preparing(self) -> bool:
+        """Whether its CLI is still being started, or told what it needs."""
+        return self._session is not None and self._session.is_preparing
+
+    @property
     def age_seconds(self) -> float:
         """How long ago it was asked."""
         return self._clock.seconds() - self._asked_seconds

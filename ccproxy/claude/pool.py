@@ -84,7 +84,12 @@ class Pool:
         self._waiting = WaitingRoom(limits.waiting, clock, self._let_go)
         self._idle = IdleSessions(limits.idle_seconds, clock, self.retire)
         self._spares = Spares(
-            limits.spares, clock, self._start_spare, self._has_room, self.retire
+            limits.spares,
+            clock,
+            self._start_spare,
+            self._is_preparing,
+            self._has_room_for_spare,
+            self.retire,
         )
         # Both still count as processes.
         self._undoing: dict[Session, Deferred[None]] = {}
@@ -173,8 +178,10 @@ class Pool:
             self._waiting.dismiss()
 
     def _line_up(self, ask: Ask) -> None:
-        if len(self._queue) > self._limits.queue:
-            ask.fail(self._full(f"{len(self._queue) - 1} requests are waiting already"))
+        # Whoever only waits until a CLI has gone is as good as served.
+        waiting = len(self._queue) - self._leaving
+        if waiting > self._limits.queue:
+            ask.fail(self._full(f"{waiting - 1} requests are waiting already"))
         else:
             ask.wait(self._limits.queue_seconds, self._waited_too_long)
 
@@ -195,18 +202,24 @@ class Pool:
         )
 
     def _serve(self) -> None:
-        """Serve who is next, as long as there is a CLI for them."""
-        while self._queue:
-            ask = self._queue[0]
-            try:
-                launch = self._starter.launch(ask.prompt)
-                served = self._serve_with(ask, launch)
-            except CCProxyError as error:
-                ask.fail(error)
-            else:
-                if not served:
-                    self._make_room()
-                    return
+        """Serve who is next, as long as there is a CLI for them.
+
+        Who comes later may have one that is of no use to those in front, once these
+        have the promise of a place.
+        """
+        for ask in tuple(self._queue):
+            # What is done for one may end others.
+            if ask not in self._queue or self._is_served(ask):
+                continue
+            if not self._make_room(1 + self._queue.index(ask)):
+                return
+
+    def _is_served(self, ask: Ask) -> bool:
+        try:
+            return self._serve_with(ask, self._starter.launch(ask.prompt))
+        except CCProxyError as error:
+            ask.fail(error)
+            return True
 
     def _serve_with(self, ask: Ask, launch: Launch) -> bool:
         reuse = self._limits.reuse
@@ -237,14 +250,34 @@ class Pool:
         self._running.add(ask)
         ask.start(session, begin, is_reused=is_reused)
 
-    def _make_room(self) -> None:
-        """Let go of those that nobody asks; whoever is going already counts."""
-        while len(self._closing) + len(self._undoing) < len(self._queue):
+    def _make_room(self, places: int) -> bool:
+        """Let go of those that nobody asks; whoever is going already counts.
+
+        Tells whether there will be as many places.
+        """
+        while self._leaving < places:
             if self._idle.dismiss() or self._spares.dismiss():
                 continue
             if not self._waiting:
-                return
+                return False
             self._waiting.dismiss()
+        return True
+
+    @property
+    def _leaving(self) -> int:
+        """How many are free, or gone, in a moment."""
+        return len(self._closing) + len(self._undoing)
+
+    def _is_preparing(self) -> bool:
+        return any(ask.is_preparing for ask in self._running)
+
+    def _has_room_for_spare(self) -> bool:
+        if self._has_room():
+            return True
+        if len(self._idle) > 1 and not self._leaving:
+            # A new conversation is better served by a spare.
+            self._idle.dismiss()
+        return False
 
     def _has_room(self) -> bool:
         return self._count() < self._limits.processes
@@ -293,9 +326,6 @@ class Pool:
         """Keep a session for another question, or stop it."""
         if session.is_open and self._keeps(session):
             self._idle.admit(session)
-            if not self._has_room() and self._spares.missing > 0 < len(self._idle) - 1:
-                # A new conversation is better served by a spare.
-                self._idle.dismiss()
         elif session.can_undo and self._keeps(session):
             self._undo(session)
         else:

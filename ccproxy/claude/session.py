@@ -94,6 +94,11 @@ class Session:
         return self._state is _State.OPEN
 
     @property
+    def is_preparing(self) -> bool:
+        """Whether the CLI has not been put its question yet."""
+        return self._state is _State.PREPARING
+
+    @property
     def is_suspended(self) -> bool:
         """Whether the CLI waits for results."""
         return self._state is _State.SUSPENDED

@@ -412,7 +412,7 @@ async def test_question_put_twice_is_taken_back_whole(
     server = proxy(spares=0, max_processes=1)
     upstream.script(Reply(blocks=(words("prose"),)))
     other = {"messages": [{"role": "user", "content": "other"}]}
-    seen = []
+    seen: list[Any] = []
     for about in (ASKED, {**ASKED, **other}):
         seen.append(await send(server, upstream, {**about, "tool_choice": "required"}))
         seen.append(who(upstream))

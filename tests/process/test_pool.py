@@ -63,6 +63,7 @@ class FakeSession:
     paused: bool = False
     is_open: bool = False
     is_suspended: bool = False
+    is_preparing: bool = False
     can_undo: bool = False
     results: Any = None
     lost: Any = None
@@ -570,10 +571,26 @@ def test_spare_is_worth_more_than_the_oldest_conversation() -> None:
     house.ask(KIND)
     for session in house.sessions:
         session.answer()
+    # But not while questions come: they may be for it.
+    assert house.sessions[0].closed is None
+    house.clock.advance(0.3)
     assert house.sessions[0].closed is not None
+    house.clock.advance(1)
+    assert house.sessions[1].closed is None
     house.sessions[0].gone()
     house.clock.advance(1)
     assert len(house.sessions) == 3
+
+
+def test_spare_waits_until_every_cli_that_answers_has_started() -> None:
+    house = House(spares=1, processes=3)
+    house.ask()
+    house.sessions[0].is_preparing = True
+    house.clock.pump([0.3] * 5)
+    assert len(house.sessions) == 1
+    house.sessions[0].is_preparing = False
+    house.clock.advance(0.3)
+    assert len(house.sessions) == 2
 
 
 def test_spare_that_dies_is_not_replaced_at_once(
@@ -626,6 +643,35 @@ def test_without_a_queue_who_can_be_served_is() -> None:
     heard = [house.ask()[1] for _ in range(3)]
     house.clock.advance(0)
     assert [bool(client.events) for client in heard] == [False, False, True]
+
+
+def test_without_a_queue_who_waits_for_a_process_to_go_is_served() -> None:
+    house = House(queue=0, processes=1, reuse=Reuse.REWIND)
+    house.ask()
+    house.sessions[0].answer()
+    heard = house.ask(KIND)[1]
+    refused = house.ask(KIND)[1]
+    house.clock.advance(0)
+    assert heard.events == []
+    assert len(refused.events) == 1
+    house.sessions[0].gone()
+    assert house.sessions[1].prompts == [KIND]
+
+
+def test_one_in_front_that_waits_for_a_place_keeps_nobody_else_waiting() -> None:
+    """Nor does it cost those the CLIs that they can be asked by."""
+    house = House(reuse=Reuse.REWIND, processes=3)
+    for _ in range(3):
+        house.ask()
+    for session in house.sessions:
+        session.answer()
+    house.ask(KIND)
+    house.ask()
+    house.ask()
+    assert [bool(session.closed) for session in house.sessions] == [True, False, False]
+    assert [len(session.prompts) for session in house.sessions] == [1, 2, 2]
+    house.sessions[0].gone()
+    assert house.sessions[3].prompts == [KIND]
 
 
 def test_waiting_in_the_queue_ends() -> None:
