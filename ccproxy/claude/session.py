@@ -25,7 +25,7 @@ from ccproxy.claude import records, requests, wire
 from ccproxy.claude.audience import Audience, Listener
 from ccproxy.claude.controls import Controls
 from ccproxy.claude.launch import Launch
-from ccproxy.claude.preparation import Foundation, Preparation
+from ccproxy.claude.preparation import Preparation
 from ccproxy.claude.process import ClaudeProcess, Exit
 from ccproxy.claude.recording import Recording
 from ccproxy.claude.structured import AnswerForm
@@ -128,6 +128,10 @@ class Session:
             self._state = _State.OPEN
         return answer
 
+    def suits(self, prompt: Prompt) -> bool:
+        """Whether the CLI was told, once and for all, what a question needs."""
+        return self._preparation.suits(prompt)
+
     def plan(
         self, prompt: Prompt, prints: Sequence[bytes], reuse: Reuse
     ) -> Plan | None:
@@ -138,7 +142,7 @@ class Session:
             prints: the fingerprints of its turns.
             reuse: what is allowed.
         """
-        if self._preparation.foundation != Foundation.of(prompt, self._surroundings):
+        if not self.suits(prompt):
             return None
         return self._preparation.transcript.plan(prompt, prints, reuse)
 

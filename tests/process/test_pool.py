@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -64,6 +65,7 @@ class FakeSession:
     is_open: bool = False
     is_suspended: bool = False
     is_preparing: bool = False
+    is_of_today: bool = True
     can_undo: bool = False
     results: Any = None
     lost: Any = None
@@ -91,6 +93,9 @@ class FakeSession:
     def undo(self) -> "Deferred[None]":
         self.undone = Deferred()
         return self.undone
+
+    def suits(self, prompt: Prompt) -> bool:
+        return self.is_of_today
 
     def is_undone(self) -> None:
         assert self.undone is not None
@@ -299,6 +304,36 @@ def test_another_conversation_is_for_a_new_session() -> None:
     call(house.sessions[0])
     house.pool.ask(answered(RESULT, "Something else."), Heard())
     assert len(house.sessions) == 2
+    assert house.sessions[0].results is None
+
+
+def test_one_that_waits_since_yesterday_tells_the_model_another_date() -> None:
+    house = House()
+    house.ask_with_tools()
+    call(house.sessions[0])
+    house.sessions[0].is_of_today = False
+    house.pool.ask(answered(RESULT), Heard())
+    assert house.sessions[0].results is None
+    assert len(house.sessions) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tools": (Tool("look", None, {"default": True}),)},
+        {"tools": (Tool("look", None, {"default": 1.0}),)},
+        {"sampling": {"top_p": True}},
+    ],
+)
+def test_what_only_python_takes_for_equal_is_another_request(
+    change: dict[str, Any],
+) -> None:
+    house = House()
+    tools = (Tool("look", None, {"default": 1}),)
+    asked: dict[str, Any] = {"tools": tools, "sampling": {"top_p": 1}}
+    house.pool.ask(evolve(CALLING, **asked), Heard())
+    call(house.sessions[0])
+    house.pool.ask(evolve(answered(RESULT), **{**asked, **change}), Heard())
     assert house.sessions[0].results is None
 
 
