@@ -22,6 +22,7 @@ from ccproxy.claude.session import Session
 from ccproxy.claude.stock import IdleSessions, Spares
 from ccproxy.claude.suspension import Suspension
 from ccproxy.claude.transcript import Reuse
+from ccproxy.claude.trust import Trust
 from ccproxy.claude.waiting_room import WaitingLimits, WaitingRoom
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError, QueueFull, ShuttingDown
@@ -79,6 +80,7 @@ class Pool:
         self._starter = starter
         self._clock = clock
         self._limits = limits
+        self._trust = Trust(limits.reuse)
         self._queue: deque[Ask] = deque()
         self._running: set[Ask] = set()
         self._waiting = WaitingRoom(limits.waiting, clock, self._let_go)
@@ -111,7 +113,7 @@ class Pool:
             def go_on() -> None:
                 session.go_on(prompt, results, ask)
 
-            self._run(ask, session, go_on, is_reused=True)
+            self._run(ask, session, go_on, Reuse.CONTINUE)
             return ask
         self._queue.append(ask)
         self._serve()
@@ -120,9 +122,15 @@ class Pool:
         self._spares.refill()
         return ask
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no more questions are taken."""
+        return self._stopped
+
     def start(self) -> None:
         """Serve, also after a stop; the spares are started."""
         self._stopped = False
+        self._trust.restore()
         self._spares.refill(now=True)
 
     def stop(self) -> "Deferred[None]":
@@ -222,7 +230,7 @@ class Pool:
             return True
 
     def _serve_with(self, ask: Ask, launch: Launch) -> bool:
-        reuse = self._limits.reuse
+        reuse = self._trust.reuse
         taken = None
         if self._idle and not ask.needs_new:
             taken = self._idle.take(ask.prompt, ask.prints, launch, reuse)
@@ -241,14 +249,14 @@ class Pool:
         def put() -> None:
             session.ask(ask.prompt, ask, plan)
 
-        self._run(ask, session, put, is_reused=plan is not None)
+        self._run(ask, session, put, Reuse.OFF if plan is None else plan.use)
         return True
 
     def _run(
-        self, ask: Ask, session: Session, begin: Callable[[], None], *, is_reused: bool
+        self, ask: Ask, session: Session, begin: Callable[[], None], use: Reuse
     ) -> None:
         self._running.add(ask)
-        ask.start(session, begin, is_reused=is_reused)
+        ask.start(session, begin, use)
 
     def _make_room(self, places: int) -> bool:
         """Let go of those that nobody asks; whoever is going already counts.
@@ -295,8 +303,13 @@ class Pool:
     def _start_spare(self) -> Session:
         return self._starter.start_cli(self._starter.launch(None))
 
-    def again(self, ask: Ask, session: Session | None) -> None:
+    def proved(self, use: Reuse) -> None:
+        """Note that a CLI that was used again answers; called by the question."""
+        self._trust.earned(use)
+
+    def again(self, ask: Ask, session: Session | None, use: Reuse) -> None:
         """Put a question to a new CLI, before all others; called by the question."""
+        self._trust.lost(use)
         self._running.discard(ask)
         self._queue.appendleft(ask)
         if session is not None:
@@ -334,7 +347,7 @@ class Pool:
     def _keeps(self, session: Session) -> bool:
         return not (
             self._stopped
-            or self._limits.reuse is Reuse.OFF
+            or self._trust.reuse is Reuse.OFF
             # Who knows what Claude Code remembers of its own tools.
             or session.launch.spawns_children
             or session.turns >= _MOST_TURNS
@@ -342,7 +355,7 @@ class Pool:
         )
 
     def _undo(self, session: Session) -> None:
-        if self._limits.reuse is not Reuse.REWIND:
+        if self._trust.reuse is not Reuse.REWIND:
             self.retire(session)
             return
         undone = session.undo()
