@@ -137,14 +137,10 @@ class Session:
     ) -> Plan | None:
         """How a question could be put to this CLI, which is open; None: it cannot.
 
-        Args:
-            prompt: the question.
-            prints: the fingerprints of its turns.
-            reuse: what is allowed.
+        ``prints`` are the `fingerprints` of the question's turns.
         """
-        if not self.suits(prompt):
-            return None
-        return self._preparation.transcript.plan(prompt, prints, reuse)
+        transcript = self._preparation.transcript
+        return transcript.plan(prompt, prints, reuse) if self.suits(prompt) else None
 
     def ask(self, prompt: Prompt, listener: Listener, plan: Plan | None = None) -> None:
         """Put a question; the listener is told everything. A new one needs no plan."""
