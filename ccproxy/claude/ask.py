@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from ccproxy.claude.audience import Listener
 from ccproxy.claude.session import Session
 from ccproxy.claude.suspension import Recorder, Suspension
-from ccproxy.claude.transcript import fingerprints
+from ccproxy.claude.transcript import Reuse, fingerprints
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError, ClaudeFailed
 from ccproxy.events import Event, Failed, Finished
@@ -36,8 +36,11 @@ class Desk(Protocol):
             suspension: what the session waits for, if it does.
         """
 
-    def again(self, ask: "Ask", session: Session | None) -> None:
+    def again(self, ask: "Ask", session: Session | None, use: Reuse) -> None:
         """Put a question to a new CLI: the one that it was put to is of no use."""
+
+    def proved(self, use: Reuse) -> None:
+        """Note that a CLI that was used again answers."""
 
 
 class _State(Enum):
@@ -64,7 +67,7 @@ class Ask:
         self._desk = desk
         # Only who can call has something to wait for.
         self._recorder = Recorder() if prompt.tools else None
-        self._is_first_try = False
+        self._use = Reuse.OFF
         self._listener = listener
         self._clock = clock
         self._asked_seconds = clock.seconds()
@@ -82,6 +85,11 @@ class Ask:
         return self._prints
 
     @property
+    def is_preparing(self) -> bool:
+        """Whether its CLI is still being started, or told what it needs."""
+        return self._session is not None and self._session.is_preparing
+
+    @property
     def age_seconds(self) -> float:
         """How long ago it was asked."""
         return self._clock.seconds() - self._asked_seconds
@@ -95,20 +103,18 @@ class Ask:
         self._patience = None
         expired(self)
 
-    def start(
-        self, session: Session, begin: Callable[[], None], *, is_reused: bool
-    ) -> None:
+    def start(self, session: Session, begin: Callable[[], None], use: Reuse) -> None:
         """Run on a session; called by the desk.
 
         Args:
             session: whose listener this is.
             begin: puts the question.
-            is_reused: whether the session may turn out to be of no use; as long as
-                nothing was told the client need not know.
+            use: what the session is used for; it may turn out to be of no use for
+                that, and as long as nothing was told the client need not know.
         """
         self._state = _State.RUNNING
         self._session = session
-        self._is_first_try = is_reused
+        self._use = use
         self._stop_waiting()
         self.queued_seconds = self.age_seconds
         begin()
@@ -142,13 +148,14 @@ class Ask:
         """Pass the answer on; called by the session."""
         if self._state is not _State.RUNNING:
             return
-        if self._is_first_try:
+        if self._use is not Reuse.OFF:
             if isinstance(events[0], Failed) and isinstance(
                 events[0].error, ClaudeFailed
             ):
                 self._start_anew()
                 return
-            self._is_first_try = False
+            self._desk.proved(self._use)
+            self._use = Reuse.OFF
         if self._recorder is not None:
             self._recorder.receive(events)
         if isinstance(events[-1], Finished | Failed):
@@ -158,9 +165,9 @@ class Ask:
     def _start_anew(self) -> None:
         session, self._session = self._session, None
         self._state = _State.QUEUED
-        self._is_first_try = False
+        use, self._use = self._use, Reuse.OFF
         self.needs_new = True
-        self._desk.again(self, session)
+        self._desk.again(self, session, use)
 
     def _leave(self, end: Finished | Failed | None = None) -> None:
         self._state = _State.OVER

@@ -148,7 +148,7 @@ class Backend:
 
     async def status(self) -> Status:
         """Whether the CLI answers, and as whom."""
-        if self._known is None and self._look is None:
+        if self._known is None and self._look is None and not self._pool.is_stopped:
             # It may have been installed since.
             self._begin_to_look()
         await self._first_look()

@@ -22,6 +22,7 @@ from ccproxy.claude.session import Session
 from ccproxy.claude.stock import IdleSessions, Spares
 from ccproxy.claude.suspension import Suspension
 from ccproxy.claude.transcript import Reuse
+from ccproxy.claude.trust import Trust
 from ccproxy.claude.waiting_room import WaitingLimits, WaitingRoom
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError, QueueFull, ShuttingDown
@@ -79,12 +80,18 @@ class Pool:
         self._starter = starter
         self._clock = clock
         self._limits = limits
+        self._trust = Trust(limits.reuse)
         self._queue: deque[Ask] = deque()
         self._running: set[Ask] = set()
         self._waiting = WaitingRoom(limits.waiting, clock, self._let_go)
         self._idle = IdleSessions(limits.idle_seconds, clock, self.retire)
         self._spares = Spares(
-            limits.spares, clock, self._start_spare, self._has_room, self.retire
+            limits.spares,
+            clock,
+            self._start_spare,
+            self._is_preparing,
+            self._has_room_for_spare,
+            self.retire,
         )
         # Both still count as processes.
         self._undoing: dict[Session, Deferred[None]] = {}
@@ -106,7 +113,7 @@ class Pool:
             def go_on() -> None:
                 session.go_on(prompt, results, ask)
 
-            self._run(ask, session, go_on, is_reused=True)
+            self._run(ask, session, go_on, Reuse.CONTINUE)
             return ask
         self._queue.append(ask)
         self._serve()
@@ -115,9 +122,15 @@ class Pool:
         self._spares.refill()
         return ask
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no more questions are taken."""
+        return self._stopped
+
     def start(self) -> None:
         """Serve, also after a stop; the spares are started."""
         self._stopped = False
+        self._trust.restore()
         self._spares.refill(now=True)
 
     def stop(self) -> "Deferred[None]":
@@ -173,8 +186,10 @@ class Pool:
             self._waiting.dismiss()
 
     def _line_up(self, ask: Ask) -> None:
-        if len(self._queue) > self._limits.queue:
-            ask.fail(self._full(f"{len(self._queue) - 1} requests are waiting already"))
+        # Whoever only waits until a CLI has gone is as good as served.
+        waiting = len(self._queue) - self._leaving
+        if waiting > self._limits.queue:
+            ask.fail(self._full(f"{waiting - 1} requests are waiting already"))
         else:
             ask.wait(self._limits.queue_seconds, self._waited_too_long)
 
@@ -195,21 +210,27 @@ class Pool:
         )
 
     def _serve(self) -> None:
-        """Serve who is next, as long as there is a CLI for them."""
-        while self._queue:
-            ask = self._queue[0]
-            try:
-                launch = self._starter.launch(ask.prompt)
-                served = self._serve_with(ask, launch)
-            except CCProxyError as error:
-                ask.fail(error)
-            else:
-                if not served:
-                    self._make_room()
-                    return
+        """Serve who is next, as long as there is a CLI for them.
+
+        Who comes later may have one that is of no use to those in front, once these
+        have the promise of a place.
+        """
+        for ask in tuple(self._queue):
+            # What is done for one may end others.
+            if ask not in self._queue or self._is_served(ask):
+                continue
+            if not self._make_room(1 + self._queue.index(ask)):
+                return
+
+    def _is_served(self, ask: Ask) -> bool:
+        try:
+            return self._serve_with(ask, self._starter.launch(ask.prompt))
+        except CCProxyError as error:
+            ask.fail(error)
+            return True
 
     def _serve_with(self, ask: Ask, launch: Launch) -> bool:
-        reuse = self._limits.reuse
+        reuse = self._trust.reuse
         taken = None
         if self._idle and not ask.needs_new:
             taken = self._idle.take(ask.prompt, ask.prints, launch, reuse)
@@ -228,23 +249,43 @@ class Pool:
         def put() -> None:
             session.ask(ask.prompt, ask, plan)
 
-        self._run(ask, session, put, is_reused=plan is not None)
+        self._run(ask, session, put, Reuse.OFF if plan is None else plan.use)
         return True
 
     def _run(
-        self, ask: Ask, session: Session, begin: Callable[[], None], *, is_reused: bool
+        self, ask: Ask, session: Session, begin: Callable[[], None], use: Reuse
     ) -> None:
         self._running.add(ask)
-        ask.start(session, begin, is_reused=is_reused)
+        ask.start(session, begin, use)
 
-    def _make_room(self) -> None:
-        """Let go of those that nobody asks; whoever is going already counts."""
-        while len(self._closing) + len(self._undoing) < len(self._queue):
+    def _make_room(self, places: int) -> bool:
+        """Let go of those that nobody asks; whoever is going already counts.
+
+        Tells whether there will be as many places.
+        """
+        while self._leaving < places:
             if self._idle.dismiss() or self._spares.dismiss():
                 continue
             if not self._waiting:
-                return
+                return False
             self._waiting.dismiss()
+        return True
+
+    @property
+    def _leaving(self) -> int:
+        """How many are free, or gone, in a moment."""
+        return len(self._closing) + len(self._undoing)
+
+    def _is_preparing(self) -> bool:
+        return any(ask.is_preparing for ask in self._running)
+
+    def _has_room_for_spare(self) -> bool:
+        if self._has_room():
+            return True
+        if len(self._idle) > 1 and not self._leaving:
+            # A new conversation is better served by a spare.
+            self._idle.dismiss()
+        return False
 
     def _has_room(self) -> bool:
         return self._count() < self._limits.processes
@@ -262,8 +303,13 @@ class Pool:
     def _start_spare(self) -> Session:
         return self._starter.start_cli(self._starter.launch(None))
 
-    def again(self, ask: Ask, session: Session | None) -> None:
+    def proved(self, use: Reuse) -> None:
+        """Note that a CLI that was used again answers; called by the question."""
+        self._trust.earned(use)
+
+    def again(self, ask: Ask, session: Session | None, use: Reuse) -> None:
         """Put a question to a new CLI, before all others; called by the question."""
+        self._trust.lost(use)
         self._running.discard(ask)
         self._queue.appendleft(ask)
         if session is not None:
@@ -293,9 +339,6 @@ class Pool:
         """Keep a session for another question, or stop it."""
         if session.is_open and self._keeps(session):
             self._idle.admit(session)
-            if not self._has_room() and self._spares.missing > 0 < len(self._idle) - 1:
-                # A new conversation is better served by a spare.
-                self._idle.dismiss()
         elif session.can_undo and self._keeps(session):
             self._undo(session)
         else:
@@ -304,7 +347,7 @@ class Pool:
     def _keeps(self, session: Session) -> bool:
         return not (
             self._stopped
-            or self._limits.reuse is Reuse.OFF
+            or self._trust.reuse is Reuse.OFF
             # Who knows what Claude Code remembers of its own tools.
             or session.launch.spawns_children
             or session.turns >= _MOST_TURNS
@@ -312,7 +355,7 @@ class Pool:
         )
 
     def _undo(self, session: Session) -> None:
-        if self._limits.reuse is not Reuse.REWIND:
+        if self._trust.reuse is not Reuse.REWIND:
             self.retire(session)
             return
         undone = session.undo()

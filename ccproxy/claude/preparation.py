@@ -135,6 +135,15 @@ class Preparation:
                 if not ask:
                     await self._acknowledged()
 
+    def suits(self, prompt: Prompt) -> bool:
+        """Whether the CLI was told, once and for all, what a question needs."""
+        return self.foundation == Foundation.of(prompt, self._surroundings)
+
+    def remind(self, prompt: Prompt) -> None:
+        """Ask for a call once more; taken back with the question."""
+        said, self._last_uuid = demand.reminder(prompt), str(uuid4())
+        self._send(wire.turn(said, self._last_uuid, model=self._model, ask=True))
+
     async def take_back(self, plan: Plan) -> None:
         """Rewind the conversation, and make sure that it is.
 

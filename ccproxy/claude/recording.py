@@ -97,6 +97,9 @@ class Recording:
                 piece = delta.text or delta.thinking or delta.partial_json
                 if piece:
                     part.pieces.append(piece)
+                elif piece is None and delta.signature is None:
+                    # A citation, say: the CLI keeps what we cannot read.
+                    self._is_exact = False
 
     def message(self) -> Message | None:
         """The answer; None: not known exactly."""

@@ -21,11 +21,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.claude import demand, records, requests, wire
+from ccproxy.claude import records, requests, wire
 from ccproxy.claude.audience import Audience, Listener
 from ccproxy.claude.controls import Controls
 from ccproxy.claude.launch import Launch
-from ccproxy.claude.preparation import Foundation, Preparation
+from ccproxy.claude.preparation import Preparation
 from ccproxy.claude.process import ClaudeProcess, Exit
 from ccproxy.claude.recording import Recording
 from ccproxy.claude.structured import AnswerForm
@@ -94,6 +94,11 @@ class Session:
         return self._state is _State.OPEN
 
     @property
+    def is_preparing(self) -> bool:
+        """Whether the CLI has not been put its question yet."""
+        return self._state is _State.PREPARING
+
+    @property
     def is_suspended(self) -> bool:
         """Whether the CLI waits for results."""
         return self._state is _State.SUSPENDED
@@ -123,19 +128,19 @@ class Session:
             self._state = _State.OPEN
         return answer
 
+    def suits(self, prompt: Prompt) -> bool:
+        """Whether the CLI was told, once and for all, what a question needs."""
+        return self._preparation.suits(prompt)
+
     def plan(
         self, prompt: Prompt, prints: Sequence[bytes], reuse: Reuse
     ) -> Plan | None:
         """How a question could be put to this CLI, which is open; None: it cannot.
 
-        Args:
-            prompt: the question.
-            prints: the fingerprints of its turns.
-            reuse: what is allowed.
+        ``prints`` are the `fingerprints` of the question's turns.
         """
-        if self._preparation.foundation != Foundation.of(prompt, self._surroundings):
-            return None
-        return self._preparation.transcript.plan(prompt, prints, reuse)
+        transcript = self._preparation.transcript
+        return transcript.plan(prompt, prints, reuse) if self.suits(prompt) else None
 
     def ask(self, prompt: Prompt, listener: Listener, plan: Plan | None = None) -> None:
         """Put a question; the listener is told everything. A new one needs no plan."""
@@ -300,9 +305,7 @@ class Session:
         self._recording.receive(record)
         events = turn.receive(record)
         if self._prompt is not None and turn.take_question():
-            message = demand.reminder(self._prompt)
-            model = self._surroundings.full_id(self._prompt.model)
-            self._send(wire.turn(message, str(uuid4()), model=model, ask=True))
+            self._preparation.remind(self._prompt)
         return events
 
     def _answer(self, asked: records.ControlRequest) -> None:

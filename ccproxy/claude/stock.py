@@ -1,8 +1,10 @@
 """CLIs that nobody asks just now: those that have answered, and spares.
 
 A spare has been started and told nothing, so that it will do for any question. Spares
-are replaced one by one while no questions come, so that their starts take nothing from
-the answers.
+are replaced one by one while no questions come and no question waits for its CLI to
+start, so that their starts take nothing from the answers. That is all the priority that
+they have: a higher nice value, or an idle scheduling class, would stay with one that is
+taken to answer, because only root may lower it again.
 """
 
 from collections.abc import Callable, Sequence
@@ -107,6 +109,7 @@ class Spares:
     Args:
         wanted: how many there shall be.
         start: starts one; raises `CCProxyError` if it cannot.
+        is_busy: whether other CLIs are being started; a start waits for that.
         has_room: whether there may be one more process.
         retire: given each that will not be asked.
     """
@@ -118,12 +121,14 @@ class Spares:
         wanted: int,
         clock: IReactorTime,
         start: Callable[[], Session],
+        is_busy: Callable[[], bool],
         has_room: Callable[[], bool],
         retire: Callable[[Session], object],
     ) -> None:
         self._wanted = wanted
         self._clock = clock
         self._start = start
+        self._is_busy = is_busy
         self._has_room = has_room
         self._retire = retire
         self._sessions: list[Session] = []
@@ -171,7 +176,12 @@ class Spares:
 
     def _fill(self) -> None:
         self._timer = None
-        if self.missing <= 0 or not self._has_room():
+        if self.missing <= 0:
+            return
+        if self._is_busy():
+            self.refill()
+            return
+        if not self._has_room():
             return
         try:
             session = self._start()

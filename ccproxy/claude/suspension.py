@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from attrs import evolve, frozen
 
+from ccproxy.claude.transcript import fingerprint
 from ccproxy.conversation import (
     ImageBlock,
     Message,
@@ -44,6 +45,7 @@ _LONGEST_RESULTS = 40_000
 # `a_2` is to the CLI another name of `a`.
 _NUMBERED = re.compile(r"_\d+$")
 
+_encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -70,7 +72,10 @@ class Suspension:
         before, asked = self.prompt.messages, prompt.messages
         if len(asked) != len(before) + 2 or asked[: len(before)] != before:
             return None
-        if evolve(prompt, messages=()) != evolve(self.prompt, messages=()):
+        # To Python 1 is True, and the order of keys is nothing; to the model it is.
+        if _written(evolve(prompt, messages=before)) != _written(self.prompt) or (
+            [*map(fingerprint, asked[:-2])] != [*map(fingerprint, before)]
+        ):
             return None
         ids = self._ids(asked[-2])
         return None if ids is None else self._renamed(ids, asked[-1])
@@ -92,9 +97,7 @@ class Suspension:
         text = "" if is_blank(self.text) else self.text
         if answer.role is not Role.ASSISTANT or "".join(said) != text:
             return None
-        if [(c.name, c.input) for c in calls] != [
-            (c.name, c.input) for c in self.calls
-        ]:
+        if [*map(_called, calls)] != [*map(_called, self.calls)]:
             return None
         return [call.id for call in calls]
 
@@ -113,6 +116,15 @@ class Suspension:
             evolve(found[identifier], tool_use_id=call.id)
             for identifier, call in zip(ids, self.calls, strict=True)
         ]
+
+
+def _written(prompt: Prompt) -> bytes:
+    """All that a prompt says beside its turns."""
+    return _encode(evolve(prompt, messages=()))
+
+
+def _called(call: ToolUseBlock) -> tuple[str, bytes]:
+    return call.name, _encode(call.input)
 
 
 def _is_shown_alike(result: ToolResultBlock) -> bool:

@@ -61,6 +61,11 @@ class Plan:
     rewind_to: str | None
     kept: int
 
+    @property
+    def use(self) -> Reuse:
+        """What it asks of the CLI."""
+        return Reuse.CONTINUE if self.rewind_to is None else Reuse.REWIND
+
 
 @frozen
 class _Turn:

@@ -67,7 +67,8 @@ class WaitingRoom:
         """The session that a request goes on with, and what it brings; if any."""
         for place in self._places:
             results = place.suspension.results(prompt)
-            if results is not None:
+            # A CLI of yesterday's tells the model another date.
+            if results is not None and place.session.suits(prompt):
                 self._remove(place)
                 return place.session, results
         return None

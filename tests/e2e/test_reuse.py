@@ -402,3 +402,19 @@ async def test_ready(proxy: Start, upstream: Upstream) -> None:
     assert "log in" in (await response.json())["message"]
     response = await out.get("/ready", headers={"authorization": "Bearer wrong"})
     assert response.code == 401
+
+
+@ensureDeferred
+async def test_question_put_twice_is_taken_back_whole(
+    proxy: Start, upstream: Upstream
+) -> None:
+    """The model answered a demand for a call in prose, and was reminded of it."""
+    server = proxy(spares=0, max_processes=1)
+    upstream.script(Reply(blocks=(words("prose"),)))
+    other = {"messages": [{"role": "user", "content": "other"}]}
+    seen: list[Any] = []
+    for about in (ASKED, {**ASKED, **other}):
+        seen.append(await send(server, upstream, {**about, "tool_choice": "required"}))
+        seen.append(who(upstream))
+    assert seen[1] == seen[3]
+    assert [len(body["turns"]) for body in seen[2][2]] == [1, 3]

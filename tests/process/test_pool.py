@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -63,6 +64,8 @@ class FakeSession:
     paused: bool = False
     is_open: bool = False
     is_suspended: bool = False
+    is_preparing: bool = False
+    is_of_today: bool = True
     can_undo: bool = False
     results: Any = None
     lost: Any = None
@@ -90,6 +93,9 @@ class FakeSession:
     def undo(self) -> "Deferred[None]":
         self.undone = Deferred()
         return self.undone
+
+    def suits(self, prompt: Prompt) -> bool:
+        return self.is_of_today
 
     def is_undone(self) -> None:
         assert self.undone is not None
@@ -298,6 +304,36 @@ def test_another_conversation_is_for_a_new_session() -> None:
     call(house.sessions[0])
     house.pool.ask(answered(RESULT, "Something else."), Heard())
     assert len(house.sessions) == 2
+    assert house.sessions[0].results is None
+
+
+def test_one_that_waits_since_yesterday_tells_the_model_another_date() -> None:
+    house = House()
+    house.ask_with_tools()
+    call(house.sessions[0])
+    house.sessions[0].is_of_today = False
+    house.pool.ask(answered(RESULT), Heard())
+    assert house.sessions[0].results is None
+    assert len(house.sessions) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tools": (Tool("look", None, {"default": True}),)},
+        {"tools": (Tool("look", None, {"default": 1.0}),)},
+        {"sampling": {"top_p": True}},
+    ],
+)
+def test_what_only_python_takes_for_equal_is_another_request(
+    change: dict[str, Any],
+) -> None:
+    house = House()
+    tools = (Tool("look", None, {"default": 1}),)
+    asked: dict[str, Any] = {"tools": tools, "sampling": {"top_p": 1}}
+    house.pool.ask(evolve(CALLING, **asked), Heard())
+    call(house.sessions[0])
+    house.pool.ask(evolve(answered(RESULT), **{**asked, **change}), Heard())
     assert house.sessions[0].results is None
 
 
@@ -570,10 +606,26 @@ def test_spare_is_worth_more_than_the_oldest_conversation() -> None:
     house.ask(KIND)
     for session in house.sessions:
         session.answer()
+    # But not while questions come: they may be for it.
+    assert house.sessions[0].closed is None
+    house.clock.advance(0.3)
     assert house.sessions[0].closed is not None
+    house.clock.advance(1)
+    assert house.sessions[1].closed is None
     house.sessions[0].gone()
     house.clock.advance(1)
     assert len(house.sessions) == 3
+
+
+def test_spare_waits_until_every_cli_that_answers_has_started() -> None:
+    house = House(spares=1, processes=3)
+    house.ask()
+    house.sessions[0].is_preparing = True
+    house.clock.pump([0.3] * 5)
+    assert len(house.sessions) == 1
+    house.sessions[0].is_preparing = False
+    house.clock.advance(0.3)
+    assert len(house.sessions) == 2
 
 
 def test_spare_that_dies_is_not_replaced_at_once(
@@ -626,6 +678,35 @@ def test_without_a_queue_who_can_be_served_is() -> None:
     heard = [house.ask()[1] for _ in range(3)]
     house.clock.advance(0)
     assert [bool(client.events) for client in heard] == [False, False, True]
+
+
+def test_without_a_queue_who_waits_for_a_process_to_go_is_served() -> None:
+    house = House(queue=0, processes=1, reuse=Reuse.REWIND)
+    house.ask()
+    house.sessions[0].answer()
+    heard = house.ask(KIND)[1]
+    refused = house.ask(KIND)[1]
+    house.clock.advance(0)
+    assert heard.events == []
+    assert len(refused.events) == 1
+    house.sessions[0].gone()
+    assert house.sessions[1].prompts == [KIND]
+
+
+def test_one_in_front_that_waits_for_a_place_keeps_nobody_else_waiting() -> None:
+    """Nor does it cost those the CLIs that they can be asked by."""
+    house = House(reuse=Reuse.REWIND, processes=3)
+    for _ in range(3):
+        house.ask()
+    for session in house.sessions:
+        session.answer()
+    house.ask(KIND)
+    house.ask()
+    house.ask()
+    assert [bool(session.closed) for session in house.sessions] == [True, False, False]
+    assert [len(session.prompts) for session in house.sessions] == [1, 2, 2]
+    house.sessions[0].gone()
+    assert house.sessions[3].prompts == [KIND]
 
 
 def test_waiting_in_the_queue_ends() -> None:

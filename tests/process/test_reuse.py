@@ -70,6 +70,19 @@ async def test_cli_that_does_not_rewind_is_replaced(proxy: Start, fake: Fake) ->
     assert server.starts == 2
 
 
+@ensureDeferred
+async def test_clis_that_never_rewind_are_not_asked_to_for_ever(
+    proxy: Start, fake: Fake, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("does not bear out")
+    claude = fake("stays")
+    server = start(proxy, claude)
+    for position in range(6):
+        assert await said(server, str(position)) == "fake answer"
+    assert asked_for(claude, "rewind_conversation") == 3
+    assert questions(claude) == 6
+
+
 @pytest.mark.parametrize(("scenario", "starts"), [("answer", 1), ("asks-no-tools", 2)])
 @ensureDeferred
 async def test_tools_are_changed(
@@ -127,6 +140,22 @@ async def test_idle_cli_that_dies_is_replaced(
         cli.signalProcess("KILL")
     await until(lambda: server.processes == 0)
     assert await said(server, "two") == "fake answer"
+
+
+@ensureDeferred
+async def test_after_the_stop_nobody_looks_at_the_cli(
+    proxy: Start, fake: Fake, expected_errors: ExpectedErrors
+) -> None:
+    """A client whose connection is still open may ask whether it is there."""
+    expected_errors.allow("cannot be used now")
+    claude = fake("refuses")
+    server = start(proxy, claude)
+    await server.ready()
+    await server.stop()
+    before = asked_for(claude, "initialize")
+    status = await server.service._engine.backend.status()
+    assert not status.answers
+    assert asked_for(claude, "initialize") == before
 
 
 @ensureDeferred

@@ -243,6 +243,7 @@ def test_what_is_not_known_word_for_word_is_not_kept() -> None:
         [start(), *TEXT, other],
         [start(), *TEXT, *block("text", Delta(text=" \n"))],
         [start(), *TEXT, *block("server_tool_use", id="s", name="search")],
+        [start(), *block("text", Delta(text="one"), Delta("citations_delta"))],
         [start(), *block("thinking", Delta(thinking="unsigned")), *TEXT],
         [start(), *block("tool_use", Delta(partial_json="[1]"), id="t", name="look")],
         [start(), *block("tool_use", Delta(partial_json="{"), id="t", name="look")],
