@@ -86,7 +86,7 @@ class Preparation:
         self._lost = lost
         self._model = model
         self._settings: Mapping[str, object] | None = None
-        self._last_uuid = ""
+        self._reminder_uuid = ""
         self._waiter: Deferred[None] | None = None
         self.transcript = Transcript()
         self.foundation: Foundation | None = None
@@ -130,10 +130,8 @@ class Preparation:
             uuid = str(uuid4())
             self._send(wire.turn(message, uuid, model=self._model, ask=ask))
             self.transcript.told(message, uuid)
-            if message.role is Role.USER:
-                self._last_uuid = uuid
-                if not ask:
-                    await self._acknowledged()
+            if message.role is Role.USER and not ask:
+                await self._acknowledged()
 
     def suits(self, prompt: Prompt) -> bool:
         """Whether the CLI was told, once and for all, what a question needs."""
@@ -141,8 +139,8 @@ class Preparation:
 
     def remind(self, prompt: Prompt) -> None:
         """Ask for a call once more; taken back with the question."""
-        said, self._last_uuid = demand.reminder(prompt), str(uuid4())
-        self._send(wire.turn(said, self._last_uuid, model=self._model, ask=True))
+        said, self._reminder_uuid = demand.reminder(prompt), str(uuid4())
+        self._send(wire.turn(said, self._reminder_uuid, model=self._model, ask=True))
 
     async def take_back(self, plan: Plan) -> None:
         """Rewind the conversation, and make sure that it is.
@@ -153,13 +151,15 @@ class Preparation:
         """
         if plan.rewind_to is None:
             return
-        request = requests.rewind_conversation(plan.rewind_to, self._last_uuid)
+        last = self._reminder_uuid or self.transcript.last_uuid
+        request = requests.rewind_conversation(plan.rewind_to, last)
         told = await self._soon(self._controls.ask(request))
         answer = wire.decode_rewound(told.response.response)
         if not answer.rewound:
             raise ClaudeFailed(
                 f"the claude CLI did not rewind its conversation: {answer.reason}"
             )
+        self._reminder_uuid = ""
         self.transcript.rewound(plan)
 
     async def _offer(self, prompt: Prompt) -> None:

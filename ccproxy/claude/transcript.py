@@ -71,8 +71,9 @@ class Plan:
 class _Turn:
     # None: not known exactly.
     fingerprint: bytes | None
-    # None: cannot be rewound to.
-    uuid: str | None = None
+    # Of the user's; empty where the CLI made it itself.
+    uuid: str = ""
+    can_be_rewound_to: bool = False
 
 
 class Transcript:
@@ -101,11 +102,19 @@ class Transcript:
             return Plan(None, common)
         if reuse is not Reuse.REWIND:
             return None
-        for position in range(common, -1, -1):
-            uuid = self._turns[position].uuid
-            if uuid is not None:
-                return Plan(uuid, position)
+        return self._back_to(common)
+
+    def _back_to(self, last: int) -> Plan | None:
+        for position in range(last, -1, -1):
+            turn = self._turns[position]
+            if turn.can_be_rewound_to:
+                return Plan(turn.uuid, position)
         return None
+
+    @property
+    def last_uuid(self) -> str:
+        """Of the last turn of the user's that was written; empty: there is none."""
+        return next((turn.uuid for turn in reversed(self._turns) if turn.uuid), "")
 
     def _common(self, prompt: Prompt, prints: Sequence[bytes]) -> int:
         """How many turns the two share; at least one of the question's is new."""
@@ -124,10 +133,14 @@ class Transcript:
 
     def told(self, message: Message, uuid: str) -> None:
         """Note a turn that was written."""
-        can_return = message.role is Role.USER and not any(
-            isinstance(block, ToolResultBlock) for block in message.content
+        is_users = message.role is Role.USER
+        has_results = any(isinstance(b, ToolResultBlock) for b in message.content)
+        turn = _Turn(
+            fingerprint(message),
+            uuid if is_users else "",
+            is_users and not has_results,
         )
-        self._turns.append(_Turn(fingerprint(message), uuid if can_return else None))
+        self._turns.append(turn)
 
     def answered(self, message: Message | None) -> None:
         """Note the model's turn; None: not known exactly, as what was broken off."""
@@ -141,8 +154,4 @@ class Transcript:
 
     def take_back(self) -> Plan | None:
         """How the last question is undone, with what came of it; None: it cannot be."""
-        for position in range(len(self._turns) - 1, -1, -1):
-            uuid = self._turns[position].uuid
-            if uuid is not None:
-                return Plan(uuid, position)
-        return None
+        return self._back_to(len(self._turns) - 1)

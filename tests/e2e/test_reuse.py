@@ -251,6 +251,11 @@ ENDS: dict[str, tuple[Reply, dict[str, Any], bool]] = {
 }
 
 
+def called(identifier: str) -> dict[str, Any]:
+    function = {"name": "get_weather", "arguments": '{"city": "Oslo"}'}
+    return {"id": identifier, "type": "function", "function": function}
+
+
 def who(upstream: Upstream) -> str:
     """The CLI that put the last question."""
     about = json.loads(upstream.bodies[-1]["metadata"]["user_id"])
@@ -310,10 +315,34 @@ async def test_answer_of_a_client_that_went_away_is_taken_back(
     first = who(upstream)
     upstream.script(Reply(blocks=(words("fine"),)))
     other = {"messages": [*history, {"role": "user", "content": "other"}]}
-    seen = await send(server, upstream, other)
+    seen = [await send(server, upstream, body) for body in (other, HELLO)]
     assert who(upstream) == first
     anew = proxy(reuse="off", spares=0)
-    assert seen == await send(anew, upstream, other)
+    assert seen == [await send(anew, upstream, body) for body in (other, HELLO)]
+
+
+@ensureDeferred
+async def test_cli_that_took_a_turn_back_goes_back_further(
+    proxy: Start, upstream: Upstream
+) -> None:
+    """The last turn that it is said to have seen is one that it still has."""
+    server = proxy(spares=0, max_processes=1)
+    history: list[Any] = [
+        {"role": "user", "content": "look"},
+        {"role": "assistant", "content": None, "tool_calls": [called("toolu_9")]},
+        {"role": "tool", "tool_call_id": "toolu_9", "content": "a cat"},
+        {"role": "assistant", "content": "A cat."},
+        {"role": "user", "content": "And?"},
+        {"role": "assistant", "content": "A dog."},
+    ]
+    asked = {"messages": [*history, *ASKED["messages"]], "tools": TOOLS[1]}
+    upstream.script(calls(CALL))
+    await send(server, upstream, asked)
+    first = who(upstream)
+    upstream.script(Reply(blocks=(words("fine"),)))
+    # The session that waits for the result is let go, and its turn taken back.
+    await send(server, upstream, HELLO)
+    assert who(upstream) == first
 
 
 @ensureDeferred
