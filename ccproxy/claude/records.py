@@ -73,6 +73,7 @@ class Delta(msgspec.Struct):
     signature: str | None = None
     partial_json: str | None = None
     stop_reason: str | None = None
+    stop_sequence: str | None = None
 
 
 class ContentBlock(msgspec.Struct):
@@ -99,6 +100,7 @@ class MessageBody(msgspec.Struct):
     content: list[ContentBlock] = []
     stop_reason: str | None = None
     usage: WireUsage | None = None
+    stop_sequence: str | None = None
 
 
 class SSEEvent(msgspec.Struct):
