@@ -96,7 +96,7 @@ async def test_the_key_as_x_api_key(proxy: Start) -> None:
     server = proxy()
 
     def ask() -> Any:
-        headers = {"x-api-key": KEY, "authorization": anthropic.Omit()}
+        headers: Any = {"x-api-key": KEY, "authorization": anthropic.Omit()}
         with client(server) as api:
             return api.messages.create(**question(), extra_headers=headers)
 
