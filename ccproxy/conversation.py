@@ -59,11 +59,16 @@ class ImageBlock:
 
 @frozen
 class DocumentBlock:
-    """A PDF in base64, a plain text, or, without a media type, an https URL."""
+    """A PDF in base64, a plain text, or, without a media type, an https URL.
+
+    Attributes:
+        context: what the model is told of it besides.
+    """
 
     media_type: str | None
     source: str
     title: str | None = None
+    context: str | None = None
 
 
 @frozen

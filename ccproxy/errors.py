@@ -71,6 +71,12 @@ class UnsupportedValue(ClientError):
     code = "unsupported_value"
 
 
+class ThreadsUnsupported(UnsupportedValue):
+    """The conversation was to be kept here."""
+
+    code = "thread_unsupported_request"
+
+
 class ContextLengthExceeded(ClientError):
     """The conversation is longer than the model's context."""
 

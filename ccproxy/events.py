@@ -65,9 +65,15 @@ class Waiting:
 
 @frozen
 class MessageStarted:
-    """The model begins to answer; ``model`` is the full id of who does."""
+    """The model begins to answer.
+
+    Attributes:
+        model: the full id of who does.
+        usage: what the message has cost by then: the input, as a rule.
+    """
 
     model: str
+    usage: Usage = Usage()
 
 
 @frozen
@@ -137,10 +143,15 @@ class AgentToolUsed:
 
 @frozen
 class Finished:
-    """The turn is over and the answer whole, up to what ``reason`` says."""
+    """The turn is over and the answer whole, up to what ``reason`` says.
+
+    Attributes:
+        stop_sequence: which one the model stopped at, of the client's.
+    """
 
     reason: FinishReason
     usage: Usage
+    stop_sequence: str | None = None
 
 
 @frozen

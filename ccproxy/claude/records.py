@@ -17,6 +17,7 @@ Fields that are not named here are skipped: new ones come with each version.
 Source: protocol notes, "Output", CLI 2.1.248 to 2.1.330.
 """
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -24,6 +25,8 @@ import msgspec
 from ccproxy.events import Usage
 
 _NO_LOGIN = "none"
+# CLI 2.1.332: the model knows the tool by the one name, the list has the other.
+_LISTED_AS: Mapping[str, str] = {"Agent": "Task"}
 
 
 class OutputDetails(msgspec.Struct):
@@ -73,6 +76,7 @@ class Delta(msgspec.Struct):
     signature: str | None = None
     partial_json: str | None = None
     stop_reason: str | None = None
+    stop_sequence: str | None = None
 
 
 class ContentBlock(msgspec.Struct):
@@ -99,6 +103,7 @@ class MessageBody(msgspec.Struct):
     content: list[ContentBlock] = []
     stop_reason: str | None = None
     usage: WireUsage | None = None
+    stop_sequence: str | None = None
 
 
 class SSEEvent(msgspec.Struct):
@@ -140,6 +145,11 @@ class UserMessage(msgspec.Struct):
     message: UserBody = UserBody()
     is_synthetic: bool = msgspec.field(default=False, name="isSynthetic")
     parent_tool_use_id: str | None = None
+
+
+def listed_as(tool: str) -> str:
+    """The name that `Init` has for a tool of the client's."""
+    return _LISTED_AS.get(tool, tool)
 
 
 class Init(msgspec.Struct):

@@ -28,6 +28,11 @@ class Tally:
             self._earlier += self._message
         self._message = Usage() if usage is None else usage.over(Usage())
 
+    @property
+    def so_far(self) -> Usage:
+        """The message that is under way, as far as it has told."""
+        return self._message
+
     def message(self, usage: WireUsage | None) -> None:
         """Take what the message says of itself now."""
         if usage is not None:

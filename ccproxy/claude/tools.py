@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from ccproxy.claude.records import ControlRequest, MCPMessage
+from ccproxy.claude.records import ControlRequest, MCPMessage, listed_as
 from ccproxy.claude.structured import TOOL
 from ccproxy.conversation import Block, ImageBlock, TextBlock, Tool, ToolResultBlock
 from ccproxy.errors import CCProxyError, ClaudeFailed, InvalidRequest
@@ -50,7 +50,7 @@ def check_offered(
         has_own: whether it has tools of its own beside them.
     """
     # The tool of an answer by a schema is the CLI's, and checked elsewhere.
-    wanted = {tool.name for tool in tools} - {TOOL}
+    wanted = {listed_as(tool.name) for tool in tools} - {TOOL}
     left_out = wanted - set(names)
     if left_out and is_new:
         # It takes no tool whose schema breaks the rules of JSON Schema, and leaves all

@@ -129,6 +129,7 @@ class Turn:
         self._message_id: str | None = after
         self._streamed_id: str | None = after
         self._stop_reason: str | None = None
+        self._stop_sequence: str | None = None
         # The CLI's own sum goes back to before the calls.
         self._tally = Tally(is_partial=after is not None)
         self._cut_short = False
@@ -236,6 +237,7 @@ class Turn:
         elif event.type == "message_delta" and event.delta is not None:
             self._tally.message(event.usage)
             if event.delta.stop_reason is not None:
+                self._stop_sequence = event.delta.stop_sequence
                 return self._stopped(event.delta.stop_reason)
         return []
 
@@ -257,7 +259,7 @@ class Turn:
         self._calls.begin(message.model)
         self._retry = None
         self._message_id = message.id
-        return [*events, MessageStarted(message.model)]
+        return [*events, MessageStarted(message.model, self._tally.so_far)]
 
     def _stopped(self, stop_reason: str) -> list[Event]:
         self._phase = _Phase.WHOLE
@@ -292,6 +294,7 @@ class Turn:
                 events += self._calls.arguments(bytes(block.input).decode())
                 events += self._calls.close()
         if message.stop_reason is not None:
+            self._stop_sequence = message.stop_sequence
             events += self._stopped(message.stop_reason)
         return events
 
@@ -362,7 +365,7 @@ class Turn:
     ) -> list[Event]:
         self._phase = _Phase.OVER
         usage = self._tally.total(None if result is None else result.usage)
-        return [Finished(reason or FinishReason.STOP, usage)]
+        return [Finished(reason or FinishReason.STOP, usage, self._stop_sequence)]
 
     def _fail(self, error: CCProxyError) -> list[Event]:
         self._phase = _Phase.OVER

@@ -292,9 +292,10 @@ def _block(block: Block) -> dict[str, object]:
             return {**about, "input": arguments}
         case ImageBlock(media_type, source):
             return {"type": "image", "source": _source(media_type, source)}
-        case DocumentBlock(media_type, source, title):
+        case DocumentBlock(media_type, source):
             about = {"type": "document", "source": _source(media_type, source)}
-            return about if title is None else {**about, "title": title}
+            told = {"title": block.title, "context": block.context}
+            return {**about, **{k: v for k, v in told.items() if v is not None}}
         case ToolResultBlock(identifier, content, is_error):
             inner = _result(content, is_error=is_error)
             result: dict[str, object] = {

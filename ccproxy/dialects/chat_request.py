@@ -8,13 +8,12 @@ nothing that the client could see (``user``, ``metadata``, ``store`` …).
 Source: ``CreateChatCompletionRequest`` in OpenAI's document.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from attrs import frozen
 
-from ccproxy.conversation import Prompt, is_blank
+from ccproxy.conversation import Prompt
 from ccproxy.dialects import prompting
 from ccproxy.dialects.chat_calls import CallForms
 from ccproxy.dialects.chat_reasoning import thinking_of
@@ -32,6 +31,7 @@ from ccproxy.dialects.chat_tools import (
 from ccproxy.dialects.decoding import decode_json
 from ccproxy.dialects.prompting import Part, Said
 from ccproxy.dialects.refusal import unsupported
+from ccproxy.dialects.sampling import sort_sampling
 from ccproxy.dialects.structured import Format, schema_of
 from ccproxy.errors import InvalidRequest, MissingParameter
 
@@ -140,13 +140,8 @@ def decode_chat(
     """
     request = decode_json(_decoder, body)
     _refuse_what_cannot_be_done(request)
-    given = _given(request, (*_FORWARDABLE, *_IGNORED))
-    sampling = {
-        name: prompting.number(getattr(request, name), name)
-        for name in given
-        if name in _FORWARDABLE
-    }
-    ignored = [n for n in given if not (forward_sampling and n in sampling)]
+    sampling = sort_sampling(request, _FORWARDABLE, _IGNORED, forward=forward_sampling)
+    ignored = [*sampling.ignored]
     if request.web_search_options is not None and not web_search:
         ignored.append("web_search_options")
     offered = _offer(request, web_search=web_search)
@@ -167,7 +162,7 @@ def decode_chat(
             must_call=offered.must_call,
             parallel_calls=not _one_call(request, offered),
             schema=schema_of(request.response_format, "response_format"),
-            sampling=sampling if forward_sampling else {},
+            sampling=sampling.sent,
         ),
         choices=_choices(request.n),
         effort=request.reasoning_effort,
@@ -178,10 +173,6 @@ def decode_chat(
         ),
         ignored=(*ignored, *offered.ignored),
     )
-
-
-def _given(request: _Request, names: Iterable[str]) -> list[str]:
-    return [name for name in names if getattr(request, name) not in (None, {})]
 
 
 def _refuse_what_cannot_be_done(request: _Request) -> None:
@@ -263,10 +254,7 @@ def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
             named = {"stop": text}
         case texts:
             named = {f"stop[{index}]": text for index, text in enumerate(texts)}
-    for param, text in named.items():
-        if is_blank(text):
-            unsupported(param, "the model cannot stop at white space alone")
-    return tuple(named.values())
+    return prompting.stops(named)
 
 
 def _choices(n: int | None) -> int:

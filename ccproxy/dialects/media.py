@@ -112,9 +112,23 @@ def document(
             f"`{at}` is neither a PDF nor text in UTF-8; the model reads nothing else",
             param=at,
         )
+    return text_document(text, name, at)
+
+
+def text_document(text: str, name: str | None, at: str) -> DocumentBlock:
+    """A text file.
+
+    Args:
+        text: what is in it.
+        name: the file's, for the model.
+        at: its path in the request.
+
+    Raises:
+        InvalidRequest: there is nothing in it.
+    """
     if is_blank(text):
         raise InvalidRequest(f"`{at}` is an empty file", param=at)
-    return DocumentBlock("text/plain", text, name)
+    return DocumentBlock("text/plain", text, name or None)
 
 
 def no_uploads(file_id: str | None, at: str) -> None:

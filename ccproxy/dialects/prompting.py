@@ -40,8 +40,6 @@ _EFFORTS: Mapping[str, Effort] = {
     "minimal": Effort.LOW,
     **{effort.value: effort for effort in Effort},
 }
-# What every JSON reader on the way can still tell from its neighbours.
-_LARGEST_NUMBER = 2**53
 
 
 class _ImageURL(msgspec.Struct):
@@ -115,13 +113,27 @@ def conversation(said: Sequence[Said], param: str) -> tuple[Message, ...]:
         UnsupportedValue: content that the model cannot be shown.
     """
     spoken = [message for message in said if message.role not in _SYSTEM_ROLES]
-    messages = [Message(_role(message), _content(message)) for message in spoken]
+    turned = [(Message(_role(one), _content(one)), one.at) for one in spoken]
+    return native(turned, param)
+
+
+def native(spoken: Sequence[tuple[Message, str]], param: str) -> tuple[Message, ...]:
+    """The native turns of messages that have content blocks already.
+
+    Args:
+        spoken: each with its path.
+        param: the field that holds them.
+
+    Raises:
+        InvalidRequest: there is nothing to answer.
+    """
+    messages = [message for message, _ in spoken]
     if not spoken:
         raise InvalidRequest(
             f"`{param}` has no message of the user; there is nothing to answer",
             param=param,
         )
-    last = spoken[-1].at
+    _, last = spoken[-1]
     if messages[-1].role is Role.ASSISTANT:
         raise InvalidRequest(
             f"`{last}`: the conversation ends with the assistant; "
@@ -260,15 +272,19 @@ def positive(value: int | None, param: str) -> int | None:
     return value
 
 
-def number(value: float, param: str) -> float:
-    """Check a number that is passed on.
+def stops(named: Mapping[str, str]) -> tuple[str, ...]:
+    """The sequences at which the answer ends.
+
+    Args:
+        named: each by its path.
 
     Raises:
-        InvalidRequest: no two readers would agree on it.
+        UnsupportedValue: one that the model's API refuses.
     """
-    if abs(value) > _LARGEST_NUMBER:
-        raise InvalidRequest(f"`{param}` is out of all bounds", param=param)
-    return value
+    for param, text in named.items():
+        if is_blank(text):
+            unsupported(param, "the model cannot stop at white space alone")
+    return tuple(named.values())
 
 
 def effort(name: str | None, param: str) -> Effort | None:

@@ -31,6 +31,7 @@ from ccproxy.dialects.responses_items import (
     said,
 )
 from ccproxy.dialects.responses_tools import Offer, offer
+from ccproxy.dialects.sampling import sort_sampling
 from ccproxy.dialects.structured import Format, echo_format, schema_of
 from ccproxy.errors import InvalidRequest, MissingParameter
 
@@ -174,24 +175,13 @@ def decode_responses(
     """
     request = decode_json(_decoder, body)
     _refuse_what_cannot_be_done(request)
-    given = [
-        name
-        for name in (*_FORWARDABLE, *_IGNORED)
-        if getattr(request, name) is not None
-    ]
-    sampling = {
-        name: prompting.number(getattr(request, name), name)
-        for name in given
-        if name in _FORWARDABLE
-    }
+    sampling = sort_sampling(request, _FORWARDABLE, _IGNORED, forward=forward_sampling)
     effort = request.reasoning.effort if request.reasoning else None
     offered = offer(
         [bytes(raw) for raw in request.tools or ()],
         request.tool_choice,
         web_search=web_search,
     )
-    if request.truncation == "auto":
-        given.append("truncation")
     return ResponsesCall(
         items=_items(request),
         question=Prompt(
@@ -209,14 +199,15 @@ def decode_responses(
             schema=schema_of(
                 request.text.format if request.text else None, "text.format"
             ),
-            sampling=sampling if forward_sampling else {},
+            sampling=sampling.sent,
         ),
         callees=offered.callees,
         instructions=request.instructions or "",
         stream=request.stream or False,
         echo=_echo(request, offered),
         ignored=(
-            *(n for n in given if not (forward_sampling and n in sampling)),
+            *sampling.ignored,
+            *(("truncation",) if request.truncation == "auto" else ()),
             *offered.ignored,
         ),
     )

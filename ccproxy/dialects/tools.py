@@ -38,7 +38,12 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def offered(
-    name: str, description: str | None, parameters: Mapping[str, Any] | None, at: str
+    name: str,
+    description: str | None,
+    parameters: Mapping[str, Any] | None,
+    at: str,
+    *,
+    field: str = "parameters",
 ) -> Tool:
     """One tool, its schema word for word.
 
@@ -47,6 +52,7 @@ def offered(
         description: for the model.
         parameters: a JSON Schema of an object; None for no parameters.
         at: the path of the function in the request.
+        field: what it calls the parameters.
 
     Raises:
         InvalidRequest: a name or a schema that the model's API cannot take.
@@ -57,9 +63,9 @@ def offered(
             param=f"{at}.name",
         )
     schema = dict(parameters or {"type": "object", "properties": {}})
-    check_object(schema, f"{at}.parameters")
+    check_object(schema, f"{at}.{field}")
     if not is_of_another_draft(schema):
-        check_shape(schema, f"{at}.parameters")
+        check_shape(schema, f"{at}.{field}")
     schema.setdefault("type", "object")
     return Tool(name, description, schema)
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
-from ccproxy.dialects.models import model_document, models_document
 from ccproxy.dialects.status import status_document
 from ccproxy.store.store import Store
 from ccproxy.web.backend import Backend
@@ -13,6 +12,8 @@ from ccproxy.web.chat import ChatRoutes
 from ccproxy.web.conversations import ConversationRoutes
 from ccproxy.web.exchange import Exchange
 from ccproxy.web.gate import Gate
+from ccproxy.web.messages import MessagesRoutes
+from ccproxy.web.models import ModelRoutes
 from ccproxy.web.policy import Policy
 from ccproxy.web.response import json_response
 from ccproxy.web.response_jobs import Jobs
@@ -22,7 +23,7 @@ from ccproxy.web.router import Router
 
 
 class API:
-    """The OpenAI-compatible API as a Klein application.
+    """The whole API as a Klein application.
 
     Args:
         wall_seconds: Unix time, for ``created``.
@@ -39,12 +40,10 @@ class API:
         wall_seconds: Callable[[], float],
     ) -> None:
         self._backend = backend
-        self._wall_seconds = wall_seconds
         self._router = router = Router(gate, clock)
         router.add("GET", "/health", self._health, needs_key=False)
         router.add("GET", "/ready", self._ready)
-        router.add("GET", "/models", self._models)
-        router.add("GET", "/models/<path:name>", self._model)
+        ModelRoutes(router=router, backend=backend, wall_seconds=wall_seconds)
         ChatRoutes(
             router=router,
             backend=backend,
@@ -52,6 +51,7 @@ class API:
             clock=clock,
             wall_seconds=wall_seconds,
         )
+        MessagesRoutes(router=router, backend=backend, policy=policy, clock=clock)
         turns = Turns(backend, store, wall_seconds)
         self._jobs = Jobs(turns, store, clock)
         self._responses = ResponsesRoutes(
@@ -87,16 +87,3 @@ class API:
         if not (status.answers and status.is_logged_in):
             exchange.request.setResponseCode(503)
         return json_response(exchange.request, status_document(status))
-
-    async def _models(self, exchange: Exchange) -> bytes:
-        entries = await self._backend.models()
-        pairs = [(entry.name, entry.since_seconds) for entry in entries]
-        return json_response(exchange.request, models_document(pairs))
-
-    async def _model(self, exchange: Exchange, name: str) -> bytes:
-        entries = {e.name: e.since_seconds for e in await self._backend.models()}
-        if name not in entries:
-            # What would be answered exists, under the name that it resolves to.
-            name = await self._backend.resolve(name)
-        since_seconds = entries.get(name, int(self._wall_seconds()))
-        return json_response(exchange.request, model_document(name, since_seconds))

@@ -4,14 +4,13 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.conversation import Prompt
 from ccproxy.dialects.chat_answer import ChatDocument, ChatStream, Heading
 from ccproxy.dialects.chat_request import decode_chat
-from ccproxy.web.backend import Backend, collect, prepare
-from ccproxy.web.event_stream import EventStream
+from ccproxy.web.answering import Answering
+from ccproxy.web.backend import Backend, prepare
 from ccproxy.web.exchange import Exchange
 from ccproxy.web.policy import Policy
-from ccproxy.web.response import json_response, tell_effort, tell_ignored, tell_queue
+from ccproxy.web.response import tell_effort, tell_ignored
 from ccproxy.web.router import Router
 
 
@@ -34,7 +33,7 @@ class ChatRoutes:
         self._router = router
         self._backend = backend
         self._policy = policy
-        self._clock = clock
+        self._answering = Answering(backend, clock)
         self._wall_seconds = wall_seconds
         router.add("POST", "/chat/completions", self._create)
 
@@ -50,25 +49,11 @@ class ChatRoutes:
         prompt = await prepare(self._backend, call.prompt)
         tell_ignored(exchange.request, call.ignored)
         tell_effort(exchange.request, call.effort, prompt.effort)
+        question = (exchange, prompt)
         if call.stream:
             about = (call.choices, call.include_usage, call.forms)
             encoder = ChatStream(heading, *about)
-            await self._stream(exchange, prompt, call.choices, encoder)
+            await self._answering.stream(*question, encoder, choices=call.choices)
             return None
         document = ChatDocument(heading, call.choices, call.forms)
-        return await self._collect(exchange, prompt, call.choices, document)
-
-    async def _stream(
-        self, exchange: Exchange, prompt: Prompt, choices: int, encoder: ChatStream
-    ) -> None:
-        stream = EventStream(exchange.request, encoder, self._clock)
-        with exchange.following(encoder):
-            await stream.run(self._backend, prompt, choices)
-
-    async def _collect(
-        self, exchange: Exchange, prompt: Prompt, choices: int, document: ChatDocument
-    ) -> bytes:
-        with exchange.following(document):
-            queued = await collect(self._backend, prompt, choices, document)
-        tell_queue(exchange.request, queued)
-        return json_response(exchange.request, document.encode())
+        return await self._answering.document(*question, document, choices=call.choices)

@@ -25,8 +25,12 @@ class Gate:
         self._keys = None if keys is None else [key.encode() for key in keys]
         self._max_body_bytes = max_body_bytes
 
-    def check_key(self, authorization: Sequence[bytes]) -> None:
-        """Check the ``Authorization`` headers of a request.
+    def check_key(
+        self, authorization: Sequence[bytes], api_keys: Sequence[bytes] = ()
+    ) -> None:
+        """Check the ``Authorization`` and ``x-api-key`` headers of a request.
+
+        One of them has to open: some clients send both.
 
         Every key is compared, each in constant time: how long it takes tells
         nothing about any of them but its length.
@@ -36,16 +40,19 @@ class Gate:
         """
         if self._keys is None:
             return
-        if not authorization:
+        if not authorization and not api_keys:
             raise InvalidKey(
                 "no API key was sent; send the proxy's key (PROXY_API_KEY) as the "
-                "header `Authorization: Bearer KEY`"
+                "header `Authorization: Bearer KEY`, or `x-api-key: KEY`"
             )
-        scheme, _, given = authorization[0].decode("latin-1").strip().partition(" ")
-        if len(authorization) > 1 or scheme.lower() != _SCHEME:
-            raise InvalidKey("send the key as one header `Authorization: Bearer KEY`")
-        candidate = given.strip().encode("latin-1")
-        matches = [compare_digest(candidate, key) for key in self._keys]
+        candidates = [key.strip() for key in api_keys]
+        if authorization:
+            candidates += _bearer(authorization, is_alone=not api_keys)
+        matches = [
+            compare_digest(candidate, key)
+            for candidate in candidates
+            for key in self._keys
+        ]
         if not any(matches):
             raise InvalidKey(
                 "the API key is wrong; send the one that the proxy was started with "
@@ -63,3 +70,12 @@ class Gate:
                 f"the request body is larger than {self._max_body_bytes} bytes; "
                 "send less, or start the proxy with a larger --max-body"
             )
+
+
+def _bearer(authorization: Sequence[bytes], *, is_alone: bool) -> Sequence[bytes]:
+    scheme, _, given = authorization[0].decode("latin-1").strip().partition(" ")
+    if len(authorization) == 1 and scheme.lower() == _SCHEME:
+        return (given.strip().encode("latin-1"),)
+    if is_alone:
+        raise InvalidKey("send the key as one header `Authorization: Bearer KEY`")
+    return ()

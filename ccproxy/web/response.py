@@ -1,4 +1,4 @@
-"""Single responses: JSON documents, and errors as OpenAI tells them."""
+"""Single responses: JSON documents, and errors."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -7,11 +7,12 @@ from uuid import uuid4
 from twisted.web.server import Request
 
 from ccproxy.conversation import Effort
-from ccproxy.dialects.error import error_document
-from ccproxy.errors import CCProxyError, ClaudeError, InvalidKey
+from ccproxy.errors import CCProxyError, InvalidKey
+from ccproxy.web.error_shape import shape_of
 
 JSON = "application/json"
 _REQUEST_ID = "x-request-id"
+_TOO_MANY, _INTERNAL = 429, 500
 
 
 def new_request_id() -> str:
@@ -36,9 +37,14 @@ def error_headers(error: CCProxyError) -> Mapping[str, str]:
         headers["www-authenticate"] = "Bearer"
     if error.retry_after_seconds is not None:
         headers["retry-after"] = str(max(1, ceil(error.retry_after_seconds)))
-    if isinstance(error, ClaudeError) and not error.should_retry:
+    if not error.should_retry and _is_repeated(error.status):
         headers["x-should-retry"] = "false"
     return headers
+
+
+def _is_repeated(status: int) -> bool:
+    """Whether the SDKs repeat a request of themselves."""
+    return status == _TOO_MANY or status >= _INTERNAL
 
 
 def json_response(request: Request, document: bytes) -> bytes:
@@ -68,9 +74,13 @@ def tell_queue(request: Request, seconds: float) -> None:
 
 def error_response(request: Request, error: CCProxyError) -> bytes:
     """Prepare an error; returns its body for Klein to send."""
-    request.setResponseCode(error.status)
+    shape = shape_of(request.uri, request.requestHeaders)
+    identifier = request_id(request)
+    request.setResponseCode(shape.status(error))
     for name, value in error_headers(error).items():
         request.setHeader(name, value)
-    document = error_document(error)
+    if shape.id_header is not None:
+        request.setHeader(shape.id_header, identifier)
+    document = shape.document(error, identifier)
     request.setHeader("content-length", str(len(document)))
     return document

@@ -1,6 +1,6 @@
 """The way that every request goes: an id, the gate, its route, and its errors.
 
-Whatever goes wrong becomes an OpenAI error document, here and only here.
+Whatever goes wrong becomes an error document, here and only here.
 """
 
 from collections.abc import Awaitable, Callable
@@ -25,6 +25,7 @@ from ccproxy.errors import (
     MethodNotAllowed,
     NotFound,
 )
+from ccproxy.web.credentials import check_key
 from ccproxy.web.exchange import CLIENT_GONE, Exchange
 from ccproxy.web.gate import Gate
 from ccproxy.web.response import error_response, request_id
@@ -71,7 +72,7 @@ class Router:
             exchange = Exchange(request, f"{method} {path}", self._clock)
             try:
                 if needs_key:
-                    self._gate.check_key(_authorization(request))
+                    check_key(self._gate, request.requestHeaders)
                 body = await answer(exchange, **parts)
             except CancelledError:
                 exchange.log(CLIENT_GONE)
@@ -167,7 +168,3 @@ class _Root(Resource):
             error = InvalidRequest("the path, or the Host header, is not UTF-8")
             return error_response(request, error)
         return self._klein.render(request)
-
-
-def _authorization(request: Request) -> list[bytes]:
-    return list(request.requestHeaders.getRawHeaders(b"authorization", []))

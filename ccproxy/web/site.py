@@ -24,8 +24,9 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from typing_extensions import override
 
-from ccproxy.dialects.error import error_document
 from ccproxy.errors import CCProxyError, InvalidRequest
+from ccproxy.web.credentials import check_key
+from ccproxy.web.error_shape import OPENAI, ErrorShape, shape_of
 from ccproxy.web.gate import Gate
 from ccproxy.web.response import error_headers, new_request_id
 
@@ -52,7 +53,7 @@ class ProxyRequest(Request):
             gate: Gate = self.channel.site.gate
             headers = self.requestHeaders
             try:
-                gate.check_key(headers.getRawHeaders(b"authorization", []))
+                check_key(gate, headers)
                 gate.check_size(length or 0)
             except CCProxyError as error:
                 self._refuse(error)
@@ -83,7 +84,9 @@ class ProxyRequest(Request):
         self.content = None
         # Or the channel would invite the client to send its body.
         self.requestHeaders.removeHeader(b"expect")
-        self.channel.refuse(error)
+        # The request itself learns its path when it is whole.
+        shape = shape_of(self.channel._path, self.requestHeaders)
+        self.channel.refuse(error, shape)
 
 
 class ProxyChannel(HTTPChannel):
@@ -137,24 +140,27 @@ class ProxyChannel(HTTPChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.refuse(InvalidRequest("this is not a well-formed HTTP/1.1 request"))
 
-    def refuse(self, error: CCProxyError) -> None:
+    def refuse(self, error: CCProxyError, shape: ErrorShape = OPENAI) -> None:
         """Answer with an error, whatever the client is still sending, and close."""
         if self._lingering is not None:
             return
-        document = error_document(error)
+        status, identifier = shape.status(error), new_request_id()
+        document = shape.document(error, identifier)
         headers = {
             **error_headers(error),
             "content-length": str(len(document)),
             "connection": "close",
-            "x-request-id": new_request_id(),
+            "x-request-id": identifier,
         }
-        reason = RESPONSES.get(error.status, b"Error").decode()
-        head = [f"HTTP/1.1 {error.status} {reason}"]
+        if shape.id_header is not None:
+            headers[shape.id_header] = identifier
+        reason = RESPONSES.get(status, b"Error").decode()
+        head = [f"HTTP/1.1 {status} {reason}"]
         head += [f"{name}: {value}" for name, value in headers.items()]
         self._log.info(
             "{id} refused with {status} {code}",
-            id=headers["x-request-id"],
-            status=error.status,
+            id=identifier,
+            status=status,
             code=error.code,
         )
         self.transport.write("\r\n".join([*head, "", ""]).encode() + document)

@@ -79,6 +79,21 @@ async def test_tools_reach_the_model_word_for_word(
     assert native(body) == [("user", [{"type": "text", "text": "hello"}])]
 
 
+@pytest.mark.parametrize("names", [("Agent",), ("Task",), ("Agent", "Task")])
+@ensureDeferred
+async def test_names_that_the_cli_lists_otherwise(
+    proxy: Start, upstream: Upstream, names: tuple[str, ...]
+) -> None:
+    functions = [{**BASH, "name": name} for name in names]
+    tools = [{"type": "function", "function": f} for f in functions]
+    upstream.script(calls(Block(("{}",), tool_use=("toolu_1", names[0]))))
+    document = await (await proxy().chat("hello", tools=tools)).json()
+    [made] = document["choices"][0]["message"]["tool_calls"]
+    assert made["function"]["name"] == names[0]
+    [body] = upstream.bodies
+    assert [tool["name"] for tool in body["tools"]] == [*names]
+
+
 @ensureDeferred
 async def test_call_in_a_document(proxy: Start, upstream: Upstream) -> None:
     upstream.script(ONE)

@@ -94,7 +94,9 @@ async def test_chat_on_both_paths(http: HTTP, path: str) -> None:
         ({"authorization": "Bearer \xff\xfe"}, "wrong"),
         ({"authorization": f"Basic {KEY}"}, "Authorization: Bearer KEY"),
         ({"authorization": [f"Bearer {KEY}", f"Bearer {KEY}"]}, "one header"),
-        ({"x-api-key": KEY}, "no API key"),
+        ({"api-key": KEY}, "no API key"),
+        ({"x-api-key": "wrong"}, "wrong"),
+        ({"x-api-key": "wrong", "authorization": f"Basic {KEY}"}, "wrong"),
     ],
 )
 @pytest.mark.parametrize("with_body", [False, True])

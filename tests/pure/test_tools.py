@@ -398,3 +398,10 @@ def test_tools_that_the_cli_offers(
 ) -> None:
     found = check_offered(names, tools, **{"is_new": True, "has_own": False} | about)
     assert type(found) is (error or type(None))
+
+
+@pytest.mark.parametrize("names", [("Agent",), ("Task",), ("Agent", "Task")])
+def test_a_tool_that_the_cli_lists_by_another_name(names: tuple[str, ...]) -> None:
+    tools = [Tool(name, None, {"type": "object"}) for name in names]
+    assert check_offered(["Task"], tools, is_new=True, has_own=False) is None
+    assert check_offered([], tools, is_new=True, has_own=False) is not None

@@ -663,6 +663,24 @@ def test_usage_is_what_the_result_says() -> None:
     )
 
 
+def test_a_message_tells_its_input_when_it_begins() -> None:
+    first, *_ = told(start(usage=tokens(9, 1, cached=3, stored=4)))
+    assert first == MessageStarted(
+        MODEL,
+        Usage(
+            input_tokens=9, output_tokens=1, cache_read_tokens=3, cache_write_tokens=4
+        ),
+    )
+
+
+def test_the_sequence_that_it_stopped_at() -> None:
+    delta = Delta(stop_reason="stop_sequence", stop_sequence="X")
+    stop = StreamEvent(SSEEvent(type="message_delta", delta=delta))
+    events = told(start(), stop, Result(subtype="success"))
+    assert finish(events).stop_sequence == "X"
+    assert finish(events).reason is FinishReason.STOP
+
+
 def test_without_a_result_usage_is_the_messages_last_word() -> None:
     events = told(
         start(usage=tokens(9, 1, cached=3, stored=4)),

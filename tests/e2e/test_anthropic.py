@@ -1,0 +1,500 @@
+"""The official anthropic package as the client, on the real CLI."""
+
+import asyncio
+import json
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
+
+import anthropic
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from ccproxy.demo import Block, Reply, words
+from tests.e2e.test_tools import BASH, ONE, TWO, WEATHER, calls, native
+from tests.support.server import KEY, RunningProxy, Upstream, answer, spoken, system
+from tests.support.waiting import until
+
+Start = Callable[..., RunningProxy]
+
+pytestmark = pytest.mark.threads
+
+MODEL = "claude-sonnet-5-5"
+CONVERSATION: Any = {
+    "model": "sonnet",
+    "max_tokens": 4321,
+    "system": [{"type": "text", "text": "Be brief."}],
+    "messages": [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "uno"},
+        {"role": "user", "content": [{"type": "text", "text": "two ✓"}]},
+    ],
+}
+TOOLS: Any = [
+    {
+        "name": tool["name"],
+        "description": "What it does.",
+        "input_schema": tool["parameters"],
+    }
+    for tool in (WEATHER, BASH)
+]
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+THOUGHT = Block(("Let me", " think."), is_thinking=True, signature="c2ln")
+ADAPTIVE: Any = {"type": "adaptive"}
+
+
+def client(server: RunningProxy, **options: Any) -> anthropic.Anthropic:
+    # A retry is for a test to ask for.
+    about = {"base_url": server.url, "api_key": KEY, "max_retries": 0, **options}
+    return anthropic.Anthropic(**about)
+
+
+def question(text: str = "hello", **fields: Any) -> Any:
+    messages = [{"role": "user", "content": text}]
+    return {"model": "sonnet", "max_tokens": 99, "messages": messages, **fields}
+
+
+async def create(server: RunningProxy, **fields: Any) -> Any:
+    def ask() -> Any:
+        with client(server) as api:
+            return api.messages.create(**fields)
+
+    return await deferToThread(ask)
+
+
+def assert_native(upstream: Upstream) -> None:
+    [body] = upstream.bodies
+    assert system(body) == ["Be brief."]
+    assert spoken(body) == [
+        ("user", ["one"]),
+        ("assistant", ["uno"]),
+        ("user", ["two ✓"]),
+    ]
+    assert body["max_tokens"] == 4321
+
+
+@ensureDeferred
+async def test_create(proxy: Start, upstream: Upstream) -> None:
+    message = await create(proxy(), **CONVERSATION)
+    [block] = message.content
+    assert (block.type, block.text) == ("text", "one two three")
+    assert (message.role, message.model) == ("assistant", MODEL)
+    assert (message.stop_reason, message.stop_sequence) == ("end_turn", None)
+    assert message.id.startswith("msg_")
+    assert message._request_id.startswith("req_")
+    usage = message.usage
+    assert (usage.input_tokens, usage.output_tokens) == (11, 20)
+    assert usage.cache_read_input_tokens == 3
+    assert usage.cache_creation_input_tokens == 2
+    assert_native(upstream)
+
+
+@ensureDeferred
+async def test_the_key_as_x_api_key(proxy: Start) -> None:
+    server = proxy()
+
+    def ask() -> Any:
+        headers: Any = {"x-api-key": KEY, "authorization": anthropic.Omit()}
+        with client(server) as api:
+            return api.messages.create(**question(), extra_headers=headers)
+
+    assert (await deferToThread(ask)).content[0].text == "one two three"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@ensureDeferred
+async def test_async(proxy: Start, upstream: Upstream, stream: bool) -> None:
+    server = proxy()
+
+    async def ask() -> str:
+        about: Any = {"base_url": server.url, "api_key": KEY}
+        async with anthropic.AsyncAnthropic(**about) as api:
+            if not stream:
+                message: Any = await api.messages.create(**CONVERSATION)
+                text: str = message.content[0].text
+                return text
+            async with api.messages.stream(**CONVERSATION) as events:
+                return "".join([text async for text in events.text_stream])
+
+    assert await deferToThread(lambda: asyncio.run(ask())) == "one two three"
+    assert_native(upstream)
+
+
+@ensureDeferred
+async def test_events_come_in_their_order(proxy: Start, upstream: Upstream) -> None:
+    upstream.script(calls(THOUGHT, words("Let me look."), *TWO.blocks))
+    server = proxy()
+
+    def ask() -> list[Any]:
+        with client(server) as api:
+            fields = question(stream=True, tools=TOOLS, thinking=ADAPTIVE)
+            return list(api.messages.create(**fields))
+
+    events = await deferToThread(ask)
+    assert events[0].type == "message_start"
+    assert events[0].message.usage.input_tokens == 11
+    assert [e.type for e in events[-2:]] == ["message_delta", "message_stop"]
+    assert events[-2].delta.stop_reason == "tool_use"
+    opened = [e.content_block.type for e in events if e.type == "content_block_start"]
+    assert opened == ["thinking", "text", "tool_use", "tool_use"]
+    assert [e.index for e in events if e.type == "content_block_stop"] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("reply", "fields"),
+    [
+        (answer(), {}),
+        (answer("a\u2028b \U0001f600 c"), {}),
+        (TWO, {"tools": TOOLS}),
+        (Reply(blocks=(THOUGHT, words("So it is."))), {"thinking": ADAPTIVE}),
+        (
+            Reply(blocks=(THOUGHT, words("So it is."))),
+            {"thinking": {"type": "adaptive", "display": "omitted"}},
+        ),
+        (Reply(blocks=(Block(redacted="cmVk"), words("So."))), {"thinking": ADAPTIVE}),
+        (answer(stop_reason="max_tokens"), {}),
+        (answer(stop_reason="refusal"), {}),
+        (
+            answer(stop_reason="stop_sequence", stop_sequence="X"),
+            {"stop_sequences": ["X"]},
+        ),
+    ],
+)
+@ensureDeferred
+async def test_a_stream_accumulates_to_the_message(
+    proxy: Start, upstream: Upstream, reply: Reply, fields: Any
+) -> None:
+    upstream.script(reply)
+    server = proxy()
+
+    def ask() -> tuple[Any, Any]:
+        with client(server) as api:
+            whole = api.messages.create(**question(**fields))
+            with api.messages.stream(**question(**fields)) as stream:
+                return whole, stream.get_final_message()
+
+    whole, streamed = await deferToThread(ask)
+    told = [message.model_dump(exclude={"id"}) for message in (whole, streamed)]
+    for block in told[1]["content"]:
+        # The helper's own.
+        block.pop("parsed_output", None)
+    assert told[0] == told[1]
+    assert whole.stop_reason == reply.stop_reason
+    assert whole.stop_sequence == reply.stop_sequence
+
+
+@ensureDeferred
+async def test_thinking_is_shown_to_who_asks(proxy: Start, upstream: Upstream) -> None:
+    upstream.script(Reply(blocks=(THOUGHT, words("So it is."))))
+    server = proxy()
+    quiet = await create(server, **question())
+    assert [block.type for block in quiet.content] == ["text"]
+    shown = await create(server, **question(thinking=ADAPTIVE))
+    assert [block.type for block in shown.content] == ["thinking", "text"]
+    assert shown.content[0].thinking == "Let me think."
+    assert shown.content[0].signature == "c2ln"
+
+
+@ensureDeferred
+async def test_thinking_given_back_with_its_signature(
+    proxy: Start, upstream: Upstream
+) -> None:
+    redacted = Block(redacted="cmVk")
+    first = Reply(blocks=(THOUGHT, redacted, words("So it is.")))
+    upstream.replies(first, answer())
+    server = proxy(reuse="off")
+    message = await create(server, **question(thinking=ADAPTIVE))
+    history = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": message.content},
+        {"role": "user", "content": "and now?"},
+    ]
+    await create(server, **question(thinking=ADAPTIVE, messages=history))
+    assert native(upstream.bodies[1])[1] == (
+        "assistant",
+        [
+            {"type": "thinking", "thinking": "Let me think.", "signature": "c2ln"},
+            {"type": "redacted_thinking", "data": "cmVk"},
+            {"type": "text", "text": "So it is."},
+        ],
+    )
+
+
+@ensureDeferred
+async def test_tools_and_results(proxy: Start, upstream: Upstream) -> None:
+    upstream.replies(TWO, answer("done"))
+    server = proxy()
+    fields: Any = question(tools=TOOLS, tool_choice={"type": "auto"})
+    message = await create(server, **fields)
+    assert message.stop_reason == "tool_use"
+    assert [(b.id, b.name, b.input) for b in message.content] == [
+        ("toolu_1", "get_weather", {"city": "Paris"}),
+        ("toolu_2", "get_weather", {"city": "Oslo"}),
+    ]
+    image = {
+        "type": "image",
+        "source": {
+            "type": "base64",
+            "media_type": "image/png",
+            "data": b64encode(PNG).decode(),
+        },
+    }
+    results = [
+        {
+            "type": "tool_result",
+            "tool_use_id": "toolu_1",
+            "content": [{"type": "text", "text": "sunny"}, image],
+        },
+        {
+            "type": "tool_result",
+            "tool_use_id": "toolu_2",
+            "content": "no such city",
+            "is_error": True,
+        },
+    ]
+    fields["messages"] += [
+        {"role": "assistant", "content": message.content},
+        {"role": "user", "content": results},
+    ]
+    last = await create(server, **fields)
+    assert last.content[0].text == "done"
+    body = upstream.bodies[-1]
+    assert native(body)[-1] == ("user", results)
+    offered = {tool["name"]: tool["input_schema"] for tool in body["tools"]}
+    assert offered == {t["name"]: t["input_schema"] for t in TOOLS}
+
+
+@ensureDeferred
+async def test_choices_reach_the_model(proxy: Start, upstream: Upstream) -> None:
+    server = proxy()
+    upstream.script(ONE)
+    forced = {"type": "tool", "name": "get_weather", "disable_parallel_tool_use": True}
+    message = await create(server, **question(tools=TOOLS, tool_choice=forced))
+    assert message.stop_reason == "tool_use"
+    [body] = upstream.bodies
+    assert [tool["name"] for tool in body["tools"]] == ["get_weather"]
+    assert body["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
+    upstream.reset()
+    await create(server, **question(tools=TOOLS, tool_choice={"type": "none"}))
+    assert upstream.bodies[0].get("tools", []) == []
+
+
+@ensureDeferred
+async def test_images_and_documents(proxy: Start, upstream: Upstream) -> None:
+    blocks: Any = [
+        {
+            "type": "image",
+            "source": {"type": "url", "url": "https://example.org/cat.png"},
+        },
+        {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": "a\nb"},
+            "title": "notes",
+            "context": "taken in a hurry",
+            "citations": {"enabled": False},
+            "cache_control": {"type": "ephemeral"},
+        },
+        {"type": "text", "text": "What is that?"},
+    ]
+    messages = [{"role": "user", "content": blocks}]
+    await create(proxy(), **question(messages=messages))
+    image, document, text = blocks
+    del document["citations"], document["cache_control"]
+    assert native(upstream.bodies[0]) == [("user", [image, document, text])]
+
+
+@ensureDeferred
+async def test_effort_and_a_schema(proxy: Start, upstream: Upstream) -> None:
+    form = Block(('{"city": ', '"Oslo"}'), tool_use=("toolu_1", "StructuredOutput"))
+    upstream.replies(calls(form), answer("done"))
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    config: Any = {
+        "effort": "low",
+        "format": {"type": "json_schema", "schema": schema},
+    }
+    message = await create(proxy(), **question(output_config=config))
+    assert json.loads(message.content[0].text) == {"city": "Oslo"}
+    assert message.stop_reason == "end_turn"
+    assert upstream.bodies[0]["output_config"]["effort"] == "low"
+
+
+@ensureDeferred
+async def test_tool_runner(proxy: Start, upstream: Upstream) -> None:
+    upstream.replies(ONE, answer("It is sunny."))
+    server = proxy()
+    asked: list[str] = []
+    refusals: list[str] = []
+
+    @anthropic.beta_tool
+    def get_weather(city: str) -> str:
+        """Tell the weather.
+
+        Args:
+            city: where.
+        """
+        asked.append(city)
+        return "sunny"
+
+    def note(response: Any) -> None:
+        if response.status_code == 400:
+            response.read()
+            refusals.append(response.json()["error"]["details"]["error_code"])
+
+    def run() -> Any:
+        http = anthropic.DefaultHttpxClient(event_hooks={"response": [note]})
+        with client(server, http_client=http) as api:
+            fields = question("How is Paris?", tools=[get_weather])
+            return api.beta.messages.tool_runner(**fields).until_done()
+
+    message = await deferToThread(run)
+    assert message.content[0].text == "It is sunny."
+    assert asked == ["Paris"]
+    # It has asked for a thread once, and then has sent all.
+    assert refusals == ["thread_unsupported_request"]
+    turns = [role for role, _ in native(upstream.bodies[-1])]
+    assert turns == ["user", "assistant", "user"]
+
+
+@ensureDeferred
+async def test_models(proxy: Start) -> None:
+    server = proxy()
+
+    def ask() -> tuple[list[Any], Any]:
+        with client(server) as api:
+            return list(api.models.list(limit=2)), api.models.retrieve("opus")
+
+    models, opus = await deferToThread(ask)
+    names = [model.id for model in models]
+    assert {"haiku", "sonnet", "opus"} <= {*names}
+    assert len({*names}) == len(names) > 2
+    assert (opus.id, opus.type, opus.display_name) == ("opus", "model", "opus")
+    assert opus.created_at.year == 1970
+
+
+def failing(status: int, kind: str) -> Reply:
+    return Reply(status=status, error=(kind, "so it is"))
+
+
+TOO_LARGE = [{"role": "user", "content": "x" * 1_100_000}]
+ERRORS = [
+    ({"model": "gpt-4o"}, answer(), anthropic.NotFoundError, "not_found_error"),
+    ({"messages": []}, answer(), anthropic.BadRequestError, "invalid_request_error"),
+    (
+        {"messages": TOO_LARGE},
+        answer(),
+        anthropic.ContentTooLargeError,
+        "request_too_large",
+    ),
+    (
+        {"stream": True},
+        failing(429, "rate_limit_error"),
+        anthropic.RateLimitError,
+        "rate_limit_error",
+    ),
+    (
+        {},
+        failing(529, "overloaded_error"),
+        anthropic.OverloadedError,
+        "overloaded_error",
+    ),
+    (
+        {"stream": True},
+        failing(400, "invalid_request_error"),
+        anthropic.BadRequestError,
+        "invalid_request_error",
+    ),
+    (
+        {},
+        failing(401, "authentication_error"),
+        anthropic.ServiceUnavailableError,
+        "api_error",
+    ),
+    (
+        {"stream": True},
+        failing(500, "api_error"),
+        anthropic.InternalServerError,
+        "api_error",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "reply", "kind", "word"), ERRORS)
+@ensureDeferred
+async def test_errors_are_the_right_exceptions(
+    proxy: Start,
+    upstream: Upstream,
+    fields: Any,
+    reply: Reply,
+    kind: type[anthropic.APIStatusError],
+    word: str,
+) -> None:
+    upstream.script(reply)
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        await create(proxy(), **question(**fields))
+    error = caught.value
+    assert type(error) is kind
+    assert error.type == word
+    assert error.api_message
+    body: Any = error.body
+    assert body["request_id"] == error.request_id
+    assert error.request_id is not None
+
+
+@ensureDeferred
+async def test_a_wrong_key(proxy: Start) -> None:
+    server = proxy()
+
+    def ask() -> None:
+        with client(server, api_key="sk-ant-wrong") as api:
+            api.messages.create(**question())
+
+    with pytest.raises(anthropic.AuthenticationError) as caught:
+        await deferToThread(ask)
+    assert caught.value.type == "authentication_error"
+
+
+@ensureDeferred
+async def test_tokens_are_not_counted(proxy: Start) -> None:
+    server = proxy()
+    sent: list[str] = []
+
+    def count() -> None:
+        hooks: Any = {"request": [lambda request: sent.append(request.method)]}
+        http = anthropic.DefaultHttpxClient(event_hooks=hooks)
+        with client(server, http_client=http, max_retries=2) as api:
+            messages: Any = question()["messages"]
+            api.messages.count_tokens(model="sonnet", messages=messages)
+
+    with pytest.raises(anthropic.HTTPNotImplementedError):
+        await deferToThread(count)
+    # It is told not to try again.
+    assert sent == ["POST"]
+
+
+@ensureDeferred
+async def test_an_error_within_a_stream(proxy: Start, upstream: Upstream) -> None:
+    held: Deferred[None] = Deferred()
+    cut = answer("one two three", hold_after=2, held=held, cut_after=2)
+    upstream.replies(cut, answer("other words"))
+    server = proxy()
+    seen: list[str] = []
+
+    def ask() -> None:
+        with client(server) as api, api.messages.stream(**question()) as stream:
+            seen.extend(stream.text_stream)
+
+    asked = deferToThread(ask)
+    await until(lambda: "".join(seen) == "one two")
+    held.callback(None)
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        await asked
+    assert caught.value.type == "api_error"
+    assert "does not continue" in (caught.value.api_message or "")
+    assert "".join(seen) == "one two"
