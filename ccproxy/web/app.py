@@ -1,6 +1,6 @@
 """The whole API as one resource."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
@@ -13,6 +13,7 @@ from ccproxy.web.chat import ChatRoutes
 from ccproxy.web.conversations import ConversationRoutes
 from ccproxy.web.exchange import Exchange
 from ccproxy.web.gate import Gate
+from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
 from ccproxy.web.response import json_response
 from ccproxy.web.response_jobs import Jobs
@@ -34,13 +35,14 @@ class API:
         backend: Backend,
         store: Store,
         gate: Gate,
+        origins: Origins,
         policy: Policy,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
         self._backend = backend
         self._wall_seconds = wall_seconds
-        self._router = router = Router(gate, clock)
+        self._router = router = Router(gate, origins, clock)
         router.add("GET", "/health", self._health, needs_key=False)
         router.add("GET", "/ready", self._ready)
         router.add("GET", "/models", self._models)
@@ -58,6 +60,7 @@ class API:
             router=router,
             turns=turns,
             jobs=self._jobs,
+            origins=origins,
             store=store,
             policy=policy,
             clock=clock,
@@ -67,6 +70,11 @@ class API:
     def resource(self) -> IResource:
         """The whole API, to be mounted anywhere."""
         return self._router.resource()
+
+    @property
+    def open_paths(self) -> Collection[bytes]:
+        """The paths that need no key."""
+        return self._router.open_paths
 
     async def drain(self) -> None:
         """End what goes on without a request, and wait until it has been kept.

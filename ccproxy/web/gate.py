@@ -6,9 +6,10 @@ application's server may stand in front of them.
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 from hmac import compare_digest
 
-from ccproxy.errors import InvalidKey, RequestTooLarge
+from ccproxy.errors import InvalidKey, RequestTooLarge, UnsupportedEncoding
 
 _SCHEME = "bearer"
 
@@ -22,19 +23,21 @@ class Gate:
     """
 
     def __init__(self, keys: Sequence[str] | None, max_body_bytes: int) -> None:
-        self._keys = None if keys is None else [key.encode() for key in keys]
+        self._digests = (
+            None if keys is None else [_digest(key.encode()) for key in keys]
+        )
         self._max_body_bytes = max_body_bytes
 
     def check_key(self, authorization: Sequence[bytes]) -> None:
         """Check the ``Authorization`` headers of a request.
 
-        Every key is compared, each in constant time: how long it takes tells
-        nothing about any of them but its length.
+        Every key is compared, by digests, each in constant time: how long it takes
+        tells nothing about any of them.
 
         Raises:
             InvalidKey: says how the key is sent.
         """
-        if self._keys is None:
+        if self._digests is None:
             return
         if not authorization:
             raise InvalidKey(
@@ -44,8 +47,8 @@ class Gate:
         scheme, _, given = authorization[0].decode("latin-1").strip().partition(" ")
         if len(authorization) > 1 or scheme.lower() != _SCHEME:
             raise InvalidKey("send the key as one header `Authorization: Bearer KEY`")
-        candidate = given.strip().encode("latin-1")
-        matches = [compare_digest(candidate, key) for key in self._keys]
+        candidate = _digest(given.strip().encode("latin-1"))
+        matches = [compare_digest(candidate, digest) for digest in self._digests]
         if not any(matches):
             raise InvalidKey(
                 "the API key is wrong; send the one that the proxy was started with "
@@ -63,3 +66,21 @@ class Gate:
                 f"the request body is larger than {self._max_body_bytes} bytes; "
                 "send less, or start the proxy with a larger --max-body"
             )
+
+    def check_encoding(self, encodings: Sequence[bytes]) -> None:
+        """Check the ``Content-Encoding`` headers of a request.
+
+        A few kilobytes can be made to unpack to gigabytes, so nothing is unpacked.
+
+        Raises:
+            UnsupportedEncoding: the body is compressed.
+        """
+        if any(value.strip().lower() not in (b"", b"identity") for value in encodings):
+            raise UnsupportedEncoding(
+                "the body is compressed, which is not taken here; send it as it is, "
+                "without Content-Encoding"
+            )
+
+
+def _digest(key: bytes) -> bytes:
+    return sha256(key).digest()

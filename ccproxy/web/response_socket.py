@@ -68,6 +68,8 @@ class ResponseSocket:
     async def run(self) -> None:
         """Answer messages until the connection ends."""
         while True:
+            # Answers to a peer that does not read would pile up.
+            await self._socket.writable()
             try:
                 text = await self._socket.receive()
             except SocketTooOld:
