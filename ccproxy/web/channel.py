@@ -98,6 +98,14 @@ class ProxyRequest(Request):
         own_path = _ABSOLUTE.sub(b"", path, count=1)
         super().requestReceived(command, own_path or b"/", version)
 
+    @override
+    def getRequestHostname(self) -> bytes:
+        # HTTP/1.0 needs no Host, and a Unix socket has no name that could stand in.
+        if not self.requestHeaders.hasHeader(b"host"):
+            return b"localhost"
+        named: bytes = super().getRequestHostname()
+        return named
+
     def _refuse(self, error: CCProxyError) -> None:
         self._refused = True
         self.content = None

@@ -14,7 +14,7 @@ from ccproxy.errors import InvalidRequest
 from ccproxy.reach import is_reachable, listened_names, own_names
 from ccproxy.settings import Settings
 from ccproxy.web.gate import Gate
-from ccproxy.web.hosts import Hosts
+from ccproxy.web.hosts import Hosts, check_count
 from ccproxy.web.origins import Origins
 
 # What a route without a key may be sent, to be thrown away.
@@ -97,8 +97,10 @@ class Entrance:
             raise InvalidRequest("the body's length cannot be told for certain")
         if any(coding.strip().lower() != b"chunked" for coding in codings):
             raise InvalidRequest("`chunked` is the only Transfer-Encoding here")
+        hosts = head.values(b"host")
+        check_count(head.version, hosts)
         if not head.is_sheltered:
-            self.hosts.check(head.version, head.target, head.values(b"host"))
+            self.hosts.check(head.target, hosts)
         # Without a body there is nothing to be saved; the routes ask the gate.
         if head.length != 0 and not self._is_harmless(head):
             self.gate.check_key(head.values(b"authorization"))

@@ -30,22 +30,16 @@ class Hosts:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = frozenset(_bare(name) for name in (*_LOCAL, *names))
 
-    def check(self, version: bytes, target: bytes, hosts: Sequence[bytes]) -> None:
+    def check(self, target: bytes, hosts: Sequence[bytes]) -> None:
         """Check whom a request is for.
 
         Args:
-            version: of HTTP, as in the request line.
             target: of the request; in the absolute form it names a host, too.
             hosts: the ``Host`` headers.
 
         Raises:
-            InvalidRequest: there is not the one header that HTTP/1.1 demands.
             ForeignHost: it is for somebody else; names the setting.
         """
-        if len(hosts) > 1:
-            raise InvalidRequest("there is more than one Host header; send one")
-        if not hosts and version != b"HTTP/1.0":
-            raise InvalidRequest("there is no Host header, which HTTP/1.1 demands")
         named = [host.decode("latin-1").strip() for host in hosts]
         authority = _authority(target)
         if authority is not None:
@@ -72,6 +66,22 @@ class Hosts:
         return name in self._names or any(
             f"*.{parent}" in self._names for parent in above
         )
+
+
+def check_count(version: bytes, hosts: Sequence[bytes]) -> None:
+    """Check that a request has the one ``Host`` header that HTTP/1.1 demands.
+
+    Args:
+        version: of HTTP, as in the request line.
+        hosts: the headers.
+
+    Raises:
+        InvalidRequest: it has none, or several.
+    """
+    if len(hosts) > 1:
+        raise InvalidRequest("there is more than one Host header; send one")
+    if not hosts and version != b"HTTP/1.0":
+        raise InvalidRequest("there is no Host header, which HTTP/1.1 demands")
 
 
 def _bare(host: str) -> str:
