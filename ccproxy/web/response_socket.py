@@ -68,8 +68,6 @@ class ResponseSocket:
     async def run(self) -> None:
         """Answer messages until the connection ends."""
         while True:
-            # Answers to a peer that does not read would pile up.
-            await self._socket.writable()
             try:
                 text = await self._socket.receive()
             except SocketTooOld:
@@ -80,6 +78,8 @@ class ResponseSocket:
                     )
                 )
                 return
+            # Answers to a peer that does not read would pile up.
+            await self._socket.writable()
             await self._answer(text.encode())
 
     async def _answer(self, message: bytes) -> None:
