@@ -42,6 +42,9 @@ from ccproxy.errors import (
 from ccproxy.web.entrance import Entrance, Head
 from ccproxy.web.response import error_headers, new_request_id, request_id
 
+# Not the class's: events are kept until a log is begun, and would keep the connection.
+_log = Logger()
+
 # How long a refused client may go on sending into the void.
 _LINGER_SECONDS = 2.0
 # What may wait behind a request that is being answered, as with Twisted.
@@ -127,7 +130,6 @@ class Phase(Enum):
 class ProxyChannel(HTTPChannel):
     """A connection that never hangs up without an answer."""
 
-    _log = Logger()
     site: Any
     transport: Any
     requests: list[Request]
@@ -273,7 +275,7 @@ class ProxyChannel(HTTPChannel):
         reason = RESPONSES.get(error.status, b"Error").decode()
         head = [f"HTTP/1.1 {error.status} {reason}"]
         head += [f"{name}: {value}" for name, value in headers.items()]
-        self._log.info(
+        _log.info(
             "{id} refused with {status} {code}",
             id=headers["x-request-id"],
             status=error.status,
@@ -322,7 +324,7 @@ class ProxyChannel(HTTPChannel):
 
     def _never_read(self) -> None:
         self._reading = None
-        self._log.info("hung up on a client that does not read")
+        _log.info("hung up on a client that does not read")
         self.transport.abortConnection()
 
     def _stop_reading(self) -> None:
