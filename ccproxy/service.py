@@ -105,7 +105,6 @@ def make_service(
     Raises:
         SettingsError: an endpoint that is none, or a key too short for it.
     """
-    check_keys(settings.listen, settings.api_keys)
     reactor = running_reactor(reactor)
     parts = _parts(settings, True, reactor, environment)
     door = entrance(
@@ -116,7 +115,10 @@ def make_service(
         socket.gethostname(),
     )
     site = ProxySite(parts.resource, door, reactor)
-    return Server(settings, parts.engine, site, reactor)
+    server = Server(settings, parts.engine, site, reactor)
+    # What is no endpoint has been told by now.
+    check_keys(settings.listen, settings.api_keys)
+    return server
 
 
 def running_reactor(given: Any = None) -> Any:
