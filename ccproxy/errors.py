@@ -4,12 +4,13 @@ Every error carries what an OpenAI error document needs: ``message`` (tells the
 user what to do), ``type``, ``param`` and ``code``, with the HTTP status they
 travel under. How and when they are sent is the web room's business.
 
-====================  ======================================================
-``ClientError``       the request is at fault: 4xx, repeating it is no use
-``ClaudeError``       the CLI or what stands behind it: 429, 502, 503, 504
-``StorageFailed``     the database: 500
-``Bug``               ours: 500, and the message never leaves the log
-====================  ======================================================
+======================  ====================================================
+``ClientError``         the request is at fault: 4xx, repeating it is no use
+``ClaudeError``         the CLI or what stands behind it: 429, 502, 503, 504
+``StorageFailed``       the database: 500
+``TooManyConnections``  too many of them: 503
+``Bug``                 ours: 500, and the message never leaves the log
+======================  ====================================================
 
 Source: the error table in the project's design; ``Error`` in OpenAI's document.
 """
@@ -137,6 +138,28 @@ class ForeignOrigin(ClientError):
     code = "foreign_origin"
 
 
+class ForeignHost(ClientError):
+    """A request for another host, as a page makes it that has its name point here."""
+
+    status = 403
+    code = "foreign_host"
+
+
+class UnsupportedEncoding(ClientError):
+    """The body is compressed."""
+
+    status = 415
+    code = "unsupported_content_encoding"
+
+
+class RequestTimedOut(ClientError):
+    """The client takes too long to send its request."""
+
+    status = 408
+    code = "request_timeout"
+    should_retry = True
+
+
 class ConnectionLimitReached(ClientError):
     """A WebSocket is too old to go on."""
 
@@ -203,6 +226,13 @@ class QueueFull(ClaudeError):
 
     status = 503
     code = "queue_full"
+
+
+class TooManyConnections(CCProxyError):
+    """More connections than there may be."""
+
+    status = 503
+    code = "overloaded"
 
 
 class ShuttingDown(ClaudeError):

@@ -5,6 +5,7 @@ here is only how a line looks and which lines there are.
 """
 
 import json
+import re
 from math import isfinite
 from typing import Any, TextIO
 
@@ -15,11 +16,18 @@ from twisted.logger import (
     LogLevel,
     LogLevelFilterPredicate,
     formatEvent,
+    formatEventAsClassicLogText,
     formatTime,
-    textFileLogObserver,
 )
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+# Control characters but for the ends of lines and tabs; other ends of lines; what turns
+# the direction of text around; half characters, which no file takes.
+_UNPRINTABLE = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u200e\\u200f"
+    "\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
 
 
 @implementer(ILogObserver)
@@ -49,11 +57,33 @@ class JSONLines:
         self._file.flush()
 
 
+@implementer(ILogObserver)
+class TextLines:
+    """Writes each event as text for people, as Twisted does, but harmless.
+
+    What is not printable is written as Python would: no text of a client's, or of the
+    CLI's, moves the cursor of a terminal or looks like a line of its own. All lines of
+    an event but its first, as those of a traceback, begin with a tab.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event."""
+        text = formatEventAsClassicLogText(event)
+        if text:
+            self._file.write(_UNPRINTABLE.sub(_escaped, text))
+            self._file.flush()
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return ascii(match[0])[1:-1]
+
+
 def observer(file: TextIO, *, level: str, log_format: str) -> ILogObserver:
     """The observer for a file, as the settings want it."""
-    lines: ILogObserver = (
-        JSONLines(file) if log_format == "json" else textFileLogObserver(file)
-    )
+    lines: ILogObserver = JSONLines(file) if log_format == "json" else TextLines(file)
     predicate = LogLevelFilterPredicate(LogLevel.lookupByName(level))
     filtering: ILogObserver = FilteringLogObserver(lines, [predicate])
     return filtering

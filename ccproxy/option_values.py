@@ -16,6 +16,9 @@ _LONGEST_SECONDS = 10**8
 _MOST_DAYS = 100_000
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_LABELS = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
+_HOST_NAME = re.compile(rf"\*|(?:\*\.)?{_LABELS}\.?(?::[0-9]{{1,5}})?")
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9_.\[\]:-]+")
 # What an HTTP header can carry unharmed; anything else could never match.
 _KEY = re.compile(r"[\x21-\x7e]+")
 
@@ -115,6 +118,22 @@ def choice(*choices: str) -> Callable[[str], str]:
 def names(text: str) -> tuple[str, ...]:
     """Names, separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def host_name(text: str) -> str:
+    """A host's name, ``*.`` and all below it, or ``*``."""
+    name = text.strip().lower()
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError(f"{text!r} is no host name, *.NAME or *")
+    return name
+
+
+def origin(text: str) -> str:
+    """A web site's origin, or ``*``."""
+    site = text.strip().lower().removesuffix("/")
+    if not _ORIGIN.fullmatch(site):
+        raise ValueError(f"{text!r} is neither scheme://host[:port] nor *")
+    return site
 
 
 def mapping(text: str) -> tuple[str, str]:

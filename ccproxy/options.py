@@ -18,8 +18,10 @@ from ccproxy.option_values import (
     database,
     days,
     duration,
+    host_name,
     mapping,
     names,
+    origin,
     port,
     size,
     switch,
@@ -94,6 +96,65 @@ OPTIONS: Sequence[Option] = (
         help="a Twisted endpoint string instead of host and port, for example "
         "unix:/run/ccproxy.sock or ssl:8443:privateKey=key.pem:certKey=cert.pem; "
         "repeatable",
+    ),
+    Option(
+        name="allowed-hosts",
+        environment="CCPROXY_ALLOWED_HOSTS",
+        metavar="NAME",
+        parse=host_name,
+        repeatable=True,
+        help="host names that requests may be for, besides localhost, addresses and, "
+        "when others can reach it, this machine's own; *.NAME: all below it; *: any; "
+        "repeatable, or separated by commas",
+    ),
+    Option(
+        name="cors-origin",
+        environment="CCPROXY_CORS_ORIGIN",
+        metavar="ORIGIN",
+        parse=origin,
+        repeatable=True,
+        help="web pages that may use it, for example https://chat.example.org; "
+        "default: none; repeatable, or separated by commas",
+    ),
+    Option(
+        name="max-connections",
+        environment="CCPROXY_MAX_CONNECTIONS",
+        default="512",
+        metavar="N",
+        parse=count,
+        help="connections at one time; others are refused with 503",
+    ),
+    Option(
+        name="head-timeout",
+        environment="CCPROXY_HEAD_TIMEOUT",
+        default="30s",
+        metavar="TIME",
+        parse=duration,
+        help="how long the head of a request may take to come",
+    ),
+    Option(
+        name="body-timeout",
+        environment="CCPROXY_BODY_TIMEOUT",
+        default="2m",
+        metavar="TIME",
+        parse=duration,
+        help="how long its body may take",
+    ),
+    Option(
+        name="keep-alive",
+        environment="CCPROXY_KEEP_ALIVE",
+        default="60s",
+        metavar="TIME",
+        parse=duration,
+        help="how long a connection is kept for the next request",
+    ),
+    Option(
+        name="reader-timeout",
+        environment="CCPROXY_READER_TIMEOUT",
+        default="5m",
+        metavar="TIME",
+        parse=duration,
+        help="how long a client may leave its answer unread",
     ),
     Option(
         name="model",

@@ -13,6 +13,7 @@ the process that goes away.
 """
 
 import os
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -37,10 +38,13 @@ from ccproxy.claude.waiting_room import WaitingLimits
 from ccproxy.endpoints import base_url, endpoint_of
 from ccproxy.errors import StorageFailed
 from ccproxy.premises import Premises
+from ccproxy.reach import check_keys, is_reachable
 from ccproxy.settings import DEMO_KEY, Settings
 from ccproxy.store.store import Store
 from ccproxy.web.app import API
+from ccproxy.web.entrance import entrance
 from ccproxy.web.gate import Gate
+from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
 from ccproxy.web.site import ProxySite
 
@@ -96,11 +100,25 @@ def make_service(
     reactor: Any = None,
     environment: Mapping[str, str] = os.environ,
 ) -> IService:
-    """Make the whole server: the proxy and its ports."""
+    """Make the whole server: the proxy and its ports.
+
+    Raises:
+        SettingsError: an endpoint that is none, or a key too short for it.
+    """
     reactor = running_reactor(reactor)
     parts = _parts(settings, True, reactor, environment)
-    site = ProxySite(parts.resource, parts.gate, reactor)
-    return Server(settings, parts.engine, site, reactor)
+    door = entrance(
+        settings,
+        parts.gate,
+        parts.origins,
+        parts.engine.api.open_paths,
+        socket.gethostname(),
+    )
+    site = ProxySite(parts.resource, door, reactor)
+    server = Server(settings, parts.engine, site, reactor)
+    # What is no endpoint has been told by now.
+    check_keys(settings.listen, settings.api_keys)
+    return server
 
 
 def running_reactor(given: Any = None) -> Any:
@@ -115,6 +133,7 @@ def running_reactor(given: Any = None) -> Any:
 class _Parts:
     resource: IResource
     gate: Gate
+    origins: Origins
     engine: "Engine"
 
 
@@ -125,11 +144,13 @@ def _parts(
     environment: Mapping[str, str],
 ) -> _Parts:
     engine = Engine(settings, reactor, environment)
+    origins = Origins(settings.cors_origins)
     gate = Gate(settings.api_keys if authenticate else None, settings.max_body_bytes)
     api = engine.api = API(
         backend=engine.backend,
         store=engine.store,
         gate=gate,
+        origins=origins,
         policy=Policy(
             forward_sampling=settings.forward_sampling,
             web_search=_WEB_SEARCH in settings.agent_tools,
@@ -138,7 +159,7 @@ def _parts(
         clock=reactor,
         wall_seconds=time.time,
     )
-    return _Parts(api.resource(), gate, engine)
+    return _Parts(api.resource(), gate, origins, engine)
 
 
 class Engine(Service):
@@ -279,6 +300,12 @@ class Server(Service):
             places=", ".join(self._places()),
             model=self._settings.model,
         )
+        for endpoint in filter(is_reachable, self._settings.listen):
+            self._log.warn(
+                "other machines can reach {endpoint}: whoever has the key can use your "
+                "subscription up, and what is not TLS can be read on the way",
+                endpoint=endpoint,
+            )
         if self._settings.demo:
             # A key of the user's own is no business of the log's.
             own = self._settings.api_keys != (DEMO_KEY,)
@@ -306,4 +333,5 @@ class Server(Service):
         limit_seconds = self._settings.drain_seconds + _DRAIN_SECONDS
         drained = self._site.drain(limit_seconds)
         await maybeDeferred(self._engine.stopService)
+        self._site.leave_standing_readers()
         await drained

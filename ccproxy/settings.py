@@ -29,6 +29,9 @@ class Settings:
     Attributes:
         api_keys: whoever sends one of them is served.
         listen: Twisted endpoint strings.
+        allowed_hosts: names that requests may be for, besides those that always may.
+        cors_origins: the sites whose pages may use it.
+        reader_seconds: how long a client may leave its answer unread.
         model_map: (pattern, model) in the order given; ``*`` is a wildcard.
         max_body_bytes: largest request body.
         max_processes: how many CLIs there may be; None: what there is memory for.
@@ -46,6 +49,13 @@ class Settings:
 
     api_keys: tuple[str, ...] = field(repr=False)
     listen: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    max_connections: int = 512
+    head_seconds: float = 30.0
+    body_seconds: float = 120.0
+    keep_alive_seconds: float = 60.0
+    reader_seconds: float = 300.0
     model: str = "sonnet"
     model_map: tuple[tuple[str, str], ...] = ()
     claude_bin: Path | None = None
@@ -100,6 +110,13 @@ def read_settings(
     return Settings(
         api_keys=_api_keys(values, read_text, needs_key),
         listen=values["listen"] or (_endpoint(values["host"], values["port"]),),
+        allowed_hosts=values["allowed-hosts"],
+        cors_origins=values["cors-origin"],
+        max_connections=values["max-connections"],
+        head_seconds=values["head-timeout"],
+        body_seconds=values["body-timeout"],
+        keep_alive_seconds=values["keep-alive"],
+        reader_seconds=values["reader-timeout"],
         model=values["model"],
         model_map=values["model-map"],
         claude_bin=values["claude-bin"],

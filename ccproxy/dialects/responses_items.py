@@ -39,11 +39,13 @@ from ccproxy.dialects.free_text import custom_call
 from ccproxy.dialects.prompting import Part, Said
 from ccproxy.dialects.refusal import unsupported
 from ccproxy.dialects.responses_calls import namespaced
-from ccproxy.errors import InvalidRequest, MissingParameter
+from ccproxy.errors import InvalidRequest, MissingParameter, RequestTooLarge
 
 # What a client includes to be shown what it carries for us.
 SHOW_SEALS = "reasoning.encrypted_content"
 _REFERENCE = "item_reference"
+# The Messages API takes 32 MB in a request.
+_MOST_RESOLVED_BYTES = 32 * 2**20
 _SHELLS: Mapping[str, str] = {
     "local_shell_call": "local_shell",
     "shell_call": "shell",
@@ -204,8 +206,16 @@ def resolve(items: Sequence[Item], kept: Mapping[str, bytes]) -> tuple[Item, ...
 
     Raises:
         InvalidRequest: a reference to what is not kept.
+        RequestTooLarge: it comes to more than any model is sent.
     """
-    return tuple(_resolved(item, kept) for item in items)
+    resolved = tuple(_resolved(item, kept) for item in items)
+    # A few bytes can refer to much, and again and again.
+    if sum(len(item.raw) for item in resolved) > _MOST_RESOLVED_BYTES:
+        raise RequestTooLarge(
+            f"with what it refers to, the input is more than {_MOST_RESOLVED_BYTES} "
+            "bytes; send less"
+        )
+    return resolved
 
 
 def _resolved(item: Item, kept: Mapping[str, bytes]) -> Item:

@@ -100,6 +100,19 @@ def append(
     return True
 
 
+def taken(
+    connection: Connection, identifier: str, item_ids: Sequence[str]
+) -> frozenset[str]:
+    """Those of some ids that items of it have already."""
+    found = connection.execute(
+        select(conversation_items.c.id).where(
+            conversation_items.c.conversation_id == identifier,
+            conversation_items.c.id.in_(item_ids),
+        )
+    )
+    return frozenset(found.scalars())
+
+
 def whole(connection: Connection, identifier: str) -> tuple[Item, ...] | None:
     """All items, oldest first."""
     if get(connection, identifier) is None:

@@ -21,6 +21,8 @@ from ccproxy.store.schema import REVISION, metadata, versions
 
 _BUSY_SECONDS = 10
 _CONNECTIONS = 4
+_WRITABLE_BY_OTHERS = 0o022
+_COMPANIONS = ("-wal", "-shm", ".lock")
 # Anything, as long as all versions of ccproxy agree on it.
 _MIGRATION_LOCK = 0x63637072
 
@@ -64,6 +66,25 @@ class Opened:
             self.writing.dispose()
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner can look into, or see to it that it is safe.
+
+    Raises:
+        PermissionError: others could put files of their own there.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = folder.stat()
+    if about.st_uid != os.geteuid():
+        raise PermissionError(
+            f"{folder} belongs to another user; choose another --state-dir"
+        )
+    if about.st_mode & _WRITABLE_BY_OTHERS:
+        raise PermissionError(
+            f"other users can write to {folder}; take that from them (chmod go-w), or "
+            "choose another --state-dir"
+        )
+
+
 def open_engine(url: str, owner: str) -> Opened:
     """Open, and bring the schema up to date.
 
@@ -73,6 +94,7 @@ def open_engine(url: str, owner: str) -> Opened:
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
+        make_private(Path(parsed.database or "").parent)
         engine = _sqlite(parsed)
     else:
         if find_spec("psycopg") is None:
@@ -125,10 +147,11 @@ def sqlite_url(path: Path) -> str:
 
 def _sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # SQLite gives its other files the mode of this one.
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    path.chmod(0o600)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+    for own in (path, *(path.with_name(path.name + end) for end in _COMPANIONS)):
+        if own.exists():
+            own.chmod(0o600)
     engine = create_engine(
         url,
         poolclass=QueuePool,

@@ -39,6 +39,8 @@ from ccproxy.store.schema import conversation_items, items, nodes, responses
 _SAID = ("completed", "incomplete")
 _CANCELLED = "cancelled"
 _FAILED = "failed"
+# SQLite takes 32,766 of them in a statement, PostgreSQL 65,535.
+_MOST_PARAMETERS = 1000
 
 
 def begin(connection: Connection, new: NewResponse, owner: str) -> None:
@@ -279,20 +281,22 @@ def items_by_id(
     connection: Connection, identifiers: Iterable[str]
 ) -> Mapping[str, bytes]:
     """The newest item of each id."""
-    wanted = list(identifiers)
+    every = list(dict.fromkeys(identifiers))
     found: dict[str, bytes] = {}
-    for row in connection.execute(
-        select(conversation_items.c.id, conversation_items.c.document)
-        .where(conversation_items.c.id.in_(wanted))
-        .order_by(conversation_items.c.position)
-    ):
-        found[row.id] = row.document
-    for row in connection.execute(
-        select(items.c.id, items.c.document)
-        .where(items.c.id.in_(wanted))
-        .order_by(items.c.node_id, items.c.position)
-    ):
-        found[row.id] = row.document
+    for begin in range(0, len(every), _MOST_PARAMETERS):
+        wanted = every[begin : begin + _MOST_PARAMETERS]
+        for row in connection.execute(
+            select(conversation_items.c.id, conversation_items.c.document)
+            .where(conversation_items.c.id.in_(wanted))
+            .order_by(conversation_items.c.position)
+        ):
+            found[row.id] = row.document
+        for row in connection.execute(
+            select(items.c.id, items.c.document)
+            .where(items.c.id.in_(wanted))
+            .order_by(items.c.node_id, items.c.position)
+        ):
+            found[row.id] = row.document
     return found
 
 

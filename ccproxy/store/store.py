@@ -202,6 +202,15 @@ class Store:
             conversations.append, identifier, items, self._now()
         )
 
+    async def taken_items(
+        self, identifier: str, item_ids: Iterable[str]
+    ) -> frozenset[str]:
+        """Those of some ids that items of it have already."""
+        wanted = [name for name in item_ids if _ID.fullmatch(name)]
+        if not (wanted and _ID.fullmatch(identifier)):
+            return frozenset()
+        return await self._database.read(conversations.taken, identifier, wanted)
+
     async def whole_conversation(self, identifier: str) -> tuple[Item, ...] | None:
         """All of its items, oldest first."""
         return await self._find(conversations.whole, identifier)

@@ -1,6 +1,6 @@
 """The whole API as one resource."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
@@ -14,6 +14,7 @@ from ccproxy.web.exchange import Exchange
 from ccproxy.web.gate import Gate
 from ccproxy.web.messages import MessagesRoutes
 from ccproxy.web.models import ModelRoutes
+from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
 from ccproxy.web.response import json_response
 from ccproxy.web.response_jobs import Jobs
@@ -35,12 +36,13 @@ class API:
         backend: Backend,
         store: Store,
         gate: Gate,
+        origins: Origins,
         policy: Policy,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
         self._backend = backend
-        self._router = router = Router(gate, clock)
+        self._router = router = Router(gate, origins, clock)
         router.add("GET", "/health", self._health, needs_key=False)
         router.add("GET", "/ready", self._ready)
         ModelRoutes(router=router, backend=backend, wall_seconds=wall_seconds)
@@ -58,6 +60,7 @@ class API:
             router=router,
             turns=turns,
             jobs=self._jobs,
+            origins=origins,
             store=store,
             policy=policy,
             clock=clock,
@@ -67,6 +70,11 @@ class API:
     def resource(self) -> IResource:
         """The whole API, to be mounted anywhere."""
         return self._router.resource()
+
+    @property
+    def open_paths(self) -> Collection[bytes]:
+        """The paths that need no key."""
+        return self._router.open_paths
 
     async def drain(self) -> None:
         """End what goes on without a request, and wait until it has been kept.

@@ -73,11 +73,21 @@ class ConversationRoutes:
         return _shown(exchange, conversation)
 
     async def _kept(
-        self, given: Sequence[RequestItem], exchange: Exchange
+        self, given: Sequence[RequestItem], exchange: Exchange, name: str = ""
     ) -> list[Item]:
-        wanted = [name for item in given if (name := item.wanted_id) is not None]
+        """The items as they are kept, with ids that no other of the conversation has.
+
+        Args:
+            given: by the request.
+            exchange: makes the ids of those that came without.
+            name: the conversation's, if there is one already.
+        """
+        wanted = [own for item in given if (own := item.wanted_id) is not None]
         found = await self._store.items(wanted) if wanted else {}
-        return [Item(*item) for item in documents(resolve(given, found), exchange.hex)]
+        items = resolve(given, found)
+        ids = [item.fields.id for item in items if item.fields.id]
+        taken = await self._store.taken_items(name, ids)
+        return [Item(*item) for item in documents(items, exchange.hex, taken)]
 
     async def _retrieve(self, exchange: Exchange, name: str) -> bytes:
         return _shown(exchange, await self._conversation(name))
@@ -114,7 +124,7 @@ class ConversationRoutes:
 
     async def _append(self, exchange: Exchange, name: str) -> bytes:
         given = decode_new_items(self._router.body(exchange))
-        items = await self._kept(given, exchange)
+        items = await self._kept(given, exchange, name)
         if not await self._store.append(name, items):
             raise no_conversation(name)
         return _listed(exchange, items, has_more=False)

@@ -13,6 +13,9 @@ from ccproxy.errors import CCProxyError
 from ccproxy.events import Usage
 from ccproxy.web.response import request_id
 
+# Not the class's: events are kept until a log is begun, and would keep the request.
+_log = Logger()
+
 # Nginx' number for a client that went away before its answer was whole.
 CLIENT_GONE = 499
 
@@ -42,8 +45,6 @@ class Exchange:
         model: the full id of who answered, as soon as it is known.
         error: what went wrong, also after the status was sent.
     """
-
-    _log = Logger()
 
     request: Request
     route: str
@@ -76,7 +77,7 @@ class Exchange:
         """Write the one line that this request is worth."""
         usage = self.usage or Usage()
         milliseconds = round(1000 * (self._clock.seconds() - self._began_seconds))
-        self._log.info(
+        _log.info(
             "{id} {route} {status} {outcome} {milliseconds} ms, model {model}, "
             "{prompt_tokens} tokens in, {completion_tokens} out",
             id=self.id,

@@ -6,9 +6,10 @@ application's server may stand in front of them.
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 from hmac import compare_digest
 
-from ccproxy.errors import InvalidKey, RequestTooLarge
+from ccproxy.errors import InvalidKey, RequestTooLarge, UnsupportedEncoding
 
 _SCHEME = "bearer"
 
@@ -22,7 +23,9 @@ class Gate:
     """
 
     def __init__(self, keys: Sequence[str] | None, max_body_bytes: int) -> None:
-        self._keys = None if keys is None else [key.encode() for key in keys]
+        self._digests = (
+            None if keys is None else [_digest(key.encode()) for key in keys]
+        )
         self._max_body_bytes = max_body_bytes
 
     def check_key(
@@ -32,13 +35,13 @@ class Gate:
 
         One of them has to open: some clients send both.
 
-        Every key is compared, each in constant time: how long it takes tells
-        nothing about any of them but its length.
+        Every key is compared, by digests, each in constant time: how long it takes
+        tells nothing about any of them.
 
         Raises:
             InvalidKey: says how the key is sent.
         """
-        if self._keys is None:
+        if self._digests is None:
             return
         if not authorization and not api_keys:
             raise InvalidKey(
@@ -49,9 +52,9 @@ class Gate:
         if authorization:
             candidates += _bearer(authorization, is_alone=not api_keys)
         matches = [
-            compare_digest(candidate, key)
+            compare_digest(_digest(candidate), digest)
             for candidate in candidates
-            for key in self._keys
+            for digest in self._digests
         ]
         if not any(matches):
             raise InvalidKey(
@@ -70,6 +73,24 @@ class Gate:
                 f"the request body is larger than {self._max_body_bytes} bytes; "
                 "send less, or start the proxy with a larger --max-body"
             )
+
+    def check_encoding(self, encodings: Sequence[bytes]) -> None:
+        """Check the ``Content-Encoding`` headers of a request.
+
+        A few kilobytes can be made to unpack to gigabytes, so nothing is unpacked.
+
+        Raises:
+            UnsupportedEncoding: the body is compressed.
+        """
+        if any(value.strip().lower() not in (b"", b"identity") for value in encodings):
+            raise UnsupportedEncoding(
+                "the body is compressed, which is not taken here; send it as it is, "
+                "without Content-Encoding"
+            )
+
+
+def _digest(key: bytes) -> bytes:
+    return sha256(key).digest()
 
 
 def _bearer(authorization: Sequence[bytes], *, is_alone: bool) -> Sequence[bytes]:

@@ -78,6 +78,8 @@ class ResponseSocket:
                     )
                 )
                 return
+            # Answers to a peer that does not read would pile up.
+            await self._socket.writable()
             await self._answer(text.encode())
 
     async def _answer(self, message: bytes) -> None:

@@ -41,6 +41,7 @@ from ccproxy.web import query
 from ccproxy.web.backend import collect
 from ccproxy.web.event_stream import EventStream
 from ccproxy.web.exchange import Exchange
+from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
 from ccproxy.web.response import json_response, tell_effort, tell_ignored, tell_queue
 from ccproxy.web.response_jobs import Job, Jobs
@@ -68,6 +69,7 @@ class ResponsesRoutes:
         router: Router,
         turns: Turns,
         jobs: Jobs,
+        origins: Origins,
         store: Store,
         policy: Policy,
         clock: IReactorTime,
@@ -75,6 +77,7 @@ class ResponsesRoutes:
         self._router = router
         self._turns = turns
         self._jobs = jobs
+        self._origins = origins
         self._store = store
         self._policy = policy
         self._clock = clock
@@ -107,7 +110,9 @@ class ResponsesRoutes:
 
     async def _connect(self, exchange: Exchange) -> None:
         limits = SocketLimits(message_bytes=self._policy.max_body_bytes)
-        await serve_websocket(exchange.request, self._talk, limits, self._clock)
+        await serve_websocket(
+            exchange.request, self._talk, limits, self._origins, self._clock
+        )
 
     async def _talk(self, socket: WebSocket) -> None:
         self._sockets.add(socket)

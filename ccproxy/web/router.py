@@ -28,6 +28,7 @@ from ccproxy.errors import (
 from ccproxy.web.credentials import check_key
 from ccproxy.web.exchange import CLIENT_GONE, Exchange
 from ccproxy.web.gate import Gate
+from ccproxy.web.origins import Origins
 from ccproxy.web.response import error_response, request_id
 
 _PREFIXES = ("", "/v1")
@@ -35,20 +36,26 @@ _NO_CONTENT = 204
 
 
 class Router:
-    """Routes, with and without ``/v1``, as one resource."""
+    """Routes, with and without ``/v1``, as one resource.
+
+    Attributes:
+        open_paths: those that need no key.
+    """
 
     _log = Logger()
 
-    def __init__(self, gate: Gate, clock: IReactorTime) -> None:
+    def __init__(self, gate: Gate, origins: Origins, clock: IReactorTime) -> None:
         self._gate = gate
+        self._origins = origins
         self._clock = clock
+        self.open_paths: set[bytes] = set()
         self._app = Klein()
         handle: Any = self._app.handle_errors(Exception)
         handle(self._unrouted)
 
     def resource(self) -> IResource:
         """All of them, to be mounted anywhere."""
-        return _Root(self._app.resource())
+        return _Root(self._app.resource(), self._origins)
 
     def add(
         self,
@@ -84,6 +91,8 @@ class Router:
             return body
 
         for prefix in _PREFIXES:
+            if not needs_key:
+                self.open_paths.add((prefix + path).encode())
             # Klein takes each endpoint's name once.
             self._app.route(
                 prefix + path, methods=[method], endpoint=f"{method} {prefix}{path}"
@@ -93,8 +102,10 @@ class Router:
         """The body of a request.
 
         Raises:
+            UnsupportedEncoding: it is compressed.
             RequestTooLarge: it is.
         """
+        self._gate.check_encoding(_values(exchange.request, b"content-encoding"))
         content: Any = exchange.request.content
         body: bytes = content.read()
         self._gate.check_size(len(body))
@@ -109,8 +120,10 @@ class Router:
             request.setResponseCode(error.code)
             return b""
         if isinstance(error, HTTPMethodNotAllowed):
-            request.setHeader("allow", ", ".join(sorted(error.valid_methods or ())))
+            methods = ", ".join(sorted(error.valid_methods or ()))
+            request.setHeader("allow", methods)
             if request.method == b"OPTIONS":
+                self._tell_preflight(request, methods)
                 request.setResponseCode(_NO_CONTENT)
                 return b""
         exchange = Exchange(request, "no route", self._clock)
@@ -118,6 +131,18 @@ class Router:
         body = self._error(request, exchange.error)
         exchange.log(request.code)
         return body
+
+    def _tell_preflight(self, request: Request, methods: str) -> None:
+        """What a browser wants to know before it lets a page ask."""
+        private = b"access-control-request-private-network"
+        told = self._origins.preflight(
+            _values(request, b"origin"),
+            methods=methods,
+            wanted=_values(request, b"access-control-request-headers"),
+            is_private=bool(_values(request, private)),
+        )
+        for name, value in told.items():
+            request.setHeader(name, value)
 
     def _told(self, request: Request, failure: Failure) -> CCProxyError:
         """What a client is told of a failure."""
@@ -154,13 +179,17 @@ class _Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, klein: Resource) -> None:
+    def __init__(self, klein: Resource, origins: Origins) -> None:
         super().__init__()
         self._klein = klein
+        self._origins = origins
 
     @override
     def render(self, request: Any) -> object:
         request_id(request)
+        allowed = self._origins.headers(_values(request, b"origin"))
+        for name, value in allowed.items():
+            request.setHeader(name, value)
         try:
             b"/".join(request.prepath + request.postpath).decode()
             request.getRequestHostname().decode()
@@ -168,3 +197,7 @@ class _Root(Resource):
             error = InvalidRequest("the path, or the Host header, is not UTF-8")
             return error_response(request, error)
         return self._klein.render(request)
+
+
+def _values(request: Request, name: bytes) -> list[bytes]:
+    return list(request.requestHeaders.getRawHeaders(name, []))

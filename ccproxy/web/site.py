@@ -1,204 +1,74 @@
-"""Our own HTTP server: refuses early, answers always, drains when it stops.
+"""Our own HTTP server: its connections, how many there may be, and their end.
 
-Twisted reads a whole body before anything is asked about it, knows no limit, and
-answers bad requests with an empty 400 or by hanging up. Here the gate is asked
-when the headers are there, a body that grows too large is refused on the spot,
-and every refusal is an error document that the client gets to see: what it still
-sends is read and thrown away for a moment, because closing at once would reset
-the connection under the answer.
-
-Source: Twisted facts, "Klein and HTTP" and "Shutdown".
+What happens on one of them is `ccproxy.web.channel`'s business.
 """
 
-import re
-from io import BytesIO
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
-from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.http import RESPONSES, HTTPChannel
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 from typing_extensions import override
 
-from ccproxy.errors import CCProxyError, InvalidRequest
-from ccproxy.web.credentials import check_key
-from ccproxy.web.error_shape import OPENAI, ErrorShape, shape_of
-from ccproxy.web.gate import Gate
-from ccproxy.web.response import error_headers, new_request_id
+from ccproxy.errors import TooManyConnections
+from ccproxy.web.channel import Phase, ProxyChannel, ProxyRequest
+from ccproxy.web.entrance import Entrance
 
-# How long a refused client may go on sending into the void.
-_LINGER_SECONDS = 2.0
-
-
-_ABSOLUTE = re.compile(rb"^https?://[^/?]*", re.IGNORECASE)
-
-
-class ProxyRequest(Request):
-    """A request whose body is read only if its headers pass the gate."""
-
-    channel: Any
-    content: Any
-    defaultContentType = b"application/json"
-    _refused = False
-    _received_bytes = 0
-
-    @override
-    def gotLength(self, length: int | None) -> None:
-        # Without a body there is nothing to be saved; the routes ask the gate.
-        if length != 0:
-            gate: Gate = self.channel.site.gate
-            headers = self.requestHeaders
-            try:
-                check_key(gate, headers)
-                gate.check_size(length or 0)
-            except CCProxyError as error:
-                self._refuse(error)
-                return
-        self.content = BytesIO()
-
-    @override
-    def handleContentChunk(self, data: bytes) -> None:
-        if self._refused:
-            return
-        self._received_bytes += len(data)
-        try:
-            self.channel.site.gate.check_size(self._received_bytes)
-        except CCProxyError as error:
-            self._refuse(error)
-        else:
-            self.content.write(data)
-
-    @override
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        if not self._refused:
-            # The absolute form, which RFC 9112 has every server accept.
-            own_path = _ABSOLUTE.sub(b"", path, count=1)
-            super().requestReceived(command, own_path or b"/", version)
-
-    def _refuse(self, error: CCProxyError) -> None:
-        self._refused = True
-        self.content = None
-        # Or the channel would invite the client to send its body.
-        self.requestHeaders.removeHeader(b"expect")
-        # The request itself learns its path when it is whole.
-        shape = shape_of(self.channel._path, self.requestHeaders)
-        self.channel.refuse(error, shape)
-
-
-class ProxyChannel(HTTPChannel):
-    """A connection that never hangs up without an answer."""
-
-    _log = Logger()
-    site: Any
-    transport: Any
-    requests: list[Request]
-    _lingering: IDelayedCall | None = None
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request has begun."""
-        return not self.requests
-
-    @override
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self.site.connected(self)
-
-    @override
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._lingering is not None:
-            self._lingering.cancel()
-            self._lingering = None
-        super().connectionLost(reason)
-        self.site.disconnected(self)
-
-    @override
-    def lineLengthExceeded(self, line: bytes) -> None:
-        self.refuse(InvalidRequest("a line of the request's head is too long"))
-
-    @override
-    def dataReceived(self, data: bytes) -> None:
-        if self._lingering is None:
-            super().dataReceived(data)
-
-    @override
-    def lineReceived(self, line: bytes) -> None:
-        # What came in one piece with the refused is still in the parser's buffer.
-        if self._lingering is None:
-            super().lineReceived(line)
-
-    @override
-    def rawDataReceived(self, data: bytes) -> None:
-        if self._lingering is None:
-            super().rawDataReceived(data)
-
-    @override
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        self.refuse(InvalidRequest("this is not a well-formed HTTP/1.1 request"))
-
-    def refuse(self, error: CCProxyError, shape: ErrorShape = OPENAI) -> None:
-        """Answer with an error, whatever the client is still sending, and close."""
-        if self._lingering is not None:
-            return
-        status, identifier = shape.status(error), new_request_id()
-        document = shape.document(error, identifier)
-        headers = {
-            **error_headers(error),
-            "content-length": str(len(document)),
-            "connection": "close",
-            "x-request-id": identifier,
-        }
-        if shape.id_header is not None:
-            headers[shape.id_header] = identifier
-        reason = RESPONSES.get(status, b"Error").decode()
-        head = [f"HTTP/1.1 {status} {reason}"]
-        head += [f"{name}: {value}" for name, value in headers.items()]
-        self._log.info(
-            "{id} refused with {status} {code}",
-            id=identifier,
-            status=status,
-            code=error.code,
-        )
-        self.transport.write("\r\n".join([*head, "", ""]).encode() + document)
-        if not ISSLTransport.providedBy(self.transport):
-            self.transport.loseWriteConnection()
-        self.setTimeout(None)
-        self._lingering = self.callLater(_LINGER_SECONDS, self._hang_up)
-
-    def _hang_up(self) -> None:
-        self._lingering = None
-        self.transport.abortConnection()
+# Whoever has asked nothing for so long makes room for who has just come.
+_PATIENCE_SECONDS = 1.0
+# How many beyond the limit are told so; others are hung up on.
+_MOST_TOLD = 64
+_RETRY_SECONDS = 1.0
+# When all answers have been ended, who did not read for so long will not begin to.
+_STANDING_SECONDS = 1.0
 
 
 class ProxySite(Site):
-    """The server's factory: knows the gate and its open connections."""
+    """The server's factory: knows who may come in, and its open connections."""
 
     noisy = False
     protocol = ProxyChannel  # type: ignore[assignment]  # HTTP/1.1 only
 
-    def __init__(self, resource: IResource, gate: Gate, clock: IReactorTime) -> None:
+    def __init__(self, resource: IResource, entrance: Entrance, clock: Any) -> None:
         super().__init__(
             resource,
             requestFactory=ProxyRequest,
             parsePOSTFormSubmission=False,
             reactor=clock,
         )
-        self.gate = gate
-        self._clock = clock
-        self._channels: set[ProxyChannel] = set()
+        # The channels have clocks of their own, which a byte a minute does not stop.
+        self.timeOut = None
+        self.entrance = entrance
+        # In the order in which they were made.
+        self._channels: dict[ProxyChannel, None] = {}
         self._drained: Deferred[None] | None = None
 
     def connected(self, channel: ProxyChannel) -> None:
-        """Note a connection; called by the channel."""
-        self._channels.add(channel)
+        """Note a connection, and see to it that there is room; the channel calls it."""
+        self._channels[channel] = None
+        excess = len(self._channels) - self.entrance.limits.connections
+        if excess <= 0:
+            return
+        for other in self._channels:
+            if other.waiting_seconds >= _PATIENCE_SECONDS:
+                other.transport.abortConnection()
+                # It may take a moment until it is lost.
+                self.disconnected(other)
+                return
+        if excess > _MOST_TOLD:
+            channel.transport.abortConnection()
+            return
+        channel.refuse(
+            TooManyConnections(
+                "there are too many connections to this proxy; try again, or start it "
+                "with more --max-connections",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
+        )
 
     def disconnected(self, channel: ProxyChannel) -> None:
         """Forget a connection; called by the channel."""
-        self._channels.discard(channel)
+        self._channels.pop(channel, None)
         if not self._channels and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
@@ -212,17 +82,22 @@ class ProxySite(Site):
             return succeed(None)
         drained = self._drained = Deferred()
         for channel in tuple(self._channels):
-            if channel.is_idle:
+            if channel.phase is Phase.IDLE or not channel.requests:
                 channel.transport.loseConnection()
             else:
                 channel.persistent = False
-        limit = self._clock.callLater(seconds, self._abort)
+        limit = self.reactor.callLater(seconds, self._abort)
 
         def done(_: None) -> None:
             if limit.active():
                 limit.cancel()
 
         return drained.addCallback(done)
+
+    def leave_standing_readers(self) -> None:
+        """Hang up on clients that do not read, now that there is no more to come."""
+        for channel in tuple(self._channels):
+            channel.abort_if_standing(_STANDING_SECONDS)
 
     def _abort(self) -> None:
         for channel in tuple(self._channels):

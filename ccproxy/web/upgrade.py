@@ -19,6 +19,7 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from ccproxy.errors import ForeignOrigin, InvalidRequest, UpgradeRequired
+from ccproxy.web.origins import Origins
 from ccproxy.web.response import request_id
 from ccproxy.web.websocket import BUG, SocketClosed, SocketLimits, WebSocket
 
@@ -27,7 +28,7 @@ _SWITCHING_PROTOCOLS = 101
 _log = Logger()
 
 
-def check_upgrade(request: Request) -> H11Handshake:
+def check_upgrade(request: Request, origins: Origins) -> H11Handshake:
     """The handshake that a request asks for.
 
     Raises:
@@ -46,11 +47,15 @@ def check_upgrade(request: Request) -> H11Handshake:
             request.setHeader("sec-websocket-version", "13")
             raise UpgradeRequired("only version 13 of the WebSocket protocol is spoken")
     # A page's scripts cannot choose this header, and no other client needs it.
-    for origin in headers.getRawHeaders(b"origin", []):
+    given = headers.getRawHeaders(b"origin", [])
+    own = [h.decode("latin-1") for h in headers.getRawHeaders(b"host", [])]
+    for origin in () if origins.allows(given) else given:
         host = _host_of(origin.decode("latin-1"))
-        own = [h.decode("latin-1") for h in headers.getRawHeaders(b"host", [])]
-        if host not in [name.strip().lower() for name in own]:
-            raise ForeignOrigin("pages of other sites may not connect here")
+        if not host or host not in [name.strip().lower() for name in own]:
+            raise ForeignOrigin(
+                "pages of other sites may not connect here; start the proxy with "
+                "--cors-origin and the page's site to let them"
+            )
     handshake = H11Handshake(ConnectionType.SERVER)
     raw = headers.getAllRawHeaders()
     pairs = [(name.lower(), value) for name, values in raw for value in values]
@@ -73,6 +78,7 @@ async def serve_websocket(
     request: Request,
     talk: Callable[[WebSocket], Awaitable[None]],
     limits: SocketLimits,
+    origins: Origins,
     clock: IReactorTime,
 ) -> None:
     """Turn a request into a WebSocket, and have somebody talk over it.
@@ -82,13 +88,14 @@ async def serve_websocket(
     Args:
         request: whose channel it takes over.
         limits: of the socket.
+        origins: whose pages may connect, besides our own.
         clock: the reactor.
         talk: cancelled when the peer goes away; the socket is closed after it.
 
     Raises:
         CCProxyError: it is no request for a WebSocket; nothing has been written.
     """
-    handshake = check_upgrade(request)
+    handshake = check_upgrade(request, origins)
     channel: Any = request.channel
     transport = channel.transport
     accept = AcceptConnection(

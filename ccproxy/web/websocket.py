@@ -106,6 +106,8 @@ class WebSocket:
         self._messages: deque[str] = deque()
         self._receiver: Deferred[str] | None = None
         self._is_old = False
+        self._owed: Ping | None = None
+        self._room: Deferred[None] | None = None
         self.is_paused = False
         self._heard_seconds = clock.seconds()
         self._timers: dict[str, IDelayedCall] = {}
@@ -137,6 +139,18 @@ class WebSocket:
             self._receiver = receiver
             self._later("idle", self._limits.idle_seconds, self._idle)
         return receiver
+
+    async def writable(self) -> None:
+        """Wait until the peer reads; one at a time.
+
+        Raises:
+            SocketClosed: it will not any more.
+        """
+        if self._state is _State.OPEN and self.is_paused:
+            self._room = Deferred()
+            await self._room
+        if self._state is not _State.OPEN:
+            raise SocketClosed
 
     def send(self, text: bytes) -> None:
         """Send a message of UTF-8 text; when it is closed, nothing."""
@@ -183,6 +197,10 @@ class WebSocket:
     def resumeProducing(self) -> None:
         """Let them go on."""
         self.is_paused = False
+        owed, self._owed = self._owed, None
+        if owed is not None:
+            self._write(owed.response())
+        self._make_room()
         self.on_resume()
 
     def stopProducing(self) -> None:
@@ -194,6 +212,9 @@ class WebSocket:
                 self._text(event)
             case BytesMessage():
                 self.close(_NOT_TEXT, "send text, not bytes")
+            case Ping() if self.is_paused:
+                # Only the last one has to be answered (RFC 6455, 5.5.3).
+                self._owed = event
             case Ping():
                 self._write(event.response())
             case Pong():
@@ -242,13 +263,20 @@ class WebSocket:
         else:
             receiver.errback(outcome)
 
+    def _make_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.called:
+            room.callback(None)
+
     def _ended(self, state: _State) -> None:
         self._state = state
+        self._owed = None
         self._messages.clear()
         self._parts.clear()
         self._stop("age")
         self._stop("ping")
         self._tell(SocketClosed())
+        self._make_room()
 
     def _hang_up(self) -> None:
         self._ended(_State.CLOSED)

@@ -1,7 +1,7 @@
 """The real HTTP server, in front of a backend under the test's control."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,23 +70,39 @@ def chat_bytes(*messages: Any, **fields: Any) -> bytes:
 
 
 @pytest.fixture
-def http(tmp_path: Path) -> Iterator[HTTP]:
-    backend, clock = ScriptedBackend(), Clock()
-    # Nothing is opened before somebody asks for it.
-    store = Store(
-        url=lambda: sqlite_url(tmp_path / "responses.sqlite"),
-        reactor=_REACTOR,
-        wall_seconds=lambda: 1700000000.0,
-        keep_days=None,
-        keep_bytes=None,
-    )
-    factory = site(backend, store, _REACTOR, clock)
-    port = _REACTOR.listenTCP(0, factory, interface="127.0.0.1")
-    yield HTTP(backend, clock, store, factory, port)
+def serve(tmp_path: Path) -> Iterator[Callable[..., HTTP]]:
+    """Starts servers; ``site_clock`` is what their connections are timed by."""
+    running: list[HTTP] = []
 
-    async def stop() -> None:
-        await maybeDeferred(port.stopListening)
-        await factory.drain(0.5)
-        await store.stop()
+    def start(site_clock: Any = _REACTOR, **options: Any) -> HTTP:
+        backend, clock = ScriptedBackend(), Clock()
+        # Nothing is opened before somebody asks for it.
+        store = Store(
+            url=lambda: sqlite_url(tmp_path / "responses.sqlite"),
+            reactor=_REACTOR,
+            wall_seconds=lambda: 1700000000.0,
+            keep_days=None,
+            keep_bytes=None,
+        )
+        factory = site(backend, store, site_clock, clock, **options)
+        port = _REACTOR.listenTCP(0, factory, interface="127.0.0.1")
+        running.append(HTTP(backend, clock, store, factory, port))
+        return running[-1]
 
-    pytest_twisted.blockon(Deferred.fromCoroutine(stop()))
+    yield start
+
+    async def stop(server: HTTP) -> None:
+        await maybeDeferred(server.port.stopListening)
+        drained = server.site.drain(0.5)
+        if isinstance(server.site.reactor, Clock):
+            server.site.reactor.advance(0.5)
+        await drained
+        await server.store.stop()
+
+    for server in running:
+        pytest_twisted.blockon(Deferred.fromCoroutine(stop(server)))
+
+
+@pytest.fixture
+def http(serve: Callable[..., HTTP]) -> HTTP:
+    return serve()

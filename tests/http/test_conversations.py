@@ -157,3 +157,20 @@ async def test_empty_conversation_needs_no_body(http: HTTP) -> None:
     listed = await get(http, f"/v1/conversations/{made['id']}/items")
     assert listed["data"] == []
     assert conversation_items_errors(listed) == []
+
+
+@ensureDeferred
+async def test_each_id_is_once_in_a_conversation(http: HTTP) -> None:
+    """A page that begins after an item begins after one only."""
+    given = {"type": "message", "role": "user", "content": "x", "id": "msg_same"}
+    made = await http.request("POST", "/v1/conversations", json={"items": [given]})
+    name = (await made.json())["id"]
+    path = f"/v1/conversations/{name}/items"
+    for _ in range(2):
+        added = await http.request("POST", path, json={"items": [given, given]})
+        assert added.code == 200
+        await added.content()
+    page = await (await http.request("GET", path)).json()
+    ids = [item["id"] for item in page["data"]]
+    assert len(ids) == len(set(ids)) == 5
+    assert "msg_same" in ids

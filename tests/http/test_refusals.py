@@ -185,17 +185,16 @@ async def test_refused_client_can_read_to_the_end(http: HTTP) -> None:
 async def test_host_that_is_not_utf8(http: HTTP) -> None:
     client = await http.connect()
     client.send(b"GET /health HTTP/1.1\r\nhost: \xff\r\n\r\n")
-    await client.expect(b'"code":"invalid_request"')
-    assert client.received.startswith(b"HTTP/1.1 400")
+    assert await refusal(client) == (403, "foreign_host")
     client.abort()
 
 
 @ensureDeferred
 async def test_absolute_form_of_a_path(http: HTTP) -> None:
     client = await http.connect()
-    client.send(request("GET", "http://example.org/health"))
+    client.send(request("GET", "http://localhost:1/health"))
     await client.expect(b"\r\n\r\nok")
-    client.send(request("GET", "http://example.org"))
+    client.send(request("GET", "http://127.0.0.1"))
     await client.expect(b"404 Not Found")
     client.abort()
 

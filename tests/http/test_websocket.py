@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from wsproto import ConnectionType
 from wsproto.connection import Connection, ConnectionState
-from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from ccproxy.errors import RateLimited
 from ccproxy.events import Failed, MessageStarted, TextDelta
@@ -431,3 +431,73 @@ def test_any_split_of_the_stream_is_the_same(texts: list[str], cuts: list[int]) 
         peer.socket.receive().addCallback(heard.append)
     assert heard == texts
     peer.socket.connection_lost()
+
+
+# A peer that does not read
+
+
+def server_end(http: HTTP) -> Any:
+    """What the transport of the only connection tells whether it is read."""
+    [channel] = http.site._channels
+    return channel._requestProducer
+
+
+def paused_peer() -> Peer:
+    peer = Peer()
+    peer.socket.pauseProducing()
+    return peer
+
+
+def test_pings_of_a_peer_that_does_not_read_are_answered_once() -> None:
+    peer = paused_peer()
+    for number in range(10_000):
+        peer.socket.data_received(peer.client.send(Ping(str(number).encode())))
+    assert peer.transport.value() == b""
+    peer.socket.resumeProducing()
+    peer.client.receive_data(peer.transport.value())
+    [pong] = peer.client.events()
+    assert pong == Pong(b"9999")
+    peer.socket.connection_lost()
+
+
+@ensureDeferred
+async def test_bad_messages_of_a_peer_that_does_not_read_are_not_answered(
+    http: HTTP,
+) -> None:
+    client = await connect(http)
+    client.transport.pauseProducing()
+    socket = server_end(http)
+    socket.pauseProducing()
+    for _ in range(100):
+        client.say(TextMessage("no JSON"))
+    client.transport.resumeProducing()
+    await until(lambda: client.closed)
+    assert client.closed is not None
+    # The peer is sent away instead of being told a hundred times.
+    assert client.closed[0] == 1008
+    assert client.messages == []
+    await client.lost()
+
+
+@ensureDeferred
+async def test_messages_are_answered_when_the_peer_reads_again(http: HTTP) -> None:
+    client = await connect(http)
+    socket = server_end(http)
+    socket.pauseProducing()
+    client.say(TextMessage("no JSON"))
+    client.say(Ping())
+    socket.resumeProducing()
+    [error] = await client.answer()
+    assert error["status"] == 400
+    await close(client)
+
+
+@ensureDeferred
+async def test_waiting_for_a_reader_ends_with_the_connection(http: HTTP) -> None:
+    client = await connect(http)
+    socket = server_end(http)
+    socket.pauseProducing()
+    client.say(TextMessage("no JSON"))
+    client.transport.abortConnection()
+    await client.lost()
+    await until(lambda: not http.site._channels)

@@ -100,6 +100,19 @@ def test_endpoint_that_twisted_does_not_know(parse: Callable[..., Options]) -> N
     assert "--listen: 'nonsense:1' is no endpoint" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "where", [("--host", "0.0.0.0"), ("--host", "::"), ("--listen", "tcp:0")]
+)
+def test_short_key_where_others_can_reach_it(
+    parse: Callable[..., Options], where: tuple[str, str]
+) -> None:
+    options = parse(*where, "--api-key", "k" * 15)
+    with pytest.raises(SystemExit) as caught:
+        makeService(options)
+    assert str(caught.value).startswith("ccproxy: --api-key: other machines can reach")
+    makeService(parse(*where, "--api-key", "k" * 16))
+
+
 def observer_of(options: Options) -> ILogObserver:
     """What twistd would log by."""
     application: Any = Application("test")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ccproxy.errors import InvalidKey, RequestTooLarge
+from ccproxy.errors import InvalidKey, RequestTooLarge, UnsupportedEncoding
 from ccproxy.web.gate import Gate
 
 KEY = "sk-secret"
@@ -94,3 +94,28 @@ def test_larger_bodies_are_refused(size_bytes: int) -> None:
     with pytest.raises(RequestTooLarge, match=r"100 bytes.*--max-body") as caught:
         gate().check_size(size_bytes)
     assert (caught.value.status, caught.value.code) == (413, "request_too_large")
+
+
+def test_digests_are_compared_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a key's length nor its place among others is told by time."""
+    lengths: list[tuple[int, int]] = []
+
+    def compared(one: bytes, other: bytes) -> bool:
+        lengths.append((len(one), len(other)))
+        return one == other
+
+    monkeypatch.setattr("ccproxy.web.gate.compare_digest", compared)
+    keys = Gate(("k", "key" * 40, "another"), 100)
+    keys.check_key([b"Bearer k"])
+    with pytest.raises(InvalidKey):
+        keys.check_key([b"Bearer " + b"x" * 5000])
+    assert lengths == [(32, 32)] * 6
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"GZIP", b"br", b"identity, gzip", b"x"])
+def test_compressed_bodies_are_refused(encoding: bytes) -> None:
+    with pytest.raises(UnsupportedEncoding, match="Content-Encoding") as caught:
+        gate().check_encoding([encoding])
+    assert caught.value.status == 415
+    gate().check_encoding([])
+    gate().check_encoding([b"identity", b""])

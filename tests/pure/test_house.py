@@ -23,6 +23,7 @@ PURE = (
     "ccproxy.option_values",
     "ccproxy.options",
     "ccproxy.settings",
+    "ccproxy.reach",
     "ccproxy.conversation",
     "ccproxy.events",
     "ccproxy.errors",
@@ -46,12 +47,16 @@ PURE = (
     "ccproxy.claude.launch",
     "ccproxy.web.gate",
     "ccproxy.doctor.verdict",
+    "ccproxy.web.hosts",
+    "ccproxy.web.origins",
+    "ccproxy.web.entrance",
 )
 
 GROUND = {
     "ccproxy.option_values",
     "ccproxy.options",
     "ccproxy.settings",
+    "ccproxy.reach",
     "ccproxy.conversation",
     "ccproxy.events",
     "ccproxy.errors",

@@ -12,7 +12,7 @@ from twisted.logger import ILogObserver, Logger, LogLevel
 from typing_extensions import override
 from zope.interface.verify import verifyObject
 
-from ccproxy.logs import JSONLines, observer
+from ccproxy.logs import JSONLines, TextLines, observer
 
 LEVELS = ("debug", "info", "warn", "error", "critical")
 
@@ -146,3 +146,24 @@ def test_each_line_is_written_at_once() -> None:
     written: list[str] = []
     JSONLines(Flushed())({"log_format": "now"})
     assert "now" in written[-1]
+
+
+@given(st.text())
+@example("\r2026-01-01T00:00:00+0000 [ccproxy#info] FAKE")
+@example("\n2026-01-01T00:00:00+0000 [ccproxy#info] FAKE")
+@example("\x1b[2J\x9b1A\x85\u2028\u2029\u202e\ud800\0\x0b\x0c")
+def test_no_text_makes_a_line_of_its_own(said: str) -> None:
+    log = Log(log_format="text")
+    log.logger.info("said {said}", said=said)
+    text = log.file.getvalue()
+    text.encode()
+    first, *others = text.removesuffix("\n").split("\n")
+    assert "[ccproxy.tests#info] said " in first
+    # Nobody takes these for lines of the log.
+    assert all(line.startswith("\t") for line in others)
+    assert not set(text) & set("\r\x0b\x0c\x1b\x85\x9b\0\u2028\u2029\u202e\u2066")
+
+
+def test_text_is_an_observer() -> None:
+    assert verifyObject(ILogObserver, TextLines(StringIO()))
+    TextLines(StringIO())({})

@@ -52,6 +52,21 @@ CASES: list[tuple[str, str, str, str, Any, str, Any]] = [
         *("unix:/run/a.sock", ("unix:/run/a.sock",)),
         *("tcp:1", ("tcp:1",)),
     ),
+    (
+        *("allowed-hosts", "CCPROXY_ALLOWED_HOSTS", "allowed_hosts"),
+        *("Proxy.example", ("proxy.example",)),
+        *("*.example", ("*.example",)),
+    ),
+    (
+        *("cors-origin", "CCPROXY_CORS_ORIGIN", "cors_origins"),
+        *("https://Chat.example/", ("https://chat.example",)),
+        *("*", ("*",)),
+    ),
+    ("max-connections", "CCPROXY_MAX_CONNECTIONS", "max_connections", "2", 2, "9", 9),
+    ("head-timeout", "CCPROXY_HEAD_TIMEOUT", "head_seconds", "9", 9.0, "2m", 120.0),
+    ("body-timeout", "CCPROXY_BODY_TIMEOUT", "body_seconds", "9", 9.0, "3m", 180.0),
+    ("keep-alive", "CCPROXY_KEEP_ALIVE", "keep_alive_seconds", "9", 9.0, "2m", 120.0),
+    ("reader-timeout", "CCPROXY_READER_TIMEOUT", "reader_seconds", "9", 9.0, "8", 8.0),
     ("model", "CLAUDE_MODEL", "model", "opus", "opus", " haiku ", "haiku"),
     (
         *("model-map", "CCPROXY_MODEL_MAP", "model_map"),
@@ -158,7 +173,7 @@ def test_the_flag_wins_over_the_variable(case: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
 def test_the_last_flag_of_two_wins_unless_both_count(case: tuple[Any, ...]) -> None:
     flag, _, attribute, text, value, other, other_value = case
-    both = flag in ("listen", "model-map")
+    both = flag in ("listen", "model-map", "allowed-hosts", "cors-origin")
     expected = (*value, *other_value) if both else other_value
     assert getattr(read({flag: [text, other]}), attribute) == expected
 
@@ -260,6 +275,12 @@ WRONG = [
     ("host", "HOST", "  "),
     ("listen", "CCPROXY_LISTEN", " "),
     ("model", "CLAUDE_MODEL", " "),
+    ("allowed-hosts", "CCPROXY_ALLOWED_HOSTS", "http://a.example"),
+    ("allowed-hosts", "CCPROXY_ALLOWED_HOSTS", "a.*.example"),
+    ("cors-origin", "CCPROXY_CORS_ORIGIN", "chat.example"),
+    ("cors-origin", "CCPROXY_CORS_ORIGIN", "https://chat.example/path"),
+    ("max-connections", "CCPROXY_MAX_CONNECTIONS", "0"),
+    ("head-timeout", "CCPROXY_HEAD_TIMEOUT", "0"),
     ("model-map", "CCPROXY_MODEL_MAP", "gpt-4o"),
     ("model-map", "CCPROXY_MODEL_MAP", "=opus"),
     ("model-map", "CCPROXY_MODEL_MAP", "gpt-4o="),

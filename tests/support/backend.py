@@ -19,7 +19,10 @@ from ccproxy.events import (
 from ccproxy.store.store import Store
 from ccproxy.web.app import API
 from ccproxy.web.backend import Listener
+from ccproxy.web.entrance import ConnectionLimits, Entrance
 from ccproxy.web.gate import Gate
+from ccproxy.web.hosts import Hosts
+from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
 from ccproxy.web.site import ProxySite
 from tests.support.server import KEY
@@ -99,15 +102,27 @@ def site(
     clock: Any,
     *,
     max_body_bytes: int = 10_000,
+    hosts: Hosts | None = None,
+    origins: Origins | None = None,
+    limits: ConnectionLimits | None = None,
 ) -> ProxySite:
     """The real server in front of a scripted backend."""
     gate = Gate((KEY,), max_body_bytes)
+    origins = origins or Origins()
     api = API(
         backend=backend,
         store=store,
         gate=gate,
+        origins=origins,
         policy=Policy(max_body_bytes=max_body_bytes),
         clock=clock,
         wall_seconds=lambda: 1700000000.0,
     )
-    return ProxySite(api.resource(), gate, reactor)
+    entrance = Entrance(
+        gate=gate,
+        hosts=hosts or Hosts(),
+        origins=origins,
+        limits=limits or ConnectionLimits(),
+        open_paths=api.open_paths,
+    )
+    return ProxySite(api.resource(), entrance, reactor)

@@ -1,0 +1,339 @@
+"""One connection of our own server: its requests, what is refused, its patience.
+
+Twisted reads a whole body before anything is asked about it, knows no limit, gives a
+client that sends a byte a minute all the time of the world, and answers bad requests
+with an empty 400 or by hanging up. Here the head is checked when it is there, a body
+that grows too large is refused on the spot, and every refusal is an error document
+that the client gets to see: what it still sends is read and thrown away for a moment,
+because closing at once would reset the connection under the answer.
+
+==========  ===============================================================
+IDLE        between two requests
+HEAD        a request has begun, or is to be the connection's first
+BODY        its head has been let in
+ANSWERING   it is complete; how long that takes is the routes' business
+CLOSING     the last word has been said; what still comes is thrown away
+==========  ===============================================================
+
+Source: Twisted facts, "Klein and HTTP" and "Shutdown"; RFC 9112.
+"""
+
+import re
+from enum import Enum, auto
+from io import BytesIO
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IDelayedCall, ISSLTransport
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.server import Request
+from typing_extensions import override
+
+from ccproxy.errors import (
+    CCProxyError,
+    InvalidRequest,
+    RequestTimedOut,
+    RequestTooLarge,
+)
+from ccproxy.web.entrance import Entrance, Head
+from ccproxy.web.error_shape import OPENAI, shape_of
+from ccproxy.web.response import error_headers, new_request_id, request_id
+
+# Not the class's: events are kept until a log is begun, and would keep the connection.
+_log = Logger()
+
+# How long a refused client may go on sending into the void.
+_LINGER_SECONDS = 2.0
+# What may wait behind a request that is being answered, as with Twisted.
+_MOST_PIPELINED = 16_384
+# More digits are no length that anybody means, and too many for Python.
+_MOST_DIGITS = 15
+
+_ABSOLUTE = re.compile(rb"^https?://[^/?]*", re.IGNORECASE)
+_LENGTH = re.compile(rb"content-length[ \t]*:[ \t]*(\d+)[ \t]*\Z", re.IGNORECASE)
+
+
+class ProxyRequest(Request):
+    """A request whose body is read only if its head may come in."""
+
+    channel: Any
+    content: Any
+    defaultContentType = b"application/json"
+    _refused = False
+    _received_bytes = 0
+
+    @override
+    def gotLength(self, length: int | None) -> None:
+        try:
+            self.channel.entrance.check(self.channel.head(self, length))
+        except CCProxyError as error:
+            self._refuse(error)
+        else:
+            self.content = BytesIO()
+            self.channel.let_in()
+
+    @override
+    def handleContentChunk(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._received_bytes += len(data)
+        try:
+            self.channel.entrance.gate.check_size(self._received_bytes)
+        except CCProxyError as error:
+            self._refuse(error)
+        else:
+            self.content.write(data)
+
+    @override
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if self._refused:
+            return
+        self.channel.answering()
+        # Twisted answers OPTIONS * by itself, and others without a word.
+        request_id(self)
+        if path == b"*" and command != b"OPTIONS":
+            self._refuse(InvalidRequest("only OPTIONS can be asked of `*`"))
+            return
+        # The absolute form, which RFC 9112 has every server accept.
+        own_path = _ABSOLUTE.sub(b"", path, count=1)
+        super().requestReceived(command, own_path or b"/", version)
+
+    @override
+    def getRequestHostname(self) -> bytes:
+        # HTTP/1.0 needs no Host, and a Unix socket has no name that could stand in.
+        if not self.requestHeaders.hasHeader(b"host"):
+            return b"localhost"
+        named: bytes = super().getRequestHostname()
+        return named
+
+    def _refuse(self, error: CCProxyError) -> None:
+        self._refused = True
+        self.content = None
+        # Or the channel would invite the client to send its body.
+        self.requestHeaders.removeHeader(b"expect")
+        self.channel.refuse(error)
+
+
+class Phase(Enum):
+    """Where a connection is; see above."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    ANSWERING = auto()
+    CLOSING = auto()
+
+
+class ProxyChannel(HTTPChannel):
+    """A connection that never hangs up without an answer."""
+
+    site: Any
+    transport: Any
+    requests: list[Request]
+    phase = Phase.HEAD
+    # Set by Twisted, by a request line that it understands.
+    _path = b""
+    _deadline: IDelayedCall | None = None
+    _reading: IDelayedCall | None = None
+    _since_seconds = 0.0
+    _stalled_since_seconds = 0.0
+    _pipelined_bytes = 0
+
+    @property
+    def entrance(self) -> Entrance:
+        """Who may come in."""
+        entrance: Entrance = self.site.entrance
+        return entrance
+
+    @property
+    def waiting_seconds(self) -> float:
+        """How long nothing has been asked, or the head not been complete; else 0."""
+        if self.phase not in (Phase.IDLE, Phase.HEAD) or self._reading is not None:
+            return 0.0
+        waited: float = self.site.reactor.seconds() - self._since_seconds
+        return waited
+
+    @override
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._enter(Phase.HEAD, self.entrance.limits.head_seconds)
+        self.site.connected(self)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._enter(Phase.CLOSING)
+        self._stop_reading()
+        super().connectionLost(reason)
+        self.site.disconnected(self)
+
+    def head(self, request: Request, length: int | None) -> Head:
+        """The head of the request that has just come in."""
+        is_unix = isinstance(self.transport.getHost(), UNIXAddress)
+        return Head(
+            target=self._path,
+            version=self._version,
+            fields=request.requestHeaders,
+            length=length,
+            is_sheltered=is_unix or self.isSecure(),
+        )
+
+    def let_in(self) -> None:
+        """Note that the head may come in; called by the request."""
+        self._enter(Phase.BODY, self.entrance.limits.body_seconds)
+
+    def answering(self) -> None:
+        """Note that the request is complete; called by it."""
+        self._pipelined_bytes = 0
+        self._enter(Phase.ANSWERING)
+
+    @override
+    def requestDone(self, request: Request) -> None:
+        self._enter(Phase.IDLE, self.entrance.limits.idle_seconds)
+        super().requestDone(request)
+
+    @override
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self.refuse(InvalidRequest("a line of the request's head is too long"))
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        if self.phase is Phase.IDLE:
+            self._enter(Phase.HEAD, self.entrance.limits.head_seconds)
+        if self.phase is not Phase.CLOSING:
+            super().dataReceived(data)
+
+    @override
+    def lineReceived(self, line: bytes) -> None:
+        # What came in one piece with the refused is still in the parser's buffer.
+        if self.phase is Phase.CLOSING:
+            return
+        if line[:1] in (b" ", b"\t"):
+            # A header's second line: what one server takes for it is another's header.
+            self._respondToBadRequestAndDisconnect()
+        else:
+            super().lineReceived(line)
+
+    @override
+    def headerReceived(self, line: bytes) -> bool:
+        length = _LENGTH.match(line)
+        if length is not None and len(length[1]) > _MOST_DIGITS:
+            self.refuse(RequestTooLarge("the request body is too large"))
+            return False
+        taken: bool = super().headerReceived(line)
+        return taken
+
+    @override
+    def rawDataReceived(self, data: bytes) -> None:
+        if self.phase is Phase.CLOSING:
+            return
+        if self.phase is not Phase.ANSWERING:
+            super().rawDataReceived(data)
+            return
+        # Twisted would stop to read here, and so never learn that the client has gone.
+        self._pipelined_bytes += len(data)
+        if self._pipelined_bytes <= _MOST_PIPELINED:
+            self._dataBuffer.append(data)
+        else:
+            self._dataBuffer.clear()
+            self.persistent = False
+
+    @override
+    def pauseProducing(self) -> None:
+        super().pauseProducing()
+        self._expect_reader()
+
+    @override
+    def resumeProducing(self) -> None:
+        self._stop_reading()
+        super().resumeProducing()
+
+    @override
+    def loseConnection(self) -> None:
+        self._enter(Phase.CLOSING)
+        self._expect_reader()
+        super().loseConnection()
+
+    @override
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.refuse(InvalidRequest("this is not a well-formed HTTP/1.1 request"))
+
+    def refuse(self, error: CCProxyError) -> None:
+        """Answer with an error, whatever the client is still sending, and close."""
+        if self.phase is Phase.CLOSING:
+            return
+        fields = self.requests[-1].requestHeaders if self.requests else None
+        origins = fields.getRawHeaders(b"origin", []) if fields is not None else []
+        shape = OPENAI if fields is None else shape_of(self._path, fields)
+        status, identifier = shape.status(error), new_request_id()
+        document = shape.document(error, identifier)
+        headers = {
+            **error_headers(error),
+            **self.entrance.origins.headers(origins),
+            "content-length": str(len(document)),
+            "connection": "close",
+            "x-request-id": identifier,
+        }
+        if shape.id_header is not None:
+            headers[shape.id_header] = identifier
+        reason = RESPONSES.get(status, b"Error").decode()
+        head = [f"HTTP/1.1 {status} {reason}"]
+        head += [f"{name}: {value}" for name, value in headers.items()]
+        _log.info(
+            "{id} refused with {status} {code}",
+            id=identifier,
+            status=status,
+            code=error.code,
+        )
+        self.transport.write("\r\n".join([*head, "", ""]).encode() + document)
+        if not ISSLTransport.providedBy(self.transport):
+            self.transport.loseWriteConnection()
+        self._enter(Phase.CLOSING, _LINGER_SECONDS)
+
+    def abort_if_standing(self, seconds: float) -> None:
+        """Hang up on a reader that has been standing still for so long."""
+        stalled_seconds = self.site.reactor.seconds() - self._stalled_since_seconds
+        if self._reading is not None and stalled_seconds >= seconds:
+            self.transport.abortConnection()
+
+    def _enter(self, phase: Phase, seconds: float | None = None) -> None:
+        self.phase = phase
+        self._since_seconds = self.site.reactor.seconds()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if seconds is not None:
+            self._deadline = self.callLater(seconds, self._late)
+
+    def _late(self) -> None:
+        self._deadline = None
+        if self.phase is Phase.IDLE and self._reading is not None:
+            # The answer is still on its way out, at the client's own pace.
+            self._enter(Phase.IDLE, self.entrance.limits.idle_seconds)
+        elif self.phase is Phase.BODY or (self.phase is Phase.HEAD and self.requests):
+            self.refuse(
+                RequestTimedOut(
+                    "the request has been too long on its way; see --head-timeout and "
+                    "--body-timeout"
+                )
+            )
+        else:
+            self.transport.abortConnection()
+
+    def _expect_reader(self) -> None:
+        if self._reading is None:
+            self._stalled_since_seconds = self.site.reactor.seconds()
+            seconds = self.entrance.limits.reader_seconds
+            self._reading = self.callLater(seconds, self._never_read)
+
+    def _never_read(self) -> None:
+        self._reading = None
+        _log.info("hung up on a client that does not read")
+        self.transport.abortConnection()
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
