@@ -23,59 +23,30 @@ from typing_extensions import override
 from ccproxy import __version__
 from ccproxy.claude.launch import check_version, find_claude, read_version
 from ccproxy.errors import ClaudeUnavailable
+from ccproxy.flags import Flags
 from ccproxy.logs import observer
-from ccproxy.options import OPTIONS, Option
 from ccproxy.service import CannotListen, make_service, running_reactor
 from ccproxy.settings import Settings, SettingsError, read_settings
+from ccproxy.usage.command import run_usage
 
 
-def _collector(option: Option) -> Callable[..., None]:
-    """The method by which `usage.Options` takes one option."""
-
-    def take(options: "_Collecting", text: str) -> None:
-        options.given.setdefault(option.name, []).append(text)
-
-    def switch(options: "_Collecting") -> None:
-        take(options, "1")
-
-    about = [option.metavar and f"{option.metavar}: ", option.help]
-    if option.default:
-        about.append(f" [{option.environment}, default {option.default}]")
-    else:
-        about.append(f" [{option.environment}]")
-    method = take if option.metavar else switch
-    method.__doc__ = "".join(about)
-    return method
-
-
-class _Collecting(usage.Options):
-    """Keeps what was given, by option, in order."""
-
-    def __init__(self) -> None:
-        self.given: dict[str, list[str]] = {}
-        super().__init__()
-
-
-for _option in OPTIONS:
-    _method = _collector(_option)
-    for _name in (_option.name, _option.short):
-        if _name:
-            setattr(_Collecting, f"opt_{_name.replace('-', '_')}", _method)
-
-
-class Options(_Collecting):
+class Options(Flags):
     """The command line, read into `Settings`."""
 
     longdesc = (
         "Serves the model behind an authenticated Claude Code CLI to programs that "
         "speak OpenAI's API, at http://HOST:PORT/v1. Each option can also be given "
-        "as the environment variable that stands in brackets behind it."
+        "as the environment variable that stands in brackets behind it. "
+        "`ccproxy usage` tells what was used; see `ccproxy usage --help`."
     )
     settings: Settings
 
     @override
     def getSynopsis(self) -> str:
-        return "Usage: ccproxy [options]  or  twistd [twistd options] ccproxy [options]"
+        return (
+            "Usage: ccproxy [options]  or  twistd [twistd options] ccproxy [options]\n"
+            "       ccproxy usage [--since 7d] [--json] [options]"
+        )
 
     @override
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -153,10 +124,19 @@ def makeService(options: Options) -> IService:  # twistd's name for it
 
 
 def main() -> None:
-    """Run in the foreground: ``ccproxy …`` is ``twistd -n ccproxy …``."""
+    """Run in the foreground: ``ccproxy …`` is ``twistd -n ccproxy …``.
+
+    ``ccproxy usage …`` is another program.
+    """
+    command = _COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if command is not None:
+        command(sys.argv[2:])
     # No pid file: this process is its caller's own child.
     sys.argv[:] = ["twistd", "-n", "--pidfile=", "ccproxy", *sys.argv[1:]]
     run()
+
+
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], NoReturn]] = {"usage": run_usage}
 
 
 def _claude(explicit: Path | None) -> Path:

@@ -137,10 +137,17 @@ class AgentToolUsed:
 
 @frozen
 class Finished:
-    """The turn is over and the answer whole, up to what ``reason`` says."""
+    """The turn is over and the answer whole, up to what ``reason`` says.
+
+    Attributes:
+        cost_usd: what the CLI says it cost; None: it has not said so yet. Where an
+            answer was cut short it never does, and that of a call comes with the
+            answer to its results.
+    """
 
     reason: FinishReason
     usage: Usage
+    cost_usd: float | None = None
 
 
 @frozen

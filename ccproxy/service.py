@@ -47,11 +47,14 @@ from ccproxy.claude.transcript import Reuse
 from ccproxy.claude.waiting_room import WaitingLimits
 from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
+from ccproxy.metrics import Metrics
 from ccproxy.settings import DEMO_KEY, Settings, SettingsError
-from ccproxy.store.engine import sqlite_url
+from ccproxy.store.engine import store_url
 from ccproxy.store.store import Store
 from ccproxy.web.app import API
+from ccproxy.web.bookkeeper import Bookkeeper
 from ccproxy.web.gate import Gate
+from ccproxy.web.observer import Observers
 from ccproxy.web.policy import Policy
 from ccproxy.web.site import ProxySite
 
@@ -63,8 +66,6 @@ _DEMO_BODY = '{"stream": true, "messages": [{"role": "user", "content": "Hello!"
 
 # Claude Code's tool for what OpenAI's clients call web_search.
 _WEB_SEARCH = "WebSearch"
-
-_DATABASE = "responses.sqlite"
 
 # Connections have little left to do when every answer has been ended.
 _DRAIN_SECONDS = 5.0
@@ -112,7 +113,7 @@ def make_service(
     """Make the whole server: the proxy and its ports."""
     reactor = running_reactor(reactor)
     parts = _parts(settings, True, reactor, environment)
-    site = ProxySite(parts.resource, parts.gate, reactor)
+    site = ProxySite(parts.resource, parts.gate, reactor, parts.engine.observer)
     return Server(settings, parts.engine, site, reactor)
 
 
@@ -147,7 +148,10 @@ def _parts(
             forward_sampling=settings.forward_sampling,
             web_search=_WEB_SEARCH in settings.agent_tools,
             max_body_bytes=settings.max_body_bytes,
+            open_metrics=settings.open_metrics,
         ),
+        observer=engine.observer,
+        exposition=engine.metrics,
         clock=reactor,
         wall_seconds=time.time,
     )
@@ -183,7 +187,9 @@ class Engine(Service):
             keep_days=settings.keep_days,
             keep_bytes=settings.keep_bytes,
         )
-        self.backend = Backend(
+        self.metrics = Metrics()
+        self.observer = Observers((self.metrics, Bookkeeper(self.store.ledger)))
+        self.backend = self.metrics.watched = Backend(
             launch=self._launch,
             catalogue=Catalogue(settings.model, settings.model_map, int(time.time())),
             limits=Limits(
@@ -192,6 +198,8 @@ class Engine(Service):
                 turn_seconds=settings.turn_seconds,
             ),
             pool=_pool_limits(settings),
+            observer=self.metrics,
+            limited=self.store.ledger.limited,
             forces_calls=settings.forward_tool_choice,
             tells_own_calls=settings.show_agent_tools,
             spawner=reactor,
@@ -213,12 +221,11 @@ class Engine(Service):
 
     def _database_url(self) -> str:
         """Where the store is; only known once there is a private folder."""
-        if self._settings.database_url is not None:
-            return self._settings.database_url
         folder = self._settings.state_dir or self._folder
-        if folder is None:
+        url = store_url(self._settings.database_url, folder)
+        if url is None:
             raise StorageFailed("the proxy's service has not been started")
-        return sqlite_url(folder / _DATABASE)
+        return url
 
     def _no_store(self, failure: Failure) -> None:
         if failure.check(StorageFailed) is None:

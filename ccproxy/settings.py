@@ -74,12 +74,15 @@ class Settings:
     database_url: str | None = field(default=None, repr=False)
     keep_days: float | None = 30.0
     keep_bytes: int | None = 2**30
+    open_metrics: bool = False
 
 
 def read_settings(
     flags: Mapping[str, Sequence[str]],
     environment: Mapping[str, str],
     read_text: Callable[[Path], str] = Path.read_text,
+    *,
+    needs_key: bool = True,
 ) -> Settings:
     """Check everything and put it together.
 
@@ -87,6 +90,7 @@ def read_settings(
         flags: what the command line gave, by option name, in its order.
         environment: the process's variables; an empty one counts as not set.
         read_text: reads the key file.
+        needs_key: whether it is an error that there is none.
 
     Raises:
         SettingsError: with one line that names the flag or the variable.
@@ -95,7 +99,7 @@ def read_settings(
     for option in OPTIONS:
         values[option.name] = _value(option, flags.get(option.name, ()), environment)
     return Settings(
-        api_keys=_api_keys(values, read_text),
+        api_keys=_api_keys(values, read_text, needs_key),
         listen=values["listen"] or (_endpoint(values["host"], values["port"]),),
         model=values["model"],
         model_map=values["model-map"],
@@ -125,6 +129,7 @@ def read_settings(
         database_url=values["database-url"],
         keep_days=None if isinf(values["keep-days"]) else values["keep-days"],
         keep_bytes=values["keep-size"],
+        open_metrics=values["open-metrics"] or False,
     )
 
 
@@ -158,7 +163,7 @@ def _state_dir(demo: bool | None, environment: Mapping[str, str]) -> Path | None
 
 
 def _api_keys(
-    values: Mapping[str, Any], read_text: Callable[[Path], str]
+    values: Mapping[str, Any], read_text: Callable[[Path], str], needs_key: bool
 ) -> tuple[str, ...]:
     keys = [values["api-key"]] if values["api-key"] else []
     path = values["api-key-file"]
@@ -178,7 +183,7 @@ def _api_keys(
         keys += found
     if not keys and values["demo"]:
         keys = [DEMO_KEY]
-    if not keys:
+    if not keys and needs_key:
         raise SettingsError(
             "--api-key: no key is set; choose a secret and set PROXY_API_KEY to it "
             "(or use --api-key-file), or try --demo"

@@ -8,7 +8,7 @@ whose client has gone away is kept if its turn can be taken back.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from attrs import frozen
@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from ccproxy.claude.ask import Ask
 from ccproxy.claude.audience import Listener
 from ccproxy.claude.launch import Launch
+from ccproxy.claude.observer import Observer, Served, Stopped
 from ccproxy.claude.session import Session
 from ccproxy.claude.stock import IdleSessions, Spares
 from ccproxy.claude.suspension import Suspension
@@ -74,9 +75,14 @@ class Pool:
     """Hands out CLIs."""
 
     def __init__(
-        self, starter: Starter, clock: IReactorTime, limits: PoolLimits
+        self,
+        starter: Starter,
+        clock: IReactorTime,
+        limits: PoolLimits,
+        observer: Observer,
     ) -> None:
         self._starter = starter
+        self._observer = observer
         self._clock = clock
         self._limits = limits
         self._queue: deque[Ask] = deque()
@@ -95,7 +101,7 @@ class Pool:
 
     def ask(self, prompt: Prompt, listener: Listener) -> Ask:
         """Put a question; the listener is told everything, but never from within."""
-        ask = Ask(self, prompt, listener, self._clock)
+        ask = Ask(self, prompt, listener, self._clock, self._observer)
         if self._stopped:
             ask.fail(_stopping())
             return ask
@@ -106,7 +112,7 @@ class Pool:
             def go_on() -> None:
                 session.go_on(prompt, results, ask)
 
-            self._run(ask, session, go_on, is_reused=True)
+            self._run(ask, session, go_on, Served.SUSPENDED)
             return ask
         self._queue.append(ask)
         self._serve()
@@ -146,13 +152,30 @@ class Pool:
 
     def adopt(self, session: Session) -> None:
         """Keep a session that is open and has not been asked."""
-        if self._keeps(session) and self._has_room():
+        if self._fate(session) is None and self._has_room():
             self._idle.admit(session)
         else:
-            self.retire(session)
+            self.retire(session, self._fate(session) or Stopped.ROOM)
 
-    def retire(self, session: Session) -> "Deferred[None]":
+    def census(self) -> Mapping[str, int]:
+        """How many CLIs are at what; always the same names."""
+        return {
+            "answering": len(self._running),
+            "suspended": len(self._waiting),
+            "idle": len(self._idle),
+            "spare": len(self._spares),
+            "undoing": len(self._undoing),
+            "stopping": len(self._closing),
+        }
+
+    @property
+    def queued(self) -> int:
+        """How many questions wait for a CLI."""
+        return len(self._queue)
+
+    def retire(self, session: Session, why: Stopped) -> "Deferred[None]":
         """Stop a session's process; its place is free when it is gone."""
+        self._observer.cli_stopped(why)
         closed = session.close()
         self._closing[session] = closed
         done = _copy(closed)
@@ -167,7 +190,8 @@ class Pool:
 
     def _dismiss_all(self) -> None:
         self._spares.stop()
-        while self._idle.dismiss() or self._spares.dismiss():
+        why = Stopped.SHUTDOWN
+        while self._idle.dismiss(why) or self._spares.dismiss(why):
             pass
         while self._waiting:
             self._waiting.dismiss()
@@ -213,34 +237,45 @@ class Pool:
         taken = None
         if self._idle and not ask.needs_new:
             taken = self._idle.take(ask.prompt, ask.prints, launch, reuse)
-        plan = None
+        plan, served = None, Served.SPARE
         if taken is not None:
             session, plan = taken
+            if plan.rewind_to is not None:
+                served = Served.REWOUND
+            elif plan.kept:
+                served = Served.CONTINUED
         else:
             spare = self._spares.take(launch)
             if spare is None:
                 if not self._has_room():
                     return False
-                spare = self._starter.start_cli(launch)
+                spare, served = self._starter.start_cli(launch), Served.NEW
             session = spare
         self._queue.remove(ask)
 
         def put() -> None:
             session.ask(ask.prompt, ask, plan)
 
-        self._run(ask, session, put, is_reused=plan is not None)
+        self._run(ask, session, put, served, is_reused=plan is not None)
         return True
 
     def _run(
-        self, ask: Ask, session: Session, begin: Callable[[], None], *, is_reused: bool
+        self,
+        ask: Ask,
+        session: Session,
+        begin: Callable[[], None],
+        served: Served,
+        *,
+        is_reused: bool = True,
     ) -> None:
         self._running.add(ask)
-        ask.start(session, begin, is_reused=is_reused)
+        ask.start(session, begin, served, is_reused=is_reused)
 
     def _make_room(self) -> None:
         """Let go of those that nobody asks; whoever is going already counts."""
         while len(self._closing) + len(self._undoing) < len(self._queue):
-            if self._idle.dismiss() or self._spares.dismiss():
+            why = Stopped.ROOM
+            if self._idle.dismiss(why) or self._spares.dismiss(why):
                 continue
             if not self._waiting:
                 return
@@ -250,14 +285,7 @@ class Pool:
         return self._count() < self._limits.processes
 
     def _count(self) -> int:
-        return (
-            len(self._running)
-            + len(self._waiting)
-            + len(self._idle)
-            + len(self._spares)
-            + len(self._undoing)
-            + len(self._closing)
-        )
+        return sum(self.census().values())
 
     def _start_spare(self) -> Session:
         return self._starter.start_cli(self._starter.launch(None))
@@ -267,7 +295,7 @@ class Pool:
         self._running.discard(ask)
         self._queue.appendleft(ask)
         if session is not None:
-            self.retire(session)
+            self.retire(session, Stopped.LOST)
         self._serve()
 
     def left(
@@ -291,30 +319,28 @@ class Pool:
 
     def _let_go(self, session: Session) -> None:
         """Keep a session for another question, or stop it."""
-        if session.is_open and self._keeps(session):
+        fate = self._fate(session)
+        if session.is_open and fate is None:
             self._idle.admit(session)
             if not self._has_room() and self._spares.missing > 0 < len(self._idle) - 1:
                 # A new conversation is better served by a spare.
-                self._idle.dismiss()
-        elif session.can_undo and self._keeps(session):
+                self._idle.dismiss(Stopped.ROOM)
+        elif session.can_undo and fate is None and self._limits.reuse is Reuse.REWIND:
             self._undo(session)
         else:
-            self.retire(session)
+            self.retire(session, fate or Stopped.UNUSABLE)
 
-    def _keeps(self, session: Session) -> bool:
-        return not (
-            self._stopped
-            or self._limits.reuse is Reuse.OFF
-            # Who knows what Claude Code remembers of its own tools.
-            or session.launch.spawns_children
-            or session.turns >= _MOST_TURNS
-            or session.resident_bytes > self._limits.recycle_bytes
-        )
+    def _fate(self, session: Session) -> Stopped | None:
+        """Why a session cannot be kept; None: it can, if it is of use."""
+        if self._stopped:
+            return Stopped.SHUTDOWN
+        # Who knows what Claude Code remembers of its own tools.
+        if self._limits.reuse is Reuse.OFF or session.launch.spawns_children:
+            return Stopped.NOT_REUSED
+        is_large = session.resident_bytes > self._limits.recycle_bytes
+        return Stopped.WORN if is_large or session.turns >= _MOST_TURNS else None
 
     def _undo(self, session: Session) -> None:
-        if self._limits.reuse is not Reuse.REWIND:
-            self.retire(session)
-            return
         undone = session.undo()
         self._undoing[session] = undone
         undone.addTimeout(_UNDO_SECONDS, self._clock)
@@ -329,7 +355,7 @@ class Pool:
 
     def _stuck(self, session: Session) -> None:
         del self._undoing[session]
-        self.retire(session)
+        self.retire(session, Stopped.LOST)
 
     def _tell_drained(self) -> None:
         if self._drained is not None and not self._running and not self._queue:

@@ -76,6 +76,7 @@ class Session:
             launch.model,
             self._setup_failed,
         )
+        self._spending = surroundings.spending()
         self._prompt: Prompt | None = None
         self._turn: Turn | None = None
         self._recording = Recording()
@@ -241,6 +242,7 @@ class Session:
         self.turns += 1
         self._lost = None
         self._prompt = prompt
+        self._spending.model = self._surroundings.full_id(prompt.model)
         self._turn = self._new_turn(prompt, after)
         self._recording = Recording(after)
         self._audience.begin(listener)
@@ -265,6 +267,8 @@ class Session:
             self._state = _State.OPEN
 
     def _received(self, record: records.Record) -> list[Event]:
+        if not isinstance(record, records.StreamEvent):
+            self._spending.receive(record)
         match record:
             case records.ControlResponse():
                 self._controls.receive(record)
@@ -300,8 +304,7 @@ class Session:
         self._recording.receive(record)
         events = turn.receive(record)
         if self._prompt is not None and turn.take_question():
-            message = demand.reminder(self._prompt)
-            model = self._surroundings.full_id(self._prompt.model)
+            message, model = demand.reminder(self._prompt), self._spending.model
             self._send(wire.turn(message, str(uuid4()), model=model, ask=True))
         return events
 
@@ -329,6 +332,7 @@ class Session:
             form=None if prompt.schema is None else AnswerForm(prompt.schema),
             tells_own_calls=self._surroundings.tells_own_calls,
             after=after,
+            spent_usd=self._spending.total_dollars,
         )
 
     def _send(self, line: bytes) -> None:

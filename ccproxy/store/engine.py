@@ -21,6 +21,7 @@ from ccproxy.store.schema import REVISION, metadata, versions
 
 _BUSY_SECONDS = 10
 _CONNECTIONS = 4
+_FILE = "responses.sqlite"
 # Anything, as long as all versions of ccproxy agree on it.
 _MIGRATION_LOCK = 0x63637072
 
@@ -115,6 +116,13 @@ def _alone(url: URL) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def store_url(database_url: str | None, state_dir: Path | None) -> str | None:
+    """Where a server keeps things, by its settings; None: nowhere that lasts."""
+    if database_url is not None:
+        return database_url
+    return None if state_dir is None else sqlite_url(state_dir / _FILE)
 
 
 def sqlite_url(path: Path) -> str:

@@ -12,7 +12,9 @@ from ccproxy.web.backend import Backend
 from ccproxy.web.chat import ChatRoutes
 from ccproxy.web.conversations import ConversationRoutes
 from ccproxy.web.exchange import Exchange
+from ccproxy.web.figures import Exposition, FigureRoutes
 from ccproxy.web.gate import Gate
+from ccproxy.web.observer import Observer
 from ccproxy.web.policy import Policy
 from ccproxy.web.response import json_response
 from ccproxy.web.response_jobs import Jobs
@@ -25,6 +27,8 @@ class API:
     """The OpenAI-compatible API as a Klein application.
 
     Args:
+        observer: told of every request.
+        exposition: what ``GET /metrics`` shows.
         wall_seconds: Unix time, for ``created``.
     """
 
@@ -35,12 +39,14 @@ class API:
         store: Store,
         gate: Gate,
         policy: Policy,
+        observer: Observer,
+        exposition: Exposition,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
         self._backend = backend
         self._wall_seconds = wall_seconds
-        self._router = router = Router(gate, clock)
+        self._router = router = Router(gate, clock, observer)
         router.add("GET", "/health", self._health, needs_key=False)
         router.add("GET", "/ready", self._ready)
         router.add("GET", "/models", self._models)
@@ -63,6 +69,13 @@ class API:
             clock=clock,
         )
         ConversationRoutes(router=router, store=store, wall_seconds=wall_seconds)
+        FigureRoutes(
+            router=router,
+            exposition=exposition,
+            store=store,
+            policy=policy,
+            wall_seconds=wall_seconds,
+        )
 
     def resource(self) -> IResource:
         """The whole API, to be mounted anywhere."""

@@ -61,14 +61,17 @@ class ChatRoutes:
     async def _stream(
         self, exchange: Exchange, prompt: Prompt, choices: int, encoder: ChatStream
     ) -> None:
-        stream = EventStream(exchange.request, encoder, self._clock)
-        with exchange.following(encoder):
+        request, receipt = exchange.request, exchange.receipt
+        stream = EventStream(request, encoder, self._clock, receipt)
+        with exchange.following(encoder), exchange.streaming():
             await stream.run(self._backend, prompt, choices)
 
     async def _collect(
         self, exchange: Exchange, prompt: Prompt, choices: int, document: ChatDocument
     ) -> bytes:
         with exchange.following(document):
-            queued = await collect(self._backend, prompt, choices, document)
+            queued = await collect(
+                self._backend, prompt, choices, document, exchange.receipt
+            )
         tell_queue(exchange.request, queued)
         return json_response(exchange.request, document.encode())

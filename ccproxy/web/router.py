@@ -25,8 +25,9 @@ from ccproxy.errors import (
     MethodNotAllowed,
     NotFound,
 )
-from ccproxy.web.exchange import CLIENT_GONE, Exchange
+from ccproxy.web.exchange import CLIENT_GONE, NO_ROUTE, Exchange
 from ccproxy.web.gate import Gate
+from ccproxy.web.observer import Observer
 from ccproxy.web.response import error_response, request_id
 
 _PREFIXES = ("", "/v1")
@@ -38,9 +39,10 @@ class Router:
 
     _log = Logger()
 
-    def __init__(self, gate: Gate, clock: IReactorTime) -> None:
+    def __init__(self, gate: Gate, clock: IReactorTime, observer: Observer) -> None:
         self._gate = gate
         self._clock = clock
+        self._observer = observer
         self._app = Klein()
         handle: Any = self._app.handle_errors(Exception)
         handle(self._unrouted)
@@ -68,10 +70,10 @@ class Router:
         """
 
         async def routed(request: Request, **parts: str) -> bytes | None:
-            exchange = Exchange(request, f"{method} {path}", self._clock)
+            exchange = self._exchange(request, f"{method} {path}")
             try:
                 if needs_key:
-                    self._gate.check_key(_authorization(request))
+                    self.check_key(exchange)
                 body = await answer(exchange, **parts)
             except CancelledError:
                 exchange.log(CLIENT_GONE)
@@ -87,6 +89,17 @@ class Router:
             self._app.route(
                 prefix + path, methods=[method], endpoint=f"{method} {prefix}{path}"
             )(routed)
+
+    def check_key(self, exchange: Exchange) -> None:
+        """Ask the gate; for routes that need a key only sometimes.
+
+        Raises:
+            InvalidKey: no, or the wrong one.
+        """
+        exchange.key = self._gate.check_key(_authorization(exchange.request))
+
+    def _exchange(self, request: Request, route: str) -> Exchange:
+        return Exchange(request, route, self._clock, self._observer)
 
     def body(self, exchange: Exchange) -> bytes:
         """The body of a request.
@@ -112,7 +125,7 @@ class Router:
             if request.method == b"OPTIONS":
                 request.setResponseCode(_NO_CONTENT)
                 return b""
-        exchange = Exchange(request, "no route", self._clock)
+        exchange = self._exchange(request, NO_ROUTE)
         exchange.error = self._told(request, failure)
         body = self._error(request, exchange.error)
         exchange.log(request.code)

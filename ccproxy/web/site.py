@@ -26,7 +26,10 @@ from typing_extensions import override
 
 from ccproxy.dialects.error import error_document
 from ccproxy.errors import CCProxyError, InvalidRequest
-from ccproxy.web.gate import Gate
+from ccproxy.web.clients import OTHER
+from ccproxy.web.exchange import NO_ROUTE
+from ccproxy.web.gate import NO_KEY, Gate
+from ccproxy.web.observer import Observer, RequestEnd
 from ccproxy.web.response import error_headers, new_request_id
 
 # How long a refused client may go on sending into the void.
@@ -157,6 +160,7 @@ class ProxyChannel(HTTPChannel):
             status=error.status,
             code=error.code,
         )
+        self.site.refused(error)
         self.transport.write("\r\n".join([*head, "", ""]).encode() + document)
         if not ISSLTransport.providedBy(self.transport):
             self.transport.loseWriteConnection()
@@ -174,7 +178,13 @@ class ProxySite(Site):
     noisy = False
     protocol = ProxyChannel  # type: ignore[assignment]  # HTTP/1.1 only
 
-    def __init__(self, resource: IResource, gate: Gate, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        resource: IResource,
+        gate: Gate,
+        clock: IReactorTime,
+        observer: Observer,
+    ) -> None:
         super().__init__(
             resource,
             requestFactory=ProxyRequest,
@@ -182,6 +192,7 @@ class ProxySite(Site):
             reactor=clock,
         )
         self.gate = gate
+        self._observer = observer
         self._clock = clock
         self._channels: set[ProxyChannel] = set()
         self._drained: Deferred[None] | None = None
@@ -196,6 +207,22 @@ class ProxySite(Site):
         if not self._channels and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
+
+    def refused(self, error: CCProxyError) -> None:
+        """Count a request that reached no route; called by the channel."""
+        self._observer.request_ended(
+            RequestEnd(
+                route=NO_ROUTE,
+                status=error.status,
+                finish=error.code,
+                model="",
+                usage=None,
+                cost_usd=None,
+                seconds=0.0,
+                key=NO_KEY,
+                client=OTHER,
+            )
+        )
 
     def drain(self, seconds: float) -> "Deferred[None]":
         """Close idle connections now, busy ones after their answer.

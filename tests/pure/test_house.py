@@ -26,6 +26,7 @@ PURE = (
     "ccproxy.conversation",
     "ccproxy.events",
     "ccproxy.errors",
+    "ccproxy.accounting",
     *(name for name in MODULES if name.startswith("ccproxy.dialects.")),
     "ccproxy.claude.wire",
     "ccproxy.claude.records",
@@ -44,7 +45,13 @@ PURE = (
     "ccproxy.claude.failures",
     "ccproxy.claude.catalogue",
     "ccproxy.claude.launch",
+    "ccproxy.claude.observer",
+    "ccproxy.claude.spending",
     "ccproxy.web.gate",
+    "ccproxy.web.clients",
+    "ccproxy.web.observer",
+    "ccproxy.web.receipt",
+    "ccproxy.usage.table",
 )
 
 GROUND = {
@@ -54,12 +61,15 @@ GROUND = {
     "ccproxy.conversation",
     "ccproxy.events",
     "ccproxy.errors",
+    "ccproxy.accounting",
+    "ccproxy.flags",
     "ccproxy.demo",
     "ccproxy.detached",
     "ccproxy.logs",
 }
 DIALECTS, CLAUDE, WEB = "ccproxy.dialects", "ccproxy.claude", "ccproxy.web"
 STORE = "ccproxy.store"
+METRICS, USAGE = "ccproxy.metrics", "ccproxy.usage"
 SERVICE, COMMAND = "ccproxy.service", "ccproxy.command"
 # The version, and what others embed: it stands for all floors at once.
 ROOT = "ccproxy"
@@ -71,8 +81,10 @@ BELOW = {
     CLAUDE: {"ground"},
     STORE: {"ground"},
     WEB: {"ground", DIALECTS, STORE},
-    SERVICE: {"ground", DIALECTS, CLAUDE, STORE, WEB, ROOT},
-    COMMAND: {"ground", DIALECTS, CLAUDE, WEB, SERVICE, ROOT},
+    METRICS: {"ground", CLAUDE, WEB, ROOT},
+    USAGE: {"ground", DIALECTS, STORE},
+    SERVICE: {"ground", DIALECTS, CLAUDE, STORE, WEB, METRICS, ROOT},
+    COMMAND: {"ground", DIALECTS, CLAUDE, WEB, SERVICE, USAGE, ROOT},
 }
 
 
@@ -80,10 +92,10 @@ def floor(name: str) -> str:
     """The floor of a module; a new room has to be given one here."""
     if name in GROUND:
         return "ground"
-    for room in (DIALECTS, CLAUDE, STORE, WEB):
+    for room in (DIALECTS, CLAUDE, STORE, WEB, USAGE):
         if name == room or name.startswith(f"{room}."):
             return room
-    assert name in (SERVICE, COMMAND, ROOT), f"{name} has no floor"
+    assert name in (METRICS, SERVICE, COMMAND, ROOT), f"{name} has no floor"
     return name
 
 

@@ -1,10 +1,11 @@
 """A backend under the test's control, behind the real server."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
 
+from ccproxy.accounting import RateWindow
 from ccproxy.claude.backend import Status
 from ccproxy.claude.catalogue import Catalogue, ModelEntry
 from ccproxy.conversation import Effort, Prompt
@@ -16,10 +17,13 @@ from ccproxy.events import (
     TextDelta,
     Usage,
 )
+from ccproxy.metrics import Metrics
 from ccproxy.store.store import Store
 from ccproxy.web.app import API
 from ccproxy.web.backend import Listener
+from ccproxy.web.bookkeeper import Bookkeeper
 from ccproxy.web.gate import Gate
+from ccproxy.web.observer import Observers
 from ccproxy.web.policy import Policy
 from ccproxy.web.site import ProxySite
 from tests.support.server import KEY
@@ -92,6 +96,16 @@ class ScriptedBackend:
         return self.known
 
 
+class Nothing:
+    """No CLI to be looked at."""
+
+    queued = 0
+    windows: Sequence[RateWindow] = ()
+
+    def census(self) -> Mapping[str, int]:
+        return {}
+
+
 def site(
     backend: ScriptedBackend,
     store: Store,
@@ -99,15 +113,23 @@ def site(
     clock: Any,
     *,
     max_body_bytes: int = 10_000,
+    open_metrics: bool = False,
+    keeps_books: bool = False,
 ) -> ProxySite:
     """The real server in front of a scripted backend."""
     gate = Gate((KEY,), max_body_bytes)
+    metrics = Metrics()
+    metrics.watched = Nothing()
+    keepers = (Bookkeeper(store.ledger),) if keeps_books else ()
+    observer = Observers((metrics, *keepers))
     api = API(
         backend=backend,
         store=store,
         gate=gate,
-        policy=Policy(max_body_bytes=max_body_bytes),
+        policy=Policy(max_body_bytes=max_body_bytes, open_metrics=open_metrics),
+        observer=observer,
+        exposition=metrics,
         clock=clock,
         wall_seconds=lambda: 1700000000.0,
     )
-    return ProxySite(api.resource(), gate, reactor)
+    return ProxySite(api.resource(), gate, reactor, observer)

@@ -1,0 +1,45 @@
+"""The options as flags of a command line, for all commands of ours."""
+
+from collections.abc import Callable
+
+from twisted.python import usage
+
+from ccproxy.options import OPTIONS, Option
+
+
+class Flags(usage.Options):
+    """Keeps what was given, by option, in order.
+
+    Attributes:
+        given: as `ccproxy.settings.read_settings` takes it.
+    """
+
+    def __init__(self) -> None:
+        self.given: dict[str, list[str]] = {}
+        super().__init__()
+
+
+def _collector(option: Option) -> Callable[..., None]:
+    """The method by which `usage.Options` takes one option."""
+
+    def take(options: Flags, text: str) -> None:
+        options.given.setdefault(option.name, []).append(text)
+
+    def switch(options: Flags) -> None:
+        take(options, "1")
+
+    about = [option.metavar and f"{option.metavar}: ", option.help]
+    if option.default:
+        about.append(f" [{option.environment}, default {option.default}]")
+    else:
+        about.append(f" [{option.environment}]")
+    method = take if option.metavar else switch
+    method.__doc__ = "".join(about)
+    return method
+
+
+for _option in OPTIONS:
+    _method = _collector(_option)
+    for _name in (_option.name, _option.short):
+        if _name:
+            setattr(Flags, f"opt_{_name.replace('-', '_')}", _method)
