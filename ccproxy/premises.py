@@ -18,9 +18,8 @@ from ccproxy.claude.launch import (
 from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
 from ccproxy.settings import Settings
-from ccproxy.store.engine import sqlite_url
+from ccproxy.store.engine import store_url
 
-DATABASE_FILE = "responses.sqlite"
 _CLOSED = "the proxy's service has not been started"
 
 
@@ -59,12 +58,11 @@ class Premises:
         Raises:
             StorageFailed: there is no folder yet.
         """
-        if self._settings.database_url is not None:
-            return self._settings.database_url
         folder = self._settings.state_dir or self._folder
-        if folder is None:
+        url = store_url(self._settings.database_url, folder)
+        if url is None:
             raise StorageFailed(_CLOSED)
-        return sqlite_url(folder / DATABASE_FILE)
+        return url
 
     def launch(self) -> Launch:
         """How to start a CLI; it may be installed while we run.

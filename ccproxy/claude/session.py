@@ -76,6 +76,7 @@ class Session:
             launch.model,
             self._setup_failed,
         )
+        self._spending = surroundings.spending()
         self._prompt: Prompt | None = None
         self._turn: Turn | None = None
         self._recording = Recording()
@@ -228,7 +229,6 @@ class Session:
 
     def garbage_received(self, error: wire.WireError) -> None:
         """Give up a CLI that cannot be understood; called by the process."""
-        self._lose()
         self._break_off(ClaudeFailed(f"the claude CLI wrote {error}"))
 
     def process_ended(self, end: Exit) -> None:
@@ -237,7 +237,6 @@ class Session:
         self._state = _State.CLOSED
         if not was_closed:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
-            self._lose()
             self._break_off(ClaudeFailed(f"the claude CLI ended unexpectedly ({end})"))
 
     def _begin(
@@ -246,6 +245,7 @@ class Session:
         self.turns += 1
         self._lost = None
         self._prompt = prompt
+        self._spending.model = self._surroundings.full_id(prompt.model)
         self._turn = self._new_turn(prompt, after)
         self._recording = Recording(after)
         self._audience.begin(listener)
@@ -270,6 +270,8 @@ class Session:
             self._state = _State.OPEN
 
     def _received(self, record: records.Record) -> list[Event]:
+        if not isinstance(record, records.StreamEvent):
+            self._spending.receive(record)
         match record:
             case records.ControlResponse():
                 self._controls.receive(record)
@@ -313,8 +315,7 @@ class Session:
         if asked.request.server_name in SERVERS and message is not None:
             self._tools.receive(asked, message)
         else:
-            reason = "ccproxy does not do this"
-            self._send(requests.refusal(asked.request_id, reason))
+            self._send(requests.refusal(asked.request_id, "ccproxy does not do this"))
 
     def _answer_tool(self, request_id: str, answer: Mapping[str, object]) -> None:
         self._send(requests.mcp_answer(request_id, answer))
@@ -332,6 +333,7 @@ class Session:
             form=None if prompt.schema is None else AnswerForm(prompt.schema),
             tells_own_calls=self._surroundings.tells_own_calls,
             after=after,
+            spent_usd=self._spending.total_dollars,
         )
 
     def _send(self, line: bytes) -> None:
@@ -351,6 +353,7 @@ class Session:
 
     def _break_off(self, error: CCProxyError) -> None:
         """Tell everyone who waits for this CLI, whatever for."""
+        self._lose()
         self._abandon(error)
         self._fail(error)
 

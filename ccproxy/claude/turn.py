@@ -43,6 +43,7 @@ from ccproxy.claude.records import (
     StreamEvent,
     UserMessage,
 )
+from ccproxy.claude.spending import spent
 from ccproxy.claude.structured import TOOL, AnswerForm, StructuredAnswer
 from ccproxy.claude.tally import Tally
 from ccproxy.errors import (
@@ -102,6 +103,7 @@ class Turn:
         tells_own_calls: tell what the CLI does with tools of its own.
         after: the id of the message that this turn goes on from, if the CLI has been
             waiting for the results of its calls.
+        spent_usd: what the CLI had told of its costs before.
     """
 
     def __init__(
@@ -113,8 +115,10 @@ class Turn:
         form: AnswerForm | None = None,
         tells_own_calls: bool = False,
         after: str | None = None,
+        spent_usd: float = 0.0,
     ) -> None:
         self._wall_seconds = wall_seconds
+        self._spent_usd = spent_usd
         self._must_call = must_call
         self._answer = None if form is None else StructuredAnswer(form)
         self._prose = Prose(is_held=must_call or form is not None)
@@ -365,7 +369,11 @@ class Turn:
     ) -> list[Event]:
         self._phase = _Phase.OVER
         usage = self._tally.total(None if result is None else result.usage)
-        return [Finished(reason or FinishReason.STOP, usage, self._stop_sequence)]
+        cost_usd = None
+        if result is not None and result.total_cost_usd is not None:
+            cost_usd = spent(self._spent_usd, result.total_cost_usd)
+        reason = reason or FinishReason.STOP
+        return [Finished(reason, usage, self._stop_sequence, cost_usd)]
 
     def _fail(self, error: CCProxyError) -> list[Event]:
         self._phase = _Phase.OVER
