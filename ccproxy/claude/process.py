@@ -158,8 +158,10 @@ class ClaudeProcess(ProcessProtocol):
                 env=dict(launch.environment),
             )
         except FileNotFoundError as error:
+            protocol._forget_files()
             raise ClaudeUnavailable(f"cannot start the claude CLI: {error}") from error
         except OSError as error:
+            protocol._forget_files()
             raise Overloaded(
                 f"this machine cannot start another process now: {error.strerror}"
             ) from error
@@ -253,7 +255,7 @@ class ClaudeProcess(ProcessProtocol):
             stderr=self._stderr.decode("utf-8", "replace"),
             rest=self._splitter.rest,
         )
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._forget_files()
         self._log.debug("claude {pid} ended: {end}", pid=self._pid, end=str(end))
         waiters, self._waiters = self._waiters, []
         self._owner.process_ended(end)
@@ -286,6 +288,9 @@ class ClaudeProcess(ProcessProtocol):
             for path in leftovers(self._launch.environment, self._pid):
                 with suppress(OSError):
                     path.unlink()
+
+    def _forget_files(self) -> None:
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _kill_group(self) -> None:
         # Without setsid there is no group of this number, which is as good.

@@ -246,7 +246,8 @@ class Session:
         self.turns += 1
         self._lost = None
         self._prompt = prompt
-        self._turn = self._new_turn(prompt, after)
+        before = None if self._turn is None else self._turn.message_id
+        self._turn = self._new_turn(prompt, after, before)
         self._recording = Recording(after)
         self._audience.begin(listener)
 
@@ -324,7 +325,7 @@ class Session:
         if lost is not None:
             lost()
 
-    def _new_turn(self, prompt: Prompt, after: str | None = None) -> Turn:
+    def _new_turn(self, prompt: Prompt, after: str | None, before: str | None) -> Turn:
         return Turn(
             self._surroundings.wall_seconds(),
             frozenset(tool.name for tool in prompt.tools),
@@ -332,6 +333,7 @@ class Session:
             form=None if prompt.schema is None else AnswerForm(prompt.schema),
             tells_own_calls=self._surroundings.tells_own_calls,
             after=after,
+            before=before,
         )
 
     def _send(self, line: bytes) -> None:

@@ -77,6 +77,9 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
     "model_context_window_exceeded": FinishReason.LENGTH,
     "refusal": FinishReason.REFUSAL,
 }
+# What only comes between the beginning of a message and its end.
+_PIECES = frozenset({"content_block_start", "content_block_delta", "message_delta"})
+
 # After these the CLI asks the model to go on, within milliseconds; after a call, when
 # it is stopped gently and gives the call up.
 _CUT_SHORT = frozenset(
@@ -102,6 +105,7 @@ class Turn:
         tells_own_calls: tell what the CLI does with tools of its own.
         after: the id of the message that this turn goes on from, if the CLI has been
             waiting for the results of its calls.
+        before: the id of the message of the turn before, which is not this one's.
     """
 
     def __init__(
@@ -113,8 +117,10 @@ class Turn:
         form: AnswerForm | None = None,
         tells_own_calls: bool = False,
         after: str | None = None,
+        before: str | None = None,
     ) -> None:
         self._wall_seconds = wall_seconds
+        self._before = before
         self._must_call = must_call
         self._answer = None if form is None else StructuredAnswer(form)
         self._prose = Prose(is_held=must_call or form is not None)
@@ -218,6 +224,10 @@ class Turn:
                 return []
 
     def _streamed(self, event: SSEEvent) -> list[Event]:
+        if event.type in _PIECES and self._phase is not _Phase.STREAMING:
+            return self._fail(
+                ClaudeFailed("the claude CLI told a piece of no answer that has begun")
+            )
         if event.type == "content_block_delta" and event.delta is not None:
             if event.delta.text:
                 return self._prose.said(event.delta.text)
@@ -279,7 +289,7 @@ class Turn:
         if message.model == _SYNTHETIC:
             self._synthetic = record
             return []
-        if message.id == self._streamed_id:
+        if message.id in (self._streamed_id, self._before):
             return []
         events: list[Event] = []
         if message.id != self._message_id:
@@ -311,9 +321,10 @@ class Turn:
         if result.is_error or result.subtype != "success":
             return self._fail(self._error(result))
         if self._phase is _Phase.WAITING:
-            # The CLI answered by itself, so the model was never asked.
-            said = result.result or "nothing"
-            return self._fail(InvalidRequest(f"the CLI did not ask the model: {said}"))
+            # What it says instead may be another turn's, told twice.
+            return self._fail(
+                ClaudeFailed("the claude CLI ended the turn without asking the model")
+            )
         if self._phase is _Phase.STREAMING:
             return self._fail(ClaudeFailed("the answer broke off and was not resumed"))
         if self._must_call and not self._has_asked_again:
