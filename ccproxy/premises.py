@@ -1,7 +1,5 @@
 """Where the CLIs of one server live: its private folder, and the demo's upstream."""
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from ccproxy.claude.launch import (
     exec_prefix,
     find_claude,
 )
+from ccproxy.claude.private_folder import PrivateFolder
 from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
 from ccproxy.settings import Settings
@@ -33,13 +32,13 @@ class Premises:
         self._settings = settings
         self._reactor = reactor
         self._environment = environment
-        self._folder: Path | None = None
+        self._folder: PrivateFolder | None = None
         self._found: Launch | None = None
         self._demo_port: IListeningPort | None = None
 
     def open(self) -> None:
         """Make the folder; with a demo, listen for its CLIs."""
-        self._folder = Path(tempfile.mkdtemp(prefix="ccproxy-"))
+        self._folder = PrivateFolder()
         self._found = None
         if self._settings.demo:
             api = MessagesAPI(demo_script, self._reactor)
@@ -50,8 +49,9 @@ class Premises:
         """Take everything away; no CLI may run any more."""
         if self._demo_port is not None:
             await maybeDeferred(self._demo_port.stopListening)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            folder.remove()
 
     def database_url(self) -> str:
         """Where the store is; without a state directory, in the private folder.
@@ -61,10 +61,11 @@ class Premises:
         """
         if self._settings.database_url is not None:
             return self._settings.database_url
-        folder = self._settings.state_dir or self._folder
-        if folder is None:
+        if self._settings.state_dir is not None:
+            return sqlite_url(self._settings.state_dir / DATABASE_FILE)
+        if self._folder is None:
             raise StorageFailed(_CLOSED)
-        return sqlite_url(folder / DATABASE_FILE)
+        return sqlite_url(self._folder.path / DATABASE_FILE)
 
     def launch(self) -> Launch:
         """How to start a CLI; it may be installed while we run.
@@ -76,13 +77,14 @@ class Premises:
             raise ClaudeUnavailable(_CLOSED)
         if self._found is None:
             search_path = self._environment.get("PATH")
-            cwd = self._folder / "cwd"
+            folder = self._folder.path
+            cwd = folder / "cwd"
             self._found = Launch(
                 binary=find_claude(self._settings.claude_bin, search_path),
                 prefix=exec_prefix(cwd, search_path),
                 cwd=cwd,
-                scratch=self._folder,
-                environment=self._child_environment(self._folder / "home"),
+                scratch=folder,
+                environment=self._child_environment(folder / "home"),
                 model=self._settings.model,
                 agent_tools=self._settings.agent_tools,
             )

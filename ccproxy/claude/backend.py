@@ -85,10 +85,13 @@ class Backend:
         self._pool = Pool(self, clock, pool)
         self._known: InitializeAnswer | None = None
         self._look: Deferred[None] | None = None
+        self._draining: Deferred[None] | None = None
+        self._is_in_haste = False
         self._lookers: list[Deferred[None]] = []
 
     def start(self) -> None:
         """Serve, and have a first look at the CLI, to learn its models."""
+        self._is_in_haste = False
         self._pool.start()
         self._begin_to_look()
 
@@ -102,20 +105,34 @@ class Backend:
 
         What is not answered then is ended by `stop`.
         """
-        drained = self._pool.drain()
+        drained = self._draining = self._pool.drain()
         drained.addTimeout(seconds, self._clock)
+        if self._is_in_haste:
+            drained.cancel()
         try:
             await drained
         except DeferredTimeoutError:
             self._log.warn(
                 "answers were cut off: {seconds:g} s are over", seconds=seconds
             )
+        except CancelledError:
+            self._log.warn("answers were cut off: the server is to stop at once")
+
+    def hurry(self) -> None:
+        """Let `drain` and `stop` wait for nothing, whether they have begun or will."""
+        self._is_in_haste = True
+        if self._draining is not None:
+            self._draining.cancel()
+        self._pool.kill()
 
     async def stop(self) -> None:
         """Fail every question, stop every CLI; done when all processes are gone."""
         if self._look is not None:
             self._look.cancel()
-        await self._pool.stop()
+        stopped = self._pool.stop()
+        if self._is_in_haste:
+            self._pool.kill()
+        await stopped
 
     def ask(self, prompt: Prompt, listener: Listener) -> Ask:
         """Put a question; the listener is told everything, failures included."""

@@ -215,7 +215,7 @@ class ClaudeProcess(ProcessProtocol):
 
         After SIGTERM it goes on for some 60 ms, in which it can ask the model again.
         """
-        if self._state is _State.RUNNING:
+        if self._state is not _State.ENDED:
             self._stop(signal.SIGKILL)
 
     @override
@@ -278,12 +278,12 @@ class ClaudeProcess(ProcessProtocol):
         survivors = marked_processes(self._mark)
         self._signal(signal.SIGKILL)
         self._kill_group()
-        _kill_each(survivors)
+        kill_each(survivors)
 
     def _clean_up_after(self, status: Any) -> None:
         self._kill_group()
         if self._launch.spawns_children:
-            _kill_each(marked_processes(self._mark))
+            kill_each(marked_processes(self._mark))
         if status.signal == signal.SIGKILL and self._pid is not None:
             for path in leftovers(self._launch.environment, self._pid):
                 with suppress(OSError):
@@ -313,7 +313,8 @@ class ClaudeProcess(ProcessProtocol):
             self._timer = None
 
 
-def _kill_each(pids: Iterable[int]) -> None:
+def kill_each(pids: Iterable[int]) -> None:
+    """Kill processes, as far as they are there and ours."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)

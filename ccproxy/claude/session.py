@@ -206,6 +206,10 @@ class Session:
         self._abandon(ClaudeFailed("the session was closed"))
         return self._process.terminate()
 
+    def kill(self) -> None:
+        """Stop the CLI at once; `close` tells when it is gone."""
+        self._process.kill()
+
     def lines_received(self, lines: list[bytes]) -> None:
         """Take lines of the CLI's; called by the process."""
         events: list[Event] = []
@@ -246,8 +250,7 @@ class Session:
         self.turns += 1
         self._lost = None
         self._prompt = prompt
-        before = None if self._turn is None else self._turn.message_id
-        self._turn = self._new_turn(prompt, after, before)
+        self._turn = self._new_turn(prompt, after)
         self._recording = Recording(after)
         self._audience.begin(listener)
 
@@ -325,7 +328,7 @@ class Session:
         if lost is not None:
             lost()
 
-    def _new_turn(self, prompt: Prompt, after: str | None, before: str | None) -> Turn:
+    def _new_turn(self, prompt: Prompt, after: str | None) -> Turn:
         return Turn(
             self._surroundings.wall_seconds(),
             frozenset(tool.name for tool in prompt.tools),
@@ -333,7 +336,7 @@ class Session:
             form=None if prompt.schema is None else AnswerForm(prompt.schema),
             tells_own_calls=self._surroundings.tells_own_calls,
             after=after,
-            before=before,
+            before=None if self._turn is None else self._turn.message_id,
         )
 
     def _send(self, line: bytes) -> None:

@@ -21,6 +21,8 @@ _MOST_TOLD = 64
 _RETRY_SECONDS = 1.0
 # When all answers have been ended, who did not read for so long will not begin to.
 _STANDING_SECONDS = 1.0
+# What an answer that is ended in haste has to reach its client.
+_HASTE_SECONDS = 0.5
 
 
 class ProxySite(Site):
@@ -42,6 +44,8 @@ class ProxySite(Site):
         # In the order in which they were made.
         self._channels: dict[ProxyChannel, None] = {}
         self._drained: Deferred[None] | None = None
+        self._limit: IDelayedCall | None = None
+        self._is_in_haste = False
 
     def connected(self, channel: ProxyChannel) -> None:
         """Note a connection, and see to it that there is room; the channel calls it."""

@@ -173,7 +173,7 @@ class Interleavings(RuleBasedStateMachine):
         words, self.numbers = count(1), count(1)
         self.folder = Path(tempfile.mkdtemp())
         self.clock = Clock()
-        self.spawner: Any = ImaginedSpawner(lambda: f"w{next(words)} ")
+        self.spawner = ImaginedSpawner(lambda: f"w{next(words)} ")
         self.clients: list[Client] = []
         self.questions: set[tuple[Said, ...]] = set()
         self.complete: set[str] = set()
@@ -187,8 +187,9 @@ class Interleavings(RuleBasedStateMachine):
             environment={},
             model="m",
         )
+        spawner: Any = self.spawner
         surroundings = Surroundings(
-            spawner=self.spawner,
+            spawner=spawner,
             clock=self.clock,
             wall_seconds=lambda: 1.8e9,
             limits=Limits(
