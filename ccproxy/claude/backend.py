@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from ccproxy.claude.ask import Ask
 from ccproxy.claude.audience import Listener
 from ccproxy.claude.catalogue import Catalogue, ModelEntry
+from ccproxy.claude.circuit import Circuit
 from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.launch import Launch
 from ccproxy.claude.pool import Pool, PoolLimits
@@ -78,11 +79,13 @@ class Backend:
             wall_seconds=wall_seconds,
             limits=limits,
             learned=self._learned,
+            unheard=lambda error: self._circuit.unheard(error),
             full_id=catalogue.full_id,
             forces_calls=forces_calls,
             tells_own_calls=tells_own_calls,
         )
         self._pool = Pool(self, clock, pool)
+        self._circuit = Circuit(clock, self._probe)
         self._known: InitializeAnswer | None = None
         self._look: Deferred[None] | None = None
         self._draining: Deferred[None] | None = None
@@ -99,6 +102,17 @@ class Backend:
         look = Deferred.fromCoroutine(self._look_at_cli())
         if not look.called:
             self._look = look
+
+    def _probe(self) -> "Deferred[None]":
+        """Have another look; fires when it is over."""
+        if self._look is None:
+            self._begin_to_look()
+        over: Deferred[None] = Deferred()
+        if self._look is None:
+            over.callback(None)
+        else:
+            self._lookers.append(over)
+        return over
 
     async def drain(self, seconds: float) -> None:
         """Take no more questions, and wait for the answers to those that were taken.
@@ -127,6 +141,7 @@ class Backend:
 
     async def stop(self) -> None:
         """Fail every question, stop every CLI; done when all processes are gone."""
+        self._circuit.reset()
         if self._look is not None:
             self._look.cancel()
         stopped = self._pool.stop()
@@ -176,7 +191,7 @@ class Backend:
         if known is not None and known.account is not None:
             account = known.account
         return Status(
-            answers=known is not None,
+            answers=known is not None and self._circuit.is_closed,
             version=None if known is None else known.claude_code_version,
             is_logged_in=known is not None and account.is_logged_in,
             login=account.source,
@@ -206,9 +221,11 @@ class Backend:
         Raises:
             CCProxyError: that is not possible now.
         """
+        self._circuit.check()
         return Session(launch, self._surroundings)
 
     def _learned(self, answer: InitializeAnswer) -> None:
+        self._circuit.heard()
         self._catalogue.learn(answer.models)
         self._known = answer
 

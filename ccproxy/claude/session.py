@@ -175,8 +175,7 @@ class Session:
     def undo(self) -> "Deferred[None]":
         """Break off what the CLI is at and take it back; the listener hears no more.
 
-        Fires when the session is open again. Fails with `CCProxyError` or `WireError`:
-        close it. On cancel: close it.
+        Fires when the session is open again. If it fails or is cancelled: close it.
         """
         self._audience.leave()
         self._lost = None
@@ -207,7 +206,7 @@ class Session:
         return self._process.terminate()
 
     def kill(self) -> None:
-        """Stop the CLI at once; `close` tells when it is gone."""
+        """Stop the CLI now; `close` tells when it is gone."""
         self._process.kill()
 
     def lines_received(self, lines: list[bytes]) -> None:
@@ -237,9 +236,8 @@ class Session:
 
     def process_ended(self, end: Exit) -> None:
         """Learn that the CLI is gone; called by the process."""
-        was_closed = self._state is _State.CLOSED
-        self._state = _State.CLOSED
-        if not was_closed:
+        state, self._state = self._state, _State.CLOSED
+        if state is not _State.CLOSED:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
             self._lose()
             self._break_off(ClaudeFailed(f"the claude CLI ended unexpectedly ({end})"))
@@ -369,6 +367,8 @@ class Session:
             ended.addErrback(lambda failure: failure.trap(CCProxyError) and None)
 
     def _fail(self, error: CCProxyError) -> None:
+        if self._controls.take_unheard():
+            self._surroundings.unheard(error)
         self._tell([Failed(error)])
 
     def _tell(self, events: list[Event]) -> None:

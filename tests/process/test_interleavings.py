@@ -196,6 +196,7 @@ class Interleavings(RuleBasedStateMachine):
                 first_token_seconds=30.0, silence_seconds=20.0, turn_seconds=200.0
             ),
             learned=lambda answer: None,
+            unheard=lambda error: None,
         )
         limits = PoolLimits(
             processes=MOST,

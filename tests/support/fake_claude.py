@@ -212,6 +212,8 @@ def main() -> None:
     if "--version" in arguments:
         print("2.1.100 (Claude Code)" if scenario == "old" else "2.1.330 (Claude Code)")
         return
+    if scenario == "broken" and os.path.exists(f"{log}.broken"):
+        sys.exit("I am broken")
     record = open(log, "ab", buffering=0)  # noqa: SIM115  # as long as we live
 
     def read() -> dict[str, Any]:
