@@ -67,7 +67,7 @@ async def test_without_descriptors_load_is_shed(
     await client.expect(b"ok")
     limit(server, highest_descriptor(server) + 3)
     # Clients take what there is; then they are turned away.
-    clients = []
+    clients: list[RawClient] = []
     while not any(one.is_lost for one in clients):
         assert len(clients) < 100
         clients.append(await open_client(server))

@@ -176,6 +176,16 @@ def list_tools(server: str) -> None:
     emit({"type": "control_request", "request_id": f"list-{server}", "request": about})
 
 
+def wait_for(path: str) -> None:
+    """Half an answer, and the rest when there is a file."""
+    begin()
+    delta("fake ")
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    delta("answer")
+    end()
+
+
 def half() -> None:
     """Half an answer; then it listens."""
     begin()
@@ -335,7 +345,10 @@ def main() -> None:
         elif message["type"] == "user":
             # One that is asked to be good is.
             good = "please" in json.dumps(message["message"])
-            act("answer" if good else scenario, read)
+            if scenario == "waits-for-file" and not good:
+                wait_for(f"{log}.go")
+            else:
+                act("answer" if good else scenario, read)
 
 
 def act(scenario: str, read: Callable[[], dict[str, Any]]) -> None:
