@@ -3,6 +3,7 @@
 ``CCPROXY_FUZZ=20000`` tries more than the suite has time for.
 """
 
+import copy
 import itertools
 import json
 import os
@@ -194,7 +195,9 @@ def bodies(draw: st.DrawFn, valid: dict[str, Any]) -> bytes:
         if draw(st.booleans()):
             del node[key]
         else:
-            node[key] = draw(st.sampled_from([*ODD, node[key], [node[key]]]))
+            odd = draw(st.sampled_from([*ODD, node[key], [node[key]]]))
+            # Or what is changed next would be changed elsewhere too.
+            node[key] = copy.deepcopy(odd)
     data = json.dumps(made).encode()
     return draw(broken(data)) if draw(st.booleans()) else data
 

@@ -344,7 +344,7 @@ def main() -> None:
             emit({"type": "result", **about})
         elif message["type"] == "user":
             # One that is asked to be good is.
-            good = "please" in json.dumps(message["message"])
+            good = "please" in json.dumps(message.get("message"))
             if scenario == "waits-for-file" and not good:
                 wait_for(f"{log}.go")
             else:
