@@ -171,8 +171,7 @@ class Pool:
 
     def retire(self, session: Session) -> "Deferred[None]":
         """Stop a session's process; its place is free when it is gone."""
-        closed = session.close()
-        self._closing[session] = closed
+        closed = self._closing[session] = session.close()
         done = _copy(closed)
         closed.addCallback(lambda _: self._retired(session))
         return done

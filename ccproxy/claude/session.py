@@ -116,7 +116,7 @@ class Session:
     async def open(self) -> records.InitializeAnswer:
         """Initialize a new CLI for questions without any demands.
 
-        On cancel: nothing is undone, close the session.
+        On cancel, nothing is undone: close the session.
 
         Raises:
             CCProxyError: it is too old, died, or refuses.
@@ -151,8 +151,7 @@ class Session:
     def keep(self, lost: Callable[[], None]) -> None:
         """Keep a session that nobody asks, and say if it cannot be used any more.
 
-        Args:
-            lost: called once, when the CLI is gone or has gone on by itself.
+        ``lost`` is called once, when the CLI is gone or has gone on by itself.
         """
         self._lost = lost
 
@@ -166,8 +165,7 @@ class Session:
             results: one for each call, under the model's ids.
             listener: told everything, failures included.
         """
-        after = None if self._turn is None else self._turn.message_id
-        self._begin(prompt, listener, after)
+        self._begin(prompt, listener, self._turn.message_id if self._turn else None)
         self._state = _State.ASKING
         self._preparation.transcript.told(prompt.messages[-1], "")
         self._tools.give(results)
@@ -315,8 +313,7 @@ class Session:
         if asked.request.server_name in SERVERS and message is not None:
             self._tools.receive(asked, message)
         else:
-            reason = "ccproxy does not do this"
-            self._send(requests.refusal(asked.request_id, reason))
+            self._send(requests.refusal(asked.request_id, "ccproxy does not do this"))
 
     def _answer_tool(self, request_id: str, answer: Mapping[str, object]) -> None:
         self._send(requests.mcp_answer(request_id, answer))
@@ -334,7 +331,7 @@ class Session:
             form=None if prompt.schema is None else AnswerForm(prompt.schema),
             tells_own_calls=self._surroundings.tells_own_calls,
             after=after,
-            before=None if self._turn is None else self._turn.message_id,
+            before=self._turn.message_id if self._turn else None,
         )
 
     def _send(self, line: bytes) -> None:
