@@ -6,6 +6,7 @@ What happens on one of them is `ccproxy.web.channel`'s business.
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 from typing_extensions import override
@@ -90,13 +91,21 @@ class ProxySite(Site):
                 channel.transport.loseConnection()
             else:
                 channel.persistent = False
-        limit = self.reactor.callLater(seconds, self._abort)
+        if self._is_in_haste:
+            seconds = _HASTE_SECONDS
+        limit = self._limit = self.reactor.callLater(seconds, self._abort)
 
         def done(_: None) -> None:
             if limit.active():
                 limit.cancel()
 
         return drained.addCallback(done)
+
+    def hurry(self) -> None:
+        """Let `drain` give connections only a moment for what is left to be sent."""
+        self._is_in_haste = True
+        if self._limit is not None and self._limit.active():
+            self._limit.reset(_HASTE_SECONDS)
 
     def leave_standing_readers(self) -> None:
         """Hang up on clients that do not read, now that there is no more to come."""
