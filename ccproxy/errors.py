@@ -206,6 +206,13 @@ class ClaudeUnavailable(ClaudeError):
     should_retry = False
 
 
+class ClaudeDown(ClaudeError):
+    """The CLI is there but does not answer; it is being tried again."""
+
+    status = 503
+    code = "claude_unavailable"
+
+
 class NotLoggedIn(ClaudeError):
     """The CLI has no login, or the provider refused it."""
 

@@ -1,7 +1,5 @@
 """Where the CLIs of one server live: its private folder, and the demo's upstream."""
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from ccproxy.claude.launch import (
     exec_prefix,
     find_claude,
 )
+from ccproxy.claude.private_folder import PrivateFolder
 from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
 from ccproxy.settings import Settings
@@ -32,13 +31,13 @@ class Premises:
         self._settings = settings
         self._reactor = reactor
         self._environment = environment
-        self._folder: Path | None = None
+        self._folder: PrivateFolder | None = None
         self._found: Launch | None = None
         self._demo_port: IListeningPort | None = None
 
     def open(self) -> None:
         """Make the folder; with a demo, listen for its CLIs."""
-        self._folder = Path(tempfile.mkdtemp(prefix="ccproxy-"))
+        self._folder = PrivateFolder()
         self._found = None
         if self._settings.demo:
             api = MessagesAPI(demo_script, self._reactor)
@@ -49,8 +48,9 @@ class Premises:
         """Take everything away; no CLI may run any more."""
         if self._demo_port is not None:
             await maybeDeferred(self._demo_port.stopListening)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            folder.remove()
 
     def database_url(self) -> str:
         """Where the store is; without a state directory, in the private folder.
@@ -58,7 +58,9 @@ class Premises:
         Raises:
             StorageFailed: there is no folder yet.
         """
-        folder = self._settings.state_dir or self._folder
+        folder = self._settings.state_dir
+        if folder is None and self._folder is not None:
+            folder = self._folder.path
         url = store_url(self._settings.database_url, folder)
         if url is None:
             raise StorageFailed(_CLOSED)
@@ -74,13 +76,14 @@ class Premises:
             raise ClaudeUnavailable(_CLOSED)
         if self._found is None:
             search_path = self._environment.get("PATH")
-            cwd = self._folder / "cwd"
+            folder = self._folder.path
+            cwd = folder / "cwd"
             self._found = Launch(
                 binary=find_claude(self._settings.claude_bin, search_path),
                 prefix=exec_prefix(cwd, search_path),
                 cwd=cwd,
-                scratch=self._folder,
-                environment=self._child_environment(self._folder / "home"),
+                scratch=folder,
+                environment=self._child_environment(folder / "home"),
                 model=self._settings.model,
                 agent_tools=self._settings.agent_tools,
             )

@@ -102,7 +102,7 @@ def make_service(
     *,
     reactor: Any = None,
     environment: Mapping[str, str] = os.environ,
-) -> IService:
+) -> "Server":
     """Make the whole server: the proxy and its ports.
 
     Raises:
@@ -334,6 +334,11 @@ class Server(Service):
     def stopService(self) -> "Deferred[None]":
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
+
+    def hurry(self) -> None:
+        """End at once what is being stopped: answers with an error, CLIs by force."""
+        self._engine.backend.hurry()
+        self._site.hurry()
 
     async def _stop(self) -> None:
         ports, self.ports = self.ports, []

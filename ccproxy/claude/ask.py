@@ -82,6 +82,7 @@ class Ask:
         self._clock = clock
         self._asked_seconds = clock.seconds()
         self._patience: IDelayedCall | None = None
+        self._last_word: IDelayedCall | None = None
         self._prints: Sequence[bytes] | None = None
         self._state = _State.QUEUED
         self._session: Session | None = None
@@ -144,10 +145,17 @@ class Ask:
         """End with an error that is not the session's; told in a later turn."""
         if self._state is not _State.OVER:
             self._leave()
-            self._clock.callLater(0, self._listener.receive, [Failed(error)])
+            self._last_word = self._clock.callLater(0, self._tell_failed, error)
+
+    def _tell_failed(self, error: CCProxyError) -> None:
+        self._last_word = None
+        self._listener.receive([Failed(error)])
 
     def cancel(self) -> None:
         """Give up: the answer is broken off, the listener hears nothing more."""
+        last_word, self._last_word = self._last_word, None
+        if last_word is not None:
+            last_word.cancel()
         if self._state is not _State.OVER:
             self._leave()
 

@@ -12,6 +12,7 @@ from ccproxy.accounting import RateWindow
 from ccproxy.claude.ask import Ask
 from ccproxy.claude.audience import Listener
 from ccproxy.claude.catalogue import Catalogue, ModelEntry
+from ccproxy.claude.circuit import Circuit
 from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.launch import Launch
 from ccproxy.claude.observer import Observer, Stopped
@@ -92,17 +93,22 @@ class Backend:
             learned=self._learned,
             limited=self._limited,
             observer=observer,
+            unheard=lambda error: self._circuit.unheard(error),
             full_id=catalogue.full_id,
             forces_calls=forces_calls,
             tells_own_calls=tells_own_calls,
         )
         self._pool = Pool(self, clock, pool, observer)
+        self._circuit = Circuit(clock, self._probe)
         self._known: InitializeAnswer | None = None
         self._look: Deferred[None] | None = None
+        self._draining: Deferred[None] | None = None
+        self._is_in_haste = False
         self._lookers: list[Deferred[None]] = []
 
     def start(self) -> None:
         """Serve, and have a first look at the CLI, to learn its models."""
+        self._is_in_haste = False
         self._pool.start()
         self._begin_to_look()
 
@@ -111,25 +117,51 @@ class Backend:
         if not look.called:
             self._look = look
 
+    def _probe(self) -> "Deferred[None]":
+        """Have another look; fires when it is over."""
+        if self._look is None:
+            self._begin_to_look()
+        over: Deferred[None] = Deferred()
+        if self._look is None:
+            over.callback(None)
+        else:
+            self._lookers.append(over)
+        return over
+
     async def drain(self, seconds: float) -> None:
         """Take no more questions, and wait for the answers to those that were taken.
 
         What is not answered then is ended by `stop`.
         """
-        drained = self._pool.drain()
+        drained = self._draining = self._pool.drain()
         drained.addTimeout(seconds, self._clock)
+        if self._is_in_haste:
+            drained.cancel()
         try:
             await drained
         except DeferredTimeoutError:
             self._log.warn(
                 "answers were cut off: {seconds:g} s are over", seconds=seconds
             )
+        except CancelledError:
+            self._log.warn("answers were cut off: the server is to stop at once")
+
+    def hurry(self) -> None:
+        """Let `drain` and `stop` wait for nothing, whether they have begun or will."""
+        self._is_in_haste = True
+        if self._draining is not None:
+            self._draining.cancel()
+        self._pool.kill()
 
     async def stop(self) -> None:
         """Fail every question, stop every CLI; done when all processes are gone."""
+        self._circuit.reset()
         if self._look is not None:
             self._look.cancel()
-        await self._pool.stop()
+        stopped = self._pool.stop()
+        if self._is_in_haste:
+            self._pool.kill()
+        await stopped
 
     def ask(self, prompt: Prompt, listener: Listener) -> Ask:
         """Put a question; the listener is told everything, failures included."""
@@ -173,7 +205,7 @@ class Backend:
         if known is not None and known.account is not None:
             account = known.account
         return Status(
-            answers=known is not None,
+            answers=known is not None and self._circuit.is_closed,
             version=None if known is None else known.claude_code_version,
             is_logged_in=known is not None and account.is_logged_in,
             login=account.source,
@@ -204,6 +236,7 @@ class Backend:
         Raises:
             CCProxyError: that is not possible now.
         """
+        self._circuit.check()
         return self._start(launch)
 
     def _start(self, launch: Launch) -> Session:
@@ -230,6 +263,7 @@ class Backend:
         self._tell_limits(windows)
 
     def _learned(self, answer: InitializeAnswer) -> None:
+        self._circuit.heard()
         self._catalogue.learn(answer.models)
         self._known = answer
 

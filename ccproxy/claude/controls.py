@@ -19,6 +19,7 @@ class Controls:
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
+        self._is_unheard = True
         self._waiting: dict[str, Deferred[records.ControlResponse]] = {}
 
     def ask(self, request: Mapping[str, object]) -> "Deferred[records.ControlResponse]":
@@ -34,9 +35,15 @@ class Controls:
 
     def receive(self, record: records.ControlResponse) -> None:
         """Take an answer; one that nobody waits for is of no interest."""
+        self._is_unheard = False
         waiter = self._waiting.pop(record.response.request_id, None)
         if waiter is not None:
             waiter.callback(record)
+
+    def take_unheard(self) -> bool:
+        """Whether nothing at all has been answered; true once."""
+        unheard, self._is_unheard = self._is_unheard, False
+        return unheard
 
     def abandon(self, error: CCProxyError) -> None:
         """Tell everyone that there will be no answer."""

@@ -306,6 +306,17 @@ def marked_processes(mark: str, proc: Path = Path("/proc")) -> Sequence[int]:
     ]
 
 
+def processes_in(folder: Path, proc: Path = Path("/proc")) -> Sequence[int]:
+    """Ids of the live processes whose temporary files are kept within a folder."""
+    needle = os.fsencode(f"TMPDIR={folder}/")
+    return [
+        int(entry.name)
+        for entry in _folders(proc)
+        if entry.name.isdecimal()
+        and any(name.startswith(needle) for name in _environ(entry).split(b"\0"))
+    ]
+
+
 def resident_bytes(pid: int, proc: Path = Path("/proc")) -> int:
     """How much memory a process takes; 0 where there is no ``/proc``, or no process."""
     try:

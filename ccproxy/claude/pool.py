@@ -14,6 +14,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
+from ccproxy.claude.another import another_of
 from ccproxy.claude.ask import Ask
 from ccproxy.claude.audience import Listener
 from ccproxy.claude.launch import Launch
@@ -125,8 +126,13 @@ class Pool:
         self._dismiss_all()
         for session in tuple(self._undoing):
             self._undoing[session].cancel()
-        gone = DeferredList([_copy(d) for d in self._closing.values()])
+        gone = DeferredList([another_of(d) for d in self._closing.values()])
         return gone.addCallback(lambda _: None)
+
+    def kill(self) -> None:
+        """Let no process that is being stopped take its time."""
+        for session in tuple(self._closing):
+            session.kill()
 
     def drain(self) -> "Deferred[None]":
         """Take no more questions. Fires when those that were taken are answered.
@@ -136,7 +142,7 @@ class Pool:
         self._stopped = True
         self._dismiss_all()
         self._drained = Deferred()
-        drained = _copy(self._drained)
+        drained = another_of(self._drained)
         self._tell_drained()
         return drained
 
@@ -166,9 +172,8 @@ class Pool:
     def retire(self, session: Session, why: Stopped) -> "Deferred[None]":
         """Stop a session's process; its place is free when it is gone."""
         self._observer.cli_stopped(why)
-        closed = session.close()
-        self._closing[session] = closed
-        done = _copy(closed)
+        closed = self._closing[session] = session.close()
+        done = another_of(closed)
         closed.addCallback(lambda _: self._retired(session))
         return done
 
@@ -385,15 +390,3 @@ class Pool:
 
 def _stopping() -> ShuttingDown:
     return ShuttingDown("the proxy is being stopped; try again when it is back")
-
-
-def _copy(source: "Deferred[None]") -> "Deferred[None]":
-    """A Deferred of its own for one more waiter."""
-    waiter: Deferred[None] = Deferred()
-
-    def fire(result: None) -> None:
-        if not waiter.called:
-            waiter.callback(None)
-
-    source.addCallback(fire)
-    return waiter

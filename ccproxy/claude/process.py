@@ -158,8 +158,10 @@ class ClaudeProcess(ProcessProtocol):
                 env=dict(launch.environment),
             )
         except FileNotFoundError as error:
+            protocol._forget_files()
             raise ClaudeUnavailable(f"cannot start the claude CLI: {error}") from error
         except OSError as error:
+            protocol._forget_files()
             raise Overloaded(
                 f"this machine cannot start another process now: {error.strerror}"
             ) from error
@@ -213,7 +215,7 @@ class ClaudeProcess(ProcessProtocol):
 
         After SIGTERM it goes on for some 60 ms, in which it can ask the model again.
         """
-        if self._state is _State.RUNNING:
+        if self._state is not _State.ENDED:
             self._stop(signal.SIGKILL)
 
     @override
@@ -253,7 +255,7 @@ class ClaudeProcess(ProcessProtocol):
             stderr=self._stderr.decode("utf-8", "replace"),
             rest=self._splitter.rest,
         )
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._forget_files()
         self._log.debug("claude {pid} ended: {end}", pid=self._pid, end=str(end))
         waiters, self._waiters = self._waiters, []
         self._owner.process_ended(end)
@@ -276,16 +278,19 @@ class ClaudeProcess(ProcessProtocol):
         survivors = marked_processes(self._mark)
         self._signal(signal.SIGKILL)
         self._kill_group()
-        _kill_each(survivors)
+        kill_each(survivors)
 
     def _clean_up_after(self, status: Any) -> None:
         self._kill_group()
         if self._launch.spawns_children:
-            _kill_each(marked_processes(self._mark))
+            kill_each(marked_processes(self._mark))
         if status.signal == signal.SIGKILL and self._pid is not None:
             for path in leftovers(self._launch.environment, self._pid):
                 with suppress(OSError):
                     path.unlink()
+
+    def _forget_files(self) -> None:
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _kill_group(self) -> None:
         # Without setsid there is no group of this number, which is as good.
@@ -308,7 +313,8 @@ class ClaudeProcess(ProcessProtocol):
             self._timer = None
 
 
-def _kill_each(pids: Iterable[int]) -> None:
+def kill_each(pids: Iterable[int]) -> None:
+    """Kill processes, as far as they are there and ours."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)

@@ -117,7 +117,7 @@ class Session:
     async def open(self) -> records.InitializeAnswer:
         """Initialize a new CLI for questions without any demands.
 
-        On cancel: nothing is undone, close the session.
+        On cancel, nothing is undone: close the session.
 
         Raises:
             CCProxyError: it is too old, died, or refuses.
@@ -152,8 +152,7 @@ class Session:
     def keep(self, lost: Callable[[], None]) -> None:
         """Keep a session that nobody asks, and say if it cannot be used any more.
 
-        Args:
-            lost: called once, when the CLI is gone or has gone on by itself.
+        ``lost`` is called once, when the CLI is gone or has gone on by itself.
         """
         self._lost = lost
 
@@ -167,8 +166,7 @@ class Session:
             results: one for each call, under the model's ids.
             listener: told everything, failures included.
         """
-        after = None if self._turn is None else self._turn.message_id
-        self._begin(prompt, listener, after)
+        self._begin(prompt, listener, self._turn.message_id if self._turn else None)
         self._state = _State.ASKING
         self._preparation.transcript.told(prompt.messages[-1], "")
         self._tools.give(results)
@@ -176,8 +174,7 @@ class Session:
     def undo(self) -> "Deferred[None]":
         """Break off what the CLI is at and take it back; the listener hears no more.
 
-        Fires when the session is open again. Fails with `CCProxyError` or `WireError`:
-        close it. On cancel: close it.
+        Fires when the session is open again. If it fails or is cancelled: close it.
         """
         self._audience.leave()
         self._lost = None
@@ -207,6 +204,10 @@ class Session:
         self._abandon(ClaudeFailed("the session was closed"))
         return self._process.terminate()
 
+    def kill(self) -> None:
+        """Stop the CLI now; `close` tells when it is gone."""
+        self._process.kill()
+
     def lines_received(self, lines: list[bytes]) -> None:
         """Take lines of the CLI's; called by the process."""
         events: list[Event] = []
@@ -233,9 +234,8 @@ class Session:
 
     def process_ended(self, end: Exit) -> None:
         """Learn that the CLI is gone; called by the process."""
-        was_closed = self._state is _State.CLOSED
-        self._state = _State.CLOSED
-        if not was_closed:
+        state, self._state = self._state, _State.CLOSED
+        if state is not _State.CLOSED:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
             self._break_off(ClaudeFailed(f"the claude CLI ended unexpectedly ({end})"))
 
@@ -246,7 +246,16 @@ class Session:
         self._lost = None
         self._prompt = prompt
         self._spending.model = self._surroundings.full_id(prompt.model)
-        self._turn = self._new_turn(prompt, after)
+        self._turn = Turn(
+            self._surroundings.wall_seconds(),
+            frozenset(tool.name for tool in prompt.tools),
+            must_call=prompt.must_call and not self._surroundings.forces_calls,
+            form=None if prompt.schema is None else AnswerForm(prompt.schema),
+            tells_own_calls=self._surroundings.tells_own_calls,
+            after=after,
+            spent_usd=self._spending.total_dollars,
+            before=self._turn.message_id if self._turn else None,
+        )
         self._recording = Recording(after)
         self._audience.begin(listener)
 
@@ -270,8 +279,7 @@ class Session:
             self._state = _State.OPEN
 
     def _received(self, record: records.Record) -> list[Event]:
-        if not isinstance(record, records.StreamEvent):
-            self._spending.receive(record)
+        self._spending.receive(record)
         match record:
             case records.ControlResponse():
                 self._controls.receive(record)
@@ -325,17 +333,6 @@ class Session:
         if lost is not None:
             lost()
 
-    def _new_turn(self, prompt: Prompt, after: str | None = None) -> Turn:
-        return Turn(
-            self._surroundings.wall_seconds(),
-            frozenset(tool.name for tool in prompt.tools),
-            must_call=prompt.must_call and not self._surroundings.forces_calls,
-            form=None if prompt.schema is None else AnswerForm(prompt.schema),
-            tells_own_calls=self._surroundings.tells_own_calls,
-            after=after,
-            spent_usd=self._spending.total_dollars,
-        )
-
     def _send(self, line: bytes) -> None:
         self._process.send(line)
 
@@ -367,6 +364,8 @@ class Session:
             ended.addErrback(lambda failure: failure.trap(CCProxyError) and None)
 
     def _fail(self, error: CCProxyError) -> None:
+        if self._controls.take_unheard():
+            self._surroundings.unheard(error)
         self._tell([Failed(error)])
 
     def _tell(self, events: list[Event]) -> None:

@@ -79,6 +79,13 @@ def spent(before: float, total: float) -> float:
     return total - before if total >= before else total
 
 
+def cost(before: float, result: Result | None) -> float | None:
+    """What a turn cost, by its end; None: that was not told."""
+    if result is None or result.total_cost_usd is None:
+        return None
+    return spent(before, result.total_cost_usd)
+
+
 def rate_windows(info: RateLimitInfo, now_seconds: float) -> Sequence[RateWindow]:
     """The windows that a CLI tells of, each once."""
     found: dict[str, LimitWindow] = {}

@@ -10,6 +10,7 @@ from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.observer import Nobody, Observer
 from ccproxy.claude.records import InitializeAnswer
 from ccproxy.claude.spending import Spending
+from ccproxy.errors import CCProxyError
 
 
 @frozen(kw_only=True)
@@ -21,6 +22,7 @@ class Surroundings:
         learned: told what a CLI says of itself when it is initialized.
         limited: told how much of the subscription's limits is used.
         observer: whoever counts.
+        unheard: told why one has failed that had not answered anything.
         full_id: the id of the model that a name means.
         forces_calls: whether the API itself is told that a call is demanded.
         tells_own_calls: whether clients are told what the CLI does by itself.
@@ -31,6 +33,7 @@ class Surroundings:
     wall_seconds: Callable[[], float]
     limits: Limits
     learned: Callable[[InitializeAnswer], None]
+    unheard: Callable[[CCProxyError], None]
     limited: Callable[[Sequence[RateWindow]], None] = lambda _: None
     observer: Observer = field(factory=Nobody)
     full_id: Callable[[str], str] = str

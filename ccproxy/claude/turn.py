@@ -43,7 +43,7 @@ from ccproxy.claude.records import (
     StreamEvent,
     UserMessage,
 )
-from ccproxy.claude.spending import spent
+from ccproxy.claude.spending import cost
 from ccproxy.claude.structured import TOOL, AnswerForm, StructuredAnswer
 from ccproxy.claude.tally import Tally
 from ccproxy.errors import (
@@ -78,6 +78,9 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
     "model_context_window_exceeded": FinishReason.LENGTH,
     "refusal": FinishReason.REFUSAL,
 }
+# What only comes between the beginning of a message and its end.
+_PIECES = frozenset({"content_block_start", "content_block_delta", "message_delta"})
+
 # After these the CLI asks the model to go on, within milliseconds; after a call, when
 # it is stopped gently and gives the call up.
 _CUT_SHORT = frozenset(
@@ -104,6 +107,7 @@ class Turn:
         after: the id of the message that this turn goes on from, if the CLI has been
             waiting for the results of its calls.
         spent_usd: what the CLI had told of its costs before.
+        before: the id of the message of the turn before, which is not this one's.
     """
 
     def __init__(
@@ -116,9 +120,11 @@ class Turn:
         tells_own_calls: bool = False,
         after: str | None = None,
         spent_usd: float = 0.0,
+        before: str | None = None,
     ) -> None:
         self._wall_seconds = wall_seconds
         self._spent_usd = spent_usd
+        self._before = before
         self._must_call = must_call
         self._answer = None if form is None else StructuredAnswer(form)
         self._prose = Prose(is_held=must_call or form is not None)
@@ -222,6 +228,10 @@ class Turn:
                 return []
 
     def _streamed(self, event: SSEEvent) -> list[Event]:
+        if event.type in _PIECES and self._phase is not _Phase.STREAMING:
+            return self._fail(
+                ClaudeFailed("the claude CLI told a piece of no answer that has begun")
+            )
         if event.type == "content_block_delta" and event.delta is not None:
             if event.delta.text:
                 return self._prose.said(event.delta.text)
@@ -283,7 +293,7 @@ class Turn:
         if message.model == _SYNTHETIC:
             self._synthetic = record
             return []
-        if message.id == self._streamed_id:
+        if message.id in (self._streamed_id, self._before):
             return []
         events: list[Event] = []
         if message.id != self._message_id:
@@ -315,9 +325,10 @@ class Turn:
         if result.is_error or result.subtype != "success":
             return self._fail(self._error(result))
         if self._phase is _Phase.WAITING:
-            # The CLI answered by itself, so the model was never asked.
-            said = result.result or "nothing"
-            return self._fail(InvalidRequest(f"the CLI did not ask the model: {said}"))
+            # What it says instead may be another turn's, told twice.
+            return self._fail(
+                ClaudeFailed("the claude CLI ended the turn without asking the model")
+            )
         if self._phase is _Phase.STREAMING:
             return self._fail(ClaudeFailed("the answer broke off and was not resumed"))
         if self._must_call and not self._has_asked_again:
@@ -369,9 +380,7 @@ class Turn:
     ) -> list[Event]:
         self._phase = _Phase.OVER
         usage = self._tally.total(None if result is None else result.usage)
-        cost_usd = None
-        if result is not None and result.total_cost_usd is not None:
-            cost_usd = spent(self._spent_usd, result.total_cost_usd)
+        cost_usd = cost(self._spent_usd, result)
         reason = reason or FinishReason.STOP
         return [Finished(reason, usage, self._stop_sequence, cost_usd)]
 

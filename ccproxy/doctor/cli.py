@@ -67,6 +67,7 @@ class CLI:
                 silence_seconds=settings.silence_seconds,
                 turn_seconds=settings.turn_seconds,
             ),
+            unheard=lambda error: None,
             learned=lambda answer: self._catalogue.learn(answer.models),
             full_id=self._catalogue.full_id,
         )

@@ -6,6 +6,7 @@ What happens on one of them is `ccproxy.web.channel`'s business.
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 from typing_extensions import override
@@ -25,6 +26,8 @@ _MOST_TOLD = 64
 _RETRY_SECONDS = 1.0
 # When all answers have been ended, who did not read for so long will not begin to.
 _STANDING_SECONDS = 1.0
+# What an answer that is ended in haste has to reach its client.
+_HASTE_SECONDS = 0.5
 
 
 class ProxySite(Site):
@@ -53,6 +56,8 @@ class ProxySite(Site):
         # In the order in which they were made.
         self._channels: dict[ProxyChannel, None] = {}
         self._drained: Deferred[None] | None = None
+        self._limit: IDelayedCall | None = None
+        self._is_in_haste = False
 
     def connected(self, channel: ProxyChannel) -> None:
         """Note a connection, and see to it that there is room; the channel calls it."""
@@ -113,13 +118,21 @@ class ProxySite(Site):
                 channel.transport.loseConnection()
             else:
                 channel.persistent = False
-        limit = self.reactor.callLater(seconds, self._abort)
+        if self._is_in_haste:
+            seconds = _HASTE_SECONDS
+        limit = self._limit = self.reactor.callLater(seconds, self._abort)
 
         def done(_: None) -> None:
             if limit.active():
                 limit.cancel()
 
         return drained.addCallback(done)
+
+    def hurry(self) -> None:
+        """Let `drain` give connections only a moment for what is left to be sent."""
+        self._is_in_haste = True
+        if self._limit is not None and self._limit.active():
+            self._limit.reset(_HASTE_SECONDS)
 
     def leave_standing_readers(self) -> None:
         """Hang up on clients that do not read, now that there is no more to come."""

@@ -629,8 +629,28 @@ def test_the_errors_of_a_result_are_passed_on() -> None:
 def test_an_answer_of_the_clis_own_is_a_failure() -> None:
     result = Result(subtype="success", result="Blank prompt — type something")
     error = failure(told(result))
-    assert type(error) is errors.InvalidRequest
-    assert "Blank prompt" in error.message
+    assert type(error) is errors.ClaudeFailed
+    # It may be the answer of another turn, told twice.
+    assert "Blank prompt" not in error.message
+
+
+@pytest.mark.parametrize(
+    "piece", [text("one"), bare("content_block_start"), stopped("end_turn")]
+)
+def test_a_piece_of_an_answer_that_has_not_begun(piece: Record) -> None:
+    assert "no answer that has begun" in failure(told(piece)).message
+
+
+def test_a_piece_behind_the_end_of_an_answer() -> None:
+    rest = [start(), text("one"), stopped("end_turn"), text("two")]
+    assert "no answer that has begun" in failure(told(*rest)).message
+
+
+def test_the_message_of_the_turn_before_is_not_told_again() -> None:
+    turn = Turn(NOW, before="msg_1")
+    late = whole("another's", identifier="msg_1", stop_reason="end_turn")
+    events = receive(turn, late, start("msg_2"), text("one"), late, text(" two"))
+    assert answer(events) == "one two"
 
 
 def test_a_timeout_tells_what_the_cli_was_refused_for() -> None:

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from ccproxy.claude import records, requests, wire
 from ccproxy.claude.wire import LineSplitter, WireError
-from ccproxy.conversation import Message, Role, TextBlock
+from ccproxy.conversation import (
+    DocumentBlock,
+    ImageBlock,
+    Message,
+    RedactedThinkingBlock,
+    Role,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+)
 
 WELL_FORMED = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 PIECES = st.lists(
@@ -433,6 +443,108 @@ def test_an_assistant_turn_is_one_line_and_word_for_word(
         {"type": "text", "text": text} for text in texts
     ]
     assert record["message"]["stop_reason"] == "end_turn"
+
+
+WRITTEN = [
+    (TextBlock("a"), {"type": "text", "text": "a"}),
+    (
+        ImageBlock("image/png", "aW1n"),
+        {
+            "type": "image",
+            "source": {"type": "base64", "media_type": "image/png", "data": "aW1n"},
+        },
+    ),
+    (
+        ImageBlock(None, "https://example.org/a.png"),
+        {
+            "type": "image",
+            "source": {"type": "url", "url": "https://example.org/a.png"},
+        },
+    ),
+    (
+        DocumentBlock("text/plain", "words", "a title"),
+        {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": "words"},
+            "title": "a title",
+        },
+    ),
+    (
+        DocumentBlock("application/pdf", "cGRm"),
+        {
+            "type": "document",
+            "source": {
+                "type": "base64",
+                "media_type": "application/pdf",
+                "data": "cGRm",
+            },
+        },
+    ),
+    (
+        ToolUseBlock("t", "look", {"at": ["sky"]}),
+        {"type": "tool_use", "id": "t", "name": "look", "input": {"at": ["sky"]}},
+    ),
+    (
+        ToolResultBlock("t", "blue"),
+        {
+            "type": "tool_result",
+            "tool_use_id": "t",
+            "content": [{"type": "text", "text": "blue"}],
+        },
+    ),
+    (
+        ToolResultBlock("t", " "),
+        {"type": "tool_result", "tool_use_id": "t", "content": " "},
+    ),
+    (
+        ToolResultBlock("t", "bad", is_error=True),
+        {"type": "tool_result", "tool_use_id": "t", "content": "bad", "is_error": True},
+    ),
+    (
+        ToolResultBlock("t", (TextBlock("a"), ImageBlock(None, "https://b"))),
+        {
+            "type": "tool_result",
+            "tool_use_id": "t",
+            "content": [
+                {"type": "text", "text": "a"},
+                {"type": "image", "source": {"type": "url", "url": "https://b"}},
+            ],
+        },
+    ),
+    (
+        ThinkingBlock("hm", "c2ln", "m"),
+        {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+    ),
+    (RedactedThinkingBlock("ZGF0"), {"type": "redacted_thinking", "data": "ZGF0"}),
+]
+
+
+@pytest.mark.parametrize(("block", "expected"), WRITTEN)
+def test_each_block_is_the_messages_apis_own(block: Any, expected: Any) -> None:
+    for role in Role:
+        message = Message(role, (block,))
+        record = written(wire.turn(message, "u", model="m", ask=False))
+        assert record["message"]["content"] == [expected]
+
+
+def test_an_assistant_turn_is_a_message_of_who_thought_it() -> None:
+    thought = ThinkingBlock("hm", "c2ln", "thinker")
+    message = Message(Role.ASSISTANT, (TextBlock("a"), thought))
+    record = written(wire.turn(message, "unique", model="m", ask=False))
+    assert record["message"].pop("content")
+    assert record == {
+        "type": "assistant",
+        "message": {
+            "id": "unique",
+            "type": "message",
+            "role": "assistant",
+            "model": "thinker",
+            "stop_reason": "end_turn",
+            "usage": {"input_tokens": 0, "output_tokens": 0},
+        },
+        "parent_tool_use_id": None,
+        "session_id": "",
+    }
 
 
 @given(WELL_FORMED)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 
@@ -175,6 +176,16 @@ def list_tools(server: str) -> None:
     emit({"type": "control_request", "request_id": f"list-{server}", "request": about})
 
 
+def wait_for(path: str) -> None:
+    """Half an answer, and the rest when there is a file."""
+    begin()
+    delta("fake ")
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    delta("answer")
+    end()
+
+
 def half() -> None:
     """Half an answer; then it listens."""
     begin()
@@ -185,6 +196,78 @@ def other_tools() -> None:
     """The model is offered something else than the client's tools."""
     emit({"type": "system", "subtype": "init", "tools": ["stale"]})
     answer()
+
+
+def start_twice(identifier: str) -> None:
+    """The upstream is asked again, or the CLI stammers."""
+    begin()
+    delta("fake ")
+    message = {"id": identifier, "model": "fake-1", "content": []}
+    stream("message_start", message=message)
+    delta("fake ")
+    delta("answer")
+    end()
+
+
+def delta_too_early() -> None:
+    delta("fake ")
+    answer()
+
+
+def end_twice() -> None:
+    answer()
+    end()
+
+
+def tell_whole(text: str, identifier: str = "msg_fake") -> None:
+    block = {"type": "text", "text": text}
+    message = {"id": identifier, "model": "fake-1", "content": [block]}
+    emit({"type": "assistant", "message": message, "parent_tool_use_id": None})
+
+
+def tell_again() -> None:
+    """The whole message behind its own result, and another's."""
+    answer()
+    tell_whole("fake answer")
+    tell_whole("another's", "msg_other")
+
+
+def answer_what_was_not_asked() -> None:
+    begin()
+    for subtype in ("success", "error"):
+        about = {"subtype": subtype, "request_id": "nobody's", "error": "no"}
+        emit({"type": "control_response", "response": about})
+    delta("fake answer")
+    end()
+
+
+def one_long_line(megabytes: int) -> NoReturn:
+    begin()
+    delta("fake ")
+    piece = b"z" * 2**20
+    with suppress(BrokenPipeError):
+        for _ in range(megabytes):
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+    sleep_for_ever()
+
+
+def hurt(number: int) -> NoReturn:
+    begin()
+    delta("fake ")
+    os.kill(os.getpid(), number)
+    sleep_for_ever()
+
+
+def spew() -> None:
+    """Far more than any pipe holds, in the middle of the answer."""
+    begin()
+    delta("fake ")
+    for _ in range(40):
+        sys.stderr.write("x" * 2**20)
+        sys.stderr.flush()
+    delta("answer")
+    end()
 
 
 def noise() -> None:
@@ -212,6 +295,8 @@ def main() -> None:
     if "--version" in arguments:
         print("2.1.100 (Claude Code)" if scenario == "old" else "2.1.330 (Claude Code)")
         return
+    if scenario == "broken" and os.path.exists(f"{log}.broken"):
+        sys.exit("I am broken")
     record = open(log, "ab", buffering=0)  # noqa: SIM115  # as long as we live
 
     def read() -> dict[str, Any]:
@@ -246,7 +331,8 @@ def main() -> None:
                 "initialize": told,
                 "rewind_conversation": {"rewound": scenario != "stays"},
             }
-            reply(message, response=answers.get(subtype))
+            if subtype != "apply_flag_settings" or scenario != "ignores-settings":
+                reply(message, response=answers.get(subtype))
             if subtype == "mcp_set_servers" and scenario != "asks-no-tools":
                 for server in message["request"]["servers"]:
                     list_tools(server)
@@ -257,7 +343,12 @@ def main() -> None:
             about = {"subtype": "success", "is_error": False, "num_turns": 0}
             emit({"type": "result", **about})
         elif message["type"] == "user":
-            act(scenario, read)
+            # One that is asked to be good is.
+            good = "please" in json.dumps(message.get("message"))
+            if scenario == "waits-for-file" and not good:
+                wait_for(f"{log}.go")
+            else:
+                act("answer" if good else scenario, read)
 
 
 def act(scenario: str, read: Callable[[], dict[str, Any]]) -> None:
@@ -283,6 +374,17 @@ def act(scenario: str, read: Callable[[], dict[str, Any]]) -> None:
         "waits-long": lambda: retry(500_000, 429, "rate_limit"),
         "waits": lambda: retry(50, 529, "overloaded"),
         "noisy": noise,
+        "spews": spew,
+        "killed": lambda: hurt(signal.SIGKILL),
+        "stopped": lambda: hurt(signal.SIGSTOP),
+        "exits-midway": lambda: die(0, ""),
+        "very-long": lambda: one_long_line(200),
+        "starts-again": lambda: start_twice("msg_2"),
+        "stammers": lambda: start_twice("msg_fake"),
+        "early-delta": delta_too_early,
+        "two-results": end_twice,
+        "late-messages": tell_again,
+        "stray-responses": answer_what_was_not_asked,
         "holds": half,
         "holds-on": half,
         "other-tools": other_tools,

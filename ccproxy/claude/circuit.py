@@ -1,0 +1,116 @@
+"""Whether a CLI is worth being started: not while those before never said a word.
+
+=========  =================================================================
+CLOSED     CLIs are started; those in a row that never answered are counted
+OPEN       none is started: who asks is told at once, and when to come again
+PROBING    one is, to see whether it answers; who asks is still turned away
+=========  =================================================================
+
+A start takes 0.7 s of a processor. A CLI that has been broken, by an update or by its
+machine, would take all of it for as long as clients try again. The first answer of any
+CLI closes the circuit; nobody's question is at stake for that.
+"""
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from ccproxy.errors import CCProxyError, ClaudeDown
+
+# One may have been killed by chance, and another with it.
+_MOST_IN_A_ROW = 3
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
+# What a probe takes, or about that.
+_PROBE_SECONDS = 1.0
+
+
+class _State(Enum):
+    CLOSED = auto()
+    OPEN = auto()
+    PROBING = auto()
+
+
+class Circuit:
+    """Counts the CLIs that never answered.
+
+    Args:
+        probe: starts one and asks it nothing; fires when it has answered or failed,
+            and never fails.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, probe: "Callable[[], Deferred[None]]"
+    ) -> None:
+        self._clock = clock
+        self._probe = probe
+        self._state = _State.CLOSED
+        self._failures = 0
+        self._why = ""
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._timer: IDelayedCall | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether CLIs are started."""
+        return self._state is _State.CLOSED
+
+    def check(self) -> None:
+        """Let a CLI be started.
+
+        Raises:
+            ClaudeDown: it would be in vain; says why, and when there is another try.
+        """
+        if self.is_closed:
+            return
+        after = _PROBE_SECONDS
+        if self._timer is not None:
+            after += self._timer.getTime() - self._clock.seconds()
+        raise ClaudeDown(
+            f"the claude CLI has not answered {self._failures} times in a row (last: "
+            f"{self._why}); it is tried again by itself, so ask again later",
+            retry_after_seconds=after,
+        )
+
+    def heard(self) -> None:
+        """Note that a CLI has answered."""
+        if not self.is_closed:
+            self._log.info("the claude CLI answers again")
+        self.reset()
+
+    def unheard(self, error: CCProxyError) -> None:
+        """Note that one has failed that had not answered anything."""
+        self._failures += 1
+        self._why = error.message
+        if self.is_closed and self._failures >= _MOST_IN_A_ROW:
+            self._log.error("no claude CLI is started for now: {why}", why=self._why)
+            self._open()
+
+    def reset(self) -> None:
+        """Begin anew; no probe will follow."""
+        self._state = _State.CLOSED
+        self._failures = 0
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _open(self) -> None:
+        self._state = _State.OPEN
+        self._timer = self._clock.callLater(self._pause_seconds, self._try)
+
+    def _try(self) -> None:
+        self._timer = None
+        self._state = _State.PROBING
+        self._probe().addCallback(self._tried)
+
+    def _tried(self, _: None) -> None:
+        if self._state is _State.PROBING:
+            doubled = 2 * self._pause_seconds
+            self._pause_seconds = min(doubled, _LONGEST_PAUSE_SECONDS)
+            self._open()

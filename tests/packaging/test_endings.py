@@ -1,0 +1,124 @@
+"""How a server ends: in good order, at once, or by force; each in its own process."""
+
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+
+from ccproxy.claude.private_folder import PrivateFolder
+from tests.packaging.test_command import CCPROXY, Running
+from tests.packaging.test_command import start as start  # a fixture
+from tests.process.conftest import FakeClaude
+from tests.process.conftest import fake as fake  # a fixture
+from tests.process.test_faults import processes_of
+from tests.support.raw import RawClient, connect, request
+from tests.support.server import chat_body
+from tests.support.waiting import until
+
+Start = Callable[..., Running]
+Fake = Callable[[str], FakeClaude]
+
+
+def begin(start: Start, claude: FakeClaude, place: Path, *flags: str) -> Running:
+    return start(
+        CCPROXY,
+        *("-p", "0", *flags),
+        PROXY_API_KEY="k",
+        CLAUDE_BIN=str(claude.binary),
+        TMPDIR=str(place),
+    )
+
+
+async def ask(server: Running) -> RawClient:
+    url = await server.url()
+    client: RawClient = await connect(reactor, int(url.rpartition(":")[2]))
+    body = json.dumps(chat_body("hello", stream=True)).encode()
+    client.send(request("POST", "/chat/completions", body, authorization="Bearer k"))
+    return client
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where servers have their folders."""
+    place = tmp_path / "place"
+    place.mkdir()
+    return place
+
+
+@pytest.mark.parametrize("first", ["TERM", "INT"])
+@pytest.mark.parametrize("second", ["TERM", "INT"])
+@ensureDeferred
+async def test_second_signal_ends_it_now(
+    start: Start, fake: Fake, place: Path, first: str, second: str
+) -> None:
+    """The CLI ignores SIGTERM, and the answer would be waited for for ten minutes."""
+    claude = fake("stubborn")
+    server = begin(start, claude, place, "--drain-seconds", "600")
+    client = await ask(server)
+    await client.expect(b"half ")
+    server.signal(first)
+    await until(lambda: "shutting down" in server.output)
+    # It drains: a client is turned away, and the answer is left to come.
+    assert b"error" not in client.received
+    server.signal(second)
+    await until(lambda: server.is_over)
+    assert b"being stopped" in await client.lost(), server.output
+    assert processes_of(claude) == []
+    assert list(place.iterdir()) == []
+    assert "ReactorNotRunning" not in server.output
+    assert "Traceback" not in server.output
+
+
+@ensureDeferred
+async def test_killed_servers_clis_and_folder_go(
+    start: Start, fake: Fake, place: Path
+) -> None:
+    """Also those only just started; one that was stopped goes with the next start."""
+    claude = fake("falls-silent")
+    server = begin(start, claude, place, "--spares", "2", "--max-processes", "6")
+    clients = [await ask(server), await ask(server)]
+    for client in clients:
+        await client.expect(b"half ")
+    stopped = processes_of(claude)[0]
+    os.kill(stopped, signal.SIGSTOP)
+    clients.append(await ask(server))
+    server.signal("KILL")
+    await until(lambda: server.is_over)
+    for client in clients:
+        await client.lost()
+    await until(lambda: processes_of(claude) in ([stopped], []))
+    [folder] = place.iterdir()
+    await begin(start, claude, place).url()
+    await until(lambda: stopped not in processes_of(claude))
+    assert not folder.exists()
+
+
+def test_only_what_is_ours_and_nobodys_is_removed(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    # Somebody else's; one that is just being made; one that leads elsewhere.
+    (place / "ccproxy-other").mkdir()
+    (place / "ccproxy-young").mkdir()
+    (place / "ccproxy-young" / "owner.new").touch()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "owner").touch()
+    (place / "ccproxy-link").symlink_to(elsewhere)
+    (place / "ccproxy-dead").mkdir()
+    (place / "ccproxy-dead" / "owner").touch()
+    first, second = PrivateFolder(), PrivateFolder()
+    assert first.path.stat().st_mode & 0o777 == 0o700
+    left = {"ccproxy-other", "ccproxy-young", "ccproxy-link"}
+    both = {first.path.name, second.path.name}
+    assert {entry.name for entry in place.iterdir()} == left | both
+    assert (elsewhere / "owner").exists()
+    first.remove()
+    second.remove()
+    assert {entry.name for entry in place.iterdir()} == left

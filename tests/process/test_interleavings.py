@@ -1,0 +1,465 @@
+"""The pool and its sessions under any order of what can happen to them.
+
+Real pool, real sessions and processes' protocols, on imagined processes and a clock of
+the test's. After each step: as many places as processes, none too many, nobody waits
+where there is room, and each client has heard what its CLI has said, once, with one
+end. ``CCPROXY_FUZZ=2000`` tries more than the suite has time for.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from attrs import define, evolve, field
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from typing_extensions import override
+from zope.interface import provider
+
+from ccproxy.claude.ask import Ask
+from ccproxy.claude.deadlines import Limits
+from ccproxy.claude.launch import Launch
+from ccproxy.claude.observer import Nobody
+from ccproxy.claude.pool import Pool
+from ccproxy.claude.pool_limits import PoolLimits
+from ccproxy.claude.session import Session
+from ccproxy.claude.surroundings import Surroundings
+from ccproxy.claude.transcript import Reuse
+from ccproxy.claude.waiting_room import WaitingLimits
+from ccproxy.conversation import (
+    Message,
+    Prompt,
+    Role,
+    TextBlock,
+    Tool,
+    ToolResultBlock,
+    ToolUseBlock,
+)
+from ccproxy.errors import CCProxyError, ClientError
+from ccproxy.events import (
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Restarted,
+    TextDelta,
+    ToolCallStarted,
+)
+from tests.conftest import ExpectedErrors
+from tests.support.imagined import ImaginedCLI, ImaginedSpawner, Said
+
+TRIES = int(os.environ.get("CCPROXY_FUZZ", "40"))
+STEPS = 60
+
+MOST = 2
+LOOK = Tool("look", None, {"type": "object"})
+
+FAULTS: list[Any] = [
+    b"this is not JSON",
+    b"[]",
+    b'{"type":"result","subtype":5}',
+    b"\xff\xfe",
+    {"type": "result", "subtype": "success", "is_error": True, "result": "no"},
+    # An acknowledgement of nothing, and a turn of the CLI's own.
+    {"type": "result", "subtype": "success", "num_turns": 0},
+    {"type": "user", "message": {"role": "user", "content": "by itself"}},
+    # What says nothing, or nothing to anybody.
+    {"type": "keep_alive"},
+    {"type": "control_request", "request_id": "c", "request": {"subtype": "new"}},
+    {
+        "type": "control_response",
+        "response": {"subtype": "success", "request_id": "nobody's"},
+    },
+    {
+        "type": "stream_event",
+        "event": {"type": "content_block_stop", "index": 3},
+        "parent_tool_use_id": None,
+    },
+]
+
+
+def said_by(message: Message) -> Said:
+    """A turn as the imagined CLI notes it."""
+    told: list[tuple[str, str]] = []
+    for block in message.content:
+        match block:
+            case TextBlock(text):
+                told.append(("text", text))
+            case ToolUseBlock(identifier):
+                told.append(("tool_use", identifier))
+            case ToolResultBlock(identifier):
+                told.append(("tool_result", identifier))
+    return message.role.value, tuple(told)
+
+
+@define(eq=False)
+class Client:
+    """Who asks, and what it has heard."""
+
+    prompt: Prompt
+    ask: Ask | None = None
+    heard: list[Event] = field(factory=list)
+    is_gone: bool = False
+    is_within: bool = False
+
+    def receive(self, events: Sequence[Event]) -> None:
+        assert events
+        assert not self.is_gone, "told something after it went away"
+        assert not self.is_within, "told from within its own question"
+        assert self.end is None, "told something after the end"
+        self.heard += events
+        assert not any(isinstance(e, Finished | Failed) for e in self.heard[:-1])
+
+    @property
+    def end(self) -> Finished | Failed | None:
+        last = self.heard[-1] if self.heard else None
+        return last if isinstance(last, Finished | Failed) else None
+
+    @property
+    def is_open(self) -> bool:
+        return self.end is None and not self.is_gone
+
+    @property
+    def text(self) -> str:
+        texts: list[str] = []
+        for event in self.heard:
+            match event:
+                case TextDelta(text):
+                    texts.append(text)
+                case Restarted():
+                    texts.clear()
+        return "".join(texts)
+
+    @property
+    def conversation(self) -> tuple[Message, ...]:
+        """The turns up to and with the answer; as OpenAI's clients keep them."""
+        calls = [e for e in self.heard if isinstance(e, ToolCallStarted)]
+        blocks = [ToolUseBlock(c.id, c.name, {}) for c in calls]
+        answer = Message(Role.ASSISTANT, (TextBlock(self.text), *blocks))
+        return (*self.prompt.messages, answer)
+
+
+@define(eq=False)
+class Starter:
+    """What the backend does for the pool."""
+
+    _launch: Launch
+    _surroundings: Surroundings
+
+    def launch(self, prompt: Prompt | None) -> Launch:
+        return self._launch
+
+    def start_cli(self, launch: Launch) -> Session:
+        return Session(launch, self._surroundings)
+
+
+class Interleavings(RuleBasedStateMachine):
+    """One pool of two places, and whatever happens to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        words, self.numbers = count(1), count(1)
+        self.folder = Path(tempfile.mkdtemp())
+        self.clock = Clock()
+        self.spawner = ImaginedSpawner(lambda: f"w{next(words)} ")
+        self.clients: list[Client] = []
+        self.questions: set[tuple[Said, ...]] = set()
+        self.complete: set[str] = set()
+        self.is_stopped = False
+        self.problems: list[LogEvent] = []
+        launch = Launch(
+            binary=Path(sys.executable),
+            prefix=(),
+            cwd=self.folder / "cwd",
+            scratch=self.folder,
+            environment={},
+            model="m",
+        )
+        spawner: Any = self.spawner
+        surroundings = Surroundings(
+            spawner=spawner,
+            clock=self.clock,
+            wall_seconds=lambda: 1.8e9,
+            limits=Limits(
+                first_token_seconds=30.0, silence_seconds=20.0, turn_seconds=200.0
+            ),
+            learned=lambda answer: None,
+            unheard=lambda error: None,
+        )
+        limits = PoolLimits(
+            processes=MOST,
+            spares=1,
+            idle_seconds=100.0,
+            recycle_bytes=2**30,
+            queue=4,
+            queue_seconds=60.0,
+            reuse=Reuse.REWIND,
+            waiting=WaitingLimits(sessions=1, seconds=50.0),
+        )
+        starter = Starter(launch, surroundings)
+        self.pool = Pool(starter, self.clock, limits, Nobody())
+
+        @provider(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            if event.get("log_level") is LogLevel.critical:
+                self.problems.append(event)
+
+        self.observe = observe
+        globalLogPublisher.addObserver(observe)
+        self.pool.start()
+
+    # The clients.
+
+    def put(self, prompt: Prompt) -> None:
+        client = Client(prompt, is_within=True)
+        self.questions.add(tuple(map(said_by, prompt.messages)))
+        client.ask = self.pool.ask(prompt, client)
+        client.is_within = False
+        self.clients.append(client)
+
+    def words(self) -> Message:
+        return Message(Role.USER, (TextBlock(f"q{next(self.numbers)}"),))
+
+    @rule(system=st.sampled_from(["", "S"]), tools=st.booleans())
+    def ask(self, system: str, tools: bool) -> None:
+        offered = (LOOK,) if tools else ()
+        messages = (self.words(),)
+        self.put(Prompt(model="m", system=system, messages=messages, tools=offered))
+
+    def ended(self, reason: FinishReason) -> list[Client]:
+        ends = [(c, c.end) for c in self.clients]
+        return [c for c, e in ends if isinstance(e, Finished) and e.reason is reason]
+
+    @precondition(lambda self: self.ended(FinishReason.STOP))
+    @rule(data=st.data())
+    def ask_on(self, data: st.DataObject) -> None:
+        client = data.draw(st.sampled_from(self.ended(FinishReason.STOP)))
+        turns = (*client.conversation, self.words())
+        self.put(evolve(client.prompt, messages=turns))
+
+    @precondition(lambda self: self.ended(FinishReason.TOOL_USE))
+    @rule(data=st.data())
+    def give_results(self, data: st.DataObject) -> None:
+        client = data.draw(st.sampled_from(self.ended(FinishReason.TOOL_USE)))
+        turns = client.conversation
+        results = [
+            ToolResultBlock(block.id, "blue")
+            for block in turns[-1].content
+            if isinstance(block, ToolUseBlock)
+        ]
+        turns = (*turns, Message(Role.USER, tuple(results)))
+        self.put(evolve(client.prompt, messages=turns))
+
+    def open_clients(self) -> list[Client]:
+        return [c for c in self.clients if c.is_open]
+
+    @precondition(lambda self: self.open_clients())
+    @rule(data=st.data(), what=st.sampled_from(["cancel", "pause", "resume"]))
+    def client_acts(self, data: st.DataObject, what: str) -> None:
+        client = data.draw(st.sampled_from(self.open_clients()))
+        client.is_gone = what == "cancel"
+        getattr(client.ask, what)()
+
+    # The processes.
+
+    def told(self) -> list[ImaginedCLI]:
+        return [c for c in self.spawner.living if c.inbox]
+
+    @precondition(lambda self: self.told())
+    @rule(data=st.data(), most=st.integers(1, 12))
+    def cli_works(self, data: st.DataObject, most: int) -> None:
+        cli = data.draw(st.sampled_from(self.told()))
+        for _ in range(most):
+            if not cli.inbox:
+                break
+            before = cli.question
+            cli.step()
+            if cli.question is not None and cli.question is not before:
+                # Nothing of another conversation, and nothing left out.
+                assert tuple(cli.question) in self.questions
+
+    def free(self) -> list[ImaginedCLI]:
+        return [c for c in self.spawner.living if c.is_free]
+
+    def speakers(self, tool: str | None = None) -> list[ImaginedCLI]:
+        return [c for c in self.free() if c.said and (not tool or tool in c.tools)]
+
+    @precondition(lambda self: self.free())
+    @rule(data=st.data())
+    def cli_says(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.free())).say()
+
+    @precondition(lambda self: self.speakers())
+    @rule(data=st.data())
+    def cli_finishes(self, data: st.DataObject) -> None:
+        cli = data.draw(st.sampled_from(self.speakers()))
+        self.complete.add("".join(cli.said))
+        cli.finish()
+
+    @precondition(lambda self: self.speakers("look"))
+    @rule(data=st.data())
+    def cli_calls(self, data: st.DataObject) -> None:
+        cli = data.draw(st.sampled_from(self.speakers("look")))
+        self.complete.add("".join(cli.said))
+        cli.make_call()
+
+    @precondition(lambda self: self.spawner.living)
+    @rule(data=st.data(), line=st.sampled_from(FAULTS))
+    def cli_writes(self, data: st.DataObject, line: Any) -> None:
+        data.draw(st.sampled_from(self.spawner.living)).write_out(line)
+
+    def repeaters(self) -> list[ImaginedCLI]:
+        return [c for c in self.spawner.living if c.old and not c.has_begun]
+
+    @precondition(lambda self: self.repeaters())
+    @rule(data=st.data())
+    def cli_repeats_itself(self, data: st.DataObject) -> None:
+        cli = data.draw(st.sampled_from(self.repeaters()))
+        cli.repeat(data.draw(st.integers(-min(3, len(cli.old)), -1)))
+
+    @precondition(lambda self: self.spawner.living)
+    @rule(data=st.data(), status=st.integers(0, 1))
+    def cli_dies(self, data: st.DataObject, status: int) -> None:
+        data.draw(st.sampled_from(self.spawner.living)).exit(status)
+
+    def leaving(self) -> list[ImaginedCLI]:
+        return [c for c in self.spawner.living if c.signals]
+
+    @precondition(lambda self: self.leaving())
+    @rule(data=st.data())
+    def cli_is_reaped(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.leaving())).exit()
+
+    @rule(error=st.sampled_from([None, BlockingIOError(11, "no"), OSError(24, "no")]))
+    def machine_is_full(self, error: OSError | None) -> None:
+        self.spawner.error = error
+
+    # The rest of the world.
+
+    @rule(seconds=st.sampled_from([0, 0, 0.3, 3, 3, 25, 61, 250]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @precondition(lambda self: not self.is_stopped)
+    @rule(gently=st.booleans())
+    def stop(self, gently: bool) -> None:
+        self.is_stopped = True
+        if gently:
+            self.pool.drain()
+        else:
+            self.pool.stop()
+
+    @precondition(lambda self: self.is_stopped)
+    @rule()
+    def start_again(self) -> None:
+        self.is_stopped = False
+        self.pool.start()
+
+    # What holds at any time.
+
+    @invariant()
+    def there_are_as_many_places_as_processes(self) -> None:
+        assert self.pool._count() == len(self.spawner.living) <= MOST
+
+    @invariant()
+    def nobody_waits_where_there_is_room(self) -> None:
+        pool = self.pool
+        if pool._queue:
+            assert pool._count() == MOST
+            going = len(pool._closing) + len(pool._undoing)
+            nobodys = len(pool._idle) + len(pool._spares) + len(pool._waiting)
+            assert going >= len(pool._queue) or not nobodys
+
+    @invariant()
+    def the_queue_is_in_order(self) -> None:
+        asks = [c.ask for c in self.clients]
+        places = [asks.index(ask) for ask in self.pool._queue if not ask.needs_new]
+        assert places == sorted(places)
+
+    @invariant()
+    def each_open_question_is_somewhere(self) -> None:
+        there = {*self.pool._queue, *self.pool._running}
+        for client in self.clients:
+            assert client.ask is not None
+            is_over = client.ask._state.name == "OVER"
+            assert (client.ask in there) is not is_over
+            # What fails is told in a later turn.
+            assert is_over or client.is_open
+
+    @invariant()
+    def what_is_told_was_said_and_is_told_once(self) -> None:
+        whole = [c.text for c in self.clients if isinstance(c.end, Finished)]
+        assert self.complete.issuperset(whole)
+        words = [word for c in self.clients for word in c.text.split()]
+        assert len(set(words)) == len(words)
+
+    @invariant()
+    def errors_are_of_our_making_and_nobody_elses_words(self) -> None:
+        assert self.problems == []
+        for client in self.clients:
+            if isinstance(client.end, Failed):
+                error = client.end.error
+                assert isinstance(error, CCProxyError)
+                # No fault of the CLI's is the client's.
+                assert not isinstance(error, ClientError)
+                assert "could not be set up" not in error.message
+                assert not any(text in error.message for text in self.complete)
+
+    @override
+    def teardown(self) -> None:
+        try:
+            self._end()
+        finally:
+            globalLogPublisher.removeObserver(self.observe)
+            shutil.rmtree(self.folder)
+
+    def _end(self) -> None:
+        """Stop, and see whether anything is left."""
+        over: list[None] = []
+        self.pool.stop().addCallback(over.append)
+        self.clock.advance(0)
+        assert self.open_clients() == []
+        while self.spawner.living:
+            assert over == []
+            for cli in self.spawner.living:
+                assert cli.signals
+                cli.exit()
+        assert over == [None]
+        assert self.pool._count() == 0
+        assert self.clock.getDelayedCalls() == []
+        assert {*self.folder.iterdir()} <= {self.folder / "cwd"}
+        assert self.problems == []
+
+
+def test_any_order_of_things(expected_errors: ExpectedErrors) -> None:
+    for words in (
+        "ended unexpectedly",
+        "ignores SIGTERM",
+        "can be kept ready",
+        "did not wait for the results",
+    ):
+        expected_errors.allow(words)
+    run_state_machine_as_test(
+        Interleavings,
+        settings=settings(
+            max_examples=TRIES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

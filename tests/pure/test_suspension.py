@@ -1,0 +1,222 @@
+"""Which request a session that waits for results goes on with, and with what."""
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from ccproxy.claude.suspension import Recorder, Suspension
+from ccproxy.conversation import (
+    DocumentBlock,
+    ImageBlock,
+    Message,
+    Prompt,
+    RedactedThinkingBlock,
+    Role,
+    TextBlock,
+    ThinkingBlock,
+    Tool,
+    ToolResultBlock,
+    ToolUseBlock,
+)
+from ccproxy.events import (
+    Event,
+    Finished,
+    FinishReason,
+    MessageStarted,
+    Restarted,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    Usage,
+)
+
+ASKED = Prompt(
+    model="m",
+    messages=(Message(Role.USER, (TextBlock("hello"),)),),
+    tools=(Tool("look", None, {"type": "object"}),),
+)
+ONE = ToolUseBlock("toolu_a", "look", {"at": "sky"})
+TWO = ToolUseBlock("toolu_b", "look", {"at": "sea"})
+WAITS = Suspension(ASKED, "Hm.", (ONE, TWO))
+BLUE, GREEN = ToolResultBlock("toolu_a", "blue"), ToolResultBlock("toolu_b", "green")
+CALLED = Finished(FinishReason.TOOL_USE, Usage())
+
+
+def request(answer: Any, results: Any, prompt: Prompt = ASKED) -> Prompt:
+    said = Message(Role.ASSISTANT, tuple(answer))
+    given = Message(Role.USER, tuple(results))
+    return evolve(prompt, messages=(*prompt.messages, said, given))
+
+
+SAID = (TextBlock("Hm."), ONE, TWO)
+
+
+def test_results_in_the_order_of_the_calls() -> None:
+    assert WAITS.results(request(SAID, (GREEN, BLUE))) == [BLUE, GREEN]
+
+
+def test_ids_of_the_clients_own_become_the_models() -> None:
+    said = (TextBlock("Hm."), evolve(ONE, id="1"), evolve(TWO, id="2"))
+    results = (evolve(GREEN, tool_use_id="2"), evolve(BLUE, tool_use_id="1"))
+    assert WAITS.results(request(said, results)) == [BLUE, GREEN]
+
+
+@pytest.mark.parametrize(
+    "thought", [ThinkingBlock("hm", "c2ln"), RedactedThinkingBlock("ZGF0YQ==")]
+)
+def test_thinking_may_be_there_or_not(thought: Any) -> None:
+    assert WAITS.results(request((thought, *SAID), (BLUE, GREEN))) == [BLUE, GREEN]
+
+
+def test_blank_text_is_none() -> None:
+    waits = evolve(WAITS, text=" \n")
+    assert waits.results(request((ONE, TWO), (BLUE, GREEN))) == [BLUE, GREEN]
+    assert waits.results(request(SAID, (BLUE, GREEN))) is None
+
+
+IMAGE = ImageBlock("image/png", "aW1n")
+SHOWN_ALIKE = [
+    ToolResultBlock("toolu_a", (TextBlock("blue"), IMAGE)),
+    ToolResultBlock("toolu_a", "bad", is_error=True),
+    ToolResultBlock("toolu_a", "x" * (40_000 - len("green"))),
+]
+
+
+@pytest.mark.parametrize("result", SHOWN_ALIKE)
+def test_results_that_the_cli_shows_as_they_are(result: ToolResultBlock) -> None:
+    assert WAITS.results(request(SAID, (result, GREEN))) == [result, GREEN]
+
+
+SHOWN_OTHERWISE = [
+    ToolResultBlock("toolu_a", ""),
+    ToolResultBlock("toolu_a", " "),
+    ToolResultBlock("toolu_a", ()),
+    ToolResultBlock("toolu_a", (TextBlock("bad"),), is_error=True),
+    ToolResultBlock("toolu_a", (ImageBlock(None, "https://example.org/a.png"),)),
+    ToolResultBlock("toolu_a", (DocumentBlock("application/pdf", "cGRm"),)),
+    ToolResultBlock("toolu_a", "x" * 40_000),
+    ToolResultBlock("toolu_a", (TextBlock("x" * 20_000), TextBlock("x" * 20_000))),
+]
+
+
+@pytest.mark.parametrize("result", SHOWN_OTHERWISE)
+def test_results_that_the_cli_would_show_otherwise(result: ToolResultBlock) -> None:
+    assert WAITS.results(request(SAID, (result, GREEN))) is None
+
+
+OTHERS = [
+    ("another text", request((TextBlock("Oh."), ONE, TWO), (BLUE, GREEN))),
+    ("text behind", request((ONE, TextBlock("Hm."), TWO), (BLUE, GREEN))),
+    ("a call less", request((TextBlock("Hm."), ONE), (BLUE,))),
+    ("another order", request((TextBlock("Hm."), TWO, ONE), (BLUE, GREEN))),
+    (
+        "other arguments",
+        request((TextBlock("Hm."), evolve(ONE, input={}), TWO), (BLUE, GREEN)),
+    ),
+    ("another block", request((*SAID, IMAGE), (BLUE, GREEN))),
+    ("a result less", request(SAID, (BLUE,))),
+    ("a result more", request(SAID, (BLUE, GREEN, evolve(GREEN, tool_use_id="c")))),
+    ("words beside", request(SAID, (BLUE, GREEN, TextBlock("and?")))),
+    ("another model", request(SAID, (BLUE, GREEN), evolve(ASKED, model="n"))),
+    ("other tools", request(SAID, (BLUE, GREEN), evolve(ASKED, tools=()))),
+    ("nothing new", ASKED),
+    (
+        "another beginning",
+        request(
+            SAID,
+            (BLUE, GREEN),
+            evolve(ASKED, messages=(Message(Role.USER, (TextBlock("hi"),)),)),
+        ),
+    ),
+    (
+        "a turn of the user's between",
+        evolve(ASKED, messages=(*ASKED.messages, Message(Role.USER, SAID)) * 2),
+    ),
+]
+
+
+@pytest.mark.parametrize("prompt", [p for _, p in OTHERS], ids=[n for n, _ in OTHERS])
+def test_anything_else_is_for_another_session(prompt: Prompt) -> None:
+    assert WAITS.results(prompt) is None
+
+
+def test_answer_of_the_wrong_side_is_for_another_session() -> None:
+    messages = request(SAID, (BLUE, GREEN)).messages
+    wrong = (messages[0], evolve(messages[1], role=Role.USER), messages[2])
+    assert WAITS.results(evolve(ASKED, messages=wrong)) is None
+
+
+# What is noted of a turn.
+
+
+def call(use: ToolUseBlock, *pieces: str) -> list[Event]:
+    return [ToolCallStarted(use.id, use.name), *map(ToolCallDelta, pieces)]
+
+
+def noted(*events: Event, prompt: Prompt = ASKED, end: Any = CALLED) -> Any:
+    recorder = Recorder()
+    for event in events:
+        recorder.receive([event])
+    return recorder.suspension(prompt, end)
+
+
+def test_text_and_calls_are_noted() -> None:
+    events = [TextDelta("H"), TextDelta("m."), *call(ONE, '{"at":', '"sky"}')]
+    assert noted(*events, *call(TWO, '{"at":"sea"}')) == WAITS
+
+
+def test_call_without_arguments() -> None:
+    assert noted(*call(ONE)).calls == (evolve(ONE, input={}),)
+
+
+def test_what_is_void_is_forgotten() -> None:
+    before: list[Event] = [MessageStarted("m"), TextDelta("Before. ")]
+    void: list[Event] = [
+        MessageStarted("m"),
+        TextDelta("X"),
+        *call(TWO, "{}"),
+        TextDelta("Y"),
+    ]
+    again: list[Event] = [
+        Restarted(),
+        MessageStarted("m"),
+        TextDelta("Hm."),
+        *call(ONE),
+    ]
+    suspension = noted(*before, *void, *again)
+    assert suspension.text == "Before. Hm."
+    assert [one.id for one in suspension.calls] == ["toolu_a"]
+
+
+def test_nothing_is_waited_for_unless_it_ended_with_calls() -> None:
+    assert noted(*call(ONE), end=Finished(FinishReason.STOP, Usage())) is None
+
+
+def test_words_behind_a_call_have_no_place_in_a_history() -> None:
+    assert noted(*call(ONE), TextDelta("Hm.")) is None
+
+
+@pytest.mark.parametrize("arguments", ["{", "[]", "1"])
+def test_arguments_that_are_no_object(arguments: str) -> None:
+    assert noted(*call(ONE, arguments)) is None
+
+
+@pytest.mark.parametrize(
+    ("ids", "is_clear"),
+    [
+        (("a", "b"), True),
+        (("a", "a"), False),
+        (("a", "a_2"), False),
+        (("a_2", "b_2"), True),
+        (("a_b", "a"), True),
+    ],
+)
+def test_ids_that_the_cli_would_take_for_one(
+    ids: tuple[str, str], is_clear: bool
+) -> None:
+    first, second = (evolve(ONE, id=identifier) for identifier in ids)
+    assert (noted(*call(first), *call(second)) is not None) is is_clear
+    # One of them may be in the history.
+    earlier = request((first,), (ToolResultBlock(first.id, "blue"),))
+    assert (noted(*call(second), prompt=earlier) is not None) is is_clear

@@ -1,0 +1,271 @@
+"""Processes that are only imagined, each with a CLI in it that does its best.
+
+What a real one would do by itself, in its own time, is done here when the test says so:
+take the next line of its input, say a word, end its answer, die. It keeps the
+conversation as the real one does, rewinding included (protocol notes, "Input"), so that
+a test can tell whether it was asked what its client has asked.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.error import ProcessTerminated
+from twisted.python.failure import Failure
+
+# No process of this machine has such a number: what is killed by it is nobody.
+_FIRST_PID = 2**30
+
+# One turn as a test compares it: who, and what of each block.
+Said = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def blocks_of(content: Any) -> tuple[tuple[str, str], ...]:
+    """What of each block of the Messages API is compared."""
+    if isinstance(content, str):
+        return (("text", content),)
+    kinds = {"text": "text", "tool_use": "id", "tool_result": "tool_use_id"}
+    return tuple((block["type"], block[kinds[block["type"]]]) for block in content)
+
+
+@define(eq=False)
+class ImaginedCLI:
+    """A process, as Twisted's transport shows it, and the CLI in it."""
+
+    protocol: Any
+    pid: int
+    words: Callable[[], str]
+    inbox: deque[dict[str, Any]] = field(factory=deque)
+    unread: list[bytes] = field(factory=list)
+    is_paused: bool = False
+    signals: list[str] = field(factory=list)
+    is_gone: bool = False
+    # The conversation, with the ids of the user's turns.
+    conversation: list[tuple[str, Said]] = field(factory=list)
+    question: list[Said] | None = None
+    said: list[str] = field(factory=list)
+    call: str | None = None
+    tools: list[str] = field(factory=list)
+    # What was told of turns that are over.
+    old: list[dict[str, Any]] = field(factory=list)
+    _has_begun: bool = False
+    _identifier: str = ""
+    _numbers: Any = field(factory=lambda: count(1))
+
+    # What the transport is asked for.
+
+    def write(self, data: bytes) -> None:
+        assert not self.is_gone
+        self.inbox += [json.loads(line) for line in data.splitlines()]
+
+    def pauseProducing(self) -> None:
+        self.is_paused = True
+
+    def resumeProducing(self) -> None:
+        self.is_paused = False
+        unread, self.unread = self.unread, []
+        if unread:
+            self.protocol.outReceived(b"".join(unread))
+
+    def signalProcess(self, name: str) -> None:
+        self.signals.append(name)
+
+    def loseConnection(self) -> None:
+        pass
+
+    # What the process does.
+
+    def exit(self, status: int = 1) -> None:
+        """End, and be reaped."""
+        self.is_gone = True
+        number = 9 if "KILL" in self.signals else None
+        reason = Failure(ProcessTerminated(None if number else status, number))
+        self.protocol.processExited(reason)
+        self.protocol.processEnded(reason)
+
+    def write_out(self, *records: Mapping[str, Any] | bytes) -> None:
+        """Write lines to stdout, in one piece."""
+        lines = [r if isinstance(r, bytes) else json.dumps(r).encode() for r in records]
+        data = b"".join(line + b"\n" for line in lines)
+        if self.is_paused:
+            self.unread.append(data)
+        else:
+            self.protocol.outReceived(data)
+
+    # What the CLI does.
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it does anything by itself: it was asked, and waits for nothing."""
+        return self.question is not None and self.call is None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it is in the middle of an answer."""
+        return self._has_begun and self.is_free
+
+    def step(self) -> None:
+        """Take one line of the input."""
+        message = self.inbox.popleft()
+        match message["type"]:
+            case "control_request":
+                self._control(message["request_id"], message["request"])
+            case "control_response":
+                self._answered(message["response"])
+            case "assistant":
+                said = ("assistant", blocks_of(message["message"]["content"]))
+                self.conversation.append(("", said))
+            case "user":
+                said = ("user", blocks_of(message["message"]["content"]))
+                self.conversation.append((message["uuid"], said))
+                if message.get("shouldQuery") is False:
+                    self.write_out(_result(turns=0))
+                else:
+                    self._begin()
+
+    def say(self) -> None:
+        """Say one more word."""
+        word = self.words()
+        self.said.append(word)
+        delta = {"type": "text_delta", "text": word}
+        self.write_out(
+            *self._opening(), _event("content_block_delta", index=0, delta=delta)
+        )
+
+    def finish(self) -> None:
+        """End the answer."""
+        text = self._close("end_turn", ())
+        self.question = None
+        result = {**_result(turns=1), "result": text}
+        self.old.append(result)
+        self.write_out(result)
+
+    def make_call(self) -> None:
+        """End the answer with a call."""
+        self.call = f"toolu_{self.pid}x{next(self._numbers)}"
+        block = {"type": "tool_use", "id": self.call, "name": "look", "input": {}}
+        self.write_out(
+            _event("content_block_stop", index=0),
+            _event("content_block_start", index=1, content_block=block),
+        )
+        self._close("tool_use", (("tool_use", self.call),))
+        meta = {"claudecode/toolUseId": self.call}
+        params = {"name": "look", "arguments": {}, "_meta": meta}
+        message = {"method": "tools/call", "id": 1, "params": params}
+        about = {"subtype": "mcp_message", "server_name": "client", "message": message}
+        self.write_out(
+            {"type": "control_request", "request_id": self.call, "request": about}
+        )
+
+    def repeat(self, number: int) -> None:
+        """Tell something of an earlier turn once more."""
+        self.write_out(self.old[number])
+
+    def _begin(self) -> None:
+        self.question = [said for _, said in self.conversation]
+        self.said, self._has_begun = [], False
+        self.write_out({"type": "system", "subtype": "init", "tools": self.tools})
+
+    def _opening(self) -> list[dict[str, Any]]:
+        if self._has_begun:
+            return []
+        self._has_begun = True
+        self._identifier = f"msg_{self.pid}x{next(self._numbers)}"
+        message = {"id": self._identifier, "model": "m", "content": []}
+        block = {"type": "text", "text": ""}
+        return [
+            _event("message_start", message=message),
+            _event("content_block_start", index=0, content_block=block),
+        ]
+
+    def _close(self, reason: str, more: tuple[tuple[str, str], ...]) -> str:
+        text = "".join(self.said)
+        self.conversation.append(("", ("assistant", (("text", text), *more))))
+        blocks = [{"type": "text", "text": text}]
+        message = {"id": self._identifier, "model": "m", "content": blocks}
+        whole = {"type": "assistant", "message": message, "parent_tool_use_id": None}
+        end = _event("message_delta", delta={"stop_reason": reason})
+        self.old += [whole, end]
+        self.write_out(
+            whole, _event("content_block_stop", index=0), end, _event("message_stop")
+        )
+        return text
+
+    def _control(self, identifier: str, request: dict[str, Any]) -> None:
+        answer: object = None
+        match request["subtype"]:
+            case "initialize":
+                answer = {"models": [], "claude_code_version": "2.1.330"}
+                for manifest in request.get("sdkMcpServerManifests", {}).values():
+                    self._offered(manifest["toolsListResult"])
+            case "rewind_conversation":
+                uuids = [uuid for uuid, _ in self.conversation]
+                del self.conversation[uuids.index(request["target_message_uuid"]) :]
+                answer = {"rewound": True}
+            case "mcp_set_servers":
+                self.tools = []
+        about = {"subtype": "success", "request_id": identifier, "response": answer}
+        self.write_out({"type": "control_response", "response": about})
+        if request["subtype"] == "mcp_set_servers":
+            for server in request["servers"]:
+                self._ask_for_tools(server)
+        elif request["subtype"] == "interrupt" and self.question is not None:
+            if self.call is None and self.said:
+                said = (("text", "".join(self.said)),)
+                self.conversation.append(("", ("assistant", said)))
+            self.question = self.call = None
+            self.write_out(_result(turns=1, subtype="error_during_execution"))
+
+    def _ask_for_tools(self, server: str) -> None:
+        message = {"method": "tools/list", "id": 1}
+        about = {"subtype": "mcp_message", "server_name": server, "message": message}
+        asked = {"request_id": f"list-{server}", "request": about}
+        self.write_out({"type": "control_request", **asked})
+
+    def _answered(self, response: dict[str, Any]) -> None:
+        if response["subtype"] != "success":
+            return
+        result = response["response"]["mcp_response"]["result"]
+        if "tools" in result:
+            self._offered(result)
+        elif response["request_id"] == self.call:
+            said = ("user", (("tool_result", str(self.call)),))
+            self.conversation.append(("", said))
+            self.call = None
+            self._begin()
+
+    def _offered(self, listed: dict[str, Any]) -> None:
+        self.tools = [tool["name"] for tool in listed["tools"]]
+
+
+def _event(kind: str, **fields: Any) -> dict[str, Any]:
+    event = {"type": kind, **fields}
+    return {"type": "stream_event", "event": event, "parent_tool_use_id": None}
+
+
+def _result(*, turns: int, subtype: str = "success") -> dict[str, Any]:
+    about = {"is_error": subtype != "success", "num_turns": turns}
+    return {"type": "result", "subtype": subtype, **about}
+
+
+@define(eq=False)
+class ImaginedSpawner:
+    """Starts imagined processes; refuses with ``error`` if there is one."""
+
+    words: Callable[[], str]
+    processes: list[ImaginedCLI] = field(factory=list)
+    error: OSError | None = None
+
+    @property
+    def living(self) -> list[ImaginedCLI]:
+        return [cli for cli in self.processes if not cli.is_gone]
+
+    def spawnProcess(self, protocol: Any, *args: object, **options: object) -> None:
+        if self.error is not None:
+            raise self.error
+        cli = ImaginedCLI(protocol, _FIRST_PID + len(self.processes), self.words)
+        self.processes.append(cli)
+        protocol.makeConnection(cli)
