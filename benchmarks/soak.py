@@ -338,7 +338,7 @@ def draw(samples: Sequence[Sample], path: Path) -> None:
     for axis, (name, of) in zip(axes, _CURVES.items(), strict=False):
         axis.plot(minutes, [of(s) for s in samples], linewidth=0.8)
         axis.set_ylabel(name)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(bottom=0, top=1.15 * max(map(of, samples)))
     axes[-1].plot(minutes, [s.requests for s in samples], label="requests")
     axes[-1].plot(minutes, [s.wrong for s in samples], label="wrong")
     axes[-1].set_xlabel("minutes")
