@@ -22,7 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from ccproxy import __version__
 from ccproxy.accounting import RateWindow
 from ccproxy.claude.observer import Served, Stopped
-from ccproxy.web.observer import RequestEnd
+from ccproxy.web.observer import RequestEnd, UnderWay
 
 _OTHER = "other"
 _MOST_MODELS = 30
@@ -177,6 +177,12 @@ class Metrics:
             yield metric
 
     # Of the web room
+
+    def request_began(self, request: UnderWay) -> None:
+        """Nothing that would be counted yet."""
+
+    def request_left(self, request: UnderWay) -> None:
+        """Nothing either."""
 
     def request_ended(self, end: RequestEnd) -> None:
         """Count a request, and what it used."""

@@ -46,6 +46,7 @@ from ccproxy.web.app import API
 from ccproxy.web.bookkeeper import Bookkeeper
 from ccproxy.web.entrance import entrance
 from ccproxy.web.gate import Gate
+from ccproxy.web.live import Live
 from ccproxy.web.observer import Observers
 from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
@@ -162,6 +163,7 @@ def _parts(
         ),
         observer=engine.observer,
         exposition=engine.metrics,
+        live=engine.live,
         clock=reactor,
         wall_seconds=time.time,
     )
@@ -194,7 +196,6 @@ class Engine(Service):
             keep_bytes=settings.keep_bytes,
         )
         self.metrics = Metrics()
-        self.observer = Observers((self.metrics, Bookkeeper(self.store.ledger)))
         self.backend = self.metrics.watched = Backend(
             launch=self._premises.launch,
             catalogue=Catalogue(settings.model, settings.model_map, int(time.time())),
@@ -212,6 +213,9 @@ class Engine(Service):
             clock=reactor,
             wall_seconds=time.time,
         )
+        self.live = Live(self.backend, __version__, time.time)
+        keeper = Bookkeeper(self.store.ledger)
+        self.observer = Observers((self.metrics, keeper, self.live))
 
     @override
     def startService(self) -> None:

@@ -10,9 +10,11 @@ from ccproxy.store.store import Store
 from ccproxy.web.backend import Backend
 from ccproxy.web.chat import ChatRoutes
 from ccproxy.web.conversations import ConversationRoutes
+from ccproxy.web.dashboard import DashboardRoutes
 from ccproxy.web.exchange import Exchange
 from ccproxy.web.figures import Exposition, FigureRoutes
 from ccproxy.web.gate import Gate
+from ccproxy.web.live import Live
 from ccproxy.web.messages import MessagesRoutes
 from ccproxy.web.models import ModelRoutes
 from ccproxy.web.observer import Observer
@@ -31,6 +33,7 @@ class API:
     Args:
         observer: told of every request.
         exposition: what ``GET /metrics`` shows.
+        live: what ``GET /dashboard`` shows.
         wall_seconds: Unix time, for ``created``.
     """
 
@@ -44,6 +47,7 @@ class API:
         policy: Policy,
         observer: Observer,
         exposition: Exposition,
+        live: Live,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
@@ -79,6 +83,9 @@ class API:
             policy=policy,
             wall_seconds=wall_seconds,
         )
+        self._dashboard = DashboardRoutes(
+            router=router, live=live, clock=clock, wall_seconds=wall_seconds
+        )
 
     def resource(self) -> IResource:
         """The whole API, to be mounted anywhere."""
@@ -95,6 +102,7 @@ class API:
         The backend has to have ended its answers before.
         """
         self._responses.close_sockets()
+        self._dashboard.close_streams()
         await self._jobs.drain()
 
     async def _health(self, exchange: Exchange) -> bytes:

@@ -2,7 +2,7 @@
 
 from ccproxy.accounting import Spent
 from ccproxy.store.ledger import Ledger
-from ccproxy.web.observer import RequestEnd
+from ccproxy.web.observer import RequestEnd, UnderWay
 
 _NANODOLLARS = 10**9
 
@@ -12,6 +12,12 @@ class Bookkeeper:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+
+    def request_began(self, request: UnderWay) -> None:
+        """Nothing that would be written down."""
+
+    def request_left(self, request: UnderWay) -> None:
+        """Nothing either."""
 
     def request_ended(self, end: RequestEnd) -> None:
         """Write it down, if a model has answered."""

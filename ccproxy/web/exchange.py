@@ -24,6 +24,7 @@ _log = Logger()
 CLIENT_GONE = 499
 # What stands for a path that is not ours.
 NO_ROUTE = "no route"
+_NO_ERRORS = ("ok", "cancelled")
 
 
 class Answer(Protocol):
@@ -49,11 +50,13 @@ class Asker:
     Attributes:
         key: the id of its key.
         client: the family of the program.
+        id: of what it asked for, as the log has it.
     """
 
     route: str
     key: str
     client: str
+    id: str
     observer: Observer
 
     def ended(
@@ -88,6 +91,9 @@ class Asker:
                 seconds=seconds,
                 key=self.key,
                 client=self.client,
+                id=self.id,
+                is_error=outcome not in _NO_ERRORS,
+                answering_seconds=receipt.answering_seconds,
             )
         )
 
@@ -113,7 +119,7 @@ class Exchange:
     usage: Usage | None = None
     error: CCProxyError | None = None
     key: str = NO_KEY
-    receipt: Receipt = field(factory=Receipt, init=False)
+    receipt: Receipt = field(init=False)
     _began_seconds: float = field(init=False)
 
     @property
@@ -123,18 +129,29 @@ class Exchange:
 
     def __attrs_post_init__(self) -> None:
         self.id = request_id(self.request)
+        self.receipt = Receipt(self._clock.seconds)
         self._began_seconds = self._clock.seconds()
 
     @property
     def asker(self) -> Asker:
         """Who asks."""
-        agent = self.request.requestHeaders.getRawHeaders("user-agent", [None])[0]
         return Asker(
             route=self.route,
             key=self.key,
-            client=client_family(agent),
+            client=self.client,
+            id=self.id,
             observer=self._observer,
         )
+
+    @property
+    def client(self) -> str:
+        """The family of the program that asks."""
+        agent = self.request.requestHeaders.getRawHeaders("user-agent", [None])[0]
+        return client_family(agent)
+
+    def begin(self) -> None:
+        """Have it known that this is under way, until `log`."""
+        self._observer.request_began(self)
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
@@ -159,6 +176,7 @@ class Exchange:
         usage = self.usage or Usage()
         seconds = self._clock.seconds() - self._began_seconds
         outcome = self._outcome(status)
+        self._observer.request_left(self)
         self.asker.ended(
             status=status,
             outcome=outcome,

@@ -5,6 +5,7 @@ from typing import Protocol
 from attrs import frozen
 
 from ccproxy.events import Usage
+from ccproxy.web.receipt import Receipt
 
 
 @frozen(kw_only=True)
@@ -21,6 +22,9 @@ class RequestEnd:
         cost_usd: what the CLI has told of its cost; None: nothing.
         key: the id of the key that was sent.
         client: the family of the program that asked.
+        id: of the request, as the log has it.
+        is_error: whether it failed, also after its status was sent.
+        answering_seconds: from the first token to the end; None: there was none.
     """
 
     route: str
@@ -32,10 +36,43 @@ class RequestEnd:
     seconds: float
     key: str
     client: str
+    id: str
+    is_error: bool
+    answering_seconds: float | None
+
+
+class UnderWay(Protocol):
+    """A request that is under way."""
+
+    @property
+    def id(self) -> str:
+        """As its answer and the log have it."""
+
+    @property
+    def route(self) -> str:
+        """Method and path as they are documented."""
+
+    @property
+    def key(self) -> str:
+        """The id of the key that was sent."""
+
+    @property
+    def client(self) -> str:
+        """The family of the program that asks."""
+
+    @property
+    def receipt(self) -> Receipt:
+        """What its answers say of themselves."""
 
 
 class Observer(Protocol):
-    """Whoever counts."""
+    """Whoever counts, or looks on."""
+
+    def request_began(self, request: UnderWay) -> None:
+        """A request has reached its route."""
+
+    def request_left(self, request: UnderWay) -> None:
+        """It is under way no more."""
 
     def request_ended(self, end: RequestEnd) -> None:
         """A request is over."""
@@ -52,6 +89,16 @@ class Observers:
     """Any number of them as one."""
 
     observers: tuple[Observer, ...]
+
+    def request_began(self, request: UnderWay) -> None:
+        """Tell all."""
+        for observer in self.observers:
+            observer.request_began(request)
+
+    def request_left(self, request: UnderWay) -> None:
+        """Tell all."""
+        for observer in self.observers:
+            observer.request_left(request)
 
     def request_ended(self, end: RequestEnd) -> None:
         """Tell all."""

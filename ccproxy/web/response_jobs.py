@@ -41,11 +41,11 @@ class Job:
         response: as clients see it; it is over once that is kept, or could not be.
     """
 
-    def __init__(self, turn: Turn, asker: Asker, began_seconds: float) -> None:
+    def __init__(self, turn: Turn, asker: Asker, clock: IReactorTime) -> None:
         self.turn = turn
         self.asker = asker
-        self.began_seconds = began_seconds
-        self.receipt = Receipt()
+        self.began_seconds = clock.seconds()
+        self.receipt = Receipt(clock.seconds)
         self.tape = Tape()
         self.over: Deferred[None] = Deferred()
         self.asks = Asks(self._receive, self.receipt, self._broken)
@@ -113,8 +113,8 @@ class Jobs:
         return detached(Deferred.fromCoroutine(self._start(turn, asker)))
 
     async def _start(self, turn: Turn, asker: Asker) -> Job:
-        asker = evolve(asker, route=f"{asker.route} {_BACKGROUND}")
-        job = Job(turn, asker, self._clock.seconds())
+        asker = evolve(asker, route=f"{asker.route} {_BACKGROUND}", id=turn.id)
+        job = Job(turn, asker, self._clock)
         await self._store.begin(self._turns.beginning(turn))
         self._jobs[turn.id] = job
         end = Deferred.fromCoroutine(self._run(job))

@@ -96,7 +96,7 @@ class ResponseSocket:
     async def _answer(self, message: bytes) -> None:
         began_seconds = self._clock.seconds()
         identifier = uuid4().hex
-        outcome, turn, receipt = "ok", None, Receipt()
+        outcome, turn, receipt = "ok", None, Receipt(self._clock.seconds)
         try:
             call, generates = self._decode(message)
             last = self._continued(call)
@@ -221,7 +221,7 @@ class ResponseSocket:
         usage = turn.encoder.usage if turn is not None else Usage()
         seconds = self._clock.seconds() - began_seconds
         model = turn.encoder.model if turn is not None else ""
-        self._asker.ended(
+        evolve(self._asker, id=identifier).ended(
             status=_SWITCHING_PROTOCOLS,
             outcome=outcome,
             seconds=seconds,

@@ -81,6 +81,7 @@ class Router:
 
         async def routed(request: Request, **parts: str) -> bytes | None:
             exchange = self._exchange(request, f"{method} {path}")
+            exchange.begin()
             try:
                 if needs_key:
                     self.check_key(exchange)

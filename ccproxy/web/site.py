@@ -89,7 +89,7 @@ class ProxySite(Site):
             drained, self._drained = self._drained, None
             drained.callback(None)
 
-    def refused(self, error: CCProxyError) -> None:
+    def refused(self, error: CCProxyError, identifier: str) -> None:
         """Count a request that reached no route; called by the channel."""
         self._observer.request_ended(
             RequestEnd(
@@ -102,6 +102,9 @@ class ProxySite(Site):
                 seconds=0.0,
                 key=NO_KEY,
                 client=OTHER,
+                id=identifier,
+                is_error=True,
+                answering_seconds=None,
             )
         )
 

@@ -222,6 +222,9 @@ def test_only_what_was_answered_is_written_down() -> None:
     book: Any = Book()
     keeper = Bookkeeper(book)
     end = RequestEnd(
+        id="req_1",
+        is_error=False,
+        answering_seconds=None,
         route="POST /chat/completions",
         status=200,
         finish="stop",

@@ -56,10 +56,13 @@ PURE = (
     "ccproxy.web.clients",
     "ccproxy.web.observer",
     "ccproxy.web.receipt",
+    "ccproxy.web.live",
+    "ccproxy.activity",
     "ccproxy.usage.table",
 )
 
 GROUND = {
+    "ccproxy.activity",
     "ccproxy.option_values",
     "ccproxy.options",
     "ccproxy.settings",

@@ -25,6 +25,7 @@ from ccproxy.web.bookkeeper import Bookkeeper
 from ccproxy.web.entrance import ConnectionLimits, Entrance
 from ccproxy.web.gate import Gate
 from ccproxy.web.hosts import Hosts
+from ccproxy.web.live import Live
 from ccproxy.web.observer import Observers
 from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
@@ -128,7 +129,8 @@ def site(
     metrics = Metrics()
     metrics.watched = Nothing()
     keepers = (Bookkeeper(store.ledger),) if keeps_books else ()
-    observer = Observers((metrics, *keepers))
+    live = Live(Nothing(), "1.2.3", lambda: 1700000000.0)
+    observer = Observers((metrics, live, *keepers))
     api = API(
         backend=backend,
         store=store,
@@ -137,6 +139,7 @@ def site(
         policy=Policy(max_body_bytes=max_body_bytes, open_metrics=open_metrics),
         observer=observer,
         exposition=metrics,
+        live=live,
         clock=clock,
         wall_seconds=lambda: 1700000000.0,
     )
