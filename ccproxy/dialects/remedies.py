@@ -71,5 +71,4 @@ REMEDIES: Mapping[str, str] = {
     "storage_failed": (
         "The database cannot be used: run `ccproxy doctor`; see --state-dir."
     ),
-    "client_gone": "The client hung up before its answer was whole.",
 }

@@ -77,7 +77,8 @@ class DashboardRoutes:
         viewer = _Viewer(exchange.request, self._live, self._clock)
         self._viewers.add(viewer)
         try:
-            await viewer.run(hello_event(self._live.version, self._wall_seconds()))
+            with exchange.streaming():
+                await viewer.run(hello_event(self._live.version, self._wall_seconds()))
         finally:
             self._viewers.discard(viewer)
 

@@ -24,7 +24,8 @@ _log = Logger()
 CLIENT_GONE = 499
 # What stands for a path that is not ours.
 NO_ROUTE = "no route"
-_NO_ERRORS = ("ok", "cancelled")
+# A client may change its mind.
+_NO_ERRORS = ("ok", "cancelled", "client_gone")
 
 
 class Answer(Protocol):

@@ -17,7 +17,6 @@ from ccproxy.web.observer import RequestEnd, UnderWay
 
 _MOST_SHOWN = 100
 _MOST_ENDED = 200
-_BAD = 400
 # Who looks after the server, and not at a model.
 _HOUSEHOLD = frozenset(
     f"GET {path}"
@@ -82,8 +81,7 @@ class Live:
 
     def request_ended(self, end: RequestEnd) -> None:
         """Note what became of it."""
-        is_error = end.status >= _BAD or end.is_error
-        if end.route in _HOUSEHOLD and not is_error:
+        if end.route in _HOUSEHOLD and not end.is_error:
             return
         self._count += 1
         answering = end.answering_seconds
@@ -99,7 +97,7 @@ class Live:
                 ended_at=self._wall_seconds(),
                 status=end.status,
                 finish=end.finish,
-                is_error=is_error,
+                is_error=end.is_error,
                 seconds=end.seconds,
                 first_token_seconds=first,
                 prompt_tokens=None if end.usage is None else end.usage.prompt_tokens,

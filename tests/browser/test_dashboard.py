@@ -195,7 +195,7 @@ def fill(state: Path) -> None:
         for model, client, share, cost in (
             ("claude-sonnet-5-5", "continue", 3, 11),
             ("claude-opus-5-5", "claude-code", 2, 46),
-            ("claude-haiku-5", "open-webui", 5, 3),
+            ("claude-haiku-5-5", "open-webui", 5, 3),
         ):
             answers = round(busy * share)
             usage = Usage(

@@ -32,7 +32,7 @@ function draw(tag, attributes = {}, ...children) {
 const dollars = (cost) =>
   "$" + (cost === 0 ? "0" : cost >= 100 ? number.format(Math.round(cost)) : cost >= 0.995 ? cost.toFixed(2) : cost >= 0.001 ? cost.toFixed(3) : cost.toFixed(5));
 const seconds = (s) =>
-  s < 0.095 ? `${Math.round(s * 1000)} ms` : s < 9.95 ? `${s.toFixed(s < 1 ? 2 : 1)} s` : s < 90 ? `${Math.round(s)} s` : s < 5400 ? `${Math.round(s / 60)} min` : `${Math.round(s / 3600)} h`;
+  s < 0.095 ? `${Math.round(s * 1000)} ms` : s < 9.95 ? `${s.toFixed(s < 1 ? 2 : 1)} s` : s < 90 ? `${Math.round(s)} s` : s < 5400 ? `${Math.round(s / 60)} min` : s < 172800 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} days`;
 const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 const short = (model) => model.replace(/^claude-/, "");
 const route = (text) => text.replace("<path:name>", "…").replace("<name>", "…").replace("<item>", "…");
@@ -236,7 +236,7 @@ function row(entry, isNow) {
   const speed = isNow || first === null ? null : rate(entry);
   const end = isNow ? (entry.answering_at ? "answering" : "waiting") : entry.finish;
   const name = make("td", { class: "name", title: entry.id }, route(entry.route));
-  const tag = make("span", { class: `tag ${isNow ? "" : entry.is_error ? "bad" : "ok"}` }, end);
+  const tag = make("span", { class: `tag ${isNow || entry.finish === "client_gone" ? "" : entry.is_error ? "bad" : "ok"}` }, end);
   const line = make("tr", isNow ? { class: "now" } : {},
     name, cell(entry.model ? short(entry.model) : "–"), cell(entry.client, "extra"),
     cell(seconds(Math.max(0, isNow ? at - entry.began_at : entry.seconds)), "n"),
