@@ -11,9 +11,11 @@ from ccproxy.web.backend import Backend
 from ccproxy.web.chat import ChatRoutes
 from ccproxy.web.conversations import ConversationRoutes
 from ccproxy.web.exchange import Exchange
+from ccproxy.web.figures import Exposition, FigureRoutes
 from ccproxy.web.gate import Gate
 from ccproxy.web.messages import MessagesRoutes
 from ccproxy.web.models import ModelRoutes
+from ccproxy.web.observer import Observer
 from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
 from ccproxy.web.response import json_response
@@ -27,6 +29,8 @@ class API:
     """The whole API as a Klein application.
 
     Args:
+        observer: told of every request.
+        exposition: what ``GET /metrics`` shows.
         wall_seconds: Unix time, for ``created``.
     """
 
@@ -38,11 +42,13 @@ class API:
         gate: Gate,
         origins: Origins,
         policy: Policy,
+        observer: Observer,
+        exposition: Exposition,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
         self._backend = backend
-        self._router = router = Router(gate, origins, clock)
+        self._router = router = Router(gate, origins, clock, observer)
         router.add("GET", "/health", self._health, needs_key=False)
         router.add("GET", "/ready", self._ready)
         ModelRoutes(router=router, backend=backend, wall_seconds=wall_seconds)
@@ -66,6 +72,13 @@ class API:
             clock=clock,
         )
         ConversationRoutes(router=router, store=store, wall_seconds=wall_seconds)
+        FigureRoutes(
+            router=router,
+            exposition=exposition,
+            store=store,
+            policy=policy,
+            wall_seconds=wall_seconds,
+        )
 
     def resource(self) -> IResource:
         """The whole API, to be mounted anywhere."""
