@@ -63,6 +63,15 @@ async def test_one_cli_for_all(proxy: Start, fake: Fake) -> None:
 
 
 @ensureDeferred
+async def test_first_look_counts_as_a_process(proxy: Start, fake: Fake) -> None:
+    """Who asks meanwhile waits for its CLI where there may be one only."""
+    about = {"claude_bin": fake("answer").binary, "max_processes": 1}
+    server = proxy(**about, reuse="rewind")
+    assert await said(server, "one") == "fake answer"
+    assert (server.starts, server.processes) == (0, 1)
+
+
+@ensureDeferred
 async def test_cli_that_does_not_rewind_is_replaced(proxy: Start, fake: Fake) -> None:
     claude = fake("stays")
     server = await start(proxy, claude)
