@@ -270,6 +270,7 @@ class Backend:
     async def _look_at_cli(self) -> None:
         try:
             session = self._start(self._launch())
+            self._pool.look_at(session)
             try:
                 opened = Deferred.fromCoroutine(session.open())
                 opened.addTimeout(self._limits.first_token_seconds, self._clock)

@@ -7,7 +7,6 @@ A CLI whose answer is over is kept, unless it has become too large or is no good
 whose client has gone away is kept if its turn can be taken back.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from ccproxy.claude.another import another_of
 from ccproxy.claude.ask import Ask
 from ccproxy.claude.audience import Listener
 from ccproxy.claude.launch import Launch
+from ccproxy.claude.line import Line
 from ccproxy.claude.observer import Observer, Served, Stopped
 from ccproxy.claude.pool_limits import PoolLimits
 from ccproxy.claude.session import Session
@@ -27,17 +27,12 @@ from ccproxy.claude.transcript import Reuse
 from ccproxy.claude.trust import Trust
 from ccproxy.claude.waiting_room import WaitingRoom
 from ccproxy.conversation import Prompt
-from ccproxy.errors import CCProxyError, QueueFull, ShuttingDown
+from ccproxy.errors import CCProxyError, ShuttingDown
 
 # Breaking a turn off and taking it back takes 25 ms.
 _UNDO_SECONDS = 3.0
 # A CLI grows by what it is asked; this is a second bound beside that on its memory.
 _MOST_TURNS = 500
-# What `Retry-After` says is at least and at most this.
-_SHORTEST_RETRY_SECONDS = 1.0
-_LONGEST_RETRY_SECONDS = 60.0
-# The weight of the newest answer in the typical time of one.
-_NEWEST = 0.2
 
 
 class Starter(Protocol):
@@ -65,7 +60,7 @@ class Pool:
         self._clock = clock
         self._limits = limits
         self._trust = Trust(limits.reuse)
-        self._queue: deque[Ask] = deque()
+        self._line = Line(limits.queue, limits.queue_seconds, limits.processes)
         self._running: set[Ask] = set()
         self._waiting = WaitingRoom(limits.waiting, clock, self._let_go)
         self._idle = IdleSessions(limits.idle_seconds, clock, self.retire)
@@ -80,7 +75,8 @@ class Pool:
         # Both still count as processes.
         self._undoing: dict[Session, Deferred[None]] = {}
         self._closing: dict[Session, Deferred[None]] = {}
-        self._typical_seconds = 0.0
+        # One that nobody asks yet, to learn what it is.
+        self._looked_at: set[Session] = set()
         self._stopped = False
         self._drained: Deferred[None] | None = None
 
@@ -99,10 +95,10 @@ class Pool:
 
             self._run(ask, session, go_on, Served.SUSPENDED, Reuse.CONTINUE)
             return ask
-        self._queue.append(ask)
+        self._line.join(ask)
         self._serve()
-        if ask in self._queue:
-            self._line_up(ask)
+        if ask in self._line:
+            self._line.admit(ask, self._leaving)
         self._spares.refill()
         return ask
 
@@ -120,9 +116,8 @@ class Pool:
     def stop(self) -> "Deferred[None]":
         """Fail every question and stop every process. Fires when all are gone."""
         self._stopped = True
-        for ask in (*self._queue, *self._running):
+        for ask in (*self._line, *self._running):
             ask.fail(_stopping())
-        self._queue.clear()
         self._dismiss_all()
         for session in tuple(self._undoing):
             self._undoing[session].cancel()
@@ -146,12 +141,18 @@ class Pool:
         self._tell_drained()
         return drained
 
+    def look_at(self, session: Session) -> None:
+        """Count a session that is looked at, until `adopt` or `retire`."""
+        self._looked_at.add(session)
+
     def adopt(self, session: Session) -> None:
         """Keep a session that is open and has not been asked."""
+        self._looked_at.discard(session)
         if self._fate(session) is None and self._has_room():
             self._idle.admit(session)
         else:
             self.retire(session, self._fate(session) or Stopped.ROOM)
+        self._serve()
 
     def census(self) -> Mapping[str, int]:
         """How many CLIs are at what; always the same names."""
@@ -167,11 +168,12 @@ class Pool:
     @property
     def queued(self) -> int:
         """How many questions wait for a CLI."""
-        return len(self._queue)
+        return len(self._line)
 
     def retire(self, session: Session, why: Stopped) -> "Deferred[None]":
         """Stop a session's process; its place is free when it is gone."""
         self._observer.cli_stopped(why)
+        self._looked_at.discard(session)
         closed = self._closing[session] = session.close()
         done = another_of(closed)
         closed.addCallback(lambda _: self._retired(session))
@@ -191,41 +193,17 @@ class Pool:
         while self._waiting:
             self._waiting.dismiss()
 
-    def _line_up(self, ask: Ask) -> None:
-        # Whoever only waits until a CLI has gone is as good as served.
-        waiting = len(self._queue) - self._leaving
-        if waiting > self._limits.queue:
-            ask.fail(self._full(f"{waiting - 1} requests are waiting already"))
-        else:
-            ask.wait(self._limits.queue_seconds, self._waited_too_long)
-
-    def _waited_too_long(self, ask: Ask) -> None:
-        seconds = self._limits.queue_seconds
-        ask.fail(self._full(f"no claude CLI became free within {seconds:g} s"))
-
-    def _full(self, why: str) -> QueueFull:
-        rounds = 1 + len(self._queue) / self._limits.processes
-        after = min(
-            max(rounds * self._typical_seconds, _SHORTEST_RETRY_SECONDS),
-            _LONGEST_RETRY_SECONDS,
-        )
-        return QueueFull(
-            f"{why}; ask again later, or let the proxy start more "
-            "(--max-processes, --max-queue, --queue-seconds)",
-            retry_after_seconds=after,
-        )
-
     def _serve(self) -> None:
         """Serve who is next, as long as there is a CLI for them.
 
         Who comes later may have one that is of no use to those in front, once these
         have the promise of a place.
         """
-        for ask in tuple(self._queue):
+        for ask in self._line:
             # What is done for one may end others.
-            if ask not in self._queue or self._is_served(ask):
+            if ask not in self._line or self._is_served(ask):
                 continue
-            if not self._make_room(1 + self._queue.index(ask)):
+            if not self._make_room(self._line.place(ask)):
                 return
 
     def _is_served(self, ask: Ask) -> bool:
@@ -254,7 +232,7 @@ class Pool:
                     return False
                 spare, served = self._starter.start_cli(launch), Served.NEW
             session = spare
-        self._queue.remove(ask)
+        self._line.leave(ask)
 
         def put() -> None:
             session.ask(ask.prompt, ask, plan)
@@ -308,7 +286,7 @@ class Pool:
         return self._count() < self._limits.processes
 
     def _count(self) -> int:
-        return sum(self.census().values())
+        return sum(self.census().values()) + len(self._looked_at)
 
     def _start_spare(self) -> Session:
         return self._starter.start_cli(self._starter.launch(None))
@@ -321,7 +299,7 @@ class Pool:
         """Put a question to a new CLI, before all others; called by the question."""
         self._trust.lost(use)
         self._running.discard(ask)
-        self._queue.appendleft(ask)
+        self._line.return_to(ask)
         if session is not None:
             self.retire(session, Stopped.LOST)
         self._serve()
@@ -331,11 +309,9 @@ class Pool:
     ) -> None:
         """Take a question off the books; called by the question."""
         self._running.discard(ask)
-        if ask in self._queue:
-            self._queue.remove(ask)
+        self._line.leave(ask)
         if session is not None:
-            age = ask.age_seconds - ask.queued_seconds
-            self._typical_seconds += _NEWEST * (age - self._typical_seconds)
+            self._line.answered(ask)
             if suspension is not None and not self._stopped:
                 self._waiting.admit(session, suspension)
             else:
@@ -383,7 +359,7 @@ class Pool:
         self.retire(session, Stopped.LOST)
 
     def _tell_drained(self) -> None:
-        if self._drained is not None and not self._running and not self._queue:
+        if self._drained is not None and not self._running and not self._line:
             drained, self._drained = self._drained, None
             drained.callback(None)
 

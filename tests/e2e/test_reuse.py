@@ -385,7 +385,7 @@ async def test_time_in_the_queue_is_told(proxy: Start, upstream: Upstream) -> No
     first = server.chat("hello")
     await until(lambda: upstream.bodies)
     second = server.chat("hello", stream=True)
-    await until(lambda: server._pool._queue)
+    await until(lambda: server._pool._line)
     third = await server.chat("hello")
     assert third.code == 503
     assert (await third.json())["error"]["code"] == "queue_full"

@@ -60,7 +60,7 @@ async def test_slow_reader_is_no_silence(
     proxy: Callable[..., RunningProxy], fake: Callable[[str], FakeClaude]
 ) -> None:
     claude = fake("flood")
-    server = proxy(claude_bin=claude.binary, silence_seconds=0.3)
+    server = proxy(claude_bin=claude.binary, silence_seconds=0.8)
     client = await connect(reactor, server.number)
     body = json.dumps(chat_body("hello", stream=True)).encode()
     client.send(
@@ -68,10 +68,10 @@ async def test_slow_reader_is_no_silence(
     )
     await client.expect(b"xxx")
     client.transport.pauseProducing()
-    await deferLater(reactor, 1)  # longer than the limit: the time is what is tested
+    await deferLater(reactor, 1.5)  # longer than the limit: the time is what is tested
     received = len(client.received)
     client.transport.resumeProducing()
-    await until(lambda: len(client.received) > received + 2**24)
+    await until(lambda: len(client.received) > received + 2**23)
     assert b"timeout" not in client.received
     client.abort()
     await until(lambda: not processes_of(claude))

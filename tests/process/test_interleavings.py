@@ -378,21 +378,21 @@ class Interleavings(RuleBasedStateMachine):
     @invariant()
     def nobody_waits_where_there_is_room(self) -> None:
         pool = self.pool
-        if pool._queue:
+        if pool._line:
             assert pool._count() == MOST
             going = len(pool._closing) + len(pool._undoing)
             nobodys = len(pool._idle) + len(pool._spares) + len(pool._waiting)
-            assert going >= len(pool._queue) or not nobodys
+            assert going >= len(pool._line) or not nobodys
 
     @invariant()
     def the_queue_is_in_order(self) -> None:
         asks = [c.ask for c in self.clients]
-        places = [asks.index(ask) for ask in self.pool._queue if not ask.needs_new]
+        places = [asks.index(ask) for ask in self.pool._line if not ask.needs_new]
         assert places == sorted(places)
 
     @invariant()
     def each_open_question_is_somewhere(self) -> None:
-        there = {*self.pool._queue, *self.pool._running}
+        there = {*self.pool._line, *self.pool._running}
         for client in self.clients:
             assert client.ask is not None
             is_over = client.ask._state.name == "OVER"
