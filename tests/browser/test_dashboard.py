@@ -171,6 +171,7 @@ def test_it_fits_and_is_operated_by_keyboard(
     controls = {"theme", "leave", "c-first", "days", "model", "text", "send", "clear"}
     assert controls <= reached
     # A chart's values can be read one by one.
+    browser.until(lambda: browser.count("#c-first [data-place]"))
     browser.run("document.getElementById('c-first').focus()")
     browser.press(LEFT)
     assert "sonnet" in browser.text("#c-first-note")
@@ -229,7 +230,7 @@ def test_pictures(browser: Browser, server: DemoServer, tmp_path: Path) -> None:
     fill(server.state)
     models = ("sonnet", "haiku", "opus", "sonnet", "sonnet", "haiku")
     agents = ("openai/python 3.54", "Continue/1.2", "curl/8.9", "aider/0.90")
-    with ThreadPoolExecutor(2) as others:
+    with ThreadPoolExecutor(4) as others:
         asked = [
             others.submit(
                 server.ask,

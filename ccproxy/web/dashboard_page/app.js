@@ -7,7 +7,7 @@
 
 const KEY = "ccproxy-key", THEME = "ccproxy-theme";
 const MOST_BARS = 60, MOST_ROWS = 11, MOST_ENDED = 300, MOST_ERRORS = 8;
-const USAGE_EVERY_MS = 60_000, USAGE_AFTER_ANSWER_MS = 6_000;
+const USAGE_EVERY_MS = 60_000, USAGE_AFTER_ANSWER_MS = 2_000;
 
 const $ = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
@@ -426,14 +426,19 @@ new ResizeObserver(() => { showEnded(); showUsage(); }).observe($("board"));
 
 // Usage.
 
-let usageTimer = null;
+let usageTimer = null, usageDue = Infinity;
 
+/** Ask for the usage after a while, or earlier if that is planned already. */
 function soonUsage(delay) {
+  const due = Date.now() + delay;
+  if (due >= usageDue) return;
+  usageDue = due;
   clearTimeout(usageTimer);
   usageTimer = setTimeout(loadUsage, delay);
 }
 
 async function loadUsage() {
+  usageDue = Infinity;
   soonUsage(USAGE_EVERY_MS);
   if (!state.key || document.hidden) return;
   try {
