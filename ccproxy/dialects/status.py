@@ -46,7 +46,9 @@ class _Claude(msgspec.Struct):
     login: _Login
 
 
-class _Status(msgspec.Struct):
+class Status(msgspec.Struct):
+    """Whether questions will be answered."""
+
     ready: bool
     claude: _Claude
     message: str
@@ -62,4 +64,4 @@ def status_document(known: Known) -> bytes:
     login = _Login(known.is_logged_in, known.login, known.account, known.subscription)
     claude = _Claude(known.answers, known.version, login)
     ready = known.answers and known.is_logged_in
-    return msgspec.json.encode(_Status(ready, claude, message))
+    return msgspec.json.encode(Status(ready, claude, message))

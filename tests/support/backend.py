@@ -95,6 +95,26 @@ class ScriptedBackend:
         return self.known
 
 
+def api(
+    backend: ScriptedBackend,
+    store: Store,
+    gate: Gate,
+    origins: Origins,
+    clock: Any,
+    policy: Policy | None = None,
+) -> API:
+    """The API in front of a scripted backend."""
+    return API(
+        backend=backend,
+        store=store,
+        gate=gate,
+        origins=origins,
+        policy=policy or Policy(),
+        clock=clock,
+        wall_seconds=lambda: 1700000000.0,
+    )
+
+
 def site(
     backend: ScriptedBackend,
     store: Store,
@@ -109,20 +129,13 @@ def site(
     """The real server in front of a scripted backend."""
     gate = Gate((KEY,), max_body_bytes)
     origins = origins or Origins()
-    api = API(
-        backend=backend,
-        store=store,
-        gate=gate,
-        origins=origins,
-        policy=Policy(max_body_bytes=max_body_bytes),
-        clock=clock,
-        wall_seconds=lambda: 1700000000.0,
-    )
+    policy = Policy(max_body_bytes=max_body_bytes)
+    own = api(backend, store, gate, origins, clock, policy)
     entrance = Entrance(
         gate=gate,
         hosts=hosts or Hosts(),
         origins=origins,
         limits=limits or ConnectionLimits(),
-        open_paths=api.open_paths,
+        open_paths=own.open_paths,
     )
-    return ProxySite(api.resource(), entrance, reactor)
+    return ProxySite(own.resource(), entrance, reactor)
