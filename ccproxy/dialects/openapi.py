@@ -8,16 +8,17 @@ Source: the OpenAPI Specification 3.1.1.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from itertools import groupby
 from typing import Any
 
 from ccproxy.dialects.encoding import encode_json
+from ccproxy.dialects.messages_error import anthropic_status
 from ccproxy.dialects.openapi_examples import EXAMPLES
-from ccproxy.dialects.openapi_operations import OPERATIONS, Operation
+from ccproxy.dialects.openapi_operations import OPERATIONS
 from ccproxy.dialects.openapi_schemas import components, reference
-from ccproxy.errors import CCProxyError, InvalidKey, RateLimited
+from ccproxy.dialects.openapi_terms import Dialect, Operation
+from ccproxy.errors import CCProxyError, InvalidKey, QueueFull, RateLimited
 
 _JSON = "application/json"
 _PLACE = re.compile(r"{(\w+)}")
@@ -40,7 +41,7 @@ def openapi_document() -> bytes:
             "info": {"title": "ccproxy", "version": _VERSION, "description": _ABOUT},
             # Where the document is, so that it is true wherever it is mounted.
             "servers": [{"url": "./"}],
-            "security": [{"key": []}],
+            "security": [{"key": []}, {"x-api-key": []}],
             "paths": _paths(),
             "components": {
                 "schemas": components(),
@@ -56,7 +57,13 @@ def openapi_document() -> bytes:
                         "type": "http",
                         "scheme": "bearer",
                         "description": "A key that the server was started with.",
-                    }
+                    },
+                    "x-api-key": {
+                        "type": "apiKey",
+                        "in": "header",
+                        "name": "x-api-key",
+                        "description": "The same, as Anthropic's clients send it.",
+                    },
                 },
             },
         }
@@ -114,13 +121,27 @@ def _responses(operation: Operation) -> Mapping[str, Any]:
             if links:
                 response["links"] = links
         responses[str(answer.status)] = response
-    in_order = sorted(operation.errors, key=_status)
-    for status, errors in groupby(in_order, key=_status):
-        response = _refusal(list(errors))
-        if str(status) in responses:
-            response = _either(responses[str(status)], response)
-        responses[str(status)] = response
+    for status, refusal in _refusals(operation).items():
+        there = responses.get(str(status))
+        if there is not None:
+            refusal = _either(there, refusal)
+        responses[str(status)] = refusal
     return responses
+
+
+def _refusals(operation: Operation) -> Mapping[int, dict[str, Any]]:
+    """What is told by each status, in all the dialects that the route speaks."""
+    codes: dict[int, dict[str, None]] = {}
+    schemas: dict[int, list[Mapping[str, Any]]] = {}
+    for dialect in operation.dialects:
+        found: dict[int, list[str]] = {}
+        for error in operation.errors:
+            status = _STATUS[dialect](error)
+            found.setdefault(status, []).append(error.code)
+        for status, own in found.items():
+            codes.setdefault(status, {}).update(dict.fromkeys(own))
+            schemas.setdefault(status, []).append(_SCHEMA[dialect](own))
+    return {status: _refusal(list(codes[status]), schemas[status]) for status in codes}
 
 
 def _links(operation: Operation) -> Mapping[str, Any]:
@@ -144,19 +165,31 @@ def _links(operation: Operation) -> Mapping[str, Any]:
     }
 
 
-def _status(error: type[CCProxyError]) -> int:
-    return error.status
+def _openai_error(codes: Sequence[str]) -> Mapping[str, Any]:
+    code = {"enum": list(dict.fromkeys(codes))}
+    about = {"properties": {"error": {"properties": {"code": code}}}}
+    return {"allOf": [reference("Error"), about]}
 
 
-def _refusal(errors: Iterable[type[CCProxyError]]) -> dict[str, Any]:
-    codes = list(dict.fromkeys(error.code for error in errors))
+_STATUS: Mapping[Dialect, Callable[[type[CCProxyError]], int]] = {
+    Dialect.OPENAI: lambda error: error.status,
+    Dialect.ANTHROPIC: anthropic_status,
+}
+_SCHEMA: Mapping[Dialect, Callable[[Sequence[str]], Mapping[str, Any]]] = {
+    Dialect.OPENAI: _openai_error,
+    Dialect.ANTHROPIC: lambda _: reference("AnthropicError"),
+}
+
+
+def _refusal(
+    codes: Sequence[str], schemas: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     headers: dict[str, Any] = dict(_REQUEST_ID)
     if InvalidKey.code in codes:
         headers["www-authenticate"] = _header("How the key is sent.")
-    if RateLimited.code in codes:
+    if RateLimited.code in codes or QueueFull.code in codes:
         headers["retry-after"] = _header("Seconds, where they are known.")
-    about = {"properties": {"error": {"properties": {"code": {"enum": codes}}}}}
-    schema = {"allOf": [reference("Error"), about]}
+    schema = schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
     return {
         "description": ", ".join(f"`{code}`" for code in codes),
         "headers": headers,

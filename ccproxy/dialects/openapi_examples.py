@@ -50,6 +50,16 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "stream": {"model": "sonnet", "input": "Hello!", "stream": True},
         "background": {"model": "sonnet", "input": "Hello!", "background": True},
     },
+    "MessagesRequest": {
+        "plain": {"model": "sonnet", "max_tokens": 1000, "messages": [_HELLO]},
+        "stream": {
+            "model": "sonnet",
+            "max_tokens": 1000,
+            "system": "Be brief.",
+            "messages": [_HELLO],
+            "stream": True,
+        },
+    },
     "NewConversation": {
         "plain": {
             "metadata": {"topic": "greetings"},

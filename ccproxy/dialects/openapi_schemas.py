@@ -13,6 +13,9 @@ import msgspec
 from ccproxy.dialects.chat_request import ChatRequest
 from ccproxy.dialects.chat_structs import Chunk, Document
 from ccproxy.dialects.conversations import ConversationUpdate, NewConversation, NewItems
+from ccproxy.dialects.messages_models import ModelInfo, ModelPage
+from ccproxy.dialects.messages_request import MessagesRequest
+from ccproxy.dialects.messages_structs import Message
 from ccproxy.dialects.models import Model, ModelList
 from ccproxy.dialects.responses_items import ItemFields
 from ccproxy.dialects.responses_request import ResponsesRequest
@@ -22,6 +25,7 @@ from ccproxy.dialects.status import Status
 _STRUCTS = (
     *(ChatRequest, Document, Chunk, Model, ModelList, Status),
     *(ResponsesRequest, ItemFields, ToolFields),
+    *(MessagesRequest, Message, ModelInfo, ModelPage),
     *(NewConversation, ConversationUpdate, NewItems),
 )
 _REFERENCE = "#/components/schemas/"
@@ -37,7 +41,7 @@ _RAW = (
 
 # What is checked by hand, with words of its own.
 _NARROWED: Mapping[tuple[str, str], Mapping[str, Any]] = {
-    ("MessageParam", "role"): {
+    ("chat_request.Message", "role"): {
         "enum": ["system", "developer", "user", "assistant", "tool", "function"]
     },
     ("ChatRequest", "messages"): {"minItems": 1},
@@ -157,6 +161,15 @@ _WRITTEN: Mapping[str, Any] = {
             )
         }
     ),
+    "AnthropicError": _object(
+        {
+            "type": {"const": "error"},
+            "error": _object(
+                {"type": _TEXT, "message": _TEXT, "details": _OBJECT}, ("details",)
+            ),
+            "request_id": _TEXT,
+        }
+    ),
     "Item": _object({"type": _TEXT, "id": _TEXT}, is_open=True),
     "ItemList": _list_of("Item"),
     "ResponseUsage": _USAGE,
@@ -223,9 +236,8 @@ def _name(name: str, derived: Container[str]) -> str:
 def _renamed(node: Any, names: Mapping[str, str]) -> Any:
     if isinstance(node, list):
         return [_renamed(item, names) for item in node]
+    if isinstance(node, str) and node.startswith(_REFERENCE):
+        return _REFERENCE + names[node.removeprefix(_REFERENCE)]
     if not isinstance(node, dict):
         return node
-    schema = {key: _renamed(value, names) for key, value in node.items()}
-    if isinstance(schema.get("$ref"), str):
-        return reference(names[schema["$ref"].removeprefix(_REFERENCE)])
-    return schema
+    return {key: _renamed(value, names) for key, value in node.items()}

@@ -53,7 +53,10 @@ async def test_curl_commands(proxy: Start, tmp_path: Path) -> None:
     def run(command: str) -> "Deferred[tuple[bytes, bytes, int]]":
         assert _URL in command
         own = command.replace(_URL, f"{server.url}/")
-        return getProcessOutputAndValue("/bin/sh", ("-c", own), env=environment)
+        ran: Deferred[tuple[bytes, bytes, int]] = getProcessOutputAndValue(
+            "/bin/sh", ("-c", own), env=environment
+        )
+        return ran
 
     results = await gatherResults([run(command) for command in asked])
     streams = []

@@ -30,7 +30,7 @@ _PLACE = re.compile(r"<(?:\w+:)?(\w+)>")
 # - allow_header_conformance: `/responses/compact` is a `/responses/{name}`, too, and
 #   `Allow` says so;
 # - a body that is too large is refused for that, whatever is in it;
-# - a 501 is all that there is to the one route.
+# - a 501 is all that there is to two routes.
 _CONFIGURATION = f"""
 [headers]
 Authorization = "{AUTHORIZATION}"
@@ -41,7 +41,7 @@ allow_header_conformance.enabled = false
 negative_data_rejection.expected-statuses = [400, 401, 403, 404, 413, 426, 501]
 
 [[operations]]
-include-path = "/responses/input_tokens"
+include-path = ["/responses/input_tokens", "/messages/count_tokens"]
 checks.not_a_server_error.enabled = false
 """
 
