@@ -20,6 +20,7 @@
           jsonschema
           klein
           msgspec
+          prometheus-client
           sqlalchemy
           referencing
           twisted

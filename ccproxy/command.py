@@ -43,7 +43,7 @@ class Options(Flags):
         "speak OpenAI's API, at http://HOST:PORT/v1. Each option can also be given "
         "as the environment variable that stands in brackets behind it. "
         "`ccproxy doctor`, with the same options, looks whether all is well on this "
-        "machine."
+        "machine; `ccproxy usage` tells what was used."
     )
     settings: Settings
 
@@ -51,7 +51,8 @@ class Options(Flags):
     def getSynopsis(self) -> str:
         return (
             "Usage: ccproxy [options]  or  twistd [twistd options] ccproxy [options]\n"
-            "       ccproxy doctor [--ask] [--json] [options]"
+            "       ccproxy doctor [--ask] [--json] [options]\n"
+            "       ccproxy usage [--since 7d] [--json] [options]"
         )
 
     @override
@@ -170,7 +171,7 @@ def _measure_by_no_calendar(reactor: Any) -> None:
 def main() -> None:
     """Run in the foreground: ``ccproxy …`` is ``twistd -n ccproxy …``.
 
-    ``ccproxy doctor …`` is another program.
+    ``ccproxy doctor …`` and ``ccproxy usage …`` are other programs.
     """
     command = _COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     if command is not None:
@@ -187,7 +188,16 @@ def _doctor(arguments: Sequence[str]) -> NoReturn:
     run_doctor(arguments)
 
 
-_COMMANDS: Mapping[str, Callable[[Sequence[str]], NoReturn]] = {"doctor": _doctor}
+def _usage(arguments: Sequence[str]) -> NoReturn:
+    from ccproxy.usage.command import run_usage
+
+    run_usage(arguments)
+
+
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], NoReturn]] = {
+    "doctor": _doctor,
+    "usage": _usage,
+}
 
 
 def _claude(explicit: Path | None) -> Path:

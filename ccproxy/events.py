@@ -147,11 +147,15 @@ class Finished:
 
     Attributes:
         stop_sequence: which one the model stopped at, of the client's.
+        cost_usd: what the CLI says it cost; None: it has not said so yet. Where an
+            answer was cut short it never does, and that of a call comes with the
+            answer to its results.
     """
 
     reason: FinishReason
     usage: Usage
     stop_sequence: str | None = None
+    cost_usd: float | None = None
 
 
 @frozen

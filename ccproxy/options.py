@@ -362,6 +362,13 @@ OPTIONS: Sequence[Option] = (
         help="how much is kept; the oldest responses go first",
     ),
     Option(
+        name="open-metrics",
+        environment="CCPROXY_OPEN_METRICS",
+        parse=switch,
+        help="let GET /metrics be read without a key, at loopback addresses and Unix "
+        "sockets only",
+    ),
+    Option(
         name="log-level",
         environment="CCPROXY_LOG",
         default="info",

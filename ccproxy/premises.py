@@ -17,9 +17,8 @@ from ccproxy.claude.private_folder import PrivateFolder
 from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
 from ccproxy.settings import Settings
-from ccproxy.store.engine import sqlite_url
+from ccproxy.store.engine import store_url
 
-DATABASE_FILE = "responses.sqlite"
 _CLOSED = "the proxy's service has not been started"
 
 
@@ -59,13 +58,13 @@ class Premises:
         Raises:
             StorageFailed: there is no folder yet.
         """
-        if self._settings.database_url is not None:
-            return self._settings.database_url
-        if self._settings.state_dir is not None:
-            return sqlite_url(self._settings.state_dir / DATABASE_FILE)
-        if self._folder is None:
+        folder = self._settings.state_dir
+        if folder is None and self._folder is not None:
+            folder = self._folder.path
+        url = store_url(self._settings.database_url, folder)
+        if url is None:
             raise StorageFailed(_CLOSED)
-        return sqlite_url(self._folder.path / DATABASE_FILE)
+        return url
 
     def launch(self) -> Launch:
         """How to start a CLI; it may be installed while we run.

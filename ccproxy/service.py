@@ -32,18 +32,21 @@ from ccproxy.claude.backend import Backend
 from ccproxy.claude.capacity import memory_bytes, processes_for
 from ccproxy.claude.catalogue import Catalogue
 from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.pool import PoolLimits
+from ccproxy.claude.pool_limits import PoolLimits
 from ccproxy.claude.transcript import Reuse
 from ccproxy.claude.waiting_room import WaitingLimits
 from ccproxy.endpoints import base_url, endpoint_of
 from ccproxy.errors import StorageFailed
+from ccproxy.metrics import Metrics
 from ccproxy.premises import Premises
 from ccproxy.reach import check_keys, is_reachable
 from ccproxy.settings import DEMO_KEY, Settings
 from ccproxy.store.store import Store
 from ccproxy.web.app import API
+from ccproxy.web.bookkeeper import Bookkeeper
 from ccproxy.web.entrance import entrance
 from ccproxy.web.gate import Gate
+from ccproxy.web.observer import Observers
 from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
 from ccproxy.web.site import ProxySite
@@ -114,7 +117,7 @@ def make_service(
         parts.engine.api.open_paths,
         socket.gethostname(),
     )
-    site = ProxySite(parts.resource, door, reactor)
+    site = ProxySite(parts.resource, door, reactor, parts.engine.observer)
     server = Server(settings, parts.engine, site, reactor)
     # What is no endpoint has been told by now.
     check_keys(settings.listen, settings.api_keys)
@@ -155,7 +158,10 @@ def _parts(
             forward_sampling=settings.forward_sampling,
             web_search=_WEB_SEARCH in settings.agent_tools,
             max_body_bytes=settings.max_body_bytes,
+            open_metrics=settings.open_metrics,
         ),
+        observer=engine.observer,
+        exposition=engine.metrics,
         clock=reactor,
         wall_seconds=time.time,
     )
@@ -187,7 +193,9 @@ class Engine(Service):
             keep_days=settings.keep_days,
             keep_bytes=settings.keep_bytes,
         )
-        self.backend = Backend(
+        self.metrics = Metrics()
+        self.observer = Observers((self.metrics, Bookkeeper(self.store.ledger)))
+        self.backend = self.metrics.watched = Backend(
             launch=self._premises.launch,
             catalogue=Catalogue(settings.model, settings.model_map, int(time.time())),
             limits=Limits(
@@ -196,6 +204,8 @@ class Engine(Service):
                 turn_seconds=settings.turn_seconds,
             ),
             pool=_pool_limits(settings),
+            observer=self.metrics,
+            limited=self.store.ledger.limited,
             forces_calls=settings.forward_tool_choice,
             tells_own_calls=settings.show_agent_tools,
             spawner=reactor,

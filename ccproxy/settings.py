@@ -84,6 +84,7 @@ class Settings:
     database_url: str | None = field(default=None, repr=False)
     keep_days: float | None = 30.0
     keep_bytes: int | None = 2**30
+    open_metrics: bool = False
 
 
 def read_settings(
@@ -145,6 +146,7 @@ def read_settings(
         database_url=values["database-url"],
         keep_days=None if isinf(values["keep-days"]) else values["keep-days"],
         keep_bytes=values["keep-size"],
+        open_metrics=values["open-metrics"] or False,
     )
 
 

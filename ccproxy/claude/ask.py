@@ -13,13 +13,14 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ccproxy.claude.audience import Listener
+from ccproxy.claude.audience import TOKENS, Listener
+from ccproxy.claude.observer import Observer, Served
 from ccproxy.claude.session import Session
 from ccproxy.claude.suspension import Recorder, Suspension
 from ccproxy.claude.transcript import Reuse, fingerprints
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError, ClaudeFailed
-from ccproxy.events import Event, Failed, Finished
+from ccproxy.events import Event, Failed, Finished, MessageStarted
 
 
 class Desk(Protocol):
@@ -59,7 +60,12 @@ class Ask:
     """
 
     def __init__(
-        self, desk: Desk, prompt: Prompt, listener: Listener, clock: IReactorTime
+        self,
+        desk: Desk,
+        prompt: Prompt,
+        listener: Listener,
+        clock: IReactorTime,
+        observer: Observer,
     ) -> None:
         self.prompt = prompt
         self.needs_new = False
@@ -69,6 +75,10 @@ class Ask:
         self._recorder = Recorder() if prompt.tools else None
         self._use = Reuse.OFF
         self._listener = listener
+        self._observer = observer
+        # Until the first token.
+        self._served: Served | None = None
+        self._model = ""
         self._clock = clock
         self._asked_seconds = clock.seconds()
         self._patience: IDelayedCall | None = None
@@ -104,12 +114,19 @@ class Ask:
         self._patience = None
         expired(self)
 
-    def start(self, session: Session, begin: Callable[[], None], use: Reuse) -> None:
+    def start(
+        self,
+        session: Session,
+        begin: Callable[[], None],
+        served: Served,
+        use: Reuse,
+    ) -> None:
         """Run on a session; called by the desk.
 
         Args:
             session: whose listener this is.
             begin: puts the question.
+            served: what the session was before.
             use: what the session is used for; it may turn out to be of no use for
                 that, and as long as nothing was told the client need not know.
         """
@@ -118,6 +135,8 @@ class Ask:
         self._use = use
         self._stop_waiting()
         self.queued_seconds = self.age_seconds
+        self._served = served
+        self._observer.question_served(served, self.queued_seconds)
         begin()
         if self._paused and self._state is _State.RUNNING:
             session.pause()
@@ -164,11 +183,22 @@ class Ask:
                 return
             self._desk.proved(self._use)
             self._use = Reuse.OFF
+        if self._served is not None:
+            self._await_token(self._served, events)
         if self._recorder is not None:
             self._recorder.receive(events)
         if isinstance(events[-1], Finished | Failed):
             self._leave(events[-1])
         self._listener.receive(events)
+
+    def _await_token(self, served: Served, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, MessageStarted):
+                self._model = event.model
+            elif isinstance(event, TOKENS):
+                self._observer.answer_begun(self._model, served, self.age_seconds)
+                self._served = None
+                return
 
     def _start_anew(self) -> None:
         session, self._session = self._session, None

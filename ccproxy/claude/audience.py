@@ -19,7 +19,8 @@ from ccproxy.events import (
     Waiting,
 )
 
-_TOKENS = TextDelta | ThinkingDelta | RedactedThinking | ToolCallStarted | ToolCallDelta
+# What of an answer its client can see.
+TOKENS = TextDelta | ThinkingDelta | RedactedThinking | ToolCallStarted | ToolCallDelta
 
 
 class Listener(Protocol):
@@ -79,7 +80,7 @@ class Audience:
             why: from an error of ours to what it comes from, if more is known.
         """
         # A timer is set anew for each batch, not for each of its tokens.
-        if any(isinstance(event, _TOKENS) for event in events):
+        if any(isinstance(event, TOKENS) for event in events):
             self._deadlines.token()
         for position, event in enumerate(events):
             match event:

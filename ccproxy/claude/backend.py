@@ -1,6 +1,6 @@
 """The CLI as the web room sees it: put a question, resolve a name, list models."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -8,13 +8,16 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 
+from ccproxy.accounting import RateWindow
 from ccproxy.claude.ask import Ask
 from ccproxy.claude.audience import Listener
 from ccproxy.claude.catalogue import Catalogue, ModelEntry
 from ccproxy.claude.circuit import Circuit
 from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.launch import Launch
-from ccproxy.claude.pool import Pool, PoolLimits
+from ccproxy.claude.observer import Observer, Stopped
+from ccproxy.claude.pool import Pool
+from ccproxy.claude.pool_limits import PoolLimits
 from ccproxy.claude.records import Account, InitializeAnswer
 from ccproxy.claude.session import Session
 from ccproxy.claude.structured import TOOL
@@ -37,6 +40,7 @@ class Status:
         login: where its login comes from, in its own words.
         account: whose it is; None where it does not tell.
         subscription: the kind of it.
+        windows: how much of its limits is used, as far as that was told.
     """
 
     answers: bool
@@ -45,6 +49,7 @@ class Status:
     login: str | None
     account: str | None
     subscription: str | None
+    windows: Sequence[RateWindow] = ()
 
 
 class Backend:
@@ -52,6 +57,8 @@ class Backend:
 
     Args:
         launch: how to start a CLI now; raises `CCProxyError` where there is none.
+        observer: whoever counts.
+        limited: told how much of the subscription's limits is used.
     """
 
     _log = Logger()
@@ -63,6 +70,8 @@ class Backend:
         catalogue: Catalogue,
         limits: Limits,
         pool: PoolLimits,
+        observer: Observer,
+        limited: Callable[[Sequence[RateWindow]], None],
         forces_calls: bool = False,
         tells_own_calls: bool = False,
         spawner: IReactorProcess,
@@ -73,18 +82,23 @@ class Backend:
         self._catalogue = catalogue
         self._clock = clock
         self._limits = limits
+        self._observer = observer
+        self._tell_limits = limited
+        self._windows: dict[str, RateWindow] = {}
         self._surroundings = Surroundings(
             spawner=spawner,
             clock=clock,
             wall_seconds=wall_seconds,
             limits=limits,
             learned=self._learned,
+            limited=self._limited,
+            observer=observer,
             unheard=lambda error: self._circuit.unheard(error),
             full_id=catalogue.full_id,
             forces_calls=forces_calls,
             tells_own_calls=tells_own_calls,
         )
-        self._pool = Pool(self, clock, pool)
+        self._pool = Pool(self, clock, pool, observer)
         self._circuit = Circuit(clock, self._probe)
         self._known: InitializeAnswer | None = None
         self._look: Deferred[None] | None = None
@@ -197,6 +211,7 @@ class Backend:
             login=account.source,
             account=account.email,
             subscription=account.subscription_type,
+            windows=self.windows,
         )
 
     def launch(self, prompt: Prompt | None) -> Launch:
@@ -222,7 +237,30 @@ class Backend:
             CCProxyError: that is not possible now.
         """
         self._circuit.check()
-        return Session(launch, self._surroundings)
+        return self._start(launch)
+
+    def _start(self, launch: Launch) -> Session:
+        session = Session(launch, self._surroundings)
+        self._observer.cli_started()
+        return session
+
+    def census(self) -> Mapping[str, int]:
+        """How many CLIs are at what: `Pool.census`."""
+        return self._pool.census()
+
+    @property
+    def queued(self) -> int:
+        """How many questions wait for a CLI."""
+        return self._pool.queued
+
+    @property
+    def windows(self) -> Sequence[RateWindow]:
+        """How much of the subscription's limits is used, as far as it was told."""
+        return list(self._windows.values())
+
+    def _limited(self, windows: Sequence[RateWindow]) -> None:
+        self._windows |= {window.name: window for window in windows}
+        self._tell_limits(windows)
 
     def _learned(self, answer: InitializeAnswer) -> None:
         self._circuit.heard()
@@ -231,13 +269,13 @@ class Backend:
 
     async def _look_at_cli(self) -> None:
         try:
-            session = Session(self._launch(), self._surroundings)
+            session = self._start(self._launch())
             try:
                 opened = Deferred.fromCoroutine(session.open())
                 opened.addTimeout(self._limits.first_token_seconds, self._clock)
                 answer = await opened
             except BaseException:
-                self._pool.retire(session)
+                self._pool.retire(session, Stopped.LOST)
                 raise
             self._pool.adopt(session)
             self._log.info(

@@ -8,22 +8,24 @@ whose client has gone away is kept if its turn can be taken back.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
+from ccproxy.claude.another import another_of
 from ccproxy.claude.ask import Ask
 from ccproxy.claude.audience import Listener
 from ccproxy.claude.launch import Launch
+from ccproxy.claude.observer import Observer, Served, Stopped
+from ccproxy.claude.pool_limits import PoolLimits
 from ccproxy.claude.session import Session
 from ccproxy.claude.stock import IdleSessions, Spares
 from ccproxy.claude.suspension import Suspension
 from ccproxy.claude.transcript import Reuse
 from ccproxy.claude.trust import Trust
-from ccproxy.claude.waiting_room import WaitingLimits, WaitingRoom
+from ccproxy.claude.waiting_room import WaitingRoom
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError, QueueFull, ShuttingDown
 
@@ -36,29 +38,6 @@ _SHORTEST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
 # The weight of the newest answer in the typical time of one.
 _NEWEST = 0.2
-
-
-@frozen(kw_only=True)
-class PoolLimits:
-    """How many CLIs there are, and what they are used for.
-
-    Attributes:
-        processes: how many there may be at one time.
-        spares: how many are kept ready that have been asked nothing.
-        idle_seconds: how long one is kept that has answered.
-        recycle_bytes: from what size on one is replaced.
-        queue: how many questions may wait.
-        queue_seconds: how long one may wait.
-    """
-
-    processes: int
-    spares: int
-    idle_seconds: float
-    recycle_bytes: int
-    queue: int
-    queue_seconds: float
-    reuse: Reuse
-    waiting: WaitingLimits
 
 
 class Starter(Protocol):
@@ -75,9 +54,14 @@ class Pool:
     """Hands out CLIs."""
 
     def __init__(
-        self, starter: Starter, clock: IReactorTime, limits: PoolLimits
+        self,
+        starter: Starter,
+        clock: IReactorTime,
+        limits: PoolLimits,
+        observer: Observer,
     ) -> None:
         self._starter = starter
+        self._observer = observer
         self._clock = clock
         self._limits = limits
         self._trust = Trust(limits.reuse)
@@ -102,7 +86,7 @@ class Pool:
 
     def ask(self, prompt: Prompt, listener: Listener) -> Ask:
         """Put a question; the listener is told everything, but never from within."""
-        ask = Ask(self, prompt, listener, self._clock)
+        ask = Ask(self, prompt, listener, self._clock, self._observer)
         if self._stopped:
             ask.fail(_stopping())
             return ask
@@ -113,7 +97,7 @@ class Pool:
             def go_on() -> None:
                 session.go_on(prompt, results, ask)
 
-            self._run(ask, session, go_on, Reuse.CONTINUE)
+            self._run(ask, session, go_on, Served.SUSPENDED, Reuse.CONTINUE)
             return ask
         self._queue.append(ask)
         self._serve()
@@ -142,7 +126,7 @@ class Pool:
         self._dismiss_all()
         for session in tuple(self._undoing):
             self._undoing[session].cancel()
-        gone = DeferredList([_copy(d) for d in self._closing.values()])
+        gone = DeferredList([another_of(d) for d in self._closing.values()])
         return gone.addCallback(lambda _: None)
 
     def kill(self) -> None:
@@ -158,21 +142,38 @@ class Pool:
         self._stopped = True
         self._dismiss_all()
         self._drained = Deferred()
-        drained = _copy(self._drained)
+        drained = another_of(self._drained)
         self._tell_drained()
         return drained
 
     def adopt(self, session: Session) -> None:
         """Keep a session that is open and has not been asked."""
-        if self._keeps(session) and self._has_room():
+        if self._fate(session) is None and self._has_room():
             self._idle.admit(session)
         else:
-            self.retire(session)
+            self.retire(session, self._fate(session) or Stopped.ROOM)
 
-    def retire(self, session: Session) -> "Deferred[None]":
+    def census(self) -> Mapping[str, int]:
+        """How many CLIs are at what; always the same names."""
+        return {
+            "answering": len(self._running),
+            "suspended": len(self._waiting),
+            "idle": len(self._idle),
+            "spare": len(self._spares),
+            "undoing": len(self._undoing),
+            "stopping": len(self._closing),
+        }
+
+    @property
+    def queued(self) -> int:
+        """How many questions wait for a CLI."""
+        return len(self._queue)
+
+    def retire(self, session: Session, why: Stopped) -> "Deferred[None]":
         """Stop a session's process; its place is free when it is gone."""
+        self._observer.cli_stopped(why)
         closed = self._closing[session] = session.close()
-        done = _copy(closed)
+        done = another_of(closed)
         closed.addCallback(lambda _: self._retired(session))
         return done
 
@@ -184,7 +185,8 @@ class Pool:
 
     def _dismiss_all(self) -> None:
         self._spares.stop()
-        while self._idle.dismiss() or self._spares.dismiss():
+        why = Stopped.SHUTDOWN
+        while self._idle.dismiss(why) or self._spares.dismiss(why):
             pass
         while self._waiting:
             self._waiting.dismiss()
@@ -238,37 +240,48 @@ class Pool:
         taken = None
         if self._idle and not ask.needs_new:
             taken = self._idle.take(ask.prompt, ask.prints, launch, reuse)
-        plan = None
+        plan, served = None, Served.SPARE
         if taken is not None:
             session, plan = taken
+            if plan.rewind_to is not None:
+                served = Served.REWOUND
+            elif plan.kept:
+                served = Served.CONTINUED
         else:
             spare = self._spares.take(launch)
             if spare is None:
                 if not self._has_room():
                     return False
-                spare = self._starter.start_cli(launch)
+                spare, served = self._starter.start_cli(launch), Served.NEW
             session = spare
         self._queue.remove(ask)
 
         def put() -> None:
             session.ask(ask.prompt, ask, plan)
 
-        self._run(ask, session, put, Reuse.OFF if plan is None else plan.use)
+        use = Reuse.OFF if plan is None else plan.use
+        self._run(ask, session, put, served, use)
         return True
 
     def _run(
-        self, ask: Ask, session: Session, begin: Callable[[], None], use: Reuse
+        self,
+        ask: Ask,
+        session: Session,
+        begin: Callable[[], None],
+        served: Served,
+        use: Reuse,
     ) -> None:
         self._running.add(ask)
-        ask.start(session, begin, use)
+        ask.start(session, begin, served, use)
 
     def _make_room(self, places: int) -> bool:
         """Let go of those that nobody asks; whoever is going already counts.
 
         Tells whether there will be as many places.
         """
+        why = Stopped.ROOM
         while self._leaving < places:
-            if self._idle.dismiss() or self._spares.dismiss():
+            if self._idle.dismiss(why) or self._spares.dismiss(why):
                 continue
             if not self._waiting:
                 return False
@@ -288,21 +301,14 @@ class Pool:
             return True
         if len(self._idle) > 1 and not self._leaving:
             # A new conversation is better served by a spare.
-            self._idle.dismiss()
+            self._idle.dismiss(Stopped.ROOM)
         return False
 
     def _has_room(self) -> bool:
         return self._count() < self._limits.processes
 
     def _count(self) -> int:
-        return (
-            len(self._running)
-            + len(self._waiting)
-            + len(self._idle)
-            + len(self._spares)
-            + len(self._undoing)
-            + len(self._closing)
-        )
+        return sum(self.census().values())
 
     def _start_spare(self) -> Session:
         return self._starter.start_cli(self._starter.launch(None))
@@ -317,7 +323,7 @@ class Pool:
         self._running.discard(ask)
         self._queue.appendleft(ask)
         if session is not None:
-            self.retire(session)
+            self.retire(session, Stopped.LOST)
         self._serve()
 
     def left(
@@ -341,27 +347,25 @@ class Pool:
 
     def _let_go(self, session: Session) -> None:
         """Keep a session for another question, or stop it."""
-        if session.is_open and self._keeps(session):
+        fate = self._fate(session)
+        if session.is_open and fate is None:
             self._idle.admit(session)
-        elif session.can_undo and self._keeps(session):
+        elif session.can_undo and fate is None and self._trust.reuse is Reuse.REWIND:
             self._undo(session)
         else:
-            self.retire(session)
+            self.retire(session, fate or Stopped.UNUSABLE)
 
-    def _keeps(self, session: Session) -> bool:
-        return not (
-            self._stopped
-            or self._trust.reuse is Reuse.OFF
-            # Who knows what Claude Code remembers of its own tools.
-            or session.launch.spawns_children
-            or session.turns >= _MOST_TURNS
-            or session.resident_bytes > self._limits.recycle_bytes
-        )
+    def _fate(self, session: Session) -> Stopped | None:
+        """Why a session cannot be kept; None: it can, if it is of use."""
+        if self._stopped:
+            return Stopped.SHUTDOWN
+        # Who knows what Claude Code remembers of its own tools.
+        if self._trust.reuse is Reuse.OFF or session.launch.spawns_children:
+            return Stopped.NOT_REUSED
+        is_large = session.resident_bytes > self._limits.recycle_bytes
+        return Stopped.WORN if is_large or session.turns >= _MOST_TURNS else None
 
     def _undo(self, session: Session) -> None:
-        if self._trust.reuse is not Reuse.REWIND:
-            self.retire(session)
-            return
         undone = session.undo()
         self._undoing[session] = undone
         undone.addTimeout(_UNDO_SECONDS, self._clock)
@@ -376,7 +380,7 @@ class Pool:
 
     def _stuck(self, session: Session) -> None:
         del self._undoing[session]
-        self.retire(session)
+        self.retire(session, Stopped.LOST)
 
     def _tell_drained(self) -> None:
         if self._drained is not None and not self._running and not self._queue:
@@ -386,15 +390,3 @@ class Pool:
 
 def _stopping() -> ShuttingDown:
     return ShuttingDown("the proxy is being stopped; try again when it is back")
-
-
-def _copy(source: "Deferred[None]") -> "Deferred[None]":
-    """A Deferred of its own for one more waiter."""
-    waiter: Deferred[None] = Deferred()
-
-    def fire(result: None) -> None:
-        if not waiter.called:
-            waiter.callback(None)
-
-    source.addCallback(fire)
-    return waiter

@@ -175,6 +175,7 @@ class Result(msgspec.Struct):
     api_error_status: int | None = None
     api_error_type: str | None = None
     usage: WireUsage | None = None
+    total_cost_usd: float | None = None
 
 
 class ApiRetry(msgspec.Struct):
@@ -187,11 +188,25 @@ class ApiRetry(msgspec.Struct):
     error: str | None = None
 
 
+class LimitWindow(msgspec.Struct, rename="camel", frozen=True):
+    """One of the plan's limits; ``utilization`` is from 0 to 1."""
+
+    utilization: float | None = None
+    status: str | None = None
+    resets_at: float | None = None
+
+
 class RateLimitInfo(msgspec.Struct, rename="camel"):
-    """A window of the plan's limits; ``resets_at`` is in Unix seconds."""
+    """The window of the plan's limits that counts; ``resets_at`` is in Unix seconds.
+
+    ``unified_windows`` are all of them, with newer CLIs.
+    """
 
     status: str | None = None
     resets_at: float | None = None
+    rate_limit_type: str | None = None
+    utilization: float | None = None
+    unified_windows: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class RateLimitEvent(msgspec.Struct):

@@ -76,6 +76,7 @@ class Session:
             launch.model,
             self._setup_failed,
         )
+        self._spending = surroundings.spending()
         self._prompt: Prompt | None = None
         self._turn: Turn | None = None
         self._recording = Recording()
@@ -229,7 +230,6 @@ class Session:
 
     def garbage_received(self, error: wire.WireError) -> None:
         """Give up a CLI that cannot be understood; called by the process."""
-        self._lose()
         self._break_off(ClaudeFailed(f"the claude CLI wrote {error}"))
 
     def process_ended(self, end: Exit) -> None:
@@ -237,7 +237,6 @@ class Session:
         state, self._state = self._state, _State.CLOSED
         if state is not _State.CLOSED:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
-            self._lose()
             self._break_off(ClaudeFailed(f"the claude CLI ended unexpectedly ({end})"))
 
     def _begin(
@@ -246,7 +245,17 @@ class Session:
         self.turns += 1
         self._lost = None
         self._prompt = prompt
-        self._turn = self._new_turn(prompt, after)
+        self._spending.model = self._surroundings.full_id(prompt.model)
+        self._turn = Turn(
+            self._surroundings.wall_seconds(),
+            frozenset(tool.name for tool in prompt.tools),
+            must_call=prompt.must_call and not self._surroundings.forces_calls,
+            form=None if prompt.schema is None else AnswerForm(prompt.schema),
+            tells_own_calls=self._surroundings.tells_own_calls,
+            after=after,
+            spent_usd=self._spending.total_dollars,
+            before=self._turn.message_id if self._turn else None,
+        )
         self._recording = Recording(after)
         self._audience.begin(listener)
 
@@ -270,6 +279,7 @@ class Session:
             self._state = _State.OPEN
 
     def _received(self, record: records.Record) -> list[Event]:
+        self._spending.receive(record)
         match record:
             case records.ControlResponse():
                 self._controls.receive(record)
@@ -323,17 +333,6 @@ class Session:
         if lost is not None:
             lost()
 
-    def _new_turn(self, prompt: Prompt, after: str | None) -> Turn:
-        return Turn(
-            self._surroundings.wall_seconds(),
-            frozenset(tool.name for tool in prompt.tools),
-            must_call=prompt.must_call and not self._surroundings.forces_calls,
-            form=None if prompt.schema is None else AnswerForm(prompt.schema),
-            tells_own_calls=self._surroundings.tells_own_calls,
-            after=after,
-            before=self._turn.message_id if self._turn else None,
-        )
-
     def _send(self, line: bytes) -> None:
         self._process.send(line)
 
@@ -351,6 +350,7 @@ class Session:
 
     def _break_off(self, error: CCProxyError) -> None:
         """Tell everyone who waits for this CLI, whatever for."""
+        self._lose()
         self._abandon(error)
         self._fail(error)
 

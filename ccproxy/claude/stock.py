@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from ccproxy.claude.launch import Launch
+from ccproxy.claude.observer import Stopped
 from ccproxy.claude.session import Session
 from ccproxy.claude.transcript import Plan, Reuse
 from ccproxy.conversation import Prompt
@@ -44,7 +45,7 @@ class IdleSessions:
         self,
         seconds: float,
         clock: IReactorTime,
-        retire: Callable[[Session], object],
+        retire: Callable[[Session, Stopped], object],
     ) -> None:
         self._seconds = seconds
         self._clock = clock
@@ -58,13 +59,14 @@ class IdleSessions:
     def admit(self, session: Session) -> None:
         """Keep a session for a while."""
 
-        def leave() -> None:
+        def leave(why: Stopped) -> None:
             self._remove(place)
-            self._retire(session)
+            self._retire(session, why)
 
-        place = _Place(session, self._clock.callLater(self._seconds, leave))
+        timer = self._clock.callLater(self._seconds, leave, Stopped.IDLE)
+        place = _Place(session, timer)
         self._places.append(place)
-        session.keep(leave)
+        session.keep(lambda: leave(Stopped.LOST))
 
     def take(
         self, prompt: Prompt, prints: Sequence[bytes], launch: Launch, reuse: Reuse
@@ -83,13 +85,13 @@ class IdleSessions:
         self._remove(place)
         return place.session, plan
 
-    def dismiss(self) -> bool:
+    def dismiss(self, why: Stopped) -> bool:
         """Let the session go that was used longest ago; tells whether there is one."""
         if not self._places:
             return False
         place = self._places[0]
         self._remove(place)
-        self._retire(place.session)
+        self._retire(place.session, why)
         return True
 
     def _remove(self, place: _Place) -> None:
@@ -123,7 +125,7 @@ class Spares:
         start: Callable[[], Session],
         is_busy: Callable[[], bool],
         has_room: Callable[[], bool],
-        retire: Callable[[Session], object],
+        retire: Callable[[Session, Stopped], object],
     ) -> None:
         self._wanted = wanted
         self._clock = clock
@@ -153,11 +155,11 @@ class Spares:
                 return session
         return None
 
-    def dismiss(self) -> bool:
+    def dismiss(self, why: Stopped) -> bool:
         """Let one go; tells whether there is one."""
         if not self._sessions:
             return False
-        self._retire(self._sessions.pop())
+        self._retire(self._sessions.pop(), why)
         return True
 
     def refill(self, *, now: bool = False) -> None:
@@ -194,7 +196,7 @@ class Spares:
 
     def _lost(self, session: Session) -> None:
         self._sessions.remove(session)
-        self._retire(session)
+        self._retire(session, Stopped.LOST)
         self._back_off("it ended by itself")
         self.refill()
 

@@ -1,12 +1,15 @@
 """What sessions need of the world."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
+from ccproxy.accounting import RateWindow
 from ccproxy.claude.deadlines import Limits
+from ccproxy.claude.observer import Nobody, Observer
 from ccproxy.claude.records import InitializeAnswer
+from ccproxy.claude.spending import Spending
 from ccproxy.errors import CCProxyError
 
 
@@ -17,6 +20,8 @@ class Surroundings:
     Attributes:
         wall_seconds: Unix time.
         learned: told what a CLI says of itself when it is initialized.
+        limited: told how much of the subscription's limits is used.
+        observer: whoever counts.
         unheard: told why one has failed that had not answered anything.
         full_id: the id of the model that a name means.
         forces_calls: whether the API itself is told that a call is demanded.
@@ -29,6 +34,12 @@ class Surroundings:
     limits: Limits
     learned: Callable[[InitializeAnswer], None]
     unheard: Callable[[CCProxyError], None]
+    limited: Callable[[Sequence[RateWindow]], None] = lambda _: None
+    observer: Observer = field(factory=Nobody)
     full_id: Callable[[str], str] = str
     forces_calls: bool = False
     tells_own_calls: bool = False
+
+    def spending(self) -> Spending:
+        """Who reads what a new CLI tells of its use."""
+        return Spending(self.observer, self.limited, self.wall_seconds)

@@ -43,6 +43,7 @@ from ccproxy.claude.records import (
     StreamEvent,
     UserMessage,
 )
+from ccproxy.claude.spending import cost
 from ccproxy.claude.structured import TOOL, AnswerForm, StructuredAnswer
 from ccproxy.claude.tally import Tally
 from ccproxy.errors import (
@@ -105,6 +106,7 @@ class Turn:
         tells_own_calls: tell what the CLI does with tools of its own.
         after: the id of the message that this turn goes on from, if the CLI has been
             waiting for the results of its calls.
+        spent_usd: what the CLI had told of its costs before.
         before: the id of the message of the turn before, which is not this one's.
     """
 
@@ -117,9 +119,11 @@ class Turn:
         form: AnswerForm | None = None,
         tells_own_calls: bool = False,
         after: str | None = None,
+        spent_usd: float = 0.0,
         before: str | None = None,
     ) -> None:
         self._wall_seconds = wall_seconds
+        self._spent_usd = spent_usd
         self._before = before
         self._must_call = must_call
         self._answer = None if form is None else StructuredAnswer(form)
@@ -376,7 +380,9 @@ class Turn:
     ) -> list[Event]:
         self._phase = _Phase.OVER
         usage = self._tally.total(None if result is None else result.usage)
-        return [Finished(reason or FinishReason.STOP, usage, self._stop_sequence)]
+        cost_usd = cost(self._spent_usd, result)
+        reason = reason or FinishReason.STOP
+        return [Finished(reason, usage, self._stop_sequence, cost_usd)]
 
     def _fail(self, error: CCProxyError) -> list[Event]:
         self._phase = _Phase.OVER

@@ -20,6 +20,7 @@ from ccproxy.dialects.openapi_schemas import components, reference
 from ccproxy.dialects.openapi_terms import Dialect, Operation
 from ccproxy.errors import CCProxyError, InvalidKey, QueueFull, RateLimited
 
+_SECURITY: Sequence[Mapping[str, Any]] = ({"key": []}, {"x-api-key": []})
 _JSON = "application/json"
 _PLACE = re.compile(r"{(\w+)}")
 _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
@@ -41,7 +42,7 @@ def openapi_document() -> bytes:
             "info": {"title": "ccproxy", "version": _VERSION, "description": _ABOUT},
             # Where the document is, so that it is true wherever it is mounted.
             "servers": [{"url": "./"}],
-            "security": [{"key": []}, {"x-api-key": []}],
+            "security": _SECURITY,
             "paths": _paths(),
             "components": {
                 "schemas": components(),
@@ -90,7 +91,8 @@ def _operation(operation: Operation) -> Mapping[str, Any]:
     if operation.more:
         document["description"] = operation.more
     if not operation.needs_key:
-        document["security"] = []
+        may_need = InvalidKey in operation.errors
+        document["security"] = [*_SECURITY, {}] if may_need else []
     if operation.body is not None:
         examples = EXAMPLES.get(operation.body, {})
         body = {

@@ -19,7 +19,7 @@ from ccproxy.dialects.openapi_terms import (
     json_or_events,
     parameter,
 )
-from ccproxy.errors import ModelNotFound, NotPossible, ThreadsUnsupported
+from ccproxy.errors import ModelNotFound, NotPossible, StorageFailed, ThreadsUnsupported
 
 _VERSION = parameter(
     "anthropic-version",
@@ -61,6 +61,32 @@ _SERVER = (
             json_answer("Status", "Not ready.", 503),
         ),
         errors=ALWAYS,
+    ),
+    Operation(
+        method="GET",
+        path="/metrics",
+        name="metrics",
+        tag="server",
+        summary="for Prometheus; with the key, unless the operator has opened it",
+        answers=(Answer(200, "The metrics.", {PLAIN: {"type": "string"}}),),
+        errors=ALWAYS,
+        needs_key=False,
+    ),
+    Operation(
+        method="GET",
+        path="/usage",
+        name="usage",
+        tag="server",
+        summary="tokens and cost by day, model, key and client",
+        query=(
+            parameter(
+                "days",
+                "How many, today included.",
+                {"type": "integer", "minimum": 1, "maximum": 10_000},
+            ),
+        ),
+        answers=(json_answer("UsageDocument"),),
+        errors=(*ALWAYS, StorageFailed),
     ),
     Operation(
         method="GET",

@@ -21,9 +21,10 @@ from ccproxy.dialects.responses_items import ItemFields
 from ccproxy.dialects.responses_request import ResponsesRequest
 from ccproxy.dialects.responses_tools import ToolFields
 from ccproxy.dialects.status import Status
+from ccproxy.dialects.usage import UsageDocument
 
 _STRUCTS = (
-    *(ChatRequest, Document, Chunk, Model, ModelList, Status),
+    *(ChatRequest, Document, Chunk, Model, ModelList, Status, UsageDocument),
     *(ResponsesRequest, ItemFields, ToolFields),
     *(MessagesRequest, Message, ModelInfo, ModelPage),
     *(NewConversation, ConversationUpdate, NewItems),

@@ -1,8 +1,12 @@
 """``GET /ready``: a document of our own, which OpenAI has nothing like."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
+
+from ccproxy.accounting import RateWindow
+from ccproxy.dialects.usage import Window, window_documents
 
 
 class Known(Protocol):
@@ -32,6 +36,10 @@ class Known(Protocol):
     def subscription(self) -> str | None:
         """The kind of it."""
 
+    @property
+    def windows(self) -> Sequence[RateWindow]:
+        """How much of its limits is used, as far as that was told."""
+
 
 class _Login(msgspec.Struct):
     present: bool
@@ -51,6 +59,7 @@ class Status(msgspec.Struct):
 
     ready: bool
     claude: _Claude
+    rate_limits: list[Window]
     message: str
 
 
@@ -63,5 +72,6 @@ def status_document(known: Known) -> bytes:
         message = "the claude CLI is not logged in; run `claude` and log in"
     login = _Login(known.is_logged_in, known.login, known.account, known.subscription)
     claude = _Claude(known.answers, known.version, login)
+    windows = window_documents(known.windows)
     ready = known.answers and known.is_logged_in
-    return msgspec.json.encode(Status(ready, claude, message))
+    return msgspec.json.encode(Status(ready, claude, windows, message))

@@ -8,9 +8,8 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from ccproxy.doctor.verdict import Level, Verdict
-from ccproxy.premises import DATABASE_FILE
 from ccproxy.settings import Settings
-from ccproxy.store.engine import sqlite_url
+from ccproxy.store.engine import DATABASE_FILE, sqlite_url
 from ccproxy.store.inspection import inspect
 
 _OTHERS = 0o077

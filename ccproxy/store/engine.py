@@ -19,6 +19,8 @@ from sqlalchemy.pool import QueuePool
 from ccproxy.store.presence import AdvisoryLock, FileLock
 from ccproxy.store.schema import REVISION, metadata, versions
 
+DATABASE_FILE = "responses.sqlite"
+
 _BUSY_SECONDS = 10
 _CONNECTIONS = 4
 _WRITABLE_BY_OTHERS = 0o022
@@ -137,6 +139,13 @@ def _alone(url: URL) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def store_url(database_url: str | None, state_dir: Path | None) -> str | None:
+    """Where a server keeps things, by its settings; None: nowhere that lasts."""
+    if database_url is not None:
+        return database_url
+    return None if state_dir is None else sqlite_url(state_dir / DATABASE_FILE)
 
 
 def sqlite_url(path: Path) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Double,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 metadata = MetaData()
 
 # Of the newest migration: an empty database is given these tables as they stand here.
-REVISION = "0001"
+REVISION = "0002"
 
 # Alembic's own, which notes what a database is of.
 versions = Table(
@@ -92,4 +93,31 @@ conversation_items = Table(
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("id", Text, nullable=False, index=True),
     Column("document", LargeBinary, nullable=False),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("day", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("client", Text, primary_key=True),
+    Column("answers", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("thinking_tokens", BigInteger, nullable=False),
+    Column("cost_nanodollars", BigInteger, nullable=False),
+)
+
+# One row a window: what was told of it last.
+rate_limits = Table(
+    "rate_limits",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("used", Double),
+    Column("status", Text),
+    Column("resets_seconds", Double),
+    Column("told_seconds", Double, nullable=False),
 )

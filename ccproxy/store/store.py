@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from ccproxy.errors import StorageFailed
 from ccproxy.store import conversations, responses, retention
 from ccproxy.store.database import Database
+from ccproxy.store.ledger import Ledger
 from ccproxy.store.records import (
     Chain,
     Conversation,
@@ -41,7 +42,10 @@ _SECONDS_PER_DAY = 86_400
 
 
 class Store:
-    """Keeps responses and conversations.
+    """Keeps responses and conversations, and what has been used.
+
+    Attributes:
+        ledger: what has been used.
 
     Args:
         url: of SQLAlchemy's kind, as soon as it is needed.
@@ -64,6 +68,7 @@ class Store:
         self._owner = uuid4().hex
         self._database = Database(url, self._owner, reactor)
         self._wall_seconds = wall_seconds
+        self.ledger = Ledger(self._database, reactor, wall_seconds)
         self._keep_days = keep_days
         self._keep_bytes = keep_bytes
         self._sweeps = 0
@@ -85,6 +90,7 @@ class Store:
         """Wait for what is under way, and close."""
         if self._sweeping.running:
             self._sweeping.stop()
+        await self.ledger.stop()
         await self._database.close()
 
     # Secrets

@@ -29,8 +29,8 @@ class Answering:
         Raises:
             CCProxyError: the question failed before anything was sent.
         """
-        stream = EventStream(exchange.request, encoder, self._clock)
-        with exchange.following(encoder):
+        stream = EventStream(exchange.request, encoder, self._clock, exchange.receipt)
+        with exchange.following(encoder), exchange.streaming():
             await stream.run(self._backend, prompt, choices)
 
     async def document(
@@ -47,6 +47,8 @@ class Answering:
             CCProxyError: it never will be.
         """
         with exchange.following(collector):
-            queued = await collect(self._backend, prompt, choices, collector)
+            queued = await collect(
+                self._backend, prompt, choices, collector, exchange.receipt
+            )
         tell_queue(exchange.request, queued)
         return json_response(exchange.request, collector.encode())

@@ -12,9 +12,11 @@ from ccproxy.web.backend import Backend
 from ccproxy.web.chat import ChatRoutes
 from ccproxy.web.conversations import ConversationRoutes
 from ccproxy.web.exchange import Exchange
+from ccproxy.web.figures import Exposition, FigureRoutes
 from ccproxy.web.gate import Gate
 from ccproxy.web.messages import MessagesRoutes
 from ccproxy.web.models import ModelRoutes
+from ccproxy.web.observer import Observer
 from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
 from ccproxy.web.response import json_response
@@ -28,6 +30,8 @@ class API:
     """The whole API as a Klein application.
 
     Args:
+        observer: told of every request.
+        exposition: what ``GET /metrics`` shows.
         wall_seconds: Unix time, for ``created``.
     """
 
@@ -39,11 +43,13 @@ class API:
         gate: Gate,
         origins: Origins,
         policy: Policy,
+        observer: Observer,
+        exposition: Exposition,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
         self._backend = backend
-        self._router = router = Router(gate, origins, clock)
+        self._router = router = Router(gate, origins, clock, observer)
         router.add("GET", "/health", self._health, needs_key=False)
         router.add("GET", "/ready", self._ready)
         router.add("GET", "/openapi.json", self._openapi)
@@ -68,6 +74,13 @@ class API:
             clock=clock,
         )
         ConversationRoutes(router=router, store=store, wall_seconds=wall_seconds)
+        FigureRoutes(
+            router=router,
+            exposition=exposition,
+            store=store,
+            policy=policy,
+            wall_seconds=wall_seconds,
+        )
 
     @property
     def routes(self) -> Sequence[Route]:

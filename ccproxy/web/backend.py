@@ -7,9 +7,11 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from ccproxy.accounting import RateWindow
 from ccproxy.conversation import Effort, Prompt
 from ccproxy.errors import CCProxyError
 from ccproxy.events import Event, Usage
+from ccproxy.web.receipt import Receipt
 
 
 class Listener(Protocol):
@@ -75,6 +77,10 @@ class Status(Protocol):
     def subscription(self) -> str | None:
         """The kind of it."""
 
+    @property
+    def windows(self) -> Sequence[RateWindow]:
+        """How much of its limits is used, as far as that was told."""
+
 
 class Backend(Protocol):
     """Whatever answers."""
@@ -137,6 +143,7 @@ class Asks:
 
     Args:
         listen: told which answer it hears.
+        receipt: what they say of their use is noted there.
         failed: told of a fault in ``listen``, which is ours and not the answer's;
             the questions are given up.
     """
@@ -144,9 +151,11 @@ class Asks:
     def __init__(
         self,
         listen: Callable[[int, Sequence[Event]], None],
+        receipt: Receipt,
         failed: Callable[[Failure], None],
     ) -> None:
         self._listen = listen
+        self._receipt = receipt
         self._failed = failed
         self._asks: list[Ask] = []
 
@@ -179,6 +188,7 @@ class Asks:
             ask.cancel()
 
     def _receive(self, choice: int, events: Sequence[Event]) -> None:
+        self._receipt.receive(events)
         try:
             self._listen(choice, events)
         except Exception:  # noqa: BLE001  # whatever it is, the request must end
@@ -200,7 +210,11 @@ async def prepare(backend: Backend, prompt: Prompt) -> Prompt:
 
 
 async def collect(
-    backend: Backend, prompt: Prompt, choices: int, collector: Collector
+    backend: Backend,
+    prompt: Prompt,
+    choices: int,
+    collector: Collector,
+    receipt: Receipt,
 ) -> float:
     """Put a question and wait until the collector is over.
 
@@ -219,7 +233,7 @@ async def collect(
         if collector.is_over and not over.called:
             over.callback(None)
 
-    asks = Asks(listen, over.errback)
+    asks = Asks(listen, receipt, over.errback)
     try:
         asks.put(backend, prompt, choices)
         await over

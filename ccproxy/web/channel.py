@@ -287,6 +287,7 @@ class ProxyChannel(HTTPChannel):
             status=status,
             code=error.code,
         )
+        self.site.refused(error)
         self.transport.write("\r\n".join([*head, "", ""]).encode() + document)
         if not ISSLTransport.providedBy(self.transport):
             self.transport.loseWriteConnection()

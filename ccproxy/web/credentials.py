@@ -5,13 +5,13 @@ from twisted.web.http_headers import Headers
 from ccproxy.web.gate import Gate
 
 
-def check_key(gate: Gate, headers: Headers) -> None:
-    """Ask the gate.
+def check_key(gate: Gate, headers: Headers) -> str:
+    """Ask the gate; returns the key's id.
 
     Raises:
         InvalidKey: says how the key is sent.
     """
-    gate.check_key(
+    return gate.check_key(
         headers.getRawHeaders(b"authorization", []),
         headers.getRawHeaders(b"x-api-key", []),
     )

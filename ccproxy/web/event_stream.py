@@ -18,6 +18,7 @@ from ccproxy.errors import CCProxyError
 from ccproxy.events import Event, Usage, Waiting
 from ccproxy.web.backend import Asks, Backend
 from ccproxy.web.outlet import Outlet
+from ccproxy.web.receipt import Receipt
 from ccproxy.web.response import tell_queue
 
 
@@ -52,6 +53,7 @@ class EventStream:
     """Streams the answers to one question to one client.
 
     Args:
+        receipt: what the answers say of their use is noted there.
         conclude: called when the answers are over; what is to be sent last.
         told: told what the events mean to the client.
     """
@@ -61,6 +63,7 @@ class EventStream:
         request: Request,
         encoder: StreamEncoder,
         clock: IReactorTime,
+        receipt: Receipt,
         conclude: Callable[[], Awaitable[bytes]] = _nothing_more,
         told: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -69,7 +72,7 @@ class EventStream:
         self._conclude = conclude
         self._told = told
         self._over: Deferred[None] = Deferred()
-        self._asks = Asks(self._receive, self._over.errback)
+        self._asks = Asks(self._receive, receipt, self._over.errback)
         self._waiting: Waiting | None = None
         self._outlet = Outlet(request, clock, self, lambda: _notice(self._waiting))
 

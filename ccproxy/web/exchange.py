@@ -1,16 +1,20 @@
-"""One request and what becomes of it: for the log, and nothing else."""
+"""One request and what becomes of it: for the log, and for whoever counts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.server import Request
 
 from ccproxy.errors import CCProxyError
 from ccproxy.events import Usage
+from ccproxy.web.clients import client_family
+from ccproxy.web.gate import NO_KEY
+from ccproxy.web.observer import Observer, RequestEnd
+from ccproxy.web.receipt import Receipt
 from ccproxy.web.response import request_id
 
 # Not the class's: events are kept until a log is begun, and would keep the request.
@@ -18,6 +22,8 @@ _log = Logger()
 
 # Nginx' number for a client that went away before its answer was whole.
 CLIENT_GONE = 499
+# What stands for a path that is not ours.
+NO_ROUTE = "no route"
 
 
 class Answer(Protocol):
@@ -36,6 +42,56 @@ class Answer(Protocol):
         """What the answer cost, once it is over."""
 
 
+@frozen(kw_only=True)
+class Asker:
+    """Who asks, and whom its end is told.
+
+    Attributes:
+        key: the id of its key.
+        client: the family of the program.
+    """
+
+    route: str
+    key: str
+    client: str
+    observer: Observer
+
+    def ended(
+        self,
+        *,
+        status: int,
+        outcome: str,
+        seconds: float,
+        model: str,
+        usage: Usage | None,
+        receipt: Receipt,
+    ) -> None:
+        """Tell that what it asked for is over.
+
+        Args:
+            status: of HTTP.
+            outcome: ``ok``, or what went wrong.
+            seconds: how long it took.
+            model: the full id of who answered; empty: nobody.
+            usage: what it cost, if that is known.
+            receipt: of the answers.
+        """
+        finish = "none" if receipt.finish is None else receipt.finish.value
+        self.observer.request_ended(
+            RequestEnd(
+                route=self.route,
+                status=status,
+                finish=finish if outcome == "ok" else outcome,
+                model=model,
+                usage=None if receipt.finish is None else usage,
+                cost_usd=receipt.cost_usd,
+                seconds=seconds,
+                key=self.key,
+                client=self.client,
+            )
+        )
+
+
 @define(eq=False)
 class Exchange:
     """A request on its way through the routes.
@@ -44,15 +100,20 @@ class Exchange:
         route: method and path as they are documented, never as they were sent.
         model: the full id of who answered, as soon as it is known.
         error: what went wrong, also after the status was sent.
+        key: the id of the key that was sent; ``-``: none was asked for.
+        receipt: what the answers say of their use.
     """
 
     request: Request
     route: str
     _clock: IReactorTime
+    _observer: Observer
     id: str = field(init=False)
     model: str = ""
     usage: Usage | None = None
     error: CCProxyError | None = None
+    key: str = NO_KEY
+    receipt: Receipt = field(factory=Receipt, init=False)
     _began_seconds: float = field(init=False)
 
     @property
@@ -64,6 +125,26 @@ class Exchange:
         self.id = request_id(self.request)
         self._began_seconds = self._clock.seconds()
 
+    @property
+    def asker(self) -> Asker:
+        """Who asks."""
+        agent = self.request.requestHeaders.getRawHeaders("user-agent", [None])[0]
+        return Asker(
+            route=self.route,
+            key=self.key,
+            client=client_family(agent),
+            observer=self._observer,
+        )
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Count an open stream."""
+        self._observer.stream_opened()
+        try:
+            yield
+        finally:
+            self._observer.stream_closed()
+
     @contextmanager
     def following(self, answer: Answer) -> Iterator[None]:
         """Note what became of the answer, however this ends."""
@@ -74,17 +155,26 @@ class Exchange:
             self.error = answer.error
 
     def log(self, status: int) -> None:
-        """Write the one line that this request is worth."""
+        """Write the one line that this request is worth, and have it counted."""
         usage = self.usage or Usage()
-        milliseconds = round(1000 * (self._clock.seconds() - self._began_seconds))
+        seconds = self._clock.seconds() - self._began_seconds
+        outcome = self._outcome(status)
+        self.asker.ended(
+            status=status,
+            outcome=outcome,
+            seconds=seconds,
+            model=self.model,
+            usage=self.usage,
+            receipt=self.receipt,
+        )
         _log.info(
             "{id} {route} {status} {outcome} {milliseconds} ms, model {model}, "
             "{prompt_tokens} tokens in, {completion_tokens} out",
             id=self.id,
             route=self.route,
             status=status,
-            outcome=self._outcome(status),
-            milliseconds=milliseconds,
+            outcome=outcome,
+            milliseconds=round(1000 * seconds),
             model=self.model or "-",
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.output_tokens,

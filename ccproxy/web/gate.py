@@ -6,12 +6,22 @@ application's server may stand in front of them.
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from hmac import compare_digest
 
 from ccproxy.errors import InvalidKey, RequestTooLarge, UnsupportedEncoding
 
 _SCHEME = "bearer"
+_ID_BYTES = 4
+
+# Of whoever was let in without one.
+NO_KEY = "-"
+
+
+def key_id(key: str) -> str:
+    """What stands for a key where it must not be written: eight hex digits."""
+    digest = blake2b(key.encode(), digest_size=_ID_BYTES, person=b"ccproxy key id")
+    return digest.hexdigest()
 
 
 class Gate:
@@ -24,14 +34,16 @@ class Gate:
 
     def __init__(self, keys: Sequence[str] | None, max_body_bytes: int) -> None:
         self._digests = (
-            None if keys is None else [_digest(key.encode()) for key in keys]
+            None
+            if keys is None
+            else [(_digest(key.encode()), key_id(key)) for key in keys]
         )
         self._max_body_bytes = max_body_bytes
 
     def check_key(
         self, authorization: Sequence[bytes], api_keys: Sequence[bytes] = ()
-    ) -> None:
-        """Check the ``Authorization`` and ``x-api-key`` headers of a request.
+    ) -> str:
+        """Check the ``Authorization`` and ``x-api-key`` headers; returns the key's id.
 
         One of them has to open: some clients send both.
 
@@ -42,7 +54,7 @@ class Gate:
             InvalidKey: says how the key is sent.
         """
         if self._digests is None:
-            return
+            return NO_KEY
         if not authorization and not api_keys:
             raise InvalidKey(
                 "no API key was sent; send the proxy's key (PROXY_API_KEY) as the "
@@ -52,15 +64,17 @@ class Gate:
         if authorization:
             candidates += _bearer(authorization, is_alone=not api_keys)
         matches = [
-            compare_digest(_digest(candidate), digest)
+            name
             for candidate in candidates
-            for digest in self._digests
+            for digest, name in self._digests
+            if compare_digest(_digest(candidate), digest)
         ]
-        if not any(matches):
+        if not matches:
             raise InvalidKey(
                 "the API key is wrong; send the one that the proxy was started with "
                 "(PROXY_API_KEY), not a key of OpenAI's or Anthropic's"
             )
+        return matches[0]
 
     def check_size(self, size_bytes: int) -> None:
         """Check how large a body is, or is told to become.

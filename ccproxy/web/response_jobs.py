@@ -8,6 +8,7 @@ while its server lives.
 
 from collections.abc import Sequence
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
@@ -20,12 +21,17 @@ from ccproxy.errors import Bug, CCProxyError, StorageFailed
 from ccproxy.events import Event, Failed
 from ccproxy.store.store import Store
 from ccproxy.web.backend import Asks
+from ccproxy.web.exchange import Asker
+from ccproxy.web.receipt import Receipt
 from ccproxy.web.response_turns import Turn, Turns
 from ccproxy.web.tape import Tape
 
 # Other servers of the store may cancel what runs here.
 _LOOK_SECONDS = 2.0
 _AGAIN_SECONDS = 5.0
+
+_BACKGROUND = "background"
+_OK = 200
 
 
 class Job:
@@ -35,11 +41,14 @@ class Job:
         response: as clients see it; it is over once that is kept, or could not be.
     """
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn, asker: Asker, began_seconds: float) -> None:
         self.turn = turn
+        self.asker = asker
+        self.began_seconds = began_seconds
+        self.receipt = Receipt()
         self.tape = Tape()
         self.over: Deferred[None] = Deferred()
-        self.asks = Asks(self._receive, self._broken)
+        self.asks = Asks(self._receive, self.receipt, self._broken)
         self.tape.record(turn.encoder.queue())
         self.response = turn.encoder.response
 
@@ -95,16 +104,17 @@ class Jobs:
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock
 
-    def start(self, turn: Turn) -> "Deferred[Job]":
+    def start(self, turn: Turn, asker: Asker) -> "Deferred[Job]":
         """Keep that it was asked, and ask; whoever waits for that may go away.
 
         Raises:
             StorageFailed: it could not be kept, and was not asked.
         """
-        return detached(Deferred.fromCoroutine(self._start(turn)))
+        return detached(Deferred.fromCoroutine(self._start(turn, asker)))
 
-    async def _start(self, turn: Turn) -> Job:
-        job = Job(turn)
+    async def _start(self, turn: Turn, asker: Asker) -> Job:
+        asker = evolve(asker, route=f"{asker.route} {_BACKGROUND}")
+        job = Job(turn, asker, self._clock.seconds())
         await self._store.begin(self._turns.beginning(turn))
         self._jobs[turn.id] = job
         end = Deferred.fromCoroutine(self._run(job))
@@ -170,11 +180,21 @@ class Jobs:
             bug = Bug("the proxy has a fault; its log has it, please report it")
             job.finish(turn.encoder.conclude(bug))
             await self._keep_failure(job)
-        self._log_end(turn)
+        self._log_end(job)
         self._jobs.pop(turn.id, None)
 
-    def _log_end(self, turn: Turn) -> None:
-        encoder = turn.encoder
+    def _log_end(self, job: Job) -> None:
+        turn, encoder = job.turn, job.turn.encoder
+        error = encoder.error
+        outcome = "cancelled" if encoder.response["status"] == "cancelled" else "ok"
+        job.asker.ended(
+            status=_OK if error is None else error.status,
+            outcome=outcome if error is None else error.code,
+            seconds=self._clock.seconds() - job.began_seconds,
+            model=encoder.model,
+            usage=encoder.usage,
+            receipt=job.receipt,
+        )
         self._log.info(
             "{id} in the background {status}, model {model}, {prompt_tokens} tokens "
             "in, {completion_tokens} out",

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 import msgspec
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -35,11 +36,15 @@ from ccproxy.errors import (
 )
 from ccproxy.events import Event, Finished, FinishReason, Usage
 from ccproxy.web.backend import Asks
+from ccproxy.web.exchange import Asker
 from ccproxy.web.policy import Policy
+from ccproxy.web.receipt import Receipt
 from ccproxy.web.response_turns import Remembered, Turn, Turns, remembered
 from ccproxy.web.websocket import SocketTooOld, WebSocket
 
 _CREATE = "response.create"
+_SOCKET = "websocket"
+_SWITCHING_PROTOCOLS = 101
 
 
 class _Message(msgspec.Struct):
@@ -57,12 +62,18 @@ class ResponseSocket:
     _log = Logger()
 
     def __init__(
-        self, socket: WebSocket, turns: Turns, policy: Policy, clock: IReactorTime
+        self,
+        socket: WebSocket,
+        turns: Turns,
+        policy: Policy,
+        clock: IReactorTime,
+        asker: Asker,
     ) -> None:
         self._socket = socket
         self._turns = turns
         self._policy = policy
         self._clock = clock
+        self._asker = evolve(asker, route=f"{asker.route} {_SOCKET}")
         self._last: Remembered | None = None
 
     async def run(self) -> None:
@@ -85,13 +96,13 @@ class ResponseSocket:
     async def _answer(self, message: bytes) -> None:
         began_seconds = self._clock.seconds()
         identifier = uuid4().hex
-        outcome, turn = "ok", None
+        outcome, turn, receipt = "ok", None, Receipt()
         try:
             call, generates = self._decode(message)
             last = self._continued(call)
             try:
                 turn = await self._turns.prepare(call, identifier, last, remembers=True)
-                await self._run(turn, generates)
+                await self._run(turn, generates, receipt)
             except Exception:
                 self._forget(call)
                 raise
@@ -112,7 +123,7 @@ class ResponseSocket:
             self._log.failure("{id} failed", id=identifier)
             self._refuse(Bug(f"the proxy has a fault; its log has it: {identifier}"))
         finally:
-            self._note(identifier, outcome, turn, began_seconds)
+            self._note(identifier, outcome, turn, receipt, began_seconds)
 
     def _decode(self, message: bytes) -> tuple[ResponsesCall, bool]:
         about = decode_json(_decoder, message)
@@ -142,7 +153,7 @@ class ResponseSocket:
         if self._continued(call) is not None:
             self._last = None
 
-    async def _run(self, turn: Turn, generates: bool) -> None:
+    async def _run(self, turn: Turn, generates: bool, receipt: Receipt) -> None:
         frames: list[bytes] = []
         keeps = turn.call.echo.store
 
@@ -153,7 +164,7 @@ class ResponseSocket:
                 self._socket.send(message)
 
         if generates:
-            await self._generate(turn, tell)
+            await self._generate(turn, tell, receipt)
         else:
             nothing = Finished(FinishReason.STOP, Usage())
             tell(turn.encoder.encode(0, [nothing]))
@@ -164,7 +175,9 @@ class ResponseSocket:
             end = turn.encoder.conclude(error)
         tell(end)
 
-    async def _generate(self, turn: Turn, tell: Callable[[bytes], None]) -> None:
+    async def _generate(
+        self, turn: Turn, tell: Callable[[bytes], None], receipt: Receipt
+    ) -> None:
         over: Deferred[None] = Deferred()
         encoder = turn.encoder
         has_told = False
@@ -183,7 +196,7 @@ class ResponseSocket:
             if encoder.is_over:
                 over.callback(None)
 
-        asks = Asks(listen, over.errback)
+        asks = Asks(listen, receipt, over.errback)
         self._socket.on_pause, self._socket.on_resume = asks.pause, asks.resume
         try:
             asks.put(self._turns.backend, turn.prompt, 1)
@@ -198,16 +211,31 @@ class ResponseSocket:
         self._socket.send(socket_error(error))
 
     def _note(
-        self, identifier: str, outcome: str, turn: Turn | None, began_seconds: float
+        self,
+        identifier: str,
+        outcome: str,
+        turn: Turn | None,
+        receipt: Receipt,
+        began_seconds: float,
     ) -> None:
         usage = turn.encoder.usage if turn is not None else Usage()
+        seconds = self._clock.seconds() - began_seconds
+        model = turn.encoder.model if turn is not None else ""
+        self._asker.ended(
+            status=_SWITCHING_PROTOCOLS,
+            outcome=outcome,
+            seconds=seconds,
+            model=model,
+            usage=usage,
+            receipt=receipt,
+        )
         self._log.info(
             "{id} over a WebSocket {outcome} {milliseconds} ms, model {model}, "
             "{prompt_tokens} tokens in, {completion_tokens} out",
             id=identifier,
             outcome=outcome,
-            milliseconds=round(1000 * (self._clock.seconds() - began_seconds)),
-            model=(turn.encoder.model if turn is not None else "") or "-",
+            milliseconds=round(1000 * seconds),
+            model=model or "-",
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.output_tokens,
         )

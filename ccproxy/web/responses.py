@@ -40,7 +40,7 @@ from ccproxy.store.store import Store
 from ccproxy.web import query
 from ccproxy.web.backend import collect
 from ccproxy.web.event_stream import EventStream
-from ccproxy.web.exchange import Exchange
+from ccproxy.web.exchange import Asker, Exchange
 from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
 from ccproxy.web.response import json_response, tell_effort, tell_ignored, tell_queue
@@ -98,10 +98,11 @@ class ResponsesRoutes:
         tell_ignored(exchange.request, call.ignored)
         tell_effort(exchange.request, call.echo.effort, turn.prompt.effort)
         if call.echo.background:
-            job = await self._jobs.start(turn)
+            job = await self._jobs.start(turn, exchange.asker)
             if not call.stream:
                 return json_response(exchange.request, _shown(job, call))
-            await Playback(exchange.request, self._clock, job.tape).run()
+            with exchange.streaming():
+                await Playback(exchange.request, self._clock, job.tape).run()
             return None
         if call.stream:
             await self._stream(exchange, turn)
@@ -110,14 +111,21 @@ class ResponsesRoutes:
 
     async def _connect(self, exchange: Exchange) -> None:
         limits = SocketLimits(message_bytes=self._policy.max_body_bytes)
+        asker = exchange.asker
+
+        async def talk(socket: WebSocket) -> None:
+            with exchange.streaming():
+                await self._talk(socket, asker)
+
         await serve_websocket(
-            exchange.request, self._talk, limits, self._origins, self._clock
+            exchange.request, talk, limits, self._origins, self._clock
         )
 
-    async def _talk(self, socket: WebSocket) -> None:
+    async def _talk(self, socket: WebSocket, asker: Asker) -> None:
         self._sockets.add(socket)
+        talk = ResponseSocket(socket, self._turns, self._policy, self._clock, asker)
         try:
-            await ResponseSocket(socket, self._turns, self._policy, self._clock).run()
+            await talk.run()
         finally:
             self._sockets.discard(socket)
 
@@ -149,16 +157,19 @@ class ResponsesRoutes:
             exchange.request,
             turn.encoder,
             self._clock,
+            exchange.receipt,
             conclude,
             tape.record if keeps else None,
         )
-        with exchange.following(turn.encoder):
+        with exchange.following(turn.encoder), exchange.streaming():
             await stream.run(self._turns.backend, turn.prompt, 1)
 
     async def _collect(self, exchange: Exchange, turn: Turn) -> bytes:
         document = ResponseDocument(turn.encoder)
         with exchange.following(document):
-            queued = await collect(self._turns.backend, turn.prompt, 1, document)
+            queued = await collect(
+                self._turns.backend, turn.prompt, 1, document, exchange.receipt
+            )
         tell_queue(exchange.request, queued)
         await self._turns.keep(turn, document.frames + turn.encoder.conclude())
         return json_response(exchange.request, document.encode())
@@ -174,7 +185,9 @@ class ResponsesRoutes:
         tell_ignored(exchange.request, call.ignored)
         document = ResponseDocument(turn.encoder)
         with exchange.following(document):
-            queued = await collect(self._turns.backend, turn.prompt, 1, document)
+            queued = await collect(
+                self._turns.backend, turn.prompt, 1, document, exchange.receipt
+            )
         tell_queue(exchange.request, queued)
         if turn.encoder.response["status"] != "completed":
             raise ClaudeFailed("the model's summary was cut short; try again")
@@ -197,9 +210,10 @@ class ResponsesRoutes:
         after = query.number(request, "starting_after", 0, _LARGEST_SEQUENCE_NUMBER)
         shows_seals = query.shows_seals(request)
         if query.boolean(request, "stream"):
-            is_there = await self._replay.play(
-                request, name, -1 if after is None else after
-            )
+            with exchange.streaming():
+                is_there = await self._replay.play(
+                    request, name, -1 if after is None else after
+                )
             if not is_there:
                 raise _not_found(name)
             return None

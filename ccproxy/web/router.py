@@ -27,8 +27,9 @@ from ccproxy.errors import (
     NotFound,
 )
 from ccproxy.web.credentials import check_key
-from ccproxy.web.exchange import CLIENT_GONE, Exchange
+from ccproxy.web.exchange import CLIENT_GONE, NO_ROUTE, Exchange
 from ccproxy.web.gate import Gate
+from ccproxy.web.observer import Observer
 from ccproxy.web.origins import Origins
 from ccproxy.web.response import error_response, request_id
 
@@ -54,11 +55,14 @@ class Router:
 
     _log = Logger()
 
-    def __init__(self, gate: Gate, origins: Origins, clock: IReactorTime) -> None:
+    def __init__(
+        self, gate: Gate, origins: Origins, clock: IReactorTime, observer: Observer
+    ) -> None:
         self._gate = gate
         self._origins = origins
         self._clock = clock
         self.open_paths: set[bytes] = set()
+        self._observer = observer
         self._app = Klein()
         self._routes: list[Route] = []
         handle: Any = self._app.handle_errors(Exception)
@@ -92,10 +96,10 @@ class Router:
         """
 
         async def routed(request: Request, **parts: str) -> bytes | None:
-            exchange = Exchange(request, f"{method} {path}", self._clock)
+            exchange = self._exchange(request, f"{method} {path}")
             try:
                 if needs_key:
-                    check_key(self._gate, request.requestHeaders)
+                    self.check_key(exchange)
                 body = await answer(exchange, **parts)
             except CancelledError:
                 exchange.log(CLIENT_GONE)
@@ -114,6 +118,17 @@ class Router:
             self._app.route(
                 prefix + path, methods=[method], endpoint=f"{method} {prefix}{path}"
             )(routed)
+
+    def check_key(self, exchange: Exchange) -> None:
+        """Ask the gate; for routes that need a key only sometimes.
+
+        Raises:
+            InvalidKey: no, or the wrong one.
+        """
+        exchange.key = check_key(self._gate, exchange.request.requestHeaders)
+
+    def _exchange(self, request: Request, route: str) -> Exchange:
+        return Exchange(request, route, self._clock, self._observer)
 
     def body(self, exchange: Exchange) -> bytes:
         """The body of a request.
@@ -143,7 +158,7 @@ class Router:
                 self._tell_preflight(request, methods)
                 request.setResponseCode(_NO_CONTENT)
                 return b""
-        exchange = Exchange(request, "no route", self._clock)
+        exchange = self._exchange(request, NO_ROUTE)
         exchange.error = self._told(request, failure)
         body = self._error(request, exchange.error)
         exchange.log(request.code)

@@ -11,9 +11,13 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 from typing_extensions import override
 
-from ccproxy.errors import TooManyConnections
+from ccproxy.errors import CCProxyError, TooManyConnections
 from ccproxy.web.channel import Phase, ProxyChannel, ProxyRequest
+from ccproxy.web.clients import OTHER
 from ccproxy.web.entrance import Entrance
+from ccproxy.web.exchange import NO_ROUTE
+from ccproxy.web.gate import NO_KEY
+from ccproxy.web.observer import Observer, RequestEnd
 
 # Whoever has asked nothing for so long makes room for who has just come.
 _PATIENCE_SECONDS = 1.0
@@ -32,7 +36,13 @@ class ProxySite(Site):
     noisy = False
     protocol = ProxyChannel  # type: ignore[assignment]  # HTTP/1.1 only
 
-    def __init__(self, resource: IResource, entrance: Entrance, clock: Any) -> None:
+    def __init__(
+        self,
+        resource: IResource,
+        entrance: Entrance,
+        clock: Any,
+        observer: Observer,
+    ) -> None:
         super().__init__(
             resource,
             requestFactory=ProxyRequest,
@@ -42,6 +52,7 @@ class ProxySite(Site):
         # The channels have clocks of their own, which a byte a minute does not stop.
         self.timeOut = None
         self.entrance = entrance
+        self._observer = observer
         # In the order in which they were made.
         self._channels: dict[ProxyChannel, None] = {}
         self._drained: Deferred[None] | None = None
@@ -77,6 +88,22 @@ class ProxySite(Site):
         if not self._channels and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
+
+    def refused(self, error: CCProxyError) -> None:
+        """Count a request that reached no route; called by the channel."""
+        self._observer.request_ended(
+            RequestEnd(
+                route=NO_ROUTE,
+                status=error.status,
+                finish=error.code,
+                model="",
+                usage=None,
+                cost_usd=None,
+                seconds=0.0,
+                key=NO_KEY,
+                client=OTHER,
+            )
+        )
 
     def drain(self, seconds: float) -> "Deferred[None]":
         """Close idle connections now, busy ones after their answer.

@@ -14,8 +14,11 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 from ccproxy.dialects.openapi import openapi_document
 from ccproxy.dialects.openapi_operations import OPERATIONS
+from ccproxy.metrics import Metrics
 from ccproxy.web.gate import Gate
+from ccproxy.web.observer import Observers
 from ccproxy.web.origins import Origins
+from ccproxy.web.policy import Policy
 from tests.http.conftest import AUTHORIZATION, HTTP
 from tests.support.backend import ScriptedAsk, api
 from tests.support.docs import all_errors
@@ -47,7 +50,9 @@ checks.not_a_server_error.enabled = false
 
 
 def test_every_route_is_documented(http: HTTP) -> None:
-    own = api(http.backend, http.store, Gate(None, 1), Origins(), http.clock)
+    metrics = Metrics()
+    about = (Gate(None, 1), Origins(), http.clock, Policy())
+    own = api(http.backend, http.store, *about, metrics, Observers((metrics,)))
     routes = {
         (route.method, _PLACE.sub(r"{\1}", route.path), route.needs_key)
         for route in own.routes

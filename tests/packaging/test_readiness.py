@@ -91,7 +91,11 @@ def test_a_manager_that_is_gone_is_no_reason_to_fail(
     assert not notify(READY, {"NOTIFY_SOCKET": str(tmp_path / "gone")})
 
 
-INHERITED = ("--listen", "systemd:domain=INET:index=0")
+# Whoever cannot see where it listens wants a long key.
+INHERITED = (
+    *("--api-key", "of-sixteen-characters"),
+    *("--listen", "systemd:domain=INET:index=0"),
+)
 
 
 def start_with_socket(

@@ -33,7 +33,9 @@ from zope.interface import provider
 from ccproxy.claude.ask import Ask
 from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.launch import Launch
-from ccproxy.claude.pool import Pool, PoolLimits
+from ccproxy.claude.observer import Nobody
+from ccproxy.claude.pool import Pool
+from ccproxy.claude.pool_limits import PoolLimits
 from ccproxy.claude.session import Session
 from ccproxy.claude.surroundings import Surroundings
 from ccproxy.claude.transcript import Reuse
@@ -208,7 +210,8 @@ class Interleavings(RuleBasedStateMachine):
             reuse=Reuse.REWIND,
             waiting=WaitingLimits(sessions=1, seconds=50.0),
         )
-        self.pool = Pool(Starter(launch, surroundings), self.clock, limits)
+        starter = Starter(launch, surroundings)
+        self.pool = Pool(starter, self.clock, limits, Nobody())
 
         @provider(ILogObserver)
         def observe(event: LogEvent) -> None:

@@ -11,7 +11,9 @@ from twisted.internet.task import Clock
 
 from ccproxy.claude.ask import Ask
 from ccproxy.claude.launch import Launch
-from ccproxy.claude.pool import Pool, PoolLimits
+from ccproxy.claude.observer import Served, Stopped
+from ccproxy.claude.pool import Pool
+from ccproxy.claude.pool_limits import PoolLimits
 from ccproxy.claude.transcript import Plan, Reuse
 from ccproxy.claude.waiting_room import WaitingLimits
 from ccproxy.conversation import (
@@ -29,10 +31,12 @@ from ccproxy.events import (
     Failed,
     Finished,
     FinishReason,
+    MessageStarted,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
     Usage,
+    Waiting,
 )
 from tests.conftest import ExpectedErrors
 
@@ -67,6 +71,7 @@ class FakeSession:
     is_preparing: bool = False
     is_of_today: bool = True
     can_undo: bool = False
+    rewinds: bool = False
     results: Any = None
     lost: Any = None
     undone: "Deferred[None] | None" = None
@@ -76,6 +81,8 @@ class FakeSession:
         """Of use for the same system prompt, and best for what was asked last."""
         if self.prompts and self.prompts[-1].system != prompt.system:
             return None
+        if self.rewinds:
+            return Plan("uuid", 0)
         return Plan(None, int(self.prompts[-1:] == [prompt]))
 
     def ask(self, prompt: Prompt, listener: Any, plan: Plan | None) -> None:
@@ -135,6 +142,33 @@ class Heard:
 
 
 @define(eq=False)
+class Counts:
+    """An observer that writes down what it is told."""
+
+    served: list[tuple[Served, float]] = field(factory=list)
+    stopped: list[Stopped] = field(factory=list)
+    begun: list[tuple[str, Served, float]] = field(factory=list)
+
+    def cli_started(self) -> None:
+        raise AssertionError("told by the backend")
+
+    def cli_stopped(self, why: Stopped) -> None:
+        self.stopped.append(why)
+
+    def question_served(self, served: Served, queued_seconds: float) -> None:
+        self.served.append((served, queued_seconds))
+
+    def answer_begun(self, model: str, served: Served, seconds: float) -> None:
+        self.begun.append((model, served, seconds))
+
+    def upstream_retried(self, reason: str, delay_seconds: float) -> None:
+        raise AssertionError("told by the session")
+
+    def cost_told(self, model: str, dollars: float) -> None:
+        raise AssertionError("told by the session")
+
+
+@define(eq=False)
 class House:
     """A pool of two, and what became of it."""
 
@@ -145,6 +179,7 @@ class House:
     processes: int = 2
     spares: int = 0
     queue: int = 1000
+    told: Counts = field(factory=Counts)
     pool: Pool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -159,7 +194,7 @@ class House:
             reuse=self.reuse,
             waiting=WaitingLimits(sessions=1, seconds=300.0),
         )
-        self.pool = Pool(starter, self.clock, limits)
+        self.pool = Pool(starter, self.clock, limits, self.told)
 
     def launch(self, prompt: Prompt | None) -> Launch:
         return LAUNCH
@@ -752,3 +787,136 @@ def test_nothing_to_drain() -> None:
     assert drained == [None]
     assert house.sessions[0].closed is not None
     assert house.clock.getDelayedCalls() == []
+
+
+# What is counted
+
+
+def test_it_is_told_what_answers_a_question() -> None:
+    house = House(reuse=Reuse.REWIND, processes=1, spares=1)
+    house.pool.start()
+    house.clock.advance(0)
+    house.ask()
+    [session] = house.sessions
+    session.answer()
+    house.ask()
+    session.answer()
+    house.ask(evolve(PROMPT, model="n"))
+    session.answer()
+    house.ask(evolve(PROMPT, system="other"))
+    session.gone()
+    assert [served for served, _ in house.told.served] == [
+        Served.SPARE,
+        Served.CONTINUED,
+        # `FakeSession.plan` takes nothing back for another conversation.
+        Served.SPARE,
+        Served.NEW,
+    ]
+    assert house.told.stopped == [Stopped.ROOM]
+
+
+def test_it_is_told_what_is_taken_back_and_what_goes_on() -> None:
+    house = House(reuse=Reuse.REWIND)
+    house.ask_with_tools()
+    [session] = house.sessions
+    call(session)
+    house.pool.ask(answered(RESULT), Heard())
+    session.answer()
+    session.rewinds = True
+    house.ask()
+    kinds = [served for served, _ in house.told.served]
+    assert kinds == [Served.NEW, Served.SUSPENDED, Served.REWOUND]
+
+
+def test_it_is_told_how_long_a_question_waited_and_when_its_answer_began() -> None:
+    house = House(processes=1)
+    house.ask()
+    house.ask()
+    house.clock.advance(3)
+    house.sessions[0].answer()
+    house.sessions[0].gone()
+    assert house.told.served == [(Served.NEW, 0.0), (Served.NEW, 3.0)]
+    listener = house.sessions[1].listener
+    listener.receive([Waiting("overloaded", 1, 0.5)])
+    house.clock.advance(1)
+    listener.receive([MessageStarted("claude-m-1")])
+    house.clock.advance(1)
+    listener.receive([TextDelta("a")])
+    house.clock.advance(1)
+    listener.receive([TextDelta("b"), FINISHED])
+    assert house.told.begun == [("claude-m-1", Served.NEW, 5.0)]
+
+
+def test_it_is_told_why_a_cli_is_stopped() -> None:
+    told = []
+    for end in (_fails, _is_given_up, _grows, _idles, _is_lost, _stops):
+        house = House(reuse=Reuse.REWIND, processes=1)
+        ask, _ = house.ask()
+        end(house, ask)
+        assert house.sessions[0].closed is not None
+        told += house.told.stopped
+    house = House()
+    house.ask()
+    house.sessions[0].answer()
+    assert told + house.told.stopped == [
+        Stopped.UNUSABLE,
+        Stopped.LOST,
+        Stopped.WORN,
+        Stopped.IDLE,
+        Stopped.LOST,
+        Stopped.SHUTDOWN,
+        Stopped.NOT_REUSED,
+    ]
+
+
+def _fails(house: House, ask: Ask) -> None:
+    house.sessions[0].can_undo = False
+    house.sessions[0].listener.receive([Failed(ClaudeFailed("broken"))])
+
+
+def _is_given_up(house: House, ask: Ask) -> None:
+    """And then not undone in time."""
+    ask.cancel()
+    house.clock.advance(3)
+
+
+def _grows(house: House, ask: Ask) -> None:
+    house.sessions[0].resident_bytes = 1001
+    house.sessions[0].answer()
+
+
+def _idles(house: House, ask: Ask) -> None:
+    house.sessions[0].answer()
+    house.clock.advance(600)
+
+
+def _is_lost(house: House, ask: Ask) -> None:
+    house.sessions[0].answer()
+    house.sessions[0].lost()
+
+
+def _stops(house: House, ask: Ask) -> None:
+    house.sessions[0].answer()
+    house.pool.stop()
+    house.sessions[0].gone()
+
+
+def test_census_counts_each_cli_once() -> None:
+    house = House(reuse=Reuse.REWIND, processes=3)
+    assert set(house.pool.census().values()) == {0}
+    house.ask()
+    house.ask_with_tools()
+    house.ask()[0].cancel()
+    house.sessions[0].answer()
+    call(house.sessions[1])
+    assert house.pool.census() == {
+        "answering": 0,
+        "suspended": 1,
+        "idle": 1,
+        "spare": 0,
+        "undoing": 1,
+        "stopping": 0,
+    }
+    house.pool.stop()
+    assert house.pool.census()["stopping"] == 3
+    assert house.pool.queued == 0

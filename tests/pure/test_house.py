@@ -27,6 +27,7 @@ PURE = (
     "ccproxy.conversation",
     "ccproxy.events",
     "ccproxy.errors",
+    "ccproxy.accounting",
     *(name for name in MODULES if name.startswith("ccproxy.dialects.")),
     "ccproxy.claude.wire",
     "ccproxy.claude.records",
@@ -45,11 +46,17 @@ PURE = (
     "ccproxy.claude.failures",
     "ccproxy.claude.catalogue",
     "ccproxy.claude.launch",
+    "ccproxy.claude.observer",
+    "ccproxy.claude.spending",
     "ccproxy.web.gate",
     "ccproxy.doctor.verdict",
     "ccproxy.web.hosts",
     "ccproxy.web.origins",
     "ccproxy.web.entrance",
+    "ccproxy.web.clients",
+    "ccproxy.web.observer",
+    "ccproxy.web.receipt",
+    "ccproxy.usage.table",
 )
 
 GROUND = {
@@ -60,16 +67,18 @@ GROUND = {
     "ccproxy.conversation",
     "ccproxy.events",
     "ccproxy.errors",
+    "ccproxy.accounting",
+    "ccproxy.flags",
     "ccproxy.demo",
     "ccproxy.detached",
     "ccproxy.logs",
-    "ccproxy.flags",
     "ccproxy.endpoints",
     "ccproxy.readiness",
 }
 DIALECTS, CLAUDE, WEB = "ccproxy.dialects", "ccproxy.claude", "ccproxy.web"
 STORE = "ccproxy.store"
 PREMISES, DOCTOR = "ccproxy.premises", "ccproxy.doctor"
+METRICS, USAGE = "ccproxy.metrics", "ccproxy.usage"
 SERVICE, COMMAND = "ccproxy.service", "ccproxy.command"
 # The version, and what others embed: it stands for all floors at once.
 ROOT = "ccproxy"
@@ -81,10 +90,12 @@ BELOW = {
     CLAUDE: {"ground"},
     STORE: {"ground"},
     WEB: {"ground", DIALECTS, STORE},
+    METRICS: {"ground", CLAUDE, WEB, ROOT},
     PREMISES: {"ground", CLAUDE, STORE},
     DOCTOR: {"ground", CLAUDE, STORE, PREMISES, ROOT},
-    SERVICE: {"ground", DIALECTS, CLAUDE, STORE, WEB, PREMISES, ROOT},
-    COMMAND: {"ground", DIALECTS, CLAUDE, WEB, SERVICE, DOCTOR, ROOT},
+    USAGE: {"ground", DIALECTS, STORE},
+    SERVICE: {"ground", DIALECTS, CLAUDE, STORE, WEB, METRICS, PREMISES, ROOT},
+    COMMAND: {"ground", DIALECTS, CLAUDE, WEB, SERVICE, DOCTOR, USAGE, ROOT},
 }
 
 
@@ -92,10 +103,11 @@ def floor(name: str) -> str:
     """The floor of a module; a new room has to be given one here."""
     if name in GROUND:
         return "ground"
-    for room in (DIALECTS, CLAUDE, STORE, WEB, DOCTOR):
+    for room in (DIALECTS, CLAUDE, STORE, WEB, DOCTOR, USAGE):
         if name == room or name.startswith(f"{room}."):
             return room
-    assert name in (PREMISES, SERVICE, COMMAND, ROOT), f"{name} has no floor"
+    rooms = (METRICS, PREMISES, SERVICE, COMMAND, ROOT)
+    assert name in rooms, f"{name} has no floor"
     return name
 
 

@@ -701,6 +701,20 @@ def test_the_sequence_that_it_stopped_at() -> None:
     assert finish(events).reason is FinishReason.STOP
 
 
+def test_the_cost_is_what_the_sum_has_grown_by() -> None:
+    result = Result(subtype="success", total_cost_usd=0.75)
+    turn = Turn(0.0, spent_usd=0.5)
+    events = receive(turn, start(), stopped("end_turn"), result)
+    assert finish(events).cost_usd == 0.25
+    assert finish(told(start(), stopped("end_turn"), result)).cost_usd == 0.75
+
+
+def test_a_cost_that_is_not_told_is_not_known() -> None:
+    result = Result(subtype="success")
+    assert finish(told(start(), stopped("end_turn"), result)).cost_usd is None
+    assert finish(told(start(), stopped("max_tokens"))).cost_usd is None
+
+
 def test_without_a_result_usage_is_the_messages_last_word() -> None:
     events = told(
         start(usage=tokens(9, 1, cached=3, stored=4)),

@@ -1,10 +1,11 @@
 """A backend under the test's control, behind the real server."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
 
+from ccproxy.accounting import RateWindow
 from ccproxy.claude.backend import Status
 from ccproxy.claude.catalogue import Catalogue, ModelEntry
 from ccproxy.conversation import Effort, Prompt
@@ -16,12 +17,15 @@ from ccproxy.events import (
     TextDelta,
     Usage,
 )
+from ccproxy.metrics import Metrics
 from ccproxy.store.store import Store
 from ccproxy.web.app import API
 from ccproxy.web.backend import Listener
+from ccproxy.web.bookkeeper import Bookkeeper
 from ccproxy.web.entrance import ConnectionLimits, Entrance
 from ccproxy.web.gate import Gate
 from ccproxy.web.hosts import Hosts
+from ccproxy.web.observer import Observers
 from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
 from ccproxy.web.site import ProxySite
@@ -95,13 +99,25 @@ class ScriptedBackend:
         return self.known
 
 
+class Nothing:
+    """No CLI to be looked at."""
+
+    queued = 0
+    windows: Sequence[RateWindow] = ()
+
+    def census(self) -> Mapping[str, int]:
+        return {}
+
+
 def api(
     backend: ScriptedBackend,
     store: Store,
     gate: Gate,
     origins: Origins,
     clock: Any,
-    policy: Policy | None = None,
+    policy: Policy,
+    metrics: Metrics,
+    observer: Observers,
 ) -> API:
     """The API in front of a scripted backend."""
     return API(
@@ -109,7 +125,9 @@ def api(
         store=store,
         gate=gate,
         origins=origins,
-        policy=policy or Policy(),
+        policy=policy,
+        observer=observer,
+        exposition=metrics,
         clock=clock,
         wall_seconds=lambda: 1700000000.0,
     )
@@ -125,12 +143,18 @@ def site(
     hosts: Hosts | None = None,
     origins: Origins | None = None,
     limits: ConnectionLimits | None = None,
+    open_metrics: bool = False,
+    keeps_books: bool = False,
 ) -> ProxySite:
     """The real server in front of a scripted backend."""
     gate = Gate((KEY,), max_body_bytes)
     origins = origins or Origins()
-    policy = Policy(max_body_bytes=max_body_bytes)
-    own = api(backend, store, gate, origins, clock, policy)
+    metrics = Metrics()
+    metrics.watched = Nothing()
+    keepers = (Bookkeeper(store.ledger),) if keeps_books else ()
+    observer = Observers((metrics, *keepers))
+    policy = Policy(max_body_bytes=max_body_bytes, open_metrics=open_metrics)
+    own = api(backend, store, gate, origins, clock, policy, metrics, observer)
     entrance = Entrance(
         gate=gate,
         hosts=hosts or Hosts(),
@@ -138,4 +162,4 @@ def site(
         limits=limits or ConnectionLimits(),
         open_paths=own.open_paths,
     )
-    return ProxySite(own.resource(), entrance, reactor)
+    return ProxySite(own.resource(), entrance, reactor, observer)

@@ -169,7 +169,8 @@ class RunningProxy:
         pool = self._pool
         sweep: Any = self.service._engine.store._sweeping.call
         places = [place.timer for place in pool._idle._places]
-        return [*places, pool._spares._timer, sweep]
+        ledger: Any = self.service._engine.store.ledger
+        return [*places, pool._spares._timer, sweep, ledger._timer]
 
     async def settled(self) -> None:
         """Let go who waits for results, and wait until no CLI is at anything."""

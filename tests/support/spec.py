@@ -150,19 +150,39 @@ def response_errors(document: object) -> list[str]:
 
 def response_event_errors(event: Any) -> list[str]:
     """What is wrong with one event of a streamed response, by either document."""
-    events = _open_responses()["paths"]["/responses"]["post"]["responses"]["200"]
-    union = events["content"]["text/event-stream"]["schema"]["oneOf"]
-    kinds = {
-        _open_responses()["components"]["schemas"][ref["$ref"].rpartition("/")[2]][
-            "properties"
-        ]["type"]["enum"][0]: ref["$ref"]
-        for ref in union
-        if "$ref" in ref
-    }
-    found = _errors("ResponseStreamEvent", event)
+    component = _openai_events().get(event["type"])
+    if component is None:
+        return [f"there is no event {event['type']}"]
+    found = _errors(component, event)
     # Its own `error` is nested, which OpenAI's clients cannot read.
-    if event["type"] in kinds and event["type"] != "error":
-        found += _open_errors(kinds[event["type"]], _known_to_open(event))
+    reference = _open_events().get(event["type"])
+    if reference is not None and event["type"] != "error":
+        found += _open_errors(reference, _known_to_open(event))
+    return found
+
+
+@cache
+def _openai_events() -> dict[str, str]:
+    """The schema of each type of event: trying the whole union takes long."""
+    schemas = _openai()["components"]["schemas"]
+    names = [
+        ref["$ref"].rpartition("/")[2]
+        for ref in schemas["ResponseStreamEvent"]["anyOf"]
+    ]
+    return {schemas[name]["properties"]["type"]["enum"][0]: name for name in names}
+
+
+@cache
+def _open_events() -> dict[str, str]:
+    document = _open_responses()
+    events = document["paths"]["/responses"]["post"]["responses"]["200"]
+    union = events["content"]["text/event-stream"]["schema"]["oneOf"]
+    schemas = document["components"]["schemas"]
+    found = {}
+    for ref in union:
+        if "$ref" in ref:
+            schema = schemas[ref["$ref"].rpartition("/")[2]]
+            found[schema["properties"]["type"]["enum"][0]] = ref["$ref"]
     return found
 
 

@@ -1,0 +1,57 @@
+"""Which program asks, by its ``User-Agent``. Pure.
+
+The families are few and fixed: what is counted by them stays small whatever clients
+call themselves. Programs that say no more than which library they use are counted
+under that.
+"""
+
+import re
+from collections.abc import Sequence
+
+NONE, OTHER = "none", "other"
+
+# The first that is found; programs before the libraries that they are built on.
+_FAMILIES: Sequence[tuple[str, str]] = (
+    ("claude-code", r"claude-cli|claude-code"),
+    ("codex", r"\bcodex"),
+    ("openclaw", r"openclaw"),
+    ("opencode", r"opencode"),
+    ("cline", r"\bcline"),
+    ("continue", r"\bcontinue\b"),
+    ("cursor", r"\bcursor\b"),
+    ("aider", r"\baider"),
+    ("litellm", r"litellm"),
+    ("langchain", r"langchain"),
+    ("open-webui", r"open ?-?webui"),
+    ("home-assistant", r"home ?-?assistant"),
+    ("n8n", r"\bn8n"),
+    ("pydantic-ai", r"pydantic-ai"),
+    ("openai-agents", r"agents/python|openai-agents"),
+    ("vercel-ai-sdk", r"\bai-sdk|\bai/\d"),
+    ("openai-python", r"(?:async)?openai/python"),
+    ("openai-node", r"openai/js"),
+    ("anthropic-python", r"(?:async)?anthropic/python"),
+    ("anthropic-node", r"anthropic/js"),
+    ("curl", r"^curl/"),
+    ("wget", r"^wget/"),
+    ("python", r"^python|httpx|aiohttp|treq|twisted"),
+    ("node", r"\bnode\b|node-fetch|undici|axios|^deno|^bun/"),
+    ("go", r"^go-http-client"),
+    ("browser", r"^mozilla/"),
+)
+_PATTERNS = tuple((name, re.compile(p, re.IGNORECASE)) for name, p in _FAMILIES)
+FAMILIES = (*(name for name, _ in _FAMILIES), NONE, OTHER)
+# Whatever is behind it is not read.
+_LONGEST = 200
+
+
+def client_family(user_agent: str | None) -> str:
+    """One of `FAMILIES`.
+
+    Args:
+        user_agent: the header; None: there is none.
+    """
+    if not user_agent or not user_agent.strip():
+        return NONE
+    head = user_agent.strip()[:_LONGEST]
+    return next((name for name, found in _PATTERNS if found.search(head)), OTHER)

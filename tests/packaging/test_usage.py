@@ -1,0 +1,93 @@
+"""``ccproxy usage``, as a user types it."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from ccproxy.accounting import Account, RateWindow, Spent
+from ccproxy.events import Usage
+from ccproxy.store import usage
+from ccproxy.store.engine import open_engine, sqlite_url
+from ccproxy.store.ledger import day_of
+from tests.packaging.test_command import CCPROXY, environment, run
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state directory with a ledger: something of today, and something old."""
+    now = time.time()
+    opened = open_engine(sqlite_url(tmp_path / "state" / "responses.sqlite"), "test")
+    who = ("claude-sonnet-5-5", "1a2b3c4d", "curl")
+    spent = Spent(2, Usage(input_tokens=22, output_tokens=40), 454_600)
+    window = RateWindow(
+        name="five_hour",
+        used=0.62,
+        status="allowed",
+        resets_seconds=now + 60,
+        told_seconds=now,
+    )
+    with opened.writing.begin() as connection:
+        lines = {Account(day_of(now - age * 86_400), *who): spent for age in (0, 20)}
+        usage.keep(connection, lines, [window])
+    opened.close()
+    return tmp_path / "state"
+
+
+def test_table(tmp_path: Path, state: Path) -> None:
+    done = run(CCPROXY, "usage", "--state-dir", str(state), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "claude-sonnet-5-5  1a2b3c4d  curl" in done.stdout
+    [total] = [line for line in done.stdout.splitlines() if line.startswith("total")]
+    assert total.split() == ["total", "2", "22", "0", "0", "40", "$0.0005"]
+    assert "\n5-hour window 62 %, resets " in done.stdout
+    done = run(CCPROXY, "usage", "--since=4w", f"--state-dir={state}", cwd=tmp_path)
+    [total] = [line for line in done.stdout.splitlines() if line.startswith("total")]
+    assert total.split()[1] == "4"
+
+
+def test_json(tmp_path: Path, state: Path) -> None:
+    env = environment(tmp_path, CCPROXY_STATE_DIR=str(state))
+    done = run(CCPROXY, "usage", "--json", cwd=tmp_path, env=env)
+    document = json.loads(done.stdout)
+    assert document["total"]["cost_usd"] == 0.0004546
+    assert [limit["used"] for limit in document["rate_limits"]] == [0.62]
+
+
+def test_nothing_yet_is_no_error_and_makes_nothing(tmp_path: Path) -> None:
+    done = run(CCPROXY, "usage", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.endswith("nothing was answered\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("--since", "soon"), 2, "--since: 'soon' is none of 7d, 4w"),
+        (("--nonsense",), 2, "option --nonsense not recognized; see `ccproxy usage"),
+        (("more",), 2, "'more' is no option"),
+        (("--keep-days", "x"), 2, "--keep-days: 'x' is not a number of days"),
+        (("--demo",), 2, "there is no store: set --state-dir or --database-url"),
+        (("--state-dir", "broken"), 1, "the store cannot be read: file is not a data"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], status: int, words: str
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "responses.sqlite").write_bytes(b"no database" * 200)
+    done = run(CCPROXY, "usage", *arguments, cwd=tmp_path)
+    assert done.returncode == status
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("ccproxy usage: ")
+    assert words in line
+
+
+def test_help(tmp_path: Path) -> None:
+    done = run(CCPROXY, "usage", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for flag in ("--since", "--json", "--state-dir", "--database-url"):
+        assert flag in done.stdout
