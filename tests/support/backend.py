@@ -109,6 +109,30 @@ class Nothing:
         return {}
 
 
+def api(
+    backend: ScriptedBackend,
+    store: Store,
+    gate: Gate,
+    origins: Origins,
+    clock: Any,
+    policy: Policy,
+    metrics: Metrics,
+    observer: Observers,
+) -> API:
+    """The API in front of a scripted backend."""
+    return API(
+        backend=backend,
+        store=store,
+        gate=gate,
+        origins=origins,
+        policy=policy,
+        observer=observer,
+        exposition=metrics,
+        clock=clock,
+        wall_seconds=lambda: 1700000000.0,
+    )
+
+
 def site(
     backend: ScriptedBackend,
     store: Store,
@@ -129,22 +153,13 @@ def site(
     metrics.watched = Nothing()
     keepers = (Bookkeeper(store.ledger),) if keeps_books else ()
     observer = Observers((metrics, *keepers))
-    api = API(
-        backend=backend,
-        store=store,
-        gate=gate,
-        origins=origins,
-        policy=Policy(max_body_bytes=max_body_bytes, open_metrics=open_metrics),
-        observer=observer,
-        exposition=metrics,
-        clock=clock,
-        wall_seconds=lambda: 1700000000.0,
-    )
+    policy = Policy(max_body_bytes=max_body_bytes, open_metrics=open_metrics)
+    own = api(backend, store, gate, origins, clock, policy, metrics, observer)
     entrance = Entrance(
         gate=gate,
         hosts=hosts or Hosts(),
         origins=origins,
         limits=limits or ConnectionLimits(),
-        open_paths=api.open_paths,
+        open_paths=own.open_paths,
     )
-    return ProxySite(api.resource(), entrance, reactor, observer)
+    return ProxySite(own.resource(), entrance, reactor, observer)
