@@ -19,7 +19,13 @@ from ccproxy.dialects.openapi_terms import (
     json_or_events,
     parameter,
 )
-from ccproxy.errors import ModelNotFound, NotPossible, StorageFailed, ThreadsUnsupported
+from ccproxy.errors import (
+    ModelNotFound,
+    NotFound,
+    NotPossible,
+    StorageFailed,
+    ThreadsUnsupported,
+)
 
 _VERSION = parameter(
     "anthropic-version",
@@ -118,7 +124,8 @@ _SERVER = (
         query=(_VERSION,),
         answers=(_either("Model", "ModelInfo"),),
         dialects=tuple(Dialect),
-        errors=(*ALWAYS, ModelNotFound),
+        # A name with a line break in it is no path.
+        errors=(*ALWAYS, ModelNotFound, NotFound),
     ),
 )
 
