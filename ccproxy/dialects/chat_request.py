@@ -66,7 +66,9 @@ class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class _Request(msgspec.Struct):
+class ChatRequest(msgspec.Struct):
+    """The body of a request."""
+
     messages: list[_Message]
     model: str | None = None
     stream: bool | None = None
@@ -100,7 +102,7 @@ class _Request(msgspec.Struct):
     function_call: object = None
 
 
-_decoder = msgspec.json.Decoder(_Request)
+_decoder = msgspec.json.Decoder(ChatRequest)
 
 
 @frozen(kw_only=True)
@@ -175,7 +177,7 @@ def decode_chat(
     )
 
 
-def _refuse_what_cannot_be_done(request: _Request) -> None:
+def _refuse_what_cannot_be_done(request: ChatRequest) -> None:
     if request.logprobs or request.top_logprobs:
         unsupported("logprobs", "the model's log probabilities are not to be had")
     if request.audio is not None or "audio" in (request.modalities or ()):
@@ -188,14 +190,14 @@ def _refuse_what_cannot_be_done(request: _Request) -> None:
         )
 
 
-def _offer(request: _Request, *, web_search: bool) -> Offer:
+def _offer(request: ChatRequest, *, web_search: bool) -> Offer:
     if request.functions:
         return offer_functions(request.functions, request.function_call)
     given = request.tools or ()
     return offer(given, request.tool_choice, web_search=web_search)
 
 
-def _one_call(request: _Request, offered: Offer) -> bool:
+def _one_call(request: ChatRequest, offered: Offer) -> bool:
     if not offered.tools:
         return False
     return request.parallel_tool_calls is False or offered.forms.is_old
@@ -238,7 +240,7 @@ def _result_of(message: _Message, at: str, old_calls: OldCalls) -> str:
     return message.tool_call_id
 
 
-def _max_tokens(request: _Request) -> int | None:
+def _max_tokens(request: ChatRequest) -> int | None:
     if request.max_completion_tokens is not None:
         return prompting.positive(
             request.max_completion_tokens, "max_completion_tokens"

@@ -20,22 +20,28 @@ _LONGEST_KEY = 64
 _LONGEST_VALUE = 512
 
 
-class _Create(msgspec.Struct):
+class NewConversation(msgspec.Struct):
+    """What a new conversation begins with."""
+
     metadata: dict[str, str] | None = None
     items: list[msgspec.Raw] | None = None
 
 
-class _Update(msgspec.Struct):
+class ConversationUpdate(msgspec.Struct):
+    """What takes the place of the metadata that there was."""
+
     metadata: dict[str, str] | None
 
 
-class _Items(msgspec.Struct):
+class NewItems(msgspec.Struct):
+    """What is added to a conversation."""
+
     items: list[msgspec.Raw]
 
 
-_create = msgspec.json.Decoder(_Create)
-_update = msgspec.json.Decoder(_Update)
-_items = msgspec.json.Decoder(_Items)
+_create = msgspec.json.Decoder(NewConversation)
+_update = msgspec.json.Decoder(ConversationUpdate)
+_items = msgspec.json.Decoder(NewItems)
 
 
 def decode_conversation(body: bytes) -> tuple[Mapping[str, str], tuple[Item, ...]]:
@@ -45,7 +51,7 @@ def decode_conversation(body: bytes) -> tuple[Mapping[str, str], tuple[Item, ...
         ClientError: with the path of the offending field.
     """
     # OpenAI takes a conversation without anything, and its SDKs send no body then.
-    request = decode_json(_create, body) if body.strip() else _Create()
+    request = decode_json(_create, body) if body.strip() else NewConversation()
     items = [bytes(raw) for raw in request.items or ()]
     return checked_metadata(request.metadata), _bounded(items)
 

@@ -29,9 +29,10 @@ _TYPES: Mapping[int, str] = {
 }
 
 
-def anthropic_status(error: CCProxyError) -> int:
-    """The HTTP status that Anthropic's clients expect."""
-    if isinstance(error, Overloaded | QueueFull | ShuttingDown):
+def anthropic_status(error: CCProxyError | type[CCProxyError]) -> int:
+    """The HTTP status that Anthropic's clients expect of an error, or of its kind."""
+    kind = error if isinstance(error, type) else type(error)
+    if issubclass(kind, Overloaded | QueueFull | ShuttingDown):
         return _OVERLOADED
     return error.status
 

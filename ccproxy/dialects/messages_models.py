@@ -13,15 +13,19 @@ from ccproxy.errors import InvalidRequest
 _UNKNOWN = "1970-01-01T00:00:00Z"
 
 
-class _ModelInfo(msgspec.Struct, tag_field="type", tag="model"):
+class ModelInfo(msgspec.Struct, tag_field="type", tag="model"):
+    """A model."""
+
     id: str
     display_name: str
     created_at: str = _UNKNOWN
     lifecycle: str = "active"
 
 
-class _Page(msgspec.Struct):
-    data: list[_ModelInfo]
+class ModelPage(msgspec.Struct):
+    """Some of them."""
+
+    data: list[ModelInfo]
     has_more: bool
     first_id: str | None
     last_id: str | None
@@ -29,7 +33,7 @@ class _Page(msgspec.Struct):
 
 def model_info(name: str) -> bytes:
     """Encode one ``ModelInfo``."""
-    return msgspec.json.encode(_ModelInfo(name, name))
+    return msgspec.json.encode(ModelInfo(name, name))
 
 
 def model_page(
@@ -55,8 +59,8 @@ def model_page(
     backwards = before is not None and after is None
     shown = inside[-limit:] if backwards else inside[:limit]
     return msgspec.json.encode(
-        _Page(
-            data=[_ModelInfo(name, name) for name in shown],
+        ModelPage(
+            data=[ModelInfo(name, name) for name in shown],
             has_more=len(shown) < len(inside),
             first_id=shown[0] if shown else None,
             last_id=shown[-1] if shown else None,

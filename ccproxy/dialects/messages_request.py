@@ -54,7 +54,9 @@ class _OutputConfig(msgspec.Struct):
     format: Format | None = None
 
 
-class _Request(msgspec.Struct):
+class MessagesRequest(msgspec.Struct):
+    """The body of a request."""
+
     messages: list[_Message]
     model: str | None = None
     max_tokens: int | None = None
@@ -82,7 +84,7 @@ class _Request(msgspec.Struct):
     inference_geo: str | None = None
 
 
-_decoder = msgspec.json.Decoder(_Request)
+_decoder = msgspec.json.Decoder(MessagesRequest)
 
 
 @frozen(kw_only=True)
@@ -165,7 +167,7 @@ def decode_messages(
     )
 
 
-def _refuse_what_cannot_be_done(request: _Request) -> None:
+def _refuse_what_cannot_be_done(request: MessagesRequest) -> None:
     if request.thread is not None:
         raise ThreadsUnsupported(
             "`thread` is not supported: no conversation is kept here; send all "
@@ -177,7 +179,7 @@ def _refuse_what_cannot_be_done(request: _Request) -> None:
             unsupported(name, why)
 
 
-def _said(request: _Request) -> tuple[str, tuple[Message, ...]]:
+def _said(request: MessagesRequest) -> tuple[str, tuple[Message, ...]]:
     """The system prompt, and the turns."""
     system = texts(request.system or "", "system")
     spoken: list[tuple[Message, str]] = []

@@ -74,7 +74,9 @@ class _ShellOutput(msgspec.Struct):
     outcome: dict[str, Any]
 
 
-class _Item(msgspec.Struct):
+class ItemFields(msgspec.Struct):
+    """What is read of an item, of whatever type."""
+
     type: str | None = None
     id: str | None = None
     role: str | None = None
@@ -86,7 +88,7 @@ class _Item(msgspec.Struct):
     arguments: str = ""
     input: str | None = None
     action: dict[str, Any] | None = None
-    output: msgspec.Raw = msgspec.Raw(b"null")
+    output: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
     # Of reasoning and compaction.
     encrypted_content: str | None = None
     status: str | None = None
@@ -114,7 +116,7 @@ class _Item(msgspec.Struct):
 
 
 # Reasoning has contents of its own, which are not what the model takes back.
-_decoder = msgspec.json.Decoder(_Item)
+_decoder = msgspec.json.Decoder(ItemFields)
 _result = msgspec.json.Decoder(str | list[Part] | None)
 _shell_result = msgspec.json.Decoder(list[_ShellOutput])
 _anything = msgspec.json.Decoder(dict[str, Any])
@@ -131,15 +133,17 @@ class Item:
 
     at: str
     raw: bytes
-    fields: _Item
+    fields: ItemFields
 
     @property
     def wanted_id(self) -> str | None:
         """The id of the kept item that is meant; None: this is the item."""
         match self.fields:
-            case _Item(kind="item_reference", id=str(identifier)):
+            case ItemFields(kind="item_reference", id=str(identifier)):
                 return identifier
-            case _Item(kind="reasoning", id=str(identifier), encrypted_content=None):
+            case ItemFields(
+                kind="reasoning", id=str(identifier), encrypted_content=None
+            ):
                 return identifier
         return None
 
@@ -156,7 +160,7 @@ def decode_items(given: str | Sequence[bytes], param: str) -> tuple[Item, ...]:
     """
     if isinstance(given, str):
         raw = encode_json({"type": "message", "role": "user", "content": given})
-        return (Item(param, raw, _Item("message", role="user", content=given)),)
+        return (Item(param, raw, ItemFields("message", role="user", content=given)),)
     return tuple(_decode(raw, f"{param}[{n}]") for n, raw in enumerate(given))
 
 

@@ -60,7 +60,9 @@ class _Conversation(msgspec.Struct):
     id: str
 
 
-class _Request(msgspec.Struct):
+class ResponsesRequest(msgspec.Struct):
+    """The body of a request."""
+
     input: str | list[msgspec.Raw] | None = None
     model: str | None = None
     instructions: str | None = None
@@ -93,7 +95,7 @@ class _Request(msgspec.Struct):
     top_logprobs: int | None = None
 
 
-_decoder = msgspec.json.Decoder(_Request)
+_decoder = msgspec.json.Decoder(ResponsesRequest)
 
 
 @frozen(kw_only=True)
@@ -213,7 +215,7 @@ def decode_responses(
     )
 
 
-def _items(request: _Request) -> tuple[Item, ...]:
+def _items(request: ResponsesRequest) -> tuple[Item, ...]:
     if request.input is None:
         if request.previous_response_id or request.conversation:
             return ()
@@ -284,7 +286,7 @@ def prompt_of(
     )
 
 
-def _refuse_what_cannot_be_done(request: _Request) -> None:
+def _refuse_what_cannot_be_done(request: ResponsesRequest) -> None:
     if request.previous_response_id and request.conversation:
         raise InvalidRequest(
             "`previous_response_id` and `conversation` exclude each other; a "
@@ -304,7 +306,7 @@ def _refuse_what_cannot_be_done(request: _Request) -> None:
         unsupported("top_logprobs", "the model's log probabilities are not to be had")
 
 
-def _echo(request: _Request, offered: Offer) -> Echo:
+def _echo(request: ResponsesRequest, offered: Offer) -> Echo:
     reasoning = request.reasoning or _Reasoning()
     conversation = request.conversation
     return Echo(

@@ -80,7 +80,9 @@ class _Environment(msgspec.Struct):
     type: str
 
 
-class _Tool(msgspec.Struct):
+class ToolFields(msgspec.Struct):
+    """What is read of an entry of ``tools``, of whatever type."""
+
     type: str
     name: str | None = None
     description: str | None = None
@@ -92,7 +94,7 @@ class _Tool(msgspec.Struct):
     environment: _Environment | None = None
 
 
-_decoder = msgspec.json.Decoder(_Tool)
+_decoder = msgspec.json.Decoder(ToolFields)
 
 
 @frozen(kw_only=True)
@@ -151,7 +153,7 @@ def offer(given: Sequence[bytes], choice: object, *, web_search: bool = False) -
     )
 
 
-def _tools(tool: _Tool, at: str) -> Iterator[tuple[Tool, Callee]]:
+def _tools(tool: ToolFields, at: str) -> Iterator[tuple[Tool, Callee]]:
     match tool.type:
         case "namespace":
             yield from _nested(tool, at)
@@ -174,7 +176,7 @@ def _tools(tool: _Tool, at: str) -> Iterator[tuple[Tool, Callee]]:
             )
 
 
-def _nested(space: _Tool, at: str) -> Iterator[tuple[Tool, Callee]]:
+def _nested(space: ToolFields, at: str) -> Iterator[tuple[Tool, Callee]]:
     name = _required(space.name, f"{at}.name")
     if not space.tools:
         raise MissingParameter(f"`{at}.tools` is missing", param=f"{at}.tools")
@@ -190,7 +192,9 @@ def _nested(space: _Tool, at: str) -> Iterator[tuple[Tool, Callee]]:
         yield _named(inner, inner_at, name)
 
 
-def _named(tool: _Tool, at: str, namespace: str | None = None) -> tuple[Tool, Callee]:
+def _named(
+    tool: ToolFields, at: str, namespace: str | None = None
+) -> tuple[Tool, Callee]:
     kind = CallKind(tool.type)
     callee = Callee(kind, _required(tool.name, f"{at}.name"), namespace)
     about = (callee.model_name, tool.description)
@@ -243,7 +247,7 @@ def _flat(choice: Any) -> Any:
     return choice
 
 
-def _echo(tool: _Tool) -> Mapping[str, Any]:
+def _echo(tool: ToolFields) -> Mapping[str, Any]:
     """The tool as the documents have it, whatever else the client says of it."""
     match tool.type:
         case "function":

@@ -54,7 +54,9 @@ class _Claude(msgspec.Struct):
     login: _Login
 
 
-class _Status(msgspec.Struct):
+class Status(msgspec.Struct):
+    """Whether questions will be answered."""
+
     ready: bool
     claude: _Claude
     rate_limits: list[Window]
@@ -72,4 +74,4 @@ def status_document(known: Known) -> bytes:
     claude = _Claude(known.answers, known.version, login)
     windows = window_documents(known.windows)
     ready = known.answers and known.is_logged_in
-    return msgspec.json.encode(_Status(ready, claude, windows, message))
+    return msgspec.json.encode(Status(ready, claude, windows, message))

@@ -38,7 +38,9 @@ class _Line(_Amount):
     client: str
 
 
-class _Document(msgspec.Struct):
+class UsageDocument(msgspec.Struct):
+    """What was used, since a day."""
+
     object: str
     since: str
     total: _Amount
@@ -69,7 +71,7 @@ def usage_document(books: Books, since: str) -> bytes:
     """
     total = sum((spent for _, spent in books.lines), Spent())
     return msgspec.json.encode(
-        _Document(
+        UsageDocument(
             object="ccproxy.usage",
             since=since,
             total=_Amount(**_amount(total)),

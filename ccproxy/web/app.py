@@ -1,10 +1,11 @@
 """The whole API as one resource."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
+from ccproxy.dialects.openapi import openapi_document
 from ccproxy.dialects.status import status_document
 from ccproxy.store.store import Store
 from ccproxy.web.backend import Backend
@@ -24,7 +25,7 @@ from ccproxy.web.response import json_response
 from ccproxy.web.response_jobs import Jobs
 from ccproxy.web.response_turns import Turns
 from ccproxy.web.responses import ResponsesRoutes
-from ccproxy.web.router import Router
+from ccproxy.web.router import Route, Router
 
 
 class API:
@@ -55,6 +56,7 @@ class API:
         self._router = router = Router(gate, origins, clock, observer)
         router.add("GET", "/health", self._health, needs_key=False)
         router.add("GET", "/ready", self._ready)
+        router.add("GET", "/openapi.json", self._openapi)
         ModelRoutes(router=router, backend=backend, wall_seconds=wall_seconds)
         ChatRoutes(
             router=router,
@@ -87,6 +89,11 @@ class API:
             router=router, live=live, clock=clock, wall_seconds=wall_seconds
         )
 
+    @property
+    def routes(self) -> Sequence[Route]:
+        """All routes, without ``/v1``."""
+        return self._router.routes
+
     def resource(self) -> IResource:
         """The whole API, to be mounted anywhere."""
         return self._router.resource()
@@ -116,3 +123,6 @@ class API:
         if not (status.answers and status.is_logged_in):
             exchange.request.setResponseCode(503)
         return json_response(exchange.request, status_document(status))
+
+    async def _openapi(self, exchange: Exchange) -> bytes:
+        return json_response(exchange.request, openapi_document())

@@ -21,9 +21,9 @@ _MOST_ENDED = 200
 _HOUSEHOLD = frozenset(
     f"GET {path}"
     for path in (
-        *("/health", "/ready", "/metrics", "/usage", "/models", "/dashboard"),
-        *("/dashboard/app.js", "/dashboard/style.css", "/dashboard/icon.svg"),
-        "/dashboard/events",
+        *("/health", "/ready", "/metrics", "/usage", "/models", "/openapi.json"),
+        *("/dashboard", "/dashboard/app.js", "/dashboard/style.css"),
+        *("/dashboard/icon.svg", "/dashboard/events"),
     )
 )
 

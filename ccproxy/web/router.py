@@ -3,9 +3,10 @@
 Whatever goes wrong becomes an error document, here and only here.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from attrs import frozen
 from klein import Klein
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
@@ -36,6 +37,15 @@ _PREFIXES = ("", "/v1")
 _NO_CONTENT = 204
 
 
+@frozen
+class Route:
+    """A route as it was added; ``path`` with werkzeug's place-holders."""
+
+    method: str
+    path: str
+    needs_key: bool
+
+
 class Router:
     """Routes, with and without ``/v1``, as one resource.
 
@@ -54,8 +64,14 @@ class Router:
         self.open_paths: set[bytes] = set()
         self._observer = observer
         self._app = Klein()
+        self._routes: list[Route] = []
         handle: Any = self._app.handle_errors(Exception)
         handle(self._unrouted)
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """All of them, without ``/v1``."""
+        return tuple(self._routes)
 
     def resource(self) -> IResource:
         """All of them, to be mounted anywhere."""
@@ -95,6 +111,7 @@ class Router:
             exchange.log(request.code)
             return body
 
+        self._routes.append(Route(method, path, needs_key))
         for prefix in _PREFIXES:
             if not needs_key:
                 self.open_paths.add((prefix + path).encode())

@@ -110,6 +110,37 @@ class Nothing:
         return {}
 
 
+def quiet_live() -> Live:
+    """What is going on where there is no CLI."""
+    return Live(Nothing(), "1.2.3", lambda: 1700000000.0)
+
+
+def api(
+    backend: ScriptedBackend,
+    store: Store,
+    gate: Gate,
+    origins: Origins,
+    clock: Any,
+    policy: Policy,
+    metrics: Metrics,
+    observer: Observers,
+    live: Live,
+) -> API:
+    """The API in front of a scripted backend."""
+    return API(
+        backend=backend,
+        store=store,
+        gate=gate,
+        origins=origins,
+        policy=policy,
+        observer=observer,
+        exposition=metrics,
+        live=live,
+        clock=clock,
+        wall_seconds=lambda: 1700000000.0,
+    )
+
+
 def site(
     backend: ScriptedBackend,
     store: Store,
@@ -129,25 +160,15 @@ def site(
     metrics = Metrics()
     metrics.watched = Nothing()
     keepers = (Bookkeeper(store.ledger),) if keeps_books else ()
-    live = Live(Nothing(), "1.2.3", lambda: 1700000000.0)
+    live = quiet_live()
     observer = Observers((metrics, live, *keepers))
-    api = API(
-        backend=backend,
-        store=store,
-        gate=gate,
-        origins=origins,
-        policy=Policy(max_body_bytes=max_body_bytes, open_metrics=open_metrics),
-        observer=observer,
-        exposition=metrics,
-        live=live,
-        clock=clock,
-        wall_seconds=lambda: 1700000000.0,
-    )
+    policy = Policy(max_body_bytes=max_body_bytes, open_metrics=open_metrics)
+    own = api(backend, store, gate, origins, clock, policy, metrics, observer, live)
     entrance = Entrance(
         gate=gate,
         hosts=hosts or Hosts(),
         origins=origins,
         limits=limits or ConnectionLimits(),
-        open_paths=api.open_paths,
+        open_paths=own.open_paths,
     )
-    return ProxySite(api.resource(), entrance, reactor, observer)
+    return ProxySite(own.resource(), entrance, reactor, observer)

@@ -1,11 +1,14 @@
 """Checks documents against the OpenAPI documents in ``tests/spec``."""
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
+
+from ccproxy.dialects.openapi import openapi_document
 
 _FOLDER = Path(__file__).parent.parent / "spec"
 
@@ -206,3 +209,41 @@ def _known_to_open(document: Any) -> Any:
         if any(c["type"] not in ("function", "allowed_tools") for c in chosen):
             known["tool_choice"] = "auto"
     return known
+
+
+# Our own ----------------------------------------------------------------------
+
+
+def openapi_errors(document: Any) -> list[str]:
+    """What is wrong with our own OpenAPI document: references, mostly."""
+    used = set(_references(document))
+    schemas = document["components"]["schemas"]
+    for schema in schemas.values():
+        Draft202012Validator.check_schema(schema)
+    kept = {f"#/components/schemas/{name}" for name in schemas}
+    kept |= {
+        f"#/components/headers/{name}" for name in document["components"]["headers"]
+    }
+    return [f"{name} is nowhere" for name in used - kept] + [
+        f"{name} is used nowhere" for name in kept - used
+    ]
+
+
+def schema_errors(schema: Any, value: object) -> list[str]:
+    """What is wrong with an answer, by a schema of our own OpenAPI document."""
+    components = json.loads(openapi_document())["components"]
+    validator = Draft202012Validator({"components": components, **schema})
+    return [
+        f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)
+    ]
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, list):
+        for item in node:
+            yield from _references(item)
+    elif isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from _references(value)
