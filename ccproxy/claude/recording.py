@@ -86,11 +86,6 @@ class Recording:
 
     def _streamed(self, event: SSEEvent) -> None:
         match event.type:
-            case "message_start" if event.message is not None:
-                self._is_exact = self._is_exact and self._id is None
-                self._id, self._model = event.message.id, event.message.model
-            case "content_block_start" if event.content_block is not None:
-                self._parts.append(_Part(event.content_block))
             case "content_block_delta" if event.delta is not None and self._parts:
                 part, delta = self._parts[-1], event.delta
                 part.signature += delta.signature or ""
@@ -100,6 +95,11 @@ class Recording:
                 elif piece is None and delta.signature is None:
                     # A citation, say: the CLI keeps what we cannot read.
                     self._is_exact = False
+            case "message_start" if event.message is not None:
+                self._is_exact = self._is_exact and self._id is None
+                self._id, self._model = event.message.id, event.message.model
+            case "content_block_start" if event.content_block is not None:
+                self._parts.append(_Part(event.content_block))
 
     def message(self) -> Message | None:
         """The answer; None: not known exactly."""

@@ -28,7 +28,6 @@ from ccproxy.claude.launch import Launch
 from ccproxy.claude.preparation import Preparation
 from ccproxy.claude.process import ClaudeProcess, Exit
 from ccproxy.claude.recording import Recording
-from ccproxy.claude.structured import AnswerForm
 from ccproxy.claude.surroundings import Surroundings
 from ccproxy.claude.tools import SERVERS, ToolServer, check_offered
 from ccproxy.claude.transcript import Plan, Reuse
@@ -246,12 +245,8 @@ class Session:
         self._lost = None
         self._prompt = prompt
         self._spending.model = self._surroundings.full_id(prompt.model)
-        self._turn = Turn(
-            self._surroundings.wall_seconds(),
-            frozenset(tool.name for tool in prompt.tools),
-            must_call=prompt.must_call and not self._surroundings.forces_calls,
-            form=None if prompt.schema is None else AnswerForm(prompt.schema),
-            tells_own_calls=self._surroundings.tells_own_calls,
+        self._turn = self._surroundings.turn(
+            prompt,
             after=after,
             spent_usd=self._spending.total_dollars,
             before=self._turn.message_id if self._turn else None,
@@ -279,6 +274,10 @@ class Session:
             self._state = _State.OPEN
 
     def _received(self, record: records.Record) -> list[Event]:
+        turn = self._turn if self._state is _State.ASKING else None
+        if isinstance(record, records.StreamEvent):
+            # Nearly all are, and of use to an answer only.
+            return [] if turn is None else self._asked(turn, record)
         self._spending.receive(record)
         match record:
             case records.ControlResponse():
@@ -293,8 +292,8 @@ class Session:
                 ended, self._ended = self._ended, None
                 if ended is not None:
                     ended.callback(None)
-            case _ if self._state is _State.ASKING and self._turn is not None:
-                return self._asked(self._turn, record)
+            case _ if turn is not None:
+                return self._asked(turn, record)
             case records.Init() | records.UserMessage() | records.Result() if (
                 self._state is _State.SUSPENDED
             ):

@@ -10,6 +10,9 @@ from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.observer import Nobody, Observer
 from ccproxy.claude.records import InitializeAnswer
 from ccproxy.claude.spending import Spending
+from ccproxy.claude.structured import AnswerForm
+from ccproxy.claude.turn import Turn
+from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError
 
 
@@ -43,3 +46,25 @@ class Surroundings:
     def spending(self) -> Spending:
         """Who reads what a new CLI tells of its use."""
         return Spending(self.observer, self.limited, self.wall_seconds)
+
+    def turn(
+        self, prompt: Prompt, *, after: str | None, spent_usd: float, before: str | None
+    ) -> Turn:
+        """The answer to a question, before it begins.
+
+        Args:
+            prompt: the question.
+            after: the id of the message that it goes on from.
+            spent_usd: what the CLI has cost so far.
+            before: the id of the message before.
+        """
+        return Turn(
+            self.wall_seconds(),
+            frozenset(tool.name for tool in prompt.tools),
+            must_call=prompt.must_call and not self.forces_calls,
+            form=None if prompt.schema is None else AnswerForm(prompt.schema),
+            tells_own_calls=self.tells_own_calls,
+            after=after,
+            spent_usd=spent_usd,
+            before=before,
+        )

@@ -109,6 +109,8 @@ _EVENT_TYPES = frozenset(
     )
 )
 
+_STREAM_EVENT = b'{"type":"stream_event",'
+_decode_stream_event = msgspec.json.Decoder(StreamEvent).decode
 _decode_event_tag = msgspec.json.Decoder(_EventTag).decode
 _decode_tag = msgspec.json.Decoder(_Tag).decode
 _decode_initialize = msgspec.json.Decoder(InitializeAnswer).decode
@@ -153,6 +155,10 @@ def decode(line: bytes) -> Record | None:
 
 
 def _decode(line: bytes) -> Record | None:
+    if line.startswith(_STREAM_EVENT):
+        # Nearly every line is one: it is read once, and not for its type before.
+        event: StreamEvent = _decode_stream_event(line)
+        return event
     tag = _decode_tag(line)
     kind = f"system/{tag.subtype}" if tag.type == "system" else tag.type
     decoder = _DECODERS.get(kind)
