@@ -381,6 +381,8 @@ async def test_two_at_once_are_two_clis(proxy: Start, upstream: Upstream) -> Non
 async def test_time_in_the_queue_is_told(proxy: Start, upstream: Upstream) -> None:
     held: Deferred[None] = Deferred()
     server = proxy(max_processes=1, spares=0, max_queue=1)
+    # Who comes sooner waits for the first look.
+    await server.ready()
     upstream.script(Reply(blocks=(words("one two"),), hold_after=1, held=held))
     first = server.chat("hello")
     await until(lambda: upstream.bodies)
