@@ -257,7 +257,10 @@ class MessagesSite(Site):
     noisy = False
 
     def __init__(self, api: MessagesAPI, clock: IReactorTime) -> None:
-        super().__init__(api, parsePOSTFormSubmission=False, reactor=clock)
+        # Without a limit: the CLI keeps its connections, and each end would be logged.
+        super().__init__(
+            api, parsePOSTFormSubmission=False, timeout=None, reactor=clock
+        )
 
     @override
     def log(self, request: object) -> None:
@@ -272,7 +275,7 @@ def words(text: str) -> Block:
 
 def demo_script(body: Mapping[str, Any]) -> Reply:
     """What ``--demo`` answers: that it is a demo, and what it was asked."""
-    turns = [m for m in body["messages"] if m["role"] in ("user", "assistant")]
+    turns = [m for m in body["messages"] if m["role"] == "user"]
     asked = _text(turns[-1]["content"]).split()
     quote = " ".join(asked[:_WORDS_OF_PROMPT])
     if len(asked) > _WORDS_OF_PROMPT:
@@ -284,13 +287,28 @@ def demo_script(body: Mapping[str, Any]) -> Reply:
         f"{len(turns)} of this conversation: “{quote}” Without --demo, with a "
         "logged-in `claude`, the model itself answers."
     )
-    block = words(answer)
+    text, stop = _until(answer, body.get("stop_sequences") or ())
+    pieces = words(text).deltas
+    told = pieces[: body.get("max_tokens")]
+    is_cut = len(told) < len(pieces)
+    reason = "end_turn" if stop is None else "stop_sequence"
     return Reply(
-        blocks=(block,),
-        output_tokens=len(block.deltas),
+        blocks=(Block(told),),
+        stop_reason="max_tokens" if is_cut else reason,
+        stop_sequence=None if is_cut else stop,
+        output_tokens=len(told),
         usage={"input_tokens": len(json.dumps(turns)) // 4 + 1},
         delay_seconds=_DEMO_DELAY_SECONDS,
     )
+
+
+def _until(text: str, stops: Sequence[str]) -> tuple[str, str | None]:
+    """The text up to the first of the sequences, and which one that is."""
+    found = [(text.index(stop), stop) for stop in stops if stop and stop in text]
+    if not found:
+        return text, None
+    place, stop = min(found)
+    return text[:place], stop
 
 
 def _text(content: str | Sequence[Mapping[str, Any]]) -> str:

@@ -1,8 +1,12 @@
 """The options as flags of a command line, for all commands of ours."""
 
+import sys
 from collections.abc import Callable
+from importlib.metadata import version
+from typing import NoReturn
 
 from twisted.python import usage
+from typing_extensions import override
 
 from ccproxy.options import OPTIONS, Option
 
@@ -17,6 +21,12 @@ class Flags(usage.Options):
     def __init__(self) -> None:
         self.given: dict[str, list[str]] = {}
         super().__init__()
+
+    @override
+    def opt_version(self) -> NoReturn:
+        """Show the version of ccproxy, and exit."""
+        print(f"ccproxy {version('ccproxy')}")
+        sys.exit(0)
 
 
 def _collector(option: Option) -> Callable[..., None]:

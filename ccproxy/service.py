@@ -296,7 +296,7 @@ class Server(Service):
             outcome: list[Any] = []
             endpoint.listen(self._site).addBoth(outcome.append)
             if not outcome or isinstance(outcome[0], Failure):
-                why = outcome[0].getErrorMessage() if outcome else "no answer"
+                why = outcome[0].getErrorMessage().rstrip(".") if outcome else "unknown"
                 message = f"cannot listen on {text}: {why}; see --port and --listen"
                 self._log.critical("{message}", message=message)
                 raise CannotListen(message)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ccproxy.doctor.verdict import Level, Verdict
 from ccproxy.settings import Settings
-from ccproxy.store.engine import DATABASE_FILE, sqlite_url
+from ccproxy.store.engine import DATABASE_FILE, check_private, sqlite_url
 from ccproxy.store.inspection import inspect
 
 _OTHERS = 0o077
@@ -26,8 +26,14 @@ def examine_state(settings: Settings) -> Verdict:
     try:
         if not folder.exists():
             return _to_be_made(folder)
+        check_private(folder)
         with tempfile.TemporaryFile(dir=folder):
             mode = folder.stat().st_mode
+    except PermissionError as error:
+        if error.errno is None:  # ours, which says it all
+            return _state(Level.WRONG, str(error))
+        message = f"{folder} cannot be written: {error.strerror}"
+        return _state(Level.WRONG, message, f"give it to this user, or {_ELSEWHERE}")
     except OSError as error:
         message = f"{folder} cannot be written: {error.strerror or error}"
         return _state(Level.WRONG, message, f"give it to this user, or {_ELSEWHERE}")
@@ -55,6 +61,8 @@ def examine_database(settings: Settings) -> Verdict:
     if settings.database_url is not None:
         url, remedy = settings.database_url, "see --database-url"
     elif settings.state_dir is not None:
+        if examine_state(settings).level is Level.WRONG:
+            return _database(Level.SKIPPED, "cannot be looked at without its directory")
         path = settings.state_dir / DATABASE_FILE
         url, remedy = sqlite_url(path), f"move it away, or {_ELSEWHERE}"
     else:

@@ -69,12 +69,17 @@ class Opened:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only its owner can look into, or see to it that it is safe.
+    """Make a folder that only its owner can look into, or see `check_private` to it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_private(folder)
+
+
+def check_private(folder: Path) -> None:
+    """See to it that nobody else puts files into a folder.
 
     Raises:
-        PermissionError: others could put files of their own there.
+        PermissionError: others could.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     about = folder.stat()
     if about.st_uid != os.geteuid():
         raise PermissionError(

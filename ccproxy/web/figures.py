@@ -64,6 +64,7 @@ class FigureRoutes:
         return document
 
     async def _usage(self, exchange: Exchange) -> bytes:
+        query.only(exchange.request, "days")
         days = query.number(exchange.request, "days", 1, _MOST_DAYS) or _DAYS
         today = datetime.fromtimestamp(self._wall_seconds(), UTC).date()
         since = (today - timedelta(days=days - 1)).isoformat()

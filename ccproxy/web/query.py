@@ -53,6 +53,21 @@ def number(request: Request, name: str, least: int, most: int) -> int | None:
     return int(given)
 
 
+def only(request: Request, *names: str) -> None:
+    """Take these parameters and no others.
+
+    Raises:
+        InvalidRequest: there is another; names those that there are.
+    """
+    for name in sorted(request.args or ()):
+        given = name.decode("utf-8", "replace")
+        if given not in names:
+            raise InvalidRequest(
+                f"there is no parameter `{given}` here, but: {', '.join(names)}",
+                param=given,
+            )
+
+
 def page(request: Request) -> tuple[str | None, int, bool]:
     """``after``, ``limit`` and whether the order is descending.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
@@ -34,3 +35,21 @@ def test_demo_quotes_only_the_beginning(content: object) -> None:
     reply = demo_script({"model": "m", "messages": [turn]})
     text = "".join(reply.blocks[0].deltas)
     assert "“" + "a " * 12 + "…”" in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "end", "told"),
+    [
+        ({}, "end_turn", "answers."),
+        ({"max_tokens": 3}, "max_tokens", "Hello! This is"),
+        ({"stop_sequences": ["never", " ccproxy", "demo"]}, "stop_sequence", "the"),
+        ({"stop_sequences": ["demo"], "max_tokens": 1}, "max_tokens", "Hello!"),
+    ],
+)
+def test_demo_keeps_to_limits(fields: dict[str, Any], end: str, told: str) -> None:
+    turn = {"role": "user", "content": "x"}
+    reply = demo_script({"model": "m", "messages": [turn], **fields})
+    [block] = reply.blocks
+    assert "".join(block.deltas).endswith(told)
+    assert (reply.stop_reason, reply.output_tokens) == (end, len(block.deltas))
+    assert reply.stop_sequence == (" ccproxy" if end == "stop_sequence" else None)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ccproxy import __version__
 from ccproxy.accounting import Account, RateWindow, Spent
 from ccproxy.events import Usage
 from ccproxy.store import usage
@@ -84,6 +85,12 @@ def test_what_is_wrong_is_one_line(
     [line] = done.stderr.splitlines()
     assert line.startswith("ccproxy usage: ")
     assert words in line
+
+
+@pytest.mark.parametrize("command", ["usage", "doctor"])
+def test_version_is_ours(tmp_path: Path, command: str) -> None:
+    done = run(CCPROXY, command, "--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"ccproxy {__version__}\n")
 
 
 def test_help(tmp_path: Path) -> None:

@@ -238,6 +238,11 @@ async def test_state_directory(doctor: Callable[..., Any], tmp_path: Path) -> No
     assert told.verdicts["state"] == "note"
     assert f"chmod 700 {state}" in told.line("state")
     assert list(state.iterdir()) == []
+    # The server would not use it, so that is not all well.
+    state.chmod(0o777)
+    told = await doctor(*flags)
+    assert (told.verdicts["state"], told.verdicts["database"]) == ("wrong", "skipped")
+    assert "other users can write to" in told.line("state")
     state.rmdir()
     state.touch()
     told = await doctor(*flags)
