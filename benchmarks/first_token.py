@@ -17,9 +17,7 @@ first piece of text and to the end of the answer (the ``result`` line; ``[DONE]`
 import argparse
 import itertools
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -30,15 +28,14 @@ from attrs import frozen
 
 from benchmarks.harness import (
     Server,
-    child,
     folder,
-    logged_port,
     median,
     p90,
     print_machine,
     print_table,
     server,
     settle,
+    upstream,
 )
 from ccproxy.claude import requests
 from ccproxy.claude.launch import Launch, child_environment, find_claude, read_version
@@ -245,17 +242,7 @@ def run(rounds: int, *, more: bool = False) -> None:
     print_machine()
     with ExitStack() as stack:
         place = stack.enter_context(folder())
-        path = {"PATH": os.environ["PATH"]}
-        log = place / "upstream.log"
-        argv = [sys.executable, "-m", "benchmarks.upstream", "--tokens", str(_TOKENS)]
-        upstream = stack.enter_context(child(argv, log, path))
-        port = logged_port(upstream, log, r"port (\d+)")
-        environment = {
-            **path,
-            "HOME": str(place / "home"),
-            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}",
-            "ANTHROPIC_API_KEY": "dummy",
-        }
+        environment = stack.enter_context(upstream(place, _TOKENS))
         proxy = stack.enter_context(server(place, claude, environment))
         anew = ("--reuse", "off", "--spares", "0", "--max-suspended", "0")
         spawning = stack.enter_context(server(place, claude, environment, *anew))

@@ -136,6 +136,22 @@ class Server:
 
 
 @contextmanager
+def upstream(place: Path, tokens: int) -> Iterator[Mapping[str, str]]:
+    """A scripted Messages API; gives the environment of whoever is to ask it."""
+    log = place / "upstream.log"
+    path = {"PATH": os.environ["PATH"]}
+    argv = [sys.executable, "-m", "benchmarks.upstream", "--tokens", str(tokens)]
+    with child(argv, log, path) as process:
+        port = logged_port(process, log, r"port (\d+)")
+        yield {
+            **path,
+            "HOME": str(place / "home"),
+            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}",
+            "ANTHROPIC_API_KEY": "dummy",
+        }
+
+
+@contextmanager
 def server(
     place: Path, claude: Path, environment: Mapping[str, str], *flags: str
 ) -> Iterator[Server]:

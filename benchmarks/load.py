@@ -6,8 +6,6 @@ end. Processor time is that of the server and of everything that it has started.
 """
 
 import argparse
-import os
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,14 +15,13 @@ from attrs import frozen
 
 from benchmarks.harness import (
     Server,
-    child,
     folder,
-    logged_port,
     print_machine,
     print_table,
     server,
     settle,
     tree_seconds,
+    upstream,
 )
 from ccproxy.claude.launch import find_claude, read_version
 
@@ -73,17 +70,7 @@ def run(seconds: float) -> None:
     print_machine()
     with ExitStack() as stack:
         place = stack.enter_context(folder())
-        path = {"PATH": os.environ["PATH"]}
-        log = place / "upstream.log"
-        argv = [sys.executable, "-m", "benchmarks.upstream", "--tokens", str(_TOKENS)]
-        upstream = stack.enter_context(child(argv, log, path))
-        port = logged_port(upstream, log, r"port (\d+)")
-        environment = {
-            **path,
-            "HOME": str(place / "home"),
-            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}",
-            "ANTHROPIC_API_KEY": "dummy",
-        }
+        environment = stack.enter_context(upstream(place, _TOKENS))
 
         def start(*flags: str) -> Server:
             return stack.enter_context(server(place, claude, environment, *flags))

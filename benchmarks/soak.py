@@ -27,15 +27,14 @@ from attrs import define, field, frozen
 
 from benchmarks.harness import (
     KEY,
-    child,
     folder,
-    logged_port,
     median,
     memory_mb,
     print_machine,
     print_table,
     processes,
     server,
+    upstream,
 )
 from ccproxy.claude.launch import find_claude, read_version
 
@@ -263,17 +262,7 @@ def run(minutes: float, plot: Path | None) -> int:
     samples = []
     with ExitStack() as stack:
         place = stack.enter_context(folder())
-        path = {"PATH": os.environ["PATH"]}
-        log = place / "upstream.log"
-        argv = [sys.executable, "-m", "benchmarks.upstream", "--tokens", str(_TOKENS)]
-        upstream = stack.enter_context(child(argv, log, path))
-        port = logged_port(upstream, log, r"port (\d+)")
-        environment = {
-            **path,
-            "HOME": str(place / "home"),
-            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}",
-            "ANTHROPIC_API_KEY": "dummy",
-        }
+        environment = stack.enter_context(upstream(place, _TOKENS))
         flags = ("--max-processes", "6", "--suspended-timeout", "30s")
         proxy = stack.enter_context(server(place, claude, environment, *flags))
         began = time.monotonic()

@@ -7,8 +7,6 @@ on SQLite; and the encoder alone, which the events of an answer go through one b
 import argparse
 import http.client
 import json
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -16,15 +14,14 @@ from contextlib import ExitStack
 from benchmarks.harness import (
     KEY,
     Server,
-    child,
     folder,
-    logged_port,
     median,
     p90,
     print_machine,
     print_table,
     server,
     settle,
+    upstream,
 )
 from ccproxy.claude.launch import find_claude, read_version
 from ccproxy.dialects.chat_answer import ChatStream, Heading
@@ -77,17 +74,7 @@ def run(rounds: int) -> None:
     print_machine()
     with ExitStack() as stack:
         place = stack.enter_context(folder())
-        path = {"PATH": os.environ["PATH"]}
-        argv = [sys.executable, "-m", "benchmarks.upstream", "--tokens", str(_TOKENS)]
-        log = place / "upstream.log"
-        upstream = stack.enter_context(child(argv, log, path))
-        port = logged_port(upstream, log, r"port (\d+)")
-        environment = {
-            **path,
-            "HOME": str(place / "home"),
-            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}",
-            "ANTHROPIC_API_KEY": "dummy",
-        }
+        environment = stack.enter_context(upstream(place, _TOKENS))
         proxy = stack.enter_context(server(place, claude, environment))
         ways: Mapping[str, Callable[[], float]] = {
             "store: false": lambda: ask(proxy, False),
