@@ -18,7 +18,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet import reactor as _reactor
 
-from ccproxy.demo import Block, MessagesAPI, MessagesSite, Reply
+from ccproxy.server.fake_upstream import Block, MessagesAPI, MessagesSite, Reply
 
 reactor: Any = _reactor
 

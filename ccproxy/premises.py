@@ -14,8 +14,8 @@ from ccproxy.claude.launch import (
     find_claude,
 )
 from ccproxy.claude.private_folder import PrivateFolder
-from ccproxy.demo import MessagesAPI, MessagesSite, demo_script
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
+from ccproxy.server.fake_upstream import MessagesAPI, MessagesSite, demo_script
 from ccproxy.settings import Settings
 from ccproxy.store.engine import store_url
 

@@ -15,7 +15,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.utils import getProcessOutputAndValue
 
-from ccproxy.demo import Block, Reply, words
+from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.support.pages import PAGE_KEY, PAGE_URL, blocks
 from tests.support.server import KEY, RunningProxy, Upstream
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_twisted import ensureDeferred
 
-from ccproxy.demo import Block, Reply, words
+from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.e2e.test_chat import chunks_of, text_of
 from tests.e2e.test_tools import TOOLS, call, calls, native
 from tests.support.server import RunningProxy, Upstream, answer, events

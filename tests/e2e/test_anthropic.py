@@ -12,7 +12,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from ccproxy.demo import Block, Reply, words
+from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.e2e.test_tools import BASH, ONE, TWO, WEATHER, calls, native
 from tests.support.server import KEY, RunningProxy, Upstream, answer, spoken, system
 from tests.support.waiting import until

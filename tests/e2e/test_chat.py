@@ -12,7 +12,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
-from ccproxy.demo import Block, Reply, words
+from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.support.server import (
     RunningProxy,
     Upstream,

@@ -10,7 +10,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
-from ccproxy.demo import Block, Reply
+from ccproxy.server.fake_upstream import Block, Reply
 from tests.support.server import KEY, RunningProxy, Upstream, answer
 
 Start = Callable[..., RunningProxy]

@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from ccproxy.demo import Reply
+from ccproxy.server.fake_upstream import Reply
 from tests.conftest import ExpectedErrors
 from tests.support.raw import connect, request
 from tests.support.server import (

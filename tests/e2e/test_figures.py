@@ -9,7 +9,7 @@ from typing import Any
 import treq
 from pytest_twisted import ensureDeferred
 
-from ccproxy.demo import Reply, words
+from ccproxy.server.fake_upstream import Reply, words
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.reading import read_books
 from ccproxy.web.gate import key_id

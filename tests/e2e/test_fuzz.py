@@ -13,7 +13,7 @@ from typing import Any
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import DeferredSemaphore, gatherResults
 
-from ccproxy.demo import Block, Reply, words
+from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.e2e.test_tools import WEATHER, calls
 from tests.support.server import RunningProxy, Upstream, events
 from tests.support.spec import (

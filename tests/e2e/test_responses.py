@@ -11,7 +11,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from ccproxy.demo import Block, Reply, words
+from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.conftest import ExpectedErrors
 from tests.e2e.test_openai import client
 from tests.e2e.test_tools import TOOLS, TWO, native

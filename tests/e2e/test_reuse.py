@@ -19,7 +19,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
-from ccproxy.demo import Block, Reply, words
+from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.e2e.test_tools import BASH, WEATHER, calls
 from tests.support.raw import connect, request
 from tests.support.server import KEY, RunningProxy, Upstream, events

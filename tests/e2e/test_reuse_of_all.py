@@ -18,7 +18,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from ccproxy.demo import Block, Reply, words
+from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.e2e.test_reuse import SEED, TOOLS, TRIES, bare, number
 from tests.e2e.test_tools import calls
 from tests.support.raw import connect, request

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
-from ccproxy.demo import Block, Reply, words
+from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.e2e.test_tools import TOOLS, call, calls, native, result, texts
 from tests.support.loops import Client, Made, client
 from tests.support.server import RunningProxy, Upstream, answer

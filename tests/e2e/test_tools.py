@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from ccproxy.demo import Block, Reply, words
+from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.e2e.test_chat import chunks_of, text_of
 from tests.e2e.test_openai import client
 from tests.support.server import RunningProxy, Upstream, answer, events

@@ -72,7 +72,6 @@ GROUND = {
     "ccproxy.errors",
     "ccproxy.accounting",
     "ccproxy.flags",
-    "ccproxy.demo",
     "ccproxy.detached",
     "ccproxy.logs",
     "ccproxy.endpoints",
@@ -80,6 +79,7 @@ GROUND = {
 }
 DIALECTS, CLAUDE, WEB = "ccproxy.dialects", "ccproxy.claude", "ccproxy.web"
 STORE = "ccproxy.store"
+SERVER = "ccproxy.server"
 PREMISES, DOCTOR = "ccproxy.premises", "ccproxy.doctor"
 METRICS, USAGE = "ccproxy.metrics", "ccproxy.usage"
 SERVICE, COMMAND = "ccproxy.service", "ccproxy.command"
@@ -94,7 +94,8 @@ BELOW = {
     STORE: {"ground"},
     WEB: {"ground", DIALECTS, STORE},
     METRICS: {"ground", CLAUDE, WEB, ROOT},
-    PREMISES: {"ground", CLAUDE, STORE},
+    SERVER: {"ground"},
+    PREMISES: {"ground", CLAUDE, STORE, SERVER},
     DOCTOR: {"ground", CLAUDE, STORE, PREMISES, ROOT},
     USAGE: {"ground", DIALECTS, STORE},
     SERVICE: {"ground", DIALECTS, CLAUDE, STORE, WEB, METRICS, PREMISES, ROOT},
@@ -106,7 +107,7 @@ def floor(name: str) -> str:
     """The floor of a module; a new room has to be given one here."""
     if name in GROUND:
         return "ground"
-    for room in (DIALECTS, CLAUDE, STORE, WEB, DOCTOR, USAGE):
+    for room in (DIALECTS, CLAUDE, STORE, WEB, SERVER, DOCTOR, USAGE):
         if name == room or name.startswith(f"{room}."):
             return room
     rooms = (METRICS, PREMISES, SERVICE, COMMAND, ROOT)

@@ -10,7 +10,7 @@ from attrs import define
 from twisted.internet.defer import Deferred, maybeDeferred
 from typing_extensions import override
 
-from ccproxy.demo import MessagesAPI, MessagesSite, Reply, Script, words
+from ccproxy.server.fake_upstream import MessagesAPI, MessagesSite, Reply, Script, words
 from ccproxy.service import Server, make_service
 from ccproxy.settings import Settings
 from tests.support.waiting import until

@@ -1,0 +1,1 @@
+"""What runs beside the APIs: today the scripted Messages API of ``--demo``."""
