@@ -18,7 +18,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet import reactor as _reactor
 
-from ccproxy.server.fake_upstream import Block, MessagesAPI, MessagesSite, Reply
+from ccproxy.server.fake_upstream import Block, FakeMessagesAPI, MessagesSite, Reply
 
 reactor: Any = _reactor
 
@@ -57,7 +57,7 @@ def main() -> None:
                 return other
         return calls if body["tools"] and "tool_result" not in last else reply
 
-    site = MessagesSite(MessagesAPI(script, reactor), reactor)
+    site = MessagesSite(FakeMessagesAPI(script, reactor), reactor)
     port = reactor.listenTCP(options.port, site, interface="127.0.0.1")
     print(f"port {port.getHost().port}", flush=True)
     reactor.run()

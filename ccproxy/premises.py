@@ -15,7 +15,7 @@ from ccproxy.claude.launch import (
 )
 from ccproxy.claude.private_folder import PrivateFolder
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
-from ccproxy.server.fake_upstream import MessagesAPI, MessagesSite, demo_script
+from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite, demo_script
 from ccproxy.settings import Settings
 from ccproxy.store.engine import store_url
 
@@ -40,7 +40,7 @@ class Premises:
         self._folder = PrivateFolder()
         self._found = None
         if self._settings.demo:
-            api = MessagesAPI(demo_script, self._reactor)
+            api = FakeMessagesAPI(demo_script, self._reactor)
             site = MessagesSite(api, self._reactor)
             self._demo_port = self._reactor.listenTCP(0, site, interface="127.0.0.1")
 

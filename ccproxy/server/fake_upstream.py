@@ -77,7 +77,7 @@ class Reply:
 Script = Callable[[Mapping[str, Any]], Reply]
 
 
-class MessagesAPI(Resource):
+class FakeMessagesAPI(Resource):
     """``POST /v1/messages``; answers by a script.
 
     Attributes:
@@ -252,11 +252,11 @@ def _block(block: Block, text: str) -> dict[str, Any]:
 
 
 class MessagesSite(Site):
-    """The server for a `MessagesAPI`; prints nothing."""
+    """The server for a `FakeMessagesAPI`; prints nothing."""
 
     noisy = False
 
-    def __init__(self, api: MessagesAPI, clock: IReactorTime) -> None:
+    def __init__(self, api: FakeMessagesAPI, clock: IReactorTime) -> None:
         # Without a limit: the CLI keeps its connections, and each end would be logged.
         super().__init__(
             api, parsePOSTFormSubmission=False, timeout=None, reactor=clock

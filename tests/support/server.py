@@ -10,7 +10,13 @@ from attrs import define
 from twisted.internet.defer import Deferred, maybeDeferred
 from typing_extensions import override
 
-from ccproxy.server.fake_upstream import MessagesAPI, MessagesSite, Reply, Script, words
+from ccproxy.server.fake_upstream import (
+    FakeMessagesAPI,
+    MessagesSite,
+    Reply,
+    Script,
+    words,
+)
 from ccproxy.service import Server, make_service
 from ccproxy.settings import Settings
 from tests.support.waiting import until
@@ -27,7 +33,7 @@ def answer(text: str = "one two three", **options: Any) -> Reply:
 class Upstream:
     """The recording Messages API; set `script` to choose its answers."""
 
-    api: MessagesAPI
+    api: FakeMessagesAPI
     port: Any
 
     @property
@@ -56,7 +62,7 @@ class Upstream:
         await maybeDeferred(self.port.stopListening)
 
 
-class _OneByOne(MessagesAPI):
+class _OneByOne(FakeMessagesAPI):
     """Ends each connection with its answer, so that none outlives a test."""
 
     @override
