@@ -37,9 +37,14 @@ from benchmarks.harness import (
     settle,
     upstream,
 )
-from ccproxy.claude import requests
-from ccproxy.claude.launch import Launch, child_environment, find_claude, read_version
-from ccproxy.claude.wire import turn
+from ccproxy.claude.process.launch import (
+    Launch,
+    child_environment,
+    find_claude,
+    read_version,
+)
+from ccproxy.claude.protocol import requests
+from ccproxy.claude.protocol.codec import turn
 from ccproxy.conversation import Message, Role, TextBlock
 
 _PROMPT = "Count to two hundred."

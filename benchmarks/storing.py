@@ -23,7 +23,7 @@ from benchmarks.harness import (
     settle,
     upstream,
 )
-from ccproxy.claude.launch import find_claude, read_version
+from ccproxy.claude.process.launch import find_claude, read_version
 from ccproxy.dialects.chat_answer import ChatStream, Heading
 from ccproxy.dialects.responses_answer import ResponseStream
 from ccproxy.dialects.responses_request import decode_responses

@@ -23,7 +23,7 @@ from twisted.scripts.twistd import run
 from typing_extensions import override
 
 from ccproxy import __version__
-from ccproxy.claude.launch import check_version, find_claude, read_version
+from ccproxy.claude.process.launch import check_version, find_claude, read_version
 from ccproxy.errors import ClaudeUnavailable
 from ccproxy.flags import Flags
 from ccproxy.logs import observer

@@ -7,13 +7,13 @@ from typing import Any
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 
-from ccproxy.claude.launch import (
+from ccproxy.claude.process.launch import (
     Launch,
     child_environment,
     exec_prefix,
     find_claude,
 )
-from ccproxy.claude.private_folder import PrivateFolder
+from ccproxy.claude.process.runtime_dir import PrivateFolder
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
 from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite, demo_script
 from ccproxy.settings import Settings

@@ -30,11 +30,11 @@ from typing_extensions import override
 from ccproxy import __version__
 from ccproxy.claude.backend import Backend
 from ccproxy.claude.capacity import memory_bytes, processes_for
-from ccproxy.claude.catalogue import Catalogue
 from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.pool_limits import PoolLimits
-from ccproxy.claude.transcript import Reuse
-from ccproxy.claude.waiting_room import WaitingLimits
+from ccproxy.claude.models import Catalogue
+from ccproxy.claude.native.transcript import Reuse
+from ccproxy.claude.native.waiting_room import WaitingLimits
+from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.endpoints import base_url, endpoint_of
 from ccproxy.errors import StorageFailed
 from ccproxy.metrics import Metrics

@@ -156,7 +156,7 @@ def nothing_left_behind(
 @pytest.fixture(scope="session")
 def claude() -> Path:
     """The real CLI, from the wheel of the test extra."""
-    from ccproxy.claude.launch import find_claude
+    from ccproxy.claude.process.launch import find_claude
 
     return find_claude(None, "")
 

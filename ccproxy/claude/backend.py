@@ -9,20 +9,20 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 
 from ccproxy.accounting import RateWindow
-from ccproxy.claude.ask import Ask
-from ccproxy.claude.audience import Listener
-from ccproxy.claude.catalogue import Catalogue, ModelEntry
-from ccproxy.claude.circuit import Circuit
 from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.launch import Launch
+from ccproxy.claude.models import Catalogue, ModelEntry
+from ccproxy.claude.native.ask import Ask
+from ccproxy.claude.native.audience import Listener
+from ccproxy.claude.native.pool import Pool
+from ccproxy.claude.native.session import Session
+from ccproxy.claude.native.structured import TOOL
+from ccproxy.claude.native.surroundings import Surroundings
 from ccproxy.claude.observer import Observer, Stopped
-from ccproxy.claude.pool import Pool
-from ccproxy.claude.pool_limits import PoolLimits
-from ccproxy.claude.records import Account, InitializeAnswer
-from ccproxy.claude.session import Session
-from ccproxy.claude.structured import TOOL
-from ccproxy.claude.surroundings import Surroundings
-from ccproxy.claude.wire import WireError
+from ccproxy.claude.pool.circuit_breaker import Circuit
+from ccproxy.claude.pool.limits import PoolLimits
+from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.protocol.codec import WireError
+from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.conversation import Effort, Prompt
 from ccproxy.errors import CCProxyError, InvalidRequest
 

@@ -17,7 +17,7 @@ import msgspec
 
 from ccproxy.accounting import RateWindow
 from ccproxy.claude.observer import Observer
-from ccproxy.claude.records import (
+from ccproxy.claude.protocol.records import (
     ApiRetry,
     LimitWindow,
     RateLimitEvent,

@@ -8,13 +8,13 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 
-from ccproxy.claude.catalogue import Catalogue
 from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.launch import check_version, locate_claude, read_version
-from ccproxy.claude.records import Account, InitializeAnswer
-from ccproxy.claude.session import Session
-from ccproxy.claude.surroundings import Surroundings
-from ccproxy.claude.wire import WireError
+from ccproxy.claude.models import Catalogue
+from ccproxy.claude.native.session import Session
+from ccproxy.claude.native.surroundings import Surroundings
+from ccproxy.claude.process.launch import check_version, locate_claude, read_version
+from ccproxy.claude.protocol.codec import WireError
+from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.conversation import Message, Prompt, Role, TextBlock
 from ccproxy.doctor.verdict import Level, Verdict
 from ccproxy.errors import CCProxyError, ClaudeUnavailable

@@ -11,7 +11,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
-from ccproxy.claude.private_folder import PrivateFolder
+from ccproxy.claude.process.runtime_dir import PrivateFolder
 from tests.packaging.test_command import CCPROXY, Running
 from tests.packaging.test_command import start as start  # a fixture
 from tests.process.conftest import FakeClaude

@@ -9,7 +9,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from ccproxy.claude.circuit import Circuit
+from ccproxy.claude.pool.circuit_breaker import Circuit
 from ccproxy.errors import ClaudeDown, ClaudeFailed
 from tests.conftest import ExpectedErrors
 from tests.process.conftest import FakeClaude

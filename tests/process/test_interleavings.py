@@ -30,16 +30,16 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from typing_extensions import override
 from zope.interface import provider
 
-from ccproxy.claude.ask import Ask
 from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.launch import Launch
+from ccproxy.claude.native.ask import Ask
+from ccproxy.claude.native.pool import Pool
+from ccproxy.claude.native.session import Session
+from ccproxy.claude.native.surroundings import Surroundings
+from ccproxy.claude.native.transcript import Reuse
+from ccproxy.claude.native.waiting_room import WaitingLimits
 from ccproxy.claude.observer import Nobody
-from ccproxy.claude.pool import Pool
-from ccproxy.claude.pool_limits import PoolLimits
-from ccproxy.claude.session import Session
-from ccproxy.claude.surroundings import Surroundings
-from ccproxy.claude.transcript import Reuse
-from ccproxy.claude.waiting_room import WaitingLimits
+from ccproxy.claude.pool.limits import PoolLimits
+from ccproxy.claude.process.launch import Launch
 from ccproxy.conversation import (
     Message,
     Prompt,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
-from ccproxy.claude import process
+from ccproxy.claude.process import process
 from tests.conftest import ExpectedErrors
 from tests.process.conftest import FakeClaude
 from tests.support.invariant import End, keeps_the_invariant

@@ -9,13 +9,13 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from ccproxy.claude.ask import Ask
-from ccproxy.claude.launch import Launch
+from ccproxy.claude.native.ask import Ask
+from ccproxy.claude.native.pool import Pool
+from ccproxy.claude.native.transcript import Plan, Reuse
+from ccproxy.claude.native.waiting_room import WaitingLimits
 from ccproxy.claude.observer import Served, Stopped
-from ccproxy.claude.pool import Pool
-from ccproxy.claude.pool_limits import PoolLimits
-from ccproxy.claude.transcript import Plan, Reuse
-from ccproxy.claude.waiting_room import WaitingLimits
+from ccproxy.claude.pool.limits import PoolLimits
+from ccproxy.claude.process.launch import Launch
 from ccproxy.conversation import (
     Message,
     Prompt,

@@ -13,9 +13,9 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from ccproxy.claude.launch import MARKER, Launch, exec_prefix
-from ccproxy.claude.process import ClaudeProcess, Exit
-from ccproxy.claude.wire import WireError
+from ccproxy.claude.process.launch import MARKER, Launch, exec_prefix
+from ccproxy.claude.process.process import ClaudeProcess, Exit
+from ccproxy.claude.protocol.codec import WireError
 from ccproxy.errors import ClaudeUnavailable, Overloaded
 from tests.process.conftest import FakeClaude
 from tests.support.waiting import until

@@ -1,7 +1,7 @@
 """How far CLIs are used again, by what they did so far."""
 
-from ccproxy.claude.transcript import Reuse
-from ccproxy.claude.trust import Trust
+from ccproxy.claude.native.transcript import Reuse
+from ccproxy.claude.native.trust import Trust
 from tests.conftest import ExpectedErrors
 
 

@@ -10,7 +10,11 @@ from tests.support.docs import ROOT as FOLDER
 
 PAGE = DOCS / "architecture.md"
 _DIAGRAM = re.compile(r"<!-- states: ([\w.]+) -->\n```\n(.*?)```", re.DOTALL)
-_DRAWN = ("ccproxy.claude.session", "ccproxy.claude.ask", "ccproxy.claude.circuit")
+_DRAWN = (
+    "ccproxy.claude.native.session",
+    "ccproxy.claude.native.ask",
+    "ccproxy.claude.pool.circuit_breaker",
+)
 _MOST_LINES = 150
 
 

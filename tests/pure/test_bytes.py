@@ -13,11 +13,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccproxy.claude import wire
-from ccproxy.claude.records import Record
-from ccproxy.claude.structured import AnswerForm
-from ccproxy.claude.turn import Turn
-from ccproxy.claude.wire import LineSplitter, WireError
+from ccproxy.claude.native.structured import AnswerForm
+from ccproxy.claude.native.turn import Turn
+from ccproxy.claude.protocol import codec as wire
+from ccproxy.claude.protocol.codec import LineSplitter, WireError
+from ccproxy.claude.protocol.records import Record
 from ccproxy.conversation import Role
 from ccproxy.dialects.chat_answer import ChatDocument, ChatStream, Heading
 from ccproxy.dialects.chat_request import decode_chat

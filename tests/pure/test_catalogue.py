@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.catalogue import Catalogue
-from ccproxy.claude.records import ModelInfo
+from ccproxy.claude.models import Catalogue
+from ccproxy.claude.protocol.records import ModelInfo
 from ccproxy.conversation import Effort
 from ccproxy.errors import ModelNotFound
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy import errors
-from ccproxy.claude.failures import Refusal, error_for
+from ccproxy.claude.protocol.failures import Refusal, error_for
 
 KINDS = (
     "authentication_failed",

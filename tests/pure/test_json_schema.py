@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from ccproxy.claude.structured import AnswerForm, understood
+from ccproxy.claude.native.structured import AnswerForm, understood
 from ccproxy.dialects.json_schema import check_shape
 from ccproxy.dialects.tools import offered
 from ccproxy.errors import InvalidRequest

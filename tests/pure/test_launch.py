@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.launch import (
+from ccproxy.claude.process.launch import (
     MARKER,
     OLDEST_VERSION,
     Launch,

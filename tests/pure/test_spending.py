@@ -8,8 +8,8 @@ from attrs import define, field
 from typing_extensions import override
 
 from ccproxy.accounting import RateWindow
-from ccproxy.claude import wire
 from ccproxy.claude.observer import Nobody
+from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.spending import Spending, spent
 
 

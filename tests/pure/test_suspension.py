@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from ccproxy.claude.suspension import Recorder, Suspension
+from ccproxy.claude.native.suspension import Recorder, Suspension
 from ccproxy.conversation import (
     DocumentBlock,
     ImageBlock,

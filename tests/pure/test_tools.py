@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.records import ControlAsk, ControlRequest, MCPMessage
-from ccproxy.claude.tools import ToolServer, check_offered, offer
-from ccproxy.claude.turn import Turn
-from ccproxy.claude.wire import decode
+from ccproxy.claude.native.tools import ToolServer, check_offered, offer
+from ccproxy.claude.native.turn import Turn
+from ccproxy.claude.protocol.codec import decode
+from ccproxy.claude.protocol.records import ControlAsk, ControlRequest, MCPMessage
 from ccproxy.conversation import Role, Tool, ToolResultBlock, ToolUseBlock
 from ccproxy.dialects.chat_answer import ChatDocument, ChatStream, Heading
 from ccproxy.dialects.chat_request import decode_chat

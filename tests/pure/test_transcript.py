@@ -6,8 +6,9 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.recording import Recording
-from ccproxy.claude.records import (
+from ccproxy.claude.native.recording import Recording
+from ccproxy.claude.native.transcript import Plan, Reuse, Transcript, fingerprints
+from ccproxy.claude.protocol.records import (
     AssistantMessage,
     ContentBlock,
     Delta,
@@ -17,7 +18,6 @@ from ccproxy.claude.records import (
     StreamEvent,
     UserMessage,
 )
-from ccproxy.claude.transcript import Plan, Reuse, Transcript, fingerprints
 from ccproxy.conversation import (
     Effort,
     Message,

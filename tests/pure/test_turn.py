@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy import errors
-from ccproxy.claude.records import (
+from ccproxy.claude.native.turn import Turn
+from ccproxy.claude.protocol.records import (
     ApiRetry,
     AssistantMessage,
     ContentBlock,
@@ -26,7 +27,6 @@ from ccproxy.claude.records import (
     UserMessage,
     WireUsage,
 )
-from ccproxy.claude.turn import Turn
 from ccproxy.events import (
     Event,
     Failed,

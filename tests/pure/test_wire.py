@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ccproxy.claude import records, requests, wire
-from ccproxy.claude.wire import LineSplitter, WireError
+from ccproxy.claude.protocol import codec as wire
+from ccproxy.claude.protocol import records, requests
+from ccproxy.claude.protocol.codec import LineSplitter, WireError
 from ccproxy.conversation import (
     DocumentBlock,
     ImageBlock,

@@ -7,7 +7,7 @@ from attrs import define, field
 
 from ccproxy.accounting import RateWindow
 from ccproxy.claude.backend import Status
-from ccproxy.claude.catalogue import Catalogue, ModelEntry
+from ccproxy.claude.models import Catalogue, ModelEntry
 from ccproxy.conversation import Effort, Prompt
 from ccproxy.events import (
     Event,

@@ -36,13 +36,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from ccproxy.claude.launch import (
+from ccproxy.claude.process.launch import (
     Launch,
     leftovers,
     marked_processes,
     resident_bytes,
 )
-from ccproxy.claude.wire import LineSplitter, WireError
+from ccproxy.claude.protocol.codec import LineSplitter, WireError
 from ccproxy.errors import ClaudeUnavailable, Overloaded
 
 # A CLI with a running tool needs 1.5 s to end by itself.

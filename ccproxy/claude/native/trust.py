@@ -6,7 +6,7 @@ replaced. One may have its reasons; several in a row are a version that cannot d
 
 from twisted.logger import Logger
 
-from ccproxy.claude.transcript import Reuse
+from ccproxy.claude.native.transcript import Reuse
 
 # So many in a row.
 _ENOUGH = 3

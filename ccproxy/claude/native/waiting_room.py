@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from attrs import define, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ccproxy.claude.session import Session
-from ccproxy.claude.suspension import Suspension
+from ccproxy.claude.native.session import Session
+from ccproxy.claude.native.suspension import Suspension
 from ccproxy.conversation import Prompt, ToolResultBlock
 
 

@@ -4,7 +4,7 @@ Source: protocol notes, "Output": ``message_start`` and ``message_delta`` count 
 of the API, ``result`` sums all calls since the CLI was last asked.
 """
 
-from ccproxy.claude.records import WireUsage
+from ccproxy.claude.protocol.records import WireUsage
 from ccproxy.events import Usage
 
 

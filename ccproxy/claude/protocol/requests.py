@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ccproxy.claude.tools import offer
-from ccproxy.claude.wire import encode
+from ccproxy.claude.native.tools import offer
+from ccproxy.claude.protocol.codec import encode
 from ccproxy.conversation import Tool
 
 

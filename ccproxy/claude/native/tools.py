@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from ccproxy.claude.records import ControlRequest, MCPMessage, listed_as
-from ccproxy.claude.structured import TOOL
+from ccproxy.claude.native.structured import TOOL
+from ccproxy.claude.protocol.records import ControlRequest, MCPMessage, listed_as
 from ccproxy.conversation import Block, ImageBlock, TextBlock, Tool, ToolResultBlock
 from ccproxy.errors import CCProxyError, ClaudeFailed, InvalidRequest
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
-from ccproxy.claude.records import ApiRetry
+from ccproxy.claude.protocol.records import ApiRetry
 from ccproxy.errors import (
     CCProxyError,
     ClaudeFailed,

@@ -19,7 +19,7 @@ from jsonschema.exceptions import best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from ccproxy.claude.records import UserBody
+from ccproxy.claude.protocol.records import UserBody
 from ccproxy.errors import SchemaNotSatisfied
 
 # The name of the CLI's tool.

@@ -10,9 +10,9 @@ any other           Claude Code runs it within the turn; told as a whole, if the
 
 from collections.abc import Collection
 
-from ccproxy.claude.prose import Prose
-from ccproxy.claude.records import ContentBlock
-from ccproxy.claude.structured import TOOL, StructuredAnswer
+from ccproxy.claude.native.prose import Prose
+from ccproxy.claude.native.structured import TOOL, StructuredAnswer
+from ccproxy.claude.protocol.records import ContentBlock
 from ccproxy.events import (
     AgentToolUsed,
     Event,

@@ -7,11 +7,11 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
 from ccproxy.accounting import RateWindow
 from ccproxy.claude.deadlines import Limits
+from ccproxy.claude.native.structured import AnswerForm
+from ccproxy.claude.native.turn import Turn
 from ccproxy.claude.observer import Nobody, Observer
-from ccproxy.claude.records import InitializeAnswer
+from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.spending import Spending
-from ccproxy.claude.structured import AnswerForm
-from ccproxy.claude.turn import Turn
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError
 

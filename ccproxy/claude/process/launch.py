@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import evolve, field, frozen
 
-from ccproxy.claude.tools import SERVERS
+from ccproxy.claude.native.tools import SERVERS
 from ccproxy.errors import ClaudeUnavailable
 
 # `client_composed` works from here on; older ones read `@path` from the prompt.

@@ -27,10 +27,12 @@ Source: protocol notes, "What ends an answer, as seen".
 from collections.abc import Collection, Mapping
 from enum import Enum, auto
 
-from ccproxy.claude.calls import Calls
-from ccproxy.claude.failures import Refusal, error_for, refused
-from ccproxy.claude.prose import Prose
-from ccproxy.claude.records import (
+from ccproxy.claude.native.calls import Calls
+from ccproxy.claude.native.prose import Prose
+from ccproxy.claude.native.structured import TOOL, AnswerForm, StructuredAnswer
+from ccproxy.claude.native.tally import Tally
+from ccproxy.claude.protocol.failures import Refusal, error_for, refused
+from ccproxy.claude.protocol.records import (
     ApiRetry,
     AssistantMessage,
     ContentBlock,
@@ -44,8 +46,6 @@ from ccproxy.claude.records import (
     UserMessage,
 )
 from ccproxy.claude.spending import cost
-from ccproxy.claude.structured import TOOL, AnswerForm, StructuredAnswer
-from ccproxy.claude.tally import Tally
 from ccproxy.errors import (
     CCProxyError,
     ClaudeFailed,

@@ -21,17 +21,18 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.claude import records, requests, wire
-from ccproxy.claude.audience import Audience, Listener
-from ccproxy.claude.controls import Controls
-from ccproxy.claude.launch import Launch
-from ccproxy.claude.preparation import Preparation
-from ccproxy.claude.process import ClaudeProcess, Exit
-from ccproxy.claude.recording import Recording
-from ccproxy.claude.surroundings import Surroundings
-from ccproxy.claude.tools import SERVERS, ToolServer, check_offered
-from ccproxy.claude.transcript import Plan, Reuse
-from ccproxy.claude.turn import Turn
+from ccproxy.claude.native.audience import Audience, Listener
+from ccproxy.claude.native.preparation import Preparation
+from ccproxy.claude.native.recording import Recording
+from ccproxy.claude.native.surroundings import Surroundings
+from ccproxy.claude.native.tools import SERVERS, ToolServer, check_offered
+from ccproxy.claude.native.transcript import Plan, Reuse
+from ccproxy.claude.native.turn import Turn
+from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.process import ClaudeProcess, Exit
+from ccproxy.claude.protocol import codec as wire
+from ccproxy.claude.protocol import records, requests
+from ccproxy.claude.protocol.control import Controls
 from ccproxy.conversation import Prompt, ToolResultBlock
 from ccproxy.errors import CCProxyError, ClaudeFailed, TimedOut
 from ccproxy.events import Event, Failed, Finished

@@ -13,19 +13,19 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.claude.another import another_of
-from ccproxy.claude.ask import Ask
-from ccproxy.claude.audience import Listener
-from ccproxy.claude.launch import Launch
-from ccproxy.claude.line import Line
+from ccproxy.claude.native.another import another_of
+from ccproxy.claude.native.ask import Ask
+from ccproxy.claude.native.audience import Listener
+from ccproxy.claude.native.session import Session
+from ccproxy.claude.native.stock import IdleSessions, Spares
+from ccproxy.claude.native.suspension import Suspension
+from ccproxy.claude.native.transcript import Reuse
+from ccproxy.claude.native.trust import Trust
+from ccproxy.claude.native.waiting_room import WaitingRoom
 from ccproxy.claude.observer import Observer, Served, Stopped
-from ccproxy.claude.pool_limits import PoolLimits
-from ccproxy.claude.session import Session
-from ccproxy.claude.stock import IdleSessions, Spares
-from ccproxy.claude.suspension import Suspension
-from ccproxy.claude.transcript import Reuse
-from ccproxy.claude.trust import Trust
-from ccproxy.claude.waiting_room import WaitingRoom
+from ccproxy.claude.pool.limits import PoolLimits
+from ccproxy.claude.pool.queue import Line
+from ccproxy.claude.process.launch import Launch
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError, ShuttingDown
 

@@ -13,11 +13,11 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ccproxy.claude.audience import TOKENS, Listener
+from ccproxy.claude.native.audience import TOKENS, Listener
+from ccproxy.claude.native.session import Session
+from ccproxy.claude.native.suspension import Recorder, Suspension
+from ccproxy.claude.native.transcript import Reuse, fingerprints
 from ccproxy.claude.observer import Observer, Served
-from ccproxy.claude.session import Session
-from ccproxy.claude.suspension import Recorder, Suspension
-from ccproxy.claude.transcript import Reuse, fingerprints
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError, ClaudeFailed
 from ccproxy.events import Event, Failed, Finished, MessageStarted

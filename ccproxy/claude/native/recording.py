@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from attrs import define, field
 
-from ccproxy.claude.records import (
+from ccproxy.claude.protocol.records import (
     AssistantMessage,
     ContentBlock,
     Record,

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from attrs import evolve, frozen
 
-from ccproxy.claude.transcript import fingerprint
+from ccproxy.claude.native.transcript import fingerprint
 from ccproxy.conversation import (
     ImageBlock,
     Message,

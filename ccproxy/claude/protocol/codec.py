@@ -1,6 +1,6 @@
 """Stream-json: bytes to lines, lines to records, values to lines. No I/O.
 
-One JSON object a line, both ways. Types that `ccproxy.claude.records` does not
+One JSON object a line, both ways. Types that `ccproxy.claude.protocol.records` does not
 name are skipped: new ones come with each version of the CLI. A known type in a
 wrong shape is an error.
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ccproxy.claude.records import (
+from ccproxy.claude.protocol.records import (
     ApiRetry,
     AssistantMessage,
     ControlRequest,

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from attrs import frozen
 
-from ccproxy.claude.records import ModelInfo
+from ccproxy.claude.protocol.records import ModelInfo
 from ccproxy.conversation import Effort
 from ccproxy.errors import ModelNotFound
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ccproxy.claude import records, requests
+from ccproxy.claude.protocol import records, requests
 from ccproxy.errors import CCProxyError, ClaudeFailed
 
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 
-from ccproxy.claude.ask import Ask
+from ccproxy.claude.native.ask import Ask
 from ccproxy.errors import QueueFull
 
 # What `Retry-After` says is at least and at most this.

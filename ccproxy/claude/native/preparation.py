@@ -21,13 +21,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.python.failure import Failure
 
-from ccproxy.claude import demand, records, requests, wire
-from ccproxy.claude.controls import Controls
-from ccproxy.claude.launch import check_version
-from ccproxy.claude.structured import understood
-from ccproxy.claude.surroundings import Surroundings
-from ccproxy.claude.tools import ToolServer
-from ccproxy.claude.transcript import Plan, Transcript
+from ccproxy.claude.native import demand
+from ccproxy.claude.native.structured import understood
+from ccproxy.claude.native.surroundings import Surroundings
+from ccproxy.claude.native.tools import ToolServer
+from ccproxy.claude.native.transcript import Plan, Transcript
+from ccproxy.claude.process.launch import check_version
+from ccproxy.claude.protocol import codec as wire
+from ccproxy.claude.protocol import records, requests
+from ccproxy.claude.protocol.control import Controls
 from ccproxy.conversation import Prompt, Role
 from ccproxy.errors import CCProxyError, ClaudeFailed
 

@@ -13,10 +13,10 @@ from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 
-from ccproxy.claude.launch import Launch
+from ccproxy.claude.native.session import Session
+from ccproxy.claude.native.transcript import Plan, Reuse
 from ccproxy.claude.observer import Stopped
-from ccproxy.claude.session import Session
-from ccproxy.claude.transcript import Plan, Reuse
+from ccproxy.claude.process.launch import Launch
 from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError
 

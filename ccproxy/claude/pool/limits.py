@@ -2,8 +2,8 @@
 
 from attrs import frozen
 
-from ccproxy.claude.transcript import Reuse
-from ccproxy.claude.waiting_room import WaitingLimits
+from ccproxy.claude.native.transcript import Reuse
+from ccproxy.claude.native.waiting_room import WaitingLimits
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,1 @@
+"""Who is served by which CLI process, and when."""

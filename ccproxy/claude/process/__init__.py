@@ -1,0 +1,1 @@
+"""The CLI as a child process: found, started, watched, ended."""

@@ -1,0 +1,1 @@
+"""What is spoken with the CLI: lines, records, control requests, failures."""
