@@ -15,7 +15,8 @@ from ccproxy.claude.process.launch import (
 )
 from ccproxy.claude.process.runtime_dir import PrivateFolder
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
-from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite, demo_script
+from ccproxy.server.demo import demo_script
+from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite
 from ccproxy.settings import Settings
 from ccproxy.store.engine import store_url
 

@@ -8,7 +8,7 @@ Source: the Messages API's streaming format; protocol notes.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -20,9 +20,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from typing_extensions import override
 
-_WORDS_OF_PROMPT = 12
-_DEMO_DELAY_SECONDS = 0.03
 _HTTP_OK = 200
+_SIGNATURE = "ZGVtbw=="
+_COUNT = "/v1/messages/count_tokens"
 
 
 @frozen
@@ -30,58 +30,161 @@ class Block:
     """A content block in the pieces that it streams in.
 
     Attributes:
-        signature: of a block of thinking.
+        deltas: the pieces of its text, thinking or arguments.
+        signature: of a block of thinking; without one the API signs it.
         tool_use: the id and name of a call, whose arguments' JSON the pieces are.
-        redacted: what a block of thinking is that nobody else can read.
+        redacted: the encrypted ``data`` of a block of redacted thinking.
+        raw: any other block, as it stands in ``content_block_start``.
+        raw_deltas: the ``delta`` objects of a raw block.
+        raw_document: the raw block as it stands in a finished message; it is ``raw``
+            if it is not given.
     """
 
     deltas: tuple[str, ...] = ()
     is_thinking: bool = False
-    signature: str = "ZGVtbw=="
+    signature: str | None = None
     tool_use: tuple[str, str] | None = None
     redacted: str | None = None
+    raw: Mapping[str, Any] | None = None
+    raw_deltas: tuple[Mapping[str, Any], ...] = ()
+    raw_document: Mapping[str, Any] | None = None
+
+    def start(self) -> dict[str, Any]:
+        """The block in ``content_block_start``: nothing of its content is there."""
+        return self._built("", "") if self.raw is None else dict(self.raw)
+
+    def stream(self, signature: str) -> Iterator[dict[str, Any]]:
+        """Its ``delta`` objects; ``signature`` is the last of a thinking block."""
+        yield from (dict(delta) for delta in self.raw_deltas)
+        for text in self.deltas:
+            if self.is_thinking:
+                yield {"type": "thinking_delta", "thinking": text}
+            elif self.tool_use is not None:
+                yield {"type": "input_json_delta", "partial_json": text}
+            else:
+                yield {"type": "text_delta", "text": text}
+        if self.is_thinking and self.redacted is None:
+            yield {"type": "signature_delta", "signature": signature}
+
+    def document(self, signature: str) -> dict[str, Any]:
+        """The whole block, as it stands in a finished message."""
+        if self.raw is not None:
+            return dict(self.raw_document or self.raw)
+        return self._built("".join(self.deltas), signature)
+
+    def _built(self, text: str, signature: str) -> dict[str, Any]:
+        if self.redacted is not None:
+            return {"type": "redacted_thinking", "data": self.redacted}
+        if self.is_thinking:
+            return {"type": "thinking", "thinking": text, "signature": signature}
+        if self.tool_use is not None:
+            identifier, name = self.tool_use
+            about = {"type": "tool_use", "id": identifier, "name": name}
+            return {**about, "input": json.loads(text or "{}")}
+        return {"type": "text", "text": text}
 
 
 @frozen(kw_only=True)
 class Reply:
     """What the upstream does with one request.
 
+    "After so many deltas" counts the pieces of all blocks, signatures left out; 0 is
+    right after ``message_start``.
+
     Attributes:
+        stop_details: what the API tells of a refusal, beside its stop reason.
+        usage: of the input, and whatever else ``usage`` has (``cache_creation``,
+            ``server_tool_use``, ``service_tier``).
+        final_usage: what the last ``usage`` has beside ``output_tokens``.
+        message: further fields of the message (``container``, ``diagnostics``).
         status: with another than 200, an error of type ``error`` is all there is.
+        pings: send a ``ping`` event after ``message_start`` and each delta.
+        raw_events: further events, each with the number of deltas before it.
         cut_after: break the connection after so many deltas.
         overload_after: send an ``overloaded_error`` event after so many deltas.
         hold_after: wait for ``held`` after so many deltas.
+        before: what the answer waits for, its status line too.
+        stop_delay_seconds: the time between ``message_delta`` and ``message_stop``.
     """
 
     blocks: tuple[Block, ...] = ()
     stop_reason: str = "end_turn"
     stop_sequence: str | None = None
-    usage: Mapping[str, int] = field(
+    stop_details: Mapping[str, Any] | None = None
+    usage: Mapping[str, Any] = field(
         factory=lambda: {
             "input_tokens": 11,
             "cache_read_input_tokens": 3,
             "cache_creation_input_tokens": 2,
         }
     )
+    final_usage: Mapping[str, Any] = field(factory=dict)
     output_tokens: int = 20
+    message: Mapping[str, Any] = field(factory=dict)
     delay_seconds: float = 0.0
     status: int = _HTTP_OK
     error: tuple[str, str] = ("api_error", "")
     headers: Mapping[str, str] = field(factory=dict)
+    pings: bool = False
+    raw_events: tuple[tuple[int, Mapping[str, Any]], ...] = ()
     cut_after: int | None = None
     overload_after: int | None = None
     hold_after: int | None = None
     held: "Deferred[None] | None" = None
+    before: "Deferred[None] | None" = None
+    stop_delay_seconds: float = 0.0
+
+    def stop(self) -> dict[str, Any]:
+        """Why the answer ends, as ``message_delta`` and a finished message tell it."""
+        told = {"stop_reason": self.stop_reason, "stop_sequence": self.stop_sequence}
+        return told | ({"stop_details": d} if (d := self.stop_details) else {})
+
+
+@frozen
+class RecordedRequest:
+    """A request as it arrived.
+
+    Attributes:
+        path: without the query.
+        headers: by their names in lower case.
+    """
+
+    path: str
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+
+    @property
+    def betas(self) -> frozenset[str]:
+        """What the ``anthropic-beta`` header names."""
+        named = self.headers.get("anthropic-beta", "").split(",")
+        return frozenset(name.strip() for name in named if name.strip())
 
 
 Script = Callable[[Mapping[str, Any]], Reply]
+# Looks at a request before the script does; a reply of its own is sent instead.
+Examiner = Callable[[RecordedRequest], Reply | None]
+# Makes the signature of a thinking block from the request and the block's place: how
+# many blocks of the answer stand before it, as they stand in a finished message.
+Signer = Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], str]
+
+
+def _estimate(body: Mapping[str, Any]) -> int:
+    return len(json.dumps(body)) // 4 + 1
 
 
 class FakeMessagesAPI(Resource):
-    """``POST /v1/messages``; answers by a script.
+    """``POST /v1/messages``, answered by a script, and ``/v1/messages/count_tokens``.
+
+    Any other request is answered ``{}``.
 
     Attributes:
-        bodies: every request body, if it records.
+        count_tokens: how many tokens a body has that ``count_tokens`` is asked for.
+        examine: refuses requests.
+        sign: signs the thinking of blocks that have no signature of their own.
+        bodies: every body of a question, if it records.
+        requests: the same with path and headers.
+        counts: the requests for ``count_tokens``.
+        others: method and path of all other requests.
         gone: how many clients hung up before their answer was whole.
     """
 
@@ -92,25 +195,42 @@ class FakeMessagesAPI(Resource):
     ) -> None:
         super().__init__()
         self.script = script
+        self.count_tokens: Callable[[Mapping[str, Any]], int] = _estimate
+        self.examine: Examiner = lambda _: None
+        self.sign: Signer = lambda _, __: _SIGNATURE
         self.bodies: list[Mapping[str, Any]] = []
+        self.requests: list[RecordedRequest] = []
+        self.counts: list[RecordedRequest] = []
+        self.others: list[str] = []
         self.gone = 0
         self._clock = clock
         self._record = record
-        self._numbers = count(1)
+        self._messages = count(1)
+        self._identifiers = count(1)
 
     @override
     def render(self, request: Request) -> object:
-        if request.method != b"POST" or request.path != b"/v1/messages":
-            request.setHeader("content-type", "application/json")
+        request.setHeader("request-id", f"req_{next(self._identifiers)}")
+        request.setHeader("content-type", "application/json")
+        method, path = request.method.decode(), request.path.decode()
+        if method != "POST" or path not in ("/v1/messages", _COUNT):
+            if self._record:
+                self.others.append(f"{method} {path}")
             return b"{}"
-        body = json.loads(_read(request))
+        recorded = _read(request)
+        if path == _COUNT:
+            if self._record:
+                self.counts.append(recorded)
+            tokens = self.count_tokens(recorded.body)
+            return json.dumps({"input_tokens": tokens}).encode()
         if self._record:
-            self.bodies.append(body)
-        exchange = _Exchange(request, body, next(self._numbers), self._clock)
+            self.requests.append(recorded)
+            self.bodies.append(recorded.body)
+        number = next(self._messages)
+        exchange = _Exchange(request, recorded.body, number, self._clock, self.sign)
         request.notifyFinish().addErrback(self._hung_up, exchange)
-        Deferred.fromCoroutine(exchange.answer(self.script(body))).addErrback(
-            exchange.failed
-        )
+        reply = self.examine(recorded) or self.script(recorded.body)
+        Deferred.fromCoroutine(exchange.answer(reply)).addErrback(exchange.failed)
         return NOT_DONE_YET
 
     def _hung_up(self, _: object, exchange: "_Exchange") -> None:
@@ -118,10 +238,13 @@ class FakeMessagesAPI(Resource):
         exchange.is_gone = True
 
 
-def _read(request: Request) -> bytes:
+def _read(request: Request) -> RecordedRequest:
     content: Any = request.content
-    body: bytes = content.read()
-    return body
+    headers = {
+        name.decode().lower(): b", ".join(values).decode()
+        for name, values in request.requestHeaders.getAllRawHeaders()
+    }
+    return RecordedRequest(request.path.decode(), headers, json.loads(content.read()))
 
 
 class _Exchange:
@@ -131,15 +254,21 @@ class _Exchange:
         body: Mapping[str, Any],
         number: int,
         clock: IReactorTime,
+        sign: Signer,
     ) -> None:
         self._request: Any = request
         self._body = body
         self._number = number
         self._clock = clock
+        self._sign = sign
         self._deltas = 0
         self.is_gone = False
 
     async def answer(self, reply: Reply) -> None:
+        if reply.before is not None:
+            await reply.before
+        if self.is_gone:
+            return
         self._request.setResponseCode(reply.status)
         for name, value in reply.headers.items():
             self._request.setHeader(name, value)
@@ -151,14 +280,16 @@ class _Exchange:
             if await self._stream(reply) and not self.is_gone:
                 self._request.finish()
         else:
-            content = [_block(b, "".join(b.deltas)) for b in reply.blocks]
             self._json(
                 {
                     **self._message(reply),
-                    "content": content,
-                    "stop_reason": reply.stop_reason,
-                    "stop_sequence": reply.stop_sequence,
-                    "usage": {**reply.usage, "output_tokens": reply.output_tokens},
+                    "content": [document for _, _, document in self._signed(reply)],
+                    **reply.stop(),
+                    "usage": {
+                        **reply.usage,
+                        **reply.final_usage,
+                        "output_tokens": reply.output_tokens,
+                    },
                 }
             )
 
@@ -166,31 +297,46 @@ class _Exchange:
         if not self.is_gone:
             self._request.processingFailed(failure)
 
+    def _signed(self, reply: Reply) -> list[tuple[Block, str, dict[str, Any]]]:
+        """Each block with its signature and how it stands in a finished message."""
+        found: list[tuple[Block, str, dict[str, Any]]] = []
+        for block in reply.blocks:
+            signature = block.signature or ""
+            if block.is_thinking and block.signature is None:
+                signature = self._sign(self._body, [done for _, _, done in found])
+            found.append((block, signature, block.document(signature)))
+        return found
+
     async def _stream(self, reply: Reply) -> bool:
         self._event("message_start", message=self._message(reply))
-        for index, block in enumerate(reply.blocks):
-            self._event(
-                "content_block_start", index=index, content_block=_block(block, "")
-            )
-            for text in block.deltas:
-                delta = _delta(block, text)
+        if not await self._goes_on(reply):
+            return False
+        for index, (block, signature, _) in enumerate(self._signed(reply)):
+            self._event("content_block_start", index=index, content_block=block.start())
+            for delta in block.stream(signature):
                 self._event("content_block_delta", index=index, delta=delta)
+                if delta["type"] == "signature_delta":
+                    continue
                 self._deltas += 1
                 if not await self._goes_on(reply):
                     return False
-            if block.is_thinking:
-                signed = {"type": "signature_delta", "signature": block.signature}
-                self._event("content_block_delta", index=index, delta=signed)
             self._event("content_block_stop", index=index)
-        stop = {"stop_reason": reply.stop_reason, "stop_sequence": reply.stop_sequence}
-        self._event(
-            "message_delta", delta=stop, usage={"output_tokens": reply.output_tokens}
-        )
+        usage = {**reply.final_usage, "output_tokens": reply.output_tokens}
+        self._event("message_delta", delta=reply.stop(), usage=usage)
+        if reply.stop_delay_seconds:
+            await deferLater(self._clock, reply.stop_delay_seconds)
         self._event("message_stop")
         return True
 
     async def _goes_on(self, reply: Reply) -> bool:
-        if reply.delay_seconds:
+        if reply.pings:
+            self._event("ping")
+        for place, event in reply.raw_events:
+            if place == self._deltas:
+                self._event(
+                    event["type"], **{k: event[k] for k in event if k != "type"}
+                )
+        if self._deltas and reply.delay_seconds:
             await deferLater(self._clock, reply.delay_seconds)
         if self._deltas == reply.hold_after and reply.held is not None:
             await reply.held
@@ -216,6 +362,7 @@ class _Exchange:
             "stop_reason": None,
             "stop_sequence": None,
             "usage": {**reply.usage, "output_tokens": 1},
+            **reply.message,
         }
 
     def _event(self, kind: str, **data: object) -> None:
@@ -227,28 +374,6 @@ class _Exchange:
         self._request.setHeader("content-type", "application/json")
         self._request.write(json.dumps(document).encode())
         self._request.finish()
-
-
-def _delta(block: Block, text: str) -> dict[str, str]:
-    if block.is_thinking:
-        return {"type": "thinking_delta", "thinking": text}
-    if block.tool_use is not None:
-        return {"type": "input_json_delta", "partial_json": text}
-    return {"type": "text_delta", "text": text}
-
-
-def _block(block: Block, text: str) -> dict[str, Any]:
-    if block.is_thinking:
-        # A stream's signature comes after the text.
-        signature = block.signature if text or not block.deltas else ""
-        return {"type": "thinking", "thinking": text, "signature": signature}
-    if block.redacted is not None:
-        return {"type": "redacted_thinking", "data": block.redacted}
-    if block.tool_use is not None:
-        identifier, name = block.tool_use
-        about = {"type": "tool_use", "id": identifier, "name": name}
-        return {**about, "input": json.loads(text or "{}")}
-    return {"type": "text", "text": text}
 
 
 class MessagesSite(Site):
@@ -271,47 +396,3 @@ def words(text: str) -> Block:
     """A text block that streams word by word, blanks included."""
     first, *rest = text.split(" ")
     return Block((first, *(f" {word}" for word in rest)))
-
-
-def demo_script(body: Mapping[str, Any]) -> Reply:
-    """What ``--demo`` answers: that it is a demo, and what it was asked."""
-    turns = [m for m in body["messages"] if m["role"] == "user"]
-    asked = _text(turns[-1]["content"]).split()
-    quote = " ".join(asked[:_WORDS_OF_PROMPT])
-    if len(asked) > _WORDS_OF_PROMPT:
-        quote += " …"
-    answer = (
-        "Hello! This is the ccproxy demo: a script answers, not a model. But your "
-        "request went the whole way, through the proxy and the real Claude Code CLI, "
-        f"and so does this answer, token by token. You asked {body['model']}, in turn "
-        f"{len(turns)} of this conversation: “{quote}” Without --demo, with a "
-        "logged-in `claude`, the model itself answers."
-    )
-    text, stop = _until(answer, body.get("stop_sequences") or ())
-    pieces = words(text).deltas
-    told = pieces[: body.get("max_tokens")]
-    is_cut = len(told) < len(pieces)
-    reason = "end_turn" if stop is None else "stop_sequence"
-    return Reply(
-        blocks=(Block(told),),
-        stop_reason="max_tokens" if is_cut else reason,
-        stop_sequence=None if is_cut else stop,
-        output_tokens=len(told),
-        usage={"input_tokens": len(json.dumps(turns)) // 4 + 1},
-        delay_seconds=_DEMO_DELAY_SECONDS,
-    )
-
-
-def _until(text: str, stops: Sequence[str]) -> tuple[str, str | None]:
-    """The text up to the first of the sequences, and which one that is."""
-    found = [(text.index(stop), stop) for stop in stops if stop and stop in text]
-    if not found:
-        return text, None
-    place, stop = min(found)
-    return text[:place], stop
-
-
-def _text(content: str | Sequence[Mapping[str, Any]]) -> str:
-    if isinstance(content, str):
-        return content
-    return " ".join(block.get("text", "") for block in content)

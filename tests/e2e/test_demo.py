@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
-from ccproxy.server.fake_upstream import demo_script
+from ccproxy.server.demo import demo_script
 from tests.support.server import RunningProxy, Upstream
 
 Start = Callable[..., RunningProxy]
