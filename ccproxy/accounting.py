@@ -2,7 +2,7 @@
 
 from attrs import field, frozen
 
-from ccproxy.events import Usage
+from ccproxy.core.stream import Usage
 
 
 @frozen(kw_only=True)

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
+from attrs import filters as attrs_filters
 from msgspec import Raw
 
 from ccproxy.core.messages import Block, Opaque, RedactedThinking, ToolUse
@@ -54,6 +55,11 @@ class Usage:
     output_tokens: int = 0
     thinking_tokens: int = 0
     details: Mapping[str, Raw] = field(factory=dict, eq=False, repr=False)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The numbers by their names here."""
+        return asdict(self, filter=attrs_filters.exclude("details"))
 
     @property
     def prompt_tokens(self) -> int:

@@ -88,6 +88,6 @@ def _line(account: Account, spent: Spent) -> _Line:
 def _amount(spent: Spent) -> Mapping[str, Any]:
     return {
         "answers": spent.answers,
-        **asdict(spent.usage),
+        **spent.usage.counts,
         "cost_usd": spent.cost_nanodollars / _NANODOLLARS,
     }

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ccproxy.accounting import Account, Books, RateWindow, Spent
-from ccproxy.events import Usage
+from ccproxy.core.stream import Usage
 from ccproxy.store.schema import rate_limits, usage
 
 _ACCOUNT = ("day", "model", "key", "client")
@@ -65,7 +65,7 @@ def books(connection: Connection, since_day: str) -> Books:
 def _counts(spent: Spent) -> Mapping[str, int]:
     return {
         "answers": spent.answers,
-        **asdict(spent.usage),
+        **spent.usage.counts,
         "cost_nanodollars": spent.cost_nanodollars,
     }
 

@@ -1,12 +1,11 @@
-"""From a prompt to the answer on the wire, of the APIs that keep nothing."""
+"""From a question to the answer on the wire, of the APIs that keep nothing."""
 
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.conversation import Prompt
-from ccproxy.web.backend import Backend, Collector, collect
+from ccproxy.web.backend import Backend, Collector, Question, collect
 from ccproxy.web.event_stream import EventStream, StreamEncoder
 from ccproxy.web.exchange import Exchange
-from ccproxy.web.response import json_response, tell_queue
+from ccproxy.web.response import json_response, set_queue_header
 
 
 class Answering:
@@ -19,7 +18,7 @@ class Answering:
     async def stream(
         self,
         exchange: Exchange,
-        prompt: Prompt,
+        question: Question,
         encoder: StreamEncoder,
         *,
         choices: int = 1,
@@ -31,12 +30,12 @@ class Answering:
         """
         stream = EventStream(exchange.request, encoder, self._clock, exchange.receipt)
         with exchange.following(encoder), exchange.streaming():
-            await stream.run(self._backend, prompt, choices)
+            await stream.run(self._backend, question, choices)
 
     async def document(
         self,
         exchange: Exchange,
-        prompt: Prompt,
+        question: Question,
         collector: Collector,
         *,
         choices: int = 1,
@@ -48,7 +47,7 @@ class Answering:
         """
         with exchange.following(collector):
             queued = await collect(
-                self._backend, prompt, choices, collector, exchange.receipt
+                self._backend, question, choices, collector, exchange.receipt
             )
-        tell_queue(exchange.request, queued)
+        set_queue_header(exchange.request, queued)
         return json_response(exchange.request, collector.encode())

@@ -3,33 +3,53 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from ccproxy.accounting import RateWindow
-from ccproxy.conversation import Effort, Prompt
+from ccproxy.core.messages import MessagesRequest
+from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Usage
 from ccproxy.errors import CCProxyError
-from ccproxy.events import Event, Usage
 from ccproxy.web.receipt import Receipt
 
 
+class Question(Protocol):
+    """A request that is ready to be asked, as often as it is wanted."""
+
+    @property
+    def model(self) -> str:
+        """The name that the client's name for the model was resolved to."""
+
+    @property
+    def effort(self) -> str | None:
+        """How hard the model is told to work; None: its default."""
+
+    @property
+    def adjusted(self) -> Sequence[str]:
+        """The client's paths of what is sent otherwise than the client wrote it."""
+
+    @property
+    def ignored(self) -> Sequence[str]:
+        """The client's paths of what is not sent."""
+
+
 class Listener(Protocol):
-    """Who is told an answer."""
+    """The receiver of one answer."""
 
     def receive(self, events: Sequence[Event]) -> None:
         """Take events that arrived together; the last of all ends the answer."""
 
 
-class Ask(Protocol):
-    """A question on its way."""
+class PendingRequest(Protocol):
+    """A question that was asked and is not answered yet."""
 
     @property
     def queued_seconds(self) -> float:
-        """How long it has waited until somebody was there to answer."""
+        """How long it has waited for a process."""
 
     def cancel(self) -> None:
-        """Give up; the listener hears nothing more."""
+        """Give up; the listener is told nothing more."""
 
     def pause(self) -> None:
         """Stop the answer from coming."""
@@ -51,7 +71,7 @@ class ModelEntry(Protocol):
 
 
 class Status(Protocol):
-    """What is known of whoever answers."""
+    """What is known of the CLI."""
 
     @property
     def answers(self) -> bool:
@@ -83,22 +103,36 @@ class Status(Protocol):
 
 
 class Backend(Protocol):
-    """Whatever answers."""
+    """What answers questions: the claude room, or a script in the tests."""
 
-    def ask(self, prompt: Prompt, listener: Listener) -> Ask:
-        """Put a question; the listener is never called from within."""
+    async def prepare(self, request: MessagesRequest, *, owner: str = "") -> Question:
+        """Make a request ready to be asked.
+
+        Args:
+            request: its ``model`` is the client's name; empty for the configured one.
+            owner: the id of the client's key; what is remembered for one owner is
+                never used for another.
+
+        Raises:
+            CCProxyError: the model does not exist, or the request cannot be asked;
+                ``param`` is the client's path.
+        """
+
+    def ask(self, question: Question, listener: Listener) -> PendingRequest:
+        """Ask; the listener is never called from within."""
 
     async def resolve(self, name: str | None) -> str:
-        """The model a name means; raises `CCProxyError` for none."""
+        """The model that a client's name means.
 
-    async def effort(self, model: str, wanted: Effort) -> Effort | None:
-        """The effort nearest to the wanted one that a model knows, if it knows any."""
+        Raises:
+            CCProxyError: it means none.
+        """
 
     async def models(self) -> Sequence[ModelEntry]:
         """What a client may ask for."""
 
     async def status(self) -> Status:
-        """Whether it answers, and as whom."""
+        """Whether the CLI answers, and with which login."""
 
 
 class Collector(Protocol):
@@ -138,13 +172,16 @@ class _Part:
         self.listen(self.choice, events)
 
 
-class Asks:
-    """One question, put several times.
+class CompletionGroup:
+    """One question, asked as often as the client wants answers.
+
+    The first is asked alone. The others follow when its answer begins: only then can
+    they read what it has written to the provider's prompt cache (rule 45).
 
     Args:
-        listen: told which answer it hears.
-        receipt: what they say of their use is noted there.
-        failed: told of a fault in ``listen``, which is ours and not the answer's;
+        listen: told the number of the answer, and its events.
+        receipt: takes what the answers say of their use.
+        failed: told of an exception in ``listen``, which is a fault of the proxy's;
             the questions are given up.
     """
 
@@ -157,68 +194,79 @@ class Asks:
         self._listen = listen
         self._receipt = receipt
         self._failed = failed
-        self._asks: list[Ask] = []
+        self._pending: list[PendingRequest] = []
+        self._ask_others: Callable[[], None] | None = None
+        self._is_paused = False
 
-    def put(self, backend: Backend, prompt: Prompt, choices: int) -> None:
-        """Ask; what was asked before a fault is kept, to be given up."""
-        for choice in range(choices):
-            self._asks.append(backend.ask(prompt, _Part(choice, self._receive)))
+    def put(self, backend: Backend, question: Question, choices: int = 1) -> None:
+        """Ask; what was asked before an exception is kept, to be given up."""
+
+        def ask(choice: int) -> None:
+            listener = _Part(choice, self._receive)
+            self._pending.append(backend.ask(question, listener))
+            if self._is_paused:
+                self._pending[-1].pause()
+
+        def ask_others() -> None:
+            for choice in range(1, choices):
+                ask(choice)
+
+        self._ask_others = ask_others if choices > 1 else None
+        ask(0)
 
     @property
     def queued_seconds(self) -> float:
-        """How long the question has waited until somebody was there to answer."""
-        return max((ask.queued_seconds for ask in self._asks), default=0.0)
+        """The longest that one of the questions has waited for a process."""
+        return max((pending.queued_seconds for pending in self._pending), default=0.0)
 
     def pause(self) -> None:
         """Stop the answers from coming."""
-        for ask in self._asks:
-            ask.pause()
+        self._is_paused = True
+        for pending in self._pending:
+            pending.pause()
 
     def resume(self) -> None:
         """Let them come."""
-        for ask in self._asks:
-            ask.resume()
+        self._is_paused = False
+        for pending in self._pending:
+            pending.resume()
 
     def cancel(self) -> None:
         """Give up; may be called at any time."""
         # They know us by their listeners: without this the whole answer would stay
         # in memory until the collector of cycles finds it.
-        asks, self._asks = self._asks, []
-        for ask in asks:
-            ask.cancel()
+        pending, self._pending = self._pending, []
+        self._ask_others = None
+        for one in pending:
+            one.cancel()
 
     def _receive(self, choice: int, events: Sequence[Event]) -> None:
         self._receipt.receive(events)
         try:
             self._listen(choice, events)
+            # What was heard may have made the listener cancel the group.
+            if self._ask_others is not None and _has_begun(events):
+                ask, self._ask_others = self._ask_others, None
+                ask()
         except Exception:  # noqa: BLE001  # whatever it is, the request must end
             self.cancel()
             self._failed(Failure())
 
 
-async def prepare(backend: Backend, prompt: Prompt) -> Prompt:
-    """The prompt for the model that its name means, with an effort that it knows.
-
-    Raises:
-        CCProxyError: it means none.
-    """
-    model = await backend.resolve(prompt.model)
-    effort = prompt.effort
-    if effort is not None:
-        effort = await backend.effort(model, effort)
-    return evolve(prompt, model=model, effort=effort)
+def _has_begun(events: Sequence[Event]) -> bool:
+    return any(isinstance(e, MessageStart | Finished | Failed) for e in events)
 
 
 async def collect(
     backend: Backend,
-    prompt: Prompt,
+    question: Question,
     choices: int,
     collector: Collector,
     receipt: Receipt,
 ) -> float:
-    """Put a question and wait until the collector is over.
+    """Ask a question and wait until the collector is over.
 
-    Returns how many seconds it has waited until somebody was there to answer.
+    Returns how many seconds the question has waited for a process.
 
     When this is cancelled, because the client went away, or when one answer fails,
     all questions are given up.
@@ -233,13 +281,13 @@ async def collect(
         if collector.is_over and not over.called:
             over.callback(None)
 
-    asks = Asks(listen, receipt, over.errback)
+    group = CompletionGroup(listen, receipt, over.errback)
     try:
-        asks.put(backend, prompt, choices)
+        group.put(backend, question, choices)
         await over
-        queued_seconds = asks.queued_seconds
+        queued_seconds = group.queued_seconds
     finally:
-        asks.cancel()
+        group.cancel()
     if collector.error is not None:
         raise collector.error
     return queued_seconds

@@ -1,5 +1,7 @@
 """From requests that are over to lines of the usage ledger."""
 
+from attrs import evolve
+
 from ccproxy.accounting import Spent
 from ccproxy.store.ledger import Ledger
 from ccproxy.web.observer import RequestEnd, UnderWay
@@ -24,7 +26,9 @@ class Bookkeeper:
         if end.usage is None or not end.model:
             return
         cost_nanodollars = round((end.cost_usd or 0.0) * _NANODOLLARS)
-        spent = Spent(1, end.usage, cost_nanodollars)
+        # The details may hold on to the whole message that they came in.
+        counts = evolve(end.usage, details={})
+        spent = Spent(1, counts, cost_nanodollars)
         self._ledger.add(end.model, end.key, end.client, spent)
 
     def stream_opened(self) -> None:

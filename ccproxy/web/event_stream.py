@@ -13,13 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
-from ccproxy.conversation import Prompt
+from ccproxy.core.stream import Event, UpstreamRetry, Usage
 from ccproxy.errors import CCProxyError
-from ccproxy.events import Event, Usage, Waiting
-from ccproxy.web.backend import Asks, Backend
+from ccproxy.web.backend import Backend, CompletionGroup, Question
 from ccproxy.web.outlet import Outlet
 from ccproxy.web.receipt import Receipt
-from ccproxy.web.response import tell_queue
+from ccproxy.web.response import set_queue_header
 
 
 class StreamEncoder(Protocol):
@@ -72,11 +71,11 @@ class EventStream:
         self._conclude = conclude
         self._told = told
         self._over: Deferred[None] = Deferred()
-        self._asks = Asks(self._receive, receipt, self._over.errback)
-        self._waiting: Waiting | None = None
-        self._outlet = Outlet(request, clock, self, lambda: _notice(self._waiting))
+        self._group = CompletionGroup(self._receive, receipt, self._over.errback)
+        self._retry: UpstreamRetry | None = None
+        self._outlet = Outlet(request, clock, self, lambda: _notice(self._retry))
 
-    async def run(self, backend: Backend, prompt: Prompt, choices: int) -> None:
+    async def run(self, backend: Backend, question: Question, choices: int) -> None:
         """Ask and stream until the end, or until this is cancelled.
 
         Raises:
@@ -84,28 +83,28 @@ class EventStream:
         """
         self._outlet.open()
         try:
-            self._asks.put(backend, prompt, choices)
+            self._group.put(backend, question, choices)
             if self._outlet.is_paused:
-                self._asks.pause()
+                self._group.pause()
             await self._over
             if self._encoder.error is not None and self._outlet.is_quiet:
                 raise self._encoder.error
             self._outlet.write(await self._conclude())
         finally:
-            self._asks.cancel()
+            self._group.cancel()
             self._outlet.close()
 
     def pause(self) -> None:
         """Let the answers wait."""
-        self._asks.pause()
+        self._group.pause()
 
     def resume(self) -> None:
         """Let them come again."""
-        self._asks.resume()
+        self._group.resume()
 
     def gone(self) -> None:
         """Give the questions up; whoever runs this cancels it."""
-        self._asks.cancel()
+        self._group.cancel()
 
     def _receive(self, choice: int, events: Sequence[Event]) -> None:
         if self._outlet.is_closed or self._over.called:
@@ -115,22 +114,22 @@ class EventStream:
             self._over.callback(None)
             return
         if self._outlet.is_quiet:
-            tell_queue(self._request, self._asks.queued_seconds)
+            set_queue_header(self._request, self._group.queued_seconds)
         if self._told is not None:
             self._told(data)
         last = events[-1]
-        self._waiting = last if isinstance(last, Waiting) else None
-        if self._waiting is not None and not self._outlet.is_quiet:
-            data += _notice(self._waiting)
+        self._retry = last if isinstance(last, UpstreamRetry) else None
+        if self._retry is not None and not self._outlet.is_quiet:
+            data += _notice(self._retry)
         self._outlet.write(data)
         if self._encoder.is_over:
             self._over.callback(None)
 
 
-def _notice(waiting: Waiting | None) -> bytes:
-    if waiting is None:
+def _notice(retry: UpstreamRetry | None) -> bytes:
+    if retry is None:
         return b": keep-alive\n\n"
     return (
-        f": waiting for the model's provider ({' '.join(waiting.reason.split())}), "
-        f"try {waiting.attempt + 1} in {waiting.delay_seconds:.1f} s\n\n"
+        f": waiting for the model's provider ({' '.join(retry.reason.split())}), "
+        f"try {retry.attempt + 1} in {retry.delay_seconds:.1f} s\n\n"
     ).encode()

@@ -9,8 +9,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.server import Request
 
+from ccproxy.core.stream import Usage
 from ccproxy.errors import CCProxyError
-from ccproxy.events import Usage
 from ccproxy.web.clients import client_family
 from ccproxy.web.gate import NO_KEY
 from ccproxy.web.observer import Observer, RequestEnd

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from ccproxy.events import Usage
+from ccproxy.core.stream import Usage
 from ccproxy.web.receipt import Receipt
 
 

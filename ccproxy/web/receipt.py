@@ -4,17 +4,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
-from ccproxy.events import (
-    Event,
-    Failed,
-    Finished,
-    FinishReason,
-    MessageStarted,
-    Restarted,
-    Waiting,
-)
-
-_NO_TOKENS = MessageStarted | Restarted | Waiting
+from ccproxy.core.stream import Event, Finished, FinishReason, MessageStart, is_token
 
 
 @define(eq=False)
@@ -55,8 +45,8 @@ class Receipt:
 
     def _await_token(self, events: Sequence[Event]) -> None:
         for event in events:
-            if isinstance(event, MessageStarted):
+            if isinstance(event, MessageStart):
                 self.model = event.model
-            elif not isinstance(event, _NO_TOKENS | Finished | Failed):
+            elif is_token(event):
                 self._began_seconds = self._seconds()
                 return

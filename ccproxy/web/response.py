@@ -1,18 +1,22 @@
 """Single responses: JSON documents, and errors."""
 
+import re
 from collections.abc import Mapping, Sequence
 from math import ceil
 from uuid import uuid4
 
 from twisted.web.server import Request
 
-from ccproxy.conversation import Effort
 from ccproxy.errors import CCProxyError, InvalidKey
+from ccproxy.web.backend import Question
 from ccproxy.web.error_shape import shape_of
 
 JSON = "application/json"
 _REQUEST_ID = "x-request-id"
 _TOO_MANY, _INTERNAL = 429, 500
+# What is not printable ASCII, or would separate two paths.
+_NO_HEADER = re.compile("[^ -~]|,")
+_MOST_PATHS_CHARACTERS = 2000
 
 
 def new_request_id() -> str:
@@ -54,21 +58,62 @@ def json_response(request: Request, document: bytes) -> bytes:
     return document
 
 
-def tell_ignored(request: Request, fields: Sequence[str]) -> None:
-    """Tell which fields of the request have no effect."""
-    if fields:
-        request.setHeader("x-ccproxy-ignored", ", ".join(fields))
+def set_question_headers(
+    request: Request,
+    question: Question,
+    *,
+    effort: str | None = None,
+    ignored: Sequence[str] = (),
+    adjusted: Sequence[str] = (),
+) -> None:
+    """Set the headers that tell what becomes of a client's request.
+
+    Args:
+        request: takes the headers.
+        question: as it will be asked.
+        effort: what the client asked for.
+        ignored: what the dialect has left out, as the client's paths.
+        adjusted: what the dialect has changed, likewise.
+    """
+    set_ignored_header(request, (*ignored, *question.ignored))
+    set_adjusted_header(request, (*adjusted, *question.adjusted))
+    set_effort_header(request, effort, question.effort)
 
 
-def tell_effort(request: Request, wanted: str | None, given: Effort | None) -> None:
-    """Tell how hard the model thinks, where that is not what the client asked for."""
-    told = given.value if given else "default"
+def set_ignored_header(request: Request, paths: Sequence[str]) -> None:
+    """Set ``x-ccproxy-ignored``: what of the request has no effect."""
+    _set_paths(request, "x-ccproxy-ignored", paths)
+
+
+def set_adjusted_header(request: Request, paths: Sequence[str]) -> None:
+    """Set ``x-ccproxy-adjusted``: what is sent otherwise than the client wrote it."""
+    _set_paths(request, "x-ccproxy-adjusted", paths)
+
+
+def _set_paths(request: Request, name: str, paths: Sequence[str]) -> None:
+    if not paths:
+        return
+    told: list[str] = []
+    room = _MOST_PATHS_CHARACTERS
+    for path in dict.fromkeys(paths):
+        # A path may have a client's own words in it, which a header cannot carry all.
+        told.append(_NO_HEADER.sub("?", path))
+        room -= len(path) + 2
+        if room < 0:
+            told[-1] = "..."
+            break
+    request.setHeader(name, ", ".join(told))
+
+
+def set_effort_header(request: Request, wanted: str | None, given: str | None) -> None:
+    """Set ``x-ccproxy-effort``, where the effort is not what the client asked for."""
+    told = given or "default"
     if wanted is not None and wanted != told:
         request.setHeader("x-ccproxy-effort", told)
 
 
-def tell_queue(request: Request, seconds: float) -> None:
-    """Tell how long the question has waited for a CLI."""
+def set_queue_header(request: Request, seconds: float) -> None:
+    """Set ``x-ccproxy-queue-ms``: how long the question waited for a process."""
     request.setHeader("x-ccproxy-queue-ms", str(round(1000 * seconds)))
 
 

@@ -3,24 +3,25 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from ccproxy.accounting import RateWindow
 from ccproxy.claude.backend import Status
 from ccproxy.claude.models import Catalogue, ModelEntry
-from ccproxy.conversation import Effort, Prompt
-from ccproxy.events import (
+from ccproxy.core.messages import MessagesRequest, text_block
+from ccproxy.core.stream import (
+    ContentBlockStart,
+    ContentBlockStop,
     Event,
     Finished,
-    FinishReason,
-    MessageStarted,
+    MessageStart,
     TextDelta,
     Usage,
 )
 from ccproxy.metrics import Metrics
 from ccproxy.store.store import Store
 from ccproxy.web.app import API
-from ccproxy.web.backend import Listener
+from ccproxy.web.backend import Listener, Question
 from ccproxy.web.bookkeeper import Bookkeeper
 from ccproxy.web.entrance import ConnectionLimits, Entrance
 from ccproxy.web.gate import Gate
@@ -40,25 +41,44 @@ READY = Status(
     account="someone@example.org",
     subscription="max",
 )
-FINISHED = Finished(FinishReason.STOP, Usage(input_tokens=3, output_tokens=2))
+STARTED = MessageStart("test-model")
+TEXT_STARTED = ContentBlockStart(text_block(""))
+FINISHED = Finished("end_turn", Usage(input_tokens=3, output_tokens=2))
+
+
+@frozen
+class ScriptedQuestion:
+    """A request that was made ready; ``model`` is the resolved name."""
+
+    request: MessagesRequest
+    model: str
+    owner: str = ""
+    effort: str | None = None
+    adjusted: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 @define(eq=False)
-class ScriptedAsk:
-    """A question that was put; the test tells the answer by `tell`."""
+class ScriptedRequest:
+    """A question that was asked; the test tells the answer by `tell`."""
 
-    prompt: Prompt
+    question: ScriptedQuestion
     listener: Listener
     paused: bool = False
     cancelled: bool = False
     pauses: int = 0
     queued_seconds: float = 0.0
 
+    @property
+    def request(self) -> MessagesRequest:
+        """What the dialect made of the client's request."""
+        return self.question.request
+
     def tell(self, *events: Event) -> None:
         self.listener.receive(events)
 
     def answer(self, *texts: str) -> None:
-        self.tell(MessageStarted("test-model"), *map(TextDelta, texts), FINISHED)
+        self.tell(*started(*texts), ContentBlockStop(), FINISHED)
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -71,17 +91,41 @@ class ScriptedAsk:
         self.paused = False
 
 
+def started(*texts: str) -> tuple[Event, ...]:
+    """The beginning of an answer: a block of text that is not over yet."""
+    return (STARTED, TEXT_STARTED, *map(TextDelta, texts))
+
+
 @define(eq=False)
 class ScriptedBackend:
-    """Keeps the questions; calls `asked` for each."""
+    """Keeps the questions; calls `asked` for each.
 
-    asks: list[ScriptedAsk] = field(factory=list)
-    asked: Callable[[ScriptedAsk], None] | None = None
+    Attributes:
+        adjusted: what every question has that is sent otherwise.
+        ignored: what every question has that is not sent.
+        efforts: which effort is sent for one that is wanted.
+    """
+
+    asks: list[ScriptedRequest] = field(factory=list)
+    asked: Callable[[ScriptedRequest], None] | None = None
+    adjusted: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    efforts: Callable[[str | None], str | None] = lambda wanted: wanted
     known: Status = READY
     catalogue: Catalogue = field(factory=lambda: Catalogue("sonnet", (), 1700000000))
 
-    def ask(self, prompt: Prompt, listener: Listener) -> ScriptedAsk:
-        ask = ScriptedAsk(prompt, listener)
+    async def prepare(
+        self, request: MessagesRequest, *, owner: str = ""
+    ) -> ScriptedQuestion:
+        model = self.catalogue.resolve(request.model)
+        effort = self.efforts(request.effort)
+        return ScriptedQuestion(
+            request, model, owner, effort, self.adjusted, self.ignored
+        )
+
+    def ask(self, question: Question, listener: Listener) -> ScriptedRequest:
+        assert isinstance(question, ScriptedQuestion)
+        ask = ScriptedRequest(question, listener)
         self.asks.append(ask)
         if self.asked is not None:
             self.asked(ask)
@@ -89,9 +133,6 @@ class ScriptedBackend:
 
     async def resolve(self, name: str | None) -> str:
         return self.catalogue.resolve(name)
-
-    async def effort(self, model: str, wanted: Effort) -> Effort | None:
-        return self.catalogue.effort(model, wanted)
 
     async def models(self) -> Sequence[ModelEntry]:
         return self.catalogue.entries()
