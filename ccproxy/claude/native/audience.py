@@ -6,8 +6,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.deadlines import Deadlines, Limits
-from ccproxy.errors import CCProxyError, RateLimited, TimedOut
-from ccproxy.events import (
+from ccproxy.claude.native.events import (
     Event,
     Failed,
     Finished,
@@ -18,6 +17,7 @@ from ccproxy.events import (
     ToolCallStarted,
     Waiting,
 )
+from ccproxy.errors import CCProxyError, RateLimited, TimedOut
 
 # What of an answer its client can see.
 TOKENS = TextDelta | ThinkingDelta | RedactedThinking | ToolCallStarted | ToolCallDelta

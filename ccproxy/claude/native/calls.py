@@ -10,10 +10,7 @@ any other           Claude Code runs it within the turn; told as a whole, if the
 
 from collections.abc import Collection
 
-from ccproxy.claude.native.prose import Prose
-from ccproxy.claude.native.structured import TOOL, StructuredAnswer
-from ccproxy.claude.protocol.records import ContentBlock
-from ccproxy.events import (
+from ccproxy.claude.native.events import (
     AgentToolUsed,
     Event,
     MessageStarted,
@@ -23,6 +20,9 @@ from ccproxy.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from ccproxy.claude.native.prose import Prose
+from ccproxy.claude.native.structured import TOOL, StructuredAnswer
+from ccproxy.claude.protocol.records import ContentBlock
 
 _TWICE = "the model gave two answers"
 
@@ -54,6 +54,8 @@ class Calls:
         self._own: tuple[str, list[str]] | None = None
         self._has_own = False
         self.has_called = False
+        # In any message of the turn.
+        self.has_used_own = False
 
     @property
     def are_clients_only(self) -> bool:
@@ -81,6 +83,7 @@ class Calls:
             return [*self._prose.told(), ToolCallStarted(identifier, name)]
         self._has_own = True
         if self._answer is None or name != TOOL:
+            self.has_used_own = True
             self._own = (name, [])
             return []
         if self._answer.open(identifier):

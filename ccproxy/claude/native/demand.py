@@ -6,7 +6,7 @@ the model is told in the system prompt, and once more if it answers in prose.
 
 from collections.abc import Mapping
 
-from ccproxy.conversation import Message, Prompt, Role, TextBlock
+from ccproxy.claude.native.prompt import Message, Prompt, Role, TextBlock
 
 
 def system_prompt(prompt: Prompt, *, native: bool) -> str:

@@ -1,6 +1,6 @@
 """Text of the model's, where something else was asked for. Pure."""
 
-from ccproxy.events import Event, TextDelta
+from ccproxy.claude.native.events import Event, TextDelta
 
 
 class Prose:

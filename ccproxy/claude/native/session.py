@@ -1,12 +1,11 @@
-"""One live CLI and the turn it is at.
+"""One CLI process that answers one question with its own loop.
 
 =============  ============================================================
 NEW            started; nothing said. A spare stays here
 PREPARING      it is told what it needs before it can answer
-OPEN           initialized, no turn under way
 ASKING         the question is sent, the answer comes
-SUSPENDED      the answer was calls; the CLI waits for their results
-UNDOING        the turn is broken off, and then taken back
+SUSPENDED      the answer was calls of the client's tools, behind calls of
+               Claude Code's own; the CLI waits for their results
 CLOSED         the process is being stopped or gone
 =============  ============================================================
 
@@ -22,29 +21,25 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ccproxy.claude.native.audience import Audience, Listener
+from ccproxy.claude.native.events import Event, Failed, Finished
 from ccproxy.claude.native.preparation import Preparation
-from ccproxy.claude.native.recording import Recording
+from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
 from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.native.tools import SERVERS, ToolServer, check_offered
-from ccproxy.claude.native.transcript import Plan, Reuse
+from ccproxy.claude.native.tools import SERVER, ToolServer, check_offered
 from ccproxy.claude.native.turn import Turn
 from ccproxy.claude.process.launch import Launch
 from ccproxy.claude.process.process import ClaudeProcess, Exit
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import Controls
-from ccproxy.conversation import Prompt, ToolResultBlock
 from ccproxy.errors import CCProxyError, ClaudeFailed, TimedOut
-from ccproxy.events import Event, Failed, Finished
 
 
 class _State(Enum):
     NEW = auto()
     PREPARING = auto()
-    OPEN = auto()
     ASKING = auto()
     SUSPENDED = auto()
-    UNDOING = auto()
     CLOSED = auto()
 
 
@@ -53,7 +48,6 @@ class Session:
 
     Attributes:
         launch: how it was started.
-        turns: how many questions it has been put.
 
     Raises:
         CCProxyError: the process cannot be started.
@@ -63,7 +57,6 @@ class Session:
 
     def __init__(self, launch: Launch, surroundings: Surroundings) -> None:
         self.launch = launch
-        self.turns = 0
         self._surroundings = surroundings
         self._state = _State.NEW
         self._controls = Controls(self._send)
@@ -79,8 +72,6 @@ class Session:
         self._spending = surroundings.spending()
         self._prompt: Prompt | None = None
         self._turn: Turn | None = None
-        self._recording = Recording()
-        self._ended: Deferred[None] | None = None
         self._lost: Callable[[], None] | None = None
         self._audience = Audience(
             surroundings.limits, surroundings.clock, self._timed_out
@@ -88,11 +79,6 @@ class Session:
         self._process = ClaudeProcess.spawn(
             launch, uuid4().hex, self, surroundings.spawner, surroundings.clock
         )
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the CLI can be put another question."""
-        return self._state is _State.OPEN
 
     @property
     def is_preparing(self) -> bool:
@@ -104,59 +90,17 @@ class Session:
         """Whether the CLI waits for results."""
         return self._state is _State.SUSPENDED
 
-    @property
-    def can_undo(self) -> bool:
-        """Whether what the CLI is at can be broken off and taken back."""
-        return self._state in (_State.ASKING, _State.SUSPENDED)
-
-    @property
-    def resident_bytes(self) -> int:
-        """How much memory the CLI takes; 0 where the system does not tell."""
-        return self._process.resident_bytes
-
-    async def open(self) -> records.InitializeAnswer:
-        """Initialize a new CLI for questions without any demands.
-
-        On cancel, nothing is undone: close the session.
-
-        Raises:
-            CCProxyError: it is too old, died, or refuses.
-            WireError: it speaks another language.
-        """
-        self._state = _State.PREPARING
-        answer = await self._preparation.open(None)
-        if self._state is _State.PREPARING:
-            self._state = _State.OPEN
-        return answer
-
-    def suits(self, prompt: Prompt) -> bool:
-        """Whether the CLI was told, once and for all, what a question needs."""
-        return self._preparation.suits(prompt)
-
-    def plan(
-        self, prompt: Prompt, prints: Sequence[bytes], reuse: Reuse
-    ) -> Plan | None:
-        """How a question could be put to this CLI, which is open; None: it cannot.
-
-        ``prints`` are the `fingerprints` of the question's turns.
-        """
-        transcript = self._preparation.transcript
-        return transcript.plan(prompt, prints, reuse) if self.suits(prompt) else None
-
-    def ask(self, prompt: Prompt, listener: Listener, plan: Plan | None = None) -> None:
-        """Put a question; the listener is told everything. A new one needs no plan."""
+    def ask(self, prompt: Prompt, listener: Listener) -> None:
+        """Put the question to a new CLI; the listener is told everything."""
         self._begin(prompt, listener)
-        asked = Deferred.fromCoroutine(self._put(prompt, plan))
+        asked = Deferred.fromCoroutine(self._put(prompt))
         asked.addErrback(self._setup_failed)
 
-    def keep(self, lost: Callable[[], None]) -> None:
-        """Keep a session that nobody asks, and say if it cannot be used any more.
+    def watch(self, on_lost: Callable[[], None]) -> None:
+        """Say once if a session that nobody asks cannot be used any more."""
+        self._lost = on_lost
 
-        ``lost`` is called once, when the CLI is gone or has gone on by itself.
-        """
-        self._lost = lost
-
-    def go_on(
+    def resume_with_results(
         self, prompt: Prompt, results: Sequence[ToolResultBlock], listener: Listener
     ) -> None:
         """Give a suspended session what it waits for; the listener hears the rest.
@@ -168,20 +112,7 @@ class Session:
         """
         self._begin(prompt, listener, self._turn.message_id if self._turn else None)
         self._state = _State.ASKING
-        self._preparation.transcript.told(prompt.messages[-1], "")
         self._tools.give(results)
-
-    def undo(self) -> "Deferred[None]":
-        """Break off what the CLI is at and take it back; the listener hears no more.
-
-        Fires when the session is open again. If it fails or is cancelled: close it.
-        """
-        self._audience.leave()
-        self._lost = None
-        self._state = _State.UNDOING
-        self._ended = Deferred()
-        self._process.resume()
-        return Deferred.fromCoroutine(self._undo(self._ended))
 
     def pause(self) -> None:
         """Stop reading from the CLI until `resume`."""
@@ -242,7 +173,6 @@ class Session:
     def _begin(
         self, prompt: Prompt, listener: Listener, after: str | None = None
     ) -> None:
-        self.turns += 1
         self._lost = None
         self._prompt = prompt
         self._spending.model = self._surroundings.full_id(prompt.model)
@@ -252,27 +182,14 @@ class Session:
             spent_usd=self._spending.total_dollars,
             before=self._turn.message_id if self._turn else None,
         )
-        self._recording = Recording(after)
         self._audience.begin(listener)
 
-    async def _put(self, prompt: Prompt, plan: Plan | None) -> None:
-        is_new = self._state is _State.NEW
+    async def _put(self, prompt: Prompt) -> None:
         self._state = _State.PREPARING
-        if is_new:
-            await self._preparation.open(prompt)
-        await self._preparation.put(prompt, plan or Plan(None, 0))
+        await self._preparation.open(prompt)
+        await self._preparation.put(prompt)
         if self._state is _State.PREPARING:
             self._state = _State.ASKING
-
-    async def _undo(self, ended: "Deferred[None]") -> None:
-        await self._controls.ask(requests.interrupt())
-        await ended
-        plan = self._preparation.transcript.take_back()
-        if plan is None:
-            raise ClaudeFailed("there is no turn that could be taken back")
-        await self._preparation.take_back(plan)
-        if self._state is _State.UNDOING:
-            self._state = _State.OPEN
 
     def _received(self, record: records.Record) -> list[Event]:
         turn = self._turn if self._state is _State.ASKING else None
@@ -289,10 +206,6 @@ class Session:
                 if record.is_error or record.num_turns:
                     raise wire.WireError("an answer to a turn of the history")
                 self._preparation.acknowledge()
-            case records.Result() if self._state is _State.UNDOING:
-                ended, self._ended = self._ended, None
-                if ended is not None:
-                    ended.callback(None)
             case _ if turn is not None:
                 return self._asked(turn, record)
             case records.Init() | records.UserMessage() | records.Result() if (
@@ -306,13 +219,12 @@ class Session:
 
     def _asked(self, turn: Turn, record: records.Record) -> list[Event]:
         if isinstance(record, records.Init) and self._prompt is not None:
-            is_new, has_own = self.turns == 1, self.launch.spawns_children
-            wrong = check_offered(record.tools, self._prompt.tools, is_new, has_own)
+            has_own = self.launch.spawns_children
+            wrong = check_offered(record.tools, self._prompt.tools, has_own)
             if wrong is not None:
                 # The question is not on its way yet.
                 self._process.kill()
                 return [Failed(wrong)]
-        self._recording.receive(record)
         events = turn.receive(record)
         if self._prompt is not None and turn.take_question():
             self._preparation.remind(self._prompt)
@@ -320,7 +232,7 @@ class Session:
 
     def _answer(self, asked: records.ControlRequest) -> None:
         message = asked.request.message
-        if asked.request.server_name in SERVERS and message is not None:
+        if asked.request.server_name == SERVER and message is not None:
             self._tools.receive(asked, message)
         else:
             self._send(requests.refusal(asked.request_id, "ccproxy does not do this"))
@@ -357,11 +269,6 @@ class Session:
     def _abandon(self, error: CCProxyError) -> None:
         self._controls.abandon(error)
         self._preparation.abandon(error)
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            ended.errback(error)
-            # Whoever waited has heard of it.
-            ended.addErrback(lambda failure: failure.trap(CCProxyError) and None)
 
     def _fail(self, error: CCProxyError) -> None:
         if self._controls.take_unheard():
@@ -381,20 +288,14 @@ class Session:
         return error if self._turn is None else self._turn.timed_out(error)
 
     def _end(self, end: Finished | Failed) -> None:
-        """The turn is over; see what the CLI can be used for now."""
+        """The turn is over; see whether the CLI waits for the client's results."""
         self._audience.leave()
-        turn, is_good = self._turn, isinstance(end, Finished)
-        can_go_on = is_good and self._state is _State.ASKING
-        if turn is not None and turn.goes_on:
-            self._state = _State.CLOSED
-            self._process.kill()
-        elif turn is not None and can_go_on and turn.waits:
+        turn = self._turn
+        waits = turn is not None and turn.waits and turn.has_own_calls
+        if isinstance(end, Finished) and self._state is _State.ASKING and waits:
             self._state = _State.SUSPENDED
-        elif turn is not None and can_go_on and turn.is_settled:
-            self._state = _State.OPEN
-        else:
-            # Who knows what the CLI is still at; one that the API has refused leaves
-            # things out of its later requests.
-            self._state = _State.CLOSED
-        answer = self._recording.message() if is_good else None
-        self._preparation.transcript.answered(answer)
+            return
+        self._state = _State.CLOSED
+        if turn is not None and (turn.goes_on or turn.waits):
+            # It would ask the model again before it ends.
+            self._process.kill()

@@ -7,12 +7,11 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
 from ccproxy.accounting import RateWindow
 from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.native.structured import AnswerForm
+from ccproxy.claude.native.prompt import Prompt
 from ccproxy.claude.native.turn import Turn
 from ccproxy.claude.observer import Nobody, Observer
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.spending import Spending
-from ccproxy.conversation import Prompt
 from ccproxy.errors import CCProxyError
 
 
@@ -62,7 +61,7 @@ class Surroundings:
             self.wall_seconds(),
             frozenset(tool.name for tool in prompt.tools),
             must_call=prompt.must_call and not self.forces_calls,
-            form=None if prompt.schema is None else AnswerForm(prompt.schema),
+            has_schema=prompt.schema is not None,
             tells_own_calls=self.tells_own_calls,
             after=after,
             spent_usd=spent_usd,

@@ -14,8 +14,16 @@ from typing import Any
 import msgspec
 from attrs import evolve, frozen
 
-from ccproxy.claude.native.transcript import fingerprint
-from ccproxy.conversation import (
+from ccproxy.claude.native.events import (
+    Event,
+    Finished,
+    MessageStarted,
+    Restarted,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from ccproxy.claude.native.prompt import (
     ImageBlock,
     Message,
     Prompt,
@@ -27,16 +35,7 @@ from ccproxy.conversation import (
     ToolUseBlock,
     is_blank,
 )
-from ccproxy.events import (
-    Event,
-    Finished,
-    FinishReason,
-    MessageStarted,
-    Restarted,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStarted,
-)
+from ccproxy.core.stream import FinishReason
 
 # The CLI writes results of over 50,000 characters to a file, and shows the model the
 # first 2,000 of them.
@@ -73,9 +72,7 @@ class Suspension:
         if len(asked) != len(before) + 2 or asked[: len(before)] != before:
             return None
         # To Python 1 is True, and the order of keys is nothing; to the model it is.
-        if _written(evolve(prompt, messages=before)) != _written(self.prompt) or (
-            [*map(fingerprint, asked[:-2])] != [*map(fingerprint, before)]
-        ):
+        if _written(evolve(prompt, messages=before)) != _written(self.prompt):
             return None
         ids = self._ids(asked[-2])
         return None if ids is None else self._renamed(ids, asked[-1])
@@ -119,8 +116,9 @@ class Suspension:
 
 
 def _written(prompt: Prompt) -> bytes:
-    """All that a prompt says beside its turns."""
-    return _encode(evolve(prompt, messages=()))
+    """All that a prompt says, byte for byte."""
+    kinds = [[type(block).__name__ for block in m.content] for m in prompt.messages]
+    return _encode((kinds, prompt))
 
 
 def _called(call: ToolUseBlock) -> tuple[str, bytes]:

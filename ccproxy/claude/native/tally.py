@@ -5,7 +5,7 @@ of the API, ``result`` sums all calls since the CLI was last asked.
 """
 
 from ccproxy.claude.protocol.records import WireUsage
-from ccproxy.events import Usage
+from ccproxy.core.stream import Usage
 
 
 class Tally:

@@ -10,18 +10,19 @@ Source: protocol notes, "Tools".
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-import msgspec
-
+from ccproxy.claude.native.prompt import (
+    Block,
+    ImageBlock,
+    TextBlock,
+    Tool,
+    ToolResultBlock,
+)
 from ccproxy.claude.native.structured import TOOL
 from ccproxy.claude.protocol.records import ControlRequest, MCPMessage, listed_as
-from ccproxy.conversation import Block, ImageBlock, TextBlock, Tool, ToolResultBlock
 from ccproxy.errors import CCProxyError, ClaudeFailed, InvalidRequest
 
-# The names that `--allowedTools` allows. A tool set of another time is offered under
-# the other name: the CLI takes one that it knows for unchanged.
+# The name that `--allowedTools` allows.
 SERVER = "client"
-_OTHER = "client2"
-SERVERS = (SERVER, _OTHER)
 
 _INITIALIZED: Mapping[str, object] = {
     "protocolVersion": "2025-11-25",
@@ -39,20 +40,19 @@ def offer(tools: Sequence[Tool]) -> Mapping[str, object]:
 
 
 def check_offered(
-    names: Collection[str], tools: Sequence[Tool], is_new: bool, has_own: bool
+    names: Collection[str], tools: Sequence[Tool], has_own: bool
 ) -> CCProxyError | None:
     """What is wrong with the tools that the model may call; None: nothing.
 
     Args:
         names: those that the CLI offers.
         tools: those that it was told of.
-        is_new: whether it was told of them at its start; an old one may have been slow.
         has_own: whether it has tools of its own beside them.
     """
     # The tool of an answer by a schema is the CLI's, and checked elsewhere.
     wanted = {listed_as(tool.name) for tool in tools} - {TOOL}
     left_out = wanted - set(names)
-    if left_out and is_new:
+    if left_out:
         # It takes no tool whose schema breaks the rules of JSON Schema, and leaves all
         # of them out then.
         return InvalidRequest(
@@ -60,13 +60,9 @@ def check_offered(
             "have to be JSON Schema, draft 2020-12",
             param="tools",
         )
-    if left_out or (set(names) - wanted - {TOOL} and not has_own):
+    if set(names) - wanted - {TOOL} and not has_own:
         return ClaudeFailed("the claude CLI offers other tools than it was told of")
     return None
-
-
-def _written(tools: Sequence[Tool]) -> bytes:
-    return msgspec.json.encode(_listed(tools))
 
 
 def _listed(tools: Sequence[Tool]) -> Mapping[str, object]:
@@ -91,45 +87,13 @@ class ToolServer:
 
     def __init__(self, send: Callable[[str, Mapping[str, object]], None]) -> None:
         self._send = send
-        self._name = SERVER
         self._tools: Sequence[Tool] = ()
-        self._listed: Callable[[], None] | None = None
         self._asked: dict[str, tuple[str, object]] = {}
         self._results: dict[str, ToolResultBlock] = {}
 
     def offer(self, tools: Sequence[Tool]) -> None:
         """Note what is offered."""
         self._tools = tools
-
-    def offers(self, tools: Sequence[Tool]) -> bool:
-        """Whether these are offered, written in the same way."""
-        return _written(tools) == _written(self._tools)
-
-    def change(
-        self, tools: Sequence[Tool], listed: Callable[[], None]
-    ) -> Sequence[str]:
-        """Offer others; returns the names of the servers that the CLI is to be told.
-
-        Args:
-            tools: all that the model may call from now on.
-            listed: called once, when the CLI has been told of them.
-        """
-        self._name = SERVERS[self._name == SERVER]
-        self._tools, self._listed = tools, listed
-        if tools:
-            return [self._name]
-        self._tell_listed()
-        return []
-
-    def forget(self) -> None:
-        """Forget the calls of a turn that is over."""
-        self._asked.clear()
-        self._results.clear()
-
-    def _tell_listed(self) -> None:
-        listed, self._listed = self._listed, None
-        if listed is not None:
-            listed()
 
     def receive(self, request: ControlRequest, message: MCPMessage) -> None:
         """Take a message of the CLI's; a call waits for its result."""
@@ -143,8 +107,6 @@ class ToolServer:
         self._reply(
             request.request_id, message.id or 0, results.get(message.method, {})
         )
-        if message.method == "tools/list" and request.request.server_name == self._name:
-            self._tell_listed()
 
     def give(self, results: Sequence[ToolResultBlock]) -> None:
         """Take the results of calls, whether the CLI has asked for them or will."""

@@ -28,8 +28,18 @@ from collections.abc import Collection, Mapping
 from enum import Enum, auto
 
 from ccproxy.claude.native.calls import Calls
+from ccproxy.claude.native.events import (
+    Event,
+    Failed,
+    Finished,
+    MessageStarted,
+    Restarted,
+    ThinkingDelta,
+    ThinkingSigned,
+    Waiting,
+)
 from ccproxy.claude.native.prose import Prose
-from ccproxy.claude.native.structured import TOOL, AnswerForm, StructuredAnswer
+from ccproxy.claude.native.structured import TOOL, StructuredAnswer
 from ccproxy.claude.native.tally import Tally
 from ccproxy.claude.protocol.failures import Refusal, error_for, refused
 from ccproxy.claude.protocol.records import (
@@ -46,22 +56,12 @@ from ccproxy.claude.protocol.records import (
     UserMessage,
 )
 from ccproxy.claude.spending import cost
+from ccproxy.core.stream import FinishReason
 from ccproxy.errors import (
     CCProxyError,
     ClaudeFailed,
     InvalidRequest,
     SchemaNotSatisfied,
-)
-from ccproxy.events import (
-    Event,
-    Failed,
-    Finished,
-    FinishReason,
-    MessageStarted,
-    Restarted,
-    ThinkingDelta,
-    ThinkingSigned,
-    Waiting,
 )
 
 _SYNTHETIC = "<synthetic>"
@@ -102,7 +102,7 @@ class Turn:
         wall_seconds: Unix time at the start, to tell how long a limit lasts.
         tool_names: the client's tools; a call of any other is the CLI's own affair.
         must_call: the answer has to be a call of one of them.
-        form: what the answer has to be.
+        has_schema: the answer has to satisfy a schema.
         tells_own_calls: tell what the CLI does with tools of its own.
         after: the id of the message that this turn goes on from, if the CLI has been
             waiting for the results of its calls.
@@ -116,7 +116,7 @@ class Turn:
         tool_names: Collection[str] = (),
         *,
         must_call: bool = False,
-        form: AnswerForm | None = None,
+        has_schema: bool = False,
         tells_own_calls: bool = False,
         after: str | None = None,
         spent_usd: float = 0.0,
@@ -126,8 +126,8 @@ class Turn:
         self._spent_usd = spent_usd
         self._before = before
         self._must_call = must_call
-        self._answer = None if form is None else StructuredAnswer(form)
-        self._prose = Prose(is_held=must_call or form is not None)
+        self._answer = StructuredAnswer() if has_schema else None
+        self._prose = Prose(is_held=must_call or has_schema)
         self._calls = Calls(
             tool_names, self._answer, self._prose, tells_own=tells_own_calls
         )
@@ -143,7 +143,6 @@ class Turn:
         # The CLI's own sum goes back to before the calls.
         self._tally = Tally(is_partial=after is not None)
         self._cut_short = False
-        self._is_settled = False
         self._synthetic: AssistantMessage | None = None
         self._retry: Refusal | None = None
         self._limit_reset_seconds: float | None = None
@@ -164,9 +163,9 @@ class Turn:
         return self._stop_reason == "tool_use" and self._calls.are_clients_only
 
     @property
-    def is_settled(self) -> bool:
-        """Whether the CLI has said itself that the turn is over."""
-        return self._is_settled
+    def has_own_calls(self) -> bool:
+        """Whether Claude Code has used tools of its own in this turn."""
+        return self._calls.has_used_own
 
     @property
     def message_id(self) -> str | None:
@@ -321,7 +320,6 @@ class Turn:
         return [Waiting(record.error or "unknown", record.attempt, delay_seconds)]
 
     def _result(self, result: Result) -> list[Event]:
-        self._is_settled = True
         if result.is_error or result.subtype != "success":
             return self._fail(self._error(result))
         if self._phase is _Phase.WAITING:
@@ -344,7 +342,6 @@ class Turn:
     def _ask_again(self) -> list[Event]:
         """The answer is prose, and was to be a call."""
         self._has_asked_again = self._owes_question = True
-        self._is_settled = False
         self._tally.count_alone()
         self._prose.set_aside()
         self._phase = _Phase.WAITING

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from attrs import define, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.suspension import Suspension
-from ccproxy.conversation import Prompt, ToolResultBlock
 
 
 @frozen(kw_only=True)
@@ -61,14 +61,13 @@ class WaitingRoom:
         timer = self._clock.callLater(self._limits.seconds, leave)
         place = _Place(session, suspension, timer)
         self._places.append(place)
-        session.keep(leave)
+        session.watch(leave)
 
     def take(self, prompt: Prompt) -> tuple[Session, Sequence[ToolResultBlock]] | None:
         """The session that a request goes on with, and what it brings; if any."""
         for place in self._places:
             results = place.suspension.results(prompt)
-            # A CLI of yesterday's tells the model another date.
-            if results is not None and place.session.suits(prompt):
+            if results is not None:
                 self._remove(place)
                 return place.session, results
         return None

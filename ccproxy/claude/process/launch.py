@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import evolve, field, frozen
 
-from ccproxy.claude.native.tools import SERVERS
+from ccproxy.claude.native.tools import SERVER
 from ccproxy.errors import ClaudeUnavailable
 
 # `client_composed` works from here on; older ones read `@path` from the prompt.
@@ -26,7 +26,7 @@ OLDEST_VERSION = (2, 1, 248)
 # Marks every process of a session, whatever becomes of its parents and groups.
 MARKER = "CCPROXY_SESSION"
 
-_CLIENTS_TOOLS = tuple(f"mcp__{name}" for name in SERVERS)
+_CLIENTS_TOOLS = tuple(f"mcp__{name}" for name in (SERVER,))
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 # `claude --version` takes 10 ms; a minute is for a machine that is starting up.

@@ -9,7 +9,7 @@ Source: protocol notes, "Input" and "Output", CLI 2.1.248 to 2.1.330.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -27,19 +27,6 @@ from ccproxy.claude.protocol.records import (
     Rewound,
     StreamEvent,
     UserMessage,
-)
-from ccproxy.conversation import (
-    Block,
-    DocumentBlock,
-    ImageBlock,
-    Message,
-    RedactedThinkingBlock,
-    Role,
-    TextBlock,
-    ThinkingBlock,
-    ToolResultBlock,
-    ToolUseBlock,
-    is_blank,
 )
 
 # The longest line the CLI has reason to write is a whole answer in one message:
@@ -225,104 +212,3 @@ _encoder = msgspec.json.Encoder()
 def encode(record: Mapping[str, object]) -> bytes:
     """What is written for a record."""
     return _encoder.encode(record) + b"\n"
-
-
-def turn(message: Message, identifier: str, *, model: str, ask: bool) -> bytes:
-    """A turn of the conversation, as the Messages API knows it.
-
-    Args:
-        message: the turn.
-        identifier: a UUID for a user's turn, unique for an assistant's: two with
-            one would be merged.
-        model: who is to have spoken, for an assistant's turn without thinking, which
-            is some model's own.
-        ask: whether the model is to answer this user's turn.
-    """
-    if message.role is Role.ASSISTANT:
-        return encode(
-            {
-                "type": "assistant",
-                "message": {
-                    "id": identifier,
-                    "type": "message",
-                    "role": "assistant",
-                    "model": _thinker(message) or model,
-                    "content": _blocks(message.content),
-                    "stop_reason": "end_turn",
-                    "usage": {"input_tokens": 0, "output_tokens": 0},
-                },
-                "parent_tool_use_id": None,
-                "session_id": "",
-            }
-        )
-    record: dict[str, object] = {
-        "type": "user",
-        "message": {"role": "user", "content": _blocks(message.content)},
-        "parent_tool_use_id": None,
-        "session_id": "",
-        "uuid": identifier,
-        # Without it `@/etc/passwd` is read and sent, and `/clear` is run.
-        "client_composed": True,
-    }
-    if not ask:
-        record["shouldQuery"] = False
-    return encode(record)
-
-
-def _blocks(blocks: Sequence[Block]) -> list[dict[str, object]]:
-    return [_block(block) for block in blocks]
-
-
-def _thinker(message: Message) -> str:
-    """Whose thinking a turn holds: the CLI gives it to nobody else."""
-    for block in message.content:
-        if isinstance(block, ThinkingBlock | RedactedThinkingBlock):
-            return block.model
-    return ""
-
-
-def _source(media_type: str | None, source: str) -> dict[str, object]:
-    if media_type is None:
-        return {"type": "url", "url": source}
-    encoding = "text" if media_type == "text/plain" else "base64"
-    return {"type": encoding, "media_type": media_type, "data": source}
-
-
-def _block(block: Block) -> dict[str, object]:
-    about: dict[str, object]
-    match block:
-        case TextBlock(text):
-            return {"type": "text", "text": text}
-        case ToolUseBlock(identifier, name, arguments):
-            about = {"type": "tool_use", "id": identifier, "name": name}
-            return {**about, "input": arguments}
-        case ImageBlock(media_type, source):
-            return {"type": "image", "source": _source(media_type, source)}
-        case DocumentBlock(media_type, source):
-            about = {"type": "document", "source": _source(media_type, source)}
-            told = {"title": block.title, "context": block.context}
-            return {**about, **{k: v for k, v in told.items() if v is not None}}
-        case ToolResultBlock(identifier, content, is_error):
-            inner = _result(content, is_error=is_error)
-            result: dict[str, object] = {
-                "type": "tool_result",
-                "tool_use_id": identifier,
-                "content": inner,
-            }
-            return {**result, "is_error": True} if is_error else result
-        case ThinkingBlock(thinking=thinking, signature=signature):
-            about = {"type": "thinking", "thinking": thinking}
-            return {**about, "signature": signature}
-        case RedactedThinkingBlock(data=data):
-            return {"type": "redacted_thinking", "data": data}
-
-
-def _result(
-    content: "str | Sequence[Block]", *, is_error: bool
-) -> str | list[dict[str, object]]:
-    """A result as the CLI itself writes one that it has waited for."""
-    if not isinstance(content, str):
-        return _blocks(content)
-    if is_error or is_blank(content):
-        return content
-    return _blocks([TextBlock(content)])

@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from ccproxy.events import Usage
+from ccproxy.core.stream import Usage
 
 _NO_LOGIN = "none"
 # CLI 2.1.332: the model knows the tool by the one name, the list has the other.

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ccproxy.claude.native.tools import offer
 from ccproxy.claude.protocol.codec import encode
-from ccproxy.conversation import Tool
 
 
 def control_request(request_id: str, request: Mapping[str, object]) -> bytes:
@@ -20,14 +18,15 @@ def control_request(request_id: str, request: Mapping[str, object]) -> bytes:
 
 
 def initialize(
-    system: str,
-    tools: Sequence[Tool] = (),
-    schema: Mapping[str, object] | None = None,
+    system: str, offered: Mapping[str, object] | None = None
 ) -> Mapping[str, object]:
-    """The first request to a CLI; an empty prompt still replaces Claude Code's own."""
-    form = {} if schema is None else {"jsonSchema": schema}
-    about = {"subtype": "initialize", "systemPrompt": [system]}
-    return {**about, **offer(tools), **form}
+    """The first request to a CLI; an empty prompt still replaces Claude Code's own.
+
+    Args:
+        system: the system prompt.
+        offered: what the CLI is told besides, such as tools.
+    """
+    return {"subtype": "initialize", "systemPrompt": [system], **(offered or {})}
 
 
 def apply_flag_settings(

@@ -1,0 +1,200 @@
+"""What is asked: the neutral form between the wire dialects and the CLI.
+
+It is the Messages API's own shape (system, alternating turns of content
+blocks), because that is what the CLI passes on. A dialect builds a `Prompt`
+with `turns`; the ``claude`` room writes it to the CLI as native turns.
+
+Invariants of ``Prompt.messages``: not empty, roles alternate, no text is blank, the
+last turn is the user's, and calls and results stand in neighbouring turns, each with
+its own.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Any, TypeAlias
+
+from attrs import field, frozen
+
+# The CLI drops blocks that JavaScript's trim() empties, and joins what they
+# stood between with a newline of its own; the API refuses what Python's strip()
+# empties. So what either empties is never sent. (Protocol notes, "Input".)
+_BLANKS = (
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
+    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+
+
+class Role(Enum):
+    """Who speaks."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Effort(Enum):
+    """How long the model may think, in the CLI's words (``effortLevel``)."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    XHIGH = "xhigh"
+    MAX = "max"
+
+
+@frozen
+class TextBlock:
+    """A content block of text, word for word."""
+
+    text: str
+
+
+@frozen
+class ImageBlock:
+    """An image: base64 of a media type, or, without one, an https URL."""
+
+    media_type: str | None
+    source: str
+
+
+@frozen
+class DocumentBlock:
+    """A PDF in base64, a plain text, or, without a media type, an https URL.
+
+    Attributes:
+        context: what the model is told of it besides.
+    """
+
+    media_type: str | None
+    source: str
+    title: str | None = None
+    context: str | None = None
+
+
+@frozen
+class ToolUseBlock:
+    """A call that the model made, under the model's own id."""
+
+    id: str
+    name: str
+    input: Mapping[str, Any]
+
+
+@frozen
+class ToolResultBlock:
+    """What the client's tool gave back."""
+
+    tool_use_id: str
+    content: "str | tuple[TextBlock | ImageBlock | DocumentBlock, ...]"
+    is_error: bool = False
+
+
+@frozen
+class ThinkingBlock:
+    """What the assistant thought, with its provider's signature.
+
+    Attributes:
+        model: the full id of who thought so: thinking is worth nothing to another,
+            and the CLI leaves it out then.
+    """
+
+    thinking: str
+    signature: str
+    model: str = ""
+
+
+@frozen
+class RedactedThinkingBlock:
+    """What the assistant thought, legible to its provider only."""
+
+    data: str
+    model: str = ""
+
+
+Block: TypeAlias = (
+    TextBlock
+    | ImageBlock
+    | DocumentBlock
+    | ToolUseBlock
+    | ToolResultBlock
+    | ThinkingBlock
+    | RedactedThinkingBlock
+)
+
+
+@frozen
+class Tool:
+    """A tool of the client's; ``input_schema`` is JSON Schema of an object."""
+
+    name: str
+    description: str | None
+    input_schema: Mapping[str, Any]
+
+
+@frozen
+class Message:
+    """One turn."""
+
+    role: Role
+    content: tuple[Block, ...]
+
+
+@frozen(kw_only=True)
+class Prompt:
+    """One question to the model, with everything it depends on.
+
+    Attributes:
+        model: an alias or full id that the CLI takes.
+        system: the whole system prompt; empty for none.
+        messages: see the module's invariants.
+        max_tokens: bound on the answer, thinking included; None: the model's own.
+        stop: sequences at which the answer ends; they are not part of it.
+        effort: None: the model's own default.
+        tools: what the model may call; the client runs it.
+        must_call: the answer has to be a call of one of ``tools``.
+        parallel_calls: it may be several calls at once.
+        schema: the answer's text has to be a JSON object that this JSON Schema, of
+            type object, describes; None: any text. The model may call ``tools``
+            before it answers.
+        sampling: top-level fields for the Messages API (``temperature`` …); only
+            those that the operator lets through.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    system: str = ""
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    effort: Effort | None = None
+    tools: tuple[Tool, ...] = ()
+    must_call: bool = False
+    parallel_calls: bool = True
+    schema: Mapping[str, Any] | None = None
+    sampling: Mapping[str, float] = field(factory=dict)
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text has nothing in it that the model could be shown."""
+    return not text.strip(_BLANKS)
+
+
+def _is_blank_block(block: Block) -> bool:
+    return isinstance(block, TextBlock) and is_blank(block.text)
+
+
+def turns(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Join neighbours of one role and leave out blank blocks and empty turns.
+
+    Several messages of one role in a row are one turn of several blocks: sent one
+    by one the CLI would join them with newlines of its own.
+    """
+    joined: list[tuple[Role, list[Block]]] = []
+    for message in messages:
+        content = [block for block in message.content if not _is_blank_block(block)]
+        if not content:
+            continue
+        if joined and joined[-1][0] is message.role:
+            joined[-1][1].extend(content)
+        else:
+            joined.append((message.role, content))
+    return tuple(Message(role, tuple(content)) for role, content in joined)

@@ -1,0 +1,379 @@
+"""Between the Messages API and what this way of asking knows. Pure.
+
+The CLI composes the request itself here, so much of a Messages API request has no
+place: what is left out is named, what would make the answer a lie is refused.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from attrs import frozen
+
+from ccproxy.claude.native import events as native
+from ccproxy.claude.native.pairing import paired
+from ccproxy.claude.native.prompt import (
+    Block,
+    DocumentBlock,
+    Effort,
+    ImageBlock,
+    Message,
+    Prompt,
+    RedactedThinkingBlock,
+    Role,
+    TextBlock,
+    ThinkingBlock,
+    Tool,
+    ToolResultBlock,
+    ToolUseBlock,
+    is_blank,
+    turns,
+)
+from ccproxy.core import messages, stream
+from ccproxy.errors import InvalidRequest, MissingParameter
+
+_SAMPLING = ("temperature", "top_p", "top_k")
+_ANY_OBJECT: Mapping[str, Any] = {"type": "object", "additionalProperties": True}
+_WEB_SEARCH = "web_search"
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class _Source(msgspec.Struct):
+    type: str
+    media_type: str | None = None
+    data: str | None = None
+    url: str | None = None
+    content: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _DocumentFields(msgspec.Struct):
+    source: _Source
+    title: str | None = None
+    context: str | None = None
+
+
+@frozen
+class Translated:
+    """A question as the CLI is told it, and what of the request it leaves out.
+
+    Attributes:
+        adjusted: paths of what is told in another form or place.
+        ignored: paths of what is not told.
+    """
+
+    prompt: Prompt
+    adjusted: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+def translate(
+    request: messages.MessagesRequest,
+    *,
+    model: str,
+    effort: Effort | None,
+    forward_sampling: bool = False,
+    web_search: bool = False,
+) -> Translated:
+    """A Messages API request as this way of asking knows it.
+
+    Args:
+        request: what the client asks.
+        model: as the CLI takes it.
+        effort: as the model knows it.
+        forward_sampling: send temperature and the like upstream.
+        web_search: whether the model has Claude Code's own search.
+
+    Raises:
+        InvalidRequest: it cannot be asked in this way; names the client's path.
+    """
+    reader = _Reader(request)
+    tools = tuple(reader.tools(web_search=web_search))
+    choice = request.tool_choice
+    if choice is not None and choice.type == "none":
+        tools = ()
+    elif choice is not None and choice.type == "tool":
+        tools = tuple(tool for tool in tools if tool.name == choice.name)
+    if choice is not None and choice.must_call and not tools:
+        raise InvalidRequest(
+            "`tool_choice` demands a call of a tool that is not offered",
+            param="tool_choice",
+        )
+    sampling = reader.extra(forward_sampling=forward_sampling)
+    thinking = request.thinking
+    if thinking is not None and thinking.value.type != "adaptive":
+        reader.ignored.append("thinking")
+    spoken = reader.turns()
+    return Translated(
+        Prompt(
+            model=model,
+            system=reader.system(),
+            messages=spoken,
+            max_tokens=request.max_tokens,
+            stop=_stops(request),
+            effort=effort,
+            tools=tools,
+            must_call=choice is not None and choice.must_call,
+            parallel_calls=not (
+                tools and choice is not None and choice.disable_parallel_tool_use
+            ),
+            schema=_schema(request),
+            sampling=sampling,
+        ),
+        tuple(reader.adjusted),
+        tuple(reader.ignored),
+    )
+
+
+def _stops(request: messages.MessagesRequest) -> tuple[str, ...]:
+    param = request.paths.get("stop_sequences", "stop_sequences")
+    if any(map(is_blank, request.stop_sequences)):
+        raise InvalidRequest(
+            f"`{param}`: the model cannot stop at white space alone", param=param
+        )
+    return request.stop_sequences
+
+
+def _schema(request: messages.MessagesRequest) -> Mapping[str, Any] | None:
+    form = request.output_format
+    if form is None:
+        return None
+    if form.type == "json_object" or isinstance(form.schema, msgspec.UnsetType):
+        return _ANY_OBJECT
+    schema = _decode_object(form.schema)
+    if schema.get("type", "object") != "object":
+        param = request.paths.get("output_config.format", "output_config.format")
+        raise InvalidRequest(
+            f"`{param}`: the schema has to be one of an object", param=param
+        )
+    return {"type": "object", **schema}
+
+
+class _Reader:
+    """Reads one request, and notes what has no place."""
+
+    def __init__(self, request: messages.MessagesRequest) -> None:
+        self._request = request
+        self.adjusted: list[str] = []
+        self.ignored: list[str] = []
+
+    def system(self) -> str:
+        texts = [self._request.system]
+        for n, message in enumerate(self._request.messages):
+            if message.role == "system":
+                self.adjusted.append(message.at or f"messages[{n}]")
+                read = [b.value for b in message.blocks]
+                said = [v.text for v in read if isinstance(v, messages.Text)]
+                texts.append("".join(said))
+        return "\n\n".join(text for text in texts if not is_blank(text))
+
+    def tools(self, *, web_search: bool) -> Iterator[Tool]:
+        for n, tool in enumerate(self._request.tools):
+            value, at = tool.value, tool.at or f"tools[{n}]"
+            if value.type.startswith(_WEB_SEARCH):
+                self.ignored += () if web_search else (at,)
+            elif value.type != "custom":
+                self.ignored.append(at)
+            elif isinstance(value.input_schema, msgspec.UnsetType):
+                param = f"{at}.input_schema"
+                raise MissingParameter(f"`{param}` is missing", param=param)
+            else:
+                schema = {"type": "object", **_decode_object(value.input_schema)}
+                yield Tool(value.name, value.description, schema)
+
+    def extra(self, *, forward_sampling: bool) -> Mapping[str, float]:
+        sampling: dict[str, float] = {}
+        for name, raw in self._request.extra.items():
+            if name in _SAMPLING and forward_sampling:
+                sampling[name] = msgspec.json.decode(raw, type=float)
+            else:
+                self.ignored.append(self._request.paths.get(name, name))
+        return sampling
+
+    def turns(self) -> tuple[Message, ...]:
+        spoken = [m for m in self._request.messages if m.role != "system"]
+        if not spoken:
+            raise InvalidRequest(
+                "there is no message of the user to answer", param="messages"
+            )
+        last = spoken[-1].at or "messages"
+        said = [Message(Role(m.role), tuple(self._blocks(m))) for m in spoken]
+        if said[-1].role is Role.ASSISTANT:
+            raise InvalidRequest(
+                f"`{last}`: the conversation ends with the assistant; end it with a "
+                "message of the user",
+                param=f"{last}.role",
+            )
+        if not turns(said[-1:]):
+            raise InvalidRequest(
+                f"`{last}`: the last message is blank; say something in it",
+                param=f"{last}.content",
+            )
+        return paired(turns(map(_without_loose_thinking, turns(said))), "messages")
+
+    def _blocks(self, message: messages.Message) -> Iterator[Block]:
+        for n, block in enumerate(message.blocks):
+            at = block.at or f"{message.at}.content[{n}]"
+            read = self._block(block, at)
+            if read is None:
+                self.ignored.append(at)
+            else:
+                yield read
+
+    def _block(self, block: messages.Block, at: str) -> Block | None:
+        match block.value:
+            case messages.ToolUse(identifier, name, arguments):
+                return ToolUseBlock(identifier, name, _arguments(arguments, at))
+            case messages.ToolResult() as result:
+                told = messages.result_content(result, at)
+                if not isinstance(told, str):
+                    shown = [self._shown(b, b.at or at) for b in told]
+                    told_blocks = tuple(b for b in shown if b is not None)
+                    return ToolResultBlock(
+                        result.tool_use_id, told_blocks, bool(result.is_error)
+                    )
+                return ToolResultBlock(result.tool_use_id, told, bool(result.is_error))
+            case messages.Thinking(thinking, signature):
+                return ThinkingBlock(thinking, signature) if signature else None
+            case messages.RedactedThinking(data):
+                return RedactedThinkingBlock(data)
+        return self._shown(block, at)
+
+    def _shown(
+        self, block: messages.Block, at: str
+    ) -> TextBlock | ImageBlock | DocumentBlock | None:
+        match block.value:
+            case messages.Text(text):
+                return TextBlock(text)
+            case messages.Image(source):
+                return _image(msgspec.json.decode(source, type=_Source))
+            case messages.Document():
+                return _document(msgspec.json.decode(block.raw, type=_DocumentFields))
+        return None
+
+
+def _arguments(raw: msgspec.Raw, at: str) -> Mapping[str, Any]:
+    try:
+        return _decode_object(raw)
+    except msgspec.DecodeError:
+        raise InvalidRequest(
+            f"`{at}.input` is not a JSON object", param=f"{at}.input"
+        ) from None
+
+
+def _image(source: _Source) -> ImageBlock | None:
+    if source.type == "base64" and source.data is not None:
+        return ImageBlock(source.media_type, source.data)
+    return ImageBlock(None, source.url) if source.url is not None else None
+
+
+def _document(fields: _DocumentFields) -> DocumentBlock | None:
+    source, about = fields.source, (fields.title, fields.context)
+    match source.type:
+        case "base64" if source.data is not None:
+            return DocumentBlock(source.media_type, source.data, *about)
+        case "text" if source.data is not None:
+            return DocumentBlock("text/plain", source.data, *about)
+        case "url" if source.url is not None:
+            return DocumentBlock(None, source.url, *about)
+        case "content":
+            read = messages.content_of(source.content)
+            if isinstance(read, str):
+                return DocumentBlock("text/plain", read, *about)
+            texts = [b.value.text for b in read if isinstance(b.value, messages.Text)]
+            return DocumentBlock("text/plain", "\n\n".join(texts), *about)
+    return None
+
+
+def _without_loose_thinking(message: Message) -> Message:
+    """The turn without thinking that nothing came of, which the API refuses."""
+    content = list(message.content)
+    while content and isinstance(content[-1], ThinkingBlock | RedactedThinkingBlock):
+        content.pop()
+    return Message(message.role, tuple(content))
+
+
+class StreamTranslator:
+    """The events of this way as the Messages API's stream events."""
+
+    def __init__(self) -> None:
+        self._index = -1
+        self._open = ""
+        self._has_called = False
+
+    def translate(self, events: Sequence[native.Event]) -> list[stream.Event]:
+        """Translate events, in order."""
+        return [told for event in events for told in self._told(event)]
+
+    def _told(self, event: native.Event) -> Iterator[stream.Event]:
+        match event:
+            case native.TextDelta(text):
+                yield from self._in("text", text="")
+                yield stream.TextDelta(text, self._index)
+            case native.ThinkingDelta(text):
+                yield from self._in("thinking", thinking="", signature="")
+                yield stream.ThinkingDelta(text, self._index)
+            case native.ThinkingSigned(signature):
+                yield from self._in("thinking", thinking="", signature="")
+                yield stream.SignatureDelta(signature, self._index)
+                yield from self._close()
+            case native.RedactedThinking(data):
+                yield from self._start("redacted_thinking", data=data)
+                yield from self._close()
+            case native.ToolCallStarted(identifier, name):
+                yield from self._start("tool_use", id=identifier, name=name, input={})
+                self._has_called = True
+            case native.ToolCallDelta(json):
+                yield stream.InputJSONDelta(json, self._index)
+            case native.MessageStarted(model, usage):
+                yield from self._close()
+                self._index, self._has_called = -1, False
+                yield stream.MessageStart(model, usage)
+            case native.Restarted(why):
+                self._index, self._open, self._has_called = -1, "", False
+                yield stream.Restarted(why)
+            case native.AgentToolUsed(name, arguments):
+                yield from self._close()
+                yield stream.AgentToolUsed(name, arguments)
+            case native.Waiting(reason, attempt, delay_seconds):
+                yield stream.UpstreamRetry(reason, attempt, delay_seconds)
+            case native.Finished():
+                yield from self._close()
+                yield _finished(event)
+            case native.Failed(error):
+                yield stream.Failed(error)
+
+    def _in(self, kind: str, **fields: str) -> Iterator[stream.Event]:
+        if self._open != kind:
+            yield from self._start(kind, **fields)
+
+    def _start(self, kind: str, **fields: object) -> Iterator[stream.Event]:
+        yield from self._close()
+        self._index += 1
+        self._open = kind
+        block = messages.Block.make(kind, at="", **fields)
+        yield stream.ContentBlockStart(block, self._index)
+
+    def _close(self) -> Iterator[stream.Event]:
+        if self._open:
+            self._open = ""
+            yield stream.ContentBlockStop(self._index)
+
+
+_STOP_REASONS: Mapping[stream.FinishReason, str] = {
+    stream.FinishReason.STOP: "end_turn",
+    stream.FinishReason.LENGTH: "max_tokens",
+    stream.FinishReason.REFUSAL: "refusal",
+    stream.FinishReason.TOOL_USE: "tool_use",
+}
+
+
+def _finished(end: native.Finished) -> stream.Finished:
+    reason = _STOP_REASONS[end.reason]
+    if end.reason is stream.FinishReason.STOP and end.stop_sequence is not None:
+        reason = "stop_sequence"
+    return stream.Finished(
+        reason,
+        end.usage,
+        stop_sequence=end.stop_sequence,
+        cost_usd=end.cost_usd,
+    )
