@@ -334,7 +334,7 @@ class OutputValue(msgspec.Struct, frozen=True):
     """``output_config``: how hard the model works, and the form of its answer."""
 
     effort: str | None = None
-    format: Raw | UnsetType | None = UNSET
+    format: Raw | UnsetType = UNSET
 
 
 class OutputFormat(msgspec.Struct, frozen=True):
@@ -392,7 +392,7 @@ class MessagesRequest:
             msgspec.ValidationError: ``output_config.format`` is no object with a type.
         """
         form = UNSET if self.output_config is None else self.output_config.value.format
-        if form is None or isinstance(form, UnsetType):
+        if isinstance(form, UnsetType):
             return None
         return msgspec.json.decode(form, type=OutputFormat | None)
 

@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 
 from ccproxy.claude.native.suspension import Recorder, Suspension
-from ccproxy.conversation import (
+from ccproxy.claude.native.prompt import (
     DocumentBlock,
     ImageBlock,
     Message,
@@ -19,7 +19,7 @@ from ccproxy.conversation import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from ccproxy.events import (
+from ccproxy.claude.native.events import (
     Event,
     Finished,
     FinishReason,
