@@ -5,13 +5,15 @@ loopback, which answers without delay:
 
 - ``bare CLI``: ``claude --print`` started for the question, as a user would;
 - ``bare CLI, lean``: the same with ccproxy's own flags and environment;
-- ``ccproxy, a CLI for each``: without any reuse, as other proxies do it;
-- ``new system prompt`` … ``result of a tool``: what a running server is asked;
-- ``CLI alone, warm``: a process driven over its pipes, rewound for each question. The
+- ``spare's first answer``: a process that was kept ready, and has answered nothing;
+- ``new system prompt`` … ``200 messages``: what a running server is asked;
+- ``CLI alone, warm``: a process driven over its pipes as the proxy does it. The
   difference to ``other conversation`` is what the proxy adds.
 
 Every time is counted from the start (of the process, or of the connection) to the
 first piece of text and to the end of the answer (the ``result`` line; ``[DONE]``).
+
+``--beside CHECKOUT`` asks a server of another version too, in the same rounds.
 """
 
 import argparse
@@ -43,9 +45,6 @@ from ccproxy.claude.process.launch import (
     find_claude,
     read_version,
 )
-from ccproxy.claude.protocol import requests
-from ccproxy.claude.protocol.codec import turn
-from ccproxy.conversation import Message, Role, TextBlock
 
 _PROMPT = "Count to two hundred."
 _TOKENS = 200
@@ -120,7 +119,10 @@ class WarmCLI:
             env=environment,
         )
         self._last = ""
-        self._control(requests.initialize("Be brief."))
+        self._control({"subtype": "initialize", "systemPrompt": [""]})
+        self._control(
+            {"subtype": "set_model", "model": "default", "system_prompt": "Be brief."}
+        )
 
     def close(self) -> None:
         self._process.kill()
@@ -128,11 +130,17 @@ class WarmCLI:
 
     def ask(self) -> Sample:
         def lines() -> Iterable[bytes]:
-            if self._last:
-                self._control(requests.rewind_conversation(self._last, self._last))
-            self._last = str(uuid4())
-            message = Message(Role.USER, (TextBlock(f"{_PROMPT} {self._last}"),))
-            self._send(turn(message, self._last, model="sonnet", ask=True))
+            self._control(*self._prepared())
+            self._send(
+                {
+                    "type": "user",
+                    "message": {"role": "user", "content": _PROMPT},
+                    "parent_tool_use_id": None,
+                    "session_id": "",
+                    "uuid": self._last,
+                    "client_composed": True,
+                }
+            )
             for line in self._lines():
                 yield line
                 if b'"type":"result"' in line:
@@ -140,15 +148,35 @@ class WarmCLI:
 
         return measure(lines, b'"text_delta"', b'"type":"result"')
 
-    def _control(self, request: Mapping[str, object]) -> None:
-        self._send(requests.control_request("r", request))
+    def _prepared(self) -> Iterable[Mapping[str, object]]:
+        if self._last:
+            yield {
+                "subtype": "rewind_conversation",
+                "target_message_uuid": self._last,
+                "last_seen_user_message_uuid": self._last,
+            }
+        self._last = str(uuid4())
+        body = {"messages": [_said("user", f"{_PROMPT} {self._last}")]}
+        env = {"CLAUDE_CODE_EXTRA_BODY": json.dumps(body)}
+        settings = {"model": "sonnet", "env": env}
+        yield {"subtype": "apply_flag_settings", "settings": settings}
+
+    def _control(self, *requests: Mapping[str, object]) -> None:
+        records = [
+            {"type": "control_request", "request_id": str(n), "request": request}
+            for n, request in enumerate(requests)
+        ]
+        self._send(*records)
+        waiting = len(records)
         for line in self._lines():
-            if b'"control_response"' in line:
+            waiting -= b'"control_response"' in line
+            if not waiting:
                 return
 
-    def _send(self, line: bytes) -> None:
+    def _send(self, *records: Mapping[str, object]) -> None:
         if self._process.stdin is not None:
-            self._process.stdin.write(line)
+            lines = [json.dumps(record).encode() + b"\n" for record in records]
+            self._process.stdin.write(b"".join(lines))
             self._process.stdin.flush()
 
     def _lines(self) -> Iterable[bytes]:
@@ -165,12 +193,24 @@ class Proxied:
         self._numbers = itertools.count()
 
     def new_system(self) -> Sample:
-        """A system prompt that no CLI has, while a spare waits."""
+        """A system prompt that no process has."""
         return self._ask(self._begin(f"You are number {next(self._numbers)}."))
 
     def same_system(self) -> Sample:
         """Another conversation with the system prompt of the last."""
         return self._ask(self._begin("Be brief."))
+
+    def other_model(self) -> Sample:
+        """Another conversation, of another model than the last."""
+        model = ("opus", "haiku")[next(self._numbers) % 2]
+        return self._ask(self._begin("Be brief."), model=model)
+
+    def long_history(self, messages: int = 200) -> Sample:
+        """A conversation of so many messages that no process has seen."""
+        history = self._begin("Be brief.")
+        for number in range(messages // 2):
+            history += [_said("assistant", "Fine."), _said("user", f"And {number}?")]
+        return self._ask(history)
 
     def next_turn(self, turns: int = 1, size: int = 0) -> Sample:
         """The turn after so many, which have been answered here."""
@@ -184,7 +224,7 @@ class Proxied:
         return self._ask([*history, _said("assistant", answer), _said("user", "On.")])
 
     def tool_result(self) -> Sample:
-        """The result of a call that a CLI waits for."""
+        """The result of a call that was answered just before."""
         history = self._begin("Be brief.")
         call = {"name": "look", "arguments": '{"at": "home"}'}
         connection = self._proxy.ask(history, tools=_TOOLS)
@@ -241,39 +281,40 @@ def lean_command(claude: Path, cwd: Path) -> list[str]:
     return [*command, "--"]
 
 
-def run(rounds: int, *, more: bool = False) -> None:
+def run(rounds: int, *, more: bool = False, beside: Path | None = None) -> None:
     claude = find_claude(None, "")
     print(f"claude {read_version(claude)}, {rounds} rounds, {_TOKENS} tokens; ", end="")
     print_machine()
     with ExitStack() as stack:
         place = stack.enter_context(folder())
         environment = stack.enter_context(upstream(place, _TOKENS))
-        proxy = stack.enter_context(server(place, claude, environment))
-        anew = ("--reuse", "off", "--spares", "0", "--max-suspended", "0")
-        spawning = stack.enter_context(server(place, claude, environment, *anew))
+
+        def start(*flags: str, checkout: Path | None = None) -> Proxied:
+            run = server(place, claude, environment, *flags, checkout=checkout)
+            return Proxied(stack.enter_context(run))
+
         cwd = place / "cwd"
-        lean = lean_command(claude, cwd)
         lean_environment = child_environment(environment)
-        launch = launch_of(claude, cwd)
-        warm = WarmCLI(launch.argv, cwd, lean_environment)
-        stack.callback(warm.close)
-        asked, spawned = Proxied(proxy), Proxied(spawning)
-        ways: Mapping[str, Callable[[], Sample]] = {
-            "bare CLI": lambda: ask_bare([claude, *_BARE], cwd, environment),
-            "bare CLI, lean": lambda: ask_bare(lean, cwd, lean_environment),
-            "ccproxy, a CLI for each": spawned.same_system,
-            "new system prompt": asked.new_system,
-            "other conversation": asked.same_system,
-            "next turn": asked.next_turn,
-            "result of a tool": asked.tool_result,
-            "CLI alone, warm": warm.ask,
+        ways: dict[str, Callable[[], Sample]] = {
+            "bare CLI": lambda: ask_bare([claude, *_BARE], cwd, environment)
         }
         if more:
-            ways = {
-                "bare CLI": ways["bare CLI"],
-                **{f"turn {n}": _turn(asked, n, 0) for n in (1, 10, 100)},
-                **{f"prompt of {n:,}": _turn(asked, 1, n) for n in (10_000, 500_000)},
+            ways |= growth(start())
+        else:
+            lean = lean_command(claude, cwd)
+            warm = WarmCLI(launch_of(claude, cwd).argv, cwd, lean_environment)
+            stack.callback(warm.close)
+            ways |= {
+                "bare CLI, lean": lambda: ask_bare(lean, cwd, lean_environment),
+                # Each process is too large after its first answer.
+                "spare's first answer": start("--recycle-rss", "1MB").new_system,
+                **kinds(start()),
+                "CLI alone, warm": warm.ask,
             }
+        if beside is not None:
+            other = start(checkout=beside)
+            theirs = growth(other) if more else kinds(other)
+            ways |= {f"{name}, {beside.name}": ask for name, ask in theirs.items()}
         for ask in ways.values():
             ask()  # the first of each fills caches
         samples: dict[str, list[Sample]] = {name: [] for name in ways}
@@ -281,6 +322,26 @@ def run(rounds: int, *, more: bool = False) -> None:
             for name, ask in ways.items():
                 samples[name].append(ask())
     report(samples)
+
+
+def kinds(asked: Proxied) -> Mapping[str, Callable[[], Sample]]:
+    """What a running server is asked, by what differs for it."""
+    return {
+        "new system prompt": asked.new_system,
+        "other conversation": asked.same_system,
+        "other model": asked.other_model,
+        "next turn": asked.next_turn,
+        "result of a tool": asked.tool_result,
+        "200 messages": asked.long_history,
+    }
+
+
+def growth(asked: Proxied) -> Mapping[str, Callable[[], Sample]]:
+    """The next turn, by the length of the history and of the prompt."""
+    return {
+        **{f"turn {n}": _turn(asked, n, 0) for n in (1, 10, 100)},
+        **{f"prompt of {n:,}": _turn(asked, 1, n) for n in (10_000, 500_000)},
+    }
 
 
 def _turn(asked: Proxied, turns: int, size: int) -> Callable[[], Sample]:
@@ -311,5 +372,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--growth", action="store_true", help="by length of history")
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT")
     options = parser.parse_args()
-    run(options.rounds, more=options.growth)
+    run(options.rounds, more=options.growth, beside=options.beside)

@@ -16,7 +16,7 @@ import sys
 import termios
 from collections.abc import Iterator
 
-VERSION = "2.1.330"
+VERSION = "2.1.332"
 
 _SESSION = "2d1a0c00-7e99-4340-b163-83023bbb5923"
 _MODEL = "claude-sonnet-5"
@@ -68,6 +68,7 @@ def control_response(request_id: str) -> bytes:
         "account": {},
         "claude_code_version": VERSION,
         "rewound": True,
+        "precedingAssistantUuid": None,
     }
     response = {"subtype": "success", "request_id": request_id, "response": said}
     return _line({"type": "control_response", "response": response})

@@ -31,6 +31,9 @@ _SETTLE_SECONDS = 20.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LISTENS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)/v1")
 
+# What the program `ccproxy` does, of whatever checkout comes first.
+_RUN = "from ccproxy.command import main; main()"
+
 _T = TypeVar("_T")
 
 
@@ -153,13 +156,28 @@ def upstream(place: Path, tokens: int) -> Iterator[Mapping[str, str]]:
 
 @contextmanager
 def server(
-    place: Path, claude: Path, environment: Mapping[str, str], *flags: str
+    place: Path,
+    claude: Path,
+    environment: Mapping[str, str],
+    *flags: str,
+    checkout: Path | None = None,
 ) -> Iterator[Server]:
-    """The whole server as its own process, idle; ``environment`` is its own."""
-    command = Path(sys.executable).with_name("ccproxy")
-    argv: list[str | Path] = [command, "--port", "0", "--claude-bin", claude, *flags]
+    """The whole server as its own process, idle.
+
+    Args:
+        place: a folder for its log.
+        claude: the CLI.
+        environment: the server's own.
+        flags: of ``ccproxy``.
+        checkout: the source of another version to run; None: this one.
+    """
+    source = (checkout or Path(__file__).parent.parent).absolute()
+    state = place / f"state{len(list(place.glob('server*.log')))}"
+    argv: list[str | Path] = [sys.executable, "-c", _RUN, "--port", "0"]
+    argv += ["--claude-bin", claude, "--state-dir", state, *flags]
     log = place / f"server{len(list(place.glob('server*.log')))}.log"
-    with child(argv, log, {**environment, "PROXY_API_KEY": KEY}) as process:
+    own = {**environment, "PROXY_API_KEY": KEY, "PYTHONPATH": str(source)}
+    with child(argv, log, own) as process:
         port = logged_port(process, log, _LISTENS.pattern)
         settle(process.pid)
         yield Server(pid=process.pid, port=port)

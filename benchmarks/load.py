@@ -1,8 +1,10 @@
-"""Requests a second and processor time for each, with and without reuse of CLIs.
+"""Requests a second and processor time for each.
 
 The real CLI and a scripted upstream on loopback; each client asks one question after
 the other, all with the same system prompt, and reads each answer of 20 tokens to its
 end. Processor time is that of the server and of everything that it has started.
+
+``--beside CHECKOUT`` asks a server of another version too, in the same run.
 """
 
 import argparse
@@ -10,11 +12,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import count
+from pathlib import Path
 
 from attrs import frozen
 
 from benchmarks.harness import (
     Server,
+    cpu_seconds,
     folder,
     print_machine,
     print_table,
@@ -35,6 +39,7 @@ class Sample:
 
     per_second: float
     cpu_seconds: float
+    server_cpu_seconds: float
 
 
 def drive(proxy: Server, clients: int, seconds: float) -> Sample:
@@ -56,15 +61,17 @@ def drive(proxy: Server, clients: int, seconds: float) -> Sample:
 
     settle(proxy.pid)
     before, began = tree_seconds(proxy.pid), time.perf_counter()
+    own = cpu_seconds(proxy.pid)
     with ThreadPoolExecutor(clients) as pool:
         answers = sum(pool.map(lambda _: client(), range(clients)))
     took = time.perf_counter() - began
     settle(proxy.pid)
     used = tree_seconds(proxy.pid) - before
-    return Sample(answers / took, used / answers)
+    own = cpu_seconds(proxy.pid) - own
+    return Sample(answers / took, used / answers, own / answers)
 
 
-def run(seconds: float) -> None:
+def run(seconds: float, beside: Path | None) -> None:
     claude = find_claude(None, "")
     print(f"claude {read_version(claude)}, {seconds:g} s each; ", end="")
     print_machine()
@@ -72,43 +79,28 @@ def run(seconds: float) -> None:
         place = stack.enter_context(folder())
         environment = stack.enter_context(upstream(place, _TOKENS))
 
-        def start(*flags: str) -> Server:
-            return stack.enter_context(server(place, claude, environment, *flags))
+        def start(checkout: Path | None) -> Server:
+            few = ("--max-processes", "4")
+            run = server(place, claude, environment, *few, checkout=checkout)
+            return stack.enter_context(run)
 
-        few = ("--max-processes", "4")
-        proxies = {
-            "reuse": start(*few),
-            "a CLI for each": start(*few, "--reuse", "off", "--spares", "0"),
-        }
-        measured = {
-            (name, clients): drive(proxy, clients, seconds)
-            for clients in _CLIENTS
-            for name, proxy in proxies.items()
-        }
-    rows = []
-    for clients in _CLIENTS:
-        again, anew = (measured[name, clients] for name in proxies)
-        rows.append(
-            [
-                str(clients),
-                f"{again.per_second:.1f}",
-                f"{anew.per_second:.2f}",
-                f"{again.per_second / anew.per_second:.1f}x",
-                f"{again.cpu_seconds:.3f}",
-                f"{anew.cpu_seconds:.3f}",
-                f"{again.cpu_seconds / anew.cpu_seconds:.3f}",
-            ]
-        )
-    print_table(
-        [
-            *("clients", "requests/s, reuse", "a CLI for each", "ratio"),
-            *("CPU-s a request, reuse", "a CLI for each", "ratio"),
-        ],
-        rows,
-    )
+        proxies = {"this": start(None)}
+        if beside is not None:
+            proxies[beside.name] = start(beside)
+        rows = []
+        for clients in _CLIENTS:
+            for name, proxy in proxies.items():
+                sample = drive(proxy, clients, seconds)
+                own = f"{1000 * sample.server_cpu_seconds:.1f}"
+                cells = [f"{sample.per_second:.1f}", f"{sample.cpu_seconds:.3f}", own]
+                rows.append([f"{clients}, {name}", *cells])
+    head = ("clients", "requests/s", "CPU-s a request", "of the server's, ms")
+    print_table(head, rows)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=10.0)
-    run(parser.parse_args().seconds)
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT")
+    options = parser.parse_args()
+    run(options.seconds, options.beside)

@@ -8,6 +8,8 @@ Three readers of the same lines of `benchmarks.flood_claude`, taking turns:
 - ``ccproxy``: reads the event stream of a chat completion, and only counts; the
   server's own processor time is taken from ``/proc``.
 
+``--beside CHECKOUT`` reads from a server of another version too.
+
 The clock runs from the first byte with a delta to the last, so neither the start
 of the process nor the making of its lines counts.
 """
@@ -133,7 +135,7 @@ def ask_proxy(proxy: Server, count: int) -> Sample:
     return Sample(sample.deltas, sample.read_bytes, sample.seconds, used)
 
 
-def run(rounds: int, count: int) -> None:
+def run(rounds: int, count: int, beside: Path | None) -> None:
     print(f"{rounds} rounds of {count} deltas; ", end="")
     print_machine()
     with ExitStack() as stack:
@@ -142,11 +144,15 @@ def run(rounds: int, count: int) -> None:
         environment = {"PATH": os.environ["PATH"], "HOME": str(place / "home")}
         proxy = stack.enter_context(server(place, claude, environment))
         memory = [memory_mb(proxy.pid)]
-        ways: Mapping[str, Callable[[], Sample]] = {
+        ways: dict[str, Callable[[], Sample]] = {
             "bare pipe": lambda: measure(read_pipe(claude, count), Counting(_OF_LINES)),
             "pipe and json": lambda: measure(read_pipe(claude, count), Parsing()),
             "ccproxy": lambda: ask_proxy(proxy, count),
         }
+        if beside is not None:
+            run = server(place, claude, environment, checkout=beside)
+            other = stack.enter_context(run)
+            ways[beside.name] = lambda: ask_proxy(other, count)
         samples: dict[str, list[Sample]] = {name: [] for name in ways}
         for _ in range(rounds):
             for name, ask in ways.items():
@@ -157,8 +163,10 @@ def run(rounds: int, count: int) -> None:
             memory.append(memory_mb(proxy.pid))
         peak = memory_mb(proxy.pid, "VmHWM")
     report(samples)
-    used = median([s.cpu_seconds * 100_000 / s.deltas for s in samples["ccproxy"]])
-    print(f"\nserver: {used:.2f} CPU-seconds for 100,000 deltas")
+    print()
+    for name in [*samples][2:]:
+        used = median([s.cpu_seconds * 100_000 / s.deltas for s in samples[name]])
+        print(f"{name}: {used:.2f} CPU-seconds of the server for 100,000 deltas")
     print(
         f"server: {memory[0]:.0f} MB before, {memory[1]:.0f} MB after the first round, "
         f"{memory[-1]:.0f} MB after the last, {peak:.0f} MB at its peak"
@@ -196,5 +204,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--deltas", type=int, default=200_000)
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT")
     options = parser.parse_args()
-    run(options.rounds, options.deltas)
+    run(options.rounds, options.deltas, options.beside)
