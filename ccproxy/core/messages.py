@@ -360,6 +360,9 @@ class MessagesRequest:
             is asked for where ``thinking`` says nothing.
         default_thinking: what an absent ``thinking`` means: ``cli`` what Claude Code
             itself would ask for, ``api`` what the Messages API does without it.
+        thinking_models: the full id of the model that has thought each thinking block
+            in ``messages``, by the block's signature or data; one that is not named is
+            taken for the asked model's.
         paths: the client's names for top-level fields, such as ``max_tokens`` →
             ``max_completion_tokens``; not compared.
         extra: every other top-level field, as it came.
@@ -377,6 +380,7 @@ class MessagesRequest:
     shows_thinking: bool = True
     default_thinking: Literal["cli", "api"] = "cli"
     extra: Mapping[str, Raw] = field(factory=dict)
+    thinking_models: Mapping[str, str] = field(factory=dict)
     paths: Mapping[str, str] = field(factory=dict, eq=False)
 
     @property
