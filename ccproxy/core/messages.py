@@ -363,8 +363,9 @@ class MessagesRequest:
         thinking_models: the full id of the model that has thought each thinking block
             in ``messages``, by the block's signature or data; one that is not named is
             taken for the asked model's.
-        paths: the client's names for top-level fields, such as ``max_tokens`` →
-            ``max_completion_tokens``; not compared.
+        paths: the client's names for fields, such as ``max_tokens`` →
+            ``max_completion_tokens`` and ``output_config.format.schema`` →
+            ``text.format.schema``; not compared.
         extra: every other top-level field, as it came.
     """
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ccproxy.events import AgentToolUsed
+from ccproxy.core.stream import AgentToolUsed
 
 _WEB_SEARCH = "WebSearch"
 

@@ -1,6 +1,7 @@
-"""``tool_choice``, as both dialects have it: which tools may, or must, be called.
+"""``tool_choice``, as both dialects have it: which tools may, or must, be called. Pure.
 
-Chat completions nests what Responses has flat; apart from that they are one. Pure.
+Chat completions nests what Responses has flat; some clients send the Messages API's own
+form. Apart from that they are one.
 
 Source: ``ChatCompletionToolChoiceOption`` and ``ToolChoiceParam`` in OpenAI's document.
 """
@@ -11,14 +12,15 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from attrs import frozen
 
-from ccproxy.conversation import Tool
+from ccproxy.core.messages import Tool, ToolChoice
 from ccproxy.dialects.refusal import unsupported
+from ccproxy.dialects.tools import ToolTable
 from ccproxy.errors import InvalidRequest, MissingParameter
 
 _T = TypeVar("_T")
 
 _PARAM = "tool_choice"
-_NAMED = ("function", "custom")
+_NAMED = ("function", "custom", "tool")
 
 
 class _Named(msgspec.Struct):
@@ -46,40 +48,79 @@ class Choice:
     """What the client leaves to the model.
 
     Attributes:
-        names: the tools that it may call; None: all of them.
-        must_call: whether it has to call one of them.
+        mode: as `ToolChoice` has it.
+        name: the tool that has to be called, by the client's name.
+        allowed: the tools that are left, by the client's names; None: all of them.
     """
 
-    names: tuple[str, ...] | None = None
-    must_call: bool = False
+    mode: Literal["auto", "any", "tool", "none"] = "auto"
+    name: str | None = None
+    allowed: tuple[str, ...] | None = None
 
-    def narrowed(
-        self, tools: Sequence[Tool], param: str = _PARAM, among: str = "tools"
-    ) -> tuple[Tool, ...]:
-        """The tools that are left to offer, in their order.
+    def applied(
+        self,
+        tools: Sequence[Tool],
+        table: ToolTable,
+        *,
+        one_call: bool = False,
+        param: str = _PARAM,
+        among: str = "tools",
+    ) -> tuple[tuple[Tool, ...], ToolChoice | None]:
+        """The tools that are left to offer, in their order, and the API's choice.
+
+        A choice of none keeps the tools: the prompt cache depends on them.
 
         Args:
             tools: all of them.
+            table: their names.
+            one_call: whether the model may call only one of them at once.
             param: the field that chooses.
             among: the field that they are in.
 
         Raises:
             InvalidRequest: a name that no tool has, or nothing to call.
         """
-        known = {tool.name for tool in tools}
-        for name in self.names or ():
-            if name not in known:
-                raise InvalidRequest(
-                    f"`{param}`: there is no tool named {name!r} in `{among}`",
-                    param=param,
-                )
-        left = tuple(t for t in tools if self.names is None or t.name in self.names)
-        if self.must_call and not left:
+        left = tuple(tools)
+        if self.allowed is not None:
+            names = self._api_names(self.allowed, table, param, among)
+            left = tuple(tool for tool in tools if tool.value.name in names)
+        if self.name is not None:
+            # Before all else: a name that is wrong is the clearest thing to say.
+            [name, *_] = self._api_names((self.name,), table, param, among)
+            return left, _choice("tool", name, one_call=one_call)
+        if left:
+            return left, _choice(self.mode, None, one_call=one_call)
+        if self.mode == "any":
             raise InvalidRequest(
                 f"`{param}` demands a call, and there is nothing in `{among}` to call",
                 param=param,
             )
-        return left
+        return left, None
+
+    @staticmethod
+    def _api_names(
+        names: Sequence[str], table: ToolTable, param: str, among: str
+    ) -> Sequence[str]:
+        found: list[str] = []
+        for name in names:
+            meant = table.api_names(name)
+            if not meant:
+                raise InvalidRequest(
+                    f"`{param}`: there is no tool named {name!r} in `{among}`",
+                    param=param,
+                )
+            found += meant
+        return found
+
+
+def _choice(
+    mode: Literal["auto", "any", "tool", "none"], name: str | None, *, one_call: bool
+) -> ToolChoice | None:
+    if mode == "none":
+        return ToolChoice("none")
+    if mode == "auto" and not one_call:
+        return None
+    return ToolChoice(mode, name, disable_parallel_tool_use=True if one_call else None)
 
 
 def decode_choice(choice: object) -> Choice:
@@ -89,16 +130,16 @@ def decode_choice(choice: object) -> Choice:
         ClientError: it is none of those that there are.
     """
     match choice:
-        case None | "auto":
+        case None | "auto" | {"type": "auto"}:
             return Choice()
-        case "none":
-            return Choice(names=())
-        case "required" | "any":
-            return Choice(must_call=True)
+        case "none" | {"type": "none"}:
+            return Choice(mode="none")
+        case "required" | "any" | {"type": "required" | "any"}:
+            return Choice(mode="any")
         case {"type": "allowed_tools", **rest}:
             return _allowed(rest)
         case {"type": str()}:
-            return Choice(names=(_name(_convert(choice, _Wanted)),), must_call=True)
+            return Choice(mode="tool", name=_name(_convert(choice, _Wanted)))
     raise InvalidRequest(
         f"`{_PARAM}` is `auto`, `none`, `required`, a tool, or `allowed_tools`",
         param=_PARAM,
@@ -111,8 +152,8 @@ def _allowed(choice: Mapping[Any, Any]) -> Choice:
     else:
         allowed = _convert(choice, _Allowed)
     return Choice(
-        names=tuple(_name(tool) for tool in allowed.tools),
-        must_call=allowed.mode == "required",
+        mode="any" if allowed.mode == "required" else "auto",
+        allowed=tuple(_name(tool) for tool in allowed.tools),
     )
 
 

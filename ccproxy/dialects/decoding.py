@@ -2,7 +2,8 @@
 
 import json
 import re
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,6 +15,69 @@ _T = TypeVar("_T")
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BOM = b"\xef\xbb\xbf"
+_HEX = rb"[0-9a-fA-F]"
+# JSON text up to the first half of a surrogate pair; and that half. Possessive, so that
+# a long text is read once.
+_UP_TO_HALF = re.compile(
+    rb"((?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])%b{4}"
+    rb"|\\u[dD][89abAB]%b{2}\\u[dD][c-fC-F]%b{2})*+)"
+    rb"\\u[dD][89a-fA-F]%b{2}" % (_HEX, _HEX, _HEX, _HEX)
+)
+_REPLACEMENT = rb"\ufffd"
+
+
+def read_body(body: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """A body as JSON readers agree on it, and the paths of the texts that were mended.
+
+    A byte order mark is taken off. Half a surrogate pair, which is what is left of a
+    text that was cut within a character, becomes U+FFFD.
+
+    Args:
+        body: JSON, as it came.
+
+    Raises:
+        InvalidRequest: it is not UTF-8, which is not seen where a part stays undecoded.
+    """
+    body = body.removeprefix(_BOM)
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("the body is not UTF-8") from None
+    if b"\\ud" not in body and b"\\uD" not in body:
+        return body, ()
+    pieces: list[bytes] = []
+    place = 0
+    while (match := _UP_TO_HALF.match(body, place)) is not None:
+        pieces += (match[1], _REPLACEMENT)
+        place = match.end()
+    if not pieces:
+        return body, ()
+    return b"".join((*pieces, body[place:])), tuple(_halves(body))
+
+
+def _halves(body: bytes) -> Iterator[str]:
+    """The paths of the texts with half a surrogate pair in them."""
+    try:
+        yield from _walk(json.loads(body), "")
+    except (ValueError, RecursionError):
+        # Whatever it is, it is told by who decodes it.
+        return
+
+
+def _walk(value: Any, at: str) -> Iterator[str]:
+    match value:
+        case str() if _SURROGATE.search(value):
+            yield at
+        case list(values):
+            for index, inner in enumerate(values):
+                yield from _walk(inner, f"{at}[{index}]")
+        case dict():
+            for name, inner in value.items():
+                if _SURROGATE.search(name):
+                    yield at or "body"
+                else:
+                    yield from _walk(inner, f"{at}.{name}" if at else name)
 
 
 def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes, *, at: str = "") -> _T:
@@ -25,8 +89,8 @@ def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes, *, at: str = "")
         at: the path of that part.
 
     Raises:
-        ClientError: not UTF-8, not JSON, not Unicode text, or of the wrong shape;
-            ``param`` is the path where it is known.
+        ClientError: not UTF-8, not JSON, or of the wrong shape; ``param`` is the path
+            where it is known.
     """
     if not body.strip():
         raise InvalidRequest("the request has no body; send a JSON object")
@@ -37,11 +101,6 @@ def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes, *, at: str = "")
     except UnicodeDecodeError:
         raise InvalidRequest("the body is not UTF-8") from None
     except msgspec.DecodeError as error:
-        if _has_lone_surrogate(body):
-            raise InvalidRequest(
-                "the body has half a surrogate pair in it (\\ud800 to \\udfff), which "
-                "is no character; send well-formed Unicode"
-            ) from None
         raise InvalidRequest(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply") from None
@@ -57,11 +116,3 @@ def _shape_error(text: str, at: str) -> ClientError:
         return MissingParameter(f"`{field}` is missing", param=field)
     where = f"`{param}`: " if param else ""
     return InvalidRequest(f"{where}{what}", param=param or None)
-
-
-def _has_lone_surrogate(body: bytes) -> bool:
-    try:
-        text = json.dumps(json.loads(body.decode()), ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return False
-    return _SURROGATE.search(text) is not None

@@ -12,9 +12,9 @@ import re
 from enum import Enum, auto
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
-from ccproxy.conversation import Tool, ToolUseBlock
-from ccproxy.dialects.tools import offered
+from ccproxy.core.messages import Block, Tool, client_tool, tool_use_block
 
 _PROPERTY = "input"
 # JSON up to the text: the object's beginning, the one property's name, a quote.
@@ -26,23 +26,22 @@ _HIGH, _LOW = range(0xD800, 0xDC00), range(0xDC00, 0xE000)
 
 
 def custom_tool(
-    name: str,
+    api_name: str,
     description: str | None,
     syntax: str | None,
     definition: str | None,
     at: str,
+    cache_control: Raw | UnsetType = UNSET,
 ) -> Tool:
     """A custom tool, as the model is offered it.
 
     Args:
-        name: what it is called by.
+        api_name: of the request's `ToolTable`.
         description: for the model.
         syntax: of the grammar, ``lark`` or ``regex``; None: any text.
         definition: the grammar.
         at: the path of the tool in the request.
-
-    Raises:
-        InvalidRequest: a name that the model's API cannot take.
+        cache_control: the client's breakpoint behind it.
     """
     what = "The tool's whole input, as plain text."
     told = description or ""
@@ -56,12 +55,14 @@ def custom_tool(
         "required": [_PROPERTY],
         "additionalProperties": False,
     }
-    return offered(name, told or None, schema, at)
+    return client_tool(
+        api_name, told or None, schema, at=at, cache_control=cache_control
+    )
 
 
-def custom_call(identifier: str, name: str, text: str) -> ToolUseBlock:
+def custom_call(identifier: str, api_name: str, text: str, at: str) -> Block:
     """A call of the history."""
-    return ToolUseBlock(identifier, name, {_PROPERTY: text})
+    return tool_use_block(identifier, api_name, {_PROPERTY: text}, at)
 
 
 def free_text(arguments: str) -> str:

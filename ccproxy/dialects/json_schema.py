@@ -1,10 +1,9 @@
 """JSON Schemas of requests, checked for their shape. Pure.
 
-The model's API takes draft 2020-12, and the CLI leaves out every tool without a word if
-the schema of one breaks its rules; that of a tool which says that it follows another
-draft it passes on unread.
+The model's API takes draft 2020-12 and refuses the whole request if one schema breaks
+its rules; here it is known which place of the client's request that is.
 
-Source: the vocabularies of JSON Schema 2020-12; CLI 2.1.330.
+Source: the vocabularies of JSON Schema 2020-12.
 """
 
 from collections.abc import Mapping

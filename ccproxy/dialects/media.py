@@ -1,4 +1,4 @@
-"""Images and documents, as clients send them, to native blocks. Pure.
+"""Images and documents, as clients send them, to blocks of the Messages API. Pure.
 
 Nothing is ever fetched here: an https URL goes to the model's provider as it is, and
 any other kind of URL is refused, so that no request can make anyone read a file or
@@ -10,10 +10,13 @@ and ``file`` parts of chat completions, ``input_image`` and ``input_file`` of Re
 
 import binascii
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 
-from ccproxy.conversation import DocumentBlock, ImageBlock, is_blank
+from msgspec import UNSET, Raw, UnsetType
+
+from ccproxy.core.messages import Block, is_blank
+from ccproxy.dialects.mendings import Mendings
 from ccproxy.dialects.refusal import unsupported
 from ccproxy.errors import InvalidRequest, MissingParameter
 
@@ -23,8 +26,6 @@ _DATA_URL = re.compile(
 )
 _HTTPS = re.compile(r"https://[^/?#\s][^\s]*", re.IGNORECASE)
 _BLANKS = re.compile(r"\s+")
-_MOST_IMAGE_BYTES = 5 * 2**20
-_MOST_DOCUMENT_BYTES = 32 * 2**20
 _PDF = "application/pdf"
 # What the Messages API reads, by how it begins.
 _IMAGES: Mapping[str, Callable[[bytes], bool]] = {
@@ -33,16 +34,32 @@ _IMAGES: Mapping[str, Callable[[bytes], bool]] = {
     "image/gif": lambda data: data.startswith((b"GIF87a", b"GIF89a")),
     "image/webp": lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP",
 }
+# What says nothing of an image's type, or the same in another word.
+_ANY_IMAGE = ("", "image/jpg", "application/octet-stream")
 # Types under which clients send what is text all the same.
 _TEXT_TYPES = ("", "application/octet-stream", "application/json", "application/xml")
 
 
-def image(url: str | None, at: str) -> ImageBlock:
+def image_type(data: bytes) -> str | None:
+    """The media type of an image, by how its bytes begin; None: no image."""
+    return next((kind for kind, looks in _IMAGES.items() if looks(data)), None)
+
+
+def image(
+    url: str | None,
+    at: str,
+    mendings: Mendings,
+    cache_control: Raw | UnsetType = UNSET,
+) -> Block:
     """An image.
+
+    The type is what the bytes say, whatever the client says.
 
     Args:
         url: a data URL, or one of https.
         at: its path in the request.
+        mendings: a wrong type is noted there.
+        cache_control: the client's breakpoint behind it.
 
     Raises:
         InvalidRequest: no image that the model's API takes.
@@ -50,19 +67,18 @@ def image(url: str | None, at: str) -> ImageBlock:
     if not url:
         raise MissingParameter(f"`{at}` is missing", param=at)
     if _is_https(url):
-        return ImageBlock(None, url)
-    declared, data = _data(url, at, _MOST_IMAGE_BYTES)
-    found = next((kind for kind, looks in _IMAGES.items() if looks(data)), None)
+        return Block.make("image", at=at, source=_url(url), cache_control=cache_control)
+    declared, encoded, data = _data(url, at)
+    found = image_type(data)
     if found is None:
         raise InvalidRequest(
             f"`{at}` is no PNG, JPEG, GIF or WebP image; convert it to one", param=at
         )
-    if declared not in (found, "", "image/jpg", "application/octet-stream"):
-        raise InvalidRequest(
-            f"`{at}` says that it is {declared}, and is {found}; say what it is",
-            param=at,
-        )
-    return ImageBlock(found, b64encode(data).decode())
+    if declared != found and declared not in _ANY_IMAGE:
+        mendings.adjust(at)
+    return Block.make(
+        "image", at=at, source=_base64(found, encoded), cache_control=cache_control
+    )
 
 
 def document(
@@ -72,7 +88,8 @@ def document(
     at: str,
     *,
     url_at: str | None = None,
-) -> DocumentBlock:
+    cache_control: Raw | UnsetType = UNSET,
+) -> Block:
     """A PDF or a text file.
 
     Args:
@@ -81,26 +98,29 @@ def document(
         name: the file's, for the model.
         at: the path of ``data_url`` in the request.
         url_at: the path of ``url``.
+        cache_control: the client's breakpoint behind it.
 
     Raises:
         InvalidRequest: nothing that the model's API takes.
     """
-    name = name or None
     if not data_url and not url:
         raise MissingParameter(f"`{at}` is missing", param=at)
+    about = {"title": name or UNSET, "cache_control": cache_control}
     if not data_url:
         where = url_at or at
         if not _is_https(url or ""):
             raise _scheme(where)
-        return DocumentBlock(None, url or "", name)
+        source = _url(url or "")
+        return Block.make("document", at=where, source=source, **about)
     if data_url[:5].lower() != "data:":
         if ":" in data_url[:20]:
             raise _scheme(at)
         # Some clients leave the beginning away.
         data_url = f"data:;base64,{data_url}"
-    declared, data = _data(data_url, at, _MOST_DOCUMENT_BYTES)
+    declared, encoded, data = _data(data_url, at)
     if data.startswith(b"%PDF-"):
-        return DocumentBlock(_PDF, b64encode(data).decode(), name)
+        source = _base64(_PDF, encoded)
+        return Block.make("document", at=at, source=source, **about)
     is_text = declared.startswith("text/") or declared in _TEXT_TYPES
     try:
         text = data.decode("utf-8-sig")
@@ -112,23 +132,10 @@ def document(
             f"`{at}` is neither a PDF nor text in UTF-8; the model reads nothing else",
             param=at,
         )
-    return text_document(text, name, at)
-
-
-def text_document(text: str, name: str | None, at: str) -> DocumentBlock:
-    """A text file.
-
-    Args:
-        text: what is in it.
-        name: the file's, for the model.
-        at: its path in the request.
-
-    Raises:
-        InvalidRequest: there is nothing in it.
-    """
     if is_blank(text):
         raise InvalidRequest(f"`{at}` is an empty file", param=at)
-    return DocumentBlock("text/plain", text, name or None)
+    source = {"type": "text", "media_type": "text/plain", "data": text}
+    return Block.make("document", at=at, source=source, **about)
 
 
 def no_uploads(file_id: str | None, at: str) -> None:
@@ -153,24 +160,25 @@ def _scheme(at: str) -> InvalidRequest:
     )
 
 
-def _data(url: str, at: str, limit_bytes: int) -> tuple[str, bytes]:
-    """The declared type of a data URL, and what it holds."""
+def _url(url: str) -> dict[str, str]:
+    return {"type": "url", "url": url}
+
+
+def _base64(media_type: str, data: str) -> dict[str, str]:
+    return {"type": "base64", "media_type": media_type, "data": data}
+
+
+def _data(url: str, at: str) -> tuple[str, str, bytes]:
+    """The declared type of a data URL, its base64, and what that holds."""
     match = _DATA_URL.fullmatch(url)
     if match is None:
         raise _scheme(at)
     if not match["parameters"].lower().endswith(";base64"):
         raise InvalidRequest(f"`{at}`: a data: URL has to be base64", param=at)
     encoded = _BLANKS.sub("", match["data"]).rstrip("=")
-    # Three bytes in four characters.
-    if len(encoded) * 3 // 4 > limit_bytes:
-        raise InvalidRequest(
-            f"`{at}` is larger than {limit_bytes} bytes, which is the most that the "
-            "model takes; send a smaller one",
-            param=at,
-        )
     padded = encoded + "=" * (-len(encoded) % 4)
     try:
         data = b64decode(padded, validate=True)
     except (binascii.Error, ValueError):
         raise InvalidRequest(f"`{at}` is not valid base64", param=at) from None
-    return match["type"].strip().lower(), data
+    return match["type"].strip().lower(), padded, data

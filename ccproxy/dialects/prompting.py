@@ -1,44 +1,59 @@
-"""What the dialects have in common when they build a prompt. Pure.
+"""What the dialects have in common when they build a request to the model. Pure.
 
 They differ in the names of fields, and agree on what a conversation is: messages
 with a role, whose content is a string or parts: text, images, files.
+
+=====================  ===========================================================
+system, developer      in front: the system prompt; later on: stay where they are
+user                   a message; a string stays a string
+assistant              a message: thinking, text, calls
+tool                   results, in front of the next message of the user
+a blank text           left out and named
+=====================  ===========================================================
 """
 
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from attrs import frozen
+from attrs import evolve, field, frozen
+from msgspec import UNSET, Raw, UnsetType
 
-from ccproxy.conversation import (
+from ccproxy.core.messages import (
     Block,
-    DocumentBlock,
-    Effort,
-    ImageBlock,
     Message,
-    RedactedThinkingBlock,
-    Role,
-    TextBlock,
-    ThinkingBlock,
-    ToolResultBlock,
-    ToolUseBlock,
+    Text,
+    Thinking,
     is_blank,
-    turns,
+    text_block,
+    tool_result_block,
 )
 from ccproxy.dialects import media
+from ccproxy.dialects.mendings import Mendings
+from ccproxy.dialects.pairing import NO_ID, paired
 from ccproxy.dialects.refusal import unsupported
-from ccproxy.dialects.tools import paired
+from ccproxy.dialects.tools import function_call
 from ccproxy.errors import InvalidRequest, MissingParameter
 
-_SYSTEM_ROLES = ("system", "developer")
-_ROLES: Mapping[str, Role] = {
-    "user": Role.USER,
-    "assistant": Role.ASSISTANT,
-    "tool": Role.USER,
+_SYSTEM, _USER, _ASSISTANT, _TOOL = "system", "user", "assistant", "tool"
+_ROLES: Mapping[str, str] = {
+    "system": _SYSTEM,
+    "developer": _SYSTEM,
+    "user": _USER,
+    "assistant": _ASSISTANT,
+    "tool": _TOOL,
 }
-_EFFORTS: Mapping[str, Effort] = {
-    "none": Effort.LOW,
-    "minimal": Effort.LOW,
-    **{effort.value: effort for effort in Effort},
+# OpenAI's efforts that the model does not know, and the nearest that it does.
+_NO_EFFORTS = ("none", "minimal")
+_EFFORTS = (*_NO_EFFORTS, "low", "medium", "high", "xhigh", "max")
+_LEAST_EFFORT = "low"
+# Blocks of the Messages API that clients mix into messages of OpenAI's, by who says so.
+_NATIVE_PARTS: Mapping[str, str] = {
+    "tool_use": _ASSISTANT,
+    "thinking": _ASSISTANT,
+    "redacted_thinking": _ASSISTANT,
+    "tool_result": _USER,
+    "image": _USER,
+    "document": _USER,
 }
 
 
@@ -52,7 +67,7 @@ class _File(msgspec.Struct):
     file_id: str | None = None
 
 
-class Part(msgspec.Struct):
+class Part(msgspec.Struct, omit_defaults=True):
     """A part of a message's content, of either dialect."""
 
     type: str
@@ -66,17 +81,51 @@ class Part(msgspec.Struct):
     filename: str | None = None
     file_url: str | None = None
     file_id: str | None = None
+    # The Messages API's own, which some clients send all the same.
+    cache_control: Raw | UnsetType = UNSET
+    id: str | None = None
+    name: str | None = None
+    input: Raw | UnsetType = UNSET
+    tool_use_id: str | None = None
+    content: Raw | UnsetType = UNSET
+    is_error: bool | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    source: Raw | UnsetType = UNSET
+    title: str | None = None
+    context: str | None = None
+    citations: Raw | UnsetType = UNSET
 
 
 @frozen
-class Said:
-    """One message.
+class PastThinking:
+    """What the assistant has thought, as a block, and the full id of the model."""
+
+    block: Block
+    model: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells it from all other thinking: its signature, or its data."""
+        return thinking_key(self.block)
+
+
+def thinking_key(block: Block) -> str:
+    """The key of a block of thinking in ``MessagesRequest.thinking_models``."""
+    value = block.value
+    return getattr(value, "signature", "") or getattr(value, "data", "")
+
+
+@frozen
+class InputMessage:
+    """One message, as either dialect has it.
 
     Attributes:
         at: its path in the request, for error messages.
         calls: what the assistant called in it.
         thinking: what it thought before it said so.
-        result_of: the id of the call whose result this is.
+        result_of: the id of the call whose result this is; `NO_ID` for one without.
         is_error: whether that is a failure.
         field: what the request calls the content.
     """
@@ -84,161 +133,253 @@ class Said:
     at: str
     role: str
     content: str | list[Part] | None
-    calls: tuple[ToolUseBlock, ...] = ()
-    thinking: tuple[ThinkingBlock | RedactedThinkingBlock, ...] = ()
+    calls: tuple[Block, ...] = ()
+    thinking: tuple[PastThinking, ...] = ()
     result_of: str | None = None
     is_error: bool = False
     field: str = "content"
 
-
-def system_prompt(said: Sequence[Said], *, first: str = "") -> str:
-    """Join the system and developer messages, wherever they stand."""
-    texts = [first]
-    for message in said:
-        if message.role in _SYSTEM_ROLES:
-            # Parts of one message are one text; there are no blocks for them.
-            texts.append("".join(_texts(message)))
-    return "\n\n".join(text for text in texts if not is_blank(text))
+    @property
+    def content_at(self) -> str:
+        """The path of the content."""
+        return f"{self.at}.{self.field}" if self.field else self.at
 
 
-def conversation(said: Sequence[Said], param: str) -> tuple[Message, ...]:
-    """The native turns, which satisfy the invariants of `Prompt.messages`.
+@frozen(kw_only=True)
+class Conversation:
+    """What a request says.
+
+    Attributes:
+        system: the system prompt; empty for none.
+        thinking_models: who has thought what is given back, by `thinking_key`.
+    """
+
+    system: str
+    messages: tuple[Message, ...]
+    thinking_models: Mapping[str, str] = field(factory=dict)
+
+
+def conversation(
+    given: Sequence[InputMessage], param: str, mendings: Mendings, *, first: str = ""
+) -> Conversation:
+    """The conversation that messages are.
 
     Args:
-        said: all messages, system and developer ones too.
+        given: all messages, system and developer ones too.
         param: the field that holds them.
+        mendings: what is left out or changed is noted there.
+        first: how the system prompt begins.
 
     Raises:
-        InvalidRequest: there is nothing to answer, or an unknown role.
+        InvalidRequest: there is nothing to answer, an unknown role, or calls and
+            results that do not belong together.
         UnsupportedValue: content that the model cannot be shown.
     """
-    spoken = [message for message in said if message.role not in _SYSTEM_ROLES]
-    turned = [(Message(_role(one), _content(one)), one.at) for one in spoken]
-    return native(turned, param)
+    for message in given:
+        _check_role(message)
+    given = _with_question(given, mendings)
+    leading = _leading(given)
+    system = "\n\n".join(
+        text
+        for text in (first, *(_system_text(m, mendings) for m in given[:leading]))
+        if not is_blank(text)
+    )
+    messages = [
+        made
+        for message in given[leading:]
+        if (made := _message(message, mendings)) is not None
+    ]
+    _refuse_without_question(given, messages, param)
+    return Conversation(
+        system=system,
+        messages=paired(messages, param, mendings),
+        thinking_models={
+            thinking.key: thinking.model
+            for message in given
+            for thinking in message.thinking
+            if thinking.model
+        },
+    )
 
 
-def native(spoken: Sequence[tuple[Message, str]], param: str) -> tuple[Message, ...]:
-    """The native turns of messages that have content blocks already.
-
-    Args:
-        spoken: each with its path.
-        param: the field that holds them.
-
-    Raises:
-        InvalidRequest: there is nothing to answer.
-    """
-    messages = [message for message, _ in spoken]
-    if not spoken:
-        raise InvalidRequest(
-            f"`{param}` has no message of the user; there is nothing to answer",
-            param=param,
-        )
-    _, last = spoken[-1]
-    if messages[-1].role is Role.ASSISTANT:
-        raise InvalidRequest(
-            f"`{last}`: the conversation ends with the assistant; "
-            "end it with a message of the user",
-            param=f"{last}.role",
-        )
-    if not turns(messages[-1:]):
-        raise InvalidRequest(
-            f"`{last}`: the last message is blank; say something in it",
-            param=f"{last}.content",
-        )
-    return paired(turns(map(_without_loose_thinking, turns(messages))), param)
-
-
-def _without_loose_thinking(message: Message) -> Message:
-    """The turn without thinking that nothing came of, which the API refuses."""
-    content = list(message.content)
-    while content and isinstance(content[-1], ThinkingBlock | RedactedThinkingBlock):
-        content.pop()
-    return Message(message.role, tuple(content))
-
-
-def _role(message: Said) -> Role:
+def _check_role(message: InputMessage) -> None:
     if message.role not in _ROLES:
         raise InvalidRequest(
             f"`{message.at}.role`: {message.role!r} is no role; there are system, "
             "developer, user, assistant and tool",
             param=f"{message.at}.role",
         )
-    return _ROLES[message.role]
 
 
-def _content(message: Said) -> tuple[Block, ...]:
-    parts = _parts(message)
-    if message.result_of is not None:
-        result = _result(parts)
-        return (ToolResultBlock(message.result_of, result, message.is_error),)
-    blocks = [_shown(message.role, part, at) for part, at in parts]
-    return (*message.thinking, *blocks, *message.calls)
+def _with_question(
+    given: Sequence[InputMessage], mendings: Mendings
+) -> Sequence[InputMessage]:
+    """The messages; of instructions alone the last ones are what the user asks.
+
+    A model cannot be asked without a message of the user.
+    """
+    if any(_ROLES[message.role] != _SYSTEM for message in given):
+        return given
+    for place in reversed(range(len(given))):
+        message = given[place]
+        if not is_blank(_system_text(message, Mendings())):
+            mendings.adjust(f"{message.at}.role")
+            return [*given[:place], evolve(message, role=_USER), *given[place + 1 :]]
+    return given
 
 
-def _result(
-    parts: Sequence[tuple[Part, str]],
-) -> str | tuple[TextBlock | ImageBlock | DocumentBlock, ...]:
-    blocks = [_block(part, at) for part, at in parts]
-    if any(not isinstance(block, TextBlock) for block in blocks):
-        return tuple(
-            block
-            for block in blocks
-            if not (isinstance(block, TextBlock) and is_blank(block.text))
-        )
-    return "".join(block.text for block in blocks if isinstance(block, TextBlock))
+def _leading(given: Sequence[InputMessage]) -> int:
+    """How many messages are the system prompt."""
+    count = 0
+    while count < len(given) and _ROLES[given[count].role] == _SYSTEM:
+        count += 1
+    return count
 
 
-def _shown(role: str, part: Part, at: str) -> TextBlock | ImageBlock | DocumentBlock:
-    block = _block(part, at)
-    if role == "assistant" and not isinstance(block, TextBlock):
+def _message(message: InputMessage, mendings: Mendings) -> Message | None:
+    """The message as the Messages API has it; None: there is nothing in it."""
+    match _ROLES[message.role]:
+        case "system":
+            text = _system_text(message, mendings)
+            return Message(_SYSTEM, text, message.at) if not is_blank(text) else None
+        case "tool":
+            return Message(_USER, (_result(message, mendings),), message.at)
+        case role:
+            content = _content(message, role, mendings)
+            return Message(role, content, message.at) if content else None
+
+
+def _refuse_without_question(
+    given: Sequence[InputMessage], messages: Sequence[Message], param: str
+) -> None:
+    asking = [m for m in given if _ROLES[m.role] in (_USER, _TOOL)]
+    if not asking:
         raise InvalidRequest(
-            f"`{at}`: the assistant says text only; images and files are the user's",
+            f"`{param}` has no message of the user; there is nothing to answer",
+            param=param,
+        )
+    last = asking[-1]
+    told = [message.at for message in messages if message.role == _USER]
+    if not told or (last is given[-1] and told[-1] != last.at):
+        raise InvalidRequest(
+            f"`{last.at}`: the last message is blank; say something in it",
+            param=f"{last.at}.content",
+        )
+
+
+def _content(
+    message: InputMessage, role: str, mendings: Mendings
+) -> str | tuple[Block, ...]:
+    """What the user or the assistant says; empty: nothing."""
+    is_bare = not message.thinking and not message.calls
+    if isinstance(message.content, str) and is_bare:
+        if is_blank(message.content):
+            mendings.ignore(message.content_at)
+            return ""
+        return message.content
+    return (
+        *(thinking.block for thinking in message.thinking),
+        *_blocks(message, role, mendings),
+        *message.calls,
+    )
+
+
+def _blocks(message: InputMessage, role: str, mendings: Mendings) -> list[Block]:
+    """The content as blocks, without blank texts."""
+    match message.content:
+        case None | "":
+            return []
+        case str(text):
+            at = message.content_at
+            return _not_blank([text_block(text, at)], mendings)
+        case parts:
+            paths = [f"{message.content_at}[{n}]" for n in range(len(parts))]
+            pairs = zip(parts, paths, strict=True)
+            blocks = [_block(part, role, at, mendings) for part, at in pairs]
+            return _not_blank(blocks, mendings)
+
+
+def _not_blank(blocks: Sequence[Block], mendings: Mendings) -> list[Block]:
+    """The blocks that the API takes: texts that say something, signed thinking."""
+    kept = []
+    for block in blocks:
+        value = block.value
+        is_void = (isinstance(value, Text) and is_blank(value.text)) or (
+            isinstance(value, Thinking) and not value.signature
+        )
+        if is_void:
+            mendings.ignore(block.at)
+        else:
+            kept.append(block)
+    return kept
+
+
+def _result(message: InputMessage, mendings: Mendings) -> Block:
+    """The result of a call; a text stays one, and a blank one is an empty one."""
+    content: str | Sequence[Block]
+    if isinstance(message.content, str):
+        content = message.content
+        if content and is_blank(content):
+            mendings.ignore(message.content_at)
+            content = ""
+    else:
+        content = _blocks(message, _TOOL, mendings) or ""
+    return tool_result_block(
+        NO_ID if message.result_of is None else message.result_of,
+        content,
+        is_error=message.is_error,
+        at=message.at,
+    )
+
+
+def _system_text(message: InputMessage, mendings: Mendings) -> str:
+    """The text of a message that may have nothing else in it.
+
+    Parts of one message are one text.
+    """
+    texts: list[str] = []
+    for block in _blocks(message, _SYSTEM, mendings):
+        texts.append(getattr(block.value, "text", ""))
+        if "cache_control" in block.fields:
+            mendings.ignore(f"{block.at}.cache_control")
+    return "".join(texts)
+
+
+def _block(part: Part, role: str, at: str, mendings: Mendings) -> Block:
+    if part.type in _NATIVE_PARTS:
+        return _native(part, role, at, mendings)
+    block = _openai_block(part, at, mendings)
+    if block.type != "text" and role in (_ASSISTANT, _SYSTEM):
+        raise InvalidRequest(
+            f"`{at}`: a message of role {role} has text only; images and files are the "
+            "user's",
             param=f"{at}.type",
         )
     return block
 
 
-def _parts(message: Said) -> Sequence[tuple[Part, str]]:
-    match message.content:
-        case None:
-            return ()
-        case str(text):
-            return ((Part("text", text=text), message.at),)
-        case parts:
-            at = f"{message.at}.{message.field}"
-            return [(part, f"{at}[{n}]") for n, part in enumerate(parts)]
-
-
-def _texts(message: Said) -> Sequence[str]:
-    """The texts of a message that may have nothing else in it."""
-    texts = []
-    for part, at in _parts(message):
-        block = _block(part, at)
-        if not isinstance(block, TextBlock):
-            raise InvalidRequest(
-                f"`{at}`: a message of role {message.role} has text only",
-                param=f"{at}.type",
-            )
-        texts.append(block.text)
-    return texts
-
-
-def _block(part: Part, at: str) -> TextBlock | ImageBlock | DocumentBlock:
+def _openai_block(part: Part, at: str, mendings: Mendings) -> Block:
+    cached = part.cache_control
     match part.type:
         case "text" | "input_text" | "output_text":
-            return TextBlock(_required(part.text, f"{at}.text"))
+            text = _required(part.text, f"{at}.text")
+            return Block.make("text", at=at, text=text, cache_control=cached)
         case "refusal":
-            return TextBlock(_required(part.refusal, f"{at}.refusal"))
+            text = _required(part.refusal, f"{at}.refusal")
+            return Block.make("text", at=at, text=text, cache_control=cached)
         case "image_url" | "input_image":
             media.no_uploads(part.file_id, f"{at}.file_id")
             if isinstance(part.image_url, _ImageURL):
-                return media.image(part.image_url.url, f"{at}.image_url.url")
-            return media.image(part.image_url, f"{at}.image_url")
+                where = f"{at}.image_url.url"
+                return media.image(part.image_url.url, where, mendings, cached)
+            return media.image(part.image_url, f"{at}.image_url", mendings, cached)
         case "file":
             file = part.file or _File()
             media.no_uploads(file.file_id, f"{at}.file.file_id")
-            data_at = f"{at}.file.file_data"
-            return media.document(file.file_data, None, file.filename, data_at)
+            where = f"{at}.file.file_data"
+            return media.document(
+                file.file_data, None, file.filename, where, cache_control=cached
+            )
         case "input_file":
             media.no_uploads(part.file_id, f"{at}.file_id")
             return media.document(
@@ -247,12 +388,33 @@ def _block(part: Part, at: str) -> TextBlock | ImageBlock | DocumentBlock:
                 part.filename,
                 f"{at}.file_data",
                 url_at=f"{at}.file_url",
+                cache_control=cached,
             )
     unsupported(
         f"{at}.type",
         f"there is no content of type {part.type!r}; send text, "
         "images (data: or https:), PDFs or text files",
     )
+
+
+def _native(part: Part, role: str, at: str, mendings: Mendings) -> Block:
+    """A block that is the Messages API's already."""
+    whose = _NATIVE_PARTS[part.type]
+    if role != whose and not (role == _TOOL and part.type in ("image", "document")):
+        raise InvalidRequest(
+            f"`{at}`: a block of type {part.type!r} belongs to a message of role "
+            f"{whose}",
+            param=f"{at}.type",
+        )
+    if part.type == "tool_use":
+        name = _required(part.name, f"{at}.name")
+        arguments = "" if isinstance(part.input, UnsetType) else part.input
+        identifier = NO_ID if part.id is None else part.id
+        return function_call(identifier, name, arguments, at, mendings, "input")
+    try:
+        return Block.decode(msgspec.json.encode(part), at)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"`{at}`: {error}", param=at) from None
 
 
 def _required(text: str | None, param: str) -> str:
@@ -272,23 +434,27 @@ def positive(value: int | None, param: str) -> int | None:
     return value
 
 
-def stops(named: Mapping[str, str]) -> tuple[str, ...]:
+def stops(named: Mapping[str, str], mendings: Mendings) -> tuple[str, ...]:
     """The sequences at which the answer ends.
+
+    An empty one would end every answer before it begins: it is left out. Whether the
+    model can stop at white space is not known here.
 
     Args:
         named: each by its path.
-
-    Raises:
-        UnsupportedValue: one that the model's API refuses.
+        mendings: what is left out is noted there.
     """
-    for param, text in named.items():
-        if is_blank(text):
-            unsupported(param, "the model cannot stop at white space alone")
-    return tuple(named.values())
+    mendings.ignore(*(path for path, text in named.items() if not text))
+    return tuple(text for text in named.values() if text)
 
 
-def effort(name: str | None, param: str) -> Effort | None:
+def effort(name: str | None, param: str, mendings: Mendings) -> str | None:
     """How hard to think, by OpenAI's names.
+
+    Args:
+        name: the client's.
+        param: its path.
+        mendings: it is noted there that the model always thinks a little.
 
     Raises:
         InvalidRequest: there is no such effort; lists them.
@@ -299,4 +465,7 @@ def effort(name: str | None, param: str) -> Effort | None:
         raise InvalidRequest(
             f"`{param}`: {name!r} is none of {', '.join(_EFFORTS)}", param=param
         )
-    return _EFFORTS[name]
+    if name in _NO_EFFORTS:
+        mendings.adjust(param)
+        return _LEAST_EFFORT
+    return name

@@ -1,66 +1,48 @@
 """Fields that would change an answer, and mostly cannot: sent or named. Pure.
 
-Current models refuse temperature and its like, so these are the operator's to send;
-what the Messages API has nothing for is always named as ignored.
+Many models refuse temperature and its like, so that is decided where the model is
+known; what the Messages API has nothing for is always named as ignored.
 """
 
 from collections.abc import Mapping, Sequence
 
-from attrs import frozen
+import msgspec
+from msgspec import Raw
 
+from ccproxy.dialects.mendings import Mendings
 from ccproxy.errors import InvalidRequest
 
 # What every JSON reader on the way can still tell from its neighbours.
 _LARGEST_NUMBER = 2**53
 
 
-@frozen
-class Sampling:
-    """What becomes of the fields that were given.
-
-    Attributes:
-        sent: top-level fields for the Messages API.
-        ignored: the names of those that have no effect.
-    """
-
-    sent: Mapping[str, float]
-    ignored: tuple[str, ...]
-
-
-def sort_sampling(
+def sampling_fields(
     request: object,
-    forwardable: Sequence[str],
-    ignored: Sequence[str],
-    *,
-    forward: bool,
-) -> Sampling:
-    """Sort the fields of a request that were given.
+    known: Sequence[str],
+    unknown: Sequence[str],
+    mendings: Mendings,
+) -> Mapping[str, Raw]:
+    """The fields of a request that the Messages API has as well, by its names.
 
     Args:
         request: has them as attributes; None and an empty object are not given.
-        forwardable: those that the Messages API knows, which are numbers.
-        ignored: those that it does not.
-        forward: whether the operator sends the former.
+        known: those that the Messages API knows, which are numbers.
+        unknown: those that it does not; they are noted where they are given.
+        mendings: where they are noted.
 
     Raises:
         InvalidRequest: a number that no two readers would agree on.
     """
-    given = [
-        name
-        for name in (*forwardable, *ignored)
-        if getattr(request, name) not in (None, {})
-    ]
-    numbers = {
-        name: _number(getattr(request, name), name)
-        for name in given
-        if name in forwardable
+    mendings.ignore(
+        *(name for name in unknown if getattr(request, name) not in (None, {}))
+    )
+    given = {name: getattr(request, name) for name in known}
+    return {
+        name: _number(value, name) for name, value in given.items() if value is not None
     }
-    if not forward:
-        return Sampling({}, tuple(given))
-    return Sampling(numbers, tuple(name for name in given if name not in numbers))
 
 
-def _number(value: float, param: str) -> float:
+def _number(value: float, param: str) -> Raw:
     if abs(value) > _LARGEST_NUMBER:
         raise InvalidRequest(f"`{param}` is out of all bounds", param=param)
-    return value
+    return Raw(msgspec.json.encode(value))

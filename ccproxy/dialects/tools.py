@@ -1,215 +1,276 @@
-"""The client's tools, their calls and results, checked. Pure.
+"""The client's tools and calls, as the Messages API has them. Pure.
 
-The Messages API is stricter than OpenAI's: each call has its result in the very next
-turn, in front of everything else, and no result stands without its call. Where one is
-missing the CLI would invent it, so it is refused here.
+Its names are stricter than OpenAI's, and it knows neither namespaces nor tools whose
+input is free text. So a request has one `ToolTable`, which gives each of the client's
+tools a name that the API takes, and finds the tool of a name again: for offers, the
+choice, calls of the history and those of the answer.
+
+Source: ``ToolParam`` of anthropic-python 2.14; ``FunctionTool`` in OpenAI's document.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from enum import Enum
+from hashlib import sha256
 
 import msgspec
-from attrs import evolve
+from attrs import frozen
+from msgspec import UNSET, Raw
 
-from ccproxy.conversation import (
-    Block,
-    Message,
-    Role,
-    Tool,
-    ToolResultBlock,
-    ToolUseBlock,
-)
+from ccproxy.core.messages import Block, Tool, client_tool, tool_use_block
+from ccproxy.dialects.decoding import read_body
 from ccproxy.dialects.json_schema import (
     check_object,
     check_shape,
     is_of_another_draft,
 )
+from ccproxy.dialects.mendings import Mendings
 from ccproxy.errors import InvalidRequest
 
-# What the Messages API takes as a tool's name.
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
-# `a_2` is to the CLI another name of `a`, and one of them loses its result (2.1.330).
-_NUMBERED = re.compile(r"_\d+$")
-# What it does not take in an id.
-_NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
+_MOST_NAME_CHARACTERS = 128
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
+# Tells two names apart that would be one without it.
+_HASH_DIGITS = 8
+_NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
+_NOTHING = Raw(b"{}")
+# What arguments that are no object become the only field of.
+_ARGUMENTS = "arguments"
+# How our names for its fields are called by OpenAI's tools.
+RENAMED: Mapping[str, str] = {"input_schema": "parameters"}
 
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def offered(
-    name: str,
-    description: str | None,
-    parameters: Mapping[str, Any] | None,
-    at: str,
-    *,
-    field: str = "parameters",
-) -> Tool:
-    """One tool, its schema word for word.
+class ToolKind(Enum):
+    """What kind of tool it is, by the type that the client offers it as."""
+
+    FUNCTION = "function"
+    CUSTOM = "custom"
+    LOCAL_SHELL = "local_shell"
+    SHELL = "shell"
+
+
+@frozen
+class ToolIdentity:
+    """A tool as the client knows it.
+
+    Attributes:
+        name: without its namespace.
+    """
+
+    name: str
+    kind: ToolKind = ToolKind.FUNCTION
+    namespace: str | None = None
+
+    @property
+    def path_name(self) -> str:
+        """Its name with the namespace, which may be more than the API takes."""
+        return self.name if self.namespace is None else f"{self.namespace}__{self.name}"
+
+
+class ToolTable:
+    """The tools of one request, by the client's names and by the API's.
+
+    A name that the API takes stays. Another one is made of what the API takes; where
+    that is too long or another tool's, a hash of the client's name ends it. So a tool
+    has the same name in every request of a conversation that offers the same tools.
 
     Args:
-        name: what the model calls it by.
-        description: for the model.
-        parameters: a JSON Schema of an object; None for no parameters.
-        at: the path of the function in the request.
-        field: what it calls the parameters.
+        tools: each with its path in the request.
 
     Raises:
-        InvalidRequest: a name or a schema that the model's API cannot take.
+        InvalidRequest: two tools have one name, or one has none.
     """
-    if not _NAME.fullmatch(name):
-        raise InvalidRequest(
-            f"`{at}.name`: a tool's name is 1 to 128 letters, digits, _ and -",
-            param=f"{at}.name",
-        )
-    schema = dict(parameters or {"type": "object", "properties": {}})
-    check_object(schema, f"{at}.{field}")
-    if not is_of_another_draft(schema):
-        check_shape(schema, f"{at}.{field}")
-    schema.setdefault("type", "object")
-    return Tool(name, description, schema)
 
+    def __init__(self, tools: Sequence[tuple[ToolIdentity, str]] = ()) -> None:
+        self._api_names: dict[tuple[str | None, str], str] = {}
+        self._identities: dict[str, ToolIdentity] = {}
+        for identity, at in tools:
+            if not identity.name:
+                raise InvalidRequest(f"`{at}.name` is empty", param=f"{at}.name")
+        # What needs no change comes first, so that no made name is in its way.
+        ordered = sorted(tools, key=lambda one: not _NAME.fullmatch(one[0].path_name))
+        for identity, at in ordered:
+            self._add(identity, at)
 
-def check_names(tools: Sequence[Tool], param: str) -> None:
-    """Check that each tool can be told by its name.
-
-    Raises:
-        InvalidRequest: two have one.
-    """
-    seen: set[str] = set()
-    for index, tool in enumerate(tools):
-        if tool.name in seen:
+    def _add(self, identity: ToolIdentity, at: str) -> None:
+        key = (identity.namespace, identity.name)
+        if key in self._api_names:
+            where = at.removesuffix(".function").removesuffix(".custom")
             raise InvalidRequest(
-                f"`{param}[{index}]`: there is another tool named {tool.name!r}",
-                param=f"{param}[{index}]",
+                f"`{where}`: there is another tool named {identity.path_name!r}",
+                param=where,
             )
-        seen.add(tool.name)
+        name = _api_name(identity.path_name)
+        if name in self._identities:
+            name = _hashed(identity.path_name)
+        self._api_names[key] = name
+        self._identities[name] = identity
+
+    def __len__(self) -> int:
+        return len(self._identities)
+
+    def api_name(self, identity: ToolIdentity) -> str:
+        """The API's name for a tool, also for one that is not offered any more."""
+        key = (identity.namespace, identity.name)
+        return self._api_names.get(key) or _api_name(identity.path_name)
+
+    def identity(self, api_name: str) -> ToolIdentity:
+        """The tool of a name that the model has used; an unknown one is a function."""
+        return self._identities.get(api_name) or ToolIdentity(api_name)
+
+    def api_names(self, name: str) -> tuple[str, ...]:
+        """The API's names of the tools that a client may mean by one.
+
+        Clients leave the namespace out, so that may be several; none: there is none.
+        """
+        exact = self._api_names.get((None, name))
+        if exact is not None:
+            return (exact,)
+        return tuple(
+            found
+            for found, identity in self._identities.items()
+            if name in (identity.name, identity.path_name)
+        )
 
 
-def called(identifier: str, name: str, arguments: str, at: str) -> ToolUseBlock:
+def _api_name(name: str) -> str:
+    cleaned = _NOT_IN_NAMES.sub("_", name)
+    return cleaned if 0 < len(cleaned) <= _MOST_NAME_CHARACTERS else _hashed(name)
+
+
+def _hashed(name: str) -> str:
+    digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+    cleaned = _NOT_IN_NAMES.sub("_", name)
+    return f"{cleaned[: _MOST_NAME_CHARACTERS - _HASH_DIGITS - 1]}_{digest}"
+
+
+def function_tool(
+    api_name: str,
+    description: str | None,
+    parameters: Raw | None,
+    at: str,
+    *,
+    renamed: Mapping[str, str] = RENAMED,
+    **fields: object,
+) -> Tool:
+    """A tool whose arguments are JSON, its schema byte for byte as it came.
+
+    Args:
+        api_name: of the request's `ToolTable`.
+        description: for the model.
+        parameters: a JSON Schema of an object; None, ``null`` or ``{}`` for none.
+        at: the path of the function in the request.
+        renamed: what the request calls the tool's fields.
+        fields: others of the tool, such as ``strict``; `UNSET` is left out.
+
+    Raises:
+        InvalidRequest: a schema that the model's API cannot take.
+    """
+    where = f"{at}.{renamed.get('input_schema', 'input_schema')}"
+    schema = object_schema(parameters, where, or_else=_NO_PARAMETERS)
+    return client_tool(api_name, description, schema, at=at, renamed=renamed, **fields)
+
+
+def object_schema(schema: Raw | None, at: str, *, or_else: Raw) -> Raw:
+    """A JSON Schema of an object, as it came where it says so itself.
+
+    Args:
+        schema: its JSON.
+        at: its path in the request.
+        or_else: what stands for none, ``null`` and ``{}``.
+
+    Raises:
+        InvalidRequest: no JSON Schema, or one of something else.
+    """
+    if schema is None:
+        return or_else
+    try:
+        fields = msgspec.json.decode(schema, type=dict[str, Raw] | None)
+        decoded = msgspec.json.decode(schema)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequest(f"`{at}`: {error}", param=at) from None
+    if not fields:
+        return or_else
+    check_object(decoded, at)
+    if not is_of_another_draft(decoded):
+        check_shape(decoded, at)
+    if "type" in fields:
+        return schema
+    return Raw(msgspec.json.encode({"type": "object", **fields}))
+
+
+def function_call(
+    identifier: str,
+    api_name: str,
+    arguments: Raw | str,
+    at: str,
+    mendings: Mendings,
+    field: str = "arguments",
+) -> Block:
     """A call of the history.
 
-    Raises:
-        InvalidRequest: the arguments are no JSON object.
+    The API takes an object only. Whatever else the arguments are, the model is shown
+    what it once said: ``{"arguments": "…"}``.
+
+    Args:
+        identifier: as the client has it.
+        api_name: of the request's `ToolTable`.
+        arguments: the text of a JSON object; or, undecoded, a JSON string of it or the
+            object itself.
+        at: the path of the call in the request.
+        mendings: arguments that are sent in another form are noted there.
+        field: what the request calls the arguments, below ``at``.
     """
+    text = _text_of(arguments)
+    given, is_mended = _input_of(text)
+    if is_mended:
+        mendings.adjust(f"{at}.{field}")
+    return tool_use_block(identifier, api_name, given, at)
+
+
+def _text_of(arguments: Raw | str) -> str:
+    if isinstance(arguments, str):
+        return arguments
+    raw = bytes(arguments)
+    if raw[:1] == b'"':
+        text: str = msgspec.json.decode(raw)
+        return text
+    return raw.decode()
+
+
+def _input_of(text: str) -> tuple[Raw, bool]:
+    """The object that arguments are sent as, and whether that is another form."""
+    body, halves = read_body(text.encode())
     try:
-        parsed = _decode_object(arguments) if arguments.strip() else {}
+        _decode_fields(body)
+    except msgspec.ValidationError:
+        # JSON, and no object.
+        return _object_of(body, text), True
     except (msgspec.DecodeError, RecursionError):
-        raise InvalidRequest(
-            f"`{at}.arguments` is not the text of a JSON object",
-            param=f"{at}.arguments",
-        ) from None
-    return ToolUseBlock(identifier, name, parsed)
+        if not text.strip():
+            return _NOTHING, True
+        return _wrapped(text), True
+    return Raw(body.strip()), bool(halves)
 
 
-def paired(messages: Sequence[Message], param: str) -> tuple[Message, ...]:
-    """The same turns, results in front, in the order of their calls.
-
-    So a session tells them that has waited for them, and a new one must look the same.
-
-    Ids that the Messages API would not take, or that an earlier turn has used (some
-    clients count from 0 in each), are replaced in call and result alike: of two calls
-    with one id the CLI would drop one.
-
-    Raises:
-        InvalidRequest: a call without a result, a result without a call, or two of
-            one id; names it.
-    """
-    ordered = _ordered(messages)
-    waiting: set[str] = set()
-    for message in ordered:
-        calls = [b.id for b in message.content if isinstance(b, ToolUseBlock)]
-        results = [
-            block.tool_use_id
-            for block in message.content
-            if isinstance(block, ToolResultBlock)
-        ]
-        for ids, what in ((calls, "calls"), (results, "results")):
-            if len(set(ids)) < len(ids):
-                raise InvalidRequest(
-                    f"`{param}`: two {what} of one turn have the same id", param=param
-                )
-        _compare(waiting, set(results), param)
-        waiting = set(calls)
-    return _with_ids_of_their_own(ordered)
+def _object_of(body: bytes, text: str) -> Raw:
+    try:
+        inner = msgspec.json.decode(body, type=str | None)
+        if inner is None:
+            return _NOTHING
+        # Encoded twice.
+        _decode_fields(inner)
+    except (msgspec.DecodeError, RecursionError):
+        return _wrapped(text)
+    return Raw(inner.strip().encode())
 
 
-def _compare(waiting: set[str], results: set[str], param: str) -> None:
-    for identifier in sorted(waiting - results):
-        raise InvalidRequest(
-            f"`{param}`: the tool call {identifier!r} has no result; send one for each "
-            "call, right after it",
-            param=param,
-        )
-    for identifier in sorted(results - waiting):
-        raise InvalidRequest(
-            f"`{param}`: the tool result {identifier!r} has no call right before it",
-            param=param,
-        )
+def _wrapped(text: str) -> Raw:
+    return Raw(msgspec.json.encode({_ARGUMENTS: text}))
 
 
-def _with_ids_of_their_own(messages: Sequence[Message]) -> tuple[Message, ...]:
-    ids = _Ids()
-    names: dict[str, str] = {}
-    renamed: list[Message] = []
-    for message in messages:
-        content: list[Block] = []
-        for block in message.content:
-            if isinstance(block, ToolUseBlock):
-                names[block.id] = ids.take(block.id)
-                content.append(evolve(block, id=names[block.id]))
-            elif isinstance(block, ToolResultBlock):
-                content.append(evolve(block, tool_use_id=names[block.tool_use_id]))
-            else:
-                content.append(block)
-        renamed.append(Message(message.role, tuple(content)))
-    return tuple(renamed)
-
-
-class _Ids:
-    """Ids that neither the Messages API nor the CLI can take for one another."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-        self._stems: set[str] = set()
-        self._tries: dict[str, int] = {}
-
-    def take(self, identifier: str) -> str:
-        """The id itself if it may be, else one that resembles it."""
-        base = candidate = _NOT_IN_IDS.sub("_", identifier) or "call"
-        while self._is_ambiguous(candidate):
-            self._tries[base] = self._tries.get(base, 1) + 1
-            candidate = f"{base}-{self._tries[base]}"
-        self._taken.add(candidate)
-        stem = _NUMBERED.sub("", candidate)
-        if stem != candidate:
-            self._stems.add(stem)
-        return candidate
-
-    def _is_ambiguous(self, candidate: str) -> bool:
-        stem = _NUMBERED.sub("", candidate)
-        return (
-            candidate in self._taken or stem in self._taken or candidate in self._stems
-        )
-
-
-def _ordered(messages: Sequence[Message]) -> tuple[Message, ...]:
-    ordered = []
-    calls: list[str] = []
-    for message in messages:
-        if message.role is Role.USER:
-            message = _results_first(message, calls)
-        calls = [b.id for b in message.content if isinstance(b, ToolUseBlock)]
-        ordered.append(message)
-    return tuple(ordered)
-
-
-def _results_first(message: Message, calls: Sequence[str]) -> Message:
-    places = {identifier: place for place, identifier in enumerate(calls)}
-
-    def place(block: Block) -> int:
-        if isinstance(block, ToolResultBlock):
-            return places.get(block.tool_use_id, len(places))
-        return len(places) + 1
-
-    return Message(message.role, tuple(sorted(message.content, key=place)))
+def strict_field(strict: bool | None) -> object:
+    """``strict`` of a tool: false is what its absence means."""
+    return True if strict else UNSET
