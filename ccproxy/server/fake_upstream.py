@@ -161,11 +161,6 @@ class RecordedRequest:
 
 
 Script = Callable[[Mapping[str, Any]], Reply]
-# Looks at a request before the script does; a reply of its own is sent instead.
-Examiner = Callable[[RecordedRequest], Reply | None]
-# Makes the signature of a thinking block from the request and the block's place: how
-# many blocks of the answer stand before it, as they stand in a finished message.
-Signer = Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], str]
 
 
 def _estimate(body: Mapping[str, Any]) -> int:
@@ -179,8 +174,6 @@ class FakeMessagesAPI(Resource):
 
     Attributes:
         count_tokens: how many tokens a body has that ``count_tokens`` is asked for.
-        examine: refuses requests.
-        sign: signs the thinking of blocks that have no signature of their own.
         bodies: every body of a question, if it records.
         requests: the same with path and headers.
         counts: the requests for ``count_tokens``.
@@ -196,8 +189,6 @@ class FakeMessagesAPI(Resource):
         super().__init__()
         self.script = script
         self.count_tokens: Callable[[Mapping[str, Any]], int] = _estimate
-        self.examine: Examiner = lambda _: None
-        self.sign: Signer = lambda _, __: _SIGNATURE
         self.bodies: list[Mapping[str, Any]] = []
         self.requests: list[RecordedRequest] = []
         self.counts: list[RecordedRequest] = []
@@ -229,9 +220,17 @@ class FakeMessagesAPI(Resource):
         number = next(self._messages)
         exchange = _Exchange(request, recorded.body, number, self._clock, self.sign)
         request.notifyFinish().addErrback(self._hung_up, exchange)
-        reply = self.examine(recorded) or self.script(recorded.body)
-        Deferred.fromCoroutine(exchange.answer(reply)).addErrback(exchange.failed)
+        answering = Deferred.fromCoroutine(exchange.answer(self.reply_to(recorded)))
+        answering.addErrback(exchange.failed)
         return NOT_DONE_YET
+
+    def reply_to(self, request: RecordedRequest) -> Reply:
+        """What a question is answered; a subclass may refuse it."""
+        return self.script(request.body)
+
+    def sign(self, body: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
+        """The signature of thinking that has none, behind other finished blocks."""
+        return _SIGNATURE
 
     def _hung_up(self, _: object, exchange: "_Exchange") -> None:
         self.gone += 1
@@ -254,7 +253,7 @@ class _Exchange:
         body: Mapping[str, Any],
         number: int,
         clock: IReactorTime,
-        sign: Signer,
+        sign: Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], str],
     ) -> None:
         self._request: Any = request
         self._body = body

@@ -17,7 +17,7 @@ Start = Callable[..., RunningProxy]
 Message = Mapping[str, Any]
 
 USER = {"role": "user", "content": "How is the weather?"}
-THINKING = Block(("Let me ", "see."), is_thinking=True)
+THINKING = Block(("Let me ", "see."), is_thinking=True, signature="ZGVtbw==")
 ONE = calls(THINKING, words("Let me look."), call("toolu_1", "Paris"))
 TWO = calls(call("toolu_2", "Paris"), call("toolu_3", "Oslo"))
 

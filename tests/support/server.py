@@ -8,90 +8,18 @@ from typing import Any
 import treq
 from attrs import define
 from twisted.internet.defer import Deferred, maybeDeferred
-from typing_extensions import override
 
-from ccproxy.server.fake_upstream import (
-    FakeMessagesAPI,
-    MessagesSite,
-    Reply,
-    Script,
-    words,
-)
 from ccproxy.service import Server, make_service
 from ccproxy.settings import Settings
+from tests.support.upstream import RefusingAPI as RefusingAPI
+from tests.support.upstream import Upstream as Upstream
+from tests.support.upstream import answer as answer
+from tests.support.upstream import spoken as spoken
+from tests.support.upstream import start_upstream as start_upstream
+from tests.support.upstream import system as system
 from tests.support.waiting import until
 
 KEY = "test-key"
-
-
-def answer(text: str = "one two three", **options: Any) -> Reply:
-    """A reply of one text block."""
-    return Reply(blocks=(words(text),), **options)
-
-
-@define(eq=False)
-class Upstream:
-    """The recording Messages API; set `script` to choose its answers."""
-
-    api: FakeMessagesAPI
-    port: Any
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port.getHost().port}"
-
-    @property
-    def bodies(self) -> list[Mapping[str, Any]]:
-        return self.api.bodies
-
-    def reset(self) -> None:
-        """Be as good as new."""
-        self.api.bodies.clear()
-        self.api.gone = 0
-        self.api.script = lambda _: answer()
-
-    def script(self, script: Script | Reply) -> None:
-        self.api.script = script if callable(script) else lambda _: script
-
-    def replies(self, *replies: Reply) -> None:
-        """Answer with these, one after the other; the last one from then on."""
-        left = list(replies)
-        self.api.script = lambda _: left.pop(0) if len(left) > 1 else left[0]
-
-    async def stop(self) -> None:
-        await maybeDeferred(self.port.stopListening)
-
-
-class _OneByOne(FakeMessagesAPI):
-    """Ends each connection with its answer, so that none outlives a test."""
-
-    @override
-    def render(self, request: Any) -> object:
-        request.channel.persistent = False
-        request.setHeader("connection", "close")
-        return super().render(request)
-
-
-def start_upstream(reactor: Any) -> Upstream:
-    api = _OneByOne(lambda _: answer(), reactor, record=True)
-    port = reactor.listenTCP(0, MessagesSite(api, reactor), interface="127.0.0.1")
-    return Upstream(api, port)
-
-
-def spoken(body: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """The turns of an upstream body: role and texts, without the CLI's own notes."""
-    turns = []
-    for message in body["messages"]:
-        if message["role"] != "system":
-            content = message["content"]
-            blocks = [{"text": content}] if isinstance(content, str) else content
-            turns.append((message["role"], [block["text"] for block in blocks]))
-    return turns
-
-
-def system(body: Mapping[str, Any]) -> list[str]:
-    """The system blocks of an upstream body, without the CLI's own two."""
-    return [block["text"] for block in body["system"][2:]]
 
 
 @define(eq=False)
