@@ -13,9 +13,10 @@ from fnmatch import fnmatchcase
 from attrs import frozen
 
 from ccproxy.claude.protocol.records import ModelInfo
-from ccproxy.conversation import Effort
 from ccproxy.errors import ModelNotFound
 
+# How hard a model can be told to work, in the CLI's words, the least first.
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # The CLI has these in every version.
 FAMILIES = ("haiku", "sonnet", "opus")
 _DEFAULT = "default"
@@ -103,23 +104,23 @@ class Catalogue:
         info = self._info(name)
         return name if info is None else info.resolved_model or name
 
-    def effort(self, name: str, wanted: Effort) -> Effort | None:
+    def effort(self, name: str, wanted: str) -> str | None:
         """The effort nearest to the wanted one that a model knows.
 
-        Of two that are as near it is the lower one. None: the model knows none.
+        Of two that are as near it is the lower one; a word that is no effort of
+        `EFFORTS` stays as it is. None: the model knows none.
         """
         info = self._info(name)
         if info is None:
             return wanted
         if info.supports_effort is False:
             return None
-        ranks = list(Effort)
-        known = [e for e in ranks if e.value in info.supported_effort_levels]
-        if not known:
+        known = [e for e in EFFORTS if e in info.supported_effort_levels]
+        if not known or wanted not in EFFORTS:
             # An older CLI does not tell.
             return wanted
-        rank = ranks.index(wanted)
-        return min(known, key=lambda effort: abs(ranks.index(effort) - rank))
+        rank = EFFORTS.index(wanted)
+        return min(known, key=lambda effort: abs(EFFORTS.index(effort) - rank))
 
     def _info(self, name: str) -> ModelInfo | None:
         wanted = name.lower()

@@ -5,35 +5,34 @@ from typing import Protocol
 
 
 class Served(Enum):
-    """What a question is answered by.
+    """Which process answers a question.
 
     ==========  ================================================================
-    SUSPENDED   the CLI that made the calls whose results the question brings
-    CONTINUED   one that has the conversation up to here
-    REWOUND     one whose conversation was taken back for it
-    SPARE       one that has been told nothing
-    NEW         one that was started for it
+    IDLE        one that has answered before
+    SPARE       one that was started ahead of time
+    NEW         one that was started for this question
+    SUSPENDED   one that waits for the results that the question brings; only with
+                Claude Code's own tools
     ==========  ================================================================
     """
 
-    SUSPENDED = "suspended"
-    CONTINUED = "continued"
-    REWOUND = "rewound"
+    IDLE = "idle"
     SPARE = "spare"
     NEW = "new"
+    SUSPENDED = "suspended"
 
 
 class Stopped(Enum):
-    """Why a CLI was stopped.
+    """Why a process was stopped.
 
     ===========  ===============================================================
     SHUTDOWN     the server stops
     IDLE         nobody has asked it for long enough
     ROOM         another kind of CLI was needed in its place
-    NOT_REUSED   the operator wants no more of it, or it has tools of its own
+    NOT_REUSED   it was started for one request, as with Claude Code's own tools
     WORN         it has become too large, or was asked too often
-    UNUSABLE     its answer failed, was cut short or given up, and cannot be undone
-    LOST         it ended while nobody asked it, or did not do what it was told
+    UNUSABLE     its answer failed or was given up, and cannot be taken back
+    LOST         it ended or hung by itself, or did not do what it was told
     ===========  ===============================================================
     """
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from ccproxy.claude.models import Catalogue
 from ccproxy.claude.protocol.records import ModelInfo
-from ccproxy.conversation import Effort
 from ccproxy.errors import ModelNotFound
 
 # As the CLI tells them.
@@ -332,7 +331,7 @@ def test_a_mapping_to_the_default_is_the_configured_one() -> None:
 # Efforts
 
 
-def fitted(wanted: Effort, *levels: str, supports: bool | None = True) -> Effort | None:
+def fitted(wanted: str, *levels: str, supports: bool | None = True) -> str | None:
     made = Catalogue("sonnet", (), 0)
     about = ModelInfo(
         value="opus",
@@ -348,26 +347,26 @@ def fitted(wanted: Effort, *levels: str, supports: bool | None = True) -> Effort
 @pytest.mark.parametrize(
     ("wanted", "levels", "given_effort"),
     [
-        (Effort.MEDIUM, ("low", "medium", "high"), Effort.MEDIUM),
-        (Effort.MAX, ("low", "medium", "high"), Effort.HIGH),
-        (Effort.XHIGH, ("low", "high", "max"), Effort.HIGH),
-        (Effort.LOW, ("high", "max"), Effort.HIGH),
+        ("medium", ("low", "medium", "high"), "medium"),
+        ("max", ("low", "medium", "high"), "high"),
+        ("xhigh", ("low", "high", "max"), "high"),
+        ("low", ("high", "max"), "high"),
         # Older ones do not tell.
-        (Effort.MAX, (), Effort.MAX),
+        ("max", (), "max"),
     ],
 )
 def test_effort_is_the_nearest_that_the_model_knows(
-    wanted: Effort, levels: tuple[str, ...], given_effort: Effort
+    wanted: str, levels: tuple[str, ...], given_effort: str
 ) -> None:
-    assert fitted(wanted, *levels) is given_effort
+    assert fitted(wanted, *levels) == given_effort
 
 
 def test_model_without_efforts_has_none() -> None:
-    assert fitted(Effort.LOW, supports=False) is None
+    assert fitted("low", supports=False) is None
 
 
 def test_what_is_not_known_of_a_model_changes_nothing() -> None:
-    assert catalogue().effort("opus", Effort.MAX) is Effort.MAX
+    assert catalogue().effort("opus", "max") == "max"
     assert catalogue().full_id("opus") == "opus"
 
 

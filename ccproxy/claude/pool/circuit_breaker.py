@@ -2,13 +2,13 @@
 
 =========  =================================================================
 CLOSED     CLIs are started; those in a row that never answered are counted
-OPEN       none is started: who asks is told at once, and when to come again
-PROBING    one is, to see whether it answers; who asks is still turned away
+OPEN       none is started: a question fails at once, with the time to come again
+PROBING    one is started, to see whether it answers; questions still fail
 =========  =================================================================
 
 A start takes 0.7 s of a processor. A CLI that has been broken, by an update or by its
 machine, would take all of it for as long as clients try again. The first answer of any
-CLI closes the circuit; nobody's question is at stake for that.
+CLI closes the circuit; no question is put at risk for that.
 """
 
 from collections.abc import Callable
@@ -34,21 +34,19 @@ class _State(Enum):
     PROBING = auto()
 
 
-class Circuit:
+class CircuitBreaker:
     """Counts the CLIs that never answered.
 
-    Args:
+    Attributes:
         probe: starts one and asks it nothing; fires when it has answered or failed,
-            and never fails.
+            and never fails. Set once, before the first failure.
     """
 
     _log = Logger()
+    probe: "Callable[[], Deferred[None]]"
 
-    def __init__(
-        self, clock: IReactorTime, probe: "Callable[[], Deferred[None]]"
-    ) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._probe = probe
         self._state = _State.CLOSED
         self._failures = 0
         self._why = ""
@@ -77,14 +75,14 @@ class Circuit:
             retry_after_seconds=after,
         )
 
-    def heard(self) -> None:
+    def record_success(self) -> None:
         """Note that a CLI has answered."""
         if not self.is_closed:
             self._log.info("the claude CLI answers again")
         self.reset()
 
-    def unheard(self, error: CCProxyError) -> None:
-        """Note that one has failed that had not answered anything."""
+    def record_failure(self, error: CCProxyError) -> None:
+        """Note that a CLI has failed that had not answered anything."""
         self._failures += 1
         self._why = error.message
         if self.is_closed and self._failures >= _MOST_IN_A_ROW:
@@ -107,7 +105,7 @@ class Circuit:
     def _try(self) -> None:
         self._timer = None
         self._state = _State.PROBING
-        self._probe().addCallback(self._tried)
+        self.probe().addCallback(self._tried)
 
     def _tried(self, _: None) -> None:
         if self._state is _State.PROBING:

@@ -1,29 +1,22 @@
-"""How much of the machine the CLIs may have."""
+"""How much of the machine the workers may have."""
 
 from attrs import frozen
-
-from ccproxy.claude.native.transcript import Reuse
-from ccproxy.claude.native.waiting_room import WaitingLimits
 
 
 @frozen(kw_only=True)
 class PoolLimits:
-    """How many CLIs there are, and what they are used for.
+    """How many workers there are, and how long they are kept.
 
     Attributes:
-        processes: how many there may be at one time.
-        spares: how many are kept ready that have been asked nothing.
-        idle_seconds: how long one is kept that has answered.
-        recycle_bytes: from what size on one is replaced.
-        queue: how many questions may wait.
-        queue_seconds: how long one may wait.
+        spares: how many are kept ready that have not been asked anything.
+        idle_seconds: how long a worker is kept that nobody asks.
+        recycle_bytes: a worker with more resident memory is replaced.
+        queue: how many questions may wait for a worker.
+        queue_seconds: how long a question may wait.
     """
 
-    processes: int
     spares: int
     idle_seconds: float
     recycle_bytes: int
     queue: int
     queue_seconds: float
-    reuse: Reuse
-    waiting: WaitingLimits

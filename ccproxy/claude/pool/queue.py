@@ -1,87 +1,111 @@
-"""The questions that wait for a CLI: first come, first served, not for ever."""
+"""The questions that wait for a CLI process: first come, first served, not for ever."""
 
-from collections import deque
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Generic, Protocol, TypeVar
 
-from ccproxy.claude.native.ask import Ask
-from ccproxy.errors import QueueFull
+from ccproxy.errors import CCProxyError, QueueFull
 
 # What `Retry-After` says is at least and at most this.
 _SHORTEST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
-# The weight of the newest answer in the typical time of one.
+# The weight of the newest answer in the typical time of an answer.
 _NEWEST = 0.2
 
 
-class Line:
-    """Who waits, the first in front.
+class Queued(Protocol):
+    """A question that can wait."""
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago it was asked."""
+
+    # How long it has waited for a process; final once it has one.
+    queued_seconds: float
+
+    def wait(self, seconds: float, expired: Callable[[], None]) -> None:
+        """Call ``expired`` after so long, if it still waits then."""
+
+    def fail(self, error: CCProxyError) -> None:
+        """End it, which makes it leave the queue."""
+
+
+_Q = TypeVar("_Q", bound=Queued)
+
+
+class RequestQueue(Generic[_Q]):
+    """The questions that wait, the first in front.
+
+    Every operation takes the same time whatever the queue's length.
 
     Args:
-        most: how many may.
-        seconds: how long each may.
-        processes: how many are served at one time, to say when to come again.
+        limit: how many questions may wait.
+        seconds: how long each may wait.
+        processes: how many are answered at one time, for `Retry-After`.
     """
 
-    def __init__(self, most: int, seconds: float, processes: int) -> None:
-        self._most = most
+    def __init__(self, limit: int, seconds: float, processes: int) -> None:
+        self._limit = limit
         self._seconds = seconds
         self._processes = processes
-        self._asks: deque[Ask] = deque()
+        self._waiting: OrderedDict[_Q, None] = OrderedDict()
         self._typical_seconds = 0.0
 
     def __len__(self) -> int:
         """How many wait."""
-        return len(self._asks)
+        return len(self._waiting)
 
-    def __contains__(self, ask: Ask) -> bool:
+    def __contains__(self, question: _Q) -> bool:
         """Whether a question waits."""
-        return ask in self._asks
+        return question in self._waiting
 
-    def __iter__(self) -> Iterator[Ask]:
-        """Those that wait now; who leaves meanwhile does no harm."""
-        return iter(tuple(self._asks))
+    def __iter__(self) -> Iterator[_Q]:
+        """Those that wait now; a question may leave while this is iterated."""
+        return iter(tuple(self._waiting))
 
-    def join(self, ask: Ask) -> None:
+    def join(self, question: _Q) -> None:
         """Wait behind all others."""
-        self._asks.append(ask)
+        self._waiting[question] = None
 
-    def return_to(self, ask: Ask) -> None:
-        """Wait before all others, as one that has been served in vain."""
-        self._asks.appendleft(ask)
+    def return_to(self, question: _Q) -> None:
+        """Wait in front of all others: the question has had its turn already."""
+        self._waiting[question] = None
+        self._waiting.move_to_end(question, last=False)
 
-    def leave(self, ask: Ask) -> None:
-        """Wait no more; nothing happens to who does not."""
-        if ask in self._asks:
-            self._asks.remove(ask)
+    def leave(self, question: _Q) -> None:
+        """Wait no more; does nothing for a question that does not wait."""
+        self._waiting.pop(question, None)
 
-    def place(self, ask: Ask) -> int:
-        """How many have to be served until this one is."""
-        return 1 + self._asks.index(ask)
-
-    def admit(self, ask: Ask, leaving: int) -> None:
-        """Let the last one stay for a while, or send it away.
+    def admit(self, question: _Q, leaving: int) -> None:
+        """Let the last question stay for its time, or fail it.
 
         Args:
-            ask: the last one.
-            leaving: how many CLIs will be gone in a moment: who only waits for them
-                is as good as served.
+            question: the last one.
+            leaving: how many places become free in a moment; the questions that wait
+                only for these are not counted.
         """
-        waiting = len(self._asks) - leaving
-        if waiting > self._most:
-            ask.fail(self._full(f"{waiting - 1} requests are waiting already"))
+        waiting = len(self._waiting) - leaving
+        if waiting > self._limit:
+            question.fail(self._full(f"{waiting - 1} requests are waiting already"))
         else:
-            ask.wait(self._seconds, self._waited_too_long)
+            self.stay(question)
 
-    def answered(self, ask: Ask) -> None:
+    def stay(self, question: _Q) -> None:
+        """Let a question wait for its time."""
+        question.wait(self._seconds, lambda: self._waited_too_long(question))
+
+    def answered(self, question: _Q) -> None:
         """Note how long an answer took."""
-        age = ask.age_seconds - ask.queued_seconds
+        age = question.age_seconds - question.queued_seconds
         self._typical_seconds += _NEWEST * (age - self._typical_seconds)
 
-    def _waited_too_long(self, ask: Ask) -> None:
-        ask.fail(self._full(f"no claude CLI became free within {self._seconds:g} s"))
+    def _waited_too_long(self, question: _Q) -> None:
+        question.fail(
+            self._full(f"no claude CLI became free within {self._seconds:g} s")
+        )
 
     def _full(self, why: str) -> QueueFull:
-        rounds = 1 + len(self._asks) / self._processes
+        rounds = 1 + len(self._waiting) / self._processes
         after = min(
             max(rounds * self._typical_seconds, _SHORTEST_RETRY_SECONDS),
             _LONGEST_RETRY_SECONDS,

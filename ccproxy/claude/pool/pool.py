@@ -1,0 +1,481 @@
+"""Which worker answers which question, and when.
+
+Workers are interchangeable. A question takes, in this order: an idle worker that has
+its system prompt; another idle worker; a spare; a new one; the place of an idle worker
+that cannot be asked (without a system prompt only one can that never had any); a place
+in the queue, first come first served.
+
+==========  ==========================================================================
+SPARE       was started ahead of time, has not been asked anything
+ANSWERING   has a question
+SETTLING    its question is over or given up; the CLI rewinds its conversation
+IDLE        was asked before and can be asked again
+STOPPING    its process is being ended; it keeps its place until that is gone
+==========  ==========================================================================
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from ccproxy.claude.observer import Observer, Served, Stopped
+from ccproxy.claude.pool.factory import WorkerFactory
+from ccproxy.claude.pool.idle import IdleWorkers
+from ccproxy.claude.pool.limits import PoolLimits
+from ccproxy.claude.pool.queue import Queued, RequestQueue
+from ccproxy.claude.pool.slots import ProcessSlots
+from ccproxy.claude.pool.spares import SpareWorkers
+from ccproxy.claude.protocol.records import InitializeAnswer
+from ccproxy.claude.worker import Worker
+from ccproxy.errors import CCProxyError, Overloaded, ShuttingDown
+
+# A CLI grows by what it is asked; this is a second bound beside that on its memory.
+_MOST_QUESTIONS = 500
+# How often those that nobody asks are looked at.
+_CHECK_SECONDS = 5.0
+
+
+class Client(Queued, Protocol):
+    """A question that needs a worker, or several one after the other."""
+
+    @property
+    def system(self) -> str:
+        """The system prompt that its worker needs; empty for none."""
+
+    # Whether a worker that has not answered before is better.
+    wants_new: bool
+
+    def start(self, worker: Worker, served: Served) -> None:
+        """Ask a worker."""
+
+
+def _nobody() -> bool:
+    return False
+
+
+class Pool:
+    """Hands out workers.
+
+    Args:
+        others_wait: whether anything else waits for a process slot.
+    """
+
+    def __init__(
+        self,
+        factory: WorkerFactory,
+        slots: ProcessSlots,
+        limits: PoolLimits,
+        clock: IReactorTime,
+        observer: Observer,
+        others_wait: Callable[[], bool] = _nobody,
+    ) -> None:
+        self._factory = factory
+        self._slots = slots
+        self._limits = limits
+        self._clock = clock
+        self._observer = observer
+        self._others_wait = others_wait
+        self._queue: RequestQueue[Client] = RequestQueue(
+            limits.queue, limits.queue_seconds, slots.limit
+        )
+        # Every question that is not over, whether or not it has a worker now.
+        self._clients: dict[Client, None] = {}
+        self._answering: dict[Worker, Client] = {}
+        self._settling: set[Worker] = set()
+        self._idle = IdleWorkers(limits.idle_seconds, clock, self._idle_too_long)
+        self._spares = SpareWorkers(limits.spares, self, clock)
+        # Started to learn about the CLI; it becomes a spare.
+        self._opening: set[Worker] = set()
+        self._stopping: set[Worker] = set()
+        self._is_used = True
+        self._is_stopped = False
+        self._is_serving = False
+        self._must_serve = False
+        self._drained: Deferred[None] | None = None
+        self._gone: Deferred[None] | None = None
+        self._check: IDelayedCall | None = None
+        self._slots.watch(self._serve)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no more questions are taken."""
+        return self._is_stopped
+
+    @property
+    def queued(self) -> int:
+        """How many questions wait for a worker."""
+        return len(self._queue)
+
+    def census(self) -> Mapping[str, int]:
+        """How many processes are in which state; always the same names."""
+        return {
+            "answering": len(self._answering),
+            "settling": len(self._settling),
+            "idle": len(self._idle),
+            "spare": len(self._spares) + len(self._opening),
+            "stopping": len(self._stopping),
+        }
+
+    # The server's side.
+
+    def start(self) -> None:
+        """Take questions, also after a stop."""
+        self._is_stopped = False
+
+    def drain(self) -> "Deferred[None]":
+        """Take no more questions. Fires when those that were taken are answered.
+
+        `stop` is still to be called; on cancel the questions go on.
+        """
+        self._is_stopped = True
+        self._spares.stop()
+        if not self._clients:
+            self._dismiss_all()
+        drained = self._drained = Deferred(self._undrained)
+        self._tell_drained()
+        return drained
+
+    def stop(self) -> "Deferred[None]":
+        """Fail every question and stop every process. Fires when all are gone."""
+        self._is_stopped = True
+        self._spares.stop()
+        error = ShuttingDown("the proxy is being stopped; try again when it is back")
+        for client in tuple(self._clients):
+            client.fail(error)
+        self._dismiss_all()
+        for worker in tuple(self._settling):
+            self._settling.discard(worker)
+            self.retire(worker, Stopped.SHUTDOWN)
+        if not self._stopping:
+            return succeed(None)
+        self._gone = Deferred()
+        return self._gone
+
+    def kill(self) -> None:
+        """Let no process that is being stopped take its time."""
+        for worker in tuple(self._stopping):
+            worker.kill()
+
+    async def look(self) -> InitializeAnswer:
+        """Start a worker to learn about the CLI; it is kept as a spare.
+
+        Raises:
+            CCProxyError: the CLI cannot be started, or does not answer.
+        """
+        if not self._slots.is_free:
+            raise Overloaded("there is no room for another claude CLI now")
+        worker = self._start(is_probe=True)
+        self._opening.add(worker)
+        try:
+            answer = await worker.open()
+        except BaseException:
+            if worker in self._opening:
+                self._opening.discard(worker)
+                self.retire(worker, Stopped.LOST)
+            raise
+        self._opening.discard(worker)
+        if self._is_stopped:
+            self.retire(worker, Stopped.SHUTDOWN)
+        elif self._spares.missing > 0 and self._is_used:
+            self._spares.admit(worker)
+        else:
+            self._keep(worker)
+        self._watch_health()
+        self._serve()
+        return answer
+
+    def use(self, *, is_used: bool) -> None:
+        """Learn whether questions come here at all."""
+        if is_used == self._is_used:
+            return
+        self._is_used = is_used
+        if self._is_stopped:
+            return
+        if is_used:
+            self.wake()
+        else:
+            self._dismiss_all()
+
+    def wake(self) -> None:
+        """Look at those that wait, and for spares: workers may be started now."""
+        if not self._is_stopped:
+            self._spares.refill(now=True)
+        self._serve()
+
+    def make_room(self) -> None:
+        """Stop a process that nobody asks, for somebody else who needs its place."""
+        self._make_room(1)
+
+    # The questions' side.
+
+    def submit(self, client: Client) -> None:
+        """Take a question; it is started or failed, now or later."""
+        if self._is_stopped:
+            client.fail(
+                ShuttingDown("the proxy is being stopped; try again when it is back")
+            )
+            return
+        self._clients[client] = None
+        self._queue.join(client)
+        self._serve()
+        if client in self._queue:
+            self._queue.admit(client, self._leaving)
+        self._spares.refill()
+
+    def release(self, worker: Worker) -> None:
+        """Take back a worker whose question goes on without one for now."""
+        self._give_back(worker)
+        self._serve()
+
+    def again(self, client: Client, worker: Worker | None = None) -> None:
+        """Give a question another worker, before all others.
+
+        Args:
+            client: the question, which is not new.
+            worker: is taken back.
+        """
+        self._queue.return_to(client)
+        if worker is not None:
+            self._give_back(worker)
+        self._serve()
+        if client in self._queue:
+            self._queue.stay(client)
+
+    def left(self, client: Client, worker: Worker | None) -> None:
+        """Forget a question that is over; take back its worker, if it has one."""
+        self._clients.pop(client, None)
+        self._queue.leave(client)
+        if worker is not None:
+            self._queue.answered(client)
+            self._give_back(worker)
+        self._serve()
+        if not self._is_stopped:
+            self._spares.refill()
+        self._tell_drained()
+
+    # The spares' side.
+
+    @property
+    def is_starting_worker(self) -> bool:
+        """Whether a question waits for its worker to be ready."""
+        return any(w.is_preparing or w.is_starting for w in self._answering)
+
+    def has_room_for_spare(self) -> bool:
+        """Whether there may be one more process."""
+        if not self._is_used or not self._factory.is_allowed():
+            # `use` or `wake` is called when that has changed.
+            return False
+        if self._slots.is_free and not self._others_wait():
+            return True
+        if len(self._idle) > 1 and not self._leaving:
+            # For a new system prompt a spare is as good, and for none it is better.
+            self._dismiss(self._idle.take_oldest(), Stopped.ROOM)
+        return False
+
+    def start_worker(self) -> Worker:
+        """Start a worker; raises `CCProxyError` if that is not possible."""
+        worker = self._start()
+        self._watch_health()
+        return worker
+
+    def retire(self, worker: Worker, why: Stopped) -> None:
+        """Stop a worker's process; its place is free when that is gone."""
+        self._observer.cli_stopped(why)
+        self._stopping.add(worker)
+        worker.close().addCallback(lambda _: self._retired(worker))
+
+    # What follows from all that.
+
+    @property
+    def _leaving(self) -> int:
+        """How many workers are free, or gone, in a moment."""
+        return len(self._stopping) + len(self._settling)
+
+    def _start(self, *, is_probe: bool = False) -> Worker:
+        worker = self._factory.start(is_probe=is_probe)
+        self._slots.take()
+        worker.watch(lambda: self._lost(worker))
+        worker.on_ready(lambda: self._settled(worker))
+        return worker
+
+    def _retired(self, worker: Worker) -> None:
+        self._stopping.discard(worker)
+        self._slots.give_back()
+        if not self._is_stopped:
+            self._spares.refill()
+        if not self._stopping and self._gone is not None:
+            gone, self._gone = self._gone, None
+            gone.callback(None)
+
+    def _serve(self) -> None:
+        """Give workers to the questions that wait, as long as there are any."""
+        # What is done for one question may end another, and lead here again.
+        self._must_serve = True
+        if self._is_serving:
+            return
+        self._is_serving = True
+        try:
+            while self._must_serve:
+                self._must_serve = False
+                self._serve_queue()
+        finally:
+            self._is_serving = False
+
+    def _serve_queue(self) -> None:
+        """Serve those that wait, in order.
+
+        One that came later may overtake only those that have the promise of a place.
+        """
+        promised = 0
+        for client in self._queue:
+            if client not in self._queue or self._is_served(client):
+                continue
+            if self._slots.is_free:
+                # The binary is being examined; `wake` is called when that is over.
+                continue
+            promised += 1
+            if not self._make_room(promised):
+                return
+
+    def _is_served(self, client: Client) -> bool:
+        try:
+            chosen = self._choose(client)
+        except CCProxyError as error:
+            client.fail(error)
+            return True
+        if chosen is None:
+            return False
+        worker, served = chosen
+        self._queue.leave(client)
+        self._answering[worker] = client
+        client.start(worker, served)
+        return True
+
+    def _choose(self, client: Client) -> tuple[Worker, Served] | None:
+        if not client.wants_new:
+            worker = self._take_idle(client.system)
+            if worker is not None:
+                return worker, Served.IDLE
+        worker = self._spares.take(client.system)
+        if worker is not None:
+            return worker, Served.SPARE
+        if self._slots.is_free and self._factory.is_allowed():
+            return self._start(), Served.NEW
+        worker = self._take_idle(client.system)
+        return None if worker is None else (worker, Served.IDLE)
+
+    def _take_idle(self, system: str) -> Worker | None:
+        while (worker := self._idle.take(system)) is not None:
+            if worker.can_ask(system):
+                return worker
+            # It was stopped, and would answer nobody.
+            worker.kill()
+            self.retire(worker, Stopped.LOST)
+        return None
+
+    def _make_room(self, places: int) -> bool:
+        """Stop those that nobody asks; tells whether so many places become free."""
+        while self._leaving < places:
+            worker = self._idle.take_oldest() or self._spares.take_any()
+            if worker is None:
+                return False
+            self.retire(worker, Stopped.ROOM)
+        return True
+
+    def _give_back(self, worker: Worker) -> None:
+        """Take a worker back, whatever it is doing."""
+        del self._answering[worker]
+        if worker.is_gone:
+            self.retire(worker, Stopped.LOST)
+        elif worker.is_ready:
+            self._keep(worker)
+        elif self._is_closing:
+            self.retire(worker, Stopped.SHUTDOWN)
+        else:
+            self._settling.add(worker)
+            if not worker.is_settling:
+                worker.abandon()
+
+    def _settled(self, worker: Worker) -> None:
+        if worker in self._settling:
+            self._settling.discard(worker)
+            self._keep(worker)
+            self._serve()
+
+    def _lost(self, worker: Worker) -> None:
+        """Retire a worker that nobody asks; a question is told by the worker itself."""
+        if self._spares.lost(worker):
+            return
+        if self._idle.discard(worker):
+            self.retire(worker, Stopped.LOST)
+        elif worker in self._settling:
+            self._settling.discard(worker)
+            self.retire(worker, Stopped.UNUSABLE)
+
+    def _keep(self, worker: Worker) -> None:
+        """Keep a worker that is ready for another question, or stop it."""
+        why = self._why_not(worker)
+        if why is None:
+            self._idle.admit(worker)
+            self._watch_health()
+        else:
+            self.retire(worker, why)
+
+    def _why_not(self, worker: Worker) -> Stopped | None:
+        if self._is_closing:
+            return Stopped.SHUTDOWN
+        if not self._is_used and not self._queue:
+            return Stopped.NOT_REUSED
+        is_large = worker.resident_bytes > self._limits.recycle_bytes
+        if is_large or worker.questions >= _MOST_QUESTIONS:
+            return Stopped.WORN
+        is_needed = not self._slots.is_free and self._others_wait()
+        return Stopped.ROOM if is_needed and not self._queue else None
+
+    @property
+    def _is_closing(self) -> bool:
+        """Whether no question will come that a worker could be kept for."""
+        return self._is_stopped and not self._queue
+
+    def _idle_too_long(self, worker: Worker) -> None:
+        self.retire(worker, Stopped.IDLE)
+
+    def _dismiss_all(self) -> None:
+        if self._check is not None:
+            self._check.cancel()
+            self._check = None
+        while self._dismiss(self._idle.take_oldest(), Stopped.SHUTDOWN):
+            pass
+        while self._dismiss(self._spares.take_any(), Stopped.SHUTDOWN):
+            pass
+
+    def _dismiss(self, worker: Worker | None, why: Stopped) -> bool:
+        if worker is not None:
+            self.retire(worker, why)
+        return worker is not None
+
+    def _watch_health(self) -> None:
+        """Look now and then whether those that nobody asks still answer."""
+        if self._check is None and not self._is_stopped:
+            self._check = self._clock.callLater(_CHECK_SECONDS, self._check_all)
+
+    def _check_all(self) -> None:
+        self._check = None
+        for worker in (*self._idle, *self._spares):
+            if worker.is_ready:
+                # One that does not answer is lost, which `_lost` is told.
+                worker.check()
+        if self._idle or self._spares:
+            self._watch_health()
+
+    def _undrained(self, _: object) -> None:
+        self._drained = None
+
+    def _tell_drained(self) -> None:
+        if self._drained is None or self._clients:
+            return
+        self._dismiss_all()
+        drained, self._drained = self._drained, None
+        drained.callback(None)

@@ -1,0 +1,181 @@
+"""Workers that are started ahead of time and have not been asked anything.
+
+Spares are replaced one by one while no questions come and no question waits for its
+worker to start, so that their starts take nothing from the answers. That is all the
+priority that they have: a higher nice value, or an idle scheduling class, would stay
+with one that is taken to answer, because only root may lower it again.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from ccproxy.claude.observer import Stopped
+from ccproxy.claude.worker import Worker
+from ccproxy.errors import CCProxyError
+
+# How long it has to be quiet before a spare is started: a start takes 0.45 s.
+_QUIET_SECONDS = 0.25
+# A CLI that cannot be started is tried again after this, then after twice as long.
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
+
+
+class SpareOwner(Protocol):
+    """Who starts and stops spares."""
+
+    @property
+    def is_starting_worker(self) -> bool:
+        """Whether a question waits for its worker to start; a spare waits for that."""
+
+    def has_room_for_spare(self) -> bool:
+        """Whether there may be one more process; may make room for later.
+
+        Raises:
+            CCProxyError: none can be started.
+        """
+
+    def start_worker(self) -> Worker:
+        """Start one; raises `CCProxyError` if that is not possible."""
+
+    def retire(self, worker: Worker, why: Stopped) -> None:
+        """Stop a worker that is no spare any more."""
+
+
+class SpareWorkers:
+    """The workers that have not been asked anything.
+
+    Args:
+        wanted: how many there shall be.
+    """
+
+    _log = Logger()
+
+    def __init__(self, wanted: int, owner: SpareOwner, clock: IReactorTime) -> None:
+        self._wanted = wanted
+        self._owner = owner
+        self._clock = clock
+        self._workers: dict[Worker, None] = {}
+        self._timer: IDelayedCall | None = None
+        self._pause_seconds = 0.0
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._workers)
+
+    def __iter__(self) -> Iterator[Worker]:
+        """Those that there are now; they may be taken while this is iterated."""
+        return iter(tuple(self._workers))
+
+    @property
+    def missing(self) -> int:
+        """How many there should be more."""
+        return self._wanted - len(self._workers)
+
+    def admit(self, worker: Worker) -> None:
+        """Keep a worker as a spare, and warm it up."""
+        self._workers[worker] = None
+        Deferred.fromCoroutine(_warm_up(worker)).addErrback(self._not_warm, worker)
+
+    def take(self, system: str) -> Worker | None:
+        """A worker for a question with this system prompt; None: there is none.
+
+        One that is ready, or else one that is starting. Those that turn out to hang
+        are retired.
+        """
+        starting: Worker | None = None
+        for worker in self:
+            if worker.can_ask(system):
+                if worker.is_ready:
+                    return self._taken(worker)
+                starting = starting or worker
+            elif worker.is_ready or worker.is_starting:
+                self._lose(worker, "it does not run any more")
+        return None if starting is None else self._taken(starting)
+
+    def take_any(self) -> Worker | None:
+        """The newest one, to be stopped; None: there is none."""
+        return self._workers.popitem()[0] if self._workers else None
+
+    def lost(self, worker: Worker) -> bool:
+        """Retire a spare that has ended by itself; tells whether it was one."""
+        if worker not in self._workers:
+            return False
+        self._lose(worker, "it ended by itself")
+        self.refill()
+        return True
+
+    def refill(self, *, now: bool = False) -> None:
+        """Start what is missing, when no questions have come for a moment."""
+        if self.missing <= 0:
+            return
+        delay = max(self._pause_seconds, 0.0 if now else _QUIET_SECONDS)
+        self.stop()
+        self._timer = self._clock.callLater(delay, self._fill)
+
+    def stop(self) -> None:
+        """Start no more until `refill`."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _taken(self, worker: Worker) -> Worker:
+        del self._workers[worker]
+        self._pause_seconds = 0.0
+        return worker
+
+    def _fill(self) -> None:
+        self._timer = None
+        if self.missing <= 0:
+            return
+        if self._owner.is_starting_worker:
+            self.refill()
+            return
+        try:
+            if not self._owner.has_room_for_spare():
+                return
+            worker = self._owner.start_worker()
+        except CCProxyError as error:
+            self._back_off(str(error))
+        else:
+            self.admit(worker)
+        self.refill()
+
+    def _lose(self, worker: Worker, why: str) -> None:
+        del self._workers[worker]
+        worker.kill()
+        self._owner.retire(worker, Stopped.LOST)
+        self._back_off(why)
+
+    def _not_warm(self, failure: Failure, worker: Worker) -> None:
+        if worker not in self._workers:
+            # It is told with the question that took it, or was stopped.
+            failure.trap(CCProxyError)
+            return
+        if failure.check(CCProxyError) is None:
+            self._log.failure("a spare could not be warmed up", failure)
+        self._lose(worker, failure.getErrorMessage())
+        self.refill()
+
+    def _back_off(self, why: str) -> None:
+        # Once is news, and every minute is noise.
+        level = LogLevel.debug if self._pause_seconds else LogLevel.warn
+        doubled = max(_FIRST_PAUSE_SECONDS, 2 * self._pause_seconds)
+        self._pause_seconds = min(doubled, _LONGEST_PAUSE_SECONDS)
+        self._log.emit(
+            level,
+            "no claude CLI can be kept ready ({why}); next try in {seconds:g} s",
+            why=why,
+            seconds=self._pause_seconds,
+        )
+
+
+async def _warm_up(worker: Worker) -> None:
+    if worker.is_starting:
+        await worker.open()
+    if worker.is_ready:
+        await worker.warm_up()
