@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,6 +26,8 @@ _UP_TO_HALF = re.compile(
     rb"\\u[dD][89a-fA-F]%b{2}" % (_HEX, _HEX, _HEX, _HEX)
 )
 _REPLACEMENT = rb"\ufffd"
+
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read_body(body: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -104,6 +107,42 @@ def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes, *, at: str = "")
         raise InvalidRequest(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply") from None
+
+
+def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """Decode a request body to its top-level fields, each as it came.
+
+    Fields that are ``null`` are left out: to be absent means the same.
+
+    Args:
+        body: as `read_body` gives it.
+
+    Raises:
+        ClientError: not JSON, or no object.
+    """
+    fields = decode_json(_fields_decoder, body)
+    return {name: raw for name, raw in fields.items() if not is_null(raw)}
+
+
+def is_null(raw: msgspec.Raw) -> bool:
+    """Whether some JSON is ``null``; costs nothing, however long it is."""
+    return len(memoryview(raw)) == len(b"null") and bytes(raw) == b"null"
+
+
+@contextmanager
+def located(at: str) -> Iterator[None]:
+    """Turn msgspec's errors about one part of a request into the client's.
+
+    Args:
+        at: the path of that part.
+
+    Raises:
+        ClientError: instead of a `msgspec.ValidationError`; ``param`` is the path.
+    """
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        raise _shape_error(str(error), at) from None
 
 
 def _shape_error(text: str, at: str) -> ClientError:

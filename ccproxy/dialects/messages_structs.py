@@ -1,6 +1,7 @@
-"""The Messages API's answers on the wire: messages, blocks, usage. Pure.
+"""The Messages API on the wire: what is read of a request, and what answers are. Pure.
 
-Source: ``Message``, ``Usage`` and the raw stream events of anthropic-python 2.14.
+Source: ``MessageCreateParams``, ``Message``, ``Usage`` and the raw stream events of
+anthropic-python 2.14.
 """
 
 from collections.abc import Mapping
@@ -8,18 +9,73 @@ from typing import Any, Literal
 
 import msgspec
 from attrs import frozen
+from msgspec import Raw
 
-from ccproxy.events import Finished, FinishReason
-from ccproxy.events import Usage as TokenUsage
+from ccproxy.core.stream import Finished
+from ccproxy.core.stream import Usage as TokenUsage
 
-StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal"]
 
-_STOP_REASONS: Mapping[FinishReason, StopReason] = {
-    FinishReason.STOP: "end_turn",
-    FinishReason.LENGTH: "max_tokens",
-    FinishReason.REFUSAL: "refusal",
-    FinishReason.TOOL_USE: "tool_use",
-}
+class InputMessage(msgspec.Struct):
+    """A turn; the blocks of its content are of any type."""
+
+    role: str
+    content: str | list[Raw]
+
+
+class ToolParam(msgspec.Struct):
+    """An entry of ``tools``: the client's own, or one that Anthropic has defined."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    type: str | None = None
+    description: str | None = None
+    input_schema: dict[str, Raw] | msgspec.UnsetType = msgspec.UNSET
+
+
+class ToolChoiceParam(msgspec.Struct):
+    """``tool_choice``; ``name`` belongs to the type ``tool``."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class ThinkingParam(msgspec.Struct):
+    """``thinking``: whether, how long and how visibly the model thinks."""
+
+    type: str
+    budget_tokens: int | None = None
+    display: str | None = None
+
+
+class FormatParam(msgspec.Struct):
+    """The form that the answer has to have."""
+
+    type: str
+    schema: dict[str, Raw] | None = None
+
+
+class OutputParam(msgspec.Struct):
+    """``output_config``: how hard the model works, and the form of its answer."""
+
+    effort: str | None = None
+    format: FormatParam | None = None
+
+
+class MessagesRequest(msgspec.Struct):
+    """The body of a request, as far as it is read; any other field goes up as it is."""
+
+    messages: list[InputMessage]
+    model: str | None = None
+    max_tokens: int | None = None
+    system: str | list[Raw] | None = None
+    stream: bool | None = None
+    stop_sequences: list[str] | None = None
+    tools: list[ToolParam] | None = None
+    tool_choice: ToolChoiceParam | None = None
+    thinking: ThinkingParam | None = None
+    output_config: OutputParam | None = None
+    # What `output_config.format` was called in betas.
+    output_format: FormatParam | None = None
 
 
 @frozen(kw_only=True)
@@ -37,7 +93,7 @@ class OutputDetails(msgspec.Struct):
 
 
 class Usage(msgspec.Struct):
-    """Token counts, which do not overlap."""
+    """Token counts, which do not overlap; the provider may tell more besides."""
 
     input_tokens: int
     cache_creation_input_tokens: int
@@ -46,8 +102,82 @@ class Usage(msgspec.Struct):
     output_tokens_details: OutputDetails
 
 
-def usage_of(usage: TokenUsage) -> Usage:
-    """The CLI's counts, as the wire has them."""
+class Message(msgspec.Struct, kw_only=True):
+    """An answer; without a stop reason it has only begun."""
+
+    id: str
+    type: Literal["message"] = "message"
+    role: Literal["assistant"] = "assistant"
+    model: str
+    content: list[Raw]
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: Raw | None = None
+    usage: Usage
+
+
+_decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode = msgspec.json.Decoder().decode
+
+
+def message_document(
+    heading: Heading,
+    model: str,
+    usage: TokenUsage,
+    content: list[Raw] | None = None,
+    end: Finished | None = None,
+) -> Mapping[str, object]:
+    """A `Message`, ready to be encoded.
+
+    Args:
+        heading: has its id.
+        model: the full id of the model that answers.
+        usage: what it has cost so far.
+        content: its blocks; none before it has begun.
+        end: why it is over; None: it is not.
+    """
+    message = Message(
+        id=heading.id,
+        model=model,
+        content=content or [],
+        **({} if end is None else stop_fields(end)),
+        usage=_counts(usage),
+    )
+    return {**msgspec.structs.asdict(message), "usage": usage_document(usage)}
+
+
+def stop_fields(end: Finished) -> dict[str, Any]:
+    """Why the model stopped, as `Message` and ``message_delta`` tell it."""
+    return {
+        "stop_reason": end.stop_reason,
+        "stop_sequence": end.stop_sequence,
+        "stop_details": end.stop_details,
+    }
+
+
+def usage_document(usage: TokenUsage) -> Mapping[str, object]:
+    """A `Usage` with everything that the provider has told.
+
+    Where the counts are a sum over several messages, what the provider told of the
+    last one's details is left out.
+    """
+    counts = msgspec.structs.asdict(_counts(usage))
+    told = {name: _decode(raw) for name, raw in usage.details.items()}
+    if all(told.get(name) in (None, counts[name]) for name in _SUMMED):
+        return {**counts, **{k: v for k, v in told.items() if v is not None}}
+    single = {k: v for k, v in told.items() if not isinstance(v, dict | list)}
+    return {**single, **counts}
+
+
+_SUMMED = (
+    "input_tokens",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+    "output_tokens",
+)
+
+
+def _counts(usage: TokenUsage) -> Usage:
     return Usage(
         input_tokens=usage.input_tokens,
         cache_creation_input_tokens=usage.cache_write_tokens,
@@ -55,56 +185,3 @@ def usage_of(usage: TokenUsage) -> Usage:
         output_tokens=usage.output_tokens,
         output_tokens_details=OutputDetails(usage.thinking_tokens),
     )
-
-
-class TextBlock(msgspec.Struct, tag_field="type", tag="text"):
-    """What the model says."""
-
-    text: str = ""
-    citations: None = None
-
-
-class ThinkingBlock(msgspec.Struct, tag_field="type", tag="thinking"):
-    """What it thinks; without a signature it is an aside of ours."""
-
-    thinking: str = ""
-    signature: str = ""
-
-
-class RedactedThinkingBlock(msgspec.Struct, tag_field="type", tag="redacted_thinking"):
-    """What it thinks, legible to its provider only."""
-
-    data: str
-
-
-class ToolUseBlock(msgspec.Struct, tag_field="type", tag="tool_use"):
-    """A call of one of the client's tools."""
-
-    id: str
-    name: str
-    input: dict[str, Any]
-
-
-Block = TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock
-
-
-class Message(msgspec.Struct, kw_only=True, tag_field="type", tag="message"):
-    """An answer; without a stop reason it has only begun."""
-
-    id: str
-    role: Literal["assistant"] = "assistant"
-    model: str
-    content: list[Block]
-    stop_reason: StopReason | None = None
-    stop_sequence: str | None = None
-    stop_details: None = None
-    usage: Usage
-
-
-def stop_of(end: Finished | None) -> tuple[StopReason | None, str | None]:
-    """Why the model stopped, and at which of the client's sequences."""
-    if end is None:
-        return None, None
-    if end.reason is FinishReason.STOP and end.stop_sequence is not None:
-        return "stop_sequence", end.stop_sequence
-    return _STOP_REASONS[end.reason], None

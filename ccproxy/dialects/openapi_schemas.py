@@ -14,8 +14,7 @@ from ccproxy.dialects.chat_request import ChatRequest
 from ccproxy.dialects.chat_structs import Chunk, Document
 from ccproxy.dialects.conversations import ConversationUpdate, NewConversation, NewItems
 from ccproxy.dialects.messages_models import ModelInfo, ModelPage
-from ccproxy.dialects.messages_request import MessagesRequest
-from ccproxy.dialects.messages_structs import Message
+from ccproxy.dialects.messages_structs import Message, MessagesRequest
 from ccproxy.dialects.models import Model, ModelList
 from ccproxy.dialects.responses_items import ItemFields
 from ccproxy.dialects.responses_request import ResponsesRequest

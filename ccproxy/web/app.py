@@ -65,7 +65,7 @@ class API:
             clock=clock,
             wall_seconds=wall_seconds,
         )
-        MessagesRoutes(router=router, backend=backend, policy=policy, clock=clock)
+        MessagesRoutes(router=router, backend=backend, clock=clock)
         turns = Turns(backend, store, wall_seconds)
         self._jobs = Jobs(turns, store, clock)
         self._responses = ResponsesRoutes(

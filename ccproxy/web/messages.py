@@ -8,10 +8,9 @@ from ccproxy.dialects.messages_stream import MessageStream
 from ccproxy.dialects.messages_structs import Heading
 from ccproxy.errors import NotPossible
 from ccproxy.web.answering import Answering
-from ccproxy.web.backend import Backend, prepare
+from ccproxy.web.backend import Backend
 from ccproxy.web.exchange import Exchange
-from ccproxy.web.policy import Policy
-from ccproxy.web.response import tell_effort, tell_ignored
+from ccproxy.web.response import set_question_headers
 from ccproxy.web.router import Router
 
 
@@ -19,32 +18,32 @@ class MessagesRoutes:
     """``POST /messages``, as Anthropic's clients send it."""
 
     def __init__(
-        self, *, router: Router, backend: Backend, policy: Policy, clock: IReactorTime
+        self, *, router: Router, backend: Backend, clock: IReactorTime
     ) -> None:
         self._router = router
         self._backend = backend
-        self._policy = policy
         self._answering = Answering(backend, clock)
         router.add("POST", "/messages", self._create)
         router.add("POST", "/messages/count_tokens", self._count)
 
     async def _create(self, exchange: Exchange) -> bytes | None:
-        call = decode_messages(
-            self._router.body(exchange),
-            forward_sampling=self._policy.forward_sampling,
-            web_search=self._policy.web_search,
-        )
-        prompt = await prepare(self._backend, call.prompt)
+        call = decode_messages(self._router.body(exchange))
+        question = await self._backend.prepare(call.request, owner=exchange.key)
         exchange.request.setHeader("request-id", exchange.id)
-        tell_ignored(exchange.request, call.ignored)
-        tell_effort(exchange.request, call.effort, prompt.effort)
+        set_question_headers(
+            exchange.request,
+            question,
+            effort=call.request.effort,
+            ignored=call.ignored,
+            adjusted=call.adjusted,
+        )
         heading = Heading(id=f"msg_{exchange.hex}", request_id=exchange.id)
         if call.stream:
             encoder = MessageStream(heading, call.thinking)
-            await self._answering.stream(exchange, prompt, encoder)
+            await self._answering.stream(exchange, question, encoder)
             return None
         document = MessageDocument(heading, call.thinking)
-        return await self._answering.document(exchange, prompt, document)
+        return await self._answering.document(exchange, question, document)
 
     async def _count(self, exchange: Exchange) -> bytes:
         raise NotPossible(
