@@ -26,6 +26,7 @@ from ccproxy.core.stream import (
     InputJSONDelta,
     MessageStart,
     OpaqueDelta,
+    Restarted,
     SignatureDelta,
     TextDelta,
     ThinkingDelta,
@@ -40,7 +41,7 @@ from ccproxy.dialects.messages_structs import (
     usage_document,
 )
 from ccproxy.dialects.messages_thinking import ThinkingFilter, ThinkingForm
-from ccproxy.dialects.restart_filter import RestartFilter
+from ccproxy.dialects.replay import Replay
 from ccproxy.errors import CCProxyError
 
 # No JSON text has a NUL in it, so it marks where a delta's text goes.
@@ -60,9 +61,10 @@ class MessageStream:
     def __init__(self, heading: Heading, thinking: ThinkingForm = _PLAIN) -> None:
         self._heading = heading
         self._shown = ThinkingFilter(thinking)
-        self._restarts = RestartFilter()
+        self._replay = Replay()
         self._end: Finished | None = None
         self._has_begun = False
+        self._resumes = False
         # From the provider's number of each open block to the client's.
         self._open: dict[int, int] = {}
         self._count = 0
@@ -89,9 +91,11 @@ class MessageStream:
         still tell it by an HTTP status instead of the bytes.
         """
         frames: list[bytes] = []
-        for event in self._shown.filter(self._restarts.filter(events)):
-            if not self.is_over:
-                frames += self._encode(event)
+        for event in events:
+            self._resumes = self._resumes or isinstance(event, Restarted)
+            for told in self._shown.filter(self._replay.filter((event,))):
+                if not self.is_over:
+                    frames += self._encode(told)
         return b"".join(frames)
 
     def _encode(self, event: Event) -> Sequence[bytes]:
@@ -115,8 +119,12 @@ class MessageStream:
             case ContentBlockStop(index):
                 return self._close(index)
             case MessageStart(model, usage):
+                resumes, self._resumes = self._resumes, False
                 if not self._has_begun:
                     return self._start(model, usage)
+                if resumes:
+                    # What goes on is the block that the connection was lost in.
+                    return ()
                 # Claude Code has used a tool of its own, or the proxy has asked again:
                 # the model goes on.
                 return self._close_all()
