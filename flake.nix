@@ -18,6 +18,7 @@
           cryptography
           h11
           jsonschema
+          jsonschema-specifications
           klein
           msgspec
           prometheus-client

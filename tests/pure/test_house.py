@@ -48,6 +48,8 @@ PURE = (
     "ccproxy.claude.process.launch",
     "ccproxy.claude.observer",
     "ccproxy.claude.spending",
+    *(f"ccproxy.claude.schemas.{name}" for name in ("drafts", "limits", "program")),
+    *(f"ccproxy.claude.schemas.{name}" for name in ("validation", "wire", "wording")),
     "ccproxy.web.gate",
     "ccproxy.doctor.verdict",
     "ccproxy.web.hosts",

@@ -1,0 +1,1 @@
+"""JSON Schemas of clients, compiled and checked in helper processes."""

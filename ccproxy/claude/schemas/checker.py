@@ -1,0 +1,356 @@
+"""JSON Schemas compiled and instances checked off the reactor, in helper processes.
+
+Owns the queue of jobs and the helpers. Invariants: a job has one end; a helper has one
+job at a time; there is a helper, or one is starting, while a job waits.
+
+========  =========================================================================
+WAITING   in the queue, until a helper is idle
+RUNNING   a helper has it; if that dies by no fault of the job, WAITING once more
+DONE      its answer or error was told, or nobody waits for it any more
+========  =========================================================================
+"""
+
+from collections import deque
+from contextlib import suppress
+from enum import Enum, auto
+
+import msgspec
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
+from twisted.logger import Logger
+
+from ccproxy.claude.schemas.helper import (
+    Death,
+    HelperLimits,
+    HelperProcess,
+    HelperState,
+)
+from ccproxy.claude.schemas.limits import INSTANCE_LIMITS, SCHEMA_LIMITS, TextLimits
+from ccproxy.claude.schemas.wire import Answer, Outcome, Request
+from ccproxy.errors import (
+    CCProxyError,
+    InvalidRequest,
+    Overloaded,
+    SchemaNotSatisfied,
+    ShuttingDown,
+)
+
+# A job that two helpers could not end has itself to blame, or the machine.
+_MOST_TRIES = 2
+_NO_HELPER = "this machine cannot start a process that checks JSON Schemas now"
+
+
+@frozen(kw_only=True)
+class CheckerLimits:
+    """How much may be spent on the schemas of clients.
+
+    Attributes:
+        helpers: processes at once; each has about 30 MB.
+        waiting: jobs in the queue.
+        compile_seconds: for one schema.
+        check_seconds: for one instance.
+        helper: of each process.
+        schema: of the text of each schema.
+        instance: of the text of each instance.
+    """
+
+    helpers: int = 1
+    waiting: int = 200
+    compile_seconds: float = 1.0
+    check_seconds: float = 1.0
+    helper: HelperLimits = field(factory=HelperLimits)
+    schema: TextLimits = SCHEMA_LIMITS
+    instance: TextLimits = INSTANCE_LIMITS
+
+
+class _JobState(Enum):
+    WAITING = auto()
+    RUNNING = auto()
+    DONE = auto()
+
+
+class _Fault(Enum):
+    """How a job ended without an answer, by its own fault."""
+
+    TOO_LONG = auto()
+    CRASH = auto()
+
+
+@define(eq=False)
+class _Job:
+    """One request to a helper. `done` fires with an answer or a fault."""
+
+    line: bytes
+    seconds: float
+    done: "Deferred[Answer | _Fault]"
+    state: _JobState = _JobState.WAITING
+    tries: int = 0
+
+    def end(self, outcome: "Answer | _Fault | CCProxyError") -> None:
+        """Tell what came of it; once."""
+        if self.state is _JobState.DONE:
+            return
+        self.state = _JobState.DONE
+        if isinstance(outcome, CCProxyError):
+            self.done.errback(outcome)
+        else:
+            self.done.callback(outcome)
+
+
+class _CheckerState(Enum):
+    OPEN = auto()
+    CLOSED = auto()
+
+
+@define(eq=False)
+class SchemaChecker:
+    """Compiles JSON Schemas and checks instances; starts nothing before it is used."""
+
+    _spawner: IReactorProcess
+    _clock: IReactorTime
+    _limits: CheckerLimits = field(factory=CheckerLimits)
+    _state: _CheckerState = field(default=_CheckerState.OPEN, init=False)
+    _waiting: "deque[_Job]" = field(factory=deque, init=False)
+    # Every process that is not reaped yet, with the job that it has.
+    _helpers: "dict[HelperProcess, _Job | None]" = field(factory=dict, init=False)
+    _ends: "list[Deferred[None]]" = field(factory=list, init=False)
+    # Helpers that ended before they were ready, since the last that was.
+    _failed_starts: int = field(default=0, init=False)
+
+    _log = Logger()
+
+    @property
+    def helpers(self) -> dict[int, HelperState]:
+        """The helper processes that are not reaped yet, by their ids."""
+        return {helper.pid: helper.state for helper in self._helpers}
+
+    async def compile(self, schema: bytes, param: str) -> None:
+        """Find out whether instances can be checked by a schema.
+
+        Args:
+            schema: JSON.
+            param: its path in the client's request.
+
+        Raises:
+            InvalidRequest: it cannot be used; ``param`` is the place in it.
+            Overloaded: too many wait, or no helper starts.
+            ShuttingDown: the checker is closed.
+
+        On cancel: the helper that has it is killed.
+        """
+        excess = self._limits.schema.excess(schema)
+        if excess is not None:
+            raise InvalidRequest(
+                f"the JSON Schema `{param}` is too large: {excess}; make it smaller",
+                param=param,
+            )
+        try:
+            text = schema.decode()
+        except UnicodeDecodeError:
+            raise InvalidRequest(f"`{param}` is not UTF-8", param=param) from None
+        answer = await self._ask(text, None, self._limits.compile_seconds)
+        if isinstance(answer, Answer) and answer.outcome is Outcome.VALID:
+            return
+        if isinstance(answer, Answer) and answer.outcome is Outcome.REFUSED:
+            place = _join(param, answer.path)
+            raise InvalidRequest(
+                f"`{place}` cannot be used as JSON Schema: {answer.why}", param=place
+            )
+        why = self._fault(answer, "compile", self._limits.compile_seconds)
+        raise InvalidRequest(
+            f"the JSON Schema `{param}` cannot be used: {why}; make it simpler, above "
+            "all its regular expressions and `$ref`s",
+            param=param,
+        )
+
+    async def problem(self, schema: bytes, instance: bytes) -> str | None:
+        """Check an instance by a schema that was compiled.
+
+        Args:
+            schema: JSON.
+            instance: JSON, such as a model's answer; it may be anything.
+
+        Returns:
+            None if it satisfies the schema; otherwise a sentence without full stop. It
+            quotes no value of the instance.
+
+        Raises:
+            SchemaNotSatisfied: the check took too long or too much memory.
+            Overloaded: too many wait, or no helper starts.
+            ShuttingDown: the checker is closed.
+
+        On cancel: the helper that has it is killed.
+        """
+        excess = self._limits.instance.excess(instance)
+        if excess is not None:
+            raise SchemaNotSatisfied(
+                f"the answer is too large to be checked against the schema: {excess}"
+            )
+        try:
+            text = instance.decode()
+        except UnicodeDecodeError:
+            return "it is not JSON: it is not UTF-8"
+        seconds = self._limits.check_seconds
+        answer = await self._ask(schema.decode(), text, seconds)
+        if isinstance(answer, Answer):
+            if answer.outcome is Outcome.VALID:
+                return None
+            if answer.outcome is Outcome.INVALID:
+                return answer.why
+            if answer.outcome is Outcome.REFUSED:
+                raise SchemaNotSatisfied(
+                    f"the answer cannot be checked: {answer.why} (`{answer.path}`)"
+                )
+        raise SchemaNotSatisfied(
+            "the answer could not be checked against the schema: "
+            f"{self._fault(answer, 'check', seconds)}; make the schema simpler, above "
+            "all its regular expressions and `$ref`s"
+        )
+
+    async def close(self) -> None:
+        """End all jobs with `ShuttingDown`, and all helpers.
+
+        Returns when the helpers are reaped. On cancel: only the waiting ends.
+        """
+        self._state = _CheckerState.CLOSED
+        jobs = [job for job in self._helpers.values() if job is not None]
+        for job in (*jobs, *self._waiting):
+            job.end(ShuttingDown("this server is being stopped"))
+        self._waiting.clear()
+        for helper in self._helpers:
+            self._helpers[helper] = None
+            helper.dismiss()
+        if self._helpers:
+            end: Deferred[None] = Deferred(self._ends.remove)
+            self._ends.append(end)
+            await end
+
+    async def _ask(
+        self, schema: str, instance: str | None, seconds: float
+    ) -> "Answer | _Fault":
+        if self._state is _CheckerState.CLOSED:
+            raise ShuttingDown("this server is being stopped")
+        if len(self._waiting) >= self._limits.waiting:
+            raise Overloaded(
+                "too many JSON Schemas are waiting to be checked; try again later",
+                retry_after_seconds=5,
+            )
+        line = msgspec.json.encode(Request(schema, seconds, instance))
+        job = _Job(line, seconds, Deferred(lambda _: self._cancel(job)))
+        self._waiting.append(job)
+        self._dispatch()
+        return await job.done
+
+    def _cancel(self, job: _Job) -> None:
+        state, job.state = job.state, _JobState.DONE
+        if state is _JobState.WAITING:
+            self._waiting.remove(job)
+        for helper in [one for one, its in self._helpers.items() if its is job]:
+            self._helpers[helper] = None
+            helper.dismiss()
+            self._keep_one()
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Give jobs to idle helpers, and start as many as are wanted."""
+        for helper in self._helpers:
+            if self._waiting and helper.state is HelperState.IDLE:
+                job = self._waiting.popleft()
+                job.state = _JobState.RUNNING
+                job.tries += 1
+                self._helpers[helper] = job
+                helper.ask(job.line, job.seconds)
+        states = [helper.state for helper in self._helpers]
+        starting = states.count(HelperState.STARTING)
+        there = len(states) - states.count(HelperState.KILLED)
+        wanted = min(len(self._waiting) - starting, self._limits.helpers - there)
+        for _ in range(wanted):
+            try:
+                self._spawn()
+            except OSError as error:
+                if there == 0:
+                    self._give_up(error.strerror or "")
+                return
+            there += 1
+
+    def _keep_one(self) -> None:
+        """Replace a helper that was killed because of its job, if it was the last.
+
+        The next job need not wait for the start then, 0.17 s.
+        """
+        is_open = self._state is _CheckerState.OPEN
+        if is_open and all(h.state is HelperState.KILLED for h in self._helpers):
+            # Without room for a process the next job will tell.
+            with suppress(OSError):
+                self._spawn()
+
+    def _spawn(self) -> None:
+        helper = HelperProcess.spawn(
+            self, self._spawner, self._clock, self._limits.helper
+        )
+        self._helpers[helper] = None
+
+    def _give_up(self, why: str) -> None:
+        """No helper starts: tell all that wait for one."""
+        self._log.error("no helper for JSON Schemas can be started: {why}", why=why)
+        self._failed_starts = 0
+        jobs, self._waiting = list(self._waiting), deque()
+        for job in jobs:
+            job.end(Overloaded(f"{_NO_HELPER}; try again later", retry_after_seconds=5))
+
+    def helper_idle(self, helper: HelperProcess) -> None:
+        """Give a helper that has started its first job."""
+        self._failed_starts = 0
+        self._dispatch()
+
+    def helper_answered(self, helper: HelperProcess, answer: Answer) -> None:
+        """Tell a job's answer, and give the helper the next job."""
+        job, self._helpers[helper] = self._helpers[helper], None
+        if job is not None:
+            job.end(answer)
+        if answer.outcome is Outcome.MEMORY:
+            self._keep_one()
+        self._dispatch()
+
+    def helper_lost(self, helper: HelperProcess, why: Death) -> None:
+        """End its job or give it to another helper."""
+        job, self._helpers[helper] = self._helpers[helper], None
+        if job is not None and job.state is _JobState.RUNNING:
+            if why is Death.TOO_LONG:
+                job.end(_Fault.TOO_LONG)
+                self._keep_one()
+            elif job.tries < _MOST_TRIES:
+                job.state = _JobState.WAITING
+                self._waiting.appendleft(job)
+            elif why is Death.NOT_BEGUN:
+                job.end(Overloaded(f"{_NO_HELPER}; try again later"))
+            else:
+                job.end(_Fault.CRASH)
+        if why is Death.NOT_STARTED:
+            self._failed_starts += 1
+            if self._failed_starts >= _MOST_TRIES:
+                self._give_up(helper.last_words)
+        self._dispatch()
+
+    def helper_ended(self, helper: HelperProcess) -> None:
+        """Forget a helper; the last one ends the waiting for them."""
+        del self._helpers[helper]
+        if not self._helpers:
+            ends, self._ends = self._ends, []
+            for end in ends:
+                end.callback(None)
+
+    def _fault(self, answer: "Answer | _Fault", doing: str, seconds: float) -> str:
+        if isinstance(answer, Answer) and answer.outcome is Outcome.MEMORY:
+            most = self._limits.helper.memory_bytes // (1024 * 1024)
+            return f"to {doing} takes more than {most} MB of memory"
+        if isinstance(answer, Answer):
+            return answer.why
+        if answer is _Fault.TOO_LONG:
+            return f"to {doing} takes longer than {seconds:g} seconds"
+        return f"the process that was to {doing} did not survive it"
+
+
+def _join(param: str, path: str) -> str:
+    return param + path if path.startswith("[") or not path else f"{param}.{path}"

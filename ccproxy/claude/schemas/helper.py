@@ -1,0 +1,276 @@
+"""One helper process, as the server sees it: spawned, given jobs, killed.
+
+========  ================================================  =====================
+state     what it waits for                                 or else it is killed
+========  ================================================  =====================
+STARTING  READY, when its imports are done                  after `start_seconds`
+IDLE      a job                                             after `idle_seconds`
+ASKED     BEGUN: it has read the job                        after `begin_seconds`
+BUSY      what came of the job                              after the job's limit
+KILLED    that it is reaped                                 (SIGKILL waits for none)
+ENDED     nothing                                           (its owner was told)
+========  ================================================  =====================
+
+A process that was stopped from outside (SIGSTOP) does not begin its job, so the job is
+not blamed for it.
+"""
+
+import os
+import signal
+import sys
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+from attrs import frozen
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from ccproxy.claude.schemas.wire import Answer, Outcome
+from ccproxy.errors import Bug
+
+_STDERR_BYTES = 2000
+# An answer is a sentence.
+_MOST_LINE_BYTES = 100_000
+# What an interpreter needs to find its own libraries.
+_PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
+# `import ccproxy` imports the whole server; the helper needs four modules of it and
+# is there in a third of the time without.
+_BOOT = """\
+import sys, types
+package = types.ModuleType("ccproxy")
+package.__path__ = [sys.argv[1]]
+sys.modules["ccproxy"] = package
+from ccproxy.claude.schemas.program import main
+main(int(sys.argv[2]))
+"""
+_PACKAGE = Path(__file__).parents[2]
+# Outcomes that are not of a job.
+_OF_ITSELF = (Outcome.READY, Outcome.BEGUN)
+
+
+class HelperState(Enum):
+    """What a helper does; see the table above."""
+
+    STARTING = auto()
+    IDLE = auto()
+    ASKED = auto()
+    BUSY = auto()
+    KILLED = auto()
+    ENDED = auto()
+
+
+class Death(Enum):
+    """Why a helper ended."""
+
+    # It took too long to start, or ended before it was ready.
+    NOT_STARTED = auto()
+    # It did not begin what it was asked.
+    NOT_BEGUN = auto()
+    # The job reached its limit of time.
+    TOO_LONG = auto()
+    # By itself, by a crash or from outside.
+    DIED = auto()
+    # Its owner wanted it, or nobody needed it.
+    DISMISSED = auto()
+
+
+@frozen(kw_only=True)
+class HelperLimits:
+    """Of each helper process; times in seconds."""
+
+    memory_bytes: int = 512 * 1024 * 1024
+    start_seconds: float = 15.0
+    begin_seconds: float = 2.0
+    idle_seconds: float = 300.0
+
+
+class HelperOwner(Protocol):
+    """Who is told what a helper does."""
+
+    def helper_idle(self, helper: "HelperProcess") -> None:
+        """Learn that it is ready for its first job."""
+
+    def helper_answered(self, helper: "HelperProcess", answer: Answer) -> None:
+        """Learn what came of its job; it is ready for the next, or being killed."""
+
+    def helper_lost(self, helper: "HelperProcess", why: Death) -> None:
+        """Learn that it takes no more jobs and that its own, if any, has no answer."""
+
+    def helper_ended(self, helper: "HelperProcess") -> None:
+        """Learn that it is reaped and its pipes are closed; the last call."""
+
+
+class HelperProcess(ProcessProtocol):
+    """The protocol of one helper process; make it with `spawn`."""
+
+    _log = Logger()
+
+    def __init__(
+        self, owner: HelperOwner, clock: IReactorTime, limits: HelperLimits
+    ) -> None:
+        self._owner = owner
+        self._clock = clock
+        self._limits = limits
+        self._state = HelperState.STARTING
+        self._pid = 0
+        self._job_seconds = 0.0
+        self._rest = b""
+        self._stderr = b""
+        self._timer: IDelayedCall | None = None
+
+    @classmethod
+    def spawn(
+        cls,
+        owner: HelperOwner,
+        spawner: IReactorProcess,
+        clock: IReactorTime,
+        limits: HelperLimits,
+    ) -> "HelperProcess":
+        """Start a helper.
+
+        Raises:
+            OSError: the machine has no room for a process or a descriptor.
+        """
+        helper = cls(owner, clock, limits)
+        environment = {
+            name: os.environ[name] for name in _PASSED_ON if name in os.environ
+        }
+        # Where this process has its packages from, so that the helper has the same;
+        # with -S it does not look for others.
+        environment["PYTHONPATH"] = os.pathsep.join(
+            entry for entry in sys.path if os.path.isabs(entry)
+        )
+        arguments = ["-P", "-S", "-X", "utf8", "-c", _BOOT]
+        arguments += [str(_PACKAGE), str(limits.memory_bytes)]
+        spawner.spawnProcess(
+            helper,
+            os.fsencode(sys.executable),
+            [os.fsencode(word) for word in (sys.executable, *arguments)],
+            env=environment,
+        )
+        helper._wait(limits.start_seconds, Death.NOT_STARTED)
+        return helper
+
+    @property
+    def state(self) -> HelperState:
+        """What it does."""
+        return self._state
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._pid
+
+    @property
+    def last_words(self) -> str:
+        """What it wrote to stderr before it was ready."""
+        return self._stderr.decode("utf-8", "replace").strip()
+
+    def ask(self, line: bytes, seconds: float) -> None:
+        """Give an idle helper a job.
+
+        Args:
+            line: a `Request` as JSON.
+            seconds: how long it may take, from when the helper has read it.
+        """
+        if self._state is not HelperState.IDLE:
+            raise Bug(f"a helper is asked while it is {self._state.name}")
+        self._state = HelperState.ASKED
+        self._job_seconds = seconds
+        self._wait(self._limits.begin_seconds, Death.NOT_BEGUN)
+        transport: Any = self.transport
+        transport.write(line + b"\n")
+
+    def dismiss(self) -> None:
+        """Kill it, whatever it does; the owner is told only that it ended."""
+        self._kill()
+
+    @override
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        self._pid = transport.pid
+
+    @override
+    def outReceived(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if self._state in (HelperState.KILLED, HelperState.ENDED):
+                return
+            try:
+                self._take(msgspec.json.decode(line, type=Answer))
+            except msgspec.DecodeError:
+                self._lose(Death.DIED)
+        if len(self._rest) > _MOST_LINE_BYTES:
+            self._lose(Death.DIED)
+
+    @override
+    def errReceived(self, data: bytes) -> None:
+        # Later it might be about what a client sent, and this goes into the log.
+        if self._state is HelperState.STARTING:
+            self._stderr = (self._stderr + data)[-_STDERR_BYTES:]
+
+    @override
+    def processEnded(self, reason: Failure) -> None:
+        status: Any = reason.value
+        if self._state is HelperState.STARTING:
+            self._lose(Death.NOT_STARTED)
+        elif self._state is HelperState.BUSY and status.signal == signal.SIGALRM:
+            self._lose(Death.TOO_LONG)
+        else:
+            self._lose(Death.DIED)
+        self._state = HelperState.ENDED
+        self._owner.helper_ended(self)
+
+    def _take(self, answer: Answer) -> None:
+        match self._state, answer.outcome:
+            case HelperState.STARTING, Outcome.READY:
+                self._rest_idle()
+                self._owner.helper_idle(self)
+            case HelperState.ASKED, Outcome.BEGUN:
+                self._state = HelperState.BUSY
+                self._wait(self._job_seconds, Death.TOO_LONG)
+            case HelperState.BUSY, Outcome.MEMORY:
+                # What it had to let go of may be missing somewhere.
+                self._kill()
+                self._owner.helper_answered(self, answer)
+            case HelperState.BUSY, outcome if outcome not in _OF_ITSELF:
+                self._rest_idle()
+                self._owner.helper_answered(self, answer)
+            case _:
+                self._lose(Death.DIED)
+
+    def _rest_idle(self) -> None:
+        self._state = HelperState.IDLE
+        self._wait(self._limits.idle_seconds, Death.DISMISSED)
+
+    def _wait(self, seconds: float, why: Death) -> None:
+        self._stop_timer()
+        self._timer = self._clock.callLater(seconds, self._lose, why)
+
+    def _lose(self, why: Death) -> None:
+        """Give it up; once."""
+        if self._state not in (HelperState.KILLED, HelperState.ENDED):
+            self._log.debug("helper {pid}: {why}", pid=self.pid, why=why.name)
+            self._kill()
+            self._owner.helper_lost(self, why)
+
+    def _kill(self) -> None:
+        self._stop_timer()
+        if self._state not in (HelperState.KILLED, HelperState.ENDED):
+            self._state = HelperState.KILLED
+            transport: Any = self.transport
+            try:
+                transport.signalProcess("KILL")
+            except ProcessExitedAlready:
+                return
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None

@@ -1,0 +1,283 @@
+"""JSON Schemas compiled, and instances checked by them. Pure.
+
+Both can take time and memory without bound, by a regular expression or a chain of
+``$ref``; so this runs in a process of its own: see `ccproxy.claude.schemas.program`.
+
+Source: JSON Schema 2020-12, 2019-09 and drafts 7, 6, 4; jsonschema 4.26.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from attrs import define, field, frozen
+from jsonschema.exceptions import best_match
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from ccproxy.claude.schemas.drafts import Draft, draft_of, rules
+from ccproxy.claude.schemas.wording import (
+    SchemaRefused,
+    cut,
+    expectation,
+    path_text,
+    shown,
+)
+
+# Subschemas that apply to one and the same value; each takes about 20 µs to check.
+MOST_EXPANDED = 10_000
+
+_Path = tuple[str | int, ...]
+
+# Keywords that hold a subschema, a list or an object of them. `items` and
+# `dependencies` are of more than one kind, by draft.
+_SINGLE = frozenset(
+    (
+        *("additionalItems", "additionalProperties", "contains", "contentSchema"),
+        *("else", "if", "items", "not", "propertyNames", "then"),
+        *("unevaluatedItems", "unevaluatedProperties"),
+    )
+)
+_LISTS = frozenset(("allOf", "anyOf", "items", "oneOf", "prefixItems"))
+_MAPS = frozenset(
+    (
+        *("$defs", "definitions", "dependencies", "dependentSchemas"),
+        *("patternProperties", "properties"),
+    )
+)
+_DEFINITIONS = frozenset(("$defs", "definitions"))
+# Those of them whose subschemas apply to the same value.
+_IN_PLACE = frozenset(
+    (
+        *("allOf", "anyOf", "dependencies", "dependentSchemas", "else", "if"),
+        *("not", "oneOf", "then"),
+    )
+)
+_REFS = ("$ref", "$dynamicRef", "$recursiveRef")
+
+
+@frozen
+class Compiled:
+    """A schema that can be used to check instances."""
+
+    _validator: Any
+
+    def problem(self, instance: str) -> str | None:
+        """Check an instance.
+
+        Args:
+            instance: JSON.
+
+        Returns:
+            None if it satisfies the schema; otherwise a sentence without full stop
+            that names the place and the keyword. It quotes the schema, and of the
+            instance names of properties only.
+        """
+        try:
+            value = msgspec.json.decode(instance)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            return f"it is not JSON: {error}"
+        found = best_match(self._validator.iter_errors(value))
+        if found is None:
+            return None
+        return f"`{path_text(found.absolute_path, '$')}` {expectation(found)}"
+
+
+def compile_schema(text: str) -> Compiled:
+    """Make of a JSON Schema what checks instances.
+
+    Args:
+        text: JSON. Draft 2020-12, if ``$schema`` names no other.
+
+    Raises:
+        SchemaRefused: it is no JSON, breaks the rules of its draft, refers to something
+            outside of itself or round in a circle, or has a regular expression that
+            Python does not compile.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        document = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise SchemaRefused((), f"it is not JSON: {error}") from None
+    if not isinstance(document, dict | bool):
+        raise SchemaRefused((), "it must be an object or a boolean")
+    draft = draft_of(document)
+    _Reader(draft).read(document)
+    # Without a registry of its own it would fetch what a schema refers to.
+    return Compiled(draft.validator(document, registry=Registry()))
+
+
+@define(eq=False)
+class _Reader:
+    """Goes through all subschemas: regular expressions, references, circles.
+
+    Patterns are replaced in place by what they are in Python's language.
+    """
+
+    _draft: Draft
+    # What the draft's rules allow; by identity, which it keeps alive.
+    _checked: dict[int, Any] = field(factory=dict)
+    # What was read, with its place.
+    _places: dict[int, _Path] = field(factory=dict)
+    # Subschemas that apply to the same value, of each that was read.
+    _same: dict[int, list[int]] = field(factory=dict)
+
+    def read(self, document: Any) -> None:
+        """Read a whole document."""
+        self._check(document, ())
+        resource = self._draft.specification.create_resource(document)
+        root: Any = Registry().resolver_with_root(resource)
+        waiting: list[tuple[Any, _Path, Any]] = [(document, (), root)]
+        while waiting:
+            schema, path, resolver = waiting.pop()
+            if isinstance(schema, bool) or id(schema) in self._places:
+                continue
+            self._places[id(schema)] = path
+            self._same[id(schema)] = same = []
+            for keyword, place, inner in self._subschemas(schema):
+                entered: Any = resolver.in_subresource(
+                    self._draft.specification.create_resource(inner)
+                )
+                waiting.append((inner, (*path, *place), entered))
+                if keyword in _IN_PLACE:
+                    same.append(id(inner))
+            for keyword in _REFS:
+                if keyword in schema and keyword in self._draft.validator.VALIDATORS:
+                    at = (*path, keyword)
+                    target = self._target(schema[keyword], at, resolver)
+                    waiting.append((target.contents, at, target.resolver))
+                    same.append(id(target.contents))
+            if not self._has_ref_alone(schema):
+                self._read_patterns(schema, path)
+        self._expand(id(document))
+
+    def _check(self, schema: Any, path: _Path) -> None:
+        """Check a schema and all that it has in it by the rules of its draft."""
+        waiting = [(schema, path)]
+        while waiting:
+            one, at = waiting.pop()
+            if isinstance(one, bool) or id(one) in self._checked:
+                continue
+            found = best_match(rules(self._draft).iter_errors(one))
+            if found is not None:
+                at = (*at, *found.absolute_path)
+                raise SchemaRefused(at, f"{shown(found.instance)} {expectation(found)}")
+            self._checked[id(one)] = one
+            for keyword, place, inner in self._subschemas(one):
+                if inner is False and keyword in _MAPS:
+                    # jsonschema does not tell where a `false` was met.
+                    one[keyword][place[1]] = {"not": {}}
+                waiting.append((inner, (*at, *place)))
+
+    def _has_ref_alone(self, schema: dict[str, Any]) -> bool:
+        return self._draft.is_ref_alone and "$ref" in schema
+
+    def _subschemas(self, schema: dict[str, Any]) -> Iterator[tuple[str, _Path, Any]]:
+        """The keyword, the place and the schema of each that counts."""
+        known = rules(self._draft).schema["properties"]
+        if self._has_ref_alone(schema):
+            known = _DEFINITIONS
+        for keyword, value in schema.items():
+            if keyword not in known:
+                continue
+            if isinstance(value, dict) and keyword in _MAPS:
+                for key, inner in value.items():
+                    # `dependencies` may be lists of names.
+                    if isinstance(inner, dict | bool):
+                        yield keyword, (keyword, key), inner
+            elif isinstance(value, list) and keyword in _LISTS:
+                for index, inner in enumerate(value):
+                    yield keyword, (keyword, index), inner
+            elif isinstance(value, dict) and keyword in _SINGLE:
+                yield keyword, (keyword,), value
+
+    def _target(self, ref: Any, at: _Path, resolver: Any) -> Any:
+        if not isinstance(ref, str):
+            raise SchemaRefused(at, "it must be a string")
+        shown = cut(ref)
+        try:
+            target = resolver.lookup(ref)
+        except (Unresolvable, ValueError, TypeError, AttributeError):
+            raise SchemaRefused(
+                at,
+                f"nothing in the schema is at `{shown}`; put what it refers to into "
+                "`$defs` (nothing is fetched)",
+            ) from None
+        if not isinstance(target.contents, dict | bool):
+            raise SchemaRefused(at, f"what is at `{shown}` is no schema")
+        # It may be where no subschema is, and was not checked then.
+        self._check(target.contents, at)
+        return target
+
+    def _read_patterns(self, schema: dict[str, Any], path: _Path) -> None:
+        if "pattern" in schema:
+            schema["pattern"] = _compilable(schema["pattern"], (*path, "pattern"))
+        if "patternProperties" not in schema:
+            return
+        at = (*path, "patternProperties")
+        schema["patternProperties"] = {
+            _compilable(pattern, (*at, pattern)): inner
+            for pattern, inner in schema["patternProperties"].items()
+        }
+        if "additionalProperties" in schema or "unevaluatedProperties" in schema:
+            # As jsonschema puts them together.
+            _compilable("|".join(schema["patternProperties"]), at)
+
+    def _expand(self, root: int) -> None:
+        """Refuse what applies to one value without end, or more often than is good."""
+        sizes: dict[int, int] = {}
+        entered: set[int] = set()
+
+        def size(one: int) -> int:
+            if one in sizes or one not in self._same:
+                return sizes.get(one, 1)
+            path = self._places[one]
+            if one in entered:
+                raise SchemaRefused(path, "its references go round in a circle")
+            entered.add(one)
+            total = 1 + sum(map(size, self._same[one]))
+            if total > MOST_EXPANDED:
+                raise SchemaRefused(
+                    path,
+                    "its references and `allOf`s multiply to more than "
+                    f"{MOST_EXPANDED} subschemas for one value; make it simpler",
+                )
+            sizes[one] = total
+            return total
+
+        for one in (root, *self._same):
+            size(one)
+
+
+# What JavaScript's regular expressions have and Python's write differently; an escape
+# and a class are passed over whole.
+_NAMED = re.compile(
+    r"\\k<(\w+)>|\\.|\[(?:\\.|[^\]\\])*\]|\(\?<(?=[A-Za-z_])", re.DOTALL
+)
+
+
+def python_pattern(pattern: str) -> str:
+    """A regular expression of JavaScript's in Python's language: named groups."""
+
+    def translate(found: re.Match[str]) -> str:
+        if found[1] is not None:
+            return f"(?P={found[1]})"
+        return "(?P<" if found[0] == "(?<" else found[0]
+
+    return _NAMED.sub(translate, pattern)
+
+
+def _compilable(pattern: Any, at: _Path) -> str:
+    if not isinstance(pattern, str):
+        raise SchemaRefused(at, "it must be a string")
+    translated = python_pattern(pattern)
+    try:
+        re.compile(translated)
+    except (re.error, OverflowError) as error:
+        raise SchemaRefused(
+            at, f"this regular expression does not compile here: {error}; change it"
+        ) from None
+    except RecursionError:
+        raise SchemaRefused(at, "it is nested too deeply; make it simpler") from None
+    return translated
