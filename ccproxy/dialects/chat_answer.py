@@ -14,6 +14,22 @@ import msgspec
 from attrs import frozen
 from msgspec import UNSET, UnsetType
 
+from ccproxy.core.messages import Block, RedactedThinking, ToolUse
+from ccproxy.core.stream import (
+    AgentToolUsed,
+    ContentBlockStart,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    InputJSONDelta,
+    MessageStart,
+    Restarted,
+    SignatureDelta,
+    TextDelta,
+    ThinkingDelta,
+)
+from ccproxy.core.stream import Usage as TokenUsage
 from ccproxy.dialects.agent_tools import agent_line
 from ccproxy.dialects.chat_calls import CallForms, StreamedCall
 from ccproxy.dialects.chat_reasoning import Detail, Reasoning
@@ -32,25 +48,8 @@ from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.error import error_document
 from ccproxy.dialects.replay import Replay
 from ccproxy.errors import CCProxyError
-from ccproxy.events import (
-    AgentToolUsed,
-    Event,
-    Failed,
-    Finished,
-    FinishReason,
-    MessageStarted,
-    RedactedThinking,
-    Restarted,
-    TextDelta,
-    ThinkingDelta,
-    ThinkingSigned,
-    ToolCallDelta,
-    ToolCallStarted,
-)
-from ccproxy.events import Usage as TokenUsage
 
 _FINISH: Mapping[FinishReason, Finish] = {
-    FinishReason.STOP: "stop",
     FinishReason.LENGTH: "length",
     FinishReason.REFUSAL: "content_filter",
 }
@@ -108,7 +107,7 @@ class ChatDocument:
     def encode(self) -> bytes:
         """The ``chat.completion`` document; only without an error, once over."""
         choices = [
-            Choice(index, answer.message, _finish(answer.end, self._forms))
+            Choice(index, answer.message, answer.finish)
             for index, answer in enumerate(self._answers)
             if isinstance(answer.end, Finished)
         ]
@@ -133,7 +132,11 @@ class _Answer:
         self._before: list[str] = []
         self._text: list[str] = []
         self._reasoning = Reasoning()
-        self._calls: list[tuple[ToolCallStarted, list[str]]] = []
+        self._calls: list[tuple[ToolUse, list[str]]] = []
+
+    @property
+    def finish(self) -> Finish:
+        return _finish(self.end, self._forms, has_called=bool(self._calls))
 
     @property
     def message(self) -> Message:
@@ -157,15 +160,17 @@ class _Answer:
                     self._reasoning.thought(text)
                 case AgentToolUsed():
                     self._reasoning.aside(agent_line(event))
-                case ThinkingSigned(signature):
+                case SignatureDelta(signature):
                     self._reasoning.signed(signature, self.model)
-                case RedactedThinking(data):
-                    self._reasoning.redacted(data, self.model)
-                case ToolCallStarted():
-                    self._calls.append((event, []))
-                case ToolCallDelta(json) if self._calls:
+                case ContentBlockStart(block):
+                    match block.value:
+                        case ToolUse() as call:
+                            self._calls.append((call, []))
+                        case RedactedThinking(data=data):
+                            self._reasoning.redacted(data, self.model)
+                case InputJSONDelta(json) if self._calls:
                     self._calls[-1][1].append(json)
-                case MessageStarted(model):
+                case MessageStart(model):
                     self.model = model
                     self._before += self._text
                     self._text.clear()
@@ -227,18 +232,14 @@ class ChatStream:
                 case AgentToolUsed():
                     line = Delta(reasoning_content=agent_line(event))
                     frames += [*self._begin(lane, self.model), self._told(lane, line)]
-                case ThinkingSigned(signature):
+                case SignatureDelta(signature):
                     detail = lane.reasoning.signed(signature, self.model)
                     frames += self._thought(lane, detail)
-                case RedactedThinking(data):
-                    detail = lane.reasoning.redacted(data, self.model)
-                    frames += self._thought(lane, detail)
-                case ToolCallStarted():
-                    frames += self._begin(lane, self.model)
-                    frames.append(self._call(lane, event))
-                case ToolCallDelta(json) if lane.call is not None:
+                case ContentBlockStart(block):
+                    frames += self._start(lane, block)
+                case InputJSONDelta(json) if json and lane.call is not None:
                     frames.append(self._told(lane, lane.call.more(json)))
-                case MessageStarted(model):
+                case MessageStart(model):
                     lane.reasoning.begin()
                     frames += self._begin(lane, model)
                 case Finished():
@@ -260,7 +261,17 @@ class ChatStream:
         entry = self._told(lane, Delta(reasoning_details=[detail]))
         return [*self._begin(lane, self.model), entry]
 
-    def _call(self, lane: "_Lane", call: ToolCallStarted) -> bytes:
+    def _start(self, lane: "_Lane", block: Block) -> Sequence[bytes]:
+        """What the begin of a block says to the client; most say nothing."""
+        match block.value:
+            case ToolUse() as call:
+                return [*self._begin(lane, self.model), self._call(lane, call)]
+            case RedactedThinking(data=data):
+                detail = lane.reasoning.redacted(data, self.model)
+                return self._thought(lane, detail)
+        return ()
+
+    def _call(self, lane: "_Lane", call: ToolUse) -> bytes:
         before = self._complete(lane, is_whole=True)
         if self._forms.is_old and lane.calls:
             # There is no place for a second one.
@@ -277,7 +288,7 @@ class ChatStream:
         frames = list(self._begin(lane, self.model))
         frames.append(self._complete(lane, is_whole=_is_whole(end)))
         lane.end = end
-        reason = _finish(end, self._forms)
+        reason = _finish(end, self._forms, has_called=lane.calls > 0)
         frames.append(
             self._chunk(ChunkChoice(lane.index, Delta(), finish_reason=reason))
         )
@@ -320,13 +331,17 @@ class _Lane:
         self.end: Finished | None = None
 
 
-def _finish(end: Finished, forms: CallForms) -> Finish:
-    return _FINISH.get(end.reason, forms.finish)
+def _finish(
+    end: Finished | Failed | None, forms: CallForms, *, has_called: bool
+) -> Finish:
+    """Why the answer ends; one with calls, whatever the model says, with these."""
+    reason = end.reason if isinstance(end, Finished) else FinishReason.STOP
+    return _FINISH.get(reason) or (forms.finish if has_called else "stop")
 
 
 def _is_whole(end: Finished | Failed | None) -> bool:
     """Whether calls were not cut off."""
-    return isinstance(end, Finished) and end.reason is FinishReason.TOOL_USE
+    return isinstance(end, Finished) and end.reason not in _FINISH
 
 
 def _sum(ends: Iterable[Finished | Failed | None]) -> TokenUsage:

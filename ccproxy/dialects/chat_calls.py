@@ -12,8 +12,9 @@ OpenAI's document.
 
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import Factory, frozen
 
+from ccproxy.core.messages import ToolUse
 from ccproxy.dialects.chat_structs import (
     CalledCustom,
     CalledFunction,
@@ -23,7 +24,7 @@ from ccproxy.dialects.chat_structs import (
     ToolCall,
 )
 from ccproxy.dialects.free_text import FreeText, free_text
-from ccproxy.events import ToolCallStarted
+from ccproxy.dialects.tools import ToolIdentity, ToolKind, ToolTable
 
 # A call without arguments has none to stream, and is still one of an object. A call
 # that was cut off is not: nobody may take it for whole.
@@ -35,11 +36,11 @@ class CallForms:
     """In which form the client wants its calls.
 
     Attributes:
-        customs: the names of its custom tools.
+        tools: its tools, by the names that the model calls them by.
         is_old: whether it offered ``functions``, and knows no ``tool_calls``.
     """
 
-    customs: frozenset[str] = frozenset()
+    tools: ToolTable = Factory(ToolTable)
     is_old: bool = False
 
     @property
@@ -48,7 +49,7 @@ class CallForms:
         return "function_call" if self.is_old else "tool_calls"
 
     def message(
-        self, text: str, calls: Sequence[tuple[ToolCallStarted, str]], *, is_whole: bool
+        self, text: str, calls: Sequence[tuple[ToolUse, str]], *, is_whole: bool
     ) -> Message:
         """The message that makes some calls.
 
@@ -62,19 +63,26 @@ class CallForms:
         otherwise = NO_ARGUMENTS if is_whole else ""
         if self.is_old:
             call, arguments = calls[0]
-            function = CalledFunction(arguments or otherwise, call.name)
+            name = self.tools.identity(call.name).name
+            function = CalledFunction(arguments or otherwise, name)
             return Message(content=text or None, function_call=function)
         return Message(
             content=text or None,
             tool_calls=[self._whole(c, json or otherwise) for c, json in calls],
         )
 
-    def _whole(self, call: ToolCallStarted, arguments: str) -> ToolCall:
-        if call.name in self.customs:
-            custom = CalledCustom(free_text(arguments), call.name)
+    def _whole(self, call: ToolUse, arguments: str) -> ToolCall:
+        tool = self.tools.identity(call.name)
+        if is_custom(tool):
+            custom = CalledCustom(free_text(arguments), tool.name)
             return ToolCall(id=call.id, type="custom", custom=custom)
-        function = CalledFunction(arguments, call.name)
+        function = CalledFunction(arguments, tool.name)
         return ToolCall(id=call.id, type="function", function=function)
+
+
+def is_custom(tool: ToolIdentity) -> bool:
+    """Whether the client has its calls as free text."""
+    return tool.kind is ToolKind.CUSTOM
 
 
 class StreamedCall:
@@ -84,19 +92,20 @@ class StreamedCall:
         index: the call's place among the answer's calls.
     """
 
-    def __init__(self, call: ToolCallStarted, index: int, forms: CallForms) -> None:
-        self._call = call
+    def __init__(self, call: ToolUse, index: int, forms: CallForms) -> None:
+        self._id = call.id
+        self._tool = forms.tools.identity(call.name)
         self._index = index
         self._is_old = forms.is_old
-        self._text = FreeText() if call.name in forms.customs else None
+        self._text = FreeText() if is_custom(self._tool) else None
         self._has_arguments = False
 
     def first(self) -> Delta:
         """The beginning: the only delta with the call's id and name."""
-        name = self._call.name
+        name = self._tool.name
         if self._is_old:
             return Delta(function_call=CalledFunction("", name))
-        call = ToolCall(index=self._index, id=self._call.id, type="function")
+        call = ToolCall(index=self._index, id=self._id, type="function")
         if self._text is None:
             call.function = CalledFunction("", name)
         else:

@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 
-from ccproxy.conversation import RedactedThinkingBlock, ThinkingBlock
+from ccproxy.core.messages import redacted_thinking_block, thinking_block
+from ccproxy.dialects.mendings import Mendings
+from ccproxy.dialects.prompting import PastThinking
 from ccproxy.errors import InvalidRequest
 
 _FORMAT = "anthropic-claude-v1"
@@ -102,38 +104,52 @@ class Reasoning:
 
 
 def thinking_of(
-    details: Sequence[Any] | None, at: str
-) -> tuple[ThinkingBlock | RedactedThinkingBlock, ...]:
+    details: Sequence[Any] | None, at: str, mendings: Mendings
+) -> tuple[PastThinking, ...]:
     """What a message of the history has thought, as far as it can be given back.
 
     Clients that keep a stream's pieces send several entries for one block, the
-    signature in the last. What has no signature, or is of another kind, is left out.
+    signature in the last. What has no signature, or is another provider's, is left out.
 
     Args:
         details: the message's ``reasoning_details``.
         at: their path in the request.
+        mendings: what is left out is noted there.
 
     Raises:
         InvalidRequest: an entry that is no entry.
     """
-    blocks: list[ThinkingBlock | RedactedThinkingBlock] = []
-    pieces: list[str] = []
+    found: list[PastThinking] = []
+    pieces: list[tuple[str, str]] = []
     index: int | None = None
+
+    def leave_out_pieces() -> None:
+        mendings.ignore(*(path for path, _ in pieces))
+        pieces.clear()
+
     for number, given in enumerate(details or ()):
-        detail = _detail(given, f"{at}[{number}]")
-        if detail.type == _ENCRYPTED and detail.data:
-            blocks.append(RedactedThinkingBlock(detail.data, detail.model or ""))
-        if detail.type != _TEXT:
-            continue
-        if detail.index != index:
-            pieces.clear()
-        index = detail.index
-        pieces.append(detail.text or "")
-        if detail.signature:
-            thought = "".join(pieces)
-            blocks.append(ThinkingBlock(thought, detail.signature, detail.model or ""))
-            pieces.clear()
-    return tuple(blocks)
+        where = f"{at}[{number}]"
+        detail = _detail(given, where)
+        model = detail.model or ""
+        if detail.format not in (None, _FORMAT):
+            mendings.ignore(where)
+        elif detail.type == _ENCRYPTED and detail.data:
+            block = redacted_thinking_block(detail.data, where)
+            found.append(PastThinking(block, model))
+        elif detail.type != _TEXT:
+            mendings.ignore(where)
+        else:
+            if detail.index != index:
+                leave_out_pieces()
+            index = detail.index
+            pieces.append((where, detail.text or ""))
+            if detail.signature:
+                thought = "".join(text for _, text in pieces)
+                block = thinking_block(thought, detail.signature, where)
+                found.append(PastThinking(block, model))
+                pieces.clear()
+    leave_out_pieces()
+    return tuple(found)
 
 
 def _detail(given: Any, at: str) -> Detail:

@@ -1,6 +1,6 @@
-"""``POST /chat/completions``: the request, decoded to a prompt.
+"""``POST /chat/completions``: the request, translated to one of the Messages API.
 
-Every field of OpenAI's document is one of four things: used; accepted and named
+Every field of OpenAI's document is one of four things: carried; accepted and named
 as ignored, because it would change the answer and cannot; refused, because the
 answer without it would be a lie; or accepted in silence, because it changes
 nothing that the client could see (``user``, ``metadata``, ``store`` …).
@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 from attrs import frozen
+from msgspec import UNSET, UnsetType
 
-from ccproxy.conversation import Prompt
+from ccproxy.core.messages import MessagesRequest
 from ccproxy.dialects import prompting
 from ccproxy.dialects.chat_calls import CallForms
 from ccproxy.dialects.chat_reasoning import thinking_of
@@ -28,18 +29,21 @@ from ccproxy.dialects.chat_tools import (
     offer,
     offer_functions,
 )
-from ccproxy.dialects.decoding import decode_json
-from ccproxy.dialects.prompting import Part, Said
+from ccproxy.dialects.decoding import decode_json, read_body
+from ccproxy.dialects.mendings import Mendings
+from ccproxy.dialects.pairing import NO_ID
+from ccproxy.dialects.prompting import InputMessage, Part
 from ccproxy.dialects.refusal import unsupported
-from ccproxy.dialects.sampling import sort_sampling
-from ccproxy.dialects.structured import Format, schema_of
+from ccproxy.dialects.sampling import sampling_fields
+from ccproxy.dialects.structured import Format, output_config, output_paths
+from ccproxy.dialects.tools import ToolTable
 from ccproxy.errors import InvalidRequest, MissingParameter
 
 # OpenAI's own bound.
 _MOST_CHOICES = 128
 
-# The Messages API knows these; sending them is the operator's choice.
-_FORWARDABLE = ("temperature", "top_p", "top_k")
+# The Messages API knows these, if not each of its models.
+_SAMPLING = ("temperature", "top_p", "top_k")
 _IGNORED = (
     "presence_penalty",
     "frequency_penalty",
@@ -69,7 +73,9 @@ class _StreamOptions(msgspec.Struct):
 class ChatRequest(msgspec.Struct):
     """The body of a request."""
 
-    messages: list[_Message]
+    messages: list[_Message] | UnsetType = UNSET
+    # Responses' name for them, by which some clients send them here.
+    input: str | list[_Message] | None = None
     model: str | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
@@ -78,9 +84,9 @@ class ChatRequest(msgspec.Struct):
     stop: str | list[str] | None = None
     reasoning_effort: str | None = None
     n: int | None = None
-    # To be ignored, or forwarded.
-    temperature: float | None = None
-    top_p: float | None = None
+    # To be carried where the model knows them, else named.
+    temperature: int | float | None = None
+    top_p: int | float | None = None
     top_k: int | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
@@ -110,70 +116,77 @@ class ChatCall:
     """A decoded request.
 
     Attributes:
-        prompt: what to ask; its ``model`` is the client's name for it.
+        request: what to ask; its ``model`` is the client's name for it.
         choices: how many answers.
         effort: how hard the model is to think, in the client's word.
         forms: in which form the client wants its calls.
-        ignored: fields that were given and have no effect.
+        ignored: the client's paths of what has no effect.
+        adjusted: the client's paths of what is sent in another form.
     """
 
-    prompt: Prompt
+    request: MessagesRequest
     choices: int
     effort: str | None
     forms: CallForms
     stream: bool
     include_usage: bool
     ignored: tuple[str, ...]
+    adjusted: tuple[str, ...]
 
 
-def decode_chat(
-    body: bytes, *, forward_sampling: bool = False, web_search: bool = False
-) -> ChatCall:
+def decode_chat(body: bytes, *, web_search: bool = False) -> ChatCall:
     """Decode the body of ``POST /chat/completions``.
 
     Args:
         body: as it came.
-        forward_sampling: put temperature and its like into the prompt instead of
-            ignoring them.
         web_search: whether the model can search the web.
 
     Raises:
         ClientError: with ``param``, the path of the offending field.
     """
-    request = decode_json(_decoder, body)
-    _refuse_what_cannot_be_done(request)
-    sampling = sort_sampling(request, _FORWARDABLE, _IGNORED, forward=forward_sampling)
-    ignored = [*sampling.ignored]
-    if request.web_search_options is not None and not web_search:
-        ignored.append("web_search_options")
-    offered = _offer(request, web_search=web_search)
-    old_calls = OldCalls()
-    said = [
-        _said(message, f"messages[{index}]", old_calls)
-        for index, message in enumerate(request.messages)
-    ]
+    body, halves = read_body(body)
+    given = decode_json(_decoder, body)
+    _refuse_what_cannot_be_done(given)
+    mendings = Mendings()
+    mendings.adjust(*halves)
+    extra = sampling_fields(given, _SAMPLING, _IGNORED, mendings)
+    if given.web_search_options is not None and not web_search:
+        mendings.ignore("web_search_options")
+    offered = _offer(given, mendings, web_search=web_search)
+    param, messages = _messages(given)
+    said = _said(messages, param, offered.forms.tools, mendings)
+    spoken = prompting.conversation(said, param, mendings)
+    effort = prompting.effort(given.reasoning_effort, "reasoning_effort", mendings)
+    limit, limit_param = _max_tokens(given)
     return ChatCall(
-        prompt=Prompt(
-            model=request.model or "",
-            system=prompting.system_prompt(said),
-            messages=prompting.conversation(said, "messages"),
-            max_tokens=_max_tokens(request),
-            stop=_stop(request.stop),
-            effort=prompting.effort(request.reasoning_effort, "reasoning_effort"),
+        request=MessagesRequest(
+            model=given.model or "",
+            system=spoken.system,
+            messages=spoken.messages,
+            thinking_models=spoken.thinking_models,
+            max_tokens=limit,
+            stop_sequences=_stop(given.stop, mendings),
             tools=offered.tools,
-            must_call=offered.must_call,
-            parallel_calls=not _one_call(request, offered),
-            schema=schema_of(request.response_format, "response_format"),
-            sampling=sampling.sent,
+            tool_choice=offered.choice,
+            output_config=output_config(
+                given.response_format, "response_format", effort
+            ),
+            extra=extra,
+            paths={
+                "max_tokens": limit_param,
+                "stop_sequences": "stop",
+                **output_paths(
+                    given.response_format, "response_format", "reasoning_effort"
+                ),
+            },
         ),
-        choices=_choices(request.n),
-        effort=request.reasoning_effort,
+        choices=_choices(given.n),
+        effort=given.reasoning_effort,
         forms=offered.forms,
-        stream=request.stream or False,
-        include_usage=bool(
-            request.stream_options and request.stream_options.include_usage
-        ),
-        ignored=(*ignored, *offered.ignored),
+        stream=given.stream or False,
+        include_usage=bool(given.stream_options and given.stream_options.include_usage),
+        ignored=mendings.ignored,
+        adjusted=mendings.adjusted,
     )
 
 
@@ -190,65 +203,90 @@ def _refuse_what_cannot_be_done(request: ChatRequest) -> None:
         )
 
 
-def _offer(request: ChatRequest, *, web_search: bool) -> Offer:
+def _offer(request: ChatRequest, mendings: Mendings, *, web_search: bool) -> Offer:
     if request.functions:
-        return offer_functions(request.functions, request.function_call)
-    given = request.tools or ()
-    return offer(given, request.tool_choice, web_search=web_search)
+        return offer_functions(request.functions, request.function_call, mendings)
+    return offer(
+        request.tools or (),
+        request.tool_choice,
+        mendings,
+        one_call=request.parallel_tool_calls is False,
+        web_search=web_search,
+    )
 
 
-def _one_call(request: ChatRequest, offered: Offer) -> bool:
-    if not offered.tools:
-        return False
-    return request.parallel_tool_calls is False or offered.forms.is_old
+def _messages(request: ChatRequest) -> tuple[str, list[_Message]]:
+    """The messages, and the field that has them."""
+    if not isinstance(request.messages, UnsetType):
+        return "messages", request.messages
+    match request.input:
+        case None:
+            raise MissingParameter("`messages` is missing", param="messages")
+        case str(text):
+            return "input", [_Message("user", text)]
+        case messages:
+            return "input", messages
 
 
-def _said(message: _Message, at: str, old_calls: OldCalls) -> Said:
+def _said(
+    messages: list[_Message], param: str, tools: ToolTable, mendings: Mendings
+) -> list[InputMessage]:
+    old_calls = OldCalls(tools, mendings)
+    return [
+        _input_message(message, f"{param}[{index}]", tools, old_calls, mendings)
+        for index, message in enumerate(messages)
+    ]
+
+
+def _input_message(
+    message: _Message,
+    at: str,
+    tools: ToolTable,
+    old_calls: OldCalls,
+    mendings: Mendings,
+) -> InputMessage:
     if message.role in ("tool", "function"):
-        return Said(
+        return InputMessage(
             at,
             "tool",
             message.content,
             result_of=_result_of(message, at, old_calls),
             is_error=message.is_error or False,
         )
-    content = message.content
+    content, field = message.content, "content"
     if content is None and message.refusal is not None:
-        content = message.refusal
+        content, field = message.refusal, "refusal"
     calls = [
-        called(call, f"{at}.tool_calls[{index}]")
+        called(call, f"{at}.tool_calls[{index}]", tools, mendings)
         for index, call in enumerate(message.tool_calls or ())
     ]
     if message.function_call is not None:
-        old = old_calls.called(message.function_call, f"{at}.function_call")
-        calls.append(old)
-    return Said(
+        calls.append(old_calls.called(message.function_call, f"{at}.function_call"))
+    return InputMessage(
         at,
         message.role,
         content,
         tuple(calls),
-        thinking_of(message.reasoning_details, f"{at}.reasoning_details"),
+        thinking_of(message.reasoning_details, f"{at}.reasoning_details", mendings),
+        field=field,
     )
 
 
 def _result_of(message: _Message, at: str, old_calls: OldCalls) -> str:
     if message.role == "function":
         return old_calls.result_of(at)
-    if message.tool_call_id is None:
-        param = f"{at}.tool_call_id"
-        raise MissingParameter(f"`{param}` is missing", param=param)
-    return message.tool_call_id
+    return NO_ID if message.tool_call_id is None else message.tool_call_id
 
 
-def _max_tokens(request: ChatRequest) -> int | None:
+def _max_tokens(request: ChatRequest) -> tuple[int | None, str]:
+    """The bound on the answer, and the field that has it."""
     if request.max_completion_tokens is not None:
-        return prompting.positive(
-            request.max_completion_tokens, "max_completion_tokens"
-        )
-    return prompting.positive(request.max_tokens, "max_tokens")
+        param, limit = "max_completion_tokens", request.max_completion_tokens
+        return prompting.positive(limit, param), param
+    return prompting.positive(request.max_tokens, "max_tokens"), "max_tokens"
 
 
-def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
+def _stop(stop: str | list[str] | None, mendings: Mendings) -> tuple[str, ...]:
     match stop:
         case None:
             return ()
@@ -256,7 +294,7 @@ def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
             named = {"stop": text}
         case texts:
             named = {f"stop[{index}]": text for index, text in enumerate(texts)}
-    return prompting.stops(named)
+    return prompting.stops(named, mendings)
 
 
 def _choices(n: int | None) -> int:

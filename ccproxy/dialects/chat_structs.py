@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from ccproxy.core.stream import Usage as TokenUsage
 from ccproxy.dialects.chat_reasoning import Detail
-from ccproxy.events import Usage as TokenUsage
 
 Finish = Literal["stop", "length", "content_filter", "tool_calls", "function_call"]
 

@@ -7,10 +7,10 @@ from twisted.internet.interfaces import IReactorTime
 from ccproxy.dialects.chat_answer import ChatDocument, ChatStream, Heading
 from ccproxy.dialects.chat_request import decode_chat
 from ccproxy.web.answering import Answering
-from ccproxy.web.backend import Backend, prepare
+from ccproxy.web.backend import Backend
 from ccproxy.web.exchange import Exchange
 from ccproxy.web.policy import Policy
-from ccproxy.web.response import tell_effort, tell_ignored
+from ccproxy.web.response import set_question_headers
 from ccproxy.web.router import Router
 
 
@@ -40,20 +40,27 @@ class ChatRoutes:
     async def _create(self, exchange: Exchange) -> bytes | None:
         call = decode_chat(
             self._router.body(exchange),
-            forward_sampling=self._policy.forward_sampling,
             web_search=self._policy.web_search,
         )
         heading = Heading(
             id=f"chatcmpl-{exchange.hex}", created=int(self._wall_seconds())
         )
-        prompt = await prepare(self._backend, call.prompt)
-        tell_ignored(exchange.request, call.ignored)
-        tell_effort(exchange.request, call.effort, prompt.effort)
-        question = (exchange, prompt)
+        question = await self._backend.prepare(call.request, owner=exchange.key)
+        set_question_headers(
+            exchange.request,
+            question,
+            effort=call.effort,
+            ignored=call.ignored,
+            adjusted=call.adjusted,
+        )
         if call.stream:
             about = (call.choices, call.include_usage, call.forms)
             encoder = ChatStream(heading, *about)
-            await self._answering.stream(*question, encoder, choices=call.choices)
+            await self._answering.stream(
+                exchange, question, encoder, choices=call.choices
+            )
             return None
         document = ChatDocument(heading, call.choices, call.forms)
-        return await self._answering.document(*question, document, choices=call.choices)
+        return await self._answering.document(
+            exchange, question, document, choices=call.choices
+        )
