@@ -12,6 +12,7 @@ from ccproxy.claude.process.launch import (
     child_environment,
     exec_prefix,
     find_claude,
+    operator_body,
 )
 from ccproxy.claude.process.runtime_dir import PrivateFolder
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
@@ -87,6 +88,7 @@ class Premises:
                 environment=self._child_environment(folder / "home"),
                 model=self._settings.model,
                 agent_tools=self._settings.agent_tools,
+                operator_body=operator_body(self._environment),
             )
         return self._found
 

@@ -2,47 +2,63 @@
 
 =========  =====================================================================
 STARTING   spawned; not initialized yet
-READY      nothing of a question is in it; it can be asked
+READY      it can be asked; the last question's body is forgotten soon
 PREPARING  it has a question, and is told body, system prompt and model
 ASKING     the question is written, the answer comes
-SETTLING   the listener has its end, or is gone: the CLI has to end the turn, to
-           rewind its conversation and to forget the body
+SETTLING   the listener has its end, or is gone: the CLI has to end the turn and
+           to rewind its conversation
 GONE       the process is being stopped, or has ended
 =========  =====================================================================
 
-Source: protocol notes, "The body set whole".
+The question is written when all that it depends on was acknowledged as done. A process
+that does not do what it is told, or does what it is not, is killed: the question of one
+client must never be asked with what belongs to another's.
+
+Source: protocol notes, "The body set whole" and "Levers"; CLI 2.1.332.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from enum import Enum, auto
+from typing import Any
+from uuid import uuid4
 
+import msgspec
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorProcess, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ccproxy.accounting import RateWindow
 from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.commands import Commands, WorkerLost
 from ccproxy.claude.deadlines import Limits
+from ccproxy.claude.delivery import Delivery, TurnListener
 from ccproxy.claude.observer import Nobody, Observer
 from ccproxy.claude.process.launch import Launch
-from ccproxy.claude.protocol.records import InitializeAnswer
-from ccproxy.core.stream import Event
-from ccproxy.errors import CCProxyError, ClaudeFailed
+from ccproxy.claude.process.process import ClaudeProcess, Exit
+from ccproxy.claude.protocol import codec, records, requests
+from ccproxy.claude.protocol.control import Controls
+from ccproxy.claude.protocol.records import ApiRetry, RateLimitEvent
+from ccproxy.claude.protocol.stream import MessageStartEvent, StreamLine
+from ccproxy.claude.request_guard import RequestGuard
+from ccproxy.claude.spending import Spending
+from ccproxy.claude.turn import Turn, is_message
+from ccproxy.core.stream import Event, Failed, Finished
+from ccproxy.errors import Bug, CCProxyError, ClaudeFailed, TimedOut
 
+# How long a CLI may take to end a turn that is over for its client.
+_SETTLE_SECONDS = 3.0
+# To forget a body costs the CLI as much as to take another: 14 ms of its processor.
+# So it is not done where the next question comes at once.
+_FORGET_SECONDS = 0.25
+_IDLE_CHECK_SECONDS = 5.0
+# An answer of so few tokens may be over before it is known to go on.
+_FEW_TOKENS = 16
+# Larger bodies are not searched for their `max_tokens`.
+_SEARCHED_BYTES = 1_000_000
 
-class WorkerLost(ClaudeFailed):
-    """The process is at fault, not the question: another one may be asked."""
-
-
-class TurnListener(Protocol):
-    """Who is told an answer."""
-
-    def receive(self, events: Sequence[Event]) -> None:
-        """Take what arrived together, at least one event, in order.
-
-        The last event of all is the only ``Finished`` or ``Failed``. It may come
-        before the worker is ready again; ``Worker.on_ready`` tells of that.
-        """
+__all__ = ["TurnListener", "Worker", "WorkerContext", "WorkerLost"]
 
 
 @frozen(kw_only=True)
@@ -62,11 +78,27 @@ class WorkerContext:
     clock: IReactorTime
     wall_seconds: Callable[[], float]
     limits: Limits
-    learned: Callable[[InitializeAnswer], None]
+    learned: Callable[[records.InitializeAnswer], None]
     unheard: Callable[[CCProxyError], None]
     limited: Callable[[Sequence[RateWindow]], None] = lambda _: None
     observer: Observer = field(factory=Nobody)
     full_id: Callable[[str], str] = str
+
+
+class _State(Enum):
+    STARTING = auto()
+    READY = auto()
+    PREPARING = auto()
+    ASKING = auto()
+    SETTLING = auto()
+    GONE = auto()
+
+
+class _Budget(msgspec.Struct):
+    max_tokens: int | None = None
+
+
+_decode_budget = msgspec.json.Decoder(_Budget).decode
 
 
 class Worker:
@@ -75,47 +107,74 @@ class Worker:
     Attributes:
         launch: how it was started.
         questions: how many it has been asked.
-        system: the system prompt that it has; None: it never had one.
 
     Raises:
         CCProxyError: the process cannot be started.
     """
 
+    _log = Logger()
+
     def __init__(self, launch: Launch, context: WorkerContext) -> None:
         self.launch = launch
         self.questions = 0
-        self.system: str | None = None
         self._context = context
+        self._clock = context.clock
+        self._state = _State.STARTING
+        self._controls = Controls(self._send)
+        self._commands = Commands(self._controls, self._send, self._clock)
+        self._guard = RequestGuard(self._controls, self._clock, self._failed)
+        self._delivery = Delivery(context.limits, self._clock, self._timed_out)
+        self._spending = Spending(
+            context.observer, context.limited, context.wall_seconds
+        )
+        self._is_opening = False
+        self._answer: records.InitializeAnswer | None = None
+        self._openers: list[Deferred[records.InitializeAnswer]] = []
+        self._turn = Turn(0.0)
+        self._is_short = False
+        self._untold: list[Event] = []
+        self._timer: IDelayedCall | None = None
+        self._watch: IDelayedCall | None = None
+        self._on_ready: Callable[[], None] | None = None
+        self._on_lost: Callable[[], None] | None = None
+        self._process = ClaudeProcess.spawn(
+            launch, uuid4().hex, self, context.spawner, self._clock
+        )
 
     @property
     def is_starting(self) -> bool:
         """Whether it is not initialized yet, and has no question."""
-        raise NotImplementedError
+        return self._state is _State.STARTING
 
     @property
     def is_ready(self) -> bool:
         """Whether it can be asked, and has no question."""
-        raise NotImplementedError
+        return self._state is _State.READY
 
     @property
     def is_preparing(self) -> bool:
         """Whether it has a question that it was not asked yet."""
-        raise NotImplementedError
+        return self._state is _State.PREPARING
 
     @property
     def is_asking(self) -> bool:
         """Whether the answer is under way."""
-        raise NotImplementedError
+        return self._state is _State.ASKING
 
     @property
     def is_settling(self) -> bool:
         """Whether it is done with a question, and not ready for the next."""
-        raise NotImplementedError
+        return self._state is _State.SETTLING
 
     @property
     def is_gone(self) -> bool:
         """Whether it is of no more use."""
-        raise NotImplementedError
+        return self._state is _State.GONE
+
+    @property
+    def system(self) -> str | None:
+        """The system prompt that it has; None: it never had one."""
+        return self._commands.system
 
     @property
     def has_told(self) -> bool:
@@ -124,29 +183,55 @@ class Worker:
         While not, a failure with `WorkerLost` is none of the question's: another
         worker may be asked. An `UpstreamRetry` is nothing of the answer.
         """
-        raise NotImplementedError
+        return self._delivery.has_told
 
     @property
     def pid(self) -> int | None:
         """The process's id."""
-        raise NotImplementedError
+        return self._process.pid
 
     @property
     def resident_bytes(self) -> int:
         """How much memory the process takes; 0 where the system does not tell."""
-        raise NotImplementedError
+        return self._process.resident_bytes
 
-    async def open(self) -> InitializeAnswer:
+    async def open(self) -> records.InitializeAnswer:
         """Initialize the CLI; then it is ready.
 
         Raises:
             CCProxyError: it is too old, died, does not answer, or refuses.
         """
-        raise NotImplementedError
+        if self._answer is not None:
+            return self._answer
+        opened: Deferred[records.InitializeAnswer] = Deferred(self._openers.remove)
+        self._openers.append(opened)
+        if not self._is_opening:
+            self._is_opening = True
+            initialized = Deferred.fromCoroutine(self._initialize())
+            initialized.addCallbacks(self._opened, self._failed)
+        return await opened
 
     async def warm_up(self) -> None:
-        """Have a CLI that is ready load what its first question will need."""
-        raise NotImplementedError
+        """Have a CLI that is ready load what its first question will need.
+
+        It is asked something that it has to refuse by itself; nothing goes up. It is
+        settling meanwhile; done when it was asked.
+
+        Raises:
+            CCProxyError: it is gone, or does not do what it is told.
+        """
+        if self._state is not _State.READY:
+            raise Bug("a worker is warmed up before its first question")
+        self._settle_soon()
+        self._turn = Turn(0.0, may_begin=False)
+        try:
+            await self._commands.prepare_warm_up(self.launch.model)
+        except CCProxyError as error:
+            self._failed(Failure(error))
+            raise
+        if self.is_settling:
+            self._guard.reset(is_closed=True)
+            self._commands.write_question()
 
     def can_ask(self, system: str) -> bool:
         """Whether it can be asked a question with this system prompt, now.
@@ -154,49 +239,320 @@ class Worker:
         An empty one needs a worker that never had one. One that is starting can be
         asked, too; one that was stopped (SIGSTOP) cannot.
         """
-        raise NotImplementedError
+        return (
+            self._state in (_State.STARTING, _State.READY)
+            and (bool(system) or self.system is None)
+            and not self._process.is_stopped
+        )
 
     def ask(self, body: ComposedBody, listener: TurnListener) -> None:
-        """Put a question; the listener is told everything, but not from within."""
-        raise NotImplementedError
+        """Put a question; the listener is told everything, but not from within.
+
+        Raises:
+            Bug: it cannot be asked this.
+        """
+        if self._state not in (_State.STARTING, _State.READY) or (
+            self.system is not None and not body.system
+        ):
+            raise Bug("a worker was asked what it cannot be asked")
+        self.questions += 1
+        self._state = _State.PREPARING
+        self._stop_timers()
+        self._guard.reset()
+        self._spending.model = self._context.full_id(body.model)
+        self._turn = Turn(
+            self._context.wall_seconds(), spent_usd=self._spending.total_dollars
+        )
+        self._delivery.begin(listener)
+        self._run(self._put(body))
 
     def on_ready(self, ready: Callable[[], None]) -> None:
         """Have ``ready`` called each time when it is ready again after a question."""
-        raise NotImplementedError
+        self._on_ready = ready
 
     def watch(self, lost: Callable[[], None]) -> None:
         """Have ``lost`` called once if it ends, or has to be ended, by itself.
 
         It comes before the listener's end, if there is one to come.
         """
-        raise NotImplementedError
+        self._on_lost = lost
 
     def abandon(self) -> None:
         """Break the question off: its listener hears no more.
 
         Within 3 s it is ready again (``on_ready``), or lost (``watch``).
         """
-        raise NotImplementedError
+        self._delivery.leave()
+        self._process.resume()
+        if self._state in (_State.PREPARING, _State.ASKING):
+            self._break_off()
 
     def pause(self) -> None:
         """Stop reading the answer until `resume`."""
-        raise NotImplementedError
+        if self._state in (_State.PREPARING, _State.ASKING):
+            self._process.pause()
+            self._delivery.pause()
 
     def resume(self) -> None:
         """Read on."""
-        raise NotImplementedError
+        self._process.resume()
+        self._delivery.resume()
 
     def check(self) -> "Deferred[bool]":
-        """Whether the process lives and answers, within a second.
+        """Whether the process lives and, if nobody asks it, answers within a second.
 
         One that does not is ended, and lost.
         """
-        raise NotImplementedError
+        return Deferred.fromCoroutine(self._check())
+
+    async def _check(self) -> bool:
+        if self._process.is_stopped:
+            self._lose(WorkerLost("the claude CLI was stopped, or has ended"))
+        elif self.is_ready and not await self._commands.answers() and self.is_ready:
+            self._lose(WorkerLost("the claude CLI does not answer"))
+        return not self.is_gone
 
     def close(self) -> "Deferred[None]":
         """Stop the CLI; nobody hears anything more of it. Fires when it is gone."""
-        raise NotImplementedError
+        is_busy = self._state not in (_State.STARTING, _State.READY)
+        self._on_lost = None
+        self._delivery.leave()
+        self._retire(ClaudeFailed("the worker was closed"))
+        if is_busy:
+            # A gentle end would let it ask the model on for some 60 ms.
+            self._process.kill()
+        return self._process.terminate()
 
     def kill(self) -> None:
         """Stop the CLI now; `close` tells when it is gone."""
-        raise NotImplementedError
+        self._process.kill()
+
+    def lines_received(self, lines: list[bytes]) -> None:
+        """Take lines of the CLI's; called by the process."""
+        try:
+            for line in lines:
+                record = codec.decode_raw(line)
+                if record is not None:
+                    self._received(record)
+        except codec.WireError as error:
+            self.garbage_received(error)
+        else:
+            self._tell()
+
+    def garbage_received(self, error: codec.WireError) -> None:
+        """Give up a CLI that cannot be understood; called by the process."""
+        self._lose(WorkerLost(f"the claude CLI wrote {error}"))
+
+    def process_ended(self, end: Exit) -> None:
+        """Learn that the CLI is gone; called by the process."""
+        if self._state is not _State.GONE:
+            self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
+            self._lose(WorkerLost(f"the claude CLI ended unexpectedly ({end})"))
+
+    # Before the question.
+
+    async def _initialize(self) -> records.InitializeAnswer:
+        seconds = self._context.limits.first_token_seconds
+        answer = await self._commands.initialize(seconds)
+        self._context.learned(answer)
+        return answer
+
+    def _opened(self, answer: records.InitializeAnswer) -> None:
+        self._answer = answer
+        if self._state is _State.STARTING:
+            self._become_ready()
+        openers, self._openers = self._openers, []
+        for opener in openers:
+            opener.callback(answer)
+
+    async def _put(self, body: ComposedBody) -> None:
+        number = self.questions
+        await self.open()
+        if number != self.questions or not self.is_preparing:
+            return  # abandoned
+        self._is_short = _is_short(body.json)
+        await self._commands.prepare(body)
+        if self.is_settling:
+            # Abandoned, and not asked: there is nothing to take back.
+            self._become_ready()
+        elif self.is_preparing:
+            self._state = _State.ASKING
+            self._commands.write_question(body.first_text)
+
+    # The answer.
+
+    def _received(self, record: codec.RawRecord) -> None:
+        if isinstance(record, records.ControlResponse):
+            self._controls.receive(record)
+        elif isinstance(record, records.ControlRequest):
+            self._send(requests.refusal(record.request_id, "ccproxy does not do this"))
+        elif self._state in (_State.ASKING, _State.SETTLING):
+            self._at_turn(record)
+        elif self._state is not _State.GONE and is_message(record):
+            self._ask_by_itself()
+
+    def _at_turn(self, record: codec.RawRecord) -> None:
+        if self._turn.is_unexpected(record):
+            self._ask_by_itself()
+            return
+        if isinstance(record, StreamLine):
+            if isinstance(record.event, MessageStartEvent):
+                self._guard.answer_begun(is_short=self._is_short)
+        elif isinstance(record, records.Result | ApiRetry | RateLimitEvent):
+            self._spending.receive(record)
+        events = self._turn.receive(record)
+        if self._state is _State.ASKING:
+            self._untold += events
+            if self._turn.is_over:
+                # What comes behind it finds us in another state.
+                self._tell()
+        elif self._turn.is_settled and self._commands.has_question:
+            self._run(self._take_back())
+        elif self._turn.asks_again and not self._guard.is_closed:
+            self._lose(WorkerLost("the claude CLI would have asked by itself"))
+
+    def _ask_by_itself(self) -> None:
+        self._log.error("a claude CLI has asked the model by itself, and is killed")
+        self._lose(WorkerLost("the claude CLI has asked the model by itself"))
+
+    def _tell(self) -> None:
+        events, self._untold = self._untold, []
+        listener = self._delivery.listener
+        if listener is None or not events:
+            return
+        told = self._delivery.hears(events, self._turn.timed_out)
+        if isinstance(told[-1], Finished | Failed):
+            self._delivery.leave()
+            self._process.resume()
+            if self._state is _State.ASKING:
+                self._ended()
+        listener.receive(told)
+
+    def _ended(self) -> None:
+        """The listener is to hear the end; see what the CLI can be used for now."""
+        turn = self._turn
+        if turn.spoils:
+            self._lose(WorkerLost("the provider has refused the request"))
+        elif turn.asks_again and not self._guard.is_closed:
+            self._lose(WorkerLost("the claude CLI would have asked by itself"))
+        elif turn.is_settled:
+            self._settle_soon()
+            self._run(self._take_back())
+        elif turn.asks_again:
+            # It ends the turn by itself, because it may not ask.
+            self._settle_soon()
+        else:
+            self._break_off()
+
+    def _timed_out(self, error: TimedOut) -> None:
+        why = self._turn.timed_out(error)
+        if self._state is _State.ASKING:
+            self._untold.append(Failed(why))
+            self._tell()
+        else:
+            self._lose(why)
+
+    # After the answer.
+
+    def _break_off(self) -> None:
+        if self._state is _State.PREPARING and self._answer is None:
+            self._state = _State.STARTING
+            return
+        was_asked = self._state is _State.ASKING
+        self._settle_soon()
+        if was_asked:
+            self._run(self._commands.interrupt())
+
+    def _settle_soon(self) -> None:
+        self._state = _State.SETTLING
+        self._stop_timers()
+        self._timer = self._clock.callLater(_SETTLE_SECONDS, self._does_not_settle)
+
+    def _does_not_settle(self) -> None:
+        self._timer = None
+        self._lose(WorkerLost("the claude CLI does not end its turn"))
+
+    async def _take_back(self) -> None:
+        self._guard.stop()
+        await self._commands.rewind()
+        if self.is_settling:
+            self._become_ready()
+
+    def _become_ready(self) -> None:
+        self._stop_timers()
+        self._state = _State.READY
+        if self._commands.has_body:
+            self._timer = self._clock.callLater(_FORGET_SECONDS, self._forget)
+        self._watch_idle()
+        if self.questions and self._on_ready is not None:
+            self._on_ready()
+
+    def _forget(self) -> None:
+        self._timer = None
+        self._run(self._commands.forget())
+
+    def _watch_idle(self) -> None:
+        self._watch = self._clock.callLater(_IDLE_CHECK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._watch = None
+        self._run(self._check())
+        if self.is_ready:
+            self._watch_idle()
+
+    # The end.
+
+    def _run(self, command: Coroutine[Any, Any, object]) -> None:
+        Deferred.fromCoroutine(command).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, codec.WireError):
+            error = WorkerLost(f"the claude CLI sent {error}")
+        elif type(error) is ClaudeFailed:
+            error = WorkerLost(error.message)
+        elif not isinstance(error, CCProxyError):
+            if self._state is not _State.GONE:
+                self._log.failure("while a CLI was spoken to", failure)
+            error = WorkerLost("the claude CLI could not be spoken to")
+        self._lose(error)
+
+    def _lose(self, error: CCProxyError) -> None:
+        """Kill the CLI, and tell all whom it concerns, the listener last."""
+        if self._state is _State.GONE:
+            return
+        self._retire(error)
+        self._process.kill()
+        if self._controls.take_unheard():
+            self._context.unheard(error)
+        lost, self._on_lost = self._on_lost, None
+        if lost is not None:
+            lost()
+        self._untold.append(Failed(error))
+        self._tell()
+
+    def _retire(self, error: CCProxyError) -> None:
+        self._state = _State.GONE
+        self._stop_timers()
+        self._guard.stop()
+        self._controls.abandon(error)
+        openers, self._openers = self._openers, []
+        for opener in openers:
+            opener.errback(error)
+
+    def _stop_timers(self) -> None:
+        for timer in (self._timer, self._watch):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._watch = None
+
+    def _send(self, line: bytes) -> None:
+        self._process.send(line)
+
+
+def _is_short(body: bytes) -> bool:
+    """Whether an answer may be over before it is known to go on."""
+    if len(body) > _SEARCHED_BYTES:
+        return False
+    budget = _decode_budget(body).max_tokens
+    return budget is not None and budget <= _FEW_TOKENS

@@ -107,7 +107,7 @@ def test_cli_that_is_too_old_is_refused(
     env = environment(tmp_path, PROXY_API_KEY="k", CLAUDE_BIN=str(fake("old").binary))
     done = run(CCPROXY, cwd=tmp_path, env=env)
     assert done.returncode == 1
-    assert "version 2.1.100; ccproxy needs 2.1.248" in done.stderr
+    assert "version 2.1.100; ccproxy needs 2.1.251" in done.stderr
     assert "claude update" in done.stderr
 
 

@@ -151,7 +151,7 @@ async def test_several_things_are_wrong_at_once(
         )
     assert told.status == 1
     assert told.wrong == {"key", "claude", "state", "port"}
-    assert "version 2.1.100; ccproxy needs 2.1.248" in told.line("claude")
+    assert "version 2.1.100; ccproxy needs 2.1.251" in told.line("claude")
     assert f"cannot listen on tcp:{port}" in told.line("port")
     assert told.verdicts["session"] == "skipped"
 

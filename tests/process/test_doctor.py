@@ -89,11 +89,11 @@ def doctor(
 @pytest.mark.parametrize(
     ("scenario", "flags", "name", "words"),
     [
-        ("old", [], "claude", "version 2.1.100; ccproxy needs 2.1.248"),
+        ("old", [], "claude", "version 2.1.100; ccproxy needs 2.1.251"),
         ("logged-out", [], "login", "claude-logged-out` and log in"),
         ("mute", ["--first-token-timeout", "0.2"], "session", "nothing for 0.2 s"),
         ("refuses", [], "session", "refused a control request: no such thing"),
-        ("turned-old", [], "session", "version 2.1.100; ccproxy needs 2.1.248"),
+        ("turned-old", [], "session", "version 2.1.100; ccproxy needs 2.1.251"),
         ("dies", [], "answer", "the claude CLI ended unexpectedly"),
         ("silent", ["--first-token-timeout", "0.5"], "answer", "0.5 s"),
     ],

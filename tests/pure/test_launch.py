@@ -19,6 +19,7 @@ from ccproxy.claude.process.launch import (
     find_claude,
     leftovers,
     marked_processes,
+    operator_body,
     read_version,
 )
 from ccproxy.errors import ClaudeUnavailable
@@ -61,7 +62,7 @@ def test_the_command_is_the_same_for_every_prompt() -> None:
         "--strict-mcp-config",
         *("--setting-sources", ""),
         "--no-session-persistence",
-        *("--allowedTools", "mcp__client,mcp__client2"),
+        *("--allowedTools", "mcp__client"),
         *("--thinking-display", "summarized"),
     )
 
@@ -71,7 +72,7 @@ def test_agent_tools_are_in_the_command() -> None:
     assert argv[argv.index("--tools") + 1] == "Read,WebSearch"
     assert (
         argv[argv.index("--allowedTools") + 1]
-        == "mcp__client,mcp__client2,Read,WebSearch"
+        == "mcp__client,Read,WebSearch"
     )
 
 
@@ -90,6 +91,45 @@ def test_a_session_is_marked_in_its_environment_alone() -> None:
     }
     assert marked.argv == plain.argv
     assert MARKER not in plain.environment
+
+
+def test_where_the_body_is_set_whole_a_question_is_one_request() -> None:
+    plain = launch("Bash")
+    body = plain.for_bodies()
+    at = body.argv.index("--max-turns")
+    assert body.argv[at : at + 2] == ("--max-turns", "1")
+    assert body.argv[body.argv.index("--tools") + 1] == ""
+    assert not body.spawns_children
+    assert body.environment["CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK"] == "1"
+    assert body.environment["CLAUDE_CODE_TETHER_LIVE"] == "0"
+    assert "ANTHROPIC_BETAS" not in body.environment
+    assert "--max-turns" not in plain.argv
+
+
+def test_betas_come_behind_the_operators() -> None:
+    plain = launch(environment={"ANTHROPIC_BETAS": "theirs-1, both-2,"})
+    header = plain.for_bodies(["both-2", "ours-3"]).environment["ANTHROPIC_BETAS"]
+    assert header == "theirs-1,both-2,ours-3"
+
+
+def test_the_operators_body_is_read() -> None:
+    told = operator_body({"CLAUDE_CODE_EXTRA_BODY": '{"a": {"b": 1.0}, "c": null}'})
+    assert {name: bytes(raw) for name, raw in told.items()} == {
+        "a": b'{"b": 1.0}',
+        "c": b"null",
+    }
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_body_of_the_operators_is_none(text: str) -> None:
+    assert operator_body({"CLAUDE_CODE_EXTRA_BODY": text}) == {}
+    assert operator_body({}) == {}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", "null"])
+def test_an_operators_body_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ClaudeUnavailable, match="CLAUDE_CODE_EXTRA_BODY has to be"):
+        operator_body({"CLAUDE_CODE_EXTRA_BODY": text})
 
 
 def test_the_environment_is_no_part_of_what_is_printed() -> None:
@@ -128,6 +168,7 @@ KEPT_BACK = (
     *("CLAUDE_BIN", "CLAUDE_MODEL", "PORT", "HOST", "MAX_BODY"),
     *("CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT", "CLAUDECODE"),
     *("CLAUDE_CODE_EXTRA_BODY", "CLAUDE_CODE_MAX_OUTPUT_TOKENS"),
+    *("CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE", "CLAUDE_CODE_MAX_TURNS"),
     *("OPENAI_API_KEY", "GITHUB_TOKEN", "DATABASE_URL", "SSH_AUTH_SOCK"),
     *("NODE_OPTIONS", "BUN_OPTIONS", "LD_PRELOAD", "PYTHONPATH", "PWD"),
 )
@@ -222,13 +263,13 @@ def test_the_demo_keeps_the_rest(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "version", ["2.1.248", "2.1.330", "2.2.0", "3.0.0", "10.0.0", "2.1.300-beta.1"]
+    "version", ["2.1.251", "2.1.330", "2.2.0", "3.0.0", "10.0.0", "2.1.300-beta.1"]
 )
 def test_a_new_enough_version_passes(version: str) -> None:
     check_version(version)
 
 
-@pytest.mark.parametrize("version", ["2.1.247", "2.0.999", "1.9.999", "0.2.330"])
+@pytest.mark.parametrize("version", ["2.1.250", "2.0.999", "1.9.999", "0.2.330"])
 def test_a_version_that_reads_files_is_refused(version: str) -> None:
     with pytest.raises(ClaudeUnavailable, match="@path") as caught:
         check_version(version)

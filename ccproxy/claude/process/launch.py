@@ -15,13 +15,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
 from attrs import evolve, field, frozen
+from msgspec import Raw
 
 from ccproxy.claude.native.tools import SERVER
 from ccproxy.errors import ClaudeUnavailable
 
-# `client_composed` works from here on; older ones read `@path` from the prompt.
-OLDEST_VERSION = (2, 1, 248)
+# `client_composed`, and a system prompt for a running process, work from 2.1.248 on;
+# older ones read `@path` from the prompt. This is the oldest that the tests run.
+OLDEST_VERSION = (2, 1, 251)
 
 # Marks every process of a session, whatever becomes of its parents and groups.
 MARKER = "CCPROXY_SESSION"
@@ -52,8 +55,12 @@ _DENIED = frozenset(
         *("CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT"),
         *("CLAUDE_CODE_EXTRA_BODY", "CLAUDE_CODE_MAX_OUTPUT_TOKENS"),
         *("CLAUDE_CODE_EFFORT_LEVEL", "CLAUDE_CODE_TMPDIR", "ANTHROPIC_MODEL"),
+        *("CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE", "CLAUDE_CODE_MAX_TURNS"),
     )
 )
+_BETAS = "ANTHROPIC_BETAS"
+_EXTRA_BODY = "CLAUDE_CODE_EXTRA_BODY"
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 # The CLI's own retries stay few, so that a refusal reaches the client while it
 # still waits: 0.5, 1, 2 and 4 s. An operator's own value wins.
@@ -83,6 +90,17 @@ _FIXED = {
     "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
 }
 
+# What holds besides where the request's body is set whole: each question is exactly one
+# request. An answer that was lost is asked for again as a stream, and the provider
+# keeps no conversation.
+_BODY_FIXED = {
+    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
+    "CLAUDE_CODE_TETHER_LIVE": "0",
+}
+# A call of any tool ends the turn; without it the CLI would answer the call by itself,
+# with the same body, without end.
+_BODY_ARGUMENTS = ("--max-turns", "1")
+
 # Whoever answers instead of Anthropic; the demo must not meet a real one.
 _PROVIDER = re.compile(
     r"(?:ANTHROPIC|CLAUDE_CODE_USE|CLAUDE_CODE_OAUTH|AWS|GOOGLE|CLOUD_ML|VERTEX)_.*"
@@ -98,6 +116,8 @@ class Launch:
             SIGTERM when we die.
         cwd: an empty directory of ours.
         scratch: where each session gets a folder for temporary files.
+        arguments: further ones.
+        operator_body: fields that the operator wants in each request's body.
     """
 
     binary: Path
@@ -107,6 +127,8 @@ class Launch:
     environment: Mapping[str, str] = field(repr=False)
     model: str
     agent_tools: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    operator_body: Mapping[str, Raw] = field(factory=dict, repr=False)
 
     @property
     def spawns_children(self) -> bool:
@@ -133,6 +155,24 @@ class Launch:
             "--no-session-persistence",
             *("--allowedTools", allowed),
             *("--thinking-display", "summarized"),
+            *self.arguments,
+        )
+
+    def for_bodies(self, betas: Collection[str] = ()) -> "Launch":
+        """The same for processes whose requests' bodies are set whole.
+
+        Args:
+            betas: what their requests' header names, beside what the CLI and the
+                operator want there.
+        """
+        named = self.environment.get(_BETAS, "").split(",")
+        wanted = dict.fromkeys(b.strip() for b in (*named, *betas) if b.strip())
+        header = {_BETAS: ",".join(wanted)} if wanted else {}
+        return evolve(
+            self,
+            agent_tools=(),
+            arguments=(*self.arguments, *_BODY_ARGUMENTS),
+            environment={**self.environment, **_BODY_FIXED, **header},
         )
 
     def without(self, tools: Collection[str]) -> "Launch":
@@ -184,6 +224,24 @@ def child_environment(
         child["NO_PROXY"] = child["no_proxy"] = "127.0.0.1"
         child["ANTHROPIC_API_KEY"] = "demo"
     return {**_DEFAULTS, **child, **_FIXED}
+
+
+def operator_body(environment: Mapping[str, str]) -> Mapping[str, Raw]:
+    """The fields of ``CLAUDE_CODE_EXTRA_BODY``, which is never in a CLI's environment.
+
+    Raises:
+        ClaudeUnavailable: it is not a JSON object.
+    """
+    text = environment.get(_EXTRA_BODY, "")
+    if not text.strip():
+        return {}
+    try:
+        return _decode_fields(text)
+    except msgspec.DecodeError as error:
+        raise ClaudeUnavailable(
+            f"{_EXTRA_BODY} has to be a JSON object, which is merged into each request "
+            f"to the model's provider: {error}"
+        ) from None
 
 
 @frozen
@@ -326,10 +384,20 @@ def resident_bytes(pid: int, proc: Path = Path("/proc")) -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
+def is_stopped(pid: int, proc: Path = Path("/proc")) -> bool:
+    """Whether a process was stopped (SIGSTOP) or has ended, as far as that is told."""
+    try:
+        state = (proc / str(pid) / "stat").read_bytes().rpartition(b") ")[2][:1]
+    except OSError:
+        return False
+    return state in (b"T", b"t", b"Z", b"X")
+
+
 def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:
     """Files that a CLI would have taken away, had it not been killed.
 
-    Its entry in the list of running sessions; nothing else.
+    Its entry in the list of running sessions, and the key beside that. Its socket is
+    among its temporary files.
     """
     home = Path(environment.get("HOME") or "/")
     config = Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")

@@ -38,6 +38,7 @@ from typing_extensions import override
 
 from ccproxy.claude.process.launch import (
     Launch,
+    is_stopped,
     leftovers,
     marked_processes,
     resident_bytes,
@@ -177,6 +178,11 @@ class ClaudeProcess(ProcessProtocol):
         """How much memory the process takes; 0 where the system does not tell."""
         return 0 if self._pid is None else resident_bytes(self._pid)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped by a signal, or has ended; as far as that is told."""
+        return self._pid is not None and is_stopped(self._pid)
+
     def send(self, line: bytes) -> None:
         """Write to the CLI's stdin; nothing once it is being stopped."""
         if self._state is _State.RUNNING:
@@ -240,7 +246,7 @@ class ClaudeProcess(ProcessProtocol):
 
     @override
     def processExited(self, reason: Failure) -> None:
-        self._clean_up_after(reason.value)
+        self._clean_up()
         self._stop_timer()
         self._timer = self._clock.callLater(_RELEASE_SECONDS, self._release)
 
@@ -280,11 +286,11 @@ class ClaudeProcess(ProcessProtocol):
         self._kill_group()
         kill_each(survivors)
 
-    def _clean_up_after(self, status: Any) -> None:
+    def _clean_up(self) -> None:
         self._kill_group()
         if self._launch.spawns_children:
             kill_each(marked_processes(self._mark))
-        if status.signal == signal.SIGKILL and self._pid is not None:
+        if self._pid is not None:
             for path in leftovers(self._launch.environment, self._pid):
                 with suppress(OSError):
                     path.unlink()

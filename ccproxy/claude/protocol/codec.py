@@ -9,8 +9,8 @@ Source: protocol notes, "Input" and "Output", CLI 2.1.248 to 2.1.330.
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from ccproxy.claude.protocol.records import (
     ControlResponse,
     Init,
     InitializeAnswer,
+    Interrupted,
     RateLimitEvent,
     Record,
     Result,
@@ -28,6 +29,24 @@ from ccproxy.claude.protocol.records import (
     StreamEvent,
     UserMessage,
 )
+from ccproxy.claude.protocol.stream import (
+    AssistantLine,
+    StreamLine,
+    UserLine,
+    decode_stream_line,
+)
+
+RawRecord: TypeAlias = (
+    StreamLine
+    | AssistantLine
+    | UserLine
+    | Result
+    | ApiRetry
+    | RateLimitEvent
+    | ControlResponse
+    | ControlRequest
+)
+_R = TypeVar("_R", Record | None, RawRecord | None)
 
 # The longest line the CLI has reason to write is a whole answer in one message:
 # 128,000 tokens are well under 1 MB. Lines of 8 MB cost milliseconds.
@@ -102,6 +121,7 @@ _decode_event_tag = msgspec.json.Decoder(_EventTag).decode
 _decode_tag = msgspec.json.Decoder(_Tag).decode
 _decode_initialize = msgspec.json.Decoder(InitializeAnswer).decode
 _decode_rewound = msgspec.json.Decoder(Rewound).decode
+_decode_interrupted = msgspec.json.Decoder(Interrupted | None).decode
 _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
     "stream_event": msgspec.json.Decoder(StreamEvent),
     "assistant": msgspec.json.Decoder(AssistantMessage),
@@ -115,6 +135,14 @@ _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
 }
 
 
+# A turn that begins tells nothing that is needed where no tool is the CLI's.
+_RAW_DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
+    **{k: v for k, v in _DECODERS.items() if k not in ("stream_event", "system/init")},
+    "assistant": msgspec.json.Decoder(AssistantLine),
+    "user": msgspec.json.Decoder(UserLine),
+}
+
+
 def decode(line: bytes) -> Record | None:
     """Decode one line; None for a type that is not ours to read.
 
@@ -122,10 +150,23 @@ def decode(line: bytes) -> Record | None:
         WireError: not UTF-8, not JSON, no object with a type, or a known type in
             a wrong shape.
     """
+    return _decode_with(_decode, line)
+
+
+def decode_raw(line: bytes) -> RawRecord | None:
+    """The same, but what is the Messages API's is left as it came, where it can be.
+
+    Raises:
+        WireError: as `decode`.
+    """
+    return _decode_with(_decode_raw, line)
+
+
+def _decode_with(read: Callable[[bytes], _R], line: bytes) -> _R | None:
     if not line.strip():
         return None
     try:
-        return _decode(line)
+        return read(line)
     except msgspec.ValidationError as error:
         if _is_new_event(line):
             return None
@@ -138,7 +179,19 @@ def decode(line: bytes) -> Record | None:
         mended = _without_lone_surrogates(line)
         if mended is None:
             raise WireError(f"a line that is not JSON: {_excerpt(line)}") from None
-        return decode(mended)
+        return _decode_with(read, mended)
+
+
+def _decode_raw(line: bytes) -> RawRecord | None:
+    if line.startswith(_STREAM_EVENT):
+        return decode_stream_line(line)
+    tag = _decode_tag(line)
+    if tag.type == "stream_event":
+        return decode_stream_line(line)
+    kind = f"system/{tag.subtype}" if tag.type == "system" else tag.type
+    decoder = _RAW_DECODERS.get(kind)
+    record: RawRecord | None = None if decoder is None else decoder.decode(line)
+    return record
 
 
 def _decode(line: bytes) -> Record | None:
@@ -204,6 +257,20 @@ def decode_rewound(answer: bytes | msgspec.Raw) -> Rewound:
         return _decode_rewound(answer)
     except msgspec.DecodeError as error:
         raise WireError(f"an answer to a rewind of an unknown shape: {error}") from None
+
+
+def decode_interrupted(answer: bytes | msgspec.Raw) -> Interrupted:
+    """Decode the ``response`` of ``interrupt``; older CLIs tell nothing.
+
+    Raises:
+        WireError: it is not of the known shape.
+    """
+    try:
+        return _decode_interrupted(answer) or Interrupted()
+    except msgspec.DecodeError as error:
+        raise WireError(
+            f"an answer to an interrupt of an unknown shape: {error}"
+        ) from None
 
 
 _encoder = msgspec.json.Encoder()

@@ -1,6 +1,6 @@
 """Control requests to the CLI, and who waits for their answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
@@ -27,11 +27,30 @@ class Controls:
 
         Fails with `ClaudeFailed` if it refuses, and with what `abandon` says.
         """
+        return self._put(request, self._send).addCallback(_accepted)
+
+    def _put(
+        self, request: Mapping[str, object], send: Callable[[bytes], None]
+    ) -> "Deferred[records.ControlResponse]":
         identifier = uuid4().hex
         waiter: Deferred[records.ControlResponse] = Deferred()
         self._waiting[identifier] = waiter
-        self._send(requests.control_request(identifier, request))
-        return waiter.addCallback(_accepted)
+        send(requests.control_request(identifier, request))
+        return waiter
+
+    def ask_all(
+        self, asked: Iterable[Mapping[str, object]]
+    ) -> "list[Deferred[records.ControlResponse]]":
+        """Ask for several things in one write; each is answered as by `ask`."""
+        lines: list[bytes] = []
+        waiters = [self._put(request, lines.append) for request in asked]
+        self._send(b"".join(lines))
+        return [waiter.addCallback(_accepted) for waiter in waiters]
+
+    def probe(self) -> "Deferred[None]":
+        """See whether the CLI answers at all; fires if it does, whatever it says."""
+        answered = self._put(requests.list_models(), self._send)
+        return answered.addCallback(lambda _: None)
 
     def receive(self, record: records.ControlResponse) -> None:
         """Take an answer; one that nobody waits for is of no interest."""

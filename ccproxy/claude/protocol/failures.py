@@ -10,7 +10,8 @@ Source: protocol notes, "What ends an answer"; the design's error table.
 import re
 from collections.abc import Callable, Mapping
 
-from attrs import frozen
+import msgspec
+from attrs import evolve, frozen
 
 from ccproxy.claude.protocol.records import ApiRetry
 from ccproxy.errors import (
@@ -28,10 +29,24 @@ from ccproxy.errors import (
 )
 
 _SYNTHETIC_PREFIX = "API Error: "
+# Such as `API Error: 400 {"type":"error","error":{…}}`, or with the message alone.
+_WRAPPED = re.compile(r"API Error: \d{3} (.*)", re.DOTALL)
+_PATH = re.compile(r"([a-z_]+(?:\.[\w$-]+)*): ")
 # What the CLI advises somebody at its own prompt, who is not there.
 _ADVICE = re.compile(
     r" *(?:Run (?:--model|/\w+)[^.]*\.|If it persists, check your inference gateway.*)"
 )
+
+
+class _Told(msgspec.Struct):
+    message: str
+
+
+class _Document(msgspec.Struct):
+    error: _Told
+
+
+_decode_document = msgspec.json.Decoder(_Document).decode
 
 
 @frozen(kw_only=True)
@@ -168,6 +183,31 @@ def error_for(refusal: Refusal) -> CCProxyError:
     if not text:
         text = f"the upstream failed ({refusal.status or refusal.kind or 'no reason'})"
     return _maker(refusal)(text, refusal.retry_after_seconds)
+
+
+def provider_error(refusal: Refusal) -> CCProxyError:
+    """The same for a body of ours: what is wrong with it, in the provider's words.
+
+    ``param`` is then the path in the body that the provider names, such as
+    ``messages.3.content.1.text``, if it names one.
+    """
+    text = _said_by_provider(refusal.text)
+    error = error_for(evolve(refusal, text=text))
+    path = _PATH.match(text)
+    if path is not None and isinstance(error, InvalidRequest):
+        error.param = path[1]
+    return error
+
+
+def _said_by_provider(text: str) -> str:
+    """The provider's own message, out of what the CLI wraps it in."""
+    match = _WRAPPED.match(text)
+    if match is None:
+        return text
+    try:
+        return _decode_document(match[1].encode()).error.message
+    except msgspec.DecodeError:
+        return match[1]
 
 
 def _maker(refusal: Refusal) -> _Make:

@@ -310,10 +310,22 @@ class InitializeAnswer(msgspec.Struct):
 
 
 class Rewound(msgspec.Struct):
-    """The answer to ``rewind_conversation``; ``reason`` says why not."""
+    """The answer to ``rewind_conversation``; ``reason`` says why not.
+
+    ``preceding_uuid`` is of what the conversation still has.
+    """
 
     rewound: bool = False
     reason: str | None = None
+    preceding_uuid: str | None = msgspec.field(
+        default=None, name="precedingAssistantUuid"
+    )
+
+
+class Interrupted(msgspec.Struct):
+    """The answer to ``interrupt``; what is queued will be asked yet."""
+
+    still_queued: list[msgspec.Raw] = []
 
 
 Record: TypeAlias = (

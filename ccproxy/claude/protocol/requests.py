@@ -9,6 +9,11 @@ import msgspec
 
 from ccproxy.claude.protocol.codec import encode
 
+_BODY = "CLAUDE_CODE_EXTRA_BODY"
+_LIMIT = "CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE"
+# Tokens; more than any model takes.
+_NO_LIMIT = "100000000"
+
 
 def control_request(request_id: str, request: Mapping[str, object]) -> bytes:
     """Ask the CLI for something."""
@@ -55,6 +60,71 @@ def apply_flag_settings(
             },
         },
     }
+
+
+def set_system_prompt(text: str) -> Mapping[str, object]:
+    """Give a running CLI another system prompt; it cannot be empty.
+
+    The model that is named here is the account's default: settings that follow win.
+    """
+    return {"subtype": "set_model", "model": "default", "system_prompt": text}
+
+
+def body_settings(
+    *, model: str, effort: str | None, body: bytes
+) -> Mapping[str, object]:
+    """Everything that a question depends on, whose body is set whole.
+
+    Each key is always named: one that is left out would stay as it was. The CLI is not
+    to judge how long the prompt is; it does not know the body.
+    """
+    return {
+        "subtype": "apply_flag_settings",
+        "settings": {
+            "model": model,
+            "effortLevel": effort,
+            "env": {
+                _BODY: body.decode(),
+                _LIMIT: _NO_LIMIT,
+                "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "",
+            },
+        },
+    }
+
+
+def without_body() -> Mapping[str, object]:
+    """Forget the body of a question."""
+    return {"subtype": "apply_flag_settings", "settings": {"env": {_BODY: ""}}}
+
+
+def limit_to_one_request() -> Mapping[str, object]:
+    """Let the CLI ask nothing by itself once it has an answer.
+
+    It then holds any further step of the turn for too long a prompt, and ends the turn
+    with the reason ``blocking_limit``; a retry of the request that is under way it
+    does not hold. `body_settings` takes it back.
+    """
+    return {"subtype": "apply_flag_settings", "settings": {"env": {_LIMIT: "1"}}}
+
+
+def question(text: str, uuid: str) -> bytes:
+    """What the model is asked, as far as the CLI knows; the body has the rest."""
+    return encode(
+        {
+            "type": "user",
+            "message": {"role": "user", "content": text},
+            "parent_tool_use_id": None,
+            "session_id": "",
+            "uuid": uuid,
+            # Without it `@/etc/passwd` is read and sent, and `/clear` is run.
+            "client_composed": True,
+        }
+    )
+
+
+def list_models() -> Mapping[str, object]:
+    """Something to answer, at no cost."""
+    return {"subtype": "list_models"}
 
 
 def rewind_conversation(uuid: str, last: str) -> Mapping[str, object]:

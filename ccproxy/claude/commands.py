@@ -1,0 +1,145 @@
+"""What a worker tells its CLI, and makes sure of.
+
+Every command is done when the CLI has acknowledged it, and fails with `WorkerLost`
+where it refuses, did something else, or takes too long.
+
+Source: protocol notes, "The body set whole"; CLI 2.1.332.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.interfaces import IReactorTime
+
+from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.process.launch import check_version
+from ccproxy.claude.protocol import codec, records, requests
+from ccproxy.claude.protocol.control import Controls
+from ccproxy.errors import CCProxyError, ClaudeFailed
+
+# A CLI that lives does what it is told in 15 ms, and in 1 s more for each 20 MB of a
+# body; a loaded machine takes some times that. After it, a new process is faster.
+_SOON_SECONDS = 2.0
+_BYTES_A_SECOND = 4_000_000
+_PROBE_SECONDS = 1.0
+# A warm-up is answered by the CLI itself.
+_WARM_UP = "."
+
+_T = TypeVar("_T")
+
+
+class WorkerLost(ClaudeFailed):
+    """The process is at fault, not the question: another one may be asked."""
+
+
+class Commands:
+    """What one CLI is told.
+
+    Attributes:
+        system: the system prompt that it has; None: it never had one.
+        has_body: whether it may still have the body of a question.
+
+    Args:
+        controls: its control requests.
+        send: writes a line to it.
+    """
+
+    def __init__(
+        self, controls: Controls, send: Callable[[bytes], None], clock: IReactorTime
+    ) -> None:
+        self._controls = controls
+        self._send = send
+        self._clock = clock
+        self.system: str | None = None
+        self.has_body = False
+        # Of the question that the CLI's conversation has; empty for none.
+        self._uuid = ""
+
+    async def initialize(self, seconds: float) -> records.InitializeAnswer:
+        """Say that there is no system prompt, and learn what the CLI is.
+
+        Raises:
+            ClaudeUnavailable: it is too old.
+            WorkerLost: it refuses, or takes longer than ``seconds``.
+        """
+        told = await self._within(self._controls.ask(requests.initialize("")), seconds)
+        answer = codec.decode_initialize(told.response.response)
+        check_version(answer.claude_code_version or "0.0.0")
+        return answer
+
+    async def prepare(self, body: ComposedBody) -> None:
+        """Set all that a question depends on."""
+        told: list[Mapping[str, object]] = []
+        if body.system and body.system != self.system:
+            told.append(requests.set_system_prompt(body.system))
+            self.system = body.system
+        told.append(
+            requests.body_settings(model=body.model, effort=body.effort, body=body.json)
+        )
+        self.has_body = True
+        await self._tell(told, len(body.json) + len(body.system))
+
+    async def prepare_warm_up(self, model: str) -> None:
+        """Set that the next question is answered by the CLI itself."""
+        self.has_body = True
+        settings = requests.body_settings(model=model, effort=None, body=b"{}")
+        await self._tell((settings, requests.limit_to_one_request()), 0)
+
+    def write_question(self, text: str = _WARM_UP) -> None:
+        """Ask."""
+        self._uuid = str(uuid4())
+        self._send(requests.question(text, self._uuid))
+
+    async def interrupt(self) -> None:
+        """Break off what the CLI is at; its ``result`` then says so."""
+        told = await self._controls.ask(requests.interrupt())
+        if codec.decode_interrupted(told.response.response).still_queued:
+            raise WorkerLost("the claude CLI asks what it was to break off")
+
+    async def rewind(self) -> None:
+        """Take the question back, when its turn is over."""
+        uuid, self._uuid = self._uuid, ""
+        told = await self._controls.ask(requests.rewind_conversation(uuid, uuid))
+        answer = codec.decode_rewound(told.response.response)
+        if not answer.rewound or answer.preceding_uuid is not None:
+            raise WorkerLost(f"the claude CLI keeps a question: {answer.reason}")
+
+    @property
+    def has_question(self) -> bool:
+        """Whether the CLI has a question that was not taken back."""
+        return bool(self._uuid)
+
+    async def forget(self) -> None:
+        """Have the CLI forget the body of its last question."""
+        self.has_body = False
+        await self._tell((requests.without_body(),), 0)
+
+    async def answers(self) -> bool:
+        """Whether the CLI answers, within a second; what it says is no matter."""
+        probe = self._controls.probe()
+        probe.addTimeout(_PROBE_SECONDS, self._clock)
+        try:
+            await probe
+        except (DeferredTimeoutError, CCProxyError):
+            return False
+        return True
+
+    async def _tell(
+        self, told: Sequence[Mapping[str, object]], size_bytes: int
+    ) -> None:
+        """Tell the CLI things in one write; done when it has done them all."""
+        done = gatherResults(self._controls.ask_all(told), consumeErrors=True)
+        try:
+            await self._within(done, _SOON_SECONDS + size_bytes / _BYTES_A_SECOND)
+        except FirstError as error:
+            error.subFailure.raiseException()
+
+    async def _within(self, waiter: "Deferred[_T]", seconds: float) -> _T:
+        waiter.addTimeout(seconds, self._clock)
+        try:
+            return await waiter
+        except DeferredTimeoutError:
+            raise WorkerLost("the claude CLI does not do what it is told") from None

@@ -1,0 +1,243 @@
+"""What the CLI passes on of the Messages API, with the parts we only hand on left raw.
+
+One read of a line gives its event, its kind and what is looked at; a block, a usage or
+a delta of a type that we do not know stays the JSON that it is.
+
+=====================  ======================================================
+``stream_event``       `StreamLine`: one event of the API's stream
+``assistant``          `AssistantLine`: finished blocks, or an API error
+``user``               `UserLine`: added by the CLI
+=====================  ======================================================
+
+Source: the raw stream events of anthropic-python 2.14; protocol notes, "Output".
+"""
+
+from typing import TypeAlias
+
+import msgspec
+from attrs import evolve
+from msgspec import Raw
+
+from ccproxy.claude.protocol.records import WireUsage
+from ccproxy.core.stream import Usage
+
+_NULL = Raw(b"null")
+
+
+class TextPiece(msgspec.Struct, tag="text_delta"):
+    """A piece of text."""
+
+    text: str
+
+
+class ThinkingPiece(msgspec.Struct, tag="thinking_delta"):
+    """A piece of thinking."""
+
+    thinking: str
+
+
+class SignaturePiece(msgspec.Struct, tag="signature_delta"):
+    """The end of a block of thinking."""
+
+    signature: str
+
+
+class InputPiece(msgspec.Struct, tag="input_json_delta"):
+    """A piece of a call's arguments."""
+
+    partial_json: str
+
+
+class OpaquePiece(msgspec.Struct):
+    """A delta of any other type, as it came."""
+
+    raw: Raw
+
+
+class MessageHead(msgspec.Struct):
+    """What ``message_start`` tells of its message."""
+
+    id: str
+    model: str
+    usage: Raw = _NULL
+
+
+class MessageStartEvent(msgspec.Struct, tag="message_start"):
+    """A message begins."""
+
+    message: MessageHead
+
+
+class BlockStartEvent(msgspec.Struct, tag="content_block_start"):
+    """A block begins."""
+
+    content_block: Raw
+    index: int = 0
+
+
+class BlockDeltaEvent(msgspec.Struct, tag="content_block_delta"):
+    """A block goes on."""
+
+    delta: TextPiece | ThinkingPiece | SignaturePiece | InputPiece
+    index: int = 0
+
+
+class OpaqueDeltaEvent(msgspec.Struct):
+    """A block goes on with a delta of a type that we do not know."""
+
+    delta: Raw
+    index: int = 0
+
+
+class BlockStopEvent(msgspec.Struct, tag="content_block_stop"):
+    """A block is whole."""
+
+    index: int = 0
+
+
+class StopPart(msgspec.Struct):
+    """Why a message ends; without ``stop_reason`` it does not."""
+
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: Raw = _NULL
+
+
+class MessageDeltaEvent(msgspec.Struct, tag="message_delta"):
+    """A message ends, or tells more of its usage."""
+
+    delta: StopPart
+    usage: Raw = _NULL
+
+
+class MessageStopEvent(msgspec.Struct, tag="message_stop"):
+    """The stream of a message ends; so it does where it was cut, too."""
+
+
+StreamPart: TypeAlias = (
+    MessageStartEvent
+    | BlockStartEvent
+    | BlockDeltaEvent
+    | BlockStopEvent
+    | MessageDeltaEvent
+    | MessageStopEvent
+)
+
+
+class StreamLine(msgspec.Struct):
+    """An event of the provider's stream, passed on by the CLI."""
+
+    event: StreamPart | OpaqueDeltaEvent
+    parent_tool_use_id: str | None = None
+
+
+class _KnownLine(msgspec.Struct):
+    event: StreamPart
+    parent_tool_use_id: str | None = None
+
+
+class _AnyEvent(msgspec.Struct):
+    type: str
+    index: int = 0
+    delta: Raw = _NULL
+
+
+class _AnyLine(msgspec.Struct):
+    type: str
+    event: _AnyEvent
+    parent_tool_use_id: str | None = None
+
+
+class _Tag(msgspec.Struct):
+    type: str
+
+
+class AssistantBody(msgspec.Struct):
+    """Finished blocks of a message, or the whole of one."""
+
+    id: str
+    model: str
+    content: list[Raw] = []
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: Raw = _NULL
+    usage: Raw = _NULL
+
+
+class AssistantLine(msgspec.Struct):
+    """Finished blocks of a message, or an API error in the guise of one."""
+
+    message: AssistantBody
+    parent_tool_use_id: str | None = None
+    error: str | None = None
+    api_error_status: int | None = None
+    api_error_type: str | None = None
+
+
+class UserLine(msgspec.Struct):
+    """A turn that the CLI adds: a tool's result, or words of its own."""
+
+    is_synthetic: bool = msgspec.field(default=False, name="isSynthetic")
+    parent_tool_use_id: str | None = None
+
+
+_EVENTS = frozenset(
+    (
+        *("message_start", "message_delta", "message_stop"),
+        *("content_block_start", "content_block_delta", "content_block_stop"),
+    )
+)
+_DELTAS = frozenset(
+    ("text_delta", "thinking_delta", "signature_delta", "input_json_delta")
+)
+
+_decode_known = msgspec.json.Decoder(_KnownLine).decode
+_decode_any = msgspec.json.Decoder(_AnyLine).decode
+_decode_tag = msgspec.json.Decoder(_Tag).decode
+
+
+def decode_stream_line(line: bytes) -> StreamLine | None:
+    """Read a line of type ``stream_event``; None for an event of an unknown type.
+
+    Raises:
+        msgspec.DecodeError: it is of another shape.
+    """
+    try:
+        known = _decode_known(line)
+    except msgspec.ValidationError:
+        told = _decode_any(line)
+        if told.event.type not in _EVENTS:
+            return None
+        if (
+            told.event.type != "content_block_delta"
+            or _decode_tag(told.event.delta).type in _DELTAS
+        ):
+            raise
+        event = OpaqueDeltaEvent(told.event.delta, told.event.index)
+        return StreamLine(event, told.parent_tool_use_id)
+    return StreamLine(known.event, known.parent_tool_use_id)
+
+
+_decode_counts = msgspec.json.Decoder(WireUsage | None).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw] | None).decode
+
+
+def merged_usage(raw: Raw, earlier: Usage) -> Usage:
+    """The counts of a ``usage`` where it tells them, else the earlier ones.
+
+    ``message_delta`` repeats only some of what ``message_start`` said.
+
+    Raises:
+        msgspec.DecodeError: a count is no number.
+    """
+    counts = _decode_counts(raw)
+    if counts is None:
+        return earlier
+    details = dict(earlier.details)
+    for name, value in (_decode_fields(raw) or {}).items():
+        # Without a copy, each would keep its whole line.
+        told = Raw(bytes(value))
+        if told != _NULL or name not in details:
+            details[name] = told
+    usage: Usage = evolve(counts.over(earlier), details=details)
+    return usage
