@@ -1,0 +1,213 @@
+"""Whether the body that went upstream is what the client sent to ``/v1/messages``.
+
+Written from the Messages API's documents: two requests are the same if the API reads
+the same out of them. What the CLI says of itself is left out:
+
+- ``system``: its first two blocks are the CLI's attribution and identity. The client's
+  system prompt is one block behind them, its blocks joined; their breakpoints are lost.
+- ``metadata`` and ``stream`` are the CLI's; ``model`` may be an alias of the client's.
+- ``thinking``, ``max_tokens``, ``context_management``, ``diagnostics`` and the effort
+  are the CLI's where the client says nothing; ``display`` where it names none.
+- ``tools`` are an empty list where there are none.
+- Breakpoints may be added, two at most. A ``content`` of one text block may be that
+  text, for that reason.
+- The CLI reads and prints the JSON anew: as numbers are those of JavaScript, and half
+  a surrogate is U+FFFD. The order of an object's keys has no meaning.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_CLIS_BLOCKS = 2
+_MOST_ADDED = 2
+_BILLING = "x-anthropic-billing-header"
+# What the API reads as the default.
+_DEFAULT_TTL = "5m"
+_JOINTS = ("\n\n", "\n", "")
+_CLIS_DEFAULTS = ("thinking", "max_tokens", "context_management", "diagnostics")
+_NOT_COMPARED = ("system", "metadata", "stream", "model", "output_config")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def differences(sent: Mapping[str, Any], upstream: Mapping[str, Any]) -> list[str]:
+    """What is not the same in a client's request and the body that went up.
+
+    Args:
+        sent: the JSON that a client posted to ``/v1/messages``.
+        upstream: the body that the scripted API recorded.
+
+    Returns:
+        A line for each difference, which begins with its path.
+    """
+    asked, told = printed(sent), printed(upstream)
+    found = [*_system(asked, told), *_model(asked, told), *_output(asked, told)]
+    added: list[str] = []
+    for key in sorted({*asked, *told} - set(_NOT_COMPARED)):
+        if key == "cache_control":
+            found.extend(_automatic(asked, told))
+        elif (key not in asked and key in _CLIS_DEFAULTS) or (
+            key == "tools" and not asked.get(key) and not told.get(key)
+        ):
+            continue
+        elif key not in asked or key not in told:
+            found.append(_only(key, asked, told))
+        else:
+            found.extend(_compare(key, _usual(asked, key), _usual(told, key), added))
+    if len(added) > _MOST_ADDED:
+        found.append(f"cache_control: {len(added)} breakpoints added: {added}")
+    return found
+
+
+def printed(value: Any) -> Any:
+    """A JSON value as the CLI prints it: every number is JavaScript's.
+
+    Whole numbers over 2**53 are rounded, 1.0 is 1, -0.0 is 0, what is too large is
+    null, and half a surrogate is U+FFFD.
+    """
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, str):
+        # Two halves that were written apart are one character.
+        whole = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return _SURROGATE.sub("\ufffd", whole)
+    if isinstance(value, (int, float)):
+        return _number(value)
+    if isinstance(value, Mapping):
+        return {printed(key): printed(each) for key, each in value.items()}
+    return [printed(each) for each in value]
+
+
+def _number(value: float) -> float | int | None:
+    try:
+        double = float(value)
+    except OverflowError:
+        return None
+    if not math.isfinite(double):
+        return None
+    return int(double) if double.is_integer() else double
+
+
+def _system(asked: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
+    given = asked.get("system") or []
+    blocks = [{"text": given}] if isinstance(given, str) else given
+    texts = [block["text"] for block in blocks]
+    texts = [text for text in texts if text.strip() and not text.startswith(_BILLING)]
+    arrived = told.get("system")
+    if not isinstance(arrived, list) or len(arrived) < _CLIS_BLOCKS:
+        yield f"system: the CLI's own two blocks are not there: {_short(arrived)}"
+        return
+    rest = [block["text"] for block in arrived[_CLIS_BLOCKS:]]
+    if rest not in ([joint.join(texts)] if texts else [] for joint in _JOINTS):
+        yield f"system: sent {_short(texts)}, upstream {_short(rest)}"
+
+
+def _model(asked: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
+    wanted = str(asked.get("model", "")).removesuffix("[1m]")
+    if wanted.startswith("claude-") and told.get("model") != wanted:
+        yield f"model: sent {wanted!r}, upstream {told.get('model')!r}"
+
+
+def _output(asked: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
+    wanted = asked.get("output_config") or {}
+    arrived = told.get("output_config") or {}
+    for key in sorted({*wanted, *arrived}):
+        if key == "effort" and wanted.get(key) is None:
+            continue
+        if wanted.get(key) != arrived.get(key):
+            yield from _compare(
+                f"output_config.{key}", wanted.get(key), arrived.get(key), []
+            )
+
+
+def _automatic(asked: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
+    """A breakpoint that the API would set at the last block may be set there."""
+    wanted, arrived = asked.get("cache_control"), told.get("cache_control")
+    if wanted == arrived or (wanted is None and arrived is None):
+        return
+    content = told["messages"][-1].get("content")
+    last = content[-1].get("cache_control") if isinstance(content, list) else None
+    if (
+        arrived is not None
+        or wanted is None
+        or last is None
+        or not _alike(wanted, last)
+    ):
+        yield f"cache_control: sent {wanted}, upstream {arrived}"
+
+
+def _usual(body: Mapping[str, Any], key: str) -> Any:
+    value = body[key]
+    if key == "thinking" and isinstance(value, Mapping):
+        # Where a client names none, the server chooses what its answer needs.
+        return {"display": None, **value}
+    return value
+
+
+def _compare(path: str, sent: Any, upstream: Any, added: list[str]) -> Iterator[str]:
+    if path == "thinking.display" and sent is None:
+        return
+    if path.endswith(".content"):
+        sent, upstream = _one_shape(sent, upstream)
+    if isinstance(sent, Mapping) and isinstance(upstream, Mapping):
+        for key in sorted({*sent, *upstream}):
+            where = f"{path}.{key}"
+            if key == "cache_control" and _is_block(path):
+                yield from _breakpoint(where, sent.get(key), upstream.get(key), added)
+            elif key in sent and key in upstream:
+                yield from _compare(where, sent[key], upstream[key], added)
+            else:
+                yield _only(where, sent, upstream, key)
+    elif isinstance(sent, list) and isinstance(upstream, list):
+        if len(sent) != len(upstream):
+            yield f"{path}: sent {len(sent)} items, upstream {len(upstream)}"
+        for index, (one, other) in enumerate(zip(sent, upstream, strict=False)):
+            yield from _compare(f"{path}.{index}", one, other, added)
+    elif sent != upstream or isinstance(sent, bool) is not isinstance(upstream, bool):
+        yield f"{path}: sent {_short(sent)}, upstream {_short(upstream)}"
+
+
+def _is_block(path: str) -> bool:
+    """Whether what stands there may have a breakpoint: a tool, or a content block."""
+    return bool(re.fullmatch(r"(tools\.\d+|messages\.\d+(\.content\.\d+)+)", path))
+
+
+def _breakpoint(path: str, sent: Any, upstream: Any, added: list[str]) -> Iterator[str]:
+    if sent is None and upstream is not None:
+        added.append(path)
+    elif not _alike(sent, upstream):
+        yield f"{path}: sent {_short(sent)}, upstream {_short(upstream)}"
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is None and other is None
+    return {"ttl": _DEFAULT_TTL, **one} == {"ttl": _DEFAULT_TTL, **other}
+
+
+def _one_shape(sent: Any, upstream: Any) -> tuple[Any, Any]:
+    """A text, and a block with that text and a breakpoint, are the same."""
+    if isinstance(sent, str) and isinstance(upstream, list):
+        return [{"type": "text", "text": sent}], upstream
+    return sent, upstream
+
+
+def _only(
+    path: str, sent: Mapping[str, Any], upstream: Mapping[str, Any], key: str = ""
+) -> str:
+    name = key or path
+    if name in sent:
+        return f"{path}: sent {_short(sent[name])}, not upstream"
+    return f"{path}: not sent, upstream {_short(upstream[name])}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def only_named(found: Sequence[str], prefixes: Sequence[str]) -> list[str]:
+    """The differences but for those at paths that a test expects to be mended."""
+    return [line for line in found if not line.startswith(tuple(prefixes))]
