@@ -7,12 +7,15 @@ Source: ``CompactResponseMethodPublicBody`` and ``CompactResource`` in both docu
 """
 
 import msgspec
+from attrs import evolve
+from msgspec import UNSET
 
+from ccproxy.core.messages import MessagesRequest, ToolChoice
+from ccproxy.core.stream import Usage
 from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.responses_answer import Sealer
 from ccproxy.dialects.responses_resource import usage_of
 from ccproxy.errors import ClaudeFailed, MissingParameter
-from ccproxy.events import Usage
 
 # What the user says at the end; the conversation goes on from the answer alone.
 ASK = (
@@ -32,6 +35,23 @@ def check_model(model: str) -> None:
     """
     if not model:
         raise MissingParameter("`model` is missing", param="model")
+
+
+def summarized(request: MessagesRequest) -> MessagesRequest:
+    """The question for a summary of a request's conversation.
+
+    The tools stay, though none may be called: without them the provider could read
+    nothing of the conversation from its cache.
+    """
+    config = request.output_config
+    if config is not None:
+        config = config.replaced(format=UNSET)
+    return evolve(
+        request,
+        max_tokens=None,
+        tool_choice=ToolChoice("none") if request.tools else None,
+        output_config=config,
+    )
 
 
 def compaction_item(identifier: str, summary: str, sealer: Sealer) -> bytes:

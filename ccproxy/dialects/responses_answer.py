@@ -25,9 +25,24 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Protocol
 
+from ccproxy.core.messages import RedactedThinking, ToolUse
+from ccproxy.core.stream import (
+    AgentToolUsed,
+    ContentBlockStart,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    InputJSONDelta,
+    MessageStart,
+    SignatureDelta,
+    TextDelta,
+    ThinkingDelta,
+    Usage,
+)
 from ccproxy.dialects.agent_tools import agent_line, searched
 from ccproxy.dialects.replay import Replay
-from ccproxy.dialects.responses_calls import Callee, CallKind, OpenCall
+from ccproxy.dialects.responses_calls import OpenCall
 from ccproxy.dialects.responses_frames import DONE, Frames
 from ccproxy.dialects.responses_output import (
     MESSAGE,
@@ -38,30 +53,13 @@ from ccproxy.dialects.responses_output import (
 )
 from ccproxy.dialects.responses_request import Echo
 from ccproxy.dialects.responses_resource import failed, resource, usage_of
+from ccproxy.dialects.tools import ToolTable
 from ccproxy.errors import CCProxyError
-from ccproxy.events import (
-    AgentToolUsed,
-    Event,
-    Failed,
-    Finished,
-    FinishReason,
-    MessageStarted,
-    RedactedThinking,
-    TextDelta,
-    ThinkingDelta,
-    ThinkingSigned,
-    ToolCallDelta,
-    ToolCallStarted,
-    Usage,
-)
 
 _INCOMPLETE: Mapping[FinishReason, str] = {
     FinishReason.LENGTH: "max_output_tokens",
     FinishReason.REFUSAL: "content_filter",
 }
-
-
-_NOBODY: Mapping[str, Callee] = {}
 
 
 class Sealer(Protocol):
@@ -90,7 +88,7 @@ class ResponseStream:
         identifier: makes the ids of the response and of its items.
         wall_seconds: Unix time.
         sealer: None: thinking is not given back.
-        callees: the client's tools, by the names that the model has for them.
+        tools: the client's tools, by the API's names.
     """
 
     def __init__(
@@ -99,13 +97,13 @@ class ResponseStream:
         echo: Echo,
         wall_seconds: Callable[[], float],
         sealer: Sealer | None = None,
-        callees: Mapping[str, Callee] = _NOBODY,
+        tools: ToolTable | None = None,
     ) -> None:
         self._identifier = identifier
         self._echo = echo
         self._wall_seconds = wall_seconds
         self._sealer = sealer
-        self._callees = callees
+        self._tools = tools or ToolTable()
         self._created_at = int(wall_seconds())
         self._phase = _Phase.BEFORE
         self._was_queued = False
@@ -165,20 +163,22 @@ class ResponseStream:
                 case ThinkingDelta(text):
                     frames += self._enter(_Phase.REASONING)
                     frames.append(self._delta(text))
-                case ThinkingSigned(signature):
+                case SignatureDelta(signature):
                     frames += self._signed(signature)
                 case AgentToolUsed():
                     frames += self._enter(_Phase.BETWEEN)
                     frames += self._used(event)
-                case RedactedThinking(data):
-                    frames += self._enter(_Phase.BETWEEN)
-                    frames += self._whole_reasoning({"data": data})
-                case ToolCallStarted():
-                    frames += self._enter(_Phase.BETWEEN)
-                    frames += self._open_call(event)
-                case ToolCallDelta(json) if self._call is not None:
+                case ContentBlockStart(block):
+                    match block.value:
+                        case RedactedThinking(data):
+                            frames += self._enter(_Phase.BETWEEN)
+                            frames += self._whole_reasoning({"data": data})
+                        case ToolUse() as call:
+                            frames += self._enter(_Phase.BETWEEN)
+                            frames += self._open_call(call)
+                case InputJSONDelta(json) if self._call is not None:
                     frames += self._told(self._call.feed(json))
-                case MessageStarted(model):
+                case MessageStart(model):
                     self.model = model
                     frames += self._enter(_Phase.BETWEEN)
                 case Finished():
@@ -245,10 +245,9 @@ class ResponseStream:
             self._frames.event(part.added, **place, part=part.content("")),
         ]
 
-    def _open_call(self, call: ToolCallStarted) -> list[bytes]:
+    def _open_call(self, call: ToolUse) -> list[bytes]:
         self._phase = _Phase.CALL
-        function = Callee(CallKind.FUNCTION, call.name)
-        opened = OpenCall(call, self._callees.get(call.name, function))
+        opened = OpenCall(call.id, self._tools.identity(call.name))
         self._call = opened
         identifier = self._item_id(opened.prefix)
         if opened.delta_event is not None:

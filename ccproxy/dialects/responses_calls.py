@@ -12,58 +12,22 @@ Source: ``FunctionToolCall``, ``CustomToolCall``, ``LocalShellToolCall`` and
 """
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any
 
 import msgspec
-from attrs import frozen
 
 from ccproxy.dialects.free_text import FreeText
-from ccproxy.events import ToolCallStarted
+from ccproxy.dialects.tools import ToolIdentity, ToolKind
 
 _NO_ARGUMENTS = "{}"
 
 
-class CallKind(Enum):
-    """What kind of tool it is, by the type that the client offers it as."""
-
-    FUNCTION = "function"
-    CUSTOM = "custom"
-    LOCAL_SHELL = "local_shell"
-    SHELL = "shell"
-
-
-_PREFIXES: Mapping[CallKind, str] = {
-    CallKind.FUNCTION: "fc",
-    CallKind.CUSTOM: "ctc",
-    CallKind.LOCAL_SHELL: "lsh",
-    CallKind.SHELL: "sh",
+_PREFIXES: Mapping[ToolKind, str] = {
+    ToolKind.FUNCTION: "fc",
+    ToolKind.CUSTOM: "ctc",
+    ToolKind.LOCAL_SHELL: "lsh",
+    ToolKind.SHELL: "sh",
 }
-
-
-@frozen
-class Callee:
-    """A tool as the client knows it.
-
-    Attributes:
-        name: without its namespace.
-    """
-
-    kind: CallKind
-    name: str
-    namespace: str | None = None
-
-    @property
-    def model_name(self) -> str:
-        """What the model calls it by."""
-        if self.namespace is None:
-            return self.name
-        return namespaced(self.namespace, self.name)
-
-
-def namespaced(namespace: str, name: str) -> str:
-    """The one name that a tool in a namespace has for the model."""
-    return f"{namespace}__{name}"
 
 
 class LocalShellAction(msgspec.Struct):
@@ -89,11 +53,16 @@ _shell = msgspec.json.Decoder(ShellAction).decode
 
 
 class OpenCall:
-    """One call in the making."""
+    """One call in the making.
 
-    def __init__(self, call: ToolCallStarted, callee: Callee) -> None:
-        self._call = call
-        self._callee = callee
+    Args:
+        identifier: the model's id of it.
+        tool: what is called.
+    """
+
+    def __init__(self, identifier: str, tool: ToolIdentity) -> None:
+        self._id = identifier
+        self._tool = tool
         self._arguments: list[str] = []
         self._told: list[str] = []
         self._text = FreeText()
@@ -101,34 +70,34 @@ class OpenCall:
     @property
     def prefix(self) -> str:
         """Of the item's id."""
-        return _PREFIXES[self._callee.kind]
+        return _PREFIXES[self._tool.kind]
 
     @property
     def delta_event(self) -> str | None:
         """The event for a piece; None: it is told as a whole."""
-        match self._callee.kind:
-            case CallKind.FUNCTION:
+        match self._tool.kind:
+            case ToolKind.FUNCTION:
                 return "response.function_call_arguments.delta"
-            case CallKind.CUSTOM:
+            case ToolKind.CUSTOM:
                 return "response.custom_tool_call_input.delta"
         return None
 
     def feed(self, arguments: str) -> str:
         """Take a piece of the arguments' JSON; what there is to tell of it."""
         self._arguments.append(arguments)
-        match self._callee.kind:
-            case CallKind.FUNCTION:
+        match self._tool.kind:
+            case ToolKind.FUNCTION:
                 return self._tell(arguments)
-            case CallKind.CUSTOM:
+            case ToolKind.CUSTOM:
                 return self._tell(self._text.feed(arguments))
         return ""
 
     def end(self, *, is_whole: bool) -> str:
         """What is left to tell; a call that was cut off gets nothing made up."""
-        match self._callee.kind:
-            case CallKind.FUNCTION if is_whole and not self._arguments:
+        match self._tool.kind:
+            case ToolKind.FUNCTION if is_whole and not self._arguments:
                 return self._tell(_NO_ARGUMENTS)
-            case CallKind.CUSTOM:
+            case ToolKind.CUSTOM:
                 return self._tell(self._text.end())
         return ""
 
@@ -139,11 +108,11 @@ class OpenCall:
     def done(self) -> tuple[str, Mapping[str, str]] | None:
         """The event that ends the pieces, if there are any."""
         text = "".join(self._told)
-        match self._callee.kind:
-            case CallKind.FUNCTION:
-                about = {"name": self._callee.name, "arguments": text}
+        match self._tool.kind:
+            case ToolKind.FUNCTION:
+                about = {"name": self._tool.name, "arguments": text}
                 return "response.function_call_arguments.done", about
-            case CallKind.CUSTOM:
+            case ToolKind.CUSTOM:
                 return "response.custom_tool_call_input.done", {"input": text}
         return None
 
@@ -151,38 +120,38 @@ class OpenCall:
         """The item as of now."""
         return {
             "id": identifier,
-            "call_id": self._call.id,
+            "call_id": self._id,
             "status": status if self._is_sound(status) else "incomplete",
             **self._about(),
         }
 
     def _about(self) -> dict[str, Any]:
         text = "".join(self._told)
-        name = {"name": self._callee.name, **self._namespace}
-        match self._callee.kind:
-            case CallKind.FUNCTION:
+        name = {"name": self._tool.name, **self._namespace}
+        match self._tool.kind:
+            case ToolKind.FUNCTION:
                 return {"type": "function_call", **name, "arguments": text}
-            case CallKind.CUSTOM:
+            case ToolKind.CUSTOM:
                 return {"type": "custom_tool_call", **name, "input": text}
-            case CallKind.LOCAL_SHELL:
+            case ToolKind.LOCAL_SHELL:
                 return {"type": "local_shell_call", "action": self._local_shell()}
-            case CallKind.SHELL:
+            case ToolKind.SHELL:
                 about = {"type": "shell_call", "environment": {"type": "local"}}
                 return {**about, "action": self._shell()}
 
     @property
     def _namespace(self) -> Mapping[str, str]:
-        namespace = self._callee.namespace
+        namespace = self._tool.namespace
         return {} if namespace is None else {"namespace": namespace}
 
     def _is_sound(self, status: str) -> bool:
         """Whether the client could run what the item says."""
         if status != "completed":
             return True
-        match self._callee.kind:
-            case CallKind.LOCAL_SHELL:
+        match self._tool.kind:
+            case ToolKind.LOCAL_SHELL:
                 return bool(self._local_shell()["command"])
-            case CallKind.SHELL:
+            case ToolKind.SHELL:
                 return bool(self._shell()["commands"])
         return True
 

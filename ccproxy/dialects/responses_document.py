@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from ccproxy.dialects.encoding import encode_json
-from ccproxy.dialects.responses_answer import ResponseStream
-from ccproxy.errors import CCProxyError
-from ccproxy.events import (
+from ccproxy.core.stream import (
     Event,
     Failed,
     Finished,
-    MessageStarted,
+    MessageStart,
     Restarted,
     Usage,
 )
+from ccproxy.dialects.encoding import encode_json
+from ccproxy.dialects.responses_answer import ResponseStream
+from ccproxy.errors import CCProxyError
 
 
 class ResponseDocument:
@@ -50,7 +50,7 @@ class ResponseDocument:
         """Take events."""
         for event in events:
             match event:
-                case MessageStarted():
+                case MessageStart():
                     self._message_begins = len(self._events)
                 case Restarted():
                     del self._events[self._message_begins :]

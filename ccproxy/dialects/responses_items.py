@@ -15,6 +15,7 @@ whether a client sends it or the store.
 ``web_search_call``           a search of the model's own; left out
 ``compaction``                a conversation's summary, sealed
 ``item_reference``            an item that is kept, by its id
+any other                     a hosted tool of another provider; left out, named
 ============================  ================================================
 
 Source: ``ItemParam`` and ``ItemField`` of Open Responses; ``InputItem`` and
@@ -27,34 +28,41 @@ from typing import Any, Protocol
 import msgspec
 from attrs import evolve, frozen
 
-from ccproxy.conversation import (
-    RedactedThinkingBlock,
-    ThinkingBlock,
-    ToolUseBlock,
+from ccproxy.core.messages import (
+    Block,
+    redacted_thinking_block,
+    thinking_block,
+    tool_use_block,
 )
-from ccproxy.dialects import tools
 from ccproxy.dialects.decoding import decode_json
 from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.free_text import custom_call
-from ccproxy.dialects.prompting import Part, Said
-from ccproxy.dialects.refusal import unsupported
-from ccproxy.dialects.responses_calls import namespaced
-from ccproxy.errors import InvalidRequest, MissingParameter, RequestTooLarge
+from ccproxy.dialects.mendings import Mendings
+from ccproxy.dialects.prompting import InputMessage, Part, PastThinking
+from ccproxy.dialects.tools import ToolIdentity, ToolKind, ToolTable, function_call
+from ccproxy.errors import (
+    InvalidRequest,
+    InvalidSeal,
+    MissingParameter,
+    RequestTooLarge,
+)
 
 # What a client includes to be shown what it carries for us.
 SHOW_SEALS = "reasoning.encrypted_content"
 _REFERENCE = "item_reference"
 # The Messages API takes 32 MB in a request.
 _MOST_RESOLVED_BYTES = 32 * 2**20
-_SHELLS: Mapping[str, str] = {
-    "local_shell_call": "local_shell",
-    "shell_call": "shell",
+_SHELLS: Mapping[str, ToolKind] = {
+    "local_shell_call": ToolKind.LOCAL_SHELL,
+    "shell_call": ToolKind.SHELL,
 }
 _CALLS = ("function_call", "custom_tool_call", *_SHELLS)
 _OUTPUTS = (
     *("function_call_output", "custom_tool_call_output"),
     *("local_shell_call_output", "shell_call_output"),
 )
+# Those that are left out without a word: what they say is said elsewhere.
+_SILENT = ("web_search_call", "reasoning")
 # What the model is told where a conversation was compacted.
 _SUMMARY = "The conversation before this point was summarized:\n\n{}"
 
@@ -85,7 +93,8 @@ class ItemFields(msgspec.Struct):
     call_id: str | None = None
     name: str | None = None
     namespace: str | None = None
-    arguments: str = ""
+    # A text of JSON; some clients send the object itself, or nothing.
+    arguments: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b'""'))
     input: str | None = None
     action: dict[str, Any] | None = None
     output: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
@@ -99,12 +108,6 @@ class ItemFields(msgspec.Struct):
         if self.call_id is None and self.kind == "local_shell_call_output":
             return self.id
         return self.call_id
-
-    @property
-    def tool_name(self) -> str:
-        """What the model calls the tool by."""
-        name = self.name or ""
-        return name if self.namespace is None else namespaced(self.namespace, name)
 
     @property
     def kind(self) -> str:
@@ -192,10 +195,6 @@ def _decode(raw: bytes, at: str) -> Item:
             _required(item.fields.id, f"{at}.id")
         case "compaction":
             _required(item.fields.encrypted_content, f"{at}.encrypted_content")
-        case "reasoning" | "web_search_call":
-            pass
-        case other:
-            unsupported(f"{at}.type", f"items of type {other!r} mean nothing here")
     return item
 
 
@@ -236,52 +235,99 @@ def _resolved(item: Item, kept: Mapping[str, bytes]) -> Item:
     return item
 
 
-def said(items: Sequence[Item], unsealer: Unsealer) -> list[Said]:
+def input_messages(
+    items: Sequence[Item], unsealer: Unsealer, tools: ToolTable, mendings: Mendings
+) -> list[InputMessage]:
     """What the items say, in order.
+
+    Args:
+        items: all of them.
+        unsealer: opens what is sealed.
+        tools: the names that calls have for the API.
+        mendings: what cannot be told to the model is noted there.
 
     Raises:
         ClientError: an item that cannot be told to the model.
     """
-    told = [_said(item, unsealer) for item in items]
+    reader = _Reader(unsealer, tools, mendings)
+    told = [reader.read(item) for item in items]
     return [message for message in told if message is not None]
 
 
-def _said(item: Item, unsealer: Unsealer) -> Said | None:
-    at, fields = item.at, item.fields
-    match fields.kind:
-        case "message":
-            return Said(at, fields.role or "", fields.content)
-        case kind if kind in _CALLS:
-            # Of one that was cut off nothing is there that could have a result.
-            is_whole = fields.status != "incomplete"
-            return Said(at, "assistant", None, (_call(item),)) if is_whole else None
-        case kind if kind in _OUTPUTS:
-            result_of = fields.called_id
-            return Said(at, "tool", _output(item), result_of=result_of, field="output")
-        case "compaction":
-            where = f"{at}.encrypted_content"
-            opened = unsealer.open(fields.encrypted_content or "", where)
-            return Said(at, "user", _SUMMARY.format(opened.get("summary", "")))
-        case "reasoning" if fields.encrypted_content:
-            where = f"{at}.encrypted_content"
-            opened = unsealer.open(fields.encrypted_content, where)
-            return Said(at, "assistant", None, thinking=(_thinking(opened),))
-    # Thinking without its signature cannot be given back.
-    return None
+@frozen
+class _Reader:
+    """Reads items as messages."""
 
+    unsealer: Unsealer
+    tools: ToolTable
+    mendings: Mendings
 
-def _call(item: Item) -> ToolUseBlock:
-    fields = item.fields
-    identifier = fields.call_id or ""
-    match fields.kind:
-        case "custom_tool_call":
-            return custom_call(identifier, fields.tool_name, fields.input or "")
-        case "local_shell_call" | "shell_call":
-            given = (fields.action or {}).items()
-            # What was never said is null there, and the type says nothing.
-            action = {k: v for k, v in given if v is not None and k != "type"}
-            return ToolUseBlock(identifier, _SHELLS[fields.kind], action)
-    return tools.called(identifier, fields.tool_name, fields.arguments, item.at)
+    def read(self, item: Item) -> InputMessage | None:
+        """What an item says; None: nothing that the model could be told."""
+        at, fields = item.at, item.fields
+        match fields.kind:
+            case "message":
+                return InputMessage(at, fields.role or "", fields.content)
+            case kind if kind in _CALLS:
+                # Of one that was cut off nothing is there that could have a result.
+                if fields.status == "incomplete":
+                    self.mendings.ignore(at)
+                    return None
+                return InputMessage(at, "assistant", None, (self._call(item),))
+            case kind if kind in _OUTPUTS:
+                told = _output(item)
+                called = fields.called_id
+                return InputMessage(at, "tool", told, result_of=called, field="output")
+            case "compaction":
+                where = f"{at}.encrypted_content"
+                opened = self.unsealer.open(fields.encrypted_content or "", where)
+                summary = _SUMMARY.format(opened.get("summary", ""))
+                return InputMessage(at, "user", summary)
+            case "reasoning" if fields.encrypted_content:
+                thinking = self._thinking(fields.encrypted_content, at)
+                if thinking is None:
+                    return None
+                return InputMessage(at, "assistant", None, thinking=(thinking,))
+            case kind if kind not in _SILENT:
+                self.mendings.ignore(at)
+        # Thinking without its signature cannot be given back.
+        return None
+
+    def _call(self, item: Item) -> Block:
+        fields, at = item.fields, item.at
+        identifier = fields.call_id or ""
+        match fields.kind:
+            case "local_shell_call" | "shell_call":
+                kind = _SHELLS[fields.kind]
+                given = (fields.action or {}).items()
+                # What was never said is null there, and the type says nothing.
+                action = {k: v for k, v in given if v is not None and k != "type"}
+                name = self.tools.api_name(ToolIdentity(kind.value, kind))
+                return tool_use_block(identifier, name, action, at)
+            case "custom_tool_call":
+                identity = ToolIdentity(
+                    fields.name or "", ToolKind.CUSTOM, fields.namespace
+                )
+                name = self.tools.api_name(identity)
+                return custom_call(identifier, name, fields.input or "", at)
+        name = self.tools.api_name(
+            ToolIdentity(fields.name or "", namespace=fields.namespace)
+        )
+        return function_call(identifier, name, fields.arguments, at, self.mendings)
+
+    def _thinking(self, sealed: str, at: str) -> PastThinking | None:
+        where = f"{at}.encrypted_content"
+        try:
+            opened = self.unsealer.open(sealed, where)
+        except InvalidSeal:
+            # Another provider's, or of a proxy whose key is gone.
+            self.mendings.ignore(where)
+            return None
+        model = opened.get("model", "")
+        if "data" in opened:
+            return PastThinking(redacted_thinking_block(opened["data"], at), model)
+        thinking, signature = opened.get("thinking", ""), opened.get("signature", "")
+        return PastThinking(thinking_block(thinking, signature, at), model)
 
 
 def _output(item: Item) -> str | list[Part] | None:
@@ -291,16 +337,6 @@ def _output(item: Item) -> str | list[Part] | None:
         return result
     told = decode_json(_shell_result, raw, at=at)
     return encode_json(told).decode()
-
-
-def _thinking(opened: Mapping[str, str]) -> ThinkingBlock | RedactedThinkingBlock:
-    if "data" in opened:
-        return RedactedThinkingBlock(opened["data"], opened.get("model", ""))
-    return ThinkingBlock(
-        opened.get("thinking", ""),
-        opened.get("signature", ""),
-        opened.get("model", ""),
-    )
 
 
 def has_seals(items: Sequence[Item]) -> bool:

@@ -1,8 +1,8 @@
-"""``POST /responses``: the request, decoded to a prompt and what is echoed of it.
+"""``POST /responses``: the request to the model, and what is echoed of it.
 
-It is decoded in two steps, because what comes before the prompt may be kept
-elsewhere: `decode_responses` says what has to be fetched, `prompt_of` puts the whole
-conversation together.
+It is decoded in two steps, because what comes before it may be kept elsewhere:
+`decode_responses` says what has to be fetched, `request_of` puts the whole conversation
+together.
 
 Source: ``CreateResponseBody`` in the Open Responses document, ``CreateResponse`` in
 OpenAI's.
@@ -14,28 +14,34 @@ from typing import Any
 import msgspec
 from attrs import evolve, frozen
 
-from ccproxy.conversation import Prompt
+from ccproxy.core.messages import MessagesRequest
 from ccproxy.dialects import prompting
 from ccproxy.dialects.decoding import decode_json
-from ccproxy.dialects.prompting import Said
+from ccproxy.dialects.mendings import Mendings
+from ccproxy.dialects.prompting import InputMessage
 from ccproxy.dialects.refusal import unsupported
-from ccproxy.dialects.responses_calls import Callee
 from ccproxy.dialects.responses_items import (
     SHOW_SEALS,
     Item,
     Unsealer,
     decode_items,
     has_seals,
+    input_messages,
     kept_items,
     resolve,
-    said,
 )
-from ccproxy.dialects.responses_tools import Offer, offer
-from ccproxy.dialects.sampling import sort_sampling
-from ccproxy.dialects.structured import Format, echo_format, schema_of
+from ccproxy.dialects.responses_tools import OfferedTools, offered_tools
+from ccproxy.dialects.sampling import sampling_fields
+from ccproxy.dialects.structured import (
+    Format,
+    echo_format,
+    output_config,
+    output_paths,
+)
+from ccproxy.dialects.tools import ToolTable
 from ccproxy.errors import InvalidRequest, MissingParameter
 
-_FORWARDABLE = ("temperature", "top_p")
+_SAMPLING = ("temperature", "top_p")
 _IGNORED = (
     "presence_penalty",
     "frequency_penalty",
@@ -44,6 +50,9 @@ _IGNORED = (
     "moderation",
 )
 _LOGPROBS = "message.output_text.logprobs"
+_MAX_TOKENS = "max_output_tokens"
+_EFFORT = "reasoning.effort"
+_FORMAT = "text.format"
 
 
 class _Reasoning(msgspec.Struct):
@@ -140,19 +149,20 @@ class ResponsesCall:
 
     Attributes:
         items: what the request itself says.
-        question: the prompt without its conversation; its ``model`` is the
-            client's name for it.
-        callees: the client's tools, by the names that the model has for them.
-        ignored: fields that were given and have no effect.
+        request: the question without its conversation.
+        tools: the client's tools, by the client's names and the API's.
+        ignored: paths of what has no effect.
+        adjusted: paths of what is sent in another form.
     """
 
     items: tuple[Item, ...]
-    question: Prompt
-    callees: Mapping[str, Callee]
+    request: MessagesRequest
+    tools: ToolTable
     instructions: str
     stream: bool
     echo: Echo
     ignored: tuple[str, ...]
+    adjusted: tuple[str, ...] = ()
 
     @property
     def wanted_ids(self) -> tuple[str, ...]:
@@ -161,57 +171,52 @@ class ResponsesCall:
         return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
-def decode_responses(
-    body: bytes, *, forward_sampling: bool = False, web_search: bool = False
-) -> ResponsesCall:
+def decode_responses(body: bytes, *, web_search: bool = False) -> ResponsesCall:
     """Decode the body of ``POST /responses``.
 
     Args:
         body: as it came.
-        forward_sampling: put temperature and ``top_p`` into the prompt instead of
-            ignoring them.
         web_search: whether the model can search the web.
 
     Raises:
         ClientError: with ``param``, the path of the offending field.
     """
     request = decode_json(_decoder, body)
-    _refuse_what_cannot_be_done(request)
-    sampling = sort_sampling(request, _FORWARDABLE, _IGNORED, forward=forward_sampling)
-    effort = request.reasoning.effort if request.reasoning else None
-    offered = offer(
+    _reject_unsupported(request)
+    mendings = Mendings()
+    sampling = sampling_fields(request, _SAMPLING, _IGNORED, mendings)
+    if request.truncation == "auto":
+        mendings.ignore("truncation")
+    offered = offered_tools(
         [bytes(raw) for raw in request.tools or ()],
         request.tool_choice,
+        mendings,
+        one_call=request.parallel_tool_calls is False,
         web_search=web_search,
     )
+    effort = request.reasoning.effort if request.reasoning else None
+    form = request.text.format if request.text else None
+    paths = output_paths(form, _FORMAT, _EFFORT)
     return ResponsesCall(
         items=_items(request),
-        question=Prompt(
-            model=request.model or "",
+        request=MessagesRequest(
             messages=(),
-            max_tokens=prompting.positive(
-                request.max_output_tokens, "max_output_tokens"
-            ),
-            effort=prompting.effort(effort, "reasoning.effort"),
+            model=request.model or "",
+            max_tokens=prompting.positive(request.max_output_tokens, _MAX_TOKENS),
             tools=offered.tools,
-            must_call=offered.must_call,
-            parallel_calls=(
-                request.parallel_tool_calls is not False or not offered.tools
+            tool_choice=offered.choice,
+            output_config=output_config(
+                form, _FORMAT, prompting.effort(effort, _EFFORT, mendings)
             ),
-            schema=schema_of(
-                request.text.format if request.text else None, "text.format"
-            ),
-            sampling=sampling.sent,
+            extra=sampling,
+            paths={"max_tokens": _MAX_TOKENS, "system": "instructions", **paths},
         ),
-        callees=offered.callees,
+        tools=offered.table,
         instructions=request.instructions or "",
         stream=request.stream or False,
         echo=_echo(request, offered),
-        ignored=(
-            *sampling.ignored,
-            *(("truncation",) if request.truncation == "auto" else ()),
-            *offered.ignored,
-        ),
+        ignored=tuple(mendings.ignored),
+        adjusted=tuple(mendings.adjusted),
     )
 
 
@@ -262,9 +267,23 @@ def context_of(
     return Context(kept_items(earlier, param), resolve(call.items, kept))
 
 
-def prompt_of(
+@frozen(kw_only=True)
+class AssembledRequest:
+    """The question to the model with its whole conversation.
+
+    Attributes:
+        ignored: paths of what of the conversation is left out.
+        adjusted: paths of what of it is sent in another form.
+    """
+
+    request: MessagesRequest
+    ignored: tuple[str, ...]
+    adjusted: tuple[str, ...]
+
+
+def request_of(
     call: ResponsesCall, context: Context, unsealer: Unsealer, closing: str = ""
-) -> Prompt:
+) -> AssembledRequest:
     """The question to the model.
 
     Args:
@@ -276,17 +295,25 @@ def prompt_of(
     Raises:
         ClientError: a conversation that the model cannot be asked.
     """
-    told = said((*context.earlier, *context.own), unsealer)
+    mendings = Mendings()
+    items = (*context.earlier, *context.own)
+    given = input_messages(items, unsealer, call.tools, mendings)
     if closing:
-        told.append(Said("input", "user", closing))
-    return evolve(
-        call.question,
-        system=prompting.system_prompt(told, first=call.instructions),
-        messages=prompting.conversation(told, "input"),
+        given.append(InputMessage("input", "user", closing))
+    told = prompting.conversation(given, "input", mendings, first=call.instructions)
+    return AssembledRequest(
+        request=evolve(
+            call.request,
+            system=told.system,
+            messages=told.messages,
+            thinking_models=told.thinking_models,
+        ),
+        ignored=tuple(mendings.ignored),
+        adjusted=tuple(mendings.adjusted),
     )
 
 
-def _refuse_what_cannot_be_done(request: ResponsesRequest) -> None:
+def _reject_unsupported(request: ResponsesRequest) -> None:
     if request.previous_response_id and request.conversation:
         raise InvalidRequest(
             "`previous_response_id` and `conversation` exclude each other; a "
@@ -306,7 +333,7 @@ def _refuse_what_cannot_be_done(request: ResponsesRequest) -> None:
         unsupported("top_logprobs", "the model's log probabilities are not to be had")
 
 
-def _echo(request: ResponsesRequest, offered: Offer) -> Echo:
+def _echo(request: ResponsesRequest, offered: OfferedTools) -> Echo:
     reasoning = request.reasoning or _Reasoning()
     conversation = request.conversation
     return Echo(
@@ -337,7 +364,7 @@ def _echo(request: ResponsesRequest, offered: Offer) -> Echo:
         prompt_cache_key=request.prompt_cache_key,
         format=echo_format(request.text.format if request.text else None),
         tools=offered.echo,
-        tool_choice=offered.choice,
+        tool_choice=offered.echo_choice,
     )
 
 

@@ -6,6 +6,7 @@ Source: ``ResponseResource`` of Open Responses, ``Response`` of OpenAI.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ccproxy.core.stream import Usage
 from ccproxy.dialects.responses_request import Echo
 from ccproxy.errors import (
     CCProxyError,
@@ -13,7 +14,6 @@ from ccproxy.errors import (
     InsufficientQuota,
     RateLimited,
 )
-from ccproxy.events import Usage
 
 
 def resource(

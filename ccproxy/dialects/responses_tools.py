@@ -11,15 +11,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from attrs import evolve, frozen
+from attrs import frozen
 
-from ccproxy.conversation import Tool
-from ccproxy.dialects import tools
-from ccproxy.dialects.choice import Choice, decode_choice
+from ccproxy.core.messages import Tool, ToolChoice, client_tool
+from ccproxy.dialects.choice import decode_choice
 from ccproxy.dialects.decoding import decode_json
 from ccproxy.dialects.free_text import custom_tool
+from ccproxy.dialects.mendings import Mendings
 from ccproxy.dialects.refusal import unsupported
-from ccproxy.dialects.responses_calls import Callee, CallKind
+from ccproxy.dialects.tools import (
+    ToolIdentity,
+    ToolKind,
+    ToolTable,
+    function_tool,
+    strict_field,
+)
 from ccproxy.errors import MissingParameter
 
 _WEB_SEARCH = "web_search"
@@ -58,12 +64,12 @@ _SHELL_SCHEMA: Mapping[str, Any] = {
     },
     "required": ["commands"],
 }
-_SHELLS: Mapping[CallKind, tuple[str, Mapping[str, Any]]] = {
-    CallKind.LOCAL_SHELL: (
+_SHELLS: Mapping[ToolKind, tuple[str, Mapping[str, Any]]] = {
+    ToolKind.LOCAL_SHELL: (
         "Runs one program on the user's machine and returns its output.",
         _LOCAL_SHELL_SCHEMA,
     ),
-    CallKind.SHELL: (
+    ToolKind.SHELL: (
         "Runs shell commands on the user's machine and returns their output.",
         _SHELL_SCHEMA,
     ),
@@ -86,7 +92,7 @@ class ToolFields(msgspec.Struct):
     type: str
     name: str | None = None
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: msgspec.Raw = msgspec.Raw(b"null")
     strict: bool | None = None
     # Of custom tools, namespaces and shells.
     format: _Format | None = None
@@ -98,62 +104,75 @@ _decoder = msgspec.json.Decoder(ToolFields)
 
 
 @frozen(kw_only=True)
-class Offer:
+class OfferedTools:
     """What the model may call.
 
     Attributes:
         tools: what is left of them by the client's choice.
-        callees: all of them, by the names that the model has for them.
+        table: all of them, by the client's names and the API's.
         echo: the tools as a response repeats them.
-        choice: likewise the choice.
-        ignored: the paths of those that the model cannot be offered.
+        echo_choice: likewise the choice.
     """
 
     tools: tuple[Tool, ...]
-    must_call: bool
-    callees: Mapping[str, Callee]
+    choice: ToolChoice | None
+    table: ToolTable
     echo: tuple[Mapping[str, Any], ...]
-    choice: Any
-    ignored: tuple[str, ...]
+    echo_choice: Any
 
 
-def offer(given: Sequence[bytes], choice: object, *, web_search: bool = False) -> Offer:
+@frozen
+class _Given:
+    """A tool of the client's, and where it stands in the request."""
+
+    identity: ToolIdentity
+    fields: ToolFields
+    at: str
+
+
+def offered_tools(
+    given: Sequence[bytes],
+    choice: object,
+    mendings: Mendings,
+    *,
+    one_call: bool = False,
+    web_search: bool = False,
+) -> OfferedTools:
     """Read what a request says of tools.
 
     Args:
         given: the JSON of each entry of ``tools``.
         choice: ``tool_choice``, as JSON has it.
+        mendings: tools that the model cannot be offered are noted there.
+        one_call: the model may call only one of them at once.
         web_search: whether the model can search the web anyway.
 
     Raises:
         ClientError: with ``param``.
     """
     decoded = [decode_json(_decoder, r, at=f"tools[{n}]") for n, r in enumerate(given)]
-    found: list[tuple[Tool, Callee]] = []
-    ignored: list[str] = []
+    found: list[_Given] = []
     for index, tool in enumerate(decoded):
         at = f"tools[{index}]"
         if tool.type.startswith(_WEB_SEARCH):
-            ignored += () if web_search else (at,)
+            mendings.ignore(*(() if web_search else (at,)))
         elif tool.type == _TOOL_SEARCH:
-            ignored.append(at)
+            mendings.ignore(at)
         else:
             found += _tools(tool, at)
-    offered = [tool for tool, _ in found]
-    tools.check_names(offered, "tools")
-    callees = {tool.name: callee for tool, callee in found}
-    chosen = _resolved(decode_choice(choice), callees)
-    return Offer(
-        tools=chosen.narrowed(offered),
-        must_call=chosen.must_call,
-        callees=callees,
+    table = ToolTable([(one.identity, one.at) for one in found])
+    made = [_tool(one, table.api_name(one.identity)) for one in found]
+    tools, chosen = decode_choice(choice).applied(made, table, one_call=one_call)
+    return OfferedTools(
+        tools=tools,
+        choice=chosen,
+        table=table,
         echo=tuple(map(_echo, decoded)),
-        choice="auto" if choice is None else _flat(choice),
-        ignored=tuple(ignored),
+        echo_choice="auto" if choice is None else _flat(choice),
     )
 
 
-def _tools(tool: ToolFields, at: str) -> Iterator[tuple[Tool, Callee]]:
+def _tools(tool: ToolFields, at: str) -> Iterator[_Given]:
     match tool.type:
         case "namespace":
             yield from _nested(tool, at)
@@ -166,8 +185,8 @@ def _tools(tool: ToolFields, at: str) -> Iterator[tuple[Tool, Callee]]:
                     "containers are OpenAI's own; the shell has to be `local`, which "
                     "your client runs",
                 )
-            kind = CallKind(tool.type)
-            yield Tool(tool.type, *_SHELLS[kind]), Callee(kind, tool.type)
+            identity = ToolIdentity(tool.type, ToolKind(tool.type))
+            yield _Given(identity, tool, at)
         case other:
             unsupported(
                 f"{at}.type",
@@ -176,7 +195,7 @@ def _tools(tool: ToolFields, at: str) -> Iterator[tuple[Tool, Callee]]:
             )
 
 
-def _nested(space: ToolFields, at: str) -> Iterator[tuple[Tool, Callee]]:
+def _nested(space: ToolFields, at: str) -> Iterator[_Given]:
     name = _required(space.name, f"{at}.name")
     if not space.tools:
         raise MissingParameter(f"`{at}.tools` is missing", param=f"{at}.tools")
@@ -192,41 +211,37 @@ def _nested(space: ToolFields, at: str) -> Iterator[tuple[Tool, Callee]]:
         yield _named(inner, inner_at, name)
 
 
-def _named(
-    tool: ToolFields, at: str, namespace: str | None = None
-) -> tuple[Tool, Callee]:
-    kind = CallKind(tool.type)
-    callee = Callee(kind, _required(tool.name, f"{at}.name"), namespace)
-    about = (callee.model_name, tool.description)
-    if kind is CallKind.FUNCTION:
-        return tools.offered(*about, tool.parameters, at), callee
+def _named(tool: ToolFields, at: str, namespace: str | None = None) -> _Given:
+    name = _required(tool.name, f"{at}.name")
+    return _Given(ToolIdentity(name, ToolKind(tool.type), namespace), tool, at)
+
+
+def _tool(given: _Given, api_name: str) -> Tool:
+    tool, at = given.fields, given.at
+    match given.identity.kind:
+        case ToolKind.LOCAL_SHELL | ToolKind.SHELL as kind:
+            description, schema = _SHELLS[kind]
+            return client_tool(api_name, description, schema, at=at)
+        case ToolKind.FUNCTION:
+            strict = strict_field(tool.strict)
+            about = (api_name, tool.description, tool.parameters, at)
+            return function_tool(*about, strict=strict)
     form = tool.format
     if form is None or form.type == "text":
-        return custom_tool(*about, None, None, at), callee
+        return custom_tool(api_name, tool.description, None, None, at)
     if form.type != "grammar":
         unsupported(f"{at}.format.type", f"{form.type!r} is neither text nor grammar")
     syntax = _required(form.syntax, f"{at}.format.syntax")
     if syntax not in _SYNTAXES:
         unsupported(f"{at}.format.syntax", f"{syntax!r} is neither lark nor regex")
     definition = _required(form.definition, f"{at}.format.definition")
-    return custom_tool(*about, syntax, definition, at), callee
+    return custom_tool(api_name, tool.description, syntax, definition, at)
 
 
 def _required(value: str | None, param: str) -> str:
     if value is None:
         raise MissingParameter(f"`{param}` is missing", param=param)
     return value
-
-
-def _resolved(choice: Choice, callees: Mapping[str, Callee]) -> Choice:
-    """The same choice by the model's names; clients leave the namespace out."""
-    if choice.names is None:
-        return choice
-    names: list[str] = []
-    for name in choice.names:
-        inner = [told for told, callee in callees.items() if callee.name == name]
-        names += [name] if name in callees else inner or [name]
-    return evolve(choice, names=tuple(names))
 
 
 def _flat(choice: Any) -> Any:

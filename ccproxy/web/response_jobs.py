@@ -15,12 +15,12 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ccproxy.core.stream import Event, Failed
 from ccproxy.detached import detached
 from ccproxy.dialects.responses_kept import kept_response
 from ccproxy.errors import Bug, CCProxyError, StorageFailed
-from ccproxy.events import Event, Failed
 from ccproxy.store.store import Store
-from ccproxy.web.backend import Asks
+from ccproxy.web.backend import CompletionGroup
 from ccproxy.web.exchange import Asker
 from ccproxy.web.receipt import Receipt
 from ccproxy.web.response_turns import Turn, Turns
@@ -48,14 +48,14 @@ class Job:
         self.receipt = Receipt(clock.seconds)
         self.tape = Tape()
         self.over: Deferred[None] = Deferred()
-        self.asks = Asks(self._receive, self.receipt, self._broken)
+        self.group = CompletionGroup(self._receive, self.receipt, self._broken)
         self.tape.record(turn.encoder.queue())
         self.response = turn.encoder.response
 
     def cancel(self) -> None:
         """Make no more of it than there is."""
         if not self.turn.encoder.is_over:
-            self.asks.cancel()
+            self.group.cancel()
             self.tape.record(self.turn.encoder.cancel())
             self.over.callback(None)
 
@@ -165,13 +165,13 @@ class Jobs:
         turn = job.turn
         advanced = Deferred.fromCoroutine(self._advance(job))
         try:
-            job.asks.put(self._turns.backend, turn.prompt, 1)
+            job.group.put(self._turns.backend, turn.question)
             await job.over
         except Exception:  # noqa: BLE001  # whatever it is, the response must end
             self._log.failure("the response {id} failed", id=turn.id)
             job.fail(Bug("the proxy has a fault; its log has it, please report it"))
         finally:
-            job.asks.cancel()
+            job.group.cancel()
         await advanced
         try:
             await self._keep(job)

@@ -23,6 +23,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from ccproxy.core.stream import Event, Finished, Usage
 from ccproxy.dialects.decoding import decode_json
 from ccproxy.dialects.error import socket_error
 from ccproxy.dialects.responses_frames import messages_of
@@ -34,8 +35,7 @@ from ccproxy.errors import (
     InvalidRequest,
     StorageFailed,
 )
-from ccproxy.events import Event, Finished, FinishReason, Usage
-from ccproxy.web.backend import Asks
+from ccproxy.web.backend import CompletionGroup
 from ccproxy.web.exchange import Asker
 from ccproxy.web.policy import Policy
 from ccproxy.web.receipt import Receipt
@@ -101,7 +101,9 @@ class ResponseSocket:
             call, generates = self._decode(message)
             last = self._continued(call)
             try:
-                turn = await self._turns.prepare(call, identifier, last, remembers=True)
+                turn = await self._turns.prepare(
+                    call, identifier, last, owner=self._asker.key, remembers=True
+                )
                 await self._run(turn, generates, receipt)
             except Exception:
                 self._forget(call)
@@ -137,11 +139,7 @@ class ResponseSocket:
                 "connection",
                 param="background",
             )
-        call = decode_responses(
-            message,
-            forward_sampling=self._policy.forward_sampling,
-            web_search=self._policy.web_search,
-        )
+        call = decode_responses(message, web_search=self._policy.web_search)
         return call, about.generate is not False
 
     def _continued(self, call: ResponsesCall) -> Remembered | None:
@@ -166,7 +164,7 @@ class ResponseSocket:
         if generates:
             await self._generate(turn, tell, receipt)
         else:
-            nothing = Finished(FinishReason.STOP, Usage())
+            nothing = Finished("end_turn")
             tell(turn.encoder.encode(0, [nothing]))
         end = turn.encoder.conclude()
         try:
@@ -196,15 +194,15 @@ class ResponseSocket:
             if encoder.is_over:
                 over.callback(None)
 
-        asks = Asks(listen, receipt, over.errback)
-        self._socket.on_pause, self._socket.on_resume = asks.pause, asks.resume
+        group = CompletionGroup(listen, receipt, over.errback)
+        self._socket.on_pause, self._socket.on_resume = group.pause, group.resume
         try:
-            asks.put(self._turns.backend, turn.prompt, 1)
+            group.put(self._turns.backend, turn.question)
             if self._socket.is_paused:
-                asks.pause()
+                group.pause()
             await over
         finally:
-            asks.cancel()
+            group.cancel()
             self._socket.on_pause = self._socket.on_resume = lambda: None
 
     def _refuse(self, error: CCProxyError) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from ccproxy.conversation import Prompt
 from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.responses_answer import ResponseStream
 from ccproxy.dialects.responses_kept import kept_response
@@ -19,7 +18,7 @@ from ccproxy.dialects.responses_request import (
     Context,
     ResponsesCall,
     context_of,
-    prompt_of,
+    request_of,
 )
 from ccproxy.dialects.responses_resource import response_id
 from ccproxy.dialects.seal import Seal, new_key
@@ -31,7 +30,7 @@ from ccproxy.errors import (
 )
 from ccproxy.store.records import Chain, Ending, Item, NewResponse
 from ccproxy.store.store import Store
-from ccproxy.web.backend import Backend, prepare
+from ccproxy.web.backend import Backend, Question
 
 _SEAL = "seal"
 # A response that ended so has an answer to go on from.
@@ -51,7 +50,7 @@ class Turn:
     identifier: str
     call: ResponsesCall
     context: Context
-    prompt: Prompt
+    question: Question
     encoder: ResponseStream
     earlier: tuple[Item, ...]
     is_loose: bool
@@ -127,6 +126,7 @@ class Turns:
         remembered: "Remembered | None" = None,
         closing: str = "",
         *,
+        owner: str,
         remembers: bool = False,
     ) -> Turn:
         """Put a turn together.
@@ -136,18 +136,12 @@ class Turns:
             identifier: makes the ids of everything in the answer.
             remembered: the response that it continues, without asking the store.
             closing: what the user says after all that.
+            owner: the id of the client's key.
             remembers: whether the answer may be continued though it is not kept.
 
         Raises:
             CCProxyError: there is nothing that could be asked.
         """
-        call = evolve(call, question=await prepare(self.backend, call.question))
-        effort = call.question.effort
-        echo = evolve(
-            call.echo,
-            model=call.question.model,
-            effort=None if effort is None else effort.value,
-        )
         earlier = await self._earlier(call, remembered)
         wanted = call.wanted_ids
         kept: Mapping[str, bytes] = {}
@@ -155,16 +149,24 @@ class Turns:
             kept = await self._store.items(wanted)
         is_loose = remembered is not None and not remembered.is_kept
         context = context_of(call, [item.document for item in earlier], kept)
+        echo = call.echo
         needs_seal = context.has_seals or echo.store or echo.shows_encrypted
         sealer = await self._sealer_for(needs_seal, remembers)
-        prompt = prompt_of(call, context, sealer or _NoSeal(), closing)
+        told = request_of(call, context, sealer or _NoSeal(), closing)
+        question = await self.backend.prepare(told.request, owner=owner)
+        echo = evolve(echo, model=question.model, effort=question.effort)
         return Turn(
             identifier=identifier,
-            call=evolve(call, echo=echo),
+            call=evolve(
+                call,
+                echo=echo,
+                ignored=(*call.ignored, *told.ignored),
+                adjusted=(*call.adjusted, *told.adjusted),
+            ),
             context=context,
-            prompt=prompt,
+            question=question,
             encoder=ResponseStream(
-                identifier, echo, self._wall_seconds, sealer, call.callees
+                identifier, echo, self._wall_seconds, sealer, call.tools
             ),
             earlier=earlier,
             is_loose=is_loose,

@@ -20,6 +20,7 @@ from ccproxy.dialects.compaction import (
     check_model,
     compaction_document,
     compaction_item,
+    summarized,
 )
 from ccproxy.dialects.responses_document import ResponseDocument
 from ccproxy.dialects.responses_kept import (
@@ -43,7 +44,11 @@ from ccproxy.web.event_stream import EventStream
 from ccproxy.web.exchange import Asker, Exchange
 from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
-from ccproxy.web.response import json_response, tell_effort, tell_ignored, tell_queue
+from ccproxy.web.response import (
+    json_response,
+    set_question_headers,
+    set_queue_header,
+)
 from ccproxy.web.response_jobs import Job, Jobs
 from ccproxy.web.response_replay import ResponseReplay
 from ccproxy.web.response_socket import ResponseSocket
@@ -94,9 +99,9 @@ class ResponsesRoutes:
 
     async def _create(self, exchange: Exchange) -> bytes | None:
         call = self._decode(exchange)
-        turn = await self._turns.prepare(call, exchange.hex)
-        tell_ignored(exchange.request, call.ignored)
-        tell_effort(exchange.request, call.echo.effort, turn.prompt.effort)
+        owner = exchange.asker.key
+        turn = await self._turns.prepare(call, exchange.hex, owner=owner)
+        _set_headers(exchange, turn, call.request.effort)
         if call.echo.background:
             job = await self._jobs.start(turn, exchange.asker)
             if not call.stream:
@@ -135,11 +140,8 @@ class ResponsesRoutes:
             socket.close(GOING_AWAY, "the proxy is being stopped")
 
     def _decode(self, exchange: Exchange) -> ResponsesCall:
-        return decode_responses(
-            self._router.body(exchange),
-            forward_sampling=self._policy.forward_sampling,
-            web_search=self._policy.web_search,
-        )
+        body = self._router.body(exchange)
+        return decode_responses(body, web_search=self._policy.web_search)
 
     async def _stream(self, exchange: Exchange, turn: Turn) -> None:
         tape = Tape()
@@ -162,33 +164,31 @@ class ResponsesRoutes:
             tape.record if keeps else None,
         )
         with exchange.following(turn.encoder), exchange.streaming():
-            await stream.run(self._turns.backend, turn.prompt, 1)
+            await stream.run(self._turns.backend, turn.question, 1)
 
     async def _collect(self, exchange: Exchange, turn: Turn) -> bytes:
         document = ResponseDocument(turn.encoder)
         with exchange.following(document):
             queued = await collect(
-                self._turns.backend, turn.prompt, 1, document, exchange.receipt
+                self._turns.backend, turn.question, 1, document, exchange.receipt
             )
-        tell_queue(exchange.request, queued)
+        set_queue_header(exchange.request, queued)
         await self._turns.keep(turn, document.frames + turn.encoder.conclude())
         return json_response(exchange.request, document.encode())
 
     async def _compact(self, exchange: Exchange) -> bytes:
         call = self._decode(exchange)
-        check_model(call.question.model)
-        question = evolve(
-            call.question, tools=(), must_call=False, schema=None, max_tokens=None
-        )
-        call = evolve(call, question=question)
-        turn = await self._turns.prepare(call, exchange.hex, closing=ASK)
-        tell_ignored(exchange.request, call.ignored)
+        check_model(call.request.model)
+        call = evolve(call, request=summarized(call.request))
+        owner = exchange.asker.key
+        turn = await self._turns.prepare(call, exchange.hex, closing=ASK, owner=owner)
+        _set_headers(exchange, turn, None)
         document = ResponseDocument(turn.encoder)
         with exchange.following(document):
             queued = await collect(
-                self._turns.backend, turn.prompt, 1, document, exchange.receipt
+                self._turns.backend, turn.question, 1, document, exchange.receipt
             )
-        tell_queue(exchange.request, queued)
+        set_queue_header(exchange.request, queued)
         if turn.encoder.response["status"] != "completed":
             raise ClaudeFailed("the model's summary was cut short; try again")
         sealer = await self._turns.seal()
@@ -278,6 +278,16 @@ class ResponsesRoutes:
             exchange.request,
             item_list(items, has_more=page.has_more, shows_seals=shows_seals),
         )
+
+
+def _set_headers(exchange: Exchange, turn: Turn, effort: str | None) -> None:
+    set_question_headers(
+        exchange.request,
+        turn.question,
+        effort=effort,
+        ignored=turn.call.ignored,
+        adjusted=turn.call.adjusted,
+    )
 
 
 def _shown(job: Job, call: ResponsesCall) -> bytes:

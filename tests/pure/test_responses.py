@@ -1,4 +1,4 @@
-"""The Responses dialect: requests to prompts, events to documents and streams."""
+"""The Responses dialect: requests to the model, events to documents and streams."""
 
 import json
 from collections.abc import Sequence
@@ -8,25 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.conversation import (
-    Effort,
-    Message,
-    Prompt,
-    RedactedThinkingBlock,
-    Role,
-    TextBlock,
-    ThinkingBlock,
-    ToolResultBlock,
-    ToolUseBlock,
+from ccproxy.core.messages import Message, MessagesRequest
+from ccproxy.core.stream import (
+    Event,
+    Failed,
+    Finished,
+    InputJSONDelta,
+    MessageStart,
+    Restarted,
+    SignatureDelta,
+    TextDelta,
+    ThinkingDelta,
+    UpstreamRetry,
+    Usage,
 )
 from ccproxy.dialects.responses_answer import ResponseStream
 from ccproxy.dialects.responses_document import ResponseDocument
 from ccproxy.dialects.responses_frames import messages_of, skip_events
 from ccproxy.dialects.responses_kept import kept_response, shown_response
 from ccproxy.dialects.responses_request import (
+    AssembledRequest,
     context_of,
     decode_responses,
-    prompt_of,
+    request_of,
 )
 from ccproxy.dialects.seal import Seal, new_key
 from ccproxy.errors import (
@@ -37,22 +41,7 @@ from ccproxy.errors import (
     RateLimited,
     StorageFailed,
 )
-from ccproxy.events import (
-    Event,
-    Failed,
-    Finished,
-    FinishReason,
-    MessageStarted,
-    RedactedThinking,
-    Restarted,
-    TextDelta,
-    ThinkingDelta,
-    ThinkingSigned,
-    ToolCallDelta,
-    ToolCallStarted,
-    Usage,
-    Waiting,
-)
+from tests.support.events import call_start, redacted_start
 from tests.support.spec import response_errors, response_event_errors
 
 USAGE = Usage(
@@ -62,8 +51,8 @@ USAGE = Usage(
     output_tokens=7,
     thinking_tokens=4,
 )
-FINISHED = Finished(FinishReason.STOP, USAGE)
-START = MessageStarted("claude-test-1")
+FINISHED = Finished("end_turn", USAGE)
+START = MessageStart("claude-test-1")
 
 
 def request(**fields: Any) -> bytes:
@@ -73,10 +62,32 @@ def request(**fields: Any) -> bytes:
 SEAL = Seal(new_key())
 
 
-def prompt_from(body: bytes, **options: Any) -> Prompt:
-    """The prompt of a request that refers to nothing."""
+def assembled(body: bytes, **options: Any) -> AssembledRequest:
+    """The whole of a request that refers to nothing."""
     call = decode_responses(body, **options)
-    return prompt_of(call, context_of(call, (), {}), SEAL)
+    return request_of(call, context_of(call, (), {}), SEAL)
+
+
+def asked(body: bytes, **options: Any) -> MessagesRequest:
+    """The question to the model of a request that refers to nothing."""
+    return assembled(body, **options).request
+
+
+def plain(messages: Sequence[Message]) -> list[tuple[str, Any]]:
+    """Messages as their roles and their contents in JSON."""
+    return [
+        (
+            message.role,
+            message.content
+            if isinstance(message.content, str)
+            else [json.loads(block.raw) for block in message.content],
+        )
+        for message in messages
+    ]
+
+
+def text_of(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
 
 
 def stream(**fields: Any) -> ResponseStream:
@@ -109,10 +120,10 @@ def parse(data: bytes) -> list[dict[str, Any]]:
 
 def test_string_is_a_message_of_the_user() -> None:
     call = decode_responses(request(instructions="Be brief.", model="opus"))
-    prompt = prompt_from(request(instructions="Be brief.", model="opus"))
-    assert prompt.system == "Be brief."
-    assert prompt.model == "opus"
-    assert prompt.messages == (Message(Role.USER, (TextBlock("hello"),)),)
+    question = asked(request(instructions="Be brief.", model="opus"))
+    assert question.system == "Be brief."
+    assert question.model == "opus"
+    assert plain(question.messages) == [("user", "hello")]
     assert not call.stream
 
 
@@ -135,13 +146,16 @@ def test_items_are_native_turns() -> None:
         {"role": "system", "content": [{"type": "input_text", "text": "Be quick."}]},
         {"role": "user", "content": [{"type": "input_text", "text": "two"}]},
     ]
-    prompt = prompt_from(request(input=items, instructions="Be brief."))
-    assert prompt.system == "Be brief.\n\nBe kind.\n\nBe quick."
-    assert prompt.messages == (
-        Message(Role.USER, (TextBlock("one"),)),
-        Message(Role.ASSISTANT, (TextBlock("uno"), TextBlock("no"))),
-        Message(Role.USER, (TextBlock("two"),)),
-    )
+    question = asked(request(input=items, instructions="Be brief."))
+    assert question.system == "Be brief.\n\nBe kind."
+    assert plain(question.messages) == [
+        ("user", "one"),
+        ("assistant", [text_of("uno"), text_of("no")]),
+        ("system", "Be quick."),
+        ("user", [text_of("two")]),
+    ]
+    assert question.messages[1].at == "input[3]"
+    assert question.messages[1].blocks[0].at == "input[3].content[0]"
 
 
 def test_parameters() -> None:
@@ -159,19 +173,18 @@ def test_parameters() -> None:
             include=["reasoning.encrypted_content"],
         )
     )
-    assert call.question.max_tokens == 99
-    assert call.question.effort is Effort.LOW
-    assert call.question.sampling == {}
-    assert call.ignored == ("temperature", "top_p", "presence_penalty")
-    assert call.stream
-
-
-def test_sampling_is_forwarded_on_the_operators_word() -> None:
-    call = decode_responses(
-        request(temperature=0.5, presence_penalty=1), forward_sampling=True
-    )
-    assert call.question.sampling == {"temperature": 0.5}
+    question = call.request
+    assert question.max_tokens == 99
+    assert question.effort == "low"
+    # Whether the model takes them is decided where it is known.
+    assert {name: json.loads(bytes(raw)) for name, raw in question.extra.items()} == {
+        "temperature": 0.5,
+        "top_p": 0.9,
+    }
     assert call.ignored == ("presence_penalty",)
+    assert call.adjusted == ("reasoning.effort",)
+    assert question.paths["max_tokens"] == "max_output_tokens"
+    assert call.stream
 
 
 ITEM = {"role": "user", "content": "x"}
@@ -182,11 +195,6 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"input": "  "}, "input.content", "invalid_request"),
     ({"input": [{"content": "x"}]}, "input[0].role", "missing_required_parameter"),
     ({"input": [{**ITEM, "role": "boss"}]}, "input[0].role", "invalid_request"),
-    (
-        {"input": [ITEM, {**ITEM, "role": "assistant"}]},
-        "input[1].role",
-        "invalid_request",
-    ),
     (
         {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
         "input[0].content[0].image_url",
@@ -212,22 +220,6 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
         "input[1].name",
         "missing_required_parameter",
     ),
-    (
-        {
-            "input": [
-                ITEM,
-                {
-                    "type": "function_call",
-                    "call_id": "c",
-                    "name": "f",
-                    "arguments": "[",
-                },
-            ]
-        },
-        "input[1].arguments",
-        "invalid_request",
-    ),
-    ({"input": [{"type": "dream"}]}, "input[0].type", "unsupported_value"),
     (
         {"previous_response_id": "resp_1", "conversation": {"id": "conv_1"}},
         "previous_response_id",
@@ -271,7 +263,7 @@ def test_what_cannot_be_done_is_refused(
     fields: dict[str, Any], param: str | None, code: str
 ) -> None:
     with pytest.raises(ClientError) as caught:
-        prompt_from(request(**fields))
+        asked(request(**fields))
     assert (caught.value.param, caught.value.code) == (param, code)
     assert caught.value.message
 
@@ -287,11 +279,11 @@ FIELDS = ("input", "instructions", "reasoning", "text", "tools", "metadata", "mo
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values))
 def test_any_body_is_a_call_or_a_client_error(fields: dict[str, Any]) -> None:
     try:
-        prompt = prompt_from(json.dumps(fields).encode())
+        question = asked(json.dumps(fields).encode())
     except ClientError as error:
         assert error.message
     else:
-        assert prompt.messages[-1].role is Role.USER
+        assert question.messages
 
 
 # Answers
@@ -357,13 +349,12 @@ def test_request_is_echoed() -> None:
 @pytest.mark.parametrize(
     ("reason", "told"),
     [
-        (FinishReason.LENGTH, "max_output_tokens"),
-        (FinishReason.REFUSAL, "content_filter"),
+        ("max_tokens", "max_output_tokens"),
+        ("model_context_window_exceeded", "max_output_tokens"),
+        ("refusal", "content_filter"),
     ],
 )
-def test_answer_that_was_cut_short_is_incomplete(
-    reason: FinishReason, told: str
-) -> None:
+def test_answer_that_was_cut_short_is_incomplete(reason: str, told: str) -> None:
     data = whole(stream(), START, TextDelta("half"), Finished(reason, USAGE))
     *_, item_done, last = parse(data)
     assert last["type"] == "response.incomplete"
@@ -398,11 +389,11 @@ def test_each_call_is_an_item_of_its_own() -> None:
         stream(),
         START,
         TextDelta("look"),
-        ToolCallStarted("toolu_1", "f"),
-        ToolCallDelta('{"a"'),
-        ToolCallDelta(": 1}"),
-        ToolCallStarted("toolu_2", "g"),
-        Finished(FinishReason.TOOL_USE, USAGE),
+        call_start("toolu_1", "f"),
+        InputJSONDelta('{"a"'),
+        InputJSONDelta(": 1}"),
+        call_start("toolu_2", "g"),
+        Finished("tool_use", USAGE),
     )
     response = parse(data)[-1]["response"]
     assert response["status"] == "completed"
@@ -429,13 +420,25 @@ def test_calls_and_their_outputs_are_native_turns() -> None:
         },
     ]
     call = decode_responses(request(input=items, tools=[tool]))
-    _, asked, results = prompt_from(request(input=items, tools=[tool])).messages
-    assert asked.content == (
-        ToolUseBlock("a", "f", {}),
-        ToolUseBlock("b", "f", {"x": 1}),
+    _, (role, calls), (_, results) = plain(
+        asked(request(input=items, tools=[tool])).messages
     )
-    assert results.content == (ToolResultBlock("a", "one"), ToolResultBlock("b", "two"))
-    assert call.question.tools[0].input_schema == {"type": "object", "properties": {}}
+    assert role == "assistant"
+    assert calls == [
+        {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+        {"type": "tool_use", "id": "b", "name": "f", "input": {"x": 1}},
+    ]
+    assert results == [
+        {"type": "tool_result", "tool_use_id": "a", "content": [text_of("one")]},
+        {"type": "tool_result", "tool_use_id": "b", "content": "two"},
+    ]
+    [offered] = call.request.tools
+    assert json.loads(offered.raw) == {
+        "name": "f",
+        "input_schema": {"type": "object", "properties": {}},
+        "strict": True,
+    }
+    assert offered.at == "tools[0]"
     encoder = ResponseStream("abc", call.echo, lambda: 1.0)
     response = parse(whole(encoder, START, FINISHED))[-1]["response"]
     assert response["tools"] == [{**tool, "description": None}]
@@ -456,11 +459,11 @@ THOUGHTS: tuple[Event, ...] = (
     START,
     ThinkingDelta("h"),
     ThinkingDelta("m"),
-    ThinkingSigned("one"),
+    SignatureDelta("one"),
     ThinkingDelta("well"),
-    ThinkingSigned("two"),
-    RedactedThinking("dark"),
-    ThinkingSigned("three"),
+    SignatureDelta("two"),
+    redacted_start("dark"),
+    SignatureDelta("three"),
     TextDelta("yes"),
     FINISHED,
 )
@@ -506,48 +509,100 @@ def test_thinking_comes_back_as_it_was() -> None:
     encoder = sealed()
     whole(encoder, *THOUGHTS)
     items = [ITEM, *encoder.output, ITEM]
-    _, assistant, _ = prompt_from(request(input=items)).messages
-    assert assistant.content == (
-        ThinkingBlock("hm", "one", "claude-test-1"),
-        ThinkingBlock("well", "two", "claude-test-1"),
-        RedactedThinkingBlock("dark", "claude-test-1"),
-        ThinkingBlock("", "three", "claude-test-1"),
-        TextBlock("yes"),
-    )
+    question = asked(request(input=items))
+    _, (_, blocks), _ = plain(question.messages)
+    assert blocks == [
+        {"type": "thinking", "thinking": "hm", "signature": "one"},
+        {"type": "thinking", "thinking": "well", "signature": "two"},
+        {"type": "redacted_thinking", "data": "dark"},
+        {"type": "thinking", "thinking": "", "signature": "three"},
+        text_of("yes"),
+    ]
+    keys = ("one", "two", "dark", "three")
+    assert question.thinking_models == dict.fromkeys(keys, "claude-test-1")
 
 
 def test_thinking_that_nothing_came_of_is_left_out() -> None:
     encoder = sealed()
-    whole(encoder, START, ThinkingSigned("one"), Finished(FinishReason.LENGTH, USAGE))
-    prompt = prompt_from(request(input=[ITEM, *encoder.output, ITEM]))
-    assert prompt.messages == (Message(Role.USER, (TextBlock("x"), TextBlock("x"))),)
+    whole(encoder, START, SignatureDelta("one"), Finished("max_tokens", USAGE))
+    told = assembled(request(input=[ITEM, *encoder.output, ITEM]))
+    assert plain(told.request.messages) == [("user", "x"), ("user", "x")]
+    assert told.ignored == ("input[1]",)
 
 
-@pytest.mark.parametrize("kind", ["reasoning", "compaction"])
-@pytest.mark.parametrize("change", ["foreign", "cut", "flipped", "not ASCII"])
-def test_seal_that_is_not_ours_is_refused(kind: str, change: str) -> None:
+def not_ours(change: str) -> str:
+    """What is sealed, and cannot be opened here."""
     good = SEAL.close({"summary": "s"})
     flipped = good[:20] + ("A" if good[20] != "A" else "B") + good[21:]
-    bad = {
+    return {
         "foreign": Seal(new_key()).close({"summary": "s"}),
         "cut": good[:-8],
         "flipped": flipped,
         "not ASCII": good + "é",
     }[change]
-    item = {"type": kind, "id": "x_1", "summary": [], "encrypted_content": bad}
+
+
+@pytest.mark.parametrize("change", ["foreign", "cut", "flipped", "not ASCII"])
+def test_summary_that_cannot_be_opened_is_refused(change: str) -> None:
+    """Without it the conversation would be another one."""
+    item = {"type": "compaction", "encrypted_content": not_ours(change)}
     with pytest.raises(InvalidSeal) as caught:
-        prompt_from(request(input=[item, ITEM]))
+        asked(request(input=[item, ITEM]))
     assert caught.value.param == "input[0].encrypted_content"
+
+
+@pytest.mark.parametrize("change", ["foreign", "cut", "flipped", "not ASCII"])
+def test_thinking_that_cannot_be_opened_is_left_out_and_named(change: str) -> None:
+    """A conversation may have been begun with another provider."""
+    about = {"id": "rs_1", "summary": [], "encrypted_content": not_ours(change)}
+    answer = {"role": "assistant", "content": "earlier"}
+    items = [ITEM, {"type": "reasoning", **about}, answer, ITEM]
+    told = assembled(request(input=items))
+    assert plain(told.request.messages) == [
+        ("user", "x"),
+        ("assistant", "earlier"),
+        ("user", "x"),
+    ]
+    assert told.ignored == ("input[1].encrypted_content",)
+
+
+@pytest.mark.parametrize("kind", ["image_generation_call", "mcp_call", "dream"])
+def test_item_of_a_tool_that_ran_elsewhere_is_left_out_and_named(kind: str) -> None:
+    items = [ITEM, {"type": kind, "id": "x_1", "status": "completed", "result": None}]
+    told = assembled(request(input=[*items, ITEM]))
+    assert plain(told.request.messages) == [("user", "x"), ("user", "x")]
+    assert told.ignored == ("input[1]",)
+
+
+def test_instructions_behind_the_answer_stay_there() -> None:
+    items = [
+        ITEM,
+        {"role": "assistant", "content": "two"},
+        {"role": "developer", "content": "Now sum it up."},
+    ]
+    assert plain(asked(request(input=items)).messages) == [
+        ("user", "x"),
+        ("assistant", "two"),
+        ("system", "Now sum it up."),
+    ]
+
+
+@pytest.mark.parametrize("arguments", ["[", "", "null", '"{\\"a\\": 1}"'])
+def test_arguments_that_are_no_object_are_mended_and_named(arguments: str) -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f"}
+    output = {"type": "function_call_output", "call_id": "c", "output": "x"}
+    items = [ITEM, {**call, "arguments": arguments}, output]
+    told = assembled(request(input=items))
+    _, (_, [block]), _ = plain(told.request.messages)
+    assert isinstance(block["input"], dict)
+    assert told.adjusted == ("input[1].arguments",)
 
 
 def test_summary_stands_for_what_was_before() -> None:
     item = {"type": "compaction", "encrypted_content": SEAL.close({"summary": "S."})}
-    prompt = prompt_from(request(input=[item, ITEM]))
-    [message] = prompt.messages
-    summary, question = message.content
-    assert isinstance(summary, TextBlock)
-    assert summary.text.endswith("\n\nS.")
-    assert question == TextBlock("x")
+    (_, summary), question = plain(asked(request(input=[item, ITEM])).messages)
+    assert summary.endswith("\n\nS.")
+    assert question == ("user", "x")
 
 
 def test_queued_response_is_told_first() -> None:
@@ -608,17 +663,19 @@ text = st.text(
     max_size=12,
 )
 inner = st.one_of(
-    text.map(lambda name: ToolCallStarted(f"id {name}", name)),
-    text.map(ToolCallDelta),
+    text.map(lambda name: call_start(f"id {name}", name)),
+    text.map(InputJSONDelta),
     text.map(TextDelta),
     text.map(ThinkingDelta),
-    text.map(ThinkingSigned),
-    text.map(RedactedThinking),
-    st.just(Waiting("overloaded", 1, 0.5)),
+    text.map(SignatureDelta),
+    text.map(redacted_start),
+    st.just(UpstreamRetry("overloaded", 1, 0.5)),
     st.just(START),
 )
 ends = st.one_of(
-    st.sampled_from(FinishReason).map(lambda reason: Finished(reason, USAGE)),
+    st.sampled_from(
+        ["end_turn", "max_tokens", "refusal", "tool_use", "pause_turn", "of tomorrow"]
+    ).map(lambda reason: Finished(reason, USAGE)),
     st.just(Failed(ClaudeFailed("it broke"))),
 )
 

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.conversation import Message, Role, ToolResultBlock, ToolUseBlock
+from ccproxy.core.messages import Message, ToolChoice, is_blank
+from ccproxy.core.stream import (
+    Event,
+    Finished,
+    InputJSONDelta,
+    MessageStart,
+    TextDelta,
+    Usage,
+)
+from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.responses_answer import ResponseStream
 from ccproxy.dialects.responses_listing import documents
 from ccproxy.dialects.responses_request import (
@@ -17,17 +26,8 @@ from ccproxy.dialects.responses_request import (
     decode_responses,
 )
 from ccproxy.errors import ClientError
-from ccproxy.events import (
-    Event,
-    Finished,
-    FinishReason,
-    MessageStarted,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStarted,
-    Usage,
-)
-from tests.pure.test_responses import parse, prompt_from, request, whole
+from tests.pure.test_responses import asked, parse, plain, request, whole
+from tests.support.events import call_start
 from tests.support.spec import (
     conversation_items_errors,
     item_list_errors,
@@ -61,7 +61,8 @@ def decoded(**fields: Any) -> ResponsesCall:
 
 
 def test_each_tool_has_one_name_for_the_model() -> None:
-    tools = {tool.name: tool for tool in decoded().question.tools}
+    offered = decoded().request.tools
+    tools = {tool.value.name: tool.value for tool in offered}
     assert list(tools) == [
         "look",
         "apply_patch",
@@ -74,8 +75,8 @@ def test_each_tool_has_one_name_for_the_model() -> None:
     assert tools["mcp__notes__write"].description == "The user's notes."
     assert str(tools["apply_patch"].description).startswith("Patches files.")
     assert 'start: "a"+' in str(tools["apply_patch"].description)
-    assert tools["local_shell"].input_schema["required"] == ["command"]
-    assert tools["shell"].input_schema["required"] == ["commands"]
+    schemas = [json.loads(tool.raw)["input_schema"] for tool in offered[-2:]]
+    assert [schema["required"] for schema in schemas] == [["command"], ["commands"]]
 
 
 def test_what_codex_sends() -> None:
@@ -114,10 +115,12 @@ def test_what_codex_sends() -> None:
         "client_metadata": {"session": "s"},
     }
     call = decode_responses(json.dumps(body).encode())
-    assert len(call.question.tools) == 5
-    assert not call.question.parallel_calls
+    assert len(call.request.tools) == 5
+    assert call.request.tool_choice == ToolChoice(
+        "auto", disable_parallel_tool_use=True
+    )
     assert call.ignored == ("tools[2]",)
-    assert prompt_from(json.dumps(body).encode()).system == "You are Codex."
+    assert asked(json.dumps(body).encode()).system == "You are Codex."
     assert decode_responses(json.dumps(body).encode(), web_search=True).ignored == ()
 
 
@@ -128,8 +131,18 @@ def test_search_for_more_tools_is_left_out_and_told(fields: dict[str, Any]) -> N
     tools = [deferred, {"type": "tool_search", **fields}]
     call = decode_responses(json.dumps({"input": "hello", "tools": tools}).encode())
     # A function that is to be found is offered at once.
-    assert [tool.name for tool in call.question.tools] == [FUNCTION["name"]]
+    assert [tool.value.name for tool in call.request.tools] == [FUNCTION["name"]]
     assert call.ignored == ("tools[1]",)
+
+
+def test_name_that_is_too_long_with_its_namespace_is_shortened() -> None:
+    """And comes back whole."""
+    space = {"type": "namespace", "name": "n" * 127, "tools": [FUNCTION]}
+    call = decoded(tools=[space])
+    [tool] = call.request.tools
+    assert len(tool.value.name) <= 128
+    identity = call.tools.identity(tool.value.name)
+    assert (identity.namespace, identity.name) == ("n" * 127, "look")
 
 
 BAD_TOOLS: list[tuple[dict[str, Any], str]] = [
@@ -140,10 +153,9 @@ BAD_TOOLS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"type": "namespace", "name": "n", "tools": [3]}, "tools[0].tools[0]"),
     (
-        {"type": "namespace", "name": "n" * 127, "tools": [FUNCTION]},
-        "tools[0].tools[0].name",
+        {"type": "namespace", "name": "n", "tools": [FUNCTION] * 2},
+        "tools[0].tools[1]",
     ),
-    ({"type": "namespace", "name": "n", "tools": [FUNCTION] * 2}, "tools[1]"),
     ({"type": "custom"}, "tools[0].name"),
     ({**PATCH, "format": {"type": "grammar"}}, "tools[0].format.syntax"),
     ({**PATCH, "format": {"type": "xml"}}, "tools[0].format.type"),
@@ -207,12 +219,19 @@ def test_choice_narrows_and_demands(
     choice: object, echo: object, names: list[str], must_call: bool
 ) -> None:
     call = decoded(tool_choice=choice)
-    found = [tool.name for tool in call.question.tools]
-    assert found[: len(names)] == names
-    assert call.question.must_call is must_call
+    found = [tool.value.name for tool in call.request.tools]
+    chosen = call.request.tool_choice
+    if chosen is not None and chosen.type == "tool":
+        assert [chosen.name] == names
+        assert chosen.name in found
+    else:
+        assert found[: len(names)] == names
+    assert (chosen is not None and chosen.must_call) is must_call
+    # A choice of none keeps the tools, for the prompt cache.
+    assert (chosen is not None and chosen.type == "none") is (choice == "none")
     assert call.echo.tool_choice == echo
     response = ResponseStream("abc", call.echo, lambda: 1.0).response
-    assert response_errors(json.loads(json.dumps(response))) == []
+    assert response_errors(json.loads(encode_json(response))) == []
 
 
 # Answers
@@ -220,15 +239,15 @@ def test_choice_narrows_and_demands(
 
 def answered(
     calls: Sequence[tuple[str, Sequence[str]]],
-    reason: FinishReason = FinishReason.TOOL_USE,
+    reason: str = "tool_use",
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The events and the output of a response that makes calls; all valid."""
     call = decoded()
-    encoder = ResponseStream("abc", call.echo, lambda: 1.0, None, call.callees)
-    events: list[Event] = [MessageStarted("m-1")]
+    encoder = ResponseStream("abc", call.echo, lambda: 1.0, None, call.tools)
+    events: list[Event] = [MessageStart("m-1")]
     for number, (name, pieces) in enumerate(calls):
-        events.append(ToolCallStarted(f"toolu_{number}", name))
-        events += map(ToolCallDelta, pieces)
+        events.append(call_start(f"toolu_{number}", name))
+        events += map(InputJSONDelta, pieces)
     parsed = parse(whole(encoder, *events, Finished(reason, Usage())))
     errors = [error for event in parsed for error in response_event_errors(event)]
     assert errors == []
@@ -308,11 +327,9 @@ ARGUMENTS = st.lists(
 
 @given(
     st.lists(st.tuples(st.sampled_from(NAMES), ARGUMENTS), max_size=4),
-    st.sampled_from(FinishReason),
+    st.sampled_from(["end_turn", "max_tokens", "refusal", "tool_use"]),
 )
-def test_any_calls_are_valid(
-    calls: list[tuple[str, list[str]]], reason: FinishReason
-) -> None:
+def test_any_calls_are_valid(calls: list[tuple[str, list[str]]], reason: str) -> None:
     answered(calls, reason)
 
 
@@ -321,7 +338,7 @@ def test_any_calls_are_valid(
 
 def messages_of(*items: Mapping[str, Any]) -> tuple[Message, ...]:
     user = {"role": "user", "content": "hello"}
-    return prompt_from(request(input=[user, *items], tools=TOOLS)).messages
+    return asked(request(input=[user, *items], tools=TOOLS)).messages
 
 
 def test_calls_of_all_kinds_come_back_as_they_were_told() -> None:
@@ -357,13 +374,16 @@ def test_calls_of_all_kinds_come_back_as_they_were_told() -> None:
             ],
         },
     ]
-    _, calls, results = messages_of(*items, *outputs)
-    assert calls.content == tuple(
-        ToolUseBlock(f"toolu_{n}", name, given) for n, (name, given) in enumerate(said)
-    )
-    found = [b.content for b in results.content if isinstance(b, ToolResultBlock)]
-    assert found[:5] == ["zero", "one", "two", "three", "four"]
-    assert json.loads(str(found[5]))[0]["stdout"] == "five"
+    _, (_, calls), (_, results) = plain(messages_of(*items, *outputs))
+    assert calls == [
+        {"type": "tool_use", "id": f"toolu_{n}", "name": name, "input": given}
+        for n, (name, given) in enumerate(said)
+    ]
+    assert [b["tool_use_id"] for b in results] == [f"toolu_{n}" for n in range(6)]
+    found = [block["content"] for block in results]
+    one = [{"type": "text", "text": "one"}]
+    assert found[:5] == ["zero", one, "two", "three", "four"]
+    assert json.loads(found[5])[0]["stdout"] == "five"
     # As the store keeps them they are valid, and mean the same.
     user = {"role": "user", "content": "hello"}
     call = decode_responses(request(input=[user, *items, *outputs]))
@@ -378,7 +398,8 @@ def test_calls_of_all_kinds_come_back_as_they_were_told() -> None:
     }
     assert item_list_errors(page) == []
     assert conversation_items_errors(page) == []
-    assert messages_of(*listed[1:]) == messages_of(*items, *outputs)
+    again = messages_of(*listed[1:])
+    assert plain(again) == plain(messages_of(*items, *outputs))
 
 
 def test_searches_of_the_models_own_are_left_out() -> None:
@@ -440,14 +461,17 @@ def test_any_history_of_calls_is_the_same_there_and_back(
             about["input"] = text
         output = {"type": f"{kind}_output", "call_id": f"c{number}", "output": text}
         items += [about, output]
-    found = messages_of(*items)[1:]
-    assert [m.role for m in found] == [Role.ASSISTANT, Role.USER] * len(history)
+    found = plain(messages_of(*items))[1:]
+    assert [role for role, _ in found] == ["assistant", "user"] * len(history)
     for number, (kind, namespace, text) in enumerate(history):
-        [use], [result] = (m.content for m in found[2 * number : 2 * number + 2])
+        [use], [result] = (blocks for _, blocks in found[2 * number : 2 * number + 2])
         name = "mcp__notes__look" if namespace else "look"
         key = "t" if kind == "function_call" else "input"
-        assert use == ToolUseBlock(f"c{number}", name, {key: text})
-        assert result == ToolResultBlock(f"c{number}", text)
+        about = {"type": "tool_use", "id": f"c{number}", "name": name}
+        assert use == {**about, "input": {key: text}}
+        told = "" if is_blank(text) else text
+        about = {"type": "tool_result", "tool_use_id": f"c{number}"}
+        assert result == {**about, "content": told}
 
 
 # Structured output
@@ -456,22 +480,26 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 
 
 @pytest.mark.parametrize(
-    ("form", "schema"),
+    ("form", "told"),
     [
         ({"type": "text"}, None),
-        ({"type": "json_object"}, {"type": "object", "additionalProperties": True}),
+        ({"type": "json_object"}, {"type": "json_object"}),
         (
             {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True},
-            SCHEMA,
+            {"type": "json_schema", "schema": SCHEMA},
         ),
-        ({"type": "json_schema", "name": "n", "schema": SCHEMA}, SCHEMA),
+        (
+            {"type": "json_schema", "name": "n", "schema": SCHEMA},
+            {"type": "json_schema", "schema": SCHEMA},
+        ),
     ],
 )
-def test_format_is_a_schema(form: dict[str, Any], schema: object) -> None:
+def test_format_is_the_apis(form: dict[str, Any], told: object) -> None:
     call = decode_responses(request(text={"format": form}))
-    assert call.question.schema == schema
+    config = call.request.output_config
+    assert (config and json.loads(config.raw)["format"]) == told
     encoder = ResponseStream("abc", call.echo, lambda: 1.0)
-    ends: list[Event] = [TextDelta("{}"), Finished(FinishReason.STOP, Usage())]
-    response = parse(whole(encoder, MessageStarted("m-1"), *ends))[-1]["response"]
+    ends: list[Event] = [TextDelta("{}"), Finished("end_turn", Usage())]
+    response = parse(whole(encoder, MessageStart("m-1"), *ends))[-1]["response"]
     assert response_errors(response) == []
     assert form.items() <= response["text"]["format"].items()
