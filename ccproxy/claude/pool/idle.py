@@ -49,6 +49,11 @@ class IdleWorkers:
         """Those that there are now; they may be taken while this is iterated."""
         return iter(tuple(self._places))
 
+    @property
+    def has_pristine(self) -> bool:
+        """Whether one of them never had a system prompt."""
+        return None in self._by_system
+
     def admit(self, worker: Worker) -> None:
         """Keep a worker for a while."""
         timer = self._clock.callLater(self._seconds, self._expire, worker)

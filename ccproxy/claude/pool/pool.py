@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.observer import Observer, Served, Stopped
 from ccproxy.claude.pool.factory import WorkerFactory
@@ -33,8 +33,6 @@ from ccproxy.errors import CCProxyError, Overloaded, ShuttingDown
 
 # A CLI grows by what it is asked; this is a second bound beside that on its memory.
 _MOST_QUESTIONS = 500
-# How often those that nobody asks are looked at.
-_CHECK_SECONDS = 5.0
 
 
 class Client(Queued, Protocol):
@@ -95,7 +93,6 @@ class Pool:
         self._must_serve = False
         self._drained: Deferred[None] | None = None
         self._gone: Deferred[None] | None = None
-        self._check: IDelayedCall | None = None
         self._slots.watch(self._serve)
 
     @property
@@ -182,7 +179,6 @@ class Pool:
             self._spares.admit(worker)
         else:
             self._keep(worker)
-        self._watch_health()
         self._serve()
         return answer
 
@@ -269,16 +265,14 @@ class Pool:
             return False
         if self._slots.is_free and not self._others_wait():
             return True
-        if len(self._idle) > 1 and not self._leaving:
-            # For a new system prompt a spare is as good, and for none it is better.
+        if len(self._idle) > 1 and not self._idle.has_pristine and not self._leaving:
+            # A question without system prompt would need a new one.
             self._dismiss(self._idle.take_oldest(), Stopped.ROOM)
         return False
 
     def start_worker(self) -> Worker:
         """Start a worker; raises `CCProxyError` if that is not possible."""
-        worker = self._start()
-        self._watch_health()
-        return worker
+        return self._start()
 
     def retire(self, worker: Worker, why: Stopped) -> None:
         """Stop a worker's process; its place is free when that is gone."""
@@ -291,7 +285,7 @@ class Pool:
     @property
     def _leaving(self) -> int:
         """How many workers are free, or gone, in a moment."""
-        return len(self._stopping) + len(self._settling)
+        return len(self._stopping) + len(self._settling) + self._spares.warming
 
     def _start(self, *, is_probe: bool = False) -> Worker:
         worker = self._factory.start(is_probe=is_probe)
@@ -330,18 +324,15 @@ class Pool:
         """
         promised = 0
         for client in self._queue:
-            if client not in self._queue or self._is_served(client):
-                continue
-            if self._slots.is_free:
-                # The binary is being examined; `wake` is called when that is over.
+            if client not in self._queue or self._is_served(client, promised):
                 continue
             promised += 1
             if not self._make_room(promised):
                 return
 
-    def _is_served(self, client: Client) -> bool:
+    def _is_served(self, client: Client, promised: int) -> bool:
         try:
-            chosen = self._choose(client)
+            chosen = self._choose(client, promised)
         except CCProxyError as error:
             client.fail(error)
             return True
@@ -353,7 +344,13 @@ class Pool:
         client.start(worker, served)
         return True
 
-    def _choose(self, client: Client) -> tuple[Worker, Served] | None:
+    def _choose(self, client: Client, promised: int) -> tuple[Worker, Served] | None:
+        """The worker for a question, if there is one.
+
+        Args:
+            client: the question.
+            promised: how many places are promised to others.
+        """
         if not client.wants_new:
             worker = self._take_idle(client.system)
             if worker is not None:
@@ -361,8 +358,11 @@ class Pool:
         worker = self._spares.take(client.system)
         if worker is not None:
             return worker, Served.SPARE
-        if self._slots.is_free and self._factory.is_allowed():
-            return self._start(), Served.NEW
+        if self._slots.is_free and self._spares.warming <= promised:
+            if self._factory.is_allowed():
+                return self._start(), Served.NEW
+            # The binary is being examined; `wake` is called when that is over.
+            return None
         worker = self._take_idle(client.system)
         return None if worker is None else (worker, Served.IDLE)
 
@@ -377,7 +377,7 @@ class Pool:
 
     def _make_room(self, places: int) -> bool:
         """Stop those that nobody asks; tells whether so many places become free."""
-        while self._leaving < places:
+        while self._leaving + self._slots.free < places:
             worker = self._idle.take_oldest() or self._spares.take_any()
             if worker is None:
                 return False
@@ -402,7 +402,8 @@ class Pool:
         if worker in self._settling:
             self._settling.discard(worker)
             self._keep(worker)
-            self._serve()
+        # Or it is a spare that is warm now.
+        self._serve()
 
     def _lost(self, worker: Worker) -> None:
         """Retire a worker that nobody asks; a question is told by the worker itself."""
@@ -419,7 +420,6 @@ class Pool:
         why = self._why_not(worker)
         if why is None:
             self._idle.admit(worker)
-            self._watch_health()
         else:
             self.retire(worker, why)
 
@@ -443,9 +443,6 @@ class Pool:
         self.retire(worker, Stopped.IDLE)
 
     def _dismiss_all(self) -> None:
-        if self._check is not None:
-            self._check.cancel()
-            self._check = None
         while self._dismiss(self._idle.take_oldest(), Stopped.SHUTDOWN):
             pass
         while self._dismiss(self._spares.take_any(), Stopped.SHUTDOWN):
@@ -455,20 +452,6 @@ class Pool:
         if worker is not None:
             self.retire(worker, why)
         return worker is not None
-
-    def _watch_health(self) -> None:
-        """Look now and then whether those that nobody asks still answer."""
-        if self._check is None and not self._is_stopped:
-            self._check = self._clock.callLater(_CHECK_SECONDS, self._check_all)
-
-    def _check_all(self) -> None:
-        self._check = None
-        for worker in (*self._idle, *self._spares):
-            if worker.is_ready:
-                # One that does not answer is lost, which `_lost` is told.
-                worker.check()
-        if self._idle or self._spares:
-            self._watch_health()
 
     def _undrained(self, _: object) -> None:
         self._drained = None

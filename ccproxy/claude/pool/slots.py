@@ -20,6 +20,11 @@ class ProcessSlots:
         """Whether another process may be started."""
         return self.taken < self.limit
 
+    @property
+    def free(self) -> int:
+        """How many processes may be started."""
+        return max(self.limit - self.taken, 0)
+
     def take(self) -> None:
         """Note a process that is started; the caller has looked at `is_free`."""
         self.taken += 1

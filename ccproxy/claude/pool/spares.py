@@ -76,6 +76,11 @@ class SpareWorkers:
         """How many there should be more."""
         return self._wanted - len(self._workers)
 
+    @property
+    def warming(self) -> int:
+        """How many are being warmed up, and cannot be asked until then."""
+        return sum(worker.is_settling for worker in self._workers)
+
     def admit(self, worker: Worker) -> None:
         """Keep a worker as a spare, and warm it up."""
         self._workers[worker] = None
