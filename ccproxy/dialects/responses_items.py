@@ -267,7 +267,10 @@ class _Reader:
         at, fields = item.at, item.fields
         match fields.kind:
             case "message":
-                return InputMessage(at, fields.role or "", fields.content)
+                # A bare `input` is the text itself.
+                field = "content" if at.endswith("]") else ""
+                role = fields.role or ""
+                return InputMessage(at, role, fields.content, field=field)
             case kind if kind in _CALLS:
                 # Of one that was cut off nothing is there that could have a result.
                 if fields.status == "incomplete":

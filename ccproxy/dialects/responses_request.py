@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.dialects import prompting
-from ccproxy.dialects.decoding import decode_json
+from ccproxy.dialects.decoding import decode_json, read_body
 from ccproxy.dialects.mendings import Mendings
 from ccproxy.dialects.prompting import InputMessage
 from ccproxy.dialects.refusal import unsupported
@@ -181,9 +181,11 @@ def decode_responses(body: bytes, *, web_search: bool = False) -> ResponsesCall:
     Raises:
         ClientError: with ``param``, the path of the offending field.
     """
+    mendings = Mendings()
+    body, mended = read_body(body)
+    mendings.adjust(*mended)
     request = decode_json(_decoder, body)
     _reject_unsupported(request)
-    mendings = Mendings()
     sampling = sampling_fields(request, _SAMPLING, _IGNORED, mendings)
     if request.truncation == "auto":
         mendings.ignore("truncation")
