@@ -363,6 +363,9 @@ class MessagesRequest:
         thinking_models: the full id of the model that has thought each thinking block
             in ``messages``, by the block's signature or data; one that is not named is
             taken for the asked model's.
+        thinking_prefixes: the hash of what stood before each thinking block when it
+            was made (``Composition.prefix``), by the same key; one that is not named
+            is taken to fit.
         paths: the client's names for fields, such as ``max_tokens`` →
             ``max_completion_tokens`` and ``output_config.format.schema`` →
             ``text.format.schema``; not compared.
@@ -382,6 +385,7 @@ class MessagesRequest:
     default_thinking: Literal["cli", "api"] = "cli"
     extra: Mapping[str, Raw] = field(factory=dict)
     thinking_models: Mapping[str, str] = field(factory=dict)
+    thinking_prefixes: Mapping[str, str] = field(factory=dict)
     paths: Mapping[str, str] = field(factory=dict, eq=False)
 
     @property

@@ -1,6 +1,7 @@
 """A question as a worker takes it: what is set on the CLI, and the path back."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from attrs import field, frozen
 
@@ -16,10 +17,11 @@ class ComposedBody:
         first_text: the CLI's own first user message: the client's first user text that
             is not blank, or a fixed word.
         json: the JSON object that the CLI merges into its request.
-        placeholder: what stands in its place once the answer has begun, so that a
-            request of the CLI's own costs next to nothing.
+        cache_ttl: the CLI's ``CLAUDE_CODE_PROMPT_CACHE_TTL``, because all breakpoints
+            of a request have to live equally long; None: the CLI's default.
         paths: from a path in the body, as the provider's errors name it
-            (``messages.3.content.1``, ``tools.2``), to the client's own.
+            (``messages.3.content.1``, ``tools.2``), to the client's own; see
+            `ccproxy.claude.body.paths.client_path`.
     """
 
     model: str
@@ -27,5 +29,5 @@ class ComposedBody:
     effort: str | None
     first_text: str
     json: bytes
-    placeholder: bytes
+    cache_ttl: Literal["5m", "1h"] | None = None
     paths: Mapping[str, str] = field(factory=dict, eq=False, repr=False)

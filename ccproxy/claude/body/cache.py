@@ -1,0 +1,208 @@
+"""The prompt cache's breakpoints. Pure.
+
+The provider takes four in all, and two of them are the CLI's, in its ``system``. So the
+client's last two stay; without any of the client's there is one of ours, at the last
+block of the client's, and a second one at the end of the question before where more
+blocks have come since than the provider looks back.
+
+All have one time to live, which the CLI's own two are given as well.
+
+Source: rules 14, 24, 33 and 41 to 44 of the Messages API.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+from attrs import define, field
+from msgspec import UNSET, Raw
+
+from ccproxy.claude.body.notes import Notes
+from ccproxy.claude.body.turns import Turn, is_thinking
+from ccproxy.core.messages import Block, Text, Tool, is_blank
+
+CacheTTL: TypeAlias = Literal["5m", "1h"]
+# The number of a turn and of a block in it; None and the number of a tool.
+Place: TypeAlias = tuple[int | None, int]
+
+# Beside the CLI's two.
+_BREAKPOINTS = 2
+# As many blocks before a breakpoint the provider looks for one of an earlier request.
+_LOOKS_BACK = 20
+
+
+class _CacheControl(msgspec.Struct):
+    type: str = "ephemeral"
+    ttl: str | None = None
+
+
+@define
+class Breakpoints:
+    """Where the cache's breakpoints are, and how long what they mark is kept.
+
+    Args:
+        default_ttl: where the client says nothing; None: the CLI's own.
+        whole: the client's top-level ``cache_control``, which marks the last block.
+    """
+
+    notes: Notes
+    default_ttl: CacheTTL | None = None
+    whole: Raw | None = None
+    ttl: CacheTTL | None = field(default=None, init=False)
+
+    def mark(
+        self, tools: Sequence[Tool], turns: Sequence[Turn]
+    ) -> tuple[list[Tool], list[Turn]]:
+        """The same tools and turns, with the breakpoints that there may be.
+
+        Args:
+            tools: those that go up.
+            turns: the client's; words of ours come behind them.
+        """
+        marked = [
+            *((None, n) for n, tool in enumerate(tools) if _marker(tool) is not None),
+            *(
+                (n, m)
+                for n, turn in enumerate(turns)
+                if not isinstance(turn.content, str)
+                for m, block in enumerate(turn.content)
+                if _marker(block) is not None
+            ),
+        ]
+        deferred = {n for n, tool in enumerate(tools) if tool.value.defer_loading}
+        allowed = [p for p in marked if p[0] is not None or p[1] not in deferred]
+        ours = self._ours(turns, is_needed=not marked)
+        kept = [p for p in allowed if p not in ours][-(_BREAKPOINTS - len(ours)) :]
+        if len(ours) >= _BREAKPOINTS:
+            kept = []
+        self.ttl = self._choose_ttl(tools, turns, kept)
+        tools, turns = list(tools), list(turns)
+        for place in marked:
+            self._set(tools, turns, place, keep=place in kept or place in ours)
+        for place in ours:
+            if place not in marked:
+                self._add(turns, place)
+        return tools, turns
+
+    def _ours(self, turns: Sequence[Turn], *, is_needed: bool) -> list[Place]:
+        if self.whole is not None:
+            self.notes.adjust(self.notes.name("cache_control"))
+        elif not is_needed:
+            return []
+        place = _last_place(turns)
+        if place is None:
+            return []
+        if self.whole is not None:
+            return [place]
+        before = _end_of_question_before(turns)
+        far = before is not None and _blocks_between(turns, before, place)
+        return [before, place] if before and far else [place]
+
+    def _choose_ttl(
+        self,
+        tools: Sequence[Tool],
+        turns: Sequence[Turn],
+        kept: Sequence[Place],
+    ) -> CacheTTL | None:
+        markers = [self.whole] if self.whole is not None else []
+        markers += [m for p in kept if (m := _marker(_at(tools, turns, p))) is not None]
+        for raw in markers:
+            try:
+                ttl = msgspec.json.decode(raw, type=_CacheControl).ttl
+            except msgspec.ValidationError:
+                continue
+            return "1h" if ttl == "1h" else "5m"
+        return self.default_ttl
+
+    def _set(
+        self,
+        tools: list[Tool],
+        turns: list[Turn],
+        place: Place,
+        *,
+        keep: bool,
+    ) -> None:
+        """Keep the client's breakpoint with the one time to live, or take it away."""
+        holder = _at(tools, turns, place)
+        marker = _marker(holder)
+        if keep and marker is not None and _ttl(marker) == (self.ttl or "5m"):
+            return
+        self.notes.adjust(f"{holder.at}.cache_control" if holder.at else "")
+        value = self._value() if keep else UNSET
+        _replace(tools, turns, place, holder.replaced(cache_control=value))
+
+    def _add(self, turns: list[Turn], place: Place) -> None:
+        holder = _at((), turns, place)
+        _replace([], turns, place, holder.replaced(cache_control=self._value()))
+
+    def _value(self) -> dict[str, str]:
+        value = {"type": "ephemeral"}
+        return {**value, "ttl": "1h"} if self.ttl == "1h" else value
+
+
+def _marker(holder: Block | Tool) -> Raw | None:
+    marker = getattr(holder.value, "cache_control", None)
+    if not isinstance(marker, Raw) or bytes(marker).strip() == b"null":
+        return None
+    return marker
+
+
+def _ttl(marker: Raw) -> str:
+    try:
+        return msgspec.json.decode(marker, type=_CacheControl).ttl or "5m"
+    except msgspec.ValidationError:
+        return ""
+
+
+def _at(tools: Sequence[Tool], turns: Sequence[Turn], place: Place) -> Block | Tool:
+    turn, index = place
+    return tools[index] if turn is None else turns[turn].blocks[index]
+
+
+def _replace(
+    tools: list[Tool],
+    turns: list[Turn],
+    place: Place,
+    holder: Block | Tool,
+) -> None:
+    number, index = place
+    if number is None and isinstance(holder, Tool):
+        tools[index] = holder
+    elif number is not None and isinstance(holder, Block):
+        turn = turns[number]
+        blocks = list(turn.blocks)
+        blocks[index] = holder
+        turns[number] = Turn(turn.role, blocks, turn.at, turn.extra)
+
+
+def _last_place(turns: Sequence[Turn]) -> tuple[int, int] | None:
+    """The last block that may carry a breakpoint."""
+    for number in range(len(turns) - 1, -1, -1):
+        blocks = turns[number].blocks
+        for index in range(len(blocks) - 1, -1, -1):
+            block = blocks[index]
+            is_empty = isinstance(block.value, Text) and is_blank(block.value.text)
+            if not is_thinking(block) and not is_empty:
+                return number, index
+    return None
+
+
+def _end_of_question_before(turns: Sequence[Turn]) -> tuple[int, int] | None:
+    """The last block of what stands before the assistant's last turn."""
+    number = len(turns)
+    while number and turns[number - 1].role != "assistant":
+        number -= 1
+    while number and turns[number - 1].role == "assistant":
+        number -= 1
+    return _last_place(turns[:number])
+
+
+def _blocks_between(
+    turns: Sequence[Turn], start: tuple[int, int], end: tuple[int, int]
+) -> bool:
+    """Whether more blocks lie between two places than the provider looks back."""
+    count = end[1] - start[1]
+    for number in range(start[0], end[0]):
+        content = turns[number].content
+        count += 1 if isinstance(content, str) else len(content)
+    return count >= _LOOKS_BACK

@@ -1,0 +1,266 @@
+"""The conversation on its way up, from the first turn to the last. Pure.
+
+Each run of the assistant's messages is compared with what the proxy remembers of its
+own answers behind the same prefix: where text and calls agree, the message goes up as
+the model made it, its thinking and ids included. Then follows what the user and the
+system say: results in front, system messages where they fit.
+
+======================================  ===========================================
+thinking in the history                 what becomes of it
+======================================  ===========================================
+thinking is off, or nobody wants it     left out
+of another model, as far as is known    left out
+behind another prefix, as far as that   left out, and everything behind it of which
+is known, on a model that minds         nobody knows the prefix
+at the end of a message                 left out
+======================================  ===========================================
+
+All of it is named. Source: rules 20 to 27 of the Messages API.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from attrs import define, field, frozen
+
+from ccproxy.claude.body.models import ModelRules
+from ccproxy.claude.body.notes import Notes
+from ccproxy.claude.body.pairing import OpenCalls, has_result, open_ids, results_first
+from ccproxy.claude.body.placement import place_system_messages
+from ccproxy.claude.body.prefix import Prefix
+from ccproxy.claude.body.turns import Turn, is_thinking
+from ccproxy.core.messages import (
+    Block,
+    Opaque,
+    RedactedThinking,
+    Thinking,
+    is_blank,
+)
+
+# Blocks and turns that are worked through before others may have their turn.
+_SLICE = 400
+
+
+class Recall(Protocol):
+    """What the proxy remembers of its own answers, to one client."""
+
+    def find(
+        self, prefix: str, said: Sequence[Block], model_id: str, *, is_bound: bool
+    ) -> Sequence[Block] | None:
+        """An answer as the model made it; None: none that agrees is known.
+
+        Args:
+            prefix: the hash of what stands before it.
+            said: the client's copy of it.
+            model_id: the model that is to read it.
+            is_bound: whether it is to be found behind that prefix only.
+        """
+
+
+@frozen(kw_only=True)
+class HistoryRules:
+    """What decides how a conversation goes up.
+
+    Attributes:
+        drops_thinking: leave out all thinking.
+        models: the model of each of the client's blocks of thinking, by its signature
+            or its data, as far as it is known.
+        prefixes: the hash of what stood before each of them, likewise.
+    """
+
+    model: ModelRules
+    model_id: str
+    system_messages: bool
+    drops_thinking: bool
+    models: Mapping[str, str]
+    prefixes: Mapping[str, str]
+
+
+@define
+class History:
+    """The turns that go up, as they grow."""
+
+    rules: HistoryRules
+    prefix: Prefix
+    recall: Recall | None
+    notes: Notes
+    turns: list[Turn] = field(factory=list)
+    _calls: OpenCalls = field(factory=OpenCalls)
+    # Whether a block was left out because of its prefix.
+    _is_broken: bool = field(default=False, init=False)
+
+    def extend(self, turns: Sequence[Turn]) -> Iterator[None]:
+        """Take all turns, in slices.
+
+        Raises:
+            InvalidRequest: calls and results do not belong together.
+        """
+        done = 0
+        for run in _runs(turns):
+            if run[0].role == "assistant":
+                self._assistant(run)
+            else:
+                self._others(run)
+            done += sum(
+                1 if isinstance(t.content, str) else len(t.content) for t in run
+            )
+            if done >= _SLICE:
+                done = 0
+                yield
+        self._calls.close()
+
+    def _others(self, run: Sequence[Turn]) -> None:
+        ordered = results_first(run, self._calls, self.notes)
+        self._calls.close()
+        for turn in place_system_messages(
+            ordered,
+            self.notes,
+            allowed=self.rules.system_messages,
+            after_server_tool=bool(self.turns) and ends_in_server_tool(self.turns[-1]),
+        ):
+            self._add(turn)
+
+    def _assistant(self, run: Sequence[Turn]) -> None:
+        rest = list(run)
+        while rest:
+            count = self._restored(rest)
+            if not count:
+                count = 1
+                self._clients_own(rest[0])
+            del rest[:count]
+
+    def _restored(self, run: Sequence[Turn]) -> int:
+        """How many messages of a run are one answer that is remembered; it is added."""
+        if self.recall is None or self.rules.drops_thinking:
+            return 0
+        prefix = self.prefix.digest
+        for count in {len(run): None, 1: None}:
+            said = [block for turn in run[:count] for block in turn.blocks]
+            found = self.recall.find(
+                prefix,
+                said,
+                self.rules.model_id,
+                is_bound=self.rules.model.is_prefix_bound,
+            )
+            if found is not None:
+                kept = list(found)
+                while kept and is_thinking(kept[-1]):
+                    kept.pop()
+                blocks = self._calls.open(kept, open_ids(said), self.notes)
+                if blocks:
+                    self._add(Turn("assistant", blocks, run[0].at))
+                return count
+        return 0
+
+    def _clients_own(self, turn: Turn) -> None:
+        if isinstance(turn.content, str):
+            self._add(turn)
+            return
+        kept: list[Block] = []
+        prefix: str | None = None
+        for block in turn.content:
+            if is_thinking(block):
+                if prefix is None:
+                    prefix = self.prefix.digest
+                if not self._fits(block, prefix):
+                    self.notes.ignore(block.at)
+                    continue
+            kept.append(block)
+        while kept and is_thinking(kept[-1]):
+            self.notes.ignore(kept.pop().at)
+        if kept:
+            blocks = self._calls.open(kept, None, self.notes)
+            self._add(Turn("assistant", blocks, turn.at, turn.extra))
+
+    def _fits(self, block: Block, prefix: str) -> bool:
+        """Whether a client's block of thinking may go up."""
+        rules = self.rules
+        if rules.drops_thinking:
+            return False
+        key = _key(block)
+        made_by = rules.models.get(key)
+        if made_by and rules.model_id and made_by != rules.model_id:
+            return False
+        if not rules.model.is_prefix_bound:
+            return True
+        made_behind = rules.prefixes.get(key)
+        if not made_behind:
+            return not self._is_broken
+        if made_behind != prefix:
+            self._is_broken = True
+            return False
+        return True
+
+    def _add(self, turn: Turn) -> None:
+        self.prefix.add(turn)
+        self.turns.append(turn)
+
+
+def ends_in_server_tool(turn: Turn) -> bool:
+    """Whether the last block of a turn is a server tool's."""
+    if isinstance(turn.content, str) or not turn.content:
+        return False
+    return turn.role == "assistant" and isinstance(turn.content[-1].value, Opaque)
+
+
+def begins_with_thinking(turns: Sequence[Turn]) -> bool:
+    """Whether the last turn of the assistant is one that manual thinking allows.
+
+    It is, if it calls nothing whose results come last, or if it, or the first message
+    of its loop of calls, begins with thinking.
+
+    Source: rule 21 of the Messages API.
+    """
+    if not turns:
+        return True
+    if turns[-1].role == "assistant":
+        return ends_in_server_tool(turns[-1])
+    firsts: list[bool] = []
+    for turn in reversed(turns):
+        if turn.role == "assistant":
+            firsts.append(_begins(turn))
+        elif turn.role == "user" and not has_result(turn):
+            break
+    return not firsts or firsts[0] or firsts[-1]
+
+
+def _begins(turn: Turn) -> bool:
+    return not isinstance(turn.content, str) and is_thinking(turn.content[0])
+
+
+def _key(block: Block) -> str:
+    match block.value:
+        case Thinking(signature=signature):
+            return signature
+        case RedactedThinking(data=data):
+            return data
+    return ""
+
+
+def _runs(turns: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
+    """The turns in runs: the assistant's, and all that stand between."""
+    start = 0
+    for index in range(1, len(turns) + 1):
+        if index == len(turns) or (
+            (turns[index].role == "assistant") != (turns[start].role == "assistant")
+        ):
+            yield turns[start:index]
+            start = index
+
+
+def cut_prefill(turn: Turn, notes: Notes) -> Turn | None:
+    """A last message of the assistant, without white space at its end.
+
+    Source: rule 4 of the Messages API.
+    """
+    blocks = list(turn.blocks)
+    last = blocks[-1]
+    text = getattr(last.value, "text", None)
+    if not isinstance(text, str) or text == text.rstrip():
+        return turn
+    notes.adjust(last.at or turn.at)
+    if is_blank(text):
+        blocks.pop()
+    else:
+        blocks[-1] = last.replaced(text=text.rstrip())
+    return Turn("assistant", blocks, turn.at, turn.extra) if blocks else None

@@ -1,0 +1,53 @@
+"""Numbers that do not survive the CLI, which reads and prints the body. Pure.
+
+The CLI is JavaScript: an integer over 2^53 is rounded, ``1.0`` becomes ``1``, ``-0.0``
+becomes ``0``, ``1e400`` becomes ``null``.
+
+Source: protocol notes, "The body set whole".
+"""
+
+import re
+
+# What may be such a number, or a text that looks like one.
+_SUSPECT = re.compile(rb"\d{16}|\d[eE.]|-0")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_LARGEST_INTEGER = 2**53
+
+
+def is_reprinted(raw: bytes) -> bool:
+    """Whether a JSON text has a number in it that the CLI prints in another way.
+
+    Cost: one scan where there is no such number and no text that looks like one.
+    """
+    if _SUSPECT.search(raw) is None:
+        return False
+    bare = _STRING.sub(b'""', raw)
+    return any(_as_printed(n) != n.decode() for n in _NUMBER.findall(bare))
+
+
+def _as_printed(number: bytes) -> str:
+    """A number as JavaScript prints it."""
+    text = number.decode()
+    value = float(text)
+    if text.lstrip("-").isdigit():
+        # Beyond that it prints zeros for the digits that do not count.
+        return str(int(text)) if abs(value) <= _LARGEST_INTEGER else "rounded"
+    if value in (float("inf"), float("-inf")):
+        return "null"
+    if value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
+    return _shortest(value)
+
+
+def _shortest(value: float) -> str:
+    printed = repr(value)
+    mantissa, exponent, power = printed.partition("e")
+    if not exponent:
+        return printed
+    sign, digits = power[0], power[1:].lstrip("0")
+    if sign == "-" and int(digits) < 7:
+        # Python takes to exponents earlier than JavaScript.
+        places = int(digits) + len(mantissa.lstrip("-").replace(".", "")) - 1
+        return f"{value:.{places}f}"
+    return f"{mantissa}e{sign}{digits}"

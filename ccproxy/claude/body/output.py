@@ -1,0 +1,175 @@
+"""An answer by a JSON Schema: the API's own way, or a tool of ours. Pure.
+
+``output_config.format`` goes up where the model knows it, the schema is one that the
+provider can hold a model to, and there are neither citations nor a prefill. What of the
+schema only narrows a value is left out, named, and checked when the answer is there.
+
+Otherwise a tool of ours is offered behind the client's, and its arguments are the
+answer. ``json_object`` always goes that way, because the API's format needs closed
+objects. The system prompt stays as it is: the tool's description says what to do.
+
+Where the client demands a call of its own tools there is no answer to shape.
+
+Source: rules 31 and 38 of the Messages API.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from attrs import frozen
+from msgspec import Raw, UnsetType
+
+from ccproxy.claude.body.models import ModelRules
+from ccproxy.claude.body.notes import Notes
+from ccproxy.claude.body.numbers import is_reprinted
+from ccproxy.claude.body.plan import AnswerTool
+from ccproxy.claude.body.subset import narrowed
+from ccproxy.claude.body.tools import described, merged
+from ccproxy.core.messages import (
+    MessagesRequest,
+    OutputFormat,
+    Tool,
+    client_tool,
+)
+from ccproxy.errors import InvalidRequest, MissingParameter, UnsupportedValue
+
+_NAME = "structured_output"
+_DESCRIPTION = (
+    "Gives the final answer. Call it exactly once, when the answer is ready; its "
+    "arguments are the whole answer. Do not answer in prose."
+)
+_COMBINED = ("anyOf", "oneOf", "allOf")
+_CITATIONS = b'"citations"'
+
+_encode = msgspec.json.Encoder().encode
+
+
+@frozen(kw_only=True)
+class OutputChoice:
+    """How the answer gets its form.
+
+    Attributes:
+        format: the value of ``output_config.format``; None: it is not sent.
+        schema: the client's schema, which the answer is checked by; None: none.
+        tool: a tool of ours for the answer, to be offered behind the client's.
+        answer_tool: what the shaping needs of that.
+    """
+
+    format: bytes | None = None
+    schema: bytes | None = None
+    tool: Tool | None = None
+    answer_tool: AnswerTool | None = None
+
+
+def choose_output(
+    request: MessagesRequest,
+    rules: ModelRules,
+    tools: Sequence[Tool],
+    notes: Notes,
+) -> OutputChoice:
+    """How the answer gets the form that the client asks for.
+
+    Raises:
+        ClientError: the format is none.
+    """
+    at = notes.name("output_config.format")
+    try:
+        form = request.output_format
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"`{at}`: {error}", param=at) from None
+    if form is None or form.type == "text":
+        return OutputChoice()
+    choice = request.tool_choice
+    if choice is not None and choice.must_call:
+        return OutputChoice()
+    if form.type == "json_object":
+        return _own_tool({"type": "object"}, None, tools)
+    if form.type != "json_schema":
+        raise UnsupportedValue(
+            f"`{at}.type`: {form.type!r} is no format; there are json_schema and "
+            "json_object",
+            param=f"{at}.type",
+        )
+    return _by_schema(request, form, rules, tools, at, notes)
+
+
+def _by_schema(
+    request: MessagesRequest,
+    form: OutputFormat,
+    rules: ModelRules,
+    tools: Sequence[Tool],
+    at: str,
+    notes: Notes,
+) -> OutputChoice:
+    path = notes.names.get("output_config.format.schema", f"{at}.schema")
+    if isinstance(form.schema, UnsetType):
+        raise MissingParameter(f"`{path}` is missing", param=path)
+    given = bytes(form.schema)
+    try:
+        schema = msgspec.json.decode(given, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidRequest(f"`{path}` must be a JSON Schema", param=path) from None
+    if is_reprinted(given):
+        notes.adjust(path)
+    if rules.takes_output_format and not _is_excluded(request):
+        sent = narrowed({"type": "object", **schema})
+        if sent is not None:
+            if sent != schema:
+                notes.adjust(path)
+            fields = {"type": "json_schema", "schema": sent if sent != schema else None}
+            raw = _encode({**fields, "schema": fields["schema"] or Raw(given)})
+            return OutputChoice(format=raw, schema=given)
+    if schema.get("type", "object") != "object":
+        raise UnsupportedValue(
+            f"`{path}` must be a JSON Schema of type object; put other values into a "
+            "property of one",
+            param=path,
+        )
+    return _own_tool(schema, given, tools)
+
+
+def _own_tool(
+    schema: Mapping[str, Any], given: bytes | None, tools: Sequence[Tool]
+) -> OutputChoice:
+    description = _DESCRIPTION
+    offered: dict[str, Any] = {"type": "object", **schema}
+    if given is not None and any(name in schema for name in _COMBINED):
+        offered = merged(schema)
+        description = described(_DESCRIPTION, given)
+    name = _free_name({tool.value.name for tool in tools})
+    return OutputChoice(
+        tool=client_tool(name, description, offered),
+        answer_tool=AnswerTool(name=name, schema=given),
+    )
+
+
+def _free_name(taken: set[str]) -> str:
+    name = _NAME
+    number = 1
+    while name in taken:
+        number += 1
+        name = f"{_NAME}_{number}"
+    return name
+
+
+def _is_excluded(request: MessagesRequest) -> bool:
+    """Whether there are citations or a prefill, beside which no format may stand."""
+    last = request.messages[-1] if request.messages else None
+    if last is not None and last.role == "assistant":
+        return True
+    return any(
+        _CITATIONS in block.raw and _has_citations(block.fields)
+        for message in request.messages
+        if not isinstance(message.content, str)
+        for block in message.content
+        if block.type == "document"
+    )
+
+
+def _has_citations(fields: Mapping[str, Raw]) -> bool:
+    try:
+        found = msgspec.json.decode(fields["citations"], type=dict[str, Any] | None)
+    except (KeyError, msgspec.ValidationError):
+        return False
+    return found is not None and found.get("enabled") is True

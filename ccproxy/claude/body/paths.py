@@ -1,0 +1,99 @@
+"""From the provider's paths of fields to the client's. Pure.
+
+The provider counts in the body (``messages.3.content.1.text``,
+``tools.2.custom.input_schema``); the client knows what it sent
+(``messages[7].content``, ``tools[2].function.parameters``).
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from attrs import field, frozen
+from typing_extensions import override
+
+from ccproxy.claude.body.turns import Turn
+from ccproxy.core.messages import Tool
+
+_MESSAGE = re.compile(r"messages\.(\d+)(?:\.content(?:\.(\d+))?)?")
+_TOOL = re.compile(r"tools\.(\d+)(?:\.custom)?(?:\.([a-zA-Z_]+))?")
+
+
+@frozen(eq=False)
+class BodyPaths(Mapping[str, str]):
+    """The client's path for each path of the body, looked up when it is asked for."""
+
+    turns: Sequence[Turn] = ()
+    tools: Sequence[Tool] = ()
+    names: Mapping[str, str] = field(factory=dict)
+
+    @override
+    def __getitem__(self, path: str) -> str:
+        found = self._find(path)
+        if not found:
+            raise KeyError(path)
+        return found
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        for number, turn in enumerate(self.turns):
+            yield f"messages.{number}"
+            if not isinstance(turn.content, str):
+                for index in range(len(turn.content)):
+                    yield f"messages.{number}.content.{index}"
+        for number, _ in enumerate(self.tools):
+            yield f"tools.{number}"
+        yield from self.names
+
+    @override
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _find(self, path: str) -> str:
+        if path in self.names:
+            return self.names[path]
+        if match := _MESSAGE.fullmatch(path):
+            return self._message(int(match[1]), match[2])
+        if match := _TOOL.fullmatch(path):
+            number = int(match[1])
+            if number >= len(self.tools) or not self.tools[number].at:
+                return ""
+            tool = self.tools[number]
+            inner = match[2]
+            return f"{tool.at}.{tool.renamed.get(inner, inner)}" if inner else tool.at
+        return ""
+
+    def _message(self, number: int, index: str | None) -> str:
+        if number >= len(self.turns):
+            return ""
+        turn = self.turns[number]
+        blocks = turn.blocks
+        if index is not None:
+            return blocks[int(index)].at if int(index) < len(blocks) else ""
+        return turn.at
+
+
+def client_path(paths: Mapping[str, str], path: str) -> str | None:
+    """The client's path for one that the provider names.
+
+    Args:
+        paths: `ComposedBody.paths`.
+        path: as in the provider's error, such as ``messages.3.content.1.text``.
+
+    Returns:
+        The path of the nearest part that the client knows, with what is behind it; a
+        top-level field by its own name; None: it is ours, or nobody knows it.
+    """
+    steps = path.split(".")
+    for count in range(len(steps), 0, -1):
+        found = paths.get(".".join(steps[:count]))
+        if found:
+            return _joined(found, steps[count:])
+    if steps[0] in ("messages", "tools", "system"):
+        return steps[0] if steps[0] == "system" else None
+    return _joined(steps[0], steps[1:])
+
+
+def _joined(start: str, steps: Sequence[str]) -> str:
+    for step in steps:
+        start += f"[{step}]" if step.isdigit() else f".{step}"
+    return start

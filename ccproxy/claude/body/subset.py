@@ -1,0 +1,170 @@
+"""The JSON Schemas that the provider can hold a model to. Pure.
+
+It compiles a grammar of a schema for ``output_config.format`` and for ``strict`` tools,
+and refuses whatever it cannot: open objects, recursion, limits of numbers, lengths and
+lists. What only narrows a value can be left out and be checked afterwards; an open
+object cannot.
+
+Source: rules 32 and 38 of the Messages API; "Structured outputs", limitations.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_MAPS = ("properties", "$defs", "definitions")
+_LISTS = ("anyOf", "allOf")
+_KEPT = frozenset(
+    {
+        *("type", "enum", "const", "required", "title", "description", "default"),
+        *("$ref", "additionalProperties", "items", *_MAPS, *_LISTS),
+    }
+)
+# Narrow a value only, so that an answer can be checked for them.
+_CHECKED = frozenset(
+    {
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+        *("minLength", "maxLength", "pattern", "format", "minItems", "maxItems"),
+        *("uniqueItems", "minProperties", "maxProperties", "examples", "$schema"),
+        *("$id", "$comment", "deprecated", "readOnly", "writeOnly", "contentEncoding"),
+        *("contentMediaType", "not", "if", "then", "else", "contains", "propertyNames"),
+        *("dependentRequired", "dependentSchemas", "minContains", "maxContains"),
+    }
+)
+_MOST_OPTIONAL = 24
+_MOST_UNIONS = 16
+_DEEPEST = 64
+
+
+def is_in_subset(schema: Any) -> bool:
+    """Whether the provider takes a schema as it is."""
+    found = narrowed(schema)
+    return found is not None and found == schema
+
+
+def narrowed(schema: Any) -> dict[str, Any] | None:
+    """The part of a schema that the provider can hold a model to.
+
+    What satisfies it need not satisfy the schema: that is to be checked. Objects that
+    name their properties and do not say whether there may be others are closed.
+
+    Returns:
+        None if there is no such part: an open object, recursion, too many optional
+        properties or alternatives, or a keyword that nobody here knows.
+    """
+    if not isinstance(schema, Mapping) or schema.get("type") != "object":
+        return None
+    try:
+        found = _walk(schema, 0)
+    except (_OutsideError, RecursionError):
+        return None
+    if _is_recursive(found) or not _is_small(found):
+        return None
+    return found
+
+
+class _OutsideError(Exception):
+    """Something that no grammar can be made of."""
+
+
+def _walk(schema: Any, depth: int) -> dict[str, Any]:
+    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+        raise _OutsideError
+    found: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name in _MAPS:
+            if not isinstance(value, Mapping):
+                raise _OutsideError
+            found[name] = {k: _walk(inner, depth + 1) for k, inner in value.items()}
+        elif name == "oneOf" or name in _LISTS:
+            if not isinstance(value, list) or not value:
+                raise _OutsideError
+            # Exactly one of them is checked afterwards.
+            key = "anyOf" if name == "oneOf" else name
+            if key in found:
+                raise _OutsideError
+            found[key] = [_walk(inner, depth + 1) for inner in value]
+        elif name == "items":
+            found[name] = _walk(value, depth + 1)
+        elif name in _KEPT:
+            found[name] = value
+        elif name not in _CHECKED:
+            raise _OutsideError
+    return _closed(found, schema)
+
+
+def _closed(found: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    types = schema.get("type")
+    is_object = types == "object" or (isinstance(types, list) and "object" in types)
+    if not is_object and "properties" not in schema:
+        if types is None and not found.keys() & {"$ref", "enum", "const", *_LISTS}:
+            # Any value at all.
+            raise _OutsideError
+        return found
+    if found.get("additionalProperties", False) is not False:
+        raise _OutsideError
+    if "additionalProperties" not in found:
+        if not found.get("properties"):
+            raise _OutsideError
+        found["additionalProperties"] = False
+    return found
+
+
+def _is_recursive(root: Mapping[str, Any]) -> bool:
+    """Whether a reference leads to itself, or out of the schema."""
+    states: dict[str, bool] = {}
+
+    def goes_round(reference: str) -> bool:
+        if reference in states:
+            return not states[reference]
+        states[reference] = False
+        target: Any = root
+        steps = reference.removeprefix("#").split("/")[1:]
+        for step in steps:
+            step = step.replace("~1", "/").replace("~0", "~")
+            target = target.get(step) if isinstance(target, Mapping) else None
+        if not reference.startswith("#/") or not isinstance(target, Mapping):
+            return True
+        if any(goes_round(inner) for inner in _references(target)):
+            return True
+        states[reference] = True
+        return False
+
+    return any(goes_round(reference) for reference in set(_references(root)))
+
+
+def _references(schema: Any) -> Iterator[str]:
+    for part in _parts(schema):
+        reference = part.get("$ref")
+        if isinstance(reference, str):
+            yield reference
+
+
+def _is_small(root: Mapping[str, Any]) -> bool:
+    optional = unions = 0
+    for part in _parts(root):
+        properties = part.get("properties")
+        if isinstance(properties, Mapping):
+            required = part.get("required")
+            named = required if isinstance(required, list) else []
+            optional += sum(1 for name in properties if name not in named)
+        if "anyOf" in part or isinstance(part.get("type"), list):
+            unions += 1
+    return optional <= _MOST_OPTIONAL and unions <= _MOST_UNIONS
+
+
+def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """A schema and all within it."""
+    waiting = [schema]
+    while waiting:
+        part = waiting.pop()
+        if not isinstance(part, Mapping):
+            continue
+        yield part
+        for name in _MAPS:
+            inner = part.get(name)
+            if isinstance(inner, Mapping):
+                waiting += inner.values()
+        for name in _LISTS:
+            if isinstance(part.get(name), list):
+                waiting += part[name]
+        waiting.append(part.get("items"))

@@ -1,0 +1,179 @@
+"""Whether and how the model thinks: the ``thinking`` that goes up. Pure.
+
+=================  ===================================================================
+the client says    what goes up
+=================  ===================================================================
+nothing            a translator's: nothing, so that the CLI asks for what it always
+                   asks for; of the Messages API: what that API does without it
+``adaptive``       as it is; ``enabled`` where the model knows only that
+``enabled``        as it is, the budget below ``max_tokens``; else ``adaptive``
+``disabled``       as it is; else ``between_tools``; else ``adaptive``
+``between_tools``  as it is; else as for ``disabled``
+=================  ===================================================================
+
+What the model cannot do is named. ``display`` is ``summarized`` in whatever is set here
+for a client that is shown thinking, because newer models show nothing without it.
+
+The CLI's own budget for models that only know ``enabled`` is 31,999 tokens, whatever
+``max_tokens`` is: for those it is set here whenever ``max_tokens`` is not above it.
+
+Source: rules 17 to 19 and 22 of the Messages API; protocol notes, "Levers".
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+from attrs import frozen
+
+from ccproxy.claude.body.models import ModelRules, ThinkingForm, lower_effort
+from ccproxy.claude.body.notes import Notes
+from ccproxy.core.messages import MessagesRequest, ThinkingConfig
+
+_encode = msgspec.json.Encoder().encode
+_Fields: TypeAlias = dict[str, Any]
+
+_CLI_BUDGET_TOKENS = 31_999
+_SMALLEST_BUDGET_TOKENS = 1_024
+
+
+@frozen(kw_only=True)
+class ThinkingChoice:
+    """What is sent.
+
+    Attributes:
+        json: the value of ``thinking``; None: the field is not set.
+        form: how the model thinks then; None: not at all.
+        effort: what is sent as the CLI's ``effortLevel``.
+    """
+
+    json: bytes | None
+    form: ThinkingForm | None
+    effort: str | None
+
+    @property
+    def is_off(self) -> bool:
+        """Whether no thinking may stand in the history."""
+        return self.form in (None, "disabled")
+
+
+def choose_thinking(
+    request: MessagesRequest,
+    rules: ModelRules,
+    max_tokens: int | None,
+    effort: str | None,
+    notes: Notes,
+) -> ThinkingChoice:
+    """The ``thinking`` for a request.
+
+    Args:
+        request: the client's.
+        rules: of the model.
+        max_tokens: as it goes up; None: the CLI's own.
+        effort: one that the model knows; None: its default.
+        notes: take what cannot be had.
+    """
+    wanted = request.thinking
+    if not rules.thinking:
+        if wanted is not None and wanted.value.type != "disabled":
+            notes.ignore(notes.name("thinking"))
+        return ThinkingChoice(json=None, form=None, effort=effort)
+    if wanted is None:
+        return _unasked(request, rules, max_tokens, effort)
+    known = ("adaptive", "enabled", "disabled", "between_tools")
+    if wanted.value.type not in known:
+        # The provider knows better than this table.
+        return ThinkingChoice(json=wanted.raw, form="adaptive", effort=effort)
+    form = _nearest(wanted.value.type, rules)
+    if form != wanted.value.type:
+        notes.adjust(notes.name("thinking"))
+    if form in ("disabled", "between_tools"):
+        lowered = lower_effort(effort, rules.thinking_off_up_to)
+        if lowered != effort:
+            notes.adjust(notes.name("output_config.effort"))
+        raw = wanted.raw if form == wanted.value.type else _encode({"type": form})
+        return ThinkingChoice(json=raw, form=form, effort=lowered)
+    if form == "enabled":
+        return _manual(request, wanted, max_tokens, effort, notes)
+    raw = _shown(request, wanted, form)
+    return ThinkingChoice(json=raw, form=form, effort=effort)
+
+
+def _nearest(wanted: str, rules: ModelRules) -> ThinkingForm:
+    orders: dict[str, tuple[ThinkingForm, ...]] = {
+        "adaptive": ("adaptive", "enabled"),
+        "enabled": ("enabled", "adaptive"),
+        "disabled": ("disabled", "between_tools", "adaptive"),
+        "between_tools": ("between_tools", "disabled", "adaptive"),
+    }
+    return next(form for form in orders[wanted] if form in rules.thinking)
+
+
+def _unasked(
+    request: MessagesRequest,
+    rules: ModelRules,
+    max_tokens: int | None,
+    effort: str | None,
+) -> ThinkingChoice:
+    if request.default_thinking == "api":
+        if not rules.thinks_by_default:
+            raw = _encode({"type": "disabled"})
+            return ThinkingChoice(json=raw, form="disabled", effort=effort)
+        display = {"display": "summarized"} if request.shows_thinking else {}
+        raw = _encode({"type": "adaptive", **display})
+        return ThinkingChoice(json=raw, form="adaptive", effort=effort)
+    if "adaptive" in rules.thinking:
+        return ThinkingChoice(json=None, form="adaptive", effort=effort)
+    if max_tokens is None or max_tokens > _CLI_BUDGET_TOKENS:
+        return ThinkingChoice(json=None, form="enabled", effort=effort)
+    # Nobody asked for it: it gets half, so that there is an answer as well.
+    budget_tokens = max_tokens // 2
+    if budget_tokens < _SMALLEST_BUDGET_TOKENS:
+        raw = _encode({"type": "disabled"})
+        return ThinkingChoice(json=raw, form="disabled", effort=effort)
+    fields: _Fields = {"type": "enabled", "budget_tokens": budget_tokens}
+    if request.shows_thinking:
+        fields["display"] = "summarized"
+    return ThinkingChoice(json=_encode(fields), form="enabled", effort=effort)
+
+
+def _manual(
+    request: MessagesRequest,
+    wanted: ThinkingConfig,
+    max_tokens: int | None,
+    effort: str | None,
+    notes: Notes,
+) -> ThinkingChoice:
+    asked = wanted.value.budget_tokens
+    limit = _CLI_BUDGET_TOKENS if max_tokens is None else max_tokens - 1
+    if limit < _SMALLEST_BUDGET_TOKENS:
+        notes.adjust(notes.name("thinking"))
+        raw = _encode({"type": "disabled"})
+        return ThinkingChoice(json=raw, form="disabled", effort=effort)
+    if asked is None:
+        budget_tokens = min(limit, _CLI_BUDGET_TOKENS)
+    else:
+        budget_tokens = min(limit, max(asked, _SMALLEST_BUDGET_TOKENS))
+    raw = _shown(request, wanted, "enabled", budget_tokens=budget_tokens)
+    if asked not in (None, budget_tokens):
+        notes.adjust(f"{notes.name('thinking')}.budget_tokens")
+    return ThinkingChoice(json=raw, form="enabled", effort=effort)
+
+
+def _shown(
+    request: MessagesRequest,
+    wanted: ThinkingConfig,
+    form: ThinkingForm,
+    budget_tokens: int | None = None,
+) -> bytes:
+    """The client's object in this form, with ``display`` where it says nothing."""
+    is_clients = wanted.value.type == form
+    fields: _Fields = dict(wanted.fields)
+    fields["type"] = form
+    fields.pop("budget_tokens", None)
+    if budget_tokens is not None:
+        fields["budget_tokens"] = budget_tokens
+    # What the Messages API's client wrote itself stays as it is.
+    is_ours = request.default_thinking == "cli" or not is_clients
+    if is_ours and wanted.value.display is None and request.shows_thinking:
+        fields["display"] = "summarized"
+    return wanted.raw if fields == wanted.fields else _encode(fields)

@@ -1,0 +1,248 @@
+"""The tools on their way up: as they came, mended where the provider refuses one. Pure.
+
+==============================  =================================================
+a tool                          what becomes of it
+==============================  =================================================
+a name that is none, or twice   refused
+schema without ``type``         ``object``, named
+``anyOf``, ``oneOf``, ``allOf`` merged, the exact schema behind the description,
+at the root of the schema       named
+odd names of properties         refused
+OpenAI's ``strict``             kept where the schema is in the provider's subset,
+                                else left out, named
+newer web search                the older one where the model knows only that, named
+==============================  =================================================
+
+Source: rules 15, 28, 31, 32 and 34 of the Messages API.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from ccproxy.claude.body.models import ModelRules
+from ccproxy.claude.body.notes import Notes
+from ccproxy.claude.body.numbers import is_reprinted
+from ccproxy.claude.body.subset import is_in_subset
+from ccproxy.claude.body.turns import Turn
+from ccproxy.core.messages import Tool, ToolUse, client_tool
+from ccproxy.errors import InvalidRequest, UnsupportedValue
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+_PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+_COMBINED = ("anyOf", "oneOf", "allOf")
+_NEW_WEB_SEARCH = "web_search_2026"
+_OLD_WEB_SEARCH = "web_search_20250305"
+
+_encode = msgspec.json.Encoder().encode
+_decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def compose_tools(tools: Sequence[Tool], rules: ModelRules, notes: Notes) -> list[Tool]:
+    """The tools as they go up, in the client's order.
+
+    Raises:
+        InvalidRequest: two of one name, or a name that the provider does not take.
+        UnsupportedValue: a property whose name it does not take.
+    """
+    seen: set[str] = set()
+    composed: list[Tool] = []
+    for index, tool in enumerate(tools):
+        at = tool.at or f"tools[{index}]"
+        _check_name(tool, at, seen)
+        if tool.value.type in ("custom", "function"):
+            tool = _with_schema(tool, at, notes)
+        elif _is_too_new(tool, rules):
+            notes.adjust(f"{at}.type")
+            tool = tool.replaced(type=_OLD_WEB_SEARCH)
+        composed.append(tool)
+    return composed
+
+
+def called_tools(turns: Iterable[Turn]) -> list[Tool]:
+    """A tool for each name that a history calls, where no tools are offered.
+
+    Source: rule 15 of the Messages API: calls without any tools were once refused.
+    """
+    names: dict[str, None] = {}
+    for turn in turns:
+        if isinstance(turn.content, str):
+            continue
+        for block in turn.content:
+            if isinstance(block.value, ToolUse):
+                names[block.value.name] = None
+    schema = {"type": "object"}
+    return [client_tool(name, None, schema) for name in names if _NAME.fullmatch(name)]
+
+
+def path_of(tool: Tool, at: str, field: str) -> str:
+    """The client's path of a field of a tool."""
+    return f"{at}.{tool.renamed.get(field, field)}"
+
+
+def _is_too_new(tool: Tool, rules: ModelRules) -> bool:
+    is_new = tool.value.type.startswith(_NEW_WEB_SEARCH)
+    return is_new and not rules.has_new_web_search
+
+
+def _check_name(tool: Tool, at: str, seen: set[str]) -> None:
+    name = tool.value.name
+    if not name and tool.value.type not in ("custom", "function"):
+        return
+    path = path_of(tool, at, "name")
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"`{path}`: a tool's name is 1 to 128 letters, digits, _ and -", param=path
+        )
+    if name in seen:
+        raise InvalidRequest(
+            f"`{path}`: there is another tool named {name!r}", param=path
+        )
+    seen.add(name)
+
+
+def _with_schema(tool: Tool, at: str, notes: Notes) -> Tool:
+    given = tool.value.input_schema
+    if not isinstance(given, Raw):
+        return tool
+    path = path_of(tool, at, "input_schema")
+    try:
+        fields = _decode_shallow(given)
+    except msgspec.ValidationError:
+        raise InvalidRequest(
+            f"`{path}` must be a JSON Schema of type object", param=path
+        ) from None
+    if is_reprinted(bytes(given)):
+        notes.adjust(path)
+    changes: dict[str, object] = {}
+    if any(name in fields for name in _COMBINED):
+        schema = merged(msgspec.json.decode(given))
+        changes["input_schema"] = schema
+        changes["description"] = described(tool.value.description, bytes(given))
+        notes.adjust(path)
+        properties: Iterable[str] = schema.get("properties", {})
+    else:
+        if "type" not in fields:
+            changes["input_schema"] = {"type": "object", **fields}
+            notes.adjust(path)
+        properties = _properties(fields)
+    _check_properties(properties, path)
+    if tool.renamed and tool.value.strict:
+        is_changed = "input_schema" in changes
+        if is_changed or not is_in_subset(msgspec.json.decode(given)):
+            changes["strict"] = UNSET
+            notes.adjust(path_of(tool, at, "strict"))
+    return tool.replaced(**changes) if changes else tool
+
+
+def _properties(fields: Mapping[str, Raw]) -> Iterable[str]:
+    given = fields.get("properties")
+    if given is None:
+        return ()
+    try:
+        return _decode_shallow(given)
+    except msgspec.ValidationError:
+        # The provider has the better words for it.
+        return ()
+
+
+def _check_properties(names: Iterable[str], path: str) -> None:
+    for name in names:
+        if not _PROPERTY.fullmatch(name):
+            raise UnsupportedValue(
+                f"`{path}.properties`: the model's API takes names of properties with "
+                f"1 to 64 letters, digits, _, . and - only, and {name!r} is another; "
+                "rename it",
+                param=f"{path}.properties",
+            )
+
+
+def described(description: str | None, schema: bytes) -> str:
+    """A description with the exact schema behind it."""
+    exact = f"The arguments satisfy this JSON Schema: {schema.decode()}"
+    return f"{description}\n\n{exact}" if description else exact
+
+
+def merged(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema of an object without alternatives at its root, satisfied by all of them.
+
+    The properties of all branches are kept; required is what is required without any
+    branch, in every branch of ``anyOf`` and ``oneOf``, or in any of ``allOf``.
+    """
+    kept = {k: v for k, v in schema.items() if k not in _COMBINED}
+    properties: dict[str, Any] = {}
+    required = dict.fromkeys(_names(schema))
+    own = schema.get("properties")
+    if isinstance(own, Mapping):
+        properties.update(own)
+    for keyword in _COMBINED:
+        branches = [_resolved(b, schema) for b in _list(schema.get(keyword))]
+        for branch in branches:
+            found = branch.get("properties")
+            if isinstance(found, Mapping):
+                for name, value in found.items():
+                    _put(properties, name, value)
+        sets = [set(_names(branch)) for branch in branches]
+        if sets:
+            common = set.union(*sets) if keyword == "allOf" else set.intersection(*sets)
+            required.update(dict.fromkeys(sorted(common)))
+    kept["type"] = "object"
+    kept["properties"] = properties
+    kept.pop("required", None)
+    if required:
+        kept["required"] = list(required)
+    kept.pop("unevaluatedProperties", None)
+    return kept
+
+
+def _put(properties: dict[str, Any], name: str, value: Any) -> None:
+    known = properties.get(name)
+    if known is None or known == value:
+        properties[name] = value
+        return
+    choices = known["anyOf"] if _is_choice(known) else [known]
+    if value not in choices:
+        properties[name] = {"anyOf": [*choices, value]}
+
+
+def _is_choice(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and set(schema) == {"anyOf"}
+
+
+def _resolved(branch: Any, root: Mapping[str, Any], depth: int = 8) -> dict[str, Any]:
+    """A branch as one object, what it refers to and its own alternatives merged."""
+    if not isinstance(branch, Mapping) or not depth:
+        return {}
+    reference = branch.get("$ref")
+    if isinstance(reference, str):
+        found = _found(root, reference)
+        return _resolved(found, root, depth - 1)
+    if not any(keyword in branch for keyword in _COMBINED):
+        return dict(branch)
+    inner = {
+        k: [_resolved(b, root, depth - 1) for b in _list(v)] if k in _COMBINED else v
+        for k, v in branch.items()
+    }
+    return merged(inner)
+
+
+def _found(root: Mapping[str, Any], reference: str) -> Any:
+    if not reference.startswith("#/"):
+        return None
+    found: Any = root
+    for step in reference[2:].split("/"):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(step.replace("~1", "/").replace("~0", "~"))
+    return found
+
+
+def _names(schema: Mapping[str, Any]) -> list[str]:
+    return [name for name in _list(schema.get("required")) if isinstance(name, str)]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,203 @@
+"""A turn on its way up, mended where the provider would refuse it. Pure.
+
+=============================  ==================================================
+in a message                   what becomes of it
+=============================  ==================================================
+blank text                     left out, named; a message that is left empty, too
+thinking without a signature   left out, named
+``input`` of a call            an object: see `_object`; named
+blank text within a result     left out, named
+breakpoint within a result     moved to the result itself, named
+breakpoint on thinking         taken away, named
+numbers that the CLI reprints  named
+=============================  ==================================================
+
+Source: rules 3, 7, 11, 12, 14 and 24 of the Messages API.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from attrs import define, field
+from msgspec import UNSET, Raw
+
+from ccproxy.claude.body.notes import Notes
+from ccproxy.claude.body.numbers import is_reprinted
+from ccproxy.core.messages import (
+    Block,
+    Message,
+    RedactedThinking,
+    Text,
+    Thinking,
+    ToolResult,
+    ToolUse,
+    is_blank,
+)
+from ccproxy.errors import InvalidRequest
+
+ROLES = ("user", "assistant", "system")
+
+_encode = msgspec.json.Encoder().encode
+_CACHE_CONTROL = b'"cache_control"'
+
+
+@define
+class Turn:
+    """A message of the body; ``content`` is a text, or blocks.
+
+    Attributes:
+        at: its path in the client's request; empty: it is ours.
+    """
+
+    role: str
+    content: str | list[Block]
+    at: str = ""
+    extra: Mapping[str, Raw] = field(factory=dict)
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The content as blocks."""
+        if isinstance(self.content, str):
+            at = f"{self.at}.content" if self.at else ""
+            return (Block.make("text", text=self.content, at=at),)
+        return self.content
+
+    def encode(self) -> bytes:
+        """The JSON of the message."""
+        if isinstance(self.content, str):
+            content = _encode(self.content)
+        else:
+            content = b"[" + b",".join([block.raw for block in self.content]) + b"]"
+        start = b'{"role":"' + self.role.encode() + b'","content":' + content
+        if not self.extra:
+            return start + b"}"
+        return start + b"," + _encode(dict(self.extra))[1:]
+
+
+def is_thinking(block: Block) -> bool:
+    """Whether a block is the model's thinking, legible or not."""
+    return isinstance(block.value, Thinking | RedactedThinking)
+
+
+def read_turn(message: Message, notes: Notes) -> Turn | None:
+    """A message as it goes up; None: there is nothing in it.
+
+    Raises:
+        InvalidRequest: it is of a role that does not exist.
+    """
+    if message.role not in ROLES:
+        path = f"{message.at}.role" if message.at else "messages"
+        raise InvalidRequest(
+            f"`{path}`: {message.role!r} is no role; there are user, assistant and "
+            "system",
+            param=path,
+        )
+    content = message.content
+    if isinstance(content, str):
+        if is_blank(content):
+            notes.ignore(f"{message.at}.content" if message.at else "")
+            return None
+        return Turn(message.role, content, message.at, message.extra)
+    blocks = [mended for block in content if (mended := _mended(block, notes))]
+    if not blocks:
+        if not content:
+            notes.ignore(f"{message.at}.content" if message.at else "")
+        return None
+    return Turn(message.role, blocks, message.at, message.extra)
+
+
+def _mended(block: Block, notes: Notes) -> Block | None:
+    """The block as the provider takes it; None: it does not take it at all."""
+    match block.value:
+        case Text(text) if is_blank(text):
+            notes.ignore(block.at)
+            return None
+        case Thinking(signature=""):
+            notes.ignore(block.at)
+            return None
+        case Thinking() | RedactedThinking() if _CACHE_CONTROL in block.raw:
+            fields = block.fields
+            if "cache_control" in fields:
+                notes.adjust(f"{block.at}.cache_control" if block.at else "")
+                return block.replaced(cache_control=UNSET)
+        case ToolUse(input=arguments):
+            return _with_object(block, arguments, notes)
+        case ToolResult(content=Raw() as content):
+            return _mended_result(block, content, notes)
+    return block
+
+
+def _with_object(block: Block, arguments: Raw, notes: Notes) -> Block:
+    path = f"{block.at}.input" if block.at else ""
+    raw = bytes(arguments).lstrip()
+    if raw.startswith(b"{"):
+        if is_reprinted(raw):
+            notes.adjust(path)
+        return block
+    notes.adjust(path)
+    return block.replaced(input=_object(raw))
+
+
+def _object(raw: bytes) -> Raw:
+    """An object in place of another JSON value.
+
+    ``null`` is an empty one, a text that is an object's JSON is that object; any other
+    value stands in it as ``arguments``.
+    """
+    if raw.startswith(b"null"):
+        return Raw(b"{}")
+    if raw.startswith(b'"'):
+        text = msgspec.json.decode(raw, type=str)
+        try:
+            msgspec.json.decode(text, type=dict[str, Raw])
+        except (msgspec.DecodeError, RecursionError):
+            return Raw(_encode({"arguments": text}))
+        return Raw(text.encode())
+    return Raw(_encode({"arguments": Raw(raw)}))
+
+
+class _Part(msgspec.Struct):
+    """What has to be known of a block within a result."""
+
+    type: str = ""
+    text: str | None = None
+    cache_control: Raw | None = None
+
+
+_decode_parts = msgspec.json.Decoder(list[Raw]).decode
+_decode_part = msgspec.json.Decoder(_Part).decode
+
+
+def _mended_result(block: Block, content: Raw, notes: Notes) -> Block:
+    raw = bytes(content).lstrip()
+    if not raw.startswith(b"["):
+        return block
+    kept: list[Raw] = []
+    marker: Raw | None = None
+    has_changed = False
+    for index, part in enumerate(_decode_parts(raw)):
+        path = f"{block.at}.content[{index}]" if block.at else ""
+        try:
+            known = _decode_part(part)
+        except msgspec.ValidationError:
+            # The provider has the better words for it.
+            kept.append(part)
+            continue
+        if known.type == "text" and known.text is not None and is_blank(known.text):
+            notes.ignore(path)
+            has_changed = True
+        elif known.cache_control is not None:
+            notes.adjust(f"{path}.cache_control" if path else "")
+            fields = msgspec.json.decode(part, type=dict[str, Raw])
+            marker = fields.pop("cache_control")
+            kept.append(Raw(_encode(fields)))
+            has_changed = True
+        else:
+            kept.append(part)
+    if not has_changed:
+        return block
+    changes: dict[str, object] = {"content": kept}
+    own = block.fields.get("cache_control")
+    if marker is not None and (own is None or bytes(own) == b"null"):
+        changes["cache_control"] = marker
+    return block.replaced(**changes)
