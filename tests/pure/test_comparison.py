@@ -179,3 +179,17 @@ def test_no_system_prompt() -> None:
 def test_values_as_the_cli_prints_them(value: object, told: object) -> None:
     assert printed(value) == told
     assert repr(printed(value)) == repr(told)
+
+
+def test_turns_may_be_cut_into_messages_in_any_way() -> None:
+    parts = [
+        {"role": "user", "content": "a"},
+        {"role": "user", "content": [text("b"), text("c")]},
+    ]
+    whole = {"role": "user", "content": [text("a"), text("b"), text("c")]}
+    sent = {**SENT, "messages": parts}
+    told = went_up(messages=[whole])
+    assert differences(sent, told, joined=True) == []
+    assert differences(sent, told) != []
+    other = went_up(messages=[{**whole, "content": [text("a"), text("bc")]}])
+    assert differences(sent, other, joined=True) != []

@@ -32,25 +32,32 @@ _NOT_COMPARED = ("system", "metadata", "stream", "model", "output_config")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def differences(sent: Mapping[str, Any], upstream: Mapping[str, Any]) -> list[str]:
+def differences(
+    sent: Mapping[str, Any], upstream: Mapping[str, Any], *, joined: bool = False
+) -> list[str]:
     """What is not the same in a client's request and the body that went up.
 
     Args:
-        sent: the JSON that a client posted to ``/v1/messages``.
+        sent: the JSON that a client posted to ``/v1/messages``; of another API's
+            request, what it means in the Messages API.
         upstream: the body that the scripted API recorded.
+        joined: compare turns, not messages: the API joins neighbours of one role, and
+            a text is a block. Paths are then those of the joined turns.
 
     Returns:
         A line for each difference, which begins with its path.
     """
     asked, told = printed(sent), printed(upstream)
+    if joined:
+        asked, told = (
+            {**body, "messages": _turns(body["messages"])} for body in (asked, told)
+        )
     found = [*_system(asked, told), *_model(asked, told), *_output(asked, told)]
     added: list[str] = []
     for key in sorted({*asked, *told} - set(_NOT_COMPARED)):
         if key == "cache_control":
             found.extend(_automatic(asked, told))
-        elif (key not in asked and key in _CLIS_DEFAULTS) or (
-            key == "tools" and not asked.get(key) and not told.get(key)
-        ):
+        elif _is_clis(key, asked, told):
             continue
         elif key not in asked or key not in told:
             found.append(_only(key, asked, told))
@@ -59,6 +66,27 @@ def differences(sent: Mapping[str, Any], upstream: Mapping[str, Any]) -> list[st
     if len(added) > _MOST_ADDED:
         found.append(f"cache_control: {len(added)} breakpoints added: {added}")
     return found
+
+
+def _turns(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The messages as the API reads them: neighbours of one role are one turn."""
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        content = message.get("content")
+        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else []
+        blocks = content if isinstance(content, list) else blocks
+        if turns and turns[-1]["role"] == message["role"]:
+            turns[-1]["content"] = [*turns[-1]["content"], *blocks]
+        else:
+            turns.append({**message, "content": blocks})
+    return turns
+
+
+def _is_clis(key: str, asked: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
+    """Whether the client said nothing of it, so that the CLI may say what it likes."""
+    if key == "tools":
+        return not asked.get(key) and not told.get(key)
+    return key not in asked and key in _CLIS_DEFAULTS
 
 
 def printed(value: Any) -> Any:
