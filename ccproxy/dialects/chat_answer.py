@@ -133,6 +133,7 @@ class _Answer:
         self._text: list[str] = []
         self._reasoning = Reasoning()
         self._calls: list[tuple[ToolUse, list[str]]] = []
+        self._call_index = 0
 
     @property
     def finish(self) -> Finish:
@@ -162,13 +163,14 @@ class _Answer:
                     self._reasoning.aside(agent_line(event))
                 case SignatureDelta(signature):
                     self._reasoning.signed(signature, self.model)
-                case ContentBlockStart(block):
+                case ContentBlockStart(block, index):
                     match block.value:
                         case ToolUse() as call:
                             self._calls.append((call, []))
+                            self._call_index = index
                         case RedactedThinking(data=data):
                             self._reasoning.redacted(data, self.model)
-                case InputJSONDelta(json) if self._calls:
+                case InputJSONDelta(json, index) if self._is_of_call(index):
                     self._calls[-1][1].append(json)
                 case MessageStart(model):
                     self.model = model
@@ -181,6 +183,10 @@ class _Answer:
                     self._reasoning.void()
                 case Finished() | Failed():
                     self.end = event
+
+    def _is_of_call(self, index: int) -> bool:
+        """Whether a block is the last call; the provider's own tools have input too."""
+        return bool(self._calls) and index == self._call_index
 
 
 class ChatStream:
@@ -235,10 +241,12 @@ class ChatStream:
                 case SignatureDelta(signature):
                     detail = lane.reasoning.signed(signature, self.model)
                     frames += self._thought(lane, detail)
-                case ContentBlockStart(block):
-                    frames += self._start(lane, block)
-                case InputJSONDelta(json) if json and lane.call is not None:
-                    frames.append(self._told(lane, lane.call.more(json)))
+                case ContentBlockStart(block, index):
+                    frames += self._start(lane, block, index)
+                case InputJSONDelta(json, index) if json and lane.call is not None:
+                    # The provider's own tools have input too.
+                    if index == lane.call_index:
+                        frames.append(self._told(lane, lane.call.more(json)))
                 case MessageStart(model):
                     lane.reasoning.begin()
                     frames += self._begin(lane, model)
@@ -261,10 +269,11 @@ class ChatStream:
         entry = self._told(lane, Delta(reasoning_details=[detail]))
         return [*self._begin(lane, self.model), entry]
 
-    def _start(self, lane: "_Lane", block: Block) -> Sequence[bytes]:
+    def _start(self, lane: "_Lane", block: Block, index: int) -> Sequence[bytes]:
         """What the begin of a block says to the client; most say nothing."""
         match block.value:
             case ToolUse() as call:
+                lane.call_index = index
                 return [*self._begin(lane, self.model), self._call(lane, call)]
             case RedactedThinking(data=data):
                 detail = lane.reasoning.redacted(data, self.model)
@@ -325,6 +334,7 @@ class _Lane:
         self.replay = Replay()
         self.reasoning = Reasoning()
         self.call: StreamedCall | None = None
+        self.call_index = 0
         self.head = b""
         self.tail = b""
         self.calls = 0

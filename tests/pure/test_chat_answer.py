@@ -9,26 +9,31 @@ from attrs import evolve, frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ccproxy.dialects.chat_answer import ChatDocument, ChatStream, Heading
-from ccproxy.dialects.error import error_document
-from ccproxy.errors import Bug, CCProxyError, ClaudeFailed, Overloaded, RateLimited
-from ccproxy.events import (
+from ccproxy.core.messages import Block
+from ccproxy.core.stream import (
+    ContentBlockStart,
+    ContentBlockStop,
     Event,
     Failed,
     Finished,
-    FinishReason,
-    MessageStarted,
+    InputJSONDelta,
+    MessageStart,
+    OpaqueDelta,
     Restarted,
     TextDelta,
     ThinkingDelta,
+    UpstreamRetry,
     Usage,
-    Waiting,
 )
+from ccproxy.dialects.chat_answer import ChatDocument, ChatStream, Heading
+from ccproxy.dialects.error import error_document
+from ccproxy.errors import Bug, CCProxyError, ClaudeFailed, Overloaded, RateLimited
+from tests.support.events import call_start
 from tests.support.spec import chunk_errors, document_errors, error_errors
 
 HEADING = Heading(id="chatcmpl-1", created=1_700_000_000)
 MODEL = "claude-sonnet-4-5-20250929"
-STARTED = MessageStarted(MODEL)
+STARTED = MessageStart(MODEL)
 USAGE = Usage(
     input_tokens=9,
     cache_read_tokens=3,
@@ -36,7 +41,7 @@ USAGE = Usage(
     output_tokens=20,
     thinking_tokens=5,
 )
-FINISHED = Finished(FinishReason.STOP, USAGE)
+FINISHED = Finished("end_turn", USAGE)
 LINE_ENDS = ("\u2028", "\u2029", "\u0085")
 
 
@@ -126,7 +131,7 @@ def messages(draw: st.DrawFn) -> tuple[str, list[Event]]:
     events: list[Event] = [STARTED]
     for cut in draw(st.lists(st.integers(0, len(text)), max_size=2)):
         events += draw(pieces_of(text[:cut]))
-        events += [Waiting("overloaded", 1, 0.5), Restarted(), STARTED]
+        events += [UpstreamRetry("overloaded", 1, 0.5), Restarted(), STARTED]
     events += draw(st.sampled_from([[], [ThinkingDelta("hm")]]))
     return text, events + draw(pieces_of(text))
 
@@ -137,22 +142,33 @@ class Answer:
 
     text: str
     events: list[Event]
-    reason: FinishReason
+    reason: str
     usage: Usage
 
 
 @st.composite
 def answers(draw: st.DrawFn) -> Answer:
     said = draw(st.lists(messages(), min_size=1, max_size=3))
-    events = draw(st.sampled_from([[], [Waiting("rate_limit", 1, 1.0)]]))
+    events = draw(st.sampled_from([[], [UpstreamRetry("rate_limit", 1, 1.0)]]))
     return Answer(
         "".join(text for text, _ in said),
         [*events, *(event for _, message in said for event in message)],
-        draw(st.sampled_from(FinishReason)),
+        draw(st.sampled_from(sorted(REASONS))),
         draw(USAGES),
     )
 
 
+REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "of_tomorrow": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "content_filter",
+    # Without a call there is nothing that the client could do.
+    "tool_use": "stop",
+}
 ALL_ANSWERS = st.lists(answers(), min_size=1, max_size=3)
 Batch = tuple[int, list[Event]]
 
@@ -174,14 +190,6 @@ def interleaved(draw: st.DrawFn, lanes: list[list[Event]]) -> list[Batch]:
 
 def whole(answers: Sequence[Answer]) -> list[list[Event]]:
     return [[*a.events, Finished(a.reason, a.usage)] for a in answers]
-
-
-REASONS = {
-    FinishReason.STOP: "stop",
-    FinishReason.LENGTH: "length",
-    FinishReason.REFUSAL: "content_filter",
-    FinishReason.TOOL_USE: "tool_calls",
-}
 
 
 @given(ALL_ANSWERS, st.booleans(), st.data())
@@ -354,13 +362,13 @@ def test_text_before_any_message_has_its_role_too() -> None:
 
 
 def test_an_answer_without_text_has_role_and_reason() -> None:
-    stream = streamed(STARTED, Finished(FinishReason.REFUSAL, USAGE))
+    stream = streamed(STARTED, Finished("refusal", USAGE))
     choices = [chunk["choices"][0] for chunk in chunks(stream)]
     assert [choice["finish_reason"] for choice in choices] == [None, "content_filter"]
     assert choices[0]["delta"]["role"] == "assistant"
 
 
-@pytest.mark.parametrize("event", [Waiting("overloaded", 1, 0.5), Restarted()])
+@pytest.mark.parametrize("event", [UpstreamRetry("overloaded", 1, 0.5), Restarted()])
 def test_some_events_are_no_chunks(event: Event) -> None:
     assert streamed(event) == b""
 
@@ -428,7 +436,7 @@ def test_the_stream_knows_its_model_and_usage() -> None:
     assert (encoder.model, encoder.usage) == ("", Usage())
     encoder.encode(0, [STARTED, FINISHED])
     assert (encoder.model, encoder.usage) == (MODEL, USAGE)
-    encoder.encode(1, [MessageStarted("another"), FINISHED])
+    encoder.encode(1, [MessageStart("another"), FINISHED])
     assert (encoder.model, encoder.usage) == (MODEL, USAGE + USAGE)
 
 
@@ -518,14 +526,14 @@ def test_a_document_is_over_when_every_choice_is() -> None:
     collected = ChatDocument(HEADING, 2)
     collected.receive(1, [STARTED, FINISHED])
     assert not collected.is_over
-    collected.receive(0, [MessageStarted("another"), FINISHED])
+    collected.receive(0, [MessageStart("another"), FINISHED])
     assert collected.is_over
 
 
 def test_a_document_sums_the_usage_of_its_choices() -> None:
     collected = ChatDocument(HEADING, 2)
     collected.receive(0, [STARTED, FINISHED])
-    collected.receive(1, [STARTED, Finished(FinishReason.LENGTH, evolve(USAGE))])
+    collected.receive(1, [STARTED, Finished("max_tokens", evolve(USAGE))])
     assert collected.usage == USAGE + USAGE
 
 
@@ -536,6 +544,57 @@ def test_a_document_is_over_with_the_first_error() -> None:
     assert collected.is_over
     assert collected.error is error
     assert collected.usage == Usage()
+
+
+# Blocks.
+
+
+@pytest.mark.parametrize("reason", ["tool_use", "end_turn", "stop_sequence"])
+def test_an_answer_with_a_call_ends_with_it(reason: str) -> None:
+    """Whatever the provider says of the end: a client would not run it otherwise."""
+    events = [
+        *(STARTED, call_start("t", "look"), InputJSONDelta('{"a": 1}')),
+        *(ContentBlockStop(0), Finished(reason, USAGE)),
+    ]
+    [choice] = document(*events)["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    [call] = choice["message"]["tool_calls"]
+    assert call["function"] == {"name": "look", "arguments": '{"a": 1}'}
+    ends = [chunk["choices"][0] for chunk in chunks(streamed(*events))]
+    assert ends[-1]["finish_reason"] == "tool_calls"
+
+
+def test_an_empty_piece_of_arguments_is_no_chunk() -> None:
+    stream = streamed(STARTED, call_start("t", "look"), InputJSONDelta(""))
+    assert len(deltas(stream)) == 2
+
+
+def test_input_of_the_providers_own_tool_is_not_the_calls() -> None:
+    search = Block.make("server_tool_use", id="s", name="web_search", input={})
+    events = [
+        *(STARTED, call_start("t", "look"), InputJSONDelta("{}"), ContentBlockStop()),
+        *(ContentBlockStart(search, 1), InputJSONDelta('{"query": "x"}', 1)),
+        *(ContentBlockStop(1), Finished("tool_use", USAGE)),
+    ]
+    [choice] = document(*events)["choices"]
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == "{}"
+    assert b"query" not in streamed(*events)
+
+
+def test_blocks_of_other_types_are_not_told() -> None:
+    search = Block.make("server_tool_use", id="s", name="web_search", input={})
+    cited = OpaqueDelta(b'{"type": "citations_delta"}', 1)
+    events = [
+        *(STARTED, ContentBlockStart(search), InputJSONDelta('{"query": "x"}')),
+        *(ContentBlockStop(0), TextDelta("found", 1), cited, FINISHED),
+    ]
+    [choice] = document(*events)["choices"]
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": "found",
+        "refusal": None,
+    }
+    assert deltas(streamed(*events))[1:-1] == [{"content": "found"}]
 
 
 # Error documents.

@@ -6,40 +6,41 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
-from ccproxy.conversation import (
+from ccproxy.core.messages import (
     Message,
-    RedactedThinkingBlock,
-    Role,
-    TextBlock,
-    ThinkingBlock,
-    ToolResultBlock,
-    ToolUseBlock,
+    Text,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+    text_block,
+    tool_result_block,
+    tool_use_block,
+)
+from ccproxy.core.stream import (
+    Event,
+    Finished,
+    InputJSONDelta,
+    MessageStart,
+    Restarted,
+    SignatureDelta,
+    TextDelta,
+    ThinkingDelta,
 )
 from ccproxy.dialects.chat_answer import ChatDocument, ChatStream, Heading
 from ccproxy.dialects.chat_calls import CallForms
 from ccproxy.dialects.chat_request import ChatCall, decode_chat
 from ccproxy.dialects.free_text import FreeText, free_text
+from ccproxy.dialects.tools import ToolIdentity, ToolKind, ToolTable
 from ccproxy.errors import ClientError
-from ccproxy.events import (
-    Event,
-    Finished,
-    FinishReason,
-    MessageStarted,
-    RedactedThinking,
-    Restarted,
-    TextDelta,
-    ThinkingDelta,
-    ThinkingSigned,
-    ToolCallDelta,
-    ToolCallStarted,
-    Usage,
-)
+from tests.support.events import call_start, redacted_start
+from tests.support.requests import told_content, told_messages, told_tools
 from tests.support.spec import chunk_errors, document_errors
 
 USER = {"role": "user", "content": "hello"}
-STARTED = MessageStarted("m-1")
-CALLED = Finished(FinishReason.TOOL_USE, Usage())
+STARTED = MessageStart("m-1")
+CALLED = Finished("tool_use")
 FUNCTION = {"name": "look", "description": "Look.", "parameters": {"type": "object"}}
 
 
@@ -69,24 +70,32 @@ def told(forms: CallForms, *events: Event) -> tuple[dict[str, Any], list[Any]]:
 
 def test_old_functions_are_tools() -> None:
     call = decoded(functions=[FUNCTION])
-    assert [tool.name for tool in call.prompt.tools] == ["look"]
-    assert not call.prompt.parallel_calls
-    assert not call.prompt.must_call
+    assert told_tools(call.request.tools) == [
+        {
+            "name": "look",
+            "description": "Look.",
+            "input_schema": {"type": "object"},
+        }
+    ]
+    assert call.request.tool_choice == ToolChoice(
+        "auto", disable_parallel_tool_use=True
+    )
+    assert call.request.tools[0].at == "functions[0]"
     assert call.forms.is_old
 
 
 @pytest.mark.parametrize(
-    ("choice", "names", "must_call"),
+    ("choice", "told"),
     [
-        ("auto", ["look"], False),
-        ("none", [], False),
-        ({"name": "look"}, ["look"], True),
+        ("auto", ToolChoice("auto", disable_parallel_tool_use=True)),
+        ("none", ToolChoice("none")),
+        ({"name": "look"}, ToolChoice("tool", "look", disable_parallel_tool_use=True)),
     ],
 )
-def test_old_choice(choice: object, names: list[str], must_call: bool) -> None:
-    prompt = decoded(functions=[FUNCTION], function_call=choice).prompt
-    assert [tool.name for tool in prompt.tools] == names
-    assert prompt.must_call is must_call
+def test_old_choice(choice: object, told: ToolChoice) -> None:
+    request = decoded(functions=[FUNCTION], function_call=choice).request
+    assert [tool.value.name for tool in request.tools] == ["look"]
+    assert request.tool_choice == told
 
 
 @pytest.mark.parametrize(
@@ -95,7 +104,7 @@ def test_old_choice(choice: object, names: list[str], must_call: bool) -> None:
         ({"function_call": {"name": "no"}}, "function_call"),
         ({"function_call": "always"}, "function_call"),
         ({"tools": [{"type": "function", "function": FUNCTION}]}, "functions"),
-        ({"functions": [{"name": "a b"}]}, "functions[0].name"),
+        ({"functions": [{"name": ""}]}, "functions[0].name"),
         ({"functions": [FUNCTION, FUNCTION]}, "functions[1]"),
     ],
 )
@@ -113,17 +122,22 @@ def test_old_call_and_result_are_native_turns() -> None:
         {"role": "assistant", "content": "", "function_call": call},
         {"role": "function", "name": "look", "content": "grey"},
     ]
-    _, first, result, second, last = decoded(*history).prompt.messages
-    use = ToolUseBlock("function-1", "look", {"at": "sky"})
-    assert first == Message(Role.ASSISTANT, (use,))
-    assert result == Message(Role.USER, (ToolResultBlock("function-1", "blue"),))
-    assert second.content[0] != use
-    assert last.content == (ToolResultBlock("function-2", "grey"),)
+    call_of = decoded(*history)
+    use = {"type": "tool_use", "name": "look", "input": {"at": "sky"}}
+    result = {"type": "tool_result"}
+    assert told_messages(call_of.request.messages[1:]) == [
+        ("assistant", [{**use, "id": "function-1"}]),
+        ("user", [{**result, "tool_use_id": "function-1", "content": "blue"}]),
+        ("assistant", [{**use, "id": "function-2"}]),
+        ("user", [{**result, "tool_use_id": "function-2", "content": "grey"}]),
+    ]
+    # The client has given no ids: none of its own is changed.
+    assert call_of.adjusted == ()
 
 
 def test_old_call_is_told_in_its_own_form() -> None:
-    events: list[Event] = [STARTED, TextDelta("Hm."), ToolCallStarted("t1", "look")]
-    pieces = [ToolCallDelta('{"at"'), ToolCallDelta(': "sky"}')]
+    events: list[Event] = [STARTED, TextDelta("Hm."), call_start("t1", "look")]
+    pieces = [InputJSONDelta('{"at"'), InputJSONDelta(': "sky"}')]
     choice, deltas = told(CallForms(is_old=True), *events, *pieces, CALLED)
     assert choice["finish_reason"] == "function_call"
     assert choice["message"]["function_call"] == {
@@ -152,18 +166,18 @@ GRAMMAR = {"syntax": "lark", "definition": 'start: "a"+'}
 def test_custom_tool_is_offered_with_one_text() -> None:
     form = {"type": "grammar", "grammar": GRAMMAR}
     call = decoded(tools=[custom(description="Patches.", format=form)])
-    [tool] = call.prompt.tools
-    assert tool.description is not None
-    assert tool.description.startswith("Patches.\n\n")
-    assert tool.description.endswith('lark grammar:\n\nstart: "a"+')
-    assert tool.input_schema["required"] == ["input"]
-    assert call.forms.customs == {"patch"}
+    [tool] = told_tools(call.request.tools)
+    assert tool["description"].startswith("Patches.\n\n")
+    assert tool["description"].endswith('lark grammar:\n\nstart: "a"+')
+    assert tool["input_schema"]["required"] == ["input"]
+    assert call.forms.tools.identity("patch").kind is ToolKind.CUSTOM
 
 
 def test_custom_call_is_told_as_text() -> None:
     pieces = ['{"inp', 'ut": "a\\', "nb\\u00e", '9"}']
-    events: list[Event] = [ToolCallStarted("t1", "patch"), *map(ToolCallDelta, pieces)]
-    forms = CallForms(customs=frozenset({"patch"}))
+    events: list[Event] = [call_start("t1", "patch"), *map(InputJSONDelta, pieces)]
+    patch = ToolIdentity("patch", ToolKind.CUSTOM)
+    forms = CallForms(tools=ToolTable([(patch, "tools[0].custom")]))
     choice, deltas = told(forms, STARTED, *events, CALLED)
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["tool_calls"] == [
@@ -185,16 +199,19 @@ def test_custom_call_of_the_history() -> None:
     result = {"role": "tool", "tool_call_id": "c", "content": "done", "is_error": True}
     messages = decoded(
         {"role": "assistant", "tool_calls": [call]}, result, tools=[custom()]
-    ).prompt.messages
-    assert messages[1].content == (ToolUseBlock("c", "patch", {"input": "a\nb"}),)
-    assert messages[2].content == (ToolResultBlock("c", "done", is_error=True),)
+    ).request.messages
+    called, answered = told_messages(messages[1:])
+    use = {"type": "tool_use", "id": "c", "name": "patch", "input": {"input": "a\nb"}}
+    assert called == ("assistant", [use])
+    about = {"tool_use_id": "c", "content": "done", "is_error": True}
+    assert answered == ("user", [{"type": "tool_result", **about}])
 
 
 @pytest.mark.parametrize(
     ("tool", "param"),
     [
         ({"type": "custom"}, "tools[0].custom"),
-        (custom(name="a b"), "tools[0].custom.name"),
+        (custom(name=""), "tools[0].custom.name"),
         (custom(format={"type": "grammar"}), "tools[0].custom.format.grammar"),
         (custom(format={"type": "xml"}), "tools[0].custom.format.type"),
     ],
@@ -253,10 +270,11 @@ def test_free_text_takes_anything(text: str, place: int) -> None:
 
 # Thinking
 
+DETAILS = "messages[1].reasoning_details"
 THOUGHT: list[Event] = [
     ThinkingDelta("Let me "),
     ThinkingDelta("see."),
-    ThinkingSigned("c2ln"),
+    SignatureDelta("c2ln"),
 ]
 TEXT_DETAIL = {
     "type": "reasoning.text",
@@ -273,11 +291,11 @@ SEALED_DETAIL = {
     "index": 1,
     "model": "m-1",
 }
-END = Finished(FinishReason.STOP, Usage())
+END = Finished("end_turn")
 
 
 def test_thinking_is_told_and_can_be_given_back() -> None:
-    events = [STARTED, *THOUGHT, RedactedThinking("abc"), TextDelta("Fine."), END]
+    events = [STARTED, *THOUGHT, redacted_start("abc"), TextDelta("Fine."), END]
     choice, deltas = told(CallForms(), *events)
     message = choice["message"]
     assert message["content"] == "Fine."
@@ -290,12 +308,14 @@ def test_thinking_is_told_and_can_be_given_back() -> None:
         {"reasoning_details": [SEALED_DETAIL]},
         {"content": "Fine."},
     ]
-    [_, turn, _] = decoded(message, USER).prompt.messages
-    assert turn.content == (
-        ThinkingBlock("Let me see.", "c2ln", "m-1"),
-        RedactedThinkingBlock("abc", "m-1"),
-        TextBlock("Fine."),
-    )
+    call = decoded(message, USER)
+    assert told_content(call.request.messages[1]) == [
+        {"type": "thinking", "thinking": "Let me see.", "signature": "c2ln"},
+        {"type": "redacted_thinking", "data": "abc"},
+        {"type": "text", "text": "Fine."},
+    ]
+    assert call.request.thinking_models == {"c2ln": "m-1", "abc": "m-1"}
+    assert (call.ignored, call.adjusted) == ((), ())
 
 
 def test_without_thinking_there_is_no_word_of_it() -> None:
@@ -309,7 +329,7 @@ def test_void_thinking_is_not_in_the_document() -> None:
         Restarted(),
         STARTED,
         ThinkingDelta("Anew."),
-        ThinkingSigned("bmV3"),
+        SignatureDelta("bmV3"),
     ]
     choice, _ = told(CallForms(), STARTED, *THOUGHT, *again, TextDelta("a"), END)
     assert choice["message"]["reasoning_content"] == "Anew."
@@ -317,24 +337,29 @@ def test_void_thinking_is_not_in_the_document() -> None:
     assert detail["signature"] == "bmV3"
 
 
-def thought(*details: object) -> tuple[Any, ...]:
+def thought(*details: object) -> tuple[list[Any], tuple[str, ...]]:
+    """The thinking that goes back, and the entries that are left out."""
     message = {"role": "assistant", "content": "a", "reasoning_details": details}
-    return decoded(message, USER).prompt.messages[1].content[:-1]
+    call = decoded(message, USER)
+    content = told_content(call.request.messages[1])
+    blocks = [] if content == "a" else content[:-1]
+    return blocks, tuple(p.removeprefix(DETAILS) for p in call.ignored)
 
 
 def test_pieces_of_one_block_are_one() -> None:
     piece = {"type": "reasoning.text", "index": 0}
-    found = thought(
+    found, left_out = thought(
         {**piece, "text": "Let me "},
         {**piece, "text": "see."},
         {**piece, "signature": "c2ln"},
         {**piece, "index": 1, "text": "unsigned"},
         {**piece, "index": 2, "text": "more", "signature": "bW9y"},
     )
-    assert found == (
-        ThinkingBlock("Let me see.", "c2ln"),
-        ThinkingBlock("more", "bW9y"),
-    )
+    assert found == [
+        {"type": "thinking", "thinking": "Let me see.", "signature": "c2ln"},
+        {"type": "thinking", "thinking": "more", "signature": "bW9y"},
+    ]
+    assert left_out == ("[3]",)
 
 
 @pytest.mark.parametrize(
@@ -343,10 +368,27 @@ def test_pieces_of_one_block_are_one() -> None:
         {"type": "reasoning.text", "text": "unsigned"},
         {"type": "reasoning.summary", "summary": "short"},
         {"type": "reasoning.encrypted"},
+        # Of another provider, whatever it may look like.
+        {
+            "type": "reasoning.encrypted",
+            "data": "gAAAAABexample",
+            "format": "openai-responses-v1",
+            "index": 0,
+        },
+        {"type": "reasoning.text", "signature": "s", "format": "google-gemini-v1"},
     ],
 )
 def test_what_cannot_go_back_is_left_out(detail: dict[str, Any]) -> None:
-    assert thought(detail) == ()
+    assert thought(detail) == ([], ("[0]",))
+
+
+def test_thinking_that_nothing_followed_is_left_out() -> None:
+    message = {"role": "assistant", "content": "", "reasoning_details": [TEXT_DETAIL]}
+    call = decoded(message, USER)
+    assert [role for role, _ in told_messages(call.request.messages)] == [
+        *("user", "user")
+    ]
+    assert call.ignored == ("messages[1].reasoning_details[0]",)
 
 
 @pytest.mark.parametrize("detail", [3, {}, {"type": "reasoning.text", "text": 5}])
@@ -365,51 +407,60 @@ VALUES = st.dictionaries(
 )
 
 
+ERRORS = st.lists(st.booleans(), min_size=3, max_size=3)
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[Message, ...]:
-    """Turns as `Prompt.messages` has them, each call with its result."""
-    turns = [Message(Role.USER, (TextBlock(draw(WORDS)),))]
+    """Messages as the Messages API has them, each call with its result."""
+    turns = [Message("user", draw(WORDS))]
     count = 0
     for size in draw(st.lists(st.integers(0, 3), max_size=4)):
-        said = (TextBlock(draw(WORDS)),) if size == 0 or draw(st.booleans()) else ()
+        if size == 0:
+            turns += [Message("assistant", draw(WORDS)), Message("user", draw(WORDS))]
+            continue
+        said = (text_block(draw(WORDS)),) if draw(st.booleans()) else ()
         uses = tuple(
-            ToolUseBlock(f"call{count + n}", draw(NAMES), draw(VALUES))
+            tool_use_block(f"call{count + n}", draw(NAMES), draw(VALUES))
             for n in range(size)
         )
         count += size
-        turns.append(Message(Role.ASSISTANT, (*said, *uses)))
+        turns.append(Message("assistant", (*said, *uses)))
         results = tuple(
-            ToolResultBlock(use.id, draw(st.text("ab ")), draw(st.booleans()))
-            for use in uses
+            tool_result_block(
+                use.value.id, draw(st.sampled_from(["", "a", "b"])), is_error=error
+            )
+            for use, error in zip(uses, draw(ERRORS), strict=False)
+            if isinstance(use.value, ToolUse)
         )
-        asked = (TextBlock(draw(WORDS)),) if size == 0 or draw(st.booleans()) else ()
-        turns.append(Message(Role.USER, (*results, *asked)))
+        asked = (text_block(draw(WORDS)),) if draw(st.booleans()) else ()
+        turns.append(Message("user", (*results, *asked)))
     return tuple(turns)
 
 
 def as_chat(message: Message) -> list[dict[str, Any]]:
     """A turn as a client writes it."""
-    text = "".join(b.text for b in message.content if isinstance(b, TextBlock))
-    if message.role is Role.ASSISTANT:
+    text = "".join(b.value.text for b in message.blocks if isinstance(b.value, Text))
+    if message.role == "assistant":
         calls = [
             {
-                "id": block.id,
+                "id": use.id,
                 "type": "function",
-                "function": {"name": block.name, "arguments": json.dumps(block.input)},
+                "function": {"name": use.name, "arguments": bytes(use.input).decode()},
             }
-            for block in message.content
-            if isinstance(block, ToolUseBlock)
+            for use in (block.value for block in message.blocks)
+            if isinstance(use, ToolUse)
         ]
         return [{"role": "assistant", "content": text, "tool_calls": calls}]
     results: list[dict[str, Any]] = [
         {
             "role": "tool",
-            "tool_call_id": block.tool_use_id,
-            "content": block.content,
-            "is_error": block.is_error,
+            "tool_call_id": result.tool_use_id,
+            "content": json.loads(bytes(result.content)),
+            "is_error": result.is_error or False,
         }
-        for block in message.content
-        if isinstance(block, ToolResultBlock)
+        for result in (block.value for block in message.blocks)
+        if isinstance(result, ToolResult) and isinstance(result.content, Raw)
     ]
     return [*results, *([{"role": "user", "content": text}] if text else [])]
 
@@ -417,8 +468,9 @@ def as_chat(message: Message) -> list[dict[str, Any]]:
 @given(histories())
 def test_any_history_is_the_same_there_and_back(history: tuple[Message, ...]) -> None:
     messages = [m for turn in history for m in as_chat(turn)]
-    body = json.dumps({"messages": messages}).encode()
-    assert decode_chat(body).prompt.messages == history
+    call = decode_chat(json.dumps({"messages": messages}).encode())
+    assert told_messages(call.request.messages) == told_messages(history)
+    assert (call.ignored, call.adjusted) == ((), ())
 
 
 @given(histories().filter(lambda h: len(h) > 1))
@@ -426,15 +478,16 @@ def test_an_answer_comes_back_as_it_was_told(history: tuple[Message, ...]) -> No
     """The blocks of a turn, told by events, given back by the client."""
     turn = history[1]
     events: list[Event] = [STARTED]
-    for block in turn.content:
-        if isinstance(block, TextBlock):
-            events.append(TextDelta(block.text))
-        elif isinstance(block, ToolUseBlock):
-            events.append(ToolCallStarted(block.id, block.name))
-            events.append(ToolCallDelta(json.dumps(block.input)))
+    for index, block in enumerate(turn.blocks):
+        match block.value:
+            case Text(text):
+                events.append(TextDelta(text, index))
+            case ToolUse() as use:
+                events.append(call_start(use.id, use.name, index))
+                events.append(InputJSONDelta(bytes(use.input).decode(), index))
     document = ChatDocument(Heading(id="c", created=1), 1)
     document.receive(0, [*events, CALLED])
     [choice] = json.loads(document.encode())["choices"]
     messages = [*as_chat(history[0]), choice["message"], *as_chat(history[2])]
-    body = json.dumps({"messages": messages}).encode()
-    assert decode_chat(body).prompt.messages == history[:3]
+    call = decode_chat(json.dumps({"messages": messages}).encode())
+    assert told_messages(call.request.messages) == told_messages(history[:3])
