@@ -19,8 +19,9 @@ from jsonschema import (
 from referencing import Registry
 
 from ccproxy.claude.schemas.limits import INSTANCE_LIMITS, SCHEMA_LIMITS, TextLimits
+from ccproxy.claude.schemas.patterns import python_pattern
 from ccproxy.claude.schemas.program import Validation
-from ccproxy.claude.schemas.validation import compile_schema, python_pattern
+from ccproxy.claude.schemas.validation import compile_schema
 from ccproxy.claude.schemas.wire import Answer, Outcome, Request
 from ccproxy.claude.schemas.wording import SchemaRefused, path_text
 
@@ -40,7 +41,9 @@ SIMPLE = (
     st.none()
     | st.booleans()
     | st.integers(-2, 3)
-    | st.sampled_from([0.5, "", "string", "object", "#/$defs/a", "(", "x", "a"])
+    | st.sampled_from(
+        [0.5, 1.0, "", "string", "object", "#/$defs/a", "#a", "x#a", "(", "x", "1 a"]
+    )
 )
 VALUES: Any = st.recursive(
     SIMPLE,
@@ -242,9 +245,13 @@ def test_answer_that_is_no_json() -> None:
         ({"properties": {"a b": {"type": "any"}}}, 'properties["a b"].type', '"any"'),
         ({"anyOf": [{}, {"required": "a"}]}, "anyOf[1].required", '"a" does not'),
         ({"allOf": []}, "allOf", "`minItems`: 1"),
+        ({"$id": "http://example.com/#a"}, "$id", "does not satisfy `pattern`"),
+        ({"type": "any"}, "type", '"any" is none of array, boolean'),
         ({"$defs": {"a": {"pattern": "("}}}, "$defs.a.pattern", "does not compile"),
         ({"patternProperties": {"[": {}}}, 'patternProperties["["]', "not compile"),
-        ({"pattern": "\\p{L}"}, "pattern", "bad escape"),
+        ({"pattern": "\\p{Script=Greek}"}, "pattern", "bad escape"),
+        ({"pattern": "[\\p{Emoji}]"}, "pattern", "bad escape"),
+        ({"pattern": "\\p{Lz}"}, "pattern", "unterminated"),
         ({"pattern": "a{99999999999}"}, "pattern", "too large"),
         (
             {
@@ -344,6 +351,24 @@ def test_what_multiplies_is_refused() -> None:
 )
 def test_named_groups(javascript: str, python: str) -> None:
     assert python_pattern(javascript) == python
+
+
+@pytest.mark.parametrize(
+    ("pattern", "good", "bad"),
+    [
+        ("^\\p{L}+$", "Straße中", "a1"),
+        ("^[\\p{Lu}_]+$", "Ä_É", "ä"),
+        ("^\\P{L}+$", "12 ", "a"),
+        ("^[^\\P{L}]+$", "abc", "a1"),
+        ("^[\\P{Nd}a]$", "b", "7"),
+        ("^\\p{gc=Nd}{2}$", "7٣", "7a"),
+        ("^\\\\p{2}$", "\\pp", "a"),
+    ],
+)
+def test_categories(pattern: str, good: str, bad: str) -> None:
+    schema = {"pattern": pattern}
+    assert check(schema, good) is None
+    assert check(schema, bad) is not None
 
 
 def test_compiled_schemas_are_kept_within_bounds() -> None:

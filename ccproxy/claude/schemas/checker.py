@@ -46,7 +46,7 @@ class CheckerLimits:
     """How much may be spent on the schemas of clients.
 
     Attributes:
-        helpers: processes at once; each has about 30 MB.
+        helpers: processes at once; each has some 20 MB.
         waiting: jobs in the queue.
         compile_seconds: for one schema.
         check_seconds: for one instance.

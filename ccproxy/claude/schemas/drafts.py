@@ -87,7 +87,11 @@ def rules(draft: Draft) -> Any:
             return {"type": kind}
         if isinstance(ref, str):
             target = resolver.lookup(ref)
-            return flat(target.contents, target.resolver)
+            beside = {name: inner for name, inner in node.items() if name != "$ref"}
+            return {
+                **flat(target.contents, target.resolver),
+                **flat(beside, resolver),
+            }
         return {name: flat(inner, resolver) for name, inner in node.items()}
 
     resolver: Any = REGISTRY.resolver(draft.validator.ID_OF(meta).rstrip("#"))

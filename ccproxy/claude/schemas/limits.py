@@ -1,6 +1,8 @@
 """How large a JSON text may be before a helper process is asked about it. Pure.
 
-These limits cost the reactor little: about 3 ms for each megabyte, measured.
+Measured: 5 ms a megabyte of text, 20 ms a megabyte of nothing but brackets and
+quotation marks. So 2 MB hold the reactor for less than 100 ms, with what is sent to the
+helper.
 """
 
 from attrs import frozen
@@ -36,8 +38,9 @@ class TextLimits:
         # Escaped backslashes first, then no quotation mark after one is the end of a
         # string.
         bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-        marks = bare.translate(None, _OTHERS)
-        # What is in strings is every second part between quotation marks.
+        # Two marks beside each other change nothing about what is in strings, and that
+        # is every second part between the marks that are left.
+        marks = bare.translate(None, _OTHERS).replace(b'""', b"")
         brackets = b"".join(marks.split(b'"')[::2])
         if brackets.count(b"{") + brackets.count(b"[") > self.parts:
             return f"it has more than {self.parts} objects and arrays"
@@ -51,5 +54,5 @@ class TextLimits:
 
 # A tool server's largest schemas have some hundred kilobytes.
 SCHEMA_LIMITS = TextLimits(size_bytes=2_000_000, depth=250, parts=50_000)
-# A model's answer has some hundred thousand tokens at most.
-INSTANCE_LIMITS = TextLimits(size_bytes=8_000_000, depth=500, parts=500_000)
+# A model's answer has 128,000 tokens at most, of some four bytes.
+INSTANCE_LIMITS = TextLimits(size_bytes=2_000_000, depth=500, parts=200_000)

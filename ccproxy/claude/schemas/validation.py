@@ -17,6 +17,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from ccproxy.claude.schemas.drafts import Draft, draft_of, rules
+from ccproxy.claude.schemas.patterns import python_pattern
 from ccproxy.claude.schemas.wording import (
     SchemaRefused,
     cut,
@@ -54,6 +55,7 @@ _IN_PLACE = frozenset(
         *("not", "oneOf", "then"),
     )
 )
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 _REFS = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
@@ -162,7 +164,10 @@ class _Reader:
             found = best_match(rules(self._draft).iter_errors(one))
             if found is not None:
                 at = (*at, *found.absolute_path)
-                raise SchemaRefused(at, f"{shown(found.instance)} {expectation(found)}")
+                why = expectation(found)
+                if found.validator == "anyOf" and at[-1] == "type":
+                    why = f"is none of {', '.join(_TYPES)}, and no list of them"
+                raise SchemaRefused(at, f"{shown(found.instance)} {why}")
             self._checked[id(one)] = one
             for keyword, place, inner in self._subschemas(one):
                 if inner is False and keyword in _MAPS:
@@ -248,24 +253,6 @@ class _Reader:
 
         for one in (root, *self._same):
             size(one)
-
-
-# What JavaScript's regular expressions have and Python's write differently; an escape
-# and a class are passed over whole.
-_NAMED = re.compile(
-    r"\\k<(\w+)>|\\.|\[(?:\\.|[^\]\\])*\]|\(\?<(?=[A-Za-z_])", re.DOTALL
-)
-
-
-def python_pattern(pattern: str) -> str:
-    """A regular expression of JavaScript's in Python's language: named groups."""
-
-    def translate(found: re.Match[str]) -> str:
-        if found[1] is not None:
-            return f"(?P={found[1]})"
-        return "(?P<" if found[0] == "(?<" else found[0]
-
-    return _NAMED.sub(translate, pattern)
 
 
 def _compilable(pattern: Any, at: _Path) -> str:
