@@ -131,9 +131,13 @@ class Commands:
         self, told: Sequence[Mapping[str, object]], size_bytes: int
     ) -> None:
         """Tell the CLI things in one write; done when it has done them all."""
-        done = gatherResults(self._controls.ask_all(told), consumeErrors=True)
+        seconds = _SOON_SECONDS + size_bytes / _BYTES_A_SECOND
+        waiters = [
+            Deferred.fromCoroutine(self._within(waiter, seconds))
+            for waiter in self._controls.ask_all(told)
+        ]
         try:
-            await self._within(done, _SOON_SECONDS + size_bytes / _BYTES_A_SECOND)
+            await gatherResults(waiters, consumeErrors=True)
         except FirstError as error:
             error.subFailure.raiseException()
 

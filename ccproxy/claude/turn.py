@@ -19,8 +19,9 @@ answer that is whole, such as that it has no tool of that name, is not the clien
 
 A call is the client's, whatever its name is, and whatever reason ends the answer.
 
-The CLI begins a message once for the question, and once for each ``api_retry``; any
-other is a request that nobody made.
+The CLI begins a message once for the question, once for each ``api_retry``, and once
+more where the provider's error came before the first block; any other is a request
+that nobody made.
 
 Source: protocol notes, "What ends an answer, as seen" and "Levers"; CLI 2.1.332.
 """
@@ -212,6 +213,8 @@ class Turn:
         if self._phase is _Phase.OVER or isinstance(event, MessageStopEvent):
             if self._phase is _Phase.STREAMING:
                 self._phase = _Phase.CUT
+                # Where nothing was said, the CLI asks again without a word.
+                self._may_begin = not self._blocks
             return []
         if self._phase is not _Phase.STREAMING:
             # The CLI closes the block of an answer that its upstream cut, and the

@@ -1,0 +1,183 @@
+"""Workers of a test's own, and who listens to them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from attrs import define, field
+from twisted.internet import reactor
+
+from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.deadlines import Limits
+from ccproxy.claude.process.launch import Launch, child_environment, exec_prefix
+from ccproxy.claude.protocol.records import InitializeAnswer
+from ccproxy.claude.worker import Worker, WorkerContext
+from ccproxy.core.stream import (
+    ContentBlockStart,
+    Event,
+    Failed,
+    Finished,
+    InputJSONDelta,
+    MessageStart,
+    Restarted,
+    TextDelta,
+    ThinkingDelta,
+)
+from ccproxy.errors import CCProxyError
+from tests.support.waiting import until
+
+_REACTOR: Any = reactor
+LIMITS = Limits(first_token_seconds=30, silence_seconds=30, turn_seconds=60)
+
+
+@define(eq=False)
+class Heard:
+    """A listener that keeps what it is told, and sees that there is one end."""
+
+    events: list[Event] = field(factory=list)
+    worker: Worker | None = None
+    # Whether the worker was of no more use when the end was told.
+    was_gone: bool | None = None
+
+    def receive(self, events: Sequence[Event]) -> None:
+        assert events
+        assert not self.is_over
+        self.events += events
+        assert not any(isinstance(e, Finished | Failed) for e in events[:-1])
+        if self.is_over and self.worker is not None:
+            self.was_gone = self.worker.is_gone
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.events) and isinstance(self.events[-1], Finished | Failed)
+
+    @property
+    def finished(self) -> Finished:
+        end = self.events[-1]
+        assert isinstance(end, Finished), end
+        return end
+
+    @property
+    def error(self) -> CCProxyError:
+        end = self.events[-1]
+        assert isinstance(end, Failed), end
+        return end.error
+
+    @property
+    def said(self) -> str:
+        """Text, thinking and arguments that count, in the order of their coming."""
+        pieces: list[str] = []
+        for event in self.events:
+            match event:
+                case Restarted():
+                    pieces.clear()
+                case TextDelta(text) | ThinkingDelta(text) | InputJSONDelta(text):
+                    pieces.append(text)
+        return "".join(pieces)
+
+    @property
+    def calls(self) -> list[str]:
+        """The names of the tools that are called."""
+        return [
+            event.block.value.name
+            for event in self.events
+            if isinstance(event, ContentBlockStart) and event.block.type == "tool_use"
+        ]
+
+    def count(self, kind: type[Event] = MessageStart) -> int:
+        return sum(isinstance(event, kind) for event in self.events)
+
+
+def composed(
+    text: str = "hello",
+    system: str = "",
+    *,
+    model: str = "sonnet",
+    effort: str | None = None,
+    **fields: Any,
+) -> ComposedBody:
+    """A question of one user's message."""
+    body = {"messages": [{"role": "user", "content": text}], "max_tokens": 1000}
+    return ComposedBody(
+        model=model,
+        system=system,
+        effort=effort,
+        first_text=text,
+        json=msgspec.json.encode({**body, **fields}),
+        placeholder=b"{}",
+    )
+
+
+@define(eq=False)
+class Workers:
+    """Starts workers, and sees that they go."""
+
+    binary: Path
+    folder: Path
+    upstream: str = ""
+    environment: Mapping[str, str] = field(factory=dict)
+    started: list[Worker] = field(factory=list)
+    learned: list[InitializeAnswer] = field(factory=list)
+    unheard: list[CCProxyError] = field(factory=list)
+    lost: list[Worker] = field(factory=list)
+    ready: list[Worker] = field(factory=list)
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def launch(self) -> Launch:
+        cwd = self.folder / "cwd"
+        path = os.environ["PATH"]
+        self.home.mkdir(exist_ok=True)
+        environment = child_environment(
+            {"PATH": path, "HOME": str(self.home), **self.environment}
+        )
+        if self.upstream:
+            environment |= {
+                "ANTHROPIC_BASE_URL": self.upstream,
+                "ANTHROPIC_API_KEY": "test-key",
+            }
+        return Launch(
+            binary=self.binary,
+            prefix=exec_prefix(cwd, path),
+            cwd=cwd,
+            scratch=self.folder / "scratch",
+            environment=environment,
+            model="sonnet",
+        ).for_bodies()
+
+    def start(self, limits: Limits = LIMITS, **context: Any) -> Worker:
+        worker = Worker(
+            self.launch,
+            WorkerContext(
+                spawner=_REACTOR,
+                clock=_REACTOR,
+                wall_seconds=lambda: 1.7e9,
+                limits=limits,
+                learned=self.learned.append,
+                unheard=self.unheard.append,
+                **context,
+            ),
+        )
+        self.started.append(worker)
+        worker.watch(lambda: self.lost.append(worker))
+        worker.on_ready(lambda: self.ready.append(worker))
+        return worker
+
+    async def stop(self) -> None:
+        for worker in self.started:
+            await worker.close()
+
+
+async def heard(worker: Worker, body: ComposedBody) -> Heard:
+    """Ask, and listen to the end; then the worker is ready again, or gone."""
+    listener = Heard(worker=worker)
+    worker.ask(body, listener)
+    assert listener.events == []
+    await until(lambda: listener.is_over)
+    await until(lambda: worker.is_ready or worker.is_gone)
+    return listener
