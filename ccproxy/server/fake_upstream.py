@@ -22,7 +22,7 @@ from typing_extensions import override
 
 _HTTP_OK = 200
 _SIGNATURE = "ZGVtbw=="
-_COUNT = "/v1/messages/count_tokens"
+_ASK, _COUNT = "POST /v1/messages", "POST /v1/messages/count_tokens"
 
 
 @frozen
@@ -80,8 +80,16 @@ class Block:
         if self.tool_use is not None:
             identifier, name = self.tool_use
             about = {"type": "tool_use", "id": identifier, "name": name}
-            return {**about, "input": json.loads(text or "{}")}
+            return {**about, "input": _arguments(text)}
         return {"type": "text", "text": text}
+
+
+def _arguments(text: str) -> Any:
+    try:
+        return json.loads(text or "{}")
+    except ValueError:
+        # What a limit cut is no JSON; the pieces stream all the same.
+        return {}
 
 
 @frozen(kw_only=True)
@@ -163,14 +171,8 @@ class RecordedRequest:
 Script = Callable[[Mapping[str, Any]], Reply]
 
 
-def _estimate(body: Mapping[str, Any]) -> int:
-    return len(json.dumps(body)) // 4 + 1
-
-
 class FakeMessagesAPI(Resource):
     """``POST /v1/messages``, answered by a script, and ``/v1/messages/count_tokens``.
-
-    Any other request is answered ``{}``.
 
     Attributes:
         count_tokens: how many tokens a body has that ``count_tokens`` is asked for.
@@ -188,7 +190,9 @@ class FakeMessagesAPI(Resource):
     ) -> None:
         super().__init__()
         self.script = script
-        self.count_tokens: Callable[[Mapping[str, Any]], int] = _estimate
+        self.count_tokens: Callable[[Mapping[str, Any]], int] = lambda body: (
+            len(json.dumps(body)) // 4 + 1
+        )
         self.bodies: list[Mapping[str, Any]] = []
         self.requests: list[RecordedRequest] = []
         self.counts: list[RecordedRequest] = []
@@ -203,22 +207,21 @@ class FakeMessagesAPI(Resource):
     def render(self, request: Request) -> object:
         request.setHeader("request-id", f"req_{next(self._identifiers)}")
         request.setHeader("content-type", "application/json")
-        method, path = request.method.decode(), request.path.decode()
-        if method != "POST" or path not in ("/v1/messages", _COUNT):
+        asked = f"{request.method.decode()} {request.path.decode()}"
+        if asked not in (_ASK, _COUNT):
             if self._record:
-                self.others.append(f"{method} {path}")
+                self.others.append(asked)
             return b"{}"
         recorded = _read(request)
-        if path == _COUNT:
+        if asked == _COUNT:
             if self._record:
                 self.counts.append(recorded)
-            tokens = self.count_tokens(recorded.body)
-            return json.dumps({"input_tokens": tokens}).encode()
+            return b'{"input_tokens": %d}' % self.count_tokens(recorded.body)
         if self._record:
             self.requests.append(recorded)
             self.bodies.append(recorded.body)
-        number = next(self._messages)
-        exchange = _Exchange(request, recorded.body, number, self._clock, self.sign)
+        number, body = next(self._messages), recorded.body
+        exchange = _Exchange(request, body, number, self._clock, self.sign)
         request.notifyFinish().addErrback(self._hung_up, exchange)
         answering = Deferred.fromCoroutine(exchange.answer(self.reply_to(recorded)))
         answering.addErrback(exchange.failed)
