@@ -15,14 +15,14 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.process.launch import check_version
+from ccproxy.claude.process.launch import check_version, too_old
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import Controls
 from ccproxy.errors import CCProxyError, ClaudeFailed
 
 # A CLI that lives does what it is told in 15 ms, and in 1 s more for each 20 MB of a
 # body; a loaded machine takes some times that. After it, a new process is faster.
-_SOON_SECONDS = 2.0
+_SOON_SECONDS = 3.0
 _BYTES_A_SECOND = 4_000_000
 _PROBE_SECONDS = 1.0
 # A warm-up is answered by the CLI itself.
@@ -61,14 +61,25 @@ class Commands:
     async def initialize(self, seconds: float) -> records.InitializeAnswer:
         """Say that there is no system prompt, and learn what the CLI is.
 
+        Many do not tell their version. Those that are too old are known by what they
+        take for a system prompt: an empty one, which all others refuse.
+
         Raises:
             ClaudeUnavailable: it is too old.
             WorkerLost: it refuses, or takes longer than ``seconds``.
         """
         told = await self._within(self._controls.ask(requests.initialize("")), seconds)
         answer = codec.decode_initialize(told.response.response)
-        check_version(answer.claude_code_version or "0.0.0")
-        return answer
+        if answer.claude_code_version is not None:
+            check_version(answer.claude_code_version)
+        empty = self._controls.ask(requests.set_system_prompt(""))
+        try:
+            await self._within(empty, seconds)
+        except WorkerLost:
+            raise
+        except ClaudeFailed:
+            return answer
+        raise too_old("")
 
     async def prepare(self, body: ComposedBody) -> None:
         """Set all that a question depends on."""

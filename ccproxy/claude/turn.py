@@ -81,10 +81,11 @@ _BAD_REQUEST = 400
 # refusal on, its retries would only keep the client waiting.
 _LOGIN_ATTEMPTS = 2
 
-# After these the CLI asks the model to go on, within milliseconds.
-_CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded"})
+# After these the CLI asks the model to go on, within milliseconds, unless there is a
+# call; `tool_use` without one is such a reason, too.
+_CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "tool_use"})
 # After these it does not, however little the answer says.
-_FINAL = frozenset({"refusal", "pause_turn", "tool_use"})
+_FINAL = frozenset({"refusal", "pause_turn"})
 
 _LOST = (
     "the connection to the model was lost in mid-answer, and the answer could not be "
@@ -130,6 +131,7 @@ class Turn:
         self._is_streamed = False
         self._blocks = 0
         self._says_something = False
+        self._calls = False
         self._stop = StopPart()
         self._usage = Usage()
         self._asks_again = False
@@ -259,30 +261,29 @@ class Turn:
         self._phase = _Phase.STREAMING
         self._message_id = identifier
         self._blocks = 0
-        self._says_something = False
+        self._says_something = self._calls = False
         self._retry = None
         self._usage = merged_usage(usage, Usage())
         begun = MessageStart(model, self._usage, identifier)
         return [Restarted(), begun] if is_void else [begun]
 
     def _open(self, block: Block, index: int) -> ContentBlockStart:
-        match block.value:
+        self._says(block.value)
+        return ContentBlockStart(block, index)
+
+    def _says(self, value: object) -> None:
+        match value:
             case Text(text=text):
                 self._says_something = self._says_something or not is_blank(text)
-            case Thinking():
-                pass
-            case _:
-                self._says_something = self._says_something or (
-                    block.type != "redacted_thinking"
-                )
-        return ContentBlockStart(block, index)
+            case ToolUse():
+                self._calls = True
 
     def _stopped(self, stop: StopPart) -> list[Event]:
         self._phase = _Phase.WHOLE
         self._stop = stop
         reason = stop.stop_reason
-        self._asks_again = reason in _CUT_SHORT or (
-            reason not in _FINAL and not self._says_something
+        self._asks_again = not self._calls and (
+            reason in _CUT_SHORT or (reason not in _FINAL and not self._says_something)
         )
         return self._finish(None) if self._asks_again else []
 
@@ -326,7 +327,7 @@ class Turn:
             case ToolUse(input=arguments):
                 opened = block.replaced(input={})
                 inner = [InputJSONDelta(bytes(arguments).decode(), index)]
-        self._open(block, index)
+        self._says(block.value)
         return [ContentBlockStart(opened, index), *inner, ContentBlockStop(index)]
 
     def _refused(self, record: ApiRetry) -> list[Event]:

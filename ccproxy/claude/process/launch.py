@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,6 +53,8 @@ _ALLOWED_PREFIXES = ("LC_", "XDG_", "ANTHROPIC_", "CLAUDE_", "AWS_", "VERTEX_REG
 _DENIED = frozenset(
     (
         *("CLAUDE_BIN", "CLAUDE_MODEL"),
+        # Or each CLI has its socket there, and leaves it when it is killed.
+        "XDG_RUNTIME_DIR",
         *("CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT"),
         *("CLAUDE_CODE_EXTRA_BODY", "CLAUDE_CODE_MAX_OUTPUT_TOKENS"),
         *("CLAUDE_CODE_EFFORT_LEVEL", "CLAUDE_CODE_TMPDIR", "ANTHROPIC_MODEL"),
@@ -323,12 +326,18 @@ def check_version(version: str) -> None:
     """
     match = _VERSION.search(version)
     if match is None or tuple(map(int, match.groups())) < OLDEST_VERSION:
-        oldest = ".".join(map(str, OLDEST_VERSION))
-        raise ClaudeUnavailable(
-            f"the claude CLI is version {version}; ccproxy needs {oldest} or newer, "
-            "because older ones read local files that a prompt names (@path). "
-            "Update it with `claude update` or `pip install -U claude-agent-sdk`"
-        )
+        raise too_old(version)
+
+
+def too_old(version: str) -> ClaudeUnavailable:
+    """Why a CLI is not used; an empty ``version``: it does not tell."""
+    oldest = ".".join(map(str, OLDEST_VERSION))
+    what = f"version {version}" if version else "of a version that it does not tell"
+    return ClaudeUnavailable(
+        f"the claude CLI is {what}; ccproxy needs {oldest} or newer, because older "
+        "ones read local files that a prompt names (@path). Update it with `claude "
+        "update` or `pip install -U claude-agent-sdk`"
+    )
 
 
 def exec_prefix(cwd: Path, search_path: str | None) -> tuple[str, ...]:
@@ -393,15 +402,27 @@ def is_stopped(pid: int, proc: Path = Path("/proc")) -> bool:
     return state in (b"T", b"t", b"Z", b"X")
 
 
+class _SessionEntry(msgspec.Struct, rename="camel"):
+    messaging_socket_path: str = ""
+
+
 def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:
     """Files that a CLI would have taken away, had it not been killed.
 
-    Its entry in the list of running sessions, and the key beside that. Its socket is
-    among its temporary files.
+    Its entry in the list of running sessions, the key beside that, and its socket,
+    which is elsewhere where the path to its temporary files is too long for one.
     """
     home = Path(environment.get("HOME") or "/")
     config = Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")
-    return list((config / "sessions").glob(f"{pid}.*"))
+    found = list((config / "sessions").glob(f"{pid}.*"))
+    for entry in found:
+        if entry.name == f"{pid}.json":
+            with suppress(OSError, msgspec.DecodeError):
+                told = msgspec.json.decode(entry.read_bytes(), type=_SessionEntry)
+                socket = Path(told.messaging_socket_path)
+                if socket.name == f"{pid}.sock":
+                    found.append(socket)
+    return found
 
 
 def _folders(proc: Path) -> Iterable[Path]:

@@ -49,7 +49,7 @@ class Controls:
 
     def probe(self) -> "Deferred[None]":
         """See whether the CLI answers at all; fires if it does, whatever it says."""
-        answered = self._put(requests.list_models(), self._send)
+        answered = self._put(requests.ping(), self._send)
         return answered.addCallback(lambda _: None)
 
     def receive(self, record: records.ControlResponse) -> None:

@@ -93,8 +93,9 @@ def body_settings(
 
 
 def without_body() -> Mapping[str, object]:
-    """Forget the body of a question."""
-    return {"subtype": "apply_flag_settings", "settings": {"env": {_BODY: ""}}}
+    """Forget the body of a question, and ask nothing until there is another."""
+    settings = {"env": {_BODY: "", _LIMIT: "1"}}
+    return {"subtype": "apply_flag_settings", "settings": settings}
 
 
 def limit_to_one_request() -> Mapping[str, object]:
@@ -122,9 +123,9 @@ def question(text: str, uuid: str) -> bytes:
     )
 
 
-def list_models() -> Mapping[str, object]:
-    """Something to answer, at no cost."""
-    return {"subtype": "list_models"}
+def ping() -> Mapping[str, object]:
+    """Something to answer, which no CLI knows: it says so within a millisecond."""
+    return {"subtype": "ccproxy_ping"}
 
 
 def rewind_conversation(uuid: str, last: str) -> Mapping[str, object]:
