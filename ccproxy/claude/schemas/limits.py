@@ -1,8 +1,8 @@
 """How large a JSON text may be before a helper process is asked about it. Pure.
 
-Measured: 5 ms a megabyte of text, 20 ms a megabyte of nothing but brackets and
-quotation marks. So 2 MB hold the reactor for less than 100 ms, with what is sent to the
-helper.
+Measured with 2 MB: 6 ms of text; up to 56 ms of nothing but brackets and quotation
+marks. To write down what is sent to the helper adds up to 16 ms. On a machine with five
+times as much to do as it has cores the worst of it took 0.12 s.
 """
 
 from attrs import frozen
