@@ -48,15 +48,18 @@ from ccproxy.claude.body.plan import Plan
 from ccproxy.claude.body.prefix import Prefix
 from ccproxy.claude.body.thinking import ThinkingChoice, choose_thinking
 from ccproxy.claude.body.tools import called_tools, compose_tools
-from ccproxy.claude.body.turns import Turn, read_turn
+from ccproxy.claude.body.turns import Turn, is_thinking, read_turn
+from ccproxy.claude.shaping import AnswerShaper, make_shaper
 from ccproxy.core.messages import (
     Block,
     MessagesRequest,
     Text,
     Tool,
     ToolChoice,
+    ToolUse,
     is_blank,
     text_block,
+    tool_result_block,
 )
 from ccproxy.errors import InvalidRequest, RequestTooLarge
 
@@ -121,12 +124,23 @@ class Composition:
     is_remembered: bool
     _parts: "_Parts" = field(repr=False, eq=False)
 
-    def without_thinking(self) -> "Composition":
-        """The same question without any thinking in its history.
+    def without_thinking(self) -> "Composition | None":
+        """The same question without any thinking in its history; None: there is none.
 
         For the provider's error that thinking is bound to another conversation.
         """
+        if not any(is_thinking(b) for turn in self._parts.turns for b in turn.blocks):
+            return None
         return run(_compose(evolve(self._parts.source, drops_thinking=True)))
+
+    def shaper(self) -> AnswerShaper:
+        """What shapes the answer; a new one for each time that it begins."""
+        tools = self._parts.tools
+        ours = self.plan.answer_tool
+        names = {tool.value.name for tool in tools if tool.value.name}
+        return make_shaper(
+            self.plan, self.again, names - ({ours.name} if ours is not None else set())
+        )
 
     def again(self, said: Sequence[Block], words: str) -> ComposedBody | None:
         """The question once more, because the answer would not do.
@@ -389,6 +403,15 @@ def _nothing_to_answer(request: MessagesRequest) -> InvalidRequest:
     )
 
 
+def _reply(said: Sequence[Block], words: str) -> list[Block]:
+    """What is told to the model behind an answer: results of its calls, or a text."""
+    return [
+        tool_result_block(block.value.id, words, is_error=True)
+        for block in said
+        if isinstance(block.value, ToolUse)
+    ] or [text_block(words)]
+
+
 def first_text(request: MessagesRequest) -> str:
     """The first text of the user's that is not blank, or a fixed word."""
     for message in request.messages:
@@ -452,13 +475,17 @@ class _Parts:
         """The question, written."""
         words = self._words()
         body = self._body(words)
-        demanded = () if self._is_forced else self._demanded
         plan = Plan(
-            stops=tuple(s for s in self.source.request.stop_sequences if is_blank(s)),
-            demanded=demanded,
+            demanded=() if self._is_forced else self._demanded,
             answer_tool=self.output.answer_tool,
-            format_schema=self.output.schema,
+            format_schema=self.output.schema if self.output.format else None,
         )
+        stops = tuple(s for s in self.source.request.stop_sequences if is_blank(s))
+        if stops and plan.is_empty:
+            plan = Plan(stops=stops)
+        elif stops:
+            # An answer that has a form is not cut at white space.
+            self.notes.ignore(self.notes.name("stop_sequences"))
         return Composition(
             body=body,
             adjusted=self.notes.adjusted,
@@ -483,9 +510,12 @@ class _Parts:
     def again(self, said: Sequence[Block], words: str) -> ComposedBody | None:
         """See `Composition.again`."""
         first = self._words()
-        if said:
-            reply = Turn("user", [text_block(words)])
-            return self._body(first, [Turn("assistant", list(said)), reply])
+        kept = list(said)
+        while kept and is_thinking(kept[-1]):
+            kept.pop()
+        if kept:
+            reply = Turn("user", _reply(kept, words))
+            return self._body(first, [Turn("assistant", kept), reply])
         if has_room_for_words(self.turns, system_messages=self.system_messages):
             return self._body(f"{first} {words}".strip())
         return None

@@ -23,9 +23,9 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
-from ccproxy.claude.body.models import ModelRules
+from ccproxy.claude.body.models import ModelRules, is_same_model
 from ccproxy.claude.body.notes import Notes
-from ccproxy.claude.body.pairing import OpenCalls, has_result, open_ids, results_first
+from ccproxy.claude.body.pairing import OpenCalls, open_ids, results_first
 from ccproxy.claude.body.placement import place_system_messages
 from ccproxy.claude.body.prefix import Prefix
 from ccproxy.claude.body.turns import Turn, is_thinking
@@ -179,7 +179,7 @@ class History:
             return False
         key = _key(block)
         made_by = rules.models.get(key)
-        if made_by and rules.model_id and made_by != rules.model_id:
+        if made_by and rules.model_id and not is_same_model(made_by, rules.model_id):
             return False
         if not rules.model.is_prefix_bound:
             return True
@@ -206,26 +206,23 @@ def ends_in_server_tool(turn: Turn) -> bool:
 def begins_with_thinking(turns: Sequence[Turn]) -> bool:
     """Whether the last turn of the assistant is one that manual thinking allows.
 
-    It is, if it calls nothing whose results come last, or if it, or the first message
-    of its loop of calls, begins with thinking.
+    It is if it calls nothing, or begins with thinking; a prefill does not.
 
     Source: rule 21 of the Messages API.
     """
-    if not turns:
+    number = len(turns)
+    while number and turns[number - 1].role != "assistant":
+        number -= 1
+    is_last = number == len(turns)
+    run: list[Block] = []
+    while number and turns[number - 1].role == "assistant":
+        number -= 1
+        run[:0] = turns[number].blocks
+    if not run:
         return True
-    if turns[-1].role == "assistant":
-        return ends_in_server_tool(turns[-1])
-    firsts: list[bool] = []
-    for turn in reversed(turns):
-        if turn.role == "assistant":
-            firsts.append(_begins(turn))
-        elif turn.role == "user" and not has_result(turn):
-            break
-    return not firsts or firsts[0] or firsts[-1]
-
-
-def _begins(turn: Turn) -> bool:
-    return not isinstance(turn.content, str) and is_thinking(turn.content[0])
+    if is_last and not ends_in_server_tool(turns[-1]):
+        return False
+    return is_thinking(run[0]) or not open_ids(run)
 
 
 def _key(block: Block) -> str:

@@ -77,7 +77,7 @@ _SONNET_5_5 = evolve(
     thinking_off_up_to="high",
     sampling="default",
 )
-_SONNET_5 = evolve(_OPUS_4_7, thinks_by_default=True, sampling="free")
+_SONNET_5 = evolve(_OPUS_4_7, thinks_by_default=True, sampling="default")
 _HAIKU_5_5 = evolve(_OPUS_5, is_prefix_bound=True, sampling="default")
 _GEN_4_5 = ModelRules(
     thinking=_forms("enabled", "disabled"),
@@ -153,6 +153,20 @@ def rules_for(model_id: str) -> ModelRules:
         if version >= since:
             return rules
     return UNKNOWN
+
+
+# What may stand behind the name of one and the same model.
+_DATED = re.compile(r"([-@]\d{8}|-latest)?(-v\d+(:\d+)?)?(\[1m\])?$")
+
+
+def is_same_model(one: str, other: str) -> bool:
+    """Whether two ids are of one model, whatever date or cloud they name."""
+    return _bare(one) == _bare(other)
+
+
+def _bare(model_id: str) -> str:
+    start = model_id.find("claude-")
+    return _DATED.sub("", model_id[start:] if start > 0 else model_id)
 
 
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")

@@ -18,7 +18,7 @@ class AnswerTool:
 
 @frozen(kw_only=True)
 class Plan:
-    """What the shaping of an answer needs to know.
+    """What the shaping of an answer needs to know; one thing at most.
 
     Attributes:
         stops: sequences of white space, which the provider does not stop at.

@@ -16,7 +16,14 @@ _LISTS = ("anyOf", "allOf")
 _KEPT = frozenset(
     {
         *("type", "enum", "const", "required", "title", "description", "default"),
-        *("$ref", "additionalProperties", "items", *_MAPS, *_LISTS),
+        *("$ref", "additionalProperties", "items", *_MAPS, *_LISTS, "examples"),
+        *("$schema", "$id", "$comment", "deprecated", "readOnly", "writeOnly"),
+    }
+)
+_FORMATS = frozenset(
+    {
+        *("date-time", "time", "date", "duration"),
+        *("email", "hostname", "uri", "ipv4", "ipv6", "uuid"),
     }
 )
 # Narrow a value only, so that an answer can be checked for them.
@@ -24,8 +31,7 @@ _CHECKED = frozenset(
     {
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
         *("minLength", "maxLength", "pattern", "format", "minItems", "maxItems"),
-        *("uniqueItems", "minProperties", "maxProperties", "examples", "$schema"),
-        *("$id", "$comment", "deprecated", "readOnly", "writeOnly", "contentEncoding"),
+        *("uniqueItems", "minProperties", "maxProperties", "contentEncoding"),
         *("contentMediaType", "not", "if", "then", "else", "contains", "propertyNames"),
         *("dependentRequired", "dependentSchemas", "minContains", "maxContains"),
     }
@@ -85,11 +91,26 @@ def _walk(schema: Any, depth: int) -> dict[str, Any]:
             found[key] = [_walk(inner, depth + 1) for inner in value]
         elif name == "items":
             found[name] = _walk(value, depth + 1)
-        elif name in _KEPT:
+        elif name in ("enum", "const"):
+            found[name] = _plain(value)
+        elif name in _KEPT or _is_kept_limit(name, value):
             found[name] = value
         elif name not in _CHECKED:
             raise _OutsideError
     return _closed(found, schema)
+
+
+def _plain(value: Any) -> Any:
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(each, Mapping | list) for each in values):
+        raise _OutsideError
+    return value
+
+
+def _is_kept_limit(name: str, value: Any) -> bool:
+    if name == "format":
+        return value in _FORMATS
+    return name == "minItems" and value in (0, 1)
 
 
 def _closed(found: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,282 @@
+"""The proxy's memory of its own answers, for clients that do not send them whole.
+
+A model keeps its thinking in a loop of calls only if each of its messages comes back as
+it was made, with its signed thinking. Many clients drop that, change ids or print
+arguments anew. So each message is kept as the model made it, and takes the place of the
+client's copy where both say the same: text, names and arguments of calls. Ids do not
+count, nor how JSON is spaced.
+
+It is found by the client's key, the login, the model, and the hash of what stands
+before it (`ccproxy.claude.body.prefix`). Newer models refuse thinking behind any other
+prefix; for the older ones a message is found by the provider's own ids of its calls as
+well, because some clients change what stands before.
+
+A restart, or another node, does not know it; the client's copy goes up then, without
+thinking. `AnswerStore` is where a shared memory has its place.
+
+Pure: the time is handed in.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from attrs import define, frozen
+
+from ccproxy.claude.body.models import is_same_model
+from ccproxy.core.messages import (
+    Block,
+    RedactedThinking,
+    Text,
+    Thinking,
+    ToolUse,
+)
+
+_NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9]")
+# What a block costs beside its JSON.
+_BLOCK_BYTES = 300
+_ENTRY_BYTES = 500
+_MOST_OF_ONE_PREFIX = 8
+
+_canonical = msgspec.json.Encoder(order="sorted").encode
+
+
+@frozen(kw_only=True)
+class Answer:
+    """A message as the model made it.
+
+    Attributes:
+        owner: whose it is: the client's key and the CLI's login.
+        prefix: the hash of what stands before it.
+        model: the full id of the model that made it.
+        blocks: its content.
+        said: what has to agree with a client's copy.
+    """
+
+    owner: str
+    prefix: str
+    model: str
+    blocks: Sequence[Block]
+    said: "Said"
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes to keep it, roughly."""
+        return _ENTRY_BYTES + sum(len(b.raw) + _BLOCK_BYTES for b in self.blocks)
+
+
+@frozen
+class Said:
+    """What a message says, however it is written.
+
+    Attributes:
+        text: of all its blocks.
+        calls: the name of each call and its arguments as canonical JSON.
+    """
+
+    text: str
+    calls: tuple[tuple[str, bytes], ...]
+
+
+def said_in(blocks: Sequence[Block]) -> Said:
+    """What the blocks of a message say; thinking does not count."""
+    texts: list[str] = []
+    calls: list[tuple[str, bytes]] = []
+    for block in blocks:
+        match block.value:
+            case Text(text):
+                texts.append(text)
+            case ToolUse(name=name, input=arguments):
+                calls.append((name, _arguments(arguments)))
+    return Said("".join(texts).strip(), tuple(calls))
+
+
+def _arguments(raw: msgspec.Raw) -> bytes:
+    """Arguments without anything that only the writing of JSON decides."""
+    decoded: Mapping[str, Any] = msgspec.json.decode(raw)
+    return _canonical(decoded)
+
+
+class AnswerStore(Protocol):
+    """Where answers are kept; by an owner and a place of that owner's."""
+
+    def put(self, place: str, answer: Answer, now: float) -> None:
+        """Keep an answer at a place, beside the others there."""
+
+    def at(self, place: str, now: float) -> Sequence[Answer]:
+        """The answers at a place, the newest first."""
+
+    def clear(self) -> None:
+        """Forget all of them."""
+
+
+@define
+class _Shelf:
+    answers: list[Answer]
+    seconds: float
+
+
+class InMemoryAnswers:
+    """Answers in this process's memory: the least recently used go first.
+
+    Args:
+        limit_bytes: how much is kept, roughly.
+        seconds: how long an answer is kept after its last use.
+    """
+
+    def __init__(self, limit_bytes: int, seconds: float) -> None:
+        self._limit_bytes = limit_bytes
+        self._seconds = seconds
+        self._shelves: OrderedDict[str, _Shelf] = OrderedDict()
+        self.size_bytes = 0
+
+    def put(self, place: str, answer: Answer, now: float) -> None:
+        """Keep an answer at a place, beside the others there."""
+        self._expire(now)
+        shelf = self._shelves.setdefault(place, _Shelf([], now))
+        kept = [a for a in shelf.answers if a.blocks != answer.blocks]
+        self.size_bytes -= sum(a.size_bytes for a in shelf.answers)
+        shelf.answers = [answer, *kept][:_MOST_OF_ONE_PREFIX]
+        self.size_bytes += sum(a.size_bytes for a in shelf.answers)
+        self._touch(place, shelf, now)
+        while self.size_bytes > self._limit_bytes and self._shelves:
+            self._drop_oldest()
+
+    def at(self, place: str, now: float) -> Sequence[Answer]:
+        """The answers at a place, the newest first."""
+        self._expire(now)
+        shelf = self._shelves.get(place)
+        if shelf is None:
+            return ()
+        self._touch(place, shelf, now)
+        return shelf.answers
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._shelves.clear()
+        self.size_bytes = 0
+
+    def _touch(self, place: str, shelf: _Shelf, now: float) -> None:
+        shelf.seconds = now
+        self._shelves.move_to_end(place)
+
+    def _expire(self, now: float) -> None:
+        while self._shelves:
+            oldest = next(iter(self._shelves.values()))
+            if now - oldest.seconds < self._seconds:
+                return
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, shelf = self._shelves.popitem(last=False)
+        self.size_bytes -= sum(a.size_bytes for a in shelf.answers)
+
+
+@define
+class RememberedAnswers:
+    """Keeps the model's messages, and finds them again.
+
+    Attributes:
+        account: whose login the CLI has; a model reads its thinking for one account
+            only, so what another has asked is not found.
+    """
+
+    _store: AnswerStore
+    account: str = ""
+
+    def remember(
+        self,
+        owner: str,
+        prefix: str,
+        blocks: Sequence[Block],
+        model: str,
+        now: float,
+    ) -> None:
+        """Keep a message of the model's.
+
+        Args:
+            owner: the id of the client's key.
+            prefix: the hash of what stood before it.
+            blocks: all of them, as the model made them.
+            model: the full id of the model that made it.
+            now: monotonic seconds.
+        """
+        if not any(isinstance(b.value, Thinking | RedactedThinking) for b in blocks):
+            # The client's copy says the same.
+            return
+        whose = self._whose(owner)
+        answer = Answer(
+            owner=whose,
+            prefix=prefix,
+            model=model,
+            blocks=tuple(blocks),
+            said=said_in(blocks),
+        )
+        self._store.put(_by_prefix(whose, prefix), answer, now)
+        ids = _ids(blocks)
+        if ids:
+            self._store.put(_by_ids(whose, ids), answer, now)
+
+    def of(self, owner: str, now: float) -> "OwnersAnswers":
+        """What is remembered of the answers to one client."""
+        return OwnersAnswers(self._store, self._whose(owner), now)
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self._store.clear()
+
+    def _whose(self, owner: str) -> str:
+        return f"{len(owner)} {owner} {self.account}"
+
+
+@frozen
+class OwnersAnswers:
+    """The answers to one client, for the composer; see its ``Recall``."""
+
+    _store: AnswerStore
+    _owner: str
+    _now: float
+
+    def find(
+        self, prefix: str, said: Sequence[Block], model_id: str, *, is_bound: bool
+    ) -> Sequence[Block] | None:
+        """An answer as the model made it; None: none that agrees is known.
+
+        Args:
+            prefix: the hash of what stands before it.
+            said: the client's copy of it.
+            model_id: the model that is to read it.
+            is_bound: whether it is to be found behind that prefix only.
+        """
+        places = [_by_prefix(self._owner, prefix)]
+        if not is_bound and (ids := _ids(said)):
+            places.append(_by_ids(self._owner, ids))
+        wanted: Said | None = None
+        for place in places:
+            for answer in self._store.at(place, self._now):
+                if not is_same_model(answer.model, model_id):
+                    continue
+                if wanted is None:
+                    wanted = said_in(said)
+                if answer.said == wanted:
+                    return answer.blocks
+        return None
+
+
+def _ids(blocks: Sequence[Block]) -> tuple[str, ...]:
+    """The ids of calls, without what some clients strip from them."""
+    return tuple(
+        _NOT_IN_IDS.sub("", block.value.id)
+        for block in blocks
+        if isinstance(block.value, ToolUse)
+    )
+
+
+def _by_prefix(owner: str, prefix: str) -> str:
+    return f"{owner} behind {prefix}"
+
+
+def _by_ids(owner: str, ids: Sequence[str]) -> str:
+    return f"{owner} calls {' '.join(ids)}"

@@ -1,0 +1,140 @@
+"""A call that the client demands, where the model was only told so in words. Pure.
+
+=======  ===========================  ================================================
+state    what comes                   what is told; next state
+=======  ===========================  ================================================
+OPEN     thinking and the like        that
+OPEN     text, or another call        nothing: HELD
+HELD     anything else                nothing
+any      the call                     what was held back, then that: CALLED
+CALLED   anything                     that
+OPEN,    the end, cut short           what was held back, then that
+HELD
+OPEN,    the end, the first time      nothing; the question is asked once more: OPEN
+HELD
+OPEN,    the end, the second time     what the first answer said, or else the second,
+HELD                                  then the end
+=======  ===========================  ================================================
+
+Source: rule 29 of the Messages API.
+"""
+
+from collections.abc import Collection, Sequence
+from enum import Enum, auto
+
+from ccproxy.claude.body.choice import order
+from ccproxy.claude.shaping.interface import Again, AskAgain, Check
+from ccproxy.claude.shaping.parts import Parts
+from ccproxy.core.messages import Text, ToolUse, text_block
+from ccproxy.core.stream import (
+    ContentBlockStart,
+    ContentBlockStop,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    MessageStart,
+    Restarted,
+    TextDelta,
+    UpstreamRetry,
+)
+
+_CUT_SHORT = (FinishReason.LENGTH, FinishReason.REFUSAL)
+
+
+class _State(Enum):
+    OPEN = auto()
+    HELD = auto()
+    CALLED = auto()
+
+
+class DemandShaper:
+    """Holds prose back until a call comes.
+
+    Args:
+        names: the tools of which one is to be called.
+        again: composes the question once more.
+    """
+
+    def __init__(self, names: Collection[str], again: Again) -> None:
+        self._names = tuple(names)
+        self._again = again
+        self._parts = Parts()
+        self._state = _State.OPEN
+        self._held: list[Event] = []
+        # What the first answer said.
+        self._aside = ""
+        self._pending: Check | AskAgain | None = None
+
+    @property
+    def pending(self) -> Check | AskAgain | None:
+        """The second question."""
+        return self._pending
+
+    def checked(self, problem: str | None) -> list[Event]:
+        """Nothing is ever checked."""
+        return []
+
+    def filter(self, events: Sequence[Event]) -> list[Event]:
+        """What may be told of these events."""
+        self._pending = None
+        told: list[Event] = []
+        for event in events:
+            self._parts.take(event)
+            told += self._take(event)
+        return told
+
+    def _take(self, event: Event) -> list[Event]:
+        match event:
+            case UpstreamRetry() | Failed():
+                return [event]
+            case MessageStart() | Restarted():
+                self._held.clear()
+                self._state = _State.OPEN
+                return self._parts.tell([event])
+            case Finished() if self._state is not _State.CALLED:
+                return self._finish(event)
+            case ContentBlockStart(block):
+                if isinstance(block.value, ToolUse) and block.value.name in self._names:
+                    self._state = _State.CALLED
+                elif self._state is _State.OPEN and isinstance(
+                    block.value, Text | ToolUse
+                ):
+                    self._state = _State.HELD
+        if self._state is _State.HELD:
+            self._held.append(event)
+            return []
+        return [*self._released(), *self._parts.tell([event])]
+
+    def _released(self) -> list[Event]:
+        held, self._held = self._held, []
+        return self._parts.tell(held)
+
+    def _finish(self, end: Finished) -> list[Event]:
+        if end.reason in _CUT_SHORT:
+            return [*self._released(), end]
+        if self._parts.number == 0:
+            body = self._again(
+                self._parts.said, f"{order(self._names)} Make the call now."
+            )
+            if body is not None:
+                self._aside = self._parts.text
+                self._held.clear()
+                self._state = _State.OPEN
+                self._parts.next_part()
+                self._pending = AskAgain(body)
+                return []
+        has_call = any(isinstance(b.value, ToolUse) for b in self._parts.said)
+        if not self._aside or has_call:
+            return [*self._released(), end]
+        self._held = [
+            ContentBlockStart(text_block("")),
+            TextDelta(self._aside),
+            ContentBlockStop(),
+        ]
+        return [*self._instead(), end]
+
+    def _instead(self) -> list[Event]:
+        """The first answer's text, behind all that was told."""
+        self._parts.next_part()
+        return self._released()
