@@ -178,20 +178,17 @@ def conversation(
     for message in given:
         _check_role(message)
     given = _with_question(given, mendings)
-    leading = _leading(given)
-    system = "\n\n".join(
-        text
-        for text in (first, *(_system_text(m, mendings) for m in given[:leading]))
-        if not is_blank(text)
-    )
-    messages = [
-        made
-        for message in given[leading:]
-        if (made := _message(message, mendings)) is not None
-    ]
+    instructions: list[str] = [first]
+    messages: list[Message] = []
+    for message in given:
+        # In front of all that is said, blank or not, the API knows no system message.
+        if not messages and _ROLES[message.role] == _SYSTEM:
+            instructions.append(_system_text(message, mendings))
+        elif (made := _message(message, mendings)) is not None:
+            messages.append(made)
     _refuse_without_question(given, messages, param)
     return Conversation(
-        system=system,
+        system="\n\n".join(text for text in instructions if not is_blank(text)),
         messages=paired(messages, param, mendings),
         thinking_models={
             thinking.key: thinking.model
@@ -226,14 +223,6 @@ def _with_question(
             mendings.adjust(f"{message.at}.role")
             return [*given[:place], evolve(message, role=_USER), *given[place + 1 :]]
     return given
-
-
-def _leading(given: Sequence[InputMessage]) -> int:
-    """How many messages are the system prompt."""
-    count = 0
-    while count < len(given) and _ROLES[given[count].role] == _SYSTEM:
-        count += 1
-    return count
 
 
 def _message(message: InputMessage, mendings: Mendings) -> Message | None:

@@ -16,6 +16,7 @@ from hashlib import sha256
 import msgspec
 from attrs import frozen
 from msgspec import UNSET, Raw
+from typing_extensions import override
 
 from ccproxy.core.messages import Block, Tool, client_tool, tool_use_block
 from ccproxy.dialects.decoding import read_body
@@ -89,9 +90,7 @@ class ToolTable:
         for identity, at in tools:
             if not identity.name:
                 raise InvalidRequest(f"`{at}.name` is empty", param=f"{at}.name")
-        # What needs no change comes first, so that no made name is in its way.
-        ordered = sorted(tools, key=lambda one: not _NAME.fullmatch(one[0].path_name))
-        for identity, at in ordered:
+        for identity, at in sorted(tools, key=_precedence):
             self._add(identity, at)
 
     def _add(self, identity: ToolIdentity, at: str) -> None:
@@ -108,8 +107,13 @@ class ToolTable:
         self._api_names[key] = name
         self._identities[name] = identity
 
-    def __len__(self) -> int:
-        return len(self._identities)
+    @override
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ToolTable):
+            return NotImplemented
+        return self._identities == other._identities
+
+    __hash__ = None  # type: ignore[assignment]
 
     def api_name(self, identity: ToolIdentity) -> str:
         """The API's name for a tool, also for one that is not offered any more."""
@@ -133,6 +137,16 @@ class ToolTable:
             for found, identity in self._identities.items()
             if name in (identity.name, identity.path_name)
         )
+
+
+def _precedence(tool: tuple[ToolIdentity, str]) -> tuple[bool, bool, str]:
+    """What is given its name before others, whatever the order of ``tools``.
+
+    Names that need no change come first, so that no made name is in their way.
+    """
+    identity, _ = tool
+    name = identity.path_name
+    return _NAME.fullmatch(name) is None, identity.namespace is not None, name
 
 
 def _api_name(name: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ccproxy.dialects.decoding import decode_json
+from ccproxy.dialects.decoding import decode_json, read_body
 from ccproxy.errors import ClientError, InvalidRequest, MissingParameter
 
 
@@ -60,11 +60,66 @@ def test_not_utf_8() -> None:
     assert "not UTF-8" in error.message
 
 
-@pytest.mark.parametrize("half", [r"\ud83d", r"\ude00", r"\ud83d\ud83d", r"a\ud800b"])
-def test_half_a_surrogate_pair_is_explained(half: str) -> None:
-    error = refused(f'{{"name": "{half}"}}'.encode())
-    assert type(error) is InvalidRequest
-    assert "surrogate" in error.message
+@pytest.mark.parametrize(
+    ("half", "mended"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"\uDE00", "\ufffd"),
+        (r"\ud83d\ud83d", "\ufffd\ufffd"),
+        (r"a\ud800b", "a\ufffdb"),
+        (r"\\\ud83d", "\\\ufffd"),
+        (r"\ud83d\ude00\ud83d", "😀\ufffd"),
+        (r"\ud83d\u00e9", "\ufffdé"),
+    ],
+)
+def test_half_a_surrogate_pair_is_mended(half: str, mended: str) -> None:
+    body, paths = read_body(f'{{"items": [], "name": "{half}"}}'.encode())
+    assert decode_json(DECODER, body).name == mended
+    assert paths == ("name",)
+
+
+@pytest.mark.parametrize(
+    ("body", "paths"),
+    [
+        (rb'{"a": [{"b": "\ud83d"}, "\ude00"]}', ("a[0].b", "a[1]")),
+        (rb'{"a": {"\ud83d": 1}}', ("a",)),
+        (rb'{"\ud83d": 1}', ("body",)),
+    ],
+)
+def test_texts_that_are_mended_are_named(body: bytes, paths: tuple[str, ...]) -> None:
+    assert read_body(body)[1] == paths
+
+
+@pytest.mark.parametrize(
+    "body", [rb'{"a": "\ud83d\ude00"}', rb'{"a": "\\ud83d"}', b'{"a": "\\', b"{"]
+)
+def test_other_bodies_stay_as_they_are(body: bytes) -> None:
+    assert read_body(body) == (body, ())
+
+
+def test_a_byte_order_mark_is_taken_off() -> None:
+    assert read_body(b"\xef\xbb\xbf{}") == (b"{}", ())
+
+
+def test_what_nobody_decodes_has_to_be_utf_8_too() -> None:
+    with pytest.raises(InvalidRequest, match="UTF-8"):
+        read_body(b'{"raw": "\xff"}')
+
+
+HALVES = st.sampled_from(["\ud83d", "\ude00", "\\", "u", "d83d", '"', "é", "😀"])
+
+
+@given(
+    st.lists(HALVES | st.characters()).map(
+        lambda found: json.dumps({"name": "".join(found)}).encode()
+    )
+)
+def test_any_text_is_read_as_python_would_mend_it(body: bytes) -> None:
+    mended, paths = read_body(body)
+    text = json.loads(body)["name"]
+    encoded = text.encode("utf-16-le", "surrogatepass")
+    assert decode_json(DECODER, mended).name == encoded.decode("utf-16-le", "replace")
+    assert paths == (("name",) if mended != body else ())
 
 
 def test_a_whole_surrogate_pair_is_a_character() -> None:

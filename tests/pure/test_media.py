@@ -8,15 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.conversation import (
-    DocumentBlock,
-    ImageBlock,
-    TextBlock,
-    ToolResultBlock,
-)
+from ccproxy.core.messages import Block
 from ccproxy.dialects import media
 from ccproxy.dialects.chat_request import decode_chat
+from ccproxy.dialects.mendings import Mendings
 from ccproxy.errors import ClientError, UnsupportedValue
+from tests.support.requests import told_content
 
 IMAGES = {
     "image/png": b"\x89PNG\r\n\x1a\nrest",
@@ -30,25 +27,65 @@ def data_url(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{b64encode(data).decode()}"
 
 
+def image(url: str | None, at: str = "x") -> Block:
+    return media.image(url, at, Mendings())
+
+
+def told(block: Block) -> Any:
+    return json.loads(block.raw)
+
+
+def base64(kind: str, data: bytes) -> dict[str, str]:
+    encoded = b64encode(data).decode()
+    return {"type": "base64", "media_type": kind, "data": encoded}
+
+
+def image_block(kind: str, data: bytes) -> dict[str, Any]:
+    return {"type": "image", "source": base64(kind, data)}
+
+
 @pytest.mark.parametrize("kind", IMAGES)
-@pytest.mark.parametrize("declared", [None, "", "application/octet-stream"])
+@pytest.mark.parametrize(
+    "declared", [None, "", "application/octet-stream", "image/bmp", "text/plain"]
+)
 def test_image_is_what_its_bytes_say(kind: str, declared: str | None) -> None:
     data = IMAGES[kind]
-    block = media.image(data_url(kind if declared is None else declared, data), "x")
-    assert block == ImageBlock(kind, b64encode(data).decode())
+    mendings = Mendings()
+    url = data_url(kind if declared is None else declared, data)
+    block = media.image(url, "x", mendings)
+    assert told(block) == image_block(kind, data)
+    assert block.at == "x"
+    is_wrong = declared in ("image/bmp", "text/plain")
+    assert mendings.adjusted == (("x",) if is_wrong else ())
+
+
+def test_png_declared_jpeg_is_sent_as_what_it_is() -> None:
+    url = data_url("image/jpeg", IMAGES["image/png"])
+    part = {"type": "image_url", "image_url": {"url": url}}
+    body = {"messages": [{"role": "user", "content": [part]}]}
+    call = decode_chat(json.dumps(body).encode())
+    assert told_content(call.request.messages[0]) == [
+        image_block("image/png", IMAGES["image/png"])
+    ]
+    assert call.adjusted == ("messages[0].content[0].image_url.url",)
 
 
 def test_url_of_https_goes_upstream_as_it_is() -> None:
     url = "https://example.org/a.png?b=c#d"
-    assert media.image(url, "x") == ImageBlock(None, url)
-    assert media.document(None, url, "a.pdf", "x") == DocumentBlock(None, url, "a.pdf")
+    source = {"type": "url", "url": url}
+    assert told(image(url)) == {"type": "image", "source": source}
+    assert told(media.document(None, url, "a.pdf", "x")) == {
+        "type": "document",
+        "source": source,
+        "title": "a.pdf",
+    }
 
 
 def test_base64_may_be_broken_into_lines_and_unpadded() -> None:
     data = IMAGES["image/png"] + b"!"
     encoded = b64encode(data).decode()
     broken = f"data:image/png;base64,{encoded[:7]}\r\n {encoded[7:]}".rstrip("=")
-    assert media.image(broken, "x") == ImageBlock("image/png", encoded)
+    assert told(image(broken)) == image_block("image/png", data)
 
 
 @pytest.mark.parametrize(
@@ -59,45 +96,50 @@ def test_base64_may_be_broken_into_lines_and_unpadded() -> None:
         "data:image/png;base64,!!!!",
         "data:image/png;base64,iVBORw0KGgoAAAANé",
         data_url("image/png", b"no image"),
-        data_url("image/jpeg", IMAGES["image/png"]),
         data_url("image/svg+xml", b"<svg/>"),
-        data_url("image/png", IMAGES["image/png"] + bytes(5 * 2**20)),
     ],
 )
 def test_what_is_no_image_is_refused(url: str) -> None:
     with pytest.raises(ClientError) as caught:
-        media.image(url, "messages[0].content[1].image_url.url")
+        image(url, "messages[0].content[1].image_url.url")
     assert caught.value.param == "messages[0].content[1].image_url.url"
     assert len(caught.value.message) < 300
 
 
-def test_largest_image_is_taken() -> None:
-    data = IMAGES["image/png"] + bytes(5 * 2**20 - len(IMAGES["image/png"]))
-    assert media.image(data_url("image/png", data), "x").media_type == "image/png"
+def test_how_large_an_image_may_be_is_the_providers_to_say() -> None:
+    data = IMAGES["image/png"] + bytes(6 * 2**20)
+    assert told(image(data_url("image/png", data))) == image_block("image/png", data)
+
+
+def text_source(text: str) -> dict[str, str]:
+    return {"type": "text", "media_type": "text/plain", "data": text}
 
 
 PDF = b"%PDF-1.4 \xff\xfe"
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "block"),
+    ("kind", "data", "source"),
     [
-        ("application/pdf", PDF, ("application/pdf", b64encode(PDF).decode())),
-        ("", PDF, ("application/pdf", b64encode(PDF).decode())),
-        ("text/plain", b"hello\n", ("text/plain", "hello\n")),
-        ("text/x-python", "é = 1".encode(), ("text/plain", "é = 1")),
-        ("application/json", b"{}", ("text/plain", "{}")),
-        ("text/csv", b"\xef\xbb\xbfa,b", ("text/plain", "a,b")),
+        ("application/pdf", PDF, base64("application/pdf", PDF)),
+        ("", PDF, base64("application/pdf", PDF)),
+        ("text/plain", b"hello\n", text_source("hello\n")),
+        ("text/x-python", "é = 1".encode(), text_source("é = 1")),
+        ("application/json", b"{}", text_source("{}")),
+        ("text/csv", b"\xef\xbb\xbfa,b", text_source("a,b")),
     ],
 )
-def test_file_is_a_document(kind: str, data: bytes, block: tuple[str, str]) -> None:
+def test_file_is_a_document(kind: str, data: bytes, source: dict[str, str]) -> None:
     found = media.document(data_url(kind, data), None, "name", "x")
-    assert found == DocumentBlock(*block, "name")
+    assert told(found) == {"type": "document", "source": source, "title": "name"}
 
 
 def test_bare_base64_is_a_file_too() -> None:
     found = media.document(b64encode(PDF).decode(), None, None, "x")
-    assert found.media_type == "application/pdf"
+    assert told(found) == {
+        "type": "document",
+        "source": base64("application/pdf", PDF),
+    }
 
 
 @pytest.mark.parametrize(
@@ -140,7 +182,7 @@ text = st.text(max_size=60)
 )
 def test_anything_is_a_block_or_a_clear_error(value: str) -> None:
     for make in (
-        lambda: media.image(value, "at"),
+        lambda: image(value, "at"),
         lambda: media.document(value, None, None, "at"),
         lambda: media.document(None, value, None, "at"),
     ):
@@ -150,37 +192,42 @@ def test_anything_is_a_block_or_a_clear_error(value: str) -> None:
             assert error.message
             assert error.param == "at"
         else:
-            assert block.source
+            assert told(block)["source"]
 
 
 # In chat completions
 
 
-def decode(*messages: Any) -> Any:
-    return decode_chat(json.dumps({"messages": messages}).encode()).prompt.messages
+def decode(*messages: Any) -> list[Any]:
+    """The contents of the messages."""
+    request = decode_chat(json.dumps({"messages": messages}).encode()).request
+    return [told_content(message) for message in request.messages]
 
 
 PNG = data_url("image/png", IMAGES["image/png"])
 IMAGE = {"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}
-BLOCK = ImageBlock("image/png", PNG.partition(",")[2])
+BLOCK = image_block("image/png", IMAGES["image/png"])
 
 
 def test_parts_keep_their_order() -> None:
     words = [{"type": "text", "text": "one"}, IMAGE, {"type": "text", "text": "two"}]
     file = {"file_data": data_url("text/plain", b"@/etc/hostname"), "filename": "a"}
     parts = [*words, {"type": "file", "file": file}]
-    [message] = decode({"role": "user", "content": parts})
-    assert message.content == (
-        TextBlock("one"),
+    [content] = decode({"role": "user", "content": parts})
+    assert content == [
+        {"type": "text", "text": "one"},
         BLOCK,
-        TextBlock("two"),
-        DocumentBlock("text/plain", "@/etc/hostname", "a"),
-    )
+        {"type": "text", "text": "two"},
+        {
+            "type": "document",
+            "source": text_source("@/etc/hostname"),
+            "title": "a",
+        },
+    ]
 
 
 def test_image_alone_is_something_to_ask() -> None:
-    [message] = decode({"role": "user", "content": [IMAGE]})
-    assert message.content == (BLOCK,)
+    assert decode({"role": "user", "content": [IMAGE]}) == [[BLOCK]]
 
 
 def test_result_of_a_tool_may_be_an_image() -> None:
@@ -195,7 +242,8 @@ def test_result_of_a_tool_may_be_an_image() -> None:
             "content": [{"type": "text", "text": "see"}, blank, IMAGE],
         },
     )
-    assert result.content == (ToolResultBlock("c", (TextBlock("see"), BLOCK)),)
+    content = [{"type": "text", "text": "see"}, BLOCK]
+    assert result == [{"type": "tool_result", "tool_use_id": "c", "content": content}]
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "assistant"])
