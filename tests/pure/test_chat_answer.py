@@ -552,7 +552,7 @@ def test_a_document_is_over_with_the_first_error() -> None:
 @pytest.mark.parametrize("reason", ["tool_use", "end_turn", "stop_sequence"])
 def test_an_answer_with_a_call_ends_with_it(reason: str) -> None:
     """Whatever the provider says of the end: a client would not run it otherwise."""
-    events = [
+    events: list[Event] = [
         *(STARTED, call_start("t", "look"), InputJSONDelta('{"a": 1}')),
         *(ContentBlockStop(0), Finished(reason, USAGE)),
     ]
@@ -571,7 +571,7 @@ def test_an_empty_piece_of_arguments_is_no_chunk() -> None:
 
 def test_input_of_the_providers_own_tool_is_not_the_calls() -> None:
     search = Block.make("server_tool_use", id="s", name="web_search", input={})
-    events = [
+    events: list[Event] = [
         *(STARTED, call_start("t", "look"), InputJSONDelta("{}"), ContentBlockStop()),
         *(ContentBlockStart(search, 1), InputJSONDelta('{"query": "x"}', 1)),
         *(ContentBlockStop(1), Finished("tool_use", USAGE)),
@@ -584,7 +584,7 @@ def test_input_of_the_providers_own_tool_is_not_the_calls() -> None:
 def test_blocks_of_other_types_are_not_told() -> None:
     search = Block.make("server_tool_use", id="s", name="web_search", input={})
     cited = OpaqueDelta(b'{"type": "citations_delta"}', 1)
-    events = [
+    events: list[Event] = [
         *(STARTED, ContentBlockStart(search), InputJSONDelta('{"query": "x"}')),
         *(ContentBlockStop(0), TextDelta("found", 1), cited, FINISHED),
     ]

@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -181,11 +182,12 @@ text = st.text(max_size=60)
     )
 )
 def test_anything_is_a_block_or_a_clear_error(value: str) -> None:
-    for make in (
+    makers: list[Callable[[], Block]] = [
         lambda: image(value, "at"),
         lambda: media.document(value, None, None, "at"),
         lambda: media.document(None, value, None, "at"),
-    ):
+    ]
+    for make in makers:
         try:
             block = make()
         except ClientError as error:

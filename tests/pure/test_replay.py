@@ -212,7 +212,7 @@ def thinking(index: int, *pieces: str, ends: bool = True) -> list[Event]:
     return [
         ContentBlockStart(THINKING, index),
         *(ThinkingDelta(piece, index) for piece in pieces),
-        *([SignatureDelta("s", index), ContentBlockStop(index)] if ends else []),
+        *((SignatureDelta("s", index), ContentBlockStop(index)) if ends else ()),
     ]
 
 

@@ -143,7 +143,7 @@ def test_names_that_the_api_does_not_take_are_replaced_there_and_back() -> None:
 def test_call_of_a_replaced_name_is_told_by_the_clients() -> None:
     forms = decoded(USER, tools=[function(name="files.read")]).forms
     document = ChatDocument(Heading(id="c", created=1), 1, forms)
-    events = [STARTED, call_start("t", "files_read"), Finished("tool_use")]
+    events: list[Event] = [STARTED, call_start("t", "files_read"), Finished("tool_use")]
     document.receive(0, events)
     [choice] = json.loads(document.encode())["choices"]
     function_of = choice["message"]["tool_calls"][0]["function"]
@@ -405,7 +405,7 @@ def test_any_loop_of_calls_and_results_adds_up(
 
 
 def test_call_that_was_told_cannot_be_taken_back() -> None:
-    events = [STARTED, call_start("t1", "look"), Restarted(), STARTED]
+    events: list[Event] = [STARTED, call_start("t1", "look"), Restarted(), STARTED]
     told = Replay().filter(events)
     assert isinstance(told[-1], Failed)
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ccproxy.core.messages import Message, MessagesRequest, Tool
+from ccproxy.core.messages import Message, Tool
 
 
 def told_messages(messages: Sequence[Message]) -> list[tuple[str, Any]]:
@@ -22,13 +22,3 @@ def told_content(message: Message) -> Any:
 def told_tools(tools: Sequence[Tool]) -> list[dict[str, Any]]:
     """The tools, as JSON has them."""
     return [json.loads(tool.raw) for tool in tools]
-
-
-def texts_of(request: MessagesRequest, *roles: str) -> list[str]:
-    """All texts of some roles, in order."""
-    return [
-        block.fields["text"] and json.loads(bytes(block.fields["text"]))
-        for message in request.messages
-        for block in message.blocks
-        if message.role in roles and block.type == "text"
-    ]
