@@ -233,7 +233,7 @@ OPTIONS: Sequence[Option] = (
         default="1",
         metavar="N",
         parse=count_or_none,
-        help="how many of them are kept ready for new conversations",
+        help="how many of them are kept ready that were not asked anything yet",
     ),
     Option(
         name="idle-seconds",
@@ -241,8 +241,7 @@ OPTIONS: Sequence[Option] = (
         default="600",
         metavar="TIME",
         parse=duration,
-        help="how long one is kept that has answered, for the next turn or another "
-        "conversation",
+        help="how long one is kept that nobody asks",
     ),
     Option(
         name="recycle-rss",
@@ -253,13 +252,21 @@ OPTIONS: Sequence[Option] = (
         help="replace one that has grown larger than this, after its answer",
     ),
     Option(
+        name="compose",
+        environment="CCPROXY_COMPOSE",
+        default="auto",
+        metavar="HOW",
+        parse=choice("auto", "body", "native"),
+        help="how the model is asked: body: each request's body is set whole; native: "
+        "Claude Code is told the conversation, by one process a request, as always "
+        "with --agent-tools; auto: body, unless the CLI turns out not to take it",
+    ),
+    Option(
         name="reuse",
         environment="CCPROXY_REUSE",
-        default="rewind",
         metavar="HOW",
         parse=choice("off", "continue", "rewind"),
-        help="what one that has answered is used for: rewind: any conversation with "
-        "the same system prompt; continue: only the next turn of its own; off: nothing",
+        help="without effect: every CLI process answers any question",
     ),
     Option(
         name="max-queue",
@@ -288,19 +295,18 @@ OPTIONS: Sequence[Option] = (
     Option(
         name="max-suspended",
         environment="CCPROXY_MAX_SUSPENDED",
-        default="4",
         metavar="N",
         parse=count_or_none,
-        help="how many of them may wait for the results of the client's tools; 0: "
-        "none, each result starts a new one",
+        help="with --agent-tools: how many of them may wait for the results of the "
+        "client's tools; 0: none, each result starts a new one; default: 4",
     ),
     Option(
         name="suspended-timeout",
         environment="CCPROXY_SUSPENDED_TIMEOUT",
-        default="5m",
         metavar="TIME",
         parse=duration,
-        help="how long one waits for them; results that come later start a new one",
+        help="with --agent-tools: how long one waits for them; results that come later "
+        "start a new one; default: 5m",
     ),
     Option(
         name="first-token-timeout",

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+from msgspec import Raw
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 
@@ -18,8 +20,12 @@ from ccproxy.claude.process.runtime_dir import PrivateFolder
 from ccproxy.errors import ClaudeUnavailable, StorageFailed
 from ccproxy.server.demo import demo_script
 from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite
+from ccproxy.server.probe_upstream import ProbeUpstream
 from ccproxy.settings import Settings
 from ccproxy.store.engine import store_url
+
+# The provider's trial features that every process asks for, beside the CLI's own.
+BETAS: tuple[str, ...] = ()
 
 _CLOSED = "the proxy's service has not been started"
 
@@ -68,12 +74,56 @@ class Premises:
             raise StorageFailed(_CLOSED)
         return url
 
-    def launch(self) -> Launch:
-        """How to start a CLI; it may be installed while we run.
+    def worker(self) -> Launch:
+        """How to start a CLI for questions whose body is set whole.
 
         Raises:
             ClaudeUnavailable: there is none, or no folder yet.
         """
+        return self._launch().for_bodies(BETAS)
+
+    def native(self, without: frozenset[str] = frozenset()) -> Launch:
+        """How to start a CLI for a question that it is told turn by turn.
+
+        Args:
+            without: names of Claude Code's own tools that are the client's here.
+
+        Raises:
+            ClaudeUnavailable: there is none, or no folder yet.
+        """
+        return self._launch().without(without)
+
+    def isolated(self, launch: Launch, url: str) -> Launch:
+        """A CLI in front of another API, with a dummy key and without any login."""
+        if self._folder is None:
+            raise ClaudeUnavailable(_CLOSED)
+        home = self._folder.path / "probe"
+        home.mkdir(mode=0o700, exist_ok=True)
+        child = child_environment(launch.environment, demo_upstream=url)
+        child.pop("CLAUDE_CONFIG_DIR", None)
+        return evolve(launch, environment={**child, "HOME": str(home)})
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the CLIs get to see of the server's environment."""
+        return child_environment(self._environment)
+
+    @property
+    def operator_body(self) -> Mapping[str, Raw]:
+        """The operator's own fields of each request's body; none if they are no JSON.
+
+        Whoever starts a CLI is told of that.
+        """
+        try:
+            return operator_body(self._environment)
+        except ClaudeUnavailable:
+            return {}
+
+    def probe_upstream(self) -> ProbeUpstream:
+        """What a CLI binary is examined in front of."""
+        return ProbeUpstream(self._reactor)
+
+    def _launch(self) -> Launch:
         if self._folder is None:
             raise ClaudeUnavailable(_CLOSED)
         if self._found is None:

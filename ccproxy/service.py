@@ -28,19 +28,13 @@ from twisted.web.resource import IResource
 from typing_extensions import override
 
 from ccproxy import __version__
-from ccproxy.claude.backend import Backend
-from ccproxy.claude.capacity import memory_bytes, processes_for
-from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.models import Catalogue
-from ccproxy.claude.native.transcript import Reuse
-from ccproxy.claude.native.waiting_room import WaitingLimits
-from ccproxy.claude.pool.limits import PoolLimits
+from ccproxy.assembly import WEB_SEARCH, make_backend
 from ccproxy.endpoints import base_url, endpoint_of
 from ccproxy.errors import StorageFailed
 from ccproxy.metrics import Metrics
 from ccproxy.premises import Premises
 from ccproxy.reach import check_keys, is_reachable
-from ccproxy.settings import DEMO_KEY, Settings
+from ccproxy.settings import DEMO_KEY, Settings, without_effect
 from ccproxy.store.store import Store
 from ccproxy.web.app import API
 from ccproxy.web.bookkeeper import Bookkeeper
@@ -57,9 +51,6 @@ _DEMO_BANNER = (
     "{url}/chat/completions -H 'Authorization: Bearer {key}' -d '{body}'"
 )
 _DEMO_BODY = '{"stream": true, "messages": [{"role": "user", "content": "Hello!"}]}'
-
-# Claude Code's tool for what OpenAI's clients call web_search.
-_WEB_SEARCH = "WebSearch"
 
 # Connections have little left to do when every answer has been ended.
 _DRAIN_SECONDS = 5.0
@@ -157,7 +148,7 @@ def _parts(
         origins=origins,
         policy=Policy(
             forward_sampling=settings.forward_sampling,
-            web_search=_WEB_SEARCH in settings.agent_tools,
+            web_search=WEB_SEARCH in settings.agent_tools,
             max_body_bytes=settings.max_body_bytes,
             open_metrics=settings.open_metrics,
         ),
@@ -196,22 +187,12 @@ class Engine(Service):
             keep_bytes=settings.keep_bytes,
         )
         self.metrics = Metrics()
-        self.backend = self.metrics.watched = Backend(
-            launch=self._premises.launch,
-            catalogue=Catalogue(settings.model, settings.model_map, int(time.time())),
-            limits=Limits(
-                first_token_seconds=settings.first_token_seconds,
-                silence_seconds=settings.silence_seconds,
-                turn_seconds=settings.turn_seconds,
-            ),
-            pool=_pool_limits(settings),
+        self.backend = self.metrics.watched = make_backend(
+            settings,
+            self._premises,
+            reactor,
             observer=self.metrics,
             limited=self.store.ledger.limited,
-            forces_calls=settings.forward_tool_choice,
-            tells_own_calls=settings.show_agent_tools,
-            spawner=reactor,
-            clock=reactor,
-            wall_seconds=time.time,
         )
         self.live = Live(self.backend, __version__, time.time)
         keeper = Bookkeeper(self.store.ledger)
@@ -220,6 +201,8 @@ class Engine(Service):
     @override
     def startService(self) -> None:
         super().startService()
+        for option in without_effect(self._settings):
+            self._log.warn("{option}; it has no effect", option=option)
         self._premises.open()
         self.backend.start()
         Deferred.fromCoroutine(self.store.start()).addErrback(self._no_store)
@@ -245,21 +228,6 @@ class Engine(Service):
             await self.store.stop()
         finally:
             await self._premises.close()
-
-
-def _pool_limits(settings: Settings) -> PoolLimits:
-    return PoolLimits(
-        processes=settings.max_processes or processes_for(memory_bytes()),
-        spares=settings.spares,
-        idle_seconds=settings.idle_seconds,
-        recycle_bytes=settings.recycle_bytes,
-        queue=settings.max_queue,
-        queue_seconds=settings.queue_seconds,
-        reuse=Reuse(settings.reuse),
-        waiting=WaitingLimits(
-            sessions=settings.max_suspended, seconds=settings.suspended_seconds
-        ),
-    )
 
 
 class CannotListen(Exception):

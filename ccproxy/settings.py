@@ -36,8 +36,11 @@ class Settings:
         max_body_bytes: largest request body.
         max_processes: how many CLIs there may be; None: what there is memory for.
         recycle_bytes: from what size on a CLI is replaced.
-        reuse: what a CLI that has answered is used for; ``off``, ``continue`` or
-            ``rewind``.
+        compose: how questions are asked; ``auto``, ``body`` or ``native``.
+        reuse: without effect, see `without_effect`.
+        max_suspended: how many CLIs may wait for results of the client's tools; of
+            effect with agent_tools only. None: as many as the default says.
+        suspended_seconds: how long they may; likewise.
         agent_tools: Claude Code's own tools that the model may use; none by
             default.
         state_dir: where what is stored lives; None: in a temporary folder, for as
@@ -68,12 +71,13 @@ class Settings:
     spares: int = 1
     idle_seconds: float = 600.0
     recycle_bytes: int = 600_000_000
-    reuse: str = "rewind"
+    compose: str = "auto"
+    reuse: str | None = None
     max_queue: int = 64
     queue_seconds: float = 60.0
     drain_seconds: float = 30.0
-    max_suspended: int = 4
-    suspended_seconds: float = 300.0
+    max_suspended: int | None = None
+    suspended_seconds: float | None = None
     first_token_seconds: float = 120.0
     silence_seconds: float = 120.0
     turn_seconds: float = 1800.0
@@ -130,6 +134,7 @@ def read_settings(
         spares=values["spares"],
         idle_seconds=values["idle-seconds"],
         recycle_bytes=values["recycle-rss"],
+        compose=values["compose"],
         reuse=values["reuse"],
         max_queue=values["max-queue"],
         queue_seconds=values["queue-seconds"],
@@ -148,6 +153,20 @@ def read_settings(
         keep_bytes=values["keep-size"],
         open_metrics=values["open-metrics"] or False,
     )
+
+
+def without_effect(settings: Settings) -> Sequence[str]:
+    """The options that were given and do nothing, each with the reason."""
+    found = []
+    if settings.reuse is not None:
+        found.append("--reuse: every claude CLI answers any question")
+    if not settings.agent_tools:
+        why = "no claude CLI waits for results, but with --agent-tools"
+        if settings.max_suspended is not None:
+            found.append(f"--max-suspended: {why}")
+        if settings.suspended_seconds is not None:
+            found.append(f"--suspended-timeout: {why}")
+    return found
 
 
 def _value(option: Option, given: Sequence[str], environment: Mapping[str, str]) -> Any:

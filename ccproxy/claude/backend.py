@@ -2,147 +2,50 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
-from attrs import frozen
 from msgspec import UnsetType
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 
 from ccproxy.accounting import RateWindow
-from ccproxy.claude.completion import (
-    Completion,
-    Composition,
-    Listener,
-    Question,
-    Remembering,
-)
+from ccproxy.claude.answers import RememberedAnswers
+from ccproxy.claude.body.compose import Composition
+from ccproxy.claude.body.paths import client_path
+from ccproxy.claude.completion import Completion, Listener
 from ccproxy.claude.composing import ComposeMode, Way, way_of
-from ccproxy.claude.conformance import Conformance, Findings, Prober, Verdict
-from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.error_paths import client_path
+from ccproxy.claude.conformance import Conformance, Findings, Prober
 from ccproxy.claude.login import body_limit
+from ccproxy.claude.look import CLILook
 from ccproxy.claude.models import Catalogue, ModelEntry
 from ccproxy.claude.native.completion import NativeCompletion
-from ccproxy.claude.native.pool import NativeOptions, NativePool, NativeQuestion
+from ccproxy.claude.native.pool import NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import Effort
-from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.surroundings import Surroundings
+from ccproxy.claude.native_sessions import NativeSessions
 from ccproxy.claude.observer import Observer
+from ccproxy.claude.parts import (
+    BackendOptions,
+    Composer,
+    Launches,
+    PreparedQuestion,
+    World,
+)
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.claude.pool.factory import WorkerFactory
-from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
-from ccproxy.claude.process.launch import Launch
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
+from ccproxy.claude.question import Question
 from ccproxy.claude.schemas.checker import SchemaChecker
+from ccproxy.claude.shaping import AnswerShaper
+from ccproxy.claude.status import Status
 from ccproxy.claude.worker import WorkerContext
 from ccproxy.core.messages import MessagesRequest
-from ccproxy.errors import CCProxyError, ClaudeDown
-
-# The first look at the CLI takes 0.4 s; who asks for models in the meantime is
-# kept waiting for that long, and not much longer if the CLI does not answer.
-_PATIENCE_SECONDS = 10.0
 
 _SCHEMA = "output_config.format.schema"
 _JSON_SCHEMA = "json_schema"
-
-
-class Composer(Protocol):
-    """Makes of a request what a worker is asked."""
-
-    def compose(
-        self, request: MessagesRequest, *, model: str, owner: str
-    ) -> Composition:
-        """Compose a request.
-
-        Args:
-            request: what the client asks.
-            model: as `Catalogue.resolve` has it.
-            owner: the id of the client's key.
-
-        Raises:
-            CCProxyError: the model cannot be asked this; ``param`` is the client's.
-        """
-
-
-class Launches(Protocol):
-    """How CLIs are started."""
-
-    def worker(self) -> Launch:
-        """For questions that are set whole; raises `CCProxyError` where none is."""
-
-    def native(self, without: frozenset[str]) -> Launch:
-        """For a question that is told; raises `CCProxyError` where none is.
-
-        Args:
-            without: names of Claude Code's own tools that are the client's here.
-        """
-
-
-@frozen(kw_only=True)
-class Status:
-    """What is known of the CLI.
-
-    Attributes:
-        answers: whether it has been initialized and has told of itself.
-        login: where its login comes from, in its own words.
-        account: whose it is; None where it does not tell.
-        subscription: the kind of it.
-        windows: how much of its limits is used, as far as that was told.
-        composer: how questions are asked, ``body`` or ``native``.
-        why_native: why not otherwise, one clause; empty: they are set whole.
-    """
-
-    answers: bool
-    version: str | None
-    is_logged_in: bool
-    login: str | None
-    account: str | None
-    subscription: str | None
-    windows: Sequence[RateWindow] = ()
-    composer: str = ComposeMode.BODY.value
-    why_native: str = ""
-
-
-@frozen(kw_only=True)
-class BackendOptions:
-    """What the operator has decided.
-
-    Attributes:
-        processes: how many CLI processes there may be at one time.
-        has_agent_tools: whether Claude Code's own tools are on.
-        forces_calls: whether the API itself is told that a call is demanded.
-        tells_own_calls: whether clients are told what Claude Code does by itself.
-    """
-
-    compose: ComposeMode
-    processes: int
-    pool: PoolLimits
-    limits: Limits
-    native: NativeOptions
-    has_agent_tools: bool = False
-    forces_calls: bool = False
-    tells_own_calls: bool = False
-
-
-@frozen(kw_only=True)
-class World:
-    """What of the world the room needs.
-
-    Attributes:
-        wall_seconds: Unix time.
-        environment: the CLI's, to tell its login by.
-    """
-
-    spawner: IReactorProcess
-    clock: IReactorTime
-    wall_seconds: Callable[[], float]
-    environment: Mapping[str, str]
 
 
 class Backend:
@@ -150,6 +53,7 @@ class Backend:
 
     Args:
         composer: makes bodies of requests.
+        shaper: makes what shapes an answer.
         answers: keeps what the model has said.
         checker: compiles and checks the clients' schemas.
         observer: counts.
@@ -166,7 +70,8 @@ class Backend:
         launches: Launches,
         catalogue: Catalogue,
         composer: Composer,
-        answers: Remembering,
+        shaper: Callable[[Composition], AnswerShaper],
+        answers: RememberedAnswers,
         checker: SchemaChecker,
         prober: Prober,
         findings: Findings,
@@ -178,6 +83,7 @@ class Backend:
         self._clock = world.clock
         self._catalogue = catalogue
         self._composer = composer
+        self._shaper = shaper
         self._answers = answers
         self._checker = checker
         self._observer = observer
@@ -188,7 +94,6 @@ class Backend:
             launches.worker, prober, findings, world.clock, self._examined
         )
         self._breaker = CircuitBreaker(world.clock)
-        self._breaker.probe = self._probe
         slots = ProcessSlots(options.processes)
         context = WorkerContext(
             spawner=world.spawner,
@@ -213,8 +118,8 @@ class Backend:
             observer,
             others_wait=lambda: self._native.queued > 0,
         )
-        self._look: Deferred[None] | None = None
-        self._lookers: list[Deferred[None]] = []
+        self._look = CLILook(self._pool.look, world.clock)
+        self._breaker.probe = self._look.probe
         self._draining: Deferred[None] | None = None
         self._is_in_haste = False
 
@@ -236,7 +141,7 @@ class Backend:
         queue: RequestQueue[NativeCompletion] = RequestQueue(
             options.pool.queue, options.pool.queue_seconds, options.processes
         )
-        sessions = _Sessions(
+        sessions = NativeSessions(
             launches, surroundings, self._breaker, self._conformance, self._observer
         )
         return NativePool(
@@ -258,7 +163,7 @@ class Backend:
         self._pool.start()
         self._update()
         self._conformance.start()
-        self._begin_to_look()
+        self._look.start()
 
     async def drain(self, seconds: float) -> None:
         """Take no more questions, and wait for the answers to those that were taken.
@@ -299,8 +204,7 @@ class Backend:
         """Fail every question, stop every CLI; done when all processes are gone."""
         self._breaker.reset()
         self._conformance.stop()
-        if self._look is not None:
-            self._look.cancel()
+        self._look.cancel()
         stopped = [self._pool.stop(), self._native.stop()]
         if self._is_in_haste:
             self._kill()
@@ -328,11 +232,11 @@ class Backend:
         await self._conformance.settle()
         await self._compile_schema(request)
         # The login is told by the first look.
-        await self._first_look()
+        await self._look.over()
         way = self._way()
         if way.is_native:
             return self._native_question(request, model)
-        composed = self._composer.compose(request, model=model, owner=owner)
+        composed = await self._composer.compose(request, model=model, owner=owner)
         largest = way.largest_bytes
         if largest is not None and len(composed.body.json) > largest:
             return self._native_question(request, model)
@@ -354,21 +258,24 @@ class Backend:
             or isinstance(form.schema, UnsetType)
         ):
             return
-        param = client_path(_SCHEMA, request.paths)
+        param = client_path(request.paths, _SCHEMA) or _SCHEMA
         await self._checker.compile(bytes(form.schema), param)
 
     def ask(
-        self, question: Question | NativeQuestion, listener: Listener
+        self, question: PreparedQuestion, listener: Listener
     ) -> Completion | NativeCompletion:
-        """Ask; the listener is never called from within."""
+        """Ask what `prepare` has made; the listener is never called from within."""
         if isinstance(question, NativeQuestion):
             pending = self._native.ask(question, listener)
             if self._native.queued:
                 self._pool.make_room()
             return pending
+        if not isinstance(question, Question):
+            raise TypeError("a question of another backend was asked")
         completion = Completion(
             question,
             listener,
+            shaper=self._shaper,
             owner=self._pool,
             checker=self._checker,
             answers=self._answers,
@@ -385,22 +292,22 @@ class Backend:
             ModelNotFound: none; lists what there is.
         """
         if not self._catalogue.is_plain(name):
-            await self._first_look()
+            await self._look.over()
         return self._catalogue.resolve(name)
 
     async def models(self) -> Sequence[ModelEntry]:
         """What a client may ask for."""
-        await self._first_look()
+        await self._look.over()
         return self._catalogue.entries()
 
     # What there is to tell.
 
     async def status(self) -> Status:
         """Whether the CLI answers, with which login, and how it is asked."""
-        if self._known is None and self._look is None and not self._pool.is_stopped:
+        if self._known is None and not self._pool.is_stopped:
             # It may have been installed since.
-            self._begin_to_look()
-        await self._first_look()
+            self._look.start()
+        await self._look.over()
         known, account = self._known, Account()
         if known is not None and known.account is not None:
             account = known.account
@@ -448,6 +355,9 @@ class Backend:
         self._breaker.record_success()
         self._catalogue.learn(answer.models)
         self._known = answer
+        account = answer.account or Account()
+        # A model reads its thinking for one account only.
+        self._answers.account = account.email or account.source or ""
         self._update()
 
     def _way(self) -> Way:
@@ -468,80 +378,3 @@ class Backend:
         """Go on: it is known how the CLI can be asked."""
         self._update()
         self._pool.wake()
-
-    # The look at the CLI.
-
-    def _begin_to_look(self) -> None:
-        look = Deferred.fromCoroutine(self._look_at_cli())
-        if not look.called:
-            self._look = look
-
-    def _probe(self) -> "Deferred[None]":
-        """Have another look; fires when it is over."""
-        if self._look is None:
-            self._begin_to_look()
-        over: Deferred[None] = Deferred()
-        if self._look is None:
-            over.callback(None)
-        else:
-            self._lookers.append(over)
-        return over
-
-    async def _look_at_cli(self) -> None:
-        try:
-            answer = await self._pool.look()
-            self._log.info(
-                "claude CLI {version}, {count} models",
-                version=answer.claude_code_version or "of unknown version",
-                count=len(answer.models),
-            )
-        except CancelledError:
-            pass  # the server stops
-        except CCProxyError as error:
-            self._log.warn(
-                "the claude CLI cannot be used now: {error}", error=str(error)
-            )
-        finally:
-            self._look = None
-            lookers, self._lookers = self._lookers, []
-            for looker in lookers:
-                looker.callback(None)
-
-    async def _first_look(self) -> None:
-        if self._look is None:
-            return
-        looker: Deferred[None] = Deferred()
-        self._lookers.append(looker)
-        looker.addTimeout(_PATIENCE_SECONDS, self._clock)
-        try:
-            await looker
-        except DeferredTimeoutError:
-            self._lookers.remove(looker)
-
-
-@frozen
-class _Sessions:
-    """Starts the processes of the native way."""
-
-    _launches: Launches
-    _surroundings: Surroundings
-    _breaker: CircuitBreaker
-    _conformance: Conformance
-    _observer: Observer
-
-    def launch(self, without: frozenset[str]) -> Launch:
-        """How one is started; raises `CCProxyError` where none can be."""
-        return self._launches.native(without)
-
-    def start(self, launch: Launch) -> Session:
-        """Start one; raises `CCProxyError` if that is not possible."""
-        self._breaker.check()
-        if self._conformance.look() in (Verdict.EXAMINING, Verdict.UNUSABLE):
-            # It was put in place since the question was prepared.
-            raise ClaudeDown(
-                "the claude CLI was replaced and is looked at; ask again",
-                retry_after_seconds=1.0,
-            )
-        session = Session(launch, self._surroundings)
-        self._observer.cli_started()
-        return session

@@ -23,19 +23,20 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.answers import RememberedAnswers
+from ccproxy.claude.body.compose import Composition
 from ccproxy.claude.error_paths import with_client_paths
 from ccproxy.claude.observer import Observer, Served
+from ccproxy.claude.question import Question
 from ccproxy.claude.shaping import AnswerShaper, AskAgain, Check
 from ccproxy.claude.worker import Worker, WorkerLost
 from ccproxy.core.message_builder import MessageBuilder
-from ccproxy.core.messages import Message, MessagesRequest
 from ccproxy.core.stream import (
     Event,
     Failed,
@@ -58,35 +59,6 @@ class Listener(Protocol):
 
     def receive(self, events: Sequence[Event]) -> None:
         """Take events that arrived together; the last of all ends the answer."""
-
-
-class Composition(Protocol):
-    """A request as it is asked, and how its answer is shaped."""
-
-    @property
-    def body(self) -> ComposedBody:
-        """What a worker is asked first."""
-
-    @property
-    def adjusted(self) -> Sequence[str]:
-        """The client's paths of what is sent otherwise than the client wrote it."""
-
-    @property
-    def ignored(self) -> Sequence[str]:
-        """The client's paths of what is not sent."""
-
-    def shaper(self) -> AnswerShaper:
-        """What shapes the answer; a new one for each time that it begins."""
-
-    def without_thinking(self) -> "Composition | None":
-        """The same without any earlier thinking; None: there is none in it."""
-
-
-class Remembering(Protocol):
-    """Keeps the model's own messages, for clients that do not send them whole."""
-
-    def remember(self, owner: str, request: MessagesRequest, message: Message) -> None:
-        """Keep the answer to a request."""
 
 
 class Checker(Protocol):
@@ -116,37 +88,6 @@ class Owner(Protocol):
         """Forget a question that is over; take back its worker, if it has one."""
 
 
-@frozen(kw_only=True)
-class Question:
-    """A request that is ready to be asked, as often as it is wanted.
-
-    Attributes:
-        request: what the client asked.
-        model: the name that the client's name for the model was resolved to.
-        owner: the id of the client's key.
-    """
-
-    request: MessagesRequest
-    model: str
-    owner: str
-    composition: Composition
-
-    @property
-    def effort(self) -> str | None:
-        """How hard the model is told to work; None: its default."""
-        return self.composition.body.effort
-
-    @property
-    def adjusted(self) -> Sequence[str]:
-        """The client's paths of what is sent otherwise than the client wrote it."""
-        return self.composition.adjusted
-
-    @property
-    def ignored(self) -> Sequence[str]:
-        """The client's paths of what is not sent."""
-        return self.composition.ignored
-
-
 class _State(Enum):
     QUEUED = auto()
     RUNNING = auto()
@@ -169,18 +110,32 @@ class Completion:
         question: Question,
         listener: Listener,
         *,
+        shaper: Callable[[Composition], AnswerShaper],
         owner: Owner,
         checker: Checker,
-        answers: Remembering,
+        answers: RememberedAnswers,
         clock: IReactorTime,
         observer: Observer,
     ) -> None:
+        """Make a completion, to be submitted to its owner.
+
+        Args:
+            question: what is asked.
+            listener: told the answer.
+            shaper: makes what shapes an answer, for each time that it begins.
+            owner: the pool.
+            checker: compares answers with schemas.
+            answers: keeps the model's messages.
+            clock: for time limits and later turns.
+            observer: counts.
+        """
         self.queued_seconds = 0.0
         self.wants_new = False
         self._question = question
         self._composition = question.composition
         self._body = question.composition.body
-        self._shaper = question.composition.shaper()
+        self._new_shaper = shaper
+        self._shaper = shaper(question.composition)
         self._listener = listener
         self._owner = owner
         self._checker = checker
@@ -305,13 +260,13 @@ class Completion:
             self.wants_new = True
         elif isinstance(error, InvalidRequest) and _BOUND_ELSEWHERE in error.message:
             plain = self._composition.without_thinking()
-            if plain is None or not self._is_first_part:
+            if not self._is_first_part or plain.body.json == self._body.json:
                 return False
             self._composition, self._body = plain, plain.body
         else:
             return False
         if self._is_first_part:
-            self._shaper = self._composition.shaper()
+            self._shaper = self._new_shaper(self._composition)
             self._builder = self._new_builder()
         self._state = _State.QUEUED
         self._owner.again(self, self._take_worker())
@@ -429,10 +384,14 @@ class Completion:
         builder = self._builder
         if builder is None or end.reason is not FinishReason.TOOL_USE:
             return
-        if builder.is_whole:
-            message = Message("assistant", builder.blocks)
-            question = self._question
-            self._answers.remember(question.owner, question.request, message)
+        if builder.is_whole and self._composition.is_remembered:
+            self._answers.remember(
+                self._question.owner,
+                self._composition.prefix,
+                builder.blocks,
+                builder.model,
+                self._clock.seconds(),
+            )
 
     def _new_builder(self) -> MessageBuilder | None:
         return MessageBuilder() if self._question.request.tools else None

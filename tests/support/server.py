@@ -67,51 +67,70 @@ class RunningProxy:
     @property
     def processes(self) -> int:
         """How many CLIs there are."""
-        count: int = self._pool._count()
-        return count
+        return sum(self.backend.census().values())
+
+    @property
+    def backend(self) -> Any:
+        """What answers."""
+        return self.service._engine.backend
 
     def count_starts(self) -> None:
-        """Note in ``starts`` how many CLIs are started for questions, or as spares."""
-        backend: Any = self.service._engine.backend
-        start = backend.start_cli
+        """Note in ``starts`` how many workers are started for questions or as spares.
 
-        def counted(launch: Any) -> Any:
-            self.starts += 1
-            return start(launch)
+        The first look at the CLI, and the examination of its binary, do not count.
+        """
+        factory: Any = self._pool._factory
+        start = factory.start
 
-        backend.start_cli = counted
+        def counted(*, is_probe: bool = False) -> Any:
+            self.starts += not is_probe
+            return start(is_probe=is_probe)
+
+        factory.start = counted
 
     async def ready(self) -> None:
-        """Wait until the server has had its first look at the CLI."""
-        await self.service._engine.backend.models()
+        """Wait until the CLI is known, and whether it takes bodies as they are set."""
+        await self.backend.models()
+        await self.backend._conformance.settle()
 
     @property
     def busy(self) -> Sequence[int]:
         """The process ids of the CLIs that answer just now."""
-        return [ask._session._process.pid for ask in self._pool._running]
+        running = [*self._pool._answering]
+        sessions = [c._session._process.pid for c in self._native._running]
+        return [*(worker.pid for worker in running), *sessions]
+
+    @property
+    def workers(self) -> Sequence[Any]:
+        """The workers that nobody asks."""
+        return [*self._pool._idle, *self._pool._spares]
 
     @property
     def clis(self) -> Sequence[Any]:
         """The process transports of the CLIs that nobody asks."""
-        pool = self._pool
-        sessions = [place.session for place in pool._idle._places]
-        return [s._process.transport for s in (*sessions, *pool._spares._sessions)]
+        return [worker._process.transport for worker in self.workers]
 
     @property
     def timers(self) -> Sequence[Any]:
         """What is to become of them, and when the store is swept next."""
         pool = self._pool
         sweep: Any = self.service._engine.store._sweeping.call
-        places = [place.timer for place in pool._idle._places]
+        places = [place.timer for place in pool._idle._places.values()]
         ledger: Any = self.service._engine.store.ledger
-        return [*places, pool._spares._timer, sweep, ledger._timer]
+        own = [timer for w in self.workers for timer in (w._timer, w._watch)]
+        return [*places, *own, pool._spares._timer, sweep, ledger._timer]
 
     async def settled(self) -> None:
         """Let go who waits for results, and wait until no CLI is at anything."""
-        pool = self._pool
-        while pool._waiting:
-            pool._waiting.dismiss()
-        await until(lambda: not (pool._running or pool._undoing or pool._closing))
+        pool, native = self._pool, self._native
+        while native.make_room():
+            pass
+
+        def is_at_rest() -> bool:
+            busy = pool._answering or pool._settling or pool._stopping
+            return not (busy or pool._spares.warming or native._closing)
+
+        await until(is_at_rest)
 
     async def idle(self) -> None:
         """Let every CLI go that nobody asks, and wait until it is gone."""
@@ -121,8 +140,12 @@ class RunningProxy:
         await until(lambda: self.processes == 0)
 
     @property
+    def _native(self) -> Any:
+        return self.backend._native
+
+    @property
     def _pool(self) -> Any:
-        return self.service._engine.backend._pool
+        return self.backend._pool
 
     async def stop(self) -> None:
         await maybeDeferred(self.service.stopService)

@@ -99,7 +99,7 @@ class NativePool:
         clock: IReactorTime,
         options: NativeOptions,
         slots: ProcessSlots,
-        queue: RequestQueue,
+        queue: RequestQueue[NativeCompletion],
         checker: Checker,
         observer: Observer,
     ) -> None:

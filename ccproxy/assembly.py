@@ -1,0 +1,136 @@
+"""The claude room put together from the operator's settings."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ccproxy.accounting import RateWindow
+from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
+from ccproxy.claude.backend import Backend
+from ccproxy.claude.body.compose import ComposeOptions
+from ccproxy.claude.capacity import memory_bytes, processes_for
+from ccproxy.claude.composer import BodyComposer
+from ccproxy.claude.composing import ComposeMode
+from ccproxy.claude.deadlines import Limits
+from ccproxy.claude.models import Catalogue
+from ccproxy.claude.native.pool import NativeOptions
+from ccproxy.claude.native.waiting_room import WaitingLimits
+from ccproxy.claude.observer import Observer
+from ccproxy.claude.parts import BackendOptions, World
+from ccproxy.claude.pool.limits import PoolLimits
+from ccproxy.claude.probe import CLIProber
+from ccproxy.claude.schemas.checker import SchemaChecker
+from ccproxy.claude.shaping import shaper_of
+from ccproxy.claude.worker import WorkerContext
+from ccproxy.premises import BETAS, Premises
+from ccproxy.server.findings import FileFindings
+from ccproxy.settings import Settings
+
+# Claude Code's tool for what OpenAI's clients call web_search.
+WEB_SEARCH = "WebSearch"
+
+# With Claude Code's own tools, where the operator says nothing.
+_MOST_SUSPENDED = 4
+_SUSPENDED_SECONDS = 300.0
+# What is remembered of the model's own messages; a loop of calls takes minutes.
+_ANSWERS_BYTES = 64 * 1024 * 1024
+_ANSWERS_SECONDS = 3600.0
+
+
+def make_backend(
+    settings: Settings,
+    premises: Premises,
+    reactor: Any,
+    *,
+    observer: Observer,
+    limited: Callable[[Sequence[RateWindow]], None],
+) -> Backend:
+    """Make the backend for settings.
+
+    Args:
+        settings: the operator's.
+        premises: opened before the backend is started.
+        reactor: clock and spawner.
+        observer: counts.
+        limited: told how much of the subscription's limits is used.
+    """
+    catalogue = Catalogue(settings.model, settings.model_map, int(time.time()))
+    answers = RememberedAnswers(InMemoryAnswers(_ANSWERS_BYTES, _ANSWERS_SECONDS))
+    mode, limits = ComposeMode(settings.compose), _limits(settings)
+    context = WorkerContext(
+        spawner=reactor,
+        clock=reactor,
+        wall_seconds=time.time,
+        limits=limits,
+        learned=lambda answer: None,
+        unheard=lambda error: None,
+    )
+    prober = CLIProber(
+        context,
+        premises.probe_upstream,
+        premises.isolated,
+        asks=mode is ComposeMode.AUTO and not settings.agent_tools,
+    )
+    compose = ComposeOptions(
+        forward_sampling=settings.forward_sampling,
+        forward_tool_choice=settings.forward_tool_choice,
+        operator_body=premises.operator_body,
+        betas=frozenset(BETAS),
+    )
+    return Backend(
+        _backend_options(settings, mode, limits),
+        World(
+            spawner=reactor,
+            clock=reactor,
+            wall_seconds=time.time,
+            environment=premises.environment,
+        ),
+        launches=premises,
+        catalogue=catalogue,
+        composer=BodyComposer(catalogue, answers, compose, reactor),
+        shaper=shaper_of,
+        answers=answers,
+        checker=SchemaChecker(reactor, reactor),
+        prober=prober,
+        findings=FileFindings(settings.state_dir),
+        observer=observer,
+        limited=limited,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        first_token_seconds=settings.first_token_seconds,
+        silence_seconds=settings.silence_seconds,
+        turn_seconds=settings.turn_seconds,
+    )
+
+
+def _backend_options(
+    settings: Settings, mode: ComposeMode, limits: Limits
+) -> BackendOptions:
+    sessions, seconds = settings.max_suspended, settings.suspended_seconds
+    waiting = WaitingLimits(
+        sessions=_MOST_SUSPENDED if sessions is None else sessions,
+        seconds=_SUSPENDED_SECONDS if seconds is None else seconds,
+    )
+    return BackendOptions(
+        compose=mode,
+        processes=settings.max_processes or processes_for(memory_bytes()),
+        pool=PoolLimits(
+            spares=settings.spares,
+            idle_seconds=settings.idle_seconds,
+            recycle_bytes=settings.recycle_bytes,
+            queue=settings.max_queue,
+            queue_seconds=settings.queue_seconds,
+        ),
+        limits=limits,
+        native=NativeOptions(
+            waiting=waiting,
+            forward_sampling=settings.forward_sampling,
+            web_search=WEB_SEARCH in settings.agent_tools,
+        ),
+        has_agent_tools=bool(settings.agent_tools),
+        forces_calls=settings.forward_tool_choice,
+        tells_own_calls=settings.show_agent_tools,
+    )

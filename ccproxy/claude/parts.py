@@ -1,0 +1,103 @@
+"""What a backend is made of: the operator's decisions, and what others provide."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
+
+from ccproxy.claude.body.compose import Composition
+from ccproxy.claude.composing import ComposeMode
+from ccproxy.claude.deadlines import Limits
+from ccproxy.claude.native.pool import NativeOptions
+from ccproxy.claude.pool.limits import PoolLimits
+from ccproxy.claude.process.launch import Launch
+from ccproxy.core.messages import MessagesRequest
+
+
+class PreparedQuestion(Protocol):
+    """A request that a backend has made ready to be asked."""
+
+    @property
+    def model(self) -> str:
+        """The name that the client's name for the model was resolved to."""
+
+    @property
+    def effort(self) -> str | None:
+        """How hard the model is told to work; None: its default."""
+
+    @property
+    def adjusted(self) -> Sequence[str]:
+        """The client's paths of what is sent otherwise than the client wrote it."""
+
+    @property
+    def ignored(self) -> Sequence[str]:
+        """The client's paths of what is not sent."""
+
+
+class Composer(Protocol):
+    """Makes of a request what a worker is asked."""
+
+    async def compose(
+        self, request: MessagesRequest, *, model: str, owner: str
+    ) -> Composition:
+        """Compose a request.
+
+        Args:
+            request: what the client asks.
+            model: as `Catalogue.resolve` has it.
+            owner: the id of the client's key.
+
+        Raises:
+            CCProxyError: the model cannot be asked this; ``param`` is the client's.
+        """
+
+
+class Launches(Protocol):
+    """How CLIs are started."""
+
+    def worker(self) -> Launch:
+        """For questions that are set whole; raises `CCProxyError` where none is."""
+
+    def native(self, without: frozenset[str]) -> Launch:
+        """For a question that is told; raises `CCProxyError` where none is.
+
+        Args:
+            without: names of Claude Code's own tools that are the client's here.
+        """
+
+
+@frozen(kw_only=True)
+class BackendOptions:
+    """What the operator has decided.
+
+    Attributes:
+        processes: how many CLI processes there may be at one time.
+        has_agent_tools: whether Claude Code's own tools are on.
+        forces_calls: whether the API itself is told that a call is demanded.
+        tells_own_calls: whether clients are told what Claude Code does by itself.
+    """
+
+    compose: ComposeMode
+    processes: int
+    pool: PoolLimits
+    limits: Limits
+    native: NativeOptions
+    has_agent_tools: bool = False
+    forces_calls: bool = False
+    tells_own_calls: bool = False
+
+
+@frozen(kw_only=True)
+class World:
+    """What of the world the room needs.
+
+    Attributes:
+        wall_seconds: Unix time.
+        environment: the CLI's, to tell its login by.
+    """
+
+    spawner: IReactorProcess
+    clock: IReactorTime
+    wall_seconds: Callable[[], float]
+    environment: Mapping[str, str]

@@ -1,0 +1,67 @@
+"""What was found out about CLI binaries, kept in the state directory."""
+
+import os
+from pathlib import Path
+
+import msgspec
+from twisted.logger import Logger
+
+from ccproxy import __version__
+from ccproxy.claude.conformance import BinaryID, Finding
+
+_FILE = "claude-binaries.json"
+_MOST_KEPT = 20
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """One binary; ``by`` is the version of ccproxy that has looked at it."""
+
+    binary: BinaryID
+    finding: Finding
+    by: str
+
+
+class FileFindings:
+    """Keeps what was found out, for the same version of ccproxy.
+
+    Args:
+        folder: where; None: nothing is kept.
+    """
+
+    _log = Logger()
+
+    def __init__(self, folder: Path | None) -> None:
+        self._path = None if folder is None else folder / _FILE
+
+    def load(self, binary: BinaryID) -> Finding | None:
+        """What was found out about a binary; None: nothing is kept."""
+        for entry in self._read():
+            if entry.binary == binary and entry.by == __version__:
+                return entry.finding
+        return None
+
+    def save(self, binary: BinaryID, finding: Finding) -> None:
+        """Keep what was found out; without success a line is logged."""
+        if self._path is None:
+            return
+        others = [e for e in self._read() if e.binary != binary]
+        kept = [*others, _Entry(binary, finding, __version__)][-_MOST_KEPT:]
+        young = self._path.with_name(f"{_FILE}.{os.getpid()}")
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            young.write_bytes(msgspec.json.encode(kept))
+            young.replace(self._path)
+        except OSError as error:
+            self._log.warn(
+                "what was found out about the claude CLI cannot be kept: {error}",
+                error=str(error),
+            )
+
+    def _read(self) -> list[_Entry]:
+        if self._path is None:
+            return []
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=list[_Entry])
+        except (OSError, msgspec.DecodeError):
+            # There is none yet, or it is of another version.
+            return []
