@@ -20,7 +20,6 @@ from ccproxy.claude.parts import BackendOptions, World
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.probe import CLIProber
 from ccproxy.claude.schemas.checker import SchemaChecker
-from ccproxy.claude.shaping import shaper_of
 from ccproxy.claude.worker import WorkerContext
 from ccproxy.premises import BETAS, Premises
 from ccproxy.server.findings import FileFindings
@@ -88,7 +87,6 @@ def make_backend(
         launches=premises,
         catalogue=catalogue,
         composer=BodyComposer(catalogue, answers, compose, reactor),
-        shaper=shaper_of,
         answers=answers,
         checker=SchemaChecker(reactor, reactor),
         prober=prober,

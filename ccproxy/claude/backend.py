@@ -10,7 +10,6 @@ from twisted.logger import Logger
 
 from ccproxy.accounting import RateWindow
 from ccproxy.claude.answers import RememberedAnswers
-from ccproxy.claude.body.compose import Composition
 from ccproxy.claude.body.paths import client_path
 from ccproxy.claude.completion import Completion, Listener
 from ccproxy.claude.composing import ComposeMode, Way, way_of
@@ -39,7 +38,6 @@ from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.question import Question
 from ccproxy.claude.schemas.checker import SchemaChecker
-from ccproxy.claude.shaping import AnswerShaper
 from ccproxy.claude.status import Status
 from ccproxy.claude.worker import WorkerContext
 from ccproxy.core.messages import MessagesRequest
@@ -53,7 +51,6 @@ class Backend:
 
     Args:
         composer: makes bodies of requests.
-        shaper: makes what shapes an answer.
         answers: keeps what the model has said.
         checker: compiles and checks the clients' schemas.
         observer: counts.
@@ -70,7 +67,6 @@ class Backend:
         launches: Launches,
         catalogue: Catalogue,
         composer: Composer,
-        shaper: Callable[[Composition], AnswerShaper],
         answers: RememberedAnswers,
         checker: SchemaChecker,
         prober: Prober,
@@ -83,7 +79,6 @@ class Backend:
         self._clock = world.clock
         self._catalogue = catalogue
         self._composer = composer
-        self._shaper = shaper
         self._answers = answers
         self._checker = checker
         self._observer = observer
@@ -275,7 +270,6 @@ class Backend:
         completion = Completion(
             question,
             listener,
-            shaper=self._shaper,
             owner=self._pool,
             checker=self._checker,
             answers=self._answers,

@@ -30,11 +30,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ccproxy.claude.answers import RememberedAnswers
-from ccproxy.claude.body.compose import Composition
 from ccproxy.claude.error_paths import with_client_paths
 from ccproxy.claude.observer import Observer, Served
 from ccproxy.claude.question import Question
-from ccproxy.claude.shaping import AnswerShaper, AskAgain, Check
+from ccproxy.claude.shaping import AskAgain, Check
 from ccproxy.claude.worker import Worker, WorkerLost
 from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.stream import (
@@ -110,7 +109,6 @@ class Completion:
         question: Question,
         listener: Listener,
         *,
-        shaper: Callable[[Composition], AnswerShaper],
         owner: Owner,
         checker: Checker,
         answers: RememberedAnswers,
@@ -122,7 +120,6 @@ class Completion:
         Args:
             question: what is asked.
             listener: told the answer.
-            shaper: makes what shapes an answer, for each time that it begins.
             owner: the pool.
             checker: compares answers with schemas.
             answers: keeps the model's messages.
@@ -134,8 +131,7 @@ class Completion:
         self._question = question
         self._composition = question.composition
         self._body = question.composition.body
-        self._new_shaper = shaper
-        self._shaper = shaper(question.composition)
+        self._shaper = question.composition.shaper()
         self._listener = listener
         self._owner = owner
         self._checker = checker
@@ -244,7 +240,10 @@ class Completion:
         told = self._shaper.filter(events)
         if isinstance(end, Finished):
             self._part_end = end
-        if isinstance(end, Finished | Failed):
+        if told and isinstance(told[-1], Finished | Failed):
+            # Which may be before the model's own end.
+            self._end(told)
+        elif isinstance(end, Finished | Failed):
             self._end_part(told)
         else:
             self._tell(told)
@@ -260,13 +259,13 @@ class Completion:
             self.wants_new = True
         elif isinstance(error, InvalidRequest) and _BOUND_ELSEWHERE in error.message:
             plain = self._composition.without_thinking()
-            if not self._is_first_part or plain.body.json == self._body.json:
+            if plain is None or not self._is_first_part:
                 return False
             self._composition, self._body = plain, plain.body
         else:
             return False
         if self._is_first_part:
-            self._shaper = self._new_shaper(self._composition)
+            self._shaper = self._composition.shaper()
             self._builder = self._new_builder()
         self._state = _State.QUEUED
         self._owner.again(self, self._take_worker())
