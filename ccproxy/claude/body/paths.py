@@ -70,30 +70,3 @@ class BodyPaths(Mapping[str, str]):
         if index is not None:
             return blocks[int(index)].at if int(index) < len(blocks) else ""
         return turn.at
-
-
-def client_path(paths: Mapping[str, str], path: str) -> str | None:
-    """The client's path for one that the provider names.
-
-    Args:
-        paths: `ComposedBody.paths`.
-        path: as in the provider's error, such as ``messages.3.content.1.text``.
-
-    Returns:
-        The path of the nearest part that the client knows, with what is behind it; a
-        top-level field by its own name; None: it is ours, or nobody knows it.
-    """
-    steps = path.split(".")
-    for count in range(len(steps), 0, -1):
-        found = paths.get(".".join(steps[:count]))
-        if found:
-            return _joined(found, steps[count:])
-    if steps[0] in ("messages", "tools", "system"):
-        return steps[0] if steps[0] == "system" else None
-    return _joined(steps[0], steps[1:])
-
-
-def _joined(start: str, steps: Sequence[str]) -> str:
-    for step in steps:
-        start += f"[{step}]" if step.isdigit() else f".{step}"
-    return start

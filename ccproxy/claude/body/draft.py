@@ -1,0 +1,294 @@
+"""A composition before it is written, and the writing of it. Pure."""
+
+from collections.abc import Sequence
+
+import msgspec
+from attrs import frozen
+from msgspec import Raw
+
+from ccproxy.claude.body.cache import Breakpoints
+from ccproxy.claude.body.choice import (
+    has_room_for_words,
+    native_choice,
+    order,
+    with_words,
+)
+from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.body.fields import (
+    NESTED_BETAS,
+    NEVER_SENT,
+    has_beta,
+    sort_fields,
+)
+from ccproxy.claude.body.models import ModelRules
+from ccproxy.claude.body.notes import Notes
+from ccproxy.claude.body.options import ComposeOptions
+from ccproxy.claude.body.output import OutputChoice
+from ccproxy.claude.body.paths import BodyPaths
+from ccproxy.claude.body.plan import Plan
+from ccproxy.claude.body.reading import first_text
+from ccproxy.claude.body.thinking import ThinkingChoice
+from ccproxy.claude.body.turns import Turn, is_thinking
+from ccproxy.core.messages import (
+    Block,
+    MessagesRequest,
+    Tool,
+    ToolChoice,
+    ToolUse,
+    is_blank,
+    text_block,
+    tool_result_block,
+)
+from ccproxy.errors import RequestTooLarge
+
+# What the CLI is told of a conversation in which the user says no word.
+_NO_TEXT = "."
+_PROSE = "Do not answer in prose."
+
+_encode = msgspec.json.Encoder().encode
+
+
+@frozen(kw_only=True)
+class Draft:
+    """What goes up, part by part.
+
+    Attributes:
+        model: the name for the CLI's settings.
+        system_messages: whether turns may be of role ``system``.
+        max_tokens: None: the CLI's own.
+        choice: the client's; None: there is nothing to choose from.
+        turns: the client's, as they go up.
+    """
+
+    request: MessagesRequest
+    model: str
+    options: ComposeOptions
+    notes: Notes
+    system: str
+    rules: ModelRules
+    system_messages: bool
+    max_tokens: int | None
+    tools: list[Tool]
+    choice: ToolChoice | None
+    output: OutputChoice
+    thinking: ThinkingChoice
+    turns: list[Turn]
+
+    @property
+    def has_thinking(self) -> bool:
+        """Whether there is thinking among the turns."""
+        return any(is_thinking(b) for turn in self.turns for b in turn.blocks)
+
+    @property
+    def is_shaped_by_us(self) -> bool:
+        """Whether words or a tool of ours, or a prefill, stand before the answer."""
+        is_begun = self.turns[-1].role == "assistant"
+        return is_begun or bool(self._words()) or self.output.tool is not None
+
+    @property
+    def _is_forced(self) -> bool:
+        """Whether a forced choice goes up as it is."""
+        if self.options.forward_tool_choice:
+            return True
+        return self.rules.takes_forced_tool_choice and self.thinking.is_off
+
+    @property
+    def _demanded(self) -> tuple[str, ...]:
+        """The client's tools of which one has to be called."""
+        choice = self.choice
+        if choice is None or not choice.must_call:
+            return ()
+        if choice.type == "tool":
+            return (choice.name or "",)
+        return tuple(t.value.name for t in self.request.tools if t.value.name)
+
+    def plan(self) -> Plan:
+        """What has to be done to the answer."""
+        plan = Plan(
+            demanded=() if self._is_forced else self._demanded,
+            answer_tool=self.output.answer_tool,
+            format_schema=self.output.schema if self.output.format else None,
+        )
+        stops = tuple(s for s in self.request.stop_sequences if is_blank(s))
+        if stops and plan.is_empty:
+            return Plan(stops=stops)
+        if stops:
+            # An answer that has a form is not cut at white space.
+            self.notes.ignore(self.notes.name("stop_sequences"))
+        return plan
+
+    def body(self) -> ComposedBody:
+        """The question, written."""
+        return self._body(self._words())
+
+    def _words(self) -> str:
+        if self._is_forced:
+            return ""
+        if self._demanded:
+            return f"{order(self._demanded)} {_PROSE}"
+        tool = self.output.answer_tool
+        if tool is None:
+            return ""
+        return f"Give your final answer by calling the tool `{tool.name}`. {_PROSE}"
+
+    def again(self, said: Sequence[Block], words: str) -> ComposedBody | None:
+        """The question once more, because the answer would not do.
+
+        Args:
+            said: the answer, as the model made it.
+            words: what to tell the model.
+
+        Returns:
+            None if there is no place for the words: the answer is empty, and the
+            conversation ends with results.
+        """
+        first = self._words()
+        kept = list(said)
+        while kept and is_thinking(kept[-1]):
+            kept.pop()
+        if kept:
+            reply = Turn("user", _reply(kept, words))
+            return self._body(first, [Turn("assistant", kept), reply])
+        if has_room_for_words(self.turns, system_messages=self.system_messages):
+            return self._body(f"{first} {words}".strip())
+        return None
+
+    def _body(self, words: str, behind: Sequence[Turn] = ()) -> ComposedBody:
+        """The body of the client's turns, words to the model, and turns of ours."""
+        marks = Breakpoints(
+            self.notes,
+            self.options.cache_ttl,
+            self._top_level_marker(),
+        )
+        tools, turns = marks.mark(self.tools, self.turns)
+        if words:
+            turns = with_words(turns, words, system_messages=self.system_messages)
+        turns += behind
+        fields: dict[str, object] = {
+            name: value
+            for name, value in self.options.operator_body.items()
+            if name not in NEVER_SENT
+        }
+        fields.update(self._fields())
+        for name in ("tools", "messages"):
+            fields.pop(name, None)
+        encoded = _encode(fields)
+        parts = [encoded[:-1]]
+        if self.tools:
+            parts += [b',"tools":[', b",".join([tool.raw for tool in tools]), b"]"]
+        parts += [b',"messages":[', b",".join([t.encode() for t in turns]), b"]}"]
+        json = b"".join(parts)
+        if not fields:
+            json = b"{" + json[2:]
+        size = len(json) + len(self.system.encode())
+        if size > self.options.largest_bytes:
+            raise RequestTooLarge(
+                f"the request is {size} bytes long as the model's API takes it, and "
+                f"{self.options.largest_bytes} is the most"
+            )
+        return ComposedBody(
+            model=self.model,
+            system=self.system,
+            effort=self.thinking.effort,
+            first_text=self._first_text(),
+            json=json,
+            cache_ttl=marks.ttl,
+            paths=BodyPaths(turns, tools, self.request.paths),
+        )
+
+    def _first_text(self) -> str:
+        """The same for every request of a conversation."""
+        return first_text(self.request.messages) or first_text(self.turns) or _NO_TEXT
+
+    def _top_level_marker(self) -> Raw | None:
+        marker = self.request.extra.get("cache_control")
+        if marker is None or bytes(marker).strip() == b"null":
+            return None
+        return marker
+
+    def _fields(self) -> dict[str, object]:
+        """All top-level fields but the long ones."""
+        request, options = self.request, self.options
+        sent: dict[str, object] = dict(
+            sort_fields(
+                {k: v for k, v in request.extra.items() if k != "cache_control"},
+                self.rules,
+                options.betas,
+                self.notes,
+                thinks=not self.thinking.is_off,
+                forward_sampling=options.forward_sampling,
+            )
+        )
+        if self.max_tokens is not None:
+            sent["max_tokens"] = self.max_tokens
+        stops = [s for s in request.stop_sequences if not is_blank(s)]
+        if stops:
+            sent["stop_sequences"] = stops
+        if self.thinking.json is not None:
+            sent["thinking"] = self._thinking(self.thinking.json)
+            if self.thinking.form in ("disabled", "between_tools"):
+                # The CLI's own asks to keep thinking, which nobody may when it is off.
+                sent.setdefault("context_management", None)
+        config = self._output_config()
+        if config:
+            sent["output_config"] = config
+        choice = self._tool_choice()
+        if choice is not None:
+            sent["tool_choice"] = choice
+        return sent
+
+    def _thinking(self, raw: bytes) -> Raw:
+        """The field, without what the CLI's processes have no beta for."""
+        path = "thinking.block_binding"
+        if b'"block_binding"' in raw:
+            fields = msgspec.json.decode(raw, type=dict[str, Raw])
+            if "block_binding" in fields and not has_beta(self.options.betas, path):
+                self.notes.ignore(self.notes.name(path))
+                del fields["block_binding"]
+                return Raw(_encode(fields))
+        return Raw(raw)
+
+    def _output_config(self) -> dict[str, object]:
+        """The client's, without the effort, which the CLI's own setting takes."""
+        given = self.request.output_config
+        config: dict[str, object] = {}
+        if given is not None:
+            for name, value in given.fields.items():
+                path = f"output_config.{name}"
+                if name in ("effort", "format") or bytes(value).strip() == b"null":
+                    continue
+                if path in NESTED_BETAS and not has_beta(self.options.betas, path):
+                    self.notes.ignore(self.notes.name(path))
+                    continue
+                config[name] = value
+        if self.output.format is not None:
+            config["format"] = Raw(self.output.format)
+        return config
+
+    def _tool_choice(self) -> dict[str, object] | None:
+        choice = self.choice
+        tool = self.output.answer_tool
+        forced = self._is_forced
+        if tool is None:
+            return native_choice(choice, forced=forced)
+        if len(self.tools) == 1:
+            if forced:
+                return {"type": "tool", "name": tool.name}
+            return None
+        wanted = ToolChoice(
+            type="any",
+            disable_parallel_tool_use=(
+                None if choice is None else choice.disable_parallel_tool_use
+            ),
+        )
+        sent = native_choice(wanted, forced=forced)
+        return None if sent == {"type": "auto"} else sent
+
+
+def _reply(said: Sequence[Block], words: str) -> list[Block]:
+    """What is told to the model behind an answer: results of its calls, or a text."""
+    return [
+        tool_result_block(block.value.id, words, is_error=True)
+        for block in said
+        if isinstance(block.value, ToolUse)
+    ] or [text_block(words)]

@@ -1,0 +1,92 @@
+"""A request read into a system prompt and turns that may go up. Pure.
+
+Source: rules 2 to 5 of the Messages API.
+"""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+
+from ccproxy.claude.body.history import cut_prefill, ends_in_server_tool
+from ccproxy.claude.body.models import ModelRules
+from ccproxy.claude.body.notes import Notes
+from ccproxy.claude.body.placement import leading_system_text
+from ccproxy.claude.body.turns import Turn, read_turn
+from ccproxy.core.messages import Block, Message, MessagesRequest, Text, is_blank
+from ccproxy.errors import InvalidRequest
+
+_MOST_MESSAGES = 100_000
+_SLICE = 1_000
+
+
+def read_request(
+    request: MessagesRequest, notes: Notes
+) -> Generator[None, None, tuple[str, list[Turn]]]:
+    """The system prompt, and the turns with what is in them mended."""
+    if len(request.messages) > _MOST_MESSAGES:
+        path = notes.name("messages")
+        raise InvalidRequest(
+            f"`{path}` has more than {_MOST_MESSAGES} messages", param=path
+        )
+    turns: list[Turn] = []
+    blank_last = False
+    for number, message in enumerate(request.messages):
+        turn = read_turn(message, notes)
+        blank_last = turn is None and message.role == "user"
+        if turn is not None:
+            turns.append(turn)
+        if number % _SLICE == _SLICE - 1:
+            yield
+    if blank_last:
+        last = request.messages[-1]
+        path = f"{last.at}.content" if last.at else notes.name("messages")
+        raise InvalidRequest(
+            f"`{path}`: the last message is blank; say something in it", param=path
+        )
+    system = "" if is_blank(request.system) else request.system
+    while turns and turns[0].role == "system":
+        text = leading_system_text(turns[0])
+        if text is None:
+            break
+        notes.adjust(turns[0].at)
+        system = f"{system}\n\n{text}" if system else text
+        del turns[0]
+    if not turns and system:
+        # It is the question.
+        notes.adjust(notes.name("system"))
+        return "", [Turn("user", system, "")]
+    return system, turns
+
+
+def checked_end(turns: list[Turn], rules: ModelRules, notes: Notes) -> list[Turn]:
+    """The turns, the last of which may be the last."""
+    if not turns or turns[-1].role != "assistant" or ends_in_server_tool(turns[-1]):
+        return turns
+    last = turns[-1]
+    if not rules.takes_prefill:
+        path = f"{last.at}.role" if last.at else notes.name("messages")
+        raise InvalidRequest(
+            f"`{last.at or path}`: the conversation ends with the assistant; "
+            "end it with a message of the user",
+            param=path,
+        )
+    cut = cut_prefill(last, notes)
+    return [*turns[:-1], cut] if cut else turns[:-1]
+
+
+def first_text(said: Iterable[Message | Turn]) -> str | None:
+    """The first text of the user's that is not blank; None: there is none."""
+    for message in said:
+        if message.role != "user":
+            continue
+        for text in _texts(message.content):
+            if not is_blank(text):
+                return text
+    return None
+
+
+def _texts(content: str | Sequence[Block]) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+        return
+    for block in content:
+        if isinstance(block.value, Text):
+            yield block.value.text
