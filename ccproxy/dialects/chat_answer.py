@@ -63,10 +63,17 @@ DONE = b"data: [DONE]\n\n"
 
 @frozen(kw_only=True)
 class Heading:
-    """What every document and chunk of one answer repeats; Unix seconds."""
+    """What every document and chunk of one answer repeats.
+
+    Attributes:
+        created: Unix seconds.
+        prefix: the hash of what stands before the answer, which is told with its
+            thinking; empty: unknown.
+    """
 
     id: str
     created: int
+    prefix: str = ""
 
 
 class ChatDocument:
@@ -77,7 +84,7 @@ class ChatDocument:
     ) -> None:
         self._heading = heading
         self._forms = forms
-        self._answers = [_Answer(forms) for _ in range(choices)]
+        self._answers = [_Answer(forms, heading.prefix) for _ in range(choices)]
 
     @property
     def is_over(self) -> bool:
@@ -125,13 +132,13 @@ class ChatDocument:
 class _Answer:
     """One choice: whole messages before, and the text of the one that comes."""
 
-    def __init__(self, forms: CallForms) -> None:
+    def __init__(self, forms: CallForms, prefix: str) -> None:
         self.model = ""
         self.end: Finished | Failed | None = None
         self._forms = forms
         self._before: list[str] = []
         self._text: list[str] = []
-        self._reasoning = Reasoning()
+        self._reasoning = Reasoning(prefix)
         self._calls: list[tuple[ToolUse, list[str]]] = []
         self._call_index = 0
 
@@ -202,7 +209,7 @@ class ChatStream:
         self._heading = heading
         self._forms = forms
         self._include_usage = include_usage
-        self._lanes = [_Lane(index) for index in range(choices)]
+        self._lanes = [_Lane(index, heading.prefix) for index in range(choices)]
         self.error: CCProxyError | None = None
         self.model = ""
 
@@ -329,10 +336,10 @@ class ChatStream:
 class _Lane:
     """One choice of a stream; ``head`` and ``tail`` go around each text."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, prefix: str) -> None:
         self.index = index
         self.replay = Replay()
-        self.reasoning = Reasoning()
+        self.reasoning = Reasoning(prefix)
         self.call: StreamedCall | None = None
         self.call_index = 0
         self.head = b""

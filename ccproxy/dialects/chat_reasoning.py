@@ -22,9 +22,14 @@ _TEXT, _ENCRYPTED = "reasoning.text", "reasoning.encrypted"
 
 
 class Detail(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One entry of ``reasoning_details``; ``model`` is the full id of who thought so.
+    """One entry of ``reasoning_details``.
 
-    Thinking is worth nothing to another model, so we add who it was.
+    Thinking is worth nothing to another model, and newer models refuse it behind
+    another beginning of the conversation; so we add what OpenRouter does not.
+
+    Attributes:
+        model: the full id of the model that has thought so.
+        prefix: the hash of what stood before it.
     """
 
     type: str
@@ -34,12 +39,18 @@ class Detail(msgspec.Struct, kw_only=True, omit_defaults=True):
     format: str | None = None
     index: int | None = None
     model: str | None = None
+    prefix: str | None = None
 
 
 class Reasoning:
-    """The thinking of one answer."""
+    """The thinking of one answer.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: the hash of what stands before the answer; empty: unknown.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix or None
         self.details: list[Detail] = []
         self._before = 0
         self._shown: list[str] = []
@@ -83,6 +94,7 @@ class Reasoning:
                 format=_FORMAT,
                 index=len(self.details),
                 model=model,
+                prefix=self._prefix,
             )
         )
 
@@ -95,6 +107,7 @@ class Reasoning:
                 format=_FORMAT,
                 index=len(self.details),
                 model=model,
+                prefix=self._prefix,
             )
         )
 
@@ -130,12 +143,12 @@ def thinking_of(
     for number, given in enumerate(details or ()):
         where = f"{at}[{number}]"
         detail = _detail(given, where)
-        model = detail.model or ""
+        about = detail.model or "", detail.prefix or ""
         if detail.format not in (None, _FORMAT):
             mendings.ignore(where)
         elif detail.type == _ENCRYPTED and detail.data:
             block = redacted_thinking_block(detail.data, where)
-            found.append(PastThinking(block, model))
+            found.append(PastThinking(block, *about))
         elif detail.type != _TEXT:
             mendings.ignore(where)
         else:
@@ -146,7 +159,7 @@ def thinking_of(
             if detail.signature:
                 thought = "".join(text for _, text in pieces)
                 block = thinking_block(thought, detail.signature, where)
-                found.append(PastThinking(block, model))
+                found.append(PastThinking(block, *about))
                 pieces.clear()
     leave_out_pieces()
     return tuple(found)

@@ -164,6 +164,7 @@ def decode_chat(body: bytes, *, web_search: bool = False) -> ChatCall:
             system=spoken.system,
             messages=spoken.messages,
             thinking_models=spoken.thinking_models,
+            thinking_prefixes=spoken.thinking_prefixes,
             max_tokens=limit,
             stop_sequences=_stop(given.stop, mendings),
             tools=offered.tools,

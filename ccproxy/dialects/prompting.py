@@ -100,10 +100,16 @@ class Part(msgspec.Struct, omit_defaults=True):
 
 @frozen
 class PastThinking:
-    """What the assistant has thought, as a block, and the full id of the model."""
+    """What the assistant has thought, as a block.
+
+    Attributes:
+        model: the full id of the model that has thought it; empty: unknown.
+        prefix: the hash of what stood before it when it was made; empty: unknown.
+    """
 
     block: Block
     model: str = ""
+    prefix: str = ""
 
     @property
     def key(self) -> str:
@@ -152,11 +158,13 @@ class Conversation:
     Attributes:
         system: the system prompt; empty for none.
         thinking_models: who has thought what is given back, by `thinking_key`.
+        thinking_prefixes: the hash of what stood before it then, likewise.
     """
 
     system: str
     messages: tuple[Message, ...]
     thinking_models: Mapping[str, str] = field(factory=dict)
+    thinking_prefixes: Mapping[str, str] = field(factory=dict)
 
 
 def conversation(
@@ -187,15 +195,12 @@ def conversation(
         elif (made := _message(message, mendings)) is not None:
             messages.append(made)
     _refuse_without_question(given, messages, param)
+    thoughts = [thinking for message in given for thinking in message.thinking]
     return Conversation(
         system="\n\n".join(text for text in instructions if not is_blank(text)),
         messages=paired(messages, param, mendings),
-        thinking_models={
-            thinking.key: thinking.model
-            for message in given
-            for thinking in message.thinking
-            if thinking.model
-        },
+        thinking_models={t.key: t.model for t in thoughts if t.model},
+        thinking_prefixes={t.key: t.prefix for t in thoughts if t.prefix},
     )
 
 

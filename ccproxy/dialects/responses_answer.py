@@ -89,6 +89,8 @@ class ResponseStream:
         wall_seconds: Unix time.
         sealer: None: thinking is not given back.
         tools: the client's tools, by the API's names.
+        prefix: the hash of what stands before the answer, which is sealed with its
+            thinking; empty: unknown.
     """
 
     def __init__(
@@ -98,12 +100,14 @@ class ResponseStream:
         wall_seconds: Callable[[], float],
         sealer: Sealer | None = None,
         tools: ToolTable | None = None,
+        prefix: str = "",
     ) -> None:
         self._identifier = identifier
         self._echo = echo
         self._wall_seconds = wall_seconds
         self._sealer = sealer
         self._tools = tools or ToolTable()
+        self._prefix = prefix
         self._created_at = int(wall_seconds())
         self._phase = _Phase.BEFORE
         self._was_queued = False
@@ -319,8 +323,10 @@ class ResponseStream:
     def _sealed(self, seal: Mapping[str, str]) -> Mapping[str, str]:
         if self._sealer is None:
             return {}
-        sealed = self._sealer.close({**seal, "model": self.model})
-        return {"encrypted_content": sealed}
+        about = {"model": self.model}
+        if self._prefix:
+            about["prefix"] = self._prefix
+        return {"encrypted_content": self._sealer.close({**seal, **about})}
 
     def _added(self, item: Mapping[str, Any]) -> bytes:
         return self._frames.event(

@@ -326,11 +326,11 @@ class _Reader:
             # Another provider's, or of a proxy whose key is gone.
             self.mendings.ignore(where)
             return None
-        model = opened.get("model", "")
+        about = opened.get("model", ""), opened.get("prefix", "")
         if "data" in opened:
-            return PastThinking(redacted_thinking_block(opened["data"], at), model)
+            return PastThinking(redacted_thinking_block(opened["data"], at), *about)
         thinking, signature = opened.get("thinking", ""), opened.get("signature", "")
-        return PastThinking(thinking_block(thinking, signature, at), model)
+        return PastThinking(thinking_block(thinking, signature, at), *about)
 
 
 def _output(item: Item) -> str | list[Part] | None:

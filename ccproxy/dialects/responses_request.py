@@ -309,6 +309,7 @@ def request_of(
             system=told.system,
             messages=told.messages,
             thinking_models=told.thinking_models,
+            thinking_prefixes=told.thinking_prefixes,
         ),
         ignored=tuple(mendings.ignored),
         adjusted=tuple(mendings.adjusted),

@@ -33,6 +33,13 @@ class Question(Protocol):
     def ignored(self) -> Sequence[str]:
         """The client's paths of what is not sent."""
 
+    @property
+    def prefix(self) -> str:
+        """The hash of what stands before the answer; empty: unknown.
+
+        Thinking that a client is to give back is kept with it.
+        """
+
 
 class Listener(Protocol):
     """The receiver of one answer."""

@@ -42,10 +42,12 @@ class ChatRoutes:
             self._router.body(exchange),
             web_search=self._policy.web_search,
         )
-        heading = Heading(
-            id=f"chatcmpl-{exchange.hex}", created=int(self._wall_seconds())
-        )
         question = await self._backend.prepare(call.request, owner=exchange.key)
+        heading = Heading(
+            id=f"chatcmpl-{exchange.hex}",
+            created=int(self._wall_seconds()),
+            prefix=question.prefix,
+        )
         set_question_headers(
             exchange.request,
             question,

@@ -166,7 +166,12 @@ class Turns:
             context=context,
             question=question,
             encoder=ResponseStream(
-                identifier, echo, self._wall_seconds, sealer, call.tools
+                identifier,
+                echo,
+                self._wall_seconds,
+                sealer,
+                call.tools,
+                question.prefix,
             ),
             earlier=earlier,
             is_loose=is_loose,

@@ -318,6 +318,18 @@ def test_thinking_is_told_and_can_be_given_back() -> None:
     assert (call.ignored, call.adjusted) == ((), ())
 
 
+def test_thinking_comes_back_with_what_stood_before_it() -> None:
+    events = [STARTED, *THOUGHT, redacted_start("abc"), TextDelta("Fine."), END]
+    heading = Heading(id="chatcmpl-1", created=1, prefix="p1")
+    collected = ChatDocument(heading, 1)
+    collected.receive(0, events)
+    message = json.loads(collected.encode())["choices"][0]["message"]
+    stream = ChatStream(heading, 1, False).encode(0, events).decode()
+    assert stream.count('"prefix":"p1"') == len(message["reasoning_details"]) == 2
+    call = decoded(message, USER)
+    assert call.request.thinking_prefixes == {"c2ln": "p1", "abc": "p1"}
+
+
 def test_without_thinking_there_is_no_word_of_it() -> None:
     choice, deltas = told(CallForms(), STARTED, TextDelta("Fine."), END)
     assert not [name for name in choice["message"] if "reasoning" in name]

@@ -469,9 +469,9 @@ THOUGHTS: tuple[Event, ...] = (
 )
 
 
-def sealed(**fields: Any) -> ResponseStream:
+def sealed(prefix: str = "", **fields: Any) -> ResponseStream:
     echo = decode_responses(request(**fields)).echo
-    return ResponseStream("abc", echo, lambda: 1.0, SEAL)
+    return ResponseStream("abc", echo, lambda: 1.0, SEAL, prefix=prefix)
 
 
 def test_each_block_of_thinking_is_an_item_with_its_seal() -> None:
@@ -520,6 +520,24 @@ def test_thinking_comes_back_as_it_was() -> None:
     ]
     keys = ("one", "two", "dark", "three")
     assert question.thinking_models == dict.fromkeys(keys, "claude-test-1")
+
+
+def test_thinking_comes_back_with_what_stood_before_it() -> None:
+    encoder = sealed("p1")
+    whole(encoder, *THOUGHTS)
+    question = asked(request(input=[ITEM, *encoder.output, ITEM]))
+    keys = ("one", "two", "dark", "three")
+    assert question.thinking_prefixes == dict.fromkeys(keys, "p1")
+
+
+def test_seals_of_before_say_nothing_of_what_stood_before() -> None:
+    sealed = {"thinking": "hm", "signature": "one", "model": "claude-test-1"}
+    about = {"id": "rs_1", "summary": [], "encrypted_content": SEAL.close(sealed)}
+    answer = {"role": "assistant", "content": "earlier"}
+    items = [ITEM, {"type": "reasoning", **about}, answer, ITEM]
+    question = asked(request(input=items))
+    assert question.thinking_models == {"one": "claude-test-1"}
+    assert question.thinking_prefixes == {}
 
 
 def test_thinking_that_nothing_came_of_is_left_out() -> None:

@@ -56,6 +56,7 @@ class ScriptedQuestion:
     effort: str | None = None
     adjusted: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    prefix: str = ""
 
 
 @define(eq=False)
@@ -104,6 +105,7 @@ class ScriptedBackend:
         adjusted: what every question has that is sent otherwise.
         ignored: what every question has that is not sent.
         efforts: which effort is sent for one that is wanted.
+        prefix: the hash of what stands before every question's answer.
     """
 
     asks: list[ScriptedRequest] = field(factory=list)
@@ -111,6 +113,7 @@ class ScriptedBackend:
     adjusted: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     efforts: Callable[[str | None], str | None] = lambda wanted: wanted
+    prefix: str = ""
     known: Status = READY
     catalogue: Catalogue = field(factory=lambda: Catalogue("sonnet", (), 1700000000))
 
@@ -120,7 +123,13 @@ class ScriptedBackend:
         model = self.catalogue.resolve(request.model)
         effort = self.efforts(request.effort)
         return ScriptedQuestion(
-            request, model, owner, effort, self.adjusted, self.ignored
+            request,
+            model,
+            owner,
+            effort,
+            self.adjusted,
+            self.ignored,
+            self.prefix,
         )
 
     def ask(self, question: Question, listener: Listener) -> ScriptedRequest:

@@ -38,11 +38,13 @@ class NativeQuestion:
         effort: how hard the model works; None: its default.
         adjusted: the client's paths of what is told otherwise.
         ignored: the client's paths of what is not told.
+        prefix: the hash of what stands before the answer: unknown in this way.
     """
 
     prompt: Prompt
     adjusted: tuple[str, ...]
     ignored: tuple[str, ...]
+    prefix: str = ""
 
     @property
     def model(self) -> str:
