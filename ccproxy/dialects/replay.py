@@ -83,9 +83,14 @@ class Replay:
         for event in events:
             if self._failed:
                 break
+            if isinstance(event, TextDelta) and self._indices is None:
+                # Nearly all events are such; the rest may take its time.
+                self._sent.append(event.text)
+                self._fill()
+                kept.append(event)
+                continue
             if self._indices is None and not isinstance(event, Restarted):
-                told = self._first(event)
-                kept.append(told)
+                kept.append(self._first(event))
             else:
                 kept += self._again(event)
             self._failed = bool(kept) and isinstance(kept[-1], Failed)
@@ -94,9 +99,6 @@ class Replay:
     def _first(self, event: Event) -> Event:
         """Note what a message says that was not cut so far."""
         match event:
-            case TextDelta(text):
-                self._sent.append(text)
-                self._fill()
             case ThinkingDelta() | SignatureDelta():
                 self._has_thought = True
                 self._fill()
