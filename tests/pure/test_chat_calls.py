@@ -330,6 +330,20 @@ def test_thinking_comes_back_with_what_stood_before_it() -> None:
     assert call.request.thinking_prefixes == {"c2ln": "p1", "abc": "p1"}
 
 
+def test_what_stood_before_thinking_is_told_and_comes_back() -> None:
+    heading = Heading(id="c", created=1, prefix="hash")
+    document = ChatDocument(heading, 1)
+    document.receive(0, [STARTED, *THOUGHT, TextDelta("Fine."), END])
+    [choice] = json.loads(document.encode())["choices"]
+    [detail] = choice["message"]["reasoning_details"]
+    assert detail == {**TEXT_DETAIL, "prefix": "hash"}
+    stream = ChatStream(heading, 1, False)
+    assert b'"prefix":"hash"' in stream.encode(0, [STARTED, *THOUGHT])
+    request = decoded(choice["message"], USER).request
+    assert request.thinking_prefixes == {"c2ln": "hash"}
+    assert decoded(USER).request.thinking_prefixes == {}
+
+
 def test_without_thinking_there_is_no_word_of_it() -> None:
     choice, deltas = told(CallForms(), STARTED, TextDelta("Fine."), END)
     assert not [name for name in choice["message"] if "reasoning" in name]
