@@ -45,14 +45,21 @@ class Commands:
     Args:
         controls: its control requests.
         send: writes a line to it.
+        cache_ttl: how long prompts are cached whose question names no time; None: as
+            long as the CLI has it.
     """
 
     def __init__(
-        self, controls: Controls, send: Callable[[bytes], None], clock: IReactorTime
+        self,
+        controls: Controls,
+        send: Callable[[bytes], None],
+        clock: IReactorTime,
+        cache_ttl: str | None,
     ) -> None:
         self._controls = controls
         self._send = send
         self._clock = clock
+        self._cache_ttl = cache_ttl
         self.system: str | None = None
         self.has_body = False
         # Of the question that the CLI's conversation has; empty for none.
@@ -88,7 +95,12 @@ class Commands:
             told.append(requests.set_system_prompt(body.system))
             self.system = body.system
         told.append(
-            requests.body_settings(model=body.model, effort=body.effort, body=body.json)
+            requests.body_settings(
+                model=body.model,
+                effort=body.effort,
+                body=body.json,
+                cache_ttl=body.cache_ttl or self._cache_ttl,
+            )
         )
         self.has_body = True
         await self._tell(told, len(body.json) + len(body.system))

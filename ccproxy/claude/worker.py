@@ -121,7 +121,9 @@ class Worker:
         self._clock = context.clock
         self._state = _State.STARTING
         self._controls = Controls(self._send)
-        self._commands = Commands(self._controls, self._send, self._clock)
+        # A setting takes the operator's own variable away.
+        cache_ttl = launch.environment.get("CLAUDE_CODE_PROMPT_CACHE_TTL")
+        self._commands = Commands(self._controls, self._send, self._clock, cache_ttl)
         self._guard = RequestGuard(self._controls, self._clock, self._failed)
         self._delivery = Delivery(context.limits, self._clock, self._timed_out)
         self._spending = Spending(

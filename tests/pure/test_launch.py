@@ -70,10 +70,7 @@ def test_the_command_is_the_same_for_every_prompt() -> None:
 def test_agent_tools_are_in_the_command() -> None:
     argv = launch("Read", "WebSearch").argv
     assert argv[argv.index("--tools") + 1] == "Read,WebSearch"
-    assert (
-        argv[argv.index("--allowedTools") + 1]
-        == "mcp__client,Read,WebSearch"
-    )
+    assert argv[argv.index("--allowedTools") + 1] == "mcp__client,Read,WebSearch"
 
 
 def test_only_agent_tools_start_programs() -> None:

@@ -14,6 +14,7 @@ from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.process.launch import Launch, child_environment, exec_prefix
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker import Worker, WorkerContext
+from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import (
     ContentBlockStart,
     Event,
@@ -83,7 +84,8 @@ class Heard:
         return [
             event.block.value.name
             for event in self.events
-            if isinstance(event, ContentBlockStart) and event.block.type == "tool_use"
+            if isinstance(event, ContentBlockStart)
+            and isinstance(event.block.value, ToolUse)
         ]
 
     def count(self, kind: type[Event] = MessageStart) -> int:
@@ -106,7 +108,6 @@ def composed(
         effort=effort,
         first_text=text,
         json=msgspec.json.encode({**body, **fields}),
-        placeholder=b"{}",
     )
 
 
