@@ -226,8 +226,7 @@ class Draft:
             sent["stop_sequences"] = stops
         if self.thinking.json is not None:
             sent["thinking"] = self._thinking(self.thinking.json)
-            if self.thinking.form in ("disabled", "between_tools"):
-                # The CLI's own asks to keep thinking, which nobody may when it is off.
+            if self._must_clear_context_management():
                 sent.setdefault("context_management", None)
         config = self._output_config()
         if config:
@@ -236,6 +235,16 @@ class Draft:
         if choice is not None:
             sent["tool_choice"] = choice
         return sent
+
+    def _must_clear_context_management(self) -> bool:
+        """Whether the CLI's own ``context_management`` has to go.
+
+        It asks to keep thinking (``clear_thinking_20251015``), which the provider
+        refuses where thinking is off.
+        """
+        betas = self.options.betas
+        is_sent = not betas or has_beta(betas, "context_management")
+        return is_sent and self.thinking.form in ("disabled", "between_tools")
 
     def _thinking(self, raw: bytes) -> Raw:
         """The field, without what the CLI's processes have no beta for."""

@@ -15,6 +15,13 @@ from ccproxy.claude.body.turns import Turn
 from ccproxy.core.messages import Tool
 
 _MESSAGE = re.compile(r"messages\.(\d+)(?:\.content(?:\.(\d+))?)?")
+# Behind an item of a list, the provider names the type of it.
+_TAGS = frozenset(
+    {
+        *("text", "image", "document", "tool_use", "tool_result", "thinking"),
+        *("redacted_thinking", "custom", "enabled", "adaptive", "disabled", "tool"),
+    }
+)
 _TOOL = re.compile(r"tools\.(\d+)(?:\.custom)?(?:\.([a-zA-Z_]+))?")
 
 
@@ -70,3 +77,34 @@ class BodyPaths(Mapping[str, str]):
         if index is not None:
             return blocks[int(index)].at if int(index) < len(blocks) else ""
         return turn.at
+
+
+def client_path(paths: Mapping[str, str], path: str) -> str | None:
+    """The client's path for one that the provider names.
+
+    Args:
+        paths: `ComposedBody.paths`.
+        path: as in the provider's error, such as ``messages.3.content.1.text``.
+
+    Returns:
+        The path of the nearest part that the client knows, with what is behind it; a
+        top-level field by its own name; None: it is ours, or nobody knows it.
+    """
+    steps = path.split(".")
+    for count in range(len(steps), 0, -1):
+        found = paths.get(".".join(steps[:count]))
+        if found:
+            return _joined(found, steps[count:])
+    if steps[0] in ("messages", "tools", "system"):
+        return steps[0] if steps[0] == "system" else None
+    return _joined(steps[0], steps[1:])
+
+
+def _joined(start: str, steps: Sequence[str]) -> str:
+    rest = list(steps)
+    if len(rest) > 1 and rest[0] in _TAGS:
+        # Which of a union's types it is, and no field of it.
+        del rest[0]
+    for step in rest:
+        start += f"[{step}]" if step.isdigit() else f".{step}"
+    return start

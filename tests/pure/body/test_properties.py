@@ -1,0 +1,91 @@
+"""Whatever valid request comes, what goes up is it, and the provider takes it."""
+
+import json
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.comparison import differences, only_named
+from tests.support.composed import BETAS, composed, request, upstream
+from tests.support.messages_requests import ALIASES, messages_requests
+from tests.support.provider_rules import violations
+
+_SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
+
+
+def _path(named: str) -> str:
+    """A named path as the comparison writes it."""
+    return named.replace("[", ".").replace("]", "")
+
+
+def _model_id(body: dict[str, Any]) -> str:
+    return ALIASES.get(body["model"], body["model"])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=_SLOW)
+@given(messages_requests())
+def test_a_valid_request_goes_up_as_it_is(body: dict[str, Any]) -> None:
+    model_id = _model_id(body)
+    asked = request(**body)
+    composition = composed(asked, model_id, effort=asked.effort)
+    sent = upstream(composition.body, model_id)
+    assert violations(sent, betas=BETAS) == []
+    named = [_path(p) for p in (*composition.adjusted, *composition.ignored)]
+    found = differences(body, sent)
+    # A number that the CLI prints anew is named, and the same in the comparison.
+    assert only_named(found, named) == []
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=_SLOW)
+@given(messages_requests())
+def test_composing_is_deterministic(body: dict[str, Any]) -> None:
+    model_id = _model_id(body)
+    one, other = (composed(request(**body), model_id) for _ in range(2))
+    assert one.body == other.body
+    assert one.prefix == other.prefix
+
+
+def _without_breakpoints(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if k != "cache_control"}
+        return {k: _without_breakpoints(v) for k, v in kept.items()}
+    if isinstance(value, list):
+        return [_without_breakpoints(each) for each in value]
+    return value
+
+
+def _as_blocks(message: dict[str, Any]) -> dict[str, Any]:
+    content = message["content"]
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
+    return {**message, "content": content}
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=_SLOW)
+@given(messages_requests(breakpoints=0), st.text(min_size=1).filter(str.strip))
+def test_a_turn_that_is_appended_leaves_the_prefix_as_it_was(
+    body: dict[str, Any], answer: str
+) -> None:
+    if body["messages"][-1]["role"] == "assistant":
+        return
+    answer = answer.encode("utf-8", "replace").decode()
+    model_id = _model_id(body)
+    longer = [
+        *body["messages"],
+        {"role": "assistant", "content": answer},
+        {"role": "user", "content": "and then"},
+    ]
+    before = composed(request(**body), model_id)
+    after = composed(request(**{**body, "messages": longer}), model_id)
+    shorter = [
+        json.dumps(_as_blocks(_without_breakpoints(m)), sort_keys=True)
+        for m in json.loads(before.body.json)["messages"]
+    ]
+    whole = [
+        json.dumps(_as_blocks(_without_breakpoints(m)), sort_keys=True)
+        for m in json.loads(after.body.json)["messages"]
+    ]
+    assert whole[: len(shorter)] == shorter
+    assert before.body.first_text == after.body.first_text
+    assert before.prefix != after.prefix
