@@ -29,6 +29,8 @@ _PREFIXES: Mapping[str, str] = {
     "web_search_call": "ws",
     "compaction": "cmp",
 }
+# Of what only another provider understands.
+_OTHER_PREFIX = "item"
 
 
 def documents(
@@ -45,7 +47,7 @@ def documents(
     seen = set(taken)
     for index, item in enumerate(items):
         own = item.fields.id or ""
-        prefix = _PREFIXES[item.fields.kind]
+        prefix = _PREFIXES.get(item.fields.kind, _OTHER_PREFIX)
         if own in seen or not _ID.fullmatch(own):
             own = f"{prefix}_{identifier}i{index:04x}"
         seen.add(own)

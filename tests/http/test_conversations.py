@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
+from ccproxy.core.stream import Failed, InputJSONDelta, MessageStart
 from ccproxy.errors import ClaudeFailed
-from ccproxy.events import Failed, MessageStarted, ToolCallDelta, ToolCallStarted
 from tests.http.conftest import HTTP
 from tests.http.test_responses import ask, create, get, turns
+from tests.support.events import call_start
 from tests.support.spec import (
     conversation_errors,
     conversation_items_errors,
@@ -122,7 +123,7 @@ async def test_answer_that_failed_is_no_part_of_the_conversation(http: HTTP) -> 
     failed = await ask(http, "POST", "/v1/responses", json=body)
     await until(lambda: http.backend.asks)
     asked = http.backend.asks[-1]
-    asked.tell(MessageStarted("m"), ToolCallStarted("t", "f"), ToolCallDelta('{"a'))
+    asked.tell(MessageStart("m"), call_start("t", "f"), InputJSONDelta('{"a'))
     asked.tell(Failed(ClaudeFailed("it broke")))
     while failed["status"] in ("queued", "in_progress"):
         failed = await get(http, f"/v1/responses/{failed['id']}")
@@ -135,7 +136,6 @@ async def test_answer_that_failed_is_no_part_of_the_conversation(http: HTTP) -> 
     ("body", "param"),
     [
         ({"items": ITEMS * 7}, "items"),
-        ({"items": [{"type": "dream"}]}, "items[0].type"),
         ({"items": "x"}, "items"),
         ({"metadata": {"a": 1}}, "metadata[...]"),
         ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
@@ -149,6 +149,30 @@ async def test_conversation_that_cannot_be(
 ) -> None:
     error = await ask(http, "POST", "/v1/conversations", 400, json=body)
     assert error["error"]["param"] == param
+
+
+@ensureDeferred
+async def test_item_of_another_provider_is_kept_and_not_asked(http: HTTP) -> None:
+    foreign = {
+        "type": "image_generation_call",
+        "id": "ig_1",
+        "status": "completed",
+        "result": "aGVsbG8=",
+    }
+    made = await conversation(http, items=[ITEMS[0], foreign])
+    path = f"/v1/conversations/{made['id']}/items"
+    listed = await get(http, f"{path}?order=asc")
+    assert conversation_items_errors(listed) == []
+    assert listed["data"][1] == foreign
+    count = len(http.backend.asks)
+    body = {"input": "two", "conversation": made["id"]}
+    pending = http.request("POST", "/v1/responses", json=body)
+    await until(lambda: len(http.backend.asks) > count)
+    assert turns(http.backend.asks[-1]) == [("user", ["one"]), ("user", ["two"])]
+    http.backend.asks[-1].answer("done")
+    response = await pending
+    assert response.headers.getRawHeaders("x-ccproxy-ignored") == ["conversation"]
+    await response.content()
 
 
 @ensureDeferred

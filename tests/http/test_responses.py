@@ -10,28 +10,27 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from ccproxy.conversation import Message, Role, TextBlock, ThinkingBlock
-from ccproxy.errors import ClaudeFailed, StorageFailed
-from ccproxy.events import (
+from ccproxy.core.messages import Text
+from ccproxy.core.stream import (
     Event,
     Failed,
     Finished,
-    FinishReason,
-    MessageStarted,
+    InputJSONDelta,
+    MessageStart,
+    SignatureDelta,
     TextDelta,
     ThinkingDelta,
-    ThinkingSigned,
-    ToolCallDelta,
-    ToolCallStarted,
-    Usage,
 )
+from ccproxy.errors import ClaudeFailed, StorageFailed
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.records import NewResponse
 from ccproxy.store.store import Store
 from tests.conftest import ExpectedErrors
 from tests.http.conftest import AUTHORIZATION, HTTP
-from tests.support.backend import FINISHED, ScriptedAsk
+from tests.support.backend import FINISHED, ScriptedRequest
+from tests.support.events import call_start
 from tests.support.raw import request
+from tests.support.requests import told_content
 from tests.support.server import events
 from tests.support.spec import (
     item_list_errors,
@@ -42,7 +41,8 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.threads
 
-START = MessageStarted("test-model")
+START = MessageStart("test-model")
+THOUGHT = ThinkingDelta("hm"), SignatureDelta("signed")
 
 
 async def get(http: HTTP, path: str, code: int = 200, **options: Any) -> Any:
@@ -83,11 +83,11 @@ async def streamed(http: HTTP, *told: Event) -> str:
     return text
 
 
-def turns(asked: ScriptedAsk) -> Sequence[tuple[str, list[str]]]:
+def turns(asked: ScriptedRequest) -> Sequence[tuple[str, list[str]]]:
     """What was asked: roles and texts."""
     return [
-        (m.role.value, [b.text for b in m.content if isinstance(b, TextBlock)])
-        for m in asked.prompt.messages
+        (m.role, [b.value.text for b in m.blocks if isinstance(b.value, Text)])
+        for m in asked.request.messages
     ]
 
 
@@ -203,7 +203,7 @@ async def test_chain_is_asked_natively(http: HTTP) -> None:
         ("user", ["three"]),
     ]
     # Instructions are not inherited.
-    assert asked.prompt.system == "Loud!"
+    assert asked.request.system == "Loud!"
     await create(http, "other", previous_response_id=one["id"])
     assert turns(http.backend.asks[-1])[-1] == ("user", ["other"])
     assert len(turns(http.backend.asks[-1])) == 3
@@ -214,15 +214,17 @@ async def test_thinking_is_continued_with_its_signature(http: HTTP) -> None:
     body = {"input": "one"}
     pending = http.request("POST", "/v1/responses", json=body)
     await until(lambda: http.backend.asks)
-    thought = ThinkingDelta("hm"), ThinkingSigned("signed")
-    http.backend.asks[-1].tell(START, *thought, TextDelta("uno"), FINISHED)
+    http.backend.asks[-1].tell(START, *THOUGHT, TextDelta("uno"), FINISHED)
     made = await (await pending).json()
     assert "encrypted_content" not in made["output"][0]
     await create(http, "two", previous_response_id=made["id"])
-    wanted = Message(
-        Role.ASSISTANT, (ThinkingBlock("hm", "signed", "test-model"), TextBlock("uno"))
-    )
-    assert http.backend.asks[-1].prompt.messages[1] == wanted
+    wanted = [
+        {"type": "thinking", "thinking": "hm", "signature": "signed"},
+        {"type": "text", "text": "uno"},
+    ]
+    asked = http.backend.asks[-1].request
+    assert told_content(asked.messages[1]) == wanted
+    assert asked.thinking_models == {"signed": "test-model"}
     # And by their ids: as a reference, and as an item whose seal was not asked for.
     reasoning, message = made["output"]
     items = [
@@ -232,7 +234,8 @@ async def test_thinking_is_continued_with_its_signature(http: HTTP) -> None:
         {"role": "user", "content": "two"},
     ]
     await create(http, items)  # type: ignore[arg-type]  # an input of items
-    assert http.backend.asks[-1].prompt.messages[1] == wanted
+    asked = http.backend.asks[-1].request
+    assert told_content(asked.messages[1]) == wanted
     query = "include[]=reasoning.encrypted_content"
     shown = await get(http, f"/v1/responses/{made['id']}?{query}")
     assert shown["output"][0]["encrypted_content"]
@@ -337,9 +340,9 @@ async def test_call_that_was_cut_off_is_left_out_of_the_chain(http: HTTP) -> Non
     http.backend.asks[-1].tell(
         START,
         TextDelta("look"),
-        ToolCallStarted("t", "f"),
-        ToolCallDelta('{"a'),
-        Finished(FinishReason.LENGTH, Usage()),
+        call_start("t", "f"),
+        InputJSONDelta('{"a'),
+        Finished("max_tokens"),
     )
     made = await (await pending).json()
     assert made["status"] == "incomplete"
@@ -668,10 +671,10 @@ async def test_conversation_becomes_one_item(http: HTTP) -> None:
     assert compacted["usage"]["total_tokens"] == 5
     assert "They said" not in json.dumps(compacted)
     await create(http, [item, {"role": "user", "content": "go on"}])  # type: ignore[arg-type]
-    [(role, texts)] = turns(http.backend.asks[-1])
+    [(role, [summary]), last] = turns(http.backend.asks[-1])
     assert role == "user"
-    assert texts[0].endswith("\n\nThey said one.")
-    assert texts[1] == "go on"
+    assert summary.endswith("\n\nThey said one.")
+    assert last == ("user", ["go on"])
 
 
 @ensureDeferred
@@ -679,6 +682,6 @@ async def test_compaction_without_a_summary_is_an_error(http: HTTP) -> None:
     body = {"model": "sonnet", "input": "one"}
     pending = http.request("POST", "/v1/responses/compact", json=body)
     await until(lambda: http.backend.asks)
-    http.backend.asks[-1].tell(START, Finished(FinishReason.STOP, Usage()))
+    http.backend.asks[-1].tell(START, Finished("end_turn"))
     response = await pending
     assert response.code == 502

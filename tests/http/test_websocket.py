@@ -15,8 +15,8 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
+from ccproxy.core.stream import Failed, MessageStart, TextDelta
 from ccproxy.errors import RateLimited
-from ccproxy.events import Failed, MessageStarted, TextDelta
 from ccproxy.web.websocket import SocketLimits, WebSocket
 from tests.conftest import ExpectedErrors
 from tests.http.conftest import AUTHORIZATION, HTTP
@@ -27,7 +27,7 @@ from tests.support.waiting import until
 from tests.support.websocket import SocketClient, open_socket
 
 _REACTOR: Any = reactor
-START = MessageStarted("test-model")
+START = MessageStart("test-model")
 HEADERS = {"authorization": AUTHORIZATION}
 
 pytestmark = pytest.mark.threads
@@ -150,7 +150,7 @@ async def test_turn_that_only_warms_up_can_be_continued(http: HTTP) -> None:
     assert http.backend.asks == []
     name = told[-1]["response"]["id"]
     await turn(http, client, "two", store=False, previous_response_id=name)
-    assert turns(http.backend.asks[-1]) == [("user", ["one", "two"])]
+    assert turns(http.backend.asks[-1]) == [("user", ["one"]), ("user", ["two"])]
     await close(client)
 
 
