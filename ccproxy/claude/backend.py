@@ -10,10 +10,10 @@ from twisted.logger import Logger
 
 from ccproxy.accounting import RateWindow
 from ccproxy.claude.answers import RememberedAnswers
+from ccproxy.claude.body.paths import client_path
 from ccproxy.claude.completion import Completion, Listener
 from ccproxy.claude.composing import ComposeMode, Way, way_of
 from ccproxy.claude.conformance import Conformance, Findings, Prober
-from ccproxy.claude.error_paths import client_path
 from ccproxy.claude.login import body_limit
 from ccproxy.claude.look import CLILook
 from ccproxy.claude.models import Catalogue, ModelEntry

@@ -6,26 +6,8 @@ of its message; ``param`` of the error has the same.
 
 from collections.abc import Mapping
 
+from ccproxy.claude.body.paths import client_path
 from ccproxy.errors import CCProxyError
-
-
-def client_path(paths: Mapping[str, str], path: str) -> str | None:
-    """The client's own path for a place in the body; None: it is nothing of its own.
-
-    The longest beginning that is known is translated, the rest stays as it is.
-
-    Args:
-        paths: `ComposedBody.paths`, or `MessagesRequest.paths`.
-        path: such as ``messages.3.content.1.text``.
-    """
-    head, rest = path, ""
-    while head:
-        found = paths.get(head)
-        if found is not None:
-            return f"{found}{rest}"
-        head, _, last = head.rpartition(".")
-        rest = f".{last}{rest}"
-    return None
 
 
 def with_client_paths(error: CCProxyError, paths: Mapping[str, str]) -> CCProxyError:

@@ -37,3 +37,8 @@ class Question:
     def ignored(self) -> Sequence[str]:
         """The client's paths of what is not sent."""
         return self.composition.ignored
+
+    @property
+    def prefix(self) -> str:
+        """The hash of what stands before the answer."""
+        return self.composition.prefix
