@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ccproxy.options import OPTIONS, Option
-from ccproxy.settings import Settings, SettingsError, read_settings
+from ccproxy.settings import Settings, SettingsError, read_settings, without_effect
 
 KEY = {"PROXY_API_KEY": "k"}
 
@@ -100,6 +100,7 @@ CASES: list[tuple[str, str, str, str, Any, str, Any]] = [
         *("300MB", 300_000_000),
         *("1GiB", 2**30),
     ),
+    ("compose", "CCPROXY_COMPOSE", "compose", "body", "body", "Native", "native"),
     ("reuse", "CCPROXY_REUSE", "reuse", "off", "off", "Continue", "continue"),
     ("max-queue", "CCPROXY_MAX_QUEUE", "max_queue", "0", 0, "10", 10),
     ("queue-seconds", "CCPROXY_QUEUE_SECONDS", "queue_seconds", "2m", 120.0, "9", 9.0),
@@ -204,7 +205,10 @@ def test_the_defaults() -> None:
         spares=1,
         idle_seconds=600.0,
         recycle_bytes=600_000_000,
-        reuse="rewind",
+        compose="auto",
+        reuse=None,
+        max_suspended=None,
+        suspended_seconds=None,
         max_queue=64,
         queue_seconds=60.0,
         drain_seconds=30.0,
@@ -294,6 +298,7 @@ WRONG = [
     ("max-body", "MAX_BODY", "9" * 400),
     ("max-processes", "CCPROXY_MAX_PROCESSES", "0"),
     ("spares", "CCPROXY_SPARES", "-1"),
+    ("compose", "CCPROXY_COMPOSE", "maybe"),
     ("reuse", "CCPROXY_REUSE", "always"),
     ("queue-seconds", "CCPROXY_QUEUE_SECONDS", "0"),
     ("max-processes", "CCPROXY_MAX_PROCESSES", "many"),
@@ -531,3 +536,21 @@ def test_brackets_around_an_address_are_for_urls() -> None:
 def test_a_key_file_may_begin_with_a_byte_order_mark() -> None:
     settings = read({"api-key-file": "f"}, {}, {"f": "\ufefffirst\nsecond\n"})
     assert settings.api_keys == ("first", "second")
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({}, []),
+        ({"reuse": "rewind"}, ["--reuse"]),
+        ({"max_suspended": 4}, ["--max-suspended"]),
+        ({"suspended_seconds": 1.0}, ["--suspended-timeout"]),
+        ({"max_suspended": 4, "agent_tools": ("Read",)}, []),
+        ({"reuse": "off", "agent_tools": ("Read",)}, ["--reuse"]),
+    ],
+)
+def test_what_was_given_in_vain_is_named(
+    given: dict[str, Any], named: list[str]
+) -> None:
+    told = without_effect(Settings(api_keys=("k",), **given))
+    assert [line.partition(":")[0] for line in told] == named

@@ -5,6 +5,8 @@ its system prompt; another idle worker; a spare; a new one; the place of an idle
 that cannot be asked (without a system prompt only one can that never had any); a place
 in the queue, first come first served.
 
+A worker that settles is waited for, but not for long, before a spare is taken.
+
 ==========  ==========================================================================
 SPARE       was started ahead of time, has not been asked anything
 ANSWERING   has a question
@@ -18,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ccproxy.claude.observer import Observer, Served, Stopped
 from ccproxy.claude.pool.factory import WorkerFactory
@@ -33,6 +35,8 @@ from ccproxy.errors import CCProxyError, Overloaded, ShuttingDown
 
 # A CLI grows by what it is asked; this is a second bound beside that on its memory.
 _MOST_QUESTIONS = 500
+# A worker settles in some 10 ms, a new one takes 450 ms and much of a processor.
+_SOON_SECONDS = 0.1
 
 
 class Client(Queued, Protocol):
@@ -81,7 +85,9 @@ class Pool:
         # Every question that is not over, whether or not it has a worker now.
         self._clients: dict[Client, None] = {}
         self._answering: dict[Worker, Client] = {}
-        self._settling: set[Worker] = set()
+        # Each with the time until which it is worth to be waited for.
+        self._settling: dict[Worker, float] = {}
+        self._patience: IDelayedCall | None = None
         self._idle = IdleWorkers(limits.idle_seconds, clock, self._idle_too_long)
         self._spares = SpareWorkers(limits.spares, self, clock)
         # Started to learn about the CLI; it becomes a spare.
@@ -143,7 +149,7 @@ class Pool:
             client.fail(error)
         self._dismiss_all()
         for worker in tuple(self._settling):
-            self._settling.discard(worker)
+            del self._settling[worker]
             self.retire(worker, Stopped.SHUTDOWN)
         if not self._stopping:
             return succeed(None)
@@ -313,6 +319,7 @@ class Pool:
         try:
             while self._must_serve:
                 self._must_serve = False
+                self._stop_waiting()
                 self._serve_queue()
         finally:
             self._is_serving = False
@@ -344,6 +351,29 @@ class Pool:
         client.start(worker, served)
         return True
 
+    def _settles_soon(self, system: str, promised: int) -> bool:
+        """Whether a worker will be there in a moment that nobody else waits for."""
+        now = self._clock.seconds()
+        ready = [
+            worker
+            for worker, until in self._settling.items()
+            if now < until and (system or worker.system is None)
+        ]
+        if len(ready) <= promised:
+            return False
+        if self._patience is None:
+            self._patience = self._clock.callLater(_SOON_SECONDS, self._waited)
+        return True
+
+    def _waited(self) -> None:
+        self._patience = None
+        self._serve()
+
+    def _stop_waiting(self) -> None:
+        patience, self._patience = self._patience, None
+        if patience is not None:
+            patience.cancel()
+
     def _choose(self, client: Client, promised: int) -> tuple[Worker, Served] | None:
         """The worker for a question, if there is one.
 
@@ -355,6 +385,8 @@ class Pool:
             worker = self._take_idle(client.system)
             if worker is not None:
                 return worker, Served.IDLE
+            if self._settles_soon(client.system, promised):
+                return None
         worker = self._spares.take(client.system)
         if worker is not None:
             return worker, Served.SPARE
@@ -394,13 +426,13 @@ class Pool:
         elif self._is_closing:
             self.retire(worker, Stopped.SHUTDOWN)
         else:
-            self._settling.add(worker)
+            self._settling[worker] = self._clock.seconds() + _SOON_SECONDS
             if not worker.is_settling:
                 worker.abandon()
 
     def _settled(self, worker: Worker) -> None:
         if worker in self._settling:
-            self._settling.discard(worker)
+            del self._settling[worker]
             self._keep(worker)
         # Or it is a spare that is warm now.
         self._serve()
@@ -412,7 +444,7 @@ class Pool:
         if self._idle.discard(worker):
             self.retire(worker, Stopped.LOST)
         elif worker in self._settling:
-            self._settling.discard(worker)
+            del self._settling[worker]
             self.retire(worker, Stopped.UNUSABLE)
 
     def _keep(self, worker: Worker) -> None:

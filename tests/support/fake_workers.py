@@ -1,0 +1,241 @@
+"""Workers under the test's control, and a pool of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.observer import Nobody, Served, Stopped
+from ccproxy.claude.pool.limits import PoolLimits
+from ccproxy.claude.pool.pool import Pool
+from ccproxy.claude.pool.slots import ProcessSlots
+from ccproxy.claude.worker import WorkerLost
+from ccproxy.core.stream import Event, Failed, Finished
+from ccproxy.errors import CCProxyError
+
+FINISHED = Finished("end_turn")
+
+
+@define(eq=False)
+class FakeWorker:
+    """Does nothing by itself; remembers what it was told."""
+
+    state: str = "starting"
+    questions: int = 0
+    system: str | None = None
+    resident_bytes: int = 0
+    is_hung: bool = False
+    is_paused: bool = False
+    is_killed: bool = False
+    is_warm: bool = False
+    bodies: list[ComposedBody] = field(factory=list)
+    listener: Any = None
+    lost: Callable[[], None] | None = None
+    ready: Callable[[], None] | None = None
+    openers: "list[Deferred[Any]]" = field(factory=list)
+    closed: "Deferred[None] | None" = None
+
+    def __getattr__(self, name: str) -> bool:
+        state = name.removeprefix("is_")
+        if state not in (
+            "starting",
+            "ready",
+            "preparing",
+            "asking",
+            "settling",
+            "gone",
+        ):
+            raise AttributeError(name)
+        return self.state == state
+
+    # What the pool and the questions do.
+
+    async def open(self) -> Any:
+        if self.state == "starting":
+            opener: Deferred[Any] = Deferred()
+            self.openers.append(opener)
+            await opener
+        return None
+
+    async def warm_up(self) -> None:
+        assert self.state == "ready"
+        assert self.questions == 0
+        self.state = "settling"
+
+    def can_ask(self, system: str) -> bool:
+        fits = bool(system) or self.system is None
+        return self.state in ("starting", "ready") and fits and not self.is_hung
+
+    def ask(self, body: ComposedBody, listener: Any) -> None:
+        assert self.can_ask(body.system)
+        self.questions += 1
+        self.bodies.append(body)
+        self.system = body.system or self.system
+        self.listener = listener
+        self.state = "preparing" if self.state == "starting" else "asking"
+
+    def on_ready(self, ready: Callable[[], None]) -> None:
+        self.ready = ready
+
+    def watch(self, lost: Callable[[], None]) -> None:
+        self.lost = lost
+
+    def abandon(self) -> None:
+        assert self.state in ("preparing", "asking")
+        self.listener, self.state = None, "settling"
+
+    def pause(self) -> None:
+        self.is_paused = True
+
+    def resume(self) -> None:
+        self.is_paused = False
+
+    def close(self) -> "Deferred[None]":
+        assert self.closed is None
+        self.state, self.listener, self.lost = "gone", None, None
+        self.closed = Deferred()
+        openers, self.openers = self.openers, []
+        for opener in openers:
+            opener.errback(WorkerLost("the worker was closed"))
+        return self.closed
+
+    def kill(self) -> None:
+        self.is_killed = True
+
+    # What the process does.
+
+    def is_opened(self) -> None:
+        """It is initialized."""
+        if self.state == "starting":
+            self.state = "ready"
+        elif self.state == "preparing":
+            self.state = "asking"
+        openers, self.openers = self.openers, []
+        for opener in openers:
+            opener.callback(None)
+
+    def say(self, *events: Event) -> None:
+        """Tell a part of the answer."""
+        self.state = "asking"
+        self.listener.receive(list(events))
+
+    def answer(self, *events: Event, settles: bool = True) -> None:
+        """End the answer well."""
+        listener, self.listener = self.listener, None
+        self.state = "settling"
+        listener.receive([*events, FINISHED])
+        if settles:
+            self.settle()
+
+    def fail(self, error: CCProxyError, *, settles: bool = True) -> None:
+        """End the answer with an error that is not the process's."""
+        listener, self.listener = self.listener, None
+        self.state = "settling"
+        listener.receive([Failed(error)])
+        if settles:
+            self.settle()
+
+    def settle(self) -> None:
+        """It can be asked again."""
+        if self.state == "settling":
+            self.state = "ready"
+            if self.ready is not None and self.questions:
+                self.ready()
+            elif self.ready is not None:
+                self.is_warm = True
+                self.ready()
+
+    def die(self, error: CCProxyError | None = None) -> None:
+        """It is of no more use."""
+        if self.state == "gone":
+            return
+        error = error or WorkerLost("it died")
+        self.state = "gone"
+        openers, self.openers = self.openers, []
+        for opener in openers:
+            opener.errback(error)
+        lost, self.lost = self.lost, None
+        if lost is not None:
+            lost()
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener.receive([Failed(error)])
+
+    def is_reaped(self) -> None:
+        """Its process is gone."""
+        assert self.closed is not None
+        self.closed.callback(None)
+
+
+@define(eq=False)
+class Counts(Nobody):
+    """An observer that writes down what it is told."""
+
+    served: list[tuple[Served, float]] = field(factory=list)
+    stopped: list[Stopped] = field(factory=list)
+    begun: list[tuple[str, Served, float]] = field(factory=list)
+
+    def cli_stopped(self, why: Stopped) -> None:
+        self.stopped.append(why)
+
+    def question_served(self, served: Served, queued_seconds: float) -> None:
+        self.served.append((served, queued_seconds))
+
+    def answer_begun(self, model: str, served: Served, seconds: float) -> None:
+        self.begun.append((model, served, seconds))
+
+
+@define(eq=False)
+class PoolHouse:
+    """A pool of fake workers, and what became of it."""
+
+    processes: int = 2
+    spares: int = 0
+    queue: int = 1000
+    clock: Clock = field(factory=Clock)
+    workers: list[FakeWorker] = field(factory=list)
+    refusal: CCProxyError | None = None
+    allowed: bool = True
+    others_wait: bool = False
+    told: Counts = field(factory=Counts)
+    slots: ProcessSlots = field(init=False)
+    pool: Pool = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        factory: Any = self
+        limits = PoolLimits(
+            spares=self.spares,
+            idle_seconds=600.0,
+            recycle_bytes=1000,
+            queue=self.queue,
+            queue_seconds=60.0,
+        )
+        self.slots = ProcessSlots(self.processes)
+        self.pool = Pool(
+            factory,
+            self.slots,
+            limits,
+            self.clock,
+            self.told,
+            others_wait=lambda: self.others_wait,
+        )
+        self.pool.start()
+
+    # The factory.
+
+    def start(self, *, is_probe: bool = False) -> Any:
+        if self.refusal is not None:
+            raise self.refusal
+        self.workers.append(FakeWorker())
+        return self.workers[-1]
+
+    def is_allowed(self) -> bool:
+        return self.allowed
+
+    @property
+    def living(self) -> Sequence[FakeWorker]:
+        """Those whose processes are there."""
+        return [w for w in self.workers if w.closed is None or not w.closed.called]
