@@ -9,9 +9,9 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import gatherResults
 
-from ccproxy.events import MessageStarted, TextDelta
+from ccproxy.core.stream import TextDelta
 from tests.http.conftest import HTTP, chat_bytes
-from tests.support.backend import FINISHED, ScriptedAsk
+from tests.support.backend import FINISHED, ScriptedRequest, started
 from tests.support.raw import request
 from tests.support.waiting import until
 
@@ -51,8 +51,8 @@ async def test_500_clients_at_once(
     # All of them are there before the first is answered.
     await until(lambda: len(http.backend.asks) == CLIENTS)
     for ask in http.backend.asks:
-        [message] = ask.prompt.messages
-        ask.answer(f"to {message}")
+        [message] = ask.request.messages
+        ask.answer(f"to {message.content}")
     for number, client in enumerate(clients):
         await client.expect(f"client {number}'".encode())
         assert client.received.startswith(b"HTTP/1.1 200")
@@ -77,9 +77,9 @@ async def test_clients_that_never_read_do_not_harm_others(http: HTTP) -> None:
         client.transport.pauseProducing()
         client.send(chat_bytes("standing", stream=True))
     await until(lambda: len(http.backend.asks) == STANDING)
-    held: list[ScriptedAsk] = list(http.backend.asks)
+    held: list[ScriptedRequest] = list(http.backend.asks)
     for ask in held:
-        ask.tell(MessageStarted("test-model"))
+        ask.tell(*started())
     told_bytes = 0
 
     def tell_more() -> int:

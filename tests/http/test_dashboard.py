@@ -8,11 +8,11 @@ import pytest
 import treq
 from pytest_twisted import ensureDeferred
 
-from ccproxy.events import Finished, FinishReason, MessageStarted, TextDelta, Usage
+from ccproxy.core.stream import Finished, TextDelta, Usage
 from ccproxy.web.dashboard import INTERVAL_SECONDS
 from ccproxy.web.gate import key_id
 from tests.http.conftest import AUTHORIZATION, HTTP, chat_bytes
-from tests.support.backend import ScriptedAsk
+from tests.support.backend import ScriptedRequest, started
 from tests.support.raw import RawClient, request
 from tests.support.server import KEY
 from tests.support.waiting import until
@@ -114,12 +114,12 @@ async def test_request_is_told_from_its_beginning_to_its_end(http: HTTP) -> None
     assert (going["model"], going["answering_at"]) == ("", None)
     assert going["key"] == key_id(KEY)
     [ask] = http.backend.asks
-    ask.tell(MessageStarted("test-model"), TextDelta(SECRET))
+    ask.tell(*started(SECRET))
     [going] = (await look(http, client, "now", 3))["going"]
     assert going["model"] == "test-model"
     assert 0 <= 1700000000.0 - going["answering_at"] <= 2 * INTERVAL_SECONDS
     http.clock.advance(2)
-    ask.tell(Finished(FinishReason.STOP, USAGE, cost_usd=0.25))
+    ask.tell(Finished("end_turn", USAGE, cost_usd=0.25))
     [end] = await look(http, client, "ended", 1)
     assert end["id"] == going["id"]
     assert (end["finish"], end["is_error"], end["remedy"]) == ("stop", False, None)
@@ -150,8 +150,8 @@ async def test_error_is_told_with_what_helps_and_not_with_what_was_said(
 
 @ensureDeferred
 async def test_deltas_cost_whoever_looks_on_nothing(http: HTTP) -> None:
-    def begin(ask: ScriptedAsk) -> None:
-        ask.tell(MessageStarted("test-model"), TextDelta("x"))
+    def begin(ask: ScriptedRequest) -> None:
+        ask.tell(*started("x"))
 
     http.backend.asked = begin
     asking = await http.connect()

@@ -20,16 +20,13 @@ from twisted.internet.address import (
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.web.test.requesthelper import DummyRequest
 
-from ccproxy.errors import Overloaded
-from ccproxy.events import (
+from ccproxy.core.stream import (
     Event,
     Failed,
     Finished,
-    FinishReason,
-    MessageStarted,
-    TextDelta,
     Usage,
 )
+from ccproxy.errors import Overloaded
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.store import Store
 from ccproxy.web.bookkeeper import Bookkeeper
@@ -37,12 +34,12 @@ from ccproxy.web.figures import is_local
 from ccproxy.web.gate import key_id
 from ccproxy.web.observer import RequestEnd
 from tests.http.conftest import HTTP, chat_bytes
-from tests.support.backend import ScriptedAsk, ScriptedBackend, site
+from tests.support.backend import ScriptedBackend, ScriptedRequest, site, started
 from tests.support.server import KEY
 from tests.support.waiting import until
 
 _REACTOR: Any = reactor
-SAID = (MessageStarted("test-model"), TextDelta("Hi."))
+SAID = started("Hi.")
 USAGE = Usage(input_tokens=3, output_tokens=2)
 
 
@@ -80,12 +77,12 @@ async def test_figures_need_the_key(http: HTTP, path: str) -> None:
 @ensureDeferred
 async def test_answers_are_counted_by_their_end(http: HTTP) -> None:
     ends: list[Event] = [
-        Finished(FinishReason.STOP, USAGE, cost_usd=0.25),
-        Finished(FinishReason.LENGTH, USAGE),
+        Finished("end_turn", USAGE, cost_usd=0.25),
+        Finished("max_tokens", USAGE),
         Failed(Overloaded("try later")),
     ]
 
-    def answer(ask: ScriptedAsk) -> None:
+    def answer(ask: ScriptedRequest) -> None:
         ask.tell(*SAID, ends.pop(0))
 
     http.backend.asked = answer
@@ -106,7 +103,7 @@ async def test_answers_are_counted_by_their_end(http: HTTP) -> None:
 @ensureDeferred
 @pytest.mark.parametrize("stream", [False, True])
 async def test_messages_are_counted_like_chats(http: HTTP, stream: bool) -> None:
-    end = Finished(FinishReason.STOP, USAGE, cost_usd=0.25)
+    end = Finished("end_turn", USAGE, cost_usd=0.25)
     http.backend.asked = lambda ask: ask.tell(*SAID, end)
     message = {"role": "user", "content": "hello"}
     body = {"messages": [message], "max_tokens": 9, "stream": stream}
@@ -259,7 +256,7 @@ async def test_usage_is_told(tmp_path: Path) -> None:
     )
     backend = ScriptedBackend()
     backend.asked = lambda ask: ask.tell(
-        *SAID, Finished(FinishReason.STOP, USAGE, cost_usd=0.25)
+        *SAID, Finished("end_turn", USAGE, cost_usd=0.25)
     )
     factory = site(backend, store, _REACTOR, _REACTOR, keeps_books=True)
     port = _REACTOR.listenTCP(0, factory, interface="127.0.0.1")

@@ -12,12 +12,13 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
-from ccproxy.events import MessageStarted, TextDelta
+from ccproxy.core.stream import TextDelta
 from ccproxy.logs import observer
 from ccproxy.web.channel import Phase
 from ccproxy.web.entrance import ConnectionLimits
 from tests.http.conftest import AUTHORIZATION, HTTP, chat_bytes
 from tests.http.test_refusals import refusal
+from tests.support.backend import started
 from tests.support.raw import RawClient, request
 from tests.support.waiting import until
 
@@ -289,7 +290,7 @@ async def test_client_that_never_reads_is_left(serve: Callable[..., HTTP]) -> No
     client.send(chat_bytes("hello", stream=True))
     await until(lambda: http.backend.asks)
     [asked] = http.backend.asks
-    asked.tell(MessageStarted("test-model"))
+    asked.tell(*started())
     while not asked.paused:
         asked.tell(TextDelta("x" * 100_000))
         await until(lambda: True)

@@ -6,16 +6,17 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
+from ccproxy.core.stream import Failed
 from ccproxy.errors import ClaudeFailed, Overloaded, RateLimited
-from ccproxy.events import Failed, MessageStarted, TextDelta
+from ccproxy.web.gate import key_id
 from tests.http.conftest import AUTHORIZATION, HTTP
+from tests.support.backend import started
 from tests.support.raw import request
 from tests.support.server import KEY
 from tests.support.waiting import until
 
 VERSION = {"anthropic-version": "2026-10-21"}
 HELLO = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 9}
-STARTED = MessageStarted("test-model")
 
 
 def header(response: Any, name: str) -> str | None:
@@ -41,13 +42,35 @@ async def told(response: Any, status: int, kind: str) -> Any:
 @ensureDeferred
 async def test_a_message(http: HTTP, path: str) -> None:
     http.backend.asked = lambda ask: ask.answer("one", " two")
-    response = await http.request("POST", path, json={**HELLO, "temperature": 1})
+    http.backend.ignored = ("temperature", "messages[0].x,\n\u00fc")
+    http.backend.adjusted = ("tools[0]", "tools[0]")
+    http.backend.efforts = lambda _: "high"
+    more = {"temperature": 1, "metadata": {}, "output_config": {"effort": "max"}}
+    response = await http.request("POST", path, json={**HELLO, **more})
     document = await response.json()
     assert response.code == 200
     assert document["content"][0]["text"] == "one two"
     assert document["usage"]["input_tokens"] == 3
-    assert header(response, "x-ccproxy-ignored") == "temperature"
+    ignored = header(response, "x-ccproxy-ignored")
+    assert ignored == "metadata, temperature, messages[0].x???"
+    assert header(response, "x-ccproxy-adjusted") == "tools[0]"
+    assert header(response, "x-ccproxy-effort") == "high"
+    [asked] = http.backend.asks
+    assert asked.question.owner == key_id(KEY)
+    assert set(asked.request.extra) == {"temperature"}
     assert header(response, "request-id") == header(response, "x-request-id")
+
+
+@ensureDeferred
+async def test_many_names_are_cut(http: HTTP) -> None:
+    http.backend.asked = lambda ask: ask.answer("one")
+    http.backend.adjusted = tuple(f"messages[{number}]" for number in range(1000))
+    response = await http.request("POST", "/v1/messages", json=HELLO)
+    told = header(response, "x-ccproxy-adjusted") or ""
+    assert told.startswith("messages[0], messages[1], ")
+    assert told.endswith(", ...")
+    assert len(told) < 2100
+    await response.content()
 
 
 @ensureDeferred
@@ -157,7 +180,7 @@ async def test_a_failure_within_a_stream(http: HTTP) -> None:
     body = {**HELLO, "stream": True}
     asked = http.request("POST", "/v1/messages", json=body)
     await until(lambda: http.backend.asks)
-    http.backend.asks[0].tell(STARTED, TextDelta("one"))
+    http.backend.asks[0].tell(*started("one"))
     response = await asked
     http.backend.asks[0].tell(Failed(RateLimited("too much")))
     *_, last, end = (await response.content()).decode().split("\n\n")

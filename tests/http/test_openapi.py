@@ -20,7 +20,7 @@ from ccproxy.web.observer import Observers
 from ccproxy.web.origins import Origins
 from ccproxy.web.policy import Policy
 from tests.http.conftest import AUTHORIZATION, HTTP
-from tests.support.backend import ScriptedAsk, api, quiet_live
+from tests.support.backend import ScriptedRequest, api, quiet_live
 from tests.support.docs import all_errors
 from tests.support.server import events
 from tests.support.spec import openapi_errors, schema_errors
@@ -98,7 +98,7 @@ async def test_document_wants_the_key(http: HTTP) -> None:
     await response.content()
 
 
-def answers(ask: ScriptedAsk) -> None:
+def answers(ask: ScriptedRequest) -> None:
     """Answer soon, as a CLI does."""
 
     def answer() -> None:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
+from ccproxy.core.stream import Failed
 from ccproxy.errors import NotLoggedIn, RateLimited
-from ccproxy.events import Failed, MessageStarted, TextDelta
 from tests.conftest import ExpectedErrors
 from tests.http.conftest import HTTP
-from tests.support.backend import ScriptedAsk
+from tests.support.backend import ScriptedRequest, started
 from tests.support.server import KEY
 from tests.support.spec import error_errors, model_errors, models_errors
 from tests.support.waiting import until
@@ -71,9 +71,7 @@ async def test_unknown_model(http: HTTP) -> None:
 @pytest.mark.parametrize("path", ["/chat/completions", "/v1/chat/completions"])
 @ensureDeferred
 async def test_chat_on_both_paths(http: HTTP, path: str) -> None:
-    http.backend.asked = lambda ask: ask.tell(
-        MessageStarted("test-model"), TextDelta("yes")
-    )
+    http.backend.asked = lambda ask: ask.tell(*started("yes"))
     body = {"messages": [{"role": "user", "content": "hello"}]}
     asked = http.request("POST", path, json=body)
     await until(lambda: http.backend.asks)
@@ -213,7 +211,7 @@ async def test_bad_body(http: HTTP, body: bytes, param: str | None, code: str) -
 
 @ensureDeferred
 async def test_error_with_its_headers(http: HTTP) -> None:
-    def refuse(ask: ScriptedAsk) -> None:
+    def refuse(ask: ScriptedRequest) -> None:
         ask.tell(Failed(RateLimited("slow down", retry_after_seconds=2.1)))
 
     http.backend.asked = refuse
@@ -234,7 +232,7 @@ async def test_fault_of_ours_is_told_by_its_id_only(
 ) -> None:
     expected_errors.allow("RuntimeError")
 
-    def fail(ask: ScriptedAsk) -> None:
+    def fail(ask: ScriptedRequest) -> None:
         raise RuntimeError("secret detail")
 
     http.backend.asked = fail

@@ -9,20 +9,24 @@ from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublish
 from zope.interface import provider
 from zope.interface.verify import verifyObject
 
+from ccproxy.core.stream import ContentBlockStop, Failed, TextDelta, UpstreamRetry
 from ccproxy.errors import ClaudeFailed, RateLimited
-from ccproxy.events import Failed, MessageStarted, TextDelta, Waiting
 from ccproxy.web.outlet import KEEP_ALIVE_SECONDS, Outlet
 from tests.conftest import ExpectedErrors
 from tests.http.conftest import HTTP, chat_bytes
-from tests.support.backend import FINISHED, ScriptedAsk
+from tests.support.backend import (
+    FINISHED,
+    STARTED,
+    TEXT_STARTED,
+    ScriptedRequest,
+    started,
+)
 from tests.support.raw import RawClient
 from tests.support.server import KEY, events
 from tests.support.waiting import until
 
-START = MessageStarted("test-model")
 
-
-async def stream(http: HTTP, **fields: Any) -> tuple[RawClient, ScriptedAsk]:
+async def stream(http: HTTP, **fields: Any) -> tuple[RawClient, ScriptedRequest]:
     client = await http.connect()
     client.send(chat_bytes("hello", stream=True, **fields))
     await until(lambda: http.backend.asks)
@@ -32,7 +36,7 @@ async def stream(http: HTTP, **fields: Any) -> tuple[RawClient, ScriptedAsk]:
 @ensureDeferred
 async def test_nothing_is_sent_before_there_is_something_to_say(http: HTTP) -> None:
     client, ask = await stream(http)
-    ask.tell(Waiting("overloaded", 1, 0.5))
+    ask.tell(UpstreamRetry("overloaded", 1, 0.5))
     ask.tell(Failed(RateLimited("slow down", retry_after_seconds=1)))
     await client.expect(b"slow down")
     assert client.received.startswith(b"HTTP/1.1 429")
@@ -43,7 +47,7 @@ async def test_nothing_is_sent_before_there_is_something_to_say(http: HTTP) -> N
 @ensureDeferred
 async def test_error_after_the_start_is_the_last_event(http: HTTP) -> None:
     client, ask = await stream(http)
-    ask.tell(START, TextDelta("half"))
+    ask.tell(*started("half"))
     await client.expect(b"half")
     ask.tell(Failed(ClaudeFailed("it broke")))
     await client.expect(b"0\r\n\r\n")
@@ -60,7 +64,7 @@ async def test_error_after_the_start_is_the_last_event(http: HTTP) -> None:
 @ensureDeferred
 async def test_what_arrives_together_leaves_in_one_chunk(http: HTTP) -> None:
     client, ask = await stream(http)
-    ask.tell(START, TextDelta("a"), TextDelta("b"), FINISHED)
+    ask.tell(*started("a", "b"), FINISHED)
     await client.expect(b"0\r\n\r\n")
     body = client.received.partition(b"\r\n\r\n")[2]
     size, _, rest = body.partition(b"\r\n")
@@ -74,7 +78,7 @@ async def test_keep_alive_while_nothing_comes(http: HTTP) -> None:
     http.clock.advance(KEEP_ALIVE_SECONDS)
     await client.expect(b": keep-alive\n\n")
     assert client.received.startswith(b"HTTP/1.1 200")
-    ask.tell(START)
+    ask.tell(*started())
     http.clock.advance(KEEP_ALIVE_SECONDS - 1)
     ask.tell(TextDelta("text"))
     http.clock.advance(KEEP_ALIVE_SECONDS - 1)
@@ -89,11 +93,11 @@ async def test_keep_alive_while_nothing_comes(http: HTTP) -> None:
 @ensureDeferred
 async def test_a_comment_tells_what_is_waited_for(http: HTTP) -> None:
     client, ask = await stream(http)
-    ask.tell(Waiting("rate_limit", 1, 3.5))
+    ask.tell(UpstreamRetry("rate_limit", 1, 3.5))
     http.clock.advance(KEEP_ALIVE_SECONDS)
     notice = b": waiting for the model's provider (rate_limit), try 2 in 3.5 s\n\n"
     await client.expect(notice)
-    ask.tell(Waiting("rate_limit\n\ndata: x", 2, 7))
+    ask.tell(UpstreamRetry("rate_limit\n\ndata: x", 2, 7))
     await client.expect(b"(rate_limit data: x), try 3 in 7.0 s\n\n")
     ask.tell(Failed(RateLimited("slow down")))
     await client.expect(b"0\r\n\r\n")
@@ -107,7 +111,7 @@ async def test_slow_reader_pauses_the_question(http: HTTP) -> None:
     client, ask = await stream(http)
     client.transport.pauseProducing()
     text = "x" * 10_000
-    ask.tell(START)
+    ask.tell(*started())
     told = 0
     while not ask.paused:
         ask.tell(TextDelta(text))
@@ -129,7 +133,7 @@ async def test_slow_reader_pauses_the_question(http: HTTP) -> None:
 @ensureDeferred
 async def test_client_that_goes_away_ends_the_question(http: HTTP) -> None:
     client, ask = await stream(http)
-    ask.tell(START, TextDelta("half"))
+    ask.tell(*started("half"))
     await client.expect(b"half")
     client.abort()
     await until(lambda: ask.cancelled)
@@ -152,7 +156,7 @@ async def test_client_that_goes_away_while_paused_ends_the_question(
 ) -> None:
     client, ask = await stream(http)
     client.transport.pauseProducing()
-    ask.tell(START)
+    ask.tell(*started())
     while not ask.paused:
         ask.tell(TextDelta("x" * 100_000))
         await until(lambda: True)
@@ -163,10 +167,12 @@ async def test_client_that_goes_away_while_paused_ends_the_question(
 @ensureDeferred
 async def test_several_choices_in_one_stream(http: HTTP) -> None:
     client, _ = await stream(http, n=2)
+    first = http.backend.asks[0]
+    first.tell(STARTED)
     await until(lambda: len(http.backend.asks) == 2)
-    first, second = http.backend.asks
+    second = http.backend.asks[1]
     second.answer("b")
-    first.answer("a")
+    first.tell(TEXT_STARTED, TextDelta("a"), ContentBlockStop(), FINISHED)
     await client.expect(b"[DONE]")
     assert client.received.count(b'"finish_reason":"stop"') == 2
     client.abort()
@@ -175,10 +181,10 @@ async def test_several_choices_in_one_stream(http: HTTP) -> None:
 @ensureDeferred
 async def test_one_failing_choice_ends_the_stream(http: HTTP) -> None:
     client, _ = await stream(http, n=2)
-    await until(lambda: len(http.backend.asks) == 2)
-    first, second = http.backend.asks
-    first.tell(START, TextDelta("half"))
+    [first] = http.backend.asks
+    first.tell(*started("half"))
     await client.expect(b"half")
+    _, second = http.backend.asks
     second.tell(Failed(ClaudeFailed("it broke")))
     await client.expect(b"0\r\n\r\n")
     assert first.cancelled
@@ -267,7 +273,7 @@ async def test_fault_in_mid_stream_cuts_the_connection(
 ) -> None:
     expected_errors.allow("secret detail")
     client, ask = await stream(http)
-    ask.tell(START, TextDelta("half"))
+    ask.tell(*started("half"))
     await client.expect(b"half")
     break_encoder(monkeypatch, "stream")
     ask.tell(FINISHED)
@@ -284,7 +290,7 @@ async def test_fault_in_mid_stream_cuts_the_connection(
 async def test_drain_lets_an_answer_end_and_then_closes(http: HTTP) -> None:
     idle = await http.connect()
     busy, ask = await stream(http)
-    ask.tell(START, TextDelta("half"))
+    ask.tell(*started("half"))
     await busy.expect(b"half")
     drained = http.site.drain(60)
     await idle.lost()
@@ -297,7 +303,7 @@ async def test_drain_lets_an_answer_end_and_then_closes(http: HTTP) -> None:
 @ensureDeferred
 async def test_drain_does_not_wait_for_ever(http: HTTP) -> None:
     client, ask = await stream(http)
-    ask.tell(START, TextDelta("half"))
+    ask.tell(*started("half"))
     await client.expect(b"half")
     await http.site.drain(0.05)
     await client.lost()

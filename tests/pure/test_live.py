@@ -7,9 +7,9 @@ from typing import Any
 from attrs import define, evolve, field
 
 from ccproxy.accounting import RateWindow
+from ccproxy.core.stream import MessageStart, TextDelta, ThinkingDelta, UpstreamRetry
 from ccproxy.dialects.remedies import REMEDIES
 from ccproxy.errors import CCProxyError
-from ccproxy.events import MessageStarted, TextDelta, ThinkingDelta, Waiting
 from ccproxy.web.live import Live
 from ccproxy.web.observer import RequestEnd
 from ccproxy.web.receipt import Receipt
@@ -107,7 +107,7 @@ def test_there_is_a_remedy_for_every_error() -> None:
 def test_receipt_knows_when_the_first_token_came() -> None:
     ticks = count()
     receipt = Receipt(lambda: float(next(ticks)))
-    receipt.receive([Waiting("overloaded", 1, 0.5), MessageStarted("m")])
+    receipt.receive([UpstreamRetry("overloaded", 1, 0.5), MessageStart("m")])
     assert receipt.model == "m"
     assert receipt.answering_seconds is None
     receipt.receive([ThinkingDelta("hm")])

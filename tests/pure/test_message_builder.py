@@ -67,6 +67,7 @@ def deltas_of(draw: st.DrawFn, text: str, make: Any, index: int) -> list[Event]:
 def told(draw: st.DrawFn, block: dict[str, Any], index: int) -> list[Event]:
     """A block as the provider streams it, in any chunking."""
     deltas: list[Event] = []
+    start: dict[str, Any] = block
     match block["type"]:
         case "text":
             deltas = draw(deltas_of(block["text"], TextDelta, index))
@@ -87,8 +88,6 @@ def told(draw: st.DrawFn, block: dict[str, Any], index: int) -> list[Event]:
             arguments = json.dumps(block["input"])
             deltas = draw(deltas_of(arguments, InputJSONDelta, index))
             start = {**block, "input": {}}
-        case _:
-            start = block
     began = ContentBlockStart(Block.decode(json.dumps(start).encode()), index)
     return [began, *deltas, ContentBlockStop(index)]
 

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ccproxy.accounting import RateWindow
 from ccproxy.claude.observer import Served, Stopped
-from ccproxy.events import Usage
+from ccproxy.core.stream import Usage
 from ccproxy.metrics import Metrics
 from ccproxy.web.observer import RequestEnd
 

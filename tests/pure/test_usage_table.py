@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime
 import pytest
 
 from ccproxy.accounting import Account, Books, RateWindow, Spent
+from ccproxy.core.stream import Usage
 from ccproxy.dialects.usage import usage_document
-from ccproxy.events import Usage
 from ccproxy.usage.command import first_day
 from ccproxy.usage.table import table
 

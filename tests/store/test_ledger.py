@@ -12,8 +12,8 @@ from sqlalchemy import create_engine
 from twisted.internet.task import Clock
 
 from ccproxy.accounting import Account, RateWindow, Spent
+from ccproxy.core.stream import Usage
 from ccproxy.errors import StorageFailed
-from ccproxy.events import Usage
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.ledger import Ledger
 from ccproxy.store.reading import read_books
