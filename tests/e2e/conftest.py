@@ -26,8 +26,7 @@ def shared(
     running_reactor: None, claude: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[RunningProxy, Upstream]]:
     """The server and its upstream, which are there before a test looks for leaks."""
-    # What goes up by the old way is not always what the provider takes.
-    upstream = start_upstream(_REACTOR, strict=False)
+    upstream = start_upstream(_REACTOR)
     home = tmp_path_factory.mktemp("home")
     server = start_proxy(_REACTOR, upstream, home, claude_bin=claude)
     pytest_twisted.blockon(Deferred.fromCoroutine(server.ready()))
