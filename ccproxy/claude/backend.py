@@ -261,10 +261,7 @@ class Backend:
     ) -> Completion | NativeCompletion:
         """Ask what `prepare` has made; the listener is never called from within."""
         if isinstance(question, NativeQuestion):
-            pending = self._native.ask(question, listener)
-            if self._native.queued:
-                self._pool.make_room()
-            return pending
+            return self._native.ask(question, listener)
         if not isinstance(question, Question):
             raise TypeError("a question of another backend was asked")
         completion = Completion(
@@ -372,3 +369,4 @@ class Backend:
         """Go on: it is known how the CLI can be asked."""
         self._update()
         self._pool.wake()
+        self._native.wake()

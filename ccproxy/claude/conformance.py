@@ -188,8 +188,8 @@ class Conformance:
             raise _again(self._error)
         return self.verdict
 
-    def check(self) -> bool:
-        """Whether a process may be started for questions that are set whole.
+    def check_usable(self) -> bool:
+        """Whether a process may be started for any question.
 
         Returns:
             False: not yet, the binary is being examined; ``known`` will be called.
@@ -200,13 +200,25 @@ class Conformance:
         verdict = self.look()
         if verdict is Verdict.UNUSABLE and self._error is not None:
             raise _again(self._error)
-        if verdict in (Verdict.DIFFERS, Verdict.FAILED):
+        return verdict is not Verdict.EXAMINING
+
+    def check(self) -> bool:
+        """Whether a process may be started for questions that are set whole.
+
+        Returns:
+            False: not yet, the binary is being examined; ``known`` will be called.
+
+        Raises:
+            CCProxyError: not with this binary.
+        """
+        is_known = self.check_usable()
+        if self.verdict in (Verdict.DIFFERS, Verdict.FAILED):
             raise ClaudeDown(
                 "the claude CLI was replaced while this request waited for it; ask "
                 "again",
                 retry_after_seconds=_RETRY_SECONDS,
             )
-        return verdict is not Verdict.EXAMINING
+        return is_known
 
     def stop(self) -> None:
         """End an examination that is under way, and begin none until `start`."""

@@ -2,16 +2,13 @@
 
 from attrs import frozen
 
-from ccproxy.claude.conformance import Conformance, Verdict
+from ccproxy.claude.conformance import Conformance
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.surroundings import Surroundings
 from ccproxy.claude.observer import Observer
 from ccproxy.claude.parts import Launches
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.claude.process.launch import Launch
-from ccproxy.errors import ClaudeDown
-
-_RETRY_SECONDS = 1.0
 
 
 @frozen
@@ -28,15 +25,17 @@ class NativeSessions:
         """How one is started; raises `CCProxyError` where none can be."""
         return self._launches.native(without)
 
+    def is_allowed(self) -> bool:
+        """Whether one may be started now; False: the binary is being examined.
+
+        Raises:
+            CCProxyError: not with the binary that is there.
+        """
+        return self._conformance.check_usable()
+
     def start(self, launch: Launch) -> Session:
         """Start one; raises `CCProxyError` if that is not possible."""
         self._breaker.check()
-        if self._conformance.look() in (Verdict.EXAMINING, Verdict.UNUSABLE):
-            # It was put in place since the question was prepared.
-            raise ClaudeDown(
-                "the claude CLI was replaced and is looked at; ask again",
-                retry_after_seconds=_RETRY_SECONDS,
-            )
         session = Session(launch, self._surroundings)
         self._observer.cli_started()
         return session

@@ -1,11 +1,18 @@
 """One question on its way, answered by the CLI's own loop.
 
-==========  ==================================================================
-QUEUED      it waits for a place for a process
-RUNNING     a session has it
-CHECKING    the answer is whole, and compared with the schema that it has to satisfy
-OVER        answered, failed, or given up
-==========  ==================================================================
+==========  =============================================  ==========================
+state       what happens                                   next
+==========  =============================================  ==========================
+QUEUED      it has got a process                           RUNNING
+QUEUED      none in time, or the server stops              OVER: an error, told in a
+                                                           later turn
+RUNNING     the process is lost, and nothing was told      QUEUED, in front; once
+RUNNING     the answer is whole, and has to satisfy a      CHECKING, without a process
+            schema
+RUNNING     the end is told                                OVER
+CHECKING    the outcome is there                           OVER
+any         cancel                                         OVER: nothing more is told
+==========  =============================================  ==========================
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +26,7 @@ from twisted.logger import Logger
 
 from ccproxy.claude.native import events as native
 from ccproxy.claude.native.prompt import Prompt
-from ccproxy.claude.native.session import Session
+from ccproxy.claude.native.session import Session, SessionLost
 from ccproxy.claude.native.suspension import Recorder, Suspension
 from ccproxy.claude.native.translation import StreamTranslator
 from ccproxy.claude.observer import Observer, Served
@@ -31,7 +38,7 @@ from ccproxy.core.stream import (
     TextDelta,
 )
 from ccproxy.core.stream import is_token as _is_token
-from ccproxy.errors import Bug, CCProxyError, SchemaNotSatisfied
+from ccproxy.errors import Bug, CCProxyError, ClaudeFailed, SchemaNotSatisfied
 
 
 class Listener(Protocol):
@@ -59,6 +66,9 @@ class Owner(Protocol):
     ) -> None:
         """Take a question off the books, and its session back."""
 
+    def again(self, completion: "NativeCompletion", session: Session) -> None:
+        """Give a question a new process, before all others; the one it had is lost."""
+
 
 class _State(Enum):
     QUEUED = auto()
@@ -72,7 +82,7 @@ class NativeCompletion:
 
     Attributes:
         prompt: the question.
-        queued_seconds: how long it has waited for a process.
+        queued_seconds: how long it has waited for its first process.
     """
 
     _log = Logger()
@@ -96,7 +106,12 @@ class NativeCompletion:
         self._recorder = Recorder()
         self._translator = StreamTranslator()
         self._text: list[str] = []
+        # Until the first token.
         self._served: Served | None = None
+        # Until anything but a retry upstream was told, and not a second time.
+        self._can_start_anew = True
+        self._was_suspended = False
+        self._was_started = False
         self._model = ""
         self._asked_seconds = clock.seconds()
         self._expiry: IDelayedCall | None = None
@@ -135,8 +150,11 @@ class NativeCompletion:
     ) -> None:
         """Run on a session; called by the pool. ``begin`` puts the question."""
         self._state, self._session, self._served = _State.RUNNING, session, served
+        self._was_suspended = served is Served.SUSPENDED
         self._stop_waiting()
-        self.queued_seconds = self.age_seconds
+        if not self._was_started:
+            self._was_started = True
+            self.queued_seconds = self.age_seconds
         self._observer.question_served(served, self.queued_seconds)
         begin()
         if self._paused and self._state is _State.RUNNING:
@@ -157,11 +175,8 @@ class NativeCompletion:
         last_word, self._last_word = self._last_word, None
         if last_word is not None:
             last_word.cancel()
-        check, self._check = self._check, None
         if self._state is not _State.OVER:
             self._leave()
-        if check is not None:
-            check.cancel()
 
     def pause(self) -> None:
         """Stop the answer from coming, until `resume`."""
@@ -179,6 +194,12 @@ class NativeCompletion:
         """Pass the answer on; called by the session."""
         if self._state is not _State.RUNNING:
             return
+        if self._can_start_anew:
+            told_something = [e for e in events if not isinstance(e, native.Waiting)]
+            if told_something and self._is_lost(told_something[0]):
+                self._start_anew()
+                return
+            self._can_start_anew = not told_something
         self._recorder.receive(events)
         told = self._translator.translate(events)
         self._observe(told)
@@ -188,12 +209,34 @@ class NativeCompletion:
             self._leave_session(end)
             if told[:-1]:
                 self._listener.receive(told[:-1])
-            self._begin_check(told[-1])
+            # The listener may have given up.
+            if self._state is _State.CHECKING:
+                self._begin_check(told[-1])
             return
         if isinstance(end, native.Finished | native.Failed):
             self._leave(end)
         if told:
             self._listener.receive(told)
+
+    def _is_lost(self, event: native.Event) -> bool:
+        """Whether an answer has failed in a way that another process may mend.
+
+        One that waited for results has a conversation that a new one is told anyway.
+        """
+        if not isinstance(event, native.Failed):
+            return False
+        return isinstance(
+            event.error, ClaudeFailed if self._was_suspended else SessionLost
+        )
+
+    def _start_anew(self) -> None:
+        session, self._session = self._session, None
+        self._can_start_anew = False
+        self._state = _State.QUEUED
+        if session is not None:
+            if self._paused:
+                session.resume()
+            self._owner.again(self, session)
 
     def _observe(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -261,6 +304,9 @@ class NativeCompletion:
     def _leave(self, end: native.Finished | native.Failed | None = None) -> None:
         self._state = _State.OVER
         self._stop_waiting()
+        check, self._check = self._check, None
+        if check is not None:
+            check.cancel()
         if self._session is None:
             self._owner.left(self, None, None)
         else:

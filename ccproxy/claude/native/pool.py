@@ -1,9 +1,11 @@
 """A CLI process for each question, where the CLI runs its own loop.
 
-A question takes the process that waits for the results which it brings; else a spare;
-else a new process; else a place in the queue, first come first served. A process is
-stopped when its answer is over, unless Claude Code's own calls are a part of the turn
-and it waits for the results of the client's.
+A question takes the process that waits for the results which it brings; else a new
+process; else a place in the queue, first come first served. A process is stopped when
+its answer is over, unless Claude Code's own calls are a part of the turn and it waits
+for the results of the client's. One that waits is stopped when its place is needed.
+
+A process that is lost before anything was told is replaced, once a question.
 """
 
 from collections.abc import Callable, Mapping
@@ -75,6 +77,13 @@ class NativeOptions:
 class SessionFactory(Protocol):
     """Starts processes."""
 
+    def is_allowed(self) -> bool:
+        """Whether one may be started now; False: not yet, `NativePool.wake` follows.
+
+        Raises:
+            CCProxyError: not with the CLI that is there.
+        """
+
     def launch(self, without: frozenset[str]) -> Launch:
         """How one is started; raises `CCProxyError` where none can be.
 
@@ -114,11 +123,11 @@ class NativePool:
         self._observer = observer
         self._running: set[NativeCompletion] = set()
         self._checking: set[NativeCompletion] = set()
-        self._waiting = WaitingRoom(options.waiting, clock, self._dismissed)
+        self._waiting = WaitingRoom(options.waiting, clock, self._retire)
         self._closing: dict[Session, Deferred[None]] = {}
         self._stopped = False
         self._drained: Deferred[None] | None = None
-        slots.watch(self._serve)
+        slots.watch(self._serve, self.make_room)
 
     def prepare(
         self, request: MessagesRequest, *, model: str, effort: Effort | None
@@ -172,7 +181,7 @@ class NativePool:
         self._queue.join(completion)
         self._serve()
         if completion in self._queue:
-            self._queue.admit(completion, len(self._closing))
+            self._queue.admit(completion, self._slots.leaving)
         return completion
 
     @property
@@ -188,6 +197,10 @@ class NativePool:
     def start(self) -> None:
         """Take questions, also after a stop."""
         self._stopped = False
+
+    def wake(self) -> None:
+        """Look at those that wait: processes may be started now."""
+        self._serve()
 
     def stop(self) -> "Deferred[None]":
         """Fail every question and stop every process. Fires when all are gone."""
@@ -227,8 +240,17 @@ class NativePool:
         """Stop the process that has waited longest for results; tells whether one."""
         if not self._waiting:
             return False
-        self._waiting.dismiss()
+        self._waiting.dismiss(Stopped.ROOM)
         return True
+
+    def again(self, completion: NativeCompletion, session: Session) -> None:
+        """Give a question a new process, before all others; the one it had is lost."""
+        self._running.discard(completion)
+        self._queue.return_to(completion)
+        self._retire(session, Stopped.LOST)
+        self._serve()
+        if completion in self._queue:
+            self._queue.stay(completion)
 
     def left(
         self,
@@ -239,6 +261,7 @@ class NativePool:
         """Take a question off the books, or its session back; called by it."""
         self._running.discard(completion)
         self._queue.leave(completion)
+        # One whose answer is being checked has no process any more, and no end yet.
         if completion.is_checking:
             self._checking.add(completion)
         else:
@@ -254,19 +277,30 @@ class NativePool:
 
     def _serve(self) -> None:
         """Serve those who wait, as long as there are places."""
+        promised = 0
         for completion in self._queue:
             # What is done for one may end others.
-            if completion not in self._queue:
+            if completion not in self._queue or self._is_served(completion):
                 continue
-            while not self._slots.is_free and not self._closing:
-                if not self.make_room():
-                    break
-            if not self._slots.is_free:
+            promised += 1
+            if not self._will_be_free(promised):
                 return
-            try:
-                self._serve_with_new(completion)
-            except CCProxyError as error:
-                completion.fail(error)
+
+    def _is_served(self, completion: NativeCompletion) -> bool:
+        try:
+            if not self._slots.is_free or not self._factory.is_allowed():
+                return False
+            self._serve_with_new(completion)
+        except CCProxyError as error:
+            completion.fail(error)
+        return True
+
+    def _will_be_free(self, places: int) -> bool:
+        """Have so many places become free in a moment; tells whether they do."""
+        while self._slots.leaving + self._slots.free < places:
+            if not self._slots.make_room():
+                return False
+        return True
 
     def _serve_with_new(self, completion: NativeCompletion) -> None:
         prompt = completion.prompt
@@ -290,11 +324,9 @@ class NativePool:
         self._running.add(completion)
         completion.start(session, begin, served)
 
-    def _dismissed(self, session: Session) -> None:
-        self._retire(session, Stopped.IDLE)
-
     def _retire(self, session: Session, why: Stopped) -> None:
-        self._observer.cli_stopped(why)
+        self._observer.cli_stopped(Stopped.SHUTDOWN if self._stopped else why)
+        self._slots.leave()
         closed = self._closing[session] = session.close()
         closed.addCallback(lambda _: self._gone(session))
 
@@ -304,7 +336,7 @@ class NativePool:
 
     def _dismiss_waiting(self) -> None:
         while self._waiting:
-            self._waiting.dismiss()
+            self._waiting.dismiss(Stopped.SHUTDOWN)
 
     def _tell_drained(self) -> None:
         if self._drained is None:

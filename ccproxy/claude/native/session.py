@@ -1,7 +1,7 @@
 """One CLI process that answers one question with its own loop.
 
 =============  ============================================================
-NEW            started; nothing said. A spare stays here
+NEW            started; nothing said
 PREPARING      it is told what it needs before it can answer
 ASKING         the question is sent, the answer comes
 SUSPENDED      the answer was calls of the client's tools, behind calls of
@@ -33,6 +33,10 @@ from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import Controls
 from ccproxy.errors import CCProxyError, ClaudeFailed, TimedOut
+
+
+class SessionLost(ClaudeFailed):
+    """The process is gone, or cannot be understood: another may do better."""
 
 
 class _State(Enum):
@@ -72,6 +76,8 @@ class Session:
         self._spending = surroundings.spending()
         self._prompt: Prompt | None = None
         self._turn: Turn | None = None
+        # Claude Code's own calls stay in the conversation, also behind results.
+        self._has_own_calls = False
         self._lost: Callable[[], None] | None = None
         self._audience = Audience(
             surroundings.limits, surroundings.clock, self._timed_out
@@ -161,14 +167,14 @@ class Session:
 
     def garbage_received(self, error: wire.WireError) -> None:
         """Give up a CLI that cannot be understood; called by the process."""
-        self._break_off(ClaudeFailed(f"the claude CLI wrote {error}"))
+        self._break_off(SessionLost(f"the claude CLI wrote {error}"))
 
     def process_ended(self, end: Exit) -> None:
         """Learn that the CLI is gone; called by the process."""
         state, self._state = self._state, _State.CLOSED
         if state is not _State.CLOSED:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
-            self._break_off(ClaudeFailed(f"the claude CLI ended unexpectedly ({end})"))
+            self._break_off(SessionLost(f"the claude CLI ended unexpectedly ({end})"))
 
     def _begin(
         self, prompt: Prompt, listener: Listener, after: str | None = None
@@ -251,7 +257,7 @@ class Session:
     def _setup_failed(self, failure: Failure) -> None:
         error = failure.value
         if isinstance(error, wire.WireError):
-            error = ClaudeFailed(f"the claude CLI sent {error}")
+            error = SessionLost(f"the claude CLI sent {error}")
         if not isinstance(error, CCProxyError):
             self._log.failure("while a session was set up", failure)
             error = ClaudeFailed("the claude CLI could not be set up")
@@ -291,7 +297,9 @@ class Session:
         """The turn is over; see whether the CLI waits for the client's results."""
         self._audience.leave()
         turn = self._turn
-        waits = turn is not None and turn.waits and turn.has_own_calls
+        if turn is not None and turn.has_own_calls:
+            self._has_own_calls = True
+        waits = turn is not None and turn.waits and self._has_own_calls
         if isinstance(end, Finished) and self._state is _State.ASKING and waits:
             self._state = _State.SUSPENDED
             return

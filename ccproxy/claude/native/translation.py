@@ -233,9 +233,12 @@ class _Reader:
                     )
                 return ToolResultBlock(result.tool_use_id, told, bool(result.is_error))
             case messages.Thinking(thinking, signature):
-                return ThinkingBlock(thinking, signature) if signature else None
+                model = self._request.thinking_models.get(signature, "")
+                made = ThinkingBlock(thinking, signature, model)
+                return made if signature else None
             case messages.RedactedThinking(data):
-                return RedactedThinkingBlock(data)
+                model = self._request.thinking_models.get(data, "")
+                return RedactedThinkingBlock(data, model)
         return self._shown(block, at)
 
     def _shown(

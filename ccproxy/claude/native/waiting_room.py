@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.suspension import Suspension
+from ccproxy.claude.observer import Stopped
 
 
 @frozen(kw_only=True)
@@ -29,14 +30,14 @@ class WaitingRoom:
     """Sessions, the one that has waited longest first.
 
     Args:
-        retire: given each session that will not be asked for any more.
+        retire: given each session that is not waited with any more, and why.
     """
 
     def __init__(
         self,
         limits: WaitingLimits,
         clock: IReactorTime,
-        retire: Callable[[Session], object],
+        retire: Callable[[Session, Stopped], object],
     ) -> None:
         self._limits = limits
         self._clock = clock
@@ -50,18 +51,18 @@ class WaitingRoom:
     def admit(self, session: Session, suspension: Suspension) -> None:
         """Let a session wait, in the place of another if there are too many."""
         if self._limits.sessions == 0:
-            self._retire(session)
+            self._retire(session, Stopped.NOT_REUSED)
             return
         while len(self._places) >= self._limits.sessions:
-            self.dismiss()
+            self.dismiss(Stopped.ROOM)
 
-        def leave() -> None:
-            self._leave(place)
+        def leave(why: Stopped) -> None:
+            self._leave(place, why)
 
-        timer = self._clock.callLater(self._limits.seconds, leave)
+        timer = self._clock.callLater(self._limits.seconds, leave, Stopped.IDLE)
         place = _Place(session, suspension, timer)
         self._places.append(place)
-        session.watch(leave)
+        session.watch(lambda: leave(Stopped.LOST))
 
     def take(self, prompt: Prompt) -> tuple[Session, Sequence[ToolResultBlock]] | None:
         """The session that a request goes on with, and what it brings; if any."""
@@ -72,14 +73,14 @@ class WaitingRoom:
                 return place.session, results
         return None
 
-    def dismiss(self) -> None:
+    def dismiss(self, why: Stopped) -> None:
         """Let the session go that has waited longest, if there is any."""
         if self._places:
-            self._leave(self._places[0])
+            self._leave(self._places[0], why)
 
-    def _leave(self, place: _Place) -> None:
+    def _leave(self, place: _Place, why: Stopped) -> None:
         self._remove(place)
-        self._retire(place.session)
+        self._retire(place.session, why)
 
     def _remove(self, place: _Place) -> None:
         self._places.remove(place)

@@ -99,7 +99,7 @@ class Pool:
         self._must_serve = False
         self._drained: Deferred[None] | None = None
         self._gone: Deferred[None] | None = None
-        self._slots.watch(self._serve)
+        self._slots.watch(self._serve, self._dismiss_any)
 
     @property
     def is_stopped(self) -> bool:
@@ -206,10 +206,6 @@ class Pool:
             self._spares.refill(now=True)
         self._serve()
 
-    def make_room(self) -> None:
-        """Stop a process that nobody asks, for somebody else who needs its place."""
-        self._make_room(1)
-
     # The questions' side.
 
     def submit(self, client: Client) -> None:
@@ -284,6 +280,7 @@ class Pool:
         """Stop a worker's process; its place is free when that is gone."""
         self._observer.cli_stopped(why)
         self._stopping.add(worker)
+        self._slots.leave()
         worker.close().addCallback(lambda _: self._retired(worker))
 
     # What follows from all that.
@@ -291,7 +288,7 @@ class Pool:
     @property
     def _leaving(self) -> int:
         """How many workers are free, or gone, in a moment."""
-        return len(self._stopping) + len(self._settling) + self._spares.warming
+        return self._slots.leaving + len(self._settling) + self._spares.warming
 
     def _start(self, *, is_probe: bool = False) -> Worker:
         worker = self._factory.start(is_probe=is_probe)
@@ -410,11 +407,14 @@ class Pool:
     def _make_room(self, places: int) -> bool:
         """Stop those that nobody asks; tells whether so many places become free."""
         while self._leaving + self._slots.free < places:
-            worker = self._idle.take_oldest() or self._spares.take_any()
-            if worker is None:
+            if not self._dismiss_any() and not self._slots.make_room():
                 return False
-            self.retire(worker, Stopped.ROOM)
         return True
+
+    def _dismiss_any(self) -> bool:
+        """Stop one that nobody asks; tells whether there was one."""
+        worker = self._idle.take_oldest() or self._spares.take_any()
+        return self._dismiss(worker, Stopped.ROOM)
 
     def _give_back(self, worker: Worker) -> None:
         """Take a worker back, whatever it is doing."""
