@@ -24,7 +24,6 @@ from ccproxy.errors import CCProxyError, ClaudeFailed
 # body; a loaded machine takes some times that. After it, a new process is faster.
 _SOON_SECONDS = 3.0
 _BYTES_A_SECOND = 4_000_000
-_PROBE_SECONDS = 1.0
 # A warm-up is answered by the CLI itself.
 _WARM_UP = "."
 
@@ -141,9 +140,9 @@ class Commands:
         await self._tell((requests.without_body(),), 0)
 
     async def answers(self) -> bool:
-        """Whether the CLI answers, within a second; what it says is no matter."""
+        """Whether the CLI answers soon; what it says is no matter."""
         probe = self._controls.probe()
-        probe.addTimeout(_PROBE_SECONDS, self._clock)
+        probe.addTimeout(_SOON_SECONDS, self._clock)
         try:
             await probe
         except (DeferredTimeoutError, CCProxyError):

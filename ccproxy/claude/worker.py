@@ -301,7 +301,7 @@ class Worker:
         self._delivery.resume()
 
     def check(self) -> "Deferred[bool]":
-        """Whether the process lives and, if nobody asks it, answers within a second.
+        """Whether the process lives and, if nobody asks it, answers within 3 s.
 
         One that does not is ended, and lost.
         """

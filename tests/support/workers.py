@@ -155,13 +155,15 @@ class Workers:
         worker = Worker(
             self.launch,
             WorkerContext(
-                spawner=_REACTOR,
-                clock=_REACTOR,
-                wall_seconds=lambda: 1.7e9,
-                limits=limits,
-                learned=self.learned.append,
-                unheard=self.unheard.append,
-                **context,
+                **{
+                    "spawner": _REACTOR,
+                    "clock": _REACTOR,
+                    "wall_seconds": lambda: 1.7e9,
+                    "limits": limits,
+                    "learned": self.learned.append,
+                    "unheard": self.unheard.append,
+                    **context,
+                }
             ),
         )
         self.started.append(worker)

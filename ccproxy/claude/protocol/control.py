@@ -59,6 +59,11 @@ class Controls:
         if waiter is not None:
             waiter.callback(record)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anything is not answered yet."""
+        return bool(self._waiting)
+
     def take_unheard(self) -> bool:
         """Whether nothing at all has been answered; true once."""
         unheard, self._is_unheard = self._is_unheard, False
