@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from ccproxy.claude.native.suspension import Recorder, Suspension
+from ccproxy.claude.native.events import (
+    Event,
+    Finished,
+    MessageStarted,
+    Restarted,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
 from ccproxy.claude.native.prompt import (
     DocumentBlock,
     ImageBlock,
@@ -19,17 +27,8 @@ from ccproxy.claude.native.prompt import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from ccproxy.claude.native.events import (
-    Event,
-    Finished,
-    FinishReason,
-    MessageStarted,
-    Restarted,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStarted,
-    Usage,
-)
+from ccproxy.claude.native.suspension import Recorder, Suspension
+from ccproxy.core.stream import FinishReason, Usage
 
 ASKED = Prompt(
     model="m",

@@ -242,7 +242,7 @@ def test_call_that_is_demanded_of_nothing() -> None:
 def test_an_answer_as_stream_events() -> None:
     translator = StreamTranslator()
     usage = stream.Usage(output_tokens=3)
-    events = [
+    events: list[native.Event] = [
         native.MessageStarted("m", usage),
         native.ThinkingDelta("hm"),
         native.ThinkingSigned("sig"),

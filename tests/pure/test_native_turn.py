@@ -8,6 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy import errors
+from ccproxy.claude.native.events import (
+    Event,
+    Failed,
+    Finished,
+    MessageStarted,
+    Restarted,
+    TextDelta,
+    ThinkingDelta,
+    Waiting,
+)
 from ccproxy.claude.native.turn import Turn
 from ccproxy.claude.protocol.records import (
     ApiRetry,
@@ -27,18 +37,7 @@ from ccproxy.claude.protocol.records import (
     UserMessage,
     WireUsage,
 )
-from ccproxy.events import (
-    Event,
-    Failed,
-    Finished,
-    FinishReason,
-    MessageStarted,
-    Restarted,
-    TextDelta,
-    ThinkingDelta,
-    Usage,
-    Waiting,
-)
+from ccproxy.core.stream import FinishReason, Usage
 
 NOW = 1_700_000_000.0
 MODEL = "claude-sonnet-4-5"
