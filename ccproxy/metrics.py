@@ -67,6 +67,10 @@ class Watched(Protocol):
         """How many questions wait for a CLI."""
 
     @property
+    def is_native(self) -> bool:
+        """Whether every question is asked the native way."""
+
+    @property
     def windows(self) -> Sequence[RateWindow]:
         """How much of the subscription's limits is used."""
 
@@ -141,7 +145,7 @@ class Metrics:
         )
         self._served = Counter(
             "ccproxy_questions_served_total",
-            "Questions by what answers them: a new CLI, a spare, or one used again.",
+            "Questions by the CLI that answers: used before, a spare, or a new one.",
             ["served"],
             registry=own,
         )
@@ -253,6 +257,13 @@ class Metrics:
         )
         queued.add_sample(queued.name, {}, self.watched.queued)
         yield queued
+        native = Metric(
+            "ccproxy_native_composer",
+            "1 while every question is asked the native way, which is slower.",
+            "gauge",
+        )
+        native.add_sample(native.name, {}, int(self.watched.is_native))
+        yield native
         used = Metric(
             "ccproxy_rate_limit_used_ratio",
             "How much of the subscription's limit is used, as last told.",

@@ -40,6 +40,14 @@ class Known(Protocol):
     def windows(self) -> Sequence[RateWindow]:
         """How much of its limits is used, as far as that was told."""
 
+    @property
+    def composer(self) -> str:
+        """How it is asked: ``body`` or ``native``."""
+
+    @property
+    def why_native(self) -> str:
+        """Why it is asked the native way; empty: it is not."""
+
 
 class _Login(msgspec.Struct):
     present: bool
@@ -52,6 +60,8 @@ class _Claude(msgspec.Struct):
     answers: bool
     version: str | None
     login: _Login
+    composer: str
+    why_native: str | None
 
 
 class Status(msgspec.Struct):
@@ -71,7 +81,9 @@ def status_document(known: Known) -> bytes:
     elif not known.is_logged_in:
         message = "the claude CLI is not logged in; run `claude` and log in"
     login = _Login(known.is_logged_in, known.login, known.account, known.subscription)
-    claude = _Claude(known.answers, known.version, login)
+    claude = _Claude(
+        known.answers, known.version, login, known.composer, known.why_native or None
+    )
     windows = window_documents(known.windows)
     ready = known.answers and known.is_logged_in
     return msgspec.json.encode(Status(ready, claude, windows, message))

@@ -108,6 +108,14 @@ class Status(Protocol):
     def windows(self) -> Sequence[RateWindow]:
         """How much of its limits is used, as far as that was told."""
 
+    @property
+    def composer(self) -> str:
+        """How it is asked: ``body`` or ``native``."""
+
+    @property
+    def why_native(self) -> str:
+        """Why it is asked the native way; empty: it is not."""
+
 
 class Backend(Protocol):
     """What answers questions: the claude room, or a script in the tests."""

@@ -29,10 +29,10 @@ class FakeClaude:
 def proxy(
     proxy: Callable[..., RunningProxy],
 ) -> Callable[..., RunningProxy]:
-    """Starts servers whose CLIs are asked one question each, if not told otherwise."""
+    """Starts servers without spares, if not told otherwise."""
 
     def start(**options: Any) -> RunningProxy:
-        return proxy(**{"reuse": "off", "spares": 0, **options})
+        return proxy(**{"spares": 0, **options})
 
     return start
 
