@@ -81,9 +81,10 @@ def choose_output(
     if form is None or form.type == "text":
         return OutputChoice()
     choice = request.tool_choice
-    if choice is not None and choice.must_call:
-        return OutputChoice()
+    has_answer = choice is None or not choice.must_call
     if form.type == "json_object":
+        if not has_answer:
+            return OutputChoice()
         return _own_tool({"type": "object"}, None, tools)
     if form.type != "json_schema":
         raise UnsupportedValue(
@@ -91,7 +92,9 @@ def choose_output(
             "json_object",
             param=f"{at}.type",
         )
-    return _by_schema(request, form, rules, tools, at, notes)
+    output = _by_schema(request, form, rules, tools, at, notes)
+    # Where a call is demanded there is nothing to check, and no tool of ours to call.
+    return output if has_answer else OutputChoice(format=output.format)
 
 
 def _by_schema(

@@ -73,13 +73,20 @@ def checked_end(turns: list[Turn], rules: ModelRules, notes: Notes) -> list[Turn
 
 
 def first_text(said: Iterable[Message | Turn]) -> str | None:
-    """The first text of the user's that is not blank; None: there is none."""
+    """The first text of the user's that is not blank; None: there is none.
+
+    Only what the user says before the first answer counts, so that it is the same for
+    all requests of a conversation.
+    """
+    has_spoken = False
     for message in said:
-        if message.role != "user":
-            continue
-        for text in _texts(message.content):
-            if not is_blank(text):
-                return text
+        if message.role == "assistant" and has_spoken:
+            return None
+        if message.role == "user":
+            has_spoken = True
+            for text in _texts(message.content):
+                if not is_blank(text):
+                    return text
     return None
 
 
