@@ -11,8 +11,8 @@ from tests.support.docs import ROOT as FOLDER
 PAGE = DOCS / "architecture.md"
 _DIAGRAM = re.compile(r"<!-- states: ([\w.]+) -->\n```\n(.*?)```", re.DOTALL)
 _DRAWN = (
-    "ccproxy.claude.native.session",
-    "ccproxy.claude.native.ask",
+    "ccproxy.claude.worker",
+    "ccproxy.claude.completion",
     "ccproxy.claude.pool.circuit_breaker",
 )
 _MOST_LINES = 150
