@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from ccproxy.core.messages import RedactedThinking, ToolUse
+from ccproxy.core.messages import Block, RedactedThinking, ToolUse
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,
@@ -117,6 +117,7 @@ class ResponseStream:
         self._output: list[dict[str, Any]] = []
         self._text: list[str] = []
         self._call: OpenCall | None = None
+        self._call_index = 0
         self.error: CCProxyError | None = None
         self.model = ""
         self.usage = Usage()
@@ -172,16 +173,12 @@ class ResponseStream:
                 case AgentToolUsed():
                     frames += self._enter(_Phase.BETWEEN)
                     frames += self._used(event)
-                case ContentBlockStart(block):
-                    match block.value:
-                        case RedactedThinking(data):
-                            frames += self._enter(_Phase.BETWEEN)
-                            frames += self._whole_reasoning({"data": data})
-                        case ToolUse() as call:
-                            frames += self._enter(_Phase.BETWEEN)
-                            frames += self._open_call(call)
-                case InputJSONDelta(json) if self._call is not None:
-                    frames += self._told(self._call.feed(json))
+                case ContentBlockStart(block, index):
+                    frames += self._start(block, index)
+                case InputJSONDelta(json, index) if self._call is not None:
+                    # The provider's own tools have input too.
+                    if index == self._call_index:
+                        frames += self._told(self._call.feed(json))
                 case MessageStart(model):
                     self.model = model
                     frames += self._enter(_Phase.BETWEEN)
@@ -248,6 +245,20 @@ class ResponseStream:
             self._added(item),
             self._frames.event(part.added, **place, part=part.content("")),
         ]
+
+    def _start(self, block: Block, index: int) -> list[bytes]:
+        """What the begin of a block says to the client; most say nothing."""
+        match block.value:
+            case RedactedThinking(data):
+                return [
+                    *self._enter(_Phase.BETWEEN),
+                    *self._whole_reasoning({"data": data}),
+                ]
+            case ToolUse() as call:
+                frames = self._enter(_Phase.BETWEEN)
+                self._call_index = index
+                return [*frames, *self._open_call(call)]
+        return []
 
     def _open_call(self, call: ToolUse) -> list[bytes]:
         self._phase = _Phase.CALL

@@ -101,7 +101,7 @@ class ResponsesRoutes:
         call = self._decode(exchange)
         owner = exchange.asker.key
         turn = await self._turns.prepare(call, exchange.hex, owner=owner)
-        _set_headers(exchange, turn, call.request.effort)
+        _set_headers(exchange, turn, call.echo.effort)
         if call.echo.background:
             job = await self._jobs.start(turn, exchange.asker)
             if not call.stream:
