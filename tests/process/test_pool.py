@@ -446,12 +446,36 @@ def test_nothing_is_started_while_the_binary_is_examined() -> None:
 def test_an_idle_worker_makes_room_for_others() -> None:
     house = House(processes=1)
     worker = house.answered()
-    house.pool.make_room()
-    assert house.told.stopped == [Stopped.ROOM]
     freed: list[None] = []
-    house.slots.watch(lambda: freed.append(None))
+    house.slots.watch(lambda: freed.append(None), lambda: False)
+    assert house.slots.make_room()
+    assert house.told.stopped == [Stopped.ROOM]
+    assert not house.slots.make_room()
     worker.is_reaped()
     assert freed == [None]
+
+
+def test_others_make_room_for_a_question() -> None:
+    """As many of them as questions wait; what is going already counts."""
+    house = House(processes=3)
+    for _ in range(3):
+        house.slots.take()
+    asked: list[None] = []
+
+    def make_room() -> bool:
+        asked.append(None)
+        house.slots.leave()
+        return True
+
+    house.slots.watch(lambda: None, make_room)
+    heard = [house.ask()[1] for _ in range(2)]
+    assert len(asked) == 2
+    house.slots.give_back()
+    house.slots.give_back()
+    assert len(asked) == 2
+    for worker, client in zip(house.workers, heard, strict=True):
+        worker.answer()
+        assert client.events == [FINISHED]
 
 
 def test_a_worker_is_not_kept_where_others_wait() -> None:
