@@ -91,7 +91,8 @@ class CalledFunction(msgspec.Struct):
     """A function that was called; ``arguments`` is a JSON string, or the object."""
 
     name: str
-    arguments: Raw = _EMPTY_TEXT
+    # Of a fixed value no schema can be made.
+    arguments: Raw = msgspec.field(default_factory=lambda: _EMPTY_TEXT)
 
 
 class _CalledCustom(msgspec.Struct):

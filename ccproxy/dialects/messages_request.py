@@ -90,7 +90,7 @@ _message_decoder = msgspec.json.Decoder(structs.InputMessage)
 _tool_decoder = msgspec.json.Decoder(structs.ToolParam)
 _choice_decoder = msgspec.json.Decoder(structs.ToolChoiceParam)
 _output_decoder = msgspec.json.Decoder(structs.OutputParam)
-_format_decoder = msgspec.json.Decoder(structs.FormatParam)
+_format_decoder = msgspec.json.Decoder(structs.OutputFormatParam)
 
 
 @frozen(kw_only=True)

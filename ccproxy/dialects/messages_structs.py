@@ -47,7 +47,7 @@ class ThinkingParam(msgspec.Struct):
     display: str | None = None
 
 
-class FormatParam(msgspec.Struct):
+class OutputFormatParam(msgspec.Struct):
     """The form that the answer has to have."""
 
     type: str
@@ -58,7 +58,7 @@ class OutputParam(msgspec.Struct):
     """``output_config``: how hard the model works, and the form of its answer."""
 
     effort: str | None = None
-    format: FormatParam | None = None
+    format: OutputFormatParam | None = None
 
 
 class MessagesRequest(msgspec.Struct):
@@ -75,7 +75,7 @@ class MessagesRequest(msgspec.Struct):
     thinking: ThinkingParam | None = None
     output_config: OutputParam | None = None
     # What `output_config.format` was called in betas.
-    output_format: FormatParam | None = None
+    output_format: OutputFormatParam | None = None
 
 
 @frozen(kw_only=True)

@@ -41,7 +41,7 @@ _RAW = (
 
 # What is checked by hand, with words of its own.
 _NARROWED: Mapping[tuple[str, str], Mapping[str, Any]] = {
-    ("chat_request.Message", "role"): {
+    ("Message", "role"): {
         "enum": ["system", "developer", "user", "assistant", "tool", "function"]
     },
     ("ChatRequest", "messages"): {"minItems": 1},

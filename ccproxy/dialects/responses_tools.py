@@ -86,13 +86,18 @@ class _Environment(msgspec.Struct):
     type: str
 
 
+def _null() -> msgspec.Raw:
+    return msgspec.Raw(b"null")
+
+
 class ToolFields(msgspec.Struct):
     """What is read of an entry of ``tools``, of whatever type."""
 
     type: str
     name: str | None = None
     description: str | None = None
-    parameters: msgspec.Raw = msgspec.Raw(b"null")
+    # A value of its own each time: of a fixed one no schema can be made.
+    parameters: msgspec.Raw = msgspec.field(default_factory=_null)
     strict: bool | None = None
     # Of custom tools, namespaces and shells.
     format: _Format | None = None

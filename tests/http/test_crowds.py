@@ -52,7 +52,7 @@ async def test_500_clients_at_once(
     await until(lambda: len(http.backend.asks) == CLIENTS)
     for ask in http.backend.asks:
         [message] = ask.request.messages
-        ask.answer(f"to {message.content}")
+        ask.answer(f"to {message.content!r}")
     for number, client in enumerate(clients):
         await client.expect(f"client {number}'".encode())
         assert client.received.startswith(b"HTTP/1.1 200")
