@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 from attrs import define, field
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.claude.body.notes import Notes
 from ccproxy.claude.body.numbers import is_reprinted
@@ -161,11 +161,15 @@ class _Part(msgspec.Struct):
 
     type: str = ""
     text: str | None = None
-    cache_control: Raw | None = None
+    cache_control: Raw | UnsetType = UNSET
 
 
 _decode_parts = msgspec.json.Decoder(list[Raw]).decode
 _decode_part = msgspec.json.Decoder(_Part).decode
+
+
+def _is_null(value: Raw | UnsetType) -> bool:
+    return not isinstance(value, UnsetType) and bytes(value).strip() == b"null"
 
 
 def _mended_result(block: Block, content: Raw, notes: Notes) -> Block:
@@ -186,7 +190,7 @@ def _mended_result(block: Block, content: Raw, notes: Notes) -> Block:
         if known.type == "text" and known.text is not None and is_blank(known.text):
             notes.ignore(path)
             has_changed = True
-        elif known.cache_control is not None:
+        elif known.cache_control is not UNSET and not _is_null(known.cache_control):
             notes.adjust(f"{path}.cache_control" if path else "")
             fields = msgspec.json.decode(part, type=dict[str, Raw])
             marker = fields.pop("cache_control")
@@ -198,6 +202,6 @@ def _mended_result(block: Block, content: Raw, notes: Notes) -> Block:
         return block
     changes: dict[str, object] = {"content": kept}
     own = block.fields.get("cache_control")
-    if marker is not None and (own is None or bytes(own) == b"null"):
+    if marker is not None and (own is None or _is_null(own)):
         changes["cache_control"] = marker
     return block.replaced(**changes)
