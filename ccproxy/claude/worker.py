@@ -17,34 +17,25 @@ client must never be asked with what belongs to another's.
 Source: protocol notes, "The body set whole" and "Levers"; CLI 2.1.332.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from typing import Any
 from uuid import uuid4
 
-import msgspec
-from attrs import field, frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.accounting import RateWindow
+from ccproxy.claude.answering import Answering, Fate, WorkerContext
 from ccproxy.claude.body.composed import ComposedBody
 from ccproxy.claude.commands import Commands, WorkerLost
-from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.delivery import Delivery, TurnListener
-from ccproxy.claude.observer import Nobody, Observer
+from ccproxy.claude.delivery import TurnListener
 from ccproxy.claude.process.launch import Launch
 from ccproxy.claude.process.process import ClaudeProcess, Exit
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import Controls
-from ccproxy.claude.protocol.records import ApiRetry, RateLimitEvent
-from ccproxy.claude.protocol.stream import MessageStartEvent, StreamLine
-from ccproxy.claude.request_guard import RequestGuard
-from ccproxy.claude.spending import Spending
-from ccproxy.claude.turn import Turn, is_message
-from ccproxy.core.stream import Event, Failed, Finished
+from ccproxy.claude.turn import is_message
 from ccproxy.errors import Bug, CCProxyError, ClaudeFailed, TimedOut
 
 # How long a CLI may take to end a turn that is over for its client.
@@ -53,36 +44,8 @@ _SETTLE_SECONDS = 3.0
 # So it is not done where the next question comes at once.
 _FORGET_SECONDS = 0.25
 _IDLE_CHECK_SECONDS = 5.0
-# An answer of so few tokens may be over before it is known to go on.
-_FEW_TOKENS = 16
-# Larger bodies are not searched for their `max_tokens`.
-_SEARCHED_BYTES = 1_000_000
 
 __all__ = ["TurnListener", "Worker", "WorkerContext", "WorkerLost"]
-
-
-@frozen(kw_only=True)
-class WorkerContext:
-    """What workers need of the world.
-
-    Attributes:
-        wall_seconds: Unix time.
-        learned: told what a CLI says of itself when it is initialized.
-        limited: told how much of the subscription's limits is used.
-        observer: whoever counts.
-        unheard: told why one has failed that had not answered anything.
-        full_id: the id of the model that a name means.
-    """
-
-    spawner: IReactorProcess
-    clock: IReactorTime
-    wall_seconds: Callable[[], float]
-    limits: Limits
-    learned: Callable[[records.InitializeAnswer], None]
-    unheard: Callable[[CCProxyError], None]
-    limited: Callable[[Sequence[RateWindow]], None] = lambda _: None
-    observer: Observer = field(factory=Nobody)
-    full_id: Callable[[str], str] = str
 
 
 class _State(Enum):
@@ -92,13 +55,6 @@ class _State(Enum):
     ASKING = auto()
     SETTLING = auto()
     GONE = auto()
-
-
-class _Budget(msgspec.Struct):
-    max_tokens: int | None = None
-
-
-_decode_budget = msgspec.json.Decoder(_Budget).decode
 
 
 class Worker:
@@ -124,17 +80,16 @@ class Worker:
         # A setting takes the operator's own variable away.
         cache_ttl = launch.environment.get("CLAUDE_CODE_PROMPT_CACHE_TTL")
         self._commands = Commands(self._controls, self._send, self._clock, cache_ttl)
-        self._guard = RequestGuard(self._controls, self._clock, self._failed)
-        self._delivery = Delivery(context.limits, self._clock, self._timed_out)
-        self._spending = Spending(
-            context.observer, context.limited, context.wall_seconds
+        self._answering = Answering(
+            context,
+            self._controls,
+            failed=self._failed,
+            timed_out=self._timed_out,
+            ended=self._ended,
         )
         self._is_opening = False
         self._answer: records.InitializeAnswer | None = None
         self._openers: list[Deferred[records.InitializeAnswer]] = []
-        self._turn = Turn(0.0)
-        self._is_short = False
-        self._untold: list[Event] = []
         self._timer: IDelayedCall | None = None
         self._watch: IDelayedCall | None = None
         self._on_ready: Callable[[], None] | None = None
@@ -185,7 +140,7 @@ class Worker:
         While not, a failure with `WorkerLost` is none of the question's: another
         worker may be asked. An `UpstreamRetry` is nothing of the answer.
         """
-        return self._delivery.has_told
+        return self._answering.has_told
 
     @property
     def pid(self) -> int | None:
@@ -225,14 +180,13 @@ class Worker:
         if self._state is not _State.READY:
             raise Bug("a worker is warmed up before its first question")
         self._settle_soon()
-        self._turn = Turn(0.0, may_begin=False)
+        self._answering.begin_none()
         try:
             await self._commands.prepare_warm_up(self.launch.model)
         except CCProxyError as error:
             self._failed(Failure(error))
             raise
         if self.is_settling:
-            self._guard.reset(is_closed=True)
             self._commands.write_question()
 
     def can_ask(self, system: str) -> bool:
@@ -260,12 +214,7 @@ class Worker:
         self.questions += 1
         self._state = _State.PREPARING
         self._stop_timers()
-        self._guard.reset()
-        self._spending.model = self._context.full_id(body.model)
-        self._turn = Turn(
-            self._context.wall_seconds(), spent_usd=self._spending.total_dollars
-        )
-        self._delivery.begin(listener)
+        self._answering.begin(body, listener)
         self._run(self._put(body))
 
     def on_ready(self, ready: Callable[[], None]) -> None:
@@ -284,7 +233,7 @@ class Worker:
 
         Within 3 s it is ready again (``on_ready``), or lost (``watch``).
         """
-        self._delivery.leave()
+        self._answering.leave()
         self._process.resume()
         if self._state in (_State.PREPARING, _State.ASKING):
             self._break_off()
@@ -293,12 +242,12 @@ class Worker:
         """Stop reading the answer until `resume`."""
         if self._state in (_State.PREPARING, _State.ASKING):
             self._process.pause()
-            self._delivery.pause()
+            self._answering.pause()
 
     def resume(self) -> None:
         """Read on."""
         self._process.resume()
-        self._delivery.resume()
+        self._answering.resume()
 
     def check(self) -> "Deferred[bool]":
         """Whether the process lives and, if nobody asks it, answers within 3 s.
@@ -318,7 +267,7 @@ class Worker:
         """Stop the CLI; nobody hears anything more of it. Fires when it is gone."""
         is_busy = self._state not in (_State.STARTING, _State.READY)
         self._on_lost = None
-        self._delivery.leave()
+        self._answering.leave()
         self._retire(ClaudeFailed("the worker was closed"))
         if is_busy:
             # A gentle end would let it ask the model on for some 60 ms.
@@ -339,7 +288,7 @@ class Worker:
         except codec.WireError as error:
             self.garbage_received(error)
         else:
-            self._tell()
+            self._answering.tell()
 
     def garbage_received(self, error: codec.WireError) -> None:
         """Give up a CLI that cannot be understood; called by the process."""
@@ -372,7 +321,6 @@ class Worker:
         await self.open()
         if number != self.questions or not self.is_preparing:
             return  # abandoned
-        self._is_short = _is_short(body.json)
         await self._commands.prepare(body)
         if self.is_settling:
             # Abandoned, and not asked: there is nothing to take back.
@@ -394,63 +342,39 @@ class Worker:
             self._ask_by_itself()
 
     def _at_turn(self, record: codec.RawRecord) -> None:
-        if self._turn.is_unexpected(record):
+        if self._answering.is_unexpected(record):
             self._ask_by_itself()
             return
-        if isinstance(record, StreamLine):
-            if isinstance(record.event, MessageStartEvent):
-                self._guard.answer_begun(is_short=self._is_short)
-        elif isinstance(record, records.Result | ApiRetry | RateLimitEvent):
-            self._spending.receive(record)
-        events = self._turn.receive(record)
-        if self._state is _State.ASKING:
-            self._untold += events
-            if self._turn.is_over:
-                # What comes behind it finds us in another state.
-                self._tell()
-        elif self._turn.is_settled and self._commands.has_question:
-            self._run(self._take_back())
-        elif self._turn.asks_again and not self._guard.is_closed:
+        self._answering.receive(record)
+        if self._state is not _State.SETTLING:
+            return
+        if self._answering.would_ask_again:
             self._lose(WorkerLost("the claude CLI would have asked by itself"))
+        elif self._answering.is_settled and self._commands.has_question:
+            self._run(self._take_back())
 
     def _ask_by_itself(self) -> None:
         self._log.error("a claude CLI has asked the model by itself, and is killed")
         self._lose(WorkerLost("the claude CLI has asked the model by itself"))
 
-    def _tell(self) -> None:
-        events, self._untold = self._untold, []
-        listener = self._delivery.listener
-        if listener is None or not events:
-            return
-        told = self._delivery.hears(events, self._turn.timed_out)
-        if isinstance(told[-1], Finished | Failed):
-            self._delivery.leave()
-            self._process.resume()
-            if self._state is _State.ASKING:
-                self._ended()
-        listener.receive(told)
-
     def _ended(self) -> None:
         """The listener is to hear the end; see what the CLI can be used for now."""
-        turn = self._turn
-        if turn.spoils:
-            self._lose(WorkerLost("the provider has refused the request"))
-        elif turn.asks_again and not self._guard.is_closed:
-            self._lose(WorkerLost("the claude CLI would have asked by itself"))
-        elif turn.is_settled:
-            self._settle_soon()
-            self._run(self._take_back())
-        elif turn.asks_again:
-            # It ends the turn by itself, because it may not ask.
-            self._settle_soon()
-        else:
-            self._break_off()
+        self._process.resume()
+        if self._state is not _State.ASKING:
+            return
+        match self._answering.fate:
+            case Fate.UNUSABLE:
+                self._lose(WorkerLost("the claude CLI cannot be asked again"))
+            case Fate.GOES_ON:
+                self._break_off()
+            case _:
+                # `_at_turn` sees to the rest, if the turn is over already.
+                self._settle_soon()
 
     def _timed_out(self, error: TimedOut) -> None:
-        why = self._turn.timed_out(error)
+        why = self._answering.why(error)
         if self._state is _State.ASKING:
-            self._untold.append(Failed(why))
-            self._tell()
+            self._answering.fail(why)
         else:
             self._lose(why)
 
@@ -475,7 +399,7 @@ class Worker:
         self._lose(WorkerLost("the claude CLI does not end its turn"))
 
     async def _take_back(self) -> None:
-        self._guard.stop()
+        self._answering.stop()
         await self._commands.rewind()
         if self.is_settling:
             self._become_ready()
@@ -530,13 +454,12 @@ class Worker:
         lost, self._on_lost = self._on_lost, None
         if lost is not None:
             lost()
-        self._untold.append(Failed(error))
-        self._tell()
+        self._answering.fail(error)
 
     def _retire(self, error: CCProxyError) -> None:
         self._state = _State.GONE
         self._stop_timers()
-        self._guard.stop()
+        self._answering.stop()
         self._controls.abandon(error)
         openers, self._openers = self._openers, []
         for opener in openers:
@@ -550,11 +473,3 @@ class Worker:
 
     def _send(self, line: bytes) -> None:
         self._process.send(line)
-
-
-def _is_short(body: bytes) -> bool:
-    """Whether an answer may be over before it is known to go on."""
-    if len(body) > _SEARCHED_BYTES:
-        return False
-    budget = _decode_budget(body).max_tokens
-    return budget is not None and budget <= _FEW_TOKENS

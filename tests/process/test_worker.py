@@ -14,6 +14,7 @@ from attrs import define
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from typing_extensions import override
 
 from ccproxy.accounting import RateWindow
 from ccproxy.claude.deadlines import Limits
@@ -121,7 +122,7 @@ async def test_what_a_cli_is_told(workers: Workers) -> None:
         *("set_model", "apply_flag_settings", "user"),
         "rewind_conversation",
     ]
-    requests = [line.get("request") for line in told]
+    requests: list[Any] = [line.get("request") for line in told]
     assert requests[0] == {"subtype": "initialize", "systemPrompt": [""]}
     assert requests[2] == {
         "subtype": "set_model",
@@ -663,6 +664,7 @@ class Counting(Nobody):
     def __init__(self) -> None:
         self.costs: list[float] = []
 
+    @override
     def cost_told(self, model: str, dollars: float) -> None:
         assert model == "full-sonnet"
         self.costs.append(dollars)

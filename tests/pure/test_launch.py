@@ -1,5 +1,6 @@
 """What is started, and how: values, and lookups in folders of the tests' own."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -17,10 +18,13 @@ from ccproxy.claude.process.launch import (
     child_environment,
     exec_prefix,
     find_claude,
-    leftovers,
-    marked_processes,
     operator_body,
     read_version,
+)
+from ccproxy.claude.process.processes import (
+    is_stopped,
+    leftovers,
+    marked_processes,
 )
 from ccproxy.errors import ClaudeUnavailable
 
@@ -475,6 +479,31 @@ def test_leftovers_are_looked_for_in_the_clis_own_folder(tmp_path: Path) -> None
         "CLAUDE_CONFIG_DIR": str(tmp_path / "config"),
     }
     assert leftovers(environment, 42) == [entry]
+
+
+def test_a_socket_elsewhere_is_left_too(tmp_path: Path) -> None:
+    socket = leave(tmp_path / "socks" / "42.sock")
+    entry = leave(tmp_path / ".claude" / "sessions" / "42.json")
+    for named, found in (
+        (str(socket), {entry, socket}),
+        (str(tmp_path / "socks" / "43.sock"), {entry}),
+        ("", {entry}),
+    ):
+        entry.write_text(json.dumps({"messagingSocketPath": named, "pid": 42}))
+        assert set(leftovers({"HOME": str(tmp_path)}, 42)) == found
+    entry.write_text("{")
+    assert leftovers({"HOME": str(tmp_path)}, 42) == [entry]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [("R", False), ("S", False), ("T", True), ("Z", True)]
+)
+def test_a_process_that_stands_still(
+    tmp_path: Path, state: str, expected: bool
+) -> None:
+    leave(tmp_path / "42" / "stat").write_text(f"42 (a) b) {state} 1 42 42 0")
+    assert is_stopped(42, tmp_path) is expected
+    assert not is_stopped(43, tmp_path)
 
 
 def test_what_others_left_stays(tmp_path: Path) -> None:

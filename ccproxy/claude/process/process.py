@@ -36,8 +36,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from ccproxy.claude.process.launch import (
-    Launch,
+from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.processes import (
     is_stopped,
     leftovers,
     marked_processes,

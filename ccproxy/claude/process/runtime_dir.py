@@ -17,8 +17,8 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from ccproxy.claude.process.launch import processes_in
 from ccproxy.claude.process.process import kill_each
+from ccproxy.claude.process.processes import processes_in
 
 _PREFIX = "ccproxy-"
 _LOCK = "owner"
