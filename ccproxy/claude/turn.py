@@ -35,7 +35,6 @@ from ccproxy.claude.protocol.codec import RawRecord, WireError
 from ccproxy.claude.protocol.failures import Refusal, error_for, provider_error, refused
 from ccproxy.claude.protocol.records import ApiRetry, RateLimitEvent, Result
 from ccproxy.claude.protocol.stream import (
-    AssistantBody,
     AssistantLine,
     BlockDeltaEvent,
     BlockStartEvent,
@@ -51,6 +50,7 @@ from ccproxy.claude.protocol.stream import (
     TextPiece,
     ThinkingPiece,
     UserLine,
+    is_message,
     merged_usage,
 )
 from ccproxy.claude.spending import cost
@@ -73,7 +73,6 @@ from ccproxy.core.stream import (
 )
 from ccproxy.errors import CCProxyError, ClaudeFailed
 
-_SYNTHETIC = "<synthetic>"
 _NO_DETAILS = (b"null", b"")
 _BAD_REQUEST = 400
 
@@ -91,16 +90,6 @@ _LOST = (
     "the connection to the model was lost in mid-answer, and the answer could not be "
     "asked for again; try again"
 )
-
-
-def is_message(record: RawRecord) -> bool:
-    """Whether the model has said something: a request was made."""
-    match record:
-        case StreamLine(event=MessageStartEvent()):
-            return True
-        case AssistantLine(message=AssistantBody(model=model)):
-            return model != _SYNTHETIC
-    return False
 
 
 class _Phase(Enum):
@@ -130,8 +119,7 @@ class Turn:
         self._message_id: str | None = None
         self._is_streamed = False
         self._blocks = 0
-        self._says_something = False
-        self._calls = False
+        self._says_something = self._calls = False
         self._stop = StopPart()
         self._usage = Usage()
         self._asks_again = False
@@ -184,9 +172,8 @@ class Turn:
         try:
             return self._received(record)
         except msgspec.DecodeError as error:
-            raise WireError(f"a part of an answer of an unknown shape: {error}") from (
-                None
-            )
+            said = f"a part of an answer of an unknown shape: {error}"
+            raise WireError(said) from None
 
     def _received(self, record: RawRecord) -> list[Event]:
         match record:
@@ -289,7 +276,7 @@ class Turn:
 
     def _assistant(self, record: AssistantLine) -> list[Event]:
         message = record.message
-        if message.model == _SYNTHETIC:
+        if record.is_synthetic:
             self._synthetic = record
             return []
         if message.id == self._message_id and self._is_streamed:

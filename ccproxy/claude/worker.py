@@ -1,14 +1,6 @@
 """One CLI process, asked one question at a time, any question after any other.
 
-=========  =====================================================================
-STARTING   spawned; not initialized yet
-READY      it can be asked; the last question's body is forgotten soon
-PREPARING  it has a question, and is told body, system prompt and model
-ASKING     the question is written, the answer comes
-SETTLING   the listener has its end, or is gone: the CLI has to end the turn and
-           to rewind its conversation
-GONE       the process is being stopped, or has ended
-=========  =====================================================================
+See `ccproxy.claude.worker_state` for its states.
 
 The question is written when all that it depends on was acknowledged as done. A process
 that does not do what it is told, or does what it is not, is killed: the question of one
@@ -18,7 +10,6 @@ Source: protocol notes, "The body set whole" and "Levers"; CLI 2.1.332.
 """
 
 from collections.abc import Callable, Coroutine
-from enum import Enum, auto
 from typing import Any
 from uuid import uuid4
 
@@ -31,33 +22,23 @@ from ccproxy.claude.answering import Answering, Fate, WorkerContext
 from ccproxy.claude.body.composed import ComposedBody
 from ccproxy.claude.commands import Commands, WorkerLost
 from ccproxy.claude.delivery import TurnListener
+from ccproxy.claude.idle_watch import IdleWatch
+from ccproxy.claude.opening import Opening
 from ccproxy.claude.process.launch import Launch
 from ccproxy.claude.process.process import ClaudeProcess, Exit
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import Controls
-from ccproxy.claude.turn import is_message
+from ccproxy.claude.protocol.stream import is_message
+from ccproxy.claude.worker_state import HasWorkerState, WorkerState
 from ccproxy.errors import Bug, CCProxyError, ClaudeFailed, TimedOut
 
 # How long a CLI may take to end a turn that is over for its client.
 _SETTLE_SECONDS = 3.0
-# To forget a body costs the CLI as much as to take another: 14 ms of its processor.
-# So it is not done where the next question comes at once.
-_FORGET_SECONDS = 0.25
-_IDLE_CHECK_SECONDS = 5.0
 
 __all__ = ["TurnListener", "Worker", "WorkerContext", "WorkerLost"]
 
 
-class _State(Enum):
-    STARTING = auto()
-    READY = auto()
-    PREPARING = auto()
-    ASKING = auto()
-    SETTLING = auto()
-    GONE = auto()
-
-
-class Worker:
+class Worker(HasWorkerState):
     """A CLI process that answers one question at a time.
 
     Attributes:
@@ -75,7 +56,6 @@ class Worker:
         self.questions = 0
         self._context = context
         self._clock = context.clock
-        self._state = _State.STARTING
         self._controls = Controls(self._send)
         # A setting takes the operator's own variable away.
         cache_ttl = launch.environment.get("CLAUDE_CODE_PROMPT_CACHE_TTL")
@@ -87,46 +67,18 @@ class Worker:
             timed_out=self._timed_out,
             ended=self._ended,
         )
-        self._is_opening = False
-        self._answer: records.InitializeAnswer | None = None
-        self._openers: list[Deferred[records.InitializeAnswer]] = []
-        self._timer: IDelayedCall | None = None
-        self._watch: IDelayedCall | None = None
+        self._opening = Opening(self._initialize, self._opened, self._failed)
+        self._idle = IdleWatch(
+            self._clock,
+            forget=lambda: self._run(self._commands.forget()),
+            look=lambda: self._run(self._check()),
+        )
+        self._settling: IDelayedCall | None = None
         self._on_ready: Callable[[], None] | None = None
         self._on_lost: Callable[[], None] | None = None
         self._process = ClaudeProcess.spawn(
             launch, uuid4().hex, self, context.spawner, self._clock
         )
-
-    @property
-    def is_starting(self) -> bool:
-        """Whether it is not initialized yet, and has no question."""
-        return self._state is _State.STARTING
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it can be asked, and has no question."""
-        return self._state is _State.READY
-
-    @property
-    def is_preparing(self) -> bool:
-        """Whether it has a question that it was not asked yet."""
-        return self._state is _State.PREPARING
-
-    @property
-    def is_asking(self) -> bool:
-        """Whether the answer is under way."""
-        return self._state is _State.ASKING
-
-    @property
-    def is_settling(self) -> bool:
-        """Whether it is done with a question, and not ready for the next."""
-        return self._state is _State.SETTLING
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether it is of no more use."""
-        return self._state is _State.GONE
 
     @property
     def system(self) -> str | None:
@@ -158,15 +110,7 @@ class Worker:
         Raises:
             CCProxyError: it is too old, died, does not answer, or refuses.
         """
-        if self._answer is not None:
-            return self._answer
-        opened: Deferred[records.InitializeAnswer] = Deferred(self._openers.remove)
-        self._openers.append(opened)
-        if not self._is_opening:
-            self._is_opening = True
-            initialized = Deferred.fromCoroutine(self._initialize())
-            initialized.addCallbacks(self._opened, self._failed)
-        return await opened
+        return await self._opening.wait()
 
     async def warm_up(self) -> None:
         """Have a CLI that is ready load what its first question will need.
@@ -177,7 +121,7 @@ class Worker:
         Raises:
             CCProxyError: it is gone, or does not do what it is told.
         """
-        if self._state is not _State.READY:
+        if not self.is_ready:
             raise Bug("a worker is warmed up before its first question")
         self._settle_soon()
         self._answering.begin_none()
@@ -196,7 +140,7 @@ class Worker:
         asked, too; one that was stopped (SIGSTOP) cannot.
         """
         return (
-            self._state in (_State.STARTING, _State.READY)
+            self._state in (WorkerState.STARTING, WorkerState.READY)
             and (bool(system) or self.system is None)
             and not self._process.is_stopped
         )
@@ -207,12 +151,12 @@ class Worker:
         Raises:
             Bug: it cannot be asked this.
         """
-        if self._state not in (_State.STARTING, _State.READY) or (
+        if self._state not in (WorkerState.STARTING, WorkerState.READY) or (
             self.system is not None and not body.system
         ):
             raise Bug("a worker was asked what it cannot be asked")
         self.questions += 1
-        self._state = _State.PREPARING
+        self._state = WorkerState.PREPARING
         self._stop_timers()
         self._answering.begin(body, listener)
         self._run(self._put(body))
@@ -235,12 +179,12 @@ class Worker:
         """
         self._answering.leave()
         self._process.resume()
-        if self._state in (_State.PREPARING, _State.ASKING):
+        if self._state in (WorkerState.PREPARING, WorkerState.ASKING):
             self._break_off()
 
     def pause(self) -> None:
         """Stop reading the answer until `resume`."""
-        if self._state in (_State.PREPARING, _State.ASKING):
+        if self._state in (WorkerState.PREPARING, WorkerState.ASKING):
             self._process.pause()
             self._answering.pause()
 
@@ -265,7 +209,7 @@ class Worker:
 
     def close(self) -> "Deferred[None]":
         """Stop the CLI; nobody hears anything more of it. Fires when it is gone."""
-        is_busy = self._state not in (_State.STARTING, _State.READY)
+        is_busy = self._state not in (WorkerState.STARTING, WorkerState.READY)
         self._on_lost = None
         self._answering.leave()
         self._retire(ClaudeFailed("the worker was closed"))
@@ -296,7 +240,7 @@ class Worker:
 
     def process_ended(self, end: Exit) -> None:
         """Learn that the CLI is gone; called by the process."""
-        if self._state is not _State.GONE:
+        if not self.is_gone:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
             self._lose(WorkerLost(f"the claude CLI ended unexpectedly ({end})"))
 
@@ -308,13 +252,9 @@ class Worker:
         self._context.learned(answer)
         return answer
 
-    def _opened(self, answer: records.InitializeAnswer) -> None:
-        self._answer = answer
-        if self._state is _State.STARTING:
+    def _opened(self) -> None:
+        if self.is_starting:
             self._become_ready()
-        openers, self._openers = self._openers, []
-        for opener in openers:
-            opener.callback(answer)
 
     async def _put(self, body: ComposedBody) -> None:
         number = self.questions
@@ -326,7 +266,7 @@ class Worker:
             # Abandoned, and not asked: there is nothing to take back.
             self._become_ready()
         elif self.is_preparing:
-            self._state = _State.ASKING
+            self._state = WorkerState.ASKING
             self._commands.write_question(body.first_text)
 
     # The answer.
@@ -336,9 +276,9 @@ class Worker:
             self._controls.receive(record)
         elif isinstance(record, records.ControlRequest):
             self._send(requests.refusal(record.request_id, "ccproxy does not do this"))
-        elif self._state in (_State.ASKING, _State.SETTLING):
+        elif self._state in (WorkerState.ASKING, WorkerState.SETTLING):
             self._at_turn(record)
-        elif self._state is not _State.GONE and is_message(record):
+        elif not self.is_gone and is_message(record):
             self._ask_by_itself()
 
     def _at_turn(self, record: codec.RawRecord) -> None:
@@ -346,7 +286,7 @@ class Worker:
             self._ask_by_itself()
             return
         self._answering.receive(record)
-        if self._state is not _State.SETTLING:
+        if not self.is_settling:
             return
         if self._answering.would_ask_again:
             self._lose(WorkerLost("the claude CLI would have asked by itself"))
@@ -360,7 +300,7 @@ class Worker:
     def _ended(self) -> None:
         """The listener is to hear the end; see what the CLI can be used for now."""
         self._process.resume()
-        if self._state is not _State.ASKING:
+        if not self.is_asking:
             return
         match self._answering.fate:
             case Fate.UNUSABLE:
@@ -373,7 +313,7 @@ class Worker:
 
     def _timed_out(self, error: TimedOut) -> None:
         why = self._answering.why(error)
-        if self._state is _State.ASKING:
+        if self.is_asking:
             self._answering.fail(why)
         else:
             self._lose(why)
@@ -381,21 +321,22 @@ class Worker:
     # After the answer.
 
     def _break_off(self) -> None:
-        if self._state is _State.PREPARING and self._answer is None:
-            self._state = _State.STARTING
+        if self.is_preparing and self._opening.answer is None:
+            self._state = WorkerState.STARTING
             return
-        was_asked = self._state is _State.ASKING
+        was_asked = self.is_asking
         self._settle_soon()
         if was_asked:
             self._run(self._commands.interrupt())
 
     def _settle_soon(self) -> None:
-        self._state = _State.SETTLING
+        self._state = WorkerState.SETTLING
         self._stop_timers()
-        self._timer = self._clock.callLater(_SETTLE_SECONDS, self._does_not_settle)
+        late = self._clock.callLater(_SETTLE_SECONDS, self._does_not_settle)
+        self._settling = late
 
     def _does_not_settle(self) -> None:
-        self._timer = None
+        self._settling = None
         self._lose(WorkerLost("the claude CLI does not end its turn"))
 
     async def _take_back(self) -> None:
@@ -406,25 +347,10 @@ class Worker:
 
     def _become_ready(self) -> None:
         self._stop_timers()
-        self._state = _State.READY
-        if self._commands.has_body:
-            self._timer = self._clock.callLater(_FORGET_SECONDS, self._forget)
-        self._watch_idle()
+        self._state = WorkerState.READY
+        self._idle.start(has_body=self._commands.has_body)
         if self.questions and self._on_ready is not None:
             self._on_ready()
-
-    def _forget(self) -> None:
-        self._timer = None
-        self._run(self._commands.forget())
-
-    def _watch_idle(self) -> None:
-        self._watch = self._clock.callLater(_IDLE_CHECK_SECONDS, self._look)
-
-    def _look(self) -> None:
-        self._watch = None
-        self._run(self._check())
-        if self.is_ready:
-            self._watch_idle()
 
     # The end.
 
@@ -438,14 +364,14 @@ class Worker:
         elif type(error) is ClaudeFailed:
             error = WorkerLost(error.message)
         elif not isinstance(error, CCProxyError):
-            if self._state is not _State.GONE:
+            if not self.is_gone:
                 self._log.failure("while a CLI was spoken to", failure)
             error = WorkerLost("the claude CLI could not be spoken to")
         self._lose(error)
 
     def _lose(self, error: CCProxyError) -> None:
         """Kill the CLI, and tell all whom it concerns, the listener last."""
-        if self._state is _State.GONE:
+        if self.is_gone:
             return
         self._retire(error)
         self._process.kill()
@@ -457,19 +383,17 @@ class Worker:
         self._answering.fail(error)
 
     def _retire(self, error: CCProxyError) -> None:
-        self._state = _State.GONE
+        self._state = WorkerState.GONE
         self._stop_timers()
         self._answering.stop()
         self._controls.abandon(error)
-        openers, self._openers = self._openers, []
-        for opener in openers:
-            opener.errback(error)
+        self._opening.fail(error)
 
     def _stop_timers(self) -> None:
-        for timer in (self._timer, self._watch):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._watch = None
+        self._idle.stop()
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
 
     def _send(self, line: bytes) -> None:
         self._process.send(line)

@@ -173,12 +173,27 @@ class AssistantLine(msgspec.Struct):
     api_error_status: int | None = None
     api_error_type: str | None = None
 
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the CLI has written it, not the model."""
+        return self.message.model == "<synthetic>"
+
 
 class UserLine(msgspec.Struct):
     """A turn that the CLI adds: a tool's result, or words of its own."""
 
     is_synthetic: bool = msgspec.field(default=False, name="isSynthetic")
     parent_tool_use_id: str | None = None
+
+
+def is_message(record: object) -> bool:
+    """Whether the model has said something: a request was made."""
+    match record:
+        case StreamLine(event=MessageStartEvent()):
+            return True
+        case AssistantLine():
+            return not record.is_synthetic
+    return False
 
 
 _EVENTS = frozenset(
