@@ -155,10 +155,14 @@ def nothing_left_behind(
 
 @pytest.fixture(scope="session")
 def claude() -> Path:
-    """The real CLI, from the wheel of the test extra."""
+    """The real CLI, from the wheel of the test extra.
+
+    ``CCPROXY_TEST_CLAUDE`` names one of another version.
+    """
     from ccproxy.claude.process.launch import find_claude
 
-    return find_claude(None, "")
+    named = os.environ.get("CCPROXY_TEST_CLAUDE")
+    return find_claude(Path(named) if named else None, "")
 
 
 @pytest.fixture
