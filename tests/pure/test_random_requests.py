@@ -1,13 +1,24 @@
-"""The random requests of the property tests are requests that the provider takes."""
+"""The random requests of the property tests are requests that the provider takes.
 
+Of another API, they are requests of that API, and mean one that the provider takes.
+"""
+
+import json
 from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
+from jsonschema import Draft202012Validator
 
+from tests.support import chat_requests, responses_requests
+from tests.support.comparison import differences
 from tests.support.messages_requests import ALIASES, messages_requests
 from tests.support.provider_rules import violations
 
+Test = Callable[..., None]
+SPEC = Path(__file__).parent.parent / "spec" / "openai.openapi.json"
 CACHE = {"type": "ephemeral"}
 # What the CLI puts in front of a client's system prompt.
 CLI = [
@@ -19,18 +30,73 @@ CLI = [
 def upstream(request: Mapping[str, Any]) -> dict[str, Any]:
     """The request as the CLI would send it: its system blocks, the full model."""
     system = request.get("system") or []
-    text = system if isinstance(system, str) else "".join(b["text"] for b in system)
+    blocks = [{"text": system}] if isinstance(system, str) else system
+    text = "\n\n".join(block["text"] for block in blocks)
     own = [{"type": "text", "text": text, "cache_control": CACHE}] if text else []
     model = request["model"]
     return {**request, "system": [*CLI, *own], "model": ALIASES.get(model, model)}
 
 
-def many(test: Callable[..., None]) -> Callable[..., None]:
+@cache
+def validator(component: str) -> Draft202012Validator:
+    """What says whether something is a ``component`` of OpenAI's API."""
+    document = _relaxed(json.loads(SPEC.read_text()))
+    schema = {
+        "$ref": f"#/components/schemas/{component}",
+        "components": document["components"],
+    }
+    return Draft202012Validator(schema)
+
+
+def _relaxed(node: Any) -> Any:
+    """`nullable: true` is OpenAPI 3.0's word; some items are two of a `oneOf`."""
+    if isinstance(node, list):
+        return [_relaxed(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    schema = {
+        "anyOf" if key == "oneOf" and isinstance(value, list) else key: _relaxed(value)
+        for key, value in node.items()
+    }
+    if schema.pop("nullable", None) is True:
+        return {"anyOf": [schema, {"type": "null"}]}
+    return schema
+
+
+def examples(count: int) -> Callable[[Test], Test]:
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(max_examples=150, deadline=None, suppress_health_check=slow)(test)
+    return settings(max_examples=count, deadline=None, suppress_health_check=slow)
 
 
-@many
+@examples(100)
 @given(messages_requests(sampling=True))
 def test_messages_requests_are_valid(request: dict[str, Any]) -> None:
-    assert violations(upstream(request), betas=()) == []
+    told = upstream(request)
+    assert violations(told, betas=()) == []
+    assert differences(request, told) == []
+
+
+@examples(100)
+@given(chat_requests.chat_requests())
+def test_chat_requests_mean_valid_ones(request: dict[str, Any]) -> None:
+    body = {"max_tokens": 9, **chat_requests.expected(request)}
+    assert violations(upstream(body), betas=()) == []
+    assert differences(body, upstream(body), joined=True) == []
+
+
+@examples(100)
+@given(responses_requests.responses_requests())
+def test_responses_requests_mean_valid_ones(request: dict[str, Any]) -> None:
+    body = {"max_tokens": 9, **responses_requests.expected(request)}
+    assert violations(upstream(body), betas=()) == []
+    assert differences(body, upstream(body), joined=True) == []
+
+
+# Each takes OpenAI's document a tenth of a second and more.
+@examples(15)
+@given(chat_requests.chat_requests(), responses_requests.responses_requests())
+def test_they_are_requests_of_openais_apis(
+    chat: dict[str, Any], response: dict[str, Any]
+) -> None:
+    validator("CreateChatCompletionRequest").validate(chat)
+    validator("CreateResponse").validate(response)

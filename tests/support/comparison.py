@@ -26,7 +26,6 @@ _MOST_ADDED = 2
 _BILLING = "x-anthropic-billing-header"
 # What the API reads as the default.
 _DEFAULT_TTL = "5m"
-_JOINTS = ("\n\n", "\n", "")
 _CLIS_DEFAULTS = ("thinking", "max_tokens", "context_management", "diagnostics")
 _NOT_COMPARED = ("system", "metadata", "stream", "model", "output_config")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -41,17 +40,16 @@ def differences(
         sent: the JSON that a client posted to ``/v1/messages``; of another API's
             request, what it means in the Messages API.
         upstream: the body that the scripted API recorded.
-        joined: compare turns, not messages: the API joins neighbours of one role, and
-            a text is a block. Paths are then those of the joined turns.
+        joined: compare what is read, however it was said: the API joins neighbours of
+            one role, a text is a block, results have no order, and what is the default
+            may be left out. Paths are then those of the joined turns.
 
     Returns:
         A line for each difference, which begins with its path.
     """
     asked, told = printed(sent), printed(upstream)
     if joined:
-        asked, told = (
-            {**body, "messages": _turns(body["messages"])} for body in (asked, told)
-        )
+        asked, told = _read(asked), _read(told)
     found = [*_system(asked, told), *_model(asked, told), *_output(asked, told)]
     added: list[str] = []
     for key in sorted({*asked, *told} - set(_NOT_COMPARED)):
@@ -68,18 +66,48 @@ def differences(
     return found
 
 
+def _read(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body without the ways in which one thing can be said twice."""
+    read = {**body, "messages": _turns(body["messages"])}
+    choice = dict(read.pop("tool_choice", {"type": "auto"}))
+    if not choice.get("disable_parallel_tool_use"):
+        choice.pop("disable_parallel_tool_use", None)
+    if choice != {"type": "auto"}:
+        read["tool_choice"] = choice
+    return read
+
+
 def _turns(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The messages as the API reads them: neighbours of one role are one turn."""
     turns: list[dict[str, Any]] = []
     for message in messages:
-        content = message.get("content")
-        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else []
-        blocks = content if isinstance(content, list) else blocks
+        blocks = [_block(block) for block in _blocks(message.get("content"))]
         if turns and turns[-1]["role"] == message["role"]:
             turns[-1]["content"] = [*turns[-1]["content"], *blocks]
         else:
             turns.append({**message, "content": blocks})
+    for turn in turns:
+        # Results have no order: each names its call.
+        turn["content"].sort(
+            key=lambda block: (
+                (0, block["tool_use_id"]) if block["type"] == "tool_result" else (1, "")
+            )
+        )
     return turns
+
+
+def _blocks(content: Any) -> list[Any]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return list(content or ())
+
+
+def _block(block: Mapping[str, Any]) -> dict[str, Any]:
+    if block["type"] != "tool_result":
+        return dict(block)
+    is_error = {"is_error": True} if block.get("is_error") else {}
+    rest = {k: v for k, v in block.items() if k not in ("content", "is_error")}
+    return {**rest, **is_error, "content": _blocks(block.get("content"))}
 
 
 def _is_clis(key: str, asked: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
@@ -128,7 +156,9 @@ def _system(asked: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
         yield f"system: the CLI's own two blocks are not there: {_short(arrived)}"
         return
     rest = [block["text"] for block in arrived[_CLIS_BLOCKS:]]
-    if rest not in ([joint.join(texts)] if texts else [] for joint in _JOINTS):
+    # How blocks are joined is nobody's rule.
+    wanted = "\n{0,2}".join(re.escape(text) for text in texts)
+    if len(rest) != bool(texts) or not re.fullmatch(wanted, "".join(rest)):
         yield f"system: sent {_short(texts)}, upstream {_short(rest)}"
 
 

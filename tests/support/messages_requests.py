@@ -62,6 +62,8 @@ _CHARACTERS = st.characters(exclude_categories=["Cs"])
 texts = (st.sampled_from(ODD_TEXTS) | st.text(_CHARACTERS, min_size=1)).filter(
     lambda text: bool(text.strip())
 )
+# Claude Code as a client brings a block of the CLI's own, which is left out.
+system_texts = texts.filter(lambda text: not text.startswith("x-anthropic-billing"))
 short_texts = st.text(_CHARACTERS, max_size=20)
 names = st.from_regex(r"\A[a-zA-Z][a-zA-Z0-9_-]{0,20}\Z").filter(
     lambda name: name != "web_search"
@@ -386,22 +388,23 @@ def messages_requests(
     model = draw(st.sampled_from(models))
     rules = model_rules(ALIASES.get(model, model))
     offered = draw(tools(rules))
-    thinking = draw(_thinking(rules))
+    form = draw(st.none() | st.none() | grammar_schemas())
+    turns = draw(messages(rules, offered, citations=form is None, prefill=form is None))
+    thinking = draw(_thinking(rules, is_loop=_ends_in_calls(turns)))
     max_tokens = draw(st.integers(1, 4000) | st.just(rules.max_tokens))
     if thinking and thinking["type"] == "enabled":
         max_tokens = max(max_tokens, thinking["budget_tokens"] + 1)
-    config = draw(_output_config(rules, thinking))
-    has_format = "format" in config
-    turns = draw(
-        messages(rules, offered, citations=not has_format, prefill=not has_format)
-    )
+    config = draw(_efforts(rules, thinking))
+    if form is not None:
+        config["format"] = {"type": "json_schema", "schema": form}
     request: dict[str, Any] = {
         "model": model,
         "max_tokens": max_tokens,
         "messages": turns,
         "stream": draw(st.booleans()),
     }
-    system = draw(st.none() | texts | st.lists(text_blocks(), min_size=1, max_size=1))
+    block = st.builds(lambda text: {"type": "text", "text": text}, system_texts)
+    system = draw(st.none() | system_texts | st.lists(block, min_size=1, max_size=2))
     optional = {
         "system": system,
         "tools": offered or draw(st.sampled_from([None, []])),
@@ -420,9 +423,20 @@ def messages_requests(
     return request
 
 
+def _ends_in_calls(turns: Sequence[Mapping[str, Any]]) -> bool:
+    answers = [turn["content"] for turn in turns if turn["role"] == "assistant"]
+    return bool(answers) and "tool_use" in [
+        block["type"] for block in answers[-1] if isinstance(block, dict)
+    ]
+
+
 @st.composite
-def _thinking(draw: st.DrawFn, rules: ModelRules) -> dict[str, Any] | None:
-    kind = draw(st.none() | st.sampled_from(sorted(rules.thinking)))
+def _thinking(
+    draw: st.DrawFn, rules: ModelRules, *, is_loop: bool
+) -> dict[str, Any] | None:
+    # Manual thinking wants the last answer's, if that called.
+    kinds = rules.thinking - {"enabled"} if is_loop else rules.thinking
+    kind = draw(st.none() | st.sampled_from(sorted(kinds)))
     if kind is None:
         return None
     found: dict[str, Any] = {"type": kind}
@@ -435,18 +449,15 @@ def _thinking(draw: st.DrawFn, rules: ModelRules) -> dict[str, Any] | None:
 
 
 @st.composite
-def _output_config(
+def _efforts(
     draw: st.DrawFn, rules: ModelRules, thinking: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    config: dict[str, Any] = {}
     efforts = rules.efforts
     if thinking and thinking["type"] in ("disabled", "between_tools"):
         efforts = efforts - {"xhigh", "max"} if rules.calm_up_to_high else efforts
-    if bool(efforts) and draw(st.booleans()):
-        config["effort"] = draw(st.sampled_from(sorted(efforts)))
-    if draw(st.integers(0, 3)) == 0:
-        config["format"] = {"type": "json_schema", "schema": draw(grammar_schemas())}
-    return config
+    if not efforts or draw(st.booleans()):
+        return {}
+    return {"effort": draw(st.sampled_from(sorted(efforts)))}
 
 
 @st.composite

@@ -1,0 +1,325 @@
+"""Random chat completions requests, and what each means in the Messages API.
+
+`expected` is written from the two APIs' documents; it knows nothing of our translators.
+What has no counterpart upstream (``user``, ``seed`` …) is set now and then, and what is
+mended on the way (blank texts, odd ids and names, tools without a result) is not.
+
+Source: OpenAI's OpenAPI document, `CreateChatCompletionRequest`; the Messages API.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.support.messages_requests import (
+    ALIASES,
+    MODELS,
+    PDF,
+    grammar_schemas,
+    json_objects,
+    names,
+    png,
+    schemas,
+    system_texts,
+    texts,
+)
+from tests.support.provider_models import model_rules
+
+_DATA_URL = "data:image/png;base64,"
+_PLAIN = "plain text \u2028 of a file"
+_NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
+call_ids = st.from_regex(r"\Acall_[a-zA-Z0-9]{1,12}\Z")
+efforts = ("low", "medium", "high")
+
+
+def image_parts() -> st.SearchStrategy[dict[str, Any]]:
+    """``image_url`` parts, in base64 or by URL."""
+    sizes = st.integers(1, 3)
+    urls = st.builds(lambda w, h: f"{_DATA_URL}{png(w, h)}", sizes, sizes) | st.just(
+        "https://example.com/a.png?b=c%20d"
+    )
+    details = st.sampled_from([{}, {"detail": "low"}, {"detail": "auto"}])
+    return st.builds(
+        lambda url, detail: {"type": "image_url", "image_url": {"url": url, **detail}},
+        urls,
+        details,
+    )
+
+
+def file_parts() -> st.SearchStrategy[dict[str, Any]]:
+    """``file`` parts that hold a PDF or a text."""
+    plain = base64.b64encode(_PLAIN.encode()).decode()
+    return st.sampled_from(
+        [
+            {
+                "type": "file",
+                "file": {
+                    "filename": "a.pdf",
+                    "file_data": f"data:application/pdf;base64,{PDF}",
+                },
+            },
+            {
+                "type": "file",
+                "file": {
+                    "filename": "a.txt",
+                    "file_data": f"data:text/plain;base64,{plain}",
+                },
+            },
+        ]
+    )
+
+
+def text_parts() -> st.SearchStrategy[dict[str, Any]]:
+    return texts.map(lambda text: {"type": "text", "text": text})
+
+
+@st.composite
+def tool_calls(draw: st.DrawFn, known: Sequence[str]) -> list[dict[str, Any]]:
+    """Parallel calls, their arguments written in some way of writing JSON."""
+    called = st.sampled_from(list(known) or ["gone"])
+    separators = st.sampled_from([(",", ":"), (", ", ": ")])
+    return [
+        {
+            "id": identifier,
+            "type": "function",
+            "function": {
+                "name": draw(called),
+                "arguments": json.dumps(
+                    draw(json_objects), separators=draw(separators)
+                ),
+            },
+        }
+        for identifier in draw(st.lists(call_ids, min_size=1, max_size=3, unique=True))
+    ]
+
+
+@st.composite
+def _messages(
+    draw: st.DrawFn, known: Sequence[str], has_system_role: bool
+) -> list[dict[str, Any]]:
+    instructed = st.sampled_from(["system", "developer"])
+    content = texts | st.lists(
+        text_parts() | image_parts() | file_parts(), min_size=1, max_size=3
+    )
+    said = texts | st.lists(text_parts(), min_size=1, max_size=2)
+    part = st.builds(lambda text: {"type": "text", "text": text}, system_texts)
+    told = system_texts | st.lists(part, min_size=1, max_size=2)
+    found = [
+        {"role": draw(instructed), "content": draw(told)}
+        for _ in range(draw(st.integers(0, 2)))
+    ]
+    used: set[str] = set()
+    for _ in range(draw(st.integers(0, 3))):
+        found.append({"role": "user", "content": draw(content)})
+        if has_system_role and draw(st.integers(0, 4)) == 0:
+            found.append({"role": draw(instructed), "content": draw(said)})
+        answer: dict[str, Any] = {"role": "assistant"}
+        calls = draw(tool_calls(known)) if bool(known) and draw(st.booleans()) else []
+        calls = [call for call in calls if call["id"] not in used]
+        used.update(call["id"] for call in calls)
+        if not calls:
+            found.append({**answer, "content": draw(said)})
+            continue
+        silent: list[dict[str, Any]] = [{"content": None}, {"content": ""}, {}]
+        spoken = st.builds(lambda text: {"content": text}, said)
+        content_of = draw(st.sampled_from(silent) | spoken)
+        found.append({**answer, **content_of, "tool_calls": calls})
+        found.extend(
+            {
+                "role": "tool",
+                "tool_call_id": call["id"],
+                "content": draw(st.just("") | said),
+            }
+            for call in draw(st.permutations(calls))
+        )
+    if found[-1:] == [] or found[-1]["role"] != "tool" or draw(st.booleans()):
+        found.append({"role": "user", "content": draw(content)})
+    return found
+
+
+@st.composite
+def function_tools(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """The ``function`` objects of some tools."""
+    found = []
+    for name in draw(st.lists(names, max_size=3, unique=True)):
+        function: dict[str, Any] = {"name": name}
+        if draw(st.booleans()):
+            function["description"] = draw(texts)
+        if draw(st.integers(0, 3)) == 0:
+            function |= {"strict": True, "parameters": draw(grammar_schemas())}
+        elif draw(st.integers(0, 4)) > 0:
+            function["parameters"] = draw(schemas())
+        found.append(function)
+    return found
+
+
+@st.composite
+def chat_requests(draw: st.DrawFn, *, models: Sequence[str] = MODELS) -> dict[str, Any]:
+    """A request to ``/v1/chat/completions`` of which nothing has to be mended."""
+    model = draw(st.sampled_from(models))
+    rules = model_rules(ALIASES.get(model, model))
+    functions = draw(function_tools())
+    known = [function["name"] for function in functions]
+    request: dict[str, Any] = {
+        "model": model,
+        "messages": draw(_messages(known, rules.system_role)),
+    }
+    if functions:
+        request["tools"] = [{"type": "function", "function": f} for f in functions]
+        request |= draw(choices())
+    limit = draw(st.sampled_from([None, "max_tokens", "max_completion_tokens"]))
+    if limit:
+        request[limit] = draw(st.integers(1, 4000))
+    stops = texts.filter(lambda text: len(text) < 99)
+    stop = draw(st.none() | stops | st.lists(stops, max_size=4))
+    request |= {} if stop is None else {"stop": stop}
+    if rules.efforts and draw(st.booleans()) is True:
+        request["reasoning_effort"] = draw(st.sampled_from(efforts))
+    form = draw(st.sampled_from([None, None, "text", "json_schema"]))
+    if form == "json_schema":
+        schema = {"name": "answer", "schema": draw(grammar_schemas()), "strict": True}
+        request["response_format"] = {"type": form, form: schema}
+    elif form:
+        request["response_format"] = {"type": form}
+    about = [{}, {"user": "me"}, {"metadata": {"a": "b"}, "store": False}, {"n": 1}]
+    streamed = [{}, {"stream": True}, {"stream": False}]
+    return {**request, **draw(st.sampled_from(about + streamed))}
+
+
+@st.composite
+def choices(draw: st.DrawFn) -> dict[str, Any]:
+    """``tool_choice`` and ``parallel_tool_calls`` as every model takes them."""
+    found: dict[str, Any] = {}
+    choice = draw(st.sampled_from([None, "auto", "none"]))
+    if choice:
+        found["tool_choice"] = choice
+    if choice != "none" and draw(st.booleans()):
+        found["parallel_tool_calls"] = draw(st.booleans())
+    return found
+
+
+def expected(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The Messages API's request that says the same.
+
+    What the client says nothing of is left out, ``max_tokens`` too.
+    """
+    system: list[dict[str, Any]] = []
+    turns: list[dict[str, Any]] = []
+    for message in request["messages"]:
+        role, content = message["role"], message.get("content")
+        if role in ("system", "developer"):
+            blocks = [_part(part) for part in parts(content)]
+            if turns:
+                turns.append({"role": "system", "content": blocks})
+            else:
+                system.extend(blocks)
+        elif role == "tool":
+            result = {
+                "type": "tool_result",
+                "tool_use_id": message["tool_call_id"],
+                "content": [_part(part) for part in parts(content)],
+            }
+            add_result(turns, result)
+        else:
+            blocks = [_part(part) for part in parts(content)]
+            blocks += [_call(call) for call in message.get("tool_calls", ())]
+            turns.append({"role": role, "content": blocks})
+    body: dict[str, Any] = {"model": request["model"], "messages": turns}
+    if system:
+        body["system"] = system
+    limit = request.get("max_completion_tokens", request.get("max_tokens"))
+    if limit is not None:
+        body["max_tokens"] = limit
+    stop = request.get("stop")
+    if stop:
+        body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+    if "tools" in request:
+        body["tools"] = [tool_of(tool["function"]) for tool in request["tools"]]
+        body["tool_choice"] = choice_of(request)
+    form = request.get("response_format") or {"type": "text"}
+    schema = form["json_schema"]["schema"] if form["type"] == "json_schema" else None
+    body |= config_of(request.get("reasoning_effort"), schema)
+    return body
+
+
+def add_result(turns: list[dict[str, Any]], result: dict[str, Any]) -> None:
+    """Add a result: all that belong to one answer stand in one user's message."""
+    last = turns[-1]["content"] if turns else []
+    if last and all(block["type"] == "tool_result" for block in last):
+        last.append(result)
+    else:
+        turns.append({"role": "user", "content": [result]})
+
+
+def parts(content: Any) -> list[dict[str, Any]]:
+    """A message's content as parts; an empty text is none."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return list(content or ())
+
+
+def _part(part: Mapping[str, Any]) -> dict[str, Any]:
+    if part["type"] == "image_url":
+        return image_of(part["image_url"]["url"])
+    if part["type"] == "file":
+        return document_of(part["file"]["file_data"], part["file"]["filename"])
+    return dict(part)
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    return call_of(call["id"], function["name"], function["arguments"])
+
+
+def image_of(url: str) -> dict[str, Any]:
+    """The image block that stands for a URL, or for the image in it."""
+    if not url.startswith(_DATA_URL):
+        return {"type": "image", "source": {"type": "url", "url": url}}
+    data = url.removeprefix(_DATA_URL)
+    source = {"type": "base64", "media_type": "image/png", "data": data}
+    return {"type": "image", "source": source}
+
+
+def document_of(data_url: str, title: str) -> dict[str, Any]:
+    """The document block that stands for a file in a data URL."""
+    declared, data = data_url.removeprefix("data:").split(";base64,")
+    source = {"type": "base64", "media_type": declared, "data": data}
+    if declared == "text/plain":
+        text = base64.b64decode(data).decode()
+        source = {"type": "text", "media_type": declared, "data": text}
+    return {"type": "document", "source": source, "title": title}
+
+
+def call_of(identifier: str, name: str, arguments: str) -> dict[str, Any]:
+    """The ``tool_use`` block of a call of a function."""
+    block = {"type": "tool_use", "id": identifier, "name": name}
+    return {**block, "input": json.loads(arguments)}
+
+
+def tool_of(function: Mapping[str, Any]) -> dict[str, Any]:
+    """The tool that stands for a function."""
+    tool = {"name": function["name"]}
+    if function.get("description") is not None:
+        tool["description"] = function["description"]
+    if function.get("strict"):
+        tool["strict"] = True
+    return {**tool, "input_schema": function.get("parameters") or _NO_PARAMETERS}
+
+
+def choice_of(request: Mapping[str, Any]) -> dict[str, Any]:
+    """``tool_choice``, with what ``parallel_tool_calls`` says."""
+    choice: dict[str, Any] = {"type": request.get("tool_choice", "auto")}
+    if choice["type"] != "none" and request.get("parallel_tool_calls") is False:
+        choice["disable_parallel_tool_use"] = True
+    return choice
+
+
+def config_of(effort: str | None, schema: Any) -> dict[str, Any]:
+    """``output_config``, if there is anything to say in it."""
+    config: dict[str, Any] = {} if effort is None else {"effort": effort}
+    if schema is not None:
+        config["format"] = {"type": "json_schema", "schema": schema}
+    return {"output_config": config} if config else {}

@@ -1,0 +1,206 @@
+"""Random requests of the Responses API, and what each means in the Messages API.
+
+`expected` is written from the two APIs' documents; it knows nothing of our translators.
+
+Source: OpenAI's OpenAPI document, `CreateResponse`, `InputItem`; the Messages API.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.support.chat_requests import (
+    add_result,
+    call_of,
+    choice_of,
+    choices,
+    config_of,
+    document_of,
+    efforts,
+    file_parts,
+    function_tools,
+    image_of,
+    image_parts,
+    tool_calls,
+    tool_of,
+)
+from tests.support.messages_requests import (
+    ALIASES,
+    MODELS,
+    grammar_schemas,
+    system_texts,
+    texts,
+)
+from tests.support.provider_models import model_rules
+
+
+def _input_texts() -> st.SearchStrategy[dict[str, Any]]:
+    return texts.map(lambda text: {"type": "input_text", "text": text})
+
+
+def _output_texts() -> st.SearchStrategy[dict[str, Any]]:
+    return texts.map(
+        lambda text: {"type": "output_text", "text": text, "annotations": []}
+    )
+
+
+def _input_images() -> st.SearchStrategy[dict[str, Any]]:
+    return image_parts().map(
+        lambda part: {
+            "type": "input_image",
+            "image_url": part["image_url"]["url"],
+            "detail": "auto",
+        }
+    )
+
+
+def _input_files() -> st.SearchStrategy[dict[str, Any]]:
+    return file_parts().map(lambda part: {"type": "input_file", **part["file"]})
+
+
+@st.composite
+def _message(
+    draw: st.DrawFn, role: str, parts: st.SearchStrategy[dict[str, Any]]
+) -> dict[str, Any]:
+    content = draw(texts | st.lists(parts, min_size=1, max_size=2))
+    kind = draw(st.sampled_from([{}, {"type": "message"}]))
+    return {**kind, "role": role, "content": content}
+
+
+@st.composite
+def _items(
+    draw: st.DrawFn, known: Sequence[str], has_system_role: bool
+) -> list[dict[str, Any]]:
+    asked = _message("user", _input_texts() | _input_images() | _input_files())
+    instructed = st.builds(
+        lambda role, text: {"role": role, "content": text},
+        st.sampled_from(["system", "developer"]),
+        system_texts
+        | st.builds(lambda text: [{"type": "input_text", "text": text}], system_texts),
+    )
+    found = draw(st.lists(instructed, max_size=2))
+    used: set[str] = set()
+    for _ in range(draw(st.integers(0, 3))):
+        found.append(draw(asked))
+        if has_system_role and draw(st.integers(0, 4)) == 0:
+            found.append(draw(instructed))
+        calls = draw(tool_calls(known)) if bool(known) and draw(st.booleans()) else []
+        calls = [call for call in calls if call["id"] not in used]
+        used.update(call["id"] for call in calls)
+        if not calls or draw(st.booleans()):
+            found.append(draw(_message("assistant", _output_texts())))
+        found.extend(
+            {"type": "function_call", "call_id": call["id"], **call["function"]}
+            for call in calls
+        )
+        output = st.one_of(
+            texts,
+            st.just(""),
+            st.lists(_input_texts() | _input_images(), min_size=1, max_size=2),
+        )
+        found.extend(
+            {
+                "type": "function_call_output",
+                "call_id": call["id"],
+                "output": draw(output),
+            }
+            for call in draw(st.permutations(calls))
+        )
+    ends_with_outputs = bool(found) and "output" in found[-1]
+    if not ends_with_outputs or draw(st.booleans()):
+        found.append(draw(asked))
+    return found
+
+
+@st.composite
+def responses_requests(
+    draw: st.DrawFn, *, models: Sequence[str] = MODELS
+) -> dict[str, Any]:
+    """A request to ``/v1/responses`` of which nothing has to be mended."""
+    model = draw(st.sampled_from(models))
+    rules = model_rules(ALIASES.get(model, model))
+    functions = draw(function_tools())
+    known = [function["name"] for function in functions]
+    request: dict[str, Any] = {
+        "model": model,
+        "input": draw(texts | _items(known, rules.system_role)),
+        "store": False,
+    }
+    if draw(st.booleans()):
+        request["instructions"] = draw(system_texts)
+    if functions:
+        # Both are required here, and null is allowed; without `strict` it is true.
+        request["tools"] = [
+            {"type": "function", "parameters": None, "strict": False, **function}
+            for function in functions
+        ]
+        request |= draw(choices())
+    if draw(st.booleans()):
+        request["max_output_tokens"] = draw(st.integers(16, 4000))
+    if rules.efforts and draw(st.booleans()) is True:
+        request["reasoning"] = {"effort": draw(st.sampled_from(efforts))}
+    form = draw(st.sampled_from([None, None, "text", "json_schema"]))
+    if form == "json_schema":
+        schema = {"name": "answer", "schema": draw(grammar_schemas()), "strict": True}
+        request["text"] = {"format": {"type": form, **schema}}
+    elif form:
+        request["text"] = {"format": {"type": form}}
+    about = [{}, {"user": "me"}, {"metadata": {"a": "b"}}, {"stream": True}]
+    return {**request, **draw(st.sampled_from(about))}
+
+
+def expected(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The Messages API's request that says the same.
+
+    What the client says nothing of is left out, ``max_tokens`` too.
+    """
+    system: list[dict[str, Any]] = []
+    if "instructions" in request:
+        system.append({"type": "text", "text": request["instructions"]})
+    turns: list[dict[str, Any]] = []
+    given = request["input"]
+    items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    for item in items:
+        kind = item.get("type", "message")
+        if kind == "function_call":
+            call = call_of(item["call_id"], item["name"], item["arguments"])
+            turns.append({"role": "assistant", "content": [call]})
+        elif kind == "function_call_output":
+            result = {
+                "type": "tool_result",
+                "tool_use_id": item["call_id"],
+                "content": _blocks(item["output"]),
+            }
+            add_result(turns, result)
+        elif item["role"] in ("user", "assistant"):
+            turns.append({"role": item["role"], "content": _blocks(item["content"])})
+        elif turns:
+            turns.append({"role": "system", "content": _blocks(item["content"])})
+        else:
+            system.extend(_blocks(item["content"]))
+    body: dict[str, Any] = {"model": request["model"], "messages": turns}
+    if system:
+        body["system"] = system
+    if "max_output_tokens" in request:
+        body["max_tokens"] = request["max_output_tokens"]
+    if "tools" in request:
+        body["tools"] = [tool_of(tool) for tool in request["tools"]]
+        body["tool_choice"] = choice_of(request)
+    form = request.get("text", {}).get("format", {"type": "text"})
+    schema = form["schema"] if form["type"] == "json_schema" else None
+    return body | config_of(request.get("reasoning", {}).get("effort"), schema)
+
+
+def _blocks(content: Any) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return [_block(part) for part in content]
+
+
+def _block(part: Mapping[str, Any]) -> dict[str, Any]:
+    if part["type"] == "input_image":
+        return image_of(part["image_url"])
+    if part["type"] == "input_file":
+        return document_of(part["file_data"], part["filename"])
+    return {"type": "text", "text": part["text"]}
