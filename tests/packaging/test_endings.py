@@ -16,7 +16,7 @@ from tests.packaging.test_command import CCPROXY, Running
 from tests.packaging.test_command import start as start  # a fixture
 from tests.process.conftest import FakeClaude
 from tests.process.conftest import fake as fake  # a fixture
-from tests.process.test_faults import processes_of
+from tests.support.children import processes_of
 from tests.support.raw import RawClient, connect, request
 from tests.support.server import chat_body
 from tests.support.waiting import until
@@ -69,7 +69,7 @@ async def test_second_signal_ends_it_now(
     server.signal(second)
     await until(lambda: server.is_over)
     assert b"being stopped" in await client.lost(), server.output
-    assert processes_of(claude) == []
+    assert processes_of(claude.log) == []
     assert list(place.iterdir()) == []
     assert "ReactorNotRunning" not in server.output
     assert "Traceback" not in server.output
@@ -85,17 +85,17 @@ async def test_killed_servers_clis_and_folder_go(
     clients = [await ask(server), await ask(server)]
     for client in clients:
         await client.expect(b"half ")
-    stopped = processes_of(claude)[0]
+    stopped = processes_of(claude.log)[0]
     os.kill(stopped, signal.SIGSTOP)
     clients.append(await ask(server))
     server.signal("KILL")
     await until(lambda: server.is_over)
     for client in clients:
         await client.lost()
-    await until(lambda: processes_of(claude) in ([stopped], []))
+    await until(lambda: processes_of(claude.log) in ([stopped], []))
     [folder] = place.iterdir()
     await begin(start, claude, place).url()
-    await until(lambda: stopped not in processes_of(claude))
+    await until(lambda: stopped not in processes_of(claude.log))
     assert not folder.exists()
 
 

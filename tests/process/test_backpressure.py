@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from tests.process.conftest import FakeClaude
-from tests.process.test_faults import processes_of
+from tests.support.children import processes_of
 from tests.support.raw import connect, request
 from tests.support.server import KEY, RunningProxy, chat_body
 from tests.support.waiting import until
@@ -28,14 +28,14 @@ async def test_slow_reader_blocks_the_child(
     claude = fake("flood")
     server = proxy(claude_bin=claude.binary)
     assert (await server.get("/v1/models")).code == 200
-    await until(lambda: not processes_of(claude))
+    await until(lambda: not processes_of(claude.log))
     client = await connect(reactor, server.number)
     body = json.dumps(chat_body("hello", stream=True)).encode()
     client.send(
         request("POST", "/chat/completions", body, authorization=f"Bearer {KEY}")
     )
     await client.expect(b"xxx")
-    [pid] = processes_of(claude)
+    [pid] = processes_of(claude.log)
     client.transport.pauseProducing()
 
     seen: list[int] = []
@@ -52,7 +52,7 @@ async def test_slow_reader_blocks_the_child(
     await until(lambda: written_by(pid) > seen[-1] + 2**20)
     assert len(client.received) > received
     client.abort()
-    await until(lambda: not processes_of(claude))
+    await until(lambda: not processes_of(claude.log))
 
 
 @ensureDeferred
@@ -74,4 +74,4 @@ async def test_slow_reader_is_no_silence(
     await until(lambda: len(client.received) > received + 2**23)
     assert b"timeout" not in client.received
     client.abort()
-    await until(lambda: not processes_of(claude))
+    await until(lambda: not processes_of(claude.log))

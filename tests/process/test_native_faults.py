@@ -1,4 +1,4 @@
-"""What a broken CLI means to the client, streamed and not.
+"""What a broken CLI means to the client of the native way, streamed and not.
 
 Each request ends in a whole answer or an error that says what is wrong, the next
 one works, and nothing is left running (the autouse fixture looks).
@@ -18,12 +18,25 @@ from pytest_twisted import ensureDeferred
 from ccproxy.claude.process import process
 from tests.conftest import ExpectedErrors
 from tests.process.conftest import FakeClaude
+from tests.support.children import processes_of
+from tests.support.invariant import End, keeps_the_invariant
 from tests.support.server import RunningProxy, events
 from tests.support.spec import error_errors
 from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]
 Fake = Callable[[str], FakeClaude]
+
+
+@pytest.fixture
+def proxy(proxy: Start) -> Start:
+    """Starts servers that ask the native way."""
+
+    def start(**options: Any) -> RunningProxy:
+        return proxy(**{"compose": "native", **options})
+
+    return start
+
 
 # Scenario; status when nothing was sent yet, code, words of the message.
 FAULTS = [
@@ -97,7 +110,7 @@ async def test_fault_before_the_answer_is_told_by_the_status(
 ) -> None:
     expected_errors.allow("ended unexpectedly")
     expected_errors.allow("cannot be used now")
-    expected_errors.allow("does not answer")
+    expected_errors.allow("could not be examined")
     server = proxy(claude_bin=fake(scenario).binary, **options)
     response = await server.chat("hello", stream=stream)
     document = await response.json()
@@ -213,24 +226,10 @@ async def test_stopped_cli_is_killed(
     received: list[bytes] = []
     done = response.collect(received.append)
     await until(lambda: b"half" in b"".join(received))
-    for pid in processes_of(claude):
+    for pid in processes_of(claude.log):
         os.kill(pid, signal.SIGSTOP)
     await done
     assert "timeout" in b"".join(received).decode()
-
-
-def processes_of(claude: FakeClaude) -> list[int]:
-    """Live processes that run a fake."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if str(claude.log).encode() in command:
-                found.append(int(entry.name))
-    return found
 
 
 @ensureDeferred
@@ -288,13 +287,173 @@ async def test_private_folder_that_was_cleaned_away_comes_back(
     proxy: Start, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    binary = fake("answer").binary
-    server = proxy(claude_bin=binary, state_dir=tmp_path / "state")
+    claude = fake("answer")
+    server = proxy(claude_bin=claude.binary, state_dir=tmp_path / "state")
     assert (await server.chat("hello")).code == 200
     [folder] = tmp_path.glob("ccproxy-*")
-    await until(lambda: not processes_of(fake("answer")))
+    await until(lambda: not processes_of(claude.log))
     shutil.rmtree(folder)
     response = await server.chat("hello")
     assert (await response.json())["choices"][0]["message"]["content"] == "fake answer"
     await server.stop()
     assert not folder.exists()
+
+
+# The invariant over every fault.
+
+WHOLE = ("fake answer", "half answer", "known")
+
+# Scenario; how a request ends; words of its error.
+EVERY_FAULT: list[tuple[str, End, str]] = [
+    ("killed", End.ERROR, "signal SIGKILL"),
+    ("stopped", End.ERROR, "the answer stopped for 0.4 s"),
+    ("exits", End.ERROR, "exit status 0"),
+    ("exits-midway", End.ERROR, "exit status 0"),
+    ("dies", End.ERROR, "my last words"),
+    ("silent", End.ERROR, "no token within"),
+    ("falls-silent", End.ERROR, "the answer stopped"),
+    ("noisy", End.COMPLETE, ""),
+    ("spews", End.COMPLETE, ""),
+    ("very-long", End.ERROR, "more than 16777216 bytes"),
+    ("garbage", End.ERROR, "not JSON"),
+    ("array", End.ERROR, "unknown shape"),
+    ("utf8", End.ERROR, "not UTF-8"),
+    ("shape", End.ERROR, "unknown shape"),
+    ("half", End.ERROR, "in the middle of a line"),
+    ("future", End.COMPLETE, ""),
+    ("starts-again", End.COMPLETE, ""),
+    ("stammers", End.COMPLETE, ""),
+    ("early-delta", End.ERROR, "no answer that has begun"),
+    ("two-results", End.COMPLETE, ""),
+    ("late-messages", End.COMPLETE, ""),
+    ("stray-responses", End.COMPLETE, ""),
+    ("ignores-settings", End.COMPLETE, ""),
+    ("other-tools", End.ERROR, "offers other tools"),
+    ("waits-long", End.ERROR, "refused the request (429)"),
+]
+
+LIMITS: dict[str, dict[str, Any]] = {
+    "silent": {"first_token_seconds": 0.4},
+    "stopped": {"silence_seconds": 0.4},
+    "falls-silent": {"silence_seconds": 0.4},
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("scenario", "end", "words"), EVERY_FAULT)
+@ensureDeferred
+async def test_each_fault_has_one_end_and_the_next_request_works(
+    proxy: Start,
+    fake: Fake,
+    expected_errors: ExpectedErrors,
+    monkeypatch: pytest.MonkeyPatch,
+    scenario: str,
+    end: End,
+    words: str,
+    stream: bool,
+) -> None:
+    monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
+    for allowed in ("ended unexpectedly", "ignores SIGTERM", "cannot be used now"):
+        expected_errors.allow(allowed)
+    options = LIMITS.get(scenario, {})
+    server = proxy(claude_bin=fake(scenario).binary, **options)
+    outcome = await keeps_the_invariant(server, "hello", WHOLE, stream=stream)
+    assert outcome.end is end
+    if outcome.error is not None:
+        assert words in outcome.error["message"]
+
+
+# Processes that are lost, and those that wait for the results of calls.
+
+
+@ensureDeferred
+async def test_process_that_dies_before_it_answers_is_replaced(
+    proxy: Start, fake: Fake, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("ended unexpectedly")
+    claude = fake("dies-once")
+    server = proxy(claude_bin=claude.binary)
+    response = await server.chat("hello")
+    assert (await response.json())["choices"][0]["message"]["content"] == "fake answer"
+    asked = [line for line in claude.sent if line["type"] == "user"]
+    assert len(asked) == 2
+
+
+TOOLS = [{"type": "function", "function": {"name": "look"}}]
+USER = {"role": "user", "content": "hello"}
+
+
+async def called(server: RunningProxy) -> list[Any]:
+    """The history after a call, with its result."""
+    document = await (await server.chat(USER, tools=TOOLS)).json()
+    message = document["choices"][0]["message"]
+    assert message["tool_calls"][0]["id"] == "toolu_1"
+    result = {"role": "tool", "tool_call_id": "toolu_1", "content": "blue"}
+    return [USER, message, result]
+
+
+def starts(claude: FakeClaude) -> int:
+    """How many processes were started, for whatever."""
+    return sum("initialize" in str(line) for line in claude.sent)
+
+
+@pytest.mark.parametrize("scenario", ["calls-dies", "calls-goes-on"])
+@ensureDeferred
+async def test_session_that_did_not_wait_is_given_up(
+    proxy: Start, fake: Fake, expected_errors: ExpectedErrors, scenario: str
+) -> None:
+    """And the result is for a new one."""
+    expected_errors.allow("ended unexpectedly")
+    expected_errors.allow("did not wait for the results")
+    claude = fake(scenario)
+    server = proxy(claude_bin=claude.binary, agent_tools=("Read",))
+    await server.ready()
+    before = starts(claude)
+    history = await called(server)
+    await until(lambda: server.processes == 0)
+    document = await (await server.chat(*history, tools=TOOLS)).json()
+    assert document["choices"][0]["message"]["tool_calls"]
+    assert starts(claude) == before + 2
+
+
+@ensureDeferred
+async def test_result_that_comes_before_it_is_asked_for(
+    proxy: Start, fake: Fake
+) -> None:
+    """What the CLI still says of the call is no answer."""
+    claude = fake("calls-late")
+    server = proxy(claude_bin=claude.binary, agent_tools=("Read",))
+    await server.ready()
+    before = starts(claude)
+    history = await called(server)
+    assert server.backend.census()["suspended"] == 1
+    document = await (await server.chat(*history, tools=TOOLS)).json()
+    [choice] = document["choices"]
+    assert choice["message"]["content"] == (
+        '3 {"content": [{"type": "text", "text": "blue"}], "isError": false}'
+    )
+    assert starts(claude) == before + 1
+
+
+@ensureDeferred
+async def test_process_waits_only_behind_calls_of_its_own(
+    proxy: Start, fake: Fake
+) -> None:
+    """Without any, a new one is told the history."""
+    claude = fake("calls-only")
+    server = proxy(claude_bin=claude.binary)
+    await server.ready()
+    before = starts(claude)
+    history = await called(server)
+    await until(lambda: server.processes == 0)
+    await server.chat(*history, tools=TOOLS)
+    assert starts(claude) == before + 2
+
+
+@ensureDeferred
+async def test_stop_ends_a_session_that_waits(proxy: Start, fake: Fake) -> None:
+    server = proxy(claude_bin=fake("calls").binary, agent_tools=("Read",))
+    await called(server)
+    assert server.backend.census()["suspended"] == 1
+    await server.stop()
+    assert server.processes == 0

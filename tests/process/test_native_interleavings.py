@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, evolve, field
+from ccproxy.claude.native.ask import Ask
+from ccproxy.claude.native.transcript import Reuse
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -31,11 +33,9 @@ from typing_extensions import override
 from zope.interface import provider
 
 from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.native.ask import Ask
 from ccproxy.claude.native.pool import Pool
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.native.transcript import Reuse
 from ccproxy.claude.native.waiting_room import WaitingLimits
 from ccproxy.claude.observer import Nobody
 from ccproxy.claude.pool.limits import PoolLimits

@@ -136,18 +136,39 @@ def call() -> None:
     stream("message_delta", delta={"stop_reason": "tool_use"}, usage=usage)
 
 
+def use_own() -> None:
+    """A message of the model's with a call of Claude Code's own, which it has run."""
+    message = {"id": "msg_own", "model": "fake-1", "content": [], "usage": {}}
+    stream("message_start", message=message)
+    block = {"type": "tool_use", "id": "toolu_own", "name": "Read", "input": {}}
+    stream("content_block_start", index=0, content_block=block)
+    stream("content_block_stop", index=0)
+    stream("message_delta", delta={"stop_reason": "tool_use"}, usage={})
+    stream("message_stop")
+    result = {"type": "tool_result", "tool_use_id": "toolu_own", "content": "no file"}
+    emit({"type": "user", "message": {"role": "user", "content": [result]}})
+
+
+def call_alone() -> NoReturn:
+    call()
+    sleep_for_ever()
+
+
 def call_and_wait() -> NoReturn:
+    use_own()
     call()
     sleep_for_ever()
 
 
 def call_and_die() -> NoReturn:
+    use_own()
     call()
     os._exit(4)
 
 
 def call_and_go_on() -> NoReturn:
     """The CLI answers for the client, and tells the model so."""
+    use_own()
     call()
     block = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "no"}
     emit({"type": "user", "message": {"role": "user", "content": [block]}})
@@ -156,6 +177,7 @@ def call_and_go_on() -> NoReturn:
 
 def call_late(read: Callable[[], dict[str, Any]]) -> None:
     """The CLI asks for the result only when the client has sent it."""
+    use_own()
     call()
     stream("message_stop")
     part = {"id": "msg_call", "model": "fake-1", "content": [{"type": "tool_use"}]}
@@ -322,6 +344,9 @@ def main() -> None:
             if subtype == "initialize" and scenario == "refuses":
                 reply(message, subtype="error", error="no such thing")
                 continue
+            if subtype == "set_model" and not message["request"]["system_prompt"]:
+                reply(message, subtype="error", error="it must not be empty")
+                continue
             version = "2.1.100" if scenario == "turned-old" else "2.1.330"
             model = {"value": "sonnet", "resolvedModel": "fake-1"}
             told: dict[str, Any] = {"models": [model], "claude_code_version": version}
@@ -345,6 +370,9 @@ def main() -> None:
         elif message["type"] == "user":
             # One that is asked to be good is.
             good = "please" in json.dumps(message.get("message"))
+            if scenario == "dies-once" and not os.path.exists(f"{log}.died"):
+                open(f"{log}.died", "x").close()
+                os._exit(7)
             if scenario == "waits-for-file" and not good:
                 wait_for(f"{log}.go")
             else:
@@ -389,6 +417,7 @@ def act(scenario: str, read: Callable[[], dict[str, Any]]) -> None:
         "holds-on": half,
         "other-tools": other_tools,
         "calls": call_and_wait,
+        "calls-only": call_alone,
         "calls-dies": call_and_die,
         "calls-goes-on": call_and_go_on,
         "calls-late": lambda: call_late(read),
