@@ -71,10 +71,16 @@ async def test_tools_reach_the_model_word_for_word(
     assert response.code == 200
     assert await response.json()
     [body] = upstream.bodies
-    offered = {tool["name"]: tool for tool in body["tools"]}
-    assert set(offered) == {"get_weather", "Bash"}
-    assert offered["get_weather"]["description"] == WEATHER["description"]
-    assert offered["get_weather"]["input_schema"] == WEATHER["parameters"]
+    assert body["tools"] == [
+        {
+            "name": "get_weather",
+            "description": WEATHER["description"],
+            "input_schema": WEATHER["parameters"],
+            "strict": True,
+        },
+        {"name": "Bash", "input_schema": BASH["parameters"]},
+    ]
+    assert "tool_choice" not in body
     # A client's tool of that name brings no notes of Claude Code's own.
     assert native(body) == [("user", [{"type": "text", "text": "hello"}])]
 
@@ -220,7 +226,7 @@ async def test_results_are_native_turns(proxy: Start, upstream: Upstream) -> Non
             "user",
             [
                 {**given, "tool_use_id": "call1", "content": texts("sun")},
-                {**given, "tool_use_id": "call2", "content": texts("snow")},
+                {**given, "tool_use_id": "call2", "content": "snow"},
             ],
         ),
         ("assistant", [{"type": "text", "text": "Sun and snow."}]),
@@ -240,11 +246,16 @@ async def test_results_are_native_turns(proxy: Start, upstream: Upstream) -> Non
 async def test_history_with_calls_needs_no_tools(
     proxy: Start, upstream: Upstream
 ) -> None:
+    """The provider does: the tools that were called are offered, and not to be used."""
     response = await proxy().chat(
         "hello", asked(("call1", "Paris")), result("call1", "sun"), tool_choice="none"
     )
     assert (await response.json())["choices"][0]["finish_reason"] == "stop"
-    assert upstream.bodies[0]["tools"] == []
+    [body] = upstream.bodies
+    assert body["tools"] == [
+        {"name": "get_weather", "input_schema": {"type": "object"}}
+    ]
+    assert body["tool_choice"] == {"type": "none"}
 
 
 @ensureDeferred
@@ -266,21 +277,19 @@ async def test_two_hundred_tools(proxy: Start, upstream: Upstream) -> None:
 
 
 @ensureDeferred
-async def test_schema_that_the_cli_leaves_out_is_refused(
+async def test_schema_that_the_provider_refuses_is_named_by_the_clients_path(
     proxy: Start, upstream: Upstream
 ) -> None:
-    """Also by a new CLI, after one that has answered without tools."""
-    server = proxy()
     schema = {"type": "object", "required": ["city", "city"]}
     tools = [
         *TOOLS,
         {"type": "function", "function": {"name": "a", "parameters": schema}},
     ]
-    await (await server.chat("hello")).json()
-    response = await server.chat("hello", tools=tools)
+    response = await proxy().chat("hello", tools=tools)
     error = (await response.json())["error"]
-    assert (response.code, error["param"]) == (400, "tools")
-    assert "does not take the parameters of one of them" in error["message"]
+    param = "tools[2].function.parameters"
+    assert (response.code, error["param"]) == (400, param)
+    assert error["message"].startswith(param)
 
 
 @ensureDeferred
@@ -312,12 +321,9 @@ async def test_loop_with_the_official_package(proxy: Start, upstream: Upstream) 
     assert len(upstream.bodies) == 3
     roles = [role for role, _ in native(upstream.bodies[-1])]
     assert roles == ["user", "assistant", "user", "assistant", "user"]
-    # The script gives an id twice, as some clients do; the CLI would drop a call.
+    # The script gives an id twice, as some clients do, and the provider refuses that.
     _, results = native(upstream.bodies[-1])[-1]
-    assert [block["content"] for block in results] == [
-        texts("fine in Paris"),
-        texts("fine in Oslo"),
-    ]
+    assert [block["content"] for block in results] == ["fine in Paris", "fine in Oslo"]
 
 
 test_loop_with_the_official_package = pytest.mark.threads(
@@ -442,7 +448,87 @@ async def test_no_result_is_lost_whatever_the_ids(
     uses = [block["id"] for block in blocks if block["type"] == "tool_use"]
     results = [block for block in blocks if block["type"] == "tool_result"]
     assert [block["tool_use_id"] for block in results] == uses
-    assert [b["content"] for b in results] == [
-        texts(f"sun {n}") for n in range(len(ids))
-    ]
+    assert [b["content"] for b in results] == [f"sun {n}" for n in range(len(ids))]
     assert len(set(uses)) == len(ids)
+
+
+@ensureDeferred
+async def test_names_are_the_clients_there_and_back(
+    proxy: Start, upstream: Upstream
+) -> None:
+    """Such as the API does not take: it has another name there."""
+    tools = [{"type": "function", "function": {"name": "files.read"}}]
+    named = {"type": "function", "function": {"name": "files.read", "arguments": "{}"}}
+    history = {"role": "assistant", "tool_calls": [{"id": "c", **named}]}
+    upstream.script(calls(Block(("{}",), tool_use=("toolu_1", "files_read"))))
+    messages = ("hello", history, result("c", "sun"))
+    response = await proxy().chat(*messages, tools=tools)
+    [choice] = (await response.json())["choices"]
+    assert choice["message"]["tool_calls"] == [{"id": "toolu_1", **named}]
+    [body] = upstream.bodies
+    assert [tool["name"] for tool in body["tools"]] == ["files_read"]
+    assert native(body)[1][1][0]["name"] == "files_read"
+    adjusted = response.headers.getRawHeaders("x-ccproxy-adjusted")
+    assert adjusted == ["tools[0].function.name"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@ensureDeferred
+async def test_call_that_ends_otherwise_is_a_call(
+    proxy: Start, upstream: Upstream, stream: bool
+) -> None:
+    upstream.script(Reply(blocks=(call("toolu_1", "Oslo"),), stop_reason="end_turn"))
+    response = await proxy().chat("hello", tools=TOOLS, stream=stream)
+    if stream:
+        [choice] = chunks_of(await response.text())[-1]["choices"]
+    else:
+        [choice] = (await response.json())["choices"]
+        assert choice["message"]["tool_calls"][0]["id"] == "toolu_1"
+    assert choice["finish_reason"] == "tool_calls"
+    assert len(upstream.bodies) == 1
+
+
+@ensureDeferred
+async def test_call_that_was_cut_is_taken_back(
+    proxy: Start, upstream: Upstream
+) -> None:
+    cut = Block(('{"city": "Os',), tool_use=("toolu_1", "get_weather"))
+    upstream.replies(
+        Reply(blocks=(cut,), stop_reason="max_tokens"), answer("I try again.")
+    )
+    server = proxy()
+    first = await (await server.chat("hello", tools=TOOLS, max_tokens=20)).json()
+    [choice] = first["choices"]
+    assert choice["finish_reason"] == "length"
+    [made] = choice["message"]["tool_calls"]
+    given = result(made["id"], "not run: cut off")
+    response = await server.chat(
+        "hello", choice["message"], given, "again, shorter", tools=TOOLS
+    )
+    assert response.code == 200
+    assert await response.json()
+    _, (_, [use]), (_, answered) = native(upstream.bodies[-1])
+    assert use["input"] == {"arguments": '{"city": "Os'}
+    assert answered[0]["tool_use_id"] == use["id"] == "toolu_1"
+    adjusted = response.headers.getRawHeaders("x-ccproxy-adjusted")
+    assert adjusted == ["messages[1].tool_calls[0].function.arguments"]
+
+
+@ensureDeferred
+async def test_arguments_of_the_history_are_the_clients_bytes(
+    proxy: Start, upstream: Upstream
+) -> None:
+    """As far as the CLI, which prints them anew, can; the rest is named."""
+    large = asked(("c", "Oslo"))
+    arguments = '{"n": 9007199254740991, "s": 1.5, "deep": [{"a": [null, true]}]}'
+    large["tool_calls"][0]["function"]["arguments"] = arguments
+    response = await proxy().chat("hello", large, result("c", "sun"), tools=TOOLS)
+    assert await response.json()
+    assert native(upstream.bodies[-1])[1][1][0]["input"] == json.loads(arguments)
+    assert response.headers.getRawHeaders("x-ccproxy-adjusted") is None
+    arguments = '{"offset": 12345678901234567890}'
+    large["tool_calls"][0]["function"]["arguments"] = arguments
+    response = await proxy().chat("hello", large, result("c", "sun"), tools=TOOLS)
+    assert await response.json()
+    [adjusted] = response.headers.getRawHeaders("x-ccproxy-adjusted")
+    assert adjusted.startswith("messages[1].tool_calls[0]")
