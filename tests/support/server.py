@@ -117,7 +117,7 @@ class RunningProxy:
         sweep: Any = self.service._engine.store._sweeping.call
         places = [place.timer for place in pool._idle._places.values()]
         ledger: Any = self.service._engine.store.ledger
-        own = [timer for w in self.workers for timer in (w._timer, w._watch)]
+        own = [timer for w in self.workers for timer in w._idle._timers.values()]
         return [*places, *own, pool._spares._timer, sweep, ledger._timer]
 
     async def settled(self) -> None:
