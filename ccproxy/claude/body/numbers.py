@@ -13,6 +13,7 @@ _SUSPECT = re.compile(rb"\d{16}|\d[eE.]|-0")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _LARGEST_INTEGER = 2**53
+_DIGITS = 20
 
 
 def is_reprinted(raw: bytes) -> bool:
@@ -29,10 +30,11 @@ def is_reprinted(raw: bytes) -> bool:
 def _as_printed(number: bytes) -> str:
     """A number as JavaScript prints it."""
     text = number.decode()
-    value = float(text)
     if text.lstrip("-").isdigit():
+        is_exact = len(text) < _DIGITS and abs(int(text)) <= _LARGEST_INTEGER
         # Beyond that it prints zeros for the digits that do not count.
-        return str(int(text)) if abs(value) <= _LARGEST_INTEGER else "rounded"
+        return str(int(text)) if is_exact else "rounded"
+    value = float(text)
     if value in (float("inf"), float("-inf")):
         return "null"
     if value.is_integer() and abs(value) < 1e21:
