@@ -24,7 +24,7 @@ from tests.e2e.test_openai import client
 from tests.e2e.test_tools import native
 from tests.store.conftest import cluster as cluster
 from tests.store.conftest import run_sql
-from tests.support.server import KEY, RunningProxy, Upstream, answer
+from tests.support.server import KEY, RunningProxy, Upstream, answer, spoken
 from tests.support.spec import compaction_errors, response_errors
 from tests.support.waiting import until
 
@@ -203,12 +203,12 @@ async def test_conversation_of_the_package(proxy: Start, upstream: Upstream) -> 
     made, items = await deferToThread(talk)
     assert made.metadata == {"topic": "demo"}
     assert len(items) == 5
-    assert [role for role, _ in native(upstream.bodies[-1])] == [
-        *("user", "assistant"),
-        "user",
+    assert spoken(upstream.bodies[-1]) == [
+        ("user", ["one"]),
+        ("user", ["two"]),
+        ("assistant", ["one two three"]),
+        ("user", ["three"]),
     ]
-    texts = [[block["text"] for block in b] for _, b in native(upstream.bodies[-1])]
-    assert texts == [["one", "two"], ["one two three"], ["three"]]
 
 
 @ensureDeferred
@@ -234,11 +234,12 @@ async def test_compacted_conversation_goes_on(proxy: Start, upstream: Upstream) 
     assert compaction_errors(document) == []
     assert "uno" not in json.dumps(document)
     assert response.output_text == "on we go"
-    asked, went_on = [native(body) for body in upstream.bodies]
+    asked, went_on = [spoken(body) for body in upstream.bodies]
+    assert asked[:2] == [("user", ["one"]), ("assistant", ["uno"])]
     assert [role for role, _ in asked] == ["user", "assistant", "user"]
-    [(_, blocks)] = went_on
-    assert blocks[0]["text"].endswith("They said: uno.")
-    assert blocks[1]["text"] == "go on"
+    (_, [summary]), last = went_on
+    assert summary.endswith("They said: uno.")
+    assert last == ("user", ["go on"])
 
 
 @pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")
@@ -384,7 +385,9 @@ async def call(url: str, method: str, path: str, **options: Any) -> Any:
     response: Any = await treq.request(
         method, url + path, headers=headers, persistent=False, **options
     )
-    return await response.json()
+    document = await response.json()
+    assert response.code == 200, document
+    return document
 
 
 @ensureDeferred

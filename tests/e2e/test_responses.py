@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import openai
@@ -15,7 +15,7 @@ from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.conftest import ExpectedErrors
 from tests.e2e.test_openai import client
 from tests.e2e.test_tools import TOOLS, TWO, native
-from tests.support.server import KEY, RunningProxy, Upstream, answer, spoken, system
+from tests.support.server import KEY, RunningProxy, Upstream, answer, system
 from tests.support.spec import response_errors, response_event_errors
 from tests.support.waiting import until
 
@@ -35,14 +35,41 @@ INPUT: list[Any] = [
 ]
 
 
-def assert_native(upstream: Upstream) -> None:
+# What the CLI says of its own.
+OWN = ("context_management", "metadata", "stream")
+
+
+def text(said: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "text", "text": said, **fields}
+
+
+def assert_body(body: Mapping[str, Any], instructions: str, **fields: Any) -> None:
+    """What went up is the CLI's own, the instructions and these fields, exactly."""
+    assert system(body) == ([instructions] if instructions else [])
+    told = {k: v for k, v in body.items() if k not in (*OWN, "system")}
+    assert told == fields
+
+
+def assert_native(upstream: Upstream, **fields: Any) -> None:
     [body] = upstream.bodies
-    assert system(body) == ["Be brief.\n\nBe kind."]
-    assert spoken(body) == [
-        ("user", ["one"]),
-        ("assistant", ["uno"]),
-        ("user", ["@/etc/hostname"]),
+    defaults: dict[str, Any] = {
+        "model": "claude-sonnet-5-5",
+        "tools": [],
+        "max_tokens": 128_000,
+        "thinking": {"type": "adaptive", "display": "summarized"},
+        "output_config": {"effort": "medium"},
+    }
+    # Instructions in the middle stay there: behind the message that follows.
+    messages = [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": [text("uno")]},
+        {"role": "user", "content": [text("@/etc/hostname")]},
+        {
+            "role": "system",
+            "content": [text("Be kind.", cache_control={"type": "ephemeral"})],
+        },
     ]
+    assert_body(body, "Be brief.", **{**defaults, "messages": messages, **fields})
 
 
 @pytest.mark.parametrize("path", ["/responses", "/v1/responses"])
@@ -58,17 +85,20 @@ async def test_document(proxy: Start, upstream: Upstream, path: str) -> None:
     }
     response = await proxy().post(path, body)
     document = await response.json()
-    assert response.code == 200
+    assert response.code == 200, document
     assert response.headers.getRawHeaders("x-ccproxy-ignored") == ["temperature"]
+    assert response.headers.getRawHeaders("x-ccproxy-adjusted") == ["input[2]"]
     assert response_errors(document) == []
     assert document["status"] == "completed"
     assert document["model"] == "claude-opus-5-5"
     assert document["output"][0]["content"][0]["text"] == "one two three"
     assert document["usage"]["total_tokens"] == 36
-    assert_native(upstream)
-    [sent] = upstream.bodies
-    assert sent["max_tokens"] == 77
-    assert sent["output_config"]["effort"] == "low"
+    assert_native(
+        upstream,
+        model="claude-opus-5-5",
+        max_tokens=77,
+        output_config={"effort": "low"},
+    )
 
 
 @ensureDeferred
@@ -227,9 +257,19 @@ async def test_tool_loop_with_the_official_package(
     assert items[-1]["content"][0]["text"] == "Both are fine."
     _, (_, asked), (_, results) = native(upstream.bodies[-1])
     assert [block["id"] for block in asked] == ["toolu_1", "toolu_2"]
-    assert [block["content"][0]["text"] for block in results] == [
+    assert [block["content"] for block in results] == [
         "fine in Paris",
         "fine in Oslo",
     ]
-    offered = {tool["name"] for tool in upstream.bodies[0]["tools"]}
-    assert offered == {"get_weather", "Bash"}
+    offered = [
+        {k: v for k, v in tool.items() if k != "cache_control"}
+        for tool in upstream.bodies[0]["tools"]
+    ]
+    assert offered == [
+        {
+            "name": tool["name"],
+            "input_schema": tool["parameters"],
+            **{k: tool[k] for k in ("description", "strict") if k in tool},
+        }
+        for tool in tools
+    ]
