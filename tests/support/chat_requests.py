@@ -174,7 +174,7 @@ def chat_requests(draw: st.DrawFn, *, models: Sequence[str] = MODELS) -> dict[st
     if limit:
         request[limit] = draw(st.integers(1, 4000))
     stops = texts.filter(lambda text: len(text) < 99)
-    stop = draw(st.none() | stops | st.lists(stops, max_size=4))
+    stop = draw(st.none() | stops | st.lists(stops, min_size=1, max_size=4))
     request |= {} if stop is None else {"stop": stop}
     if rules.efforts and draw(st.booleans()) is True:
         request["reasoning_effort"] = draw(st.sampled_from(efforts))
