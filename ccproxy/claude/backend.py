@@ -86,7 +86,12 @@ class Backend:
         self._windows: dict[str, RateWindow] = {}
         self._known: InitializeAnswer | None = None
         self._conformance = Conformance(
-            launches.worker, prober, findings, world.clock, self._examined
+            launches.worker,
+            prober,
+            findings,
+            world.clock,
+            self._examined,
+            decides=options.compose is ComposeMode.AUTO and not options.has_agent_tools,
         )
         self._breaker = CircuitBreaker(world.clock)
         slots = ProcessSlots(options.processes)

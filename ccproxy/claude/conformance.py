@@ -120,6 +120,8 @@ class Conformance:
     Args:
         launch: how a CLI is started now; raises `CCProxyError` where there is none.
         known: called whenever a verdict has been reached.
+        decides: whether the prober puts its question; if not, only what is unusable
+            is told from what is not.
     """
 
     _log = Logger()
@@ -131,6 +133,8 @@ class Conformance:
         findings: Findings,
         clock: IReactorTime,
         known: Callable[[], None],
+        *,
+        decides: bool = True,
     ) -> None:
         self.verdict = Verdict.UNKNOWN
         self.why = ""
@@ -139,6 +143,7 @@ class Conformance:
         self._findings = findings
         self._clock = clock
         self._known = known
+        self._decides = decides
         self._binary: BinaryID | None = None
         self._error: CCProxyError | None = None
         self._examination: Deferred[None] | None = None
@@ -235,7 +240,7 @@ class Conformance:
         self._examination = None
         if before is not None:
             before.cancel()
-        kept = self._findings.load(binary)
+        kept = self._findings.load(binary) if self._decides else None
         if kept is not None:
             self._decide(kept)
             return
@@ -257,7 +262,8 @@ class Conformance:
                 self._give_up(error)
             return
         if self._binary == binary:
-            self._findings.save(binary, finding)
+            if self._decides:
+                self._findings.save(binary, finding)
             self._decide(finding)
 
     def _decide(self, finding: Finding) -> None:
@@ -274,6 +280,10 @@ class Conformance:
 
     def _give_up(self, error: CCProxyError) -> None:
         is_unusable = isinstance(error, ClaudeUnavailable)
+        if not is_unusable and not self._decides:
+            # Whoever asks is told the same.
+            self._decide(Finding())
+            return
         self.verdict = Verdict.UNUSABLE if is_unusable else Verdict.FAILED
         self.why = error.message
         self._error = error

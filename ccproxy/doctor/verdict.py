@@ -36,7 +36,7 @@ class Verdict:
 
     Attributes:
         name: of what: ``key``, ``claude``, ``state``, ``database``, ``port``,
-            ``session``, ``login``, ``model`` or ``answer``.
+            ``session``, ``login``, ``model``, ``composer`` or ``answer``.
         message: one line.
         remedy: what to do, if it is not part of the message.
         seconds: how long it took, if that is of interest.

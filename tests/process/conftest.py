@@ -29,10 +29,10 @@ class FakeClaude:
 def proxy(
     proxy: Callable[..., RunningProxy],
 ) -> Callable[..., RunningProxy]:
-    """Starts servers without spares, if not told otherwise."""
+    """Starts servers without spares; what is scripted cannot be seen to merge."""
 
     def start(**options: Any) -> RunningProxy:
-        return proxy(**{"spares": 0, **options})
+        return proxy(**{"spares": 0, "compose": "body", **options})
 
     return start
 

@@ -28,7 +28,7 @@ async def test_slow_reader_blocks_the_child(
     claude = fake("flood")
     server = proxy(claude_bin=claude.binary)
     assert (await server.get("/v1/models")).code == 200
-    await until(lambda: not processes_of(claude.log))
+    await server.idle()
     client = await connect(reactor, server.number)
     body = json.dumps(chat_body("hello", stream=True)).encode()
     client.send(

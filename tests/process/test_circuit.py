@@ -9,7 +9,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from ccproxy.claude.pool.circuit_breaker import Circuit
+from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.errors import ClaudeDown, ClaudeFailed
 from tests.conftest import ExpectedErrors
 from tests.process.conftest import FakeClaude
@@ -23,10 +23,11 @@ BROKEN = ClaudeFailed("it is broken")
 class House:
     clock: Clock = field(factory=Clock)
     probes: list["Deferred[None]"] = field(factory=list)
-    circuit: Circuit = field(init=False)
+    circuit: CircuitBreaker = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.circuit = Circuit(self.clock, self.probe)
+        self.circuit = CircuitBreaker(self.clock)
+        self.circuit.probe = self.probe
 
     def probe(self) -> "Deferred[None]":
         self.probes.append(Deferred())
@@ -48,20 +49,20 @@ def house(expected_errors: ExpectedErrors) -> House:
 
 def test_only_so_many_in_a_row(house: House) -> None:
     for _ in range(2):
-        house.circuit.unheard(BROKEN)
+        house.circuit.record_failure(BROKEN)
         house.circuit.check()
-    house.circuit.heard()
+    house.circuit.record_success()
     for _ in range(2):
-        house.circuit.unheard(BROKEN)
+        house.circuit.record_failure(BROKEN)
         house.circuit.check()
-    house.circuit.unheard(BROKEN)
+    house.circuit.record_failure(BROKEN)
     assert house.after_seconds() == 2
     assert not house.circuit.is_closed
 
 
 def test_probes_come_less_and_less_often(house: House) -> None:
     for _ in range(3):
-        house.circuit.unheard(BROKEN)
+        house.circuit.record_failure(BROKEN)
     pauses = []
     for number in range(1, 9):
         pauses.append(house.after_seconds() - 1)
@@ -69,22 +70,22 @@ def test_probes_come_less_and_less_often(house: House) -> None:
         assert len(house.probes) == number - 1
         house.clock.advance(0.25)
         assert house.after_seconds() == 1
-        house.circuit.unheard(BROKEN)
+        house.circuit.record_failure(BROKEN)
         house.probes[-1].callback(None)
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
 def test_first_answer_of_any_closes_it(house: House) -> None:
     for _ in range(3):
-        house.circuit.unheard(BROKEN)
+        house.circuit.record_failure(BROKEN)
     house.clock.advance(1)
-    house.circuit.heard()
+    house.circuit.record_success()
     house.circuit.check()
     house.probes[0].callback(None)
     assert house.circuit.is_closed
     assert house.clock.getDelayedCalls() == []
     for _ in range(3):
-        house.circuit.unheard(BROKEN)
+        house.circuit.record_failure(BROKEN)
     assert house.after_seconds() == 2
     house.circuit.reset()
     assert house.clock.getDelayedCalls() == []
@@ -110,12 +111,12 @@ async def test_cli_that_refuses_to_start_for_ten_tries(
         after = response.headers.getRawHeaders("retry-after")
         told.append((response.code, after is not None, "I am broken" in message))
         assert response.headers.getRawHeaders("x-should-retry") is None
-    # Each of the first is told what has become of its own CLI.
-    assert told == [(502, False, True)] * 2 + [(503, True, True)] * 8
-    assert server.starts == 10
+    # The first is told what has become of its own CLIs.
+    assert told == [(502, False, True)] + [(503, True, True)] * 9
+    assert server.starts == 2
     assert (await server.get("/ready")).code == 503
     broken.unlink()
     backend = server.service._engine.backend
-    await until(lambda: backend._circuit.is_closed)
+    await until(lambda: backend._breaker.is_closed)
     assert (await server.get("/ready")).code == 200
     assert (await server.chat("hello")).code == 200

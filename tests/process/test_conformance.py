@@ -35,7 +35,9 @@ def arrived() -> list[dict[str, Any]]:
     identity = {"type": "text", "text": "You are Claude Code."}
     return [
         {
-            "model": question.model, "stream": True, "metadata": {"user_id": "u"},
+            "model": question.model,
+            "stream": True,
+            "metadata": {"user_id": "u"},
             "system": [identity, {"type": "text", "text": question.system}],
             **msgspec.json.decode(question.json),
         }
@@ -338,6 +340,12 @@ def merging(tmp_path: Path) -> Callable[[str], Path]:
         return binary
 
     return make
+
+
+@pytest.fixture
+def proxy(proxy: Callable[..., RunningProxy]) -> Callable[..., RunningProxy]:
+    """Starts servers that find out by themselves how to ask."""
+    return lambda **options: proxy(**{"compose": "auto", **options})
 
 
 Start = Callable[..., RunningProxy]

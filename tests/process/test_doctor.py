@@ -69,6 +69,8 @@ def doctor(
             "HOME": str(tmp_path),
             "PROXY_API_KEY": KEY,
             "PORT": "0",
+            # What is scripted cannot be seen to merge.
+            "CCPROXY_COMPOSE": "body",
             "CLAUDE_BIN": str(fake(scenario).binary),
             **(variables or {}),
         }
@@ -119,9 +121,36 @@ async def test_a_question_is_put_only_if_it_is_asked_for(
     assert told.wrong == set()
     assert "by --claude-bin" in told.line("claude")
     assert "does not say whose it is" in told.line("login")
-    assert [line["type"] for line in fake("answer").sent] == ["control_request"]
+    assert {line["type"] for line in fake("answer").sent} == {"control_request"}
     told = await doctor(asks=True)
     assert "fake-1 answered 'fake answer': first token after" in told.line("answer")
+
+
+@pytest.mark.parametrize(
+    ("flags", "level", "words"),
+    [
+        ([], "ok", "body: each request's body is set whole"),
+        (["--compose", "native"], "ok", "the operator has chosen it"),
+        (["--agent-tools", "Read"], "ok", "need its own loop"),
+        (["--compose", "auto"], "note", "2 questions became 0 requests"),
+    ],
+)
+@ensureDeferred
+async def test_how_questions_will_be_asked(
+    doctor: Callable[..., Any], flags: list[str], level: str, words: str
+) -> None:
+    told = await doctor(*flags)
+    assert told.verdicts["composer"] == level
+    assert words in told.line("composer")
+
+
+@ensureDeferred
+async def test_a_key_helper_has_everything_asked_natively(
+    doctor: Callable[..., Any],
+) -> None:
+    told = await doctor("--compose", "auto", scenario="key-helper")
+    assert told.verdicts["composer"] == "note"
+    assert "native" in told.line("composer")
 
 
 @ensureDeferred
@@ -131,7 +160,7 @@ async def test_what_depends_on_a_missing_cli_is_skipped(
     told = await doctor("--claude-bin", "/nope", asks=True)
     assert told.wrong == {"claude"}
     skipped = [name for name, level in told.verdicts.items() if level == "skipped"]
-    assert skipped == ["session", "login", "model", "answer"]
+    assert skipped == ["session", "login", "model", "composer", "answer"]
 
 
 @ensureDeferred

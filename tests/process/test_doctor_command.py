@@ -42,6 +42,7 @@ def doctor(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PROXY_API_KEY", "k")
     monkeypatch.setenv("PORT", "0")
+    monkeypatch.setenv("CCPROXY_COMPOSE", "body")
 
     def start(*arguments: str, scenario: str = "answer") -> tuple[_Reactor, Any]:
         monkeypatch.setenv("CLAUDE_BIN", str(fake(scenario).binary))
@@ -72,7 +73,8 @@ async def test_all_is_well(
     assert await status(outcome) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines] == [
-        *("key", "claude", "state", "database", "port", "session", "login", "model")
+        *("key", "claude", "state", "database", "port", "session", "login", "model"),
+        "composer",
     ]
     # When it is over there is nothing to be taken away.
     assert its.stopping[0]() is None

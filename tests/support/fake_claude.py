@@ -352,6 +352,8 @@ def main() -> None:
             told: dict[str, Any] = {"models": [model], "claude_code_version": version}
             if scenario == "logged-out":
                 told["account"] = {"tokenSource": "none"}
+            if scenario == "key-helper":
+                told["account"] = {"tokenSource": "apiKeyHelper"}
             answers: dict[str, Any] = {
                 "initialize": told,
                 "rewind_conversation": {"rewound": scenario != "stays"},

@@ -83,8 +83,9 @@ class RunningProxy:
         start = factory.start
 
         def counted(*, is_probe: bool = False) -> Any:
+            worker = start(is_probe=is_probe)
             self.starts += not is_probe
-            return start(is_probe=is_probe)
+            return worker
 
         factory.start = counted
 
