@@ -263,7 +263,7 @@ def run(minutes: float, plot: Path | None) -> int:
     with ExitStack() as stack:
         place = stack.enter_context(folder())
         environment = stack.enter_context(upstream(place, _TOKENS))
-        flags = ("--max-processes", "6", "--suspended-timeout", "30s")
+        flags = ("--max-processes", "6")
         proxy = stack.enter_context(server(place, claude, environment, *flags))
         began = time.monotonic()
         until = began + 60 * minutes

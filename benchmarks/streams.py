@@ -63,7 +63,7 @@ def run(rounds: int, deltas: int) -> None:
     with ExitStack() as stack:
         place = stack.enter_context(folder())
         environment = {"PATH": os.environ["PATH"], "HOME": str(place / "home")}
-        flags = ("--max-processes", "300", "--spares", "0", "--reuse", "off")
+        flags = ("--max-processes", "300", "--spares", "0")
         proxy = stack.enter_context(server(place, stand_in(place), environment, *flags))
         idle = memory_mb(proxy.pid)
         rows = [["0", f"{idle:.1f}", ""]]
