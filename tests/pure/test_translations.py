@@ -1,0 +1,74 @@
+"""A request of another API goes up as what it means in the Messages API.
+
+From the client's bytes to the body as the CLI sends it, without a CLI: decoded,
+composed, merged. What it has to be is written from the APIs' documents.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+
+from ccproxy.core.messages import MessagesRequest
+from ccproxy.dialects.chat_request import decode_chat
+from ccproxy.dialects.responses_request import (
+    context_of,
+    decode_responses,
+    request_of,
+)
+from ccproxy.dialects.seal import Seal, new_key
+from tests.support import chat_requests, responses_requests
+from tests.support.comparison import differences
+from tests.support.composed import BETAS, composed, upstream
+from tests.support.messages_requests import ALIASES
+from tests.support.provider_rules import violations
+
+Test = Callable[..., None]
+_SEAL = Seal(new_key())
+# What may be mended of these requests: numbers that JavaScript cannot hold.
+_NUMBERS = re.compile(
+    r"(tools\[\d+\](\.function)?\.parameters"
+    r"|messages\[\d+\]\.tool_calls\[\d+\](\.function\.arguments|\.input)"
+    r"|input\[\d+\]\.(arguments|input))"
+)
+
+
+def examples(count: int) -> Callable[[Test], Test]:
+    slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(max_examples=count, deadline=None, suppress_health_check=slow)
+
+
+def check(
+    asked: MessagesRequest,
+    expected: Mapping[str, Any],
+    named: Sequence[str],
+) -> None:
+    """The request goes up as it was expected, and is one that the provider takes."""
+    model_id = ALIASES.get(expected["model"], expected["model"])
+    composition = composed(asked, model_id, effort=asked.effort)
+    sent = upstream(composition.body, model_id)
+    assert violations(sent, betas=BETAS) == []
+    assert differences(expected, sent, joined=True) == []
+    told = [*named, *composition.adjusted, *composition.ignored]
+    assert [path for path in told if not _NUMBERS.fullmatch(path)] == []
+
+
+@examples(100)
+@given(chat_requests.chat_requests())
+def test_chat_completions(body: dict[str, Any]) -> None:
+    call = decode_chat(json.dumps(body).encode())
+    named = [*call.ignored, *call.adjusted]
+    unheard = {"user", "metadata", "store", "n"}
+    told = [path for path in named if path not in unheard]
+    check(call.request, chat_requests.expected(body), told)
+
+
+@examples(100)
+@given(responses_requests.responses_requests())
+def test_responses(body: dict[str, Any]) -> None:
+    call = decode_responses(json.dumps(body).encode())
+    assembled = request_of(call, context_of(call, (), {}), _SEAL)
+    named = [*assembled.ignored, *assembled.adjusted]
+    check(assembled.request, responses_requests.expected(body), named)
