@@ -24,17 +24,10 @@ from benchmarks.harness import (
     upstream,
 )
 from ccproxy.claude.process.launch import find_claude, read_version
+from ccproxy.core.stream import Event, Finished, MessageStart, TextDelta
 from ccproxy.dialects.chat_answer import ChatStream, Heading
 from ccproxy.dialects.responses_answer import ResponseStream
 from ccproxy.dialects.responses_request import decode_responses
-from ccproxy.events import (
-    Event,
-    Finished,
-    FinishReason,
-    MessageStarted,
-    TextDelta,
-    Usage,
-)
 
 _TOKENS = 200
 _DELTAS = 200_000
@@ -58,9 +51,9 @@ def ask(proxy: Server, store: bool) -> float:
 
 def encode(stream: ChatStream | ResponseStream) -> float:
     """Events a second, one in a batch as they come from a process."""
-    events: list[Event] = [MessageStarted("m")]
+    events: list[Event] = [MessageStart("m")]
     events += [TextDelta(" word") for _ in range(_DELTAS)]
-    events.append(Finished(FinishReason.STOP, Usage()))
+    events.append(Finished("end_turn"))
     begin = time.monotonic()
     for event in events:
         stream.encode(0, [event])
