@@ -162,7 +162,10 @@ class Worker(HasWorkerState):
         self._run(self._put(body))
 
     def on_ready(self, ready: Callable[[], None]) -> None:
-        """Have ``ready`` called each time when it is ready again after a question."""
+        """Have ``ready`` called each time when it is ready again.
+
+        That is after a question, or when it is warm.
+        """
         self._on_ready = ready
 
     def watch(self, lost: Callable[[], None]) -> None:
@@ -346,10 +349,11 @@ class Worker(HasWorkerState):
             self._become_ready()
 
     def _become_ready(self) -> None:
+        has_settled = self.is_settling
         self._stop_timers()
         self._state = WorkerState.READY
         self._idle.start(has_body=self._commands.has_body)
-        if self.questions and self._on_ready is not None:
+        if has_settled and self._on_ready is not None:
             self._on_ready()
 
     # The end.

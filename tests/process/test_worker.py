@@ -425,6 +425,18 @@ async def test_a_turn_that_does_not_end(fakes: Fakes) -> None:
 
 
 @ensureDeferred
+async def test_a_spare_that_is_warm_says_so(workers: Workers) -> None:
+    worker = workers.start()
+    await worker.open()
+    assert workers.ready == []
+    await worker.warm_up()
+    assert worker.is_settling
+    await until(lambda: worker.is_ready)
+    assert workers.ready == [worker]
+    await is_good(worker)
+
+
+@ensureDeferred
 async def test_abandoned_and_used_again(workers: Workers) -> None:
     worker, listener = workers.start(), Heard()
     worker.ask(composed("half"), listener)

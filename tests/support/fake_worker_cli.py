@@ -131,7 +131,11 @@ class CLI:
             elif message["type"] == "user":
                 self.uuid = message["uuid"]
                 self.is_at_turn = True
-                Answers(self).give(message["message"]["content"])
+                if self.limit == "1":
+                    # It thinks that everything is too long.
+                    self.finish(is_error=True, terminal_reason="blocking_limit")
+                else:
+                    Answers(self).give(message["message"]["content"])
 
     def finish(self, **fields: Any) -> None:
         self.cost += 0.5
