@@ -41,9 +41,10 @@ def kept(shared: tuple[RunningProxy, Upstream]) -> Callable[[], Kept]:
     server, _ = shared
 
     def tell() -> Kept:
-        pipes = [pipe for cli in server.clis for pipe in cli.pipes.values()]
+        children = [*server.clis, *server.helpers]
+        pipes = [pipe for child in children for pipe in child.pipes.values()]
         names = [os.readlink(f"/proc/self/fd/{pipe.fileno()}") for pipe in pipes]
-        pids = [cli.pid for cli in server.clis]
+        pids = [child.pid for child in children]
         return Kept(server.timers, pipes, pids, names)
 
     return tell

@@ -112,6 +112,11 @@ class RunningProxy:
         return [worker._process.transport for worker in self.workers]
 
     @property
+    def helpers(self) -> Sequence[Any]:
+        """The process transports of what checks the clients' schemas."""
+        return [helper.transport for helper in self.backend._checker._helpers]
+
+    @property
     def timers(self) -> Sequence[Any]:
         """What is to become of them, and when the store is swept next."""
         pool = self._pool
@@ -119,7 +124,8 @@ class RunningProxy:
         places = [place.timer for place in pool._idle._places.values()]
         ledger: Any = self.service._engine.store.ledger
         own = [timer for w in self.workers for timer in w._idle._timers.values()]
-        return [*places, *own, pool._spares._timer, sweep, ledger._timer]
+        helping = [helper._timer for helper in self.backend._checker._helpers]
+        return [*places, *own, *helping, pool._spares._timer, sweep, ledger._timer]
 
     async def settled(self) -> None:
         """Let go who waits for results, and wait until no CLI is at anything."""
