@@ -17,13 +17,15 @@ thinking. `AnswerStore` is where a shared memory has its place.
 Pure: the time is handed in.
 """
 
+import json
+import math
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-import msgspec
 from attrs import define, frozen
+from msgspec import Raw
 
 from ccproxy.claude.body.models import is_same_model
 from ccproxy.core.messages import (
@@ -39,8 +41,6 @@ _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9]")
 _BLOCK_BYTES = 300
 _ENTRY_BYTES = 500
 _MOST_OF_ONE_PREFIX = 8
-
-_canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 @frozen(kw_only=True)
@@ -93,10 +93,21 @@ def said_in(blocks: Sequence[Block]) -> Said:
     return Said("".join(texts).strip(), tuple(calls))
 
 
-def _arguments(raw: msgspec.Raw) -> bytes:
+def _arguments(raw: Raw) -> bytes:
     """Arguments without anything that only the writing of JSON decides."""
-    decoded: Mapping[str, Any] = msgspec.json.decode(raw)
-    return _canonical(decoded)
+    try:
+        decoded = json.loads(bytes(raw), parse_float=_number, parse_int=_number)
+        return json.dumps(decoded, sort_keys=True).encode()
+    except (ValueError, RecursionError):
+        return bytes(raw)
+
+
+def _number(text: str) -> float | int | str:
+    """Equal for equal values; what JavaScript has no number for stays as written."""
+    value = float(text)
+    if not math.isfinite(value):
+        return text
+    return int(value) if value.is_integer() else value
 
 
 class AnswerStore(Protocol):

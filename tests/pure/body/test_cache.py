@@ -1,0 +1,155 @@
+"""Breakpoints of the prompt cache."""
+
+from typing import Any
+
+import pytest
+
+from ccproxy.claude.body.compose import Composition
+from tests.support.composed import (
+    assistant,
+    body_of,
+    call,
+    composed,
+    request,
+    result,
+    text,
+    thought,
+    tool,
+    user,
+)
+
+SHORT: dict[str, Any] = {"type": "ephemeral"}
+LONG: dict[str, Any] = {"type": "ephemeral", "ttl": "1h"}
+
+
+def _marked(said: str, marker: Any = SHORT) -> dict[str, Any]:
+    return text(said, cache_control=marker)
+
+
+def _markers(composition: Composition) -> dict[str, Any]:
+    """Each breakpoint by its place."""
+    body = body_of(composition)
+    found = {
+        f"tools.{n}": t["cache_control"]
+        for n, t in enumerate(body.get("tools", []))
+        if "cache_control" in t
+    }
+    for number, message in enumerate(body["messages"]):
+        if isinstance(message["content"], list):
+            for index, block in enumerate(message["content"]):
+                if "cache_control" in block:
+                    found[f"{number}.{index}"] = block["cache_control"]
+    return found
+
+
+def test_without_the_clients_there_is_one_at_the_end() -> None:
+    composition = composed(request([user("a"), assistant("b"), user("c", "d")]))
+    assert _markers(composition) == {"2.1": SHORT}
+    assert composition.adjusted == ()
+    assert composition.body.cache_ttl is None
+
+
+def test_a_text_becomes_a_block_for_it() -> None:
+    composition = composed(request("hi"))
+    assert body_of(composition)["messages"][0]["content"] == [_marked("hi")]
+
+
+def test_it_is_on_the_result_and_not_within() -> None:
+    told = [user("hi"), assistant(call("a")), user(result("a", [text("seen")]))]
+    assert _markers(composed(request(told, tools=[tool()]))) == {"2.0": SHORT}
+
+
+def test_the_clients_last_two_stay() -> None:
+    told = [
+        user(_marked("a")),
+        assistant(_marked("b")),
+        user(_marked("c"), "d", _marked("e")),
+    ]
+    composition = composed(request(told, tools=[tool(cache_control=SHORT)]))
+    assert _markers(composition) == {"2.0": SHORT, "2.2": SHORT}
+    assert composition.adjusted == (
+        "tools[0].cache_control",
+        "messages[0].content[0].cache_control",
+        "messages[1].content[0].cache_control",
+    )
+    assert composition.body.cache_ttl == "5m"
+
+
+def test_two_of_the_clients_are_left_alone() -> None:
+    told = [user("a"), assistant("b"), user(_marked("c"), "d")]
+    composition = composed(request(told, tools=[tool(cache_control=SHORT)]))
+    assert _markers(composition) == {"tools.0": SHORT, "2.0": SHORT}
+    assert composition.adjusted == ()
+
+
+def test_all_live_equally_long() -> None:
+    told = [user(_marked("a", LONG)), assistant("b"), user(_marked("c"))]
+    composition = composed(request(told))
+    assert _markers(composition) == {"0.0": LONG, "2.0": LONG}
+    assert composition.body.cache_ttl == "1h"
+    assert composition.adjusted == ("messages[2].content[0].cache_control",)
+
+
+@pytest.mark.parametrize(("ttl", "marker"), [("1h", LONG), ("5m", SHORT)])
+def test_ours_live_as_long_as_the_operator_says(ttl: Any, marker: Any) -> None:
+    composition = composed(request("hi"), cache_ttl=ttl)
+    assert _markers(composition) == {"0.0": marker}
+    assert composition.body.cache_ttl == ttl
+    # The client's word goes before.
+    composition = composed(request([user(_marked("hi"))]), cache_ttl=ttl)
+    assert _markers(composition) == {"0.0": SHORT}
+    assert composition.body.cache_ttl == "5m"
+
+
+def test_one_for_the_whole_request_is_ours_at_the_end() -> None:
+    told = [user("a", _marked("b")), assistant("c"), user(_marked("d"), "e")]
+    composition = composed(request(told, cache_control=LONG))
+    assert _markers(composition) == {"2.0": LONG, "2.1": LONG}
+    assert "cache_control" not in body_of(composition)
+    assert composition.adjusted == (
+        "cache_control",
+        "messages[0].content[1].cache_control",
+        "messages[2].content[0].cache_control",
+    )
+
+
+def test_null_is_no_breakpoint() -> None:
+    composition = composed(request([user(_marked("a", None), "b")]))
+    assert _markers(composition) == {"0.0": None, "0.1": SHORT}
+
+
+def test_none_is_on_a_deferred_tool() -> None:
+    deferred = tool("later", defer_loading=True, cache_control=SHORT)
+    composition = composed(request("hi", tools=[tool(), deferred]))
+    assert "tools.1" not in _markers(composition)
+    assert composition.adjusted == ("tools[1].cache_control",)
+
+
+def test_none_is_on_thinking_or_behind_the_clients_turns() -> None:
+    told = [user("hi"), assistant(thought(), "b"), user("c")]
+    assert _markers(composed(request(told))) == {"2.0": SHORT}
+
+
+def test_one_within_a_result_is_lifted_out_of_it() -> None:
+    parts = [text("a", cache_control=LONG), text("b")]
+    told = [user("hi"), assistant(call("a")), user(result("a", parts))]
+    composition = composed(request(told, tools=[tool()]))
+    assert _markers(composition) == {"2.0": LONG}
+    assert composition.adjusted == ("messages[2].content[0].content[0].cache_control",)
+
+
+def test_there_is_a_second_one_where_the_first_is_out_of_reach() -> None:
+    many = [call(f"c{n}") for n in range(15)]
+    results = [result(f"c{n}") for n in range(15)]
+    told = [user("a"), assistant("b"), user("q"), assistant(*many), user(*results)]
+    composition = composed(request(told, tools=[tool()]))
+    assert _markers(composition) == {"2.0": SHORT, "4.14": SHORT}
+    few = [*told[:3], assistant(*many[:5]), user(*results[:5])]
+    assert _markers(composed(request(few, tools=[tool()]))) == {"4.4": SHORT}
+
+
+def test_an_odd_marker_is_replaced() -> None:
+    composition = composed(
+        request([user(_marked("a", {"type": "ephemeral", "ttl": 5}))])
+    )
+    assert _markers(composition) == {"0.0": SHORT}

@@ -1,0 +1,134 @@
+"""The proxy's memory of its own answers."""
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers, said_in
+from ccproxy.core.messages import Block
+from tests.support.composed import call, raw_message, text, thought
+from tests.support.messages_requests import json_objects
+
+MODEL = "claude-opus-5-5"
+
+
+def _blocks(*content: Any) -> tuple[Block, ...]:
+    return raw_message("assistant", list(content)).blocks
+
+
+def _answer(n: int, size: int = 0) -> tuple[Block, ...]:
+    return _blocks(thought("x" * size), text(f"answer {n}"))
+
+
+def _find(memory: RememberedAnswers, n: int, now: float, **fields: Any) -> Any:
+    asked = {"prefix": f"p{n}", "model_id": MODEL, "is_bound": True, **fields}
+    model_id, is_bound = asked["model_id"], asked["is_bound"]
+    said = _blocks(text(f"answer {n}"))
+    found = memory.of("ann", now)
+    return found.find(asked["prefix"], said, model_id, is_bound=is_bound)
+
+
+def _memory(limit_bytes: int = 1_000_000) -> RememberedAnswers:
+    return RememberedAnswers(InMemoryAnswers(limit_bytes, 60.0))
+
+
+def test_an_answer_is_found_until_its_time_is_over() -> None:
+    memory = _memory()
+    memory.remember("ann", "p1", _answer(1), MODEL, 0.0)
+    assert _find(memory, 1, 59.0) == _answer(1)
+    # Its use has kept it.
+    assert _find(memory, 1, 118.0) == _answer(1)
+    assert _find(memory, 1, 178.0) is None
+
+
+def test_the_least_recently_used_go_first() -> None:
+    memory = _memory(limit_bytes=8_000)
+    for n in range(3):
+        memory.remember("ann", f"p{n}", _answer(n, 1_000), MODEL, float(n))
+    assert _find(memory, 0, 5.0) is not None
+    for n in range(3, 6):
+        memory.remember("ann", f"p{n}", _answer(n, 1_000), MODEL, float(n))
+    found = [n for n in range(6) if _find(memory, n, 6.0) is not None]
+    assert 5 in found
+    assert 1 not in found
+    assert 0 < len(found) < 6
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3_000)), max_size=30))
+def test_no_more_is_kept_than_the_limit(steps: list[tuple[int, int]]) -> None:
+    store = InMemoryAnswers(10_000, 60.0)
+    memory = RememberedAnswers(store)
+    for now, (n, size) in enumerate(steps):
+        memory.remember("ann", f"p{n}", _answer(n, size), MODEL, float(now))
+        assert 0 <= store.size_bytes <= 10_000
+    memory.forget()
+    assert store.size_bytes == 0
+
+
+def test_one_that_is_larger_than_everything_is_not_kept() -> None:
+    memory = _memory(limit_bytes=1_000)
+    memory.remember("ann", "p1", _answer(1, 5_000), MODEL, 0.0)
+    assert _find(memory, 1, 0.0) is None
+
+
+def test_what_has_no_thinking_is_not_kept() -> None:
+    store = InMemoryAnswers(10_000, 60.0)
+    RememberedAnswers(store).remember("ann", "p1", _blocks(text("x")), MODEL, 0.0)
+    assert store.size_bytes == 0
+
+
+def test_several_answers_to_one_question_are_kept() -> None:
+    memory = _memory()
+    for n in (1, 2):
+        memory.remember("ann", "p", _answer(n), MODEL, 0.0)
+    for n in (1, 2):
+        assert _find(memory, n, 0.0, prefix="p") == _answer(n)
+
+
+def test_dates_and_clouds_are_no_other_model() -> None:
+    memory = _memory()
+    memory.remember("ann", "p1", _answer(1), "claude-haiku-4-5-20251001", 0.0)
+    for model_id, is_found in [
+        ("claude-haiku-4-5", True),
+        ("claude-haiku-4-5@20251001", True),
+        ("us.anthropic.claude-haiku-4-5-20251001-v1:0", True),
+        ("claude-haiku-4-5-20251001[1m]", True),
+        ("claude-haiku-5-5", False),
+        ("claude-sonnet-4-5", False),
+        ("", False),
+    ]:
+        assert (_find(memory, 1, 0.0, model_id=model_id) is not None) is is_found
+
+
+def test_forgotten_is_forgotten() -> None:
+    memory = _memory()
+    memory.remember("ann", "p1", _answer(1), MODEL, 0.0)
+    memory.forget()
+    assert _find(memory, 1, 0.0) is None
+
+
+@given(json_objects)
+def test_what_is_said_does_not_depend_on_how_it_is_written(
+    arguments: dict[str, Any],
+) -> None:
+    one = {**call("a"), "input": arguments}
+    other = dict(reversed(arguments.items()))
+    spaced = json.dumps({**one, "id": "b", "input": other}, indent=2)
+    block = Block.decode(spaced.encode())
+    assert said_in(_blocks(one)) == said_in((block,))
+
+
+def test_numbers_count_by_their_value() -> None:
+    wide = Block.decode(
+        b'{"type":"tool_use","id":"a","name":"f","input":{"n":1.0,"m":1e400}}'
+    )
+    same = Block.decode(
+        b'{"type":"tool_use","id":"a","name":"f","input":{"m":1e400, "n":1}}'
+    )
+    other = Block.decode(
+        b'{"type":"tool_use","id":"a","name":"f","input":{"m":1e400, "n":2}}'
+    )
+    assert said_in((wide,)) == said_in((same,))
+    assert said_in((wide,)) != said_in((other,))
