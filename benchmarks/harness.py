@@ -173,7 +173,7 @@ def server(
     """
     source = (checkout or Path(__file__).parent.parent).absolute()
     state = place / f"state{len(list(place.glob('server*.log')))}"
-    argv: list[str | Path] = [sys.executable, "-c", _RUN, "--port", "0"]
+    argv: list[str | Path] = [sys.executable, "-P", "-c", _RUN, "--port", "0"]
     argv += ["--claude-bin", claude, "--state-dir", state, *flags]
     log = place / f"server{len(list(place.glob('server*.log')))}.log"
     own = {**environment, "PROXY_API_KEY": KEY, "PYTHONPATH": str(source)}
