@@ -29,10 +29,11 @@ from ccproxy.dialects.chat_tools import (
     offer,
     offer_functions,
 )
+from ccproxy.dialects.content import Part
 from ccproxy.dialects.decoding import decode_json, read_body
 from ccproxy.dialects.mendings import Mendings
 from ccproxy.dialects.pairing import NO_ID
-from ccproxy.dialects.prompting import InputMessage, Part
+from ccproxy.dialects.prompting import InputMessage
 from ccproxy.dialects.refusal import unsupported
 from ccproxy.dialects.sampling import sampling_fields
 from ccproxy.dialects.structured import Format, output_config, output_paths

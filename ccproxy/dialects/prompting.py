@@ -14,88 +14,32 @@ a blank text           left out and named
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
 from attrs import evolve, field, frozen
-from msgspec import UNSET, Raw, UnsetType
 
-from ccproxy.core.messages import (
-    Block,
-    Message,
-    Text,
-    Thinking,
-    is_blank,
-    text_block,
-    tool_result_block,
+from ccproxy.core.messages import Block, Message, is_blank, tool_result_block
+from ccproxy.dialects.content import (
+    ASSISTANT,
+    SYSTEM,
+    TOOL,
+    USER,
+    Part,
+    content_blocks,
 )
-from ccproxy.dialects import media
 from ccproxy.dialects.mendings import Mendings
 from ccproxy.dialects.pairing import NO_ID, paired
-from ccproxy.dialects.refusal import unsupported
-from ccproxy.dialects.tools import function_call
-from ccproxy.errors import InvalidRequest, MissingParameter
+from ccproxy.errors import InvalidRequest
 
-_SYSTEM, _USER, _ASSISTANT, _TOOL = "system", "user", "assistant", "tool"
 _ROLES: Mapping[str, str] = {
-    "system": _SYSTEM,
-    "developer": _SYSTEM,
-    "user": _USER,
-    "assistant": _ASSISTANT,
-    "tool": _TOOL,
+    "system": SYSTEM,
+    "developer": SYSTEM,
+    "user": USER,
+    "assistant": ASSISTANT,
+    "tool": TOOL,
 }
 # OpenAI's efforts that the model does not know, and the nearest that it does.
 _NO_EFFORTS = ("none", "minimal")
 _EFFORTS = (*_NO_EFFORTS, "low", "medium", "high", "xhigh", "max")
 _LEAST_EFFORT = "low"
-# Blocks of the Messages API that clients mix into messages of OpenAI's, by who says so.
-_NATIVE_PARTS: Mapping[str, str] = {
-    "tool_use": _ASSISTANT,
-    "thinking": _ASSISTANT,
-    "redacted_thinking": _ASSISTANT,
-    "tool_result": _USER,
-    "image": _USER,
-    "document": _USER,
-}
-
-
-class _ImageURL(msgspec.Struct):
-    url: str | None = None
-
-
-class _File(msgspec.Struct):
-    file_data: str | None = None
-    filename: str | None = None
-    file_id: str | None = None
-
-
-class Part(msgspec.Struct, omit_defaults=True):
-    """A part of a message's content, of either dialect."""
-
-    type: str
-    text: str | None = None
-    refusal: str | None = None
-    # An image: an object in chat completions, a URL in Responses.
-    image_url: str | _ImageURL | None = None
-    # A file: an object in chat completions, flat in Responses.
-    file: _File | None = None
-    file_data: str | None = None
-    filename: str | None = None
-    file_url: str | None = None
-    file_id: str | None = None
-    # The Messages API's own, which some clients send all the same.
-    cache_control: Raw | UnsetType = UNSET
-    id: str | None = None
-    name: str | None = None
-    input: Raw | UnsetType = UNSET
-    tool_use_id: str | None = None
-    content: Raw | UnsetType = UNSET
-    is_error: bool | None = None
-    thinking: str | None = None
-    signature: str | None = None
-    data: str | None = None
-    source: Raw | UnsetType = UNSET
-    title: str | None = None
-    context: str | None = None
-    citations: Raw | UnsetType = UNSET
 
 
 @frozen
@@ -190,7 +134,7 @@ def conversation(
     messages: list[Message] = []
     for message in given:
         # In front of all that is said, blank or not, the API knows no system message.
-        if not messages and _ROLES[message.role] == _SYSTEM:
+        if not messages and _ROLES[message.role] == SYSTEM:
             instructions.append(_system_text(message, mendings))
         elif (made := _message(message, mendings)) is not None:
             messages.append(made)
@@ -220,13 +164,13 @@ def _with_question(
 
     A model cannot be asked without a message of the user.
     """
-    if any(_ROLES[message.role] != _SYSTEM for message in given):
+    if any(_ROLES[message.role] != SYSTEM for message in given):
         return given
     for place in reversed(range(len(given))):
         message = given[place]
         if not is_blank(_system_text(message, Mendings())):
             mendings.adjust(f"{message.at}.role")
-            return [*given[:place], evolve(message, role=_USER), *given[place + 1 :]]
+            return [*given[:place], evolve(message, role=USER), *given[place + 1 :]]
     return given
 
 
@@ -235,9 +179,9 @@ def _message(message: InputMessage, mendings: Mendings) -> Message | None:
     match _ROLES[message.role]:
         case "system":
             text = _system_text(message, mendings)
-            return Message(_SYSTEM, text, message.at) if not is_blank(text) else None
+            return Message(SYSTEM, text, message.at) if not is_blank(text) else None
         case "tool":
-            return Message(_USER, (_result(message, mendings),), message.at)
+            return Message(USER, (_result(message, mendings),), message.at)
         case role:
             content = _content(message, role, mendings)
             return Message(role, content, message.at) if content else None
@@ -246,14 +190,14 @@ def _message(message: InputMessage, mendings: Mendings) -> Message | None:
 def _refuse_without_question(
     given: Sequence[InputMessage], messages: Sequence[Message], param: str
 ) -> None:
-    asking = [m for m in given if _ROLES[m.role] in (_USER, _TOOL)]
+    asking = [m for m in given if _ROLES[m.role] in (USER, TOOL)]
     if not asking:
         raise InvalidRequest(
             f"`{param}` has no message of the user; there is nothing to answer",
             param=param,
         )
     last = asking[-1]
-    told = [message.at for message in messages if message.role == _USER]
+    told = [message.at for message in messages if message.role == USER]
     if not told or (last is given[-1] and told[-1] != last.at):
         raise InvalidRequest(
             f"`{last.at}`: the last message is blank; say something in it",
@@ -273,39 +217,9 @@ def _content(
         return message.content
     return (
         *(thinking.block for thinking in message.thinking),
-        *_blocks(message, role, mendings),
+        *content_blocks(message.content, role, message.content_at, mendings),
         *message.calls,
     )
-
-
-def _blocks(message: InputMessage, role: str, mendings: Mendings) -> list[Block]:
-    """The content as blocks, without blank texts."""
-    match message.content:
-        case None | "":
-            return []
-        case str(text):
-            at = message.content_at
-            return _not_blank([text_block(text, at)], mendings)
-        case parts:
-            paths = [f"{message.content_at}[{n}]" for n in range(len(parts))]
-            pairs = zip(parts, paths, strict=True)
-            blocks = [_block(part, role, at, mendings) for part, at in pairs]
-            return _not_blank(blocks, mendings)
-
-
-def _not_blank(blocks: Sequence[Block], mendings: Mendings) -> list[Block]:
-    """The blocks that the API takes: texts that say something, signed thinking."""
-    kept = []
-    for block in blocks:
-        value = block.value
-        is_void = (isinstance(value, Text) and is_blank(value.text)) or (
-            isinstance(value, Thinking) and not value.signature
-        )
-        if is_void:
-            mendings.ignore(block.at)
-        else:
-            kept.append(block)
-    return kept
 
 
 def _result(message: InputMessage, mendings: Mendings) -> Block:
@@ -317,7 +231,9 @@ def _result(message: InputMessage, mendings: Mendings) -> Block:
             mendings.ignore(message.content_at)
             content = ""
     else:
-        content = _blocks(message, _TOOL, mendings) or ""
+        content = (
+            content_blocks(message.content, TOOL, message.content_at, mendings) or ""
+        )
     return tool_result_block(
         NO_ID if message.result_of is None else message.result_of,
         content,
@@ -332,89 +248,11 @@ def _system_text(message: InputMessage, mendings: Mendings) -> str:
     Parts of one message are one text.
     """
     texts: list[str] = []
-    for block in _blocks(message, _SYSTEM, mendings):
+    for block in content_blocks(message.content, SYSTEM, message.content_at, mendings):
         texts.append(getattr(block.value, "text", ""))
         if "cache_control" in block.fields:
             mendings.ignore(f"{block.at}.cache_control")
     return "".join(texts)
-
-
-def _block(part: Part, role: str, at: str, mendings: Mendings) -> Block:
-    if part.type in _NATIVE_PARTS:
-        return _native(part, role, at, mendings)
-    block = _openai_block(part, at, mendings)
-    if block.type != "text" and role in (_ASSISTANT, _SYSTEM):
-        raise InvalidRequest(
-            f"`{at}`: a message of role {role} has text only; images and files are the "
-            "user's",
-            param=f"{at}.type",
-        )
-    return block
-
-
-def _openai_block(part: Part, at: str, mendings: Mendings) -> Block:
-    cached = part.cache_control
-    match part.type:
-        case "text" | "input_text" | "output_text":
-            text = _required(part.text, f"{at}.text")
-            return Block.make("text", at=at, text=text, cache_control=cached)
-        case "refusal":
-            text = _required(part.refusal, f"{at}.refusal")
-            return Block.make("text", at=at, text=text, cache_control=cached)
-        case "image_url" | "input_image":
-            media.no_uploads(part.file_id, f"{at}.file_id")
-            if isinstance(part.image_url, _ImageURL):
-                where = f"{at}.image_url.url"
-                return media.image(part.image_url.url, where, mendings, cached)
-            return media.image(part.image_url, f"{at}.image_url", mendings, cached)
-        case "file":
-            file = part.file or _File()
-            media.no_uploads(file.file_id, f"{at}.file.file_id")
-            where = f"{at}.file.file_data"
-            return media.document(
-                file.file_data, None, file.filename, where, cache_control=cached
-            )
-        case "input_file":
-            media.no_uploads(part.file_id, f"{at}.file_id")
-            return media.document(
-                part.file_data,
-                part.file_url,
-                part.filename,
-                f"{at}.file_data",
-                url_at=f"{at}.file_url",
-                cache_control=cached,
-            )
-    unsupported(
-        f"{at}.type",
-        f"there is no content of type {part.type!r}; send text, "
-        "images (data: or https:), PDFs or text files",
-    )
-
-
-def _native(part: Part, role: str, at: str, mendings: Mendings) -> Block:
-    """A block that is the Messages API's already."""
-    whose = _NATIVE_PARTS[part.type]
-    if role != whose and not (role == _TOOL and part.type in ("image", "document")):
-        raise InvalidRequest(
-            f"`{at}`: a block of type {part.type!r} belongs to a message of role "
-            f"{whose}",
-            param=f"{at}.type",
-        )
-    if part.type == "tool_use":
-        name = _required(part.name, f"{at}.name")
-        arguments = "" if isinstance(part.input, UnsetType) else part.input
-        identifier = NO_ID if part.id is None else part.id
-        return function_call(identifier, name, arguments, at, mendings, "input")
-    try:
-        return Block.decode(msgspec.json.encode(part), at)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"`{at}`: {error}", param=at) from None
-
-
-def _required(text: str | None, param: str) -> str:
-    if text is None:
-        raise MissingParameter(f"`{param}` is missing", param=param)
-    return text
 
 
 def positive(value: int | None, param: str) -> int | None:

@@ -34,11 +34,12 @@ from ccproxy.core.messages import (
     thinking_block,
     tool_use_block,
 )
+from ccproxy.dialects.content import Part
 from ccproxy.dialects.decoding import decode_json
 from ccproxy.dialects.encoding import encode_json
 from ccproxy.dialects.free_text import custom_call
 from ccproxy.dialects.mendings import Mendings
-from ccproxy.dialects.prompting import InputMessage, Part, PastThinking
+from ccproxy.dialects.prompting import InputMessage, PastThinking
 from ccproxy.dialects.tools import ToolIdentity, ToolKind, ToolTable, function_call
 from ccproxy.errors import (
     InvalidRequest,
