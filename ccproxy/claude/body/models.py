@@ -128,6 +128,8 @@ _ROWS: dict[str, Sequence[tuple[Version, ModelRules]]] = {
     ],
 }
 
+# The one model whose name has no version.
+_PREVIEW = "claude-mythos-preview"
 # claude-opus-4-5-20251101, claude-sonnet-5, us.anthropic.claude-opus-4-6-v1:0
 _NEW_STYLE = re.compile(
     r"claude-(?P<family>[a-z]+)-(?P<major>\d{1,2})(?:[-.](?P<minor>\d{1,2})(?!\d))?"
@@ -145,6 +147,8 @@ def rules_for(model_id: str) -> ModelRules:
         model_id: its full id, of the provider's or of a cloud's form; anything else is
             an unknown model.
     """
+    if _PREVIEW in model_id:
+        return _OPUS_4_7
     found = _OLD_STYLE.search(model_id) or _NEW_STYLE.search(model_id)
     if found is None:
         return UNKNOWN

@@ -80,9 +80,11 @@ class StopShaper:
         return [event]
 
     def _text(self, text: str, index: int) -> list[Event]:
-        found = [(text.find(stop), stop) for stop in self._stops if stop in text]
+        found = [s for s in self._stops if s in text]
         if found:
-            place, stop = min(found)
+            # The one that is whole first; of two, the longer.
+            stop = min(found, key=lambda s: (text.find(s) + len(s), text.find(s)))
+            place = text.find(stop)
             self._state = _State.OVER
             before: list[Event] = [TextDelta(text[:place], index)] if place else []
             end = Finished("stop_sequence", self._usage, stop_sequence=stop)

@@ -186,7 +186,7 @@ def test_another_login_finds_nothing() -> None:
 
 def test_nothing_comes_back_where_thinking_is_off() -> None:
     memory = _memory()
-    off = {"thinking": {"type": "disabled"}}
+    off: dict[str, Any] = {"thinking": {"type": "disabled"}}
     _remember(memory, _ask(ASKED, memory, OPUS_5, **off))
     told = [*ASKED, _copy(), user(result("toolu_01A"))]
     assert _told(_ask(told, memory, OPUS_5, **off), 1) == _copy()

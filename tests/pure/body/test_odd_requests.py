@@ -17,7 +17,8 @@ from tests.support.messages_requests import (
     schemas,
 )
 from tests.support.provider_models import model_rules
-from tests.support.provider_rules import Issued, Signature, violations
+from tests.support.provider_rules import Issued, violations
+from tests.support.provider_thinking import Signature
 
 _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -55,7 +56,9 @@ def _combined(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-_schemas = schemas() | _combined(schemas()) | json_objects.map(lambda _: {})
+_schemas: st.SearchStrategy[Any] = (
+    schemas() | _combined(schemas()) | json_objects.map(lambda _: {})
+)
 
 
 @st.composite

@@ -1,0 +1,94 @@
+"""From the provider's paths to the client's."""
+
+from collections.abc import Mapping
+
+import pytest
+from attrs import evolve
+
+from ccproxy.claude.body.paths import client_path
+from ccproxy.core.messages import client_tool
+from tests.support.composed import (
+    assistant,
+    call,
+    composed,
+    request,
+    result,
+    system,
+    text,
+    user,
+)
+
+
+@pytest.fixture(name="paths")
+def _paths() -> Mapping[str, str]:
+    made = client_tool(
+        "look",
+        None,
+        {"type": "object"},
+        at="tools[4].function",
+        renamed={"input_schema": "parameters"},
+    )
+    told = [
+        user(" ", "hi"),
+        assistant(""),
+        assistant("I look.", call("a")),
+        user(text("x"), result("a")),
+        system("be brief"),
+        user("so?"),
+    ]
+    asked = request(told, tool_choice={"type": "any"})
+    names = {"max_tokens": "max_completion_tokens"}
+    asked = evolve(asked, tools=(made,), paths=names)
+    return composed(asked).body.paths
+
+
+@pytest.mark.parametrize(
+    ("told", "clients"),
+    [
+        ("messages.0", "messages[0]"),
+        ("messages.0.content.0", "messages[0].content[1]"),
+        ("messages.0.content.0.text", "messages[0].content[1].text"),
+        ("messages.1.content.1.tool_use.input", "messages[2].content[1].input"),
+        (
+            "messages.1.content.1.tool_use.input.a.0",
+            "messages[2].content[1].input.a[0]",
+        ),
+        # Results are in front there.
+        ("messages.2.content.0", "messages[3].content[1]"),
+        ("messages.2.content.1.text", "messages[3].content[0].text"),
+        ("messages.3", "messages[5]"),
+        ("messages.4.content.0", "messages[4].content"),
+        ("messages.4.content.0.text", "messages[4].content.text"),
+        ("tools.0", "tools[4].function"),
+        ("tools.0.custom", "tools[4].function"),
+        ("tools.0.custom.input_schema", "tools[4].function.parameters"),
+        (
+            "tools.0.custom.input_schema.properties.a",
+            "tools[4].function.parameters.properties.a",
+        ),
+        ("tools.0.custom.name", "tools[4].function.name"),
+        ("max_tokens", "max_completion_tokens"),
+        ("thinking.budget_tokens", "thinking.budget_tokens"),
+        ("system.2", "system"),
+        ("messages.99", None),
+        ("tools.7", None),
+    ],
+)
+def test_a_path_is_the_clients(
+    paths: Mapping[str, str], told: str, clients: str | None
+) -> None:
+    assert client_path(paths, told) == clients
+
+
+def test_every_path_is_listed(paths: Mapping[str, str]) -> None:
+    listed = list(paths)
+    assert len(listed) == len(paths)
+    known = {path: paths[path] for path in listed if path in paths}
+    assert known["messages.1.content.1"] == "messages[2].content[1]"
+    assert known["tools.0"] == "tools[4].function"
+
+
+def test_words_of_ours_have_no_path(paths: Mapping[str, str]) -> None:
+    assert "messages.4.content.1" not in paths
+    with pytest.raises(KeyError):
+        paths["messages.4.content.1"]
