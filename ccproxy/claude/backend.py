@@ -247,7 +247,10 @@ class Backend:
         effort = None if wanted is None else self._catalogue.effort(model, wanted)
         known = {e.value: e for e in Effort}
         return self._native.prepare(
-            request, model=model, effort=None if effort is None else known.get(effort)
+            request,
+            model=model,
+            model_id=self._catalogue.full_id(model),
+            effort=None if effort is None else known.get(effort),
         )
 
     async def _compile_schema(self, request: MessagesRequest) -> None:

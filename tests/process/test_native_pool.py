@@ -838,4 +838,36 @@ def test_tool_of_the_clis_own_name_for_answers() -> None:
         output_config=messages.parsed(messages.OutputValue, format=form),
     )
     with pytest.raises(InvalidRequest, match="StructuredOutput"):
-        house.pool.prepare(request, model="m", effort=None)
+        house.pool.prepare(request, model="m", model_id="m", effort=None)
+
+
+THOUGHT = messages.thinking_block("Hm.", "c2ln", "messages[1].content[0]")
+
+
+@pytest.mark.parametrize(
+    ("model_id", "thinker", "is_told"),
+    [
+        # New models refuse it behind another prefix, and a new process has another.
+        ("claude-sonnet-5-5", "", False),
+        ("claude-opus-4-6", "", True),
+        ("claude-opus-4-6", "claude-opus-4-6-20260101", True),
+        ("claude-opus-4-6", "claude-haiku-4-5", False),
+    ],
+)
+def test_thinking_is_told_to_a_model_that_takes_it(
+    model_id: str, thinker: str, is_told: bool
+) -> None:
+    """And is named where it is not."""
+    said = (THOUGHT, messages.text_block("Hello."))
+    request = messages.MessagesRequest(
+        messages=(
+            messages.Message("user", "hello"),
+            messages.Message("assistant", said),
+            messages.Message("user", "go on"),
+        ),
+        thinking_models={"c2ln": thinker} if thinker else {},
+    )
+    question = House().pool.prepare(request, model="m", model_id=model_id, effort=None)
+    kinds = [type(block).__name__ for block in question.prompt.messages[1].content]
+    assert ("ThinkingBlock" in kinds) is is_told
+    assert question.ignored == (() if is_told else ("messages[1].content[0]",))

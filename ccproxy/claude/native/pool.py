@@ -15,6 +15,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
+from ccproxy.claude.body.models import rules_for
 from ccproxy.claude.native.another import another_of
 from ccproxy.claude.native.completion import Checker, Listener, NativeCompletion
 from ccproxy.claude.native.prompt import Effort, Prompt
@@ -130,13 +131,19 @@ class NativePool:
         slots.watch(self._serve, self.make_room)
 
     def prepare(
-        self, request: MessagesRequest, *, model: str, effort: Effort | None
+        self,
+        request: MessagesRequest,
+        *,
+        model: str,
+        model_id: str,
+        effort: Effort | None,
     ) -> NativeQuestion:
         """A request as a question that can be asked.
 
         Args:
             request: what the client asks.
             model: as the CLI takes it.
+            model_id: the model's full id.
             effort: as the model knows it.
 
         Raises:
@@ -146,6 +153,9 @@ class NativePool:
             request,
             model=model,
             effort=effort,
+            # The CLI has notes of its own in the conversation. They stand elsewhere
+            # when a new process is told it, and the thinking behind is refused.
+            thinking_of=None if rules_for(model_id).is_prefix_bound else model_id,
             forward_sampling=self._options.forward_sampling,
             web_search=self._options.web_search,
         )

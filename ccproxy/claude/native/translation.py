@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from attrs import frozen
 
+from ccproxy.claude.body.models import is_same_model
 from ccproxy.claude.native import events as native
 from ccproxy.claude.native.pairing import paired
 from ccproxy.claude.native.prompt import (
@@ -71,6 +72,7 @@ def translate(
     *,
     model: str,
     effort: Effort | None,
+    thinking_of: str | None = "",
     forward_sampling: bool = False,
     web_search: bool = False,
 ) -> Translated:
@@ -80,13 +82,15 @@ def translate(
         request: what the client asks.
         model: as the CLI takes it.
         effort: as the model knows it.
+        thinking_of: the full id of the model whose earlier thinking is told, and that
+            of unknown models; None: none is told; empty: all is.
         forward_sampling: send temperature and the like upstream.
         web_search: whether the model has Claude Code's own search.
 
     Raises:
         InvalidRequest: it cannot be asked in this way; names the client's path.
     """
-    reader = _Reader(request)
+    reader = _Reader(request, thinking_of)
     tools = tuple(reader.tools(web_search=web_search))
     choice = request.tool_choice
     if choice is not None and choice.type == "none":
@@ -151,8 +155,11 @@ def _schema(request: messages.MessagesRequest) -> Mapping[str, Any] | None:
 class _Reader:
     """Reads one request, and notes what has no place."""
 
-    def __init__(self, request: messages.MessagesRequest) -> None:
+    def __init__(
+        self, request: messages.MessagesRequest, thinking_of: str | None
+    ) -> None:
         self._request = request
+        self._thinking_of = thinking_of
         self.adjusted: list[str] = []
         self.ignored: list[str] = []
 
@@ -235,11 +242,19 @@ class _Reader:
             case messages.Thinking(thinking, signature):
                 model = self._request.thinking_models.get(signature, "")
                 made = ThinkingBlock(thinking, signature, model)
-                return made if signature else None
+                return made if signature and self._is_told(model) else None
             case messages.RedactedThinking(data):
                 model = self._request.thinking_models.get(data, "")
-                return RedactedThinkingBlock(data, model)
+                redacted = RedactedThinkingBlock(data, model)
+                return redacted if self._is_told(model) else None
         return self._shown(block, at)
+
+    def _is_told(self, thinker: str) -> bool:
+        """Whether the thinking of a model is told."""
+        of = self._thinking_of
+        if of is None or not of or not thinker:
+            return of is not None
+        return is_same_model(of, thinker)
 
     def _shown(
         self, block: messages.Block, at: str
