@@ -97,8 +97,8 @@ async def test_chat(proxy: Start, upstream: Upstream, stream: bool) -> None:
 @ensureDeferred
 async def test_responses(proxy: Start, upstream: Upstream, stream: bool) -> None:
     upstream.script(answer("Hello."))
-    body = {"input": "hello", "instructions": "Be brief.", "stream": stream}
-    response = await proxy().post("/v1/responses", body)
+    asked = {"input": "hello", "instructions": "Be brief.", "stream": stream}
+    response = await proxy().post("/v1/responses", asked)
     if stream:
         told = [json.loads(data) for data in events(await response.text())[:-1]]
         assert [e for event in told for e in response_event_errors(event)] == []
@@ -119,7 +119,7 @@ async def test_messages(proxy: Start, upstream: Upstream, stream: bool) -> None:
     """Thinking comes as the API tells it; what has no place here is named."""
     thought = Block(("Let me ", "see."), is_thinking=True, signature="c2ln")
     upstream.script(Reply(blocks=(thought, words("Hello."))))
-    body = {
+    asked = {
         "model": "sonnet",
         "max_tokens": 99,
         "system": "Be brief.",
@@ -129,7 +129,7 @@ async def test_messages(proxy: Start, upstream: Upstream, stream: bool) -> None:
         "metadata": {"user_id": "me"},
         "stream": stream,
     }
-    response = await proxy().post("/v1/messages", body)
+    response = await proxy().post("/v1/messages", asked)
     assert response.code == 200, await response.text()
     assert {"temperature"} <= {*ignored(response)}
     if stream:

@@ -128,7 +128,7 @@ PARTS = {
     "protocol": set(),
     "process": {"protocol"},
     "schemas": set(),
-    "native": {"pool", "process", "protocol", "claude"},
+    "native": {"body", "pool", "process", "protocol", "claude"},
     "pool": {"process", "protocol", "claude"},
 }
 
