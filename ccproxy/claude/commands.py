@@ -24,8 +24,8 @@ from ccproxy.errors import CCProxyError, ClaudeFailed
 # body; a loaded machine takes some times that. After it, a new process is faster.
 _SOON_SECONDS = 3.0
 _BYTES_A_SECOND = 4_000_000
-# A warm-up is answered by the CLI itself.
-_WARM_UP = "."
+# Answered by the CLI itself; older ones take a short one for none.
+_WARM_UP = "This is not to be asked of anybody."
 
 _T = TypeVar("_T")
 

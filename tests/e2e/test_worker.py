@@ -50,7 +50,8 @@ def kept() -> Callable[[], Kept]:
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
-    api = start_upstream(_REACTOR)
+    # What a body has to be like is the composer's business.
+    api = start_upstream(_REACTOR, strict=False)
     yield api
     pytest_twisted.blockon(Deferred.fromCoroutine(api.stop()))
 
@@ -361,10 +362,6 @@ async def test_abandoned_before_it_was_asked(
     assert len(workers.ready) == 3
 
 
-# The CLI would send a budget for thinking that is larger than `max_tokens`.
-_OLDER: dict[str, Any] = {"thinking": {"type": "disabled"}}
-
-
 @ensureDeferred
 async def test_any_question_after_any_other(
     workers: Workers, upstream: Upstream
@@ -381,7 +378,6 @@ async def test_any_question_after_any_other(
             f"{number}: " + "x" * random.choice((1, 1, 1, 50_000)),
             random.choice(("one system prompt", f"system prompt {number}")),
             model=model,
-            **_OLDER if "4-5" in model else {},
             tools=[
                 {
                     "name": f"tool_{number}",

@@ -103,6 +103,7 @@ def test_where_the_body_is_set_whole_a_question_is_one_request() -> None:
     assert not body.spawns_children
     assert body.environment["CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK"] == "1"
     assert body.environment["CLAUDE_CODE_TETHER_LIVE"] == "0"
+    assert body.environment["CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE"] == "1"
     assert "ANTHROPIC_BETAS" not in body.environment
     assert "--max-turns" not in plain.argv
 

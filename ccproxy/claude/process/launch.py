@@ -97,6 +97,8 @@ _FIXED = {
 _BODY_FIXED = {
     "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
     "CLAUDE_CODE_TETHER_LIVE": "0",
+    # Nothing goes up until a question's own settings say otherwise.
+    "CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE": "1",
 }
 # A call of any tool ends the turn; without it the CLI would answer the call by itself,
 # with the same body, without end.
