@@ -13,8 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from ccproxy.server.fake_upstream import Block, Reply, words
-from tests.e2e.test_tools import BASH, ONE, TWO, WEATHER, calls, native
-from tests.support.server import KEY, RunningProxy, Upstream, answer, spoken, system
+from tests.e2e.test_tools import BASH, ONE, TWO, WEATHER, call, calls, native
+from tests.support.comparison import differences
+from tests.support.server import KEY, RunningProxy, Upstream, answer
 from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]
@@ -64,15 +65,10 @@ async def create(server: RunningProxy, **fields: Any) -> Any:
     return await deferToThread(ask)
 
 
-def assert_native(upstream: Upstream) -> None:
+def assert_as_sent(upstream: Upstream, sent: Any) -> None:
+    """One request went up, and it is what the client sent."""
     [body] = upstream.bodies
-    assert system(body) == ["Be brief."]
-    assert spoken(body) == [
-        ("user", ["one"]),
-        ("assistant", ["uno"]),
-        ("user", ["two ✓"]),
-    ]
-    assert body["max_tokens"] == 4321
+    assert differences(sent, body) == []
 
 
 @ensureDeferred
@@ -88,7 +84,7 @@ async def test_create(proxy: Start, upstream: Upstream) -> None:
     assert (usage.input_tokens, usage.output_tokens) == (11, 20)
     assert usage.cache_read_input_tokens == 3
     assert usage.cache_creation_input_tokens == 2
-    assert_native(upstream)
+    assert_as_sent(upstream, CONVERSATION)
 
 
 @ensureDeferred
@@ -119,7 +115,7 @@ async def test_async(proxy: Start, upstream: Upstream, stream: bool) -> None:
                 return "".join([text async for text in events.text_stream])
 
     assert await deferToThread(lambda: asyncio.run(ask())) == "one two three"
-    assert_native(upstream)
+    assert_as_sent(upstream, CONVERSATION)
 
 
 @ensureDeferred
@@ -204,22 +200,48 @@ async def test_thinking_given_back_with_its_signature(
     redacted = Block(redacted="cmVk")
     first = Reply(blocks=(THOUGHT, redacted, words("So it is.")))
     upstream.replies(first, answer())
-    server = proxy(reuse="off")
+    server = proxy()
     message = await create(server, **question(thinking=ADAPTIVE))
     history = [
         {"role": "user", "content": "hello"},
-        {"role": "assistant", "content": message.content},
+        {"role": "assistant", "content": [b.to_dict() for b in message.content]},
         {"role": "user", "content": "and now?"},
     ]
-    await create(server, **question(thinking=ADAPTIVE, messages=history))
-    assert native(upstream.bodies[1])[1] == (
-        "assistant",
-        [
-            {"type": "thinking", "thinking": "Let me think.", "signature": "c2ln"},
-            {"type": "redacted_thinking", "data": "cmVk"},
-            {"type": "text", "text": "So it is."},
-        ],
-    )
+    assert history[1]["content"] == [
+        {"type": "thinking", "thinking": "Let me think.", "signature": "c2ln"},
+        {"type": "redacted_thinking", "data": "cmVk"},
+        {"type": "text", "text": "So it is."},
+    ]
+    upstream.bodies.clear()
+    fields = question(thinking=ADAPTIVE, messages=history)
+    await create(server, **fields)
+    assert_as_sent(upstream, fields)
+
+
+@ensureDeferred
+async def test_thinking_that_a_client_leaves_out_is_put_back(
+    proxy: Start, upstream: Upstream
+) -> None:
+    upstream.replies(calls(THOUGHT, *ONE.blocks), answer("done"))
+    server = proxy()
+    fields: Any = question(tools=TOOLS)
+    message = await create(server, **fields)
+    assert [block.type for block in message.content] == ["text", "tool_use"]
+    fields["messages"] += [
+        {"role": "assistant", "content": [b.to_dict() for b in message.content]},
+        {"role": "user", "content": [result("toolu_1", "sunny")]},
+    ]
+    upstream.bodies.clear()
+    await create(server, **fields)
+    thought = {"type": "thinking", "thinking": "Let me think.", "signature": "c2ln"}
+    told = [dict(turn) for turn in fields["messages"]]
+    told[1]["content"] = [thought, *told[1]["content"]]
+    assert_as_sent(upstream, {**fields, "messages": told})
+
+
+def result(identifier: str, content: Any, **fields: Any) -> Any:
+    about = {"type": "tool_result", "tool_use_id": identifier}
+    return {**about, "content": content, **fields}
 
 
 @ensureDeferred
@@ -242,28 +264,19 @@ async def test_tools_and_results(proxy: Start, upstream: Upstream) -> None:
         },
     }
     results = [
-        {
-            "type": "tool_result",
-            "tool_use_id": "toolu_1",
-            "content": [{"type": "text", "text": "sunny"}, image],
-        },
-        {
-            "type": "tool_result",
-            "tool_use_id": "toolu_2",
-            "content": "no such city",
-            "is_error": True,
-        },
+        # In their own order, as they came.
+        result("toolu_2", "no such city", is_error=True),
+        result("toolu_1", [{"type": "text", "text": "sunny"}, image]),
     ]
     fields["messages"] += [
-        {"role": "assistant", "content": message.content},
+        {"role": "assistant", "content": [b.to_dict() for b in message.content]},
         {"role": "user", "content": results},
     ]
+    assert_as_sent(upstream, {**fields, "messages": fields["messages"][:1]})
+    upstream.bodies.clear()
     last = await create(server, **fields)
     assert last.content[0].text == "done"
-    body = upstream.bodies[-1]
-    assert native(body)[-1] == ("user", results)
-    offered = {tool["name"]: tool["input_schema"] for tool in body["tools"]}
-    assert offered == {t["name"]: t["input_schema"] for t in TOOLS}
+    assert_as_sent(upstream, fields)
 
 
 @ensureDeferred
@@ -273,12 +286,30 @@ async def test_choices_reach_the_model(proxy: Start, upstream: Upstream) -> None
     forced = {"type": "tool", "name": "get_weather", "disable_parallel_tool_use": True}
     message = await create(server, **question(tools=TOOLS, tool_choice=forced))
     assert message.stop_reason == "tool_use"
+    # This model refuses to be forced, so that it is told in words.
     [body] = upstream.bodies
-    assert [tool["name"] for tool in body["tools"]] == ["get_weather"]
+    assert body["tools"] == TOOLS
     assert body["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
+    assert "call of the tool `get_weather`" in body["messages"][-1]["content"]
     upstream.reset()
-    await create(server, **question(tools=TOOLS, tool_choice={"type": "none"}))
-    assert upstream.bodies[0].get("tools", []) == []
+    fields = question(tools=TOOLS, tool_choice={"type": "none"})
+    await create(server, **fields)
+    assert_as_sent(upstream, fields)
+
+
+@ensureDeferred
+async def test_a_model_that_can_be_forced_is(proxy: Start, upstream: Upstream) -> None:
+    upstream.script(calls(call("toolu_1", "Oslo")))
+    any_of_them = {"type": "any", "disable_parallel_tool_use": True}
+    fields = {
+        **question(tools=TOOLS, tool_choice=any_of_them),
+        "model": "older",
+    }
+    server = proxy(model_map=(("older", "claude-opus-4-8"),))
+    message = await create(server, **fields)
+    assert message.stop_reason == "tool_use"
+    assert upstream.bodies[0]["model"] == "claude-opus-4-8"
+    assert_as_sent(upstream, fields)
 
 
 @ensureDeferred
@@ -298,17 +329,97 @@ async def test_images_and_documents(proxy: Start, upstream: Upstream) -> None:
         },
         {"type": "text", "text": "What is that?"},
     ]
-    messages = [{"role": "user", "content": blocks}]
-    await create(proxy(), **question(messages=messages))
-    image, document, text = blocks
-    del document["citations"], document["cache_control"]
-    assert native(upstream.bodies[0]) == [("user", [image, document, text])]
+    fields = question(messages=[{"role": "user", "content": blocks}])
+    await create(proxy(), **fields)
+    assert_as_sent(upstream, fields)
+
+
+CITATION = {
+    "type": "web_search_result_location",
+    "url": "https://x.org",
+    "title": "X",
+    "cited_text": "sunny",
+    "encrypted_index": "ZQ==",
+}
+SEARCH = {
+    "type": "server_tool_use",
+    "id": "srvtoolu_1",
+    "name": "web_search",
+    "input": {"query": "weather"},
+}
+FOUND = {
+    "type": "web_search_tool_result",
+    "tool_use_id": "srvtoolu_1",
+    "content": [
+        {
+            "type": "web_search_result",
+            "url": "https://x.org",
+            "title": "X",
+            "encrypted_content": "ZQ==",
+            "page_age": None,
+        }
+    ],
+}
+CITED = {"type": "text", "text": "It is sunny.", "citations": [CITATION]}
+SEARCHED = Reply(
+    blocks=(
+        Block(
+            raw={"type": "text", "text": "", "citations": []},
+            raw_deltas=(
+                {"type": "citations_delta", "citation": CITATION},
+                {"type": "text_delta", "text": "It is sunny."},
+            ),
+            raw_document=CITED,
+        ),
+        Block(
+            raw={**SEARCH, "input": {}},
+            raw_deltas=(
+                {"type": "input_json_delta", "partial_json": '{"query": '},
+                {"type": "input_json_delta", "partial_json": '"weather"}'},
+            ),
+            raw_document=SEARCH,
+        ),
+        Block(raw=FOUND),
+    ),
+    stop_reason="pause_turn",
+    final_usage={"server_tool_use": {"web_search_requests": 1}},
+)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@ensureDeferred
+async def test_a_search_by_the_provider(
+    proxy: Start, upstream: Upstream, stream: bool
+) -> None:
+    upstream.script(SEARCHED)
+    server = proxy()
+    search: Any = {"type": "web_search_20260209", "name": "web_search", "max_uses": 2}
+    fields = question("How is the weather?", tools=[search, *TOOLS])
+
+    def ask() -> Any:
+        with client(server) as api:
+            if not stream:
+                return api.messages.create(**fields)
+            with api.messages.stream(**fields) as events:
+                return events.get_final_message()
+
+    message = await deferToThread(ask)
+    told = [block.to_dict() for block in message.content]
+    assert told == [CITED, SEARCH, FOUND]
+    assert message.stop_reason == "pause_turn"
+    assert message.usage.server_tool_use.web_search_requests == 1
+    assert_as_sent(upstream, fields)
+    # It goes on when it is given all that back.
+    upstream.reset()
+    turn = {"role": "assistant", "content": told}
+    again = {**fields, "messages": [*fields["messages"], turn]}
+    await create(server, **again)
+    assert_as_sent(upstream, again)
 
 
 @ensureDeferred
 async def test_effort_and_a_schema(proxy: Start, upstream: Upstream) -> None:
-    form = Block(('{"city": ', '"Oslo"}'), tool_use=("toolu_1", "StructuredOutput"))
-    upstream.replies(calls(form), answer("done"))
+    upstream.script(answer('{"city": "Oslo"}'))
     schema = {
         "type": "object",
         "properties": {"city": {"type": "string"}},
@@ -319,10 +430,12 @@ async def test_effort_and_a_schema(proxy: Start, upstream: Upstream) -> None:
         "effort": "low",
         "format": {"type": "json_schema", "schema": schema},
     }
-    message = await create(proxy(), **question(output_config=config))
+    fields = question(output_config=config)
+    message = await create(proxy(fresh=True), **fields)
     assert json.loads(message.content[0].text) == {"city": "Oslo"}
     assert message.stop_reason == "end_turn"
-    assert upstream.bodies[0]["output_config"]["effort"] == "low"
+    assert_as_sent(upstream, fields)
+    assert upstream.bodies[0]["output_config"] == config
 
 
 @ensureDeferred

@@ -69,6 +69,12 @@ async def test_hello(
     [body] = [b for b in upstream.bodies if b.get("tools")]
     assert {"Read", "Bash", "Edit"} <= {tool["name"] for tool in body["tools"]}
     assert body["model"].startswith("claude-opus")
+    # Whom it asks for is said once, by the CLI that asks.
+    texts = [block["text"] for block in body["system"]]
+    assert [text.startswith("x-anthropic-billing-header") for text in texts] == [
+        *(True, False, False),
+    ]
+    assert body["max_tokens"] > 1000
 
 
 @ensureDeferred
