@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,75 @@ async def test_thinking_of_another_model_is_not_given_back(
     assert two["status"] == "completed"
     _, (_, blocks), _ = native(upstream.bodies[-1])
     assert plain(blocks) == NATIVE_ANSWER[-1:]
+
+
+LOOK = {"type": "function", "name": "look", "parameters": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "stays"),
+    [
+        ({}, ["one"]),
+        ({"instructions": "Be loud."}, []),
+        ({"instructions": None}, []),
+        ({"tools": [{**LOOK, "description": "Looks closely."}]}, []),
+        ({"tools": None}, []),
+    ],
+)
+@ensureDeferred
+async def test_thinking_behind_another_beginning_is_not_given_back(
+    proxy: Start, upstream: Upstream, changes: dict[str, Any], stays: list[str]
+) -> None:
+    """The provider would refuse it; what was thought behind the new one is good."""
+    one, two, three = [
+        Reply(blocks=(Block((thought,), is_thinking=True), words("uno")))
+        for thought in ("one", "two", "three")
+    ]
+    upstream.replies(one, two, three)
+    first: dict[str, Any] = {"instructions": "Be brief.", "tools": [LOOK]}
+    server = proxy()
+    previous = None
+    for number, fields in enumerate((first, first | changes, first | changes)):
+        body = {"input": str(number), "previous_response_id": previous, **fields}
+        response = await server.post("/v1/responses", body)
+        document = await response.json()
+        assert response.code == 200, document
+        previous = document["id"]
+    assert upstream.violations == []
+    assert [thoughts(body) for body in upstream.bodies] == [[], stays, [*stays, "two"]]
+
+
+@ensureDeferred
+async def test_seals_alone_tell_what_stood_before(
+    proxy: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    """A server that remembers no answer of its own has them from the store."""
+    one, two, three = [
+        Reply(blocks=(Block((thought,), is_thinking=True), words("uno")))
+        for thought in ("one", "two", "three")
+    ]
+    upstream.replies(one, two, three)
+    previous = None
+    for number, instructions in enumerate(("Be brief.", "Be brief.", "Be loud.")):
+        server = proxy(state_dir=tmp_path / "state")
+        body = {
+            "input": str(number),
+            "previous_response_id": previous,
+            "instructions": instructions,
+        }
+        response = await server.post("/v1/responses", body)
+        document = await response.json()
+        assert response.code == 200, document
+        previous = document["id"]
+        await server.stop()
+    assert upstream.violations == []
+    assert [thoughts(body) for body in upstream.bodies] == [[], ["one"], []]
+
+
+def thoughts(body: Mapping[str, Any]) -> list[str]:
+    """The thinking that a body holds."""
+    blocks = [block for _, blocks in native(body) for block in blocks]
+    return [block["thinking"] for block in blocks if block["type"] == "thinking"]
 
 
 @ensureDeferred
