@@ -33,7 +33,7 @@ from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.error_paths import with_client_paths
 from ccproxy.claude.observer import Observer, Served
 from ccproxy.claude.question import Question
-from ccproxy.claude.shaping import AskAgain, Check
+from ccproxy.claude.shaping.interface import AskAgain, Check
 from ccproxy.claude.worker import Worker, WorkerLost
 from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.stream import (

@@ -12,7 +12,7 @@ from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
 from ccproxy.claude.completion import Completion
 from ccproxy.claude.observer import Served
 from ccproxy.claude.question import Question
-from ccproxy.claude.shaping import AskAgain, Check
+from ccproxy.claude.shaping.interface import AskAgain, Check
 from ccproxy.claude.worker import WorkerLost
 from ccproxy.core.messages import Block, text_block, thinking_block, tool_use_block
 from ccproxy.core.stream import (

@@ -32,7 +32,8 @@ from ccproxy.claude.body.prefix import Prefix
 from ccproxy.claude.body.reading import checked_end, read_request
 from ccproxy.claude.body.thinking import ThinkingChoice, choose_thinking
 from ccproxy.claude.body.tools import called_tools, compose_tools
-from ccproxy.claude.shaping import AnswerShaper, make_shaper
+from ccproxy.claude.shaping.interface import AnswerShaper
+from ccproxy.claude.shaping.make import make_shaper
 from ccproxy.core.messages import Block, MessagesRequest, Tool, ToolChoice
 from ccproxy.errors import InvalidRequest
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 from msgspec import Raw
 
 from ccproxy.claude.body.cache import Breakpoints
@@ -109,6 +109,8 @@ class Draft:
             answer_tool=self.output.answer_tool,
             format_schema=self.output.schema if self.output.format else None,
         )
+        if self.rules.is_prefix_bound and not plan.is_empty:
+            plan = evolve(plan, signed_parts=0 if self.is_shaped_by_us else 1)
         stops = tuple(s for s in self.request.stop_sequences if is_blank(s))
         if stops and plan.is_empty:
             return Plan(stops=stops)

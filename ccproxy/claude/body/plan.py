@@ -2,6 +2,9 @@
 
 from attrs import frozen
 
+# The question is asked twice at most.
+ALL_PARTS = 2
+
 
 @frozen(kw_only=True)
 class AnswerTool:
@@ -25,6 +28,9 @@ class Plan:
         demanded: the client's tools, one of which has to be called, where the model
             was only told so in words; empty: nothing is demanded.
         answer_tool: the tool of ours whose arguments are the answer.
+        signed_parts: how many of the parts of the answer (see
+            `ccproxy.claude.shaping.parts`) keep the signatures of their thinking. What
+            was made behind words of ours would be refused when it comes back.
         format_schema: the JSON of the client's schema, where the provider itself holds
             the model to (most of) it; None: none.
     """
@@ -33,6 +39,7 @@ class Plan:
     demanded: tuple[str, ...] = ()
     answer_tool: AnswerTool | None = None
     format_schema: bytes | None = None
+    signed_parts: int = ALL_PARTS
 
     @property
     def is_empty(self) -> bool:

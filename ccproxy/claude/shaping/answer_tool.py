@@ -32,7 +32,7 @@ from typing import Any
 import msgspec
 from attrs import evolve
 
-from ccproxy.claude.body.plan import AnswerTool
+from ccproxy.claude.body.plan import ALL_PARTS, AnswerTool
 from ccproxy.claude.shaping.formatted import not_satisfied, wrong
 from ccproxy.claude.shaping.interface import Again, AskAgain, Check
 from ccproxy.claude.shaping.parts import Parts
@@ -69,15 +69,20 @@ class AnswerToolShaper:
         tool: ours.
         again: composes the question once more.
         client_tools: the names of the client's; any other call is dropped.
+        signed: how many parts keep the signatures of their thinking.
     """
 
     def __init__(
-        self, tool: AnswerTool, again: Again, client_tools: Collection[str]
+        self,
+        tool: AnswerTool,
+        again: Again,
+        client_tools: Collection[str],
+        signed: int = ALL_PARTS,
     ) -> None:
         self._tool = tool
         self._again = again
         self._client_tools = client_tools
-        self._parts = Parts()
+        self._parts = Parts(signed)
         self._pending: Check | AskAgain | None = None
         self._end: Finished | None = None
         self._begin()

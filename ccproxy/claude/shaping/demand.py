@@ -23,6 +23,7 @@ from collections.abc import Collection, Sequence
 from enum import Enum, auto
 
 from ccproxy.claude.body.choice import order
+from ccproxy.claude.body.plan import ALL_PARTS
 from ccproxy.claude.shaping.interface import Again, AskAgain, Check
 from ccproxy.claude.shaping.parts import Parts
 from ccproxy.core.messages import Text, ToolUse, text_block
@@ -54,12 +55,15 @@ class DemandShaper:
     Args:
         names: the tools of which one is to be called.
         again: composes the question once more.
+        signed: how many parts keep the signatures of their thinking.
     """
 
-    def __init__(self, names: Collection[str], again: Again) -> None:
+    def __init__(
+        self, names: Collection[str], again: Again, signed: int = ALL_PARTS
+    ) -> None:
         self._names = tuple(names)
         self._again = again
-        self._parts = Parts()
+        self._parts = Parts(signed)
         self._state = _State.OPEN
         self._held: list[Event] = []
         # What the first answer said.

@@ -15,6 +15,7 @@ CHECKING  it does not                     an error
 
 from collections.abc import Sequence
 
+from ccproxy.claude.body.plan import ALL_PARTS
 from ccproxy.claude.shaping.interface import Again, AskAgain, Check
 from ccproxy.claude.shaping.parts import Parts
 from ccproxy.core.messages import ToolUse
@@ -28,12 +29,13 @@ class FormatShaper:
     Args:
         schema: the client's, as JSON.
         again: composes the question once more.
+        signed: how many parts keep the signatures of their thinking.
     """
 
-    def __init__(self, schema: bytes, again: Again) -> None:
+    def __init__(self, schema: bytes, again: Again, signed: int = ALL_PARTS) -> None:
         self._schema = schema
         self._again = again
-        self._parts = Parts()
+        self._parts = Parts(signed)
         self._end: Finished | None = None
         self._pending: Check | AskAgain | None = None
 

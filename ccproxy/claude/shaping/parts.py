@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
+from ccproxy.claude.body.plan import ALL_PARTS
 from ccproxy.core.message_builder import MessageBuilder
-from ccproxy.core.messages import Block
+from ccproxy.core.messages import Block, RedactedThinking
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,
@@ -40,12 +41,18 @@ _NUMBERED = (
 class Parts:
     """What the client knows of an answer.
 
+    Args:
+        signed: how many parts keep the signatures of their thinking.
+
     Attributes:
         number: of the part that comes, from 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signed: int = ALL_PARTS) -> None:
         self.number = 0
+        self._signed = signed
+        # Redacted thinking that is being left out.
+        self._left_out: int | None = None
         self._builder = MessageBuilder()
         self._start: MessageStart | None = None
         # Behind the blocks of earlier parts.
@@ -76,6 +83,8 @@ class Parts:
         """The events as the client is told them."""
         told: list[Event] = []
         for event in events:
+            if self.number >= self._signed and self._is_signature(event):
+                continue
             match event:
                 case MessageStart():
                     if self._has_started:
@@ -92,6 +101,21 @@ class Parts:
                 case _:
                     told.append(event)
         return told
+
+    def _is_signature(self, event: Event) -> bool:
+        """Whether an event tells what only the provider can read of thinking."""
+        match event:
+            case SignatureDelta():
+                return True
+            case ContentBlockStart(block, index) if isinstance(
+                block.value, RedactedThinking
+            ):
+                self._left_out = index
+                return True
+            case ContentBlockStop(index) if index == self._left_out:
+                self._left_out = None
+                return True
+        return False
 
     def _restart(self, event: Restarted) -> list[Event]:
         if self.number and not self._has_told_blocks:

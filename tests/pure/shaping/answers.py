@@ -7,7 +7,7 @@ from typing import Any
 from attrs import define, field
 
 from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.shaping import AnswerShaper, AskAgain, Check
+from ccproxy.claude.shaping.interface import AnswerShaper, AskAgain, Check
 from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.messages import Block, text_block, thinking_block, tool_use_block
 from ccproxy.core.stream import (

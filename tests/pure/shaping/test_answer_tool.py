@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy.claude.body.plan import AnswerTool
-from ccproxy.claude.shaping import Check
 from ccproxy.claude.shaping.answer_tool import AnswerToolShaper
+from ccproxy.claude.shaping.interface import Check
 from ccproxy.core.stream import Failed, Restarted, TextDelta
 from ccproxy.errors import SchemaNotSatisfied
 from tests.pure.shaping.answers import Asked, answer, run, saying

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.shaping import Check
 from ccproxy.claude.shaping.formatted import FormatShaper
+from ccproxy.claude.shaping.interface import Check
 from ccproxy.core.stream import Failed
 from ccproxy.errors import SchemaNotSatisfied
 from tests.pure.shaping.answers import Asked, answer, run, saying
