@@ -838,7 +838,7 @@ def protocol(draw: st.DrawFn) -> list[Record]:
 
 
 def check_order(events: Sequence[Event]) -> None:
-    """The rules of `ccproxy.events`, whatever the records were."""
+    """The rules of `ccproxy.claude.native.events`, whatever the records were."""
     ends = [event for event in events if isinstance(event, Finished | Failed)]
     assert ends == [event for event in events[-1:] if event in ends]
     for event, following in pairwise(events):

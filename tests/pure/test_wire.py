@@ -12,17 +12,6 @@ from hypothesis import strategies as st
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.codec import LineSplitter, WireError
-from ccproxy.conversation import (
-    DocumentBlock,
-    ImageBlock,
-    Message,
-    RedactedThinkingBlock,
-    Role,
-    TextBlock,
-    ThinkingBlock,
-    ToolResultBlock,
-    ToolUseBlock,
-)
 
 WELL_FORMED = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 PIECES = st.lists(
@@ -389,163 +378,36 @@ def written(line: bytes) -> Any:
     return json.loads(line)
 
 
-def blocks(texts: Sequence[str]) -> tuple[TextBlock, ...]:
-    return tuple(map(TextBlock, texts))
-
-
-@given(st.lists(WELL_FORMED, min_size=1), st.booleans())
-@example(["a\nb\r\nc\u2028d\x00\x85 @/etc/passwd"], True)
-@example(["/clear"], False)
-def test_a_user_turn_is_one_line_and_word_for_word(texts: list[str], ask: bool) -> None:
-    message = Message(Role.USER, blocks(texts))
-    record = written(wire.turn(message, "uuid", model="m", ask=ask))
-    assert record["type"] == "user"
-    assert record["uuid"] == "uuid"
-    assert record["message"] == {
-        "role": "user",
-        "content": [{"type": "text", "text": text} for text in texts],
-    }
-    assert record["parent_tool_use_id"] is None
-    assert record["session_id"] == ""
-
-
-@given(WELL_FORMED, st.booleans())
-def test_a_user_turn_is_always_client_composed(text: str, ask: bool) -> None:
-    message = Message(Role.USER, blocks([text]))
-    record = written(wire.turn(message, "uuid", model="m", ask=ask))
-    assert record["client_composed"] is True
-
-
-def test_a_turn_of_the_history_is_not_asked() -> None:
-    message = Message(Role.USER, blocks(["hi"]))
-    assert written(wire.turn(message, "u", model="m", ask=False))["shouldQuery"] is (
-        False
-    )
-
-
-def test_the_question_is_asked() -> None:
-    message = Message(Role.USER, blocks(["hi"]))
-    assert written(wire.turn(message, "u", model="m", ask=True)).get(
-        "shouldQuery", True
-    )
-
-
-@given(st.lists(WELL_FORMED, min_size=1), WELL_FORMED)
-def test_an_assistant_turn_is_one_line_and_word_for_word(
-    texts: list[str], model: str
-) -> None:
-    message = Message(Role.ASSISTANT, blocks(texts))
-    record = written(wire.turn(message, "unique", model=model, ask=False))
-    assert record["type"] == "assistant"
-    assert record["message"]["id"] == "unique"
-    assert record["message"]["role"] == "assistant"
-    assert record["message"]["model"] == model
-    assert record["message"]["content"] == [
-        {"type": "text", "text": text} for text in texts
-    ]
-    assert record["message"]["stop_reason"] == "end_turn"
-
-
-WRITTEN = [
-    (TextBlock("a"), {"type": "text", "text": "a"}),
-    (
-        ImageBlock("image/png", "aW1n"),
-        {
-            "type": "image",
-            "source": {"type": "base64", "media_type": "image/png", "data": "aW1n"},
-        },
-    ),
-    (
-        ImageBlock(None, "https://example.org/a.png"),
-        {
-            "type": "image",
-            "source": {"type": "url", "url": "https://example.org/a.png"},
-        },
-    ),
-    (
-        DocumentBlock("text/plain", "words", "a title"),
-        {
-            "type": "document",
-            "source": {"type": "text", "media_type": "text/plain", "data": "words"},
-            "title": "a title",
-        },
-    ),
-    (
-        DocumentBlock("application/pdf", "cGRm"),
-        {
-            "type": "document",
-            "source": {
-                "type": "base64",
-                "media_type": "application/pdf",
-                "data": "cGRm",
-            },
-        },
-    ),
-    (
-        ToolUseBlock("t", "look", {"at": ["sky"]}),
-        {"type": "tool_use", "id": "t", "name": "look", "input": {"at": ["sky"]}},
-    ),
-    (
-        ToolResultBlock("t", "blue"),
-        {
-            "type": "tool_result",
-            "tool_use_id": "t",
-            "content": [{"type": "text", "text": "blue"}],
-        },
-    ),
-    (
-        ToolResultBlock("t", " "),
-        {"type": "tool_result", "tool_use_id": "t", "content": " "},
-    ),
-    (
-        ToolResultBlock("t", "bad", is_error=True),
-        {"type": "tool_result", "tool_use_id": "t", "content": "bad", "is_error": True},
-    ),
-    (
-        ToolResultBlock("t", (TextBlock("a"), ImageBlock(None, "https://b"))),
-        {
-            "type": "tool_result",
-            "tool_use_id": "t",
-            "content": [
-                {"type": "text", "text": "a"},
-                {"type": "image", "source": {"type": "url", "url": "https://b"}},
-            ],
-        },
-    ),
-    (
-        ThinkingBlock("hm", "c2ln", "m"),
-        {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
-    ),
-    (RedactedThinkingBlock("ZGF0"), {"type": "redacted_thinking", "data": "ZGF0"}),
-]
-
-
-@pytest.mark.parametrize(("block", "expected"), WRITTEN)
-def test_each_block_is_the_messages_apis_own(block: Any, expected: Any) -> None:
-    for role in Role:
-        message = Message(role, (block,))
-        record = written(wire.turn(message, "u", model="m", ask=False))
-        assert record["message"]["content"] == [expected]
-
-
-def test_an_assistant_turn_is_a_message_of_who_thought_it() -> None:
-    thought = ThinkingBlock("hm", "c2ln", "thinker")
-    message = Message(Role.ASSISTANT, (TextBlock("a"), thought))
-    record = written(wire.turn(message, "unique", model="m", ask=False))
-    assert record["message"].pop("content")
-    assert record == {
-        "type": "assistant",
-        "message": {
-            "id": "unique",
-            "type": "message",
-            "role": "assistant",
-            "model": "thinker",
-            "stop_reason": "end_turn",
-            "usage": {"input_tokens": 0, "output_tokens": 0},
-        },
+@given(WELL_FORMED, WELL_FORMED)
+@example("a\nb\r\nc\u2028d\x00\x85 @/etc/passwd", "uuid")
+@example("/clear", "uuid")
+def test_a_question_is_one_line_and_word_for_word(text: str, uuid: str) -> None:
+    """And never a command of the CLI's, or a file that it would read."""
+    assert written(requests.question(text, uuid)) == {
+        "type": "user",
+        "message": {"role": "user", "content": text},
         "parent_tool_use_id": None,
         "session_id": "",
+        "uuid": uuid,
+        "client_composed": True,
     }
+
+
+@given(WELL_FORMED, st.dictionaries(WELL_FORMED, st.text(max_size=5) | st.integers()))
+def test_a_body_is_set_as_it_is(model: str, body: dict[str, Any]) -> None:
+    raw = line_of(body)
+    request = requests.body_settings(model=model, effort="low", body=raw)
+    told = written(requests.control_request("r", request))["request"]["settings"]
+    assert (told["model"], told["effortLevel"]) == (model, "low")
+    assert told["env"]["CLAUDE_CODE_EXTRA_BODY"] == raw.decode()
+    # What an earlier question has set is taken back.
+    assert told["env"]["CLAUDE_CODE_PROMPT_CACHE_TTL"] is None
+    assert told["env"]["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] == ""
+
+
+def test_a_body_is_forgotten() -> None:
+    told = written(requests.control_request("r", requests.without_body()))
+    assert told["request"]["settings"]["env"]["CLAUDE_CODE_EXTRA_BODY"] == ""
 
 
 @given(WELL_FORMED)
