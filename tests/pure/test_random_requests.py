@@ -9,11 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from jsonschema import Draft202012Validator
 
 from tests.support import chat_requests, responses_requests
 from tests.support.comparison import differences
+from tests.support.fitting_replies import fitting_reply
 from tests.support.messages_requests import ALIASES, messages_requests
 from tests.support.provider_rules import violations
 
@@ -92,11 +93,28 @@ def test_responses_requests_mean_valid_ones(request: dict[str, Any]) -> None:
     assert differences(body, upstream(body), joined=True) == []
 
 
-# Each takes OpenAI's document a tenth of a second and more.
-@examples(15)
+# OpenAI's document takes a tenth of a second and more for each: none is made smaller.
+@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(chat_requests.chat_requests(), responses_requests.responses_requests())
 def test_they_are_requests_of_openais_apis(
     chat: dict[str, Any], response: dict[str, Any]
 ) -> None:
     validator("CreateChatCompletionRequest").validate(chat)
     validator("CreateResponse").validate(response)
+
+
+@examples(100)
+@given(messages_requests())
+def test_a_fitting_reply_is_what_was_asked_for(request: dict[str, Any]) -> None:
+    reply = fitting_reply(request)
+    block = reply.blocks[0]
+    choice = request.get("tool_choice", {"type": "auto"})
+    form = request.get("output_config", {}).get("format")
+    if choice["type"] in ("any", "tool"):
+        assert block.tool_use is not None
+        assert choice.get("name", block.tool_use[1]) == block.tool_use[1]
+    elif form is not None:
+        value = json.loads("".join(block.deltas))
+        Draft202012Validator(form["schema"]).validate(value)
+    else:
+        assert block.deltas

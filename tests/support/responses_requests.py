@@ -40,9 +40,8 @@ def _input_texts() -> st.SearchStrategy[dict[str, Any]]:
 
 
 def _output_texts() -> st.SearchStrategy[dict[str, Any]]:
-    return texts.map(
-        lambda text: {"type": "output_text", "text": text, "annotations": []}
-    )
+    about = {"type": "output_text", "annotations": [], "logprobs": []}
+    return texts.map(lambda text: {**about, "text": text})
 
 
 def _input_images() -> st.SearchStrategy[dict[str, Any]]:
@@ -65,6 +64,9 @@ def _message(
 ) -> dict[str, Any]:
     content = draw(texts | st.lists(parts, min_size=1, max_size=2))
     kind = draw(st.sampled_from([{}, {"type": "message"}]))
+    if role == "assistant" and not isinstance(content, str):
+        # As an answer has it, which is sent back as it came.
+        kind = {"type": "message", "id": "msg_1", "status": "completed"}
     return {**kind, "role": role, "content": content}
 
 
