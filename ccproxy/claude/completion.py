@@ -244,7 +244,7 @@ class Completion:
             # Which may be before the model's own end.
             self._end(told)
         elif isinstance(end, Finished | Failed):
-            self._end_part(told)
+            self._go_on(told)
         else:
             self._tell(told)
 
@@ -271,8 +271,8 @@ class Completion:
         self._owner.again(self, self._take_worker())
         return True
 
-    def _end_part(self, told: list[Event]) -> None:
-        """A worker's answer is over: see what the shaper makes of that."""
+    def _go_on(self, told: list[Event]) -> None:
+        """A part of the answer is over: see what the shaper makes of that."""
         pending = self._shaper.pending
         if pending is None:
             self._end(told)
@@ -301,6 +301,8 @@ class Completion:
     def _ask_again(self, pending: AskAgain, worker: Worker | None = None) -> None:
         if self._state is _State.OVER:
             # The listener has given up meanwhile.
+            if worker is not None:
+                self._owner.release(worker)
             return
         if self._part_end is not None:
             self._usage += self._part_end.usage
@@ -320,12 +322,10 @@ class Completion:
     def _checked(self, problem: str | None) -> None:
         self._check = None
         told = self._shaper.checked(problem)
-        pending = self._shaper.pending
-        if isinstance(pending, AskAgain):
-            self._tell(told)
-            self._ask_again(pending)
-        else:
+        if told and isinstance(told[-1], Finished | Failed):
             self._end(told)
+        else:
+            self._go_on(told)
 
     def _not_checked(self, failure: Failure) -> None:
         self._check = None

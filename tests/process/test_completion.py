@@ -399,6 +399,24 @@ def test_a_second_part_whose_worker_is_lost_is_asked_of_another(house: House) ->
     assert client.events == [TextDelta("b"), FINISHED]
 
 
+def test_a_client_that_gives_up_then_is_not_asked_for_again(house: House) -> None:
+    asked, _ = shaped(AskAgain(BODY))
+    house.ask(asked, cancels_at=TextDelta)
+    house.worker.answer(TextDelta("a"))
+    assert house.worker.questions == 1
+    assert house.pool.census()["idle"] == 1
+
+
+def test_it_may_be_checked_once_more(house: House) -> None:
+    asked, _ = shaped(CHECK, CHECK)
+    client = house.ask(asked)
+    house.worker.answer()
+    house.checker.waiters[0].callback(None)
+    assert client.events == []
+    house.checker.waiters[1].callback(None)
+    assert client.events == [FINISHED]
+
+
 @pytest.mark.parametrize(
     "error", [SchemaNotSatisfied("it takes too long"), Overloaded("too many")]
 )
