@@ -93,15 +93,18 @@ class MessageStream:
         frames: list[bytes] = []
         for event in events:
             self._resumes = self._resumes or isinstance(event, Restarted)
-            for told in self._shown.filter(self._replay.filter((event,))):
-                if not self.is_over:
-                    frames += self._encode(told)
+            for told in self._replay.filter((event,)):
+                if isinstance(told, TextDelta) and told.index == self._text_index:
+                    # The one that there are many of, in a block that is shown.
+                    frames += (self._head, encode_json(told.text), self._tail)
+                    continue
+                for shown in self._shown.filter((told,)):
+                    if not self.is_over:
+                        frames += self._encode(shown)
         return b"".join(frames)
 
     def _encode(self, event: Event) -> Sequence[bytes]:
         match event:
-            case TextDelta(text, index) if index == self._text_index:
-                return (self._head, encode_json(text), self._tail)
             case TextDelta(text, index):
                 return self._delta(index, {"type": "text_delta", "text": text})
             case ThinkingDelta(text, index):
@@ -131,7 +134,7 @@ class MessageStream:
             case Finished():
                 return self._finish(event)
             case Failed(error):
-                self.error = error
+                self.error, self._text_index = error, None
                 data = anthropic_error(error, self._heading.request_id)
                 return (b"event: error\ndata: ", data, b"\n\n")
         return ()
@@ -173,7 +176,7 @@ class MessageStream:
         return [frame for index in [*self._open] for frame in self._close(index)]
 
     def _finish(self, end: Finished) -> list[bytes]:
-        self._end = end
+        self._end, self._text_index = end, None
         delta, usage = stop_fields(end), usage_document(end.usage)
         return [
             *self._start_late(),

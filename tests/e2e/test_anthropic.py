@@ -202,7 +202,7 @@ async def test_thinking_given_back_with_its_signature(
     upstream.replies(first, answer())
     server = proxy()
     message = await create(server, **question(thinking=ADAPTIVE))
-    history = [
+    history: list[Any] = [
         {"role": "user", "content": "hello"},
         {"role": "assistant", "content": [b.to_dict() for b in message.content]},
         {"role": "user", "content": "and now?"},
