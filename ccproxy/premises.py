@@ -9,6 +9,7 @@ from msgspec import Raw
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 
+from ccproxy.claude.native.tools import SERVER
 from ccproxy.claude.process.launch import (
     Launch,
     child_environment,
@@ -91,7 +92,7 @@ class Premises:
         Raises:
             ClaudeUnavailable: there is none, or no folder yet.
         """
-        return self._launch().without(without)
+        return self._launch().for_questions(SERVER).without(without)
 
     def isolated(self, launch: Launch, url: str) -> Launch:
         """A CLI in front of another API, with a dummy key and without any login."""

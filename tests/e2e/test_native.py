@@ -93,6 +93,22 @@ async def test_chat(proxy: Start, upstream: Upstream, stream: bool) -> None:
     await until(lambda: server.processes == 0)
 
 
+@ensureDeferred
+async def test_the_operators_own_fields(proxy: Start, upstream: Upstream) -> None:
+    """They go up, but for what is never set, and what the client says wins."""
+    # No provider knows them.
+    upstream.api.strict = False
+    own = {"own_field": {"a": 1.5}, "stop_sequences": ["X"], "system": "no"}
+    server = proxy(environment={"CLAUDE_CODE_EXTRA_BODY": json.dumps(own)})
+    for stops in ({}, {"stop": ["END"]}):
+        assert (await server.chat("hello", **stops)).code == 200
+    first, second = upstream.bodies
+    assert first["own_field"] == {"a": 1.5}
+    assert first["stop_sequences"] == ["X"]
+    assert second["stop_sequences"] == ["END"]
+    assert len(first["system"]) == 2
+
+
 @STREAM
 @ensureDeferred
 async def test_responses(proxy: Start, upstream: Upstream, stream: bool) -> None:

@@ -66,13 +66,25 @@ def test_the_command_is_the_same_for_every_prompt() -> None:
         "--strict-mcp-config",
         *("--setting-sources", ""),
         "--no-session-persistence",
-        *("--allowedTools", "mcp__client"),
         *("--thinking-display", "summarized"),
     )
 
 
+def test_a_process_that_is_told_its_question() -> None:
+    """It may call the client's tools, as often as it likes, under their own names."""
+    told = launch().for_questions("client")
+    argv = told.argv
+    assert argv[argv.index("--allowedTools") + 1] == "mcp__client"
+    assert "--max-turns" not in argv
+    assert told.environment == {
+        **launch().environment,
+        "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
+        "MCP_TOOL_TIMEOUT": "2147483647",
+    }
+
+
 def test_agent_tools_are_in_the_command() -> None:
-    argv = launch("Read", "WebSearch").argv
+    argv = launch("Read", "WebSearch").for_questions("client").argv
     assert argv[argv.index("--tools") + 1] == "Read,WebSearch"
     assert argv[argv.index("--allowedTools") + 1] == "mcp__client,Read,WebSearch"
 
@@ -105,7 +117,9 @@ def test_where_the_body_is_set_whole_a_question_is_one_request() -> None:
     assert body.environment["CLAUDE_CODE_TETHER_LIVE"] == "0"
     assert body.environment["CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE"] == "1"
     assert "ANTHROPIC_BETAS" not in body.environment
-    assert "--max-turns" not in plain.argv
+    # It has no tools to call, and no servers of any.
+    assert "--allowedTools" not in body.argv
+    assert not any("MCP" in name for name in body.environment)
 
 
 def test_betas_come_behind_the_operators() -> None:
@@ -143,7 +157,6 @@ def test_the_environment_is_no_part_of_what_is_printed() -> None:
 # The environment.
 
 FIXED = {
-    "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
     "ENABLE_TOOL_SEARCH": "false",
     "DISABLE_AUTOUPDATER": "1",
     "DISABLE_AUTO_COMPACT": "1",

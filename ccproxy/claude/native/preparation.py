@@ -13,12 +13,13 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from ccproxy.claude.body.fields import NEVER_SENT
 from ccproxy.claude.native import demand, history
 from ccproxy.claude.native.prompt import Prompt, Role
 from ccproxy.claude.native.structured import understood
 from ccproxy.claude.native.surroundings import Surroundings
 from ccproxy.claude.native.tools import ToolServer, offer
-from ccproxy.claude.process.launch import check_version
+from ccproxy.claude.process.launch import Launch, check_version
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import Controls
@@ -30,6 +31,7 @@ class Preparation:
 
     Args:
         send: writes a line to the CLI.
+        launch: how it was started.
         lost: told of a setting that the CLI refused while the question was under way.
     """
 
@@ -39,7 +41,7 @@ class Preparation:
         send: Callable[[bytes], None],
         tools: ToolServer,
         surroundings: Surroundings,
-        model: str,
+        launch: Launch,
         lost: Callable[[Failure], None],
     ) -> None:
         self._controls = controls
@@ -47,7 +49,8 @@ class Preparation:
         self._tools = tools
         self._surroundings = surroundings
         self._lost = lost
-        self._model = model
+        self._model = launch.model
+        self._operator_body = launch.operator_body
         self._waiter: Deferred[None] | None = None
 
     async def open(self, prompt: Prompt) -> records.InitializeAnswer:
@@ -91,7 +94,12 @@ class Preparation:
         self._send(history.turn(said, str(uuid4()), model=self._model, ask=True))
 
     def _configure(self, prompt: Prompt) -> None:
-        body: dict[str, object] = dict(prompt.sampling)
+        body: dict[str, object] = {
+            name: value
+            for name, value in self._operator_body.items()
+            if name not in NEVER_SENT
+        }
+        body |= prompt.sampling
         if prompt.stop:
             body["stop_sequences"] = list(prompt.stop)
         choice = demand.tool_choice(prompt, native=self._surroundings.forces_calls)

@@ -70,7 +70,7 @@ class Session:
             self._send,
             self._tools,
             surroundings,
-            launch.model,
+            launch,
             self._setup_failed,
         )
         self._spending = surroundings.spending()

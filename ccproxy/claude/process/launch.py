@@ -18,7 +18,6 @@ import msgspec
 from attrs import evolve, field, frozen
 from msgspec import Raw
 
-from ccproxy.claude.native.tools import SERVER
 from ccproxy.errors import ClaudeUnavailable
 
 # `client_composed`, and a system prompt for a running process, work from 2.1.248 on;
@@ -27,8 +26,6 @@ OLDEST_VERSION = (2, 1, 251)
 
 # Marks every process of a session, whatever becomes of its parents and groups.
 MARKER = "CCPROXY_SESSION"
-
-_CLIENTS_TOOLS = tuple(f"mcp__{name}" for name in (SERVER,))
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 # `claude --version` takes 10 ms; a minute is for a machine that is starting up.
@@ -69,15 +66,12 @@ _DEFAULTS = {"CLAUDE_CODE_MAX_RETRIES": "4"}
 
 # These make the CLI a clean pipe to the model; nobody's value wins over them.
 _FIXED = {
-    "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
     "ENABLE_TOOL_SEARCH": "false",
     "DISABLE_AUTOUPDATER": "1",
     "DISABLE_AUTO_COMPACT": "1",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_TELEMETRY": "1",
     "DISABLE_ERROR_REPORTING": "1",
-    # A call of the client's tool is waited for by us, for as long as the operator says.
-    "MCP_TOOL_TIMEOUT": str(2**31 - 1),
     # A second lock on `@path`, and nothing of the host's in any prompt.
     "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
     "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",
@@ -89,6 +83,13 @@ _FIXED = {
     # A refusal is the answer: no second question, no other model.
     "CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1",
     "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
+}
+
+# What holds besides where the CLI is told of the client's tools: they have their own
+# names, and we wait for the result of a call, for as long as the operator says.
+_NATIVE_FIXED = {
+    "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
+    "MCP_TOOL_TIMEOUT": str(2**31 - 1),
 }
 
 # What holds besides where the request's body is set whole: each question is exactly one
@@ -119,6 +120,8 @@ class Launch:
             SIGTERM when we die.
         cwd: an empty directory of ours.
         scratch: where each session gets a folder for temporary files.
+        mcp_servers: names of the tool servers that are told to it; their tools may be
+            called.
         arguments: further ones.
         operator_body: fields that the operator wants in each request's body.
     """
@@ -130,6 +133,7 @@ class Launch:
     environment: Mapping[str, str] = field(repr=False)
     model: str
     agent_tools: tuple[str, ...] = ()
+    mcp_servers: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     operator_body: Mapping[str, Raw] = field(factory=dict, repr=False)
 
@@ -142,7 +146,8 @@ class Launch:
     def argv(self) -> tuple[str, ...]:
         """The whole command; nothing of any prompt is in it."""
         tools = ",".join(self.agent_tools)
-        allowed = ",".join((*_CLIENTS_TOOLS, *self.agent_tools))
+        servers = (f"mcp__{name}" for name in self.mcp_servers)
+        allowed = ",".join((*servers, *self.agent_tools))
         return (
             *self.prefix,
             str(self.binary),
@@ -156,7 +161,7 @@ class Launch:
             "--strict-mcp-config",
             *("--setting-sources", ""),
             "--no-session-persistence",
-            *("--allowedTools", allowed),
+            *(("--allowedTools", allowed) if allowed else ()),
             *("--thinking-display", "summarized"),
             *self.arguments,
         )
@@ -176,6 +181,18 @@ class Launch:
             agent_tools=(),
             arguments=(*self.arguments, *_BODY_ARGUMENTS),
             environment={**self.environment, **_BODY_FIXED, **header},
+        )
+
+    def for_questions(self, mcp_server: str) -> "Launch":
+        """The same for a process that is told its question, and runs its own loop.
+
+        Args:
+            mcp_server: the name of the server that has the client's tools.
+        """
+        return evolve(
+            self,
+            mcp_servers=(mcp_server,),
+            environment={**self.environment, **_NATIVE_FIXED},
         )
 
     def without(self, tools: Collection[str]) -> "Launch":
