@@ -125,6 +125,11 @@ class Answering:
         return self._turn.is_settled
 
     @property
+    def is_limited(self) -> bool:
+        """Whether the CLI is sure to ask nothing by itself."""
+        return self._guard.is_closed
+
+    @property
     def would_ask_again(self) -> bool:
         """Whether the CLI is about to ask by itself, and nothing keeps it from it."""
         return self._turn.asks_again and not self._guard.is_closed

@@ -7,6 +7,7 @@ Source: protocol notes, "The body set whole"; CLI 2.1.332.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 from uuid import uuid4
 
@@ -18,12 +19,15 @@ from ccproxy.claude.body.composed import ComposedBody
 from ccproxy.claude.process.launch import check_version, too_old
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import Controls
+from ccproxy.claude.protocol.writer import LineWriter, in_pieces
 from ccproxy.errors import CCProxyError, ClaudeFailed
 
 # A CLI that lives does what it is told in 15 ms, and in 1 s more for each 20 MB of a
 # body; a loaded machine takes some times that. After it, a new process is faster.
 _SOON_SECONDS = 3.0
 _BYTES_A_SECOND = 4_000_000
+# What is written at once; it takes some milliseconds.
+_WHOLE_BYTES = 2**18
 # Answered by the CLI itself; older ones take a short one for none.
 _WARM_UP = "This is not to be asked of anybody."
 
@@ -43,7 +47,7 @@ class Commands:
 
     Args:
         controls: its control requests.
-        send: writes a line to it.
+        writer: writes lines to it.
         cache_ttl: how long prompts are cached whose question names no time; None: as
             long as the CLI has it.
     """
@@ -51,12 +55,12 @@ class Commands:
     def __init__(
         self,
         controls: Controls,
-        send: Callable[[bytes], None],
+        writer: LineWriter,
         clock: IReactorTime,
         cache_ttl: str | None,
     ) -> None:
         self._controls = controls
-        self._send = send
+        self._writer = writer
         self._clock = clock
         self._cache_ttl = cache_ttl
         self.system: str | None = None
@@ -89,31 +93,43 @@ class Commands:
 
     async def prepare(self, body: ComposedBody) -> None:
         """Set all that a question depends on."""
-        told: list[Mapping[str, object]] = []
-        if body.system and body.system != self.system:
-            told.append(requests.set_system_prompt(body.system))
-            self.system = body.system
-        told.append(
-            requests.body_settings(
-                model=body.model,
-                effort=body.effort,
-                body=body.json,
-                cache_ttl=body.cache_ttl or self._cache_ttl,
-            )
-        )
         self.has_body = True
-        await self._tell(told, len(body.json) + len(body.system))
+        settings = partial(
+            requests.body_settings,
+            model=body.model,
+            effort=body.effort,
+            cache_ttl=body.cache_ttl or self._cache_ttl,
+        )
+        told: list[tuple[Callable[[str], Mapping[str, object]], bytes]] = []
+        if body.system and body.system != self.system:
+            told.append((requests.set_system_prompt, body.system.encode()))
+            self.system = body.system
+        told.append((lambda text: settings(body=text), body.json))
+        size_bytes = sum(len(text) for _, text in told)
+        if size_bytes <= _WHOLE_BYTES:
+            await self._tell([of(text.decode()) for of, text in told])
+            return
+        waiters: list[Deferred[records.ControlResponse]] = []
+        for request_of, text in told:
+            pieces, waiter = self._controls.ask_in_pieces(request_of, text)
+            waiters.append(waiter)
+            await self._writer.send_pieces(pieces)
+        await self._done(waiters, _SOON_SECONDS + size_bytes / _BYTES_A_SECOND)
 
     async def prepare_warm_up(self, model: str) -> None:
         """Set that the next question is answered by the CLI itself."""
         self.has_body = True
-        settings = requests.body_settings(model=model, effort=None, body=b"{}")
-        await self._tell((settings, requests.limit_to_one_request()), 0)
+        settings = requests.body_settings(model=model, effort=None, body="{}")
+        await self._tell((settings, requests.limit_to_one_request()))
 
-    def write_question(self, text: str = _WARM_UP) -> None:
-        """Ask."""
-        self._uuid = str(uuid4())
-        self._send(requests.question(text, self._uuid))
+    async def ask(self, text: str = _WARM_UP) -> None:
+        """Ask; done when it is written."""
+        self._uuid = uuid = str(uuid4())
+        if len(text) <= _WHOLE_BYTES:
+            self._writer.send(requests.question(text, uuid))
+            return
+        pieces = in_pieces(lambda text: requests.question(text, uuid), text.encode())
+        await self._writer.send_pieces(pieces)
 
     async def interrupt(self) -> None:
         """Break off what the CLI is at; its ``result`` then says so."""
@@ -137,7 +153,7 @@ class Commands:
     async def forget(self) -> None:
         """Have the CLI forget the body of its last question."""
         self.has_body = False
-        await self._tell((requests.without_body(),), 0)
+        await self._tell((requests.without_body(),))
 
     async def answers(self) -> bool:
         """Whether the CLI answers soon; what it says is no matter."""
@@ -149,17 +165,16 @@ class Commands:
             return False
         return True
 
-    async def _tell(
-        self, told: Sequence[Mapping[str, object]], size_bytes: int
-    ) -> None:
+    async def _tell(self, told: Sequence[Mapping[str, object]]) -> None:
         """Tell the CLI things in one write; done when it has done them all."""
-        seconds = _SOON_SECONDS + size_bytes / _BYTES_A_SECOND
-        waiters = [
-            Deferred.fromCoroutine(self._within(waiter, seconds))
-            for waiter in self._controls.ask_all(told)
-        ]
+        await self._done(self._controls.ask_all(told), _SOON_SECONDS)
+
+    async def _done(
+        self, waiters: "Sequence[Deferred[records.ControlResponse]]", seconds: float
+    ) -> None:
+        limited = [Deferred.fromCoroutine(self._within(w, seconds)) for w in waiters]
         try:
-            await gatherResults(waiters, consumeErrors=True)
+            await gatherResults(limited, consumeErrors=True)
         except FirstError as error:
             error.subFailure.raiseException()
 

@@ -160,8 +160,9 @@ class Turn:
         """Whether a record begins a message that neither we nor a retry asked for."""
         if self._may_begin or not is_message(record):
             return False
-        is_part = isinstance(record, AssistantLine)
-        return not (is_part and record.message.id == self._message_id)
+        if isinstance(record, AssistantLine):
+            return record.message.id != self._message_id
+        return True
 
     def receive(self, record: RawRecord) -> list[Event]:
         """What a record means for the client; nothing after the turn's end.

@@ -29,11 +29,13 @@ from ccproxy.claude.process.process import ClaudeProcess, Exit
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import Controls
 from ccproxy.claude.protocol.stream import is_message
+from ccproxy.claude.protocol.writer import LineWriter
 from ccproxy.claude.worker_state import HasWorkerState, WorkerState
 from ccproxy.errors import Bug, CCProxyError, ClaudeFailed, TimedOut
 
 # How long a CLI may take to end a turn that is over for its client.
 _SETTLE_SECONDS = 3.0
+_REFUSAL = "ccproxy does not do this"
 
 __all__ = ["TurnListener", "Worker", "WorkerContext", "WorkerLost"]
 
@@ -55,11 +57,12 @@ class Worker(HasWorkerState):
         self.launch = launch
         self.questions = 0
         self._context = context
-        self._clock = context.clock
-        self._controls = Controls(self._send)
+        clock = self._clock = context.clock
+        self._writer = LineWriter(lambda data: self._process.send(data), clock)
+        self._controls = Controls(self._writer.send)
         # A setting takes the operator's own variable away.
         cache_ttl = launch.environment.get("CLAUDE_CODE_PROMPT_CACHE_TTL")
-        self._commands = Commands(self._controls, self._send, self._clock, cache_ttl)
+        self._commands = Commands(self._controls, self._writer, self._clock, cache_ttl)
         self._answering = Answering(
             context,
             self._controls,
@@ -69,7 +72,7 @@ class Worker(HasWorkerState):
         )
         self._opening = Opening(self._initialize, self._opened, self._failed)
         self._idle = IdleWatch(
-            self._clock,
+            clock,
             forget=lambda: self._run(self._commands.forget()),
             look=lambda: self._run(self._check()),
         )
@@ -77,7 +80,7 @@ class Worker(HasWorkerState):
         self._on_ready: Callable[[], None] | None = None
         self._on_lost: Callable[[], None] | None = None
         self._process = ClaudeProcess.spawn(
-            launch, uuid4().hex, self, context.spawner, self._clock
+            launch, uuid4().hex, self, context.spawner, clock
         )
 
     @property
@@ -131,7 +134,7 @@ class Worker(HasWorkerState):
             self._failed(Failure(error))
             raise
         if self.is_settling:
-            self._commands.write_question()
+            await self._commands.ask()
 
     def can_ask(self, system: str) -> bool:
         """Whether it can be asked a question with this system prompt, now.
@@ -270,7 +273,7 @@ class Worker(HasWorkerState):
             self._become_ready()
         elif self.is_preparing:
             self._state = WorkerState.ASKING
-            self._commands.write_question(body.first_text)
+            await self._commands.ask(body.first_text)
 
     # The answer.
 
@@ -278,7 +281,7 @@ class Worker(HasWorkerState):
         if isinstance(record, records.ControlResponse):
             self._controls.receive(record)
         elif isinstance(record, records.ControlRequest):
-            self._send(requests.refusal(record.request_id, "ccproxy does not do this"))
+            self._writer.send(requests.refusal(record.request_id, _REFUSAL))
         elif self._state in (WorkerState.ASKING, WorkerState.SETTLING):
             self._at_turn(record)
         elif not self.is_gone and is_message(record):
@@ -327,18 +330,16 @@ class Worker(HasWorkerState):
         if self.is_preparing and self._opening.answer is None:
             self._state = WorkerState.STARTING
             return
-        was_asked = self.is_asking
-        self._settle_soon()
-        if was_asked:
+        if self.is_asking:
             self._run(self._commands.interrupt())
+        self._settle_soon()
 
     def _settle_soon(self) -> None:
         self._state = WorkerState.SETTLING
         self._stop_timers()
-        late = self._clock.callLater(_SETTLE_SECONDS, self._does_not_settle)
-        self._settling = late
+        self._settling = self._clock.callLater(_SETTLE_SECONDS, self._is_late)
 
-    def _does_not_settle(self) -> None:
+    def _is_late(self) -> None:
         self._settling = None
         self._lose(WorkerLost("the claude CLI does not end its turn"))
 
@@ -398,6 +399,3 @@ class Worker(HasWorkerState):
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
-
-    def _send(self, line: bytes) -> None:
-        self._process.send(line)

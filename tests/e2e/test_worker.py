@@ -16,7 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.worker import WorkerLost
+from ccproxy.claude.worker import Worker, WorkerLost
 from ccproxy.core.stream import Restarted, UpstreamRetry
 from ccproxy.errors import (
     CCProxyError,
@@ -142,6 +142,19 @@ ODD = {
 }
 
 
+async def limited(worker: Worker, upstream: Upstream, body: Any, reply: Reply) -> Heard:
+    """Ask, and let the answer end when the CLI is sure to ask nothing by itself."""
+    held: Deferred[None] = Deferred()
+    pieces = sum(len(block.deltas) + len(block.raw_deltas) for block in reply.blocks)
+    upstream.script(evolve(reply, hold_after=pieces, held=held))
+    listener = Heard(worker=worker)
+    worker.ask(body, listener)
+    await until(lambda: worker._answering.is_limited or listener.is_over)
+    held.callback(None)
+    await until(lambda: listener.is_over and (worker.is_ready or worker.is_gone))
+    return listener
+
+
 def is_right(end: End, told: Heard) -> None:
     assert told.finished.stop_reason == end.reason
     assert told.said == end.said
@@ -152,7 +165,7 @@ def is_right(end: End, told: Heard) -> None:
     assert told.count() == 1
 
 
-async def is_good(worker: Any, upstream: Upstream) -> None:
+async def is_good(worker: Worker, upstream: Upstream) -> None:
     """The next question is right: body, system prompt, one request."""
     upstream.script(answer())
     number = len(upstream.bodies)
@@ -175,9 +188,8 @@ async def test_each_end_is_one_request_and_the_process_goes_on(
 ) -> None:
     end, worker = ENDS[name], workers.start()
     for _ in range(2):
-        upstream.script(end.reply)
         number = len(upstream.bodies)
-        is_right(end, await heard(worker, composed()))
+        is_right(end, await limited(worker, upstream, composed(), end.reply))
         assert worker.is_ready
         assert len(upstream.bodies) == number + 1
     await is_good(worker, upstream)
@@ -224,14 +236,14 @@ async def test_a_refusal_and_then_the_answer(
 async def test_an_answer_that_is_cut_within_its_first_block_comes_again(
     workers: Workers, upstream: Upstream, after: int
 ) -> None:
-    upstream.replies(slow(TEXT, cut_after=after), slow(TEXT, stop_reason="max_tokens"))
+    upstream.replies(slow(TEXT, cut_after=after), slow(TEXT))
     worker = workers.start()
     told = await heard(worker, composed("to be cut", "system"))
     assert told.said == SAID
     assert told.count(UpstreamRetry) == 1
     # The beginning may have been lost with the connection.
     assert told.count(Restarted) == 1 or (after == 0 and told.count() == 1)
-    assert told.finished.stop_reason == "max_tokens"
+    assert told.finished
     assert [body["messages"][0]["content"] for body in upstream.bodies] == [
         "to be cut",
         "to be cut",
@@ -244,9 +256,8 @@ async def test_an_answer_that_is_cut_behind_a_block_fails(
     workers: Workers, upstream: Upstream
 ) -> None:
     """The CLI would have the model go on, in words of its own."""
-    upstream.script(slow(THINKING, TEXT, cut_after=12))
-    worker = workers.start()
-    told = await heard(worker, composed())
+    worker, cut = workers.start(), slow(THINKING, TEXT, cut_after=16)
+    told = await limited(worker, upstream, composed(), cut)
     assert isinstance(told.error, ClaudeFailed)
     assert "lost in mid-answer" in told.error.message
     assert len(upstream.bodies) == 1
@@ -372,7 +383,6 @@ async def test_any_question_after_any_other(
     models = ("sonnet", "opus", "haiku", "claude-haiku-4-5")
     for number in range(100):
         end = random.choice([*ENDS.values()])
-        upstream.script(end.reply)
         model = random.choice(models)
         body = composed(
             f"{number}: " + "x" * random.choice((1, 1, 1, 50_000)),
@@ -386,7 +396,7 @@ async def test_any_question_after_any_other(
                 }
             ],
         )
-        is_right(end, await heard(worker, body))
+        is_right(end, await limited(worker, upstream, body, end.reply))
         assert worker.is_ready
         assert len(upstream.bodies) == number + 1
         went = upstream.bodies[-1]

@@ -1,12 +1,13 @@
 """Control requests to the CLI, and who waits for their answers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from ccproxy.claude.protocol import records, requests
+from ccproxy.claude.protocol.writer import in_pieces
 from ccproxy.errors import CCProxyError, ClaudeFailed
 
 
@@ -32,11 +33,15 @@ class Controls:
     def _put(
         self, request: Mapping[str, object], send: Callable[[bytes], None]
     ) -> "Deferred[records.ControlResponse]":
+        identifier, waiter = self._expect()
+        send(requests.control_request(identifier, request))
+        return waiter
+
+    def _expect(self) -> "tuple[str, Deferred[records.ControlResponse]]":
         identifier = uuid4().hex
         waiter: Deferred[records.ControlResponse] = Deferred()
         self._waiting[identifier] = waiter
-        send(requests.control_request(identifier, request))
-        return waiter
+        return identifier, waiter
 
     def ask_all(
         self, asked: Iterable[Mapping[str, object]]
@@ -46,6 +51,16 @@ class Controls:
         waiters = [self._put(request, lines.append) for request in asked]
         self._send(b"".join(lines))
         return [waiter.addCallback(_accepted) for waiter in waiters]
+
+    def ask_in_pieces(
+        self, request_of: Callable[[str], Mapping[str, object]], text: bytes
+    ) -> "tuple[Iterator[bytes], Deferred[records.ControlResponse]]":
+        """Ask with a long text in the request, whose pieces the caller has to send."""
+        identifier, waiter = self._expect()
+        pieces = in_pieces(
+            lambda text: requests.control_request(identifier, request_of(text)), text
+        )
+        return pieces, waiter.addCallback(_accepted)
 
     def probe(self) -> "Deferred[None]":
         """See whether the CLI answers at all; fires if it does, whatever it says."""

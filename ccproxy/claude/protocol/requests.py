@@ -71,7 +71,7 @@ def set_system_prompt(text: str) -> Mapping[str, object]:
 
 
 def body_settings(
-    *, model: str, effort: str | None, body: bytes, cache_ttl: str | None = None
+    *, model: str, effort: str | None, body: str, cache_ttl: str | None = None
 ) -> Mapping[str, object]:
     """Everything that a question depends on, whose body is set whole.
 
@@ -84,7 +84,7 @@ def body_settings(
             "model": model,
             "effortLevel": effort,
             "env": {
-                _BODY: body.decode(),
+                _BODY: body,
                 _LIMIT: _NO_LIMIT,
                 "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "",
                 "CLAUDE_CODE_PROMPT_CACHE_TTL": cache_ttl,
