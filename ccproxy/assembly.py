@@ -7,7 +7,7 @@ from typing import Any
 from ccproxy.accounting import RateWindow
 from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
 from ccproxy.claude.backend import Backend
-from ccproxy.claude.body.compose import ComposeOptions
+from ccproxy.claude.body.options import CLI_BETAS, ComposeOptions, for_environment
 from ccproxy.claude.capacity import memory_bytes, processes_for
 from ccproxy.claude.composer import BodyComposer
 from ccproxy.claude.composing import ComposeMode
@@ -70,11 +70,14 @@ def make_backend(
         premises.isolated,
         asks=mode is ComposeMode.AUTO and not settings.agent_tools,
     )
-    compose = ComposeOptions(
-        forward_sampling=settings.forward_sampling,
-        forward_tool_choice=settings.forward_tool_choice,
-        operator_body=premises.operator_body,
-        betas=frozenset(BETAS),
+    compose = for_environment(
+        ComposeOptions(
+            forward_sampling=settings.forward_sampling,
+            forward_tool_choice=settings.forward_tool_choice,
+            operator_body=premises.operator_body,
+            betas=CLI_BETAS.union(BETAS),
+        ),
+        premises.environment,
     )
     return Backend(
         _backend_options(settings, mode, limits),

@@ -357,6 +357,7 @@ class Backend:
         account = answer.account or Account()
         # A model reads its thinking for one account only.
         self._answers.account = account.email or account.source or ""
+        self._composer.learn(account)
         self._update()
 
     def _way(self) -> Way:

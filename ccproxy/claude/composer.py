@@ -1,5 +1,6 @@
 """Requests composed in steps, so that a long one holds up nobody."""
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -7,6 +8,7 @@ from twisted.internet.task import deferLater
 from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.body.compose import ComposeOptions, Composition, composing
 from ccproxy.claude.models import Catalogue
+from ccproxy.claude.protocol.records import Account
 from ccproxy.core.messages import MessagesRequest
 
 # Another request waits for so long at most.
@@ -31,6 +33,15 @@ class BodyComposer:
         self._answers = answers
         self._options = options
         self._clock = clock
+
+    def learn(self, account: Account) -> None:
+        """Take what the CLI tells of its login.
+
+        With a subscription it keeps prompts in the cache for an hour, unless the
+        operator says otherwise.
+        """
+        if self._options.cache_ttl is None and account.has_subscription:
+            self._options = evolve(self._options, cache_ttl="1h")
 
     async def compose(
         self, request: MessagesRequest, *, model: str, owner: str

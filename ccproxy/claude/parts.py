@@ -12,6 +12,7 @@ from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.native.pool import NativeOptions
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.protocol.records import Account
 from ccproxy.core.messages import MessagesRequest
 
 
@@ -37,6 +38,9 @@ class PreparedQuestion(Protocol):
 
 class Composer(Protocol):
     """Makes of a request what a worker is asked."""
+
+    def learn(self, account: Account) -> None:
+        """Take what the CLI tells of its login."""
 
     async def compose(
         self, request: MessagesRequest, *, model: str, owner: str

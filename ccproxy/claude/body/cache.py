@@ -34,6 +34,7 @@ _LOOKS_BACK = 20
 class _CacheControl(msgspec.Struct):
     type: str = "ephemeral"
     ttl: str | None = None
+    scope: str | None = None
 
 
 @define
@@ -43,11 +44,13 @@ class Breakpoints:
     Args:
         default_ttl: where the client says nothing; None: the CLI's own.
         whole: the client's top-level ``cache_control``, which marks the last block.
+        allows_scope: whether the CLI's processes have the beta of its ``scope``.
     """
 
     notes: Notes
     default_ttl: CacheTTL | None = None
     whole: Raw | None = None
+    allows_scope: bool = False
     ttl: CacheTTL | None = field(default=None, init=False)
 
     def mark(
@@ -125,11 +128,19 @@ class Breakpoints:
         """Keep the client's breakpoint with the one time to live, or take it away."""
         holder = _at(tools, turns, place)
         marker = _marker(holder)
-        if keep and marker is not None and _ttl(marker) == (self.ttl or "5m"):
+        if keep and marker is not None and self._may_stay(marker):
             return
         self.notes.adjust(f"{holder.at}.cache_control" if holder.at else "")
         value = self._value() if keep else UNSET
         _replace(tools, turns, place, holder.replaced(cache_control=value))
+
+    def _may_stay(self, marker: Raw) -> bool:
+        try:
+            found = msgspec.json.decode(marker, type=_CacheControl)
+        except msgspec.ValidationError:
+            return False
+        is_sent = found.scope is None or self.allows_scope
+        return is_sent and (found.ttl or "5m") == (self.ttl or "5m")
 
     def _add(self, turns: list[Turn], place: Place) -> None:
         holder = _at((), turns, place)
@@ -145,13 +156,6 @@ def _marker(holder: Block | Tool) -> Raw | None:
     if not isinstance(marker, Raw) or bytes(marker).strip() == b"null":
         return None
     return marker
-
-
-def _ttl(marker: Raw) -> str:
-    try:
-        return msgspec.json.decode(marker, type=_CacheControl).ttl or "5m"
-    except msgspec.ValidationError:
-        return ""
 
 
 def _at(tools: Sequence[Tool], turns: Sequence[Turn], place: Place) -> Block | Tool:

@@ -182,7 +182,7 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
     request, options = source.request, source.options
     rules = rules_for(source.model_id)
     notes = Notes(request.paths)
-    system, turns = yield from read_request(request, notes)
+    system, turns = yield from read_request(request, notes, options.betas)
     system_messages = rules.takes_system_messages and options.system_messages
     max_tokens = _max_tokens(request, rules, notes)
     tools = compose_tools(request.tools, rules, notes)

@@ -6,6 +6,7 @@ import msgspec
 from attrs import evolve, frozen
 from msgspec import Raw
 
+from ccproxy.claude.body.betas import has_beta
 from ccproxy.claude.body.cache import Breakpoints
 from ccproxy.claude.body.choice import (
     has_room_for_words,
@@ -14,12 +15,7 @@ from ccproxy.claude.body.choice import (
     with_words,
 )
 from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.body.fields import (
-    NESTED_BETAS,
-    NEVER_SENT,
-    has_beta,
-    sort_fields,
-)
+from ccproxy.claude.body.fields import NEVER_SENT, sort_fields
 from ccproxy.claude.body.models import ModelRules
 from ccproxy.claude.body.notes import Notes
 from ccproxy.claude.body.options import ComposeOptions
@@ -161,6 +157,7 @@ class Draft:
             self.notes,
             self.options.cache_ttl,
             self._top_level_marker(),
+            has_beta(self.options.betas, "cache_control.scope"),
         )
         tools, turns = marks.mark(self.tools, self.turns)
         if words:
@@ -244,20 +241,24 @@ class Draft:
         It asks to keep thinking (``clear_thinking_20251015``), which the provider
         refuses where thinking is off.
         """
-        betas = self.options.betas
-        is_sent = not betas or has_beta(betas, "context_management")
+        is_sent = has_beta(self.options.betas, "context_management")
         return is_sent and self.thinking.form in ("disabled", "between_tools")
 
     def _thinking(self, raw: bytes) -> Raw:
         """The field, without what the CLI's processes have no beta for."""
-        path = "thinking.block_binding"
-        if b'"block_binding"' in raw:
-            fields = msgspec.json.decode(raw, type=dict[str, Raw])
-            if "block_binding" in fields and not has_beta(self.options.betas, path):
-                self.notes.ignore(self.notes.name(path))
-                del fields["block_binding"]
-                return Raw(_encode(fields))
-        return Raw(raw)
+        fields = msgspec.json.decode(raw, type=dict[str, Raw])
+        betas, count = self.options.betas, len(fields)
+        binding, updates = "thinking.block_binding", "thinking.display.updates"
+        if "block_binding" in fields and not has_beta(betas, binding):
+            self.notes.ignore(self.notes.name(binding))
+            del fields["block_binding"]
+        display = bytes(fields.get("display", b""))
+        if display == b'"updates"' and not has_beta(betas, updates):
+            self.notes.adjust(self.notes.name("thinking.display"))
+            fields["display"] = Raw(b'"summarized"')
+        elif len(fields) == count:
+            return Raw(raw)
+        return Raw(_encode(fields))
 
     def _output_config(self) -> dict[str, object]:
         """The client's, without the effort, which the CLI's own setting takes."""
@@ -268,7 +269,7 @@ class Draft:
                 path = f"output_config.{name}"
                 if name in ("effort", "format") or bytes(value).strip() == b"null":
                     continue
-                if path in NESTED_BETAS and not has_beta(self.options.betas, path):
+                if not has_beta(self.options.betas, path):
                     self.notes.ignore(self.notes.name(path))
                     continue
                 config[name] = value

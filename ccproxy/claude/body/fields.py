@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 from msgspec import Raw
 
+from ccproxy.claude.body.betas import has_beta
 from ccproxy.claude.body.models import ModelRules
 from ccproxy.claude.body.notes import Notes
 from ccproxy.errors import ThreadsUnsupported, UnsupportedValue
@@ -30,33 +31,13 @@ NEVER_SENT = frozenset(
 )
 SAMPLING = ("temperature", "top_p", "top_k")
 
-# Field → what the name of its beta begins with.
-_BETAS: Mapping[str, str] = {
-    "context_management": "context-management-",
-    "fallbacks": "fallbacks-",
-    "speed": "fast-mode-",
-    "mcp_servers": "mcp-client-",
-    "container": "skills-",
-    "compaction": "compact-",
-}
 # Those without which the answer would mean something else, and what to do instead.
 _REFUSED: Mapping[str, str] = {
     "container": "there are no containers here",
     "mcp_servers": "the model reaches no MCP servers; run their tools in your client",
     "compaction": "conversations are not compacted here; send a shorter one",
 }
-# The betas of fields of `output_config` and `thinking`.
-NESTED_BETAS: Mapping[str, str] = {
-    "output_config.task_budget": "task-budgets-",
-    "thinking.block_binding": "thinking-binding-controls-",
-}
 _NOTHING = (b"null", b"[]", b"{}")
-
-
-def has_beta(betas: Collection[str], field: str) -> bool:
-    """Whether a field may be sent, as far as betas decide it."""
-    start = _BETAS.get(field) or NESTED_BETAS.get(field)
-    return start is None or any(beta.startswith(start) for beta in betas)
 
 
 def sort_fields(

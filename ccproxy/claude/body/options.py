@@ -2,13 +2,32 @@
 
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from msgspec import Raw
 
 from ccproxy.claude.body.cache import CacheTTL
 
 # The provider takes 32 MB a request; the CLI's own fields need room in it.
 LARGEST_BYTES = 31_000_000
+
+# What the CLI asks the provider's own API for with every model (2.1.332).
+CLI_BETAS = frozenset(
+    {
+        "claude-code-20250219",
+        "interleaved-thinking-2025-05-14",
+        "context-management-2025-06-27",
+        "thinking-token-count-2026-05-13",
+    }
+)
+_BETAS = "ANTHROPIC_BETAS"
+_CACHE_TTL = "CLAUDE_CODE_PROMPT_CACHE_TTL"
+_CLOUDS = (
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_VERTEX",
+    "CLAUDE_CODE_USE_FOUNDRY",
+)
+_TTLS: Mapping[str, CacheTTL] = {"5m": "5m", "1h": "1h"}
+_OFF = ("", "0", "false", "no", "off")
 
 
 @frozen(kw_only=True)
@@ -32,6 +51,26 @@ class ComposeOptions:
     forward_tool_choice: bool = False
     cache_ttl: CacheTTL | None = None
     operator_body: Mapping[str, Raw] = field(factory=dict)
-    betas: frozenset[str] = frozenset()
+    betas: frozenset[str] = CLI_BETAS
     system_messages: bool = True
     largest_bytes: int = LARGEST_BYTES
+
+
+def for_environment(
+    options: ComposeOptions, environment: Mapping[str, str]
+) -> ComposeOptions:
+    """The options for CLIs that are started with an environment.
+
+    A cloud has neither all of the API's trial features nor, as far as is known, system
+    messages among the turns.
+    """
+    named = {b.strip() for b in environment.get(_BETAS, "").split(",")} - {""}
+    is_cloud = any(environment.get(n, "").lower() not in _OFF for n in _CLOUDS)
+    own = options.betas - CLI_BETAS if is_cloud else options.betas
+    ttl = environment.get(_CACHE_TTL)
+    return evolve(
+        options,
+        betas=own | named,
+        system_messages=options.system_messages and not is_cloud,
+        cache_ttl=_TTLS.get(ttl or "", options.cache_ttl),
+    )

@@ -3,7 +3,7 @@
 Source: rules 2 to 5 of the Messages API.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 
 from ccproxy.claude.body.history import cut_prefill, ends_in_server_tool
 from ccproxy.claude.body.models import ModelRules
@@ -18,7 +18,7 @@ _SLICE = 1_000
 
 
 def read_request(
-    request: MessagesRequest, notes: Notes
+    request: MessagesRequest, notes: Notes, betas: Collection[str] = ()
 ) -> Generator[None, None, tuple[str, list[Turn]]]:
     """The system prompt, and the turns with what is in them mended."""
     if len(request.messages) > _MOST_MESSAGES:
@@ -29,7 +29,7 @@ def read_request(
     turns: list[Turn] = []
     blank_last = False
     for number, message in enumerate(request.messages):
-        turn = read_turn(message, notes)
+        turn = read_turn(message, notes, betas)
         blank_last = turn is None and message.role == "user"
         if turn is not None:
             turns.append(turn)

@@ -15,12 +15,13 @@ numbers that the CLI reprints  named
 Source: rules 3, 7, 11, 12, 14 and 24 of the Messages API.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 from attrs import define, field
 from msgspec import UNSET, Raw, UnsetType
 
+from ccproxy.claude.body.betas import has_beta
 from ccproxy.claude.body.notes import Notes
 from ccproxy.claude.body.numbers import is_reprinted
 from ccproxy.core.messages import (
@@ -79,8 +80,15 @@ def is_thinking(block: Block) -> bool:
     return isinstance(block.value, Thinking | RedactedThinking)
 
 
-def read_turn(message: Message, notes: Notes) -> Turn | None:
+def read_turn(
+    message: Message, notes: Notes, betas: Collection[str] = ()
+) -> Turn | None:
     """A message as it goes up; None: there is nothing in it.
+
+    Args:
+        message: the client's.
+        notes: take what is mended.
+        betas: those that the CLI's processes ask for.
 
     Raises:
         InvalidRequest: it is of a role that does not exist.
@@ -92,18 +100,33 @@ def read_turn(message: Message, notes: Notes) -> Turn | None:
             "system",
             param=path,
         )
-    content = message.content
+    content, extra = message.content, message.extra
+    if extra:
+        extra = _allowed(message, betas, notes)
     if isinstance(content, str):
         if is_blank(content):
             notes.ignore(f"{message.at}.content" if message.at else "")
             return None
-        return Turn(message.role, content, message.at, message.extra)
+        return Turn(message.role, content, message.at, extra)
     blocks = [mended for block in content if (mended := _mended(block, notes))]
     if not blocks:
         if not content:
             notes.ignore(f"{message.at}.content" if message.at else "")
         return None
-    return Turn(message.role, blocks, message.at, message.extra)
+    return Turn(message.role, blocks, message.at, extra)
+
+
+def _allowed(
+    message: Message, betas: Collection[str], notes: Notes
+) -> Mapping[str, Raw]:
+    """The fields that the API does not document, without those of missing betas."""
+    kept: dict[str, Raw] = {}
+    for name, value in message.extra.items():
+        if has_beta(betas, f"messages.{name}"):
+            kept[name] = value
+        else:
+            notes.ignore(f"{message.at}.{name}" if message.at else "")
+    return kept
 
 
 def _mended(block: Block, notes: Notes) -> Block | None:

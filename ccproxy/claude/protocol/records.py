@@ -278,6 +278,10 @@ class ModelInfo(msgspec.Struct, rename="camel"):
     supported_effort_levels: list[str] = []
 
 
+# A login of a plan's, from `claude setup-token`.
+_PLANS_LOGIN = "CLAUDE_CODE_OAUTH_TOKEN"
+
+
 class Account(msgspec.Struct, rename="camel"):
     """Where the CLI's login comes from; never the login itself."""
 
@@ -294,6 +298,11 @@ class Account(msgspec.Struct, rename="camel"):
         return next(
             (source for source in told if source not in (None, _NO_LOGIN)), None
         )
+
+    @property
+    def has_subscription(self) -> bool:
+        """Whether the login is a plan's, and no key that is billed by use."""
+        return self.subscription_type is not None or self.token_source == _PLANS_LOGIN
 
     @property
     def is_logged_in(self) -> bool:

@@ -6,9 +6,19 @@ import pytest
 from attrs import evolve
 from msgspec import Raw
 
+from ccproxy.claude.body.options import CLI_BETAS, ComposeOptions, for_environment
 from ccproxy.core.messages import Message, MessagesRequest
 from ccproxy.errors import InvalidRequest, ThreadsUnsupported, UnsupportedValue
-from tests.support.composed import HAIKU_4_5, OPUS, body_of, composed, request
+from tests.support.composed import (
+    HAIKU_4_5,
+    OPUS,
+    body_of,
+    composed,
+    request,
+    system,
+    text,
+    user,
+)
 
 OFF = {"type": "disabled"}
 OPUS_4_6 = "claude-opus-4-6"
@@ -199,3 +209,66 @@ def test_the_operators_body_is_below_ours() -> None:
     # What it does not have is the operator's.
     composition = composed(request("hi"), operator_body=operator)
     assert body_of(composition)["max_tokens"] == 7
+
+
+def test_fields_of_messages_need_their_betas_too() -> None:
+    told = [
+        user("hi"),
+        {**system("be brief"), "clear_at": {"type": "turn"}, "output_config": {}},
+    ]
+    composition = composed(request(told))
+    assert body_of(composition)["messages"][1].keys() == {"role", "content"}
+    assert composition.ignored == ("messages[1].clear_at", "messages[1].output_config")
+    betas = frozenset({"per-turn-control-2026-07-01"})
+    composition = composed(request(told), betas=betas)
+    assert body_of(composition)["messages"][1].keys() == {
+        "role",
+        "content",
+        "output_config",
+    }
+
+
+def test_updates_of_thinking_need_their_beta() -> None:
+    asked = request("hi", thinking={"type": "adaptive", "display": "updates"})
+    composition = composed(asked)
+    assert body_of(composition)["thinking"]["display"] == "summarized"
+    assert composition.adjusted == ("thinking.display",)
+    betas = frozenset({"thinking-display-updates-2026-08-18"})
+    assert composed(asked, betas=betas).adjusted == ()
+
+
+def test_a_scope_of_the_cache_needs_its_beta() -> None:
+    marker = {"type": "ephemeral", "scope": "global"}
+    asked = request([user(text("hi", cache_control=marker))])
+    composition = composed(asked)
+    sent = body_of(composition)["messages"][0]["content"][0]["cache_control"]
+    assert sent == {"type": "ephemeral"}
+    assert composition.adjusted == ("messages[0].content[0].cache_control",)
+    betas = frozenset({"prompt-caching-scope-2026-01-05"})
+    composition = composed(asked, betas=betas)
+    assert composition.adjusted == ()
+
+
+@pytest.mark.parametrize(
+    ("environment", "betas", "system_messages", "ttl"),
+    [
+        ({}, CLI_BETAS | {"x"}, True, None),
+        ({"CLAUDE_CODE_USE_BEDROCK": "1"}, {"x"}, False, None),
+        ({"CLAUDE_CODE_USE_VERTEX": "0"}, CLI_BETAS | {"x"}, True, None),
+        (
+            {"CLAUDE_CODE_USE_FOUNDRY": "1", "ANTHROPIC_BETAS": "a, b"},
+            {"x", "a", "b"},
+            False,
+            None,
+        ),
+        ({"CLAUDE_CODE_PROMPT_CACHE_TTL": "1h"}, CLI_BETAS | {"x"}, True, "1h"),
+        ({"CLAUDE_CODE_PROMPT_CACHE_TTL": "9h"}, CLI_BETAS | {"x"}, True, None),
+    ],
+)
+def test_what_the_environment_decides(
+    environment: dict[str, str], betas: set[str], system_messages: bool, ttl: str | None
+) -> None:
+    found = for_environment(ComposeOptions(betas=CLI_BETAS | {"x"}), environment)
+    assert found.betas == betas
+    assert found.system_messages is system_messages
+    assert found.cache_ttl == ttl

@@ -152,7 +152,7 @@ def test_the_clis_budget_never_stands_beside_a_smaller_limit(
     assert told == sent
 
 
-@pytest.mark.parametrize("display", ["summarized", "omitted", "updates"])
+@pytest.mark.parametrize("display", ["summarized", "omitted"])
 def test_the_clients_display_stays(display: str) -> None:
     wanted = {"type": "adaptive", "display": display}
     assert _thinking(OPUS, wanted) == wanted
