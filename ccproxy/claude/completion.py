@@ -77,13 +77,21 @@ class Owner(Protocol):
     def submit(self, client: "Completion") -> None:
         """Take a question."""
 
-    def again(self, client: "Completion", worker: Worker | None = None) -> None:
+    def again(
+        self,
+        client: "Completion",
+        worker: Worker | None = None,
+        *,
+        is_lost: bool = False,
+    ) -> None:
         """Give a question another worker, before all others."""
 
     def release(self, worker: Worker) -> None:
         """Take back a worker whose question goes on without one for now."""
 
-    def left(self, client: "Completion", worker: Worker | None) -> None:
+    def left(
+        self, client: "Completion", worker: Worker | None, *, is_lost: bool = False
+    ) -> None:
         """Forget a question that is over; take back its worker, if it has one."""
 
 
@@ -268,7 +276,8 @@ class Completion:
             self._shaper = self._composition.shaper()
             self._builder = self._new_builder()
         self._state = _State.QUEUED
-        self._owner.again(self, self._take_worker())
+        is_lost = isinstance(error, WorkerLost)
+        self._owner.again(self, self._take_worker(), is_lost=is_lost)
         return True
 
     def _go_on(self, told: list[Event]) -> None:
@@ -293,9 +302,12 @@ class Completion:
         if not told or not isinstance(told[-1], Finished | Failed):
             self._log.error("an answer was shaped so that it has no end")
             told = [*told, Failed(Bug("the answer has no end"))]
-        if isinstance(told[-1], Finished):
-            self._remember(told[-1])
-        self._leave()
+        end = told[-1]
+        if isinstance(end, Finished):
+            self._remember(end)
+        self._leave(
+            is_lost=isinstance(end, Failed) and isinstance(end.error, WorkerLost)
+        )
         self._tell(told)
 
     def _ask_again(self, pending: AskAgain, worker: Worker | None = None) -> None:
@@ -397,13 +409,13 @@ class Completion:
 
     # Its end.
 
-    def _leave(self) -> None:
+    def _leave(self, *, is_lost: bool = False) -> None:
         self._state = _State.OVER
         self._stop_waiting()
         check, self._check = self._check, None
         if check is not None:
             check.cancel()
-        self._owner.left(self, self._take_worker())
+        self._owner.left(self, self._take_worker(), is_lost=is_lost)
 
     def _take_worker(self) -> Worker | None:
         worker, self._worker = self._worker, None

@@ -51,7 +51,7 @@ def cost(found: Mapping[str, float]) -> float:
 
 def served(found: Mapping[str, float]) -> dict[str, float]:
     name = 'ccproxy_questions_served_total{{served="{}"}}'
-    kinds = ("suspended", "continued", "rewound", "spare", "new")
+    kinds = ("suspended", "idle", "spare", "new")
     return {k: found[name.format(k)] for k in kinds if found[name.format(k)]}
 
 
@@ -82,11 +82,11 @@ async def test_figures_of_a_session_that_is_used_again(
     assert tokens(found) == {kind: 3 * count for kind, count in TOKENS.items()}
     assert cost(found) == round(3 * COST, 9)
     # The first look had it initialized, so that it was as good as a spare.
-    assert served(found) == {"spare": 1, "continued": 1, "rewound": 1}
+    assert served(found) == {"spare": 1, "idle": 2}
     assert found["ccproxy_cli_starts_total"] == 1
     assert found['ccproxy_cli_sessions{state="idle"}'] == 1
-    first = f'ccproxy_first_token_seconds_count{{model="{MODEL}",served="rewound"}}'
-    assert found[first] == 1
+    first = f'ccproxy_first_token_seconds_count{{model="{MODEL}",served="idle"}}'
+    assert found[first] == 2
     assert found["ccproxy_queue_seconds_count"] == 3
     assert found["ccproxy_open_streams"] == 0
 
@@ -104,9 +104,7 @@ async def test_figures_of_a_session_that_is_used_again(
 
 
 @ensureDeferred
-async def test_the_cost_of_a_call_comes_with_the_answer_to_its_result(
-    proxy: Start, upstream: Upstream
-) -> None:
+async def test_a_call_has_a_cost_of_its_own(proxy: Start, upstream: Upstream) -> None:
     server = proxy(max_processes=1, spares=0)
     await server.ready()
     upstream.replies(ONE, answer("Sunny."))
@@ -114,8 +112,8 @@ async def test_the_cost_of_a_call_comes_with_the_answer_to_its_result(
     asked = {"role": "user", "content": "Weather in Paris?"}
     first = await (await server.chat(asked, tools=[tool])).json()
     message = first["choices"][0]["message"]
-    before = await metrics(server)
-    assert f'ccproxy_cost_usd_total{{model="{MODEL}"}}' not in before
+    await server.settled()
+    assert cost(await metrics(server)) == COST
     [call] = message["tool_calls"]
     result = {"role": "tool", "tool_call_id": call["id"], "content": "sun"}
     await treq.content(await server.chat(asked, message, result, tools=[tool]))
@@ -125,7 +123,7 @@ async def test_the_cost_of_a_call_comes_with_the_answer_to_its_result(
         ("POST /chat/completions", MODEL, "200", "stop"): 1,
         ("GET /metrics", "", "200", "none"): 1,
     }
-    assert served(found)["suspended"] == 1
+    assert served(found) == {"spare": 1, "idle": 1}
     assert tokens(found) == {kind: 2 * count for kind, count in TOKENS.items()}
     assert cost(found) == round(2 * COST, 9)
     assert (await usage(server))["total"]["cost_usd"] == round(2 * COST, 9)

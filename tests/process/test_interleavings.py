@@ -42,7 +42,7 @@ from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.process.launch import Launch
 from ccproxy.claude.question import Question
-from ccproxy.claude.shaping import AskAgain, Check, Plain
+from ccproxy.claude.shaping.interface import AskAgain, Check, Plain
 from ccproxy.claude.worker import Worker, WorkerContext
 from ccproxy.core.stream import Event, Failed, Finished, Restarted, TextDelta
 from ccproxy.errors import CCProxyError, ClientError

@@ -18,6 +18,24 @@ from typing import Any
 from attrs import define, evolve, field
 from ccproxy.claude.native.ask import Ask
 from ccproxy.claude.native.transcript import Reuse
+from ccproxy.conversation import (
+    Message,
+    Prompt,
+    Role,
+    TextBlock,
+    Tool,
+    ToolResultBlock,
+    ToolUseBlock,
+)
+from ccproxy.events import (
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Restarted,
+    TextDelta,
+    ToolCallStarted,
+)
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -40,25 +58,7 @@ from ccproxy.claude.native.waiting_room import WaitingLimits
 from ccproxy.claude.observer import Nobody
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.process.launch import Launch
-from ccproxy.conversation import (
-    Message,
-    Prompt,
-    Role,
-    TextBlock,
-    Tool,
-    ToolResultBlock,
-    ToolUseBlock,
-)
 from ccproxy.errors import CCProxyError, ClientError
-from ccproxy.events import (
-    Event,
-    Failed,
-    Finished,
-    FinishReason,
-    Restarted,
-    TextDelta,
-    ToolCallStarted,
-)
 from tests.conftest import ExpectedErrors
 from tests.support.imagined import ImaginedCLI, ImaginedSpawner, Said
 

@@ -11,7 +11,13 @@ from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
 from ccproxy.claude.completion import Completion
 from ccproxy.claude.observer import Served, Stopped
 from ccproxy.core.stream import Event, Failed, TextDelta
-from ccproxy.errors import ClaudeDown, ClaudeUnavailable, QueueFull, ShuttingDown
+from ccproxy.errors import (
+    ClaudeDown,
+    ClaudeUnavailable,
+    InvalidRequest,
+    QueueFull,
+    ShuttingDown,
+)
 from tests.conftest import ExpectedErrors
 from tests.support.compositions import question
 from tests.support.fake_workers import FINISHED, FakeWorker, PoolHouse
@@ -348,16 +354,41 @@ def test_a_worker_whose_client_goes_away_settles_and_is_used_again() -> None:
     assert second.events == [TextDelta("b"), FINISHED]
 
 
+def test_a_worker_whose_client_goes_away_while_it_starts_is_a_spare() -> None:
+    house = House(processes=1)
+    house.ask("a")[0].cancel()
+    [worker] = house.workers
+    assert house.pool.census()["spare"] == 1
+    _, heard = house.ask("b")
+    worker.is_opened()
+    worker.answer()
+    assert heard.events == [FINISHED]
+    assert house.served == [Served.NEW, Served.SPARE]
+
+
 def test_a_worker_that_does_not_settle_is_replaced() -> None:
     house = House(processes=1)
-    house.ask()[0].cancel()
+    completion, _ = house.ask()
     [worker] = house.workers
+    worker.say(TextDelta("a"))
+    completion.cancel()
     _, heard = house.ask()
     worker.die()
     assert house.told.stopped == [Stopped.UNUSABLE]
     worker.is_reaped()
     house.workers[1].answer()
     assert heard.events == [FINISHED]
+
+
+def test_it_is_told_whose_fault_it_was() -> None:
+    house = House(processes=1)
+    house.ask()
+    house.workers[0].die()
+    house.workers[0].is_reaped()
+    # The provider's refusal has spoilt it.
+    house.workers[1].is_opened()
+    house.workers[1].die(InvalidRequest("no"))
+    assert house.told.stopped == [Stopped.LOST, Stopped.UNUSABLE]
 
 
 # The queue
@@ -385,6 +416,7 @@ def test_the_queue_is_full() -> None:
 def test_who_only_waits_for_one_that_settles_is_not_counted() -> None:
     house = House(processes=1, queue=0)
     completion, _ = house.ask()
+    house.workers[0].say(TextDelta("a"))
     completion.cancel()
     _, heard = house.ask()
     house.workers[0].settle()
@@ -518,6 +550,7 @@ def test_without_spares_it_is_kept_as_long_as_others() -> None:
     assert house.pool.census()["idle"] == 1
     house.ask()
     assert house.workers[0].questions == 1
+    assert house.served == [Served.SPARE]
 
 
 def test_one_that_does_not_answer_is_retired() -> None:

@@ -50,6 +50,7 @@ class House:
     """What is looked at."""
 
     queued: int = 2
+    is_native: bool = True
     windows: Sequence[RateWindow] = ()
 
     def census(self) -> Mapping[str, int]:

@@ -154,6 +154,7 @@ class Nothing:
     """No CLI to be looked at."""
 
     queued = 0
+    is_native = False
     windows: Sequence[RateWindow] = ()
 
     def census(self) -> Mapping[str, int]:

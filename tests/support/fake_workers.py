@@ -30,7 +30,6 @@ class FakeWorker:
     is_hung: bool = False
     is_paused: bool = False
     is_killed: bool = False
-    is_warm: bool = False
     bodies: list[ComposedBody] = field(factory=list)
     listener: Any = None
     lost: Callable[[], None] | None = None
@@ -62,7 +61,6 @@ class FakeWorker:
 
     async def warm_up(self) -> None:
         assert self.state == "ready"
-        assert self.questions == 0
         self.state = "settling"
 
     def can_ask(self, system: str) -> bool:
@@ -85,7 +83,8 @@ class FakeWorker:
 
     def abandon(self) -> None:
         assert self.state in ("preparing", "asking")
-        self.listener, self.state = None, "settling"
+        self.listener = None
+        self.state = "starting" if self.state == "preparing" else "settling"
 
     def pause(self) -> None:
         self.is_paused = True
@@ -142,10 +141,7 @@ class FakeWorker:
         """It can be asked again."""
         if self.state == "settling":
             self.state = "ready"
-            if self.ready is not None and self.questions:
-                self.ready()
-            elif self.ready is not None:
-                self.is_warm = True
+            if self.ready is not None:
                 self.ready()
 
     def die(self, error: CCProxyError | None = None) -> None:

@@ -95,9 +95,14 @@ class CLI:
             say({"type": "stream_event", "event": event, "parent_tool_use_id": None})
         say(
             {
-                "type": "result", "subtype": "success", "is_error": False,
-                "num_turns": 1, "result": "", "total_cost_usd": 0.0,
-                "stop_reason": "end_turn", "terminal_reason": "completed",
+                "type": "result",
+                "subtype": "success",
+                "is_error": False,
+                "num_turns": 1,
+                "result": "",
+                "total_cost_usd": 0.0,
+                "stop_reason": "end_turn",
+                "terminal_reason": "completed",
             }
         )
 

@@ -227,27 +227,38 @@ class Pool:
         self._give_back(worker)
         self._serve()
 
-    def again(self, client: Client, worker: Worker | None = None) -> None:
+    def again(
+        self, client: Client, worker: Worker | None = None, *, is_lost: bool = False
+    ) -> None:
         """Give a question another worker, before all others.
 
         Args:
             client: the question, which is not new.
             worker: is taken back.
+            is_lost: whether that is the worker's fault.
         """
         self._queue.return_to(client)
         if worker is not None:
-            self._give_back(worker)
+            self._give_back(worker, is_lost=is_lost)
         self._serve()
         if client in self._queue:
             self._queue.stay(client)
 
-    def left(self, client: Client, worker: Worker | None) -> None:
-        """Forget a question that is over; take back its worker, if it has one."""
+    def left(
+        self, client: Client, worker: Worker | None, *, is_lost: bool = False
+    ) -> None:
+        """Forget a question that is over.
+
+        Args:
+            client: the question.
+            worker: is taken back, if there is one.
+            is_lost: whether it is over because of the worker.
+        """
         self._clients.pop(client, None)
         self._queue.leave(client)
         if worker is not None:
             self._queue.answered(client)
-            self._give_back(worker)
+            self._give_back(worker, is_lost=is_lost)
         self._serve()
         if not self._is_stopped:
             self._spares.refill()
@@ -381,7 +392,7 @@ class Pool:
         if not client.wants_new:
             worker = self._take_idle(client.system)
             if worker is not None:
-                return worker, Served.IDLE
+                return worker, _served(worker)
             if self._settles_soon(client.system, promised):
                 return None
         worker = self._spares.take(client.system)
@@ -393,7 +404,7 @@ class Pool:
             # The binary is being examined; `wake` is called when that is over.
             return None
         worker = self._take_idle(client.system)
-        return None if worker is None else (worker, Served.IDLE)
+        return None if worker is None else (worker, _served(worker))
 
     def _take_idle(self, system: str) -> Worker | None:
         while (worker := self._idle.take(system)) is not None:
@@ -416,11 +427,11 @@ class Pool:
         worker = self._idle.take_oldest() or self._spares.take_any()
         return self._dismiss(worker, Stopped.ROOM)
 
-    def _give_back(self, worker: Worker) -> None:
+    def _give_back(self, worker: Worker, *, is_lost: bool = False) -> None:
         """Take a worker back, whatever it is doing."""
         del self._answering[worker]
         if worker.is_gone:
-            self.retire(worker, Stopped.LOST)
+            self.retire(worker, Stopped.LOST if is_lost else Stopped.UNUSABLE)
         elif worker.is_ready:
             self._keep(worker)
         elif self._is_closing:
@@ -429,6 +440,10 @@ class Pool:
             self._settling[worker] = self._clock.seconds() + _SOON_SECONDS
             if not worker.is_settling:
                 worker.abandon()
+            if worker.is_starting:
+                # It was given up before it was told anything.
+                del self._settling[worker]
+                self._spares.admit(worker)
 
     def _settled(self, worker: Worker) -> None:
         if worker in self._settling:
@@ -494,3 +509,8 @@ class Pool:
         self._dismiss_all()
         drained, self._drained = self._drained, None
         drained.callback(None)
+
+
+def _served(worker: Worker) -> Served:
+    """What an idle worker is: one that was only looked at is as good as a spare."""
+    return Served.IDLE if worker.questions else Served.SPARE

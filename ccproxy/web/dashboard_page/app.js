@@ -217,11 +217,11 @@ document.addEventListener("visibilitychange", () => {
 
 // What is going on.
 
-const STATES = ["answering", "suspended", "idle", "spare", "undoing", "stopping"];
+const STATES = ["answering", "settling", "idle", "spare", "stopping", "suspended"];
 const STATE_TITLES = {
-  answering: "answer a request", suspended: "wait for the results of a client’s tools",
-  idle: "have a conversation, and may go on with it", spare: "are ready for anything",
-  undoing: "take a turn back", stopping: "are being stopped",
+  answering: "answer a request", settling: "take a question back",
+  idle: "have answered, and are ready for anything", spare: "have not been asked yet",
+  stopping: "are being stopped", suspended: "wait for the results of a client’s tools",
 };
 
 function cell(text, name = "") {
