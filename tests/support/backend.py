@@ -6,8 +6,8 @@ from typing import Any
 from attrs import define, field, frozen
 
 from ccproxy.accounting import RateWindow
-from ccproxy.claude.backend import Status
 from ccproxy.claude.models import Catalogue, ModelEntry
+from ccproxy.claude.status import Status
 from ccproxy.core.messages import MessagesRequest, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
