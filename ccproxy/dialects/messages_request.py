@@ -74,6 +74,9 @@ _ROLES = ("user", "assistant", "system")
 _ATTRIBUTION = "x-anthropic-billing-header"
 
 _CUSTOM = "custom"
+# Not passed on but set by the CLI, which takes any other word for its default.
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_EFFORT = "output_config.effort"
 
 _T = TypeVar("_T")
 
@@ -312,6 +315,11 @@ def _output_config(fields: _Fields) -> OutputConfig | None:
             return None
         raw = Raw(b"{}")
     read = decode_json(_output_decoder, bytes(raw), at="output_config")
+    if read.effort is not None and read.effort not in _EFFORTS:
+        raise InvalidRequest(
+            f"`{_EFFORT}`: {read.effort!r} is none of {', '.join(_EFFORTS)}",
+            param=_EFFORT,
+        )
     with located("output_config"):
         value = msgspec.json.decode(raw, type=OutputValue)
     config = Parsed(value, bytes(raw), "output_config")

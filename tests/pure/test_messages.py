@@ -389,6 +389,7 @@ def test_the_format_may_stand_where_betas_had_it() -> None:
         ({"tool_choice": {"type": "some"}}, "tool_choice.type"),
         ({"tool_choice": "auto"}, "tool_choice"),
         ({"output_config": {"effort": 5}}, "output_config.effort"),
+        ({"output_config": {"effort": "huge"}}, "output_config.effort"),
         ({"output_config": {"format": {}}}, "output_config.format.type"),
         ({"output_format": {"type": 5}}, "output_format.type"),
     ],
