@@ -174,7 +174,7 @@ class Answering:
         elif isinstance(record, Result | ApiRetry | RateLimitEvent):
             self._spending.receive(record)
         events = self._turn.receive(record)
-        if self._delivery.listener is not None:
+        if events and self._delivery.listener is not None:
             self._untold += events
             if self._turn.is_over:
                 # What comes behind it finds the CLI in another state.

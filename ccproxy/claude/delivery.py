@@ -10,11 +10,17 @@ from ccproxy.core.stream import (
     Event,
     Failed,
     Finished,
+    InputJSONDelta,
     MessageStart,
+    TextDelta,
+    ThinkingDelta,
     UpstreamRetry,
     is_token,
 )
 from ccproxy.errors import CCProxyError, RateLimited, TimedOut
+
+# Nearly all events are such ones.
+_PIECES = (TextDelta, ThinkingDelta, InputJSONDelta)
 
 
 class TurnListener(Protocol):
@@ -81,6 +87,8 @@ class Delivery:
         if any(map(is_token, events)):
             self._deadlines.token()
         for position, event in enumerate(events):
+            if isinstance(event, _PIECES):
+                continue
             match event:
                 case UpstreamRetry(delay_seconds=delay_seconds):
                     if not self._deadlines.can_wait(delay_seconds):

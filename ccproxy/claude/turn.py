@@ -44,7 +44,6 @@ from ccproxy.claude.protocol.stream import (
     MessageStartEvent,
     MessageStopEvent,
     OpaqueDeltaEvent,
-    SignaturePiece,
     StopPart,
     StreamLine,
     TextPiece,
@@ -146,10 +145,7 @@ class Turn:
 
     @property
     def spoils(self) -> bool:
-        """Whether the CLI leaves things out of its requests from now on.
-
-        After a 400 it gives up features that the provider might have refused.
-        """
+        """Whether the CLI gives up features from now on, which a 400 may mean."""
         return self._is_bad_request
 
     def timed_out(self, otherwise: CCProxyError) -> CCProxyError:
@@ -170,11 +166,18 @@ class Turn:
         Raises:
             WireError: a part of the record is not of the known shape.
         """
+        if (
+            isinstance(record, StreamLine)
+            and isinstance(record.event, BlockDeltaEvent)
+            and self._phase is _Phase.STREAMING
+            and record.parent_tool_use_id is None
+        ):
+            # Nearly all records are such ones.
+            return self._delta(record.event)
         try:
             return self._received(record)
         except msgspec.DecodeError as error:
-            said = f"a part of an answer of an unknown shape: {error}"
-            raise WireError(said) from None
+            raise WireError(f"an answer of an unknown shape: {error}") from None
 
     def _received(self, record: RawRecord) -> list[Event]:
         match record:
@@ -206,28 +209,26 @@ class Turn:
                 # Where nothing was said, the CLI asks again without a word.
                 self._may_begin = not self._blocks
             return []
-        if self._phase is not _Phase.STREAMING:
-            # The CLI closes the block of an answer that its upstream cut, and the
-            # reason may be told twice.
-            if self._phase is not _Phase.WAITING:
-                return []
-            return self._fail(
-                ClaudeFailed("the claude CLI told a piece of no answer that has begun")
-            )
-        return self._piece(event)
+        if self._phase is _Phase.WAITING:
+            return self._fail(ClaudeFailed("a piece came of no answer that has begun"))
+        # The CLI closes the block of an answer that its upstream cut.
+        return self._piece(event) if self._phase is _Phase.STREAMING else []
+
+    def _delta(self, event: BlockDeltaEvent) -> list[Event]:
+        piece, index = event.delta, event.index
+        if isinstance(piece, TextPiece):
+            text = piece.text
+            self._says_something = self._says_something or not is_blank(text)
+            return [TextDelta(text, index)] if text else []
+        if isinstance(piece, ThinkingPiece):
+            return [ThinkingDelta(piece.thinking, index)] if piece.thinking else []
+        if isinstance(piece, InputPiece):
+            text = piece.partial_json
+            return [InputJSONDelta(text, index)] if text else []
+        return [SignatureDelta(piece.signature, index)] if piece.signature else []
 
     def _piece(self, event: object) -> list[Event]:
         match event:
-            case BlockDeltaEvent(delta=TextPiece(text=text), index=index):
-                if not self._says_something:
-                    self._says_something = not is_blank(text)
-                return [TextDelta(text, index)] if text else []
-            case BlockDeltaEvent(delta=ThinkingPiece(thinking=text), index=index):
-                return [ThinkingDelta(text, index)] if text else []
-            case BlockDeltaEvent(delta=InputPiece(partial_json=text), index=index):
-                return [InputJSONDelta(text, index)] if text else []
-            case BlockDeltaEvent(delta=SignaturePiece(signature=text), index=index):
-                return [SignatureDelta(text, index)] if text else []
             case OpaqueDeltaEvent(delta=raw, index=index):
                 return [OpaqueDelta(bytes(raw), index)]
             case BlockStartEvent(content_block=raw, index=index):

@@ -33,8 +33,7 @@ from ccproxy.claude.protocol.writer import LineWriter
 from ccproxy.claude.worker_state import HasWorkerState, WorkerState
 from ccproxy.errors import Bug, CCProxyError, ClaudeFailed, TimedOut
 
-# How long a CLI may take to end a turn that is over for its client.
-_SETTLE_SECONDS = 3.0
+_SETTLE_SECONDS = 3.0  # to end a turn that is over for its client
 _REFUSAL = "ccproxy does not do this"
 
 __all__ = ["TurnListener", "Worker", "WorkerContext", "WorkerLost"]
@@ -282,7 +281,7 @@ class Worker(HasWorkerState):
             self._controls.receive(record)
         elif isinstance(record, records.ControlRequest):
             self._writer.send(requests.refusal(record.request_id, _REFUSAL))
-        elif self._state in (WorkerState.ASKING, WorkerState.SETTLING):
+        elif self.is_asking or self.is_settling:
             self._at_turn(record)
         elif not self.is_gone and is_message(record):
             self._ask_by_itself()
@@ -292,11 +291,9 @@ class Worker(HasWorkerState):
             self._ask_by_itself()
             return
         self._answering.receive(record)
-        if not self.is_settling:
-            return
-        if self._answering.would_ask_again:
+        if self.is_settling and self._answering.would_ask_again:
             self._lose(WorkerLost("the claude CLI would have asked by itself"))
-        elif self._answering.is_settled and self._commands.has_question:
+        elif self.is_settling and self._answering.is_settled:
             self._run(self._take_back())
 
     def _ask_by_itself(self) -> None:
@@ -344,17 +341,19 @@ class Worker(HasWorkerState):
         self._lose(WorkerLost("the claude CLI does not end its turn"))
 
     async def _take_back(self) -> None:
-        self._answering.stop()
-        await self._commands.rewind()
-        if self.is_settling:
-            self._become_ready()
+        if self._commands.has_question:
+            self._answering.stop()
+            await self._commands.rewind()
+            if self.is_settling:
+                self._become_ready()
 
     def _become_ready(self) -> None:
-        has_settled = self.is_settling
+        # Not if it was only opened.
+        is_back = self.is_settling or self.questions > 0
         self._stop_timers()
         self._state = WorkerState.READY
         self._idle.start(has_body=self._commands.has_body)
-        if has_settled and self._on_ready is not None:
+        if is_back and self._on_ready is not None:
             self._on_ready()
 
     # The end.

@@ -455,6 +455,18 @@ async def test_abandoned_and_used_again(workers: Workers) -> None:
     assert "interrupt" in commands(workers)
 
 
+@ensureDeferred
+async def test_abandoned_while_it_opens(workers: Workers) -> None:
+    worker, listener = workers.start(), Heard()
+    worker.ask(composed("answer"), listener)
+    worker.abandon()
+    await until(lambda: workers.ready == [worker])
+    assert worker.is_ready
+    assert commands(workers) == BEGUN
+    assert listener.events == []
+    await is_good(worker)
+
+
 @pytest.mark.parametrize("fault", ["holds-on", "queues", "mute:interrupt"])
 @ensureDeferred
 async def test_abandoned_and_of_no_more_use(fakes: Fakes, fault: str) -> None:

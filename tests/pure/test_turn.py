@@ -516,7 +516,7 @@ def test_a_piece_of_nothing(line: Line) -> None:
 
 
 def test_a_block_of_another_shape() -> None:
-    with pytest.raises(WireError, match="of an answer"):
+    with pytest.raises(WireError, match="an answer of an unknown shape"):
         told(message_start(), block_start({"type": "text", "text": 5}))
 
 

@@ -33,6 +33,7 @@ from ccproxy.claude.protocol.stream import (
     AssistantLine,
     StreamLine,
     UserLine,
+    decode_known_line,
     decode_stream_line,
 )
 
@@ -159,6 +160,13 @@ def decode_raw(line: bytes) -> RawRecord | None:
     Raises:
         WireError: as `decode`.
     """
+    if line.startswith(_STREAM_EVENT):
+        # Nearly every line is one, of a known shape.
+        try:
+            known: StreamLine = decode_known_line(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return _decode_with(_decode_raw, line)
+        return known
     return _decode_with(_decode_raw, line)
 
 
@@ -183,8 +191,6 @@ def _decode_with(read: Callable[[bytes], _R], line: bytes) -> _R | None:
 
 
 def _decode_raw(line: bytes) -> RawRecord | None:
-    if line.startswith(_STREAM_EVENT):
-        return decode_stream_line(line)
     tag = _decode_tag(line)
     if tag.type == "stream_event":
         return decode_stream_line(line)

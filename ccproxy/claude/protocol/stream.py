@@ -48,12 +48,6 @@ class InputPiece(msgspec.Struct, tag="input_json_delta"):
     partial_json: str
 
 
-class OpaquePiece(msgspec.Struct):
-    """A delta of any other type, as it came."""
-
-    raw: Raw
-
-
 class MessageHead(msgspec.Struct):
     """What ``message_start`` tells of its message."""
 
@@ -82,8 +76,8 @@ class BlockDeltaEvent(msgspec.Struct, tag="content_block_delta"):
     index: int = 0
 
 
-class OpaqueDeltaEvent(msgspec.Struct):
-    """A block goes on with a delta of a type that we do not know."""
+class OpaqueDeltaEvent(msgspec.Struct, tag="delta of an unknown type"):
+    """A block goes on with a delta of a type that we do not know; our own reading."""
 
     delta: Raw
     index: int = 0
@@ -121,17 +115,13 @@ StreamPart: TypeAlias = (
     | BlockStopEvent
     | MessageDeltaEvent
     | MessageStopEvent
+    | OpaqueDeltaEvent
 )
 
 
 class StreamLine(msgspec.Struct):
     """An event of the provider's stream, passed on by the CLI."""
 
-    event: StreamPart | OpaqueDeltaEvent
-    parent_tool_use_id: str | None = None
-
-
-class _KnownLine(msgspec.Struct):
     event: StreamPart
     parent_tool_use_id: str | None = None
 
@@ -188,12 +178,9 @@ class UserLine(msgspec.Struct):
 
 def is_message(record: object) -> bool:
     """Whether the model has said something: a request was made."""
-    match record:
-        case StreamLine(event=MessageStartEvent()):
-            return True
-        case AssistantLine():
-            return not record.is_synthetic
-    return False
+    if isinstance(record, StreamLine):
+        return isinstance(record.event, MessageStartEvent)
+    return isinstance(record, AssistantLine) and not record.is_synthetic
 
 
 _EVENTS = frozenset(
@@ -206,7 +193,7 @@ _DELTAS = frozenset(
     ("text_delta", "thinking_delta", "signature_delta", "input_json_delta")
 )
 
-_decode_known = msgspec.json.Decoder(_KnownLine).decode
+decode_known_line = msgspec.json.Decoder(StreamLine).decode
 _decode_any = msgspec.json.Decoder(_AnyLine).decode
 _decode_tag = msgspec.json.Decoder(_Tag).decode
 
@@ -218,7 +205,7 @@ def decode_stream_line(line: bytes) -> StreamLine | None:
         msgspec.DecodeError: it is of another shape.
     """
     try:
-        known = _decode_known(line)
+        return decode_known_line(line)
     except msgspec.ValidationError:
         told = _decode_any(line)
         if told.event.type not in _EVENTS:
@@ -230,7 +217,6 @@ def decode_stream_line(line: bytes) -> StreamLine | None:
             raise
         event = OpaqueDeltaEvent(told.event.delta, told.event.index)
         return StreamLine(event, told.parent_tool_use_id)
-    return StreamLine(known.event, known.parent_tool_use_id)
 
 
 _decode_counts = msgspec.json.Decoder(WireUsage | None).decode
