@@ -1,0 +1,189 @@
+"""What the model made comes back to it as it was made; on the real CLI.
+
+The scripted API signs each block of thinking and refuses it behind anything but what
+it was made behind, so whatever is put back wrongly is a 400 here.
+"""
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+
+from ccproxy.server.fake_upstream import Block, Reply, words
+from tests.e2e.test_tools import TOOLS, call, calls, native
+from tests.support.server import RunningProxy, Upstream, answer
+
+Start = Callable[..., RunningProxy]
+Messages = list[dict[str, Any]]
+Edit = Callable[[Messages], None]
+
+USER = {"role": "user", "content": "How is the weather?"}
+FIRST = calls(
+    Block(("I need ", "the tool."), is_thinking=True),
+    words("Let me look."),
+    Block(("And now.",), is_thinking=True),
+    call("toolu_1", "Paris"),
+)
+SECOND = calls(Block(("Oslo, too.",), is_thinking=True), call("toolu_2", "Oslo"))
+KINDS = ["thinking", "text", "thinking", "tool_use"]
+
+
+async def ask(server: RunningProxy, messages: Messages, **fields: Any) -> Any:
+    body = {"tools": TOOLS, **fields}
+    response = await server.chat(*copy.deepcopy(messages), **body)
+    document = await response.json()
+    assert response.code == 200, document
+    message = document["choices"][0]["message"]
+    # As the clients do that know of no thinking.
+    message.pop("reasoning_content", None)
+    message.pop("reasoning_details", None)
+    return message
+
+
+def result(identifier: str, content: str = "sun") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": identifier, "content": content}
+
+
+def kinds(body: Any, number: int) -> list[str]:
+    return [block["type"] for block in native(body)[number][1]]
+
+
+def as_it_is(history: Messages) -> None:
+    """Nothing is changed."""
+
+
+def with_stripped_ids(history: Messages) -> None:
+    """As OpenClaw does it."""
+    history[1]["tool_calls"][0]["id"] = "toolu1"
+    history[2]["tool_call_id"] = "toolu1"
+
+
+def with_other_spaces(history: Messages) -> None:
+    """As LangChain does it."""
+    history[1]["tool_calls"][0]["function"]["arguments"] = '{"city":"Paris"}'
+
+
+def with_more_text(history: Messages) -> None:
+    history.append({"role": "user", "content": "and hurry"})
+
+
+@pytest.mark.parametrize(
+    "edit", [as_it_is, with_stripped_ids, with_other_spaces, with_more_text]
+)
+@ensureDeferred
+async def test_thinking_comes_back(
+    proxy: Start, upstream: Upstream, edit: Edit
+) -> None:
+    upstream.replies(FIRST, answer("Fine."))
+    server = proxy()
+    made = await ask(server, [USER])
+    history = [USER, made, result("toolu_1")]
+    edit(history)
+    assert (await ask(server, history))["content"] == "Fine."
+    _, body = upstream.bodies
+    assert kinds(body, 1) == KINDS
+    [told, *_] = native(body)[2][1]
+    assert told["tool_use_id"] == "toolu_1"
+
+
+@ensureDeferred
+async def test_functions_without_ids_find_their_thinking(
+    proxy: Start, upstream: Upstream
+) -> None:
+    upstream.replies(FIRST, answer("Fine."))
+    server = proxy()
+    fields = {"tools": None, "functions": [tool["function"] for tool in TOOLS]}
+    made = await ask(server, [USER], **fields)
+    told = {"role": "function", "name": "get_weather", "content": "sun"}
+    assert (await ask(server, [USER, made, told], **fields))["content"] == "Fine."
+    assert kinds(upstream.bodies[1], 1) == KINDS
+
+
+@ensureDeferred
+async def test_thinking_stays_through_a_whole_loop_and_behind_it(
+    proxy: Start, upstream: Upstream
+) -> None:
+    upstream.replies(FIRST, SECOND, answer("Both fine."), answer("You are welcome."))
+    server = proxy()
+    history: Messages = [USER]
+    for identifier in ("toolu_1", "toolu_2"):
+        history += [await ask(server, history), result(identifier)]
+    history += [await ask(server, history), {"role": "user", "content": "Thanks."}]
+    assert (await ask(server, history))["content"] == "You are welcome."
+    body = upstream.bodies[-1]
+    assert kinds(body, 1) == KINDS
+    assert kinds(body, 3) == ["thinking", "tool_use"]
+    assert len(upstream.bodies) == 4
+
+
+def with_another_question(history: Messages) -> None:
+    history[0] = {"role": "user", "content": "How warm is it?"}
+
+
+def with_another_prompt(history: Messages) -> None:
+    history.insert(0, {"role": "system", "content": "Be brief."})
+
+
+def with_another_call(history: Messages) -> None:
+    history[1]["tool_calls"][0]["function"]["arguments"] = '{"city": "Oslo"}'
+
+
+def with_another_text(history: Messages) -> None:
+    history[1]["content"] = "Let me think."
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        with_another_question,
+        with_another_prompt,
+        with_another_call,
+        with_another_text,
+    ],
+)
+@ensureDeferred
+async def test_nothing_comes_back_that_does_not_fit(
+    proxy: Start, upstream: Upstream, edit: Edit
+) -> None:
+    upstream.replies(FIRST, answer("Fine."))
+    server = proxy()
+    history = [USER, await ask(server, [USER]), result("toolu_1")]
+    edit(history)
+    assert (await ask(server, history))["content"] == "Fine."
+    # The provider was asked once: nothing was refused.
+    assert len(upstream.bodies) == 2
+    assert kinds(upstream.bodies[1], 1) == ["text", "tool_use"]
+
+
+@ensureDeferred
+async def test_thinking_that_is_bound_elsewhere_is_left_out_in_a_second_try(
+    proxy: Start, upstream: Upstream
+) -> None:
+    """A client of the Messages API sends thinking itself, and changes the prefix."""
+    upstream.replies(
+        Reply(blocks=(Block(("Hm.",), is_thinking=True), words("Hello!"))),
+        answer("Fine."),
+    )
+    server = proxy()
+    body: dict[str, Any] = {
+        "model": "sonnet",
+        "max_tokens": 1000,
+        "messages": [USER],
+        "thinking": {"type": "adaptive", "display": "summarized"},
+    }
+    made = await (await server.post("/v1/messages", body)).json()
+    assert [block["type"] for block in made["content"]] == ["thinking", "text"]
+    turns = [
+        {"role": "user", "content": "Something else"},
+        {"role": "assistant", "content": made["content"]},
+        {"role": "user", "content": "And now?"},
+    ]
+    response = await server.post("/v1/messages", {**body, "messages": turns})
+    document = await response.json()
+    assert response.code == 200, document
+    assert json.dumps(document["content"]).count("Fine.") == 1
+    assert kinds(upstream.bodies[-1], 1) == ["text"]
+    assert any(v.rule == 25 for v in upstream.violations)
