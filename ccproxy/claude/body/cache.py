@@ -143,6 +143,12 @@ class Breakpoints:
         return is_sent and (found.ttl or "5m") == (self.ttl or "5m")
 
     def _add(self, turns: list[Turn], place: Place) -> None:
+        number, _ = place
+        turn = turns[number or 0]
+        if isinstance(turn.content, str):
+            block = turn.text_block(cache_control=self._value())
+            turns[number or 0] = Turn(turn.role, [block], turn.at, turn.extra)
+            return
         holder = _at((), turns, place)
         _replace([], turns, place, holder.replaced(cache_control=self._value()))
 
@@ -182,7 +188,9 @@ def _replace(
 def _last_place(turns: Sequence[Turn]) -> tuple[int, int] | None:
     """The last block that may carry a breakpoint."""
     for number in range(len(turns) - 1, -1, -1):
-        blocks = turns[number].blocks
+        blocks = turns[number].content
+        if isinstance(blocks, str):
+            return number, 0
         for index in range(len(blocks) - 1, -1, -1):
             block = blocks[index]
             is_empty = isinstance(block.value, Text) and is_blank(block.value.text)

@@ -59,9 +59,16 @@ class Turn:
     def blocks(self) -> Sequence[Block]:
         """The content as blocks."""
         if isinstance(self.content, str):
-            at = f"{self.at}.content" if self.at else ""
-            return (Block.make("text", text=self.content, at=at),)
+            return (self.text_block(),)
         return self.content
+
+    def text_block(self, **fields: object) -> Block:
+        """The block that a content of a text is."""
+        text = str(self.content)
+        raw = _encode({"type": "text", "text": text, **fields})
+        marker = fields.get("cache_control", UNSET)
+        value = Text(text, UNSET if marker is UNSET else Raw(_encode(marker)))
+        return Block(value, raw, f"{self.at}.content" if self.at else "", "text")
 
     def encode(self) -> bytes:
         """The JSON of the message."""
