@@ -36,6 +36,7 @@ from ccproxy.claude.question import Question
 from ccproxy.claude.shaping.interface import AskAgain, Check
 from ccproxy.claude.worker import Worker, WorkerLost
 from ccproxy.core.message_builder import MessageBuilder
+from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import (
     Event,
     Failed,
@@ -51,6 +52,8 @@ from ccproxy.errors import Bug, CCProxyError, InvalidRequest
 # The provider's own words for thinking that was signed for another conversation; see
 # rule 25 of the Messages API's.
 _BOUND_ELSEWHERE = "bound to a different conversation"
+# Ends behind which a message is not what the model wanted to say.
+_CUT_SHORT = (FinishReason.LENGTH, FinishReason.REFUSAL)
 
 
 class Listener(Protocol):
@@ -393,7 +396,9 @@ class Completion:
     def _remember(self, end: Finished) -> None:
         """Keep what the model has said before its calls, above all its thinking."""
         builder = self._builder
-        if builder is None or end.reason is not FinishReason.TOOL_USE:
+        if builder is None or end.reason in _CUT_SHORT:
+            return
+        if not any(isinstance(block.value, ToolUse) for block in builder.blocks):
             return
         if builder.is_whole and self._composition.is_remembered:
             self._answers.remember(
