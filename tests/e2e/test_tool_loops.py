@@ -204,7 +204,7 @@ async def test_fifty_open_loops_keep_no_process(
 async def test_thinking_stays_in_the_conversation(
     proxy: Start, upstream: Upstream, api: str, stream: bool
 ) -> None:
-    """A client of streamed chat completions drops it, one of Responses has it sealed."""
+    """A client of streamed chat completions drops it; others give it back."""
     upstream.replies(
         ONE,
         calls(THINKING, HIDDEN, call("toolu_2", "Oslo")),
