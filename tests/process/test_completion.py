@@ -535,7 +535,10 @@ def end(worker: FakeWorker, *events: Event) -> None:
     ("asked", "ended", "is_kept"),
     [
         (question(tools=True), CALLED, True),
-        (question(tools=True), FINISHED, False),
+        # A call is one whatever the provider says at the end.
+        (question(tools=True), Finished("end_turn"), True),
+        (question(tools=True), Finished("max_tokens"), False),
+        (question(tools=True), Finished("refusal"), False),
         (question(tools=False), CALLED, False),
         (question(tools=True, is_remembered=False), CALLED, False),
     ],
