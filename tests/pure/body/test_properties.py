@@ -23,7 +23,7 @@ def _model_id(body: dict[str, Any]) -> str:
     return ALIASES.get(body["model"], body["model"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=_SLOW)
+@settings(max_examples=100, deadline=None, suppress_health_check=_SLOW)
 @given(messages_requests())
 def test_a_valid_request_goes_up_as_it_is(body: dict[str, Any]) -> None:
     model_id = _model_id(body)
@@ -37,7 +37,7 @@ def test_a_valid_request_goes_up_as_it_is(body: dict[str, Any]) -> None:
     assert only_named(differences(asked_for, sent), named) == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=_SLOW)
+@settings(max_examples=30, deadline=None, suppress_health_check=_SLOW)
 @given(messages_requests())
 def test_composing_is_deterministic(body: dict[str, Any]) -> None:
     model_id = _model_id(body)
