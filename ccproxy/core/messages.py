@@ -134,9 +134,19 @@ class Parsed(Generic[_T]):
 
 @frozen
 class Block(Parsed[BlockValue]):
-    """A content block of any type."""
+    """A content block of any type.
+
+    Attributes:
+        renamed: what the client's request calls a field of this object, where that
+            differs, such as ``input`` → ``function.arguments``; not compared.
+    """
 
     type: str = ""
+    renamed: Mapping[str, str] = field(factory=dict, eq=False)
+
+    def path_of(self, name: str) -> str:
+        """The client's path of a field; empty: nobody knows it."""
+        return f"{self.at}.{self.renamed.get(name, name)}" if self.at else ""
 
     @classmethod
     def decode(cls, raw: bytes | Raw, at: str = "") -> "Block":
@@ -167,10 +177,15 @@ def text_block(text: str, at: str = "") -> Block:
 
 
 def tool_use_block(
-    identifier: str, name: str, arguments: Mapping[str, Any] | Raw, at: str = ""
+    identifier: str,
+    name: str,
+    arguments: Mapping[str, Any] | Raw,
+    at: str = "",
+    renamed: Mapping[str, str] | None = None,
 ) -> Block:
     """A call of a tool; ``arguments`` is a JSON object."""
-    return Block.make("tool_use", id=identifier, name=name, input=arguments, at=at)
+    made = Block.make("tool_use", id=identifier, name=name, input=arguments, at=at)
+    return made if renamed is None else evolve(made, renamed=renamed)
 
 
 def tool_result_block(

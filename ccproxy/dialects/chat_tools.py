@@ -40,6 +40,7 @@ from ccproxy.errors import InvalidRequest, MissingParameter
 
 _WEB_SEARCH = "web_search"
 _EMPTY_TEXT = Raw(b'""')
+_RENAMED_CALL = {"name": "function.name", "input": "function.arguments"}
 
 
 class Function(msgspec.Struct):
@@ -313,14 +314,15 @@ def called(call: Call, at: str, tools: ToolTable, mendings: Mendings) -> Block:
     if call.custom is not None:
         identity = ToolIdentity(call.custom.name, ToolKind.CUSTOM)
         name = tools.api_name(identity)
-        return custom_call(identifier, name, call.custom.input, at)
+        renamed = {"name": "custom.name", "input": "custom.input"}
+        return custom_call(identifier, name, call.custom.input, at, renamed)
     if call.function is None:
         inner = f"{at}.function"
         raise MissingParameter(f"`{inner}` is missing", param=inner)
     name = tools.api_name(ToolIdentity(call.function.name))
     arguments = call.function.arguments
     about = (identifier, name, arguments, at, mendings)
-    return function_call(*about, "function.arguments")
+    return function_call(*about, _RENAMED_CALL)
 
 
 class OldCalls:

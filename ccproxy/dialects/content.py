@@ -185,7 +185,7 @@ def _native(part: Part, role: str, at: str, mendings: Mendings) -> Block:
         name = _required(part.name, f"{at}.name")
         arguments = "" if isinstance(part.input, UnsetType) else part.input
         identifier = NO_ID if part.id is None else part.id
-        return function_call(identifier, name, arguments, at, mendings, "input")
+        return function_call(identifier, name, arguments, at, mendings, {})
     try:
         return Block.decode(msgspec.json.encode(part), at)
     except msgspec.ValidationError as error:

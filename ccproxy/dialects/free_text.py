@@ -9,6 +9,7 @@ Source: ``CustomToolParam`` and ``CustomToolCall`` in OpenAI's document.
 
 import json
 import re
+from collections.abc import Mapping
 from enum import Enum, auto
 
 import msgspec
@@ -60,9 +61,15 @@ def custom_tool(
     )
 
 
-def custom_call(identifier: str, api_name: str, text: str, at: str) -> Block:
-    """A call of the history."""
-    return tool_use_block(identifier, api_name, {_PROPERTY: text}, at)
+def custom_call(
+    identifier: str,
+    api_name: str,
+    text: str,
+    at: str,
+    renamed: Mapping[str, str] | None = None,
+) -> Block:
+    """A call of the history; ``renamed`` as for `Block`."""
+    return tool_use_block(identifier, api_name, {_PROPERTY: text}, at, renamed)
 
 
 def free_text(arguments: str) -> str:

@@ -307,17 +307,20 @@ class _Reader:
                 # What was never said is null there, and the type says nothing.
                 action = {k: v for k, v in given if v is not None and k != "type"}
                 name = self.tools.api_name(ToolIdentity(kind.value, kind))
-                return tool_use_block(identifier, name, action, at)
+                renamed = {"id": "call_id", "input": "action"}
+                return tool_use_block(identifier, name, action, at, renamed)
             case "custom_tool_call":
                 identity = ToolIdentity(
                     fields.name or "", ToolKind.CUSTOM, fields.namespace
                 )
                 name = self.tools.api_name(identity)
-                return custom_call(identifier, name, fields.input or "", at)
+                renamed = {"id": "call_id"}
+                return custom_call(identifier, name, fields.input or "", at, renamed)
         name = self.tools.api_name(
             ToolIdentity(fields.name or "", namespace=fields.namespace)
         )
-        return function_call(identifier, name, fields.arguments, at, self.mendings)
+        about = (identifier, name, fields.arguments, at, self.mendings)
+        return function_call(*about, {"id": "call_id", "input": "arguments"})
 
     def _thinking(self, sealed: str, at: str) -> PastThinking | None:
         where = f"{at}.encrypted_content"

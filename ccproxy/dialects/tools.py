@@ -39,6 +39,8 @@ _NOTHING = Raw(b"{}")
 _ARGUMENTS = "arguments"
 # How our names for its fields are called by OpenAI's tools.
 RENAMED: Mapping[str, str] = {"input_schema": "parameters"}
+# And those of a call.
+RENAMED_CALL: Mapping[str, str] = {"input": "arguments"}
 
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -221,7 +223,7 @@ def function_call(
     arguments: Raw | str,
     at: str,
     mendings: Mendings,
-    field: str = "arguments",
+    renamed: Mapping[str, str] = RENAMED_CALL,
 ) -> Block:
     """A call of the history.
 
@@ -235,13 +237,13 @@ def function_call(
             object itself.
         at: the path of the call in the request.
         mendings: arguments that are sent in another form are noted there.
-        field: what the request calls the arguments, below ``at``.
+        renamed: what the request calls the call's fields, below ``at``.
     """
     text = _text_of(arguments)
     given, is_mended = _input_of(text)
     if is_mended:
-        mendings.adjust(f"{at}.{field}")
-    return tool_use_block(identifier, api_name, given, at)
+        mendings.adjust(f"{at}.{renamed.get('input', 'input')}")
+    return tool_use_block(identifier, api_name, given, at, renamed)
 
 
 def _text_of(arguments: Raw | str) -> str:

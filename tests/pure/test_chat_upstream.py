@@ -246,10 +246,34 @@ def test_the_whole_of_a_body() -> None:
     )
 
 
+def test_a_number_that_the_cli_prints_anew_is_named_by_the_clients_path() -> None:
+    arguments = '{"big": 12345678901234567890}'
+    call = {"id": "c", "type": "function", "function": {"name": "f"}}
+    call["function"]["arguments"] = arguments  # type: ignore[index]  # a literal's
+    body = {
+        "messages": [
+            {"role": "user", "content": "read"},
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": "x"},
+        ]
+    }
+    composition = composed(decode_chat(json.dumps(body).encode()).request)
+    path = "messages[1].tool_calls[0].function.arguments"
+    assert path in composition.adjusted
+
+
 @pytest.mark.parametrize(
     ("path", "param"),
     [
         ("messages.1.content.0.tool_use.id", "messages[1].tool_calls[0].id"),
+        (
+            "messages.1.content.0.tool_use.input.a",
+            "messages[1].tool_calls[0].function.arguments.a",
+        ),
+        (
+            "messages.1.content.0.tool_use.name",
+            "messages[1].tool_calls[0].function.name",
+        ),
         ("messages.2.content.0", "messages[2]"),
         ("messages.2.content.1.text.text", "messages[3].content[0].text"),
         ("tools.0.custom.input_schema", "tools[0].function.parameters"),

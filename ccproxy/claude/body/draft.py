@@ -100,6 +100,8 @@ class Draft:
 
     def plan(self) -> Plan:
         """What has to be done to the answer."""
+        if self._demanded and not self._is_forced:
+            self.notes.adjust(self.notes.name("tool_choice"))
         plan = Plan(
             demanded=() if self._is_forced else self._demanded,
             answer_tool=self.output.answer_tool,

@@ -27,6 +27,8 @@ NEVER_SENT = frozenset(
         *("system", "metadata", "model", "stream", "betas", "anthropic_beta"),
         *("anthropic_version", "thread", "diagnostics", "safeguards", "tags"),
         *("messages", "tools"),
+        # The CLI is JavaScript, where it could stand behind all of these.
+        "__proto__",
     }
 )
 SAMPLING = ("temperature", "top_p", "top_k")

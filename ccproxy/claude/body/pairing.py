@@ -65,7 +65,7 @@ class OpenCalls:
                 waiting = self._open.setdefault(known_as, deque())
                 waiting.append((identifier, block.at))
                 if identifier != block.value.id:
-                    notes.adjust(f"{block.at}.id" if block.at else "")
+                    notes.adjust(block.path_of("id"))
                     block = block.replaced(id=identifier)
             taken.append(block)
         return taken

@@ -14,7 +14,9 @@ from typing_extensions import override
 from ccproxy.claude.body.turns import Turn
 from ccproxy.core.messages import Tool
 
-_MESSAGE = re.compile(r"messages\.(\d+)(?:\.content(?:\.(\d+))?)?")
+_MESSAGE = re.compile(
+    r"messages\.(\d+)(?:\.content(?:\.(\d+)(?:\.tool_use)?(?:\.([a-z_]+))?)?)?"
+)
 # Behind an item of a list, the provider names the type of it.
 _TAGS = frozenset(
     {
@@ -59,7 +61,7 @@ class BodyPaths(Mapping[str, str]):
         if path in self.names:
             return self.names[path]
         if match := _MESSAGE.fullmatch(path):
-            return self._message(int(match[1]), match[2])
+            return self._message(int(match[1]), match[2], match[3])
         if match := _TOOL.fullmatch(path):
             number = int(match[1])
             if number >= len(self.tools) or not self.tools[number].at:
@@ -69,13 +71,17 @@ class BodyPaths(Mapping[str, str]):
             return f"{tool.at}.{tool.renamed.get(inner, inner)}" if inner else tool.at
         return ""
 
-    def _message(self, number: int, index: str | None) -> str:
+    def _message(self, number: int, index: str | None, inner: str | None) -> str:
         if number >= len(self.turns):
             return ""
         turn = self.turns[number]
         blocks = turn.blocks
         if index is not None:
-            return blocks[int(index)].at if int(index) < len(blocks) else ""
+            block = blocks[int(index)] if int(index) < len(blocks) else None
+            if block is None or inner is None:
+                return block.at if block is not None else ""
+            # Other fields are called as they are here.
+            return block.path_of(inner) if inner in block.renamed else ""
         return turn.at
 
 

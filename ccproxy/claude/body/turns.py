@@ -158,7 +158,7 @@ def _mended(block: Block, notes: Notes) -> Block | None:
 
 
 def _with_object(block: Block, arguments: Raw, notes: Notes) -> Block:
-    path = f"{block.at}.input" if block.at else ""
+    path = block.path_of("input")
     raw = bytes(arguments).lstrip()
     if raw.startswith(b"{"):
         if is_reprinted(raw):

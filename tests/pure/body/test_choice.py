@@ -97,10 +97,12 @@ def test_a_demand_is_words_where_it_would_be_refused(
     assert composition.plan.demanded == ("look",)
     assert WORDS in str(_last(composition))
     assert not composition.is_remembered
+    assert "tool_choice" in composition.adjusted
 
 
 def test_the_operator_may_let_a_demand_pass() -> None:
     composition = _ask(ANY, options={"forward_tool_choice": True})
+    assert "tool_choice" not in composition.adjusted
     assert body_of(composition)["tool_choice"] == ANY
     assert composition.plan.is_empty
 

@@ -6,6 +6,7 @@ import pytest
 from attrs import evolve
 from msgspec import Raw
 
+from ccproxy.claude.body.fields import NEVER_SENT
 from ccproxy.claude.body.options import CLI_BETAS, ComposeOptions, for_environment
 from ccproxy.core.messages import Message, MessagesRequest
 from ccproxy.errors import InvalidRequest, ThreadsUnsupported, UnsupportedValue
@@ -40,6 +41,7 @@ def _asked(**extra: bytes) -> MessagesRequest:
             "tags",
             "messages",
             "tools",
+            "__proto__",
         ),
     ],
 )
@@ -48,6 +50,12 @@ def test_what_is_the_clis_never_goes_up(name: str) -> None:
     body = body_of(composition)
     assert body.get(name) != {"a": 1}
     assert composition.ignored == (name,)
+
+
+@pytest.mark.parametrize("name", sorted(NEVER_SENT - {"messages"}))
+def test_nor_if_the_operator_wishes_it(name: str) -> None:
+    composition = composed(request("hi"), operator_body={name: Raw(b'{"a":1}')})
+    assert name not in body_of(composition)
 
 
 def test_a_thread_is_refused() -> None:
