@@ -1,4 +1,4 @@
-"""The pool and its sessions under any order of what can happen to them.
+"""The native pool and its sessions under any order of what can happen to them.
 
 Real pool, real sessions and processes' protocols, on imagined processes and a clock of
 the test's. After each step: as many places as processes, none too many, nobody waits
@@ -16,26 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, evolve, field
-from ccproxy.claude.native.ask import Ask
-from ccproxy.claude.native.transcript import Reuse
-from ccproxy.conversation import (
-    Message,
-    Prompt,
-    Role,
-    TextBlock,
-    Tool,
-    ToolResultBlock,
-    ToolUseBlock,
-)
-from ccproxy.events import (
-    Event,
-    Failed,
-    Finished,
-    FinishReason,
-    Restarted,
-    TextDelta,
-    ToolCallStarted,
-)
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -45,22 +25,42 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from typing_extensions import override
 from zope.interface import provider
 
 from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.native.pool import Pool
+from ccproxy.claude.native.completion import NativeCompletion
+from ccproxy.claude.native.pool import NativeOptions, NativePool, NativeQuestion
+from ccproxy.claude.native.prompt import (
+    Message,
+    Prompt,
+    Role,
+    TextBlock,
+    Tool,
+    ToolResultBlock,
+    ToolUseBlock,
+)
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.surroundings import Surroundings
 from ccproxy.claude.native.waiting_room import WaitingLimits
 from ccproxy.claude.observer import Nobody
-from ccproxy.claude.pool.limits import PoolLimits
+from ccproxy.claude.pool.queue import RequestQueue
+from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.process.launch import Launch
+from ccproxy.core.stream import (
+    ContentBlockStart,
+    Event,
+    Failed,
+    Finished,
+    Restarted,
+    TextDelta,
+)
 from ccproxy.errors import CCProxyError, ClientError
 from tests.conftest import ExpectedErrors
-from tests.support.imagined import ImaginedCLI, ImaginedSpawner, Said
+from tests.support.imagined_native import ImaginedCLI, ImaginedSpawner, Said
 
 TRIES = int(os.environ.get("CCPROXY_FUZZ", "40"))
 STEPS = 60
@@ -111,7 +111,7 @@ class Client:
     """Who asks, and what it has heard."""
 
     prompt: Prompt
-    ask: Ask | None = None
+    ask: NativeCompletion | None = None
     heard: list[Event] = field(factory=list)
     is_gone: bool = False
     is_within: bool = False
@@ -147,23 +147,27 @@ class Client:
     @property
     def conversation(self) -> tuple[Message, ...]:
         """The turns up to and with the answer; as OpenAI's clients keep them."""
-        calls = [e for e in self.heard if isinstance(e, ToolCallStarted)]
-        blocks = [ToolUseBlock(c.id, c.name, {}) for c in calls]
+        told = [e.block for e in self.heard if isinstance(e, ContentBlockStart)]
+        values: list[Any] = [block.value for block in told if block.type == "tool_use"]
+        blocks = [ToolUseBlock(value.id, value.name, {}) for value in values]
         answer = Message(Role.ASSISTANT, (TextBlock(self.text), *blocks))
         return (*self.prompt.messages, answer)
 
 
 @define(eq=False)
-class Starter:
+class Factory:
     """What the backend does for the pool."""
 
     _launch: Launch
     _surroundings: Surroundings
 
-    def launch(self, prompt: Prompt | None) -> Launch:
+    def is_allowed(self) -> bool:
+        return True
+
+    def launch(self, without: frozenset[str]) -> Launch:
         return self._launch
 
-    def start_cli(self, launch: Launch) -> Session:
+    def start(self, launch: Launch) -> Session:
         return Session(launch, self._surroundings)
 
 
@@ -179,6 +183,7 @@ class Interleavings(RuleBasedStateMachine):
         self.clients: list[Client] = []
         self.questions: set[tuple[Said, ...]] = set()
         self.complete: set[str] = set()
+        self.checks: list[Deferred[str | None]] = []
         self.is_stopped = False
         self.problems: list[LogEvent] = []
         launch = Launch(
@@ -188,6 +193,7 @@ class Interleavings(RuleBasedStateMachine):
             scratch=self.folder,
             environment={},
             model="m",
+            agent_tools=("Read",),
         )
         spawner: Any = self.spawner
         surroundings = Surroundings(
@@ -200,18 +206,17 @@ class Interleavings(RuleBasedStateMachine):
             learned=lambda answer: None,
             unheard=lambda error: None,
         )
-        limits = PoolLimits(
-            processes=MOST,
-            spares=1,
-            idle_seconds=100.0,
-            recycle_bytes=2**30,
-            queue=4,
-            queue_seconds=60.0,
-            reuse=Reuse.REWIND,
-            waiting=WaitingLimits(sessions=1, seconds=50.0),
+        self.slots = ProcessSlots(MOST)
+        queue: RequestQueue[NativeCompletion] = RequestQueue(4, 60.0, MOST)
+        self.pool = NativePool(
+            Factory(launch, surroundings),
+            self.clock,
+            NativeOptions(waiting=WaitingLimits(sessions=1, seconds=50.0)),
+            self.slots,
+            queue,
+            self,
+            Nobody(),
         )
-        starter = Starter(launch, surroundings)
-        self.pool = Pool(starter, self.clock, limits, Nobody())
 
         @provider(ILogObserver)
         def observe(event: LogEvent) -> None:
@@ -222,39 +227,53 @@ class Interleavings(RuleBasedStateMachine):
         globalLogPublisher.addObserver(observe)
         self.pool.start()
 
+    async def problem(self, schema: bytes, instance: bytes) -> str | None:
+        """Check an answer; done when `check_ends` says so."""
+        outcome: Deferred[str | None] = Deferred(lambda d: self.checks.remove(d))
+        self.checks.append(outcome)
+        return await outcome
+
     # The clients.
 
     def put(self, prompt: Prompt) -> None:
         client = Client(prompt, is_within=True)
         self.questions.add(tuple(map(said_by, prompt.messages)))
-        client.ask = self.pool.ask(prompt, client)
+        question = NativeQuestion(prompt=prompt, adjusted=(), ignored=())
+        client.ask = self.pool.ask(question, client)
         client.is_within = False
         self.clients.append(client)
 
     def words(self) -> Message:
         return Message(Role.USER, (TextBlock(f"q{next(self.numbers)}"),))
 
-    @rule(system=st.sampled_from(["", "S"]), tools=st.booleans())
-    def ask(self, system: str, tools: bool) -> None:
-        offered = (LOOK,) if tools else ()
-        messages = (self.words(),)
-        self.put(Prompt(model="m", system=system, messages=messages, tools=offered))
+    @rule(kind=st.sampled_from(["plain", "tools", "schema"]))
+    def ask(self, kind: str) -> None:
+        self.put(
+            Prompt(
+                model="m",
+                messages=(self.words(),),
+                tools=(LOOK,) if kind == "tools" else (),
+                schema={"type": "object"} if kind == "schema" else None,
+            )
+        )
 
-    def ended(self, reason: FinishReason) -> list[Client]:
+    def ended(self, reason: str) -> list[Client]:
         ends = [(c, c.end) for c in self.clients]
-        return [c for c, e in ends if isinstance(e, Finished) and e.reason is reason]
+        return [
+            c for c, e in ends if isinstance(e, Finished) and e.stop_reason == reason
+        ]
 
-    @precondition(lambda self: self.ended(FinishReason.STOP))
+    @precondition(lambda self: self.ended("end_turn"))
     @rule(data=st.data())
     def ask_on(self, data: st.DataObject) -> None:
-        client = data.draw(st.sampled_from(self.ended(FinishReason.STOP)))
+        client = data.draw(st.sampled_from(self.ended("end_turn")))
         turns = (*client.conversation, self.words())
         self.put(evolve(client.prompt, messages=turns))
 
-    @precondition(lambda self: self.ended(FinishReason.TOOL_USE))
+    @precondition(lambda self: self.ended("tool_use"))
     @rule(data=st.data())
     def give_results(self, data: st.DataObject) -> None:
-        client = data.draw(st.sampled_from(self.ended(FinishReason.TOOL_USE)))
+        client = data.draw(st.sampled_from(self.ended("tool_use")))
         turns = client.conversation
         results = [
             ToolResultBlock(block.id, "blue")
@@ -288,9 +307,10 @@ class Interleavings(RuleBasedStateMachine):
                 break
             before = cli.question
             cli.step()
-            if cli.question is not None and cli.question is not before:
+            is_new = cli.question is not None and cli.question is not before
+            if is_new and not cli.has_used_own:
                 # Nothing of another conversation, and nothing left out.
-                assert tuple(cli.question) in self.questions
+                assert tuple(cli.question or ()) in self.questions
 
     def free(self) -> list[ImaginedCLI]:
         return [c for c in self.spawner.living if c.is_free]
@@ -310,6 +330,11 @@ class Interleavings(RuleBasedStateMachine):
         self.complete.add("".join(cli.said))
         cli.finish()
 
+    @precondition(lambda self: self.speakers())
+    @rule(data=st.data())
+    def cli_uses_own(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.speakers())).use_own()
+
     @precondition(lambda self: self.speakers("look"))
     @rule(data=st.data())
     def cli_calls(self, data: st.DataObject) -> None:
@@ -321,15 +346,6 @@ class Interleavings(RuleBasedStateMachine):
     @rule(data=st.data(), line=st.sampled_from(FAULTS))
     def cli_writes(self, data: st.DataObject, line: Any) -> None:
         data.draw(st.sampled_from(self.spawner.living)).write_out(line)
-
-    def repeaters(self) -> list[ImaginedCLI]:
-        return [c for c in self.spawner.living if c.old and not c.has_begun]
-
-    @precondition(lambda self: self.repeaters())
-    @rule(data=st.data())
-    def cli_repeats_itself(self, data: st.DataObject) -> None:
-        cli = data.draw(st.sampled_from(self.repeaters()))
-        cli.repeat(data.draw(st.integers(-min(3, len(cli.old)), -1)))
 
     @precondition(lambda self: self.spawner.living)
     @rule(data=st.data(), status=st.integers(0, 1))
@@ -349,6 +365,18 @@ class Interleavings(RuleBasedStateMachine):
         self.spawner.error = error
 
     # The rest of the world.
+
+    @precondition(lambda self: self.checks)
+    @rule(data=st.data(), problem=st.sampled_from([None, "it is wrong"]))
+    def check_ends(self, data: st.DataObject, problem: str | None) -> None:
+        check = data.draw(st.sampled_from(self.checks))
+        self.checks.remove(check)
+        check.callback(problem)
+
+    @rule()
+    def others_need_room(self) -> None:
+        waiting = self.pool.session_counts()["suspended"]
+        assert self.slots.make_room() is (waiting > 0)
 
     @rule(seconds=st.sampled_from([0, 0, 0.3, 3, 3, 25, 61, 250]))
     def time_passes(self, seconds: float) -> None:
@@ -373,26 +401,33 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def there_are_as_many_places_as_processes(self) -> None:
-        assert self.pool._count() == len(self.spawner.living) <= MOST
+        assert self.slots.taken == len(self.spawner.living) <= MOST
+        counts = self.pool.session_counts()
+        assert sum(counts.values()) == self.slots.taken
+        assert counts["stopping"] == self.slots.leaving
 
     @invariant()
     def nobody_waits_where_there_is_room(self) -> None:
-        pool = self.pool
-        if pool._line:
-            assert pool._count() == MOST
-            going = len(pool._closing) + len(pool._undoing)
-            nobodys = len(pool._idle) + len(pool._spares) + len(pool._waiting)
-            assert going >= len(pool._line) or not nobodys
+        if self.pool.queued:
+            assert self.slots.taken == MOST
+            waiting = self.pool.session_counts()["suspended"]
+            assert self.slots.leaving >= self.pool.queued or not waiting
 
     @invariant()
     def the_queue_is_in_order(self) -> None:
         asks = [c.ask for c in self.clients]
-        places = [asks.index(ask) for ask in self.pool._line if not ask.needs_new]
+        queue = [*self.pool._queue]
+        # One that has lost its process is in front.
+        new = [ask for ask in queue if not ask._was_started]
+        places = [asks.index(ask) for ask in new]
         assert places == sorted(places)
+        assert new == queue[len(queue) - len(new) :]
 
     @invariant()
     def each_open_question_is_somewhere(self) -> None:
-        there = {*self.pool._line, *self.pool._running}
+        pool = self.pool
+        there = {*pool._queue, *pool._running, *pool._checking}
+        assert len(self.checks) == len(pool._checking)
         for client in self.clients:
             assert client.ask is not None
             is_over = client.ask._state.name == "OVER"
@@ -439,7 +474,8 @@ class Interleavings(RuleBasedStateMachine):
                 assert cli.signals
                 cli.exit()
         assert over == [None]
-        assert self.pool._count() == 0
+        assert (self.slots.taken, self.slots.leaving) == (0, 0)
+        assert self.checks == []
         assert self.clock.getDelayedCalls() == []
         assert {*self.folder.iterdir()} <= {self.folder / "cwd"}
         assert self.problems == []
@@ -449,7 +485,6 @@ def test_any_order_of_things(expected_errors: ExpectedErrors) -> None:
     for words in (
         "ended unexpectedly",
         "ignores SIGTERM",
-        "can be kept ready",
         "did not wait for the results",
     ):
         expected_errors.allow(words)

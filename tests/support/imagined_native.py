@@ -2,8 +2,8 @@
 
 What a real one would do by itself, in its own time, is done here when the test says so:
 take the next line of its input, say a word, end its answer, die. It keeps the
-conversation as the real one does, rewinding included (protocol notes, "Input"), so that
-a test can tell whether it was asked what its client has asked.
+conversation as the real one does (protocol notes, "Input"), so that a test can tell
+whether it was asked what its client has asked.
 """
 
 import json
@@ -49,8 +49,7 @@ class ImaginedCLI:
     said: list[str] = field(factory=list)
     call: str | None = None
     tools: list[str] = field(factory=list)
-    # What was told of turns that are over.
-    old: list[dict[str, Any]] = field(factory=list)
+    has_used_own: bool = False
     _has_begun: bool = False
     _identifier: str = ""
     _numbers: Any = field(factory=lambda: count(1))
@@ -102,11 +101,6 @@ class ImaginedCLI:
         """Whether it does anything by itself: it was asked, and waits for nothing."""
         return self.question is not None and self.call is None
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether it is in the middle of an answer."""
-        return self._has_begun and self.is_free
-
     def step(self) -> None:
         """Take one line of the input."""
         message = self.inbox.popleft()
@@ -137,11 +131,23 @@ class ImaginedCLI:
 
     def finish(self) -> None:
         """End the answer."""
+        if "StructuredOutput" in self.tools:
+            self._answer_by_schema()
         text = self._close("end_turn", ())
         self.question = None
-        result = {**_result(turns=1), "result": text}
-        self.old.append(result)
-        self.write_out(result)
+        self.write_out({**_result(turns=1), "result": text})
+
+    def _answer_by_schema(self) -> None:
+        """Give what was said once more, as the input of the CLI's own tool."""
+        use = {"type": "tool_use", "id": "toolu_s", "name": "StructuredOutput"}
+        json = "".join(self.said)
+        delta = {"type": "input_json_delta", "partial_json": json}
+        self.write_out(
+            *self._opening(),
+            _event("content_block_stop", index=0),
+            _event("content_block_start", index=1, content_block={**use, "input": {}}),
+            _event("content_block_delta", index=1, delta=delta),
+        )
 
     def make_call(self) -> None:
         """End the answer with a call."""
@@ -160,9 +166,22 @@ class ImaginedCLI:
             {"type": "control_request", "request_id": self.call, "request": about}
         )
 
-    def repeat(self, number: int) -> None:
-        """Tell something of an earlier turn once more."""
-        self.write_out(self.old[number])
+    def use_own(self) -> None:
+        """End the message with a call of a tool of its own, and run that."""
+        identifier = f"own_{self.pid}x{next(self._numbers)}"
+        block = {"type": "tool_use", "id": identifier, "name": "Read", "input": {}}
+        self.write_out(
+            *self._opening(),
+            _event("content_block_stop", index=0),
+            _event("content_block_start", index=1, content_block=block),
+        )
+        self._close("tool_use", (("tool_use", identifier),))
+        result = {"type": "tool_result", "tool_use_id": identifier, "content": ""}
+        self.write_out(
+            {"type": "user", "message": {"role": "user", "content": [result]}}
+        )
+        self._has_begun = False
+        self.has_used_own = True
 
     def _begin(self) -> None:
         self.question = [said for _, said in self.conversation]
@@ -188,7 +207,6 @@ class ImaginedCLI:
         message = {"id": self._identifier, "model": "m", "content": blocks}
         whole = {"type": "assistant", "message": message, "parent_tool_use_id": None}
         end = _event("message_delta", delta={"stop_reason": reason})
-        self.old += [whole, end]
         self.write_out(
             whole, _event("content_block_stop", index=0), end, _event("message_stop")
         )
@@ -201,37 +219,15 @@ class ImaginedCLI:
                 answer = {"models": [], "claude_code_version": "2.1.330"}
                 for manifest in request.get("sdkMcpServerManifests", {}).values():
                     self._offered(manifest["toolsListResult"])
-            case "rewind_conversation":
-                uuids = [uuid for uuid, _ in self.conversation]
-                del self.conversation[uuids.index(request["target_message_uuid"]) :]
-                answer = {"rewound": True}
-            case "mcp_set_servers":
-                self.tools = []
+                if "jsonSchema" in request:
+                    self.tools.append("StructuredOutput")
         about = {"subtype": "success", "request_id": identifier, "response": answer}
         self.write_out({"type": "control_response", "response": about})
-        if request["subtype"] == "mcp_set_servers":
-            for server in request["servers"]:
-                self._ask_for_tools(server)
-        elif request["subtype"] == "interrupt" and self.question is not None:
-            if self.call is None and self.said:
-                said = (("text", "".join(self.said)),)
-                self.conversation.append(("", ("assistant", said)))
-            self.question = self.call = None
-            self.write_out(_result(turns=1, subtype="error_during_execution"))
-
-    def _ask_for_tools(self, server: str) -> None:
-        message = {"method": "tools/list", "id": 1}
-        about = {"subtype": "mcp_message", "server_name": server, "message": message}
-        asked = {"request_id": f"list-{server}", "request": about}
-        self.write_out({"type": "control_request", **asked})
 
     def _answered(self, response: dict[str, Any]) -> None:
         if response["subtype"] != "success":
             return
-        result = response["response"]["mcp_response"]["result"]
-        if "tools" in result:
-            self._offered(result)
-        elif response["request_id"] == self.call:
+        if response["request_id"] == self.call:
             said = ("user", (("tool_result", str(self.call)),))
             self.conversation.append(("", said))
             self.call = None
