@@ -4,8 +4,18 @@ from enum import Enum
 
 from attrs import frozen
 
-from ccproxy.claude.conformance import Verdict
 from ccproxy.claude.login import BodyLimit
+
+
+class Verdict(Enum):
+    """What is known of the CLI's binary; see `ccproxy.claude.conformance`."""
+
+    UNKNOWN = "unknown"
+    EXAMINING = "examining"
+    MERGES = "merges"
+    DIFFERS = "differs"
+    FAILED = "failed"
+    UNUSABLE = "unusable"
 
 
 class ComposeMode(Enum):

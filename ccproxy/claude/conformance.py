@@ -19,7 +19,6 @@ Source: protocol notes, "The body set whole".
 
 import os
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
@@ -28,23 +27,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from ccproxy.claude.composing import Verdict
 from ccproxy.claude.process.launch import Launch
 from ccproxy.errors import CCProxyError, ClaudeDown, ClaudeUnavailable
 
 # A binary that could not be judged is looked at again after so long.
 _AGAIN_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
-
-
-class Verdict(Enum):
-    """What is known of the binary that is there now; see the module."""
-
-    UNKNOWN = "unknown"
-    EXAMINING = "examining"
-    MERGES = "merges"
-    DIFFERS = "differs"
-    FAILED = "failed"
-    UNUSABLE = "unusable"
 
 
 _PASSING = (Verdict.FAILED, Verdict.UNUSABLE)

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 
 from ccproxy.claude.body.compose import compose
-from ccproxy.claude.composing import ComposeMode, way_of
-from ccproxy.claude.conformance import Finding, Verdict
+from ccproxy.claude.composing import ComposeMode, Verdict, way_of
+from ccproxy.claude.conformance import Finding
 from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.login import body_limit
 from ccproxy.claude.models import Catalogue

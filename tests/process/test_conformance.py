@@ -15,7 +15,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from ccproxy.claude.conformance import BinaryID, Conformance, Finding, Verdict
+from ccproxy.claude.composing import Verdict
+from ccproxy.claude.conformance import BinaryID, Conformance, Finding
 from ccproxy.claude.probe import QUESTIONS, difference
 from ccproxy.claude.process.launch import Launch
 from ccproxy.errors import ClaudeDown, ClaudeFailed, ClaudeUnavailable

@@ -46,7 +46,7 @@ PURE_NAMES = (
         f"ccproxy.claude.{name}"
         for name in (
             *("turn", "answers", "error_paths", "question", "models"),
-            *("spending", "observer", "capacity", "status", "login"),
+            *("spending", "observer", "capacity", "status", "login", "composing"),
         )
     ),
     "ccproxy.claude.process.launch",

@@ -52,7 +52,7 @@ def script(body: Mapping[str, Any]) -> Reply:
 
 def own_name(body: Mapping[str, Any]) -> str:
     """Whose request it is, by everything in it that says so."""
-    texts = [block["text"] for block in body["system"]]
+    texts: list[str] = [block["text"] for block in body["system"]]
     [system] = [text for text in texts if text.startswith("You are number ")]
     name = system.removeprefix("You are number ")
     said = json.dumps(body["messages"])

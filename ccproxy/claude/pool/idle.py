@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from ccproxy.claude.observer import Served
 from ccproxy.claude.worker import Worker
 
 
@@ -104,3 +105,8 @@ class IdleWorkers:
             del self._by_system[place.system]
         self._used.pop(worker, None)
         return worker
+
+
+def worker_kind(worker: Worker) -> Served:
+    """What an idle worker is: one that was only looked at is as good as a spare."""
+    return Served.IDLE if worker.questions else Served.SPARE

@@ -17,16 +17,18 @@ STOPPING    its process is being ended; it keeps its place until that is gone
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.observer import Observer, Served, Stopped
+from ccproxy.claude.pool.client import Client
 from ccproxy.claude.pool.factory import WorkerFactory
-from ccproxy.claude.pool.idle import IdleWorkers
+from ccproxy.claude.pool.idle import IdleWorkers, worker_kind
 from ccproxy.claude.pool.limits import PoolLimits
-from ccproxy.claude.pool.queue import Queued, RequestQueue
+from ccproxy.claude.pool.processes import WorkerProcesses
+from ccproxy.claude.pool.queue import RequestQueue
+from ccproxy.claude.pool.settling import SettlingWorkers
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.protocol.records import InitializeAnswer
@@ -35,22 +37,6 @@ from ccproxy.errors import CCProxyError, Overloaded, ShuttingDown
 
 # A CLI grows by what it is asked; this is a second bound beside that on its memory.
 _MOST_QUESTIONS = 500
-# A worker settles in some 10 ms, a new one takes 450 ms and much of a processor.
-_SOON_SECONDS = 0.1
-
-
-class Client(Queued, Protocol):
-    """A question that needs a worker, or several one after the other."""
-
-    @property
-    def system(self) -> str:
-        """The system prompt that its worker needs; empty for none."""
-
-    # Whether a worker that has not answered before is better.
-    wants_new: bool
-
-    def start(self, worker: Worker, served: Served) -> None:
-        """Ask a worker."""
 
 
 def _nobody() -> bool:
@@ -73,11 +59,10 @@ class Pool:
         observer: Observer,
         others_wait: Callable[[], bool] = _nobody,
     ) -> None:
-        self._factory = factory
+        self._processes = WorkerProcesses(factory, slots, observer, self._refill)
         self._slots = slots
         self._limits = limits
         self._clock = clock
-        self._observer = observer
         self._others_wait = others_wait
         self._queue: RequestQueue[Client] = RequestQueue(
             limits.queue, limits.queue_seconds, slots.limit
@@ -85,21 +70,19 @@ class Pool:
         # Every question that is not over, whether or not it has a worker now.
         self._clients: dict[Client, None] = {}
         self._answering: dict[Worker, Client] = {}
-        # Each with the time until which it is worth to be waited for.
-        self._settling: dict[Worker, float] = {}
-        self._patience: IDelayedCall | None = None
-        self._idle = IdleWorkers(limits.idle_seconds, clock, self._idle_too_long)
+        self._settling = SettlingWorkers(clock, self._serve)
+        self._idle = IdleWorkers(
+            limits.idle_seconds, clock, lambda w: self.retire(w, Stopped.IDLE)
+        )
         self._spares = SpareWorkers(limits.spares, self, clock)
         # Started to learn about the CLI; it becomes a spare.
         self._opening: set[Worker] = set()
-        self._stopping: set[Worker] = set()
         self._is_used = True
         self._is_stopped = False
         self._is_serving = False
         self._must_serve = False
         self._drained: Deferred[None] | None = None
-        self._gone: Deferred[None] | None = None
-        self._slots.watch(self._serve, self._dismiss_any)
+        self._slots.watch(self._serve, self._leave_room)
 
     @property
     def is_stopped(self) -> bool:
@@ -118,7 +101,7 @@ class Pool:
             "settling": len(self._settling),
             "idle": len(self._idle),
             "spare": len(self._spares) + len(self._opening),
-            "stopping": len(self._stopping),
+            "stopping": self._processes.stopping,
         }
 
     # The server's side.
@@ -148,18 +131,14 @@ class Pool:
         for client in tuple(self._clients):
             client.fail(error)
         self._dismiss_all()
-        for worker in tuple(self._settling):
-            del self._settling[worker]
+        for worker in self._settling:
+            self._settling.discard(worker)
             self.retire(worker, Stopped.SHUTDOWN)
-        if not self._stopping:
-            return succeed(None)
-        self._gone = Deferred()
-        return self._gone
+        return self._processes.all_gone()
 
     def kill(self) -> None:
         """Let no process that is being stopped take its time."""
-        for worker in tuple(self._stopping):
-            worker.kill()
+        self._processes.kill()
 
     async def look(self) -> InitializeAnswer:
         """Start a worker to learn about the CLI; it is kept as a spare.
@@ -230,13 +209,7 @@ class Pool:
     def again(
         self, client: Client, worker: Worker | None = None, *, is_lost: bool = False
     ) -> None:
-        """Give a question another worker, before all others.
-
-        Args:
-            client: the question, which is not new.
-            worker: is taken back.
-            is_lost: whether that is the worker's fault.
-        """
+        """Give a question another worker, before all others; see `left`."""
         self._queue.return_to(client)
         if worker is not None:
             self._give_back(worker, is_lost=is_lost)
@@ -260,8 +233,7 @@ class Pool:
             self._queue.answered(client)
             self._give_back(worker, is_lost=is_lost)
         self._serve()
-        if not self._is_stopped:
-            self._spares.refill()
+        self._refill()
         self._tell_drained()
 
     # The spares' side.
@@ -273,14 +245,14 @@ class Pool:
 
     def has_room_for_spare(self) -> bool:
         """Whether there may be one more process."""
-        if not self._is_used or not self._factory.is_allowed():
+        if not self._is_used or not self._processes.are_allowed():
             # `use` or `wake` is called when that has changed.
             return False
         if self._slots.is_free and not self._others_wait():
             return True
         if len(self._idle) > 1 and not self._idle.has_pristine and not self._leaving:
             # A question without system prompt would need a new one.
-            self._dismiss(self._idle.take_oldest(), Stopped.ROOM)
+            self._dismiss_any()
         return False
 
     def start_worker(self) -> Worker:
@@ -289,10 +261,7 @@ class Pool:
 
     def retire(self, worker: Worker, why: Stopped) -> None:
         """Stop a worker's process; its place is free when that is gone."""
-        self._observer.cli_stopped(why)
-        self._stopping.add(worker)
-        self._slots.leave()
-        worker.close().addCallback(lambda _: self._retired(worker))
+        self._processes.retire(worker, why)
 
     # What follows from all that.
 
@@ -302,20 +271,14 @@ class Pool:
         return self._slots.leaving + len(self._settling) + self._spares.warming
 
     def _start(self, *, is_probe: bool = False) -> Worker:
-        worker = self._factory.start(is_probe=is_probe)
-        self._slots.take()
+        worker = self._processes.start(is_probe=is_probe)
         worker.watch(lambda: self._lost(worker))
         worker.on_ready(lambda: self._settled(worker))
         return worker
 
-    def _retired(self, worker: Worker) -> None:
-        self._stopping.discard(worker)
-        self._slots.give_back()
+    def _refill(self) -> None:
         if not self._is_stopped:
             self._spares.refill()
-        if not self._stopping and self._gone is not None:
-            gone, self._gone = self._gone, None
-            gone.callback(None)
 
     def _serve(self) -> None:
         """Give workers to the questions that wait, as long as there are any."""
@@ -327,7 +290,7 @@ class Pool:
         try:
             while self._must_serve:
                 self._must_serve = False
-                self._stop_waiting()
+                self._settling.stop_waiting()
                 self._serve_queue()
         finally:
             self._is_serving = False
@@ -359,29 +322,6 @@ class Pool:
         client.start(worker, served)
         return True
 
-    def _settles_soon(self, system: str, promised: int) -> bool:
-        """Whether a worker will be there in a moment that nobody else waits for."""
-        now = self._clock.seconds()
-        ready = [
-            worker
-            for worker, until in self._settling.items()
-            if now < until and (system or worker.system is None)
-        ]
-        if len(ready) <= promised:
-            return False
-        if self._patience is None:
-            self._patience = self._clock.callLater(_SOON_SECONDS, self._waited)
-        return True
-
-    def _waited(self) -> None:
-        self._patience = None
-        self._serve()
-
-    def _stop_waiting(self) -> None:
-        patience, self._patience = self._patience, None
-        if patience is not None:
-            patience.cancel()
-
     def _choose(self, client: Client, promised: int) -> tuple[Worker, Served] | None:
         """The worker for a question, if there is one.
 
@@ -392,19 +332,20 @@ class Pool:
         if not client.wants_new:
             worker = self._take_idle(client.system)
             if worker is not None:
-                return worker, _served(worker)
-            if self._settles_soon(client.system, promised):
+                return worker, worker_kind(worker)
+            if self._settling.are_soon_ready(client.system) > promised:
+                self._settling.wait()
                 return None
         worker = self._spares.take(client.system)
         if worker is not None:
             return worker, Served.SPARE
         if self._slots.is_free and self._spares.warming <= promised:
-            if self._factory.is_allowed():
+            if self._processes.are_allowed():
                 return self._start(), Served.NEW
             # The binary is being examined; `wake` is called when that is over.
             return None
         worker = self._take_idle(client.system)
-        return None if worker is None else (worker, _served(worker))
+        return None if worker is None else (worker, worker_kind(worker))
 
     def _take_idle(self, system: str) -> Worker | None:
         while (worker := self._idle.take(system)) is not None:
@@ -422,10 +363,20 @@ class Pool:
                 return False
         return True
 
-    def _dismiss_any(self) -> bool:
+    def _leave_room(self) -> bool:
+        """Stop one that nobody asks, for others; tells whether there was one."""
+        if not self._dismiss_any():
+            return False
+        # A question may have waited for just this one.
+        self._serve()
+        return True
+
+    def _dismiss_any(self, why: Stopped = Stopped.ROOM) -> bool:
         """Stop one that nobody asks; tells whether there was one."""
         worker = self._idle.take_oldest() or self._spares.take_any()
-        return self._dismiss(worker, Stopped.ROOM)
+        if worker is not None:
+            self.retire(worker, why)
+        return worker is not None
 
     def _give_back(self, worker: Worker, *, is_lost: bool = False) -> None:
         """Take a worker back, whatever it is doing."""
@@ -437,17 +388,16 @@ class Pool:
         elif self._is_closing:
             self.retire(worker, Stopped.SHUTDOWN)
         else:
-            self._settling[worker] = self._clock.seconds() + _SOON_SECONDS
+            self._settling.add(worker)
             if not worker.is_settling:
                 worker.abandon()
             if worker.is_starting:
                 # It was given up before it was told anything.
-                del self._settling[worker]
+                self._settling.discard(worker)
                 self._spares.admit(worker)
 
     def _settled(self, worker: Worker) -> None:
-        if worker in self._settling:
-            del self._settling[worker]
+        if self._settling.discard(worker):
             self._keep(worker)
         # Or it is a spare that is warm now.
         self._serve()
@@ -458,8 +408,7 @@ class Pool:
             return
         if self._idle.discard(worker):
             self.retire(worker, Stopped.LOST)
-        elif worker in self._settling:
-            del self._settling[worker]
+        elif self._settling.discard(worker):
             self.retire(worker, Stopped.UNUSABLE)
 
     def _keep(self, worker: Worker) -> None:
@@ -486,19 +435,9 @@ class Pool:
         """Whether no question will come that a worker could be kept for."""
         return self._is_stopped and not self._queue
 
-    def _idle_too_long(self, worker: Worker) -> None:
-        self.retire(worker, Stopped.IDLE)
-
     def _dismiss_all(self) -> None:
-        while self._dismiss(self._idle.take_oldest(), Stopped.SHUTDOWN):
+        while self._dismiss_any(Stopped.SHUTDOWN):
             pass
-        while self._dismiss(self._spares.take_any(), Stopped.SHUTDOWN):
-            pass
-
-    def _dismiss(self, worker: Worker | None, why: Stopped) -> bool:
-        if worker is not None:
-            self.retire(worker, why)
-        return worker is not None
 
     def _undrained(self, _: object) -> None:
         self._drained = None
@@ -509,8 +448,3 @@ class Pool:
         self._dismiss_all()
         drained, self._drained = self._drained, None
         drained.callback(None)
-
-
-def _served(worker: Worker) -> Served:
-    """What an idle worker is: one that was only looked at is as good as a spare."""
-    return Served.IDLE if worker.questions else Served.SPARE
