@@ -531,4 +531,4 @@ async def test_arguments_of_the_history_are_the_clients_bytes(
     response = await proxy().chat("hello", large, result("c", "sun"), tools=TOOLS)
     assert await response.json()
     [adjusted] = response.headers.getRawHeaders("x-ccproxy-adjusted")
-    assert adjusted.startswith("messages[1].tool_calls[0]")
+    assert adjusted == "messages[1].tool_calls[0].function.arguments"

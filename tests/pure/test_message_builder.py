@@ -191,8 +191,8 @@ def test_a_call_that_was_cut_off_is_left_out(
     assert builder.is_whole is is_told
 
 
-def test_numbers_of_a_call_stay_as_they_are() -> None:
-    number = "123456789012345678901234567890.10"
+@pytest.mark.parametrize("number", ["123456789012345678901234567890.10", "1e400"])
+def test_numbers_of_a_call_stay_as_they_are(number: str) -> None:
     builder = built(STARTED, CALL, InputJSONDelta('{"n": ' + number + "}"))
     assert number.encode() in builder.blocks[0].raw
 

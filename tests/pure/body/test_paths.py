@@ -35,10 +35,15 @@ def _paths() -> Mapping[str, str]:
         user(text("x"), result("a")),
         system("be brief"),
         user("so?"),
+        assistant(call("b")),
+        user(result("b")),
     ]
     asked = request(told, tool_choice={"type": "any"})
     names = {"max_tokens": "max_completion_tokens"}
-    asked = evolve(asked, tools=(made,), paths=names)
+    *before, turn, after = asked.messages
+    renamed = evolve(turn.blocks[0], renamed={"input": "function.arguments"})
+    turns = (*before, evolve(turn, content=(renamed,)), after)
+    asked = evolve(asked, messages=turns, tools=(made,), paths=names)
     return composed(asked).body.paths
 
 
@@ -59,6 +64,11 @@ def _paths() -> Mapping[str, str]:
         ("messages.3", "messages[5]"),
         ("messages.4.content.0", "messages[4].content"),
         ("messages.4.content.0.text", "messages[4].content.text"),
+        (
+            "messages.5.content.0.tool_use.input.a",
+            "messages[6].content[0].function.arguments.a",
+        ),
+        ("messages.99.content.0.tool_use.input", None),
         ("tools.0", "tools[4].function"),
         ("tools.0.custom", "tools[4].function"),
         ("tools.0.custom.input_schema", "tools[4].function.parameters"),
