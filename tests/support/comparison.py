@@ -8,7 +8,7 @@ the same out of them. What the CLI says of itself is left out:
 - ``metadata`` and ``stream`` are the CLI's; ``model`` may be an alias of the client's.
 - ``thinking``, ``max_tokens``, ``context_management``, ``diagnostics`` and the effort
   are the CLI's where the client says nothing; ``display`` where it names none.
-- ``tools`` are an empty list where there are none.
+- ``tools`` are an empty list where there are none; an empty list of stops is none.
 - Breakpoints may be added, two at most. A ``content`` of one text block may be that
   text, for that reason.
 - The CLI reads and prints the JSON anew: as numbers are those of JavaScript, and half
@@ -116,7 +116,7 @@ def _block(block: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_clis(key: str, asked: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
     """Whether the client said nothing of it, so that the CLI may say what it likes."""
-    if key == "tools":
+    if key in ("tools", "stop_sequences"):
         return not asked.get(key) and not told.get(key)
     return key not in asked and key in _CLIS_DEFAULTS
 

@@ -1,0 +1,70 @@
+"""The body is the client's: any valid request goes up as it was sent, on the real CLI.
+
+For each API, in any order over three processes, some at once: the body that the
+provider gets equals the request by a comparison that was written from the APIs'
+documents; what does not is named, and nothing else is. One request goes up for each
+question, none that the provider refuses, and what the CLI says of itself stays its own.
+
+``CCPROXY_BODIES=300`` has 300 examples an API; ``CCPROXY_TEST_CLAUDE=PATH`` names
+another CLI.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from pytest_twisted import blockon, ensureDeferred
+from twisted.internet.defer import Deferred
+
+from tests.support.blocking import in_greenlet
+from tests.support.bodies import CHAT, MESSAGES, RESPONSES, Api, Bench, Sent
+from tests.support.first_party import write_wrapper
+from tests.support.server import RunningProxy, Upstream
+
+Start = Callable[..., RunningProxy]
+
+EXAMPLES = int(os.environ.get("CCPROXY_BODIES", "25"))
+_SLOW = tuple(HealthCheck)
+# Making an example smaller would take minutes; the failure shows it as it is.
+_PHASES = (Phase.explicit, Phase.generate)
+
+
+async def run(bench: Bench, *apis: Api) -> None:
+    """Try many examples: some requests at once, of any of these APIs."""
+    await bench.learn()
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        suppress_health_check=_SLOW,
+        phases=_PHASES,
+        report_multiple_bugs=False,
+    )
+    @given(bench.batches(*apis))
+    def check(batch: list[Sent]) -> None:
+        blockon(Deferred.fromCoroutine(bench.check(batch)))
+
+    await in_greenlet(check)
+    assert bench.asked >= EXAMPLES
+    await bench.server.settled()
+    assert bench.server.starts > 1
+
+
+@pytest.mark.parametrize("api", [MESSAGES, CHAT, RESPONSES], ids=lambda api: api.path)
+@ensureDeferred
+async def test_a_request_goes_up_as_it_was_sent(
+    proxy: Start, upstream: Upstream, api: Api
+) -> None:
+    await run(Bench(proxy(max_processes=3), upstream), api)
+
+
+@ensureDeferred
+async def test_on_the_providers_own_host_it_says_nothing_of_others(
+    proxy: Start, upstream: Upstream, claude: Path, tmp_path: Path
+) -> None:
+    wrapper = write_wrapper(tmp_path / "claude", claude)
+    server = proxy(max_processes=3, claude_bin=wrapper)
+    await run(Bench(server, upstream), MESSAGES, CHAT, RESPONSES)

@@ -1,0 +1,194 @@
+"""Random requests through HTTP and the real CLI, compared with what went upstream."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import define, evolve, field, frozen
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, gatherResults
+
+from ccproxy.errors import ModelNotFound
+from ccproxy.server.fake_upstream import Reply
+from tests.support import chat_requests, responses_requests
+from tests.support.comparison import differences
+from tests.support.first_party import unexpected_keys
+from tests.support.fitting_replies import fitting_reply
+from tests.support.messages_requests import MODELS, messages_requests
+from tests.support.naming import misnamed, named
+from tests.support.server import RunningProxy, Upstream, events
+
+Request = dict[str, Any]
+
+_HTTP_OK = 200
+# Each answer says by its usage which body it belongs to.
+_FIRST = 1000
+
+
+@frozen
+class Api:
+    """One of the APIs.
+
+    Attributes:
+        path: where its requests are posted.
+        requests: the strategy of its valid requests, for some models.
+        meaning: what a request means in the Messages API.
+        is_translated: whether that can be said in several ways.
+        without_effect: fields of it that are named where they are set.
+    """
+
+    path: str
+    requests: Callable[..., st.SearchStrategy[Request]]
+    meaning: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    is_translated: bool = True
+    without_effect: tuple[str, ...] = ()
+
+
+MESSAGES = Api("/v1/messages", messages_requests, lambda sent: sent, False)
+CHAT = Api("/v1/chat/completions", chat_requests.chat_requests, chat_requests.expected)
+RESPONSES = Api(
+    "/v1/responses", responses_requests.responses_requests, responses_requests.expected
+)
+
+
+@frozen
+class Sent:
+    """A request, with the API that it is of."""
+
+    api: Api
+    body: Request
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        return dict(self.api.meaning(self.body))
+
+    @property
+    def tools(self) -> set[str]:
+        """The names of the tools that the model is offered."""
+        return {tool["name"] for tool in self.meaning.get("tools") or ()}
+
+
+@define
+class Bench:
+    """A server, and the models that its CLI has.
+
+    Attributes:
+        models: the full id of each name that clients may use.
+        identity: the CLI's own second block of ``system``.
+        asked: how many requests were compared.
+    """
+
+    server: RunningProxy
+    upstream: Upstream
+    models: dict[str, str] = field(factory=dict)
+    identity: Mapping[str, Any] = field(factory=dict)
+    asked: int = 0
+
+    async def learn(self) -> None:
+        """Find out which models there are, and what the CLI says of itself."""
+        await self.server.ready()
+        for name in MODELS:
+            try:
+                await self.server.backend.resolve(name)
+            except ModelNotFound:
+                continue
+            response = await self.server.chat("hello", model=name)
+            text = await response.text()
+            assert response.code == _HTTP_OK, text
+            body = self.upstream.bodies[-1]
+            self.models[name] = body["model"]
+            self.identity = body["system"][1]
+        self.upstream.bodies.clear()
+
+    def batches(self, *apis: Api) -> st.SearchStrategy[list[Sent]]:
+        """Some requests that are asked at once."""
+        names: dict[str, list[str]] = {}
+        for name, full in self.models.items():
+            names.setdefault(full, []).append(name)
+
+        def called(api: Api) -> st.SearchStrategy[Sent]:
+            # The strategies know what a model takes; a client may use its other name.
+            asked = api.requests(models=sorted(names))
+            return asked.flatmap(
+                lambda body: st.sampled_from(names[body["model"]]).map(
+                    lambda name: Sent(api, {**body, "model": name})
+                )
+            )
+
+        return st.lists(
+            st.one_of([called(api) for api in apis]), min_size=1, max_size=3
+        )
+
+    async def check(self, batch: Sequence[Sent]) -> None:
+        """Ask, and compare what went upstream with what was sent.
+
+        Raises:
+            AssertionError: something is not as it was sent, or is not named.
+        """
+        self.upstream.bodies.clear()
+        self.upstream.violations.clear()
+        self.asked += len(batch)
+        offered = set[str]().union(*(sent.tools for sent in batch))
+
+        def script(body: Mapping[str, Any]) -> Reply:
+            number = _FIRST + len(self.upstream.bodies)
+            usage = {"input_tokens": number, "output_tokens": 1}
+            return evolve(fitting_reply(body, offered), usage=usage)
+
+        self.upstream.script(script)
+        answers: list[tuple[int, Any]] = await gatherResults(
+            [Deferred.fromCoroutine(self._ask(sent)) for sent in batch],
+            consumeErrors=True,
+        )
+        assert [v.message for v in self.upstream.violations] == []
+        assert len(self.upstream.bodies) == len(batch)
+        numbers = sorted(number for number, _ in answers)
+        assert numbers == [_FIRST + 1 + index for index in range(len(batch))]
+        for sent, (number, headers) in zip(batch, answers, strict=True):
+            body = self.upstream.bodies[number - _FIRST - 1]
+            if found := self._problems(sent, body, headers):
+                raise AssertionError(
+                    f"{found}: {sent.api.path} {json.dumps(sent.body)}"
+                )
+
+    async def _ask(self, sent: Sent) -> tuple[int, Any]:
+        """The number of the body that the answer belongs to, and its headers."""
+        body = sent.body
+        if sent.api is CHAT and body.get("stream"):
+            body = {**body, "stream_options": {"include_usage": True}}
+        response = await self.server.post(sent.api.path, body)
+        text = await response.text()
+        if response.code != _HTTP_OK:
+            raise AssertionError(f"{text}: {sent.api.path} {json.dumps(body)}")
+        return _input_tokens(text), response.headers
+
+    def _problems(self, sent: Sent, body: Mapping[str, Any], headers: Any) -> list[str]:
+        wanted = {**sent.meaning, "model": self.models[sent.body["model"]]}
+        effort = headers.getRawHeaders("x-ccproxy-effort")
+        if effort is not None:
+            told = body["output_config"]["effort"]
+            assert effort == [told]
+            wanted["output_config"] = {**wanted["output_config"], "effort": told}
+        found = differences(wanted, body, joined=sent.api.is_translated)
+        found += unexpected_keys(body, allowed=set(wanted))
+        if body["system"][1] != self.identity:
+            found.append("system.1")
+        told_paths = named(headers)
+        if told_paths is not None:
+            allowed = [name for name in sent.api.without_effect if name in sent.body]
+            found += misnamed(told_paths, sent.body, allowed)
+        return found
+
+
+def _input_tokens(text: str) -> int:
+    documents = [text] if text.startswith("{") else events(text)
+    for each in documents:
+        if each == "[DONE]":
+            continue
+        document = json.loads(each)
+        told = document.get("message") or document.get("response") or document
+        usage = told.get("usage") or {}
+        tokens = usage.get("input_tokens", usage.get("prompt_tokens"))
+        if tokens:
+            return int(tokens)
+    raise AssertionError(f"no usage in {text[-500:]}")

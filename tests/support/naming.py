@@ -1,0 +1,95 @@
+"""What the headers have to name of a request of which nothing is mended but numbers.
+
+The CLI is JavaScript and prints the body anew, so that some numbers go up in another
+form, or with another value: those have to be named. Of some it cannot be said what
+they become without printing them: those may be.
+
+Source: README, "x-ccproxy-adjusted"; ECMA-262, "Number::toString".
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_LARGEST_INTEGER = 2**53
+
+
+def named(headers: Any) -> list[str] | None:
+    """The paths that the answer's headers name; None: there were too many to tell."""
+    found: list[str] = []
+    for header in ("x-ccproxy-adjusted", "x-ccproxy-ignored"):
+        for line in headers.getRawHeaders(header) or ():
+            found.extend(line.split(", "))
+    return None if "..." in found else found
+
+
+def misnamed(
+    told: Sequence[str], request: Mapping[str, Any], allowed: Sequence[str] = ()
+) -> list[str]:
+    """What is named and need not be, or is not and has to be.
+
+    Args:
+        told: the client's paths that the headers name.
+        request: what the client sent.
+        allowed: what may be named for another reason; also what lies within.
+    """
+    must, may = set[str](), set[str]()
+    for path, value in _printed_parts(request):
+        changes = _changes(value)
+        if True in changes:
+            must.add(path)
+        if changes:
+            may.add(path)
+    found = [f"{path} is not named" for path in sorted(must) if not _at(path, told)]
+    for path in told:
+        if not any(_is_within(path, each) for each in (*may, *allowed)):
+            found.append(f"{path} is named, and goes up as it was sent")
+    return found
+
+
+def _at(path: str, told: Sequence[str]) -> bool:
+    return any(_is_within(each, path) or _is_within(path, each) for each in told)
+
+
+def _is_within(path: str, whole: str) -> bool:
+    return path == whole or path.startswith((f"{whole}.", f"{whole}["))
+
+
+def _printed_parts(request: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Each part of a request that may hold any JSON, with its path."""
+    for number, tool in enumerate(request.get("tools") or ()):
+        yield f"tools[{number}]", tool
+    for name in ("output_config", "response_format", "text"):
+        if name in request:
+            yield name, request[name]
+    items = request.get("messages", request.get("input"))
+    name = "messages" if "messages" in request else "input"
+    for number, item in enumerate(items if isinstance(items, list) else ()):
+        at = f"{name}[{number}]"
+        for index, call in enumerate(item.get("tool_calls") or ()):
+            yield (
+                f"{at}.tool_calls[{index}].function.arguments",
+                json.loads(call["function"]["arguments"]),
+            )
+        if item.get("type") == "function_call":
+            yield f"{at}.arguments", json.loads(item["arguments"])
+        content = item.get("content")
+        for index, block in enumerate(content if isinstance(content, list) else ()):
+            if block.get("type") == "tool_use":
+                yield f"{at}.content[{index}].input", block["input"]
+
+
+def _changes(value: Any) -> set[bool]:
+    """Whether numbers in it are printed otherwise: surely (True), perhaps (False)."""
+    if isinstance(value, Mapping):
+        return set[bool]().union(*map(_changes, value.values()))
+    if isinstance(value, list):
+        return set[bool]().union(*map(_changes, value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return set()
+    if isinstance(value, int):
+        is_exact = int(float(value)) == value if abs(value) < 10**300 else False
+        return set() if abs(value) <= _LARGEST_INTEGER else {not is_exact}
+    if "e" in repr(value):
+        return {False}
+    return {True} if value.is_integer() else set()
