@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from pytest_twisted import blockon, ensureDeferred
 from twisted.internet.defer import Deferred
 

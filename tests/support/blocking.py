@@ -23,7 +23,7 @@ def in_greenlet(function: Callable[[], None]) -> "Deferred[None]":
         # What waits for it goes on in the reactor's greenlet again.
         try:
             function()
-        except BaseException:
+        except BaseException:  # noqa: BLE001
             _REACTOR.callLater(0, done.errback, Failure())
         else:
             _REACTOR.callLater(0, done.callback, None)
