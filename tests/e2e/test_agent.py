@@ -17,6 +17,7 @@ from tests.support.spec import (
     response_errors,
     response_event_errors,
 )
+from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]
 
@@ -162,3 +163,62 @@ async def test_a_tool_that_needs_leave_is_denied_at_once(
     document = await (await proxy(agent_tools=("Read",)).chat("hello")).json()
     assert document["choices"][0]["message"]["content"] == "I may not."
     assert not target.exists()
+
+
+@ensureDeferred
+async def test_own_calls_stay_behind_two_rounds_of_the_clients(
+    proxy: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    """One process has the whole loop; a new one would not know what it has read."""
+    upstream.replies(
+        reading(tmp_path / "none"),
+        calls(call("toolu_1", "Paris")),
+        calls(call("toolu_2", "Oslo")),
+        answer("Warm."),
+    )
+    server = proxy(agent_tools=("Read",))
+    history: list[Any] = [{"role": "user", "content": "hello"}]
+    for identifier in ("toolu_1", "toolu_2"):
+        document = await (await server.chat(*history, tools=TOOLS)).json()
+        message = document["choices"][0]["message"]
+        assert [c["id"] for c in message["tool_calls"]] == [identifier]
+        result = {"role": "tool", "tool_call_id": identifier, "content": "warm"}
+        history += [message, result]
+    document = await (await server.chat(*history, tools=TOOLS)).json()
+    assert document["choices"][0]["message"]["content"] == "Warm."
+    ids = {json.loads(b["metadata"]["user_id"])["session_id"] for b in upstream.bodies}
+    assert len(ids) == 1
+    kinds = [[b["type"] for b in blocks] for _, blocks in native(upstream.bodies[-1])]
+    assert kinds == [
+        ["text"],
+        ["text", "tool_use"],
+        ["tool_result"],
+        ["tool_use"],
+        ["tool_result"],
+        ["tool_use"],
+        ["tool_result"],
+    ]
+    await until(lambda: server.processes == 0)
+
+
+@ensureDeferred
+async def test_session_that_waits_makes_room(
+    proxy: Start, upstream: Upstream, tmp_path: Path
+) -> None:
+    """Its result is then for a new one, which is told what the client knows."""
+    upstream.replies(
+        reading(tmp_path / "none"),
+        calls(call("toolu_1", "Paris")),
+        answer("Another."),
+        answer("Fine."),
+    )
+    server = proxy(agent_tools=("Read",), max_processes=1)
+    user = {"role": "user", "content": "hello"}
+    made = await (await server.chat(user, tools=TOOLS)).json()
+    other = await (await server.chat("other")).json()
+    assert other["choices"][0]["message"]["content"] == "Another."
+    result = {"role": "tool", "tool_call_id": "toolu_1", "content": "warm"}
+    history = [user, made["choices"][0]["message"], result]
+    document = await (await server.chat(*history, tools=TOOLS)).json()
+    assert document["choices"][0]["message"]["content"] == "Fine."
+    assert len(native(upstream.bodies[-1])) == 3
