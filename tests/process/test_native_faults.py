@@ -124,6 +124,19 @@ async def test_fault_before_the_answer_is_told_by_the_status(
 
 
 @ensureDeferred
+async def test_a_cli_that_turned_old_is_given_nothing(proxy: Start, fake: Fake) -> None:
+    """It was another one when it was examined, and does not tell its version."""
+    claude = fake("turned-ancient")
+    server = proxy(claude_bin=claude.binary)
+    system = {"role": "system", "content": "a secret"}
+    response = await server.chat(system, "another secret")
+    error = (await response.json())["error"]
+    assert (response.code, error["code"]) == (503, "claude_unavailable")
+    assert "needs 2.1.251" in error["message"]
+    assert b"secret" not in claude.log.read_bytes()
+
+
+@ensureDeferred
 async def test_silence_in_mid_answer(proxy: Start, fake: Fake) -> None:
     server = proxy(claude_bin=fake("falls-silent").binary, silence_seconds=0.2)
     response = await server.chat("hello", stream=True)

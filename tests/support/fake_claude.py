@@ -335,6 +335,7 @@ def main() -> None:
 
     if scenario == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    is_native = any("mcp__" in argument for argument in sys.argv)
     while True:
         message = read()
         if message["type"] == "control_request":
@@ -345,11 +346,17 @@ def main() -> None:
                 reply(message, subtype="error", error="no such thing")
                 continue
             if subtype == "set_model" and not message["request"]["system_prompt"]:
-                reply(message, subtype="error", error="it must not be empty")
+                if scenario == "turned-ancient" and is_native:
+                    reply(message)
+                else:
+                    reply(message, subtype="error", error="it must not be empty")
                 continue
             version = "2.1.100" if scenario == "turned-old" else "2.1.330"
             model = {"value": "sonnet", "resolvedModel": "fake-1"}
             told: dict[str, Any] = {"models": [model], "claude_code_version": version}
+            if scenario == "turned-ancient":
+                # As all do before 2.1.300.
+                del told["claude_code_version"]
             if scenario == "logged-out":
                 told["account"] = {"tokenSource": "none"}
             if scenario == "key-helper":

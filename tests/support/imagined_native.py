@@ -214,14 +214,17 @@ class ImaginedCLI:
 
     def _control(self, identifier: str, request: dict[str, Any]) -> None:
         answer: object = None
+        kind = "success"
         match request["subtype"]:
+            case "set_model" if not request["system_prompt"]:
+                kind = "error"
             case "initialize":
                 answer = {"models": [], "claude_code_version": "2.1.330"}
                 for manifest in request.get("sdkMcpServerManifests", {}).values():
                     self._offered(manifest["toolsListResult"])
                 if "jsonSchema" in request:
                     self.tools.append("StructuredOutput")
-        about = {"subtype": "success", "request_id": identifier, "response": answer}
+        about = {"subtype": kind, "request_id": identifier, "response": answer}
         self.write_out({"type": "control_response", "response": about})
 
     def _answered(self, response: dict[str, Any]) -> None:

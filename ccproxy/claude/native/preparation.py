@@ -19,11 +19,11 @@ from ccproxy.claude.native.prompt import Prompt, Role
 from ccproxy.claude.native.structured import understood
 from ccproxy.claude.native.surroundings import Surroundings
 from ccproxy.claude.native.tools import ToolServer, offer
-from ccproxy.claude.process.launch import Launch, check_version
+from ccproxy.claude.process.launch import Launch, check_version, too_old
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import Controls
-from ccproxy.errors import CCProxyError
+from ccproxy.errors import CCProxyError, ClaudeFailed
 
 
 class Preparation:
@@ -60,6 +60,7 @@ class Preparation:
             CCProxyError: it is too old, died, or refuses.
             WireError: it speaks another language.
         """
+        await self._refuse_old()
         self._tools.offer(prompt.tools)
         form = (
             {} if prompt.schema is None else {"jsonSchema": understood(prompt.schema)}
@@ -72,6 +73,25 @@ class Preparation:
             check_version(answer.claude_code_version)
         self._surroundings.learned(answer)
         return answer
+
+    async def _refuse_old(self) -> None:
+        """Make sure, before it is told anything of a client's, that it is new enough.
+
+        Most do not tell their version. Those that are too old take an empty system
+        prompt, which all others refuse. The binary may have been replaced since it was
+        examined.
+
+        Raises:
+            ClaudeUnavailable: it is too old.
+        """
+        try:
+            await self._controls.ask(requests.set_system_prompt(""))
+        except ClaudeFailed as error:
+            if type(error) is not ClaudeFailed:
+                # It is lost.
+                raise
+            return
+        raise too_old("")
 
     async def put(self, prompt: Prompt) -> None:
         """Put a question to a CLI that was opened for it; done when it is written.
