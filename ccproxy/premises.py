@@ -42,6 +42,7 @@ class Premises:
         self._environment = environment
         self._folder: PrivateFolder | None = None
         self._found: Launch | None = None
+        self._worker: tuple[Launch, Launch] | None = None
         self._demo_port: IListeningPort | None = None
 
     def open(self) -> None:
@@ -81,7 +82,10 @@ class Premises:
         Raises:
             ClaudeUnavailable: there is none, or no folder yet.
         """
-        return self._launch().for_bodies(BETAS)
+        found = self._launch()
+        if self._worker is None or self._worker[0] is not found:
+            self._worker = found, found.for_bodies(BETAS)
+        return self._worker[1]
 
     def native(self, without: frozenset[str] = frozenset()) -> Launch:
         """How to start a CLI for a question that it is told turn by turn.

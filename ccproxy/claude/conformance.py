@@ -134,6 +134,7 @@ class Conformance:
         self._known = known
         self._decides = decides
         self._binary: BinaryID | None = None
+        self._mark: object = None
         self._error: CCProxyError | None = None
         self._examination: Deferred[None] | None = None
         self._decided_seconds = 0.0
@@ -158,7 +159,11 @@ class Conformance:
         if self._is_stopped:
             return self.verdict
         launch = self._launch()
-        binary = BinaryID.of(launch.binary)
+        # To follow the links of a path takes longer than all else here.
+        mark = _mark_of(launch.binary)
+        binary = self._binary
+        if mark != self._mark or binary is None:
+            binary, self._mark = BinaryID.of(launch.binary), mark
         is_other = binary is not None and binary != self._binary
         age = self._clock.seconds() - self._decided_seconds
         is_old = self.verdict in _PASSING and age >= _AGAIN_SECONDS
@@ -294,6 +299,15 @@ class Conformance:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.callback(None)
+
+
+def _mark_of(binary: Path) -> object:
+    """What changes if another file is put in its place; None: nothing is there."""
+    try:
+        about = os.stat(binary)
+    except OSError:
+        return None
+    return (binary, about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
 
 
 def _again(error: CCProxyError) -> CCProxyError:

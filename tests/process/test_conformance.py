@@ -439,6 +439,54 @@ async def test_one_that_cannot_be_examined_is_asked_natively(
     assert "could not be examined" in told
 
 
+@ensureDeferred
+async def test_a_login_whose_program_would_have_the_body(
+    proxy: Start, merging: Make
+) -> None:
+    server = proxy(claude_bin=merging("helper"))
+    await server.ready()
+    composer, why = await way(server)
+    assert composer == "native"
+    assert "apiKeyHelper" in why
+
+
+# Real ones, between colons: those that are too old to be asked anything.
+OLD = [path for path in os.environ.get("CCPROXY_OLD_CLAUDES", "").split(":") if path]
+
+
+@pytest.mark.parametrize("old", OLD)
+@pytest.mark.parametrize("compose", ["auto", "body", "native"])
+@ensureDeferred
+async def test_a_real_one_that_is_too_old_in_the_place_of_another(
+    proxy: Start,
+    claude: Path,
+    upstream: Any,
+    tmp_path: Path,
+    expected_errors: ExpectedErrors,
+    compose: str,
+    old: str,
+) -> None:
+    expected_errors.allow("cannot be used now")
+    binary = tmp_path / "claude"
+    binary.symlink_to(claude)
+    server = proxy(claude_bin=binary, compose=compose, spares=0)
+    await server.ready()
+    assert (await server.chat("hello")).code == 200
+    binary.unlink()
+    binary.symlink_to(old)
+    await server.idle()
+    asked = len(upstream.bodies)
+    for _ in range(2):
+        response = await server.chat("@/etc/hostname and a secret")
+        document = await response.json()
+        assert response.code == 503
+        assert "needs 2.1." in document["error"]["message"]
+    assert len(upstream.bodies) == asked
+    binary.unlink()
+    binary.symlink_to(claude)
+    assert (await server.chat("hello")).code == 200
+
+
 @pytest.mark.parametrize(
     ("compose", "how", "composer"),
     [("body", "not", "body"), ("native", "merges", "native")],

@@ -12,6 +12,7 @@ first-system   a system prompt is never replaced
 model          the model is the account's, whatever is set
 twice          each question is asked twice
 old            takes an empty system prompt, as those did that are too old
+helper         as the real one does; its login needs a program
 dies           ends at the first question
 =============  ================================================================
 """
@@ -47,7 +48,8 @@ class CLI:
         error = ""
         match request["subtype"]:
             case "initialize":
-                answer = {"models": [], "account": {"tokenSource": "none"}}
+                source = "apiKeyHelper" if self.how == "helper" else "none"
+                answer = {"models": [], "account": {"tokenSource": source}}
             case "set_model":
                 error = self.set_system(request["system_prompt"])
             case "apply_flag_settings":
