@@ -471,6 +471,31 @@ async def test_the_body_is_forgotten(workers: Workers, upstream: Upstream) -> No
     await is_good(worker, upstream)
 
 
+@ensureDeferred
+async def test_nobody_else_has_the_body_while_it_is_answered(
+    workers: Workers, upstream: Upstream
+) -> None:
+    """It is in no file, on no command line, in no environment; there are no children."""
+    worker, listener = workers.start(), Heard()
+    secret = "cobalt-heron-4711"
+    held: Deferred[None] = Deferred()
+    upstream.script(slow(TEXT, hold_after=2, held=held))
+    worker.ask(composed(secret, f"{secret} is the word", user=secret), listener)
+    await until(lambda: listener.said)
+    assert secret in json.dumps(upstream.bodies)
+    own = Path(f"/proc/{worker.pid}")
+    for task in (own / "task").iterdir():
+        assert (task / "children").read_bytes() == b""
+    for name in ("environ", "cmdline"):
+        found = [read(entry) for entry in Path("/proc").glob(f"[0-9]*/{name}")]
+        assert any(found)
+        assert not any(secret.encode() in text for text in found)
+    assert files_with(workers.folder, secret) == []
+    held.callback(None)
+    await until(lambda: listener.is_over)
+    assert listener.finished
+
+
 def files_with(folder: Path, text: str) -> list[Path]:
     found = [path for path in folder.rglob("*") if path.is_file()]
     assert found
@@ -480,7 +505,8 @@ def files_with(folder: Path, text: str) -> list[Path]:
 def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:  # the CLI writes a file beside, and renames it
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        # The CLI writes a file beside, and renames it; a process may be gone.
         return b""
 
 
