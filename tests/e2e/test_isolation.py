@@ -67,6 +67,34 @@ async def test_nothing_of_a_prompt_is_on_a_command_line(
     assert not any(found)
 
 
+@pytest.mark.parametrize("size", [20, 200_000])
+@ensureDeferred
+async def test_a_key_helper_has_nothing_of_a_question(
+    proxy: Start, upstream: Upstream, claude: Path, tmp_path: Path, size: int
+) -> None:
+    """A program that the CLI starts inherits its environment, where bodies stand."""
+    seen, helper, binary = (tmp_path / name for name in ("seen", "helper", "claude"))
+    helper.write_text(f"#!/bin/sh\nenv >> {seen}\necho key-of-the-helper\n")
+    settings = json.dumps({"apiKeyHelper": str(helper)})
+    binary.write_text(f"#!/bin/sh\nexec {claude} \"$@\" --settings '{settings}'\n")
+    for program in (helper, binary):
+        program.chmod(0o755)
+    server = proxy(claude_bin=binary, environment={"ANTHROPIC_API_KEY": ""})
+    system = {"role": "system", "content": "unspeakable"}
+    response = await server.chat(system, "unspeakable " * (size // 12 + 1))
+    assert (await response.json())["choices"][0]["message"]["content"]
+    [body] = upstream.bodies
+    assert "unspeakable" in json.dumps(body["messages"])
+    [request] = upstream.api.requests
+    assert "key-of-the-helper" in str(request.headers)
+    environments = seen.read_text()
+    assert f"HOME={tmp_path}\n" in environments
+    assert "unspeakable" not in environments
+    status = await (await server.get("/ready")).json()
+    assert status["claude"]["composer"] == "native"
+    assert "apiKeyHelper" in status["claude"]["why_native"]
+
+
 @ensureDeferred
 async def test_operators_tools_are_offered_and_no_others(
     proxy: Start, upstream: Upstream

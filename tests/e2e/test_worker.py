@@ -475,7 +475,7 @@ async def test_the_body_is_forgotten(workers: Workers, upstream: Upstream) -> No
 async def test_nobody_else_has_the_body_while_it_is_answered(
     workers: Workers, upstream: Upstream
 ) -> None:
-    """It is in no file, on no command line, in no environment; there are no children."""
+    """It is in no file, no command line and no environment; there are no children."""
     worker, listener = workers.start(), Heard()
     secret = "cobalt-heron-4711"
     held: Deferred[None] = Deferred()
