@@ -12,7 +12,7 @@ travel under. How and when they are sent is the web room's business.
 ``Bug``                 ours: 500, and the message never leaves the log
 ======================  ====================================================
 
-Source: the error table in the project's design; ``Error`` in OpenAI's document.
+Source: the table of errors in the documentation; ``Error`` in OpenAI's document.
 """
 
 from typing import ClassVar

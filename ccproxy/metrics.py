@@ -26,7 +26,7 @@ from ccproxy.web.observer import RequestEnd, UnderWay
 
 _OTHER = "other"
 _MOST_MODELS = 30
-# What the CLI says in `api_retry`: protocol notes, "API errors".
+# What the CLI says in `api_retry`: docs/claude-cli-protocol.md, "Retries".
 _REASONS = frozenset(
     {
         "authentication_failed",

@@ -1,6 +1,6 @@
 """The answer that a worker's CLI is at: read, kept to one request, timed and told.
 
-Source: protocol notes, "What ends an answer, as seen"; CLI 2.1.332.
+Source: docs/claude-cli-protocol.md, "Ends".
 """
 
 from collections.abc import Callable, Sequence

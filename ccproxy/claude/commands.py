@@ -3,7 +3,8 @@
 Every command is done when the CLI has acknowledged it, and fails with `WorkerLost`
 where it refuses, did something else, or takes too long.
 
-Source: protocol notes, "The body set whole"; CLI 2.1.332.
+Source: docs/claude-cli-protocol.md, "The body set whole", "One question" and
+"Sizes and times".
 """
 
 from collections.abc import Callable, Mapping, Sequence

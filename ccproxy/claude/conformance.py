@@ -14,7 +14,7 @@ FAILED     there was no answer to judge by: asked the native way, and tried agai
 UNUSABLE   the binary is too old, or is no CLI: nothing is asked; tried again later
 =========  ===========================================================================
 
-Source: protocol notes, "The body set whole".
+Source: docs/claude-cli-protocol.md, "The body set whole" and "Versions".
 """
 
 import os

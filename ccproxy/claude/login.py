@@ -14,7 +14,7 @@ in the environment
 all others              none                   all
 ======================  =====================  ======================================
 
-Source: measured on CLI 2.1.332; execve(2).
+Source: docs/claude-cli-protocol.md, "Children of the CLI"; execve(2).
 """
 
 from collections.abc import Mapping

@@ -7,7 +7,7 @@ by the next one, and never by a process that is killed.
 A ``rate_limit_event`` comes when a subscription's limits have changed. It says which
 window counts; newer CLIs tell all of them.
 
-Source: measured on CLI 2.1.330.
+Source: docs/claude-cli-protocol.md, "Output".
 """
 
 from collections.abc import Callable, Sequence

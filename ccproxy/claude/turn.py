@@ -23,7 +23,7 @@ The CLI begins a message once for the question, once for each ``api_retry``, and
 more where the provider's error came before the first block; any other is a request
 that nobody made.
 
-Source: protocol notes, "What ends an answer, as seen" and "Levers"; CLI 2.1.332.
+Source: docs/claude-cli-protocol.md, "Ends", "Requests of its own" and "Retries".
 """
 
 from enum import Enum, auto

@@ -6,7 +6,7 @@ The question is written when all that it depends on was acknowledged as done. A 
 that does not do what it is told, or does what it is not, is killed: the question of one
 client must never be asked with what belongs to another's.
 
-Source: protocol notes, "The body set whole" and "Levers"; CLI 2.1.332.
+Source: docs/claude-cli-protocol.md, "The body set whole" and "One question".
 """
 
 from collections.abc import Callable, Coroutine

@@ -4,7 +4,7 @@ Behind ``--demo`` it stands in for Anthropic, with the real CLI in front of it, 
 that everything but the model is what it will be. The tests' upstream is the same
 module under other scripts: what an upstream can do to an answer is in `Reply`.
 
-Source: the Messages API's streaming format; protocol notes.
+Source: the Messages API's streaming format; docs/claude-cli-protocol.md, "Ends".
 """
 
 import json

@@ -15,7 +15,7 @@ ANSWERING   it is complete; how long that takes is the routes' business
 CLOSING     the last word has been said; what still comes is thrown away
 ==========  ===============================================================
 
-Source: Twisted facts, "Klein and HTTP" and "Shutdown"; RFC 9112.
+Source: docs/twisted-notes.md, "Klein and HTTP" and "Shutdown"; RFC 9112.
 """
 
 import re

@@ -6,7 +6,8 @@ source. Nothing is queued here.
 If there is nothing to write for `KEEP_ALIVE_SECONDS`, a comment is written, so that
 nobody hangs up.
 
-Source: WHATWG HTML, "Server-sent events"; Twisted facts, "Backpressure".
+Source: WHATWG HTML, "Server-sent events"; docs/twisted-notes.md,
+"Backpressure".
 """
 
 from collections.abc import Callable

@@ -100,7 +100,10 @@ async def test_cli_is_execed_in_place_in_a_session_of_its_own(
 async def test_cli_is_not_forked(
     spawn: Callable[..., Spawned], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fork of a large server takes ten times as long (Twisted facts, 1)."""
+    """A fork of a large server takes ten times as long.
+
+    Source: docs/twisted-notes.md, "Child processes".
+    """
     spawned: list[object] = []
     real = os.posix_spawnp
 

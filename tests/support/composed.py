@@ -119,7 +119,7 @@ def tool(name: str = "look", **fields: Any) -> dict[str, Any]:
 def upstream(body: ComposedBody, model_id: str) -> dict[str, Any]:
     """What goes up: the CLI's own request with the body merged into it.
 
-    Source: protocol notes, "The body set whole"; facts on CLI 2.1.332.
+    Source: docs/claude-cli-protocol.md, "The body set whole".
     """
     marker = {"type": "ephemeral"}
     if body.cache_ttl is not None:

@@ -4,8 +4,7 @@ On its own host the CLI says more of itself than on loopback. A variable makes i
 so anywhere; it is none that a server hands to its CLIs, so a script in front of the
 binary sets it.
 
-Source: protocol notes, "On the provider's own host the CLI says more"; seen on
-2.1.332.
+Source: docs/claude-cli-protocol.md, "The provider's own host".
 """
 
 import json

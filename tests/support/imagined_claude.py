@@ -2,8 +2,10 @@
 
 What a real one would do by itself, in its own time, is done here when the test says so:
 take the next line of its input, say a word, end its answer, die. It keeps what it was
-told as the real one does (protocol notes, "The body set whole"), so that a test can
-tell whether what is asked upstream is what one client has asked, and nothing else.
+told as the real one does, so that a test can tell whether what is asked upstream is
+what one client has asked, and nothing else.
+
+Source: docs/claude-cli-protocol.md, "The body set whole".
 """
 
 import json

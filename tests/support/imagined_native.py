@@ -2,8 +2,10 @@
 
 What a real one would do by itself, in its own time, is done here when the test says so:
 take the next line of its input, say a word, end its answer, die. It keeps the
-conversation as the real one does (protocol notes, "Input"), so that a test can tell
-whether it was asked what its client has asked.
+conversation as the real one does, so that a test can tell whether it was asked what
+its client has asked.
+
+Source: docs/claude-cli-protocol.md, "Input" and "History".
 """
 
 import json

@@ -8,7 +8,8 @@ sampling          by the operator's leave and the model's
 all others        sent as they came, also those that this table does not know
 ================  ==================================================================
 
-Source: rules 36, 48 and 49 of the Messages API; protocol notes, "The body set whole".
+Source: rules 36, 48 and 49 of the Messages API; docs/claude-cli-protocol.md,
+"The body set whole".
 """
 
 from collections.abc import Collection, Mapping

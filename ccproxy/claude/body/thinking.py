@@ -17,7 +17,8 @@ for a client that is shown thinking, because newer models show nothing without i
 The CLI's own budget for models that only know ``enabled`` is 31,999 tokens, whatever
 ``max_tokens`` is: for those it is set here whenever ``max_tokens`` is not above it.
 
-Source: rules 17 to 19 and 22 of the Messages API; protocol notes, "Levers".
+Source: rules 17 to 19 and 22 of the Messages API; docs/claude-cli-protocol.md,
+"The body set whole".
 """
 
 from typing import Any, TypeAlias

@@ -1,6 +1,6 @@
 """The history as the CLI takes it: one line a turn. Pure.
 
-Source: protocol notes, "Input": "History is native".
+Source: docs/claude-cli-protocol.md, "History".
 """
 
 from collections.abc import Sequence

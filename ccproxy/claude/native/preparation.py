@@ -4,7 +4,7 @@ It is initialized with all that the question says beside its turns. Then come th
 settings, and the turns: each of the user's has to be acknowledged before the
 assistant's that follows is written, or that would land in front of it.
 
-Source: protocol notes, "Input" and "Tools".
+Source: docs/claude-cli-protocol.md, "Input", "History" and "Tools".
 """
 
 from collections.abc import Callable

@@ -17,7 +17,7 @@ from attrs import field, frozen
 
 # The CLI drops blocks that JavaScript's trim() empties, and joins what they
 # stood between with a newline of its own; the API refuses what Python's strip()
-# empties. So what either empties is never sent. (Protocol notes, "Input".)
+# empties. So what either empties is never sent. (docs/claude-cli-protocol.md, "Input")
 _BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
     "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"

@@ -9,7 +9,7 @@ SUSPENDED      the answer was calls of the client's tools, behind calls of
 CLOSED         the process is being stopped or gone
 =============  ============================================================
 
-Source: protocol notes, "Input".
+Source: docs/claude-cli-protocol.md, "Input" and "History".
 """
 
 from collections.abc import Callable, Mapping, Sequence

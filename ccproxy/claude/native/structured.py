@@ -5,7 +5,7 @@ satisfies it. It knows JSON Schema draft 7 only, and a schema with one keyword t
 does not know is dropped without a word; so it is given what it knows, and whoever asks
 checks the answer against all of it.
 
-Source: protocol notes, "Tools"; CLI 2.1.330 with some forty schemas.
+Source: docs/claude-cli-protocol.md, "Tools"; CLI 2.1.330 with some forty schemas.
 """
 
 import re

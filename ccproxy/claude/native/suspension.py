@@ -4,7 +4,7 @@ It goes on with a request that is, as the client sees it, its own conversation p
 results. Whatever else a request says, or says in another way, is for a new session:
 what the model is shown must not depend on which of the two it was.
 
-Source: protocol notes, "Tools"; what the CLI makes of results: 2.1.330.
+Source: docs/claude-cli-protocol.md, "Tools".
 """
 
 import re

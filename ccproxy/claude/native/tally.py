@@ -1,7 +1,8 @@
 """What the messages of one turn cost. Pure.
 
-Source: protocol notes, "Output": ``message_start`` and ``message_delta`` count one call
-of the API, ``result`` sums all calls since the CLI was last asked.
+Source: docs/claude-cli-protocol.md, "Output": ``message_start`` and
+``message_delta`` count one call of the API, ``result`` sums all calls since the CLI was
+last asked.
 """
 
 from ccproxy.claude.protocol.records import WireUsage

@@ -5,7 +5,7 @@ believes that; an older one asks again by ``mcp_message``, and must be answered.
 asks us to run a tool by ``tools/call``, one call after the other; that is answered when
 the client, who runs it, has sent the result.
 
-Source: protocol notes, "Tools".
+Source: docs/claude-cli-protocol.md, "Tools".
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -21,7 +21,7 @@ closes an answer that its upstream cut, before it asks again. A reason after
 which the CLI would go on by itself (``max_tokens``, ``refusal``, ``tool_use`` of a
 client's tool) ends the turn here; its process must then be stopped before it does.
 
-Source: protocol notes, "What ends an answer, as seen".
+Source: docs/claude-cli-protocol.md, "Ends".
 """
 
 from collections.abc import Collection, Mapping

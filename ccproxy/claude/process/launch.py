@@ -3,7 +3,8 @@
 Values only, so that a test can compare them; the lookups of the outside world
 (`find_claude`, `read_version`, `exec_prefix`) are functions of their own.
 
-Source: protocol notes, "Start"; Twisted facts, "Child processes".
+Source: docs/claude-cli-protocol.md, "Start"; docs/twisted-notes.md,
+"Child processes".
 """
 
 import re

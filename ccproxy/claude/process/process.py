@@ -12,7 +12,8 @@ SIGTERM first: the CLI then stops its own children and takes its lock and
 session files away, in about 60 ms (with a running Bash tool 1.5 s); SIGKILL
 leaves them. Whatever outlives the leader is killed by group and by mark.
 
-Source: Twisted facts, "Child processes"; protocol notes.
+Source: docs/twisted-notes.md, "Child processes"; docs/claude-cli-protocol.md,
+"What is left behind".
 """
 
 import os

@@ -1,6 +1,6 @@
 """Live processes and their traces, as ``/proc`` and the CLI's own files have them.
 
-Source: proc(5); protocol notes, "Left on disk".
+Source: proc(5); docs/claude-cli-protocol.md, "What is left behind".
 """
 
 import os

@@ -4,7 +4,7 @@ One JSON object a line, both ways. Types that `ccproxy.claude.protocol.records` 
 name are skipped: new ones come with each version of the CLI. A known type in a
 wrong shape is an error.
 
-Source: protocol notes, "Input" and "Output", CLI 2.1.248 to 2.1.330.
+Source: docs/claude-cli-protocol.md, "Input" and "Output".
 """
 
 import json

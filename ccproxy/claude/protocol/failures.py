@@ -4,7 +4,7 @@ The CLI tells one failure in up to four ways, which do not always agree (an
 overload is ``server_error``, 529 and ``overloaded_error`` at once); they are
 asked in the order of how exact they are.
 
-Source: protocol notes, "What ends an answer"; the design's error table.
+Source: docs/claude-cli-protocol.md, "Ends"; the table of errors.
 """
 
 import re

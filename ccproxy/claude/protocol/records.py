@@ -14,7 +14,7 @@
 
 Fields that are not named here are skipped: new ones come with each version.
 
-Source: protocol notes, "Output", CLI 2.1.248 to 2.1.330.
+Source: docs/claude-cli-protocol.md, "Output".
 """
 
 from collections.abc import Mapping

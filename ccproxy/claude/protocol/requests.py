@@ -1,6 +1,6 @@
 """What is asked of the CLI by control requests, and answered to its own. Pure.
 
-Source: protocol notes, "Input" and "Tools".
+Source: docs/claude-cli-protocol.md, "Input", "The body set whole" and "Tools".
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,7 +9,8 @@ a delta of a type that we do not know stays the JSON that it is.
 ``user``               `UserLine`: added by the CLI
 =====================  ======================================================
 
-Source: the raw stream events of anthropic-python 2.14; protocol notes, "Output".
+Source: the raw stream events of anthropic-python 2.14;
+docs/claude-cli-protocol.md, "Output".
 """
 
 from typing import TypeAlias
