@@ -1,0 +1,127 @@
+"""What `./check` does, in parts: ``nox -l`` lists them.
+
+Each session has an environment of its own. Arguments behind ``--`` go to pytest:
+``nox -s unit -- -k words``.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["lint", "types", "unit", "docs"]
+nox.options.reuse_existing_virtualenvs = True
+
+# What needs no real CLI, and what does.
+UNIT = ("tests/pure", "tests/server", "tests/store", "tests/http", "tests/process")
+E2E = ("tests/e2e", "tests/packaging", "tests/browser")
+# Hold the pages to what they say.
+DOCS = (
+    "tests/pure/test_architecture.py",
+    "tests/pure/test_client_pages.py",
+    "tests/pure/test_contributing.py",
+    "tests/pure/test_dependencies.py",
+    "tests/pure/test_docs.py",
+    "tests/pure/test_readme.py",
+    "tests/pure/test_security.py",
+    "tests/pure/test_sources.py",
+)
+# The oldest Python has the oldest versions of everything.
+OLDEST_PYTHON = "3.11"
+# The official clients need newer versions of what the server needs, too; mypy and ruff
+# do not run.
+_NOT_WITH_LOWEST = frozenset({"anthropic", "openai", "ccproxy"})
+_NEED_THE_CLIENTS = ("tests/pure/test_bytes.py", "tests/pure/test_provider_rules.py")
+
+
+def project() -> dict[str, Any]:
+    """The table ``project`` of pyproject.toml."""
+    table: dict[str, Any] = nox.project.load_toml("pyproject.toml")["project"]
+    return table
+
+
+def extra(name: str) -> Sequence[Requirement]:
+    """What an extra asks for."""
+    return [Requirement(text) for text in project()["optional-dependencies"][name]]
+
+
+def lowest(requirements: Iterable[Requirement]) -> Sequence[str]:
+    """Constraints that allow the lower bound of each requirement, and nothing else."""
+    bounds = ((r.name, s) for r in requirements for s in r.specifier)
+    return [f"{name}=={s.version}" for name, s in bounds if s.operator == ">="]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, and the security rules of ruff."""
+    session.install(*(str(r) for r in extra("dev") if r.name == "ruff"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types, strictly."""
+    session.install("--editable", ".[dev]")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """The tests that need no real CLI."""
+    _test(session, UNIT)
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """The tests with the real CLI, of installations and in a browser."""
+    _test(session, E2E)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The tests that hold the pages to what they say."""
+    _test(session, DOCS)
+
+
+@nox.session(name="lowest", python=OLDEST_PYTHON)
+def lowest_versions(session: nox.Session) -> None:
+    """The tests with the oldest versions that pyproject.toml allows."""
+    needed = [Requirement(text) for text in project()["dependencies"]]
+    constraints = Path(session.create_tmp()) / "lowest.txt"
+    constraints.write_text("\n".join(lowest([*needed, *extra("postgres")])) + "\n")
+    tools = [str(r) for r in extra("test") if r.name not in _NOT_WITH_LOWEST]
+    session.install(
+        *("--editable", ".[claude,postgres]", "--constraint", str(constraints)), *tools
+    )
+    ignored = [f"--ignore={path}" for path in _NEED_THE_CLIENTS]
+    # An old anyio has a plugin for pytest that the newest pytest warns of.
+    options = ("-p", "no:anyio", *ignored)
+    session.run("python", "-m", "pytest", *options, *(session.posargs or UNIT))
+
+
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """The workflows and templates of .github, by their schemas and for safety."""
+    session.install("check-jsonschema>=0.33", "zizmor>=1.32")
+    folder = Path(".github")
+    workflows = sorted(str(path) for path in folder.glob("workflows/*.yml"))
+    templates = folder.glob("ISSUE_TEMPLATE/*.yml")
+    forms = sorted(str(path) for path in templates if path.name != "config.yml")
+    for kind, files in (
+        ("github-workflows", workflows),
+        ("dependabot", [str(folder / "dependabot.yml")]),
+        ("github-issue-config", [str(folder / "ISSUE_TEMPLATE" / "config.yml")]),
+        ("github-issue-forms", forms),
+    ):
+        schema = ("--builtin-schema", f"vendor.{kind}")
+        session.run("check-jsonschema", *schema, *files)
+    session.run("zizmor", "--offline", "--pedantic", str(folder))
+
+
+def _test(session: nox.Session, paths: Sequence[str]) -> None:
+    session.install("--editable", ".[test]")
+    session.run("python", "-m", "pytest", *(session.posargs or paths))
