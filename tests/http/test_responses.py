@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from ccproxy.core.messages import Text
+from ccproxy.core.messages import Text, ToolChoice
 from ccproxy.core.stream import (
     Event,
     Failed,
@@ -675,6 +675,22 @@ async def test_conversation_becomes_one_item(http: HTTP) -> None:
     assert role == "user"
     assert summary.endswith("\n\nThey said one.")
     assert last == ("user", ["go on"])
+
+
+@ensureDeferred
+async def test_compaction_reads_the_cache_of_the_conversation(http: HTTP) -> None:
+    """What the cache depends on stays, and no tool may be called."""
+    tool = {"type": "function", "name": "look", "parameters": {"type": "object"}}
+    body = {"model": "sonnet", "input": "one", "instructions": "Be brief."}
+    body |= {"tools": [tool], "tool_choice": "required"}
+    pending = http.request("POST", "/v1/responses/compact", json=body)
+    await until(lambda: http.backend.asks)
+    asked = http.backend.asks[-1].request
+    assert [offered.value.name for offered in asked.tools] == ["look"]
+    assert asked.tool_choice == ToolChoice("none")
+    assert asked.system == "Be brief."
+    http.backend.asks[-1].answer("They said one.")
+    assert (await pending).code == 200
 
 
 @ensureDeferred
