@@ -45,7 +45,8 @@ TABLE = [
         refuses(400, "invalid_request_error", "stop_sequences: no good"),
         400,
         "invalid_request",
-        "stop_sequences: no good",
+        # By the client's own name for it.
+        "stop: no good",
         id="invalid",
     ),
     pytest.param(
@@ -80,7 +81,7 @@ TABLE = [
         refuses(500, "api_error", "Internal server error"),
         502,
         "claude_failed",
-        "500",
+        "Internal server error",
         id="server error",
     ),
 ]

@@ -141,10 +141,14 @@ class RunningProxy:
 
     async def idle(self) -> None:
         """Let every CLI go that nobody asks, and wait until it is gone."""
+        spares = self._pool._spares
+        wanted, spares._wanted = spares._wanted, 0
+        spares.stop()
         self._pool._dismiss_all()
         await self.settled()
         self._pool._dismiss_all()
         await until(lambda: self.processes == 0)
+        spares._wanted = wanted
 
     @property
     def _native(self) -> Any:
