@@ -53,6 +53,7 @@ _MOST_PIPELINED = 16_384
 _MOST_DIGITS = 15
 
 _ABSOLUTE = re.compile(rb"^https?://[^/?]*", re.IGNORECASE)
+_LINE_END = re.compile(rb"[\r\n]")
 _LENGTH = re.compile(rb"content-length[ \t]*:[ \t]*(\d+)[ \t]*\Z", re.IGNORECASE)
 
 
@@ -210,8 +211,9 @@ class ProxyChannel(HTTPChannel):
         # What came in one piece with the refused is still in the parser's buffer.
         if self.phase is Phase.CLOSING:
             return
-        if line[:1] in (b" ", b"\t"):
+        if line[:1] in (b" ", b"\t") or _LINE_END.search(line):
             # A header's second line: what one server takes for it is another's header.
+            # The same holds of half a line end, which Twisted 25.5 to 26.4 let pass.
             self._respondToBadRequestAndDisconnect()
         else:
             super().lineReceived(line)
