@@ -181,6 +181,8 @@ def run(steps: Generator[None, None, Composition]) -> Composition:
 def _compose(source: _Source) -> Generator[None, None, Composition]:
     request, options = source.request, source.options
     rules = rules_for(source.model_id)
+    if not options.new_web_search:
+        rules = evolve(rules, has_new_web_search=False)
     notes = Notes(request.paths)
     system, turns = yield from read_request(request, notes, options.betas)
     system_messages = rules.takes_system_messages and options.system_messages

@@ -168,7 +168,8 @@ class Draft:
         fields: dict[str, object] = {
             name: value
             for name, value in self.options.operator_body.items()
-            if name not in NEVER_SENT
+            # A breakpoint of theirs would be one too many beside the CLI's and ours.
+            if name not in NEVER_SENT and name != "cache_control"
         }
         fields.update(self._fields())
         for name in ("tools", "messages"):

@@ -21,9 +21,10 @@ CLI_BETAS = frozenset(
 )
 _BETAS = "ANTHROPIC_BETAS"
 _CACHE_TTL = "CLAUDE_CODE_PROMPT_CACHE_TTL"
+_VERTEX = "CLAUDE_CODE_USE_VERTEX"
 _CLOUDS = (
     "CLAUDE_CODE_USE_BEDROCK",
-    "CLAUDE_CODE_USE_VERTEX",
+    _VERTEX,
     "CLAUDE_CODE_USE_FOUNDRY",
 )
 _TTLS: Mapping[str, CacheTTL] = {"5m": "5m", "1h": "1h"}
@@ -44,6 +45,7 @@ class ComposeOptions:
             it, field by field.
         betas: those that the CLI's processes ask the provider for.
         system_messages: whether the provider's host has turns of role ``system``.
+        new_web_search: whether it has the web search of 2026.
         largest_bytes: of a body, its system prompt included.
     """
 
@@ -53,6 +55,7 @@ class ComposeOptions:
     operator_body: Mapping[str, Raw] = field(factory=dict)
     betas: frozenset[str] = CLI_BETAS
     system_messages: bool = True
+    new_web_search: bool = True
     largest_bytes: int = LARGEST_BYTES
 
 
@@ -62,15 +65,17 @@ def for_environment(
     """The options for CLIs that are started with an environment.
 
     A cloud has neither all of the API's trial features nor, as far as is known, system
-    messages among the turns.
+    messages among the turns; Vertex has the older web search only.
     """
     named = {b.strip() for b in environment.get(_BETAS, "").split(",")} - {""}
-    is_cloud = any(environment.get(n, "").lower() not in _OFF for n in _CLOUDS)
+    clouds = [n for n in _CLOUDS if environment.get(n, "").lower() not in _OFF]
+    is_cloud = bool(clouds)
     own = options.betas - CLI_BETAS if is_cloud else options.betas
     ttl = environment.get(_CACHE_TTL)
     return evolve(
         options,
         betas=own | named,
         system_messages=options.system_messages and not is_cloud,
+        new_web_search=options.new_web_search and _VERTEX not in clouds,
         cache_ttl=_TTLS.get(ttl or "", options.cache_ttl),
     )

@@ -52,7 +52,7 @@ def test_what_is_the_clis_never_goes_up(name: str) -> None:
     assert composition.ignored == (name,)
 
 
-@pytest.mark.parametrize("name", sorted(NEVER_SENT - {"messages"}))
+@pytest.mark.parametrize("name", sorted(NEVER_SENT - {"messages"} | {"cache_control"}))
 def test_nor_if_the_operator_wishes_it(name: str) -> None:
     composition = composed(request("hi"), operator_body={name: Raw(b'{"a":1}')})
     assert name not in body_of(composition)

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from ccproxy.claude.body.compose import compose
+from ccproxy.claude.body.options import ComposeOptions, for_environment
 from ccproxy.claude.body.subset import is_in_subset, narrowed
 from ccproxy.claude.body.tools import merged
 from ccproxy.core.messages import Message, MessagesRequest, Tool, client_tool
@@ -201,6 +203,13 @@ def test_an_older_model_searches_the_older_way() -> None:
     assert body_of(composition)["tools"][0]["type"] == "web_search_20250305"
     assert composition.adjusted == ("tools[0].type",)
     assert composed(request("hi", tools=[search]), OPUS).adjusted == ()
+    on_vertex = for_environment(ComposeOptions(), {"CLAUDE_CODE_USE_VERTEX": "1"})
+    composition = compose(
+        request("hi", tools=[search]), model="opus", model_id=OPUS, options=on_vertex
+    )
+    assert body_of(composition)["tools"][0]["type"] == "web_search_20250305"
+    on_bedrock = for_environment(ComposeOptions(), {"CLAUDE_CODE_USE_BEDROCK": "1"})
+    assert on_bedrock.new_web_search
 
 
 @settings(max_examples=150, deadline=None)
