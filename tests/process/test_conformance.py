@@ -14,6 +14,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from ccproxy.claude.composing import Verdict
 from ccproxy.claude.conformance import BinaryID, Conformance, Finding
@@ -543,3 +544,27 @@ async def test_no_real_credentials_are_near(
     await server.ready()
     # What it was asked for that went to nobody else.
     assert upstream.bodies == []
+
+
+@ensureDeferred
+async def test_what_was_given_in_vain_is_told_once(
+    proxy: Start,
+    merging: Make,
+    expected_errors: ExpectedErrors,
+) -> None:
+    expected_errors.allow("it has no effect")
+    told: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        text = formatEvent(event)
+        if "no effect" in text:
+            told.append(text)
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        server = proxy(claude_bin=merging("merges"), reuse="rewind", max_suspended=4)
+        for text in ("one", "two"):
+            assert (await server.chat(text)).code == 200
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert [text.partition(":")[0] for text in told] == ["--reuse", "--max-suspended"]
