@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from tests.support import fake_claude
+from tests.support import fake_claude, merging_claude
 from tests.support.server import RunningProxy
 
 
@@ -48,5 +48,23 @@ def fake(tmp_path: Path) -> Callable[[str], FakeClaude]:
         )
         binary.chmod(0o755)
         return FakeClaude(binary, log)
+
+    return make
+
+
+@pytest.fixture
+def merging(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes executables that merge in a way."""
+
+    def make(how: str) -> Path:
+        binary = tmp_path / "claude"
+        young = tmp_path / "claude.new"
+        script = Path(merging_claude.__file__)
+        young.write_text(
+            f'#!/bin/sh\nexec {sys.executable} -I -S {script} {how} "$@"\n'
+        )
+        young.chmod(0o755)
+        young.rename(binary)
+        return binary
 
     return make

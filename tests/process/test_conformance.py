@@ -2,7 +2,6 @@
 
 import os
 import stat
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from ccproxy.claude.process.launch import Launch
 from ccproxy.errors import ClaudeDown, ClaudeFailed, ClaudeUnavailable
 from ccproxy.server.findings import FileFindings
 from tests.conftest import ExpectedErrors
-from tests.support import merging_claude
 from tests.support.server import RunningProxy
 
 _REACTOR: Any = reactor
@@ -324,24 +322,6 @@ def test_a_disk_that_is_full_is_no_reason_to_fail(
 
 
 # Binaries, run as real children
-
-
-@pytest.fixture
-def merging(tmp_path: Path) -> Callable[[str], Path]:
-    """Makes executables that merge in a way."""
-
-    def make(how: str) -> Path:
-        binary = tmp_path / "claude"
-        young = tmp_path / "claude.new"
-        script = Path(merging_claude.__file__)
-        young.write_text(
-            f'#!/bin/sh\nexec {sys.executable} -I -S {script} {how} "$@"\n'
-        )
-        young.chmod(0o755)
-        young.rename(binary)
-        return binary
-
-    return make
 
 
 @pytest.fixture

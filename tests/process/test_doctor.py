@@ -133,6 +133,7 @@ async def test_a_question_is_put_only_if_it_is_asked_for(
         (["--compose", "native"], "ok", "the operator has chosen it"),
         (["--agent-tools", "Read"], "ok", "need its own loop"),
         (["--compose", "auto"], "note", "2 questions became 0 requests"),
+        (["--compose", "auto", "--agent-tools", "Read"], "ok", "need its own loop"),
     ],
 )
 @ensureDeferred
@@ -146,11 +147,12 @@ async def test_how_questions_will_be_asked(
 
 @ensureDeferred
 async def test_a_key_helper_has_everything_asked_natively(
-    doctor: Callable[..., Any],
+    doctor: Callable[..., Any], merging: Callable[[str], Path]
 ) -> None:
-    told = await doctor("--compose", "auto", scenario="key-helper")
+    variables = {"CLAUDE_BIN": str(merging("helper"))}
+    told = await doctor("--compose", "auto", variables=variables)
     assert told.verdicts["composer"] == "note"
-    assert "native" in told.line("composer")
+    assert "native, a process a request: the login's apiKeyHelper" in told.text
 
 
 @ensureDeferred

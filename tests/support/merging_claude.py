@@ -128,4 +128,7 @@ def say(record: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    CLI(sys.argv[1]).run()
+    if "--version" in sys.argv:
+        print("2.1.332 (Claude Code)")
+    else:
+        CLI(sys.argv[1]).run()
