@@ -540,11 +540,12 @@ async def test_what_was_given_in_vain_is_told_once(
         if "no effect" in text:
             told.append(text)
 
-    globalLogPublisher.addObserver(observe)
+    observer: Any = observe
+    globalLogPublisher.addObserver(observer)
     try:
         server = proxy(claude_bin=merging("merges"), reuse="rewind", max_suspended=4)
         for text in ("one", "two"):
             assert (await server.chat(text)).code == 200
     finally:
-        globalLogPublisher.removeObserver(observe)
+        globalLogPublisher.removeObserver(observer)
     assert [text.partition(":")[0] for text in told] == ["--reuse", "--max-suspended"]
