@@ -176,7 +176,8 @@ class Turn:
             return self._delta(record.event)
         try:
             return self._received(record)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            # What is left raw has not been read before, not even as UTF-8.
             raise WireError(f"an answer of an unknown shape: {error}") from None
 
     def _received(self, record: RawRecord) -> list[Event]:

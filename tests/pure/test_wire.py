@@ -395,11 +395,11 @@ def test_a_question_is_one_line_and_word_for_word(text: str, uuid: str) -> None:
 
 @given(WELL_FORMED, st.dictionaries(WELL_FORMED, st.text(max_size=5) | st.integers()))
 def test_a_body_is_set_as_it_is(model: str, body: dict[str, Any]) -> None:
-    raw = line_of(body)
-    request = requests.body_settings(model=model, effort="low", body=raw)
+    text = line_of(body).decode()
+    request = requests.body_settings(model=model, effort="low", body=text)
     told = written(requests.control_request("r", request))["request"]["settings"]
     assert (told["model"], told["effortLevel"]) == (model, "low")
-    assert told["env"]["CLAUDE_CODE_EXTRA_BODY"] == raw.decode()
+    assert told["env"]["CLAUDE_CODE_EXTRA_BODY"] == text
     # What an earlier question has set is taken back.
     assert told["env"]["CLAUDE_CODE_PROMPT_CACHE_TTL"] is None
     assert told["env"]["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] == ""
