@@ -5,7 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ccproxy.accounting import RateWindow
-from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
+from ccproxy.claude.answers import (
+    InMemoryAnswers,
+    RememberedAnswers,
+    SharedAnswers,
+)
 from ccproxy.claude.backend import Backend
 from ccproxy.claude.body.options import CLI_BETAS, ComposeOptions, for_environment
 from ccproxy.claude.capacity import memory_bytes, processes_for
@@ -43,6 +47,7 @@ def make_backend(
     *,
     observer: Observer,
     limited: Callable[[Sequence[RateWindow]], None],
+    shared: SharedAnswers,
 ) -> Backend:
     """Make the backend for settings.
 
@@ -52,9 +57,10 @@ def make_backend(
         reactor: clock and spawner.
         observer: counts.
         limited: told how much of the subscription's limits is used.
+        shared: where the model's own messages outlive the server, if they may.
     """
     catalogue = Catalogue(settings.model, settings.model_map, int(time.time()))
-    answers = RememberedAnswers(InMemoryAnswers(_ANSWERS_BYTES, _ANSWERS_SECONDS))
+    answers = _answers(settings, shared)
     mode, limits = ComposeMode(settings.compose), _limits(settings)
     context = WorkerContext(
         spawner=reactor,
@@ -96,6 +102,17 @@ def make_backend(
         findings=FileFindings(settings.state_dir),
         observer=observer,
         limited=limited,
+    )
+
+
+def _answers(settings: Settings, shared: SharedAnswers) -> RememberedAnswers:
+    """What is remembered of the model's own messages, and where."""
+    limit_bytes = 0 if settings.remember == "off" else _ANSWERS_BYTES
+    # A temporary folder goes with the server.
+    lasts = settings.state_dir is not None or settings.database_url is not None
+    return RememberedAnswers(
+        InMemoryAnswers(limit_bytes, _ANSWERS_SECONDS),
+        shared=shared if lasts and settings.remember == "store" else None,
     )
 
 

@@ -368,6 +368,16 @@ OPTIONS: Sequence[Option] = (
         help="how much is kept; the oldest responses go first",
     ),
     Option(
+        name="remember",
+        environment="CCPROXY_REMEMBER",
+        default="store",
+        metavar="WHERE",
+        parse=choice("off", "memory", "store"),
+        help="where the model's own messages are kept in a loop of calls, so that it "
+        "keeps its thinking: store: for 6 hours with the stored responses, so that a "
+        "restarted or another proxy has them; memory: for an hour; off",
+    ),
+    Option(
         name="open-metrics",
         environment="CCPROXY_OPEN_METRICS",
         parse=switch,

@@ -193,6 +193,7 @@ class Engine(Service):
             reactor,
             observer=self.metrics,
             limited=self.store.ledger.limited,
+            shared=self.store.answers,
         )
         self.live = Live(self.backend, __version__, time.time)
         keeper = Bookkeeper(self.store.ledger)

@@ -48,6 +48,8 @@ class Settings:
         database_url: of a PostgreSQL that it lives in instead.
         keep_days: how long; None: for ever.
         keep_bytes: how much; None: everything.
+        remember: where the model's own messages are kept in a loop of calls; ``off``,
+            ``memory`` or ``store``.
     """
 
     api_keys: tuple[str, ...] = field(repr=False)
@@ -88,6 +90,7 @@ class Settings:
     database_url: str | None = field(default=None, repr=False)
     keep_days: float | None = 30.0
     keep_bytes: int | None = 2**30
+    remember: str = "store"
     open_metrics: bool = False
 
 
@@ -151,6 +154,7 @@ def read_settings(
         database_url=values["database-url"],
         keep_days=None if isinf(values["keep-days"]) else values["keep-days"],
         keep_bytes=values["keep-size"],
+        remember=values["remember"],
         open_metrics=values["open-metrics"] or False,
     )
 

@@ -11,8 +11,10 @@ before it (`ccproxy.claude.body.prefix`). Newer models refuse thinking behind an
 prefix; for the older ones a message is found by the provider's own ids of its calls as
 well, because some clients change what stands before.
 
-A restart, or another node, does not know it; the client's copy goes up then, without
-thinking. `AnswerStore` is where a shared memory has its place.
+After a restart, or on another node, memory does not know it: before a question is
+composed, it is looked for in the store (`SharedAnswers`), by hashes of the ids of its
+calls and of what it says. What it is behind is compared here, as always. Without a
+store the client's copy goes up then, without thinking.
 
 Pure: the time is handed in.
 """
@@ -21,15 +23,18 @@ import json
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from hashlib import blake2b
 from typing import Protocol
 
-from attrs import define, frozen
+import msgspec
+from attrs import define, field, frozen
 from msgspec import Raw
 
 from ccproxy.claude.body.models import is_same_model
 from ccproxy.core.messages import (
     Block,
+    Message,
     RedactedThinking,
     Text,
     Thinking,
@@ -41,6 +46,8 @@ _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9]")
 _BLOCK_BYTES = 300
 _ENTRY_BYTES = 500
 _MOST_OF_ONE_PREFIX = 8
+_MOST_PLAIN = 4_096
+_DIGEST_BYTES = 16
 
 
 @frozen(kw_only=True)
@@ -123,6 +130,36 @@ class AnswerStore(Protocol):
         """Forget all of them."""
 
 
+class SharedAnswers(Protocol):
+    """Where answers outlive this process; what they say is opaque to it.
+
+    A key is two hashes: of the ids of the answer's calls, and of what it says.
+    """
+
+    def put(self, owner: str, key: tuple[str, str], document: bytes) -> None:
+        """Keep an answer, without waiting for that and without failing."""
+
+    async def find(
+        self, owner: str, keys: Sequence[tuple[str, str]]
+    ) -> Sequence[bytes]:
+        """The answers of an owner, oldest first, by either hash.
+
+        None if that takes too long, or cannot be.
+        """
+
+
+class _Document(msgspec.Struct, frozen=True):
+    """An answer as it is kept in the store."""
+
+    prefix: str
+    model: str
+    blocks: list[Raw]
+
+
+_read_document = msgspec.json.Decoder(_Document).decode
+_encode = msgspec.json.Encoder().encode
+
+
 @define
 class _Shelf:
     answers: list[Answer]
@@ -192,10 +229,14 @@ class RememberedAnswers:
     Attributes:
         account: whose login the CLI has; a model reads its thinking for one account
             only, so what another has asked is not found.
+        shared: where messages outlive this process; None: nowhere.
     """
 
     _store: AnswerStore
     account: str = ""
+    shared: SharedAnswers | None = None
+    # Places of messages that were made here, and have no thinking.
+    _plain: OrderedDict[str, None] = field(factory=OrderedDict, init=False)
 
     def remember(
         self,
@@ -204,6 +245,8 @@ class RememberedAnswers:
         blocks: Sequence[Block],
         model: str,
         now: float,
+        *,
+        is_shared: bool = True,
     ) -> None:
         """Keep a message of the model's.
 
@@ -213,11 +256,66 @@ class RememberedAnswers:
             blocks: all of them, as the model made them.
             model: the full id of the model that made it.
             now: monotonic seconds.
+            is_shared: whether it may leave this process's memory.
         """
-        if not any(isinstance(b.value, Thinking | RedactedThinking) for b in blocks):
+        whose, ids = self._whose(owner), _ids(blocks)
+        if not any(_is_thought(block) for block in blocks):
             # The client's copy says the same.
+            self._note_plain(_by_ids(whose, ids))
             return
+        answer = self._keep(whose, prefix, blocks, model, now)
+        if self.shared is not None and is_shared and ids:
+            document = _Document(prefix, model, [Raw(b.raw) for b in blocks])
+            key = _key(ids, answer.said)
+            self.shared.put(_digest(whose.encode()), key, _encode(document))
+
+    def missing(
+        self, owner: str, messages: Sequence[Message], now: float
+    ) -> Generator[None, None, list[tuple[str, str]]]:
+        """The keys of the messages with calls that only the store may know.
+
+        It takes a step for each of the assistant's turns. A client that sends the
+        thinking itself needs none of ours.
+        """
+        keys: dict[tuple[str, str], None] = {}
         whose = self._whose(owner)
+        for run in _assistant_runs(messages):
+            whole = [block for message in run for block in message]
+            if any(_is_signed(block) for block in whole):
+                continue
+            for said in (whole, *run) if len(run) > 1 else (whole,):
+                ids = _ids(said)
+                if ids and not self._is_known(_by_ids(whose, ids), now):
+                    keys[_key(ids, said_in(said))] = None
+            yield
+        return list(keys)
+
+    async def find_shared(
+        self, owner: str, keys: Sequence[tuple[str, str]]
+    ) -> Sequence[bytes]:
+        """What the store has of a client's answers, for `learn`."""
+        if self.shared is None or not keys:
+            return ()
+        return await self.shared.find(_digest(self._whose(owner).encode()), keys)
+
+    def learn(
+        self, owner: str, documents: Sequence[bytes], now: float
+    ) -> Iterator[None]:
+        """Take what the store has into memory, a step for each."""
+        whose = self._whose(owner)
+        for document in documents:
+            try:
+                read = _read_document(document)
+                blocks = [Block.decode(raw) for raw in read.blocks]
+            except msgspec.DecodeError:
+                # Another version has written it; the client's copy goes up.
+                continue
+            self._keep(whose, read.prefix, blocks, read.model, now)
+            yield
+
+    def _keep(
+        self, whose: str, prefix: str, blocks: Sequence[Block], model: str, now: float
+    ) -> Answer:
         answer = Answer(
             owner=whose,
             prefix=prefix,
@@ -229,14 +327,24 @@ class RememberedAnswers:
         ids = _ids(blocks)
         if ids:
             self._store.put(_by_ids(whose, ids), answer, now)
+        return answer
+
+    def _note_plain(self, place: str) -> None:
+        self._plain[place] = None
+        if len(self._plain) > _MOST_PLAIN:
+            self._plain.popitem(last=False)
+
+    def _is_known(self, place: str, now: float) -> bool:
+        return place in self._plain or bool(self._store.at(place, now))
 
     def of(self, owner: str, now: float) -> "OwnersAnswers":
         """What is remembered of the answers to one client."""
         return OwnersAnswers(self._store, self._whose(owner), now)
 
     def forget(self) -> None:
-        """Forget everything."""
+        """Forget everything, but for what is in the store."""
         self._store.clear()
+        self._plain.clear()
 
     def _whose(self, owner: str) -> str:
         return f"{len(owner)} {owner} {self.account}"
@@ -276,6 +384,32 @@ class OwnersAnswers:
         return None
 
 
+def _assistant_runs(
+    messages: Sequence[Message],
+) -> Iterator[Sequence[Sequence[Block]]]:
+    """The blocks of the assistant's messages that follow each other."""
+    run: list[Sequence[Block]] = []
+    for message in messages:
+        if message.role == "assistant":
+            run.append(message.blocks)
+        elif run:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _is_thought(block: Block) -> bool:
+    return isinstance(block.value, Thinking | RedactedThinking)
+
+
+def _is_signed(block: Block) -> bool:
+    value = block.value
+    return isinstance(value, RedactedThinking) or (
+        isinstance(value, Thinking) and bool(value.signature)
+    )
+
+
 def _ids(blocks: Sequence[Block]) -> tuple[str, ...]:
     """The ids of calls, without what some clients strip from them."""
     return tuple(
@@ -291,3 +425,18 @@ def _by_prefix(owner: str, prefix: str) -> str:
 
 def _by_ids(owner: str, ids: Sequence[str]) -> str:
     return f"{owner} calls {' '.join(ids)}"
+
+
+def _key(ids: Sequence[str], said: Said) -> tuple[str, str]:
+    text = said.text.encode("utf-8", "surrogatepass")
+    calls = [part for name, made in said.calls for part in (name.encode(), made)]
+    return _digest(" ".join(ids).encode()), _digest(text, *calls)
+
+
+def _digest(*parts: bytes) -> str:
+    found = blake2b(digest_size=_DIGEST_BYTES)
+    for part in parts:
+        # With lengths, so that no two are written alike.
+        found.update(b"%d " % len(part))
+        found.update(part)
+    return found.hexdigest()

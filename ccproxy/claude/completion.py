@@ -407,6 +407,7 @@ class Completion:
                 builder.blocks,
                 builder.model,
                 self._clock.seconds(),
+                is_shared=self._question.request.may_be_kept,
             )
 
     def _new_builder(self) -> MessageBuilder | None:

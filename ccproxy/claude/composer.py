@@ -1,5 +1,8 @@
 """Requests composed in steps, so that a long one holds up nobody."""
 
+from collections.abc import Generator, Iterator
+from typing import TypeVar
+
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -13,6 +16,7 @@ from ccproxy.core.messages import MessagesRequest
 
 # Another request waits for so long at most.
 _SLICE_SECONDS = 0.02
+_T = TypeVar("_T")
 
 
 class BodyComposer:
@@ -57,6 +61,7 @@ class BodyComposer:
             ClientError: the model cannot be asked this; ``param`` is the client's.
         """
         wanted = request.effort
+        await self._look_up(request, owner)
         steps = composing(
             request,
             model=model,
@@ -65,14 +70,34 @@ class BodyComposer:
             remembered=self._answers.of(owner, self._clock.seconds()),
             options=self._options,
         )
+        return await self._in_slices(steps)
+
+    async def _look_up(self, request: MessagesRequest, owner: str) -> None:
+        """Learn from the store what memory does not know of the conversation."""
+        thinking = request.thinking
+        is_off = thinking is not None and thinking.value.type == "disabled"
+        if self._answers.shared is None or is_off:
+            return
+        now = self._clock.seconds()
+        messages = request.messages
+        keys = await self._in_slices(self._answers.missing(owner, messages, now))
+        found = await self._answers.find_shared(owner, keys)
+        await self._in_slices(_all(self._answers.learn(owner, found, now)))
+
+    async def _in_slices(self, steps: Generator[None, None, _T]) -> _T:
+        """Take all steps, and let others have their turn between them."""
         began_seconds = self._clock.seconds()
         while True:
             try:
                 next(steps)
             except StopIteration as end:
-                composition: Composition = end.value
-                return composition
+                outcome: _T = end.value
+                return outcome
             if self._clock.seconds() - began_seconds > _SLICE_SECONDS:
                 turn: Deferred[None] = deferLater(self._clock, 0)
                 await turn
                 began_seconds = self._clock.seconds()
+
+
+def _all(steps: Iterator[None]) -> Generator[None, None, None]:
+    yield from steps

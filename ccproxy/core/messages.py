@@ -381,6 +381,7 @@ class MessagesRequest:
         thinking_prefixes: the hash of what stood before each thinking block when it
             was made (``Composition.prefix``), by the same key; one that is not named
             is taken to fit.
+        may_be_kept: whether anything of the answer may be written to a disk.
         paths: the client's names for fields, such as ``max_tokens`` →
             ``max_completion_tokens`` and ``output_config.format.schema`` →
             ``text.format.schema``; not compared.
@@ -401,6 +402,7 @@ class MessagesRequest:
     extra: Mapping[str, Raw] = field(factory=dict)
     thinking_models: Mapping[str, str] = field(factory=dict)
     thinking_prefixes: Mapping[str, str] = field(factory=dict)
+    may_be_kept: bool = True
     paths: Mapping[str, str] = field(factory=dict, eq=False)
 
     @property

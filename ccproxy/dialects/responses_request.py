@@ -211,6 +211,7 @@ def decode_responses(body: bytes, *, web_search: bool = False) -> ResponsesCall:
                 form, _FORMAT, prompting.effort(effort, _EFFORT, mendings)
             ),
             extra=sampling,
+            may_be_kept=request.store is not False,
             paths={"max_tokens": _MAX_TOKENS, "system": "instructions", **paths},
         ),
         tools=offered.table,

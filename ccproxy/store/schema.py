@@ -5,7 +5,8 @@ its request brought, then those of its answer) whose parent is the node of the
 response that it continued. So a response can be deleted, or expire, without what
 came after it losing its past; a node goes when nothing needs it any more.
 
-``responses.owner`` is the server that works on it, until it is over.
+``responses.owner`` is the server that works on it, until it is over;
+``answers.owner`` is the client whose answer it is.
 """
 
 from sqlalchemy import (
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -25,7 +27,7 @@ from sqlalchemy import (
 metadata = MetaData()
 
 # Of the newest migration: an empty database is given these tables as they stand here.
-REVISION = "0002"
+REVISION = "0003"
 
 # Alembic's own, which notes what a database is of.
 versions = Table(
@@ -120,4 +122,21 @@ rate_limits = Table(
     Column("status", Text),
     Column("resets_seconds", Double),
     Column("told_seconds", Double, nullable=False),
+)
+
+# The model's own messages in loops of calls. Who they are for, which calls they make
+# and what they say are hashes.
+answers = Table(
+    "answers",
+    metadata,
+    Column("id", _KEY, primary_key=True, autoincrement=True),
+    Column("owner", Text, nullable=False),
+    Column("calls", Text, nullable=False),
+    Column("said", Text, nullable=False),
+    Column("created_seconds", BigInteger, nullable=False, index=True),
+    Column("document", LargeBinary, nullable=False),
+    # In bytes.
+    Column("size", BigInteger, nullable=False),
+    Index("ix_answers_owner_calls", "owner", "calls"),
+    Index("ix_answers_owner_said", "owner", "said"),
 )

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from ccproxy.errors import StorageFailed
 from ccproxy.store import conversations, responses, retention
 from ccproxy.store.database import Database
+from ccproxy.store.kept_answers import KeptAnswers
 from ccproxy.store.ledger import Ledger
 from ccproxy.store.records import (
     Chain,
@@ -46,6 +47,7 @@ class Store:
 
     Attributes:
         ledger: what has been used.
+        answers: the model's own messages, for loops of calls.
 
     Args:
         url: of SQLAlchemy's kind, as soon as it is needed.
@@ -69,6 +71,7 @@ class Store:
         self._database = Database(url, self._owner, reactor)
         self._wall_seconds = wall_seconds
         self.ledger = Ledger(self._database, reactor, wall_seconds)
+        self.answers = KeptAnswers(self._database, reactor, wall_seconds, keep_bytes)
         self._keep_days = keep_days
         self._keep_bytes = keep_bytes
         self._sweeps = 0
@@ -90,6 +93,7 @@ class Store:
         """Wait for what is under way, and close."""
         if self._sweeping.running:
             self._sweeping.stop()
+        await self.answers.stop()
         await self.ledger.stop()
         await self._database.close()
 
@@ -275,6 +279,7 @@ class Store:
             else:
                 await self._database.keep_presence()
                 await self._fail_abandoned()
+                await self.answers.sweep()
         except StorageFailed:
             # The log has the reason; the next sweep may find it mended.
             return
@@ -303,8 +308,9 @@ class Store:
                 retention.shrink, self._keep_bytes
             ):
                 gone += count
-        if gone:
+        if await self.answers.sweep() or gone:
             await self._database.tidy()
+        if gone:
             self._log.info("{gone} old responses and conversations deleted", gone=gone)
 
 

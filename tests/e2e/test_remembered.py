@@ -7,13 +7,17 @@ it was made behind, so whatever is put back wrongly is a 400 here.
 import copy
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
 
 from ccproxy.server.fake_upstream import Block, Reply, words
-from tests.e2e.test_tools import TOOLS, call, calls, native
+from tests.conftest import ExpectedErrors
+from tests.e2e.test_tools import TOOLS, WEATHER, call, calls, native
+from tests.store.conftest import cluster as cluster
+from tests.store.conftest import run_sql
 from tests.support.server import RunningProxy, Upstream, answer
 
 Start = Callable[..., RunningProxy]
@@ -187,3 +191,105 @@ async def test_thinking_that_is_bound_elsewhere_is_left_out_in_a_second_try(
     assert json.dumps(document["content"]).count("Fine.") == 1
     assert kinds(upstream.bodies[-1], 1) == ["text"]
     assert any(v.rule == 25 for v in upstream.violations)
+
+
+# In the store: other servers know it
+
+
+PLAIN = ["text", "tool_use"]
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize(
+    ("remember", "found"), [("store", KINDS), ("memory", PLAIN), ("off", PLAIN)]
+)
+@ensureDeferred
+async def test_thinking_comes_back_after_a_restart(
+    proxy: Start, upstream: Upstream, tmp_path: Path, remember: str, found: list[str]
+) -> None:
+    upstream.replies(FIRST, SECOND, answer("Both fine."))
+    settings: dict[str, Any] = {"state_dir": tmp_path / "state", "remember": remember}
+    history: Messages = [USER]
+    for identifier in ("toolu_1", "toolu_2"):
+        server = proxy(**settings)
+        history += [await ask(server, history), result(identifier)]
+        await server.stop()
+    server = proxy(**settings)
+    assert (await ask(server, history))["content"] == "Both fine."
+    assert upstream.violations == []
+    body = upstream.bodies[-1]
+    assert kinds(body, 1) == found
+    assert kinds(body, 3) == found[:1] * (remember == "store") + ["tool_use"]
+
+
+@pytest.mark.threads
+@ensureDeferred
+async def test_servers_of_one_database_know_each_others_answers(
+    proxy: Start, upstream: Upstream, cluster: str
+) -> None:
+    run_sql(cluster.format("postgres"), "CREATE DATABASE remembered")
+    upstream.replies(FIRST, SECOND, answer("Both fine."))
+    url = cluster.format("remembered")
+    one, two = [proxy(database_url=url) for _ in range(2)]
+    history: Messages = [USER]
+    for server, identifier in ((one, "toolu_1"), (two, "toolu_2")):
+        history += [await ask(server, history), result(identifier)]
+        # It is written behind the answer, within a moment.
+        await written(server)
+    assert (await ask(one, history))["content"] == "Both fine."
+    assert upstream.violations == []
+    assert kinds(upstream.bodies[-1], 1) == KINDS
+    assert kinds(upstream.bodies[-1], 3) == ["thinking", "tool_use"]
+
+
+async def written(server: RunningProxy) -> None:
+    writing = server.service._engine.store.answers._writing
+    if writing is not None:
+        await writing
+
+
+SECRET = calls(
+    Block(("SECRET thought",), is_thinking=True),
+    words("SECRET word"),
+    call("toolu_secret", "SECRETCITY"),
+)
+FUNCTION = {"type": "function", **WEATHER}
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("stores", [False, True])
+@ensureDeferred
+async def test_what_is_not_to_be_stored_is_on_no_disk(
+    proxy: Start, upstream: Upstream, tmp_path: Path, stores: bool
+) -> None:
+    """The same process still knows it."""
+    upstream.replies(SECRET, answer("Fine."))
+    state = tmp_path / "state"
+    server = proxy(state_dir=state)
+    body: dict[str, Any] = {"tools": [FUNCTION], "store": stores}
+    asked = {"role": "user", "content": "hello"}
+    made = await (await server.post("/v1/responses", {**body, "input": [asked]})).json()
+    items = [item for item in made["output"] if item["type"] != "reasoning"]
+    told = {"type": "function_call_output", "call_id": items[-1]["call_id"]}
+    history = [asked, *items, {**told, "output": "sun"}]
+    await (await server.post("/v1/responses", {**body, "input": history})).json()
+    assert kinds(upstream.bodies[-1], 1) == ["thinking", *PLAIN]
+    await server.stop()
+    written = b"".join(path.read_bytes() for path in state.rglob("*") if path.is_file())
+    words = (b"SECRET", b"toolu_secret")
+    assert [word in written for word in words] == [stores, stores]
+
+
+@pytest.mark.threads
+@ensureDeferred
+async def test_a_store_that_fails_holds_up_no_answer(
+    proxy: Start, upstream: Upstream, tmp_path: Path, expected_errors: ExpectedErrors
+) -> None:
+    for allowed in ("the database failed", "nothing can be stored", "cannot be kept"):
+        expected_errors.allow(allowed)
+    upstream.replies(FIRST, answer("Fine."))
+    (tmp_path / "state").write_text("no folder")
+    server = proxy(state_dir=tmp_path / "state")
+    history = [USER, await ask(server, [USER]), result("toolu_1")]
+    assert (await ask(server, history))["content"] == "Fine."
+    assert kinds(upstream.bodies[-1], 1) == KINDS

@@ -224,7 +224,7 @@ async def test_thinking_stays_in_the_conversation(
 async def test_thinking_after_a_restart(
     proxy: Start, upstream: Upstream, tmp_path: Path, api: str, stream: bool
 ) -> None:
-    """What the client gives back is there, sealed or not; another is done without."""
+    """Whether the client gives it back or not: the store has it."""
     upstream.replies(ONE, answer("Fine."))
     before = proxy(state_dir=tmp_path / "state")
     program: Any = client(api, before, "hello", FUNCTIONS, stream=stream)
@@ -234,10 +234,7 @@ async def test_thinking_after_a_restart(
     program.server = proxy(state_dir=tmp_path / "state")
     assert await loop(program) == "Fine."
     said = native(upstream.bodies[-1])[1]
-    # This one puts the chunks together without their thinking.
-    is_dropped = (api, stream) == ("chat", True)
-    kept = [] if is_dropped else ["thinking"]
-    assert kinds(said) == [*kept, "text", "tool_use"]
+    assert kinds(said) == ["thinking", "text", "tool_use"]
 
 
 @ensureDeferred

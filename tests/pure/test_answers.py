@@ -1,8 +1,11 @@
 """The proxy's memory of its own answers."""
 
 import json
-from typing import Any
+from collections.abc import Generator, Sequence
+from typing import Any, TypeVar
 
+import pytest
+from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +14,7 @@ from ccproxy.core.messages import Block
 from tests.support.composed import call, raw_message, text, thought
 from tests.support.messages_requests import json_objects
 
+T = TypeVar("T")
 MODEL = "claude-opus-5-5"
 
 
@@ -132,3 +136,133 @@ def test_numbers_count_by_their_value() -> None:
     )
     assert said_in((wide,)) == said_in((same,))
     assert said_in((wide,)) != said_in((other,))
+
+
+# Shared
+
+
+@define
+class Shelf:
+    """A shared memory that is a list."""
+
+    rows: list[tuple[str, tuple[str, str], bytes]] = field(factory=list)
+
+    def put(self, owner: str, key: tuple[str, str], document: bytes) -> None:
+        self.rows.append((owner, key, document))
+
+    async def find(
+        self, owner: str, keys: Sequence[tuple[str, str]]
+    ) -> Sequence[bytes]:
+        calls, said = zip(*keys, strict=True)
+        return [
+            document
+            for whose, (a, b), document in self.rows
+            if whose == owner and (a in calls or b in said)
+        ]
+
+
+def _shared(shelf: Shelf) -> RememberedAnswers:
+    return RememberedAnswers(InMemoryAnswers(1_000_000, 60.0), "me", shelf)
+
+
+def _steps(steps: Generator[None, None, T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+
+
+def _learn(memory: RememberedAnswers, owner: str, *turns: Any) -> int:
+    """Look up a conversation; how many keys were asked for."""
+    messages = [raw_message(role, content) for role, content in turns]
+    keys = _steps(memory.missing(owner, messages, 0.0))
+    asking = memory.find_shared(owner, keys)
+    try:
+        asking.send(None)
+    except StopIteration as end:
+        list(memory.learn(owner, end.value, 0.0))
+    return len(keys)
+
+
+CALLED = [thought("hm"), text("I look."), call("toolu_01")]
+COPY = [text("I look."), call("toolu_01")]
+
+
+def _recalled(memory: RememberedAnswers, owner: str, copy: Any = COPY) -> Any:
+    said = _blocks(*copy)
+    return memory.of(owner, 0.0).find("p", said, MODEL, is_bound=True)
+
+
+@pytest.mark.parametrize("identifier", ["toolu_01", "toolu01", "of my own"])
+def test_another_server_learns_an_answer(identifier: str) -> None:
+    shelf = Shelf()
+    _shared(shelf).remember("ann", "p", _blocks(*CALLED), MODEL, 0.0)
+    other = _shared(shelf)
+    copy = [text("I look."), call(identifier)]
+    assert _recalled(other, "ann", copy) is None
+    asked = [("user", [text("Hi")]), ("assistant", copy), ("user", [text("And?")])]
+    assert _learn(other, "ann", *asked) == 1
+    assert _recalled(other, "ann", copy) == _blocks(*CALLED)
+    assert other.of("ann", 0.0).find("q", _blocks(*copy), MODEL, is_bound=True) is None
+
+
+def test_a_turn_that_came_back_in_pieces_is_learnt() -> None:
+    shelf = Shelf()
+    _shared(shelf).remember("ann", "p", _blocks(*CALLED), MODEL, 0.0)
+    other = _shared(shelf)
+    pieces = [("assistant", [text("I look.")]), ("assistant", [call("other")])]
+    _learn(other, "ann", *pieces)
+    assert _recalled(other, "ann") == _blocks(*CALLED)
+
+
+def test_other_owners_and_logins_learn_nothing() -> None:
+    shelf = Shelf()
+    _shared(shelf).remember("ann", "p", _blocks(*CALLED), MODEL, 0.0)
+    other = _shared(shelf)
+    _learn(other, "bob", ("assistant", COPY))
+    assert _recalled(other, "bob") is None
+    other.account = "another"
+    _learn(other, "ann", ("assistant", COPY))
+    assert _recalled(other, "ann") is None
+
+
+def test_nothing_readable_names_who_or_what_it_is() -> None:
+    shelf = Shelf()
+    _shared(shelf).remember("ann", "p", _blocks(*CALLED), MODEL, 0.0)
+    [(owner, key, _)] = shelf.rows
+    names = " ".join((owner, *key))
+    assert not any(word in names for word in ("ann", "me", "look", "toolu"))
+
+
+def test_what_must_not_be_kept_stays_in_memory() -> None:
+    shelf = Shelf()
+    memory = _shared(shelf)
+    memory.remember("ann", "p", _blocks(*CALLED), MODEL, 0.0, is_shared=False)
+    assert shelf.rows == []
+    assert _recalled(memory, "ann") == _blocks(*CALLED)
+
+
+def test_the_store_is_asked_for_what_it_alone_may_know() -> None:
+    shelf = Shelf()
+    memory = _shared(shelf)
+    memory.remember("ann", "p", _blocks(*CALLED), MODEL, 0.0)
+    memory.remember("ann", "p", _blocks(call("toolu_plain")), MODEL, 0.0)
+    assert len(shelf.rows) == 1
+    for content, asked in [
+        (COPY, 0),
+        ([call("toolu_plain")], 0),
+        ([text("no call")], 0),
+        ([call("toolu_02")], 1),
+        # Its client gives thinking back by itself.
+        ([thought("hm"), call("toolu_02")], 0),
+    ]:
+        assert _learn(memory, "ann", ("assistant", content)) == asked
+
+
+def test_what_another_version_has_written_is_left_out() -> None:
+    memory = _shared(Shelf())
+    documents = [b"{", b'{"prefix":"p","model":"m","blocks":[{}]}', b"[]"]
+    assert list(memory.learn("ann", documents, 0.0)) == []
+    assert _recalled(memory, "ann") is None

@@ -17,7 +17,7 @@ from ccproxy.errors import StorageFailed
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.ledger import Ledger
 from ccproxy.store.reading import read_books
-from ccproxy.store.schema import rate_limits, usage
+from ccproxy.store.schema import answers, rate_limits, usage
 from tests.conftest import ExpectedErrors
 from tests.store.conftest import DAY, Stores
 from tests.support.waiting import until
@@ -249,6 +249,7 @@ async def test_a_ledger_is_made_in_a_database_of_the_first_version(
     with engine.begin() as connection:
         usage.drop(connection)
         rate_limits.drop(connection)
+        answers.drop(connection)
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     engine.dispose()
     store = await stores.start()
