@@ -203,8 +203,10 @@ def _system(content: str | Sequence[Raw] | None) -> tuple[str, list[str]]:
         if block.value.text.startswith(_ATTRIBUTION):
             lost.append(at)
             continue
-        if not is_blank(block.value.text):
-            texts.append(block.value.text)
+        if is_blank(block.value.text):
+            lost.append(at)
+            continue
+        texts.append(block.value.text)
         breakpoint_ = block.value.cache_control
         if not isinstance(breakpoint_, UnsetType) and not is_null(breakpoint_):
             lost.append(f"{at}.cache_control")

@@ -5,8 +5,8 @@ provider gets equals the request by a comparison that was written from the APIs'
 documents; what does not is named, and nothing else is. One request goes up for each
 question, none that the provider refuses, and what the CLI says of itself stays its own.
 
-``CCPROXY_BODIES=300`` has 300 examples an API; ``CCPROXY_TEST_CLAUDE=PATH`` names
-another CLI.
+``CCPROXY_BODIES=300`` has 300 requests an API, and more; ``CCPROXY_TEST_CLAUDE=PATH``
+names another CLI.
 """
 
 import os
@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred
 from tests.support.blocking import in_greenlet
 from tests.support.bodies import CHAT, MESSAGES, RESPONSES, Api, Bench, Sent
 from tests.support.first_party import write_wrapper
+from tests.support.messages_requests import MODEL_MAP
 from tests.support.server import RunningProxy, Upstream
 
 Start = Callable[..., RunningProxy]
@@ -36,7 +37,8 @@ async def run(bench: Bench, *apis: Api) -> None:
     await bench.learn()
 
     @settings(
-        max_examples=EXAMPLES,
+        # Each is of two requests or more.
+        max_examples=-(-EXAMPLES // 2),
         deadline=None,
         suppress_health_check=_SLOW,
         phases=_PHASES,
@@ -57,7 +59,7 @@ async def run(bench: Bench, *apis: Api) -> None:
 async def test_a_request_goes_up_as_it_was_sent(
     proxy: Start, upstream: Upstream, api: Api
 ) -> None:
-    await run(Bench(proxy(max_processes=3), upstream), api)
+    await run(Bench(proxy(max_processes=3, model_map=MODEL_MAP), upstream), api)
 
 
 @ensureDeferred
@@ -65,5 +67,5 @@ async def test_on_the_providers_own_host_it_says_nothing_of_others(
     proxy: Start, upstream: Upstream, claude: Path, tmp_path: Path
 ) -> None:
     wrapper = write_wrapper(tmp_path / "claude", claude)
-    server = proxy(max_processes=3, claude_bin=wrapper)
+    server = proxy(max_processes=3, model_map=MODEL_MAP, claude_bin=wrapper)
     await run(Bench(server, upstream), MESSAGES, CHAT, RESPONSES)

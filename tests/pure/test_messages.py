@@ -241,7 +241,7 @@ def test_a_byte_order_mark_and_half_a_surrogate() -> None:
         ("A", "A", ()),
         (" ", "", ()),
         ([], "", ()),
-        ([text("A"), text(" "), text("B")], "A\n\nB", ()),
+        ([text("A"), text(" "), text("B")], "A\n\nB", ("system[1]",)),
         (
             [
                 text("x-anthropic-billing-header: cc_version=2.1; cc_entrypoint=cli;"),

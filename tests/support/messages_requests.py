@@ -31,6 +31,8 @@ MODELS = (
     "claude-sonnet-4-5",
     "claude-haiku-4-5",
 )
+# Without it the CLI's own of the family answers for a model that is not in its list.
+MODEL_MAP = tuple((name, name) for name in MODELS if name not in ALIASES)
 CACHE = {"type": "ephemeral"}
 
 # Texts that somebody on the way might take for something else.

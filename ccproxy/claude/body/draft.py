@@ -111,6 +111,8 @@ class Draft:
             plan = evolve(plan, signed_parts=0 if self.is_shaped_by_us else 1)
         stops = tuple(s for s in self.request.stop_sequences if is_blank(s))
         if stops and plan.is_empty:
+            # The provider takes none of white space: it is looked for here.
+            self.notes.adjust(self.notes.name("stop_sequences"))
             return Plan(stops=stops)
         if stops:
             # An answer that has a form is not cut at white space.

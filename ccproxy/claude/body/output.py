@@ -84,6 +84,7 @@ def choose_output(
     has_answer = choice is None or not choice.must_call
     if form.type == "json_object":
         if not has_answer:
+            notes.ignore(at)
             return OutputChoice()
         return _own_tool({"type": "object"}, None, tools)
     if form.type != "json_schema":
@@ -129,6 +130,7 @@ def _by_schema(
             "property of one",
             param=path,
         )
+    notes.adjust(at)
     return _own_tool(schema, given, tools)
 
 

@@ -53,6 +53,7 @@ def compose_tools(tools: Sequence[Tool], rules: ModelRules, notes: Notes) -> lis
     for index, tool in enumerate(tools):
         at = tool.at or f"tools[{index}]"
         _check_name(tool, at, seen)
+        _name_numbers(tool, at, notes)
         if tool.value.type in ("custom", "function"):
             tool = _with_schema(tool, at, notes)
         elif _is_too_new(tool, rules):
@@ -76,6 +77,14 @@ def called_tools(turns: Iterable[Turn]) -> list[Tool]:
                 names[block.value.name] = None
     schema = {"type": "object"}
     return [client_tool(name, None, schema) for name in names if _NAME.fullmatch(name)]
+
+
+def _name_numbers(tool: Tool, at: str, notes: Notes) -> None:
+    """Name the fields with numbers that the CLI prints in another way."""
+    if is_reprinted(tool.raw):
+        for name, value in tool.fields.items():
+            if is_reprinted(bytes(value)):
+                notes.adjust(path_of(tool, at, name))
 
 
 def path_of(tool: Tool, at: str, field: str) -> str:
@@ -115,8 +124,6 @@ def _with_schema(tool: Tool, at: str, notes: Notes) -> Tool:
         raise InvalidRequest(
             f"`{path}` must be a JSON Schema of type object", param=path
         ) from None
-    if is_reprinted(bytes(given)):
-        notes.adjust(path)
     changes: dict[str, object] = {}
     if any(name in fields for name in _COMBINED):
         schema = merged(msgspec.json.decode(given))

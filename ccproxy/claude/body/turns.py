@@ -27,6 +27,7 @@ from ccproxy.claude.body.numbers import is_reprinted
 from ccproxy.core.messages import (
     Block,
     Message,
+    Opaque,
     RedactedThinking,
     Text,
     Thinking,
@@ -152,6 +153,8 @@ def _mended(block: Block, notes: Notes) -> Block | None:
                 return block.replaced(cache_control=UNSET)
         case ToolUse(input=arguments):
             return _with_object(block, arguments, notes)
+        case Opaque() if is_reprinted(block.raw):
+            notes.adjust(block.at)
         case ToolResult(content=Raw() as content):
             return _mended_result(block, content, notes)
     return block

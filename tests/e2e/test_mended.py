@@ -1,0 +1,365 @@
+"""What is mended of a request of the Messages API, and that it is named.
+
+A request of each kind in the list of `docs/api.md`, on the real CLI: what goes up, and
+what the headers name. Of any other difference `test_bodies` knows nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import field, frozen
+from pytest_twisted import ensureDeferred
+
+from tests.support.comparison import differences
+from tests.support.docs import DOCS, rows
+from tests.support.fitting_replies import fitting_reply
+from tests.support.messages_requests import MODEL_MAP
+from tests.support.naming import named
+from tests.support.server import RunningProxy, Upstream
+
+Start = Callable[..., RunningProxy]
+Message = dict[str, Any]
+
+CACHE = {"type": "ephemeral"}
+HOUR = {"type": "ephemeral", "ttl": "1h"}
+OBJECT = {"type": "object"}
+OPUS, SONNET_5 = "claude-opus-5-5", "claude-sonnet-5"
+# It thinks by budget, and takes a prefill.
+SONNET_4_5 = "claude-sonnet-4-5"
+TOOLS = [{"name": "look", "input_schema": OBJECT}]
+
+
+def text(said: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "text", "text": said, **fields}
+
+
+def user(*content: Any) -> Message:
+    return {"role": "user", "content": list(content)}
+
+
+def assistant(*content: Any) -> Message:
+    return {"role": "assistant", "content": list(content)}
+
+
+def system(said: str) -> Message:
+    return {"role": "system", "content": said}
+
+
+def call(identifier: str = "a", arguments: Any = None) -> dict[str, Any]:
+    about = {"type": "tool_use", "id": identifier, "name": "look"}
+    return {**about, "input": {} if arguments is None else arguments}
+
+
+def result(identifier: str = "a", content: Any = "seen") -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": identifier, "content": content}
+
+
+def loop(calls: Any, *results: Any) -> dict[str, Any]:
+    """A conversation with a call and its result."""
+    told = [user(text("hi")), assistant(calls), user(*results)]
+    return {"tools": TOOLS, "messages": told}
+
+
+@frozen
+class Mending:
+    """Of a kind of the list: what is sent, what is named, and what goes up instead."""
+
+    kind: str
+    sent: Mapping[str, Any]
+    named: tuple[str, ...]
+    wanted: Mapping[str, Any] = field(factory=dict)
+    model: str = OPUS
+
+
+HI = user(text("hi"))
+SAID = assistant(text("so"))
+THOUGHT = {"type": "thinking", "thinking": "hm", "signature": ""}
+BREAK = text("a", cache_control=CACHE)
+NUMBER = {"n": 2**53 + 1}
+MENDINGS = [
+    Mending(
+        "blank text",
+        {"messages": [user(text("hi"), text(" \n"))]},
+        ("messages[0].content[1]",),
+        {"messages": [HI]},
+    ),
+    Mending(
+        "blank text",
+        {"messages": [HI, {"role": "assistant", "content": ""}, HI]},
+        ("messages[1].content",),
+        {"messages": [HI, HI]},
+    ),
+    Mending(
+        "blank text",
+        loop(call(), result(content=[text("x"), text("")])),
+        ("messages[2].content[0].content[1]",),
+        loop(call(), result(content=[text("x")])),
+    ),
+    Mending(
+        "blank text",
+        {"system": [text("Be brief."), text(" ")]},
+        ("system[1]",),
+        {"system": [text("Be brief.")]},
+    ),
+    Mending(
+        "thinking without a signature",
+        {"messages": [HI, assistant(THOUGHT, text("so")), HI]},
+        ("messages[1].content[0]",),
+        {"messages": [HI, SAID, HI]},
+    ),
+    Mending(
+        "a result behind text",
+        loop(call(), text("well"), result()),
+        ("messages[2].content[1]",),
+        loop(call(), result(), text("well")),
+    ),
+    Mending(
+        "an id that the provider refuses",
+        loop(call("a b"), result("a b")),
+        ("messages[1].content[0].id",),
+        loop(call("a_b"), result("a_b")),
+    ),
+    Mending(
+        "an id of two calls",
+        {"tools": TOOLS, "messages": [HI, *loop(call(), result())["messages"][1:]] * 2},
+        ("messages[4].content[0].id",),
+        {
+            "tools": TOOLS,
+            "messages": [
+                *loop(call(), result())["messages"],
+                *loop(call("a-2"), result("a-2"))["messages"],
+            ],
+        },
+    ),
+    Mending(
+        "an `input` that is no object",
+        loop(call(arguments=[1]), result()),
+        ("messages[1].content[0].input",),
+        loop(call(arguments={"arguments": [1]}), result()),
+    ),
+    Mending(
+        "a number that the CLI prints anew",
+        loop(call(arguments=NUMBER), result()),
+        ("messages[1].content[0].input",),
+    ),
+    Mending(
+        "a number that the CLI prints anew",
+        {"tools": [{"name": "look", "input_schema": {**OBJECT, "const": 1.0}}]},
+        ("tools[0].input_schema",),
+    ),
+    Mending(
+        "a number that the CLI prints anew",
+        {"tools": [{**TOOLS[0], "input_examples": [NUMBER]}]},
+        ("tools[0].input_examples",),
+    ),
+    Mending(
+        "half a surrogate",
+        {"messages": [user(text("hi \ud800"))]},
+        ("messages[0].content[0].text",),
+    ),
+    Mending(
+        "breakpoints before the last two",
+        {"messages": [user(BREAK, BREAK, BREAK)]},
+        ("messages[0].content[0].cache_control",),
+        {"messages": [user(text("a"), BREAK, BREAK)]},
+    ),
+    Mending(
+        "a breakpoint of another `ttl` than the first",
+        {"messages": [user(BREAK, text("b", cache_control=HOUR))]},
+        ("messages[0].content[1].cache_control",),
+        {"messages": [user(BREAK, text("b", cache_control=CACHE))]},
+    ),
+    Mending(
+        "a breakpoint within a result",
+        loop(call(), result(content=[BREAK])),
+        ("messages[2].content[0].content[0].cache_control",),
+        loop(call(), {**result(content=[text("a")]), "cache_control": CACHE}),
+    ),
+    Mending(
+        "a breakpoint, or the CLI's attribution, in `system`",
+        {"system": [BREAK, text("x-anthropic-billing-header: cc_version=1;")]},
+        ("system[0].cache_control", "system[1]"),
+    ),
+    Mending(
+        "`cache_control` of the request", {"cache_control": CACHE}, ("cache_control",)
+    ),
+    Mending(
+        "`anyOf`, `oneOf`, `allOf` at the root of a tool's schema",
+        {"tools": [{"name": "look", "input_schema": {"anyOf": [OBJECT]}}]},
+        ("tools[0].input_schema",),
+        {
+            "tools": [
+                {
+                    "name": "look",
+                    "input_schema": {**OBJECT, "properties": {}},
+                    "description": "The arguments satisfy this JSON Schema: "
+                    '{"anyOf":[{"type":"object"}]}',
+                }
+            ]
+        },
+    ),
+    Mending(
+        "a tool's schema without `type`",
+        {"tools": [{"name": "look", "input_schema": {}}]},
+        ("tools[0].input_schema",),
+        {"tools": TOOLS},
+    ),
+    Mending(
+        "calls in the conversation, and no tools",
+        {"messages": loop(call(), result())["messages"]},
+        ("tools",),
+        {**loop(call(), result()), "tool_choice": {"type": "none"}},
+    ),
+    Mending(
+        "a `system` message where the model has none",
+        {"messages": [HI, SAID, system("Be brief."), HI]},
+        ("messages[2].role",),
+        {"messages": [HI, SAID, {"role": "user", "content": "Be brief."}, HI]},
+        SONNET_5,
+    ),
+    Mending(
+        "a `system` message in front of the user's",
+        {"messages": [HI, SAID, system("Be brief."), HI]},
+        ("messages[2]",),
+        {"messages": [HI, SAID, HI, system("Be brief.")]},
+    ),
+    Mending(
+        "`system` messages in front of all",
+        {"messages": [system("Be brief."), HI]},
+        ("messages[0]",),
+        {"system": "Be brief.", "messages": [HI]},
+    ),
+    Mending(
+        "a prefill that ends in white space",
+        {"messages": [HI, assistant(text("So it "))]},
+        ("messages[1].content[0]",),
+        {"messages": [HI, assistant(text("So it"))]},
+        SONNET_4_5,
+    ),
+    Mending(
+        "`max_tokens` over the model's most",
+        {"max_tokens": 70_000},
+        ("max_tokens",),
+        {"max_tokens": 64_000},
+        SONNET_4_5,
+    ),
+    Mending(
+        "`thinking` that the model does not have",
+        {"thinking": {"type": "enabled", "budget_tokens": 2000}, "max_tokens": 4000},
+        ("thinking",),
+        {"thinking": {"type": "adaptive"}, "max_tokens": 4000},
+    ),
+    Mending(
+        "`thinking` without room for it in `max_tokens`",
+        {"thinking": {"type": "enabled", "budget_tokens": 5000}, "max_tokens": 3000},
+        ("thinking.budget_tokens",),
+        {"thinking": {"type": "enabled", "budget_tokens": 2999}, "max_tokens": 3000},
+        SONNET_4_5,
+    ),
+    Mending(
+        "`thinking` without room for it in `max_tokens`",
+        {"thinking": {"type": "enabled", "budget_tokens": 2000}, "max_tokens": 500},
+        ("thinking",),
+        {"thinking": {"type": "disabled"}, "max_tokens": 500},
+        SONNET_4_5,
+    ),
+    Mending(
+        "an effort that goes not with `thinking`",
+        {"thinking": {"type": "disabled"}, "output_config": {"effort": "max"}},
+        ("output_config.effort",),
+        {"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}},
+        "claude-opus-5",
+    ),
+    Mending(
+        "a newer web search than the model has",
+        {"tools": [{"type": "web_search_20260209", "name": "web_search"}]},
+        ("tools[0].type",),
+        {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        SONNET_4_5,
+    ),
+    Mending(
+        "a keyword that `output_config.format` does not take",
+        {
+            "output_config": {
+                "format": {
+                    "type": "json_schema",
+                    "schema": {
+                        **OBJECT,
+                        "properties": {"a": {"type": "array", "maxItems": 9}},
+                    },
+                }
+            }
+        },
+        ("output_config.format.schema",),
+        {
+            "output_config": {
+                "format": {
+                    "type": "json_schema",
+                    "schema": {
+                        **OBJECT,
+                        "properties": {"a": {"type": "array"}},
+                        "additionalProperties": False,
+                    },
+                }
+            }
+        },
+    ),
+    Mending(
+        "`stop_sequences` of white space",
+        {"stop_sequences": ["\n\n", "x"]},
+        ("stop_sequences",),
+        {"stop_sequences": ["x"]},
+    ),
+    Mending(
+        "`temperature`, `top_p`, `top_k`",
+        {"temperature": 0.5, "top_k": 3},
+        ("temperature", "top_k"),
+        {"temperature": None, "top_k": None},
+    ),
+    Mending(
+        "`metadata`, `betas`, `anthropic_version`, `diagnostics`, `safeguards`, `tags`",
+        {"metadata": {"user_id": "me"}, "betas": ["x"], "tags": ["a"]},
+        ("metadata", "betas", "tags"),
+        {"metadata": None, "betas": None, "tags": None},
+    ),
+    Mending(
+        "a field whose beta the CLI does not ask for",
+        {"speed": "fast"},
+        ("speed",),
+        {"speed": None},
+    ),
+]
+
+
+@ensureDeferred
+async def test_mended_and_named(proxy: Start, upstream: Upstream) -> None:
+    server = proxy(model_map=MODEL_MAP)
+    upstream.script(fitting_reply)
+    problems = {}
+    for number, mending in enumerate(MENDINGS):
+        if found := await differing(server, upstream, mending):
+            problems[number, mending.kind] = found
+    assert problems == {}
+
+
+async def differing(
+    server: RunningProxy, upstream: Upstream, mending: Mending
+) -> list[str]:
+    """What goes up, or is named, otherwise than it should be."""
+    upstream.bodies.clear()
+    plain = {"model": mending.model, "max_tokens": 99, "messages": [HI]}
+    response = await server.post("/v1/messages", {**plain, **mending.sent})
+    answer = await response.text()
+    if response.code != 200:
+        return [str(answer)]
+    [body] = upstream.bodies
+    wanted = {**plain, **mending.sent, **mending.wanted}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    found = differences(wanted, body)
+    told = sorted(named(response.headers) or ())
+    return found if told == sorted(mending.named) else [*found, f"named: {told}"]
+
+
+def test_the_list_in_the_docs_is_the_one_that_is_tested() -> None:
+    told = [kind for kind, _ in rows(DOCS / "api.md", "mendings")]
+    assert told == list(dict.fromkeys(mending.kind for mending in MENDINGS))
