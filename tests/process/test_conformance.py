@@ -344,6 +344,7 @@ async def test_a_binary_that_merges(proxy: Start, merging: Make) -> None:
     server = proxy(claude_bin=merging("merges"))
     await server.ready()
     assert await way(server) == ("body", "")
+    assert "ccproxy_native_composer 0.0\n" in await metrics(server)
 
 
 @pytest.mark.parametrize(
@@ -374,6 +375,12 @@ async def test_one_that_does_not_merge(
     document = await ready.json()
     assert document["claude"]["composer"] == "native"
     assert why in document["claude"]["why_native"]
+    assert "ccproxy_native_composer 1.0\n" in await metrics(server)
+
+
+async def metrics(server: RunningProxy) -> str:
+    text: str = await (await server.get("/metrics")).text()
+    return text
 
 
 @ensureDeferred
