@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "types", "unit", "docs"]
 nox.options.reuse_existing_virtualenvs = True
+# pip takes minutes to find versions that go with the oldest ones; uv takes seconds.
+nox.options.default_venv_backend = "uv|virtualenv"
 
 # What needs no real CLI, and what does.
 UNIT = ("tests/pure", "tests/server", "tests/store", "tests/http", "tests/process")

@@ -16,6 +16,8 @@ _REFERENCE = re.compile(
 )
 # `tests/pure/test_gate.py::test_no_other_key_opens`, a whole file, or a folder.
 _PATH = re.compile(r"`((?:ccproxy|tests|docs|benchmarks)/[\w./-]+)(?:::(\w+))?`")
+# `rules 17 to 19 and 22 of the Messages API`.
+_RULES = re.compile(r"\brules? (\d[\d, toand]*\d|\d)\b")
 _OLD_NAMES = ("protocol " + "notes", "Twisted " + "facts")
 
 
@@ -50,6 +52,19 @@ def test_named_sections_exist() -> None:
             named += len(names)
     assert missing == []
     assert named > 30
+
+
+def test_named_rules_exist() -> None:
+    page = (DOCS / "messages-api-rules.md").read_text()
+    rules = {int(number) for number in re.findall(r"^(\d+)\. ", page, re.MULTILINE)}
+    named = {
+        (path, int(number))
+        for path, text in sources().items()
+        for numbers in _RULES.findall(text)
+        for number in re.findall(r"\d+", numbers)
+    }
+    assert len(named) > 30
+    assert [(path, number) for path, number in named if number not in rules] == []
 
 
 def test_nobody_names_a_source_outside_the_tree() -> None:

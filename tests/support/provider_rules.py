@@ -1,8 +1,8 @@
 """What the provider refuses: the rules of the Messages API, checked on a body.
 
-The numbers are those of the project's list of rules (`messages-api-rules.md`); what
-cannot be seen on one body is not checked (13, 20, 26, 27, 44 to 47, 50). The words
-are the provider's where they are known from public reports, else in its manner.
+The numbers are those of docs/messages-api-rules.md; what cannot be seen on one body is
+not checked (13, 20, 26, 27, 44 to 47, 50). The words are the provider's where they are
+known from public reports, else in its manner.
 
 Source: the rules with their sources; anthropic-python 2.14 for keys and types; the
 provider's pages on preserved thinking for rule 25.

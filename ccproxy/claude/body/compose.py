@@ -6,7 +6,7 @@ of what the proxy remembers of its own answers: which process answers makes no
 difference, and a turn that is appended leaves what stands before it byte for byte the
 same, breakpoints aside.
 
-Source: the rules of the Messages API as the project has noted them;
+Source: docs/messages-api-rules.md;
 docs/claude-cli-protocol.md, "The body set whole".
 """
 

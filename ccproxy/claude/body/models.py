@@ -3,7 +3,7 @@
 An unknown id is taken for a model that is newer than the table: it thinks adaptively,
 and nothing is sent to it that the newest models refuse.
 
-Source: the rules of the Messages API as noted in `docs/messages.md`:
+Source: the rules of the Messages API in `docs/messages-api-rules.md`:
 skills/claude-api and the pages "Thinking", "Effort", "Preserved thinking",
 "Mid-conversation system messages", "Structured outputs", "Models overview", read in
 November 2026. None of it could be asked of the provider.
