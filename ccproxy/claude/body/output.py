@@ -88,14 +88,17 @@ def choose_output(
             return OutputChoice()
         return _own_tool({"type": "object"}, None, tools)
     if form.type != "json_schema":
-        raise UnsupportedValue(
-            f"`{at}.type`: {form.type!r} is no format; there are json_schema and "
-            "json_object",
-            param=f"{at}.type",
-        )
+        # One that is newer than this, or the provider has the better words for it.
+        return OutputChoice(format=_given(request))
     output = _by_schema(request, form, rules, tools, at, notes)
     # Where a call is demanded there is nothing to check, and no tool of ours to call.
     return output if has_answer else OutputChoice(format=output.format)
+
+
+def _given(request: MessagesRequest) -> bytes | None:
+    config = request.output_config
+    form = None if config is None else config.value.format
+    return bytes(form) if isinstance(form, Raw) else None
 
 
 def _by_schema(

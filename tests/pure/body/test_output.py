@@ -151,10 +151,17 @@ def test_citations_and_a_prefill_exclude_the_format() -> None:
     assert "output_config" not in body_of(composition)
 
 
+def test_a_format_of_tomorrow_goes_up() -> None:
+    form = {"type": "grammar", "syntax": "lark"}
+    composition = _ask(form)
+    assert body_of(composition)["output_config"] == {"format": form}
+    assert composition.plan.is_empty
+    assert composition.adjusted == ()
+
+
 @pytest.mark.parametrize(
     ("form", "param"),
     [
-        ({"type": "grammar"}, "output_config.format.type"),
         ({"type": "json_schema"}, "output_config.format.schema"),
         (_form({"type": "array"}), "output_config.format.schema"),
     ],
