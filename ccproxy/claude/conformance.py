@@ -140,6 +140,8 @@ class Conformance:
         self._decided_seconds = 0.0
         self._waiting: list[Deferred[None]] = []
         self._is_stopped = False
+        # Whether the binary that is there now stands in the place of a good one.
+        self._replaces = False
 
     def start(self) -> None:
         """Look at what there is, in the background; also after a stop."""
@@ -169,6 +171,7 @@ class Conformance:
         is_old = self.verdict in _PASSING and age >= _AGAIN_SECONDS
         if binary is not None and (is_other or is_old):
             if is_other:
+                self._replaces |= self.verdict in (Verdict.MERGES, Verdict.DIFFERS)
                 self.verdict = Verdict.EXAMINING
             self._examine(binary, launch)
         return self.verdict
@@ -281,6 +284,10 @@ class Conformance:
         self.verdict = Verdict.UNUSABLE if is_unusable else Verdict.FAILED
         self.why = error.message
         self._error = error
+        if is_unusable and self._replaces:
+            # Of the first binary the look at its models tells the same.
+            self._replaces = False
+            self._log.warn("nothing is asked for now: {why}", why=error.message)
         if not is_unusable:
             self._log.warn(
                 "the claude CLI could not be examined ({why}): questions are asked "

@@ -211,7 +211,7 @@ class FakeMessagesAPI(Resource):
         if asked not in (_ASK, _COUNT):
             if self._record:
                 self.others.append(asked)
-            return b"{}"
+            return b"" if request.method == b"HEAD" else b"{}"
         recorded = _read(request)
         if asked == _COUNT:
             if self._record:

@@ -13,7 +13,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import LogEvent, capturedLogs, formatEvent, globalLogPublisher
 
 from ccproxy.claude.composing import Verdict
 from ccproxy.claude.conformance import BinaryID, Conformance, Finding
@@ -261,6 +261,23 @@ def test_one_that_is_too_old_is_asked_nothing(house: House) -> None:
     assert told == [Verdict.MERGES]
 
 
+def test_one_that_is_too_old_in_the_place_of_a_good_one_is_told_once_in_the_log(
+    house: House, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("it is too old")
+    house.settle()
+    house.probes[0].callback(GOOD)
+    house.binary.write_text("older")
+    with capturedLogs() as told:
+        house.settle()
+        for number in (1, 2):
+            house.probes[number].errback(ClaudeUnavailable("it is too old"))
+            house.clock.advance(60)
+            house.settle()
+    levels = [e["log_level"].name for e in told if "too old" in e.get("why", "")]
+    assert levels == ["warn"]
+
+
 def test_a_binary_that_is_gone_is_whoever_starts_it_to_tell(house: House) -> None:
     house.settle()
     house.probes[0].callback(GOOD)
@@ -400,7 +417,7 @@ async def test_one_that_is_too_old_is_told_and_given_nothing(
 async def test_so_is_one_that_is_put_in_the_place_of_another(
     proxy: Start, merging: Make, upstream: Any, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("could not be examined")
+    expected_errors.allow("nothing is asked for now")
     server = proxy(claude_bin=merging("merges"), spares=0, max_processes=1)
     assert (await server.chat("hello")).code == 200
     merging("old")

@@ -11,6 +11,7 @@ from attrs import evolve
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 
@@ -251,3 +252,12 @@ async def test_arguments_that_a_limit_cut(upstream: Upstream) -> None:
     assert [e["delta"]["partial_json"] for e in events if "index" in e and "delta" in e]
     whole = await document(upstream, Reply(blocks=(cut,)))
     assert whole["content"][0]["input"] == {}
+
+
+@ensureDeferred
+async def test_nothing_is_said_to_head(upstream: Upstream) -> None:
+    """Older CLIs ask so; the server would complain of an answer."""
+    with capturedLogs() as told:
+        response = await treq.head(f"{upstream.url}/api/hello", persistent=False)
+    assert (response.code, upstream.api.others) == (200, ["HEAD /api/hello"])
+    assert not [event for event in told if "HEAD" in str(event.get("log_format"))]
