@@ -37,8 +37,7 @@ async def run(bench: Bench, *apis: Api) -> None:
     await bench.learn()
 
     @settings(
-        # Each is of two requests or more.
-        max_examples=-(-EXAMPLES // 2),
+        max_examples=EXAMPLES,
         deadline=None,
         suppress_health_check=_SLOW,
         phases=_PHASES,
@@ -46,7 +45,9 @@ async def run(bench: Bench, *apis: Api) -> None:
     )
     @given(bench.batches(*apis))
     def check(batch: list[Sent]) -> None:
-        blockon(Deferred.fromCoroutine(bench.check(batch)))
+        # Of requests there are more than of examples.
+        if bench.asked < EXAMPLES:
+            blockon(Deferred.fromCoroutine(bench.check(batch)))
 
     await in_greenlet(check)
     assert bench.asked >= EXAMPLES

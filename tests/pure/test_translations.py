@@ -23,7 +23,6 @@ from tests.support import chat_requests, responses_requests
 from tests.support.comparison import differences
 from tests.support.composed import BETAS, composed, upstream
 from tests.support.messages_requests import ALIASES
-from tests.support.provider_models import model_rules
 from tests.support.provider_rules import violations
 
 Test = Callable[..., None]
@@ -53,10 +52,6 @@ def check(
     assert violations(sent, betas=BETAS) == []
     assert differences(expected, sent, joined=True) == []
     told = [*named, *composition.adjusted, *composition.ignored]
-    # A model that thinks by budget cannot where an answer that called has no thinking,
-    # or where there is no room for the least budget.
-    mended = set() if "adaptive" in model_rules(model_id).thinking else {"thinking"}
-    told = [path for path in told if path not in mended]
     assert [path for path in told if not _NUMBERS.fullmatch(path)] == []
 
 

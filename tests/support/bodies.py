@@ -101,7 +101,7 @@ class Bench:
         self.upstream.bodies.clear()
 
     def batches(self, *apis: Api) -> st.SearchStrategy[list[Sent]]:
-        """From two to four requests that are asked at once."""
+        """Up to three requests that are asked at once."""
         names: dict[str, list[str]] = {}
         for name, full in self.models.items():
             names.setdefault(full, []).append(name)

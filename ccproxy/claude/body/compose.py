@@ -206,7 +206,8 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
     if thinking.form == "enabled" and not begins_with_thinking(history.turns):
         # Manual thinking would refuse a turn that does not begin with it.
         thinking = evolve(thinking, json=b'{"type":"disabled"}', form="disabled")
-        notes.adjust(notes.name("thinking"))
+        if request.thinking is not None:
+            notes.adjust(notes.name("thinking"))
         history = _history(
             source, rules, system, tools, system_messages, thinking, notes
         )
