@@ -77,6 +77,8 @@ async def test_figures_of_a_session_that_is_used_again(
         response = await server.chat(*said, stream=stream)
         assert response.code == 200
         await response.content()
+    # The CLI is still being rewound when its client has the whole answer.
+    await server.settled()
     found = await metrics(server)
     assert requests(found) == {("POST /chat/completions", MODEL, "200", "stop"): 3}
     assert tokens(found) == {kind: 3 * count for kind, count in TOKENS.items()}
