@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy import errors
-from ccproxy.claude.protocol.failures import Refusal, error_for
+from ccproxy.claude.protocol.failures import Refusal, error_for, refused
+from ccproxy.claude.protocol.records import ApiRetry
 
 KINDS = (
     "authentication_failed",
@@ -134,6 +135,25 @@ def test_a_used_up_window_is_no_mere_rate_limit() -> None:
 def test_the_wait_is_passed_on(status: int) -> None:
     error = error_for(Refusal(status=status, text="busy", retry_after_seconds=7.5))
     assert error.retry_after_seconds == 7.5
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "words"),
+    [
+        ("rate_limit", 429, "refused the request (429)"),
+        ("overloaded", None, "refused the request (overloaded)"),
+        ("unknown", None, "connection to the model's provider failed"),
+        ("", None, "connection to the model's provider failed"),
+        (None, None, "connection to the model's provider failed"),
+    ],
+)
+def test_what_is_told_when_no_try_was_of_use(
+    kind: str | None, status: int | None, words: str
+) -> None:
+    record = ApiRetry(
+        error=kind, error_status=status, attempt=3, max_retries=3, retry_delay_ms=500
+    )
+    assert words in error_for(refused(record, used_up=False)).message
 
 
 def test_an_unknown_model_names_the_parameter() -> None:

@@ -131,6 +131,8 @@ def _failed(text: str, _: float | None) -> CCProxyError:
     return ClaudeFailed(text)
 
 
+# The CLI's word for a connection that was refused, reset or lost.
+_UNKNOWN = "unknown"
 _BY_API_TYPE: Mapping[str, _Make] = {
     "authentication_error": _login,
     "permission_error": _login,
@@ -167,11 +169,14 @@ _BY_KIND: Mapping[str, _Make] = {
 
 def refused(record: ApiRetry, *, used_up: bool) -> Refusal:
     """What the CLI was refused before it tries again."""
-    what = record.error_status or record.error or "no answer"
+    text = "the connection to the model's provider failed, or was cut"
+    if record.error_status or record.error not in (None, "", _UNKNOWN):
+        what = record.error_status or record.error
+        text = f"the model's provider refused the request ({what})"
     return Refusal(
         kind=record.error,
         status=record.error_status,
-        text=f"the model's provider refused the request ({what})",
+        text=text,
         retry_after_seconds=record.retry_delay_ms / 1000,
         used_up=used_up,
     )
