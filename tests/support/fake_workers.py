@@ -6,6 +6,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from typing_extensions import override
 
 from ccproxy.claude.body.composed import ComposedBody
 from ccproxy.claude.observer import Nobody, Served, Stopped
@@ -174,12 +175,15 @@ class Counts(Nobody):
     stopped: list[Stopped] = field(factory=list)
     begun: list[tuple[str, Served, float]] = field(factory=list)
 
+    @override
     def cli_stopped(self, why: Stopped) -> None:
         self.stopped.append(why)
 
+    @override
     def question_served(self, served: Served, queued_seconds: float) -> None:
         self.served.append((served, queued_seconds))
 
+    @override
     def answer_begun(self, model: str, served: Served, seconds: float) -> None:
         self.begun.append((model, served, seconds))
 

@@ -91,7 +91,8 @@ class CLI:
         body = {} if self.how == "not" else json.loads(self.body or "{}")
         if self.how == "half":
             body = {name: body[name] for name in body if name not in _OWN}
-        for _ in range(2 if self.how == "twice" else 1):
+        events = post({**request, **body})
+        if self.how == "twice":
             events = post({**request, **body})
         for event in events:
             say({"type": "stream_event", "event": event, "parent_tool_use_id": None})
