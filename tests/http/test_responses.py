@@ -682,8 +682,11 @@ async def test_compaction_reads_the_cache_of_the_conversation(http: HTTP) -> Non
     """What the cache depends on stays, and no tool may be called."""
     tool = {"type": "function", "name": "look", "parameters": {"type": "object"}}
     body = {
-        **{"model": "sonnet", "input": "one", "instructions": "Be brief."},
-        **{"tools": [tool], "tool_choice": "required"},
+        "model": "sonnet",
+        "input": "one",
+        "instructions": "Be brief.",
+        "tools": [tool],
+        "tool_choice": "required",
     }
     pending = http.request("POST", "/v1/responses/compact", json=body)
     await until(lambda: http.backend.asks)
