@@ -140,7 +140,9 @@ class Bench:
             [Deferred.fromCoroutine(self._ask(sent)) for sent in batch],
             consumeErrors=True,
         )
-        assert [v.message for v in self.upstream.violations] == []
+        if refused := [violation.message for violation in self.upstream.violations]:
+            bodies = json.dumps([sent.body for sent in batch])
+            raise AssertionError(f"refused upstream: {refused}: {bodies}")
         assert len(self.upstream.bodies) == len(batch)
         numbers = sorted(number for number, _ in answers)
         assert numbers == [_FIRST + 1 + index for index in range(len(batch))]

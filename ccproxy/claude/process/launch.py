@@ -99,6 +99,9 @@ _NATIVE_FIXED = {
 _BODY_FIXED = {
     "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
     "CLAUDE_CODE_TETHER_LIVE": "0",
+    # Up to 2.1.260 the CLI has words of its own in front of the system prompt, on the
+    # provider's own host.
+    "CLAUDE_CODE_DAPPER_LAGOON": "0",
     # Nothing goes up until a question's own settings say otherwise.
     "CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE": "1",
 }
