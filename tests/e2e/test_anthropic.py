@@ -495,7 +495,7 @@ def failing(status: int, kind: str) -> Reply:
     return Reply(status=status, error=(kind, "so it is"))
 
 
-TOO_LARGE = [{"role": "user", "content": "x" * 1_100_000}]
+TOO_LARGE = [{"role": "user", "content": "x" * 9_000_000}]
 ERRORS = [
     ({"model": "gpt-4o"}, answer(), anthropic.NotFoundError, "not_found_error"),
     ({"messages": []}, answer(), anthropic.BadRequestError, "invalid_request_error"),
@@ -611,3 +611,74 @@ async def test_an_error_within_a_stream(proxy: Start, upstream: Upstream) -> Non
     assert caught.value.type == "api_error"
     assert "does not continue" in (caught.value.api_message or "")
     assert "".join(seen) == "one two"
+
+
+SEARCHING: Any = {
+    "name": "ToolSearch",
+    "description": "Finds tools.",
+    "input_schema": {"type": "object", "properties": {"query": {"type": "string"}}},
+}
+DEFERRED: Any = {
+    "name": "create_page",
+    "description": "Makes a page.",
+    "defer_loading": True,
+    "input_schema": {"type": "object"},
+}
+
+
+@ensureDeferred
+async def test_tools_that_a_tool_of_the_clients_has_found(
+    proxy: Start, upstream: Upstream
+) -> None:
+    """Claude Code's way: a tool named as one of its own tells which are loaded."""
+    server = proxy()
+    used = Block(('{"query": "page"}',), tool_use=("toolu_1", "ToolSearch"))
+    upstream.script(Reply(blocks=(used,), stop_reason="tool_use"))
+    fields = question("make a page", tools=[SEARCHING, DEFERRED])
+    message = await create(server, **fields)
+    [block] = message.content
+    assert (block.name, block.input) == ("ToolSearch", {"query": "page"})
+    assert_as_sent(upstream, fields)
+    upstream.reset()
+    found = {
+        "type": "tool_result",
+        "tool_use_id": "toolu_1",
+        "content": [{"type": "tool_reference", "tool_name": "create_page"}],
+    }
+    fields["messages"] += [
+        {"role": "assistant", "content": [block.to_dict()]},
+        {"role": "user", "content": [found]},
+    ]
+    await create(server, **fields)
+    assert_as_sent(upstream, fields)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@ensureDeferred
+async def test_a_call_with_a_number_beyond_all_others(
+    proxy: Start, upstream: Upstream, stream: bool
+) -> None:
+    """It is JSON; that JavaScript makes ``null`` of it is named when it comes back."""
+    server = proxy()
+    used = Block(('{"n": 1e400}',), tool_use=("toolu_1", TOOLS[0]["name"]))
+    upstream.script(Reply(blocks=(used,), stop_reason="tool_use"))
+    fields = question("how many?", tools=TOOLS)
+    response = await server.post("/v1/messages", {**fields, "stream": stream})
+    text = await response.text()
+    assert response.code == 200
+    assert "1e400" in text
+    upstream.reset()
+    turn = b'{"type":"tool_use","id":"toolu_1","name":"%s","input":{"n":1e400}}'
+    turn %= TOOLS[0]["name"].encode()
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "many"}
+    fields["messages"] += [
+        {"role": "assistant", "content": ["TURN"]},
+        {"role": "user", "content": [result]},
+    ]
+    body = json.dumps(fields).encode().replace(b'"TURN"', turn)
+    response = await server.post("/v1/messages", body)
+    assert response.code == 200
+    adjusted = response.headers.getRawHeaders("x-ccproxy-adjusted")
+    assert adjusted == ["messages[1].content[0].input"]
+    assert await response.json()
+    assert native(upstream.bodies[0])[1][1][0]["input"] == {"n": None}

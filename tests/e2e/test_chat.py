@@ -4,6 +4,7 @@ What the client gets, and what went upstream, both in full.
 """
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,20 @@ async def test_prompt_of_900_kilobytes(proxy: Start, upstream: Upstream) -> None
     assert response.code == 200
     assert await response.json()
     assert spoken(upstream.bodies[0]) == [("user", [text])]
+
+
+@ensureDeferred
+async def test_two_screenshots(proxy: Start, upstream: Upstream) -> None:
+    """Some megabytes are usual with images, and need no setting."""
+    png = b64encode(b"\x89PNG\r\n\x1a\n" + bytes(1_100_000)).decode()
+    url = f"data:image/png;base64,{png}"
+    part = {"type": "image_url", "image_url": {"url": url}}
+    message = {"role": "user", "content": [{"type": "text", "text": "see"}, part, part]}
+    response = await proxy().chat(message)
+    assert response.code == 200
+    assert await response.json()
+    _, *images = upstream.bodies[0]["messages"][0]["content"]
+    assert [image["source"]["data"] == png for image in images] == [True, True]
 
 
 @ensureDeferred

@@ -175,7 +175,7 @@ ERRORS = [
     ),
     pytest.param(
         {},
-        {"messages": [{"role": "user", "content": "x" * 2**20}]},
+        {"messages": [{"role": "user", "content": "x" * 9 * 2**20}]},
         openai.APIStatusError,
         "request_too_large",
         id="size",
