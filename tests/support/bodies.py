@@ -171,15 +171,30 @@ class Bench:
             told = body["output_config"]["effort"]
             assert effort == [told]
             wanted["output_config"] = {**wanted["output_config"], "effort": told}
+        told_paths = named(headers)
+        roles = [path for path in told_paths or () if path.endswith("].role")]
+        if roles:
+            # The CLI has not told which model its alias means, so it may have none.
+            wanted["messages"] = [
+                {**turn, "role": "user"} if turn["role"] == "system" else turn
+                for turn in wanted["messages"]
+            ]
         found = differences(wanted, body, joined=sent.api.is_translated)
         found += unexpected_keys(body, allowed=set(wanted))
         if body["system"][1] != self.identity:
             found.append("system.1")
-        told_paths = named(headers)
         if told_paths is not None:
             allowed = [name for name in sent.api.without_effect if name in sent.body]
+            allowed += [path for path in roles if _is_instruction(sent.body, path)]
             found += misnamed(told_paths, sent.body, allowed)
         return found
+
+
+def _is_instruction(request: Mapping[str, Any], path: str) -> bool:
+    """Whether a message's role, at its path, is one that instructs."""
+    number = int(path.partition("[")[2].partition("]")[0])
+    message = request.get("messages", request.get("input"))[number]
+    return message["role"] in ("system", "developer")
 
 
 def _input_tokens(text: str) -> int:

@@ -392,7 +392,9 @@ def messages_requests(
     offered = draw(tools(rules))
     form = draw(st.none() | st.none() | grammar_schemas())
     turns = draw(messages(rules, offered, citations=form is None, prefill=form is None))
-    thinking = draw(_thinking(rules, is_loop=_ends_in_calls(turns)))
+    # Nor does it go on from a prefill.
+    is_begun = _ends_in_calls(turns) or turns[-1]["role"] == "assistant"
+    thinking = draw(_thinking(rules, is_begun=is_begun))
     max_tokens = draw(st.integers(1, 4000) | st.just(rules.max_tokens))
     if thinking and thinking["type"] == "enabled":
         max_tokens = max(max_tokens, thinking["budget_tokens"] + 1)
@@ -434,10 +436,10 @@ def _ends_in_calls(turns: Sequence[Mapping[str, Any]]) -> bool:
 
 @st.composite
 def _thinking(
-    draw: st.DrawFn, rules: ModelRules, *, is_loop: bool
+    draw: st.DrawFn, rules: ModelRules, *, is_begun: bool
 ) -> dict[str, Any] | None:
     # Manual thinking wants the last answer's, if that called.
-    kinds = rules.thinking - {"enabled"} if is_loop else rules.thinking
+    kinds = rules.thinking - {"enabled"} if is_begun else rules.thinking
     kind = draw(st.none() | st.sampled_from(sorted(kinds)))
     if kind is None:
         return None
