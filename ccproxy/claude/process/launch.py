@@ -107,7 +107,9 @@ _BODY_FIXED = {
 }
 # A call of any tool ends the turn; without it the CLI would answer the call by itself,
 # with the same body, without end.
-_BODY_ARGUMENTS = ("--max-turns", "1")
+# In the mode that some versions begin with, up goes a description of this machine, for
+# the provider to judge what a tool would do.
+_BODY_ARGUMENTS = ("--max-turns", "1", "--permission-mode", "default")
 
 # Whoever answers instead of Anthropic; the demo must not meet a real one.
 _PROVIDER = re.compile(
