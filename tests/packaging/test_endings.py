@@ -28,7 +28,8 @@ Fake = Callable[[str], FakeClaude]
 def begin(start: Start, claude: FakeClaude, place: Path, *flags: str) -> Running:
     return start(
         CCPROXY,
-        *("-p", "0", *flags),
+        # The scripted CLI knows the native way.
+        *("-p", "0", "--compose", "native", *flags),
         PROXY_API_KEY="k",
         CLAUDE_BIN=str(claude.binary),
         TMPDIR=str(place),
