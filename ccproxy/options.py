@@ -214,7 +214,7 @@ OPTIONS: Sequence[Option] = (
     Option(
         name="max-body",
         environment="MAX_BODY",
-        default="8MiB",
+        default="4MiB",
         metavar="SIZE",
         parse=size,
         help="largest request body",

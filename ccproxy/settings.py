@@ -68,7 +68,7 @@ class Settings:
     show_agent_tools: bool = False
     forward_sampling: bool = False
     forward_tool_choice: bool = False
-    max_body_bytes: int = 8 * 2**20
+    max_body_bytes: int = 4 * 2**20
     max_processes: int | None = None
     spares: int = 1
     idle_seconds: float = 600.0
