@@ -201,7 +201,7 @@ def test_the_defaults() -> None:
         claude_bin=None,
         agent_tools=(),
         forward_sampling=False,
-        max_body_bytes=8 * 1024 * 1024,
+        max_body_bytes=4 * 1024 * 1024,
         max_processes=None,
         spares=1,
         idle_seconds=600.0,
