@@ -29,7 +29,12 @@ from twisted.logger import Logger
 
 from ccproxy.claude.composing import Verdict
 from ccproxy.claude.process.launch import Launch
-from ccproxy.errors import CCProxyError, ClaudeDown, ClaudeUnavailable
+from ccproxy.errors import (
+    CCProxyError,
+    ClaudeDown,
+    ClaudeFailed,
+    ClaudeUnavailable,
+)
 
 # A binary that could not be judged is looked at again after so long.
 _AGAIN_SECONDS = 60.0
@@ -251,7 +256,7 @@ class Conformance:
 
     async def _probe(self, binary: BinaryID, launch: Launch) -> None:
         try:
-            finding = await self._prober.probe(launch)
+            finding = await self._found(launch)
         except CancelledError:
             return
         except CCProxyError as error:
@@ -262,6 +267,13 @@ class Conformance:
             if self._decides:
                 self._findings.save(binary, finding)
             self._decide(finding)
+
+    async def _found(self, launch: Launch) -> Finding:
+        """The outcome of an examination; a process may die by chance, once."""
+        try:
+            return await self._prober.probe(launch)
+        except ClaudeFailed:
+            return await self._prober.probe(launch)
 
     def _decide(self, finding: Finding) -> None:
         self.why = finding.why

@@ -1,4 +1,4 @@
-"""What is done with a worker that nobody asks: it forgets, and is looked at."""
+"""What is done with a worker now and then: it forgets when idle, and is looked at."""
 
 from collections.abc import Callable
 

@@ -160,6 +160,8 @@ class Worker(HasWorkerState):
         self.questions += 1
         self._state = WorkerState.PREPARING
         self._stop_timers()
+        # A process that is stopped (SIGSTOP) while it answers says nothing more.
+        self._idle.start(has_body=False)
         self._answering.begin(body, listener)
         self._run(self._put(body))
 

@@ -232,18 +232,27 @@ def test_without_an_answer_it_is_tried_again_later(
 ) -> None:
     expected_errors.allow("could not be examined")
     told = house.settle()
-    house.probes[0].errback(ClaudeFailed("it hangs"))
+    house.probes[0].errback(ClaudeFailed("it was killed"))
+    house.probes[1].errback(ClaudeFailed("and again"))
     assert told == [Verdict.FAILED]
     assert house.kept == {}
     house.clock.advance(59)
     assert house.settle() == [Verdict.FAILED]
-    assert len(house.probes) == 1
+    assert len(house.probes) == 2
     house.clock.advance(2)
     # Nobody waits for that.
     assert house.settle() == [Verdict.FAILED]
-    assert len(house.probes) == 2
-    house.probes[1].callback(GOOD)
+    assert len(house.probes) == 3
+    house.probes[2].callback(GOOD)
     assert house.settle() == [Verdict.MERGES]
+
+
+def test_an_examination_that_was_killed_is_repeated_at_once(house: House) -> None:
+    """Or all questions would be asked the slower way for a minute."""
+    told = house.settle()
+    house.probes[0].errback(ClaudeFailed("it was killed"))
+    house.probes[1].callback(GOOD)
+    assert told == [Verdict.MERGES]
 
 
 def test_one_that_is_too_old_is_asked_nothing(house: House) -> None:

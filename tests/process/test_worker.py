@@ -20,7 +20,7 @@ from ccproxy.accounting import RateWindow
 from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.observer import Nobody
 from ccproxy.claude.worker import Worker, WorkerLost
-from ccproxy.core.stream import MessageStart, UpstreamRetry
+from ccproxy.core.stream import Failed, MessageStart, UpstreamRetry
 from ccproxy.errors import (
     Bug,
     CCProxyError,
@@ -658,6 +658,23 @@ async def test_it_is_looked_at_now_and_then(workers: Workers) -> None:
     clock.advance(5)
     assert worker.is_gone
     assert workers.lost == [worker]
+
+
+@pytest.mark.parametrize("question", ["nothing", "half"])
+@ensureDeferred
+async def test_stopped_while_it_answers(workers: Workers, question: str) -> None:
+    """It is told within seconds, and not when the time limits are over."""
+    clock = Clock()
+    worker, listener = workers.start(clock=clock), Heard()
+    worker.ask(composed(question), listener)
+    await until(lambda: worker.is_asking and (listener.said or question != "half"))
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGSTOP)
+    await until(lambda: worker._process.is_stopped)
+    clock.advance(5)
+    assert worker.is_gone
+    assert isinstance(listener.events[-1], Failed)
+    assert isinstance(listener.events[-1].error, WorkerLost)
 
 
 # The end.
