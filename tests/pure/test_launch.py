@@ -64,6 +64,7 @@ def test_the_command_is_the_same_for_every_prompt() -> None:
         *("--model", "sonnet"),
         *("--tools", ""),
         "--strict-mcp-config",
+        *("--permission-mode", "default"),
         *("--setting-sources", ""),
         "--no-session-persistence",
         *("--thinking-display", "summarized"),

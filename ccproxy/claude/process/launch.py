@@ -79,6 +79,9 @@ _FIXED = {
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
     "CLAUDE_CODE_DISABLE_BUNDLED_SKILLS": "1",
     "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
+    # Up to 2.1.260 the CLI has words of its own in front of the system prompt, on the
+    # provider's own host.
+    "CLAUDE_CODE_DAPPER_LAGOON": "0",
     # Or a client's tool named Bash would bring a note on git into the user's turn.
     "CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS": "1",
     # A refusal is the answer: no second question, no other model.
@@ -99,17 +102,12 @@ _NATIVE_FIXED = {
 _BODY_FIXED = {
     "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
     "CLAUDE_CODE_TETHER_LIVE": "0",
-    # Up to 2.1.260 the CLI has words of its own in front of the system prompt, on the
-    # provider's own host.
-    "CLAUDE_CODE_DAPPER_LAGOON": "0",
     # Nothing goes up until a question's own settings say otherwise.
     "CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE": "1",
 }
 # A call of any tool ends the turn; without it the CLI would answer the call by itself,
 # with the same body, without end.
-# In the mode that some versions begin with, up goes a description of this machine, for
-# the provider to judge what a tool would do.
-_BODY_ARGUMENTS = ("--max-turns", "1", "--permission-mode", "default")
+_BODY_ARGUMENTS = ("--max-turns", "1")
 
 # Whoever answers instead of Anthropic; the demo must not meet a real one.
 _PROVIDER = re.compile(
@@ -165,6 +163,9 @@ class Launch:
             *("--model", self.model),
             *("--tools", tools),
             "--strict-mcp-config",
+            # In the mode that some versions begin with, up goes a description of this
+            # machine, for the provider to judge what a tool would do.
+            *("--permission-mode", "default"),
             *("--setting-sources", ""),
             "--no-session-persistence",
             *(("--allowedTools", allowed) if allowed else ()),
