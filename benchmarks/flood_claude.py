@@ -55,13 +55,18 @@ def wait_until_read(pipe: int) -> None:
 
 def answers(record: dict[str, object]) -> Iterator[bytes]:
     if record["type"] == "control_request":
-        yield control_response(str(record["request_id"]))
+        request: dict[str, object] = record["request"]  # type: ignore[assignment]
+        yield control_response(str(record["request_id"]), request)
     elif record["type"] == "user":
         match = re.search(r"FLOOD (\d+)", json.dumps(record))
         yield from flood(int(match[1]) if match else 1)
 
 
-def control_response(request_id: str) -> bytes:
+def control_response(request_id: str, request: dict[str, object]) -> bytes:
+    if request.get("system_prompt") == "":
+        # By this refusal a CLI is known to be new enough.
+        why = {"subtype": "error", "request_id": request_id, "error": "empty"}
+        return _line({"type": "control_response", "response": why})
     model = {"value": "sonnet", "resolvedModel": _MODEL, "displayName": "Sonnet"}
     said = {
         "models": [model],

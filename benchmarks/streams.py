@@ -23,7 +23,7 @@ from benchmarks.harness import (
     server,
     settle,
 )
-from benchmarks.throughput import OF_STREAM, Counting, Sample, measure, stand_in
+from benchmarks.throughput import BODY, OF_STREAM, Counting, Sample, measure, stand_in
 
 _STREAMS = (1, 32, 256)
 _READ_BYTES = 2**18
@@ -63,7 +63,7 @@ def run(rounds: int, deltas: int) -> None:
     with ExitStack() as stack:
         place = stack.enter_context(folder())
         environment = {"PATH": os.environ["PATH"], "HOME": str(place / "home")}
-        flags = ("--max-processes", "300", "--spares", "0")
+        flags = ("--max-processes", "300", "--spares", "0", *BODY)
         proxy = stack.enter_context(server(place, stand_in(place), environment, *flags))
         idle = memory_mb(proxy.pid)
         rows = [["0", f"{idle:.1f}", ""]]
