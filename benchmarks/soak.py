@@ -195,7 +195,7 @@ class Client:
                     b'{"messages": [{"role": "user", "content": "x"}], "model": "x"}',
                     404,
                 ),
-                (b"x" * 2_000_000, 413),
+                (b"x" * 5_000_000, 413),
             )
         )
         status, text = self.post(body)
