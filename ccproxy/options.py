@@ -233,7 +233,8 @@ OPTIONS: Sequence[Option] = (
         default="1",
         metavar="N",
         parse=count_or_none,
-        help="how many of them are kept ready that were not asked anything yet",
+        help="how many of them are kept ready that were not asked anything yet; none "
+        "with --agent-tools",
     ),
     Option(
         name="idle-seconds",

@@ -147,7 +147,6 @@ def _parts(
         gate=gate,
         origins=origins,
         policy=Policy(
-            forward_sampling=settings.forward_sampling,
             web_search=WEB_SEARCH in settings.agent_tools,
             max_body_bytes=settings.max_body_bytes,
             open_metrics=settings.open_metrics,

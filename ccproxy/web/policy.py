@@ -8,13 +8,11 @@ class Policy:
     """What the operator decided about requests.
 
     Attributes:
-        forward_sampling: clients may set temperature and the like.
         web_search: the model can search the web by itself.
         max_body_bytes: the largest request, over a WebSocket too.
         open_metrics: the metrics can be read on loopback without a key.
     """
 
-    forward_sampling: bool = False
     web_search: bool = False
     max_body_bytes: int = 2**20
     open_metrics: bool = False

@@ -3,7 +3,7 @@
 Source: docs/claude-cli-protocol.md, "Input", "The body set whole" and "Tools".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
@@ -141,12 +141,6 @@ def rewind_conversation(uuid: str, last: str) -> Mapping[str, object]:
         "target_message_uuid": uuid,
         "last_seen_user_message_uuid": last,
     }
-
-
-def mcp_set_servers(names: Sequence[str]) -> Mapping[str, object]:
-    """Have the CLI ask these tool servers of ours, and no others, for their tools."""
-    servers = {name: {"type": "sdk", "name": name} for name in names}
-    return {"subtype": "mcp_set_servers", "servers": servers}
 
 
 def interrupt() -> Mapping[str, object]:
