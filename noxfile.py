@@ -18,25 +18,19 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "uv|virtualenv"
 
 # What needs no real CLI, and what does.
-UNIT = ("tests/pure", "tests/server", "tests/store", "tests/http", "tests/process")
+UNIT = ("tests/house", "tests/unit", "tests/integration")
 E2E = ("tests/e2e", "tests/packaging", "tests/browser")
 # Hold the pages to what they say.
-DOCS = (
-    "tests/pure/test_architecture.py",
-    "tests/pure/test_client_pages.py",
-    "tests/pure/test_contributing.py",
-    "tests/pure/test_dependencies.py",
-    "tests/pure/test_docs.py",
-    "tests/pure/test_readme.py",
-    "tests/pure/test_security.py",
-    "tests/pure/test_sources.py",
-)
+DOCS = ("tests/house",)
 # The oldest Python has the oldest versions of everything.
 OLDEST_PYTHON = "3.11"
 # The official clients need newer versions of what the server needs, too; mypy and ruff
 # do not run.
 _NOT_WITH_LOWEST = frozenset({"anthropic", "openai", "ccproxy"})
-_NEED_THE_CLIENTS = ("tests/pure/test_bytes.py", "tests/pure/test_provider_rules.py")
+_NEED_THE_CLIENTS = (
+    "tests/unit/test_bytes.py",
+    "tests/unit/support/test_provider_rules.py",
+)
 
 
 def project() -> dict[str, Any]:

@@ -32,7 +32,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _LISTENS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)/v1")
 
 # What the program `ccproxy` does, of whatever checkout comes first.
-_RUN = "from ccproxy.command import main; main()"
+_RUN = "from ccproxy.cli.main import main; main()"
 
 _T = TypeVar("_T")
 

@@ -23,11 +23,11 @@ from benchmarks.harness import (
     settle,
     upstream,
 )
+from ccproxy.api.chat.response import ChatStream, Heading
+from ccproxy.api.responses.request import decode_responses
+from ccproxy.api.responses.stream import ResponseStream
 from ccproxy.claude.process.launch import find_claude, read_version
 from ccproxy.core.stream import Event, Finished, MessageStart, TextDelta
-from ccproxy.dialects.chat_answer import ChatStream, Heading
-from ccproxy.dialects.responses_answer import ResponseStream
-from ccproxy.dialects.responses_request import decode_responses
 
 _TOKENS = 200
 _DELTAS = 200_000

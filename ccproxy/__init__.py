@@ -6,7 +6,7 @@ application, see `create_proxy`; everything else is private.
 
 __version__ = "0.1.0"
 
-from ccproxy.service import Proxy, create_proxy  # needs the version
-from ccproxy.settings import Settings
+from ccproxy.config.settings import Settings
+from ccproxy.server.service import Proxy, create_proxy  # needs the version
 
 __all__ = ["Proxy", "Settings", "__version__", "create_proxy"]

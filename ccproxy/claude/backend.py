@@ -8,20 +8,20 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
-from ccproxy.accounting import RateWindow
 from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.body.paths import client_path
-from ccproxy.claude.completion import Completion, Listener
-from ccproxy.claude.composing import ComposeMode, Way, way_of
-from ccproxy.claude.conformance import Conformance, Findings, Prober
-from ccproxy.claude.login import body_limit
-from ccproxy.claude.look import CLILook
+from ccproxy.claude.completion.completion import Completion, Listener
+from ccproxy.claude.completion.question import Question
+from ccproxy.claude.installation.compose_mode import ComposeMode, Way, way_of
+from ccproxy.claude.installation.conformance import Conformance, Findings, Prober
+from ccproxy.claude.installation.login import body_limit
+from ccproxy.claude.installation.look import CLILook
 from ccproxy.claude.models import Catalogue, ModelEntry
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.pool import NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import Effort
+from ccproxy.claude.native.sessions import NativeSessions
 from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.native_sessions import NativeSessions
 from ccproxy.claude.observer import Observer
 from ccproxy.claude.parts import (
     BackendOptions,
@@ -36,11 +36,11 @@ from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
-from ccproxy.claude.question import Question
 from ccproxy.claude.schemas.checker import SchemaChecker
 from ccproxy.claude.status import Status
-from ccproxy.claude.worker import WorkerContext
+from ccproxy.claude.worker.worker import WorkerContext
 from ccproxy.core.messages import MessagesRequest
+from ccproxy.core.usage import RateWindow
 
 _SCHEMA = "output_config.format.schema"
 _JSON_SCHEMA = "json_schema"

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from attrs import frozen
 
 from ccproxy.claude.protocol.records import ModelInfo
-from ccproxy.errors import ModelNotFound
+from ccproxy.core.errors import ModelNotFound
 
 # How hard a model can be told to work, in the CLI's words, the least first.
 EFFORTS = ("low", "medium", "high", "xhigh", "max")

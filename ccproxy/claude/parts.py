@@ -7,12 +7,12 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
 from ccproxy.claude.body.compose import Composition
-from ccproxy.claude.composing import ComposeMode
-from ccproxy.claude.deadlines import Limits
+from ccproxy.claude.installation.compose_mode import ComposeMode
 from ccproxy.claude.native.pool import NativeOptions
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.process.launch import Launch
 from ccproxy.claude.protocol.records import Account
+from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.core.messages import MessagesRequest
 
 

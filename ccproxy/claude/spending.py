@@ -15,7 +15,6 @@ from contextlib import suppress
 
 import msgspec
 
-from ccproxy.accounting import RateWindow
 from ccproxy.claude.observer import Observer
 from ccproxy.claude.protocol.records import (
     ApiRetry,
@@ -25,6 +24,7 @@ from ccproxy.claude.protocol.records import (
     Record,
     Result,
 )
+from ccproxy.core.usage import RateWindow
 
 # A CLI that is newer than we are must not fill a table.
 _MOST_WINDOWS = 10

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from ccproxy.accounting import RateWindow
-from ccproxy.claude.composing import ComposeMode
+from ccproxy.claude.installation.compose_mode import ComposeMode
+from ccproxy.core.usage import RateWindow
 
 
 @frozen(kw_only=True)

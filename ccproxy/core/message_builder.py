@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import Block, Text, ToolUse
 from ccproxy.core.stream import (
     AgentToolUsed,
@@ -46,7 +47,6 @@ from ccproxy.core.stream import (
     ThinkingDelta,
     Usage,
 )
-from ccproxy.errors import CCProxyError
 
 _CITATIONS = "citations_delta"
 # A call may have been cut at its very beginning.

@@ -18,8 +18,8 @@ from attrs import asdict, field, frozen
 from attrs import filters as attrs_filters
 from msgspec import Raw
 
+from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import Block, Opaque, RedactedThinking, ToolUse
-from ccproxy.errors import CCProxyError
 
 
 class FinishReason(Enum):

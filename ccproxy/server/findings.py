@@ -7,7 +7,7 @@ import msgspec
 from twisted.logger import Logger
 
 from ccproxy import __version__
-from ccproxy.claude.conformance import BinaryID, Finding
+from ccproxy.claude.installation.conformance import BinaryID, Finding
 
 _FILE = "claude-binaries.json"
 _MOST_KEPT = 20

@@ -15,8 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from ccproxy.detached import detached
-from ccproxy.errors import StorageFailed
+from ccproxy.core.detached import detached
+from ccproxy.core.errors import StorageFailed
 from ccproxy.store.engine import Opened, Presence, open_engine
 from ccproxy.store.records import UnknownItem, Vanished
 

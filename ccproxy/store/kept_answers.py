@@ -14,7 +14,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from ccproxy.errors import StorageFailed
+from ccproxy.core.errors import StorageFailed
 from ccproxy.store import answers
 from ccproxy.store.answers import NewAnswer
 from ccproxy.store.database import Database

@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from ccproxy.accounting import Account, Books, RateWindow, Spent
-from ccproxy.detached import detached
-from ccproxy.errors import StorageFailed
+from ccproxy.core.detached import detached
+from ccproxy.core.errors import StorageFailed
+from ccproxy.core.usage import Account, Books, RateWindow, Spent
 from ccproxy.store import usage
 from ccproxy.store.database import Database
 

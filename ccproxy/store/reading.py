@@ -12,8 +12,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from ccproxy.accounting import Books
-from ccproxy.errors import StorageFailed
+from ccproxy.core.errors import StorageFailed
+from ccproxy.core.usage import Books
 from ccproxy.store.usage import books
 
 _BUSY_SECONDS = 10

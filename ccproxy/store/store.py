@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from ccproxy.errors import StorageFailed
+from ccproxy.core.errors import StorageFailed
 from ccproxy.store import conversations, responses, retention
 from ccproxy.store.database import Database
 from ccproxy.store.kept_answers import KeptAnswers

@@ -11,8 +11,8 @@ from attrs import asdict
 from sqlalchemy import Connection, Row, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ccproxy.accounting import Account, Books, RateWindow, Spent
 from ccproxy.core.stream import Usage
+from ccproxy.core.usage import Account, Books, RateWindow, Spent
 from ccproxy.store.schema import rate_limits, usage
 
 _ACCOUNT = ("day", "model", "key", "client")

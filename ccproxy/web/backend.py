@@ -7,11 +7,11 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ccproxy.accounting import RateWindow
+from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Usage
-from ccproxy.errors import CCProxyError
-from ccproxy.web.receipt import Receipt
+from ccproxy.core.usage import RateWindow
+from ccproxy.web.answer_stats import Receipt
 
 
 class Question(Protocol):

@@ -32,15 +32,15 @@ from twisted.web.http import RESPONSES, HTTPChannel
 from twisted.web.server import Request
 from typing_extensions import override
 
-from ccproxy.errors import (
+from ccproxy.core.errors import (
     CCProxyError,
     InvalidRequest,
     RequestTimedOut,
     RequestTooLarge,
 )
-from ccproxy.web.entrance import Entrance, Head
-from ccproxy.web.error_shape import OPENAI, shape_of
-from ccproxy.web.response import error_headers, new_request_id, request_id
+from ccproxy.web.error_formats import OPENAI, shape_of
+from ccproxy.web.head_checks import Entrance, Head
+from ccproxy.web.replies import error_headers, new_request_id, request_id
 
 # Not the class's: events are kept until a log is begun, and would keep the connection.
 _log = Logger()

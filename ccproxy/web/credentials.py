@@ -2,7 +2,7 @@
 
 from twisted.web.http_headers import Headers
 
-from ccproxy.web.gate import Gate
+from ccproxy.web.auth import Gate
 
 
 def check_key(gate: Gate, headers: Headers) -> str:

@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
+from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import Event, UpstreamRetry, Usage
-from ccproxy.errors import CCProxyError
+from ccproxy.web.answer_stats import Receipt
 from ccproxy.web.backend import Backend, CompletionGroup, Question
-from ccproxy.web.outlet import Outlet
-from ccproxy.web.receipt import Receipt
-from ccproxy.web.response import set_queue_header
+from ccproxy.web.replies import set_queue_header
+from ccproxy.web.sse_writer import Outlet
 
 
 class StreamEncoder(Protocol):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
-from ccproxy.errors import ForeignHost, InvalidRequest
+from ccproxy.core.errors import ForeignHost, InvalidRequest
 
 ANY = "*"
 _LOCAL = ("localhost", "*.localhost")

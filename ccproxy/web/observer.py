@@ -5,7 +5,7 @@ from typing import Protocol
 from attrs import frozen
 
 from ccproxy.core.stream import Usage
-from ccproxy.web.receipt import Receipt
+from ccproxy.web.answer_stats import Receipt
 
 
 @frozen(kw_only=True)

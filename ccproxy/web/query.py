@@ -2,8 +2,7 @@
 
 from twisted.web.server import Request
 
-from ccproxy.dialects.responses_items import SHOW_SEALS
-from ccproxy.errors import InvalidRequest
+from ccproxy.core.errors import InvalidRequest
 
 _LONGEST_PAGE = 100
 _DEFAULT_PAGE = 20
@@ -81,9 +80,9 @@ def page(request: Request) -> tuple[str | None, int, bool]:
     return text(request, "after") or None, limit, order == "desc"
 
 
-def shows_seals(request: Request) -> bool:
-    """Whether the sealed thinking is to be shown."""
-    return SHOW_SEALS in several(request, "include")
+def includes(request: Request, name: str) -> bool:
+    """Whether ``include`` names a part that is otherwise left out."""
+    return name in several(request, "include")
 
 
 def unknown_item(after: str | None) -> InvalidRequest:

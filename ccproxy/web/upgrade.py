@@ -18,9 +18,9 @@ from wsproto.events import AcceptConnection
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
-from ccproxy.errors import ForeignOrigin, InvalidRequest, UpgradeRequired
-from ccproxy.web.origins import Origins
-from ccproxy.web.response import request_id
+from ccproxy.core.errors import ForeignOrigin, InvalidRequest, UpgradeRequired
+from ccproxy.web.cors import Origins
+from ccproxy.web.replies import request_id
 from ccproxy.web.websocket import BUG, SocketClosed, SocketLimits, WebSocket
 
 _SWITCHING_PROTOCOLS = 101

@@ -13,8 +13,8 @@ from time import time
 
 import pytest
 
-from ccproxy.accounting import Account, RateWindow, Spent
 from ccproxy.core.stream import Usage
+from ccproxy.core.usage import Account, RateWindow, Spent
 from ccproxy.store.engine import DATABASE_FILE, open_engine, sqlite_url
 from ccproxy.store.usage import keep
 from tests.packaging.test_command import CCPROXY, environment

@@ -12,7 +12,7 @@ from pytest_twisted import ensureDeferred
 from ccproxy.server.fake_upstream import Reply, words
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.reading import read_books
-from ccproxy.web.gate import key_id
+from ccproxy.web.auth import key_id
 from tests.e2e.test_tools import ONE, WEATHER
 from tests.support.server import KEY, RunningProxy, Upstream, answer
 from tests.support.waiting import until

@@ -22,8 +22,8 @@ from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.conftest import ExpectedErrors
 from tests.e2e.test_openai import client
 from tests.e2e.test_tools import native
-from tests.store.conftest import cluster as cluster
-from tests.store.conftest import run_sql
+from tests.integration.store.conftest import cluster as cluster
+from tests.integration.store.conftest import run_sql
 from tests.support.server import KEY, RunningProxy, Upstream, answer, spoken
 from tests.support.spec import compaction_errors, response_errors
 from tests.support.waiting import until
@@ -419,7 +419,7 @@ class Child:
 
     def __init__(self, claude: Path, upstream: Upstream, home: Path) -> None:
         self.log = home / "log"
-        command = "from ccproxy.command import main; main()"
+        command = "from ccproxy.cli.main import main; main()"
         options = ["--port", "0", "--state-dir", str(home / "state")]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -15,10 +15,9 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from ccproxy.claude.deadlines import Limits
-from ccproxy.claude.worker import Worker, WorkerLost
-from ccproxy.core.stream import Restarted, UpstreamRetry
-from ccproxy.errors import (
+from ccproxy.claude.worker.deadlines import Limits
+from ccproxy.claude.worker.worker import Worker, WorkerLost
+from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
     InvalidRequest,
@@ -29,6 +28,7 @@ from ccproxy.errors import (
     RequestTooLarge,
     TimedOut,
 )
+from ccproxy.core.stream import Restarted, UpstreamRetry
 from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.conftest import ExpectedErrors, Kept
 from tests.support.server import Upstream, answer, start_upstream

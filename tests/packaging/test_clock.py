@@ -8,10 +8,10 @@ from pathlib import Path
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
+from tests.integration.claude.conftest import FakeClaude
+from tests.integration.claude.conftest import fake as fake  # a fixture
 from tests.packaging.test_command import Running
 from tests.packaging.test_command import start as start  # a fixture
-from tests.process.conftest import FakeClaude
-from tests.process.conftest import fake as fake  # a fixture
 from tests.support.raw import RawClient, connect, request
 from tests.support.server import chat_body
 
@@ -20,7 +20,7 @@ PROGRAM = """
 import pathlib, sys, time
 steps, real = pathlib.Path(sys.argv.pop()), time.time
 time.time = lambda: real() + float(steps.read_text() or 0)
-from ccproxy.command import main
+from ccproxy.cli.main import main
 main()
 """
 

@@ -22,8 +22,8 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from ccproxy import __version__
-from ccproxy.options import OPTIONS
-from tests.process.conftest import fake as fake  # a fixture
+from ccproxy.config.options import OPTIONS
+from tests.integration.claude.conftest import fake as fake  # a fixture
 from tests.support.children import children_of
 from tests.support.raw import connect, request
 from tests.support.server import Upstream, answer, chat_body

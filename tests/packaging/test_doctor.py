@@ -19,9 +19,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutputAndValue
 from typing_extensions import override
 
-from ccproxy.options import OPTIONS
-from tests.process.conftest import FakeClaude
-from tests.process.conftest import fake as fake  # a fixture
+from ccproxy.config.options import OPTIONS
+from tests.integration.claude.conftest import FakeClaude
+from tests.integration.claude.conftest import fake as fake  # a fixture
 from tests.support.server import Upstream, answer
 from tests.support.waiting import until
 

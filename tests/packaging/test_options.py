@@ -14,11 +14,11 @@ from twisted.python.components import Componentized
 from twisted.python.logfile import LogFile
 from typing_extensions import override
 
-from ccproxy.command import Options, main, makeService
-from ccproxy.service import CannotListen
+from ccproxy.cli.main import Options, main, makeService
+from ccproxy.server.service import CannotListen
 from tests.conftest import ExpectedErrors
-from tests.process.conftest import FakeClaude
-from tests.process.conftest import fake as fake  # a fixture
+from tests.integration.claude.conftest import FakeClaude
+from tests.integration.claude.conftest import fake as fake  # a fixture
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def parse(
             super()._openFile()
             files.append(self)
 
-    monkeypatch.setattr("ccproxy.command.LogFile", Kept)
+    monkeypatch.setattr("ccproxy.cli.main.LogFile", Kept)
     monkeypatch.setenv("CLAUDE_BIN", str(fake("answer").binary))
     monkeypatch.setenv("PROXY_API_KEY", "from-the-environment")
 
@@ -187,7 +187,7 @@ def test_command_is_twistd_in_the_foreground(monkeypatch: pytest.MonkeyPatch) ->
     seen: list[list[str]] = []
     monkeypatch.setattr("sys.argv", ["ccproxy", "--demo"])
     monkeypatch.setattr(
-        "ccproxy.command.run", lambda: seen.append(__import__("sys").argv)
+        "ccproxy.cli.main.run", lambda: seen.append(__import__("sys").argv)
     )
     main()
     assert seen == [["twistd", "-n", "--pidfile=", "ccproxy", "--demo"]]

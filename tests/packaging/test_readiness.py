@@ -11,7 +11,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
-from ccproxy.readiness import READY, notify
+from ccproxy.server.systemd import READY, notify
 from tests.conftest import ExpectedErrors
 from tests.packaging.test_command import CCPROXY, Running, get
 from tests.packaging.test_command import start as start  # a fixture

@@ -17,8 +17,8 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from ccproxy import __version__
-from ccproxy.option_values import checked_key
-from ccproxy.options import OPTIONS
+from ccproxy.config.options import OPTIONS
+from ccproxy.config.parsers import checked_key
 from tests.packaging.test_command import CCPROXY, Running, get
 from tests.packaging.test_command import start as start  # a fixture
 from tests.support import filtered

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ccproxy import __version__
-from ccproxy.accounting import Account, RateWindow, Spent
 from ccproxy.core.stream import Usage
+from ccproxy.core.usage import Account, RateWindow, Spent
 from ccproxy.store import usage
 from ccproxy.store.engine import open_engine, sqlite_url
 from ccproxy.store.ledger import day_of

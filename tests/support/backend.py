@@ -5,7 +5,9 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from ccproxy.accounting import RateWindow
+from ccproxy.api.admin.activity import Live
+from ccproxy.api.app import API
+from ccproxy.api.options import Policy
 from ccproxy.claude.models import Catalogue, ModelEntry
 from ccproxy.claude.status import Status
 from ccproxy.core.messages import MessagesRequest, text_block
@@ -18,19 +20,17 @@ from ccproxy.core.stream import (
     TextDelta,
     Usage,
 )
-from ccproxy.metrics import Metrics
+from ccproxy.core.usage import RateWindow
+from ccproxy.server.metrics import Metrics
+from ccproxy.server.usage_recorder import Bookkeeper
 from ccproxy.store.store import Store
-from ccproxy.web.app import API
+from ccproxy.web.auth import Gate
 from ccproxy.web.backend import Listener, Question
-from ccproxy.web.bookkeeper import Bookkeeper
-from ccproxy.web.entrance import ConnectionLimits, Entrance
-from ccproxy.web.gate import Gate
+from ccproxy.web.cors import Origins
+from ccproxy.web.head_checks import ConnectionLimits, Entrance
 from ccproxy.web.hosts import Hosts
-from ccproxy.web.live import Live
 from ccproxy.web.observer import Observers
-from ccproxy.web.origins import Origins
-from ccproxy.web.policy import Policy
-from ccproxy.web.site import ProxySite
+from ccproxy.web.server import ProxySite
 from tests.support.server import KEY
 
 READY = Status(

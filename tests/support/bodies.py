@@ -8,7 +8,7 @@ from attrs import define, evolve, field, frozen
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 
-from ccproxy.errors import ModelNotFound
+from ccproxy.core.errors import ModelNotFound
 from ccproxy.server.fake_upstream import Reply
 from tests.support import chat_requests, responses_requests
 from tests.support.comparison import differences

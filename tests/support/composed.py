@@ -6,12 +6,12 @@ from typing import Any
 
 from attrs import evolve
 
+from ccproxy.api.messages.request import decode_messages
 from ccproxy.claude.body.compose import ComposeOptions, Composition, compose
 from ccproxy.claude.body.composed import ComposedBody
 from ccproxy.claude.body.history import Recall
 from ccproxy.claude.body.models import rules_for
 from ccproxy.core.messages import Message, MessagesRequest, content_of
-from ccproxy.dialects.messages_request import decode_messages
 
 BETAS = frozenset({"context-management-2025-06-27", "interleaved-thinking-2025-05-14"})
 OPUS = "claude-opus-5-5"

@@ -6,7 +6,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.question import Question
+from ccproxy.claude.completion.question import Question
 from ccproxy.claude.shaping.interface import AskAgain, Check, Plain
 from ccproxy.core.messages import MessagesRequest, client_tool
 from ccproxy.core.stream import Event, Finished

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ccproxy.errors import CCProxyError
+from ccproxy.core.errors import CCProxyError
 
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"

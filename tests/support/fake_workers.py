@@ -13,9 +13,9 @@ from ccproxy.claude.observer import Nobody, Served, Stopped
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.slots import ProcessSlots
-from ccproxy.claude.worker import WorkerLost
+from ccproxy.claude.worker.worker import WorkerLost
+from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import Event, Failed, Finished
-from ccproxy.errors import CCProxyError
 
 FINISHED = Finished("end_turn")
 

@@ -9,8 +9,8 @@ import treq
 from attrs import define
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from ccproxy.service import Server, make_service
-from ccproxy.settings import Settings
+from ccproxy.config.settings import Settings
+from ccproxy.server.service import Server, make_service
 from tests.support.upstream import RefusingAPI as RefusingAPI
 from tests.support.upstream import Upstream as Upstream
 from tests.support.upstream import answer as answer

@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from ccproxy.dialects.openapi import openapi_document
+from ccproxy.api.openapi.document import openapi_document
 
 _FOLDER = Path(__file__).parent.parent / "spec"
 

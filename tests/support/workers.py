@@ -10,10 +10,11 @@ from attrs import define, field
 from twisted.internet import reactor
 
 from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.process.launch import Launch, child_environment, exec_prefix
 from ccproxy.claude.protocol.records import InitializeAnswer
-from ccproxy.claude.worker import Worker, WorkerContext
+from ccproxy.claude.worker.deadlines import Limits
+from ccproxy.claude.worker.worker import Worker, WorkerContext
+from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import (
     ContentBlockStart,
@@ -26,7 +27,6 @@ from ccproxy.core.stream import (
     TextDelta,
     ThinkingDelta,
 )
-from ccproxy.errors import CCProxyError
 from tests.support.waiting import until
 
 _REACTOR: Any = reactor

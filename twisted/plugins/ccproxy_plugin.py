@@ -1,10 +1,10 @@
-"""Makes ``twistd ccproxy`` appear; everything is in `ccproxy.command`."""
+"""Makes ``twistd ccproxy`` appear; everything is in `ccproxy.cli.main`."""
 
 from twisted.application.service import ServiceMaker
 
 ccproxy = ServiceMaker(
     "ccproxy",
-    "ccproxy.command",
+    "ccproxy.cli.main",
     "An OpenAI-compatible API for the model behind the Claude Code CLI",
     "ccproxy",
 )

@@ -25,8 +25,8 @@ from typing import TypeAlias
 
 from ccproxy.claude.body.pairing import has_result
 from ccproxy.claude.body.turns import Turn
+from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import ToolChoice, text_block
-from ccproxy.errors import InvalidRequest
 
 JSONObject: TypeAlias = dict[str, object]
 

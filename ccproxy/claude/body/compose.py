@@ -34,8 +34,8 @@ from ccproxy.claude.body.thinking import ThinkingChoice, choose_thinking
 from ccproxy.claude.body.tools import called_tools, compose_tools
 from ccproxy.claude.shaping.interface import AnswerShaper
 from ccproxy.claude.shaping.make import make_shaper
+from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Block, MessagesRequest, Tool, ToolChoice
-from ccproxy.errors import InvalidRequest
 
 __all__ = ["ComposeOptions", "Composition", "compose", "composing", "run"]
 

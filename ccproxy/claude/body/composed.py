@@ -21,7 +21,7 @@ class ComposedBody:
             of a request have to live equally long; None: the CLI's default.
         paths: from a path in the body, as the provider's errors name it
             (``messages.3.content.1``, ``tools.2``), to the client's own; see
-            `ccproxy.claude.error_paths`.
+            `ccproxy.claude.completion.error_paths`.
     """
 
     model: str

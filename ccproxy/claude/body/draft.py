@@ -25,6 +25,7 @@ from ccproxy.claude.body.plan import Plan
 from ccproxy.claude.body.reading import first_text
 from ccproxy.claude.body.thinking import ThinkingChoice
 from ccproxy.claude.body.turns import Turn, is_thinking
+from ccproxy.core.errors import RequestTooLarge
 from ccproxy.core.messages import (
     Block,
     MessagesRequest,
@@ -35,7 +36,6 @@ from ccproxy.core.messages import (
     text_block,
     tool_result_block,
 )
-from ccproxy.errors import RequestTooLarge
 
 # What the CLI is told of a conversation in which the user says no word.
 _NO_TEXT = "."

@@ -20,7 +20,7 @@ from msgspec import Raw
 from ccproxy.claude.body.betas import has_beta
 from ccproxy.claude.body.models import ModelRules
 from ccproxy.claude.body.notes import Notes
-from ccproxy.errors import ThreadsUnsupported, UnsupportedValue
+from ccproxy.core.errors import ThreadsUnsupported, UnsupportedValue
 
 # `thread` is refused besides: SDKs wait for its 400.
 NEVER_SENT = frozenset(

@@ -26,13 +26,13 @@ from ccproxy.claude.body.numbers import is_reprinted
 from ccproxy.claude.body.plan import AnswerTool
 from ccproxy.claude.body.subset import narrowed
 from ccproxy.claude.body.tools import described, merged
+from ccproxy.core.errors import InvalidRequest, MissingParameter, UnsupportedValue
 from ccproxy.core.messages import (
     MessagesRequest,
     OutputFormat,
     Tool,
     client_tool,
 )
-from ccproxy.errors import InvalidRequest, MissingParameter, UnsupportedValue
 
 _NAME = "structured_output"
 _DESCRIPTION = (

@@ -10,8 +10,8 @@ from ccproxy.claude.body.models import ModelRules
 from ccproxy.claude.body.notes import Notes
 from ccproxy.claude.body.placement import leading_system_text
 from ccproxy.claude.body.turns import Turn, read_turn
+from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Block, Message, MessagesRequest, Text, is_blank
-from ccproxy.errors import InvalidRequest
 
 _MOST_MESSAGES = 100_000
 _SLICE = 1_000

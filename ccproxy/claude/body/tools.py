@@ -28,8 +28,8 @@ from ccproxy.claude.body.notes import Notes
 from ccproxy.claude.body.numbers import is_reprinted
 from ccproxy.claude.body.subset import is_in_subset
 from ccproxy.claude.body.turns import Turn
+from ccproxy.core.errors import InvalidRequest, UnsupportedValue
 from ccproxy.core.messages import Tool, ToolUse, client_tool
-from ccproxy.errors import InvalidRequest, UnsupportedValue
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")

@@ -24,6 +24,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ccproxy.claude.body.betas import has_beta
 from ccproxy.claude.body.notes import Notes
 from ccproxy.claude.body.numbers import is_reprinted
+from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import (
     Block,
     Message,
@@ -35,7 +36,6 @@ from ccproxy.core.messages import (
     ToolUse,
     is_blank,
 )
-from ccproxy.errors import InvalidRequest
 
 ROLES = ("user", "assistant", "system")
 

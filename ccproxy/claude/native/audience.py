@@ -5,7 +5,6 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.claude.deadlines import Deadlines, Limits
 from ccproxy.claude.native.events import (
     Event,
     Failed,
@@ -17,7 +16,8 @@ from ccproxy.claude.native.events import (
     ToolCallStarted,
     Waiting,
 )
-from ccproxy.errors import CCProxyError, RateLimited, TimedOut
+from ccproxy.claude.worker.deadlines import Deadlines, Limits
+from ccproxy.core.errors import CCProxyError, RateLimited, TimedOut
 
 # What of an answer its client can see.
 TOKENS = TextDelta | ThinkingDelta | RedactedThinking | ToolCallStarted | ToolCallDelta

@@ -30,6 +30,7 @@ from ccproxy.claude.native.session import Session, SessionLost
 from ccproxy.claude.native.suspension import Recorder, Suspension
 from ccproxy.claude.native.translation import StreamTranslator
 from ccproxy.claude.observer import Observer, Served
+from ccproxy.core.errors import Bug, CCProxyError, ClaudeFailed, SchemaNotSatisfied
 from ccproxy.core.stream import (
     Event,
     Failed,
@@ -38,7 +39,6 @@ from ccproxy.core.stream import (
     TextDelta,
 )
 from ccproxy.core.stream import is_token as _is_token
-from ccproxy.errors import Bug, CCProxyError, ClaudeFailed, SchemaNotSatisfied
 
 
 class Listener(Protocol):

@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
+from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import FinishReason, Usage
-from ccproxy.errors import CCProxyError
 
 
 @frozen

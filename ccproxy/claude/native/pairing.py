@@ -17,7 +17,7 @@ from ccproxy.claude.native.prompt import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from ccproxy.errors import InvalidRequest
+from ccproxy.core.errors import InvalidRequest
 
 # `a_2` is to the CLI another name of `a`, and one of them loses its result (2.1.330).
 _NUMBERED = re.compile(r"_\d+$")

@@ -28,8 +28,8 @@ from ccproxy.claude.observer import Observer, Served, Stopped
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.process.launch import Launch
+from ccproxy.core.errors import CCProxyError, InvalidRequest, ShuttingDown
 from ccproxy.core.messages import MessagesRequest
-from ccproxy.errors import CCProxyError, InvalidRequest, ShuttingDown
 
 
 @frozen(kw_only=True)

@@ -23,7 +23,7 @@ from ccproxy.claude.process.launch import Launch, check_version, too_old
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import Controls
-from ccproxy.errors import CCProxyError, ClaudeFailed
+from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
 
 class Preparation:

@@ -32,7 +32,7 @@ from ccproxy.claude.process.process import ClaudeProcess, Exit
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import Controls
-from ccproxy.errors import CCProxyError, ClaudeFailed, TimedOut
+from ccproxy.core.errors import CCProxyError, ClaudeFailed, TimedOut
 
 
 class SessionLost(ClaudeFailed):

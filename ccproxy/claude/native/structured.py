@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ccproxy.claude.protocol.records import UserBody
-from ccproxy.errors import SchemaNotSatisfied
+from ccproxy.core.errors import SchemaNotSatisfied
 
 # The name of the CLI's tool.
 TOOL = "StructuredOutput"

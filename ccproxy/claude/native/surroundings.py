@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
-from ccproxy.accounting import RateWindow
-from ccproxy.claude.deadlines import Limits
 from ccproxy.claude.native.prompt import Prompt
 from ccproxy.claude.native.turn import Turn
 from ccproxy.claude.observer import Nobody, Observer
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.spending import Spending
-from ccproxy.errors import CCProxyError
+from ccproxy.claude.worker.deadlines import Limits
+from ccproxy.core.errors import CCProxyError
+from ccproxy.core.usage import RateWindow
 
 
 @frozen(kw_only=True)

@@ -19,7 +19,7 @@ from ccproxy.claude.native.prompt import (
 )
 from ccproxy.claude.native.structured import TOOL
 from ccproxy.claude.protocol.records import ControlRequest, MCPMessage, listed_as
-from ccproxy.errors import CCProxyError, ClaudeFailed, InvalidRequest
+from ccproxy.core.errors import CCProxyError, ClaudeFailed, InvalidRequest
 
 # The name that `--allowedTools` allows.
 SERVER = "client"

@@ -31,7 +31,7 @@ from ccproxy.claude.native.prompt import (
     turns,
 )
 from ccproxy.core import messages, stream
-from ccproxy.errors import InvalidRequest, MissingParameter
+from ccproxy.core.errors import InvalidRequest, MissingParameter
 
 _SAMPLING = ("temperature", "top_p", "top_k")
 _ANY_OBJECT: Mapping[str, Any] = {"type": "object", "additionalProperties": True}

@@ -56,13 +56,13 @@ from ccproxy.claude.protocol.records import (
     UserMessage,
 )
 from ccproxy.claude.spending import cost
-from ccproxy.core.stream import FinishReason
-from ccproxy.errors import (
+from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
     InvalidRequest,
     SchemaNotSatisfied,
 )
+from ccproxy.core.stream import FinishReason
 
 _SYNTHETIC = "<synthetic>"
 _RETRIES_USED_UP = "error_max_structured_output_retries"

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from ccproxy.errors import CCProxyError, ClaudeDown
+from ccproxy.core.errors import CCProxyError, ClaudeDown
 
 # One may have been killed by chance, and another with it.
 _MOST_IN_A_ROW = 3

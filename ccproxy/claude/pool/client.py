@@ -4,7 +4,7 @@ from typing import Protocol
 
 from ccproxy.claude.observer import Served
 from ccproxy.claude.pool.queue import Queued
-from ccproxy.claude.worker import Worker
+from ccproxy.claude.worker.worker import Worker
 
 
 class Client(Queued, Protocol):

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from ccproxy.claude.conformance import Conformance
+from ccproxy.claude.installation.conformance import Conformance
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.claude.process.launch import Launch
-from ccproxy.claude.worker import Worker, WorkerContext
+from ccproxy.claude.worker.worker import Worker, WorkerContext
 
 
 class WorkerFactory:

@@ -7,7 +7,7 @@ from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ccproxy.claude.observer import Served
-from ccproxy.claude.worker import Worker
+from ccproxy.claude.worker.worker import Worker
 
 
 @define(eq=False)

@@ -32,8 +32,8 @@ from ccproxy.claude.pool.settling import SettlingWorkers
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.protocol.records import InitializeAnswer
-from ccproxy.claude.worker import Worker
-from ccproxy.errors import CCProxyError, Overloaded, ShuttingDown
+from ccproxy.claude.worker.worker import Worker
+from ccproxy.core.errors import CCProxyError, Overloaded, ShuttingDown
 
 # A CLI grows by what it is asked; this is a second bound beside that on its memory.
 _MOST_QUESTIONS = 500

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, succeed
 from ccproxy.claude.observer import Observer, Stopped
 from ccproxy.claude.pool.factory import WorkerFactory
 from ccproxy.claude.pool.slots import ProcessSlots
-from ccproxy.claude.worker import Worker
+from ccproxy.claude.worker.worker import Worker
 
 
 class WorkerProcesses:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from ccproxy.errors import CCProxyError, QueueFull
+from ccproxy.core.errors import CCProxyError, QueueFull
 
 # What `Retry-After` says is at least and at most this.
 _SHORTEST_RETRY_SECONDS = 1.0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ccproxy.claude.worker import Worker
+from ccproxy.claude.worker.worker import Worker
 
 # A worker settles in some 10 ms, a new one takes 450 ms and much of a processor.
 _SOON_SECONDS = 0.1

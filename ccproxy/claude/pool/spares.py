@@ -15,8 +15,8 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from ccproxy.claude.observer import Stopped
-from ccproxy.claude.worker import Worker
-from ccproxy.errors import CCProxyError
+from ccproxy.claude.worker.worker import Worker
+from ccproxy.core.errors import CCProxyError
 
 # How long it has to be quiet before a spare is started: a start takes 0.45 s.
 _QUIET_SECONDS = 0.25

@@ -19,7 +19,7 @@ import msgspec
 from attrs import evolve, field, frozen
 from msgspec import Raw
 
-from ccproxy.errors import ClaudeUnavailable
+from ccproxy.core.errors import ClaudeUnavailable
 
 # `client_composed`, and a system prompt for a running process, work from 2.1.248 on;
 # older ones read `@path` from the prompt. This is the oldest that the tests run.

@@ -45,7 +45,7 @@ from ccproxy.claude.process.processes import (
     resident_bytes,
 )
 from ccproxy.claude.protocol.codec import LineSplitter, WireError
-from ccproxy.errors import ClaudeUnavailable, Overloaded
+from ccproxy.core.errors import ClaudeUnavailable, Overloaded
 
 # A CLI with a running tool needs 1.5 s to end by itself.
 GRACE_SECONDS = 3.0

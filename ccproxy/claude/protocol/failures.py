@@ -14,7 +14,7 @@ import msgspec
 from attrs import evolve, frozen
 
 from ccproxy.claude.protocol.records import ApiRetry
-from ccproxy.errors import (
+from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
     ContextLengthExceeded,

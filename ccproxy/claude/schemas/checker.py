@@ -28,7 +28,7 @@ from ccproxy.claude.schemas.helper import (
 )
 from ccproxy.claude.schemas.limits import INSTANCE_LIMITS, SCHEMA_LIMITS, TextLimits
 from ccproxy.claude.schemas.wire import Answer, Outcome, Request
-from ccproxy.errors import (
+from ccproxy.core.errors import (
     CCProxyError,
     InvalidRequest,
     Overloaded,

@@ -32,7 +32,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from ccproxy.claude.schemas.wire import Answer, Outcome
-from ccproxy.errors import Bug
+from ccproxy.core.errors import Bug
 
 _STDERR_BYTES = 2000
 # An answer is a sentence.

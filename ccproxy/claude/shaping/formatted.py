@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from ccproxy.claude.body.plan import ALL_PARTS
 from ccproxy.claude.shaping.interface import Again, AskAgain, Check
 from ccproxy.claude.shaping.parts import Parts
+from ccproxy.core.errors import SchemaNotSatisfied
 from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import Event, Failed, Finished, FinishReason
-from ccproxy.errors import SchemaNotSatisfied
 
 
 class FormatShaper:

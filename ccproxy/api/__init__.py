@@ -1,0 +1,1 @@
+"""The APIs that clients speak: their wire formats and their routes."""

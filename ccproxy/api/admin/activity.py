@@ -1,0 +1,142 @@
+"""What is under way, and the last requests that are over: for whoever looks on. Pure.
+
+Little is noted: one entry for each request that is under way, and a short list of those
+that are over. Nothing is told more often than twice a request, and no word of a prompt
+or an answer comes here.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from attrs import define
+
+from ccproxy.core.activity import Activity, Ended, Going
+from ccproxy.core.usage import RateWindow
+from ccproxy.web.observer import RequestEnd, UnderWay
+
+_MOST_SHOWN = 100
+_MOST_ENDED = 200
+# Who looks after the server, and not at a model.
+_HOUSEHOLD = frozenset(
+    f"GET {path}"
+    for path in (
+        *("/health", "/ready", "/metrics", "/usage", "/models", "/openapi.json"),
+        *("/dashboard", "/dashboard/app.js", "/dashboard/style.css"),
+        *("/dashboard/icon.svg", "/dashboard/events"),
+    )
+)
+
+
+class Watched(Protocol):
+    """Whoever has the CLIs."""
+
+    def census(self) -> Mapping[str, int]:
+        """How many CLIs are at what; always the same names."""
+
+    @property
+    def queued(self) -> int:
+        """How many questions wait for a CLI."""
+
+    @property
+    def windows(self) -> Sequence[RateWindow]:
+        """How much of the subscription's limits is used."""
+
+
+@define(eq=False)
+class _Entry:
+    client: str
+    began_at: float
+    answering_at: float | None = None
+
+
+class Live:
+    """An observer that remembers a little.
+
+    Attributes:
+        version: of the server.
+
+    Args:
+        wall_seconds: Unix time.
+    """
+
+    def __init__(
+        self, watched: Watched, version: str, wall_seconds: Callable[[], float]
+    ) -> None:
+        self.version = version
+        self._watched = watched
+        self._wall_seconds = wall_seconds
+        self._going: dict[UnderWay, _Entry] = {}
+        self._ended: deque[Ended] = deque(maxlen=_MOST_ENDED)
+        self._count = 0
+
+    def request_began(self, request: UnderWay) -> None:
+        """Note it."""
+        if request.route not in _HOUSEHOLD:
+            self._going[request] = _Entry(request.client, self._wall_seconds())
+
+    def request_left(self, request: UnderWay) -> None:
+        """Forget it."""
+        self._going.pop(request, None)
+
+    def request_ended(self, end: RequestEnd) -> None:
+        """Note what became of it."""
+        if end.route in _HOUSEHOLD and not end.is_error:
+            return
+        self._count += 1
+        answering = end.answering_seconds
+        first = None if answering is None else max(0.0, end.seconds - answering)
+        self._ended.append(
+            Ended(
+                number=self._count,
+                id=end.id,
+                route=end.route,
+                model=end.model,
+                client=end.client,
+                key=end.key,
+                ended_at=self._wall_seconds(),
+                status=end.status,
+                finish=end.finish,
+                is_error=end.is_error,
+                seconds=end.seconds,
+                first_token_seconds=first,
+                prompt_tokens=None if end.usage is None else end.usage.prompt_tokens,
+                output_tokens=None if end.usage is None else end.usage.output_tokens,
+                cost_usd=end.cost_usd,
+            )
+        )
+
+    def stream_opened(self) -> None:
+        """Nothing that would be shown."""
+
+    def stream_closed(self) -> None:
+        """Nothing either."""
+
+    def activity(self) -> Activity:
+        """What is going on."""
+        shown = list(self._going.items())[:_MOST_SHOWN]
+        return Activity(
+            going=tuple(self._shown(*item) for item in shown),
+            more=len(self._going) - len(shown),
+            sessions=self._watched.census(),
+            queued=self._watched.queued,
+            windows=self._watched.windows,
+        )
+
+    def ended(self, after: int) -> Sequence[Ended]:
+        """Those that are over, as far as they are remembered, behind a number."""
+        return [end for end in self._ended if end.number > after]
+
+    def _shown(self, request: UnderWay, entry: _Entry) -> Going:
+        answering = request.receipt.answering_seconds
+        if entry.answering_at is None and answering is not None:
+            entry.answering_at = self._wall_seconds() - answering
+        return Going(
+            id=request.id,
+            route=request.route,
+            model=request.receipt.model,
+            client=entry.client,
+            key=request.key,
+            began_at=entry.began_at,
+            answering_at=entry.answering_at,
+        )

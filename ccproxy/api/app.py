@@ -1,0 +1,128 @@
+"""The whole API as one resource."""
+
+from collections.abc import Callable, Collection, Sequence
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import IResource
+
+from ccproxy.api.admin.activity import Live
+from ccproxy.api.admin.dashboard import DashboardRoutes
+from ccproxy.api.admin.metrics import Exposition, FigureRoutes
+from ccproxy.api.admin.status import status_document
+from ccproxy.api.chat.routes import ChatRoutes
+from ccproxy.api.conversations.routes import ConversationRoutes
+from ccproxy.api.messages.routes import MessagesRoutes
+from ccproxy.api.models.routes import ModelRoutes
+from ccproxy.api.openapi.document import openapi_document
+from ccproxy.api.options import Policy
+from ccproxy.api.responses.background import Jobs
+from ccproxy.api.responses.routes import ResponsesRoutes
+from ccproxy.api.responses.turns import Turns
+from ccproxy.store.store import Store
+from ccproxy.web.auth import Gate
+from ccproxy.web.backend import Backend
+from ccproxy.web.context import Exchange
+from ccproxy.web.cors import Origins
+from ccproxy.web.observer import Observer
+from ccproxy.web.replies import json_response
+from ccproxy.web.routing import Route, Router
+
+
+class API:
+    """The whole API as a Klein application.
+
+    Args:
+        observer: told of every request.
+        exposition: what ``GET /metrics`` shows.
+        live: what ``GET /dashboard`` shows.
+        wall_seconds: Unix time, for ``created``.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        store: Store,
+        gate: Gate,
+        origins: Origins,
+        policy: Policy,
+        observer: Observer,
+        exposition: Exposition,
+        live: Live,
+        clock: IReactorTime,
+        wall_seconds: Callable[[], float],
+    ) -> None:
+        self._backend = backend
+        self._router = router = Router(gate, origins, clock, observer)
+        router.add("GET", "/health", self._health, needs_key=False)
+        router.add("GET", "/ready", self._ready)
+        router.add("GET", "/openapi.json", self._openapi)
+        ModelRoutes(router=router, backend=backend, wall_seconds=wall_seconds)
+        ChatRoutes(
+            router=router,
+            backend=backend,
+            policy=policy,
+            clock=clock,
+            wall_seconds=wall_seconds,
+        )
+        MessagesRoutes(router=router, backend=backend, clock=clock)
+        turns = Turns(backend, store, wall_seconds)
+        self._jobs = Jobs(turns, store, clock)
+        self._responses = ResponsesRoutes(
+            router=router,
+            turns=turns,
+            jobs=self._jobs,
+            origins=origins,
+            store=store,
+            policy=policy,
+            clock=clock,
+        )
+        ConversationRoutes(router=router, store=store, wall_seconds=wall_seconds)
+        FigureRoutes(
+            router=router,
+            exposition=exposition,
+            store=store,
+            policy=policy,
+            wall_seconds=wall_seconds,
+        )
+        self._dashboard = DashboardRoutes(
+            router=router, live=live, clock=clock, wall_seconds=wall_seconds
+        )
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """All routes, without ``/v1``."""
+        return self._router.routes
+
+    def resource(self) -> IResource:
+        """The whole API, to be mounted anywhere."""
+        return self._router.resource()
+
+    @property
+    def open_paths(self) -> Collection[bytes]:
+        """The paths that need no key."""
+        return self._router.open_paths
+
+    async def drain(self) -> None:
+        """End what goes on without a request, and wait until it has been kept.
+
+        The backend has to have ended its answers before.
+        """
+        self._responses.close_sockets()
+        self._dashboard.close_streams()
+        await self._jobs.drain()
+
+    async def _health(self, exchange: Exchange) -> bytes:
+        ok = b"ok"
+        exchange.request.setHeader("content-type", "text/plain; charset=utf-8")
+        exchange.request.setHeader("content-length", str(len(ok)))
+        return ok
+
+    async def _ready(self, exchange: Exchange) -> bytes:
+        status = await self._backend.status()
+        if not (status.answers and status.is_logged_in):
+            exchange.request.setResponseCode(503)
+        return json_response(exchange.request, status_document(status))
+
+    async def _openapi(self, exchange: Exchange) -> bytes:
+        return json_response(exchange.request, openapi_document())

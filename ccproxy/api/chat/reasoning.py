@@ -1,0 +1,172 @@
+"""Thinking in chat completions: shown, and given back with its signature. Pure.
+
+OpenAI's document has nothing for it. ``reasoning_content`` is the convention of
+DeepSeek and vLLM; ``reasoning_details`` that of OpenRouter, where each finished block
+is one entry. What a client gives back of it goes to the model natively.
+
+Source: OpenRouter's documentation, "Reasoning tokens".
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.prompt import PastThinking
+from ccproxy.core.errors import InvalidRequest
+from ccproxy.core.messages import redacted_thinking_block, thinking_block
+
+_FORMAT = "anthropic-claude-v1"
+_TEXT, _ENCRYPTED = "reasoning.text", "reasoning.encrypted"
+
+
+class Detail(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One entry of ``reasoning_details``.
+
+    Thinking is worth nothing to another model, and newer models refuse it behind
+    another beginning of the conversation; so we add what OpenRouter does not.
+
+    Attributes:
+        model: the full id of the model that has thought so.
+        prefix: the hash of what stood before it.
+    """
+
+    type: str
+    text: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    format: str | None = None
+    index: int | None = None
+    model: str | None = None
+    prefix: str | None = None
+
+
+class Reasoning:
+    """The thinking of one answer.
+
+    Args:
+        prefix: the hash of what stands before the answer; empty: unknown.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix or None
+        self.details: list[Detail] = []
+        self._before = 0
+        self._shown: list[str] = []
+        self._block: list[str] = []
+        self._shown_before = 0
+
+    @property
+    def content(self) -> str:
+        """All of it that is shown."""
+        return "".join(self._shown)
+
+    def begin(self) -> None:
+        """Note that a message begins."""
+        self._before, self._shown_before = len(self.details), len(self._shown)
+        self._block.clear()
+
+    def void(self) -> None:
+        """Forget what the message has thought, because it is void."""
+        del self.details[self._before :]
+        del self._shown[self._shown_before :]
+        self._block.clear()
+
+    def thought(self, text: str) -> None:
+        """Take a piece."""
+        self._shown.append(text)
+        self._block.append(text)
+
+    def aside(self, text: str) -> None:
+        """Take what is shown beside the thinking, and is none."""
+        self._shown.append(text)
+
+    def signed(self, signature: str, model: str) -> Detail:
+        """The block that ends with a signature."""
+        text = "".join(self._block)
+        self._block.clear()
+        return self._add(
+            Detail(
+                type=_TEXT,
+                text=text,
+                signature=signature,
+                format=_FORMAT,
+                index=len(self.details),
+                model=model,
+                prefix=self._prefix,
+            )
+        )
+
+    def redacted(self, data: str, model: str) -> Detail:
+        """A block that only its provider can read."""
+        return self._add(
+            Detail(
+                type=_ENCRYPTED,
+                data=data,
+                format=_FORMAT,
+                index=len(self.details),
+                model=model,
+                prefix=self._prefix,
+            )
+        )
+
+    def _add(self, detail: Detail) -> Detail:
+        self.details.append(detail)
+        return detail
+
+
+def thinking_of(
+    details: Sequence[Any] | None, at: str, mendings: Mendings
+) -> tuple[PastThinking, ...]:
+    """What a message of the history has thought, as far as it can be given back.
+
+    Clients that keep a stream's pieces send several entries for one block, the
+    signature in the last. What has no signature, or is another provider's, is left out.
+
+    Args:
+        details: the message's ``reasoning_details``.
+        at: their path in the request.
+        mendings: what is left out is noted there.
+
+    Raises:
+        InvalidRequest: an entry that is no entry.
+    """
+    found: list[PastThinking] = []
+    pieces: list[tuple[str, str]] = []
+    index: int | None = None
+
+    def leave_out_pieces() -> None:
+        mendings.ignore(*(path for path, _ in pieces))
+        pieces.clear()
+
+    for number, given in enumerate(details or ()):
+        where = f"{at}[{number}]"
+        detail = _detail(given, where)
+        about = detail.model or "", detail.prefix or ""
+        if detail.format not in (None, _FORMAT):
+            mendings.ignore(where)
+        elif detail.type == _ENCRYPTED and detail.data:
+            block = redacted_thinking_block(detail.data, where)
+            found.append(PastThinking(block, *about))
+        elif detail.type != _TEXT:
+            mendings.ignore(where)
+        else:
+            if detail.index != index:
+                leave_out_pieces()
+            index = detail.index
+            pieces.append((where, detail.text or ""))
+            if detail.signature:
+                thought = "".join(text for _, text in pieces)
+                block = thinking_block(thought, detail.signature, where)
+                found.append(PastThinking(block, *about))
+                pieces.clear()
+    leave_out_pieces()
+    return tuple(found)
+
+
+def _detail(given: Any, at: str) -> Detail:
+    try:
+        return msgspec.convert(given, Detail)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"`{at}`: {error}", param=at) from None

@@ -1,0 +1,305 @@
+"""``POST /chat/completions``: the request, translated to one of the Messages API.
+
+Every field of OpenAI's document is one of four things: carried; accepted and named
+as ignored, because it would change the answer and cannot; refused, because the
+answer without it would be a lie; or accepted in silence, because it changes
+nothing that the client could see (``user``, ``metadata``, ``store`` …).
+
+Source: ``CreateChatCompletionRequest`` in OpenAI's document.
+"""
+
+from typing import Any
+
+import msgspec
+from attrs import frozen
+from msgspec import UNSET, UnsetType
+
+from ccproxy.api.chat.reasoning import thinking_of
+from ccproxy.api.chat.tool_calls import CallForms
+from ccproxy.api.chat.tools import (
+    Call,
+    CalledFunction,
+    Function,
+    Offer,
+    OfferedTool,
+    OldCalls,
+    called,
+    offer,
+    offer_functions,
+)
+from ccproxy.api.common import prompt as prompting
+from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.content import Part
+from ccproxy.api.common.decoding import decode_json, read_body
+from ccproxy.api.common.output_schema import Format, output_config, output_paths
+from ccproxy.api.common.pairing import NO_ID
+from ccproxy.api.common.prompt import InputMessage
+from ccproxy.api.common.sampling import sampling_fields
+from ccproxy.api.common.tools import ToolTable
+from ccproxy.core.errors import InvalidRequest, MissingParameter
+from ccproxy.core.messages import MessagesRequest
+from ccproxy.core.refusal import unsupported
+
+# OpenAI's own bound.
+_MOST_CHOICES = 128
+
+# The Messages API knows these, if not each of its models.
+_SAMPLING = ("temperature", "top_p", "top_k")
+_IGNORED = (
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "logit_bias",
+    "prediction",
+    "verbosity",
+)
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[Part] | None = None
+    refusal: str | None = None
+    tool_calls: list[Call] | None = None
+    tool_call_id: str | None = None
+    function_call: CalledFunction | None = None
+    # Not OpenAI's: see `thinking_of`, and the Messages API's own word.
+    reasoning_details: list[Any] | None = None
+    is_error: bool | None = None
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class ChatRequest(msgspec.Struct):
+    """The body of a request."""
+
+    messages: list[_Message] | UnsetType = UNSET
+    # Responses' name for them, by which some clients send them here.
+    input: str | list[_Message] | None = None
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    stop: str | list[str] | None = None
+    reasoning_effort: str | None = None
+    n: int | None = None
+    # To be carried where the model knows them, else named.
+    temperature: int | float | None = None
+    top_p: int | float | None = None
+    top_k: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    logit_bias: dict[str, float] | None = None
+    prediction: object = None
+    verbosity: object = None
+    # To be refused, unless they ask for nothing.
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    modalities: list[str] | None = None
+    audio: object = None
+    response_format: Format | None = None
+    web_search_options: object = None
+    tools: list[OfferedTool] | None = None
+    parallel_tool_calls: bool | None = None
+    functions: list[Function] | None = None
+    tool_choice: object = None
+    function_call: object = None
+
+
+_decoder = msgspec.json.Decoder(ChatRequest)
+
+
+@frozen(kw_only=True)
+class ChatCall:
+    """A decoded request.
+
+    Attributes:
+        request: what to ask; its ``model`` is the client's name for it.
+        choices: how many answers.
+        effort: how hard the model is to think, in the client's word.
+        forms: in which form the client wants its calls.
+        ignored: the client's paths of what has no effect.
+        adjusted: the client's paths of what is sent in another form.
+    """
+
+    request: MessagesRequest
+    choices: int
+    effort: str | None
+    forms: CallForms
+    stream: bool
+    include_usage: bool
+    ignored: tuple[str, ...]
+    adjusted: tuple[str, ...]
+
+
+def decode_chat(body: bytes, *, web_search: bool = False) -> ChatCall:
+    """Decode the body of ``POST /chat/completions``.
+
+    Args:
+        body: as it came.
+        web_search: whether the model can search the web.
+
+    Raises:
+        ClientError: with ``param``, the path of the offending field.
+    """
+    body, halves = read_body(body)
+    given = decode_json(_decoder, body)
+    _refuse_what_cannot_be_done(given)
+    mendings = Mendings()
+    mendings.adjust(*halves)
+    extra = sampling_fields(given, _SAMPLING, _IGNORED, mendings)
+    if given.web_search_options is not None and not web_search:
+        mendings.ignore("web_search_options")
+    offered = _offer(given, mendings, web_search=web_search)
+    param, messages = _messages(given)
+    said = _said(messages, param, offered.forms.tools, mendings)
+    spoken = prompting.conversation(said, param, mendings)
+    effort = prompting.effort(given.reasoning_effort, "reasoning_effort", mendings)
+    limit, limit_param = _max_tokens(given)
+    return ChatCall(
+        request=MessagesRequest(
+            model=given.model or "",
+            system=spoken.system,
+            messages=spoken.messages,
+            thinking_models=spoken.thinking_models,
+            thinking_prefixes=spoken.thinking_prefixes,
+            max_tokens=limit,
+            stop_sequences=_stop(given.stop, mendings),
+            tools=offered.tools,
+            tool_choice=offered.choice,
+            output_config=output_config(
+                given.response_format, "response_format", effort
+            ),
+            extra=extra,
+            paths={
+                "max_tokens": limit_param,
+                "stop_sequences": "stop",
+                **output_paths(
+                    given.response_format, "response_format", "reasoning_effort"
+                ),
+            },
+        ),
+        choices=_choices(given.n),
+        effort=given.reasoning_effort,
+        forms=offered.forms,
+        stream=given.stream or False,
+        include_usage=bool(given.stream_options and given.stream_options.include_usage),
+        ignored=mendings.ignored,
+        adjusted=mendings.adjusted,
+    )
+
+
+def _refuse_what_cannot_be_done(request: ChatRequest) -> None:
+    if request.logprobs or request.top_logprobs:
+        unsupported("logprobs", "the model's log probabilities are not to be had")
+    if request.audio is not None or "audio" in (request.modalities or ()):
+        param = "audio" if request.audio is not None else "modalities"
+        unsupported(param, "the model does not speak; ask for text")
+    if request.functions and request.tools:
+        raise InvalidRequest(
+            "`functions` and `tools` exclude each other; send all as `tools`",
+            param="functions",
+        )
+
+
+def _offer(request: ChatRequest, mendings: Mendings, *, web_search: bool) -> Offer:
+    if request.functions:
+        return offer_functions(request.functions, request.function_call, mendings)
+    return offer(
+        request.tools or (),
+        request.tool_choice,
+        mendings,
+        one_call=request.parallel_tool_calls is False,
+        web_search=web_search,
+    )
+
+
+def _messages(request: ChatRequest) -> tuple[str, list[_Message]]:
+    """The messages, and the field that has them."""
+    if not isinstance(request.messages, UnsetType):
+        return "messages", request.messages
+    match request.input:
+        case None:
+            raise MissingParameter("`messages` is missing", param="messages")
+        case str(text):
+            return "input", [_Message("user", text)]
+        case messages:
+            return "input", messages
+
+
+def _said(
+    messages: list[_Message], param: str, tools: ToolTable, mendings: Mendings
+) -> list[InputMessage]:
+    old_calls = OldCalls(tools, mendings)
+    return [
+        _input_message(message, f"{param}[{index}]", tools, old_calls, mendings)
+        for index, message in enumerate(messages)
+    ]
+
+
+def _input_message(
+    message: _Message,
+    at: str,
+    tools: ToolTable,
+    old_calls: OldCalls,
+    mendings: Mendings,
+) -> InputMessage:
+    if message.role in ("tool", "function"):
+        return InputMessage(
+            at,
+            "tool",
+            message.content,
+            result_of=_result_of(message, at, old_calls),
+            is_error=message.is_error or False,
+        )
+    content, field = message.content, "content"
+    if content is None and message.refusal is not None:
+        content, field = message.refusal, "refusal"
+    calls = [
+        called(call, f"{at}.tool_calls[{index}]", tools, mendings)
+        for index, call in enumerate(message.tool_calls or ())
+    ]
+    if message.function_call is not None:
+        calls.append(old_calls.called(message.function_call, f"{at}.function_call"))
+    return InputMessage(
+        at,
+        message.role,
+        content,
+        tuple(calls),
+        thinking_of(message.reasoning_details, f"{at}.reasoning_details", mendings),
+        field=field,
+    )
+
+
+def _result_of(message: _Message, at: str, old_calls: OldCalls) -> str:
+    if message.role == "function":
+        return old_calls.result_of(at)
+    return NO_ID if message.tool_call_id is None else message.tool_call_id
+
+
+def _max_tokens(request: ChatRequest) -> tuple[int | None, str]:
+    """The bound on the answer, and the field that has it."""
+    if request.max_completion_tokens is not None:
+        param, limit = "max_completion_tokens", request.max_completion_tokens
+        return prompting.positive(limit, param), param
+    return prompting.positive(request.max_tokens, "max_tokens"), "max_tokens"
+
+
+def _stop(stop: str | list[str] | None, mendings: Mendings) -> tuple[str, ...]:
+    match stop:
+        case None:
+            return ()
+        case str(text):
+            named = {"stop": text}
+        case texts:
+            named = {f"stop[{index}]": text for index, text in enumerate(texts)}
+    return prompting.stops(named, mendings)
+
+
+def _choices(n: int | None) -> int:
+    if n is not None and not 1 <= n <= _MOST_CHOICES:
+        raise InvalidRequest(f"`n` must be from 1 to {_MOST_CHOICES}", param="n")
+    return n or 1

@@ -1,0 +1,365 @@
+"""Chat completions: events to one document, or to a stream of chunks. Pure.
+
+Order of a stream, per choice: the role, then thinking, text and calls as they come,
+then the finish reason; over all: the usage if it was asked for, and ``[DONE]``. Or, at
+any place, an error as the last thing, without ``[DONE]``.
+
+Source: ``CreateChatCompletionResponse`` and ``CreateChatCompletionStreamResponse``
+in OpenAI's document; what clients break on: client facts.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from attrs import frozen
+from msgspec import UNSET, UnsetType
+
+from ccproxy.api.chat.reasoning import Detail, Reasoning
+from ccproxy.api.chat.schemas import (
+    Choice,
+    Chunk,
+    ChunkChoice,
+    Delta,
+    Document,
+    Finish,
+    Message,
+    Usage,
+    usage_of,
+)
+from ccproxy.api.chat.tool_calls import CallForms, StreamedCall
+from ccproxy.api.common.agent_tools import agent_line
+from ccproxy.api.common.restart_filter import Replay
+from ccproxy.core.encoding import encode_json
+from ccproxy.core.errors import CCProxyError
+from ccproxy.core.messages import Block, RedactedThinking, ToolUse
+from ccproxy.core.stream import (
+    AgentToolUsed,
+    ContentBlockStart,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    InputJSONDelta,
+    MessageStart,
+    Restarted,
+    SignatureDelta,
+    TextDelta,
+    ThinkingDelta,
+)
+from ccproxy.core.stream import Usage as TokenUsage
+from ccproxy.web.openai_error import error_document
+
+_FINISH: Mapping[FinishReason, Finish] = {
+    FinishReason.LENGTH: "length",
+    FinishReason.REFUSAL: "content_filter",
+}
+# No JSON text has a NUL in it, so it marks where a chunk's text goes.
+_MARK = b"\0"
+
+_PLAIN = CallForms()
+
+DONE = b"data: [DONE]\n\n"
+
+
+@frozen(kw_only=True)
+class Heading:
+    """What every document and chunk of one answer repeats.
+
+    Attributes:
+        created: Unix seconds.
+        prefix: the hash of what stands before the answer, which is told with its
+            thinking; empty: unknown.
+    """
+
+    id: str
+    created: int
+    prefix: str = ""
+
+
+class ChatDocument:
+    """Collects the answers of one request that is not streamed."""
+
+    def __init__(
+        self, heading: Heading, choices: int, forms: CallForms = _PLAIN
+    ) -> None:
+        self._heading = heading
+        self._forms = forms
+        self._answers = [_Answer(forms, heading.prefix) for _ in range(choices)]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is a whole answer, or an error."""
+        return self.error is not None or all(a.end for a in self._answers)
+
+    @property
+    def error(self) -> CCProxyError | None:
+        """Why there will be no answer."""
+        ends = (answer.end for answer in self._answers)
+        return next((end.error for end in ends if isinstance(end, Failed)), None)
+
+    @property
+    def usage(self) -> TokenUsage:
+        """The sum over the answers so far."""
+        return _sum(answer.end for answer in self._answers)
+
+    @property
+    def model(self) -> str:
+        """The full id of the model that answers; empty before it does."""
+        return next((a.model for a in self._answers if a.model), "")
+
+    def receive(self, choice: int, events: Sequence[Event]) -> None:
+        """Take events of one choice."""
+        self._answers[choice].receive(events)
+
+    def encode(self) -> bytes:
+        """The ``chat.completion`` document; only without an error, once over."""
+        choices = [
+            Choice(index, answer.message, answer.finish)
+            for index, answer in enumerate(self._answers)
+            if isinstance(answer.end, Finished)
+        ]
+        return encode_json(
+            Document(
+                id=self._heading.id,
+                created=self._heading.created,
+                model=self.model,
+                choices=choices,
+                usage=usage_of(self.usage),
+            )
+        )
+
+
+class _Answer:
+    """One choice: whole messages before, and the text of the one that comes."""
+
+    def __init__(self, forms: CallForms, prefix: str) -> None:
+        self.model = ""
+        self.end: Finished | Failed | None = None
+        self._forms = forms
+        self._before: list[str] = []
+        self._text: list[str] = []
+        self._reasoning = Reasoning(prefix)
+        self._calls: list[tuple[ToolUse, list[str]]] = []
+        self._call_index = 0
+
+    @property
+    def finish(self) -> Finish:
+        return _finish(self.end, self._forms, has_called=bool(self._calls))
+
+    @property
+    def message(self) -> Message:
+        message = self._forms.message(
+            "".join((*self._before, *self._text)),
+            [(call, "".join(parts)) for call, parts in self._calls],
+            is_whole=_is_whole(self.end),
+        )
+        if self._reasoning.content:
+            message.reasoning_content = self._reasoning.content
+        if self._reasoning.details:
+            message.reasoning_details = self._reasoning.details
+        return message
+
+    def receive(self, events: Sequence[Event]) -> None:
+        for event in events:
+            match event:
+                case TextDelta(text):
+                    self._text.append(text)
+                case ThinkingDelta(text):
+                    self._reasoning.thought(text)
+                case AgentToolUsed():
+                    self._reasoning.aside(agent_line(event))
+                case SignatureDelta(signature):
+                    self._reasoning.signed(signature, self.model)
+                case ContentBlockStart(block, index):
+                    match block.value:
+                        case ToolUse() as call:
+                            self._calls.append((call, []))
+                            self._call_index = index
+                        case RedactedThinking(data=data):
+                            self._reasoning.redacted(data, self.model)
+                case InputJSONDelta(json, index) if self._is_of_call(index):
+                    self._calls[-1][1].append(json)
+                case MessageStart(model):
+                    self.model = model
+                    self._before += self._text
+                    self._text.clear()
+                    self._reasoning.begin()
+                case Restarted():
+                    self._text.clear()
+                    self._calls.clear()
+                    self._reasoning.void()
+                case Finished() | Failed():
+                    self.end = event
+
+    def _is_of_call(self, index: int) -> bool:
+        """Whether a block is the last call; the provider's own tools have input too."""
+        return bool(self._calls) and index == self._call_index
+
+
+class ChatStream:
+    """Encodes the answers of one streamed request, as server-sent events."""
+
+    def __init__(
+        self,
+        heading: Heading,
+        choices: int,
+        include_usage: bool,
+        forms: CallForms = _PLAIN,
+    ) -> None:
+        self._heading = heading
+        self._forms = forms
+        self._include_usage = include_usage
+        self._lanes = [_Lane(index, heading.prefix) for index in range(choices)]
+        self.error: CCProxyError | None = None
+        self.model = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last byte has been encoded."""
+        return self.error is not None or all(lane.end for lane in self._lanes)
+
+    @property
+    def usage(self) -> TokenUsage:
+        """The sum over the answers so far."""
+        return _sum(lane.end for lane in self._lanes)
+
+    def encode(self, choice: int, events: Sequence[Event]) -> bytes:
+        """The bytes that events of one choice mean to the client; maybe none.
+
+        An answer that failed sets ``error``: whoever has not sent anything yet can
+        still tell it by an HTTP status instead of the bytes.
+        """
+        frames: list[bytes] = []
+        lane = self._lanes[choice]
+        for event in lane.replay.filter(events):
+            if self.error is not None or lane.end is not None:
+                break
+            match event:
+                case TextDelta(text):
+                    frames += self._begin(lane, self.model)
+                    frames += (lane.head, encode_json(text), lane.tail)
+                case ThinkingDelta(text):
+                    lane.reasoning.thought(text)
+                    frames += self._begin(lane, self.model)
+                    frames.append(self._told(lane, Delta(reasoning_content=text)))
+                case AgentToolUsed():
+                    line = Delta(reasoning_content=agent_line(event))
+                    frames += [*self._begin(lane, self.model), self._told(lane, line)]
+                case SignatureDelta(signature):
+                    detail = lane.reasoning.signed(signature, self.model)
+                    frames += self._thought(lane, detail)
+                case ContentBlockStart(block, index):
+                    frames += self._start(lane, block, index)
+                case InputJSONDelta(json, index) if json and lane.call is not None:
+                    # The provider's own tools have input too.
+                    if index == lane.call_index:
+                        frames.append(self._told(lane, lane.call.more(json)))
+                case MessageStart(model):
+                    lane.reasoning.begin()
+                    frames += self._begin(lane, model)
+                case Finished():
+                    frames += self._finish(lane, event)
+                case Failed(error):
+                    frames += self._fail(error)
+        return b"".join(frames)
+
+    def _begin(self, lane: "_Lane", model: str) -> Sequence[bytes]:
+        if lane.head:
+            return ()
+        self.model = self.model or model
+        text = Delta(content=msgspec.Raw(_MARK))
+        lane.head, _, lane.tail = self._told(lane, text).partition(_MARK)
+        opening = Delta(role="assistant", content="", refusal=None)
+        return [self._told(lane, opening)]
+
+    def _thought(self, lane: "_Lane", detail: Detail) -> Sequence[bytes]:
+        entry = self._told(lane, Delta(reasoning_details=[detail]))
+        return [*self._begin(lane, self.model), entry]
+
+    def _start(self, lane: "_Lane", block: Block, index: int) -> Sequence[bytes]:
+        """What the begin of a block says to the client; most say nothing."""
+        match block.value:
+            case ToolUse() as call:
+                lane.call_index = index
+                return [*self._begin(lane, self.model), self._call(lane, call)]
+            case RedactedThinking(data=data):
+                detail = lane.reasoning.redacted(data, self.model)
+                return self._thought(lane, detail)
+        return ()
+
+    def _call(self, lane: "_Lane", call: ToolUse) -> bytes:
+        before = self._complete(lane, is_whole=True)
+        if self._forms.is_old and lane.calls:
+            # There is no place for a second one.
+            return before
+        lane.call = StreamedCall(call, lane.calls, self._forms)
+        lane.calls += 1
+        return before + self._told(lane, lane.call.first())
+
+    def _complete(self, lane: "_Lane", *, is_whole: bool) -> bytes:
+        call, lane.call = lane.call, None
+        return b"" if call is None else self._told(lane, call.end(is_whole=is_whole))
+
+    def _finish(self, lane: "_Lane", end: Finished) -> list[bytes]:
+        frames = list(self._begin(lane, self.model))
+        frames.append(self._complete(lane, is_whole=_is_whole(end)))
+        lane.end = end
+        reason = _finish(end, self._forms, has_called=lane.calls > 0)
+        frames.append(
+            self._chunk(ChunkChoice(lane.index, Delta(), finish_reason=reason))
+        )
+        if self.is_over:
+            if self._include_usage:
+                frames.append(self._chunk(None))
+            frames.append(DONE)
+        return frames
+
+    def _told(self, lane: "_Lane", delta: Delta | None) -> bytes:
+        return b"" if delta is None else self._chunk(ChunkChoice(lane.index, delta))
+
+    def _fail(self, error: CCProxyError) -> list[bytes]:
+        self.error = error
+        return [b"data: ", error_document(error), b"\n\n"]
+
+    def _chunk(self, choice: ChunkChoice | None) -> bytes:
+        usage: Usage | UnsetType | None = None if self._include_usage else UNSET
+        chunk = Chunk(
+            id=self._heading.id,
+            created=self._heading.created,
+            model=self.model,
+            choices=[choice] if choice else [],
+            usage=usage if choice else usage_of(self.usage),
+        )
+        return b"data: " + encode_json(chunk) + b"\n\n"
+
+
+class _Lane:
+    """One choice of a stream; ``head`` and ``tail`` go around each text."""
+
+    def __init__(self, index: int, prefix: str) -> None:
+        self.index = index
+        self.replay = Replay()
+        self.reasoning = Reasoning(prefix)
+        self.call: StreamedCall | None = None
+        self.call_index = 0
+        self.head = b""
+        self.tail = b""
+        self.calls = 0
+        self.end: Finished | None = None
+
+
+def _finish(
+    end: Finished | Failed | None, forms: CallForms, *, has_called: bool
+) -> Finish:
+    """Why the answer ends; one with calls, whatever the model says, with these."""
+    reason = end.reason if isinstance(end, Finished) else FinishReason.STOP
+    return _FINISH.get(reason) or (forms.finish if has_called else "stop")
+
+
+def _is_whole(end: Finished | Failed | None) -> bool:
+    """Whether calls were not cut off."""
+    return isinstance(end, Finished) and end.reason not in _FINISH
+
+
+def _sum(ends: Iterable[Finished | Failed | None]) -> TokenUsage:
+    return sum((e.usage for e in ends if isinstance(e, Finished)), start=TokenUsage())

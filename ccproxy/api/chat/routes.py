@@ -1,0 +1,68 @@
+"""The routes of chat completions."""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+
+from ccproxy.api.chat.request import decode_chat
+from ccproxy.api.chat.response import ChatDocument, ChatStream, Heading
+from ccproxy.api.common.answering import Answering
+from ccproxy.api.options import Policy
+from ccproxy.web.backend import Backend
+from ccproxy.web.context import Exchange
+from ccproxy.web.replies import set_question_headers
+from ccproxy.web.routing import Router
+
+
+class ChatRoutes:
+    """``POST /chat/completions``.
+
+    Args:
+        wall_seconds: Unix time, for ``created``.
+    """
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        backend: Backend,
+        policy: Policy,
+        clock: IReactorTime,
+        wall_seconds: Callable[[], float],
+    ) -> None:
+        self._router = router
+        self._backend = backend
+        self._policy = policy
+        self._answering = Answering(backend, clock)
+        self._wall_seconds = wall_seconds
+        router.add("POST", "/chat/completions", self._create)
+
+    async def _create(self, exchange: Exchange) -> bytes | None:
+        call = decode_chat(
+            self._router.body(exchange),
+            web_search=self._policy.web_search,
+        )
+        question = await self._backend.prepare(call.request, owner=exchange.key)
+        heading = Heading(
+            id=f"chatcmpl-{exchange.hex}",
+            created=int(self._wall_seconds()),
+            prefix=question.prefix,
+        )
+        set_question_headers(
+            exchange.request,
+            question,
+            effort=call.effort,
+            ignored=call.ignored,
+            adjusted=call.adjusted,
+        )
+        if call.stream:
+            about = (call.choices, call.include_usage, call.forms)
+            encoder = ChatStream(heading, *about)
+            await self._answering.stream(
+                exchange, question, encoder, choices=call.choices
+            )
+            return None
+        document = ChatDocument(heading, call.choices, call.forms)
+        return await self._answering.document(
+            exchange, question, document, choices=call.choices
+        )

@@ -1,0 +1,146 @@
+"""What chat completions look like on the wire. Pure.
+
+Source: ``CreateChatCompletionResponse`` and ``CreateChatCompletionStreamResponse`` in
+OpenAI's document; for thinking, `ccproxy.api.chat.reasoning`.
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ccproxy.api.chat.reasoning import Detail
+from ccproxy.core.stream import Usage as TokenUsage
+
+Finish = Literal["stop", "length", "content_filter", "tool_calls", "function_call"]
+
+
+class PromptDetails(msgspec.Struct):
+    """A part of the prompt's count."""
+
+    cached_tokens: int
+    cache_write_tokens: int
+    audio_tokens: int = 0
+
+
+class CompletionDetails(msgspec.Struct):
+    """A part of the answer's count."""
+
+    reasoning_tokens: int
+    audio_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
+class Usage(msgspec.Struct):
+    """What an answer cost, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails
+
+
+class CalledFunction(msgspec.Struct):
+    """A function's name and its arguments, or a piece of them."""
+
+    arguments: str
+    name: str | UnsetType = UNSET
+
+
+class CalledCustom(msgspec.Struct):
+    """A custom tool's name and its input, or a piece of it."""
+
+    input: str
+    name: str | UnsetType = UNSET
+
+
+class ToolCall(msgspec.Struct, kw_only=True):
+    """A call, or what a chunk adds to it."""
+
+    index: int | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    function: CalledFunction | UnsetType = UNSET
+    custom: CalledCustom | UnsetType = UNSET
+
+
+class Message(msgspec.Struct, kw_only=True):
+    """The assistant's message."""
+
+    role: str = "assistant"
+    content: str | None
+    refusal: None = None
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    function_call: CalledFunction | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    reasoning_details: list[Detail] | UnsetType = UNSET
+
+
+class Choice(msgspec.Struct):
+    """One answer."""
+
+    index: int
+    message: Message
+    finish_reason: Finish
+    logprobs: None = None
+
+
+class Document(msgspec.Struct, kw_only=True):
+    """All answers to one request."""
+
+    id: str
+    object: str = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+
+
+class Delta(msgspec.Struct):
+    """What a chunk adds to a message."""
+
+    role: str | UnsetType = UNSET
+    content: str | msgspec.Raw | UnsetType = UNSET
+    refusal: UnsetType | None = UNSET
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    function_call: CalledFunction | UnsetType = UNSET
+    reasoning_content: str | msgspec.Raw | UnsetType = UNSET
+    reasoning_details: list[Detail] | UnsetType = UNSET
+
+
+class ChunkChoice(msgspec.Struct):
+    """What a chunk adds to one answer."""
+
+    index: int
+    delta: Delta
+    logprobs: None = None
+    finish_reason: Finish | None = None
+
+
+class Chunk(msgspec.Struct, kw_only=True):
+    """One event of a stream."""
+
+    id: str
+    object: str = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | UnsetType | None = UNSET
+
+
+def usage_of(usage: TokenUsage) -> Usage:
+    """The counts, under the names that chat completions have for them."""
+    return Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.output_tokens,
+        total_tokens=usage.prompt_tokens + usage.output_tokens,
+        prompt_tokens_details=PromptDetails(
+            cached_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+        ),
+        completion_tokens_details=CompletionDetails(
+            reasoning_tokens=usage.thinking_tokens
+        ),
+    )

@@ -1,0 +1,357 @@
+"""Tools and calls in requests for chat completions: functions, customs, old functions.
+
+Pure. What `ccproxy.api.chat.tool_calls` is for answers.
+
+===========================  ==================================================
+``{"function": {…}}``        OpenAI's; with or without ``type``
+``{"name", "parameters"}``   the same, flat, as Responses has it
+``{"name", "input_schema"}`` the same, as the Messages API has it
+``{"custom": {…}}``          OpenAI's, its input is free text; flat likewise
+===========================  ==================================================
+
+Source: ``ChatCompletionTool``, ``CustomToolChatCompletions``,
+``ChatCompletionFunctions`` and ``ChatCompletionMessageToolCalls`` in OpenAI's document;
+client facts, "Seen since", for the flat forms.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from attrs import frozen
+from msgspec import UNSET, Raw, UnsetType
+
+from ccproxy.api.chat.tool_calls import CallForms
+from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.custom_tools import custom_call, custom_tool
+from ccproxy.api.common.pairing import NO_ID
+from ccproxy.api.common.tool_choice import Choice, decode_choice
+from ccproxy.api.common.tools import (
+    RENAMED,
+    ToolIdentity,
+    ToolKind,
+    ToolTable,
+    function_call,
+    function_tool,
+    strict_field,
+)
+from ccproxy.core.errors import InvalidRequest, MissingParameter
+from ccproxy.core.messages import Block, Tool, ToolChoice
+from ccproxy.core.refusal import unsupported
+
+_WEB_SEARCH = "web_search"
+_EMPTY_TEXT = Raw(b'""')
+_RENAMED_CALL = {"name": "function.name", "input": "function.arguments"}
+
+
+class Function(msgspec.Struct):
+    """A function that is offered, of either style."""
+
+    name: str
+    description: str | None = None
+    parameters: Raw | UnsetType = UNSET
+    strict: bool | None = None
+    cache_control: Raw | UnsetType = UNSET
+
+
+class _Grammar(msgspec.Struct):
+    syntax: str
+    definition: str
+
+
+class _CustomFormat(msgspec.Struct):
+    type: str
+    grammar: _Grammar | None = None
+    # Flat, as Responses has it.
+    syntax: str | None = None
+    definition: str | None = None
+
+
+class _Custom(msgspec.Struct):
+    name: str
+    description: str | None = None
+    format: _CustomFormat | None = None
+
+
+class OfferedTool(msgspec.Struct):
+    """An entry of ``tools``."""
+
+    type: str | None = None
+    function: Function | None = None
+    custom: _Custom | None = None
+    # Flat forms, and what the Messages API has besides.
+    name: str | None = None
+    description: str | None = None
+    parameters: Raw | UnsetType = UNSET
+    input_schema: Raw | UnsetType = UNSET
+    format: _CustomFormat | None = None
+    strict: bool | None = None
+    cache_control: Raw | UnsetType = UNSET
+
+
+class CalledFunction(msgspec.Struct):
+    """A function that was called; ``arguments`` is a JSON string, or the object."""
+
+    name: str
+    # Of a fixed value no schema can be made.
+    arguments: Raw = msgspec.field(default_factory=lambda: _EMPTY_TEXT)
+
+
+class _CalledCustom(msgspec.Struct):
+    name: str
+    input: str = ""
+
+
+class Call(msgspec.Struct):
+    """An entry of a message's ``tool_calls``."""
+
+    id: str | None = None
+    function: CalledFunction | None = None
+    custom: _CalledCustom | None = None
+    type: str | None = None
+
+
+@frozen(kw_only=True)
+class Offer:
+    """What the model may call.
+
+    Attributes:
+        tools: what is left of them by the client's choice.
+        choice: what it has to do with them; None: as it likes.
+        forms: in which form the client wants its calls.
+    """
+
+    tools: tuple[Tool, ...]
+    choice: ToolChoice | None
+    forms: CallForms
+
+
+@frozen
+class _Given:
+    """A tool, in whichever form it came.
+
+    Attributes:
+        at: its path in the request: of what has its name.
+        schema_field: what the request calls its schema.
+    """
+
+    identity: ToolIdentity
+    at: str
+    description: str | None
+    schema: Raw | UnsetType = UNSET
+    schema_field: str = "parameters"
+    format: _CustomFormat | None = None
+    strict: bool | None = None
+    cache_control: Raw | UnsetType = UNSET
+
+
+def offer(
+    given: Sequence[OfferedTool],
+    choice: object,
+    mendings: Mendings,
+    *,
+    one_call: bool = False,
+    web_search: bool = False,
+) -> Offer:
+    """What ``tools`` and ``tool_choice`` say.
+
+    Args:
+        given: the tools.
+        choice: the choice, as JSON has it.
+        mendings: tools that the model cannot be offered are noted there.
+        one_call: whether it may call only one at once.
+        web_search: whether the model can search the web anyway.
+
+    Raises:
+        ClientError: with ``param``.
+    """
+    found: list[_Given] = []
+    for index, tool in enumerate(given):
+        at = f"tools[{index}]"
+        if tool.type is not None and tool.type.startswith(_WEB_SEARCH):
+            if not web_search:
+                mendings.ignore(at)
+        else:
+            found.append(_given(tool, at))
+    table = _table(found)
+    offered = [_tool(tool, table, mendings) for tool in found]
+    chosen = decode_choice(choice)
+    left, demanded = chosen.applied(offered, table, one_call=one_call)
+    return Offer(tools=left, choice=demanded, forms=CallForms(tools=table))
+
+
+def offer_functions(
+    given: Sequence[Function], choice: object, mendings: Mendings
+) -> Offer:
+    """What ``functions`` and ``function_call`` say.
+
+    Raises:
+        ClientError: with ``param``.
+    """
+    found = [_function(f, f"functions[{n}]") for n, f in enumerate(given)]
+    table = _table(found)
+    match choice:
+        case None | "auto":
+            chosen = Choice()
+        case "none":
+            chosen = Choice(mode="none")
+        case {"name": str(name)}:
+            chosen = Choice(mode="tool", name=name)
+        case _:
+            raise InvalidRequest(
+                '`function_call` is `auto`, `none`, or `{"name": …}`',
+                param="function_call",
+            )
+    offered = [_tool(tool, table, mendings) for tool in found]
+    left, demanded = chosen.applied(
+        offered, table, one_call=True, param="function_call", among="functions"
+    )
+    forms = CallForms(tools=table, is_old=True)
+    return Offer(tools=left, choice=demanded, forms=forms)
+
+
+def _given(tool: OfferedTool, at: str) -> _Given:
+    if tool.type not in (None, "function", "custom"):
+        unsupported(
+            f"{at}.type", f"{tool.type!r} is not offered; send functions or customs"
+        )
+    if tool.function is not None:
+        return _function(tool.function, f"{at}.function", tool.cache_control)
+    if tool.custom is not None:
+        about = (tool.custom.description, tool.custom.format, tool.cache_control)
+        return _custom(tool.custom.name, f"{at}.custom", *about)
+    if tool.name is None:
+        inner = f"{at}.{tool.type or 'function'}"
+        raise MissingParameter(f"`{inner}` is missing", param=inner)
+    is_native = not isinstance(tool.input_schema, UnsetType)
+    if tool.type == "custom" and not is_native:
+        about = (tool.description, tool.format, tool.cache_control)
+        return _custom(tool.name, at, *about)
+    return _Given(
+        ToolIdentity(tool.name),
+        at,
+        tool.description,
+        tool.input_schema if is_native else tool.parameters,
+        "input_schema" if is_native else "parameters",
+        strict=tool.strict,
+        cache_control=tool.cache_control,
+    )
+
+
+def _function(
+    function: Function, at: str, cache_control: Raw | UnsetType = UNSET
+) -> _Given:
+    inner = function.cache_control
+    return _Given(
+        ToolIdentity(function.name),
+        at,
+        function.description,
+        function.parameters,
+        strict=function.strict,
+        cache_control=cache_control if isinstance(inner, UnsetType) else inner,
+    )
+
+
+def _custom(
+    name: str,
+    at: str,
+    description: str | None,
+    form: _CustomFormat | None,
+    cache_control: Raw | UnsetType,
+) -> _Given:
+    if form is not None and form.type not in ("text", "grammar"):
+        unsupported(f"{at}.format.type", f"{form.type!r} is neither text nor grammar")
+    identity = ToolIdentity(name, ToolKind.CUSTOM)
+    return _Given(identity, at, description, format=form, cache_control=cache_control)
+
+
+def _table(found: Sequence[_Given]) -> ToolTable:
+    return ToolTable([(tool.identity, tool.at) for tool in found])
+
+
+def _tool(given: _Given, table: ToolTable, mendings: Mendings) -> Tool:
+    name = table.api_name(given.identity)
+    if name != given.identity.name:
+        mendings.adjust(f"{given.at}.name")
+    if given.identity.kind is ToolKind.CUSTOM:
+        syntax, definition = _grammar(given.format, given.at)
+        about = (name, given.description, syntax, definition, given.at)
+        return custom_tool(*about, given.cache_control)
+    return function_tool(
+        name,
+        given.description,
+        None if isinstance(given.schema, UnsetType) else given.schema,
+        given.at,
+        renamed=RENAMED if given.schema_field == "parameters" else {},
+        strict=strict_field(given.strict),
+        cache_control=given.cache_control,
+    )
+
+
+def _grammar(form: _CustomFormat | None, at: str) -> tuple[str | None, str | None]:
+    if form is None or form.type == "text":
+        return None, None
+    if form.grammar is not None:
+        return form.grammar.syntax, form.grammar.definition
+    if form.syntax is None or form.definition is None:
+        where = f"{at}.format.grammar"
+        raise MissingParameter(f"`{where}` is missing", param=where)
+    return form.syntax, form.definition
+
+
+def called(call: Call, at: str, tools: ToolTable, mendings: Mendings) -> Block:
+    """A call of the history.
+
+    Args:
+        call: as the client has it.
+        at: its path in the request.
+        tools: the request's.
+        mendings: what is sent in another form is noted there.
+
+    Raises:
+        ClientError: with ``param``.
+    """
+    identifier = NO_ID if call.id is None else call.id
+    if call.custom is not None:
+        identity = ToolIdentity(call.custom.name, ToolKind.CUSTOM)
+        name = tools.api_name(identity)
+        renamed = {"name": "custom.name", "input": "custom.input"}
+        return custom_call(identifier, name, call.custom.input, at, renamed)
+    if call.function is None:
+        inner = f"{at}.function"
+        raise MissingParameter(f"`{inner}` is missing", param=inner)
+    name = tools.api_name(ToolIdentity(call.function.name))
+    arguments = call.function.arguments
+    about = (identifier, name, arguments, at, mendings)
+    return function_call(*about, _RENAMED_CALL)
+
+
+class OldCalls:
+    """Calls of the old style, which have no ids: each gets one of ours."""
+
+    def __init__(self, tools: ToolTable, mendings: Mendings) -> None:
+        self._tools = tools
+        self._mendings = mendings
+        self._made = 0
+        self._waiting: str | None = None
+
+    def called(self, call: CalledFunction, at: str) -> Block:
+        """A call of the history."""
+        self._made += 1
+        self._waiting = f"function-{self._made}"
+        name = self._tools.api_name(ToolIdentity(call.name))
+        about = (self._waiting, name, call.arguments, at)
+        return function_call(*about, self._mendings)
+
+    def result_of(self, at: str) -> str:
+        """The id of the call whose result a message of role ``function`` is.
+
+        Raises:
+            InvalidRequest: there is none.
+        """
+        identifier, self._waiting = self._waiting, None
+        if identifier is None:
+            raise InvalidRequest(
+                f"`{at}`: there is no `function_call` before this result",
+                param=f"{at}.role",
+            )
+        return identifier

@@ -1,0 +1,53 @@
+"""From a question to the answer on the wire, of the APIs that keep nothing."""
+
+from twisted.internet.interfaces import IReactorTime
+
+from ccproxy.web.backend import Backend, Collector, Question, collect
+from ccproxy.web.context import Exchange
+from ccproxy.web.event_stream import EventStream, StreamEncoder
+from ccproxy.web.replies import json_response, set_queue_header
+
+
+class Answering:
+    """Puts questions, and sends what comes of them."""
+
+    def __init__(self, backend: Backend, clock: IReactorTime) -> None:
+        self._backend = backend
+        self._clock = clock
+
+    async def stream(
+        self,
+        exchange: Exchange,
+        question: Question,
+        encoder: StreamEncoder,
+        *,
+        choices: int = 1,
+    ) -> None:
+        """Ask, and stream until the end.
+
+        Raises:
+            CCProxyError: the question failed before anything was sent.
+        """
+        stream = EventStream(exchange.request, encoder, self._clock, exchange.receipt)
+        with exchange.following(encoder), exchange.streaming():
+            await stream.run(self._backend, question, choices)
+
+    async def document(
+        self,
+        exchange: Exchange,
+        question: Question,
+        collector: Collector,
+        *,
+        choices: int = 1,
+    ) -> bytes:
+        """Ask; the body, once the answer is whole.
+
+        Raises:
+            CCProxyError: it never will be.
+        """
+        with exchange.following(collector):
+            queued = await collect(
+                self._backend, question, choices, collector, exchange.receipt
+            )
+        set_queue_header(exchange.request, queued)
+        return json_response(exchange.request, collector.encode())

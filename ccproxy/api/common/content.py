@@ -1,0 +1,198 @@
+"""What is said in a message of OpenAI's: parts, to blocks of the Messages API. Pure.
+
+==================================  ==============================================
+text, input_text, output_text,      ``text``; a blank one is left out
+refusal
+image_url, input_image              ``image``; its type is what its bytes say
+file, input_file                    ``document``
+tool_use, tool_result, thinking …   the Messages API's own, which some clients mix
+                                    into messages of OpenAI's: as they are
+==================================  ==============================================
+
+Source: ``ChatCompletionRequestMessageContentPart…`` and ``InputContent`` in OpenAI's
+document; client facts, "Seen since".
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from ccproxy.api.common import media
+from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.pairing import NO_ID
+from ccproxy.api.common.tools import function_call
+from ccproxy.core.errors import InvalidRequest, MissingParameter
+from ccproxy.core.messages import Block, Text, Thinking, is_blank, text_block
+from ccproxy.core.refusal import unsupported
+
+# Who speaks, as the dialects agree on it.
+SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
+# Blocks of the Messages API, by who says so.
+_NATIVE_PARTS: Mapping[str, str] = {
+    "tool_use": ASSISTANT,
+    "thinking": ASSISTANT,
+    "redacted_thinking": ASSISTANT,
+    "tool_result": USER,
+    "image": USER,
+    "document": USER,
+}
+
+
+class _ImageURL(msgspec.Struct):
+    url: str | None = None
+
+
+class _File(msgspec.Struct):
+    file_data: str | None = None
+    filename: str | None = None
+    file_id: str | None = None
+
+
+class Part(msgspec.Struct, omit_defaults=True):
+    """A part of a message's content, of either dialect."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+    # An image: an object in chat completions, a URL in Responses.
+    image_url: str | _ImageURL | None = None
+    # A file: an object in chat completions, flat in Responses.
+    file: _File | None = None
+    file_data: str | None = None
+    filename: str | None = None
+    file_url: str | None = None
+    file_id: str | None = None
+    # The Messages API's own, which some clients send all the same.
+    cache_control: Raw | UnsetType = UNSET
+    id: str | None = None
+    name: str | None = None
+    input: Raw | UnsetType = UNSET
+    tool_use_id: str | None = None
+    content: Raw | UnsetType = UNSET
+    is_error: bool | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    source: Raw | UnsetType = UNSET
+    title: str | None = None
+    context: str | None = None
+    citations: Raw | UnsetType = UNSET
+
+
+def content_blocks(
+    content: str | list[Part] | None, role: str, at: str, mendings: Mendings
+) -> list[Block]:
+    """A content as blocks, without those that the API does not take.
+
+    Args:
+        content: a text, or parts.
+        role: whose message it is: one of the four of this module.
+        at: its path in the request.
+        mendings: what is left out or changed is noted there.
+
+    Raises:
+        ClientError: a part that there is not, or that this role cannot say.
+    """
+    match content:
+        case None | "":
+            return []
+        case str(text):
+            return _sound([text_block(text, at)], mendings)
+        case parts:
+            paths = [f"{at}[{n}]" for n in range(len(parts))]
+            pairs = zip(parts, paths, strict=True)
+            return _sound([_block(*pair, role, mendings) for pair in pairs], mendings)
+
+
+def _sound(blocks: Sequence[Block], mendings: Mendings) -> list[Block]:
+    """The blocks that the API takes: texts that say something, signed thinking."""
+    kept = []
+    for block in blocks:
+        value = block.value
+        is_void = (isinstance(value, Text) and is_blank(value.text)) or (
+            isinstance(value, Thinking) and not value.signature
+        )
+        if is_void:
+            mendings.ignore(block.at)
+        else:
+            kept.append(block)
+    return kept
+
+
+def _block(part: Part, at: str, role: str, mendings: Mendings) -> Block:
+    if part.type in _NATIVE_PARTS:
+        return _native(part, role, at, mendings)
+    block = _openai_block(part, at, mendings)
+    if block.type != "text" and role in (ASSISTANT, SYSTEM):
+        raise InvalidRequest(
+            f"`{at}`: a message of role {role} has text only; images and files are the "
+            "user's",
+            param=f"{at}.type",
+        )
+    return block
+
+
+def _openai_block(part: Part, at: str, mendings: Mendings) -> Block:
+    cached = part.cache_control
+    match part.type:
+        case "text" | "input_text" | "output_text":
+            text = _required(part.text, f"{at}.text")
+            return Block.make("text", at=at, text=text, cache_control=cached)
+        case "refusal":
+            text = _required(part.refusal, f"{at}.refusal")
+            return Block.make("text", at=at, text=text, cache_control=cached)
+        case "image_url" | "input_image":
+            media.no_uploads(part.file_id, f"{at}.file_id")
+            if isinstance(part.image_url, _ImageURL):
+                where = f"{at}.image_url.url"
+                return media.image(part.image_url.url, where, mendings, cached)
+            return media.image(part.image_url, f"{at}.image_url", mendings, cached)
+        case "file":
+            file = part.file or _File()
+            media.no_uploads(file.file_id, f"{at}.file.file_id")
+            where = f"{at}.file.file_data"
+            return media.document(
+                file.file_data, None, file.filename, where, cache_control=cached
+            )
+        case "input_file":
+            media.no_uploads(part.file_id, f"{at}.file_id")
+            return media.document(
+                part.file_data,
+                part.file_url,
+                part.filename,
+                f"{at}.file_data",
+                url_at=f"{at}.file_url",
+                cache_control=cached,
+            )
+    unsupported(
+        f"{at}.type",
+        f"there is no content of type {part.type!r}; send text, "
+        "images (data: or https:), PDFs or text files",
+    )
+
+
+def _native(part: Part, role: str, at: str, mendings: Mendings) -> Block:
+    """A block that is the Messages API's already."""
+    whose = _NATIVE_PARTS[part.type]
+    if role != whose and not (role == TOOL and part.type in ("image", "document")):
+        raise InvalidRequest(
+            f"`{at}`: a block of type {part.type!r} belongs to a message of role "
+            f"{whose}",
+            param=f"{at}.type",
+        )
+    if part.type == "tool_use":
+        name = _required(part.name, f"{at}.name")
+        arguments = "" if isinstance(part.input, UnsetType) else part.input
+        identifier = NO_ID if part.id is None else part.id
+        return function_call(identifier, name, arguments, at, mendings, {})
+    try:
+        return Block.decode(msgspec.json.encode(part), at)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"`{at}`: {error}", param=at) from None
+
+
+def _required(text: str | None, param: str) -> str:
+    if text is None:
+        raise MissingParameter(f"`{param}` is missing", param=param)
+    return text

@@ -1,0 +1,157 @@
+"""JSON bodies to typed structs, with errors that a client's user understands."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import msgspec
+
+from ccproxy.core.errors import ClientError, InvalidRequest, MissingParameter
+
+_T = TypeVar("_T")
+
+# msgspec: "Expected `str`, got `int` - at `$.messages[0].role`"
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BOM = b"\xef\xbb\xbf"
+_HEX = rb"[0-9a-fA-F]"
+# JSON text up to the first half of a surrogate pair; and that half. Possessive, so that
+# a long text is read once.
+_UP_TO_HALF = re.compile(
+    rb"((?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])%b{4}"
+    rb"|\\u[dD][89abAB]%b{2}\\u[dD][c-fC-F]%b{2})*+)"
+    rb"\\u[dD][89a-fA-F]%b{2}" % (_HEX, _HEX, _HEX, _HEX)
+)
+_REPLACEMENT = rb"\ufffd"
+
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def read_body(body: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """A body as JSON readers agree on it, and the paths of the texts that were mended.
+
+    A byte order mark is taken off. Half a surrogate pair, which is what is left of a
+    text that was cut within a character, becomes U+FFFD.
+
+    Args:
+        body: JSON, as it came.
+
+    Raises:
+        InvalidRequest: it is not UTF-8, which is not seen where a part stays undecoded.
+    """
+    body = body.removeprefix(_BOM)
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("the body is not UTF-8") from None
+    if b"\\ud" not in body and b"\\uD" not in body:
+        return body, ()
+    pieces: list[bytes] = []
+    place = 0
+    while (match := _UP_TO_HALF.match(body, place)) is not None:
+        pieces += (match[1], _REPLACEMENT)
+        place = match.end()
+    if not pieces:
+        return body, ()
+    return b"".join((*pieces, body[place:])), tuple(_halves(body))
+
+
+def _halves(body: bytes) -> Iterator[str]:
+    """The paths of the texts with half a surrogate pair in them."""
+    try:
+        yield from _walk(json.loads(body), "")
+    except (ValueError, RecursionError):
+        # Whatever it is, it is told by who decodes it.
+        return
+
+
+def _walk(value: Any, at: str) -> Iterator[str]:
+    match value:
+        case str() if _SURROGATE.search(value):
+            yield at
+        case list(values):
+            for index, inner in enumerate(values):
+                yield from _walk(inner, f"{at}[{index}]")
+        case dict():
+            for name, inner in value.items():
+                if _SURROGATE.search(name):
+                    yield at or "body"
+                else:
+                    yield from _walk(inner, f"{at}.{name}" if at else name)
+
+
+def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes, *, at: str = "") -> _T:
+    """Decode a request body, or a part of one.
+
+    Args:
+        decoder: for what is expected.
+        body: as it came.
+        at: the path of that part.
+
+    Raises:
+        ClientError: not UTF-8, not JSON, or of the wrong shape; ``param`` is the path
+            where it is known.
+    """
+    if not body.strip():
+        raise InvalidRequest("the request has no body; send a JSON object")
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _shape_error(str(error), at) from None
+    except UnicodeDecodeError:
+        raise InvalidRequest("the body is not UTF-8") from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply") from None
+
+
+def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """Decode a request body to its top-level fields, each as it came.
+
+    Fields that are ``null`` are left out: to be absent means the same.
+
+    Args:
+        body: as `read_body` gives it.
+
+    Raises:
+        ClientError: not JSON, or no object.
+    """
+    fields = decode_json(_fields_decoder, body)
+    return {name: raw for name, raw in fields.items() if not is_null(raw)}
+
+
+def is_null(raw: msgspec.Raw) -> bool:
+    """Whether some JSON is ``null``; costs nothing, however long it is."""
+    return len(memoryview(raw)) == len(b"null") and bytes(raw) == b"null"
+
+
+@contextmanager
+def located(at: str) -> Iterator[None]:
+    """Turn msgspec's errors about one part of a request into the client's.
+
+    Args:
+        at: the path of that part.
+
+    Raises:
+        ClientError: instead of a `msgspec.ValidationError`; ``param`` is the path.
+    """
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        raise _shape_error(str(error), at) from None
+
+
+def _shape_error(text: str, at: str) -> ClientError:
+    match = _AT.match(text)
+    what, path = (match["what"], match["path"]) if match else (text, None)
+    param = (at + (path or "").removeprefix("$")).removeprefix(".")
+    missing = _MISSING.match(what)
+    if missing:
+        field = ".".join(part for part in (param, missing["field"]) if part)
+        return MissingParameter(f"`{field}` is missing", param=field)
+    where = f"`{param}`: " if param else ""
+    return InvalidRequest(f"{where}{what}", param=param or None)

@@ -1,0 +1,121 @@
+"""Structured output, as both dialects ask for it: a JSON Schema for the answer. Pure.
+
+How the model is made to answer so is decided where the model is known.
+
+Source: ``ResponseFormatJsonSchema`` and ``TextResponseFormatConfiguration`` in OpenAI's
+document; ``OutputConfigParam`` of anthropic-python 2.14.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from ccproxy.api.common.tools import object_schema
+from ccproxy.core.errors import MissingParameter
+from ccproxy.core.messages import OutputConfig, OutputValue, parsed
+from ccproxy.core.refusal import unsupported
+
+_NOTHING_SAID = Raw(b'{"type":"object"}')
+_NULL = Raw(b"null")
+# The paths that error messages are translated from.
+_EFFORT = "output_config.effort"
+_FORMAT = "output_config.format"
+
+
+class _JSONSchema(msgspec.Struct):
+    schema: Raw | UnsetType = UNSET
+    strict: bool | None = None
+
+
+class Format(msgspec.Struct):
+    """``response_format`` of chat completions, ``text.format`` of Responses."""
+
+    type: str
+    # Of Responses.
+    name: str | None = None
+    description: str | None = None
+    schema: Raw | UnsetType = UNSET
+    strict: bool | None = None
+    # Of chat completions.
+    json_schema: _JSONSchema | None = None
+
+
+def output_config(
+    form: Format | None, param: str, effort: str | None = None
+) -> OutputConfig | None:
+    """What the request says of the answer's form, and how hard to work on it.
+
+    Args:
+        form: what the request says.
+        param: its path.
+        effort: the model's own word.
+
+    Returns:
+        None: nothing.
+
+    Raises:
+        ClientError: a format that there is not, or a schema of something else than an
+            object.
+    """
+    made = _format(form, param)
+    if made is None and effort is None:
+        return None
+    about = {"effort": effort or UNSET, "format": made or UNSET}
+    return parsed(OutputValue, param, **about)
+
+
+def output_paths(form: Format | None, param: str, effort_param: str) -> dict[str, str]:
+    """The client's names for the fields of ``output_config``.
+
+    Args:
+        form: what the request says.
+        param: its path.
+        effort_param: the path of the effort.
+    """
+    paths = {_EFFORT: effort_param}
+    if form is not None:
+        nested = f"{param}.json_schema" if form.json_schema is not None else param
+        paths |= {_FORMAT: param, f"{_FORMAT}.schema": f"{nested}.schema"}
+    return paths
+
+
+def _format(form: Format | None, param: str) -> Mapping[str, object] | None:
+    match form:
+        case None | Format(type="text"):
+            return None
+        case Format(type="json_object"):
+            return {"type": "json_object"}
+        case Format(type="json_schema", json_schema=None):
+            return _schema(form.schema, f"{param}.schema")
+        case Format(type="json_schema", json_schema=_JSONSchema(schema=schema)):
+            return _schema(schema, f"{param}.json_schema.schema")
+    unsupported(
+        f"{param}.type",
+        f"{form.type!r} is no format; there are text, json_schema and json_object",
+    )
+
+
+def _schema(schema: Raw | UnsetType, param: str) -> Mapping[str, object]:
+    if isinstance(schema, UnsetType) or schema == _NULL:
+        raise MissingParameter(f"`{param}` is missing", param=param)
+    checked = object_schema(schema, param, or_else=_NOTHING_SAID)
+    return {"type": "json_schema", "schema": checked}
+
+
+def echo_format(form: Format | None) -> Mapping[str, Any]:
+    """The format as a response repeats it; only of one that has a schema."""
+    match form:
+        case None | Format(type="text"):
+            return {"type": "text"}
+        case Format(type="json_object"):
+            return {"type": "json_object"}
+    schema = form.schema if form.json_schema is None else form.json_schema.schema
+    return {
+        "type": "json_schema",
+        "name": form.name or "answer",
+        "description": form.description,
+        "schema": None if isinstance(schema, UnsetType) else schema,
+        "strict": form.strict or False,
+    }

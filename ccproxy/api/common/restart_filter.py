@@ -1,0 +1,259 @@
+"""A stream that was cut and begun again, told as if it never was. Pure.
+
+What has been sent cannot be taken back. When the upstream loses an answer and the CLI
+asks for it again, the text that the client has is swallowed from the new answer and
+the rest goes on, in the block that the client has open. If the new answer says
+something else, going on would be a lie: the stream ends with an error.
+
+========  =============================================================================
+block     in the new answer
+========  =============================================================================
+text      continues the client's; a new block only where that one is closed
+thinking  left out if the client was told any thinking or text, for it would differ
+call      told; but once a call was told a cut is the end
+other     likewise
+========  =============================================================================
+
+``index`` stays the block's number as the client counts: from a cut on blocks are
+numbered behind those that it has.
+"""
+
+from collections.abc import Iterable
+
+from attrs import define, evolve
+
+from ccproxy.core.errors import ClaudeFailed
+from ccproxy.core.messages import (
+    Block,
+    RedactedThinking,
+    Text,
+    Thinking,
+    text_block,
+)
+from ccproxy.core.stream import (
+    ContentBlockStart,
+    ContentBlockStop,
+    Event,
+    Failed,
+    Finished,
+    InputJSONDelta,
+    MessageStart,
+    OpaqueDelta,
+    Restarted,
+    SignatureDelta,
+    TextDelta,
+    ThinkingDelta,
+)
+
+
+@define
+class _Open:
+    """The block that the client has open: its number, and what was told in it."""
+
+    index: int
+    block: Block
+    is_empty: bool = True
+
+
+class Replay:
+    """Filters the events of one turn; the result has no ``Restarted`` in it."""
+
+    def __init__(self) -> None:
+        # The text of this message that the client has.
+        self._sent: list[str] = []
+        # What of it the new answer has still to repeat.
+        self._owed = ""
+        # Thinking is no part of the answer, and the second time it differs: what
+        # was told of it stays, and no more is told.
+        self._has_thought = False
+        self._thinks_again = False
+        self._restarting = False
+        self._why = ""
+        # A call or the like, which cannot be taken back.
+        self._is_bound = False
+        self._failed = False
+        self._open: _Open | None = None
+        self._next_index = 0
+        # From the new answer's numbers to the client's, after a cut; None: left out.
+        self._indices: dict[int, int | None] | None = None
+
+    def filter(self, events: Iterable[Event]) -> list[Event]:
+        """Return what the client should be told; nothing after a failure."""
+        kept: list[Event] = []
+        for event in events:
+            if self._failed:
+                break
+            if isinstance(event, TextDelta) and self._indices is None:
+                # Nearly all events are such; the rest may take its time.
+                self._sent.append(event.text)
+                self._fill()
+                kept.append(event)
+                continue
+            if self._indices is None and not isinstance(event, Restarted):
+                kept.append(self._first(event))
+            else:
+                kept += self._again(event)
+            self._failed = bool(kept) and isinstance(kept[-1], Failed)
+        return kept
+
+    def _first(self, event: Event) -> Event:
+        """Note what a message says that was not cut so far."""
+        match event:
+            case ThinkingDelta() | SignatureDelta():
+                self._has_thought = True
+                self._fill()
+            case InputJSONDelta() | OpaqueDelta():
+                self._fill()
+            case ContentBlockStart(block, index):
+                self._begin(block, index)
+            case ContentBlockStop():
+                self._open = None
+            case MessageStart():
+                self._forget()
+            case Finished() | Failed():
+                # Nothing can be sent again; a long answer need not wait for whoever
+                # still knows of this one.
+                self._sent.clear()
+        return event
+
+    def _fill(self) -> None:
+        if self._open is not None:
+            self._open.is_empty = False
+
+    def _begin(self, block: Block, index: int) -> None:
+        self._open = _Open(index, block)
+        self._next_index = index + 1
+        match block.value:
+            case RedactedThinking():
+                self._has_thought = True
+            case Text() | Thinking():
+                pass
+            case _:
+                self._is_bound = True
+
+    def _forget(self) -> None:
+        """Begin with a message of which the client has nothing."""
+        self._sent.clear()
+        self._has_thought = self._thinks_again = self._is_bound = False
+        self._open, self._next_index, self._indices = None, 0, None
+
+    def _again(self, event: Event) -> list[Event]:
+        """What an answer that was cut, or its successor, adds to what was told."""
+        match event:
+            case Restarted(why):
+                return self._restart(why)
+            case MessageStart() if self._restarting:
+                self._restarting = False
+            case MessageStart() | Finished() if self._owed:
+                return [_mismatch(self._why)]
+            case MessageStart():
+                stop = self._close()
+                self._forget()
+                return [*stop, event]
+            case Finished():
+                self._sent.clear()
+                return [*self._close(), event]
+            case Failed():
+                self._sent.clear()
+            case ContentBlockStart(block, index):
+                return self._start(block, index)
+            case ContentBlockStop(index):
+                return self._stop(index)
+            case TextDelta(text, index):
+                return self._text(text, index)
+            case ThinkingDelta() | SignatureDelta():
+                return self._renumbered(event)
+            case InputJSONDelta() | OpaqueDelta():
+                return [] if self._owed else self._renumbered(event)
+        return [event]
+
+    def _restart(self, why: str) -> list[Event]:
+        if self._is_bound:
+            # A call cannot be taken back, and its second form has another id.
+            return [_mismatch(why)]
+        self._why = why
+        self._owed = "".join(self._sent)
+        self._thinks_again = self._has_thought or bool(self._owed)
+        self._restarting = True
+        self._indices = {}
+        # A text goes on where it was, as does what is still empty; thinking that has
+        # no signature yet will never have one.
+        current = self._open
+        if current is None or current.is_empty or isinstance(current.block.value, Text):
+            return []
+        return self._close()
+
+    def _close(self) -> list[Event]:
+        """End the block that the client has open."""
+        current, self._open = self._open, None
+        return [] if current is None else [ContentBlockStop(current.index)]
+
+    def _start(self, block: Block, index: int) -> list[Event]:
+        current, numbers = self._open, self._numbers
+        value = block.value
+        if isinstance(value, Thinking | RedactedThinking) and self._thinks_again:
+            numbers[index] = None
+            return []
+        if current is not None and current.block.type == block.type:
+            numbers[index] = current.index
+            return []
+        if self._owed and isinstance(value, Text):
+            # Nothing of it may be new: it begins with its first new word.
+            numbers[index] = None
+            return []
+        if self._owed:
+            return [_mismatch(self._why)]
+        return self._open_next(block, index)
+
+    def _open_next(self, block: Block, index: int) -> list[Event]:
+        """Begin a block behind those that the client has."""
+        number = self._numbers[index] = self._next_index
+        closed = self._close()
+        self._begin(block, number)
+        return [*closed, ContentBlockStart(block, number)]
+
+    @property
+    def _numbers(self) -> dict[int, int | None]:
+        return {} if self._indices is None else self._indices
+
+    def _stop(self, index: int) -> list[Event]:
+        told = self._numbers.get(index)
+        if told is None or self._open is None or self._open.index != told:
+            return []
+        # What is owed beyond this block is in the next one, which goes on in this.
+        return [] if self._owed else self._close()
+
+    def _text(self, text: str, index: int) -> list[Event]:
+        if self._owed.startswith(text):
+            self._owed = self._owed[len(text) :]
+            return []
+        if not text.startswith(self._owed):
+            return [_mismatch(self._why)]
+        text, self._owed = text[len(self._owed) :], ""
+        self._sent.append(text)
+        opened: list[Event] = []
+        if self._numbers.get(index, index) is None:
+            opened = self._open_next(text_block(""), index)
+        self._fill()
+        number = self._numbers.get(index)
+        return [*opened, TextDelta(text, index if number is None else number)]
+
+    def _renumbered(
+        self, event: ThinkingDelta | SignatureDelta | InputJSONDelta | OpaqueDelta
+    ) -> list[Event]:
+        number = self._numbers.get(event.index, event.index)
+        is_thinking = isinstance(event, ThinkingDelta | SignatureDelta)
+        if number is None or (is_thinking and self._thinks_again):
+            return []
+        if is_thinking:
+            self._has_thought = True
+        self._fill()
+        return [event if number == event.index else evolve(event, index=number)]
+
+
+def _mismatch(why: str) -> Failed:
+    return Failed(
+        ClaudeFailed(
+            f"{why}, and its second answer does not continue the first; ask again"
+        )
+    )

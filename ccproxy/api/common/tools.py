@@ -1,0 +1,292 @@
+"""The client's tools and calls, as the Messages API has them. Pure.
+
+Its names are stricter than OpenAI's, and it knows neither namespaces nor tools whose
+input is free text. So a request has one `ToolTable`, which gives each of the client's
+tools a name that the API takes, and finds the tool of a name again: for offers, the
+choice, calls of the history and those of the answer.
+
+Source: ``ToolParam`` of anthropic-python 2.14; ``FunctionTool`` in OpenAI's document.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from hashlib import sha256
+
+import msgspec
+from attrs import frozen
+from msgspec import UNSET, Raw
+from typing_extensions import override
+
+from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.decoding import read_body
+from ccproxy.api.common.json_schema import (
+    check_object,
+    check_shape,
+    is_of_another_draft,
+)
+from ccproxy.core.errors import InvalidRequest
+from ccproxy.core.messages import Block, Tool, client_tool, tool_use_block
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+_MOST_NAME_CHARACTERS = 128
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
+# Tells two names apart that would be one without it.
+_HASH_DIGITS = 8
+_NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
+_NOTHING = Raw(b"{}")
+# What arguments that are no object become the only field of.
+_ARGUMENTS = "arguments"
+# How our names for its fields are called by OpenAI's tools.
+RENAMED: Mapping[str, str] = {"input_schema": "parameters"}
+# And those of a call.
+RENAMED_CALL: Mapping[str, str] = {"input": "arguments"}
+
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+class ToolKind(Enum):
+    """What kind of tool it is, by the type that the client offers it as."""
+
+    FUNCTION = "function"
+    CUSTOM = "custom"
+    LOCAL_SHELL = "local_shell"
+    SHELL = "shell"
+
+
+@frozen
+class ToolIdentity:
+    """A tool as the client knows it.
+
+    Attributes:
+        name: without its namespace.
+    """
+
+    name: str
+    kind: ToolKind = ToolKind.FUNCTION
+    namespace: str | None = None
+
+    @property
+    def path_name(self) -> str:
+        """Its name with the namespace, which may be more than the API takes."""
+        return self.name if self.namespace is None else f"{self.namespace}__{self.name}"
+
+
+class ToolTable:
+    """The tools of one request, by the client's names and by the API's.
+
+    A name that the API takes stays. Another one is made of what the API takes; where
+    that is too long or another tool's, a hash of the client's name ends it. So a tool
+    has the same name in every request of a conversation that offers the same tools.
+
+    Args:
+        tools: each with its path in the request.
+
+    Raises:
+        InvalidRequest: two tools have one name, or one has none.
+    """
+
+    def __init__(self, tools: Sequence[tuple[ToolIdentity, str]] = ()) -> None:
+        self._api_names: dict[tuple[str | None, str], str] = {}
+        self._identities: dict[str, ToolIdentity] = {}
+        for identity, at in tools:
+            if not identity.name:
+                raise InvalidRequest(f"`{at}.name` is empty", param=f"{at}.name")
+        for identity, at in sorted(tools, key=_precedence):
+            self._add(identity, at)
+
+    def _add(self, identity: ToolIdentity, at: str) -> None:
+        key = (identity.namespace, identity.name)
+        if key in self._api_names:
+            where = at.removesuffix(".function").removesuffix(".custom")
+            raise InvalidRequest(
+                f"`{where}`: there is another tool named {identity.path_name!r}",
+                param=where,
+            )
+        name = _api_name(identity.path_name)
+        if name in self._identities:
+            name = _hashed(identity.path_name)
+        self._api_names[key] = name
+        self._identities[name] = identity
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ToolTable):
+            return NotImplemented
+        return self._identities == other._identities
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def api_name(self, identity: ToolIdentity) -> str:
+        """The API's name for a tool, also for one that is not offered any more."""
+        key = (identity.namespace, identity.name)
+        return self._api_names.get(key) or _api_name(identity.path_name)
+
+    def identity(self, api_name: str) -> ToolIdentity:
+        """The tool of a name that the model has used; an unknown one is a function."""
+        return self._identities.get(api_name) or ToolIdentity(api_name)
+
+    def api_names(self, name: str) -> tuple[str, ...]:
+        """The API's names of the tools that a client may mean by one.
+
+        Clients leave the namespace out, so that may be several; none: there is none.
+        """
+        exact = self._api_names.get((None, name))
+        if exact is not None:
+            return (exact,)
+        return tuple(
+            found
+            for found, identity in self._identities.items()
+            if name in (identity.name, identity.path_name)
+        )
+
+
+def _precedence(tool: tuple[ToolIdentity, str]) -> tuple[bool, bool, str]:
+    """What is given its name before others, whatever the order of ``tools``.
+
+    Names that need no change come first, so that no made name is in their way.
+    """
+    identity, _ = tool
+    name = identity.path_name
+    return _NAME.fullmatch(name) is None, identity.namespace is not None, name
+
+
+def _api_name(name: str) -> str:
+    cleaned = _NOT_IN_NAMES.sub("_", name)
+    return cleaned if 0 < len(cleaned) <= _MOST_NAME_CHARACTERS else _hashed(name)
+
+
+def _hashed(name: str) -> str:
+    digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+    cleaned = _NOT_IN_NAMES.sub("_", name)
+    return f"{cleaned[: _MOST_NAME_CHARACTERS - _HASH_DIGITS - 1]}_{digest}"
+
+
+def function_tool(
+    api_name: str,
+    description: str | None,
+    parameters: Raw | None,
+    at: str,
+    *,
+    renamed: Mapping[str, str] = RENAMED,
+    **fields: object,
+) -> Tool:
+    """A tool whose arguments are JSON, its schema byte for byte as it came.
+
+    Args:
+        api_name: of the request's `ToolTable`.
+        description: for the model.
+        parameters: a JSON Schema of an object; None, ``null`` or ``{}`` for none.
+        at: the path of the function in the request.
+        renamed: what the request calls the tool's fields.
+        fields: others of the tool, such as ``strict``; `UNSET` is left out.
+
+    Raises:
+        InvalidRequest: a schema that the model's API cannot take.
+    """
+    where = f"{at}.{renamed.get('input_schema', 'input_schema')}"
+    schema = object_schema(parameters, where, or_else=_NO_PARAMETERS)
+    return client_tool(api_name, description, schema, at=at, renamed=renamed, **fields)
+
+
+def object_schema(schema: Raw | None, at: str, *, or_else: Raw) -> Raw:
+    """A JSON Schema of an object, as it came where it says so itself.
+
+    Args:
+        schema: its JSON.
+        at: its path in the request.
+        or_else: what stands for none, ``null`` and ``{}``.
+
+    Raises:
+        InvalidRequest: no JSON Schema, or one of something else.
+    """
+    if schema is None:
+        return or_else
+    try:
+        fields = msgspec.json.decode(schema, type=dict[str, Raw] | None)
+        decoded = msgspec.json.decode(schema)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequest(f"`{at}`: {error}", param=at) from None
+    if not fields:
+        return or_else
+    check_object(decoded, at)
+    if not is_of_another_draft(decoded):
+        check_shape(decoded, at)
+    if "type" in fields:
+        return schema
+    return Raw(msgspec.json.encode({"type": "object", **fields}))
+
+
+def function_call(
+    identifier: str,
+    api_name: str,
+    arguments: Raw | str,
+    at: str,
+    mendings: Mendings,
+    renamed: Mapping[str, str] = RENAMED_CALL,
+) -> Block:
+    """A call of the history.
+
+    The API takes an object only. Whatever else the arguments are, the model is shown
+    what it once said: ``{"arguments": "…"}``.
+
+    Args:
+        identifier: as the client has it.
+        api_name: of the request's `ToolTable`.
+        arguments: the text of a JSON object; or, undecoded, a JSON string of it or the
+            object itself.
+        at: the path of the call in the request.
+        mendings: arguments that are sent in another form are noted there.
+        renamed: what the request calls the call's fields, below ``at``.
+    """
+    text = _text_of(arguments)
+    given, is_mended = _input_of(text)
+    if is_mended:
+        mendings.adjust(f"{at}.{renamed.get('input', 'input')}")
+    return tool_use_block(identifier, api_name, given, at, renamed)
+
+
+def _text_of(arguments: Raw | str) -> str:
+    if isinstance(arguments, str):
+        return arguments
+    raw = bytes(arguments)
+    if raw[:1] == b'"':
+        text: str = msgspec.json.decode(raw)
+        return text
+    return raw.decode()
+
+
+def _input_of(text: str) -> tuple[Raw, bool]:
+    """The object that arguments are sent as, and whether that is another form."""
+    body, halves = read_body(text.encode())
+    try:
+        _decode_fields(body)
+    except msgspec.ValidationError:
+        # JSON, and no object.
+        return _object_of(body, text), True
+    except (msgspec.DecodeError, RecursionError):
+        if not text.strip():
+            return _NOTHING, True
+        return _wrapped(text), True
+    return Raw(body.strip()), bool(halves)
+
+
+def _object_of(body: bytes, text: str) -> Raw:
+    try:
+        inner = msgspec.json.decode(body, type=str | None)
+        if inner is None:
+            return _NOTHING
+        # Encoded twice.
+        _decode_fields(inner)
+    except (msgspec.DecodeError, RecursionError):
+        return _wrapped(text)
+    return Raw(inner.strip().encode())
+
+
+def _wrapped(text: str) -> Raw:
+    return Raw(msgspec.json.encode({_ARGUMENTS: text}))
+
+
+def strict_field(strict: bool | None) -> object:
+    """``strict`` of a tool: false is what its absence means."""
+    return True if strict else UNSET

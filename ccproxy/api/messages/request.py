@@ -1,0 +1,330 @@
+"""``POST /messages``: a request of the Messages API. Pure.
+
+The inner language is the client's own, so a request is nearly passed on as it came. It
+is read only as far as the proxy relies on it; of what is wrong beyond that, the
+provider's error is the better one.
+
+=============================  ======================================================
+``metadata`` and its like      left out and named: they belong to the CLI, or to the
+                               transport
+``thread``                     refused in the words that Anthropic's SDKs wait for
+``container`` and its like     refused
+``system``                     one text; what is lost of its blocks is named
+``output_format``              ``output_config.format``, as betas called it
+thinking without signature     left out and named: nobody can check it
+any other field                passed on as it came
+=============================  ======================================================
+
+Source: ``MessageCreateParams`` of anthropic-python 2.14, stable and beta; client facts,
+"anthropic".
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+from attrs import evolve, frozen
+from msgspec import UNSET, Raw, UnsetType
+
+from ccproxy.api.common.decoding import (
+    decode_fields,
+    decode_json,
+    is_null,
+    located,
+    read_body,
+)
+from ccproxy.api.messages import schemas as structs
+from ccproxy.api.messages.thinking import ThinkingForm
+from ccproxy.core.errors import InvalidRequest, MissingParameter, ThreadsUnsupported
+from ccproxy.core.messages import (
+    Block,
+    Message,
+    MessagesRequest,
+    OutputConfig,
+    OutputValue,
+    Parsed,
+    Text,
+    Thinking,
+    ThinkingConfig,
+    ThinkingValue,
+    Tool,
+    ToolChoice,
+    is_blank,
+)
+from ccproxy.core.refusal import unsupported
+
+# What is never passed on from a client. `stream` is read, and `thread` refused.
+_NEVER_PASSED = (
+    "metadata",
+    "betas",
+    "anthropic_beta",
+    "anthropic_version",
+    "diagnostics",
+    "safeguards",
+    "tags",
+)
+_REFUSED = {
+    "container": "there are no containers here",
+    "mcp_servers": "the model reaches no MCP servers; run their tools in your client",
+    "compaction": "conversations are not compacted here; send a shorter one",
+    "inference_geo": "where the model runs cannot be chosen here",
+}
+_ROLES = ("user", "assistant", "system")
+# Claude Code's own, which says for whom it asks; here the CLI says so of itself.
+_ATTRIBUTION = "x-anthropic-billing-header"
+
+_CUSTOM = "custom"
+# Not passed on but set by the CLI, which takes any other word for its default.
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_EFFORT = "output_config.effort"
+
+_T = TypeVar("_T")
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
+_list_decoder = msgspec.json.Decoder(list[Raw])
+_content_decoder = msgspec.json.Decoder(str | list[Raw])
+_text_decoder = msgspec.json.Decoder(str)
+_flag_decoder = msgspec.json.Decoder(bool)
+_count_decoder = msgspec.json.Decoder(int)
+_texts_decoder = msgspec.json.Decoder(list[str])
+_message_decoder = msgspec.json.Decoder(structs.InputMessage)
+_tool_decoder = msgspec.json.Decoder(structs.ToolParam)
+_choice_decoder = msgspec.json.Decoder(structs.ToolChoiceParam)
+_output_decoder = msgspec.json.Decoder(structs.OutputParam)
+_format_decoder = msgspec.json.Decoder(structs.OutputFormatParam)
+
+
+@frozen(kw_only=True)
+class MessagesCall:
+    """A decoded request.
+
+    Attributes:
+        request: what to ask.
+        stream: whether the answer is wanted as it comes.
+        thinking: what the client is shown of it.
+        ignored: the paths of what was given and has no effect.
+        adjusted: the paths of what is passed on in another form.
+    """
+
+    request: MessagesRequest
+    stream: bool
+    thinking: ThinkingForm
+    ignored: tuple[str, ...]
+    adjusted: tuple[str, ...]
+
+
+def decode_messages(body: bytes) -> MessagesCall:
+    """Decode the body of ``POST /messages``.
+
+    Raises:
+        ClientError: with ``param``, the path of the offending field.
+    """
+    body, mended = read_body(body)
+    fields = _Fields(decode_fields(body))
+    _reject_unsupported(fields)
+    ignored = [name for name in _NEVER_PASSED if fields.take(name) is not None]
+    system, lost = _system(fields.read("system", _content_decoder))
+    messages, unsigned = _messages(fields.read("messages", _list_decoder))
+    stops = fields.read("stop_sequences", _texts_decoder)
+    stream = fields.read("stream", _flag_decoder) or False
+    thinking = _thinking(fields)
+    form = _thinking_form(thinking)
+    request = MessagesRequest(
+        messages=messages,
+        model=fields.read("model", _text_decoder) or "",
+        system=system,
+        max_tokens=_max_tokens(fields.read("max_tokens", _count_decoder)),
+        stop_sequences=tuple(stops or ()),
+        tools=_tools(fields.read("tools", _list_decoder)),
+        tool_choice=_tool_choice(fields.read("tool_choice", _choice_decoder)),
+        thinking=thinking,
+        output_config=_output_config(fields),
+        shows_thinking=form.is_shown,
+        default_thinking="api",
+        extra=fields.rest,
+    )
+    return MessagesCall(
+        request=request,
+        stream=stream,
+        thinking=form,
+        ignored=(*ignored, *lost, *unsigned),
+        adjusted=mended,
+    )
+
+
+class _Fields:
+    """The top-level fields that have not been read yet."""
+
+    def __init__(self, fields: dict[str, Raw]) -> None:
+        self.rest = fields
+
+    def take(self, name: str) -> Raw | None:
+        """A field as it came; None: it is absent, or null."""
+        return self.rest.pop(name, None)
+
+    def read(self, name: str, decoder: msgspec.json.Decoder[_T]) -> _T | None:
+        """A field's value.
+
+        Raises:
+            ClientError: it is of another type.
+        """
+        raw = self.take(name)
+        return None if raw is None else decode_json(decoder, bytes(raw), at=name)
+
+
+def _reject_unsupported(fields: _Fields) -> None:
+    if fields.take("thread") is not None:
+        raise ThreadsUnsupported(
+            "`thread` is not supported: no conversation is kept here; send all "
+            "messages, without `thread`",
+            param="thread",
+        )
+    for name, why in _REFUSED.items():
+        raw = fields.take(name)
+        if raw is not None and _decode(raw) != []:
+            unsupported(name, why)
+
+
+def _system(content: str | Sequence[Raw] | None) -> tuple[str, list[str]]:
+    """The system prompt, and the paths of what is lost of its blocks."""
+    if content is None or isinstance(content, str):
+        text = content or ""
+        return ("" if is_blank(text) else text), []
+    texts: list[str] = []
+    lost: list[str] = []
+    for index, raw in enumerate(content):
+        at = f"system[{index}]"
+        with located(at):
+            block = Block.decode(raw, at)
+        if not isinstance(block.value, Text):
+            raise InvalidRequest(f"`{at}` may only be text", param=f"{at}.type")
+        if block.value.text.startswith(_ATTRIBUTION):
+            lost.append(at)
+            continue
+        if is_blank(block.value.text):
+            lost.append(at)
+            continue
+        texts.append(block.value.text)
+        breakpoint_ = block.value.cache_control
+        if not isinstance(breakpoint_, UnsetType) and not is_null(breakpoint_):
+            lost.append(f"{at}.cache_control")
+    return "\n\n".join(texts), lost
+
+
+def _messages(given: Sequence[Raw] | None) -> tuple[tuple[Message, ...], list[str]]:
+    """The turns, and the paths of the thinking that is left out of them."""
+    if given is None:
+        raise MissingParameter("`messages` is missing", param="messages")
+    if not given:
+        raise InvalidRequest("`messages` is empty", param="messages")
+    messages: list[Message] = []
+    unsigned: list[str] = []
+    for index, raw in enumerate(given):
+        message = _message(raw, f"messages[{index}]")
+        lost = [block.at for block in message.blocks if _is_unsigned(block)]
+        if lost:
+            unsigned += lost
+            kept = tuple(b for b in message.blocks if not _is_unsigned(b))
+            message = evolve(message, content=kept)
+        if message.content or not lost:
+            messages.append(message)
+    return tuple(messages), unsigned
+
+
+def _message(raw: Raw, at: str) -> Message:
+    read = decode_json(_message_decoder, bytes(raw), at=at)
+    if read.role not in _ROLES:
+        raise InvalidRequest(
+            f"`{at}.role`: {read.role!r} is no role; there are user, assistant and "
+            "system",
+            param=f"{at}.role",
+        )
+    fields = _decode_shallow(raw)
+    extra = {name: fields[name] for name in fields if name not in ("role", "content")}
+    if isinstance(read.content, str):
+        return Message(read.role, read.content, at, extra)
+    blocks: list[Block] = []
+    for index, part in enumerate(read.content):
+        path = f"{at}.content[{index}]"
+        with located(path):
+            blocks.append(Block.decode(part, path))
+    return Message(read.role, tuple(blocks), at, extra)
+
+
+def _is_unsigned(block: Block) -> bool:
+    return isinstance(block.value, Thinking) and not block.value.signature
+
+
+def _max_tokens(value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise InvalidRequest("`max_tokens` must be at least 1", param="max_tokens")
+    return value
+
+
+def _tools(given: Sequence[Raw] | None) -> tuple[Tool, ...]:
+    return tuple(_tool(raw, f"tools[{n}]") for n, raw in enumerate(given or ()))
+
+
+def _tool(raw: Raw, at: str) -> Tool:
+    read = decode_json(_tool_decoder, bytes(raw), at=at)
+    if read.type in (None, _CUSTOM):
+        for name in ("name", "input_schema"):
+            if getattr(read, name) is UNSET:
+                path = f"{at}.{name}"
+                raise MissingParameter(f"`{path}` is missing", param=path)
+    if read.type is None:
+        # To be null means the same as to be absent.
+        fields = _decode_shallow(raw)
+        raw = Raw(_encode({k: v for k, v in fields.items() if k != "type"}))
+    with located(at):
+        return Tool.decode(raw, at)
+
+
+def _tool_choice(given: structs.ToolChoiceParam | None) -> ToolChoice | None:
+    if given is None:
+        return None
+    if given.type == "tool" and given.name is None:
+        raise MissingParameter(
+            "`tool_choice.name` is missing", param="tool_choice.name"
+        )
+    return ToolChoice(given.type, given.name, given.disable_parallel_tool_use)
+
+
+def _thinking(fields: _Fields) -> ThinkingConfig | None:
+    raw = fields.take("thinking")
+    if raw is None:
+        return None
+    with located("thinking"):
+        value = msgspec.json.decode(raw, type=ThinkingValue)
+    return Parsed(value, bytes(raw), "thinking")
+
+
+def _thinking_form(thinking: ThinkingConfig | None) -> ThinkingForm:
+    if thinking is None or thinking.value.type == "disabled":
+        return ThinkingForm()
+    return ThinkingForm(is_shown=True, has_text=thinking.value.display != "omitted")
+
+
+def _output_config(fields: _Fields) -> OutputConfig | None:
+    """``output_config``, with the format that betas had beside it."""
+    raw, beside = fields.take("output_config"), fields.take("output_format")
+    if beside is not None:
+        decode_json(_format_decoder, bytes(beside), at="output_format")
+    if raw is None:
+        if beside is None:
+            return None
+        raw = Raw(b"{}")
+    read = decode_json(_output_decoder, bytes(raw), at="output_config")
+    if read.effort is not None and read.effort not in _EFFORTS:
+        raise InvalidRequest(
+            f"`{_EFFORT}`: {read.effort!r} is none of {', '.join(_EFFORTS)}",
+            param=_EFFORT,
+        )
+    with located("output_config"):
+        value = msgspec.json.decode(raw, type=OutputValue)
+    config = Parsed(value, bytes(raw), "output_config")
+    if beside is None or read.format is not None:
+        return config
+    return config.replaced(format=beside)

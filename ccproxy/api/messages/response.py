@@ -1,0 +1,62 @@
+"""Messages API: events to one message. Pure.
+
+Source: ``Message`` of anthropic-python 2.14.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Raw
+
+from ccproxy.api.messages.schemas import Heading, message_document
+from ccproxy.api.messages.thinking import ThinkingFilter, ThinkingForm
+from ccproxy.core.encoding import encode_json
+from ccproxy.core.errors import CCProxyError
+from ccproxy.core.message_builder import MessageBuilder
+from ccproxy.core.stream import Event, Usage
+
+_PLAIN = ThinkingForm()
+
+
+class MessageDocument:
+    """Collects an answer that is not streamed.
+
+    Args:
+        heading: has the message's id.
+        thinking: what the client is shown of it.
+    """
+
+    def __init__(self, heading: Heading, thinking: ThinkingForm = _PLAIN) -> None:
+        self._heading = heading
+        self._shown = ThinkingFilter(thinking)
+        self._message = MessageBuilder()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is a whole answer, or an error."""
+        return self._message.is_over
+
+    @property
+    def error(self) -> CCProxyError | None:
+        """Why there will be no answer."""
+        return self._message.error
+
+    @property
+    def model(self) -> str:
+        """The full id of the model that answers; empty before it does."""
+        return self._message.model
+
+    @property
+    def usage(self) -> Usage:
+        """What the answer cost, once it is over."""
+        return self._message.usage if self._message.finished else Usage()
+
+    def receive(self, choice: int, events: Sequence[Event]) -> None:
+        """Take events; there is one choice."""
+        self._message.receive(self._shown.filter(events))
+
+    def encode(self) -> bytes:
+        """The message; only without an error, once over."""
+        message = self._message
+        content = [Raw(block.raw) for block in message.blocks]
+        about = (self._heading, message.model, message.usage)
+        return encode_json(message_document(*about, content, message.finished))

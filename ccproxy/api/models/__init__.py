@@ -1,0 +1,1 @@
+"""Models, as OpenAI's and as Anthropic's clients read them."""

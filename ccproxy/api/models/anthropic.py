@@ -1,0 +1,68 @@
+"""``GET /models`` and ``GET /models/{id}`` as Anthropic has them. Pure.
+
+Source: ``ModelInfo`` and ``Page`` of anthropic-python 2.14.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ccproxy.core.errors import InvalidRequest
+
+# "May be set to an epoch value if the release date is unknown."
+_UNKNOWN = "1970-01-01T00:00:00Z"
+
+
+class ModelInfo(msgspec.Struct, tag_field="type", tag="model"):
+    """A model."""
+
+    id: str
+    display_name: str
+    created_at: str = _UNKNOWN
+    lifecycle: str = "active"
+
+
+class ModelPage(msgspec.Struct):
+    """Some of them."""
+
+    data: list[ModelInfo]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+def model_info(name: str) -> bytes:
+    """Encode one ``ModelInfo``."""
+    return msgspec.json.encode(ModelInfo(name, name))
+
+
+def model_page(
+    names: Sequence[str], *, after: str | None, before: str | None, limit: int
+) -> bytes:
+    """Encode a page of models.
+
+    Args:
+        names: all of them.
+        after: the page begins behind this one.
+        before: it ends in front of this one.
+        limit: how many there may be.
+
+    Raises:
+        InvalidRequest: a page that would begin nowhere.
+    """
+    for field, name in (("after_id", after), ("before_id", before)):
+        if name is not None and name not in names:
+            raise InvalidRequest(f"`{field}`: there is no model {name!r}", param=field)
+    start = 0 if after is None else names.index(after) + 1
+    end = len(names) if before is None else names.index(before)
+    inside = names[start:end]
+    backwards = before is not None and after is None
+    shown = inside[-limit:] if backwards else inside[:limit]
+    return msgspec.json.encode(
+        ModelPage(
+            data=[ModelInfo(name, name) for name in shown],
+            has_more=len(shown) < len(inside),
+            first_id=shown[0] if shown else None,
+            last_id=shown[-1] if shown else None,
+        )
+    )

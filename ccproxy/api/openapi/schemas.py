@@ -1,0 +1,247 @@
+"""The schemas of ``GET /openapi.json``. Pure.
+
+Those of requests, and of what is encoded from typed structs, are derived from the
+structs. The others describe what `ccproxy.api` builds piece by piece; tests
+compare them with it.
+"""
+
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ccproxy.api.admin.status import Status
+from ccproxy.api.admin.usage import UsageDocument
+from ccproxy.api.chat.request import ChatRequest
+from ccproxy.api.chat.schemas import Chunk, Document
+from ccproxy.api.conversations.request import (
+    ConversationUpdate,
+    NewConversation,
+    NewItems,
+)
+from ccproxy.api.messages.schemas import Message, MessagesRequest
+from ccproxy.api.models.anthropic import ModelInfo, ModelPage
+from ccproxy.api.models.openai import Model, ModelList
+from ccproxy.api.responses.items import ItemFields
+from ccproxy.api.responses.request import ResponsesRequest
+from ccproxy.api.responses.tools import ToolFields
+
+_STRUCTS = (
+    *(ChatRequest, Document, Chunk, Model, ModelList, Status, UsageDocument),
+    *(ResponsesRequest, ItemFields, ToolFields),
+    *(MessagesRequest, Message, ModelInfo, ModelPage),
+    *(NewConversation, ConversationUpdate, NewItems),
+)
+_REFERENCE = "#/components/schemas/"
+_ROOM = "ccproxy.api."
+
+# Fields that are decoded later, because they are kept as they came.
+_RAW = (
+    ("ResponsesRequest", "input", "ItemFields"),
+    ("ResponsesRequest", "tools", "ToolFields"),
+    ("NewConversation", "items", "ItemFields"),
+    ("NewItems", "items", "ItemFields"),
+)
+
+# What is checked by hand, with words of its own.
+_NARROWED: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("Message", "role"): {
+        "enum": ["system", "developer", "user", "assistant", "tool", "function"]
+    },
+    ("ChatRequest", "messages"): {"minItems": 1},
+}
+
+_TEXT: Mapping[str, Any] = {"type": "string"}
+_COUNT: Mapping[str, Any] = {"type": "integer", "minimum": 0}
+_NUMBER: Mapping[str, Any] = {"type": "number"}
+_FLAG: Mapping[str, Any] = {"type": "boolean"}
+_OBJECT: Mapping[str, Any] = {"type": "object"}
+_METADATA: Mapping[str, Any] = {"type": "object", "additionalProperties": _TEXT}
+
+
+def reference(name: str) -> dict[str, Any]:
+    """A reference to a schema of `components`."""
+    return {"$ref": _REFERENCE + name}
+
+
+def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _object(
+    fields: Mapping[str, Any], optional: Sequence[str] = (), *, is_open: bool = False
+) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": dict(fields),
+        "required": [name for name in fields if name not in optional],
+    }
+    return schema if is_open else {**schema, "additionalProperties": False}
+
+
+def _list_of(name: str) -> dict[str, Any]:
+    return _object(
+        {
+            "object": {"const": "list"},
+            "data": {"type": "array", "items": reference(name)},
+            "has_more": _FLAG,
+            "first_id": _TEXT,
+            "last_id": _TEXT,
+        }
+    )
+
+
+def _deleted(kind: str) -> dict[str, Any]:
+    return _object({"id": _TEXT, "object": {"const": kind}, "deleted": {"const": True}})
+
+
+_USAGE = _object(
+    {
+        "input_tokens": _COUNT,
+        "input_tokens_details": _object(
+            {"cached_tokens": _COUNT, "cache_write_tokens": _COUNT}
+        ),
+        "output_tokens": _COUNT,
+        "output_tokens_details": _object({"reasoning_tokens": _COUNT}),
+        "total_tokens": _COUNT,
+    }
+)
+_FAILURE = _object({"code": _TEXT, "message": _TEXT})
+_RESPONSE = _object(
+    {
+        "id": _TEXT,
+        "object": {"const": "response"},
+        "created_at": _COUNT,
+        "completed_at": _or_null(_COUNT),
+        "status": {
+            "enum": [
+                *("queued", "in_progress", "completed"),
+                *("incomplete", "failed", "cancelled"),
+            ]
+        },
+        "incomplete_details": _or_null(_object({"reason": _TEXT})),
+        "model": _TEXT,
+        "previous_response_id": _or_null(_TEXT),
+        "instructions": _or_null(_TEXT),
+        "output": {"type": "array", "items": reference("Item")},
+        "error": _or_null(_FAILURE),
+        "tools": {"type": "array", "items": _OBJECT},
+        "tool_choice": {"type": ["string", "object"]},
+        "truncation": _TEXT,
+        "parallel_tool_calls": _FLAG,
+        "text": _object({"format": _OBJECT, "verbosity": _TEXT}, ("verbosity",)),
+        "top_p": _NUMBER,
+        "presence_penalty": _NUMBER,
+        "frequency_penalty": _NUMBER,
+        "top_logprobs": _COUNT,
+        "temperature": _NUMBER,
+        "reasoning": _or_null(
+            _object({"effort": _or_null(_TEXT), "summary": _or_null(_TEXT)})
+        ),
+        "usage": _or_null(reference("ResponseUsage")),
+        "max_output_tokens": _or_null(_COUNT),
+        "max_tool_calls": _or_null(_COUNT),
+        "store": _FLAG,
+        "background": _FLAG,
+        "service_tier": _TEXT,
+        "metadata": _METADATA,
+        "safety_identifier": _or_null(_TEXT),
+        "prompt_cache_key": _or_null(_TEXT),
+        "conversation": _object({"id": _TEXT}),
+    },
+    ("conversation",),
+)
+
+_WRITTEN: Mapping[str, Any] = {
+    "Error": _object(
+        {
+            "error": _object(
+                {
+                    "message": _TEXT,
+                    "type": _TEXT,
+                    "param": _or_null(_TEXT),
+                    "code": _TEXT,
+                }
+            )
+        }
+    ),
+    "AnthropicError": _object(
+        {
+            "type": {"const": "error"},
+            "error": _object(
+                {"type": _TEXT, "message": _TEXT, "details": _OBJECT}, ("details",)
+            ),
+            "request_id": _TEXT,
+        }
+    ),
+    "Item": _object({"type": _TEXT, "id": _TEXT}, is_open=True),
+    "ItemList": _list_of("Item"),
+    "ResponseUsage": _USAGE,
+    "Response": _RESPONSE,
+    "DeletedResponse": _deleted("response"),
+    "Compaction": _object(
+        {
+            "id": _TEXT,
+            "object": {"const": "response.compaction"},
+            "created_at": _COUNT,
+            "output": {"type": "array", "items": reference("Item")},
+            "usage": reference("ResponseUsage"),
+        }
+    ),
+    "ConversationResource": _object(
+        {
+            "id": _TEXT,
+            "object": {"const": "conversation"},
+            "created_at": _COUNT,
+            "metadata": _METADATA,
+        }
+    ),
+    "DeletedConversation": _deleted("conversation.deleted"),
+}
+
+
+def components() -> Mapping[str, Any]:
+    """All schemas, by their names."""
+    _, derived = msgspec.json.schema_components(
+        _STRUCTS, ref_template=_REFERENCE + "{name}", schema_hook=_anything
+    )
+    names = {name: _name(name, derived) for name in derived}
+    named = {names[name]: _renamed(schema, names) for name, schema in derived.items()}
+    for struct, field, items in _RAW:
+        _replace_raw(named[struct]["properties"][field], reference(items))
+    for (struct, field), narrowed in _NARROWED.items():
+        named[struct]["properties"][field] |= narrowed
+    return {**named, **_WRITTEN}
+
+
+def _anything(kind: type) -> dict[str, Any]:
+    """The schema of a field that is looked at by hand."""
+    if kind is object:
+        # msgspec takes an empty one for none.
+        return {"description": "Any value."}
+    raise NotImplementedError
+
+
+def _replace_raw(schema: dict[str, Any], items: Mapping[str, Any]) -> None:
+    for choice in schema.get("anyOf", (schema,)):
+        if choice.get("type") == "array":
+            choice["items"] = items
+
+
+def _name(name: str, derived: Container[str]) -> str:
+    """A struct's name as a client may read it: msgspec gives twins their module's."""
+    module, _, own = name.removeprefix(_ROOM).rpartition(".")
+    public = own.lstrip("_")
+    if own != public and public in derived:
+        public += "Param"
+    return ".".join(part for part in (module, public) if part)
+
+
+def _renamed(node: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(node, list):
+        return [_renamed(item, names) for item in node]
+    if isinstance(node, str) and node.startswith(_REFERENCE):
+        return _REFERENCE + names[node.removeprefix(_REFERENCE)]
+    if not isinstance(node, dict):
+        return node
+    return {key: _renamed(value, names) for key, value in node.items()}

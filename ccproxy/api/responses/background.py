@@ -1,0 +1,260 @@
+"""Responses that are made in the background, whether or not a client waits.
+
+A job runs until its encoder is over, is then on its way into the store, and is over for
+its clients when the store has it. What could not be kept is failed, for whoever asks
+here, and the store is told again until it takes it: a response never stays unfinished
+while its server lives.
+"""
+
+from collections.abc import Sequence
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ccproxy.api.responses.event_log import Tape
+from ccproxy.api.responses.stored import kept_response
+from ccproxy.api.responses.turns import Turn, Turns
+from ccproxy.core.detached import detached
+from ccproxy.core.errors import Bug, CCProxyError, StorageFailed
+from ccproxy.core.stream import Event, Failed
+from ccproxy.store.store import Store
+from ccproxy.web.answer_stats import Receipt
+from ccproxy.web.backend import CompletionGroup
+from ccproxy.web.context import Asker
+
+# Other servers of the store may cancel what runs here.
+_LOOK_SECONDS = 2.0
+_AGAIN_SECONDS = 5.0
+
+_BACKGROUND = "background"
+_OK = 200
+
+
+class Job:
+    """One response in the making.
+
+    Attributes:
+        response: as clients see it; it is over once that is kept, or could not be.
+    """
+
+    def __init__(self, turn: Turn, asker: Asker, clock: IReactorTime) -> None:
+        self.turn = turn
+        self.asker = asker
+        self.began_seconds = clock.seconds()
+        self.receipt = Receipt(clock.seconds)
+        self.tape = Tape()
+        self.over: Deferred[None] = Deferred()
+        self.group = CompletionGroup(self._receive, self.receipt, self._broken)
+        self.tape.record(turn.encoder.queue())
+        self.response = turn.encoder.response
+
+    def cancel(self) -> None:
+        """Make no more of it than there is."""
+        if not self.turn.encoder.is_over:
+            self.group.cancel()
+            self.tape.record(self.turn.encoder.cancel())
+            self.over.callback(None)
+
+    def fail(self, error: CCProxyError) -> None:
+        """End it for a reason that no answer gave."""
+        if not self.turn.encoder.is_over:
+            self.tape.record(self.turn.encoder.encode(0, [Failed(error)]))
+
+    def finish(self, end: bytes) -> None:
+        """Tell the end, which is known now."""
+        self.response = self.turn.encoder.response
+        self.tape.record(end)
+        self.tape.finish()
+
+    @property
+    def document(self) -> bytes:
+        """The response as clients see it."""
+        return kept_response(self.response, self.turn.encoder.output)
+
+    def _receive(self, choice: int, events: Sequence[Event]) -> None:
+        encoder = self.turn.encoder
+        if not encoder.is_over:
+            self.tape.record(encoder.encode(choice, events))
+            if encoder.is_over:
+                self.over.callback(None)
+            else:
+                self.response = encoder.response
+
+    def _broken(self, failure: Failure) -> None:
+        self.over.errback(failure)
+
+
+class Jobs:
+    """All responses that are made in the background here."""
+
+    _log = Logger()
+
+    def __init__(self, turns: Turns, store: Store, clock: IReactorTime) -> None:
+        self._turns = turns
+        self._store = store
+        self._clock = clock
+        self._jobs: dict[str, Job] = {}
+        self._ends: set[Deferred[None]] = set()
+        self._sleeps: set[Deferred[None]] = set()
+        self._is_stopping = False
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = clock
+
+    def start(self, turn: Turn, asker: Asker) -> "Deferred[Job]":
+        """Keep that it was asked, and ask; whoever waits for that may go away.
+
+        Raises:
+            StorageFailed: it could not be kept, and was not asked.
+        """
+        return detached(Deferred.fromCoroutine(self._start(turn, asker)))
+
+    async def _start(self, turn: Turn, asker: Asker) -> Job:
+        asker = evolve(asker, route=f"{asker.route} {_BACKGROUND}", id=turn.id)
+        job = Job(turn, asker, self._clock)
+        await self._store.begin(self._turns.beginning(turn))
+        self._jobs[turn.id] = job
+        end = Deferred.fromCoroutine(self._run(job))
+        self._ends.add(end)
+        end.addErrback(lambda failure: self._log.failure("lost a response", failure))
+        end.addCallback(lambda _: self._is_over(end))
+        if self._ends and not self._looking.running:
+            self._looking.start(_LOOK_SECONDS, now=False)
+        return job
+
+    def get(self, identifier: str) -> Job | None:
+        """A response that is made here, or was and is not kept yet."""
+        return self._jobs.get(identifier)
+
+    async def cancel(self, job: Job) -> None:
+        """End one, and wait until that is kept."""
+        job.cancel()
+        await self._finished(job)
+
+    async def drain(self) -> None:
+        """Wait until all are kept; what the store does not take now is given up."""
+        self._is_stopping = True
+        for sleep in tuple(self._sleeps):
+            sleep.cancel()
+        while self._ends:
+            await DeferredList(list(self._ends))
+
+    def _is_over(self, end: "Deferred[None]") -> None:
+        self._ends.discard(end)
+        if not self._ends and self._looking.running:
+            self._looking.stop()
+
+    async def _finished(self, job: Job) -> None:
+        finished: Deferred[None] = Deferred()
+
+        def changed() -> None:
+            if job.tape.is_over and not finished.called:
+                finished.callback(None)
+
+        job.tape.listen(changed)
+        changed()
+        try:
+            await finished
+        finally:
+            job.tape.unlisten(changed)
+
+    async def _run(self, job: Job) -> None:
+        turn = job.turn
+        advanced = Deferred.fromCoroutine(self._advance(job))
+        try:
+            job.group.put(self._turns.backend, turn.question)
+            await job.over
+        except Exception:  # noqa: BLE001  # whatever it is, the response must end
+            self._log.failure("the response {id} failed", id=turn.id)
+            job.fail(Bug("the proxy has a fault; its log has it, please report it"))
+        finally:
+            job.group.cancel()
+        await advanced
+        try:
+            await self._keep(job)
+        except Exception:  # noqa: BLE001  # whoever listens must hear an end
+            self._log.failure("the response {id} was not kept", id=turn.id)
+            bug = Bug("the proxy has a fault; its log has it, please report it")
+            job.finish(turn.encoder.conclude(bug))
+            await self._keep_failure(job)
+        self._log_end(job)
+        self._jobs.pop(turn.id, None)
+
+    def _log_end(self, job: Job) -> None:
+        turn, encoder = job.turn, job.turn.encoder
+        error = encoder.error
+        outcome = "cancelled" if encoder.response["status"] == "cancelled" else "ok"
+        job.asker.ended(
+            status=_OK if error is None else error.status,
+            outcome=outcome if error is None else error.code,
+            seconds=self._clock.seconds() - job.began_seconds,
+            model=encoder.model,
+            usage=encoder.usage,
+            receipt=job.receipt,
+        )
+        self._log.info(
+            "{id} in the background {status}, model {model}, {prompt_tokens} tokens "
+            "in, {completion_tokens} out",
+            id=turn.id,
+            status=encoder.response["status"],
+            model=encoder.model or "-",
+            prompt_tokens=encoder.usage.prompt_tokens,
+            completion_tokens=encoder.usage.output_tokens,
+        )
+
+    async def _advance(self, job: Job) -> None:
+        try:
+            await self._store.advance(job.turn.id, "in_progress")
+        except StorageFailed:
+            # How it ends is what counts, and is told.
+            return
+
+    async def _keep(self, job: Job) -> None:
+        turn = job.turn
+        end = turn.encoder.conclude()
+        try:
+            await self._store.finish(
+                turn.id, self._turns.ending(turn, job.tape.data + end)
+            )
+        except StorageFailed as error:
+            job.finish(turn.encoder.conclude(error))
+            await self._keep_failure(job)
+        else:
+            job.finish(end)
+
+    async def _keep_failure(self, job: Job) -> None:
+        """Have the store take that it failed, as soon as it takes anything."""
+        ending = self._turns.ending(job.turn, job.tape.data)
+        while not self._is_stopping:
+            sleep: Deferred[None] = deferLater(self._clock, _AGAIN_SECONDS)
+            self._sleeps.add(sleep)
+            try:
+                await sleep
+                await self._store.finish(job.turn.id, ending)
+            except StorageFailed:
+                continue
+            except CancelledError:
+                # Who finds it next finds its server gone.
+                pass
+            finally:
+                self._sleeps.discard(sleep)
+            return
+
+    def _look(self) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self._cancel_what_others_did())
+
+    async def _cancel_what_others_did(self) -> None:
+        mine = [j for j in self._jobs.values() if not j.turn.encoder.is_over]
+        if not mine:
+            return
+        try:
+            running = await self._store.still_running([job.turn.id for job in mine])
+        except StorageFailed:
+            # Its end will meet with the same, and tell.
+            return
+        for job in mine:
+            if job.turn.id not in running:
+                job.cancel()

@@ -1,0 +1,77 @@
+"""The stream of a response once more: from its job, from the store, or as it comes."""
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+
+from ccproxy.api.responses.background import Jobs
+from ccproxy.api.responses.event_encoder import skip_events
+from ccproxy.api.responses.event_log import Playback, Tape
+from ccproxy.api.responses.stored import end_of_stream, shown_response
+from ccproxy.core.errors import StorageFailed
+from ccproxy.store.records import StoredResponse
+from ccproxy.store.store import Store
+
+_LOOK_SECONDS = 1.0
+
+
+class ResponseReplay:
+    """Plays the streams of responses, wherever they are made or kept."""
+
+    def __init__(self, store: Store, jobs: Jobs, clock: IReactorTime) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._clock = clock
+
+    async def play(self, request: Request, name: str, after: int) -> bool:
+        """Play one to the end; False, and nothing written, if there is none.
+
+        Args:
+            request: whose client is to hear it.
+            name: the response's id.
+            after: the last event that the client has; -1 for none.
+        """
+        job = self._jobs.get(name)
+        if job is not None:
+            await Playback(request, self._clock, job.tape).run(after)
+            return True
+        kept = await self._store.response(name)
+        if kept is None:
+            return False
+        tape = Tape()
+        filled = Deferred.fromCoroutine(self._fill(tape, kept, after))
+        filled.addErrback(_expected)
+        try:
+            await Playback(request, self._clock, tape).run()
+        finally:
+            filled.cancel()
+        return True
+
+    async def _fill(self, tape: Tape, kept: StoredResponse, after: int) -> None:
+        """Record the rest of what is kept, once another server has ended it."""
+        try:
+            events = await self._events(kept, after)
+        except StorageFailed as error:
+            shown = shown_response(kept.document, kept.status, shows_seals=False)
+            events = end_of_stream(shown, after, error)
+        tape.record(events)
+        tape.finish()
+
+    async def _events(self, kept: StoredResponse, after: int) -> bytes:
+        now: StoredResponse | None = kept
+        while now is not None and now.is_running:
+            await deferLater(self._clock, _LOOK_SECONDS)
+            now = await self._store.response(kept.id)
+        events = await self._store.events(kept.id)
+        if events is None:
+            last = now or kept
+            status = last.status if now is not None else "cancelled"
+            shown = shown_response(last.document, status, shows_seals=False)
+            return end_of_stream(shown, after)
+        return events[skip_events(events, 0, after + 1)[0] :]
+
+
+def _expected(failure: Failure) -> None:
+    failure.trap(CancelledError)

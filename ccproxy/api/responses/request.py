@@ -1,0 +1,376 @@
+"""``POST /responses``: the request to the model, and what is echoed of it.
+
+It is decoded in two steps, because what comes before it may be kept elsewhere:
+`decode_responses` says what has to be fetched, `request_of` puts the whole conversation
+together.
+
+Source: ``CreateResponseBody`` in the Open Responses document, ``CreateResponse`` in
+OpenAI's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from attrs import evolve, frozen
+
+from ccproxy.api.common import prompt as prompting
+from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.decoding import decode_json, read_body
+from ccproxy.api.common.output_schema import (
+    Format,
+    echo_format,
+    output_config,
+    output_paths,
+)
+from ccproxy.api.common.prompt import InputMessage
+from ccproxy.api.common.sampling import sampling_fields
+from ccproxy.api.common.tools import ToolTable
+from ccproxy.api.responses.items import (
+    SHOW_SEALS,
+    Item,
+    Unsealer,
+    decode_items,
+    has_seals,
+    input_messages,
+    kept_items,
+    resolve,
+)
+from ccproxy.api.responses.tools import OfferedTools, offered_tools
+from ccproxy.core.errors import InvalidRequest, MissingParameter
+from ccproxy.core.messages import MessagesRequest
+from ccproxy.core.refusal import unsupported
+
+_SAMPLING = ("temperature", "top_p")
+_IGNORED = (
+    "presence_penalty",
+    "frequency_penalty",
+    "max_tool_calls",
+    "context_management",
+    "moderation",
+)
+_LOGPROBS = "message.output_text.logprobs"
+_MAX_TOKENS = "max_output_tokens"
+_EFFORT = "reasoning.effort"
+_FORMAT = "text.format"
+
+
+class _Reasoning(msgspec.Struct):
+    effort: str | None = None
+    summary: str | None = None
+
+
+class _Text(msgspec.Struct):
+    format: Format | None = None
+    verbosity: str | None = None
+
+
+class _Conversation(msgspec.Struct):
+    id: str
+
+
+class ResponsesRequest(msgspec.Struct):
+    """The body of a request."""
+
+    input: str | list[msgspec.Raw] | None = None
+    model: str | None = None
+    instructions: str | None = None
+    stream: bool | None = None
+    max_output_tokens: int | None = None
+    reasoning: _Reasoning | None = None
+    text: _Text | None = None
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+    background: bool | None = None
+    previous_response_id: str | None = None
+    conversation: str | _Conversation | None = None
+    include: list[str] | None = None
+    # To be ignored, or forwarded; echoed.
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    max_tool_calls: int | None = None
+    parallel_tool_calls: bool | None = None
+    truncation: str | None = None
+    context_management: object = None
+    moderation: object = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    # To be refused, unless they ask for nothing.
+    prompt: object = None
+    tools: list[msgspec.Raw] | None = None
+    tool_choice: object = None
+    top_logprobs: int | None = None
+
+
+_decoder = msgspec.json.Decoder(ResponsesRequest)
+
+
+@frozen(kw_only=True)
+class Echo:
+    """What a response repeats of its request, with OpenAI's defaults.
+
+    Attributes:
+        model: the client's name for it, until it is known who answers.
+        shows_encrypted: whether the client wants the sealed thinking.
+        format: ``text.format``.
+    """
+
+    model: str
+    store: bool
+    background: bool
+    previous_response_id: str | None
+    conversation_id: str | None
+    shows_encrypted: bool
+    instructions: str | None
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    metadata: Mapping[str, str]
+    temperature: float
+    top_p: float
+    presence_penalty: float
+    frequency_penalty: float
+    parallel_tool_calls: bool
+    truncation: str
+    effort: str | None
+    summary: str | None
+    verbosity: str | None
+    format: Mapping[str, Any]
+    safety_identifier: str | None
+    prompt_cache_key: str | None
+    tools: tuple[Mapping[str, Any], ...]
+    tool_choice: Any
+
+
+@frozen(kw_only=True)
+class ResponsesCall:
+    """A decoded request.
+
+    Attributes:
+        items: what the request itself says.
+        request: the question without its conversation.
+        tools: the client's tools, by the client's names and the API's.
+        ignored: paths of what has no effect.
+        adjusted: paths of what is sent in another form.
+    """
+
+    items: tuple[Item, ...]
+    request: MessagesRequest
+    tools: ToolTable
+    instructions: str
+    stream: bool
+    echo: Echo
+    ignored: tuple[str, ...]
+    adjusted: tuple[str, ...] = ()
+
+    @property
+    def wanted_ids(self) -> tuple[str, ...]:
+        """The ids of the kept items that the request refers to."""
+        found = [item.wanted_id for item in self.items]
+        return tuple(dict.fromkeys(name for name in found if name is not None))
+
+
+def decode_responses(body: bytes, *, web_search: bool = False) -> ResponsesCall:
+    """Decode the body of ``POST /responses``.
+
+    Args:
+        body: as it came.
+        web_search: whether the model can search the web.
+
+    Raises:
+        ClientError: with ``param``, the path of the offending field.
+    """
+    mendings = Mendings()
+    body, mended = read_body(body)
+    mendings.adjust(*mended)
+    request = decode_json(_decoder, body)
+    _reject_unsupported(request)
+    sampling = sampling_fields(request, _SAMPLING, _IGNORED, mendings)
+    if request.truncation == "auto":
+        mendings.ignore("truncation")
+    offered = offered_tools(
+        [bytes(raw) for raw in request.tools or ()],
+        request.tool_choice,
+        mendings,
+        one_call=request.parallel_tool_calls is False,
+        web_search=web_search,
+    )
+    effort = request.reasoning.effort if request.reasoning else None
+    form = request.text.format if request.text else None
+    paths = output_paths(form, _FORMAT, _EFFORT)
+    return ResponsesCall(
+        items=_items(request),
+        request=MessagesRequest(
+            messages=(),
+            model=request.model or "",
+            max_tokens=prompting.positive(request.max_output_tokens, _MAX_TOKENS),
+            tools=offered.tools,
+            tool_choice=offered.choice,
+            output_config=output_config(
+                form, _FORMAT, prompting.effort(effort, _EFFORT, mendings)
+            ),
+            extra=sampling,
+            may_be_kept=request.store is not False,
+            paths={"max_tokens": _MAX_TOKENS, "system": "instructions", **paths},
+        ),
+        tools=offered.table,
+        instructions=request.instructions or "",
+        stream=request.stream or False,
+        echo=_echo(request, offered),
+        ignored=tuple(mendings.ignored),
+        adjusted=tuple(mendings.adjusted),
+    )
+
+
+def _items(request: ResponsesRequest) -> tuple[Item, ...]:
+    if request.input is None:
+        if request.previous_response_id or request.conversation:
+            return ()
+        raise MissingParameter("`input` is missing", param="input")
+    given = request.input
+    return decode_items(
+        given if isinstance(given, str) else [bytes(raw) for raw in given], "input"
+    )
+
+
+@frozen
+class Context:
+    """A request's items with all that comes before them.
+
+    Attributes:
+        earlier: what was said before this request.
+        own: what the request says, references resolved.
+    """
+
+    earlier: tuple[Item, ...]
+    own: tuple[Item, ...]
+
+    @property
+    def has_seals(self) -> bool:
+        """Whether a key is needed to read it."""
+        return has_seals(self.earlier) or has_seals(self.own)
+
+
+def context_of(
+    call: ResponsesCall, earlier: Sequence[bytes], kept: Mapping[str, bytes]
+) -> Context:
+    """Put together what was fetched.
+
+    Args:
+        call: the request.
+        earlier: the items of the response or conversation that it continues.
+        kept: the items that it refers to, by their ids.
+
+    Raises:
+        InvalidRequest: a reference to what is not kept.
+    """
+    echo = call.echo
+    param = "conversation" if echo.conversation_id else "previous_response_id"
+    return Context(kept_items(earlier, param), resolve(call.items, kept))
+
+
+@frozen(kw_only=True)
+class AssembledRequest:
+    """The question to the model with its whole conversation.
+
+    Attributes:
+        ignored: paths of what of the conversation is left out.
+        adjusted: paths of what of it is sent in another form.
+    """
+
+    request: MessagesRequest
+    ignored: tuple[str, ...]
+    adjusted: tuple[str, ...]
+
+
+def request_of(
+    call: ResponsesCall, context: Context, unsealer: Unsealer, closing: str = ""
+) -> AssembledRequest:
+    """The question to the model.
+
+    Args:
+        call: the request.
+        context: its whole conversation.
+        unsealer: opens what is sealed in it.
+        closing: what the user says after all that.
+
+    Raises:
+        ClientError: a conversation that the model cannot be asked.
+    """
+    mendings = Mendings()
+    items = (*context.earlier, *context.own)
+    given = input_messages(items, unsealer, call.tools, mendings)
+    if closing:
+        given.append(InputMessage("input", "user", closing))
+    told = prompting.conversation(given, "input", mendings, first=call.instructions)
+    return AssembledRequest(
+        request=evolve(
+            call.request,
+            system=told.system,
+            messages=told.messages,
+            thinking_models=told.thinking_models,
+            thinking_prefixes=told.thinking_prefixes,
+        ),
+        ignored=tuple(mendings.ignored),
+        adjusted=tuple(mendings.adjusted),
+    )
+
+
+def _reject_unsupported(request: ResponsesRequest) -> None:
+    if request.previous_response_id and request.conversation:
+        raise InvalidRequest(
+            "`previous_response_id` and `conversation` exclude each other; a "
+            "conversation knows its responses by itself",
+            param="previous_response_id",
+        )
+    if request.background and request.store is False:
+        raise InvalidRequest(
+            "`background` needs `store`: the answer has to be kept for you to fetch it",
+            param="background",
+        )
+    if _LOGPROBS in (request.include or ()):
+        unsupported("include", "the model's log probabilities are not to be had")
+    if request.prompt is not None:
+        unsupported("prompt", "prompt templates are OpenAI's own")
+    if request.top_logprobs:
+        unsupported("top_logprobs", "the model's log probabilities are not to be had")
+
+
+def _echo(request: ResponsesRequest, offered: OfferedTools) -> Echo:
+    reasoning = request.reasoning or _Reasoning()
+    conversation = request.conversation
+    return Echo(
+        model=request.model or "",
+        store=request.store is not False,
+        background=request.background or False,
+        previous_response_id=request.previous_response_id or None,
+        conversation_id=(
+            conversation.id
+            if isinstance(conversation, _Conversation)
+            else conversation or None
+        ),
+        shows_encrypted=SHOW_SEALS in (request.include or ()),
+        instructions=request.instructions,
+        max_output_tokens=request.max_output_tokens,
+        max_tool_calls=request.max_tool_calls,
+        metadata=request.metadata or {},
+        temperature=_or(request.temperature, 1.0),
+        top_p=_or(request.top_p, 1.0),
+        presence_penalty=_or(request.presence_penalty, 0.0),
+        frequency_penalty=_or(request.frequency_penalty, 0.0),
+        parallel_tool_calls=request.parallel_tool_calls is not False,
+        truncation=request.truncation or "disabled",
+        effort=reasoning.effort,
+        summary=reasoning.summary,
+        verbosity=request.text.verbosity if request.text else None,
+        safety_identifier=request.safety_identifier,
+        prompt_cache_key=request.prompt_cache_key,
+        format=echo_format(request.text.format if request.text else None),
+        tools=offered.echo,
+        tool_choice=offered.echo_choice,
+    )
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value

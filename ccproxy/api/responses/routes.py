@@ -1,0 +1,306 @@
+"""The routes of Responses.
+
+========  ===================================  ====================================
+POST      ``/responses``                       ask; streamed, in the background
+GET       ``/responses``                       with an upgrade: a WebSocket
+GET       ``/responses/ID``                    as it is now, or its stream once more
+DELETE    ``/responses/ID``
+POST      ``/responses/ID/cancel``             a background one
+GET       ``/responses/ID/input_items``        what it was given, in pages
+POST      ``/responses/compact``               a conversation to one item
+POST      ``/responses/input_tokens``          cannot be told
+========  ===================================  ====================================
+"""
+
+from attrs import evolve
+from twisted.internet.interfaces import IReactorTime
+
+from ccproxy.api.options import Policy
+from ccproxy.api.responses.background import Job, Jobs
+from ccproxy.api.responses.compaction import (
+    ASK,
+    check_model,
+    compaction_document,
+    compaction_item,
+    summarized,
+)
+from ccproxy.api.responses.event_log import Playback, Tape
+from ccproxy.api.responses.items import SHOW_SEALS
+from ccproxy.api.responses.replay import ResponseReplay
+from ccproxy.api.responses.request import ResponsesCall, decode_responses
+from ccproxy.api.responses.response import ResponseDocument
+from ccproxy.api.responses.stored import (
+    deleted,
+    item_list,
+    shown_response,
+)
+from ccproxy.api.responses.turns import Turn, Turns
+from ccproxy.api.responses.websocket import ResponseSocket
+from ccproxy.core.errors import (
+    ClaudeFailed,
+    InvalidRequest,
+    NotFound,
+    NotPossible,
+    StorageFailed,
+)
+from ccproxy.store.records import StoredResponse, UnknownItem
+from ccproxy.store.store import Store
+from ccproxy.web import query
+from ccproxy.web.backend import collect
+from ccproxy.web.context import Asker, Exchange
+from ccproxy.web.cors import Origins
+from ccproxy.web.event_stream import EventStream
+from ccproxy.web.replies import (
+    json_response,
+    set_question_headers,
+    set_queue_header,
+)
+from ccproxy.web.routing import Router
+from ccproxy.web.upgrade import serve_websocket
+from ccproxy.web.websocket import (
+    GOING_AWAY,
+    SocketLimits,
+    WebSocket,
+)
+
+_LARGEST_SEQUENCE_NUMBER = 10**9
+
+
+class ResponsesRoutes:
+    """Everything under ``/responses``."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        turns: Turns,
+        jobs: Jobs,
+        origins: Origins,
+        store: Store,
+        policy: Policy,
+        clock: IReactorTime,
+    ) -> None:
+        self._router = router
+        self._turns = turns
+        self._jobs = jobs
+        self._origins = origins
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._replay = ResponseReplay(store, jobs, clock)
+        self._sockets: set[WebSocket] = set()
+        router.add("POST", "/responses", self._create)
+        router.add("GET", "/responses", self._connect)
+        router.add("POST", "/responses/compact", self._compact)
+        router.add("POST", "/responses/input_tokens", self._input_tokens)
+        router.add("GET", "/responses/<name>", self._retrieve)
+        router.add("DELETE", "/responses/<name>", self._delete)
+        router.add("POST", "/responses/<name>/cancel", self._cancel)
+        router.add("GET", "/responses/<name>/input_items", self._input_items)
+
+    async def _create(self, exchange: Exchange) -> bytes | None:
+        call = self._decode(exchange)
+        owner = exchange.asker.key
+        turn = await self._turns.prepare(call, exchange.hex, owner=owner)
+        _set_headers(exchange, turn, call.echo.effort)
+        if call.echo.background:
+            job = await self._jobs.start(turn, exchange.asker)
+            if not call.stream:
+                return json_response(exchange.request, _shown(job, call))
+            with exchange.streaming():
+                await Playback(exchange.request, self._clock, job.tape).run()
+            return None
+        if call.stream:
+            await self._stream(exchange, turn)
+            return None
+        return await self._collect(exchange, turn)
+
+    async def _connect(self, exchange: Exchange) -> None:
+        limits = SocketLimits(message_bytes=self._policy.max_body_bytes)
+        asker = exchange.asker
+
+        async def talk(socket: WebSocket) -> None:
+            with exchange.streaming():
+                await self._talk(socket, asker)
+
+        await serve_websocket(
+            exchange.request, talk, limits, self._origins, self._clock
+        )
+
+    async def _talk(self, socket: WebSocket, asker: Asker) -> None:
+        self._sockets.add(socket)
+        talk = ResponseSocket(socket, self._turns, self._policy, self._clock, asker)
+        try:
+            await talk.run()
+        finally:
+            self._sockets.discard(socket)
+
+    def close_sockets(self) -> None:
+        """Close all WebSockets, because the server stops."""
+        for socket in tuple(self._sockets):
+            socket.close(GOING_AWAY, "the proxy is being stopped")
+
+    def _decode(self, exchange: Exchange) -> ResponsesCall:
+        body = self._router.body(exchange)
+        return decode_responses(body, web_search=self._policy.web_search)
+
+    async def _stream(self, exchange: Exchange, turn: Turn) -> None:
+        tape = Tape()
+
+        async def conclude() -> bytes:
+            end = turn.encoder.conclude()
+            try:
+                await self._turns.keep(turn, tape.data + end)
+            except StorageFailed as error:
+                return turn.encoder.conclude(error)
+            return end
+
+        keeps = turn.call.echo.store
+        stream = EventStream(
+            exchange.request,
+            turn.encoder,
+            self._clock,
+            exchange.receipt,
+            conclude,
+            tape.record if keeps else None,
+        )
+        with exchange.following(turn.encoder), exchange.streaming():
+            await stream.run(self._turns.backend, turn.question, 1)
+
+    async def _collect(self, exchange: Exchange, turn: Turn) -> bytes:
+        document = ResponseDocument(turn.encoder)
+        with exchange.following(document):
+            queued = await collect(
+                self._turns.backend, turn.question, 1, document, exchange.receipt
+            )
+        set_queue_header(exchange.request, queued)
+        await self._turns.keep(turn, document.frames + turn.encoder.conclude())
+        return json_response(exchange.request, document.encode())
+
+    async def _compact(self, exchange: Exchange) -> bytes:
+        call = self._decode(exchange)
+        check_model(call.request.model)
+        call = evolve(call, request=summarized(call.request))
+        owner = exchange.asker.key
+        turn = await self._turns.prepare(call, exchange.hex, closing=ASK, owner=owner)
+        _set_headers(exchange, turn, None)
+        document = ResponseDocument(turn.encoder)
+        with exchange.following(document):
+            queued = await collect(
+                self._turns.backend, turn.question, 1, document, exchange.receipt
+            )
+        set_queue_header(exchange.request, queued)
+        if turn.encoder.response["status"] != "completed":
+            raise ClaudeFailed("the model's summary was cut short; try again")
+        sealer = await self._turns.seal()
+        item = compaction_item(exchange.hex, turn.encoder.text, sealer)
+        usage = turn.encoder.usage
+        return json_response(
+            exchange.request,
+            compaction_document(exchange.hex, item, self._turns.now, usage),
+        )
+
+    async def _input_tokens(self, exchange: Exchange) -> bytes:
+        raise NotPossible(
+            "the Claude Code CLI does not tell the exact tokens of an input before it "
+            "is answered; every answer tells its own `usage`"
+        )
+
+    async def _retrieve(self, exchange: Exchange, name: str) -> bytes | None:
+        request = exchange.request
+        after = query.number(request, "starting_after", 0, _LARGEST_SEQUENCE_NUMBER)
+        shows_seals = query.includes(request, SHOW_SEALS)
+        if query.boolean(request, "stream"):
+            with exchange.streaming():
+                is_there = await self._replay.play(
+                    request, name, -1 if after is None else after
+                )
+            if not is_there:
+                raise _not_found(name)
+            return None
+        if after is not None:
+            raise InvalidRequest(
+                "`starting_after` needs `stream=true`", param="starting_after"
+            )
+        job = self._jobs.get(name)
+        if job is not None:
+            document, status = job.document, job.response["status"]
+        else:
+            kept = await self._kept(name)
+            document, status = kept.document, kept.status
+        return json_response(
+            request, shown_response(document, status, shows_seals=shows_seals)
+        )
+
+    async def _kept(self, name: str) -> StoredResponse:
+        kept = await self._store.response(name)
+        if kept is None:
+            raise _not_found(name)
+        return kept
+
+    async def _delete(self, exchange: Exchange, name: str) -> bytes:
+        job = self._jobs.get(name)
+        if job is not None:
+            await self._jobs.cancel(job)
+        if not await self._store.delete(name):
+            raise _not_found(name)
+        return json_response(exchange.request, deleted(name, "response"))
+
+    async def _cancel(self, exchange: Exchange, name: str) -> bytes:
+        job = self._jobs.get(name)
+        if job is not None:
+            await self._jobs.cancel(job)
+            return json_response(exchange.request, _shown(job, job.turn.call))
+        kept = await self._kept(name)
+        if not kept.is_background:
+            raise InvalidRequest(
+                f"the response {name!r} is not a background one; to cancel it, close "
+                "its connection"
+            )
+        kept = await self._store.cancel(name) or kept
+        return json_response(
+            exchange.request,
+            shown_response(kept.document, kept.status, shows_seals=False),
+        )
+
+    async def _input_items(self, exchange: Exchange, name: str) -> bytes:
+        after, limit, descending = query.page(exchange.request)
+        try:
+            page = await self._store.input_items(
+                name, after=after, limit=limit, descending=descending
+            )
+        except UnknownItem:
+            raise query.unknown_item(after) from None
+        if page is None:
+            raise _not_found(name)
+        shows_seals = query.includes(exchange.request, SHOW_SEALS)
+        items = [(item.id, item.document) for item in page.items]
+        return json_response(
+            exchange.request,
+            item_list(items, has_more=page.has_more, shows_seals=shows_seals),
+        )
+
+
+def _set_headers(exchange: Exchange, turn: Turn, effort: str | None) -> None:
+    set_question_headers(
+        exchange.request,
+        turn.question,
+        effort=effort,
+        ignored=turn.call.ignored,
+        adjusted=turn.call.adjusted,
+    )
+
+
+def _shown(job: Job, call: ResponsesCall) -> bytes:
+    return shown_response(
+        job.document,
+        job.response["status"],
+        shows_seals=call.echo.shows_encrypted,
+    )
+
+
+def _not_found(name: str) -> NotFound:
+    return NotFound(
+        f"there is no response {name!r} here: it was not kept (`store: false`), is "
+        "deleted, or belongs to another server"
+    )

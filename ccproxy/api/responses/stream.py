@@ -1,0 +1,400 @@
+"""Responses: events to a stream of events, up to the last one. Pure.
+
+==========  ==========================  ======================================
+phase       entered by                  what has been told
+==========  ==========================  ======================================
+BEFORE      the question                nothing, or that it is queued
+BETWEEN     the model begins            ``created``, ``in_progress``, whole items
+MESSAGE     text                        an item and its part are open
+REASONING   thinking                    an item and its part are open
+CALL        a call of a tool            an item is open
+OVER        the end                     all items; `conclude` tells the end
+==========  ==========================  ======================================
+
+The last event is told apart from the others, by `conclude`: a response that is to be
+kept is complete when it has been kept, and failed when it has not.
+
+Invariants: what is added is done before anything else is added, and says then what
+its deltas said; one terminal event, the last; each snapshot holds what was told.
+
+Source: the ``Response…StreamingEvent`` and ``ResponseResource`` components of Open
+Responses, ``ResponseStreamEvent`` and ``Response`` of OpenAI.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+from typing import Any, Protocol
+
+from ccproxy.api.common.agent_tools import agent_line, searched
+from ccproxy.api.common.restart_filter import Replay
+from ccproxy.api.common.tools import ToolTable
+from ccproxy.api.responses.event_encoder import DONE, Frames
+from ccproxy.api.responses.output import (
+    MESSAGE,
+    REASONING,
+    Part,
+    search_item,
+    without_seal,
+)
+from ccproxy.api.responses.request import Echo
+from ccproxy.api.responses.resource import failed, resource, usage_of
+from ccproxy.api.responses.tool_calls import OpenCall
+from ccproxy.core.errors import CCProxyError
+from ccproxy.core.messages import Block, RedactedThinking, ToolUse
+from ccproxy.core.stream import (
+    AgentToolUsed,
+    ContentBlockStart,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    InputJSONDelta,
+    MessageStart,
+    SignatureDelta,
+    TextDelta,
+    ThinkingDelta,
+    Usage,
+)
+
+_INCOMPLETE: Mapping[FinishReason, str] = {
+    FinishReason.LENGTH: "max_output_tokens",
+    FinishReason.REFUSAL: "content_filter",
+}
+
+
+class Sealer(Protocol):
+    """Who closes what clients carry for us."""
+
+    def close(self, values: Mapping[str, str]) -> str:
+        """Seal some texts, as one line of ASCII."""
+
+
+class _Phase(Enum):
+    BEFORE = auto()
+    BETWEEN = auto()
+    MESSAGE = auto()
+    REASONING = auto()
+    CALL = auto()
+    OVER = auto()
+
+
+_PARTS: Mapping[_Phase, Part] = {_Phase.MESSAGE: MESSAGE, _Phase.REASONING: REASONING}
+
+
+class ResponseStream:
+    """Encodes one streamed response, as server-sent events.
+
+    Args:
+        identifier: makes the ids of the response and of its items.
+        wall_seconds: Unix time.
+        sealer: None: thinking is not given back.
+        tools: the client's tools, by the API's names.
+        prefix: the hash of what stands before the answer, which is sealed with its
+            thinking; empty: unknown.
+    """
+
+    def __init__(
+        self,
+        identifier: str,
+        echo: Echo,
+        wall_seconds: Callable[[], float],
+        sealer: Sealer | None = None,
+        tools: ToolTable | None = None,
+        prefix: str = "",
+    ) -> None:
+        self._identifier = identifier
+        self._echo = echo
+        self._wall_seconds = wall_seconds
+        self._sealer = sealer
+        self._tools = tools or ToolTable()
+        self._prefix = prefix
+        self._created_at = int(wall_seconds())
+        self._phase = _Phase.BEFORE
+        self._was_queued = False
+        self._replay = Replay()
+        self._frames = Frames()
+        self._end_number = 0
+        self._output: list[dict[str, Any]] = []
+        self._text: list[str] = []
+        self._call: OpenCall | None = None
+        self._call_index = 0
+        self.error: CCProxyError | None = None
+        self.model = ""
+        self.usage = Usage()
+        self.response: Mapping[str, Any] = self._snapshot("queued")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether only the last event is left to tell."""
+        return self._phase is _Phase.OVER
+
+    @property
+    def output(self) -> Sequence[Mapping[str, Any]]:
+        """The whole items, with their seals."""
+        return self._output
+
+    @property
+    def text(self) -> str:
+        """What the messages of the answer say, so far as they are whole."""
+        parts = [
+            part["text"]
+            for item in self._output
+            if item["type"] == "message"
+            for part in item["content"]
+        ]
+        return "".join(parts)
+
+    def queue(self) -> bytes:
+        """Tell that the response waits for its turn; before any event."""
+        self._was_queued = True
+        return self._frames.event(
+            "response.created", response=self.response
+        ) + self._frames.event("response.queued", response=self.response)
+
+    def encode(self, choice: int, events: Sequence[Event]) -> bytes:
+        """The bytes that events mean to the client; maybe none.
+
+        A failure sets ``error``: whoever has not sent anything yet can still tell it
+        by an HTTP status instead of the bytes.
+        """
+        frames: list[bytes] = []
+        for event in self._replay.filter(events):
+            if self.is_over:
+                break
+            match event:
+                case TextDelta(text):
+                    frames += self._enter(_Phase.MESSAGE)
+                    frames.append(self._delta(text))
+                case ThinkingDelta(text):
+                    frames += self._enter(_Phase.REASONING)
+                    frames.append(self._delta(text))
+                case SignatureDelta(signature):
+                    frames += self._signed(signature)
+                case AgentToolUsed():
+                    frames += self._enter(_Phase.BETWEEN)
+                    frames += self._used(event)
+                case ContentBlockStart(block, index):
+                    frames += self._start(block, index)
+                case InputJSONDelta(json, index) if self._call is not None:
+                    # The provider's own tools have input too.
+                    if index == self._call_index:
+                        frames += self._told(self._call.feed(json))
+                case MessageStart(model):
+                    self.model = model
+                    frames += self._enter(_Phase.BETWEEN)
+                case Finished():
+                    frames += self._finish(event)
+                case Failed(error):
+                    frames += self._fail(error)
+        return b"".join(frames)
+
+    def cancel(self) -> bytes:
+        """End the answer here, because the client wants no more of it."""
+        frames = self._end("incomplete")
+        self.response = self._snapshot("cancelled")
+        return b"".join(frames)
+
+    def conclude(self, error: CCProxyError | None = None) -> bytes:
+        """Tell the end; only once over. The last one told is the one that counts.
+
+        Args:
+            error: what went wrong after the answer's end.
+        """
+        self._frames.go_back(self._end_number)
+        if error is not None:
+            self.error = error
+            self.response = failed(self.response, error)
+        frames = []
+        status = self.response["status"]
+        if self.error is not None:
+            # Flat, as OpenAI has it: some clients know the reason from here only.
+            about = {"code": self.error.code, "message": self.error.message}
+            frames.append(self._frames.event("error", **about, param=self.error.param))
+        # There is no event of a cancelled response of its own.
+        kind = "failed" if status == "cancelled" else status
+        frames.append(self._frames.event(f"response.{kind}", response=self.response))
+        return b"".join([*frames, DONE])
+
+    def _enter(self, phase: _Phase) -> Sequence[bytes]:
+        if phase is self._phase:
+            return ()
+        frames: list[bytes] = []
+        if self._phase is _Phase.BEFORE:
+            frames += self._begin()
+        else:
+            frames += self._close("completed")
+        self._phase = phase
+        if phase in _PARTS:
+            frames += self._open()
+        return frames
+
+    def _begin(self) -> list[bytes]:
+        self.response = self._snapshot("in_progress")
+        kinds = ["in_progress"] if self._was_queued else ["created", "in_progress"]
+        return [
+            self._frames.event(f"response.{kind}", response=self.response)
+            for kind in kinds
+        ]
+
+    def _open(self) -> list[bytes]:
+        part = _PARTS[self._phase]
+        item = part.item(self._item_id(part.prefix), "in_progress", None)
+        place = self._place(part)
+        self._frames.prepare(part.delta, {**place, **part.extra})
+        return [
+            self._added(item),
+            self._frames.event(part.added, **place, part=part.content("")),
+        ]
+
+    def _start(self, block: Block, index: int) -> list[bytes]:
+        """What the begin of a block says to the client; most say nothing."""
+        match block.value:
+            case RedactedThinking(data):
+                return [
+                    *self._enter(_Phase.BETWEEN),
+                    *self._whole_reasoning({"data": data}),
+                ]
+            case ToolUse() as call:
+                frames = self._enter(_Phase.BETWEEN)
+                self._call_index = index
+                return [*frames, *self._open_call(call)]
+        return []
+
+    def _open_call(self, call: ToolUse) -> list[bytes]:
+        self._phase = _Phase.CALL
+        opened = OpenCall(call.id, self._tools.identity(call.name))
+        self._call = opened
+        identifier = self._item_id(opened.prefix)
+        if opened.delta_event is not None:
+            place = {"item_id": identifier, "output_index": len(self._output)}
+            self._frames.prepare(opened.delta_event, place)
+        return [self._added(opened.item(identifier, "in_progress"))]
+
+    def _told(self, text: str) -> list[bytes]:
+        """A piece of a call, if it is anything."""
+        return [self._frames.delta(text)] if text else []
+
+    def _delta(self, text: str) -> bytes:
+        self._text.append(text)
+        return self._frames.delta(text)
+
+    def _close(self, status: str, seal: Mapping[str, str] | None = None) -> list[bytes]:
+        """Finish whatever item is open."""
+        if self._call is not None:
+            return self._close_call(self._call, status)
+        if self._phase not in _PARTS:
+            return []
+        part = _PARTS[self._phase]
+        text = "".join(self._text)
+        self._text.clear()
+        place = self._place(part)
+        content = part.content(text)
+        item = part.item(place["item_id"], status, content)
+        if seal is not None:
+            item |= self._sealed({"thinking": text, **seal})
+        return [
+            self._frames.event(part.text_done, **place, text=text, **part.extra),
+            self._frames.event(part.done, **place, part=content),
+            self._done(item),
+        ]
+
+    def _close_call(self, call: OpenCall, status: str) -> list[bytes]:
+        frames = self._told(call.end(is_whole=status == "completed"))
+        self._call = None
+        item = call.item(self._item_id(call.prefix), status)
+        done = call.done()
+        if done is not None:
+            kind, about = done
+            place = {"item_id": item["id"], "output_index": len(self._output)}
+            frames.append(self._frames.event(kind, **place, **about))
+        return [*frames, self._done(item)]
+
+    def _signed(self, signature: str) -> list[bytes]:
+        """Finish the block of thinking whose signature this is."""
+        if self._phase is _Phase.REASONING:
+            return self._close("completed", {"signature": signature})
+        # A block that shows nothing of what was thought.
+        seal = {"thinking": "", "signature": signature}
+        return [*self._enter(_Phase.BETWEEN), *self._whole_reasoning(seal)]
+
+    def _used(self, use: AgentToolUsed) -> list[bytes]:
+        """What Claude Code has done by itself: an item of its own."""
+        query = searched(use)
+        if query is not None:
+            item = search_item(self._item_id("ws"), query)
+            return [self._added({**item, "status": "in_progress"}), self._done(item)]
+        summary = REASONING.content(agent_line(use))
+        item = REASONING.item(self._item_id(REASONING.prefix), "completed", summary)
+        return [self._added({**item, "summary": []}), self._done(item)]
+
+    def _whole_reasoning(self, seal: Mapping[str, str]) -> list[bytes]:
+        item = REASONING.item(self._item_id(REASONING.prefix), "completed", None)
+        return [self._added(item), self._done({**item, **self._sealed(seal)})]
+
+    def _sealed(self, seal: Mapping[str, str]) -> Mapping[str, str]:
+        if self._sealer is None:
+            return {}
+        about = {"model": self.model}
+        if self._prefix:
+            about["prefix"] = self._prefix
+        return {"encrypted_content": self._sealer.close({**seal, **about})}
+
+    def _added(self, item: Mapping[str, Any]) -> bytes:
+        return self._frames.event(
+            "response.output_item.added", output_index=len(self._output), item=item
+        )
+
+    def _done(self, item: dict[str, Any]) -> bytes:
+        index = len(self._output)
+        self._output.append(item)
+        self._phase = _Phase.BETWEEN
+        return self._frames.event(
+            "response.output_item.done", output_index=index, item=self._shown(item)
+        )
+
+    def _end(self, status: str) -> list[bytes]:
+        frames = self._begin() if self._phase is _Phase.BEFORE else []
+        frames += self._close(status)
+        self._phase = _Phase.OVER
+        self._end_number = self._frames.next_number
+        return frames
+
+    def _finish(self, end: Finished) -> list[bytes]:
+        reason = _INCOMPLETE.get(end.reason)
+        status = "completed" if reason is None else "incomplete"
+        frames = self._end(status)
+        self.usage = end.usage
+        self.response = {
+            **self._snapshot(status),
+            "usage": usage_of(end.usage),
+            "completed_at": int(self._wall_seconds()) if reason is None else None,
+            "incomplete_details": None if reason is None else {"reason": reason},
+        }
+        return frames
+
+    def _fail(self, error: CCProxyError) -> list[bytes]:
+        self.error = error
+        frames = self._end("incomplete")
+        self.response = failed(self._snapshot("failed"), error)
+        return frames
+
+    def _item_id(self, prefix: str) -> str:
+        return f"{prefix}_{self._identifier}{len(self._output):04x}"
+
+    def _place(self, part: Part) -> dict[str, Any]:
+        index = len(self._output)
+        identifier = self._item_id(part.prefix)
+        return {"item_id": identifier, "output_index": index, part.index: 0}
+
+    def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
+        return item if self._echo.shows_encrypted else without_seal(item)
+
+    def _snapshot(self, status: str) -> Mapping[str, Any]:
+        return resource(
+            identifier=self._identifier,
+            created_at=self._created_at,
+            status=status,
+            model=self.model or self._echo.model,
+            output=[self._shown(item) for item in self._output],
+            echo=self._echo,
+        )

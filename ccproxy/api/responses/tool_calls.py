@@ -1,0 +1,172 @@
+"""The forms that a call of a tool has in Responses, as items. Pure.
+
+====================  ==========================================================
+``function_call``     its arguments are JSON, streamed; may have a namespace
+``custom_tool_call``  its input is free text, streamed; may have a namespace
+``local_shell_call``  an action, told as a whole
+``shell_call``        likewise
+====================  ==========================================================
+
+Source: ``FunctionToolCall``, ``CustomToolCall``, ``LocalShellToolCall`` and
+``FunctionShellCall`` in OpenAI's document.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ccproxy.api.common.custom_tools import FreeText
+from ccproxy.api.common.tools import ToolIdentity, ToolKind
+
+_NO_ARGUMENTS = "{}"
+
+
+_PREFIXES: Mapping[ToolKind, str] = {
+    ToolKind.FUNCTION: "fc",
+    ToolKind.CUSTOM: "ctc",
+    ToolKind.LOCAL_SHELL: "lsh",
+    ToolKind.SHELL: "sh",
+}
+
+
+class LocalShellAction(msgspec.Struct):
+    """What to run on the client's machine, as the model says it."""
+
+    command: list[str]
+    timeout_ms: int | None = None
+    working_directory: str | None = None
+    env: dict[str, str] = {}
+    user: str | None = None
+
+
+class ShellAction(msgspec.Struct):
+    """Commands to run, likewise."""
+
+    commands: list[str]
+    timeout_ms: int | None = None
+    max_output_length: int | None = None
+
+
+_local_shell = msgspec.json.Decoder(LocalShellAction).decode
+_shell = msgspec.json.Decoder(ShellAction).decode
+
+
+class OpenCall:
+    """One call in the making.
+
+    Args:
+        identifier: the model's id of it.
+        tool: what is called.
+    """
+
+    def __init__(self, identifier: str, tool: ToolIdentity) -> None:
+        self._id = identifier
+        self._tool = tool
+        self._arguments: list[str] = []
+        self._told: list[str] = []
+        self._text = FreeText()
+
+    @property
+    def prefix(self) -> str:
+        """Of the item's id."""
+        return _PREFIXES[self._tool.kind]
+
+    @property
+    def delta_event(self) -> str | None:
+        """The event for a piece; None: it is told as a whole."""
+        match self._tool.kind:
+            case ToolKind.FUNCTION:
+                return "response.function_call_arguments.delta"
+            case ToolKind.CUSTOM:
+                return "response.custom_tool_call_input.delta"
+        return None
+
+    def feed(self, arguments: str) -> str:
+        """Take a piece of the arguments' JSON; what there is to tell of it."""
+        self._arguments.append(arguments)
+        match self._tool.kind:
+            case ToolKind.FUNCTION:
+                return self._tell(arguments)
+            case ToolKind.CUSTOM:
+                return self._tell(self._text.feed(arguments))
+        return ""
+
+    def end(self, *, is_whole: bool) -> str:
+        """What is left to tell; a call that was cut off gets nothing made up."""
+        match self._tool.kind:
+            case ToolKind.FUNCTION if is_whole and not self._arguments:
+                return self._tell(_NO_ARGUMENTS)
+            case ToolKind.CUSTOM:
+                return self._tell(self._text.end())
+        return ""
+
+    def _tell(self, text: str) -> str:
+        self._told.append(text)
+        return text
+
+    def done(self) -> tuple[str, Mapping[str, str]] | None:
+        """The event that ends the pieces, if there are any."""
+        text = "".join(self._told)
+        match self._tool.kind:
+            case ToolKind.FUNCTION:
+                about = {"name": self._tool.name, "arguments": text}
+                return "response.function_call_arguments.done", about
+            case ToolKind.CUSTOM:
+                return "response.custom_tool_call_input.done", {"input": text}
+        return None
+
+    def item(self, identifier: str, status: str) -> dict[str, Any]:
+        """The item as of now."""
+        return {
+            "id": identifier,
+            "call_id": self._id,
+            "status": status if self._is_sound(status) else "incomplete",
+            **self._about(),
+        }
+
+    def _about(self) -> dict[str, Any]:
+        text = "".join(self._told)
+        name = {"name": self._tool.name, **self._namespace}
+        match self._tool.kind:
+            case ToolKind.FUNCTION:
+                return {"type": "function_call", **name, "arguments": text}
+            case ToolKind.CUSTOM:
+                return {"type": "custom_tool_call", **name, "input": text}
+            case ToolKind.LOCAL_SHELL:
+                return {"type": "local_shell_call", "action": self._local_shell()}
+            case ToolKind.SHELL:
+                about = {"type": "shell_call", "environment": {"type": "local"}}
+                return {**about, "action": self._shell()}
+
+    @property
+    def _namespace(self) -> Mapping[str, str]:
+        namespace = self._tool.namespace
+        return {} if namespace is None else {"namespace": namespace}
+
+    def _is_sound(self, status: str) -> bool:
+        """Whether the client could run what the item says."""
+        if status != "completed":
+            return True
+        match self._tool.kind:
+            case ToolKind.LOCAL_SHELL:
+                return bool(self._local_shell()["command"])
+            case ToolKind.SHELL:
+                return bool(self._shell()["commands"])
+        return True
+
+    def _local_shell(self) -> dict[str, Any]:
+        try:
+            action = _local_shell("".join(self._arguments))
+        except msgspec.DecodeError:
+            action = LocalShellAction([])
+        told = {k: v for k, v in msgspec.to_builtins(action).items() if v is not None}
+        return {"type": "exec", **told}
+
+    def _shell(self) -> dict[str, Any]:
+        try:
+            action = _shell("".join(self._arguments))
+        except msgspec.DecodeError:
+            action = ShellAction([])
+        told: dict[str, Any] = msgspec.to_builtins(action)
+        return told

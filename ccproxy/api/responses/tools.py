@@ -1,0 +1,302 @@
+"""``tools`` and ``tool_choice`` of Responses: what the model may call, by what name.
+
+Pure. Tools in a namespace get one name for the model; the shells of the client's are
+tools with the schema of their action. What a call of each looks like:
+`ccproxy.api.responses.tool_calls`.
+
+Source: ``Tool`` and ``ToolChoiceParam`` in OpenAI's document; client facts, "codex".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from attrs import frozen
+
+from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.custom_tools import custom_tool
+from ccproxy.api.common.decoding import decode_json
+from ccproxy.api.common.tool_choice import decode_choice
+from ccproxy.api.common.tools import (
+    ToolIdentity,
+    ToolKind,
+    ToolTable,
+    function_tool,
+    strict_field,
+)
+from ccproxy.core.errors import MissingParameter
+from ccproxy.core.messages import Tool, ToolChoice, client_tool
+from ccproxy.core.refusal import unsupported
+
+_WEB_SEARCH = "web_search"
+# Finds functions that are deferred until they are found: ours are offered at once.
+_TOOL_SEARCH = "tool_search"
+_SYNTAXES = ("lark", "regex")
+_MILLISECONDS = {"type": "integer", "description": "Time limit in milliseconds."}
+_LOCAL_SHELL_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "command": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The program and its arguments.",
+        },
+        "working_directory": {"type": "string"},
+        "timeout_ms": _MILLISECONDS,
+        "env": {"type": "object", "additionalProperties": {"type": "string"}},
+        "user": {"type": "string", "description": "The user to run it as."},
+    },
+    "required": ["command"],
+}
+_SHELL_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "commands": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Shell commands, to be run one after the other.",
+        },
+        "timeout_ms": _MILLISECONDS,
+        "max_output_length": {
+            "type": "integer",
+            "description": "How many characters of output are wanted.",
+        },
+    },
+    "required": ["commands"],
+}
+_SHELLS: Mapping[ToolKind, tuple[str, Mapping[str, Any]]] = {
+    ToolKind.LOCAL_SHELL: (
+        "Runs one program on the user's machine and returns its output.",
+        _LOCAL_SHELL_SCHEMA,
+    ),
+    ToolKind.SHELL: (
+        "Runs shell commands on the user's machine and returns their output.",
+        _SHELL_SCHEMA,
+    ),
+}
+
+
+class _Format(msgspec.Struct):
+    type: str
+    syntax: str | None = None
+    definition: str | None = None
+
+
+class _Environment(msgspec.Struct):
+    type: str
+
+
+def _null() -> msgspec.Raw:
+    return msgspec.Raw(b"null")
+
+
+class ToolFields(msgspec.Struct):
+    """What is read of an entry of ``tools``, of whatever type."""
+
+    type: str
+    name: str | None = None
+    description: str | None = None
+    # A value of its own each time: of a fixed one no schema can be made.
+    parameters: msgspec.Raw = msgspec.field(default_factory=_null)
+    strict: bool | None = None
+    # Of custom tools, namespaces and shells.
+    format: _Format | None = None
+    tools: list[msgspec.Raw] | None = None
+    environment: _Environment | None = None
+
+
+_decoder = msgspec.json.Decoder(ToolFields)
+
+
+@frozen(kw_only=True)
+class OfferedTools:
+    """What the model may call.
+
+    Attributes:
+        tools: what is left of them by the client's choice.
+        table: all of them, by the client's names and the API's.
+        echo: the tools as a response repeats them.
+        echo_choice: likewise the choice.
+    """
+
+    tools: tuple[Tool, ...]
+    choice: ToolChoice | None
+    table: ToolTable
+    echo: tuple[Mapping[str, Any], ...]
+    echo_choice: Any
+
+
+@frozen
+class _Given:
+    """A tool of the client's, and where it stands in the request."""
+
+    identity: ToolIdentity
+    fields: ToolFields
+    at: str
+
+
+def offered_tools(
+    given: Sequence[bytes],
+    choice: object,
+    mendings: Mendings,
+    *,
+    one_call: bool = False,
+    web_search: bool = False,
+) -> OfferedTools:
+    """Read what a request says of tools.
+
+    Args:
+        given: the JSON of each entry of ``tools``.
+        choice: ``tool_choice``, as JSON has it.
+        mendings: tools that the model cannot be offered are noted there.
+        one_call: the model may call only one of them at once.
+        web_search: whether the model can search the web anyway.
+
+    Raises:
+        ClientError: with ``param``.
+    """
+    decoded = [decode_json(_decoder, r, at=f"tools[{n}]") for n, r in enumerate(given)]
+    found: list[_Given] = []
+    for index, tool in enumerate(decoded):
+        at = f"tools[{index}]"
+        if tool.type.startswith(_WEB_SEARCH):
+            mendings.ignore(*(() if web_search else (at,)))
+        elif tool.type == _TOOL_SEARCH:
+            mendings.ignore(at)
+        else:
+            found += _tools(tool, at)
+    table = ToolTable([(one.identity, one.at) for one in found])
+    made = [_tool(one, table.api_name(one.identity)) for one in found]
+    tools, chosen = decode_choice(choice).applied(made, table, one_call=one_call)
+    return OfferedTools(
+        tools=tools,
+        choice=chosen,
+        table=table,
+        echo=tuple(map(_echo, decoded)),
+        echo_choice="auto" if choice is None else _flat(choice),
+    )
+
+
+def _tools(tool: ToolFields, at: str) -> Iterator[_Given]:
+    match tool.type:
+        case "namespace":
+            yield from _nested(tool, at)
+        case "function" | "custom":
+            yield _named(tool, at)
+        case "local_shell" | "shell":
+            if tool.environment is not None and tool.environment.type != "local":
+                unsupported(
+                    f"{at}.environment.type",
+                    "containers are OpenAI's own; the shell has to be `local`, which "
+                    "your client runs",
+                )
+            identity = ToolIdentity(tool.type, ToolKind(tool.type))
+            yield _Given(identity, tool, at)
+        case other:
+            unsupported(
+                f"{at}.type",
+                f"{other!r} is not offered here; send function, custom, namespace, "
+                "local_shell or shell, which your client runs",
+            )
+
+
+def _nested(space: ToolFields, at: str) -> Iterator[_Given]:
+    name = _required(space.name, f"{at}.name")
+    if not space.tools:
+        raise MissingParameter(f"`{at}.tools` is missing", param=f"{at}.tools")
+    for index, raw in enumerate(space.tools):
+        inner_at = f"{at}.tools[{index}]"
+        inner = decode_json(_decoder, bytes(raw), at=inner_at)
+        if inner.type not in ("function", "custom"):
+            unsupported(f"{inner_at}.type", "a namespace has functions and customs")
+        if space.description:
+            own = inner.description
+            told = f"{space.description}\n\n{own}" if own else space.description
+            inner = msgspec.structs.replace(inner, description=told)
+        yield _named(inner, inner_at, name)
+
+
+def _named(tool: ToolFields, at: str, namespace: str | None = None) -> _Given:
+    name = _required(tool.name, f"{at}.name")
+    return _Given(ToolIdentity(name, ToolKind(tool.type), namespace), tool, at)
+
+
+def _tool(given: _Given, api_name: str) -> Tool:
+    tool, at = given.fields, given.at
+    match given.identity.kind:
+        case ToolKind.LOCAL_SHELL | ToolKind.SHELL as kind:
+            description, schema = _SHELLS[kind]
+            return client_tool(api_name, description, schema, at=at)
+        case ToolKind.FUNCTION:
+            strict = strict_field(tool.strict)
+            about = (api_name, tool.description, tool.parameters, at)
+            return function_tool(*about, strict=strict)
+    form = tool.format
+    if form is None or form.type == "text":
+        return custom_tool(api_name, tool.description, None, None, at)
+    if form.type != "grammar":
+        unsupported(f"{at}.format.type", f"{form.type!r} is neither text nor grammar")
+    syntax = _required(form.syntax, f"{at}.format.syntax")
+    if syntax not in _SYNTAXES:
+        unsupported(f"{at}.format.syntax", f"{syntax!r} is neither lark nor regex")
+    definition = _required(form.definition, f"{at}.format.definition")
+    return custom_tool(api_name, tool.description, syntax, definition, at)
+
+
+def _required(value: str | None, param: str) -> str:
+    if value is None:
+        raise MissingParameter(f"`{param}` is missing", param=param)
+    return value
+
+
+def _flat(choice: Any) -> Any:
+    """The choice as Responses has it, from whom sends that of chat completions."""
+    match choice:
+        case "any":
+            return "required"
+        case {"type": "allowed_tools", "allowed_tools": dict(allowed)}:
+            inner = [_flat(tool) for tool in allowed["tools"]]
+            mode = allowed.get("mode", "auto")
+            return {"type": "allowed_tools", "mode": mode, "tools": inner}
+        case {"type": "allowed_tools"}:
+            return {"mode": "auto", **choice}
+        case {"type": kind, "function": {"name": name}}:
+            return {"type": kind, "name": name}
+        case {"type": kind, "custom": {"name": name}}:
+            return {"type": kind, "name": name}
+    return choice
+
+
+def _echo(tool: ToolFields) -> Mapping[str, Any]:
+    """The tool as the documents have it, whatever else the client says of it."""
+    match tool.type:
+        case "function":
+            names = ("name", "description", "parameters", "strict")
+            return {"type": tool.type, **{name: getattr(tool, name) for name in names}}
+        case "custom":
+            about = {"type": tool.type, "name": tool.name}
+            if tool.description is not None:
+                about["description"] = tool.description
+            return {**about, **_echo_format(tool.format)}
+        case "namespace":
+            inner = [_decoder.decode(raw) for raw in tool.tools or ()]
+            about = {"type": tool.type, "name": tool.name}
+            told = {
+                "description": tool.description or "",
+                "tools": [*map(_echo, inner)],
+            }
+            return {**about, **told}
+        case "shell" if tool.environment is not None:
+            return {"type": tool.type, "environment": {"type": tool.environment.type}}
+        case kind if kind.startswith(_WEB_SEARCH):
+            return {"type": _WEB_SEARCH}
+    return {"type": tool.type}
+
+
+def _echo_format(form: _Format | None) -> Mapping[str, Any]:
+    if form is None:
+        return {}
+    if form.type == "text":
+        return {"format": {"type": "text"}}
+    about = {"syntax": form.syntax, "definition": form.definition}
+    return {"format": {"type": form.type, **about}}

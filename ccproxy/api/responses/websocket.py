@@ -1,0 +1,239 @@
+"""Responses over a WebSocket: one turn after the other, the last one remembered.
+
+==============================  ==============================================
+``response.create``             a request, as ``POST /responses`` takes it, but for
+                                ``stream`` and ``background``; with ``generate:
+                                false`` it is only remembered, to be continued
+anything else                   an ``error`` with ``invalid_request``
+==============================  ==============================================
+
+What the last turn said is kept with the connection, so that it can be continued
+without a store. A turn that fails forgets what it continued: the client must not
+build on what it may not have understood.
+
+Source: Open Responses, "WebSocket Transport".
+"""
+
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+import msgspec
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from ccproxy.api.common.decoding import decode_json
+from ccproxy.api.options import Policy
+from ccproxy.api.responses.event_encoder import messages_of
+from ccproxy.api.responses.request import ResponsesCall, decode_responses
+from ccproxy.api.responses.turns import Remembered, Turn, Turns, remembered
+from ccproxy.core.errors import (
+    Bug,
+    CCProxyError,
+    ConnectionLimitReached,
+    InvalidRequest,
+    StorageFailed,
+)
+from ccproxy.core.stream import Event, Finished, Usage
+from ccproxy.web.answer_stats import Receipt
+from ccproxy.web.backend import CompletionGroup
+from ccproxy.web.context import Asker
+from ccproxy.web.openai_error import socket_error
+from ccproxy.web.websocket import SocketTooOld, WebSocket
+
+_CREATE = "response.create"
+_SOCKET = "websocket"
+_SWITCHING_PROTOCOLS = 101
+
+
+class _Message(msgspec.Struct):
+    type: str | None = None
+    generate: bool | None = None
+    background: bool | None = None
+
+
+_decoder = msgspec.json.Decoder(_Message)
+
+
+class ResponseSocket:
+    """One client's turns."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        turns: Turns,
+        policy: Policy,
+        clock: IReactorTime,
+        asker: Asker,
+    ) -> None:
+        self._socket = socket
+        self._turns = turns
+        self._policy = policy
+        self._clock = clock
+        self._asker = evolve(asker, route=f"{asker.route} {_SOCKET}")
+        self._last: Remembered | None = None
+
+    async def run(self) -> None:
+        """Answer messages until the connection ends."""
+        while True:
+            try:
+                text = await self._socket.receive()
+            except SocketTooOld:
+                self._refuse(
+                    ConnectionLimitReached(
+                        "this connection is at its age limit; open a new one, and "
+                        "continue a stored response or send the whole conversation"
+                    )
+                )
+                return
+            # Answers to a peer that does not read would pile up.
+            await self._socket.writable()
+            await self._answer(text.encode())
+
+    async def _answer(self, message: bytes) -> None:
+        began_seconds = self._clock.seconds()
+        identifier = uuid4().hex
+        outcome, turn, receipt = "ok", None, Receipt(self._clock.seconds)
+        try:
+            call, generates = self._decode(message)
+            last = self._continued(call)
+            try:
+                turn = await self._turns.prepare(
+                    call, identifier, last, owner=self._asker.key, remembers=True
+                )
+                await self._run(turn, generates, receipt)
+            except Exception:
+                self._forget(call)
+                raise
+            error = turn.encoder.error
+            if error is not None:
+                outcome = error.code
+                self._forget(call)
+            else:
+                self._last = remembered(turn)
+        except CancelledError:
+            outcome = "client_gone"
+            raise
+        except CCProxyError as error:
+            outcome = error.code
+            self._refuse(error)
+        except Exception:  # noqa: BLE001  # whatever it is, the turn must end
+            outcome = Bug.code
+            self._log.failure("{id} failed", id=identifier)
+            self._refuse(Bug(f"the proxy has a fault; its log has it: {identifier}"))
+        finally:
+            self._note(identifier, outcome, turn, receipt, began_seconds)
+
+    def _decode(self, message: bytes) -> tuple[ResponsesCall, bool]:
+        about = decode_json(_decoder, message)
+        if about.type != _CREATE:
+            raise InvalidRequest(
+                f"`type`: send {_CREATE!r}, the only message there is", param="type"
+            )
+        if about.background:
+            raise InvalidRequest(
+                "`background` is for POST /responses; here an answer needs its "
+                "connection",
+                param="background",
+            )
+        call = decode_responses(message, web_search=self._policy.web_search)
+        return call, about.generate is not False
+
+    def _continued(self, call: ResponsesCall) -> Remembered | None:
+        last = self._last
+        is_last = last is not None and last.id == call.echo.previous_response_id
+        return last if is_last else None
+
+    def _forget(self, call: ResponsesCall) -> None:
+        if self._continued(call) is not None:
+            self._last = None
+
+    async def _run(self, turn: Turn, generates: bool, receipt: Receipt) -> None:
+        frames: list[bytes] = []
+        keeps = turn.call.echo.store
+
+        def tell(data: bytes) -> None:
+            if keeps:
+                frames.append(data)
+            for message in messages_of(data):
+                self._socket.send(message)
+
+        if generates:
+            await self._generate(turn, tell, receipt)
+        else:
+            nothing = Finished("end_turn")
+            tell(turn.encoder.encode(0, [nothing]))
+        end = turn.encoder.conclude()
+        try:
+            await self._turns.keep(turn, b"".join(frames) + end)
+        except StorageFailed as error:
+            end = turn.encoder.conclude(error)
+        tell(end)
+
+    async def _generate(
+        self, turn: Turn, tell: Callable[[bytes], None], receipt: Receipt
+    ) -> None:
+        over: Deferred[None] = Deferred()
+        encoder = turn.encoder
+        has_told = False
+
+        def listen(choice: int, events: Sequence[Event]) -> None:
+            nonlocal has_told
+            if over.called:
+                return
+            data = encoder.encode(choice, events)
+            if encoder.error is not None and not has_told:
+                # Nothing has been begun that could fail.
+                over.errback(encoder.error)
+                return
+            has_told = has_told or bool(data)
+            tell(data)
+            if encoder.is_over:
+                over.callback(None)
+
+        group = CompletionGroup(listen, receipt, over.errback)
+        self._socket.on_pause, self._socket.on_resume = group.pause, group.resume
+        try:
+            group.put(self._turns.backend, turn.question)
+            if self._socket.is_paused:
+                group.pause()
+            await over
+        finally:
+            group.cancel()
+            self._socket.on_pause = self._socket.on_resume = lambda: None
+
+    def _refuse(self, error: CCProxyError) -> None:
+        self._socket.send(socket_error(error))
+
+    def _note(
+        self,
+        identifier: str,
+        outcome: str,
+        turn: Turn | None,
+        receipt: Receipt,
+        began_seconds: float,
+    ) -> None:
+        usage = turn.encoder.usage if turn is not None else Usage()
+        seconds = self._clock.seconds() - began_seconds
+        model = turn.encoder.model if turn is not None else ""
+        evolve(self._asker, id=identifier).ended(
+            status=_SWITCHING_PROTOCOLS,
+            outcome=outcome,
+            seconds=seconds,
+            model=model,
+            usage=usage,
+            receipt=receipt,
+        )
+        self._log.info(
+            "{id} over a WebSocket {outcome} {milliseconds} ms, model {model}, "
+            "{prompt_tokens} tokens in, {completion_tokens} out",
+            id=identifier,
+            outcome=outcome,
+            milliseconds=round(1000 * seconds),
+            model=model or "-",
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.output_tokens,
+        )

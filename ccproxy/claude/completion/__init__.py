@@ -1,0 +1,1 @@
+"""One request on its way: a worker, deadlines, retries, its end."""

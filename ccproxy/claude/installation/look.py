@@ -1,0 +1,96 @@
+"""The look at the CLI that tells of its models, its login and its version."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from ccproxy.claude.protocol.records import InitializeAnswer
+from ccproxy.core.errors import CCProxyError
+
+# It takes 0.4 s; who asks for models in the meantime is kept waiting for that long,
+# and not much longer if the CLI does not answer.
+_PATIENCE_SECONDS = 10.0
+
+
+class CLILook:
+    """One look at a time, and all who wait for it.
+
+    Args:
+        look: starts a CLI; raises `CCProxyError` if it does not answer.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        look: Callable[[], Coroutine[Any, Any, InitializeAnswer]],
+        clock: IReactorTime,
+    ) -> None:
+        self._begin = look
+        self._clock = clock
+        self._under_way: Deferred[None] | None = None
+        self._waiting: list[Deferred[None]] = []
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a CLI is being looked at."""
+        return self._under_way is not None
+
+    def start(self) -> None:
+        """Have a look, if none is under way."""
+        if self._under_way is not None:
+            return
+        under_way = Deferred.fromCoroutine(self._look())
+        if not under_way.called:
+            self._under_way = under_way
+
+    def probe(self) -> "Deferred[None]":
+        """Have a look; fires when it is over, whatever came of it."""
+        self.start()
+        over: Deferred[None] = Deferred()
+        if self._under_way is None:
+            over.callback(None)
+        else:
+            self._waiting.append(over)
+        return over
+
+    async def over(self) -> None:
+        """Wait until the look that is under way is over, but not for ever."""
+        if self._under_way is None:
+            return
+        waiter: Deferred[None] = Deferred()
+        self._waiting.append(waiter)
+        waiter.addTimeout(_PATIENCE_SECONDS, self._clock)
+        try:
+            await waiter
+        except DeferredTimeoutError:
+            self._waiting.remove(waiter)
+
+    def cancel(self) -> None:
+        """End the look that is under way."""
+        if self._under_way is not None:
+            self._under_way.cancel()
+
+    async def _look(self) -> None:
+        try:
+            answer = await self._begin()
+            self._log.info(
+                "claude CLI {version}, {count} models",
+                version=answer.claude_code_version or "of unknown version",
+                count=len(answer.models),
+            )
+        except CancelledError:
+            pass  # the server stops
+        except CCProxyError as error:
+            self._log.warn(
+                "the claude CLI cannot be used now: {error}", error=str(error)
+            )
+        finally:
+            self._under_way = None
+            waiting, self._waiting = self._waiting, []
+            for waiter in waiting:
+                waiter.callback(None)

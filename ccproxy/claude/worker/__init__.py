@@ -1,0 +1,1 @@
+"""One CLI process and the turns that it answers."""

@@ -1,0 +1,123 @@
+"""The time limits of one turn: first token, silence, the whole.
+
+A paused turn (its client does not read) is not silent: only the limit on the
+whole goes on, and the other begins anew with the turn. Nothing here knows what a
+timeout means for the turn.
+"""
+
+from collections.abc import Callable
+
+from attrs import frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from ccproxy.core.errors import TimedOut
+
+
+@frozen(kw_only=True)
+class Limits:
+    """How long a turn may take, in seconds."""
+
+    first_token_seconds: float
+    silence_seconds: float
+    turn_seconds: float
+
+
+class Deadlines:
+    """Watches over one turn, from `start` to `stop`.
+
+    Args:
+        expired: called once, with the error for the limit that passed; the
+            watch is over by then.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        clock: IReactorTime,
+        expired: Callable[[TimedOut], None],
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._expired = expired
+        self._has_token = False
+        self._paused = False
+        self._next: IDelayedCall | None = None
+        self._whole: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """Begin to wait for the first token; again, if there was a watch before."""
+        self.stop()
+        self._has_token = self._paused = False
+        self._listen()
+        self._whole = self._clock.callLater(self._limits.turn_seconds, self._too_long)
+
+    def token(self) -> None:
+        """Note that the answer goes on."""
+        if self._has_token:
+            if self._next is not None:
+                self._next.reset(self._limits.silence_seconds)
+        elif self._whole is not None:
+            self._has_token = True
+            self._cancel_next()
+            if not self._paused:
+                self._listen()
+
+    def waiting(self) -> None:
+        """Note that the silence has a reason, and an end."""
+        if self._has_token:
+            self.token()
+
+    def can_wait(self, delay_seconds: float) -> bool:
+        """Whether a pause of this length would end before the limits do."""
+        return all(
+            delay_seconds < call.getTime() - self._clock.seconds()
+            for call in (self._next, self._whole)
+            if call is not None
+        )
+
+    def pause(self) -> None:
+        """Stop listening."""
+        self._paused = True
+        self._cancel_next()
+
+    def resume(self) -> None:
+        """Listen again; the silence begins anew."""
+        self._paused = False
+        if self._next is None and self._whole is not None:
+            self._listen()
+
+    def stop(self) -> None:
+        """End the watch; may be called at any time."""
+        for call in (self._next, self._whole):
+            if call is not None and call.active():
+                call.cancel()
+        self._next = self._whole = None
+
+    def _cancel_next(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def _listen(self) -> None:
+        if self._has_token:
+            limit_seconds, passed = self._limits.silence_seconds, self._silent
+        else:
+            limit_seconds = self._limits.first_token_seconds
+            passed = self._no_first_token
+        self._next = self._clock.callLater(limit_seconds, passed)
+
+    def _no_first_token(self) -> None:
+        seconds = self._limits.first_token_seconds
+        self._expire(f"no token within {seconds:g} s (--first-token-timeout)")
+
+    def _silent(self) -> None:
+        seconds = self._limits.silence_seconds
+        self._expire(f"the answer stopped for {seconds:g} s (--silence-timeout)")
+
+    def _too_long(self) -> None:
+        seconds = self._limits.turn_seconds
+        self._expire(f"the answer took more than {seconds:g} s (--turn-timeout)")
+
+    def _expire(self, message: str) -> None:
+        self.stop()
+        self._expired(TimedOut(f"{message}; try again, or raise the limit"))

@@ -1,0 +1,106 @@
+"""Who is told an answer, and how long it may take to come."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+from ccproxy.claude.worker.deadlines import Deadlines, Limits
+from ccproxy.core.errors import CCProxyError, RateLimited, TimedOut
+from ccproxy.core.stream import (
+    Event,
+    Failed,
+    Finished,
+    InputJSONDelta,
+    MessageStart,
+    TextDelta,
+    ThinkingDelta,
+    UpstreamRetry,
+    is_token,
+)
+
+# Nearly all events are such ones.
+_PIECES = (TextDelta, ThinkingDelta, InputJSONDelta)
+
+
+class TurnListener(Protocol):
+    """Who is told an answer."""
+
+    def receive(self, events: Sequence[Event]) -> None:
+        """Take what arrived together, at least one event, in order.
+
+        The last event of all is the only ``Finished`` or ``Failed``. It may come
+        before the worker is ready again; ``Worker.on_ready`` tells of that.
+        """
+
+
+class Delivery:
+    """The listener to one answer after the other, and its time limits.
+
+    Attributes:
+        listener: None: nobody listens.
+        has_told: whether anything of the last answer was told.
+
+    Args:
+        expired: told which limit has passed.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        clock: IReactorTime,
+        expired: Callable[[TimedOut], None],
+    ) -> None:
+        self._deadlines = Deadlines(limits, clock, expired)
+        self.listener: TurnListener | None = None
+        self.has_told = False
+
+    def begin(self, listener: TurnListener) -> None:
+        """Listen."""
+        self.listener = listener
+        self.has_told = False
+        self._deadlines.start()
+
+    def leave(self) -> None:
+        """Hear no more."""
+        self.listener = None
+        self._deadlines.stop()
+
+    def pause(self) -> None:
+        """Be patient until `resume`."""
+        self._deadlines.pause()
+
+    def resume(self) -> None:
+        """Go on listening."""
+        self._deadlines.resume()
+
+    def hears(
+        self, events: list[Event], why: Callable[[CCProxyError], CCProxyError]
+    ) -> list[Event]:
+        """What of the events is to be told: up to the end of the answer.
+
+        Args:
+            events: what has arrived.
+            why: from an error of ours to what it comes from, if more is known.
+        """
+        # A timer is set anew for each batch, not for each of its tokens.
+        if any(map(is_token, events)):
+            self._deadlines.token()
+        for position, event in enumerate(events):
+            if isinstance(event, _PIECES):
+                continue
+            match event:
+                case UpstreamRetry(delay_seconds=delay_seconds):
+                    if not self._deadlines.can_wait(delay_seconds):
+                        error = RateLimited(
+                            "the model's provider asks to wait for longer than this "
+                            "request may take",
+                            retry_after_seconds=delay_seconds,
+                        )
+                        return [*events[:position], Failed(why(error))]
+                    self._deadlines.waiting()
+                case Finished() | Failed():
+                    return events[: position + 1]
+                case MessageStart():
+                    self.has_told = True
+        return events

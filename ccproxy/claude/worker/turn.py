@@ -1,0 +1,400 @@
+"""One answer of the model, from the CLI's records to the API's stream events. Pure.
+
+=========  ======================  ===========================================
+phase      entered by              leaves it
+=========  ======================  ===========================================
+WAITING    the question            ``message_start``, a whole message
+STREAMING  ``message_start``       ``message_delta`` with a ``stop_reason``
+CUT        ``message_stop``        ``message_start``, ``result``
+           without such a reason,
+           ``api_retry``
+WHOLE      the reason, a whole     ``result``
+           message
+OVER       `Finished`, `Failed`    never
+=========  ======================  ===========================================
+
+A reason after which the CLI asks the model again by itself ends the answer at once,
+any other one with the CLI's ``result``, which has the cost. What the CLI says of an
+answer that is whole, such as that it has no tool of that name, is not the client's.
+
+A call is the client's, whatever its name is, and whatever reason ends the answer.
+
+The CLI begins a message once for the question, once for each ``api_retry``, and once
+more where the provider's error came before the first block; any other is a request
+that nobody made.
+
+Source: docs/claude-cli-protocol.md, "Ends", "Requests of its own" and "Retries".
+"""
+
+from enum import Enum, auto
+
+import msgspec
+from msgspec import Raw
+
+from ccproxy.claude.protocol.codec import RawRecord, WireError
+from ccproxy.claude.protocol.failures import Refusal, error_for, provider_error, refused
+from ccproxy.claude.protocol.records import ApiRetry, RateLimitEvent, Result
+from ccproxy.claude.protocol.stream import (
+    AssistantLine,
+    BlockDeltaEvent,
+    BlockStartEvent,
+    BlockStopEvent,
+    InputPiece,
+    MessageDeltaEvent,
+    MessageStartEvent,
+    MessageStopEvent,
+    OpaqueDeltaEvent,
+    StopPart,
+    StreamLine,
+    TextPiece,
+    ThinkingPiece,
+    UserLine,
+    is_message,
+    merged_usage,
+)
+from ccproxy.claude.spending import cost
+from ccproxy.core.errors import CCProxyError, ClaudeFailed
+from ccproxy.core.messages import Block, Text, Thinking, ToolUse, is_blank
+from ccproxy.core.stream import (
+    ContentBlockStart,
+    ContentBlockStop,
+    Event,
+    Failed,
+    Finished,
+    InputJSONDelta,
+    MessageStart,
+    OpaqueDelta,
+    Restarted,
+    SignatureDelta,
+    TextDelta,
+    ThinkingDelta,
+    UpstreamRetry,
+    Usage,
+)
+
+_NO_DETAILS = (b"null", b"")
+_BAD_REQUEST = 400
+
+# A login that the upstream refused is refreshed by the CLI once; from the second
+# refusal on, its retries would only keep the client waiting.
+_LOGIN_ATTEMPTS = 2
+
+# After these the CLI asks the model to go on, within milliseconds, unless there is a
+# call; `tool_use` without one is such a reason, too.
+_CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "tool_use"})
+# After these it does not, however little the answer says.
+_FINAL = frozenset({"refusal", "pause_turn"})
+
+_LOST = (
+    "the connection to the model was lost in mid-answer, and the answer could not be "
+    "asked for again; try again"
+)
+
+
+class _Phase(Enum):
+    WAITING = auto()
+    STREAMING = auto()
+    CUT = auto()
+    WHOLE = auto()
+    OVER = auto()
+
+
+class Turn:
+    """The state of one answer.
+
+    Args:
+        wall_seconds: Unix time at the start, to tell how long a limit lasts.
+        spent_usd: what the CLI had told of its costs before.
+        may_begin: whether there is to be an answer at all.
+    """
+
+    def __init__(
+        self, wall_seconds: float, *, spent_usd: float = 0.0, may_begin: bool = True
+    ) -> None:
+        self._wall_seconds = wall_seconds
+        self._spent_usd = spent_usd
+        self._phase = _Phase.WAITING
+        self._may_begin = may_begin
+        self._message_id: str | None = None
+        self._is_streamed = False
+        self._blocks = 0
+        self._says_something = self._calls = False
+        self._stop = StopPart()
+        self._usage = Usage()
+        self._asks_again = False
+        self._is_settled = False
+        self._is_bad_request = False
+        self._synthetic: AssistantLine | None = None
+        self._retry: Refusal | None = None
+        self._limit_reset_seconds: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last event has been told."""
+        return self._phase is _Phase.OVER
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether the CLI is about to ask the model by itself, if it can."""
+        return self._asks_again and not self._is_settled
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the CLI has said itself that the turn is over."""
+        return self._is_settled
+
+    @property
+    def spoils(self) -> bool:
+        """Whether the CLI gives up features from now on, which a 400 may mean."""
+        return self._is_bad_request
+
+    def timed_out(self, otherwise: CCProxyError) -> CCProxyError:
+        """Why nothing came: what the CLI was last refused for, if it was."""
+        return otherwise if self._retry is None else error_for(self._retry)
+
+    def is_unexpected(self, record: RawRecord) -> bool:
+        """Whether a record begins a message that neither we nor a retry asked for."""
+        if self._may_begin or not is_message(record):
+            return False
+        if isinstance(record, AssistantLine):
+            return record.message.id != self._message_id
+        return True
+
+    def receive(self, record: RawRecord) -> list[Event]:
+        """What a record means for the client; nothing after the turn's end.
+
+        Raises:
+            WireError: a part of the record is not of the known shape.
+        """
+        if (
+            isinstance(record, StreamLine)
+            and isinstance(record.event, BlockDeltaEvent)
+            and self._phase is _Phase.STREAMING
+            and record.parent_tool_use_id is None
+        ):
+            # Nearly all records are such ones.
+            return self._delta(record.event)
+        try:
+            return self._received(record)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            # What is left raw has not been read before, not even as UTF-8.
+            raise WireError(f"an answer of an unknown shape: {error}") from None
+
+    def _received(self, record: RawRecord) -> list[Event]:
+        match record:
+            case StreamLine(parent_tool_use_id=None):
+                return self._streamed(record)
+            case AssistantLine(parent_tool_use_id=None):
+                return self._assistant(record)
+            case ApiRetry():
+                return self._refused(record)
+            case RateLimitEvent():
+                info = record.rate_limit_info
+                if info.status == "rejected":
+                    self._limit_reset_seconds = info.resets_at or self._wall_seconds
+            case UserLine(is_synthetic=True):
+                return self._nudged()
+            case Result():
+                return self._result(record)
+        return []
+
+    def _streamed(self, line: StreamLine) -> list[Event]:
+        event = line.event
+        if isinstance(event, MessageStartEvent):
+            head = event.message
+            self._is_streamed = True
+            return self._begin(head.id, head.model, head.usage)
+        if self._phase is _Phase.OVER or isinstance(event, MessageStopEvent):
+            if self._phase is _Phase.STREAMING:
+                self._phase = _Phase.CUT
+                # Where nothing was said, the CLI asks again without a word.
+                self._may_begin = not self._blocks
+            return []
+        if self._phase is _Phase.WAITING:
+            return self._fail(ClaudeFailed("a piece came of no answer that has begun"))
+        # The CLI closes the block of an answer that its upstream cut.
+        return self._piece(event) if self._phase is _Phase.STREAMING else []
+
+    def _delta(self, event: BlockDeltaEvent) -> list[Event]:
+        piece, index = event.delta, event.index
+        if isinstance(piece, TextPiece):
+            text = piece.text
+            self._says_something = self._says_something or not is_blank(text)
+            return [TextDelta(text, index)] if text else []
+        if isinstance(piece, ThinkingPiece):
+            return [ThinkingDelta(piece.thinking, index)] if piece.thinking else []
+        if isinstance(piece, InputPiece):
+            text = piece.partial_json
+            return [InputJSONDelta(text, index)] if text else []
+        return [SignatureDelta(piece.signature, index)] if piece.signature else []
+
+    def _piece(self, event: object) -> list[Event]:
+        match event:
+            case OpaqueDeltaEvent(delta=raw, index=index):
+                return [OpaqueDelta(bytes(raw), index)]
+            case BlockStartEvent(content_block=raw, index=index):
+                self._blocks = max(self._blocks, index + 1)
+                return [self._open(Block.decode(raw), index)]
+            case BlockStopEvent(index=index):
+                return [ContentBlockStop(index)]
+            case MessageDeltaEvent(delta=delta, usage=usage):
+                self._usage = merged_usage(usage, self._usage)
+                if delta.stop_reason is not None:
+                    return self._stopped(delta)
+        return []
+
+    def _begin(self, identifier: str, model: str, usage: Raw) -> list[Event]:
+        self._may_begin = False
+        if self._phase is _Phase.OVER:
+            return []
+        is_void = self._phase is not _Phase.WAITING
+        self._phase = _Phase.STREAMING
+        self._message_id = identifier
+        self._blocks = 0
+        self._says_something = self._calls = False
+        self._retry = None
+        self._usage = merged_usage(usage, Usage())
+        begun = MessageStart(model, self._usage, identifier)
+        return [Restarted(), begun] if is_void else [begun]
+
+    def _open(self, block: Block, index: int) -> ContentBlockStart:
+        self._says(block.value)
+        return ContentBlockStart(block, index)
+
+    def _says(self, value: object) -> None:
+        match value:
+            case Text(text=text):
+                self._says_something = self._says_something or not is_blank(text)
+            case ToolUse():
+                self._calls = True
+
+    def _stopped(self, stop: StopPart) -> list[Event]:
+        self._phase = _Phase.WHOLE
+        self._stop = stop
+        reason = stop.stop_reason
+        self._asks_again = not self._calls and (
+            reason in _CUT_SHORT or (reason not in _FINAL and not self._says_something)
+        )
+        return self._finish(None) if self._asks_again else []
+
+    def _assistant(self, record: AssistantLine) -> list[Event]:
+        message = record.message
+        if record.is_synthetic:
+            self._synthetic = record
+            return []
+        if message.id == self._message_id and self._is_streamed:
+            return []
+        events: list[Event] = []
+        if message.id != self._message_id:
+            self._is_streamed = False
+            events += self._begin(message.id, message.model, message.usage)
+        if self._phase is _Phase.OVER:
+            return []
+        for raw in message.content:
+            events += self._whole_block(Block.decode(raw))
+        self._phase = _Phase.WHOLE
+        self._usage = merged_usage(message.usage, self._usage)
+        if message.stop_reason is not None:
+            events += self._stopped(
+                StopPart(
+                    message.stop_reason, message.stop_sequence, message.stop_details
+                )
+            )
+        return events
+
+    def _whole_block(self, block: Block) -> list[Event]:
+        index, self._blocks = self._blocks, self._blocks + 1
+        inner: list[Event] = []
+        opened = block
+        match block.value:
+            case Text(text=text):
+                opened = block.replaced(text="")
+                inner = [TextDelta(text, index)] if text else []
+            case Thinking(thinking=thinking, signature=signature):
+                opened = block.replaced(thinking="", signature="")
+                inner += [ThinkingDelta(thinking, index)] if thinking else []
+                inner += [SignatureDelta(signature, index)] if signature else []
+            case ToolUse(input=arguments):
+                opened = block.replaced(input={})
+                inner = [InputJSONDelta(bytes(arguments).decode(), index)]
+        self._says(block.value)
+        return [ContentBlockStart(opened, index), *inner, ContentBlockStop(index)]
+
+    def _refused(self, record: ApiRetry) -> list[Event]:
+        if self._phase is _Phase.WHOLE:
+            # Not for the client's answer.
+            return []
+        self._may_begin = True
+        if self._phase is _Phase.OVER:
+            return []
+        if self._phase is _Phase.STREAMING:
+            self._phase = _Phase.CUT
+        used_up = self._limit_reset_seconds is not None
+        self._retry = refused(record, used_up=used_up)
+        if self._retry.is_about_login and record.attempt >= _LOGIN_ATTEMPTS:
+            return self._fail(error_for(self._retry))
+        delay_seconds = record.retry_delay_ms / 1000
+        return [UpstreamRetry(record.error or "unknown", record.attempt, delay_seconds)]
+
+    def _nudged(self) -> list[Event]:
+        """The CLI says something to the model, by itself, and asks it to go on."""
+        self._asks_again = True
+        if self._phase in (_Phase.STREAMING, _Phase.CUT):
+            # It keeps the half answer. What would come now is not one answer with it.
+            return self._fail(ClaudeFailed(_LOST))
+        return []
+
+    def _result(self, result: Result) -> list[Event]:
+        self._is_settled = True
+        self._is_bad_request = result.api_error_status == _BAD_REQUEST
+        if self._phase is _Phase.OVER:
+            return []
+        if self._phase is _Phase.WHOLE:
+            return self._finish(result)
+        if result.terminal_reason == "blocking_limit":
+            return self._fail(ClaudeFailed(_LOST))
+        if result.is_error or result.subtype != "success":
+            return self._fail(self._error(result))
+        if self._phase is _Phase.WAITING:
+            return self._fail(
+                ClaudeFailed("the claude CLI ended the turn without asking the model")
+            )
+        return self._fail(ClaudeFailed("the answer broke off and was not resumed"))
+
+    def _error(self, result: Result) -> CCProxyError:
+        synthetic = self._synthetic
+        reset_seconds = self._limit_reset_seconds
+        after: float | None = None
+        if reset_seconds is not None:
+            after = max(0.0, reset_seconds - self._wall_seconds)
+        elif self._retry is not None:
+            after = self._retry.retry_after_seconds
+        return provider_error(
+            Refusal(
+                kind=synthetic.error if synthetic else None,
+                status=result.api_error_status,
+                api_type=result.api_error_type,
+                terminal_reason=result.terminal_reason,
+                text=result.result or "; ".join(result.errors) or result.subtype,
+                retry_after_seconds=after,
+                used_up=reset_seconds is not None,
+            )
+        )
+
+    def _finish(self, result: Result | None) -> list[Event]:
+        self._phase = _Phase.OVER
+        told = None if result is None else result.stop_reason
+        details = bytes(self._stop.stop_details)
+        return [
+            Finished(
+                stop_reason=self._stop.stop_reason or told or "end_turn",
+                usage=self._usage,
+                stop_sequence=self._stop.stop_sequence,
+                stop_details=None if details in _NO_DETAILS else Raw(details),
+                cost_usd=cost(self._spent_usd, result),
+            )
+        ]
+
+    def _fail(self, error: CCProxyError) -> list[Event]:
+        self._phase = _Phase.OVER
+        return [Failed(error)]

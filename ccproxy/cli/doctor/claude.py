@@ -1,0 +1,246 @@
+"""Whether the CLI can be had, answers, and as whom; started as the server would."""
+
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from attrs import define, evolve, field
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+
+from ccproxy.claude.body.compose import compose
+from ccproxy.claude.installation.compose_mode import ComposeMode, Verdict, way_of
+from ccproxy.claude.installation.conformance import Finding
+from ccproxy.claude.installation.login import body_limit
+from ccproxy.claude.installation.probe import CLIProber
+from ccproxy.claude.models import Catalogue
+from ccproxy.claude.process.launch import check_version, locate_claude, read_version
+from ccproxy.claude.protocol.records import Account, InitializeAnswer
+from ccproxy.claude.worker.deadlines import Limits
+from ccproxy.claude.worker.worker import Worker, WorkerContext
+from ccproxy.cli.doctor.verdict import Level
+from ccproxy.cli.doctor.verdict import Verdict as Result
+from ccproxy.config.settings import Settings
+from ccproxy.core.errors import CCProxyError, ClaudeUnavailable
+from ccproxy.core.messages import Message, MessagesRequest
+from ccproxy.core.stream import Event, Failed, Finished, MessageStart, TextDelta
+from ccproxy.server.runtime import Premises
+
+# A CLI is there within half a second; who waits longer than this has found out.
+_PATIENCE_SECONDS = 30.0
+_MARGIN_SECONDS = 1.0
+_QUESTION = "Reply with the one word: ready"
+_SHOWN_LETTERS = 40
+
+
+def examine_binary(settings: Settings, environment: Mapping[str, str]) -> Result:
+    """Which CLI there is, and whether it is new enough. Blocks for 10 ms."""
+    try:
+        found = locate_claude(settings.claude_bin, environment.get("PATH"))
+        version = read_version(found.binary)
+        check_version(version)
+    except ClaudeUnavailable as error:
+        return Result(Level.WRONG, "claude", error.message)
+    return Result(
+        Level.OK, "claude", f"{found.binary}, found {found.place}, is {version}"
+    )
+
+
+def skipped_session(*, asks: bool) -> Sequence[Result]:
+    """What to say where there is no CLI to start."""
+    names = ("session", "login", "model", "composer", *(("answer",) if asks else ()))
+    return [Result(Level.SKIPPED, name, "there is no CLI to ask") for name in names]
+
+
+class CLI:
+    """One look at the CLI, within premises that are open."""
+
+    def __init__(self, settings: Settings, premises: Premises, reactor: Any) -> None:
+        self._clock = reactor
+        self._settings = settings
+        self._premises = premises
+        self._patience_seconds = min(settings.first_token_seconds, _PATIENCE_SECONDS)
+        self._default = settings.model
+        self._catalogue = Catalogue(
+            settings.model, settings.model_map, int(time.time())
+        )
+        self._context = WorkerContext(
+            spawner=reactor,
+            clock=reactor,
+            wall_seconds=time.time,
+            limits=Limits(
+                first_token_seconds=settings.first_token_seconds,
+                silence_seconds=settings.silence_seconds,
+                turn_seconds=settings.turn_seconds,
+            ),
+            unheard=lambda error: None,
+            learned=lambda answer: self._catalogue.learn(answer.models),
+            full_id=self._catalogue.full_id,
+        )
+
+    async def examine(self, *, asks: bool) -> AsyncIterator[Result]:
+        """Start it and see whose it is; with ``asks``, put a real question."""
+        begun_seconds = self._clock.seconds()
+        try:
+            answer, seconds = await self._open(begun_seconds)
+        except CCProxyError as error:
+            yield Result(Level.WRONG, "session", str(error))
+            for result in skipped_session(asks=asks)[1:]:
+                yield result
+            return
+        message = f"started and initialized in {seconds:.2f} s"
+        yield Result(Level.OK, "session", message, seconds=seconds)
+        yield self._login(answer)
+        yield self._model(answer)
+        yield await self._composer(answer)
+        if asks:
+            yield await self._ask()
+
+    async def _open(self, begun_seconds: float) -> tuple[InitializeAnswer, float]:
+        # Ours is the better word for one that says nothing.
+        patience = self._patience_seconds + _MARGIN_SECONDS
+        limits = evolve(self._context.limits, first_token_seconds=patience)
+        context = evolve(self._context, limits=limits)
+        worker = Worker(self._premises.worker(), context)
+        try:
+            opened = Deferred.fromCoroutine(worker.open())
+            opened.addTimeout(self._patience_seconds, self._clock)
+            answer = await opened
+            return answer, self._clock.seconds() - begun_seconds
+        except DeferredTimeoutError:
+            raise ClaudeUnavailable(
+                f"the claude CLI started, but said nothing for "
+                f"{self._patience_seconds:g} s; does it run by hand?"
+            ) from None
+        finally:
+            await worker.close()
+
+    def _login(self, answer: InitializeAnswer) -> Result:
+        account = answer.account or Account()
+        if not account.is_logged_in:
+            binary = self._premises.worker().binary
+            return Result(
+                Level.WRONG,
+                "login",
+                "the claude CLI says that it is not logged in",
+                f"run `{binary}` and log in, or set ANTHROPIC_API_KEY",
+            )
+        if account.source is None:
+            return Result(
+                Level.NOTE,
+                "login",
+                "the claude CLI does not say whose it is",
+                "try it with `ccproxy doctor --ask`",
+            )
+        about = [f"{account.source}, says the claude CLI"]
+        about += [text for text in (account.subscription_type, account.email) if text]
+        return Result(Level.OK, "login", ", ".join(about))
+
+    def _model(self, answer: InitializeAnswer) -> Result:
+        name = self._default
+        if not answer.models:
+            return Result(Level.SKIPPED, "model", "the claude CLI names no models")
+        resolved = self._catalogue.resolve(None)
+        known = {m.value for m in answer.models}
+        known |= {m.resolved_model for m in answer.models if m.resolved_model}
+        if resolved not in known:
+            message = f"{name} is not in the claude CLI's catalogue"
+            remedy = "see --model, or try it with `ccproxy doctor --ask`"
+            return Result(Level.NOTE, "model", message, remedy)
+        full = self._catalogue.full_id(resolved)
+        return Result(Level.OK, "model", f"{name} is {full}")
+
+    async def _composer(self, answer: InitializeAnswer) -> Result:
+        """How questions will be asked, and why not otherwise."""
+        mode = ComposeMode(self._settings.compose)
+        has_agent_tools = bool(self._settings.agent_tools)
+        verdict, why = Verdict.MERGES, ""
+        if mode is ComposeMode.AUTO and not has_agent_tools:
+            verdict, why = await self._probe()
+        way = way_of(
+            mode,
+            has_agent_tools=has_agent_tools,
+            verdict=verdict,
+            why=why,
+            limit=body_limit(answer.account, self._premises.environment, sys.platform),
+        )
+        if way.is_native:
+            message = f"native, a process a request: {way.why}"
+            chosen = has_agent_tools or mode is ComposeMode.NATIVE
+            return Result(Level.OK if chosen else Level.NOTE, "composer", message)
+        if way.largest_bytes is not None:
+            message = (
+                f"body, but native for more than {way.largest_bytes} bytes: {way.why}"
+            )
+            return Result(Level.NOTE, "composer", message)
+        return Result(Level.OK, "composer", "body: each request's body is set whole")
+
+    async def _probe(self) -> tuple[Verdict, str]:
+        premises = self._premises
+        prober = CLIProber(
+            self._context, premises.probe_upstream, premises.isolated, asks=True
+        )
+        try:
+            finding: Finding = await prober.probe(premises.worker())
+        except CCProxyError as error:
+            return Verdict.FAILED, error.message
+        return (Verdict.DIFFERS if finding.why else Verdict.MERGES), finding.why
+
+    async def _ask(self) -> Result:
+        model = self._catalogue.resolve(None)
+        request = MessagesRequest(messages=(Message("user", _QUESTION),))
+        composed = compose(
+            request, model=model, model_id=self._catalogue.full_id(model)
+        )
+        try:
+            worker = Worker(self._premises.worker(), self._context)
+        except CCProxyError as error:
+            return Result(Level.WRONG, "answer", error.message)
+        listener = _Listener(self._clock, self._clock.seconds())
+        try:
+            worker.ask(composed.body, listener)
+            end = await listener.over
+        finally:
+            await worker.close()
+        if isinstance(end, Failed):
+            return Result(Level.WRONG, "answer", end.error.message)
+        return listener.result(end)
+
+
+@define(eq=False)
+class _Listener:
+    """Takes the answer, and how long it took."""
+
+    _clock: Any
+    _asked_seconds: float
+    over: "Deferred[Finished | Failed]" = field(factory=Deferred)
+    _model: str = ""
+    _text: str = ""
+    _first_seconds: float | None = None
+    _whole_seconds: float = 0.0
+
+    def receive(self, events: Sequence[Event]) -> None:
+        for event in events:
+            seconds: float = self._clock.seconds() - self._asked_seconds
+            match event:
+                case MessageStart(model=model):
+                    self._model = model
+                case TextDelta(text=text):
+                    if self._first_seconds is None:
+                        self._first_seconds = seconds
+                    self._text += text
+                case Finished() | Failed():
+                    self._whole_seconds = seconds
+                    self.over.callback(event)
+
+    def result(self, end: Finished) -> Result:
+        """What to say of a whole answer."""
+        usage, whole = end.usage, self._whole_seconds
+        first = whole if self._first_seconds is None else self._first_seconds
+        message = (
+            f"{self._model} answered {self._text[:_SHOWN_LETTERS]!r}: first token "
+            f"after {first:.2f} s, whole after {whole:.2f} s, {usage.prompt_tokens} "
+            f"tokens in, {usage.output_tokens} out"
+        )
+        return Result(Level.OK, "answer", message, seconds=whole)

@@ -1,0 +1,74 @@
+"""Everything that is looked at, in the order in which a server would need it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ccproxy.cli.doctor.claude import CLI, examine_binary, skipped_session
+from ccproxy.cli.doctor.ports import examine_endpoint
+from ccproxy.cli.doctor.state import examine_database, examine_state
+from ccproxy.cli.doctor.verdict import Level, Verdict
+from ccproxy.config.settings import Settings
+from ccproxy.server.runtime import Premises
+from ccproxy.web.listen import endpoint_of, is_inherited
+
+_NO_KEY = (
+    "choose a secret and set PROXY_API_KEY to it, or use --api-key-file; without one "
+    "the server does not start"
+)
+
+
+async def examine(
+    reactor: Any,
+    settings: Settings,
+    environment: Mapping[str, str],
+    tell: Callable[[Verdict], None],
+    *,
+    asks: bool,
+) -> None:
+    """Look at everything; each verdict is told when it is found.
+
+    On cancel: what was started is taken away again.
+
+    Args:
+        reactor: listens, connects, and starts the CLI.
+        settings: what the server would be given; ``api_keys`` may be empty.
+        environment: what the CLI may inherit of, by an allow-list.
+        tell: takes the verdicts, one after the other.
+        asks: whether one real question is put to the model.
+
+    Raises:
+        SettingsError: an endpoint string that Twisted does not understand.
+    """
+    for text in settings.listen:
+        if not is_inherited(text):
+            endpoint_of(reactor, text)
+    tell(_key(settings))
+    binary = examine_binary(settings, environment)
+    tell(binary)
+    state = examine_state(settings)
+    tell(state)
+    if state.level is Level.WRONG:
+        tell(Verdict(Level.SKIPPED, "database", "there is no directory for it"))
+    else:
+        tell(examine_database(settings))
+    for text in settings.listen:
+        tell(await examine_endpoint(reactor, text))
+    if binary.level is not Level.OK:
+        for verdict in skipped_session(asks=asks):
+            tell(verdict)
+        return
+    premises = Premises(settings, reactor, environment)
+    premises.open()
+    try:
+        cli = CLI(settings, premises, reactor)
+        async for verdict in cli.examine(asks=asks):
+            tell(verdict)
+    finally:
+        await premises.close()
+
+
+def _key(settings: Settings) -> Verdict:
+    count = len(settings.api_keys)
+    if not count:
+        return Verdict(Level.WRONG, "key", "no key is set for the clients", _NO_KEY)
+    return Verdict(Level.OK, "key", f"{count} set for the clients")

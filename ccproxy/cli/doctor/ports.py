@@ -1,0 +1,130 @@
+"""Whether the server could listen: by listening for a moment, as it would."""
+
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import URI, Agent
+from twisted.web.iweb import IAgentEndpointFactory
+from typing_extensions import override
+from zope.interface import implementer
+
+from ccproxy.cli.doctor.verdict import Level, Verdict
+from ccproxy.web.listen import base_url, endpoint_of, is_inherited, uses_tls
+
+_PATIENCE_SECONDS = 5.0
+_LONGEST_BODY = 100
+_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
+_REMEDIES = {
+    EACCES: "choose a port from 1024 up with --port, or another place for the socket",
+    EADDRNOTAVAIL: "this machine has no such address; see --host",
+    EADDRINUSE: "stop what has it, or choose another with --port or --listen",
+}
+
+
+class _NoService(Factory):
+    """Turns away who connects in that moment."""
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        return None
+
+
+async def examine_endpoint(reactor: Any, text: str) -> Verdict:
+    """Whether an endpoint is free, or a ccproxy answers there already.
+
+    Raises:
+        SettingsError: Twisted does not understand it.
+    """
+    if is_inherited(text):
+        return _port(Level.SKIPPED, f"{text} is handed over by systemd")
+    try:
+        port: Any = await endpoint_of(reactor, text).listen(_NoService())
+    except CannotListenError as error:
+        return await _taken(reactor, text, error)
+    except OSError as error:
+        message = f"cannot listen on {text}: {error.strerror or error}"
+        return _port(Level.WRONG, message, "see --port and --listen")
+    place = base_url(text, port.getHost())
+    await maybeDeferred(port.stopListening)
+    if text.startswith("tcp:0:"):
+        return _port(Level.OK, f"any free one, as {text} has it")
+    return _port(Level.OK, f"free: {place}")
+
+
+async def _taken(reactor: Any, text: str, error: CannotListenError) -> Verdict:
+    number = getattr(error.socketError, "errno", None)
+    why = getattr(error.socketError, "strerror", None) or error.socketError
+    is_socket = isinstance(error.port, str | bytes)
+    if number == EADDRINUSE or is_socket:
+        if uses_tls(text):
+            message = f"{text} is in use; by whom is not asked over TLS"
+            return _port(Level.NOTE, message, "see `curl -k https://…/health`")
+        if await _is_ccproxy(reactor, error):
+            return _port(Level.OK, f"a ccproxy answers on {text} already")
+    remedy = _REMEDIES.get(number or EADDRINUSE, "see --port and --listen")
+    return _port(Level.WRONG, f"cannot listen on {text}: {why}", remedy)
+
+
+async def _is_ccproxy(reactor: Any, error: CannotListenError) -> bool:
+    """Ask who is there; without a key, which would be a stranger's then."""
+    host = error.interface or ""
+    authority = _EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
+    agent: Any = Agent(reactor)
+    url = f"http://{authority}:{error.port}/health"
+    if isinstance(error.port, str | bytes):
+        agent = Agent.usingEndpointFactory(reactor, _Socket(reactor, error.port))
+        url = "http://localhost/health"
+    asked = Deferred.fromCoroutine(_health(agent, url.encode()))
+    asked.addTimeout(_PATIENCE_SECONDS, reactor)
+    try:
+        return await asked
+    except CancelledError:
+        raise
+    except Exception:  # noqa: BLE001  # whatever it is, it is no ccproxy
+        return False
+
+
+async def _health(agent: Any, url: bytes) -> bool:
+    response = await agent.request(b"GET", url)
+    body = _Body()
+    response.deliverBody(body)
+    return await body.whole == b"ok" and response.headers.hasHeader(b"x-request-id")
+
+
+class _Body(Protocol):
+    """Takes a short body; `twisted.web.client.readBody` warns of its own transport."""
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred()
+        self._begun = b""
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self._begun = (self._begun + data)[:_LONGEST_BODY]
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.whole.callback(self._begun)
+
+
+@implementer(IAgentEndpointFactory)
+class _Socket:
+    """Makes an HTTP client connect to a file."""
+
+    def __init__(self, reactor: Any, path: str | bytes) -> None:
+        self._reactor = reactor
+        self._path = path
+
+    def endpointForURI(self, _: URI) -> UNIXClientEndpoint:  # Twisted's name for it
+        """Where every URL is."""
+        return UNIXClientEndpoint(self._reactor, self._path)
+
+
+def _port(level: Level, message: str, remedy: str = "") -> Verdict:
+    return Verdict(level, "port", message, remedy)

@@ -1,1 +1,0 @@
-"""Wire formats: requests to prompts, events to documents and streams. Pure."""

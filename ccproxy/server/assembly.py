@@ -1,0 +1,154 @@
+"""The claude room put together from the operator's settings."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ccproxy.claude.answers import (
+    InMemoryAnswers,
+    RememberedAnswers,
+    SharedAnswers,
+)
+from ccproxy.claude.backend import Backend
+from ccproxy.claude.body.options import CLI_BETAS, ComposeOptions, for_environment
+from ccproxy.claude.capacity import memory_bytes, processes_for
+from ccproxy.claude.completion.composer import BodyComposer
+from ccproxy.claude.installation.compose_mode import ComposeMode
+from ccproxy.claude.installation.probe import CLIProber
+from ccproxy.claude.models import Catalogue
+from ccproxy.claude.native.pool import NativeOptions
+from ccproxy.claude.native.waiting_room import WaitingLimits
+from ccproxy.claude.observer import Observer
+from ccproxy.claude.parts import BackendOptions, World
+from ccproxy.claude.pool.limits import PoolLimits
+from ccproxy.claude.schemas.checker import SchemaChecker
+from ccproxy.claude.worker.deadlines import Limits
+from ccproxy.claude.worker.worker import WorkerContext
+from ccproxy.config.settings import Settings
+from ccproxy.core.usage import RateWindow
+from ccproxy.server.findings import FileFindings
+from ccproxy.server.runtime import BETAS, Premises
+
+# Claude Code's tool for what OpenAI's clients call web_search.
+WEB_SEARCH = "WebSearch"
+
+# With Claude Code's own tools, where the operator says nothing.
+_MOST_SUSPENDED = 4
+_SUSPENDED_SECONDS = 300.0
+# What is remembered of the model's own messages; a loop of calls takes minutes.
+_ANSWERS_BYTES = 64 * 1024 * 1024
+_ANSWERS_SECONDS = 3600.0
+
+
+def make_backend(
+    settings: Settings,
+    premises: Premises,
+    reactor: Any,
+    *,
+    observer: Observer,
+    limited: Callable[[Sequence[RateWindow]], None],
+    shared: SharedAnswers,
+) -> Backend:
+    """Make the backend for settings.
+
+    Args:
+        settings: the operator's.
+        premises: opened before the backend is started.
+        reactor: clock and spawner.
+        observer: counts.
+        limited: told how much of the subscription's limits is used.
+        shared: where the model's own messages outlive the server, if they may.
+    """
+    catalogue = Catalogue(settings.model, settings.model_map, int(time.time()))
+    answers = _answers(settings, shared)
+    mode, limits = ComposeMode(settings.compose), _limits(settings)
+    context = WorkerContext(
+        spawner=reactor,
+        clock=reactor,
+        wall_seconds=time.time,
+        limits=limits,
+        learned=lambda answer: None,
+        unheard=lambda error: None,
+    )
+    prober = CLIProber(
+        context,
+        premises.probe_upstream,
+        premises.isolated,
+        asks=mode is ComposeMode.AUTO and not settings.agent_tools,
+    )
+    compose = for_environment(
+        ComposeOptions(
+            forward_sampling=settings.forward_sampling,
+            forward_tool_choice=settings.forward_tool_choice,
+            operator_body=premises.operator_body,
+            betas=CLI_BETAS.union(BETAS),
+        ),
+        premises.environment,
+    )
+    return Backend(
+        _backend_options(settings, mode, limits),
+        World(
+            spawner=reactor,
+            clock=reactor,
+            wall_seconds=time.time,
+            environment=premises.environment,
+        ),
+        launches=premises,
+        catalogue=catalogue,
+        composer=BodyComposer(catalogue, answers, compose, reactor),
+        answers=answers,
+        checker=SchemaChecker(reactor, reactor),
+        prober=prober,
+        findings=FileFindings(settings.state_dir),
+        observer=observer,
+        limited=limited,
+    )
+
+
+def _answers(settings: Settings, shared: SharedAnswers) -> RememberedAnswers:
+    """What is remembered of the model's own messages, and where."""
+    limit_bytes = 0 if settings.remember == "off" else _ANSWERS_BYTES
+    # A temporary folder goes with the server.
+    lasts = settings.state_dir is not None or settings.database_url is not None
+    return RememberedAnswers(
+        InMemoryAnswers(limit_bytes, _ANSWERS_SECONDS),
+        shared=shared if lasts and settings.remember == "store" else None,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        first_token_seconds=settings.first_token_seconds,
+        silence_seconds=settings.silence_seconds,
+        turn_seconds=settings.turn_seconds,
+    )
+
+
+def _backend_options(
+    settings: Settings, mode: ComposeMode, limits: Limits
+) -> BackendOptions:
+    sessions, seconds = settings.max_suspended, settings.suspended_seconds
+    waiting = WaitingLimits(
+        sessions=_MOST_SUSPENDED if sessions is None else sessions,
+        seconds=_SUSPENDED_SECONDS if seconds is None else seconds,
+    )
+    return BackendOptions(
+        compose=mode,
+        processes=settings.max_processes or processes_for(memory_bytes()),
+        pool=PoolLimits(
+            spares=settings.spares,
+            idle_seconds=settings.idle_seconds,
+            recycle_bytes=settings.recycle_bytes,
+            queue=settings.max_queue,
+            queue_seconds=settings.queue_seconds,
+        ),
+        limits=limits,
+        native=NativeOptions(
+            waiting=waiting,
+            forward_sampling=settings.forward_sampling,
+            web_search=WEB_SEARCH in settings.agent_tools,
+        ),
+        has_agent_tools=bool(settings.agent_tools),
+        forces_calls=settings.forward_tool_choice,
+        tells_own_calls=settings.show_agent_tools,
+    )

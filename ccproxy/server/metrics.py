@@ -1,0 +1,286 @@
+"""The metrics of one server, as Prometheus reads them.
+
+Each server has a registry of its own, so that an application that embeds several, or
+has metrics of its own, finds nothing of ours in the global one. Nothing here is told
+more often than once a message.
+
+What labels can be is bounded. Routes, statuses, ends and causes are ours; models are
+those that have answered, up to `_MOST_MODELS`, because it is the upstream that names
+them; whatever else comes from outside is looked up in a list, or is ``other``.
+
+Source: prometheus.io, "Metric and label naming", "Histograms and summaries".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import generate_latest as render
+from prometheus_client.core import Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from ccproxy import __version__
+from ccproxy.claude.observer import Served, Stopped
+from ccproxy.core.usage import RateWindow
+from ccproxy.web.observer import RequestEnd, UnderWay
+
+_OTHER = "other"
+_MOST_MODELS = 30
+# What the CLI says in `api_retry`: docs/claude-cli-protocol.md, "Retries".
+_REASONS = frozenset(
+    {
+        "authentication_failed",
+        "rate_limit",
+        "overloaded",
+        "billing_error",
+        "invalid_request",
+        "model_not_found",
+        "server_error",
+        "unknown",
+    }
+)
+_WINDOWS = frozenset(
+    {
+        "five_hour",
+        "seven_day",
+        "seven_day_opus",
+        "seven_day_sonnet",
+        "seven_day_overage_included",
+        "overage",
+    }
+)
+# From a session that is ready on loopback to a model that thinks for long.
+_FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
+_DURATION = (0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 1800)
+_QUEUE = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60)
+_RETRY = (0.5, 1, 2, 5, 10, 30, 60, 300)
+
+
+class Watched(Protocol):
+    """Whoever is looked at when the metrics are read."""
+
+    def census(self) -> Mapping[str, int]:
+        """How many CLIs are at what; always the same names."""
+
+    @property
+    def queued(self) -> int:
+        """How many questions wait for a CLI."""
+
+    @property
+    def is_native(self) -> bool:
+        """Whether every question is asked the native way."""
+
+    @property
+    def windows(self) -> Sequence[RateWindow]:
+        """How much of the subscription's limits is used."""
+
+
+class Metrics:
+    """Counts what the rooms tell: an observer of `ccproxy.claude` and `ccproxy.web`.
+
+    Attributes:
+        watched: set once, before the first reading.
+        content_type: of what `render` gives.
+    """
+
+    watched: Watched
+    content_type = CONTENT_TYPE_PLAIN_0_0_4
+
+    def __init__(self) -> None:
+        own = self._registry = CollectorRegistry()
+        self._models: set[str] = set()
+        Info("ccproxy_build", "Which ccproxy this is.", registry=own).info(
+            {"version": __version__}
+        )
+        self._requests = Counter(
+            "ccproxy_requests_total",
+            "Requests that are over, and turns over WebSockets and in the background.",
+            ["route", "model", "status", "finish"],
+            registry=own,
+        )
+        self._durations = Histogram(
+            "ccproxy_request_duration_seconds",
+            "How long they took, from the head of the request to its end.",
+            ["route"],
+            buckets=_DURATION,
+            registry=own,
+        )
+        self._first_tokens = Histogram(
+            "ccproxy_first_token_seconds",
+            "From a question to the first token of its answer, the queue included.",
+            ["model", "served"],
+            buckets=_FIRST_TOKEN,
+            registry=own,
+        )
+        self._queue_times = Histogram(
+            "ccproxy_queue_seconds",
+            "How long questions waited for a CLI.",
+            buckets=_QUEUE,
+            registry=own,
+        )
+        self._retries = Histogram(
+            "ccproxy_upstream_retry_delay_seconds",
+            "How long the CLI waited before it asked a provider again that refused.",
+            ["reason"],
+            buckets=_RETRY,
+            registry=own,
+        )
+        self._tokens = Counter(
+            "ccproxy_tokens_total",
+            "Tokens of answers that are whole; the kinds do not overlap.",
+            ["model", "kind"],
+            registry=own,
+        )
+        self._thinking = Counter(
+            "ccproxy_thinking_tokens_total",
+            "Tokens of thinking, which are output tokens too.",
+            ["model"],
+            registry=own,
+        )
+        self._cost = Counter(
+            "ccproxy_cost_usd_total",
+            "Costs in US dollars, as the CLI tells them.",
+            ["model"],
+            registry=own,
+        )
+        self._served = Counter(
+            "ccproxy_questions_served_total",
+            "Questions by the CLI that answers: used before, a spare, or a new one.",
+            ["served"],
+            registry=own,
+        )
+        self._started = Counter(
+            "ccproxy_cli_starts_total", "CLI processes started.", registry=own
+        )
+        self._stopped = Counter(
+            "ccproxy_cli_stops_total",
+            "CLI processes stopped, by why.",
+            ["cause"],
+            registry=own,
+        )
+        self._streams = Gauge(
+            "ccproxy_open_streams", "Event streams and WebSockets open.", registry=own
+        )
+        # What is known beforehand is there from the start, so that rates can be had.
+        for served in Served:
+            self._served.labels(served.value)
+        for why in Stopped:
+            self._stopped.labels(why.value)
+
+    def render(self) -> bytes:
+        """All of them, in Prometheus' text format."""
+        return render(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything but when each series began, which doubles the counters."""
+        yield from self._watch()
+        for metric in self._registry.collect():
+            metric.samples = [
+                s for s in metric.samples if not s.name.endswith("_created")
+            ]
+            yield metric
+
+    # Of the web room
+
+    def request_began(self, request: UnderWay) -> None:
+        """Nothing that would be counted yet."""
+
+    def request_left(self, request: UnderWay) -> None:
+        """Nothing either."""
+
+    def request_ended(self, end: RequestEnd) -> None:
+        """Count a request, and what it used."""
+        model = self._model(end.model)
+        self._requests.labels(end.route, model, str(end.status), end.finish).inc()
+        self._durations.labels(end.route).observe(end.seconds)
+        if end.usage is None or not model:
+            return
+        for kind, count in (
+            ("input", end.usage.input_tokens),
+            ("cache_read", end.usage.cache_read_tokens),
+            ("cache_write", end.usage.cache_write_tokens),
+            ("output", end.usage.output_tokens),
+        ):
+            self._tokens.labels(model, kind).inc(count)
+        self._thinking.labels(model).inc(end.usage.thinking_tokens)
+
+    def stream_opened(self) -> None:
+        """Count it."""
+        self._streams.inc()
+
+    def stream_closed(self) -> None:
+        """Count it no more."""
+        self._streams.dec()
+
+    # Of the room of the CLI
+
+    def cli_started(self) -> None:
+        """Count it."""
+        self._started.inc()
+
+    def cli_stopped(self, why: Stopped) -> None:
+        """Count it."""
+        self._stopped.labels(why.value).inc()
+
+    def question_served(self, served: Served, queued_seconds: float) -> None:
+        """Count it, and how long it waited."""
+        self._served.labels(served.value).inc()
+        self._queue_times.observe(queued_seconds)
+
+    def answer_begun(self, model: str, served: Served, seconds: float) -> None:
+        """Note how long the first token took."""
+        self._first_tokens.labels(self._model(model), served.value).observe(seconds)
+
+    def upstream_retried(self, reason: str, delay_seconds: float) -> None:
+        """Note how long the CLI waits now."""
+        known = reason if reason in _REASONS else _OTHER
+        self._retries.labels(known).observe(delay_seconds)
+
+    def cost_told(self, model: str, dollars: float) -> None:
+        """Add it."""
+        self._cost.labels(self._model(model)).inc(dollars)
+
+    def _model(self, name: str) -> str:
+        if name and name not in self._models:
+            if len(self._models) >= _MOST_MODELS:
+                return _OTHER
+            self._models.add(name)
+        return name
+
+    def _watch(self) -> Iterator[Metric]:
+        sessions = Metric("ccproxy_cli_sessions", "CLIs by what they are at.", "gauge")
+        for state, count in self.watched.census().items():
+            sessions.add_sample(sessions.name, {"state": state}, count)
+        yield sessions
+        queued = Metric(
+            "ccproxy_queued_questions", "Questions that wait for a CLI.", "gauge"
+        )
+        queued.add_sample(queued.name, {}, self.watched.queued)
+        yield queued
+        native = Metric(
+            "ccproxy_native_composer",
+            "1 while every question is asked the native way, which is slower.",
+            "gauge",
+        )
+        native.add_sample(native.name, {}, int(self.watched.is_native))
+        yield native
+        used = Metric(
+            "ccproxy_rate_limit_used_ratio",
+            "How much of the subscription's limit is used, as last told.",
+            "gauge",
+        )
+        resets = Metric(
+            "ccproxy_rate_limit_reset_timestamp_seconds",
+            "When the window of the limit ends.",
+            "gauge",
+        )
+        for window in self.watched.windows:
+            if window.name not in _WINDOWS:
+                continue
+            labels = {"window": window.name}
+            if window.used is not None:
+                used.add_sample(used.name, labels, window.used)
+            if window.resets_seconds is not None:
+                resets.add_sample(resets.name, labels, window.resets_seconds)
+        yield used
+        yield resets

@@ -1,0 +1,205 @@
+"""One request and what becomes of it: for the log, and for whoever counts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.server import Request
+
+from ccproxy.core.errors import CCProxyError
+from ccproxy.core.stream import Usage
+from ccproxy.web.answer_stats import Receipt
+from ccproxy.web.auth import NO_KEY
+from ccproxy.web.observer import Observer, RequestEnd
+from ccproxy.web.replies import request_id
+from ccproxy.web.user_agents import client_family
+
+# Not the class's: events are kept until a log is begun, and would keep the request.
+_log = Logger()
+
+# Nginx' number for a client that went away before its answer was whole.
+CLIENT_GONE = 499
+# What stands for a path that is not ours.
+NO_ROUTE = "no route"
+# A client may change its mind.
+_NO_ERRORS = ("ok", "cancelled", "client_gone")
+
+
+class Answer(Protocol):
+    """An answer in the making, as far as the log is concerned."""
+
+    @property
+    def error(self) -> CCProxyError | None:
+        """The error that it ended with."""
+
+    @property
+    def model(self) -> str:
+        """The full id of the model that answers; empty before it does."""
+
+    @property
+    def usage(self) -> Usage:
+        """What the answer cost, once it is over."""
+
+
+@frozen(kw_only=True)
+class Asker:
+    """Who asks, and whom its end is told.
+
+    Attributes:
+        key: the id of its key.
+        client: the family of the program.
+        id: of what it asked for, as the log has it.
+    """
+
+    route: str
+    key: str
+    client: str
+    id: str
+    observer: Observer
+
+    def ended(
+        self,
+        *,
+        status: int,
+        outcome: str,
+        seconds: float,
+        model: str,
+        usage: Usage | None,
+        receipt: Receipt,
+    ) -> None:
+        """Tell that what it asked for is over.
+
+        Args:
+            status: of HTTP.
+            outcome: ``ok``, or what went wrong.
+            seconds: how long it took.
+            model: the full id of who answered; empty: nobody.
+            usage: what it cost, if that is known.
+            receipt: of the answers.
+        """
+        finish = "none" if receipt.finish is None else receipt.finish.value
+        self.observer.request_ended(
+            RequestEnd(
+                route=self.route,
+                status=status,
+                finish=finish if outcome == "ok" else outcome,
+                model=model,
+                usage=None if receipt.finish is None else usage,
+                cost_usd=receipt.cost_usd,
+                seconds=seconds,
+                key=self.key,
+                client=self.client,
+                id=self.id,
+                is_error=outcome not in _NO_ERRORS,
+                answering_seconds=receipt.answering_seconds,
+            )
+        )
+
+
+@define(eq=False)
+class Exchange:
+    """A request on its way through the routes.
+
+    Attributes:
+        route: method and path as they are documented, never as they were sent.
+        model: the full id of who answered, as soon as it is known.
+        error: what went wrong, also after the status was sent.
+        key: the id of the key that was sent; ``-``: none was asked for.
+        receipt: what the answers say of their use.
+    """
+
+    request: Request
+    route: str
+    _clock: IReactorTime
+    _observer: Observer
+    id: str = field(init=False)
+    model: str = ""
+    usage: Usage | None = None
+    error: CCProxyError | None = None
+    key: str = NO_KEY
+    receipt: Receipt = field(init=False)
+    _began_seconds: float = field(init=False)
+
+    @property
+    def hex(self) -> str:
+        """What the ids of everything in the answer are made of."""
+        return self.id.removeprefix("req_")
+
+    def __attrs_post_init__(self) -> None:
+        self.id = request_id(self.request)
+        self.receipt = Receipt(self._clock.seconds)
+        self._began_seconds = self._clock.seconds()
+
+    @property
+    def asker(self) -> Asker:
+        """Who asks."""
+        return Asker(
+            route=self.route,
+            key=self.key,
+            client=self.client,
+            id=self.id,
+            observer=self._observer,
+        )
+
+    @property
+    def client(self) -> str:
+        """The family of the program that asks."""
+        agent = self.request.requestHeaders.getRawHeaders("user-agent", [None])[0]
+        return client_family(agent)
+
+    def begin(self) -> None:
+        """Have it known that this is under way, until `log`."""
+        self._observer.request_began(self)
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Count an open stream."""
+        self._observer.stream_opened()
+        try:
+            yield
+        finally:
+            self._observer.stream_closed()
+
+    @contextmanager
+    def following(self, answer: Answer) -> Iterator[None]:
+        """Note what became of the answer, however this ends."""
+        try:
+            yield
+        finally:
+            self.model, self.usage = answer.model, answer.usage
+            self.error = answer.error
+
+    def log(self, status: int) -> None:
+        """Write the one line that this request is worth, and have it counted."""
+        usage = self.usage or Usage()
+        seconds = self._clock.seconds() - self._began_seconds
+        outcome = self._outcome(status)
+        self._observer.request_left(self)
+        self.asker.ended(
+            status=status,
+            outcome=outcome,
+            seconds=seconds,
+            model=self.model,
+            usage=self.usage,
+            receipt=self.receipt,
+        )
+        _log.info(
+            "{id} {route} {status} {outcome} {milliseconds} ms, model {model}, "
+            "{prompt_tokens} tokens in, {completion_tokens} out",
+            id=self.id,
+            route=self.route,
+            status=status,
+            outcome=outcome,
+            milliseconds=round(1000 * seconds),
+            model=self.model or "-",
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.output_tokens,
+        )
+
+    def _outcome(self, status: int) -> str:
+        if status == CLIENT_GONE:
+            return "client_gone"
+        return self.error.code if self.error is not None else "ok"

@@ -1,0 +1,151 @@
+"""What our own server asks of a request's head, and of a connection's patience. Pure.
+
+The routes ask the gate as well, because another application's server may stand in front
+of them. What is here beyond that protects a port: whoever embeds the routes has one of
+their own.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from attrs import field, frozen
+
+from ccproxy.config.settings import Settings
+from ccproxy.core.errors import InvalidRequest
+from ccproxy.web.auth import Gate
+from ccproxy.web.cors import Origins
+from ccproxy.web.hosts import Hosts, check_count
+from ccproxy.web.reach import is_reachable, listened_names, own_names
+
+# What a route without a key may be sent, to be thrown away.
+_MOST_UNKEYED_BYTES = 4096
+
+
+@frozen(kw_only=True)
+class ConnectionLimits:
+    """How many connections, and how long each may take.
+
+    Attributes:
+        connections: at one time.
+        head_seconds: until the whole head of a request is there.
+        body_seconds: until its whole body is.
+        idle_seconds: between two requests.
+        reader_seconds: without room for more of an answer, or for the rest of it.
+    """
+
+    connections: int = 512
+    head_seconds: float = 30.0
+    body_seconds: float = 120.0
+    idle_seconds: float = 60.0
+    reader_seconds: float = 300.0
+
+
+class Fields(Protocol):
+    """The header fields of a request."""
+
+    def getRawHeaders(  # noqa: N802  # Twisted's name
+        self, name: bytes, default: Sequence[bytes]
+    ) -> Sequence[bytes]:
+        """Every value of a field."""
+
+
+@frozen(kw_only=True)
+class Head:
+    """The head of a request.
+
+    Attributes:
+        target: as it was sent.
+        version: of HTTP, as in the request line.
+        length: of the body; None: it comes in chunks.
+        is_sheltered: it came over something that no web page can use under a name of
+            its own: a Unix socket, or TLS with its certificate.
+    """
+
+    target: bytes
+    version: bytes
+    fields: Fields
+    length: int | None
+    is_sheltered: bool
+
+    def values(self, name: bytes) -> Sequence[bytes]:
+        """Every value of a header field."""
+        return self.fields.getRawHeaders(name, [])
+
+
+@frozen(kw_only=True)
+class Entrance:
+    """Who may come in by our own port.
+
+    Attributes:
+        open_paths: those that need no key.
+    """
+
+    gate: Gate
+    hosts: Hosts = field(factory=Hosts)
+    origins: Origins = field(factory=Origins)
+    limits: ConnectionLimits = field(factory=ConnectionLimits)
+    open_paths: Collection[bytes] = ()
+
+    def check(self, head: Head) -> None:
+        """Check a head before anything of the body is read.
+
+        Raises:
+            ClientError: it may not come in.
+        """
+        codings = head.values(b"transfer-encoding")
+        if codings and (len(codings) > 1 or head.version == b"HTTP/1.0"):
+            raise InvalidRequest("the body's length cannot be told for certain")
+        if any(coding.strip().lower() != b"chunked" for coding in codings):
+            raise InvalidRequest("`chunked` is the only Transfer-Encoding here")
+        hosts = head.values(b"host")
+        check_count(head.version, hosts)
+        if not head.is_sheltered:
+            self.hosts.check(head.target, hosts)
+        # Without a body there is nothing to be saved; the routes ask the gate.
+        if head.length != 0 and not self._is_harmless(head):
+            keys = head.values(b"authorization"), head.values(b"x-api-key")
+            self.gate.check_key(*keys)
+            self.gate.check_size(head.length or 0)
+            self.gate.check_encoding(head.values(b"content-encoding"))
+
+    def _is_harmless(self, head: Head) -> bool:
+        path = head.target.partition(b"?")[0]
+        return (
+            path in self.open_paths
+            and head.length is not None
+            and head.length <= _MOST_UNKEYED_BYTES
+        )
+
+
+def entrance(
+    settings: Settings,
+    gate: Gate,
+    origins: Origins,
+    open_paths: Collection[bytes],
+    hostname: str,
+) -> Entrance:
+    """The entrance that the operator wants.
+
+    Args:
+        settings: all of them.
+        gate: of the routes.
+        origins: of the routes.
+        open_paths: those that need no key.
+        hostname: this machine's, by which other machines may call it.
+    """
+    names = [*settings.allowed_hosts, *listened_names(settings.listen)]
+    if any(map(is_reachable, settings.listen)):
+        names += own_names(hostname)
+    return Entrance(
+        gate=gate,
+        hosts=Hosts(names),
+        origins=origins,
+        limits=ConnectionLimits(
+            connections=settings.max_connections,
+            head_seconds=settings.head_seconds,
+            body_seconds=settings.body_seconds,
+            idle_seconds=settings.keep_alive_seconds,
+            reader_seconds=settings.reader_seconds,
+        ),
+        open_paths=open_paths,
+    )

@@ -1,0 +1,131 @@
+"""Single responses: JSON documents, and errors."""
+
+import re
+from collections.abc import Mapping, Sequence
+from math import ceil
+from uuid import uuid4
+
+from twisted.web.server import Request
+
+from ccproxy.core.errors import CCProxyError, InvalidKey
+from ccproxy.web.backend import Question
+from ccproxy.web.error_formats import shape_of
+
+JSON = "application/json"
+_REQUEST_ID = "x-request-id"
+_TOO_MANY, _INTERNAL = 429, 500
+# What is not printable ASCII, or would separate two paths.
+_NO_HEADER = re.compile("[^ -~]|,")
+_MOST_PATHS_CHARACTERS = 2000
+
+
+def new_request_id() -> str:
+    """An id that names one request, in the client's hands and in the log."""
+    return f"req_{uuid4().hex}"
+
+
+def request_id(request: Request) -> str:
+    """The request's id, which its answer carries as ``x-request-id``."""
+    told = request.responseHeaders.getRawHeaders(_REQUEST_ID)
+    if told:
+        return told[0]
+    identifier = new_request_id()
+    request.setHeader(_REQUEST_ID, identifier)
+    return identifier
+
+
+def error_headers(error: CCProxyError) -> Mapping[str, str]:
+    """The headers that belong to an error."""
+    headers = {"content-type": JSON}
+    if isinstance(error, InvalidKey):
+        headers["www-authenticate"] = "Bearer"
+    if error.retry_after_seconds is not None:
+        headers["retry-after"] = str(max(1, ceil(error.retry_after_seconds)))
+    if not error.should_retry and _is_repeated(error.status):
+        headers["x-should-retry"] = "false"
+    return headers
+
+
+def _is_repeated(status: int) -> bool:
+    """Whether the SDKs repeat a request of themselves."""
+    return status == _TOO_MANY or status >= _INTERNAL
+
+
+def json_response(request: Request, document: bytes) -> bytes:
+    """Prepare a successful answer; returns its body for Klein to send."""
+    request.setHeader("content-type", JSON)
+    request.setHeader("content-length", str(len(document)))
+    return document
+
+
+def set_question_headers(
+    request: Request,
+    question: Question,
+    *,
+    effort: str | None = None,
+    ignored: Sequence[str] = (),
+    adjusted: Sequence[str] = (),
+) -> None:
+    """Set the headers that tell what becomes of a client's request.
+
+    Args:
+        request: takes the headers.
+        question: as it will be asked.
+        effort: what the client asked for.
+        ignored: what the dialect has left out, as the client's paths.
+        adjusted: what the dialect has changed, likewise.
+    """
+    set_ignored_header(request, (*ignored, *question.ignored))
+    set_adjusted_header(request, (*adjusted, *question.adjusted))
+    set_effort_header(request, effort, question.effort)
+
+
+def set_ignored_header(request: Request, paths: Sequence[str]) -> None:
+    """Set ``x-ccproxy-ignored``: what of the request has no effect."""
+    _set_paths(request, "x-ccproxy-ignored", paths)
+
+
+def set_adjusted_header(request: Request, paths: Sequence[str]) -> None:
+    """Set ``x-ccproxy-adjusted``: what is sent otherwise than the client wrote it."""
+    _set_paths(request, "x-ccproxy-adjusted", paths)
+
+
+def _set_paths(request: Request, name: str, paths: Sequence[str]) -> None:
+    if not paths:
+        return
+    told: list[str] = []
+    room = _MOST_PATHS_CHARACTERS
+    for path in dict.fromkeys(paths):
+        # A path may have a client's own words in it, which a header cannot carry all.
+        told.append(_NO_HEADER.sub("?", path))
+        room -= len(path) + 2
+        if room < 0:
+            told[-1] = "..."
+            break
+    request.setHeader(name, ", ".join(told))
+
+
+def set_effort_header(request: Request, wanted: str | None, given: str | None) -> None:
+    """Set ``x-ccproxy-effort``, where the effort is not what the client asked for."""
+    told = given or "default"
+    if wanted is not None and wanted != told:
+        request.setHeader("x-ccproxy-effort", told)
+
+
+def set_queue_header(request: Request, seconds: float) -> None:
+    """Set ``x-ccproxy-queue-ms``: how long the question waited for a process."""
+    request.setHeader("x-ccproxy-queue-ms", str(round(1000 * seconds)))
+
+
+def error_response(request: Request, error: CCProxyError) -> bytes:
+    """Prepare an error; returns its body for Klein to send."""
+    shape = shape_of(request.uri, request.requestHeaders)
+    identifier = request_id(request)
+    request.setResponseCode(shape.status(error))
+    for name, value in error_headers(error).items():
+        request.setHeader(name, value)
+    if shape.id_header is not None:
+        request.setHeader(shape.id_header, identifier)
+    document = shape.document(error, identifier)
+    request.setHeader("content-length", str(len(document)))
+    return document

@@ -1,0 +1,224 @@
+"""The house rules: who imports whom, and how long a module may be."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ccproxy
+
+FOLDER = Path(ccproxy.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(FOLDER.parent).with_suffix("").parts): path
+    for path in sorted(FOLDER.rglob("*.py"))
+}
+PACKAGES = {
+    name.removesuffix(".__init__") for name in MODULES if name.endswith(".__init__")
+}
+MOST_LINES = 450
+
+# Values in, values out: these modules, and all below a name that ends with a dot.
+PURE_NAMES = (
+    "ccproxy.core.",
+    "ccproxy.config.settings",
+    "ccproxy.config.options",
+    "ccproxy.config.parsers",
+    "ccproxy.api.",
+    "ccproxy.claude.body.",
+    "ccproxy.claude.shaping.",
+    *(
+        f"ccproxy.claude.protocol.{name}"
+        for name in ("codec", "records", "requests", "stream", "failures")
+    ),
+    *(
+        f"ccproxy.claude.native.{name}"
+        for name in (
+            *("prompt", "events", "translation", "pairing", "history", "turn"),
+            *("calls", "prose", "tally", "demand", "structured", "tools"),
+            "suspension",
+        )
+    ),
+    *(
+        f"ccproxy.claude.{name}"
+        for name in (
+            *("answers", "models", "spending", "observer", "capacity", "status"),
+            "worker.turn",
+            *("completion.error_paths", "completion.question"),
+            *("installation.login", "installation.compose_mode"),
+        )
+    ),
+    "ccproxy.claude.process.launch",
+    "ccproxy.claude.schemas.limits",
+    "ccproxy.claude.schemas.validation",
+    "ccproxy.claude.schemas.drafts",
+    "ccproxy.claude.schemas.patterns",
+    "ccproxy.claude.schemas.wire",
+    "ccproxy.claude.schemas.wording",
+    *(
+        f"ccproxy.web.{name}"
+        for name in (
+            *("auth", "hosts", "cors", "head_checks", "user_agents", "observer"),
+            *("answer_stats", "reach", "openai_error", "anthropic_error"),
+        )
+    ),
+    "ccproxy.cli.doctor.verdict",
+    "ccproxy.cli.usage.table",
+)
+# Where Twisted calls an API, or an API calls Twisted.
+NOT_PURE = frozenset(
+    {
+        "ccproxy.core.detached",
+        "ccproxy.api.app",
+        "ccproxy.api.common.answering",
+        "ccproxy.api.admin.dashboard",
+        "ccproxy.api.admin.metrics",
+        "ccproxy.api.responses.background",
+        "ccproxy.api.responses.event_log",
+        "ccproxy.api.responses.replay",
+        "ccproxy.api.responses.turns",
+        "ccproxy.api.responses.websocket",
+        *(
+            f"ccproxy.api.{name}.routes"
+            for name in ("chat", "conversations", "messages", "models", "responses")
+        ),
+    }
+)
+PURE = tuple(
+    name
+    for name in MODULES
+    if not name.endswith("__init__")
+    and name not in NOT_PURE
+    and any(
+        name.startswith(pure) if pure.endswith(".") else name == pure
+        for pure in PURE_NAMES
+    )
+)
+
+ROOMS = ("core", "config", "claude", "store", "web", "api", "server", "cli")
+# The version, and what others embed: it stands for all rooms at once.
+ROOT = "ccproxy"
+CLAUDE, SERVICE = "ccproxy.claude", "ccproxy.server.service"
+
+# Each room with what it may import, besides itself.
+BELOW = {
+    "core": set(),
+    "config": {"core"},
+    "claude": {"core"},
+    "store": {"core"},
+    "web": {"core", "config"},
+    "api": {"core", "store", "web"},
+    "server": {"core", "config", "claude", "store", "web", "api", ROOT},
+    "cli": {*ROOMS, ROOT},
+}
+
+# Within the claude room: each part with the other parts that it may import.
+PARTS = {
+    "body": {"shaping"},
+    "shaping": {"body"},
+    "protocol": set(),
+    "process": {"protocol"},
+    "schemas": set(),
+    "worker": {"body", "process", "protocol", "claude"},
+    "completion": {"body", "protocol", "shaping", "worker", "claude"},
+    "pool": {"installation", "process", "protocol", "worker", "claude"},
+    "installation": {"body", "process", "protocol", "worker"},
+    "native": {
+        *("body", "installation", "pool", "process", "protocol", "worker", "claude"),
+    },
+}
+
+
+def room(name: str) -> str:
+    """The room of a module; a new room has to be given one here."""
+    if name == ROOT:
+        return ROOT
+    found = name.split(".")[1]
+    assert found in ROOMS, f"{name} is in no room"
+    return found
+
+
+def imports(name: str) -> Iterator[str]:
+    """Everything that a module imports, wherever in it, by its full name."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports relatively"
+            assert node.module is not None
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def imported_modules(name: str) -> set[str]:
+    """The modules of ours that a module imports."""
+    found = set()
+    for full in imports(name):
+        if full.split(".")[0] == "ccproxy":
+            module, _, _ = full.rpartition(".")
+            known = full in MODULES or full in PACKAGES
+            found.add(full if known else module)
+    return found
+
+
+def test_the_rooms_are_found() -> None:
+    assert all(
+        any(module.startswith(name) for module in MODULES) for name in PURE_NAMES
+    )
+    assert {ROOT, *(f"{ROOT}.{name}" for name in ROOMS)} == {
+        name for name in PACKAGES if name.count(".") < 2
+    }
+    assert set(MODULES) >= NOT_PURE
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_know_no_twisted(name: str) -> None:
+    packages = {full.split(".")[0] for full in imports(name)}
+    assert packages.isdisjoint({"twisted", "klein", "zope", "treq", "werkzeug"})
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_import_pure_modules_only(name: str) -> None:
+    assert imported_modules(name) <= set(PURE)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if name != "ccproxy.__init__"]
+)
+def test_imports_only_go_down(name: str) -> None:
+    own = room(name.removesuffix(".__init__"))
+    rooms = {room(module) for module in imported_modules(name)}
+    assert rooms - {own} <= BELOW[own]
+
+
+def part(name: str) -> str:
+    """The part of the claude room that a module is in; ``claude`` for the rest."""
+    inner = name.removeprefix(f"{CLAUDE}.").split(".")[0]
+    return inner if f"{CLAUDE}.{inner}" in PACKAGES else "claude"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if part(name) in PARTS])
+def test_parts_of_the_claude_room_import_only_what_they_may(name: str) -> None:
+    own = part(name.removesuffix(".__init__"))
+    found = {part(m) for m in imported_modules(name) if m.startswith(f"{CLAUDE}.")}
+    assert found - {own} <= PARTS[own]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_not_too_long(name: str) -> None:
+    assert len(MODULES[name].read_text().splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != SERVICE])
+def test_the_reactor_is_imported_in_one_place(name: str) -> None:
+    reactors = {"twisted.internet.reactor", "twisted.internet.reactor.*"}
+    assert reactors.isdisjoint(imports(name))
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in MODULES if n.endswith("__init__") and n != "ccproxy.__init__"]
+)
+def test_packages_hold_nothing_but_words(name: str) -> None:
+    tree = ast.parse(MODULES[name].read_text())
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1

@@ -1,0 +1,584 @@
+"""Whether a binary does what is relied on: asked once, kept, and asked again if new."""
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from attrs import define, evolve, field
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, capturedLogs, formatEvent, globalLogPublisher
+
+from ccproxy.claude.installation.compose_mode import Verdict
+from ccproxy.claude.installation.conformance import BinaryID, Conformance, Finding
+from ccproxy.claude.installation.probe import QUESTIONS, difference
+from ccproxy.claude.process.launch import Launch
+from ccproxy.core.errors import ClaudeDown, ClaudeFailed, ClaudeUnavailable
+from ccproxy.server.findings import FileFindings
+from tests.conftest import ExpectedErrors
+from tests.support.server import RunningProxy
+
+_REACTOR: Any = reactor
+
+
+# What has to arrive
+
+
+def arrived() -> list[dict[str, Any]]:
+    """What a CLI that merges sends."""
+    identity = {"type": "text", "text": "You are Claude Code."}
+    return [
+        {
+            "model": question.model,
+            "stream": True,
+            "metadata": {"user_id": "u"},
+            "system": [identity, {"type": "text", "text": question.system}],
+            **msgspec.json.decode(question.json),
+        }
+        for question in QUESTIONS
+    ]
+
+
+def test_what_has_arrived_as_it_was_set() -> None:
+    assert difference(arrived()) == ""
+
+
+def change(number: int, **fields: Any) -> list[dict[str, Any]]:
+    bodies = arrived()
+    bodies[number] |= fields
+    return bodies
+
+
+SYSTEM = [{"type": "text", "text": QUESTIONS[0].system}]
+
+
+@pytest.mark.parametrize(
+    ("bodies", "why"),
+    [
+        ([], "became 0 requests"),
+        (arrived()[:1], "became 1 requests"),
+        (arrived() + arrived(), "became 4 requests"),
+        (change(0, model="claude-sonnet-4-5"), "the model"),
+        (change(1, messages=[]), "`messages`"),
+        (change(0, tools=[]), "`tools`"),
+        (change(0, tool_choice={"type": "auto"}), "`tool_choice`"),
+        (change(0, max_tokens=128000), "`max_tokens`"),
+        (change(0, stop_sequences=[]), "`stop_sequences`"),
+        (change(0, thinking={"type": "adaptive"}), "`thinking`"),
+        (change(0, system=[]), "the system prompt"),
+        (change(0, system=QUESTIONS[0].system), "the system prompt"),
+        # Of the question before.
+        (change(1, system=SYSTEM), "the system prompt"),
+        (change(0, system=[*SYSTEM, *SYSTEM]), "arrives twice"),
+        (
+            change(1, system=[*SYSTEM, {"type": "text", "text": QUESTIONS[1].system}]),
+            "arrives twice",
+        ),
+    ],
+)
+def test_what_has_not(bodies: list[Mapping[str, Any]], why: str) -> None:
+    assert why in difference(bodies)
+
+
+# Once for each binary
+
+
+@define(eq=False)
+class House:
+    """A binary, and who looks at it."""
+
+    binary: Path
+    clock: Clock = field(factory=Clock)
+    probes: "list[Deferred[Finding]]" = field(factory=list)
+    kept: dict[BinaryID, Finding] = field(factory=dict)
+    known: int = 0
+    cancelled: int = 0
+    conformance: Conformance = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.binary.write_text("one")
+        launch = Launch(
+            binary=self.binary,
+            prefix=(),
+            cwd=Path("cwd"),
+            scratch=Path("scratch"),
+            environment={},
+            model="m",
+        )
+        self.conformance = Conformance(
+            lambda: launch, self, self, self.clock, self.has_become_known
+        )
+
+    def has_become_known(self) -> None:
+        self.known += 1
+
+    async def probe(self, launch: Launch) -> Finding:
+        probe: Deferred[Finding] = Deferred(self._cancel)
+        self.probes.append(probe)
+        return await probe
+
+    def _cancel(self, _: object) -> None:
+        self.cancelled += 1
+
+    def load(self, binary: BinaryID) -> Finding | None:
+        return self.kept.get(binary)
+
+    def save(self, binary: BinaryID, finding: Finding) -> None:
+        self.kept[binary] = finding
+
+    def settle(self) -> "list[Any]":
+        """What whoever waits is told."""
+        told: list[Any] = []
+        waiting = Deferred.fromCoroutine(self.conformance.settle())
+        waiting.addCallbacks(told.append, lambda failure: told.append(failure.value))
+        return told
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path / "claude")
+
+
+GOOD, BAD = Finding("2.1.332"), Finding("2.1.400", "`messages` is another one")
+
+
+def test_everybody_waits_for_one_examination(house: House) -> None:
+    house.conformance.start()
+    told = [house.settle(), house.settle()]
+    assert told == [[], []]
+    assert house.conformance.check() is False
+    assert len(house.probes) == 1
+    house.probes[0].callback(GOOD)
+    assert told == [[Verdict.MERGES], [Verdict.MERGES]]
+    assert house.conformance.check() is True
+    assert house.known == 1
+
+
+def test_what_was_found_out_is_kept(house: House) -> None:
+    house.settle()
+    house.probes[0].callback(GOOD)
+    another = House(house.binary.with_name("other"))
+    another.binary.unlink()
+    os.link(house.binary, another.binary)
+    another.kept = house.kept
+    # By another name it is another one.
+    another.settle()
+    assert len(another.probes) == 1
+    again = House.__new__(House)
+    again = evolve(house, probes=[], known=0)
+    house.kept[BinaryID.of(house.binary)] = GOOD  # type: ignore[index]
+    assert again.settle() == [Verdict.MERGES]
+    assert again.probes == []
+
+
+def test_one_that_does_not_merge_is_told_once(
+    house: House, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("does not take a body as it is set")
+    told = house.settle()
+    house.probes[0].callback(BAD)
+    assert told == [Verdict.DIFFERS]
+    assert house.conformance.why == BAD.why
+    with pytest.raises(ClaudeDown, match="was replaced"):
+        house.conformance.check()
+    assert house.settle() == [Verdict.DIFFERS]
+    assert len(house.probes) == 1
+
+
+def test_another_in_its_place_is_examined(house: House) -> None:
+    house.settle()
+    house.probes[0].callback(GOOD)
+    house.binary.write_text("another")
+    assert house.conformance.check() is False
+    told = house.settle()
+    assert told == []
+    house.probes[1].callback(GOOD)
+    assert told == [Verdict.MERGES]
+
+
+def test_one_behind_a_link_too(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    house = House(tmp_path / "claude")
+    house.binary.rename(first)
+    second.write_text("two")
+    house.binary.symlink_to(first)
+    house.settle()
+    house.probes[0].callback(GOOD)
+    house.binary.unlink()
+    house.binary.symlink_to(second)
+    assert house.settle() == []
+    assert len(house.probes) == 2
+
+
+def test_an_examination_of_one_that_is_gone_does_not_count(house: House) -> None:
+    told = house.settle()
+    house.binary.write_text("another")
+    house.settle()
+    assert house.cancelled == 1
+    assert told == []
+    house.probes[1].callback(GOOD)
+    assert told == [Verdict.MERGES]
+    assert list(house.kept) == [BinaryID.of(house.binary)]
+
+
+def test_without_an_answer_it_is_tried_again_later(
+    house: House, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("could not be examined")
+    told = house.settle()
+    house.probes[0].errback(ClaudeFailed("it was killed"))
+    house.probes[1].errback(ClaudeFailed("and again"))
+    assert told == [Verdict.FAILED]
+    assert house.kept == {}
+    house.clock.advance(59)
+    assert house.settle() == [Verdict.FAILED]
+    assert len(house.probes) == 2
+    house.clock.advance(2)
+    # Nobody waits for that.
+    assert house.settle() == [Verdict.FAILED]
+    assert len(house.probes) == 3
+    house.probes[2].callback(GOOD)
+    assert house.settle() == [Verdict.MERGES]
+
+
+def test_an_examination_that_was_killed_is_repeated_at_once(house: House) -> None:
+    """Or all questions would be asked the slower way for a minute."""
+    told = house.settle()
+    house.probes[0].errback(ClaudeFailed("it was killed"))
+    house.probes[1].callback(GOOD)
+    assert told == [Verdict.MERGES]
+
+
+def test_one_that_is_too_old_is_asked_nothing(house: House) -> None:
+    told = house.settle()
+    house.probes[0].errback(ClaudeUnavailable("it is too old"))
+    [error] = told
+    assert isinstance(error, ClaudeUnavailable)
+    [later] = house.settle()
+    assert later.message == "it is too old"
+    with pytest.raises(ClaudeUnavailable, match="too old"):
+        house.conformance.check()
+    house.binary.write_text("updated")
+    told = house.settle()
+    house.probes[1].callback(GOOD)
+    assert told == [Verdict.MERGES]
+
+
+def test_one_that_is_too_old_in_the_place_of_a_good_one_is_told_once_in_the_log(
+    house: House, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("it is too old")
+    house.settle()
+    house.probes[0].callback(GOOD)
+    house.binary.write_text("older")
+    with capturedLogs() as told:
+        house.settle()
+        for number in (1, 2):
+            house.probes[number].errback(ClaudeUnavailable("it is too old"))
+            house.clock.advance(60)
+            house.settle()
+    levels = [e["log_level"].name for e in told if "too old" in e.get("why", "")]
+    assert levels == ["warn"]
+
+
+def test_a_binary_that_is_gone_is_whoever_starts_it_to_tell(house: House) -> None:
+    house.settle()
+    house.probes[0].callback(GOOD)
+    house.binary.unlink()
+    assert house.settle() == [Verdict.MERGES]
+
+
+def test_stop_ends_it(house: House) -> None:
+    house.conformance.start()
+    told = house.settle()
+    house.conformance.stop()
+    assert house.cancelled == 1
+    assert told == [Verdict.UNKNOWN]
+    assert house.settle() == [Verdict.UNKNOWN]
+    house.conformance.start()
+    assert len(house.probes) == 2
+
+
+# On disk
+
+
+def test_findings_are_kept_on_disk(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    binary, other = BinaryID("/a", 1, 2), BinaryID("/a", 1, 3)
+    FileFindings(folder).save(binary, GOOD)
+    FileFindings(folder).save(other, BAD)
+    assert FileFindings(folder).load(binary) == GOOD
+    assert FileFindings(folder).load(other) == BAD
+    assert FileFindings(folder).load(BinaryID("/b", 1, 2)) is None
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"[1]", b"\xff"])
+def test_what_cannot_be_read_is_found_out_anew(tmp_path: Path, text: bytes) -> None:
+    FileFindings(tmp_path).save(BinaryID("/a", 1, 2), GOOD)
+    [path] = tmp_path.iterdir()
+    path.write_bytes(text)
+    assert FileFindings(tmp_path).load(BinaryID("/a", 1, 2)) is None
+    FileFindings(tmp_path).save(BinaryID("/a", 1, 2), GOOD)
+    assert FileFindings(tmp_path).load(BinaryID("/a", 1, 2)) == GOOD
+
+
+def test_only_so_many_are_kept(tmp_path: Path) -> None:
+    findings = FileFindings(tmp_path)
+    for number in range(30):
+        findings.save(BinaryID("/a", 1, number), GOOD)
+    assert findings.load(BinaryID("/a", 1, 9)) is None
+    assert findings.load(BinaryID("/a", 1, 10)) == GOOD
+
+
+def test_a_disk_that_is_full_is_no_reason_to_fail(
+    tmp_path: Path, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("cannot be kept")
+    (tmp_path / "state").write_text("a file")
+    FileFindings(tmp_path / "state").save(BinaryID("/a", 1, 2), GOOD)
+    FileFindings(None).save(BinaryID("/a", 1, 2), GOOD)
+    assert FileFindings(None).load(BinaryID("/a", 1, 2)) is None
+
+
+# Binaries, run as real children
+
+
+@pytest.fixture
+def proxy(proxy: Callable[..., RunningProxy]) -> Callable[..., RunningProxy]:
+    """Starts servers that find out by themselves how to ask."""
+    return lambda **options: proxy(**{"compose": "auto", **options})
+
+
+Start = Callable[..., RunningProxy]
+Make = Callable[[str], Path]
+
+
+async def way(server: RunningProxy) -> tuple[str, str]:
+    status = await server.backend.status()
+    return status.composer, status.why_native
+
+
+@ensureDeferred
+async def test_a_binary_that_merges(proxy: Start, merging: Make) -> None:
+    server = proxy(claude_bin=merging("merges"))
+    await server.ready()
+    assert await way(server) == ("body", "")
+    assert "ccproxy_native_composer 0.0\n" in await metrics(server)
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("not", "`messages` is another one"),
+        ("half", "`messages` is another one"),
+        ("first-system", "the system prompt is another one"),
+        ("model", "the model is another one"),
+        ("twice", "2 questions became 4 requests"),
+    ],
+)
+@ensureDeferred
+async def test_one_that_does_not_merge(
+    proxy: Start,
+    merging: Make,
+    expected_errors: ExpectedErrors,
+    how: str,
+    why: str,
+) -> None:
+    expected_errors.allow("does not take a body as it is set")
+    server = proxy(claude_bin=merging(how))
+    await server.ready()
+    composer, told = await way(server)
+    assert composer == "native"
+    assert why in told
+    ready = await server.get("/ready")
+    document = await ready.json()
+    assert document["claude"]["composer"] == "native"
+    assert why in document["claude"]["why_native"]
+    assert "ccproxy_native_composer 1.0\n" in await metrics(server)
+
+
+async def metrics(server: RunningProxy) -> str:
+    text: str = await (await server.get("/metrics")).text()
+    return text
+
+
+@ensureDeferred
+async def test_one_that_is_too_old_is_told_and_given_nothing(
+    proxy: Start, merging: Make, upstream: Any, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("cannot be used now")
+    server = proxy(claude_bin=merging("old"))
+    response = await server.chat("secret")
+    assert response.code == 503
+    error = (await response.json())["error"]
+    assert "needs 2.1." in error["message"]
+    assert upstream.bodies == []
+
+
+@ensureDeferred
+async def test_so_is_one_that_is_put_in_the_place_of_another(
+    proxy: Start, merging: Make, upstream: Any, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("nothing is asked for now")
+    server = proxy(claude_bin=merging("merges"), spares=0, max_processes=1)
+    assert (await server.chat("hello")).code == 200
+    merging("old")
+    # The one that runs is still good; for a question without system prompt it is not,
+    # once it has had one.
+    system = {"role": "system", "content": "Be brief."}
+    assert (await server.chat(system, "hello")).code in (200, 503)
+    asked = len(upstream.bodies)
+    response = await server.chat("secret")
+    assert response.code == 503
+    assert len(upstream.bodies) == asked
+
+
+@ensureDeferred
+async def test_one_that_cannot_be_examined_is_asked_natively(
+    proxy: Start, merging: Make, expected_errors: ExpectedErrors
+) -> None:
+    for text in ("could not be examined", "ended unexpectedly"):
+        expected_errors.allow(text)
+    server = proxy(claude_bin=merging("dies"))
+    await server.ready()
+    composer, told = await way(server)
+    assert composer == "native"
+    assert "could not be examined" in told
+
+
+@ensureDeferred
+async def test_a_login_whose_program_would_have_the_body(
+    proxy: Start, merging: Make
+) -> None:
+    server = proxy(claude_bin=merging("helper"))
+    await server.ready()
+    composer, why = await way(server)
+    assert composer == "native"
+    assert "apiKeyHelper" in why
+
+
+# Real ones, between colons: those that are too old to be asked anything.
+OLD = [path for path in os.environ.get("CCPROXY_OLD_CLAUDES", "").split(":") if path]
+
+
+@pytest.mark.parametrize("old", OLD)
+@pytest.mark.parametrize("compose", ["auto", "body", "native"])
+@ensureDeferred
+async def test_a_real_one_that_is_too_old_in_the_place_of_another(
+    proxy: Start,
+    claude: Path,
+    upstream: Any,
+    tmp_path: Path,
+    expected_errors: ExpectedErrors,
+    compose: str,
+    old: str,
+) -> None:
+    expected_errors.allow("cannot be used now")
+    binary = tmp_path / "claude"
+    binary.symlink_to(claude)
+    server = proxy(claude_bin=binary, compose=compose, spares=0)
+    await server.ready()
+    assert (await server.chat("hello")).code == 200
+    binary.unlink()
+    binary.symlink_to(old)
+    await server.idle()
+    asked = len(upstream.bodies)
+    for _ in range(2):
+        response = await server.chat("@/etc/hostname and a secret")
+        document = await response.json()
+        assert response.code == 503
+        assert "needs 2.1." in document["error"]["message"]
+    assert len(upstream.bodies) == asked
+    binary.unlink()
+    binary.symlink_to(claude)
+    assert (await server.chat("hello")).code == 200
+
+
+@pytest.mark.parametrize(
+    ("compose", "how", "composer"),
+    [("body", "not", "body"), ("native", "merges", "native")],
+)
+@ensureDeferred
+async def test_the_operator_has_the_last_word(
+    proxy: Start, merging: Make, compose: str, how: str, composer: str
+) -> None:
+    server = proxy(claude_bin=merging(how), compose=compose)
+    await server.ready()
+    assert (await way(server))[0] == composer
+
+
+@ensureDeferred
+async def test_each_binary_is_asked_once(
+    proxy: Start, merging: Make, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    binary = merging("merges")
+    server = proxy(claude_bin=binary, state_dir=state)
+    await server.ready()
+    await server.stop()
+    again = proxy(claude_bin=binary, state_dir=state)
+    # Without a process.
+    assert again.backend._conformance.verdict is Verdict.MERGES
+
+
+@ensureDeferred
+async def test_the_real_one_merges(proxy: Start) -> None:
+    server = proxy()
+    began = _REACTOR.seconds()
+    await server.ready()
+    assert await way(server) == ("body", "")
+    assert _REACTOR.seconds() - began < 60
+
+
+@ensureDeferred
+async def test_no_real_credentials_are_near(
+    proxy: Start, merging: Make, upstream: Any
+) -> None:
+    server = proxy(
+        claude_bin=merging("merges"),
+        environment={
+            "ANTHROPIC_API_KEY": "sk-ant-real",
+            "CLAUDE_CODE_OAUTH_TOKEN": "real",
+            "CLAUDE_CONFIG_DIR": "/real",
+            "AWS_SECRET_ACCESS_KEY": "real",
+        },
+    )
+    premises: Any = server.service._engine._premises
+    isolated = premises.isolated(premises.worker(), "http://127.0.0.1:1")
+    assert not any("real" in value for value in isolated.environment.values())
+    assert isolated.environment["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:1"
+    await server.ready()
+    # What it was asked for that went to nobody else.
+    assert upstream.bodies == []
+
+
+@ensureDeferred
+async def test_what_was_given_in_vain_is_told_once(
+    proxy: Start,
+    merging: Make,
+    expected_errors: ExpectedErrors,
+) -> None:
+    expected_errors.allow("it has no effect")
+    told: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        text = formatEvent(event)
+        if "no effect" in text:
+            told.append(text)
+
+    observer: Any = observe
+    globalLogPublisher.addObserver(observer)
+    try:
+        server = proxy(claude_bin=merging("merges"), reuse="rewind", max_suspended=4)
+        for text in ("one", "two"):
+            assert (await server.chat(text)).code == 200
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert [text.partition(":")[0] for text in told] == ["--reuse", "--max-suspended"]

@@ -1,0 +1,78 @@
+"""The invariant over every fault of a CLI, each injected in a real child process."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+
+from ccproxy.claude.process import process
+from tests.conftest import ExpectedErrors
+from tests.integration.claude.conftest import FakeClaude
+from tests.support.invariant import End, keeps_the_invariant
+from tests.support.server import RunningProxy
+
+Start = Callable[..., RunningProxy]
+Fake = Callable[[str], FakeClaude]
+
+WHOLE = ("fake answer", "half answer", "known")
+
+# Scenario; how a request ends; words of its error.
+FAULTS: list[tuple[str, End, str]] = [
+    ("killed", End.ERROR, "signal SIGKILL"),
+    ("stopped", End.ERROR, "the answer stopped for 0.4 s"),
+    ("exits", End.ERROR, "exit status 0"),
+    ("exits-midway", End.ERROR, "exit status 0"),
+    ("dies", End.ERROR, "my last words"),
+    ("silent", End.ERROR, "no token within"),
+    ("falls-silent", End.ERROR, "the answer stopped"),
+    ("noisy", End.COMPLETE, ""),
+    ("spews", End.COMPLETE, ""),
+    ("very-long", End.ERROR, "more than 16777216 bytes"),
+    ("garbage", End.ERROR, "not JSON"),
+    ("array", End.ERROR, "unknown shape"),
+    ("utf8", End.ERROR, "not UTF-8"),
+    ("shape", End.ERROR, "unknown shape"),
+    ("half", End.ERROR, "in the middle of a line"),
+    ("future", End.COMPLETE, ""),
+    # What nobody has announced is a request that nobody wants.
+    ("starts-again", End.ERROR, "asked the model by itself"),
+    ("stammers", End.ERROR, "asked the model by itself"),
+    ("early-delta", End.ERROR, "no answer that has begun"),
+    ("two-results", End.COMPLETE, ""),
+    ("late-messages", End.COMPLETE, ""),
+    ("stray-responses", End.COMPLETE, ""),
+    ("waits-long", End.ERROR, "refused the request (429)"),
+]
+
+LIMITS: dict[str, dict[str, Any]] = {
+    "silent": {"first_token_seconds": 0.4},
+    "stopped": {"silence_seconds": 0.4},
+    "falls-silent": {"silence_seconds": 0.4},
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("scenario", "end", "words"), FAULTS)
+@ensureDeferred
+async def test_each_fault_has_one_end_and_the_next_request_works(
+    proxy: Start,
+    fake: Fake,
+    expected_errors: ExpectedErrors,
+    monkeypatch: pytest.MonkeyPatch,
+    scenario: str,
+    end: End,
+    words: str,
+    stream: bool,
+) -> None:
+    monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
+    for allowed in ("ended unexpectedly", "ignores SIGTERM", "cannot be used now"):
+        expected_errors.allow(allowed)
+    if scenario in ("starts-again", "stammers", "late-messages"):
+        expected_errors.allow("asked the model by itself")
+    options = LIMITS.get(scenario, {})
+    server = proxy(claude_bin=fake(scenario).binary, **options)
+    outcome = await keeps_the_invariant(server, "hello", WHOLE, stream=stream)
+    assert outcome.end is end
+    if outcome.error is not None:
+        assert words in outcome.error["message"]

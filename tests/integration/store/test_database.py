@@ -1,0 +1,383 @@
+"""Opening, migrating, failing, keeping within bounds."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pytest_twisted import ensureDeferred
+from sqlalchemy import create_engine, inspect, select
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+
+from ccproxy.core.errors import StorageFailed
+from ccproxy.store.migrating import upgrade
+from ccproxy.store.records import Conversation, Item
+from ccproxy.store.schema import metadata, versions
+from tests.conftest import ExpectedErrors
+from tests.integration.store.conftest import (
+    DAY,
+    Stores,
+    ending,
+    new,
+    run_sql,
+    save_line,
+)
+from tests.support.waiting import until
+
+_REACTOR: Any = reactor
+
+pytestmark = pytest.mark.threads
+
+
+def tables(url: str) -> Any:
+    """What a database says of its tables."""
+    engine = create_engine(url)
+    found = inspect(engine)
+    told: dict[str, Any] = {}
+    for name in found.get_table_names():
+        columns = {
+            c["name"]: (str(c["type"]), c["nullable"]) for c in found.get_columns(name)
+        }
+        indexed = {(i["name"], *i["column_names"]) for i in found.get_indexes(name)}
+        keys = found.get_pk_constraint(name)["constrained_columns"]
+        foreign = {
+            (*f["constrained_columns"], f["referred_table"], *f["referred_columns"])
+            for f in found.get_foreign_keys(name)
+        }
+        told[name] = columns, indexed, keys, foreign
+    with engine.connect() as connection:
+        told["revisions"] = connection.execute(select(versions)).all()
+    engine.dispose()
+    return told
+
+
+@ensureDeferred
+async def test_migrated_tables_are_those_of_an_empty_database(stores: Stores) -> None:
+    await stores.start()
+    made = tables(stores.url)
+    assert made.keys() - {"revisions", "alembic_version"} == metadata.tables.keys()
+    engine = create_engine(stores.url)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+        connection.execute(versions.delete())
+        upgrade(connection, None)
+    engine.dispose()
+    assert tables(stores.url) == made
+
+
+@ensureDeferred
+async def test_two_servers_may_start_on_an_empty_database(stores: Stores) -> None:
+    one, two, *others = [stores.new() for _ in range(6)]
+    # Threads of one process.
+    started = [Deferred.fromCoroutine(s.start()) for s in (one, two, *others)]
+    for each in started:
+        await each
+    await save_line(one, range(2))
+    await two.save(new(2, 1), ending(2))
+    chain = await one.chain("resp_2")
+    assert chain is not None
+    assert len(chain.items) == 6
+
+
+@ensureDeferred
+async def test_who_opens_it_may_go_away(stores: Stores) -> None:
+    store = stores.new()
+    asked = Deferred.fromCoroutine(store.response("resp_1"))
+    asked.addErrback(lambda failure: failure.trap(CancelledError))
+    asked.cancel()
+    assert await store.response("resp_1") is None
+
+
+@ensureDeferred
+async def test_database_of_a_newer_version_is_left_alone(
+    stores: Stores, expected_errors: ExpectedErrors
+) -> None:
+    store = await stores.start()
+    await store.save(new(1), ending(1))
+    await store.stop()
+    change = "UPDATE alembic_version SET version_num = '9999'"
+    if stores.path is None:
+        run_sql(stores.url, change)
+    else:
+        with sqlite3.connect(stores.path) as connection:
+            connection.execute(change)
+    expected_errors.allow("written by a newer ccproxy (schema 9999")
+    with pytest.raises(StorageFailed):
+        await stores.start()
+
+
+@ensureDeferred
+async def test_old_responses_go_and_their_descendants_keep_their_past(
+    stores: Stores,
+) -> None:
+    store = await stores.start()
+    await save_line(store, range(3))
+    await store.save(new(3, 2, created_seconds=int(stores.now) + 2 * DAY), ending(3))
+    await store.save(new(4), ending(4))
+    await store.begin(new(5))
+    before = await store.chain("resp_3")
+    for name, touched in (("conv_old", 0), ("conv_new", 2)):
+        created = int(stores.now) + touched * DAY
+        await store.create_conversation(
+            Conversation(name, created, b"{}"), [Item("msg_x", b"x")]
+        )
+    stores.now += 2.5 * DAY
+    keeper = await stores.start(keep_days=1.0)
+    for number in (0, 1, 2, 4):
+        assert await keeper.response(f"resp_{number}") is None
+    assert await keeper.chain("resp_3") == before
+    assert await keeper.items(["msg_4i", "msg_4o"]) == {}
+    # Whoever works on something keeps it.
+    assert await keeper.response("resp_5") is not None
+    assert await keeper.conversation("conv_old") is None
+    assert await keeper.conversation("conv_new") is not None
+
+
+@ensureDeferred
+async def test_oldest_go_when_there_is_too_much(stores: Stores) -> None:
+    store = await stores.start()
+    big = b'"' + os.urandom(20_000).hex().encode() + b'"'
+    for number in range(10):
+        item = Item(f"msg_{number}o", big)
+        created = int(stores.now) + number
+        await store.save(
+            new(number, created_seconds=created), ending(number, output=(item,))
+        )
+    keeper = await stores.start(keep_bytes=3 * len(big) + 5_000)
+    left = [n for n in range(10) if await keeper.response(f"resp_{n}") is not None]
+    assert left == [7, 8, 9]
+    if stores.path is not None:
+        await store.stop()
+        await keeper.stop()
+        # Three of them, and the tables.
+        assert stores.path.stat().st_size < 7 * len(big)
+
+
+@ensureDeferred
+async def test_nothing_of_what_was_deleted_stays_in_the_file(stores: Stores) -> None:
+    if stores.path is None:
+        pytest.skip("PostgreSQL's files are its own affair")
+    store = await stores.start()
+    hush = Item("msg_1o", b'"the moon is made of cheese"')
+    await store.save(new(1), ending(1, output=(hush,)))
+    await store.save(new(2), ending(2))
+    await store.delete("resp_1")
+    await store.stop()
+    for path in stores.path.parent.rglob("*"):
+        assert path.is_dir() or b"cheese" not in path.read_bytes()
+
+
+@ensureDeferred
+async def test_files_are_the_users_alone(stores: Stores) -> None:
+    if stores.path is None:
+        pytest.skip("PostgreSQL's files are its own affair")
+    mask = os.umask(0)
+    try:
+        store = await stores.start()
+        await store.save(new(1), ending(1))
+    finally:
+        os.umask(mask)
+    folder = stores.path.parent
+    assert folder.stat().st_mode & 0o777 == 0o700
+    names = {path.name for path in folder.iterdir()}
+    assert {f"responses.sqlite{end}" for end in ("", "-wal", "-shm")} <= names
+    for path in folder.rglob("*"):
+        allowed = 0o700 if path.is_dir() else 0o600
+        assert path.stat().st_mode & 0o777 == allowed
+
+
+@ensureDeferred
+async def test_locked_database_keeps_nobody_else_waiting(stores: Stores) -> None:
+    store = await stores.start()
+    released = threading.Event()
+    locked: list[bool] = []
+
+    def hold() -> None:
+        if stores.path is not None:
+            with sqlite3.connect(stores.path) as connection:
+                connection.execute("BEGIN EXCLUSIVE")
+                locked.append(True)
+                released.wait()
+        else:
+            plain = stores.url.replace("postgresql+psycopg", "postgresql")
+            with psycopg.connect(plain) as other:
+                other.execute("LOCK TABLE responses, nodes IN ACCESS EXCLUSIVE MODE")
+                locked.append(True)
+                released.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        await until(lambda: locked)
+        saved = Deferred.fromCoroutine(store.save(new(1), ending(1)))
+        for _ in range(20):
+            # The reactor turns, and the write waits.
+            await deferLater(_REACTOR, 0)
+        assert not saved.called
+    finally:
+        released.set()
+    await saved
+    holder.join()
+    assert await store.response("resp_1") is not None
+
+
+@ensureDeferred
+async def test_full_disk_is_told_and_passes(
+    stores: Stores, expected_errors: ExpectedErrors
+) -> None:
+    if stores.path is None:
+        pytest.skip("how PostgreSQL fails is tested by its connection")
+    store = await stores.start()
+    await store.save(new(1), ending(1))
+    expected_errors.allow("database failed")
+    # SQLite's own word for it: a limit on pages is a disk that is full.
+    mended = await _limit_pages(store)
+    with pytest.raises(StorageFailed):
+        await store.save(
+            new(2), ending(2, output=(Item("msg_big", b'"' + b"x" * 10**6 + b'"'),))
+        )
+    assert await store.response("resp_2") is None
+    mended()
+    await store.save(new(2), ending(2))
+    assert await store.response("resp_2") is not None
+
+
+async def _limit_pages(store: Any) -> Any:
+    """Let the file grow no further; returns what takes that back."""
+    from sqlalchemy import event
+
+    engine = (await store._database.open()).writing
+    pages = [50]
+
+    def limit(connection: Any) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages[0]}").fetchall()
+
+    event.listen(engine, "begin", limit)
+
+    def mended() -> None:
+        pages[0] = 10**9
+
+    return mended
+
+
+@pytest.mark.parametrize("broken", ["a file", "not ours"])
+@ensureDeferred
+async def test_folder_that_cannot_be_used_is_told_each_time(
+    tmp_path: Path, expected_errors: ExpectedErrors, broken: str
+) -> None:
+    target = tmp_path / "state"
+    if broken == "a file":
+        target.write_text("")
+    else:
+        target.mkdir()
+        (target / "responses.sqlite").write_bytes(b"no database" * 1000)
+    stores = Stores(f"sqlite:///{target}/responses.sqlite", None)
+    expected_errors.allow("the database failed")
+    store = stores.new()
+    for _ in range(2):
+        with pytest.raises(StorageFailed) as caught:
+            await store.response("resp_1")
+        assert str(tmp_path) not in caught.value.message
+    # And it is asked anew each time.
+    if broken == "a file":
+        target.unlink()
+    else:
+        (target / "responses.sqlite").unlink()
+    assert await store.response("resp_1") is None
+    await stores.stop()
+
+
+@ensureDeferred
+async def test_server_that_comes_back_is_used_again(
+    stores: Stores, expected_errors: ExpectedErrors
+) -> None:
+    if stores.path is not None:
+        pytest.skip("a file does not go away")
+    store = await stores.start()
+    await store.save(new(1), ending(1))
+    expected_errors.allow("the database failed")
+    admin = stores.url.replace(stores.url.split("/")[3].split("?")[0], "postgres")
+    run_sql(
+        admin,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE pid <> pg_backend_pid() AND datname <> 'postgres'",
+    )
+    assert await store.response("resp_1") is not None
+    # The lock by which others know it to be alive went with its connection.
+    await store.begin(new(2))
+    await store._swept_once()
+    other = await stores.start()
+    kept = await other.response("resp_2")
+    assert kept is not None
+    assert kept.status == "in_progress"
+
+
+@ensureDeferred
+async def test_owner_knows_better_than_who_held_it_for_dead(stores: Stores) -> None:
+    store = await stores.start()
+    await store.begin(new(1))
+    await store._database.write(_hold_for_dead)
+    assert await store.finish("resp_1", ending(1))
+    kept = await store.response("resp_1")
+    assert kept is not None
+    assert kept.status == "completed"
+
+
+def _hold_for_dead(connection: Any) -> None:
+    connection.exec_driver_sql("UPDATE responses SET status = 'failed'")
+
+
+_VICTIM = """
+import os, signal, sys, time
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from ccproxy.store import responses
+from ccproxy.store.store import Store
+from tests.integration.store.conftest import ending, new
+
+store = Store(url=lambda: sys.argv[1], reactor=reactor, wall_seconds=time.time,
+              keep_days=None, keep_bytes=None)
+
+def dies(connection, new, ending, owner, now):
+    responses.save(connection, new, ending, owner, now)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+async def run():
+    await store.start()
+    await store.save(new(1), ending(1))
+    await store.begin(new(2, 1))
+    await store._database.write(dies, new(3, 1), ending(3), store._owner, 0)
+
+Deferred.fromCoroutine(run()).addErrback(lambda f: (f.printTraceback(), os._exit(3)))
+reactor.run()
+"""
+
+
+@ensureDeferred
+async def test_killed_in_the_middle_of_a_write(
+    stores: Stores, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("1 responses were left unfinished")
+    ran = subprocess.run(
+        [sys.executable, "-c", _VICTIM, stores.url], capture_output=True, check=False
+    )
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    store = await stores.start()
+    states = {}
+    for number in (1, 2, 3):
+        kept = await store.response(f"resp_{number}")
+        states[number] = None if kept is None else kept.status
+    # What was whole is there, what ran has failed, what was being written is not.
+    assert states == {1: "completed", 2: "failed", 3: None}
+    await store.save(new(4, 1), ending(4))
+    chain = await store.chain("resp_4")
+    assert chain is not None
+    assert len(chain.items) == 4

@@ -1,0 +1,61 @@
+"""A look at a database: what it tells, and that it changes nothing."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from pytest_twisted import ensureDeferred
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from ccproxy.store.engine import sqlite_url
+from ccproxy.store.inspection import inspect
+from ccproxy.store.schema import REVISION
+from tests.integration.store.conftest import Stores
+
+pytestmark = pytest.mark.threads
+
+
+def note_schema(url: str, revision: str) -> None:
+    engine = create_engine(make_url(url))
+    with engine.begin() as connection:
+        change = text("UPDATE alembic_version SET version_num = :revision")
+        connection.execute(change, {"revision": revision})
+    engine.dispose()
+
+
+def test_an_empty_one_stays_empty(stores: Stores) -> None:
+    for _ in range(2):
+        found = inspect(stores.url)
+        assert (found.schema, found.is_current) == (None, False)
+    if stores.path is not None:
+        assert not stores.path.exists()
+
+
+@ensureDeferred
+async def test_one_in_use(stores: Stores) -> None:
+    await stores.start()
+    found = inspect(stores.url)
+    assert (found.schema, found.is_known, found.is_current) == (REVISION, True, True)
+
+
+@ensureDeferred
+async def test_one_of_a_newer_ccproxy(stores: Stores) -> None:
+    await (await stores.start()).stop()
+    note_schema(stores.url, "9999")
+    found = inspect(stores.url)
+    assert (found.schema, found.is_known, found.is_current) == ("9999", False, False)
+
+
+def test_failure_has_no_password() -> None:
+    with pytest.raises(SQLAlchemyError) as caught:
+        inspect("postgresql+psycopg://me:hidden@127.0.0.1:1/none")
+    assert "hidden" not in str(caught.value)
+
+
+def test_no_database_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("certainly no database, and longer than its header" * 9)
+    with pytest.raises((SQLAlchemyError, sqlite3.Error)):
+        inspect(sqlite_url(path))

@@ -1,0 +1,258 @@
+"""The usage ledger, on both databases."""
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from sqlalchemy import create_engine
+from twisted.internet.task import Clock
+
+from ccproxy.core.errors import StorageFailed
+from ccproxy.core.stream import Usage
+from ccproxy.core.usage import Account, RateWindow, Spent
+from ccproxy.store.engine import sqlite_url
+from ccproxy.store.ledger import Ledger
+from ccproxy.store.reading import read_books
+from ccproxy.store.schema import answers, rate_limits, usage
+from tests.conftest import ExpectedErrors
+from tests.integration.store.conftest import DAY, Stores
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.threads
+
+TODAY = "2023-11-14"
+ONE = Spent(
+    1,
+    Usage(
+        input_tokens=11,
+        cache_read_tokens=3,
+        cache_write_tokens=2,
+        output_tokens=20,
+        thinking_tokens=5,
+    ),
+    227_300,
+)
+WHO = ("claude-sonnet-5-5", "1a2b3c4d", "curl")
+
+
+def window(used: float, told_seconds: float = 1_700_000_000.0) -> RateWindow:
+    return RateWindow(
+        name="five_hour",
+        used=used,
+        status="allowed",
+        resets_seconds=1_700_010_000.0,
+        told_seconds=told_seconds,
+    )
+
+
+@ensureDeferred
+async def test_what_is_added_is_summed_up(stores: Stores) -> None:
+    store = await stores.start()
+    store.ledger.add(*WHO, ONE)
+    store.ledger.add(*WHO, ONE)
+    await store.ledger.flush()
+    store.ledger.add(*WHO, ONE)
+    store.ledger.add("claude-opus-5", "-", "none", ONE)
+    books = await store.ledger.books(TODAY)
+    assert books.lines == (
+        (Account(TODAY, "claude-opus-5", "-", "none"), ONE),
+        (Account(TODAY, *WHO), ONE + ONE + ONE),
+    )
+    assert books.windows == ()
+
+
+@ensureDeferred
+async def test_days_are_apart_and_old_ones_are_left_out(stores: Stores) -> None:
+    store = await stores.start()
+    for day in range(3):
+        stores.now = 1_700_000_000.0 + day * DAY
+        store.ledger.add(*WHO, ONE)
+    books = await store.ledger.books("2023-11-15")
+    assert [account.day for account, _ in books.lines] == ["2023-11-15", "2023-11-16"]
+
+
+@ensureDeferred
+async def test_a_window_is_as_it_was_told_last(stores: Stores) -> None:
+    one, two = await stores.start(), await stores.start()
+    one.ledger.limited([window(0.62)])
+    await one.ledger.flush()
+    two.ledger.limited([window(0.7, 1_700_000_100.0)])
+    await two.ledger.flush()
+    # What a slower server still had to write is older.
+    one.ledger.limited([window(0.65, 1_700_000_050.0)])
+    assert (await one.ledger.books(TODAY)).windows == (window(0.7, 1_700_000_100.0),)
+
+
+@ensureDeferred
+async def test_two_servers_add_to_one_row(stores: Stores) -> None:
+    one, two = await stores.start(), await stores.start()
+    for _ in range(5):
+        one.ledger.add(*WHO, ONE)
+        two.ledger.add(*WHO, ONE)
+        await one.ledger.flush()
+        await two.ledger.flush()
+    [(_, spent)] = (await one.ledger.books(TODAY)).lines
+    assert spent.answers == 10
+    assert spent.cost_nanodollars == 2_273_000
+
+
+@ensureDeferred
+async def test_it_is_written_after_a_while_and_when_the_store_stops(
+    stores: Stores,
+) -> None:
+    store = await stores.start()
+    clock = Clock()
+    ledger = Ledger(store._database, clock, lambda: stores.now)
+    ledger.add(*WHO, ONE)
+    clock.advance(4.9)
+    assert read_books(stores.url, TODAY).lines == ()
+    clock.advance(0.2)
+    await until(lambda: read_books(stores.url, TODAY).lines != ())
+    # Nothing is to be written, and nothing waits.
+    assert clock.getDelayedCalls() == []
+    store.ledger.add(*WHO, ONE)
+    await store.stop()
+    [(_, spent)] = read_books(stores.url, TODAY).lines
+    assert spent == ONE + ONE
+
+
+@ensureDeferred
+async def test_what_cannot_be_written_is_kept(
+    stores: Stores, expected_errors: ExpectedErrors
+) -> None:
+    expected_errors.allow("the database failed")
+    store = await stores.start()
+    clock = Clock()
+    ledger = Ledger(store._database, clock, lambda: stores.now)
+    engine = create_engine(stores.url)
+    usage.drop(engine)
+    ledger.add(*WHO, ONE)
+    ledger.limited([window(0.62)])
+    await ledger.flush()
+    ledger.add(*WHO, ONE)
+    ledger.limited([window(0.7)])
+    usage.create(engine)
+    engine.dispose()
+    clock.advance(60)
+    await until(lambda: read_books(stores.url, TODAY).lines != ())
+    books = read_books(stores.url, TODAY)
+    assert books.lines == ((Account(TODAY, *WHO), ONE + ONE),)
+    assert books.windows == (window(0.7),)
+
+
+@ensureDeferred
+async def test_a_stop_that_cannot_write_says_so(
+    stores: Stores, expected_errors: ExpectedErrors
+) -> None:
+    for text in ("the database failed", "usage of the last answers could not be"):
+        expected_errors.allow(text)
+    store = await stores.start()
+    engine = create_engine(stores.url)
+    usage.drop(engine)
+    engine.dispose()
+    store.ledger.add(*WHO, ONE)
+    await store.stop()
+    # After it nothing is waited for any more.
+    store.ledger.add(*WHO, ONE)
+    assert store.ledger._timer is None
+
+
+KILLED = """
+import sys
+from twisted.internet import reactor, task
+from twisted.internet.defer import Deferred
+from ccproxy.core.usage import Spent
+from ccproxy.store.store import Store
+
+async def main(_):
+    store = Store(url=lambda: sys.argv[1], reactor=reactor, keep_days=None,
+                  wall_seconds=lambda: 1_700_000_000.0, keep_bytes=None)
+    await store.start()
+    store.ledger.add("m", "k", "c", Spent(1))
+    await store.ledger.flush()
+    store.ledger.add("m", "k", "c", Spent(1))
+    print("written", flush=True)
+    await Deferred()
+
+task.react(lambda r: Deferred.fromCoroutine(main(r)))
+"""
+
+
+def test_a_kill_loses_what_was_not_written_and_no_more(stores: Stores) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, stores.url], stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    with child.stdout:
+        assert child.stdout.readline() == b"written\n"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    [(_, spent)] = read_books(stores.url, TODAY).lines
+    assert spent.answers == 1
+
+
+# Read by another program
+
+
+@ensureDeferred
+async def test_it_is_read_while_the_server_runs(stores: Stores) -> None:
+    store = await stores.start()
+    store.ledger.add(*WHO, ONE)
+    store.ledger.limited([window(0.62)])
+    await store.ledger.flush()
+    assert read_books(stores.url, TODAY) == await store.ledger.books(TODAY)
+
+
+@ensureDeferred
+async def test_a_database_without_a_ledger_reads_as_empty(stores: Stores) -> None:
+    await stores.start()
+    engine = create_engine(stores.url)
+    usage.drop(engine)
+    rate_limits.drop(engine)
+    engine.dispose()
+    books = read_books(stores.url, TODAY)
+    assert (books.lines, books.windows) == ((), ())
+
+
+def test_no_file_is_made_by_reading(tmp_path: Any) -> None:
+    path = tmp_path / "state" / "responses.sqlite"
+    assert read_books(sqlite_url(path), TODAY).lines == ()
+    assert not path.parent.exists()
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path: Any) -> None:
+    path = tmp_path / "responses.sqlite"
+    path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(StorageFailed, match="store cannot be read: file is not a data"):
+        read_books(sqlite_url(path), TODAY)
+    with pytest.raises(StorageFailed) as caught:
+        read_books("postgresql+psycopg://me:secret@127.0.0.1:1/x", TODAY)
+    assert "secret" not in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+# From the first version
+
+
+@ensureDeferred
+async def test_a_ledger_is_made_in_a_database_of_the_first_version(
+    stores: Stores,
+) -> None:
+    old = await stores.start()
+    await old.secret("name", lambda: b"kept")
+    await old.stop()
+    engine = create_engine(stores.url)
+    with engine.begin() as connection:
+        usage.drop(connection)
+        rate_limits.drop(connection)
+        answers.drop(connection)
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    engine.dispose()
+    store = await stores.start()
+    assert await store.secret("name", lambda: b"new") == b"kept"
+    store.ledger.add(*WHO, ONE)
+    assert (await store.ledger.books(TODAY)).lines == ((Account(TODAY, *WHO), ONE),)

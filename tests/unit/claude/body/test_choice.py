@@ -1,0 +1,188 @@
+"""Demanded calls: the API's own way, or words."""
+
+import json
+from typing import Any
+
+import pytest
+
+from ccproxy.claude.body.compose import Composition
+from ccproxy.core.errors import InvalidRequest
+from tests.support.composed import (
+    HAIKU_4_5,
+    OPUS,
+    assistant,
+    body_of,
+    call,
+    composed,
+    request,
+    result,
+    system,
+    text,
+    tool,
+    user,
+)
+
+ANY: dict[str, Any] = {"type": "any"}
+OFF = {"type": "disabled"}
+OPUS_5, OPUS_4_8 = "claude-opus-5", "claude-opus-4-8"
+WORDS = "Your next answer has to be a call of the tool `look`. Do not answer in prose."
+
+
+def _ask(
+    choice: Any,
+    model_id: str = OPUS,
+    messages: Any = "hi",
+    tools: Any = None,
+    options: Any = None,
+    **fields: Any,
+) -> Composition:
+    tools = [tool()] if tools is None else tools
+    asked = request(messages, tool_choice=choice, tools=tools, **fields)
+    return composed(asked, model_id, **(options or {}))
+
+
+def _last(composition: Composition) -> Any:
+    return body_of(composition)["messages"][-1]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "auto"},
+        {"type": "none"},
+        {"type": "auto", "disable_parallel_tool_use": True},
+        {"type": "auto", "disable_parallel_tool_use": False},
+    ],
+)
+def test_a_free_choice_goes_up_as_it_is(choice: Any) -> None:
+    composition = _ask(choice)
+    assert body_of(composition)["tool_choice"] == choice
+    assert len(body_of(composition)["tools"]) == 1
+    assert composition.plan.is_empty
+    assert composition.is_remembered
+
+
+def test_one_call_at_a_time_is_never_beside_none() -> None:
+    composition = _ask({"type": "none", "disable_parallel_tool_use": True})
+    assert body_of(composition)["tool_choice"] == {"type": "none"}
+
+
+@pytest.mark.parametrize("choice", [ANY, {"type": "tool", "name": "look"}])
+@pytest.mark.parametrize("model_id", [OPUS_5, OPUS_4_8, HAIKU_4_5])
+def test_a_demand_goes_up_where_the_model_does_not_think(
+    choice: Any, model_id: str
+) -> None:
+    composition = _ask(choice, model_id, thinking=OFF)
+    assert body_of(composition)["tool_choice"] == choice
+    assert composition.plan.is_empty
+    assert len(body_of(composition)["messages"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("model_id", "thinking"),
+    [
+        (OPUS, None),
+        (OPUS, OFF),
+        (OPUS_5, {"type": "adaptive"}),
+        ("claude-sonnet-5-5", OFF),
+        ("", OFF),
+    ],
+)
+def test_a_demand_is_words_where_it_would_be_refused(
+    model_id: str, thinking: Any
+) -> None:
+    fields = {} if thinking is None else {"thinking": thinking}
+    composition = _ask(ANY, model_id, **fields)
+    assert body_of(composition)["tool_choice"] == {"type": "auto"}
+    assert composition.plan.demanded == ("look",)
+    assert WORDS in str(_last(composition))
+    assert not composition.is_remembered
+    assert "tool_choice" in composition.adjusted
+
+
+def test_the_operator_may_let_a_demand_pass() -> None:
+    composition = _ask(ANY, options={"forward_tool_choice": True})
+    assert "tool_choice" not in composition.adjusted
+    assert body_of(composition)["tool_choice"] == ANY
+    assert composition.plan.is_empty
+
+
+def test_one_call_at_a_time_stays_beside_words() -> None:
+    composition = _ask({**ANY, "disable_parallel_tool_use": True})
+    assert body_of(composition)["tool_choice"] == {
+        "type": "auto",
+        "disable_parallel_tool_use": True,
+    }
+
+
+def test_the_words_are_a_system_message_where_the_model_has_them() -> None:
+    told = [user("hi"), assistant(call("a")), user(result("a"))]
+    for messages in ("hi", told):
+        composition = _ask(ANY, messages=messages)
+        assert _last(composition) == system(WORDS)
+        assert composition.body.system == ""
+
+
+def test_the_words_join_the_clients_own_system_message() -> None:
+    composition = _ask(ANY, messages=[user("hi"), system("be brief")])
+    last = _last(composition)
+    assert last["role"] == "system"
+    assert [b["text"] for b in last["content"]] == ["be brief", WORDS]
+    # The breakpoint stays on the client's.
+    assert "cache_control" in last["content"][0]
+    assert "cache_control" not in last["content"][1]
+
+
+def test_the_words_are_a_users_text_elsewhere() -> None:
+    asked = [user("hi")]
+    composition = _ask(ANY, HAIKU_4_5, asked, thinking={"type": "adaptive"})
+    assert _last(composition) == user(text(WORDS))
+
+
+def test_no_words_stand_behind_results() -> None:
+    told = [user("hi"), assistant(call("a")), user(result("a"))]
+    composition = _ask(ANY, "claude-sonnet-5", told, thinking={"type": "adaptive"})
+    assert [b["type"] for b in _last(composition)["content"]] == ["tool_result"]
+    assert composition.plan.demanded == ("look",)
+
+
+def test_a_demand_of_several_names_them() -> None:
+    composition = _ask(ANY, tools=[tool("a"), tool("b")])
+    assert "one of the tools `a`, `b`" in str(_last(composition))
+    composition = _ask({"type": "tool", "name": "b"}, tools=[tool("a"), tool("b")])
+    assert composition.plan.demanded == ("b",)
+
+
+def test_what_cannot_be_called_is_refused() -> None:
+    for tools, choice in [([], ANY), ([tool()], {"type": "tool", "name": "gone"})]:
+        with pytest.raises(InvalidRequest) as caught:
+            _ask(choice, tools=tools)
+        assert caught.value.param == "tool_choice"
+
+
+def test_a_choice_among_nothing_is_none() -> None:
+    assert "tool_choice" not in body_of(_ask({"type": "auto"}, tools=[]))
+
+
+def test_the_question_is_asked_again_behind_the_answer() -> None:
+    composition = _ask(ANY)
+    said = request([user("x"), assistant("I would rather talk.")]).messages[1].blocks
+    body = composition.again(said, "Make the call now.")
+    assert body is not None
+    first = body_of(composition)["messages"]
+    sent = json.loads(body.json)["messages"]
+    assert sent[: len(first)] == first
+    assert sent[-2:] == [
+        assistant(text("I would rather talk.")),
+        user(text("Make the call now.")),
+    ]
+
+
+def test_an_empty_answer_is_asked_again_with_other_words() -> None:
+    composition = _ask(ANY)
+    body = composition.again((), "Make the call now.")
+    assert body is not None
+    assert f"{WORDS} Make the call now.".encode() in body.json
+    told = [user("hi"), assistant(call("a")), user(result("a"))]
+    composition = _ask(ANY, "claude-sonnet-5", told, thinking={"type": "adaptive"})
+    assert composition.again((), "Make the call now.") is None

@@ -1,0 +1,334 @@
+"""The native way: Messages requests as the CLI's own composer knows them, and back."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from ccproxy.claude.native import events as native
+from ccproxy.claude.native.prompt import (
+    DocumentBlock,
+    Effort,
+    ImageBlock,
+    Message,
+    RedactedThinkingBlock,
+    Role,
+    TextBlock,
+    ThinkingBlock,
+    Tool,
+    ToolResultBlock,
+    ToolUseBlock,
+)
+from ccproxy.claude.native.translation import StreamTranslator, Translated, translate
+from ccproxy.core import messages, stream
+from ccproxy.core.errors import InvalidRequest, MissingParameter
+
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}}}
+PNG = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+
+
+def asked(*turns: messages.Message, **fields: Any) -> messages.MessagesRequest:
+    return messages.MessagesRequest(messages=turns, **fields)
+
+
+def turn(role: str, *blocks: messages.Block | str, at: str = "") -> messages.Message:
+    made = tuple(messages.text_block(b) if isinstance(b, str) else b for b in blocks)
+    return messages.Message(role, made, at)
+
+
+def user(*blocks: messages.Block | str) -> messages.Message:
+    return turn("user", *blocks, at="messages[0]")
+
+
+def told(request: messages.MessagesRequest, **options: Any) -> Translated:
+    return translate(request, **{"model": "sonnet", "effort": None, **options})
+
+
+def spoken(request: messages.MessagesRequest) -> list[Message]:
+    return list(told(request).prompt.messages)
+
+
+def test_plain_question() -> None:
+    request = asked(
+        user("hello"), system="Be brief.", max_tokens=9, stop_sequences=("X",)
+    )
+    translated = told(request, effort=Effort.HIGH)
+    prompt = translated.prompt
+    assert (prompt.model, prompt.system, prompt.max_tokens) == (
+        "sonnet",
+        "Be brief.",
+        9,
+    )
+    assert (prompt.stop, prompt.effort) == (("X",), Effort.HIGH)
+    assert prompt.messages == (Message(Role.USER, (TextBlock("hello"),)),)
+    assert (translated.adjusted, translated.ignored) == ((), ())
+
+
+def test_every_block_that_the_cli_can_be_told() -> None:
+    text = messages.Block.make(
+        "document",
+        source={"type": "text", "media_type": "text/plain", "data": "note"},
+        title="t",
+        context="c",
+    )
+    made = messages.Block.make(
+        "document",
+        source={"type": "content", "content": [{"type": "text", "text": "x"}]},
+    )
+    url = messages.Block.make("image", source={"type": "url", "url": "https://x/y"})
+    [only] = spoken(
+        asked(user(messages.Block.make("image", source=PNG), url, text, made))
+    )
+    assert only.content == (
+        ImageBlock("image/png", PNG["data"]),
+        ImageBlock(None, "https://x/y"),
+        DocumentBlock("text/plain", "note", "t", "c"),
+        DocumentBlock("text/plain", "x"),
+    )
+
+
+def test_calls_results_and_thinking() -> None:
+    request = asked(
+        user("hello"),
+        turn(
+            "assistant",
+            messages.thinking_block("hm", "sig"),
+            messages.redacted_thinking_block("secret"),
+            messages.tool_use_block("toolu_1", "look", {"a": 1}),
+        ),
+        user(
+            messages.tool_result_block(
+                "toolu_1",
+                [messages.text_block("b"), messages.Block.make("image", source=PNG)],
+                is_error=True,
+            )
+        ),
+    )
+    _, answer, result = spoken(request)
+    assert answer.content == (
+        ThinkingBlock("hm", "sig"),
+        RedactedThinkingBlock("secret"),
+        ToolUseBlock("toolu_1", "look", {"a": 1}),
+    )
+    shown = (TextBlock("b"), ImageBlock("image/png", PNG["data"]))
+    assert result.content == (ToolResultBlock("toolu_1", shown, True),)
+
+
+def test_what_has_no_place_is_named() -> None:
+    odd = messages.Block.make("container_upload", at="messages[0].content[1]", x=1)
+    server_tool = messages.Tool.decode(b'{"type":"code_execution_x","name":"c"}')
+    request = asked(
+        user("hello", odd),
+        tools=(server_tool,),
+        extra={"temperature": Raw(b"0.5"), "service_tier": Raw(b'"auto"')},
+        thinking=messages.parsed(
+            messages.ThinkingValue, type="enabled", budget_tokens=2000
+        ),
+    )
+    assert told(request).ignored == (
+        "tools[0]",
+        "temperature",
+        "service_tier",
+        "thinking",
+        "messages[0].content[1]",
+    )
+
+
+def test_system_messages_in_the_middle_are_moved_and_named() -> None:
+    request = asked(
+        user("hello"),
+        turn("system", "Be nice.", at="messages[1]"),
+        user("you"),
+        system="Be brief.",
+    )
+    translated = told(request)
+    assert translated.prompt.system == "Be brief.\n\nBe nice."
+    assert translated.adjusted == ("messages[1]",)
+    [only] = translated.prompt.messages
+    assert only.content == (TextBlock("hello"), TextBlock("you"))
+
+
+def test_sampling_is_sent_where_the_operator_says_so() -> None:
+    request = asked(user("hello"), extra={"temperature": Raw(b"0.5")})
+    translated = told(request, forward_sampling=True)
+    assert translated.prompt.sampling == {"temperature": 0.5}
+    assert translated.ignored == ()
+
+
+@pytest.mark.parametrize(
+    ("choice", "names", "must_call"),
+    [
+        (None, ["one", "two"], False),
+        (messages.ToolChoice("auto"), ["one", "two"], False),
+        (messages.ToolChoice("none"), [], False),
+        (messages.ToolChoice("any"), ["one", "two"], True),
+        (messages.ToolChoice("tool", name="two"), ["two"], True),
+    ],
+)
+def test_tool_choice(
+    choice: messages.ToolChoice | None, names: list[str], must_call: bool
+) -> None:
+    tools = tuple(messages.client_tool(n, "d", SCHEMA) for n in ("one", "two"))
+    prompt = told(asked(user("hello"), tools=tools, tool_choice=choice)).prompt
+    assert prompt.tools == tuple(Tool(name, "d", SCHEMA) for name in names)
+    assert prompt.must_call is must_call
+
+
+def test_one_call_at_a_time() -> None:
+    tools = (messages.client_tool("one", None, SCHEMA),)
+    choice = messages.ToolChoice("auto", disable_parallel_tool_use=True)
+    request = asked(user("hello"), tools=tools, tool_choice=choice)
+    assert told(request).prompt.parallel_calls is False
+
+
+def form(kind: str, **fields: object) -> messages.OutputConfig:
+    return messages.parsed(messages.OutputValue, format={"type": kind, **fields})
+
+
+def test_form_of_the_answer() -> None:
+    request = asked(user("hello"), output_config=form("json_schema", schema=SCHEMA))
+    assert told(request).prompt.schema == SCHEMA
+    anything = told(asked(user("hello"), output_config=form("json_object")))
+    assert anything.prompt.schema == {"type": "object", "additionalProperties": True}
+    wrong = form("json_schema", schema={"type": "array"})
+    with pytest.raises(InvalidRequest) as raised:
+        told(asked(user("hello"), output_config=wrong))
+    assert raised.value.param == "output_config.format"
+
+
+@pytest.mark.parametrize(
+    ("request_", "param"),
+    [
+        (asked(), "messages"),
+        (asked(user(" \n")), "messages[0].content"),
+        (
+            asked(user("hello"), turn("assistant", "Hi", at="messages[1]")),
+            "messages[1].role",
+        ),
+        (
+            asked(
+                user("hello"),
+                turn("assistant", messages.tool_use_block("a", "look", {})),
+                user("and?"),
+            ),
+            "messages",
+        ),
+        (asked(user("hello"), stop_sequences=("\n",)), "stop_sequences"),
+    ],
+)
+def test_what_cannot_be_asked(request_: messages.MessagesRequest, param: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        told(request_)
+    assert raised.value.param == param
+
+
+def test_tool_without_a_schema() -> None:
+    tool = messages.Tool.decode(b'{"name":"look"}', "tools[0].function")
+    with pytest.raises(MissingParameter) as raised:
+        told(asked(user("hello"), tools=(tool,)))
+    assert raised.value.param == "tools[0].function.input_schema"
+
+
+def test_call_that_is_demanded_of_nothing() -> None:
+    request = asked(user("hello"), tool_choice=messages.ToolChoice("any"))
+    with pytest.raises(InvalidRequest) as raised:
+        told(request)
+    assert raised.value.param == "tool_choice"
+
+
+def test_an_answer_as_stream_events() -> None:
+    translator = StreamTranslator()
+    usage = stream.Usage(output_tokens=3)
+    events: list[native.Event] = [
+        native.MessageStarted("m", usage),
+        native.ThinkingDelta("hm"),
+        native.ThinkingSigned("sig"),
+        native.RedactedThinking("data"),
+        native.TextDelta("Hel"),
+        native.TextDelta("lo"),
+        native.ToolCallStarted("toolu_1", "look"),
+        native.ToolCallDelta('{"a":1}'),
+        native.Finished(stream.FinishReason.TOOL_USE, usage),
+    ]
+    make = messages.Block.make
+    assert translator.translate(events) == [
+        stream.MessageStart("m", usage),
+        stream.ContentBlockStart(make("thinking", thinking="", signature=""), 0),
+        stream.ThinkingDelta("hm", 0),
+        stream.SignatureDelta("sig", 0),
+        stream.ContentBlockStop(0),
+        stream.ContentBlockStart(make("redacted_thinking", data="data"), 1),
+        stream.ContentBlockStop(1),
+        stream.ContentBlockStart(make("text", text=""), 2),
+        stream.TextDelta("Hel", 2),
+        stream.TextDelta("lo", 2),
+        stream.ContentBlockStop(2),
+        stream.ContentBlockStart(
+            make("tool_use", id="toolu_1", name="look", input={}), 3
+        ),
+        stream.InputJSONDelta('{"a":1}', 3),
+        stream.ContentBlockStop(3),
+        stream.Finished("tool_use", usage),
+    ]
+
+
+EVENTS = st.lists(
+    st.one_of(
+        st.builds(native.TextDelta, st.text(min_size=1)),
+        st.builds(native.ThinkingDelta, st.text(min_size=1)),
+        st.builds(native.ThinkingSigned, st.text(min_size=1)),
+        st.builds(native.RedactedThinking, st.text(min_size=1)),
+        st.builds(native.AgentToolUsed, st.just("Read"), st.just("{}")),
+        st.just(native.MessageStarted("m")),
+        st.just(native.Restarted()),
+    )
+)
+
+
+@given(EVENTS)
+def test_blocks_are_opened_and_closed_in_order(events: list[native.Event]) -> None:
+    """A delta stands in an open block, and indices count up from 0 in each message."""
+    end = native.Finished(stream.FinishReason.STOP, stream.Usage())
+    is_open, index, text = False, -1, ""
+    for event in StreamTranslator().translate(
+        [native.MessageStarted("m"), *events, end]
+    ):
+        match event:
+            case stream.MessageStart():
+                assert not is_open
+                index = -1
+            case stream.Restarted():
+                is_open, index = False, -1
+            case stream.ContentBlockStart(index=at):
+                assert not is_open
+                assert at == index + 1
+                is_open, index = True, at
+            case stream.ContentBlockStop(at):
+                assert (is_open, index) == (True, at)
+                is_open = False
+            case stream.TextDelta(said, at):
+                assert (is_open, index) == (True, at)
+                text += said
+            case stream.ThinkingDelta() | stream.SignatureDelta():
+                assert is_open
+    assert not is_open
+    assert text == "".join(e.text for e in events if isinstance(e, native.TextDelta))
+
+
+def test_stop_sequence_and_refusal() -> None:
+    usage = stream.Usage()
+    stop = native.Finished(stream.FinishReason.STOP, usage, stop_sequence="X")
+    [end] = StreamTranslator().translate([stop])
+    assert end == stream.Finished("stop_sequence", usage, stop_sequence="X")
+    refused = native.Finished(stream.FinishReason.REFUSAL, usage)
+    assert StreamTranslator().translate([refused]) == [stream.Finished("refusal")]
+
+
+def test_arguments_that_are_no_object() -> None:
+    call = messages.tool_use_block("a", "look", Raw(msgspec.json.encode("text")))
+    request = asked(user("hello"), turn("assistant", call, at="messages[1]"))
+    with pytest.raises(InvalidRequest):
+        told(request)

@@ -1,0 +1,214 @@
+"""From the CLI's words for a failure to our errors."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccproxy.claude.protocol.failures import Refusal, error_for, refused
+from ccproxy.claude.protocol.records import ApiRetry
+from ccproxy.core import errors
+
+KINDS = (
+    "authentication_failed",
+    "oauth_org_not_allowed",
+    "billing_error",
+    "rate_limit",
+    "overloaded",
+    "model_not_found",
+    "invalid_request",
+    "server_error",
+    "max_output_tokens",
+    "unknown",
+)
+API_TYPES = ("authentication_error", "overloaded_error", "not_found_error", "api_error")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (400, errors.InvalidRequest),
+        (401, errors.NotLoggedIn),
+        (402, errors.InsufficientQuota),
+        (403, errors.NotLoggedIn),
+        (404, errors.ModelNotFound),
+        (408, errors.TimedOut),
+        (413, errors.RequestTooLarge),
+        (429, errors.RateLimited),
+        (500, errors.ClaudeFailed),
+        (502, errors.ClaudeFailed),
+        (503, errors.ClaudeFailed),
+        (504, errors.TimedOut),
+        (529, errors.Overloaded),
+        (None, errors.ClaudeFailed),
+    ],
+)
+def test_a_status_decides(status: int | None, expected: type) -> None:
+    assert type(error_for(Refusal(status=status, text="no"))) is expected
+
+
+@pytest.mark.parametrize(
+    ("api_type", "expected"),
+    [
+        ("authentication_error", errors.NotLoggedIn),
+        ("permission_error", errors.NotLoggedIn),
+        ("billing_error", errors.InsufficientQuota),
+        ("rate_limit_error", errors.RateLimited),
+        ("overloaded_error", errors.Overloaded),
+        ("not_found_error", errors.ModelNotFound),
+        ("request_too_large", errors.RequestTooLarge),
+        ("timeout_error", errors.TimedOut),
+        ("invalid_request_error", errors.InvalidRequest),
+        ("api_error", errors.ClaudeFailed),
+    ],
+)
+def test_the_upstreams_type_decides(api_type: str, expected: type) -> None:
+    assert type(error_for(Refusal(api_type=api_type, text="no"))) is expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("authentication_failed", errors.NotLoggedIn),
+        ("oauth_org_not_allowed", errors.NotLoggedIn),
+        ("billing_error", errors.InsufficientQuota),
+        ("rate_limit", errors.RateLimited),
+        ("overloaded", errors.Overloaded),
+        ("model_not_found", errors.ModelNotFound),
+        ("invalid_request", errors.InvalidRequest),
+        ("server_error", errors.ClaudeFailed),
+        ("a word of a later version", errors.ClaudeFailed),
+    ],
+)
+def test_the_clis_word_decides(kind: str, expected: type) -> None:
+    assert type(error_for(Refusal(kind=kind, text="no"))) is expected
+
+
+def test_the_upstreams_type_counts_more_than_the_clis_word() -> None:
+    refusal = Refusal(
+        kind="server_error", status=529, api_type="overloaded_error", text="busy"
+    )
+    assert type(error_for(refusal)) is errors.Overloaded
+
+
+def test_the_status_counts_more_than_the_clis_word() -> None:
+    refusal = Refusal(kind="server_error", status=529)
+    assert type(error_for(refusal)) is errors.Overloaded
+
+
+def test_a_prompt_that_is_too_long_is_no_other_bad_request() -> None:
+    error = error_for(
+        Refusal(
+            kind="invalid_request",
+            status=400,
+            api_type="invalid_request_error",
+            terminal_reason="prompt_too_long",
+            text="Prompt is too long",
+        )
+    )
+    assert type(error) is errors.ContextLengthExceeded
+    assert error.param == "messages"
+
+
+def test_a_refused_login_tells_how_to_log_in() -> None:
+    error = error_for(Refusal(kind="authentication_failed", text="Invalid API key"))
+    assert "Invalid API key" in error.message
+    assert "Run `claude`" in error.message
+    assert not error.should_retry
+
+
+def test_a_used_up_window_is_no_mere_rate_limit() -> None:
+    error = error_for(
+        Refusal(
+            kind="rate_limit",
+            status=429,
+            api_type="rate_limit_error",
+            text="limit reached",
+            retry_after_seconds=3600.0,
+            used_up=True,
+        )
+    )
+    assert type(error) is errors.InsufficientQuota
+    assert error.retry_after_seconds == 3600.0
+
+
+@pytest.mark.parametrize("status", [429, 529])
+def test_the_wait_is_passed_on(status: int) -> None:
+    error = error_for(Refusal(status=status, text="busy", retry_after_seconds=7.5))
+    assert error.retry_after_seconds == 7.5
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "words"),
+    [
+        ("rate_limit", 429, "refused the request (429)"),
+        ("overloaded", None, "refused the request (overloaded)"),
+        ("unknown", None, "connection to the model's provider failed"),
+        ("", None, "connection to the model's provider failed"),
+        (None, None, "connection to the model's provider failed"),
+    ],
+)
+def test_what_is_told_when_no_try_was_of_use(
+    kind: str | None, status: int | None, words: str
+) -> None:
+    record = ApiRetry(
+        error=kind, error_status=status, attempt=3, max_retries=3, retry_delay_ms=500
+    )
+    assert words in error_for(refused(record, used_up=False)).message
+
+
+def test_an_unknown_model_names_the_parameter() -> None:
+    assert error_for(Refusal(status=404, text="no such model")).param == "model"
+
+
+def test_the_clis_prefix_is_left_out() -> None:
+    error = error_for(Refusal(status=500, text="API Error: 500 Internal error "))
+    assert error.message == "500 Internal error"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "named"),
+    [
+        (Refusal(status=500, kind="server_error"), "500"),
+        (Refusal(kind="server_error", text="API Error: "), "server_error"),
+        (Refusal(text="  "), "no reason"),
+    ],
+)
+def test_without_words_the_message_tells_what_is_known(
+    refusal: Refusal, named: str
+) -> None:
+    assert named in error_for(refusal).message
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        (Refusal(kind="authentication_failed"), True),
+        (Refusal(status=401), True),
+        (Refusal(status=403), True),
+        (Refusal(status=429, kind="rate_limit"), False),
+        (Refusal(), False),
+    ],
+)
+def test_only_some_refusals_are_about_the_login(
+    refusal: Refusal, expected: bool
+) -> None:
+    assert refusal.is_about_login is expected
+
+
+@given(
+    st.builds(
+        Refusal,
+        kind=st.none() | st.sampled_from(KINDS) | st.text(),
+        status=st.none() | st.integers(),
+        api_type=st.none() | st.sampled_from(API_TYPES) | st.text(),
+        terminal_reason=st.none() | st.sampled_from(["api_error", "prompt_too_long"]),
+        text=st.text(),
+        retry_after_seconds=st.none() | st.floats(min_value=0),
+        used_up=st.booleans(),
+    )
+)
+def test_any_refusal_has_an_error_with_words(refusal: Refusal) -> None:
+    error = error_for(refusal)
+    assert isinstance(error, errors.ClientError | errors.ClaudeError)
+    assert error.message.strip()
+    assert 400 <= error.status < 600

@@ -1,0 +1,14 @@
+"""What a few bytes can refer to is bounded."""
+
+import pytest
+
+from ccproxy.api.responses.items import decode_items, resolve
+from ccproxy.core.errors import RequestTooLarge
+
+
+def test_references_to_the_same_much_are_refused() -> None:
+    kept = {"msg_1": b'{"role":"user","content":"' + b"x" * 1_000_000 + b'"}'}
+    reference = b'{"type":"item_reference","id":"msg_1"}'
+    assert len(resolve(decode_items([reference] * 33, "input"), kept)) == 33
+    with pytest.raises(RequestTooLarge):
+        resolve(decode_items([reference] * 34, "input"), kept)

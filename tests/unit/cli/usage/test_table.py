@@ -1,0 +1,135 @@
+"""The usage ledger for people to read, and for programs."""
+
+import json
+from datetime import UTC, date, datetime
+
+import pytest
+
+from ccproxy.api.admin.usage import usage_document
+from ccproxy.cli.usage.command import first_day
+from ccproxy.cli.usage.table import table
+from ccproxy.core.stream import Usage
+from ccproxy.core.usage import Account, Books, RateWindow, Spent
+
+NOW = datetime(2026, 11, 25, 12, 3, tzinfo=UTC).timestamp()
+HOUR = 3600.0
+TOKENS = Usage(
+    input_tokens=1234567,
+    cache_read_tokens=3,
+    cache_write_tokens=2,
+    output_tokens=20,
+    thinking_tokens=5,
+)
+BOOKS = Books(
+    (
+        (
+            Account("2026-11-24", "claude-sonnet-5-5", "1a2b3c4d", "openai-python"),
+            Spent(12, TOKENS, 227_300),
+        ),
+        (
+            Account("2026-11-25", "claude-opus-5", "-", "curl"),
+            Spent(1, Usage(output_tokens=7), 12_345_600_000),
+        ),
+    ),
+    (
+        RateWindow(
+            name="five_hour",
+            used=0.62,
+            status="allowed",
+            resets_seconds=NOW + 2 * HOUR - 180,
+            told_seconds=NOW,
+        ),
+        RateWindow(
+            name="seven_day",
+            used=0.935,
+            status="allowed_warning",
+            resets_seconds=NOW + 48 * HOUR,
+            told_seconds=NOW,
+        ),
+        RateWindow(
+            name="seven_day_opus",
+            used=1.0,
+            status="rejected",
+            resets_seconds=NOW - HOUR,
+            told_seconds=NOW,
+        ),
+        RateWindow(
+            name="moon", used=None, status=None, resets_seconds=None, told_seconds=NOW
+        ),
+    ),
+)
+
+TABLE = """\
+usage since 2026-11-19, days in UTC
+
+day         model              key       client         answers      input  \
+cache read  cache write  output      cost
+2026-11-24  claude-sonnet-5-5  1a2b3c4d  openai-python       12  1,234,567  \
+         3            2      20   $0.0002
+2026-11-25  claude-opus-5      -         curl                 1          0  \
+         0            0       7  $12.3456
+total                                                        13  1,234,567  \
+         3            2      27  $12.3458
+
+5-hour window 62 %, resets 14:00
+7-day window 94 %, near its end, resets 2026-11-27 12:03
+7-day window, Opus 100 %, used up when it was last told of; ended 11:03
+moon"""
+
+
+def test_table() -> None:
+    assert table(BOOKS, "2026-11-19", NOW, UTC) == TABLE
+
+
+def test_empty_table() -> None:
+    shown = table(Books(), "2026-11-25", NOW, UTC)
+    assert shown == "usage since 2026-11-25, days in UTC\n\nnothing was answered"
+
+
+def test_document() -> None:
+    document = json.loads(usage_document(BOOKS, "2026-11-19"))
+    assert document["total"] == {
+        "answers": 13,
+        "input_tokens": 1234567,
+        "cache_read_tokens": 3,
+        "cache_write_tokens": 2,
+        "output_tokens": 27,
+        "thinking_tokens": 5,
+        "cost_usd": 12.3458273,
+    }
+    line = document["lines"][1]
+    assert (line["day"], line["model"], line["key"], line["client"]) == (
+        *("2026-11-25", "claude-opus-5"),
+        *("-", "curl"),
+    )
+    assert line["cost_usd"] == 12.3456
+    assert document["since"] == "2026-11-19"
+    assert document["rate_limits"][0] == {
+        "window": "five_hour",
+        "used": 0.62,
+        "status": "allowed",
+        "resets_at": NOW + 2 * HOUR - 180,
+        "told_at": NOW,
+    }
+    assert len(document["rate_limits"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("today", "2026-11-25"),
+        ("1d", "2026-11-25"),
+        ("0d", "2026-11-25"),
+        ("7d", "2026-11-19"),
+        (" 2W ", "2026-11-12"),
+        ("2026-01-02", "2026-01-02"),
+    ],
+)
+def test_since(text: str, day: str) -> None:
+    assert first_day(text, date(2026, 11, 25)).isoformat() == day
+
+
+@pytest.mark.parametrize("text", ["", "7", "d", "-1d", "2026-13-01", "7 d"])
+def test_since_what(text: str) -> None:
+    with pytest.raises(ValueError, match=r"--since: .* is none of 7d"):
+        first_day(text, date(2026, 11, 25))

@@ -1,0 +1,213 @@
+"""Whose requests are for us, whose pages may ask, and who can reach a port."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccproxy.config.settings import Settings, SettingsError
+from ccproxy.core.errors import CCProxyError, ForeignHost, InvalidRequest
+from ccproxy.web.auth import Gate
+from ccproxy.web.cors import Origins
+from ccproxy.web.head_checks import entrance
+from ccproxy.web.hosts import Hosts, check_count
+from ccproxy.web.reach import check_keys, is_reachable, listened_names, own_names
+
+# Host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:8080",
+        "localhost.",
+        "app.localhost:1",
+        "127.0.0.1",
+        "127.8.9.1:65535",
+        "[::1]",
+        "[::1]:8080",
+        "[fe80::1]",
+        "192.168.1.7:8080",
+        "localhost:",
+    ],
+)
+def test_loopback_and_addresses_are_ours(host: str) -> None:
+    Hosts().check(b"/health", [host.encode()])
+
+
+FOREIGN = [
+    *(
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "127.0.0.1.nip.io",
+    ),
+    *("notlocalhost", "", ":8080", "[::1", "::1]", "[127.0.0.1]", "[evil]", "a b"),
+    *("localhost:8080:9", "localhost:x", "localhost/evil", "evil@localhost", "*"),
+    *("2130706433", "0x7f.1", "127.1", "localhost\0", "\xff", "x" * 300, "."),
+]
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+def test_other_names_are_not(host: str) -> None:
+    with pytest.raises(ForeignHost, match="--allowed-hosts") as caught:
+        Hosts(["proxy.example"]).check(b"/", [host.encode("latin-1")])
+    assert (caught.value.status, caught.value.code) == (403, "foreign_host")
+    assert not host or host not in caught.value.message or host in "*."
+
+
+@pytest.mark.parametrize(
+    "host", ["Proxy.Example:80", "proxy.example.", "a.lan", "b.a.lan"]
+)
+def test_allowed_names_are_ours(host: str) -> None:
+    assert Hosts(["proxy.example:9", "*.lan"]).knows(host)
+    assert not Hosts().knows(host)
+
+
+def test_a_pattern_does_not_stand_for_its_own_end() -> None:
+    assert not Hosts(["*.lan"]).knows("lan")
+    assert not Hosts(["*.lan"]).knows("evil-lan")
+
+
+@given(st.text())
+def test_a_star_is_anybody(host: str) -> None:
+    assert Hosts(["*"]).knows(host)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=3), st.binary(max_size=40))
+def test_any_bytes_are_ours_or_refused(hosts: list[bytes], target: bytes) -> None:
+    try:
+        Hosts().check(target, hosts)
+    except CCProxyError as error:
+        assert error.status == 403
+
+
+def test_one_host_header_is_demanded() -> None:
+    for hosts in ([], [b"localhost", b"localhost"]):
+        with pytest.raises(InvalidRequest, match="Host header"):
+            check_count(b"HTTP/1.1", hosts)
+    check_count(b"HTTP/1.0", [])
+    check_count(b"HTTP/1.1", [b"localhost"])
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"http://evil.example/",
+        b"HTTPS://evil.example:1",
+        b"http://localhost@evil.example/",
+    ],
+)
+def test_absolute_form_names_the_host_too(target: bytes) -> None:
+    with pytest.raises(ForeignHost):
+        Hosts().check(target, [b"localhost"])
+    with pytest.raises(ForeignHost):
+        Hosts().check(b"http://localhost/", [b"evil.example"])
+    Hosts().check(b"http://localhost:9/x", [b"127.0.0.1"])
+
+
+def hosts_for(*listen: str, **options: object) -> Hosts:
+    settings = Settings(api_keys=("k",), listen=listen, **options)  # type: ignore[arg-type]  # each of its own type
+    made = entrance(settings, Gate(None, 1), Origins(), (), "box.home.example")
+    return made.hosts
+
+
+def test_machines_own_names_count_when_others_can_reach_it() -> None:
+    for name in ("box", "box.local", "box.home.example", "BOX:8080"):
+        assert hosts_for("tcp:8080:interface=0.0.0.0").knows(name)
+        assert not hosts_for("tcp:8080:interface=127.0.0.1").knows(name)
+    assert not hosts_for("tcp:8080").knows("other.home.example")
+
+
+def test_name_that_is_listened_on_is_ours() -> None:
+    assert hosts_for("tcp:8080:interface=proxy.example").knows("proxy.example:8080")
+    assert hosts_for("unix:/a", allowed_hosts=("x.example",)).knows("x.example")
+
+
+# Origin
+
+
+def test_nobody_is_told_anything_by_default() -> None:
+    assert Origins().headers([b"https://chat.example"]) == {}
+    told = Origins().preflight(
+        [b"https://chat.example"], methods="POST", wanted=[], is_private=True
+    )
+    assert told == {}
+
+
+def test_a_named_site_is_told_so_and_no_other() -> None:
+    origins = Origins(["https://chat.example"])
+    told = origins.headers([b"https://CHAT.example"])
+    assert told["access-control-allow-origin"] == "https://CHAT.example"
+    assert told["vary"] == "origin"
+    assert "x-request-id" in told["access-control-expose-headers"]
+    for other in (b"https://chat.example.evil", b"http://chat.example", b"null", b""):
+        assert origins.headers([other]) == {"vary": "origin"}
+    assert origins.headers([b"https://chat.example"] * 2) == {"vary": "origin"}
+    assert origins.headers([]) == {"vary": "origin"}
+
+
+def test_a_star_is_any_site() -> None:
+    told = Origins(["*"]).headers([b"null"])
+    assert told["access-control-allow-origin"] == "*"
+    assert "vary" not in told
+    assert "access-control-allow-credentials" not in told
+
+
+def test_a_preflight_is_told_the_keys_header_by_name() -> None:
+    told = Origins(["*"]).preflight(
+        [b"https://a.example"],
+        methods="GET, POST",
+        wanted=[b"authorization,x-stainless-lang"],
+        is_private=True,
+    )
+    assert told["access-control-allow-methods"] == "GET, POST"
+    names = told["access-control-allow-headers"].replace(" ", "").split(",")
+    assert {"authorization", "content-type", "x-stainless-lang"} <= set(names)
+    assert told["access-control-allow-private-network"] == "true"
+
+
+@given(st.binary(max_size=60))
+def test_what_a_preflight_wants_cannot_make_headers(wanted: bytes) -> None:
+    told = Origins(["*"]).preflight(
+        [b"https://a.example"], methods="GET", wanted=[wanted], is_private=False
+    )
+    assert all(c.isprintable() and ord(c) < 127 for v in told.values() for c in v)
+    assert "access-control-allow-private-network" not in told
+
+
+# Reach
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reachable"),
+    [
+        ("tcp:8080:interface=127.0.0.1", False),
+        (r"tcp:8080:interface=\:\:1", False),
+        ("tcp:8080:interface=localhost", False),
+        ("ssl:8443:privateKey=k.pem:interface=127.0.0.9", False),
+        ("unix:/run/a.sock", False),
+        ("tcp:8080", True),
+        ("tcp:8080:interface=", True),
+        ("tcp:8080:interface=0.0.0.0", True),
+        (r"tcp:8080:interface=\:\:", True),
+        ("tcp:8080:interface=box.example", True),
+        ("systemd:domain=INET:index=0", True),
+    ],
+)
+def test_reach(endpoint: str, reachable: bool) -> None:
+    assert is_reachable(endpoint) is reachable
+
+
+def test_names_of_endpoints() -> None:
+    assert listened_names([r"tcp:1:interface=\:\:1:backlog=5", "tcp:1"]) == ["::1"]
+    assert own_names("") == []
+
+
+def test_a_short_key_is_for_the_loopback_only() -> None:
+    short, long = "k" * 15, "k" * 16
+    check_keys(["tcp:1:interface=127.0.0.1", "unix:a"], [short])
+    check_keys(["tcp:1"], [long])
+    with pytest.raises(SettingsError, match=r"--api-key: .*at least 16") as caught:
+        check_keys(["unix:a", "tcp:1"], [long, short])
+    assert short not in str(caught.value)
