@@ -18,8 +18,8 @@ _DRAWN = (
 _MOST_LINES = 150
 
 
-def _room(floor: str) -> str:
-    return "version" if floor == ROOT else floor.removeprefix("ccproxy.")
+def _drawn(room: str) -> str:
+    return "version" if room == ROOT else room
 
 
 def test_floors() -> None:
@@ -27,10 +27,9 @@ def test_floors() -> None:
         room: {name.strip() for name in below.split(",") if name.strip()}
         for room, _, below in rows(PAGE, "floors")
     }
-    # Modules of one floor know each other in any case.
+    # Modules of one room know each other in any case.
     assert drawn == {
-        _room(floor): {_room(name) for name in below - {floor}}
-        for floor, below in BELOW.items()
+        room: {_drawn(name) for name in below - {room}} for room, below in BELOW.items()
     }
 
 

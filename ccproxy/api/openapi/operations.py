@@ -185,7 +185,7 @@ _MESSAGES = (
         summary="ask, as Anthropic's clients do; streamed or not",
         more="A stream has Anthropic's events. One that fails ends with `error`.",
         body="MessagesRequest",
-        answers=(json_or_events("messages_structs.Message", "every event of it."),),
+        answers=(json_or_events("messages.schemas.Message", "every event of it."),),
         errors=(*MODEL, ThreadsUnsupported),
         dialects=(Dialect.ANTHROPIC,),
     ),
