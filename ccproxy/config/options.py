@@ -1,7 +1,7 @@
 """Every option once: its flag, environment variable, default, help and check.
 
 `OPTIONS` is the only list of them: the command line, the environment, ``--help`` and
-the README's table are made from it.
+the table of docs/settings.md are made from it.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,10 +1,7 @@
-"""The README's table of settings is the code's."""
-
-from pathlib import Path
+"""The table of docs/settings.md is the code's."""
 
 from ccproxy.config.options import OPTIONS, Option
-
-README = Path(__file__).parent.parent.parent / "README.md"
+from tests.support.docs import DOCS
 
 
 def row(option: Option) -> str:
@@ -16,7 +13,7 @@ def row(option: Option) -> str:
 
 
 def test_settings_table() -> None:
-    text = README.read_text()
+    text = (DOCS / "settings.md").read_text()
     table = text.partition("<!-- settings:")[2].partition("<!-- /settings")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert rows == [row(option) for option in OPTIONS]
