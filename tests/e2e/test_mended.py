@@ -1,7 +1,7 @@
 """What is mended of a request of the Messages API, and that it is named.
 
-A request of each kind in the list of `docs/api.md`, on the real CLI: what goes up, and
-what the headers name. Of any other difference `test_bodies` knows nothing.
+A request of each kind in the list of `docs/upstream.md`, on the real CLI: what goes up,
+and what the headers name. `test_bodies` finds no other difference.
 """
 
 from collections.abc import Callable, Mapping
@@ -361,5 +361,5 @@ async def differing(
 
 
 def test_the_list_in_the_docs_is_the_one_that_is_tested() -> None:
-    told = [kind for kind, _ in rows(DOCS / "api.md", "mendings")]
+    told = [kind for kind, _ in rows(DOCS / "upstream.md", "mendings")]
     assert told == list(dict.fromkeys(mending.kind for mending in MENDINGS))
