@@ -40,7 +40,7 @@ from benchmarks.harness import (
     upstream,
 )
 from ccproxy.claude.process.launch import (
-    Launch,
+    LaunchSpec,
     child_environment,
     find_claude,
     read_version,
@@ -266,9 +266,9 @@ def _content(line: bytes) -> str:
     return content
 
 
-def launch_of(claude: Path, cwd: Path) -> Launch:
+def launch_of(claude: Path, cwd: Path) -> LaunchSpec:
     """How the proxy starts it."""
-    return Launch(
+    return LaunchSpec(
         binary=claude, prefix=(), cwd=cwd, scratch=cwd, environment={}, model="sonnet"
     )
 

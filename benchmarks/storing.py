@@ -23,7 +23,7 @@ from benchmarks.harness import (
     settle,
     upstream,
 )
-from ccproxy.api.chat.response import ChatStream, Heading
+from ccproxy.api.chat.response import ChatStream, CompletionMeta
 from ccproxy.api.responses.request import decode_responses
 from ccproxy.api.responses.stream import ResponseStream
 from ccproxy.claude.process.launch import find_claude, read_version
@@ -90,7 +90,7 @@ def run(rounds: int) -> None:
     echo = decode_responses(b'{"input": "x"}').echo
     rates: dict[str, list[float]] = {"chat": [], "responses": []}
     for _ in range(5):
-        heading = Heading(id="c", created=0)
+        heading = CompletionMeta(id="c", created=0)
         rates["chat"].append(encode(ChatStream(heading, 1, False)))
         rates["responses"].append(encode(ResponseStream("r", echo, time.time)))
     chat = median(rates["chat"])

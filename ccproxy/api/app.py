@@ -5,25 +5,25 @@ from collections.abc import Callable, Collection, Sequence
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
-from ccproxy.api.admin.activity import Live
+from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.admin.dashboard import DashboardRoutes
-from ccproxy.api.admin.metrics import Exposition, FigureRoutes
+from ccproxy.api.admin.metrics import Exposition, MetricsRoutes
 from ccproxy.api.admin.status import status_document
 from ccproxy.api.chat.routes import ChatRoutes
 from ccproxy.api.conversations.routes import ConversationRoutes
 from ccproxy.api.messages.routes import MessagesRoutes
 from ccproxy.api.models.routes import ModelRoutes
 from ccproxy.api.openapi.document import openapi_document
-from ccproxy.api.options import Policy
-from ccproxy.api.responses.background import Jobs
+from ccproxy.api.options import APIOptions
+from ccproxy.api.responses.background import BackgroundResponses
 from ccproxy.api.responses.routes import ResponsesRoutes
-from ccproxy.api.responses.turns import Turns
+from ccproxy.api.responses.turns import ResponseBuilder
 from ccproxy.store.store import Store
-from ccproxy.web.auth import Gate
+from ccproxy.web.auth import Authenticator
 from ccproxy.web.backend import Backend
-from ccproxy.web.context import Exchange
-from ccproxy.web.cors import Origins
-from ccproxy.web.observer import Observer
+from ccproxy.web.context import RequestContext
+from ccproxy.web.cors import CORSPolicy
+from ccproxy.web.observer import RequestObserver
 from ccproxy.web.replies import json_response
 from ccproxy.web.routing import Route, Router
 
@@ -43,12 +43,12 @@ class API:
         *,
         backend: Backend,
         store: Store,
-        gate: Gate,
-        origins: Origins,
-        policy: Policy,
-        observer: Observer,
+        gate: Authenticator,
+        origins: CORSPolicy,
+        policy: APIOptions,
+        observer: RequestObserver,
         exposition: Exposition,
-        live: Live,
+        live: ActivityTracker,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
@@ -66,8 +66,8 @@ class API:
             wall_seconds=wall_seconds,
         )
         MessagesRoutes(router=router, backend=backend, clock=clock)
-        turns = Turns(backend, store, wall_seconds)
-        self._jobs = Jobs(turns, store, clock)
+        turns = ResponseBuilder(backend, store, wall_seconds)
+        self._jobs = BackgroundResponses(turns, store, clock)
         self._responses = ResponsesRoutes(
             router=router,
             turns=turns,
@@ -78,7 +78,7 @@ class API:
             clock=clock,
         )
         ConversationRoutes(router=router, store=store, wall_seconds=wall_seconds)
-        FigureRoutes(
+        MetricsRoutes(
             router=router,
             exposition=exposition,
             store=store,
@@ -112,17 +112,17 @@ class API:
         self._dashboard.close_streams()
         await self._jobs.drain()
 
-    async def _health(self, exchange: Exchange) -> bytes:
+    async def _health(self, exchange: RequestContext) -> bytes:
         ok = b"ok"
         exchange.request.setHeader("content-type", "text/plain; charset=utf-8")
         exchange.request.setHeader("content-length", str(len(ok)))
         return ok
 
-    async def _ready(self, exchange: Exchange) -> bytes:
+    async def _ready(self, exchange: RequestContext) -> bytes:
         status = await self._backend.status()
         if not (status.answers and status.is_logged_in):
             exchange.request.setResponseCode(503)
         return json_response(exchange.request, status_document(status))
 
-    async def _openapi(self, exchange: Exchange) -> bytes:
+    async def _openapi(self, exchange: RequestContext) -> bytes:
         return json_response(exchange.request, openapi_document())

@@ -4,7 +4,7 @@ from attrs import frozen
 
 
 @frozen(kw_only=True)
-class Policy:
+class APIOptions:
     """What the operator decided about requests.
 
     Attributes:

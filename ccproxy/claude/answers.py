@@ -51,7 +51,7 @@ _DIGEST_BYTES = 16
 
 
 @frozen(kw_only=True)
-class Answer:
+class RememberedAnswer:
     """A message as the model made it.
 
     Attributes:
@@ -120,10 +120,10 @@ def _number(text: str) -> float | int | str:
 class AnswerStore(Protocol):
     """Where answers are kept; by an owner and a place of that owner's."""
 
-    def put(self, place: str, answer: Answer, now: float) -> None:
+    def put(self, place: str, answer: RememberedAnswer, now: float) -> None:
         """Keep an answer at a place, beside the others there."""
 
-    def at(self, place: str, now: float) -> Sequence[Answer]:
+    def at(self, place: str, now: float) -> Sequence[RememberedAnswer]:
         """The answers at a place, the newest first."""
 
     def clear(self) -> None:
@@ -162,7 +162,7 @@ _encode = msgspec.json.Encoder().encode
 
 @define
 class _Shelf:
-    answers: list[Answer]
+    answers: list[RememberedAnswer]
     seconds: float
 
 
@@ -180,7 +180,7 @@ class InMemoryAnswers:
         self._shelves: OrderedDict[str, _Shelf] = OrderedDict()
         self.size_bytes = 0
 
-    def put(self, place: str, answer: Answer, now: float) -> None:
+    def put(self, place: str, answer: RememberedAnswer, now: float) -> None:
         """Keep an answer at a place, beside the others there."""
         self._expire(now)
         shelf = self._shelves.setdefault(place, _Shelf([], now))
@@ -192,7 +192,7 @@ class InMemoryAnswers:
         while self.size_bytes > self._limit_bytes and self._shelves:
             self._drop_oldest()
 
-    def at(self, place: str, now: float) -> Sequence[Answer]:
+    def at(self, place: str, now: float) -> Sequence[RememberedAnswer]:
         """The answers at a place, the newest first."""
         self._expire(now)
         shelf = self._shelves.get(place)
@@ -315,8 +315,8 @@ class RememberedAnswers:
 
     def _keep(
         self, whose: str, prefix: str, blocks: Sequence[Block], model: str, now: float
-    ) -> Answer:
-        answer = Answer(
+    ) -> RememberedAnswer:
+        answer = RememberedAnswer(
             owner=whose,
             prefix=prefix,
             model=model,

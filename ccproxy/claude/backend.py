@@ -22,7 +22,7 @@ from ccproxy.claude.native.pool import NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import Effort
 from ccproxy.claude.native.sessions import NativeSessions
 from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.observer import Observer
+from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.parts import (
     BackendOptions,
     Composer,
@@ -46,7 +46,7 @@ _SCHEMA = "output_config.format.schema"
 _JSON_SCHEMA = "json_schema"
 
 
-class Backend:
+class ClaudeBackend:
     """Everything behind the web room.
 
     Args:
@@ -71,7 +71,7 @@ class Backend:
         checker: SchemaChecker,
         prober: Prober,
         findings: Findings,
-        observer: Observer,
+        observer: ClaudeObserver,
         limited: Callable[[Sequence[RateWindow]], None],
     ) -> None:
         self._options = options

@@ -22,7 +22,7 @@ class Served(Enum):
     SUSPENDED = "suspended"
 
 
-class Stopped(Enum):
+class StopReason(Enum):
     """Why a process was stopped.
 
     ===========  ===============================================================
@@ -45,13 +45,13 @@ class Stopped(Enum):
     LOST = "lost"
 
 
-class Observer(Protocol):
+class ClaudeObserver(Protocol):
     """Whoever counts. Nothing is told more often than once a message."""
 
     def cli_started(self) -> None:
         """A process was started."""
 
-    def cli_stopped(self, why: Stopped) -> None:
+    def cli_stopped(self, why: StopReason) -> None:
         """A process is being stopped, or is found to be gone."""
 
     def question_served(self, served: Served, queued_seconds: float) -> None:
@@ -79,7 +79,7 @@ class Nobody:
     def cli_started(self) -> None:
         """Do nothing."""
 
-    def cli_stopped(self, why: Stopped) -> None:
+    def cli_stopped(self, why: StopReason) -> None:
         """Do nothing."""
 
     def question_served(self, served: Served, queued_seconds: float) -> None:

@@ -10,7 +10,7 @@ from ccproxy.claude.body.compose import Composition
 from ccproxy.claude.installation.compose_mode import ComposeMode
 from ccproxy.claude.native.pool import NativeOptions
 from ccproxy.claude.pool.limits import PoolLimits
-from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.protocol.records import Account
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.core.messages import MessagesRequest
@@ -60,10 +60,10 @@ class Composer(Protocol):
 class Launches(Protocol):
     """How CLIs are started."""
 
-    def worker(self) -> Launch:
+    def worker(self) -> LaunchSpec:
         """For questions that are set whole; raises `CCProxyError` where none is."""
 
-    def native(self, without: frozenset[str]) -> Launch:
+    def native(self, without: frozenset[str]) -> LaunchSpec:
         """For a question that is told; raises `CCProxyError` where none is.
 
         Args:

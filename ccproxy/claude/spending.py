@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import msgspec
 
-from ccproxy.claude.observer import Observer
+from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.protocol.records import (
     ApiRetry,
     LimitWindow,
@@ -33,7 +33,7 @@ _LONGEST_NAME = 40
 _decode_windows = msgspec.json.Decoder(dict[str, LimitWindow]).decode
 
 
-class Spending:
+class CostTracker:
     """Reads what one CLI tells.
 
     Attributes:
@@ -47,7 +47,7 @@ class Spending:
 
     def __init__(
         self,
-        observer: Observer,
+        observer: ClaudeObserver,
         limited: Callable[[Sequence[RateWindow]], None],
         wall_seconds: Callable[[], float],
     ) -> None:

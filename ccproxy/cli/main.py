@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from ccproxy import __version__
 from ccproxy.claude.process.launch import check_version, find_claude, read_version
-from ccproxy.config.flags import Flags
+from ccproxy.config.flags import SettingsOptions
 from ccproxy.config.settings import Settings, SettingsError, read_settings
 from ccproxy.core.errors import ClaudeUnavailable
 from ccproxy.server.logging import observer
@@ -35,7 +35,7 @@ from ccproxy.server.systemd import READY, STOPPING, notify
 _HASTE_SECONDS = 2.0
 
 
-class Options(Flags):
+class Options(SettingsOptions):
     """The command line, read into `Settings`."""
 
     longdesc = (

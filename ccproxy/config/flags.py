@@ -11,7 +11,7 @@ from typing_extensions import override
 from ccproxy.config.options import OPTIONS, Option
 
 
-class Flags(usage.Options):
+class SettingsOptions(usage.Options):
     """Keeps what was given, by option, in order.
 
     Attributes:
@@ -32,10 +32,10 @@ class Flags(usage.Options):
 def _collector(option: Option) -> Callable[..., None]:
     """The method by which `usage.Options` takes one option."""
 
-    def take(options: Flags, text: str) -> None:
+    def take(options: SettingsOptions, text: str) -> None:
         options.given.setdefault(option.name, []).append(text)
 
-    def switch(options: Flags) -> None:
+    def switch(options: SettingsOptions) -> None:
         take(options, "1")
 
     about = [option.metavar and f"{option.metavar}: ", option.help]
@@ -52,4 +52,4 @@ for _option in OPTIONS:
     _method = _collector(_option)
     for _name in (_option.name, _option.short):
         if _name:
-            setattr(Flags, f"opt_{_name.replace('-', '_')}", _method)
+            setattr(SettingsOptions, f"opt_{_name.replace('-', '_')}", _method)

@@ -8,7 +8,7 @@ from ccproxy.core.usage import RateWindow
 
 
 @frozen(kw_only=True)
-class Going:
+class ActiveRequest:
     """A request that is under way.
 
     Attributes:
@@ -31,7 +31,7 @@ class Going:
 
 
 @frozen(kw_only=True)
-class Ended:
+class CompletedRequest:
     """A request that is over.
 
     Attributes:
@@ -71,7 +71,7 @@ class Activity:
         windows: how much of the subscription's limits is used.
     """
 
-    going: Sequence[Going]
+    going: Sequence[ActiveRequest]
     more: int
     sessions: Mapping[str, int]
     queued: int

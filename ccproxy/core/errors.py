@@ -84,7 +84,7 @@ class ContextLengthExceeded(ClientError):
     code = "context_length_exceeded"
 
 
-class InvalidSeal(ClientError):
+class InvalidEncryptedContent(ClientError):
     """What a client was to carry for us unread is not what it was given."""
 
     code = "invalid_encrypted_content"
@@ -131,14 +131,14 @@ class UpgradeRequired(ClientError):
     code = "upgrade_required"
 
 
-class ForeignOrigin(ClientError):
+class OriginNotAllowed(ClientError):
     """A page of another site wants in."""
 
     status = 403
     code = "foreign_origin"
 
 
-class ForeignHost(ClientError):
+class HostNotAllowed(ClientError):
     """A request for another host, as a page makes it that has its name point here."""
 
     status = 403
@@ -173,7 +173,7 @@ class RequestTooLarge(ClientError):
     code = "request_too_large"
 
 
-class NotPossible(ClientError):
+class NotSupported(ClientError):
     """Nothing that stands behind this proxy can do it."""
 
     status = 501
@@ -206,7 +206,7 @@ class ClaudeUnavailable(ClaudeError):
     should_retry = False
 
 
-class ClaudeDown(ClaudeError):
+class ClaudeUnresponsive(ClaudeError):
     """The CLI is there but does not answer; it is being tried again."""
 
     status = 503
@@ -280,5 +280,5 @@ class StorageFailed(CCProxyError):
     code = "storage_failed"
 
 
-class Bug(CCProxyError):
+class InternalError(CCProxyError):
     """Ours. The client is given the request's id, the log the traceback."""

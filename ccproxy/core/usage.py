@@ -25,7 +25,7 @@ class RateWindow:
 
 
 @frozen
-class Account:
+class UsageKey:
     """Whose use it was.
 
     Attributes:
@@ -42,7 +42,7 @@ class Account:
 
 
 @frozen
-class Spent:
+class UsageTotals:
     """How much it was.
 
     Attributes:
@@ -54,8 +54,8 @@ class Spent:
     usage: Usage = field(factory=Usage)
     cost_nanodollars: int = 0
 
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(
+    def __add__(self, other: "UsageTotals") -> "UsageTotals":
+        return UsageTotals(
             self.answers + other.answers,
             self.usage + other.usage,
             self.cost_nanodollars + other.cost_nanodollars,
@@ -63,7 +63,7 @@ class Spent:
 
 
 @frozen
-class Books:
+class UsageReport:
     """What the ledger says.
 
     Attributes:
@@ -71,5 +71,5 @@ class Books:
         windows: of the subscription's limits, by name.
     """
 
-    lines: tuple[tuple[Account, Spent], ...] = ()
+    lines: tuple[tuple[UsageKey, UsageTotals], ...] = ()
     windows: tuple[RateWindow, ...] = ()

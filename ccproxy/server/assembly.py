@@ -9,7 +9,7 @@ from ccproxy.claude.answers import (
     RememberedAnswers,
     SharedAnswers,
 )
-from ccproxy.claude.backend import Backend
+from ccproxy.claude.backend import ClaudeBackend
 from ccproxy.claude.body.options import CLI_BETAS, ComposeOptions, for_environment
 from ccproxy.claude.capacity import memory_bytes, processes_for
 from ccproxy.claude.completion.composer import BodyComposer
@@ -18,7 +18,7 @@ from ccproxy.claude.installation.probe import CLIProber
 from ccproxy.claude.models import Catalogue
 from ccproxy.claude.native.pool import NativeOptions
 from ccproxy.claude.native.waiting_room import WaitingLimits
-from ccproxy.claude.observer import Observer
+from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.parts import BackendOptions, World
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.schemas.checker import SchemaChecker
@@ -27,7 +27,7 @@ from ccproxy.claude.worker.worker import WorkerContext
 from ccproxy.config.settings import Settings
 from ccproxy.core.usage import RateWindow
 from ccproxy.server.findings import FileFindings
-from ccproxy.server.runtime import BETAS, Premises
+from ccproxy.server.runtime import BETAS, Runtime
 
 # Claude Code's tool for what OpenAI's clients call web_search.
 WEB_SEARCH = "WebSearch"
@@ -42,13 +42,13 @@ _ANSWERS_SECONDS = 3600.0
 
 def make_backend(
     settings: Settings,
-    premises: Premises,
+    premises: Runtime,
     reactor: Any,
     *,
-    observer: Observer,
+    observer: ClaudeObserver,
     limited: Callable[[Sequence[RateWindow]], None],
     shared: SharedAnswers,
-) -> Backend:
+) -> ClaudeBackend:
     """Make the backend for settings.
 
     Args:
@@ -85,7 +85,7 @@ def make_backend(
         ),
         premises.environment,
     )
-    return Backend(
+    return ClaudeBackend(
         _backend_options(settings, mode, limits),
         World(
             spawner=reactor,

@@ -20,9 +20,9 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from ccproxy import __version__
-from ccproxy.claude.observer import Served, Stopped
+from ccproxy.claude.observer import Served, StopReason
 from ccproxy.core.usage import RateWindow
-from ccproxy.web.observer import RequestEnd, UnderWay
+from ccproxy.web.observer import RequestOutcome, UnderWay
 
 _OTHER = "other"
 _MOST_MODELS = 30
@@ -164,7 +164,7 @@ class Metrics:
         # What is known beforehand is there from the start, so that rates can be had.
         for served in Served:
             self._served.labels(served.value)
-        for why in Stopped:
+        for why in StopReason:
             self._stopped.labels(why.value)
 
     def render(self) -> bytes:
@@ -188,7 +188,7 @@ class Metrics:
     def request_left(self, request: UnderWay) -> None:
         """Nothing either."""
 
-    def request_ended(self, end: RequestEnd) -> None:
+    def request_ended(self, end: RequestOutcome) -> None:
         """Count a request, and what it used."""
         model = self._model(end.model)
         self._requests.labels(end.route, model, str(end.status), end.finish).inc()
@@ -218,7 +218,7 @@ class Metrics:
         """Count it."""
         self._started.inc()
 
-    def cli_stopped(self, why: Stopped) -> None:
+    def cli_stopped(self, why: StopReason) -> None:
         """Count it."""
         self._stopped.labels(why.value).inc()
 

@@ -11,13 +11,13 @@ from twisted.internet.interfaces import IListeningPort
 
 from ccproxy.claude.native.tools import SERVER
 from ccproxy.claude.process.launch import (
-    Launch,
+    LaunchSpec,
     child_environment,
     exec_prefix,
     find_claude,
     operator_body,
 )
-from ccproxy.claude.process.runtime_dir import PrivateFolder
+from ccproxy.claude.process.runtime_dir import RuntimeDirectory
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import ClaudeUnavailable, StorageFailed
 from ccproxy.server.demo import demo_script
@@ -31,7 +31,7 @@ BETAS: tuple[str, ...] = ()
 _CLOSED = "the proxy's service has not been started"
 
 
-class Premises:
+class Runtime:
     """What there is on disk and on loopback from `open` to `close`."""
 
     def __init__(
@@ -40,14 +40,14 @@ class Premises:
         self._settings = settings
         self._reactor = reactor
         self._environment = environment
-        self._folder: PrivateFolder | None = None
-        self._found: Launch | None = None
-        self._worker: tuple[Launch, Launch] | None = None
+        self._folder: RuntimeDirectory | None = None
+        self._found: LaunchSpec | None = None
+        self._worker: tuple[LaunchSpec, LaunchSpec] | None = None
         self._demo_port: IListeningPort | None = None
 
     def open(self) -> None:
         """Make the folder; with a demo, listen for its CLIs."""
-        self._folder = PrivateFolder()
+        self._folder = RuntimeDirectory()
         self._found = None
         if self._settings.demo:
             api = FakeMessagesAPI(demo_script, self._reactor)
@@ -76,7 +76,7 @@ class Premises:
             raise StorageFailed(_CLOSED)
         return url
 
-    def worker(self) -> Launch:
+    def worker(self) -> LaunchSpec:
         """How to start a CLI for questions whose body is set whole.
 
         Raises:
@@ -87,7 +87,7 @@ class Premises:
             self._worker = found, found.for_bodies(BETAS)
         return self._worker[1]
 
-    def native(self, without: frozenset[str] = frozenset()) -> Launch:
+    def native(self, without: frozenset[str] = frozenset()) -> LaunchSpec:
         """How to start a CLI for a question that it is told turn by turn.
 
         Args:
@@ -98,7 +98,7 @@ class Premises:
         """
         return self._launch().for_questions(SERVER).without(without)
 
-    def isolated(self, launch: Launch, url: str) -> Launch:
+    def isolated(self, launch: LaunchSpec, url: str) -> LaunchSpec:
         """A CLI in front of another API, with a dummy key and without any login."""
         if self._folder is None:
             raise ClaudeUnavailable(_CLOSED)
@@ -128,14 +128,14 @@ class Premises:
         """What a CLI binary is examined in front of."""
         return ProbeUpstream(self._reactor)
 
-    def _launch(self) -> Launch:
+    def _launch(self) -> LaunchSpec:
         if self._folder is None:
             raise ClaudeUnavailable(_CLOSED)
         if self._found is None:
             search_path = self._environment.get("PATH")
             folder = self._folder.path
             cwd = folder / "cwd"
-            self._found = Launch(
+            self._found = LaunchSpec(
                 binary=find_claude(self._settings.claude_bin, search_path),
                 prefix=exec_prefix(cwd, search_path),
                 cwd=cwd,

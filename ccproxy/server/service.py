@@ -28,21 +28,21 @@ from twisted.web.resource import IResource
 from typing_extensions import override
 
 from ccproxy import __version__
-from ccproxy.api.admin.activity import Live
+from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.app import API
-from ccproxy.api.options import Policy
+from ccproxy.api.options import APIOptions
 from ccproxy.config.settings import DEMO_KEY, Settings, without_effect
 from ccproxy.core.errors import StorageFailed
 from ccproxy.server.assembly import WEB_SEARCH, make_backend
 from ccproxy.server.metrics import Metrics
-from ccproxy.server.runtime import Premises
-from ccproxy.server.usage_recorder import Bookkeeper
+from ccproxy.server.runtime import Runtime
+from ccproxy.server.usage_recorder import UsageRecorder
 from ccproxy.store.store import Store
-from ccproxy.web.auth import Gate
-from ccproxy.web.cors import Origins
+from ccproxy.web.auth import Authenticator
+from ccproxy.web.cors import CORSPolicy
 from ccproxy.web.head_checks import entrance
 from ccproxy.web.listen import base_url, endpoint_of
-from ccproxy.web.observer import Observers
+from ccproxy.web.observer import RequestObservers
 from ccproxy.web.reach import check_keys, is_reachable
 from ccproxy.web.server import ProxySite
 
@@ -127,9 +127,9 @@ def running_reactor(given: Any = None) -> Any:
 @frozen
 class _Parts:
     resource: IResource
-    gate: Gate
-    origins: Origins
-    engine: "Engine"
+    gate: Authenticator
+    origins: CORSPolicy
+    engine: "ProxyService"
 
 
 def _parts(
@@ -138,15 +138,17 @@ def _parts(
     reactor: Any,
     environment: Mapping[str, str],
 ) -> _Parts:
-    engine = Engine(settings, reactor, environment)
-    origins = Origins(settings.cors_origins)
-    gate = Gate(settings.api_keys if authenticate else None, settings.max_body_bytes)
+    engine = ProxyService(settings, reactor, environment)
+    origins = CORSPolicy(settings.cors_origins)
+    gate = Authenticator(
+        settings.api_keys if authenticate else None, settings.max_body_bytes
+    )
     api = engine.api = API(
         backend=engine.backend,
         store=engine.store,
         gate=gate,
         origins=origins,
-        policy=Policy(
+        policy=APIOptions(
             web_search=WEB_SEARCH in settings.agent_tools,
             max_body_bytes=settings.max_body_bytes,
             open_metrics=settings.open_metrics,
@@ -160,7 +162,7 @@ def _parts(
     return _Parts(api.resource(), gate, origins, engine)
 
 
-class Engine(Service):
+class ProxyService(Service):
     """What serves questions: the backend, its private folder, store, demo upstream.
 
     Attributes:
@@ -177,7 +179,7 @@ class Engine(Service):
         environment: Mapping[str, str],
     ) -> None:
         self._settings = settings
-        self._premises = Premises(settings, reactor, environment)
+        self._premises = Runtime(settings, reactor, environment)
         self.store = Store(
             url=self._premises.database_url,
             reactor=reactor,
@@ -194,9 +196,9 @@ class Engine(Service):
             limited=self.store.ledger.limited,
             shared=self.store.answers,
         )
-        self.live = Live(self.backend, __version__, time.time)
-        keeper = Bookkeeper(self.store.ledger)
-        self.observer = Observers((self.metrics, keeper, self.live))
+        self.live = ActivityTracker(self.backend, __version__, time.time)
+        keeper = UsageRecorder(self.store.ledger)
+        self.observer = RequestObservers((self.metrics, keeper, self.live))
 
     @override
     def startService(self) -> None:
@@ -248,7 +250,7 @@ class Server(Service):
     _log = Logger()
 
     def __init__(
-        self, settings: Settings, engine: Engine, site: ProxySite, reactor: Any
+        self, settings: Settings, engine: ProxyService, site: ProxySite, reactor: Any
     ) -> None:
         self._settings = settings
         self._engine = engine

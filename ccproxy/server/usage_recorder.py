@@ -2,14 +2,14 @@
 
 from attrs import evolve
 
-from ccproxy.core.usage import Spent
+from ccproxy.core.usage import UsageTotals
 from ccproxy.store.ledger import Ledger
-from ccproxy.web.observer import RequestEnd, UnderWay
+from ccproxy.web.observer import RequestOutcome, UnderWay
 
 _NANODOLLARS = 10**9
 
 
-class Bookkeeper:
+class UsageRecorder:
     """An observer that writes down what was answered."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -21,14 +21,14 @@ class Bookkeeper:
     def request_left(self, request: UnderWay) -> None:
         """Nothing either."""
 
-    def request_ended(self, end: RequestEnd) -> None:
+    def request_ended(self, end: RequestOutcome) -> None:
         """Write it down, if a model has answered."""
         if end.usage is None or not end.model:
             return
         cost_nanodollars = round((end.cost_usd or 0.0) * _NANODOLLARS)
         # The details may hold on to the whole message that they came in.
         counts = evolve(end.usage, details={})
-        spent = Spent(1, counts, cost_nanodollars)
+        spent = UsageTotals(1, counts, cost_nanodollars)
         self._ledger.add(end.model, end.key, end.client, spent)
 
     def stream_opened(self) -> None:

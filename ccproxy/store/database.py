@@ -17,7 +17,7 @@ from twisted.python.threadpool import ThreadPool
 
 from ccproxy.core.detached import detached
 from ccproxy.core.errors import StorageFailed
-from ccproxy.store.engine import Opened, Presence, open_engine
+from ccproxy.store.engine import Engines, Liveness, open_engine
 from ccproxy.store.records import UnknownItem, Vanished
 
 _P = ParamSpec("_P")
@@ -43,12 +43,12 @@ class Database:
         self._is_stopped = False
         self._pool: ThreadPool | None = None
         self._opening = DeferredLock()
-        self._opened: Opened | None = None
+        self._opened: Engines | None = None
         self._under_way: set[Deferred[Any]] = set()
         # SQLite lets one write at a time and has the others sleep and try again.
         self._writing = Lock()
 
-    def open(self) -> "Deferred[Opened]":
+    def open(self) -> "Deferred[Engines]":
         """Open and migrate, unless that is done.
 
         Whoever waits may go away; what is being opened will be open all the same.
@@ -58,7 +58,7 @@ class Database:
         """
         return detached(Deferred.fromCoroutine(self._open()))
 
-    async def _open(self) -> Opened:
+    async def _open(self) -> Engines:
         await self._opening.acquire()
         try:
             if self._is_stopped:
@@ -118,7 +118,7 @@ class Database:
 
         return await self._in_thread(work)
 
-    async def presence(self) -> Presence:
+    async def presence(self) -> Liveness:
         """Who is alive, this server included; to be asked in a thread."""
         return (await self.open()).presence
 

@@ -29,7 +29,7 @@ _COMPANIONS = ("-wal", "-shm", ".lock")
 _MIGRATION_LOCK = 0x63637072
 
 
-class Presence(Protocol):
+class Liveness(Protocol):
     """How servers of one database know which of them are alive."""
 
     def is_alive(self, connection: Connection, owner: str) -> bool:
@@ -43,12 +43,12 @@ class Presence(Protocol):
 
 
 @frozen
-class Opened:
+class Engines:
     """A database that can be asked."""
 
     reading: Engine
     writing: Engine
-    presence: Presence
+    presence: Liveness
 
     def tidy(self) -> None:
         """Give room that is not needed back to the disk."""
@@ -92,7 +92,7 @@ def check_private(folder: Path) -> None:
         )
 
 
-def open_engine(url: str, owner: str) -> Opened:
+def open_engine(url: str, owner: str) -> Engines:
     """Open, and bring the schema up to date.
 
     Raises:
@@ -117,7 +117,7 @@ def open_engine(url: str, owner: str) -> Opened:
     try:
         with _alone(parsed), writing.begin() as connection:
             _migrate(connection)
-        presence: Presence = (
+        presence: Liveness = (
             FileLock(Path(parsed.database or "").parent / "servers", owner)
             if engine.dialect.name == "sqlite"
             else AdvisoryLock(engine, owner)
@@ -125,7 +125,7 @@ def open_engine(url: str, owner: str) -> Opened:
     except BaseException:
         engine.dispose()
         raise
-    return Opened(engine, writing, presence)
+    return Engines(engine, writing, presence)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from ccproxy.core.detached import detached
 from ccproxy.core.errors import StorageFailed
-from ccproxy.core.usage import Account, Books, RateWindow, Spent
+from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
 from ccproxy.store import usage
 from ccproxy.store.database import Database
 
@@ -45,15 +45,15 @@ class Ledger:
         self._database = database
         self._clock = clock
         self._wall_seconds = wall_seconds
-        self._spent: dict[Account, Spent] = {}
+        self._spent: dict[UsageKey, UsageTotals] = {}
         self._windows: dict[str, RateWindow] = {}
         self._timer: IDelayedCall | None = None
         self._is_stopped = False
 
-    def add(self, model: str, key: str, client: str, spent: Spent) -> None:
+    def add(self, model: str, key: str, client: str, spent: UsageTotals) -> None:
         """Note what an answer that has just ended used."""
-        account = Account(day_of(self._wall_seconds()), model, key, client)
-        self._spent[account] = self._spent.get(account, Spent()) + spent
+        account = UsageKey(day_of(self._wall_seconds()), model, key, client)
+        self._spent[account] = self._spent.get(account, UsageTotals()) + spent
         self._write_in(_WRITE_SECONDS)
 
     def limited(self, windows: Sequence[RateWindow]) -> None:
@@ -73,12 +73,12 @@ class Ledger:
         except StorageFailed:
             # The log has the reason.
             for account, amount in spent.items():
-                self._spent[account] = self._spent.get(account, Spent()) + amount
+                self._spent[account] = self._spent.get(account, UsageTotals()) + amount
             self._windows = windows | self._windows
             self._stop_timer()
             self._write_in(_AGAIN_SECONDS)
 
-    async def books(self, since_day: str) -> Books:
+    async def books(self, since_day: str) -> UsageReport:
         """All from a day on, this server's newest included.
 
         Raises:

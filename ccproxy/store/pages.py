@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 from ccproxy.store.records import UnknownItem
 
 
-class Keyed(Protocol):
+class HasId(Protocol):
     """A row with an item's id."""
 
     @property
@@ -14,7 +14,7 @@ class Keyed(Protocol):
         """The item's."""
 
 
-_K = TypeVar("_K", bound=Keyed)
+_K = TypeVar("_K", bound=HasId)
 
 
 def page_of(

@@ -13,13 +13,13 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from ccproxy.core.errors import StorageFailed
-from ccproxy.core.usage import Books
+from ccproxy.core.usage import UsageReport
 from ccproxy.store.usage import books
 
 _BUSY_SECONDS = 10
 
 
-def read_books(url: str, since_day: str) -> Books:
+def read_books(url: str, since_day: str) -> UsageReport:
     """What the ledger of a database says from a day on; nothing if there is none.
 
     Raises:
@@ -27,7 +27,7 @@ def read_books(url: str, since_day: str) -> Books:
     """
     engine = _engine(url)
     if engine is None:
-        return Books()
+        return UsageReport()
     try:
         with engine.connect() as connection:
             return books(connection, since_day)

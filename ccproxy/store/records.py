@@ -63,7 +63,7 @@ class NewResponse:
 
 
 @frozen(kw_only=True)
-class Ending:
+class FinalResponse:
     """How a response ended.
 
     Attributes:
@@ -77,7 +77,7 @@ class Ending:
 
 
 @frozen
-class Chain:
+class ResponseChain:
     """A response and everything that came before it, oldest first.
 
     What came before a response in a conversation is that conversation's, and not here.

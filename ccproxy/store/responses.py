@@ -26,11 +26,11 @@ from ccproxy.store.conversations import append
 from ccproxy.store.pages import page_of
 from ccproxy.store.records import (
     RUNNING,
-    Chain,
-    Ending,
+    FinalResponse,
     Item,
     NewResponse,
     Page,
+    ResponseChain,
     StoredResponse,
     Vanished,
 )
@@ -70,7 +70,7 @@ def advance(connection: Connection, identifier: str, status: str) -> bool:
 
 
 def finish(
-    connection: Connection, identifier: str, ending: Ending, owner: str, now: int
+    connection: Connection, identifier: str, ending: FinalResponse, owner: str, now: int
 ) -> bool:
     """Keep how a response of this server's ended; False if it was taken away.
 
@@ -115,7 +115,11 @@ def finish(
 
 
 def save(
-    connection: Connection, new: NewResponse, ending: Ending, owner: str, now: int
+    connection: Connection,
+    new: NewResponse,
+    ending: FinalResponse,
+    owner: str,
+    now: int,
 ) -> None:
     """Keep a whole response."""
     # Between the two it is as if it ran; what its end makes of it, `finish` knows.
@@ -211,7 +215,7 @@ def events(connection: Connection, identifier: str) -> bytes | None:
     return None if found is None else zlib.decompress(found)
 
 
-def chain(connection: Connection, identifier: str) -> Chain | None:
+def chain(connection: Connection, identifier: str) -> ResponseChain | None:
     """A response and all before it."""
     row = _place(connection, identifier)
     if row is None:
@@ -223,7 +227,7 @@ def chain(connection: Connection, identifier: str) -> Chain | None:
         .order_by(line.c.depth.desc(), items.c.position)
     )
     said = tuple(Item(*item) for item in found)
-    return Chain(row.status, said, row.conversation_id)
+    return ResponseChain(row.status, said, row.conversation_id)
 
 
 def input_items(

@@ -21,12 +21,12 @@ from ccproxy.store.database import Database
 from ccproxy.store.kept_answers import KeptAnswers
 from ccproxy.store.ledger import Ledger
 from ccproxy.store.records import (
-    Chain,
     Conversation,
-    Ending,
+    FinalResponse,
     Item,
     NewResponse,
     Page,
+    ResponseChain,
     StoredResponse,
     UnknownItem,
 )
@@ -113,13 +113,13 @@ class Store:
         """Note how far it is; False if it is over."""
         return await self._database.write(responses.advance, identifier, status)
 
-    async def finish(self, identifier: str, ending: Ending) -> bool:
+    async def finish(self, identifier: str, ending: FinalResponse) -> bool:
         """Keep how it ended; False if it was cancelled or deleted elsewhere."""
         return await self._database.write(
             responses.finish, identifier, ending, self._owner, self._now()
         )
 
-    async def save(self, new: NewResponse, ending: Ending) -> None:
+    async def save(self, new: NewResponse, ending: FinalResponse) -> None:
         """Keep a whole response."""
         await self._database.write(
             responses.save, new, ending, self._owner, self._now()
@@ -149,7 +149,7 @@ class Store:
         """The stream that told it; None if it is not over, or not kept."""
         return await self._find(responses.events, identifier)
 
-    async def chain(self, identifier: str) -> Chain | None:
+    async def chain(self, identifier: str) -> ResponseChain | None:
         """One with everything before it."""
         return await self._find(responses.chain, identifier)
 

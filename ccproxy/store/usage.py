@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ccproxy.core.stream import Usage
-from ccproxy.core.usage import Account, Books, RateWindow, Spent
+from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
 from ccproxy.store.schema import rate_limits, usage
 
 _ACCOUNT = ("day", "model", "key", "client")
@@ -20,7 +20,7 @@ _ACCOUNT = ("day", "model", "key", "client")
 
 def keep(
     connection: Connection,
-    spent: Mapping[Account, Spent],
+    spent: Mapping[UsageKey, UsageTotals],
     windows: Iterable[RateWindow],
 ) -> None:
     """Add to what was spent, and note what was told of the limits."""
@@ -45,24 +45,24 @@ def keep(
         )
 
 
-def books(connection: Connection, since_day: str) -> Books:
+def books(connection: Connection, since_day: str) -> UsageReport:
     """What was spent from a day on, and how much of the limits is used.
 
     Empty where the database is of a time without a ledger.
     """
     tables = inspect(connection)
     if not (tables.has_table(usage.name) and tables.has_table(rate_limits.name)):
-        return Books()
+        return UsageReport()
     columns = [usage.c[name] for name in _ACCOUNT]
     found = select(usage).where(usage.c.day >= since_day).order_by(*columns)
     known = select(rate_limits).order_by(rate_limits.c.name)
-    return Books(
+    return UsageReport(
         tuple(_line(row) for row in connection.execute(found)),
         tuple(RateWindow(**row._mapping) for row in connection.execute(known)),
     )
 
 
-def _counts(spent: Spent) -> Mapping[str, int]:
+def _counts(spent: UsageTotals) -> Mapping[str, int]:
     return {
         "answers": spent.answers,
         **spent.usage.counts,
@@ -70,7 +70,7 @@ def _counts(spent: Spent) -> Mapping[str, int]:
     }
 
 
-def _line(row: Row[Any]) -> tuple[Account, Spent]:
+def _line(row: Row[Any]) -> tuple[UsageKey, UsageTotals]:
     tokens = Usage(
         input_tokens=row.input_tokens,
         cache_read_tokens=row.cache_read_tokens,
@@ -79,6 +79,6 @@ def _line(row: Row[Any]) -> tuple[Account, Spent]:
         thinking_tokens=row.thinking_tokens,
     )
     return (
-        Account(row.day, row.model, row.key, row.client),
-        Spent(row.answers, tokens, row.cost_nanodollars),
+        UsageKey(row.day, row.model, row.key, row.client),
+        UsageTotals(row.answers, tokens, row.cost_nanodollars),
     )

@@ -8,7 +8,7 @@ from ccproxy.core.stream import Event, Finished, FinishReason, MessageStart, is_
 
 
 @define(eq=False)
-class Receipt:
+class AnswerStats:
     """Filled in as the answers come.
 
     Attributes:

@@ -24,7 +24,7 @@ def key_id(key: str) -> str:
     return digest.hexdigest()
 
 
-class Gate:
+class Authenticator:
     """Checks keys and sizes.
 
     Args:

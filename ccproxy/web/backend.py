@@ -11,7 +11,7 @@ from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Usage
 from ccproxy.core.usage import RateWindow
-from ccproxy.web.answer_stats import Receipt
+from ccproxy.web.answer_stats import AnswerStats
 
 
 class Question(Protocol):
@@ -203,7 +203,7 @@ class CompletionGroup:
     def __init__(
         self,
         listen: Callable[[int, Sequence[Event]], None],
-        receipt: Receipt,
+        receipt: AnswerStats,
         failed: Callable[[Failure], None],
     ) -> None:
         self._listen = listen
@@ -277,7 +277,7 @@ async def collect(
     question: Question,
     choices: int,
     collector: Collector,
-    receipt: Receipt,
+    receipt: AnswerStats,
 ) -> float:
     """Ask a question and wait until the collector is over.
 

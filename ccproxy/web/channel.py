@@ -39,7 +39,7 @@ from ccproxy.core.errors import (
     RequestTooLarge,
 )
 from ccproxy.web.error_formats import OPENAI, shape_of
-from ccproxy.web.head_checks import Entrance, Head
+from ccproxy.web.head_checks import Head, HeadChecks
 from ccproxy.web.replies import error_headers, new_request_id, request_id
 
 # Not the class's: events are kept until a log is begun, and would keep the connection.
@@ -144,9 +144,9 @@ class ProxyChannel(HTTPChannel):
     _pipelined_bytes = 0
 
     @property
-    def entrance(self) -> Entrance:
+    def entrance(self) -> HeadChecks:
         """Who may come in."""
-        entrance: Entrance = self.site.entrance
+        entrance: HeadChecks = self.site.entrance
         return entrance
 
     @property

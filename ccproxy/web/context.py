@@ -11,9 +11,9 @@ from twisted.web.server import Request
 
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import Usage
-from ccproxy.web.answer_stats import Receipt
+from ccproxy.web.answer_stats import AnswerStats
 from ccproxy.web.auth import NO_KEY
-from ccproxy.web.observer import Observer, RequestEnd
+from ccproxy.web.observer import RequestObserver, RequestOutcome
 from ccproxy.web.replies import request_id
 from ccproxy.web.user_agents import client_family
 
@@ -28,7 +28,7 @@ NO_ROUTE = "no route"
 _NO_ERRORS = ("ok", "cancelled", "client_gone")
 
 
-class Answer(Protocol):
+class AnswerResult(Protocol):
     """An answer in the making, as far as the log is concerned."""
 
     @property
@@ -45,7 +45,7 @@ class Answer(Protocol):
 
 
 @frozen(kw_only=True)
-class Asker:
+class RequestIdentity:
     """Who asks, and whom its end is told.
 
     Attributes:
@@ -58,7 +58,7 @@ class Asker:
     key: str
     client: str
     id: str
-    observer: Observer
+    observer: RequestObserver
 
     def ended(
         self,
@@ -68,7 +68,7 @@ class Asker:
         seconds: float,
         model: str,
         usage: Usage | None,
-        receipt: Receipt,
+        receipt: AnswerStats,
     ) -> None:
         """Tell that what it asked for is over.
 
@@ -82,7 +82,7 @@ class Asker:
         """
         finish = "none" if receipt.finish is None else receipt.finish.value
         self.observer.request_ended(
-            RequestEnd(
+            RequestOutcome(
                 route=self.route,
                 status=status,
                 finish=finish if outcome == "ok" else outcome,
@@ -100,7 +100,7 @@ class Asker:
 
 
 @define(eq=False)
-class Exchange:
+class RequestContext:
     """A request on its way through the routes.
 
     Attributes:
@@ -114,13 +114,13 @@ class Exchange:
     request: Request
     route: str
     _clock: IReactorTime
-    _observer: Observer
+    _observer: RequestObserver
     id: str = field(init=False)
     model: str = ""
     usage: Usage | None = None
     error: CCProxyError | None = None
     key: str = NO_KEY
-    receipt: Receipt = field(init=False)
+    receipt: AnswerStats = field(init=False)
     _began_seconds: float = field(init=False)
 
     @property
@@ -130,13 +130,13 @@ class Exchange:
 
     def __attrs_post_init__(self) -> None:
         self.id = request_id(self.request)
-        self.receipt = Receipt(self._clock.seconds)
+        self.receipt = AnswerStats(self._clock.seconds)
         self._began_seconds = self._clock.seconds()
 
     @property
-    def asker(self) -> Asker:
+    def asker(self) -> RequestIdentity:
         """Who asks."""
-        return Asker(
+        return RequestIdentity(
             route=self.route,
             key=self.key,
             client=self.client,
@@ -164,7 +164,7 @@ class Exchange:
             self._observer.stream_closed()
 
     @contextmanager
-    def following(self, answer: Answer) -> Iterator[None]:
+    def following(self, answer: AnswerResult) -> Iterator[None]:
         """Note what became of the answer, however this ends."""
         try:
             yield

@@ -21,7 +21,7 @@ _EXPOSED = (
 _MAX_AGE_SECONDS = 600
 
 
-class Origins:
+class CORSPolicy:
     """The sites whose pages may ask.
 
     Args:

@@ -2,10 +2,10 @@
 
 from twisted.web.http_headers import Headers
 
-from ccproxy.web.auth import Gate
+from ccproxy.web.auth import Authenticator
 
 
-def check_key(gate: Gate, headers: Headers) -> str:
+def check_key(gate: Authenticator, headers: Headers) -> str:
     """Ask the gate; returns the key's id.
 
     Raises:

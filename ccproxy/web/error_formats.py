@@ -20,7 +20,7 @@ _ROUTE = re.compile(rb"(?:^|/)messages(?:/|$)")
 
 
 @frozen
-class ErrorShape:
+class ErrorFormat:
     """How errors are told.
 
     Attributes:
@@ -34,8 +34,8 @@ class ErrorShape:
     id_header: str | None = None
 
 
-OPENAI = ErrorShape(lambda error: error.status, lambda error, _: error_document(error))
-ANTHROPIC = ErrorShape(anthropic_status, anthropic_error, "request-id")
+OPENAI = ErrorFormat(lambda error: error.status, lambda error, _: error_document(error))
+ANTHROPIC = ErrorFormat(anthropic_status, anthropic_error, "request-id")
 
 
 def is_anthropic(headers: Headers) -> bool:
@@ -43,7 +43,7 @@ def is_anthropic(headers: Headers) -> bool:
     return headers.hasHeader(_VERSION)
 
 
-def shape_of(target: bytes, headers: Headers) -> ErrorShape:
+def shape_of(target: bytes, headers: Headers) -> ErrorFormat:
     """The shape for a request.
 
     Args:

@@ -15,10 +15,10 @@ from twisted.web.server import Request
 
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import Event, UpstreamRetry, Usage
-from ccproxy.web.answer_stats import Receipt
+from ccproxy.web.answer_stats import AnswerStats
 from ccproxy.web.backend import Backend, CompletionGroup, Question
 from ccproxy.web.replies import set_queue_header
-from ccproxy.web.sse_writer import Outlet
+from ccproxy.web.sse_writer import SSEWriter
 
 
 class StreamEncoder(Protocol):
@@ -62,7 +62,7 @@ class EventStream:
         request: Request,
         encoder: StreamEncoder,
         clock: IReactorTime,
-        receipt: Receipt,
+        receipt: AnswerStats,
         conclude: Callable[[], Awaitable[bytes]] = _nothing_more,
         told: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -73,7 +73,7 @@ class EventStream:
         self._over: Deferred[None] = Deferred()
         self._group = CompletionGroup(self._receive, receipt, self._over.errback)
         self._retry: UpstreamRetry | None = None
-        self._outlet = Outlet(request, clock, self, lambda: _notice(self._retry))
+        self._outlet = SSEWriter(request, clock, self, lambda: _notice(self._retry))
 
     async def run(self, backend: Backend, question: Question, choices: int) -> None:
         """Ask and stream until the end, or until this is cancelled.

@@ -12,9 +12,9 @@ from attrs import field, frozen
 
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.web.auth import Gate
-from ccproxy.web.cors import Origins
-from ccproxy.web.hosts import Hosts, check_count
+from ccproxy.web.auth import Authenticator
+from ccproxy.web.cors import CORSPolicy
+from ccproxy.web.hosts import AllowedHosts, check_count
 from ccproxy.web.reach import is_reachable, listened_names, own_names
 
 # What a route without a key may be sent, to be thrown away.
@@ -73,16 +73,16 @@ class Head:
 
 
 @frozen(kw_only=True)
-class Entrance:
+class HeadChecks:
     """Who may come in by our own port.
 
     Attributes:
         open_paths: those that need no key.
     """
 
-    gate: Gate
-    hosts: Hosts = field(factory=Hosts)
-    origins: Origins = field(factory=Origins)
+    gate: Authenticator
+    hosts: AllowedHosts = field(factory=AllowedHosts)
+    origins: CORSPolicy = field(factory=CORSPolicy)
     limits: ConnectionLimits = field(factory=ConnectionLimits)
     open_paths: Collection[bytes] = ()
 
@@ -119,11 +119,11 @@ class Entrance:
 
 def entrance(
     settings: Settings,
-    gate: Gate,
-    origins: Origins,
+    gate: Authenticator,
+    origins: CORSPolicy,
     open_paths: Collection[bytes],
     hostname: str,
-) -> Entrance:
+) -> HeadChecks:
     """The entrance that the operator wants.
 
     Args:
@@ -136,9 +136,9 @@ def entrance(
     names = [*settings.allowed_hosts, *listened_names(settings.listen)]
     if any(map(is_reachable, settings.listen)):
         names += own_names(hostname)
-    return Entrance(
+    return HeadChecks(
         gate=gate,
-        hosts=Hosts(names),
+        hosts=AllowedHosts(names),
         origins=origins,
         limits=ConnectionLimits(
             connections=settings.max_connections,

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
-from ccproxy.core.errors import ForeignHost, InvalidRequest
+from ccproxy.core.errors import HostNotAllowed, InvalidRequest
 
 ANY = "*"
 _LOCAL = ("localhost", "*.localhost")
@@ -19,7 +19,7 @@ _LONGEST_NAME = 253
 _PORT = re.compile(r":\d{0,5}\Z")
 
 
-class Hosts:
+class AllowedHosts:
     """The names that are ours.
 
     Args:
@@ -46,7 +46,7 @@ class Hosts:
             named.append(authority)
         for name in named:
             if not self.knows(name):
-                raise ForeignHost(
+                raise HostNotAllowed(
                     "this request is for another host name than this proxy's; if it "
                     "is meant for it, start the proxy with --allowed-hosts and that "
                     "name (CCPROXY_ALLOWED_HOSTS)"

@@ -5,11 +5,11 @@ from typing import Protocol
 from attrs import frozen
 
 from ccproxy.core.stream import Usage
-from ccproxy.web.answer_stats import Receipt
+from ccproxy.web.answer_stats import AnswerStats
 
 
 @frozen(kw_only=True)
-class RequestEnd:
+class RequestOutcome:
     """A request that is over, or a response made without one.
 
     Attributes:
@@ -61,11 +61,11 @@ class UnderWay(Protocol):
         """The family of the program that asks."""
 
     @property
-    def receipt(self) -> Receipt:
+    def receipt(self) -> AnswerStats:
         """What its answers say of themselves."""
 
 
-class Observer(Protocol):
+class RequestObserver(Protocol):
     """Whoever counts, or looks on."""
 
     def request_began(self, request: UnderWay) -> None:
@@ -74,7 +74,7 @@ class Observer(Protocol):
     def request_left(self, request: UnderWay) -> None:
         """It is under way no more."""
 
-    def request_ended(self, end: RequestEnd) -> None:
+    def request_ended(self, end: RequestOutcome) -> None:
         """A request is over."""
 
     def stream_opened(self) -> None:
@@ -85,10 +85,10 @@ class Observer(Protocol):
 
 
 @frozen
-class Observers:
+class RequestObservers:
     """Any number of them as one."""
 
-    observers: tuple[Observer, ...]
+    observers: tuple[RequestObserver, ...]
 
     def request_began(self, request: UnderWay) -> None:
         """Tell all."""
@@ -100,7 +100,7 @@ class Observers:
         for observer in self.observers:
             observer.request_left(request)
 
-    def request_ended(self, end: RequestEnd) -> None:
+    def request_ended(self, end: RequestOutcome) -> None:
         """Tell all."""
         for observer in self.observers:
             observer.request_ended(end)

@@ -20,17 +20,17 @@ from werkzeug.exceptions import MethodNotAllowed as HTTPMethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
 from ccproxy.core.errors import (
-    Bug,
     CCProxyError,
+    InternalError,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
 )
-from ccproxy.web.auth import Gate
-from ccproxy.web.context import CLIENT_GONE, NO_ROUTE, Exchange
-from ccproxy.web.cors import Origins
+from ccproxy.web.auth import Authenticator
+from ccproxy.web.context import CLIENT_GONE, NO_ROUTE, RequestContext
+from ccproxy.web.cors import CORSPolicy
 from ccproxy.web.credentials import check_key
-from ccproxy.web.observer import Observer
+from ccproxy.web.observer import RequestObserver
 from ccproxy.web.replies import error_response, request_id
 
 _PREFIXES = ("", "/v1")
@@ -56,7 +56,11 @@ class Router:
     _log = Logger()
 
     def __init__(
-        self, gate: Gate, origins: Origins, clock: IReactorTime, observer: Observer
+        self,
+        gate: Authenticator,
+        origins: CORSPolicy,
+        clock: IReactorTime,
+        observer: RequestObserver,
     ) -> None:
         self._gate = gate
         self._origins = origins
@@ -90,7 +94,7 @@ class Router:
         Args:
             method: of HTTP.
             path: with werkzeug's place-holders, which are given to ``answer``.
-            answer: takes the `Exchange`; returns the body, or None once it has
+            answer: takes the `RequestContext`; returns the body, or None once it has
                 written everything itself.
             needs_key: whether the gate is asked.
         """
@@ -120,7 +124,7 @@ class Router:
                 prefix + path, methods=[method], endpoint=f"{method} {prefix}{path}"
             )(routed)
 
-    def check_key(self, exchange: Exchange) -> None:
+    def check_key(self, exchange: RequestContext) -> None:
         """Ask the gate; for routes that need a key only sometimes.
 
         Raises:
@@ -128,10 +132,10 @@ class Router:
         """
         exchange.key = check_key(self._gate, exchange.request.requestHeaders)
 
-    def _exchange(self, request: Request, route: str) -> Exchange:
-        return Exchange(request, route, self._clock, self._observer)
+    def _exchange(self, request: Request, route: str) -> RequestContext:
+        return RequestContext(request, route, self._clock, self._observer)
 
-    def body(self, exchange: Exchange) -> bytes:
+    def body(self, exchange: RequestContext) -> bytes:
         """The body of a request.
 
         Raises:
@@ -190,10 +194,10 @@ class Router:
             case HTTPException(code=405):
                 method = request.method.decode("ascii", "replace")
                 return MethodNotAllowed(f"this route has no method {method}")
-            case HTTPException(code=int(code)) if code < Bug.status:
+            case HTTPException(code=int(code)) if code < InternalError.status:
                 return InvalidRequest("the request cannot be understood")
         self._log.failure("{id} failed", failure, id=request_id(request))
-        return Bug(
+        return InternalError(
             f"the proxy has a fault; its log has it under {request_id(request)}, "
             "please report it"
         )
@@ -212,7 +216,7 @@ class _Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, klein: Resource, origins: Origins) -> None:
+    def __init__(self, klein: Resource, origins: CORSPolicy) -> None:
         super().__init__()
         self._klein = klein
         self._origins = origins

@@ -15,8 +15,8 @@ from ccproxy.core.errors import CCProxyError, TooManyConnections
 from ccproxy.web.auth import NO_KEY
 from ccproxy.web.channel import Phase, ProxyChannel, ProxyRequest
 from ccproxy.web.context import NO_ROUTE
-from ccproxy.web.head_checks import Entrance
-from ccproxy.web.observer import Observer, RequestEnd
+from ccproxy.web.head_checks import HeadChecks
+from ccproxy.web.observer import RequestObserver, RequestOutcome
 from ccproxy.web.user_agents import OTHER
 
 # Whoever has asked nothing for so long makes room for who has just come.
@@ -39,9 +39,9 @@ class ProxySite(Site):
     def __init__(
         self,
         resource: IResource,
-        entrance: Entrance,
+        entrance: HeadChecks,
         clock: Any,
-        observer: Observer,
+        observer: RequestObserver,
     ) -> None:
         super().__init__(
             resource,
@@ -92,7 +92,7 @@ class ProxySite(Site):
     def refused(self, error: CCProxyError, identifier: str) -> None:
         """Count a request that reached no route; called by the channel."""
         self._observer.request_ended(
-            RequestEnd(
+            RequestOutcome(
                 route=NO_ROUTE,
                 status=error.status,
                 finish=error.code,

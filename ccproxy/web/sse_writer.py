@@ -1,7 +1,7 @@
 """The client's end of an event stream: headers, keep-alive, back pressure.
 
-An `Outlet` is the producer that Twisted pauses when the socket is full; it pauses its
-source. Nothing is queued here.
+An `SSEWriter` is the producer that Twisted pauses when the socket is full. It pauses
+its source. Nothing is queued here.
 
 If there is nothing to write for `KEEP_ALIVE_SECONDS`, a comment is written, so that
 nobody hangs up.
@@ -23,7 +23,7 @@ KEEP_ALIVE_SECONDS = 15.0
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
-class Source(Protocol):
+class StreamSource(Protocol):
     """Whoever writes."""
 
     def pause(self) -> None:
@@ -44,7 +44,7 @@ class _State(Enum):
 
 
 @implementer(IPushProducer)
-class Outlet:
+class SSEWriter:
     """Writes one event stream to one client.
 
     Args:
@@ -55,7 +55,7 @@ class Outlet:
         self,
         request: Request,
         clock: IReactorTime,
-        source: Source,
+        source: StreamSource,
         notice: Callable[[], bytes] = lambda: _KEEP_ALIVE,
     ) -> None:
         self._request = request

@@ -18,8 +18,8 @@ from wsproto.events import AcceptConnection
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
-from ccproxy.core.errors import ForeignOrigin, InvalidRequest, UpgradeRequired
-from ccproxy.web.cors import Origins
+from ccproxy.core.errors import InvalidRequest, OriginNotAllowed, UpgradeRequired
+from ccproxy.web.cors import CORSPolicy
 from ccproxy.web.replies import request_id
 from ccproxy.web.websocket import BUG, SocketClosed, SocketLimits, WebSocket
 
@@ -28,7 +28,7 @@ _SWITCHING_PROTOCOLS = 101
 _log = Logger()
 
 
-def check_upgrade(request: Request, origins: Origins) -> H11Handshake:
+def check_upgrade(request: Request, origins: CORSPolicy) -> H11Handshake:
     """The handshake that a request asks for.
 
     Raises:
@@ -52,7 +52,7 @@ def check_upgrade(request: Request, origins: Origins) -> H11Handshake:
     for origin in () if origins.allows(given) else given:
         host = _host_of(origin.decode("latin-1"))
         if not host or host not in [name.strip().lower() for name in own]:
-            raise ForeignOrigin(
+            raise OriginNotAllowed(
                 "pages of other sites may not connect here; start the proxy with "
                 "--cors-origin and the page's site to let them"
             )
@@ -78,7 +78,7 @@ async def serve_websocket(
     request: Request,
     talk: Callable[[WebSocket], Awaitable[None]],
     limits: SocketLimits,
-    origins: Origins,
+    origins: CORSPolicy,
     clock: IReactorTime,
 ) -> None:
     """Turn a request into a WebSocket, and have somebody talk over it.

@@ -14,7 +14,7 @@ from time import time
 import pytest
 
 from ccproxy.core.stream import Usage
-from ccproxy.core.usage import Account, RateWindow, Spent
+from ccproxy.core.usage import RateWindow, UsageKey, UsageTotals
 from ccproxy.store.engine import DATABASE_FILE, open_engine, sqlite_url
 from ccproxy.store.usage import keep
 from tests.packaging.test_command import CCPROXY, environment
@@ -204,8 +204,8 @@ def fill(state: Path) -> None:
                 cache_read_tokens=answers * 5200,
                 output_tokens=answers * 420,
             )
-            account = Account(day, model, "89ab4c1d", client)
-            spent[account] = Spent(answers, usage, answers * cost * 1_000_000)
+            account = UsageKey(day, model, "89ab4c1d", client)
+            spent[account] = UsageTotals(answers, usage, answers * cost * 1_000_000)
     windows = [
         RateWindow(
             name=name,

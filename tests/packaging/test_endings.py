@@ -11,7 +11,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
-from ccproxy.claude.process.runtime_dir import PrivateFolder
+from ccproxy.claude.process.runtime_dir import RuntimeDirectory
 from tests.integration.claude.conftest import FakeClaude
 from tests.integration.claude.conftest import fake as fake  # a fixture
 from tests.packaging.test_command import CCPROXY, Running
@@ -114,7 +114,7 @@ def test_only_what_is_ours_and_nobodys_is_removed(
     (place / "ccproxy-link").symlink_to(elsewhere)
     (place / "ccproxy-dead").mkdir()
     (place / "ccproxy-dead" / "owner").touch()
-    first, second = PrivateFolder(), PrivateFolder()
+    first, second = RuntimeDirectory(), RuntimeDirectory()
     assert first.path.stat().st_mode & 0o777 == 0o700
     left = {"ccproxy-other", "ccproxy-young", "ccproxy-link"}
     both = {first.path.name, second.path.name}

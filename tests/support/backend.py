@@ -5,9 +5,9 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from ccproxy.api.admin.activity import Live
+from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.app import API
-from ccproxy.api.options import Policy
+from ccproxy.api.options import APIOptions
 from ccproxy.claude.models import Catalogue, ModelEntry
 from ccproxy.claude.status import Status
 from ccproxy.core.messages import MessagesRequest, text_block
@@ -22,14 +22,14 @@ from ccproxy.core.stream import (
 )
 from ccproxy.core.usage import RateWindow
 from ccproxy.server.metrics import Metrics
-from ccproxy.server.usage_recorder import Bookkeeper
+from ccproxy.server.usage_recorder import UsageRecorder
 from ccproxy.store.store import Store
-from ccproxy.web.auth import Gate
+from ccproxy.web.auth import Authenticator
 from ccproxy.web.backend import Listener, Question
-from ccproxy.web.cors import Origins
-from ccproxy.web.head_checks import ConnectionLimits, Entrance
-from ccproxy.web.hosts import Hosts
-from ccproxy.web.observer import Observers
+from ccproxy.web.cors import CORSPolicy
+from ccproxy.web.head_checks import ConnectionLimits, HeadChecks
+from ccproxy.web.hosts import AllowedHosts
+from ccproxy.web.observer import RequestObservers
 from ccproxy.web.server import ProxySite
 from tests.support.server import KEY
 
@@ -161,21 +161,21 @@ class Nothing:
         return {}
 
 
-def quiet_live() -> Live:
+def quiet_live() -> ActivityTracker:
     """What is going on where there is no CLI."""
-    return Live(Nothing(), "1.2.3", lambda: 1700000000.0)
+    return ActivityTracker(Nothing(), "1.2.3", lambda: 1700000000.0)
 
 
 def api(
     backend: ScriptedBackend,
     store: Store,
-    gate: Gate,
-    origins: Origins,
+    gate: Authenticator,
+    origins: CORSPolicy,
     clock: Any,
-    policy: Policy,
+    policy: APIOptions,
     metrics: Metrics,
-    observer: Observers,
-    live: Live,
+    observer: RequestObservers,
+    live: ActivityTracker,
 ) -> API:
     """The API in front of a scripted backend."""
     return API(
@@ -199,25 +199,25 @@ def site(
     clock: Any,
     *,
     max_body_bytes: int = 10_000,
-    hosts: Hosts | None = None,
-    origins: Origins | None = None,
+    hosts: AllowedHosts | None = None,
+    origins: CORSPolicy | None = None,
     limits: ConnectionLimits | None = None,
     open_metrics: bool = False,
     keeps_books: bool = False,
 ) -> ProxySite:
     """The real server in front of a scripted backend."""
-    gate = Gate((KEY,), max_body_bytes)
-    origins = origins or Origins()
+    gate = Authenticator((KEY,), max_body_bytes)
+    origins = origins or CORSPolicy()
     metrics = Metrics()
     metrics.watched = Nothing()
-    keepers = (Bookkeeper(store.ledger),) if keeps_books else ()
+    keepers = (UsageRecorder(store.ledger),) if keeps_books else ()
     live = quiet_live()
-    observer = Observers((metrics, live, *keepers))
-    policy = Policy(max_body_bytes=max_body_bytes, open_metrics=open_metrics)
+    observer = RequestObservers((metrics, live, *keepers))
+    policy = APIOptions(max_body_bytes=max_body_bytes, open_metrics=open_metrics)
     own = api(backend, store, gate, origins, clock, policy, metrics, observer, live)
-    entrance = Entrance(
+    entrance = HeadChecks(
         gate=gate,
-        hosts=hosts or Hosts(),
+        hosts=hosts or AllowedHosts(),
         origins=origins,
         limits=limits or ConnectionLimits(),
         open_paths=own.open_paths,

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from typing_extensions import override
 
 from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.observer import Nobody, Served, Stopped
+from ccproxy.claude.observer import Nobody, Served, StopReason
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.slots import ProcessSlots
@@ -172,11 +172,11 @@ class Counts(Nobody):
     """An observer that writes down what it is told."""
 
     served: list[tuple[Served, float]] = field(factory=list)
-    stopped: list[Stopped] = field(factory=list)
+    stopped: list[StopReason] = field(factory=list)
     begun: list[tuple[str, Served, float]] = field(factory=list)
 
     @override
-    def cli_stopped(self, why: Stopped) -> None:
+    def cli_stopped(self, why: StopReason) -> None:
         self.stopped.append(why)
 
     @override

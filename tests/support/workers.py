@@ -10,7 +10,7 @@ from attrs import define, field
 from twisted.internet import reactor
 
 from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.process.launch import Launch, child_environment, exec_prefix
+from ccproxy.claude.process.launch import LaunchSpec, child_environment, exec_prefix
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.worker import Worker, WorkerContext
@@ -130,7 +130,7 @@ class Workers:
         return self.folder / "home"
 
     @property
-    def launch(self) -> Launch:
+    def launch(self) -> LaunchSpec:
         cwd = self.folder / "cwd"
         path = os.environ["PATH"]
         self.home.mkdir(exist_ok=True)
@@ -142,7 +142,7 @@ class Workers:
                 "ANTHROPIC_BASE_URL": self.upstream,
                 "ANTHROPIC_API_KEY": "test-key",
             }
-        return Launch(
+        return LaunchSpec(
             binary=self.binary,
             prefix=exec_prefix(cwd, path),
             cwd=cwd,

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccproxy.api.chat.request import decode_chat
-from ccproxy.api.chat.response import ChatDocument, ChatStream, Heading
+from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
 from ccproxy.api.conversations.request import (
     decode_conversation,
     decode_metadata,
@@ -33,7 +33,7 @@ from tests.support.provider_rules import violations
 from tests.unit.api.responses.test_responses import asked
 
 TRIES = int(os.environ.get("CCPROXY_FUZZ", "150"))
-HEADING = Heading(id="chatcmpl-1", created=1_700_000_000)
+HEADING = CompletionMeta(id="chatcmpl-1", created=1_700_000_000)
 CONVERSATION = {"items": RESPONSES["input"], "metadata": {"a": "b"}}
 
 # What the CLI writes, as far as any of it is read; ids and indexes repeat.

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from attrs import define
 
-from ccproxy.core.activity import Activity, Ended, Going
+from ccproxy.core.activity import ActiveRequest, Activity, CompletedRequest
 from ccproxy.core.usage import RateWindow
-from ccproxy.web.observer import RequestEnd, UnderWay
+from ccproxy.web.observer import RequestOutcome, UnderWay
 
 _MOST_SHOWN = 100
 _MOST_ENDED = 200
@@ -50,7 +50,7 @@ class _Entry:
     answering_at: float | None = None
 
 
-class Live:
+class ActivityTracker:
     """An observer that remembers a little.
 
     Attributes:
@@ -67,7 +67,7 @@ class Live:
         self._watched = watched
         self._wall_seconds = wall_seconds
         self._going: dict[UnderWay, _Entry] = {}
-        self._ended: deque[Ended] = deque(maxlen=_MOST_ENDED)
+        self._ended: deque[CompletedRequest] = deque(maxlen=_MOST_ENDED)
         self._count = 0
 
     def request_began(self, request: UnderWay) -> None:
@@ -79,7 +79,7 @@ class Live:
         """Forget it."""
         self._going.pop(request, None)
 
-    def request_ended(self, end: RequestEnd) -> None:
+    def request_ended(self, end: RequestOutcome) -> None:
         """Note what became of it."""
         if end.route in _HOUSEHOLD and not end.is_error:
             return
@@ -87,7 +87,7 @@ class Live:
         answering = end.answering_seconds
         first = None if answering is None else max(0.0, end.seconds - answering)
         self._ended.append(
-            Ended(
+            CompletedRequest(
                 number=self._count,
                 id=end.id,
                 route=end.route,
@@ -123,15 +123,15 @@ class Live:
             windows=self._watched.windows,
         )
 
-    def ended(self, after: int) -> Sequence[Ended]:
+    def ended(self, after: int) -> Sequence[CompletedRequest]:
         """Those that are over, as far as they are remembered, behind a number."""
         return [end for end in self._ended if end.number > after]
 
-    def _shown(self, request: UnderWay, entry: _Entry) -> Going:
+    def _shown(self, request: UnderWay, entry: _Entry) -> ActiveRequest:
         answering = request.receipt.answering_seconds
         if entry.answering_at is None and answering is not None:
             entry.answering_at = self._wall_seconds() - answering
-        return Going(
+        return ActiveRequest(
             id=request.id,
             route=request.route,
             model=request.receipt.model,

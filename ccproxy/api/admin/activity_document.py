@@ -6,12 +6,12 @@ import msgspec
 from attrs import asdict
 
 from ccproxy.api.admin.usage import Window, window_documents
-from ccproxy.core.activity import Activity, Ended, Going
+from ccproxy.core.activity import ActiveRequest, Activity, CompletedRequest
 from ccproxy.core.remedies import REMEDIES
 
 
 class _Now(msgspec.Struct):
-    going: Sequence[Going]
+    going: Sequence[ActiveRequest]
     more: int
     sessions: Mapping[str, int]
     queued: int
@@ -30,7 +30,7 @@ def activity_event(activity: Activity) -> bytes:
     return _event(b"now", msgspec.json.encode(now))
 
 
-def ended_event(ended: Sequence[Ended]) -> bytes:
+def ended_event(ended: Sequence[CompletedRequest]) -> bytes:
     """Requests that are over, each with what helps if it failed."""
     documents = [
         {**asdict(end), "remedy": REMEDIES.get(end.finish) if end.is_error else None}

@@ -12,13 +12,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.server import Request
 
-from ccproxy.api.admin.activity import Live
+from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.admin.activity_document import activity_event, ended_event, hello_event
 from ccproxy.core.activity import Activity
-from ccproxy.web.context import Exchange
+from ccproxy.web.context import RequestContext
 from ccproxy.web.replies import json_response
 from ccproxy.web.routing import Router
-from ccproxy.web.sse_writer import Outlet
+from ccproxy.web.sse_writer import SSEWriter
 
 # How often whoever looks on is told, at most.
 INTERVAL_SECONDS = 0.5
@@ -56,7 +56,7 @@ class DashboardRoutes:
         self,
         *,
         router: Router,
-        live: Live,
+        live: ActivityTracker,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
@@ -73,7 +73,7 @@ class DashboardRoutes:
         for viewer in tuple(self._viewers):
             viewer.end()
 
-    async def _events(self, exchange: Exchange) -> None:
+    async def _events(self, exchange: RequestContext) -> None:
         viewer = _Viewer(exchange.request, self._live, self._clock)
         self._viewers.add(viewer)
         try:
@@ -86,10 +86,12 @@ class DashboardRoutes:
 class _Viewer:
     """One event stream: looks at what is going on a few times a second."""
 
-    def __init__(self, request: Request, live: Live, clock: IReactorTime) -> None:
+    def __init__(
+        self, request: Request, live: ActivityTracker, clock: IReactorTime
+    ) -> None:
         self._live = live
         self._clock = clock
-        self._outlet = Outlet(request, clock, self)
+        self._outlet = SSEWriter(request, clock, self)
         self._timer: IDelayedCall | None = None
         self._over: Deferred[None] = Deferred()
         self._told: Activity | None = None
@@ -142,8 +144,8 @@ class _Viewer:
         return news
 
 
-def _file(name: str, kind: str) -> Callable[[Exchange], Awaitable[bytes]]:
-    async def answer(exchange: Exchange) -> bytes:
+def _file(name: str, kind: str) -> Callable[[RequestContext], Awaitable[bytes]]:
+    async def answer(exchange: RequestContext) -> bytes:
         folder = files("ccproxy.api.admin").joinpath("dashboard_page")
         content = folder.joinpath(name).read_bytes()
         json_response(exchange.request, content)

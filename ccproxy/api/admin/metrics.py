@@ -9,10 +9,10 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.web.server import Request
 
 from ccproxy.api.admin.usage import usage_document
-from ccproxy.api.options import Policy
+from ccproxy.api.options import APIOptions
 from ccproxy.store.store import Store
 from ccproxy.web import query
-from ccproxy.web.context import Exchange
+from ccproxy.web.context import RequestContext
 from ccproxy.web.replies import json_response
 from ccproxy.web.routing import Router
 
@@ -30,7 +30,7 @@ class Exposition(Protocol):
         """All of them."""
 
 
-class FigureRoutes:
+class MetricsRoutes:
     """Both routes.
 
     Args:
@@ -43,7 +43,7 @@ class FigureRoutes:
         router: Router,
         exposition: Exposition,
         store: Store,
-        policy: Policy,
+        policy: APIOptions,
         wall_seconds: Callable[[], float],
     ) -> None:
         self._router = router
@@ -54,7 +54,7 @@ class FigureRoutes:
         router.add("GET", "/metrics", self._metrics, needs_key=False)
         router.add("GET", "/usage", self._usage)
 
-    async def _metrics(self, exchange: Exchange) -> bytes:
+    async def _metrics(self, exchange: RequestContext) -> bytes:
         request = exchange.request
         if not (self._policy.open_metrics and is_local(request)):
             self._router.check_key(exchange)
@@ -63,7 +63,7 @@ class FigureRoutes:
         request.setHeader("content-type", self._exposition.content_type)
         return document
 
-    async def _usage(self, exchange: Exchange) -> bytes:
+    async def _usage(self, exchange: RequestContext) -> bytes:
         query.only(exchange.request, "days")
         days = query.number(exchange.request, "days", 1, _MOST_DAYS) or _DAYS
         today = datetime.fromtimestamp(self._wall_seconds(), UTC).date()

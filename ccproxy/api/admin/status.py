@@ -64,7 +64,7 @@ class _Claude(msgspec.Struct):
     why_native: str | None
 
 
-class Status(msgspec.Struct):
+class StatusDocument(msgspec.Struct):
     """Whether questions will be answered."""
 
     ready: bool
@@ -86,4 +86,4 @@ def status_document(known: Known) -> bytes:
     )
     windows = window_documents(known.windows)
     ready = known.answers and known.is_logged_in
-    return msgspec.json.encode(Status(ready, claude, windows, message))
+    return msgspec.json.encode(StatusDocument(ready, claude, windows, message))

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from attrs import asdict
 
-from ccproxy.core.usage import Account, Books, RateWindow, Spent
+from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
 
 _NANODOLLARS = 10**9
 
@@ -62,14 +62,14 @@ def window_documents(windows: Sequence[RateWindow]) -> list[Window]:
     ]
 
 
-def usage_document(books: Books, since: str) -> bytes:
+def usage_document(books: UsageReport, since: str) -> bytes:
     """Encode what was used from a day on.
 
     Args:
         books: the ledger's.
         since: the first day, as ``2026-11-25``.
     """
-    total = sum((spent for _, spent in books.lines), Spent())
+    total = sum((spent for _, spent in books.lines), UsageTotals())
     return msgspec.json.encode(
         UsageDocument(
             object="ccproxy.cli.usage",
@@ -81,11 +81,11 @@ def usage_document(books: Books, since: str) -> bytes:
     )
 
 
-def _line(account: Account, spent: Spent) -> _Line:
+def _line(account: UsageKey, spent: UsageTotals) -> _Line:
     return _Line(**asdict(account), **_amount(spent))
 
 
-def _amount(spent: Spent) -> Mapping[str, Any]:
+def _amount(spent: UsageTotals) -> Mapping[str, Any]:
     return {
         "answers": spent.answers,
         **spent.usage.counts,

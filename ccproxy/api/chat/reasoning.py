@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.prompt import PastThinking
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import redacted_thinking_block, thinking_block
@@ -21,7 +21,7 @@ _FORMAT = "anthropic-claude-v1"
 _TEXT, _ENCRYPTED = "reasoning.text", "reasoning.encrypted"
 
 
-class Detail(msgspec.Struct, kw_only=True, omit_defaults=True):
+class ReasoningDetail(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One entry of ``reasoning_details``.
 
     Thinking is worth nothing to another model, and newer models refuse it behind
@@ -51,7 +51,7 @@ class Reasoning:
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix or None
-        self.details: list[Detail] = []
+        self.details: list[ReasoningDetail] = []
         self._before = 0
         self._shown: list[str] = []
         self._block: list[str] = []
@@ -82,12 +82,12 @@ class Reasoning:
         """Take what is shown beside the thinking, and is none."""
         self._shown.append(text)
 
-    def signed(self, signature: str, model: str) -> Detail:
+    def signed(self, signature: str, model: str) -> ReasoningDetail:
         """The block that ends with a signature."""
         text = "".join(self._block)
         self._block.clear()
         return self._add(
-            Detail(
+            ReasoningDetail(
                 type=_TEXT,
                 text=text,
                 signature=signature,
@@ -98,10 +98,10 @@ class Reasoning:
             )
         )
 
-    def redacted(self, data: str, model: str) -> Detail:
+    def redacted(self, data: str, model: str) -> ReasoningDetail:
         """A block that only its provider can read."""
         return self._add(
-            Detail(
+            ReasoningDetail(
                 type=_ENCRYPTED,
                 data=data,
                 format=_FORMAT,
@@ -111,13 +111,13 @@ class Reasoning:
             )
         )
 
-    def _add(self, detail: Detail) -> Detail:
+    def _add(self, detail: ReasoningDetail) -> ReasoningDetail:
         self.details.append(detail)
         return detail
 
 
 def thinking_of(
-    details: Sequence[Any] | None, at: str, mendings: Mendings
+    details: Sequence[Any] | None, at: str, mendings: Adjustments
 ) -> tuple[PastThinking, ...]:
     """What a message of the history has thought, as far as it can be given back.
 
@@ -165,8 +165,8 @@ def thinking_of(
     return tuple(found)
 
 
-def _detail(given: Any, at: str) -> Detail:
+def _detail(given: Any, at: str) -> ReasoningDetail:
     try:
-        return msgspec.convert(given, Detail)
+        return msgspec.convert(given, ReasoningDetail)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"`{at}`: {error}", param=at) from None

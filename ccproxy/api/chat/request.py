@@ -15,23 +15,23 @@ from attrs import frozen
 from msgspec import UNSET, UnsetType
 
 from ccproxy.api.chat.reasoning import thinking_of
-from ccproxy.api.chat.tool_calls import CallForms
+from ccproxy.api.chat.tool_calls import ToolCallFormat
 from ccproxy.api.chat.tools import (
-    Call,
-    CalledFunction,
-    Function,
-    Offer,
-    OfferedTool,
-    OldCalls,
+    ChatToolParam,
+    FunctionCallParam,
+    FunctionParam,
+    LegacyFunctionCalls,
+    ToolCallParam,
+    ToolConfig,
     called,
     offer,
     offer_functions,
 )
 from ccproxy.api.common import prompt as prompting
-from ccproxy.api.common.adjustments import Mendings
-from ccproxy.api.common.content import Part
+from ccproxy.api.common.adjustments import Adjustments
+from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.decoding import decode_json, read_body
-from ccproxy.api.common.output_schema import Format, output_config, output_paths
+from ccproxy.api.common.output_schema import ResponseFormat, output_config, output_paths
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import InputMessage
 from ccproxy.api.common.sampling import sampling_fields
@@ -57,11 +57,11 @@ _IGNORED = (
 
 class _Message(msgspec.Struct):
     role: str
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
     refusal: str | None = None
-    tool_calls: list[Call] | None = None
+    tool_calls: list[ToolCallParam] | None = None
     tool_call_id: str | None = None
-    function_call: CalledFunction | None = None
+    function_call: FunctionCallParam | None = None
     # Not OpenAI's: see `thinking_of`, and the Messages API's own word.
     reasoning_details: list[Any] | None = None
     is_error: bool | None = None
@@ -100,11 +100,11 @@ class ChatRequest(msgspec.Struct):
     top_logprobs: int | None = None
     modalities: list[str] | None = None
     audio: object = None
-    response_format: Format | None = None
+    response_format: ResponseFormat | None = None
     web_search_options: object = None
-    tools: list[OfferedTool] | None = None
+    tools: list[ChatToolParam] | None = None
     parallel_tool_calls: bool | None = None
-    functions: list[Function] | None = None
+    functions: list[FunctionParam] | None = None
     tool_choice: object = None
     function_call: object = None
 
@@ -113,7 +113,7 @@ _decoder = msgspec.json.Decoder(ChatRequest)
 
 
 @frozen(kw_only=True)
-class ChatCall:
+class DecodedChatRequest:
     """A decoded request.
 
     Attributes:
@@ -128,14 +128,14 @@ class ChatCall:
     request: MessagesRequest
     choices: int
     effort: str | None
-    forms: CallForms
+    forms: ToolCallFormat
     stream: bool
     include_usage: bool
     ignored: tuple[str, ...]
     adjusted: tuple[str, ...]
 
 
-def decode_chat(body: bytes, *, web_search: bool = False) -> ChatCall:
+def decode_chat(body: bytes, *, web_search: bool = False) -> DecodedChatRequest:
     """Decode the body of ``POST /chat/completions``.
 
     Args:
@@ -148,7 +148,7 @@ def decode_chat(body: bytes, *, web_search: bool = False) -> ChatCall:
     body, halves = read_body(body)
     given = decode_json(_decoder, body)
     _refuse_what_cannot_be_done(given)
-    mendings = Mendings()
+    mendings = Adjustments()
     mendings.adjust(*halves)
     extra = sampling_fields(given, _SAMPLING, _IGNORED, mendings)
     if given.web_search_options is not None and not web_search:
@@ -159,7 +159,7 @@ def decode_chat(body: bytes, *, web_search: bool = False) -> ChatCall:
     spoken = prompting.conversation(said, param, mendings)
     effort = prompting.effort(given.reasoning_effort, "reasoning_effort", mendings)
     limit, limit_param = _max_tokens(given)
-    return ChatCall(
+    return DecodedChatRequest(
         request=MessagesRequest(
             model=given.model or "",
             system=spoken.system,
@@ -205,7 +205,9 @@ def _refuse_what_cannot_be_done(request: ChatRequest) -> None:
         )
 
 
-def _offer(request: ChatRequest, mendings: Mendings, *, web_search: bool) -> Offer:
+def _offer(
+    request: ChatRequest, mendings: Adjustments, *, web_search: bool
+) -> ToolConfig:
     if request.functions:
         return offer_functions(request.functions, request.function_call, mendings)
     return offer(
@@ -231,9 +233,9 @@ def _messages(request: ChatRequest) -> tuple[str, list[_Message]]:
 
 
 def _said(
-    messages: list[_Message], param: str, tools: ToolTable, mendings: Mendings
+    messages: list[_Message], param: str, tools: ToolTable, mendings: Adjustments
 ) -> list[InputMessage]:
-    old_calls = OldCalls(tools, mendings)
+    old_calls = LegacyFunctionCalls(tools, mendings)
     return [
         _input_message(message, f"{param}[{index}]", tools, old_calls, mendings)
         for index, message in enumerate(messages)
@@ -244,8 +246,8 @@ def _input_message(
     message: _Message,
     at: str,
     tools: ToolTable,
-    old_calls: OldCalls,
-    mendings: Mendings,
+    old_calls: LegacyFunctionCalls,
+    mendings: Adjustments,
 ) -> InputMessage:
     if message.role in ("tool", "function"):
         return InputMessage(
@@ -274,7 +276,7 @@ def _input_message(
     )
 
 
-def _result_of(message: _Message, at: str, old_calls: OldCalls) -> str:
+def _result_of(message: _Message, at: str, old_calls: LegacyFunctionCalls) -> str:
     if message.role == "function":
         return old_calls.result_of(at)
     return NO_ID if message.tool_call_id is None else message.tool_call_id
@@ -288,7 +290,7 @@ def _max_tokens(request: ChatRequest) -> tuple[int | None, str]:
     return prompting.positive(request.max_tokens, "max_tokens"), "max_tokens"
 
 
-def _stop(stop: str | list[str] | None, mendings: Mendings) -> tuple[str, ...]:
+def _stop(stop: str | list[str] | None, mendings: Adjustments) -> tuple[str, ...]:
     match stop:
         case None:
             return ()

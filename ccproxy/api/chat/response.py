@@ -14,21 +14,21 @@ import msgspec
 from attrs import frozen
 from msgspec import UNSET, UnsetType
 
-from ccproxy.api.chat.reasoning import Detail, Reasoning
+from ccproxy.api.chat.reasoning import Reasoning, ReasoningDetail
 from ccproxy.api.chat.schemas import (
-    Choice,
-    Chunk,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatMessage,
     ChunkChoice,
-    Delta,
-    Document,
+    ChunkDelta,
+    CompletionChoice,
+    CompletionUsage,
     Finish,
-    Message,
-    Usage,
     usage_of,
 )
-from ccproxy.api.chat.tool_calls import CallForms, StreamedCall
+from ccproxy.api.chat.tool_calls import StreamedCall, ToolCallFormat
 from ccproxy.api.common.agent_tools import agent_line
-from ccproxy.api.common.restart_filter import Replay
+from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import Block, RedactedThinking, ToolUse
@@ -45,8 +45,8 @@ from ccproxy.core.stream import (
     SignatureDelta,
     TextDelta,
     ThinkingDelta,
+    Usage,
 )
-from ccproxy.core.stream import Usage as TokenUsage
 from ccproxy.web.openai_error import error_document
 
 _FINISH: Mapping[FinishReason, Finish] = {
@@ -56,13 +56,13 @@ _FINISH: Mapping[FinishReason, Finish] = {
 # No JSON text has a NUL in it, so it marks where a chunk's text goes.
 _MARK = b"\0"
 
-_PLAIN = CallForms()
+_PLAIN = ToolCallFormat()
 
 DONE = b"data: [DONE]\n\n"
 
 
 @frozen(kw_only=True)
-class Heading:
+class CompletionMeta:
     """What every document and chunk of one answer repeats.
 
     Attributes:
@@ -80,7 +80,7 @@ class ChatDocument:
     """Collects the answers of one request that is not streamed."""
 
     def __init__(
-        self, heading: Heading, choices: int, forms: CallForms = _PLAIN
+        self, heading: CompletionMeta, choices: int, forms: ToolCallFormat = _PLAIN
     ) -> None:
         self._heading = heading
         self._forms = forms
@@ -98,7 +98,7 @@ class ChatDocument:
         return next((end.error for end in ends if isinstance(end, Failed)), None)
 
     @property
-    def usage(self) -> TokenUsage:
+    def usage(self) -> Usage:
         """The sum over the answers so far."""
         return _sum(answer.end for answer in self._answers)
 
@@ -114,12 +114,12 @@ class ChatDocument:
     def encode(self) -> bytes:
         """The ``chat.completion`` document; only without an error, once over."""
         choices = [
-            Choice(index, answer.message, answer.finish)
+            CompletionChoice(index, answer.message, answer.finish)
             for index, answer in enumerate(self._answers)
             if isinstance(answer.end, Finished)
         ]
         return encode_json(
-            Document(
+            ChatCompletion(
                 id=self._heading.id,
                 created=self._heading.created,
                 model=self.model,
@@ -132,7 +132,7 @@ class ChatDocument:
 class _Answer:
     """One choice: whole messages before, and the text of the one that comes."""
 
-    def __init__(self, forms: CallForms, prefix: str) -> None:
+    def __init__(self, forms: ToolCallFormat, prefix: str) -> None:
         self.model = ""
         self.end: Finished | Failed | None = None
         self._forms = forms
@@ -147,7 +147,7 @@ class _Answer:
         return _finish(self.end, self._forms, has_called=bool(self._calls))
 
     @property
-    def message(self) -> Message:
+    def message(self) -> ChatMessage:
         message = self._forms.message(
             "".join((*self._before, *self._text)),
             [(call, "".join(parts)) for call, parts in self._calls],
@@ -201,10 +201,10 @@ class ChatStream:
 
     def __init__(
         self,
-        heading: Heading,
+        heading: CompletionMeta,
         choices: int,
         include_usage: bool,
-        forms: CallForms = _PLAIN,
+        forms: ToolCallFormat = _PLAIN,
     ) -> None:
         self._heading = heading
         self._forms = forms
@@ -219,7 +219,7 @@ class ChatStream:
         return self.error is not None or all(lane.end for lane in self._lanes)
 
     @property
-    def usage(self) -> TokenUsage:
+    def usage(self) -> Usage:
         """The sum over the answers so far."""
         return _sum(lane.end for lane in self._lanes)
 
@@ -241,9 +241,9 @@ class ChatStream:
                 case ThinkingDelta(text):
                     lane.reasoning.thought(text)
                     frames += self._begin(lane, self.model)
-                    frames.append(self._told(lane, Delta(reasoning_content=text)))
+                    frames.append(self._told(lane, ChunkDelta(reasoning_content=text)))
                 case AgentToolUsed():
-                    line = Delta(reasoning_content=agent_line(event))
+                    line = ChunkDelta(reasoning_content=agent_line(event))
                     frames += [*self._begin(lane, self.model), self._told(lane, line)]
                 case SignatureDelta(signature):
                     detail = lane.reasoning.signed(signature, self.model)
@@ -267,13 +267,13 @@ class ChatStream:
         if lane.head:
             return ()
         self.model = self.model or model
-        text = Delta(content=msgspec.Raw(_MARK))
+        text = ChunkDelta(content=msgspec.Raw(_MARK))
         lane.head, _, lane.tail = self._told(lane, text).partition(_MARK)
-        opening = Delta(role="assistant", content="", refusal=None)
+        opening = ChunkDelta(role="assistant", content="", refusal=None)
         return [self._told(lane, opening)]
 
-    def _thought(self, lane: "_Lane", detail: Detail) -> Sequence[bytes]:
-        entry = self._told(lane, Delta(reasoning_details=[detail]))
+    def _thought(self, lane: "_Lane", detail: ReasoningDetail) -> Sequence[bytes]:
+        entry = self._told(lane, ChunkDelta(reasoning_details=[detail]))
         return [*self._begin(lane, self.model), entry]
 
     def _start(self, lane: "_Lane", block: Block, index: int) -> Sequence[bytes]:
@@ -306,7 +306,7 @@ class ChatStream:
         lane.end = end
         reason = _finish(end, self._forms, has_called=lane.calls > 0)
         frames.append(
-            self._chunk(ChunkChoice(lane.index, Delta(), finish_reason=reason))
+            self._chunk(ChunkChoice(lane.index, ChunkDelta(), finish_reason=reason))
         )
         if self.is_over:
             if self._include_usage:
@@ -314,7 +314,7 @@ class ChatStream:
             frames.append(DONE)
         return frames
 
-    def _told(self, lane: "_Lane", delta: Delta | None) -> bytes:
+    def _told(self, lane: "_Lane", delta: ChunkDelta | None) -> bytes:
         return b"" if delta is None else self._chunk(ChunkChoice(lane.index, delta))
 
     def _fail(self, error: CCProxyError) -> list[bytes]:
@@ -322,8 +322,10 @@ class ChatStream:
         return [b"data: ", error_document(error), b"\n\n"]
 
     def _chunk(self, choice: ChunkChoice | None) -> bytes:
-        usage: Usage | UnsetType | None = None if self._include_usage else UNSET
-        chunk = Chunk(
+        usage: CompletionUsage | UnsetType | None = (
+            None if self._include_usage else UNSET
+        )
+        chunk = ChatCompletionChunk(
             id=self._heading.id,
             created=self._heading.created,
             model=self.model,
@@ -338,7 +340,7 @@ class _Lane:
 
     def __init__(self, index: int, prefix: str) -> None:
         self.index = index
-        self.replay = Replay()
+        self.replay = RestartFilter()
         self.reasoning = Reasoning(prefix)
         self.call: StreamedCall | None = None
         self.call_index = 0
@@ -349,7 +351,7 @@ class _Lane:
 
 
 def _finish(
-    end: Finished | Failed | None, forms: CallForms, *, has_called: bool
+    end: Finished | Failed | None, forms: ToolCallFormat, *, has_called: bool
 ) -> Finish:
     """Why the answer ends; one with calls, whatever the model says, with these."""
     reason = end.reason if isinstance(end, Finished) else FinishReason.STOP
@@ -361,5 +363,5 @@ def _is_whole(end: Finished | Failed | None) -> bool:
     return isinstance(end, Finished) and end.reason not in _FINISH
 
 
-def _sum(ends: Iterable[Finished | Failed | None]) -> TokenUsage:
-    return sum((e.usage for e in ends if isinstance(e, Finished)), start=TokenUsage())
+def _sum(ends: Iterable[Finished | Failed | None]) -> Usage:
+    return sum((e.usage for e in ends if isinstance(e, Finished)), start=Usage())

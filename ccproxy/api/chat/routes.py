@@ -5,11 +5,11 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.api.chat.request import decode_chat
-from ccproxy.api.chat.response import ChatDocument, ChatStream, Heading
-from ccproxy.api.common.answering import Answering
-from ccproxy.api.options import Policy
+from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.api.common.answering import CompletionRunner
+from ccproxy.api.options import APIOptions
 from ccproxy.web.backend import Backend
-from ccproxy.web.context import Exchange
+from ccproxy.web.context import RequestContext
 from ccproxy.web.replies import set_question_headers
 from ccproxy.web.routing import Router
 
@@ -26,24 +26,24 @@ class ChatRoutes:
         *,
         router: Router,
         backend: Backend,
-        policy: Policy,
+        policy: APIOptions,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
         self._router = router
         self._backend = backend
         self._policy = policy
-        self._answering = Answering(backend, clock)
+        self._answering = CompletionRunner(backend, clock)
         self._wall_seconds = wall_seconds
         router.add("POST", "/chat/completions", self._create)
 
-    async def _create(self, exchange: Exchange) -> bytes | None:
+    async def _create(self, exchange: RequestContext) -> bytes | None:
         call = decode_chat(
             self._router.body(exchange),
             web_search=self._policy.web_search,
         )
         question = await self._backend.prepare(call.request, owner=exchange.key)
-        heading = Heading(
+        heading = CompletionMeta(
             id=f"chatcmpl-{exchange.hex}",
             created=int(self._wall_seconds()),
             prefix=question.prefix,

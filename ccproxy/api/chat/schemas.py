@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ccproxy.api.chat.reasoning import Detail
-from ccproxy.core.stream import Usage as TokenUsage
+from ccproxy.api.chat.reasoning import ReasoningDetail
+from ccproxy.core.stream import Usage
 
 Finish = Literal["stop", "length", "content_filter", "tool_calls", "function_call"]
 
@@ -32,7 +32,7 @@ class CompletionDetails(msgspec.Struct):
     rejected_prediction_tokens: int = 0
 
 
-class Usage(msgspec.Struct):
+class CompletionUsage(msgspec.Struct):
     """What an answer cost, in tokens."""
 
     prompt_tokens: int
@@ -66,7 +66,7 @@ class ToolCall(msgspec.Struct, kw_only=True):
     custom: CalledCustom | UnsetType = UNSET
 
 
-class Message(msgspec.Struct, kw_only=True):
+class ChatMessage(msgspec.Struct, kw_only=True):
     """The assistant's message."""
 
     role: str = "assistant"
@@ -75,30 +75,30 @@ class Message(msgspec.Struct, kw_only=True):
     tool_calls: list[ToolCall] | UnsetType = UNSET
     function_call: CalledFunction | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
-    reasoning_details: list[Detail] | UnsetType = UNSET
+    reasoning_details: list[ReasoningDetail] | UnsetType = UNSET
 
 
-class Choice(msgspec.Struct):
+class CompletionChoice(msgspec.Struct):
     """One answer."""
 
     index: int
-    message: Message
+    message: ChatMessage
     finish_reason: Finish
     logprobs: None = None
 
 
-class Document(msgspec.Struct, kw_only=True):
+class ChatCompletion(msgspec.Struct, kw_only=True):
     """All answers to one request."""
 
     id: str
     object: str = "chat.completion"
     created: int
     model: str
-    choices: list[Choice]
-    usage: Usage
+    choices: list[CompletionChoice]
+    usage: CompletionUsage
 
 
-class Delta(msgspec.Struct):
+class ChunkDelta(msgspec.Struct):
     """What a chunk adds to a message."""
 
     role: str | UnsetType = UNSET
@@ -107,19 +107,19 @@ class Delta(msgspec.Struct):
     tool_calls: list[ToolCall] | UnsetType = UNSET
     function_call: CalledFunction | UnsetType = UNSET
     reasoning_content: str | msgspec.Raw | UnsetType = UNSET
-    reasoning_details: list[Detail] | UnsetType = UNSET
+    reasoning_details: list[ReasoningDetail] | UnsetType = UNSET
 
 
 class ChunkChoice(msgspec.Struct):
     """What a chunk adds to one answer."""
 
     index: int
-    delta: Delta
+    delta: ChunkDelta
     logprobs: None = None
     finish_reason: Finish | None = None
 
 
-class Chunk(msgspec.Struct, kw_only=True):
+class ChatCompletionChunk(msgspec.Struct, kw_only=True):
     """One event of a stream."""
 
     id: str
@@ -127,12 +127,12 @@ class Chunk(msgspec.Struct, kw_only=True):
     created: int
     model: str
     choices: list[ChunkChoice]
-    usage: Usage | UnsetType | None = UNSET
+    usage: CompletionUsage | UnsetType | None = UNSET
 
 
-def usage_of(usage: TokenUsage) -> Usage:
+def usage_of(usage: Usage) -> CompletionUsage:
     """The counts, under the names that chat completions have for them."""
-    return Usage(
+    return CompletionUsage(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.output_tokens,
         total_tokens=usage.prompt_tokens + usage.output_tokens,

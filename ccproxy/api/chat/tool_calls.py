@@ -17,12 +17,12 @@ from attrs import Factory, frozen
 from ccproxy.api.chat.schemas import (
     CalledCustom,
     CalledFunction,
-    Delta,
+    ChatMessage,
+    ChunkDelta,
     Finish,
-    Message,
     ToolCall,
 )
-from ccproxy.api.common.custom_tools import FreeText, free_text
+from ccproxy.api.common.custom_tools import CustomInputDecoder, free_text
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
 from ccproxy.core.messages import ToolUse
 
@@ -32,7 +32,7 @@ NO_ARGUMENTS = "{}"
 
 
 @frozen(kw_only=True)
-class CallForms:
+class ToolCallFormat:
     """In which form the client wants its calls.
 
     Attributes:
@@ -50,7 +50,7 @@ class CallForms:
 
     def message(
         self, text: str, calls: Sequence[tuple[ToolUse, str]], *, is_whole: bool
-    ) -> Message:
+    ) -> ChatMessage:
         """The message that makes some calls.
 
         Args:
@@ -59,14 +59,14 @@ class CallForms:
             is_whole: whether they are all there, and not cut off.
         """
         if not calls:
-            return Message(content=text)
+            return ChatMessage(content=text)
         otherwise = NO_ARGUMENTS if is_whole else ""
         if self.is_old:
             call, arguments = calls[0]
             name = self.tools.identity(call.name).name
             function = CalledFunction(arguments or otherwise, name)
-            return Message(content=text or None, function_call=function)
-        return Message(
+            return ChatMessage(content=text or None, function_call=function)
+        return ChatMessage(
             content=text or None,
             tool_calls=[self._whole(c, json or otherwise) for c, json in calls],
         )
@@ -92,34 +92,34 @@ class StreamedCall:
         index: the call's place among the answer's calls.
     """
 
-    def __init__(self, call: ToolUse, index: int, forms: CallForms) -> None:
+    def __init__(self, call: ToolUse, index: int, forms: ToolCallFormat) -> None:
         self._id = call.id
         self._tool = forms.tools.identity(call.name)
         self._index = index
         self._is_old = forms.is_old
-        self._text = FreeText() if is_custom(self._tool) else None
+        self._text = CustomInputDecoder() if is_custom(self._tool) else None
         self._has_arguments = False
 
-    def first(self) -> Delta:
+    def first(self) -> ChunkDelta:
         """The beginning: the only delta with the call's id and name."""
         name = self._tool.name
         if self._is_old:
-            return Delta(function_call=CalledFunction("", name))
+            return ChunkDelta(function_call=CalledFunction("", name))
         call = ToolCall(index=self._index, id=self._id, type="function")
         if self._text is None:
             call.function = CalledFunction("", name)
         else:
             call.type, call.custom = "custom", CalledCustom("", name)
-        return Delta(tool_calls=[call])
+        return ChunkDelta(tool_calls=[call])
 
-    def more(self, arguments: str) -> Delta | None:
+    def more(self, arguments: str) -> ChunkDelta | None:
         """What a piece of the arguments adds; None: nothing to show yet."""
         self._has_arguments = True
         if self._text is None:
             return self._function(arguments)
         return self._custom(self._text.feed(arguments))
 
-    def end(self, *, is_whole: bool) -> Delta | None:
+    def end(self, *, is_whole: bool) -> ChunkDelta | None:
         """What is left to tell at the call's end."""
         if self._text is not None:
             return self._custom(self._text.end())
@@ -127,14 +127,14 @@ class StreamedCall:
             return self._function(NO_ARGUMENTS)
         return None
 
-    def _function(self, arguments: str) -> Delta:
+    def _function(self, arguments: str) -> ChunkDelta:
         function = CalledFunction(arguments)
         if self._is_old:
-            return Delta(function_call=function)
-        return Delta(tool_calls=[ToolCall(index=self._index, function=function)])
+            return ChunkDelta(function_call=function)
+        return ChunkDelta(tool_calls=[ToolCall(index=self._index, function=function)])
 
-    def _custom(self, text: str) -> Delta | None:
+    def _custom(self, text: str) -> ChunkDelta | None:
         if not text:
             return None
         custom = CalledCustom(text)
-        return Delta(tool_calls=[ToolCall(index=self._index, custom=custom)])
+        return ChunkDelta(tool_calls=[ToolCall(index=self._index, custom=custom)])

@@ -20,11 +20,11 @@ import msgspec
 from attrs import frozen
 from msgspec import UNSET, Raw, UnsetType
 
-from ccproxy.api.chat.tool_calls import CallForms
-from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.chat.tool_calls import ToolCallFormat
+from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.custom_tools import custom_call, custom_tool
 from ccproxy.api.common.pairing import NO_ID
-from ccproxy.api.common.tool_choice import Choice, decode_choice
+from ccproxy.api.common.tool_choice import OpenAIToolChoice, decode_choice
 from ccproxy.api.common.tools import (
     RENAMED,
     ToolIdentity,
@@ -43,7 +43,7 @@ _EMPTY_TEXT = Raw(b'""')
 _RENAMED_CALL = {"name": "function.name", "input": "function.arguments"}
 
 
-class Function(msgspec.Struct):
+class FunctionParam(msgspec.Struct):
     """A function that is offered, of either style."""
 
     name: str
@@ -72,11 +72,11 @@ class _Custom(msgspec.Struct):
     format: _CustomFormat | None = None
 
 
-class OfferedTool(msgspec.Struct):
+class ChatToolParam(msgspec.Struct):
     """An entry of ``tools``."""
 
     type: str | None = None
-    function: Function | None = None
+    function: FunctionParam | None = None
     custom: _Custom | None = None
     # Flat forms, and what the Messages API has besides.
     name: str | None = None
@@ -88,7 +88,7 @@ class OfferedTool(msgspec.Struct):
     cache_control: Raw | UnsetType = UNSET
 
 
-class CalledFunction(msgspec.Struct):
+class FunctionCallParam(msgspec.Struct):
     """A function that was called; ``arguments`` is a JSON string, or the object."""
 
     name: str
@@ -101,17 +101,17 @@ class _CalledCustom(msgspec.Struct):
     input: str = ""
 
 
-class Call(msgspec.Struct):
+class ToolCallParam(msgspec.Struct):
     """An entry of a message's ``tool_calls``."""
 
     id: str | None = None
-    function: CalledFunction | None = None
+    function: FunctionCallParam | None = None
     custom: _CalledCustom | None = None
     type: str | None = None
 
 
 @frozen(kw_only=True)
-class Offer:
+class ToolConfig:
     """What the model may call.
 
     Attributes:
@@ -122,7 +122,7 @@ class Offer:
 
     tools: tuple[Tool, ...]
     choice: ToolChoice | None
-    forms: CallForms
+    forms: ToolCallFormat
 
 
 @frozen
@@ -145,13 +145,13 @@ class _Given:
 
 
 def offer(
-    given: Sequence[OfferedTool],
+    given: Sequence[ChatToolParam],
     choice: object,
-    mendings: Mendings,
+    mendings: Adjustments,
     *,
     one_call: bool = False,
     web_search: bool = False,
-) -> Offer:
+) -> ToolConfig:
     """What ``tools`` and ``tool_choice`` say.
 
     Args:
@@ -176,12 +176,12 @@ def offer(
     offered = [_tool(tool, table, mendings) for tool in found]
     chosen = decode_choice(choice)
     left, demanded = chosen.applied(offered, table, one_call=one_call)
-    return Offer(tools=left, choice=demanded, forms=CallForms(tools=table))
+    return ToolConfig(tools=left, choice=demanded, forms=ToolCallFormat(tools=table))
 
 
 def offer_functions(
-    given: Sequence[Function], choice: object, mendings: Mendings
-) -> Offer:
+    given: Sequence[FunctionParam], choice: object, mendings: Adjustments
+) -> ToolConfig:
     """What ``functions`` and ``function_call`` say.
 
     Raises:
@@ -191,11 +191,11 @@ def offer_functions(
     table = _table(found)
     match choice:
         case None | "auto":
-            chosen = Choice()
+            chosen = OpenAIToolChoice()
         case "none":
-            chosen = Choice(mode="none")
+            chosen = OpenAIToolChoice(mode="none")
         case {"name": str(name)}:
-            chosen = Choice(mode="tool", name=name)
+            chosen = OpenAIToolChoice(mode="tool", name=name)
         case _:
             raise InvalidRequest(
                 '`function_call` is `auto`, `none`, or `{"name": …}`',
@@ -205,11 +205,11 @@ def offer_functions(
     left, demanded = chosen.applied(
         offered, table, one_call=True, param="function_call", among="functions"
     )
-    forms = CallForms(tools=table, is_old=True)
-    return Offer(tools=left, choice=demanded, forms=forms)
+    forms = ToolCallFormat(tools=table, is_old=True)
+    return ToolConfig(tools=left, choice=demanded, forms=forms)
 
 
-def _given(tool: OfferedTool, at: str) -> _Given:
+def _given(tool: ChatToolParam, at: str) -> _Given:
     if tool.type not in (None, "function", "custom"):
         unsupported(
             f"{at}.type", f"{tool.type!r} is not offered; send functions or customs"
@@ -238,7 +238,7 @@ def _given(tool: OfferedTool, at: str) -> _Given:
 
 
 def _function(
-    function: Function, at: str, cache_control: Raw | UnsetType = UNSET
+    function: FunctionParam, at: str, cache_control: Raw | UnsetType = UNSET
 ) -> _Given:
     inner = function.cache_control
     return _Given(
@@ -268,7 +268,7 @@ def _table(found: Sequence[_Given]) -> ToolTable:
     return ToolTable([(tool.identity, tool.at) for tool in found])
 
 
-def _tool(given: _Given, table: ToolTable, mendings: Mendings) -> Tool:
+def _tool(given: _Given, table: ToolTable, mendings: Adjustments) -> Tool:
     name = table.api_name(given.identity)
     if name != given.identity.name:
         mendings.adjust(f"{given.at}.name")
@@ -298,7 +298,9 @@ def _grammar(form: _CustomFormat | None, at: str) -> tuple[str | None, str | Non
     return form.syntax, form.definition
 
 
-def called(call: Call, at: str, tools: ToolTable, mendings: Mendings) -> Block:
+def called(
+    call: ToolCallParam, at: str, tools: ToolTable, mendings: Adjustments
+) -> Block:
     """A call of the history.
 
     Args:
@@ -325,16 +327,16 @@ def called(call: Call, at: str, tools: ToolTable, mendings: Mendings) -> Block:
     return function_call(*about, _RENAMED_CALL)
 
 
-class OldCalls:
+class LegacyFunctionCalls:
     """Calls of the old style, which have no ids: each gets one of ours."""
 
-    def __init__(self, tools: ToolTable, mendings: Mendings) -> None:
+    def __init__(self, tools: ToolTable, mendings: Adjustments) -> None:
         self._tools = tools
         self._mendings = mendings
         self._made = 0
         self._waiting: str | None = None
 
-    def called(self, call: CalledFunction, at: str) -> Block:
+    def called(self, call: FunctionCallParam, at: str) -> Block:
         """A call of the history."""
         self._made += 1
         self._waiting = f"function-{self._made}"

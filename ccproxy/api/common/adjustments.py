@@ -4,7 +4,7 @@ from attrs import Factory, define, field
 
 
 @define
-class Mendings:
+class Adjustments:
     """Filled while a request is decoded; named in the answer's headers."""
 
     _ignored: dict[str, None] = field(init=False, default=Factory(dict))

@@ -3,12 +3,12 @@
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.web.backend import Backend, Collector, Question, collect
-from ccproxy.web.context import Exchange
+from ccproxy.web.context import RequestContext
 from ccproxy.web.event_stream import EventStream, StreamEncoder
 from ccproxy.web.replies import json_response, set_queue_header
 
 
-class Answering:
+class CompletionRunner:
     """Puts questions, and sends what comes of them."""
 
     def __init__(self, backend: Backend, clock: IReactorTime) -> None:
@@ -17,7 +17,7 @@ class Answering:
 
     async def stream(
         self,
-        exchange: Exchange,
+        exchange: RequestContext,
         question: Question,
         encoder: StreamEncoder,
         *,
@@ -34,7 +34,7 @@ class Answering:
 
     async def document(
         self,
-        exchange: Exchange,
+        exchange: RequestContext,
         question: Question,
         collector: Collector,
         *,

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common import media
-from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tools import function_call
 from ccproxy.core.errors import InvalidRequest, MissingParameter
@@ -49,7 +49,7 @@ class _File(msgspec.Struct):
     file_id: str | None = None
 
 
-class Part(msgspec.Struct, omit_defaults=True):
+class ContentPart(msgspec.Struct, omit_defaults=True):
     """A part of a message's content, of either dialect."""
 
     type: str
@@ -81,7 +81,7 @@ class Part(msgspec.Struct, omit_defaults=True):
 
 
 def content_blocks(
-    content: str | list[Part] | None, role: str, at: str, mendings: Mendings
+    content: str | list[ContentPart] | None, role: str, at: str, mendings: Adjustments
 ) -> list[Block]:
     """A content as blocks, without those that the API does not take.
 
@@ -105,7 +105,7 @@ def content_blocks(
             return _sound([_block(*pair, role, mendings) for pair in pairs], mendings)
 
 
-def _sound(blocks: Sequence[Block], mendings: Mendings) -> list[Block]:
+def _sound(blocks: Sequence[Block], mendings: Adjustments) -> list[Block]:
     """The blocks that the API takes: texts that say something, signed thinking."""
     kept = []
     for block in blocks:
@@ -120,7 +120,7 @@ def _sound(blocks: Sequence[Block], mendings: Mendings) -> list[Block]:
     return kept
 
 
-def _block(part: Part, at: str, role: str, mendings: Mendings) -> Block:
+def _block(part: ContentPart, at: str, role: str, mendings: Adjustments) -> Block:
     if part.type in _NATIVE_PARTS:
         return _native(part, role, at, mendings)
     block = _openai_block(part, at, mendings)
@@ -133,7 +133,7 @@ def _block(part: Part, at: str, role: str, mendings: Mendings) -> Block:
     return block
 
 
-def _openai_block(part: Part, at: str, mendings: Mendings) -> Block:
+def _openai_block(part: ContentPart, at: str, mendings: Adjustments) -> Block:
     cached = part.cache_control
     match part.type:
         case "text" | "input_text" | "output_text":
@@ -172,7 +172,7 @@ def _openai_block(part: Part, at: str, mendings: Mendings) -> Block:
     )
 
 
-def _native(part: Part, role: str, at: str, mendings: Mendings) -> Block:
+def _native(part: ContentPart, role: str, at: str, mendings: Adjustments) -> Block:
     """A block that is the Messages API's already."""
     whose = _NATIVE_PARTS[part.type]
     if role != whose and not (role == TOOL and part.type in ("image", "document")):

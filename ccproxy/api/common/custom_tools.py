@@ -74,7 +74,7 @@ def custom_call(
 
 def free_text(arguments: str) -> str:
     """The text of a call whose arguments are there as a whole."""
-    decoder = FreeText()
+    decoder = CustomInputDecoder()
     return decoder.feed(arguments) + decoder.end()
 
 
@@ -85,7 +85,7 @@ class _Phase(Enum):
     FOREIGN = auto()
 
 
-class FreeText:
+class CustomInputDecoder:
     r"""Decodes ``{"input": "…"}`` to its text, in whatever pieces it comes.
 
     Arguments of another form are not what the tool was offered with. Nothing of them

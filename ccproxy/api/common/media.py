@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import UNSET, Raw, UnsetType
 
-from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 from ccproxy.core.messages import Block, is_blank
 from ccproxy.core.refusal import unsupported
@@ -48,7 +48,7 @@ def image_type(data: bytes) -> str | None:
 def image(
     url: str | None,
     at: str,
-    mendings: Mendings,
+    mendings: Adjustments,
     cache_control: Raw | UnsetType = UNSET,
 ) -> Block:
     """An image.

@@ -29,7 +29,7 @@ class _JSONSchema(msgspec.Struct):
     strict: bool | None = None
 
 
-class Format(msgspec.Struct):
+class ResponseFormat(msgspec.Struct):
     """``response_format`` of chat completions, ``text.format`` of Responses."""
 
     type: str
@@ -43,7 +43,7 @@ class Format(msgspec.Struct):
 
 
 def output_config(
-    form: Format | None, param: str, effort: str | None = None
+    form: ResponseFormat | None, param: str, effort: str | None = None
 ) -> OutputConfig | None:
     """What the request says of the answer's form, and how hard to work on it.
 
@@ -66,7 +66,9 @@ def output_config(
     return parsed(OutputValue, param, **about)
 
 
-def output_paths(form: Format | None, param: str, effort_param: str) -> dict[str, str]:
+def output_paths(
+    form: ResponseFormat | None, param: str, effort_param: str
+) -> dict[str, str]:
     """The client's names for the fields of ``output_config``.
 
     Args:
@@ -81,15 +83,15 @@ def output_paths(form: Format | None, param: str, effort_param: str) -> dict[str
     return paths
 
 
-def _format(form: Format | None, param: str) -> Mapping[str, object] | None:
+def _format(form: ResponseFormat | None, param: str) -> Mapping[str, object] | None:
     match form:
-        case None | Format(type="text"):
+        case None | ResponseFormat(type="text"):
             return None
-        case Format(type="json_object"):
+        case ResponseFormat(type="json_object"):
             return {"type": "json_object"}
-        case Format(type="json_schema", json_schema=None):
+        case ResponseFormat(type="json_schema", json_schema=None):
             return _schema(form.schema, f"{param}.schema")
-        case Format(type="json_schema", json_schema=_JSONSchema(schema=schema)):
+        case ResponseFormat(type="json_schema", json_schema=_JSONSchema(schema=schema)):
             return _schema(schema, f"{param}.json_schema.schema")
     unsupported(
         f"{param}.type",
@@ -104,12 +106,12 @@ def _schema(schema: Raw | UnsetType, param: str) -> Mapping[str, object]:
     return {"type": "json_schema", "schema": checked}
 
 
-def echo_format(form: Format | None) -> Mapping[str, Any]:
+def echo_format(form: ResponseFormat | None) -> Mapping[str, Any]:
     """The format as a response repeats it; only of one that has a schema."""
     match form:
-        case None | Format(type="text"):
+        case None | ResponseFormat(type="text"):
             return {"type": "text"}
-        case Format(type="json_object"):
+        case ResponseFormat(type="json_object"):
             return {"type": "json_object"}
     schema = form.schema if form.json_schema is None else form.json_schema.schema
     return {

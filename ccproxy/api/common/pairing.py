@@ -13,7 +13,7 @@ from itertools import groupby
 
 from attrs import evolve, frozen
 
-from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 from ccproxy.core.messages import (
     Block,
@@ -31,7 +31,7 @@ NO_ID = "\0"
 
 
 def paired(
-    messages: Sequence[Message], param: str, mendings: Mendings
+    messages: Sequence[Message], param: str, mendings: Adjustments
 ) -> tuple[Message, ...]:
     """The same messages with results where they belong.
 
@@ -85,7 +85,7 @@ def _is_bound(block: Block) -> bool:
 
 
 def _without_loose_thinking(
-    turn: tuple[Message, ...], mendings: Mendings
+    turn: tuple[Message, ...], mendings: Adjustments
 ) -> tuple[Message, ...]:
     """The turn without thinking that nothing came of, which the API refuses."""
     *before, last = turn
@@ -134,7 +134,7 @@ def _with_results_first(
     run: tuple[Message, ...],
     calls: Sequence[_Call],
     param: str,
-    mendings: Mendings,
+    mendings: Adjustments,
 ) -> Iterable[Message]:
     """What the others say between two turns of the assistant's."""
     results: dict[str, Block] = {}
@@ -216,7 +216,7 @@ def _refuse_unanswered(calls: Sequence[_Call], param: str) -> None:
 class _Ids:
     """Ids that the API takes, none twice; the same for the same history."""
 
-    def __init__(self, mendings: Mendings) -> None:
+    def __init__(self, mendings: Adjustments) -> None:
         self._mendings = mendings
         self._taken: set[str] = set()
         self._tries: dict[str, int] = {}

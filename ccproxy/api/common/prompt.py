@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 
 from attrs import evolve, field, frozen
 
-from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.content import (
     ASSISTANT,
     SYSTEM,
     TOOL,
     USER,
-    Part,
+    ContentPart,
     content_blocks,
 )
 from ccproxy.api.common.pairing import NO_ID, paired
@@ -82,7 +82,7 @@ class InputMessage:
 
     at: str
     role: str
-    content: str | list[Part] | None
+    content: str | list[ContentPart] | None
     calls: tuple[Block, ...] = ()
     thinking: tuple[PastThinking, ...] = ()
     result_of: str | None = None
@@ -96,7 +96,7 @@ class InputMessage:
 
 
 @frozen(kw_only=True)
-class Conversation:
+class DecodedPrompt:
     """What a request says.
 
     Attributes:
@@ -112,8 +112,8 @@ class Conversation:
 
 
 def conversation(
-    given: Sequence[InputMessage], param: str, mendings: Mendings, *, first: str = ""
-) -> Conversation:
+    given: Sequence[InputMessage], param: str, mendings: Adjustments, *, first: str = ""
+) -> DecodedPrompt:
     """The conversation that messages are.
 
     Args:
@@ -140,7 +140,7 @@ def conversation(
             messages.append(made)
     _refuse_without_question(given, messages, param)
     thoughts = [thinking for message in given for thinking in message.thinking]
-    return Conversation(
+    return DecodedPrompt(
         system="\n\n".join(text for text in instructions if not is_blank(text)),
         messages=paired(messages, param, mendings),
         thinking_models={t.key: t.model for t in thoughts if t.model},
@@ -158,7 +158,7 @@ def _check_role(message: InputMessage) -> None:
 
 
 def _with_question(
-    given: Sequence[InputMessage], mendings: Mendings
+    given: Sequence[InputMessage], mendings: Adjustments
 ) -> Sequence[InputMessage]:
     """The messages; of instructions alone the last ones are what the user asks.
 
@@ -168,13 +168,13 @@ def _with_question(
         return given
     for place in reversed(range(len(given))):
         message = given[place]
-        if not is_blank(_system_text(message, Mendings())):
+        if not is_blank(_system_text(message, Adjustments())):
             mendings.adjust(f"{message.at}.role")
             return [*given[:place], evolve(message, role=USER), *given[place + 1 :]]
     return given
 
 
-def _message(message: InputMessage, mendings: Mendings) -> Message | None:
+def _message(message: InputMessage, mendings: Adjustments) -> Message | None:
     """The message as the Messages API has it; None: there is nothing in it."""
     match _ROLES[message.role]:
         case "system":
@@ -206,7 +206,7 @@ def _refuse_without_question(
 
 
 def _content(
-    message: InputMessage, role: str, mendings: Mendings
+    message: InputMessage, role: str, mendings: Adjustments
 ) -> str | tuple[Block, ...]:
     """What the user or the assistant says; empty: nothing."""
     is_bare = not message.thinking and not message.calls
@@ -222,7 +222,7 @@ def _content(
     )
 
 
-def _result(message: InputMessage, mendings: Mendings) -> Block:
+def _result(message: InputMessage, mendings: Adjustments) -> Block:
     """The result of a call; a text stays one, and a blank one is an empty one."""
     content: str | Sequence[Block]
     if isinstance(message.content, str):
@@ -242,7 +242,7 @@ def _result(message: InputMessage, mendings: Mendings) -> Block:
     )
 
 
-def _system_text(message: InputMessage, mendings: Mendings) -> str:
+def _system_text(message: InputMessage, mendings: Adjustments) -> str:
     """The text of a message that may have nothing else in it.
 
     Parts of one message are one text.
@@ -266,7 +266,7 @@ def positive(value: int | None, param: str) -> int | None:
     return value
 
 
-def stops(named: Mapping[str, str], mendings: Mendings) -> tuple[str, ...]:
+def stops(named: Mapping[str, str], mendings: Adjustments) -> tuple[str, ...]:
     """The sequences at which the answer ends.
 
     An empty one would end every answer before it begins: it is left out. Whether the
@@ -280,7 +280,7 @@ def stops(named: Mapping[str, str], mendings: Mendings) -> tuple[str, ...]:
     return tuple(text for text in named.values() if text)
 
 
-def effort(name: str | None, param: str, mendings: Mendings) -> str | None:
+def effort(name: str | None, param: str, mendings: Adjustments) -> str | None:
     """How hard to think, by OpenAI's names.
 
     Args:

@@ -55,7 +55,7 @@ class _Open:
     is_empty: bool = True
 
 
-class Replay:
+class RestartFilter:
     """Filters the events of one turn; the result has no ``Restarted`` in it."""
 
     def __init__(self) -> None:

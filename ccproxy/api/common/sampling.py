@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Raw
 
-from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.core.errors import InvalidRequest
 
 # What every JSON reader on the way can still tell from its neighbours.
@@ -20,7 +20,7 @@ def sampling_fields(
     request: object,
     known: Sequence[str],
     unknown: Sequence[str],
-    mendings: Mendings,
+    mendings: Adjustments,
 ) -> Mapping[str, Raw]:
     """The fields of a request that the Messages API has as well, by its names.
 

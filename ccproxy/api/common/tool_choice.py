@@ -44,7 +44,7 @@ class _AllowedNested(msgspec.Struct):
 
 
 @frozen(kw_only=True)
-class Choice:
+class OpenAIToolChoice:
     """What the client leaves to the model.
 
     Attributes:
@@ -123,7 +123,7 @@ def _choice(
     return ToolChoice(mode, name, disable_parallel_tool_use=True if one_call else None)
 
 
-def decode_choice(choice: object) -> Choice:
+def decode_choice(choice: object) -> OpenAIToolChoice:
     """Read a ``tool_choice`` of either dialect, as JSON has it.
 
     Raises:
@@ -131,27 +131,27 @@ def decode_choice(choice: object) -> Choice:
     """
     match choice:
         case None | "auto" | {"type": "auto"}:
-            return Choice()
+            return OpenAIToolChoice()
         case "none" | {"type": "none"}:
-            return Choice(mode="none")
+            return OpenAIToolChoice(mode="none")
         case "required" | "any" | {"type": "required" | "any"}:
-            return Choice(mode="any")
+            return OpenAIToolChoice(mode="any")
         case {"type": "allowed_tools", **rest}:
             return _allowed(rest)
         case {"type": str()}:
-            return Choice(mode="tool", name=_name(_convert(choice, _Wanted)))
+            return OpenAIToolChoice(mode="tool", name=_name(_convert(choice, _Wanted)))
     raise InvalidRequest(
         f"`{_PARAM}` is `auto`, `none`, `required`, a tool, or `allowed_tools`",
         param=_PARAM,
     )
 
 
-def _allowed(choice: Mapping[Any, Any]) -> Choice:
+def _allowed(choice: Mapping[Any, Any]) -> OpenAIToolChoice:
     if "allowed_tools" in choice:
         allowed = _convert(choice, _AllowedNested).allowed_tools
     else:
         allowed = _convert(choice, _Allowed)
-    return Choice(
+    return OpenAIToolChoice(
         mode="any" if allowed.mode == "required" else "auto",
         allowed=tuple(_name(tool) for tool in allowed.tools),
     )

@@ -18,7 +18,7 @@ from attrs import frozen
 from msgspec import UNSET, Raw
 from typing_extensions import override
 
-from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.decoding import read_body
 from ccproxy.api.common.json_schema import (
     check_object,
@@ -222,7 +222,7 @@ def function_call(
     api_name: str,
     arguments: Raw | str,
     at: str,
-    mendings: Mendings,
+    mendings: Adjustments,
     renamed: Mapping[str, str] = RENAMED_CALL,
 ) -> Block:
     """A call of the history.

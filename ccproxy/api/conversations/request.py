@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ccproxy.api.common.decoding import decode_json
-from ccproxy.api.responses.items import Item, decode_items
+from ccproxy.api.responses.items import DecodedItem, decode_items
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import InvalidRequest
 
@@ -44,7 +44,9 @@ _update = msgspec.json.Decoder(ConversationUpdate)
 _items = msgspec.json.Decoder(NewItems)
 
 
-def decode_conversation(body: bytes) -> tuple[Mapping[str, str], tuple[Item, ...]]:
+def decode_conversation(
+    body: bytes,
+) -> tuple[Mapping[str, str], tuple[DecodedItem, ...]]:
     """What a new conversation is to hold: metadata and first items.
 
     Raises:
@@ -65,7 +67,7 @@ def decode_metadata(body: bytes) -> Mapping[str, str]:
     return checked_metadata(decode_json(_update, body).metadata)
 
 
-def decode_new_items(body: bytes) -> tuple[Item, ...]:
+def decode_new_items(body: bytes) -> tuple[DecodedItem, ...]:
     """The items that are to be added.
 
     Raises:
@@ -74,7 +76,7 @@ def decode_new_items(body: bytes) -> tuple[Item, ...]:
     return _bounded([bytes(raw) for raw in decode_json(_items, body).items])
 
 
-def _bounded(items: list[bytes]) -> tuple[Item, ...]:
+def _bounded(items: list[bytes]) -> tuple[DecodedItem, ...]:
     if len(items) > _MOST_ITEMS:
         raise InvalidRequest(
             f"`items` has {len(items)} items; send at most {_MOST_ITEMS} at a time",

@@ -23,7 +23,7 @@ from ccproxy.api.conversations.request import (
     decode_new_items,
 )
 from ccproxy.api.responses.items import SHOW_SEALS, resolve
-from ccproxy.api.responses.items import Item as RequestItem
+from ccproxy.api.responses.items import DecodedItem as RequestItem
 from ccproxy.api.responses.listing import documents
 from ccproxy.api.responses.stored import (
     deleted,
@@ -36,7 +36,7 @@ from ccproxy.core.errors import NotFound
 from ccproxy.store.records import Conversation, Item, UnknownItem
 from ccproxy.store.store import Store
 from ccproxy.web import query
-from ccproxy.web.context import Exchange
+from ccproxy.web.context import RequestContext
 from ccproxy.web.replies import json_response
 from ccproxy.web.routing import Router
 
@@ -63,7 +63,7 @@ class ConversationRoutes:
         router.add("GET", "/conversations/<name>/items/<item>", self._item)
         router.add("DELETE", "/conversations/<name>/items/<item>", self._delete_item)
 
-    async def _create(self, exchange: Exchange) -> bytes:
+    async def _create(self, exchange: RequestContext) -> bytes:
         metadata, given = decode_conversation(self._router.body(exchange))
         items = await self._kept(given, exchange)
         conversation = Conversation(
@@ -73,7 +73,7 @@ class ConversationRoutes:
         return _shown(exchange, conversation)
 
     async def _kept(
-        self, given: Sequence[RequestItem], exchange: Exchange, name: str = ""
+        self, given: Sequence[RequestItem], exchange: RequestContext, name: str = ""
     ) -> list[Item]:
         """The items as they are kept, with ids that no other of the conversation has.
 
@@ -89,7 +89,7 @@ class ConversationRoutes:
         taken = await self._store.taken_items(name, ids)
         return [Item(*item) for item in documents(items, exchange.hex, taken)]
 
-    async def _retrieve(self, exchange: Exchange, name: str) -> bytes:
+    async def _retrieve(self, exchange: RequestContext, name: str) -> bytes:
         return _shown(exchange, await self._conversation(name))
 
     async def _conversation(self, name: str) -> Conversation:
@@ -98,19 +98,19 @@ class ConversationRoutes:
             raise no_conversation(name)
         return found
 
-    async def _update(self, exchange: Exchange, name: str) -> bytes:
+    async def _update(self, exchange: RequestContext, name: str) -> bytes:
         metadata = decode_metadata(self._router.body(exchange))
         changed = await self._store.update_conversation(name, encode_json(metadata))
         if changed is None:
             raise no_conversation(name)
         return _shown(exchange, changed)
 
-    async def _delete(self, exchange: Exchange, name: str) -> bytes:
+    async def _delete(self, exchange: RequestContext, name: str) -> bytes:
         if not await self._store.delete_conversation(name):
             raise no_conversation(name)
         return json_response(exchange.request, deleted(name, "conversation.deleted"))
 
-    async def _items(self, exchange: Exchange, name: str) -> bytes:
+    async def _items(self, exchange: RequestContext, name: str) -> bytes:
         after, limit, descending = query.page(exchange.request)
         try:
             page = await self._store.conversation_items(
@@ -122,14 +122,14 @@ class ConversationRoutes:
             raise no_conversation(name)
         return _listed(exchange, page.items, has_more=page.has_more)
 
-    async def _append(self, exchange: Exchange, name: str) -> bytes:
+    async def _append(self, exchange: RequestContext, name: str) -> bytes:
         given = decode_new_items(self._router.body(exchange))
         items = await self._kept(given, exchange, name)
         if not await self._store.append(name, items):
             raise no_conversation(name)
         return _listed(exchange, items, has_more=False)
 
-    async def _item(self, exchange: Exchange, name: str, item: str) -> bytes:
+    async def _item(self, exchange: RequestContext, name: str, item: str) -> bytes:
         await self._conversation(name)
         found = await self._store.conversation_item(name, item)
         if found is None:
@@ -139,14 +139,16 @@ class ConversationRoutes:
         )
         return json_response(exchange.request, encode_json(shown))
 
-    async def _delete_item(self, exchange: Exchange, name: str, item: str) -> bytes:
+    async def _delete_item(
+        self, exchange: RequestContext, name: str, item: str
+    ) -> bytes:
         conversation = await self._conversation(name)
         if not await self._store.delete_item(name, item):
             raise _no_item(name, item)
         return _shown(exchange, conversation)
 
 
-def _shown(exchange: Exchange, conversation: Conversation) -> bytes:
+def _shown(exchange: RequestContext, conversation: Conversation) -> bytes:
     return json_response(
         exchange.request,
         conversation_document(
@@ -157,7 +159,9 @@ def _shown(exchange: Exchange, conversation: Conversation) -> bytes:
     )
 
 
-def _listed(exchange: Exchange, items: Sequence[Item], *, has_more: bool) -> bytes:
+def _listed(
+    exchange: RequestContext, items: Sequence[Item], *, has_more: bool
+) -> bytes:
     pairs = [(item.id, item.document) for item in items]
     shows_seals = query.includes(exchange.request, SHOW_SEALS)
     return json_response(

@@ -89,7 +89,7 @@ _text_decoder = msgspec.json.Decoder(str)
 _flag_decoder = msgspec.json.Decoder(bool)
 _count_decoder = msgspec.json.Decoder(int)
 _texts_decoder = msgspec.json.Decoder(list[str])
-_message_decoder = msgspec.json.Decoder(structs.InputMessage)
+_message_decoder = msgspec.json.Decoder(structs.MessageParam)
 _tool_decoder = msgspec.json.Decoder(structs.ToolParam)
 _choice_decoder = msgspec.json.Decoder(structs.ToolChoiceParam)
 _output_decoder = msgspec.json.Decoder(structs.OutputParam)
@@ -97,7 +97,7 @@ _format_decoder = msgspec.json.Decoder(structs.OutputFormatParam)
 
 
 @frozen(kw_only=True)
-class MessagesCall:
+class DecodedMessagesRequest:
     """A decoded request.
 
     Attributes:
@@ -115,7 +115,7 @@ class MessagesCall:
     adjusted: tuple[str, ...]
 
 
-def decode_messages(body: bytes) -> MessagesCall:
+def decode_messages(body: bytes) -> DecodedMessagesRequest:
     """Decode the body of ``POST /messages``.
 
     Raises:
@@ -145,7 +145,7 @@ def decode_messages(body: bytes) -> MessagesCall:
         default_thinking="api",
         extra=fields.rest,
     )
-    return MessagesCall(
+    return DecodedMessagesRequest(
         request=request,
         stream=stream,
         thinking=form,

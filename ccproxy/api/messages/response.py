@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Raw
 
-from ccproxy.api.messages.schemas import Heading, message_document
+from ccproxy.api.messages.schemas import MessageMeta, message_document
 from ccproxy.api.messages.thinking import ThinkingFilter, ThinkingForm
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import CCProxyError
@@ -25,7 +25,7 @@ class MessageDocument:
         thinking: what the client is shown of it.
     """
 
-    def __init__(self, heading: Heading, thinking: ThinkingForm = _PLAIN) -> None:
+    def __init__(self, heading: MessageMeta, thinking: ThinkingForm = _PLAIN) -> None:
         self._heading = heading
         self._shown = ThinkingFilter(thinking)
         self._message = MessageBuilder()

@@ -2,14 +2,14 @@
 
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.api.common.answering import Answering
+from ccproxy.api.common.answering import CompletionRunner
 from ccproxy.api.messages.request import decode_messages
 from ccproxy.api.messages.response import MessageDocument
-from ccproxy.api.messages.schemas import Heading
+from ccproxy.api.messages.schemas import MessageMeta
 from ccproxy.api.messages.stream import MessageStream
-from ccproxy.core.errors import NotPossible
+from ccproxy.core.errors import NotSupported
 from ccproxy.web.backend import Backend
-from ccproxy.web.context import Exchange
+from ccproxy.web.context import RequestContext
 from ccproxy.web.replies import set_question_headers
 from ccproxy.web.routing import Router
 
@@ -22,11 +22,11 @@ class MessagesRoutes:
     ) -> None:
         self._router = router
         self._backend = backend
-        self._answering = Answering(backend, clock)
+        self._answering = CompletionRunner(backend, clock)
         router.add("POST", "/messages", self._create)
         router.add("POST", "/messages/count_tokens", self._count)
 
-    async def _create(self, exchange: Exchange) -> bytes | None:
+    async def _create(self, exchange: RequestContext) -> bytes | None:
         call = decode_messages(self._router.body(exchange))
         question = await self._backend.prepare(call.request, owner=exchange.key)
         exchange.request.setHeader("request-id", exchange.id)
@@ -37,7 +37,7 @@ class MessagesRoutes:
             ignored=call.ignored,
             adjusted=call.adjusted,
         )
-        heading = Heading(id=f"msg_{exchange.hex}", request_id=exchange.id)
+        heading = MessageMeta(id=f"msg_{exchange.hex}", request_id=exchange.id)
         if call.stream:
             encoder = MessageStream(heading, call.thinking)
             await self._answering.stream(exchange, question, encoder)
@@ -45,8 +45,8 @@ class MessagesRoutes:
         document = MessageDocument(heading, call.thinking)
         return await self._answering.document(exchange, question, document)
 
-    async def _count(self, exchange: Exchange) -> bytes:
-        raise NotPossible(
+    async def _count(self, exchange: RequestContext) -> bytes:
+        raise NotSupported(
             "the claude CLI does not tell how many tokens a request has before it is "
             "answered; the answer's `usage` does"
         )

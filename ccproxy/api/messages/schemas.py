@@ -11,11 +11,10 @@ import msgspec
 from attrs import frozen
 from msgspec import Raw
 
-from ccproxy.core.stream import Finished
-from ccproxy.core.stream import Usage as TokenUsage
+from ccproxy.core.stream import Finished, Usage
 
 
-class InputMessage(msgspec.Struct):
+class MessageParam(msgspec.Struct):
     """A turn; the blocks of its content are of any type."""
 
     role: str
@@ -61,10 +60,10 @@ class OutputParam(msgspec.Struct):
     format: OutputFormatParam | None = None
 
 
-class MessagesRequest(msgspec.Struct):
+class CreateMessageRequest(msgspec.Struct):
     """The body of a request, as far as it is read; any other field goes up as it is."""
 
-    messages: list[InputMessage]
+    messages: list[MessageParam]
     model: str | None = None
     max_tokens: int | None = None
     system: str | list[Raw] | None = None
@@ -79,30 +78,30 @@ class MessagesRequest(msgspec.Struct):
 
 
 @frozen(kw_only=True)
-class Heading:
+class MessageMeta:
     """What is told of an answer before it is there."""
 
     id: str
     request_id: str
 
 
-class OutputDetails(msgspec.Struct):
+class OutputTokensDetails(msgspec.Struct):
     """A part of the output's count."""
 
     thinking_tokens: int
 
 
-class Usage(msgspec.Struct):
+class MessageUsage(msgspec.Struct):
     """Token counts, which do not overlap; the provider may tell more besides."""
 
     input_tokens: int
     cache_creation_input_tokens: int
     cache_read_input_tokens: int
     output_tokens: int
-    output_tokens_details: OutputDetails
+    output_tokens_details: OutputTokensDetails
 
 
-class Message(msgspec.Struct, kw_only=True):
+class MessageObject(msgspec.Struct, kw_only=True):
     """An answer; without a stop reason it has only begun."""
 
     id: str
@@ -113,7 +112,7 @@ class Message(msgspec.Struct, kw_only=True):
     stop_reason: str | None = None
     stop_sequence: str | None = None
     stop_details: Raw | None = None
-    usage: Usage
+    usage: MessageUsage
 
 
 _decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -121,13 +120,13 @@ _decode = msgspec.json.Decoder().decode
 
 
 def message_document(
-    heading: Heading,
+    heading: MessageMeta,
     model: str,
-    usage: TokenUsage,
+    usage: Usage,
     content: list[Raw] | None = None,
     end: Finished | None = None,
 ) -> Mapping[str, object]:
-    """A `Message`, ready to be encoded.
+    """A `MessageObject`, ready to be encoded.
 
     Args:
         heading: has its id.
@@ -136,7 +135,7 @@ def message_document(
         content: its blocks; none before it has begun.
         end: why it is over; None: it is not.
     """
-    message = Message(
+    message = MessageObject(
         id=heading.id,
         model=model,
         content=content or [],
@@ -147,7 +146,7 @@ def message_document(
 
 
 def stop_fields(end: Finished) -> dict[str, Any]:
-    """Why the model stopped, as `Message` and ``message_delta`` tell it."""
+    """Why the model stopped, as `MessageObject` and ``message_delta`` tell it."""
     return {
         "stop_reason": end.stop_reason,
         "stop_sequence": end.stop_sequence,
@@ -155,8 +154,8 @@ def stop_fields(end: Finished) -> dict[str, Any]:
     }
 
 
-def usage_document(usage: TokenUsage) -> Mapping[str, object]:
-    """A `Usage` with everything that the provider has told.
+def usage_document(usage: Usage) -> Mapping[str, object]:
+    """A `MessageUsage` with everything that the provider has told.
 
     Where the counts are a sum over several messages, what the provider told of the
     last one's details is left out.
@@ -177,11 +176,11 @@ _SUMMED = (
 )
 
 
-def _counts(usage: TokenUsage) -> Usage:
-    return Usage(
+def _counts(usage: Usage) -> MessageUsage:
+    return MessageUsage(
         input_tokens=usage.input_tokens,
         cache_creation_input_tokens=usage.cache_write_tokens,
         cache_read_input_tokens=usage.cache_read_tokens,
         output_tokens=usage.output_tokens,
-        output_tokens_details=OutputDetails(usage.thinking_tokens),
+        output_tokens_details=OutputTokensDetails(usage.thinking_tokens),
     )

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 
 from msgspec import Raw
 
-from ccproxy.api.common.restart_filter import Replay
+from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.messages.schemas import (
-    Heading,
+    MessageMeta,
     message_document,
     stop_fields,
     usage_document,
@@ -58,10 +58,10 @@ class MessageStream:
         thinking: what the client is shown of it.
     """
 
-    def __init__(self, heading: Heading, thinking: ThinkingForm = _PLAIN) -> None:
+    def __init__(self, heading: MessageMeta, thinking: ThinkingForm = _PLAIN) -> None:
         self._heading = heading
         self._shown = ThinkingFilter(thinking)
-        self._replay = Replay()
+        self._replay = RestartFilter()
         self._end: Finished | None = None
         self._has_begun = False
         self._resumes = False

@@ -13,7 +13,7 @@ from ccproxy.core.errors import InvalidRequest
 _UNKNOWN = "1970-01-01T00:00:00Z"
 
 
-class ModelInfo(msgspec.Struct, tag_field="type", tag="model"):
+class AnthropicModel(msgspec.Struct, tag_field="type", tag="model"):
     """A model."""
 
     id: str
@@ -25,7 +25,7 @@ class ModelInfo(msgspec.Struct, tag_field="type", tag="model"):
 class ModelPage(msgspec.Struct):
     """Some of them."""
 
-    data: list[ModelInfo]
+    data: list[AnthropicModel]
     has_more: bool
     first_id: str | None
     last_id: str | None
@@ -33,7 +33,7 @@ class ModelPage(msgspec.Struct):
 
 def model_info(name: str) -> bytes:
     """Encode one ``ModelInfo``."""
-    return msgspec.json.encode(ModelInfo(name, name))
+    return msgspec.json.encode(AnthropicModel(name, name))
 
 
 def model_page(
@@ -60,7 +60,7 @@ def model_page(
     shown = inside[-limit:] if backwards else inside[:limit]
     return msgspec.json.encode(
         ModelPage(
-            data=[ModelInfo(name, name) for name in shown],
+            data=[AnthropicModel(name, name) for name in shown],
             has_more=len(shown) < len(inside),
             first_id=shown[0] if shown else None,
             last_id=shown[-1] if shown else None,

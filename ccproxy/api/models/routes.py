@@ -8,7 +8,7 @@ from ccproxy.api.models.anthropic import model_info, model_page
 from ccproxy.api.models.openai import model_document, models_document
 from ccproxy.web import query
 from ccproxy.web.backend import Backend
-from ccproxy.web.context import Exchange
+from ccproxy.web.context import RequestContext
 from ccproxy.web.error_formats import is_anthropic
 from ccproxy.web.replies import json_response
 from ccproxy.web.routing import Router
@@ -32,7 +32,7 @@ class ModelRoutes:
         router.add("GET", "/models", self._models)
         router.add("GET", "/models/<path:name>", self._model)
 
-    async def _models(self, exchange: Exchange) -> bytes:
+    async def _models(self, exchange: RequestContext) -> bytes:
         request = exchange.request
         entries = await self._backend.models()
         if is_anthropic(request.requestHeaders):
@@ -42,7 +42,7 @@ class ModelRoutes:
             document = models_document(pairs)
         return json_response(request, document)
 
-    async def _model(self, exchange: Exchange, name: str) -> bytes:
+    async def _model(self, exchange: RequestContext, name: str) -> bytes:
         entries = {e.name: e.since_seconds for e in await self._backend.models()}
         if name not in entries:
             # What would be answered exists, under the name that it resolves to.

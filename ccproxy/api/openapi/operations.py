@@ -13,9 +13,9 @@ from ccproxy.api.openapi.terms import (
     MODEL,
     PLAIN,
     SENT,
-    Answer,
     Dialect,
     Operation,
+    ResponseSpec,
     json_answer,
     json_or_events,
     parameter,
@@ -23,7 +23,7 @@ from ccproxy.api.openapi.terms import (
 from ccproxy.core.errors import (
     ModelNotFound,
     NotFound,
-    NotPossible,
+    NotSupported,
     StorageFailed,
     ThreadsUnsupported,
 )
@@ -41,9 +41,9 @@ _PAGE = (
 )
 
 
-def _either(one: str, other: str) -> Answer:
+def _either(one: str, other: str) -> ResponseSpec:
     schema = {"anyOf": [reference(one), reference(other)]}
-    return Answer(200, "Done, in the words of whoever asks.", {JSON: schema})
+    return ResponseSpec(200, "Done, in the words of whoever asks.", {JSON: schema})
 
 
 def _dashboard(part: str, kind: str, summary: str) -> Operation:
@@ -53,7 +53,7 @@ def _dashboard(part: str, kind: str, summary: str) -> Operation:
         name="dashboard" + part.removeprefix("/").partition(".")[0].capitalize(),
         tag="server",
         summary=summary,
-        answers=(Answer(200, "The file.", {kind: {"type": "string"}}),),
+        answers=(ResponseSpec(200, "The file.", {kind: {"type": "string"}}),),
         errors=KEYLESS,
         needs_key=False,
     )
@@ -66,7 +66,7 @@ _SERVER = (
         name="health",
         tag="server",
         summary="`ok`: the server runs; without a key",
-        answers=(Answer(200, "It runs.", {PLAIN: {"const": "ok"}}),),
+        answers=(ResponseSpec(200, "It runs.", {PLAIN: {"const": "ok"}}),),
         errors=KEYLESS,
         needs_key=False,
     ),
@@ -88,7 +88,7 @@ _SERVER = (
         name="metrics",
         tag="server",
         summary="for Prometheus; with the key, unless the operator has opened it",
-        answers=(Answer(200, "The metrics.", {PLAIN: {"type": "string"}}),),
+        answers=(ResponseSpec(200, "The metrics.", {PLAIN: {"type": "string"}}),),
         errors=ALWAYS,
         needs_key=False,
     ),
@@ -119,7 +119,7 @@ _SERVER = (
         tag="server",
         summary="what it shows, as it happens; no word of a prompt or an answer",
         more="Has no end. The events are `hello`, `now` and `ended`.",
-        answers=(Answer(200, "The events.", {EVENTS: {}}),),
+        answers=(ResponseSpec(200, "The events.", {EVENTS: {}}),),
         errors=ALWAYS,
     ),
     Operation(
@@ -128,7 +128,7 @@ _SERVER = (
         name="openapi",
         tag="server",
         summary="this, in OpenAPI 3.1",
-        answers=(Answer(200, "This document.", {JSON: {"type": "object"}}),),
+        answers=(ResponseSpec(200, "This document.", {JSON: {"type": "object"}}),),
         errors=ALWAYS,
     ),
     Operation(
@@ -196,7 +196,7 @@ _MESSAGES = (
         tag="messages",
         summary="501: the CLI does not tell them",
         answers=(),
-        errors=(*SENT, NotPossible),
+        errors=(*SENT, NotSupported),
         dialects=(Dialect.ANTHROPIC,),
     ),
 )

@@ -5,18 +5,18 @@ from ccproxy.api.openapi.terms import (
     BODY,
     MODEL,
     SENT,
-    Answer,
     Errors,
     Operation,
+    ResponseSpec,
     json_answer,
     json_or_events,
     parameter,
 )
 from ccproxy.core.errors import (
-    ForeignOrigin,
-    InvalidSeal,
+    InvalidEncryptedContent,
     NotFound,
-    NotPossible,
+    NotSupported,
+    OriginNotAllowed,
     PreviousResponseNotFound,
     StorageFailed,
     UnsupportedValue,
@@ -24,7 +24,7 @@ from ccproxy.core.errors import (
 )
 
 _KEPT: Errors = (NotFound, StorageFailed)
-_RESPONSE: Errors = (*MODEL, *_KEPT, InvalidSeal, PreviousResponseNotFound)
+_RESPONSE: Errors = (*MODEL, *_KEPT, InvalidEncryptedContent, PreviousResponseNotFound)
 _ITEMS: Errors = (*BODY, *_KEPT, UnsupportedValue)
 
 _INCLUDE = parameter(
@@ -72,8 +72,8 @@ RESPONSES = (
             "message. What is refused is told by an `error` message; with "
             "`websocket_connection_limit_reached` the connection ends."
         ),
-        answers=(Answer(101, "A WebSocket from here on (RFC 6455)."),),
-        errors=(*ALWAYS, ForeignOrigin, UpgradeRequired),
+        answers=(ResponseSpec(101, "A WebSocket from here on (RFC 6455)."),),
+        errors=(*ALWAYS, OriginNotAllowed, UpgradeRequired),
     ),
     Operation(
         method="POST",
@@ -92,7 +92,7 @@ RESPONSES = (
         tag="responses",
         summary="501: the CLI does not tell them",
         answers=(),
-        errors=(*SENT, NotPossible),
+        errors=(*SENT, NotSupported),
     ),
     Operation(
         method="GET",

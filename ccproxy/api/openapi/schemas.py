@@ -10,26 +10,34 @@ from typing import Any
 
 import msgspec
 
-from ccproxy.api.admin.status import Status
+from ccproxy.api.admin.status import StatusDocument
 from ccproxy.api.admin.usage import UsageDocument
 from ccproxy.api.chat.request import ChatRequest
-from ccproxy.api.chat.schemas import Chunk, Document
+from ccproxy.api.chat.schemas import ChatCompletion, ChatCompletionChunk
 from ccproxy.api.conversations.request import (
     ConversationUpdate,
     NewConversation,
     NewItems,
 )
-from ccproxy.api.messages.schemas import Message, MessagesRequest
-from ccproxy.api.models.anthropic import ModelInfo, ModelPage
+from ccproxy.api.messages.schemas import CreateMessageRequest, MessageObject
+from ccproxy.api.models.anthropic import AnthropicModel, ModelPage
 from ccproxy.api.models.openai import Model, ModelList
 from ccproxy.api.responses.items import ItemFields
 from ccproxy.api.responses.request import ResponsesRequest
 from ccproxy.api.responses.tools import ToolFields
 
 _STRUCTS = (
-    *(ChatRequest, Document, Chunk, Model, ModelList, Status, UsageDocument),
+    *(
+        ChatRequest,
+        ChatCompletion,
+        ChatCompletionChunk,
+        Model,
+        ModelList,
+        StatusDocument,
+        UsageDocument,
+    ),
     *(ResponsesRequest, ItemFields, ToolFields),
-    *(MessagesRequest, Message, ModelInfo, ModelPage),
+    *(CreateMessageRequest, MessageObject, AnthropicModel, ModelPage),
     *(NewConversation, ConversationUpdate, NewItems),
 )
 _REFERENCE = "#/components/schemas/"

@@ -8,14 +8,14 @@ from attrs import frozen
 
 from ccproxy.api.openapi.schemas import reference
 from ccproxy.core.errors import (
-    Bug,
     CCProxyError,
-    ClaudeDown,
     ClaudeFailed,
     ClaudeUnavailable,
+    ClaudeUnresponsive,
     ContextLengthExceeded,
-    ForeignHost,
+    HostNotAllowed,
     InsufficientQuota,
+    InternalError,
     InvalidKey,
     InvalidRequest,
     MissingParameter,
@@ -49,7 +49,7 @@ class Dialect(Enum):
 
 
 @frozen
-class Answer:
+class ResponseSpec:
     """An answer that is no error.
 
     Attributes:
@@ -83,7 +83,7 @@ class Operation:
     name: str
     tag: str
     summary: str
-    answers: tuple[Answer, ...]
+    answers: tuple[ResponseSpec, ...]
     errors: Errors
     more: str = ""
     body: str | None = None
@@ -99,12 +99,12 @@ def parameter(name: str, what: str, schema: Schema, where: str = "query") -> Sch
     return {"name": name, "in": where, "description": what, "schema": schema}
 
 
-def json_answer(name: str, what: str = "Done.", status: int = 200) -> Answer:
+def json_answer(name: str, what: str = "Done.", status: int = 200) -> ResponseSpec:
     """An answer with one schema."""
-    return Answer(status, what, {JSON: reference(name)})
+    return ResponseSpec(status, what, {JSON: reference(name)})
 
 
-def json_or_events(name: str, events: str, event: str | None = None) -> Answer:
+def json_or_events(name: str, events: str, event: str | None = None) -> ResponseSpec:
     """An answer that may be streamed.
 
     Args:
@@ -115,13 +115,13 @@ def json_or_events(name: str, events: str, event: str | None = None) -> Answer:
     what = f"The whole answer; or, with `stream`, {events}"
     # OpenAPI 3.1 has no word for the schema of what one event carries.
     stream: dict[str, Any] = {} if event is None else {"x-event": reference(event)}
-    return Answer(200, what, {JSON: reference(name), EVENTS: stream})
+    return ResponseSpec(200, what, {JSON: reference(name), EVENTS: stream})
 
 
 # What any request may come to …
 KEYLESS: Errors = (
-    *(InvalidRequest, ForeignHost, RequestTimedOut),
-    *(TooManyConnections, Bug),
+    *(InvalidRequest, HostNotAllowed, RequestTimedOut),
+    *(TooManyConnections, InternalError),
 )
 ALWAYS: Errors = (*KEYLESS, InvalidKey)
 # … one that has a body …
@@ -132,7 +132,7 @@ BODY: Errors = (*SENT, MissingParameter)
 MODEL: Errors = (
     *BODY,
     *(UnsupportedValue, ModelNotFound, ContextLengthExceeded),
-    *(ClaudeUnavailable, ClaudeDown, ClaudeFailed, NotLoggedIn),
+    *(ClaudeUnavailable, ClaudeUnresponsive, ClaudeFailed, NotLoggedIn),
     *(Overloaded, ShuttingDown, TimedOut),
     *(RateLimited, InsufficientQuota, QueueFull, SchemaNotSatisfied),
 )

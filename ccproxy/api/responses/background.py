@@ -15,16 +15,16 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.api.responses.event_log import Tape
+from ccproxy.api.responses.event_log import EventLog
 from ccproxy.api.responses.stored import kept_response
-from ccproxy.api.responses.turns import Turn, Turns
+from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
 from ccproxy.core.detached import detached
-from ccproxy.core.errors import Bug, CCProxyError, StorageFailed
+from ccproxy.core.errors import CCProxyError, InternalError, StorageFailed
 from ccproxy.core.stream import Event, Failed
 from ccproxy.store.store import Store
-from ccproxy.web.answer_stats import Receipt
+from ccproxy.web.answer_stats import AnswerStats
 from ccproxy.web.backend import CompletionGroup
-from ccproxy.web.context import Asker
+from ccproxy.web.context import RequestIdentity
 
 # Other servers of the store may cancel what runs here.
 _LOOK_SECONDS = 2.0
@@ -34,19 +34,21 @@ _BACKGROUND = "background"
 _OK = 200
 
 
-class Job:
+class BackgroundResponse:
     """One response in the making.
 
     Attributes:
         response: as clients see it; it is over once that is kept, or could not be.
     """
 
-    def __init__(self, turn: Turn, asker: Asker, clock: IReactorTime) -> None:
+    def __init__(
+        self, turn: PreparedResponse, asker: RequestIdentity, clock: IReactorTime
+    ) -> None:
         self.turn = turn
         self.asker = asker
         self.began_seconds = clock.seconds()
-        self.receipt = Receipt(clock.seconds)
-        self.tape = Tape()
+        self.receipt = AnswerStats(clock.seconds)
+        self.tape = EventLog()
         self.over: Deferred[None] = Deferred()
         self.group = CompletionGroup(self._receive, self.receipt, self._broken)
         self.tape.record(turn.encoder.queue())
@@ -88,23 +90,27 @@ class Job:
         self.over.errback(failure)
 
 
-class Jobs:
+class BackgroundResponses:
     """All responses that are made in the background here."""
 
     _log = Logger()
 
-    def __init__(self, turns: Turns, store: Store, clock: IReactorTime) -> None:
+    def __init__(
+        self, turns: ResponseBuilder, store: Store, clock: IReactorTime
+    ) -> None:
         self._turns = turns
         self._store = store
         self._clock = clock
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, BackgroundResponse] = {}
         self._ends: set[Deferred[None]] = set()
         self._sleeps: set[Deferred[None]] = set()
         self._is_stopping = False
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock
 
-    def start(self, turn: Turn, asker: Asker) -> "Deferred[Job]":
+    def start(
+        self, turn: PreparedResponse, asker: RequestIdentity
+    ) -> "Deferred[BackgroundResponse]":
         """Keep that it was asked, and ask; whoever waits for that may go away.
 
         Raises:
@@ -112,9 +118,11 @@ class Jobs:
         """
         return detached(Deferred.fromCoroutine(self._start(turn, asker)))
 
-    async def _start(self, turn: Turn, asker: Asker) -> Job:
+    async def _start(
+        self, turn: PreparedResponse, asker: RequestIdentity
+    ) -> BackgroundResponse:
         asker = evolve(asker, route=f"{asker.route} {_BACKGROUND}", id=turn.id)
-        job = Job(turn, asker, self._clock)
+        job = BackgroundResponse(turn, asker, self._clock)
         await self._store.begin(self._turns.beginning(turn))
         self._jobs[turn.id] = job
         end = Deferred.fromCoroutine(self._run(job))
@@ -125,11 +133,11 @@ class Jobs:
             self._looking.start(_LOOK_SECONDS, now=False)
         return job
 
-    def get(self, identifier: str) -> Job | None:
+    def get(self, identifier: str) -> BackgroundResponse | None:
         """A response that is made here, or was and is not kept yet."""
         return self._jobs.get(identifier)
 
-    async def cancel(self, job: Job) -> None:
+    async def cancel(self, job: BackgroundResponse) -> None:
         """End one, and wait until that is kept."""
         job.cancel()
         await self._finished(job)
@@ -147,7 +155,7 @@ class Jobs:
         if not self._ends and self._looking.running:
             self._looking.stop()
 
-    async def _finished(self, job: Job) -> None:
+    async def _finished(self, job: BackgroundResponse) -> None:
         finished: Deferred[None] = Deferred()
 
         def changed() -> None:
@@ -161,7 +169,7 @@ class Jobs:
         finally:
             job.tape.unlisten(changed)
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: BackgroundResponse) -> None:
         turn = job.turn
         advanced = Deferred.fromCoroutine(self._advance(job))
         try:
@@ -169,7 +177,9 @@ class Jobs:
             await job.over
         except Exception:  # noqa: BLE001  # whatever it is, the response must end
             self._log.failure("the response {id} failed", id=turn.id)
-            job.fail(Bug("the proxy has a fault; its log has it, please report it"))
+            job.fail(
+                InternalError("the proxy has a fault; its log has it, please report it")
+            )
         finally:
             job.group.cancel()
         await advanced
@@ -177,13 +187,15 @@ class Jobs:
             await self._keep(job)
         except Exception:  # noqa: BLE001  # whoever listens must hear an end
             self._log.failure("the response {id} was not kept", id=turn.id)
-            bug = Bug("the proxy has a fault; its log has it, please report it")
+            bug = InternalError(
+                "the proxy has a fault; its log has it, please report it"
+            )
             job.finish(turn.encoder.conclude(bug))
             await self._keep_failure(job)
         self._log_end(job)
         self._jobs.pop(turn.id, None)
 
-    def _log_end(self, job: Job) -> None:
+    def _log_end(self, job: BackgroundResponse) -> None:
         turn, encoder = job.turn, job.turn.encoder
         error = encoder.error
         outcome = "cancelled" if encoder.response["status"] == "cancelled" else "ok"
@@ -205,14 +217,14 @@ class Jobs:
             completion_tokens=encoder.usage.output_tokens,
         )
 
-    async def _advance(self, job: Job) -> None:
+    async def _advance(self, job: BackgroundResponse) -> None:
         try:
             await self._store.advance(job.turn.id, "in_progress")
         except StorageFailed:
             # How it ends is what counts, and is told.
             return
 
-    async def _keep(self, job: Job) -> None:
+    async def _keep(self, job: BackgroundResponse) -> None:
         turn = job.turn
         end = turn.encoder.conclude()
         try:
@@ -225,7 +237,7 @@ class Jobs:
         else:
             job.finish(end)
 
-    async def _keep_failure(self, job: Job) -> None:
+    async def _keep_failure(self, job: BackgroundResponse) -> None:
         """Have the store take that it failed, as soon as it takes anything."""
         ending = self._turns.ending(job.turn, job.tape.data)
         while not self._is_stopping:

@@ -14,14 +14,14 @@ from collections.abc import Mapping
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
-from ccproxy.core.errors import InvalidSeal
+from ccproxy.core.errors import InvalidEncryptedContent
 
 # Fernet itself would read over anything else.
 _TOKEN = re.compile("[A-Za-z0-9_-]+={0,2}")
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
-class Seal:
+class Encryptor:
     """Closes and opens with one key.
 
     Args:
@@ -53,8 +53,8 @@ class Seal:
             raise _not_ours(at) from None
 
 
-def _not_ours(at: str) -> InvalidSeal:
-    return InvalidSeal(
+def _not_ours(at: str) -> InvalidEncryptedContent:
+    return InvalidEncryptedContent(
         f"`{at}` was not made by this proxy, or was changed on the way; leave the item "
         "out",
         param=at,
@@ -62,5 +62,5 @@ def _not_ours(at: str) -> InvalidSeal:
 
 
 def new_key() -> bytes:
-    """A key for a `Seal`; to be kept for as long as its seals should open."""
+    """A key for a `Encryptor`; to be kept for as long as its seals should open."""
     return Fernet.generate_key()

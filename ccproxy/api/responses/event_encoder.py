@@ -15,7 +15,7 @@ _DATA = b"\ndata: "
 _ERROR = b"event: error\n"
 
 
-class Frames:
+class EventEncoder:
     """Numbers events and encodes them.
 
     Args:

@@ -7,12 +7,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from ccproxy.api.responses.event_encoder import skip_events
-from ccproxy.web.sse_writer import Outlet
+from ccproxy.web.sse_writer import SSEWriter
 
 _CHUNK_BYTES = 2**16
 
 
-class Tape:
+class EventLog:
     """What has been told so far, and whether there will be more."""
 
     def __init__(self) -> None:
@@ -57,12 +57,12 @@ class Tape:
             listener()
 
 
-class Playback:
+class EventLogReader:
     """Plays a tape to a client, from some event on, at the client's own pace."""
 
-    def __init__(self, request: Request, clock: IReactorTime, tape: Tape) -> None:
+    def __init__(self, request: Request, clock: IReactorTime, tape: EventLog) -> None:
         self._tape = tape
-        self._outlet = Outlet(request, clock, self)
+        self._outlet = SSEWriter(request, clock, self)
         self._place = self._to_skip = 0
         self._over: Deferred[None] = Deferred()
 

@@ -28,16 +28,16 @@ from typing import Any, Protocol
 import msgspec
 from attrs import evolve, frozen
 
-from ccproxy.api.common.adjustments import Mendings
-from ccproxy.api.common.content import Part
+from ccproxy.api.common.adjustments import Adjustments
+from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.custom_tools import custom_call
 from ccproxy.api.common.decoding import decode_json
 from ccproxy.api.common.prompt import InputMessage, PastThinking
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable, function_call
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import (
+    InvalidEncryptedContent,
     InvalidRequest,
-    InvalidSeal,
     MissingParameter,
     RequestTooLarge,
 )
@@ -72,7 +72,7 @@ class Unsealer(Protocol):
     """Who opens what clients carry for us."""
 
     def open(self, sealed: str, at: str) -> Mapping[str, str]:
-        """What was sealed; raises `InvalidSeal`."""
+        """What was sealed; raises `InvalidEncryptedContent`."""
 
 
 class _ShellOutput(msgspec.Struct):
@@ -89,7 +89,7 @@ class ItemFields(msgspec.Struct):
     type: str | None = None
     id: str | None = None
     role: str | None = None
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
     # Of calls and their outputs.
     call_id: str | None = None
     name: str | None = None
@@ -121,13 +121,13 @@ class ItemFields(msgspec.Struct):
 
 # Reasoning has contents of its own, which are not what the model takes back.
 _decoder = msgspec.json.Decoder(ItemFields)
-_result = msgspec.json.Decoder(str | list[Part] | None)
+_result = msgspec.json.Decoder(str | list[ContentPart] | None)
 _shell_result = msgspec.json.Decoder(list[_ShellOutput])
 _anything = msgspec.json.Decoder(dict[str, Any])
 
 
 @frozen
-class Item:
+class DecodedItem:
     """One item, decoded.
 
     Attributes:
@@ -152,7 +152,7 @@ class Item:
         return None
 
 
-def decode_items(given: str | Sequence[bytes], param: str) -> tuple[Item, ...]:
+def decode_items(given: str | Sequence[bytes], param: str) -> tuple[DecodedItem, ...]:
     """Decode what a request says.
 
     Args:
@@ -164,17 +164,19 @@ def decode_items(given: str | Sequence[bytes], param: str) -> tuple[Item, ...]:
     """
     if isinstance(given, str):
         raw = encode_json({"type": "message", "role": "user", "content": given})
-        return (Item(param, raw, ItemFields("message", role="user", content=given)),)
+        return (
+            DecodedItem(param, raw, ItemFields("message", role="user", content=given)),
+        )
     return tuple(_decode(raw, f"{param}[{n}]") for n, raw in enumerate(given))
 
 
-def kept_items(documents: Sequence[bytes], param: str) -> tuple[Item, ...]:
+def kept_items(documents: Sequence[bytes], param: str) -> tuple[DecodedItem, ...]:
     """Decode what was kept; the field ``param`` is why they are here."""
-    return tuple(Item(param, raw, _decoder.decode(raw)) for raw in documents)
+    return tuple(DecodedItem(param, raw, _decoder.decode(raw)) for raw in documents)
 
 
-def _decode(raw: bytes, at: str) -> Item:
-    item = Item(at, raw, decode_json(_decoder, raw, at=at))
+def _decode(raw: bytes, at: str) -> DecodedItem:
+    item = DecodedItem(at, raw, decode_json(_decoder, raw, at=at))
     # Fields that nobody reads are kept all the same, so they have to be sound.
     decode_json(_anything, raw, at=at)
     match item.fields.kind:
@@ -205,7 +207,9 @@ def _required(value: str | None, param: str) -> str:
     return value
 
 
-def resolve(items: Sequence[Item], kept: Mapping[str, bytes]) -> tuple[Item, ...]:
+def resolve(
+    items: Sequence[DecodedItem], kept: Mapping[str, bytes]
+) -> tuple[DecodedItem, ...]:
     """Put what is kept in the place of what refers to it.
 
     Raises:
@@ -222,7 +226,7 @@ def resolve(items: Sequence[Item], kept: Mapping[str, bytes]) -> tuple[Item, ...
     return resolved
 
 
-def _resolved(item: Item, kept: Mapping[str, bytes]) -> Item:
+def _resolved(item: DecodedItem, kept: Mapping[str, bytes]) -> DecodedItem:
     found = kept.get(item.wanted_id) if item.wanted_id is not None else None
     if found is not None:
         return evolve(item, raw=found, fields=_decoder.decode(found))
@@ -237,7 +241,10 @@ def _resolved(item: Item, kept: Mapping[str, bytes]) -> Item:
 
 
 def input_messages(
-    items: Sequence[Item], unsealer: Unsealer, tools: ToolTable, mendings: Mendings
+    items: Sequence[DecodedItem],
+    unsealer: Unsealer,
+    tools: ToolTable,
+    mendings: Adjustments,
 ) -> list[InputMessage]:
     """What the items say, in order.
 
@@ -261,9 +268,9 @@ class _Reader:
 
     unsealer: Unsealer
     tools: ToolTable
-    mendings: Mendings
+    mendings: Adjustments
 
-    def read(self, item: Item) -> InputMessage | None:
+    def read(self, item: DecodedItem) -> InputMessage | None:
         """What an item says; None: nothing that the model could be told."""
         at, fields = item.at, item.fields
         match fields.kind:
@@ -297,7 +304,7 @@ class _Reader:
         # Thinking without its signature cannot be given back.
         return None
 
-    def _call(self, item: Item) -> Block:
+    def _call(self, item: DecodedItem) -> Block:
         fields, at = item.fields, item.at
         identifier = fields.call_id or ""
         match fields.kind:
@@ -326,7 +333,7 @@ class _Reader:
         where = f"{at}.encrypted_content"
         try:
             opened = self.unsealer.open(sealed, where)
-        except InvalidSeal:
+        except InvalidEncryptedContent:
             # Another provider's, or of a proxy whose key is gone.
             self.mendings.ignore(where)
             return None
@@ -337,15 +344,15 @@ class _Reader:
         return PastThinking(thinking_block(thinking, signature, at), *about)
 
 
-def _output(item: Item) -> str | list[Part] | None:
+def _output(item: DecodedItem) -> str | list[ContentPart] | None:
     raw, at = bytes(item.fields.output), f"{item.at}.output"
     if item.fields.kind != "shell_call_output":
-        result: str | list[Part] | None = decode_json(_result, raw, at=at)
+        result: str | list[ContentPart] | None = decode_json(_result, raw, at=at)
         return result
     told = decode_json(_shell_result, raw, at=at)
     return encode_json(told).decode()
 
 
-def has_seals(items: Sequence[Item]) -> bool:
+def has_seals(items: Sequence[DecodedItem]) -> bool:
     """Whether any of them has to be opened."""
     return any(item.fields.encrypted_content for item in items)

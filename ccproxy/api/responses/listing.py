@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ccproxy.api.responses.items import Item
+from ccproxy.api.responses.items import DecodedItem
 from ccproxy.core.encoding import encode_json
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -34,7 +34,7 @@ _OTHER_PREFIX = "item"
 
 
 def documents(
-    items: Sequence[Item], identifier: str, taken: Iterable[str] = ()
+    items: Sequence[DecodedItem], identifier: str, taken: Iterable[str] = ()
 ) -> list[tuple[str, bytes]]:
     """The items as they are kept and listed, each with its id.
 
@@ -55,7 +55,7 @@ def documents(
     return kept
 
 
-def _completed(item: Item, identifier: str) -> dict[str, Any]:
+def _completed(item: DecodedItem, identifier: str) -> dict[str, Any]:
     kind = item.fields.kind
     # Absent and null are one to clients, but not to both documents.
     given = {k: v for k, v in msgspec.json.decode(item.raw).items() if v is not None}

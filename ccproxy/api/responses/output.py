@@ -12,7 +12,7 @@ from attrs import frozen
 
 
 @frozen(kw_only=True)
-class Part:
+class OutputPart:
     """The kind of item that has one text, and the events that tell it.
 
     Attributes:
@@ -64,14 +64,14 @@ class Part:
         return {"type": "reasoning", **about, "summary": parts}
 
 
-MESSAGE = Part(
+MESSAGE = OutputPart(
     prefix="msg",
     index="content_index",
     events="output_text",
     part="content_part",
     extra={"logprobs": []},
 )
-REASONING = Part(
+REASONING = OutputPart(
     prefix="rs",
     index="summary_index",
     events="reasoning_summary_text",

@@ -6,9 +6,9 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from ccproxy.api.responses.background import Jobs
+from ccproxy.api.responses.background import BackgroundResponses
 from ccproxy.api.responses.event_encoder import skip_events
-from ccproxy.api.responses.event_log import Playback, Tape
+from ccproxy.api.responses.event_log import EventLog, EventLogReader
 from ccproxy.api.responses.stored import end_of_stream, shown_response
 from ccproxy.core.errors import StorageFailed
 from ccproxy.store.records import StoredResponse
@@ -20,7 +20,9 @@ _LOOK_SECONDS = 1.0
 class ResponseReplay:
     """Plays the streams of responses, wherever they are made or kept."""
 
-    def __init__(self, store: Store, jobs: Jobs, clock: IReactorTime) -> None:
+    def __init__(
+        self, store: Store, jobs: BackgroundResponses, clock: IReactorTime
+    ) -> None:
         self._store = store
         self._jobs = jobs
         self._clock = clock
@@ -35,21 +37,21 @@ class ResponseReplay:
         """
         job = self._jobs.get(name)
         if job is not None:
-            await Playback(request, self._clock, job.tape).run(after)
+            await EventLogReader(request, self._clock, job.tape).run(after)
             return True
         kept = await self._store.response(name)
         if kept is None:
             return False
-        tape = Tape()
+        tape = EventLog()
         filled = Deferred.fromCoroutine(self._fill(tape, kept, after))
         filled.addErrback(_expected)
         try:
-            await Playback(request, self._clock, tape).run()
+            await EventLogReader(request, self._clock, tape).run()
         finally:
             filled.cancel()
         return True
 
-    async def _fill(self, tape: Tape, kept: StoredResponse, after: int) -> None:
+    async def _fill(self, tape: EventLog, kept: StoredResponse, after: int) -> None:
         """Record the rest of what is kept, once another server has ended it."""
         try:
             events = await self._events(kept, after)

@@ -15,10 +15,10 @@ import msgspec
 from attrs import evolve, frozen
 
 from ccproxy.api.common import prompt as prompting
-from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.decoding import decode_json, read_body
 from ccproxy.api.common.output_schema import (
-    Format,
+    ResponseFormat,
     echo_format,
     output_config,
     output_paths,
@@ -28,7 +28,7 @@ from ccproxy.api.common.sampling import sampling_fields
 from ccproxy.api.common.tools import ToolTable
 from ccproxy.api.responses.items import (
     SHOW_SEALS,
-    Item,
+    DecodedItem,
     Unsealer,
     decode_items,
     has_seals,
@@ -61,7 +61,7 @@ class _Reasoning(msgspec.Struct):
 
 
 class _Text(msgspec.Struct):
-    format: Format | None = None
+    format: ResponseFormat | None = None
     verbosity: str | None = None
 
 
@@ -144,7 +144,7 @@ class Echo:
 
 
 @frozen(kw_only=True)
-class ResponsesCall:
+class DecodedResponsesRequest:
     """A decoded request.
 
     Attributes:
@@ -155,7 +155,7 @@ class ResponsesCall:
         adjusted: paths of what is sent in another form.
     """
 
-    items: tuple[Item, ...]
+    items: tuple[DecodedItem, ...]
     request: MessagesRequest
     tools: ToolTable
     instructions: str
@@ -171,7 +171,9 @@ class ResponsesCall:
         return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
-def decode_responses(body: bytes, *, web_search: bool = False) -> ResponsesCall:
+def decode_responses(
+    body: bytes, *, web_search: bool = False
+) -> DecodedResponsesRequest:
     """Decode the body of ``POST /responses``.
 
     Args:
@@ -181,7 +183,7 @@ def decode_responses(body: bytes, *, web_search: bool = False) -> ResponsesCall:
     Raises:
         ClientError: with ``param``, the path of the offending field.
     """
-    mendings = Mendings()
+    mendings = Adjustments()
     body, mended = read_body(body)
     mendings.adjust(*mended)
     request = decode_json(_decoder, body)
@@ -199,7 +201,7 @@ def decode_responses(body: bytes, *, web_search: bool = False) -> ResponsesCall:
     effort = request.reasoning.effort if request.reasoning else None
     form = request.text.format if request.text else None
     paths = output_paths(form, _FORMAT, _EFFORT)
-    return ResponsesCall(
+    return DecodedResponsesRequest(
         items=_items(request),
         request=MessagesRequest(
             messages=(),
@@ -223,7 +225,7 @@ def decode_responses(body: bytes, *, web_search: bool = False) -> ResponsesCall:
     )
 
 
-def _items(request: ResponsesRequest) -> tuple[Item, ...]:
+def _items(request: ResponsesRequest) -> tuple[DecodedItem, ...]:
     if request.input is None:
         if request.previous_response_id or request.conversation:
             return ()
@@ -243,8 +245,8 @@ class Context:
         own: what the request says, references resolved.
     """
 
-    earlier: tuple[Item, ...]
-    own: tuple[Item, ...]
+    earlier: tuple[DecodedItem, ...]
+    own: tuple[DecodedItem, ...]
 
     @property
     def has_seals(self) -> bool:
@@ -253,7 +255,7 @@ class Context:
 
 
 def context_of(
-    call: ResponsesCall, earlier: Sequence[bytes], kept: Mapping[str, bytes]
+    call: DecodedResponsesRequest, earlier: Sequence[bytes], kept: Mapping[str, bytes]
 ) -> Context:
     """Put together what was fetched.
 
@@ -285,7 +287,10 @@ class AssembledRequest:
 
 
 def request_of(
-    call: ResponsesCall, context: Context, unsealer: Unsealer, closing: str = ""
+    call: DecodedResponsesRequest,
+    context: Context,
+    unsealer: Unsealer,
+    closing: str = "",
 ) -> AssembledRequest:
     """The question to the model.
 
@@ -298,7 +303,7 @@ def request_of(
     Raises:
         ClientError: a conversation that the model cannot be asked.
     """
-    mendings = Mendings()
+    mendings = Adjustments()
     items = (*context.earlier, *context.own)
     given = input_messages(items, unsealer, call.tools, mendings)
     if closing:

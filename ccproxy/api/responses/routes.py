@@ -15,8 +15,8 @@ POST      ``/responses/input_tokens``          cannot be told
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.api.options import Policy
-from ccproxy.api.responses.background import Job, Jobs
+from ccproxy.api.options import APIOptions
+from ccproxy.api.responses.background import BackgroundResponse, BackgroundResponses
 from ccproxy.api.responses.compaction import (
     ASK,
     check_model,
@@ -24,31 +24,31 @@ from ccproxy.api.responses.compaction import (
     compaction_item,
     summarized,
 )
-from ccproxy.api.responses.event_log import Playback, Tape
+from ccproxy.api.responses.event_log import EventLog, EventLogReader
 from ccproxy.api.responses.items import SHOW_SEALS
 from ccproxy.api.responses.replay import ResponseReplay
-from ccproxy.api.responses.request import ResponsesCall, decode_responses
+from ccproxy.api.responses.request import DecodedResponsesRequest, decode_responses
 from ccproxy.api.responses.response import ResponseDocument
 from ccproxy.api.responses.stored import (
     deleted,
     item_list,
     shown_response,
 )
-from ccproxy.api.responses.turns import Turn, Turns
+from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
 from ccproxy.api.responses.websocket import ResponseSocket
 from ccproxy.core.errors import (
     ClaudeFailed,
     InvalidRequest,
     NotFound,
-    NotPossible,
+    NotSupported,
     StorageFailed,
 )
 from ccproxy.store.records import StoredResponse, UnknownItem
 from ccproxy.store.store import Store
 from ccproxy.web import query
 from ccproxy.web.backend import collect
-from ccproxy.web.context import Asker, Exchange
-from ccproxy.web.cors import Origins
+from ccproxy.web.context import RequestContext, RequestIdentity
+from ccproxy.web.cors import CORSPolicy
 from ccproxy.web.event_stream import EventStream
 from ccproxy.web.replies import (
     json_response,
@@ -73,11 +73,11 @@ class ResponsesRoutes:
         self,
         *,
         router: Router,
-        turns: Turns,
-        jobs: Jobs,
-        origins: Origins,
+        turns: ResponseBuilder,
+        jobs: BackgroundResponses,
+        origins: CORSPolicy,
         store: Store,
-        policy: Policy,
+        policy: APIOptions,
         clock: IReactorTime,
     ) -> None:
         self._router = router
@@ -98,7 +98,7 @@ class ResponsesRoutes:
         router.add("POST", "/responses/<name>/cancel", self._cancel)
         router.add("GET", "/responses/<name>/input_items", self._input_items)
 
-    async def _create(self, exchange: Exchange) -> bytes | None:
+    async def _create(self, exchange: RequestContext) -> bytes | None:
         call = self._decode(exchange)
         owner = exchange.asker.key
         turn = await self._turns.prepare(call, exchange.hex, owner=owner)
@@ -108,14 +108,14 @@ class ResponsesRoutes:
             if not call.stream:
                 return json_response(exchange.request, _shown(job, call))
             with exchange.streaming():
-                await Playback(exchange.request, self._clock, job.tape).run()
+                await EventLogReader(exchange.request, self._clock, job.tape).run()
             return None
         if call.stream:
             await self._stream(exchange, turn)
             return None
         return await self._collect(exchange, turn)
 
-    async def _connect(self, exchange: Exchange) -> None:
+    async def _connect(self, exchange: RequestContext) -> None:
         limits = SocketLimits(message_bytes=self._policy.max_body_bytes)
         asker = exchange.asker
 
@@ -127,7 +127,7 @@ class ResponsesRoutes:
             exchange.request, talk, limits, self._origins, self._clock
         )
 
-    async def _talk(self, socket: WebSocket, asker: Asker) -> None:
+    async def _talk(self, socket: WebSocket, asker: RequestIdentity) -> None:
         self._sockets.add(socket)
         talk = ResponseSocket(socket, self._turns, self._policy, self._clock, asker)
         try:
@@ -140,12 +140,12 @@ class ResponsesRoutes:
         for socket in tuple(self._sockets):
             socket.close(GOING_AWAY, "the proxy is being stopped")
 
-    def _decode(self, exchange: Exchange) -> ResponsesCall:
+    def _decode(self, exchange: RequestContext) -> DecodedResponsesRequest:
         body = self._router.body(exchange)
         return decode_responses(body, web_search=self._policy.web_search)
 
-    async def _stream(self, exchange: Exchange, turn: Turn) -> None:
-        tape = Tape()
+    async def _stream(self, exchange: RequestContext, turn: PreparedResponse) -> None:
+        tape = EventLog()
 
         async def conclude() -> bytes:
             end = turn.encoder.conclude()
@@ -167,7 +167,7 @@ class ResponsesRoutes:
         with exchange.following(turn.encoder), exchange.streaming():
             await stream.run(self._turns.backend, turn.question, 1)
 
-    async def _collect(self, exchange: Exchange, turn: Turn) -> bytes:
+    async def _collect(self, exchange: RequestContext, turn: PreparedResponse) -> bytes:
         document = ResponseDocument(turn.encoder)
         with exchange.following(document):
             queued = await collect(
@@ -177,7 +177,7 @@ class ResponsesRoutes:
         await self._turns.keep(turn, document.frames + turn.encoder.conclude())
         return json_response(exchange.request, document.encode())
 
-    async def _compact(self, exchange: Exchange) -> bytes:
+    async def _compact(self, exchange: RequestContext) -> bytes:
         call = self._decode(exchange)
         check_model(call.request.model)
         call = evolve(call, request=summarized(call.request))
@@ -200,13 +200,13 @@ class ResponsesRoutes:
             compaction_document(exchange.hex, item, self._turns.now, usage),
         )
 
-    async def _input_tokens(self, exchange: Exchange) -> bytes:
-        raise NotPossible(
+    async def _input_tokens(self, exchange: RequestContext) -> bytes:
+        raise NotSupported(
             "the Claude Code CLI does not tell the exact tokens of an input before it "
             "is answered; every answer tells its own `usage`"
         )
 
-    async def _retrieve(self, exchange: Exchange, name: str) -> bytes | None:
+    async def _retrieve(self, exchange: RequestContext, name: str) -> bytes | None:
         request = exchange.request
         after = query.number(request, "starting_after", 0, _LARGEST_SEQUENCE_NUMBER)
         shows_seals = query.includes(request, SHOW_SEALS)
@@ -238,7 +238,7 @@ class ResponsesRoutes:
             raise _not_found(name)
         return kept
 
-    async def _delete(self, exchange: Exchange, name: str) -> bytes:
+    async def _delete(self, exchange: RequestContext, name: str) -> bytes:
         job = self._jobs.get(name)
         if job is not None:
             await self._jobs.cancel(job)
@@ -246,7 +246,7 @@ class ResponsesRoutes:
             raise _not_found(name)
         return json_response(exchange.request, deleted(name, "response"))
 
-    async def _cancel(self, exchange: Exchange, name: str) -> bytes:
+    async def _cancel(self, exchange: RequestContext, name: str) -> bytes:
         job = self._jobs.get(name)
         if job is not None:
             await self._jobs.cancel(job)
@@ -263,7 +263,7 @@ class ResponsesRoutes:
             shown_response(kept.document, kept.status, shows_seals=False),
         )
 
-    async def _input_items(self, exchange: Exchange, name: str) -> bytes:
+    async def _input_items(self, exchange: RequestContext, name: str) -> bytes:
         after, limit, descending = query.page(exchange.request)
         try:
             page = await self._store.input_items(
@@ -281,7 +281,9 @@ class ResponsesRoutes:
         )
 
 
-def _set_headers(exchange: Exchange, turn: Turn, effort: str | None) -> None:
+def _set_headers(
+    exchange: RequestContext, turn: PreparedResponse, effort: str | None
+) -> None:
     set_question_headers(
         exchange.request,
         turn.question,
@@ -291,7 +293,7 @@ def _set_headers(exchange: Exchange, turn: Turn, effort: str | None) -> None:
     )
 
 
-def _shown(job: Job, call: ResponsesCall) -> bytes:
+def _shown(job: BackgroundResponse, call: DecodedResponsesRequest) -> bytes:
     return shown_response(
         job.document,
         job.response["status"],

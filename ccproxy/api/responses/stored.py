@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ccproxy.api.responses.event_encoder import DONE, Frames
+from ccproxy.api.responses.event_encoder import DONE, EventEncoder
 from ccproxy.api.responses.output import without_seal
 from ccproxy.api.responses.resource import failed
 from ccproxy.core.encoding import encode_json
@@ -53,7 +53,7 @@ def end_of_stream(
         error: why it cannot be told how it ended.
     """
     document: Mapping[str, Any] = msgspec.json.decode(response)
-    frames = Frames(after + 1)
+    frames = EventEncoder(after + 1)
     told = []
     if after < 0:
         created = {**document, "status": "in_progress", "error": None}

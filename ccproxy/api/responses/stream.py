@@ -26,13 +26,13 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from ccproxy.api.common.agent_tools import agent_line, searched
-from ccproxy.api.common.restart_filter import Replay
+from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import ToolTable
-from ccproxy.api.responses.event_encoder import DONE, Frames
+from ccproxy.api.responses.event_encoder import DONE, EventEncoder
 from ccproxy.api.responses.output import (
     MESSAGE,
     REASONING,
-    Part,
+    OutputPart,
     search_item,
     without_seal,
 )
@@ -78,7 +78,10 @@ class _Phase(Enum):
     OVER = auto()
 
 
-_PARTS: Mapping[_Phase, Part] = {_Phase.MESSAGE: MESSAGE, _Phase.REASONING: REASONING}
+_PARTS: Mapping[_Phase, OutputPart] = {
+    _Phase.MESSAGE: MESSAGE,
+    _Phase.REASONING: REASONING,
+}
 
 
 class ResponseStream:
@@ -111,8 +114,8 @@ class ResponseStream:
         self._created_at = int(wall_seconds())
         self._phase = _Phase.BEFORE
         self._was_queued = False
-        self._replay = Replay()
-        self._frames = Frames()
+        self._replay = RestartFilter()
+        self._frames = EventEncoder()
         self._end_number = 0
         self._output: list[dict[str, Any]] = []
         self._text: list[str] = []
@@ -381,7 +384,7 @@ class ResponseStream:
     def _item_id(self, prefix: str) -> str:
         return f"{prefix}_{self._identifier}{len(self._output):04x}"
 
-    def _place(self, part: Part) -> dict[str, Any]:
+    def _place(self, part: OutputPart) -> dict[str, Any]:
         index = len(self._output)
         identifier = self._item_id(part.prefix)
         return {"item_id": identifier, "output_index": index, part.index: 0}

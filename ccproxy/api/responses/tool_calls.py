@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from ccproxy.api.common.custom_tools import FreeText
+from ccproxy.api.common.custom_tools import CustomInputDecoder
 from ccproxy.api.common.tools import ToolIdentity, ToolKind
 
 _NO_ARGUMENTS = "{}"
@@ -65,7 +65,7 @@ class OpenCall:
         self._tool = tool
         self._arguments: list[str] = []
         self._told: list[str] = []
-        self._text = FreeText()
+        self._text = CustomInputDecoder()
 
     @property
     def prefix(self) -> str:

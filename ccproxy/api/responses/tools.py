@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from attrs import frozen
 
-from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.custom_tools import custom_tool
 from ccproxy.api.common.decoding import decode_json
 from ccproxy.api.common.tool_choice import decode_choice
@@ -138,7 +138,7 @@ class _Given:
 def offered_tools(
     given: Sequence[bytes],
     choice: object,
-    mendings: Mendings,
+    mendings: Adjustments,
     *,
     one_call: bool = False,
     web_search: bool = False,

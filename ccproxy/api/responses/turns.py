@@ -1,7 +1,7 @@
 """One turn of Responses: its conversation put together, its answer kept.
 
 What comes before a request may be in the store, in a conversation, or with a
-WebSocket; whoever runs the turn then asks the backend and calls `Turns.keep`.
+WebSocket; whoever runs the turn then asks the backend and calls `ResponseBuilder.keep`.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,11 +10,11 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from ccproxy.api.responses.encryption import Seal, new_key
+from ccproxy.api.responses.encryption import Encryptor, new_key
 from ccproxy.api.responses.listing import documents
 from ccproxy.api.responses.request import (
     Context,
-    ResponsesCall,
+    DecodedResponsesRequest,
     context_of,
     request_of,
 )
@@ -28,7 +28,7 @@ from ccproxy.core.errors import (
     PreviousResponseNotFound,
     StorageFailed,
 )
-from ccproxy.store.records import Chain, Ending, Item, NewResponse
+from ccproxy.store.records import FinalResponse, Item, NewResponse, ResponseChain
 from ccproxy.store.store import Store
 from ccproxy.web.backend import Backend, Question
 
@@ -38,7 +38,7 @@ _CONTINUABLE = ("completed", "incomplete")
 
 
 @frozen
-class Turn:
+class PreparedResponse:
     """A question that can be asked, and the answer in the making.
 
     Attributes:
@@ -48,7 +48,7 @@ class Turn:
     """
 
     identifier: str
-    call: ResponsesCall
+    call: DecodedResponsesRequest
     context: Context
     question: Question
     encoder: ResponseStream
@@ -80,7 +80,7 @@ class Turn:
         return kept_response(self.encoder.response, self.encoder.output)
 
 
-class Turns:
+class ResponseBuilder:
     """Makes turns, and keeps them.
 
     Args:
@@ -93,24 +93,24 @@ class Turns:
         self.backend = backend
         self._store = store
         self._wall_seconds = wall_seconds
-        self._sealer: Seal | None = None
+        self._sealer: Encryptor | None = None
 
     @property
     def now(self) -> int:
         """Unix time."""
         return int(self._wall_seconds())
 
-    async def seal(self) -> Seal:
+    async def seal(self) -> Encryptor:
         """The seal of all servers of this store.
 
         Raises:
             StorageFailed: its key cannot be had.
         """
         if self._sealer is None:
-            self._sealer = Seal(await self._store.secret(_SEAL, new_key))
+            self._sealer = Encryptor(await self._store.secret(_SEAL, new_key))
         return self._sealer
 
-    async def _sealer_for(self, needs_seal: bool, remembers: bool) -> Seal | None:
+    async def _sealer_for(self, needs_seal: bool, remembers: bool) -> Encryptor | None:
         try:
             return await self.seal() if needs_seal or remembers else None
         except StorageFailed:
@@ -121,14 +121,14 @@ class Turns:
 
     async def prepare(
         self,
-        call: ResponsesCall,
+        call: DecodedResponsesRequest,
         identifier: str,
-        remembered: "Remembered | None" = None,
+        remembered: "PreviousResponse | None" = None,
         closing: str = "",
         *,
         owner: str,
         remembers: bool = False,
-    ) -> Turn:
+    ) -> PreparedResponse:
         """Put a turn together.
 
         Args:
@@ -155,7 +155,7 @@ class Turns:
         told = request_of(call, context, sealer or _NoSeal(), closing)
         question = await self.backend.prepare(told.request, owner=owner)
         echo = evolve(echo, model=question.model, effort=question.effort)
-        return Turn(
+        return PreparedResponse(
             identifier=identifier,
             call=evolve(
                 call,
@@ -178,7 +178,7 @@ class Turns:
         )
 
     async def _earlier(
-        self, call: ResponsesCall, remembered: "Remembered | None"
+        self, call: DecodedResponsesRequest, remembered: "PreviousResponse | None"
     ) -> tuple[Item, ...]:
         echo = call.echo
         if echo.conversation_id is not None:
@@ -215,7 +215,7 @@ class Turns:
             )
         return chain.items
 
-    def beginning(self, turn: Turn) -> NewResponse:
+    def beginning(self, turn: PreparedResponse) -> NewResponse:
         """The turn as the store takes it before its end."""
         echo = turn.call.echo
         return NewResponse(
@@ -229,16 +229,16 @@ class Turns:
             input=(*turn.earlier, *turn.input) if turn.is_loose else turn.input,
         )
 
-    def ending(self, turn: Turn, events: bytes) -> Ending:
+    def ending(self, turn: PreparedResponse, events: bytes) -> FinalResponse:
         """The turn as the store takes it at its end."""
-        return Ending(
+        return FinalResponse(
             status=turn.encoder.response["status"],
             document=turn.document,
             output=turn.output,
             events=events,
         )
 
-    async def keep(self, turn: Turn, events: bytes) -> None:
+    async def keep(self, turn: PreparedResponse, events: bytes) -> None:
         """Keep a turn that is over, if it is to be kept.
 
         Args:
@@ -268,17 +268,17 @@ class _NoSeal:
 
 
 @frozen
-class Remembered:
+class PreviousResponse:
     """A response that is over, for who continues it without asking the store."""
 
     id: str
-    chain: Chain
+    chain: ResponseChain
     is_kept: bool
 
 
-def remembered(turn: Turn) -> Remembered:
+def remembered(turn: PreparedResponse) -> PreviousResponse:
     """A turn that is over."""
     items = (*turn.earlier, *turn.input, *turn.output)
     echo = turn.call.echo
-    chain = Chain(turn.encoder.response["status"], items, echo.conversation_id)
-    return Remembered(turn.id, chain, echo.store)
+    chain = ResponseChain(turn.encoder.response["status"], items, echo.conversation_id)
+    return PreviousResponse(turn.id, chain, echo.store)

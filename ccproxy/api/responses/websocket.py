@@ -24,21 +24,26 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ccproxy.api.common.decoding import decode_json
-from ccproxy.api.options import Policy
+from ccproxy.api.options import APIOptions
 from ccproxy.api.responses.event_encoder import messages_of
-from ccproxy.api.responses.request import ResponsesCall, decode_responses
-from ccproxy.api.responses.turns import Remembered, Turn, Turns, remembered
+from ccproxy.api.responses.request import DecodedResponsesRequest, decode_responses
+from ccproxy.api.responses.turns import (
+    PreparedResponse,
+    PreviousResponse,
+    ResponseBuilder,
+    remembered,
+)
 from ccproxy.core.errors import (
-    Bug,
     CCProxyError,
     ConnectionLimitReached,
+    InternalError,
     InvalidRequest,
     StorageFailed,
 )
 from ccproxy.core.stream import Event, Finished, Usage
-from ccproxy.web.answer_stats import Receipt
+from ccproxy.web.answer_stats import AnswerStats
 from ccproxy.web.backend import CompletionGroup
-from ccproxy.web.context import Asker
+from ccproxy.web.context import RequestIdentity
 from ccproxy.web.openai_error import socket_error
 from ccproxy.web.websocket import SocketTooOld, WebSocket
 
@@ -64,17 +69,17 @@ class ResponseSocket:
     def __init__(
         self,
         socket: WebSocket,
-        turns: Turns,
-        policy: Policy,
+        turns: ResponseBuilder,
+        policy: APIOptions,
         clock: IReactorTime,
-        asker: Asker,
+        asker: RequestIdentity,
     ) -> None:
         self._socket = socket
         self._turns = turns
         self._policy = policy
         self._clock = clock
         self._asker = evolve(asker, route=f"{asker.route} {_SOCKET}")
-        self._last: Remembered | None = None
+        self._last: PreviousResponse | None = None
 
     async def run(self) -> None:
         """Answer messages until the connection ends."""
@@ -96,7 +101,7 @@ class ResponseSocket:
     async def _answer(self, message: bytes) -> None:
         began_seconds = self._clock.seconds()
         identifier = uuid4().hex
-        outcome, turn, receipt = "ok", None, Receipt(self._clock.seconds)
+        outcome, turn, receipt = "ok", None, AnswerStats(self._clock.seconds)
         try:
             call, generates = self._decode(message)
             last = self._continued(call)
@@ -121,13 +126,15 @@ class ResponseSocket:
             outcome = error.code
             self._refuse(error)
         except Exception:  # noqa: BLE001  # whatever it is, the turn must end
-            outcome = Bug.code
+            outcome = InternalError.code
             self._log.failure("{id} failed", id=identifier)
-            self._refuse(Bug(f"the proxy has a fault; its log has it: {identifier}"))
+            self._refuse(
+                InternalError(f"the proxy has a fault; its log has it: {identifier}")
+            )
         finally:
             self._note(identifier, outcome, turn, receipt, began_seconds)
 
-    def _decode(self, message: bytes) -> tuple[ResponsesCall, bool]:
+    def _decode(self, message: bytes) -> tuple[DecodedResponsesRequest, bool]:
         about = decode_json(_decoder, message)
         if about.type != _CREATE:
             raise InvalidRequest(
@@ -142,16 +149,18 @@ class ResponseSocket:
         call = decode_responses(message, web_search=self._policy.web_search)
         return call, about.generate is not False
 
-    def _continued(self, call: ResponsesCall) -> Remembered | None:
+    def _continued(self, call: DecodedResponsesRequest) -> PreviousResponse | None:
         last = self._last
         is_last = last is not None and last.id == call.echo.previous_response_id
         return last if is_last else None
 
-    def _forget(self, call: ResponsesCall) -> None:
+    def _forget(self, call: DecodedResponsesRequest) -> None:
         if self._continued(call) is not None:
             self._last = None
 
-    async def _run(self, turn: Turn, generates: bool, receipt: Receipt) -> None:
+    async def _run(
+        self, turn: PreparedResponse, generates: bool, receipt: AnswerStats
+    ) -> None:
         frames: list[bytes] = []
         keeps = turn.call.echo.store
 
@@ -174,7 +183,10 @@ class ResponseSocket:
         tell(end)
 
     async def _generate(
-        self, turn: Turn, tell: Callable[[bytes], None], receipt: Receipt
+        self,
+        turn: PreparedResponse,
+        tell: Callable[[bytes], None],
+        receipt: AnswerStats,
     ) -> None:
         over: Deferred[None] = Deferred()
         encoder = turn.encoder
@@ -212,8 +224,8 @@ class ResponseSocket:
         self,
         identifier: str,
         outcome: str,
-        turn: Turn | None,
-        receipt: Receipt,
+        turn: PreparedResponse | None,
+        receipt: AnswerStats,
         began_seconds: float,
     ) -> None:
         usage = turn.encoder.usage if turn is not None else Usage()

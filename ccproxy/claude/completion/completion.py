@@ -32,10 +32,10 @@ from twisted.python.failure import Failure
 from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.completion.error_paths import with_client_paths
 from ccproxy.claude.completion.question import Question
-from ccproxy.claude.observer import Observer, Served
+from ccproxy.claude.observer import ClaudeObserver, Served
 from ccproxy.claude.shaping.interface import AskAgain, Check
 from ccproxy.claude.worker.worker import Worker, WorkerLost
-from ccproxy.core.errors import Bug, CCProxyError, InvalidRequest
+from ccproxy.core.errors import CCProxyError, InternalError, InvalidRequest
 from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import (
@@ -124,7 +124,7 @@ class Completion:
         checker: Checker,
         answers: RememberedAnswers,
         clock: IReactorTime,
-        observer: Observer,
+        observer: ClaudeObserver,
     ) -> None:
         """Make a completion, to be submitted to its owner.
 
@@ -304,7 +304,7 @@ class Completion:
     def _end(self, told: list[Event]) -> None:
         if not told or not isinstance(told[-1], Finished | Failed):
             self._log.error("an answer was shaped so that it has no end")
-            told = [*told, Failed(Bug("the answer has no end"))]
+            told = [*told, Failed(InternalError("the answer has no end"))]
         end = told[-1]
         if isinstance(end, Finished):
             self._remember(end)
@@ -351,7 +351,7 @@ class Completion:
         error = failure.value
         if not isinstance(error, CCProxyError):
             self._log.failure("an answer could not be checked", failure)
-            error = Bug("the answer could not be checked")
+            error = InternalError("the answer could not be checked")
         self._end([Failed(error)])
 
     def _told_in_vain(self, failure: Failure) -> None:

@@ -7,7 +7,7 @@ from attrs import frozen
 from ccproxy.claude.installation.login import BodyLimit
 
 
-class Verdict(Enum):
+class BinaryVerdict(Enum):
     """What is known of the CLI's binary; see `.conformance`."""
 
     UNKNOWN = "unknown"
@@ -52,7 +52,7 @@ def way_of(
     mode: ComposeMode,
     *,
     has_agent_tools: bool,
-    verdict: Verdict,
+    verdict: BinaryVerdict,
     why: str,
     limit: BodyLimit | None,
 ) -> Way:
@@ -69,9 +69,9 @@ def way_of(
         return Way(True, why="Claude Code's own tools need its own loop")
     if mode is ComposeMode.NATIVE:
         return Way(True, why="the operator has chosen it")
-    if mode is ComposeMode.AUTO and verdict is Verdict.DIFFERS:
+    if mode is ComposeMode.AUTO and verdict is BinaryVerdict.DIFFERS:
         return Way(True, why=f"the claude CLI does not take bodies as set: {why}")
-    if mode is ComposeMode.AUTO and verdict is Verdict.FAILED:
+    if mode is ComposeMode.AUTO and verdict is BinaryVerdict.FAILED:
         return Way(True, why=f"the claude CLI could not be examined: {why}")
     if mode is ComposeMode.AUTO and limit is not None:
         return Way(limit.size_bytes == 0, limit.size_bytes, limit.why)

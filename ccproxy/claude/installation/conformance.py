@@ -27,13 +27,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from ccproxy.claude.installation.compose_mode import Verdict
-from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.installation.compose_mode import BinaryVerdict
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.core.errors import (
     CCProxyError,
-    ClaudeDown,
     ClaudeFailed,
     ClaudeUnavailable,
+    ClaudeUnresponsive,
 )
 
 # A binary that could not be judged is looked at again after so long.
@@ -41,7 +41,7 @@ _AGAIN_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
 
 
-_PASSING = (Verdict.FAILED, Verdict.UNUSABLE)
+_PASSING = (BinaryVerdict.FAILED, BinaryVerdict.UNUSABLE)
 
 
 class BinaryID(msgspec.Struct, frozen=True):
@@ -83,7 +83,7 @@ class Finding(msgspec.Struct, frozen=True):
 class Prober(Protocol):
     """Looks at a CLI, with nothing of a client's."""
 
-    async def probe(self, launch: Launch) -> Finding:
+    async def probe(self, launch: LaunchSpec) -> Finding:
         """Start a CLI, and ask it the one question if that is wanted.
 
         On cancel: what was started is ended.
@@ -122,7 +122,7 @@ class Conformance:
 
     def __init__(
         self,
-        launch: Callable[[], Launch],
+        launch: Callable[[], LaunchSpec],
         prober: Prober,
         findings: Findings,
         clock: IReactorTime,
@@ -130,7 +130,7 @@ class Conformance:
         *,
         decides: bool = True,
     ) -> None:
-        self.verdict = Verdict.UNKNOWN
+        self.verdict = BinaryVerdict.UNKNOWN
         self.why = ""
         self._launch = launch
         self._prober = prober
@@ -157,7 +157,7 @@ class Conformance:
             # Whoever asks is told.
             return
 
-    def look(self) -> Verdict:
+    def look(self) -> BinaryVerdict:
         """Look whether there is another binary now, and examine it in the background.
 
         Raises:
@@ -176,22 +176,25 @@ class Conformance:
         is_old = self.verdict in _PASSING and age >= _AGAIN_SECONDS
         if binary is not None and (is_other or is_old):
             if is_other:
-                self._replaces |= self.verdict in (Verdict.MERGES, Verdict.DIFFERS)
-                self.verdict = Verdict.EXAMINING
+                self._replaces |= self.verdict in (
+                    BinaryVerdict.MERGES,
+                    BinaryVerdict.DIFFERS,
+                )
+                self.verdict = BinaryVerdict.EXAMINING
             self._examine(binary, launch)
         return self.verdict
 
-    async def settle(self) -> Verdict:
+    async def settle(self) -> BinaryVerdict:
         """The verdict on the binary that is there now; waits until it is known.
 
         Raises:
             CCProxyError: there is no CLI, or none that can be used.
         """
-        while self.look() is Verdict.EXAMINING:
+        while self.look() is BinaryVerdict.EXAMINING:
             waiter: Deferred[None] = Deferred(self._waiting.remove)
             self._waiting.append(waiter)
             await waiter
-        if self.verdict is Verdict.UNUSABLE and self._error is not None:
+        if self.verdict is BinaryVerdict.UNUSABLE and self._error is not None:
             raise _again(self._error)
         return self.verdict
 
@@ -205,9 +208,9 @@ class Conformance:
             CCProxyError: not with this binary.
         """
         verdict = self.look()
-        if verdict is Verdict.UNUSABLE and self._error is not None:
+        if verdict is BinaryVerdict.UNUSABLE and self._error is not None:
             raise _again(self._error)
-        return verdict is not Verdict.EXAMINING
+        return verdict is not BinaryVerdict.EXAMINING
 
     def check(self) -> bool:
         """Whether a process may be started for questions that are set whole.
@@ -219,8 +222,8 @@ class Conformance:
             CCProxyError: not with this binary.
         """
         is_known = self.check_usable()
-        if self.verdict in (Verdict.DIFFERS, Verdict.FAILED):
-            raise ClaudeDown(
+        if self.verdict in (BinaryVerdict.DIFFERS, BinaryVerdict.FAILED):
+            raise ClaudeUnresponsive(
                 "the claude CLI was replaced while this request waited for it; ask "
                 "again",
                 retry_after_seconds=_RETRY_SECONDS,
@@ -232,12 +235,12 @@ class Conformance:
         self._is_stopped = True
         examination, self._examination = self._examination, None
         self._binary = None
-        self.verdict = Verdict.UNKNOWN
+        self.verdict = BinaryVerdict.UNKNOWN
         if examination is not None:
             examination.cancel()
         self._tell()
 
-    def _examine(self, binary: BinaryID, launch: Launch) -> None:
+    def _examine(self, binary: BinaryID, launch: LaunchSpec) -> None:
         before, self._binary = self._examination, binary
         self._examination = None
         if before is not None:
@@ -254,7 +257,7 @@ class Conformance:
             lambda failure: self._log.failure("while a CLI was examined", failure)
         )
 
-    async def _probe(self, binary: BinaryID, launch: Launch) -> None:
+    async def _probe(self, binary: BinaryID, launch: LaunchSpec) -> None:
         try:
             finding = await self._found(launch)
         except CancelledError:
@@ -268,7 +271,7 @@ class Conformance:
                 self._findings.save(binary, finding)
             self._decide(finding)
 
-    async def _found(self, launch: Launch) -> Finding:
+    async def _found(self, launch: LaunchSpec) -> Finding:
         """The outcome of an examination; a process may die by chance, once."""
         try:
             return await self._prober.probe(launch)
@@ -277,7 +280,7 @@ class Conformance:
 
     def _decide(self, finding: Finding) -> None:
         self.why = finding.why
-        self.verdict = Verdict.DIFFERS if finding.why else Verdict.MERGES
+        self.verdict = BinaryVerdict.DIFFERS if finding.why else BinaryVerdict.MERGES
         if finding.why:
             self._log.error(
                 "claude CLI {version} does not take a body as it is set ({why}): "
@@ -293,7 +296,7 @@ class Conformance:
             # Whoever asks is told the same.
             self._decide(Finding())
             return
-        self.verdict = Verdict.UNUSABLE if is_unusable else Verdict.FAILED
+        self.verdict = BinaryVerdict.UNUSABLE if is_unusable else BinaryVerdict.FAILED
         self.why = error.message
         self._error = error
         if is_unusable and self._replaces:

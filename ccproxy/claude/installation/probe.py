@@ -12,7 +12,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 
 from ccproxy.claude.body.composed import ComposedBody
 from ccproxy.claude.installation.conformance import Finding
-from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.worker import Worker, WorkerContext
 from ccproxy.core.errors import ClaudeFailed
 from ccproxy.core.stream import Event, Failed, Finished
@@ -110,7 +110,7 @@ class CLIProber:
         self,
         context: WorkerContext,
         upstream: Callable[[], ScriptedUpstream],
-        isolated: Callable[[Launch, str], Launch],
+        isolated: Callable[[LaunchSpec, str], LaunchSpec],
         *,
         asks: bool,
     ) -> None:
@@ -119,7 +119,7 @@ class CLIProber:
         self._isolated = isolated
         self._asks = asks
 
-    async def probe(self, launch: Launch) -> Finding:
+    async def probe(self, launch: LaunchSpec) -> Finding:
         """Start a CLI, and put the questions; see `Prober`."""
         probed = Deferred.fromCoroutine(self._probe(launch))
         probed.addTimeout(_PATIENCE_SECONDS, self._context.clock)
@@ -130,7 +130,7 @@ class CLIProber:
                 f"it did not answer two questions within {_PATIENCE_SECONDS:g} s"
             ) from None
 
-    async def _probe(self, launch: Launch) -> Finding:
+    async def _probe(self, launch: LaunchSpec) -> Finding:
         upstream = self._upstream()
         url = upstream.listen()
         try:

@@ -29,8 +29,13 @@ from ccproxy.claude.native.prompt import Prompt
 from ccproxy.claude.native.session import Session, SessionLost
 from ccproxy.claude.native.suspension import Recorder, Suspension
 from ccproxy.claude.native.translation import StreamTranslator
-from ccproxy.claude.observer import Observer, Served
-from ccproxy.core.errors import Bug, CCProxyError, ClaudeFailed, SchemaNotSatisfied
+from ccproxy.claude.observer import ClaudeObserver, Served
+from ccproxy.core.errors import (
+    CCProxyError,
+    ClaudeFailed,
+    InternalError,
+    SchemaNotSatisfied,
+)
 from ccproxy.core.stream import (
     Event,
     Failed,
@@ -94,7 +99,7 @@ class NativeCompletion:
         listener: Listener,
         checker: Checker,
         clock: IReactorTime,
-        observer: Observer,
+        observer: ClaudeObserver,
     ) -> None:
         self.prompt = prompt
         self.queued_seconds = 0.0
@@ -280,7 +285,7 @@ class NativeCompletion:
             return
         if not isinstance(error, CCProxyError):
             self._log.error("an answer could not be checked: {error!r}", error=error)
-            error = Bug("the answer could not be checked")
+            error = InternalError("the answer could not be checked")
         self._tell_end(Failed(error))
 
     def _tell_end(self, end: Event) -> None:

@@ -24,10 +24,10 @@ from ccproxy.claude.native.structured import TOOL
 from ccproxy.claude.native.suspension import Suspension
 from ccproxy.claude.native.translation import translate
 from ccproxy.claude.native.waiting_room import WaitingLimits, WaitingRoom
-from ccproxy.claude.observer import Observer, Served, Stopped
+from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
-from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.core.errors import CCProxyError, InvalidRequest, ShuttingDown
 from ccproxy.core.messages import MessagesRequest
 
@@ -85,14 +85,14 @@ class SessionFactory(Protocol):
             CCProxyError: not with the CLI that is there.
         """
 
-    def launch(self, without: frozenset[str]) -> Launch:
+    def launch(self, without: frozenset[str]) -> LaunchSpec:
         """How one is started; raises `CCProxyError` where none can be.
 
         Args:
             without: names of Claude Code's own tools that are the client's here.
         """
 
-    def start(self, launch: Launch) -> Session:
+    def start(self, launch: LaunchSpec) -> Session:
         """Start one; raises `CCProxyError` if that is not possible."""
 
 
@@ -113,7 +113,7 @@ class NativePool:
         slots: ProcessSlots,
         queue: RequestQueue[NativeCompletion],
         checker: Checker,
-        observer: Observer,
+        observer: ClaudeObserver,
     ) -> None:
         self._factory = factory
         self._clock = clock
@@ -250,14 +250,14 @@ class NativePool:
         """Stop the process that has waited longest for results; tells whether one."""
         if not self._waiting:
             return False
-        self._waiting.dismiss(Stopped.ROOM)
+        self._waiting.dismiss(StopReason.ROOM)
         return True
 
     def again(self, completion: NativeCompletion, session: Session) -> None:
         """Give a question a new process, before all others; the one it had is lost."""
         self._running.discard(completion)
         self._queue.return_to(completion)
-        self._retire(session, Stopped.LOST)
+        self._retire(session, StopReason.LOST)
         self._serve()
         if completion in self._queue:
             self._queue.stay(completion)
@@ -281,7 +281,7 @@ class NativePool:
             if suspension is not None and not self._stopped:
                 self._waiting.admit(session, suspension)
             else:
-                self._retire(session, Stopped.NOT_REUSED)
+                self._retire(session, StopReason.NOT_REUSED)
         self._serve()
         self._tell_drained()
 
@@ -334,8 +334,8 @@ class NativePool:
         self._running.add(completion)
         completion.start(session, begin, served)
 
-    def _retire(self, session: Session, why: Stopped) -> None:
-        self._observer.cli_stopped(Stopped.SHUTDOWN if self._stopped else why)
+    def _retire(self, session: Session, why: StopReason) -> None:
+        self._observer.cli_stopped(StopReason.SHUTDOWN if self._stopped else why)
         self._slots.leave()
         closed = self._closing[session] = session.close()
         closed.addCallback(lambda _: self._gone(session))
@@ -346,7 +346,7 @@ class NativePool:
 
     def _dismiss_waiting(self) -> None:
         while self._waiting:
-            self._waiting.dismiss(Stopped.SHUTDOWN)
+            self._waiting.dismiss(StopReason.SHUTDOWN)
 
     def _tell_drained(self) -> None:
         if self._drained is None:

@@ -19,10 +19,10 @@ from ccproxy.claude.native.prompt import Prompt, Role
 from ccproxy.claude.native.structured import understood
 from ccproxy.claude.native.surroundings import Surroundings
 from ccproxy.claude.native.tools import ToolServer, offer
-from ccproxy.claude.process.launch import Launch, check_version, too_old
+from ccproxy.claude.process.launch import LaunchSpec, check_version, too_old
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
-from ccproxy.claude.protocol.control import Controls
+from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
 
@@ -37,11 +37,11 @@ class Preparation:
 
     def __init__(
         self,
-        controls: Controls,
+        controls: ControlChannel,
         send: Callable[[bytes], None],
         tools: ToolServer,
         surroundings: Surroundings,
-        launch: Launch,
+        launch: LaunchSpec,
         lost: Callable[[Failure], None],
     ) -> None:
         self._controls = controls

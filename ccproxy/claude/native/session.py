@@ -27,11 +27,11 @@ from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
 from ccproxy.claude.native.surroundings import Surroundings
 from ccproxy.claude.native.tools import SERVER, ToolServer, check_offered
 from ccproxy.claude.native.turn import Turn
-from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.process.process import ClaudeProcess, Exit
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
-from ccproxy.claude.protocol.control import Controls
+from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, TimedOut
 
 
@@ -59,11 +59,11 @@ class Session:
 
     _log = Logger()
 
-    def __init__(self, launch: Launch, surroundings: Surroundings) -> None:
+    def __init__(self, launch: LaunchSpec, surroundings: Surroundings) -> None:
         self.launch = launch
         self._surroundings = surroundings
         self._state = _State.NEW
-        self._controls = Controls(self._send)
+        self._controls = ControlChannel(self._send)
         self._tools = ToolServer(self._answer_tool)
         self._preparation = Preparation(
             self._controls,

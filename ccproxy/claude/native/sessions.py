@@ -5,10 +5,10 @@ from attrs import frozen
 from ccproxy.claude.installation.conformance import Conformance
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.observer import Observer
+from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.parts import Launches
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
-from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.launch import LaunchSpec
 
 
 @frozen
@@ -19,9 +19,9 @@ class NativeSessions:
     _surroundings: Surroundings
     _breaker: CircuitBreaker
     _conformance: Conformance
-    _observer: Observer
+    _observer: ClaudeObserver
 
-    def launch(self, without: frozenset[str]) -> Launch:
+    def launch(self, without: frozenset[str]) -> LaunchSpec:
         """How one is started; raises `CCProxyError` where none can be."""
         return self._launches.native(without)
 
@@ -33,7 +33,7 @@ class NativeSessions:
         """
         return self._conformance.check_usable()
 
-    def start(self, launch: Launch) -> Session:
+    def start(self, launch: LaunchSpec) -> Session:
         """Start one; raises `CCProxyError` if that is not possible."""
         self._breaker.check()
         session = Session(launch, self._surroundings)

@@ -7,9 +7,9 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
 from ccproxy.claude.native.prompt import Prompt
 from ccproxy.claude.native.turn import Turn
-from ccproxy.claude.observer import Nobody, Observer
+from ccproxy.claude.observer import ClaudeObserver, Nobody
 from ccproxy.claude.protocol.records import InitializeAnswer
-from ccproxy.claude.spending import Spending
+from ccproxy.claude.spending import CostTracker
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.usage import RateWindow
@@ -37,14 +37,14 @@ class Surroundings:
     learned: Callable[[InitializeAnswer], None]
     unheard: Callable[[CCProxyError], None]
     limited: Callable[[Sequence[RateWindow]], None] = lambda _: None
-    observer: Observer = field(factory=Nobody)
+    observer: ClaudeObserver = field(factory=Nobody)
     full_id: Callable[[str], str] = str
     forces_calls: bool = False
     tells_own_calls: bool = False
 
-    def spending(self) -> Spending:
+    def spending(self) -> CostTracker:
         """Who reads what a new CLI tells of its use."""
-        return Spending(self.observer, self.limited, self.wall_seconds)
+        return CostTracker(self.observer, self.limited, self.wall_seconds)
 
     def turn(
         self, prompt: Prompt, *, after: str | None, spent_usd: float, before: str | None

@@ -9,7 +9,7 @@ from ccproxy.claude.protocol.records import WireUsage
 from ccproxy.core.stream import Usage
 
 
-class Tally:
+class UsageCounter:
     """The sum over the messages that are the client's.
 
     Args:

@@ -40,7 +40,7 @@ from ccproxy.claude.native.events import (
 )
 from ccproxy.claude.native.prose import Prose
 from ccproxy.claude.native.structured import TOOL, StructuredAnswer
-from ccproxy.claude.native.tally import Tally
+from ccproxy.claude.native.tally import UsageCounter
 from ccproxy.claude.protocol.failures import Refusal, error_for, refused
 from ccproxy.claude.protocol.records import (
     ApiRetry,
@@ -141,7 +141,7 @@ class Turn:
         self._stop_reason: str | None = None
         self._stop_sequence: str | None = None
         # The CLI's own sum goes back to before the calls.
-        self._tally = Tally(is_partial=after is not None)
+        self._tally = UsageCounter(is_partial=after is not None)
         self._cut_short = False
         self._synthetic: AssistantMessage | None = None
         self._retry: Refusal | None = None

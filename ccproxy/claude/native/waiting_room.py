@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.suspension import Suspension
-from ccproxy.claude.observer import Stopped
+from ccproxy.claude.observer import StopReason
 
 
 @frozen(kw_only=True)
@@ -37,7 +37,7 @@ class WaitingRoom:
         self,
         limits: WaitingLimits,
         clock: IReactorTime,
-        retire: Callable[[Session, Stopped], object],
+        retire: Callable[[Session, StopReason], object],
     ) -> None:
         self._limits = limits
         self._clock = clock
@@ -51,18 +51,18 @@ class WaitingRoom:
     def admit(self, session: Session, suspension: Suspension) -> None:
         """Let a session wait, in the place of another if there are too many."""
         if self._limits.sessions == 0:
-            self._retire(session, Stopped.NOT_REUSED)
+            self._retire(session, StopReason.NOT_REUSED)
             return
         while len(self._places) >= self._limits.sessions:
-            self.dismiss(Stopped.ROOM)
+            self.dismiss(StopReason.ROOM)
 
-        def leave(why: Stopped) -> None:
+        def leave(why: StopReason) -> None:
             self._leave(place, why)
 
-        timer = self._clock.callLater(self._limits.seconds, leave, Stopped.IDLE)
+        timer = self._clock.callLater(self._limits.seconds, leave, StopReason.IDLE)
         place = _Place(session, suspension, timer)
         self._places.append(place)
-        session.watch(lambda: leave(Stopped.LOST))
+        session.watch(lambda: leave(StopReason.LOST))
 
     def take(self, prompt: Prompt) -> tuple[Session, Sequence[ToolResultBlock]] | None:
         """The session that a request goes on with, and what it brings; if any."""
@@ -73,12 +73,12 @@ class WaitingRoom:
                 return place.session, results
         return None
 
-    def dismiss(self, why: Stopped) -> None:
+    def dismiss(self, why: StopReason) -> None:
         """Let the session go that has waited longest, if there is any."""
         if self._places:
             self._leave(self._places[0], why)
 
-    def _leave(self, place: _Place, why: Stopped) -> None:
+    def _leave(self, place: _Place, why: StopReason) -> None:
         self._remove(place)
         self._retire(place.session, why)
 

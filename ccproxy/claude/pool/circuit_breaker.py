@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from ccproxy.core.errors import CCProxyError, ClaudeDown
+from ccproxy.core.errors import CCProxyError, ClaudeUnresponsive
 
 # One may have been killed by chance, and another with it.
 _MOST_IN_A_ROW = 3
@@ -69,7 +69,7 @@ class CircuitBreaker:
         after = _PROBE_SECONDS
         if self._timer is not None:
             after += self._timer.getTime() - self._clock.seconds()
-        raise ClaudeDown(
+        raise ClaudeUnresponsive(
             f"the claude CLI has not answered {self._failures} times in a row (last: "
             f"{self._why}); it is tried again by itself, so ask again later",
             retry_after_seconds=after,

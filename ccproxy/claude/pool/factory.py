@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from ccproxy.claude.installation.conformance import Conformance
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
-from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.worker import Worker, WorkerContext
 
 
@@ -17,7 +17,7 @@ class WorkerFactory:
 
     def __init__(
         self,
-        launch: Callable[[], Launch],
+        launch: Callable[[], LaunchSpec],
         context: WorkerContext,
         breaker: CircuitBreaker,
         conformance: Conformance,

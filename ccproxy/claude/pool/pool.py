@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.claude.observer import Observer, Served, Stopped
+from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.client import Client
 from ccproxy.claude.pool.factory import WorkerFactory
 from ccproxy.claude.pool.idle import IdleWorkers, worker_kind
@@ -56,7 +56,7 @@ class Pool:
         slots: ProcessSlots,
         limits: PoolLimits,
         clock: IReactorTime,
-        observer: Observer,
+        observer: ClaudeObserver,
         others_wait: Callable[[], bool] = _nobody,
     ) -> None:
         self._processes = WorkerProcesses(factory, slots, observer, self._refill)
@@ -72,7 +72,7 @@ class Pool:
         self._answering: dict[Worker, Client] = {}
         self._settling = SettlingWorkers(clock, self._serve)
         self._idle = IdleWorkers(
-            limits.idle_seconds, clock, lambda w: self.retire(w, Stopped.IDLE)
+            limits.idle_seconds, clock, lambda w: self.retire(w, StopReason.IDLE)
         )
         self._spares = SpareWorkers(limits.spares, self, clock)
         # Started to learn about the CLI; it becomes a spare.
@@ -133,7 +133,7 @@ class Pool:
         self._dismiss_all()
         for worker in self._settling:
             self._settling.discard(worker)
-            self.retire(worker, Stopped.SHUTDOWN)
+            self.retire(worker, StopReason.SHUTDOWN)
         return self._processes.all_gone()
 
     def kill(self) -> None:
@@ -155,11 +155,11 @@ class Pool:
         except BaseException:
             if worker in self._opening:
                 self._opening.discard(worker)
-                self.retire(worker, Stopped.LOST)
+                self.retire(worker, StopReason.LOST)
             raise
         self._opening.discard(worker)
         if self._is_stopped:
-            self.retire(worker, Stopped.SHUTDOWN)
+            self.retire(worker, StopReason.SHUTDOWN)
         elif self._spares.missing > 0 and self._is_used:
             self._spares.admit(worker)
         else:
@@ -259,7 +259,7 @@ class Pool:
         """Start a worker; raises `CCProxyError` if that is not possible."""
         return self._start()
 
-    def retire(self, worker: Worker, why: Stopped) -> None:
+    def retire(self, worker: Worker, why: StopReason) -> None:
         """Stop a worker's process; its place is free when that is gone."""
         self._processes.retire(worker, why)
 
@@ -353,7 +353,7 @@ class Pool:
                 return worker
             # It was stopped, and would answer nobody.
             worker.kill()
-            self.retire(worker, Stopped.LOST)
+            self.retire(worker, StopReason.LOST)
         return None
 
     def _make_room(self, places: int) -> bool:
@@ -371,7 +371,7 @@ class Pool:
         self._serve()
         return True
 
-    def _dismiss_any(self, why: Stopped = Stopped.ROOM) -> bool:
+    def _dismiss_any(self, why: StopReason = StopReason.ROOM) -> bool:
         """Stop one that nobody asks; tells whether there was one."""
         worker = self._idle.take_oldest() or self._spares.take_any()
         if worker is not None:
@@ -382,11 +382,11 @@ class Pool:
         """Take a worker back, whatever it is doing."""
         del self._answering[worker]
         if worker.is_gone:
-            self.retire(worker, Stopped.LOST if is_lost else Stopped.UNUSABLE)
+            self.retire(worker, StopReason.LOST if is_lost else StopReason.UNUSABLE)
         elif worker.is_ready:
             self._keep(worker)
         elif self._is_closing:
-            self.retire(worker, Stopped.SHUTDOWN)
+            self.retire(worker, StopReason.SHUTDOWN)
         else:
             self._settling.add(worker)
             if not worker.is_settling:
@@ -407,9 +407,9 @@ class Pool:
         if self._spares.lost(worker):
             return
         if self._idle.discard(worker):
-            self.retire(worker, Stopped.LOST)
+            self.retire(worker, StopReason.LOST)
         elif self._settling.discard(worker):
-            self.retire(worker, Stopped.UNUSABLE)
+            self.retire(worker, StopReason.UNUSABLE)
 
     def _keep(self, worker: Worker) -> None:
         """Keep a worker that is ready for another question, or stop it."""
@@ -419,16 +419,16 @@ class Pool:
         else:
             self.retire(worker, why)
 
-    def _why_not(self, worker: Worker) -> Stopped | None:
+    def _why_not(self, worker: Worker) -> StopReason | None:
         if self._is_closing:
-            return Stopped.SHUTDOWN
+            return StopReason.SHUTDOWN
         if not self._is_used and not self._queue:
-            return Stopped.NOT_REUSED
+            return StopReason.NOT_REUSED
         is_large = worker.resident_bytes > self._limits.recycle_bytes
         if is_large or worker.questions >= _MOST_QUESTIONS:
-            return Stopped.WORN
+            return StopReason.WORN
         is_needed = not self._slots.is_free and self._others_wait()
-        return Stopped.ROOM if is_needed and not self._queue else None
+        return StopReason.ROOM if is_needed and not self._queue else None
 
     @property
     def _is_closing(self) -> bool:
@@ -436,7 +436,7 @@ class Pool:
         return self._is_stopped and not self._queue
 
     def _dismiss_all(self) -> None:
-        while self._dismiss_any(Stopped.SHUTDOWN):
+        while self._dismiss_any(StopReason.SHUTDOWN):
             pass
 
     def _undrained(self, _: object) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 
-from ccproxy.claude.observer import Observer, Stopped
+from ccproxy.claude.observer import ClaudeObserver, StopReason
 from ccproxy.claude.pool.factory import WorkerFactory
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.worker.worker import Worker
@@ -21,7 +21,7 @@ class WorkerProcesses:
         self,
         factory: WorkerFactory,
         slots: ProcessSlots,
-        observer: Observer,
+        observer: ClaudeObserver,
         gone: Callable[[], None],
     ) -> None:
         self._factory = factory
@@ -57,7 +57,7 @@ class WorkerProcesses:
         self._slots.take()
         return worker
 
-    def retire(self, worker: Worker, why: Stopped) -> None:
+    def retire(self, worker: Worker, why: StopReason) -> None:
         """Stop a worker's process; its slot is free when that is gone."""
         self._observer.cli_stopped(why)
         self._stopping.add(worker)

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from ccproxy.claude.observer import Stopped
+from ccproxy.claude.observer import StopReason
 from ccproxy.claude.worker.worker import Worker
 from ccproxy.core.errors import CCProxyError
 
@@ -42,7 +42,7 @@ class SpareOwner(Protocol):
     def start_worker(self) -> Worker:
         """Start one; raises `CCProxyError` if that is not possible."""
 
-    def retire(self, worker: Worker, why: Stopped) -> None:
+    def retire(self, worker: Worker, why: StopReason) -> None:
         """Stop a worker that is no spare any more."""
 
 
@@ -153,7 +153,7 @@ class SpareWorkers:
     def _lose(self, worker: Worker, why: str) -> None:
         del self._workers[worker]
         worker.kill()
-        self._owner.retire(worker, Stopped.LOST)
+        self._owner.retire(worker, StopReason.LOST)
         self._back_off(why)
 
     def _not_warm(self, failure: Failure, worker: Worker) -> None:

@@ -116,7 +116,7 @@ _PROVIDER = re.compile(
 
 
 @frozen(kw_only=True)
-class Launch:
+class LaunchSpec:
     """One way to start the CLI.
 
     Attributes:
@@ -173,7 +173,7 @@ class Launch:
             *self.arguments,
         )
 
-    def for_bodies(self, betas: Collection[str] = ()) -> "Launch":
+    def for_bodies(self, betas: Collection[str] = ()) -> "LaunchSpec":
         """The same for processes whose requests' bodies are set whole.
 
         Args:
@@ -190,7 +190,7 @@ class Launch:
             environment={**self.environment, **_BODY_FIXED, **header},
         )
 
-    def for_questions(self, mcp_server: str) -> "Launch":
+    def for_questions(self, mcp_server: str) -> "LaunchSpec":
         """The same for a process that is told its question, and runs its own loop.
 
         Args:
@@ -202,7 +202,7 @@ class Launch:
             environment={**self.environment, **_NATIVE_FIXED},
         )
 
-    def without(self, tools: Collection[str]) -> "Launch":
+    def without(self, tools: Collection[str]) -> "LaunchSpec":
         """The same, without those of Claude Code's own tools.
 
         The CLI would run its own tool, and not the client's of the same name.
@@ -210,7 +210,7 @@ class Launch:
         left = tuple(name for name in self.agent_tools if _bare(name) not in tools)
         return self if left == self.agent_tools else evolve(self, agent_tools=left)
 
-    def marked(self, mark: str) -> "Launch":
+    def marked(self, mark: str) -> "LaunchSpec":
         """The same for one session, whose processes can be told by ``mark``.
 
         Its temporary files have a folder of their own: the CLI leaves some behind
@@ -272,7 +272,7 @@ def operator_body(environment: Mapping[str, str]) -> Mapping[str, Raw]:
 
 
 @frozen
-class Found:
+class ClaudeBinary:
     """A CLI, and which of the three places it was found in."""
 
     binary: Path
@@ -284,7 +284,7 @@ def find_claude(explicit: Path | None, search_path: str | None) -> Path:
     return locate_claude(explicit, search_path).binary
 
 
-def locate_claude(explicit: Path | None, search_path: str | None) -> Found:
+def locate_claude(explicit: Path | None, search_path: str | None) -> ClaudeBinary:
     """Find the CLI: the one named, else on PATH, else the wheel's.
 
     Raises:
@@ -298,13 +298,13 @@ def locate_claude(explicit: Path | None, search_path: str | None) -> Found:
             raise ClaudeUnavailable(
                 f"--claude-bin: {explicit} is not an executable file"
             )
-        return Found(Path(found).absolute(), "by --claude-bin")
+        return ClaudeBinary(Path(found).absolute(), "by --claude-bin")
     found = shutil.which("claude", path=search_path)
     if found is not None:
-        return Found(Path(found).absolute(), "on PATH")
+        return ClaudeBinary(Path(found).absolute(), "on PATH")
     bundled = _bundled_claude()
     if bundled is not None:
-        return Found(bundled, "in the wheel claude-agent-sdk")
+        return ClaudeBinary(bundled, "in the wheel claude-agent-sdk")
     raise ClaudeUnavailable(
         "the claude CLI was not found: install it, or `pip install 'ccproxy[claude]'`, "
         "or name it with --claude-bin"

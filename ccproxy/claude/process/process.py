@@ -37,7 +37,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.process.processes import (
     is_stopped,
     leftovers,
@@ -109,7 +109,7 @@ class ClaudeProcess(ProcessProtocol):
 
     def __init__(
         self,
-        launch: Launch,
+        launch: LaunchSpec,
         mark: str,
         owner: ProcessOwner,
         clock: IReactorTime,
@@ -130,7 +130,7 @@ class ClaudeProcess(ProcessProtocol):
     @classmethod
     def spawn(
         cls,
-        launch: Launch,
+        launch: LaunchSpec,
         mark: str,
         owner: ProcessOwner,
         spawner: IReactorProcess,

@@ -24,7 +24,7 @@ _PREFIX = "ccproxy-"
 _LOCK = "owner"
 
 
-class PrivateFolder:
+class RuntimeDirectory:
     """A folder that goes with its server, or at the latest when the next one starts.
 
     Attributes:

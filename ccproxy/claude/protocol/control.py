@@ -11,7 +11,7 @@ from ccproxy.claude.protocol.writer import in_pieces
 from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
 
-class Controls:
+class ControlChannel:
     """The requests of one session that are not answered yet.
 
     Args:

@@ -32,7 +32,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from ccproxy.claude.schemas.wire import Answer, Outcome
-from ccproxy.core.errors import Bug
+from ccproxy.core.errors import InternalError
 
 _STDERR_BYTES = 2000
 # An answer is a sentence.
@@ -180,7 +180,7 @@ class HelperProcess(ProcessProtocol):
             seconds: how long it may take, from when the helper has read it.
         """
         if self._state is not HelperState.IDLE:
-            raise Bug(f"a helper is asked while it is {self._state.name}")
+            raise InternalError(f"a helper is asked while it is {self._state.name}")
         self._state = HelperState.ASKED
         self._job_seconds = seconds
         self._wait(self._limits.begin_seconds, Death.NOT_BEGUN)

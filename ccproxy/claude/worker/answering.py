@@ -12,9 +12,9 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.python.failure import Failure
 
 from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.observer import Nobody, Observer
+from ccproxy.claude.observer import ClaudeObserver, Nobody
 from ccproxy.claude.protocol.codec import RawRecord
-from ccproxy.claude.protocol.control import Controls
+from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.records import (
     ApiRetry,
     InitializeAnswer,
@@ -22,7 +22,7 @@ from ccproxy.claude.protocol.records import (
     Result,
 )
 from ccproxy.claude.protocol.stream import MessageStartEvent, StreamLine
-from ccproxy.claude.spending import Spending
+from ccproxy.claude.spending import CostTracker
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.delivery import Delivery, TurnListener
 from ccproxy.claude.worker.request_guard import RequestGuard
@@ -57,7 +57,7 @@ class WorkerContext:
     learned: Callable[[InitializeAnswer], None]
     unheard: Callable[[CCProxyError], None]
     limited: Callable[[Sequence[RateWindow]], None] = lambda _: None
-    observer: Observer = field(factory=Nobody)
+    observer: ClaudeObserver = field(factory=Nobody)
     full_id: Callable[[str], str] = str
 
 
@@ -97,7 +97,7 @@ class Answering:
     def __init__(
         self,
         context: WorkerContext,
-        controls: Controls,
+        controls: ControlChannel,
         *,
         failed: Callable[[Failure], None],
         timed_out: Callable[[TimedOut], None],
@@ -107,7 +107,7 @@ class Answering:
         self._ended = ended
         self._guard = RequestGuard(controls, context.clock, failed)
         self._delivery = Delivery(context.limits, context.clock, timed_out)
-        self._spending = Spending(
+        self._spending = CostTracker(
             context.observer, context.limited, context.wall_seconds
         )
         self._turn = Turn(0.0, may_begin=False)

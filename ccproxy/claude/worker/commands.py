@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from ccproxy.claude.body.composed import ComposedBody
 from ccproxy.claude.process.launch import check_version, too_old
 from ccproxy.claude.protocol import codec, records, requests
-from ccproxy.claude.protocol.control import Controls
+from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.writer import LineWriter, in_pieces
 from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
@@ -55,7 +55,7 @@ class Commands:
 
     def __init__(
         self,
-        controls: Controls,
+        controls: ControlChannel,
         writer: LineWriter,
         clock: IReactorTime,
         cache_ttl: str | None,

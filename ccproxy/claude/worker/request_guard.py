@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from ccproxy.claude.protocol import requests
-from ccproxy.claude.protocol.control import Controls
+from ccproxy.claude.protocol.control import ControlChannel
 
 # A provider's answer of a few words takes longer.
 _SHORT_SECONDS = 0.02
@@ -44,7 +44,7 @@ class RequestGuard:
 
     def __init__(
         self,
-        controls: Controls,
+        controls: ControlChannel,
         clock: IReactorTime,
         failed: Callable[[Failure], None],
     ) -> None:

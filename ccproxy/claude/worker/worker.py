@@ -19,10 +19,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.process.process import ClaudeProcess, Exit
 from ccproxy.claude.protocol import codec, records, requests
-from ccproxy.claude.protocol.control import Controls
+from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.stream import is_message
 from ccproxy.claude.protocol.writer import LineWriter
 from ccproxy.claude.worker.answering import Answering, Fate, WorkerContext
@@ -31,7 +31,7 @@ from ccproxy.claude.worker.delivery import TurnListener
 from ccproxy.claude.worker.idle_watch import IdleWatch
 from ccproxy.claude.worker.opening import Opening
 from ccproxy.claude.worker.state import HasWorkerState, WorkerState
-from ccproxy.core.errors import Bug, CCProxyError, ClaudeFailed, TimedOut
+from ccproxy.core.errors import CCProxyError, ClaudeFailed, InternalError, TimedOut
 
 _SETTLE_SECONDS = 3.0  # to end a turn that is over for its client
 _REFUSAL = "ccproxy does not do this"
@@ -52,13 +52,13 @@ class Worker(HasWorkerState):
 
     _log = Logger()
 
-    def __init__(self, launch: Launch, context: WorkerContext) -> None:
+    def __init__(self, launch: LaunchSpec, context: WorkerContext) -> None:
         self.launch = launch
         self.questions = 0
         self._context = context
         clock = self._clock = context.clock
         self._writer = LineWriter(lambda data: self._process.send(data), clock)
-        self._controls = Controls(self._writer.send)
+        self._controls = ControlChannel(self._writer.send)
         # A setting takes the operator's own variable away.
         cache_ttl = launch.environment.get("CLAUDE_CODE_PROMPT_CACHE_TTL")
         self._commands = Commands(self._controls, self._writer, self._clock, cache_ttl)
@@ -124,7 +124,7 @@ class Worker(HasWorkerState):
             CCProxyError: it is gone, or does not do what it is told.
         """
         if not self.is_ready:
-            raise Bug("a worker is warmed up before its first question")
+            raise InternalError("a worker is warmed up before its first question")
         self._settle_soon()
         self._answering.begin_none()
         try:
@@ -156,7 +156,7 @@ class Worker(HasWorkerState):
         if self._state not in (WorkerState.STARTING, WorkerState.READY) or (
             self.system is not None and not body.system
         ):
-            raise Bug("a worker was asked what it cannot be asked")
+            raise InternalError("a worker was asked what it cannot be asked")
         self.questions += 1
         self._state = WorkerState.PREPARING
         self._stop_timers()

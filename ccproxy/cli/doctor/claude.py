@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 
 from ccproxy.claude.body.compose import compose
-from ccproxy.claude.installation.compose_mode import ComposeMode, Verdict, way_of
+from ccproxy.claude.installation.compose_mode import BinaryVerdict, ComposeMode, way_of
 from ccproxy.claude.installation.conformance import Finding
 from ccproxy.claude.installation.login import body_limit
 from ccproxy.claude.installation.probe import CLIProber
@@ -19,13 +19,12 @@ from ccproxy.claude.process.launch import check_version, locate_claude, read_ver
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.worker import Worker, WorkerContext
-from ccproxy.cli.doctor.verdict import Level
-from ccproxy.cli.doctor.verdict import Verdict as Result
+from ccproxy.cli.doctor.verdict import CheckResult, CheckStatus
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import CCProxyError, ClaudeUnavailable
 from ccproxy.core.messages import Message, MessagesRequest
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, TextDelta
-from ccproxy.server.runtime import Premises
+from ccproxy.server.runtime import Runtime
 
 # A CLI is there within half a second; who waits longer than this has found out.
 _PATIENCE_SECONDS = 30.0
@@ -34,29 +33,32 @@ _QUESTION = "Reply with the one word: ready"
 _SHOWN_LETTERS = 40
 
 
-def examine_binary(settings: Settings, environment: Mapping[str, str]) -> Result:
+def examine_binary(settings: Settings, environment: Mapping[str, str]) -> CheckResult:
     """Which CLI there is, and whether it is new enough. Blocks for 10 ms."""
     try:
         found = locate_claude(settings.claude_bin, environment.get("PATH"))
         version = read_version(found.binary)
         check_version(version)
     except ClaudeUnavailable as error:
-        return Result(Level.WRONG, "claude", error.message)
-    return Result(
-        Level.OK, "claude", f"{found.binary}, found {found.place}, is {version}"
+        return CheckResult(CheckStatus.WRONG, "claude", error.message)
+    return CheckResult(
+        CheckStatus.OK, "claude", f"{found.binary}, found {found.place}, is {version}"
     )
 
 
-def skipped_session(*, asks: bool) -> Sequence[Result]:
+def skipped_session(*, asks: bool) -> Sequence[CheckResult]:
     """What to say where there is no CLI to start."""
     names = ("session", "login", "model", "composer", *(("answer",) if asks else ()))
-    return [Result(Level.SKIPPED, name, "there is no CLI to ask") for name in names]
+    return [
+        CheckResult(CheckStatus.SKIPPED, name, "there is no CLI to ask")
+        for name in names
+    ]
 
 
 class CLI:
     """One look at the CLI, within premises that are open."""
 
-    def __init__(self, settings: Settings, premises: Premises, reactor: Any) -> None:
+    def __init__(self, settings: Settings, premises: Runtime, reactor: Any) -> None:
         self._clock = reactor
         self._settings = settings
         self._premises = premises
@@ -79,18 +81,18 @@ class CLI:
             full_id=self._catalogue.full_id,
         )
 
-    async def examine(self, *, asks: bool) -> AsyncIterator[Result]:
+    async def examine(self, *, asks: bool) -> AsyncIterator[CheckResult]:
         """Start it and see whose it is; with ``asks``, put a real question."""
         begun_seconds = self._clock.seconds()
         try:
             answer, seconds = await self._open(begun_seconds)
         except CCProxyError as error:
-            yield Result(Level.WRONG, "session", str(error))
+            yield CheckResult(CheckStatus.WRONG, "session", str(error))
             for result in skipped_session(asks=asks)[1:]:
                 yield result
             return
         message = f"started and initialized in {seconds:.2f} s"
-        yield Result(Level.OK, "session", message, seconds=seconds)
+        yield CheckResult(CheckStatus.OK, "session", message, seconds=seconds)
         yield self._login(answer)
         yield self._model(answer)
         yield await self._composer(answer)
@@ -116,46 +118,48 @@ class CLI:
         finally:
             await worker.close()
 
-    def _login(self, answer: InitializeAnswer) -> Result:
+    def _login(self, answer: InitializeAnswer) -> CheckResult:
         account = answer.account or Account()
         if not account.is_logged_in:
             binary = self._premises.worker().binary
-            return Result(
-                Level.WRONG,
+            return CheckResult(
+                CheckStatus.WRONG,
                 "login",
                 "the claude CLI says that it is not logged in",
                 f"run `{binary}` and log in, or set ANTHROPIC_API_KEY",
             )
         if account.source is None:
-            return Result(
-                Level.NOTE,
+            return CheckResult(
+                CheckStatus.NOTE,
                 "login",
                 "the claude CLI does not say whose it is",
                 "try it with `ccproxy doctor --ask`",
             )
         about = [f"{account.source}, says the claude CLI"]
         about += [text for text in (account.subscription_type, account.email) if text]
-        return Result(Level.OK, "login", ", ".join(about))
+        return CheckResult(CheckStatus.OK, "login", ", ".join(about))
 
-    def _model(self, answer: InitializeAnswer) -> Result:
+    def _model(self, answer: InitializeAnswer) -> CheckResult:
         name = self._default
         if not answer.models:
-            return Result(Level.SKIPPED, "model", "the claude CLI names no models")
+            return CheckResult(
+                CheckStatus.SKIPPED, "model", "the claude CLI names no models"
+            )
         resolved = self._catalogue.resolve(None)
         known = {m.value for m in answer.models}
         known |= {m.resolved_model for m in answer.models if m.resolved_model}
         if resolved not in known:
             message = f"{name} is not in the claude CLI's catalogue"
             remedy = "see --model, or try it with `ccproxy doctor --ask`"
-            return Result(Level.NOTE, "model", message, remedy)
+            return CheckResult(CheckStatus.NOTE, "model", message, remedy)
         full = self._catalogue.full_id(resolved)
-        return Result(Level.OK, "model", f"{name} is {full}")
+        return CheckResult(CheckStatus.OK, "model", f"{name} is {full}")
 
-    async def _composer(self, answer: InitializeAnswer) -> Result:
+    async def _composer(self, answer: InitializeAnswer) -> CheckResult:
         """How questions will be asked, and why not otherwise."""
         mode = ComposeMode(self._settings.compose)
         has_agent_tools = bool(self._settings.agent_tools)
-        verdict, why = Verdict.MERGES, ""
+        verdict, why = BinaryVerdict.MERGES, ""
         if mode is ComposeMode.AUTO and not has_agent_tools:
             verdict, why = await self._probe()
         way = way_of(
@@ -168,15 +172,19 @@ class CLI:
         if way.is_native:
             message = f"native, a process a request: {way.why}"
             chosen = has_agent_tools or mode is ComposeMode.NATIVE
-            return Result(Level.OK if chosen else Level.NOTE, "composer", message)
+            return CheckResult(
+                CheckStatus.OK if chosen else CheckStatus.NOTE, "composer", message
+            )
         if way.largest_bytes is not None:
             message = (
                 f"body, but native for more than {way.largest_bytes} bytes: {way.why}"
             )
-            return Result(Level.NOTE, "composer", message)
-        return Result(Level.OK, "composer", "body: each request's body is set whole")
+            return CheckResult(CheckStatus.NOTE, "composer", message)
+        return CheckResult(
+            CheckStatus.OK, "composer", "body: each request's body is set whole"
+        )
 
-    async def _probe(self) -> tuple[Verdict, str]:
+    async def _probe(self) -> tuple[BinaryVerdict, str]:
         premises = self._premises
         prober = CLIProber(
             self._context, premises.probe_upstream, premises.isolated, asks=True
@@ -184,10 +192,12 @@ class CLI:
         try:
             finding: Finding = await prober.probe(premises.worker())
         except CCProxyError as error:
-            return Verdict.FAILED, error.message
-        return (Verdict.DIFFERS if finding.why else Verdict.MERGES), finding.why
+            return BinaryVerdict.FAILED, error.message
+        return (
+            BinaryVerdict.DIFFERS if finding.why else BinaryVerdict.MERGES
+        ), finding.why
 
-    async def _ask(self) -> Result:
+    async def _ask(self) -> CheckResult:
         model = self._catalogue.resolve(None)
         request = MessagesRequest(messages=(Message("user", _QUESTION),))
         composed = compose(
@@ -196,7 +206,7 @@ class CLI:
         try:
             worker = Worker(self._premises.worker(), self._context)
         except CCProxyError as error:
-            return Result(Level.WRONG, "answer", error.message)
+            return CheckResult(CheckStatus.WRONG, "answer", error.message)
         listener = _Listener(self._clock, self._clock.seconds())
         try:
             worker.ask(composed.body, listener)
@@ -204,7 +214,7 @@ class CLI:
         finally:
             await worker.close()
         if isinstance(end, Failed):
-            return Result(Level.WRONG, "answer", end.error.message)
+            return CheckResult(CheckStatus.WRONG, "answer", end.error.message)
         return listener.result(end)
 
 
@@ -234,7 +244,7 @@ class _Listener:
                     self._whole_seconds = seconds
                     self.over.callback(event)
 
-    def result(self, end: Finished) -> Result:
+    def result(self, end: Finished) -> CheckResult:
         """What to say of a whole answer."""
         usage, whole = end.usage, self._whole_seconds
         first = whole if self._first_seconds is None else self._first_seconds
@@ -243,4 +253,4 @@ class _Listener:
             f"after {first:.2f} s, whole after {whole:.2f} s, {usage.prompt_tokens} "
             f"tokens in, {usage.output_tokens} out"
         )
-        return Result(Level.OK, "answer", message, seconds=whole)
+        return CheckResult(CheckStatus.OK, "answer", message, seconds=whole)

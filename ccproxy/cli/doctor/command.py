@@ -19,14 +19,14 @@ from typing_extensions import override
 
 from ccproxy import __version__
 from ccproxy.cli.doctor.examination import examine
-from ccproxy.cli.doctor.verdict import Verdict, document, is_well
-from ccproxy.config.flags import Flags
+from ccproxy.cli.doctor.verdict import CheckResult, document, is_well
+from ccproxy.config.flags import SettingsOptions
 from ccproxy.config.settings import Settings, SettingsError, read_settings
 
 _WRONG, _MISUSED, _INTERRUPTED = 1, 2, 130
 
 
-class DoctorOptions(Flags):
+class DoctorOptions(SettingsOptions):
     """The doctor's command line: the server's, and two more."""
 
     longdesc = (
@@ -61,7 +61,7 @@ class _Report:
     def __init__(
         self, file: TextIO, environment: Mapping[str, str], *, is_json: bool
     ) -> None:
-        self.verdicts: list[Verdict] = []
+        self.verdicts: list[CheckResult] = []
         self._file = file
         self._is_json = is_json
         self._is_colourful = (
@@ -70,7 +70,7 @@ class _Report:
             and environment.get("TERM") != "dumb"
         )
 
-    def add(self, verdict: Verdict) -> None:
+    def add(self, verdict: CheckResult) -> None:
         """Take one."""
         self.verdicts.append(verdict)
         if not self._is_json:

@@ -6,9 +6,9 @@ from typing import Any
 from ccproxy.cli.doctor.claude import CLI, examine_binary, skipped_session
 from ccproxy.cli.doctor.ports import examine_endpoint
 from ccproxy.cli.doctor.state import examine_database, examine_state
-from ccproxy.cli.doctor.verdict import Level, Verdict
+from ccproxy.cli.doctor.verdict import CheckResult, CheckStatus
 from ccproxy.config.settings import Settings
-from ccproxy.server.runtime import Premises
+from ccproxy.server.runtime import Runtime
 from ccproxy.web.listen import endpoint_of, is_inherited
 
 _NO_KEY = (
@@ -21,7 +21,7 @@ async def examine(
     reactor: Any,
     settings: Settings,
     environment: Mapping[str, str],
-    tell: Callable[[Verdict], None],
+    tell: Callable[[CheckResult], None],
     *,
     asks: bool,
 ) -> None:
@@ -47,17 +47,19 @@ async def examine(
     tell(binary)
     state = examine_state(settings)
     tell(state)
-    if state.level is Level.WRONG:
-        tell(Verdict(Level.SKIPPED, "database", "there is no directory for it"))
+    if state.level is CheckStatus.WRONG:
+        tell(
+            CheckResult(CheckStatus.SKIPPED, "database", "there is no directory for it")
+        )
     else:
         tell(examine_database(settings))
     for text in settings.listen:
         tell(await examine_endpoint(reactor, text))
-    if binary.level is not Level.OK:
+    if binary.level is not CheckStatus.OK:
         for verdict in skipped_session(asks=asks):
             tell(verdict)
         return
-    premises = Premises(settings, reactor, environment)
+    premises = Runtime(settings, reactor, environment)
     premises.open()
     try:
         cli = CLI(settings, premises, reactor)
@@ -67,8 +69,10 @@ async def examine(
         await premises.close()
 
 
-def _key(settings: Settings) -> Verdict:
+def _key(settings: Settings) -> CheckResult:
     count = len(settings.api_keys)
     if not count:
-        return Verdict(Level.WRONG, "key", "no key is set for the clients", _NO_KEY)
-    return Verdict(Level.OK, "key", f"{count} set for the clients")
+        return CheckResult(
+            CheckStatus.WRONG, "key", "no key is set for the clients", _NO_KEY
+        )
+    return CheckResult(CheckStatus.OK, "key", f"{count} set for the clients")

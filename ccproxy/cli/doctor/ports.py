@@ -14,7 +14,7 @@ from twisted.web.iweb import IAgentEndpointFactory
 from typing_extensions import override
 from zope.interface import implementer
 
-from ccproxy.cli.doctor.verdict import Level, Verdict
+from ccproxy.cli.doctor.verdict import CheckResult, CheckStatus
 from ccproxy.web.listen import base_url, endpoint_of, is_inherited, uses_tls
 
 _PATIENCE_SECONDS = 5.0
@@ -35,40 +35,40 @@ class _NoService(Factory):
         return None
 
 
-async def examine_endpoint(reactor: Any, text: str) -> Verdict:
+async def examine_endpoint(reactor: Any, text: str) -> CheckResult:
     """Whether an endpoint is free, or a ccproxy answers there already.
 
     Raises:
         SettingsError: Twisted does not understand it.
     """
     if is_inherited(text):
-        return _port(Level.SKIPPED, f"{text} is handed over by systemd")
+        return _port(CheckStatus.SKIPPED, f"{text} is handed over by systemd")
     try:
         port: Any = await endpoint_of(reactor, text).listen(_NoService())
     except CannotListenError as error:
         return await _taken(reactor, text, error)
     except OSError as error:
         message = f"cannot listen on {text}: {error.strerror or error}"
-        return _port(Level.WRONG, message, "see --port and --listen")
+        return _port(CheckStatus.WRONG, message, "see --port and --listen")
     place = base_url(text, port.getHost())
     await maybeDeferred(port.stopListening)
     if text.startswith("tcp:0:"):
-        return _port(Level.OK, f"any free one, as {text} has it")
-    return _port(Level.OK, f"free: {place}")
+        return _port(CheckStatus.OK, f"any free one, as {text} has it")
+    return _port(CheckStatus.OK, f"free: {place}")
 
 
-async def _taken(reactor: Any, text: str, error: CannotListenError) -> Verdict:
+async def _taken(reactor: Any, text: str, error: CannotListenError) -> CheckResult:
     number = getattr(error.socketError, "errno", None)
     why = getattr(error.socketError, "strerror", None) or error.socketError
     is_socket = isinstance(error.port, str | bytes)
     if number == EADDRINUSE or is_socket:
         if uses_tls(text):
             message = f"{text} is in use; by whom is not asked over TLS"
-            return _port(Level.NOTE, message, "see `curl -k https://…/health`")
+            return _port(CheckStatus.NOTE, message, "see `curl -k https://…/health`")
         if await _is_ccproxy(reactor, error):
-            return _port(Level.OK, f"a ccproxy answers on {text} already")
+            return _port(CheckStatus.OK, f"a ccproxy answers on {text} already")
     remedy = _REMEDIES.get(number or EADDRINUSE, "see --port and --listen")
-    return _port(Level.WRONG, f"cannot listen on {text}: {why}", remedy)
+    return _port(CheckStatus.WRONG, f"cannot listen on {text}: {why}", remedy)
 
 
 async def _is_ccproxy(reactor: Any, error: CannotListenError) -> bool:
@@ -126,5 +126,5 @@ class _Socket:
         return UNIXClientEndpoint(self._reactor, self._path)
 
 
-def _port(level: Level, message: str, remedy: str = "") -> Verdict:
-    return Verdict(level, "port", message, remedy)
+def _port(level: CheckStatus, message: str, remedy: str = "") -> CheckResult:
+    return CheckResult(level, "port", message, remedy)

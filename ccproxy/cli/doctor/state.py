@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ccproxy.cli.doctor.verdict import Level, Verdict
+from ccproxy.cli.doctor.verdict import CheckResult, CheckStatus
 from ccproxy.config.settings import Settings
 from ccproxy.store.engine import DATABASE_FILE, check_private, sqlite_url
 from ccproxy.store.inspection import inspect
@@ -16,13 +16,13 @@ _OTHERS = 0o077
 _ELSEWHERE = "choose another directory with --state-dir"
 
 
-def examine_state(settings: Settings) -> Verdict:
+def examine_state(settings: Settings) -> CheckResult:
     """Whether the state directory can be used."""
     folder = settings.state_dir
     if settings.database_url is not None:
-        return _state(Level.SKIPPED, "not needed with --database-url")
+        return _state(CheckStatus.SKIPPED, "not needed with --database-url")
     if folder is None:
-        return _state(Level.NOTE, "a temporary one: nothing outlives the server")
+        return _state(CheckStatus.NOTE, "a temporary one: nothing outlives the server")
     try:
         if not folder.exists():
             return _to_be_made(folder)
@@ -31,60 +31,72 @@ def examine_state(settings: Settings) -> Verdict:
             mode = folder.stat().st_mode
     except PermissionError as error:
         if error.errno is None:  # ours, which says it all
-            return _state(Level.WRONG, str(error))
+            return _state(CheckStatus.WRONG, str(error))
         message = f"{folder} cannot be written: {error.strerror}"
-        return _state(Level.WRONG, message, f"give it to this user, or {_ELSEWHERE}")
+        return _state(
+            CheckStatus.WRONG, message, f"give it to this user, or {_ELSEWHERE}"
+        )
     except OSError as error:
         message = f"{folder} cannot be written: {error.strerror or error}"
-        return _state(Level.WRONG, message, f"give it to this user, or {_ELSEWHERE}")
+        return _state(
+            CheckStatus.WRONG, message, f"give it to this user, or {_ELSEWHERE}"
+        )
     if mode & _OTHERS:
         message = f"{folder} is writable, but others may look into it"
-        return _state(Level.NOTE, message, f"chmod 700 {folder}")
-    return _state(Level.OK, f"{folder} is writable, and nobody else's")
+        return _state(CheckStatus.NOTE, message, f"chmod 700 {folder}")
+    return _state(CheckStatus.OK, f"{folder} is writable, and nobody else's")
 
 
-def _to_be_made(folder: Path) -> Verdict:
+def _to_be_made(folder: Path) -> CheckResult:
     base = next(parent for parent in folder.absolute().parents if parent.exists())
     if base.is_dir() and os.access(base, os.W_OK | os.X_OK):
-        return _state(Level.OK, f"{folder} will be made by the first start")
+        return _state(CheckStatus.OK, f"{folder} will be made by the first start")
     return _state(
-        Level.WRONG, f"{folder} cannot be made: {base} is not ours to write", _ELSEWHERE
+        CheckStatus.WRONG,
+        f"{folder} cannot be made: {base} is not ours to write",
+        _ELSEWHERE,
     )
 
 
-def _state(level: Level, message: str, remedy: str = "") -> Verdict:
-    return Verdict(level, "state", message, remedy)
+def _state(level: CheckStatus, message: str, remedy: str = "") -> CheckResult:
+    return CheckResult(level, "state", message, remedy)
 
 
-def examine_database(settings: Settings) -> Verdict:
+def examine_database(settings: Settings) -> CheckResult:
     """Whether the database can be written, and whose schema it has."""
     if settings.database_url is not None:
         url, remedy = settings.database_url, "see --database-url"
     elif settings.state_dir is not None:
-        if examine_state(settings).level is Level.WRONG:
-            return _database(Level.SKIPPED, "cannot be looked at without its directory")
+        if examine_state(settings).level is CheckStatus.WRONG:
+            return _database(
+                CheckStatus.SKIPPED, "cannot be looked at without its directory"
+            )
         path = settings.state_dir / DATABASE_FILE
         url, remedy = sqlite_url(path), f"move it away, or {_ELSEWHERE}"
     else:
-        return _database(Level.SKIPPED, "made anew by every start")
+        return _database(CheckStatus.SKIPPED, "made anew by every start")
     try:
         found = inspect(url)
     except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
         cause = getattr(error, "orig", None) or error
-        return _database(Level.WRONG, f"cannot be used: {cause}", remedy)
+        return _database(CheckStatus.WRONG, f"cannot be used: {cause}", remedy)
     if not found.is_known:
         message = f"{found.name} was written by a newer ccproxy"
         another = f"update this one (schema {found.schema}, it knows {found.newest})"
-        return _database(Level.WRONG, message, another)
+        return _database(CheckStatus.WRONG, message, another)
     if found.schema is None:
-        return _database(Level.OK, f"{found.name} will be made by the first start")
+        return _database(
+            CheckStatus.OK, f"{found.name} will be made by the first start"
+        )
     if not found.is_current:
         message = f"{found.name} will be brought up to date by the next start"
-        return _database(Level.OK, f"{message} ({found.schema} to {found.newest})")
+        return _database(
+            CheckStatus.OK, f"{message} ({found.schema} to {found.newest})"
+        )
     return _database(
-        Level.OK, f"{found.name} is writable and up to date ({found.schema})"
+        CheckStatus.OK, f"{found.name} is writable and up to date ({found.schema})"
     )
 
 
-def _database(level: Level, message: str, remedy: str = "") -> Verdict:
-    return Verdict(level, "database", message, remedy)
+def _database(level: CheckStatus, message: str, remedy: str = "") -> CheckResult:
+    return CheckResult(level, "database", message, remedy)

@@ -15,7 +15,7 @@ import msgspec
 from attrs import frozen
 
 
-class Level(Enum):
+class CheckStatus(Enum):
     """How good it is; see the module."""
 
     OK = "ok"
@@ -25,13 +25,18 @@ class Level(Enum):
 
 
 # Of ECMA-48, the ones that every terminal has.
-_COLOURS = {Level.OK: 32, Level.NOTE: 33, Level.SKIPPED: 2, Level.WRONG: 31}
-_LEVEL_WIDTH = max(len(level.value) for level in Level)
+_COLOURS = {
+    CheckStatus.OK: 32,
+    CheckStatus.NOTE: 33,
+    CheckStatus.SKIPPED: 2,
+    CheckStatus.WRONG: 31,
+}
+_LEVEL_WIDTH = max(len(level.value) for level in CheckStatus)
 _NAME_WIDTH = len("database")
 
 
 @frozen
-class Verdict:
+class CheckResult:
     """One thing that was looked at.
 
     Attributes:
@@ -42,7 +47,7 @@ class Verdict:
         seconds: how long it took, if that is of interest.
     """
 
-    level: Level
+    level: CheckStatus
     name: str
     message: str
     remedy: str = ""
@@ -58,9 +63,9 @@ class Verdict:
         return f"{level}  {self.name.ljust(_NAME_WIDTH)}  {' '.join(words.split())}"
 
 
-def is_well(verdicts: Sequence[Verdict]) -> bool:
+def is_well(verdicts: Sequence[CheckResult]) -> bool:
     """Whether nothing is wrong."""
-    return all(verdict.level is not Level.WRONG for verdict in verdicts)
+    return all(verdict.level is not CheckStatus.WRONG for verdict in verdicts)
 
 
 class _Check(msgspec.Struct):
@@ -77,7 +82,7 @@ class _Document(msgspec.Struct):
     checks: list[_Check]
 
 
-def document(verdicts: Sequence[Verdict], version: str) -> bytes:
+def document(verdicts: Sequence[CheckResult], version: str) -> bytes:
     """The verdicts as JSON, for scripts."""
     checks = [
         _Check(v.name, v.level.value, v.message, v.remedy or None, v.seconds)

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from ccproxy.api.admin.usage import usage_document
 from ccproxy.cli.usage.table import table
-from ccproxy.config.flags import Flags
+from ccproxy.config.flags import SettingsOptions
 from ccproxy.config.settings import SettingsError, read_settings
 from ccproxy.core.errors import StorageFailed
 from ccproxy.store.engine import store_url
@@ -32,7 +32,7 @@ _DAYS = {"d": 1, "w": 7}
 _SPAN = re.compile(r"(\d{1,4})([dw])")
 
 
-class UsageOptions(Flags):
+class UsageOptions(SettingsOptions):
     """The command line: the server's options, and two more."""
 
     longdesc = (

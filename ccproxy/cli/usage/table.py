@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, tzinfo
 
-from ccproxy.core.usage import Account, Books, RateWindow, Spent
+from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
 
 _NANODOLLARS = 10**9
 _HEADINGS = (
@@ -22,7 +22,9 @@ _WINDOWS = {
 _STATUS = {"allowed_warning": ", near its end", "rejected": ", used up"}
 
 
-def table(books: Books, since: str, now_seconds: float, zone: tzinfo | None) -> str:
+def table(
+    books: UsageReport, since: str, now_seconds: float, zone: tzinfo | None
+) -> str:
     """The ledger and the limits, as lines.
 
     Args:
@@ -42,12 +44,12 @@ def table(books: Books, since: str, now_seconds: float, zone: tzinfo | None) -> 
     return "\n\n".join(parts)
 
 
-def _ledger(lines: Sequence[tuple[Account, Spent]]) -> str:
+def _ledger(lines: Sequence[tuple[UsageKey, UsageTotals]]) -> str:
     rows: list[tuple[str, ...]] = [_HEADINGS]
     for account, spent in lines:
         words = (account.day, account.model, account.key, account.client)
         rows.append((*words, *_numbers(spent)))
-    total = sum((spent for _, spent in lines), Spent())
+    total = sum((spent for _, spent in lines), UsageTotals())
     rows.append(("total", "", "", "", *_numbers(total)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(_row(row, widths) for row in rows)
@@ -61,7 +63,7 @@ def _row(cells: Iterable[str], widths: Sequence[int]) -> str:
     return "  ".join(placed).rstrip()
 
 
-def _numbers(spent: Spent) -> tuple[str, ...]:
+def _numbers(spent: UsageTotals) -> tuple[str, ...]:
     usage = spent.usage
     counts = (
         spent.answers,

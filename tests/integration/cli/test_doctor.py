@@ -15,8 +15,8 @@ from twisted.internet.protocol import Factory, Protocol
 from typing_extensions import override
 
 from ccproxy.cli.doctor.examination import examine
-from ccproxy.cli.doctor.verdict import Verdict
-from ccproxy.config.flags import Flags
+from ccproxy.cli.doctor.verdict import CheckResult
+from ccproxy.config.flags import SettingsOptions
 from ccproxy.config.settings import read_settings
 from ccproxy.store.engine import open_engine, sqlite_url
 from ccproxy.store.schema import REVISION
@@ -32,7 +32,7 @@ KEY = "a-secret-key"
 class Told:
     """What it said: how good each thing is, and all words."""
 
-    def __init__(self, verdicts: list[Verdict]) -> None:
+    def __init__(self, verdicts: list[CheckResult]) -> None:
         self.verdicts = {verdict.name: verdict.level.value for verdict in verdicts}
         self._lines = {v.name: v.line(colour=False) for v in verdicts}
         self.text = "\n".join(self._lines.values())
@@ -74,10 +74,10 @@ def doctor(
             "CLAUDE_BIN": str(fake(scenario).binary),
             **(variables or {}),
         }
-        options = Flags()
+        options = SettingsOptions()
         options.parseOptions(flags)
         settings = read_settings(options.given, environment, needs_key=False)
-        verdicts: list[Verdict] = []
+        verdicts: list[CheckResult] = []
         before = set(temporary.iterdir())
         await examine(_REACTOR, settings, environment, verdicts.append, asks=asks)
         told = Told(verdicts)

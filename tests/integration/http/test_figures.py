@@ -28,11 +28,11 @@ from ccproxy.core.stream import (
     Finished,
     Usage,
 )
-from ccproxy.server.usage_recorder import Bookkeeper
+from ccproxy.server.usage_recorder import UsageRecorder
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.store import Store
 from ccproxy.web.auth import key_id
-from ccproxy.web.observer import RequestEnd
+from ccproxy.web.observer import RequestOutcome
 from tests.integration.http.conftest import HTTP, chat_bytes
 from tests.support.backend import ScriptedBackend, ScriptedRequest, site, started
 from tests.support.server import KEY
@@ -217,8 +217,8 @@ class Book:
 
 def test_only_what_was_answered_is_written_down() -> None:
     book: Any = Book()
-    keeper = Bookkeeper(book)
-    end = RequestEnd(
+    keeper = UsageRecorder(book)
+    end = RequestOutcome(
         id="req_1",
         is_error=False,
         answering_seconds=None,

@@ -14,11 +14,11 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 from ccproxy.api.openapi.document import openapi_document
 from ccproxy.api.openapi.operations import OPERATIONS
-from ccproxy.api.options import Policy
+from ccproxy.api.options import APIOptions
 from ccproxy.server.metrics import Metrics
-from ccproxy.web.auth import Gate
-from ccproxy.web.cors import Origins
-from ccproxy.web.observer import Observers
+from ccproxy.web.auth import Authenticator
+from ccproxy.web.cors import CORSPolicy
+from ccproxy.web.observer import RequestObservers
 from tests.integration.http.conftest import AUTHORIZATION, HTTP
 from tests.support.backend import ScriptedRequest, api, quiet_live
 from tests.support.docs import all_errors
@@ -56,8 +56,8 @@ enabled = false
 
 def test_every_route_is_documented(http: HTTP) -> None:
     metrics = Metrics()
-    about = (Gate(None, 1), Origins(), http.clock, Policy())
-    observer, live = Observers((metrics,)), quiet_live()
+    about = (Authenticator(None, 1), CORSPolicy(), http.clock, APIOptions())
+    observer, live = RequestObservers((metrics,)), quiet_live()
     own = api(http.backend, http.store, *about, metrics, observer, live)
     routes = {
         (route.method, _PLACE.sub(r"{\1}", route.path), route.needs_key)

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from ccproxy.core.errors import ClaudeFailed, RateLimited
 from ccproxy.core.stream import ContentBlockStop, Failed, TextDelta, UpstreamRetry
-from ccproxy.web.sse_writer import KEEP_ALIVE_SECONDS, Outlet
+from ccproxy.web.sse_writer import KEEP_ALIVE_SECONDS, SSEWriter
 from tests.conftest import ExpectedErrors
 from tests.integration.http.conftest import HTTP, chat_bytes
 from tests.support.backend import (
@@ -228,8 +228,8 @@ async def test_log_tells_what_happened_and_nothing_that_was_said(
 def test_stream_is_a_push_producer() -> None:
     from twisted.internet.interfaces import IPushProducer
 
-    assert IPushProducer.implementedBy(Outlet)
-    verifyObject(IPushProducer, Outlet(None, None, None))  # type: ignore[arg-type]  # not run
+    assert IPushProducer.implementedBy(SSEWriter)
+    verifyObject(IPushProducer, SSEWriter(None, None, None))  # type: ignore[arg-type]  # not run
 
 
 # Faults of ours, wherever they are: the request ends, and no one else is blamed.

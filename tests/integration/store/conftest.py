@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from ccproxy.store.engine import sqlite_url
-from ccproxy.store.records import Ending, Item, NewResponse
+from ccproxy.store.records import FinalResponse, Item, NewResponse
 from ccproxy.store.store import Store
 from tests.support.database import postgresql, programs
 
@@ -108,7 +108,7 @@ def new(number: int, previous: int | None = None, **fields: Any) -> NewResponse:
     return NewResponse(**{**values, **fields})
 
 
-def ending(number: int, **fields: Any) -> Ending:
+def ending(number: int, **fields: Any) -> FinalResponse:
     """The end of a response with one item."""
     values: dict[str, Any] = {
         "status": "completed",
@@ -116,7 +116,7 @@ def ending(number: int, **fields: Any) -> Ending:
         "output": (Item(f"msg_{number}o", b'{"said":%d}' % number),),
         "events": b"event: e\n\n" * number,
     }
-    return Ending(**{**values, **fields})
+    return FinalResponse(**{**values, **fields})
 
 
 async def save_line(store: Store, numbers: range) -> None:

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from ccproxy.core.errors import StorageFailed
 from ccproxy.core.stream import Usage
-from ccproxy.core.usage import Account, RateWindow, Spent
+from ccproxy.core.usage import RateWindow, UsageKey, UsageTotals
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.ledger import Ledger
 from ccproxy.store.reading import read_books
@@ -25,7 +25,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.threads
 
 TODAY = "2023-11-14"
-ONE = Spent(
+ONE = UsageTotals(
     1,
     Usage(
         input_tokens=11,
@@ -59,8 +59,8 @@ async def test_what_is_added_is_summed_up(stores: Stores) -> None:
     store.ledger.add("claude-opus-5", "-", "none", ONE)
     books = await store.ledger.books(TODAY)
     assert books.lines == (
-        (Account(TODAY, "claude-opus-5", "-", "none"), ONE),
-        (Account(TODAY, *WHO), ONE + ONE + ONE),
+        (UsageKey(TODAY, "claude-opus-5", "-", "none"), ONE),
+        (UsageKey(TODAY, *WHO), ONE + ONE + ONE),
     )
     assert books.windows == ()
 
@@ -140,7 +140,7 @@ async def test_what_cannot_be_written_is_kept(
     clock.advance(60)
     await until(lambda: read_books(stores.url, TODAY).lines != ())
     books = read_books(stores.url, TODAY)
-    assert books.lines == ((Account(TODAY, *WHO), ONE + ONE),)
+    assert books.lines == ((UsageKey(TODAY, *WHO), ONE + ONE),)
     assert books.windows == (window(0.7),)
 
 
@@ -255,4 +255,4 @@ async def test_a_ledger_is_made_in_a_database_of_the_first_version(
     store = await stores.start()
     assert await store.secret("name", lambda: b"new") == b"kept"
     store.ledger.add(*WHO, ONE)
-    assert (await store.ledger.books(TODAY)).lines == ((Account(TODAY, *WHO), ONE),)
+    assert (await store.ledger.books(TODAY)).lines == ((UsageKey(TODAY, *WHO), ONE),)

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 
 from ccproxy.api.chat.request import decode_chat
-from ccproxy.api.responses.encryption import Seal, new_key
+from ccproxy.api.responses.encryption import Encryptor, new_key
 from ccproxy.api.responses.request import (
     context_of,
     decode_responses,
@@ -26,7 +26,7 @@ from tests.support.messages_requests import ALIASES
 from tests.support.provider_rules import violations
 
 Test = Callable[..., None]
-_SEAL = Seal(new_key())
+_SEAL = Encryptor(new_key())
 # What may be mended of these requests: numbers that JavaScript cannot hold.
 _NUMBERS = re.compile(
     r"(tools\[\d+\](\.function)?\.parameters"

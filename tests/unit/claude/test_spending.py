@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from ccproxy.claude.observer import Nobody
 from ccproxy.claude.protocol import codec as wire
-from ccproxy.claude.spending import Spending, spent
+from ccproxy.claude.spending import CostTracker, spent
 from ccproxy.core.usage import RateWindow
 
 
@@ -18,10 +18,10 @@ class Heard(Nobody):
     costs: list[tuple[str, float]] = field(factory=list)
     retries: list[tuple[str, float]] = field(factory=list)
     windows: list[RateWindow] = field(factory=list)
-    spending: Spending = field(init=False)
+    spending: CostTracker = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.spending = Spending(self, self.limited, lambda: 1700000000.0)
+        self.spending = CostTracker(self, self.limited, lambda: 1700000000.0)
         self.spending.model = "claude-sonnet-5-5"
 
     @override

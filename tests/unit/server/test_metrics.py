@@ -13,17 +13,17 @@ from attrs import define, evolve
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from ccproxy.claude.observer import Served, Stopped
+from ccproxy.claude.observer import Served, StopReason
 from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow
 from ccproxy.server.metrics import Metrics
-from ccproxy.web.observer import RequestEnd
+from ccproxy.web.observer import RequestOutcome
 
 ROOT = Path(__file__).parents[3]
 DASHBOARD = ROOT / "contrib" / "grafana" / "ccproxy.json"
 DOCUMENT = ROOT / "docs" / "metrics.md"
 MODEL = "claude-sonnet-5-5"
-END = RequestEnd(
+END = RequestOutcome(
     id="req_1",
     is_error=False,
     answering_seconds=None,
@@ -76,7 +76,7 @@ def full() -> Metrics:
     metrics.request_ended(END)
     metrics.stream_opened()
     metrics.cli_started()
-    metrics.cli_stopped(Stopped.IDLE)
+    metrics.cli_stopped(StopReason.IDLE)
     metrics.question_served(Served.SPARE, 0.02)
     metrics.answer_begun(MODEL, Served.SPARE, 0.3)
     metrics.upstream_retried("overloaded", 0.6)

@@ -5,14 +5,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ccproxy.core.errors import InvalidKey, RequestTooLarge, UnsupportedEncoding
-from ccproxy.web.auth import Gate
+from ccproxy.web.auth import Authenticator
 
 KEY = "sk-secret"
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
 
 
-def gate(*keys: str, max_body_bytes: int = 100) -> Gate:
-    return Gate(keys or (KEY,), max_body_bytes)
+def gate(*keys: str, max_body_bytes: int = 100) -> Authenticator:
+    return Authenticator(keys or (KEY,), max_body_bytes)
 
 
 def refused(*headers: bytes, keys: tuple[str, ...] = (KEY,)) -> InvalidKey:
@@ -75,13 +75,13 @@ def test_a_refusal_tells_nothing_of_any_key() -> None:
 
 
 def test_without_keys_of_ours_someone_else_has_checked() -> None:
-    open_gate = Gate(None, 100)
+    open_gate = Authenticator(None, 100)
     open_gate.check_key([])
 
 
 def test_no_key_opens_a_gate_with_an_empty_list() -> None:
     with pytest.raises(InvalidKey):
-        Gate((), 100).check_key([b"Bearer "])
+        Authenticator((), 100).check_key([b"Bearer "])
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 100])
@@ -105,7 +105,7 @@ def test_digests_are_compared_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -
         return one == other
 
     monkeypatch.setattr("ccproxy.web.auth.compare_digest", compared)
-    keys = Gate(("k", "key" * 40, "another"), 100)
+    keys = Authenticator(("k", "key" * 40, "another"), 100)
     keys.check_key([b"Bearer k"])
     with pytest.raises(InvalidKey):
         keys.check_key([b"Bearer " + b"x" * 5000])

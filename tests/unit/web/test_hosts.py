@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy.config.settings import Settings, SettingsError
-from ccproxy.core.errors import CCProxyError, ForeignHost, InvalidRequest
-from ccproxy.web.auth import Gate
-from ccproxy.web.cors import Origins
+from ccproxy.core.errors import CCProxyError, HostNotAllowed, InvalidRequest
+from ccproxy.web.auth import Authenticator
+from ccproxy.web.cors import CORSPolicy
 from ccproxy.web.head_checks import entrance
-from ccproxy.web.hosts import Hosts, check_count
+from ccproxy.web.hosts import AllowedHosts, check_count
 from ccproxy.web.reach import check_keys, is_reachable, listened_names, own_names
 
 # Host
@@ -32,7 +32,7 @@ from ccproxy.web.reach import check_keys, is_reachable, listened_names, own_name
     ],
 )
 def test_loopback_and_addresses_are_ours(host: str) -> None:
-    Hosts().check(b"/health", [host.encode()])
+    AllowedHosts().check(b"/health", [host.encode()])
 
 
 FOREIGN = [
@@ -50,8 +50,8 @@ FOREIGN = [
 
 @pytest.mark.parametrize("host", FOREIGN)
 def test_other_names_are_not(host: str) -> None:
-    with pytest.raises(ForeignHost, match="--allowed-hosts") as caught:
-        Hosts(["proxy.example"]).check(b"/", [host.encode("latin-1")])
+    with pytest.raises(HostNotAllowed, match="--allowed-hosts") as caught:
+        AllowedHosts(["proxy.example"]).check(b"/", [host.encode("latin-1")])
     assert (caught.value.status, caught.value.code) == (403, "foreign_host")
     assert not host or host not in caught.value.message or host in "*."
 
@@ -60,24 +60,24 @@ def test_other_names_are_not(host: str) -> None:
     "host", ["Proxy.Example:80", "proxy.example.", "a.lan", "b.a.lan"]
 )
 def test_allowed_names_are_ours(host: str) -> None:
-    assert Hosts(["proxy.example:9", "*.lan"]).knows(host)
-    assert not Hosts().knows(host)
+    assert AllowedHosts(["proxy.example:9", "*.lan"]).knows(host)
+    assert not AllowedHosts().knows(host)
 
 
 def test_a_pattern_does_not_stand_for_its_own_end() -> None:
-    assert not Hosts(["*.lan"]).knows("lan")
-    assert not Hosts(["*.lan"]).knows("evil-lan")
+    assert not AllowedHosts(["*.lan"]).knows("lan")
+    assert not AllowedHosts(["*.lan"]).knows("evil-lan")
 
 
 @given(st.text())
 def test_a_star_is_anybody(host: str) -> None:
-    assert Hosts(["*"]).knows(host)
+    assert AllowedHosts(["*"]).knows(host)
 
 
 @given(st.lists(st.binary(max_size=40), max_size=3), st.binary(max_size=40))
 def test_any_bytes_are_ours_or_refused(hosts: list[bytes], target: bytes) -> None:
     try:
-        Hosts().check(target, hosts)
+        AllowedHosts().check(target, hosts)
     except CCProxyError as error:
         assert error.status == 403
 
@@ -99,16 +99,18 @@ def test_one_host_header_is_demanded() -> None:
     ],
 )
 def test_absolute_form_names_the_host_too(target: bytes) -> None:
-    with pytest.raises(ForeignHost):
-        Hosts().check(target, [b"localhost"])
-    with pytest.raises(ForeignHost):
-        Hosts().check(b"http://localhost/", [b"evil.example"])
-    Hosts().check(b"http://localhost:9/x", [b"127.0.0.1"])
+    with pytest.raises(HostNotAllowed):
+        AllowedHosts().check(target, [b"localhost"])
+    with pytest.raises(HostNotAllowed):
+        AllowedHosts().check(b"http://localhost/", [b"evil.example"])
+    AllowedHosts().check(b"http://localhost:9/x", [b"127.0.0.1"])
 
 
-def hosts_for(*listen: str, **options: object) -> Hosts:
+def hosts_for(*listen: str, **options: object) -> AllowedHosts:
     settings = Settings(api_keys=("k",), listen=listen, **options)  # type: ignore[arg-type]  # each of its own type
-    made = entrance(settings, Gate(None, 1), Origins(), (), "box.home.example")
+    made = entrance(
+        settings, Authenticator(None, 1), CORSPolicy(), (), "box.home.example"
+    )
     return made.hosts
 
 
@@ -128,15 +130,15 @@ def test_name_that_is_listened_on_is_ours() -> None:
 
 
 def test_nobody_is_told_anything_by_default() -> None:
-    assert Origins().headers([b"https://chat.example"]) == {}
-    told = Origins().preflight(
+    assert CORSPolicy().headers([b"https://chat.example"]) == {}
+    told = CORSPolicy().preflight(
         [b"https://chat.example"], methods="POST", wanted=[], is_private=True
     )
     assert told == {}
 
 
 def test_a_named_site_is_told_so_and_no_other() -> None:
-    origins = Origins(["https://chat.example"])
+    origins = CORSPolicy(["https://chat.example"])
     told = origins.headers([b"https://CHAT.example"])
     assert told["access-control-allow-origin"] == "https://CHAT.example"
     assert told["vary"] == "origin"
@@ -148,14 +150,14 @@ def test_a_named_site_is_told_so_and_no_other() -> None:
 
 
 def test_a_star_is_any_site() -> None:
-    told = Origins(["*"]).headers([b"null"])
+    told = CORSPolicy(["*"]).headers([b"null"])
     assert told["access-control-allow-origin"] == "*"
     assert "vary" not in told
     assert "access-control-allow-credentials" not in told
 
 
 def test_a_preflight_is_told_the_keys_header_by_name() -> None:
-    told = Origins(["*"]).preflight(
+    told = CORSPolicy(["*"]).preflight(
         [b"https://a.example"],
         methods="GET, POST",
         wanted=[b"authorization,x-stainless-lang"],
@@ -169,7 +171,7 @@ def test_a_preflight_is_told_the_keys_header_by_name() -> None:
 
 @given(st.binary(max_size=60))
 def test_what_a_preflight_wants_cannot_make_headers(wanted: bytes) -> None:
-    told = Origins(["*"]).preflight(
+    told = CORSPolicy(["*"]).preflight(
         [b"https://a.example"], methods="GET", wanted=[wanted], is_private=False
     )
     assert all(c.isprintable() and ord(c) < 127 for v in told.values() for c in v)

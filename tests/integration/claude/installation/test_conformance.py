@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs, formatEvent, globalLogPublisher
 
-from ccproxy.claude.installation.compose_mode import Verdict
+from ccproxy.claude.installation.compose_mode import BinaryVerdict
 from ccproxy.claude.installation.conformance import BinaryID, Conformance, Finding
 from ccproxy.claude.installation.probe import QUESTIONS, difference
-from ccproxy.claude.process.launch import Launch
-from ccproxy.core.errors import ClaudeDown, ClaudeFailed, ClaudeUnavailable
+from ccproxy.claude.process.launch import LaunchSpec
+from ccproxy.core.errors import ClaudeFailed, ClaudeUnavailable, ClaudeUnresponsive
 from ccproxy.server.findings import FileFindings
 from tests.conftest import ExpectedErrors
 from tests.support.server import RunningProxy
@@ -103,7 +103,7 @@ class House:
 
     def __attrs_post_init__(self) -> None:
         self.binary.write_text("one")
-        launch = Launch(
+        launch = LaunchSpec(
             binary=self.binary,
             prefix=(),
             cwd=Path("cwd"),
@@ -118,7 +118,7 @@ class House:
     def has_become_known(self) -> None:
         self.known += 1
 
-    async def probe(self, launch: Launch) -> Finding:
+    async def probe(self, launch: LaunchSpec) -> Finding:
         probe: Deferred[Finding] = Deferred(self._cancel)
         self.probes.append(probe)
         return await probe
@@ -155,7 +155,7 @@ def test_everybody_waits_for_one_examination(house: House) -> None:
     assert house.conformance.check() is False
     assert len(house.probes) == 1
     house.probes[0].callback(GOOD)
-    assert told == [[Verdict.MERGES], [Verdict.MERGES]]
+    assert told == [[BinaryVerdict.MERGES], [BinaryVerdict.MERGES]]
     assert house.conformance.check() is True
     assert house.known == 1
 
@@ -173,7 +173,7 @@ def test_what_was_found_out_is_kept(house: House) -> None:
     again = House.__new__(House)
     again = evolve(house, probes=[], known=0)
     house.kept[BinaryID.of(house.binary)] = GOOD  # type: ignore[index]
-    assert again.settle() == [Verdict.MERGES]
+    assert again.settle() == [BinaryVerdict.MERGES]
     assert again.probes == []
 
 
@@ -183,11 +183,11 @@ def test_one_that_does_not_merge_is_told_once(
     expected_errors.allow("does not take a body as it is set")
     told = house.settle()
     house.probes[0].callback(BAD)
-    assert told == [Verdict.DIFFERS]
+    assert told == [BinaryVerdict.DIFFERS]
     assert house.conformance.why == BAD.why
-    with pytest.raises(ClaudeDown, match="was replaced"):
+    with pytest.raises(ClaudeUnresponsive, match="was replaced"):
         house.conformance.check()
-    assert house.settle() == [Verdict.DIFFERS]
+    assert house.settle() == [BinaryVerdict.DIFFERS]
     assert len(house.probes) == 1
 
 
@@ -199,7 +199,7 @@ def test_another_in_its_place_is_examined(house: House) -> None:
     told = house.settle()
     assert told == []
     house.probes[1].callback(GOOD)
-    assert told == [Verdict.MERGES]
+    assert told == [BinaryVerdict.MERGES]
 
 
 def test_one_behind_a_link_too(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_an_examination_of_one_that_is_gone_does_not_count(house: House) -> None
     assert house.cancelled == 1
     assert told == []
     house.probes[1].callback(GOOD)
-    assert told == [Verdict.MERGES]
+    assert told == [BinaryVerdict.MERGES]
     assert list(house.kept) == [BinaryID.of(house.binary)]
 
 
@@ -234,17 +234,17 @@ def test_without_an_answer_it_is_tried_again_later(
     told = house.settle()
     house.probes[0].errback(ClaudeFailed("it was killed"))
     house.probes[1].errback(ClaudeFailed("and again"))
-    assert told == [Verdict.FAILED]
+    assert told == [BinaryVerdict.FAILED]
     assert house.kept == {}
     house.clock.advance(59)
-    assert house.settle() == [Verdict.FAILED]
+    assert house.settle() == [BinaryVerdict.FAILED]
     assert len(house.probes) == 2
     house.clock.advance(2)
     # Nobody waits for that.
-    assert house.settle() == [Verdict.FAILED]
+    assert house.settle() == [BinaryVerdict.FAILED]
     assert len(house.probes) == 3
     house.probes[2].callback(GOOD)
-    assert house.settle() == [Verdict.MERGES]
+    assert house.settle() == [BinaryVerdict.MERGES]
 
 
 def test_an_examination_that_was_killed_is_repeated_at_once(house: House) -> None:
@@ -252,7 +252,7 @@ def test_an_examination_that_was_killed_is_repeated_at_once(house: House) -> Non
     told = house.settle()
     house.probes[0].errback(ClaudeFailed("it was killed"))
     house.probes[1].callback(GOOD)
-    assert told == [Verdict.MERGES]
+    assert told == [BinaryVerdict.MERGES]
 
 
 def test_one_that_is_too_old_is_asked_nothing(house: House) -> None:
@@ -267,7 +267,7 @@ def test_one_that_is_too_old_is_asked_nothing(house: House) -> None:
     house.binary.write_text("updated")
     told = house.settle()
     house.probes[1].callback(GOOD)
-    assert told == [Verdict.MERGES]
+    assert told == [BinaryVerdict.MERGES]
 
 
 def test_one_that_is_too_old_in_the_place_of_a_good_one_is_told_once_in_the_log(
@@ -291,7 +291,7 @@ def test_a_binary_that_is_gone_is_whoever_starts_it_to_tell(house: House) -> Non
     house.settle()
     house.probes[0].callback(GOOD)
     house.binary.unlink()
-    assert house.settle() == [Verdict.MERGES]
+    assert house.settle() == [BinaryVerdict.MERGES]
 
 
 def test_stop_ends_it(house: House) -> None:
@@ -299,8 +299,8 @@ def test_stop_ends_it(house: House) -> None:
     told = house.settle()
     house.conformance.stop()
     assert house.cancelled == 1
-    assert told == [Verdict.UNKNOWN]
-    assert house.settle() == [Verdict.UNKNOWN]
+    assert told == [BinaryVerdict.UNKNOWN]
+    assert house.settle() == [BinaryVerdict.UNKNOWN]
     house.conformance.start()
     assert len(house.probes) == 2
 
@@ -525,7 +525,7 @@ async def test_each_binary_is_asked_once(
     await server.stop()
     again = proxy(claude_bin=binary, state_dir=state)
     # Without a process.
-    assert again.backend._conformance.verdict is Verdict.MERGES
+    assert again.backend._conformance.verdict is BinaryVerdict.MERGES
 
 
 @ensureDeferred

@@ -48,7 +48,7 @@ from ccproxy.claude.native.waiting_room import WaitingLimits
 from ccproxy.claude.observer import Nobody
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
-from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.core.errors import CCProxyError, ClientError
 from ccproxy.core.stream import (
@@ -172,16 +172,16 @@ class Client:
 class Factory:
     """What the backend does for the pool."""
 
-    _launch: Launch
+    _launch: LaunchSpec
     _surroundings: Surroundings
 
     def is_allowed(self) -> bool:
         return True
 
-    def launch(self, without: frozenset[str]) -> Launch:
+    def launch(self, without: frozenset[str]) -> LaunchSpec:
         return self._launch
 
-    def start(self, launch: Launch) -> Session:
+    def start(self, launch: LaunchSpec) -> Session:
         return Session(launch, self._surroundings)
 
 
@@ -200,7 +200,7 @@ class Interleavings(RuleBasedStateMachine):
         self.checks: list[Deferred[str | None]] = []
         self.is_stopped = False
         self.problems: list[LogEvent] = []
-        launch = Launch(
+        launch = LaunchSpec(
             binary=Path(sys.executable),
             prefix=(),
             cwd=self.folder / "cwd",

@@ -23,16 +23,16 @@ from ccproxy.claude.native.prompt import (
 )
 from ccproxy.claude.native.session import SessionLost
 from ccproxy.claude.native.waiting_room import WaitingLimits
-from ccproxy.claude.observer import Served, Stopped
+from ccproxy.claude.observer import Served, StopReason
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
-from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.core import messages
 from ccproxy.core.errors import (
     CCProxyError,
-    ClaudeDown,
     ClaudeFailed,
     ClaudeUnavailable,
+    ClaudeUnresponsive,
     InvalidRequest,
     Overloaded,
     QueueFull,
@@ -59,7 +59,7 @@ STOP = native.Finished(FinishReason.STOP, Usage())
 BEGUN = native.MessageStarted("claude-m-1")
 LOST = native.Failed(SessionLost("gone"))
 
-LAUNCH = Launch(
+LAUNCH = LaunchSpec(
     binary=Path("claude"),
     prefix=(),
     cwd=Path("cwd"),
@@ -74,7 +74,7 @@ LAUNCH = Launch(
 class FakeSession:
     """Does nothing; remembers what it was told."""
 
-    launch: Launch
+    launch: LaunchSpec
     prompt: Prompt | None = None
     listener: Any = None
     results: Any = None
@@ -204,10 +204,10 @@ class House:
     def is_allowed(self) -> bool:
         return self.is_examined
 
-    def launch(self, without: frozenset[str]) -> Launch:
+    def launch(self, without: frozenset[str]) -> LaunchSpec:
         return LAUNCH.without(without)
 
-    def start(self, launch: Launch) -> FakeSession:
+    def start(self, launch: LaunchSpec) -> FakeSession:
         if self.refusal is not None:
             raise self.refusal
         self.sessions.append(FakeSession(launch))
@@ -274,7 +274,7 @@ def test_each_process_is_asked_once() -> None:
         house.sessions[-1].answer("a")
         house.reap()
     assert len(house.sessions) == 3
-    assert house.told.stopped == [Stopped.NOT_REUSED] * 3
+    assert house.told.stopped == [StopReason.NOT_REUSED] * 3
     assert house.told.served == [(Served.NEW, 0.0)] * 3
     assert house.has_nothing()
 
@@ -333,7 +333,9 @@ def test_time_in_the_queue_and_to_the_first_token_is_told() -> None:
     assert house.told.begun == [("claude-m-1", Served.NEW, 5.0)]
 
 
-@pytest.mark.parametrize("refusal", [ClaudeUnavailable("no CLI"), ClaudeDown("down")])
+@pytest.mark.parametrize(
+    "refusal", [ClaudeUnavailable("no CLI"), ClaudeUnresponsive("down")]
+)
 def test_cli_that_cannot_start_fails_each_question(refusal: CCProxyError) -> None:
     """In a later turn; and later questions work. The circuit breaker is one."""
     house = House(refusal=refusal)
@@ -367,7 +369,7 @@ def test_process_that_is_lost_before_anything_was_told_is_replaced() -> None:
     house.sessions[0].say(native.Waiting("overloaded", 1, 0.5))
     house.sessions[0].say(LOST)
     assert client.events == [UpstreamRetry("overloaded", 1, 0.5)]
-    assert house.told.stopped == [Stopped.LOST]
+    assert house.told.stopped == [StopReason.LOST]
     assert not house.sessions[0].is_paused
     house.reap()
     # It has had its turn already.
@@ -635,7 +637,7 @@ def test_waiting_ends_after_its_time() -> None:
     assert not session.is_closed
     house.clock.advance(2)
     assert session.is_closed
-    assert house.told.stopped == [Stopped.IDLE]
+    assert house.told.stopped == [StopReason.IDLE]
     assert house.has_nothing()
 
 
@@ -643,7 +645,7 @@ def test_only_so_many_wait() -> None:
     house = House()
     sessions = [waiting_session(house) for _ in range(2)]
     assert [session.is_closed for session in sessions] == [True, False]
-    assert house.told.stopped == [Stopped.ROOM]
+    assert house.told.stopped == [StopReason.ROOM]
 
 
 def test_nobody_waits_if_that_is_not_wanted() -> None:
@@ -655,7 +657,7 @@ def test_session_that_is_lost_is_not_waited_with() -> None:
     house = House()
     session = waiting_session(house)
     session.lost()
-    assert house.told.stopped == [Stopped.LOST]
+    assert house.told.stopped == [StopReason.LOST]
     assert house.has_nothing()
     house.ask(answered())
     assert len(house.sessions) == 2
@@ -753,7 +755,7 @@ def test_stop_fails_everyone_and_waits_for_every_process() -> None:
         assert not session.is_killed
     house.pool.kill()
     assert all(session.is_killed for session in house.sessions)
-    assert set(house.told.stopped) == {Stopped.NOT_REUSED, Stopped.SHUTDOWN}
+    assert set(house.told.stopped) == {StopReason.NOT_REUSED, StopReason.SHUTDOWN}
     assert house.has_nothing()
     assert stopped == [None]
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
-from ccproxy.core.errors import ClaudeDown, ClaudeFailed
+from ccproxy.core.errors import ClaudeFailed, ClaudeUnresponsive
 from tests.conftest import ExpectedErrors
 from tests.integration.claude.conftest import FakeClaude
 from tests.support.server import RunningProxy
@@ -34,7 +34,7 @@ class House:
         return self.probes[-1]
 
     def after_seconds(self) -> float:
-        with pytest.raises(ClaudeDown) as caught:
+        with pytest.raises(ClaudeUnresponsive) as caught:
             self.circuit.check()
         assert "it is broken" in caught.value.message
         assert caught.value.retry_after_seconds is not None

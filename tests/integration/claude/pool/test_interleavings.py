@@ -40,7 +40,7 @@ from ccproxy.claude.observer import Nobody
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.slots import ProcessSlots
-from ccproxy.claude.process.launch import Launch
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.shaping.interface import AskAgain, Check, Plain
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.worker import Worker, WorkerContext
@@ -139,7 +139,7 @@ class Checker:
 class Factory:
     """What the backend does for the pool; ``allowed`` is whether it may be."""
 
-    _launch: Launch
+    _launch: LaunchSpec
     _context: WorkerContext
     allowed: bool = True
 
@@ -165,7 +165,7 @@ class Interleavings(RuleBasedStateMachine):
         self.said: dict[str, Upstream] = {}
         self.is_stopped = False
         self.problems: list[LogEvent] = []
-        launch = Launch(
+        launch = LaunchSpec(
             binary=Path(sys.executable),
             prefix=(),
             cwd=self.folder / "cwd",

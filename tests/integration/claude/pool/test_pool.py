@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 
 from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
 from ccproxy.claude.completion.completion import Completion
-from ccproxy.claude.observer import Served, Stopped
+from ccproxy.claude.observer import Served, StopReason
 from ccproxy.core.errors import (
-    ClaudeDown,
     ClaudeUnavailable,
+    ClaudeUnresponsive,
     InvalidRequest,
     QueueFull,
     ShuttingDown,
@@ -158,7 +158,7 @@ def test_it_takes_the_place_of_one_if_there_is_no_room() -> None:
     used = house.answered("a")
     house.ask()
     assert used.closed is not None
-    assert house.told.stopped == [Stopped.ROOM]
+    assert house.told.stopped == [StopReason.ROOM]
     assert len(house.workers) == 1
     used.is_reaped()
     assert house.workers[1].state == "preparing"
@@ -294,7 +294,7 @@ def test_a_hung_worker_is_noticed_before_a_client_waits() -> None:
     assert hung.closed is not None
     house.workers[1].answer(TextDelta("b"))
     assert heard.events == [TextDelta("b"), FINISHED]
-    assert house.told.stopped == [Stopped.LOST]
+    assert house.told.stopped == [StopReason.LOST]
 
 
 def test_so_is_a_hung_spare(expected_errors: ExpectedErrors) -> None:
@@ -324,7 +324,7 @@ def test_an_idle_worker_is_kept_for_its_time() -> None:
     house.clock.advance(599)
     assert worker.closed is None
     house.clock.advance(2)
-    assert house.told.stopped == [Stopped.IDLE]
+    assert house.told.stopped == [StopReason.IDLE]
     assert house.clock.getDelayedCalls() == []
 
 
@@ -335,7 +335,7 @@ def test_a_worn_worker_is_replaced(size: int, questions: int) -> None:
     [worker] = house.workers
     worker.resident_bytes, worker.questions = size, questions
     worker.answer()
-    assert house.told.stopped == [Stopped.WORN]
+    assert house.told.stopped == [StopReason.WORN]
 
 
 def test_a_worker_whose_client_goes_away_settles_and_is_used_again() -> None:
@@ -374,7 +374,7 @@ def test_a_worker_that_does_not_settle_is_replaced() -> None:
     completion.cancel()
     _, heard = house.ask()
     worker.die()
-    assert house.told.stopped == [Stopped.UNUSABLE]
+    assert house.told.stopped == [StopReason.UNUSABLE]
     worker.is_reaped()
     house.workers[1].answer()
     assert heard.events == [FINISHED]
@@ -388,7 +388,7 @@ def test_it_is_told_whose_fault_it_was() -> None:
     # The provider's refusal has spoilt it.
     house.workers[1].is_opened()
     house.workers[1].die(InvalidRequest("no"))
-    assert house.told.stopped == [Stopped.LOST, Stopped.UNUSABLE]
+    assert house.told.stopped == [StopReason.LOST, StopReason.UNUSABLE]
 
 
 # The queue
@@ -481,7 +481,7 @@ def test_an_idle_worker_makes_room_for_others() -> None:
     freed: list[None] = []
     house.slots.watch(lambda: freed.append(None), lambda: False)
     assert house.slots.make_room()
-    assert house.told.stopped == [Stopped.ROOM]
+    assert house.told.stopped == [StopReason.ROOM]
     assert not house.slots.make_room()
     worker.is_reaped()
     assert freed == [None]
@@ -513,7 +513,7 @@ def test_others_make_room_for_a_question() -> None:
 def test_a_worker_is_not_kept_where_others_wait() -> None:
     house = House(processes=1, others_wait=True)
     house.answered()
-    assert house.told.stopped == [Stopped.ROOM]
+    assert house.told.stopped == [StopReason.ROOM]
 
 
 def test_nothing_is_kept_for_questions_that_do_not_come_here() -> None:
@@ -556,7 +556,7 @@ def test_without_spares_it_is_kept_as_long_as_others() -> None:
 def test_one_that_does_not_answer_is_retired() -> None:
     house = House()
     look = Deferred.fromCoroutine(house.pool.look())
-    house.workers[0].die(ClaudeDown("broken"))
+    house.workers[0].die(ClaudeUnresponsive("broken"))
     failures: list[str] = []
     look.addErrback(lambda f: failures.append(f.getErrorMessage()))
     assert failures == ["broken"]
@@ -608,7 +608,7 @@ def test_drain_answers_those_that_were_taken() -> None:
     house.workers[0].answer()
     assert [h.events for h in heard] == [[FINISHED], [FINISHED]]
     assert drained == [None]
-    assert house.told.stopped == [Stopped.SHUTDOWN]
+    assert house.told.stopped == [StopReason.SHUTDOWN]
 
 
 def test_drain_that_is_given_up_lets_the_answers_go_on() -> None:

@@ -13,7 +13,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from ccproxy.claude.process.launch import MARKER, Launch, exec_prefix
+from ccproxy.claude.process.launch import MARKER, LaunchSpec, exec_prefix
 from ccproxy.claude.process.process import ClaudeProcess, Exit
 from ccproxy.claude.protocol.codec import WireError
 from ccproxy.core.errors import ClaudeUnavailable, Overloaded
@@ -56,7 +56,7 @@ def spawn(
 
     def start(scenario: str = "answer", **options: Any) -> Spawned:
         cwd = tmp_path / "cwd"
-        launch = Launch(
+        launch = LaunchSpec(
             **{
                 "binary": fake(scenario).binary,
                 "prefix": exec_prefix(cwd, os.environ["PATH"]),
@@ -249,7 +249,7 @@ def test_process_that_cannot_be_started(
         def spawnProcess(self, *args: object, **options: object) -> None:
             raise error
 
-    launch = Launch(
+    launch = LaunchSpec(
         binary=fake("answer").binary,
         prefix=(),
         cwd=tmp_path,

@@ -20,9 +20,9 @@ from ccproxy.claude.observer import Nobody
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.worker import Worker, WorkerLost
 from ccproxy.core.errors import (
-    Bug,
     CCProxyError,
     ClaudeUnavailable,
+    InternalError,
     NotLoggedIn,
     Overloaded,
     TimedOut,
@@ -171,7 +171,7 @@ async def test_a_system_prompt_is_set_where_it_differs(workers: Workers) -> None
     assert prompts == ["", "one", "two", "one"]
     assert worker.system == "one"
     assert not worker.can_ask("")
-    with pytest.raises(Bug):
+    with pytest.raises(InternalError):
         worker.ask(composed("answer"), Heard())
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from ccproxy.api.admin.activity import Live
+from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.remedies import REMEDIES
 from ccproxy.core.stream import MessageStart, TextDelta, ThinkingDelta, UpstreamRetry
 from ccproxy.core.usage import RateWindow
-from ccproxy.web.answer_stats import Receipt
-from ccproxy.web.observer import RequestEnd
+from ccproxy.web.answer_stats import AnswerStats
+from ccproxy.web.observer import RequestOutcome
 
 WALL = 1_700_000_000.0
 
@@ -35,11 +35,11 @@ class Asked:
     route: str = "POST /chat/completions"
     key: str = "-"
     client: str = "curl"
-    receipt: Receipt = field(factory=lambda: Receipt(lambda: 0.0))
+    receipt: AnswerStats = field(factory=lambda: AnswerStats(lambda: 0.0))
 
 
-def end(number: int, route: str = "POST /responses", **fields: Any) -> RequestEnd:
-    told = RequestEnd(
+def end(number: int, route: str = "POST /responses", **fields: Any) -> RequestOutcome:
+    told = RequestOutcome(
         id=f"req_{number}",
         route=route,
         status=200,
@@ -56,8 +56,8 @@ def end(number: int, route: str = "POST /responses", **fields: Any) -> RequestEn
     return evolve(told, **fields)
 
 
-def live() -> Live:
-    return Live(House(), "1", lambda: WALL)
+def live() -> ActivityTracker:
+    return ActivityTracker(House(), "1", lambda: WALL)
 
 
 def test_only_so_many_are_shown_and_the_others_counted() -> None:
@@ -106,7 +106,7 @@ def test_there_is_a_remedy_for_every_error() -> None:
 
 def test_receipt_knows_when_the_first_token_came() -> None:
     ticks = count()
-    receipt = Receipt(lambda: float(next(ticks)))
+    receipt = AnswerStats(lambda: float(next(ticks)))
     receipt.receive([UpstreamRetry("overloaded", 1, 0.5), MessageStart("m")])
     assert receipt.model == "m"
     assert receipt.answering_seconds is None

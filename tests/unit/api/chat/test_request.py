@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ccproxy.api.chat.request import ChatCall, decode_chat
+from ccproxy.api.chat.request import DecodedChatRequest, decode_chat
 from ccproxy.core.errors import (
     ClientError,
     InvalidRequest,
@@ -21,7 +21,7 @@ from tests.support.requests import told_messages, told_tools
 HELLO = {"role": "user", "content": "hello"}
 
 
-def call(*messages: Mapping[str, Any], **fields: Any) -> ChatCall:
+def call(*messages: Mapping[str, Any], **fields: Any) -> DecodedChatRequest:
     """Decode a request; without messages it says hello."""
     body = {"messages": messages or [HELLO], **fields}
     return decode_chat(json.dumps(body).encode())
@@ -39,7 +39,7 @@ def part(text: str, kind: str = "text") -> dict[str, str]:
     return {"type": kind, "text": text}
 
 
-def told(decoded: ChatCall) -> list[tuple[str, Any]]:
+def told(decoded: DecodedChatRequest) -> list[tuple[str, Any]]:
     return told_messages(decoded.request.messages)
 
 
@@ -542,7 +542,7 @@ def test_a_body_that_is_no_object_is_invalid(body: bytes) -> None:
 # Whatever comes.
 
 
-def outcome(body: bytes) -> ChatCall | ClientError:
+def outcome(body: bytes) -> DecodedChatRequest | ClientError:
     """What a body is decoded to; any other exception fails the test."""
     try:
         return decode_chat(body)
@@ -550,7 +550,7 @@ def outcome(body: bytes) -> ChatCall | ClientError:
         return error
 
 
-def is_sound(found: ChatCall | ClientError) -> bool:
+def is_sound(found: DecodedChatRequest | ClientError) -> bool:
     """Whether there is something to ask, or to tell the client."""
     if isinstance(found, ClientError):
         return bool(found.message)
@@ -661,7 +661,7 @@ def test_any_conversation_is_asked_or_refused_with_a_place(
     messages: list[dict[str, Any]],
 ) -> None:
     found = outcome(json.dumps({"messages": messages}).encode())
-    if isinstance(found, ChatCall):
+    if isinstance(found, DecodedChatRequest):
         assert "user" in {message.role for message in found.request.messages}
     else:
         assert type(found) is InvalidRequest

@@ -9,8 +9,14 @@ from attrs import evolve, frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ccproxy.api.chat.response import ChatDocument, ChatStream, Heading
-from ccproxy.core.errors import Bug, CCProxyError, ClaudeFailed, Overloaded, RateLimited
+from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.core.errors import (
+    CCProxyError,
+    ClaudeFailed,
+    InternalError,
+    Overloaded,
+    RateLimited,
+)
 from ccproxy.core.messages import Block
 from ccproxy.core.stream import (
     ContentBlockStart,
@@ -31,7 +37,7 @@ from ccproxy.web.openai_error import error_document
 from tests.support.events import call_start
 from tests.support.spec import chunk_errors, document_errors, error_errors
 
-HEADING = Heading(id="chatcmpl-1", created=1_700_000_000)
+HEADING = CompletionMeta(id="chatcmpl-1", created=1_700_000_000)
 MODEL = "claude-sonnet-4-5-20250929"
 STARTED = MessageStart(MODEL)
 USAGE = Usage(
@@ -602,7 +608,11 @@ def test_blocks_of_other_types_are_not_told() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [RateLimited("wait"), Bug("b"), ClaudeFailed("é\u2028", param="messages[0]")],
+    [
+        RateLimited("wait"),
+        InternalError("b"),
+        ClaudeFailed("é\u2028", param="messages[0]"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_an_error_document_has_all_four_keys(error: CCProxyError) -> None:

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from ccproxy.api.chat.request import ChatCall, decode_chat
-from ccproxy.api.chat.response import ChatDocument, ChatStream, Heading
-from ccproxy.api.chat.tool_calls import CallForms
-from ccproxy.api.common.custom_tools import FreeText, free_text
+from ccproxy.api.chat.request import DecodedChatRequest, decode_chat
+from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.api.chat.tool_calls import ToolCallFormat
+from ccproxy.api.common.custom_tools import CustomInputDecoder, free_text
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
 from ccproxy.core.errors import ClientError
 from ccproxy.core.messages import (
@@ -44,13 +44,13 @@ CALLED = Finished("tool_use")
 FUNCTION = {"name": "look", "description": "Look.", "parameters": {"type": "object"}}
 
 
-def decoded(*messages: dict[str, Any], **fields: Any) -> ChatCall:
+def decoded(*messages: dict[str, Any], **fields: Any) -> DecodedChatRequest:
     return decode_chat(json.dumps({"messages": [USER, *messages], **fields}).encode())
 
 
-def told(forms: CallForms, *events: Event) -> tuple[dict[str, Any], list[Any]]:
+def told(forms: ToolCallFormat, *events: Event) -> tuple[dict[str, Any], list[Any]]:
     """The message of the document, and the deltas of the stream; both valid."""
-    heading = Heading(id="chatcmpl-1", created=1)
+    heading = CompletionMeta(id="chatcmpl-1", created=1)
     document = ChatDocument(heading, 1, forms)
     document.receive(0, events)
     body = json.loads(document.encode())
@@ -138,7 +138,7 @@ def test_old_call_and_result_are_native_turns() -> None:
 def test_old_call_is_told_in_its_own_form() -> None:
     events: list[Event] = [STARTED, TextDelta("Hm."), call_start("t1", "look")]
     pieces = [InputJSONDelta('{"at"'), InputJSONDelta(': "sky"}')]
-    choice, deltas = told(CallForms(is_old=True), *events, *pieces, CALLED)
+    choice, deltas = told(ToolCallFormat(is_old=True), *events, *pieces, CALLED)
     assert choice["finish_reason"] == "function_call"
     assert choice["message"]["function_call"] == {
         "name": "look",
@@ -177,7 +177,7 @@ def test_custom_call_is_told_as_text() -> None:
     pieces = ['{"inp', 'ut": "a\\', "nb\\u00e", '9"}']
     events: list[Event] = [call_start("t1", "patch"), *map(InputJSONDelta, pieces)]
     patch = ToolIdentity("patch", ToolKind.CUSTOM)
-    forms = CallForms(tools=ToolTable([(patch, "tools[0].custom")]))
+    forms = ToolCallFormat(tools=ToolTable([(patch, "tools[0].custom")]))
     choice, deltas = told(forms, STARTED, *events, CALLED)
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["tool_calls"] == [
@@ -227,7 +227,7 @@ def test_free_text_is_the_text_however_it_is_split(
     text: str, ascii_only: bool, indent: int | None, data: st.DataObject
 ) -> None:
     whole = json.dumps({"input": text}, ensure_ascii=ascii_only, indent=indent)
-    decoder = FreeText()
+    decoder = CustomInputDecoder()
     found = []
     left = whole
     while left:
@@ -262,7 +262,7 @@ def test_arguments_of_another_form_are_not_lost(arguments: str, text: str) -> No
 
 @given(st.text(), st.integers(0, 20))
 def test_free_text_takes_anything(text: str, place: int) -> None:
-    decoder = FreeText()
+    decoder = CustomInputDecoder()
     found = decoder.feed(text[:place]) + decoder.feed(text[place:]) + decoder.end()
     assert free_text(text) == found
     found.encode()
@@ -296,7 +296,7 @@ END = Finished("end_turn")
 
 def test_thinking_is_told_and_can_be_given_back() -> None:
     events = [STARTED, *THOUGHT, redacted_start("abc"), TextDelta("Fine."), END]
-    choice, deltas = told(CallForms(), *events)
+    choice, deltas = told(ToolCallFormat(), *events)
     message = choice["message"]
     assert message["content"] == "Fine."
     assert message["reasoning_content"] == "Let me see."
@@ -320,7 +320,7 @@ def test_thinking_is_told_and_can_be_given_back() -> None:
 
 def test_thinking_comes_back_with_what_stood_before_it() -> None:
     events = [STARTED, *THOUGHT, redacted_start("abc"), TextDelta("Fine."), END]
-    heading = Heading(id="chatcmpl-1", created=1, prefix="p1")
+    heading = CompletionMeta(id="chatcmpl-1", created=1, prefix="p1")
     collected = ChatDocument(heading, 1)
     collected.receive(0, events)
     message = json.loads(collected.encode())["choices"][0]["message"]
@@ -331,7 +331,7 @@ def test_thinking_comes_back_with_what_stood_before_it() -> None:
 
 
 def test_what_stood_before_thinking_is_told_and_comes_back() -> None:
-    heading = Heading(id="c", created=1, prefix="hash")
+    heading = CompletionMeta(id="c", created=1, prefix="hash")
     document = ChatDocument(heading, 1)
     document.receive(0, [STARTED, *THOUGHT, TextDelta("Fine."), END])
     [choice] = json.loads(document.encode())["choices"]
@@ -345,7 +345,7 @@ def test_what_stood_before_thinking_is_told_and_comes_back() -> None:
 
 
 def test_without_thinking_there_is_no_word_of_it() -> None:
-    choice, deltas = told(CallForms(), STARTED, TextDelta("Fine."), END)
+    choice, deltas = told(ToolCallFormat(), STARTED, TextDelta("Fine."), END)
     assert not [name for name in choice["message"] if "reasoning" in name]
     assert deltas == [{"content": "Fine."}]
 
@@ -357,7 +357,7 @@ def test_void_thinking_is_not_in_the_document() -> None:
         ThinkingDelta("Anew."),
         SignatureDelta("bmV3"),
     ]
-    choice, _ = told(CallForms(), STARTED, *THOUGHT, *again, TextDelta("a"), END)
+    choice, _ = told(ToolCallFormat(), STARTED, *THOUGHT, *again, TextDelta("a"), END)
     assert choice["message"]["reasoning_content"] == "Anew."
     [detail] = choice["message"]["reasoning_details"]
     assert detail["signature"] == "bmV3"
@@ -511,7 +511,7 @@ def test_an_answer_comes_back_as_it_was_told(history: tuple[Message, ...]) -> No
             case ToolUse() as use:
                 events.append(call_start(use.id, use.name, index))
                 events.append(InputJSONDelta(bytes(use.input).decode(), index))
-    document = ChatDocument(Heading(id="c", created=1), 1)
+    document = ChatDocument(CompletionMeta(id="c", created=1), 1)
     document.receive(0, [*events, CALLED])
     [choice] = json.loads(document.encode())["choices"]
     messages = [*as_chat(history[0]), choice["message"], *as_chat(history[2])]

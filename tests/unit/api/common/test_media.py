@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.common import media
-from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.core.errors import ClientError, UnsupportedValue
 from ccproxy.core.messages import Block
 from tests.support.requests import told_content
@@ -29,7 +29,7 @@ def data_url(kind: str, data: bytes) -> str:
 
 
 def image(url: str | None, at: str = "x") -> Block:
-    return media.image(url, at, Mendings())
+    return media.image(url, at, Adjustments())
 
 
 def told(block: Block) -> Any:
@@ -51,7 +51,7 @@ def image_block(kind: str, data: bytes) -> dict[str, Any]:
 )
 def test_image_is_what_its_bytes_say(kind: str, declared: str | None) -> None:
     data = IMAGES[kind]
-    mendings = Mendings()
+    mendings = Adjustments()
     url = data_url(kind if declared is None else declared, data)
     block = media.image(url, "x", mendings)
     assert told(block) == image_block(kind, data)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.common import media
-from ccproxy.api.common.adjustments import Mendings
-from ccproxy.api.responses.encryption import Seal, new_key
+from ccproxy.api.common.adjustments import Adjustments
+from ccproxy.api.responses.encryption import Encryptor, new_key
 from ccproxy.api.responses.request import (
     context_of,
     decode_responses,
@@ -21,7 +21,7 @@ from ccproxy.core.errors import ClientError
 from ccproxy.core.messages import Block
 from tests.support.requests import told_content
 
-SEAL = Seal(new_key())
+SEAL = Encryptor(new_key())
 MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
@@ -49,7 +49,7 @@ def asked(*items: Any) -> list[Any]:
 
 
 def image(url: str) -> Block:
-    return media.image(url, "x", Mendings())
+    return media.image(url, "x", Adjustments())
 
 
 def text(words: str) -> dict[str, str]:

@@ -10,10 +10,10 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.api.common.adjustments import Mendings
+from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import (
-    Conversation,
+    DecodedPrompt,
     InputMessage,
     PastThinking,
     conversation,
@@ -61,9 +61,9 @@ def result(identifier: str, content: str = "") -> InputMessage:
     return InputMessage("", "tool", content, result_of=identifier)
 
 
-def told(*given: InputMessage) -> tuple[Conversation, Mendings]:
+def told(*given: InputMessage) -> tuple[DecodedPrompt, Adjustments]:
     """The conversation, each message at its place in the request."""
-    mendings = Mendings()
+    mendings = Adjustments()
     placed = [evolve(m, at=f"messages[{n}]") for n, m in enumerate(given)]
     return conversation(placed, "messages", mendings), mendings
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ccproxy.api.common.restart_filter import Replay
+from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.core.errors import ClaudeFailed, Overloaded
 from ccproxy.core.messages import Block, text_block
 from ccproxy.core.stream import (
@@ -60,7 +60,7 @@ def text_of(events: Sequence[Event]) -> str:
 @given(ANSWERS.flatmap(lambda text: st.tuples(st.just(text), restarted(text))))
 def test_a_repeated_answer_is_told_once(case: tuple[str, list[Event]]) -> None:
     text, events = case
-    kept = Replay().filter([*events, FINISHED])
+    kept = RestartFilter().filter([*events, FINISHED])
     assert text_of(kept) == text
     assert kept[-1] == FINISHED
     assert Restarted() not in kept
@@ -72,7 +72,7 @@ def test_each_message_of_a_turn_is_told_once(
     texts: list[str], data: st.DataObject
 ) -> None:
     events = [event for text in texts for event in data.draw(restarted(text))]
-    kept = Replay().filter([*events, FINISHED])
+    kept = RestartFilter().filter([*events, FINISHED])
     assert text_of(kept) == "".join(texts)
     assert kept[-1] == FINISHED
 
@@ -81,14 +81,14 @@ def test_each_message_of_a_turn_is_told_once(
 def test_it_does_not_matter_what_comes_together(
     events: list[Event], data: st.DataObject
 ) -> None:
-    replay = Replay()
+    replay = RestartFilter()
     kept: list[Event] = []
     left = [*events, FINISHED]
     while left:
         size = data.draw(st.integers(1, len(left)))
         kept += replay.filter(left[:size])
         left = left[size:]
-    assert kept == Replay().filter([*events, FINISHED])
+    assert kept == RestartFilter().filter([*events, FINISHED])
 
 
 @given(ANSWERS, ANSWERS, st.data())
@@ -98,7 +98,7 @@ def test_an_answer_that_differs_from_what_was_sent_is_a_failure(
     assume(not second.startswith(sent) and not sent.startswith(second))
     first, again = data.draw(pieces_of(sent)), data.draw(pieces_of(second))
     events = [STARTED, *first, Restarted(), STARTED, *again, FINISHED]
-    kept = Replay().filter(events)
+    kept = RestartFilter().filter(events)
     assert isinstance(kept[-1], Failed)
     assert type(kept[-1].error) is ClaudeFailed
     assert FINISHED not in kept
@@ -112,41 +112,41 @@ def test_an_answer_shorter_than_what_was_sent_is_a_failure(
     shorter = sent[: data.draw(st.integers(0, len(sent) - 1))]
     first, again = data.draw(pieces_of(sent)), data.draw(pieces_of(shorter))
     events = [STARTED, *first, Restarted(), STARTED, *again, FINISHED]
-    kept = Replay().filter(events)
+    kept = RestartFilter().filter(events)
     assert isinstance(kept[-1], Failed)
     assert text_of(kept) == sent
 
 
 def test_another_message_before_all_is_repeated_is_a_failure() -> None:
-    replay = Replay()
+    replay = RestartFilter()
     replay.filter([STARTED, TextDelta("abc"), Restarted(), STARTED, TextDelta("ab")])
     [failed] = replay.filter([STARTED])
     assert isinstance(failed, Failed)
 
 
 def test_a_second_cut_owes_all_that_was_sent() -> None:
-    replay = Replay()
+    replay = RestartFilter()
     replay.filter([STARTED, TextDelta("abc"), Restarted(), STARTED, TextDelta("a")])
     kept = replay.filter([Restarted(), STARTED, TextDelta("abcd"), FINISHED])
     assert kept == [STARTED, TextDelta("d"), FINISHED]
 
 
 def test_a_cut_after_the_repetition_owes_the_rest_too() -> None:
-    replay = Replay()
+    replay = RestartFilter()
     replay.filter([STARTED, TextDelta("ab"), Restarted(), STARTED, TextDelta("abcd")])
     kept = replay.filter([Restarted(), STARTED, TextDelta("abcde")])
     assert text_of(kept) == "e"
 
 
 def test_an_earlier_message_is_not_owed() -> None:
-    replay = Replay()
+    replay = RestartFilter()
     replay.filter([STARTED, TextDelta("first"), STARTED, TextDelta("sec"), Restarted()])
     kept = replay.filter([STARTED, TextDelta("second"), FINISHED])
     assert text_of(kept) == "ond"
 
 
 def test_nothing_is_told_after_a_failure() -> None:
-    replay = Replay()
+    replay = RestartFilter()
     failed = Failed(Overloaded("busy"))
     assert replay.filter([failed, TextDelta("a")]) == [failed]
     assert replay.filter([TextDelta("b"), FINISHED]) == []
@@ -154,7 +154,7 @@ def test_nothing_is_told_after_a_failure() -> None:
 
 def test_a_failure_of_the_second_answer_is_its_own() -> None:
     failed = Failed(Overloaded("busy"))
-    kept = Replay().filter([STARTED, TextDelta("abc"), Restarted(), failed])
+    kept = RestartFilter().filter([STARTED, TextDelta("abc"), Restarted(), failed])
     assert kept == [STARTED, TextDelta("abc"), failed]
 
 
@@ -163,11 +163,11 @@ def test_a_failure_of_the_second_answer_is_its_own() -> None:
     [UpstreamRetry("overloaded", 1, 0.5), ThinkingDelta("hm"), STARTED, FINISHED],
 )
 def test_everything_else_passes(event: Event) -> None:
-    assert Replay().filter([event]) == [event]
+    assert RestartFilter().filter([event]) == [event]
 
 
 def test_thinking_that_was_told_is_not_told_again() -> None:
-    replay = Replay()
+    replay = RestartFilter()
     start = MessageStart("m")
     first: list[Event] = [start, ThinkingDelta("let me"), TextDelta("one")]
     assert replay.filter(first) == first
@@ -188,7 +188,7 @@ def test_thinking_that_was_told_is_not_told_again() -> None:
 
 
 def test_thinking_that_was_not_told_yet_is() -> None:
-    replay = Replay()
+    replay = RestartFilter()
     start = MessageStart("m")
     events: list[Event] = [start, Restarted(), start, ThinkingDelta("well")]
     assert replay.filter(events) == [start, start, ThinkingDelta("well")]
@@ -225,7 +225,7 @@ def call(index: int) -> list[Event]:
 
 
 def kept_of(*events: Event) -> list[Event]:
-    return Replay().filter(events)
+    return RestartFilter().filter(events)
 
 
 def test_a_text_goes_on_in_its_block() -> None:

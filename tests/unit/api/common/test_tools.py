@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.api.chat.request import ChatCall, decode_chat
-from ccproxy.api.chat.response import ChatDocument, ChatStream, Heading
-from ccproxy.api.common.restart_filter import Replay
+from ccproxy.api.chat.request import DecodedChatRequest, decode_chat
+from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
 from ccproxy.core.errors import ClientError
 from ccproxy.core.messages import ToolChoice
@@ -44,7 +44,7 @@ def result(identifier: str, content: object = "seen") -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": identifier, "content": content}
 
 
-def decoded(*messages: dict[str, Any], **fields: Any) -> ChatCall:
+def decoded(*messages: dict[str, Any], **fields: Any) -> DecodedChatRequest:
     body = json.dumps({"messages": list(messages), **fields}).encode()
     return decode_chat(body)
 
@@ -142,13 +142,13 @@ def test_names_that_the_api_does_not_take_are_replaced_there_and_back() -> None:
 
 def test_call_of_a_replaced_name_is_told_by_the_clients() -> None:
     forms = decoded(USER, tools=[function(name="files.read")]).forms
-    document = ChatDocument(Heading(id="c", created=1), 1, forms)
+    document = ChatDocument(CompletionMeta(id="c", created=1), 1, forms)
     events: list[Event] = [STARTED, call_start("t", "files_read"), Finished("tool_use")]
     document.receive(0, events)
     [choice] = json.loads(document.encode())["choices"]
     function_of = choice["message"]["tool_calls"][0]["function"]
     assert function_of == {"name": "files.read", "arguments": "{}"}
-    stream = ChatStream(Heading(id="c", created=1), 1, False, forms)
+    stream = ChatStream(CompletionMeta(id="c", created=1), 1, False, forms)
     assert b'"name":"files.read"' in stream.encode(0, events)
 
 
@@ -406,7 +406,7 @@ def test_any_loop_of_calls_and_results_adds_up(
 
 def test_call_that_was_told_cannot_be_taken_back() -> None:
     events: list[Event] = [STARTED, call_start("t1", "look"), Restarted(), STARTED]
-    told = Replay().filter(events)
+    told = RestartFilter().filter(events)
     assert isinstance(told[-1], Failed)
 
 
@@ -414,7 +414,7 @@ def test_call_that_was_told_cannot_be_taken_back() -> None:
 def test_arguments_that_were_cut_off_are_not_made_up(reason: str) -> None:
     """A client would take `{}` for a call, and run it."""
     events: list[Event] = [STARTED, call_start("t1", "look"), Finished(reason)]
-    heading = Heading(id="c", created=1)
+    heading = CompletionMeta(id="c", created=1)
     assert b'{}"' not in ChatStream(heading, 1, False).encode(0, events)
     document = ChatDocument(heading, 1)
     document.receive(0, events)

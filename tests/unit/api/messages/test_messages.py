@@ -8,23 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from ccproxy.api.messages.request import MessagesCall, decode_messages
+from ccproxy.api.messages.request import DecodedMessagesRequest, decode_messages
 from ccproxy.api.messages.response import MessageDocument
-from ccproxy.api.messages.schemas import Heading
+from ccproxy.api.messages.schemas import MessageMeta
 from ccproxy.api.messages.stream import MessageStream
 from ccproxy.api.messages.thinking import ThinkingForm
 from ccproxy.api.models.anthropic import model_page
 from ccproxy.core.errors import (
-    Bug,
     CCProxyError,
     ClaudeFailed,
     ClientError,
     InsufficientQuota,
+    InternalError,
     InvalidKey,
     InvalidRequest,
     ModelNotFound,
     NotLoggedIn,
-    NotPossible,
+    NotSupported,
     Overloaded,
     QueueFull,
     RateLimited,
@@ -63,7 +63,7 @@ from ccproxy.core.stream import (
 from ccproxy.web.anthropic_error import anthropic_error, anthropic_status
 
 HELLO = {"role": "user", "content": "hello"}
-HEADING = Heading(id="msg_1", request_id="req_1")
+HEADING = MessageMeta(id="msg_1", request_id="req_1")
 SHOWN = ThinkingForm(is_shown=True)
 SIGNED_ONLY = ThinkingForm(is_shown=True, has_text=False)
 USAGE = Usage(input_tokens=3, cache_read_tokens=2, output_tokens=7, thinking_tokens=4)
@@ -74,7 +74,7 @@ SCHEMA = {"type": "object", "properties": {}}
 PNG = "iVBORw0KGgo="
 
 
-def decode(*messages: Any, **fields: Any) -> MessagesCall:
+def decode(*messages: Any, **fields: Any) -> DecodedMessagesRequest:
     body = {"messages": messages or [HELLO], "model": "sonnet", **fields}
     return decode_messages(json.dumps(body).encode())
 
@@ -958,8 +958,8 @@ def test_no_order_of_events_breaks_a_stream(
         (RequestTooLarge("x"), 413, "request_too_large"),
         (RateLimited("x"), 429, "rate_limit_error"),
         (InsufficientQuota("x"), 429, "rate_limit_error"),
-        (Bug("x"), 500, "api_error"),
-        (NotPossible("x"), 501, "not_found_error"),
+        (InternalError("x"), 500, "api_error"),
+        (NotSupported("x"), 501, "not_found_error"),
         (ClaudeFailed("x"), 502, "api_error"),
         (NotLoggedIn("x"), 503, "api_error"),
         (TimedOut("x"), 504, "timeout_error"),

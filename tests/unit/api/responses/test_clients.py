@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ccproxy.api.responses.encryption import Seal, new_key
+from ccproxy.api.responses.encryption import Encryptor, new_key
 from ccproxy.api.responses.request import (
     AssembledRequest,
     context_of,
@@ -35,7 +35,7 @@ from tests.support.events import call_start
 from tests.support.requests import told_messages, told_tools
 from tests.support.spec import response_errors, response_event_errors
 
-SEAL = Seal(new_key())
+SEAL = Encryptor(new_key())
 START = MessageStart("claude-test-1")
 LOOK = {"type": "function", "name": "look", "parameters": {"type": "object"}}
 USER = {"role": "user", "content": "one"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.api.responses.encryption import Seal, new_key
+from ccproxy.api.responses.encryption import Encryptor, new_key
 from ccproxy.api.responses.event_encoder import messages_of, skip_events
 from ccproxy.api.responses.request import (
     AssembledRequest,
@@ -23,7 +23,7 @@ from ccproxy.core.errors import (
     ClaudeFailed,
     ClientError,
     ContextLengthExceeded,
-    InvalidSeal,
+    InvalidEncryptedContent,
     RateLimited,
     StorageFailed,
 )
@@ -59,7 +59,7 @@ def request(**fields: Any) -> bytes:
     return json.dumps({"input": "hello", **fields}).encode()
 
 
-SEAL = Seal(new_key())
+SEAL = Encryptor(new_key())
 
 
 def assembled(body: bytes, **options: Any) -> AssembledRequest:
@@ -553,7 +553,7 @@ def not_ours(change: str) -> str:
     good = SEAL.close({"summary": "s"})
     flipped = good[:20] + ("A" if good[20] != "A" else "B") + good[21:]
     return {
-        "foreign": Seal(new_key()).close({"summary": "s"}),
+        "foreign": Encryptor(new_key()).close({"summary": "s"}),
         "cut": good[:-8],
         "flipped": flipped,
         "not ASCII": good + "é",
@@ -564,7 +564,7 @@ def not_ours(change: str) -> str:
 def test_summary_that_cannot_be_opened_is_refused(change: str) -> None:
     """Without it the conversation would be another one."""
     item = {"type": "compaction", "encrypted_content": not_ours(change)}
-    with pytest.raises(InvalidSeal) as caught:
+    with pytest.raises(InvalidEncryptedContent) as caught:
         asked(request(input=[item, ITEM]))
     assert caught.value.param == "input[0].encrypted_content"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ccproxy.api.responses.listing import documents
 from ccproxy.api.responses.request import (
-    ResponsesCall,
+    DecodedResponsesRequest,
     context_of,
     decode_responses,
 )
@@ -56,7 +56,7 @@ SHELL = {"type": "shell", "environment": {"type": "local"}}
 TOOLS = [FUNCTION, PATCH, SPACE, LOCAL_SHELL, SHELL]
 
 
-def decoded(**fields: Any) -> ResponsesCall:
+def decoded(**fields: Any) -> DecodedResponsesRequest:
     return decode_responses(request(**{"tools": TOOLS, **fields}))
 
 

@@ -4,7 +4,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from ccproxy.claude.installation.compose_mode import ComposeMode, Verdict, Way, way_of
+from ccproxy.claude.installation.compose_mode import (
+    BinaryVerdict,
+    ComposeMode,
+    Way,
+    way_of,
+)
 from ccproxy.claude.installation.login import BodyLimit, body_limit
 from ccproxy.claude.protocol.records import Account
 
@@ -53,7 +58,7 @@ def decide(
     mode: ComposeMode = ComposeMode.AUTO,
     *,
     tools: bool = False,
-    verdict: Verdict = Verdict.MERGES,
+    verdict: BinaryVerdict = BinaryVerdict.MERGES,
     limit: BodyLimit | None = None,
 ) -> Way:
     return way_of(
@@ -69,16 +74,16 @@ SOME = BodyLimit(100, "no child")
     ("way", "is_native", "largest_bytes", "why"),
     [
         (decide(), False, None, ""),
-        (decide(verdict=Verdict.DIFFERS), True, None, "it is odd"),
-        (decide(verdict=Verdict.FAILED), True, None, "it is odd"),
-        (decide(verdict=Verdict.EXAMINING), False, None, ""),
+        (decide(verdict=BinaryVerdict.DIFFERS), True, None, "it is odd"),
+        (decide(verdict=BinaryVerdict.FAILED), True, None, "it is odd"),
+        (decide(verdict=BinaryVerdict.EXAMINING), False, None, ""),
         (decide(limit=NONE), True, 0, "no child"),
         (decide(limit=SOME), False, 100, "no child"),
         (decide(tools=True), True, None, "its own loop"),
         (decide(ComposeMode.BODY, tools=True), True, None, "its own loop"),
         (decide(ComposeMode.NATIVE), True, None, "operator"),
         # The operator has the last word.
-        (decide(ComposeMode.BODY, verdict=Verdict.DIFFERS), False, None, ""),
+        (decide(ComposeMode.BODY, verdict=BinaryVerdict.DIFFERS), False, None, ""),
         (decide(ComposeMode.BODY, limit=NONE), False, None, ""),
     ],
 )

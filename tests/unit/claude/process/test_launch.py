@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ccproxy.claude.process.launch import (
     MARKER,
     OLDEST_VERSION,
-    Launch,
+    LaunchSpec,
     check_version,
     child_environment,
     exec_prefix,
@@ -29,8 +29,10 @@ from ccproxy.claude.process.processes import (
 from ccproxy.core.errors import ClaudeUnavailable
 
 
-def launch(*agent_tools: str, environment: Mapping[str, str] | None = None) -> Launch:
-    return Launch(
+def launch(
+    *agent_tools: str, environment: Mapping[str, str] | None = None
+) -> LaunchSpec:
+    return LaunchSpec(
         binary=Path("/opt/claude"),
         prefix=("/bin/env", "--chdir=/empty"),
         cwd=Path("/empty"),

@@ -2,11 +2,13 @@
 
 import json
 
-from ccproxy.cli.doctor.verdict import Level, Verdict, document, is_well
+from ccproxy.cli.doctor.verdict import CheckResult, CheckStatus, document, is_well
 
-FINE = Verdict(Level.OK, "session", "started in 0.50 s", seconds=0.5)
-BAD = Verdict(Level.WRONG, "port", "cannot listen\nhere", "choose another")
-OTHERS = [Verdict(level, "key", "so") for level in (Level.NOTE, Level.SKIPPED)]
+FINE = CheckResult(CheckStatus.OK, "session", "started in 0.50 s", seconds=0.5)
+BAD = CheckResult(CheckStatus.WRONG, "port", "cannot listen\nhere", "choose another")
+OTHERS = [
+    CheckResult(level, "key", "so") for level in (CheckStatus.NOTE, CheckStatus.SKIPPED)
+]
 
 
 def test_a_verdict_is_one_line_with_its_remedy() -> None:

@@ -9,7 +9,7 @@ from ccproxy.api.admin.usage import usage_document
 from ccproxy.cli.usage.command import first_day
 from ccproxy.cli.usage.table import table
 from ccproxy.core.stream import Usage
-from ccproxy.core.usage import Account, Books, RateWindow, Spent
+from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
 
 NOW = datetime(2026, 11, 25, 12, 3, tzinfo=UTC).timestamp()
 HOUR = 3600.0
@@ -20,15 +20,15 @@ TOKENS = Usage(
     output_tokens=20,
     thinking_tokens=5,
 )
-BOOKS = Books(
+BOOKS = UsageReport(
     (
         (
-            Account("2026-11-24", "claude-sonnet-5-5", "1a2b3c4d", "openai-python"),
-            Spent(12, TOKENS, 227_300),
+            UsageKey("2026-11-24", "claude-sonnet-5-5", "1a2b3c4d", "openai-python"),
+            UsageTotals(12, TOKENS, 227_300),
         ),
         (
-            Account("2026-11-25", "claude-opus-5", "-", "curl"),
-            Spent(1, Usage(output_tokens=7), 12_345_600_000),
+            UsageKey("2026-11-25", "claude-opus-5", "-", "curl"),
+            UsageTotals(1, Usage(output_tokens=7), 12_345_600_000),
         ),
     ),
     (
@@ -82,7 +82,7 @@ def test_table() -> None:
 
 
 def test_empty_table() -> None:
-    shown = table(Books(), "2026-11-25", NOW, UTC)
+    shown = table(UsageReport(), "2026-11-25", NOW, UTC)
     assert shown == "usage since 2026-11-25, days in UTC\n\nnothing was answered"
 
 
