@@ -90,8 +90,8 @@ def run(rounds: int) -> None:
     echo = decode_responses(b'{"input": "x"}').echo
     rates: dict[str, list[float]] = {"chat": [], "responses": []}
     for _ in range(5):
-        heading = CompletionMeta(id="c", created=0)
-        rates["chat"].append(encode(ChatStream(heading, 1, False)))
+        meta = CompletionMeta(id="c", created=0)
+        rates["chat"].append(encode(ChatStream(meta, 1, False)))
         rates["responses"].append(encode(ResponseStream("r", echo, time.time)))
     chat = median(rates["chat"])
     print_table(

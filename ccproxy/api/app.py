@@ -43,8 +43,8 @@ class API:
         *,
         backend: Backend,
         store: Store,
-        gate: Authenticator,
-        origins: CORSPolicy,
+        authenticator: Authenticator,
+        cors: CORSPolicy,
         policy: APIOptions,
         observer: RequestObserver,
         exposition: Exposition,
@@ -53,7 +53,7 @@ class API:
         wall_seconds: Callable[[], float],
     ) -> None:
         self._backend = backend
-        self._router = router = Router(gate, origins, clock, observer)
+        self._router = router = Router(authenticator, cors, clock, observer)
         router.add("GET", "/health", self._health, needs_key=False)
         router.add("GET", "/ready", self._ready)
         router.add("GET", "/openapi.json", self._openapi)
@@ -72,7 +72,7 @@ class API:
             router=router,
             turns=turns,
             jobs=self._jobs,
-            origins=origins,
+            cors=cors,
             store=store,
             policy=policy,
             clock=clock,
@@ -112,17 +112,17 @@ class API:
         self._dashboard.close_streams()
         await self._jobs.drain()
 
-    async def _health(self, exchange: RequestContext) -> bytes:
+    async def _health(self, context: RequestContext) -> bytes:
         ok = b"ok"
-        exchange.request.setHeader("content-type", "text/plain; charset=utf-8")
-        exchange.request.setHeader("content-length", str(len(ok)))
+        context.request.setHeader("content-type", "text/plain; charset=utf-8")
+        context.request.setHeader("content-length", str(len(ok)))
         return ok
 
-    async def _ready(self, exchange: RequestContext) -> bytes:
+    async def _ready(self, context: RequestContext) -> bytes:
         status = await self._backend.status()
         if not (status.answers and status.is_logged_in):
-            exchange.request.setResponseCode(503)
-        return json_response(exchange.request, status_document(status))
+            context.request.setResponseCode(503)
+        return json_response(context.request, status_document(status))
 
-    async def _openapi(self, exchange: RequestContext) -> bytes:
-        return json_response(exchange.request, openapi_document())
+    async def _openapi(self, context: RequestContext) -> bytes:
+        return json_response(context.request, openapi_document())

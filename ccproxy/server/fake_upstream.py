@@ -221,10 +221,10 @@ class FakeMessagesAPI(Resource):
             self.requests.append(recorded)
             self.bodies.append(recorded.body)
         number, body = next(self._messages), recorded.body
-        exchange = _Exchange(request, body, number, self._clock, self.sign)
-        request.notifyFinish().addErrback(self._hung_up, exchange)
-        answering = Deferred.fromCoroutine(exchange.answer(self.reply_to(recorded)))
-        answering.addErrback(exchange.failed)
+        context = _Exchange(request, body, number, self._clock, self.sign)
+        request.notifyFinish().addErrback(self._hung_up, context)
+        answering = Deferred.fromCoroutine(context.answer(self.reply_to(recorded)))
+        answering.addErrback(context.failed)
         return NOT_DONE_YET
 
     def reply_to(self, request: RecordedRequest) -> Reply:
@@ -235,9 +235,9 @@ class FakeMessagesAPI(Resource):
         """The signature of thinking that has none, behind other finished blocks."""
         return _SIGNATURE
 
-    def _hung_up(self, _: object, exchange: "_Exchange") -> None:
+    def _hung_up(self, _: object, context: "_Exchange") -> None:
         self.gone += 1
-        exchange.is_gone = True
+        context.is_gone = True
 
 
 def _read(request: Request) -> RecordedRequest:

@@ -40,7 +40,7 @@ from ccproxy.server.usage_recorder import UsageRecorder
 from ccproxy.store.store import Store
 from ccproxy.web.auth import Authenticator
 from ccproxy.web.cors import CORSPolicy
-from ccproxy.web.head_checks import entrance
+from ccproxy.web.head_checks import head_checks
 from ccproxy.web.listen import base_url, endpoint_of
 from ccproxy.web.observer import RequestObservers
 from ccproxy.web.reach import check_keys, is_reachable
@@ -102,10 +102,10 @@ def make_service(
     """
     reactor = running_reactor(reactor)
     parts = _parts(settings, True, reactor, environment)
-    door = entrance(
+    door = head_checks(
         settings,
-        parts.gate,
-        parts.origins,
+        parts.authenticator,
+        parts.cors,
         parts.engine.api.open_paths,
         socket.gethostname(),
     )
@@ -127,8 +127,8 @@ def running_reactor(given: Any = None) -> Any:
 @frozen
 class _Parts:
     resource: IResource
-    gate: Authenticator
-    origins: CORSPolicy
+    authenticator: Authenticator
+    cors: CORSPolicy
     engine: "ProxyService"
 
 
@@ -139,15 +139,15 @@ def _parts(
     environment: Mapping[str, str],
 ) -> _Parts:
     engine = ProxyService(settings, reactor, environment)
-    origins = CORSPolicy(settings.cors_origins)
-    gate = Authenticator(
+    cors = CORSPolicy(settings.cors_origins)
+    authenticator = Authenticator(
         settings.api_keys if authenticate else None, settings.max_body_bytes
     )
     api = engine.api = API(
         backend=engine.backend,
         store=engine.store,
-        gate=gate,
-        origins=origins,
+        authenticator=authenticator,
+        cors=cors,
         policy=APIOptions(
             web_search=WEB_SEARCH in settings.agent_tools,
             max_body_bytes=settings.max_body_bytes,
@@ -159,7 +159,7 @@ def _parts(
         clock=reactor,
         wall_seconds=time.time,
     )
-    return _Parts(api.resource(), gate, origins, engine)
+    return _Parts(api.resource(), authenticator, cors, engine)
 
 
 class ProxyService(Service):

@@ -195,7 +195,7 @@ class CompletionGroup:
 
     Args:
         listen: told the number of the answer, and its events.
-        receipt: takes what the answers say of their use.
+        stats: takes what the answers say of their use.
         failed: told of an exception in ``listen``, which is a fault of the proxy's;
             the questions are given up.
     """
@@ -203,11 +203,11 @@ class CompletionGroup:
     def __init__(
         self,
         listen: Callable[[int, Sequence[Event]], None],
-        receipt: AnswerStats,
+        stats: AnswerStats,
         failed: Callable[[Failure], None],
     ) -> None:
         self._listen = listen
-        self._receipt = receipt
+        self._stats = stats
         self._failed = failed
         self._pending: list[PendingRequest] = []
         self._ask_others: Callable[[], None] | None = None
@@ -256,7 +256,7 @@ class CompletionGroup:
             one.cancel()
 
     def _receive(self, choice: int, events: Sequence[Event]) -> None:
-        self._receipt.receive(events)
+        self._stats.receive(events)
         try:
             self._listen(choice, events)
             # What was heard may have made the listener cancel the group.
@@ -277,7 +277,7 @@ async def collect(
     question: Question,
     choices: int,
     collector: Collector,
-    receipt: AnswerStats,
+    stats: AnswerStats,
 ) -> float:
     """Ask a question and wait until the collector is over.
 
@@ -296,7 +296,7 @@ async def collect(
         if collector.is_over and not over.called:
             over.callback(None)
 
-    group = CompletionGroup(listen, receipt, over.errback)
+    group = CompletionGroup(listen, stats, over.errback)
     try:
         group.put(backend, question, choices)
         await over

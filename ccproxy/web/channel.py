@@ -69,7 +69,7 @@ class ProxyRequest(Request):
     @override
     def gotLength(self, length: int | None) -> None:
         try:
-            self.channel.entrance.check(self.channel.head(self, length))
+            self.channel.head_checks.check(self.channel.head(self, length))
         except CCProxyError as error:
             self._refuse(error)
         else:
@@ -82,7 +82,7 @@ class ProxyRequest(Request):
             return
         self._received_bytes += len(data)
         try:
-            self.channel.entrance.gate.check_size(self._received_bytes)
+            self.channel.head_checks.authenticator.check_size(self._received_bytes)
         except CCProxyError as error:
             self._refuse(error)
         else:
@@ -144,10 +144,10 @@ class ProxyChannel(HTTPChannel):
     _pipelined_bytes = 0
 
     @property
-    def entrance(self) -> HeadChecks:
+    def head_checks(self) -> HeadChecks:
         """Who may come in."""
-        entrance: HeadChecks = self.site.entrance
-        return entrance
+        head_checks: HeadChecks = self.site.head_checks
+        return head_checks
 
     @property
     def waiting_seconds(self) -> float:
@@ -160,7 +160,7 @@ class ProxyChannel(HTTPChannel):
     @override
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._enter(Phase.HEAD, self.entrance.limits.head_seconds)
+        self._enter(Phase.HEAD, self.head_checks.limits.head_seconds)
         self.site.connected(self)
 
     @override
@@ -183,7 +183,7 @@ class ProxyChannel(HTTPChannel):
 
     def let_in(self) -> None:
         """Note that the head may come in; called by the request."""
-        self._enter(Phase.BODY, self.entrance.limits.body_seconds)
+        self._enter(Phase.BODY, self.head_checks.limits.body_seconds)
 
     def answering(self) -> None:
         """Note that the request is complete; called by it."""
@@ -192,7 +192,7 @@ class ProxyChannel(HTTPChannel):
 
     @override
     def requestDone(self, request: Request) -> None:
-        self._enter(Phase.IDLE, self.entrance.limits.idle_seconds)
+        self._enter(Phase.IDLE, self.head_checks.limits.idle_seconds)
         super().requestDone(request)
 
     @override
@@ -202,7 +202,7 @@ class ProxyChannel(HTTPChannel):
     @override
     def dataReceived(self, data: bytes) -> None:
         if self.phase is Phase.IDLE:
-            self._enter(Phase.HEAD, self.entrance.limits.head_seconds)
+            self._enter(Phase.HEAD, self.head_checks.limits.head_seconds)
         if self.phase is not Phase.CLOSING:
             super().dataReceived(data)
 
@@ -267,13 +267,13 @@ class ProxyChannel(HTTPChannel):
         if self.phase is Phase.CLOSING:
             return
         fields = self.requests[-1].requestHeaders if self.requests else None
-        origins = fields.getRawHeaders(b"origin", []) if fields is not None else []
+        cors = fields.getRawHeaders(b"origin", []) if fields is not None else []
         shape = OPENAI if fields is None else shape_of(self._path, fields)
         status, identifier = shape.status(error), new_request_id()
         document = shape.document(error, identifier)
         headers = {
             **error_headers(error),
-            **self.entrance.origins.headers(origins),
+            **self.head_checks.cors.headers(cors),
             "content-length": str(len(document)),
             "connection": "close",
             "x-request-id": identifier,
@@ -314,7 +314,7 @@ class ProxyChannel(HTTPChannel):
         self._deadline = None
         if self.phase is Phase.IDLE and self._reading is not None:
             # The answer is still on its way out, at the client's own pace.
-            self._enter(Phase.IDLE, self.entrance.limits.idle_seconds)
+            self._enter(Phase.IDLE, self.head_checks.limits.idle_seconds)
         elif self.phase is Phase.BODY or (self.phase is Phase.HEAD and self.requests):
             self.refuse(
                 RequestTimedOut(
@@ -328,7 +328,7 @@ class ProxyChannel(HTTPChannel):
     def _expect_reader(self) -> None:
         if self._reading is None:
             self._stalled_since_seconds = self.site.reactor.seconds()
-            seconds = self.entrance.limits.reader_seconds
+            seconds = self.head_checks.limits.reader_seconds
             self._reading = self.callLater(seconds, self._never_read)
 
     def _never_read(self) -> None:

@@ -68,7 +68,7 @@ class RequestIdentity:
         seconds: float,
         model: str,
         usage: Usage | None,
-        receipt: AnswerStats,
+        stats: AnswerStats,
     ) -> None:
         """Tell that what it asked for is over.
 
@@ -78,23 +78,23 @@ class RequestIdentity:
             seconds: how long it took.
             model: the full id of who answered; empty: nobody.
             usage: what it cost, if that is known.
-            receipt: of the answers.
+            stats: of the answers.
         """
-        finish = "none" if receipt.finish is None else receipt.finish.value
+        finish = "none" if stats.finish is None else stats.finish.value
         self.observer.request_ended(
             RequestOutcome(
                 route=self.route,
                 status=status,
                 finish=finish if outcome == "ok" else outcome,
                 model=model,
-                usage=None if receipt.finish is None else usage,
-                cost_usd=receipt.cost_usd,
+                usage=None if stats.finish is None else usage,
+                cost_usd=stats.cost_usd,
                 seconds=seconds,
                 key=self.key,
                 client=self.client,
                 id=self.id,
                 is_error=outcome not in _NO_ERRORS,
-                answering_seconds=receipt.answering_seconds,
+                answering_seconds=stats.answering_seconds,
             )
         )
 
@@ -108,7 +108,7 @@ class RequestContext:
         model: the full id of who answered, as soon as it is known.
         error: what went wrong, also after the status was sent.
         key: the id of the key that was sent; ``-``: none was asked for.
-        receipt: what the answers say of their use.
+        stats: what the answers say of their use.
     """
 
     request: Request
@@ -120,7 +120,7 @@ class RequestContext:
     usage: Usage | None = None
     error: CCProxyError | None = None
     key: str = NO_KEY
-    receipt: AnswerStats = field(init=False)
+    stats: AnswerStats = field(init=False)
     _began_seconds: float = field(init=False)
 
     @property
@@ -130,7 +130,7 @@ class RequestContext:
 
     def __attrs_post_init__(self) -> None:
         self.id = request_id(self.request)
-        self.receipt = AnswerStats(self._clock.seconds)
+        self.stats = AnswerStats(self._clock.seconds)
         self._began_seconds = self._clock.seconds()
 
     @property
@@ -184,7 +184,7 @@ class RequestContext:
             seconds=seconds,
             model=self.model,
             usage=self.usage,
-            receipt=self.receipt,
+            stats=self.stats,
         )
         _log.info(
             "{id} {route} {status} {outcome} {milliseconds} ms, model {model}, "

@@ -31,26 +31,26 @@ class CORSPolicy:
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self._allowed = frozenset(origin.lower() for origin in allowed)
 
-    def allows(self, origins: Sequence[bytes]) -> bool:
+    def allows(self, cors: Sequence[bytes]) -> bool:
         """Whether the ``Origin`` headers of a request are one of theirs."""
-        if len(origins) != 1:
+        if len(cors) != 1:
             return False
-        own = origins[0].decode("latin-1").strip().lower()
+        own = cors[0].decode("latin-1").strip().lower()
         return ANY in self._allowed or own in self._allowed
 
-    def headers(self, origins: Sequence[bytes]) -> Mapping[str, str]:
+    def headers(self, cors: Sequence[bytes]) -> Mapping[str, str]:
         """What every answer to such a request says.
 
         Args:
-            origins: the ``Origin`` headers of the request.
+            cors: the ``Origin`` headers of the request.
         """
         if not self._allowed:
             return {}
         # Whatever keeps answers must not give that of one site to another.
         vary = {} if ANY in self._allowed else {"vary": "origin"}
-        if not self.allows(origins):
+        if not self.allows(cors):
             return vary
-        told = ANY if ANY in self._allowed else origins[0].decode("latin-1").strip()
+        told = ANY if ANY in self._allowed else cors[0].decode("latin-1").strip()
         return {
             **vary,
             "access-control-allow-origin": told,
@@ -59,7 +59,7 @@ class CORSPolicy:
 
     def preflight(
         self,
-        origins: Sequence[bytes],
+        cors: Sequence[bytes],
         *,
         methods: str,
         wanted: Sequence[bytes],
@@ -68,12 +68,12 @@ class CORSPolicy:
         """What the answer to a preflight says besides.
 
         Args:
-            origins: the ``Origin`` headers of the request.
+            cors: the ``Origin`` headers of the request.
             methods: of the route, separated by commas.
             wanted: its ``Access-Control-Request-Headers``.
             is_private: it has ``Access-Control-Request-Private-Network``.
         """
-        if not self.allows(origins):
+        if not self.allows(cors):
             return {}
         asked = ", ".join(text.decode("latin-1").strip() for text in wanted)
         # The wild card would not stand for `authorization`.

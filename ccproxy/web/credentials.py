@@ -5,13 +5,13 @@ from twisted.web.http_headers import Headers
 from ccproxy.web.auth import Authenticator
 
 
-def check_key(gate: Authenticator, headers: Headers) -> str:
+def check_key(authenticator: Authenticator, headers: Headers) -> str:
     """Ask the gate; returns the key's id.
 
     Raises:
         InvalidKey: says how the key is sent.
     """
-    return gate.check_key(
+    return authenticator.check_key(
         headers.getRawHeaders(b"authorization", []),
         headers.getRawHeaders(b"x-api-key", []),
     )

@@ -52,7 +52,7 @@ class EventStream:
     """Streams the answers to one question to one client.
 
     Args:
-        receipt: what the answers say of their use is noted there.
+        stats: what the answers say of their use is noted there.
         conclude: called when the answers are over; what is to be sent last.
         told: told what the events mean to the client.
     """
@@ -62,7 +62,7 @@ class EventStream:
         request: Request,
         encoder: StreamEncoder,
         clock: IReactorTime,
-        receipt: AnswerStats,
+        stats: AnswerStats,
         conclude: Callable[[], Awaitable[bytes]] = _nothing_more,
         told: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -71,9 +71,9 @@ class EventStream:
         self._conclude = conclude
         self._told = told
         self._over: Deferred[None] = Deferred()
-        self._group = CompletionGroup(self._receive, receipt, self._over.errback)
+        self._group = CompletionGroup(self._receive, stats, self._over.errback)
         self._retry: UpstreamRetry | None = None
-        self._outlet = SSEWriter(request, clock, self, lambda: _notice(self._retry))
+        self._writer = SSEWriter(request, clock, self, lambda: _notice(self._retry))
 
     async def run(self, backend: Backend, question: Question, choices: int) -> None:
         """Ask and stream until the end, or until this is cancelled.
@@ -81,18 +81,18 @@ class EventStream:
         Raises:
             CCProxyError: the question failed before anything was sent.
         """
-        self._outlet.open()
+        self._writer.open()
         try:
             self._group.put(backend, question, choices)
-            if self._outlet.is_paused:
+            if self._writer.is_paused:
                 self._group.pause()
             await self._over
-            if self._encoder.error is not None and self._outlet.is_quiet:
+            if self._encoder.error is not None and self._writer.is_quiet:
                 raise self._encoder.error
-            self._outlet.write(await self._conclude())
+            self._writer.write(await self._conclude())
         finally:
             self._group.cancel()
-            self._outlet.close()
+            self._writer.close()
 
     def pause(self) -> None:
         """Let the answers wait."""
@@ -107,21 +107,21 @@ class EventStream:
         self._group.cancel()
 
     def _receive(self, choice: int, events: Sequence[Event]) -> None:
-        if self._outlet.is_closed or self._over.called:
+        if self._writer.is_closed or self._over.called:
             return
         data = self._encoder.encode(choice, events)
-        if self._outlet.is_quiet and self._encoder.error is not None:
+        if self._writer.is_quiet and self._encoder.error is not None:
             self._over.callback(None)
             return
-        if self._outlet.is_quiet:
+        if self._writer.is_quiet:
             set_queue_header(self._request, self._group.queued_seconds)
         if self._told is not None:
             self._told(data)
         last = events[-1]
         self._retry = last if isinstance(last, UpstreamRetry) else None
-        if self._retry is not None and not self._outlet.is_quiet:
+        if self._retry is not None and not self._writer.is_quiet:
             data += _notice(self._retry)
-        self._outlet.write(data)
+        self._writer.write(data)
         if self._encoder.is_over:
             self._over.callback(None)
 

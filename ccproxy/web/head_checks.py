@@ -80,9 +80,9 @@ class HeadChecks:
         open_paths: those that need no key.
     """
 
-    gate: Authenticator
+    authenticator: Authenticator
     hosts: AllowedHosts = field(factory=AllowedHosts)
-    origins: CORSPolicy = field(factory=CORSPolicy)
+    cors: CORSPolicy = field(factory=CORSPolicy)
     limits: ConnectionLimits = field(factory=ConnectionLimits)
     open_paths: Collection[bytes] = ()
 
@@ -104,9 +104,9 @@ class HeadChecks:
         # Without a body there is nothing to be saved; the routes ask the gate.
         if head.length != 0 and not self._is_harmless(head):
             keys = head.values(b"authorization"), head.values(b"x-api-key")
-            self.gate.check_key(*keys)
-            self.gate.check_size(head.length or 0)
-            self.gate.check_encoding(head.values(b"content-encoding"))
+            self.authenticator.check_key(*keys)
+            self.authenticator.check_size(head.length or 0)
+            self.authenticator.check_encoding(head.values(b"content-encoding"))
 
     def _is_harmless(self, head: Head) -> bool:
         path = head.target.partition(b"?")[0]
@@ -117,10 +117,10 @@ class HeadChecks:
         )
 
 
-def entrance(
+def head_checks(
     settings: Settings,
-    gate: Authenticator,
-    origins: CORSPolicy,
+    authenticator: Authenticator,
+    cors: CORSPolicy,
     open_paths: Collection[bytes],
     hostname: str,
 ) -> HeadChecks:
@@ -128,8 +128,8 @@ def entrance(
 
     Args:
         settings: all of them.
-        gate: of the routes.
-        origins: of the routes.
+        authenticator: of the routes.
+        cors: of the routes.
         open_paths: those that need no key.
         hostname: this machine's, by which other machines may call it.
     """
@@ -137,9 +137,9 @@ def entrance(
     if any(map(is_reachable, settings.listen)):
         names += own_names(hostname)
     return HeadChecks(
-        gate=gate,
+        authenticator=authenticator,
         hosts=AllowedHosts(names),
-        origins=origins,
+        cors=cors,
         limits=ConnectionLimits(
             connections=settings.max_connections,
             head_seconds=settings.head_seconds,

@@ -61,7 +61,7 @@ class UnderWay(Protocol):
         """The family of the program that asks."""
 
     @property
-    def receipt(self) -> AnswerStats:
+    def stats(self) -> AnswerStats:
         """What its answers say of themselves."""
 
 

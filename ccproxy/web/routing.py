@@ -57,13 +57,13 @@ class Router:
 
     def __init__(
         self,
-        gate: Authenticator,
-        origins: CORSPolicy,
+        authenticator: Authenticator,
+        cors: CORSPolicy,
         clock: IReactorTime,
         observer: RequestObserver,
     ) -> None:
-        self._gate = gate
-        self._origins = origins
+        self._authenticator = authenticator
+        self._cors = cors
         self._clock = clock
         self.open_paths: set[bytes] = set()
         self._observer = observer
@@ -79,7 +79,7 @@ class Router:
 
     def resource(self) -> IResource:
         """All of them, to be mounted anywhere."""
-        return _Root(self._app.resource(), self._origins)
+        return _Root(self._app.resource(), self._cors)
 
     def add(
         self,
@@ -100,19 +100,19 @@ class Router:
         """
 
         async def routed(request: Request, **parts: str) -> bytes | None:
-            exchange = self._exchange(request, f"{method} {path}")
-            exchange.begin()
+            context = self._context(request, f"{method} {path}")
+            context.begin()
             try:
                 if needs_key:
-                    self.check_key(exchange)
-                body = await answer(exchange, **parts)
+                    self.check_key(context)
+                body = await answer(context, **parts)
             except CancelledError:
-                exchange.log(CLIENT_GONE)
+                context.log(CLIENT_GONE)
                 raise
             except Exception:  # noqa: BLE001  # a root: whatever it is, it is told
-                exchange.error = self._told(request, Failure())
-                body = self._error(request, exchange.error)
-            exchange.log(request.code)
+                context.error = self._told(request, Failure())
+                body = self._error(request, context.error)
+            context.log(request.code)
             return body
 
         self._routes.append(Route(method, path, needs_key))
@@ -124,28 +124,30 @@ class Router:
                 prefix + path, methods=[method], endpoint=f"{method} {prefix}{path}"
             )(routed)
 
-    def check_key(self, exchange: RequestContext) -> None:
+    def check_key(self, context: RequestContext) -> None:
         """Ask the gate; for routes that need a key only sometimes.
 
         Raises:
             InvalidKey: no, or the wrong one.
         """
-        exchange.key = check_key(self._gate, exchange.request.requestHeaders)
+        context.key = check_key(self._authenticator, context.request.requestHeaders)
 
-    def _exchange(self, request: Request, route: str) -> RequestContext:
+    def _context(self, request: Request, route: str) -> RequestContext:
         return RequestContext(request, route, self._clock, self._observer)
 
-    def body(self, exchange: RequestContext) -> bytes:
+    def body(self, context: RequestContext) -> bytes:
         """The body of a request.
 
         Raises:
             UnsupportedEncoding: it is compressed.
             RequestTooLarge: it is.
         """
-        self._gate.check_encoding(_values(exchange.request, b"content-encoding"))
-        content: Any = exchange.request.content
+        self._authenticator.check_encoding(
+            _values(context.request, b"content-encoding")
+        )
+        content: Any = context.request.content
         body: bytes = content.read()
-        self._gate.check_size(len(body))
+        self._authenticator.check_size(len(body))
         return body
 
     def _unrouted(self, request: Request, failure: Failure) -> bytes | None:
@@ -163,16 +165,16 @@ class Router:
                 self._tell_preflight(request, methods)
                 request.setResponseCode(_NO_CONTENT)
                 return b""
-        exchange = self._exchange(request, NO_ROUTE)
-        exchange.error = self._told(request, failure)
-        body = self._error(request, exchange.error)
-        exchange.log(request.code)
+        context = self._context(request, NO_ROUTE)
+        context.error = self._told(request, failure)
+        body = self._error(request, context.error)
+        context.log(request.code)
         return body
 
     def _tell_preflight(self, request: Request, methods: str) -> None:
         """What a browser wants to know before it lets a page ask."""
         private = b"access-control-request-private-network"
-        told = self._origins.preflight(
+        told = self._cors.preflight(
             _values(request, b"origin"),
             methods=methods,
             wanted=_values(request, b"access-control-request-headers"),
@@ -216,15 +218,15 @@ class _Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, klein: Resource, origins: CORSPolicy) -> None:
+    def __init__(self, klein: Resource, cors: CORSPolicy) -> None:
         super().__init__()
         self._klein = klein
-        self._origins = origins
+        self._cors = cors
 
     @override
     def render(self, request: Any) -> object:
         request_id(request)
-        allowed = self._origins.headers(_values(request, b"origin"))
+        allowed = self._cors.headers(_values(request, b"origin"))
         for name, value in allowed.items():
             request.setHeader(name, value)
         try:

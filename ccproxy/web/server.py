@@ -39,7 +39,7 @@ class ProxySite(Site):
     def __init__(
         self,
         resource: IResource,
-        entrance: HeadChecks,
+        head_checks: HeadChecks,
         clock: Any,
         observer: RequestObserver,
     ) -> None:
@@ -51,7 +51,7 @@ class ProxySite(Site):
         )
         # The channels have clocks of their own, which a byte a minute does not stop.
         self.timeOut = None
-        self.entrance = entrance
+        self.head_checks = head_checks
         self._observer = observer
         # In the order in which they were made.
         self._channels: dict[ProxyChannel, None] = {}
@@ -62,7 +62,7 @@ class ProxySite(Site):
     def connected(self, channel: ProxyChannel) -> None:
         """Note a connection, and see to it that there is room; the channel calls it."""
         self._channels[channel] = None
-        excess = len(self._channels) - self.entrance.limits.connections
+        excess = len(self._channels) - self.head_checks.limits.connections
         if excess <= 0:
             return
         for other in self._channels:

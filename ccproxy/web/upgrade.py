@@ -28,7 +28,7 @@ _SWITCHING_PROTOCOLS = 101
 _log = Logger()
 
 
-def check_upgrade(request: Request, origins: CORSPolicy) -> H11Handshake:
+def check_upgrade(request: Request, cors: CORSPolicy) -> H11Handshake:
     """The handshake that a request asks for.
 
     Raises:
@@ -49,7 +49,7 @@ def check_upgrade(request: Request, origins: CORSPolicy) -> H11Handshake:
     # A page's scripts cannot choose this header, and no other client needs it.
     given = headers.getRawHeaders(b"origin", [])
     own = [h.decode("latin-1") for h in headers.getRawHeaders(b"host", [])]
-    for origin in () if origins.allows(given) else given:
+    for origin in () if cors.allows(given) else given:
         host = _host_of(origin.decode("latin-1"))
         if not host or host not in [name.strip().lower() for name in own]:
             raise OriginNotAllowed(
@@ -78,7 +78,7 @@ async def serve_websocket(
     request: Request,
     talk: Callable[[WebSocket], Awaitable[None]],
     limits: SocketLimits,
-    origins: CORSPolicy,
+    cors: CORSPolicy,
     clock: IReactorTime,
 ) -> None:
     """Turn a request into a WebSocket, and have somebody talk over it.
@@ -88,14 +88,14 @@ async def serve_websocket(
     Args:
         request: whose channel it takes over.
         limits: of the socket.
-        origins: whose pages may connect, besides our own.
+        cors: whose pages may connect, besides our own.
         clock: the reactor.
         talk: cancelled when the peer goes away; the socket is closed after it.
 
     Raises:
         CCProxyError: it is no request for a WebSocket; nothing has been written.
     """
-    handshake = check_upgrade(request, origins)
+    handshake = check_upgrade(request, cors)
     channel: Any = request.channel
     transport = channel.transport
     accept = AcceptConnection(

@@ -224,9 +224,10 @@ async def test_any_tools_and_history(proxy: Start, upstream: Upstream) -> None:
             check = document_errors if "chat" in path else response_errors
             assert check(json.loads(text)) == [], shown
 
-    gate = DeferredSemaphore(3)
+    authenticator = DeferredSemaphore(3)
     await gatherResults(
-        [gate.run(send, path, body) for path, body in requests(rng)], consumeErrors=True
+        [authenticator.run(send, path, body) for path, body in requests(rng)],
+        consumeErrors=True,
     )
     # Neither everything nor nothing is refused.
     assert seen[200] > TRIES // 8

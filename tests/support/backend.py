@@ -169,8 +169,8 @@ def quiet_live() -> ActivityTracker:
 def api(
     backend: ScriptedBackend,
     store: Store,
-    gate: Authenticator,
-    origins: CORSPolicy,
+    authenticator: Authenticator,
+    cors: CORSPolicy,
     clock: Any,
     policy: APIOptions,
     metrics: Metrics,
@@ -181,8 +181,8 @@ def api(
     return API(
         backend=backend,
         store=store,
-        gate=gate,
-        origins=origins,
+        authenticator=authenticator,
+        cors=cors,
         policy=policy,
         observer=observer,
         exposition=metrics,
@@ -200,26 +200,28 @@ def site(
     *,
     max_body_bytes: int = 10_000,
     hosts: AllowedHosts | None = None,
-    origins: CORSPolicy | None = None,
+    cors: CORSPolicy | None = None,
     limits: ConnectionLimits | None = None,
     open_metrics: bool = False,
     keeps_books: bool = False,
 ) -> ProxySite:
     """The real server in front of a scripted backend."""
-    gate = Authenticator((KEY,), max_body_bytes)
-    origins = origins or CORSPolicy()
+    authenticator = Authenticator((KEY,), max_body_bytes)
+    cors = cors or CORSPolicy()
     metrics = Metrics()
     metrics.watched = Nothing()
     keepers = (UsageRecorder(store.ledger),) if keeps_books else ()
     live = quiet_live()
     observer = RequestObservers((metrics, live, *keepers))
     policy = APIOptions(max_body_bytes=max_body_bytes, open_metrics=open_metrics)
-    own = api(backend, store, gate, origins, clock, policy, metrics, observer, live)
-    entrance = HeadChecks(
-        gate=gate,
+    own = api(
+        backend, store, authenticator, cors, clock, policy, metrics, observer, live
+    )
+    head_checks = HeadChecks(
+        authenticator=authenticator,
         hosts=hosts or AllowedHosts(),
-        origins=origins,
+        cors=cors,
         limits=limits or ConnectionLimits(),
         open_paths=own.open_paths,
     )
-    return ProxySite(own.resource(), entrance, reactor, observer)
+    return ProxySite(own.resource(), head_checks, reactor, observer)

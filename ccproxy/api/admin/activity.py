@@ -128,13 +128,13 @@ class ActivityTracker:
         return [end for end in self._ended if end.number > after]
 
     def _shown(self, request: UnderWay, entry: _Entry) -> ActiveRequest:
-        answering = request.receipt.answering_seconds
+        answering = request.stats.answering_seconds
         if entry.answering_at is None and answering is not None:
             entry.answering_at = self._wall_seconds() - answering
         return ActiveRequest(
             id=request.id,
             route=request.route,
-            model=request.receipt.model,
+            model=request.stats.model,
             client=entry.client,
             key=request.key,
             began_at=entry.began_at,

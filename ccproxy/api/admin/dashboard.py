@@ -73,11 +73,11 @@ class DashboardRoutes:
         for viewer in tuple(self._viewers):
             viewer.end()
 
-    async def _events(self, exchange: RequestContext) -> None:
-        viewer = _Viewer(exchange.request, self._live, self._clock)
+    async def _events(self, context: RequestContext) -> None:
+        viewer = _Viewer(context.request, self._live, self._clock)
         self._viewers.add(viewer)
         try:
-            with exchange.streaming():
+            with context.streaming():
                 await viewer.run(hello_event(self._live.version, self._wall_seconds()))
         finally:
             self._viewers.discard(viewer)
@@ -91,7 +91,7 @@ class _Viewer:
     ) -> None:
         self._live = live
         self._clock = clock
-        self._outlet = SSEWriter(request, clock, self)
+        self._writer = SSEWriter(request, clock, self)
         self._timer: IDelayedCall | None = None
         self._over: Deferred[None] = Deferred()
         self._told: Activity | None = None
@@ -99,22 +99,22 @@ class _Viewer:
 
     async def run(self, hello: bytes) -> None:
         """Tell until the client hangs up, or the server stops."""
-        self._outlet.open()
+        self._writer.open()
         try:
-            self._outlet.write(hello)
+            self._writer.write(hello)
             self._look()
             await self._over
         finally:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            self._outlet.close()
+            self._writer.close()
 
     def end(self) -> None:
         """Tell what is left to tell, and no more."""
         if not self._over.called:
-            if not self._outlet.is_paused:
-                self._outlet.write(self._news())
+            if not self._writer.is_paused:
+                self._writer.write(self._news())
             self._over.callback(None)
 
     def pause(self) -> None:
@@ -128,8 +128,8 @@ class _Viewer:
 
     def _look(self) -> None:
         self._timer = self._clock.callLater(INTERVAL_SECONDS, self._look)
-        if not self._outlet.is_paused:
-            self._outlet.write(self._news())
+        if not self._writer.is_paused:
+            self._writer.write(self._news())
 
     def _news(self) -> bytes:
         news = b""
@@ -145,13 +145,13 @@ class _Viewer:
 
 
 def _file(name: str, kind: str) -> Callable[[RequestContext], Awaitable[bytes]]:
-    async def answer(exchange: RequestContext) -> bytes:
+    async def answer(context: RequestContext) -> bytes:
         folder = files("ccproxy.api.admin").joinpath("dashboard_page")
         content = folder.joinpath(name).read_bytes()
-        json_response(exchange.request, content)
-        exchange.request.setHeader("content-type", f"{kind}; charset=utf-8")
+        json_response(context.request, content)
+        context.request.setHeader("content-type", f"{kind}; charset=utf-8")
         for header, value in _HEADERS.items():
-            exchange.request.setHeader(header, value)
+            context.request.setHeader(header, value)
         return content
 
     return answer

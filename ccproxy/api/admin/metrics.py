@@ -54,22 +54,22 @@ class MetricsRoutes:
         router.add("GET", "/metrics", self._metrics, needs_key=False)
         router.add("GET", "/usage", self._usage)
 
-    async def _metrics(self, exchange: RequestContext) -> bytes:
-        request = exchange.request
+    async def _metrics(self, context: RequestContext) -> bytes:
+        request = context.request
         if not (self._policy.open_metrics and is_local(request)):
-            self._router.check_key(exchange)
+            self._router.check_key(context)
         document = self._exposition.render()
         json_response(request, document)
         request.setHeader("content-type", self._exposition.content_type)
         return document
 
-    async def _usage(self, exchange: RequestContext) -> bytes:
-        query.only(exchange.request, "days")
-        days = query.number(exchange.request, "days", 1, _MOST_DAYS) or _DAYS
+    async def _usage(self, context: RequestContext) -> bytes:
+        query.only(context.request, "days")
+        days = query.number(context.request, "days", 1, _MOST_DAYS) or _DAYS
         today = datetime.fromtimestamp(self._wall_seconds(), UTC).date()
         since = (today - timedelta(days=days - 1)).isoformat()
         books = await self._store.ledger.books(since)
-        return json_response(exchange.request, usage_document(books, since))
+        return json_response(context.request, usage_document(books, since))
 
 
 def is_local(request: Request) -> bool:

@@ -117,7 +117,7 @@ class Reasoning:
 
 
 def thinking_of(
-    details: Sequence[Any] | None, at: str, mendings: Adjustments
+    details: Sequence[Any] | None, at: str, adjustments: Adjustments
 ) -> tuple[PastThinking, ...]:
     """What a message of the history has thought, as far as it can be given back.
 
@@ -127,7 +127,7 @@ def thinking_of(
     Args:
         details: the message's ``reasoning_details``.
         at: their path in the request.
-        mendings: what is left out is noted there.
+        adjustments: what is left out is noted there.
 
     Raises:
         InvalidRequest: an entry that is no entry.
@@ -137,7 +137,7 @@ def thinking_of(
     index: int | None = None
 
     def leave_out_pieces() -> None:
-        mendings.ignore(*(path for path, _ in pieces))
+        adjustments.ignore(*(path for path, _ in pieces))
         pieces.clear()
 
     for number, given in enumerate(details or ()):
@@ -145,12 +145,12 @@ def thinking_of(
         detail = _detail(given, where)
         about = detail.model or "", detail.prefix or ""
         if detail.format not in (None, _FORMAT):
-            mendings.ignore(where)
+            adjustments.ignore(where)
         elif detail.type == _ENCRYPTED and detail.data:
             block = redacted_thinking_block(detail.data, where)
             found.append(PastThinking(block, *about))
         elif detail.type != _TEXT:
-            mendings.ignore(where)
+            adjustments.ignore(where)
         else:
             if detail.index != index:
                 leave_out_pieces()

@@ -148,16 +148,16 @@ def decode_chat(body: bytes, *, web_search: bool = False) -> DecodedChatRequest:
     body, halves = read_body(body)
     given = decode_json(_decoder, body)
     _refuse_what_cannot_be_done(given)
-    mendings = Adjustments()
-    mendings.adjust(*halves)
-    extra = sampling_fields(given, _SAMPLING, _IGNORED, mendings)
+    adjustments = Adjustments()
+    adjustments.adjust(*halves)
+    extra = sampling_fields(given, _SAMPLING, _IGNORED, adjustments)
     if given.web_search_options is not None and not web_search:
-        mendings.ignore("web_search_options")
-    offered = _offer(given, mendings, web_search=web_search)
+        adjustments.ignore("web_search_options")
+    offered = _offer(given, adjustments, web_search=web_search)
     param, messages = _messages(given)
-    said = _said(messages, param, offered.forms.tools, mendings)
-    spoken = prompting.conversation(said, param, mendings)
-    effort = prompting.effort(given.reasoning_effort, "reasoning_effort", mendings)
+    said = _said(messages, param, offered.forms.tools, adjustments)
+    spoken = prompting.conversation(said, param, adjustments)
+    effort = prompting.effort(given.reasoning_effort, "reasoning_effort", adjustments)
     limit, limit_param = _max_tokens(given)
     return DecodedChatRequest(
         request=MessagesRequest(
@@ -167,7 +167,7 @@ def decode_chat(body: bytes, *, web_search: bool = False) -> DecodedChatRequest:
             thinking_models=spoken.thinking_models,
             thinking_prefixes=spoken.thinking_prefixes,
             max_tokens=limit,
-            stop_sequences=_stop(given.stop, mendings),
+            stop_sequences=_stop(given.stop, adjustments),
             tools=offered.tools,
             tool_choice=offered.choice,
             output_config=output_config(
@@ -187,8 +187,8 @@ def decode_chat(body: bytes, *, web_search: bool = False) -> DecodedChatRequest:
         forms=offered.forms,
         stream=given.stream or False,
         include_usage=bool(given.stream_options and given.stream_options.include_usage),
-        ignored=mendings.ignored,
-        adjusted=mendings.adjusted,
+        ignored=adjustments.ignored,
+        adjusted=adjustments.adjusted,
     )
 
 
@@ -206,14 +206,14 @@ def _refuse_what_cannot_be_done(request: ChatRequest) -> None:
 
 
 def _offer(
-    request: ChatRequest, mendings: Adjustments, *, web_search: bool
+    request: ChatRequest, adjustments: Adjustments, *, web_search: bool
 ) -> ToolConfig:
     if request.functions:
-        return offer_functions(request.functions, request.function_call, mendings)
+        return offer_functions(request.functions, request.function_call, adjustments)
     return offer(
         request.tools or (),
         request.tool_choice,
-        mendings,
+        adjustments,
         one_call=request.parallel_tool_calls is False,
         web_search=web_search,
     )
@@ -233,11 +233,11 @@ def _messages(request: ChatRequest) -> tuple[str, list[_Message]]:
 
 
 def _said(
-    messages: list[_Message], param: str, tools: ToolTable, mendings: Adjustments
+    messages: list[_Message], param: str, tools: ToolTable, adjustments: Adjustments
 ) -> list[InputMessage]:
-    old_calls = LegacyFunctionCalls(tools, mendings)
+    old_calls = LegacyFunctionCalls(tools, adjustments)
     return [
-        _input_message(message, f"{param}[{index}]", tools, old_calls, mendings)
+        _input_message(message, f"{param}[{index}]", tools, old_calls, adjustments)
         for index, message in enumerate(messages)
     ]
 
@@ -247,7 +247,7 @@ def _input_message(
     at: str,
     tools: ToolTable,
     old_calls: LegacyFunctionCalls,
-    mendings: Adjustments,
+    adjustments: Adjustments,
 ) -> InputMessage:
     if message.role in ("tool", "function"):
         return InputMessage(
@@ -261,7 +261,7 @@ def _input_message(
     if content is None and message.refusal is not None:
         content, field = message.refusal, "refusal"
     calls = [
-        called(call, f"{at}.tool_calls[{index}]", tools, mendings)
+        called(call, f"{at}.tool_calls[{index}]", tools, adjustments)
         for index, call in enumerate(message.tool_calls or ())
     ]
     if message.function_call is not None:
@@ -271,7 +271,7 @@ def _input_message(
         message.role,
         content,
         tuple(calls),
-        thinking_of(message.reasoning_details, f"{at}.reasoning_details", mendings),
+        thinking_of(message.reasoning_details, f"{at}.reasoning_details", adjustments),
         field=field,
     )
 
@@ -290,7 +290,7 @@ def _max_tokens(request: ChatRequest) -> tuple[int | None, str]:
     return prompting.positive(request.max_tokens, "max_tokens"), "max_tokens"
 
 
-def _stop(stop: str | list[str] | None, mendings: Adjustments) -> tuple[str, ...]:
+def _stop(stop: str | list[str] | None, adjustments: Adjustments) -> tuple[str, ...]:
     match stop:
         case None:
             return ()
@@ -298,7 +298,7 @@ def _stop(stop: str | list[str] | None, mendings: Adjustments) -> tuple[str, ...
             named = {"stop": text}
         case texts:
             named = {f"stop[{index}]": text for index, text in enumerate(texts)}
-    return prompting.stops(named, mendings)
+    return prompting.stops(named, adjustments)
 
 
 def _choices(n: int | None) -> int:

@@ -80,11 +80,11 @@ class ChatDocument:
     """Collects the answers of one request that is not streamed."""
 
     def __init__(
-        self, heading: CompletionMeta, choices: int, forms: ToolCallFormat = _PLAIN
+        self, meta: CompletionMeta, choices: int, forms: ToolCallFormat = _PLAIN
     ) -> None:
-        self._heading = heading
+        self._meta = meta
         self._forms = forms
-        self._answers = [_Answer(forms, heading.prefix) for _ in range(choices)]
+        self._answers = [_Answer(forms, meta.prefix) for _ in range(choices)]
 
     @property
     def is_over(self) -> bool:
@@ -120,8 +120,8 @@ class ChatDocument:
         ]
         return encode_json(
             ChatCompletion(
-                id=self._heading.id,
-                created=self._heading.created,
+                id=self._meta.id,
+                created=self._meta.created,
                 model=self.model,
                 choices=choices,
                 usage=usage_of(self.usage),
@@ -201,15 +201,15 @@ class ChatStream:
 
     def __init__(
         self,
-        heading: CompletionMeta,
+        meta: CompletionMeta,
         choices: int,
         include_usage: bool,
         forms: ToolCallFormat = _PLAIN,
     ) -> None:
-        self._heading = heading
+        self._meta = meta
         self._forms = forms
         self._include_usage = include_usage
-        self._lanes = [_Lane(index, heading.prefix) for index in range(choices)]
+        self._lanes = [_Lane(index, meta.prefix) for index in range(choices)]
         self.error: CCProxyError | None = None
         self.model = ""
 
@@ -326,8 +326,8 @@ class ChatStream:
             None if self._include_usage else UNSET
         )
         chunk = ChatCompletionChunk(
-            id=self._heading.id,
-            created=self._heading.created,
+            id=self._meta.id,
+            created=self._meta.created,
             model=self.model,
             choices=[choice] if choice else [],
             usage=usage if choice else usage_of(self.usage),

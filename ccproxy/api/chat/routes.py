@@ -37,19 +37,19 @@ class ChatRoutes:
         self._wall_seconds = wall_seconds
         router.add("POST", "/chat/completions", self._create)
 
-    async def _create(self, exchange: RequestContext) -> bytes | None:
+    async def _create(self, context: RequestContext) -> bytes | None:
         call = decode_chat(
-            self._router.body(exchange),
+            self._router.body(context),
             web_search=self._policy.web_search,
         )
-        question = await self._backend.prepare(call.request, owner=exchange.key)
-        heading = CompletionMeta(
-            id=f"chatcmpl-{exchange.hex}",
+        question = await self._backend.prepare(call.request, owner=context.key)
+        meta = CompletionMeta(
+            id=f"chatcmpl-{context.hex}",
             created=int(self._wall_seconds()),
             prefix=question.prefix,
         )
         set_question_headers(
-            exchange.request,
+            context.request,
             question,
             effort=call.effort,
             ignored=call.ignored,
@@ -57,12 +57,12 @@ class ChatRoutes:
         )
         if call.stream:
             about = (call.choices, call.include_usage, call.forms)
-            encoder = ChatStream(heading, *about)
+            encoder = ChatStream(meta, *about)
             await self._answering.stream(
-                exchange, question, encoder, choices=call.choices
+                context, question, encoder, choices=call.choices
             )
             return None
-        document = ChatDocument(heading, call.choices, call.forms)
+        document = ChatDocument(meta, call.choices, call.forms)
         return await self._answering.document(
-            exchange, question, document, choices=call.choices
+            context, question, document, choices=call.choices
         )

@@ -147,7 +147,7 @@ class _Given:
 def offer(
     given: Sequence[ChatToolParam],
     choice: object,
-    mendings: Adjustments,
+    adjustments: Adjustments,
     *,
     one_call: bool = False,
     web_search: bool = False,
@@ -157,7 +157,7 @@ def offer(
     Args:
         given: the tools.
         choice: the choice, as JSON has it.
-        mendings: tools that the model cannot be offered are noted there.
+        adjustments: tools that the model cannot be offered are noted there.
         one_call: whether it may call only one at once.
         web_search: whether the model can search the web anyway.
 
@@ -169,18 +169,18 @@ def offer(
         at = f"tools[{index}]"
         if tool.type is not None and tool.type.startswith(_WEB_SEARCH):
             if not web_search:
-                mendings.ignore(at)
+                adjustments.ignore(at)
         else:
             found.append(_given(tool, at))
     table = _table(found)
-    offered = [_tool(tool, table, mendings) for tool in found]
+    offered = [_tool(tool, table, adjustments) for tool in found]
     chosen = decode_choice(choice)
     left, demanded = chosen.applied(offered, table, one_call=one_call)
     return ToolConfig(tools=left, choice=demanded, forms=ToolCallFormat(tools=table))
 
 
 def offer_functions(
-    given: Sequence[FunctionParam], choice: object, mendings: Adjustments
+    given: Sequence[FunctionParam], choice: object, adjustments: Adjustments
 ) -> ToolConfig:
     """What ``functions`` and ``function_call`` say.
 
@@ -201,7 +201,7 @@ def offer_functions(
                 '`function_call` is `auto`, `none`, or `{"name": …}`',
                 param="function_call",
             )
-    offered = [_tool(tool, table, mendings) for tool in found]
+    offered = [_tool(tool, table, adjustments) for tool in found]
     left, demanded = chosen.applied(
         offered, table, one_call=True, param="function_call", among="functions"
     )
@@ -268,10 +268,10 @@ def _table(found: Sequence[_Given]) -> ToolTable:
     return ToolTable([(tool.identity, tool.at) for tool in found])
 
 
-def _tool(given: _Given, table: ToolTable, mendings: Adjustments) -> Tool:
+def _tool(given: _Given, table: ToolTable, adjustments: Adjustments) -> Tool:
     name = table.api_name(given.identity)
     if name != given.identity.name:
-        mendings.adjust(f"{given.at}.name")
+        adjustments.adjust(f"{given.at}.name")
     if given.identity.kind is ToolKind.CUSTOM:
         syntax, definition = _grammar(given.format, given.at)
         about = (name, given.description, syntax, definition, given.at)
@@ -299,7 +299,7 @@ def _grammar(form: _CustomFormat | None, at: str) -> tuple[str | None, str | Non
 
 
 def called(
-    call: ToolCallParam, at: str, tools: ToolTable, mendings: Adjustments
+    call: ToolCallParam, at: str, tools: ToolTable, adjustments: Adjustments
 ) -> Block:
     """A call of the history.
 
@@ -307,7 +307,7 @@ def called(
         call: as the client has it.
         at: its path in the request.
         tools: the request's.
-        mendings: what is sent in another form is noted there.
+        adjustments: what is sent in another form is noted there.
 
     Raises:
         ClientError: with ``param``.
@@ -323,16 +323,16 @@ def called(
         raise MissingParameter(f"`{inner}` is missing", param=inner)
     name = tools.api_name(ToolIdentity(call.function.name))
     arguments = call.function.arguments
-    about = (identifier, name, arguments, at, mendings)
+    about = (identifier, name, arguments, at, adjustments)
     return function_call(*about, _RENAMED_CALL)
 
 
 class LegacyFunctionCalls:
     """Calls of the old style, which have no ids: each gets one of ours."""
 
-    def __init__(self, tools: ToolTable, mendings: Adjustments) -> None:
+    def __init__(self, tools: ToolTable, adjustments: Adjustments) -> None:
         self._tools = tools
-        self._mendings = mendings
+        self._adjustments = adjustments
         self._made = 0
         self._waiting: str | None = None
 
@@ -342,7 +342,7 @@ class LegacyFunctionCalls:
         self._waiting = f"function-{self._made}"
         name = self._tools.api_name(ToolIdentity(call.name))
         about = (self._waiting, name, call.arguments, at)
-        return function_call(*about, self._mendings)
+        return function_call(*about, self._adjustments)
 
     def result_of(self, at: str) -> str:
         """The id of the call whose result a message of role ``function`` is.

@@ -17,7 +17,7 @@ class CompletionRunner:
 
     async def stream(
         self,
-        exchange: RequestContext,
+        context: RequestContext,
         question: Question,
         encoder: StreamEncoder,
         *,
@@ -28,13 +28,13 @@ class CompletionRunner:
         Raises:
             CCProxyError: the question failed before anything was sent.
         """
-        stream = EventStream(exchange.request, encoder, self._clock, exchange.receipt)
-        with exchange.following(encoder), exchange.streaming():
+        stream = EventStream(context.request, encoder, self._clock, context.stats)
+        with context.following(encoder), context.streaming():
             await stream.run(self._backend, question, choices)
 
     async def document(
         self,
-        exchange: RequestContext,
+        context: RequestContext,
         question: Question,
         collector: Collector,
         *,
@@ -45,9 +45,9 @@ class CompletionRunner:
         Raises:
             CCProxyError: it never will be.
         """
-        with exchange.following(collector):
+        with context.following(collector):
             queued = await collect(
-                self._backend, question, choices, collector, exchange.receipt
+                self._backend, question, choices, collector, context.stats
             )
-        set_queue_header(exchange.request, queued)
-        return json_response(exchange.request, collector.encode())
+        set_queue_header(context.request, queued)
+        return json_response(context.request, collector.encode())

@@ -81,7 +81,10 @@ class ContentPart(msgspec.Struct, omit_defaults=True):
 
 
 def content_blocks(
-    content: str | list[ContentPart] | None, role: str, at: str, mendings: Adjustments
+    content: str | list[ContentPart] | None,
+    role: str,
+    at: str,
+    adjustments: Adjustments,
 ) -> list[Block]:
     """A content as blocks, without those that the API does not take.
 
@@ -89,7 +92,7 @@ def content_blocks(
         content: a text, or parts.
         role: whose message it is: one of the four of this module.
         at: its path in the request.
-        mendings: what is left out or changed is noted there.
+        adjustments: what is left out or changed is noted there.
 
     Raises:
         ClientError: a part that there is not, or that this role cannot say.
@@ -98,14 +101,16 @@ def content_blocks(
         case None | "":
             return []
         case str(text):
-            return _sound([text_block(text, at)], mendings)
+            return _sound([text_block(text, at)], adjustments)
         case parts:
             paths = [f"{at}[{n}]" for n in range(len(parts))]
             pairs = zip(parts, paths, strict=True)
-            return _sound([_block(*pair, role, mendings) for pair in pairs], mendings)
+            return _sound(
+                [_block(*pair, role, adjustments) for pair in pairs], adjustments
+            )
 
 
-def _sound(blocks: Sequence[Block], mendings: Adjustments) -> list[Block]:
+def _sound(blocks: Sequence[Block], adjustments: Adjustments) -> list[Block]:
     """The blocks that the API takes: texts that say something, signed thinking."""
     kept = []
     for block in blocks:
@@ -114,16 +119,16 @@ def _sound(blocks: Sequence[Block], mendings: Adjustments) -> list[Block]:
             isinstance(value, Thinking) and not value.signature
         )
         if is_void:
-            mendings.ignore(block.at)
+            adjustments.ignore(block.at)
         else:
             kept.append(block)
     return kept
 
 
-def _block(part: ContentPart, at: str, role: str, mendings: Adjustments) -> Block:
+def _block(part: ContentPart, at: str, role: str, adjustments: Adjustments) -> Block:
     if part.type in _NATIVE_PARTS:
-        return _native(part, role, at, mendings)
-    block = _openai_block(part, at, mendings)
+        return _native(part, role, at, adjustments)
+    block = _openai_block(part, at, adjustments)
     if block.type != "text" and role in (ASSISTANT, SYSTEM):
         raise InvalidRequest(
             f"`{at}`: a message of role {role} has text only; images and files are the "
@@ -133,7 +138,7 @@ def _block(part: ContentPart, at: str, role: str, mendings: Adjustments) -> Bloc
     return block
 
 
-def _openai_block(part: ContentPart, at: str, mendings: Adjustments) -> Block:
+def _openai_block(part: ContentPart, at: str, adjustments: Adjustments) -> Block:
     cached = part.cache_control
     match part.type:
         case "text" | "input_text" | "output_text":
@@ -146,8 +151,8 @@ def _openai_block(part: ContentPart, at: str, mendings: Adjustments) -> Block:
             media.no_uploads(part.file_id, f"{at}.file_id")
             if isinstance(part.image_url, _ImageURL):
                 where = f"{at}.image_url.url"
-                return media.image(part.image_url.url, where, mendings, cached)
-            return media.image(part.image_url, f"{at}.image_url", mendings, cached)
+                return media.image(part.image_url.url, where, adjustments, cached)
+            return media.image(part.image_url, f"{at}.image_url", adjustments, cached)
         case "file":
             file = part.file or _File()
             media.no_uploads(file.file_id, f"{at}.file.file_id")
@@ -172,7 +177,7 @@ def _openai_block(part: ContentPart, at: str, mendings: Adjustments) -> Block:
     )
 
 
-def _native(part: ContentPart, role: str, at: str, mendings: Adjustments) -> Block:
+def _native(part: ContentPart, role: str, at: str, adjustments: Adjustments) -> Block:
     """A block that is the Messages API's already."""
     whose = _NATIVE_PARTS[part.type]
     if role != whose and not (role == TOOL and part.type in ("image", "document")):
@@ -185,7 +190,7 @@ def _native(part: ContentPart, role: str, at: str, mendings: Adjustments) -> Blo
         name = _required(part.name, f"{at}.name")
         arguments = "" if isinstance(part.input, UnsetType) else part.input
         identifier = NO_ID if part.id is None else part.id
-        return function_call(identifier, name, arguments, at, mendings, {})
+        return function_call(identifier, name, arguments, at, adjustments, {})
     try:
         return Block.decode(msgspec.json.encode(part), at)
     except msgspec.ValidationError as error:

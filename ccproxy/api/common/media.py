@@ -48,7 +48,7 @@ def image_type(data: bytes) -> str | None:
 def image(
     url: str | None,
     at: str,
-    mendings: Adjustments,
+    adjustments: Adjustments,
     cache_control: Raw | UnsetType = UNSET,
 ) -> Block:
     """An image.
@@ -58,7 +58,7 @@ def image(
     Args:
         url: a data URL, or one of https.
         at: its path in the request.
-        mendings: a wrong type is noted there.
+        adjustments: a wrong type is noted there.
         cache_control: the client's breakpoint behind it.
 
     Raises:
@@ -75,7 +75,7 @@ def image(
             f"`{at}` is no PNG, JPEG, GIF or WebP image; convert it to one", param=at
         )
     if declared != found and declared not in _ANY_IMAGE:
-        mendings.adjust(at)
+        adjustments.adjust(at)
     return Block.make(
         "image", at=at, source=_base64(found, encoded), cache_control=cache_control
     )

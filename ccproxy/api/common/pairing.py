@@ -31,7 +31,7 @@ NO_ID = "\0"
 
 
 def paired(
-    messages: Sequence[Message], param: str, mendings: Adjustments
+    messages: Sequence[Message], param: str, adjustments: Adjustments
 ) -> tuple[Message, ...]:
     """The same messages with results where they belong.
 
@@ -46,23 +46,23 @@ def paired(
     Args:
         messages: from the client, in its order.
         param: the field that holds them.
-        mendings: what is moved or renamed is noted there.
+        adjustments: what is moved or renamed is noted there.
 
     Raises:
         InvalidRequest: a call without a result, a result without a call, or two of one
             id; names it.
     """
-    ids = _Ids(mendings)
+    ids = _Ids(adjustments)
     told: list[Message] = []
     calls: Sequence[_Call] = ()
     for is_assistant, neighbours in groupby(messages, _is_assistant):
         turn = tuple(neighbours)
         if is_assistant:
-            turn = _without_loose_thinking(_joined(turn), mendings)
+            turn = _without_loose_thinking(_joined(turn), adjustments)
             calls, turn = _named(turn, ids, param)
             told += turn
         else:
-            told += _with_results_first(turn, calls, param, mendings)
+            told += _with_results_first(turn, calls, param, adjustments)
             calls = ()
     _refuse_unanswered(calls, param)
     return tuple(told)
@@ -85,13 +85,13 @@ def _is_bound(block: Block) -> bool:
 
 
 def _without_loose_thinking(
-    turn: tuple[Message, ...], mendings: Adjustments
+    turn: tuple[Message, ...], adjustments: Adjustments
 ) -> tuple[Message, ...]:
     """The turn without thinking that nothing came of, which the API refuses."""
     *before, last = turn
     blocks = list(last.blocks)
     while blocks and isinstance(blocks[-1].value, Thinking | RedactedThinking):
-        mendings.ignore(blocks.pop().at)
+        adjustments.ignore(blocks.pop().at)
     if len(blocks) == len(last.blocks):
         return turn
     return (*before, evolve(last, content=tuple(blocks))) if blocks else (*before,)
@@ -134,7 +134,7 @@ def _with_results_first(
     run: tuple[Message, ...],
     calls: Sequence[_Call],
     param: str,
-    mendings: Adjustments,
+    adjustments: Adjustments,
 ) -> Iterable[Message]:
     """What the others say between two turns of the assistant's."""
     results: dict[str, Block] = {}
@@ -146,7 +146,7 @@ def _with_results_first(
             rest.append(message)
             continue
         if rest or message.blocks[0] is not found[0]:
-            mendings.adjust(message.at)
+            adjustments.adjust(message.at)
         first_at = first_at or message.at
         for block in found:
             _take_result(block, calls, results, param)
@@ -216,8 +216,8 @@ def _refuse_unanswered(calls: Sequence[_Call], param: str) -> None:
 class _Ids:
     """Ids that the API takes, none twice; the same for the same history."""
 
-    def __init__(self, mendings: Adjustments) -> None:
-        self._mendings = mendings
+    def __init__(self, adjustments: Adjustments) -> None:
+        self._adjustments = adjustments
         self._taken: set[str] = set()
         self._tries: dict[str, int] = {}
 
@@ -229,5 +229,5 @@ class _Ids:
             candidate = f"{base}-{self._tries[base]}"
         self._taken.add(candidate)
         if candidate != identifier and at:
-            self._mendings.adjust(at)
+            self._adjustments.adjust(at)
         return candidate

@@ -112,14 +112,18 @@ class DecodedPrompt:
 
 
 def conversation(
-    given: Sequence[InputMessage], param: str, mendings: Adjustments, *, first: str = ""
+    given: Sequence[InputMessage],
+    param: str,
+    adjustments: Adjustments,
+    *,
+    first: str = "",
 ) -> DecodedPrompt:
     """The conversation that messages are.
 
     Args:
         given: all messages, system and developer ones too.
         param: the field that holds them.
-        mendings: what is left out or changed is noted there.
+        adjustments: what is left out or changed is noted there.
         first: how the system prompt begins.
 
     Raises:
@@ -129,20 +133,20 @@ def conversation(
     """
     for message in given:
         _check_role(message)
-    given = _with_question(given, mendings)
+    given = _with_question(given, adjustments)
     instructions: list[str] = [first]
     messages: list[Message] = []
     for message in given:
         # In front of all that is said, blank or not, the API knows no system message.
         if not messages and _ROLES[message.role] == SYSTEM:
-            instructions.append(_system_text(message, mendings))
-        elif (made := _message(message, mendings)) is not None:
+            instructions.append(_system_text(message, adjustments))
+        elif (made := _message(message, adjustments)) is not None:
             messages.append(made)
     _refuse_without_question(given, messages, param)
     thoughts = [thinking for message in given for thinking in message.thinking]
     return DecodedPrompt(
         system="\n\n".join(text for text in instructions if not is_blank(text)),
-        messages=paired(messages, param, mendings),
+        messages=paired(messages, param, adjustments),
         thinking_models={t.key: t.model for t in thoughts if t.model},
         thinking_prefixes={t.key: t.prefix for t in thoughts if t.prefix},
     )
@@ -158,7 +162,7 @@ def _check_role(message: InputMessage) -> None:
 
 
 def _with_question(
-    given: Sequence[InputMessage], mendings: Adjustments
+    given: Sequence[InputMessage], adjustments: Adjustments
 ) -> Sequence[InputMessage]:
     """The messages; of instructions alone the last ones are what the user asks.
 
@@ -169,21 +173,21 @@ def _with_question(
     for place in reversed(range(len(given))):
         message = given[place]
         if not is_blank(_system_text(message, Adjustments())):
-            mendings.adjust(f"{message.at}.role")
+            adjustments.adjust(f"{message.at}.role")
             return [*given[:place], evolve(message, role=USER), *given[place + 1 :]]
     return given
 
 
-def _message(message: InputMessage, mendings: Adjustments) -> Message | None:
+def _message(message: InputMessage, adjustments: Adjustments) -> Message | None:
     """The message as the Messages API has it; None: there is nothing in it."""
     match _ROLES[message.role]:
         case "system":
-            text = _system_text(message, mendings)
+            text = _system_text(message, adjustments)
             return Message(SYSTEM, text, message.at) if not is_blank(text) else None
         case "tool":
-            return Message(USER, (_result(message, mendings),), message.at)
+            return Message(USER, (_result(message, adjustments),), message.at)
         case role:
-            content = _content(message, role, mendings)
+            content = _content(message, role, adjustments)
             return Message(role, content, message.at) if content else None
 
 
@@ -206,33 +210,33 @@ def _refuse_without_question(
 
 
 def _content(
-    message: InputMessage, role: str, mendings: Adjustments
+    message: InputMessage, role: str, adjustments: Adjustments
 ) -> str | tuple[Block, ...]:
     """What the user or the assistant says; empty: nothing."""
     is_bare = not message.thinking and not message.calls
     if isinstance(message.content, str) and is_bare:
         if is_blank(message.content):
-            mendings.ignore(message.content_at)
+            adjustments.ignore(message.content_at)
             return ""
         return message.content
     return (
         *(thinking.block for thinking in message.thinking),
-        *content_blocks(message.content, role, message.content_at, mendings),
+        *content_blocks(message.content, role, message.content_at, adjustments),
         *message.calls,
     )
 
 
-def _result(message: InputMessage, mendings: Adjustments) -> Block:
+def _result(message: InputMessage, adjustments: Adjustments) -> Block:
     """The result of a call; a text stays one, and a blank one is an empty one."""
     content: str | Sequence[Block]
     if isinstance(message.content, str):
         content = message.content
         if content and is_blank(content):
-            mendings.ignore(message.content_at)
+            adjustments.ignore(message.content_at)
             content = ""
     else:
         content = (
-            content_blocks(message.content, TOOL, message.content_at, mendings) or ""
+            content_blocks(message.content, TOOL, message.content_at, adjustments) or ""
         )
     return tool_result_block(
         NO_ID if message.result_of is None else message.result_of,
@@ -242,16 +246,18 @@ def _result(message: InputMessage, mendings: Adjustments) -> Block:
     )
 
 
-def _system_text(message: InputMessage, mendings: Adjustments) -> str:
+def _system_text(message: InputMessage, adjustments: Adjustments) -> str:
     """The text of a message that may have nothing else in it.
 
     Parts of one message are one text.
     """
     texts: list[str] = []
-    for block in content_blocks(message.content, SYSTEM, message.content_at, mendings):
+    for block in content_blocks(
+        message.content, SYSTEM, message.content_at, adjustments
+    ):
         texts.append(getattr(block.value, "text", ""))
         if "cache_control" in block.fields:
-            mendings.ignore(f"{block.at}.cache_control")
+            adjustments.ignore(f"{block.at}.cache_control")
     return "".join(texts)
 
 
@@ -266,7 +272,7 @@ def positive(value: int | None, param: str) -> int | None:
     return value
 
 
-def stops(named: Mapping[str, str], mendings: Adjustments) -> tuple[str, ...]:
+def stops(named: Mapping[str, str], adjustments: Adjustments) -> tuple[str, ...]:
     """The sequences at which the answer ends.
 
     An empty one would end every answer before it begins: it is left out. Whether the
@@ -274,19 +280,19 @@ def stops(named: Mapping[str, str], mendings: Adjustments) -> tuple[str, ...]:
 
     Args:
         named: each by its path.
-        mendings: what is left out is noted there.
+        adjustments: what is left out is noted there.
     """
-    mendings.ignore(*(path for path, text in named.items() if not text))
+    adjustments.ignore(*(path for path, text in named.items() if not text))
     return tuple(text for text in named.values() if text)
 
 
-def effort(name: str | None, param: str, mendings: Adjustments) -> str | None:
+def effort(name: str | None, param: str, adjustments: Adjustments) -> str | None:
     """How hard to think, by OpenAI's names.
 
     Args:
         name: the client's.
         param: its path.
-        mendings: it is noted there that the model always thinks a little.
+        adjustments: it is noted there that the model always thinks a little.
 
     Raises:
         InvalidRequest: there is no such effort; lists them.
@@ -298,6 +304,6 @@ def effort(name: str | None, param: str, mendings: Adjustments) -> str | None:
             f"`{param}`: {name!r} is none of {', '.join(_EFFORTS)}", param=param
         )
     if name in _NO_EFFORTS:
-        mendings.adjust(param)
+        adjustments.adjust(param)
         return _LEAST_EFFORT
     return name

@@ -20,7 +20,7 @@ def sampling_fields(
     request: object,
     known: Sequence[str],
     unknown: Sequence[str],
-    mendings: Adjustments,
+    adjustments: Adjustments,
 ) -> Mapping[str, Raw]:
     """The fields of a request that the Messages API has as well, by its names.
 
@@ -28,12 +28,12 @@ def sampling_fields(
         request: has them as attributes; None and an empty object are not given.
         known: those that the Messages API knows, which are numbers.
         unknown: those that it does not; they are noted where they are given.
-        mendings: where they are noted.
+        adjustments: where they are noted.
 
     Raises:
         InvalidRequest: a number that no two readers would agree on.
     """
-    mendings.ignore(
+    adjustments.ignore(
         *(name for name in unknown if getattr(request, name) not in (None, {}))
     )
     given = {name: getattr(request, name) for name in known}

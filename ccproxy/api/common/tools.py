@@ -222,7 +222,7 @@ def function_call(
     api_name: str,
     arguments: Raw | str,
     at: str,
-    mendings: Adjustments,
+    adjustments: Adjustments,
     renamed: Mapping[str, str] = RENAMED_CALL,
 ) -> Block:
     """A call of the history.
@@ -236,13 +236,13 @@ def function_call(
         arguments: the text of a JSON object; or, undecoded, a JSON string of it or the
             object itself.
         at: the path of the call in the request.
-        mendings: arguments that are sent in another form are noted there.
+        adjustments: arguments that are sent in another form are noted there.
         renamed: what the request calls the call's fields, below ``at``.
     """
     text = _text_of(arguments)
     given, is_mended = _input_of(text)
     if is_mended:
-        mendings.adjust(f"{at}.{renamed.get('input', 'input')}")
+        adjustments.adjust(f"{at}.{renamed.get('input', 'input')}")
     return tool_use_block(identifier, api_name, given, at, renamed)
 
 

@@ -63,23 +63,23 @@ class ConversationRoutes:
         router.add("GET", "/conversations/<name>/items/<item>", self._item)
         router.add("DELETE", "/conversations/<name>/items/<item>", self._delete_item)
 
-    async def _create(self, exchange: RequestContext) -> bytes:
-        metadata, given = decode_conversation(self._router.body(exchange))
-        items = await self._kept(given, exchange)
+    async def _create(self, context: RequestContext) -> bytes:
+        metadata, given = decode_conversation(self._router.body(context))
+        items = await self._kept(given, context)
         conversation = Conversation(
-            f"conv_{exchange.hex}", int(self._wall_seconds()), encode_json(metadata)
+            f"conv_{context.hex}", int(self._wall_seconds()), encode_json(metadata)
         )
         await self._store.create_conversation(conversation, items)
-        return _shown(exchange, conversation)
+        return _shown(context, conversation)
 
     async def _kept(
-        self, given: Sequence[RequestItem], exchange: RequestContext, name: str = ""
+        self, given: Sequence[RequestItem], context: RequestContext, name: str = ""
     ) -> list[Item]:
         """The items as they are kept, with ids that no other of the conversation has.
 
         Args:
             given: by the request.
-            exchange: makes the ids of those that came without.
+            context: makes the ids of those that came without.
             name: the conversation's, if there is one already.
         """
         wanted = [own for item in given if (own := item.wanted_id) is not None]
@@ -87,10 +87,10 @@ class ConversationRoutes:
         items = resolve(given, found)
         ids = [item.fields.id for item in items if item.fields.id]
         taken = await self._store.taken_items(name, ids)
-        return [Item(*item) for item in documents(items, exchange.hex, taken)]
+        return [Item(*item) for item in documents(items, context.hex, taken)]
 
-    async def _retrieve(self, exchange: RequestContext, name: str) -> bytes:
-        return _shown(exchange, await self._conversation(name))
+    async def _retrieve(self, context: RequestContext, name: str) -> bytes:
+        return _shown(context, await self._conversation(name))
 
     async def _conversation(self, name: str) -> Conversation:
         found = await self._store.conversation(name)
@@ -98,20 +98,20 @@ class ConversationRoutes:
             raise no_conversation(name)
         return found
 
-    async def _update(self, exchange: RequestContext, name: str) -> bytes:
-        metadata = decode_metadata(self._router.body(exchange))
+    async def _update(self, context: RequestContext, name: str) -> bytes:
+        metadata = decode_metadata(self._router.body(context))
         changed = await self._store.update_conversation(name, encode_json(metadata))
         if changed is None:
             raise no_conversation(name)
-        return _shown(exchange, changed)
+        return _shown(context, changed)
 
-    async def _delete(self, exchange: RequestContext, name: str) -> bytes:
+    async def _delete(self, context: RequestContext, name: str) -> bytes:
         if not await self._store.delete_conversation(name):
             raise no_conversation(name)
-        return json_response(exchange.request, deleted(name, "conversation.deleted"))
+        return json_response(context.request, deleted(name, "conversation.deleted"))
 
-    async def _items(self, exchange: RequestContext, name: str) -> bytes:
-        after, limit, descending = query.page(exchange.request)
+    async def _items(self, context: RequestContext, name: str) -> bytes:
+        after, limit, descending = query.page(context.request)
         try:
             page = await self._store.conversation_items(
                 name, after=after, limit=limit, descending=descending
@@ -120,37 +120,37 @@ class ConversationRoutes:
             raise query.unknown_item(after) from None
         if page is None:
             raise no_conversation(name)
-        return _listed(exchange, page.items, has_more=page.has_more)
+        return _listed(context, page.items, has_more=page.has_more)
 
-    async def _append(self, exchange: RequestContext, name: str) -> bytes:
-        given = decode_new_items(self._router.body(exchange))
-        items = await self._kept(given, exchange, name)
+    async def _append(self, context: RequestContext, name: str) -> bytes:
+        given = decode_new_items(self._router.body(context))
+        items = await self._kept(given, context, name)
         if not await self._store.append(name, items):
             raise no_conversation(name)
-        return _listed(exchange, items, has_more=False)
+        return _listed(context, items, has_more=False)
 
-    async def _item(self, exchange: RequestContext, name: str, item: str) -> bytes:
+    async def _item(self, context: RequestContext, name: str, item: str) -> bytes:
         await self._conversation(name)
         found = await self._store.conversation_item(name, item)
         if found is None:
             raise _no_item(name, item)
         shown = shown_item(
-            found, shows_seals=query.includes(exchange.request, SHOW_SEALS)
+            found, shows_seals=query.includes(context.request, SHOW_SEALS)
         )
-        return json_response(exchange.request, encode_json(shown))
+        return json_response(context.request, encode_json(shown))
 
     async def _delete_item(
-        self, exchange: RequestContext, name: str, item: str
+        self, context: RequestContext, name: str, item: str
     ) -> bytes:
         conversation = await self._conversation(name)
         if not await self._store.delete_item(name, item):
             raise _no_item(name, item)
-        return _shown(exchange, conversation)
+        return _shown(context, conversation)
 
 
-def _shown(exchange: RequestContext, conversation: Conversation) -> bytes:
+def _shown(context: RequestContext, conversation: Conversation) -> bytes:
     return json_response(
-        exchange.request,
+        context.request,
         conversation_document(
             conversation.id,
             conversation.created_seconds,
@@ -159,13 +159,11 @@ def _shown(exchange: RequestContext, conversation: Conversation) -> bytes:
     )
 
 
-def _listed(
-    exchange: RequestContext, items: Sequence[Item], *, has_more: bool
-) -> bytes:
+def _listed(context: RequestContext, items: Sequence[Item], *, has_more: bool) -> bytes:
     pairs = [(item.id, item.document) for item in items]
-    shows_seals = query.includes(exchange.request, SHOW_SEALS)
+    shows_seals = query.includes(context.request, SHOW_SEALS)
     return json_response(
-        exchange.request, item_list(pairs, has_more=has_more, shows_seals=shows_seals)
+        context.request, item_list(pairs, has_more=has_more, shows_seals=shows_seals)
     )
 
 

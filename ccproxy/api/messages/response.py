@@ -21,12 +21,12 @@ class MessageDocument:
     """Collects an answer that is not streamed.
 
     Args:
-        heading: has the message's id.
+        meta: has the message's id.
         thinking: what the client is shown of it.
     """
 
-    def __init__(self, heading: MessageMeta, thinking: ThinkingForm = _PLAIN) -> None:
-        self._heading = heading
+    def __init__(self, meta: MessageMeta, thinking: ThinkingForm = _PLAIN) -> None:
+        self._meta = meta
         self._shown = ThinkingFilter(thinking)
         self._message = MessageBuilder()
 
@@ -58,5 +58,5 @@ class MessageDocument:
         """The message; only without an error, once over."""
         message = self._message
         content = [Raw(block.raw) for block in message.blocks]
-        about = (self._heading, message.model, message.usage)
+        about = (self._meta, message.model, message.usage)
         return encode_json(message_document(*about, content, message.finished))

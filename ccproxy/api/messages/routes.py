@@ -26,26 +26,26 @@ class MessagesRoutes:
         router.add("POST", "/messages", self._create)
         router.add("POST", "/messages/count_tokens", self._count)
 
-    async def _create(self, exchange: RequestContext) -> bytes | None:
-        call = decode_messages(self._router.body(exchange))
-        question = await self._backend.prepare(call.request, owner=exchange.key)
-        exchange.request.setHeader("request-id", exchange.id)
+    async def _create(self, context: RequestContext) -> bytes | None:
+        call = decode_messages(self._router.body(context))
+        question = await self._backend.prepare(call.request, owner=context.key)
+        context.request.setHeader("request-id", context.id)
         set_question_headers(
-            exchange.request,
+            context.request,
             question,
             effort=call.request.effort,
             ignored=call.ignored,
             adjusted=call.adjusted,
         )
-        heading = MessageMeta(id=f"msg_{exchange.hex}", request_id=exchange.id)
+        meta = MessageMeta(id=f"msg_{context.hex}", request_id=context.id)
         if call.stream:
-            encoder = MessageStream(heading, call.thinking)
-            await self._answering.stream(exchange, question, encoder)
+            encoder = MessageStream(meta, call.thinking)
+            await self._answering.stream(context, question, encoder)
             return None
-        document = MessageDocument(heading, call.thinking)
-        return await self._answering.document(exchange, question, document)
+        document = MessageDocument(meta, call.thinking)
+        return await self._answering.document(context, question, document)
 
-    async def _count(self, exchange: RequestContext) -> bytes:
+    async def _count(self, context: RequestContext) -> bytes:
         raise NotSupported(
             "the claude CLI does not tell how many tokens a request has before it is "
             "answered; the answer's `usage` does"

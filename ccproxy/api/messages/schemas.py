@@ -120,7 +120,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def message_document(
-    heading: MessageMeta,
+    meta: MessageMeta,
     model: str,
     usage: Usage,
     content: list[Raw] | None = None,
@@ -129,14 +129,14 @@ def message_document(
     """A `MessageObject`, ready to be encoded.
 
     Args:
-        heading: has its id.
+        meta: has its id.
         model: the full id of the model that answers.
         usage: what it has cost so far.
         content: its blocks; none before it has begun.
         end: why it is over; None: it is not.
     """
     message = MessageObject(
-        id=heading.id,
+        id=meta.id,
         model=model,
         content=content or [],
         **({} if end is None else stop_fields(end)),

@@ -54,12 +54,12 @@ class MessageStream:
     """Encodes an answer that is streamed, as server-sent events.
 
     Args:
-        heading: has the message's id.
+        meta: has the message's id.
         thinking: what the client is shown of it.
     """
 
-    def __init__(self, heading: MessageMeta, thinking: ThinkingForm = _PLAIN) -> None:
-        self._heading = heading
+    def __init__(self, meta: MessageMeta, thinking: ThinkingForm = _PLAIN) -> None:
+        self._meta = meta
         self._shown = ThinkingFilter(thinking)
         self._replay = RestartFilter()
         self._end: Finished | None = None
@@ -135,14 +135,14 @@ class MessageStream:
                 return self._finish(event)
             case Failed(error):
                 self.error, self._text_index = error, None
-                data = anthropic_error(error, self._heading.request_id)
+                data = anthropic_error(error, self._meta.request_id)
                 return (b"event: error\ndata: ", data, b"\n\n")
         return ()
 
     def _start(self, model: str, usage: Usage) -> list[bytes]:
         self._has_begun = True
         self.model = model
-        message = message_document(self._heading, model, usage)
+        message = message_document(self._meta, model, usage)
         return [_frame("message_start", message=message), _frame("ping")]
 
     def _start_late(self) -> list[bytes]:

@@ -32,8 +32,8 @@ class ModelRoutes:
         router.add("GET", "/models", self._models)
         router.add("GET", "/models/<path:name>", self._model)
 
-    async def _models(self, exchange: RequestContext) -> bytes:
-        request = exchange.request
+    async def _models(self, context: RequestContext) -> bytes:
+        request = context.request
         entries = await self._backend.models()
         if is_anthropic(request.requestHeaders):
             document = _page(request, [entry.name for entry in entries])
@@ -42,17 +42,17 @@ class ModelRoutes:
             document = models_document(pairs)
         return json_response(request, document)
 
-    async def _model(self, exchange: RequestContext, name: str) -> bytes:
+    async def _model(self, context: RequestContext, name: str) -> bytes:
         entries = {e.name: e.since_seconds for e in await self._backend.models()}
         if name not in entries:
             # What would be answered exists, under the name that it resolves to.
             name = await self._backend.resolve(name)
-        if is_anthropic(exchange.request.requestHeaders):
+        if is_anthropic(context.request.requestHeaders):
             document = model_info(name)
         else:
             since_seconds = entries.get(name, int(self._wall_seconds()))
             document = model_document(name, since_seconds)
-        return json_response(exchange.request, document)
+        return json_response(context.request, document)
 
 
 def _page(request: Request, names: Sequence[str]) -> bytes:

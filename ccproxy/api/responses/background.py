@@ -47,30 +47,30 @@ class BackgroundResponse:
         self.turn = turn
         self.asker = asker
         self.began_seconds = clock.seconds()
-        self.receipt = AnswerStats(clock.seconds)
-        self.tape = EventLog()
+        self.stats = AnswerStats(clock.seconds)
+        self.event_log = EventLog()
         self.over: Deferred[None] = Deferred()
-        self.group = CompletionGroup(self._receive, self.receipt, self._broken)
-        self.tape.record(turn.encoder.queue())
+        self.group = CompletionGroup(self._receive, self.stats, self._broken)
+        self.event_log.record(turn.encoder.queue())
         self.response = turn.encoder.response
 
     def cancel(self) -> None:
         """Make no more of it than there is."""
         if not self.turn.encoder.is_over:
             self.group.cancel()
-            self.tape.record(self.turn.encoder.cancel())
+            self.event_log.record(self.turn.encoder.cancel())
             self.over.callback(None)
 
     def fail(self, error: CCProxyError) -> None:
         """End it for a reason that no answer gave."""
         if not self.turn.encoder.is_over:
-            self.tape.record(self.turn.encoder.encode(0, [Failed(error)]))
+            self.event_log.record(self.turn.encoder.encode(0, [Failed(error)]))
 
     def finish(self, end: bytes) -> None:
         """Tell the end, which is known now."""
         self.response = self.turn.encoder.response
-        self.tape.record(end)
-        self.tape.finish()
+        self.event_log.record(end)
+        self.event_log.finish()
 
     @property
     def document(self) -> bytes:
@@ -80,7 +80,7 @@ class BackgroundResponse:
     def _receive(self, choice: int, events: Sequence[Event]) -> None:
         encoder = self.turn.encoder
         if not encoder.is_over:
-            self.tape.record(encoder.encode(choice, events))
+            self.event_log.record(encoder.encode(choice, events))
             if encoder.is_over:
                 self.over.callback(None)
             else:
@@ -159,15 +159,15 @@ class BackgroundResponses:
         finished: Deferred[None] = Deferred()
 
         def changed() -> None:
-            if job.tape.is_over and not finished.called:
+            if job.event_log.is_over and not finished.called:
                 finished.callback(None)
 
-        job.tape.listen(changed)
+        job.event_log.listen(changed)
         changed()
         try:
             await finished
         finally:
-            job.tape.unlisten(changed)
+            job.event_log.unlisten(changed)
 
     async def _run(self, job: BackgroundResponse) -> None:
         turn = job.turn
@@ -205,7 +205,7 @@ class BackgroundResponses:
             seconds=self._clock.seconds() - job.began_seconds,
             model=encoder.model,
             usage=encoder.usage,
-            receipt=job.receipt,
+            stats=job.stats,
         )
         self._log.info(
             "{id} in the background {status}, model {model}, {prompt_tokens} tokens "
@@ -229,7 +229,7 @@ class BackgroundResponses:
         end = turn.encoder.conclude()
         try:
             await self._store.finish(
-                turn.id, self._turns.ending(turn, job.tape.data + end)
+                turn.id, self._turns.ending(turn, job.event_log.data + end)
             )
         except StorageFailed as error:
             job.finish(turn.encoder.conclude(error))
@@ -239,7 +239,7 @@ class BackgroundResponses:
 
     async def _keep_failure(self, job: BackgroundResponse) -> None:
         """Have the store take that it failed, as soon as it takes anything."""
-        ending = self._turns.ending(job.turn, job.tape.data)
+        ending = self._turns.ending(job.turn, job.event_log.data)
         while not self._is_stopping:
             sleep: Deferred[None] = deferLater(self._clock, _AGAIN_SECONDS)
             self._sleeps.add(sleep)

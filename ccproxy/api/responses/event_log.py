@@ -60,9 +60,11 @@ class EventLog:
 class EventLogReader:
     """Plays a tape to a client, from some event on, at the client's own pace."""
 
-    def __init__(self, request: Request, clock: IReactorTime, tape: EventLog) -> None:
-        self._tape = tape
-        self._outlet = SSEWriter(request, clock, self)
+    def __init__(
+        self, request: Request, clock: IReactorTime, event_log: EventLog
+    ) -> None:
+        self._event_log = event_log
+        self._writer = SSEWriter(request, clock, self)
         self._place = self._to_skip = 0
         self._over: Deferred[None] = Deferred()
 
@@ -73,14 +75,14 @@ class EventLogReader:
             after: the ``sequence_number`` of the last event that the client has.
         """
         self._to_skip = after + 1
-        self._outlet.open()
-        self._tape.listen(self._play)
+        self._writer.open()
+        self._event_log.listen(self._play)
         try:
             self._play()
             await self._over
         finally:
-            self._tape.unlisten(self._play)
-            self._outlet.close()
+            self._event_log.unlisten(self._play)
+            self._writer.close()
 
     def pause(self) -> None:
         """Nothing to do: what is played asks the outlet."""
@@ -93,15 +95,17 @@ class EventLogReader:
         """Play no more; whoever runs this cancels it."""
 
     def _play(self) -> None:
-        while not self._outlet.is_paused and not self._outlet.is_closed:
+        while not self._writer.is_paused and not self._writer.is_closed:
             # The client has them; on a tape that is still made they may be to come.
-            self._place, self._to_skip = self._tape.skip(self._place, self._to_skip)
+            self._place, self._to_skip = self._event_log.skip(
+                self._place, self._to_skip
+            )
             is_behind = self._to_skip > 0
-            data = b"" if is_behind else self._tape.part(self._place, _CHUNK_BYTES)
+            data = b"" if is_behind else self._event_log.part(self._place, _CHUNK_BYTES)
             if not data:
-                if self._tape.is_over and not self._over.called:
+                if self._event_log.is_over and not self._over.called:
                     self._over.callback(None)
                 return
             # Before the write, which may come back here by a pause and resume.
             self._place += len(data)
-            self._outlet.write(data)
+            self._writer.write(data)

@@ -244,7 +244,7 @@ def input_messages(
     items: Sequence[DecodedItem],
     unsealer: Unsealer,
     tools: ToolTable,
-    mendings: Adjustments,
+    adjustments: Adjustments,
 ) -> list[InputMessage]:
     """What the items say, in order.
 
@@ -252,12 +252,12 @@ def input_messages(
         items: all of them.
         unsealer: opens what is sealed.
         tools: the names that calls have for the API.
-        mendings: what cannot be told to the model is noted there.
+        adjustments: what cannot be told to the model is noted there.
 
     Raises:
         ClientError: an item that cannot be told to the model.
     """
-    reader = _Reader(unsealer, tools, mendings)
+    reader = _Reader(unsealer, tools, adjustments)
     told = [reader.read(item) for item in items]
     return [message for message in told if message is not None]
 
@@ -268,7 +268,7 @@ class _Reader:
 
     unsealer: Unsealer
     tools: ToolTable
-    mendings: Adjustments
+    adjustments: Adjustments
 
     def read(self, item: DecodedItem) -> InputMessage | None:
         """What an item says; None: nothing that the model could be told."""
@@ -282,7 +282,7 @@ class _Reader:
             case kind if kind in _CALLS:
                 # Of one that was cut off nothing is there that could have a result.
                 if fields.status == "incomplete":
-                    self.mendings.ignore(at)
+                    self.adjustments.ignore(at)
                     return None
                 return InputMessage(at, "assistant", None, (self._call(item),))
             case kind if kind in _OUTPUTS:
@@ -300,7 +300,7 @@ class _Reader:
                     return None
                 return InputMessage(at, "assistant", None, thinking=(thinking,))
             case kind if kind not in _SILENT:
-                self.mendings.ignore(at)
+                self.adjustments.ignore(at)
         # Thinking without its signature cannot be given back.
         return None
 
@@ -326,7 +326,7 @@ class _Reader:
         name = self.tools.api_name(
             ToolIdentity(fields.name or "", namespace=fields.namespace)
         )
-        about = (identifier, name, fields.arguments, at, self.mendings)
+        about = (identifier, name, fields.arguments, at, self.adjustments)
         return function_call(*about, {"id": "call_id", "input": "arguments"})
 
     def _thinking(self, sealed: str, at: str) -> PastThinking | None:
@@ -335,7 +335,7 @@ class _Reader:
             opened = self.unsealer.open(sealed, where)
         except InvalidEncryptedContent:
             # Another provider's, or of a proxy whose key is gone.
-            self.mendings.ignore(where)
+            self.adjustments.ignore(where)
             return None
         about = opened.get("model", ""), opened.get("prefix", "")
         if "data" in opened:

@@ -37,29 +37,31 @@ class ResponseReplay:
         """
         job = self._jobs.get(name)
         if job is not None:
-            await EventLogReader(request, self._clock, job.tape).run(after)
+            await EventLogReader(request, self._clock, job.event_log).run(after)
             return True
         kept = await self._store.response(name)
         if kept is None:
             return False
-        tape = EventLog()
-        filled = Deferred.fromCoroutine(self._fill(tape, kept, after))
+        event_log = EventLog()
+        filled = Deferred.fromCoroutine(self._fill(event_log, kept, after))
         filled.addErrback(_expected)
         try:
-            await EventLogReader(request, self._clock, tape).run()
+            await EventLogReader(request, self._clock, event_log).run()
         finally:
             filled.cancel()
         return True
 
-    async def _fill(self, tape: EventLog, kept: StoredResponse, after: int) -> None:
+    async def _fill(
+        self, event_log: EventLog, kept: StoredResponse, after: int
+    ) -> None:
         """Record the rest of what is kept, once another server has ended it."""
         try:
             events = await self._events(kept, after)
         except StorageFailed as error:
             shown = shown_response(kept.document, kept.status, shows_seals=False)
             events = end_of_stream(shown, after, error)
-        tape.record(events)
-        tape.finish()
+        event_log.record(events)
+        event_log.finish()
 
     async def _events(self, kept: StoredResponse, after: int) -> bytes:
         now: StoredResponse | None = kept

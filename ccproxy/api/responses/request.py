@@ -183,18 +183,18 @@ def decode_responses(
     Raises:
         ClientError: with ``param``, the path of the offending field.
     """
-    mendings = Adjustments()
+    adjustments = Adjustments()
     body, mended = read_body(body)
-    mendings.adjust(*mended)
+    adjustments.adjust(*mended)
     request = decode_json(_decoder, body)
     _reject_unsupported(request)
-    sampling = sampling_fields(request, _SAMPLING, _IGNORED, mendings)
+    sampling = sampling_fields(request, _SAMPLING, _IGNORED, adjustments)
     if request.truncation == "auto":
-        mendings.ignore("truncation")
+        adjustments.ignore("truncation")
     offered = offered_tools(
         [bytes(raw) for raw in request.tools or ()],
         request.tool_choice,
-        mendings,
+        adjustments,
         one_call=request.parallel_tool_calls is False,
         web_search=web_search,
     )
@@ -210,7 +210,7 @@ def decode_responses(
             tools=offered.tools,
             tool_choice=offered.choice,
             output_config=output_config(
-                form, _FORMAT, prompting.effort(effort, _EFFORT, mendings)
+                form, _FORMAT, prompting.effort(effort, _EFFORT, adjustments)
             ),
             extra=sampling,
             may_be_kept=request.store is not False,
@@ -220,8 +220,8 @@ def decode_responses(
         instructions=request.instructions or "",
         stream=request.stream or False,
         echo=_echo(request, offered),
-        ignored=tuple(mendings.ignored),
-        adjusted=tuple(mendings.adjusted),
+        ignored=tuple(adjustments.ignored),
+        adjusted=tuple(adjustments.adjusted),
     )
 
 
@@ -303,12 +303,12 @@ def request_of(
     Raises:
         ClientError: a conversation that the model cannot be asked.
     """
-    mendings = Adjustments()
+    adjustments = Adjustments()
     items = (*context.earlier, *context.own)
-    given = input_messages(items, unsealer, call.tools, mendings)
+    given = input_messages(items, unsealer, call.tools, adjustments)
     if closing:
         given.append(InputMessage("input", "user", closing))
-    told = prompting.conversation(given, "input", mendings, first=call.instructions)
+    told = prompting.conversation(given, "input", adjustments, first=call.instructions)
     return AssembledRequest(
         request=evolve(
             call.request,
@@ -317,8 +317,8 @@ def request_of(
             thinking_models=told.thinking_models,
             thinking_prefixes=told.thinking_prefixes,
         ),
-        ignored=tuple(mendings.ignored),
-        adjusted=tuple(mendings.adjusted),
+        ignored=tuple(adjustments.ignored),
+        adjusted=tuple(adjustments.adjusted),
     )
 
 

@@ -75,7 +75,7 @@ class ResponsesRoutes:
         router: Router,
         turns: ResponseBuilder,
         jobs: BackgroundResponses,
-        origins: CORSPolicy,
+        cors: CORSPolicy,
         store: Store,
         policy: APIOptions,
         clock: IReactorTime,
@@ -83,7 +83,7 @@ class ResponsesRoutes:
         self._router = router
         self._turns = turns
         self._jobs = jobs
-        self._origins = origins
+        self._cors = cors
         self._store = store
         self._policy = policy
         self._clock = clock
@@ -98,34 +98,32 @@ class ResponsesRoutes:
         router.add("POST", "/responses/<name>/cancel", self._cancel)
         router.add("GET", "/responses/<name>/input_items", self._input_items)
 
-    async def _create(self, exchange: RequestContext) -> bytes | None:
-        call = self._decode(exchange)
-        owner = exchange.asker.key
-        turn = await self._turns.prepare(call, exchange.hex, owner=owner)
-        _set_headers(exchange, turn, call.echo.effort)
+    async def _create(self, context: RequestContext) -> bytes | None:
+        call = self._decode(context)
+        owner = context.asker.key
+        turn = await self._turns.prepare(call, context.hex, owner=owner)
+        _set_headers(context, turn, call.echo.effort)
         if call.echo.background:
-            job = await self._jobs.start(turn, exchange.asker)
+            job = await self._jobs.start(turn, context.asker)
             if not call.stream:
-                return json_response(exchange.request, _shown(job, call))
-            with exchange.streaming():
-                await EventLogReader(exchange.request, self._clock, job.tape).run()
+                return json_response(context.request, _shown(job, call))
+            with context.streaming():
+                await EventLogReader(context.request, self._clock, job.event_log).run()
             return None
         if call.stream:
-            await self._stream(exchange, turn)
+            await self._stream(context, turn)
             return None
-        return await self._collect(exchange, turn)
+        return await self._collect(context, turn)
 
-    async def _connect(self, exchange: RequestContext) -> None:
+    async def _connect(self, context: RequestContext) -> None:
         limits = SocketLimits(message_bytes=self._policy.max_body_bytes)
-        asker = exchange.asker
+        asker = context.asker
 
         async def talk(socket: WebSocket) -> None:
-            with exchange.streaming():
+            with context.streaming():
                 await self._talk(socket, asker)
 
-        await serve_websocket(
-            exchange.request, talk, limits, self._origins, self._clock
-        )
+        await serve_websocket(context.request, talk, limits, self._cors, self._clock)
 
     async def _talk(self, socket: WebSocket, asker: RequestIdentity) -> None:
         self._sockets.add(socket)
@@ -140,78 +138,78 @@ class ResponsesRoutes:
         for socket in tuple(self._sockets):
             socket.close(GOING_AWAY, "the proxy is being stopped")
 
-    def _decode(self, exchange: RequestContext) -> DecodedResponsesRequest:
-        body = self._router.body(exchange)
+    def _decode(self, context: RequestContext) -> DecodedResponsesRequest:
+        body = self._router.body(context)
         return decode_responses(body, web_search=self._policy.web_search)
 
-    async def _stream(self, exchange: RequestContext, turn: PreparedResponse) -> None:
-        tape = EventLog()
+    async def _stream(self, context: RequestContext, turn: PreparedResponse) -> None:
+        event_log = EventLog()
 
         async def conclude() -> bytes:
             end = turn.encoder.conclude()
             try:
-                await self._turns.keep(turn, tape.data + end)
+                await self._turns.keep(turn, event_log.data + end)
             except StorageFailed as error:
                 return turn.encoder.conclude(error)
             return end
 
         keeps = turn.call.echo.store
         stream = EventStream(
-            exchange.request,
+            context.request,
             turn.encoder,
             self._clock,
-            exchange.receipt,
+            context.stats,
             conclude,
-            tape.record if keeps else None,
+            event_log.record if keeps else None,
         )
-        with exchange.following(turn.encoder), exchange.streaming():
+        with context.following(turn.encoder), context.streaming():
             await stream.run(self._turns.backend, turn.question, 1)
 
-    async def _collect(self, exchange: RequestContext, turn: PreparedResponse) -> bytes:
+    async def _collect(self, context: RequestContext, turn: PreparedResponse) -> bytes:
         document = ResponseDocument(turn.encoder)
-        with exchange.following(document):
+        with context.following(document):
             queued = await collect(
-                self._turns.backend, turn.question, 1, document, exchange.receipt
+                self._turns.backend, turn.question, 1, document, context.stats
             )
-        set_queue_header(exchange.request, queued)
+        set_queue_header(context.request, queued)
         await self._turns.keep(turn, document.frames + turn.encoder.conclude())
-        return json_response(exchange.request, document.encode())
+        return json_response(context.request, document.encode())
 
-    async def _compact(self, exchange: RequestContext) -> bytes:
-        call = self._decode(exchange)
+    async def _compact(self, context: RequestContext) -> bytes:
+        call = self._decode(context)
         check_model(call.request.model)
         call = evolve(call, request=summarized(call.request))
-        owner = exchange.asker.key
-        turn = await self._turns.prepare(call, exchange.hex, closing=ASK, owner=owner)
-        _set_headers(exchange, turn, None)
+        owner = context.asker.key
+        turn = await self._turns.prepare(call, context.hex, closing=ASK, owner=owner)
+        _set_headers(context, turn, None)
         document = ResponseDocument(turn.encoder)
-        with exchange.following(document):
+        with context.following(document):
             queued = await collect(
-                self._turns.backend, turn.question, 1, document, exchange.receipt
+                self._turns.backend, turn.question, 1, document, context.stats
             )
-        set_queue_header(exchange.request, queued)
+        set_queue_header(context.request, queued)
         if turn.encoder.response["status"] != "completed":
             raise ClaudeFailed("the model's summary was cut short; try again")
         sealer = await self._turns.seal()
-        item = compaction_item(exchange.hex, turn.encoder.text, sealer)
+        item = compaction_item(context.hex, turn.encoder.text, sealer)
         usage = turn.encoder.usage
         return json_response(
-            exchange.request,
-            compaction_document(exchange.hex, item, self._turns.now, usage),
+            context.request,
+            compaction_document(context.hex, item, self._turns.now, usage),
         )
 
-    async def _input_tokens(self, exchange: RequestContext) -> bytes:
+    async def _input_tokens(self, context: RequestContext) -> bytes:
         raise NotSupported(
             "the Claude Code CLI does not tell the exact tokens of an input before it "
             "is answered; every answer tells its own `usage`"
         )
 
-    async def _retrieve(self, exchange: RequestContext, name: str) -> bytes | None:
-        request = exchange.request
+    async def _retrieve(self, context: RequestContext, name: str) -> bytes | None:
+        request = context.request
         after = query.number(request, "starting_after", 0, _LARGEST_SEQUENCE_NUMBER)
         shows_seals = query.includes(request, SHOW_SEALS)
         if query.boolean(request, "stream"):
-            with exchange.streaming():
+            with context.streaming():
                 is_there = await self._replay.play(
                     request, name, -1 if after is None else after
                 )
@@ -238,19 +236,19 @@ class ResponsesRoutes:
             raise _not_found(name)
         return kept
 
-    async def _delete(self, exchange: RequestContext, name: str) -> bytes:
+    async def _delete(self, context: RequestContext, name: str) -> bytes:
         job = self._jobs.get(name)
         if job is not None:
             await self._jobs.cancel(job)
         if not await self._store.delete(name):
             raise _not_found(name)
-        return json_response(exchange.request, deleted(name, "response"))
+        return json_response(context.request, deleted(name, "response"))
 
-    async def _cancel(self, exchange: RequestContext, name: str) -> bytes:
+    async def _cancel(self, context: RequestContext, name: str) -> bytes:
         job = self._jobs.get(name)
         if job is not None:
             await self._jobs.cancel(job)
-            return json_response(exchange.request, _shown(job, job.turn.call))
+            return json_response(context.request, _shown(job, job.turn.call))
         kept = await self._kept(name)
         if not kept.is_background:
             raise InvalidRequest(
@@ -259,12 +257,12 @@ class ResponsesRoutes:
             )
         kept = await self._store.cancel(name) or kept
         return json_response(
-            exchange.request,
+            context.request,
             shown_response(kept.document, kept.status, shows_seals=False),
         )
 
-    async def _input_items(self, exchange: RequestContext, name: str) -> bytes:
-        after, limit, descending = query.page(exchange.request)
+    async def _input_items(self, context: RequestContext, name: str) -> bytes:
+        after, limit, descending = query.page(context.request)
         try:
             page = await self._store.input_items(
                 name, after=after, limit=limit, descending=descending
@@ -273,19 +271,19 @@ class ResponsesRoutes:
             raise query.unknown_item(after) from None
         if page is None:
             raise _not_found(name)
-        shows_seals = query.includes(exchange.request, SHOW_SEALS)
+        shows_seals = query.includes(context.request, SHOW_SEALS)
         items = [(item.id, item.document) for item in page.items]
         return json_response(
-            exchange.request,
+            context.request,
             item_list(items, has_more=page.has_more, shows_seals=shows_seals),
         )
 
 
 def _set_headers(
-    exchange: RequestContext, turn: PreparedResponse, effort: str | None
+    context: RequestContext, turn: PreparedResponse, effort: str | None
 ) -> None:
     set_question_headers(
-        exchange.request,
+        context.request,
         turn.question,
         effort=effort,
         ignored=turn.call.ignored,

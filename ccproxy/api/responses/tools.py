@@ -138,7 +138,7 @@ class _Given:
 def offered_tools(
     given: Sequence[bytes],
     choice: object,
-    mendings: Adjustments,
+    adjustments: Adjustments,
     *,
     one_call: bool = False,
     web_search: bool = False,
@@ -148,7 +148,7 @@ def offered_tools(
     Args:
         given: the JSON of each entry of ``tools``.
         choice: ``tool_choice``, as JSON has it.
-        mendings: tools that the model cannot be offered are noted there.
+        adjustments: tools that the model cannot be offered are noted there.
         one_call: the model may call only one of them at once.
         web_search: whether the model can search the web anyway.
 
@@ -160,9 +160,9 @@ def offered_tools(
     for index, tool in enumerate(decoded):
         at = f"tools[{index}]"
         if tool.type.startswith(_WEB_SEARCH):
-            mendings.ignore(*(() if web_search else (at,)))
+            adjustments.ignore(*(() if web_search else (at,)))
         elif tool.type == _TOOL_SEARCH:
-            mendings.ignore(at)
+            adjustments.ignore(at)
         else:
             found += _tools(tool, at)
     table = ToolTable([(one.identity, one.at) for one in found])

@@ -101,7 +101,7 @@ class ResponseSocket:
     async def _answer(self, message: bytes) -> None:
         began_seconds = self._clock.seconds()
         identifier = uuid4().hex
-        outcome, turn, receipt = "ok", None, AnswerStats(self._clock.seconds)
+        outcome, turn, stats = "ok", None, AnswerStats(self._clock.seconds)
         try:
             call, generates = self._decode(message)
             last = self._continued(call)
@@ -109,7 +109,7 @@ class ResponseSocket:
                 turn = await self._turns.prepare(
                     call, identifier, last, owner=self._asker.key, remembers=True
                 )
-                await self._run(turn, generates, receipt)
+                await self._run(turn, generates, stats)
             except Exception:
                 self._forget(call)
                 raise
@@ -132,7 +132,7 @@ class ResponseSocket:
                 InternalError(f"the proxy has a fault; its log has it: {identifier}")
             )
         finally:
-            self._note(identifier, outcome, turn, receipt, began_seconds)
+            self._note(identifier, outcome, turn, stats, began_seconds)
 
     def _decode(self, message: bytes) -> tuple[DecodedResponsesRequest, bool]:
         about = decode_json(_decoder, message)
@@ -159,7 +159,7 @@ class ResponseSocket:
             self._last = None
 
     async def _run(
-        self, turn: PreparedResponse, generates: bool, receipt: AnswerStats
+        self, turn: PreparedResponse, generates: bool, stats: AnswerStats
     ) -> None:
         frames: list[bytes] = []
         keeps = turn.call.echo.store
@@ -171,7 +171,7 @@ class ResponseSocket:
                 self._socket.send(message)
 
         if generates:
-            await self._generate(turn, tell, receipt)
+            await self._generate(turn, tell, stats)
         else:
             nothing = Finished("end_turn")
             tell(turn.encoder.encode(0, [nothing]))
@@ -186,7 +186,7 @@ class ResponseSocket:
         self,
         turn: PreparedResponse,
         tell: Callable[[bytes], None],
-        receipt: AnswerStats,
+        stats: AnswerStats,
     ) -> None:
         over: Deferred[None] = Deferred()
         encoder = turn.encoder
@@ -206,7 +206,7 @@ class ResponseSocket:
             if encoder.is_over:
                 over.callback(None)
 
-        group = CompletionGroup(listen, receipt, over.errback)
+        group = CompletionGroup(listen, stats, over.errback)
         self._socket.on_pause, self._socket.on_resume = group.pause, group.resume
         try:
             group.put(self._turns.backend, turn.question)
@@ -225,7 +225,7 @@ class ResponseSocket:
         identifier: str,
         outcome: str,
         turn: PreparedResponse | None,
-        receipt: AnswerStats,
+        stats: AnswerStats,
         began_seconds: float,
     ) -> None:
         usage = turn.encoder.usage if turn is not None else Usage()
@@ -237,7 +237,7 @@ class ResponseSocket:
             seconds=seconds,
             model=model,
             usage=usage,
-            receipt=receipt,
+            stats=stats,
         )
         self._log.info(
             "{id} over a WebSocket {outcome} {milliseconds} ms, model {model}, "

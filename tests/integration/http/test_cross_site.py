@@ -129,7 +129,7 @@ async def test_preflight_of_a_stranger_allows_nothing(http: HTTP) -> None:
 
 @ensureDeferred
 async def test_named_site_may_ask(serve: Callable[..., HTTP]) -> None:
-    http = serve(origins=CORSPolicy([SITE]))
+    http = serve(cors=CORSPolicy([SITE]))
     data = request(
         "OPTIONS",
         CHAT,
@@ -166,14 +166,14 @@ async def test_named_site_may_ask(serve: Callable[..., HTTP]) -> None:
 async def test_answer_says_that_it_depends_on_the_site(
     serve: Callable[..., HTTP],
 ) -> None:
-    http = serve(origins=CORSPolicy([SITE]))
+    http = serve(cors=CORSPolicy([SITE]))
     _, headers, _ = await asked(http, request("GET", "/nope"))
     assert headers["vary"] == "origin"
 
 
 @ensureDeferred
 async def test_stream_can_be_read_by_a_named_site(serve: Callable[..., HTTP]) -> None:
-    http = serve(origins=CORSPolicy(["*"]))
+    http = serve(cors=CORSPolicy(["*"]))
     http.backend.asked = lambda ask: ask.answer("yes")
     body = BODY.replace(b"{", b'{"stream": true, ', 1)
     client = await http.connect()
@@ -191,7 +191,7 @@ async def test_stream_can_be_read_by_a_named_site(serve: Callable[..., HTTP]) ->
 async def test_websocket_of_a_page(
     serve: Callable[..., HTTP], origin: str, status: int
 ) -> None:
-    http = serve(origins=CORSPolicy([SITE]))
+    http = serve(cors=CORSPolicy([SITE]))
     headers = {"authorization": AUTHORIZATION, "origin": origin}
     client = await open_socket(_REACTOR, http.number, headers)
     assert client.status == status

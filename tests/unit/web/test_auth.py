@@ -11,26 +11,26 @@ KEY = "sk-secret"
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
 
 
-def gate(*keys: str, max_body_bytes: int = 100) -> Authenticator:
+def authenticator(*keys: str, max_body_bytes: int = 100) -> Authenticator:
     return Authenticator(keys or (KEY,), max_body_bytes)
 
 
 def refused(*headers: bytes, keys: tuple[str, ...] = (KEY,)) -> InvalidKey:
     with pytest.raises(InvalidKey) as caught:
-        gate(*keys).check_key(headers)
+        authenticator(*keys).check_key(headers)
     return caught.value
 
 
 @given(KEYS, st.lists(KEYS), st.lists(KEYS))
 def test_each_key_opens(key: str, before: list[str], after: list[str]) -> None:
-    gate(*before, key, *after).check_key([b"Bearer " + key.encode()])
+    authenticator(*before, key, *after).check_key([b"Bearer " + key.encode()])
 
 
 @pytest.mark.parametrize(
     "header", [b"bearer sk-secret", b"BEARER sk-secret", b" Bearer   sk-secret "]
 )
 def test_scheme_and_blanks_are_read_generously(header: bytes) -> None:
-    gate().check_key([header])
+    authenticator().check_key([header])
 
 
 @given(KEYS, st.binary())
@@ -86,13 +86,13 @@ def test_no_key_opens_a_gate_with_an_empty_list() -> None:
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 100])
 def test_bodies_up_to_the_limit_pass(size_bytes: int) -> None:
-    gate().check_size(size_bytes)
+    authenticator().check_size(size_bytes)
 
 
 @pytest.mark.parametrize("size_bytes", [101, 2**40])
 def test_larger_bodies_are_refused(size_bytes: int) -> None:
     with pytest.raises(RequestTooLarge, match=r"100 bytes.*--max-body") as caught:
-        gate().check_size(size_bytes)
+        authenticator().check_size(size_bytes)
     assert (caught.value.status, caught.value.code) == (413, "request_too_large")
 
 
@@ -115,7 +115,7 @@ def test_digests_are_compared_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("encoding", [b"gzip", b"GZIP", b"br", b"identity, gzip", b"x"])
 def test_compressed_bodies_are_refused(encoding: bytes) -> None:
     with pytest.raises(UnsupportedEncoding, match="Content-Encoding") as caught:
-        gate().check_encoding([encoding])
+        authenticator().check_encoding([encoding])
     assert caught.value.status == 415
-    gate().check_encoding([])
-    gate().check_encoding([b"identity", b""])
+    authenticator().check_encoding([])
+    authenticator().check_encoding([b"identity", b""])

@@ -8,7 +8,7 @@ from ccproxy.config.settings import Settings, SettingsError
 from ccproxy.core.errors import CCProxyError, HostNotAllowed, InvalidRequest
 from ccproxy.web.auth import Authenticator
 from ccproxy.web.cors import CORSPolicy
-from ccproxy.web.head_checks import entrance
+from ccproxy.web.head_checks import head_checks
 from ccproxy.web.hosts import AllowedHosts, check_count
 from ccproxy.web.reach import check_keys, is_reachable, listened_names, own_names
 
@@ -108,7 +108,7 @@ def test_absolute_form_names_the_host_too(target: bytes) -> None:
 
 def hosts_for(*listen: str, **options: object) -> AllowedHosts:
     settings = Settings(api_keys=("k",), listen=listen, **options)  # type: ignore[arg-type]  # each of its own type
-    made = entrance(
+    made = head_checks(
         settings, Authenticator(None, 1), CORSPolicy(), (), "box.home.example"
     )
     return made.hosts
@@ -138,15 +138,15 @@ def test_nobody_is_told_anything_by_default() -> None:
 
 
 def test_a_named_site_is_told_so_and_no_other() -> None:
-    origins = CORSPolicy(["https://chat.example"])
-    told = origins.headers([b"https://CHAT.example"])
+    cors = CORSPolicy(["https://chat.example"])
+    told = cors.headers([b"https://CHAT.example"])
     assert told["access-control-allow-origin"] == "https://CHAT.example"
     assert told["vary"] == "origin"
     assert "x-request-id" in told["access-control-expose-headers"]
     for other in (b"https://chat.example.evil", b"http://chat.example", b"null", b""):
-        assert origins.headers([other]) == {"vary": "origin"}
-    assert origins.headers([b"https://chat.example"] * 2) == {"vary": "origin"}
-    assert origins.headers([]) == {"vary": "origin"}
+        assert cors.headers([other]) == {"vary": "origin"}
+    assert cors.headers([b"https://chat.example"] * 2) == {"vary": "origin"}
+    assert cors.headers([]) == {"vary": "origin"}
 
 
 def test_a_star_is_any_site() -> None:

@@ -35,7 +35,7 @@ class Asked:
     route: str = "POST /chat/completions"
     key: str = "-"
     client: str = "curl"
-    receipt: AnswerStats = field(factory=lambda: AnswerStats(lambda: 0.0))
+    stats: AnswerStats = field(factory=lambda: AnswerStats(lambda: 0.0))
 
 
 def end(number: int, route: str = "POST /responses", **fields: Any) -> RequestOutcome:
@@ -106,10 +106,10 @@ def test_there_is_a_remedy_for_every_error() -> None:
 
 def test_receipt_knows_when_the_first_token_came() -> None:
     ticks = count()
-    receipt = AnswerStats(lambda: float(next(ticks)))
-    receipt.receive([UpstreamRetry("overloaded", 1, 0.5), MessageStart("m")])
-    assert receipt.model == "m"
-    assert receipt.answering_seconds is None
-    receipt.receive([ThinkingDelta("hm")])
-    receipt.receive([TextDelta("x")])
-    assert receipt.answering_seconds == 1
+    stats = AnswerStats(lambda: float(next(ticks)))
+    stats.receive([UpstreamRetry("overloaded", 1, 0.5), MessageStart("m")])
+    assert stats.model == "m"
+    assert stats.answering_seconds is None
+    stats.receive([ThinkingDelta("hm")])
+    stats.receive([TextDelta("x")])
+    assert stats.answering_seconds == 1

@@ -50,12 +50,12 @@ def decoded(*messages: dict[str, Any], **fields: Any) -> DecodedChatRequest:
 
 def told(forms: ToolCallFormat, *events: Event) -> tuple[dict[str, Any], list[Any]]:
     """The message of the document, and the deltas of the stream; both valid."""
-    heading = CompletionMeta(id="chatcmpl-1", created=1)
-    document = ChatDocument(heading, 1, forms)
+    meta = CompletionMeta(id="chatcmpl-1", created=1)
+    document = ChatDocument(meta, 1, forms)
     document.receive(0, events)
     body = json.loads(document.encode())
     assert document_errors(body) == []
-    stream = ChatStream(heading, 1, False, forms)
+    stream = ChatStream(meta, 1, False, forms)
     frames = stream.encode(0, events).decode().split("\n\n")
     chunks = [json.loads(f.removeprefix("data: ")) for f in frames if "{" in f]
     assert [error for chunk in chunks for error in chunk_errors(chunk)] == []
@@ -320,24 +320,24 @@ def test_thinking_is_told_and_can_be_given_back() -> None:
 
 def test_thinking_comes_back_with_what_stood_before_it() -> None:
     events = [STARTED, *THOUGHT, redacted_start("abc"), TextDelta("Fine."), END]
-    heading = CompletionMeta(id="chatcmpl-1", created=1, prefix="p1")
-    collected = ChatDocument(heading, 1)
+    meta = CompletionMeta(id="chatcmpl-1", created=1, prefix="p1")
+    collected = ChatDocument(meta, 1)
     collected.receive(0, events)
     message = json.loads(collected.encode())["choices"][0]["message"]
-    stream = ChatStream(heading, 1, False).encode(0, events).decode()
+    stream = ChatStream(meta, 1, False).encode(0, events).decode()
     assert stream.count('"prefix":"p1"') == len(message["reasoning_details"]) == 2
     call = decoded(message, USER)
     assert call.request.thinking_prefixes == {"c2ln": "p1", "abc": "p1"}
 
 
 def test_what_stood_before_thinking_is_told_and_comes_back() -> None:
-    heading = CompletionMeta(id="c", created=1, prefix="hash")
-    document = ChatDocument(heading, 1)
+    meta = CompletionMeta(id="c", created=1, prefix="hash")
+    document = ChatDocument(meta, 1)
     document.receive(0, [STARTED, *THOUGHT, TextDelta("Fine."), END])
     [choice] = json.loads(document.encode())["choices"]
     [detail] = choice["message"]["reasoning_details"]
     assert detail == {**TEXT_DETAIL, "prefix": "hash"}
-    stream = ChatStream(heading, 1, False)
+    stream = ChatStream(meta, 1, False)
     assert b'"prefix":"hash"' in stream.encode(0, [STARTED, *THOUGHT])
     request = decoded(choice["message"], USER).request
     assert request.thinking_prefixes == {"c2ln": "hash"}

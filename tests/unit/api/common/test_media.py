@@ -51,13 +51,13 @@ def image_block(kind: str, data: bytes) -> dict[str, Any]:
 )
 def test_image_is_what_its_bytes_say(kind: str, declared: str | None) -> None:
     data = IMAGES[kind]
-    mendings = Adjustments()
+    adjustments = Adjustments()
     url = data_url(kind if declared is None else declared, data)
-    block = media.image(url, "x", mendings)
+    block = media.image(url, "x", adjustments)
     assert told(block) == image_block(kind, data)
     assert block.at == "x"
     is_wrong = declared in ("image/bmp", "text/plain")
-    assert mendings.adjusted == (("x",) if is_wrong else ())
+    assert adjustments.adjusted == (("x",) if is_wrong else ())
 
 
 def test_png_declared_jpeg_is_sent_as_what_it_is() -> None:

@@ -63,9 +63,9 @@ def result(identifier: str, content: str = "") -> InputMessage:
 
 def told(*given: InputMessage) -> tuple[DecodedPrompt, Adjustments]:
     """The conversation, each message at its place in the request."""
-    mendings = Adjustments()
+    adjustments = Adjustments()
     placed = [evolve(m, at=f"messages[{n}]") for n, m in enumerate(given)]
-    return conversation(placed, "messages", mendings), mendings
+    return conversation(placed, "messages", adjustments), adjustments
 
 
 def use(identifier: str) -> dict[str, Any]:
@@ -85,7 +85,7 @@ USER = said("user", "go")
 
 
 def test_results_of_one_turn_are_one_message_in_the_order_of_the_calls() -> None:
-    found, mendings = told(
+    found, adjustments = told(
         *(USER, said("assistant", "I look.", call("a"), call("b"))),
         *(result("b", "2"), result("a", "1"), said("user", "and?")),
         said("user", "well?"),
@@ -96,11 +96,11 @@ def test_results_of_one_turn_are_one_message_in_the_order_of_the_calls() -> None
         ("user", [answer("a", "1"), answer("b", "2"), text("and?")]),
         ("user", "well?"),
     ]
-    assert mendings.adjusted == ()
+    assert adjustments.adjusted == ()
 
 
 def test_what_is_said_before_the_results_comes_behind_them() -> None:
-    found, mendings = told(
+    found, adjustments = told(
         *(USER, said("assistant", None, call("a")), said("user", "wait")),
         *(said("developer", "Hurry."), result("a"), said("user", "now")),
     )
@@ -109,7 +109,7 @@ def test_what_is_said_before_the_results_comes_behind_them() -> None:
         ("system", "Hurry."),
         ("user", "now"),
     ]
-    assert mendings.adjusted == ("messages[4]",)
+    assert adjustments.adjusted == ("messages[4]",)
 
 
 def test_the_assistants_messages_are_one_if_there_are_calls_in_them() -> None:
@@ -128,7 +128,7 @@ def test_the_assistants_messages_are_one_if_there_are_calls_in_them() -> None:
 def test_thinking_stands_in_front_and_its_model_beside() -> None:
     thinking = PastThinking(redacted_thinking_block("sealed", "messages[1].x"), "m-1")
     thought = InputMessage("", "assistant", None, thinking=(thinking,))
-    found, mendings = told(USER, thought, said("assistant", "yes"), USER, thought)
+    found, adjustments = told(USER, thought, said("assistant", "yes"), USER, thought)
     assert told_messages(found.messages) == [
         ("user", "go"),
         ("assistant", [{"type": "redacted_thinking", "data": "sealed"}, text("yes")]),
@@ -136,7 +136,7 @@ def test_thinking_stands_in_front_and_its_model_beside() -> None:
         ("user", "go"),
     ]
     assert found.thinking_models == {"sealed": "m-1"}
-    assert mendings.ignored == ("messages[1].x",)
+    assert adjustments.ignored == ("messages[1].x",)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_calls_and_results_have_to_add_up(
 
 
 def test_ids_that_the_api_does_not_take_are_replaced_and_named() -> None:
-    found, mendings = told(
+    found, adjustments = told(
         *(USER, said("assistant", None, call("a:1", "x"), call("a_1", "y"))),
         *(result("a_1", "2"), result("a:1", "1")),
         *(said("assistant", None, call("a_1", "z")), result("a_1")),
@@ -180,7 +180,7 @@ def test_ids_that_the_api_does_not_take_are_replaced_and_named() -> None:
         ("assistant", [use("a_1-3")]),
         ("user", [answer("a_1-3")]),
     ]
-    assert mendings.adjusted == ("x", "y", "z")
+    assert adjustments.adjusted == ("x", "y", "z")
 
 
 def test_calls_without_ids_have_their_results_in_order() -> None:

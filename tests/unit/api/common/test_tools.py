@@ -414,9 +414,9 @@ def test_call_that_was_told_cannot_be_taken_back() -> None:
 def test_arguments_that_were_cut_off_are_not_made_up(reason: str) -> None:
     """A client would take `{}` for a call, and run it."""
     events: list[Event] = [STARTED, call_start("t1", "look"), Finished(reason)]
-    heading = CompletionMeta(id="c", created=1)
-    assert b'{}"' not in ChatStream(heading, 1, False).encode(0, events)
-    document = ChatDocument(heading, 1)
+    meta = CompletionMeta(id="c", created=1)
+    assert b'{}"' not in ChatStream(meta, 1, False).encode(0, events)
+    document = ChatDocument(meta, 1)
     document.receive(0, events)
     [choice] = json.loads(document.encode())["choices"]
     assert choice["message"]["tool_calls"][0]["function"]["arguments"] == ""
