@@ -77,8 +77,8 @@ _SERVER = (
         tag="server",
         summary="whether the CLI answers, and who is logged in; 503 if not",
         answers=(
-            json_answer("Status", "Ready."),
-            json_answer("Status", "Not ready.", 503),
+            json_answer("StatusDocument", "Ready."),
+            json_answer("StatusDocument", "Not ready.", 503),
         ),
         errors=ALWAYS,
     ),
@@ -150,7 +150,7 @@ _SERVER = (
         summary="one, by any name that would be answered",
         more="Slashes within the name need not be encoded.",
         query=(_VERSION,),
-        answers=(_either("Model", "ModelInfo"),),
+        answers=(_either("Model", "AnthropicModel"),),
         dialects=tuple(Dialect),
         # A name with a line break in it is no path.
         errors=(*ALWAYS, ModelNotFound, NotFound),
@@ -170,7 +170,11 @@ _CHAT = (
             "ends with `data: ` and an `Error` instead."
         ),
         body="ChatRequest",
-        answers=(json_or_events("Document", "an event for each chunk.", "Chunk"),),
+        answers=(
+            json_or_events(
+                "ChatCompletion", "an event for each chunk.", "ChatCompletionChunk"
+            ),
+        ),
         errors=MODEL,
     ),
 )
@@ -184,8 +188,8 @@ _MESSAGES = (
         tag="messages",
         summary="ask, as Anthropic's clients do; streamed or not",
         more="A stream has Anthropic's events. One that fails ends with `error`.",
-        body="MessagesRequest",
-        answers=(json_or_events("messages.schemas.Message", "every event of it."),),
+        body="CreateMessageRequest",
+        answers=(json_or_events("MessageObject", "every event of it."),),
         errors=(*MODEL, ThreadsUnsupported),
         dialects=(Dialect.ANTHROPIC,),
     ),
