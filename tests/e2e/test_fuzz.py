@@ -15,7 +15,8 @@ from twisted.internet.defer import DeferredSemaphore, gatherResults
 
 from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.e2e.test_tools import WEATHER, calls
-from tests.support.server import RunningProxy, Upstream, events
+from tests.support.fitting_replies import fitting_reply
+from tests.support.server import RunningProxy, Upstream, answer, events
 from tests.support.spec import (
     document_errors,
     error_errors,
@@ -180,30 +181,35 @@ def requests(rng: random.Random) -> list[tuple[str, dict[str, Any]]]:
     return made
 
 
-def script_of(rng: random.Random) -> Callable[[Mapping[str, Any]], Reply]:
-    """A model that says or calls something, of what it is offered."""
+def model(body: Mapping[str, Any]) -> Reply:
+    """Say or call something, of what is offered; the same for the same request.
 
-    def script(body: Mapping[str, Any]) -> Reply:
-        names = [tool["name"] for tool in body["tools"]]
-        if "StructuredOutput" in names:
-            made = Block(('{"a": ', '"b"}'), tool_use=("toolu_s", "StructuredOutput"))
-            return calls(made)
-        if not names or rng.random() < 0.4:
-            return Reply(blocks=(words("one two three"),))
-        chosen = rng.sample(names, min(len(names), rng.choice((1, 2))))
-        blocks = [
-            Block(('{"input": "', 'a"}'), tool_use=(f"toolu_{rng.random()}", name))
-            for name in chosen
-        ]
-        return calls(words("Let me see."), *blocks)
-
-    return script
+    Which of two requests at a time comes first is up to the machine.
+    """
+    told = [body["messages"], body.get("tools"), body.get("tool_choice")]
+    rng = random.Random(json.dumps(told))
+    names = [tool["name"] for tool in body.get("tools", [])]
+    choice = body.get("tool_choice") or {"type": "auto"}
+    if "format" in body.get("output_config", {}) and choice["type"] in ("auto", "none"):
+        return fitting_reply(body)
+    if choice["type"] == "tool":
+        names = [choice["name"]]
+    if not names or choice["type"] == "none":
+        return answer()
+    if choice["type"] == "auto" and rng.random() < 0.4:
+        return answer()
+    chosen = rng.sample(names, min(len(names), rng.choice((1, 2))))
+    blocks = [
+        Block(('{"input": "', 'a"}'), tool_use=(f"toolu_{rng.random()}", name))
+        for name in chosen
+    ]
+    return calls(words("Let me see."), *blocks)
 
 
 @ensureDeferred
 async def test_any_tools_and_history(proxy: Start, upstream: Upstream) -> None:
     rng = random.Random(SEED)
-    upstream.script(script_of(rng))
+    upstream.script(model)
     server = proxy(max_processes=4)
     seen: dict[int, int] = {}
 
