@@ -84,3 +84,5 @@ def proxy(
     for own in running:
         pytest_twisted.blockon(Deferred.fromCoroutine(own.stop()))
     pytest_twisted.blockon(Deferred.fromCoroutine(server.settled()))
+    # A process that was killed may have asked once more, faster than the signal.
+    pytest_twisted.blockon(Deferred.fromCoroutine(upstream.caught_up()))

@@ -78,6 +78,9 @@ async def test_nothing_is_left_of_another_conversation(
     before = {**body, "messages": [secret, *body["messages"]], "user": "SECRET"}
     await (await server.post("/v1/chat/completions", before)).text()
     first = sessions(upstream)[0]
+    # A process that is killed may have asked once more, faster than the signal.
+    await server.settled()
+    await upstream.caught_up()
     upstream.script(answer("fine"))
     system = {"role": "system", "content": "Be brief."}
     other = {"messages": [system, *OTHER["messages"]]}

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from attrs import define
+from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.task import deferLater
 from typing_extensions import override
 
 from ccproxy.server.fake_upstream import (
@@ -18,6 +20,9 @@ from ccproxy.server.fake_upstream import (
 from tests.support.provider_rules import Issued, violations
 from tests.support.provider_thinking import Signature, read_signature, sign
 from tests.support.provider_violation import Violation
+
+# A connection is taken in one turn of the reactor; a request is read in a few.
+_TURNS = 10
 
 
 def answer(text: str = "one two three", **options: Any) -> Reply:
@@ -140,6 +145,11 @@ class Upstream:
         """Answer with these, one after the other; the last one from then on."""
         left = list(replies)
         self.api.script = lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+    async def caught_up(self) -> None:
+        """Have read all that was sent until now by clients that are gone."""
+        for _ in range(_TURNS):
+            await deferLater(reactor, 0)
 
     async def stop(self) -> None:
         await maybeDeferred(self.port.stopListening)

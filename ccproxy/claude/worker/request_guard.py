@@ -10,7 +10,8 @@ A retry of the request that is under way goes up in any state.
 
 The limit costs the CLI 10 ms of its processor, so short answers are spared it. Where
 one of them turns out to be of those after which the CLI asks again, its process has to
-be killed instead, which is as sure and costs a new one.
+be killed instead, which costs a new one. If the machine is loaded, one further request
+may go up before the signal; nobody hears its answer.
 
 Source: docs/claude-cli-protocol.md, "Requests of its own": written 10 ms before
 the end of the answer or earlier, it was in time in 108 of 108 runs.
