@@ -10,13 +10,13 @@ from twisted.logger import Logger
 
 from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.body.paths import client_path
-from ccproxy.claude.completion.completion import Completion, Listener
+from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.completion.question import Question
 from ccproxy.claude.installation.compose_mode import ComposeMode, Way, way_of
 from ccproxy.claude.installation.conformance import Conformance, Findings, Prober
 from ccproxy.claude.installation.login import body_limit
 from ccproxy.claude.installation.look import CLILook
-from ccproxy.claude.models import Catalogue, ModelEntry
+from ccproxy.claude.models import Catalogue
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.pool import NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import Effort
@@ -27,7 +27,6 @@ from ccproxy.claude.parts import (
     BackendOptions,
     Composer,
     Launches,
-    PreparedQuestion,
     World,
 )
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
@@ -37,9 +36,11 @@ from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.schemas.checker import SchemaChecker
-from ccproxy.claude.status import Status
 from ccproxy.claude.worker.worker import WorkerContext
 from ccproxy.core.messages import MessagesRequest
+from ccproxy.core.models import ModelEntry
+from ccproxy.core.question import Listener, PreparedQuestion
+from ccproxy.core.status import Status
 from ccproxy.core.usage import RateWindow
 
 _SCHEMA = "output_config.format.schema"

@@ -10,10 +10,9 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from attrs import frozen
-
 from ccproxy.claude.protocol.records import ModelInfo
 from ccproxy.core.errors import ModelNotFound
+from ccproxy.core.models import ModelEntry
 
 # How hard a model can be told to work, in the CLI's words, the least first.
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -33,14 +32,6 @@ _FULL_ID = re.compile(
 _SEPARATORS = re.compile(r"[-_.:@ ]+")
 # What may stand beside the family: numbers, dates, and words that say no more.
 _FILLER = re.compile(r"claude|anthropic|latest|v?\d+")
-
-
-@frozen(kw_only=True)
-class ModelEntry:
-    """One model that a client may name; ``since_seconds`` is Unix time."""
-
-    name: str
-    since_seconds: int
 
 
 class Catalogue:

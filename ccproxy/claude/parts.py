@@ -1,6 +1,6 @@
 """What a backend is made of: the operator's decisions, and what others provide."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from attrs import frozen
@@ -14,26 +14,6 @@ from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.protocol.records import Account
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.core.messages import MessagesRequest
-
-
-class PreparedQuestion(Protocol):
-    """A request that a backend has made ready to be asked."""
-
-    @property
-    def model(self) -> str:
-        """The name that the client's name for the model was resolved to."""
-
-    @property
-    def effort(self) -> str | None:
-        """How hard the model is told to work; None: its default."""
-
-    @property
-    def adjusted(self) -> Sequence[str]:
-        """The client's paths of what is sent otherwise than the client wrote it."""
-
-    @property
-    def ignored(self) -> Sequence[str]:
-        """The client's paths of what is not sent."""
 
 
 class Composer(Protocol):

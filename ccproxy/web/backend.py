@@ -9,43 +9,11 @@ from twisted.python.failure import Failure
 
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import MessagesRequest
+from ccproxy.core.models import ModelEntry
+from ccproxy.core.question import Listener, PreparedQuestion
+from ccproxy.core.status import Status
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Usage
-from ccproxy.core.usage import RateWindow
 from ccproxy.web.answer_stats import AnswerStats
-
-
-class Question(Protocol):
-    """A request that is ready to be asked, as often as it is wanted."""
-
-    @property
-    def model(self) -> str:
-        """The name that the client's name for the model was resolved to."""
-
-    @property
-    def effort(self) -> str | None:
-        """How hard the model is told to work; None: its default."""
-
-    @property
-    def adjusted(self) -> Sequence[str]:
-        """The client's paths of what is sent otherwise than the client wrote it."""
-
-    @property
-    def ignored(self) -> Sequence[str]:
-        """The client's paths of what is not sent."""
-
-    @property
-    def prefix(self) -> str:
-        """The hash of what stands before the answer; empty: unknown.
-
-        Thinking that a client is to give back is kept with it.
-        """
-
-
-class Listener(Protocol):
-    """The receiver of one answer."""
-
-    def receive(self, events: Sequence[Event]) -> None:
-        """Take events that arrived together; the last of all ends the answer."""
 
 
 class PendingRequest(Protocol):
@@ -65,62 +33,12 @@ class PendingRequest(Protocol):
         """Let it come."""
 
 
-class ModelEntry(Protocol):
-    """A model that a client may name."""
-
-    @property
-    def name(self) -> str:
-        """What a client calls it."""
-
-    @property
-    def since_seconds(self) -> int:
-        """Since when it is known, in Unix time."""
-
-
-class Status(Protocol):
-    """What is known of the CLI."""
-
-    @property
-    def answers(self) -> bool:
-        """Whether it does, as far as that is known without a question."""
-
-    @property
-    def version(self) -> str | None:
-        """Of the CLI."""
-
-    @property
-    def is_logged_in(self) -> bool:
-        """Whether it has a login, as far as it tells."""
-
-    @property
-    def login(self) -> str | None:
-        """Where the login comes from."""
-
-    @property
-    def account(self) -> str | None:
-        """Whose it is."""
-
-    @property
-    def subscription(self) -> str | None:
-        """The kind of it."""
-
-    @property
-    def windows(self) -> Sequence[RateWindow]:
-        """How much of its limits is used, as far as that was told."""
-
-    @property
-    def composer(self) -> str:
-        """How it is asked: ``body`` or ``native``."""
-
-    @property
-    def why_native(self) -> str:
-        """Why it is asked the native way; empty: it is not."""
-
-
 class Backend(Protocol):
     """What answers questions: the claude room, or a script in the tests."""
 
-    async def prepare(self, request: MessagesRequest, *, owner: str = "") -> Question:
+    async def prepare(
+        self, request: MessagesRequest, *, owner: str = ""
+    ) -> PreparedQuestion:
         """Make a request ready to be asked.
 
         Args:
@@ -133,7 +51,7 @@ class Backend(Protocol):
                 ``param`` is the client's path.
         """
 
-    def ask(self, question: Question, listener: Listener) -> PendingRequest:
+    def ask(self, question: PreparedQuestion, listener: Listener) -> PendingRequest:
         """Ask; the listener is never called from within."""
 
     async def resolve(self, name: str | None) -> str:
@@ -213,7 +131,9 @@ class CompletionGroup:
         self._ask_others: Callable[[], None] | None = None
         self._is_paused = False
 
-    def put(self, backend: Backend, question: Question, choices: int = 1) -> None:
+    def put(
+        self, backend: Backend, question: PreparedQuestion, choices: int = 1
+    ) -> None:
         """Ask; what was asked before an exception is kept, to be given up."""
 
         def ask(choice: int) -> None:
@@ -274,7 +194,7 @@ def _has_begun(events: Sequence[Event]) -> bool:
 
 async def collect(
     backend: Backend,
-    question: Question,
+    question: PreparedQuestion,
     choices: int,
     collector: Collector,
     stats: AnswerStats,

@@ -14,9 +14,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from ccproxy.core.errors import CCProxyError
+from ccproxy.core.question import PreparedQuestion
 from ccproxy.core.stream import Event, UpstreamRetry, Usage
 from ccproxy.web.answer_stats import AnswerStats
-from ccproxy.web.backend import Backend, CompletionGroup, Question
+from ccproxy.web.backend import Backend, CompletionGroup
 from ccproxy.web.replies import set_queue_header
 from ccproxy.web.sse_writer import SSEWriter
 
@@ -75,7 +76,9 @@ class EventStream:
         self._retry: UpstreamRetry | None = None
         self._writer = SSEWriter(request, clock, self, lambda: _notice(self._retry))
 
-    async def run(self, backend: Backend, question: Question, choices: int) -> None:
+    async def run(
+        self, backend: Backend, question: PreparedQuestion, choices: int
+    ) -> None:
         """Ask and stream until the end, or until this is cancelled.
 
         Raises:

@@ -8,7 +8,7 @@ from uuid import uuid4
 from twisted.web.server import Request
 
 from ccproxy.core.errors import CCProxyError, InvalidKey
-from ccproxy.web.backend import Question
+from ccproxy.core.question import PreparedQuestion
 from ccproxy.web.error_formats import shape_of
 
 JSON = "application/json"
@@ -60,7 +60,7 @@ def json_response(request: Request, document: bytes) -> bytes:
 
 def set_question_headers(
     request: Request,
-    question: Question,
+    question: PreparedQuestion,
     *,
     effort: str | None = None,
     ignored: Sequence[str] = (),

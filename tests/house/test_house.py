@@ -42,7 +42,7 @@ PURE_NAMES = (
     *(
         f"ccproxy.claude.{name}"
         for name in (
-            *("answers", "models", "spending", "observer", "capacity", "status"),
+            *("answers", "models", "spending", "observer", "capacity"),
             "worker.turn",
             *("completion.error_paths", "completion.question"),
             *("installation.login", "installation.compose_mode"),

@@ -8,9 +8,11 @@ from attrs import define, field, frozen
 from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.app import API
 from ccproxy.api.options import APIOptions
-from ccproxy.claude.models import Catalogue, ModelEntry
-from ccproxy.claude.status import Status
+from ccproxy.claude.models import Catalogue
 from ccproxy.core.messages import MessagesRequest, text_block
+from ccproxy.core.models import ModelEntry
+from ccproxy.core.question import Listener, PreparedQuestion
+from ccproxy.core.status import Status
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,
@@ -25,7 +27,6 @@ from ccproxy.server.metrics import Metrics
 from ccproxy.server.usage_recorder import UsageRecorder
 from ccproxy.store.store import Store
 from ccproxy.web.auth import Authenticator
-from ccproxy.web.backend import Listener, Question
 from ccproxy.web.cors import CORSPolicy
 from ccproxy.web.head_checks import ConnectionLimits, HeadChecks
 from ccproxy.web.hosts import AllowedHosts
@@ -132,7 +133,7 @@ class ScriptedBackend:
             self.prefix,
         )
 
-    def ask(self, question: Question, listener: Listener) -> ScriptedRequest:
+    def ask(self, question: PreparedQuestion, listener: Listener) -> ScriptedRequest:
         assert isinstance(question, ScriptedQuestion)
         ask = ScriptedRequest(question, listener)
         self.asks.append(ask)

@@ -1,52 +1,9 @@
 """``GET /ready``: a document of our own, which OpenAI has nothing like."""
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import msgspec
 
 from ccproxy.api.admin.usage import Window, window_documents
-from ccproxy.core.usage import RateWindow
-
-
-class Known(Protocol):
-    """What is known of the CLI."""
-
-    @property
-    def answers(self) -> bool:
-        """Whether it does."""
-
-    @property
-    def version(self) -> str | None:
-        """Its version."""
-
-    @property
-    def is_logged_in(self) -> bool:
-        """Whether it has a login, as far as it tells."""
-
-    @property
-    def login(self) -> str | None:
-        """Where the login comes from."""
-
-    @property
-    def account(self) -> str | None:
-        """Whose it is."""
-
-    @property
-    def subscription(self) -> str | None:
-        """The kind of it."""
-
-    @property
-    def windows(self) -> Sequence[RateWindow]:
-        """How much of its limits is used, as far as that was told."""
-
-    @property
-    def composer(self) -> str:
-        """How it is asked: ``body`` or ``native``."""
-
-    @property
-    def why_native(self) -> str:
-        """Why it is asked the native way; empty: it is not."""
+from ccproxy.core.status import Status
 
 
 class _Login(msgspec.Struct):
@@ -73,7 +30,7 @@ class StatusDocument(msgspec.Struct):
     message: str
 
 
-def status_document(known: Known) -> bytes:
+def status_document(known: Status) -> bytes:
     """Encode whether questions will be answered; ``message`` says what to do if not."""
     message = "ready"
     if not known.answers:

@@ -2,7 +2,8 @@
 
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.web.backend import Backend, Collector, Question, collect
+from ccproxy.core.question import PreparedQuestion
+from ccproxy.web.backend import Backend, Collector, collect
 from ccproxy.web.context import RequestContext
 from ccproxy.web.event_stream import EventStream, StreamEncoder
 from ccproxy.web.replies import json_response, set_queue_header
@@ -18,7 +19,7 @@ class CompletionRunner:
     async def stream(
         self,
         context: RequestContext,
-        question: Question,
+        question: PreparedQuestion,
         encoder: StreamEncoder,
         *,
         choices: int = 1,
@@ -35,7 +36,7 @@ class CompletionRunner:
     async def document(
         self,
         context: RequestContext,
-        question: Question,
+        question: PreparedQuestion,
         collector: Collector,
         *,
         choices: int = 1,

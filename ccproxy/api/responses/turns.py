@@ -28,9 +28,10 @@ from ccproxy.core.errors import (
     PreviousResponseNotFound,
     StorageFailed,
 )
+from ccproxy.core.question import PreparedQuestion
 from ccproxy.store.records import FinalResponse, Item, NewResponse, ResponseChain
 from ccproxy.store.store import Store
-from ccproxy.web.backend import Backend, Question
+from ccproxy.web.backend import Backend
 
 _SEAL = "seal"
 # A response that ended so has an answer to go on from.
@@ -50,7 +51,7 @@ class PreparedResponse:
     identifier: str
     call: DecodedResponsesRequest
     context: Context
-    question: Question
+    question: PreparedQuestion
     encoder: ResponseStream
     earlier: tuple[Item, ...]
     is_loose: bool

@@ -38,6 +38,7 @@ from ccproxy.claude.worker.worker import Worker, WorkerLost
 from ccproxy.core.errors import CCProxyError, InternalError, InvalidRequest
 from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.messages import ToolUse
+from ccproxy.core.question import Listener
 from ccproxy.core.stream import (
     Event,
     Failed,
@@ -54,13 +55,6 @@ from ccproxy.core.stream import (
 _BOUND_ELSEWHERE = "bound to a different conversation"
 # Ends behind which a message is not what the model wanted to say.
 _CUT_SHORT = (FinishReason.LENGTH, FinishReason.REFUSAL)
-
-
-class Listener(Protocol):
-    """The receiver of one answer."""
-
-    def receive(self, events: Sequence[Event]) -> None:
-        """Take events that arrived together; the last of all ends the answer."""
 
 
 class Checker(Protocol):

@@ -23,7 +23,7 @@ from ccproxy.core.errors import CCProxyError, RateLimited, TimedOut
 TOKENS = TextDelta | ThinkingDelta | RedactedThinking | ToolCallStarted | ToolCallDelta
 
 
-class Listener(Protocol):
+class NativeListener(Protocol):
     """Who is told the answer."""
 
     def receive(self, events: Sequence[Event]) -> None:
@@ -50,9 +50,9 @@ class Audience:
         expired: Callable[[TimedOut], None],
     ) -> None:
         self._deadlines = Deadlines(limits, clock, expired)
-        self.listener: Listener | None = None
+        self.listener: NativeListener | None = None
 
-    def begin(self, listener: Listener) -> None:
+    def begin(self, listener: NativeListener) -> None:
         """Listen."""
         self.listener = listener
         self._deadlines.start()

@@ -36,6 +36,7 @@ from ccproxy.core.errors import (
     InternalError,
     SchemaNotSatisfied,
 )
+from ccproxy.core.question import Listener
 from ccproxy.core.stream import (
     Event,
     Failed,
@@ -44,13 +45,6 @@ from ccproxy.core.stream import (
     TextDelta,
 )
 from ccproxy.core.stream import is_token as _is_token
-
-
-class Listener(Protocol):
-    """The receiver of one answer."""
-
-    def receive(self, events: Sequence[Event]) -> None:
-        """Take events that arrived together; the last of all ends the answer."""
 
 
 class Checker(Protocol):

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.body.models import rules_for
 from ccproxy.claude.native.another import another_of
-from ccproxy.claude.native.completion import Checker, Listener, NativeCompletion
+from ccproxy.claude.native.completion import Checker, NativeCompletion
 from ccproxy.claude.native.prompt import Effort, Prompt
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.structured import TOOL
@@ -30,6 +30,7 @@ from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.core.errors import CCProxyError, InvalidRequest, ShuttingDown
 from ccproxy.core.messages import MessagesRequest
+from ccproxy.core.question import Listener
 
 
 @frozen(kw_only=True)

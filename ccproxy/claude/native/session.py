@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.claude.native.audience import Audience, Listener
+from ccproxy.claude.native.audience import Audience, NativeListener
 from ccproxy.claude.native.events import Event, Failed, Finished
 from ccproxy.claude.native.preparation import Preparation
 from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
@@ -96,7 +96,7 @@ class Session:
         """Whether the CLI waits for results."""
         return self._state is _State.SUSPENDED
 
-    def ask(self, prompt: Prompt, listener: Listener) -> None:
+    def ask(self, prompt: Prompt, listener: NativeListener) -> None:
         """Put the question to a new CLI; the listener is told everything."""
         self._begin(prompt, listener)
         asked = Deferred.fromCoroutine(self._put(prompt))
@@ -107,7 +107,10 @@ class Session:
         self._lost = on_lost
 
     def resume_with_results(
-        self, prompt: Prompt, results: Sequence[ToolResultBlock], listener: Listener
+        self,
+        prompt: Prompt,
+        results: Sequence[ToolResultBlock],
+        listener: NativeListener,
     ) -> None:
         """Give a suspended session what it waits for; the listener hears the rest.
 
@@ -177,7 +180,7 @@ class Session:
             self._break_off(SessionLost(f"the claude CLI ended unexpectedly ({end})"))
 
     def _begin(
-        self, prompt: Prompt, listener: Listener, after: str | None = None
+        self, prompt: Prompt, listener: NativeListener, after: str | None = None
     ) -> None:
         self._lost = None
         self._prompt = prompt
