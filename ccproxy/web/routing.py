@@ -190,9 +190,7 @@ class Router:
             case CCProxyError():
                 return error
             case HTTPException(code=404):
-                return NotFound(
-                    "there is no such route here; see GET /models and README"
-                )
+                return NotFound("there is no such route here; see GET /openapi.json")
             case HTTPException(code=405):
                 method = request.method.decode("ascii", "replace")
                 return MethodNotAllowed(f"this route has no method {method}")

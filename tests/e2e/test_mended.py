@@ -120,7 +120,7 @@ MENDINGS = [
         loop(call("a_b"), result("a_b")),
     ),
     Mending(
-        "an id of two calls",
+        "the same id on two calls",
         {"tools": TOOLS, "messages": [HI, *loop(call(), result())["messages"][1:]] * 2},
         ("messages[4].content[0].id",),
         {
@@ -138,22 +138,22 @@ MENDINGS = [
         loop(call(arguments={"arguments": [1]}), result()),
     ),
     Mending(
-        "a number that the CLI prints anew",
+        "a number that the CLI prints in another form",
         loop(call(arguments=NUMBER), result()),
         ("messages[1].content[0].input",),
     ),
     Mending(
-        "a number that the CLI prints anew",
+        "a number that the CLI prints in another form",
         {"tools": [{"name": "look", "input_schema": {**OBJECT, "const": 1.0}}]},
         ("tools[0].input_schema",),
     ),
     Mending(
-        "a number that the CLI prints anew",
+        "a number that the CLI prints in another form",
         {"tools": [{**TOOLS[0], "input_examples": [NUMBER]}]},
         ("tools[0].input_examples",),
     ),
     Mending(
-        "half a surrogate",
+        "an unpaired surrogate",
         {"messages": [user(text("hi \ud800"))]},
         ("messages[0].content[0].text",),
     ),
@@ -211,20 +211,20 @@ MENDINGS = [
         {**loop(call(), result()), "tool_choice": {"type": "none"}},
     ),
     Mending(
-        "a `system` message where the model has none",
+        "a `system` message for a model that takes none",
         {"messages": [HI, SAID, system("Be brief."), HI]},
         ("messages[2].role",),
         {"messages": [HI, SAID, {"role": "user", "content": "Be brief."}, HI]},
         SONNET_5,
     ),
     Mending(
-        "a `system` message in front of the user's",
+        "a `system` message in front of a user message",
         {"messages": [HI, SAID, system("Be brief."), HI]},
         ("messages[2]",),
         {"messages": [HI, SAID, HI, system("Be brief.")]},
     ),
     Mending(
-        "`system` messages in front of all",
+        "`system` messages at the beginning",
         {"messages": [system("Be brief."), HI]},
         ("messages[0]",),
         {"system": "Be brief.", "messages": [HI]},
@@ -237,7 +237,7 @@ MENDINGS = [
         SONNET_4_5,
     ),
     Mending(
-        "`max_tokens` over the model's most",
+        "`max_tokens` over the model's maximum",
         {"max_tokens": 70_000},
         ("max_tokens",),
         {"max_tokens": 64_000},
@@ -264,7 +264,7 @@ MENDINGS = [
         SONNET_4_5,
     ),
     Mending(
-        "an effort that goes not with `thinking`",
+        "an effort that `thinking` does not allow",
         {"thinking": {"type": "disabled"}, "output_config": {"effort": "max"}},
         ("output_config.effort",),
         {"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}},

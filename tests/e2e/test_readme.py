@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from shutil import which
@@ -17,10 +18,11 @@ from tests.support.server import RunningProxy
 
 Start = Callable[..., RunningProxy]
 
-# Where README's server listens, and its key.
-_URL, _KEY = "http://127.0.0.1:8080/", "demo"
+# Where README's server listens, the demo's key, and the key of one's own.
+_URL, _KEY, _OWN_KEY = "http://127.0.0.1:8080/", "demo", "choose-a-secret"
 # What no test runs as it is: it installs, starts a server that stays, or is all tests.
 _NOT_RUN = (
+    "git clone REPOSITORY_URL ccproxy && cd ccproxy",
     "python3 -m venv .venv && .venv/bin/pip install -q '.[claude]' && "
     ".venv/bin/ccproxy --demo",
     "PROXY_API_KEY=choose-a-secret .venv/bin/ccproxy",
@@ -71,3 +73,18 @@ async def test_curl_commands(proxy: Start, tmp_path: Path) -> None:
     [stream] = streams
     assert stream.startswith(b'data: {"id":"chatcmpl-')
     assert stream.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.threads
+@ensureDeferred
+async def test_program(proxy: Start) -> None:
+    server = proxy(demo=True, api_keys=(_OWN_KEY,))
+    [program] = blocks(README, "python")
+    assert _URL in program
+    assert _OWN_KEY in program
+    own = program.replace(_URL, f"{server.url}/")
+    out, err, status = await getProcessOutputAndValue(
+        sys.executable, ("-c", own), env={"PATH": os.environ["PATH"]}
+    )
+    assert (status, err) == (0, b"")
+    assert out.startswith(b"Hello! This is the ccproxy demo")

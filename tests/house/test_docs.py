@@ -1,27 +1,53 @@
-"""What README and docs say is so."""
+"""What the pages of docs say is so."""
 
 import re
+from pathlib import Path
+
+import pytest
 
 from ccproxy.api.openapi.operations import OPERATIONS
-from tests.support.docs import DOCS, README, ROOT, all_errors, rows
+from ccproxy.core.remedies import REMEDIES
+from tests.support.docs import DOCS, README, ROOT, all_errors, anchors, rows
 
+PAGES = (
+    *(README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"),
+    *(ROOT / "benchmarks" / "README.md", ROOT / "tests" / "README.md"),
+    *sorted(DOCS.rglob("*.md")),
+)
 _CODE = re.compile(r"`(\w+)`")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+# A path below one of the folders of the tree, with or without a test's name.
+_PATH = re.compile(
+    r"`((?:ccproxy|tests|docs|benchmarks|contrib|examples|twisted)/[\w./-]+)(?:::\w+)?`"
+)
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def test_table_of_errors_is_the_code_s() -> None:
     told = {
         (int(status), code)
-        for _, status, codes in rows(README, "errors")
+        for status, codes, *_ in rows(DOCS / "errors.md", "errors")
         for code in _CODE.findall(codes)
     }
     missing, wrong = all_errors() - told, told - all_errors()
-    assert not missing, f"README's table of errors lacks {sorted(missing)}"
-    assert not wrong, f"README's table of errors has {sorted(wrong)}, the code has not"
+    assert not missing, f"the table of docs/errors.md lacks {sorted(missing)}"
+    assert not wrong, f"docs/errors.md has {sorted(wrong)}, the code has not"
 
 
 def test_table_of_errors_is_in_order() -> None:
-    statuses = [int(status) for _, status, _ in rows(README, "errors")]
+    statuses = [int(status) for status, *_ in rows(DOCS / "errors.md", "errors")]
     assert statuses == sorted(statuses)
+
+
+def test_table_of_errors_says_when_and_what_helps() -> None:
+    table = rows(DOCS / "errors.md", "errors")
+    assert all(when for _, _, when, _ in table)
+    helps = {code.strip("`"): remedy for _, code, _, remedy in table}
+    assert len(helps) == len(table), "a code has two rows"
+    assert helps == dict(REMEDIES)
 
 
 def test_table_of_routes_is_the_document_s() -> None:
@@ -36,9 +62,24 @@ def test_changelog_grows() -> None:
     assert first[1] == "Unreleased"
 
 
-def test_links_lead_somewhere() -> None:
-    for page in (README, *DOCS.rglob("*.md")):
-        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-            target, _, _ = link.partition("#")
-            if target and ":" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {link}"
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in _LINK.findall(page.read_text()):
+        if ":" in link:
+            continue
+        target, _, anchor = link.partition("#")
+        path = page.parent / target if target else page
+        assert path.exists(), link
+        assert not anchor or anchor in anchors(path), f"no such section: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_named_paths_exist(page: Path) -> None:
+    named = set(_PATH.findall(page.read_text()))
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_paths_are_looked_at() -> None:
+    """So that the test above has something to find."""
+    named = {path for page in PAGES for path in _PATH.findall(page.read_text())}
+    assert len(named) > 100

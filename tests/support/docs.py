@@ -29,6 +29,13 @@ def blocks(path: Path, language: str) -> Sequence[str]:
     ]
 
 
+def anchors(path: Path) -> set[str]:
+    """The names by which links find the sections of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    bare = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {text.replace(" ", "-") for text in bare}
+
+
 def all_errors() -> set[tuple[int, str]]:
     """Status and code of every error that there is."""
     return {(error.status, error.code) for error in _kinds(CCProxyError)}

@@ -4,7 +4,7 @@ The CLI is JavaScript and prints the body anew, so that some numbers go up in an
 form, or with another value: those have to be named. Of some it cannot be said what
 they become without printing them: those may be.
 
-Source: README, "x-ccproxy-adjusted"; ECMA-262, "Number::toString".
+Source: docs/upstream.md, "What is mended"; ECMA-262, "Number::toString".
 """
 
 import json

@@ -29,7 +29,7 @@ _VERSION = "1"
 _ABOUT = (
     "The model behind Claude Code. Every route is there with and without `/v1`. "
     "Unknown fields of a request are accepted, without effect; what a field does is "
-    "in the README."
+    "in docs/chat-completions.md, docs/responses.md and docs/messages.md."
 )
 
 
