@@ -87,10 +87,6 @@ def _turns(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         else:
             turns.append({**message, "content": blocks})
     for turn in turns:
-        if turn["role"] == "system":
-            # Instructions are text, in how many parts ever.
-            said = "".join(block["text"] for block in turn["content"])
-            turn["content"] = [{"type": "text", "text": said}]
         # Results have no order: each names its call.
         turn["content"].sort(
             key=lambda block: (

@@ -75,11 +75,13 @@ def _items(
     draw: st.DrawFn, known: Sequence[str], has_system_role: bool
 ) -> list[dict[str, Any]]:
     asked = _message("user", _input_texts() | _input_images() | _input_files())
+    instruction = st.builds(
+        lambda text: {"type": "input_text", "text": text}, system_texts
+    )
     instructed = st.builds(
         lambda role, text: {"role": role, "content": text},
         st.sampled_from(["system", "developer"]),
-        system_texts
-        | st.builds(lambda text: [{"type": "input_text", "text": text}], system_texts),
+        system_texts | st.lists(instruction, min_size=1, max_size=2),
     )
     found = draw(st.lists(instructed, max_size=2))
     used: set[str] = set()

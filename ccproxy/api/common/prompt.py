@@ -4,7 +4,7 @@ They differ in the names of fields, and agree on what a conversation is: message
 with a role, whose content is a string or parts: text, images, files.
 
 =====================  ===========================================================
-system, developer      in front: the system prompt; later on: stay where they are
+system, developer      in front: the system prompt; later on: a message
 user                   a message; a string stays a string
 assistant              a message: thinking, text, calls
 tool                   results, in front of the next message of the user
@@ -181,9 +181,6 @@ def _with_question(
 def _message(message: InputMessage, adjustments: Adjustments) -> Message | None:
     """The message as the Messages API has it; None: there is nothing in it."""
     match _ROLES[message.role]:
-        case "system":
-            text = _system_text(message, adjustments)
-            return Message(SYSTEM, text, message.at) if not is_blank(text) else None
         case "tool":
             return Message(USER, (_result(message, adjustments),), message.at)
         case role:
@@ -212,7 +209,7 @@ def _refuse_without_question(
 def _content(
     message: InputMessage, role: str, adjustments: Adjustments
 ) -> str | tuple[Block, ...]:
-    """What the user or the assistant says; empty: nothing."""
+    """The content of a message that has no result in it; empty: nothing."""
     is_bare = not message.thinking and not message.calls
     if isinstance(message.content, str) and is_bare:
         if is_blank(message.content):
@@ -247,10 +244,7 @@ def _result(message: InputMessage, adjustments: Adjustments) -> Block:
 
 
 def _system_text(message: InputMessage, adjustments: Adjustments) -> str:
-    """The text of a message that may have nothing else in it.
-
-    Parts of one message are one text.
-    """
+    """The text of a message in front: its parts are one text of the system prompt."""
     texts: list[str] = []
     for block in content_blocks(
         message.content, SYSTEM, message.content_at, adjustments

@@ -114,10 +114,10 @@ def test_instructions_later_on_stay_where_they_are() -> None:
         assistant("hi"),
         {"role": "system", "content": "f"},
     )
-    # Parts of one message are one text.
+    # Parts of one message in front are one text; later on each stays a block.
     assert decoded.request.system == "a\n\nbc"
     assert told(decoded) == [
-        *(("user", "hello"), ("system", "de")),
+        *(("user", "hello"), ("system", [part("d"), part("e")])),
         *(("assistant", "hi"), ("system", "f")),
     ]
     assert decoded.ignored == ("messages[1].content[1]",)

@@ -9,8 +9,10 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from ccproxy.api.common.adjustments import Adjustments
+from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import (
     DecodedPrompt,
@@ -110,6 +112,47 @@ def test_what_is_said_before_the_results_comes_behind_them() -> None:
         ("user", "now"),
     ]
     assert adjustments.adjusted == ("messages[4]",)
+
+
+def test_a_system_message_in_the_middle_keeps_its_parts() -> None:
+    marker = Raw(b'{"type":"ephemeral"}')
+    parts = [
+        ContentPart("text", "Be brief.", cache_control=marker),
+        ContentPart("input_text", "Be kind."),
+    ]
+    for role in ("system", "developer"):
+        found, adjustments = told(USER, InputMessage("", role, parts), USER)
+        assert told_messages(found.messages) == [
+            ("user", "go"),
+            (
+                "system",
+                [
+                    {**text("Be brief."), "cache_control": {"type": "ephemeral"}},
+                    text("Be kind."),
+                ],
+            ),
+            ("user", "go"),
+        ]
+        assert adjustments.ignored == ()
+
+
+def test_a_system_message_in_front_is_one_text() -> None:
+    parts = [ContentPart("text", "Be brief. "), ContentPart("text", "Be kind.")]
+    found, _ = told(InputMessage("", "system", parts), USER)
+    assert found.system == "Be brief. Be kind."
+
+
+def test_a_blank_system_message_in_the_middle_is_left_out_and_named() -> None:
+    blank = [ContentPart("text", " "), ContentPart("text", "\n")]
+    found, adjustments = told(
+        USER, said("system", " "), InputMessage("", "system", blank), USER
+    )
+    assert told_messages(found.messages) == [("user", "go"), ("user", "go")]
+    assert adjustments.ignored == (
+        "messages[1].content",
+        "messages[2].content[0]",
+        "messages[2].content[1]",
+    )
 
 
 def test_the_assistants_messages_are_one_if_there_are_calls_in_them() -> None:

@@ -151,7 +151,7 @@ def test_items_are_native_turns() -> None:
     assert plain(question.messages) == [
         ("user", "one"),
         ("assistant", [text_of("uno"), text_of("no")]),
-        ("system", "Be quick."),
+        ("system", [text_of("Be quick.")]),
         ("user", [text_of("two")]),
     ]
     assert question.messages[1].at == "input[3]"
