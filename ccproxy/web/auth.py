@@ -1,34 +1,44 @@
-"""Who may come in, and with how much. Pure.
+"""API keys, and the size and encoding of request bodies. Pure.
 
-The gate is asked twice: by our own server as soon as the headers are there, so
-that no body of a stranger's is read; and by the routes, because another
-application's server may stand in front of them.
+The authenticator is asked twice. The server asks it when a request's headers have
+arrived, so that the body of a client without a key is never read. The routes ask it
+again, because they can be mounted in another application's server.
 """
 
 from collections.abc import Sequence
 from hashlib import blake2b, sha256
 from hmac import compare_digest
+from typing import Protocol
 
 from ccproxy.core.errors import InvalidKey, RequestTooLarge, UnsupportedEncoding
 
 _SCHEME = "bearer"
 _ID_BYTES = 4
 
-# Of whoever was let in without one.
+# The key id of requests for which no key was checked.
 NO_KEY = "-"
 
 
+class HeaderFields(Protocol):
+    """The header fields of a request: `twisted.web.http_headers.Headers`."""
+
+    def getRawHeaders(  # noqa: N802  # Twisted's name
+        self, name: bytes, default: Sequence[bytes]
+    ) -> Sequence[bytes]:
+        """Every value of a field."""
+
+
 def key_id(key: str) -> str:
-    """What stands for a key where it must not be written: eight hex digits."""
+    """The public id of a key, for logs and counts: eight hexadecimal digits."""
     digest = blake2b(key.encode(), digest_size=_ID_BYTES, person=b"ccproxy key id")
     return digest.hexdigest()
 
 
 class Authenticator:
-    """Checks keys and sizes.
+    """Checks keys, and the size and encoding of bodies.
 
     Args:
-        keys: those that open; None: someone else has checked already.
+        keys: the accepted keys; None: the application around the routes checks keys.
         max_body_bytes: the largest body.
     """
 
@@ -40,18 +50,29 @@ class Authenticator:
         )
         self._max_body_bytes = max_body_bytes
 
+    def check_headers(self, headers: HeaderFields) -> str:
+        """Check the key of a request; returns the key's id.
+
+        Raises:
+            InvalidKey: the message says how to send the key.
+        """
+        return self.check_key(
+            headers.getRawHeaders(b"authorization", []),
+            headers.getRawHeaders(b"x-api-key", []),
+        )
+
     def check_key(
         self, authorization: Sequence[bytes], api_keys: Sequence[bytes] = ()
     ) -> str:
         """Check the ``Authorization`` and ``x-api-key`` headers; returns the key's id.
 
-        One of them has to open: some clients send both.
+        One valid key is enough, because some clients send both headers.
 
-        Every key is compared, by digests, each in constant time: how long it takes
-        tells nothing about any of them.
+        Every accepted key is compared, by digest and in constant time, so that the
+        time of an answer reveals nothing about the keys.
 
         Raises:
-            InvalidKey: says how the key is sent.
+            InvalidKey: the message says how to send the key.
         """
         if self._digests is None:
             return NO_KEY
@@ -77,10 +98,10 @@ class Authenticator:
         return matches[0]
 
     def check_size(self, size_bytes: int) -> None:
-        """Check how large a body is, or is told to become.
+        """Check the size of a body, received or announced.
 
         Raises:
-            RequestTooLarge: says how to raise the limit.
+            RequestTooLarge: the message names the option that raises the limit.
         """
         if size_bytes > self._max_body_bytes:
             raise RequestTooLarge(
@@ -91,7 +112,7 @@ class Authenticator:
     def check_encoding(self, encodings: Sequence[bytes]) -> None:
         """Check the ``Content-Encoding`` headers of a request.
 
-        A few kilobytes can be made to unpack to gigabytes, so nothing is unpacked.
+        Nothing is decompressed: a body of a few kilobytes can expand to gigabytes.
 
         Raises:
             UnsupportedEncoding: the body is compressed.

@@ -38,7 +38,7 @@ from ccproxy.core.errors import (
     RequestTimedOut,
     RequestTooLarge,
 )
-from ccproxy.web.error_formats import OPENAI, shape_of
+from ccproxy.web.error_formats import OPENAI, format_of
 from ccproxy.web.head_checks import Head, HeadChecks
 from ccproxy.web.replies import error_headers, new_request_id, request_id
 
@@ -268,9 +268,9 @@ class ProxyChannel(HTTPChannel):
             return
         fields = self.requests[-1].requestHeaders if self.requests else None
         cors = fields.getRawHeaders(b"origin", []) if fields is not None else []
-        shape = OPENAI if fields is None else shape_of(self._path, fields)
-        status, identifier = shape.status(error), new_request_id()
-        document = shape.document(error, identifier)
+        error_format = OPENAI if fields is None else format_of(self._path, fields)
+        status, identifier = error_format.status(error), new_request_id()
+        document = error_format.document(error, identifier)
         headers = {
             **error_headers(error),
             **self.head_checks.cors.headers(cors),
@@ -278,8 +278,8 @@ class ProxyChannel(HTTPChannel):
             "connection": "close",
             "x-request-id": identifier,
         }
-        if shape.id_header is not None:
-            headers[shape.id_header] = identifier
+        if error_format.id_header is not None:
+            headers[error_format.id_header] = identifier
         reason = RESPONSES.get(status, b"Error").decode()
         head = [f"HTTP/1.1 {status} {reason}"]
         head += [f"{name}: {value}" for name, value in headers.items()]

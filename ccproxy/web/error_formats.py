@@ -1,55 +1,128 @@
-"""In which API's words a client is told an error.
+"""Error documents in the format of OpenAI's and of Anthropic's API. Pure.
 
-Anthropic's for whoever asks as Anthropic's clients do: by its route, or with the header
-that its API demands of everybody; OpenAI's for all others. It is known as soon as the
-headers are there, because the server refuses before there is a route.
+A client gets Anthropic's format if its path is one of the Messages API, or if it
+sends the header ``anthropic-version``, which Anthropic's API requires. Every other
+client gets OpenAI's format. Path and headers decide, because the server can refuse a
+request before it has a route.
+
+Source: ``ErrorResponse`` in OpenAI's document; ``WebSocketErrorEvent`` in the Open
+Responses document; "Errors" in the Messages API's documentation, ``ErrorResponse``
+and the exceptions of anthropic-python 2.14.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from attrs import frozen
-from twisted.web.http_headers import Headers
 
-from ccproxy.core.errors import CCProxyError
-from ccproxy.web.anthropic_error import anthropic_error, anthropic_status
-from ccproxy.web.openai_error import error_document
+from ccproxy.core.encoding import encode_json
+from ccproxy.core.errors import (
+    CCProxyError,
+    Overloaded,
+    QueueFull,
+    ShuttingDown,
+    ThreadsUnsupported,
+)
+from ccproxy.web.auth import HeaderFields
 
 _VERSION = b"anthropic-version"
-_ROUTE = re.compile(rb"(?:^|/)messages(?:/|$)")
+_MESSAGES_PATH = re.compile(rb"(?:^|/)messages(?:/|$)")
+
+_OVERLOADED = 529
+_INTERNAL = 500
+_ANTHROPIC_TYPES: Mapping[int, str] = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    501: "not_found_error",
+    504: "timeout_error",
+    _OVERLOADED: "overloaded_error",
+}
+
+
+def openai_error(error: CCProxyError) -> bytes:
+    """Encode ``{"error": {"message", "type", "param", "code"}}``, always all four."""
+    fields = {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    return encode_json({"error": fields})
+
+
+def socket_error(error: CCProxyError) -> bytes:
+    """Encode an error as a message of a WebSocket, in OpenAI's format."""
+    fields = {
+        "type": error.type,
+        "code": error.code,
+        "message": error.message,
+        "param": error.param,
+    }
+    return encode_json({"type": "error", "status": error.status, "error": fields})
+
+
+def openai_status(error: CCProxyError | type[CCProxyError]) -> int:
+    """The HTTP status of an error, or of a class of errors, in OpenAI's format."""
+    return error.status
+
+
+def anthropic_error(error: CCProxyError, request_id: str) -> bytes:
+    """Encode ``{"type": "error", "error": {"type", "message"}, "request_id"}``."""
+    status = anthropic_status(error)
+    default = "api_error" if status >= _INTERNAL else "invalid_request_error"
+    fields: dict[str, object] = {
+        "type": _ANTHROPIC_TYPES.get(status, default),
+        "message": error.message,
+    }
+    if isinstance(error, ThreadsUnsupported):
+        # The SDK's sign to repeat the request with the whole conversation.
+        fields["details"] = {"error_code": error.code, "unsupported": ["thread"]}
+    return encode_json({"type": "error", "error": fields, "request_id": request_id})
+
+
+def anthropic_status(error: CCProxyError | type[CCProxyError]) -> int:
+    """The HTTP status of an error, or of a class of errors, in Anthropic's format."""
+    kind = error if isinstance(error, type) else type(error)
+    if issubclass(kind, Overloaded | QueueFull | ShuttingDown):
+        return _OVERLOADED
+    return error.status
 
 
 @frozen
 class ErrorFormat:
-    """How errors are told.
+    """The error format of one API.
 
     Attributes:
-        status: the HTTP status of one.
-        document: its body, by the error and the request's id.
-        id_header: where the client looks for that id, besides ``x-request-id``.
+        status: the HTTP status of an error.
+        document: the body, made from the error and the request's id.
+        id_header: the API's own header for the request's id, sent besides
+            ``x-request-id``; None: the API has no other.
     """
 
-    status: Callable[[CCProxyError], int]
+    status: Callable[[CCProxyError | type[CCProxyError]], int]
     document: Callable[[CCProxyError, str], bytes]
     id_header: str | None = None
 
 
-OPENAI = ErrorFormat(lambda error: error.status, lambda error, _: error_document(error))
+OPENAI = ErrorFormat(openai_status, lambda error, _: openai_error(error))
 ANTHROPIC = ErrorFormat(anthropic_status, anthropic_error, "request-id")
 
 
-def is_anthropic(headers: Headers) -> bool:
-    """Whether a client says that it speaks Anthropic's API."""
-    return headers.hasHeader(_VERSION)
+def is_anthropic(headers: HeaderFields) -> bool:
+    """Whether a client declares that it uses Anthropic's API."""
+    return bool(headers.getRawHeaders(_VERSION, []))
 
 
-def shape_of(target: bytes, headers: Headers) -> ErrorFormat:
-    """The shape for a request.
+def format_of(target: bytes, headers: HeaderFields) -> ErrorFormat:
+    """The error format for a request.
 
     Args:
-        target: its path, with its query or without.
-        headers: its headers.
+        target: the request's path, with or without the query.
+        headers: the request's headers.
     """
-    if is_anthropic(headers) or _ROUTE.search(target.partition(b"?")[0]):
+    if is_anthropic(headers) or _MESSAGES_PATH.search(target.partition(b"?")[0]):
         return ANTHROPIC
     return OPENAI

@@ -6,13 +6,12 @@ their own.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
 
 from attrs import field, frozen
 
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.web.auth import Authenticator
+from ccproxy.web.auth import Authenticator, HeaderFields
 from ccproxy.web.cors import CORSPolicy
 from ccproxy.web.hosts import AllowedHosts, check_count
 from ccproxy.web.reach import is_reachable, listened_names, own_names
@@ -40,15 +39,6 @@ class ConnectionLimits:
     reader_seconds: float = 300.0
 
 
-class Fields(Protocol):
-    """The header fields of a request."""
-
-    def getRawHeaders(  # noqa: N802  # Twisted's name
-        self, name: bytes, default: Sequence[bytes]
-    ) -> Sequence[bytes]:
-        """Every value of a field."""
-
-
 @frozen(kw_only=True)
 class Head:
     """The head of a request.
@@ -63,7 +53,7 @@ class Head:
 
     target: bytes
     version: bytes
-    fields: Fields
+    fields: HeaderFields
     length: int | None
     is_sheltered: bool
 
@@ -103,8 +93,7 @@ class HeadChecks:
             self.hosts.check(head.target, hosts)
         # Without a body there is nothing to be saved; the routes ask the gate.
         if head.length != 0 and not self._is_harmless(head):
-            keys = head.values(b"authorization"), head.values(b"x-api-key")
-            self.authenticator.check_key(*keys)
+            self.authenticator.check_headers(head.fields)
             self.authenticator.check_size(head.length or 0)
             self.authenticator.check_encoding(head.values(b"content-encoding"))
 

@@ -9,7 +9,7 @@ from twisted.web.server import Request
 
 from ccproxy.core.errors import CCProxyError, InvalidKey
 from ccproxy.core.question import PreparedQuestion
-from ccproxy.web.error_formats import shape_of
+from ccproxy.web.error_formats import format_of
 
 JSON = "application/json"
 _REQUEST_ID = "x-request-id"
@@ -119,13 +119,13 @@ def set_queue_header(request: Request, seconds: float) -> None:
 
 def error_response(request: Request, error: CCProxyError) -> bytes:
     """Prepare an error; returns its body for Klein to send."""
-    shape = shape_of(request.uri, request.requestHeaders)
+    error_format = format_of(request.uri, request.requestHeaders)
     identifier = request_id(request)
-    request.setResponseCode(shape.status(error))
+    request.setResponseCode(error_format.status(error))
     for name, value in error_headers(error).items():
         request.setHeader(name, value)
-    if shape.id_header is not None:
-        request.setHeader(shape.id_header, identifier)
-    document = shape.document(error, identifier)
+    if error_format.id_header is not None:
+        request.setHeader(error_format.id_header, identifier)
+    document = error_format.document(error, identifier)
     request.setHeader("content-length", str(len(document)))
     return document

@@ -29,7 +29,6 @@ from ccproxy.core.errors import (
 from ccproxy.web.auth import Authenticator
 from ccproxy.web.context import CLIENT_GONE, NO_ROUTE, RequestContext
 from ccproxy.web.cors import CORSPolicy
-from ccproxy.web.credentials import check_key
 from ccproxy.web.observer import RequestObserver
 from ccproxy.web.replies import error_response, request_id
 
@@ -130,7 +129,7 @@ class Router:
         Raises:
             InvalidKey: no, or the wrong one.
         """
-        context.key = check_key(self._authenticator, context.request.requestHeaders)
+        context.key = self._authenticator.check_headers(context.request.requestHeaders)
 
     def _context(self, request: Request, route: str) -> RequestContext:
         return RequestContext(request, route, self._clock, self._observer)

@@ -47,7 +47,7 @@ from ccproxy.core.stream import (
     ThinkingDelta,
     Usage,
 )
-from ccproxy.web.openai_error import error_document
+from ccproxy.web.error_formats import openai_error
 
 _FINISH: Mapping[FinishReason, Finish] = {
     FinishReason.LENGTH: "length",
@@ -319,7 +319,7 @@ class ChatStream:
 
     def _fail(self, error: CCProxyError) -> list[bytes]:
         self.error = error
-        return [b"data: ", error_document(error), b"\n\n"]
+        return [b"data: ", openai_error(error), b"\n\n"]
 
     def _chunk(self, choice: ChunkChoice | None) -> bytes:
         usage: CompletionUsage | UnsetType | None = (

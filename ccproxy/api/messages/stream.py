@@ -42,7 +42,7 @@ from ccproxy.core.stream import (
     ThinkingDelta,
     Usage,
 )
-from ccproxy.web.anthropic_error import anthropic_error
+from ccproxy.web.error_formats import anthropic_error
 
 # No JSON text has a NUL in it, so it marks where a delta's text goes.
 _MARK = b"\0"

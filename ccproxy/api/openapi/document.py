@@ -18,7 +18,7 @@ from ccproxy.api.openapi.schemas import components, reference
 from ccproxy.api.openapi.terms import Dialect, Operation
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import CCProxyError, InvalidKey, QueueFull, RateLimited
-from ccproxy.web.anthropic_error import anthropic_status
+from ccproxy.web.error_formats import anthropic_status
 
 _SECURITY: Sequence[Mapping[str, Any]] = ({"key": []}, {"x-api-key": []})
 _JSON = "application/json"

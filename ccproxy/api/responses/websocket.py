@@ -44,7 +44,7 @@ from ccproxy.core.stream import Event, Finished, Usage
 from ccproxy.web.answer_stats import AnswerStats
 from ccproxy.web.backend import CompletionGroup
 from ccproxy.web.context import RequestIdentity
-from ccproxy.web.openai_error import socket_error
+from ccproxy.web.error_formats import socket_error
 from ccproxy.web.websocket import SocketTooOld, WebSocket
 
 _CREATE = "response.create"

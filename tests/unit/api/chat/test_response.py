@@ -33,7 +33,7 @@ from ccproxy.core.stream import (
     UpstreamRetry,
     Usage,
 )
-from ccproxy.web.openai_error import error_document
+from ccproxy.web.error_formats import openai_error
 from tests.support.events import call_start
 from tests.support.spec import chunk_errors, document_errors, error_errors
 
@@ -616,7 +616,7 @@ def test_blocks_of_other_types_are_not_told() -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_an_error_document_has_all_four_keys(error: CCProxyError) -> None:
-    decoded = json.loads(error_document(error))
+    decoded = json.loads(openai_error(error))
     assert error_errors(decoded) == []
     assert decoded == {
         "error": {

@@ -60,7 +60,7 @@ from ccproxy.core.stream import (
     UpstreamRetry,
     Usage,
 )
-from ccproxy.web.anthropic_error import anthropic_error, anthropic_status
+from ccproxy.web.error_formats import anthropic_error, anthropic_status
 
 HELLO = {"role": "user", "content": "hello"}
 HEADING = MessageMeta(id="msg_1", request_id="req_1")
