@@ -14,16 +14,16 @@ from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.completion.question import Question
 from ccproxy.claude.installation.compose_mode import ComposeMode, Way, way_of
 from ccproxy.claude.installation.conformance import Conformance, Findings, Prober
+from ccproxy.claude.installation.discovery import CLILook
 from ccproxy.claude.installation.login import body_limit
-from ccproxy.claude.installation.look import CLILook
 from ccproxy.claude.models import Catalogue
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.pool import NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import Effort
-from ccproxy.claude.native.sessions import NativeSessions
+from ccproxy.claude.native.session_factory import NativeSessions
 from ccproxy.claude.native.surroundings import Surroundings
 from ccproxy.claude.observer import ClaudeObserver
-from ccproxy.claude.parts import (
+from ccproxy.claude.options import (
     BackendOptions,
     Composer,
     Launches,

@@ -17,9 +17,9 @@ from ccproxy.claude.installation.compose_mode import ComposeMode
 from ccproxy.claude.installation.probe import CLIProber
 from ccproxy.claude.models import Catalogue
 from ccproxy.claude.native.pool import NativeOptions
-from ccproxy.claude.native.waiting_room import WaitingLimits
+from ccproxy.claude.native.suspended_sessions import WaitingLimits
 from ccproxy.claude.observer import ClaudeObserver
-from ccproxy.claude.parts import BackendOptions, World
+from ccproxy.claude.options import BackendOptions, World
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.schemas.checker import SchemaChecker
 from ccproxy.claude.worker.deadlines import Limits

@@ -9,7 +9,7 @@ from msgspec import Raw
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 
-from ccproxy.claude.native.tools import SERVER
+from ccproxy.claude.native.mcp_server import SERVER
 from ccproxy.claude.process.launch import (
     LaunchSpec,
     child_environment,

@@ -22,7 +22,7 @@ from ccproxy.api.conversations.request import (
 )
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol.codec import LineSplitter, RawRecord, WireError
-from ccproxy.claude.worker.turn import Turn
+from ccproxy.claude.worker.turn_decoder import Turn
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, ClientError
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import Event, Failed, Finished

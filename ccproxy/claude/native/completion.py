@@ -26,9 +26,9 @@ from twisted.logger import Logger
 
 from ccproxy.claude.native import events as native
 from ccproxy.claude.native.prompt import Prompt
+from ccproxy.claude.native.request import StreamTranslator
 from ccproxy.claude.native.session import Session, SessionLost
 from ccproxy.claude.native.suspension import Recorder, Suspension
-from ccproxy.claude.native.translation import StreamTranslator
 from ccproxy.claude.observer import ClaudeObserver, Served
 from ccproxy.core.errors import (
     CCProxyError,

@@ -19,11 +19,11 @@ from ccproxy.claude.body.models import rules_for
 from ccproxy.claude.native.another import another_of
 from ccproxy.claude.native.completion import Checker, NativeCompletion
 from ccproxy.claude.native.prompt import Effort, Prompt
+from ccproxy.claude.native.request import translate
 from ccproxy.claude.native.session import Session
-from ccproxy.claude.native.structured import TOOL
+from ccproxy.claude.native.structured_output import TOOL
+from ccproxy.claude.native.suspended_sessions import WaitingLimits, WaitingRoom
 from ccproxy.claude.native.suspension import Suspension
-from ccproxy.claude.native.translation import translate
-from ccproxy.claude.native.waiting_room import WaitingLimits, WaitingRoom
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots

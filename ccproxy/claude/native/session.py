@@ -22,11 +22,11 @@ from twisted.python.failure import Failure
 
 from ccproxy.claude.native.audience import Audience, NativeListener
 from ccproxy.claude.native.events import Event, Failed, Finished
-from ccproxy.claude.native.preparation import Preparation
+from ccproxy.claude.native.mcp_server import SERVER, ToolServer, check_offered
 from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
+from ccproxy.claude.native.session_setup import Preparation
 from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.native.tools import SERVER, ToolServer, check_offered
-from ccproxy.claude.native.turn import Turn
+from ccproxy.claude.native.turn_decoder import Turn
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.process.process import ClaudeProcess, Exit
 from ccproxy.claude.protocol import codec as wire

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
+from ccproxy.claude.cost_tracker import CostTracker
 from ccproxy.claude.native.prompt import Prompt
-from ccproxy.claude.native.turn import Turn
+from ccproxy.claude.native.turn_decoder import Turn
 from ccproxy.claude.observer import ClaudeObserver, Nobody
 from ccproxy.claude.protocol.records import InitializeAnswer
-from ccproxy.claude.spending import CostTracker
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.usage import RateWindow

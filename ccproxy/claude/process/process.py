@@ -38,7 +38,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from ccproxy.claude.process.launch import LaunchSpec
-from ccproxy.claude.process.processes import (
+from ccproxy.claude.process.procfs import (
     is_stopped,
     leftovers,
     marked_processes,

@@ -25,12 +25,12 @@ from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.stream import is_message
 from ccproxy.claude.protocol.writer import LineWriter
-from ccproxy.claude.worker.answering import Answering, Fate, WorkerContext
 from ccproxy.claude.worker.commands import Commands, WorkerLost
 from ccproxy.claude.worker.delivery import TurnListener
 from ccproxy.claude.worker.idle_watch import IdleWatch
-from ccproxy.claude.worker.opening import Opening
+from ccproxy.claude.worker.initialization import Opening
 from ccproxy.claude.worker.state import HasWorkerState, WorkerState
+from ccproxy.claude.worker.turn_reader import Answering, Fate, WorkerContext
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InternalError, TimedOut
 
 _SETTLE_SECONDS = 3.0  # to end a turn that is over for its client

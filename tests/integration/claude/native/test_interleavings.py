@@ -44,7 +44,7 @@ from ccproxy.claude.native.prompt import (
 )
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.native.waiting_room import WaitingLimits
+from ccproxy.claude.native.suspended_sessions import WaitingLimits
 from ccproxy.claude.observer import Nobody
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots

@@ -22,7 +22,7 @@ from ccproxy.claude.native.prompt import (
     ToolUseBlock,
 )
 from ccproxy.claude.native.session import SessionLost
-from ccproxy.claude.native.waiting_room import WaitingLimits
+from ccproxy.claude.native.suspended_sessions import WaitingLimits
 from ccproxy.claude.observer import Served, StopReason
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots

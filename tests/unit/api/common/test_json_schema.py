@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from ccproxy.api.common.json_schema import check_shape
 from ccproxy.api.common.tools import function_tool
-from ccproxy.claude.native.structured import understood
+from ccproxy.claude.native.structured_output import understood
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Tool
 

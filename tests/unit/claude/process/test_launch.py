@@ -21,7 +21,7 @@ from ccproxy.claude.process.launch import (
     operator_body,
     read_version,
 )
-from ccproxy.claude.process.processes import (
+from ccproxy.claude.process.procfs import (
     is_stopped,
     leftovers,
     marked_processes,

@@ -6,7 +6,7 @@ from ccproxy.claude.installation.conformance import Conformance
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.surroundings import Surroundings
 from ccproxy.claude.observer import ClaudeObserver
-from ccproxy.claude.parts import Launches
+from ccproxy.claude.options import Launches
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.claude.process.launch import LaunchSpec
 

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.python.failure import Failure
 
 from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.cost_tracker import CostTracker
 from ccproxy.claude.observer import ClaudeObserver, Nobody
 from ccproxy.claude.protocol.codec import RawRecord
 from ccproxy.claude.protocol.control import ControlChannel
@@ -22,11 +23,10 @@ from ccproxy.claude.protocol.records import (
     Result,
 )
 from ccproxy.claude.protocol.stream import MessageStartEvent, StreamLine
-from ccproxy.claude.spending import CostTracker
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.delivery import Delivery, TurnListener
 from ccproxy.claude.worker.request_guard import RequestGuard
-from ccproxy.claude.worker.turn import Turn
+from ccproxy.claude.worker.turn_decoder import Turn
 from ccproxy.core.errors import CCProxyError, TimedOut
 from ccproxy.core.stream import Event, Failed, Finished
 from ccproxy.core.usage import RateWindow

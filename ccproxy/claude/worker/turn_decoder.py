@@ -31,6 +31,7 @@ from enum import Enum, auto
 import msgspec
 from msgspec import Raw
 
+from ccproxy.claude.cost_tracker import cost
 from ccproxy.claude.protocol.codec import RawRecord, WireError
 from ccproxy.claude.protocol.failures import Refusal, error_for, provider_error, refused
 from ccproxy.claude.protocol.records import ApiRetry, RateLimitEvent, Result
@@ -52,7 +53,6 @@ from ccproxy.claude.protocol.stream import (
     is_message,
     merged_usage,
 )
-from ccproxy.claude.spending import cost
 from ccproxy.core.errors import CCProxyError, ClaudeFailed
 from ccproxy.core.messages import Block, Text, Thinking, ToolUse, is_blank
 from ccproxy.core.stream import (

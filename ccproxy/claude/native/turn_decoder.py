@@ -27,7 +27,7 @@ Source: docs/claude-cli-protocol.md, "Ends".
 from collections.abc import Collection, Mapping
 from enum import Enum, auto
 
-from ccproxy.claude.native.calls import Calls
+from ccproxy.claude.cost_tracker import cost
 from ccproxy.claude.native.events import (
     Event,
     Failed,
@@ -38,9 +38,10 @@ from ccproxy.claude.native.events import (
     ThinkingSigned,
     Waiting,
 )
-from ccproxy.claude.native.prose import Prose
-from ccproxy.claude.native.structured import TOOL, StructuredAnswer
-from ccproxy.claude.native.tally import UsageCounter
+from ccproxy.claude.native.held_text import Prose
+from ccproxy.claude.native.structured_output import TOOL, StructuredAnswer
+from ccproxy.claude.native.tool_calls import Calls
+from ccproxy.claude.native.usage_counter import UsageCounter
 from ccproxy.claude.protocol.failures import Refusal, error_for, refused
 from ccproxy.claude.protocol.records import (
     ApiRetry,
@@ -55,7 +56,6 @@ from ccproxy.claude.protocol.records import (
     StreamEvent,
     UserMessage,
 )
-from ccproxy.claude.spending import cost
 from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,

@@ -7,9 +7,9 @@ from typing import Any
 from attrs import define, field
 from typing_extensions import override
 
+from ccproxy.claude.cost_tracker import CostTracker, spent
 from ccproxy.claude.observer import Nobody
 from ccproxy.claude.protocol import codec as wire
-from ccproxy.claude.spending import CostTracker, spent
 from ccproxy.core.usage import RateWindow
 
 

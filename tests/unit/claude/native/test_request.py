@@ -22,7 +22,7 @@ from ccproxy.claude.native.prompt import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from ccproxy.claude.native.translation import StreamTranslator, Translated, translate
+from ccproxy.claude.native.request import StreamTranslator, Translated, translate
 from ccproxy.core import messages, stream
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 

@@ -12,9 +12,9 @@ from ccproxy.claude.native.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from ccproxy.claude.native.mcp_server import ToolServer, check_offered, offer
 from ccproxy.claude.native.prompt import Tool
-from ccproxy.claude.native.tools import ToolServer, check_offered, offer
-from ccproxy.claude.native.turn import Turn
+from ccproxy.claude.native.turn_decoder import Turn
 from ccproxy.claude.protocol.codec import decode
 from ccproxy.claude.protocol.records import ControlAsk, ControlRequest, MCPMessage
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InvalidRequest

@@ -14,11 +14,12 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from ccproxy.claude.body.fields import NEVER_SENT
-from ccproxy.claude.native import demand, history
+from ccproxy.claude.native import history
+from ccproxy.claude.native import tool_choice as demand
+from ccproxy.claude.native.mcp_server import ToolServer, offer
 from ccproxy.claude.native.prompt import Prompt, Role
-from ccproxy.claude.native.structured import understood
+from ccproxy.claude.native.structured_output import understood
 from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.native.tools import ToolServer, offer
 from ccproxy.claude.process.launch import LaunchSpec, check_version, too_old
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests

@@ -17,7 +17,7 @@ from ccproxy.claude.native.prompt import (
     Tool,
     ToolResultBlock,
 )
-from ccproxy.claude.native.structured import TOOL
+from ccproxy.claude.native.structured_output import TOOL
 from ccproxy.claude.protocol.records import ControlRequest, MCPMessage, listed_as
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InvalidRequest
 

@@ -17,7 +17,7 @@ from ccproxy.claude.native.events import (
     ThinkingDelta,
     Waiting,
 )
-from ccproxy.claude.native.turn import Turn
+from ccproxy.claude.native.turn_decoder import Turn
 from ccproxy.claude.protocol.records import (
     ApiRetry,
     AssistantMessage,

@@ -20,8 +20,8 @@ from ccproxy.claude.native.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from ccproxy.claude.native.prose import Prose
-from ccproxy.claude.native.structured import TOOL, StructuredAnswer
+from ccproxy.claude.native.held_text import Prose
+from ccproxy.claude.native.structured_output import TOOL, StructuredAnswer
 from ccproxy.claude.protocol.records import ContentBlock
 
 _TWICE = "the model gave two answers"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy.claude.protocol.codec import WireError, decode_raw
-from ccproxy.claude.worker.turn import Turn
+from ccproxy.claude.worker.turn_decoder import Turn
 from ccproxy.core import errors
 from ccproxy.core.messages import text_block
 from ccproxy.core.stream import (
