@@ -11,10 +11,14 @@ from twisted.logger import Logger
 from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.body.paths import client_path
 from ccproxy.claude.completion.completion import Completion
-from ccproxy.claude.completion.question import Question
-from ccproxy.claude.installation.compose_mode import ComposeMode, Way, way_of
+from ccproxy.claude.completion.question import ComposedQuestion
+from ccproxy.claude.installation.compose_mode import (
+    ComposeDecision,
+    ComposeMode,
+    decide_compose_mode,
+)
 from ccproxy.claude.installation.conformance import Conformance, Findings, Prober
-from ccproxy.claude.installation.discovery import CLILook
+from ccproxy.claude.installation.discovery import CLIDiscovery
 from ccproxy.claude.installation.login import body_limit
 from ccproxy.claude.models import Catalogue
 from ccproxy.claude.native.completion import NativeCompletion
@@ -101,10 +105,10 @@ class ClaudeBackend:
             clock=world.clock,
             wall_seconds=world.wall_seconds,
             limits=options.limits,
-            learned=self._learned,
+            on_initialized=self._learned,
             limited=self._limited,
             observer=observer,
-            unheard=self._breaker.record_failure,
+            on_start_failed=self._breaker.record_failure,
             full_id=catalogue.full_id,
         )
         factory = WorkerFactory(
@@ -119,7 +123,7 @@ class ClaudeBackend:
             observer,
             others_wait=lambda: self._native.queued > 0,
         )
-        self._look = CLILook(self._pool.look, world.clock)
+        self._look = CLIDiscovery(self._pool.look, world.clock)
         self._breaker.probe = self._look.probe
         self._draining: Deferred[None] | None = None
         self._is_in_haste = False
@@ -131,10 +135,10 @@ class ClaudeBackend:
             clock=world.clock,
             wall_seconds=world.wall_seconds,
             limits=options.limits,
-            learned=self._learned,
+            on_initialized=self._learned,
             limited=self._limited,
             observer=self._observer,
-            unheard=self._breaker.record_failure,
+            on_start_failed=self._breaker.record_failure,
             full_id=self._catalogue.full_id,
             forces_calls=options.forces_calls,
             tells_own_calls=options.tells_own_calls,
@@ -190,7 +194,7 @@ class ClaudeBackend:
         for one in drained:
             await one
 
-    def hurry(self) -> None:
+    def stop_now(self) -> None:
         """Let `drain` and `stop` wait for nothing, whether they have begun or will."""
         self._is_in_haste = True
         if self._draining is not None:
@@ -217,7 +221,7 @@ class ClaudeBackend:
 
     async def prepare(
         self, request: MessagesRequest, *, owner: str = ""
-    ) -> Question | NativeQuestion:
+    ) -> ComposedQuestion | NativeQuestion:
         """Make a request ready to be asked.
 
         Args:
@@ -241,7 +245,9 @@ class ClaudeBackend:
         largest = way.largest_bytes
         if largest is not None and len(composed.body.json) > largest:
             return self._native_question(request, model)
-        return Question(request=request, model=model, owner=owner, composition=composed)
+        return ComposedQuestion(
+            request=request, model=model, owner=owner, composition=composed
+        )
 
     def _native_question(self, request: MessagesRequest, model: str) -> NativeQuestion:
         wanted = request.effort
@@ -271,7 +277,7 @@ class ClaudeBackend:
         """Ask what `prepare` has made; the listener is never called from within."""
         if isinstance(question, NativeQuestion):
             return self._native.ask(question, listener)
-        if not isinstance(question, Question):
+        if not isinstance(question, ComposedQuestion):
             raise TypeError("a question of another backend was asked")
         completion = Completion(
             question,
@@ -325,9 +331,9 @@ class ClaudeBackend:
             why_native=way.why,
         )
 
-    def census(self) -> Mapping[str, int]:
+    def session_counts(self) -> Mapping[str, int]:
         """How many processes are in which state; always the same names."""
-        total = {**self._pool.census(), "suspended": 0}
+        total = {**self._pool.session_counts(), "suspended": 0}
         for state, count in self._native.session_counts().items():
             total[state] += count
         return total
@@ -361,9 +367,9 @@ class ClaudeBackend:
         self._composer.learn(account)
         self._update()
 
-    def _way(self) -> Way:
+    def _way(self) -> ComposeDecision:
         account = None if self._known is None else self._known.account
-        return way_of(
+        return decide_compose_mode(
             self._options.compose,
             has_agent_tools=self._options.has_agent_tools,
             verdict=self._conformance.verdict,

@@ -61,7 +61,7 @@ class CostTracker:
         """Take a record."""
         match record:
             case Result(total_cost_usd=float(total)):
-                dollars = spent(self.total_dollars, total)
+                dollars = cost_increase(self.total_dollars, total)
                 self.total_dollars = total
                 if dollars:
                     self._observer.cost_told(self.model, dollars)
@@ -74,16 +74,16 @@ class CostTracker:
                     self._limited(windows)
 
 
-def spent(before: float, total: float) -> float:
+def cost_increase(before: float, total: float) -> float:
     """What a sum has grown by; one that has become smaller began anew."""
     return total - before if total >= before else total
 
 
-def cost(before: float, result: Result | None) -> float | None:
+def turn_cost(before: float, result: Result | None) -> float | None:
     """What a turn cost, by its end; None: that was not told."""
     if result is None or result.total_cost_usd is None:
         return None
-    return spent(before, result.total_cost_usd)
+    return cost_increase(before, result.total_cost_usd)
 
 
 def rate_windows(info: RateLimitInfo, now_seconds: float) -> Sequence[RateWindow]:

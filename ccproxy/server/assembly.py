@@ -17,7 +17,7 @@ from ccproxy.claude.installation.compose_mode import ComposeMode
 from ccproxy.claude.installation.probe import CLIProber
 from ccproxy.claude.models import Catalogue
 from ccproxy.claude.native.pool import NativeOptions
-from ccproxy.claude.native.suspended_sessions import WaitingLimits
+from ccproxy.claude.native.suspended_sessions import SuspensionLimits
 from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.options import BackendOptions, World
 from ccproxy.claude.pool.limits import PoolLimits
@@ -67,8 +67,8 @@ def make_backend(
         clock=reactor,
         wall_seconds=time.time,
         limits=limits,
-        learned=lambda answer: None,
-        unheard=lambda error: None,
+        on_initialized=lambda answer: None,
+        on_start_failed=lambda error: None,
     )
     prober = CLIProber(
         context,
@@ -128,7 +128,7 @@ def _backend_options(
     settings: Settings, mode: ComposeMode, limits: Limits
 ) -> BackendOptions:
     sessions, seconds = settings.max_suspended, settings.suspended_seconds
-    waiting = WaitingLimits(
+    waiting = SuspensionLimits(
         sessions=_MOST_SUSPENDED if sessions is None else sessions,
         seconds=_SUSPENDED_SECONDS if seconds is None else seconds,
     )

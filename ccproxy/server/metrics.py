@@ -59,7 +59,7 @@ _RETRY = (0.5, 1, 2, 5, 10, 30, 60, 300)
 class Watched(Protocol):
     """Whoever is looked at when the metrics are read."""
 
-    def census(self) -> Mapping[str, int]:
+    def session_counts(self) -> Mapping[str, int]:
         """How many CLIs are at what; always the same names."""
 
     @property
@@ -249,7 +249,7 @@ class Metrics:
 
     def _watch(self) -> Iterator[Metric]:
         sessions = Metric("ccproxy_cli_sessions", "CLIs by what they are at.", "gauge")
-        for state, count in self.watched.census().items():
+        for state, count in self.watched.session_counts().items():
             sessions.add_sample(sessions.name, {"state": state}, count)
         yield sessions
         queued = Metric(

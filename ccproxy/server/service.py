@@ -311,7 +311,7 @@ class Server(Service):
 
     def hurry(self) -> None:
         """End at once what is being stopped: answers with an error, CLIs by force."""
-        self._engine.backend.hurry()
+        self._engine.backend.stop_now()
         self._site.hurry()
 
     async def _stop(self) -> None:

@@ -429,4 +429,4 @@ async def test_a_client_that_never_comes_back_costs_nothing(
     other = await ask(server, [{"role": "user", "content": "hello"}])
     assert other["content"] == "Another."
     assert len(upstream.bodies) == 2
-    assert server.backend.census()["suspended"] == 0
+    assert server.backend.session_counts()["suspended"] == 0

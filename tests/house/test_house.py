@@ -34,16 +34,16 @@ PURE_NAMES = (
     *(
         f"ccproxy.claude.native.{name}"
         for name in (
-            *("prompt", "events", "translation", "pairing", "history", "turn"),
-            *("calls", "prose", "tally", "demand", "structured", "tools"),
-            "suspension",
+            *("prompt", "events", "request", "pairing", "history", "turn_decoder"),
+            *("tool_calls", "held_text", "usage_counter", "tool_choice"),
+            *("structured_output", "mcp_server", "suspension"),
         )
     ),
     *(
         f"ccproxy.claude.{name}"
         for name in (
-            *("answers", "models", "spending", "observer", "capacity"),
-            "worker.turn",
+            *("answers", "models", "cost_tracker", "observer", "capacity"),
+            "worker.turn_decoder",
             *("completion.error_paths", "completion.question"),
             *("installation.login", "installation.compose_mode"),
         )

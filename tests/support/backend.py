@@ -158,7 +158,7 @@ class Nothing:
     is_native = False
     windows: Sequence[RateWindow] = ()
 
-    def census(self) -> Mapping[str, int]:
+    def session_counts(self) -> Mapping[str, int]:
         return {}
 
 

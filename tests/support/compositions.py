@@ -6,7 +6,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.completion.question import Question
+from ccproxy.claude.completion.question import ComposedQuestion
 from ccproxy.claude.shaping.interface import AskAgain, Check, Plain
 from ccproxy.core.messages import MessagesRequest, client_tool
 from ccproxy.core.stream import Event, Finished
@@ -60,9 +60,13 @@ class HoldingShaper:
         return [self._end]
 
 
-def question(system: str = "", *, tools: bool = False, **options: Any) -> Question:
+def question(
+    system: str = "", *, tools: bool = False, **options: Any
+) -> ComposedQuestion:
     """A question with a system prompt."""
     composition: Any = FakeComposition(body=evolve(BODY, system=system), **options)
     offered = (client_tool("look", None, {"type": "object"}),) if tools else ()
     request = MessagesRequest(messages=(), tools=offered)
-    return Question(request=request, model="m", owner="key", composition=composition)
+    return ComposedQuestion(
+        request=request, model="m", owner="key", composition=composition
+    )

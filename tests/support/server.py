@@ -67,7 +67,7 @@ class RunningProxy:
     @property
     def processes(self) -> int:
         """How many CLIs there are."""
-        return sum(self.backend.census().values())
+        return sum(self.backend.session_counts().values())
 
     @property
     def backend(self) -> Any:

@@ -160,8 +160,8 @@ class Workers:
                     "clock": _REACTOR,
                     "wall_seconds": lambda: 1.7e9,
                     "limits": limits,
-                    "learned": self.learned.append,
-                    "unheard": self.unheard.append,
+                    "on_initialized": self.learned.append,
+                    "on_start_failed": self.unheard.append,
                     **context,
                 }
             ),

@@ -22,7 +22,7 @@ from ccproxy.api.conversations.request import (
 )
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol.codec import LineSplitter, RawRecord, WireError
-from ccproxy.claude.worker.turn_decoder import Turn
+from ccproxy.claude.worker.turn_decoder import TurnDecoder
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, ClientError
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import Event, Failed, Finished
@@ -135,7 +135,7 @@ def records_of(data: bytes, cuts: Sequence[int]) -> list[RawRecord]:
 @settings(max_examples=TRIES)
 @given(outputs(), st.lists(st.integers(0, 10_000), max_size=5))
 def test_any_output_of_a_cli_has_one_end(data: bytes, cuts: list[int]) -> None:
-    turn = Turn(1.7e9)
+    turn = TurnDecoder(1.7e9)
     stream, document = (
         ChatStream(HEADING, 1, include_usage=False),
         ChatDocument(HEADING, 1),

@@ -31,7 +31,7 @@ _HOUSEHOLD = frozenset(
 class Watched(Protocol):
     """Whoever has the CLIs."""
 
-    def census(self) -> Mapping[str, int]:
+    def session_counts(self) -> Mapping[str, int]:
         """How many CLIs are at what; always the same names."""
 
     @property
@@ -118,7 +118,7 @@ class ActivityTracker:
         return Activity(
             going=tuple(self._shown(*item) for item in shown),
             more=len(self._going) - len(shown),
-            sessions=self._watched.census(),
+            sessions=self._watched.session_counts(),
             queued=self._watched.queued,
             windows=self._watched.windows,
         )

@@ -31,7 +31,7 @@ from twisted.python.failure import Failure
 
 from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.completion.error_paths import with_client_paths
-from ccproxy.claude.completion.question import Question
+from ccproxy.claude.completion.question import ComposedQuestion
 from ccproxy.claude.observer import ClaudeObserver, Served
 from ccproxy.claude.shaping.interface import AskAgain, Check
 from ccproxy.claude.worker.worker import Worker, WorkerLost
@@ -74,7 +74,7 @@ class Owner(Protocol):
     def submit(self, client: "Completion") -> None:
         """Take a question."""
 
-    def again(
+    def retry(
         self,
         client: "Completion",
         worker: Worker | None = None,
@@ -86,7 +86,7 @@ class Owner(Protocol):
     def release(self, worker: Worker) -> None:
         """Take back a worker whose question goes on without one for now."""
 
-    def left(
+    def finished(
         self, client: "Completion", worker: Worker | None, *, is_lost: bool = False
     ) -> None:
         """Forget a question that is over; take back its worker, if it has one."""
@@ -111,7 +111,7 @@ class Completion:
 
     def __init__(
         self,
-        question: Question,
+        question: ComposedQuestion,
         listener: Listener,
         *,
         owner: Owner,
@@ -274,7 +274,7 @@ class Completion:
             self._builder = self._new_builder()
         self._state = _State.QUEUED
         is_lost = isinstance(error, WorkerLost)
-        self._owner.again(self, self._take_worker(), is_lost=is_lost)
+        self._owner.retry(self, self._take_worker(), is_lost=is_lost)
         return True
 
     def _go_on(self, told: list[Event]) -> None:
@@ -320,7 +320,7 @@ class Completion:
         self._is_first_part = False
         self._body = pending.body
         self._state = _State.QUEUED
-        self._owner.again(self, worker)
+        self._owner.retry(self, worker)
 
     def _begin_check(self, pending: Check) -> None:
         found = self._checker.problem(pending.schema, pending.instance)
@@ -415,7 +415,7 @@ class Completion:
         check, self._check = self._check, None
         if check is not None:
             check.cancel()
-        self._owner.left(self, self._take_worker(), is_lost=is_lost)
+        self._owner.finished(self, self._take_worker(), is_lost=is_lost)
 
     def _take_worker(self) -> Worker | None:
         worker, self._worker = self._worker, None

@@ -9,7 +9,7 @@ from ccproxy.core.messages import MessagesRequest
 
 
 @frozen(kw_only=True)
-class Question:
+class ComposedQuestion:
     """A request that is ready to be asked, as often as it is wanted.
 
     Attributes:

@@ -34,7 +34,7 @@ class ComposeMode(Enum):
 
 
 @frozen
-class Way:
+class ComposeDecision:
     """How questions are asked, and why not otherwise.
 
     Attributes:
@@ -48,14 +48,14 @@ class Way:
     why: str = ""
 
 
-def way_of(
+def decide_compose_mode(
     mode: ComposeMode,
     *,
     has_agent_tools: bool,
     verdict: BinaryVerdict,
     why: str,
     limit: BodyLimit | None,
-) -> Way:
+) -> ComposeDecision:
     """How questions are asked.
 
     Args:
@@ -66,13 +66,15 @@ def way_of(
         limit: what the CLI's login bears.
     """
     if has_agent_tools:
-        return Way(True, why="Claude Code's own tools need its own loop")
+        return ComposeDecision(True, why="Claude Code's own tools need its own loop")
     if mode is ComposeMode.NATIVE:
-        return Way(True, why="the operator has chosen it")
+        return ComposeDecision(True, why="the operator has chosen it")
     if mode is ComposeMode.AUTO and verdict is BinaryVerdict.DIFFERS:
-        return Way(True, why=f"the claude CLI does not take bodies as set: {why}")
+        return ComposeDecision(
+            True, why=f"the claude CLI does not take bodies as set: {why}"
+        )
     if mode is ComposeMode.AUTO and verdict is BinaryVerdict.FAILED:
-        return Way(True, why=f"the claude CLI could not be examined: {why}")
+        return ComposeDecision(True, why=f"the claude CLI could not be examined: {why}")
     if mode is ComposeMode.AUTO and limit is not None:
-        return Way(limit.size_bytes == 0, limit.size_bytes, limit.why)
-    return Way(False)
+        return ComposeDecision(limit.size_bytes == 0, limit.size_bytes, limit.why)
+    return ComposeDecision(False)

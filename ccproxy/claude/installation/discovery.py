@@ -16,7 +16,7 @@ from ccproxy.core.errors import CCProxyError
 _PATIENCE_SECONDS = 10.0
 
 
-class CLILook:
+class CLIDiscovery:
     """One look at a time, and all who wait for it.
 
     Args:

@@ -70,7 +70,7 @@ class Audience:
         """Go on listening."""
         self._deadlines.resume()
 
-    def hears(
+    def filter_events(
         self, events: list[Event], why: Callable[[CCProxyError], CCProxyError]
     ) -> list[Event]:
         """What of the events is to be told: up to the end of the answer.

@@ -57,7 +57,7 @@ class Checker(Protocol):
 class Owner(Protocol):
     """The pool that a question belongs to."""
 
-    def left(
+    def finished(
         self,
         completion: "NativeCompletion",
         session: Session | None,
@@ -65,7 +65,7 @@ class Owner(Protocol):
     ) -> None:
         """Take a question off the books, and its session back."""
 
-    def again(self, completion: "NativeCompletion", session: Session) -> None:
+    def retry(self, completion: "NativeCompletion", session: Session) -> None:
         """Give a question a new process, before all others; the one it had is lost."""
 
 
@@ -235,7 +235,7 @@ class NativeCompletion:
         if session is not None:
             if self._paused:
                 session.resume()
-            self._owner.again(self, session)
+            self._owner.retry(self, session)
 
     def _observe(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -298,7 +298,7 @@ class NativeCompletion:
         suspension = None
         if session.is_suspended and isinstance(end, native.Finished):
             suspension = self._recorder.suspension(self.prompt, end)
-        self._owner.left(self, session, suspension)
+        self._owner.finished(self, session, suspension)
 
     def _leave(self, end: native.Finished | native.Failed | None = None) -> None:
         self._state = _State.OVER
@@ -307,7 +307,7 @@ class NativeCompletion:
         if check is not None:
             check.cancel()
         if self._session is None:
-            self._owner.left(self, None, None)
+            self._owner.finished(self, None, None)
         else:
             self._leave_session(end)
 

@@ -3,7 +3,7 @@
 from ccproxy.claude.native.events import Event, TextDelta
 
 
-class Prose:
+class HeldText:
     """Passes text on, or holds it back until it is known what comes of it.
 
     Args:

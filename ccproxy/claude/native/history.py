@@ -9,7 +9,7 @@ from ccproxy.claude.native.prompt import (
     Block,
     DocumentBlock,
     ImageBlock,
-    Message,
+    PromptMessage,
     RedactedThinkingBlock,
     Role,
     TextBlock,
@@ -21,7 +21,7 @@ from ccproxy.claude.native.prompt import (
 from ccproxy.claude.protocol.codec import encode
 
 
-def turn(message: Message, identifier: str, *, model: str, ask: bool) -> bytes:
+def turn(message: PromptMessage, identifier: str, *, model: str, ask: bool) -> bytes:
     """A turn of the conversation, as the Messages API knows it.
 
     Args:
@@ -67,7 +67,7 @@ def _blocks(blocks: Sequence[Block]) -> list[dict[str, object]]:
     return [_block(block) for block in blocks]
 
 
-def _thinker(message: Message) -> str:
+def _thinker(message: PromptMessage) -> str:
     """Whose thinking a turn holds: the CLI gives it to nobody else."""
     for block in message.content:
         if isinstance(block, ThinkingBlock | RedactedThinkingBlock):

@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from ccproxy.claude.native.prompt import (
     Block,
     ImageBlock,
+    PromptTool,
     TextBlock,
-    Tool,
     ToolResultBlock,
 )
 from ccproxy.claude.native.structured_output import TOOL
@@ -31,7 +31,7 @@ _INITIALIZED: Mapping[str, object] = {
 }
 
 
-def offer(tools: Sequence[Tool]) -> Mapping[str, object]:
+def offer(tools: Sequence[PromptTool]) -> Mapping[str, object]:
     """What ``initialize`` says of the tools; nothing if there are none."""
     if not tools:
         return {}
@@ -40,7 +40,7 @@ def offer(tools: Sequence[Tool]) -> Mapping[str, object]:
 
 
 def check_offered(
-    names: Collection[str], tools: Sequence[Tool], has_own: bool
+    names: Collection[str], tools: Sequence[PromptTool], has_own: bool
 ) -> CCProxyError | None:
     """What is wrong with the tools that the model may call; None: nothing.
 
@@ -65,7 +65,7 @@ def check_offered(
     return None
 
 
-def _listed(tools: Sequence[Tool]) -> Mapping[str, object]:
+def _listed(tools: Sequence[PromptTool]) -> Mapping[str, object]:
     return {
         "tools": [
             {
@@ -78,7 +78,7 @@ def _listed(tools: Sequence[Tool]) -> Mapping[str, object]:
     }
 
 
-class ToolServer:
+class MCPServer:
     """Our side of the server, for one session.
 
     Args:
@@ -87,11 +87,11 @@ class ToolServer:
 
     def __init__(self, send: Callable[[str, Mapping[str, object]], None]) -> None:
         self._send = send
-        self._tools: Sequence[Tool] = ()
+        self._tools: Sequence[PromptTool] = ()
         self._asked: dict[str, tuple[str, object]] = {}
         self._results: dict[str, ToolResultBlock] = {}
 
-    def offer(self, tools: Sequence[Tool]) -> None:
+    def offer(self, tools: Sequence[PromptTool]) -> None:
         """Note what is offered."""
         self._tools = tools
 

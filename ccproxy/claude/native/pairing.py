@@ -12,7 +12,7 @@ from attrs import evolve
 
 from ccproxy.claude.native.prompt import (
     Block,
-    Message,
+    PromptMessage,
     Role,
     ToolResultBlock,
     ToolUseBlock,
@@ -25,7 +25,7 @@ _NUMBERED = re.compile(r"_\d+$")
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-def paired(messages: Sequence[Message], param: str) -> tuple[Message, ...]:
+def paired(messages: Sequence[PromptMessage], param: str) -> tuple[PromptMessage, ...]:
     """The same turns, results in front, in the order of their calls.
 
     So a session tells them that has waited for them, and a new one must look the same.
@@ -71,10 +71,12 @@ def _compare(waiting: set[str], results: set[str], param: str) -> None:
         )
 
 
-def _with_ids_of_their_own(messages: Sequence[Message]) -> tuple[Message, ...]:
+def _with_ids_of_their_own(
+    messages: Sequence[PromptMessage],
+) -> tuple[PromptMessage, ...]:
     ids = _Ids()
     names: dict[str, str] = {}
-    renamed: list[Message] = []
+    renamed: list[PromptMessage] = []
     for message in messages:
         content: list[Block] = []
         for block in message.content:
@@ -85,7 +87,7 @@ def _with_ids_of_their_own(messages: Sequence[Message]) -> tuple[Message, ...]:
                 content.append(evolve(block, tool_use_id=names[block.tool_use_id]))
             else:
                 content.append(block)
-        renamed.append(Message(message.role, tuple(content)))
+        renamed.append(PromptMessage(message.role, tuple(content)))
     return tuple(renamed)
 
 
@@ -116,7 +118,7 @@ class _Ids:
         )
 
 
-def _ordered(messages: Sequence[Message]) -> tuple[Message, ...]:
+def _ordered(messages: Sequence[PromptMessage]) -> tuple[PromptMessage, ...]:
     ordered = []
     calls: list[str] = []
     for message in messages:
@@ -127,7 +129,7 @@ def _ordered(messages: Sequence[Message]) -> tuple[Message, ...]:
     return tuple(ordered)
 
 
-def _results_first(message: Message, calls: Sequence[str]) -> Message:
+def _results_first(message: PromptMessage, calls: Sequence[str]) -> PromptMessage:
     places = {identifier: place for place, identifier in enumerate(calls)}
 
     def place(block: Block) -> int:
@@ -135,4 +137,4 @@ def _results_first(message: Message, calls: Sequence[str]) -> Message:
             return places.get(block.tool_use_id, len(places))
         return len(places) + 1
 
-    return Message(message.role, tuple(sorted(message.content, key=place)))
+    return PromptMessage(message.role, tuple(sorted(message.content, key=place)))

@@ -22,7 +22,7 @@ from ccproxy.claude.native.prompt import Effort, Prompt
 from ccproxy.claude.native.request import translate
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.structured_output import TOOL
-from ccproxy.claude.native.suspended_sessions import WaitingLimits, WaitingRoom
+from ccproxy.claude.native.suspended_sessions import SuspendedSessions, SuspensionLimits
 from ccproxy.claude.native.suspension import Suspension
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.queue import RequestQueue
@@ -71,7 +71,7 @@ class NativeOptions:
         waiting: which processes may wait for results.
     """
 
-    waiting: WaitingLimits
+    waiting: SuspensionLimits
     forward_sampling: bool = False
     web_search: bool = False
 
@@ -125,7 +125,7 @@ class NativePool:
         self._observer = observer
         self._running: set[NativeCompletion] = set()
         self._checking: set[NativeCompletion] = set()
-        self._waiting = WaitingRoom(options.waiting, clock, self._retire)
+        self._waiting = SuspendedSessions(options.waiting, clock, self._retire)
         self._closing: dict[Session, Deferred[None]] = {}
         self._stopped = False
         self._drained: Deferred[None] | None = None
@@ -254,7 +254,7 @@ class NativePool:
         self._waiting.dismiss(StopReason.ROOM)
         return True
 
-    def again(self, completion: NativeCompletion, session: Session) -> None:
+    def retry(self, completion: NativeCompletion, session: Session) -> None:
         """Give a question a new process, before all others; the one it had is lost."""
         self._running.discard(completion)
         self._queue.return_to(completion)
@@ -263,7 +263,7 @@ class NativePool:
         if completion in self._queue:
             self._queue.stay(completion)
 
-    def left(
+    def finished(
         self,
         completion: NativeCompletion,
         session: Session | None,

@@ -123,7 +123,7 @@ Block: TypeAlias = (
 
 
 @frozen
-class Tool:
+class PromptTool:
     """A tool of the client's; ``input_schema`` is JSON Schema of an object."""
 
     name: str
@@ -132,7 +132,7 @@ class Tool:
 
 
 @frozen
-class Message:
+class PromptMessage:
     """One turn."""
 
     role: Role
@@ -161,12 +161,12 @@ class Prompt:
     """
 
     model: str
-    messages: tuple[Message, ...]
+    messages: tuple[PromptMessage, ...]
     system: str = ""
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     effort: Effort | None = None
-    tools: tuple[Tool, ...] = ()
+    tools: tuple[PromptTool, ...] = ()
     must_call: bool = False
     parallel_calls: bool = True
     schema: Mapping[str, Any] | None = None
@@ -182,7 +182,7 @@ def _is_blank_block(block: Block) -> bool:
     return isinstance(block, TextBlock) and is_blank(block.text)
 
 
-def turns(messages: Iterable[Message]) -> tuple[Message, ...]:
+def turns(messages: Iterable[PromptMessage]) -> tuple[PromptMessage, ...]:
     """Join neighbours of one role and leave out blank blocks and empty turns.
 
     Several messages of one role in a row are one turn of several blocks: sent one
@@ -197,4 +197,4 @@ def turns(messages: Iterable[Message]) -> tuple[Message, ...]:
             joined[-1][1].extend(content)
         else:
             joined.append((message.role, content))
-    return tuple(Message(role, tuple(content)) for role, content in joined)
+    return tuple(PromptMessage(role, tuple(content)) for role, content in joined)

@@ -18,13 +18,13 @@ from ccproxy.claude.native.prompt import (
     DocumentBlock,
     Effort,
     ImageBlock,
-    Message,
     Prompt,
+    PromptMessage,
+    PromptTool,
     RedactedThinkingBlock,
     Role,
     TextBlock,
     ThinkingBlock,
-    Tool,
     ToolResultBlock,
     ToolUseBlock,
     is_blank,
@@ -54,7 +54,7 @@ class _DocumentFields(msgspec.Struct):
 
 
 @frozen
-class Translated:
+class TranslatedRequest:
     """A question as the CLI is told it, and what of the request it leaves out.
 
     Attributes:
@@ -75,7 +75,7 @@ def translate(
     thinking_of: str | None = "",
     forward_sampling: bool = False,
     web_search: bool = False,
-) -> Translated:
+) -> TranslatedRequest:
     """A Messages API request as this way of asking knows it.
 
     Args:
@@ -107,7 +107,7 @@ def translate(
     if thinking is not None and thinking.value.type != "adaptive":
         reader.ignored.append("thinking")
     spoken = reader.turns()
-    return Translated(
+    return TranslatedRequest(
         Prompt(
             model=model,
             system=reader.system(),
@@ -173,7 +173,7 @@ class _Reader:
                 texts.append("".join(said))
         return "\n\n".join(text for text in texts if not is_blank(text))
 
-    def tools(self, *, web_search: bool) -> Iterator[Tool]:
+    def tools(self, *, web_search: bool) -> Iterator[PromptTool]:
         for n, tool in enumerate(self._request.tools):
             value, at = tool.value, tool.at or f"tools[{n}]"
             if value.type.startswith(_WEB_SEARCH):
@@ -185,7 +185,7 @@ class _Reader:
                 raise MissingParameter(f"`{param}` is missing", param=param)
             else:
                 schema = {"type": "object", **_decode_object(value.input_schema)}
-                yield Tool(value.name, value.description, schema)
+                yield PromptTool(value.name, value.description, schema)
 
     def extra(self, *, forward_sampling: bool) -> Mapping[str, float]:
         sampling: dict[str, float] = {}
@@ -196,14 +196,14 @@ class _Reader:
                 self.ignored.append(self._request.paths.get(name, name))
         return sampling
 
-    def turns(self) -> tuple[Message, ...]:
+    def turns(self) -> tuple[PromptMessage, ...]:
         spoken = [m for m in self._request.messages if m.role != "system"]
         if not spoken:
             raise InvalidRequest(
                 "there is no message of the user to answer", param="messages"
             )
         last = spoken[-1].at or "messages"
-        said = [Message(Role(m.role), tuple(self._blocks(m))) for m in spoken]
+        said = [PromptMessage(Role(m.role), tuple(self._blocks(m))) for m in spoken]
         if said[-1].role is Role.ASSISTANT:
             raise InvalidRequest(
                 f"`{last}`: the conversation ends with the assistant; end it with a "
@@ -302,12 +302,12 @@ def _document(fields: _DocumentFields) -> DocumentBlock | None:
     return None
 
 
-def _without_loose_thinking(message: Message) -> Message:
+def _without_loose_thinking(message: PromptMessage) -> PromptMessage:
     """The turn without thinking that nothing came of, which the API refuses."""
     content = list(message.content)
     while content and isinstance(content[-1], ThinkingBlock | RedactedThinkingBlock):
         content.pop()
-    return Message(message.role, tuple(content))
+    return PromptMessage(message.role, tuple(content))
 
 
 class StreamTranslator:

@@ -22,13 +22,13 @@ from twisted.python.failure import Failure
 
 from ccproxy.claude.native.audience import Audience, NativeListener
 from ccproxy.claude.native.events import Event, Failed, Finished
-from ccproxy.claude.native.mcp_server import SERVER, ToolServer, check_offered
+from ccproxy.claude.native.mcp_server import SERVER, MCPServer, check_offered
 from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
-from ccproxy.claude.native.session_setup import Preparation
+from ccproxy.claude.native.session_setup import SessionSetup
 from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.native.turn_decoder import Turn
+from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
 from ccproxy.claude.process.launch import LaunchSpec
-from ccproxy.claude.process.process import ClaudeProcess, Exit
+from ccproxy.claude.process.process import ClaudeProcess, ProcessExit
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import ControlChannel
@@ -64,8 +64,8 @@ class Session:
         self._surroundings = surroundings
         self._state = _State.NEW
         self._controls = ControlChannel(self._send)
-        self._tools = ToolServer(self._answer_tool)
-        self._preparation = Preparation(
+        self._tools = MCPServer(self._answer_tool)
+        self._preparation = SessionSetup(
             self._controls,
             self._send,
             self._tools,
@@ -75,7 +75,7 @@ class Session:
         )
         self._spending = surroundings.spending()
         self._prompt: Prompt | None = None
-        self._turn: Turn | None = None
+        self._turn: NativeTurnDecoder | None = None
         # Claude Code's own calls stay in the conversation, also behind results.
         self._has_own_calls = False
         self._lost: Callable[[], None] | None = None
@@ -172,7 +172,7 @@ class Session:
         """Give up a CLI that cannot be understood; called by the process."""
         self._break_off(SessionLost(f"the claude CLI wrote {error}"))
 
-    def process_ended(self, end: Exit) -> None:
+    def process_ended(self, end: ProcessExit) -> None:
         """Learn that the CLI is gone; called by the process."""
         state, self._state = self._state, _State.CLOSED
         if state is not _State.CLOSED:
@@ -226,7 +226,7 @@ class Session:
                 self._lose()
         return []
 
-    def _asked(self, turn: Turn, record: records.Record) -> list[Event]:
+    def _asked(self, turn: NativeTurnDecoder, record: records.Record) -> list[Event]:
         if isinstance(record, records.Init) and self._prompt is not None:
             has_own = self.launch.spawns_children
             wrong = check_offered(record.tools, self._prompt.tools, has_own)
@@ -280,21 +280,21 @@ class Session:
         self._preparation.abandon(error)
 
     def _fail(self, error: CCProxyError) -> None:
-        if self._controls.take_unheard():
-            self._surroundings.unheard(error)
+        if self._controls.take_never_answered():
+            self._surroundings.on_start_failed(error)
         self._tell([Failed(error)])
 
     def _tell(self, events: list[Event]) -> None:
         listener = self._audience.listener
         if listener is None:
             return
-        told = self._audience.hears(events, self._why)
+        told = self._audience.filter_events(events, self._why)
         if isinstance(told[-1], Finished | Failed):
             self._end(told[-1])
         listener.receive(told)
 
     def _why(self, error: CCProxyError) -> CCProxyError:
-        return error if self._turn is None else self._turn.timed_out(error)
+        return error if self._turn is None else self._turn.timeout_error(error)
 
     def _end(self, end: Finished | Failed) -> None:
         """The turn is over; see whether the CLI waits for the client's results."""

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from ccproxy.claude.body.fields import NEVER_SENT
 from ccproxy.claude.native import history
 from ccproxy.claude.native import tool_choice as demand
-from ccproxy.claude.native.mcp_server import ToolServer, offer
+from ccproxy.claude.native.mcp_server import MCPServer, offer
 from ccproxy.claude.native.prompt import Prompt, Role
 from ccproxy.claude.native.structured_output import understood
 from ccproxy.claude.native.surroundings import Surroundings
@@ -27,7 +27,7 @@ from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
 
-class Preparation:
+class SessionSetup:
     """Everything that one CLI is told beside the results of its calls.
 
     Args:
@@ -40,7 +40,7 @@ class Preparation:
         self,
         controls: ControlChannel,
         send: Callable[[bytes], None],
-        tools: ToolServer,
+        tools: MCPServer,
         surroundings: Surroundings,
         launch: LaunchSpec,
         lost: Callable[[Failure], None],
@@ -72,7 +72,7 @@ class Preparation:
         answer = wire.decode_initialize(told.response.response)
         if answer.claude_code_version is not None:
             check_version(answer.claude_code_version)
-        self._surroundings.learned(answer)
+        self._surroundings.on_initialized(answer)
         return answer
 
     async def _refuse_old(self) -> None:

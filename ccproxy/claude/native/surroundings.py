@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
 from ccproxy.claude.cost_tracker import CostTracker
 from ccproxy.claude.native.prompt import Prompt
-from ccproxy.claude.native.turn_decoder import Turn
+from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
 from ccproxy.claude.observer import ClaudeObserver, Nobody
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.deadlines import Limits
@@ -21,10 +21,10 @@ class Surroundings:
 
     Attributes:
         wall_seconds: Unix time.
-        learned: told what a CLI says of itself when it is initialized.
+        on_initialized: told what a CLI says of itself when it is initialized.
         limited: told how much of the subscription's limits is used.
         observer: whoever counts.
-        unheard: told why one has failed that had not answered anything.
+        on_start_failed: told why one has failed that had not answered anything.
         full_id: the id of the model that a name means.
         forces_calls: whether the API itself is told that a call is demanded.
         tells_own_calls: whether clients are told what the CLI does by itself.
@@ -34,8 +34,8 @@ class Surroundings:
     clock: IReactorTime
     wall_seconds: Callable[[], float]
     limits: Limits
-    learned: Callable[[InitializeAnswer], None]
-    unheard: Callable[[CCProxyError], None]
+    on_initialized: Callable[[InitializeAnswer], None]
+    on_start_failed: Callable[[CCProxyError], None]
     limited: Callable[[Sequence[RateWindow]], None] = lambda _: None
     observer: ClaudeObserver = field(factory=Nobody)
     full_id: Callable[[str], str] = str
@@ -48,7 +48,7 @@ class Surroundings:
 
     def turn(
         self, prompt: Prompt, *, after: str | None, spent_usd: float, before: str | None
-    ) -> Turn:
+    ) -> NativeTurnDecoder:
         """The answer to a question, before it begins.
 
         Args:
@@ -57,7 +57,7 @@ class Surroundings:
             spent_usd: what the CLI has cost so far.
             before: the id of the message before.
         """
-        return Turn(
+        return NativeTurnDecoder(
             self.wall_seconds(),
             frozenset(tool.name for tool in prompt.tools),
             must_call=prompt.must_call and not self.forces_calls,

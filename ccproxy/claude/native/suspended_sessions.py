@@ -12,7 +12,7 @@ from ccproxy.claude.observer import StopReason
 
 
 @frozen(kw_only=True)
-class WaitingLimits:
+class SuspensionLimits:
     """How many sessions may wait, and for how long each."""
 
     sessions: int
@@ -26,7 +26,7 @@ class _Place:
     timer: IDelayedCall
 
 
-class WaitingRoom:
+class SuspendedSessions:
     """Sessions, the one that has waited longest first.
 
     Args:
@@ -35,7 +35,7 @@ class WaitingRoom:
 
     def __init__(
         self,
-        limits: WaitingLimits,
+        limits: SuspensionLimits,
         clock: IReactorTime,
         retire: Callable[[Session, StopReason], object],
     ) -> None:

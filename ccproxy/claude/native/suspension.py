@@ -25,8 +25,8 @@ from ccproxy.claude.native.events import (
 )
 from ccproxy.claude.native.prompt import (
     ImageBlock,
-    Message,
     Prompt,
+    PromptMessage,
     RedactedThinkingBlock,
     Role,
     TextBlock,
@@ -77,7 +77,7 @@ class Suspension:
         ids = self._ids(asked[-2])
         return None if ids is None else self._renamed(ids, asked[-1])
 
-    def _ids(self, answer: Message) -> Sequence[str] | None:
+    def _ids(self, answer: PromptMessage) -> Sequence[str] | None:
         """The client's ids of the calls, if the answer is ours otherwise."""
         said: list[str] = []
         calls: list[ToolUseBlock] = []
@@ -99,7 +99,7 @@ class Suspension:
         return [call.id for call in calls]
 
     def _renamed(
-        self, ids: Sequence[str], message: Message
+        self, ids: Sequence[str], message: PromptMessage
     ) -> Sequence[ToolResultBlock] | None:
         results = [b for b in message.content if isinstance(b, ToolResultBlock)]
         found = {result.tool_use_id: result for result in results}

@@ -20,14 +20,14 @@ from ccproxy.claude.native.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from ccproxy.claude.native.held_text import Prose
+from ccproxy.claude.native.held_text import HeldText
 from ccproxy.claude.native.structured_output import TOOL, StructuredAnswer
 from ccproxy.claude.protocol.records import ContentBlock
 
 _TWICE = "the model gave two answers"
 
 
-class Calls:
+class ToolCallDecoder:
     """The blocks of the message that comes, as far as they are not text.
 
     Args:
@@ -41,7 +41,7 @@ class Calls:
         self,
         tool_names: Collection[str],
         answer: StructuredAnswer | None,
-        prose: Prose,
+        prose: HeldText,
         *,
         tells_own: bool,
     ) -> None:

@@ -6,7 +6,7 @@ the model is told in the system prompt, and once more if it answers in prose.
 
 from collections.abc import Mapping
 
-from ccproxy.claude.native.prompt import Message, Prompt, Role, TextBlock
+from ccproxy.claude.native.prompt import Prompt, PromptMessage, Role, TextBlock
 
 
 def system_prompt(prompt: Prompt, *, native: bool) -> str:
@@ -22,9 +22,11 @@ def system_prompt(prompt: Prompt, *, native: bool) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def reminder(prompt: Prompt) -> Message:
+def reminder(prompt: Prompt) -> PromptMessage:
     """What is said to a model that answered in prose."""
-    return Message(Role.USER, (TextBlock(f"{_order(prompt)} Make the call now."),))
+    return PromptMessage(
+        Role.USER, (TextBlock(f"{_order(prompt)} Make the call now."),)
+    )
 
 
 def tool_choice(prompt: Prompt, *, native: bool) -> Mapping[str, object] | None:

@@ -27,7 +27,7 @@ Source: docs/claude-cli-protocol.md, "Ends".
 from collections.abc import Collection, Mapping
 from enum import Enum, auto
 
-from ccproxy.claude.cost_tracker import cost
+from ccproxy.claude.cost_tracker import turn_cost
 from ccproxy.claude.native.events import (
     Event,
     Failed,
@@ -38,11 +38,11 @@ from ccproxy.claude.native.events import (
     ThinkingSigned,
     Waiting,
 )
-from ccproxy.claude.native.held_text import Prose
+from ccproxy.claude.native.held_text import HeldText
 from ccproxy.claude.native.structured_output import TOOL, StructuredAnswer
-from ccproxy.claude.native.tool_calls import Calls
+from ccproxy.claude.native.tool_calls import ToolCallDecoder
 from ccproxy.claude.native.usage_counter import UsageCounter
-from ccproxy.claude.protocol.failures import Refusal, error_for, refused
+from ccproxy.claude.protocol.failures import Refusal, error_for, refusal_of_retry
 from ccproxy.claude.protocol.records import (
     ApiRetry,
     AssistantMessage,
@@ -95,7 +95,7 @@ class _Phase(Enum):
     OVER = auto()
 
 
-class Turn:
+class NativeTurnDecoder:
     """The state of one answer.
 
     Args:
@@ -127,8 +127,8 @@ class Turn:
         self._before = before
         self._must_call = must_call
         self._answer = StructuredAnswer() if has_schema else None
-        self._prose = Prose(is_held=must_call or has_schema)
-        self._calls = Calls(
+        self._prose = HeldText(is_held=must_call or has_schema)
+        self._calls = ToolCallDecoder(
             tool_names, self._answer, self._prose, tells_own=tells_own_calls
         )
         self._has_asked_again = False
@@ -177,7 +177,7 @@ class Turn:
         owed, self._owes_question = self._owes_question, False
         return owed
 
-    def timed_out(self, otherwise: CCProxyError) -> CCProxyError:
+    def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
         """Why nothing came: what the CLI was last refused for, if it was."""
         return otherwise if self._retry is None else error_for(self._retry)
 
@@ -314,7 +314,7 @@ class Turn:
     def _refused(self, record: ApiRetry) -> list[Event]:
         delay_seconds = record.retry_delay_ms / 1000
         used_up = self._limit_reset_seconds is not None
-        self._retry = refused(record, used_up=used_up)
+        self._retry = refusal_of_retry(record, used_up=used_up)
         if self._retry.is_about_login and record.attempt >= _LOGIN_ATTEMPTS:
             return self._fail(error_for(self._retry))
         return [Waiting(record.error or "unknown", record.attempt, delay_seconds)]
@@ -377,7 +377,7 @@ class Turn:
     ) -> list[Event]:
         self._phase = _Phase.OVER
         usage = self._tally.total(None if result is None else result.usage)
-        cost_usd = cost(self._spent_usd, result)
+        cost_usd = turn_cost(self._spent_usd, result)
         reason = reason or FinishReason.STOP
         return [Finished(reason, usage, self._stop_sequence, cost_usd)]
 

@@ -94,7 +94,7 @@ class Pool:
         """How many questions wait for a worker."""
         return len(self._queue)
 
-    def census(self) -> Mapping[str, int]:
+    def session_counts(self) -> Mapping[str, int]:
         """How many processes are in which state; always the same names."""
         return {
             "answering": len(self._answering),
@@ -206,10 +206,10 @@ class Pool:
         self._give_back(worker)
         self._serve()
 
-    def again(
+    def retry(
         self, client: Client, worker: Worker | None = None, *, is_lost: bool = False
     ) -> None:
-        """Give a question another worker, before all others; see `left`."""
+        """Give a question another worker, before all others; see `finished`."""
         self._queue.return_to(client)
         if worker is not None:
             self._give_back(worker, is_lost=is_lost)
@@ -217,7 +217,7 @@ class Pool:
         if client in self._queue:
             self._queue.stay(client)
 
-    def left(
+    def finished(
         self, client: Client, worker: Worker | None, *, is_lost: bool = False
     ) -> None:
         """Forget a question that is over.

@@ -56,7 +56,7 @@ _LAST_WORDS_CHARACTERS = 300
 
 
 @frozen(kw_only=True)
-class Exit:
+class ProcessExit:
     """How a process ended.
 
     Attributes:
@@ -90,7 +90,7 @@ class ProcessOwner(Protocol):
     def garbage_received(self, error: WireError) -> None:
         """Learn that the output cannot be cut into lines any more."""
 
-    def process_ended(self, end: Exit) -> None:
+    def process_ended(self, end: ProcessExit) -> None:
         """Learn that the process is reaped and its pipes closed; the last call."""
 
 
@@ -256,7 +256,7 @@ class ClaudeProcess(ProcessProtocol):
         self._stop_timer()
         self._state = _State.ENDED
         status: Any = reason.value
-        end = Exit(
+        end = ProcessExit(
             code=status.exitCode,
             signal=status.signal,
             stderr=self._stderr.decode("utf-8", "replace"),

@@ -20,7 +20,7 @@ class ControlChannel:
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
-        self._is_unheard = True
+        self._has_never_answered = True
         self._waiting: dict[str, Deferred[records.ControlResponse]] = {}
 
     def ask(self, request: Mapping[str, object]) -> "Deferred[records.ControlResponse]":
@@ -69,7 +69,7 @@ class ControlChannel:
 
     def receive(self, record: records.ControlResponse) -> None:
         """Take an answer; one that nobody waits for is of no interest."""
-        self._is_unheard = False
+        self._has_never_answered = False
         waiter = self._waiting.pop(record.response.request_id, None)
         if waiter is not None:
             waiter.callback(record)
@@ -79,10 +79,10 @@ class ControlChannel:
         """Whether anything is not answered yet."""
         return bool(self._waiting)
 
-    def take_unheard(self) -> bool:
+    def take_never_answered(self) -> bool:
         """Whether nothing at all has been answered; true once."""
-        unheard, self._is_unheard = self._is_unheard, False
-        return unheard
+        never_answered, self._has_never_answered = self._has_never_answered, False
+        return never_answered
 
     def abandon(self, error: CCProxyError) -> None:
         """Tell everyone that there will be no answer."""

@@ -167,7 +167,7 @@ _BY_KIND: Mapping[str, _Make] = {
 }
 
 
-def refused(record: ApiRetry, *, used_up: bool) -> Refusal:
+def refusal_of_retry(record: ApiRetry, *, used_up: bool) -> Refusal:
     """What the CLI was refused before it tries again."""
     text = "the connection to the model's provider failed, or was cut"
     if record.error_status or record.error not in (None, "", _UNKNOWN):

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from ccproxy.claude.protocol.records import InitializeAnswer
 
 
-class Opening:
+class Initialization:
     """One CLI's initialization.
 
     Attributes:

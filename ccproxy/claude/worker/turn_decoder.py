@@ -31,9 +31,14 @@ from enum import Enum, auto
 import msgspec
 from msgspec import Raw
 
-from ccproxy.claude.cost_tracker import cost
+from ccproxy.claude.cost_tracker import turn_cost
 from ccproxy.claude.protocol.codec import RawRecord, WireError
-from ccproxy.claude.protocol.failures import Refusal, error_for, provider_error, refused
+from ccproxy.claude.protocol.failures import (
+    Refusal,
+    error_for,
+    provider_error,
+    refusal_of_retry,
+)
 from ccproxy.claude.protocol.records import ApiRetry, RateLimitEvent, Result
 from ccproxy.claude.protocol.stream import (
     AssistantLine,
@@ -99,7 +104,7 @@ class _Phase(Enum):
     OVER = auto()
 
 
-class Turn:
+class TurnDecoder:
     """The state of one answer.
 
     Args:
@@ -148,7 +153,7 @@ class Turn:
         """Whether the CLI gives up features from now on, which a 400 may mean."""
         return self._is_bad_request
 
-    def timed_out(self, otherwise: CCProxyError) -> CCProxyError:
+    def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
         """Why nothing came: what the CLI was last refused for, if it was."""
         return otherwise if self._retry is None else error_for(self._retry)
 
@@ -330,7 +335,7 @@ class Turn:
         if self._phase is _Phase.STREAMING:
             self._phase = _Phase.CUT
         used_up = self._limit_reset_seconds is not None
-        self._retry = refused(record, used_up=used_up)
+        self._retry = refusal_of_retry(record, used_up=used_up)
         if self._retry.is_about_login and record.attempt >= _LOGIN_ATTEMPTS:
             return self._fail(error_for(self._retry))
         delay_seconds = record.retry_delay_ms / 1000
@@ -391,7 +396,7 @@ class Turn:
                 usage=self._usage,
                 stop_sequence=self._stop.stop_sequence,
                 stop_details=None if details in _NO_DETAILS else Raw(details),
-                cost_usd=cost(self._spent_usd, result),
+                cost_usd=turn_cost(self._spent_usd, result),
             )
         ]
 

@@ -26,7 +26,7 @@ from ccproxy.claude.protocol.stream import MessageStartEvent, StreamLine
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.delivery import Delivery, TurnListener
 from ccproxy.claude.worker.request_guard import RequestGuard
-from ccproxy.claude.worker.turn_decoder import Turn
+from ccproxy.claude.worker.turn_decoder import TurnDecoder
 from ccproxy.core.errors import CCProxyError, TimedOut
 from ccproxy.core.stream import Event, Failed, Finished
 from ccproxy.core.usage import RateWindow
@@ -43,10 +43,10 @@ class WorkerContext:
 
     Attributes:
         wall_seconds: Unix time.
-        learned: told what a CLI says of itself when it is initialized.
+        on_initialized: told what a CLI says of itself when it is initialized.
         limited: told how much of the subscription's limits is used.
         observer: whoever counts.
-        unheard: told why one has failed that had not answered anything.
+        on_start_failed: told why one has failed that had not answered anything.
         full_id: the id of the model that a name means.
     """
 
@@ -54,14 +54,14 @@ class WorkerContext:
     clock: IReactorTime
     wall_seconds: Callable[[], float]
     limits: Limits
-    learned: Callable[[InitializeAnswer], None]
-    unheard: Callable[[CCProxyError], None]
+    on_initialized: Callable[[InitializeAnswer], None]
+    on_start_failed: Callable[[CCProxyError], None]
     limited: Callable[[Sequence[RateWindow]], None] = lambda _: None
     observer: ClaudeObserver = field(factory=Nobody)
     full_id: Callable[[str], str] = str
 
 
-class Fate(Enum):
+class TurnOutcome(Enum):
     """What the CLI is at when the answer is over for its listener.
 
     =========  ==============================================================
@@ -85,7 +85,7 @@ class _Budget(msgspec.Struct):
 _decode_budget = msgspec.json.Decoder(_Budget).decode
 
 
-class Answering:
+class TurnReader:
     """One answer after the other, of one CLI.
 
     Args:
@@ -110,7 +110,7 @@ class Answering:
         self._spending = CostTracker(
             context.observer, context.limited, context.wall_seconds
         )
-        self._turn = Turn(0.0, may_begin=False)
+        self._turn = TurnDecoder(0.0, may_begin=False)
         self._is_short = False
         self._untold: list[Event] = []
 
@@ -135,20 +135,20 @@ class Answering:
         return self._turn.asks_again and not self._guard.is_closed
 
     @property
-    def fate(self) -> Fate:
+    def fate(self) -> TurnOutcome:
         """What is to become of the CLI, when the answer is over for its listener."""
         if self._turn.spoils or self.would_ask_again:
-            return Fate.UNUSABLE
+            return TurnOutcome.UNUSABLE
         if self._turn.is_settled:
-            return Fate.SETTLED
-        return Fate.SETTLING if self._turn.asks_again else Fate.GOES_ON
+            return TurnOutcome.SETTLED
+        return TurnOutcome.SETTLING if self._turn.asks_again else TurnOutcome.GOES_ON
 
     def begin(self, body: ComposedBody, listener: TurnListener) -> None:
         """Listen to the answer to a question that is going to be asked."""
         self._guard.reset()
         self._is_short = _is_short(body.json)
         self._spending.model = self._context.full_id(body.model)
-        self._turn = Turn(
+        self._turn = TurnDecoder(
             self._context.wall_seconds(), spent_usd=self._spending.total_dollars
         )
         self._delivery.begin(listener)
@@ -156,7 +156,7 @@ class Answering:
     def begin_none(self) -> None:
         """See that a question is not asked, which the CLI was told not to ask."""
         self._guard.reset(is_closed=True)
-        self._turn = Turn(0.0, may_begin=False)
+        self._turn = TurnDecoder(0.0, may_begin=False)
 
     def is_unexpected(self, record: RawRecord) -> bool:
         """Whether a record begins a message that neither we nor a retry asked for."""
@@ -186,7 +186,7 @@ class Answering:
         listener = self._delivery.listener
         if listener is None or not events:
             return
-        told = self._delivery.hears(events, self._turn.timed_out)
+        told = self._delivery.filter_events(events, self._turn.timeout_error)
         if isinstance(told[-1], Finished | Failed):
             self._delivery.leave()
             self._ended()
@@ -199,7 +199,7 @@ class Answering:
 
     def why(self, error: TimedOut) -> CCProxyError:
         """Why nothing came: what the CLI was last refused for, if it was."""
-        return self._turn.timed_out(error)
+        return self._turn.timeout_error(error)
 
     def pause(self) -> None:
         """Be patient with a listener that does not read."""

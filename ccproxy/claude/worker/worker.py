@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from ccproxy.claude.body.composed import ComposedBody
 from ccproxy.claude.process.launch import LaunchSpec
-from ccproxy.claude.process.process import ClaudeProcess, Exit
+from ccproxy.claude.process.process import ClaudeProcess, ProcessExit
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.stream import is_message
@@ -28,9 +28,9 @@ from ccproxy.claude.protocol.writer import LineWriter
 from ccproxy.claude.worker.commands import Commands, WorkerLost
 from ccproxy.claude.worker.delivery import TurnListener
 from ccproxy.claude.worker.idle_watch import IdleWatch
-from ccproxy.claude.worker.initialization import Opening
+from ccproxy.claude.worker.initialization import Initialization
 from ccproxy.claude.worker.state import HasWorkerState, WorkerState
-from ccproxy.claude.worker.turn_reader import Answering, Fate, WorkerContext
+from ccproxy.claude.worker.turn_reader import TurnOutcome, TurnReader, WorkerContext
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InternalError, TimedOut
 
 _SETTLE_SECONDS = 3.0  # to end a turn that is over for its client
@@ -62,14 +62,14 @@ class Worker(HasWorkerState):
         # A setting takes the operator's own variable away.
         cache_ttl = launch.environment.get("CLAUDE_CODE_PROMPT_CACHE_TTL")
         self._commands = Commands(self._controls, self._writer, self._clock, cache_ttl)
-        self._answering = Answering(
+        self._answering = TurnReader(
             context,
             self._controls,
             failed=self._failed,
             timed_out=self._timed_out,
             ended=self._ended,
         )
-        self._opening = Opening(self._initialize, self._opened, self._failed)
+        self._opening = Initialization(self._initialize, self._opened, self._failed)
         self._idle = IdleWatch(
             clock,
             forget=lambda: self._run(self._commands.forget()),
@@ -245,7 +245,7 @@ class Worker(HasWorkerState):
         """Give up a CLI that cannot be understood; called by the process."""
         self._lose(WorkerLost(f"the claude CLI wrote {error}"))
 
-    def process_ended(self, end: Exit) -> None:
+    def process_ended(self, end: ProcessExit) -> None:
         """Learn that the CLI is gone; called by the process."""
         if not self.is_gone:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
@@ -256,7 +256,7 @@ class Worker(HasWorkerState):
     async def _initialize(self) -> records.InitializeAnswer:
         seconds = self._context.limits.first_token_seconds
         answer = await self._commands.initialize(seconds)
-        self._context.learned(answer)
+        self._context.on_initialized(answer)
         return answer
 
     def _opened(self) -> None:
@@ -308,9 +308,9 @@ class Worker(HasWorkerState):
         if not self.is_asking:
             return
         match self._answering.fate:
-            case Fate.UNUSABLE:
+            case TurnOutcome.UNUSABLE:
                 self._lose(WorkerLost("the claude CLI cannot be asked again"))
-            case Fate.GOES_ON:
+            case TurnOutcome.GOES_ON:
                 self._break_off()
             case _:
                 # `_at_turn` sees to the rest, if the turn is over already.
@@ -381,8 +381,8 @@ class Worker(HasWorkerState):
             return
         self._retire(error)
         self._process.kill()
-        if self._controls.take_unheard():
-            self._context.unheard(error)
+        if self._controls.take_never_answered():
+            self._context.on_start_failed(error)
         lost, self._on_lost = self._on_lost, None
         if lost is not None:
             lost()

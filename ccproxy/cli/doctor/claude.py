@@ -10,7 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 
 from ccproxy.claude.body.compose import compose
-from ccproxy.claude.installation.compose_mode import BinaryVerdict, ComposeMode, way_of
+from ccproxy.claude.installation.compose_mode import (
+    BinaryVerdict,
+    ComposeMode,
+    decide_compose_mode,
+)
 from ccproxy.claude.installation.conformance import Finding
 from ccproxy.claude.installation.login import body_limit
 from ccproxy.claude.installation.probe import CLIProber
@@ -76,8 +80,8 @@ class CLI:
                 silence_seconds=settings.silence_seconds,
                 turn_seconds=settings.turn_seconds,
             ),
-            unheard=lambda error: None,
-            learned=lambda answer: self._catalogue.learn(answer.models),
+            on_start_failed=lambda error: None,
+            on_initialized=lambda answer: self._catalogue.learn(answer.models),
             full_id=self._catalogue.full_id,
         )
 
@@ -162,7 +166,7 @@ class CLI:
         verdict, why = BinaryVerdict.MERGES, ""
         if mode is ComposeMode.AUTO and not has_agent_tools:
             verdict, why = await self._probe()
-        way = way_of(
+        way = decide_compose_mode(
             mode,
             has_agent_tools=has_agent_tools,
             verdict=verdict,

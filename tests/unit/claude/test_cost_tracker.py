@@ -7,7 +7,7 @@ from typing import Any
 from attrs import define, field
 from typing_extensions import override
 
-from ccproxy.claude.cost_tracker import CostTracker, spent
+from ccproxy.claude.cost_tracker import CostTracker, cost_increase
 from ccproxy.claude.observer import Nobody
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.core.usage import RateWindow
@@ -66,8 +66,8 @@ def test_nothing_spent_is_not_told() -> None:
 
 
 def test_a_sum_that_has_become_smaller_began_anew() -> None:
-    assert spent(2.0, 0.5) == 0.5
-    assert spent(0.5, 0.5) == 0
+    assert cost_increase(2.0, 0.5) == 0.5
+    assert cost_increase(0.5, 0.5) == 0
 
 
 def test_retries_are_told() -> None:

@@ -53,7 +53,7 @@ class House:
     is_native: bool = True
     windows: Sequence[RateWindow] = ()
 
-    def census(self) -> Mapping[str, int]:
+    def session_counts(self) -> Mapping[str, int]:
         return {"answering": 3, "idle": 1}
 
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
 from ccproxy.claude.completion.completion import Completion
-from ccproxy.claude.completion.question import Question
+from ccproxy.claude.completion.question import ComposedQuestion
 from ccproxy.claude.observer import Served
 from ccproxy.claude.shaping.interface import AskAgain, Check
 from ccproxy.claude.worker.worker import WorkerLost
@@ -97,7 +97,7 @@ class House(PoolHouse):
         factory=lambda: RememberedAnswers(InMemoryAnswers(1_000_000, 100.0))
     )
 
-    def ask(self, asked: Question | None = None, **about: Any) -> Client:
+    def ask(self, asked: ComposedQuestion | None = None, **about: Any) -> Client:
         client = Client(**about)
         completion = Completion(
             asked or question(),
@@ -123,7 +123,7 @@ def house() -> House:
     return House()
 
 
-def shaped(*todo: Check | AskAgain) -> tuple[Question, HoldingShaper]:
+def shaped(*todo: Check | AskAgain) -> tuple[ComposedQuestion, HoldingShaper]:
     shaper = HoldingShaper(list(todo))
     return question(shaper=lambda: shaper), shaper
 
@@ -162,7 +162,7 @@ def test_the_worker_is_free_before_the_end_is_told(house: House) -> None:
     class Looking(Client):
         @override
         def receive(self, events: Sequence[Event]) -> None:
-            free.append(house.pool.census()["answering"])
+            free.append(house.pool.session_counts()["answering"])
 
     completion = Completion(
         question(),
@@ -404,7 +404,7 @@ def test_a_client_that_gives_up_then_is_not_asked_for_again(house: House) -> Non
     house.ask(asked, cancels_at=TextDelta)
     house.worker.answer(TextDelta("a"))
     assert house.worker.questions == 1
-    assert house.pool.census()["idle"] == 1
+    assert house.pool.session_counts()["idle"] == 1
 
 
 def test_it_may_be_checked_once_more(house: House) -> None:
@@ -447,7 +447,7 @@ def test_a_check_is_given_up_with_its_client(house: House) -> None:
     client.completion.cancel()
     assert house.checker.cancelled == 1
     assert client.events == []
-    assert house.pool.census()["idle"] == 1
+    assert house.pool.session_counts()["idle"] == 1
 
 
 def test_a_client_that_gives_up_when_told_the_last_word_is_not_checked(
@@ -544,7 +544,7 @@ def end(worker: FakeWorker, *events: Event) -> None:
     ],
 )
 def test_an_answer_with_calls_is_remembered_whole(
-    house: House, asked: Question, ended: Finished, is_kept: bool
+    house: House, asked: ComposedQuestion, ended: Finished, is_kept: bool
 ) -> None:
     house.ask(asked)
     end(house.worker, *message(*BLOCKS), ended)

@@ -439,7 +439,7 @@ async def test_result_that_comes_before_it_is_asked_for(
     await server.ready()
     before = starts(claude)
     history = await called(server)
-    assert server.backend.census()["suspended"] == 1
+    assert server.backend.session_counts()["suspended"] == 1
     document = await (await server.chat(*history, tools=TOOLS)).json()
     [choice] = document["choices"]
     assert choice["message"]["content"] == (
@@ -467,6 +467,6 @@ async def test_process_waits_only_behind_calls_of_its_own(
 async def test_stop_ends_a_session_that_waits(proxy: Start, fake: Fake) -> None:
     server = proxy(claude_bin=fake("calls").binary, agent_tools=("Read",))
     await called(server)
-    assert server.backend.census()["suspended"] == 1
+    assert server.backend.session_counts()["suspended"] == 1
     await server.stop()
     assert server.processes == 0

@@ -34,17 +34,17 @@ from zope.interface import provider
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.pool import NativeOptions, NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import (
-    Message,
     Prompt,
+    PromptMessage,
+    PromptTool,
     Role,
     TextBlock,
-    Tool,
     ToolResultBlock,
     ToolUseBlock,
 )
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.native.suspended_sessions import WaitingLimits
+from ccproxy.claude.native.suspended_sessions import SuspensionLimits
 from ccproxy.claude.observer import Nobody
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
@@ -66,7 +66,7 @@ TRIES = int(os.environ.get("CCPROXY_FUZZ", "40"))
 STEPS = 60
 
 MOST = 2
-LOOK = Tool("look", None, {"type": "object"})
+LOOK = PromptTool("look", None, {"type": "object"})
 
 # What a CLI does next, if it can; else it ends its answer.
 WAYS = ("say", "use own", "call", "finish")
@@ -106,7 +106,7 @@ FAULTS: list[Any] = [
 ]
 
 
-def said_by(message: Message) -> Said:
+def said_by(message: PromptMessage) -> Said:
     """A turn as the imagined CLI notes it."""
     told: list[tuple[str, str]] = []
     for block in message.content:
@@ -159,12 +159,12 @@ class Client:
         return "".join(texts)
 
     @property
-    def conversation(self) -> tuple[Message, ...]:
+    def conversation(self) -> tuple[PromptMessage, ...]:
         """The turns up to and with the answer; as OpenAI's clients keep them."""
         told = [e.block for e in self.heard if isinstance(e, ContentBlockStart)]
         values: list[Any] = [block.value for block in told if block.type == "tool_use"]
         blocks = [ToolUseBlock(value.id, value.name, {}) for value in values]
-        answer = Message(Role.ASSISTANT, (TextBlock(self.text), *blocks))
+        answer = PromptMessage(Role.ASSISTANT, (TextBlock(self.text), *blocks))
         return (*self.prompt.messages, answer)
 
 
@@ -217,15 +217,15 @@ class Interleavings(RuleBasedStateMachine):
             limits=Limits(
                 first_token_seconds=30.0, silence_seconds=20.0, turn_seconds=200.0
             ),
-            learned=lambda answer: None,
-            unheard=lambda error: None,
+            on_initialized=lambda answer: None,
+            on_start_failed=lambda error: None,
         )
         self.slots = ProcessSlots(MOST)
         queue: RequestQueue[NativeCompletion] = RequestQueue(4, 60.0, MOST)
         self.pool = NativePool(
             Factory(launch, surroundings),
             self.clock,
-            NativeOptions(waiting=WaitingLimits(sessions=1, seconds=50.0)),
+            NativeOptions(waiting=SuspensionLimits(sessions=1, seconds=50.0)),
             self.slots,
             queue,
             self,
@@ -257,8 +257,8 @@ class Interleavings(RuleBasedStateMachine):
         client.is_within = False
         self.clients.append(client)
 
-    def words(self) -> Message:
-        return Message(Role.USER, (TextBlock(f"q{next(self.numbers)}"),))
+    def words(self) -> PromptMessage:
+        return PromptMessage(Role.USER, (TextBlock(f"q{next(self.numbers)}"),))
 
     @rule(kind=st.sampled_from(["plain", "tools", "schema"]))
     def ask(self, kind: str) -> None:
@@ -299,7 +299,7 @@ class Interleavings(RuleBasedStateMachine):
             for block in turns[-1].content
             if isinstance(block, ToolUseBlock)
         ]
-        turns = (*turns, Message(Role.USER, tuple(results)))
+        turns = (*turns, PromptMessage(Role.USER, tuple(results)))
         self.put(evolve(client.prompt, messages=turns))
 
     def open_clients(self) -> list[Client]:

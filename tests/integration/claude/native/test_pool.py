@@ -13,16 +13,16 @@ from ccproxy.claude.native import events as native
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.pool import NativeOptions, NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import (
-    Message,
     Prompt,
+    PromptMessage,
+    PromptTool,
     Role,
     TextBlock,
-    Tool,
     ToolResultBlock,
     ToolUseBlock,
 )
 from ccproxy.claude.native.session import SessionLost
-from ccproxy.claude.native.suspended_sessions import WaitingLimits
+from ccproxy.claude.native.suspended_sessions import SuspensionLimits
 from ccproxy.claude.observer import Served, StopReason
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
@@ -52,8 +52,8 @@ from ccproxy.core.stream import (
 )
 from tests.support.fake_workers import Counts
 
-HELLO = Prompt(model="m", messages=(Message(Role.USER, (TextBlock("hello"),)),))
-CALLING = evolve(HELLO, tools=(Tool("look", None, {"type": "object"}),))
+HELLO = Prompt(model="m", messages=(PromptMessage(Role.USER, (TextBlock("hello"),)),))
+CALLING = evolve(HELLO, tools=(PromptTool("look", None, {"type": "object"}),))
 FORMED = evolve(HELLO, schema={"type": "object"})
 STOP = native.Finished(FinishReason.STOP, Usage())
 BEGUN = native.MessageStarted("claude-m-1")
@@ -192,7 +192,9 @@ class House:
         self.pool = NativePool(
             house,
             self.clock,
-            NativeOptions(waiting=WaitingLimits(sessions=self.waiting, seconds=300.0)),
+            NativeOptions(
+                waiting=SuspensionLimits(sessions=self.waiting, seconds=300.0)
+            ),
             self.slots,
             RequestQueue(self.queue, 60.0, self.processes),
             house,
@@ -281,7 +283,7 @@ def test_each_process_is_asked_once() -> None:
 
 def test_own_tool_of_a_clients_name_is_left_out() -> None:
     house = House()
-    house.ask(evolve(HELLO, tools=(Tool("Read", None, {"type": "object"}),)))
+    house.ask(evolve(HELLO, tools=(PromptTool("Read", None, {"type": "object"}),)))
     assert house.sessions[0].launch.agent_tools == ("Glob",)
 
 
@@ -576,8 +578,8 @@ RESULT = ToolResultBlock("t1", "blue")
 
 def answered(text: str = "Hm.", prompt: Prompt = CALLING) -> Prompt:
     """The conversation with the call and its result."""
-    said = Message(Role.ASSISTANT, (TextBlock(text), USE))
-    turns = (*CALLING.messages, said, Message(Role.USER, (RESULT,)))
+    said = PromptMessage(Role.ASSISTANT, (TextBlock(text), USE))
+    turns = (*CALLING.messages, said, PromptMessage(Role.USER, (RESULT,)))
     return evolve(prompt, messages=turns)
 
 
@@ -609,7 +611,7 @@ def test_result_goes_to_the_session_that_waits_for_it() -> None:
     [
         answered("Something else."),
         answered(prompt=evolve(CALLING, sampling={"top_p": 0.5})),
-        answered(prompt=evolve(CALLING, tools=(Tool("look", None, {"x": 1.0}),))),
+        answered(prompt=evolve(CALLING, tools=(PromptTool("look", None, {"x": 1.0}),))),
         answered(prompt=evolve(CALLING, model="n")),
     ],
 )

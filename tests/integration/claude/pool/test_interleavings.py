@@ -35,7 +35,7 @@ from zope.interface import provider
 
 from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
 from ccproxy.claude.completion.completion import Completion
-from ccproxy.claude.completion.question import Question
+from ccproxy.claude.completion.question import ComposedQuestion
 from ccproxy.claude.observer import Nobody
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.pool import Pool
@@ -87,7 +87,7 @@ FAULTS: list[Any] = [
 class Client:
     """Who asks, and what it has heard; ``bodies`` are what may go up for it."""
 
-    question: Question
+    question: ComposedQuestion
     bodies: set[str]
     completion: Any = None
     heard: list[Event] = field(factory=list)
@@ -181,8 +181,8 @@ class Interleavings(RuleBasedStateMachine):
             limits=Limits(
                 first_token_seconds=30.0, silence_seconds=20.0, turn_seconds=200.0
             ),
-            learned=lambda answer: None,
-            unheard=lambda error: None,
+            on_initialized=lambda answer: None,
+            on_start_failed=lambda error: None,
         )
         limits = PoolLimits(
             spares=1,
@@ -370,7 +370,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def there_are_as_many_places_as_processes(self) -> None:
-        states = sum(self.pool.census().values())
+        states = sum(self.pool.session_counts().values())
         assert states == self.slots.taken == len(self.spawner.living) <= MOST
 
     @invariant()

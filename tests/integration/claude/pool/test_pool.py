@@ -227,7 +227,7 @@ def test_no_more_spares_than_wanted_nor_than_there_is_room_for() -> None:
     for _ in range(10):
         house.clock.advance(0.3)
     assert len(house.workers) == 2
-    assert house.pool.census()["spare"] == 2
+    assert house.pool.session_counts()["spare"] == 2
 
 
 def test_spares_that_end_by_themselves_are_tried_less_and_less(
@@ -266,7 +266,7 @@ def test_a_worker_that_settles_is_waited_for_but_not_for_long() -> None:
     assert [w.bodies[-1].system for w in house.workers] == ["b", "c"]
     used.settle()
     house.workers[1].answer()
-    assert house.pool.census()["idle"] == 2
+    assert house.pool.session_counts()["idle"] == 2
 
 
 def test_only_one_question_waits_for_it() -> None:
@@ -313,7 +313,7 @@ def test_an_idle_worker_that_dies_is_retired() -> None:
     worker = house.answered()
     worker.die()
     assert worker.closed is not None
-    assert house.pool.census()["idle"] == 0
+    assert house.pool.session_counts()["idle"] == 0
     worker.is_reaped()
     assert house.slots.taken == 0
 
@@ -358,7 +358,7 @@ def test_a_worker_whose_client_goes_away_while_it_starts_is_a_spare() -> None:
     house = House(processes=1)
     house.ask("a")[0].cancel()
     [worker] = house.workers
-    assert house.pool.census()["spare"] == 1
+    assert house.pool.session_counts()["spare"] == 1
     _, heard = house.ask("b")
     worker.is_opened()
     worker.answer()
@@ -534,7 +534,7 @@ def test_nothing_is_kept_for_questions_that_do_not_come_here() -> None:
 def test_who_was_looked_at_becomes_a_spare() -> None:
     house = House(spares=1)
     look = Deferred.fromCoroutine(house.pool.look())
-    assert house.pool.census()["spare"] == 1
+    assert house.pool.session_counts()["spare"] == 1
     [worker] = house.workers
     worker.is_opened()
     assert look.called
@@ -547,7 +547,7 @@ def test_without_spares_it_is_kept_as_long_as_others() -> None:
     house = House()
     Deferred.fromCoroutine(house.pool.look())
     house.workers[0].is_opened()
-    assert house.pool.census()["idle"] == 1
+    assert house.pool.session_counts()["idle"] == 1
     house.ask()
     assert house.workers[0].questions == 1
     assert house.served == [Served.SPARE]

@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from ccproxy.claude.process.launch import MARKER, LaunchSpec, exec_prefix
-from ccproxy.claude.process.process import ClaudeProcess, Exit
+from ccproxy.claude.process.process import ClaudeProcess, ProcessExit
 from ccproxy.claude.protocol.codec import WireError
 from ccproxy.core.errors import ClaudeUnavailable, Overloaded
 from tests.integration.claude.conftest import FakeClaude
@@ -29,7 +29,7 @@ class Owner:
     """Keeps what it is told."""
 
     lines: list[bytes] = field(factory=list)
-    end: Exit | None = None
+    end: ProcessExit | None = None
 
     def lines_received(self, lines: list[bytes]) -> None:
         self.lines += lines
@@ -37,7 +37,7 @@ class Owner:
     def garbage_received(self, error: WireError) -> None:
         raise AssertionError(error)
 
-    def process_ended(self, end: Exit) -> None:
+    def process_ended(self, end: ProcessExit) -> None:
         self.end = end
 
 
@@ -263,8 +263,8 @@ def test_process_that_cannot_be_started(
 
 
 def test_exit_is_told_in_words() -> None:
-    end = Exit(code=None, signal=9, stderr="one\n\nlast words \n", rest=b"{")
+    end = ProcessExit(code=None, signal=9, stderr="one\n\nlast words \n", rest=b"{")
     assert str(end) == (
         "signal SIGKILL, in the middle of a line of 1 bytes; its last words: last words"
     )
-    assert str(Exit(code=0, signal=None, stderr="", rest=b"")) == "exit status 0"
+    assert str(ProcessExit(code=0, signal=None, stderr="", rest=b"")) == "exit status 0"

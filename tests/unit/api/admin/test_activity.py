@@ -23,7 +23,7 @@ class House:
     queued = 0
     windows: Sequence[RateWindow] = ()
 
-    def census(self) -> Mapping[str, int]:
+    def session_counts(self) -> Mapping[str, int]:
         return {"idle": 1}
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from ccproxy.claude.installation.compose_mode import (
     BinaryVerdict,
+    ComposeDecision,
     ComposeMode,
-    Way,
-    way_of,
+    decide_compose_mode,
 )
 from ccproxy.claude.installation.login import BodyLimit, body_limit
 from ccproxy.claude.protocol.records import Account
@@ -60,8 +60,8 @@ def decide(
     tools: bool = False,
     verdict: BinaryVerdict = BinaryVerdict.MERGES,
     limit: BodyLimit | None = None,
-) -> Way:
-    return way_of(
+) -> ComposeDecision:
+    return decide_compose_mode(
         mode, has_agent_tools=tools, verdict=verdict, why="it is odd", limit=limit
     )
 
@@ -88,7 +88,7 @@ SOME = BodyLimit(100, "no child")
     ],
 )
 def test_the_way(
-    way: Way, is_native: bool, largest_bytes: int | None, why: str
+    way: ComposeDecision, is_native: bool, largest_bytes: int | None, why: str
 ) -> None:
     assert (way.is_native, way.largest_bytes) == (is_native, largest_bytes)
     assert why in way.why

@@ -12,7 +12,7 @@ from ccproxy.claude.native.history import turn
 from ccproxy.claude.native.prompt import (
     DocumentBlock,
     ImageBlock,
-    Message,
+    PromptMessage,
     RedactedThinkingBlock,
     Role,
     TextBlock,
@@ -40,7 +40,7 @@ def blocks(texts: Sequence[str]) -> tuple[TextBlock, ...]:
 @example(["a\nb\r\nc\u2028d\x00\x85 @/etc/passwd"], True)
 @example(["/clear"], False)
 def test_a_user_turn_is_one_line_and_word_for_word(texts: list[str], ask: bool) -> None:
-    message = Message(Role.USER, blocks(texts))
+    message = PromptMessage(Role.USER, blocks(texts))
     record = written(turn(message, "uuid", model="m", ask=ask))
     assert record["type"] == "user"
     assert record["uuid"] == "uuid"
@@ -54,18 +54,18 @@ def test_a_user_turn_is_one_line_and_word_for_word(texts: list[str], ask: bool) 
 
 @given(WELL_FORMED, st.booleans())
 def test_a_user_turn_is_always_client_composed(text: str, ask: bool) -> None:
-    message = Message(Role.USER, blocks([text]))
+    message = PromptMessage(Role.USER, blocks([text]))
     record = written(turn(message, "uuid", model="m", ask=ask))
     assert record["client_composed"] is True
 
 
 def test_a_turn_of_the_history_is_not_asked() -> None:
-    message = Message(Role.USER, blocks(["hi"]))
+    message = PromptMessage(Role.USER, blocks(["hi"]))
     assert written(turn(message, "u", model="m", ask=False))["shouldQuery"] is (False)
 
 
 def test_the_question_is_asked() -> None:
-    message = Message(Role.USER, blocks(["hi"]))
+    message = PromptMessage(Role.USER, blocks(["hi"]))
     assert written(turn(message, "u", model="m", ask=True)).get("shouldQuery", True)
 
 
@@ -73,7 +73,7 @@ def test_the_question_is_asked() -> None:
 def test_an_assistant_turn_is_one_line_and_word_for_word(
     texts: list[str], model: str
 ) -> None:
-    message = Message(Role.ASSISTANT, blocks(texts))
+    message = PromptMessage(Role.ASSISTANT, blocks(texts))
     record = written(turn(message, "unique", model=model, ask=False))
     assert record["type"] == "assistant"
     assert record["message"]["id"] == "unique"
@@ -162,14 +162,14 @@ WRITTEN = [
 @pytest.mark.parametrize(("block", "expected"), WRITTEN)
 def test_each_block_is_the_messages_apis_own(block: Any, expected: Any) -> None:
     for role in Role:
-        message = Message(role, (block,))
+        message = PromptMessage(role, (block,))
         record = written(turn(message, "u", model="m", ask=False))
         assert record["message"]["content"] == [expected]
 
 
 def test_an_assistant_turn_is_a_message_of_who_thought_it() -> None:
     thought = ThinkingBlock("hm", "c2ln", "thinker")
-    message = Message(Role.ASSISTANT, (TextBlock("a"), thought))
+    message = PromptMessage(Role.ASSISTANT, (TextBlock("a"), thought))
     record = written(turn(message, "unique", model="m", ask=False))
     assert record["message"].pop("content")
     assert record == {

@@ -12,15 +12,15 @@ from ccproxy.claude.native.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from ccproxy.claude.native.mcp_server import ToolServer, check_offered, offer
-from ccproxy.claude.native.prompt import Tool
-from ccproxy.claude.native.turn_decoder import Turn
+from ccproxy.claude.native.mcp_server import MCPServer, check_offered, offer
+from ccproxy.claude.native.prompt import PromptTool
+from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
 from ccproxy.claude.protocol.codec import decode
 from ccproxy.claude.protocol.records import ControlAsk, ControlRequest, MCPMessage
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InvalidRequest
 from ccproxy.core.stream import FinishReason
 
-TOOL = Tool("look", None, {"type": "object"})
+TOOL = PromptTool("look", None, {"type": "object"})
 
 
 def test_no_tools_are_no_server() -> None:
@@ -30,7 +30,7 @@ def test_no_tools_are_no_server() -> None:
 def test_older_cli_that_asks_again_is_answered() -> None:
     def ask(method: str, identifier: int | None = 7) -> Any:
         sent: list[Any] = []
-        server = ToolServer(lambda request_id, answer: sent.append(answer))
+        server = MCPServer(lambda request_id, answer: sent.append(answer))
         server.offer((TOOL,))
         message = MCPMessage(method, identifier)
         about = ControlAsk("mcp_message", "client", message)
@@ -44,7 +44,7 @@ def test_older_cli_that_asks_again_is_answered() -> None:
     assert ask("tools/call") is None
 
 
-def feed(turn: Turn, *records: dict[str, Any]) -> list[Event]:
+def feed(turn: NativeTurnDecoder, *records: dict[str, Any]) -> list[Event]:
     events: list[Event] = []
     for record in records:
         decoded = decode(json.dumps(record).encode())
@@ -71,7 +71,7 @@ def begins(name: str) -> tuple[dict[str, Any], ...]:
 
 
 def test_call_of_the_clients_tool_ends_the_turn() -> None:
-    turn = Turn(0, frozenset({"look"}))
+    turn = NativeTurnDecoder(0, frozenset({"look"}))
     events = feed(turn, *begins("look"))
     assert events[1:3] == [ToolCallStarted("t1", "look"), ToolCallDelta("{}")]
     assert isinstance(events[-1], Finished)
@@ -81,13 +81,13 @@ def test_call_of_the_clients_tool_ends_the_turn() -> None:
 
 
 def test_call_of_the_clis_own_tool_does_not() -> None:
-    turn = Turn(0, frozenset({"look"}))
+    turn = NativeTurnDecoder(0, frozenset({"look"}))
     assert feed(turn, *begins("Read")) == [MessageStarted("m")]
     assert not turn.is_over
 
 
 def test_call_in_a_whole_message() -> None:
-    turn = Turn(0, frozenset({"look"}))
+    turn = NativeTurnDecoder(0, frozenset({"look"}))
     block = {"type": "tool_use", "id": "t1", "name": "look", "input": {"a": 1}}
     message = {"id": "m1", "model": "m", "content": [block], "stop_reason": "tool_use"}
     events = feed(turn, {"type": "assistant", "message": message})
@@ -95,8 +95,8 @@ def test_call_in_a_whole_message() -> None:
     assert isinstance(events[-1], Finished)
 
 
-LOOK = Tool("look", None, {"type": "object"})
-ODD = Tool("odd", None, {"type": "object", "required": ["a", "a"]})
+LOOK = PromptTool("look", None, {"type": "object"})
+ODD = PromptTool("odd", None, {"type": "object", "required": ["a", "a"]})
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ ODD = Tool("odd", None, {"type": "object", "required": ["a", "a"]})
 )
 def test_tools_that_the_cli_offers(
     names: set[str],
-    tools: list[Tool],
+    tools: list[PromptTool],
     about: dict[str, bool],
     error: type[CCProxyError] | None,
 ) -> None:
@@ -122,6 +122,6 @@ def test_tools_that_the_cli_offers(
 
 @pytest.mark.parametrize("names", [("Agent",), ("Task",), ("Agent", "Task")])
 def test_a_tool_that_the_cli_lists_by_another_name(names: tuple[str, ...]) -> None:
-    tools = [Tool(name, None, {"type": "object"}) for name in names]
+    tools = [PromptTool(name, None, {"type": "object"}) for name in names]
     assert check_offered(["Task"], tools, has_own=False) is None
     assert check_offered([], tools, has_own=False) is not None

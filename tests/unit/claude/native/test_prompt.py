@@ -6,23 +6,25 @@ from time import process_time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.native.prompt import Message, Role, TextBlock, is_blank, turns
+from ccproxy.claude.native.prompt import PromptMessage, Role, TextBlock, is_blank, turns
 
 TEXTS = st.text("ab \n\ufeff\u2028", max_size=3)
 MESSAGES = st.lists(
     st.builds(
-        Message,
+        PromptMessage,
         st.sampled_from(Role),
         st.lists(st.builds(TextBlock, TEXTS), max_size=3).map(tuple),
     )
 )
 
 
-def message(role: Role, *texts: str) -> Message:
-    return Message(role, tuple(map(TextBlock, texts)))
+def message(role: Role, *texts: str) -> PromptMessage:
+    return PromptMessage(role, tuple(map(TextBlock, texts)))
 
 
-def said(messages: tuple[Message, ...] | list[Message]) -> list[tuple[Role, str]]:
+def said(
+    messages: tuple[PromptMessage, ...] | list[PromptMessage],
+) -> list[tuple[Role, str]]:
     """Each text that is not blank, with who said it."""
     return [
         (message.role, block.text)
@@ -70,7 +72,7 @@ def test_many_neighbours_do_not_keep_the_server_busy() -> None:
 
 
 @given(MESSAGES)
-def test_roles_alternate_and_nothing_is_blank(messages: list[Message]) -> None:
+def test_roles_alternate_and_nothing_is_blank(messages: list[PromptMessage]) -> None:
     joined = turns(messages)
     assert all(one.role is not next_.role for one, next_ in pairwise(joined))
     assert all(turn.content for turn in joined)
@@ -80,12 +82,12 @@ def test_roles_alternate_and_nothing_is_blank(messages: list[Message]) -> None:
 
 @given(MESSAGES)
 def test_every_text_is_kept_in_order_and_with_its_role(
-    messages: list[Message],
+    messages: list[PromptMessage],
 ) -> None:
     assert said(turns(messages)) == said(messages)
 
 
 @given(MESSAGES)
-def test_turns_of_turns_are_the_same(messages: list[Message]) -> None:
+def test_turns_of_turns_are_the_same(messages: list[PromptMessage]) -> None:
     once = turns(messages)
     assert turns(once) == once

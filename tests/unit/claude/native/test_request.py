@@ -13,16 +13,16 @@ from ccproxy.claude.native.prompt import (
     DocumentBlock,
     Effort,
     ImageBlock,
-    Message,
+    PromptMessage,
+    PromptTool,
     RedactedThinkingBlock,
     Role,
     TextBlock,
     ThinkingBlock,
-    Tool,
     ToolResultBlock,
     ToolUseBlock,
 )
-from ccproxy.claude.native.request import StreamTranslator, Translated, translate
+from ccproxy.claude.native.request import StreamTranslator, TranslatedRequest, translate
 from ccproxy.core import messages, stream
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 
@@ -43,11 +43,11 @@ def user(*blocks: messages.Block | str) -> messages.Message:
     return turn("user", *blocks, at="messages[0]")
 
 
-def told(request: messages.MessagesRequest, **options: Any) -> Translated:
+def told(request: messages.MessagesRequest, **options: Any) -> TranslatedRequest:
     return translate(request, **{"model": "sonnet", "effort": None, **options})
 
 
-def spoken(request: messages.MessagesRequest) -> list[Message]:
+def spoken(request: messages.MessagesRequest) -> list[PromptMessage]:
     return list(told(request).prompt.messages)
 
 
@@ -63,7 +63,7 @@ def test_plain_question() -> None:
         9,
     )
     assert (prompt.stop, prompt.effort) == (("X",), Effort.HIGH)
-    assert prompt.messages == (Message(Role.USER, (TextBlock("hello"),)),)
+    assert prompt.messages == (PromptMessage(Role.USER, (TextBlock("hello"),)),)
     assert (translated.adjusted, translated.ignored) == ((), ())
 
 
@@ -173,7 +173,7 @@ def test_tool_choice(
 ) -> None:
     tools = tuple(messages.client_tool(n, "d", SCHEMA) for n in ("one", "two"))
     prompt = told(asked(user("hello"), tools=tools, tool_choice=choice)).prompt
-    assert prompt.tools == tuple(Tool(name, "d", SCHEMA) for name in names)
+    assert prompt.tools == tuple(PromptTool(name, "d", SCHEMA) for name in names)
     assert prompt.must_call is must_call
 
 

@@ -17,13 +17,13 @@ from ccproxy.claude.native.events import (
 from ccproxy.claude.native.prompt import (
     DocumentBlock,
     ImageBlock,
-    Message,
     Prompt,
+    PromptMessage,
+    PromptTool,
     RedactedThinkingBlock,
     Role,
     TextBlock,
     ThinkingBlock,
-    Tool,
     ToolResultBlock,
     ToolUseBlock,
 )
@@ -32,8 +32,8 @@ from ccproxy.core.stream import FinishReason, Usage
 
 ASKED = Prompt(
     model="m",
-    messages=(Message(Role.USER, (TextBlock("hello"),)),),
-    tools=(Tool("look", None, {"type": "object"}),),
+    messages=(PromptMessage(Role.USER, (TextBlock("hello"),)),),
+    tools=(PromptTool("look", None, {"type": "object"}),),
 )
 ONE = ToolUseBlock("toolu_a", "look", {"at": "sky"})
 TWO = ToolUseBlock("toolu_b", "look", {"at": "sea"})
@@ -43,8 +43,8 @@ CALLED = Finished(FinishReason.TOOL_USE, Usage())
 
 
 def request(answer: Any, results: Any, prompt: Prompt = ASKED) -> Prompt:
-    said = Message(Role.ASSISTANT, tuple(answer))
-    given = Message(Role.USER, tuple(results))
+    said = PromptMessage(Role.ASSISTANT, tuple(answer))
+    given = PromptMessage(Role.USER, tuple(results))
     return evolve(prompt, messages=(*prompt.messages, said, given))
 
 
@@ -125,12 +125,12 @@ OTHERS = [
         request(
             SAID,
             (BLUE, GREEN),
-            evolve(ASKED, messages=(Message(Role.USER, (TextBlock("hi"),)),)),
+            evolve(ASKED, messages=(PromptMessage(Role.USER, (TextBlock("hi"),)),)),
         ),
     ),
     (
         "a turn of the user's between",
-        evolve(ASKED, messages=(*ASKED.messages, Message(Role.USER, SAID)) * 2),
+        evolve(ASKED, messages=(*ASKED.messages, PromptMessage(Role.USER, SAID)) * 2),
     ),
 ]
 

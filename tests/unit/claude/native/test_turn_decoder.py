@@ -17,7 +17,7 @@ from ccproxy.claude.native.events import (
     ThinkingDelta,
     Waiting,
 )
-from ccproxy.claude.native.turn_decoder import Turn
+from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
 from ccproxy.claude.protocol.records import (
     ApiRetry,
     AssistantMessage,
@@ -129,12 +129,12 @@ SUCCESS = Result(subtype="success", num_turns=1, stop_reason="end_turn")
 # What the client is told.
 
 
-def receive(turn: Turn, *records: Record) -> list[Event]:
+def receive(turn: NativeTurnDecoder, *records: Record) -> list[Event]:
     return [event for record in records for event in turn.receive(record)]
 
 
 def told(*records: Record) -> list[Event]:
-    return receive(Turn(NOW), *records)
+    return receive(NativeTurnDecoder(NOW), *records)
 
 
 def finish(events: Sequence[Event]) -> Finished:
@@ -184,7 +184,7 @@ def test_a_streamed_answer() -> None:
 
 
 def test_text_is_told_as_it_comes() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     assert receive(turn, start()) == [STARTED]
     assert receive(turn, text("one")) == [TextDelta("one")]
     assert receive(turn, text("two")) == [TextDelta("two")]
@@ -215,7 +215,7 @@ def test_thinking_is_told_apart() -> None:
     ],
 )
 def test_what_says_nothing_is_not_told(record: Record) -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     receive(turn, start())
     assert receive(turn, record) == []
     assert receive(turn, text("on"), stopped("end_turn"), SUCCESS) == [
@@ -249,7 +249,7 @@ def test_the_messages_reason_counts_where_the_result_has_none() -> None:
 
 
 def test_only_the_result_ends_a_normal_answer() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     assert receive(turn, start(), text("a"), stopped("end_turn"), STOP)[2:] == []
     assert not turn.is_over
     assert [type(event) for event in receive(turn, SUCCESS)] == [Finished]
@@ -258,7 +258,7 @@ def test_only_the_result_ends_a_normal_answer() -> None:
 
 
 def test_nothing_is_told_after_the_end() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     receive(turn, start(), text("a"), stopped("end_turn"), SUCCESS)
     after = (start("msg_2"), text("b"), whole("c"), retry(), SUCCESS, NUDGE)
     assert receive(turn, *after) == []
@@ -268,13 +268,13 @@ def test_nothing_is_told_after_the_end() -> None:
 
 
 def test_message_stop_alone_ends_nothing() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     assert receive(turn, start(), text("half"), *CUT)[2:] == []
     assert not turn.is_over
 
 
 def test_a_message_delta_without_reason_ends_nothing() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     assert receive(turn, start(), text("half"), stopped(None), STOP)[2:] == []
     assert not turn.is_over
 
@@ -302,7 +302,7 @@ def test_an_answer_that_is_begun_again_voids_the_first() -> None:
 
 
 def test_a_message_delta_without_reason_leaves_the_answer_cut() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     receive(turn, start("msg_1"), text("half"), stopped(None), STOP)
     assert receive(turn, start("msg_2")) == [Restarted(), STARTED]
 
@@ -343,13 +343,13 @@ def test_a_whole_message_comes_block_by_block() -> None:
 
 
 def test_the_finished_blocks_of_a_streamed_message_are_not_told_again() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     receive(turn, start("msg_1"), text("half"))
     assert receive(turn, whole("half", identifier="msg_1"), *CUT) == []
 
 
 def test_a_whole_message_that_was_cut_short_ends_the_turn() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     events = receive(turn, whole("one", stop_reason="max_tokens"))
     assert finish(events).reason is FinishReason.LENGTH
     assert turn.goes_on
@@ -366,7 +366,7 @@ def test_a_whole_message_that_was_cut_short_ends_the_turn() -> None:
 def test_an_answer_cut_short_ends_before_the_cli_asks_again(
     stop_reason: str, reason: FinishReason
 ) -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     events = receive(turn, start(), text("one"), stopped(stop_reason))
     assert finish(events).reason is reason
     assert turn.is_over
@@ -380,13 +380,13 @@ def test_a_nudge_to_go_on_after_a_cut_is_a_failure() -> None:
 
 
 def test_what_the_cli_says_between_messages_is_no_failure() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     receive(turn, start(), stopped("tool_use"), STOP)
     assert receive(turn, NUDGE) == []
 
 
 def test_a_nudge_to_a_sub_agent_is_no_failure() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     receive(turn, start(), text("a"))
     nudge = UserMessage(is_synthetic=True, parent_tool_use_id="toolu_1")
     assert receive(turn, nudge) == []
@@ -424,7 +424,7 @@ def test_whatever_was_cut_the_last_answer_counts(
 
 
 def test_a_tool_call_does_not_end_the_turn() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     called = receive(turn, start("msg_1"), text("look:"), stopped("tool_use"), STOP)
     assert called == [STARTED, TextDelta("look:")]
     assert receive(
@@ -453,7 +453,7 @@ def test_a_tool_call_does_not_end_the_turn() -> None:
     ],
 )
 def test_what_a_sub_agent_says_is_not_the_answer(record: Record) -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     receive(turn, start(), text("main"))
     assert receive(turn, record) == []
     assert not turn.is_over
@@ -482,7 +482,7 @@ def test_a_login_refused_once_is_tried_again() -> None:
 
 
 def test_a_login_refused_twice_is_a_failure() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     events = receive(
         turn, retry(1, 401, "authentication_failed"), retry(2, 401, "unknown")
     )
@@ -534,7 +534,7 @@ def test_a_refusal_is_no_answer(
         terminal_reason="api_error",
         result="API Error: so says the upstream",
     )
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     events = receive(turn, synthetic("API Error", kind), result)
     assert [type(event) for event in events] == [Failed]
     assert type(failure(events)) is expected
@@ -646,29 +646,29 @@ def test_a_piece_behind_the_end_of_an_answer() -> None:
 
 
 def test_the_message_of_the_turn_before_is_not_told_again() -> None:
-    turn = Turn(NOW, before="msg_1")
+    turn = NativeTurnDecoder(NOW, before="msg_1")
     late = whole("another's", identifier="msg_1", stop_reason="end_turn")
     events = receive(turn, late, start("msg_2"), text("one"), late, text(" two"))
     assert answer(events) == "one two"
 
 
 def test_a_timeout_tells_what_the_cli_was_refused_for() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     receive(turn, retry(1, 429, "rate_limit"))
-    error = turn.timed_out(errors.TimedOut("no token"))
+    error = turn.timeout_error(errors.TimedOut("no token"))
     assert type(error) is errors.RateLimited
 
 
 def test_a_timeout_without_a_refusal_is_a_timeout() -> None:
     otherwise = errors.TimedOut("no token")
-    assert Turn(NOW).timed_out(otherwise) is otherwise
+    assert NativeTurnDecoder(NOW).timeout_error(otherwise) is otherwise
 
 
 def test_a_refusal_that_was_overcome_explains_no_timeout() -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     receive(turn, retry(), start(), text("a"))
     otherwise = errors.TimedOut("silence")
-    assert turn.timed_out(otherwise) is otherwise
+    assert turn.timeout_error(otherwise) is otherwise
 
 
 # Usage.
@@ -702,7 +702,7 @@ def test_the_sequence_that_it_stopped_at() -> None:
 
 def test_the_cost_is_what_the_sum_has_grown_by() -> None:
     result = Result(subtype="success", total_cost_usd=0.75)
-    turn = Turn(0.0, spent_usd=0.5)
+    turn = NativeTurnDecoder(0.0, spent_usd=0.5)
     events = receive(turn, start(), stopped("end_turn"), result)
     assert finish(events).cost_usd == 0.25
     assert finish(told(start(), stopped("end_turn"), result)).cost_usd == 0.75
@@ -850,7 +850,7 @@ def check_order(events: Sequence[Event]) -> None:
 
 @given(st.lists(RECORDS))
 def test_any_records_give_events_in_order(records: list[Record]) -> None:
-    turn = Turn(NOW)
+    turn = NativeTurnDecoder(NOW)
     events = receive(turn, *records)
     check_order(events)
     assert turn.is_over is bool(events and isinstance(events[-1], Finished | Failed))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.protocol.failures import Refusal, error_for, refused
+from ccproxy.claude.protocol.failures import Refusal, error_for, refusal_of_retry
 from ccproxy.claude.protocol.records import ApiRetry
 from ccproxy.core import errors
 
@@ -153,7 +153,7 @@ def test_what_is_told_when_no_try_was_of_use(
     record = ApiRetry(
         error=kind, error_status=status, attempt=3, max_retries=3, retry_delay_ms=500
     )
-    assert words in error_for(refused(record, used_up=False)).message
+    assert words in error_for(refusal_of_retry(record, used_up=False)).message
 
 
 def test_an_unknown_model_names_the_parameter() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy.claude.protocol.codec import WireError, decode_raw
-from ccproxy.claude.worker.turn_decoder import Turn
+from ccproxy.claude.worker.turn_decoder import TurnDecoder
 from ccproxy.core import errors
 from ccproxy.core.messages import text_block
 from ccproxy.core.stream import (
@@ -58,7 +58,7 @@ CALL = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {}}
 ANSWER = (message_start(), block_start(), text("one"), text(" two"), block_stop())
 
 
-def receive(turn: Turn, *lines: Line) -> list[Event]:
+def receive(turn: TurnDecoder, *lines: Line) -> list[Event]:
     events: list[Event] = []
     for line in lines:
         record = decode_raw(encoded(line))
@@ -69,7 +69,7 @@ def receive(turn: Turn, *lines: Line) -> list[Event]:
 
 
 def told(*lines: Line) -> list[Event]:
-    return receive(Turn(NOW), *lines)
+    return receive(TurnDecoder(NOW), *lines)
 
 
 def finish(events: Sequence[Event]) -> Finished:
@@ -82,7 +82,7 @@ def failure(events: Sequence[Event]) -> errors.CCProxyError:
     return events[-1].error
 
 
-def is_expected(turn: Turn, line: Line) -> bool:
+def is_expected(turn: TurnDecoder, line: Line) -> bool:
     record = decode_raw(encoded(line))
     assert record is not None
     return not turn.is_unexpected(record)
@@ -106,7 +106,7 @@ def test_a_streamed_answer() -> None:
 
 
 def test_it_is_over_when_the_cli_says_so_and_what_it_cost() -> None:
-    turn = Turn(NOW, spent_usd=0.1)
+    turn = TurnDecoder(NOW, spent_usd=0.1)
     events = receive(turn, *ANSWER, message_delta("end_turn"), MESSAGE_STOP)
     assert not turn.is_over
     events += receive(turn, result())
@@ -181,7 +181,7 @@ def test_agents_of_the_cli_are_not_heard() -> None:
     "reason", ["end_turn", "stop_sequence", "pause_turn", "refusal", "of_tomorrow"]
 )
 def test_a_reason_after_which_the_cli_ends_its_turn(reason: str) -> None:
-    turn = Turn(NOW)
+    turn = TurnDecoder(NOW)
     events = receive(turn, *ANSWER, message_delta(reason, stop_sequence="X"))
     assert not turn.is_over
     assert not turn.asks_again
@@ -194,7 +194,7 @@ def test_a_reason_after_which_the_cli_ends_its_turn(reason: str) -> None:
     "reason", ["max_tokens", "model_context_window_exceeded", "tool_use"]
 )
 def test_a_reason_after_which_the_cli_asks_again_ends_it_at_once(reason: str) -> None:
-    turn = Turn(NOW)
+    turn = TurnDecoder(NOW)
     usage = {"output_tokens": 7}
     end = finish(receive(turn, *ANSWER, message_delta(reason, usage=usage)))
     assert (end.stop_reason, end.usage.output_tokens) == (reason, 7)
@@ -226,7 +226,7 @@ def test_a_reason_after_which_the_cli_asks_again_ends_it_at_once(reason: str) ->
 def test_an_answer_that_says_nothing_is_asked_again(
     blocks: Sequence[Line], reason: str
 ) -> None:
-    turn = Turn(NOW)
+    turn = TurnDecoder(NOW)
     events = receive(turn, message_start(), *blocks, message_delta(reason))
     assert finish(events).stop_reason == reason
     assert turn.asks_again
@@ -234,14 +234,14 @@ def test_an_answer_that_says_nothing_is_asked_again(
 
 @pytest.mark.parametrize("reason", ["pause_turn", "refusal"])
 def test_an_empty_refusal_is_not(reason: str) -> None:
-    turn = Turn(NOW)
+    turn = TurnDecoder(NOW)
     assert receive(turn, message_start(), message_delta(reason)) == [STARTED]
     assert not turn.asks_again
 
 
 @pytest.mark.parametrize("reason", ["tool_use", "end_turn", "max_tokens", "refusal"])
 def test_a_call_is_the_clients_whatever_ends_the_answer(reason: str) -> None:
-    turn = Turn(NOW)
+    turn = TurnDecoder(NOW)
     call = (block_start(CALL), delta("input_json_delta", partial_json="{}"))
     events = receive(turn, message_start(), *call, block_stop(), message_delta(reason))
     assert not turn.asks_again
@@ -329,7 +329,7 @@ def test_usage_of_an_answer_that_was_cut_does_not_count() -> None:
 
 
 def test_an_answer_that_is_cut_comes_again() -> None:
-    turn = Turn(NOW)
+    turn = TurnDecoder(NOW)
     receive(turn, message_start(), block_start(), text("on"), block_stop())
     assert receive(turn, MESSAGE_STOP) == []
     assert not is_expected(turn, message_start("msg_2"))
@@ -342,14 +342,14 @@ def test_an_answer_that_is_cut_comes_again() -> None:
 
 
 def test_cut_before_anything_was_said_it_comes_again_without_a_word() -> None:
-    turn = Turn(NOW)
+    turn = TurnDecoder(NOW)
     receive(turn, message_start(), MESSAGE_STOP)
     assert receive(turn, message_start("msg_2")) == [Restarted(), STARTED]
     assert not is_expected(turn, message_start("msg_3"))
 
 
 def test_a_message_that_nobody_asked_for() -> None:
-    turn = Turn(NOW)
+    turn = TurnDecoder(NOW)
     assert is_expected(turn, message_start())
     receive(turn, *ANSWER)
     for line in (
@@ -363,7 +363,7 @@ def test_a_message_that_nobody_asked_for() -> None:
 
 
 def test_a_turn_that_may_not_begin() -> None:
-    turn = Turn(NOW, may_begin=False)
+    turn = TurnDecoder(NOW, may_begin=False)
     assert not is_expected(turn, message_start())
     assert isinstance(failure(receive(turn, BLOCKED)), errors.ClaudeFailed)
 
@@ -373,7 +373,7 @@ def test_a_turn_that_may_not_begin() -> None:
 def test_half_an_answer_of_which_the_cli_wants_the_rest(
     cut: Sequence[Line], end: Line
 ) -> None:
-    turn = Turn(NOW)
+    turn = TurnDecoder(NOW)
     events = receive(turn, *ANSWER, *cut, end)
     assert "lost in mid-answer" in failure(events).message
     assert turn.asks_again == (end is NUDGE)
@@ -452,7 +452,7 @@ def test_a_whole_message_instead_of_one_that_was_cut() -> None:
     ],
 )
 def test_a_400_has_the_providers_words_and_path(said: str) -> None:
-    turn = Turn(NOW)
+    turn = TurnDecoder(NOW)
     bad = result(is_error=True, api_error_status=400, result=said)
     error = failure(receive(turn, synthetic(said, "invalid_request"), bad))
     assert isinstance(error, errors.InvalidRequest)
@@ -478,7 +478,7 @@ def test_where_the_provider_names_a_path(message: str, param: str | None) -> Non
 
 
 def test_a_login_that_is_refused_twice_is_not_tried_on() -> None:
-    turn = Turn(NOW)
+    turn = TurnDecoder(NOW)
     events = receive(turn, api_retry(1, 401, "authentication_failed"))
     assert isinstance(events[-1], UpstreamRetry)
     events = receive(turn, api_retry(2, 401, "authentication_failed"))
@@ -498,12 +498,12 @@ def test_a_limit_of_the_plan() -> None:
 
 
 def test_why_nothing_came() -> None:
-    turn, otherwise = Turn(NOW), errors.TimedOut("late")
-    assert turn.timed_out(otherwise) is otherwise
+    turn, otherwise = TurnDecoder(NOW), errors.TimedOut("late")
+    assert turn.timeout_error(otherwise) is otherwise
     receive(turn, api_retry())
-    assert isinstance(turn.timed_out(otherwise), errors.Overloaded)
+    assert isinstance(turn.timeout_error(otherwise), errors.Overloaded)
     receive(turn, message_start())
-    assert turn.timed_out(otherwise) is otherwise
+    assert turn.timeout_error(otherwise) is otherwise
 
 
 def test_nothing_was_asked() -> None:
@@ -554,7 +554,7 @@ PIECES: list[Line] = [
 
 @given(st.lists(st.sampled_from(PIECES), max_size=30))
 def test_any_order_has_one_end_and_sound_events(lines: list[Line]) -> None:
-    turn, events = Turn(NOW), []
+    turn, events = TurnDecoder(NOW), []
     for line in lines:
         record = decode_raw(encoded(line))
         assert record is not None
