@@ -130,9 +130,10 @@ class EventStream:
 
 
 def _notice(retry: UpstreamRetry | None) -> bytes:
+    """A comment of one line; see `SSEWriter` on the empty line."""
     if retry is None:
-        return b": keep-alive\n\n"
+        return b": keep-alive\n"
     return (
         f": waiting for the model's provider ({' '.join(retry.reason.split())}), "
-        f"try {retry.attempt + 1} in {retry.delay_seconds:.1f} s\n\n"
+        f"try {retry.attempt + 1} in {retry.delay_seconds:.1f} s\n"
     ).encode()

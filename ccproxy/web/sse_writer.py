@@ -3,8 +3,10 @@
 An `SSEWriter` is the producer that Twisted pauses when the socket is full. It pauses
 its source. Nothing is queued here.
 
-If there is nothing to write for `KEEP_ALIVE_SECONDS`, a comment is written, so that
-nobody hangs up.
+If nothing is written for `KEEP_ALIVE_SECONDS`, a comment is sent, so that neither
+client nor proxy closes the connection. A comment is one line, without the empty line
+that ends an event: OpenAI's SDK for Go and old Python clients take a comment and an
+empty line for an event without data, and fail.
 
 Source: WHATWG HTML, "Server-sent events"; docs/twisted-notes.md,
 "Backpressure".
@@ -20,7 +22,8 @@ from zope.interface import implementer
 
 # Proxies and clients give up on silent connections after 30 s and more.
 KEEP_ALIVE_SECONDS = 15.0
-_KEEP_ALIVE = b": keep-alive\n\n"
+# The comment line is part of the event that follows it.
+_KEEP_ALIVE = b": keep-alive\n"
 
 
 class StreamSource(Protocol):

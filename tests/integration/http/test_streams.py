@@ -76,7 +76,7 @@ async def test_what_arrives_together_leaves_in_one_chunk(http: HTTP) -> None:
 async def test_keep_alive_while_nothing_comes(http: HTTP) -> None:
     client, ask = await stream(http)
     http.clock.advance(KEEP_ALIVE_SECONDS)
-    await client.expect(b": keep-alive\n\n")
+    await client.expect(b": keep-alive\n")
     assert client.received.startswith(b"HTTP/1.1 200")
     ask.tell(*started())
     http.clock.advance(KEEP_ALIVE_SECONDS - 1)
@@ -95,15 +95,46 @@ async def test_a_comment_tells_what_is_waited_for(http: HTTP) -> None:
     client, ask = await stream(http)
     ask.tell(UpstreamRetry("rate_limit", 1, 3.5))
     http.clock.advance(KEEP_ALIVE_SECONDS)
-    notice = b": waiting for the model's provider (rate_limit), try 2 in 3.5 s\n\n"
+    notice = b": waiting for the model's provider (rate_limit), try 2 in 3.5 s\n"
     await client.expect(notice)
     ask.tell(UpstreamRetry("rate_limit\n\ndata: x", 2, 7))
-    await client.expect(b"(rate_limit data: x), try 3 in 7.0 s\n\n")
+    await client.expect(b"(rate_limit data: x), try 3 in 7.0 s\n")
     ask.tell(Failed(RateLimited("slow down")))
     await client.expect(b"0\r\n\r\n")
     assert client.received.startswith(b"HTTP/1.1 200")
     assert b'data: {"error":{"message":"slow down"' in client.received
     client.abort()
+
+
+def fields_of(frames: str) -> list[list[str]]:
+    """The fields of each event, as a client finds them that ends events at empty lines.
+
+    So reads OpenAI's SDK for Go: a frame of comments alone is an event to it, whose
+    missing data it then fails to decode.
+    """
+    *whole, rest = frames.split("\n\n")
+    assert rest == ""
+    return [
+        [line for line in frame.split("\n") if not line.startswith(":")]
+        for frame in whole
+    ]
+
+
+@ensureDeferred
+async def test_a_comment_is_no_event(http: HTTP) -> None:
+    http.backend.asked = lambda ask: None
+    asked = http.chat("hello", stream=True)
+    await until(lambda: http.backend.asks)
+    http.clock.advance(KEEP_ALIVE_SECONDS)
+    (ask,) = http.backend.asks
+    ask.tell(UpstreamRetry("overloaded", 1, 3.5))
+    ask.tell(*started("text"))
+    http.clock.advance(KEEP_ALIVE_SECONDS)
+    ask.tell(UpstreamRetry("overloaded", 2, 3.5))
+    ask.tell(ContentBlockStop(), FINISHED)
+    text = await (await asked).text()
+    assert text.count("\n: ") + text.startswith(": ") == 4
+    assert [] not in fields_of(text)
 
 
 @ensureDeferred
