@@ -1,16 +1,17 @@
 """The claude room as the web room sees it: prepare, ask, resolve, list, tell."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from attrs import evolve
 from msgspec import UnsetType
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
-from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.body.paths import client_path
 from ccproxy.claude.completion.completion import Completion
+from ccproxy.claude.completion.composer import BodyComposer
 from ccproxy.claude.completion.question import ComposedQuestion
 from ccproxy.claude.installation.compose_mode import (
     ComposeDecision,
@@ -20,19 +21,11 @@ from ccproxy.claude.installation.compose_mode import (
 from ccproxy.claude.installation.conformance import Conformance, Findings, Prober
 from ccproxy.claude.installation.discovery import CLIDiscovery
 from ccproxy.claude.installation.login import body_limit
-from ccproxy.claude.models import Catalogue
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.pool import NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import Effort
-from ccproxy.claude.native.session_factory import NativeSessions
-from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.observer import ClaudeObserver
-from ccproxy.claude.options import (
-    BackendOptions,
-    Composer,
-    Launches,
-    World,
-)
+from ccproxy.claude.native.session_factory import SessionFactory
+from ccproxy.claude.options import BackendOptions, Launches
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.claude.pool.factory import WorkerFactory
 from ccproxy.claude.pool.pool import Pool
@@ -40,7 +33,7 @@ from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.schemas.checker import SchemaChecker
-from ccproxy.claude.worker.worker import WorkerContext
+from ccproxy.claude.worker.context import CLIContext
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.models import ModelEntry
 from ccproxy.core.question import Listener, PreparedQuestion
@@ -55,11 +48,13 @@ class ClaudeBackend:
     """Everything behind the web room.
 
     Args:
-        composer: makes bodies of requests.
-        answers: keeps what the model has said.
+        options: the operator's settings.
+        context: given to every CLI process; its callbacks are called, too.
+        launches: how the CLI is started.
+        composer: makes request bodies.
         checker: compiles and checks the clients' schemas.
-        observer: counts.
-        limited: told how much of the subscription's limits is used.
+        prober: examines a new binary of the CLI.
+        findings: stores the results of these examinations.
     """
 
     _log = Logger()
@@ -67,97 +62,68 @@ class ClaudeBackend:
     def __init__(
         self,
         options: BackendOptions,
-        world: World,
-        *,
+        context: CLIContext,
         launches: Launches,
-        catalogue: Catalogue,
-        composer: Composer,
-        answers: RememberedAnswers,
+        *,
+        composer: BodyComposer,
         checker: SchemaChecker,
         prober: Prober,
         findings: Findings,
-        observer: ClaudeObserver,
-        limited: Callable[[Sequence[RateWindow]], None],
     ) -> None:
         self._options = options
-        self._world = world
-        self._clock = world.clock
-        self._catalogue = catalogue
+        self._clock = context.clock
         self._composer = composer
-        self._answers = answers
+        self._catalogue = composer.catalogue
+        self._answers = composer.answers
         self._checker = checker
-        self._observer = observer
-        self._tell_limits = limited
+        self._observer = context.observer
+        self._on_limits = context.on_limits
         self._windows: dict[str, RateWindow] = {}
         self._known: InitializeAnswer | None = None
         self._conformance = Conformance(
             launches.worker,
             prober,
             findings,
-            world.clock,
+            context.clock,
             self._examined,
             decides=options.compose is ComposeMode.AUTO and not options.has_agent_tools,
         )
-        self._breaker = CircuitBreaker(world.clock)
-        slots = ProcessSlots(options.processes)
-        context = WorkerContext(
-            spawner=world.spawner,
-            clock=world.clock,
-            wall_seconds=world.wall_seconds,
-            limits=options.limits,
+        self._breaker = CircuitBreaker(context.clock)
+        context = evolve(
+            context,
             on_initialized=self._learned,
-            limited=self._limited,
-            observer=observer,
             on_start_failed=self._breaker.record_failure,
-            full_id=catalogue.full_id,
-        )
-        factory = WorkerFactory(
-            launches.worker, context, self._breaker, self._conformance
-        )
-        self._native = self._native_pool(launches, slots)
-        self._pool = Pool(
-            factory,
-            slots,
-            options.pool,
-            world.clock,
-            observer,
-            others_wait=lambda: self._native.queued > 0,
-        )
-        self._look = CLIDiscovery(self._pool.look, world.clock)
-        self._breaker.probe = self._look.probe
-        self._draining: Deferred[None] | None = None
-        self._is_in_haste = False
-
-    def _native_pool(self, launches: Launches, slots: ProcessSlots) -> NativePool:
-        options, world = self._options, self._world
-        surroundings = Surroundings(
-            spawner=world.spawner,
-            clock=world.clock,
-            wall_seconds=world.wall_seconds,
-            limits=options.limits,
-            on_initialized=self._learned,
-            limited=self._limited,
-            observer=self._observer,
-            on_start_failed=self._breaker.record_failure,
+            on_limits=self._limited,
             full_id=self._catalogue.full_id,
-            forces_calls=options.forces_calls,
-            tells_own_calls=options.tells_own_calls,
+        )
+        slots = ProcessSlots(options.processes)
+        sessions = SessionFactory(
+            launches, context, options.native, self._breaker, self._conformance
         )
         queue: RequestQueue[NativeCompletion] = RequestQueue(
             options.pool.queue, options.pool.queue_seconds, options.processes
         )
-        sessions = NativeSessions(
-            launches, surroundings, self._breaker, self._conformance, self._observer
-        )
-        return NativePool(
+        self._native = NativePool(
             sessions,
-            world.clock,
+            context.clock,
             options.native,
             slots,
             queue,
-            self._checker,
-            self._observer,
+            checker,
+            context.observer,
         )
+        self._pool = Pool(
+            WorkerFactory(launches.worker, context, self._breaker, self._conformance),
+            slots,
+            options.pool,
+            context.clock,
+            context.observer,
+            others_wait=lambda: self._native.queued > 0,
+        )
+        self._discovery = CLIDiscovery(self._pool.discover, context.clock)
+        self._breaker.probe = self._discovery.probe
+        self._draining: Deferred[None] | None = None
+        self._is_in_haste = False
 
     # Its life.
 
@@ -168,7 +134,7 @@ class ClaudeBackend:
         self._pool.start()
         self._update()
         self._conformance.start()
-        self._look.start()
+        self._discovery.start()
 
     async def drain(self, seconds: float) -> None:
         """Take no more questions, and wait for the answers to those that were taken.
@@ -209,7 +175,7 @@ class ClaudeBackend:
         """Fail every question, stop every CLI; done when all processes are gone."""
         self._breaker.reset()
         self._conformance.stop()
-        self._look.cancel()
+        self._discovery.cancel()
         stopped = [self._pool.stop(), self._native.stop()]
         if self._is_in_haste:
             self._kill()
@@ -237,7 +203,7 @@ class ClaudeBackend:
         await self._conformance.settle()
         await self._compile_schema(request)
         # The login is told by the first look.
-        await self._look.over()
+        await self._discovery.over()
         way = self._way()
         if way.is_native:
             return self._native_question(request, model)
@@ -298,12 +264,12 @@ class ClaudeBackend:
             ModelNotFound: none; lists what there is.
         """
         if not self._catalogue.is_plain(name):
-            await self._look.over()
+            await self._discovery.over()
         return self._catalogue.resolve(name)
 
     async def models(self) -> Sequence[ModelEntry]:
         """What a client may ask for."""
-        await self._look.over()
+        await self._discovery.over()
         return self._catalogue.entries()
 
     # What there is to tell.
@@ -312,8 +278,8 @@ class ClaudeBackend:
         """Whether the CLI answers, with which login, and how it is asked."""
         if self._known is None and not self._pool.is_stopped:
             # It may have been installed since.
-            self._look.start()
-        await self._look.over()
+            self._discovery.start()
+        await self._discovery.over()
         known, account = self._known, Account()
         if known is not None and known.account is not None:
             account = known.account
@@ -355,7 +321,7 @@ class ClaudeBackend:
 
     def _limited(self, windows: Sequence[RateWindow]) -> None:
         self._windows |= {window.name: window for window in windows}
-        self._tell_limits(windows)
+        self._on_limits(windows)
 
     def _learned(self, answer: InitializeAnswer) -> None:
         self._breaker.record_success()
@@ -374,7 +340,7 @@ class ClaudeBackend:
             has_agent_tools=self._options.has_agent_tools,
             verdict=self._conformance.verdict,
             why=self._conformance.why,
-            limit=body_limit(account, self._world.environment, sys.platform),
+            limit=body_limit(account, self._options.environment, sys.platform),
         )
 
     def _update(self) -> None:

@@ -1,7 +1,6 @@
-"""What the room of the CLI tells whoever counts."""
+"""Events that the CLI processes report to metrics."""
 
 from enum import Enum
-from typing import Protocol
 
 
 class Served(Enum):
@@ -45,51 +44,32 @@ class StopReason(Enum):
     LOST = "lost"
 
 
-class ClaudeObserver(Protocol):
-    """Whoever counts. Nothing is told more often than once a message."""
+class ClaudeObserver:
+    """Counts processes, answers and costs; subclasses override what they count.
+
+    No method is called more often than once a message.
+    """
 
     def cli_started(self) -> None:
         """A process was started."""
 
     def cli_stopped(self, why: StopReason) -> None:
-        """A process is being stopped, or is found to be gone."""
+        """A process is being stopped, or was found dead."""
 
     def question_served(self, served: Served, queued_seconds: float) -> None:
-        """A question is put to a CLI, after so long in the queue."""
+        """A request was given to a process, after ``queued_seconds`` in the queue."""
 
     def answer_begun(self, model: str, served: Served, seconds: float) -> None:
-        """The first token is there, so long after the question.
+        """The first token of an answer has arrived.
 
         Args:
-            model: the full id of who answers.
-            served: what it is answered by.
-            seconds: the time in the queue included.
+            model: full id of the model that answers.
+            served: kind of process that answers.
+            seconds: time since the request arrived, queue included.
         """
 
     def upstream_retried(self, reason: str, delay_seconds: float) -> None:
-        """The model's provider refused, and is asked again after a while."""
+        """The provider refused; the CLI asks it again after ``delay_seconds``."""
 
     def cost_told(self, model: str, dollars: float) -> None:
-        """The CLI has told what it used since it last did, whoever it was for."""
-
-
-class Nobody:
-    """Counts nothing."""
-
-    def cli_started(self) -> None:
-        """Do nothing."""
-
-    def cli_stopped(self, why: StopReason) -> None:
-        """Do nothing."""
-
-    def question_served(self, served: Served, queued_seconds: float) -> None:
-        """Do nothing."""
-
-    def answer_begun(self, model: str, served: Served, seconds: float) -> None:
-        """Do nothing."""
-
-    def upstream_retried(self, reason: str, delay_seconds: float) -> None:
-        """Do nothing."""
-
-    def cost_told(self, model: str, dollars: float) -> None:
-        """Do nothing."""
+        """A CLI reported costs that it had not reported before."""

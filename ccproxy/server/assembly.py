@@ -1,8 +1,10 @@
 """The claude room put together from the operator's settings."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from attrs import evolve
 
 from ccproxy.claude.answers import (
     InMemoryAnswers,
@@ -16,14 +18,13 @@ from ccproxy.claude.completion.composer import BodyComposer
 from ccproxy.claude.installation.compose_mode import ComposeMode
 from ccproxy.claude.installation.probe import CLIProber
 from ccproxy.claude.models import Catalogue
-from ccproxy.claude.native.pool import NativeOptions
-from ccproxy.claude.native.suspended_sessions import SuspensionLimits
+from ccproxy.claude.native.options import NativeOptions, SuspensionLimits
 from ccproxy.claude.observer import ClaudeObserver
-from ccproxy.claude.options import BackendOptions, World
+from ccproxy.claude.options import BackendOptions
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.schemas.checker import SchemaChecker
+from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.deadlines import Limits
-from ccproxy.claude.worker.worker import WorkerContext
 from ccproxy.config.settings import Settings
 from ccproxy.core.usage import RateWindow
 from ccproxy.server.findings import FileFindings
@@ -61,17 +62,15 @@ def make_backend(
     """
     catalogue = Catalogue(settings.model, settings.model_map, int(time.time()))
     answers = _answers(settings, shared)
-    mode, limits = ComposeMode(settings.compose), _limits(settings)
-    context = WorkerContext(
+    mode = ComposeMode(settings.compose)
+    silent = CLIContext(
         spawner=reactor,
         clock=reactor,
         wall_seconds=time.time,
-        limits=limits,
-        on_initialized=lambda answer: None,
-        on_start_failed=lambda error: None,
+        limits=_limits(settings),
     )
     prober = CLIProber(
-        context,
+        silent,
         premises.probe_upstream,
         premises.isolated,
         asks=mode is ComposeMode.AUTO and not settings.agent_tools,
@@ -86,22 +85,13 @@ def make_backend(
         premises.environment,
     )
     return ClaudeBackend(
-        _backend_options(settings, mode, limits),
-        World(
-            spawner=reactor,
-            clock=reactor,
-            wall_seconds=time.time,
-            environment=premises.environment,
-        ),
-        launches=premises,
-        catalogue=catalogue,
+        _backend_options(settings, mode, premises.environment),
+        evolve(silent, observer=observer, on_limits=limited),
+        premises,
         composer=BodyComposer(catalogue, answers, compose, reactor),
-        answers=answers,
         checker=SchemaChecker(reactor, reactor),
         prober=prober,
         findings=FileFindings(settings.state_dir),
-        observer=observer,
-        limited=limited,
     )
 
 
@@ -125,10 +115,10 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _backend_options(
-    settings: Settings, mode: ComposeMode, limits: Limits
+    settings: Settings, mode: ComposeMode, environment: Mapping[str, str]
 ) -> BackendOptions:
     sessions, seconds = settings.max_suspended, settings.suspended_seconds
-    waiting = SuspensionLimits(
+    suspension = SuspensionLimits(
         sessions=_MOST_SUSPENDED if sessions is None else sessions,
         seconds=_SUSPENDED_SECONDS if seconds is None else seconds,
     )
@@ -142,13 +132,13 @@ def _backend_options(
             queue=settings.max_queue,
             queue_seconds=settings.queue_seconds,
         ),
-        limits=limits,
         native=NativeOptions(
-            waiting=waiting,
+            suspension=suspension,
             forward_sampling=settings.forward_sampling,
             web_search=WEB_SEARCH in settings.agent_tools,
+            forces_calls=settings.forward_tool_choice,
+            shows_own_calls=settings.show_agent_tools,
         ),
         has_agent_tools=bool(settings.agent_tools),
-        forces_calls=settings.forward_tool_choice,
-        tells_own_calls=settings.show_agent_tools,
+        environment=environment,
     )

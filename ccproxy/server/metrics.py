@@ -18,9 +18,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client import generate_latest as render
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from typing_extensions import override
 
 from ccproxy import __version__
-from ccproxy.claude.observer import Served, StopReason
+from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.core.usage import RateWindow
 from ccproxy.web.observer import RequestOutcome, UnderWay
 
@@ -75,7 +76,7 @@ class Watched(Protocol):
         """How much of the subscription's limits is used."""
 
 
-class Metrics:
+class Metrics(ClaudeObserver):
     """Counts what the rooms tell: an observer of `ccproxy.claude` and `ccproxy.web`.
 
     Attributes:
@@ -214,28 +215,34 @@ class Metrics:
 
     # Of the room of the CLI
 
+    @override
     def cli_started(self) -> None:
         """Count it."""
         self._started.inc()
 
+    @override
     def cli_stopped(self, why: StopReason) -> None:
         """Count it."""
         self._stopped.labels(why.value).inc()
 
+    @override
     def question_served(self, served: Served, queued_seconds: float) -> None:
         """Count it, and how long it waited."""
         self._served.labels(served.value).inc()
         self._queue_times.observe(queued_seconds)
 
+    @override
     def answer_begun(self, model: str, served: Served, seconds: float) -> None:
         """Note how long the first token took."""
         self._first_tokens.labels(self._model(model), served.value).observe(seconds)
 
+    @override
     def upstream_retried(self, reason: str, delay_seconds: float) -> None:
         """Note how long the CLI waits now."""
         known = reason if reason in _REASONS else _OTHER
         self._retries.labels(known).observe(delay_seconds)
 
+    @override
     def cost_told(self, model: str, dollars: float) -> None:
         """Add it."""
         self._cost.labels(self._model(model)).inc(dollars)

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from typing_extensions import override
 
 from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.observer import Nobody, Served, StopReason
+from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.slots import ProcessSlots
@@ -168,7 +168,7 @@ class FakeWorker:
 
 
 @define(eq=False)
-class Counts(Nobody):
+class Counts(ClaudeObserver):
     """An observer that writes down what it is told."""
 
     served: list[tuple[Served, float]] = field(factory=list)

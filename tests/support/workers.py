@@ -12,8 +12,9 @@ from twisted.internet import reactor
 from ccproxy.claude.body.composed import ComposedBody
 from ccproxy.claude.process.launch import LaunchSpec, child_environment, exec_prefix
 from ccproxy.claude.protocol.records import InitializeAnswer
+from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.deadlines import Limits
-from ccproxy.claude.worker.worker import Worker, WorkerContext
+from ccproxy.claude.worker.worker import Worker
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import (
@@ -154,7 +155,7 @@ class Workers:
     def start(self, limits: Limits = LIMITS, **context: Any) -> Worker:
         worker = Worker(
             self.launch,
-            WorkerContext(
+            CLIContext(
                 **{
                     "spawner": _REACTOR,
                     "clock": _REACTOR,

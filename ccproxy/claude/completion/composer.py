@@ -33,8 +33,8 @@ class BodyComposer:
         options: ComposeOptions,
         clock: IReactorTime,
     ) -> None:
-        self._catalogue = catalogue
-        self._answers = answers
+        self.catalogue = catalogue
+        self.answers = answers
         self._options = options
         self._clock = clock
 
@@ -65,9 +65,9 @@ class BodyComposer:
         steps = composing(
             request,
             model=model,
-            model_id=self._catalogue.full_id(model),
-            effort=None if wanted is None else self._catalogue.effort(model, wanted),
-            remembered=self._answers.of(owner, self._clock.seconds()),
+            model_id=self.catalogue.full_id(model),
+            effort=None if wanted is None else self.catalogue.effort(model, wanted),
+            remembered=self.answers.of(owner, self._clock.seconds()),
             options=self._options,
         )
         return await self._in_slices(steps)
@@ -76,13 +76,13 @@ class BodyComposer:
         """Learn from the store what memory does not know of the conversation."""
         thinking = request.thinking
         is_off = thinking is not None and thinking.value.type == "disabled"
-        if self._answers.shared is None or is_off:
+        if self.answers.shared is None or is_off:
             return
         now = self._clock.seconds()
         messages = request.messages
-        keys = await self._in_slices(self._answers.missing(owner, messages, now))
-        found = await self._answers.find_shared(owner, keys)
-        await self._in_slices(_all(self._answers.learn(owner, found, now)))
+        keys = await self._in_slices(self.answers.missing(owner, messages, now))
+        found = await self.answers.find_shared(owner, keys)
+        await self._in_slices(_all(self.answers.learn(owner, found, now)))
 
     async def _in_slices(self, steps: Generator[None, None, _T]) -> _T:
         """Take all steps, and let others have their turn between them."""

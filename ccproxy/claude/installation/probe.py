@@ -13,7 +13,8 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from ccproxy.claude.body.composed import ComposedBody
 from ccproxy.claude.installation.conformance import Finding
 from ccproxy.claude.process.launch import LaunchSpec
-from ccproxy.claude.worker.worker import Worker, WorkerContext
+from ccproxy.claude.worker.context import CLIContext
+from ccproxy.claude.worker.worker import Worker
 from ccproxy.core.errors import ClaudeFailed
 from ccproxy.core.stream import Event, Failed, Finished
 
@@ -108,7 +109,7 @@ class CLIProber:
 
     def __init__(
         self,
-        context: WorkerContext,
+        context: CLIContext,
         upstream: Callable[[], ScriptedUpstream],
         isolated: Callable[[LaunchSpec, str], LaunchSpec],
         *,

@@ -9,25 +9,25 @@ A process that is lost before anything was told is replaced, once a question.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.body.models import rules_for
-from ccproxy.claude.native.another import another_of
 from ccproxy.claude.native.completion import Checker, NativeCompletion
+from ccproxy.claude.native.options import NativeOptions
 from ccproxy.claude.native.prompt import Effort, Prompt
 from ccproxy.claude.native.request import translate
 from ccproxy.claude.native.session import Session
+from ccproxy.claude.native.session_factory import SessionFactory
 from ccproxy.claude.native.structured_output import TOOL
-from ccproxy.claude.native.suspended_sessions import SuspendedSessions, SuspensionLimits
+from ccproxy.claude.native.suspended_sessions import SuspendedSessions
 from ccproxy.claude.native.suspension import Suspension
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
-from ccproxy.claude.process.launch import LaunchSpec
+from ccproxy.core.detached import detached
 from ccproxy.core.errors import CCProxyError, InvalidRequest, ShuttingDown
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.question import Listener
@@ -61,42 +61,6 @@ class NativeQuestion:
         return None if self.prompt.effort is None else self.prompt.effort.value
 
 
-@frozen(kw_only=True)
-class NativeOptions:
-    """What the operator has decided.
-
-    Attributes:
-        forward_sampling: temperature and the like are sent upstream.
-        web_search: the model has Claude Code's own search.
-        waiting: which processes may wait for results.
-    """
-
-    waiting: SuspensionLimits
-    forward_sampling: bool = False
-    web_search: bool = False
-
-
-class SessionFactory(Protocol):
-    """Starts processes."""
-
-    def is_allowed(self) -> bool:
-        """Whether one may be started now; False: not yet, `NativePool.wake` follows.
-
-        Raises:
-            CCProxyError: not with the CLI that is there.
-        """
-
-    def launch(self, without: frozenset[str]) -> LaunchSpec:
-        """How one is started; raises `CCProxyError` where none can be.
-
-        Args:
-            without: names of Claude Code's own tools that are the client's here.
-        """
-
-    def start(self, launch: LaunchSpec) -> Session:
-        """Start one; raises `CCProxyError` if that is not possible."""
-
-
 class NativePool:
     """Hands out processes, one a question.
 
@@ -125,7 +89,7 @@ class NativePool:
         self._observer = observer
         self._running: set[NativeCompletion] = set()
         self._checking: set[NativeCompletion] = set()
-        self._waiting = SuspendedSessions(options.waiting, clock, self._retire)
+        self._waiting = SuspendedSessions(options.suspension, clock, self._retire)
         self._closing: dict[Session, Deferred[None]] = {}
         self._stopped = False
         self._drained: Deferred[None] | None = None
@@ -219,7 +183,7 @@ class NativePool:
         for completion in (*self._queue, *self._running, *self._checking):
             completion.fail(_stopping())
         self._dismiss_waiting()
-        gone = DeferredList([another_of(d) for d in self._closing.values()])
+        gone = DeferredList([detached(d) for d in self._closing.values()])
         return gone.addCallback(lambda _: None)
 
     def kill(self) -> None:
@@ -235,7 +199,7 @@ class NativePool:
         self._stopped = True
         self._dismiss_waiting()
         self._drained = Deferred()
-        drained = another_of(self._drained)
+        drained = detached(self._drained)
         self._tell_drained()
         return drained
 

@@ -23,15 +23,16 @@ from twisted.python.failure import Failure
 from ccproxy.claude.native.audience import Audience, NativeListener
 from ccproxy.claude.native.events import Event, Failed, Finished
 from ccproxy.claude.native.mcp_server import SERVER, MCPServer, check_offered
+from ccproxy.claude.native.options import NativeOptions
 from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
 from ccproxy.claude.native.session_setup import SessionSetup
-from ccproxy.claude.native.surroundings import Surroundings
 from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.process.process import ClaudeProcess, ProcessExit
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import ControlChannel
+from ccproxy.claude.worker.context import CLIContext
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, TimedOut
 
 
@@ -59,9 +60,12 @@ class Session:
 
     _log = Logger()
 
-    def __init__(self, launch: LaunchSpec, surroundings: Surroundings) -> None:
+    def __init__(
+        self, launch: LaunchSpec, context: CLIContext, options: NativeOptions
+    ) -> None:
         self.launch = launch
-        self._surroundings = surroundings
+        self._context = context
+        self._options = options
         self._state = _State.NEW
         self._controls = ControlChannel(self._send)
         self._tools = MCPServer(self._answer_tool)
@@ -69,21 +73,20 @@ class Session:
             self._controls,
             self._send,
             self._tools,
-            surroundings,
+            context,
+            options,
             launch,
             self._setup_failed,
         )
-        self._spending = surroundings.spending()
+        self._costs = context.cost_tracker()
         self._prompt: Prompt | None = None
         self._turn: NativeTurnDecoder | None = None
         # Claude Code's own calls stay in the conversation, also behind results.
         self._has_own_calls = False
         self._lost: Callable[[], None] | None = None
-        self._audience = Audience(
-            surroundings.limits, surroundings.clock, self._timed_out
-        )
+        self._audience = Audience(context.limits, context.clock, self._timed_out)
         self._process = ClaudeProcess.spawn(
-            launch, uuid4().hex, self, surroundings.spawner, surroundings.clock
+            launch, uuid4().hex, self, context.spawner, context.clock
         )
 
     @property
@@ -184,11 +187,15 @@ class Session:
     ) -> None:
         self._lost = None
         self._prompt = prompt
-        self._spending.model = self._surroundings.full_id(prompt.model)
-        self._turn = self._surroundings.turn(
-            prompt,
+        self._costs.model = self._context.full_id(prompt.model)
+        self._turn = NativeTurnDecoder(
+            self._context.wall_seconds(),
+            frozenset(tool.name for tool in prompt.tools),
+            must_call=prompt.must_call and not self._options.forces_calls,
+            has_schema=prompt.schema is not None,
+            tells_own_calls=self._options.shows_own_calls,
             after=after,
-            spent_usd=self._spending.total_dollars,
+            spent_usd=self._costs.total_dollars,
             before=self._turn.message_id if self._turn else None,
         )
         self._audience.begin(listener)
@@ -205,7 +212,7 @@ class Session:
         if isinstance(record, records.StreamEvent):
             # Nearly all are, and of use to an answer only.
             return [] if turn is None else self._asked(turn, record)
-        self._spending.receive(record)
+        self._costs.receive(record)
         match record:
             case records.ControlResponse():
                 self._controls.receive(record)
@@ -281,7 +288,7 @@ class Session:
 
     def _fail(self, error: CCProxyError) -> None:
         if self._controls.take_never_answered():
-            self._surroundings.on_start_failed(error)
+            self._context.on_start_failed(error)
         self._tell([Failed(error)])
 
     def _tell(self, events: list[Event]) -> None:

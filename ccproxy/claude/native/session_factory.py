@@ -3,23 +3,23 @@
 from attrs import frozen
 
 from ccproxy.claude.installation.conformance import Conformance
+from ccproxy.claude.native.options import NativeOptions
 from ccproxy.claude.native.session import Session
-from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.options import Launches
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.claude.process.launch import LaunchSpec
+from ccproxy.claude.worker.context import CLIContext
 
 
 @frozen
-class NativeSessions:
+class SessionFactory:
     """Starts the processes of the native way."""
 
     _launches: Launches
-    _surroundings: Surroundings
+    _context: CLIContext
+    _options: NativeOptions
     _breaker: CircuitBreaker
     _conformance: Conformance
-    _observer: ClaudeObserver
 
     def launch(self, without: frozenset[str]) -> LaunchSpec:
         """How one is started; raises `CCProxyError` where none can be."""
@@ -36,6 +36,6 @@ class NativeSessions:
     def start(self, launch: LaunchSpec) -> Session:
         """Start one; raises `CCProxyError` if that is not possible."""
         self._breaker.check()
-        session = Session(launch, self._surroundings)
-        self._observer.cli_started()
+        session = Session(launch, self._context, self._options)
+        self._context.observer.cli_started()
         return session

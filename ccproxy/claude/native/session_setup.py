@@ -17,13 +17,14 @@ from ccproxy.claude.body.fields import NEVER_SENT
 from ccproxy.claude.native import history
 from ccproxy.claude.native import tool_choice as demand
 from ccproxy.claude.native.mcp_server import MCPServer, offer
+from ccproxy.claude.native.options import NativeOptions
 from ccproxy.claude.native.prompt import Prompt, Role
 from ccproxy.claude.native.structured_output import understood
-from ccproxy.claude.native.surroundings import Surroundings
 from ccproxy.claude.process.launch import LaunchSpec, check_version, too_old
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import ControlChannel
+from ccproxy.claude.worker.context import CLIContext
 from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
 
@@ -41,14 +42,16 @@ class SessionSetup:
         controls: ControlChannel,
         send: Callable[[bytes], None],
         tools: MCPServer,
-        surroundings: Surroundings,
+        context: CLIContext,
+        options: NativeOptions,
         launch: LaunchSpec,
         lost: Callable[[Failure], None],
     ) -> None:
         self._controls = controls
         self._send = send
         self._tools = tools
-        self._surroundings = surroundings
+        self._context = context
+        self._options = options
         self._lost = lost
         self._model = launch.model
         self._operator_body = launch.operator_body
@@ -66,13 +69,13 @@ class SessionSetup:
         form = (
             {} if prompt.schema is None else {"jsonSchema": understood(prompt.schema)}
         )
-        system = demand.system_prompt(prompt, native=self._surroundings.forces_calls)
+        system = demand.system_prompt(prompt, native=self._options.forces_calls)
         request = requests.initialize(system, {**offer(prompt.tools), **form})
         told = await self._controls.ask(request)
         answer = wire.decode_initialize(told.response.response)
         if answer.claude_code_version is not None:
             check_version(answer.claude_code_version)
-        self._surroundings.on_initialized(answer)
+        self._context.on_initialized(answer)
         return answer
 
     async def _refuse_old(self) -> None:
@@ -123,10 +126,10 @@ class SessionSetup:
         body |= prompt.sampling
         if prompt.stop:
             body["stop_sequences"] = list(prompt.stop)
-        choice = demand.tool_choice(prompt, native=self._surroundings.forces_calls)
+        choice = demand.tool_choice(prompt, native=self._options.forces_calls)
         if choice is not None:
             body["tool_choice"] = choice
-        self._model = self._surroundings.full_id(prompt.model)
+        self._model = self._context.full_id(prompt.model)
         settings = requests.apply_flag_settings(
             model=prompt.model,
             effort=prompt.effort.value if prompt.effort else None,

@@ -2,21 +2,14 @@
 
 from collections.abc import Callable, Sequence
 
-from attrs import define, frozen
+from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from ccproxy.claude.native.options import SuspensionLimits
 from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.suspension import Suspension
 from ccproxy.claude.observer import StopReason
-
-
-@frozen(kw_only=True)
-class SuspensionLimits:
-    """How many sessions may wait, and for how long each."""
-
-    sessions: int
-    seconds: float
 
 
 @define(eq=False)

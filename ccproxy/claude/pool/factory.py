@@ -5,7 +5,8 @@ from collections.abc import Callable
 from ccproxy.claude.installation.conformance import Conformance
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.claude.process.launch import LaunchSpec
-from ccproxy.claude.worker.worker import Worker, WorkerContext
+from ccproxy.claude.worker.context import CLIContext
+from ccproxy.claude.worker.worker import Worker
 
 
 class WorkerFactory:
@@ -18,7 +19,7 @@ class WorkerFactory:
     def __init__(
         self,
         launch: Callable[[], LaunchSpec],
-        context: WorkerContext,
+        context: CLIContext,
         breaker: CircuitBreaker,
         conformance: Conformance,
     ) -> None:

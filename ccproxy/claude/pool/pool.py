@@ -140,7 +140,7 @@ class Pool:
         """Let no process that is being stopped take its time."""
         self._processes.kill()
 
-    async def look(self) -> InitializeAnswer:
+    async def discover(self) -> InitializeAnswer:
         """Start a worker to learn about the CLI; it is kept as a spare.
 
         Raises:

@@ -1,12 +1,12 @@
 """Who is told an answer, and how long it may take to come."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.worker.deadlines import Deadlines, Limits
 from ccproxy.core.errors import CCProxyError, RateLimited, TimedOut
+from ccproxy.core.question import Listener
 from ccproxy.core.stream import (
     Event,
     Failed,
@@ -21,17 +21,6 @@ from ccproxy.core.stream import (
 
 # Nearly all events are such ones.
 _PIECES = (TextDelta, ThinkingDelta, InputJSONDelta)
-
-
-class TurnListener(Protocol):
-    """Who is told an answer."""
-
-    def receive(self, events: Sequence[Event]) -> None:
-        """Take what arrived together, at least one event, in order.
-
-        The last event of all is the only ``Finished`` or ``Failed``. It may come
-        before the worker is ready again; ``Worker.on_ready`` tells of that.
-        """
 
 
 class Delivery:
@@ -52,10 +41,10 @@ class Delivery:
         expired: Callable[[TimedOut], None],
     ) -> None:
         self._deadlines = Deadlines(limits, clock, expired)
-        self.listener: TurnListener | None = None
+        self.listener: Listener | None = None
         self.has_told = False
 
-    def begin(self, listener: TurnListener) -> None:
+    def begin(self, listener: Listener) -> None:
         """Listen."""
         self.listener = listener
         self.has_told = False

@@ -3,62 +3,33 @@
 Source: docs/claude-cli-protocol.md, "Ends".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum, auto
 
 import msgspec
-from attrs import field, frozen
-from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.python.failure import Failure
 
 from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.cost_tracker import CostTracker
-from ccproxy.claude.observer import ClaudeObserver, Nobody
 from ccproxy.claude.protocol.codec import RawRecord
 from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.records import (
     ApiRetry,
-    InitializeAnswer,
     RateLimitEvent,
     Result,
 )
 from ccproxy.claude.protocol.stream import MessageStartEvent, StreamLine
-from ccproxy.claude.worker.deadlines import Limits
-from ccproxy.claude.worker.delivery import Delivery, TurnListener
+from ccproxy.claude.worker.context import CLIContext
+from ccproxy.claude.worker.delivery import Delivery
 from ccproxy.claude.worker.request_guard import RequestGuard
 from ccproxy.claude.worker.turn_decoder import TurnDecoder
 from ccproxy.core.errors import CCProxyError, TimedOut
+from ccproxy.core.question import Listener
 from ccproxy.core.stream import Event, Failed, Finished
-from ccproxy.core.usage import RateWindow
 
 # An answer of so few tokens may be over before it is known to go on.
 _FEW_TOKENS = 16
 # Larger bodies are not searched for their `max_tokens`.
 _SEARCHED_BYTES = 1_000_000
-
-
-@frozen(kw_only=True)
-class WorkerContext:
-    """What workers need of the world.
-
-    Attributes:
-        wall_seconds: Unix time.
-        on_initialized: told what a CLI says of itself when it is initialized.
-        limited: told how much of the subscription's limits is used.
-        observer: whoever counts.
-        on_start_failed: told why one has failed that had not answered anything.
-        full_id: the id of the model that a name means.
-    """
-
-    spawner: IReactorProcess
-    clock: IReactorTime
-    wall_seconds: Callable[[], float]
-    limits: Limits
-    on_initialized: Callable[[InitializeAnswer], None]
-    on_start_failed: Callable[[CCProxyError], None]
-    limited: Callable[[Sequence[RateWindow]], None] = lambda _: None
-    observer: ClaudeObserver = field(factory=Nobody)
-    full_id: Callable[[str], str] = str
 
 
 class TurnOutcome(Enum):
@@ -96,7 +67,7 @@ class TurnReader:
 
     def __init__(
         self,
-        context: WorkerContext,
+        context: CLIContext,
         controls: ControlChannel,
         *,
         failed: Callable[[Failure], None],
@@ -107,9 +78,7 @@ class TurnReader:
         self._ended = ended
         self._guard = RequestGuard(controls, context.clock, failed)
         self._delivery = Delivery(context.limits, context.clock, timed_out)
-        self._spending = CostTracker(
-            context.observer, context.limited, context.wall_seconds
-        )
+        self._costs = context.cost_tracker()
         self._turn = TurnDecoder(0.0, may_begin=False)
         self._is_short = False
         self._untold: list[Event] = []
@@ -143,13 +112,13 @@ class TurnReader:
             return TurnOutcome.SETTLED
         return TurnOutcome.SETTLING if self._turn.asks_again else TurnOutcome.GOES_ON
 
-    def begin(self, body: ComposedBody, listener: TurnListener) -> None:
+    def begin(self, body: ComposedBody, listener: Listener) -> None:
         """Listen to the answer to a question that is going to be asked."""
         self._guard.reset()
         self._is_short = _is_short(body.json)
-        self._spending.model = self._context.full_id(body.model)
+        self._costs.model = self._context.full_id(body.model)
         self._turn = TurnDecoder(
-            self._context.wall_seconds(), spent_usd=self._spending.total_dollars
+            self._context.wall_seconds(), spent_usd=self._costs.total_dollars
         )
         self._delivery.begin(listener)
 
@@ -172,7 +141,7 @@ class TurnReader:
             if isinstance(record.event, MessageStartEvent):
                 self._guard.answer_begun(is_short=self._is_short)
         elif isinstance(record, Result | ApiRetry | RateLimitEvent):
-            self._spending.receive(record)
+            self._costs.receive(record)
         events = self._turn.receive(record)
         if events and self._delivery.listener is not None:
             self._untold += events

@@ -26,17 +26,18 @@ from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.stream import is_message
 from ccproxy.claude.protocol.writer import LineWriter
 from ccproxy.claude.worker.commands import Commands, WorkerLost
-from ccproxy.claude.worker.delivery import TurnListener
+from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.idle_watch import IdleWatch
 from ccproxy.claude.worker.initialization import Initialization
 from ccproxy.claude.worker.state import HasWorkerState, WorkerState
-from ccproxy.claude.worker.turn_reader import TurnOutcome, TurnReader, WorkerContext
+from ccproxy.claude.worker.turn_reader import TurnOutcome, TurnReader
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InternalError, TimedOut
+from ccproxy.core.question import Listener
 
 _SETTLE_SECONDS = 3.0  # to end a turn that is over for its client
 _REFUSAL = "ccproxy does not do this"
 
-__all__ = ["TurnListener", "Worker", "WorkerContext", "WorkerLost"]
+__all__ = ["Worker", "WorkerLost"]
 
 
 class Worker(HasWorkerState):
@@ -52,7 +53,7 @@ class Worker(HasWorkerState):
 
     _log = Logger()
 
-    def __init__(self, launch: LaunchSpec, context: WorkerContext) -> None:
+    def __init__(self, launch: LaunchSpec, context: CLIContext) -> None:
         self.launch = launch
         self.questions = 0
         self._context = context
@@ -147,7 +148,7 @@ class Worker(HasWorkerState):
             and not self._process.is_stopped
         )
 
-    def ask(self, body: ComposedBody, listener: TurnListener) -> None:
+    def ask(self, body: ComposedBody, listener: Listener) -> None:
         """Put a question; the listener is told everything, but not from within.
 
         Raises:

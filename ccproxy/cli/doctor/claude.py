@@ -21,8 +21,9 @@ from ccproxy.claude.installation.probe import CLIProber
 from ccproxy.claude.models import Catalogue
 from ccproxy.claude.process.launch import check_version, locate_claude, read_version
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
+from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.deadlines import Limits
-from ccproxy.claude.worker.worker import Worker, WorkerContext
+from ccproxy.claude.worker.worker import Worker
 from ccproxy.cli.doctor.verdict import CheckResult, CheckStatus
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import CCProxyError, ClaudeUnavailable
@@ -71,7 +72,7 @@ class CLI:
         self._catalogue = Catalogue(
             settings.model, settings.model_map, int(time.time())
         )
-        self._context = WorkerContext(
+        self._context = CLIContext(
             spawner=reactor,
             clock=reactor,
             wall_seconds=time.time,
@@ -80,7 +81,6 @@ class CLI:
                 silence_seconds=settings.silence_seconds,
                 turn_seconds=settings.turn_seconds,
             ),
-            on_start_failed=lambda error: None,
             on_initialized=lambda answer: self._catalogue.learn(answer.models),
             full_id=self._catalogue.full_id,
         )

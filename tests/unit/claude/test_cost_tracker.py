@@ -8,13 +8,13 @@ from attrs import define, field
 from typing_extensions import override
 
 from ccproxy.claude.cost_tracker import CostTracker, cost_increase
-from ccproxy.claude.observer import Nobody
+from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.core.usage import RateWindow
 
 
 @define(eq=False)
-class Heard(Nobody):
+class Heard(ClaudeObserver):
     costs: list[tuple[str, float]] = field(factory=list)
     retries: list[tuple[str, float]] = field(factory=list)
     windows: list[RateWindow] = field(factory=list)

@@ -32,7 +32,8 @@ from typing_extensions import override
 from zope.interface import provider
 
 from ccproxy.claude.native.completion import NativeCompletion
-from ccproxy.claude.native.pool import NativeOptions, NativePool, NativeQuestion
+from ccproxy.claude.native.options import NativeOptions, SuspensionLimits
+from ccproxy.claude.native.pool import NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import (
     Prompt,
     PromptMessage,
@@ -43,12 +44,11 @@ from ccproxy.claude.native.prompt import (
     ToolUseBlock,
 )
 from ccproxy.claude.native.session import Session
-from ccproxy.claude.native.surroundings import Surroundings
-from ccproxy.claude.native.suspended_sessions import SuspensionLimits
-from ccproxy.claude.observer import Nobody
+from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.process.launch import LaunchSpec
+from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.core.errors import CCProxyError, ClientError
 from ccproxy.core.stream import (
@@ -173,7 +173,8 @@ class Factory:
     """What the backend does for the pool."""
 
     _launch: LaunchSpec
-    _surroundings: Surroundings
+    _context: CLIContext
+    _options: NativeOptions
 
     def is_allowed(self) -> bool:
         return True
@@ -182,7 +183,7 @@ class Factory:
         return self._launch
 
     def start(self, launch: LaunchSpec) -> Session:
-        return Session(launch, self._surroundings)
+        return Session(launch, self._context, self._options)
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -210,26 +211,26 @@ class Interleavings(RuleBasedStateMachine):
             agent_tools=("Read",),
         )
         spawner: Any = self.spawner
-        surroundings = Surroundings(
+        context = CLIContext(
             spawner=spawner,
             clock=self.clock,
             wall_seconds=lambda: 1.8e9,
             limits=Limits(
                 first_token_seconds=30.0, silence_seconds=20.0, turn_seconds=200.0
             ),
-            on_initialized=lambda answer: None,
-            on_start_failed=lambda error: None,
         )
         self.slots = ProcessSlots(MOST)
         queue: RequestQueue[NativeCompletion] = RequestQueue(4, 60.0, MOST)
+        options = NativeOptions(suspension=SuspensionLimits(sessions=1, seconds=50.0))
+        factory: Any = Factory(launch, context, options)
         self.pool = NativePool(
-            Factory(launch, surroundings),
+            factory,
             self.clock,
-            NativeOptions(waiting=SuspensionLimits(sessions=1, seconds=50.0)),
+            options,
             self.slots,
             queue,
             self,
-            Nobody(),
+            ClaudeObserver(),
         )
 
         @provider(ILogObserver)

@@ -11,7 +11,8 @@ from twisted.internet.task import Clock
 
 from ccproxy.claude.native import events as native
 from ccproxy.claude.native.completion import NativeCompletion
-from ccproxy.claude.native.pool import NativeOptions, NativePool, NativeQuestion
+from ccproxy.claude.native.options import NativeOptions, SuspensionLimits
+from ccproxy.claude.native.pool import NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import (
     Prompt,
     PromptMessage,
@@ -22,7 +23,6 @@ from ccproxy.claude.native.prompt import (
     ToolUseBlock,
 )
 from ccproxy.claude.native.session import SessionLost
-from ccproxy.claude.native.suspended_sessions import SuspensionLimits
 from ccproxy.claude.observer import Served, StopReason
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
@@ -193,7 +193,7 @@ class House:
             house,
             self.clock,
             NativeOptions(
-                waiting=SuspensionLimits(sessions=self.waiting, seconds=300.0)
+                suspension=SuspensionLimits(sessions=self.waiting, seconds=300.0)
             ),
             self.slots,
             RequestQueue(self.queue, 60.0, self.processes),

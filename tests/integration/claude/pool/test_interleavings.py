@@ -36,14 +36,15 @@ from zope.interface import provider
 from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
 from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.completion.question import ComposedQuestion
-from ccproxy.claude.observer import Nobody
+from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.shaping.interface import AskAgain, Check, Plain
+from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.deadlines import Limits
-from ccproxy.claude.worker.worker import Worker, WorkerContext
+from ccproxy.claude.worker.worker import Worker
 from ccproxy.core.errors import CCProxyError, ClientError
 from ccproxy.core.stream import Event, Failed, Finished, Restarted, TextDelta
 from tests.conftest import ExpectedErrors
@@ -140,7 +141,7 @@ class Factory:
     """What the backend does for the pool; ``allowed`` is whether it may be."""
 
     _launch: LaunchSpec
-    _context: WorkerContext
+    _context: CLIContext
     allowed: bool = True
 
     def is_allowed(self) -> bool:
@@ -174,7 +175,7 @@ class Interleavings(RuleBasedStateMachine):
             model="m",
         )
         spawner: Any = self.spawner
-        context = WorkerContext(
+        context = CLIContext(
             spawner=spawner,
             clock=self.clock,
             wall_seconds=lambda: 1.8e9,
@@ -194,7 +195,7 @@ class Interleavings(RuleBasedStateMachine):
         self.slots = ProcessSlots(MOST)
         self.factory = Factory(launch, context)
         factory: Any = self.factory
-        self.pool: Any = Pool(factory, self.slots, limits, self.clock, Nobody())
+        self.pool: Any = Pool(factory, self.slots, limits, self.clock, ClaudeObserver())
         self.answers = RememberedAnswers(InMemoryAnswers(0, 0))
 
         @provider(ILogObserver)
@@ -240,7 +241,7 @@ class Interleavings(RuleBasedStateMachine):
             checker=self.checker,
             answers=self.answers,
             clock=self.clock,
-            observer=Nobody(),
+            observer=ClaudeObserver(),
         )
         self.clients.append(client)
         self.pool.submit(client.completion)

@@ -533,7 +533,7 @@ def test_nothing_is_kept_for_questions_that_do_not_come_here() -> None:
 
 def test_who_was_looked_at_becomes_a_spare() -> None:
     house = House(spares=1)
-    look = Deferred.fromCoroutine(house.pool.look())
+    look = Deferred.fromCoroutine(house.pool.discover())
     assert house.pool.session_counts()["spare"] == 1
     [worker] = house.workers
     worker.is_opened()
@@ -545,7 +545,7 @@ def test_who_was_looked_at_becomes_a_spare() -> None:
 
 def test_without_spares_it_is_kept_as_long_as_others() -> None:
     house = House()
-    Deferred.fromCoroutine(house.pool.look())
+    Deferred.fromCoroutine(house.pool.discover())
     house.workers[0].is_opened()
     assert house.pool.session_counts()["idle"] == 1
     house.ask()
@@ -555,7 +555,7 @@ def test_without_spares_it_is_kept_as_long_as_others() -> None:
 
 def test_one_that_does_not_answer_is_retired() -> None:
     house = House()
-    look = Deferred.fromCoroutine(house.pool.look())
+    look = Deferred.fromCoroutine(house.pool.discover())
     house.workers[0].die(ClaudeUnresponsive("broken"))
     failures: list[str] = []
     look.addErrback(lambda f: failures.append(f.getErrorMessage()))

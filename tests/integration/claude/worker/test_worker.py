@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from typing_extensions import override
 
-from ccproxy.claude.observer import Nobody
+from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.worker import Worker, WorkerLost
 from ccproxy.core.errors import (
@@ -706,7 +706,7 @@ async def test_closed_while_it_opens(workers: Workers) -> None:
 # What is counted.
 
 
-class Counting(Nobody):
+class Counting(ClaudeObserver):
     def __init__(self) -> None:
         self.costs: list[float] = []
 
@@ -720,7 +720,7 @@ class Counting(Nobody):
 async def test_costs_and_limits_are_told(workers: Workers) -> None:
     observer, windows = Counting(), list[RateWindow]()
     worker = workers.start(
-        observer=observer, limited=windows.extend, full_id=lambda name: f"full-{name}"
+        observer=observer, on_limits=windows.extend, full_id=lambda name: f"full-{name}"
     )
     first = await heard(worker, composed("limits"))
     second = await heard(worker, composed("ends max_tokens", max_tokens=4))

@@ -1,0 +1,45 @@
+"""What every CLI process of the proxy is given: clock, limits, callbacks."""
+
+from collections.abc import Callable, Sequence
+
+from attrs import field, frozen
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
+
+from ccproxy.claude.cost_tracker import CostTracker
+from ccproxy.claude.observer import ClaudeObserver
+from ccproxy.claude.protocol.records import InitializeAnswer
+from ccproxy.claude.worker.deadlines import Limits
+from ccproxy.core.errors import CCProxyError
+from ccproxy.core.usage import RateWindow
+
+
+@frozen(kw_only=True)
+class CLIContext:
+    """What every CLI process is given, whichever way it is asked.
+
+    Attributes:
+        spawner: starts processes.
+        clock: for time limits and later turns of the reactor.
+        wall_seconds: returns the Unix time.
+        limits: how long an answer may take.
+        on_initialized: called with what a CLI says of itself in its initialization.
+        on_start_failed: called with the reason if a CLI fails before it has answered
+            any control request.
+        on_limits: called with the current use of the subscription's rate limits.
+        observer: counts processes, answers and costs.
+        full_id: maps the name of a model to its full id.
+    """
+
+    spawner: IReactorProcess
+    clock: IReactorTime
+    wall_seconds: Callable[[], float]
+    limits: Limits
+    on_initialized: Callable[[InitializeAnswer], None] = lambda _: None
+    on_start_failed: Callable[[CCProxyError], None] = lambda _: None
+    on_limits: Callable[[Sequence[RateWindow]], None] = lambda _: None
+    observer: ClaudeObserver = field(factory=ClaudeObserver)
+    full_id: Callable[[str], str] = str
+
+    def cost_tracker(self) -> CostTracker:
+        """A tracker for the costs of one new process."""
+        return CostTracker(self.observer, self.on_limits, self.wall_seconds)
