@@ -67,21 +67,26 @@ class API:
         )
         MessagesRoutes(router=router, backend=backend, clock=clock)
         turns = ResponseBuilder(backend, store, wall_seconds)
-        self._jobs = BackgroundResponses(turns, store, clock)
+        self._jobs = BackgroundResponses(turns, store.responses, clock)
         self._responses = ResponsesRoutes(
             router=router,
             turns=turns,
             jobs=self._jobs,
             cors=cors,
-            store=store,
+            stored=store.responses,
             policy=policy,
             clock=clock,
         )
-        ConversationRoutes(router=router, store=store, wall_seconds=wall_seconds)
+        ConversationRoutes(
+            router=router,
+            conversations=store.conversations,
+            responses=store.responses,
+            wall_seconds=wall_seconds,
+        )
         MetricsRoutes(
             router=router,
             exposition=exposition,
-            store=store,
+            ledger=store.usage,
             policy=policy,
             wall_seconds=wall_seconds,
         )

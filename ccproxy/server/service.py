@@ -193,11 +193,11 @@ class ProxyService(Service):
             self._premises,
             reactor,
             observer=self.metrics,
-            limited=self.store.ledger.limited,
+            limited=self.store.usage.record_limits,
             shared=self.store.answers,
         )
         self.live = ActivityTracker(self.backend, __version__, time.time)
-        keeper = UsageRecorder(self.store.ledger)
+        keeper = UsageRecorder(self.store.usage)
         self.observer = RequestObservers((self.metrics, keeper, self.live))
 
     @override

@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from ccproxy.core.usage import UsageTotals
-from ccproxy.store.ledger import Ledger
+from ccproxy.store.usage import UsageLedger
 from ccproxy.web.observer import RequestOutcome, UnderWay
 
 _NANODOLLARS = 10**9
@@ -12,7 +12,7 @@ _NANODOLLARS = 10**9
 class UsageRecorder:
     """An observer that writes down what was answered."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: UsageLedger) -> None:
         self._ledger = ledger
 
     def request_began(self, request: UnderWay) -> None:
@@ -28,8 +28,8 @@ class UsageRecorder:
         cost_nanodollars = round((end.cost_usd or 0.0) * _NANODOLLARS)
         # The details may hold on to the whole message that they came in.
         counts = evolve(end.usage, details={})
-        spent = UsageTotals(1, counts, cost_nanodollars)
-        self._ledger.add(end.model, end.key, end.client, spent)
+        totals = UsageTotals(1, counts, cost_nanodollars)
+        self._ledger.add(end.model, end.key, end.client, totals)
 
     def stream_opened(self) -> None:
         """Nothing that would be written down."""

@@ -1,1 +1,1 @@
-"""What is kept: responses and conversations. Knows neither HTTP nor the CLI."""
+"""Stored responses, conversations, usage and answers. No HTTP, no CLI."""

@@ -1,29 +1,54 @@
-"""Remembered answers, as queries. Everything here blocks."""
+"""Remembered answers in the database: for this server after a restart, and for others.
 
-from collections.abc import Collection, Sequence
+No answer waits for a write: answers are written after their end, in batches, and a
+killed server loses those of its last milliseconds. A question waits for its lookup, but
+not long. A database that fails or is slow is not used for a while; then nothing is
+stored or found, and the model goes on without its earlier thinking.
+
+The functions below the class are queries, and block.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 
 from attrs import frozen
 from sqlalchemy import Connection, Row, delete, func, insert, select
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
+from ccproxy.core.errors import StorageFailed
+from ccproxy.store.database import Database
 from ccproxy.store.schema import answers
 
-# What a row takes beside its document, roughly, with its indexes.
+# A tool loop takes minutes, or longer when a user has to allow a call.
+KEEP_SECONDS = 6 * 3600.0
+_KEEP_BYTES = 64 * 1024 * 1024
+_FIND_SECONDS = 0.5
+# Only the newest keys of a conversation are looked up.
+_MOST_KEYS = 1_000
+_FAILED_SECONDS = 60.0
+_SLOW_SECONDS = 5.0
+# If more bytes wait to be written, the oldest answers are dropped.
+_WAITING_BYTES = 16 * 1024 * 1024
+# The bytes of a row besides its document, with its indexes: an estimate.
 _ROW_BYTES = 300
 _BATCH = 100
-# A few words and a common call are said in many conversations.
+# Many conversations contain the same few words and the same common call.
 _MOST_OF_SAME_WORDS = 64
 
 
 @frozen(kw_only=True)
 class NewAnswer:
-    """An answer that is to be kept.
+    """An answer that waits to be written.
 
     Attributes:
-        owner: the client whose it is.
-        calls: the hash of the ids of its calls.
-        said: the hash of what it says.
+        owner: a hash of the client.
+        calls: the hash of the ids of the answer's calls.
+        said: the hash of the answer's text.
         created_seconds: Unix time.
-        document: all of it.
+        document: the whole answer.
     """
 
     owner: str
@@ -34,12 +59,143 @@ class NewAnswer:
 
     @property
     def size_bytes(self) -> int:
-        """What it takes to keep it, roughly."""
+        """The bytes of the row: an estimate."""
         return _ROW_BYTES + len(self.document)
 
 
-def keep(connection: Connection, new: Sequence[NewAnswer]) -> None:
-    """Keep some answers."""
+class StoredAnswers:
+    """Stores answers for some hours, and finds them.
+
+    Args:
+        wall_seconds: Unix time.
+        keep_bytes: the operator's limit of everything that is stored; None: no limit.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        database: Database,
+        clock: IReactorTime,
+        wall_seconds: Callable[[], float],
+        keep_bytes: int | None = None,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._wall_seconds = wall_seconds
+        limits = (_KEEP_BYTES, keep_bytes)
+        self._keep_bytes = min(limit for limit in limits if limit is not None)
+        self._waiting: deque[NewAnswer] = deque()
+        self._waiting_bytes = 0
+        self._writing: Deferred[None] | None = None
+        self._unused_until_seconds = 0.0
+        self._is_stopped = False
+
+    def put(self, owner: str, key: tuple[str, str], document: bytes) -> None:
+        """Store an answer soon.
+
+        Args:
+            owner: a hash of the client.
+            key: the hash of the ids of the answer's calls, and that of its text.
+            document: the whole answer.
+        """
+        if self._is_stopped or self._is_unused:
+            return
+        calls, said = key
+        new = NewAnswer(
+            owner=owner,
+            calls=calls,
+            said=said,
+            created_seconds=int(self._wall_seconds()),
+            document=document,
+        )
+        self._waiting.append(new)
+        self._waiting_bytes += new.size_bytes
+        while self._waiting_bytes > _WAITING_BYTES:
+            self._waiting_bytes -= self._waiting.popleft().size_bytes
+        if self._writing is None and self._waiting:
+            writing = self._writing = Deferred.fromCoroutine(self._write())
+            writing.addErrback(
+                lambda failure: self._log.failure("answers are not stored", failure)
+            )
+            writing.addBoth(self._written)
+
+    async def find(
+        self, owner: str, keys: Sequence[tuple[str, str]]
+    ) -> Sequence[bytes]:
+        """The answers of a client, oldest first; empty if the lookup takes too long.
+
+        Args:
+            owner: a hash of the client.
+            keys: as for `put`, in the order of the conversation. An answer is found
+                by the first hash of its key, or else by the second.
+        """
+        if not keys or self._is_stopped or self._is_unused:
+            return ()
+        since_seconds = self._wall_seconds() - KEEP_SECONDS
+        found = Deferred.fromCoroutine(
+            self._database.read(_find, owner, keys[-_MOST_KEYS:], since_seconds)
+        )
+        found.addTimeout(_FIND_SECONDS, self._clock)
+        try:
+            return await found
+        except StorageFailed:
+            # The log has the reason.
+            self._stop_using_for(_FAILED_SECONDS)
+        except DeferredTimeoutError:
+            self._log.warn(
+                "the database is slow: remembered answers are not waited for"
+            )
+            self._stop_using_for(_SLOW_SECONDS)
+        return ()
+
+    async def sweep(self) -> int:
+        """Delete answers that are too old or too many; returns how many.
+
+        Raises:
+            StorageFailed: the database failed.
+        """
+        deleted = 0
+        before_seconds = self._wall_seconds() - KEEP_SECONDS
+        while count := await self._database.write(_expire, before_seconds):
+            deleted += count
+        while count := await self._database.write(_shrink, self._keep_bytes):
+            deleted += count
+        return deleted
+
+    async def stop(self) -> None:
+        """Take no more answers, and wait until all are written."""
+        self._is_stopped = True
+        if self._writing is not None:
+            await self._writing
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch = tuple(self._waiting)
+            self._drop_waiting()
+            try:
+                await self._database.write(_insert, batch)
+            except StorageFailed:
+                # The log has the reason.
+                self._drop_waiting()
+                self._stop_using_for(_FAILED_SECONDS)
+
+    def _written(self, outcome: object) -> None:
+        self._writing = None
+
+    def _drop_waiting(self) -> None:
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    @property
+    def _is_unused(self) -> bool:
+        return self._clock.seconds() < self._unused_until_seconds
+
+    def _stop_using_for(self, seconds: float) -> None:
+        self._unused_until_seconds = self._clock.seconds() + seconds
+
+
+def _insert(connection: Connection, new: Sequence[NewAnswer]) -> None:
     rows = [
         {
             "owner": answer.owner,
@@ -54,21 +210,12 @@ def keep(connection: Connection, new: Sequence[NewAnswer]) -> None:
     connection.execute(insert(answers), rows)
 
 
-def find(
+def _find(
     connection: Connection,
     owner: str,
     keys: Collection[tuple[str, str]],
     since_seconds: float,
 ) -> Sequence[bytes]:
-    """The answers of one owner that have one of some keys, oldest first.
-
-    Args:
-        connection: only reads.
-        owner: the client whose they are.
-        keys: the hashes of the ids of their calls, and of what they say. The words
-            count where nobody knows the ids.
-        since_seconds: older ones are not looked at.
-    """
     wanted = select(answers.c.id, answers.c.calls, answers.c.document).where(
         answers.c.owner == owner, answers.c.created_seconds >= since_seconds
     )
@@ -87,9 +234,9 @@ def find(
     return [documents[identifier] for identifier in sorted(documents)]
 
 
-def expire(connection: Connection, before_seconds: float) -> int:
-    """Delete some answers that are older; returns how many."""
-    # Other servers do the same, and nobody waits for them.
+def _expire(connection: Connection, before_seconds: float) -> int:
+    """Delete a batch of older answers; returns how many."""
+    # Locked rows are skipped: another server is deleting them.
     old = connection.execute(
         select(answers.c.id)
         .where(answers.c.created_seconds < before_seconds)
@@ -100,11 +247,11 @@ def expire(connection: Connection, before_seconds: float) -> int:
     return _delete(connection, old.scalars().all())
 
 
-def shrink(connection: Connection, keep_bytes: int) -> int:
-    """Delete some of the oldest answers if all are more than that.
+def _shrink(connection: Connection, keep_bytes: int) -> int:
+    """Delete a batch of the oldest answers while all take more than ``keep_bytes``.
 
     Returns:
-        How many.
+        How many were deleted.
     """
     sizes = select(func.coalesce(func.sum(answers.c.size), 0))
     excess = connection.execute(sizes).scalar_one() - keep_bytes
@@ -116,13 +263,13 @@ def shrink(connection: Connection, keep_bytes: int) -> int:
         .limit(_BATCH)
         .with_for_update(skip_locked=True)
     )
-    gone = []
+    deleted = []
     for row in oldest:
         if excess <= 0:
             break
-        gone.append(row.id)
+        deleted.append(row.id)
         excess -= row.size
-    return _delete(connection, gone)
+    return _delete(connection, deleted)
 
 
 def _delete(connection: Connection, identifiers: Sequence[int]) -> int:

@@ -1,18 +1,117 @@
-"""Conversations, as queries. Everything here blocks."""
+"""Stored conversations: lists of items that grow.
 
-from collections.abc import Sequence
+The functions below the class are queries, and block.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from ccproxy.store.pages import page_of
-from ccproxy.store.records import Conversation, Item, Page
+from ccproxy.store.database import Database
+from ccproxy.store.records import (
+    Conversation,
+    Item,
+    Page,
+    UnknownItem,
+    is_possible_id,
+    page_of,
+)
 from ccproxy.store.schema import conversation_items, conversations
 
 
-def create(
+class ConversationStore:
+    """Conversations with their metadata and items.
+
+    Every method raises `StorageFailed` if the database fails.
+
+    Args:
+        wall_seconds: Unix time.
+    """
+
+    def __init__(self, database: Database, wall_seconds: Callable[[], float]) -> None:
+        self._database = database
+        self._wall_seconds = wall_seconds
+
+    async def create(self, conversation: Conversation, items: Sequence[Item]) -> None:
+        """Store a new conversation."""
+        await self._database.write(_create, conversation, items)
+
+    async def get(self, identifier: str) -> Conversation | None:
+        """A conversation without its items; None: there is none of this id."""
+        if not is_possible_id(identifier):
+            return None
+        return await self._database.read(_get, identifier)
+
+    async def set_metadata(
+        self, identifier: str, metadata: bytes
+    ) -> Conversation | None:
+        """Replace a conversation's metadata; None: there is none of this id."""
+        if not is_possible_id(identifier):
+            return None
+        return await self._database.write(
+            _set_metadata, identifier, metadata, self._now()
+        )
+
+    async def delete(self, identifier: str) -> bool:
+        """Delete a conversation with its items; False: there is none of this id."""
+        if not is_possible_id(identifier):
+            return False
+        return await self._database.write(delete_conversation, identifier)
+
+    async def append(self, identifier: str, items: Sequence[Item]) -> bool:
+        """Add items at the end; False: there is no such conversation."""
+        if not is_possible_id(identifier):
+            return False
+        return await self._database.write(append, identifier, items, self._now())
+
+    async def used_item_ids(
+        self, identifier: str, item_ids: Iterable[str]
+    ) -> frozenset[str]:
+        """The ids among ``item_ids`` that items of the conversation have."""
+        wanted = [name for name in item_ids if is_possible_id(name)]
+        if not (wanted and is_possible_id(identifier)):
+            return frozenset()
+        return await self._database.read(_used_item_ids, identifier, wanted)
+
+    async def items(self, identifier: str) -> tuple[Item, ...] | None:
+        """All items, oldest first; None: there is no such conversation."""
+        if not is_possible_id(identifier):
+            return None
+        return await self._database.read(_items, identifier)
+
+    async def page(
+        self, identifier: str, *, after: str | None, limit: int, descending: bool
+    ) -> Page | None:
+        """A page of the items; None: there is no such conversation.
+
+        Raises:
+            UnknownItem: the item after which the page should begin does not exist.
+        """
+        if not is_possible_id(identifier):
+            return None
+        if after is not None and not is_possible_id(after):
+            raise UnknownItem(after)
+        return await self._database.read(_page, identifier, after, limit, descending)
+
+    async def item(self, identifier: str, item_id: str) -> bytes | None:
+        """The newest item of an id; None: there is none."""
+        if not (is_possible_id(identifier) and is_possible_id(item_id)):
+            return None
+        return await self._database.read(_item, identifier, item_id)
+
+    async def delete_item(self, identifier: str, item_id: str) -> bool:
+        """Delete the items of an id; False: there is none."""
+        if not (is_possible_id(identifier) and is_possible_id(item_id)):
+            return False
+        return await self._database.write(_delete_item, identifier, item_id)
+
+    def _now(self) -> int:
+        return int(self._wall_seconds())
+
+
+def _create(
     connection: Connection, conversation: Conversation, items: Sequence[Item]
 ) -> None:
-    """Keep a new one."""
     connection.execute(
         insert(conversations).values(
             id=conversation.id,
@@ -24,8 +123,7 @@ def create(
     append(connection, conversation.id, items, conversation.created_seconds)
 
 
-def get(connection: Connection, identifier: str) -> Conversation | None:
-    """One, without its items."""
+def _get(connection: Connection, identifier: str) -> Conversation | None:
     row = connection.execute(
         select(
             conversations.c.id,
@@ -36,20 +134,19 @@ def get(connection: Connection, identifier: str) -> Conversation | None:
     return None if row is None else Conversation(*row)
 
 
-def set_metadata(
+def _set_metadata(
     connection: Connection, identifier: str, metadata: bytes, touched_seconds: int
 ) -> Conversation | None:
-    """Replace the metadata."""
     connection.execute(
         update(conversations)
         .where(conversations.c.id == identifier)
         .values(metadata=metadata, touched_seconds=touched_seconds)
     )
-    return get(connection, identifier)
+    return _get(connection, identifier)
 
 
 def delete_conversation(connection: Connection, identifier: str) -> bool:
-    """Delete one with its items; responses that were made in it stay."""
+    """Delete a conversation and its items, but not its responses; blocks."""
     connection.execute(
         delete(conversation_items).where(
             conversation_items.c.conversation_id == identifier
@@ -67,7 +164,11 @@ def append(
     items: Sequence[Item],
     touched_seconds: int,
 ) -> bool:
-    """Add items at the end; False, and nothing added, if there is no such one."""
+    """Add items at the end of a conversation; blocks.
+
+    Returns:
+        False, and nothing is added, if there is no such conversation.
+    """
     found = connection.execute(
         select(conversations.c.touched_seconds)
         .where(conversations.c.id == identifier)
@@ -100,10 +201,9 @@ def append(
     return True
 
 
-def taken(
+def _used_item_ids(
     connection: Connection, identifier: str, item_ids: Sequence[str]
 ) -> frozenset[str]:
-    """Those of some ids that items of it have already."""
     found = connection.execute(
         select(conversation_items.c.id).where(
             conversation_items.c.conversation_id == identifier,
@@ -113,9 +213,8 @@ def taken(
     return frozenset(found.scalars())
 
 
-def whole(connection: Connection, identifier: str) -> tuple[Item, ...] | None:
-    """All items, oldest first."""
-    if get(connection, identifier) is None:
+def _items(connection: Connection, identifier: str) -> tuple[Item, ...] | None:
+    if _get(connection, identifier) is None:
         return None
     found = connection.execute(
         select(conversation_items.c.id, conversation_items.c.document)
@@ -125,19 +224,14 @@ def whole(connection: Connection, identifier: str) -> tuple[Item, ...] | None:
     return tuple(Item(*row) for row in found)
 
 
-def page(
+def _page(
     connection: Connection,
     identifier: str,
     after: str | None,
     limit: int,
     descending: bool,
 ) -> Page | None:
-    """A page of its items.
-
-    Raises:
-        UnknownItem: there is no item to begin after.
-    """
-    if get(connection, identifier) is None:
+    if _get(connection, identifier) is None:
         return None
     keys = connection.execute(
         select(conversation_items.c.id, conversation_items.c.position)
@@ -156,8 +250,7 @@ def page(
     return Page(tuple(by_position[position] for position in positions), has_more)
 
 
-def item(connection: Connection, identifier: str, item_id: str) -> bytes | None:
-    """One item; the newest of its id."""
+def _item(connection: Connection, identifier: str, item_id: str) -> bytes | None:
     return connection.execute(
         select(conversation_items.c.document)
         .where(
@@ -169,8 +262,7 @@ def item(connection: Connection, identifier: str, item_id: str) -> bytes | None:
     ).scalar_one_or_none()
 
 
-def delete_item(connection: Connection, identifier: str, item_id: str) -> bool:
-    """Delete every item of that id from a conversation."""
+def _delete_item(connection: Connection, identifier: str, item_id: str) -> bool:
     done = connection.execute(
         delete(conversation_items).where(
             conversation_items.c.conversation_id == identifier,

@@ -1,7 +1,7 @@
-"""The database behind the store: opened, migrated, and asked in threads of its own.
+"""The database behind the store: opened, migrated, and used in threads of its own.
 
-It is opened by the first call; if that fails, the next one tries again. The reactor's
-thread never touches a connection.
+The first call opens the database; if that fails, the next call tries again. The
+reactor's thread never uses a connection.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from ccproxy.core.detached import detached
 from ccproxy.core.errors import StorageFailed
-from ccproxy.store.engine import Engines, Liveness, open_engine
-from ccproxy.store.records import UnknownItem, Vanished
+from ccproxy.store.engine import Engines, open_engines
+from ccproxy.store.liveness import Liveness
+from ccproxy.store.records import ReferenceDeleted, UnknownItem
+from ccproxy.store.shield import shield
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -27,62 +28,65 @@ _THREADS = 4
 
 
 class Database:
-    """Runs functions of a connection in transactions, in threads.
+    """Runs functions that take a connection, in transactions, in threads.
+
+    Every method that uses the database raises `StorageFailed` if the database fails.
 
     Args:
-        url: tells where it is: ``sqlite:///PATH`` or ``postgresql+psycopg://…``.
-        owner: this server's name, which it is known to be alive by.
+        url: returns where the database is: ``sqlite:///PATH`` or
+            ``postgresql+psycopg://…``.
+        owner: this server's name, by which other servers see that it runs.
     """
 
     _log = Logger()
 
     def __init__(self, url: Callable[[], str], owner: str, reactor: Any) -> None:
+        self.owner = owner
         self._url = url
-        self._owner = owner
         self._reactor = reactor
         self._is_stopped = False
         self._pool: ThreadPool | None = None
         self._opening = DeferredLock()
-        self._opened: Engines | None = None
+        self._engines: Engines | None = None
         self._under_way: set[Deferred[Any]] = set()
         # SQLite lets one write at a time and has the others sleep and try again.
         self._writing = Lock()
 
     def open(self) -> "Deferred[Engines]":
-        """Open and migrate, unless that is done.
+        """Open and migrate the database, unless that is done.
 
-        Whoever waits may go away; what is being opened will be open all the same.
+        The caller may cancel; the database is opened all the same.
 
         Raises:
-            StorageFailed: the log says why.
+            StorageFailed: the log has the reason.
         """
-        return detached(Deferred.fromCoroutine(self._open()))
+        return shield(Deferred.fromCoroutine(self._open()))
 
     async def _open(self) -> Engines:
         await self._opening.acquire()
         try:
             if self._is_stopped:
                 raise StorageFailed("the proxy is being stopped")
-            if self._opened is None:
-                self._opened = await self._in_thread(
-                    lambda: open_engine(self._url(), self._owner)
+            if self._engines is None:
+                self._engines = await self._in_thread(
+                    lambda: open_engines(self._url(), self.owner)
                 )
-            return self._opened
+            return self._engines
         finally:
             self._opening.release()
 
     async def close(self) -> None:
-        """Wait for what is under way, and close; what fails then is logged."""
+        """Wait for calls under way, then close; a failure to close is logged."""
         self._is_stopped = True
         while self._under_way:
             await DeferredList(list(self._under_way))
         try:
-            if self._opened is not None:
-                opened, self._opened = self._opened, None
-                await self._in_thread(opened.close)
+            if self._engines is not None:
+                engines, self._engines = self._engines, None
+                await self._in_thread(engines.close)
         except StorageFailed:
-            # Nothing is lost by it: what was kept is kept.
-            self._log.warn("the database could not be closed as it should be")
+            # No data is lost: every write was committed.
+            self._log.warn("the database could not be closed properly")
         finally:
             if self._pool is not None:
                 pool, self._pool = self._pool, None
@@ -94,11 +98,11 @@ class Database:
         *args: _P.args,
         **options: _P.kwargs,
     ) -> _T:
-        """Ask; raises `StorageFailed`."""
-        opened = await self.open()
+        """Run a query; ``args`` and ``options`` follow the connection."""
+        engines = await self.open()
 
         def work() -> _T:
-            with opened.reading.begin() as connection:
+            with engines.reading.begin() as connection:
                 return query(connection, *args, **options)
 
         return await self._in_thread(work)
@@ -109,30 +113,30 @@ class Database:
         *args: _P.args,
         **options: _P.kwargs,
     ) -> _T:
-        """Change everything or nothing; raises `StorageFailed`."""
-        opened = await self.open()
+        """Run a change, which is committed whole or not at all."""
+        engines = await self.open()
 
         def work() -> _T:
-            with self._writing, opened.writing.begin() as connection:
+            with self._writing, engines.writing.begin() as connection:
                 return change(connection, *args, **options)
 
         return await self._in_thread(work)
 
-    async def presence(self) -> Liveness:
-        """Who is alive, this server included; to be asked in a thread."""
-        return (await self.open()).presence
+    async def liveness(self) -> Liveness:
+        """Tells which servers run; to be called in a thread."""
+        return (await self.open()).liveness
 
-    async def keep_presence(self) -> None:
-        """See to it that other servers find this one alive."""
-        await self._in_thread((await self.open()).presence.keep)
+    async def renew_liveness(self) -> None:
+        """Make sure that other servers see this server run."""
+        await self._in_thread((await self.open()).liveness.renew)
 
-    async def tidy(self) -> None:
-        """Give room that is not needed back to the disk."""
-        opened = await self.open()
+    async def vacuum(self) -> None:
+        """Return unused space to the disk."""
+        engines = await self.open()
 
         def work() -> None:
             with self._writing:
-                opened.tidy()
+                engines.vacuum()
 
         await self._in_thread(work)
 
@@ -145,27 +149,27 @@ class Database:
 
         def ended(result: Any) -> Any:
             self._under_way.discard(done)
-            return self._translated(result) if isinstance(result, Failure) else result
+            return self._to_error(result) if isinstance(result, Failure) else result
 
-        return detached(done.addBoth(ended))
+        return shield(done.addBoth(ended))
 
-    def _translated(self, failure: Failure) -> Failure:
+    def _to_error(self, failure: Failure) -> Failure:
         error = failure.value
         if isinstance(error, StorageFailed | UnknownItem):
             return failure
-        if isinstance(error, Vanished):
+        if isinstance(error, ReferenceDeleted):
             return Failure(StorageFailed(str(error)))
-        # Drivers raise what they like; nobody here can do anything else about it.
+        # Drivers raise errors of many classes; callers treat all of them alike.
         self._log.error("the database failed: {reason}", reason=_reason(error))
         return Failure(
             StorageFailed(
-                "the proxy's database failed, its log says why; with `store: false` "
-                "nothing has to be kept"
+                "the proxy's database failed, its log says why; a request with "
+                "`store: false` needs no database"
             )
         )
 
 
 def _reason(error: BaseException | None) -> str:
-    """One line, without the statement or what was in it."""
+    """The driver's message in one line, without the statement and its values."""
     cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"

@@ -1,4 +1,4 @@
-"""Engines for SQLite and PostgreSQL: opened, private, and of today's schema.
+"""Opens SQLite and PostgreSQL databases and brings their schema up to date.
 
 Everything here blocks; it runs in the store's threads.
 """
@@ -9,76 +9,63 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import frozen
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import QueuePool
 
-from ccproxy.store.presence import AdvisoryLock, FileLock
+from ccproxy.store.liveness import AdvisoryLock, FileLock, Liveness
 from ccproxy.store.schema import REVISION, metadata, versions
 
 DATABASE_FILE = "responses.sqlite"
 
-_BUSY_SECONDS = 10
+BUSY_SECONDS = 10
 _CONNECTIONS = 4
 _WRITABLE_BY_OTHERS = 0o022
 _COMPANIONS = ("-wal", "-shm", ".lock")
-# Anything, as long as all versions of ccproxy agree on it.
+# Any number will do; all versions of ccproxy must use the same.
 _MIGRATION_LOCK = 0x63637072
-
-
-class Liveness(Protocol):
-    """How servers of one database know which of them are alive."""
-
-    def is_alive(self, connection: Connection, owner: str) -> bool:
-        """Whether the server of that name runs."""
-
-    def keep(self) -> None:
-        """Be seen to be alive, again if need be."""
-
-    def close(self) -> None:
-        """Be it no longer."""
 
 
 @frozen
 class Engines:
-    """A database that can be asked."""
+    """An open database."""
 
     reading: Engine
     writing: Engine
-    presence: Liveness
+    liveness: Liveness
 
-    def tidy(self) -> None:
-        """Give room that is not needed back to the disk."""
+    def vacuum(self) -> None:
+        """Return unused space to the disk."""
         if self.writing.dialect.name == "sqlite":
             with self.writing.connect() as connection:
                 raw: Any = connection.connection.dbapi_connection
-                # As one statement it would give back one page only.
+                # `execute` would step the statement once, which returns one page.
                 raw.executescript("PRAGMA incremental_vacuum")
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Close; nothing else may be under way."""
+        """Close; nothing else may use the database."""
         try:
-            self.tidy()
+            self.vacuum()
         finally:
-            self.presence.close()
+            self.liveness.close()
             self.writing.dispose()
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only its owner can look into, or see `check_private` to it."""
+    """Make a folder that only its owner can read; check a folder that exists."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_private(folder)
 
 
 def check_private(folder: Path) -> None:
-    """See to it that nobody else puts files into a folder.
+    """Check that no other user can write to a folder.
 
     Raises:
-        PermissionError: others could.
+        PermissionError: another user can.
     """
     about = folder.stat()
     if about.st_uid != os.geteuid():
@@ -87,37 +74,50 @@ def check_private(folder: Path) -> None:
         )
     if about.st_mode & _WRITABLE_BY_OTHERS:
         raise PermissionError(
-            f"other users can write to {folder}; take that from them (chmod go-w), or "
-            "choose another --state-dir"
+            f"other users can write to {folder}; forbid that (chmod go-w), or choose "
+            "another --state-dir"
         )
 
 
-def open_engine(url: str, owner: str) -> Engines:
-    """Open, and bring the schema up to date.
+def require_psycopg() -> None:
+    """Check that the driver for PostgreSQL is installed.
 
     Raises:
-        SQLAlchemyError, OSError: it cannot be opened.
-        NewerSchema: it is of a newer ccproxy.
+        ImportError: it is not; the text says how to install it.
+    """
+    if find_spec("psycopg") is None:
+        raise ImportError("PostgreSQL needs: pip install 'ccproxy[postgres]'")
+
+
+def open_engines(url: str, owner: str) -> Engines:
+    """Open a database, which is created if need be, and migrate it.
+
+    Args:
+        url: of SQLAlchemy's kind.
+        owner: this server's name, by which other servers see that it runs.
+
+    Raises:
+        SQLAlchemyError, OSError, ImportError: it cannot be opened.
+        NewerSchema: a newer ccproxy has migrated it.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         make_private(Path(parsed.database or "").parent)
         engine = _sqlite(parsed)
     else:
-        if find_spec("psycopg") is None:
-            raise ImportError("PostgreSQL needs: pip install 'ccproxy[postgres]'")
+        require_psycopg()
         engine = create_engine(
             parsed,
             pool_pre_ping=True,
             pool_size=_CONNECTIONS,
             hide_parameters=True,
-            connect_args={"connect_timeout": _BUSY_SECONDS},
+            connect_args={"connect_timeout": BUSY_SECONDS},
         )
     writing = engine.execution_options(writes=True)
     try:
-        with _alone(parsed), writing.begin() as connection:
+        with _exclusive(parsed), writing.begin() as connection:
             _migrate(connection)
-        presence: Liveness = (
+        liveness: Liveness = (
             FileLock(Path(parsed.database or "").parent / "servers", owner)
             if engine.dialect.name == "sqlite"
             else AdvisoryLock(engine, owner)
@@ -125,15 +125,15 @@ def open_engine(url: str, owner: str) -> Engines:
     except BaseException:
         engine.dispose()
         raise
-    return Engines(engine, writing, presence)
+    return Engines(engine, writing, liveness)
 
 
 @contextmanager
-def _alone(url: URL) -> Iterator[None]:
+def _exclusive(url: URL) -> Iterator[None]:
     """Let one server at a time open a SQLite file.
 
-    A file becomes a write-ahead one without waiting for who is at it; PostgreSQL has a
-    lock for what has to be done alone, see `_migrate`.
+    SQLite switches a file to its write-ahead log without waiting for other processes.
+    With PostgreSQL, `_migrate` takes a lock instead.
     """
     if url.get_backend_name() != "sqlite":
         yield
@@ -147,21 +147,21 @@ def _alone(url: URL) -> Iterator[None]:
 
 
 def store_url(database_url: str | None, state_dir: Path | None) -> str | None:
-    """Where a server keeps things, by its settings; None: nowhere that lasts."""
+    """The URL of a server's database; None: its settings name no lasting place."""
     if database_url is not None:
         return database_url
     return None if state_dir is None else sqlite_url(state_dir / DATABASE_FILE)
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a file."""
+    """The URL of a SQLite file."""
     url = URL.create("sqlite", database=str(path.absolute()))
     return url.render_as_string()
 
 
 def _sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
-    # SQLite gives its other files the mode of this one.
+    # SQLite gives its companion files the mode of this file.
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
     for own in (path, *(path.with_name(path.name + end) for end in _COMPANIONS)):
         if own.exists():
@@ -171,24 +171,24 @@ def _sqlite(url: URL) -> Engine:
         poolclass=QueuePool,
         pool_size=_CONNECTIONS,
         hide_parameters=True,
-        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )
 
     def connected(connection: Any, _: object) -> None:
-        # We begin transactions ourselves, see below.
+        # The driver begins no transactions; `begun` does.
         connection.isolation_level = None
         for pragma in (
             "auto_vacuum=INCREMENTAL",
             "journal_mode=WAL",
             "synchronous=NORMAL",
             "foreign_keys=ON",
-            # What is deleted is overwritten.
+            # Overwrites deleted data.
             "secure_delete=ON",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
 
     def begun(connection: Connection) -> None:
-        # A reader that becomes a writer may find that another was faster.
+        # A transaction that reads first can fail to become a writer.
         writes = connection.get_execution_options().get("writes")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -208,14 +208,14 @@ def _migrate(connection: Connection) -> None:
         metadata.create_all(connection)
         connection.execute(versions.insert().values(version_num=REVISION))
         return
-    # Costs memory, and is seldom needed.
-    from ccproxy.store.migrating import upgrade
+    # Imported here because Alembic takes 11 MB of memory and is seldom needed.
+    from ccproxy.store.upgrade import upgrade
 
     upgrade(connection, revision)
 
 
 def _revision(connection: Connection) -> str | None:
-    """What the database is of, as Alembic notes it; None: of nothing."""
+    """The revision of the schema, as Alembic notes it; None: the database is empty."""
     if not inspect(connection).has_table(versions.name):
         versions.create(connection)
     return connection.execute(select(versions.c.version_num)).scalar()

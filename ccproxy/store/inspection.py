@@ -1,33 +1,35 @@
-"""A look at a database that changes nothing in it. Blocks.
+"""Looks at a server's database from another program, without changing it. Blocks.
 
-Even opening one the usual way would make the file, or bring its schema up to date.
+Opening a database as a server does would create the file, or migrate the schema.
 """
 
 import sqlite3
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy
 from attrs import frozen
 from sqlalchemy import Connection, create_engine, select, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
-from ccproxy.store.migrating import known_revisions
+from ccproxy.core.errors import StorageFailed
+from ccproxy.core.usage import UsageReport
+from ccproxy.store.engine import BUSY_SECONDS, require_psycopg
 from ccproxy.store.schema import REVISION, versions
-
-_BUSY_SECONDS = 10
+from ccproxy.store.upgrade import known_revisions
+from ccproxy.store.usage import read_report
 
 
 @frozen(kw_only=True)
 class Inspection:
-    """What there is.
+    """What `inspect` found.
 
     Attributes:
-        name: of the database, without a password.
-        schema: that it has; None: no server has ever opened it.
-        newest: that we know.
-        is_known: whether we know ``schema``.
+        name: the database's path, or URL without the password.
+        schema: the schema's revision; None: no server has ever opened the database.
+        newest: the newest revision that this ccproxy knows.
+        is_known: whether this ccproxy knows ``schema``.
     """
 
     name: str
@@ -42,56 +44,80 @@ class Inspection:
 
 
 def inspect(url: str) -> Inspection:
-    """Look at a database, and see that it can be written.
+    """Look at a database, and check that it can be written.
 
     Raises:
         SQLAlchemyError, sqlite3.Error, OSError, ImportError: it cannot be used.
     """
     parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return _sqlite(Path(parsed.database or ""))
-    if find_spec("psycopg") is None:
-        raise ImportError("PostgreSQL needs: pip install 'ccproxy[postgres]'")
-    engine = create_engine(
-        parsed, hide_parameters=True, connect_args={"connect_timeout": _BUSY_SECONDS}
-    )
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    name = str(parsed.database) if is_sqlite else parsed.render_as_string()
+    engine = _open_existing(parsed)
+    if engine is None:
+        return Inspection(name=name, schema=None)
     try:
         with engine.connect() as connection:
-            found = _found(connection, parsed.render_as_string(hide_password=True))
-            if not found.is_current:
-                # As the first start would; it is rolled back.
+            if is_sqlite:
+                # Takes the write lock, and fails if the file cannot be written.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            found = _inspection(connection, name)
+            if not is_sqlite and not found.is_current:
+                # The first start needs this permission; it is rolled back.
                 connection.execute(text("CREATE TABLE ccproxy_doctor (id integer)"))
+            if is_sqlite:
+                connection.exec_driver_sql("ROLLBACK")
             connection.rollback()
             return found
     finally:
         engine.dispose()
 
 
-def _sqlite(path: Path) -> Inspection:
-    if not path.exists():
-        return Inspection(name=str(path), schema=None)
+def read_usage(url: str, since_day: str) -> UsageReport:
+    """The usage report of a database from a day on; empty without a database.
 
-    def connect() -> sqlite3.Connection:
-        # Not made if it goes away meanwhile.
-        address = f"{path.absolute().as_uri()}?mode=rw"
-        return sqlite3.connect(
-            address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None
-        )
-
-    creator: Any = connect
-    engine = create_engine("sqlite://", creator=creator, hide_parameters=True)
+    Raises:
+        StorageFailed: it cannot be read; the text is one line for the operator.
+    """
+    try:
+        engine = _open_existing(make_url(url))
+    except ImportError as error:
+        raise StorageFailed(str(error)) from error
+    if engine is None:
+        return UsageReport()
     try:
         with engine.connect() as connection:
-            # Takes the lock of who writes, and says if nothing can be written.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            found = _found(connection, str(path))
-            connection.exec_driver_sql("ROLLBACK")
-            return found
+            return read_report(connection, since_day)
+    except (SQLAlchemyError, OSError) as error:
+        cause = getattr(error, "orig", None) or error
+        words = " ".join(str(cause).split())
+        raise StorageFailed(f"the store cannot be read: {words}") from error
     finally:
         engine.dispose()
 
 
-def _found(connection: Connection, name: str) -> Inspection:
+def _open_existing(url: URL) -> Engine | None:
+    """An engine for a database; None: there is no such file."""
+    if url.get_backend_name() != "sqlite":
+        require_psycopg()
+        limits = {"connect_timeout": BUSY_SECONDS}
+        return create_engine(url, hide_parameters=True, connect_args=limits)
+    path = Path(url.database or "")
+    if not path.exists():
+        return None
+
+    def connect() -> sqlite3.Connection:
+        # ``rw`` does not create the file. ``ro`` cannot read what a server has not
+        # yet moved from the write-ahead log into the file.
+        address = f"{path.absolute().as_uri()}?mode=rw"
+        return sqlite3.connect(
+            address, uri=True, timeout=BUSY_SECONDS, isolation_level=None
+        )
+
+    creator: Any = connect
+    return create_engine("sqlite://", creator=creator, hide_parameters=True)
+
+
+def _inspection(connection: Connection, name: str) -> Inspection:
     schema = None
     if sqlalchemy.inspect(connection).has_table(versions.name):
         schema = connection.execute(select(versions.c.version_num)).scalar()

@@ -1,22 +1,29 @@
-"""What goes into the store and comes out of it. Documents are opaque JSON."""
+"""The values that go into the store and come out of it. Documents are opaque JSON."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
 
 from attrs import frozen
 
-# What a response is until it is over.
+# The statuses of a response that has not ended.
 RUNNING = ("queued", "in_progress")
 
+# The store uses no other ids: databases differ in what other characters mean.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
-class Vanished(Exception):
-    """What a write builds on was deleted before it; one line for the client."""
+
+class ReferenceDeleted(Exception):
+    """A write refers to a row that was deleted before; the text is for the client."""
 
 
 class UnknownItem(Exception):
-    """A page was to begin after an item that is not there."""
+    """The item after which a page should begin does not exist."""
 
 
 @frozen
 class Item:
-    """One item of a conversation."""
+    """An item of a conversation or response."""
 
     id: str
     document: bytes
@@ -27,7 +34,7 @@ class StoredResponse:
     """A response as it is now.
 
     Attributes:
-        status: the truth, also where the document was written earlier.
+        status: the current status; ``document`` may have an older one.
     """
 
     id: str
@@ -38,18 +45,18 @@ class StoredResponse:
 
     @property
     def is_running(self) -> bool:
-        """Whether a server works on it."""
+        """Whether a server works on the response."""
         return self.status in RUNNING
 
 
 @frozen(kw_only=True)
 class NewResponse:
-    """A response that was begun.
+    """A response that has begun.
 
     Attributes:
-        previous_id: the response that it continues.
-        conversation_id: the conversation that it is a part of.
-        input: the items that its request brought.
+        previous_id: the response that this response continues.
+        conversation_id: the conversation that this response belongs to.
+        input: the items in the request.
     """
 
     id: str
@@ -64,10 +71,10 @@ class NewResponse:
 
 @frozen(kw_only=True)
 class FinalResponse:
-    """How a response ended.
+    """The end of a response.
 
     Attributes:
-        events: the whole stream that told it.
+        events: the whole event stream of the response.
     """
 
     status: str
@@ -78,22 +85,15 @@ class FinalResponse:
 
 @frozen
 class ResponseChain:
-    """A response and everything that came before it, oldest first.
+    """The items of a response and of all responses before it, oldest first.
 
-    What came before a response in a conversation is that conversation's, and not here.
+    A response in a conversation has only its own items here: the items before them
+    belong to the conversation.
     """
 
     status: str
     items: tuple[Item, ...]
     conversation_id: str | None = None
-
-
-@frozen
-class Page:
-    """Some items of a longer list."""
-
-    items: tuple[Item, ...]
-    has_more: bool
 
 
 @frozen
@@ -103,3 +103,51 @@ class Conversation:
     id: str
     created_seconds: int
     metadata: bytes
+
+
+@frozen
+class Page:
+    """Some consecutive items of a list."""
+
+    items: tuple[Item, ...]
+    has_more: bool
+
+
+class HasId(Protocol):
+    """A row with the id of an item."""
+
+    @property
+    def id(self) -> Any:
+        """The item's id."""
+
+
+_K = TypeVar("_K", bound=HasId)
+
+
+def page_of(
+    rows: Sequence[_K], after: str | None, limit: int, descending: bool
+) -> tuple[Sequence[_K], bool]:
+    """The page that begins after an item, and whether more rows follow.
+
+    Args:
+        rows: oldest first.
+        after: the id of the item; None: the page is the first.
+        limit: the most rows of a page.
+        descending: newest first.
+
+    Raises:
+        UnknownItem: no row has the id ``after``.
+    """
+    ordered = rows[::-1] if descending else rows
+    begin = 0
+    if after is not None:
+        places = [n for n, row in enumerate(ordered) if row.id == after]
+        if not places:
+            raise UnknownItem(after)
+        begin = places[0] + 1
+    return ordered[begin : begin + limit], begin + limit < len(ordered)
+
+
+def is_possible_id(identifier: str) -> bool:
+    """Whether something may be stored under an id."""
+    return _ID.fullmatch(identifier) is not None

@@ -1,20 +1,114 @@
-"""What is kept too long, or is too much. Everything here blocks.
+"""Deletes what is stored too long or takes too much room, and keeps watch on servers.
 
-In batches, so that nobody who wants to write waits long.
+Once a minute the server renews its liveness and marks the responses of dead servers as
+failed; once an hour it deletes. Rows are deleted in batches, so that no other write
+waits long. The functions below the class are queries, and block.
 """
 
-from sqlalchemy import Connection, func, select
+from collections.abc import Callable
+from typing import Any
 
+from sqlalchemy import Connection, func, select
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from ccproxy.core.errors import StorageFailed
+from ccproxy.store.answers import StoredAnswers
 from ccproxy.store.conversations import delete_conversation
+from ccproxy.store.database import Database
 from ccproxy.store.records import RUNNING
-from ccproxy.store.responses import delete_response
+from ccproxy.store.responses import ResponseStore, delete_response
 from ccproxy.store.schema import conversations, responses
 
+_SWEEP_SECONDS = 60.0
+_SWEEPS_PER_CLEANING = 60
+_SECONDS_PER_DAY = 86_400
 _BATCH = 100
 
 
-def expire_responses(connection: Connection, before_seconds: float) -> int:
-    """Delete some responses that are older; returns how many."""
+class Retention:
+    """The store's regular work.
+
+    Args:
+        wall_seconds: Unix time.
+        keep_days: older responses and conversations are deleted; None: none.
+        keep_bytes: the most bytes of all responses; None: no limit.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        database: Database,
+        responses: ResponseStore,
+        answers: StoredAnswers,
+        reactor: Any,
+        wall_seconds: Callable[[], float],
+        *,
+        keep_days: float | None,
+        keep_bytes: int | None,
+    ) -> None:
+        self._database = database
+        self._responses = responses
+        self._answers = answers
+        self._wall_seconds = wall_seconds
+        self._keep_days = keep_days
+        self._keep_bytes = keep_bytes
+        self._sweeps = 0
+        self._loop = LoopingCall(lambda: Deferred.fromCoroutine(self.sweep()))
+        self._loop.clock = reactor
+
+    async def start(self) -> None:
+        """Delete now, then go on every minute.
+
+        Raises:
+            StorageFailed: the database failed now; later failures are logged only.
+        """
+        looped = self._loop.start(_SWEEP_SECONDS, now=False)
+        looped.addErrback(lambda failure: self._log.failure("no more sweeps", failure))
+        await self._clean()
+
+    def stop(self) -> None:
+        """Begin no further sweep."""
+        if self._loop.running:
+            self._loop.stop()
+
+    async def sweep(self) -> None:
+        """Do the work of one minute."""
+        self._sweeps += 1
+        try:
+            if self._sweeps % _SWEEPS_PER_CLEANING == 0:
+                await self._clean()
+            else:
+                await self._database.renew_liveness()
+                await self._responses.fail_abandoned()
+                await self._answers.sweep()
+        except StorageFailed:
+            # The log has the reason; the next sweep tries again.
+            return
+
+    async def _clean(self) -> None:
+        await self._responses.fail_abandoned()
+        deleted = 0
+        if self._keep_days is not None:
+            before = self._wall_seconds() - self._keep_days * _SECONDS_PER_DAY
+            for expire in (_expire_responses, _expire_conversations):
+                while count := await self._database.write(expire, before):
+                    deleted += count
+        if self._keep_bytes is not None:
+            while count := await self._database.write(_shrink, self._keep_bytes):
+                deleted += count
+        if await self._answers.sweep() or deleted:
+            await self._database.vacuum()
+        if deleted:
+            self._log.info(
+                "{deleted} old responses and conversations deleted", deleted=deleted
+            )
+
+
+def _expire_responses(connection: Connection, before_seconds: float) -> int:
+    """Delete a batch of older responses; returns how many."""
     old = connection.execute(
         select(responses.c.id)
         .where(
@@ -27,8 +121,8 @@ def expire_responses(connection: Connection, before_seconds: float) -> int:
     return sum(delete_response(connection, name) for name in old.scalars().all())
 
 
-def expire_conversations(connection: Connection, before_seconds: float) -> int:
-    """Delete some conversations that nobody has touched since; returns how many."""
+def _expire_conversations(connection: Connection, before_seconds: float) -> int:
+    """Delete a batch of conversations not changed since; returns how many."""
     old = connection.execute(
         select(conversations.c.id)
         .where(conversations.c.touched_seconds < before_seconds)
@@ -37,11 +131,11 @@ def expire_conversations(connection: Connection, before_seconds: float) -> int:
     return sum(delete_conversation(connection, name) for name in old.scalars().all())
 
 
-def shrink(connection: Connection, keep_bytes: int) -> int:
-    """Delete some of the oldest responses if all are more than that.
+def _shrink(connection: Connection, keep_bytes: int) -> int:
+    """Delete a batch of the oldest responses while all take more than ``keep_bytes``.
 
     Returns:
-        How many.
+        How many were deleted.
     """
     sizes = select(func.coalesce(func.sum(responses.c.size), 0))
     excess = connection.execute(sizes).scalar_one() - keep_bytes

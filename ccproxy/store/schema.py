@@ -1,12 +1,12 @@
-"""The tables. A change here needs a migration, and a test of it.
+"""The tables. A change here needs a migration, and a test of the migration.
 
-A conversation is a tree of nodes, as in git: each response has a node (the items that
-its request brought, then those of its answer) whose parent is the node of the
-response that it continued. So a response can be deleted, or expire, without what
-came after it losing its past; a node goes when nothing needs it any more.
+Responses form trees of nodes, as commits do in git. Each response has a node with the
+items of its request and then those of its answer; the node's parent is the node of the
+response that it continued. So a response can be deleted, or expire, while the responses
+that continue it keep their past. A node without response and children is deleted.
 
-``responses.owner`` is the server that works on it, until it is over;
-``answers.owner`` is the client whose answer it is.
+``responses.owner`` is the server that works on a running response, and null afterwards.
+``answers.owner`` is a hash of the client whose answer it is.
 """
 
 from sqlalchemy import (
@@ -26,17 +26,17 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# Of the newest migration: an empty database is given these tables as they stand here.
+# The newest migration. An empty database gets the tables below without migrations.
 REVISION = "0003"
 
-# Alembic's own, which notes what a database is of.
+# Alembic's table, with the revision of the database's schema.
 versions = Table(
     "alembic_version",
     MetaData(),
     Column("version_num", String(32), primary_key=True),
 )
 
-# SQLite counts up by itself only in a column of exactly this type.
+# SQLite numbers rows by itself only in a column of exactly this type.
 _KEY = BigInteger().with_variant(Integer, "sqlite")
 
 secrets = Table(
@@ -75,7 +75,7 @@ responses = Table(
     Column("owner", Text),
     Column("document", LargeBinary, nullable=False),
     Column("events", LargeBinary),
-    # Of everything that was kept for it, in bytes.
+    # Bytes of the document, the events and the items.
     Column("size", BigInteger, nullable=False),
 )
 
@@ -113,7 +113,7 @@ usage = Table(
     Column("cost_nanodollars", BigInteger, nullable=False),
 )
 
-# One row a window: what was told of it last.
+# One row a window: the provider's last report of it.
 rate_limits = Table(
     "rate_limits",
     metadata,
@@ -124,8 +124,8 @@ rate_limits = Table(
     Column("told_seconds", Double, nullable=False),
 )
 
-# The model's own messages in loops of calls. Who they are for, which calls they make
-# and what they say are hashes.
+# The model's messages in tool loops. ``owner``, ``calls`` (the ids of the calls) and
+# ``said`` (the text) are hashes.
 answers = Table(
     "answers",
     metadata,
@@ -135,7 +135,7 @@ answers = Table(
     Column("said", Text, nullable=False),
     Column("created_seconds", BigInteger, nullable=False, index=True),
     Column("document", LargeBinary, nullable=False),
-    # In bytes.
+    # Bytes of the document, and an estimate for the row.
     Column("size", BigInteger, nullable=False),
     Index("ix_answers_owner_calls", "owner", "calls"),
     Index("ix_answers_owner_said", "owner", "said"),

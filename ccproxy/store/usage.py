@@ -1,59 +1,163 @@
-"""What has been used, as queries. Everything here blocks.
+"""The usage ledger: usage is summed up in memory and written every few seconds.
 
-A row is one day of one model, key and client; there are so few of them that none is
-ever deleted.
+So no answer waits for the database, and a killed server loses its last seconds only.
+What cannot be written stays in memory and is tried again.
+
+A row is one day of one model, key and client. There are so few rows that none is ever
+deleted. The functions below the class are queries, and block.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from attrs import asdict
 from sqlalchemy import Connection, Row, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
+from ccproxy.core.errors import StorageFailed
 from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
+from ccproxy.store.database import Database
 from ccproxy.store.schema import rate_limits, usage
+from ccproxy.store.shield import shield
 
-_ACCOUNT = ("day", "model", "key", "client")
+_WRITE_SECONDS = 5.0
+# After a failed write.
+_RETRY_SECONDS = 60.0
+
+_KEY = ("day", "model", "key", "client")
 
 
-def keep(
+def day_of(seconds: float) -> str:
+    """The day of a moment in Unix time, in UTC: ``2026-11-25``."""
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+class UsageLedger:
+    """Stores usage by day, model, key and client, and the state of the rate limits.
+
+    Args:
+        wall_seconds: Unix time.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        database: Database,
+        clock: IReactorTime,
+        wall_seconds: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._wall_seconds = wall_seconds
+        self._totals: dict[UsageKey, UsageTotals] = {}
+        self._windows: dict[str, RateWindow] = {}
+        self._timer: IDelayedCall | None = None
+        self._is_stopped = False
+
+    def add(self, model: str, key: str, client: str, totals: UsageTotals) -> None:
+        """Add the usage of an answer that has just ended."""
+        usage_key = UsageKey(day_of(self._wall_seconds()), model, key, client)
+        self._add(usage_key, totals)
+        self._write_in(_WRITE_SECONDS)
+
+    def record_limits(self, windows: Sequence[RateWindow]) -> None:
+        """Record what the provider has reported of its rate limits."""
+        self._windows |= {window.name: window for window in windows}
+        self._write_in(_WRITE_SECONDS)
+
+    async def flush(self) -> None:
+        """Write what is not written yet; a failed write is tried again later."""
+        totals, self._totals = self._totals, {}
+        windows, self._windows = self._windows, {}
+        self._stop_timer()
+        if not totals and not windows:
+            return
+        try:
+            await self._database.write(write_usage, totals, tuple(windows.values()))
+        except StorageFailed:
+            # The log has the reason.
+            for usage_key, added in totals.items():
+                self._add(usage_key, added)
+            self._windows = windows | self._windows
+            self._stop_timer()
+            self._write_in(_RETRY_SECONDS)
+
+    async def report(self, since_day: str) -> UsageReport:
+        """All usage from a day on, with what this server has not written yet.
+
+        Raises:
+            StorageFailed: the database failed.
+        """
+        # A client that disconnects must not cancel the write.
+        await shield(Deferred.fromCoroutine(self.flush()))
+        return await self._database.read(read_report, since_day)
+
+    async def stop(self) -> None:
+        """Write everything, before the database is closed."""
+        self._is_stopped = True
+        await self.flush()
+        if self._totals:
+            self._log.error("the usage of the last answers could not be stored")
+
+    def _add(self, usage_key: UsageKey, totals: UsageTotals) -> None:
+        known = self._totals.get(usage_key, UsageTotals())
+        self._totals[usage_key] = known + totals
+
+    def _write_in(self, seconds: float) -> None:
+        if self._timer is None and not self._is_stopped:
+            self._timer = self._clock.callLater(seconds, self._write)
+
+    def _write(self) -> None:
+        self._timer = None
+        written = Deferred.fromCoroutine(self.flush())
+        written.addErrback(lambda failure: self._log.failure("lost usage", failure))
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+
+def write_usage(
     connection: Connection,
-    spent: Mapping[UsageKey, UsageTotals],
+    totals: Mapping[UsageKey, UsageTotals],
     windows: Iterable[RateWindow],
 ) -> None:
-    """Add to what was spent, and note what was told of the limits."""
+    """Add totals to the ledger, and record the state of the rate limits; blocks."""
     is_sqlite = connection.dialect.name == "sqlite"
     insert = (sqlite if is_sqlite else postgresql).insert
-    # In one order, so that two servers do not wait for each other's rows.
-    for account in sorted(spent, key=lambda a: (a.day, a.model, a.key, a.client)):
-        counts = _counts(spent[account])
-        row = insert(usage).values(**asdict(account), **counts)
-        added = {name: usage.c[name] + row.excluded[name] for name in counts}
-        connection.execute(
-            row.on_conflict_do_update(index_elements=_ACCOUNT, set_=added)
-        )
+    # All servers lock the rows in one order, so that there is no deadlock.
+    for usage_key in sorted(totals, key=lambda k: (k.day, k.model, k.key, k.client)):
+        counts = _counts(totals[usage_key])
+        row = insert(usage).values(**asdict(usage_key), **counts)
+        sums = {name: usage.c[name] + row.excluded[name] for name in counts}
+        connection.execute(row.on_conflict_do_update(index_elements=_KEY, set_=sums))
     for window in sorted(windows, key=lambda w: w.name):
         line = insert(rate_limits).values(**asdict(window))
-        told = {c.name: c for c in line.excluded if c.name != "name"}
+        changed = {c.name: c for c in line.excluded if c.name != "name"}
         is_newer = line.excluded.told_seconds >= rate_limits.c.told_seconds
         connection.execute(
             line.on_conflict_do_update(
-                index_elements=["name"], set_=told, where=is_newer
+                index_elements=["name"], set_=changed, where=is_newer
             )
         )
 
 
-def books(connection: Connection, since_day: str) -> UsageReport:
-    """What was spent from a day on, and how much of the limits is used.
+def read_report(connection: Connection, since_day: str) -> UsageReport:
+    """The usage from a day on, and the state of the rate limits; blocks.
 
-    Empty where the database is of a time without a ledger.
+    Empty if the schema is older than the ledger.
     """
     tables = inspect(connection)
     if not (tables.has_table(usage.name) and tables.has_table(rate_limits.name)):
         return UsageReport()
-    columns = [usage.c[name] for name in _ACCOUNT]
+    columns = [usage.c[name] for name in _KEY]
     found = select(usage).where(usage.c.day >= since_day).order_by(*columns)
     known = select(rate_limits).order_by(rate_limits.c.name)
     return UsageReport(
@@ -62,11 +166,11 @@ def books(connection: Connection, since_day: str) -> UsageReport:
     )
 
 
-def _counts(spent: UsageTotals) -> Mapping[str, int]:
+def _counts(totals: UsageTotals) -> Mapping[str, int]:
     return {
-        "answers": spent.answers,
-        **spent.usage.counts,
-        "cost_nanodollars": spent.cost_nanodollars,
+        "answers": totals.answers,
+        **totals.usage.counts,
+        "cost_nanodollars": totals.cost_nanodollars,
     }
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow, UsageKey, UsageTotals
-from ccproxy.store.engine import DATABASE_FILE, open_engine, sqlite_url
-from ccproxy.store.usage import keep
+from ccproxy.store.engine import DATABASE_FILE, open_engines, sqlite_url
+from ccproxy.store.usage import write_usage
 from tests.packaging.test_command import CCPROXY, environment
 from tests.support.browser import (
     CHROMIUM,
@@ -187,7 +187,7 @@ def test_it_fits_and_is_operated_by_keyboard(
 
 def fill(state: Path) -> None:
     """Write a month of a busy household into the ledger."""
-    opened = open_engine(sqlite_url(state / DATABASE_FILE), "test")
+    opened = open_engines(sqlite_url(state / DATABASE_FILE), "test")
     today = datetime.fromtimestamp(time(), UTC).date()
     spent = {}
     for back in range(1, 30):
@@ -220,7 +220,7 @@ def fill(state: Path) -> None:
         )
     ]
     with opened.writing.begin() as connection:
-        keep(connection, spent, windows)
+        write_usage(connection, spent, windows)
     opened.close()
 
 

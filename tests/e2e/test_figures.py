@@ -11,7 +11,7 @@ from pytest_twisted import ensureDeferred
 
 from ccproxy.server.fake_upstream import Reply, words
 from ccproxy.store.engine import sqlite_url
-from ccproxy.store.reading import read_books
+from ccproxy.store.inspection import read_usage
 from ccproxy.web.auth import key_id
 from tests.e2e.test_tools import ONE, WEATHER
 from tests.support.server import KEY, RunningProxy, Upstream, answer
@@ -101,7 +101,7 @@ async def test_figures_of_a_session_that_is_used_again(
     assert sums == [3 * count for count in TOKENS.values()]
 
     # The table reads the same file, also while the server has it open.
-    [(_, spent)] = read_books(sqlite_url(tmp_path / "responses.sqlite"), "").lines
+    [(_, spent)] = read_usage(sqlite_url(tmp_path / "responses.sqlite"), "").lines
     assert spent.cost_nanodollars == 681_900
 
 

@@ -68,7 +68,6 @@ PURE_NAMES = (
 # Where Twisted calls an API, or an API calls Twisted.
 NOT_PURE = frozenset(
     {
-        "ccproxy.core.detached",
         "ccproxy.api.app",
         "ccproxy.api.common.answering",
         "ccproxy.api.admin.dashboard",

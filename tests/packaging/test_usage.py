@@ -10,8 +10,8 @@ from ccproxy import __version__
 from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow, UsageKey, UsageTotals
 from ccproxy.store import usage
-from ccproxy.store.engine import open_engine, sqlite_url
-from ccproxy.store.ledger import day_of
+from ccproxy.store.engine import open_engines, sqlite_url
+from ccproxy.store.usage import day_of
 from tests.packaging.test_command import CCPROXY, environment, run
 
 
@@ -19,7 +19,7 @@ from tests.packaging.test_command import CCPROXY, environment, run
 def state(tmp_path: Path) -> Path:
     """A state directory with a ledger: something of today, and something old."""
     now = time.time()
-    opened = open_engine(sqlite_url(tmp_path / "state" / "responses.sqlite"), "test")
+    opened = open_engines(sqlite_url(tmp_path / "state" / "responses.sqlite"), "test")
     who = ("claude-sonnet-5-5", "1a2b3c4d", "curl")
     spent = UsageTotals(2, Usage(input_tokens=22, output_tokens=40), 454_600)
     window = RateWindow(
@@ -31,7 +31,7 @@ def state(tmp_path: Path) -> Path:
     )
     with opened.writing.begin() as connection:
         lines = {UsageKey(day_of(now - age * 86_400), *who): spent for age in (0, 20)}
-        usage.keep(connection, lines, [window])
+        usage.write_usage(connection, lines, [window])
     opened.close()
     return tmp_path / "state"
 

@@ -211,7 +211,7 @@ def site(
     cors = cors or CORSPolicy()
     metrics = Metrics()
     metrics.watched = Nothing()
-    keepers = (UsageRecorder(store.ledger),) if keeps_books else ()
+    keepers = (UsageRecorder(store.usage),) if keeps_books else ()
     live = quiet_live()
     observer = RequestObservers((metrics, live, *keepers))
     policy = APIOptions(max_body_bytes=max_body_bytes, open_metrics=open_metrics)

@@ -120,9 +120,9 @@ class RunningProxy:
     def timers(self) -> Sequence[Any]:
         """What is to become of them, and when the store is swept next."""
         pool = self._pool
-        sweep: Any = self.service._engine.store._sweeping.call
+        sweep: Any = self.service._engine.store.retention._loop.call
         places = [place.timer for place in pool._idle._places.values()]
-        ledger: Any = self.service._engine.store.ledger
+        ledger: Any = self.service._engine.store.usage
         own = [timer for w in self.workers for timer in w._idle._timers.values()]
         helping = [helper._timer for helper in self.backend._checker._helpers]
         return [*places, *own, *helping, pool._spares._timer, sweep, ledger._timer]

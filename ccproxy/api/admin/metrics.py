@@ -10,7 +10,7 @@ from twisted.web.server import Request
 
 from ccproxy.api.admin.usage import usage_document
 from ccproxy.api.options import APIOptions
-from ccproxy.store.store import Store
+from ccproxy.store.usage import UsageLedger
 from ccproxy.web import query
 from ccproxy.web.context import RequestContext
 from ccproxy.web.replies import json_response
@@ -42,13 +42,13 @@ class MetricsRoutes:
         *,
         router: Router,
         exposition: Exposition,
-        store: Store,
+        ledger: UsageLedger,
         policy: APIOptions,
         wall_seconds: Callable[[], float],
     ) -> None:
         self._router = router
         self._exposition = exposition
-        self._store = store
+        self._ledger = ledger
         self._policy = policy
         self._wall_seconds = wall_seconds
         router.add("GET", "/metrics", self._metrics, needs_key=False)
@@ -68,8 +68,8 @@ class MetricsRoutes:
         days = query.number(context.request, "days", 1, _MOST_DAYS) or _DAYS
         today = datetime.fromtimestamp(self._wall_seconds(), UTC).date()
         since = (today - timedelta(days=days - 1)).isoformat()
-        books = await self._store.ledger.books(since)
-        return json_response(context.request, usage_document(books, since))
+        report = await self._ledger.report(since)
+        return json_response(context.request, usage_document(report, since))
 
 
 def is_local(request: Request) -> bool:

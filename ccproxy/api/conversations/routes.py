@@ -33,8 +33,9 @@ from ccproxy.api.responses.stored import (
 from ccproxy.api.responses.turns import no_conversation
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import NotFound
+from ccproxy.store.conversations import ConversationStore
 from ccproxy.store.records import Conversation, Item, UnknownItem
-from ccproxy.store.store import Store
+from ccproxy.store.responses import ResponseStore
 from ccproxy.web import query
 from ccproxy.web.context import RequestContext
 from ccproxy.web.replies import json_response
@@ -49,10 +50,16 @@ class ConversationRoutes:
     """
 
     def __init__(
-        self, *, router: Router, store: Store, wall_seconds: Callable[[], float]
+        self,
+        *,
+        router: Router,
+        conversations: ConversationStore,
+        responses: ResponseStore,
+        wall_seconds: Callable[[], float],
     ) -> None:
         self._router = router
-        self._store = store
+        self._stored = conversations
+        self._responses = responses
         self._wall_seconds = wall_seconds
         router.add("POST", "/conversations", self._create)
         router.add("GET", "/conversations/<name>", self._retrieve)
@@ -69,7 +76,7 @@ class ConversationRoutes:
         conversation = Conversation(
             f"conv_{context.hex}", int(self._wall_seconds()), encode_json(metadata)
         )
-        await self._store.create_conversation(conversation, items)
+        await self._stored.create(conversation, items)
         return _shown(context, conversation)
 
     async def _kept(
@@ -83,37 +90,37 @@ class ConversationRoutes:
             name: the conversation's, if there is one already.
         """
         wanted = [own for item in given if (own := item.wanted_id) is not None]
-        found = await self._store.items(wanted) if wanted else {}
+        found = await self._responses.items(wanted) if wanted else {}
         items = resolve(given, found)
         ids = [item.fields.id for item in items if item.fields.id]
-        taken = await self._store.taken_items(name, ids)
+        taken = await self._stored.used_item_ids(name, ids)
         return [Item(*item) for item in documents(items, context.hex, taken)]
 
     async def _retrieve(self, context: RequestContext, name: str) -> bytes:
         return _shown(context, await self._conversation(name))
 
     async def _conversation(self, name: str) -> Conversation:
-        found = await self._store.conversation(name)
+        found = await self._stored.get(name)
         if found is None:
             raise no_conversation(name)
         return found
 
     async def _update(self, context: RequestContext, name: str) -> bytes:
         metadata = decode_metadata(self._router.body(context))
-        changed = await self._store.update_conversation(name, encode_json(metadata))
+        changed = await self._stored.set_metadata(name, encode_json(metadata))
         if changed is None:
             raise no_conversation(name)
         return _shown(context, changed)
 
     async def _delete(self, context: RequestContext, name: str) -> bytes:
-        if not await self._store.delete_conversation(name):
+        if not await self._stored.delete(name):
             raise no_conversation(name)
         return json_response(context.request, deleted(name, "conversation.deleted"))
 
     async def _items(self, context: RequestContext, name: str) -> bytes:
         after, limit, descending = query.page(context.request)
         try:
-            page = await self._store.conversation_items(
+            page = await self._stored.page(
                 name, after=after, limit=limit, descending=descending
             )
         except UnknownItem:
@@ -125,13 +132,13 @@ class ConversationRoutes:
     async def _append(self, context: RequestContext, name: str) -> bytes:
         given = decode_new_items(self._router.body(context))
         items = await self._kept(given, context, name)
-        if not await self._store.append(name, items):
+        if not await self._stored.append(name, items):
             raise no_conversation(name)
         return _listed(context, items, has_more=False)
 
     async def _item(self, context: RequestContext, name: str, item: str) -> bytes:
         await self._conversation(name)
-        found = await self._store.conversation_item(name, item)
+        found = await self._stored.item(name, item)
         if found is None:
             raise _no_item(name, item)
         shown = shown_item(
@@ -143,7 +150,7 @@ class ConversationRoutes:
         self, context: RequestContext, name: str, item: str
     ) -> bytes:
         conversation = await self._conversation(name)
-        if not await self._store.delete_item(name, item):
+        if not await self._stored.delete_item(name, item):
             raise _no_item(name, item)
         return _shown(context, conversation)
 

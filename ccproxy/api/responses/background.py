@@ -18,10 +18,10 @@ from twisted.python.failure import Failure
 from ccproxy.api.responses.event_log import EventLog
 from ccproxy.api.responses.stored import kept_response
 from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
-from ccproxy.core.detached import detached
 from ccproxy.core.errors import CCProxyError, InternalError, StorageFailed
 from ccproxy.core.stream import Event, Failed
-from ccproxy.store.store import Store
+from ccproxy.store.responses import ResponseStore
+from ccproxy.store.shield import shield
 from ccproxy.web.answer_stats import AnswerStats
 from ccproxy.web.backend import CompletionGroup
 from ccproxy.web.context import RequestIdentity
@@ -96,10 +96,10 @@ class BackgroundResponses:
     _log = Logger()
 
     def __init__(
-        self, turns: ResponseBuilder, store: Store, clock: IReactorTime
+        self, turns: ResponseBuilder, stored: ResponseStore, clock: IReactorTime
     ) -> None:
         self._turns = turns
-        self._store = store
+        self._stored = stored
         self._clock = clock
         self._jobs: dict[str, BackgroundResponse] = {}
         self._ends: set[Deferred[None]] = set()
@@ -116,14 +116,14 @@ class BackgroundResponses:
         Raises:
             StorageFailed: it could not be kept, and was not asked.
         """
-        return detached(Deferred.fromCoroutine(self._start(turn, asker)))
+        return shield(Deferred.fromCoroutine(self._start(turn, asker)))
 
     async def _start(
         self, turn: PreparedResponse, asker: RequestIdentity
     ) -> BackgroundResponse:
         asker = evolve(asker, route=f"{asker.route} {_BACKGROUND}", id=turn.id)
         job = BackgroundResponse(turn, asker, self._clock)
-        await self._store.begin(self._turns.beginning(turn))
+        await self._stored.begin(self._turns.beginning(turn))
         self._jobs[turn.id] = job
         end = Deferred.fromCoroutine(self._run(job))
         self._ends.add(end)
@@ -219,7 +219,7 @@ class BackgroundResponses:
 
     async def _advance(self, job: BackgroundResponse) -> None:
         try:
-            await self._store.advance(job.turn.id, "in_progress")
+            await self._stored.set_status(job.turn.id, "in_progress")
         except StorageFailed:
             # How it ends is what counts, and is told.
             return
@@ -228,7 +228,7 @@ class BackgroundResponses:
         turn = job.turn
         end = turn.encoder.conclude()
         try:
-            await self._store.finish(
+            await self._stored.finish(
                 turn.id, self._turns.ending(turn, job.event_log.data + end)
             )
         except StorageFailed as error:
@@ -245,7 +245,7 @@ class BackgroundResponses:
             self._sleeps.add(sleep)
             try:
                 await sleep
-                await self._store.finish(job.turn.id, ending)
+                await self._stored.finish(job.turn.id, ending)
             except StorageFailed:
                 continue
             except CancelledError:
@@ -263,7 +263,7 @@ class BackgroundResponses:
         if not mine:
             return
         try:
-            running = await self._store.still_running([job.turn.id for job in mine])
+            running = await self._stored.still_running([job.turn.id for job in mine])
         except StorageFailed:
             # Its end will meet with the same, and tell.
             return

@@ -12,7 +12,7 @@ from ccproxy.api.responses.event_log import EventLog, EventLogReader
 from ccproxy.api.responses.stored import end_of_stream, shown_response
 from ccproxy.core.errors import StorageFailed
 from ccproxy.store.records import StoredResponse
-from ccproxy.store.store import Store
+from ccproxy.store.responses import ResponseStore
 
 _LOOK_SECONDS = 1.0
 
@@ -21,9 +21,9 @@ class ResponseReplay:
     """Plays the streams of responses, wherever they are made or kept."""
 
     def __init__(
-        self, store: Store, jobs: BackgroundResponses, clock: IReactorTime
+        self, stored: ResponseStore, jobs: BackgroundResponses, clock: IReactorTime
     ) -> None:
-        self._store = store
+        self._stored = stored
         self._jobs = jobs
         self._clock = clock
 
@@ -39,7 +39,7 @@ class ResponseReplay:
         if job is not None:
             await EventLogReader(request, self._clock, job.event_log).run(after)
             return True
-        kept = await self._store.response(name)
+        kept = await self._stored.get(name)
         if kept is None:
             return False
         event_log = EventLog()
@@ -67,8 +67,8 @@ class ResponseReplay:
         now: StoredResponse | None = kept
         while now is not None and now.is_running:
             await deferLater(self._clock, _LOOK_SECONDS)
-            now = await self._store.response(kept.id)
-        events = await self._store.events(kept.id)
+            now = await self._stored.get(kept.id)
+        events = await self._stored.events(kept.id)
         if events is None:
             last = now or kept
             status = last.status if now is not None else "cancelled"

@@ -44,7 +44,7 @@ from ccproxy.core.errors import (
     StorageFailed,
 )
 from ccproxy.store.records import StoredResponse, UnknownItem
-from ccproxy.store.store import Store
+from ccproxy.store.responses import ResponseStore
 from ccproxy.web import query
 from ccproxy.web.backend import collect
 from ccproxy.web.context import RequestContext, RequestIdentity
@@ -76,7 +76,7 @@ class ResponsesRoutes:
         turns: ResponseBuilder,
         jobs: BackgroundResponses,
         cors: CORSPolicy,
-        store: Store,
+        stored: ResponseStore,
         policy: APIOptions,
         clock: IReactorTime,
     ) -> None:
@@ -84,10 +84,10 @@ class ResponsesRoutes:
         self._turns = turns
         self._jobs = jobs
         self._cors = cors
-        self._store = store
+        self._stored = stored
         self._policy = policy
         self._clock = clock
-        self._replay = ResponseReplay(store, jobs, clock)
+        self._replay = ResponseReplay(stored, jobs, clock)
         self._sockets: set[WebSocket] = set()
         router.add("POST", "/responses", self._create)
         router.add("GET", "/responses", self._connect)
@@ -231,7 +231,7 @@ class ResponsesRoutes:
         )
 
     async def _kept(self, name: str) -> StoredResponse:
-        kept = await self._store.response(name)
+        kept = await self._stored.get(name)
         if kept is None:
             raise _not_found(name)
         return kept
@@ -240,7 +240,7 @@ class ResponsesRoutes:
         job = self._jobs.get(name)
         if job is not None:
             await self._jobs.cancel(job)
-        if not await self._store.delete(name):
+        if not await self._stored.delete(name):
             raise _not_found(name)
         return json_response(context.request, deleted(name, "response"))
 
@@ -255,7 +255,7 @@ class ResponsesRoutes:
                 f"the response {name!r} is not a background one; to cancel it, close "
                 "its connection"
             )
-        kept = await self._store.cancel(name) or kept
+        kept = await self._stored.cancel(name) or kept
         return json_response(
             context.request,
             shown_response(kept.document, kept.status, shows_seals=False),
@@ -264,7 +264,7 @@ class ResponsesRoutes:
     async def _input_items(self, context: RequestContext, name: str) -> bytes:
         after, limit, descending = query.page(context.request)
         try:
-            page = await self._store.input_items(
+            page = await self._stored.input_items(
                 name, after=after, limit=limit, descending=descending
             )
         except UnknownItem:

@@ -147,7 +147,7 @@ class ResponseBuilder:
         wanted = call.wanted_ids
         kept: Mapping[str, bytes] = {}
         if wanted:
-            kept = await self._store.items(wanted)
+            kept = await self._store.responses.items(wanted)
         is_loose = remembered is not None and not remembered.is_kept
         context = context_of(call, [item.document for item in earlier], kept)
         echo = call.echo
@@ -183,14 +183,14 @@ class ResponseBuilder:
     ) -> tuple[Item, ...]:
         echo = call.echo
         if echo.conversation_id is not None:
-            items = await self._store.whole_conversation(echo.conversation_id)
+            items = await self._store.conversations.items(echo.conversation_id)
             if items is None:
                 raise no_conversation(echo.conversation_id)
             return items
         if echo.previous_response_id is None:
             return ()
         chain = (
-            await self._store.chain(echo.previous_response_id)
+            await self._store.responses.chain(echo.previous_response_id)
             if remembered is None
             else remembered.chain
         )
@@ -250,7 +250,9 @@ class ResponseBuilder:
             StorageFailed: it could not be.
         """
         if turn.call.echo.store:
-            await self._store.save(self.beginning(turn), self.ending(turn, events))
+            await self._store.responses.save(
+                self.beginning(turn), self.ending(turn, events)
+            )
 
 
 def no_conversation(identifier: str) -> NotFound:

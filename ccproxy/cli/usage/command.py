@@ -24,7 +24,7 @@ from ccproxy.config.flags import SettingsOptions
 from ccproxy.config.settings import SettingsError, read_settings
 from ccproxy.core.errors import StorageFailed
 from ccproxy.store.engine import store_url
-from ccproxy.store.reading import read_books
+from ccproxy.store.inspection import read_usage
 
 _WRONG, _MISUSED = 1, 2
 _DEFAULT = "7d"
@@ -78,7 +78,7 @@ def run_usage(arguments: Sequence[str]) -> NoReturn:
     if url is None:
         _exit("there is no store: set --state-dir or --database-url", _MISUSED)
     try:
-        books = read_books(url, since)
+        books = read_usage(url, since)
     except StorageFailed as error:
         _exit(str(error), _WRONG)
     if options.is_json:

@@ -1,4 +1,4 @@
-"""What Alembic runs to migrate over the connection that it is handed."""
+"""Alembic runs this to migrate, over the connection that `upgrade` passes."""
 
 from alembic import context
 

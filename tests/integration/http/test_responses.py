@@ -24,6 +24,7 @@ from ccproxy.core.stream import (
 )
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.records import NewResponse
+from ccproxy.store.responses import ResponseStore
 from ccproxy.store.store import Store
 from tests.conftest import ExpectedErrors
 from tests.integration.http.conftest import AUTHORIZATION, HTTP
@@ -432,14 +433,14 @@ async def test_background_stream_outlives_its_client(http: HTTP) -> None:
 async def test_client_that_leaves_while_it_is_queued_leaves_no_orphan(
     http: HTTP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin, held, begun = Store.begin, Deferred[None](), []
+    begin, held, begun = ResponseStore.begin, Deferred[None](), []
 
-    async def slow(self: Store, new: Any) -> None:
+    async def slow(self: ResponseStore, new: Any) -> None:
         await begin(self, new)
         begun.append(new.id)
         await held
 
-    monkeypatch.setattr(Store, "begin", slow)
+    monkeypatch.setattr(ResponseStore, "begin", slow)
     client = await http.connect()
     body = json.dumps({"input": "hello", "background": True}).encode()
     client.send(request("POST", "/v1/responses", body, authorization=AUTHORIZATION))
@@ -469,7 +470,7 @@ async def test_end_of_an_abandoned_response_is_told_from_anywhere(
         keep_bytes=None,
     )
     document = {**made, "id": "resp_gone", "status": "queued", "output": []}
-    await other.begin(
+    await other.responses.begin(
         NewResponse(
             id="resp_gone",
             created_seconds=1700000000,
@@ -576,7 +577,7 @@ def break_store(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         raise StorageFailed("the proxy's database failed")
 
     for name in names:
-        monkeypatch.setattr(Store, name, fail)
+        monkeypatch.setattr(ResponseStore, name, fail)
 
 
 @ensureDeferred
@@ -633,14 +634,14 @@ async def test_background_response_that_cannot_be_kept_is_not_stuck(
         while failed["status"] in ("queued", "in_progress"):
             failed = await get(http, path)
         assert failed["status"] == "failed"
-        kept = await http.store.response(queued["id"])
+        kept = await http.store.responses.get(queued["id"])
         assert kept is not None
         assert kept.status in ("queued", "in_progress")
         http.clock.advance(5)
     # The store is told as soon as it listens again.
     http.clock.advance(5)
     while kept is not None and kept.status != "failed":
-        kept = await http.store.response(queued["id"])
+        kept = await http.store.responses.get(queued["id"])
     assert (await get(http, path))["status"] == "failed"
 
 

@@ -73,7 +73,7 @@ async def test_turn_is_told_in_the_events_of_a_stream(http: HTTP) -> None:
         assert response_event_errors(event) == []
     assert response_errors(told[-1]["response"]) == []
     # It is kept like any other.
-    kept = await http.store.response(told[-1]["response"]["id"])
+    kept = await http.store.responses.get(told[-1]["response"]["id"])
     assert kept is not None
     await close(client)
     assert client.closed is not None
@@ -96,7 +96,7 @@ async def test_last_turn_is_continued_without_a_store(http: HTTP) -> None:
     third = await turn(
         http, client, "three", previous_response_id=second[-1]["response"]["id"]
     )
-    chain = await http.store.chain(third[-1]["response"]["id"])
+    chain = await http.store.responses.chain(third[-1]["response"]["id"])
     assert chain is not None
     assert len(chain.items) == 6
     await turn(http, client, "four", previous_response_id=third[-1]["response"]["id"])
@@ -106,7 +106,7 @@ async def test_last_turn_is_continued_without_a_store(http: HTTP) -> None:
     [error] = await client.turn(input="x", store=False, previous_response_id=name)
     assert error["status"] == 400
     assert error["error"]["code"] == "previous_response_not_found"
-    assert await http.store.response(name) is None
+    assert await http.store.responses.get(name) is None
     await close(client)
 
 

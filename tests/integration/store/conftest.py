@@ -123,5 +123,5 @@ async def save_line(store: Store, numbers: range) -> None:
     """Responses that continue one another."""
     previous = None
     for number in numbers:
-        await store.save(new(number, previous), ending(number))
+        await store.responses.save(new(number, previous), ending(number))
         previous = number

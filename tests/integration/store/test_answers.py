@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from ccproxy.store import schema
-from ccproxy.store.kept_answers import KEEP_SECONDS, KeptAnswers
+from ccproxy.store.answers import KEEP_SECONDS, StoredAnswers
 from ccproxy.store.store import Store
 from tests.conftest import ExpectedErrors
 from tests.integration.store.conftest import Stores
@@ -99,7 +99,7 @@ async def test_the_oldest_go_when_it_is_too_much(stores: Stores) -> None:
     for number in range(5):
         store.answers.put("ann", (f"calls {number}", "-"), b"%d" % number * 3_000)
     await written(store)
-    await store._swept_once()
+    await store.retention.sweep()
     kept = await store.answers.find("ann", [(f"calls {n}", "-") for n in range(5)])
     assert [document[:1] for document in kept] == [b"2", b"3", b"4"]
 
@@ -122,7 +122,7 @@ async def test_a_database_that_fails_is_left_alone_for_a_while(
     expected_errors.allow("the database failed")
     store = await stores.start()
     clock = Clock()
-    memory = KeptAnswers(store._database, clock, lambda: stores.now)
+    memory = StoredAnswers(store.database, clock, lambda: stores.now)
     engine = create_engine(stores.url)
     schema.answers.drop(engine)
     memory.put("ann", KEY, b"lost")
@@ -163,7 +163,7 @@ async def test_a_question_does_not_wait_long_for_a_slow_database(
     expected_errors.allow("the database is slow")
     clock, stuck = Clock(), Stuck()
     database: Any = stuck
-    memory = KeptAnswers(database, clock, lambda: 0.0)
+    memory = StoredAnswers(database, clock, lambda: 0.0)
     found = Deferred.fromCoroutine(memory.find("ann", [KEY]))
     clock.advance(0.4)
     assert not found.called
@@ -176,7 +176,7 @@ async def test_a_question_does_not_wait_long_for_a_slow_database(
 
 def test_little_waits_to_be_written() -> None:
     database: Any = Stuck()
-    memory = KeptAnswers(database, Clock(), lambda: 0.0)
+    memory = StoredAnswers(database, Clock(), lambda: 0.0)
     for _ in range(10):
         memory.put("ann", KEY, b"x" * 4_000_000)
     assert memory._waiting_bytes < 16 * 1024 * 1024

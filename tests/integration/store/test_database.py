@@ -18,9 +18,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from ccproxy.core.errors import StorageFailed
-from ccproxy.store.migrating import upgrade
 from ccproxy.store.records import Conversation, Item
 from ccproxy.store.schema import metadata, versions
+from ccproxy.store.upgrade import upgrade
 from tests.conftest import ExpectedErrors
 from tests.integration.store.conftest import (
     DAY,
@@ -81,8 +81,8 @@ async def test_two_servers_may_start_on_an_empty_database(stores: Stores) -> Non
     for each in started:
         await each
     await save_line(one, range(2))
-    await two.save(new(2, 1), ending(2))
-    chain = await one.chain("resp_2")
+    await two.responses.save(new(2, 1), ending(2))
+    chain = await one.responses.chain("resp_2")
     assert chain is not None
     assert len(chain.items) == 6
 
@@ -90,10 +90,10 @@ async def test_two_servers_may_start_on_an_empty_database(stores: Stores) -> Non
 @ensureDeferred
 async def test_who_opens_it_may_go_away(stores: Stores) -> None:
     store = stores.new()
-    asked = Deferred.fromCoroutine(store.response("resp_1"))
+    asked = Deferred.fromCoroutine(store.responses.get("resp_1"))
     asked.addErrback(lambda failure: failure.trap(CancelledError))
     asked.cancel()
-    assert await store.response("resp_1") is None
+    assert await store.responses.get("resp_1") is None
 
 
 @ensureDeferred
@@ -101,7 +101,7 @@ async def test_database_of_a_newer_version_is_left_alone(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
     store = await stores.start()
-    await store.save(new(1), ending(1))
+    await store.responses.save(new(1), ending(1))
     await store.stop()
     change = "UPDATE alembic_version SET version_num = '9999'"
     if stores.path is None:
@@ -120,25 +120,27 @@ async def test_old_responses_go_and_their_descendants_keep_their_past(
 ) -> None:
     store = await stores.start()
     await save_line(store, range(3))
-    await store.save(new(3, 2, created_seconds=int(stores.now) + 2 * DAY), ending(3))
-    await store.save(new(4), ending(4))
-    await store.begin(new(5))
-    before = await store.chain("resp_3")
+    await store.responses.save(
+        new(3, 2, created_seconds=int(stores.now) + 2 * DAY), ending(3)
+    )
+    await store.responses.save(new(4), ending(4))
+    await store.responses.begin(new(5))
+    before = await store.responses.chain("resp_3")
     for name, touched in (("conv_old", 0), ("conv_new", 2)):
         created = int(stores.now) + touched * DAY
-        await store.create_conversation(
+        await store.conversations.create(
             Conversation(name, created, b"{}"), [Item("msg_x", b"x")]
         )
     stores.now += 2.5 * DAY
     keeper = await stores.start(keep_days=1.0)
     for number in (0, 1, 2, 4):
-        assert await keeper.response(f"resp_{number}") is None
-    assert await keeper.chain("resp_3") == before
-    assert await keeper.items(["msg_4i", "msg_4o"]) == {}
+        assert await keeper.responses.get(f"resp_{number}") is None
+    assert await keeper.responses.chain("resp_3") == before
+    assert await keeper.responses.items(["msg_4i", "msg_4o"]) == {}
     # Whoever works on something keeps it.
-    assert await keeper.response("resp_5") is not None
-    assert await keeper.conversation("conv_old") is None
-    assert await keeper.conversation("conv_new") is not None
+    assert await keeper.responses.get("resp_5") is not None
+    assert await keeper.conversations.get("conv_old") is None
+    assert await keeper.conversations.get("conv_new") is not None
 
 
 @ensureDeferred
@@ -148,11 +150,11 @@ async def test_oldest_go_when_there_is_too_much(stores: Stores) -> None:
     for number in range(10):
         item = Item(f"msg_{number}o", big)
         created = int(stores.now) + number
-        await store.save(
+        await store.responses.save(
             new(number, created_seconds=created), ending(number, output=(item,))
         )
     keeper = await stores.start(keep_bytes=3 * len(big) + 5_000)
-    left = [n for n in range(10) if await keeper.response(f"resp_{n}") is not None]
+    left = [n for n in range(10) if await keeper.responses.get(f"resp_{n}") is not None]
     assert left == [7, 8, 9]
     if stores.path is not None:
         await store.stop()
@@ -167,9 +169,9 @@ async def test_nothing_of_what_was_deleted_stays_in_the_file(stores: Stores) -> 
         pytest.skip("PostgreSQL's files are its own affair")
     store = await stores.start()
     hush = Item("msg_1o", b'"the moon is made of cheese"')
-    await store.save(new(1), ending(1, output=(hush,)))
-    await store.save(new(2), ending(2))
-    await store.delete("resp_1")
+    await store.responses.save(new(1), ending(1, output=(hush,)))
+    await store.responses.save(new(2), ending(2))
+    await store.responses.delete("resp_1")
     await store.stop()
     for path in stores.path.parent.rglob("*"):
         assert path.is_dir() or b"cheese" not in path.read_bytes()
@@ -182,7 +184,7 @@ async def test_files_are_the_users_alone(stores: Stores) -> None:
     mask = os.umask(0)
     try:
         store = await stores.start()
-        await store.save(new(1), ending(1))
+        await store.responses.save(new(1), ending(1))
     finally:
         os.umask(mask)
     folder = stores.path.parent
@@ -217,7 +219,7 @@ async def test_locked_database_keeps_nobody_else_waiting(stores: Stores) -> None
     holder.start()
     try:
         await until(lambda: locked)
-        saved = Deferred.fromCoroutine(store.save(new(1), ending(1)))
+        saved = Deferred.fromCoroutine(store.responses.save(new(1), ending(1)))
         for _ in range(20):
             # The reactor turns, and the write waits.
             await deferLater(_REACTOR, 0)
@@ -226,7 +228,7 @@ async def test_locked_database_keeps_nobody_else_waiting(stores: Stores) -> None
         released.set()
     await saved
     holder.join()
-    assert await store.response("resp_1") is not None
+    assert await store.responses.get("resp_1") is not None
 
 
 @ensureDeferred
@@ -236,25 +238,25 @@ async def test_full_disk_is_told_and_passes(
     if stores.path is None:
         pytest.skip("how PostgreSQL fails is tested by its connection")
     store = await stores.start()
-    await store.save(new(1), ending(1))
+    await store.responses.save(new(1), ending(1))
     expected_errors.allow("database failed")
     # SQLite's own word for it: a limit on pages is a disk that is full.
     mended = await _limit_pages(store)
     with pytest.raises(StorageFailed):
-        await store.save(
+        await store.responses.save(
             new(2), ending(2, output=(Item("msg_big", b'"' + b"x" * 10**6 + b'"'),))
         )
-    assert await store.response("resp_2") is None
+    assert await store.responses.get("resp_2") is None
     mended()
-    await store.save(new(2), ending(2))
-    assert await store.response("resp_2") is not None
+    await store.responses.save(new(2), ending(2))
+    assert await store.responses.get("resp_2") is not None
 
 
 async def _limit_pages(store: Any) -> Any:
     """Let the file grow no further; returns what takes that back."""
     from sqlalchemy import event
 
-    engine = (await store._database.open()).writing
+    engine = (await store.database.open()).writing
     pages = [50]
 
     def limit(connection: Any) -> None:
@@ -284,14 +286,14 @@ async def test_folder_that_cannot_be_used_is_told_each_time(
     store = stores.new()
     for _ in range(2):
         with pytest.raises(StorageFailed) as caught:
-            await store.response("resp_1")
+            await store.responses.get("resp_1")
         assert str(tmp_path) not in caught.value.message
     # And it is asked anew each time.
     if broken == "a file":
         target.unlink()
     else:
         (target / "responses.sqlite").unlink()
-    assert await store.response("resp_1") is None
+    assert await store.responses.get("resp_1") is None
     await stores.stop()
 
 
@@ -302,7 +304,7 @@ async def test_server_that_comes_back_is_used_again(
     if stores.path is not None:
         pytest.skip("a file does not go away")
     store = await stores.start()
-    await store.save(new(1), ending(1))
+    await store.responses.save(new(1), ending(1))
     expected_errors.allow("the database failed")
     admin = stores.url.replace(stores.url.split("/")[3].split("?")[0], "postgres")
     run_sql(
@@ -310,12 +312,12 @@ async def test_server_that_comes_back_is_used_again(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE pid <> pg_backend_pid() AND datname <> 'postgres'",
     )
-    assert await store.response("resp_1") is not None
+    assert await store.responses.get("resp_1") is not None
     # The lock by which others know it to be alive went with its connection.
-    await store.begin(new(2))
-    await store._swept_once()
+    await store.responses.begin(new(2))
+    await store.retention.sweep()
     other = await stores.start()
-    kept = await other.response("resp_2")
+    kept = await other.responses.get("resp_2")
     assert kept is not None
     assert kept.status == "in_progress"
 
@@ -323,10 +325,10 @@ async def test_server_that_comes_back_is_used_again(
 @ensureDeferred
 async def test_owner_knows_better_than_who_held_it_for_dead(stores: Stores) -> None:
     store = await stores.start()
-    await store.begin(new(1))
-    await store._database.write(_hold_for_dead)
-    assert await store.finish("resp_1", ending(1))
-    kept = await store.response("resp_1")
+    await store.responses.begin(new(1))
+    await store.database.write(_hold_for_dead)
+    assert await store.responses.finish("resp_1", ending(1))
+    kept = await store.responses.get("resp_1")
     assert kept is not None
     assert kept.status == "completed"
 
@@ -352,9 +354,9 @@ def dies(connection, new, ending, owner, now):
 
 async def run():
     await store.start()
-    await store.save(new(1), ending(1))
-    await store.begin(new(2, 1))
-    await store._database.write(dies, new(3, 1), ending(3), store._owner, 0)
+    await store.responses.save(new(1), ending(1))
+    await store.responses.begin(new(2, 1))
+    await store.database.write(dies, new(3, 1), ending(3), store.database.owner, 0)
 
 Deferred.fromCoroutine(run()).addErrback(lambda f: (f.printTraceback(), os._exit(3)))
 reactor.run()
@@ -373,11 +375,11 @@ async def test_killed_in_the_middle_of_a_write(
     store = await stores.start()
     states = {}
     for number in (1, 2, 3):
-        kept = await store.response(f"resp_{number}")
+        kept = await store.responses.get(f"resp_{number}")
         states[number] = None if kept is None else kept.status
     # What was whole is there, what ran has failed, what was being written is not.
     assert states == {1: "completed", 2: "failed", 3: None}
-    await store.save(new(4, 1), ending(4))
-    chain = await store.chain("resp_4")
+    await store.responses.save(new(4, 1), ending(4))
+    chain = await store.responses.chain("resp_4")
     assert chain is not None
     assert len(chain.items) == 4

@@ -36,7 +36,7 @@ async def test_everything_is_the_users_alone(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "ccproxy"
     store = store_in(folder)
     await store.start()
-    await store.create_conversation(Conversation("conv_1", 1, b"{}"), [])
+    await store.conversations.create(Conversation("conv_1", 1, b"{}"), [])
     assert mode(folder) == 0o700
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert {path.name for path in files} > {"responses.sqlite", "responses.sqlite.lock"}
@@ -72,7 +72,7 @@ async def test_folder_that_others_can_write_to_is_refused(
     assert list(folder.iterdir()) == []
     # It is mended without a new start.
     folder.chmod(0o700)
-    assert await store.conversation("conv_1") is None
+    assert await store.conversations.get("conv_1") is None
     await store.stop()
 
 
@@ -107,7 +107,7 @@ async def test_70000_references_are_looked_up(tmp_path: Path) -> None:
     """SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535."""
     store = store_in(tmp_path)
     items = [Item("msg_0", b"{}"), Item("msg_69999", b"[]")]
-    await store.create_conversation(Conversation("conv_1", 1, b"{}"), items)
-    found = await store.items(f"msg_{number}" for number in range(70_000))
+    await store.conversations.create(Conversation("conv_1", 1, b"{}"), items)
+    found = await store.responses.items(f"msg_{number}" for number in range(70_000))
     assert dict(found) == {"msg_0": b"{}", "msg_69999": b"[]"}
     await store.stop()

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from pytest_twisted import ensureDeferred
 
 from ccproxy.core.errors import StorageFailed
-from ccproxy.store.pages import page_of
-from ccproxy.store.records import Conversation, Item, UnknownItem
+from ccproxy.store.records import Conversation, Item, UnknownItem, page_of
 from ccproxy.store.store import Store
 from tests.integration.store.conftest import Stores, ending, new, save_line
 
@@ -22,31 +21,31 @@ IMPOSSIBLE = ["", "resp_1\0", "é", "x" * 10_000, "resp_1'; --", "\ud800", "resp
 async def test_response_is_kept_whole(stores: Stores) -> None:
     store = await stores.start()
     # Whoever keeps it whole may know its end already.
-    await store.save(new(3, status="completed"), ending(3))
-    chain = await store.chain("resp_3")
+    await store.responses.save(new(3, status="completed"), ending(3))
+    chain = await store.responses.chain("resp_3")
     assert chain is not None
     assert [item.id for item in chain.items] == ["msg_3i", "msg_3o"]
-    kept = await store.response("resp_3")
+    kept = await store.responses.get("resp_3")
     assert kept is not None
     assert (kept.id, kept.status, kept.is_background) == ("resp_3", "completed", False)
     assert kept.document == b'{"status":"completed"}'
-    assert await store.events("resp_3") == b"event: e\n\n" * 3
+    assert await store.responses.events("resp_3") == b"event: e\n\n" * 3
     again = await stores.start()
-    assert await again.response("resp_3") == kept
+    assert await again.responses.get("resp_3") == kept
 
 
 @ensureDeferred
 async def test_long_chain_is_whole_and_in_order(stores: Stores) -> None:
     store = await stores.start()
     await save_line(store, range(120))
-    chain = await store.chain("resp_119")
+    chain = await store.responses.chain("resp_119")
     assert chain is not None
     wanted = [f"msg_{n}{side}" for n in range(120) for side in "io"]
     assert [item.id for item in chain.items] == wanted
     assert chain.items[-1].document == b'{"said":119}'
     branch = new(500, 7)
-    await store.save(branch, ending(500))
-    chain = await store.chain("resp_500")
+    await store.responses.save(branch, ending(500))
+    chain = await store.responses.chain("resp_500")
     assert chain is not None
     assert [item.id for item in chain.items] == [*wanted[:16], "msg_500i", "msg_500o"]
 
@@ -55,28 +54,28 @@ async def test_long_chain_is_whole_and_in_order(stores: Stores) -> None:
 async def test_deleting_one_leaves_what_came_after_its_past(stores: Stores) -> None:
     store = await stores.start()
     await save_line(store, range(6))
-    before = await store.chain("resp_5")
-    assert await store.delete("resp_2")
-    assert not await store.delete("resp_2")
-    assert await store.response("resp_2") is None
-    assert await store.chain("resp_2") is None
-    assert await store.events("resp_2") is None
-    assert await store.chain("resp_5") == before
+    before = await store.responses.chain("resp_5")
+    assert await store.responses.delete("resp_2")
+    assert not await store.responses.delete("resp_2")
+    assert await store.responses.get("resp_2") is None
+    assert await store.responses.chain("resp_2") is None
+    assert await store.responses.events("resp_2") is None
+    assert await store.responses.chain("resp_5") == before
     # A leaf goes with everything that only it needed: 5 and 4, then 3 and 2.
     for name in ("resp_5", "resp_4", "resp_3"):
-        assert await store.delete(name)
+        assert await store.responses.delete(name)
     wanted = [f"msg_{n}{side}" for n in range(6) for side in "io"]
     kept = {"msg_0i", "msg_0o", "msg_1i", "msg_1o"}
-    assert set(await store.items(wanted)) == kept
+    assert set(await store.responses.items(wanted)) == kept
 
 
 @ensureDeferred
 async def test_response_whose_past_is_gone_is_not_kept(stores: Stores) -> None:
     store = await stores.start()
     with pytest.raises(StorageFailed, match="deleted meanwhile"):
-        await store.save(new(2, 1), ending(2))
-    assert await store.response("resp_2") is None
-    assert await store.items(["msg_2i"]) == {}
+        await store.responses.save(new(2, 1), ending(2))
+    assert await store.responses.get("resp_2") is None
+    assert await store.responses.items(["msg_2i"]) == {}
 
 
 @ensureDeferred
@@ -89,23 +88,23 @@ async def test_nothing_is_kept_under_an_impossible_name(stores: Stores) -> None:
 async def assert_unknown(store: Store, name: str) -> None:
     page: Any = {"after": None, "limit": 5, "descending": True}
     for found in (
-        await store.response(name),
-        await store.chain(name),
-        await store.events(name),
-        await store.cancel(name),
-        await store.input_items(name, **page),
-        await store.conversation(name),
-        await store.update_conversation(name, b"{}"),
-        await store.whole_conversation(name),
-        await store.conversation_items(name, **page),
-        await store.conversation_item(name, name),
+        await store.responses.get(name),
+        await store.responses.chain(name),
+        await store.responses.events(name),
+        await store.responses.cancel(name),
+        await store.responses.input_items(name, **page),
+        await store.conversations.get(name),
+        await store.conversations.set_metadata(name, b"{}"),
+        await store.conversations.items(name),
+        await store.conversations.page(name, **page),
+        await store.conversations.item(name, name),
     ):
         assert found is None
-    assert not await store.delete(name)
-    assert not await store.delete_conversation(name)
-    assert not await store.append(name, [])
-    assert not await store.delete_item(name, name)
-    assert await store.items([name]) == {}
+    assert not await store.responses.delete(name)
+    assert not await store.conversations.delete(name)
+    assert not await store.conversations.append(name, [])
+    assert not await store.conversations.delete_item(name, name)
+    assert await store.responses.items([name]) == {}
 
 
 @ensureDeferred
@@ -113,8 +112,10 @@ async def test_newest_item_of_an_id_is_the_one(stores: Stores) -> None:
     store = await stores.start()
     for number in (1, 2, 3):
         item = Item("msg_same", b'{"n":%d}' % number)
-        await store.save(new(number, input=(item,)), ending(number))
-    assert await store.items(["msg_same", "msg_none"]) == {"msg_same": b'{"n":3}'}
+        await store.responses.save(new(number, input=(item,)), ending(number))
+    assert await store.responses.items(["msg_same", "msg_none"]) == {
+        "msg_same": b'{"n":3}'
+    }
 
 
 @ensureDeferred
@@ -127,7 +128,7 @@ async def test_pages_of_what_a_response_was_given(stores: Stores) -> None:
         found: list[str] = []
         after, has_more = None, True
         while has_more:
-            page = await store.input_items(
+            page = await store.responses.input_items(
                 "resp_11", after=after, limit=5, descending=descending
             )
             assert page is not None
@@ -137,7 +138,9 @@ async def test_pages_of_what_a_response_was_given(stores: Stores) -> None:
         assert found == (wanted[::-1] if descending else wanted)
     for after in ("msg_11o", "x\0y"):
         with pytest.raises(UnknownItem):
-            await store.input_items("resp_11", after=after, limit=5, descending=True)
+            await store.responses.input_items(
+                "resp_11", after=after, limit=5, descending=True
+            )
 
 
 @given(st.integers(0, 300), st.integers(1, 100), st.booleans())
@@ -159,20 +162,20 @@ def test_pages_follow_one_another(size: int, limit: int, descending: bool) -> No
 @ensureDeferred
 async def test_background_response_runs_and_ends(stores: Stores) -> None:
     store = await stores.start()
-    await store.begin(new(1, status="queued", is_background=True))
-    kept = await store.response("resp_1")
+    await store.responses.begin(new(1, status="queued", is_background=True))
+    kept = await store.responses.get("resp_1")
     assert kept is not None
     assert (kept.status, kept.is_background) == ("queued", True)
-    assert await store.advance("resp_1", "in_progress")
-    assert await store.events("resp_1") is None
-    assert await store.still_running(["resp_1", "resp_2"]) == {"resp_1"}
-    assert await store.finish("resp_1", ending(1))
-    kept = await store.response("resp_1")
+    assert await store.responses.set_status("resp_1", "in_progress")
+    assert await store.responses.events("resp_1") is None
+    assert await store.responses.still_running(["resp_1", "resp_2"]) == {"resp_1"}
+    assert await store.responses.finish("resp_1", ending(1))
+    kept = await store.responses.get("resp_1")
     assert kept is not None
     assert kept.status == "completed"
-    assert not await store.advance("resp_1", "in_progress")
-    assert not await store.finish("resp_1", ending(1))
-    chain = await store.chain("resp_1")
+    assert not await store.responses.set_status("resp_1", "in_progress")
+    assert not await store.responses.finish("resp_1", ending(1))
+    chain = await store.responses.chain("resp_1")
     assert chain is not None
     assert [item.id for item in chain.items] == ["msg_1i", "msg_1o"]
 
@@ -180,18 +183,18 @@ async def test_background_response_runs_and_ends(stores: Stores) -> None:
 @ensureDeferred
 async def test_cancelled_elsewhere_is_the_last_word(stores: Stores) -> None:
     store, other = await stores.start(), await stores.start()
-    await store.begin(new(1, status="in_progress", is_background=True))
-    cancelled = await other.cancel("resp_1")
+    await store.responses.begin(new(1, status="in_progress", is_background=True))
+    cancelled = await other.responses.cancel("resp_1")
     assert cancelled is not None
     assert cancelled.status == "cancelled"
-    assert await store.still_running(["resp_1"]) == frozenset()
-    assert not await store.finish("resp_1", ending(1))
-    kept = await store.response("resp_1")
+    assert await store.responses.still_running(["resp_1"]) == frozenset()
+    assert not await store.responses.finish("resp_1", ending(1))
+    kept = await store.responses.get("resp_1")
     assert kept is not None
     assert kept.status == "cancelled"
     # What is over stays as it is.
-    await store.save(new(2), ending(2))
-    kept = await other.cancel("resp_2")
+    await store.responses.save(new(2), ending(2))
+    kept = await other.responses.cancel("resp_2")
     assert kept is not None
     assert kept.status == "completed"
 
@@ -199,20 +202,20 @@ async def test_cancelled_elsewhere_is_the_last_word(stores: Stores) -> None:
 @ensureDeferred
 async def test_deleted_elsewhere_is_not_kept_again(stores: Stores) -> None:
     store, other = await stores.start(), await stores.start()
-    await store.begin(new(1))
-    assert await other.delete("resp_1")
-    assert await store.still_running(["resp_1"]) == frozenset()
-    assert not await store.finish("resp_1", ending(1))
-    assert await store.response("resp_1") is None
+    await store.responses.begin(new(1))
+    assert await other.responses.delete("resp_1")
+    assert await store.responses.still_running(["resp_1"]) == frozenset()
+    assert not await store.responses.finish("resp_1", ending(1))
+    assert await store.responses.get("resp_1") is None
 
 
 @ensureDeferred
 async def test_what_a_stopped_server_left_has_failed(stores: Stores) -> None:
     gone, other = await stores.start(), await stores.start()
-    await gone.begin(new(1, status="queued"))
-    await gone.begin(new(2))
-    await other.begin(new(3))
-    kept = await other.response("resp_2")
+    await gone.responses.begin(new(1, status="queued"))
+    await gone.responses.begin(new(2))
+    await other.responses.begin(new(3))
+    kept = await other.responses.get("resp_2")
     assert kept is not None
     assert kept.status == "in_progress"
     await gone.stop()
@@ -221,7 +224,7 @@ async def test_what_a_stopped_server_left_has_failed(stores: Stores) -> None:
         ("resp_2", "failed"),
         ("resp_3", "in_progress"),
     ):
-        kept = await other.response(name)
+        kept = await other.responses.get(name)
         assert kept is not None
         assert kept.status == status
 
@@ -238,26 +241,28 @@ def abandoned(expected_errors: Any) -> None:
 async def test_conversation_is_a_list_that_grows(stores: Stores) -> None:
     store = await stores.start()
     first = Conversation("conv_1", 5, b'{"a":"b"}')
-    await store.create_conversation(first, [Item("msg_a", b"1")])
-    assert await store.conversation("conv_1") == first
-    assert await store.append("conv_1", [Item("msg_b", b"2"), Item("msg_c", b"3")])
-    await store.save(new(1, conversation_id="conv_1"), ending(1))
-    whole = await store.whole_conversation("conv_1")
+    await store.conversations.create(first, [Item("msg_a", b"1")])
+    assert await store.conversations.get("conv_1") == first
+    assert await store.conversations.append(
+        "conv_1", [Item("msg_b", b"2"), Item("msg_c", b"3")]
+    )
+    await store.responses.save(new(1, conversation_id="conv_1"), ending(1))
+    whole = await store.conversations.items("conv_1")
     assert whole is not None
     names = ["msg_a", "msg_b", "msg_c", "msg_1i", "msg_1o"]
     assert [item.id for item in whole] == names
-    page = await store.conversation_items(
+    page = await store.conversations.page(
         "conv_1", after="msg_c", limit=1, descending=False
     )
     assert page is not None
     assert ([item.id for item in page.items], page.has_more) == (["msg_1i"], True)
-    assert await store.conversation_item("conv_1", "msg_b") == b"2"
-    assert await store.delete_item("conv_1", "msg_b")
-    assert not await store.delete_item("conv_1", "msg_b")
-    assert await store.conversation_item("conv_1", "msg_b") is None
-    changed = await store.update_conversation("conv_1", b"{}")
+    assert await store.conversations.item("conv_1", "msg_b") == b"2"
+    assert await store.conversations.delete_item("conv_1", "msg_b")
+    assert not await store.conversations.delete_item("conv_1", "msg_b")
+    assert await store.conversations.item("conv_1", "msg_b") is None
+    changed = await store.conversations.set_metadata("conv_1", b"{}")
     assert changed == Conversation("conv_1", 5, b"{}")
-    chain = await store.chain("resp_1")
+    chain = await store.responses.chain("resp_1")
     assert chain is not None
     assert chain.conversation_id == "conv_1"
 
@@ -265,17 +270,17 @@ async def test_conversation_is_a_list_that_grows(stores: Stores) -> None:
 @ensureDeferred
 async def test_conversation_that_goes_takes_its_items(stores: Stores) -> None:
     store = await stores.start()
-    await store.create_conversation(
+    await store.conversations.create(
         Conversation("conv_1", 5, b"{}"), [Item("msg_a", b"1")]
     )
-    await store.begin(new(1, conversation_id="conv_1"))
-    assert await store.delete_conversation("conv_1")
-    assert not await store.delete_conversation("conv_1")
-    assert await store.whole_conversation("conv_1") is None
-    assert await store.items(["msg_a"]) == {}
-    assert not await store.append("conv_1", [Item("msg_b", b"2")])
+    await store.responses.begin(new(1, conversation_id="conv_1"))
+    assert await store.conversations.delete("conv_1")
+    assert not await store.conversations.delete("conv_1")
+    assert await store.conversations.items("conv_1") is None
+    assert await store.responses.items(["msg_a"]) == {}
+    assert not await store.conversations.append("conv_1", [Item("msg_b", b"2")])
     # An answer that was made in it is an answer all the same.
-    assert await store.finish("resp_1", ending(1))
+    assert await store.responses.finish("resp_1", ending(1))
 
 
 @ensureDeferred

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""The tables of version 0.1."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables of version 0.1."""
+    """Create the tables of version 0.1."""
     key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     op.create_table(
         "secrets",

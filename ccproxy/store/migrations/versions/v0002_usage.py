@@ -1,4 +1,4 @@
-"""What has been used, and of which limits."""
+"""The usage ledger and the state of the rate limits."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the tables of the usage ledger."""
+    """Create the tables of the usage ledger."""
     op.create_table(
         "usage",
         sa.Column("day", sa.Text, primary_key=True),

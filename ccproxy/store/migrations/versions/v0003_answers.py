@@ -1,4 +1,4 @@
-"""The model's own messages, for loops of calls."""
+"""Remembered answers: the model's messages in tool loops."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Make the table of remembered answers."""
+    """Create the table of remembered answers."""
     key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     op.create_table(
         "answers",

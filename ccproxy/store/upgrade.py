@@ -1,6 +1,6 @@
-"""Bringing an older database up to date, by Alembic.
+"""Migrates an older database to the current schema, by Alembic.
 
-Imported only when there is one: Alembic takes 11 MB of memory.
+Imported only for an older database: Alembic takes 11 MB of memory.
 """
 
 from collections.abc import Collection
@@ -12,23 +12,23 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-# Alembic's migrations find their connection through its modules: one at a time.
+# Alembic keeps the running migration in module globals: one at a time.
 _ALEMBIC = Lock()
 
 
 class NewerSchema(Exception):
-    """The database was written by a ccproxy newer than this one; says what to do."""
+    """A newer ccproxy has migrated the database; the text says what to do."""
 
 
 def upgrade(connection: Connection, revision: str | None) -> None:
-    """Run what is missing; blocks.
+    """Run the missing migrations; blocks.
 
     Args:
-        connection: within a transaction that nobody else migrates in.
-        revision: what the database is of; None: of nothing, it is empty.
+        connection: in a transaction; the caller keeps other servers from migrating.
+        revision: the database's schema; None: the database is empty.
 
     Raises:
-        NewerSchema: that is none of ours.
+        NewerSchema: this ccproxy does not know the revision.
     """
     config = _config()
     config.attributes["connection"] = connection
@@ -49,7 +49,7 @@ def upgrade(connection: Connection, revision: str | None) -> None:
 
 
 def known_revisions() -> Collection[str]:
-    """All schemas that there have been, up to this one's."""
+    """The revisions of all schemas that this ccproxy knows."""
     scripts = ScriptDirectory.from_config(_config())
     return {script.revision for script in scripts.walk_revisions()}
 

@@ -1,7 +1,7 @@
-"""Who is alive: a lock that dies with the process, for each server.
+"""Which servers of a database run: each holds a lock that ends with its process.
 
-A server that is killed cannot say so; but the kernel lets go of its file locks, and
-PostgreSQL of the locks of its connection. So there are no heartbeats to be late.
+A killed server cannot report its end. But the kernel releases its file locks, and
+PostgreSQL the locks of its connection. So no server has to send heartbeats.
 """
 
 import fcntl
@@ -9,13 +9,27 @@ import os
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 
+class Liveness(Protocol):
+    """How the servers of a database know which of them run."""
+
+    def is_alive(self, connection: Connection, owner: str) -> bool:
+        """Whether the server of that name runs."""
+
+    def renew(self) -> None:
+        """Take this server's lock again if it was lost."""
+
+    def close(self) -> None:
+        """Release this server's lock."""
+
+
 class FileLock:
-    """For servers of one SQLite file, which are on one machine."""
+    """For the servers of a SQLite file, which are on one machine."""
 
     def __init__(self, folder: Path, owner: str) -> None:
         self._folder = folder
@@ -44,33 +58,33 @@ class FileLock:
             path.unlink()
         return False
 
-    def keep(self) -> None:
-        """Nothing can take it away."""
+    def renew(self) -> None:
+        """Nothing: a file lock is not lost while the process runs."""
 
     def close(self) -> None:
-        """Let go."""
+        """Release this server's lock."""
         with suppress(FileNotFoundError):
             self._path.unlink()
         os.close(self._handle)
 
 
 class AdvisoryLock:
-    """For servers of one PostgreSQL database."""
+    """For the servers of a PostgreSQL database."""
 
     def __init__(self, engine: Engine, owner: str) -> None:
         self._engine = engine
         self._owner = owner
-        self._connection: Connection | None = self._taken()
+        self._connection: Connection | None = self._lock()
 
     def is_alive(self, connection: Connection, owner: str) -> bool:
         """Whether the server of that name runs."""
         if owner == self._owner:
             return True
-        # Until the end of the transaction, if there is nobody to hold it.
+        # If the server is dead, this transaction holds its lock until it ends.
         lock = text("SELECT pg_try_advisory_xact_lock(:key)")
         return not connection.execute(lock, {"key": _key(owner)}).scalar_one()
 
-    def keep(self) -> None:
+    def renew(self) -> None:
         """Take the lock again if the connection that held it was lost."""
         try:
             if self._connection is not None:
@@ -78,25 +92,25 @@ class AdvisoryLock:
                 return
         except SQLAlchemyError:
             self.close()
-        self._connection = self._taken()
+        self._connection = self._lock()
 
     def close(self) -> None:
-        """Let go."""
+        """Release this server's lock."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(SQLAlchemyError):
-                # The server at the other end may take its time to see that we left.
+                # PostgreSQL may notice a closed connection late.
                 unlock = text("SELECT pg_advisory_unlock_shared(:key)")
                 connection.execute(unlock, {"key": _key(self._owner)})
             with suppress(SQLAlchemyError):
-                # Back in the pool it would hold the lock still.
+                # A connection that went back to the pool would still hold the lock.
                 connection.invalidate()
                 connection.close()
 
-    def _taken(self) -> Connection:
+    def _lock(self) -> Connection:
         autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         connection = autocommit.connect()
-        # Shared: the server may still hold it for a connection that was lost.
+        # Shared: PostgreSQL may still hold the lock for a lost connection.
         lock = text("SELECT pg_advisory_lock_shared(:key)")
         connection.execute(lock, {"key": _key(self._owner)})
         return connection

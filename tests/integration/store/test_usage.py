@@ -15,9 +15,9 @@ from ccproxy.core.errors import StorageFailed
 from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow, UsageKey, UsageTotals
 from ccproxy.store.engine import sqlite_url
-from ccproxy.store.ledger import Ledger
-from ccproxy.store.reading import read_books
+from ccproxy.store.inspection import read_usage
 from ccproxy.store.schema import answers, rate_limits, usage
+from ccproxy.store.usage import UsageLedger
 from tests.conftest import ExpectedErrors
 from tests.integration.store.conftest import DAY, Stores
 from tests.support.waiting import until
@@ -52,12 +52,12 @@ def window(used: float, told_seconds: float = 1_700_000_000.0) -> RateWindow:
 @ensureDeferred
 async def test_what_is_added_is_summed_up(stores: Stores) -> None:
     store = await stores.start()
-    store.ledger.add(*WHO, ONE)
-    store.ledger.add(*WHO, ONE)
-    await store.ledger.flush()
-    store.ledger.add(*WHO, ONE)
-    store.ledger.add("claude-opus-5", "-", "none", ONE)
-    books = await store.ledger.books(TODAY)
+    store.usage.add(*WHO, ONE)
+    store.usage.add(*WHO, ONE)
+    await store.usage.flush()
+    store.usage.add(*WHO, ONE)
+    store.usage.add("claude-opus-5", "-", "none", ONE)
+    books = await store.usage.report(TODAY)
     assert books.lines == (
         (UsageKey(TODAY, "claude-opus-5", "-", "none"), ONE),
         (UsageKey(TODAY, *WHO), ONE + ONE + ONE),
@@ -70,32 +70,32 @@ async def test_days_are_apart_and_old_ones_are_left_out(stores: Stores) -> None:
     store = await stores.start()
     for day in range(3):
         stores.now = 1_700_000_000.0 + day * DAY
-        store.ledger.add(*WHO, ONE)
-    books = await store.ledger.books("2023-11-15")
+        store.usage.add(*WHO, ONE)
+    books = await store.usage.report("2023-11-15")
     assert [account.day for account, _ in books.lines] == ["2023-11-15", "2023-11-16"]
 
 
 @ensureDeferred
 async def test_a_window_is_as_it_was_told_last(stores: Stores) -> None:
     one, two = await stores.start(), await stores.start()
-    one.ledger.limited([window(0.62)])
-    await one.ledger.flush()
-    two.ledger.limited([window(0.7, 1_700_000_100.0)])
-    await two.ledger.flush()
+    one.usage.record_limits([window(0.62)])
+    await one.usage.flush()
+    two.usage.record_limits([window(0.7, 1_700_000_100.0)])
+    await two.usage.flush()
     # What a slower server still had to write is older.
-    one.ledger.limited([window(0.65, 1_700_000_050.0)])
-    assert (await one.ledger.books(TODAY)).windows == (window(0.7, 1_700_000_100.0),)
+    one.usage.record_limits([window(0.65, 1_700_000_050.0)])
+    assert (await one.usage.report(TODAY)).windows == (window(0.7, 1_700_000_100.0),)
 
 
 @ensureDeferred
 async def test_two_servers_add_to_one_row(stores: Stores) -> None:
     one, two = await stores.start(), await stores.start()
     for _ in range(5):
-        one.ledger.add(*WHO, ONE)
-        two.ledger.add(*WHO, ONE)
-        await one.ledger.flush()
-        await two.ledger.flush()
-    [(_, spent)] = (await one.ledger.books(TODAY)).lines
+        one.usage.add(*WHO, ONE)
+        two.usage.add(*WHO, ONE)
+        await one.usage.flush()
+        await two.usage.flush()
+    [(_, spent)] = (await one.usage.report(TODAY)).lines
     assert spent.answers == 10
     assert spent.cost_nanodollars == 2_273_000
 
@@ -106,17 +106,17 @@ async def test_it_is_written_after_a_while_and_when_the_store_stops(
 ) -> None:
     store = await stores.start()
     clock = Clock()
-    ledger = Ledger(store._database, clock, lambda: stores.now)
+    ledger = UsageLedger(store.database, clock, lambda: stores.now)
     ledger.add(*WHO, ONE)
     clock.advance(4.9)
-    assert read_books(stores.url, TODAY).lines == ()
+    assert read_usage(stores.url, TODAY).lines == ()
     clock.advance(0.2)
-    await until(lambda: read_books(stores.url, TODAY).lines != ())
+    await until(lambda: read_usage(stores.url, TODAY).lines != ())
     # Nothing is to be written, and nothing waits.
     assert clock.getDelayedCalls() == []
-    store.ledger.add(*WHO, ONE)
+    store.usage.add(*WHO, ONE)
     await store.stop()
-    [(_, spent)] = read_books(stores.url, TODAY).lines
+    [(_, spent)] = read_usage(stores.url, TODAY).lines
     assert spent == ONE + ONE
 
 
@@ -127,19 +127,19 @@ async def test_what_cannot_be_written_is_kept(
     expected_errors.allow("the database failed")
     store = await stores.start()
     clock = Clock()
-    ledger = Ledger(store._database, clock, lambda: stores.now)
+    ledger = UsageLedger(store.database, clock, lambda: stores.now)
     engine = create_engine(stores.url)
     usage.drop(engine)
     ledger.add(*WHO, ONE)
-    ledger.limited([window(0.62)])
+    ledger.record_limits([window(0.62)])
     await ledger.flush()
     ledger.add(*WHO, ONE)
-    ledger.limited([window(0.7)])
+    ledger.record_limits([window(0.7)])
     usage.create(engine)
     engine.dispose()
     clock.advance(60)
-    await until(lambda: read_books(stores.url, TODAY).lines != ())
-    books = read_books(stores.url, TODAY)
+    await until(lambda: read_usage(stores.url, TODAY).lines != ())
+    books = read_usage(stores.url, TODAY)
     assert books.lines == ((UsageKey(TODAY, *WHO), ONE + ONE),)
     assert books.windows == (window(0.7),)
 
@@ -154,27 +154,27 @@ async def test_a_stop_that_cannot_write_says_so(
     engine = create_engine(stores.url)
     usage.drop(engine)
     engine.dispose()
-    store.ledger.add(*WHO, ONE)
+    store.usage.add(*WHO, ONE)
     await store.stop()
     # After it nothing is waited for any more.
-    store.ledger.add(*WHO, ONE)
-    assert store.ledger._timer is None
+    store.usage.add(*WHO, ONE)
+    assert store.usage._timer is None
 
 
 KILLED = """
 import sys
 from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred
-from ccproxy.core.usage import Spent
+from ccproxy.core.usage import UsageTotals
 from ccproxy.store.store import Store
 
 async def main(_):
     store = Store(url=lambda: sys.argv[1], reactor=reactor, keep_days=None,
                   wall_seconds=lambda: 1_700_000_000.0, keep_bytes=None)
     await store.start()
-    store.ledger.add("m", "k", "c", Spent(1))
-    await store.ledger.flush()
-    store.ledger.add("m", "k", "c", Spent(1))
+    store.usage.add("m", "k", "c", UsageTotals(1))
+    await store.usage.flush()
+    store.usage.add("m", "k", "c", UsageTotals(1))
     print("written", flush=True)
     await Deferred()
 
@@ -191,7 +191,7 @@ def test_a_kill_loses_what_was_not_written_and_no_more(stores: Stores) -> None:
         assert child.stdout.readline() == b"written\n"
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    [(_, spent)] = read_books(stores.url, TODAY).lines
+    [(_, spent)] = read_usage(stores.url, TODAY).lines
     assert spent.answers == 1
 
 
@@ -201,10 +201,10 @@ def test_a_kill_loses_what_was_not_written_and_no_more(stores: Stores) -> None:
 @ensureDeferred
 async def test_it_is_read_while_the_server_runs(stores: Stores) -> None:
     store = await stores.start()
-    store.ledger.add(*WHO, ONE)
-    store.ledger.limited([window(0.62)])
-    await store.ledger.flush()
-    assert read_books(stores.url, TODAY) == await store.ledger.books(TODAY)
+    store.usage.add(*WHO, ONE)
+    store.usage.record_limits([window(0.62)])
+    await store.usage.flush()
+    assert read_usage(stores.url, TODAY) == await store.usage.report(TODAY)
 
 
 @ensureDeferred
@@ -214,13 +214,13 @@ async def test_a_database_without_a_ledger_reads_as_empty(stores: Stores) -> Non
     usage.drop(engine)
     rate_limits.drop(engine)
     engine.dispose()
-    books = read_books(stores.url, TODAY)
+    books = read_usage(stores.url, TODAY)
     assert (books.lines, books.windows) == ((), ())
 
 
 def test_no_file_is_made_by_reading(tmp_path: Any) -> None:
     path = tmp_path / "state" / "responses.sqlite"
-    assert read_books(sqlite_url(path), TODAY).lines == ()
+    assert read_usage(sqlite_url(path), TODAY).lines == ()
     assert not path.parent.exists()
 
 
@@ -228,9 +228,9 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Any) -> None:
     path = tmp_path / "responses.sqlite"
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(StorageFailed, match="store cannot be read: file is not a data"):
-        read_books(sqlite_url(path), TODAY)
+        read_usage(sqlite_url(path), TODAY)
     with pytest.raises(StorageFailed) as caught:
-        read_books("postgresql+psycopg://me:secret@127.0.0.1:1/x", TODAY)
+        read_usage("postgresql+psycopg://me:secret@127.0.0.1:1/x", TODAY)
     assert "secret" not in caught.value.message
     assert "\n" not in caught.value.message
 
@@ -254,5 +254,5 @@ async def test_a_ledger_is_made_in_a_database_of_the_first_version(
     engine.dispose()
     store = await stores.start()
     assert await store.secret("name", lambda: b"new") == b"kept"
-    store.ledger.add(*WHO, ONE)
-    assert (await store.ledger.books(TODAY)).lines == ((UsageKey(TODAY, *WHO), ONE),)
+    store.usage.add(*WHO, ONE)
+    assert (await store.usage.report(TODAY)).lines == ((UsageKey(TODAY, *WHO), ONE),)

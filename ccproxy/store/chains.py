@@ -1,0 +1,169 @@
+"""The nodes that responses are made of, and their items, as queries.
+
+See `ccproxy.store.schema` for what a node is. Everything here blocks.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import (
+    CTE,
+    Connection,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+)
+from sqlalchemy import exists as exists_
+
+from ccproxy.store.records import Item, Page, ReferenceDeleted, page_of
+from ccproxy.store.schema import conversation_items, items, nodes, responses
+
+# SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535.
+_MOST_PARAMETERS = 1000
+
+
+def add_node(connection: Connection, previous_id: str | None) -> int:
+    """Add a node that continues a response; returns the node's id.
+
+    Raises:
+        ReferenceDeleted: that response does not exist.
+    """
+    parent = None
+    if previous_id is not None:
+        parent = connection.execute(
+            select(responses.c.node_id).where(responses.c.id == previous_id)
+        ).scalar_one_or_none()
+        if parent is None:
+            # Without the parent the chain would differ from the one that was answered.
+            raise ReferenceDeleted(
+                "the response that this one continues was deleted meanwhile"
+            )
+    made = insert(nodes).values(parent_id=parent).returning(nodes.c.id)
+    return int(connection.execute(made).scalar_one())
+
+
+def add_items(
+    connection: Connection, node: int, new: Sequence[Item], *, is_output: bool
+) -> int:
+    """Add items at the end of a node; returns the bytes of their documents."""
+    if not new:
+        return 0
+    own = select(func.count()).select_from(items).where(items.c.node_id == node)
+    first = connection.execute(own).scalar_one()
+    rows = [
+        {
+            "node_id": node,
+            "position": position,
+            "id": item.id,
+            "is_output": is_output,
+            "document": item.document,
+        }
+        for position, item in enumerate(new, start=first)
+    ]
+    connection.execute(insert(items), rows)
+    return sum(len(item.document) for item in new)
+
+
+def node_items(connection: Connection, node: int) -> tuple[Item, ...]:
+    """The items of one node, oldest first."""
+    found = connection.execute(
+        select(items.c.id, items.c.document)
+        .where(items.c.node_id == node)
+        .order_by(items.c.position)
+    )
+    return tuple(Item(*row) for row in found)
+
+
+def chain_items(connection: Connection, node: int) -> tuple[Item, ...]:
+    """The items of a node and of its ancestors, oldest first."""
+    line = _line(node)
+    found = connection.execute(
+        select(items.c.id, items.c.document)
+        .join(line, items.c.node_id == line.c.id)
+        .order_by(line.c.depth.desc(), items.c.position)
+    )
+    return tuple(Item(*row) for row in found)
+
+
+def input_page(
+    connection: Connection,
+    node: int,
+    after: str | None,
+    limit: int,
+    descending: bool,
+) -> Page:
+    """A page of a node's input and of all items of its ancestors.
+
+    Raises:
+        UnknownItem: the item after which the page should begin does not exist.
+    """
+    line = _line(node)
+    is_input = (line.c.depth > 0) | (items.c.is_output.is_(False))
+    keys = connection.execute(
+        select(items.c.id, items.c.node_id, items.c.position)
+        .join(line, items.c.node_id == line.c.id)
+        .where(is_input)
+        .order_by(line.c.depth.desc(), items.c.position)
+    ).all()
+    wanted, has_more = page_of(keys, after, limit, descending)
+    places = [(key.node_id, key.position) for key in wanted]
+    place = tuple_(items.c.node_id, items.c.position)
+    documents = {
+        (row.node_id, row.position): row.document
+        for row in connection.execute(select(items).where(place.in_(places)))
+    }
+    found = [Item(key.id, documents[key.node_id, key.position]) for key in wanted]
+    return Page(tuple(found), has_more)
+
+
+def _line(node: int) -> CTE:
+    """A node (depth 0) and its ancestors (depth 1 and more)."""
+    own = select(nodes.c.id, nodes.c.parent_id, literal(0).label("depth"))
+    line = own.where(nodes.c.id == node).cte("line", recursive=True)
+    parents = select(nodes.c.id, nodes.c.parent_id, line.c.depth + 1)
+    return line.union_all(parents.join(line, nodes.c.id == line.c.parent_id))
+
+
+def items_by_id(
+    connection: Connection, identifiers: Iterable[str]
+) -> Mapping[str, bytes]:
+    """The newest item of each id, of responses first, then of conversations."""
+    every = list(dict.fromkeys(identifiers))
+    found: dict[str, bytes] = {}
+    for begin in range(0, len(every), _MOST_PARAMETERS):
+        wanted = every[begin : begin + _MOST_PARAMETERS]
+        for row in connection.execute(
+            select(conversation_items.c.id, conversation_items.c.document)
+            .where(conversation_items.c.id.in_(wanted))
+            .order_by(conversation_items.c.position)
+        ):
+            found[row.id] = row.document
+        for row in connection.execute(
+            select(items.c.id, items.c.document)
+            .where(items.c.id.in_(wanted))
+            .order_by(items.c.node_id, items.c.position)
+        ):
+            found[row.id] = row.document
+    return found
+
+
+def delete_unused(connection: Connection, node: int | None) -> None:
+    """Delete a node and its ancestors, up to the first that has a response or child."""
+    while node is not None:
+        row = connection.execute(
+            # A transaction that adds a child holds this lock until its commit.
+            select(nodes.c.parent_id).where(nodes.c.id == node).with_for_update()
+        ).one_or_none()
+        is_used = connection.execute(
+            select(
+                exists_().where(nodes.c.parent_id == node)
+                | exists_().where(responses.c.node_id == node)
+            )
+        ).scalar_one()
+        if row is None or is_used:
+            return
+        connection.execute(delete(items).where(items.c.node_id == node))
+        connection.execute(delete(nodes).where(nodes.c.id == node))
+        node = row.parent_id
