@@ -16,6 +16,8 @@ _encode = msgspec.json.Encoder().encode
 def encode_json(value: object) -> bytes:
     """Encode a value as one line of JSON, whoever counts the lines."""
     encoded = _encode(value)
+    if encoded.isascii():
+        return encoded
     for character, escaped in _LINE_ENDS.items():
         if character in encoded:
             encoded = encoded.replace(character, escaped)

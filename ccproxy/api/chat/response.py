@@ -236,7 +236,8 @@ class ChatStream:
                 break
             match event:
                 case TextDelta(text):
-                    frames += self._begin(lane, self.model)
+                    if not lane.head:
+                        frames += self._begin(lane, self.model)
                     frames += (lane.head, encode_json(text), lane.tail)
                 case ThinkingDelta(text):
                     lane.reasoning.thought(text)

@@ -86,7 +86,8 @@ class RestartFilter:
             if isinstance(event, TextDelta) and self._indices is None:
                 # Nearly all events are such; the rest may take its time.
                 self._sent.append(event.text)
-                self._fill()
+                if self._open is not None:
+                    self._open.is_empty = False
                 kept.append(event)
                 continue
             if self._indices is None and not isinstance(event, Restarted):

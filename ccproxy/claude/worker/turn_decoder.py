@@ -165,20 +165,30 @@ class TurnDecoder:
             return record.message.id != self._message_id
         return True
 
+    def piece(self, record: RawRecord) -> list[Event] | None:
+        """What a piece of the message that is under way means for the client.
+
+        Returns:
+            None for any other record; nothing is changed by it.
+        """
+        if (
+            self._phase is _Phase.STREAMING
+            and isinstance(record, StreamLine)
+            and isinstance(record.event, BlockDeltaEvent)
+            and record.parent_tool_use_id is None
+        ):
+            return self._delta(record.event)
+        return None
+
     def receive(self, record: RawRecord) -> list[Event]:
         """What a record means for the client; nothing after the turn's end.
 
         Raises:
             WireError: a part of the record is not of the known shape.
         """
-        if (
-            isinstance(record, StreamLine)
-            and isinstance(record.event, BlockDeltaEvent)
-            and self._phase is _Phase.STREAMING
-            and record.parent_tool_use_id is None
-        ):
-            # Nearly all records are such ones.
-            return self._delta(record.event)
+        events = self.piece(record)
+        if events is not None:
+            return events
         try:
             return self._received(record)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -224,7 +234,8 @@ class TurnDecoder:
         piece, index = event.delta, event.index
         if isinstance(piece, TextPiece):
             text = piece.text
-            self._says_something = self._says_something or not is_blank(text)
+            if not self._says_something:
+                self._says_something = not is_blank(text)
             return [TextDelta(text, index)] if text else []
         if isinstance(piece, ThinkingPiece):
             return [ThinkingDelta(piece.thinking, index)] if piece.thinking else []

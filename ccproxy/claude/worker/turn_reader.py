@@ -131,6 +131,18 @@ class TurnReader:
         """Whether a record begins a message that neither we nor a retry asked for."""
         return self._turn.is_unexpected(record)
 
+    def goes_on(self, record: RawRecord) -> bool:
+        """Take a record if it is a piece of the message under way; tells whether it is.
+
+        A piece changes nothing but what there is to `tell`.
+        """
+        events = self._turn.piece(record)
+        if events is None:
+            return False
+        if self._delivery.listener is not None:
+            self._untold += events
+        return True
+
     def receive(self, record: RawRecord) -> None:
         """Take a record; the listener is told at the end of the answer, or by `tell`.
 

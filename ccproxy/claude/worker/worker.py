@@ -235,7 +235,8 @@ class Worker(HasWorkerState):
         try:
             for line in lines:
                 record = codec.decode_raw(line)
-                if record is not None:
+                # Nearly all records are pieces of the answer that is under way.
+                if record is not None and not self._answering.goes_on(record):
                     self._received(record)
         except codec.WireError as error:
             self.garbage_received(error)
