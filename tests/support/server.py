@@ -123,7 +123,8 @@ class RunningProxy:
         sweep: Any = self.service._engine.store.retention._loop.call
         places = [place.timer for place in pool._idle._places.values()]
         ledger: Any = self.service._engine.store.usage
-        own = [timer for w in self.workers for timer in w._idle._timers.values()]
+        watches = [worker._idle for worker in self.workers]
+        own = [t for watch in watches for t in (watch._forgetting, watch._looking)]
         helping = [helper._timer for helper in self.backend._checker._helpers]
         return [*places, *own, *helping, pool._spares._timer, sweep, ledger._timer]
 

@@ -290,7 +290,6 @@ class Pool:
         try:
             while self._must_serve:
                 self._must_serve = False
-                self._settling.stop_waiting()
                 self._serve_queue()
         finally:
             self._is_serving = False

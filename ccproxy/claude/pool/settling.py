@@ -14,7 +14,7 @@ class SettlingWorkers:
     """The workers that settle, and the patience of the questions that wait for them.
 
     Args:
-        waited: called when those that wait have waited long enough.
+        waited: called when those that wait have waited long enough for one of them.
     """
 
     def __init__(self, clock: IReactorTime, waited: Callable[[], None]) -> None:
@@ -38,7 +38,11 @@ class SettlingWorkers:
 
     def discard(self, worker: Worker) -> bool:
         """Remove a worker; tells whether it was there."""
-        return self._workers.pop(worker, None) is not None
+        was_there = self._workers.pop(worker, None) is not None
+        if not self._workers and self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        return was_there
 
     def are_soon_ready(self, system: str) -> int:
         """How many are expected to be ready in a moment, and to be of use.
@@ -46,6 +50,8 @@ class SettlingWorkers:
         Args:
             system: the system prompt of the question; empty for none.
         """
+        if not self._workers:
+            return 0
         now = self._clock.seconds()
         return sum(
             now < until and (bool(system) or worker.system is None)
@@ -53,15 +59,15 @@ class SettlingWorkers:
         )
 
     def wait(self) -> None:
-        """Have ``waited`` called when waiting is not worth it any more."""
-        if self._patience is None:
-            self._patience = self._clock.callLater(_SOON_SECONDS, self._expire)
+        """Have ``waited`` called when one of them is not worth waiting for any more.
 
-    def stop_waiting(self) -> None:
-        """Have it not called."""
-        patience, self._patience = self._patience, None
-        if patience is not None:
-            patience.cancel()
+        Only while there are any that are.
+        """
+        if self._patience is None:
+            now = self._clock.seconds()
+            ends = [until for until in self._workers.values() if now < until]
+            until = min(ends, default=now)
+            self._patience = self._clock.callLater(until - now, self._expire)
 
     def _expire(self) -> None:
         self._patience = None

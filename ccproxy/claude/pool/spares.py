@@ -92,6 +92,8 @@ class SpareWorkers:
         One that is ready, or else one that is starting. Those that turn out to hang
         are retired.
         """
+        if not self._workers:
+            return None
         starting: Worker | None = None
         for worker in self:
             if worker.can_ask(system):
@@ -119,8 +121,10 @@ class SpareWorkers:
         if self.missing <= 0:
             return
         delay = max(self._pause_seconds, 0.0 if now else _QUIET_SECONDS)
-        self.stop()
-        self._timer = self._clock.callLater(delay, self._fill)
+        if self._timer is None:
+            self._timer = self._clock.callLater(delay, self._fill)
+        else:
+            self._timer.reset(delay)
 
     def stop(self) -> None:
         """Start no more until `refill`."""

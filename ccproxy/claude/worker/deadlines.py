@@ -53,14 +53,9 @@ class Deadlines:
 
     def token(self) -> None:
         """Note that the answer goes on."""
-        if self._has_token:
-            if self._next is not None:
-                self._next.reset(self._limits.silence_seconds)
-        elif self._whole is not None:
-            self._has_token = True
-            self._cancel_next()
-            if not self._paused:
-                self._listen()
+        self._has_token = True
+        if self._next is not None:
+            self._next.reset(self._limits.silence_seconds)
 
     def waiting(self) -> None:
         """Note that the silence has a reason, and an end."""
@@ -99,20 +94,19 @@ class Deadlines:
             self._next = None
 
     def _listen(self) -> None:
-        if self._has_token:
-            limit_seconds, passed = self._limits.silence_seconds, self._silent
-        else:
-            limit_seconds = self._limits.first_token_seconds
-            passed = self._no_first_token
-        self._next = self._clock.callLater(limit_seconds, passed)
-
-    def _no_first_token(self) -> None:
-        seconds = self._limits.first_token_seconds
-        self._expire(f"no token within {seconds:g} s (--first-token-timeout)")
+        limits = self._limits
+        self._next = self._clock.callLater(
+            limits.silence_seconds if self._has_token else limits.first_token_seconds,
+            self._silent,
+        )
 
     def _silent(self) -> None:
-        seconds = self._limits.silence_seconds
-        self._expire(f"the answer stopped for {seconds:g} s (--silence-timeout)")
+        if self._has_token:
+            seconds = self._limits.silence_seconds
+            self._expire(f"the answer stopped for {seconds:g} s (--silence-timeout)")
+        else:
+            seconds = self._limits.first_token_seconds
+            self._expire(f"no token within {seconds:g} s (--first-token-timeout)")
 
     def _too_long(self) -> None:
         seconds = self._limits.turn_seconds

@@ -28,25 +28,36 @@ class IdleWatch:
         self._clock = clock
         self._forget = forget
         self._look = look
-        self._timers: dict[Callable[[], None], IDelayedCall] = {}
+        self._forgetting: IDelayedCall | None = None
+        self._looking: IDelayedCall | None = None
 
     def start(self, *, has_body: bool) -> None:
-        """Begin; ``has_body`` tells whether there is anything to forget."""
-        self.stop()
+        """Begin anew; ``has_body`` tells whether there is anything to forget."""
+        self._cancel_forgetting()
         if has_body:
-            self._call(_FORGET_SECONDS, self._forget)
-        self._call(_LOOK_SECONDS, self._look_again)
+            self._forgetting = self._clock.callLater(_FORGET_SECONDS, self._forget_now)
+        if self._looking is None:
+            self._looking = self._clock.callLater(_LOOK_SECONDS, self._look_again)
+        else:
+            # This happens twice for each question; a new timer would cost more.
+            self._looking.reset(_LOOK_SECONDS)
 
     def stop(self) -> None:
         """End; may be called at any time."""
-        for timer in self._timers.values():
-            if timer.active():
-                timer.cancel()
-        self._timers.clear()
+        self._cancel_forgetting()
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
+
+    def _forget_now(self) -> None:
+        self._forgetting = None
+        self._forget()
 
     def _look_again(self) -> None:
-        self._call(_LOOK_SECONDS, self._look_again)
+        self._looking = self._clock.callLater(_LOOK_SECONDS, self._look_again)
         self._look()
 
-    def _call(self, seconds: float, what: Callable[[], None]) -> None:
-        self._timers[what] = self._clock.callLater(seconds, what)
+    def _cancel_forgetting(self) -> None:
+        forgetting, self._forgetting = self._forgetting, None
+        if forgetting is not None:
+            forgetting.cancel()

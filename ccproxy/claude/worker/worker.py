@@ -160,7 +160,6 @@ class Worker(HasWorkerState):
             raise InternalError("a worker was asked what it cannot be asked")
         self.questions += 1
         self._state = WorkerState.PREPARING
-        self._stop_timers()
         # A process that is stopped (SIGSTOP) while it answers says nothing more.
         self._idle.start(has_body=False)
         self._answering.begin(body, listener)
@@ -337,7 +336,7 @@ class Worker(HasWorkerState):
 
     def _settle_soon(self) -> None:
         self._state = WorkerState.SETTLING
-        self._stop_timers()
+        self._stop_settling()
         self._settling = self._clock.callLater(_SETTLE_SECONDS, self._is_late)
 
     def _is_late(self) -> None:
@@ -354,7 +353,7 @@ class Worker(HasWorkerState):
     def _become_ready(self) -> None:
         # Not if it was only opened.
         is_back = self.is_settling or self.questions > 0
-        self._stop_timers()
+        self._stop_settling()
         self._state = WorkerState.READY
         self._idle.start(has_body=self._commands.has_body)
         if is_back and self._on_ready is not None:
@@ -392,13 +391,13 @@ class Worker(HasWorkerState):
 
     def _retire(self, error: CCProxyError) -> None:
         self._state = WorkerState.GONE
-        self._stop_timers()
+        self._idle.stop()
+        self._stop_settling()
         self._answering.stop()
         self._controls.abandon(error)
         self._opening.fail(error)
 
-    def _stop_timers(self) -> None:
-        self._idle.stop()
+    def _stop_settling(self) -> None:
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
