@@ -6,14 +6,17 @@ Source: proc(5); docs/claude-cli-protocol.md, "What is left behind".
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from mmap import PAGESIZE
 from pathlib import Path
 
 import msgspec
 
 from ccproxy.claude.process.launch import MARKER
 
+_PROC = Path("/proc")
 
-def marked_processes(mark: str, proc: Path = Path("/proc")) -> Sequence[int]:
+
+def marked_processes(mark: str, proc: Path = _PROC) -> Sequence[int]:
     """Ids of the live processes that carry a session's mark; 2 ms for a hundred.
 
     Children of the CLI are found however they detached themselves, unless they
@@ -27,7 +30,7 @@ def marked_processes(mark: str, proc: Path = Path("/proc")) -> Sequence[int]:
     ]
 
 
-def processes_in(folder: Path, proc: Path = Path("/proc")) -> Sequence[int]:
+def processes_in(folder: Path, proc: Path = _PROC) -> Sequence[int]:
     """Ids of the live processes whose temporary files are kept within a folder."""
     needle = os.fsencode(f"TMPDIR={folder}/")
     return [
@@ -38,21 +41,15 @@ def processes_in(folder: Path, proc: Path = Path("/proc")) -> Sequence[int]:
     ]
 
 
-def resident_bytes(pid: int, proc: Path = Path("/proc")) -> int:
+def resident_bytes(pid: int, proc: Path = _PROC) -> int:
     """How much memory a process takes; 0 where there is no ``/proc``, or no process."""
-    try:
-        pages = (proc / str(pid) / "statm").read_text().split()[1]
-    except OSError:
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    pages = _read(proc, pid, "statm").split()[1:2]
+    return int(pages[0]) * PAGESIZE if pages else 0
 
 
-def is_stopped(pid: int, proc: Path = Path("/proc")) -> bool:
+def is_stopped(pid: int, proc: Path = _PROC) -> bool:
     """Whether a process was stopped (SIGSTOP) or has ended, as far as that is told."""
-    try:
-        state = (proc / str(pid) / "stat").read_bytes().rpartition(b") ")[2][:1]
-    except OSError:
-        return False
+    state = _read(proc, pid, "stat").rpartition(b") ")[2][:1]
     return state in (b"T", b"t", b"Z", b"X")
 
 
@@ -77,6 +74,18 @@ def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:
                 if socket.name == f"{pid}.sock":
                     found.append(socket)
     return found
+
+
+def _read(proc: Path, pid: int, name: str) -> bytes:
+    """A short file about a process; empty where there is none.
+
+    Each question reads two of them, so no `Path` is made.
+    """
+    try:
+        with open(f"{proc}/{pid}/{name}", "rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _folders(proc: Path) -> Iterable[Path]:

@@ -1,7 +1,7 @@
 """Control requests to the CLI, and who waits for their answers."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from uuid import uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -21,6 +21,7 @@ class ControlChannel:
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
         self._has_never_answered = True
+        self._numbers = itertools.count(1)
         self._waiting: dict[str, Deferred[records.ControlResponse]] = {}
 
     def ask(self, request: Mapping[str, object]) -> "Deferred[records.ControlResponse]":
@@ -38,7 +39,7 @@ class ControlChannel:
         return waiter
 
     def _expect(self) -> "tuple[str, Deferred[records.ControlResponse]]":
-        identifier = uuid4().hex
+        identifier = f"ccproxy-{next(self._numbers)}"
         waiter: Deferred[records.ControlResponse] = Deferred()
         self._waiting[identifier] = waiter
         return identifier, waiter

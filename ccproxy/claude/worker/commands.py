@@ -173,6 +173,10 @@ class Commands:
     async def _done(
         self, waiters: "Sequence[Deferred[records.ControlResponse]]", seconds: float
     ) -> None:
+        if len(waiters) == 1:
+            # As for nearly every question.
+            await self._within(waiters[0], seconds)
+            return
         limited = [Deferred.fromCoroutine(self._within(w, seconds)) for w in waiters]
         try:
             await gatherResults(limited, consumeErrors=True)
