@@ -27,7 +27,6 @@ from ccproxy.claude.native.suspension import Suspension
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
-from ccproxy.core.detached import detached
 from ccproxy.core.errors import CCProxyError, InvalidRequest, ShuttingDown
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.question import Listener
@@ -183,7 +182,7 @@ class NativePool:
         for completion in (*self._queue, *self._running, *self._checking):
             completion.fail(_stopping())
         self._dismiss_waiting()
-        gone = DeferredList([detached(d) for d in self._closing.values()])
+        gone = DeferredList([_another(d) for d in self._closing.values()])
         return gone.addCallback(lambda _: None)
 
     def kill(self) -> None:
@@ -199,7 +198,7 @@ class NativePool:
         self._stopped = True
         self._dismiss_waiting()
         self._drained = Deferred()
-        drained = detached(self._drained)
+        drained = _another(self._drained)
         self._tell_drained()
         return drained
 
@@ -323,3 +322,15 @@ class NativePool:
 
 def _stopping() -> ShuttingDown:
     return ShuttingDown("the proxy is being stopped; try again when it is back")
+
+
+def _another(source: "Deferred[None]") -> "Deferred[None]":
+    """A Deferred that fires when ``source`` does, and can be cancelled alone."""
+    another: Deferred[None] = Deferred()
+
+    def fire(_: None) -> None:
+        if not another.called:
+            another.callback(None)
+
+    source.addCallback(fire)
+    return another
