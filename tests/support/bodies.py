@@ -143,7 +143,10 @@ class Bench:
         if refused := [violation.message for violation in self.upstream.violations]:
             bodies = json.dumps([sent.body for sent in batch])
             raise AssertionError(f"refused upstream: {refused}: {bodies}")
-        assert len(self.upstream.bodies) == len(batch)
+        if len(self.upstream.bodies) != len(batch):
+            asked = json.dumps([sent.body for sent in batch])
+            told = json.dumps(self.upstream.bodies)
+            raise AssertionError(f"one request a question: asked {asked}; upstream {told}")
         numbers = sorted(number for number, _ in answers)
         assert numbers == [_FIRST + 1 + index for index in range(len(batch))]
         for sent, (number, headers) in zip(batch, answers, strict=True):
