@@ -49,12 +49,12 @@ PURE_NAMES = (
         )
     ),
     "ccproxy.claude.process.launch",
-    "ccproxy.claude.schemas.limits",
+    "ccproxy.claude.schemas.text_limits",
     "ccproxy.claude.schemas.validation",
     "ccproxy.claude.schemas.drafts",
     "ccproxy.claude.schemas.patterns",
-    "ccproxy.claude.schemas.wire",
-    "ccproxy.claude.schemas.wording",
+    "ccproxy.claude.schemas.helper_messages",
+    "ccproxy.claude.schemas.error_text",
     *(
         f"ccproxy.web.{name}"
         for name in (

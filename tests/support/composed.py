@@ -7,10 +7,11 @@ from typing import Any
 from attrs import evolve
 
 from ccproxy.api.messages.request import decode_messages
-from ccproxy.claude.body.compose import ComposeOptions, Composition, compose
-from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.body.compose import Composition, compose
 from ccproxy.claude.body.history import Recall
 from ccproxy.claude.body.models import rules_for
+from ccproxy.claude.body.options import ComposeOptions
+from ccproxy.claude.body.result import ComposedBody
 from ccproxy.core.messages import Message, MessagesRequest, content_of
 
 BETAS = frozenset({"context-management-2025-06-27", "interleaved-thinking-2025-05-14"})

@@ -5,9 +5,9 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.completion.question import ComposedQuestion
-from ccproxy.claude.shaping.interface import AskAgain, Check, Plain
+from ccproxy.claude.shaping.shaper import AskAgain, PlainShaper, SchemaCheck
 from ccproxy.core.messages import MessagesRequest, client_tool
 from ccproxy.core.stream import Event, Finished
 
@@ -21,7 +21,7 @@ class FakeComposition:
     """A composition whose shaper is the test's."""
 
     body: ComposedBody = BODY
-    shaper: Callable[[], Any] = Plain
+    shaper: Callable[[], Any] = PlainShaper
     plain: "FakeComposition | None" = None
     prefix: str = "prefix"
     is_remembered: bool = True
@@ -36,9 +36,9 @@ class FakeComposition:
 class HoldingShaper:
     """Holds each end back, as long as there is something to be done first."""
 
-    todo: list[Check | AskAgain] = field(factory=list)
+    todo: list[SchemaCheck | AskAgain] = field(factory=list)
     problems: list[str | None] = field(factory=list)
-    pending: Check | AskAgain | None = None
+    pending: SchemaCheck | AskAgain | None = None
     _end: Finished | None = None
 
     def filter(self, events: Sequence[Event]) -> list[Event]:

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from typing_extensions import override
 
-from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.pool import Pool

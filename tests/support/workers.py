@@ -9,7 +9,7 @@ import msgspec
 from attrs import define, field
 from twisted.internet import reactor
 
-from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.process.launch import LaunchSpec, child_environment, exec_prefix
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.context import CLIContext

@@ -11,17 +11,16 @@ Source: rules 14, 24, 33 and 41 to 44 of the Messages API.
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 from attrs import define, field
 from msgspec import UNSET, Raw
 
-from ccproxy.claude.body.notes import Notes
+from ccproxy.claude.body.result import CacheTTL, Notes
 from ccproxy.claude.body.turns import Turn, is_thinking
 from ccproxy.core.messages import Block, Text, Tool, is_blank
 
-CacheTTL: TypeAlias = Literal["5m", "1h"]
 # The number of a turn and of a block in it; None and the number of a tool.
 Place: TypeAlias = tuple[int | None, int]
 

@@ -10,12 +10,11 @@ Source: docs/messages-api-rules.md;
 docs/claude-cli-protocol.md, "The body set whole".
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 
 from attrs import evolve, field, frozen
 
 from ccproxy.claude.body.choice import check_choice
-from ccproxy.claude.body.composed import ComposedBody
 from ccproxy.claude.body.draft import Draft
 from ccproxy.claude.body.history import (
     History,
@@ -24,20 +23,20 @@ from ccproxy.claude.body.history import (
     begins_with_thinking,
 )
 from ccproxy.claude.body.models import ModelRules, rules_for
-from ccproxy.claude.body.notes import Notes
 from ccproxy.claude.body.options import ComposeOptions
 from ccproxy.claude.body.output import choose_output
-from ccproxy.claude.body.plan import Plan
 from ccproxy.claude.body.prefix import Prefix
 from ccproxy.claude.body.reading import checked_end, read_request
+from ccproxy.claude.body.result import ComposedBody, Notes, ShapingPlan
 from ccproxy.claude.body.thinking import ThinkingChoice, choose_thinking
 from ccproxy.claude.body.tools import called_tools, compose_tools
-from ccproxy.claude.shaping.interface import AnswerShaper
-from ccproxy.claude.shaping.make import make_shaper
+from ccproxy.claude.shaping.answer_tool import AnswerToolShaper
+from ccproxy.claude.shaping.demand import DemandShaper
+from ccproxy.claude.shaping.formatted import FormatShaper
+from ccproxy.claude.shaping.shaper import AnswerShaper, ComposeAgain, PlainShaper
+from ccproxy.claude.shaping.stops import StopShaper
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Block, MessagesRequest, Tool, ToolChoice
-
-__all__ = ["ComposeOptions", "Composition", "compose", "composing", "run"]
 
 
 @frozen(kw_only=True)
@@ -58,7 +57,7 @@ class Composition:
     body: ComposedBody
     adjusted: tuple[str, ...]
     ignored: tuple[str, ...]
-    plan: Plan
+    plan: ShapingPlan
     prefix: str
     model_id: str
     is_remembered: bool
@@ -95,6 +94,29 @@ class Composition:
             conversation ends with results.
         """
         return self._draft.again(said, words)
+
+
+def make_shaper(
+    plan: ShapingPlan, again: ComposeAgain, client_tools: Collection[str] = ()
+) -> AnswerShaper:
+    """The shaper for one answer.
+
+    Args:
+        plan: what there is to do.
+        again: composes the question once more.
+        client_tools: the names of the tools that the client can answer.
+    """
+    if plan.answer_tool is not None:
+        return AnswerToolShaper(
+            plan.answer_tool, again, client_tools, plan.signed_parts
+        )
+    if plan.format_schema is not None:
+        return FormatShaper(plan.format_schema, again, plan.signed_parts)
+    if plan.demanded:
+        return DemandShaper(plan.demanded, again, plan.signed_parts)
+    if plan.stops:
+        return StopShaper(plan.stops)
+    return PlainShaper()
 
 
 @frozen(kw_only=True)

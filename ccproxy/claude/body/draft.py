@@ -6,7 +6,6 @@ import msgspec
 from attrs import evolve, frozen
 from msgspec import Raw
 
-from ccproxy.claude.body.betas import has_beta
 from ccproxy.claude.body.cache import Breakpoints
 from ccproxy.claude.body.choice import (
     has_room_for_words,
@@ -14,15 +13,13 @@ from ccproxy.claude.body.choice import (
     order,
     with_words,
 )
-from ccproxy.claude.body.composed import ComposedBody
 from ccproxy.claude.body.fields import NEVER_SENT, sort_fields
 from ccproxy.claude.body.models import ModelRules
-from ccproxy.claude.body.notes import Notes
-from ccproxy.claude.body.options import ComposeOptions
+from ccproxy.claude.body.options import ComposeOptions, has_beta
 from ccproxy.claude.body.output import OutputChoice
 from ccproxy.claude.body.paths import BodyPaths
-from ccproxy.claude.body.plan import Plan
 from ccproxy.claude.body.reading import first_text
+from ccproxy.claude.body.result import ComposedBody, Notes, ShapingPlan
 from ccproxy.claude.body.thinking import ThinkingChoice
 from ccproxy.claude.body.turns import Turn, is_thinking
 from ccproxy.core.errors import RequestTooLarge
@@ -98,11 +95,11 @@ class Draft:
             return (choice.name or "",)
         return tuple(t.value.name for t in self.request.tools if t.value.name)
 
-    def plan(self) -> Plan:
+    def plan(self) -> ShapingPlan:
         """What has to be done to the answer."""
         if self._demanded and not self._is_forced:
             self.notes.adjust(self.notes.name("tool_choice"))
-        plan = Plan(
+        plan = ShapingPlan(
             demanded=() if self._is_forced else self._demanded,
             answer_tool=self.output.answer_tool,
             format_schema=self.output.schema if self.output.format else None,
@@ -113,7 +110,7 @@ class Draft:
         if stops and plan.is_empty:
             # The provider takes none of white space: it is looked for here.
             self.notes.adjust(self.notes.name("stop_sequences"))
-            return Plan(stops=stops)
+            return ShapingPlan(stops=stops)
         if stops:
             # An answer that has a form is not cut at white space.
             self.notes.ignore(self.notes.name("stop_sequences"))

@@ -17,9 +17,9 @@ from collections.abc import Collection, Mapping
 import msgspec
 from msgspec import Raw
 
-from ccproxy.claude.body.betas import has_beta
 from ccproxy.claude.body.models import ModelRules
-from ccproxy.claude.body.notes import Notes
+from ccproxy.claude.body.options import has_beta
+from ccproxy.claude.body.result import Notes
 from ccproxy.core.errors import ThreadsUnsupported, UnsupportedValue
 
 # `thread` is refused besides: SDKs wait for its 400.

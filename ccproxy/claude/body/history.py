@@ -24,10 +24,10 @@ from typing import Protocol
 from attrs import define, field, frozen
 
 from ccproxy.claude.body.models import ModelRules, is_same_model
-from ccproxy.claude.body.notes import Notes
 from ccproxy.claude.body.pairing import OpenCalls, open_ids, results_first
 from ccproxy.claude.body.placement import place_system_messages
 from ccproxy.claude.body.prefix import Prefix
+from ccproxy.claude.body.result import Notes
 from ccproxy.claude.body.turns import Turn, is_thinking
 from ccproxy.core.messages import (
     Block,

@@ -1,11 +1,11 @@
 """What the operator and the CLI's processes decide about bodies."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from attrs import evolve, field, frozen
 from msgspec import Raw
 
-from ccproxy.claude.body.cache import CacheTTL
+from ccproxy.claude.body.result import CacheTTL
 
 # The provider takes 32 MB a request; the CLI's own fields need room in it.
 LARGEST_BYTES = 31_000_000
@@ -19,7 +19,7 @@ CLI_BETAS = frozenset(
         "thinking-token-count-2026-05-13",
     }
 )
-_BETAS = "ANTHROPIC_BETAS"
+_BETAS_VARIABLE = "ANTHROPIC_BETAS"
 _CACHE_TTL = "CLAUDE_CODE_PROMPT_CACHE_TTL"
 _VERTEX = "CLAUDE_CODE_USE_VERTEX"
 _CLOUDS = (
@@ -67,7 +67,7 @@ def for_environment(
     A cloud has neither all of the API's trial features nor, as far as is known, system
     messages among the turns; Vertex has the older web search only.
     """
-    named = {b.strip() for b in environment.get(_BETAS, "").split(",")} - {""}
+    named = {b.strip() for b in environment.get(_BETAS_VARIABLE, "").split(",")} - {""}
     clouds = [n for n in _CLOUDS if environment.get(n, "").lower() not in _OFF]
     is_cloud = bool(clouds)
     own = options.betas - CLI_BETAS if is_cloud else options.betas
@@ -79,3 +79,31 @@ def for_environment(
         new_web_search=options.new_web_search and _VERTEX not in clouds,
         cache_ttl=_TTLS.get(ttl or "", options.cache_ttl),
     )
+
+
+# Field → what the names of its betas begin with, one of which is enough.
+_FIELD_BETAS: Mapping[str, tuple[str, ...]] = {
+    "context_management": ("context-management-", "compact-"),
+    "fallbacks": ("server-side-fallback-",),
+    "fallback_credit_token": ("fallback-credit-",),
+    "billing_policy": ("user-profiles-billing-",),
+    "speed": ("fast-mode-",),
+    "mcp_servers": ("mcp-client-",),
+    "container": ("skills-", "code-execution-"),
+    "compaction": ("compact-",),
+}
+# The betas of fields within others, and of their values.
+_NESTED_BETAS: Mapping[str, tuple[str, ...]] = {
+    "output_config.task_budget": ("task-budgets-",),
+    "thinking.block_binding": ("thinking-binding-controls-",),
+    "thinking.display.updates": ("thinking-display-updates-",),
+    "cache_control.scope": ("prompt-caching-scope-",),
+    "messages.clear_at": ("mid-conversation-system-clear-at-",),
+    "messages.output_config": ("mid-conversation-output-config-", "per-turn-control-"),
+}
+
+
+def has_beta(betas: Collection[str], field: str) -> bool:
+    """Whether a field may be sent, as far as betas decide it."""
+    starts = _FIELD_BETAS.get(field) or _NESTED_BETAS.get(field)
+    return starts is None or any(beta.startswith(starts) for beta in betas)

@@ -21,9 +21,8 @@ from attrs import frozen
 from msgspec import Raw, UnsetType
 
 from ccproxy.claude.body.models import ModelRules
-from ccproxy.claude.body.notes import Notes
 from ccproxy.claude.body.numbers import is_reprinted
-from ccproxy.claude.body.plan import AnswerTool
+from ccproxy.claude.body.result import AnswerTool, Notes
 from ccproxy.claude.body.subset import narrowed
 from ccproxy.claude.body.tools import described, merged
 from ccproxy.core.errors import InvalidRequest, MissingParameter, UnsupportedValue

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, field
 
-from ccproxy.claude.body.notes import Notes
+from ccproxy.claude.body.result import Notes
 from ccproxy.claude.body.turns import Turn
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Block, ToolResult, ToolUse
@@ -21,7 +21,7 @@ from ccproxy.core.messages import Block, ToolResult, ToolUse
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-class Ids:
+class UniqueIds:
     """Ids that no two calls of a request share."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Ids:
 class OpenCalls:
     """The calls of the last assistant's turn that have no result yet."""
 
-    _ids: Ids = field(factory=Ids)
+    _ids: UniqueIds = field(factory=UniqueIds)
     # By the client's id: the ids that went up, and where the call stands.
     _open: dict[str, deque[tuple[str, str]]] = field(factory=dict, init=False)
 

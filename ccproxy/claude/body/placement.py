@@ -10,7 +10,7 @@ Source: rule 5 of the Messages API, "Mid-conversation system messages".
 
 from collections.abc import Sequence
 
-from ccproxy.claude.body.notes import Notes
+from ccproxy.claude.body.result import Notes
 from ccproxy.claude.body.turns import Turn
 from ccproxy.core.messages import Block, Text
 

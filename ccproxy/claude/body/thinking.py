@@ -27,7 +27,7 @@ import msgspec
 from attrs import frozen
 
 from ccproxy.claude.body.models import ModelRules, ThinkingForm, lower_effort
-from ccproxy.claude.body.notes import Notes
+from ccproxy.claude.body.result import Notes
 from ccproxy.core.messages import MessagesRequest, ThinkingConfig
 
 _encode = msgspec.json.Encoder().encode

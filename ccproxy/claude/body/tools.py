@@ -24,8 +24,8 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from ccproxy.claude.body.models import ModelRules
-from ccproxy.claude.body.notes import Notes
 from ccproxy.claude.body.numbers import is_reprinted
+from ccproxy.claude.body.result import Notes
 from ccproxy.claude.body.subset import is_in_subset
 from ccproxy.claude.body.turns import Turn
 from ccproxy.core.errors import InvalidRequest, UnsupportedValue

@@ -21,9 +21,9 @@ import msgspec
 from attrs import define, field
 from msgspec import UNSET, Raw, UnsetType
 
-from ccproxy.claude.body.betas import has_beta
-from ccproxy.claude.body.notes import Notes
 from ccproxy.claude.body.numbers import is_reprinted
+from ccproxy.claude.body.options import has_beta
+from ccproxy.claude.body.result import Notes
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import (
     Block,

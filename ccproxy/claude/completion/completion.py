@@ -33,7 +33,7 @@ from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.completion.error_paths import with_client_paths
 from ccproxy.claude.completion.question import ComposedQuestion
 from ccproxy.claude.observer import ClaudeObserver, Served
-from ccproxy.claude.shaping.interface import AskAgain, Check
+from ccproxy.claude.shaping.shaper import AskAgain, SchemaCheck
 from ccproxy.claude.worker.worker import Worker, WorkerLost
 from ccproxy.core.errors import CCProxyError, InternalError, InvalidRequest
 from ccproxy.core.message_builder import MessageBuilder
@@ -322,7 +322,7 @@ class Completion:
         self._state = _State.QUEUED
         self._owner.retry(self, worker)
 
-    def _begin_check(self, pending: Check) -> None:
+    def _begin_check(self, pending: SchemaCheck) -> None:
         found = self._checker.problem(pending.schema, pending.instance)
         check = self._check = Deferred.fromCoroutine(found)
         outcome = check.addCallbacks(self._checked, self._not_checked)

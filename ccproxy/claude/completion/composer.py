@@ -9,7 +9,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from ccproxy.claude.answers import RememberedAnswers
-from ccproxy.claude.body.compose import ComposeOptions, Composition, composing
+from ccproxy.claude.body.compose import Composition, composing
+from ccproxy.claude.body.options import ComposeOptions
 from ccproxy.claude.models import Catalogue
 from ccproxy.claude.protocol.records import Account
 from ccproxy.core.messages import MessagesRequest

@@ -10,7 +10,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 
-from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.installation.conformance import Finding
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.context import CLIContext

@@ -20,14 +20,22 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 
-from ccproxy.claude.schemas.helper import (
-    Death,
+from ccproxy.claude.schemas.helper_messages import (
+    HelperAnswer,
+    HelperOutcome,
+    HelperRequest,
+)
+from ccproxy.claude.schemas.helper_process import (
+    HelperExit,
     HelperLimits,
     HelperProcess,
     HelperState,
 )
-from ccproxy.claude.schemas.limits import INSTANCE_LIMITS, SCHEMA_LIMITS, TextLimits
-from ccproxy.claude.schemas.wire import Answer, Outcome, Request
+from ccproxy.claude.schemas.text_limits import (
+    INSTANCE_LIMITS,
+    SCHEMA_LIMITS,
+    TextLimits,
+)
 from ccproxy.core.errors import (
     CCProxyError,
     InvalidRequest,
@@ -83,11 +91,11 @@ class _Job:
 
     line: bytes
     seconds: float
-    done: "Deferred[Answer | _Fault]"
+    done: "Deferred[HelperAnswer | _Fault]"
     state: _JobState = _JobState.WAITING
     tries: int = 0
 
-    def end(self, outcome: "Answer | _Fault | CCProxyError") -> None:
+    def end(self, outcome: "HelperAnswer | _Fault | CCProxyError") -> None:
         """Tell what came of it; once."""
         if self.state is _JobState.DONE:
             return
@@ -150,9 +158,9 @@ class SchemaChecker:
         except UnicodeDecodeError:
             raise InvalidRequest(f"`{param}` is not UTF-8", param=param) from None
         answer = await self._ask(text, None, self._limits.compile_seconds)
-        if isinstance(answer, Answer) and answer.outcome is Outcome.VALID:
+        if isinstance(answer, HelperAnswer) and answer.outcome is HelperOutcome.VALID:
             return
-        if isinstance(answer, Answer) and answer.outcome is Outcome.REFUSED:
+        if isinstance(answer, HelperAnswer) and answer.outcome is HelperOutcome.REFUSED:
             place = _join(param, answer.path)
             raise InvalidRequest(
                 f"`{place}` cannot be used as JSON Schema: {answer.why}", param=place
@@ -193,12 +201,12 @@ class SchemaChecker:
             return "it is not JSON: it is not UTF-8"
         seconds = self._limits.check_seconds
         answer = await self._ask(schema.decode(), text, seconds)
-        if isinstance(answer, Answer):
-            if answer.outcome is Outcome.VALID:
+        if isinstance(answer, HelperAnswer):
+            if answer.outcome is HelperOutcome.VALID:
                 return None
-            if answer.outcome is Outcome.INVALID:
+            if answer.outcome is HelperOutcome.INVALID:
                 return answer.why
-            if answer.outcome is Outcome.REFUSED:
+            if answer.outcome is HelperOutcome.REFUSED:
                 raise SchemaNotSatisfied(
                     f"the answer cannot be checked: {answer.why} (`{answer.path}`)"
                 )
@@ -228,7 +236,7 @@ class SchemaChecker:
 
     async def _ask(
         self, schema: str, instance: str | None, seconds: float
-    ) -> "Answer | _Fault":
+    ) -> "HelperAnswer | _Fault":
         if self._state is _CheckerState.CLOSED:
             raise ShuttingDown("this server is being stopped")
         if len(self._waiting) >= self._limits.waiting:
@@ -236,7 +244,7 @@ class SchemaChecker:
                 "too many JSON Schemas are waiting to be checked; try again later",
                 retry_after_seconds=5,
             )
-        line = msgspec.json.encode(Request(schema, seconds, instance))
+        line = msgspec.json.encode(HelperRequest(schema, seconds, instance))
         job = _Job(line, seconds, Deferred(lambda _: self._cancel(job)))
         self._waiting.append(job)
         self._dispatch()
@@ -304,30 +312,30 @@ class SchemaChecker:
         self._failed_starts = 0
         self._dispatch()
 
-    def helper_answered(self, helper: HelperProcess, answer: Answer) -> None:
+    def helper_answered(self, helper: HelperProcess, answer: HelperAnswer) -> None:
         """Tell a job's answer, and give the helper the next job."""
         job, self._helpers[helper] = self._helpers[helper], None
         if job is not None:
             job.end(answer)
-        if answer.outcome is Outcome.MEMORY:
+        if answer.outcome is HelperOutcome.MEMORY:
             self._keep_one()
         self._dispatch()
 
-    def helper_lost(self, helper: HelperProcess, why: Death) -> None:
+    def helper_lost(self, helper: HelperProcess, why: HelperExit) -> None:
         """End its job or give it to another helper."""
         job, self._helpers[helper] = self._helpers[helper], None
         if job is not None and job.state is _JobState.RUNNING:
-            if why is Death.TOO_LONG:
+            if why is HelperExit.TOO_LONG:
                 job.end(_Fault.TOO_LONG)
                 self._keep_one()
             elif job.tries < _MOST_TRIES:
                 job.state = _JobState.WAITING
                 self._waiting.appendleft(job)
-            elif why is Death.NOT_BEGUN:
+            elif why is HelperExit.NOT_BEGUN:
                 job.end(Overloaded(f"{_NO_HELPER}; try again later"))
             else:
                 job.end(_Fault.CRASH)
-        if why is Death.NOT_STARTED:
+        if why is HelperExit.NOT_STARTED:
             self._failed_starts += 1
             if self._failed_starts >= _MOST_TRIES:
                 self._give_up(helper.last_words)
@@ -341,11 +349,13 @@ class SchemaChecker:
             for end in ends:
                 end.callback(None)
 
-    def _fault(self, answer: "Answer | _Fault", doing: str, seconds: float) -> str:
-        if isinstance(answer, Answer) and answer.outcome is Outcome.MEMORY:
+    def _fault(
+        self, answer: "HelperAnswer | _Fault", doing: str, seconds: float
+    ) -> str:
+        if isinstance(answer, HelperAnswer) and answer.outcome is HelperOutcome.MEMORY:
             most = self._limits.helper.memory_bytes // (1024 * 1024)
             return f"to {doing} takes more than {most} MB of memory"
-        if isinstance(answer, Answer):
+        if isinstance(answer, HelperAnswer):
             return answer.why
         if answer is _Fault.TOO_LONG:
             return f"to {doing} takes longer than {seconds:g} seconds"

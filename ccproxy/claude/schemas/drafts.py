@@ -17,13 +17,13 @@ from jsonschema_specifications import REGISTRY
 from referencing import Specification
 from referencing.jsonschema import DRAFT4, DRAFT6, DRAFT7, DRAFT201909, DRAFT202012
 
-from ccproxy.claude.schemas.wording import SchemaRefused
+from ccproxy.claude.schemas.error_text import SchemaRefused
 
 _DEFAULT = "json-schema.org/draft/2020-12/schema"
 
 
 @frozen
-class Draft:
+class SchemaDraft:
     """One draft.
 
     Attributes:
@@ -37,21 +37,23 @@ class Draft:
     is_ref_alone: bool = False
 
 
-_LATEST = Draft(Draft202012Validator, DRAFT202012)
+_LATEST = SchemaDraft(Draft202012Validator, DRAFT202012)
 # By `$schema` without scheme and fragment, which many write as they like.
-_DRAFTS: Mapping[str, Draft] = {
+_DRAFTS: Mapping[str, SchemaDraft] = {
     _DEFAULT: _LATEST,
     # "The latest", as genson writes it.
     "json-schema.org/schema": _LATEST,
     "spec.openapis.org/oas/3.1/dialect/base": _LATEST,
-    "json-schema.org/draft/2019-09/schema": Draft(Draft201909Validator, DRAFT201909),
-    "json-schema.org/draft-07/schema": Draft(Draft7Validator, DRAFT7, True),
-    "json-schema.org/draft-06/schema": Draft(Draft6Validator, DRAFT6, True),
-    "json-schema.org/draft-04/schema": Draft(Draft4Validator, DRAFT4, True),
+    "json-schema.org/draft/2019-09/schema": SchemaDraft(
+        Draft201909Validator, DRAFT201909
+    ),
+    "json-schema.org/draft-07/schema": SchemaDraft(Draft7Validator, DRAFT7, True),
+    "json-schema.org/draft-06/schema": SchemaDraft(Draft6Validator, DRAFT6, True),
+    "json-schema.org/draft-04/schema": SchemaDraft(Draft4Validator, DRAFT4, True),
 }
 
 
-def draft_of(document: Any) -> Draft:
+def draft_of(document: Any) -> SchemaDraft:
     """The draft that a schema names; 2020-12, if it names none.
 
     Raises:
@@ -68,7 +70,7 @@ def draft_of(document: Any) -> Draft:
 
 
 @cache
-def rules(draft: Draft) -> Any:
+def rules(draft: SchemaDraft) -> Any:
     """A validator of one subschema by its draft, without the subschemas below it.
 
     All of a schema is gone through in any case. One by one by these rules it takes a

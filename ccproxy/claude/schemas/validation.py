@@ -1,7 +1,7 @@
 """JSON Schemas compiled, and instances checked by them. Pure.
 
 Both can take time and memory without bound, by a regular expression or a chain of
-``$ref``; so this runs in a process of its own: see `ccproxy.claude.schemas.program`.
+``$ref``. So this runs in a process of its own, `ccproxy.claude.schemas.helper_main`.
 
 Source: JSON Schema 2020-12, 2019-09 and drafts 7, 6, 4; jsonschema 4.26.
 """
@@ -16,15 +16,15 @@ from jsonschema.exceptions import best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from ccproxy.claude.schemas.drafts import Draft, draft_of, rules
-from ccproxy.claude.schemas.patterns import python_pattern
-from ccproxy.claude.schemas.wording import (
+from ccproxy.claude.schemas.drafts import SchemaDraft, draft_of, rules
+from ccproxy.claude.schemas.error_text import (
     SchemaRefused,
     cut,
     expectation,
     path_text,
     shown,
 )
+from ccproxy.claude.schemas.patterns import python_pattern
 
 # Subschemas that apply to one and the same value; each takes about 20 µs to check.
 MOST_EXPANDED = 10_000
@@ -60,7 +60,7 @@ _REFS = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 @frozen
-class Compiled:
+class CompiledSchema:
     """A schema that can be used to check instances."""
 
     _validator: Any
@@ -86,7 +86,7 @@ class Compiled:
         return f"`{path_text(found.absolute_path, '$')}` {expectation(found)}"
 
 
-def compile_schema(text: str) -> Compiled:
+def compile_schema(text: str) -> CompiledSchema:
     """Make of a JSON Schema what checks instances.
 
     Args:
@@ -107,7 +107,7 @@ def compile_schema(text: str) -> Compiled:
     draft = draft_of(document)
     _Reader(draft).read(document)
     # Without a registry of its own it would fetch what a schema refers to.
-    return Compiled(draft.validator(document, registry=Registry()))
+    return CompiledSchema(draft.validator(document, registry=Registry()))
 
 
 @define(eq=False)
@@ -117,7 +117,7 @@ class _Reader:
     Patterns are replaced in place by what they are in Python's language.
     """
 
-    _draft: Draft
+    _draft: SchemaDraft
     # What the draft's rules allow; by identity, which it keeps alive.
     _checked: dict[int, Any] = field(factory=dict)
     # What was read, with its place.

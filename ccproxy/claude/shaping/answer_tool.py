@@ -32,10 +32,10 @@ from typing import Any
 import msgspec
 from attrs import evolve
 
-from ccproxy.claude.body.plan import ALL_PARTS, AnswerTool
+from ccproxy.claude.body.result import ALL_PARTS, AnswerTool
 from ccproxy.claude.shaping.formatted import not_satisfied, wrong
-from ccproxy.claude.shaping.interface import Again, AskAgain, Check
-from ccproxy.claude.shaping.parts import Parts
+from ccproxy.claude.shaping.parts import AnswerParts
+from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain, SchemaCheck
 from ccproxy.core.messages import Text, ToolUse, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
@@ -75,15 +75,15 @@ class AnswerToolShaper:
     def __init__(
         self,
         tool: AnswerTool,
-        again: Again,
+        again: ComposeAgain,
         client_tools: Collection[str],
         signed: int = ALL_PARTS,
     ) -> None:
         self._tool = tool
         self._again = again
         self._client_tools = client_tools
-        self._parts = Parts(signed)
-        self._pending: Check | AskAgain | None = None
+        self._parts = AnswerParts(signed)
+        self._pending: SchemaCheck | AskAgain | None = None
         self._end: Finished | None = None
         self._begin()
 
@@ -98,7 +98,7 @@ class AnswerToolShaper:
         self._kept: list[Event] = []
 
     @property
-    def pending(self) -> Check | AskAgain | None:
+    def pending(self) -> SchemaCheck | AskAgain | None:
         """The check, or the second question."""
         return self._pending
 
@@ -194,7 +194,7 @@ class AnswerToolShaper:
         is_answered = self._state is _State.ANSWERED
         instance = "".join(self._answer) if is_answered else self._parts.text
         if self._tool.schema is not None:
-            self._pending = Check(self._tool.schema, instance.encode())
+            self._pending = SchemaCheck(self._tool.schema, instance.encode())
             return []
         problem = None if _is_object(instance) else "it is no JSON object"
         return self.checked(problem)

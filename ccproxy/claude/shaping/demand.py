@@ -23,9 +23,9 @@ from collections.abc import Collection, Sequence
 from enum import Enum, auto
 
 from ccproxy.claude.body.choice import order
-from ccproxy.claude.body.plan import ALL_PARTS
-from ccproxy.claude.shaping.interface import Again, AskAgain, Check
-from ccproxy.claude.shaping.parts import Parts
+from ccproxy.claude.body.result import ALL_PARTS
+from ccproxy.claude.shaping.parts import AnswerParts
+from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain, SchemaCheck
 from ccproxy.core.messages import Text, ToolUse, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
@@ -59,19 +59,19 @@ class DemandShaper:
     """
 
     def __init__(
-        self, names: Collection[str], again: Again, signed: int = ALL_PARTS
+        self, names: Collection[str], again: ComposeAgain, signed: int = ALL_PARTS
     ) -> None:
         self._names = tuple(names)
         self._again = again
-        self._parts = Parts(signed)
+        self._parts = AnswerParts(signed)
         self._state = _State.OPEN
         self._held: list[Event] = []
         # What the first answer said.
         self._aside = ""
-        self._pending: Check | AskAgain | None = None
+        self._pending: SchemaCheck | AskAgain | None = None
 
     @property
-    def pending(self) -> Check | AskAgain | None:
+    def pending(self) -> SchemaCheck | AskAgain | None:
         """The second question."""
         return self._pending
 

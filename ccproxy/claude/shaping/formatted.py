@@ -15,9 +15,9 @@ CHECKING  it does not                     an error
 
 from collections.abc import Sequence
 
-from ccproxy.claude.body.plan import ALL_PARTS
-from ccproxy.claude.shaping.interface import Again, AskAgain, Check
-from ccproxy.claude.shaping.parts import Parts
+from ccproxy.claude.body.result import ALL_PARTS
+from ccproxy.claude.shaping.parts import AnswerParts
+from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain, SchemaCheck
 from ccproxy.core.errors import SchemaNotSatisfied
 from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import Event, Failed, Finished, FinishReason
@@ -32,15 +32,17 @@ class FormatShaper:
         signed: how many parts keep the signatures of their thinking.
     """
 
-    def __init__(self, schema: bytes, again: Again, signed: int = ALL_PARTS) -> None:
+    def __init__(
+        self, schema: bytes, again: ComposeAgain, signed: int = ALL_PARTS
+    ) -> None:
         self._schema = schema
         self._again = again
-        self._parts = Parts(signed)
+        self._parts = AnswerParts(signed)
         self._end: Finished | None = None
-        self._pending: Check | AskAgain | None = None
+        self._pending: SchemaCheck | AskAgain | None = None
 
     @property
-    def pending(self) -> Check | AskAgain | None:
+    def pending(self) -> SchemaCheck | AskAgain | None:
         """The check, or the second question."""
         return self._pending
 
@@ -53,7 +55,7 @@ class FormatShaper:
             if isinstance(event, Finished) and self._is_an_answer(event):
                 self._end = event
                 instance = self._parts.text.encode()
-                self._pending = Check(self._schema, instance)
+                self._pending = SchemaCheck(self._schema, instance)
             else:
                 told += self._parts.tell([event])
         return told

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
-from ccproxy.claude.body.plan import ALL_PARTS
+from ccproxy.claude.body.result import ALL_PARTS
 from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.messages import Block, RedactedThinking
 from ccproxy.core.stream import (
@@ -38,7 +38,7 @@ _NUMBERED = (
 )
 
 
-class Parts:
+class AnswerParts:
     """What the client knows of an answer.
 
     Args:

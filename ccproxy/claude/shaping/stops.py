@@ -19,7 +19,7 @@ Source: rule 39 of the Messages API.
 from collections.abc import Sequence
 from enum import Enum, auto
 
-from ccproxy.claude.shaping.interface import AskAgain, Check
+from ccproxy.claude.shaping.shaper import AskAgain, SchemaCheck
 from ccproxy.core.stream import (
     ContentBlockStop,
     Event,
@@ -50,7 +50,7 @@ class StopShaper:
         self._usage = Usage()
 
     @property
-    def pending(self) -> Check | AskAgain | None:
+    def pending(self) -> SchemaCheck | AskAgain | None:
         """Nothing."""
         return None
 

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.process.launch import check_version, too_old
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import ControlChannel

@@ -9,7 +9,7 @@ from enum import Enum, auto
 import msgspec
 from twisted.python.failure import Failure
 
-from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.protocol.codec import RawRecord
 from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.records import (

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.process.process import ClaudeProcess, ProcessExit
 from ccproxy.claude.protocol import codec, records, requests

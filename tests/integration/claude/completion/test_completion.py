@@ -12,7 +12,7 @@ from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
 from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.completion.question import ComposedQuestion
 from ccproxy.claude.observer import Served
-from ccproxy.claude.shaping.interface import AskAgain, Check
+from ccproxy.claude.shaping.shaper import AskAgain, SchemaCheck
 from ccproxy.claude.worker.worker import WorkerLost
 from ccproxy.core.errors import (
     CCProxyError,
@@ -123,7 +123,7 @@ def house() -> House:
     return House()
 
 
-def shaped(*todo: Check | AskAgain) -> tuple[ComposedQuestion, HoldingShaper]:
+def shaped(*todo: SchemaCheck | AskAgain) -> tuple[ComposedQuestion, HoldingShaper]:
     shaper = HoldingShaper(list(todo))
     return question(shaper=lambda: shaper), shaper
 
@@ -337,7 +337,7 @@ def test_a_place_that_is_ours_is_not_named(house: House) -> None:
 # Checks
 
 
-CHECK = Check(b'{"type":"object"}', b"{}")
+CHECK = SchemaCheck(b'{"type":"object"}', b"{}")
 
 
 def test_a_check_holds_the_end_back_and_frees_the_worker(house: House) -> None:

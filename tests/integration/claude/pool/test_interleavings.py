@@ -41,7 +41,7 @@ from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.process.launch import LaunchSpec
-from ccproxy.claude.shaping.interface import AskAgain, Check, Plain
+from ccproxy.claude.shaping.shaper import AskAgain, PlainShaper, SchemaCheck
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.worker import Worker
@@ -223,14 +223,14 @@ class Interleavings(RuleBasedStateMachine):
         )
         parts = iter(bodies[1:])
 
-        def step(name: str) -> Check | AskAgain:
+        def step(name: str) -> SchemaCheck | AskAgain:
             if name == "check":
-                return Check(b"{}", b"{}")
+                return SchemaCheck(b"{}", b"{}")
             return AskAgain(evolve(body, json=next(parts).encode()))
 
         steps = [step(name) for name in todo]
         asked = question(
-            shaper=lambda: HoldingShaper(list(steps)) if steps else Plain()
+            shaper=lambda: HoldingShaper(list(steps)) if steps else PlainShaper()
         )
         asked = evolve(asked, composition=evolve(asked.composition, body=body))
         client = Client(asked, set(bodies), is_within=True)

@@ -18,9 +18,13 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
 
 from ccproxy.claude.schemas.checker import CheckerLimits, SchemaChecker
-from ccproxy.claude.schemas.helper import HelperLimits, HelperState
-from ccproxy.claude.schemas.limits import TextLimits
-from ccproxy.claude.schemas.wire import Answer, Outcome, Request
+from ccproxy.claude.schemas.helper_messages import (
+    HelperAnswer,
+    HelperOutcome,
+    HelperRequest,
+)
+from ccproxy.claude.schemas.helper_process import HelperLimits, HelperState
+from ccproxy.claude.schemas.text_limits import TextLimits
 from ccproxy.core.errors import (
     InvalidRequest,
     Overloaded,
@@ -381,9 +385,9 @@ async def test_helper_has_no_secret(
     assert names <= {b"PYTHONPATH", b"LD_LIBRARY_PATH", b"PYTHONHOME", b""}
 
 
-def run_program(*requests: Request) -> "subprocess.CompletedProcess[bytes]":
+def run_program(*requests: HelperRequest) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run(
-        [sys.executable, "-m", "ccproxy.claude.schemas.program", str(2**29)],
+        [sys.executable, "-m", "ccproxy.claude.schemas.helper_main", str(2**29)],
         input=b"".join(msgspec.json.encode(one) + b"\n" for one in requests),
         capture_output=True,
         check=False,
@@ -391,15 +395,19 @@ def run_program(*requests: Request) -> "subprocess.CompletedProcess[bytes]":
 
 
 def test_program_ends_with_its_input() -> None:
-    ended = run_program(Request(GOOD.decode(), 1), Request(GOOD.decode(), 1, "{}"))
-    answers = [msgspec.json.decode(a, type=Answer) for a in ended.stdout.splitlines()]
+    ended = run_program(
+        HelperRequest(GOOD.decode(), 1), HelperRequest(GOOD.decode(), 1, "{}")
+    )
+    answers = [
+        msgspec.json.decode(a, type=HelperAnswer) for a in ended.stdout.splitlines()
+    ]
     assert [answer.outcome for answer in answers] == [
-        *(Outcome.READY, Outcome.BEGUN, Outcome.VALID),
-        *(Outcome.BEGUN, Outcome.INVALID),
+        *(HelperOutcome.READY, HelperOutcome.BEGUN, HelperOutcome.VALID),
+        *(HelperOutcome.BEGUN, HelperOutcome.INVALID),
     ]
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_program_without_a_parent_kills_itself() -> None:
-    ended = run_program(Request(SLUGS.decode(), 0.1, SLUG.decode()))
+    ended = run_program(HelperRequest(SLUGS.decode(), 0.1, SLUG.decode()))
     assert ended.returncode == -signal.SIGALRM

@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 
 from ccproxy.claude.body.compose import Composition
-from ccproxy.claude.body.plan import AnswerTool
+from ccproxy.claude.body.result import AnswerTool
 from ccproxy.core.errors import ClientError
 from tests.support.composed import (
     HAIKU_4_5,

@@ -18,12 +18,20 @@ from jsonschema import (
 )
 from referencing import Registry
 
-from ccproxy.claude.schemas.limits import INSTANCE_LIMITS, SCHEMA_LIMITS, TextLimits
+from ccproxy.claude.schemas.error_text import SchemaRefused, path_text
+from ccproxy.claude.schemas.helper_main import SchemaValidator
+from ccproxy.claude.schemas.helper_messages import (
+    HelperAnswer,
+    HelperOutcome,
+    HelperRequest,
+)
 from ccproxy.claude.schemas.patterns import python_pattern
-from ccproxy.claude.schemas.program import Validation
+from ccproxy.claude.schemas.text_limits import (
+    INSTANCE_LIMITS,
+    SCHEMA_LIMITS,
+    TextLimits,
+)
 from ccproxy.claude.schemas.validation import compile_schema
-from ccproxy.claude.schemas.wire import Answer, Outcome, Request
-from ccproxy.claude.schemas.wording import SchemaRefused, path_text
 
 DRAFTS: Any = [
     *(Draft4Validator, Draft6Validator, Draft7Validator),
@@ -175,10 +183,14 @@ def test_shape_is_checked_as_by_check_schema(draft: Any, schema: Any) -> None:
 
 @given(ANYTHING, INSTANCES)
 def test_no_schema_makes_it_fail(schema: Any, instance: Any) -> None:
-    validation = Validation()
-    request = Request(json.dumps(schema), 1.0, json.dumps(instance))
+    validation = SchemaValidator()
+    request = HelperRequest(json.dumps(schema), 1.0, json.dumps(instance))
     answer = validation.answer(request)
-    assert answer.outcome in (Outcome.VALID, Outcome.INVALID, Outcome.REFUSED)
+    assert answer.outcome in (
+        HelperOutcome.VALID,
+        HelperOutcome.INVALID,
+        HelperOutcome.REFUSED,
+    )
     assert validation.answer(request) == answer
 
 
@@ -372,14 +384,18 @@ def test_categories(pattern: str, good: str, bad: str) -> None:
 
 
 def test_compiled_schemas_are_kept_within_bounds() -> None:
-    validation = Validation()
+    validation = SchemaValidator()
     for number in range(200):
-        answer = validation.answer(Request(f'{{"const": {number}}}', 1.0, str(number)))
-        assert answer == Answer(Outcome.VALID)
+        answer = validation.answer(
+            HelperRequest(f'{{"const": {number}}}', 1.0, str(number))
+        )
+        assert answer == HelperAnswer(HelperOutcome.VALID)
     assert len(validation.kept) == 64
     large = json.dumps({"description": "x" * 5_000_000})
     for text in (large, f"{large} "):
-        assert validation.answer(Request(text, 1.0)).outcome is Outcome.VALID
+        assert (
+            validation.answer(HelperRequest(text, 1.0)).outcome is HelperOutcome.VALID
+        )
     assert list(validation.kept) == [f"{large} "]
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from attrs import define, field
 
-from ccproxy.claude.body.composed import ComposedBody
-from ccproxy.claude.shaping.interface import AnswerShaper, AskAgain, Check
+from ccproxy.claude.body.result import ComposedBody
+from ccproxy.claude.shaping.shaper import AnswerShaper, AskAgain, SchemaCheck
 from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.messages import Block, text_block, thinking_block, tool_use_block
 from ccproxy.core.stream import (
@@ -146,7 +146,7 @@ def run(
     shaper: AnswerShaper,
     *answers: Sequence[Event],
     chunk: int = 1,
-    problem: Callable[[Check], str | None] = lambda check: None,
+    problem: Callable[[SchemaCheck], str | None] = lambda check: None,
 ) -> Client:
     """Tell a shaper answers, as many as it asks for, and a client the outcome."""
     client = Client()
@@ -157,7 +157,7 @@ def run(
             client.take(shaper.filter(events[start : start + chunk]))
             if client.is_over:
                 return client
-        while isinstance(shaper.pending, Check):
+        while isinstance(shaper.pending, SchemaCheck):
             client.take(shaper.checked(problem(shaper.pending)))
         if client.is_over:
             return client

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.body.plan import AnswerTool
+from ccproxy.claude.body.result import AnswerTool
 from ccproxy.claude.shaping.answer_tool import AnswerToolShaper
-from ccproxy.claude.shaping.interface import Check
+from ccproxy.claude.shaping.shaper import SchemaCheck
 from ccproxy.core.errors import SchemaNotSatisfied
 from ccproxy.core.stream import Failed, Restarted, TextDelta
 from tests.unit.claude.shaping.answers import Asked, answer, run, saying
@@ -29,7 +29,7 @@ def _shaper(
     return AnswerToolShaper(tool, asked or Asked(), {"look"})
 
 
-def _problem(check: Check) -> str | None:
+def _problem(check: SchemaCheck) -> str | None:
     assert check.schema == SCHEMA
     return None if check.instance == TEXT.encode() else "$ is wrong"
 

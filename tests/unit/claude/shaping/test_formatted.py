@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy.claude.shaping.formatted import FormatShaper
-from ccproxy.claude.shaping.interface import Check
+from ccproxy.claude.shaping.shaper import SchemaCheck
 from ccproxy.core.errors import SchemaNotSatisfied
 from ccproxy.core.stream import Failed
 from tests.unit.claude.shaping.answers import Asked, answer, run, saying
@@ -18,7 +18,7 @@ def _shaper(asked: Asked | None = None) -> FormatShaper:
 
 
 def _only(good: str):  # type: ignore[no-untyped-def]
-    def problem(check: Check) -> str | None:
+    def problem(check: SchemaCheck) -> str | None:
         assert check.schema == SCHEMA
         return None if check.instance == good.encode() else "$ is wrong"
 

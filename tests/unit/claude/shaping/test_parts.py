@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from ccproxy.claude.body.plan import AnswerTool, Plan
+from ccproxy.claude.body.compose import make_shaper
+from ccproxy.claude.body.result import AnswerTool, ShapingPlan
 from ccproxy.claude.shaping.answer_tool import AnswerToolShaper
 from ccproxy.claude.shaping.demand import DemandShaper
 from ccproxy.claude.shaping.formatted import FormatShaper
-from ccproxy.claude.shaping.interface import Plain
-from ccproxy.claude.shaping.make import make_shaper
+from ccproxy.claude.shaping.shaper import PlainShaper
 from ccproxy.claude.shaping.stops import StopShaper
 from ccproxy.core.messages import Thinking, redacted_thinking_block
 from ccproxy.core.stream import ContentBlockStart, ContentBlockStop, Event, Finished
@@ -47,14 +47,14 @@ def test_redacted_thinking_is_left_out_with_the_signatures() -> None:
 @pytest.mark.parametrize(
     ("plan", "kind"),
     [
-        (Plan(), Plain),
-        (Plan(stops=("\n",)), StopShaper),
-        (Plan(demanded=("look",)), DemandShaper),
-        (Plan(format_schema=b"{}"), FormatShaper),
-        (Plan(answer_tool=AnswerTool(name="x", schema=None)), AnswerToolShaper),
+        (ShapingPlan(), PlainShaper),
+        (ShapingPlan(stops=("\n",)), StopShaper),
+        (ShapingPlan(demanded=("look",)), DemandShaper),
+        (ShapingPlan(format_schema=b"{}"), FormatShaper),
+        (ShapingPlan(answer_tool=AnswerTool(name="x", schema=None)), AnswerToolShaper),
     ],
 )
-def test_which_shaper_a_plan_needs(plan: Plan, kind: type) -> None:
+def test_which_shaper_a_plan_needs(plan: ShapingPlan, kind: type) -> None:
     assert isinstance(make_shaper(plan, Asked()), kind)
 
 

@@ -10,7 +10,7 @@ from enum import Enum
 import msgspec
 
 
-class Outcome(Enum):
+class HelperOutcome(Enum):
     """What became of a request."""
 
     READY = "ready"
@@ -25,7 +25,7 @@ class Outcome(Enum):
     FAILED = "failed"
 
 
-class Request(msgspec.Struct, omit_defaults=True):
+class HelperRequest(msgspec.Struct, omit_defaults=True):
     """Compile a schema, and check an instance if there is one.
 
     Attributes:
@@ -39,7 +39,7 @@ class Request(msgspec.Struct, omit_defaults=True):
     instance: str | None = None
 
 
-class Answer(msgspec.Struct, omit_defaults=True):
+class HelperAnswer(msgspec.Struct, omit_defaults=True):
     """What became of a request.
 
     Attributes:
@@ -47,6 +47,6 @@ class Answer(msgspec.Struct, omit_defaults=True):
         path: the place in a refused schema, such as ``properties.a.pattern``.
     """
 
-    outcome: Outcome
+    outcome: HelperOutcome
     why: str = ""
     path: str = ""

@@ -5,13 +5,13 @@ from typing import Protocol, TypeAlias
 
 from attrs import frozen
 
-from ccproxy.claude.body.composed import ComposedBody
+from ccproxy.claude.body.result import ComposedBody
 from ccproxy.core.messages import Block
 from ccproxy.core.stream import Event
 
 
 @frozen
-class Check:
+class SchemaCheck:
     """The answer has to be compared with its schema before its end is told.
 
     Attributes:
@@ -32,7 +32,7 @@ class AskAgain:
 
 # Composes the question once more, behind an answer and words to the model; None: there
 # is no place for the words. It is `Composition.again`.
-Again: TypeAlias = Callable[[Sequence[Block], str], ComposedBody | None]
+ComposeAgain: TypeAlias = Callable[[Sequence[Block], str], ComposedBody | None]
 
 
 class AnswerShaper(Protocol):
@@ -50,14 +50,14 @@ class AnswerShaper(Protocol):
         """
 
     @property
-    def pending(self) -> Check | AskAgain | None:
+    def pending(self) -> SchemaCheck | AskAgain | None:
         """What has to happen before the end is told; None: nothing."""
 
     def checked(self, problem: str | None) -> list[Event]:
-        """Take the outcome of a `Check`; what may be told now."""
+        """Take the outcome of a `SchemaCheck`; what may be told now."""
 
 
-class Plain:
+class PlainShaper:
     """Tells an answer as it comes."""
 
     def filter(self, events: Sequence[Event]) -> list[Event]:
@@ -65,7 +65,7 @@ class Plain:
         return list(events)
 
     @property
-    def pending(self) -> Check | AskAgain | None:
+    def pending(self) -> SchemaCheck | AskAgain | None:
         """Nothing."""
         return None
 

@@ -4,7 +4,7 @@ A schema of a client's can take time and memory without bound; this process may 
 killed. It limits its own memory and ends at the end of stdin. It kills itself by
 SIGALRM one second after a request's limit, in case that its parent is gone by then.
 
-See `ccproxy.claude.schemas.wire` for what it reads and writes.
+See `ccproxy.claude.schemas.helper_messages` for what it reads and writes.
 """
 
 import resource
@@ -18,9 +18,13 @@ from typing import BinaryIO
 import msgspec
 from attrs import define, field
 
-from ccproxy.claude.schemas.validation import Compiled, compile_schema
-from ccproxy.claude.schemas.wire import Answer, Outcome, Request
-from ccproxy.claude.schemas.wording import SchemaRefused, cut, path_text
+from ccproxy.claude.schemas.error_text import SchemaRefused, cut, path_text
+from ccproxy.claude.schemas.helper_messages import (
+    HelperAnswer,
+    HelperOutcome,
+    HelperRequest,
+)
+from ccproxy.claude.schemas.validation import CompiledSchema, compile_schema
 
 # What a schema and an instance of the allowed depth need, see `limits`. Tried with a
 # stack of 8 MB: 18,000 end in RecursionError, 27,000 in a crash.
@@ -32,16 +36,16 @@ _WHY_CHARACTERS = 400
 
 
 @define(eq=False)
-class Validation:
+class SchemaValidator:
     """Does what requests ask for.
 
     Attributes:
         kept: the compiled schemas that were used last, by their text.
     """
 
-    kept: OrderedDict[str, Compiled] = field(factory=OrderedDict)
+    kept: OrderedDict[str, CompiledSchema] = field(factory=OrderedDict)
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: HelperRequest) -> HelperAnswer:
         """Do what a request asks for; never fails."""
         instance = request.instance
         try:
@@ -50,20 +54,20 @@ class Validation:
         except SchemaRefused as error:
             path = path_text(error.path, "")
             why = cut(str(error), _WHY_CHARACTERS)
-            return Answer(Outcome.REFUSED, why, path)
+            return HelperAnswer(HelperOutcome.REFUSED, why, path)
         except MemoryError:
-            return Answer(Outcome.MEMORY)
+            return HelperAnswer(HelperOutcome.MEMORY)
         except RecursionError:
-            return Answer(Outcome.FAILED, "it is nested too deeply")
+            return HelperAnswer(HelperOutcome.FAILED, "it is nested too deeply")
         except Exception as error:  # noqa: BLE001
             # Its own words may quote the instance.
             why = f"it made the check fail with {type(error).__name__}"
-            return Answer(Outcome.FAILED, why)
+            return HelperAnswer(HelperOutcome.FAILED, why)
         if why is None:
-            return Answer(Outcome.VALID)
-        return Answer(Outcome.INVALID, cut(why, _WHY_CHARACTERS))
+            return HelperAnswer(HelperOutcome.VALID)
+        return HelperAnswer(HelperOutcome.INVALID, cut(why, _WHY_CHARACTERS))
 
-    def _compile(self, schema: str) -> Compiled:
+    def _compile(self, schema: str) -> CompiledSchema:
         found = self.kept.pop(schema, None)
         self.kept[schema] = found = found or compile_schema(schema)
         while len(self.kept) > 1 and (
@@ -76,17 +80,17 @@ class Validation:
 
 def serve(lines: BinaryIO, answers: BinaryIO) -> None:
     """Answer requests until there are no more."""
-    validation = Validation()
-    decoder = msgspec.json.Decoder(Request)
+    validation = SchemaValidator()
+    decoder = msgspec.json.Decoder(HelperRequest)
 
-    def tell(answer: Answer) -> None:
+    def tell(answer: HelperAnswer) -> None:
         answers.write(msgspec.json.encode(answer) + b"\n")
         answers.flush()
 
-    tell(Answer(Outcome.READY))
+    tell(HelperAnswer(HelperOutcome.READY))
     for line in lines:
         request = decoder.decode(line)
-        tell(Answer(Outcome.BEGUN))
+        tell(HelperAnswer(HelperOutcome.BEGUN))
         signal.setitimer(signal.ITIMER_REAL, request.seconds + _ALARM_MARGIN_SECONDS)
         answer = validation.answer(request)
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -31,7 +31,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from ccproxy.claude.schemas.wire import Answer, Outcome
+from ccproxy.claude.schemas.helper_messages import HelperAnswer, HelperOutcome
 from ccproxy.core.errors import InternalError
 
 _STDERR_BYTES = 2000
@@ -46,12 +46,12 @@ import sys, types
 package = types.ModuleType("ccproxy")
 package.__path__ = [sys.argv[1]]
 sys.modules["ccproxy"] = package
-from ccproxy.claude.schemas.program import main
+from ccproxy.claude.schemas.helper_main import main
 main(int(sys.argv[2]))
 """
 _PACKAGE = Path(__file__).parents[2]
 # Outcomes that are not of a job.
-_OF_ITSELF = (Outcome.READY, Outcome.BEGUN)
+_OF_ITSELF = (HelperOutcome.READY, HelperOutcome.BEGUN)
 
 
 class HelperState(Enum):
@@ -65,7 +65,7 @@ class HelperState(Enum):
     ENDED = auto()
 
 
-class Death(Enum):
+class HelperExit(Enum):
     """Why a helper ended."""
 
     # It took too long to start, or ended before it was ready.
@@ -96,10 +96,10 @@ class HelperOwner(Protocol):
     def helper_idle(self, helper: "HelperProcess") -> None:
         """Learn that it is ready for its first job."""
 
-    def helper_answered(self, helper: "HelperProcess", answer: Answer) -> None:
+    def helper_answered(self, helper: "HelperProcess", answer: HelperAnswer) -> None:
         """Learn what came of its job; it is ready for the next, or being killed."""
 
-    def helper_lost(self, helper: "HelperProcess", why: Death) -> None:
+    def helper_lost(self, helper: "HelperProcess", why: HelperExit) -> None:
         """Learn that it takes no more jobs and that its own, if any, has no answer."""
 
     def helper_ended(self, helper: "HelperProcess") -> None:
@@ -154,7 +154,7 @@ class HelperProcess(ProcessProtocol):
             [os.fsencode(word) for word in (sys.executable, *arguments)],
             env=environment,
         )
-        helper._wait(limits.start_seconds, Death.NOT_STARTED)
+        helper._wait(limits.start_seconds, HelperExit.NOT_STARTED)
         return helper
 
     @property
@@ -183,7 +183,7 @@ class HelperProcess(ProcessProtocol):
             raise InternalError(f"a helper is asked while it is {self._state.name}")
         self._state = HelperState.ASKED
         self._job_seconds = seconds
-        self._wait(self._limits.begin_seconds, Death.NOT_BEGUN)
+        self._wait(self._limits.begin_seconds, HelperExit.NOT_BEGUN)
         transport: Any = self.transport
         transport.write(line + b"\n")
 
@@ -203,11 +203,11 @@ class HelperProcess(ProcessProtocol):
             if self._state in (HelperState.KILLED, HelperState.ENDED):
                 return
             try:
-                self._take(msgspec.json.decode(line, type=Answer))
+                self._take(msgspec.json.decode(line, type=HelperAnswer))
             except msgspec.DecodeError:
-                self._lose(Death.DIED)
+                self._lose(HelperExit.DIED)
         if len(self._rest) > _MOST_LINE_BYTES:
-            self._lose(Death.DIED)
+            self._lose(HelperExit.DIED)
 
     @override
     def errReceived(self, data: bytes) -> None:
@@ -219,23 +219,23 @@ class HelperProcess(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         status: Any = reason.value
         if self._state is HelperState.STARTING:
-            self._lose(Death.NOT_STARTED)
+            self._lose(HelperExit.NOT_STARTED)
         elif self._state is HelperState.BUSY and status.signal == signal.SIGALRM:
-            self._lose(Death.TOO_LONG)
+            self._lose(HelperExit.TOO_LONG)
         else:
-            self._lose(Death.DIED)
+            self._lose(HelperExit.DIED)
         self._state = HelperState.ENDED
         self._owner.helper_ended(self)
 
-    def _take(self, answer: Answer) -> None:
+    def _take(self, answer: HelperAnswer) -> None:
         match self._state, answer.outcome:
-            case HelperState.STARTING, Outcome.READY:
+            case HelperState.STARTING, HelperOutcome.READY:
                 self._rest_idle()
                 self._owner.helper_idle(self)
-            case HelperState.ASKED, Outcome.BEGUN:
+            case HelperState.ASKED, HelperOutcome.BEGUN:
                 self._state = HelperState.BUSY
-                self._wait(self._job_seconds, Death.TOO_LONG)
-            case HelperState.BUSY, Outcome.MEMORY:
+                self._wait(self._job_seconds, HelperExit.TOO_LONG)
+            case HelperState.BUSY, HelperOutcome.MEMORY:
                 # What it had to let go of may be missing somewhere.
                 self._kill()
                 self._owner.helper_answered(self, answer)
@@ -243,17 +243,17 @@ class HelperProcess(ProcessProtocol):
                 self._rest_idle()
                 self._owner.helper_answered(self, answer)
             case _:
-                self._lose(Death.DIED)
+                self._lose(HelperExit.DIED)
 
     def _rest_idle(self) -> None:
         self._state = HelperState.IDLE
-        self._wait(self._limits.idle_seconds, Death.DISMISSED)
+        self._wait(self._limits.idle_seconds, HelperExit.DISMISSED)
 
-    def _wait(self, seconds: float, why: Death) -> None:
+    def _wait(self, seconds: float, why: HelperExit) -> None:
         self._stop_timer()
         self._timer = self._clock.callLater(seconds, self._lose, why)
 
-    def _lose(self, why: Death) -> None:
+    def _lose(self, why: HelperExit) -> None:
         """Give it up; once."""
         if self._state not in (HelperState.KILLED, HelperState.ENDED):
             self._log.debug("helper {pid}: {why}", pid=self.pid, why=why.name)
