@@ -1,1 +1,1 @@
-"""Values that all rooms share: the Messages API's request and answer. No I/O."""
+"""Values that all packages share: the Messages API's request and events. No I/O."""

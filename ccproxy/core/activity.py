@@ -1,4 +1,4 @@
-"""What a server is at, and what it was: for whoever looks on. No words of anybody's."""
+"""What a server does and has done, for the dashboard; without prompts and answers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,16 +9,16 @@ from ccproxy.core.usage import RateWindow
 
 @frozen(kw_only=True)
 class ActiveRequest:
-    """A request that is under way.
+    """A request whose answer has not ended.
 
     Attributes:
-        id: as its answer and the log have it.
-        route: method and path as they are documented.
-        model: the full id of who answers; empty: nobody yet.
-        client: the family of the program that asks.
-        key: the id of the key that was sent.
+        id: the request's id, as in the answer's headers and the log.
+        route: the route's method and path, as in the documentation.
+        model: the full id of the model that answers; empty: not known yet.
+        client: the family of the client program.
+        key: the id of the client's API key.
         began_at: Unix time.
-        answering_at: Unix time of its first token; None: there is none yet.
+        answering_at: Unix time of the first token; None: there is none yet.
     """
 
     id: str
@@ -32,14 +32,14 @@ class ActiveRequest:
 
 @frozen(kw_only=True)
 class CompletedRequest:
-    """A request that is over.
+    """A request whose answer has ended.
 
     Attributes:
-        number: counts them, so that each is told once.
+        number: counts completed requests; a viewer shows each number once.
         ended_at: Unix time.
-        finish: why its answer ended; an error's code, if it failed.
-        is_error: whether it failed.
-        first_token_seconds: from its beginning; None: there was none.
+        finish: why the answer ended; an error's code, if the request failed.
+        is_error: whether the request failed.
+        first_token_seconds: from the request's start; None: there was no token.
     """
 
     number: int
@@ -61,17 +61,17 @@ class CompletedRequest:
 
 @frozen(kw_only=True)
 class Activity:
-    """What is going on.
+    """What a server does now.
 
     Attributes:
-        going: the oldest first.
-        more: how many there are besides.
-        sessions: how many CLIs are at what.
-        queued: how many questions wait for one.
-        windows: how much of the subscription's limits is used.
+        active: active requests, the oldest first.
+        more: how many active requests ``active`` leaves out.
+        sessions: CLI processes by their state.
+        queued: requests that wait for a CLI process.
+        windows: the subscription's rate limits.
     """
 
-    going: Sequence[ActiveRequest]
+    active: Sequence[ActiveRequest]
     more: int
     sessions: Mapping[str, int]
     queued: int

@@ -1,9 +1,9 @@
-"""Values to JSON that any reader of event streams can take. Pure."""
+"""Encodes JSON that every reader of event streams can parse. Pure."""
 
 import msgspec
 
-# Some readers split lines at whatever Unicode calls a line's end, as Python's
-# str.splitlines does; JSON may have these as escapes as well.
+# Some readers split lines at every line end of Unicode, as Python's str.splitlines
+# does. In JSON these characters may be escaped.
 _LINE_ENDS = {
     "\u2028".encode(): rb"\u2028",
     "\u2029".encode(): rb"\u2029",
@@ -14,7 +14,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode_json(value: object) -> bytes:
-    """Encode a value as one line of JSON, whoever counts the lines."""
+    """Encode a value as JSON without any of Unicode's line ends."""
     encoded = _encode(value)
     if encoded.isascii():
         return encoded

@@ -1,30 +1,30 @@
-"""The one family of errors, sorted by whose fault it is.
+"""All errors that a client may receive, by whose fault they are.
 
-Every error carries what an OpenAI error document needs: ``message`` (tells the
-user what to do), ``type``, ``param`` and ``code``, with the HTTP status they
-travel under. How and when they are sent is the web room's business.
+Every error has the fields of an OpenAI error document: ``message`` (which tells the
+user what to do), ``type``, ``param`` and ``code``, and the HTTP status. `ccproxy.web`
+sends them.
 
 ======================  ====================================================
-``ClientError``         the request is at fault: 4xx, repeating it is no use
-``ClaudeError``         the CLI or what stands behind it: 429, 502, 503, 504
+``ClientError``         the request: 4xx, a repetition fails too
+``ClaudeError``         the CLI or the provider: 429, 502, 503, 504
 ``StorageFailed``       the database: 500
-``TooManyConnections``  too many of them: 503
-``Bug``                 ours: 500, and the message never leaves the log
+``TooManyConnections``  too many connections: 503
+``InternalError``       the proxy: 500, and the message stays in the log
 ======================  ====================================================
 
-Source: the table of errors in the documentation; ``Error`` in OpenAI's document.
+Source: docs/errors.md; ``Error`` in OpenAI's OpenAPI document.
 """
 
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 
 class CCProxyError(Exception):
-    """Root of all errors that a client may be shown.
+    """Root of all errors that a client may receive.
 
     Attributes:
         message: for the user; says what is wrong and what to do.
         param: path of the offending request field, such as ``messages[0].role``.
-        retry_after_seconds: when a retry makes sense, if that is known.
+        retry_after_seconds: how long to wait before a retry; None: not known.
     """
 
     status: ClassVar[int] = 500
@@ -48,7 +48,7 @@ class CCProxyError(Exception):
 
 
 class ClientError(CCProxyError):
-    """The request cannot be served as it is."""
+    """The request cannot be served unless it is changed."""
 
     status = 400
     type = "invalid_request_error"
@@ -57,7 +57,7 @@ class ClientError(CCProxyError):
 
 
 class InvalidRequest(ClientError):
-    """Not JSON, a wrong type, or a combination that means nothing."""
+    """The body is no JSON, or a field is wrong, or fields contradict each other."""
 
 
 class MissingParameter(ClientError):
@@ -67,13 +67,13 @@ class MissingParameter(ClientError):
 
 
 class UnsupportedValue(ClientError):
-    """Understood, but the model behind Claude Code cannot do it."""
+    """The field is valid, but the model behind Claude Code cannot do what it asks."""
 
     code = "unsupported_value"
 
 
 class ThreadsUnsupported(UnsupportedValue):
-    """The conversation was to be kept here."""
+    """The client asked for a thread that the server stores."""
 
     code = "thread_unsupported_request"
 
@@ -85,19 +85,19 @@ class ContextLengthExceeded(ClientError):
 
 
 class InvalidEncryptedContent(ClientError):
-    """What a client was to carry for us unread is not what it was given."""
+    """The encrypted content is not what this proxy gave to the client."""
 
     code = "invalid_encrypted_content"
 
 
 class PreviousResponseNotFound(ClientError):
-    """The response that was to be continued is not kept."""
+    """The response named by ``previous_response_id`` is not stored."""
 
     code = "previous_response_not_found"
 
 
 class InvalidKey(ClientError):
-    """The key is missing or wrong."""
+    """The API key is missing or wrong."""
 
     status = 401
     type = "authentication_error"
@@ -105,55 +105,55 @@ class InvalidKey(ClientError):
 
 
 class NotFound(ClientError):
-    """No such route, or no such object."""
+    """There is no such route, or no such object."""
 
     status = 404
     code = "not_found"
 
 
 class ModelNotFound(NotFound):
-    """The model is neither an alias nor in the CLI's catalogue."""
+    """The model's name is neither an alias nor in the CLI's list of models."""
 
     code = "model_not_found"
 
 
 class MethodNotAllowed(ClientError):
-    """The route exists under another HTTP method."""
+    """The route exists, but with another HTTP method."""
 
     status = 405
     code = "method_not_allowed"
 
 
 class UpgradeRequired(ClientError):
-    """The route is a WebSocket's."""
+    """The route accepts WebSocket connections only."""
 
     status = 426
     code = "upgrade_required"
 
 
 class OriginNotAllowed(ClientError):
-    """A page of another site wants in."""
+    """A browser page of another site sent the request."""
 
     status = 403
     code = "foreign_origin"
 
 
 class HostNotAllowed(ClientError):
-    """A request for another host, as a page makes it that has its name point here."""
+    """The ``Host`` header names another host, as in a DNS rebinding attack."""
 
     status = 403
     code = "foreign_host"
 
 
 class UnsupportedEncoding(ClientError):
-    """The body is compressed."""
+    """The request body is compressed."""
 
     status = 415
     code = "unsupported_content_encoding"
 
 
 class RequestTimedOut(ClientError):
-    """The client takes too long to send its request."""
+    """The client took too long to send its request."""
 
     status = 408
     code = "request_timeout"
@@ -161,27 +161,27 @@ class RequestTimedOut(ClientError):
 
 
 class ConnectionLimitReached(ClientError):
-    """A WebSocket is too old to go on."""
+    """The WebSocket connection has reached its maximum age."""
 
     code = "websocket_connection_limit_reached"
 
 
 class RequestTooLarge(ClientError):
-    """The body is larger than the limit."""
+    """The request body is larger than the limit."""
 
     status = 413
     code = "request_too_large"
 
 
 class NotSupported(ClientError):
-    """Nothing that stands behind this proxy can do it."""
+    """Neither the CLI nor the provider behind it can do what the request asks."""
 
     status = 501
     code = "not_supported"
 
 
 class ClaudeError(CCProxyError):
-    """The CLI, or what it talks to, did not deliver."""
+    """The CLI or the provider failed."""
 
     status = 502
     type = "upstream_error"
@@ -189,11 +189,11 @@ class ClaudeError(CCProxyError):
 
 
 class ClaudeFailed(ClaudeError):
-    """The CLI died, spoke nonsense, or its upstream failed."""
+    """The CLI died or wrote invalid output, or the provider failed."""
 
 
 class SchemaNotSatisfied(ClaudeError):
-    """The model did not give an answer that the request's schema describes."""
+    """The model's answer does not satisfy the request's JSON Schema."""
 
     code = "schema_not_satisfied"
 
@@ -207,7 +207,7 @@ class ClaudeUnavailable(ClaudeError):
 
 
 class ClaudeUnresponsive(ClaudeError):
-    """The CLI is there but does not answer; it is being tried again."""
+    """The CLI starts but does not answer; the proxy tries again by itself."""
 
     status = 503
     code = "claude_unavailable"
@@ -229,28 +229,28 @@ class Overloaded(ClaudeError):
 
 
 class QueueFull(ClaudeError):
-    """More questions than the machine has CLIs for, and for too long."""
+    """The queue for CLI processes is full, or the request waited in it too long."""
 
     status = 503
     code = "queue_full"
 
 
 class TooManyConnections(CCProxyError):
-    """More connections than there may be."""
+    """There are more connections than the limit allows."""
 
     status = 503
     code = "overloaded"
 
 
 class ShuttingDown(ClaudeError):
-    """This server is being stopped."""
+    """The server is being stopped."""
 
     status = 503
     code = "overloaded"
 
 
 class RateLimited(ClaudeError):
-    """The provider's rate limit."""
+    """The provider's rate limit is reached."""
 
     status = 429
     type = "rate_limit_error"
@@ -258,7 +258,7 @@ class RateLimited(ClaudeError):
 
 
 class InsufficientQuota(ClaudeError):
-    """Billing, or the plan's usage is used up: waiting is the only remedy."""
+    """The plan's usage or the account's credit is used up."""
 
     status = 429
     type = "insufficient_quota"
@@ -267,7 +267,7 @@ class InsufficientQuota(ClaudeError):
 
 
 class TimedOut(ClaudeError):
-    """No first token, or silence, for too long."""
+    """The model sent no first token, or no further event, in time."""
 
     status = 504
     type = "timeout_error"
@@ -275,10 +275,19 @@ class TimedOut(ClaudeError):
 
 
 class StorageFailed(CCProxyError):
-    """What was to be kept could not be, or not be read."""
+    """The database could not be written or read."""
 
     code = "storage_failed"
 
 
 class InternalError(CCProxyError):
-    """Ours. The client is given the request's id, the log the traceback."""
+    """A bug of the proxy. The client gets the request's id, the log the traceback."""
+
+
+def unsupported(param: str, why: str) -> NoReturn:
+    """Refuse a field that would change the meaning of the answer if it were ignored.
+
+    Raises:
+        UnsupportedValue: always.
+    """
+    raise UnsupportedValue(f"`{param}` is not supported: {why}", param=param)

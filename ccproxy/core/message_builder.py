@@ -1,23 +1,23 @@
-"""Stream events made into the message that they tell. Pure.
+"""Builds a message from stream events. Pure.
 
-Several messages of one answer (Claude Code has used a tool of its own in between, or
-the proxy has asked a second time) are one: their blocks stand one after the other.
-`Restarted` takes back what has come since the last `MessageStart`.
+An answer can consist of several messages: Claude Code used a tool of its own in
+between, or the proxy asked a second time. Their blocks become one list. `Restarted`
+removes everything since the last `MessageStart`.
 
-What becomes of a delta:
+How a delta changes its block:
 
 =========================  ==========================================================
-``text``, ``thinking``     appended to the block's field of that name
-``signature``              takes the place of the block's
-``partial_json``           joined: the JSON of the block's ``input``
+``text``, ``thinking``     is appended to the block's field of that name
+``signature``              replaces the block's ``signature``
+``partial_json``           is appended to the JSON text of the block's ``input``
 ``citations_delta``        ``citation`` is appended to ``citations``
 any other                  its strings are appended to the block's strings, its lists
-                           to the block's lists, all else takes the place of the
+                           to the block's lists, all other values replace the
                            block's; the block is then not ``is_exact``
 =========================  ==========================================================
 
-A delta of a block that has not begun is left out, and so is a call whose arguments
-were cut off: nobody may take it for one.
+A delta of a block that has not begun is ignored. A call whose arguments were cut off is
+left out, so that no client executes it.
 
 Source: ``accumulate_event`` of anthropic-python 2.14, stable and beta.
 """
@@ -49,7 +49,7 @@ from ccproxy.core.stream import (
 )
 
 _CITATIONS = "citations_delta"
-# A call may have been cut at its very beginning.
+# With these reasons the last call may lack all of its arguments.
 _CUT = (FinishReason.LENGTH, FinishReason.REFUSAL)
 
 _decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -57,11 +57,11 @@ _decode = msgspec.json.Decoder().decode
 
 
 class MessageBuilder:
-    """Takes the events of one answer."""
+    """Builds the message of one answer."""
 
     def __init__(self) -> None:
         self._blocks: list[_OpenBlock] = []
-        # Those of the message that is being told, by their numbers in it.
+        # The blocks of the current message, by their index in it.
         self._current: dict[int, _OpenBlock] = {}
         self._before = 0
         self._end: Finished | Failed | None = None
@@ -71,14 +71,14 @@ class MessageBuilder:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is a whole message, or an error."""
+        """Whether the answer has ended, whole or with an error."""
         return self._end is not None
 
     @property
     def is_whole(self) -> bool:
-        """Whether the message is whole, up to what `stop_reason` says.
+        """Whether nothing is missing before the point that `stop_reason` explains.
 
-        Every block has ended, every call's arguments are JSON.
+        Every block has ended, and every call's arguments are JSON.
         """
         return (
             self.finished is not None
@@ -88,17 +88,17 @@ class MessageBuilder:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the blocks are as the provider itself would tell them."""
+        """Whether the blocks are exactly those of an answer that is not streamed."""
         return all(block.is_exact for block in self._blocks)
 
     @property
     def finished(self) -> Finished | None:
-        """The answer's end; None: there is none, or it has failed."""
+        """The answer's end; None: the answer has not ended, or has failed."""
         return self._end if isinstance(self._end, Finished) else None
 
     @property
     def error(self) -> CCProxyError | None:
-        """Why there is no whole message."""
+        """Why the answer failed; None: it has not."""
         return self._end.error if isinstance(self._end, Failed) else None
 
     @property
@@ -108,27 +108,27 @@ class MessageBuilder:
 
     @property
     def usage(self) -> Usage:
-        """What the answer cost, once it is over; before that, what is known."""
+        """The answer's usage; before the end, what ``message_start`` reported."""
         return self._usage if self.finished is None else self.finished.usage
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The blocks so far, those that are still open as they are."""
-        return tuple(self._told())
+        """The blocks so far, with the current content of open blocks."""
+        return tuple(self._whole_blocks())
 
     @property
     def text(self) -> str:
-        """What is said in all blocks of text."""
+        """The text of all text blocks, joined."""
         return "".join(
             block.text for block in self._blocks if isinstance(block.value, Text)
         )
 
     def receive(self, events: Iterable[Event]) -> None:
-        """Take events."""
+        """Add events."""
         for event in events:
-            self._take(event)
+            self._add(event)
 
-    def _take(self, event: Event) -> None:
+    def _add(self, event: Event) -> None:
         match event:
             case TextDelta(index=index) | ThinkingDelta(index=index):
                 field = "text" if isinstance(event, TextDelta) else "thinking"
@@ -157,14 +157,14 @@ class MessageBuilder:
             case Finished() | Failed():
                 self._end = event
             case AgentToolUsed():
-                # Whoever shows it, shows it in blocks of its own.
+                # An API that shows the use of a tool adds a block of its own.
                 pass
 
     def _append(self, index: int, field: str, text: str) -> None:
         if index in self._current:
             self._current[index].append(field, text)
 
-    def _told(self) -> Iterator[Block]:
+    def _whole_blocks(self) -> Iterator[Block]:
         last = self._blocks[-1] if self._blocks else None
         finished = self.finished
         for open_block in self._blocks:
@@ -177,7 +177,7 @@ class MessageBuilder:
 
 
 class _OpenBlock:
-    """A block, and what has been added to it since it began."""
+    """A block, with what its deltas have added."""
 
     def __init__(self, block: Block) -> None:
         self._block = block
@@ -203,7 +203,7 @@ class _OpenBlock:
         self._fields.update(fields)
 
     def merge(self, raw: bytes) -> None:
-        """Take a delta of a type that has no event of its own."""
+        """Add a delta of a type without an event class."""
         delta = _decode_shallow(raw)
         kind = _decode(delta.pop("type", b'""'))
         if kind == _CITATIONS and "citation" in delta:
@@ -214,7 +214,7 @@ class _OpenBlock:
             self._merge_field(name, value)
 
     def _merge_field(self, name: str, raw: Raw) -> None:
-        added, before = _decode(raw), self._now(name)
+        added, before = _decode(raw), self._current(name)
         if isinstance(added, str) and (name in self._parts or isinstance(before, str)):
             self.append(name, added)
         elif isinstance(added, list) and isinstance(before, list):
@@ -223,19 +223,19 @@ class _OpenBlock:
             self.set(**{name: raw})
 
     def _extend(self, name: str, items: list[Any]) -> None:
-        before = self._now(name)
+        before = self._current(name)
         self.set(**{name: [*(before if isinstance(before, list) else ()), *items]})
 
-    def _now(self, name: str) -> object:
-        """A field as it is; the items of a list may be undecoded."""
+    def _current(self, name: str) -> object:
+        """A field with what was added; items of a list may be undecoded."""
         if name in self._fields:
-            now = self._fields[name]
-            return _decode(now) if isinstance(now, Raw) else now
+            value = self._fields[name]
+            return _decode(value) if isinstance(value, Raw) else value
         fields = self._block.fields
         return _decode(fields[name]) if name in fields else None
 
     def whole(self, *, can_be_cut: bool) -> Block | None:
-        """The block; None: a call whose arguments were cut off."""
+        """The finished block; None: it is a call whose arguments were cut off."""
         arguments = "".join(self._parts.get("input", ()))
         if arguments:
             if not _is_object(arguments):
@@ -252,7 +252,7 @@ class _OpenBlock:
             if name == "input":
                 changes[name] = Raw(arguments.encode() or b"{}")
             else:
-                before = self._now(name)
+                before = self._current(name)
                 changes[name] = (before if isinstance(before, str) else "") + "".join(
                     parts
                 )
@@ -261,7 +261,7 @@ class _OpenBlock:
 
 def _is_object(text: str) -> bool:
     try:
-        # No numbers are read: ``1e400`` is JSON, whatever it is to a Python.
+        # Numbers are not decoded: ``1e400`` is JSON, but no float.
         _decode_shallow(text)
     except (msgspec.DecodeError, RecursionError):
         return False

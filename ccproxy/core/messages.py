@@ -1,11 +1,12 @@
-"""The Messages API's request, the inner language: blocks, turns, tools, settings.
+"""The Messages API's request: blocks, turns, tools, settings.
 
-What the proxy has to understand is read into a struct; everything keeps its JSON as it
-came. So a field, or a type of block, that the API adds tomorrow goes through untouched.
+The fields that the proxy has to understand are decoded into structs. Every object also
+keeps its JSON text as it came. So the proxy passes on fields and block types that it
+does not know.
 
-Every part may say where it stands in the client's own request (``at``), for error
-messages: ``messages[3].content[0]``, ``tools[2].function``. A dialect that translates
-sets it; an empty one means that nobody knows.
+``at`` is the path of a part in the client's own request, for error messages:
+``messages[3].content[0]``, ``tools[2].function``. The API that decoded the request sets
+``at``; an empty ``at`` means that the path is not known.
 
 Source: ``MessageCreateParams`` of anthropic-python 2.14, stable and beta.
 """
@@ -24,7 +25,7 @@ Role: TypeAlias = str
 
 
 class Text(msgspec.Struct, frozen=True):
-    """``text``: what is said."""
+    """``text``: a piece of text."""
 
     text: str
     cache_control: Raw | UnsetType = UNSET
@@ -45,7 +46,7 @@ class Document(msgspec.Struct, frozen=True):
 
 
 class ToolUse(msgspec.Struct, frozen=True):
-    """``tool_use``: a call of a tool of the client's; ``input`` is its JSON."""
+    """``tool_use``: a call of one of the client's tools; ``input`` is JSON."""
 
     id: str
     name: str
@@ -63,20 +64,20 @@ class ToolResult(msgspec.Struct, frozen=True):
 
 
 class Thinking(msgspec.Struct, frozen=True):
-    """``thinking``: the model's own, signed by its provider."""
+    """``thinking``: the model's thinking, signed by the provider."""
 
     thinking: str = ""
     signature: str = ""
 
 
 class RedactedThinking(msgspec.Struct, frozen=True):
-    """``redacted_thinking``: thinking that only the provider can read."""
+    """``redacted_thinking``: thinking that is encrypted for the provider."""
 
     data: str
 
 
 class Opaque(msgspec.Struct, frozen=True):
-    """A block of any other type, which is passed on as it is."""
+    """A block of any other type, which is passed on unchanged."""
 
     cache_control: Raw | UnsetType = UNSET
 
@@ -106,11 +107,12 @@ _T = TypeVar("_T")
 
 @frozen
 class Parsed(Generic[_T]):
-    """A JSON object: what is read of it, and all of it as it came.
+    """A JSON object: its decoded fields, and its text.
 
     Attributes:
+        value: the fields that the proxy understands.
         raw: the JSON text of the whole object.
-        at: its path in the client's request; not compared.
+        at: the object's path in the client's request; not compared.
     """
 
     value: _T
@@ -123,7 +125,7 @@ class Parsed(Generic[_T]):
         return _decode_shallow(self.raw)
 
     def replaced(self, **changes: object) -> Self:
-        """The object with some fields replaced; `UNSET` removes one."""
+        """The object with some fields replaced; `UNSET` removes a field."""
         fields: dict[str, object] = {**self.fields, **changes}
         raw = _encode({k: v for k, v in fields.items() if v is not UNSET})
         return evolve(self, value=self._reread(raw), raw=raw)
@@ -137,24 +139,24 @@ class Block(Parsed[BlockValue]):
     """A content block of any type.
 
     Attributes:
-        renamed: what the client's request calls a field of this object, where that
-            differs, such as ``input`` → ``function.arguments``; not compared.
+        renamed: the client's names of fields that have other names in the client's
+            API, such as ``input`` → ``function.arguments``; not compared.
     """
 
     type: str = ""
     renamed: Mapping[str, str] = field(factory=dict, eq=False)
 
     def path_of(self, name: str) -> str:
-        """The client's path of a field; empty: nobody knows it."""
+        """The path of a field in the client's request; empty: not known."""
         return f"{self.at}.{self.renamed.get(name, name)}" if self.at else ""
 
     @classmethod
     def decode(cls, raw: bytes | Raw, at: str = "") -> "Block":
-        """Read one block.
+        """Decode a block.
 
         Raises:
-            msgspec.ValidationError: it has no type, or a known type's fields are
-                missing or of other types.
+            msgspec.ValidationError: the block has no type, or a field of a known type
+                is missing or has a wrong type.
         """
         kind = msgspec.json.decode(raw, type=_Tag).type
         value = msgspec.json.decode(raw, type=_BLOCKS.get(kind, Opaque))
@@ -162,7 +164,7 @@ class Block(Parsed[BlockValue]):
 
     @classmethod
     def make(cls, kind: str, *, at: str = "", **fields: object) -> "Block":
-        """A block of these fields; `UNSET` ones are left out."""
+        """Make a block of these fields; a field that is `UNSET` is left out."""
         kept = {k: v for k, v in fields.items() if v is not UNSET}
         return cls.decode(_encode({"type": kind, **kept}), at)
 
@@ -172,7 +174,7 @@ class _Tag(msgspec.Struct):
 
 
 def text_block(text: str, at: str = "") -> Block:
-    """A block of text."""
+    """A ``text`` block."""
     return Block.make("text", text=text, at=at)
 
 
@@ -183,7 +185,7 @@ def tool_use_block(
     at: str = "",
     renamed: Mapping[str, str] | None = None,
 ) -> Block:
-    """A call of a tool; ``arguments`` is a JSON object."""
+    """A ``tool_use`` block; ``arguments`` is a JSON object."""
     made = Block.make("tool_use", id=identifier, name=name, input=arguments, at=at)
     return made if renamed is None else evolve(made, renamed=renamed)
 
@@ -195,32 +197,32 @@ def tool_result_block(
     is_error: bool = False,
     at: str = "",
 ) -> Block:
-    """The result of a call: a text, or blocks."""
-    told = content if isinstance(content, str) else [Raw(b.raw) for b in content]
+    """A ``tool_result`` block, whose content is a text or blocks."""
+    encoded = content if isinstance(content, str) else [Raw(b.raw) for b in content]
     return Block.make(
         "tool_result",
         tool_use_id=tool_use_id,
-        content=told,
+        content=encoded,
         is_error=True if is_error else UNSET,
         at=at,
     )
 
 
 def thinking_block(thinking: str, signature: str, at: str = "") -> Block:
-    """What the model has thought, with its provider's signature."""
+    """A ``thinking`` block."""
     return Block.make("thinking", thinking=thinking, signature=signature, at=at)
 
 
 def redacted_thinking_block(data: str, at: str = "") -> Block:
-    """What the model has thought, legible to its provider only."""
+    """A ``redacted_thinking`` block."""
     return Block.make("redacted_thinking", data=data, at=at)
 
 
 def result_content(result: ToolResult, at: str = "") -> str | tuple[Block, ...]:
-    """What a tool gave back: a text, or blocks; an absent content is an empty text.
+    """The content of a result: a text, or blocks; absent content is an empty text.
 
     Raises:
-        msgspec.ValidationError: it is neither.
+        msgspec.ValidationError: the content is neither text nor blocks.
     """
     if isinstance(result.content, UnsetType):
         return ""
@@ -228,14 +230,15 @@ def result_content(result: ToolResult, at: str = "") -> str | tuple[Block, ...]:
 
 
 def content_of(raw: bytes | Raw, at: str = "") -> str | tuple[Block, ...]:
-    """A ``content``: a text, or blocks.
+    """Decode a ``content`` field: a text, or blocks.
 
     Args:
-        raw: its JSON.
-        at: its path in the client's request.
+        raw: the field's JSON.
+        at: the field's path in the client's request.
 
     Raises:
-        msgspec.ValidationError: it is neither, or a block is not of its type's shape.
+        msgspec.ValidationError: the content is neither text nor blocks, or a block is
+            invalid.
     """
     read = msgspec.json.decode(raw, type=str | list[Raw] | None)
     if read is None:
@@ -248,12 +251,13 @@ def content_of(raw: bytes | Raw, at: str = "") -> str | tuple[Block, ...]:
 
 @frozen
 class Message:
-    """A turn: who speaks (``user``, ``assistant``, ``system``), and what.
+    """A turn of the conversation.
 
     Attributes:
-        content: as the client wrote it: a text, or blocks.
-        at: its path in the client's request; not compared.
-        extra: fields that the API does not document, or not yet.
+        role: ``user``, ``assistant`` or ``system``.
+        content: a text, or blocks, as the client sent it.
+        at: the message's path in the client's request; not compared.
+        extra: all other fields.
     """
 
     role: Role
@@ -263,7 +267,7 @@ class Message:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The content as blocks; a text is one block, an empty text is none."""
+        """The content as blocks: a text is one block, an empty text no block."""
         if isinstance(self.content, str):
             at = f"{self.at}.content" if self.at else ""
             return (text_block(self.content, at),) if self.content else ()
@@ -271,7 +275,7 @@ class Message:
 
 
 class ToolValue(msgspec.Struct, frozen=True):
-    """An entry of ``tools``: the client's own, or one that Anthropic has defined."""
+    """An entry of ``tools``: a tool of the client's, or one that Anthropic defines."""
 
     name: str = ""
     type: str = "custom"
@@ -287,8 +291,8 @@ class Tool(Parsed[ToolValue]):
     """A tool that the model may call.
 
     Attributes:
-        renamed: what the client's request calls a field of this object, where that
-            differs, such as ``input_schema`` → ``parameters``; not compared.
+        renamed: the client's names of fields that have other names in the client's
+            API, such as ``input_schema`` → ``parameters``; not compared.
     """
 
     renamed: Mapping[str, str] = field(factory=dict, eq=False)
@@ -297,10 +301,10 @@ class Tool(Parsed[ToolValue]):
     def decode(
         cls, raw: bytes | Raw, at: str = "", renamed: Mapping[str, str] | None = None
     ) -> "Tool":
-        """Read one tool.
+        """Decode a tool.
 
         Raises:
-            msgspec.ValidationError: a field that is read is of another type.
+            msgspec.ValidationError: a field has a wrong type.
         """
         value = msgspec.json.decode(raw, type=ToolValue)
         return cls(value, bytes(raw), at, renamed or {})
@@ -315,7 +319,7 @@ def client_tool(
     renamed: Mapping[str, str] | None = None,
     **fields: object,
 ) -> Tool:
-    """A tool that the client runs."""
+    """A tool that the client executes."""
     about: dict[str, object] = {"name": name}
     if description is not None:
         about["description"] = description
@@ -325,7 +329,7 @@ def client_tool(
 
 
 class ToolChoice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``tool_choice``: what the model has to do with its tools."""
+    """``tool_choice``: whether the model may or must call tools."""
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
@@ -333,12 +337,12 @@ class ToolChoice(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def must_call(self) -> bool:
-        """Whether the answer has to be a call."""
+        """Whether the answer must be a call."""
         return self.type in ("any", "tool")
 
 
 class ThinkingValue(msgspec.Struct, frozen=True):
-    """``thinking``: whether, how long and how visibly the model thinks."""
+    """``thinking``: whether and how long the model thinks, and what of it is shown."""
 
     type: str
     budget_tokens: int | None = None
@@ -346,7 +350,7 @@ class ThinkingValue(msgspec.Struct, frozen=True):
 
 
 class OutputValue(msgspec.Struct, frozen=True):
-    """``output_config``: how hard the model works, and the form of its answer."""
+    """``output_config``: the model's effort, and the format of its answer."""
 
     effort: str | None = None
     format: Raw | UnsetType = UNSET
@@ -365,24 +369,24 @@ OutputConfig: TypeAlias = Parsed[OutputValue]
 
 @frozen(kw_only=True)
 class MessagesRequest:
-    """A question to the model, with everything it depends on.
+    """A request to the model.
 
     Attributes:
-        model: the client's name for it; empty for the configured one.
-        system: the whole system prompt; empty for none.
-        max_tokens: None: the client names none.
-        shows_thinking: whether the client is shown the model's thinking; decides what
-            is asked for where ``thinking`` says nothing.
-        default_thinking: what an absent ``thinking`` means: ``cli`` what Claude Code
-            itself would ask for, ``api`` what the Messages API does without it.
-        thinking_models: the full id of the model that has thought each thinking block
-            in ``messages``, by the block's signature or data; one that is not named is
-            taken for the asked model's.
-        thinking_prefixes: the hash of what stood before each thinking block when it
-            was made (``Composition.prefix``), by the same key; one that is not named
-            is taken to fit.
-        may_be_kept: whether anything of the answer may be written to a disk.
-        paths: the client's names for fields, such as ``max_tokens`` →
+        model: the model's name in the client's request; empty: the configured model.
+        system: the whole system prompt; empty: none.
+        max_tokens: None: the client sets no limit.
+        shows_thinking: whether the client receives the model's thinking. If so, a
+            ``display`` that the client does not set is ``summarized``.
+        default_thinking: what an absent ``thinking`` means: ``cli``: Claude Code's own
+            default, ``api``: the Messages API's default.
+        thinking_models: the full id of the model that made each thinking block in
+            ``messages``, by the block's signature or data. A block that is missing
+            here counts as made by the requested model.
+        thinking_prefixes: the hash of the conversation before each thinking block when
+            the block was made (``Composition.prefix``), by the same key. A block that
+            is missing here counts as made behind the same conversation.
+        may_be_kept: whether the answer may be written to a disk.
+        paths: the client's names of fields, such as ``max_tokens`` →
             ``max_completion_tokens`` and ``output_config.format.schema`` →
             ``text.format.schema``; not compared.
         extra: every other top-level field, as it came.
@@ -407,12 +411,12 @@ class MessagesRequest:
 
     @property
     def effort(self) -> str | None:
-        """How hard the model is to work, in the client's word."""
+        """The client's ``effort``."""
         return None if self.output_config is None else self.output_config.value.effort
 
     @property
     def output_format(self) -> OutputFormat | None:
-        """The form that the answer has to have; None: any text.
+        """The required format of the answer; None: any text.
 
         Raises:
             msgspec.ValidationError: ``output_config.format`` is no object with a type.
@@ -424,13 +428,13 @@ class MessagesRequest:
 
 
 def parsed(kind: Callable[..., _T], at: str = "", **fields: object) -> "Parsed[_T]":
-    """A `Parsed` object of a struct type, made of these fields; `UNSET` is left out."""
+    """Make a `Parsed` object of a struct type; a field that is `UNSET` is left out."""
     raw = _encode({k: v for k, v in fields.items() if v is not UNSET})
     return Parsed(msgspec.json.decode(raw, type=kind), raw, at)
 
 
-# What either JavaScript's trim() or Python's strip() empties: the CLI leaves out what
-# the one does, the API refuses what the other does.
+# All that JavaScript's trim() or Python's strip() removes. The CLI leaves out texts
+# that trim() empties; the API refuses texts that strip() empties.
 _BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
     "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -439,5 +443,5 @@ _BLANKS = (
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text has nothing in it that the model could be shown."""
+    """Whether a text is empty or consists of white space."""
     return not text.strip(_BLANKS)

@@ -1,71 +1,73 @@
-"""What helps against each error, without a word of who it happened to.
+"""What to do about each error code, for the dashboard.
 
-An error's own message may quote a request; these are shown to whoever looks on.
+An error's own message may quote a request, and is shown to its client only.
 """
 
 from collections.abc import Mapping
 
 REMEDIES: Mapping[str, str] = {
     "internal_error": (
-        "A fault of the proxy's: its log has it under this id; please report it."
+        "A bug of the proxy. Its log has details under this id; please report it."
     ),
-    "invalid_request": "The client's request cannot be served; its answer says why.",
+    "invalid_request": "The request is invalid. The client received the reason.",
     "missing_required_parameter": (
-        "The client's request lacks a field; its answer names it."
+        "The client's request lacks a field. The client received its name."
     ),
     "unsupported_value": "The model behind Claude Code cannot do what was asked.",
     "thread_unsupported_request": (
-        "Nothing to do: Anthropic's SDKs send the whole conversation next."
+        "Nothing to do: Anthropic's SDKs repeat the request with all messages."
     ),
     "context_length_exceeded": (
         "The conversation is too long: shorten it, or begin a new one."
     ),
     "invalid_encrypted_content": (
-        "Sealed content was changed, or is another proxy's: begin a new conversation."
+        "Encrypted content was changed, or is from another proxy: begin a new "
+        "conversation."
     ),
     "previous_response_not_found": (
-        "The response is not kept (any more): send the whole conversation; "
-        "see --keep-days."
+        "The previous response is not stored: send the whole conversation; see "
+        "--keep-days."
     ),
     "invalid_api_key": (
-        "Send the key that the proxy was started with (PROXY_API_KEY), not one of "
-        "OpenAI's or Anthropic's."
+        "Send the proxy's own key (PROXY_API_KEY), not a key of OpenAI's or "
+        "Anthropic's."
     ),
-    "not_found": "There is no such route or object: look at the client's base URL.",
+    "not_found": "There is no such route or object: check the client's base URL.",
     "model_not_found": (
-        "Choose a model that GET /models lists, or map the name with --model-map."
+        "Choose a model that GET /models lists, or map its name with --model-map."
     ),
-    "method_not_allowed": "The route exists under another method.",
-    "upgrade_required": "The route is a WebSocket's; ask by POST instead.",
-    "foreign_origin": "A page of another site asked: --cors-origin lets it.",
-    "foreign_host": "Asked for by another name: --allowed-hosts adds it.",
-    "unsupported_content_encoding": "Have the client send its body uncompressed.",
+    "method_not_allowed": "Use another HTTP method for this route.",
+    "upgrade_required": "The route is for WebSocket connections: use POST instead.",
+    "foreign_origin": "A page of another site asked: --cors-origin allows it.",
+    "foreign_host": "The request names another host: --allowed-hosts allows it.",
+    "unsupported_content_encoding": "Have the client send its requests uncompressed.",
     "request_timeout": (
-        "The request came too slowly: see --head-timeout and --body-timeout."
+        "The client sent its request too slowly: see --head-timeout and --body-timeout."
     ),
     "websocket_connection_limit_reached": "Nothing to do: the client connects again.",
     "request_too_large": "Send less, or start the proxy with a larger --max-body.",
-    "not_supported": "Nothing behind this proxy can do it; the client can do without.",
+    "not_supported": "Claude Code cannot do this: turn the feature off in the client.",
     "claude_failed": (
-        "Try again. If it stays, run `ccproxy doctor --ask`; the log has more."
+        "Try again. If it fails again, run `ccproxy doctor --ask`; see the log."
     ),
-    "schema_not_satisfied": "Try again, or describe better what you want.",
+    "schema_not_satisfied": "Try again, or describe the wanted answer in more detail.",
     "claude_unavailable": (
         "The claude CLI is missing, too old or broken: run `ccproxy doctor`."
     ),
     "claude_not_logged_in": "Run `claude` and log in, or set ANTHROPIC_API_KEY.",
-    "overloaded": "Too much at once, here or at the provider: try again in a while.",
+    "overloaded": "The proxy or the provider is overloaded: try again later.",
     "queue_full": (
-        "All CLIs are busy: try again, or raise --max-processes or --max-queue."
+        "All CLI processes are busy: try again later, or raise --max-processes or "
+        "--max-queue."
     ),
     "rate_limit_exceeded": (
-        "The provider's rate limit: wait as long as Retry-After says."
+        "The provider's rate limit is reached: wait as long as Retry-After says."
     ),
     "insufficient_quota": (
-        "The plan's usage is used up: wait for its reset, or add to the account."
+        "The plan's usage is used up: wait for the reset, or buy more."
     ),
     "timeout": (
-        "Nothing came for too long: try again; see --first-token-timeout, "
+        "The model did not answer in time: try again; see --first-token-timeout, "
         "--silence-timeout and --turn-timeout."
     ),
     "storage_failed": (

@@ -1,11 +1,11 @@
-"""An answer as it comes: the Messages API's stream events, and what happens to them.
+"""The events of an answer: the Messages API's stream events, and the proxy's own.
 
-Order: per message of the model a `MessageStart`, then blocks (`ContentBlockStart`,
-deltas, `ContentBlockStop`); last of all exactly one `Finished` or `Failed`.
-`UpstreamRetry` may come anywhere before that. `Restarted` says that everything since
-the last `MessageStart` is void; a new `MessageStart` follows.
+Each message of the model begins with `MessageStart`. Its blocks follow: each a
+`ContentBlockStart`, deltas, and a `ContentBlockStop`. The last event of an answer is
+one `Finished` or `Failed`. `UpstreamRetry` can come anywhere before. `Restarted` makes
+everything since the last `MessageStart` void; a new `MessageStart` follows.
 
-``index`` is the block's number in its message, as the API counts.
+``index`` is the block's number in its message, from 0.
 
 Source: the raw stream events of anthropic-python 2.14.
 """
@@ -23,7 +23,7 @@ from ccproxy.core.messages import Block, Opaque, RedactedThinking, ToolUse
 
 
 class FinishReason(Enum):
-    """Why the model stopped, as far as the APIs tell reasons apart."""
+    """Why the model stopped: the reasons that all APIs distinguish."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -41,12 +41,12 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
 
 @frozen(kw_only=True)
 class Usage:
-    """Tokens as the provider reports them; the four counts do not overlap.
+    """Tokens as the provider reports them; no token is in two of the first four counts.
 
     Attributes:
-        input_tokens: read anew, neither from the cache nor into it.
-        output_tokens: everything generated, ``thinking_tokens`` included.
-        details: every field of the API's ``usage``, as it was last told; not compared.
+        input_tokens: input tokens that were neither read from nor written to the cache.
+        output_tokens: all generated tokens, ``thinking_tokens`` included.
+        details: every field of the API's last ``usage`` object; not compared.
     """
 
     input_tokens: int = 0
@@ -58,12 +58,12 @@ class Usage:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """The numbers by their names here."""
+        """The counts by attribute name."""
         return asdict(self, filter=attrs_filters.exclude("details"))
 
     @property
     def prompt_tokens(self) -> int:
-        """Input as a client understands it: all of it, cached or not."""
+        """All input tokens, cached or not."""
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
 
     def __add__(self, other: "Usage") -> "Usage":
@@ -79,7 +79,7 @@ class Usage:
 
 @frozen
 class UpstreamRetry:
-    """The provider refused, or was lost; the CLI will ask again by itself."""
+    """The provider failed; the CLI sends the request again after a delay."""
 
     reason: str
     attempt: int
@@ -92,7 +92,7 @@ class MessageStart:
 
     Attributes:
         model: the full id of the model that answers.
-        usage: what the message has cost by then: the input, as a rule.
+        usage: the usage so far, which is that of the input.
         id: the provider's id of the message.
     """
 
@@ -103,10 +103,10 @@ class MessageStart:
 
 @frozen
 class Restarted:
-    """The message so far is void: it is asked for again.
+    """The message so far is void; the request is sent again.
 
     Attributes:
-        why: in words that a client may be shown.
+        why: the reason, which may be shown to the client.
     """
 
     why: str = "the connection to the model was lost in mid-answer"
@@ -114,9 +114,9 @@ class Restarted:
 
 @frozen
 class ContentBlockStart:
-    """``content_block_start``: a block begins; what is in it comes as deltas.
+    """``content_block_start``: a block begins; deltas add its content.
 
-    A redacted thinking, a server tool's result and the like are whole at once.
+    Redacted thinking, results of server tools and the like have no deltas.
     """
 
     block: Block
@@ -133,7 +133,7 @@ class TextDelta:
 
 @frozen
 class ThinkingDelta:
-    """``thinking_delta``: a piece of the model's thinking, as far as it is shown."""
+    """``thinking_delta``: a piece of the visible part of the model's thinking."""
 
     text: str
     index: int = 0
@@ -141,7 +141,7 @@ class ThinkingDelta:
 
 @frozen
 class SignatureDelta:
-    """``signature_delta``: the provider's signature ends a block of thinking."""
+    """``signature_delta``: the provider's signature of a thinking block."""
 
     signature: str
     index: int = 0
@@ -157,7 +157,7 @@ class InputJSONDelta:
 
 @frozen
 class OpaqueDelta:
-    """A delta of any other type, such as ``citations_delta``: its JSON."""
+    """The JSON of a delta of any other type, such as ``citations_delta``."""
 
     raw: bytes
     index: int = 0
@@ -172,7 +172,7 @@ class ContentBlockStop:
 
 @frozen
 class AgentToolUsed:
-    """Claude Code has used a tool of its own; ``arguments`` is the JSON text."""
+    """Claude Code used a tool of its own; ``arguments`` is JSON text."""
 
     name: str
     arguments: str
@@ -180,13 +180,13 @@ class AgentToolUsed:
 
 @frozen
 class Finished:
-    """The answer is over, and whole up to what ``stop_reason`` says.
+    """The answer has ended; ``stop_reason`` says whether it was cut off.
 
     Attributes:
-        stop_reason: the API's word, which may be one that we do not know.
-        stop_sequence: which of the client's sequences the model stopped at.
-        stop_details: what the API says besides, as JSON.
-        cost_usd: what the CLI says it cost; None: it has not said so.
+        stop_reason: the API's value, which may be unknown to this proxy.
+        stop_sequence: the client's stop sequence at which the model stopped.
+        stop_details: the API's object of that name, as JSON.
+        cost_usd: the cost that the CLI reported; None: it reported none.
     """
 
     stop_reason: str
@@ -197,13 +197,13 @@ class Finished:
 
     @property
     def reason(self) -> FinishReason:
-        """Why, as far as all APIs tell reasons apart."""
+        """The stop reason as one that all APIs distinguish."""
         return _FINISH_REASONS.get(self.stop_reason, FinishReason.STOP)
 
 
 @frozen
 class Failed:
-    """The answer is over without being whole."""
+    """The answer has failed."""
 
     error: CCProxyError
 
@@ -226,10 +226,10 @@ Event: TypeAlias = (
 
 
 def is_token(event: Event) -> bool:
-    """Whether the model has said something: the definition of the first token.
+    """Whether an event counts as a token, for the time to the first token.
 
-    A piece of text, thinking or arguments counts, and so does the start of a block
-    that is a call or is whole at once.
+    Pieces of text, thinking and arguments count. So does the start of a call, and of a
+    block that has no deltas.
     """
     match event:
         case TextDelta() | ThinkingDelta() | InputJSONDelta() | OpaqueDelta():

@@ -1,4 +1,4 @@
-"""What has been used: the values that rooms tell each other of it."""
+"""Used tokens and costs, and the subscription's rate limits."""
 
 from attrs import field, frozen
 
@@ -7,14 +7,14 @@ from ccproxy.core.stream import Usage
 
 @frozen(kw_only=True)
 class RateWindow:
-    """How much of a subscription's limit is used.
+    """The state of one rate limit of the subscription.
 
     Attributes:
-        name: which limit, in the provider's word: ``five_hour``, ``seven_day``.
-        used: from 0 to 1, and more where more is allowed; None: not told.
-        status: ``allowed``, ``allowed_warning`` or ``rejected``; None: not told.
-        resets_seconds: Unix time of its end; None: not told.
-        told_seconds: Unix time of when this was told.
+        name: the provider's name of the limit: ``five_hour``, ``seven_day``.
+        used: the used share, from 0 to 1 or more; None: not reported.
+        status: ``allowed``, ``allowed_warning`` or ``rejected``; None: not reported.
+        resets_seconds: Unix time of the window's end; None: not reported.
+        told_seconds: Unix time of the report.
     """
 
     name: str
@@ -26,13 +26,13 @@ class RateWindow:
 
 @frozen
 class UsageKey:
-    """Whose use it was.
+    """By what usage is summed up.
 
     Attributes:
         day: in UTC, as ``2026-11-25``.
-        model: the full id of who answered.
-        key: stands for the key that was sent, which it does not tell.
-        client: the family of the program that asked.
+        model: the full id of the model that answered.
+        key: the id of the client's API key; not the key itself.
+        client: the family of the client program.
     """
 
     day: str
@@ -43,11 +43,11 @@ class UsageKey:
 
 @frozen
 class UsageTotals:
-    """How much it was.
+    """A sum of usage.
 
     Attributes:
-        answers: how many requests were answered.
-        cost_nanodollars: whole ones, so that sums are exact.
+        answers: the number of answered requests.
+        cost_nanodollars: an integer, so that sums are exact.
     """
 
     answers: int = 0
@@ -64,11 +64,11 @@ class UsageTotals:
 
 @frozen
 class UsageReport:
-    """What the ledger says.
+    """What the usage ledger contains.
 
     Attributes:
-        lines: oldest day first.
-        windows: of the subscription's limits, by name.
+        lines: sums of usage, the oldest day first.
+        windows: the subscription's rate limits, ordered by name.
     """
 
     lines: tuple[tuple[UsageKey, UsageTotals], ...] = ()

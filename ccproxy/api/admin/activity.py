@@ -66,18 +66,18 @@ class ActivityTracker:
         self.version = version
         self._watched = watched
         self._wall_seconds = wall_seconds
-        self._going: dict[UnderWay, _Entry] = {}
+        self._active: dict[UnderWay, _Entry] = {}
         self._ended: deque[CompletedRequest] = deque(maxlen=_MOST_ENDED)
         self._count = 0
 
     def request_began(self, request: UnderWay) -> None:
         """Note it."""
         if request.route not in _HOUSEHOLD:
-            self._going[request] = _Entry(request.client, self._wall_seconds())
+            self._active[request] = _Entry(request.client, self._wall_seconds())
 
     def request_left(self, request: UnderWay) -> None:
         """Forget it."""
-        self._going.pop(request, None)
+        self._active.pop(request, None)
 
     def request_ended(self, end: RequestOutcome) -> None:
         """Note what became of it."""
@@ -114,10 +114,10 @@ class ActivityTracker:
 
     def activity(self) -> Activity:
         """What is going on."""
-        shown = list(self._going.items())[:_MOST_SHOWN]
+        shown = list(self._active.items())[:_MOST_SHOWN]
         return Activity(
-            going=tuple(self._shown(*item) for item in shown),
-            more=len(self._going) - len(shown),
+            active=tuple(self._shown(*item) for item in shown),
+            more=len(self._active) - len(shown),
             sessions=self._watched.session_counts(),
             queued=self._watched.queued,
             windows=self._watched.windows,

@@ -21,7 +21,7 @@ class _Now(msgspec.Struct):
 def activity_event(activity: Activity) -> bytes:
     """What is going on, as a server-sent event."""
     now = _Now(
-        going=activity.going,
+        going=activity.active,
         more=activity.more,
         sessions=activity.sessions,
         queued=activity.queued,

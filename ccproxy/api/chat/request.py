@@ -36,9 +36,8 @@ from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import InputMessage
 from ccproxy.api.common.sampling import sampling_fields
 from ccproxy.api.common.tools import ToolTable
-from ccproxy.core.errors import InvalidRequest, MissingParameter
+from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import MessagesRequest
-from ccproxy.core.refusal import unsupported
 
 # OpenAI's own bound.
 _MOST_CHOICES = 128

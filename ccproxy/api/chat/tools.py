@@ -34,9 +34,8 @@ from ccproxy.api.common.tools import (
     function_tool,
     strict_field,
 )
-from ccproxy.core.errors import InvalidRequest, MissingParameter
+from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import Block, Tool, ToolChoice
-from ccproxy.core.refusal import unsupported
 
 _WEB_SEARCH = "web_search"
 _EMPTY_TEXT = Raw(b'""')

@@ -22,9 +22,8 @@ from ccproxy.api.common import media
 from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tools import function_call
-from ccproxy.core.errors import InvalidRequest, MissingParameter
+from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import Block, Text, Thinking, is_blank, text_block
-from ccproxy.core.refusal import unsupported
 
 # Who speaks, as the dialects agree on it.
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"

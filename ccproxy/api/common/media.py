@@ -16,9 +16,8 @@ from collections.abc import Callable, Mapping
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common.adjustments import Adjustments
-from ccproxy.core.errors import InvalidRequest, MissingParameter
+from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import Block, is_blank
-from ccproxy.core.refusal import unsupported
 
 _DATA_URL = re.compile(
     r"data:(?P<type>[^;,]*)(?P<parameters>(?:;[^;,]*)*),(?P<data>.*)",

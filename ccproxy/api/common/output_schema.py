@@ -13,9 +13,8 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common.tools import object_schema
-from ccproxy.core.errors import MissingParameter
+from ccproxy.core.errors import MissingParameter, unsupported
 from ccproxy.core.messages import OutputConfig, OutputValue, parsed
-from ccproxy.core.refusal import unsupported
 
 _NOTHING_SAID = Raw(b'{"type":"object"}')
 _NULL = Raw(b"null")

@@ -13,9 +13,8 @@ import msgspec
 from attrs import frozen
 
 from ccproxy.api.common.tools import ToolTable
-from ccproxy.core.errors import InvalidRequest, MissingParameter
+from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import Tool, ToolChoice
-from ccproxy.core.refusal import unsupported
 
 _T = TypeVar("_T")
 

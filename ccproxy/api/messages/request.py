@@ -35,7 +35,12 @@ from ccproxy.api.common.decoding import (
 )
 from ccproxy.api.messages import schemas as structs
 from ccproxy.api.messages.thinking import ThinkingForm
-from ccproxy.core.errors import InvalidRequest, MissingParameter, ThreadsUnsupported
+from ccproxy.core.errors import (
+    InvalidRequest,
+    MissingParameter,
+    ThreadsUnsupported,
+    unsupported,
+)
 from ccproxy.core.messages import (
     Block,
     Message,
@@ -51,7 +56,6 @@ from ccproxy.core.messages import (
     ToolChoice,
     is_blank,
 )
-from ccproxy.core.refusal import unsupported
 
 # What is never passed on from a client. `stream` is read, and `thread` refused.
 _NEVER_PASSED = (

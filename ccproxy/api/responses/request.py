@@ -37,9 +37,8 @@ from ccproxy.api.responses.items import (
     resolve,
 )
 from ccproxy.api.responses.tools import OfferedTools, offered_tools
-from ccproxy.core.errors import InvalidRequest, MissingParameter
+from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import MessagesRequest
-from ccproxy.core.refusal import unsupported
 
 _SAMPLING = ("temperature", "top_p")
 _IGNORED = (

@@ -24,9 +24,8 @@ from ccproxy.api.common.tools import (
     function_tool,
     strict_field,
 )
-from ccproxy.core.errors import MissingParameter
+from ccproxy.core.errors import MissingParameter, unsupported
 from ccproxy.core.messages import Tool, ToolChoice, client_tool
-from ccproxy.core.refusal import unsupported
 
 _WEB_SEARCH = "web_search"
 # Finds functions that are deferred until they are found: ours are offered at once.

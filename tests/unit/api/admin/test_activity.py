@@ -65,11 +65,11 @@ def test_only_so_many_are_shown_and_the_others_counted() -> None:
     for request in asked:
         own.request_began(request)
     activity = own.activity()
-    assert [going.id for going in activity.going] == [r.id for r in asked[:100]]
+    assert [request.id for request in activity.active] == [r.id for r in asked[:100]]
     assert activity.more == 30
     for request in asked:
         own.request_left(request)
-    assert (own.activity().going, own.activity().more) == ((), 0)
+    assert (own.activity().active, own.activity().more) == ((), 0)
 
 
 def test_only_the_last_are_remembered_and_each_is_told_once() -> None:
@@ -89,7 +89,7 @@ def test_household_is_told_of_only_where_it_fails() -> None:
     own.request_ended(end(1, "GET /usage"))
     own.request_ended(end(2, "GET /usage", status=401, is_error=True))
     own.request_ended(end(3, "GET /dashboard/events", status=499, finish="client_gone"))
-    assert own.activity().going == ()
+    assert own.activity().active == ()
     assert [(e.id, e.is_error) for e in own.ended(0)] == [("req_2", True)]
 
 
