@@ -146,7 +146,7 @@ class Bench:
         if len(self.upstream.bodies) != len(batch):
             asked = json.dumps([sent.body for sent in batch])
             told = json.dumps(self.upstream.bodies)
-            raise AssertionError(f"one request a question: asked {asked}; upstream {told}")
+            raise AssertionError(f"not one request each: sent {asked}; upstream {told}")
         numbers = sorted(number for number, _ in answers)
         assert numbers == [_FIRST + 1 + index for index in range(len(batch))]
         for sent, (number, headers) in zip(batch, answers, strict=True):
