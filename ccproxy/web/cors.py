@@ -15,8 +15,8 @@ _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # noqa: S105  # HTTP's, no secret
 _TOKENS = re.compile(rf"{_TOKEN}(?: ?, ?{_TOKEN})*")
 _LONGEST = 2000
 _EXPOSED = (
-    "x-request-id, retry-after, x-should-retry, x-ccproxy-ignored, x-ccproxy-effort, "
-    "x-ccproxy-queue-ms"
+    "x-request-id, retry-after, x-should-retry, x-ccproxy-ignored, "
+    "x-ccproxy-adjusted, x-ccproxy-effort, x-ccproxy-queue-ms"
 )
 _MAX_AGE_SECONDS = 600
 

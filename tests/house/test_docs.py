@@ -7,6 +7,7 @@ import pytest
 
 from ccproxy.api.openapi.operations import OPERATIONS
 from ccproxy.core.remedies import REMEDIES
+from ccproxy.web.cors import CORSPolicy
 from tests.support.docs import DOCS, README, ROOT, all_errors, anchors, rows
 
 PAGES = (
@@ -54,6 +55,13 @@ def test_table_of_routes_is_the_document_s() -> None:
     told = ["| " + " | ".join(row) + " |" for row in rows(DOCS / "api.md", "routes")]
     expected = [f"| {o.method} | `{o.path}` | {o.summary} |" for o in OPERATIONS]
     assert told == expected, "docs/api.md should have:\n" + "\n".join(expected)
+
+
+def test_table_of_headers_is_what_web_pages_may_read() -> None:
+    exposed = CORSPolicy(["*"]).headers([b"https://a.example"])
+    names = exposed["access-control-expose-headers"].split(", ")
+    told = [name.strip("`") for name, _ in rows(DOCS / "api.md", "headers")]
+    assert sorted(told) == sorted(names)
 
 
 def test_changelog_grows() -> None:
