@@ -27,7 +27,7 @@ from sqlalchemy import (
 metadata = MetaData()
 
 # The newest migration. An empty database gets the tables below without migrations.
-REVISION = "0003"
+REVISION = "0004"
 
 # Alembic's table, with the revision of the database's schema.
 versions = Table(

@@ -19,6 +19,7 @@ from ccproxy.core.stream import Event, UpstreamRetry, Usage
 from ccproxy.web.answer_stats import AnswerStats
 from ccproxy.web.backend import Backend, CompletionGroup
 from ccproxy.web.replies import set_queue_header
+from ccproxy.web.sse import WireEvent, sse_frames
 from ccproxy.web.sse_writer import SSEWriter
 
 
@@ -41,12 +42,12 @@ class StreamEncoder(Protocol):
     def usage(self) -> Usage:
         """What the answer cost, once it is over."""
 
-    def encode(self, choice: int, events: Sequence[Event]) -> bytes:
-        """What events of one choice mean on the wire; maybe nothing."""
+    def encode(self, choice: int, events: Sequence[Event]) -> Sequence[WireEvent]:
+        """What events of one choice mean to the client; maybe nothing."""
 
 
-async def _nothing_more() -> bytes:
-    return b""
+async def _nothing_more() -> Sequence[WireEvent]:
+    return ()
 
 
 class EventStream:
@@ -64,8 +65,8 @@ class EventStream:
         encoder: StreamEncoder,
         clock: IReactorTime,
         stats: AnswerStats,
-        conclude: Callable[[], Awaitable[bytes]] = _nothing_more,
-        told: Callable[[bytes], None] | None = None,
+        conclude: Callable[[], Awaitable[Sequence[WireEvent]]] = _nothing_more,
+        told: Callable[[Sequence[WireEvent]], None] | None = None,
     ) -> None:
         self._request = request
         self._encoder = encoder
@@ -92,7 +93,7 @@ class EventStream:
             await self._over
             if self._encoder.error is not None and self._writer.is_quiet:
                 raise self._encoder.error
-            self._writer.write(await self._conclude())
+            self._writer.write(sse_frames(await self._conclude()))
         finally:
             self._group.cancel()
             self._writer.close()
@@ -112,14 +113,15 @@ class EventStream:
     def _receive(self, choice: int, events: Sequence[Event]) -> None:
         if self._writer.is_closed or self._over.called:
             return
-        data = self._encoder.encode(choice, events)
+        told = self._encoder.encode(choice, events)
         if self._writer.is_quiet and self._encoder.error is not None:
             self._over.callback(None)
             return
         if self._writer.is_quiet:
             set_queue_header(self._request, self._group.queued_seconds)
         if self._told is not None:
-            self._told(data)
+            self._told(told)
+        data = sse_frames(told)
         last = events[-1]
         self._retry = last if isinstance(last, UpstreamRetry) else None
         if self._retry is not None and not self._writer.is_quiet:

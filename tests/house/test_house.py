@@ -59,7 +59,7 @@ PURE_NAMES = (
         f"ccproxy.web.{name}"
         for name in (
             *("auth", "hosts", "cors", "head_checks", "user_agents", "observer"),
-            *("answer_stats", "reach", "error_formats"),
+            *("answer_stats", "reach", "error_formats", "sse"),
         )
     ),
     "ccproxy.cli.doctor.verdict",

@@ -26,6 +26,7 @@ from ccproxy.claude.worker.turn_decoder import TurnDecoder
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, ClientError
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import Event, Failed, Finished
+from ccproxy.web.sse import sse_frames
 from tests.e2e.test_fuzz import CHAT, ODD, RESPONSES, places
 from tests.support.composed import BETAS, HAIKU_4_5, OPUS, SONNET_5, composed, upstream
 from tests.support.invariant import End, outcome_of
@@ -146,7 +147,7 @@ def test_any_output_of_a_cli_has_one_end(data: bytes, cuts: list[int]) -> None:
         ends = [e for e in events if isinstance(e, Finished | Failed)]
         assert not ends or (ends == [events[-1]] and turn.is_over)
         document.receive(0, events)
-        sent.append(stream.encode(0, events))
+        sent.append(sse_frames(stream.encode(0, events)))
 
     for record in records_of(data, cuts):
         was_over = turn.is_over
@@ -156,7 +157,7 @@ def test_any_output_of_a_cli_has_one_end(data: bytes, cuts: list[int]) -> None:
             tell(events)
     if not turn.is_over:
         # What the session says when the process has ended.
-        sent.append(stream.encode(0, [Failed(ClaudeFailed("it ended"))]))
+        sent.append(sse_frames(stream.encode(0, [Failed(ClaudeFailed("it ended"))])))
     if not stream.is_over:
         return
     outcome = outcome_of(200, b"".join(sent).decode(), stream=True)

@@ -10,7 +10,6 @@ in OpenAI's document; what clients break on: client facts.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
 from attrs import frozen
 from msgspec import UNSET, UnsetType
 
@@ -29,7 +28,7 @@ from ccproxy.api.chat.schemas import (
 from ccproxy.api.chat.tool_calls import StreamedCall, ToolCallFormat
 from ccproxy.api.common.agent_tools import agent_line
 from ccproxy.api.common.restart_filter import RestartFilter
-from ccproxy.core.encoding import encode_json
+from ccproxy.core.encoding import TEXT, encode_json, halves_around_text
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import Block, RedactedThinking, ToolUse
 from ccproxy.core.stream import (
@@ -48,17 +47,13 @@ from ccproxy.core.stream import (
     Usage,
 )
 from ccproxy.web.error_formats import openai_error
+from ccproxy.web.sse import DONE, WireEvent
 
 _FINISH: Mapping[FinishReason, Finish] = {
     FinishReason.LENGTH: "length",
     FinishReason.REFUSAL: "content_filter",
 }
-# No JSON text has a NUL in it, so it marks where a chunk's text goes.
-_MARK = b"\0"
-
 _PLAIN = ToolCallFormat()
-
-DONE = b"data: [DONE]\n\n"
 
 
 @frozen(kw_only=True)
@@ -197,7 +192,7 @@ class _Answer:
 
 
 class ChatStream:
-    """Encodes the answers of one streamed request, as server-sent events."""
+    """Encodes the answers of one streamed request."""
 
     def __init__(
         self,
@@ -223,13 +218,13 @@ class ChatStream:
         """The sum over the answers so far."""
         return _sum(lane.end for lane in self._lanes)
 
-    def encode(self, choice: int, events: Sequence[Event]) -> bytes:
-        """The bytes that events of one choice mean to the client; maybe none.
+    def encode(self, choice: int, events: Sequence[Event]) -> Sequence[WireEvent]:
+        """What events of one choice mean to the client; maybe nothing.
 
-        An answer that failed sets ``error``: whoever has not sent anything yet can
-        still tell it by an HTTP status instead of the bytes.
+        An answer that failed sets ``error``: where nothing was sent yet, it can still
+        be told by an HTTP status instead.
         """
-        frames: list[bytes] = []
+        wire: list[WireEvent] = []
         lane = self._lanes[choice]
         for event in lane.replay.filter(events):
             if self.error is not None or lane.end is not None:
@@ -237,103 +232,103 @@ class ChatStream:
             match event:
                 case TextDelta(text):
                     if not lane.head:
-                        frames += self._begin(lane, self.model)
-                    frames += (lane.head, encode_json(text), lane.tail)
+                        wire += self._begin(lane, self.model)
+                    data = lane.head + encode_json(text) + lane.tail
+                    wire.append(WireEvent("", data))
                 case ThinkingDelta(text):
                     lane.reasoning.thought(text)
-                    frames += self._begin(lane, self.model)
-                    frames.append(self._told(lane, ChunkDelta(reasoning_content=text)))
+                    wire += self._begin(lane, self.model)
+                    wire += self._deltas(lane, ChunkDelta(reasoning_content=text))
                 case AgentToolUsed():
                     line = ChunkDelta(reasoning_content=agent_line(event))
-                    frames += [*self._begin(lane, self.model), self._told(lane, line)]
+                    wire += self._begin(lane, self.model)
+                    wire += self._deltas(lane, line)
                 case SignatureDelta(signature):
                     detail = lane.reasoning.signed(signature, self.model)
-                    frames += self._thought(lane, detail)
+                    wire += self._thought(lane, detail)
                 case ContentBlockStart(block, index):
-                    frames += self._start(lane, block, index)
+                    wire += self._start(lane, block, index)
                 case InputJSONDelta(json, index) if json and lane.call is not None:
                     # The provider's own tools have input too.
                     if index == lane.call_index:
-                        frames.append(self._told(lane, lane.call.more(json)))
+                        wire += self._deltas(lane, lane.call.more(json))
                 case MessageStart(model):
                     lane.reasoning.begin()
-                    frames += self._begin(lane, model)
+                    wire += self._begin(lane, model)
                 case Finished():
-                    frames += self._finish(lane, event)
+                    wire += self._finish(lane, event)
                 case Failed(error):
-                    frames += self._fail(error)
-        return b"".join(frames)
+                    self.error = error
+                    wire.append(WireEvent("", openai_error(error)))
+        return wire
 
-    def _begin(self, lane: "_Lane", model: str) -> Sequence[bytes]:
+    def _begin(self, lane: "_Lane", model: str) -> Sequence[WireEvent]:
         if lane.head:
             return ()
         self.model = self.model or model
-        text = ChunkDelta(content=msgspec.Raw(_MARK))
-        lane.head, _, lane.tail = self._told(lane, text).partition(_MARK)
+        text = ChunkChoice(lane.index, ChunkDelta(content=TEXT))
+        lane.head, lane.tail = halves_around_text(self._chunk(text))
         opening = ChunkDelta(role="assistant", content="", refusal=None)
-        return [self._told(lane, opening)]
+        return self._deltas(lane, opening)
 
-    def _thought(self, lane: "_Lane", detail: ReasoningDetail) -> Sequence[bytes]:
-        entry = self._told(lane, ChunkDelta(reasoning_details=[detail]))
-        return [*self._begin(lane, self.model), entry]
+    def _thought(self, lane: "_Lane", detail: ReasoningDetail) -> Sequence[WireEvent]:
+        begun = self._begin(lane, self.model)
+        return [*begun, *self._deltas(lane, ChunkDelta(reasoning_details=[detail]))]
 
-    def _start(self, lane: "_Lane", block: Block, index: int) -> Sequence[bytes]:
+    def _start(self, lane: "_Lane", block: Block, index: int) -> Sequence[WireEvent]:
         """What the begin of a block says to the client; most say nothing."""
         match block.value:
             case ToolUse() as call:
                 lane.call_index = index
-                return [*self._begin(lane, self.model), self._call(lane, call)]
+                return [*self._begin(lane, self.model), *self._call(lane, call)]
             case RedactedThinking(data=data):
                 detail = lane.reasoning.redacted(data, self.model)
                 return self._thought(lane, detail)
         return ()
 
-    def _call(self, lane: "_Lane", call: ToolUse) -> bytes:
+    def _call(self, lane: "_Lane", call: ToolUse) -> Sequence[WireEvent]:
         before = self._complete(lane, is_whole=True)
         if self._forms.is_old and lane.calls:
             # There is no place for a second one.
             return before
         lane.call = StreamedCall(call, lane.calls, self._forms)
         lane.calls += 1
-        return before + self._told(lane, lane.call.first())
+        return [*before, *self._deltas(lane, lane.call.first())]
 
-    def _complete(self, lane: "_Lane", *, is_whole: bool) -> bytes:
+    def _complete(self, lane: "_Lane", *, is_whole: bool) -> Sequence[WireEvent]:
         call, lane.call = lane.call, None
-        return b"" if call is None else self._told(lane, call.end(is_whole=is_whole))
+        return () if call is None else self._deltas(lane, call.end(is_whole=is_whole))
 
-    def _finish(self, lane: "_Lane", end: Finished) -> list[bytes]:
-        frames = list(self._begin(lane, self.model))
-        frames.append(self._complete(lane, is_whole=_is_whole(end)))
+    def _finish(self, lane: "_Lane", end: Finished) -> Sequence[WireEvent]:
+        wire = [*self._begin(lane, self.model)]
+        wire += self._complete(lane, is_whole=_is_whole(end))
         lane.end = end
         reason = _finish(end, self._forms, has_called=lane.calls > 0)
-        frames.append(
-            self._chunk(ChunkChoice(lane.index, ChunkDelta(), finish_reason=reason))
-        )
+        last = ChunkChoice(lane.index, ChunkDelta(), finish_reason=reason)
+        wire.append(_wire(self._chunk(last)))
         if self.is_over:
             if self._include_usage:
-                frames.append(self._chunk(None))
-            frames.append(DONE)
-        return frames
+                wire.append(_wire(self._chunk(None)))
+            wire.append(DONE)
+        return wire
 
-    def _told(self, lane: "_Lane", delta: ChunkDelta | None) -> bytes:
-        return b"" if delta is None else self._chunk(ChunkChoice(lane.index, delta))
+    def _deltas(self, lane: "_Lane", delta: ChunkDelta | None) -> Sequence[WireEvent]:
+        """The event that a delta is; none for none."""
+        if delta is None:
+            return ()
+        return (_wire(self._chunk(ChunkChoice(lane.index, delta))),)
 
-    def _fail(self, error: CCProxyError) -> list[bytes]:
-        self.error = error
-        return [b"data: ", openai_error(error), b"\n\n"]
-
-    def _chunk(self, choice: ChunkChoice | None) -> bytes:
+    def _chunk(self, choice: ChunkChoice | None) -> ChatCompletionChunk:
         usage: CompletionUsage | UnsetType | None = (
             None if self._include_usage else UNSET
         )
-        chunk = ChatCompletionChunk(
+        return ChatCompletionChunk(
             id=self._meta.id,
             created=self._meta.created,
             model=self.model,
             choices=[choice] if choice else [],
             usage=usage if choice else usage_of(self.usage),
         )
-        return b"data: " + encode_json(chunk) + b"\n\n"
 
 
 class _Lane:
@@ -349,6 +344,10 @@ class _Lane:
         self.tail = b""
         self.calls = 0
         self.end: Finished | None = None
+
+
+def _wire(chunk: ChatCompletionChunk) -> WireEvent:
+    return WireEvent("", encode_json(chunk))
 
 
 def _finish(

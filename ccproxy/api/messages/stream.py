@@ -1,4 +1,4 @@
-"""Messages API: events to a stream of server-sent ones. Pure.
+"""Messages API: events of the inner language to those of the API's stream. Pure.
 
 Order of a stream: ``message_start``, ``ping``; each block's ``content_block_start``,
 deltas and ``content_block_stop``, counted from 0; ``message_delta`` with why the model
@@ -24,7 +24,7 @@ from ccproxy.api.messages.schemas import (
     usage_document,
 )
 from ccproxy.api.messages.thinking import ThinkingFilter, ThinkingForm
-from ccproxy.core.encoding import encode_json
+from ccproxy.core.encoding import TEXT, encode_json, halves_around_text
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import Block, Text
 from ccproxy.core.stream import (
@@ -43,15 +43,14 @@ from ccproxy.core.stream import (
     Usage,
 )
 from ccproxy.web.error_formats import anthropic_error
-
-# No JSON text has a NUL in it, so it marks where a delta's text goes.
-_MARK = b"\0"
+from ccproxy.web.sse import WireEvent
 
 _PLAIN = ThinkingForm()
+_DELTA = "content_block_delta"
 
 
 class MessageStream:
-    """Encodes an answer that is streamed, as server-sent events.
+    """Encodes an answer that is streamed.
 
     Args:
         meta: has the message's id.
@@ -84,26 +83,27 @@ class MessageStream:
         """What the answer cost, once it is over."""
         return Usage() if self._end is None else self._end.usage
 
-    def encode(self, choice: int, events: Sequence[Event]) -> bytes:
-        """The bytes that events mean to the client; maybe none.
+    def encode(self, choice: int, events: Sequence[Event]) -> Sequence[WireEvent]:
+        """What events mean to the client; maybe nothing.
 
-        An answer that failed sets ``error``: whoever has not sent anything yet can
-        still tell it by an HTTP status instead of the bytes.
+        An answer that failed sets ``error``: where nothing was sent yet, it can still
+        be told by an HTTP status instead.
         """
-        frames: list[bytes] = []
+        sent: list[WireEvent] = []
         for event in events:
             self._resumes = self._resumes or isinstance(event, Restarted)
             for told in self._replay.filter((event,)):
                 if isinstance(told, TextDelta) and told.index == self._text_index:
                     # The one that there are many of, in a block that is shown.
-                    frames += (self._head, encode_json(told.text), self._tail)
+                    data = self._head + encode_json(told.text) + self._tail
+                    sent.append(WireEvent(_DELTA, data))
                     continue
                 for shown in self._shown.filter((told,)):
                     if not self.is_over:
-                        frames += self._encode(shown)
-        return b"".join(frames)
+                        sent += self._encode(shown)
+        return sent
 
-    def _encode(self, event: Event) -> Sequence[bytes]:
+    def _encode(self, event: Event) -> Sequence[WireEvent]:
         match event:
             case TextDelta(text, index):
                 return self._delta(index, {"type": "text_delta", "text": text})
@@ -136,56 +136,55 @@ class MessageStream:
             case Failed(error):
                 self.error, self._text_index = error, None
                 data = anthropic_error(error, self._meta.request_id)
-                return (b"event: error\ndata: ", data, b"\n\n")
+                return (WireEvent("error", data),)
         return ()
 
-    def _start(self, model: str, usage: Usage) -> list[bytes]:
+    def _start(self, model: str, usage: Usage) -> list[WireEvent]:
         self._has_begun = True
         self.model = model
         message = message_document(self._meta, model, usage)
-        return [_frame("message_start", message=message), _frame("ping")]
+        return [_event("message_start", message=message), _event("ping")]
 
-    def _start_late(self) -> list[bytes]:
+    def _start_late(self) -> list[WireEvent]:
         return [] if self._has_begun else self._start(self.model, Usage())
 
-    def _begin(self, block: Block, index: int) -> list[bytes]:
-        frames = [*self._start_late(), *self._close(index)]
+    def _begin(self, block: Block, index: int) -> list[WireEvent]:
+        before = [*self._start_late(), *self._close(index)]
         number = self._open[index] = self._count
         self._count += 1
-        told = _frame("content_block_start", index=number, content_block=Raw(block.raw))
+        told = _event("content_block_start", index=number, content_block=Raw(block.raw))
         if isinstance(block.value, Text):
             self._text_index = index
-            delta = {"type": "text_delta", "text": Raw(_MARK)}
-            [frame] = self._delta(index, delta)
-            self._head, _, self._tail = frame.partition(_MARK)
-        return [*frames, told]
+            delta = {"type": "text_delta", "text": TEXT}
+            event = {"type": _DELTA, "index": number, "delta": delta}
+            self._head, self._tail = halves_around_text(event)
+        return [*before, told]
 
-    def _delta(self, index: int, delta: object) -> Sequence[bytes]:
+    def _delta(self, index: int, delta: object) -> Sequence[WireEvent]:
         number = self._open.get(index)
         if number is None:
             return ()
-        return (_frame("content_block_delta", index=number, delta=delta),)
+        return (_event(_DELTA, index=number, delta=delta),)
 
-    def _close(self, index: int) -> list[bytes]:
+    def _close(self, index: int) -> list[WireEvent]:
         number = self._open.pop(index, None)
         if index == self._text_index:
             self._text_index = None
-        return [] if number is None else [_frame("content_block_stop", index=number)]
+        return [] if number is None else [_event("content_block_stop", index=number)]
 
-    def _close_all(self) -> list[bytes]:
-        return [frame for index in [*self._open] for frame in self._close(index)]
+    def _close_all(self) -> list[WireEvent]:
+        return [event for index in [*self._open] for event in self._close(index)]
 
-    def _finish(self, end: Finished) -> list[bytes]:
+    def _finish(self, end: Finished) -> list[WireEvent]:
         self._end, self._text_index = end, None
         delta, usage = stop_fields(end), usage_document(end.usage)
         return [
             *self._start_late(),
             *self._close_all(),
-            _frame("message_delta", delta=delta, usage=usage),
-            _frame("message_stop"),
+            _event("message_delta", delta=delta, usage=usage),
+            _event("message_stop"),
         ]
 
 
-def _frame(kind: str, **data: object) -> bytes:
-    encoded = encode_json({"type": kind, **data})
-    return b"event: " + kind.encode() + b"\ndata: " + encoded + b"\n\n"
+def _event(kind: str, **data: object) -> WireEvent:
+    return WireEvent(kind, encode_json({"type": kind, **data}))

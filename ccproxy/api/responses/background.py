@@ -25,6 +25,7 @@ from ccproxy.store.shield import shield
 from ccproxy.web.answer_stats import AnswerStats
 from ccproxy.web.backend import CompletionGroup
 from ccproxy.web.context import RequestIdentity
+from ccproxy.web.sse import WireEvent
 
 # Other servers of the store may cancel what runs here.
 _LOOK_SECONDS = 2.0
@@ -66,7 +67,7 @@ class BackgroundResponse:
         if not self.turn.encoder.is_over:
             self.event_log.record(self.turn.encoder.encode(0, [Failed(error)]))
 
-    def finish(self, end: bytes) -> None:
+    def finish(self, end: Sequence[WireEvent]) -> None:
         """Tell the end, which is known now."""
         self.response = self.turn.encoder.response
         self.event_log.record(end)
@@ -229,7 +230,7 @@ class BackgroundResponses:
         end = turn.encoder.conclude()
         try:
             await self._stored.finish(
-                turn.id, self._turns.ending(turn, job.event_log.data + end)
+                turn.id, self._turns.ending(turn, [*job.event_log.events, *end])
             )
         except StorageFailed as error:
             job.finish(turn.encoder.conclude(error))
@@ -239,7 +240,7 @@ class BackgroundResponses:
 
     async def _keep_failure(self, job: BackgroundResponse) -> None:
         """Have the store take that it failed, as soon as it takes anything."""
-        ending = self._turns.ending(job.turn, job.event_log.data)
+        ending = self._turns.ending(job.turn, job.event_log.events)
         while not self._is_stopping:
             sleep: Deferred[None] = deferLater(self._clock, _AGAIN_SECONDS)
             self._sleeps.add(sleep)

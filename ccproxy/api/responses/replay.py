@@ -7,12 +7,12 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from ccproxy.api.responses.background import BackgroundResponses
-from ccproxy.api.responses.event_encoder import skip_events
 from ccproxy.api.responses.event_log import EventLog, EventLogReader
-from ccproxy.api.responses.stored import end_of_stream, shown_response
+from ccproxy.api.responses.stored import decode_events, end_of_stream, shown_response
 from ccproxy.core.errors import StorageFailed
 from ccproxy.store.records import StoredResponse
 from ccproxy.store.responses import ResponseStore
+from ccproxy.web.sse import WireEvent
 
 _LOOK_SECONDS = 1.0
 
@@ -63,7 +63,7 @@ class ResponseReplay:
         event_log.record(events)
         event_log.finish()
 
-    async def _events(self, kept: StoredResponse, after: int) -> bytes:
+    async def _events(self, kept: StoredResponse, after: int) -> list[WireEvent]:
         now: StoredResponse | None = kept
         while now is not None and now.is_running:
             await deferLater(self._clock, _LOOK_SECONDS)
@@ -74,7 +74,7 @@ class ResponseReplay:
             status = last.status if now is not None else "cancelled"
             shown = shown_response(last.document, status, shows_seals=False)
             return end_of_stream(shown, after)
-        return events[skip_events(events, 0, after + 1)[0] :]
+        return decode_events(events)[after + 1 :]
 
 
 def _expected(failure: Failure) -> None:

@@ -13,6 +13,7 @@ from ccproxy.core.stream import (
     Restarted,
     Usage,
 )
+from ccproxy.web.sse import WireEvent
 
 
 class ResponseDocument:
@@ -21,14 +22,14 @@ class ResponseDocument:
     Unlike a stream it can take back what was cut off and begun anew.
 
     Attributes:
-        frames: the stream that it would have been, without its last event.
+        wire_events: the stream that it would have been, without its end.
     """
 
     def __init__(self, stream: ResponseStream) -> None:
         self._stream = stream
         self._events: list[Event] = []
         self._message_begins = 0
-        self.frames = b""
+        self.wire_events: Sequence[WireEvent] = ()
         self.error: CCProxyError | None = None
 
     @property
@@ -59,7 +60,7 @@ class ResponseDocument:
                     self.error = error
             self._events.append(event)
             if isinstance(event, Finished):
-                self.frames = self._stream.encode(choice, self._events)
+                self.wire_events = self._stream.encode(choice, self._events)
 
     def encode(self) -> bytes:
         """The response; only without an error, once over."""

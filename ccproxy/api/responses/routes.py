@@ -12,6 +12,8 @@ POST      ``/responses/input_tokens``          cannot be told
 ========  ===================================  ====================================
 """
 
+from collections.abc import Sequence
+
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
@@ -56,6 +58,7 @@ from ccproxy.web.replies import (
     set_queue_header,
 )
 from ccproxy.web.routing import Router
+from ccproxy.web.sse import DONE, WireEvent
 from ccproxy.web.upgrade import serve_websocket
 from ccproxy.web.websocket import (
     GOING_AWAY,
@@ -145,13 +148,13 @@ class ResponsesRoutes:
     async def _stream(self, context: RequestContext, turn: PreparedResponse) -> None:
         event_log = EventLog()
 
-        async def conclude() -> bytes:
+        async def conclude() -> Sequence[WireEvent]:
             end = turn.encoder.conclude()
             try:
-                await self._turns.keep(turn, event_log.data + end)
+                await self._turns.keep(turn, [*event_log.events, *end])
             except StorageFailed as error:
-                return turn.encoder.conclude(error)
-            return end
+                end = turn.encoder.conclude(error)
+            return [*end, DONE]
 
         keeps = turn.call.echo.store
         stream = EventStream(
@@ -172,7 +175,8 @@ class ResponsesRoutes:
                 self._turns.backend, turn.question, 1, document, context.stats
             )
         set_queue_header(context.request, queued)
-        await self._turns.keep(turn, document.frames + turn.encoder.conclude())
+        end = turn.encoder.conclude()
+        await self._turns.keep(turn, [*document.wire_events, *end])
         return json_response(context.request, document.encode())
 
     async def _compact(self, context: RequestContext) -> bytes:

@@ -9,11 +9,12 @@ from typing import Any
 
 import msgspec
 
-from ccproxy.api.responses.event_encoder import DONE, EventEncoder
+from ccproxy.api.responses.event_encoder import EventEncoder
 from ccproxy.api.responses.output import without_seal
 from ccproxy.api.responses.resource import failed
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import CCProxyError, ShuttingDown
+from ccproxy.web.sse import WireEvent
 
 _STOPPED = "the proxy stopped before the response was complete; ask again"
 
@@ -42,9 +43,26 @@ def shown_response(document: bytes, status: str, *, shows_seals: bool) -> bytes:
     return encode_json(response)
 
 
+class _Kind(msgspec.Struct):
+    type: str
+
+
+_decode_kind = msgspec.json.Decoder(_Kind).decode
+
+
+def encode_events(events: Sequence[WireEvent]) -> bytes:
+    """A stream's events as they are kept: one line of JSON each."""
+    return b"\n".join([event.data for event in events])
+
+
+def decode_events(kept: bytes) -> list[WireEvent]:
+    """The events of a stream that was kept."""
+    return [WireEvent(_decode_kind(line).type, line) for line in kept.splitlines()]
+
+
 def end_of_stream(
     response: bytes, after: int, error: CCProxyError | None = None
-) -> bytes:
+) -> list[WireEvent]:
     """The rest of the stream of a response that ended without one.
 
     Args:
@@ -53,16 +71,16 @@ def end_of_stream(
         error: why it cannot be told how it ended.
     """
     document: Mapping[str, Any] = msgspec.json.decode(response)
-    frames = EventEncoder(after + 1)
+    encoder = EventEncoder(after + 1)
     told = []
     if after < 0:
         created = {**document, "status": "in_progress", "error": None}
-        told.append(frames.event("response.created", response=created))
+        told.append(encoder.event("response.created", response=created))
     if error is not None:
         document = failed(document, error)
     # There is no event of a cancelled response of its own.
-    told.append(frames.event("response.failed", response=document))
-    return b"".join([*told, DONE])
+    told.append(encoder.event("response.failed", response=document))
+    return told
 
 
 def item_list(

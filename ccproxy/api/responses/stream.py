@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from ccproxy.api.common.agent_tools import agent_line, searched
 from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import ToolTable
-from ccproxy.api.responses.event_encoder import DONE, EventEncoder
+from ccproxy.api.responses.event_encoder import EventEncoder
 from ccproxy.api.responses.output import (
     MESSAGE,
     REASONING,
@@ -55,6 +55,7 @@ from ccproxy.core.stream import (
     ThinkingDelta,
     Usage,
 )
+from ccproxy.web.sse import WireEvent
 
 _INCOMPLETE: Mapping[FinishReason, str] = {
     FinishReason.LENGTH: "max_output_tokens",
@@ -85,7 +86,7 @@ _PARTS: Mapping[_Phase, OutputPart] = {
 
 
 class ResponseStream:
-    """Encodes one streamed response, as server-sent events.
+    """Encodes one streamed response.
 
     Args:
         identifier: makes the ids of the response and of its items.
@@ -115,7 +116,7 @@ class ResponseStream:
         self._phase = _Phase.BEFORE
         self._was_queued = False
         self._replay = RestartFilter()
-        self._frames = EventEncoder()
+        self._encoder = EventEncoder()
         self._end_number = 0
         self._output: list[dict[str, Any]] = []
         self._text: list[str] = []
@@ -147,109 +148,108 @@ class ResponseStream:
         ]
         return "".join(parts)
 
-    def queue(self) -> bytes:
+    def queue(self) -> Sequence[WireEvent]:
         """Tell that the response waits for its turn; before any event."""
         self._was_queued = True
-        return self._frames.event(
-            "response.created", response=self.response
-        ) + self._frames.event("response.queued", response=self.response)
+        kinds = ("response.created", "response.queued")
+        return [self._encoder.event(kind, response=self.response) for kind in kinds]
 
-    def encode(self, choice: int, events: Sequence[Event]) -> bytes:
-        """The bytes that events mean to the client; maybe none.
+    def encode(self, choice: int, events: Sequence[Event]) -> Sequence[WireEvent]:
+        """What events mean to the client; maybe nothing.
 
-        A failure sets ``error``: whoever has not sent anything yet can still tell it
-        by an HTTP status instead of the bytes.
+        A failure sets ``error``: where nothing was sent yet, it can still be told by
+        an HTTP status instead.
         """
-        frames: list[bytes] = []
+        wire: list[WireEvent] = []
         for event in self._replay.filter(events):
             if self.is_over:
                 break
             match event:
                 case TextDelta(text):
-                    frames += self._enter(_Phase.MESSAGE)
-                    frames.append(self._delta(text))
+                    wire += self._enter(_Phase.MESSAGE)
+                    wire.append(self._delta(text))
                 case ThinkingDelta(text):
-                    frames += self._enter(_Phase.REASONING)
-                    frames.append(self._delta(text))
+                    wire += self._enter(_Phase.REASONING)
+                    wire.append(self._delta(text))
                 case SignatureDelta(signature):
-                    frames += self._signed(signature)
+                    wire += self._signed(signature)
                 case AgentToolUsed():
-                    frames += self._enter(_Phase.BETWEEN)
-                    frames += self._used(event)
+                    wire += self._enter(_Phase.BETWEEN)
+                    wire += self._used(event)
                 case ContentBlockStart(block, index):
-                    frames += self._start(block, index)
+                    wire += self._start(block, index)
                 case InputJSONDelta(json, index) if self._call is not None:
                     # The provider's own tools have input too.
                     if index == self._call_index:
-                        frames += self._told(self._call.feed(json))
+                        wire += self._told(self._call.feed(json))
                 case MessageStart(model):
                     self.model = model
-                    frames += self._enter(_Phase.BETWEEN)
+                    wire += self._enter(_Phase.BETWEEN)
                 case Finished():
-                    frames += self._finish(event)
+                    wire += self._finish(event)
                 case Failed(error):
-                    frames += self._fail(error)
-        return b"".join(frames)
+                    wire += self._fail(error)
+        return wire
 
-    def cancel(self) -> bytes:
+    def cancel(self) -> Sequence[WireEvent]:
         """End the answer here, because the client wants no more of it."""
-        frames = self._end("incomplete")
+        wire = self._end("incomplete")
         self.response = self._snapshot("cancelled")
-        return b"".join(frames)
+        return wire
 
-    def conclude(self, error: CCProxyError | None = None) -> bytes:
-        """Tell the end; only once over. The last one told is the one that counts.
+    def conclude(self, error: CCProxyError | None = None) -> Sequence[WireEvent]:
+        """The end; only once over. The last call is the one that counts.
 
         Args:
             error: what went wrong after the answer's end.
         """
-        self._frames.go_back(self._end_number)
+        self._encoder.go_back(self._end_number)
         if error is not None:
             self.error = error
             self.response = failed(self.response, error)
-        frames = []
+        wire = []
         status = self.response["status"]
         if self.error is not None:
             # Flat, as OpenAI has it: some clients know the reason from here only.
             about = {"code": self.error.code, "message": self.error.message}
-            frames.append(self._frames.event("error", **about, param=self.error.param))
+            wire.append(self._encoder.event("error", **about, param=self.error.param))
         # There is no event of a cancelled response of its own.
         kind = "failed" if status == "cancelled" else status
-        frames.append(self._frames.event(f"response.{kind}", response=self.response))
-        return b"".join([*frames, DONE])
+        wire.append(self._encoder.event(f"response.{kind}", response=self.response))
+        return wire
 
-    def _enter(self, phase: _Phase) -> Sequence[bytes]:
+    def _enter(self, phase: _Phase) -> Sequence[WireEvent]:
         if phase is self._phase:
             return ()
-        frames: list[bytes] = []
+        wire: list[WireEvent] = []
         if self._phase is _Phase.BEFORE:
-            frames += self._begin()
+            wire += self._begin()
         else:
-            frames += self._close("completed")
+            wire += self._close("completed")
         self._phase = phase
         if phase in _PARTS:
-            frames += self._open()
-        return frames
+            wire += self._open()
+        return wire
 
-    def _begin(self) -> list[bytes]:
+    def _begin(self) -> list[WireEvent]:
         self.response = self._snapshot("in_progress")
         kinds = ["in_progress"] if self._was_queued else ["created", "in_progress"]
         return [
-            self._frames.event(f"response.{kind}", response=self.response)
+            self._encoder.event(f"response.{kind}", response=self.response)
             for kind in kinds
         ]
 
-    def _open(self) -> list[bytes]:
+    def _open(self) -> list[WireEvent]:
         part = _PARTS[self._phase]
         item = part.item(self._item_id(part.prefix), "in_progress", None)
         place = self._place(part)
-        self._frames.prepare(part.delta, {**place, **part.extra})
+        self._encoder.prepare(part.delta, {**place, **part.extra})
         return [
             self._added(item),
-            self._frames.event(part.added, **place, part=part.content("")),
+            self._encoder.event(part.added, **place, part=part.content("")),
         ]
 
-    def _start(self, block: Block, index: int) -> list[bytes]:
+    def _start(self, block: Block, index: int) -> list[WireEvent]:
         """What the begin of a block says to the client; most say nothing."""
         match block.value:
             case RedactedThinking(data):
@@ -258,30 +258,32 @@ class ResponseStream:
                     *self._whole_reasoning({"data": data}),
                 ]
             case ToolUse() as call:
-                frames = self._enter(_Phase.BETWEEN)
+                wire = self._enter(_Phase.BETWEEN)
                 self._call_index = index
-                return [*frames, *self._open_call(call)]
+                return [*wire, *self._open_call(call)]
         return []
 
-    def _open_call(self, call: ToolUse) -> list[bytes]:
+    def _open_call(self, call: ToolUse) -> list[WireEvent]:
         self._phase = _Phase.CALL
         opened = OpenCall(call.id, self._tools.identity(call.name))
         self._call = opened
         identifier = self._item_id(opened.prefix)
         if opened.delta_event is not None:
             place = {"item_id": identifier, "output_index": len(self._output)}
-            self._frames.prepare(opened.delta_event, place)
+            self._encoder.prepare(opened.delta_event, place)
         return [self._added(opened.item(identifier, "in_progress"))]
 
-    def _told(self, text: str) -> list[bytes]:
+    def _told(self, text: str) -> list[WireEvent]:
         """A piece of a call, if it is anything."""
-        return [self._frames.delta(text)] if text else []
+        return [self._encoder.delta(text)] if text else []
 
-    def _delta(self, text: str) -> bytes:
+    def _delta(self, text: str) -> WireEvent:
         self._text.append(text)
-        return self._frames.delta(text)
+        return self._encoder.delta(text)
 
-    def _close(self, status: str, seal: Mapping[str, str] | None = None) -> list[bytes]:
+    def _close(
+        self, status: str, seal: Mapping[str, str] | None = None
+    ) -> list[WireEvent]:
         """Finish whatever item is open."""
         if self._call is not None:
             return self._close_call(self._call, status)
@@ -296,23 +298,23 @@ class ResponseStream:
         if seal is not None:
             item |= self._sealed({"thinking": text, **seal})
         return [
-            self._frames.event(part.text_done, **place, text=text, **part.extra),
-            self._frames.event(part.done, **place, part=content),
+            self._encoder.event(part.text_done, **place, text=text, **part.extra),
+            self._encoder.event(part.done, **place, part=content),
             self._done(item),
         ]
 
-    def _close_call(self, call: OpenCall, status: str) -> list[bytes]:
-        frames = self._told(call.end(is_whole=status == "completed"))
+    def _close_call(self, call: OpenCall, status: str) -> list[WireEvent]:
+        wire = self._told(call.end(is_whole=status == "completed"))
         self._call = None
         item = call.item(self._item_id(call.prefix), status)
         done = call.done()
         if done is not None:
             kind, about = done
             place = {"item_id": item["id"], "output_index": len(self._output)}
-            frames.append(self._frames.event(kind, **place, **about))
-        return [*frames, self._done(item)]
+            wire.append(self._encoder.event(kind, **place, **about))
+        return [*wire, self._done(item)]
 
-    def _signed(self, signature: str) -> list[bytes]:
+    def _signed(self, signature: str) -> list[WireEvent]:
         """Finish the block of thinking whose signature this is."""
         if self._phase is _Phase.REASONING:
             return self._close("completed", {"signature": signature})
@@ -320,7 +322,7 @@ class ResponseStream:
         seal = {"thinking": "", "signature": signature}
         return [*self._enter(_Phase.BETWEEN), *self._whole_reasoning(seal)]
 
-    def _used(self, use: AgentToolUsed) -> list[bytes]:
+    def _used(self, use: AgentToolUsed) -> list[WireEvent]:
         """What Claude Code has done by itself: an item of its own."""
         query = searched(use)
         if query is not None:
@@ -330,7 +332,7 @@ class ResponseStream:
         item = REASONING.item(self._item_id(REASONING.prefix), "completed", summary)
         return [self._added({**item, "summary": []}), self._done(item)]
 
-    def _whole_reasoning(self, seal: Mapping[str, str]) -> list[bytes]:
+    def _whole_reasoning(self, seal: Mapping[str, str]) -> list[WireEvent]:
         item = REASONING.item(self._item_id(REASONING.prefix), "completed", None)
         return [self._added(item), self._done({**item, **self._sealed(seal)})]
 
@@ -342,30 +344,30 @@ class ResponseStream:
             about["prefix"] = self._prefix
         return {"encrypted_content": self._sealer.close({**seal, **about})}
 
-    def _added(self, item: Mapping[str, Any]) -> bytes:
-        return self._frames.event(
+    def _added(self, item: Mapping[str, Any]) -> WireEvent:
+        return self._encoder.event(
             "response.output_item.added", output_index=len(self._output), item=item
         )
 
-    def _done(self, item: dict[str, Any]) -> bytes:
+    def _done(self, item: dict[str, Any]) -> WireEvent:
         index = len(self._output)
         self._output.append(item)
         self._phase = _Phase.BETWEEN
-        return self._frames.event(
+        return self._encoder.event(
             "response.output_item.done", output_index=index, item=self._shown(item)
         )
 
-    def _end(self, status: str) -> list[bytes]:
-        frames = self._begin() if self._phase is _Phase.BEFORE else []
-        frames += self._close(status)
+    def _end(self, status: str) -> list[WireEvent]:
+        wire = self._begin() if self._phase is _Phase.BEFORE else []
+        wire += self._close(status)
         self._phase = _Phase.OVER
-        self._end_number = self._frames.next_number
-        return frames
+        self._end_number = self._encoder.next_number
+        return wire
 
-    def _finish(self, end: Finished) -> list[bytes]:
+    def _finish(self, end: Finished) -> list[WireEvent]:
         reason = _INCOMPLETE.get(end.reason)
         status = "completed" if reason is None else "incomplete"
-        frames = self._end(status)
+        wire = self._end(status)
         self.usage = end.usage
         self.response = {
             **self._snapshot(status),
@@ -373,13 +375,13 @@ class ResponseStream:
             "completed_at": int(self._wall_seconds()) if reason is None else None,
             "incomplete_details": None if reason is None else {"reason": reason},
         }
-        return frames
+        return wire
 
-    def _fail(self, error: CCProxyError) -> list[bytes]:
+    def _fail(self, error: CCProxyError) -> list[WireEvent]:
         self.error = error
-        frames = self._end("incomplete")
+        wire = self._end("incomplete")
         self.response = failed(self._snapshot("failed"), error)
-        return frames
+        return wire
 
     def _item_id(self, prefix: str) -> str:
         return f"{prefix}_{self._identifier}{len(self._output):04x}"

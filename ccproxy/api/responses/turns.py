@@ -4,7 +4,7 @@ What comes before a request may be in the store, in a conversation, or with a
 WebSocket; whoever runs the turn then asks the backend and calls `ResponseBuilder.keep`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ from ccproxy.api.responses.request import (
     request_of,
 )
 from ccproxy.api.responses.resource import response_id
-from ccproxy.api.responses.stored import kept_response
+from ccproxy.api.responses.stored import encode_events, kept_response
 from ccproxy.api.responses.stream import ResponseStream
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import (
@@ -32,6 +32,7 @@ from ccproxy.core.question import PreparedQuestion
 from ccproxy.store.records import FinalResponse, Item, NewResponse, ResponseChain
 from ccproxy.store.store import Store
 from ccproxy.web.backend import Backend
+from ccproxy.web.sse import WireEvent
 
 _SEAL = "seal"
 # A response that ended so has an answer to go on from.
@@ -230,16 +231,18 @@ class ResponseBuilder:
             input=(*turn.earlier, *turn.input) if turn.is_loose else turn.input,
         )
 
-    def ending(self, turn: PreparedResponse, events: bytes) -> FinalResponse:
+    def ending(
+        self, turn: PreparedResponse, events: Sequence[WireEvent]
+    ) -> FinalResponse:
         """The turn as the store takes it at its end."""
         return FinalResponse(
             status=turn.encoder.response["status"],
             document=turn.document,
             output=turn.output,
-            events=events,
+            events=encode_events(events),
         )
 
-    async def keep(self, turn: PreparedResponse, events: bytes) -> None:
+    async def keep(self, turn: PreparedResponse, events: Sequence[WireEvent]) -> None:
         """Keep a turn that is over, if it is to be kept.
 
         Args:

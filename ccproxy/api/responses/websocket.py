@@ -25,7 +25,6 @@ from twisted.logger import Logger
 
 from ccproxy.api.common.decoding import decode_json
 from ccproxy.api.options import APIOptions
-from ccproxy.api.responses.event_encoder import messages_of
 from ccproxy.api.responses.request import DecodedResponsesRequest, decode_responses
 from ccproxy.api.responses.turns import (
     PreparedResponse,
@@ -45,6 +44,7 @@ from ccproxy.web.answer_stats import AnswerStats
 from ccproxy.web.backend import CompletionGroup
 from ccproxy.web.context import RequestIdentity
 from ccproxy.web.error_formats import socket_error
+from ccproxy.web.sse import WireEvent
 from ccproxy.web.websocket import SocketTooOld, WebSocket
 
 _CREATE = "response.create"
@@ -161,48 +161,50 @@ class ResponseSocket:
     async def _run(
         self, turn: PreparedResponse, generates: bool, stats: AnswerStats
     ) -> None:
-        frames: list[bytes] = []
+        sent: list[WireEvent] = []
         keeps = turn.call.echo.store
 
-        def tell(data: bytes) -> None:
+        def send(events: Sequence[WireEvent]) -> None:
             if keeps:
-                frames.append(data)
-            for message in messages_of(data):
-                self._socket.send(message)
+                sent.extend(events)
+            for event in events:
+                # An error has a message of its own here, and would end two turns.
+                if event.name != "error":
+                    self._socket.send(event.data)
 
         if generates:
-            await self._generate(turn, tell, stats)
+            await self._generate(turn, send, stats)
         else:
             nothing = Finished("end_turn")
-            tell(turn.encoder.encode(0, [nothing]))
+            send(turn.encoder.encode(0, [nothing]))
         end = turn.encoder.conclude()
         try:
-            await self._turns.keep(turn, b"".join(frames) + end)
+            await self._turns.keep(turn, [*sent, *end])
         except StorageFailed as error:
             end = turn.encoder.conclude(error)
-        tell(end)
+        send(end)
 
     async def _generate(
         self,
         turn: PreparedResponse,
-        tell: Callable[[bytes], None],
+        send: Callable[[Sequence[WireEvent]], None],
         stats: AnswerStats,
     ) -> None:
         over: Deferred[None] = Deferred()
         encoder = turn.encoder
-        has_told = False
+        has_sent = False
 
         def listen(choice: int, events: Sequence[Event]) -> None:
-            nonlocal has_told
+            nonlocal has_sent
             if over.called:
                 return
-            data = encoder.encode(choice, events)
-            if encoder.error is not None and not has_told:
+            told = encoder.encode(choice, events)
+            if encoder.error is not None and not has_sent:
                 # Nothing has been begun that could fail.
                 over.errback(encoder.error)
                 return
-            has_told = has_told or bool(data)
-            tell(data)
+            has_sent = has_sent or bool(told)
+            send(told)
             if encoder.is_over:
                 over.callback(None)
 

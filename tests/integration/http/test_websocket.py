@@ -239,7 +239,7 @@ async def test_fault_of_ours_is_told_and_passes(
     expected_errors.allow("a fault of ours")
     client = await connect(http)
     with monkeypatch.context() as patch:
-        patch.setattr("ccproxy.api.responses.websocket.messages_of", fail)
+        patch.setattr("ccproxy.api.responses.stream.ResponseStream._begin", fail)
         [error] = await turn(http, client, "hello", store=False)
     assert error["status"] == 500
     assert "a fault of ours" not in json.dumps(error)

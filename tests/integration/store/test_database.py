@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from twisted.internet.task import deferLater
 
 from ccproxy.core.errors import StorageFailed
 from ccproxy.store.records import Conversation, Item
-from ccproxy.store.schema import metadata, versions
+from ccproxy.store.schema import metadata, responses, versions
 from ccproxy.store.upgrade import upgrade
 from tests.conftest import ExpectedErrors
 from tests.integration.store.conftest import (
@@ -383,3 +384,31 @@ async def test_killed_in_the_middle_of_a_write(
     chain = await store.responses.chain("resp_4")
     assert chain is not None
     assert len(chain.items) == 4
+
+
+@ensureDeferred
+async def test_streams_of_an_older_schema_are_rewritten(stores: Stores) -> None:
+    store = await stores.start()
+    await save_line(store, range(2))
+    first, second = "resp_0", "resp_1"
+    old = b'event: a\ndata: {"type":"a"}\n\nevent: b\ndata: {"type":"b"}\n\n'
+    engine = create_engine(stores.url)
+    with engine.begin() as connection:
+        connection.execute(
+            responses.update().values(
+                events=zlib.compress(old + b"data: [DONE]\n\n"), size=1000
+            )
+        )
+        connection.execute(
+            responses.update().where(responses.c.id == second).values(events=None)
+        )
+        connection.execute(versions.update().values(version_num="0003"))
+        upgrade(connection, "0003")
+        sizes = connection.execute(select(responses.c.id, responses.c.size)).all()
+    engine.dispose()
+    assert await store.responses.events(first) == b'{"type":"a"}\n{"type":"b"}'
+    assert await store.responses.events(second) is None
+    told = {row.id: row.size for row in sizes}
+    assert told[second] == 1000
+    # By as much less as the lines are shorter than the frames, both compressed.
+    assert told[first] < 1000

@@ -34,6 +34,7 @@ from ccproxy.core.stream import (
     Usage,
 )
 from ccproxy.web.error_formats import openai_error
+from ccproxy.web.sse import sse_frames
 from tests.support.events import call_start
 from tests.support.spec import chunk_errors, document_errors, error_errors
 
@@ -87,7 +88,8 @@ def deltas(stream: bytes, index: int = 0) -> list[dict[str, Any]]:
 def streamed(
     *events: Event, choices: int = 1, include_usage: bool = False, choice: int = 0
 ) -> bytes:
-    return ChatStream(HEADING, choices, include_usage).encode(choice, events)
+    stream = ChatStream(HEADING, choices, include_usage)
+    return sse_frames(stream.encode(choice, events))
 
 
 def document(*events: Event) -> dict[str, Any]:
@@ -204,7 +206,8 @@ def test_any_stream_keeps_the_rules(
 ) -> None:
     encoder = ChatStream(HEADING, len(answers), include_usage)
     batches = data.draw(interleaved(whole(answers)))
-    stream = b"".join(encoder.encode(lane, events) for lane, events in batches)
+    wire = [event for batch in batches for event in encoder.encode(*batch)]
+    stream = sse_frames(wire)
     assert encoder.is_over
     assert encoder.error is None
     *frames, last = sse(stream)
@@ -290,7 +293,8 @@ def test_a_failed_stream_ends_with_its_error(
     lanes[which % len(lanes)][-1] = failed
     encoder = ChatStream(HEADING, len(answers), include_usage)
     batches = data.draw(interleaved(lanes))
-    stream = b"".join(encoder.encode(lane, events) for lane, events in batches)
+    wire = [event for batch in batches for event in encoder.encode(*batch)]
+    stream = sse_frames(wire)
     assert encoder.is_over
     assert encoder.error is failed.error
     *frames, last = sse(stream)
@@ -351,7 +355,7 @@ def test_each_delta_is_a_chunk() -> None:
 def test_the_end_is_a_chunk_of_its_own() -> None:
     encoder = ChatStream(HEADING, 1, False)
     encoder.encode(0, [STARTED, TextDelta("one")])
-    *frames, last = sse(encoder.encode(0, [FINISHED]))
+    *frames, last = sse(sse_frames(encoder.encode(0, [FINISHED])))
     [choice] = json.loads(frames[0])["choices"]
     assert choice == {
         "index": 0,
@@ -382,8 +386,10 @@ def test_some_events_are_no_chunks(event: Event) -> None:
 def test_the_role_is_told_once_however_often_the_model_begins() -> None:
     encoder = ChatStream(HEADING, 1, False)
     encoder.encode(0, [STARTED, TextDelta("on"), Restarted()])
-    assert encoder.encode(0, [STARTED]) == b""
-    assert deltas(encoder.encode(0, [TextDelta("one")])) == [{"content": "e"}]
+    assert not encoder.encode(0, [STARTED])
+    assert deltas(sse_frames(encoder.encode(0, [TextDelta("one")]))) == [
+        {"content": "e"}
+    ]
 
 
 def test_a_second_answer_that_differs_is_an_error() -> None:
@@ -396,16 +402,18 @@ def test_a_second_answer_that_differs_is_an_error() -> None:
 
 def test_the_last_choice_ends_the_stream() -> None:
     encoder = ChatStream(HEADING, 2, False)
-    assert b"[DONE]" not in encoder.encode(1, [STARTED, FINISHED])
+    assert b"[DONE]" not in sse_frames(encoder.encode(1, [STARTED, FINISHED]))
     assert not encoder.is_over
-    assert encoder.encode(0, [STARTED, FINISHED]).endswith(b"data: [DONE]\n\n")
+    assert sse_frames(encoder.encode(0, [STARTED, FINISHED])).endswith(
+        b"data: [DONE]\n\n"
+    )
     assert encoder.is_over
 
 
 def test_choices_are_told_apart() -> None:
     encoder = ChatStream(HEADING, 2, False)
-    stream = encoder.encode(1, [STARTED, TextDelta("b")])
-    stream += encoder.encode(0, [STARTED, TextDelta("a")])
+    stream = sse_frames(encoder.encode(1, [STARTED, TextDelta("b")]))
+    stream += sse_frames(encoder.encode(0, [STARTED, TextDelta("a")]))
     assert deltas(stream, 0)[1:] == [{"content": "a"}]
     assert deltas(stream, 1)[1:] == [{"content": "b"}]
 
@@ -413,14 +421,14 @@ def test_choices_are_told_apart() -> None:
 def test_nothing_follows_the_end() -> None:
     encoder = ChatStream(HEADING, 1, True)
     encoder.encode(0, [STARTED, FINISHED])
-    assert encoder.encode(0, [TextDelta("more"), FINISHED]) == b""
+    assert not encoder.encode(0, [TextDelta("more"), FINISHED])
 
 
 def test_nothing_follows_an_error() -> None:
     encoder = ChatStream(HEADING, 2, True)
     encoder.encode(0, [Failed(Overloaded("busy"))])
-    assert encoder.encode(0, [STARTED, TextDelta("more"), FINISHED]) == b""
-    assert encoder.encode(1, [STARTED, TextDelta("more"), FINISHED]) == b""
+    assert not encoder.encode(0, [STARTED, TextDelta("more"), FINISHED])
+    assert not encoder.encode(1, [STARTED, TextDelta("more"), FINISHED])
 
 
 def test_an_error_before_the_answer_is_all_there_is() -> None:

@@ -34,6 +34,7 @@ from ccproxy.core.stream import (
     TextDelta,
     ThinkingDelta,
 )
+from ccproxy.web.sse import sse_frames
 from tests.support.events import call_start, redacted_start
 from tests.support.requests import told_content, told_messages, told_tools
 from tests.support.spec import chunk_errors, document_errors
@@ -56,7 +57,7 @@ def told(forms: ToolCallFormat, *events: Event) -> tuple[dict[str, Any], list[An
     body = json.loads(document.encode())
     assert document_errors(body) == []
     stream = ChatStream(meta, 1, False, forms)
-    frames = stream.encode(0, events).decode().split("\n\n")
+    frames = sse_frames(stream.encode(0, events)).decode().split("\n\n")
     chunks = [json.loads(f.removeprefix("data: ")) for f in frames if "{" in f]
     assert [error for chunk in chunks for error in chunk_errors(chunk)] == []
     choices = [choice for chunk in chunks for choice in chunk["choices"]]
@@ -324,7 +325,7 @@ def test_thinking_comes_back_with_what_stood_before_it() -> None:
     collected = ChatDocument(meta, 1)
     collected.receive(0, events)
     message = json.loads(collected.encode())["choices"][0]["message"]
-    stream = ChatStream(meta, 1, False).encode(0, events).decode()
+    stream = sse_frames(ChatStream(meta, 1, False).encode(0, events)).decode()
     assert stream.count('"prefix":"p1"') == len(message["reasoning_details"]) == 2
     call = decoded(message, USER)
     assert call.request.thinking_prefixes == {"c2ln": "p1", "abc": "p1"}
@@ -338,7 +339,7 @@ def test_what_stood_before_thinking_is_told_and_comes_back() -> None:
     [detail] = choice["message"]["reasoning_details"]
     assert detail == {**TEXT_DETAIL, "prefix": "hash"}
     stream = ChatStream(meta, 1, False)
-    assert b'"prefix":"hash"' in stream.encode(0, [STARTED, *THOUGHT])
+    assert b'"prefix":"hash"' in sse_frames(stream.encode(0, [STARTED, *THOUGHT]))
     request = decoded(choice["message"], USER).request
     assert request.thinking_prefixes == {"c2ln": "hash"}
     assert decoded(USER).request.thinking_prefixes == {}
