@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ccproxy.api.openapi.operations import OPERATIONS
+from ccproxy.config.options import OPTIONS
 from ccproxy.core.remedies import REMEDIES
 from ccproxy.web.cors import CORSPolicy
 from tests.support.docs import DOCS, README, ROOT, all_errors, anchors, rows
@@ -21,6 +22,16 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PATH = re.compile(
     r"`((?:ccproxy|tests|docs|benchmarks|contrib|examples|twisted)/[\w./-]+)(?:::\w+)?`"
 )
+
+_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
+# These speak of the CLI's own options, of tools for development, and of former names.
+_INNER = {
+    *("claude-cli-protocol.md", "twisted-notes.md", "dependencies.md", "settings.md"),
+}
+# Of `ccproxy doctor` and `ccproxy usage`, and of every program.
+_COMMANDS = {"ask", "json", "since", "help", "version"}
+# Of systemd, the bare CLI and the benchmarks.
+_OTHERS = {"user", "now", "fdname", "pty", "print", "beside", "minutes"}
 
 
 def name(page: Path) -> str:
@@ -55,6 +66,15 @@ def test_table_of_routes_is_the_document_s() -> None:
     told = ["| " + " | ".join(row) + " |" for row in rows(DOCS / "api.md", "routes")]
     expected = [f"| {o.method} | `{o.path}` | {o.summary} |" for o in OPERATIONS]
     assert told == expected, "docs/api.md should have:\n" + "\n".join(expected)
+
+
+def test_named_options_exist() -> None:
+    """On the pages for operators and clients' developers."""
+    pages = [page for page in (README, *DOCS.glob("*.md")) if page.name not in _INNER]
+    named = {(name(p), flag) for p in pages for flag in _FLAG.findall(p.read_text())}
+    assert len(named) > 40
+    known = {option.name for option in OPTIONS} | _COMMANDS | _OTHERS
+    assert [(page, flag) for page, flag in sorted(named) if flag not in known] == []
 
 
 def test_table_of_headers_is_what_web_pages_may_read() -> None:
