@@ -43,7 +43,7 @@ class JSONLines:
             "time": formatTime(event.get("log_time")),
             "level": event["log_level"].name if event.get("log_level") else "info",
             "where": event.get("log_namespace", ""),
-            "message": formatEvent(event),
+            "message": formatEvent(_preformatted(event)),
         }
         failure = event.get("log_failure")
         if isinstance(failure, Failure):
@@ -71,10 +71,26 @@ class TextLines:
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event."""
-        text = formatEventAsClassicLogText(event)
+        text = formatEventAsClassicLogText(_preformatted(event))
         if text:
             self._file.write(_UNPRINTABLE.sub(_escaped, text))
             self._file.flush()
+
+
+def _preformatted(event: LogEvent) -> LogEvent:
+    """An event with the same text, whose format has no fields left where possible.
+
+    Twisted formats in Python, for the sake of ``{name()}``: nine fields cost the line
+    of a request 0.1 ms. ``str.format_map`` does the rest of it in a tenth of that.
+    """
+    template = event.get("log_format")
+    if not isinstance(template, str) or "(" in template or "log_flattened" in event:
+        return event
+    try:
+        text = template.format_map(event)
+    except Exception:  # noqa: BLE001  # a value's own; Twisted has words for it
+        return event
+    return {**event, "log_format": text.replace("{", "{{").replace("}", "}}")}
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -1,6 +1,7 @@
 """How a line of the log looks, and which lines there are."""
 
 import json
+from datetime import date
 from io import StringIO
 from math import inf, nan
 from typing import Any, NoReturn
@@ -8,7 +9,13 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from twisted.logger import ILogObserver, Logger, LogLevel
+from twisted.logger import (
+    ILogObserver,
+    Logger,
+    LogLevel,
+    formatEvent,
+    formatEventAsClassicLogText,
+)
 from typing_extensions import override
 from zope.interface.verify import verifyObject
 
@@ -135,6 +142,48 @@ def test_text_is_for_people() -> None:
     log.logger.info("answered {model}", model="opus")
     [line] = log.lines
     assert line.endswith("[ccproxy.tests#info] answered opus")
+
+
+class Broken:
+    """A value that has no text."""
+
+    @override
+    def __str__(self) -> str:
+        raise ValueError("broken")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "said",
+        "{said} {number:g} {said!r} {{said}}",
+        "{time.year} {said[0]}",
+        "{call()}",
+        "{missing}",
+        "{0} {said}",
+        "{broken}",
+        "{said",
+        b"of {said}",
+        None,
+    ],
+)
+def test_the_text_is_as_twisted_formats_it(template: object) -> None:
+    event = {
+        "log_format": template,
+        "log_time": 0.0,
+        "log_namespace": "ccproxy.tests",
+        "log_level": LogLevel.info,
+        "said": "{number} in braces",
+        "number": 0.5,
+        "time": date(2026, 1, 1),
+        "call": lambda: "called",
+        "broken": Broken(),
+    }
+    text, of_json = StringIO(), StringIO()
+    TextLines(text)(event)
+    JSONLines(of_json)(event)
+    assert text.getvalue() == (formatEventAsClassicLogText(event) or "")
+    assert json.loads(of_json.getvalue())["message"] == formatEvent(event)
 
 
 def test_each_line_is_written_at_once() -> None:
