@@ -12,7 +12,7 @@ Source: prometheus.io, "Metric and label naming", "Histograms and summaries".
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client import generate_latest as render
@@ -57,6 +57,9 @@ _QUEUE = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60)
 _RETRY = (0.5, 1, 2, 5, 10, 30, 60, 300)
 
 
+_M = TypeVar("_M", Counter, Histogram)
+
+
 class Watched(Protocol):
     """Whoever is looked at when the metrics are read."""
 
@@ -90,6 +93,7 @@ class Metrics(ClaudeObserver):
     def __init__(self) -> None:
         own = self._registry = CollectorRegistry()
         self._models: set[str] = set()
+        self._known: dict[tuple[object, tuple[str, ...]], Any] = {}
         Info("ccproxy_build", "Which ccproxy this is.", registry=own).info(
             {"version": __version__}
         )
@@ -192,8 +196,10 @@ class Metrics(ClaudeObserver):
     def request_ended(self, end: RequestOutcome) -> None:
         """Count a request, and what it used."""
         model = self._model(end.model)
-        self._requests.labels(end.route, model, str(end.status), end.finish).inc()
-        self._durations.labels(end.route).observe(end.seconds)
+        self._series(
+            self._requests, end.route, model, str(end.status), end.finish
+        ).inc()
+        self._series(self._durations, end.route).observe(end.seconds)
         if end.usage is None or not model:
             return
         for kind, count in (
@@ -202,8 +208,10 @@ class Metrics(ClaudeObserver):
             ("cache_write", end.usage.cache_write_tokens),
             ("output", end.usage.output_tokens),
         ):
-            self._tokens.labels(model, kind).inc(count)
-        self._thinking.labels(model).inc(end.usage.thinking_tokens)
+            series = self._series(self._tokens, model, kind)
+            if count:
+                series.inc(count)
+        self._series(self._thinking, model).inc(end.usage.thinking_tokens)
 
     def stream_opened(self) -> None:
         """Count it."""
@@ -223,29 +231,42 @@ class Metrics(ClaudeObserver):
     @override
     def cli_stopped(self, why: StopReason) -> None:
         """Count it."""
-        self._stopped.labels(why.value).inc()
+        self._series(self._stopped, why.value).inc()
 
     @override
     def question_served(self, served: Served, queued_seconds: float) -> None:
         """Count it, and how long it waited."""
-        self._served.labels(served.value).inc()
+        self._series(self._served, served.value).inc()
         self._queue_times.observe(queued_seconds)
 
     @override
     def answer_begun(self, model: str, served: Served, seconds: float) -> None:
         """Note how long the first token took."""
-        self._first_tokens.labels(self._model(model), served.value).observe(seconds)
+        self._series(self._first_tokens, self._model(model), served.value).observe(
+            seconds
+        )
 
     @override
     def upstream_retried(self, reason: str, delay_seconds: float) -> None:
         """Note how long the CLI waits now."""
         known = reason if reason in _REASONS else _OTHER
-        self._retries.labels(known).observe(delay_seconds)
+        self._series(self._retries, known).observe(delay_seconds)
 
     @override
     def cost_told(self, model: str, dollars: float) -> None:
         """Add it."""
-        self._cost.labels(self._model(model)).inc(dollars)
+        self._series(self._cost, self._model(model)).inc(dollars)
+
+    def _series(self, metric: _M, *labels: str) -> _M:
+        """A metric's series with these labels; it is there from now on.
+
+        The client library takes a lock, and turns each label to text, to find the same
+        series again for each request.
+        """
+        series: _M | None = self._known.get((metric, labels))
+        if series is None:
+            series = self._known[metric, labels] = metric.labels(*labels)
+        return series
 
     def _model(self, name: str) -> str:
         if name and name not in self._models:
