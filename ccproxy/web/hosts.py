@@ -59,13 +59,11 @@ class AllowedHosts:
             return True
         if not 0 < len(name) <= _LONGEST_NAME:
             return False
-        if _is_address(name):
+        if name in self._names or _is_address(name):
             return True
         labels = name.split(".")
         above = [".".join(labels[place:]) for place in range(1, len(labels))]
-        return name in self._names or any(
-            f"*.{parent}" in self._names for parent in above
-        )
+        return any(f"*.{parent}" in self._names for parent in above)
 
 
 def check_count(version: bytes, hosts: Sequence[bytes]) -> None:

@@ -44,10 +44,16 @@ class WireUsage(msgspec.Struct):
     cache_creation_input_tokens: int | None = None
     output_tokens_details: OutputDetails | None = None
 
-    def over(self, earlier: Usage) -> Usage:
+    def over(
+        self, earlier: Usage, fields: Mapping[str, msgspec.Raw] | None = None
+    ) -> Usage:
         """These counts where they are told, else the earlier ones.
 
         ``message_delta`` repeats only some of what ``message_start`` said.
+
+        Args:
+            earlier: the counts so far.
+            fields: the result's `Usage.details`; None: none.
         """
         details = self.output_tokens_details or OutputDetails()
         return Usage(
@@ -60,6 +66,7 @@ class WireUsage(msgspec.Struct):
             ),
             output_tokens=_told(self.output_tokens, earlier.output_tokens),
             thinking_tokens=_told(details.thinking_tokens, earlier.thinking_tokens),
+            details=fields or {},
         )
 
 

@@ -16,7 +16,6 @@ docs/claude-cli-protocol.md, "Output".
 from typing import TypeAlias
 
 import msgspec
-from attrs import evolve
 from msgspec import Raw
 
 from ccproxy.claude.protocol.records import WireUsage
@@ -241,5 +240,5 @@ def merged_usage(raw: Raw, earlier: Usage) -> Usage:
         told = Raw(bytes(value))
         if told != _NULL or name not in details:
             details[name] = told
-    usage: Usage = evolve(counts.over(earlier), details=details)
+    usage: Usage = counts.over(earlier, details)
     return usage
