@@ -21,6 +21,8 @@ from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]
 
+SHARED = {"agent_tools": ("Read",)}
+
 
 def own(name: str, **arguments: Any) -> Block:
     """A call of a tool of Claude Code's own."""

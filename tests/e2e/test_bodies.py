@@ -5,26 +5,34 @@ provider gets equals the request by a comparison that was written from the APIs'
 documents; what does not is named, and nothing else is. One request goes up for each
 question, none that the provider refuses, and what the CLI says of itself stays its own.
 
-``CCPROXY_BODIES=300`` has 300 requests an API, and more; ``CCPROXY_TEST_CLAUDE=PATH``
-names another CLI.
+``CCPROXY_BODIES=300`` has 300 requests an API, others in each run; without it, each run
+has the same. ``CCPROXY_TEST_CLAUDE=PATH`` names another CLI.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from pytest_twisted import blockon, ensureDeferred
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from tests.support.blocking import in_greenlet
 from tests.support.bodies import CHAT, MESSAGES, RESPONSES, Api, Bench, Sent
-from tests.support.first_party import write_wrapper
+from tests.support.first_party import FIRST_PARTY, write_wrapper
 from tests.support.messages_requests import MODEL_MAP
+from tests.support.providers_host import HOST, ProvidersHost
 from tests.support.server import RunningProxy, Upstream
 
 Start = Callable[..., RunningProxy]
+
+_REACTOR: Any = reactor
+
+# What holds for an account: its policies and settings.
+_ACCOUNTS = "GET /api/claude_code/"
 
 EXAMPLES = int(os.environ.get("CCPROXY_BODIES", "25"))
 _SLOW = tuple(HealthCheck)
@@ -42,6 +50,7 @@ async def run(bench: Bench, *apis: Api) -> None:
         suppress_health_check=_SLOW,
         phases=_PHASES,
         report_multiple_bugs=False,
+        derandomize="CCPROXY_BODIES" not in os.environ,
     )
     @given(bench.batches(*apis))
     def check(batch: list[Sent]) -> None:
@@ -63,10 +72,25 @@ async def test_a_request_goes_up_as_it_was_sent(
     await run(Bench(proxy(max_processes=3, model_map=MODEL_MAP), upstream), api)
 
 
+@pytest.fixture
+def providers_host(tmp_path: Path) -> Iterator[ProvidersHost]:
+    host = ProvidersHost.start(_REACTOR, tmp_path)
+    yield host
+    blockon(host.port.stopListening())
+
+
 @ensureDeferred
 async def test_on_the_providers_own_host_it_says_nothing_of_others(
-    proxy: Start, upstream: Upstream, claude: Path, tmp_path: Path
+    proxy: Start,
+    upstream: Upstream,
+    claude: Path,
+    providers_host: ProvidersHost,
+    tmp_path: Path,
 ) -> None:
-    wrapper = write_wrapper(tmp_path / "claude", claude)
+    """Nor does it ask anything there but what holds for the account."""
+    variables = {**FIRST_PARTY, **providers_host.environment}
+    wrapper = write_wrapper(tmp_path / "claude", claude, variables)
     server = proxy(max_processes=3, model_map=MODEL_MAP, claude_bin=wrapper)
     await run(Bench(server, upstream), MESSAGES, CHAT, RESPONSES)
+    asked = set(providers_host.asked) - {f"CONNECT {HOST}:443 HTTP/1.1"}
+    assert [line for line in asked if not line.startswith(_ACCOUNTS)] == []

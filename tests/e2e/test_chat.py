@@ -141,7 +141,7 @@ async def test_conversation_goes_upstream_turn_for_turn(
         ("assistant", "uno"),
         ("user", [text("two")]),
         ("user", "three"),
-        ("system", "Be kind."),
+        ("system", [text("Be kind.")]),
         ("assistant", [text("tres")]),
         ("user", "four"),
         ("user", [text("  five  ")]),

@@ -32,12 +32,15 @@ FUNCTIONS = [tool["function"] for tool in TOOLS]
 STREAM = pytest.mark.parametrize("stream", [False, True])
 
 
+SHARED = {"compose": "native"}
+
+
 @pytest.fixture
 def proxy(proxy: Start) -> Start:
     """Starts servers that ask the native way, without a spare of the other."""
 
     def start(**options: Any) -> RunningProxy:
-        return proxy(**{"compose": "native", **options})
+        return proxy(**{**SHARED, **options})
 
     return start
 

@@ -10,6 +10,7 @@ from attrs import define
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from ccproxy.config.settings import Settings
+from ccproxy.server.findings import FileFindings
 from ccproxy.server.service import Server, make_service
 from tests.support.upstream import RefusingAPI as RefusingAPI
 from tests.support.upstream import Upstream as Upstream
@@ -178,9 +179,14 @@ def start_proxy(
     home: Path,
     *,
     environment: Mapping[str, str] | None = None,
+    findings: Path | None = None,
     **options: Any,
 ) -> RunningProxy:
-    """Start a server on a free port; ``options`` are `Settings`."""
+    """Start a server on a free port; ``options`` are `Settings`.
+
+    With ``findings``, it keeps there what it finds out about the binary, and looks
+    there for what others have found out; otherwise its settings say where.
+    """
     defaults = {
         "api_keys": (KEY,),
         "listen": ("tcp:0:interface=127.0.0.1",),
@@ -203,6 +209,8 @@ def start_proxy(
     service.privilegedStartService()
     proxy = RunningProxy(service, service.ports[0])
     proxy.count_starts()
+    if findings is not None:
+        proxy.backend._conformance._findings = FileFindings(findings)
     service.startService()
     return proxy
 
