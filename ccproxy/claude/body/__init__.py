@@ -1,1 +1,1 @@
-"""From a Messages API request to the JSON that the CLI merges into its own. Pure."""
+"""Makes the JSON that the CLI merges into its request to the provider. Pure."""

@@ -1,11 +1,11 @@
-"""The prompt cache's breakpoints. Pure.
+"""The breakpoints of the prompt cache. Pure.
 
-The provider takes four in all, and two of them are the CLI's, in its ``system``. So the
-client's last two stay; without any of the client's there is one of ours, at the last
-block of the client's, and a second one at the end of the question before where more
-blocks have come since than the provider looks back.
+The provider takes four breakpoints. The CLI uses two of them, in ``system``. So the
+client's last two breakpoints are kept. If the client has none, the proxy marks the
+client's last block. It also marks the end of the previous question if more blocks
+follow it than the provider looks back.
 
-All have one time to live, which the CLI's own two are given as well.
+All breakpoints of a request have one time to live, also those of the CLI.
 
 Source: rules 14, 24, 33 and 41 to 44 of the Messages API.
 """
@@ -21,12 +21,12 @@ from ccproxy.claude.body.result import CacheTTL, Notes
 from ccproxy.claude.body.turns import Turn, is_thinking
 from ccproxy.core.messages import Block, Text, Tool, is_blank
 
-# The number of a turn and of a block in it; None and the number of a tool.
+# The index of a turn and that of a block in the turn; or None and the index of a tool.
 Place: TypeAlias = tuple[int | None, int]
 
-# Beside the CLI's two.
+# Without the CLI's two.
 _BREAKPOINTS = 2
-# As many blocks before a breakpoint the provider looks for one of an earlier request.
+# The provider looks this many blocks back from a breakpoint for a cached prefix.
 _LOOKS_BACK = 20
 
 
@@ -38,12 +38,16 @@ class _CacheControl(msgspec.Struct):
 
 @define
 class Breakpoints:
-    """Where the cache's breakpoints are, and how long what they mark is kept.
+    """Places the breakpoints, and chooses their time to live.
 
     Args:
-        default_ttl: where the client says nothing; None: the CLI's own.
+        notes: takes breakpoints that are changed or removed.
+        default_ttl: used if the client sets none; None: the CLI's default.
         whole: the client's top-level ``cache_control``, which marks the last block.
-        allows_scope: whether the CLI's processes have the beta of its ``scope``.
+        allows_scope: whether the CLI's processes name the beta of ``scope``.
+
+    Attributes:
+        ttl: the chosen time to live; None: the CLI's default.
     """
 
     notes: Notes
@@ -55,11 +59,11 @@ class Breakpoints:
     def mark(
         self, tools: Sequence[Tool], turns: Sequence[Turn]
     ) -> tuple[list[Tool], list[Turn]]:
-        """The same tools and turns, with the breakpoints that there may be.
+        """The same tools and turns with the final breakpoints.
 
         Args:
-            tools: those that go up.
-            turns: the client's; words of ours come behind them.
+            tools: all tools that are sent.
+            turns: the client's turns, without turns that the proxy adds.
         """
         marked = [
             *((None, n) for n, tool in enumerate(tools) if _marker(tool) is not None),
@@ -124,7 +128,7 @@ class Breakpoints:
         *,
         keep: bool,
     ) -> None:
-        """Keep the client's breakpoint with the one time to live, or take it away."""
+        """Give a breakpoint of the client's the chosen time to live, or remove it."""
         holder = _at(tools, turns, place)
         marker = _marker(holder)
         if keep and marker is not None and self._may_stay(marker):
@@ -185,7 +189,7 @@ def _replace(
 
 
 def _last_place(turns: Sequence[Turn]) -> tuple[int, int] | None:
-    """The last block that may carry a breakpoint."""
+    """The last block that can have a breakpoint."""
     for number in range(len(turns) - 1, -1, -1):
         blocks = turns[number].content
         if isinstance(blocks, str):
@@ -199,7 +203,7 @@ def _last_place(turns: Sequence[Turn]) -> tuple[int, int] | None:
 
 
 def _end_of_question_before(turns: Sequence[Turn]) -> tuple[int, int] | None:
-    """The last block of what stands before the assistant's last turn."""
+    """The last block before the assistant's last turns that can have a breakpoint."""
     number = len(turns)
     while number and turns[number - 1].role != "assistant":
         number -= 1
@@ -211,7 +215,7 @@ def _end_of_question_before(turns: Sequence[Turn]) -> tuple[int, int] | None:
 def _blocks_between(
     turns: Sequence[Turn], start: tuple[int, int], end: tuple[int, int]
 ) -> bool:
-    """Whether more blocks lie between two places than the provider looks back."""
+    """Whether the provider does not look back from ``end`` as far as ``start``."""
     count = end[1] - start[1]
     for number in range(start[0], end[0]):
         content = turns[number].content

@@ -1,20 +1,20 @@
-"""``tool_choice`` and what stands in for it: words. Pure.
+"""``tool_choice``, and the text that replaces it. Pure.
 
-A forced choice goes up only where the model takes it and does not think, or where the
-operator says so. Otherwise the choice is ``auto``, and the model is told in words at
-the end of the conversation: never in the system prompt or the tools, because that costs
-the cache and the thinking of the whole conversation.
+A choice that requires a call is sent only if the model takes it and does not think, or
+if the operator wants it. Otherwise the choice is ``auto``, and a text at the end of the
+conversation asks the model for the call. The system prompt and the tools stay the same:
+a change there would void the cache and the thinking of the whole conversation.
 
 ==============================  =====================================================
-the conversation ends with      the words stand
+the conversation ends with      place of the text
 ==============================  =====================================================
-the user, and the model has     in a system message at the end
+the user, and the model takes   a system message at the end
 system messages
-text of the user                in a text behind it
-results of calls                nowhere: text behind results teaches a model to end
-                                with empty answers. It is told so if its first answer
-                                is none (see `ccproxy.claude.shaping`).
-the assistant (a prefill)       nowhere
+text of the user                a text block after it
+results of calls                none: text after results teaches a model to give
+                                empty answers. The text is sent if the first answer
+                                has no call (see `ccproxy.claude.shaping`).
+the assistant (a prefill)       none
 ==============================  =====================================================
 
 Source: rules 5, 13, 29 and 30 of the Messages API.
@@ -34,16 +34,16 @@ JSONObject: TypeAlias = dict[str, object]
 def check_choice(
     choice: ToolChoice | None, names: Sequence[str], path: str = "tool_choice"
 ) -> None:
-    """Check that what is demanded can be called.
+    """Check that the tools that a choice requires exist.
 
     Raises:
-        InvalidRequest: it cannot.
+        InvalidRequest: they do not.
     """
     if choice is None or not choice.must_call:
         return
     if not names:
         raise InvalidRequest(
-            f"`{path}` demands a call, and there is nothing in `tools` to call",
+            f"`{path}` requires a call, but `tools` is empty",
             param=path,
         )
     if choice.type == "tool" and choice.name not in names:
@@ -53,11 +53,11 @@ def check_choice(
 
 
 def native_choice(choice: ToolChoice | None, *, forced: bool) -> JSONObject | None:
-    """The choice as the API has it; None: nothing is to be said.
+    """The value of ``tool_choice``; None: the field is not sent.
 
     Args:
         choice: the client's.
-        forced: whether a demand goes up as it is; else it is ``auto``.
+        forced: whether a required call is sent; otherwise ``auto`` is.
     """
     if choice is None:
         return None
@@ -73,8 +73,8 @@ def native_choice(choice: ToolChoice | None, *, forced: bool) -> JSONObject | No
     return sent
 
 
-def order(names: Sequence[str]) -> str:
-    """The demand, in words."""
+def call_request(names: Sequence[str]) -> str:
+    """The text that asks the model for a call."""
     if len(names) == 1:
         return f"Your next answer has to be a call of the tool `{names[0]}`."
     listed = ", ".join(f"`{name}`" for name in names)
@@ -82,7 +82,7 @@ def order(names: Sequence[str]) -> str:
 
 
 def has_room_for_words(turns: Sequence[Turn], *, system_messages: bool) -> bool:
-    """Whether there is a place for words to the model at the end of turns."""
+    """Whether the end of the turns has a place for a text to the model."""
     last = turns[-1]
     if last.role == "user":
         return system_messages or not has_result(last)
@@ -92,7 +92,7 @@ def has_room_for_words(turns: Sequence[Turn], *, system_messages: bool) -> bool:
 def with_words(
     turns: Sequence[Turn], words: str, *, system_messages: bool
 ) -> list[Turn]:
-    """The turns with words to the model at their end, where there is a place."""
+    """The turns with a text to the model at the end, if there is a place for it."""
     if not has_room_for_words(turns, system_messages=system_messages):
         return list(turns)
     last = turns[-1]

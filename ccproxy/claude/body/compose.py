@@ -1,10 +1,9 @@
-"""From a Messages request to the body that the CLI merges into its own. Pure.
+"""Composes the body that the CLI merges into its request to the provider. Pure.
 
-What the client sent goes up as it came. Only what the provider would refuse is mended,
-and each mending is named by the client's path. A body is a function of the request and
-of what the proxy remembers of its own answers: which process answers makes no
-difference, and a turn that is appended leaves what stands before it byte for byte the
-same, breakpoints aside.
+The client's fields are sent unchanged. The proxy corrects only what the provider would
+refuse, and reports each correction by the client's path. A body depends on the request
+and on the remembered answers only, not on the process that sends it. A turn that the
+client appends changes no byte of the turns before it, except breakpoints.
 
 Source: docs/messages-api-rules.md;
 docs/claude-cli-protocol.md, "The body set whole".
@@ -41,17 +40,17 @@ from ccproxy.core.messages import Block, MessagesRequest, Tool, ToolChoice
 
 @frozen(kw_only=True)
 class Composition:
-    """A question, ready to be asked.
+    """A composed request.
 
     Attributes:
-        adjusted: the client's fields that went up in another form.
-        ignored: the client's fields that did not go up.
-        plan: what has to be done to the answer.
-        prefix: the hash of what stands before the answer, which the answer is
-            remembered by, and sealed with.
-        model_id: the full id of the model, as far as it is known.
-        is_remembered: whether the answer may be remembered: it is the client's own
-            turn, with no words or tool of ours before it.
+        adjusted: the client's paths of fields that are sent in another form.
+        ignored: the client's paths of fields that are not sent.
+        plan: what the proxy has to do to the answer.
+        prefix: the hash of everything before the answer. Answers are remembered by it,
+            and encrypted thinking contains it.
+        model_id: the full id of the model; empty: not known.
+        is_remembered: whether the answer may be remembered: no text and no tool of the
+            proxy's stands before it.
     """
 
     body: ComposedBody
@@ -65,7 +64,7 @@ class Composition:
     _draft: Draft = field(repr=False, eq=False)
 
     def without_thinking(self) -> "Composition | None":
-        """The same question without any thinking in its history; None: there is none.
+        """The request without the thinking in its turns; None: they have none.
 
         For the provider's error that thinking is bound to another conversation.
         """
@@ -74,7 +73,7 @@ class Composition:
         return run(_compose(evolve(self._source, drops_thinking=True)))
 
     def shaper(self) -> AnswerShaper:
-        """What shapes the answer; a new one for each time that it begins."""
+        """Make the shaper of the answer; each attempt needs a new one."""
         tools = self._draft.tools
         ours = self.plan.answer_tool
         names = {tool.value.name for tool in tools if tool.value.name}
@@ -83,14 +82,14 @@ class Composition:
         )
 
     def again(self, said: Sequence[Block], words: str) -> ComposedBody | None:
-        """The question once more, because the answer would not do.
+        """The body of a second question, because the answer did not do.
 
         Args:
-            said: the answer, as the model made it.
-            words: what to tell the model.
+            said: the first answer, as the model made it.
+            words: the text to the model.
 
         Returns:
-            None if there is no place for the words: the answer is empty, and the
+            None if there is no place for the text: the first answer is empty, and the
             conversation ends with results.
         """
         return self._draft.again(said, words)
@@ -102,9 +101,9 @@ def make_shaper(
     """The shaper for one answer.
 
     Args:
-        plan: what there is to do.
-        again: composes the question once more.
-        client_tools: the names of the tools that the client can answer.
+        plan: of the answer.
+        again: composes the second question.
+        client_tools: the names of the client's tools.
     """
     if plan.answer_tool is not None:
         return AnswerToolShaper(
@@ -121,7 +120,7 @@ def make_shaper(
 
 @frozen(kw_only=True)
 class _Source:
-    """All that a composition is made of."""
+    """Everything that a composition depends on."""
 
     request: MessagesRequest
     model: str
@@ -141,7 +140,7 @@ def compose(
     remembered: Recall | None = None,
     options: ComposeOptions | None = None,
 ) -> Composition:
-    """Compose the body for a request, in one go; see `composing`."""
+    """Compose the body of a request in one step; see `composing`."""
     steps = composing(
         request,
         model=model,
@@ -162,21 +161,21 @@ def composing(
     remembered: Recall | None = None,
     options: ComposeOptions | None = None,
 ) -> Generator[None, None, Composition]:
-    """Compose the body for a request, in steps of a few milliseconds.
+    """Compose the body of a request, in steps of a few milliseconds.
 
     Args:
-        request: what the client asks.
-        model: the name for the CLI's settings.
-        model_id: its full id; empty: not known.
-        effort: one that the model knows; None: its default.
-        remembered: the proxy's own answers to this client.
+        request: the client's.
+        model: the model's name for the CLI's settings.
+        model_id: the model's full id; empty: not known.
+        effort: an effort that the model takes; None: the model's default.
+        remembered: the remembered answers to this client.
         options: the operator's; None: the defaults.
 
     Returns:
         A generator that returns the composition.
 
     Raises:
-        ClientError: the request cannot be asked; ``param`` is the client's path.
+        ClientError: the request cannot be sent; ``param`` is the client's path.
     """
     return _compose(
         _Source(
@@ -191,7 +190,7 @@ def composing(
 
 
 def run(steps: Generator[None, None, Composition]) -> Composition:
-    """Take all steps at once."""
+    """Run all steps at once."""
     while True:
         try:
             next(steps)
@@ -218,7 +217,7 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
     output = choose_output(request, rules, tools, notes)
     if output.tool is not None:
         if choice is not None and choice.type == "none":
-            # Nothing but the answer may be called.
+            # Only the proxy's tool for the answer may be called.
             tools = []
             notes.adjust(notes.name("tools"))
         tools = [*tools, output.tool]
@@ -226,7 +225,7 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
     history = _history(source, rules, system, tools, system_messages, thinking, notes)
     yield from history.extend(turns)
     if thinking.form == "enabled" and not begins_with_thinking(history.turns):
-        # Manual thinking would refuse a turn that does not begin with it.
+        # With manual thinking the provider refuses a turn that does not begin with it.
         thinking = evolve(thinking, json=b'{"type":"disabled"}', form="disabled")
         if request.thinking is not None:
             notes.adjust(notes.name("thinking"))
@@ -292,13 +291,13 @@ def _max_tokens(
 def _choice(
     request: MessagesRequest, tools: Sequence[Tool], notes: Notes
 ) -> ToolChoice | None:
-    """The client's choice, where there is anything to choose from."""
+    """The client's choice; None: there is none, or there are no tools."""
     choice = request.tool_choice
     path = notes.name("tool_choice")
     check_choice(choice, [tool.value.name for tool in request.tools], path)
     if not tools:
         return None
-    # Tools that only stand for the history's calls are not offered.
+    # Tools that were added for calls in the history must not be called.
     return choice if request.tools else ToolChoice(type="none")
 
 

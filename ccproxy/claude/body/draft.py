@@ -1,4 +1,4 @@
-"""A composition before it is written, and the writing of it. Pure."""
+"""The parts of a composed request, and their encoding as a body. Pure."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ from msgspec import Raw
 
 from ccproxy.claude.body.cache import Breakpoints
 from ccproxy.claude.body.choice import (
+    call_request,
     has_room_for_words,
     native_choice,
-    order,
     with_words,
 )
 from ccproxy.claude.body.fields import NEVER_SENT, sort_fields
@@ -34,7 +34,7 @@ from ccproxy.core.messages import (
     tool_result_block,
 )
 
-# What the CLI is told of a conversation in which the user says no word.
+# The CLI's user message for a conversation without text of the user.
 _NO_TEXT = "."
 _PROSE = "Do not answer in prose."
 
@@ -43,14 +43,14 @@ _encode = msgspec.json.Encoder().encode
 
 @frozen(kw_only=True)
 class Draft:
-    """What goes up, part by part.
+    """The parts of a request, corrected.
 
     Attributes:
-        model: the name for the CLI's settings.
-        system_messages: whether turns may be of role ``system``.
-        max_tokens: None: the CLI's own.
-        choice: the client's; None: there is nothing to choose from.
-        turns: the client's, as they go up.
+        model: the model's name for the CLI's settings.
+        system_messages: whether turns may have the role ``system``.
+        max_tokens: None: the CLI's default.
+        choice: the client's; None: there are no tools.
+        turns: the client's.
     """
 
     request: MessagesRequest
@@ -69,25 +69,25 @@ class Draft:
 
     @property
     def has_thinking(self) -> bool:
-        """Whether there is thinking among the turns."""
+        """Whether a turn has thinking."""
         return any(is_thinking(b) for turn in self.turns for b in turn.blocks)
 
     @property
     def is_shaped_by_us(self) -> bool:
-        """Whether words or a tool of ours, or a prefill, stand before the answer."""
+        """Whether a text or tool of the proxy's, or a prefill, is before the answer."""
         is_begun = self.turns[-1].role == "assistant"
         return is_begun or bool(self._words()) or self.output.tool is not None
 
     @property
     def _is_forced(self) -> bool:
-        """Whether a forced choice goes up as it is."""
+        """Whether a required call is sent as ``tool_choice``."""
         if self.options.forward_tool_choice:
             return True
         return self.rules.takes_forced_tool_choice and self.thinking.is_off
 
     @property
     def _demanded(self) -> tuple[str, ...]:
-        """The client's tools of which one has to be called."""
+        """The client's tools of which the model must call one."""
         choice = self.choice
         if choice is None or not choice.must_call:
             return ()
@@ -96,7 +96,7 @@ class Draft:
         return tuple(t.value.name for t in self.request.tools if t.value.name)
 
     def plan(self) -> ShapingPlan:
-        """What has to be done to the answer."""
+        """What the proxy has to do to the answer."""
         if self._demanded and not self._is_forced:
             self.notes.adjust(self.notes.name("tool_choice"))
         plan = ShapingPlan(
@@ -108,37 +108,37 @@ class Draft:
             plan = evolve(plan, signed_parts=0 if self.is_shaped_by_us else 1)
         stops = tuple(s for s in self.request.stop_sequences if is_blank(s))
         if stops and plan.is_empty:
-            # The provider takes none of white space: it is looked for here.
+            # The provider refuses stop sequences of white space; the proxy stops there.
             self.notes.adjust(self.notes.name("stop_sequences"))
             return ShapingPlan(stops=stops)
         if stops:
-            # An answer that has a form is not cut at white space.
+            # An answer with a required format is not cut at white space.
             self.notes.ignore(self.notes.name("stop_sequences"))
         return plan
 
     def body(self) -> ComposedBody:
-        """The question, written."""
+        """The body of the request."""
         return self._body(self._words())
 
     def _words(self) -> str:
         if self._is_forced:
             return ""
         if self._demanded:
-            return f"{order(self._demanded)} {_PROSE}"
+            return f"{call_request(self._demanded)} {_PROSE}"
         tool = self.output.answer_tool
         if tool is None:
             return ""
         return f"Give your final answer by calling the tool `{tool.name}`. {_PROSE}"
 
     def again(self, said: Sequence[Block], words: str) -> ComposedBody | None:
-        """The question once more, because the answer would not do.
+        """The body of a second question, because the answer did not do.
 
         Args:
-            said: the answer, as the model made it.
-            words: what to tell the model.
+            said: the first answer, as the model made it.
+            words: the text to the model.
 
         Returns:
-            None if there is no place for the words: the answer is empty, and the
+            None if there is no place for the text: the first answer is empty, and the
             conversation ends with results.
         """
         first = self._words()
@@ -153,7 +153,7 @@ class Draft:
         return None
 
     def _body(self, words: str, behind: Sequence[Turn] = ()) -> ComposedBody:
-        """The body of the client's turns, words to the model, and turns of ours."""
+        """Encode the client's turns, a text to the model, and turns of the proxy's."""
         marks = Breakpoints(
             self.notes,
             self.options.cache_ttl,
@@ -167,7 +167,7 @@ class Draft:
         fields: dict[str, object] = {
             name: value
             for name, value in self.options.operator_body.items()
-            # A breakpoint of theirs would be one too many beside the CLI's and ours.
+            # The CLI's and the proxy's breakpoints are as many as the provider takes.
             if name not in NEVER_SENT and name != "cache_control"
         }
         fields.update(self._fields())
@@ -184,8 +184,8 @@ class Draft:
         size = len(json) + len(self.system.encode())
         if size > self.options.largest_bytes:
             raise RequestTooLarge(
-                f"the request is {size} bytes long as the model's API takes it, and "
-                f"{self.options.largest_bytes} is the most"
+                f"the request to the model's API would have {size} bytes; the limit is "
+                f"{self.options.largest_bytes}"
             )
         return ComposedBody(
             model=self.model,
@@ -198,7 +198,7 @@ class Draft:
         )
 
     def _first_text(self) -> str:
-        """The same for every request of a conversation."""
+        """The first text of the user; the same in every request of a conversation."""
         return first_text(self.request.messages) or first_text(self.turns) or _NO_TEXT
 
     def _top_level_marker(self) -> Raw | None:
@@ -208,7 +208,7 @@ class Draft:
         return marker
 
     def _fields(self) -> dict[str, object]:
-        """All top-level fields but the long ones."""
+        """All top-level fields except ``tools`` and ``messages``."""
         request, options = self.request, self.options
         sent: dict[str, object] = dict(
             sort_fields(
@@ -238,16 +238,16 @@ class Draft:
         return sent
 
     def _must_clear_context_management(self) -> bool:
-        """Whether the CLI's own ``context_management`` has to go.
+        """Whether the CLI's ``context_management`` has to be removed.
 
-        It asks to keep thinking (``clear_thinking_20251015``), which the provider
-        refuses where thinking is off.
+        The CLI asks the provider to keep thinking (``clear_thinking_20251015``). The
+        provider refuses that if thinking is off.
         """
         is_sent = has_beta(self.options.betas, "context_management")
         return is_sent and self.thinking.form in ("disabled", "between_tools")
 
     def _thinking(self, raw: bytes) -> Raw:
-        """The field, without what the CLI's processes have no beta for."""
+        """``thinking`` without the parts whose beta is missing."""
         fields = msgspec.json.decode(raw, type=dict[str, Raw])
         betas, count = self.options.betas, len(fields)
         binding, updates = "thinking.block_binding", "thinking.display.updates"
@@ -263,7 +263,7 @@ class Draft:
         return Raw(_encode(fields))
 
     def _output_config(self) -> dict[str, object]:
-        """The client's, without the effort, which the CLI's own setting takes."""
+        """``output_config`` without ``effort``, which is a setting of the CLI's."""
         given = self.request.output_config
         config: dict[str, object] = {}
         if given is not None:
@@ -300,7 +300,7 @@ class Draft:
 
 
 def _reply(said: Sequence[Block], words: str) -> list[Block]:
-    """What is told to the model behind an answer: results of its calls, or a text."""
+    """The turn after an answer: an error for each of its calls, or a text."""
     return [
         tool_result_block(block.value.id, words, is_error=True)
         for block in said

@@ -1,12 +1,14 @@
-"""The top-level fields that are sent as they came, named or refused. Pure.
+"""Which top-level fields are sent unchanged, left out or refused. Pure.
 
 ================  ==================================================================
-never sent        what the CLI says of itself, or what would break its reading
-with a beta       only where the CLI's processes have it; else named, or refused
-                  where the answer would mean something else without it
-sampling          by the operator's leave and the model's
-all others        sent as they came, also those that this table does not know
+never sent        fields that the CLI sets itself, or that would break its request
+with a beta       sent if the CLI's processes name the beta; otherwise left out, or
+                  refused if the answer would mean something else without the field
+sampling          sent if the operator allows it and the model takes it
+all others        sent unchanged, unknown fields too
 ================  ==================================================================
+
+The client is told which fields are left out.
 
 Source: rules 36, 48 and 49 of the Messages API; docs/claude-cli-protocol.md,
 "The body set whole".
@@ -22,19 +24,19 @@ from ccproxy.claude.body.options import has_beta
 from ccproxy.claude.body.result import Notes
 from ccproxy.core.errors import ThreadsUnsupported, UnsupportedValue
 
-# `thread` is refused besides: SDKs wait for its 400.
+# `thread` is refused: SDKs expect status 400.
 NEVER_SENT = frozenset(
     {
         *("system", "metadata", "model", "stream", "betas", "anthropic_beta"),
         *("anthropic_version", "thread", "diagnostics", "safeguards", "tags"),
         *("messages", "tools"),
-        # The CLI is JavaScript, where it could stand behind all of these.
+        # In JavaScript, the CLI's language, it could replace all of these.
         "__proto__",
     }
 )
 SAMPLING = ("temperature", "top_p", "top_k")
 
-# Those without which the answer would mean something else, and what to do instead.
+# Without these fields the answer would mean something else. The text says why.
 _REFUSED: Mapping[str, str] = {
     "container": "there are no containers here",
     "mcp_servers": "the model reaches no MCP servers; run their tools in your client",
@@ -52,25 +54,25 @@ def sort_fields(
     thinks: bool,
     forward_sampling: bool,
 ) -> dict[str, Raw]:
-    """The fields that go up as they came.
+    """The fields that are sent unchanged.
 
     Args:
-        extra: those that the client sent, besides those that are understood.
-        rules: of the model.
-        betas: those that the CLI's processes ask for.
-        notes: take what is not sent.
+        extra: the client's fields that the proxy does not decode.
+        rules: the model's.
+        betas: the betas that the CLI's processes name.
+        notes: takes fields that are left out.
         thinks: whether the model is going to think.
-        forward_sampling: whether the operator lets temperature and its like pass.
+        forward_sampling: whether the operator allows ``temperature`` and the like.
 
     Raises:
-        UnsupportedValue: one without which the answer would mean something else.
+        UnsupportedValue: the answer would mean something else without a field.
     """
     sent: dict[str, Raw] = {}
     for name, value in extra.items():
         raw = bytes(value).strip()
         if name == "thread" and raw != b"null":
             raise ThreadsUnsupported(
-                "`thread` is not supported: no conversation is kept here; send all "
+                "`thread` is not supported: the proxy keeps no threads; send all "
                 "messages, without `thread`",
                 param="thread",
             )

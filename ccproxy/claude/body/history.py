@@ -1,21 +1,19 @@
-"""The conversation on its way up, from the first turn to the last. Pure.
+"""Corrects the conversation, turn by turn. Pure.
 
-Each run of the assistant's messages is compared with what the proxy remembers of its
-own answers behind the same prefix: where text and calls agree, the message goes up as
-the model made it, its thinking and ids included. Then follows what the user and the
-system say: results in front, system messages where they fit.
+Consecutive messages of the assistant are compared with the remembered answers to the
+same conversation. If text and calls agree, the remembered answer is sent, with its
+thinking and ids. Of the turns of the user and the system between them, results of calls
+come first, and system messages stand where the provider takes them.
 
-======================================  ===========================================
-thinking in the history                 what becomes of it
-======================================  ===========================================
-thinking is off, or nobody wants it     left out
-of another model, as far as is known    left out
-behind another prefix, as far as that   left out, and everything behind it of which
-is known, on a model that minds         nobody knows the prefix
-at the end of a message                 left out
-======================================  ===========================================
+Thinking that the client sends is left out, and reported, in these cases:
 
-All of it is named. Source: rules 20 to 27 of the Messages API.
+- Thinking is off in this request.
+- Another model made it.
+- The model checks the conversation before its thinking, and it has changed. Then later
+  thinking is left out too, unless its conversation is known to be this one.
+- It is at the end of a message.
+
+Source: rules 20 to 27 of the Messages API.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,35 +35,36 @@ from ccproxy.core.messages import (
     is_blank,
 )
 
-# Blocks and turns that are worked through before others may have their turn.
+# Blocks and turns that one step handles.
 _SLICE = 400
 
 
 class Recall(Protocol):
-    """What the proxy remembers of its own answers, to one client."""
+    """The remembered answers to one client."""
 
     def find(
         self, prefix: str, said: Sequence[Block], model_id: str, *, is_bound: bool
     ) -> Sequence[Block] | None:
-        """An answer as the model made it; None: none that agrees is known.
+        """An answer as the model made it; None: no remembered answer agrees.
 
         Args:
-            prefix: the hash of what stands before it.
-            said: the client's copy of it.
-            model_id: the model that is to read it.
-            is_bound: whether it is to be found behind that prefix only.
+            prefix: the hash of everything before the answer.
+            said: the client's copy of the answer.
+            model_id: the model that the answer is sent to.
+            is_bound: whether only an answer behind ``prefix`` will do.
         """
 
 
 @frozen(kw_only=True)
 class HistoryRules:
-    """What decides how a conversation goes up.
+    """What the correction of a conversation depends on.
 
     Attributes:
         drops_thinking: leave out all thinking.
-        models: the model of each of the client's blocks of thinking, by its signature
-            or its data, as far as it is known.
-        prefixes: the hash of what stood before each of them, likewise.
+        models: the model that made each of the client's thinking blocks, by the
+            block's signature or data; unknown ones are missing.
+        prefixes: the hash of everything before each thinking block when it was made,
+            likewise.
     """
 
     model: ModelRules
@@ -78,7 +77,7 @@ class HistoryRules:
 
 @define
 class History:
-    """The turns that go up, as they grow."""
+    """The corrected turns so far."""
 
     rules: HistoryRules
     prefix: Prefix
@@ -90,10 +89,10 @@ class History:
     _is_broken: bool = field(default=False, init=False)
 
     def extend(self, turns: Sequence[Turn]) -> Iterator[None]:
-        """Take all turns, in slices.
+        """Add turns, in steps.
 
         Raises:
-            InvalidRequest: calls and results do not belong together.
+            InvalidRequest: calls and results do not match.
         """
         done = 0
         for run in _runs(turns):
@@ -130,7 +129,7 @@ class History:
             del rest[:count]
 
     def _restored(self, run: Sequence[Turn]) -> int:
-        """How many messages of a run are one answer that is remembered; it is added."""
+        """Add a remembered answer; returns how many messages it replaces."""
         if self.recall is None or self.rules.drops_thinking:
             return 0
         prefix = self.prefix.digest
@@ -173,7 +172,7 @@ class History:
             self._add(Turn("assistant", blocks, turn.at, turn.extra))
 
     def _fits(self, block: Block, prefix: str) -> bool:
-        """Whether a client's block of thinking may go up."""
+        """Whether a thinking block of the client's may be sent."""
         rules = self.rules
         if rules.drops_thinking:
             return False
@@ -197,16 +196,16 @@ class History:
 
 
 def ends_in_server_tool(turn: Turn) -> bool:
-    """Whether the last block of a turn is a server tool's."""
+    """Whether the last block of a turn belongs to a server tool."""
     if isinstance(turn.content, str) or not turn.content:
         return False
     return turn.role == "assistant" and isinstance(turn.content[-1].value, Opaque)
 
 
 def begins_with_thinking(turns: Sequence[Turn]) -> bool:
-    """Whether the last turn of the assistant is one that manual thinking allows.
+    """Whether manual thinking allows the assistant's last turn.
 
-    It is if it calls nothing, or begins with thinking; a prefill does not.
+    The turn must begin with thinking, or have no calls. A prefill is not allowed.
 
     Source: rule 21 of the Messages API.
     """
@@ -235,7 +234,7 @@ def _key(block: Block) -> str:
 
 
 def _runs(turns: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
-    """The turns in runs: the assistant's, and all that stand between."""
+    """The turns in groups: consecutive turns of the assistant, and those between."""
     start = 0
     for index in range(1, len(turns) + 1):
         if index == len(turns) or (
@@ -246,7 +245,7 @@ def _runs(turns: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
 
 
 def cut_prefill(turn: Turn, notes: Notes) -> Turn | None:
-    """A last message of the assistant, without white space at its end.
+    """A prefill without white space at its end; None: nothing else is in it.
 
     Source: rule 4 of the Messages API.
     """

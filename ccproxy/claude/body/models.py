@@ -1,12 +1,12 @@
-"""What each model takes: one table, by family and version. Pure.
+"""What each model takes: a table by family and version. Pure.
 
-An unknown id is taken for a model that is newer than the table: it thinks adaptively,
-and nothing is sent to it that the newest models refuse.
+An unknown id counts as a model that is newer than the table. Such a model thinks
+adaptively, and fields that the newest models refuse are not sent to it.
 
 Source: the rules of the Messages API in `docs/messages-api-rules.md`:
 skills/claude-api and the pages "Thinking", "Effort", "Preserved thinking",
 "Mid-conversation system messages", "Structured outputs", "Models overview", read in
-November 2026. None of it could be asked of the provider.
+November 2026. Nothing here was tested with the provider.
 """
 
 import re
@@ -24,18 +24,20 @@ class ModelRules:
     """What a model takes, and what an absent field means to it.
 
     Attributes:
-        thinking: the forms of ``thinking`` that it takes; empty: it takes none.
-        thinks_by_default: whether it thinks where ``thinking`` is absent.
-        thinking_off_up_to: the highest effort at which its thinking may be off.
-        is_prefix_bound: whether its thinking is refused behind another prefix than the
-            one it was made behind.
-        takes_forced_tool_choice: ``any`` and ``tool``, as long as thinking is off.
+        thinking: the values of ``thinking.type`` that the model takes; empty: none.
+        thinks_by_default: whether the model thinks if ``thinking`` is absent.
+        thinking_off_up_to: the highest effort at which thinking may be off; None: any.
+        is_prefix_bound: whether the provider refuses the model's thinking if the
+            conversation before it has changed.
+        takes_forced_tool_choice: whether ``tool_choice`` may be ``any`` or ``tool``
+            while thinking is off.
         takes_prefill: whether the last message may be the assistant's.
-        takes_system_messages: whether ``messages`` may have turns of role ``system``.
-        sampling: ``free``; ``default``: only the default values; ``none``.
-        takes_output_format: whether it knows ``output_config.format``.
+        takes_system_messages: whether turns may have the role ``system``.
+        sampling: which values ``temperature`` and the like may have: any (``free``),
+            the default values, or ``none``.
+        takes_output_format: whether the model takes ``output_config.format``.
         max_output_tokens: the largest ``max_tokens``.
-        has_new_web_search: whether it knows the web search of 2026.
+        has_new_web_search: whether the model takes the web search of 2026.
     """
 
     thinking: frozenset[ThinkingForm] = frozenset({"adaptive"})
@@ -95,7 +97,7 @@ _OPUS_4 = evolve(_GEN_4, max_output_tokens=32_000)
 _GEN_3_5 = evolve(_GEN_4, thinking=_forms(), max_output_tokens=8_192)
 _GEN_3 = evolve(_GEN_3_5, max_output_tokens=4_096)
 
-# By family: the first row whose version is not above the model's.
+# By family. The first row whose version is not above the model's is valid.
 _ROWS: dict[str, Sequence[tuple[Version, ModelRules]]] = {
     "fable": [((5, 1), _FABLE_5_1), ((5, 0), _FABLE_5)],
     "mythos": [((5, 1), _FABLE_5_1), ((5, 0), _FABLE_5)],
@@ -128,7 +130,7 @@ _ROWS: dict[str, Sequence[tuple[Version, ModelRules]]] = {
     ],
 }
 
-# The one model whose name has no version.
+# The only model whose id has no version.
 _PREVIEW = "claude-mythos-preview"
 # claude-opus-4-5-20251101, claude-sonnet-5, us.anthropic.claude-opus-4-6-v1:0
 _NEW_STYLE = re.compile(
@@ -141,11 +143,11 @@ _OLD_STYLE = re.compile(
 
 
 def rules_for(model_id: str) -> ModelRules:
-    """What a model takes.
+    """The rules of a model.
 
     Args:
-        model_id: its full id, of the provider's or of a cloud's form; anything else is
-            an unknown model.
+        model_id: the full id, in the provider's form or a cloud's; any other text is an
+            unknown model.
     """
     if _PREVIEW in model_id:
         return _OPUS_4_7
@@ -159,12 +161,12 @@ def rules_for(model_id: str) -> ModelRules:
     return UNKNOWN
 
 
-# What may stand behind the name of one and the same model.
+# Suffixes that do not distinguish models.
 _DATED = re.compile(r"([-@]\d{8}|-latest)?(-v\d+(:\d+)?)?(\[1m\])?$")
 
 
 def is_same_model(one: str, other: str) -> bool:
-    """Whether two ids are of one model, whatever date or cloud they name."""
+    """Whether two ids name one model; dates and clouds are ignored."""
     return _bare(one) == _bare(other)
 
 
@@ -177,7 +179,7 @@ _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
 def lower_effort(effort: str | None, limit: str | None) -> str | None:
-    """An effort, or the limit where the effort is above it."""
+    """The lower of an effort and a limit."""
     if effort not in _EFFORTS or limit not in _EFFORTS:
         return effort
     return min(effort, limit, key=_EFFORTS.index)

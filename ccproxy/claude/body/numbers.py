@@ -1,4 +1,4 @@
-"""Numbers that do not survive the CLI, which reads and prints the body. Pure.
+"""Finds numbers that the CLI changes when it decodes and encodes the body. Pure.
 
 The CLI is JavaScript: an integer over 2^53 is rounded, ``1.0`` becomes ``1``, ``-0.0``
 becomes ``0``, ``1e400`` becomes ``null``.
@@ -9,7 +9,7 @@ Source: docs/claude-cli-protocol.md, "The body set whole".
 import re
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-# What may be such a number.
+# A text without a match has no such number.
 _SUSPECT = re.compile(rb"\d{16}|\d[eE.]|-0")
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _LARGEST_INTEGER = 2**53
@@ -17,7 +17,7 @@ _DIGITS = 20
 
 
 def is_reprinted(raw: bytes) -> bool:
-    """Whether a JSON text has a number in it that the CLI prints in another way.
+    """Whether a JSON text contains a number that the CLI changes.
 
     Cost: one scan, some milliseconds a megabyte.
     """
@@ -28,11 +28,11 @@ def is_reprinted(raw: bytes) -> bool:
 
 
 def _as_printed(number: bytes) -> str:
-    """A number as JavaScript prints it."""
+    """A number as JavaScript prints it; ``rounded`` for a changed integer."""
     text = number.decode()
     if text.lstrip("-").isdigit():
         is_exact = len(text) < _DIGITS and abs(int(text)) <= _LARGEST_INTEGER
-        # Beyond that it prints zeros for the digits that do not count.
+        # JavaScript rounds larger integers.
         return str(int(text)) if is_exact else "rounded"
     value = float(text)
     if value in (float("inf"), float("-inf")):
@@ -49,7 +49,7 @@ def _shortest(value: float) -> str:
         return printed
     sign, digits = power[0], power[1:].lstrip("0")
     if sign == "-" and int(digits) < 7:
-        # Python takes to exponents earlier than JavaScript.
+        # Python prints exponents for numbers that JavaScript prints without.
         places = int(digits) + len(mantissa.lstrip("-").replace(".", "")) - 1
         return f"{value:.{places}f}"
     return f"{mantissa}e{sign}{digits}"

@@ -1,4 +1,11 @@
-"""What the operator and the CLI's processes decide about bodies."""
+"""What the operator and the CLI's environment decide about bodies. Pure.
+
+The CLI's processes send one ``anthropic-beta`` header with all requests. The provider
+refuses a field whose beta is not in the header as a field that does not exist. So a
+field without its beta cannot be sent.
+
+Source: rule 48 of the Messages API; the stable and the beta types of anthropic-python.
+"""
 
 from collections.abc import Collection, Mapping
 
@@ -7,10 +14,10 @@ from msgspec import Raw
 
 from ccproxy.claude.body.result import CacheTTL
 
-# The provider takes 32 MB a request; the CLI's own fields need room in it.
+# The provider takes requests up to 32 MB, with the CLI's own fields.
 LARGEST_BYTES = 31_000_000
 
-# What the CLI asks the provider's own API for with every model (2.1.332).
+# The CLI names these betas for every model, on the provider's own API (2.1.332).
 CLI_BETAS = frozenset(
     {
         "claude-code-20250219",
@@ -33,20 +40,21 @@ _OFF = ("", "0", "false", "no", "off")
 
 @frozen(kw_only=True)
 class ComposeOptions:
-    """What the operator and the CLI's processes decide.
+    """What the operator and the CLI's environment decide.
 
     Attributes:
-        forward_sampling: temperature and its like go up where the model takes them.
-        forward_tool_choice: a demanded call goes up as it is, whatever is known of the
-            model.
-        cache_ttl: how long the cache keeps what it is told to keep where the client
-            says nothing; None: the CLI's own default.
-        operator_body: the operator's own ``CLAUDE_CODE_EXTRA_BODY``; ours goes before
-            it, field by field.
-        betas: those that the CLI's processes ask the provider for.
-        system_messages: whether the provider's host has turns of role ``system``.
-        new_web_search: whether it has the web search of 2026.
-        largest_bytes: of a body, its system prompt included.
+        forward_sampling: whether ``temperature``, ``top_p`` and ``top_k`` are sent to
+            models that take them.
+        forward_tool_choice: whether a required call is sent as ``tool_choice`` to all
+            models.
+        cache_ttl: the time to live of cache breakpoints if the client sets none; None:
+            the CLI's default.
+        operator_body: the operator's ``CLAUDE_CODE_EXTRA_BODY``; the request's fields
+            replace its fields.
+        betas: the betas that the CLI's processes name.
+        system_messages: whether the provider's host takes turns of role ``system``.
+        new_web_search: whether the provider's host has the web search of 2026.
+        largest_bytes: the most bytes of a body with its system prompt.
     """
 
     forward_sampling: bool = False
@@ -64,8 +72,8 @@ def for_environment(
 ) -> ComposeOptions:
     """The options for CLIs that are started with an environment.
 
-    A cloud has neither all of the API's trial features nor, as far as is known, system
-    messages among the turns; Vertex has the older web search only.
+    The clouds (Bedrock, Vertex, Foundry) have none of the CLI's default betas and, as
+    far as is known, no turns of role ``system``. Vertex has the older web search only.
     """
     named = {b.strip() for b in environment.get(_BETAS_VARIABLE, "").split(",")} - {""}
     clouds = [n for n in _CLOUDS if environment.get(n, "").lower() not in _OFF]
@@ -81,7 +89,7 @@ def for_environment(
     )
 
 
-# Field → what the names of its betas begin with, one of which is enough.
+# Field → the beginnings of the names of its betas. One of the betas is enough.
 _FIELD_BETAS: Mapping[str, tuple[str, ...]] = {
     "context_management": ("context-management-", "compact-"),
     "fallbacks": ("server-side-fallback-",),
@@ -92,7 +100,7 @@ _FIELD_BETAS: Mapping[str, tuple[str, ...]] = {
     "container": ("skills-", "code-execution-"),
     "compaction": ("compact-",),
 }
-# The betas of fields within others, and of their values.
+# The betas of nested fields, and of some of their values.
 _NESTED_BETAS: Mapping[str, tuple[str, ...]] = {
     "output_config.task_budget": ("task-budgets-",),
     "thinking.block_binding": ("thinking-binding-controls-",),
@@ -104,6 +112,6 @@ _NESTED_BETAS: Mapping[str, tuple[str, ...]] = {
 
 
 def has_beta(betas: Collection[str], field: str) -> bool:
-    """Whether a field may be sent, as far as betas decide it."""
+    """Whether no beta of a field is missing."""
     starts = _FIELD_BETAS.get(field) or _NESTED_BETAS.get(field)
     return starts is None or any(beta.startswith(starts) for beta in betas)

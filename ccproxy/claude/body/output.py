@@ -1,14 +1,14 @@
-"""An answer by a JSON Schema: the API's own way, or a tool of ours. Pure.
+"""Answers by a JSON Schema: with ``output_config.format``, or with a tool. Pure.
 
-``output_config.format`` goes up where the model knows it, the schema is one that the
-provider can hold a model to, and there are neither citations nor a prefill. What of the
-schema only narrows a value is left out, named, and checked when the answer is there.
+``output_config.format`` is sent if the model takes it, the provider can enforce the
+schema, and the request has neither citations nor a prefill. Keywords that only narrow a
+value are left out of the schema and reported; the proxy checks the answer by them.
 
-Otherwise a tool of ours is offered behind the client's, and its arguments are the
-answer. ``json_object`` always goes that way, because the API's format needs closed
-objects. The system prompt stays as it is: the tool's description says what to do.
+Otherwise the proxy adds a tool after the client's tools. Its arguments are the answer.
+``json_object`` always uses the tool, because ``output_config.format`` needs closed
+objects. The system prompt is not changed: the tool's description is the instruction.
 
-Where the client demands a call of its own tools there is no answer to shape.
+If the client requires a call of its own tools, the answer has no format.
 
 Source: rules 31 and 38 of the Messages API.
 """
@@ -46,13 +46,13 @@ _encode = msgspec.json.Encoder().encode
 
 @frozen(kw_only=True)
 class OutputChoice:
-    """How the answer gets its form.
+    """How the answer gets its format.
 
     Attributes:
-        format: the value of ``output_config.format``; None: it is not sent.
-        schema: the client's schema, which the answer is checked by; None: none.
-        tool: a tool of ours for the answer, to be offered behind the client's.
-        answer_tool: what the shaping needs of that.
+        format: the value of ``output_config.format``; None: the field is not sent.
+        schema: the client's schema, by which the answer is checked; None: no check.
+        tool: the proxy's tool for the answer, to be sent after the client's tools.
+        answer_tool: the name of ``tool`` and the schema, for the answer's shaper.
     """
 
     format: bytes | None = None
@@ -67,10 +67,10 @@ def choose_output(
     tools: Sequence[Tool],
     notes: Notes,
 ) -> OutputChoice:
-    """How the answer gets the form that the client asks for.
+    """Choose how the answer gets the client's format.
 
     Raises:
-        ClientError: the format is none.
+        ClientError: the format is invalid.
     """
     at = notes.name("output_config.format")
     try:
@@ -87,10 +87,10 @@ def choose_output(
             return OutputChoice()
         return _own_tool({"type": "object"}, None, tools)
     if form.type != "json_schema":
-        # One that is newer than this, or the provider has the better words for it.
+        # A newer format, or the provider's error explains it.
         return OutputChoice(format=_given(request))
     output = _by_schema(request, form, rules, tools, at, notes)
-    # Where a call is demanded there is nothing to check, and no tool of ours to call.
+    # If a call is required, there is no answer to check and no tool to add.
     return output if has_answer else OutputChoice(format=output.format)
 
 
@@ -129,7 +129,7 @@ def _by_schema(
     if schema.get("type", "object") != "object":
         raise UnsupportedValue(
             f"`{path}` must be a JSON Schema of type object; put other values into a "
-            "property of one",
+            "property of an object",
             param=path,
         )
     notes.adjust(at)
@@ -161,7 +161,7 @@ def _free_name(taken: set[str]) -> str:
 
 
 def _is_excluded(request: MessagesRequest) -> bool:
-    """Whether there are citations or a prefill, beside which no format may stand."""
+    """Whether citations or a prefill exclude ``output_config.format``."""
     last = request.messages[-1] if request.messages else None
     if last is not None and last.role == "assistant":
         return True

@@ -1,8 +1,8 @@
-"""Calls and their results: one result for each call, in the very next turn. Pure.
+"""Calls and their results: one result for each call, in the next turn. Pure.
 
-Ids that the provider would not take, or that an earlier call has used (some clients
-count from 0 in each turn), are replaced in call and result alike, always in the same
-way for the same history from the front.
+An id is replaced, in the call and in its result, if the provider would refuse it or an
+earlier call has it: some clients count from 0 in each turn. The replacement depends on
+the history before the call only.
 
 Source: rules 9 and 10 of the Messages API.
 """
@@ -22,14 +22,14 @@ _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class UniqueIds:
-    """Ids that no two calls of a request share."""
+    """Gives each call of a request an id of its own."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
         self._tries: dict[str, int] = {}
 
     def take(self, identifier: str) -> str:
-        """The id itself if it may be, else one that resembles it."""
+        """The id itself if it is valid and new; otherwise a similar id."""
         base = candidate = _NOT_IN_IDS.sub("_", identifier) or "call"
         while candidate in self._taken:
             self._tries[base] = self._tries.get(base, 1) + 1
@@ -40,28 +40,28 @@ class UniqueIds:
 
 @define
 class OpenCalls:
-    """The calls of the last assistant's turn that have no result yet."""
+    """The calls of the assistant's last turn that have no result yet."""
 
     _ids: UniqueIds = field(factory=UniqueIds)
-    # By the client's id: the ids that went up, and where the call stands.
+    # By the client's id: the ids that are sent, with the paths of the calls.
     _open: dict[str, deque[tuple[str, str]]] = field(factory=dict, init=False)
 
     def open(
         self, blocks: Sequence[Block], clients: Sequence[str] | None, notes: Notes
     ) -> list[Block]:
-        """Take the calls among blocks; the blocks with ids that may go up.
+        """Take the calls among blocks; returns the blocks with the ids that are sent.
 
         Args:
-            blocks: of an assistant's message.
-            clients: the ids by which the client knows the calls; None: their own.
-            notes: take the ids that are replaced.
+            blocks: of a message of the assistant.
+            clients: the client's ids of the calls; None: the ids in ``blocks``.
+            notes: takes ids that are replaced.
         """
-        told = deque(clients or ())
+        known = deque(clients or ())
         taken: list[Block] = []
         for block in blocks:
             if isinstance(block.value, ToolUse):
                 identifier = self._ids.take(block.value.id)
-                known_as = told.popleft() if told else block.value.id
+                known_as = known.popleft() if known else block.value.id
                 waiting = self._open.setdefault(known_as, deque())
                 waiting.append((identifier, block.at))
                 if identifier != block.value.id:
@@ -71,10 +71,10 @@ class OpenCalls:
         return taken
 
     def answer(self, block: Block, result: ToolResult) -> Block:
-        """A result with the id of its call as it went up.
+        """A result with the id of its call that is sent.
 
         Raises:
-            InvalidRequest: there is no such call right before it.
+            InvalidRequest: the turn before the result has no such call.
         """
         waiting = self._open.get(result.tool_use_id)
         if not waiting:
@@ -90,29 +90,29 @@ class OpenCalls:
         return block.replaced(tool_use_id=identifier)
 
     def close(self) -> None:
-        """Note that the turn that has to hold the results is over.
+        """Check at the end of a turn that every call has its result.
 
         Raises:
-            InvalidRequest: a call has none.
+            InvalidRequest: a call has no result.
         """
         for identifier, waiting in self._open.items():
             if waiting:
                 path = waiting[0][1] or "messages"
                 raise InvalidRequest(
-                    f"`{path}`: the tool call {identifier!r} has no result; send one "
-                    "for each call, right after it",
+                    f"`{path}`: the tool call {identifier!r} has no result; send a "
+                    "result for each call, in the next message",
                     param=path,
                 )
         self._open.clear()
 
 
 def results_first(turns: Sequence[Turn], calls: OpenCalls, notes: Notes) -> list[Turn]:
-    """The turns between two of the assistant's, all results in front of the first.
+    """Move all results to the front of the turns between two of the assistant's.
 
-    The order among the results is the client's.
+    The results stay in the client's order.
 
     Raises:
-        InvalidRequest: a result without its call.
+        InvalidRequest: a result has no call.
     """
     if not any(map(has_result, turns)):
         return list(turns)
@@ -135,18 +135,18 @@ def results_first(turns: Sequence[Turn], calls: OpenCalls, notes: Notes) -> list
     holder = next(turn for turn in turns if has_result(turn))
     first = Turn("user", results, holder.at, holder.extra)
     if others and others[0].at == holder.at and others[0].role == "user":
-        # One message of the client's stays one.
+        # The client's message is not split in two.
         first.content = [*results, *others.pop(0).blocks]
     return [first, *others]
 
 
 def has_result(turn: Turn) -> bool:
-    """Whether a user's turn has a call's result in it."""
+    """Whether a turn is the user's and has a result of a call."""
     if turn.role != "user" or isinstance(turn.content, str):
         return False
     return any(isinstance(block.value, ToolResult) for block in turn.content)
 
 
 def open_ids(blocks: Iterable[Block]) -> list[str]:
-    """The ids of the calls among blocks, in their order."""
+    """The ids of the calls among blocks, in order."""
     return [b.value.id for b in blocks if isinstance(b.value, ToolUse)]

@@ -1,8 +1,8 @@
-"""From the provider's paths of fields to the client's. Pure.
+"""Translates the provider's paths of fields to the client's. Pure.
 
-The provider counts in the body (``messages.3.content.1.text``,
-``tools.2.custom.input_schema``); the client knows what it sent
-(``messages[7].content``, ``tools[2].function.parameters``).
+The provider's errors name paths in the body: ``messages.3.content.1.text``,
+``tools.2.custom.input_schema``. The client knows the paths in its own request:
+``messages[7].content``, ``tools[2].function.parameters``.
 """
 
 import re
@@ -17,7 +17,7 @@ from ccproxy.core.messages import Tool
 _MESSAGE = re.compile(
     r"messages\.(\d+)(?:\.content(?:\.(\d+)(?:\.tool_use)?(?:\.([a-z_]+))?)?)?"
 )
-# Behind an item of a list, the provider names the type of it.
+# After the index of an item, the provider names the item's type.
 _TAGS = frozenset(
     {
         *("text", "image", "document", "tool_use", "tool_result", "thinking"),
@@ -29,7 +29,7 @@ _TOOL = re.compile(r"tools\.(\d+)(?:\.custom)?(?:\.([a-zA-Z_]+))?")
 
 @frozen(eq=False)
 class BodyPaths(Mapping[str, str]):
-    """The client's path for each path of the body, looked up when it is asked for."""
+    """The client's path of each path in the body, found at the lookup."""
 
     turns: Sequence[Turn] = ()
     tools: Sequence[Tool] = ()
@@ -80,21 +80,21 @@ class BodyPaths(Mapping[str, str]):
             block = blocks[int(index)] if int(index) < len(blocks) else None
             if block is None or inner is None:
                 return block.at if block is not None else ""
-            # Other fields are called as they are here.
+            # Other fields have the same name in the client's API.
             return block.path_of(inner) if inner in block.renamed else ""
         return turn.at
 
 
 def client_path(paths: Mapping[str, str], path: str) -> str | None:
-    """The client's path for one that the provider names.
+    """The client's path of a path that the provider names.
 
     Args:
         paths: `ComposedBody.paths`.
         path: as in the provider's error, such as ``messages.3.content.1.text``.
 
     Returns:
-        The path of the nearest part that the client knows, with what is behind it; a
-        top-level field by its own name; None: it is ours, or nobody knows it.
+        The client's path of the nearest part that has one, with the rest of ``path``;
+        the name of a top-level field; None: the part is the proxy's, or not known.
     """
     steps = path.split(".")
     for count in range(len(steps), 0, -1):
@@ -109,7 +109,7 @@ def client_path(paths: Mapping[str, str], path: str) -> str | None:
 def _joined(start: str, steps: Sequence[str]) -> str:
     rest = list(steps)
     if len(rest) > 1 and rest[0] in _TAGS:
-        # Which of a union's types it is, and no field of it.
+        # The type of an item is no field.
         del rest[0]
     for step in rest:
         start += f"[{step}]" if step.isdigit() else f".{step}"

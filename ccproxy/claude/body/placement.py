@@ -1,9 +1,10 @@
-"""Where ``system`` messages may stand among the turns. Pure.
+"""Places ``system`` messages among the turns. Pure.
 
-Where a model has them: behind a user's turn, at the end or before the assistant's, text
-only, never two in a row. Any other is moved behind the user's turns that follow it; one
-that no user's turn is beside becomes a user's. Where a model does not have them each
-becomes a user's turn at its place. All of it is named.
+If the model takes system messages, they must follow a user's turn, consist of text, and
+end the conversation or precede a turn of the assistant; two must not be in a row. A
+system message elsewhere is moved after the user's turns that follow it. Without such a
+turn beside it, it becomes a user's turn. If the model takes no system messages, each
+becomes a user's turn in its place. Every change is reported.
 
 Source: rule 5 of the Messages API, "Mid-conversation system messages".
 """
@@ -18,25 +19,26 @@ from ccproxy.core.messages import Block, Text
 def place_system_messages(
     turns: Sequence[Turn], notes: Notes, *, allowed: bool, after_server_tool: bool
 ) -> list[Turn]:
-    """The turns between two of the assistant's, with system messages where they fit.
+    """The turns between two of the assistant's, with system messages placed.
 
     Args:
-        turns: of the user and the system; the results of calls already in front.
-        notes: take what is moved or becomes a user's turn.
-        allowed: whether the model has system messages.
-        after_server_tool: whether the assistant's turn before ends in a server tool.
+        turns: of the user and the system, with all results of calls in front.
+        notes: takes messages that are moved or become a user's turn.
+        allowed: whether the model takes system messages.
+        after_server_tool: whether the assistant's turn before them ends in a block of
+            a server tool.
     """
     if all(turn.role == "user" for turn in turns):
         return list(turns)
     if not allowed:
         return [_as_user(turn, notes) for turn in turns]
-    told = [t if _is_text(t) else _as_user(t, notes) for t in turns]
-    users = [turn for turn in told if turn.role == "user"]
-    systems = [turn for turn in told if turn.role == "system"]
+    texts = [t if _is_text(t) else _as_user(t, notes) for t in turns]
+    users = [turn for turn in texts if turn.role == "user"]
+    systems = [turn for turn in texts if turn.role == "system"]
     if not users and not after_server_tool:
-        return [_as_user(turn, notes) for turn in told]
+        return [_as_user(turn, notes) for turn in texts]
     has_user_behind = False
-    for turn in reversed(told):
+    for turn in reversed(texts):
         if turn.role == "user":
             has_user_behind = True
         elif has_user_behind:
@@ -45,7 +47,7 @@ def place_system_messages(
 
 
 def leading_system_text(turn: Turn) -> str | None:
-    """The text of a system message; None: it has something else in it."""
+    """The text of a system message; None: a block of it is no text."""
     if isinstance(turn.content, str):
         return turn.content
     texts = [b.value.text for b in turn.content if isinstance(b.value, Text)]

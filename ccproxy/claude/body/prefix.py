@@ -1,8 +1,9 @@
-"""The hash of everything that stands before an answer, as it went up. Pure.
+"""The hash of everything that is sent before an answer. Pure.
 
-Newer models refuse thinking behind another prefix than the one it was made behind. So
-each remembered answer, and each block that a client keeps for us, is kept with this
-hash. Breakpoints of the cache do not count; a text counts the same as a block of it.
+With newer models the provider refuses thinking if the conversation before it has
+changed. So the proxy stores this hash with each remembered answer, and with thinking
+that a client sends back. The hash ignores breakpoints of the cache. A text has the same
+hash as a text block.
 
 Source: rule 25 of the Messages API, "Prefix checks on thinking blocks".
 """
@@ -23,7 +24,7 @@ _DIGEST_BYTES = 16
 
 
 class Prefix:
-    """The hash of a conversation so far; grows with each turn."""
+    """The hash of a conversation so far; each turn changes it."""
 
     def __init__(self, system: str, tools: Iterable[bytes]) -> None:
         self._hash = blake2b(digest_size=_DIGEST_BYTES)
@@ -33,17 +34,17 @@ class Prefix:
 
     @property
     def digest(self) -> str:
-        """The hash as it is now, in hexadecimal."""
+        """The current hash, in hexadecimal."""
         return self._hash.hexdigest()
 
     def copy(self) -> Self:
-        """One that grows by itself."""
+        """An independent copy."""
         other = type(self).__new__(type(self))
         other._hash = self._hash.copy()
         return other
 
     def add(self, turn: Turn) -> None:
-        """Take one more turn."""
+        """Add a turn."""
         self._put(b"role", turn.role.encode())
         if isinstance(turn.content, str):
             self._put(b"text", turn.content.encode())
@@ -71,7 +72,7 @@ class Prefix:
                 self._put(name.encode(), bytes(fields[name]))
 
     def _put(self, what: bytes, value: Any) -> None:
-        # With lengths, so that no two conversations are written alike.
+        # The lengths keep different conversations from having the same input.
         self._hash.update(b"%d %d " % (len(what), len(value)))
         self._hash.update(what)
         self._hash.update(value)

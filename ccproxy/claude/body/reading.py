@@ -1,4 +1,4 @@
-"""A request read into a system prompt and turns that may go up. Pure.
+"""Splits a request into the system prompt and corrected turns. Pure.
 
 Source: rules 2 to 5 of the Messages API.
 """
@@ -20,7 +20,7 @@ _SLICE = 1_000
 def read_request(
     request: MessagesRequest, notes: Notes, betas: Collection[str] = ()
 ) -> Generator[None, None, tuple[str, list[Turn]]]:
-    """The system prompt, and the turns with what is in them mended."""
+    """The system prompt and the corrected turns, made in steps."""
     if len(request.messages) > _MOST_MESSAGES:
         path = notes.name("messages")
         raise InvalidRequest(
@@ -39,7 +39,7 @@ def read_request(
         last = request.messages[-1]
         path = f"{last.at}.content" if last.at else notes.name("messages")
         raise InvalidRequest(
-            f"`{path}`: the last message is blank; say something in it", param=path
+            f"`{path}`: the last message is blank; it needs text", param=path
         )
     system = "" if is_blank(request.system) else request.system
     while turns and turns[0].role == "system":
@@ -50,14 +50,18 @@ def read_request(
         system = f"{system}\n\n{text}" if system else text
         del turns[0]
     if not turns and system:
-        # It is the question.
+        # Without any turn, the system prompt is the question.
         notes.adjust(notes.name("system"))
         return "", [Turn("user", system, "")]
     return system, turns
 
 
 def checked_end(turns: list[Turn], rules: ModelRules, notes: Notes) -> list[Turn]:
-    """The turns, the last of which may be the last."""
+    """Check and correct the end of the turns.
+
+    Raises:
+        InvalidRequest: the last turn is a prefill, which the model does not take.
+    """
     if not turns or turns[-1].role != "assistant" or ends_in_server_tool(turns[-1]):
         return turns
     last = turns[-1]
@@ -73,10 +77,10 @@ def checked_end(turns: list[Turn], rules: ModelRules, notes: Notes) -> list[Turn
 
 
 def first_text(said: Iterable[Message | Turn]) -> str | None:
-    """The first text of the user's that is not blank; None: there is none.
+    """The first text of the user that is not blank; None: there is none.
 
-    Only what the user says before the first answer counts, so that it is the same for
-    all requests of a conversation.
+    Only text before the first answer counts. So all requests of a conversation have the
+    same first text.
     """
     has_spoken = False
     for message in said:

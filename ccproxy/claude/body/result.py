@@ -1,7 +1,4 @@
-"""What composing gives: the body, the plan for its answer, and notes for the client.
-
-Pure.
-"""
+"""The results of composing: a body, the plan for its answer, and notes. Pure."""
 
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
@@ -10,17 +7,17 @@ from attrs import define, field, frozen
 
 CacheTTL: TypeAlias = Literal["5m", "1h"]
 
-# The question is asked twice at most.
+# The proxy asks a question at most twice.
 ALL_PARTS = 2
 
 
 @frozen(kw_only=True)
 class AnswerTool:
-    """An answer by a schema, given as the arguments of a tool of ours.
+    """A tool of the proxy's whose arguments are the answer, for answers by a schema.
 
     Attributes:
-        name: of the tool; no tool of the client's has it.
-        schema: the JSON of the client's schema, to be checked; None: any object.
+        name: the tool's name, which differs from those of all the client's tools.
+        schema: the client's schema as JSON, for the check; None: any object will do.
     """
 
     name: str
@@ -29,18 +26,21 @@ class AnswerTool:
 
 @frozen(kw_only=True)
 class ShapingPlan:
-    """What the shaping of an answer needs to know; one thing at most.
+    """What the proxy has to do to an answer because the provider does not.
+
+    At most one of the attributes but ``signed_parts`` is set.
 
     Attributes:
-        stops: sequences of white space, which the provider does not stop at.
-        demanded: the client's tools, one of which has to be called, where the model
-            was only told so in words; empty: nothing is demanded.
-        answer_tool: the tool of ours whose arguments are the answer.
-        signed_parts: how many of the parts of the answer (see
-            `ccproxy.claude.shaping.parts`) keep the signatures of their thinking. What
-            was made behind words of ours would be refused when it comes back.
-        format_schema: the JSON of the client's schema, where the provider itself holds
-            the model to (most of) it; None: none.
+        stops: stop sequences of white space, which the provider refuses.
+        demanded: the client's tools of which the model must call one, if the model
+            was told so in words only; empty: the provider sees to it, or no call is
+            required.
+        answer_tool: a tool of the proxy's whose arguments are the answer.
+        format_schema: the client's schema as JSON, for the check of an answer that the
+            provider holds to most of the schema; None: no check.
+        signed_parts: how many parts of the answer keep the signatures of their
+            thinking (see `ccproxy.claude.shaping.parts`). The provider would refuse
+            thinking that was made behind words of the proxy's.
     """
 
     stops: tuple[str, ...] = ()
@@ -51,26 +51,25 @@ class ShapingPlan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the answer is told as it comes."""
+        """Whether the answer is passed on as it comes."""
         return self == ShapingPlan()
 
 
 @frozen(kw_only=True)
 class ComposedBody:
-    """Everything that a CLI process is told for one request to the provider.
+    """Everything that a CLI process receives for one request to the provider.
 
     Attributes:
-        model: as the CLI's settings take it; always named.
-        system: the system prompt, set by ``set_model``; empty for none.
+        model: the model's name for the CLI's settings; never empty.
+        system: the system prompt; empty: none.
         effort: the CLI's ``effortLevel``; None: the model's default.
-        first_text: the CLI's own first user message: the client's first user text that
-            is not blank, or a fixed word.
+        first_text: the CLI's own user message: the client's first user text that is
+            not blank, or a fixed text.
         json: the JSON object that the CLI merges into its request.
-        cache_ttl: the CLI's ``CLAUDE_CODE_PROMPT_CACHE_TTL``, because all breakpoints
-            of a request have to live equally long; None: the CLI's default.
-        paths: from a path in the body, as the provider's errors name it
-            (``messages.3.content.1``, ``tools.2``), to the client's own; see
-            `ccproxy.claude.completion.error_paths`.
+        cache_ttl: the CLI's ``CLAUDE_CODE_PROMPT_CACHE_TTL``: all breakpoints of a
+            request must have one time to live; None: the CLI's default.
+        paths: the client's path of each part of the body, by the path that the
+            provider's errors have (``messages.3.content.1``, ``tools.2``).
     """
 
     model: str
@@ -84,10 +83,10 @@ class ComposedBody:
 
 @define
 class Notes:
-    """The fields to be named to the client, each once, in the order of their finding.
+    """The client's fields that were changed or left out: each once, in order.
 
     Args:
-        names: the client's names for top-level fields.
+        names: the client's names of top-level fields.
     """
 
     names: Mapping[str, str] = field(factory=dict)
@@ -96,24 +95,24 @@ class Notes:
 
     @property
     def adjusted(self) -> tuple[str, ...]:
-        """Fields that went up in another form."""
+        """Fields that are sent in another form."""
         return tuple(self._adjusted)
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Fields that did not go up."""
+        """Fields that are not sent."""
         return tuple(self._ignored)
 
     def name(self, field_name: str) -> str:
-        """What the client calls a top-level field."""
+        """The client's name of a top-level field."""
         return self.names.get(field_name, field_name)
 
     def adjust(self, path: str) -> None:
-        """Note a field, by its path in the client's request; empty: nobody knows it."""
+        """Report a field as changed, by the client's path; empty: do nothing."""
         if path:
             self._adjusted[path] = None
 
     def ignore(self, path: str) -> None:
-        """Note a field that is left out, by its path in the client's request."""
+        """Report a field as left out, by the client's path; empty: do nothing."""
         if path:
             self._ignored[path] = None

@@ -1,9 +1,9 @@
-"""The JSON Schemas that the provider can hold a model to. Pure.
+"""The JSON Schemas that the provider can enforce. Pure.
 
-It compiles a grammar of a schema for ``output_config.format`` and for ``strict`` tools,
-and refuses whatever it cannot: open objects, recursion, limits of numbers, lengths and
-lists. What only narrows a value can be left out and be checked afterwards; an open
-object cannot.
+For ``output_config.format`` and ``strict`` tools, the provider compiles a schema to a
+grammar. It refuses open objects, recursion, and limits of numbers, lengths and lists.
+Keywords that only narrow a value can be left out and checked afterwards. Open objects
+cannot.
 
 Source: rules 32 and 38 of the Messages API; "Structured outputs", limitations.
 """
@@ -26,7 +26,7 @@ _FORMATS = frozenset(
         *("email", "hostname", "uri", "ipv4", "ipv6", "uuid"),
     }
 )
-# Narrow a value only, so that an answer can be checked for them.
+# These keywords only narrow a value: the answer can be checked by them.
 _CHECKED = frozenset(
     {
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
@@ -42,20 +42,20 @@ _DEEPEST = 64
 
 
 def is_in_subset(schema: Any) -> bool:
-    """Whether the provider takes a schema as it is."""
+    """Whether the provider takes a schema unchanged."""
     found = narrowed(schema)
     return found is not None and found == schema
 
 
 def narrowed(schema: Any) -> dict[str, Any] | None:
-    """The part of a schema that the provider can hold a model to.
+    """The part of a schema that the provider can enforce.
 
-    What satisfies it need not satisfy the schema: that is to be checked. Objects that
-    name their properties and do not say whether there may be others are closed.
+    A value that satisfies the part need not satisfy the schema. Objects with
+    ``properties`` but without ``additionalProperties`` are closed.
 
     Returns:
-        None if there is no such part: an open object, recursion, too many optional
-        properties or alternatives, or a keyword that nobody here knows.
+        None if there is no such part: the schema has an open object, recursion, an
+        unknown keyword, or too many optional properties or alternatives.
     """
     if not isinstance(schema, Mapping) or schema.get("type") != "object":
         return None
@@ -69,7 +69,7 @@ def narrowed(schema: Any) -> dict[str, Any] | None:
 
 
 class _OutsideError(Exception):
-    """Something that no grammar can be made of."""
+    """The provider cannot make a grammar of the schema."""
 
 
 def _walk(schema: Any, depth: int) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _walk(schema: Any, depth: int) -> dict[str, Any]:
         elif name == "oneOf" or name in _LISTS:
             if not isinstance(value, list) or not value:
                 raise _OutsideError
-            # Exactly one of them is checked afterwards.
+            # The proxy checks afterwards that exactly one is satisfied.
             key = "anyOf" if name == "oneOf" else name
             if key in found:
                 raise _OutsideError
@@ -118,7 +118,7 @@ def _closed(found: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     is_object = types == "object" or (isinstance(types, list) and "object" in types)
     if not is_object and "properties" not in schema:
         if types is None and not found.keys() & {"$ref", "enum", "const", *_LISTS}:
-            # Any value at all.
+            # The schema allows any value.
             raise _OutsideError
         return found
     if found.get("additionalProperties", False) is not False:
@@ -131,7 +131,7 @@ def _closed(found: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_recursive(root: Mapping[str, Any]) -> bool:
-    """Whether a reference leads to itself, or out of the schema."""
+    """Whether a reference leads back to itself, or out of the schema."""
     states: dict[str, bool] = {}
 
     def goes_round(reference: str) -> bool:
@@ -174,7 +174,7 @@ def _is_small(root: Mapping[str, Any]) -> bool:
 
 
 def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
-    """A schema and all within it."""
+    """A schema and all its subschemas."""
     waiting = [schema]
     while waiting:
         part = waiting.pop()

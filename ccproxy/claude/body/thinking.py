@@ -1,21 +1,21 @@
-"""Whether and how the model thinks: the ``thinking`` that goes up. Pure.
+"""Chooses the ``thinking`` that is sent. Pure.
 
 =================  ===================================================================
-the client says    what goes up
+the client sends   the proxy sends, depending on the model
 =================  ===================================================================
-nothing            a translator's: nothing, so that the CLI asks for what it always
-                   asks for; of the Messages API: what that API does without it
-``adaptive``       as it is; ``enabled`` where the model knows only that
-``enabled``        as it is, the budget below ``max_tokens``; else ``adaptive``
-``disabled``       as it is; else ``between_tools``; else ``adaptive``
-``between_tools``  as it is; else as for ``disabled``
+nothing            in OpenAI's APIs: nothing, which means the CLI's default;
+                   in the Messages API: that API's default
+``adaptive``       the same; otherwise ``enabled``
+``enabled``        the same, with a budget below ``max_tokens``; otherwise ``adaptive``
+``disabled``       the same; otherwise ``between_tools``; otherwise ``adaptive``
+``between_tools``  the same; otherwise as for ``disabled``
 =================  ===================================================================
 
-What the model cannot do is named. ``display`` is ``summarized`` in whatever is set here
-for a client that is shown thinking, because newer models show nothing without it.
+Changes are reported. If the client receives thinking, a ``thinking`` that the proxy
+sets has ``display: summarized``: newer models show no thinking without it.
 
-The CLI's own budget for models that only know ``enabled`` is 31,999 tokens, whatever
-``max_tokens`` is: for those it is set here whenever ``max_tokens`` is not above it.
+For models that take only ``enabled``, the CLI's budget is 31,999 tokens, whatever
+``max_tokens`` is. So the proxy sets a budget if ``max_tokens`` is not larger.
 
 Source: rules 17 to 19 and 22 of the Messages API; docs/claude-cli-protocol.md,
 "The body set whole".
@@ -39,12 +39,12 @@ _SMALLEST_BUDGET_TOKENS = 1_024
 
 @frozen(kw_only=True)
 class ThinkingChoice:
-    """What is sent.
+    """The chosen thinking.
 
     Attributes:
-        json: the value of ``thinking``; None: the field is not set.
-        form: how the model thinks then; None: not at all.
-        effort: what is sent as the CLI's ``effortLevel``.
+        json: the value of ``thinking``; None: the field is not sent.
+        form: the resulting kind of thinking; None: the model does not think.
+        effort: the CLI's ``effortLevel``; None: the model's default.
     """
 
     json: bytes | None
@@ -53,7 +53,7 @@ class ThinkingChoice:
 
     @property
     def is_off(self) -> bool:
-        """Whether no thinking may stand in the history."""
+        """Whether the history must not contain thinking."""
         return self.form in (None, "disabled")
 
 
@@ -64,14 +64,14 @@ def choose_thinking(
     effort: str | None,
     notes: Notes,
 ) -> ThinkingChoice:
-    """The ``thinking`` for a request.
+    """Choose the ``thinking`` of a request.
 
     Args:
         request: the client's.
-        rules: of the model.
-        max_tokens: as it goes up; None: the CLI's own.
-        effort: one that the model knows; None: its default.
-        notes: take what cannot be had.
+        rules: the model's.
+        max_tokens: the value that is sent; None: the CLI's default.
+        effort: an effort that the model takes; None: the model's default.
+        notes: takes fields that are changed or left out.
     """
     wanted = request.thinking
     if not rules.thinking:
@@ -82,7 +82,7 @@ def choose_thinking(
         return _unasked(request, rules, max_tokens, effort)
     known = ("adaptive", "enabled", "disabled", "between_tools")
     if wanted.value.type not in known:
-        # The provider knows better than this table.
+        # A newer form, which the provider may know.
         return ThinkingChoice(json=wanted.raw, form="adaptive", effort=effort)
     form = _nearest(wanted.value.type, rules)
     if form != wanted.value.type:
@@ -126,7 +126,7 @@ def _unasked(
         return ThinkingChoice(json=None, form="adaptive", effort=effort)
     if max_tokens is None or max_tokens > _CLI_BUDGET_TOKENS:
         return ThinkingChoice(json=None, form="enabled", effort=effort)
-    # Nobody asked for it: it gets half, so that there is an answer as well.
+    # The client did not ask for thinking: half of the tokens stay for the answer.
     budget_tokens = max_tokens // 2
     if budget_tokens < _SMALLEST_BUDGET_TOKENS:
         raw = _encode({"type": "disabled"})
@@ -166,14 +166,14 @@ def _shown(
     form: ThinkingForm,
     budget_tokens: int | None = None,
 ) -> bytes:
-    """The client's object in this form, with ``display`` where it says nothing."""
+    """The client's object in this form, with ``display`` if the client sets none."""
     is_clients = wanted.value.type == form
     fields: _Fields = dict(wanted.fields)
     fields["type"] = form
     fields.pop("budget_tokens", None)
     if budget_tokens is not None:
         fields["budget_tokens"] = budget_tokens
-    # What the Messages API's client wrote itself stays as it is.
+    # A ``thinking`` that a client of the Messages API wrote is not changed.
     is_ours = request.default_thinking == "cli" or not is_clients
     if is_ours and wanted.value.display is None and request.shows_thinking:
         fields["display"] = "summarized"

@@ -1,17 +1,20 @@
-"""The tools on their way up: as they came, mended where the provider refuses one. Pure.
+"""Corrects tools that the provider would refuse. Pure.
 
-==============================  =================================================
-a tool                          what becomes of it
-==============================  =================================================
-a name that is none, or twice   refused
-schema without ``type``         ``object``, named
-``anyOf``, ``oneOf``, ``allOf`` merged, the exact schema behind the description,
-at the root of the schema       named
-odd names of properties         refused
-OpenAI's ``strict``             kept where the schema is in the provider's subset,
-                                else left out, named
-newer web search                the older one where the model knows only that, named
-==============================  =================================================
+==============================  ===================================================
+a tool with                     what the proxy does
+==============================  ===================================================
+an invalid name, or a name      refuses the request
+that another tool has
+a schema without ``type``       adds ``type: object``
+``anyOf``, ``oneOf``, ``allOf`` merges them; the description ends with the exact
+at the root of its schema       schema
+an invalid property name        refuses the request
+OpenAI's ``strict``             keeps it if the provider can enforce the schema;
+                                otherwise leaves it out
+a newer web search              replaces it if the model takes only the older
+==============================  ===================================================
+
+Changes are reported. All other tools are sent unchanged.
 
 Source: rules 15, 28, 31, 32 and 34 of the Messages API.
 """
@@ -42,18 +45,18 @@ _decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def compose_tools(tools: Sequence[Tool], rules: ModelRules, notes: Notes) -> list[Tool]:
-    """The tools as they go up, in the client's order.
+    """The corrected tools, in the client's order.
 
     Raises:
-        InvalidRequest: two of one name, or a name that the provider does not take.
-        UnsupportedValue: a property whose name it does not take.
+        InvalidRequest: two tools have one name, or a name is invalid.
+        UnsupportedValue: the provider refuses the name of a property.
     """
     seen: set[str] = set()
     composed: list[Tool] = []
     for index, tool in enumerate(tools):
         at = tool.at or f"tools[{index}]"
         _check_name(tool, at, seen)
-        _name_numbers(tool, at, notes)
+        _report_numbers(tool, at, notes)
         if tool.value.type in ("custom", "function"):
             tool = _with_schema(tool, at, notes)
         elif _is_too_new(tool, rules):
@@ -64,7 +67,7 @@ def compose_tools(tools: Sequence[Tool], rules: ModelRules, notes: Notes) -> lis
 
 
 def called_tools(turns: Iterable[Turn]) -> list[Tool]:
-    """A tool for each name that a history calls, where no tools are offered.
+    """A tool for each name that the history calls, for a request without tools.
 
     Source: rule 15 of the Messages API: calls without any tools were once refused.
     """
@@ -79,8 +82,8 @@ def called_tools(turns: Iterable[Turn]) -> list[Tool]:
     return [client_tool(name, None, schema) for name in names if _NAME.fullmatch(name)]
 
 
-def _name_numbers(tool: Tool, at: str, notes: Notes) -> None:
-    """Name the fields with numbers that the CLI prints in another way."""
+def _report_numbers(tool: Tool, at: str, notes: Notes) -> None:
+    """Report the fields with numbers that the CLI changes."""
     if is_reprinted(tool.raw):
         for name, value in tool.fields.items():
             if is_reprinted(bytes(value)):
@@ -88,7 +91,7 @@ def _name_numbers(tool: Tool, at: str, notes: Notes) -> None:
 
 
 def path_of(tool: Tool, at: str, field: str) -> str:
-    """The client's path of a field of a tool."""
+    """The path of a tool's field in the client's request."""
     return f"{at}.{tool.renamed.get(field, field)}"
 
 
@@ -152,7 +155,7 @@ def _properties(fields: Mapping[str, Raw]) -> Iterable[str]:
     try:
         return _decode_shallow(given)
     except msgspec.ValidationError:
-        # The provider has the better words for it.
+        # The provider's error explains it better.
         return ()
 
 
@@ -160,24 +163,25 @@ def _check_properties(names: Iterable[str], path: str) -> None:
     for name in names:
         if not _PROPERTY.fullmatch(name):
             raise UnsupportedValue(
-                f"`{path}.properties`: the model's API takes names of properties with "
-                f"1 to 64 letters, digits, _, . and - only, and {name!r} is another; "
-                "rename it",
+                f"`{path}.properties`: in the model's API, names of properties have 1 to "
+                f"64 letters, digits, _, . and -; rename {name!r}",
                 param=f"{path}.properties",
             )
 
 
 def described(description: str | None, schema: bytes) -> str:
-    """A description with the exact schema behind it."""
+    """A description that ends with the exact schema."""
     exact = f"The arguments satisfy this JSON Schema: {schema.decode()}"
     return f"{description}\n\n{exact}" if description else exact
 
 
 def merged(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema of an object without alternatives at its root, satisfied by all of them.
+    """Merge ``anyOf``, ``oneOf`` and ``allOf`` at the root of a schema into one object.
 
-    The properties of all branches are kept; required is what is required without any
-    branch, in every branch of ``anyOf`` and ``oneOf``, or in any of ``allOf``.
+    Every object that satisfies the schema satisfies the result. The result has the
+    properties of all branches. It requires the properties that the root requires, that
+    every branch of ``anyOf`` or ``oneOf`` requires, or that a branch of ``allOf``
+    requires.
     """
     kept = {k: v for k, v in schema.items() if k not in _COMBINED}
     properties: dict[str, Any] = {}
@@ -220,7 +224,7 @@ def _is_choice(schema: Any) -> bool:
 
 
 def _resolved(branch: Any, root: Mapping[str, Any], depth: int = 8) -> dict[str, Any]:
-    """A branch as one object, what it refers to and its own alternatives merged."""
+    """A branch as one object: its ``$ref`` resolved, its own branches merged."""
     if not isinstance(branch, Mapping) or not depth:
         return {}
     reference = branch.get("$ref")

@@ -1,16 +1,20 @@
-"""A turn on its way up, mended where the provider would refuse it. Pure.
+"""Corrects a message that the provider would refuse. Pure.
 
-=============================  ==================================================
-in a message                   what becomes of it
-=============================  ==================================================
-blank text                     left out, named; a message that is left empty, too
-thinking without a signature   left out, named
-``input`` of a call            an object: see `_object`; named
-blank text within a result     left out, named
-breakpoint within a result     moved to the result itself, named
-breakpoint on thinking         taken away, named
-numbers that the CLI reprints  named
-=============================  ==================================================
+=================================  ==============================================
+part of a message                  what the proxy does
+=================================  ==============================================
+blank text                         leaves it out, and a message that has no other
+                                   content
+thinking without a signature       leaves it out
+``input`` of a call, not an        makes it an object, see `_object`
+object
+blank text in a result             leaves it out
+breakpoint in a result             moves it to the result itself
+breakpoint on thinking             removes it
+number that the CLI changes        nothing
+=================================  ==============================================
+
+All of these are reported.
 
 Source: rules 3, 7, 11, 12, 14 and 24 of the Messages API.
 """
@@ -45,10 +49,11 @@ _CACHE_CONTROL = b'"cache_control"'
 
 @define
 class Turn:
-    """A message of the body; ``content`` is a text, or blocks.
+    """A message of the body.
 
     Attributes:
-        at: its path in the client's request; empty: it is ours.
+        content: a text, or blocks.
+        at: the message's path in the client's request; empty: the proxy added it.
     """
 
     role: str
@@ -64,7 +69,7 @@ class Turn:
         return self.content
 
     def text_block(self, **fields: object) -> Block:
-        """The block that a content of a text is."""
+        """The block of a content that is a text."""
         text = str(self.content)
         raw = _encode({"type": "text", "text": text, **fields})
         marker = fields.get("cache_control", UNSET)
@@ -72,7 +77,7 @@ class Turn:
         return Block(value, raw, f"{self.at}.content" if self.at else "", "text")
 
     def encode(self) -> bytes:
-        """The JSON of the message."""
+        """The message as JSON."""
         if isinstance(self.content, str):
             content = _encode(self.content)
         else:
@@ -84,28 +89,28 @@ class Turn:
 
 
 def is_thinking(block: Block) -> bool:
-    """Whether a block is the model's thinking, legible or not."""
+    """Whether a block is thinking, redacted or not."""
     return isinstance(block.value, Thinking | RedactedThinking)
 
 
 def read_turn(
     message: Message, notes: Notes, betas: Collection[str] = ()
 ) -> Turn | None:
-    """A message as it goes up; None: there is nothing in it.
+    """The corrected message; None: nothing is left of its content.
 
     Args:
         message: the client's.
-        notes: take what is mended.
-        betas: those that the CLI's processes ask for.
+        notes: takes fields that are changed or left out.
+        betas: the betas that the CLI's processes name.
 
     Raises:
-        InvalidRequest: it is of a role that does not exist.
+        InvalidRequest: the role does not exist.
     """
     if message.role not in ROLES:
         path = f"{message.at}.role" if message.at else "messages"
         raise InvalidRequest(
-            f"`{path}`: {message.role!r} is no role; there are user, assistant and "
-            "system",
+            f"`{path}`: {message.role!r} is no role; the roles are user, assistant "
+            "and system",
             param=path,
         )
     content, extra = message.content, message.extra
@@ -116,7 +121,7 @@ def read_turn(
             notes.ignore(f"{message.at}.content" if message.at else "")
             return None
         return Turn(message.role, content, message.at, extra)
-    blocks = [mended for block in content if (mended := _mended(block, notes))]
+    blocks = [corrected for block in content if (corrected := _corrected(block, notes))]
     if not blocks:
         if not content:
             notes.ignore(f"{message.at}.content" if message.at else "")
@@ -127,7 +132,7 @@ def read_turn(
 def _allowed(
     message: Message, betas: Collection[str], notes: Notes
 ) -> Mapping[str, Raw]:
-    """The fields that the API does not document, without those of missing betas."""
+    """The message's other fields, without those whose beta is missing."""
     kept: dict[str, Raw] = {}
     for name, value in message.extra.items():
         if has_beta(betas, f"messages.{name}"):
@@ -137,8 +142,8 @@ def _allowed(
     return kept
 
 
-def _mended(block: Block, notes: Notes) -> Block | None:
-    """The block as the provider takes it; None: it does not take it at all."""
+def _corrected(block: Block, notes: Notes) -> Block | None:
+    """The corrected block; None: the block is left out."""
     match block.value:
         case Text(text) if is_blank(text):
             notes.ignore(block.at)
@@ -156,7 +161,7 @@ def _mended(block: Block, notes: Notes) -> Block | None:
         case Opaque() if is_reprinted(block.raw):
             notes.adjust(block.at)
         case ToolResult(content=Raw() as content):
-            return _mended_result(block, content, notes)
+            return _corrected_result(block, content, notes)
     return block
 
 
@@ -172,10 +177,10 @@ def _with_object(block: Block, arguments: Raw, notes: Notes) -> Block:
 
 
 def _object(raw: bytes) -> Raw:
-    """An object in place of another JSON value.
+    """The object that replaces another JSON value.
 
-    ``null`` is an empty one, a text that is an object's JSON is that object; any other
-    value stands in it as ``arguments``.
+    ``null`` becomes an empty object. A text that is the JSON of an object becomes that
+    object. Any other value becomes the field ``arguments`` of an object.
     """
     if raw.startswith(b"null"):
         return Raw(b"{}")
@@ -190,7 +195,7 @@ def _object(raw: bytes) -> Raw:
 
 
 class _Part(msgspec.Struct):
-    """What has to be known of a block within a result."""
+    """The fields of a block in a result that the correction needs."""
 
     type: str = ""
     text: str | None = None
@@ -205,7 +210,7 @@ def _is_null(value: Raw | UnsetType) -> bool:
     return not isinstance(value, UnsetType) and bytes(value).strip() == b"null"
 
 
-def _mended_result(block: Block, content: Raw, notes: Notes) -> Block:
+def _corrected_result(block: Block, content: Raw, notes: Notes) -> Block:
     raw = bytes(content).lstrip()
     if not raw.startswith(b"["):
         return block
@@ -217,7 +222,7 @@ def _mended_result(block: Block, content: Raw, notes: Notes) -> Block:
         try:
             known = _decode_part(part)
         except msgspec.ValidationError:
-            # The provider has the better words for it.
+            # The provider's error explains it better.
             kept.append(part)
             continue
         if known.type == "text" and known.text is not None and is_blank(known.text):

@@ -22,7 +22,7 @@ Source: rule 29 of the Messages API.
 from collections.abc import Collection, Sequence
 from enum import Enum, auto
 
-from ccproxy.claude.body.choice import order
+from ccproxy.claude.body.choice import call_request
 from ccproxy.claude.body.result import ALL_PARTS
 from ccproxy.claude.shaping.parts import AnswerParts
 from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain, SchemaCheck
@@ -119,7 +119,7 @@ class DemandShaper:
             return [*self._released(), end]
         if self._parts.number == 0:
             body = self._again(
-                self._parts.said, f"{order(self._names)} Make the call now."
+                self._parts.said, f"{call_request(self._names)} Make the call now."
             )
             if body is not None:
                 self._aside = self._parts.text
