@@ -163,8 +163,8 @@ def _check_properties(names: Iterable[str], path: str) -> None:
     for name in names:
         if not _PROPERTY.fullmatch(name):
             raise UnsupportedValue(
-                f"`{path}.properties`: in the model's API, names of properties have 1 to "
-                f"64 letters, digits, _, . and -; rename {name!r}",
+                f"`{path}.properties`: the model's API takes property names of 1 to "
+                f"64 letters, digits, _, . and - only; rename {name!r}",
                 param=f"{path}.properties",
             )
 
