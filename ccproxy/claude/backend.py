@@ -248,7 +248,7 @@ class ClaudeBackend:
         completion = Completion(
             question,
             listener,
-            owner=self._pool,
+            pool=self._pool,
             checker=self._checker,
             answers=self._answers,
             clock=self._clock,

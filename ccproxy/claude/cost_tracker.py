@@ -16,12 +16,12 @@ from contextlib import suppress
 import msgspec
 
 from ccproxy.claude.observer import ClaudeObserver
+from ccproxy.claude.protocol.codec import Record
 from ccproxy.claude.protocol.records import (
     ApiRetry,
     LimitWindow,
     RateLimitEvent,
     RateLimitInfo,
-    Record,
     Result,
 )
 from ccproxy.core.usage import RateWindow

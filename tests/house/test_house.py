@@ -29,12 +29,19 @@ PURE_NAMES = (
     "ccproxy.claude.shaping.",
     *(
         f"ccproxy.claude.protocol.{name}"
-        for name in ("codec", "records", "requests", "stream", "failures")
+        for name in ("codec", "records", "requests", "stream", "failures", "refusals")
     ),
     *(
         f"ccproxy.claude.native.{name}"
         for name in (
-            *("prompt", "events", "request", "pairing", "history", "turn_decoder"),
+            *(
+                "prompt",
+                "block_writer",
+                "request",
+                "pairing",
+                "history",
+                "turn_decoder",
+            ),
             *("tool_calls", "held_text", "usage_counter", "tool_choice"),
             *("structured_output", "mcp_server", "suspension"),
         )
@@ -119,7 +126,9 @@ PARTS = {
     "process": {"protocol"},
     "schemas": set(),
     "worker": {"body", "process", "protocol", "claude"},
-    "completion": {"body", "protocol", "shaping", "worker", "claude"},
+    "completion": {
+        *("body", "pool", "protocol", "shaping", "worker", "claude"),
+    },
     "pool": {"installation", "process", "protocol", "worker", "claude"},
     "installation": {"body", "process", "protocol", "worker"},
     "native": {

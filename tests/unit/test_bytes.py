@@ -21,7 +21,7 @@ from ccproxy.api.conversations.request import (
     decode_new_items,
 )
 from ccproxy.claude.protocol import codec as wire
-from ccproxy.claude.protocol.codec import LineSplitter, RawRecord, WireError
+from ccproxy.claude.protocol.codec import LineSplitter, Record, WireError
 from ccproxy.claude.worker.turn_decoder import TurnDecoder
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, ClientError
 from ccproxy.core.messages import MessagesRequest
@@ -118,14 +118,14 @@ def outputs(draw: st.DrawFn) -> bytes:
     return draw(broken(whole)) if draw(st.booleans()) else whole
 
 
-def records_of(data: bytes, cuts: Sequence[int]) -> list[RawRecord]:
+def records_of(data: bytes, cuts: Sequence[int]) -> list[Record]:
     """Read in pieces, up to what cannot be read."""
     splitter, found = LineSplitter(limit_bytes=2000), []
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     try:
         for start, end in itertools.pairwise(edges):
             for line in splitter.feed(data[start:end]):
-                record = wire.decode_raw(line)
+                record = wire.decode(line)
                 if record is not None:
                     found.append(record)
     except WireError:

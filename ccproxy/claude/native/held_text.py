@@ -1,50 +1,53 @@
-"""Text of the model's, where something else was asked for. Pure."""
+"""Text of the model that may have to be held back. Pure."""
 
-from ccproxy.claude.native.events import Event, TextDelta
+from ccproxy.claude.native.block_writer import BlockWriter
+from ccproxy.core.stream import Event
 
 
 class HeldText:
-    """Passes text on, or holds it back until it is known what comes of it.
+    """Sends text, or holds it back until it is known what the answer becomes.
 
     Args:
-        is_held: whether it is held back.
+        blocks: makes events of the text that is sent.
+        is_held: whether text is held back.
     """
 
-    def __init__(self, *, is_held: bool) -> None:
+    def __init__(self, blocks: BlockWriter, *, is_held: bool) -> None:
+        self._blocks = blocks
         self._is_held = is_held
         self._earlier: list[str] = []
         self._message: list[str] = []
-        self._aside: str | None = None
+        self._first_answer: str | None = None
 
-    def said(self, text: str) -> list[Event]:
-        """Take a piece of text; what may be told of it now."""
+    def feed(self, text: str) -> list[Event]:
+        """Take a piece of text."""
         if not self._is_held:
-            return [TextDelta(text)]
+            return self._blocks.text(text)
         self._message.append(text)
         return []
 
-    def begin(self) -> None:
+    def begin_message(self) -> None:
         """Note that a new message begins."""
         self._earlier += self._message
         self._message.clear()
 
-    def void(self) -> None:
-        """Forget the message, because it was lost."""
+    def drop_message(self) -> None:
+        """Drop the text of the current message, which was lost."""
         self._message.clear()
 
     def set_aside(self) -> None:
-        """Keep what was said for the case that nothing better comes."""
-        self._aside = self._take()
+        """Keep the text for `fallback`."""
+        self._first_answer = self._take()
 
-    def told(self) -> list[Event]:
-        """What was held back, to be told now: in one piece, if it is anything."""
+    def flush(self) -> list[Event]:
+        """Send the held text in one piece, if there is any."""
         text = self._take()
-        return [TextDelta(text)] if text else []
+        return self._blocks.text(text) if text else []
 
-    def instead(self) -> list[Event]:
-        """What is told where nothing better came: the first that was said."""
-        text = self._take() if self._aside is None else self._aside
-        return [TextDelta(text)] if text else []
+    def fallback(self) -> list[Event]:
+        """Send the text that was set aside, else the held text."""
+        text = self._take() if self._first_answer is None else self._first_answer
+        return self._blocks.text(text) if text else []
 
     def _take(self) -> str:
         text = "".join((*self._earlier, *self._message))

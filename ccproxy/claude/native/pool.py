@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.body.models import rules_for
-from ccproxy.claude.native.completion import Checker, NativeCompletion
+from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.options import NativeOptions
 from ccproxy.claude.native.prompt import Effort, Prompt
 from ccproxy.claude.native.request import translate
@@ -25,6 +25,7 @@ from ccproxy.claude.native.structured_output import TOOL
 from ccproxy.claude.native.suspended_sessions import SuspendedSessions
 from ccproxy.claude.native.suspension import Suspension
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
+from ccproxy.claude.pool.pending_answer import AnswerChecker
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.core.errors import CCProxyError, InvalidRequest, ShuttingDown
@@ -76,7 +77,7 @@ class NativePool:
         options: NativeOptions,
         slots: ProcessSlots,
         queue: RequestQueue[NativeCompletion],
-        checker: Checker,
+        checker: AnswerChecker,
         observer: ClaudeObserver,
     ) -> None:
         self._factory = factory

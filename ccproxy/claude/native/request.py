@@ -4,14 +4,13 @@ The CLI composes the request itself here, so much of a Messages API request has 
 place: what is left out is named, what would make the answer a lie is refused.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 from attrs import frozen
 
 from ccproxy.claude.body.models import is_same_model
-from ccproxy.claude.native import events as native
 from ccproxy.claude.native.pairing import paired
 from ccproxy.claude.native.prompt import (
     Block,
@@ -30,7 +29,7 @@ from ccproxy.claude.native.prompt import (
     is_blank,
     turns,
 )
-from ccproxy.core import messages, stream
+from ccproxy.core import messages
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 
 _SAMPLING = ("temperature", "top_p", "top_k")
@@ -308,90 +307,3 @@ def _without_loose_thinking(message: PromptMessage) -> PromptMessage:
     while content and isinstance(content[-1], ThinkingBlock | RedactedThinkingBlock):
         content.pop()
     return PromptMessage(message.role, tuple(content))
-
-
-class StreamTranslator:
-    """The events of this way as the Messages API's stream events."""
-
-    def __init__(self) -> None:
-        self._index = -1
-        self._open = ""
-        self._has_called = False
-
-    def translate(self, events: Sequence[native.Event]) -> list[stream.Event]:
-        """Translate events, in order."""
-        return [told for event in events for told in self._told(event)]
-
-    def _told(self, event: native.Event) -> Iterator[stream.Event]:
-        match event:
-            case native.TextDelta(text):
-                yield from self._in("text", text="")
-                yield stream.TextDelta(text, self._index)
-            case native.ThinkingDelta(text):
-                yield from self._in("thinking", thinking="", signature="")
-                yield stream.ThinkingDelta(text, self._index)
-            case native.ThinkingSigned(signature):
-                yield from self._in("thinking", thinking="", signature="")
-                yield stream.SignatureDelta(signature, self._index)
-                yield from self._close()
-            case native.RedactedThinking(data):
-                yield from self._start("redacted_thinking", data=data)
-                yield from self._close()
-            case native.ToolCallStarted(identifier, name):
-                yield from self._start("tool_use", id=identifier, name=name, input={})
-                self._has_called = True
-            case native.ToolCallDelta(json):
-                yield stream.InputJSONDelta(json, self._index)
-            case native.MessageStarted(model, usage):
-                yield from self._close()
-                self._index, self._has_called = -1, False
-                yield stream.MessageStart(model, usage)
-            case native.Restarted(why):
-                self._index, self._open, self._has_called = -1, "", False
-                yield stream.Restarted(why)
-            case native.AgentToolUsed(name, arguments):
-                yield from self._close()
-                yield stream.AgentToolUsed(name, arguments)
-            case native.Waiting(reason, attempt, delay_seconds):
-                yield stream.UpstreamRetry(reason, attempt, delay_seconds)
-            case native.Finished():
-                yield from self._close()
-                yield _finished(event)
-            case native.Failed(error):
-                yield stream.Failed(error)
-
-    def _in(self, kind: str, **fields: str) -> Iterator[stream.Event]:
-        if self._open != kind:
-            yield from self._start(kind, **fields)
-
-    def _start(self, kind: str, **fields: object) -> Iterator[stream.Event]:
-        yield from self._close()
-        self._index += 1
-        self._open = kind
-        block = messages.Block.make(kind, at="", **fields)
-        yield stream.ContentBlockStart(block, self._index)
-
-    def _close(self) -> Iterator[stream.Event]:
-        if self._open:
-            self._open = ""
-            yield stream.ContentBlockStop(self._index)
-
-
-_STOP_REASONS: Mapping[stream.FinishReason, str] = {
-    stream.FinishReason.STOP: "end_turn",
-    stream.FinishReason.LENGTH: "max_tokens",
-    stream.FinishReason.REFUSAL: "refusal",
-    stream.FinishReason.TOOL_USE: "tool_use",
-}
-
-
-def _finished(end: native.Finished) -> stream.Finished:
-    reason = _STOP_REASONS[end.reason]
-    if end.reason is stream.FinishReason.STOP and end.stop_sequence is not None:
-        reason = "stop_sequence"
-    return stream.Finished(
-        reason,
-        end.usage,
-        stop_sequence=end.stop_sequence,
-        cost_usd=end.cost_usd,
-    )

@@ -20,8 +20,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ccproxy.claude.native.audience import Audience, NativeListener
-from ccproxy.claude.native.events import Event, Failed, Finished
 from ccproxy.claude.native.mcp_server import SERVER, MCPServer, check_offered
 from ccproxy.claude.native.options import NativeOptions
 from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
@@ -32,8 +30,12 @@ from ccproxy.claude.process.process import ClaudeProcess, ProcessExit
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import ControlChannel
+from ccproxy.claude.protocol.stream import StreamLine, UserLine
 from ccproxy.claude.worker.context import CLIContext
+from ccproxy.claude.worker.delivery import Delivery
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, TimedOut
+from ccproxy.core.question import Listener
+from ccproxy.core.stream import Event, Failed, Finished
 
 
 class SessionLost(ClaudeFailed):
@@ -84,22 +86,17 @@ class Session:
         # Claude Code's own calls stay in the conversation, also behind results.
         self._has_own_calls = False
         self._lost: Callable[[], None] | None = None
-        self._audience = Audience(context.limits, context.clock, self._timed_out)
+        self._delivery = Delivery(context.limits, context.clock, self._timed_out)
         self._process = ClaudeProcess.spawn(
             launch, uuid4().hex, self, context.spawner, context.clock
         )
-
-    @property
-    def is_preparing(self) -> bool:
-        """Whether the CLI has not been put its question yet."""
-        return self._state is _State.PREPARING
 
     @property
     def is_suspended(self) -> bool:
         """Whether the CLI waits for results."""
         return self._state is _State.SUSPENDED
 
-    def ask(self, prompt: Prompt, listener: NativeListener) -> None:
+    def ask(self, prompt: Prompt, listener: Listener) -> None:
         """Put the question to a new CLI; the listener is told everything."""
         self._begin(prompt, listener)
         asked = Deferred.fromCoroutine(self._put(prompt))
@@ -113,7 +110,7 @@ class Session:
         self,
         prompt: Prompt,
         results: Sequence[ToolResultBlock],
-        listener: NativeListener,
+        listener: Listener,
     ) -> None:
         """Give a suspended session what it waits for; the listener hears the rest.
 
@@ -129,16 +126,16 @@ class Session:
     def pause(self) -> None:
         """Stop reading from the CLI until `resume`."""
         self._process.pause()
-        self._audience.pause()
+        self._delivery.pause()
 
     def resume(self) -> None:
         """Read on."""
         self._process.resume()
-        self._audience.resume()
+        self._delivery.resume()
 
     def close(self) -> "Deferred[None]":
         """Stop the CLI; the listener hears nothing more. Fires when it is gone."""
-        self._audience.leave()
+        self._delivery.leave()
         self._lost = None
         if self._state is _State.SUSPENDED:
             # A gentle end would make it give up the calls, and ask the model again.
@@ -183,7 +180,7 @@ class Session:
             self._break_off(SessionLost(f"the claude CLI ended unexpectedly ({end})"))
 
     def _begin(
-        self, prompt: Prompt, listener: NativeListener, after: str | None = None
+        self, prompt: Prompt, listener: Listener, after: str | None = None
     ) -> None:
         self._lost = None
         self._prompt = prompt
@@ -198,7 +195,7 @@ class Session:
             spent_usd=self._costs.total_dollars,
             before=self._turn.message_id if self._turn else None,
         )
-        self._audience.begin(listener)
+        self._delivery.begin(listener)
 
     async def _put(self, prompt: Prompt) -> None:
         self._state = _State.PREPARING
@@ -207,9 +204,9 @@ class Session:
         if self._state is _State.PREPARING:
             self._state = _State.ASKING
 
-    def _received(self, record: records.Record) -> list[Event]:
+    def _received(self, record: wire.Record) -> list[Event]:
         turn = self._turn if self._state is _State.ASKING else None
-        if isinstance(record, records.StreamEvent):
+        if isinstance(record, StreamLine):
             # Nearly all are, and of use to an answer only.
             return [] if turn is None else self._asked(turn, record)
         self._costs.receive(record)
@@ -224,7 +221,7 @@ class Session:
                 self._preparation.acknowledge()
             case _ if turn is not None:
                 return self._asked(turn, record)
-            case records.Init() | records.UserMessage() | records.Result() if (
+            case records.Init() | UserLine() | records.Result() if (
                 self._state is _State.SUSPENDED
             ):
                 self._log.warn("a claude CLI did not wait for the results of its calls")
@@ -233,7 +230,7 @@ class Session:
                 self._lose()
         return []
 
-    def _asked(self, turn: NativeTurnDecoder, record: records.Record) -> list[Event]:
+    def _asked(self, turn: NativeTurnDecoder, record: wire.Record) -> list[Event]:
         if isinstance(record, records.Init) and self._prompt is not None:
             has_own = self.launch.spawns_children
             wrong = check_offered(record.tools, self._prompt.tools, has_own)
@@ -292,10 +289,10 @@ class Session:
         self._tell([Failed(error)])
 
     def _tell(self, events: list[Event]) -> None:
-        listener = self._audience.listener
+        listener = self._delivery.listener
         if listener is None:
             return
-        told = self._audience.filter_events(events, self._why)
+        told = self._delivery.filter_events(events, self._why)
         if isinstance(told[-1], Finished | Failed):
             self._end(told[-1])
         listener.receive(told)
@@ -305,7 +302,7 @@ class Session:
 
     def _end(self, end: Finished | Failed) -> None:
         """The turn is over; see whether the CLI waits for the client's results."""
-        self._audience.leave()
+        self._delivery.leave()
         turn = self._turn
         if turn is not None and turn.has_own_calls:
             self._has_own_calls = True

@@ -12,7 +12,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ccproxy.claude.protocol.records import UserBody
+import msgspec
+from msgspec import Raw
+
 from ccproxy.core.errors import SchemaNotSatisfied
 
 # The name of the CLI's tool.
@@ -73,6 +75,18 @@ def _is_javascript(pattern: str) -> bool:
     return _PYTHON_ONLY.search(pattern) is None
 
 
+class _ResultBlock(msgspec.Struct):
+    tool_use_id: str | None = None
+    is_error: bool | None = None
+
+
+class _UserTurn(msgspec.Struct):
+    content: str | list[_ResultBlock] = ""
+
+
+_decode_turn = msgspec.json.Decoder(_UserTurn | None).decode
+
+
 class StructuredAnswer:
     """The answer in the making: the input of the CLI's own tool.
 
@@ -96,7 +110,7 @@ class StructuredAnswer:
         self._text.clear()
         return is_first
 
-    def said(self, json: str) -> bool:
+    def feed(self, json: str) -> bool:
         """Take a piece of a call's input; False: it is not the answer's."""
         if self._is_open:
             self._text.append(json)
@@ -111,9 +125,18 @@ class StructuredAnswer:
         self._id, self._is_open = None, False
         self._text.clear()
 
-    def rejected(self, turn: UserBody) -> str | None:
-        """Whether the CLI tells the model that the answer will not do, and why."""
-        for block in turn.content if isinstance(turn.content, list) else ():
+    def rejected(self, message: Raw) -> str | None:
+        """Why the CLI rejects the answer; None: it does not.
+
+        Args:
+            message: the ``message`` of a user's turn that the CLI has added.
+
+        Raises:
+            msgspec.DecodeError: the message is not of the known shape.
+        """
+        turn = _decode_turn(message)
+        content = () if turn is None else turn.content
+        for block in content if not isinstance(content, str) else ():
             if block.tool_use_id == self._id and block.is_error:
                 self.void()
                 return "the model's answer did not satisfy the schema"

@@ -14,15 +14,6 @@ from typing import Any
 import msgspec
 from attrs import evolve, frozen
 
-from ccproxy.claude.native.events import (
-    Event,
-    Finished,
-    MessageStarted,
-    Restarted,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStarted,
-)
 from ccproxy.claude.native.prompt import (
     ImageBlock,
     Prompt,
@@ -35,6 +26,8 @@ from ccproxy.claude.native.prompt import (
     ToolUseBlock,
     is_blank,
 )
+from ccproxy.core.message_builder import MessageBuilder
+from ccproxy.core.messages import Text, ToolUse
 from ccproxy.core.stream import FinishReason
 
 # The CLI writes results of over 50,000 characters to a file, and shows the model the
@@ -150,49 +143,32 @@ def _length(result: ToolResultBlock) -> int:
     return sum(len(b.text) if isinstance(b, TextBlock) else 0 for b in content)
 
 
-class Recorder:
-    """Notes what a turn tells, in case that it ends with calls."""
+def suspension_after(prompt: Prompt, message: MessageBuilder) -> Suspension | None:
+    """What a session waits for after an answer; None: nothing that can be given to it.
 
-    def __init__(self) -> None:
-        self._text: list[str] = []
-        self._before = 0
-        self._calls: list[tuple[ToolCallStarted, list[str]]] = []
-        self._is_plain = True
-
-    def receive(self, events: Sequence[Event]) -> None:
-        """Take events of the turn."""
-        for event in events:
-            match event:
-                case TextDelta(text):
-                    self._text.append(text)
-                    # OpenAI's histories have no place for what is said after a call.
-                    self._is_plain = self._is_plain and not self._calls
-                case ToolCallStarted():
-                    self._calls.append((event, []))
-                case ToolCallDelta(json) if self._calls:
-                    self._calls[-1][1].append(json)
-                case MessageStarted():
-                    self._before = len(self._text)
-                case Restarted():
-                    del self._text[self._before :]
-                    self._calls.clear()
-                    self._is_plain = True
-
-    def suspension(self, prompt: Prompt, end: Finished) -> Suspension | None:
-        """What the session waits for now; None: for nothing that we could give it."""
-        if end.reason is not FinishReason.TOOL_USE or not self._is_plain:
-            return None
-        calls = []
-        for call, parts in self._calls:
-            try:
-                arguments = _decode_object("".join(parts) or "{}")
-            except msgspec.DecodeError:
-                # The CLI tells the model so, and asks it again.
+    Args:
+        prompt: the question.
+        message: the whole answer.
+    """
+    end = message.finished
+    if end is None or end.reason is not FinishReason.TOOL_USE or not message.is_whole:
+        return None
+    calls: list[ToolUseBlock] = []
+    for block in message.blocks:
+        match block.value:
+            case Text() if calls:
+                # OpenAI's histories have no place for text behind a call.
                 return None
-            calls.append(ToolUseBlock(call.id, call.name, arguments))
-        if _are_ambiguous([*_call_ids(prompt), *(call.id for call in calls)]):
-            return None
-        return Suspension(prompt, "".join(self._text), tuple(calls))
+            case ToolUse(identifier, name, arguments):
+                try:
+                    decoded = _decode_object(arguments)
+                except msgspec.DecodeError:
+                    # A number that Python cannot hold; the CLI gets it back otherwise.
+                    return None
+                calls.append(ToolUseBlock(identifier, name, decoded))
+    if _are_ambiguous([*_call_ids(prompt), *(call.id for call in calls)]):
+        return None
+    return Suspension(prompt, message.text, tuple(calls))
 
 
 def _call_ids(prompt: Prompt) -> Sequence[str]:

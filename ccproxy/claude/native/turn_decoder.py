@@ -27,34 +27,34 @@ Source: docs/claude-cli-protocol.md, "Ends".
 from collections.abc import Collection, Mapping
 from enum import Enum, auto
 
+import msgspec
+from msgspec import Raw
+
 from ccproxy.claude.cost_tracker import turn_cost
-from ccproxy.claude.native.events import (
-    Event,
-    Failed,
-    Finished,
-    MessageStarted,
-    Restarted,
-    ThinkingDelta,
-    ThinkingSigned,
-    Waiting,
-)
+from ccproxy.claude.native.block_writer import BlockWriter
 from ccproxy.claude.native.held_text import HeldText
 from ccproxy.claude.native.structured_output import TOOL, StructuredAnswer
 from ccproxy.claude.native.tool_calls import ToolCallDecoder
 from ccproxy.claude.native.usage_counter import UsageCounter
-from ccproxy.claude.protocol.failures import Refusal, error_for, refusal_of_retry
-from ccproxy.claude.protocol.records import (
-    ApiRetry,
-    AssistantMessage,
-    ContentBlock,
-    Init,
-    MessageBody,
-    RateLimitEvent,
-    Record,
-    Result,
-    SSEEvent,
-    StreamEvent,
-    UserMessage,
+from ccproxy.claude.protocol.codec import Record, WireError
+from ccproxy.claude.protocol.failures import error_for
+from ccproxy.claude.protocol.records import ApiRetry, Init, RateLimitEvent, Result
+from ccproxy.claude.protocol.refusals import RefusalTracker
+from ccproxy.claude.protocol.stream import (
+    AssistantLine,
+    BlockDeltaEvent,
+    BlockStartEvent,
+    BlockStopEvent,
+    InputPiece,
+    MessageDeltaEvent,
+    MessageStartEvent,
+    OpaqueDeltaEvent,
+    SignaturePiece,
+    StreamLine,
+    StreamPart,
+    TextPiece,
+    ThinkingPiece,
+    UserLine,
 )
 from ccproxy.core.errors import (
     CCProxyError,
@@ -62,14 +62,10 @@ from ccproxy.core.errors import (
     InvalidRequest,
     SchemaNotSatisfied,
 )
-from ccproxy.core.stream import FinishReason
+from ccproxy.core.messages import Block, Text, Thinking, ToolUse
+from ccproxy.core.stream import Event, Failed, Finished, FinishReason, Restarted
 
-_SYNTHETIC = "<synthetic>"
 _RETRIES_USED_UP = "error_max_structured_output_retries"
-
-# A login that the upstream refused is refreshed by the CLI once; from the second
-# refusal on, its ten retries would only keep the client waiting.
-_LOGIN_ATTEMPTS = 2
 
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     "end_turn": FinishReason.STOP,
@@ -78,8 +74,14 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
     "model_context_window_exceeded": FinishReason.LENGTH,
     "refusal": FinishReason.REFUSAL,
 }
-# What only comes between the beginning of a message and its end.
-_PIECES = frozenset({"content_block_start", "content_block_delta", "message_delta"})
+_STOP_REASONS: Mapping[FinishReason, str] = {
+    FinishReason.STOP: "end_turn",
+    FinishReason.LENGTH: "max_tokens",
+    FinishReason.REFUSAL: "refusal",
+    FinishReason.TOOL_USE: "tool_use",
+}
+# These come only between the beginning of a message and its end.
+_PIECES = (BlockStartEvent, BlockDeltaEvent, OpaqueDeltaEvent, MessageDeltaEvent)
 
 # After these the CLI asks the model to go on, within milliseconds; after a call, when
 # it is stopped gently and gives the call up.
@@ -122,14 +124,19 @@ class NativeTurnDecoder:
         spent_usd: float = 0.0,
         before: str | None = None,
     ) -> None:
-        self._wall_seconds = wall_seconds
+        self._refusals = RefusalTracker(wall_seconds)
         self._spent_usd = spent_usd
         self._before = before
         self._must_call = must_call
         self._answer = StructuredAnswer() if has_schema else None
-        self._prose = HeldText(is_held=must_call or has_schema)
+        self._blocks = BlockWriter()
+        self._text = HeldText(self._blocks, is_held=must_call or has_schema)
         self._calls = ToolCallDecoder(
-            tool_names, self._answer, self._prose, tells_own=tells_own_calls
+            tool_names,
+            self._answer,
+            self._text,
+            self._blocks,
+            tells_own=tells_own_calls,
         )
         self._has_asked_again = False
         self._owes_question = False
@@ -141,11 +148,8 @@ class NativeTurnDecoder:
         self._stop_reason: str | None = None
         self._stop_sequence: str | None = None
         # The CLI's own sum goes back to before the calls.
-        self._tally = UsageCounter(is_partial=after is not None)
+        self._usage = UsageCounter(is_partial=after is not None)
         self._cut_short = False
-        self._synthetic: AssistantMessage | None = None
-        self._retry: Refusal | None = None
-        self._limit_reset_seconds: float | None = None
 
     @property
     def is_over(self) -> bool:
@@ -179,24 +183,31 @@ class NativeTurnDecoder:
 
     def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
         """Why nothing came: what the CLI was last refused for, if it was."""
-        return otherwise if self._retry is None else error_for(self._retry)
+        return self._refusals.timeout_error(otherwise)
 
     def receive(self, record: Record) -> list[Event]:
-        """What a record means for the client; nothing after the turn's end."""
+        """The events of a record; none after the end of the turn.
+
+        Raises:
+            WireError: a part of the record is not of the known shape.
+        """
         if self._phase is _Phase.OVER:
             return []
+        try:
+            return self._received(record)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise WireError(f"an answer of an unknown shape: {error}") from None
+
+    def _received(self, record: Record) -> list[Event]:
         match record:
-            case StreamEvent(parent_tool_use_id=None):
+            case StreamLine(parent_tool_use_id=None):
                 return self._streamed(record.event)
-            case AssistantMessage(parent_tool_use_id=None):
+            case AssistantLine(parent_tool_use_id=None):
                 return self._assistant(record)
             case ApiRetry():
                 return self._refused(record)
             case RateLimitEvent():
-                info = record.rate_limit_info
-                if info.status == "rejected":
-                    self._limit_reset_seconds = info.resets_at or self._wall_seconds
-                return []
+                self._refusals.note_limit(record.rate_limit_info)
             case Init() if self._answer is not None and not record.has(TOOL):
                 self._cut_short = True
                 return self._fail(
@@ -206,73 +217,84 @@ class NativeTurnDecoder:
                         "`$ref` within the schema"
                     )
                 )
-            case UserMessage(is_synthetic=True, parent_tool_use_id=None) if (
-                self._phase is _Phase.STREAMING
-            ):
-                # The CLI keeps the half answer and asks for the other half, in
-                # words of its own: what comes then is not one answer.
-                return self._fail(
-                    ClaudeFailed(
-                        "the connection to the model was lost in mid-answer, and the "
-                        "answer could not be asked for again; try again"
-                    )
-                )
-            case UserMessage(parent_tool_use_id=None) if self._answer is not None:
-                # Void it is when another comes; one that was cut off stays as it is.
-                self._void = self._answer.rejected(record.message) or self._void
-                return []
+            case UserLine(parent_tool_use_id=None):
+                return self._user(record)
             case Result():
                 return self._result(record)
-            case _:
-                return []
+        return []
 
-    def _streamed(self, event: SSEEvent) -> list[Event]:
-        if event.type in _PIECES and self._phase is not _Phase.STREAMING:
+    def _user(self, record: UserLine) -> list[Event]:
+        if record.is_synthetic and self._phase is _Phase.STREAMING:
+            # The CLI keeps the half answer and asks for the other half, in words of
+            # its own: both halves are not one answer.
+            return self._fail(
+                ClaudeFailed(
+                    "the connection to the model was lost in mid-answer, and the "
+                    "answer could not be asked for again; try again"
+                )
+            )
+        if self._answer is not None:
+            # A rejected answer is void when another comes; one that was cut off stays.
+            self._void = self._answer.rejected(record.message) or self._void
+        return []
+
+    def _streamed(self, event: StreamPart) -> list[Event]:
+        if isinstance(event, _PIECES) and self._phase is not _Phase.STREAMING:
             return self._fail(
                 ClaudeFailed("the claude CLI told a piece of no answer that has begun")
             )
-        if event.type == "content_block_delta" and event.delta is not None:
-            if event.delta.text:
-                return self._prose.said(event.delta.text)
-            if event.delta.thinking:
-                return [ThinkingDelta(event.delta.thinking)]
-            if event.delta.signature:
-                return [ThinkingSigned(event.delta.signature)]
-            if event.delta.partial_json:
-                return self._calls.arguments(event.delta.partial_json)
-        elif event.type == "content_block_start" and event.content_block is not None:
-            return self._calls.open(event.content_block)
-        elif event.type == "content_block_stop":
-            return self._calls.close()
-        elif event.type == "message_start" and event.message is not None:
-            self._streamed_id = event.message.id
-            return self._begin(event.message, _Phase.STREAMING)
-        elif event.type == "message_delta" and event.delta is not None:
-            self._tally.message(event.usage)
-            if event.delta.stop_reason is not None:
-                self._stop_sequence = event.delta.stop_sequence
-                return self._stopped(event.delta.stop_reason)
+        match event:
+            case BlockDeltaEvent(delta=delta):
+                return self._delta(delta)
+            case BlockStartEvent(content_block=raw):
+                return self._calls.open(Block.decode(raw))
+            case BlockStopEvent():
+                return self._calls.close()
+            case MessageStartEvent(message=head):
+                self._streamed_id = head.id
+                return self._begin(head.id, head.model, head.usage, _Phase.STREAMING)
+            case MessageDeltaEvent(delta=stop, usage=usage):
+                self._usage.message(usage)
+                if stop.stop_reason is not None:
+                    self._stop_sequence = stop.stop_sequence
+                    return self._stopped(stop.stop_reason)
         return []
 
-    def _begin(self, message: MessageBody, phase: _Phase) -> list[Event]:
+    def _delta(
+        self, delta: TextPiece | ThinkingPiece | SignaturePiece | InputPiece
+    ) -> list[Event]:
+        match delta:
+            case TextPiece(text=text) if text:
+                return self._text.feed(text)
+            case ThinkingPiece(thinking=thinking) if thinking:
+                return self._blocks.thinking(thinking)
+            case SignaturePiece(signature=signature) if signature:
+                return self._blocks.signature(signature)
+            case InputPiece(partial_json=json) if json:
+                return self._calls.arguments(json)
+        return []
+
+    def _begin(
+        self, identifier: str, model: str, usage: Raw, phase: _Phase
+    ) -> list[Event]:
         events: list[Event] = []
         restarted = self._phase is _Phase.STREAMING
-        self._tally.begin(message.usage, restarted=restarted)
+        self._usage.begin(usage, restarted=restarted)
         if restarted:
-            self._prose.void()
+            self._text.drop_message()
             if self._answer is not None:
                 self._answer.void()
-            events.append(Restarted())
+            events += self._blocks.restart(Restarted())
         else:
-            self._prose.begin()
+            self._text.begin_message()
         if self._void is not None:
-            events.append(Restarted(self._void))
+            events += self._blocks.restart(Restarted(self._void))
             self._void = None
         self._phase = phase
-        self._calls.begin(message.model)
-        self._retry = None
-        self._message_id = message.id
-        return [*events, MessageStarted(message.model, self._tally.so_far)]
+        self._calls.begin_message(model)
+        self._refusals.note_answer()
+        self._message_id = identifier
+        return [*events, *self._blocks.message(model, self._usage.so_far)]
 
     def _stopped(self, stop_reason: str) -> list[Event]:
         self._phase = _Phase.WHOLE
@@ -284,40 +306,49 @@ class NativeTurnDecoder:
         if not self._cut_short:
             return []
         is_answered = self._answer is not None and self._answer.is_given
-        prose = [] if is_answered or self._void else self._prose.told()
+        prose = [] if is_answered or self._void else self._text.flush()
         return [*prose, *self._finish(reason, None)]
 
-    def _assistant(self, record: AssistantMessage) -> list[Event]:
+    def _assistant(self, record: AssistantLine) -> list[Event]:
         message = record.message
-        if message.model == _SYNTHETIC:
-            self._synthetic = record
+        if record.is_synthetic:
+            self._refusals.note_error(record.error)
             return []
         if message.id in (self._streamed_id, self._before):
             return []
         events: list[Event] = []
         if message.id != self._message_id:
-            events += self._begin(message, _Phase.WHOLE)
-        for block in message.content:
-            if block.text:
-                events += self._prose.said(block.text)
-            elif block.type == "thinking":
-                events += _thinking(block)
-            else:
-                events += self._calls.open(block)
-                events += self._calls.arguments(bytes(block.input).decode())
-                events += self._calls.close()
+            events += self._begin(
+                message.id, message.model, message.usage, _Phase.WHOLE
+            )
+        for raw in message.content:
+            events += self._whole_block(Block.decode(raw))
         if message.stop_reason is not None:
             self._stop_sequence = message.stop_sequence
             events += self._stopped(message.stop_reason)
         return events
 
+    def _whole_block(self, block: Block) -> list[Event]:
+        match block.value:
+            case Text(text=text):
+                return self._text.feed(text) if text else []
+            case Thinking(thinking=thinking, signature=signature):
+                told = self._blocks.thinking(thinking) if thinking else []
+                return [
+                    *told,
+                    *(self._blocks.signature(signature) if signature else ()),
+                ]
+            case ToolUse(input=arguments):
+                opened = self._calls.open(block)
+                json = self._calls.arguments(bytes(arguments).decode())
+                return [*opened, *json, *self._calls.close()]
+        return [*self._calls.open(block), *self._calls.close()]
+
     def _refused(self, record: ApiRetry) -> list[Event]:
-        delay_seconds = record.retry_delay_ms / 1000
-        used_up = self._limit_reset_seconds is not None
-        self._retry = refusal_of_retry(record, used_up=used_up)
-        if self._retry.is_about_login and record.attempt >= _LOGIN_ATTEMPTS:
-            return self._fail(error_for(self._retry))
-        return [Waiting(record.error or "unknown", record.attempt, delay_seconds)]
+        event = self._refusals.retry(record)
+        if isinstance(event, Failed):
+            self._phase = _Phase.OVER
+        return [event]
 
     def _result(self, result: Result) -> list[Event]:
         if result.is_error or result.subtype != "success":
@@ -336,14 +367,14 @@ class NativeTurnDecoder:
             if error is not None:
                 return self._fail(error)
         reason = _FINISH_REASONS.get(result.stop_reason or self._stop_reason or "")
-        prose = self._prose.instead() if self._must_call else []
+        prose = self._text.fallback() if self._must_call else []
         return [*prose, *self._finish(reason, result)]
 
     def _ask_again(self) -> list[Event]:
         """The answer is prose, and was to be a call."""
         self._has_asked_again = self._owes_question = True
-        self._tally.count_alone()
-        self._prose.set_aside()
+        self._usage.count_alone()
+        self._text.set_aside()
         self._phase = _Phase.WAITING
         return []
 
@@ -353,43 +384,23 @@ class NativeTurnDecoder:
                 "the model's answers did not satisfy the schema; try again, or "
                 "describe better what you want"
             )
-        synthetic = self._synthetic
-        reset_seconds = self._limit_reset_seconds
-        after: float | None = None
-        if reset_seconds is not None:
-            after = max(0.0, reset_seconds - self._wall_seconds)
-        elif self._retry is not None:
-            after = self._retry.retry_after_seconds
-        return error_for(
-            Refusal(
-                kind=synthetic.error if synthetic else None,
-                status=result.api_error_status,
-                api_type=result.api_error_type,
-                terminal_reason=result.terminal_reason,
-                text=result.result or "; ".join(result.errors) or result.subtype,
-                retry_after_seconds=after,
-                used_up=reset_seconds is not None,
-            )
-        )
+        return error_for(self._refusals.refusal(result))
 
     def _finish(
         self, reason: FinishReason | None, result: Result | None
     ) -> list[Event]:
         self._phase = _Phase.OVER
-        usage = self._tally.total(None if result is None else result.usage)
-        cost_usd = turn_cost(self._spent_usd, result)
-        reason = reason or FinishReason.STOP
-        return [Finished(reason, usage, self._stop_sequence, cost_usd)]
+        stop_reason = _STOP_REASONS[reason or FinishReason.STOP]
+        if stop_reason == "end_turn" and self._stop_sequence is not None:
+            stop_reason = "stop_sequence"
+        end = Finished(
+            stop_reason,
+            self._usage.total(None if result is None else result.usage),
+            stop_sequence=self._stop_sequence,
+            cost_usd=turn_cost(self._spent_usd, result),
+        )
+        return [*self._blocks.close(), end]
 
     def _fail(self, error: CCProxyError) -> list[Event]:
         self._phase = _Phase.OVER
         return [Failed(error)]
-
-
-def _thinking(block: ContentBlock) -> list[Event]:
-    events: list[Event] = []
-    if block.thinking:
-        events.append(ThinkingDelta(block.thinking))
-    if block.signature:
-        events.append(ThinkingSigned(block.signature))
-    return events

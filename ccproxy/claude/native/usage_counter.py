@@ -5,7 +5,10 @@ Source: docs/claude-cli-protocol.md, "Output": ``message_start`` and
 last asked.
 """
 
+from msgspec import Raw
+
 from ccproxy.claude.protocol.records import WireUsage
+from ccproxy.claude.protocol.stream import merged_counts
 from ccproxy.core.stream import Usage
 
 
@@ -21,23 +24,22 @@ class UsageCounter:
         self._message = Usage()
         self._earlier = Usage()
 
-    def begin(self, usage: WireUsage | None, *, restarted: bool) -> None:
+    def begin(self, usage: Raw, *, restarted: bool) -> None:
         """Count a new message, in the place of one whose answer is void or not."""
         if restarted:
             self.count_alone()
         else:
             self._earlier += self._message
-        self._message = Usage() if usage is None else usage.over(Usage())
+        self._message = merged_counts(usage, Usage())
 
     @property
     def so_far(self) -> Usage:
         """The message that is under way, as far as it has told."""
         return self._message
 
-    def message(self, usage: WireUsage | None) -> None:
+    def message(self, usage: Raw) -> None:
         """Take what the message says of itself now."""
-        if usage is not None:
-            self._message = usage.over(self._message)
+        self._message = merged_counts(usage, self._message)
 
     def count_alone(self) -> None:
         """Do without the CLI's own sum from now on."""

@@ -1,21 +1,26 @@
-"""What the pool gives workers to."""
+"""The requests that the pool gives workers to."""
 
-from typing import Protocol
+from abc import abstractmethod
 
 from ccproxy.claude.observer import Served
-from ccproxy.claude.pool.queue import Queued
+from ccproxy.claude.pool.pending_answer import PendingAnswer
 from ccproxy.claude.worker.worker import Worker
 
 
-class Client(Queued, Protocol):
-    """A question that needs a worker, or several one after the other."""
+class PoolClient(PendingAnswer[Worker]):
+    """A request that needs a worker, or several one after the other.
+
+    Attributes:
+        wants_new: whether a worker that has not answered before is better.
+    """
+
+    wants_new = False
 
     @property
+    @abstractmethod
     def system(self) -> str:
         """The system prompt that its worker needs; empty for none."""
 
-    # Whether a worker that has not answered before is better.
-    wants_new: bool
-
+    @abstractmethod
     def start(self, worker: Worker, served: Served) -> None:
-        """Ask a worker."""
+        """Send the request to a worker."""

@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
-from ccproxy.claude.pool.client import Client
+from ccproxy.claude.pool.client import PoolClient
 from ccproxy.claude.pool.factory import WorkerFactory
 from ccproxy.claude.pool.idle import IdleWorkers, worker_kind
 from ccproxy.claude.pool.limits import PoolLimits
@@ -64,12 +64,12 @@ class Pool:
         self._limits = limits
         self._clock = clock
         self._others_wait = others_wait
-        self._queue: RequestQueue[Client] = RequestQueue(
+        self._queue: RequestQueue[PoolClient] = RequestQueue(
             limits.queue, limits.queue_seconds, slots.limit
         )
         # Every question that is not over, whether or not it has a worker now.
-        self._clients: dict[Client, None] = {}
-        self._answering: dict[Worker, Client] = {}
+        self._clients: dict[PoolClient, None] = {}
+        self._answering: dict[Worker, PoolClient] = {}
         self._settling = SettlingWorkers(clock, self._serve)
         self._idle = IdleWorkers(
             limits.idle_seconds, clock, lambda w: self.retire(w, StopReason.IDLE)
@@ -187,7 +187,7 @@ class Pool:
 
     # The questions' side.
 
-    def submit(self, client: Client) -> None:
+    def submit(self, client: PoolClient) -> None:
         """Take a question; it is started or failed, now or later."""
         if self._is_stopped:
             client.fail(
@@ -207,7 +207,7 @@ class Pool:
         self._serve()
 
     def retry(
-        self, client: Client, worker: Worker | None = None, *, is_lost: bool = False
+        self, client: PoolClient, worker: Worker | None = None, *, is_lost: bool = False
     ) -> None:
         """Give a question another worker, before all others; see `finished`."""
         self._queue.return_to(client)
@@ -218,7 +218,7 @@ class Pool:
             self._queue.stay(client)
 
     def finished(
-        self, client: Client, worker: Worker | None, *, is_lost: bool = False
+        self, client: PoolClient, worker: Worker | None, *, is_lost: bool = False
     ) -> None:
         """Forget a question that is over.
 
@@ -307,7 +307,7 @@ class Pool:
             if not self._make_room(promised):
                 return
 
-    def _is_served(self, client: Client, promised: int) -> bool:
+    def _is_served(self, client: PoolClient, promised: int) -> bool:
         try:
             chosen = self._choose(client, promised)
         except CCProxyError as error:
@@ -321,7 +321,9 @@ class Pool:
         client.start(worker, served)
         return True
 
-    def _choose(self, client: Client, promised: int) -> tuple[Worker, Served] | None:
+    def _choose(
+        self, client: PoolClient, promised: int
+    ) -> tuple[Worker, Served] | None:
         """The worker for a question, if there is one.
 
         Args:

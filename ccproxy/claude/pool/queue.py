@@ -1,10 +1,11 @@
 """The questions that wait for a CLI process: first come, first served, not for ever."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
 
-from ccproxy.core.errors import CCProxyError, QueueFull
+from ccproxy.claude.pool.pending_answer import PendingAnswer
+from ccproxy.core.errors import QueueFull
 
 # What `Retry-After` says is at least and at most this.
 _SHORTEST_RETRY_SECONDS = 1.0
@@ -13,24 +14,7 @@ _LONGEST_RETRY_SECONDS = 60.0
 _NEWEST = 0.2
 
 
-class Queued(Protocol):
-    """A question that can wait."""
-
-    @property
-    def age_seconds(self) -> float:
-        """How long ago it was asked."""
-
-    # How long it has waited for a process; final once it has one.
-    queued_seconds: float
-
-    def wait(self, seconds: float, expired: Callable[[], None]) -> None:
-        """Call ``expired`` after so long, if it still waits then."""
-
-    def fail(self, error: CCProxyError) -> None:
-        """End it, which makes it leave the queue."""
-
-
-_Q = TypeVar("_Q", bound=Queued)
+_Q = TypeVar("_Q", bound=PendingAnswer[Any])
 
 
 class RequestQueue(Generic[_Q]):

@@ -9,27 +9,24 @@ Source: docs/claude-cli-protocol.md, "Input" and "Output".
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import msgspec
 
 from ccproxy.claude.protocol.records import (
     ApiRetry,
-    AssistantMessage,
     ControlRequest,
     ControlResponse,
     Init,
     InitializeAnswer,
     Interrupted,
     RateLimitEvent,
-    Record,
     Result,
     Rewound,
-    StreamEvent,
-    UserMessage,
 )
 from ccproxy.claude.protocol.stream import (
+    EVENT_TYPES,
     AssistantLine,
     StreamLine,
     UserLine,
@@ -37,17 +34,17 @@ from ccproxy.claude.protocol.stream import (
     decode_stream_line,
 )
 
-RawRecord: TypeAlias = (
+Record: TypeAlias = (
     StreamLine
     | AssistantLine
     | UserLine
+    | Init
     | Result
     | ApiRetry
     | RateLimitEvent
     | ControlResponse
     | ControlRequest
 )
-_R = TypeVar("_R", Record | None, RawRecord | None)
 
 # The longest line the CLI has reason to write is a whole answer in one message:
 # 128,000 tokens are well under 1 MB. Lines of 8 MB cost milliseconds.
@@ -108,25 +105,15 @@ class _EventTag(msgspec.Struct):
     event: _Tag
 
 
-# Whose shape we rely on; any other may look as it likes.
-_EVENT_TYPES = frozenset(
-    (
-        *("message_start", "message_delta", "message_stop"),
-        *("content_block_start", "content_block_delta", "content_block_stop"),
-    )
-)
-
 _STREAM_EVENT = b'{"type":"stream_event",'
-_decode_stream_event = msgspec.json.Decoder(StreamEvent).decode
 _decode_event_tag = msgspec.json.Decoder(_EventTag).decode
 _decode_tag = msgspec.json.Decoder(_Tag).decode
 _decode_initialize = msgspec.json.Decoder(InitializeAnswer).decode
 _decode_rewound = msgspec.json.Decoder(Rewound).decode
 _decode_interrupted = msgspec.json.Decoder(Interrupted | None).decode
 _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
-    "stream_event": msgspec.json.Decoder(StreamEvent),
-    "assistant": msgspec.json.Decoder(AssistantMessage),
-    "user": msgspec.json.Decoder(UserMessage),
+    "assistant": msgspec.json.Decoder(AssistantLine),
+    "user": msgspec.json.Decoder(UserLine),
     "result": msgspec.json.Decoder(Result),
     "system/init": msgspec.json.Decoder(Init),
     "system/api_retry": msgspec.json.Decoder(ApiRetry),
@@ -136,45 +123,28 @@ _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
 }
 
 
-# A turn that begins tells nothing that is needed where no tool is the CLI's.
-_RAW_DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
-    **{k: v for k, v in _DECODERS.items() if k not in ("stream_event", "system/init")},
-    "assistant": msgspec.json.Decoder(AssistantLine),
-    "user": msgspec.json.Decoder(UserLine),
-}
-
-
 def decode(line: bytes) -> Record | None:
-    """Decode one line; None for a type that is not ours to read.
+    """Decode one line; None: its type is not read.
 
     Raises:
-        WireError: not UTF-8, not JSON, no object with a type, or a known type in
-            a wrong shape.
-    """
-    return _decode_with(_decode, line)
-
-
-def decode_raw(line: bytes) -> RawRecord | None:
-    """The same, but what is the Messages API's is left as it came, where it can be.
-
-    Raises:
-        WireError: as `decode`.
+        WireError: not UTF-8, not JSON, not an object with a type, or a known type in
+            another shape.
     """
     if line.startswith(_STREAM_EVENT):
         # Nearly every line is one, of a known shape.
         try:
             known: StreamLine = decode_known_line(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return _decode_with(_decode_raw, line)
+            return _decode_checked(line)
         return known
-    return _decode_with(_decode_raw, line)
+    return _decode_checked(line)
 
 
-def _decode_with(read: Callable[[bytes], _R], line: bytes) -> _R | None:
+def _decode_checked(line: bytes) -> Record | None:
     if not line.strip():
         return None
     try:
-        return read(line)
+        return _decode_any(line)
     except msgspec.ValidationError as error:
         if _is_new_event(line):
             return None
@@ -187,25 +157,13 @@ def _decode_with(read: Callable[[bytes], _R], line: bytes) -> _R | None:
         mended = _without_lone_surrogates(line)
         if mended is None:
             raise WireError(f"a line that is not JSON: {_excerpt(line)}") from None
-        return _decode_with(read, mended)
+        return _decode_checked(mended)
 
 
-def _decode_raw(line: bytes) -> RawRecord | None:
+def _decode_any(line: bytes) -> Record | None:
     tag = _decode_tag(line)
     if tag.type == "stream_event":
         return decode_stream_line(line)
-    kind = f"system/{tag.subtype}" if tag.type == "system" else tag.type
-    decoder = _RAW_DECODERS.get(kind)
-    record: RawRecord | None = None if decoder is None else decoder.decode(line)
-    return record
-
-
-def _decode(line: bytes) -> Record | None:
-    if line.startswith(_STREAM_EVENT):
-        # Nearly every line is one: it is read once, and not for its type before.
-        event: StreamEvent = _decode_stream_event(line)
-        return event
-    tag = _decode_tag(line)
     kind = f"system/{tag.subtype}" if tag.type == "system" else tag.type
     decoder = _DECODERS.get(kind)
     record: Record | None = None if decoder is None else decoder.decode(line)
@@ -218,7 +176,7 @@ def _is_new_event(line: bytes) -> bool:
         tag = _decode_event_tag(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
-    return tag.type == "stream_event" and tag.event.type not in _EVENT_TYPES
+    return tag.type == "stream_event" and tag.event.type not in EVENT_TYPES
 
 
 def _without_lone_surrogates(line: bytes) -> bytes | None:

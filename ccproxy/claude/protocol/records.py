@@ -1,9 +1,6 @@
-"""What the CLI writes, as typed records. Pure.
+"""Records that the CLI writes, but for those of an answer (`.stream`). Pure.
 
 ====================  ====================================================
-``stream_event``      `StreamEvent`: one SSE event of the Messages API
-``assistant``         `AssistantMessage`: finished blocks, or an API error
-``user``              `UserMessage`: added by the CLI
 ``result``            `Result`: the turn is over
 ``system/init``       `Init`: a turn begins
 ``system/api_retry``  `ApiRetry`: refused upstream, will be tried again
@@ -18,7 +15,6 @@ Source: docs/claude-cli-protocol.md, "Output".
 """
 
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import msgspec
 
@@ -72,86 +68,6 @@ class WireUsage(msgspec.Struct):
 
 def _told(value: int | None, otherwise: int) -> int:
     return otherwise if value is None else value
-
-
-class Delta(msgspec.Struct):
-    """``delta`` of a ``content_block_delta`` or ``message_delta``."""
-
-    type: str | None = None
-    text: str | None = None
-    thinking: str | None = None
-    signature: str | None = None
-    partial_json: str | None = None
-    stop_reason: str | None = None
-    stop_sequence: str | None = None
-
-
-class ContentBlock(msgspec.Struct):
-    """A content block, as far as we read it."""
-
-    type: str
-    text: str | None = None
-    thinking: str | None = None
-    signature: str | None = None
-    data: str | None = None
-    id: str | None = None
-    name: str | None = None
-    input: msgspec.Raw = msgspec.Raw(b"{}")
-    # Of a tool's result.
-    tool_use_id: str | None = None
-    is_error: bool | None = None
-
-
-class MessageBody(msgspec.Struct):
-    """A message of the model: its head in ``message_start``, or the whole."""
-
-    id: str
-    model: str
-    content: list[ContentBlock] = []
-    stop_reason: str | None = None
-    usage: WireUsage | None = None
-    stop_sequence: str | None = None
-
-
-class SSEEvent(msgspec.Struct):
-    """One event of a Messages API stream."""
-
-    type: str
-    message: MessageBody | None = None
-    content_block: ContentBlock | None = None
-    delta: Delta | None = None
-    usage: WireUsage | None = None
-
-
-class StreamEvent(msgspec.Struct):
-    """An event of the upstream's stream, passed on by the CLI."""
-
-    event: SSEEvent
-    parent_tool_use_id: str | None = None
-
-
-class AssistantMessage(msgspec.Struct):
-    """Finished blocks of a message, or an API error in the guise of one."""
-
-    message: MessageBody
-    parent_tool_use_id: str | None = None
-    error: str | None = None
-    api_error_status: int | None = None
-    api_error_type: str | None = None
-
-
-class UserBody(msgspec.Struct, frozen=True):
-    """What is in a turn that the CLI adds."""
-
-    content: str | list[ContentBlock] = ""
-
-
-class UserMessage(msgspec.Struct):
-    """A turn that the CLI adds: a tool's result, or words of its own."""
-
-    message: UserBody = UserBody()
-    is_synthetic: bool = msgspec.field(default=False, name="isSynthetic")
-    parent_tool_use_id: str | None = None
 
 
 def listed_as(tool: str) -> str:
@@ -342,16 +258,3 @@ class Interrupted(msgspec.Struct):
     """The answer to ``interrupt``; what is queued will be asked yet."""
 
     still_queued: list[msgspec.Raw] = []
-
-
-Record: TypeAlias = (
-    Init
-    | StreamEvent
-    | AssistantMessage
-    | UserMessage
-    | Result
-    | ApiRetry
-    | RateLimitEvent
-    | ControlResponse
-    | ControlRequest
-)

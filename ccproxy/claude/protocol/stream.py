@@ -172,6 +172,7 @@ class AssistantLine(msgspec.Struct):
 class UserLine(msgspec.Struct):
     """A turn that the CLI adds: a tool's result, or words of its own."""
 
+    message: Raw = _NULL
     is_synthetic: bool = msgspec.field(default=False, name="isSynthetic")
     parent_tool_use_id: str | None = None
 
@@ -183,7 +184,8 @@ def is_message(record: object) -> bool:
     return isinstance(record, AssistantLine) and not record.is_synthetic
 
 
-_EVENTS = frozenset(
+# The shape of these is relied on; any other may have any shape.
+EVENT_TYPES = frozenset(
     (
         *("message_start", "message_delta", "message_stop"),
         *("content_block_start", "content_block_delta", "content_block_stop"),
@@ -208,7 +210,7 @@ def decode_stream_line(line: bytes) -> StreamLine | None:
         return decode_known_line(line)
     except msgspec.ValidationError:
         told = _decode_any(line)
-        if told.event.type not in _EVENTS:
+        if told.event.type not in EVENT_TYPES:
             return None
         if (
             told.event.type != "content_block_delta"
@@ -221,6 +223,16 @@ def decode_stream_line(line: bytes) -> StreamLine | None:
 
 _decode_counts = msgspec.json.Decoder(WireUsage | None).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw] | None).decode
+
+
+def merged_counts(raw: Raw, earlier: Usage) -> Usage:
+    """The counts that a ``usage`` names, else the earlier ones; no other fields.
+
+    Raises:
+        msgspec.DecodeError: a count is not a number.
+    """
+    counts = _decode_counts(raw)
+    return earlier if counts is None else counts.over(earlier)
 
 
 def merged_usage(raw: Raw, earlier: Usage) -> Usage:

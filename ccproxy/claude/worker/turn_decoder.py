@@ -32,14 +32,10 @@ import msgspec
 from msgspec import Raw
 
 from ccproxy.claude.cost_tracker import turn_cost
-from ccproxy.claude.protocol.codec import RawRecord, WireError
-from ccproxy.claude.protocol.failures import (
-    Refusal,
-    error_for,
-    provider_error,
-    refusal_of_retry,
-)
+from ccproxy.claude.protocol.codec import Record, WireError
+from ccproxy.claude.protocol.failures import provider_error
 from ccproxy.claude.protocol.records import ApiRetry, RateLimitEvent, Result
+from ccproxy.claude.protocol.refusals import RefusalTracker
 from ccproxy.claude.protocol.stream import (
     AssistantLine,
     BlockDeltaEvent,
@@ -73,16 +69,11 @@ from ccproxy.core.stream import (
     SignatureDelta,
     TextDelta,
     ThinkingDelta,
-    UpstreamRetry,
     Usage,
 )
 
 _NO_DETAILS = (b"null", b"")
 _BAD_REQUEST = 400
-
-# A login that the upstream refused is refreshed by the CLI once; from the second
-# refusal on, its retries would only keep the client waiting.
-_LOGIN_ATTEMPTS = 2
 
 # After these the CLI asks the model to go on, within milliseconds, unless there is a
 # call; `tool_use` without one is such a reason, too.
@@ -116,7 +107,7 @@ class TurnDecoder:
     def __init__(
         self, wall_seconds: float, *, spent_usd: float = 0.0, may_begin: bool = True
     ) -> None:
-        self._wall_seconds = wall_seconds
+        self._refusals = RefusalTracker(wall_seconds)
         self._spent_usd = spent_usd
         self._phase = _Phase.WAITING
         self._may_begin = may_begin
@@ -129,9 +120,6 @@ class TurnDecoder:
         self._asks_again = False
         self._is_settled = False
         self._is_bad_request = False
-        self._synthetic: AssistantLine | None = None
-        self._retry: Refusal | None = None
-        self._limit_reset_seconds: float | None = None
 
     @property
     def is_over(self) -> bool:
@@ -155,9 +143,9 @@ class TurnDecoder:
 
     def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
         """Why nothing came: what the CLI was last refused for, if it was."""
-        return otherwise if self._retry is None else error_for(self._retry)
+        return self._refusals.timeout_error(otherwise)
 
-    def is_unexpected(self, record: RawRecord) -> bool:
+    def is_unexpected(self, record: Record) -> bool:
         """Whether a record begins a message that neither we nor a retry asked for."""
         if self._may_begin or not is_message(record):
             return False
@@ -165,7 +153,7 @@ class TurnDecoder:
             return record.message.id != self._message_id
         return True
 
-    def piece(self, record: RawRecord) -> list[Event] | None:
+    def piece(self, record: Record) -> list[Event] | None:
         """What a piece of the message that is under way means for the client.
 
         Returns:
@@ -180,7 +168,7 @@ class TurnDecoder:
             return self._delta(record.event)
         return None
 
-    def receive(self, record: RawRecord) -> list[Event]:
+    def receive(self, record: Record) -> list[Event]:
         """What a record means for the client; nothing after the turn's end.
 
         Raises:
@@ -195,7 +183,7 @@ class TurnDecoder:
             # What is left raw has not been read before, not even as UTF-8.
             raise WireError(f"an answer of an unknown shape: {error}") from None
 
-    def _received(self, record: RawRecord) -> list[Event]:
+    def _received(self, record: Record) -> list[Event]:
         match record:
             case StreamLine(parent_tool_use_id=None):
                 return self._streamed(record)
@@ -204,9 +192,7 @@ class TurnDecoder:
             case ApiRetry():
                 return self._refused(record)
             case RateLimitEvent():
-                info = record.rate_limit_info
-                if info.status == "rejected":
-                    self._limit_reset_seconds = info.resets_at or self._wall_seconds
+                self._refusals.note_limit(record.rate_limit_info)
             case UserLine(is_synthetic=True):
                 return self._nudged()
             case Result():
@@ -268,7 +254,7 @@ class TurnDecoder:
         self._message_id = identifier
         self._blocks = 0
         self._says_something = self._calls = False
-        self._retry = None
+        self._refusals.note_answer()
         self._usage = merged_usage(usage, Usage())
         begun = MessageStart(model, self._usage, identifier)
         return [Restarted(), begun] if is_void else [begun]
@@ -296,7 +282,7 @@ class TurnDecoder:
     def _assistant(self, record: AssistantLine) -> list[Event]:
         message = record.message
         if record.is_synthetic:
-            self._synthetic = record
+            self._refusals.note_error(record.error)
             return []
         if message.id == self._message_id and self._is_streamed:
             return []
@@ -345,12 +331,10 @@ class TurnDecoder:
             return []
         if self._phase is _Phase.STREAMING:
             self._phase = _Phase.CUT
-        used_up = self._limit_reset_seconds is not None
-        self._retry = refusal_of_retry(record, used_up=used_up)
-        if self._retry.is_about_login and record.attempt >= _LOGIN_ATTEMPTS:
-            return self._fail(error_for(self._retry))
-        delay_seconds = record.retry_delay_ms / 1000
-        return [UpstreamRetry(record.error or "unknown", record.attempt, delay_seconds)]
+        event = self._refusals.retry(record)
+        if isinstance(event, Failed):
+            self._phase = _Phase.OVER
+        return [event]
 
     def _nudged(self) -> list[Event]:
         """The CLI says something to the model, by itself, and asks it to go on."""
@@ -370,32 +354,12 @@ class TurnDecoder:
         if result.terminal_reason == "blocking_limit":
             return self._fail(ClaudeFailed(_LOST))
         if result.is_error or result.subtype != "success":
-            return self._fail(self._error(result))
+            return self._fail(provider_error(self._refusals.refusal(result)))
         if self._phase is _Phase.WAITING:
             return self._fail(
                 ClaudeFailed("the claude CLI ended the turn without asking the model")
             )
         return self._fail(ClaudeFailed("the answer broke off and was not resumed"))
-
-    def _error(self, result: Result) -> CCProxyError:
-        synthetic = self._synthetic
-        reset_seconds = self._limit_reset_seconds
-        after: float | None = None
-        if reset_seconds is not None:
-            after = max(0.0, reset_seconds - self._wall_seconds)
-        elif self._retry is not None:
-            after = self._retry.retry_after_seconds
-        return provider_error(
-            Refusal(
-                kind=synthetic.error if synthetic else None,
-                status=result.api_error_status,
-                api_type=result.api_error_type,
-                terminal_reason=result.terminal_reason,
-                text=result.result or "; ".join(result.errors) or result.subtype,
-                retry_after_seconds=after,
-                used_up=reset_seconds is not None,
-            )
-        )
 
     def _finish(self, result: Result | None) -> list[Event]:
         self._phase = _Phase.OVER

@@ -10,7 +10,7 @@ import msgspec
 from twisted.python.failure import Failure
 
 from ccproxy.claude.body.result import ComposedBody
-from ccproxy.claude.protocol.codec import RawRecord
+from ccproxy.claude.protocol.codec import Record
 from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.records import (
     ApiRetry,
@@ -127,11 +127,11 @@ class TurnReader:
         self._guard.reset(is_closed=True)
         self._turn = TurnDecoder(0.0, may_begin=False)
 
-    def is_unexpected(self, record: RawRecord) -> bool:
+    def is_unexpected(self, record: Record) -> bool:
         """Whether a record begins a message that neither we nor a retry asked for."""
         return self._turn.is_unexpected(record)
 
-    def goes_on(self, record: RawRecord) -> bool:
+    def goes_on(self, record: Record) -> bool:
         """Take a record if it is a piece of the message under way; tells whether it is.
 
         A piece changes nothing but what there is to `tell`.
@@ -143,7 +143,7 @@ class TurnReader:
             self._untold += events
         return True
 
-    def receive(self, record: RawRecord) -> None:
+    def receive(self, record: Record) -> None:
         """Take a record; the listener is told at the end of the answer, or by `tell`.
 
         Raises:

@@ -233,7 +233,7 @@ class Worker(HasWorkerState):
         """Take lines of the CLI's; called by the process."""
         try:
             for line in lines:
-                record = codec.decode_raw(line)
+                record = codec.decode(line)
                 # Nearly all records are pieces of the answer that is under way.
                 if record is not None and not self._answering.goes_on(record):
                     self._received(record)
@@ -279,7 +279,7 @@ class Worker(HasWorkerState):
 
     # The answer.
 
-    def _received(self, record: codec.RawRecord) -> None:
+    def _received(self, record: codec.Record) -> None:
         if isinstance(record, records.ControlResponse):
             self._controls.receive(record)
         elif isinstance(record, records.ControlRequest):
@@ -289,7 +289,7 @@ class Worker(HasWorkerState):
         elif not self.is_gone and is_message(record):
             self._ask_by_itself()
 
-    def _at_turn(self, record: codec.RawRecord) -> None:
+    def _at_turn(self, record: codec.Record) -> None:
         if self._answering.is_unexpected(record):
             self._ask_by_itself()
             return

@@ -102,7 +102,7 @@ class House(PoolHouse):
         completion = Completion(
             asked or question(),
             client,
-            owner=self.pool,
+            pool=self.pool,
             checker=self.checker,
             answers=self.answers,
             clock=self.clock,
@@ -167,7 +167,7 @@ def test_the_worker_is_free_before_the_end_is_told(house: House) -> None:
     completion = Completion(
         question(),
         Looking(),
-        owner=house.pool,
+        pool=house.pool,
         checker=house.checker,
         answers=house.answers,
         clock=house.clock,

@@ -9,7 +9,7 @@ from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from ccproxy.claude.native import events as native
+from ccproxy.claude.native.block_writer import BlockWriter
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.options import NativeOptions, SuspensionLimits
 from ccproxy.claude.native.pool import NativePool, NativeQuestion
@@ -44,20 +44,19 @@ from ccproxy.core.stream import (
     Event,
     Failed,
     Finished,
-    FinishReason,
     MessageStart,
+    Restarted,
     TextDelta,
     UpstreamRetry,
-    Usage,
 )
 from tests.support.fake_workers import Counts
 
 HELLO = Prompt(model="m", messages=(PromptMessage(Role.USER, (TextBlock("hello"),)),))
 CALLING = evolve(HELLO, tools=(PromptTool("look", None, {"type": "object"}),))
 FORMED = evolve(HELLO, schema={"type": "object"})
-STOP = native.Finished(FinishReason.STOP, Usage())
-BEGUN = native.MessageStarted("claude-m-1")
-LOST = native.Failed(SessionLost("gone"))
+STOP = Finished("end_turn")
+BEGUN = MessageStart("claude-m-1")
+LOST = Failed(SessionLost("gone"))
 
 LAUNCH = LaunchSpec(
     binary=Path("claude"),
@@ -77,6 +76,7 @@ class FakeSession:
     launch: LaunchSpec
     prompt: Prompt | None = None
     listener: Any = None
+    writer: BlockWriter = field(factory=BlockWriter)
     results: Any = None
     is_paused: bool = False
     is_killed: bool = False
@@ -117,19 +117,32 @@ class FakeSession:
     def is_closed(self) -> bool:
         return self.closed is not None
 
-    def say(self, *events: native.Event) -> None:
-        self.listener.receive([*events])
+    def say(self, *steps: Event | str) -> None:
+        """Send events, and texts in blocks of text; the end closes what is open."""
+        events: list[Event] = []
+        for step in steps:
+            match step:
+                case str():
+                    events += self.writer.text(step)
+                case MessageStart(model, usage):
+                    events += self.writer.message(model, usage)
+                case Restarted():
+                    events += self.writer.restart(step)
+                case Finished():
+                    events += [*self.writer.close(), step]
+                case _:
+                    events.append(step)
+        self.listener.receive(events)
 
     def answer(self, *texts: str) -> None:
-        self.say(BEGUN, *map(native.TextDelta, texts), STOP)
+        self.say(BEGUN, *texts, STOP)
 
     def call(self) -> None:
         """Answer by a call behind a call of Claude Code's own, and wait."""
         self.is_suspended = True
-        started = native.ToolCallStarted("t1", "look")
-        end = native.Finished(FinishReason.TOOL_USE, Usage())
-        arguments = native.ToolCallDelta('{"at":"sky"}')
-        self.say(BEGUN, native.TextDelta("Hm."), started, arguments, end)
+        self.say(BEGUN, "Hm.")
+        call = self.writer.call("t1", "look")
+        self.say(*call, *self.writer.arguments('{"at":"sky"}'), Finished("tool_use"))
 
     def is_reaped(self) -> None:
         assert self.closed is not None
@@ -326,12 +339,12 @@ def test_time_in_the_queue_and_to_the_first_token_is_told() -> None:
     assert completion.queued_seconds == 3
     assert house.told.served == [(Served.NEW, 0.0), (Served.NEW, 3.0)]
     house.told.begun.clear()
-    house.sessions[1].say(native.Waiting("overloaded", 1, 0.5))
+    house.sessions[1].say(UpstreamRetry("overloaded", 1, 0.5))
     house.clock.advance(1)
     house.sessions[1].say(BEGUN)
     house.clock.advance(1)
-    house.sessions[1].say(native.TextDelta("a"))
-    house.sessions[1].say(native.TextDelta("b"), STOP)
+    house.sessions[1].say("a")
+    house.sessions[1].say("b", STOP)
     assert house.told.begun == [("claude-m-1", Served.NEW, 5.0)]
 
 
@@ -368,7 +381,7 @@ def test_process_that_is_lost_before_anything_was_told_is_replaced() -> None:
     completion.pause()
     later = house.ask()[1]
     house.clock.advance(2)
-    house.sessions[0].say(native.Waiting("overloaded", 1, 0.5))
+    house.sessions[0].say(UpstreamRetry("overloaded", 1, 0.5))
     house.sessions[0].say(LOST)
     assert client.events == [UpstreamRetry("overloaded", 1, 0.5)]
     assert house.told.stopped == [StopReason.LOST]
@@ -403,7 +416,7 @@ def test_process_is_replaced_once() -> None:
 def test_other_errors_are_told(error: CCProxyError) -> None:
     house = House()
     client = house.ask()[1]
-    house.sessions[0].say(native.Failed(error))
+    house.sessions[0].say(Failed(error))
     assert client.error is error
     assert len(house.sessions) == 1
 
@@ -471,11 +484,11 @@ def test_question_that_is_given_up_while_it_is_answered() -> None:
     house = House()
     completion, client = house.ask()
     listener = house.sessions[0].listener
-    house.sessions[0].say(BEGUN, native.TextDelta("a"))
+    house.sessions[0].say(BEGUN, "a")
     told = [*client.events]
     completion.cancel()
     completion.cancel()
-    listener.receive([native.TextDelta("late"), STOP])
+    listener.receive([TextDelta("late"), STOP])
     assert client.events == told
     assert house.has_nothing()
 
@@ -506,9 +519,9 @@ def test_whole_answer_is_compared_with_its_schema() -> None:
     house = House(processes=1)
     client = house.ask(FORMED)[1]
     later = house.ask()[1]
-    void = native.Restarted("the model gave two answers")
-    house.sessions[0].say(BEGUN, native.TextDelta("void"), void, BEGUN)
-    house.sessions[0].say(native.TextDelta('{"a":'), native.TextDelta("1}"), STOP)
+    void = Restarted("the model gave two answers")
+    house.sessions[0].say(BEGUN, "void", void, BEGUN)
+    house.sessions[0].say('{"a":', "1}", STOP)
     [(schema, instance, outcome)] = house.checks
     assert (schema, instance) == (b'{"type":"object"}', b'{"a":1}')
     assert not client.is_over
@@ -542,11 +555,11 @@ def test_check_that_fails_is_the_end(error: CCProxyError) -> None:
     assert house.has_nothing()
 
 
-@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.REFUSAL])
-def test_answer_that_is_not_whole_is_not_compared(reason: FinishReason) -> None:
+@pytest.mark.parametrize("reason", ["max_tokens", "refusal"])
+def test_answer_that_is_not_whole_is_not_compared(reason: str) -> None:
     house = House()
     client = house.ask(FORMED)[1]
-    house.sessions[0].say(BEGUN, native.Finished(reason, Usage()))
+    house.sessions[0].say(BEGUN, Finished(reason))
     assert client.is_over
     assert house.checks == []
 
@@ -627,8 +640,8 @@ def test_session_that_was_not_suspended_is_not_kept() -> None:
     """Its history is told to a new one."""
     house = House()
     house.ask(CALLING)
-    end = native.Finished(FinishReason.TOOL_USE, Usage())
-    house.sessions[0].say(BEGUN, native.ToolCallStarted("t1", "look"), end)
+    end = Finished("tool_use")
+    house.sessions[0].say(BEGUN, *BlockWriter().call("t1", "look"), end)
     assert house.sessions[0].is_closed
 
 
@@ -671,7 +684,7 @@ def test_session_that_died_while_it_waited_is_replaced(error: CCProxyError) -> N
     house = House()
     session = waiting_session(house)
     client = house.ask(answered())[1]
-    session.say(native.Failed(error))
+    session.say(Failed(error))
     assert client.events == []
     assert house.sessions[1].prompt == answered()
     house.sessions[1].answer("It is.")

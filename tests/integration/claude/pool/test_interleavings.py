@@ -237,7 +237,7 @@ class Interleavings(RuleBasedStateMachine):
         client.completion = Completion(
             asked,
             client,
-            owner=self.pool,
+            pool=self.pool,
             checker=self.checker,
             answers=self.answers,
             clock=self.clock,

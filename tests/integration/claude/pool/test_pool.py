@@ -48,7 +48,7 @@ class House(PoolHouse):
         completion = Completion(
             question(system),
             heard,
-            owner=self.pool,
+            pool=self.pool,
             checker=None,  # type: ignore[arg-type]
             answers=RememberedAnswers(InMemoryAnswers(0, 0)),
             clock=self.clock,

@@ -5,22 +5,24 @@ from typing import Any
 
 import pytest
 
-from ccproxy.claude.native.events import (
-    Event,
-    Finished,
-    MessageStarted,
-    ToolCallDelta,
-    ToolCallStarted,
-)
 from ccproxy.claude.native.mcp_server import MCPServer, check_offered, offer
 from ccproxy.claude.native.prompt import PromptTool
 from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
 from ccproxy.claude.protocol.codec import decode
 from ccproxy.claude.protocol.records import ControlAsk, ControlRequest, MCPMessage
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InvalidRequest
-from ccproxy.core.stream import FinishReason
+from ccproxy.core.messages import Block
+from ccproxy.core.stream import (
+    ContentBlockStart,
+    Event,
+    Finished,
+    FinishReason,
+    InputJSONDelta,
+    MessageStart,
+)
 
 TOOL = PromptTool("look", None, {"type": "object"})
+CALL = Block.make("tool_use", id="t1", name="look", input={})
 
 
 def test_no_tools_are_no_server() -> None:
@@ -73,7 +75,7 @@ def begins(name: str) -> tuple[dict[str, Any], ...]:
 def test_call_of_the_clients_tool_ends_the_turn() -> None:
     turn = NativeTurnDecoder(0, frozenset({"look"}))
     events = feed(turn, *begins("look"))
-    assert events[1:3] == [ToolCallStarted("t1", "look"), ToolCallDelta("{}")]
+    assert events[1:3] == [ContentBlockStart(CALL), InputJSONDelta("{}")]
     assert isinstance(events[-1], Finished)
     assert events[-1].reason is FinishReason.TOOL_USE
     assert turn.waits
@@ -82,7 +84,7 @@ def test_call_of_the_clients_tool_ends_the_turn() -> None:
 
 def test_call_of_the_clis_own_tool_does_not() -> None:
     turn = NativeTurnDecoder(0, frozenset({"look"}))
-    assert feed(turn, *begins("Read")) == [MessageStarted("m")]
+    assert feed(turn, *begins("Read")) == [MessageStart("m")]
     assert not turn.is_over
 
 
@@ -91,7 +93,7 @@ def test_call_in_a_whole_message() -> None:
     block = {"type": "tool_use", "id": "t1", "name": "look", "input": {"a": 1}}
     message = {"id": "m1", "model": "m", "content": [block], "stop_reason": "tool_use"}
     events = feed(turn, {"type": "assistant", "message": message})
-    assert events[1:3] == [ToolCallStarted("t1", "look"), ToolCallDelta('{"a": 1}')]
+    assert events[1:3] == [ContentBlockStart(CALL), InputJSONDelta('{"a": 1}')]
     assert isinstance(events[-1], Finished)
 
 

@@ -4,11 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec import Raw
 
-from ccproxy.claude.native import events as native
 from ccproxy.claude.native.prompt import (
     DocumentBlock,
     Effort,
@@ -22,8 +19,8 @@ from ccproxy.claude.native.prompt import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from ccproxy.claude.native.request import StreamTranslator, TranslatedRequest, translate
-from ccproxy.core import messages, stream
+from ccproxy.claude.native.request import TranslatedRequest, translate
+from ccproxy.core import messages
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}}}
@@ -237,94 +234,6 @@ def test_call_that_is_demanded_of_nothing() -> None:
     with pytest.raises(InvalidRequest) as raised:
         told(request)
     assert raised.value.param == "tool_choice"
-
-
-def test_an_answer_as_stream_events() -> None:
-    translator = StreamTranslator()
-    usage = stream.Usage(output_tokens=3)
-    events: list[native.Event] = [
-        native.MessageStarted("m", usage),
-        native.ThinkingDelta("hm"),
-        native.ThinkingSigned("sig"),
-        native.RedactedThinking("data"),
-        native.TextDelta("Hel"),
-        native.TextDelta("lo"),
-        native.ToolCallStarted("toolu_1", "look"),
-        native.ToolCallDelta('{"a":1}'),
-        native.Finished(stream.FinishReason.TOOL_USE, usage),
-    ]
-    make = messages.Block.make
-    assert translator.translate(events) == [
-        stream.MessageStart("m", usage),
-        stream.ContentBlockStart(make("thinking", thinking="", signature=""), 0),
-        stream.ThinkingDelta("hm", 0),
-        stream.SignatureDelta("sig", 0),
-        stream.ContentBlockStop(0),
-        stream.ContentBlockStart(make("redacted_thinking", data="data"), 1),
-        stream.ContentBlockStop(1),
-        stream.ContentBlockStart(make("text", text=""), 2),
-        stream.TextDelta("Hel", 2),
-        stream.TextDelta("lo", 2),
-        stream.ContentBlockStop(2),
-        stream.ContentBlockStart(
-            make("tool_use", id="toolu_1", name="look", input={}), 3
-        ),
-        stream.InputJSONDelta('{"a":1}', 3),
-        stream.ContentBlockStop(3),
-        stream.Finished("tool_use", usage),
-    ]
-
-
-EVENTS = st.lists(
-    st.one_of(
-        st.builds(native.TextDelta, st.text(min_size=1)),
-        st.builds(native.ThinkingDelta, st.text(min_size=1)),
-        st.builds(native.ThinkingSigned, st.text(min_size=1)),
-        st.builds(native.RedactedThinking, st.text(min_size=1)),
-        st.builds(native.AgentToolUsed, st.just("Read"), st.just("{}")),
-        st.just(native.MessageStarted("m")),
-        st.just(native.Restarted()),
-    )
-)
-
-
-@given(EVENTS)
-def test_blocks_are_opened_and_closed_in_order(events: list[native.Event]) -> None:
-    """A delta stands in an open block, and indices count up from 0 in each message."""
-    end = native.Finished(stream.FinishReason.STOP, stream.Usage())
-    is_open, index, text = False, -1, ""
-    for event in StreamTranslator().translate(
-        [native.MessageStarted("m"), *events, end]
-    ):
-        match event:
-            case stream.MessageStart():
-                assert not is_open
-                index = -1
-            case stream.Restarted():
-                is_open, index = False, -1
-            case stream.ContentBlockStart(index=at):
-                assert not is_open
-                assert at == index + 1
-                is_open, index = True, at
-            case stream.ContentBlockStop(at):
-                assert (is_open, index) == (True, at)
-                is_open = False
-            case stream.TextDelta(said, at):
-                assert (is_open, index) == (True, at)
-                text += said
-            case stream.ThinkingDelta() | stream.SignatureDelta():
-                assert is_open
-    assert not is_open
-    assert text == "".join(e.text for e in events if isinstance(e, native.TextDelta))
-
-
-def test_stop_sequence_and_refusal() -> None:
-    usage = stream.Usage()
-    stop = native.Finished(stream.FinishReason.STOP, usage, stop_sequence="X")
-    [end] = StreamTranslator().translate([stop])
-    assert end == stream.Finished("stop_sequence", usage, stop_sequence="X")
-    refused = native.Finished(stream.FinishReason.REFUSAL, usage)
-    assert StreamTranslator().translate([refused]) == [stream.Finished("refusal")]
 
 
 def test_arguments_that_are_no_object() -> None:

@@ -5,15 +5,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from ccproxy.claude.native.events import (
-    Event,
-    Finished,
-    MessageStarted,
-    Restarted,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStarted,
-)
+from ccproxy.claude.native.block_writer import BlockWriter
 from ccproxy.claude.native.prompt import (
     DocumentBlock,
     ImageBlock,
@@ -27,8 +19,9 @@ from ccproxy.claude.native.prompt import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from ccproxy.claude.native.suspension import Recorder, Suspension
-from ccproxy.core.stream import FinishReason, Usage
+from ccproxy.claude.native.suspension import Suspension, suspension_after
+from ccproxy.core.message_builder import MessageBuilder
+from ccproxy.core.stream import Finished, Restarted
 
 ASKED = Prompt(
     model="m",
@@ -39,7 +32,7 @@ ONE = ToolUseBlock("toolu_a", "look", {"at": "sky"})
 TWO = ToolUseBlock("toolu_b", "look", {"at": "sea"})
 WAITS = Suspension(ASKED, "Hm.", (ONE, TWO))
 BLUE, GREEN = ToolResultBlock("toolu_a", "blue"), ToolResultBlock("toolu_b", "green")
-CALLED = Finished(FinishReason.TOOL_USE, Usage())
+CALLED = Finished("tool_use")
 
 
 def request(answer: Any, results: Any, prompt: Prompt = ASKED) -> Prompt:
@@ -149,56 +142,61 @@ def test_answer_of_the_wrong_side_is_for_another_session() -> None:
 # What is noted of a turn.
 
 
-def call(use: ToolUseBlock, *pieces: str) -> list[Event]:
-    return [ToolCallStarted(use.id, use.name), *map(ToolCallDelta, pieces)]
+# One step of the model: what it says, or a call with its arguments in pieces.
+Step = str | Restarted | tuple[ToolUseBlock, tuple[str, ...]]
+MESSAGE = ""
 
 
-def noted(*events: Event, prompt: Prompt = ASKED, end: Any = CALLED) -> Any:
-    recorder = Recorder()
-    for event in events:
-        recorder.receive([event])
-    return recorder.suspension(prompt, end)
+def call(use: ToolUseBlock, *pieces: str) -> Step:
+    return use, pieces
+
+
+def noted(*steps: Step, prompt: Prompt = ASKED, end: Finished = CALLED) -> Any:
+    writer, message = BlockWriter(), MessageBuilder()
+    message.receive(writer.message("m"))
+    for step in steps:
+        match step:
+            case "":
+                message.receive(writer.message("m"))
+            case str():
+                message.receive(writer.text(step))
+            case Restarted():
+                message.receive(writer.restart(step))
+            case (use, pieces):
+                message.receive(writer.call(use.id, use.name))
+                for piece in pieces:
+                    message.receive(writer.arguments(piece))
+    message.receive([*writer.close(), end])
+    return suspension_after(prompt, message)
 
 
 def test_text_and_calls_are_noted() -> None:
-    events = [TextDelta("H"), TextDelta("m."), *call(ONE, '{"at":', '"sky"}')]
-    assert noted(*events, *call(TWO, '{"at":"sea"}')) == WAITS
+    steps = ["H", "m.", call(ONE, '{"at":', '"sky"}'), call(TWO, '{"at":"sea"}')]
+    assert noted(*steps) == WAITS
 
 
 def test_call_without_arguments() -> None:
-    assert noted(*call(ONE)).calls == (evolve(ONE, input={}),)
+    assert noted(call(ONE)).calls == (evolve(ONE, input={}),)
 
 
 def test_what_is_void_is_forgotten() -> None:
-    before: list[Event] = [MessageStarted("m"), TextDelta("Before. ")]
-    void: list[Event] = [
-        MessageStarted("m"),
-        TextDelta("X"),
-        *call(TWO, "{}"),
-        TextDelta("Y"),
-    ]
-    again: list[Event] = [
-        Restarted(),
-        MessageStarted("m"),
-        TextDelta("Hm."),
-        *call(ONE),
-    ]
-    suspension = noted(*before, *void, *again)
+    void = [MESSAGE, "X", call(TWO, "{}"), "Y"]
+    suspension = noted("Before. ", *void, Restarted(), MESSAGE, "Hm.", call(ONE))
     assert suspension.text == "Before. Hm."
     assert [one.id for one in suspension.calls] == ["toolu_a"]
 
 
 def test_nothing_is_waited_for_unless_it_ended_with_calls() -> None:
-    assert noted(*call(ONE), end=Finished(FinishReason.STOP, Usage())) is None
+    assert noted(call(ONE), end=Finished("end_turn")) is None
 
 
 def test_words_behind_a_call_have_no_place_in_a_history() -> None:
-    assert noted(*call(ONE), TextDelta("Hm.")) is None
+    assert noted(call(ONE), "Hm.") is None
 
 
 @pytest.mark.parametrize("arguments", ["{", "[]", "1"])
 def test_arguments_that_are_no_object(arguments: str) -> None:
-    assert noted(*call(ONE, arguments)) is None
+    assert noted(call(ONE, arguments)) is None
 
 
 @pytest.mark.parametrize(
@@ -215,7 +213,7 @@ def test_ids_that_the_cli_would_take_for_one(
     ids: tuple[str, str], is_clear: bool
 ) -> None:
     first, second = (evolve(ONE, id=identifier) for identifier in ids)
-    assert (noted(*call(first), *call(second)) is not None) is is_clear
+    assert (noted(call(first), call(second)) is not None) is is_clear
     # One of them may be in the history.
     earlier = request((first,), (ToolResultBlock(first.id, "blue"),))
-    assert (noted(*call(second), prompt=earlier) is not None) is is_clear
+    assert (noted(call(second), prompt=earlier) is not None) is is_clear

@@ -3,84 +3,98 @@
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
-from ccproxy.claude.native.events import (
-    Event,
-    Failed,
-    Finished,
-    MessageStarted,
-    Restarted,
-    TextDelta,
-    ThinkingDelta,
-    Waiting,
-)
 from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
+from ccproxy.claude.protocol.codec import Record
 from ccproxy.claude.protocol.records import (
     ApiRetry,
-    AssistantMessage,
-    ContentBlock,
     ControlAsk,
     ControlRequest,
-    Delta,
-    MessageBody,
     OutputDetails,
     RateLimitEvent,
     RateLimitInfo,
-    Record,
     Result,
-    SSEEvent,
-    StreamEvent,
-    UserMessage,
     WireUsage,
 )
+from ccproxy.claude.protocol.stream import (
+    AssistantBody,
+    AssistantLine,
+    BlockDeltaEvent,
+    BlockStartEvent,
+    BlockStopEvent,
+    InputPiece,
+    MessageDeltaEvent,
+    MessageHead,
+    MessageStartEvent,
+    MessageStopEvent,
+    OpaqueDeltaEvent,
+    StopPart,
+    StreamLine,
+    TextPiece,
+    ThinkingPiece,
+    UserLine,
+)
 from ccproxy.core import errors
-from ccproxy.core.stream import FinishReason, Usage
+from ccproxy.core.stream import (
+    ContentBlockStart,
+    ContentBlockStop,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    MessageStart,
+    Restarted,
+    TextDelta,
+    ThinkingDelta,
+    UpstreamRetry,
+    Usage,
+)
 
 NOW = 1_700_000_000.0
 MODEL = "claude-sonnet-4-5"
-STARTED = MessageStarted(MODEL)
+STARTED = MessageStart(MODEL)
 
 
 # What the CLI writes.
 
 
+def raw(value: object) -> Raw:
+    return Raw(msgspec.json.encode(value))
+
+
 def start(identifier: str = "msg_1", usage: WireUsage | None = None) -> Record:
-    body = MessageBody(id=identifier, model=MODEL, usage=usage)
-    return StreamEvent(SSEEvent(type="message_start", message=body))
+    head = MessageHead(id=identifier, model=MODEL, usage=raw(usage))
+    return StreamLine(MessageStartEvent(head))
 
 
 def text(text: str, parent: str | None = None) -> Record:
-    delta = Delta(type="text_delta", text=text)
-    return StreamEvent(SSEEvent(type="content_block_delta", delta=delta), parent)
+    return StreamLine(BlockDeltaEvent(TextPiece(text)), parent)
 
 
 def thinking(text: str) -> Record:
-    delta = Delta(type="thinking_delta", thinking=text)
-    return StreamEvent(SSEEvent(type="content_block_delta", delta=delta))
+    return StreamLine(BlockDeltaEvent(ThinkingPiece(text)))
 
 
 def arguments(json: str) -> Record:
-    delta = Delta(type="input_json_delta")
-    return StreamEvent(SSEEvent(type="content_block_delta", delta=delta))
-
-
-def bare(kind: str) -> Record:
-    return StreamEvent(SSEEvent(type=kind))
+    return StreamLine(BlockDeltaEvent(InputPiece(json)))
 
 
 def stopped(reason: str | None, usage: WireUsage | None = None) -> Record:
-    delta = Delta(stop_reason=reason)
-    return StreamEvent(SSEEvent(type="message_delta", delta=delta, usage=usage))
+    return StreamLine(MessageDeltaEvent(StopPart(reason), raw(usage)))
 
 
-STOP = bare("message_stop")
+OPENED = StreamLine(BlockStartEvent(raw({"type": "text", "text": ""})))
+CLOSED = StreamLine(BlockStopEvent())
+STOP = StreamLine(MessageStopEvent())
 # So the CLI closes an answer whose upstream is gone.
-CUT = (bare("content_block_stop"), STOP)
+CUT = (CLOSED, STOP)
 # Written by the CLI itself when it does not ask for the whole answer again.
-NUDGE = UserMessage(is_synthetic=True)
+NUDGE = UserLine(is_synthetic=True)
 
 
 def whole(
@@ -90,14 +104,14 @@ def whole(
     usage: WireUsage | None = None,
     parent: str | None = None,
 ) -> Record:
-    blocks = [ContentBlock(type="text", text=text) for text in texts]
-    body = MessageBody(identifier, MODEL, blocks, stop_reason, usage)
-    return AssistantMessage(body, parent)
+    blocks = [raw({"type": "text", "text": text}) for text in texts]
+    body = AssistantBody(identifier, MODEL, blocks, stop_reason, usage=raw(usage))
+    return AssistantLine(body, parent)
 
 
 def synthetic(said: str, error: str) -> Record:
-    blocks = [ContentBlock(type="text", text=said)]
-    return AssistantMessage(MessageBody("x", "<synthetic>", blocks), error=error)
+    blocks = [raw({"type": "text", "text": said})]
+    return AssistantLine(AssistantBody("x", "<synthetic>", blocks), error=error)
 
 
 def retry(
@@ -130,7 +144,11 @@ SUCCESS = Result(subtype="success", num_turns=1, stop_reason="end_turn")
 
 
 def receive(turn: NativeTurnDecoder, *records: Record) -> list[Event]:
-    return [event for record in records for event in turn.receive(record)]
+    """The events but for the bounds of blocks, which `test_block_writer` looks at."""
+    events = [event for record in records for event in turn.receive(record)]
+    return [
+        e for e in events if not isinstance(e, ContentBlockStart | ContentBlockStop)
+    ]
 
 
 def told(*records: Record) -> list[Event]:
@@ -152,7 +170,7 @@ def answer(events: Iterable[Event]) -> str:
     before, current = "", ""
     for event in events:
         match event:
-            case MessageStarted():
+            case MessageStart():
                 before, current = before + current, ""
             case Restarted():
                 current = ""
@@ -167,10 +185,10 @@ def answer(events: Iterable[Event]) -> str:
 def test_a_streamed_answer() -> None:
     assert told(
         start(),
-        bare("content_block_start"),
+        OPENED,
         text("one"),
         text(" two"),
-        bare("content_block_stop"),
+        CLOSED,
         whole("one two", identifier="msg_1"),
         stopped("end_turn"),
         STOP,
@@ -179,7 +197,7 @@ def test_a_streamed_answer() -> None:
         STARTED,
         TextDelta("one"),
         TextDelta(" two"),
-        Finished(FinishReason.STOP, Usage()),
+        Finished("end_turn"),
     ]
 
 
@@ -194,7 +212,7 @@ def test_thinking_is_told_apart() -> None:
     assert told(start(), thinking("hm"), text("yes")) == [
         STARTED,
         ThinkingDelta("hm"),
-        TextDelta("yes"),
+        TextDelta("yes", 1),
     ]
 
 
@@ -204,13 +222,9 @@ def test_thinking_is_told_apart() -> None:
         text(""),
         thinking(""),
         arguments('{"a"'),
-        bare("content_block_delta"),
-        bare("ping"),
-        bare("message_start"),
-        bare("message_delta"),
-        bare("an event of a later API"),
+        StreamLine(OpaqueDeltaEvent(raw({"type": "a delta of a later API"}))),
         ControlRequest("r", ControlAsk("can_use_tool")),
-        UserMessage(),
+        UserLine(),
         rate_limit("allowed", NOW + 60),
     ],
 )
@@ -220,7 +234,7 @@ def test_what_says_nothing_is_not_told(record: Record) -> None:
     assert receive(turn, record) == []
     assert receive(turn, text("on"), stopped("end_turn"), SUCCESS) == [
         TextDelta("on"),
-        Finished(FinishReason.STOP, Usage()),
+        Finished("end_turn"),
     ]
 
 
@@ -293,11 +307,11 @@ def test_an_answer_that_is_begun_again_voids_the_first() -> None:
     ) == [
         STARTED,
         TextDelta("one tw"),
-        Waiting("unknown", 1, 1.5),
+        UpstreamRetry("unknown", 1, 1.5),
         Restarted(),
         STARTED,
         TextDelta("one two"),
-        Finished(FinishReason.STOP, Usage()),
+        Finished("end_turn"),
     ]
 
 
@@ -318,27 +332,27 @@ def test_a_whole_message_after_a_cut_is_the_answer() -> None:
     ) == [
         STARTED,
         TextDelta("one tw"),
-        Waiting("overloaded", 1, 1.5),
+        UpstreamRetry("overloaded", 1, 1.5),
         Restarted(),
         STARTED,
         TextDelta("one two"),
-        Finished(FinishReason.STOP, Usage()),
+        Finished("end_turn"),
     ]
 
 
 def test_a_whole_message_comes_block_by_block() -> None:
-    thought = ContentBlock(type="thinking", thinking="hm")
+    thought = raw({"type": "thinking", "thinking": "hm", "signature": ""})
     assert told(
-        AssistantMessage(MessageBody("msg_2", MODEL, [thought])),
+        AssistantLine(AssistantBody("msg_2", MODEL, [thought])),
         whole("one", identifier="msg_2"),
         whole("two", identifier="msg_2"),
         SUCCESS,
     ) == [
         STARTED,
         ThinkingDelta("hm"),
-        TextDelta("one"),
-        TextDelta("two"),
-        Finished(FinishReason.STOP, Usage()),
+        TextDelta("one", 1),
+        TextDelta("two", 1),
+        Finished("end_turn"),
     ]
 
 
@@ -388,7 +402,7 @@ def test_what_the_cli_says_between_messages_is_no_failure() -> None:
 def test_a_nudge_to_a_sub_agent_is_no_failure() -> None:
     turn = NativeTurnDecoder(NOW)
     receive(turn, start(), text("a"))
-    nudge = UserMessage(is_synthetic=True, parent_tool_use_id="toolu_1")
+    nudge = UserLine(is_synthetic=True, parent_tool_use_id="toolu_1")
     assert receive(turn, nudge) == []
 
 
@@ -429,13 +443,13 @@ def test_a_tool_call_does_not_end_the_turn() -> None:
     assert called == [STARTED, TextDelta("look:")]
     assert receive(
         turn,
-        UserMessage(),
+        UserLine(),
         start("msg_2"),
         text("found"),
         stopped("end_turn"),
         STOP,
         SUCCESS,
-    ) == [STARTED, TextDelta("found"), Finished(FinishReason.STOP, Usage())]
+    ) == [STARTED, TextDelta("found"), Finished("end_turn")]
 
 
 @pytest.mark.parametrize(
@@ -443,13 +457,8 @@ def test_a_tool_call_does_not_end_the_turn() -> None:
     [
         text("aside", parent="toolu_1"),
         whole("aside", parent="toolu_1", stop_reason="max_tokens"),
-        StreamEvent(
-            SSEEvent(type="message_start", message=MessageBody("s", MODEL)), "toolu_1"
-        ),
-        StreamEvent(
-            SSEEvent(type="message_delta", delta=Delta(stop_reason="max_tokens")),
-            "toolu_1",
-        ),
+        StreamLine(MessageStartEvent(MessageHead("s", MODEL)), "toolu_1"),
+        StreamLine(MessageDeltaEvent(StopPart("max_tokens")), "toolu_1"),
     ],
 )
 def test_what_a_sub_agent_says_is_not_the_answer(record: Record) -> None:
@@ -463,11 +472,13 @@ def test_what_a_sub_agent_says_is_not_the_answer(record: Record) -> None:
 
 
 def test_a_retry_is_waiting() -> None:
-    assert told(retry(attempt=3)) == [Waiting("overloaded", 3, 1.5)]
+    assert told(retry(attempt=3)) == [UpstreamRetry("overloaded", 3, 1.5)]
 
 
 def test_a_retry_without_a_word_is_waiting_too() -> None:
-    assert told(ApiRetry(attempt=1, retry_delay_ms=0)) == [Waiting("unknown", 1, 0.0)]
+    assert told(ApiRetry(attempt=1, retry_delay_ms=0)) == [
+        UpstreamRetry("unknown", 1, 0.0)
+    ]
 
 
 def test_an_answer_after_retries_is_an_answer() -> None:
@@ -478,7 +489,7 @@ def test_an_answer_after_retries_is_an_answer() -> None:
 
 def test_a_login_refused_once_is_tried_again() -> None:
     events = told(retry(1, 401, "authentication_failed"))
-    assert [type(event) for event in events] == [Waiting]
+    assert [type(event) for event in events] == [UpstreamRetry]
 
 
 def test_a_login_refused_twice_is_a_failure() -> None:
@@ -492,7 +503,7 @@ def test_a_login_refused_twice_is_a_failure() -> None:
 
 def test_a_rate_limit_refused_often_is_still_waiting() -> None:
     events = told(*(retry(n, 429, "rate_limit") for n in range(1, 9)))
-    assert {type(event) for event in events} == {Waiting}
+    assert {type(event) for event in events} == {UpstreamRetry}
 
 
 @pytest.mark.parametrize(
@@ -633,9 +644,7 @@ def test_an_answer_of_the_clis_own_is_a_failure() -> None:
     assert "Blank prompt" not in error.message
 
 
-@pytest.mark.parametrize(
-    "piece", [text("one"), bare("content_block_start"), stopped("end_turn")]
-)
+@pytest.mark.parametrize("piece", [text("one"), OPENED, stopped("end_turn")])
 def test_a_piece_of_an_answer_that_has_not_begun(piece: Record) -> None:
     assert "no answer that has begun" in failure(told(piece)).message
 
@@ -684,7 +693,7 @@ def test_usage_is_what_the_result_says() -> None:
 
 def test_a_message_tells_its_input_when_it_begins() -> None:
     first, *_ = told(start(usage=tokens(9, 1, cached=3, stored=4)))
-    assert first == MessageStarted(
+    assert first == MessageStart(
         MODEL,
         Usage(
             input_tokens=9, output_tokens=1, cache_read_tokens=3, cache_write_tokens=4
@@ -693,11 +702,17 @@ def test_a_message_tells_its_input_when_it_begins() -> None:
 
 
 def test_the_sequence_that_it_stopped_at() -> None:
-    delta = Delta(stop_reason="stop_sequence", stop_sequence="X")
-    stop = StreamEvent(SSEEvent(type="message_delta", delta=delta))
+    stop = StreamLine(MessageDeltaEvent(StopPart("stop_sequence", "X")))
     events = told(start(), stop, Result(subtype="success"))
     assert finish(events).stop_sequence == "X"
+    assert finish(events).stop_reason == "stop_sequence"
     assert finish(events).reason is FinishReason.STOP
+
+
+def test_a_refusal_ends_with_the_apis_word() -> None:
+    end = finish(told(start(), stopped("refusal")))
+    assert end.stop_reason == "refusal"
+    assert end.stop_sequence is None
 
 
 def test_the_cost_is_what_the_sum_has_grown_by() -> None:
@@ -725,9 +740,8 @@ def test_without_a_result_usage_is_the_messages_last_word() -> None:
 
 
 def test_thinking_is_counted() -> None:
-    usage = WireUsage(
-        output_tokens=50, output_tokens_details=OutputDetails(thinking_tokens=30)
-    )
+    details = OutputDetails(thinking_tokens=30)
+    usage = WireUsage(output_tokens=50, output_tokens_details=details)
     events = told(start(usage=tokens(9, 1)), stopped("max_tokens", usage))
     assert finish(events).usage == Usage(
         input_tokens=9, output_tokens=50, thinking_tokens=30
@@ -799,12 +813,11 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
     st.sampled_from(
         [
             STOP,
-            bare("content_block_start"),
-            bare("content_block_stop"),
-            bare("message_start"),
-            bare("content_block_delta"),
+            OPENED,
+            CLOSED,
+            StreamLine(OpaqueDeltaEvent(raw({"type": "a delta of a later API"}))),
             text("aside", parent="toolu_1"),
-            UserMessage(),
+            UserLine(),
             NUDGE,
             rate_limit("rejected", NOW + 60),
             rate_limit("allowed", None),
@@ -838,12 +851,12 @@ def protocol(draw: st.DrawFn) -> list[Record]:
 
 
 def check_order(events: Sequence[Event]) -> None:
-    """The rules of `ccproxy.claude.native.events`, whatever the records were."""
+    """The rules of `ccproxy.core.stream`, whatever the records were."""
     ends = [event for event in events if isinstance(event, Finished | Failed)]
     assert ends == [event for event in events[-1:] if event in ends]
     for event, following in pairwise(events):
         if isinstance(event, Restarted):
-            assert isinstance(following, MessageStarted)
+            assert isinstance(following, MessageStart)
     assert not events or not isinstance(events[-1], Restarted)
     assert all(event.text for event in events if isinstance(event, TextDelta))
 
@@ -864,7 +877,7 @@ def test_records_in_order_give_no_delta_before_a_message(
     events = told(*records)
     check_order(events)
     deltas = [n for n, e in enumerate(events) if isinstance(e, TextDelta)]
-    started = [n for n, e in enumerate(events) if isinstance(e, MessageStarted)]
+    started = [n for n, e in enumerate(events) if isinstance(e, MessageStart)]
     assert not deltas or started[0] < deltas[0]
 
 
@@ -873,7 +886,7 @@ def test_a_restart_voids_a_message_that_was_begun(records: list[Record]) -> None
     open_messages = 0
     for event in told(*records):
         match event:
-            case MessageStarted():
+            case MessageStart():
                 open_messages = 1
             case Restarted():
                 assert open_messages == 1

@@ -12,6 +12,13 @@ from hypothesis import strategies as st
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.codec import LineSplitter, WireError
+from ccproxy.claude.protocol.stream import (
+    AssistantLine,
+    BlockDeltaEvent,
+    StreamLine,
+    TextPiece,
+    UserLine,
+)
 
 WELL_FORMED = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 PIECES = st.lists(
@@ -37,16 +44,16 @@ KNOWN_TYPES = (
 )
 MESSAGE = {"id": "msg_1", "model": "m"}
 SAMPLES: Mapping[type, Mapping[str, Any]] = {
-    records.StreamEvent: {
+    StreamLine: {
         "type": "stream_event",
         "event": {"type": "message_start", "message": MESSAGE},
         "parent_tool_use_id": None,
     },
-    records.AssistantMessage: {
+    AssistantLine: {
         "type": "assistant",
         "message": {**MESSAGE, "content": [{"type": "text", "text": "hi"}]},
     },
-    records.UserMessage: {
+    UserLine: {
         "type": "user",
         "message": {"role": "user", "content": "Continue"},
         "isSynthetic": True,
@@ -160,8 +167,8 @@ def test_fields_are_read() -> None:
     limit = wire.decode(line_of(SAMPLES[records.RateLimitEvent]))
     assert isinstance(limit, records.RateLimitEvent)
     assert limit.rate_limit_info.resets_at == 1700000000
-    user = wire.decode(line_of(SAMPLES[records.UserMessage]))
-    assert isinstance(user, records.UserMessage)
+    user = wire.decode(line_of(SAMPLES[UserLine]))
+    assert isinstance(user, UserLine)
     assert user.is_synthetic
 
 
@@ -305,9 +312,8 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character(
     text = f'{{"type":"text_delta","text":"{escaped}"}}'
     event = f'{{"type":"content_block_delta","index":0,"delta":{text}}}'
     record = wire.decode(f'{{"type":"stream_event","event":{event}}}'.encode())
-    assert isinstance(record, records.StreamEvent)
-    assert record.event.delta is not None
-    assert record.event.delta.text == read
+    assert isinstance(record, StreamLine)
+    assert record.event == BlockDeltaEvent(TextPiece(read))
 
 
 @given(WELL_FORMED)
@@ -323,9 +329,8 @@ def test_text_is_read_as_it_was_written(text: str) -> None:
             }
         )
     )
-    assert isinstance(record, records.StreamEvent)
-    assert record.event.delta is not None
-    assert record.event.delta.text == text
+    assert isinstance(record, StreamLine)
+    assert record.event == BlockDeltaEvent(TextPiece(text))
 
 
 def test_the_answer_to_initialize_is_read() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.protocol.codec import WireError, decode_raw
+from ccproxy.claude.protocol.codec import WireError, decode
 from ccproxy.claude.worker.turn_decoder import TurnDecoder
 from ccproxy.core import errors
 from ccproxy.core.messages import text_block
@@ -61,7 +61,7 @@ ANSWER = (message_start(), block_start(), text("one"), text(" two"), block_stop(
 def receive(turn: TurnDecoder, *lines: Line) -> list[Event]:
     events: list[Event] = []
     for line in lines:
-        record = decode_raw(encoded(line))
+        record = decode(encoded(line))
         if record is not None:
             assert not turn.is_unexpected(record)
             events += turn.receive(record)
@@ -83,7 +83,7 @@ def failure(events: Sequence[Event]) -> errors.CCProxyError:
 
 
 def is_expected(turn: TurnDecoder, line: Line) -> bool:
-    record = decode_raw(encoded(line))
+    record = decode(encoded(line))
     assert record is not None
     return not turn.is_unexpected(record)
 
@@ -556,7 +556,7 @@ PIECES: list[Line] = [
 def test_any_order_has_one_end_and_sound_events(lines: list[Line]) -> None:
     turn, events = TurnDecoder(NOW), []
     for line in lines:
-        record = decode_raw(encoded(line))
+        record = decode(encoded(line))
         assert record is not None
         if turn.is_unexpected(record):
             break  # the worker kills the process
@@ -626,7 +626,7 @@ def test_no_word_is_told_twice_however_often_it_is_cut(
 def test_a_delta_is_read_once() -> None:
     """The whole line is one struct, with nothing of it read before or again."""
     line = encoded(text("x" * 100))
-    record = decode_raw(line)
+    record = decode(line)
     assert msgspec.to_builtins(record) == {
         "event": {
             "type": "content_block_delta",

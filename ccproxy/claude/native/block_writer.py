@@ -1,0 +1,90 @@
+"""The content blocks of an answer as stream events, with numbers of their own. Pure.
+
+A client does not see the calls of Claude Code's own tools, nor text that is held back;
+so its blocks are counted here and not taken from the provider's stream.
+"""
+
+from ccproxy.core.messages import Block
+from ccproxy.core.stream import (
+    AgentToolUsed,
+    ContentBlockStart,
+    ContentBlockStop,
+    Event,
+    InputJSONDelta,
+    MessageStart,
+    Restarted,
+    SignatureDelta,
+    TextDelta,
+    ThinkingDelta,
+    Usage,
+)
+
+
+class BlockWriter:
+    """Opens and closes the blocks of one message after the other.
+
+    Each method returns the events to send, in order.
+    """
+
+    def __init__(self) -> None:
+        self._index = -1
+        self._open = ""
+
+    def message(self, model: str, usage: Usage | None = None) -> list[Event]:
+        """Begin a message."""
+        closed = self.close()
+        self._index = -1
+        return [*closed, MessageStart(model, usage or Usage())]
+
+    def restart(self, event: Restarted) -> list[Event]:
+        """Take back the message that is open."""
+        self._index, self._open = -1, ""
+        return [event]
+
+    def text(self, text: str) -> list[Event]:
+        """Add text; begin a block of text if none is open."""
+        opened = self._in("text", text="")
+        return [*opened, TextDelta(text, self._index)]
+
+    def thinking(self, text: str) -> list[Event]:
+        """Add thinking; begin a block of thinking if none is open."""
+        opened = self._in("thinking", thinking="", signature="")
+        return [*opened, ThinkingDelta(text, self._index)]
+
+    def signature(self, signature: str) -> list[Event]:
+        """Sign the block of thinking, which ends it."""
+        opened = self._in("thinking", thinking="", signature="")
+        return [*opened, SignatureDelta(signature, self._index), *self.close()]
+
+    def redacted_thinking(self, data: str) -> list[Event]:
+        """A whole block of redacted thinking."""
+        return [*self._begin("redacted_thinking", data=data), *self.close()]
+
+    def call(self, identifier: str, name: str) -> list[Event]:
+        """Begin a call of a tool of the client's."""
+        return self._begin("tool_use", id=identifier, name=name, input={})
+
+    def arguments(self, json: str) -> list[Event]:
+        """Add to the arguments of the call that is open."""
+        return [InputJSONDelta(json, self._index)]
+
+    def agent_tool(self, name: str, arguments: str) -> list[Event]:
+        """Tell that Claude Code has used a tool of its own."""
+        return [*self.close(), AgentToolUsed(name, arguments)]
+
+    def close(self) -> list[Event]:
+        """End the open block, if there is one."""
+        if not self._open:
+            return []
+        self._open = ""
+        return [ContentBlockStop(self._index)]
+
+    def _in(self, kind: str, **fields: str) -> list[Event]:
+        return [] if self._open == kind else self._begin(kind, **fields)
+
+    def _begin(self, kind: str, **fields: object) -> list[Event]:
+        closed = self.close()
+        self._index += 1
+        self._open = kind
+        block = Block.make(kind, at="", **fields)
+        return [*closed, ContentBlockStart(block, self._index)]

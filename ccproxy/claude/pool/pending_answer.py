@@ -1,0 +1,219 @@
+"""What every request has until its answer is over, whichever process answers it.
+
+========  =====================================================================
+QUEUED    waits for a process
+RUNNING   a process answers
+CHECKING  the answer is whole and is compared with its schema, without a process
+OVER      the last event was sent, or the client cancelled
+========  =====================================================================
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from enum import Enum, auto
+from typing import Any, Generic, Protocol, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ccproxy.claude.observer import ClaudeObserver, Served
+from ccproxy.core.errors import CCProxyError, InternalError
+from ccproxy.core.question import Listener
+from ccproxy.core.stream import Event, Failed, MessageStart, is_token
+
+
+class AnswerState(Enum):
+    """The state of a request; see the module."""
+
+    QUEUED = auto()
+    RUNNING = auto()
+    CHECKING = auto()
+    OVER = auto()
+
+
+class AnswerChecker(Protocol):
+    """Compares answers with schemas, off the reactor's thread."""
+
+    async def problem(self, schema: bytes, instance: bytes) -> str | None:
+        """What is wrong with an instance; None: nothing.
+
+        Raises:
+            CCProxyError: the instance could not be checked.
+        """
+
+
+class Pausable(Protocol):
+    """A process whose output can be paused."""
+
+    def pause(self) -> None:
+        """Stop reading its output."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+
+_Process = TypeVar("_Process", bound=Pausable)
+
+
+class PendingAnswer(Generic[_Process]):
+    """A request whose answer is not over; subclasses say how it is answered.
+
+    Attributes:
+        queued_seconds: how long it has waited for its first process.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, listener: Listener, clock: IReactorTime, observer: ClaudeObserver
+    ) -> None:
+        self.queued_seconds = 0.0
+        self._listener = listener
+        self._clock = clock
+        self._observer = observer
+        self._state = AnswerState.QUEUED
+        self._process: _Process | None = None
+        self._is_paused = False
+        self._is_cancelled = False
+        self._asked_seconds = clock.seconds()
+        self._expiry: IDelayedCall | None = None
+        self._last_word: IDelayedCall | None = None
+        self._check: Deferred[str | None] | None = None
+        # For the time of the first token; None: it has been measured.
+        self._served: Served | None = None
+        self._model = ""
+        self._was_started = False
+        self._has_token = False
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the request arrived."""
+        return self._clock.seconds() - self._asked_seconds
+
+    # The pool's side.
+
+    def wait(self, seconds: float, expired: Callable[[], None]) -> None:
+        """Call ``expired`` if no process was found after ``seconds``."""
+        if self._expiry is None:
+            self._expiry = self._clock.callLater(seconds, self._expire, expired)
+
+    def fail(self, error: CCProxyError) -> None:
+        """End with an error of the proxy's own; it is sent in a later turn."""
+        if self._state is not AnswerState.OVER:
+            self._leave()
+            self._last_word = self._clock.callLater(0, self._send_failed, error)
+
+    # The client's side.
+
+    def cancel(self) -> None:
+        """Break the answer off; the listener gets no more events."""
+        self._is_cancelled = True
+        last_word, self._last_word = self._last_word, None
+        if last_word is not None:
+            last_word.cancel()
+        if self._state is not AnswerState.OVER:
+            self._leave()
+
+    def pause(self) -> None:
+        """Send no more of the answer until `resume`."""
+        self._is_paused = True
+        if self._process is not None:
+            self._process.pause()
+
+    def resume(self) -> None:
+        """Send the answer on."""
+        self._is_paused = False
+        if self._process is not None:
+            self._process.resume()
+
+    # What subclasses need.
+
+    def _leave(self) -> None:
+        """Leave the pool, and give it the process back."""
+        raise NotImplementedError
+
+    def _checked(self, problem: str | None) -> None:
+        """Take the outcome of `_begin_check`; None: the schema is satisfied."""
+        raise NotImplementedError
+
+    def _check_failed(self, error: CCProxyError) -> None:
+        """Learn that `_begin_check` could not be done."""
+        raise NotImplementedError
+
+    def _begin(self, process: _Process, served: Served) -> None:
+        """Note that a process answers from now on."""
+        self._stop_waiting()
+        self._state, self._process = AnswerState.RUNNING, process
+        if not self._was_started:
+            self._was_started = True
+            self.queued_seconds = self.age_seconds
+            self._observer.question_served(served, self.queued_seconds)
+        if not self._has_token:
+            self._served = served
+
+    def _take_process(self) -> _Process | None:
+        """Give the process away, which reads its pipe again."""
+        process, self._process = self._process, None
+        if process is not None and self._is_paused:
+            # Its next output is not for this client's socket.
+            process.resume()
+        return process
+
+    def _end(self) -> None:
+        """Stop everything that could still happen to this request."""
+        self._state = AnswerState.OVER
+        self._stop_waiting()
+        check, self._check = self._check, None
+        if check is not None:
+            check.cancel()
+
+    def _note_token(self, events: Sequence[Event]) -> None:
+        """Measure the time of the first token."""
+        if self._has_token:
+            return
+        for event in events:
+            if isinstance(event, MessageStart):
+                self._model = event.model
+            elif is_token(event) and self._served is not None:
+                self._has_token = True
+                self._observer.answer_begun(self._model, self._served, self.age_seconds)
+                return
+
+    def _begin_check(self, problem: "Coroutine[Any, Any, str | None]") -> None:
+        """Wait for a comparison with a schema; `_checked` gets its outcome."""
+        check = self._check = Deferred.fromCoroutine(problem)
+        outcome = check.addCallbacks(self._check_done, self._check_not_done)
+        outcome.addErrback(self._not_sent)
+
+    def _check_done(self, problem: str | None) -> None:
+        self._check = None
+        self._checked(problem)
+
+    def _check_not_done(self, failure: Failure) -> None:
+        self._check = None
+        if self._state is not AnswerState.CHECKING:
+            # The request was cancelled, and the check with it.
+            failure.trap(CancelledError, CCProxyError)
+            return
+        error = failure.value
+        if not isinstance(error, CCProxyError):
+            self._log.failure("an answer could not be checked", failure)
+            error = InternalError("the answer could not be checked")
+        self._check_failed(error)
+
+    def _not_sent(self, failure: Failure) -> None:
+        self._log.failure("the end of an answer could not be sent", failure)
+
+    def _send_failed(self, error: CCProxyError) -> None:
+        self._last_word = None
+        self._listener.receive([Failed(error)])
+
+    def _expire(self, expired: Callable[[], None]) -> None:
+        self._expiry = None
+        expired()
+
+    def _stop_waiting(self) -> None:
+        expiry, self._expiry = self._expiry, None
+        if expiry is not None:
+            expiry.cancel()

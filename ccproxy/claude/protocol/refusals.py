@@ -1,0 +1,72 @@
+"""The refusals of the provider during one answer. Pure."""
+
+from ccproxy.claude.protocol.failures import Refusal, error_for, refusal_of_retry
+from ccproxy.claude.protocol.records import ApiRetry, RateLimitInfo, Result
+from ccproxy.core.errors import CCProxyError
+from ccproxy.core.stream import Failed, UpstreamRetry
+
+# The CLI refreshes a refused login once; after the second refusal its retries would
+# only keep the client waiting.
+_LOGIN_ATTEMPTS = 2
+
+
+class RefusalTracker:
+    """Remembers refusals and rate limits, to explain why an answer fails.
+
+    Args:
+        wall_seconds: Unix time when the answer was asked for.
+    """
+
+    def __init__(self, wall_seconds: float) -> None:
+        self._wall_seconds = wall_seconds
+        self._last: Refusal | None = None
+        self._kind: str | None = None
+        self._limit_reset_seconds: float | None = None
+
+    def note_limit(self, info: RateLimitInfo) -> None:
+        """Take what the CLI says of the rate limits."""
+        if info.status == "rejected":
+            self._limit_reset_seconds = info.resets_at or self._wall_seconds
+
+    def note_error(self, kind: str | None) -> None:
+        """Take the CLI's word for an error that it shows as a message."""
+        self._kind = kind
+
+    def note_answer(self) -> None:
+        """Forget the last refusal: the model answers."""
+        self._last = None
+
+    def retry(self, record: ApiRetry) -> UpstreamRetry | Failed:
+        """The event for a refusal; `Failed` if a retry cannot help."""
+        used_up = self._limit_reset_seconds is not None
+        self._last = refusal_of_retry(record, used_up=used_up)
+        if self._last.is_about_login and record.attempt >= _LOGIN_ATTEMPTS:
+            return Failed(error_for(self._last))
+        delay_seconds = record.retry_delay_ms / 1000
+        return UpstreamRetry(record.error or "unknown", record.attempt, delay_seconds)
+
+    def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
+        """The error for an answer that did not come in time.
+
+        Args:
+            otherwise: the error if the provider has not refused.
+        """
+        return otherwise if self._last is None else error_for(self._last)
+
+    def refusal(self, result: Result) -> Refusal:
+        """Everything that is known of a failed turn."""
+        reset_seconds = self._limit_reset_seconds
+        after: float | None = None
+        if reset_seconds is not None:
+            after = max(0.0, reset_seconds - self._wall_seconds)
+        elif self._last is not None:
+            after = self._last.retry_after_seconds
+        return Refusal(
+            kind=self._kind,
+            status=result.api_error_status,
+            api_type=result.api_error_type,
+            terminal_reason=result.terminal_reason,
+            text=result.result or "; ".join(result.errors) or result.subtype,
+            retry_after_seconds=after,
+            used_up=reset_seconds is not None,
+        )
