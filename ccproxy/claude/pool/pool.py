@@ -1,9 +1,7 @@
 """Which worker answers which question, and when.
 
-Workers are interchangeable. A question takes, in this order: an idle worker that has
-its system prompt; another idle worker; a spare; a new one; the place of an idle worker
-that cannot be asked (without a system prompt only one can that never had any); a place
-in the queue, first come first served.
+Workers are interchangeable: `WorkerSelector` has the order in which they are taken. A
+request that finds none waits in the queue, first come first served.
 
 A worker that settles is waited for, but not for long, before a spare is taken.
 
@@ -21,13 +19,14 @@ from collections.abc import Callable, Mapping
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
+from ccproxy.claude.observer import ClaudeObserver, StopReason
 from ccproxy.claude.pool.client import PoolClient
 from ccproxy.claude.pool.factory import WorkerFactory
-from ccproxy.claude.pool.idle import IdleWorkers, worker_kind
+from ccproxy.claude.pool.idle import IdleWorkers
 from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.processes import WorkerProcesses
 from ccproxy.claude.pool.queue import RequestQueue
+from ccproxy.claude.pool.selection import WorkerSelector
 from ccproxy.claude.pool.settling import SettlingWorkers
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.pool.spares import SpareWorkers
@@ -75,6 +74,14 @@ class Pool:
             limits.idle_seconds, clock, lambda w: self.retire(w, StopReason.IDLE)
         )
         self._spares = SpareWorkers(limits.spares, self, clock)
+        self._selector = WorkerSelector(
+            self._idle,
+            self._spares,
+            self._settling,
+            self._processes,
+            slots,
+            self._start,
+        )
         # Started to learn about the CLI; it becomes a spare.
         self._opening: set[Worker] = set()
         self._is_used = True
@@ -118,7 +125,7 @@ class Pool:
         self._is_stopped = True
         self._spares.stop()
         if not self._clients:
-            self._dismiss_all()
+            self._selector.dismiss_all()
         drained = self._drained = Deferred(self._undrained)
         self._tell_drained()
         return drained
@@ -130,7 +137,7 @@ class Pool:
         error = ShuttingDown("the proxy is being stopped; try again when it is back")
         for client in tuple(self._clients):
             client.fail(error)
-        self._dismiss_all()
+        self._selector.dismiss_all()
         for worker in self._settling:
             self._settling.discard(worker)
             self.retire(worker, StopReason.SHUTDOWN)
@@ -177,7 +184,7 @@ class Pool:
         if is_used:
             self.wake()
         else:
-            self._dismiss_all()
+            self._selector.dismiss_all()
 
     def wake(self) -> None:
         """Look at those that wait, and for spares: workers may be started now."""
@@ -198,7 +205,7 @@ class Pool:
         self._queue.join(client)
         self._serve()
         if client in self._queue:
-            self._queue.admit(client, self._leaving)
+            self._queue.admit(client, self._selector.leaving)
         self._spares.refill()
 
     def release(self, worker: Worker) -> None:
@@ -250,9 +257,13 @@ class Pool:
             return False
         if self._slots.is_free and not self._others_wait():
             return True
-        if len(self._idle) > 1 and not self._idle.has_pristine and not self._leaving:
+        if (
+            len(self._idle) > 1
+            and not self._idle.has_pristine
+            and not self._selector.leaving
+        ):
             # A question without system prompt would need a new one.
-            self._dismiss_any()
+            self._selector.dismiss_one()
         return False
 
     def start_worker(self) -> Worker:
@@ -264,11 +275,6 @@ class Pool:
         self._processes.retire(worker, why)
 
     # What follows from all that.
-
-    @property
-    def _leaving(self) -> int:
-        """How many workers are free, or gone, in a moment."""
-        return self._slots.leaving + len(self._settling) + self._spares.warming
 
     def _start(self, *, is_probe: bool = False) -> Worker:
         worker = self._processes.start(is_probe=is_probe)
@@ -304,12 +310,12 @@ class Pool:
             if client not in self._queue or self._is_served(client, promised):
                 continue
             promised += 1
-            if not self._make_room(promised):
+            if not self._selector.make_room(promised):
                 return
 
     def _is_served(self, client: PoolClient, promised: int) -> bool:
         try:
-            chosen = self._choose(client, promised)
+            chosen = self._selector.choose(client, promised)
         except CCProxyError as error:
             client.fail(error)
             return True
@@ -321,63 +327,13 @@ class Pool:
         client.start(worker, served)
         return True
 
-    def _choose(
-        self, client: PoolClient, promised: int
-    ) -> tuple[Worker, Served] | None:
-        """The worker for a question, if there is one.
-
-        Args:
-            client: the question.
-            promised: how many places are promised to others.
-        """
-        if not client.wants_new:
-            worker = self._take_idle(client.system)
-            if worker is not None:
-                return worker, worker_kind(worker)
-            if self._settling.are_soon_ready(client.system) > promised:
-                self._settling.wait()
-                return None
-        worker = self._spares.take(client.system)
-        if worker is not None:
-            return worker, Served.SPARE
-        if self._slots.is_free and self._spares.warming <= promised:
-            if self._processes.are_allowed():
-                return self._start(), Served.NEW
-            # The binary is being examined; `wake` is called when that is over.
-            return None
-        worker = self._take_idle(client.system)
-        return None if worker is None else (worker, worker_kind(worker))
-
-    def _take_idle(self, system: str) -> Worker | None:
-        while (worker := self._idle.take(system)) is not None:
-            if worker.can_ask(system):
-                return worker
-            # It was stopped, and would answer nobody.
-            worker.kill()
-            self.retire(worker, StopReason.LOST)
-        return None
-
-    def _make_room(self, places: int) -> bool:
-        """Stop those that nobody asks; tells whether so many places become free."""
-        while self._leaving + self._slots.free < places:
-            if not self._dismiss_any() and not self._slots.make_room():
-                return False
-        return True
-
     def _leave_room(self) -> bool:
         """Stop one that nobody asks, for others; tells whether there was one."""
-        if not self._dismiss_any():
+        if not self._selector.dismiss_one():
             return False
         # A question may have waited for just this one.
         self._serve()
         return True
-
-    def _dismiss_any(self, why: StopReason = StopReason.ROOM) -> bool:
-        """Stop one that nobody asks; tells whether there was one."""
-        worker = self._idle.take_oldest() or self._spares.take_any()
-        if worker is not None:
-            self.retire(worker, why)
-        return worker is not None
 
     def _give_back(self, worker: Worker, *, is_lost: bool = False) -> None:
         """Take a worker back, whatever it is doing."""
@@ -436,16 +392,12 @@ class Pool:
         """Whether no question will come that a worker could be kept for."""
         return self._is_stopped and not self._queue
 
-    def _dismiss_all(self) -> None:
-        while self._dismiss_any(StopReason.SHUTDOWN):
-            pass
-
     def _undrained(self, _: object) -> None:
         self._drained = None
 
     def _tell_drained(self) -> None:
         if self._drained is None or self._clients:
             return
-        self._dismiss_all()
+        self._selector.dismiss_all()
         drained, self._drained = self._drained, None
         drained.callback(None)

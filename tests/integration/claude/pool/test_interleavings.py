@@ -381,7 +381,7 @@ class Interleavings(RuleBasedStateMachine):
             soon = len(pool._settling) + pool._spares.warming
             assert self.slots.free == 0 or soon
             nobodys = len(pool._idle) + len(pool._spares) - pool._spares.warming
-            assert pool._leaving >= len(pool._queue) or not nobodys
+            assert pool._selector.leaving >= len(pool._queue) or not nobodys
 
     @invariant()
     def each_open_question_is_in_one_place(self) -> None:

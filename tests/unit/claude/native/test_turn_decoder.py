@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
-from ccproxy.claude.protocol.codec import Record
+from ccproxy.claude.protocol.codec import Record, WireError
 from ccproxy.claude.protocol.records import (
     ApiRetry,
     ControlAsk,
@@ -647,6 +647,14 @@ def test_an_answer_of_the_clis_own_is_a_failure() -> None:
 @pytest.mark.parametrize("piece", [text("one"), OPENED, stopped("end_turn")])
 def test_a_piece_of_an_answer_that_has_not_begun(piece: Record) -> None:
     assert "no answer that has begun" in failure(told(piece)).message
+
+
+@pytest.mark.parametrize("block", [3, {"text": "no type"}, {"type": "text", "text": 3}])
+def test_a_block_of_another_shape_is_not_of_the_wire(block: object) -> None:
+    with pytest.raises(WireError):
+        told(AssistantLine(AssistantBody("msg_1", MODEL, [raw(block)])))
+    with pytest.raises(WireError):
+        told(start(), StreamLine(BlockStartEvent(raw(block))))
 
 
 def test_a_piece_behind_the_end_of_an_answer() -> None:

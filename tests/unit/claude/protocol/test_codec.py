@@ -231,7 +231,7 @@ def test_blank_lines_are_skipped(line: bytes) -> None:
         (b'{"type":"stream_event"}', "`event`"),
         (b'{"type":"assistant","message":{"id":"m"}}', "`model`"),
         (
-            b'{"type":"assistant","message":{"id":"1","model":"m","content":[3]}}',
+            b'{"type":"assistant","message":{"id":"1","model":"m","content":3}}',
             "content",
         ),
         (b'{"type":"system","subtype":"api_retry"}', "`attempt`"),
