@@ -99,7 +99,7 @@ class RunningProxy:
     def busy(self) -> Sequence[int]:
         """The process ids of the CLIs that answer just now."""
         running = [*self._pool._answering]
-        sessions = [c._session._process.pid for c in self._native._running]
+        sessions = [c._process._process.pid for c in self._native._running]
         return [*(worker.pid for worker in running), *sessions]
 
     @property
@@ -146,9 +146,9 @@ class RunningProxy:
         spares = self._pool._spares
         wanted, spares._wanted = spares._wanted, 0
         spares.stop()
-        self._pool._dismiss_all()
+        self._pool._selector.dismiss_all()
         await self.settled()
-        self._pool._dismiss_all()
+        self._pool._selector.dismiss_all()
         await until(lambda: self.processes == 0)
         spares._wanted = wanted
 
