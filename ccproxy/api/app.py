@@ -59,11 +59,7 @@ class API:
         router.add("GET", "/openapi.json", self._openapi)
         ModelRoutes(router=router, backend=backend, wall_seconds=wall_seconds)
         ChatRoutes(
-            router=router,
-            backend=backend,
-            policy=policy,
-            clock=clock,
-            wall_seconds=wall_seconds,
+            router=router, backend=backend, clock=clock, wall_seconds=wall_seconds
         )
         MessagesRoutes(router=router, backend=backend, clock=clock)
         turns = ResponseBuilder(backend, store, wall_seconds)

@@ -385,6 +385,9 @@ class MessagesRequest:
         thinking_prefixes: the hash of the conversation before each thinking block when
             the block was made (``Composition.prefix``), by the same key. A block that
             is missing here counts as made behind the same conversation.
+        web_search_paths: the client's paths of fields of another API that let the
+            model search the web by itself. The backend knows whether it can; where it
+            cannot, these have no effect.
         may_be_kept: whether the answer may be written to a disk.
         paths: the client's names of fields, such as ``max_tokens`` →
             ``max_completion_tokens`` and ``output_config.format.schema`` →
@@ -406,6 +409,7 @@ class MessagesRequest:
     extra: Mapping[str, Raw] = field(factory=dict)
     thinking_models: Mapping[str, str] = field(factory=dict)
     thinking_prefixes: Mapping[str, str] = field(factory=dict)
+    web_search_paths: tuple[str, ...] = ()
     may_be_kept: bool = True
     paths: Mapping[str, str] = field(factory=dict, eq=False)
 

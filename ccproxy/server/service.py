@@ -33,7 +33,7 @@ from ccproxy.api.app import API
 from ccproxy.api.options import APIOptions
 from ccproxy.config.settings import DEMO_KEY, Settings, without_effect
 from ccproxy.core.errors import StorageFailed
-from ccproxy.server.assembly import WEB_SEARCH, make_backend
+from ccproxy.server.assembly import make_backend
 from ccproxy.server.metrics import Metrics
 from ccproxy.server.runtime import Runtime
 from ccproxy.server.usage_recorder import UsageRecorder
@@ -149,7 +149,6 @@ def _parts(
         authenticator=authenticator,
         cors=cors,
         policy=APIOptions(
-            web_search=WEB_SEARCH in settings.agent_tools,
             max_body_bytes=settings.max_body_bytes,
             open_metrics=settings.open_metrics,
         ),

@@ -134,25 +134,24 @@ class DecodedChatRequest:
     adjusted: tuple[str, ...]
 
 
-def decode_chat(body: bytes, *, web_search: bool = False) -> DecodedChatRequest:
+def decode_chat(body: bytes) -> DecodedChatRequest:
     """Decode the body of ``POST /chat/completions``.
 
     Args:
         body: as it came.
-        web_search: whether the model can search the web.
 
     Raises:
         ClientError: with ``param``, the path of the offending field.
     """
     body, halves = read_body(body)
     given = decode_json(_decoder, body)
-    _refuse_what_cannot_be_done(given)
+    _reject_unsupported(given)
     adjustments = Adjustments()
     adjustments.adjust(*halves)
     extra = sampling_fields(given, _SAMPLING, _IGNORED, adjustments)
-    if given.web_search_options is not None and not web_search:
-        adjustments.ignore("web_search_options")
-    offered = _offer(given, adjustments, web_search=web_search)
+    if given.web_search_options is not None:
+        adjustments.search_web("web_search_options")
+    offered = _offer(given, adjustments)
     param, messages = _messages(given)
     said = _said(messages, param, offered.forms.tools, adjustments)
     spoken = prompting.conversation(said, param, adjustments)
@@ -173,6 +172,7 @@ def decode_chat(body: bytes, *, web_search: bool = False) -> DecodedChatRequest:
                 given.response_format, "response_format", effort
             ),
             extra=extra,
+            web_search_paths=adjustments.web_searches,
             paths={
                 "max_tokens": limit_param,
                 "stop_sequences": "stop",
@@ -191,7 +191,7 @@ def decode_chat(body: bytes, *, web_search: bool = False) -> DecodedChatRequest:
     )
 
 
-def _refuse_what_cannot_be_done(request: ChatRequest) -> None:
+def _reject_unsupported(request: ChatRequest) -> None:
     if request.logprobs or request.top_logprobs:
         unsupported("logprobs", "the model's log probabilities are not to be had")
     if request.audio is not None or "audio" in (request.modalities or ()):
@@ -204,9 +204,7 @@ def _refuse_what_cannot_be_done(request: ChatRequest) -> None:
         )
 
 
-def _offer(
-    request: ChatRequest, adjustments: Adjustments, *, web_search: bool
-) -> ToolConfig:
+def _offer(request: ChatRequest, adjustments: Adjustments) -> ToolConfig:
     if request.functions:
         return offer_functions(request.functions, request.function_call, adjustments)
     return offer(
@@ -214,7 +212,6 @@ def _offer(
         request.tool_choice,
         adjustments,
         one_call=request.parallel_tool_calls is False,
-        web_search=web_search,
     )
 
 

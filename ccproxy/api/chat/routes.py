@@ -7,7 +7,6 @@ from twisted.internet.interfaces import IReactorTime
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
 from ccproxy.api.common.answering import CompletionRunner
-from ccproxy.api.options import APIOptions
 from ccproxy.web.backend import Backend
 from ccproxy.web.context import RequestContext
 from ccproxy.web.replies import set_question_headers
@@ -26,22 +25,17 @@ class ChatRoutes:
         *,
         router: Router,
         backend: Backend,
-        policy: APIOptions,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
         self._router = router
         self._backend = backend
-        self._policy = policy
         self._answering = CompletionRunner(backend, clock)
         self._wall_seconds = wall_seconds
         router.add("POST", "/chat/completions", self._create)
 
     async def _create(self, context: RequestContext) -> bytes | None:
-        call = decode_chat(
-            self._router.body(context),
-            web_search=self._policy.web_search,
-        )
+        call = decode_chat(self._router.body(context))
         question = await self._backend.prepare(call.request, owner=context.key)
         meta = CompletionMeta(
             id=f"chatcmpl-{context.hex}",

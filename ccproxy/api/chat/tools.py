@@ -23,6 +23,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ccproxy.api.chat.tool_calls import ToolCallFormat
 from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.custom_tools import custom_call, custom_tool
+from ccproxy.api.common.decoding import required
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tool_choice import OpenAIToolChoice, decode_choice
 from ccproxy.api.common.tools import (
@@ -34,7 +35,7 @@ from ccproxy.api.common.tools import (
     function_tool,
     strict_field,
 )
-from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
+from ccproxy.core.errors import InvalidRequest, unsupported
 from ccproxy.core.messages import Block, Tool, ToolChoice
 
 _WEB_SEARCH = "web_search"
@@ -149,7 +150,6 @@ def offer(
     adjustments: Adjustments,
     *,
     one_call: bool = False,
-    web_search: bool = False,
 ) -> ToolConfig:
     """What ``tools`` and ``tool_choice`` say.
 
@@ -158,7 +158,6 @@ def offer(
         choice: the choice, as JSON has it.
         adjustments: tools that the model cannot be offered are noted there.
         one_call: whether it may call only one at once.
-        web_search: whether the model can search the web anyway.
 
     Raises:
         ClientError: with ``param``.
@@ -167,8 +166,7 @@ def offer(
     for index, tool in enumerate(given):
         at = f"tools[{index}]"
         if tool.type is not None and tool.type.startswith(_WEB_SEARCH):
-            if not web_search:
-                adjustments.ignore(at)
+            adjustments.search_web(at)
         else:
             found.append(_given(tool, at))
     table = _table(found)
@@ -218,15 +216,13 @@ def _given(tool: ChatToolParam, at: str) -> _Given:
     if tool.custom is not None:
         about = (tool.custom.description, tool.custom.format, tool.cache_control)
         return _custom(tool.custom.name, f"{at}.custom", *about)
-    if tool.name is None:
-        inner = f"{at}.{tool.type or 'function'}"
-        raise MissingParameter(f"`{inner}` is missing", param=inner)
+    name = required(tool.name, f"{at}.{tool.type or 'function'}")
     is_native = not isinstance(tool.input_schema, UnsetType)
     if tool.type == "custom" and not is_native:
         about = (tool.description, tool.format, tool.cache_control)
-        return _custom(tool.name, at, *about)
+        return _custom(name, at, *about)
     return _Given(
-        ToolIdentity(tool.name),
+        ToolIdentity(name),
         at,
         tool.description,
         tool.input_schema if is_native else tool.parameters,
@@ -291,10 +287,8 @@ def _grammar(form: _CustomFormat | None, at: str) -> tuple[str | None, str | Non
         return None, None
     if form.grammar is not None:
         return form.grammar.syntax, form.grammar.definition
-    if form.syntax is None or form.definition is None:
-        where = f"{at}.format.grammar"
-        raise MissingParameter(f"`{where}` is missing", param=where)
-    return form.syntax, form.definition
+    where = f"{at}.format.grammar"
+    return required(form.syntax, where), required(form.definition, where)
 
 
 def called(
@@ -317,12 +311,9 @@ def called(
         name = tools.api_name(identity)
         renamed = {"name": "custom.name", "input": "custom.input"}
         return custom_call(identifier, name, call.custom.input, at, renamed)
-    if call.function is None:
-        inner = f"{at}.function"
-        raise MissingParameter(f"`{inner}` is missing", param=inner)
-    name = tools.api_name(ToolIdentity(call.function.name))
-    arguments = call.function.arguments
-    about = (identifier, name, arguments, at, adjustments)
+    function = required(call.function, f"{at}.function")
+    name = tools.api_name(ToolIdentity(function.name))
+    about = (identifier, name, function.arguments, at, adjustments)
     return function_call(*about, _RENAMED_CALL)
 
 

@@ -20,9 +20,10 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common import media
 from ccproxy.api.common.adjustments import Adjustments
+from ccproxy.api.common.decoding import required
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tools import function_call
-from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
+from ccproxy.core.errors import InvalidRequest, unsupported
 from ccproxy.core.messages import Block, Text, Thinking, is_blank, text_block
 
 # Who speaks, as the dialects agree on it.
@@ -141,10 +142,10 @@ def _openai_block(part: ContentPart, at: str, adjustments: Adjustments) -> Block
     cached = part.cache_control
     match part.type:
         case "text" | "input_text" | "output_text":
-            text = _required(part.text, f"{at}.text")
+            text = required(part.text, f"{at}.text")
             return Block.make("text", at=at, text=text, cache_control=cached)
         case "refusal":
-            text = _required(part.refusal, f"{at}.refusal")
+            text = required(part.refusal, f"{at}.refusal")
             return Block.make("text", at=at, text=text, cache_control=cached)
         case "image_url" | "input_image":
             media.no_uploads(part.file_id, f"{at}.file_id")
@@ -186,7 +187,7 @@ def _native(part: ContentPart, role: str, at: str, adjustments: Adjustments) -> 
             param=f"{at}.type",
         )
     if part.type == "tool_use":
-        name = _required(part.name, f"{at}.name")
+        name = required(part.name, f"{at}.name")
         arguments = "" if isinstance(part.input, UnsetType) else part.input
         identifier = NO_ID if part.id is None else part.id
         return function_call(identifier, name, arguments, at, adjustments, {})
@@ -194,9 +195,3 @@ def _native(part: ContentPart, role: str, at: str, adjustments: Adjustments) -> 
         return Block.decode(msgspec.json.encode(part), at)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"`{at}`: {error}", param=at) from None
-
-
-def _required(text: str | None, param: str) -> str:
-    if text is None:
-        raise MissingParameter(f"`{param}` is missing", param=param)
-    return text

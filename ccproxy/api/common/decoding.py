@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UnsetType
 
 from ccproxy.core.errors import ClientError, InvalidRequest, MissingParameter
 
@@ -127,6 +128,21 @@ def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
 def is_null(raw: msgspec.Raw) -> bool:
     """Whether some JSON is ``null``; costs nothing, however long it is."""
     return len(memoryview(raw)) == len(b"null") and bytes(raw) == b"null"
+
+
+def required(value: _T | UnsetType | None, param: str) -> _T:
+    """A value that the request has to have.
+
+    Args:
+        value: as it was decoded.
+        param: its path in the request.
+
+    Raises:
+        MissingParameter: it is absent or null.
+    """
+    if value is None or isinstance(value, UnsetType):
+        raise MissingParameter(f"`{param}` is missing", param=param)
+    return value
 
 
 @contextmanager

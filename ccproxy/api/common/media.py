@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common.adjustments import Adjustments
-from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
+from ccproxy.api.common.decoding import required
+from ccproxy.core.errors import InvalidRequest, unsupported
 from ccproxy.core.messages import Block, is_blank
 
 _DATA_URL = re.compile(
@@ -63,8 +64,7 @@ def image(
     Raises:
         InvalidRequest: no image that the model's API takes.
     """
-    if not url:
-        raise MissingParameter(f"`{at}` is missing", param=at)
+    url = required(url or None, at)
     if _is_https(url):
         return Block.make("image", at=at, source=_url(url), cache_control=cache_control)
     declared, encoded, data = _data(url, at)
@@ -102,8 +102,7 @@ def document(
     Raises:
         InvalidRequest: nothing that the model's API takes.
     """
-    if not data_url and not url:
-        raise MissingParameter(f"`{at}` is missing", param=at)
+    required(data_url or url or None, at)
     about = {"title": name or UNSET, "cache_control": cache_control}
     if not data_url:
         where = url_at or at

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from ccproxy.api.common.decoding import required
 from ccproxy.api.common.tools import object_schema
-from ccproxy.core.errors import MissingParameter, unsupported
+from ccproxy.core.errors import unsupported
 from ccproxy.core.messages import OutputConfig, OutputValue, parsed
 
 _NOTHING_SAID = Raw(b'{"type":"object"}')
@@ -99,9 +100,8 @@ def _format(form: ResponseFormat | None, param: str) -> Mapping[str, object] | N
 
 
 def _schema(schema: Raw | UnsetType, param: str) -> Mapping[str, object]:
-    if isinstance(schema, UnsetType) or schema == _NULL:
-        raise MissingParameter(f"`{param}` is missing", param=param)
-    checked = object_schema(schema, param, or_else=_NOTHING_SAID)
+    given = required(None if schema == _NULL else schema, param)
+    checked = object_schema(given, param, or_else=_NOTHING_SAID)
     return {"type": "json_schema", "schema": checked}
 
 

@@ -24,7 +24,7 @@ from typing import TypeVar
 
 import msgspec
 from attrs import evolve, frozen
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import Raw, UnsetType
 
 from ccproxy.api.common.decoding import (
     decode_fields,
@@ -32,12 +32,12 @@ from ccproxy.api.common.decoding import (
     is_null,
     located,
     read_body,
+    required,
 )
 from ccproxy.api.messages import schemas as structs
 from ccproxy.api.messages.thinking import ThinkingForm
 from ccproxy.core.errors import (
     InvalidRequest,
-    MissingParameter,
     ThreadsUnsupported,
     unsupported,
 )
@@ -219,8 +219,7 @@ def _system(content: str | Sequence[Raw] | None) -> tuple[str, list[str]]:
 
 def _messages(given: Sequence[Raw] | None) -> tuple[tuple[Message, ...], list[str]]:
     """The turns, and the paths of the thinking that is left out of them."""
-    if given is None:
-        raise MissingParameter("`messages` is missing", param="messages")
+    given = required(given, "messages")
     if not given:
         raise InvalidRequest("`messages` is empty", param="messages")
     messages: list[Message] = []
@@ -275,9 +274,7 @@ def _tool(raw: Raw, at: str) -> Tool:
     read = decode_json(_tool_decoder, bytes(raw), at=at)
     if read.type in (None, _CUSTOM):
         for name in ("name", "input_schema"):
-            if getattr(read, name) is UNSET:
-                path = f"{at}.{name}"
-                raise MissingParameter(f"`{path}` is missing", param=path)
+            required(getattr(read, name), f"{at}.{name}")
     if read.type is None:
         # To be null means the same as to be absent.
         fields = _decode_shallow(raw)
@@ -289,10 +286,8 @@ def _tool(raw: Raw, at: str) -> Tool:
 def _tool_choice(given: structs.ToolChoiceParam | None) -> ToolChoice | None:
     if given is None:
         return None
-    if given.type == "tool" and given.name is None:
-        raise MissingParameter(
-            "`tool_choice.name` is missing", param="tool_choice.name"
-        )
+    if given.type == "tool":
+        required(given.name, "tool_choice.name")
     return ToolChoice(given.type, given.name, given.disable_parallel_tool_use)
 
 

@@ -10,10 +10,11 @@ import msgspec
 from attrs import evolve
 from msgspec import UNSET
 
+from ccproxy.api.common.decoding import required
 from ccproxy.api.responses.resource import usage_of
 from ccproxy.api.responses.stream import Sealer
 from ccproxy.core.encoding import encode_json
-from ccproxy.core.errors import ClaudeFailed, MissingParameter
+from ccproxy.core.errors import ClaudeFailed
 from ccproxy.core.messages import MessagesRequest, ToolChoice
 from ccproxy.core.stream import Usage
 
@@ -33,8 +34,7 @@ def check_model(model: str) -> None:
     Raises:
         MissingParameter: it does not.
     """
-    if not model:
-        raise MissingParameter("`model` is missing", param="model")
+    required(model or None, "model")
 
 
 def summarized(request: MessagesRequest) -> MessagesRequest:

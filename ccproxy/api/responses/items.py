@@ -31,14 +31,13 @@ from attrs import evolve, frozen
 from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.custom_tools import custom_call
-from ccproxy.api.common.decoding import decode_json
+from ccproxy.api.common.decoding import decode_json, required
 from ccproxy.api.common.prompt import InputMessage, PastThinking
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable, function_call
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import (
     InvalidEncryptedContent,
     InvalidRequest,
-    MissingParameter,
     RequestTooLarge,
 )
 from ccproxy.core.messages import (
@@ -181,30 +180,21 @@ def _decode(raw: bytes, at: str) -> DecodedItem:
     decode_json(_anything, raw, at=at)
     match item.fields.kind:
         case "message":
-            _required(item.fields.role, f"{at}.role")
+            required(item.fields.role, f"{at}.role")
         case "function_call" | "custom_tool_call":
-            _required(item.fields.name, f"{at}.name")
-            _required(item.fields.call_id, f"{at}.call_id")
+            required(item.fields.name, f"{at}.name")
+            required(item.fields.call_id, f"{at}.call_id")
         case "local_shell_call" | "shell_call":
-            _required(item.fields.call_id, f"{at}.call_id")
-            if item.fields.action is None:
-                raise MissingParameter(
-                    f"`{at}.action` is missing", param=f"{at}.action"
-                )
+            required(item.fields.call_id, f"{at}.call_id")
+            required(item.fields.action, f"{at}.action")
         case kind if kind in _OUTPUTS:
-            _required(item.fields.called_id, f"{at}.call_id")
+            required(item.fields.called_id, f"{at}.call_id")
             _output(item)
         case "item_reference":
-            _required(item.fields.id, f"{at}.id")
+            required(item.fields.id, f"{at}.id")
         case "compaction":
-            _required(item.fields.encrypted_content, f"{at}.encrypted_content")
+            required(item.fields.encrypted_content, f"{at}.encrypted_content")
     return item
-
-
-def _required(value: str | None, param: str) -> str:
-    if value is None:
-        raise MissingParameter(f"`{param}` is missing", param=param)
-    return value
 
 
 def resolve(

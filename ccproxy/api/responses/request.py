@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from ccproxy.api.common import prompt as prompting
 from ccproxy.api.common.adjustments import Adjustments
-from ccproxy.api.common.decoding import decode_json, read_body
+from ccproxy.api.common.decoding import decode_json, read_body, required
 from ccproxy.api.common.output_schema import (
     ResponseFormat,
     echo_format,
@@ -37,7 +37,7 @@ from ccproxy.api.responses.items import (
     resolve,
 )
 from ccproxy.api.responses.tools import OfferedTools, offered_tools
-from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
+from ccproxy.core.errors import InvalidRequest, unsupported
 from ccproxy.core.messages import MessagesRequest
 
 _SAMPLING = ("temperature", "top_p")
@@ -170,14 +170,11 @@ class DecodedResponsesRequest:
         return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
-def decode_responses(
-    body: bytes, *, web_search: bool = False
-) -> DecodedResponsesRequest:
+def decode_responses(body: bytes) -> DecodedResponsesRequest:
     """Decode the body of ``POST /responses``.
 
     Args:
         body: as it came.
-        web_search: whether the model can search the web.
 
     Raises:
         ClientError: with ``param``, the path of the offending field.
@@ -195,7 +192,6 @@ def decode_responses(
         request.tool_choice,
         adjustments,
         one_call=request.parallel_tool_calls is False,
-        web_search=web_search,
     )
     effort = request.reasoning.effort if request.reasoning else None
     form = request.text.format if request.text else None
@@ -212,6 +208,7 @@ def decode_responses(
                 form, _FORMAT, prompting.effort(effort, _EFFORT, adjustments)
             ),
             extra=sampling,
+            web_search_paths=adjustments.web_searches,
             may_be_kept=request.store is not False,
             paths={"max_tokens": _MAX_TOKENS, "system": "instructions", **paths},
         ),
@@ -225,14 +222,14 @@ def decode_responses(
 
 
 def _items(request: ResponsesRequest) -> tuple[DecodedItem, ...]:
-    if request.input is None:
-        if request.previous_response_id or request.conversation:
+    match request.input:
+        case str(text):
+            return decode_items(text, "input")
+        case None if request.previous_response_id or request.conversation:
             return ()
-        raise MissingParameter("`input` is missing", param="input")
-    given = request.input
-    return decode_items(
-        given if isinstance(given, str) else [bytes(raw) for raw in given], "input"
-    )
+        case given:
+            items = required(given, "input")
+            return decode_items([bytes(raw) for raw in items], "input")
 
 
 @frozen

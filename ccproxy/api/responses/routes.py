@@ -130,7 +130,7 @@ class ResponsesRoutes:
 
     async def _talk(self, socket: WebSocket, asker: RequestIdentity) -> None:
         self._sockets.add(socket)
-        talk = ResponseSocket(socket, self._turns, self._policy, self._clock, asker)
+        talk = ResponseSocket(socket, self._turns, self._clock, asker)
         try:
             await talk.run()
         finally:
@@ -143,7 +143,7 @@ class ResponsesRoutes:
 
     def _decode(self, context: RequestContext) -> DecodedResponsesRequest:
         body = self._router.body(context)
-        return decode_responses(body, web_search=self._policy.web_search)
+        return decode_responses(body)
 
     async def _stream(self, context: RequestContext, turn: PreparedResponse) -> None:
         event_log = EventLog()

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.custom_tools import custom_tool
-from ccproxy.api.common.decoding import decode_json
+from ccproxy.api.common.decoding import decode_json, required
 from ccproxy.api.common.tool_choice import decode_choice
 from ccproxy.api.common.tools import (
     ToolIdentity,
@@ -24,7 +24,7 @@ from ccproxy.api.common.tools import (
     function_tool,
     strict_field,
 )
-from ccproxy.core.errors import MissingParameter, unsupported
+from ccproxy.core.errors import unsupported
 from ccproxy.core.messages import Tool, ToolChoice, client_tool
 
 _WEB_SEARCH = "web_search"
@@ -140,7 +140,6 @@ def offered_tools(
     adjustments: Adjustments,
     *,
     one_call: bool = False,
-    web_search: bool = False,
 ) -> OfferedTools:
     """Read what a request says of tools.
 
@@ -149,7 +148,6 @@ def offered_tools(
         choice: ``tool_choice``, as JSON has it.
         adjustments: tools that the model cannot be offered are noted there.
         one_call: the model may call only one of them at once.
-        web_search: whether the model can search the web anyway.
 
     Raises:
         ClientError: with ``param``.
@@ -159,7 +157,7 @@ def offered_tools(
     for index, tool in enumerate(decoded):
         at = f"tools[{index}]"
         if tool.type.startswith(_WEB_SEARCH):
-            adjustments.ignore(*(() if web_search else (at,)))
+            adjustments.search_web(at)
         elif tool.type == _TOOL_SEARCH:
             adjustments.ignore(at)
         else:
@@ -200,10 +198,9 @@ def _tools(tool: ToolFields, at: str) -> Iterator[_Given]:
 
 
 def _nested(space: ToolFields, at: str) -> Iterator[_Given]:
-    name = _required(space.name, f"{at}.name")
-    if not space.tools:
-        raise MissingParameter(f"`{at}.tools` is missing", param=f"{at}.tools")
-    for index, raw in enumerate(space.tools):
+    name = required(space.name, f"{at}.name")
+    tools = required(space.tools or None, f"{at}.tools")
+    for index, raw in enumerate(tools):
         inner_at = f"{at}.tools[{index}]"
         inner = decode_json(_decoder, bytes(raw), at=inner_at)
         if inner.type not in ("function", "custom"):
@@ -216,7 +213,7 @@ def _nested(space: ToolFields, at: str) -> Iterator[_Given]:
 
 
 def _named(tool: ToolFields, at: str, namespace: str | None = None) -> _Given:
-    name = _required(tool.name, f"{at}.name")
+    name = required(tool.name, f"{at}.name")
     return _Given(ToolIdentity(name, ToolKind(tool.type), namespace), tool, at)
 
 
@@ -235,17 +232,11 @@ def _tool(given: _Given, api_name: str) -> Tool:
         return custom_tool(api_name, tool.description, None, None, at)
     if form.type != "grammar":
         unsupported(f"{at}.format.type", f"{form.type!r} is neither text nor grammar")
-    syntax = _required(form.syntax, f"{at}.format.syntax")
+    syntax = required(form.syntax, f"{at}.format.syntax")
     if syntax not in _SYNTAXES:
         unsupported(f"{at}.format.syntax", f"{syntax!r} is neither lark nor regex")
-    definition = _required(form.definition, f"{at}.format.definition")
+    definition = required(form.definition, f"{at}.format.definition")
     return custom_tool(api_name, tool.description, syntax, definition, at)
-
-
-def _required(value: str | None, param: str) -> str:
-    if value is None:
-        raise MissingParameter(f"`{param}` is missing", param=param)
-    return value
 
 
 def _flat(choice: Any) -> Any:

@@ -24,7 +24,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ccproxy.api.common.decoding import decode_json
-from ccproxy.api.options import APIOptions
 from ccproxy.api.responses.request import DecodedResponsesRequest, decode_responses
 from ccproxy.api.responses.turns import (
     PreparedResponse,
@@ -70,13 +69,11 @@ class ResponseSocket:
         self,
         socket: WebSocket,
         turns: ResponseBuilder,
-        policy: APIOptions,
         clock: IReactorTime,
         asker: RequestIdentity,
     ) -> None:
         self._socket = socket
         self._turns = turns
-        self._policy = policy
         self._clock = clock
         self._asker = evolve(asker, route=f"{asker.route} {_SOCKET}")
         self._last: PreviousResponse | None = None
@@ -146,7 +143,7 @@ class ResponseSocket:
                 "connection",
                 param="background",
             )
-        call = decode_responses(message, web_search=self._policy.web_search)
+        call = decode_responses(message)
         return call, about.generate is not False
 
     def _continued(self, call: DecodedResponsesRequest) -> PreviousResponse | None:

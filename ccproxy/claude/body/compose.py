@@ -205,6 +205,9 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
     if not options.new_web_search:
         rules = evolve(rules, has_new_web_search=False)
     notes = Notes(request.paths)
+    for path in request.web_search_paths:
+        # It would be a tool of Claude Code's, which a body does not have.
+        notes.ignore(path)
     system, turns = yield from read_request(request, notes, options.betas)
     system_messages = rules.takes_system_messages and options.system_messages
     max_tokens = _max_tokens(request, rules, notes)

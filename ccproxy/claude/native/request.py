@@ -90,6 +90,8 @@ def translate(
         InvalidRequest: it cannot be asked in this way; names the client's path.
     """
     reader = _Reader(request, thinking_of)
+    if not web_search:
+        reader.ignored += request.web_search_paths
     tools = tuple(reader.tools(web_search=web_search))
     choice = request.tool_choice
     if choice is not None and choice.type == "none":

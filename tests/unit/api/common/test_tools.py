@@ -254,7 +254,7 @@ def test_one_call_at_a_time(choice: object, told: ToolChoice) -> None:
     assert decoded(USER, parallel_tool_calls=False).request.tool_choice is None
 
 
-def test_web_search_is_the_operators() -> None:
+def test_a_search_of_the_web_is_left_to_the_backend() -> None:
     body = json.dumps(
         {
             "messages": [USER],
@@ -264,8 +264,8 @@ def test_web_search_is_the_operators() -> None:
     ).encode()
     call = decode_chat(body)
     assert [tool.value.name for tool in call.request.tools] == ["look"]
-    assert call.ignored == ("web_search_options", "tools[1]")
-    assert decode_chat(body, web_search=True).ignored == ()
+    assert call.ignored == ()
+    assert call.request.web_search_paths == ("web_search_options", "tools[1]")
 
 
 # Calls and results

@@ -299,9 +299,7 @@ def test_items_of_another_provider_are_left_out_and_named(item: dict[str, Any]) 
 def test_own_tool_named_as_the_search_of_the_web_is_the_clients() -> None:
     search = {"type": "web_search"}
     tools = [{**LOOK, "name": "web_search"}, search]
-    call = decode_responses(
-        json.dumps({"input": "x", "tools": tools}).encode(), web_search=True
-    )
+    call = decode_responses(json.dumps({"input": "x", "tools": tools}).encode())
     [tool] = told_tools(call.request.tools)
     assert tool["input_schema"] == LOOK["parameters"]
     assert call.tools.identity(tool["name"]).name == "web_search"

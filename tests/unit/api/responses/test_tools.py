@@ -119,9 +119,9 @@ def test_what_codex_sends() -> None:
     assert call.request.tool_choice == ToolChoice(
         "auto", disable_parallel_tool_use=True
     )
-    assert call.ignored == ("tools[2]",)
+    assert call.ignored == ()
+    assert call.request.web_search_paths == ("tools[2]",)
     assert asked(json.dumps(body).encode()).system == "You are Codex."
-    assert decode_responses(json.dumps(body).encode(), web_search=True).ignored == ()
 
 
 @pytest.mark.parametrize("fields", [{}, {"execution": "client", "parameters": {}}])

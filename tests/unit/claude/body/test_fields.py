@@ -52,6 +52,13 @@ def test_what_is_the_clis_never_goes_up(name: str) -> None:
     assert composition.ignored == (name,)
 
 
+def test_a_body_cannot_search_the_web_for_another_api() -> None:
+    asked = evolve(request("hi"), web_search_paths=("web_search_options", "tools[1]"))
+    composition = composed(asked)
+    assert composition.ignored == ("web_search_options", "tools[1]")
+    assert "tools" not in body_of(composition) or body_of(composition)["tools"] == []
+
+
 @pytest.mark.parametrize("name", sorted(NEVER_SENT - {"messages"} | {"cache_control"}))
 def test_nor_if_the_operator_wishes_it(name: str) -> None:
     composition = composed(request("hi"), operator_body={name: Raw(b'{"a":1}')})

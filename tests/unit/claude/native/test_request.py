@@ -174,6 +174,12 @@ def test_tool_choice(
     assert prompt.must_call is must_call
 
 
+def test_a_search_of_the_web_is_the_operators_to_allow() -> None:
+    request = asked(user("go"), web_search_paths=("tools[0]",))
+    assert told(request).ignored == ("tools[0]",)
+    assert told(request, web_search=True).ignored == ()
+
+
 def test_one_call_at_a_time() -> None:
     tools = (messages.client_tool("one", None, SCHEMA),)
     choice = messages.ToolChoice("auto", disable_parallel_tool_use=True)
