@@ -19,6 +19,8 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # The CLI has these in every version.
 FAMILIES = ("haiku", "sonnet", "opus")
 _DEFAULT = "default"
+# The CLI's suffix of a model with a context window of a million tokens.
+_LONG_CONTEXT = "[1m]"
 
 # Far longer than any model's name; whatever is longer is none.
 _LONGEST_NAME = 200
@@ -90,10 +92,17 @@ class Catalogue:
     def full_id(self, name: str) -> str:
         """The id of the model that an alias means.
 
-        It is the name itself for a full id, and as long as the CLI has told nothing.
+        The id is the name itself if the name is a full id, and as long as the CLI has
+        told nothing. Older CLIs list an alias with its longer context window only: that
+        is the same model.
         """
         info = self._info(name)
-        return name if info is None else info.resolved_model or name
+        if info is not None:
+            return info.resolved_model or name
+        longer = self._info(f"{name}{_LONG_CONTEXT}")
+        if longer is None or not longer.resolved_model:
+            return name
+        return longer.resolved_model.removesuffix(_LONG_CONTEXT)
 
     def effort(self, name: str, wanted: str) -> str | None:
         """The effort nearest to the wanted one that a model knows.

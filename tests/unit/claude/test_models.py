@@ -28,10 +28,10 @@ FULL_IDS = (
 
 
 def catalogue(
-    *model_map: tuple[str, str], default: str = "sonnet", on_initialized: bool = False
+    *model_map: tuple[str, str], default: str = "sonnet", learned: bool = False
 ) -> Catalogue:
     made = Catalogue(default, model_map, 1_700_000_000)
-    if on_initialized:
+    if learned:
         made.learn(MODELS)
     return made
 
@@ -80,7 +80,7 @@ def test_a_name_means_its_family(name: str, alias: str) -> None:
 
 
 def test_a_dated_id_that_the_cli_does_not_know_means_its_family() -> None:
-    made = catalogue(on_initialized=True)
+    made = catalogue(learned=True)
     assert made.resolve("claude-opus-4-1-20250805") == "opus"
 
 
@@ -90,25 +90,25 @@ def test_a_dated_id_means_its_family_before_the_cli_has_told() -> None:
 
 @pytest.mark.parametrize("name", FULL_IDS)
 def test_a_full_id_passes_as_it_is(name: str) -> None:
-    assert catalogue(on_initialized=True).resolve(name) == name
+    assert catalogue(learned=True).resolve(name) == name
 
 
 def test_a_full_id_is_found_in_any_case() -> None:
-    made = catalogue(on_initialized=True)
+    made = catalogue(learned=True)
     assert made.resolve("CLAUDE-OPUS-5-5") == "claude-opus-5-5"
 
 
 @pytest.mark.parametrize("name", ["opusplan", "OpusPlan"])
 def test_an_alias_that_the_cli_told_is_known(name: str) -> None:
-    assert catalogue(on_initialized=True).resolve(name) == "opusplan"
+    assert catalogue(learned=True).resolve(name) == "opusplan"
 
 
 def test_an_alias_is_passed_in_the_clis_own_case() -> None:
-    assert catalogue(on_initialized=True).resolve("sonnet[1m]") == "Sonnet[1m]"
+    assert catalogue(learned=True).resolve("sonnet[1m]") == "Sonnet[1m]"
 
 
 def test_an_alias_with_a_vendor_is_known() -> None:
-    assert catalogue(on_initialized=True).resolve("anthropic/opusplan") == "opusplan"
+    assert catalogue(learned=True).resolve("anthropic/opusplan") == "opusplan"
 
 
 @pytest.mark.parametrize("name", [None, "", "  ", "default", "Default"])
@@ -149,7 +149,7 @@ def test_another_name_is_not_found(name: str) -> None:
 
 
 def test_what_is_not_found_tells_what_there_is() -> None:
-    made = catalogue(("gpt-4o-mini", "haiku"), on_initialized=True)
+    made = catalogue(("gpt-4o-mini", "haiku"), learned=True)
     with pytest.raises(ModelNotFound) as caught:
         made.resolve("gpt-4o")
     for name in ("haiku", "sonnet", "opus", "claude-opus-5-5", "gpt-4o-mini"):
@@ -189,7 +189,7 @@ def test_an_unknown_target_is_the_operators_business() -> None:
 
 
 def test_an_exact_mapping_wins_over_the_clis_own_name() -> None:
-    assert catalogue(("opus", "haiku"), on_initialized=True).resolve("opus") == "haiku"
+    assert catalogue(("opus", "haiku"), learned=True).resolve("opus") == "haiku"
 
 
 def test_a_mapping_of_one_version_leaves_the_others() -> None:
@@ -241,7 +241,7 @@ def test_the_three_families_are_always_there() -> None:
 
 
 def test_everything_that_may_be_asked_for_is_listed() -> None:
-    made = catalogue(("gpt-4o", "opus"), ("*", "sonnet"), on_initialized=True)
+    made = catalogue(("gpt-4o", "opus"), ("*", "sonnet"), learned=True)
     told = names(made)
     assert {"haiku", "sonnet", "opus", "opusplan", "gpt-4o", *FULL_IDS} <= set(told)
     assert "default" not in told
@@ -249,7 +249,7 @@ def test_everything_that_may_be_asked_for_is_listed() -> None:
 
 
 def test_the_word_default_is_no_model_of_its_own() -> None:
-    assert "default" not in names(catalogue(default="default", on_initialized=True))
+    assert "default" not in names(catalogue(default="default", learned=True))
 
 
 def test_entries_tell_since_when() -> None:
@@ -257,7 +257,7 @@ def test_entries_tell_since_when() -> None:
 
 
 def test_an_empty_catalogue_of_the_cli_changes_nothing() -> None:
-    made = catalogue(on_initialized=True)
+    made = catalogue(learned=True)
     before = names(made)
     made.learn([])
     assert names(made) == before
@@ -273,9 +273,9 @@ MAPS = st.lists(
 
 @given(MODEL_NAMES, MAPS, st.booleans())
 def test_nothing_is_listed_twice(
-    default: str, model_map: tuple[tuple[str, str], ...], on_initialized: bool
+    default: str, model_map: tuple[tuple[str, str], ...], learned: bool
 ) -> None:
-    told = names(catalogue(*model_map, default=default, on_initialized=on_initialized))
+    told = names(catalogue(*model_map, default=default, learned=learned))
     assert len(told) == len(set(told))
     assert {"haiku", "sonnet", "opus"} <= set(told)
 
@@ -284,21 +284,17 @@ def test_nothing_is_listed_twice(
 @pytest.mark.parametrize(
     "default", ["sonnet", "claude-opus-4-5", "My-Model", "arn:aws:bedrock:r:1:p/Mine"]
 )
-def test_whatever_is_listed_can_be_asked_for(
-    default: str, on_initialized: bool
-) -> None:
-    made = catalogue(
-        ("gpt-4o", "My-Other"), default=default, on_initialized=on_initialized
-    )
+def test_whatever_is_listed_can_be_asked_for(default: str, learned: bool) -> None:
+    made = catalogue(("gpt-4o", "My-Other"), default=default, learned=learned)
     for name in names(made):
         assert made.resolve(name)
 
 
 @given(st.none() | st.text(), MAPS, st.booleans())
 def test_any_name_is_a_model_or_not_found(
-    name: str | None, model_map: tuple[tuple[str, str], ...], on_initialized: bool
+    name: str | None, model_map: tuple[tuple[str, str], ...], learned: bool
 ) -> None:
-    made = catalogue(*model_map, on_initialized=on_initialized)
+    made = catalogue(*model_map, learned=learned)
     found: str | ModelNotFound
     try:
         found = made.resolve(name)
@@ -375,7 +371,17 @@ def test_what_is_not_known_of_a_model_changes_nothing() -> None:
 
 
 def test_full_id_of_an_alias() -> None:
-    made = catalogue(on_initialized=True)
+    made = catalogue(learned=True)
     assert made.full_id("Opus") == "claude-opus-5-5"
     assert made.full_id("claude-opus-5-5") == "claude-opus-5-5"
     assert made.full_id("opusplan") == "opusplan"
+
+
+def test_full_id_of_an_alias_that_is_listed_with_a_longer_context_only() -> None:
+    """As CLI 2.1.251 does: the model's rules would not be known otherwise."""
+    opus = ModelInfo("opus[1m]", resolved_model="claude-opus-5[1m]")
+    made = catalogue()
+    made.learn([opus])
+    assert made.full_id("opus") == "claude-opus-5"
+    assert made.full_id("opus[1m]") == "claude-opus-5[1m]"
+    assert made.full_id("sonnet") == "sonnet"
