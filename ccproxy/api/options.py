@@ -8,9 +8,9 @@ class APIOptions:
     """What the operator decided about requests.
 
     Attributes:
-        max_body_bytes: the largest request, over a WebSocket too.
+        max_body: the largest request, over a WebSocket too.
         open_metrics: the metrics can be read on loopback without a key.
     """
 
-    max_body_bytes: int = 2**20
+    max_body: int = 2**20
     open_metrics: bool = False

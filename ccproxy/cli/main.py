@@ -24,8 +24,8 @@ from typing_extensions import override
 
 from ccproxy import __version__
 from ccproxy.claude.process.launch import check_version, find_claude, read_version
-from ccproxy.config.flags import SettingsOptions
-from ccproxy.config.settings import Settings, SettingsError, read_settings
+from ccproxy.cli.command_line import CommandOptions, ExitStatus, fail
+from ccproxy.config.settings import Settings, SettingsError
 from ccproxy.core.errors import ClaudeUnavailable
 from ccproxy.server.logging import observer
 from ccproxy.server.service import CannotListen, Server, make_service, running_reactor
@@ -35,17 +35,16 @@ from ccproxy.server.systemd import READY, STOPPING, notify
 _HASTE_SECONDS = 2.0
 
 
-class Options(SettingsOptions):
-    """The command line, read into `Settings`."""
+class Options(CommandOptions):
+    """The command line of a server."""
 
-    longdesc = (
-        "Serves the model behind an authenticated Claude Code CLI to programs that "
-        "speak OpenAI's API, at http://HOST:PORT/v1. Each option can also be given "
-        "as the environment variable that stands in brackets behind it. "
-        "`ccproxy doctor`, with the same options, looks whether all is well on this "
-        "machine; `ccproxy usage` tells what was used."
+    program = "ccproxy"
+    about = (
+        "Serves the model behind a logged-in Claude Code CLI to clients of OpenAI's "
+        "and Anthropic's APIs, at http://HOST:PORT/v1. `ccproxy doctor` checks whether "
+        "a server with the same options would work on this machine. `ccproxy usage` "
+        "shows what was used."
     )
-    settings: Settings
 
     @override
     def getSynopsis(self) -> str:
@@ -56,24 +55,24 @@ class Options(SettingsOptions):
         )
 
     @override
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as error:
-            _exit(f"{error}; see `ccproxy --help`")
-
-    @override
     def parseArgs(self, *args: str) -> None:
-        if args:
-            raise usage.UsageError(f"{args[0]!r} is no option")
+        if args and args[0] in _COMMANDS:
+            raise usage.UsageError(f"{args[0]!r} has to stand before the options")
+        super().parseArgs(*args)
 
     @override
     def postOptions(self) -> None:
+        super().postOptions()
         try:
-            self.settings = read_settings(self.given, os.environ)
-            check_version(read_version(_claude(self.settings.claude_bin)))
-        except (SettingsError, ClaudeUnavailable) as error:
-            _exit(str(error))
+            binary = _claude(self.settings.claude_bin)
+        except ClaudeUnavailable as error:
+            if self.settings.claude_bin is not None:
+                self.refuse(str(error))
+            fail(self.program, str(error), ExitStatus.FAILED)
+        try:
+            check_version(read_version(binary))
+        except ClaudeUnavailable as error:
+            fail(self.program, str(error), ExitStatus.FAILED)
 
     @override
     def opt_version(self) -> NoReturn:
@@ -128,7 +127,7 @@ class _Application(MultiService):
             # A daemon's parent waits to be told, by an exception that is no exit.
             if not self._twistd.get("nodaemon"):
                 raise
-            _exit(str(error))
+            fail(Options.program, str(error), ExitStatus.FAILED)
 
     @override
     def startService(self) -> None:
@@ -150,7 +149,7 @@ def makeService(options: Options) -> IService:  # twistd's name for it
     try:
         server = make_service(options.settings)
     except SettingsError as error:
-        _exit(str(error))
+        options.refuse(str(error))
     # What is there now stays; a collection that walked through it again would stop
     # every stream for 70 ms.
     gc.freeze()
@@ -219,7 +218,3 @@ def _rotate_on_signal(file: LogFile) -> None:
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
         reactor = running_reactor()
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
-
-
-def _exit(message: str) -> NoReturn:
-    sys.exit(f"ccproxy: {message}")

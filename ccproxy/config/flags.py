@@ -1,26 +1,75 @@
 """The options as flags of a command line, for all commands of ours."""
 
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from twisted.python import usage
 from typing_extensions import override
 
-from ccproxy.config.options import OPTIONS, Option
+from ccproxy.config.help import VALUES, Entry, groups_of, paragraph, section
+from ccproxy.config.options import Option
+from ccproxy.config.settings import OPTIONS
+
+# Longer lines are hard to read.
+_MOST_COLUMNS = 100
 
 
 class SettingsOptions(usage.Options):
-    """Keeps what was given, by option, in order.
+    """Collects what the flags of `OPTIONS` were given.
+
+    A subclass adds flags of its own as methods ``opt_…`` with a docstring.
 
     Attributes:
-        given: as `ccproxy.config.settings.read_settings` takes it.
+        given: by flag as typed, in order; `ccproxy.config.reading.read_settings` takes
+            it.
+        about: what the command does.
+        metavars: what the value of a flag of the subclass's own is, by flag.
     """
+
+    about: ClassVar[str] = ""
+    metavars: ClassVar[Mapping[str, str]] = {}
+    # Whether ``--help`` explains the server's options too.
+    shows_settings: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.given: dict[str, list[str]] = {}
         super().__init__()
+
+    @override
+    def getUsage(self, width: int | None = None) -> str:
+        columns = shutil.get_terminal_size().columns
+        width = width or min(columns, _MOST_COLUMNS)
+        parts = ["", paragraph(self.about, width), ""]
+        if self.shows_settings:
+            parts += [paragraph(VALUES, width), ""]
+            for title, entries in groups_of(OPTIONS).items():
+                parts += [section(title, entries, width), ""]
+            parts += [section("Other options", self._own_entries(), width)]
+        else:
+            parts += [section("Options", self._own_entries(), width), ""]
+            parts += [
+                "The options of the server, see `ccproxy --help`, apply here too."
+            ]
+        return "\n".join([*parts, ""])
+
+    def _own_entries(self) -> list[Entry]:
+        """The flags that are no settings."""
+        of_settings = {text.flag for option in OPTIONS for text in option.spellings}
+        own = {name.removesuffix("=") for name in self.longOpt} - of_settings
+        # These two are every command's.
+        ordered = sorted(own, key=lambda flag: (flag in ("version", "help"), flag))
+        return [
+            Entry(f"--{flag} {self.metavars.get(flag, '')}".rstrip(), self._about(flag))
+            for flag in ordered
+        ]
+
+    def _about(self, flag: str) -> str:
+        """A docstring as the other lines of help are written."""
+        text = self.docs[flag].removesuffix(".")
+        return f"{text[0].lower()}{text[1:]}"
 
     @override
     def opt_version(self) -> NoReturn:
@@ -28,28 +77,35 @@ class SettingsOptions(usage.Options):
         print(f"ccproxy {version('ccproxy')}")
         sys.exit(0)
 
+    @override
+    def opt_help(self) -> NoReturn:
+        """Show this help, and exit."""
+        print(self)
+        sys.exit(0)
 
-def _collector(option: Option) -> Callable[..., None]:
-    """The method by which `usage.Options` takes one option."""
+
+def _collector(option: Option, flag: str) -> Callable[..., None]:
+    """The method by which `usage.Options` takes one flag."""
 
     def take(options: SettingsOptions, text: str) -> None:
-        options.given.setdefault(option.name, []).append(text)
+        options.given.setdefault(flag, []).append(text)
 
     def switch(options: SettingsOptions) -> None:
         take(options, "1")
 
-    about = [option.metavar and f"{option.metavar}: ", option.help]
-    if option.default:
-        about.append(f" [{option.environment}, default {option.default}]")
-    else:
-        about.append(f" [{option.environment}]")
-    method = take if option.metavar else switch
-    method.__doc__ = "".join(about)
-    return method
+    return take if option.metavar else switch
 
 
-for _option in OPTIONS:
-    _method = _collector(_option)
-    for _name in (_option.name, _option.short):
-        if _name:
-            setattr(SettingsOptions, f"opt_{_name.replace('-', '_')}", _method)
+def _add_flags() -> None:
+    for option in OPTIONS:
+        for spelling in option.spellings:
+            if spelling.flag:
+                method = _collector(option, spelling.flag)
+                name = f"opt_{spelling.flag.replace('-', '_')}"
+                setattr(SettingsOptions, name, method)
+        if option.letter:
+            same = getattr(SettingsOptions, f"opt_{option.flag.replace('-', '_')}")
+            setattr(SettingsOptions, f"opt_{option.letter}", same)
+
+
+_add_flags()

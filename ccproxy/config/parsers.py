@@ -1,17 +1,19 @@
-"""What the values of options are: from the operator's text to a value, or a reason.
+"""Parsers of option values: from the operator's text to a value.
 
-Each parser raises ValueError with one line for the operator.
+Each parser raises ValueError with one line for the operator. The line names what is
+accepted.
 """
 
 import re
 from collections.abc import Callable
-from math import inf
 
-_UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9}
-_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6}
-_UNITS |= {"gb": 10**9}
-_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
-_LARGEST = 10**15
+_SIZE_UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_SIZE_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SIZE_UNITS |= {"kb": 10**3, "mb": 10**6, "gb": 10**9}
+_DAY_SECONDS = 86_400
+_TIME_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": _DAY_SECONDS}
+_LARGEST_BYTES = 10**15
+# Twisted schedules calls by floating point seconds; 10**8 s are three years.
 _LONGEST_SECONDS = 10**8
 _MOST_DAYS = 100_000
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -19,56 +21,89 @@ _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _LABELS = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
 _HOST_NAME = re.compile(rf"\*|(?:\*\.)?{_LABELS}\.?(?::[0-9]{{1,5}})?")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9_.\[\]:-]+")
-# What an HTTP header can carry unharmed; anything else could never match.
+# What an HTTP header field can carry. Any other key could never match.
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
-def checked_key(text: str) -> str:
-    """A key that a header can carry."""
+def api_key(text: str) -> str:
+    """An API key that an HTTP header field can carry."""
     if not _KEY.fullmatch(text):
         raise ValueError("must be printable ASCII without blanks, and not empty")
     return text
 
 
 def port(text: str) -> int:
-    """A port number."""
+    """A TCP port, or 0 for any free port."""
     if not text.isdecimal() or not 0 <= int(text) <= 65535:
         raise ValueError(f"{text!r} is not a port number (0 to 65535)")
     return int(text)
 
 
 def size(text: str) -> int:
-    """Bytes, with or without a unit."""
+    """A number of bytes, with or without a unit."""
     match = _QUANTITY.fullmatch(text)
-    if match is None or match[2].lower() not in _UNITS:
-        raise ValueError(f"{text!r} is not a size; write for example 1MiB or 500000")
-    size = float(match[1]) * _UNITS[match[2].lower()]
-    if not 1 <= size <= _LARGEST:
+    if match is None or match[2].lower() not in _SIZE_UNITS:
+        raise ValueError(
+            f"{text!r} is not a size; write for example 500000, 600MB or 4MiB"
+        )
+    size_bytes = float(match[1]) * _SIZE_UNITS[match[2].lower()]
+    if not 1 <= size_bytes <= _LARGEST_BYTES:
         raise ValueError("must be from one byte to 1000000GB")
-    return int(size)
+    return int(size_bytes)
 
 
 def duration(text: str) -> float:
-    """Seconds, with or without a unit."""
-    match = _QUANTITY.fullmatch(text)
-    if match is None or match[2].lower() not in _SECONDS:
-        raise ValueError(f"{text!r} is not a duration; write for example 90, 90s or 2m")
-    seconds = float(match[1]) * _SECONDS[match[2].lower()]
+    """A number of seconds, with or without a unit."""
+    seconds = _seconds(text)
     if not 0 < seconds <= _LONGEST_SECONDS:
-        raise ValueError("must be more than zero, and less than some years")
+        raise ValueError("must be more than zero, and less than three years")
     return seconds
 
 
-def count(text: str) -> int:
+def duration_or_forever(text: str) -> float | None:
+    """A number of seconds with its unit; None: forever.
+
+    A number without a unit is refused: `30` would be half a minute, and who writes it
+    may mean days.
+    """
+    if text.strip().lower() == "forever":
+        return None
+    if _NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"{text!r} has no unit; write for example 30d, 12h or forever")
+    seconds = _seconds(text)
+    if not 0 < seconds < _MOST_DAYS * _DAY_SECONDS:
+        raise ValueError(f"must be more than zero and less than {_MOST_DAYS}d")
+    return seconds
+
+
+def days_or_forever(text: str) -> float | None:
+    """A number of days, as seconds; None: forever."""
+    if text.strip().lower() == "forever":
+        return None
+    if not _NUMBER.fullmatch(text.strip()) or not 0 < float(text) < _MOST_DAYS:
+        raise ValueError(f"{text!r} is not a number of days; or write forever")
+    return float(text) * _DAY_SECONDS
+
+
+def _seconds(text: str) -> float:
+    match = _QUANTITY.fullmatch(text)
+    if match is None or match[2].lower() not in _TIME_UNITS:
+        raise ValueError(
+            f"{text!r} is not a duration; write for example 90, 90s, 10m, 2h or 1d"
+        )
+    return float(match[1]) * _TIME_UNITS[match[2].lower()]
+
+
+def positive(text: str) -> int:
     """A number from 1 up."""
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"{text!r} is not a number from 1 up")
     return int(text)
 
 
-def count_or_none(text: str) -> int:
+def non_negative(text: str) -> int:
     """A number from 0 up."""
-    return 0 if text.strip() == "0" else count(text)
+    return 0 if text.strip() == "0" else positive(text)
 
 
 def switch(text: str) -> bool:
@@ -80,32 +115,23 @@ def switch(text: str) -> bool:
     raise ValueError(f"{text!r} is neither 1 nor 0")
 
 
-def word(text: str) -> str:
-    """Any text."""
+def not_empty(text: str) -> str:
+    """Any text that is not blank."""
     if not text.strip():
         raise ValueError("must not be empty")
     return text.strip()
 
 
-def database(text: str) -> str:
-    """A PostgreSQL's URL, as the store takes it."""
+def postgresql_url(text: str) -> str:
+    """The URL of a PostgreSQL database, in the form that SQLAlchemy takes."""
     scheme, separator, rest = text.strip().partition("://")
     if separator and scheme in ("postgres", "postgresql", "postgresql+psycopg"):
         return f"postgresql+psycopg://{rest}"
-    raise ValueError("is no postgresql://USER:PASSWORD@HOST/DATABASE")
-
-
-def days(text: str) -> float:
-    """A number of days; may be infinite."""
-    if text.strip().lower() == "forever":
-        return inf
-    if not _NUMBER.fullmatch(text.strip()) or not 0 < float(text) < _MOST_DAYS:
-        raise ValueError(f"{text!r} is not a number of days; or write forever")
-    return float(text)
+    raise ValueError("is not postgresql://USER:PASSWORD@HOST/DATABASE")
 
 
 def choice(*choices: str) -> Callable[[str], str]:
-    """One of some words."""
+    """A parser that takes one of some words."""
 
     def parse(text: str) -> str:
         if text.lower() not in choices:
@@ -116,28 +142,28 @@ def choice(*choices: str) -> Callable[[str], str]:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names, separated by commas."""
+    """Names that are separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def host_name(text: str) -> str:
-    """A host's name, ``*.`` and all below it, or ``*``."""
+    """A host name, ``*.NAME`` for all its subdomains, or ``*`` for any host."""
     name = text.strip().lower()
     if not _HOST_NAME.fullmatch(name):
-        raise ValueError(f"{text!r} is no host name, *.NAME or *")
+        raise ValueError(f"{text!r} is neither a host name nor *.NAME nor *")
     return name
 
 
 def origin(text: str) -> str:
-    """A web site's origin, or ``*``."""
+    """The origin of a web site, or ``*`` for any."""
     site = text.strip().lower().removesuffix("/")
     if not _ORIGIN.fullmatch(site):
         raise ValueError(f"{text!r} is neither scheme://host[:port] nor *")
     return site
 
 
-def mapping(text: str) -> tuple[str, str]:
-    """A pattern and what it stands for."""
+def model_mapping(text: str) -> tuple[str, str]:
+    """A pattern of model names, and the model that it stands for."""
     pattern, separator, model = (part.strip() for part in text.partition("="))
     if not (pattern and separator and model):
         raise ValueError(f"{text!r} is not NAME=MODEL, for example gpt-4o=sonnet")

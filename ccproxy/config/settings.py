@@ -1,237 +1,320 @@
-"""What the operator decided, checked and put together.
+"""All settings of a server. Each field is one option, declared here and in `limits`."""
 
-Flags win over the environment, the environment over the defaults. Nothing here reads
-``os.environ`` or a file by itself: `read_settings` is handed both.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from math import isinf
 from pathlib import Path
-from typing import Any
 
 from attrs import field, frozen
 
-from ccproxy.config.options import OPTIONS, Option
-from ccproxy.config.parsers import checked_key
-
-# The key where there is nothing to protect.
-DEMO_KEY = "demo"
+from ccproxy.config.limits import (
+    ConnectionLimits,
+    PoolLimits,
+    SuspensionLimits,
+    TurnTimeouts,
+)
+from ccproxy.config.options import Group, Spelling, metadata, option, options_of
+from ccproxy.config.parsers import (
+    api_key,
+    choice,
+    days_or_forever,
+    duration,
+    duration_or_forever,
+    host_name,
+    model_mapping,
+    names,
+    not_empty,
+    origin,
+    port,
+    positive,
+    postgresql_url,
+    size,
+    switch,
+)
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong; one line that names it and the remedy."""
+    """A setting is missing or wrong; one line that names it and what to do."""
 
 
-@frozen(kw_only=True)
-class Settings:
-    """All settings, checked.
+@frozen(kw_only=True, slots=False)
+class Settings(
+    # attrs collects the fields of the last one first.
+    TurnTimeouts,
+    SuspensionLimits,
+    PoolLimits,
+    ConnectionLimits,
+):
+    """All settings, checked. Times are in seconds, sizes in bytes.
 
-    Attributes:
-        api_keys: whoever sends one of them is served.
-        listen: Twisted endpoint strings.
-        allowed_hosts: names that requests may be for, besides those that always may.
-        cors_origins: the sites whose pages may use it.
-        reader_seconds: how long a client may leave its answer unread.
-        model_map: (pattern, model) in the order given; ``*`` is a wildcard.
-        max_body_bytes: largest request body.
-        max_processes: how many CLIs there may be; None: what there is memory for.
-        recycle_bytes: from what size on a CLI is replaced.
-        compose: how questions are asked; ``auto``, ``body`` or ``native``.
-        reuse: without effect, see `without_effect`.
-        max_suspended: how many CLIs may wait for results of the client's tools; of
-            effect with agent_tools only. None: as many as the default says.
-        suspended_seconds: how long they may; likewise.
-        agent_tools: Claude Code's own tools that the model may use; none by
-            default.
-        state_dir: where what is stored lives; None: in a temporary folder, for as
-            long as the service runs.
-        database_url: of a PostgreSQL that it lives in instead.
-        keep_days: how long; None: for ever.
-        keep_bytes: how much; None: everything.
-        remember: where the model's own messages are kept in a loop of calls; ``off``,
-            ``memory`` or ``store``.
+    `ccproxy.config.reading.read_settings` makes it of flags and variables. Made
+    directly, it has the same defaults, except that ``state_dir`` is a temporary
+    directory, and ``api_key_file`` is not read.
     """
 
-    api_keys: tuple[str, ...] = field(repr=False)
-    listen: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
-    allowed_hosts: tuple[str, ...] = ()
-    cors_origins: tuple[str, ...] = ()
-    max_connections: int = 512
-    head_seconds: float = 30.0
-    body_seconds: float = 120.0
-    keep_alive_seconds: float = 60.0
-    reader_seconds: float = 300.0
-    model: str = "sonnet"
-    model_map: tuple[tuple[str, str], ...] = ()
-    claude_bin: Path | None = None
-    agent_tools: tuple[str, ...] = ()
-    show_agent_tools: bool = False
-    forward_sampling: bool = False
-    forward_tool_choice: bool = False
-    max_body_bytes: int = 4 * 2**20
-    max_processes: int | None = None
-    spares: int = 1
-    idle_seconds: float = 600.0
-    recycle_bytes: int = 600_000_000
-    compose: str = "auto"
-    reuse: str | None = None
-    max_queue: int = 64
-    queue_seconds: float = 60.0
-    drain_seconds: float = 30.0
-    max_suspended: int | None = None
-    suspended_seconds: float | None = None
-    first_token_seconds: float = 120.0
-    silence_seconds: float = 120.0
-    turn_seconds: float = 1800.0
-    log_level: str = "info"
-    log_format: str = "text"
-    demo: bool = False
-    state_dir: Path | None = None
-    database_url: str | None = field(default=None, repr=False)
-    keep_days: float | None = 30.0
-    keep_bytes: int | None = 2**30
-    remember: str = "store"
-    open_metrics: bool = False
+    # The server.
 
-
-def read_settings(
-    flags: Mapping[str, Sequence[str]],
-    environment: Mapping[str, str],
-    read_text: Callable[[Path], str] = Path.read_text,
-    *,
-    needs_key: bool = True,
-) -> Settings:
-    """Check everything and put it together.
-
-    Args:
-        flags: what the command line gave, by option name, in its order.
-        environment: the process's variables; an empty one counts as not set.
-        read_text: reads the key file.
-        needs_key: whether it is an error that there is none.
-
-    Raises:
-        SettingsError: with one line that names the flag or the variable.
-    """
-    values: dict[str, Any] = {}
-    for option in OPTIONS:
-        values[option.name] = _value(option, flags.get(option.name, ()), environment)
-    return Settings(
-        api_keys=_api_keys(values, read_text, needs_key),
-        listen=values["listen"] or (_endpoint(values["host"], values["port"]),),
-        allowed_hosts=values["allowed-hosts"],
-        cors_origins=values["cors-origin"],
-        max_connections=values["max-connections"],
-        head_seconds=values["head-timeout"],
-        body_seconds=values["body-timeout"],
-        keep_alive_seconds=values["keep-alive"],
-        reader_seconds=values["reader-timeout"],
-        model=values["model"],
-        model_map=values["model-map"],
-        claude_bin=values["claude-bin"],
-        agent_tools=values["agent-tools"] or (),
-        show_agent_tools=values["show-agent-tools"] or False,
-        forward_sampling=values["forward-sampling"] or False,
-        forward_tool_choice=values["forward-tool-choice"] or False,
-        max_body_bytes=values["max-body"],
-        max_processes=values["max-processes"],
-        spares=values["spares"],
-        idle_seconds=values["idle-seconds"],
-        recycle_bytes=values["recycle-rss"],
-        compose=values["compose"],
-        reuse=values["reuse"],
-        max_queue=values["max-queue"],
-        queue_seconds=values["queue-seconds"],
-        drain_seconds=values["drain-seconds"],
-        max_suspended=values["max-suspended"],
-        suspended_seconds=values["suspended-timeout"],
-        first_token_seconds=values["first-token-timeout"],
-        silence_seconds=values["silence-timeout"],
-        turn_seconds=values["turn-timeout"],
-        log_level=values["log-level"],
-        log_format=values["log-format"],
-        demo=values["demo"] or False,
-        state_dir=values["state-dir"] or _state_dir(values["demo"], environment),
-        database_url=values["database-url"],
-        keep_days=None if isinf(values["keep-days"]) else values["keep-days"],
-        keep_bytes=values["keep-size"],
-        remember=values["remember"],
-        open_metrics=values["open-metrics"] or False,
+    host: str = option(
+        group=Group.SERVER,
+        variable="HOST",
+        metavar="ADDRESS",
+        parse=not_empty,
+        default="127.0.0.1",
+        help="address to listen on",
+    )
+    port: int = option(
+        group=Group.SERVER,
+        letter="p",
+        variable="PORT",
+        metavar="PORT",
+        parse=port,
+        default="8080",
+        help="port to listen on; 0: any free port",
+    )
+    listen: tuple[str, ...] = option(
+        group=Group.SERVER,
+        metavar="ENDPOINT",
+        parse=not_empty,
+        repeatable=True,
+        help="a Twisted endpoint to listen on instead of --host and --port, for "
+        "example unix:/run/ccproxy.sock or "
+        "ssl:8443:privateKey=key.pem:certKey=cert.pem; repeatable",
+    )
+    drain_timeout: float = option(
+        group=Group.SERVER,
+        metavar="TIME",
+        parse=duration,
+        default="30s",
+        old=[Spelling(flag="drain-seconds", variable="CCPROXY_DRAIN_SECONDS")],
+        help="time limit for running answers when the server is stopped",
     )
 
+    # Access.
 
-def without_effect(settings: Settings) -> Sequence[str]:
-    """The options that were given and do nothing, each with the reason."""
-    found = []
-    if settings.reuse is not None:
-        found.append("--reuse: every claude CLI answers any question")
-    if not settings.agent_tools:
-        why = "no claude CLI waits for results, but with --agent-tools"
-        if settings.max_suspended is not None:
-            found.append(f"--max-suspended: {why}")
-        if settings.suspended_seconds is not None:
-            found.append(f"--suspended-timeout: {why}")
-    return found
+    api_keys: tuple[str, ...] = field(
+        repr=False,
+        metadata=metadata(
+            group=Group.ACCESS,
+            flag="api-key",
+            variable="PROXY_API_KEY",
+            metavar="KEY",
+            parse=api_key,
+            is_secret=True,
+            help="the key that clients must send as `Authorization: Bearer KEY`; "
+            "required, here or in --api-key-file",
+        ),
+    )
+    api_key_file: Path | None = option(
+        group=Group.ACCESS,
+        variable="PROXY_API_KEY_FILE",
+        metavar="FILE",
+        parse=Path,
+        help="a file with API keys, one a line; keeps them off the command line",
+    )
+    allowed_hosts: tuple[str, ...] = option(
+        group=Group.ACCESS,
+        metavar="NAME",
+        parse=host_name,
+        repeatable=True,
+        help="a host name by which clients may call the server, besides localhost, IP "
+        "addresses and, if other machines can reach the server, the machine's own "
+        "name; *.NAME: all subdomains; *: any; repeatable, or separated by commas",
+    )
+    cors_origins: tuple[str, ...] = option(
+        group=Group.ACCESS,
+        flag="cors-origin",
+        variable="CCPROXY_CORS_ORIGIN",
+        metavar="ORIGIN",
+        parse=origin,
+        repeatable=True,
+        default_text="none",
+        help="a web site whose pages may call the API, for example "
+        "https://chat.example.org; *: any; repeatable, or separated by commas",
+    )
+    open_metrics: bool = option(
+        group=Group.ACCESS,
+        parse=switch,
+        help="serve GET /metrics without a key, at loopback addresses and Unix sockets "
+        "only",
+    )
+
+    # The model.
+
+    model: str = option(
+        group=Group.MODEL,
+        letter="m",
+        variable="CLAUDE_MODEL",
+        metavar="MODEL",
+        parse=not_empty,
+        default="sonnet",
+        help="the model for requests that name none: haiku, sonnet, opus or a full id",
+    )
+    model_map: tuple[tuple[str, str], ...] = option(
+        group=Group.MODEL,
+        metavar="NAME=MODEL",
+        parse=model_mapping,
+        repeatable=True,
+        help="answer requests for the model NAME with MODEL, for example gpt-4o=sonnet "
+        "or *=opus; repeatable, or separated by commas",
+    )
+    forward_sampling: bool = option(
+        group=Group.MODEL,
+        parse=switch,
+        help="send the client's temperature, top_p and top_k to the provider, whose "
+        "current models may refuse them; otherwise they are left out",
+    )
+    forward_tool_choice: bool = option(
+        group=Group.MODEL,
+        parse=switch,
+        help="demand tool calls by the Messages API's tool_choice, which current "
+        "models may refuse; otherwise the model is told in words",
+    )
+
+    # Claude Code processes; more in `limits`.
+
+    claude_bin: Path | None = option(
+        group=Group.PROCESSES,
+        variable="CLAUDE_BIN",
+        metavar="FILE",
+        parse=Path,
+        default_text="`claude` on PATH, else the CLI in the package claude-agent-sdk",
+        help="the claude CLI",
+    )
+    compose: str = option(
+        group=Group.PROCESSES,
+        metavar="HOW",
+        parse=choice("auto", "body", "native"),
+        default="auto",
+        help="how a request reaches the model: body: ccproxy composes the request, and "
+        "any CLI process sends it; native: the CLI composes the request from the "
+        "conversation, in a process of its own; auto: body if the CLI supports it; "
+        "with --agent-tools it is always native",
+    )
+    max_processes: int | None = option(
+        group=Group.PROCESSES,
+        metavar="N",
+        parse=positive,
+        default_text="as many as fit in half of the memory, at most 8",
+        help="CLI processes at one time; each takes 110 to 200 MB, and further "
+        "requests wait",
+    )
+    agent_tools: tuple[str, ...] = option(
+        group=Group.PROCESSES,
+        metavar="NAMES",
+        parse=names,
+        unset=(),
+        default_text="none",
+        help="tools of Claude Code that the model may use on this machine, separated "
+        "by commas, for example Read,WebSearch",
+    )
+    show_agent_tools: bool = option(
+        group=Group.PROCESSES,
+        parse=switch,
+        help="show in the reasoning of an answer which tools of --agent-tools the "
+        "model has used, and for what",
+    )
+    reuse: str | None = option(
+        group=Group.PROCESSES,
+        is_hidden=True,
+        metavar="HOW",
+        parse=choice("off", "continue", "rewind"),
+        help="without effect: every CLI process answers any request",
+    )
+
+    # Limits; more in `limits`.
+
+    max_body: int = option(
+        group=Group.LIMITS,
+        variable="MAX_BODY",
+        metavar="SIZE",
+        parse=size,
+        default="4MiB",
+        help="largest request body",
+    )
+
+    # Stored data.
+
+    state_dir: Path | None = option(
+        group=Group.DATA,
+        metavar="DIRECTORY",
+        parse=Path,
+        default_text="$XDG_STATE_HOME/ccproxy, else ~/.local/state/ccproxy; with "
+        "--demo a temporary directory",
+        help="directory for stored responses, conversations and the usage ledger",
+    )
+    database_url: str | None = option(
+        group=Group.DATA,
+        metavar="URL",
+        parse=postgresql_url,
+        is_secret=True,
+        help="store responses, conversations and usage in a PostgreSQL database "
+        "instead, which several proxies may share: postgresql://USER:PASSWORD@HOST/DATABASE",
+    )
+    keep_time: float | None = option(
+        group=Group.DATA,
+        metavar="TIME",
+        parse=duration_or_forever,
+        default="30d",
+        old=[
+            Spelling(
+                flag="keep-days",
+                variable="CCPROXY_KEEP_DAYS",
+                parse=days_or_forever,
+            )
+        ],
+        help="how long stored responses and unchanged conversations are kept; or "
+        "forever",
+    )
+    keep_size: int | None = option(
+        group=Group.DATA,
+        metavar="SIZE",
+        parse=size,
+        default="1GiB",
+        help="how large the stored responses may grow; the oldest are deleted first",
+    )
+    remember: str = option(
+        group=Group.DATA,
+        metavar="WHERE",
+        parse=choice("off", "memory", "store"),
+        default="store",
+        help="where the model's messages with tool calls are kept, so that the model "
+        "keeps its thinking when the tool results arrive: store: in the state "
+        "directory or the database, for 6 hours; memory: for 1 hour; off: nowhere",
+    )
+
+    # Logs.
+
+    log_level: str = option(
+        group=Group.LOGS,
+        metavar="LEVEL",
+        parse=choice("debug", "info", "warn", "error", "critical"),
+        default="info",
+        old=[Spelling(variable="CCPROXY_LOG")],
+        help="lowest level that is logged: debug, info, warn, error or critical",
+    )
+    log_format: str = option(
+        group=Group.LOGS,
+        metavar="FORMAT",
+        parse=choice("text", "json"),
+        default="text",
+        help="format of the log: text, or json with one object a line",
+    )
+
+    # Development.
+
+    demo: bool = option(
+        group=Group.DEVELOPMENT,
+        parse=switch,
+        help="answer from a script instead of a model, without account and network; "
+        "without a key of your own the key is `demo`",
+    )
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Twisted endpoints to listen on: ``listen``, else ``host`` and ``port``."""
+        if self.listen:
+            return self.listen
+        # Twisted's endpoint strings separate their parts by colons.
+        address = self.host.removeprefix("[").removesuffix("]")
+        escaped = address.replace(":", r"\:")
+        return (f"tcp:{self.port}:interface={escaped}",)
 
 
-def _value(option: Option, given: Sequence[str], environment: Mapping[str, str]) -> Any:
-    source, texts = f"--{option.name}", list(given)
-    if not texts and environment.get(option.environment):
-        source = option.environment
-        text = environment[option.environment]
-        texts = text.split(",") if option.repeatable else [text]
-    if not texts and option.default:
-        texts = [option.default]
-    try:
-        parsed = [option.parse(text) for text in texts]
-    except ValueError as error:
-        raise SettingsError(f"{source}: {error}") from None
-    if option.repeatable:
-        return tuple(parsed)
-    return parsed[-1] if parsed else None
-
-
-def _state_dir(demo: bool | None, environment: Mapping[str, str]) -> Path | None:
-    """Where the XDG base directory specification has it; a demo leaves no trace."""
-    base = environment.get("XDG_STATE_HOME", "")
-    home = environment.get("HOME")
-    if demo or (not base and not home):
-        return None
-    # A relative path there is to be ignored.
-    if base.startswith("/"):
-        return Path(base, "ccproxy")
-    return Path(home, ".local", "state", "ccproxy") if home else None
-
-
-def _api_keys(
-    values: Mapping[str, Any], read_text: Callable[[Path], str], needs_key: bool
-) -> tuple[str, ...]:
-    keys = [values["api-key"]] if values["api-key"] else []
-    path = values["api-key-file"]
-    if path is not None:
-        try:
-            lines = read_text(path).removeprefix("\ufeff").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"--api-key-file: cannot read {path}: {error}"
-            ) from None
-        try:
-            found = [checked_key(line.strip()) for line in lines if line.strip()]
-        except ValueError as error:
-            raise SettingsError(f"--api-key-file: a key in {path} {error}") from None
-        if not found:
-            raise SettingsError(f"--api-key-file: {path} holds no key")
-        keys += found
-    if not keys and values["demo"]:
-        keys = [DEMO_KEY]
-    if not keys and needs_key:
-        raise SettingsError(
-            "--api-key: no key is set; choose a secret and set PROXY_API_KEY to it "
-            "(or use --api-key-file), or try --demo"
-        )
-    return tuple(keys)
-
-
-def _endpoint(host: str, port: int) -> str:
-    # Twisted's endpoint strings separate their parts by colons.
-    address = host.removeprefix("[").removesuffix("]")
-    return f"tcp:{port}:interface={address.replace(':', chr(92) + ':')}"
+OPTIONS = options_of(Settings)

@@ -26,7 +26,7 @@ REMEDIES: Mapping[str, str] = {
     ),
     "previous_response_not_found": (
         "The previous response is not stored: send the whole conversation; see "
-        "--keep-days."
+        "--keep-time."
     ),
     "invalid_api_key": (
         "Send the proxy's own key (PROXY_API_KEY), not a key of OpenAI's or "

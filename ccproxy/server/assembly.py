@@ -33,9 +33,6 @@ from ccproxy.server.runtime import BETAS, Runtime
 # Claude Code's tool for what OpenAI's clients call web_search.
 WEB_SEARCH = "WebSearch"
 
-# With Claude Code's own tools, where the operator says nothing.
-_MOST_SUSPENDED = 4
-_SUSPENDED_SECONDS = 300.0
 # What is remembered of the model's own messages; a loop of calls takes minutes.
 _ANSWERS_BYTES = 64 * 1024 * 1024
 _ANSWERS_SECONDS = 3600.0
@@ -108,29 +105,27 @@ def _answers(settings: Settings, shared: SharedAnswers) -> RememberedAnswers:
 
 def _limits(settings: Settings) -> Limits:
     return Limits(
-        first_token_seconds=settings.first_token_seconds,
-        silence_seconds=settings.silence_seconds,
-        turn_seconds=settings.turn_seconds,
+        first_token_seconds=settings.first_token_timeout,
+        silence_seconds=settings.silence_timeout,
+        turn_seconds=settings.turn_timeout,
     )
 
 
 def _backend_options(
     settings: Settings, mode: ComposeMode, environment: Mapping[str, str]
 ) -> BackendOptions:
-    sessions, seconds = settings.max_suspended, settings.suspended_seconds
     suspension = SuspensionLimits(
-        sessions=_MOST_SUSPENDED if sessions is None else sessions,
-        seconds=_SUSPENDED_SECONDS if seconds is None else seconds,
+        sessions=settings.max_suspended, seconds=settings.suspended_timeout
     )
     return BackendOptions(
         compose=mode,
         processes=settings.max_processes or processes_for(memory_bytes()),
         pool=PoolLimits(
             spares=settings.spares,
-            idle_seconds=settings.idle_seconds,
-            recycle_bytes=settings.recycle_bytes,
+            idle_seconds=settings.idle_timeout,
+            recycle_bytes=settings.recycle_rss,
             queue=settings.max_queue,
-            queue_seconds=settings.queue_seconds,
+            queue_seconds=settings.queue_timeout,
         ),
         native=NativeOptions(
             suspension=suspension,

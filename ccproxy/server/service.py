@@ -31,7 +31,8 @@ from ccproxy import __version__
 from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.app import API
 from ccproxy.api.options import APIOptions
-from ccproxy.config.settings import DEMO_KEY, Settings, without_effect
+from ccproxy.config.reading import DEMO_KEY, without_effect
+from ccproxy.config.settings import Settings
 from ccproxy.core.errors import StorageFailed
 from ccproxy.server.assembly import make_backend
 from ccproxy.server.metrics import Metrics
@@ -79,7 +80,7 @@ def create_proxy(
     """Make a proxy for another Twisted application, without a port of its own.
 
     Args:
-        settings: ``listen`` and the log settings are not looked at.
+        settings: the endpoints and the log settings are not looked at.
         authenticate: whether clients must send one of ``settings.api_keys``; if
             not, the application in front has to keep strangers out.
         reactor: the global one by default.
@@ -112,7 +113,7 @@ def make_service(
     site = ProxySite(parts.resource, door, reactor, parts.engine.observer)
     server = Server(settings, parts.engine, site, reactor)
     # What is no endpoint has been told by now.
-    check_keys(settings.listen, settings.api_keys)
+    check_keys(settings.endpoints, settings.api_keys)
     return server
 
 
@@ -141,7 +142,7 @@ def _parts(
     engine = ProxyService(settings, reactor, environment)
     cors = CORSPolicy(settings.cors_origins)
     authenticator = Authenticator(
-        settings.api_keys if authenticate else None, settings.max_body_bytes
+        settings.api_keys if authenticate else None, settings.max_body
     )
     api = engine.api = API(
         backend=engine.backend,
@@ -149,7 +150,7 @@ def _parts(
         authenticator=authenticator,
         cors=cors,
         policy=APIOptions(
-            max_body_bytes=settings.max_body_bytes,
+            max_body=settings.max_body,
             open_metrics=settings.open_metrics,
         ),
         observer=engine.observer,
@@ -183,8 +184,8 @@ class ProxyService(Service):
             url=self._premises.database_url,
             reactor=reactor,
             wall_seconds=time.time,
-            keep_days=settings.keep_days,
-            keep_bytes=settings.keep_bytes,
+            keep_time=settings.keep_time,
+            keep_size=settings.keep_size,
         )
         self.metrics = Metrics()
         self.backend = self.metrics.watched = make_backend(
@@ -223,7 +224,7 @@ class ProxyService(Service):
 
     async def _stop(self) -> None:
         try:
-            await self.backend.drain(self._settings.drain_seconds)
+            await self.backend.drain(self._settings.drain_timeout)
             await self.backend.stop()
             await self.api.drain()
             await self.store.stop()
@@ -239,7 +240,7 @@ class Server(Service):
     """The engine behind its own ports.
 
     Attributes:
-        ports: those that are open, in the order of ``settings.listen``.
+        ports: those that are open, in the order of ``settings.endpoints``.
 
     Raises:
         SettingsError: an endpoint string that Twisted does not understand.
@@ -254,14 +255,16 @@ class Server(Service):
         self._settings = settings
         self._engine = engine
         self._site = site
-        self._endpoints = [endpoint_of(reactor, text) for text in settings.listen]
+        self._endpoints = [endpoint_of(reactor, text) for text in settings.endpoints]
         self.ports: list[IListeningPort] = []
 
     @override
     def privilegedStartService(self) -> None:
         # Before privileges are shed, and before twistd says that all is well: a
         # port that is taken must end the start, not only be logged.
-        for text, endpoint in zip(self._settings.listen, self._endpoints, strict=True):
+        for text, endpoint in zip(
+            self._settings.endpoints, self._endpoints, strict=True
+        ):
             outcome: list[Any] = []
             endpoint.listen(self._site).addBoth(outcome.append)
             if not outcome or isinstance(outcome[0], Failure):
@@ -283,7 +286,7 @@ class Server(Service):
             places=", ".join(self._places()),
             model=self._settings.model,
         )
-        for endpoint in filter(is_reachable, self._settings.listen):
+        for endpoint in filter(is_reachable, self._settings.endpoints):
             self._log.warn(
                 "other machines can reach {endpoint}: whoever has the key can use your "
                 "subscription up, and what is not TLS can be read on the way",
@@ -300,7 +303,7 @@ class Server(Service):
             )
 
     def _places(self) -> list[str]:
-        listen = zip(self._settings.listen, self.ports, strict=True)
+        listen = zip(self._settings.endpoints, self.ports, strict=True)
         return [base_url(endpoint, port.getHost()) for endpoint, port in listen]
 
     @override
@@ -318,7 +321,7 @@ class Server(Service):
         for port in ports:
             await maybeDeferred(port.stopListening)
         # Longer than the engine, which has the last word of every answer.
-        limit_seconds = self._settings.drain_seconds + _DRAIN_SECONDS
+        limit_seconds = self._settings.drain_timeout + _DRAIN_SECONDS
         drained = self._site.drain(limit_seconds)
         await maybeDeferred(self._engine.stopService)
         self._site.leave_standing_readers()

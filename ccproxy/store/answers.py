@@ -68,7 +68,7 @@ class StoredAnswers:
 
     Args:
         wall_seconds: Unix time.
-        keep_bytes: the operator's limit of everything that is stored; None: no limit.
+        keep_size: the operator's limit of everything that is stored; None: no limit.
     """
 
     _log = Logger()
@@ -78,13 +78,13 @@ class StoredAnswers:
         database: Database,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
-        keep_bytes: int | None = None,
+        keep_size: int | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._wall_seconds = wall_seconds
-        limits = (_KEEP_BYTES, keep_bytes)
-        self._keep_bytes = min(limit for limit in limits if limit is not None)
+        limits = (_KEEP_BYTES, keep_size)
+        self._keep_size = min(limit for limit in limits if limit is not None)
         self._waiting: deque[NewAnswer] = deque()
         self._waiting_bytes = 0
         self._writing: Deferred[None] | None = None
@@ -159,7 +159,7 @@ class StoredAnswers:
         before_seconds = self._wall_seconds() - KEEP_SECONDS
         while count := await self._database.write(_expire, before_seconds):
             deleted += count
-        while count := await self._database.write(_shrink, self._keep_bytes):
+        while count := await self._database.write(_shrink, self._keep_size):
             deleted += count
         return deleted
 
@@ -247,14 +247,14 @@ def _expire(connection: Connection, before_seconds: float) -> int:
     return _delete(connection, old.scalars().all())
 
 
-def _shrink(connection: Connection, keep_bytes: int) -> int:
-    """Delete a batch of the oldest answers while all take more than ``keep_bytes``.
+def _shrink(connection: Connection, keep_size: int) -> int:
+    """Delete a batch of the oldest answers while all take more than ``keep_size``.
 
     Returns:
         How many were deleted.
     """
     sizes = select(func.coalesce(func.sum(answers.c.size), 0))
-    excess = connection.execute(sizes).scalar_one() - keep_bytes
+    excess = connection.execute(sizes).scalar_one() - keep_size
     if excess <= 0:
         return 0
     oldest = connection.execute(

@@ -23,7 +23,6 @@ from ccproxy.store.schema import conversations, responses
 
 _SWEEP_SECONDS = 60.0
 _SWEEPS_PER_CLEANING = 60
-_SECONDS_PER_DAY = 86_400
 _BATCH = 100
 
 
@@ -32,8 +31,9 @@ class Retention:
 
     Args:
         wall_seconds: Unix time.
-        keep_days: older responses and conversations are deleted; None: none.
-        keep_bytes: the most bytes of all responses; None: no limit.
+        keep_time: responses and conversations older than so many seconds are deleted;
+            None: none.
+        keep_size: the most bytes of all responses; None: no limit.
     """
 
     _log = Logger()
@@ -46,15 +46,15 @@ class Retention:
         reactor: Any,
         wall_seconds: Callable[[], float],
         *,
-        keep_days: float | None,
-        keep_bytes: int | None,
+        keep_time: float | None,
+        keep_size: int | None,
     ) -> None:
         self._database = database
         self._responses = responses
         self._answers = answers
         self._wall_seconds = wall_seconds
-        self._keep_days = keep_days
-        self._keep_bytes = keep_bytes
+        self._keep_time = keep_time
+        self._keep_size = keep_size
         self._sweeps = 0
         self._loop = LoopingCall(lambda: Deferred.fromCoroutine(self.sweep()))
         self._loop.clock = reactor
@@ -91,13 +91,13 @@ class Retention:
     async def _clean(self) -> None:
         await self._responses.fail_abandoned()
         deleted = 0
-        if self._keep_days is not None:
-            before = self._wall_seconds() - self._keep_days * _SECONDS_PER_DAY
+        if self._keep_time is not None:
+            before = self._wall_seconds() - self._keep_time
             for expire in (_expire_responses, _expire_conversations):
                 while count := await self._database.write(expire, before):
                     deleted += count
-        if self._keep_bytes is not None:
-            while count := await self._database.write(_shrink, self._keep_bytes):
+        if self._keep_size is not None:
+            while count := await self._database.write(_shrink, self._keep_size):
                 deleted += count
         if await self._answers.sweep() or deleted:
             await self._database.vacuum()
@@ -131,14 +131,14 @@ def _expire_conversations(connection: Connection, before_seconds: float) -> int:
     return sum(delete_conversation(connection, name) for name in old.scalars().all())
 
 
-def _shrink(connection: Connection, keep_bytes: int) -> int:
-    """Delete a batch of the oldest responses while all take more than ``keep_bytes``.
+def _shrink(connection: Connection, keep_size: int) -> int:
+    """Delete a batch of the oldest responses while all take more than ``keep_size``.
 
     Returns:
         How many were deleted.
     """
     sizes = select(func.coalesce(func.sum(responses.c.size), 0))
-    excess = connection.execute(sizes).scalar_one() - keep_bytes
+    excess = connection.execute(sizes).scalar_one() - keep_size
     oldest = connection.execute(
         select(responses.c.id, responses.c.size)
         .where(responses.c.status.not_in(RUNNING))

@@ -30,8 +30,9 @@ class Store:
     Args:
         url: returns SQLAlchemy's URL; called when the database is first used.
         wall_seconds: Unix time.
-        keep_days: older responses and conversations are deleted; None: none.
-        keep_bytes: the most bytes of all responses, and of all answers; None: no limit.
+        keep_time: responses and conversations older than so many seconds are deleted;
+            None: none.
+        keep_size: the most bytes of all responses, and of all answers; None: no limit.
     """
 
     def __init__(
@@ -40,23 +41,23 @@ class Store:
         url: Callable[[], str],
         reactor: Any,
         wall_seconds: Callable[[], float],
-        keep_days: float | None,
-        keep_bytes: int | None,
+        keep_time: float | None,
+        keep_size: int | None,
     ) -> None:
         # Two servers in one process have different names, too.
         self.database = database = Database(url, uuid4().hex, reactor)
         self.responses = ResponseStore(database, wall_seconds)
         self.conversations = ConversationStore(database, wall_seconds)
         self.usage = UsageLedger(database, reactor, wall_seconds)
-        self.answers = StoredAnswers(database, reactor, wall_seconds, keep_bytes)
+        self.answers = StoredAnswers(database, reactor, wall_seconds, keep_size)
         self.retention = Retention(
             database,
             self.responses,
             self.answers,
             reactor,
             wall_seconds,
-            keep_days=keep_days,
-            keep_bytes=keep_bytes,
+            keep_time=keep_time,
+            keep_size=keep_size,
         )
 
     async def start(self) -> None:

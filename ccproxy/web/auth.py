@@ -39,16 +39,16 @@ class Authenticator:
 
     Args:
         keys: the accepted keys; None: the application around the routes checks keys.
-        max_body_bytes: the largest body.
+        max_body: the largest body, in bytes.
     """
 
-    def __init__(self, keys: Sequence[str] | None, max_body_bytes: int) -> None:
+    def __init__(self, keys: Sequence[str] | None, max_body: int) -> None:
         self._digests = (
             None
             if keys is None
             else [(_digest(key.encode()), key_id(key)) for key in keys]
         )
-        self._max_body_bytes = max_body_bytes
+        self._max_body = max_body
 
     def check_headers(self, headers: HeaderFields) -> str:
         """Check the key of a request; returns the key's id.
@@ -103,9 +103,9 @@ class Authenticator:
         Raises:
             RequestTooLarge: the message names the option that raises the limit.
         """
-        if size_bytes > self._max_body_bytes:
+        if size_bytes > self._max_body:
             raise RequestTooLarge(
-                f"the request body is larger than {self._max_body_bytes} bytes; "
+                f"the request body is larger than {self._max_body} bytes; "
                 "send less, or start the proxy with a larger --max-body"
             )
 

@@ -160,7 +160,7 @@ class ProxyChannel(HTTPChannel):
     @override
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._enter(Phase.HEAD, self.head_checks.limits.head_seconds)
+        self._enter(Phase.HEAD, self.head_checks.limits.head_timeout)
         self.site.connected(self)
 
     @override
@@ -183,7 +183,7 @@ class ProxyChannel(HTTPChannel):
 
     def let_in(self) -> None:
         """Note that the head may come in; called by the request."""
-        self._enter(Phase.BODY, self.head_checks.limits.body_seconds)
+        self._enter(Phase.BODY, self.head_checks.limits.body_timeout)
 
     def answering(self) -> None:
         """Note that the request is complete; called by it."""
@@ -192,7 +192,7 @@ class ProxyChannel(HTTPChannel):
 
     @override
     def requestDone(self, request: Request) -> None:
-        self._enter(Phase.IDLE, self.head_checks.limits.idle_seconds)
+        self._enter(Phase.IDLE, self.head_checks.limits.keep_alive_timeout)
         super().requestDone(request)
 
     @override
@@ -202,7 +202,7 @@ class ProxyChannel(HTTPChannel):
     @override
     def dataReceived(self, data: bytes) -> None:
         if self.phase is Phase.IDLE:
-            self._enter(Phase.HEAD, self.head_checks.limits.head_seconds)
+            self._enter(Phase.HEAD, self.head_checks.limits.head_timeout)
         if self.phase is not Phase.CLOSING:
             super().dataReceived(data)
 
@@ -314,7 +314,7 @@ class ProxyChannel(HTTPChannel):
         self._deadline = None
         if self.phase is Phase.IDLE and self._reading is not None:
             # The answer is still on its way out, at the client's own pace.
-            self._enter(Phase.IDLE, self.head_checks.limits.idle_seconds)
+            self._enter(Phase.IDLE, self.head_checks.limits.keep_alive_timeout)
         elif self.phase is Phase.BODY or (self.phase is Phase.HEAD and self.requests):
             self.refuse(
                 RequestTimedOut(
@@ -328,7 +328,7 @@ class ProxyChannel(HTTPChannel):
     def _expect_reader(self) -> None:
         if self._reading is None:
             self._stalled_since_seconds = self.site.reactor.seconds()
-            seconds = self.head_checks.limits.reader_seconds
+            seconds = self.head_checks.limits.reader_timeout
             self._reading = self.callLater(seconds, self._never_read)
 
     def _never_read(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 
 from attrs import field, frozen
 
+from ccproxy.config.limits import ConnectionLimits
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.web.auth import Authenticator, HeaderFields
@@ -18,25 +19,6 @@ from ccproxy.web.reach import is_reachable, listened_names, own_names
 
 # What a route without a key may be sent, to be thrown away.
 _MOST_UNKEYED_BYTES = 4096
-
-
-@frozen(kw_only=True)
-class ConnectionLimits:
-    """How many connections, and how long each may take.
-
-    Attributes:
-        connections: at one time.
-        head_seconds: until the whole head of a request is there.
-        body_seconds: until its whole body is.
-        idle_seconds: between two requests.
-        reader_seconds: without room for more of an answer, or for the rest of it.
-    """
-
-    connections: int = 512
-    head_seconds: float = 30.0
-    body_seconds: float = 120.0
-    idle_seconds: float = 60.0
-    reader_seconds: float = 300.0
 
 
 @frozen(kw_only=True)
@@ -122,19 +104,13 @@ def head_checks(
         open_paths: those that need no key.
         hostname: this machine's, by which other machines may call it.
     """
-    names = [*settings.allowed_hosts, *listened_names(settings.listen)]
-    if any(map(is_reachable, settings.listen)):
+    names = [*settings.allowed_hosts, *listened_names(settings.endpoints)]
+    if any(map(is_reachable, settings.endpoints)):
         names += own_names(hostname)
     return HeadChecks(
         authenticator=authenticator,
         hosts=AllowedHosts(names),
         cors=cors,
-        limits=ConnectionLimits(
-            connections=settings.max_connections,
-            head_seconds=settings.head_seconds,
-            body_seconds=settings.body_seconds,
-            idle_seconds=settings.keep_alive_seconds,
-            reader_seconds=settings.reader_seconds,
-        ),
+        limits=settings,
         open_paths=open_paths,
     )

@@ -62,7 +62,7 @@ class ProxySite(Site):
     def connected(self, channel: ProxyChannel) -> None:
         """Note a connection, and see to it that there is room; the channel calls it."""
         self._channels[channel] = None
-        excess = len(self._channels) - self.head_checks.limits.connections
+        excess = len(self._channels) - self.head_checks.limits.max_connections
         if excess <= 0:
             return
         for other in self._channels:

@@ -50,8 +50,8 @@ async def test_none_crosses_another_while_processes_are_killed_and_stopped(
     server = proxy(
         max_processes=PROCESSES,
         max_queue=CROWD,
-        first_token_seconds=10.0,
-        silence_seconds=2.0,
+        first_token_timeout=10.0,
+        silence_timeout=2.0,
     )
     await server.ready()
     crowd = [Conversation(server, str(n), CALLS) for n in range(CROWD)]

@@ -117,7 +117,7 @@ async def test_embedded_behind_the_applications_own_check(
 async def test_body_limit_holds_where_another_server_reads(
     embedded: Callable[..., str],
 ) -> None:
-    url = embedded(max_body_bytes=10)
+    url = embedded(max_body=10)
     response = await ask(f"{url}/ai/v1", authorization=f"Bearer {KEY}")
     document = await response.json()
     assert (response.code, document["error"]["code"]) == (413, "request_too_large")

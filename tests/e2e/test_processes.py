@@ -187,7 +187,7 @@ async def test_stop_lets_streams_finish(
     proxy: Start, upstream: Upstream, compose: str
 ) -> None:
     held: Deferred[None] = Deferred()
-    server = proxy(drain_seconds=30.0, compose=compose)
+    server = proxy(drain_timeout=30.0, compose=compose)
     upstream.script(Reply(blocks=(words("one two three"),), hold_after=1, held=held))
     response = await server.chat("hello", stream=True)
     received: list[bytes] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ccproxy.api.openapi.operations import OPERATIONS
-from ccproxy.config.options import OPTIONS
+from ccproxy.config.settings import OPTIONS
 from ccproxy.core.remedies import REMEDIES
 from ccproxy.web.cors import CORSPolicy
 from tests.support.docs import DOCS, README, ROOT, all_errors, anchors, rows
@@ -73,7 +73,7 @@ def test_named_options_exist() -> None:
     pages = [page for page in (README, *DOCS.glob("*.md")) if page.name not in _INNER]
     named = {(name(p), flag) for p in pages for flag in _FLAG.findall(p.read_text())}
     assert len(named) > 40
-    known = {option.name for option in OPTIONS} | _COMMANDS | _OTHERS
+    known = {option.flag for option in OPTIONS} | _COMMANDS | _OTHERS
     assert [(page, flag) for page, flag in sorted(named) if flag not in known] == []
 
 

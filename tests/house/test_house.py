@@ -21,9 +21,12 @@ MOST_LINES = 450
 # Values in, values out: these modules, and all below a name that ends with a dot.
 PURE_NAMES = (
     "ccproxy.core.",
-    "ccproxy.config.settings",
+    "ccproxy.config.help",
+    "ccproxy.config.limits",
     "ccproxy.config.options",
     "ccproxy.config.parsers",
+    "ccproxy.config.reading",
+    "ccproxy.config.settings",
     "ccproxy.api.",
     "ccproxy.claude.body.",
     "ccproxy.claude.shaping.",

@@ -22,7 +22,8 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from ccproxy import __version__
-from ccproxy.config.options import OPTIONS
+from ccproxy.config.options import Group
+from ccproxy.config.settings import OPTIONS
 from tests.integration.claude.conftest import fake as fake  # a fixture
 from tests.support.children import children_of
 from tests.support.raw import connect, request
@@ -57,9 +58,36 @@ def test_help_names_every_option(tmp_path: Path, name: str) -> None:
     done = run(str(BIN / name), "--help", cwd=tmp_path)
     assert done.returncode == 0
     for option in OPTIONS:
-        assert f"--{option.name}" in done.stdout
-        assert option.environment in done.stdout
+        shown = (
+            f" --{option.flag} " in done.stdout or f"--{option.flag}\n" in done.stdout
+        )
+        assert shown is not option.is_hidden
+        assert (f"[{option.variable}" in done.stdout) is not option.is_hidden
+        for former in option.old:
+            assert not former.flag or f" --{former.flag} " not in done.stdout
+    headings = re.findall(r"^(\S.*):$", done.stdout, re.MULTILINE)
+    assert headings == [*(group.value for group in Group), "Other options"]
     assert "ccproxy doctor" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["doctor", "usage"])
+def test_help_of_a_command_has_its_own_options(tmp_path: Path, command: str) -> None:
+    done = run(CCPROXY, command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: ccproxy {command} [--")
+    assert re.findall(r"^(\S.*):$", done.stdout, re.MULTILINE) == ["Options"]
+    assert "see `ccproxy --help`" in done.stdout.splitlines()[-2]
+    assert "--port" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", [former.flag for option in OPTIONS for former in option.old if former.flag]
+)
+def test_former_flag_is_taken(tmp_path: Path, name: str) -> None:
+    done = run(CCPROXY, "doctor", f"--{name}=1", "--listen", "nonsense", cwd=tmp_path)
+    # Another flag is wrong, so that nothing is started.
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("ccproxy doctor: --listen: 'nonsense'")
 
 
 def test_version_of_both(tmp_path: Path) -> None:
@@ -78,9 +106,19 @@ WRONG = [
     pytest.param(["--port", "x"], {}, "--port: 'x'", id="flag"),
     pytest.param([], {"PORT": "70000"}, "PORT: '70000'", id="variable"),
     pytest.param(["--nonsense"], {}, "option --nonsense not recognized", id="unknown"),
-    pytest.param(["extra"], {}, "'extra' is no option", id="argument"),
+    pytest.param(["--max-bdy=1"], {}, "did you mean --max-body? See", id="misspelled"),
+    pytest.param(["--port"], {}, "option --port requires argument", id="no value"),
+    pytest.param(["extra"], {}, "unexpected argument 'extra'", id="argument"),
+    pytest.param(
+        *(["--demo", "doctor"], {}, "'doctor' has to stand before the options"),
+        id="late command",
+    ),
     pytest.param(
         ["--listen", "nope:1"], {"PROXY_API_KEY": "k"}, "--listen", id="listen"
+    ),
+    pytest.param(
+        *(["--host=0.0.0.0"], {"PROXY_API_KEY": "k"}, "--api-key: other machines"),
+        id="short key",
     ),
     pytest.param(
         [], {"PROXY_API_KEY": "k", "CLAUDE_BIN": "/nope"}, "--claude-bin", id="no CLI"
@@ -88,12 +126,17 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize("way", [(CCPROXY,), (TWISTD, "-n", "ccproxy")], ids=len)
 @pytest.mark.parametrize(("flags", "variables", "words"), WRONG)
 def test_wrong_setting_is_one_line(
-    tmp_path: Path, flags: list[str], variables: dict[str, str], words: str
+    tmp_path: Path,
+    flags: list[str],
+    variables: dict[str, str],
+    words: str,
+    way: tuple[str, ...],
 ) -> None:
-    done = run(CCPROXY, *flags, cwd=tmp_path, env=environment(tmp_path, **variables))
-    assert done.returncode == 1
+    done = run(*way, *flags, cwd=tmp_path, env=environment(tmp_path, **variables))
+    assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("ccproxy: ")
     assert done.stderr.count("\n") == 1

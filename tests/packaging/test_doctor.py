@@ -19,7 +19,6 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutputAndValue
 from typing_extensions import override
 
-from ccproxy.config.options import OPTIONS
 from tests.integration.claude.conftest import FakeClaude
 from tests.integration.claude.conftest import fake as fake  # a fixture
 from tests.support.server import Upstream, answer
@@ -207,15 +206,6 @@ async def test_demo(doctor: Callable[..., Any]) -> None:
     told = await doctor("--demo", scenario="", variables={"PROXY_API_KEY": ""})
     assert (told.status, told.wrong) == (0, set()), told.text
     assert "nothing outlives the server" in told.line("state")
-
-
-@ensureDeferred
-async def test_help(doctor: Callable[..., Any]) -> None:
-    told = await doctor("--help")
-    assert told.status == 0
-    assert told.text.startswith("Usage: ccproxy doctor [--ask] [--json]")
-    for option in OPTIONS:
-        assert f"--{option.name}" in told.text
 
 
 @ensureDeferred

@@ -60,7 +60,7 @@ async def test_second_signal_ends_it_now(
 ) -> None:
     """The CLI ignores SIGTERM, and the answer would be waited for for ten minutes."""
     claude = fake("stubborn")
-    server = begin(start, claude, place, "--drain-seconds", "600")
+    server = begin(start, claude, place, "--drain-timeout", "600")
     client = await ask(server)
     await client.expect(b"half ")
     server.signal(first)

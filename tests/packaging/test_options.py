@@ -58,7 +58,7 @@ def test_flags_win_and_repeat(parse: Callable[..., Options]) -> None:
         *("--model-map", "a=haiku", "--model-map", "b=opus"),
     )
     settings = options.settings
-    assert settings.listen == ("tcp:2:interface=127.0.0.1",)
+    assert settings.endpoints == ("tcp:2:interface=127.0.0.1",)
     assert (settings.model, settings.demo) == ("opus", True)
     assert settings.model_map == (("a", "haiku"), ("b", "opus"))
     assert settings.api_keys == ("from-the-environment",)
@@ -67,19 +67,25 @@ def test_flags_win_and_repeat(parse: Callable[..., Options]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--nope"], "option --nope not recognized; see `ccproxy --help`"),
-        (["word"], "'word' is no option"),
+        (["--nope"], "option --nope not recognized"),
+        (["word"], "unexpected argument 'word'; see `ccproxy --help`"),
         (["--port", "x"], "--port: 'x'"),
         (["--claude-bin", "/nope"], "--claude-bin"),
     ],
 )
 def test_wrong_ones_end_it_with_one_line(
-    parse: Callable[..., Options], arguments: list[str], words: str
+    parse: Callable[..., Options],
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         parse(*arguments)
-    assert str(caught.value).startswith("ccproxy: ")
-    assert words in str(caught.value)
+    assert caught.value.code == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert told.err.startswith("ccproxy: ")
+    assert words in told.err
 
 
 def test_version(
@@ -93,23 +99,30 @@ def test_version(
     assert "claude: --claude-bin" in capsys.readouterr().out
 
 
-def test_endpoint_that_twisted_does_not_know(parse: Callable[..., Options]) -> None:
+def test_endpoint_that_twisted_does_not_know(
+    parse: Callable[..., Options], capsys: pytest.CaptureFixture[str]
+) -> None:
     options = parse("--listen", "nonsense:1")
     with pytest.raises(SystemExit) as caught:
         makeService(options)
-    assert "--listen: 'nonsense:1' is no endpoint" in str(caught.value)
+    assert caught.value.code == 2
+    assert "--listen: 'nonsense:1' is no endpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "where", [("--host", "0.0.0.0"), ("--host", "::"), ("--listen", "tcp:0")]
 )
 def test_short_key_where_others_can_reach_it(
-    parse: Callable[..., Options], where: tuple[str, str]
+    parse: Callable[..., Options],
+    where: tuple[str, str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = parse(*where, "--api-key", "k" * 15)
     with pytest.raises(SystemExit) as caught:
         makeService(options)
-    assert str(caught.value).startswith("ccproxy: --api-key: other machines can reach")
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("ccproxy: --api-key: other machines can reach")
     makeService(parse(*where, "--api-key", "k" * 16))
 
 
@@ -174,13 +187,19 @@ def test_port_that_is_taken(
     expected_errors: ExpectedErrors,
     twistd: dict[str, object],
     kind: type[BaseException],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A daemon's parent is told only by an exception that is no exit."""
     expected_errors.allow("cannot listen on")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         options = parse("-p", str(taken.getsockname()[1]), twistd=twistd)
-        with pytest.raises(kind, match="cannot listen on tcp:"):
+        with pytest.raises(kind) as caught:
             makeService(options).privilegedStartService()
+    told = (
+        f"ccproxy: {caught.value}" if kind is CannotListen else capsys.readouterr().err
+    )
+    assert told.startswith("ccproxy: cannot listen on tcp:")
+    assert kind is CannotListen or caught.value.args == (1,)
 
 
 def test_command_is_twistd_in_the_foreground(monkeypatch: pytest.MonkeyPatch) -> None:

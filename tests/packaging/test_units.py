@@ -17,8 +17,8 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from ccproxy import __version__
-from ccproxy.config.options import OPTIONS
-from ccproxy.config.parsers import checked_key
+from ccproxy.config.parsers import api_key
+from ccproxy.config.settings import OPTIONS, Settings
 from tests.packaging.test_command import CCPROXY, Running, get
 from tests.packaging.test_command import start as start  # a fixture
 from tests.support import filtered
@@ -106,17 +106,17 @@ def test_exposure_of_the_system_unit_is_what_the_docs_say(tmp_path: Path) -> Non
 def test_flags_and_limits_of_a_unit(unit: Path) -> None:
     has = settings(unit.read_text())
     flags = re.findall(r"--([a-z-]+)", has["ExecStart"][0])
-    assert set(flags) <= {option.name for option in OPTIONS}
+    assert set(flags) <= {option.flag for option in OPTIONS}
     assert "--api-key-file=%d/key" in has["ExecStart"][0]
     assert has["LoadCredential"][0].startswith("key:")
     assert "MemoryDenyWriteExecute" not in has
-    [drain] = [float(o.default) for o in OPTIONS if o.name == "drain-seconds"]
+    drain = Settings(api_keys=()).drain_timeout
     # What is drained has time to end, and the CLIs to be stopped.
     assert float(has["TimeoutStopSec"][0].removesuffix("s")) >= drain + 15
 
 
 def test_socket_is_the_default_address() -> None:
-    defaults = {option.name: option.default for option in OPTIONS}
+    defaults = {option.flag: option.default for option in OPTIONS}
     address = f"{defaults['host']}:{defaults['port']}"
     assert settings(SOCKET.read_text())["ListenStream"] == [address]
 
@@ -187,7 +187,7 @@ def test_nixos_options() -> None:
         "PORT": "9000",
         "CLAUDE_BIN": "/bin/claude",
     }
-    variables = {option.environment for option in OPTIONS}
+    variables = {option.variable for option in OPTIONS}
     assert set(service["environment"]) <= variables
     assert service["serviceConfig"]["LoadCredential"] == "key:/run/secrets/key"
 
@@ -196,7 +196,7 @@ def test_nixos_options() -> None:
 def test_nixos_defaults_are_ours() -> None:
     told = json.loads(evaluate('{ package = "/nix/ccproxy"; }').stdout)
     assert told["config"] == {}
-    ours = {option.name: option.default for option in OPTIONS}
+    ours = {option.flag: option.default for option in OPTIONS}
     theirs = told["defaults"]
     assert str(theirs["port"]) == ours["port"]
     assert (theirs["host"], theirs["model"]) == (ours["host"], ours["model"])
@@ -295,7 +295,7 @@ def test_launchd_agent() -> None:
     assert agent["RunAtLoad"] is True
     assert agent["KeepAlive"] == {"SuccessfulExit": False}
     assert agent["Umask"] == 0o077
-    [drain] = [float(o.default) for o in OPTIONS if o.name == "drain-seconds"]
+    drain = Settings(api_keys=()).drain_timeout
     assert agent["ExitTimeOut"] >= drain + 15
 
 
@@ -362,11 +362,11 @@ def test_commands_of_the_docs_install_the_user_service(tmp_path: Path) -> None:
         subprocess.run(["/bin/sh", "-eu", "-c", block], cwd=ROOT, env=env, check=True)
     key = tmp_path / ".config" / "ccproxy" / "key"
     assert key.stat().st_mode & 0o777 == 0o600
-    assert checked_key(key.read_text().strip())
+    assert api_key(key.read_text().strip())
     units = tmp_path / ".config" / "systemd" / "user"
     assert {path.name for path in units.iterdir()} == {USER.name, SOCKET.name}
     more = settings((tmp_path / ".config" / "ccproxy" / "environment").read_text())
-    assert set(more) <= {option.environment for option in OPTIONS}
+    assert set(more) <= {option.variable for option in OPTIONS}
     # What needs a running manager names nothing but these units.
     assert set(re.findall(r"ccproxy\S*", start)) == {"ccproxy"}
     assert "--fdname=ccproxy.socket" in foreground

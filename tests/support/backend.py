@@ -9,6 +9,7 @@ from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.app import API
 from ccproxy.api.options import APIOptions
 from ccproxy.claude.models import Catalogue
+from ccproxy.config.limits import ConnectionLimits
 from ccproxy.core.messages import MessagesRequest, text_block
 from ccproxy.core.models import ModelEntry
 from ccproxy.core.question import Listener, PreparedQuestion
@@ -28,7 +29,7 @@ from ccproxy.server.usage_recorder import UsageRecorder
 from ccproxy.store.store import Store
 from ccproxy.web.auth import Authenticator
 from ccproxy.web.cors import CORSPolicy
-from ccproxy.web.head_checks import ConnectionLimits, HeadChecks
+from ccproxy.web.head_checks import HeadChecks
 from ccproxy.web.hosts import AllowedHosts
 from ccproxy.web.observer import RequestObservers
 from ccproxy.web.server import ProxySite
@@ -199,7 +200,7 @@ def site(
     reactor: Any,
     clock: Any,
     *,
-    max_body_bytes: int = 10_000,
+    max_body: int = 10_000,
     hosts: AllowedHosts | None = None,
     cors: CORSPolicy | None = None,
     limits: ConnectionLimits | None = None,
@@ -207,14 +208,14 @@ def site(
     keeps_books: bool = False,
 ) -> ProxySite:
     """The real server in front of a scripted backend."""
-    authenticator = Authenticator((KEY,), max_body_bytes)
+    authenticator = Authenticator((KEY,), max_body)
     cors = cors or CORSPolicy()
     metrics = Metrics()
     metrics.watched = Nothing()
     keepers = (UsageRecorder(store.usage),) if keeps_books else ()
     live = quiet_live()
     observer = RequestObservers((metrics, live, *keepers))
-    policy = APIOptions(max_body_bytes=max_body_bytes, open_metrics=open_metrics)
+    policy = APIOptions(max_body=max_body, open_metrics=open_metrics)
     own = api(
         backend, store, authenticator, cors, clock, policy, metrics, observer, live
     )

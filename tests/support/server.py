@@ -190,7 +190,7 @@ def start_proxy(
     defaults = {
         "api_keys": (KEY,),
         "listen": ("tcp:0:interface=127.0.0.1",),
-        "drain_seconds": 0.01,
+        "drain_timeout": 0.01,
     }
     settings = Settings(**{**defaults, **options})
     service = make_service(

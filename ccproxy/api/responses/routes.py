@@ -119,7 +119,7 @@ class ResponsesRoutes:
         return await self._collect(context, turn)
 
     async def _connect(self, context: RequestContext) -> None:
-        limits = SocketLimits(message_bytes=self._policy.max_body_bytes)
+        limits = SocketLimits(message_bytes=self._policy.max_body)
         asker = context.asker
 
         async def talk(socket: WebSocket) -> None:

@@ -96,6 +96,6 @@ class RequestQueue(Generic[_Q]):
         )
         return QueueFull(
             f"{why}; ask again later, or let the proxy start more "
-            "(--max-processes, --max-queue, --queue-seconds)",
+            "(--max-processes, --max-queue, --queue-timeout)",
             retry_after_seconds=after,
         )

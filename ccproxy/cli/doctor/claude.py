@@ -67,7 +67,7 @@ class CLI:
         self._clock = reactor
         self._settings = settings
         self._premises = premises
-        self._patience_seconds = min(settings.first_token_seconds, _PATIENCE_SECONDS)
+        self._patience_seconds = min(settings.first_token_timeout, _PATIENCE_SECONDS)
         self._default = settings.model
         self._catalogue = Catalogue(
             settings.model, settings.model_map, int(time.time())
@@ -77,9 +77,9 @@ class CLI:
             clock=reactor,
             wall_seconds=time.time,
             limits=Limits(
-                first_token_seconds=settings.first_token_seconds,
-                silence_seconds=settings.silence_seconds,
-                turn_seconds=settings.turn_seconds,
+                first_token_seconds=settings.first_token_timeout,
+                silence_seconds=settings.silence_timeout,
+                turn_seconds=settings.turn_timeout,
             ),
             on_initialized=lambda answer: self._catalogue.learn(answer.models),
             full_id=self._catalogue.full_id,

@@ -14,26 +14,26 @@ from typing import Any, NoReturn, TextIO
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import react
-from twisted.python import usage
 from typing_extensions import override
 
 from ccproxy import __version__
+from ccproxy.cli.command_line import CommandOptions, ExitStatus
 from ccproxy.cli.doctor.examination import examine
 from ccproxy.cli.doctor.verdict import CheckResult, document, is_well
-from ccproxy.config.flags import SettingsOptions
-from ccproxy.config.settings import Settings, SettingsError, read_settings
-
-_WRONG, _MISUSED, _INTERRUPTED = 1, 2, 130
+from ccproxy.config.settings import SettingsError
 
 
-class DoctorOptions(SettingsOptions):
-    """The doctor's command line: the server's, and two more."""
+class DoctorOptions(CommandOptions):
+    """The command line of the doctor."""
 
-    longdesc = (
-        "Looks at what a server with the same options would meet here, and says what "
-        "helps. Changes nothing. Exit status: 0 all is well, 1 something is wrong, "
-        "2 the command line or a setting is."
+    program = "ccproxy doctor"
+    about = (
+        "Checks whether a server with the same options would work on this machine, and "
+        "says what helps where it would not. Changes nothing. Exit status: 0: nothing "
+        "is wrong; 1: something is wrong; 2: the command line or a setting is wrong."
     )
+    shows_settings = False
+    needs_key = False
     asks = False
     is_json = False
 
@@ -41,13 +41,8 @@ class DoctorOptions(SettingsOptions):
     def getSynopsis(self) -> str:
         return "Usage: ccproxy doctor [--ask] [--json] [the server's options]"
 
-    @override
-    def parseArgs(self, *args: str) -> None:
-        if args:
-            raise usage.UsageError(f"{args[0]!r} is no option")
-
     def opt_ask(self) -> None:
-        """Send one real question, which the account is charged for."""
+        """Send one real request to the model, which the account is charged for."""
         self.asks = True
 
     def opt_json(self) -> None:
@@ -80,37 +75,25 @@ class _Report:
         """Say what is left to say; the exit status."""
         if self._is_json:
             print(document(self.verdicts, __version__).decode(), file=self._file)
-        return 0 if is_well(self.verdicts) else _WRONG
+        return 0 if is_well(self.verdicts) else ExitStatus.FAILED
 
 
 def run_doctor(arguments: Sequence[str]) -> NoReturn:
     """Run ``ccproxy doctor`` with these arguments, and exit."""
     options = DoctorOptions()
-    try:
-        options.parseOptions(arguments)
-        settings = read_settings(options.given, os.environ, needs_key=False)
-    except usage.UsageError as error:
-        _misused(f"{error}; see `ccproxy doctor --help`")
-    except SettingsError as error:
-        _misused(str(error))
+    options.parseOptions(arguments)
     report = _Report(sys.stdout, os.environ, is_json=options.is_json)
-    react(_main, (settings, os.environ, report, options.asks))
-
-
-def _misused(message: str) -> NoReturn:
-    print(f"ccproxy doctor: {message}", file=sys.stderr)
-    sys.exit(_MISUSED)
+    react(_main, (options, os.environ, report))
 
 
 async def _main(
     reactor: Any,
-    settings: Settings,
+    options: DoctorOptions,
     environment: Mapping[str, str],
     report: _Report,
-    asks: bool,
 ) -> NoReturn:
     work = Deferred.fromCoroutine(
-        examine(reactor, settings, environment, report.add, asks=asks)
+        examine(reactor, options.settings, environment, report.add, asks=options.asks)
     )
     gone: Deferred[None] = Deferred()
 
@@ -125,9 +108,9 @@ async def _main(
     try:
         await work
     except CancelledError:
-        sys.exit(_INTERRUPTED)
+        sys.exit(ExitStatus.INTERRUPTED)
     except SettingsError as error:
-        _misused(str(error))
+        options.refuse(str(error))
     finally:
         gone.callback(None)
     sys.exit(report.end())

@@ -39,7 +39,7 @@ async def examine(
     Raises:
         SettingsError: an endpoint string that Twisted does not understand.
     """
-    for text in settings.listen:
+    for text in settings.endpoints:
         if not is_inherited(text):
             endpoint_of(reactor, text)
     tell(_key(settings))
@@ -53,7 +53,7 @@ async def examine(
         )
     else:
         tell(examine_database(settings))
-    for text in settings.listen:
+    for text in settings.endpoints:
         tell(await examine_endpoint(reactor, text))
     if binary.level is not CheckStatus.OK:
         for verdict in skipped_session(asks=asks):

@@ -7,39 +7,39 @@
 =====  ==================================================================
 """
 
-import os
 import re
 import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
-from twisted.python import usage
 from typing_extensions import override
 
 from ccproxy.api.admin.usage import usage_document
+from ccproxy.cli.command_line import CommandOptions, ExitStatus, fail
 from ccproxy.cli.usage.table import table
-from ccproxy.config.flags import SettingsOptions
-from ccproxy.config.settings import SettingsError, read_settings
 from ccproxy.core.errors import StorageFailed
 from ccproxy.store.engine import store_url
 from ccproxy.store.inspection import read_usage
 
-_WRONG, _MISUSED = 1, 2
 _DEFAULT = "7d"
 _DAYS = {"d": 1, "w": 7}
 _SPAN = re.compile(r"(\d{1,4})([dw])")
 
 
-class UsageOptions(SettingsOptions):
-    """The command line: the server's options, and two more."""
+class UsageOptions(CommandOptions):
+    """The command line of the usage report."""
 
-    longdesc = (
-        "Tells what was answered, by day, model, key and client, and how much of the "
-        "subscription's limits is used. It finds the server's store by the same "
-        "options: --state-dir or --database-url."
+    program = "ccproxy usage"
+    about = (
+        "Shows how many requests were answered, with tokens and costs, by day, model, "
+        "key and client, and how much of the subscription's limits is used. It reads "
+        "the server's store: give it the server's --state-dir or --database-url."
     )
+    metavars: ClassVar = {"since": "DAY"}
+    shows_settings = False
+    needs_key = False
     since = _DEFAULT
     is_json = False
 
@@ -47,13 +47,8 @@ class UsageOptions(SettingsOptions):
     def getSynopsis(self) -> str:
         return "Usage: ccproxy usage [--since 7d] [--json] [the server's options]"
 
-    @override
-    def parseArgs(self, *args: str) -> None:
-        if args:
-            raise usage.UsageError(f"{args[0]!r} is no option")
-
     def opt_since(self, text: str) -> None:
-        """SINCE: the first day: 7d, 4w, today, or as 2026-11-25; 7d by default."""
+        """The first day: 7d, 4w, today or 2026-11-25 [default: 7d]."""
         self.since = text
 
     def opt_json(self) -> None:
@@ -64,23 +59,20 @@ class UsageOptions(SettingsOptions):
 def run_usage(arguments: Sequence[str]) -> NoReturn:
     """Run ``ccproxy usage`` with these arguments, and exit."""
     options = UsageOptions()
+    options.parseOptions(arguments)
     now_seconds = time.time()
     try:
-        options.parseOptions(arguments)
-        settings = read_settings(options.given, os.environ, needs_key=False)
         today = datetime.fromtimestamp(now_seconds, UTC).date()
         since = first_day(options.since, today).isoformat()
-    except usage.UsageError as error:
-        _exit(f"{error}; see `ccproxy usage --help`", _MISUSED)
-    except (SettingsError, ValueError) as error:
-        _exit(str(error), _MISUSED)
-    url = store_url(settings.database_url, settings.state_dir)
+    except ValueError as error:
+        options.refuse(str(error))
+    url = store_url(options.settings.database_url, options.settings.state_dir)
     if url is None:
-        _exit("there is no store: set --state-dir or --database-url", _MISUSED)
+        options.refuse("there is no store: set --state-dir or --database-url")
     try:
         books = read_usage(url, since)
     except StorageFailed as error:
-        _exit(str(error), _WRONG)
+        fail(options.program, str(error), ExitStatus.FAILED)
     if options.is_json:
         print(usage_document(books, since).decode())
     else:
@@ -107,8 +99,3 @@ def first_day(text: str, today: date) -> date:
         raise ValueError(
             f"--since: {text!r} is none of 7d, 4w, today, 2026-11-25"
         ) from None
-
-
-def _exit(message: str, status: int) -> NoReturn:
-    print(f"ccproxy usage: {message}", file=sys.stderr)
-    sys.exit(status)

@@ -60,7 +60,7 @@ async def test_slow_reader_is_no_silence(
     proxy: Callable[..., RunningProxy], fake: Callable[[str], FakeClaude]
 ) -> None:
     claude = fake("flood")
-    server = proxy(claude_bin=claude.binary, silence_seconds=0.8)
+    server = proxy(claude_bin=claude.binary, silence_timeout=0.8)
     client = await connect(reactor, server.number)
     body = json.dumps(chat_body("hello", stream=True)).encode()
     client.send(

@@ -113,7 +113,7 @@ async def test_fault_before_the_answer_is_told_by_the_status(
 
 @ensureDeferred
 async def test_silence_in_mid_answer(proxy: Start, fake: Fake) -> None:
-    server = proxy(claude_bin=fake("falls-silent").binary, silence_seconds=0.2)
+    server = proxy(claude_bin=fake("falls-silent").binary, silence_timeout=0.2)
     response = await server.chat("hello", stream=True)
     *_, last = events(await response.text())
     assert json.loads(last)["error"]["code"] == "timeout"
@@ -195,7 +195,7 @@ async def test_stubborn_cli_is_killed(
 ) -> None:
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
     expected_errors.allow("ignores SIGTERM")
-    server = proxy(claude_bin=fake("stubborn").binary, silence_seconds=0.2)
+    server = proxy(claude_bin=fake("stubborn").binary, silence_timeout=0.2)
     response = await server.chat("hello", stream=True)
     *_, last = events(await response.text())
     assert json.loads(last)["error"]["code"] == "timeout"
@@ -212,7 +212,7 @@ async def test_stopped_cli_is_killed(
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
     expected_errors.allow("ignores SIGTERM")
     claude = fake("falls-silent")
-    server = proxy(claude_bin=claude.binary, silence_seconds=0.3)
+    server = proxy(claude_bin=claude.binary, silence_timeout=0.3)
     response = await server.chat("hello", stream=True)
     received: list[bytes] = []
     done = response.collect(received.append)

@@ -17,7 +17,7 @@ from typing_extensions import override
 from ccproxy.cli.doctor.examination import examine
 from ccproxy.cli.doctor.verdict import CheckResult
 from ccproxy.config.flags import SettingsOptions
-from ccproxy.config.settings import read_settings
+from ccproxy.config.reading import read_settings
 from ccproxy.store.engine import open_engines, sqlite_url
 from ccproxy.store.schema import REVISION
 from tests.conftest import ExpectedErrors

@@ -96,7 +96,7 @@ async def test_json(
     ("arguments", "words"),
     [
         (["--nope"], "option --nope not recognized; see `ccproxy doctor --help`"),
-        (["word"], "'word' is no option"),
+        (["word"], "unexpected argument 'word'"),
         (["--port", "x"], "--port: 'x'"),
     ],
 )

@@ -81,8 +81,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., HTTP]]:
             url=lambda: sqlite_url(tmp_path / "responses.sqlite"),
             reactor=_REACTOR,
             wall_seconds=lambda: 1700000000.0,
-            keep_days=None,
-            keep_bytes=None,
+            keep_time=None,
+            keep_size=None,
         )
         factory = site(backend, store, site_clock, clock, **options)
         port = _REACTOR.listenTCP(0, factory, interface="127.0.0.1")

@@ -251,8 +251,8 @@ async def test_usage_is_told(tmp_path: Path) -> None:
         url=lambda: sqlite_url(tmp_path / "responses.sqlite"),
         reactor=_REACTOR,
         wall_seconds=lambda: now,
-        keep_days=None,
-        keep_bytes=None,
+        keep_time=None,
+        keep_size=None,
     )
     backend = ScriptedBackend()
     backend.asked = lambda ask: ask.tell(

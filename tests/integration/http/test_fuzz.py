@@ -322,7 +322,7 @@ async def test_mutated_requests(
     serve: Callable[..., HTTP], make: Callable[[Random], bytes]
 ) -> None:
     dice = Random(SEED)
-    http = serve(max_body_bytes=2**20)
+    http = serve(max_body=2**20)
     http.backend.asked = lambda ask: ask.answer('{"a": "b"}')
     seen: dict[int, int] = {}
     for begin in range(0, COUNT, BATCH):

@@ -12,10 +12,10 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
+from ccproxy.config.limits import ConnectionLimits
 from ccproxy.core.stream import TextDelta
 from ccproxy.server.logging import observer
 from ccproxy.web.channel import Phase
-from ccproxy.web.head_checks import ConnectionLimits
 from tests.integration.http.conftest import AUTHORIZATION, HTTP, chat_bytes
 from tests.integration.http.test_refusals import refusal
 from tests.support.backend import started
@@ -199,7 +199,7 @@ DEEP = 100_000
 async def test_deep_json_is_an_error_of_the_client(
     serve: Callable[..., HTTP], body: bytes
 ) -> None:
-    http = serve(max_body_bytes=2**20)
+    http = serve(max_body=2**20)
     http.backend.asked = lambda ask: ask.answer("{}")
     for path in (CHAT, "/v1/responses", "/v1/conversations"):
         response = await http.request("POST", path, data=body)
@@ -228,7 +228,7 @@ async def drip(client: RawClient, clock: Clock, seen: Callable[[], int]) -> None
 
 @ensureDeferred
 async def test_head_that_comes_by_single_bytes(serve: Callable[..., HTTP]) -> None:
-    http, clock = timed(serve, head_seconds=20)
+    http, clock = timed(serve, head_timeout=20)
     client = await http.connect()
     client.send(GET)
     await until(lambda: any(c.requests for c in http.site._channels))
@@ -240,7 +240,7 @@ async def test_head_that_comes_by_single_bytes(serve: Callable[..., HTTP]) -> No
 
 @ensureDeferred
 async def test_body_that_comes_by_single_bytes(serve: Callable[..., HTTP]) -> None:
-    http, clock = timed(serve, body_seconds=20)
+    http, clock = timed(serve, body_timeout=20)
     client = await http.connect()
     client.send(HEAD + b"content-length: 100\r\n\r\n")
     await until(lambda: any(c.phase is Phase.BODY for c in http.site._channels))
@@ -256,7 +256,7 @@ async def test_body_that_comes_by_single_bytes(serve: Callable[..., HTTP]) -> No
 async def test_idle_connection_is_ended(
     serve: Callable[..., HTTP], before: bytes
 ) -> None:
-    http, clock = timed(serve, head_seconds=20, idle_seconds=20)
+    http, clock = timed(serve, head_timeout=20, keep_alive_timeout=20)
     client = await http.connect()
     await until(lambda: http.site._channels)
     if before:
@@ -284,7 +284,7 @@ async def test_request_that_is_answered_has_all_the_time(
 
 @ensureDeferred
 async def test_client_that_never_reads_is_left(serve: Callable[..., HTTP]) -> None:
-    http, clock = timed(serve, reader_seconds=20)
+    http, clock = timed(serve, reader_timeout=20)
     client = await http.connect()
     client.transport.pauseProducing()
     client.send(chat_bytes("hello", stream=True))
@@ -354,7 +354,7 @@ async def test_answer_before_too_much_is_whole(http: HTTP) -> None:
 
 @ensureDeferred
 async def test_too_many_connections_are_told_so(serve: Callable[..., HTTP]) -> None:
-    http, _ = timed(serve, connections=2)
+    http, _ = timed(serve, max_connections=2)
     clients = [await http.connect() for _ in range(2)]
     await until(lambda: len(http.site._channels) == 2)
     late = await http.connect()
@@ -370,7 +370,7 @@ async def test_too_many_connections_are_told_so(serve: Callable[..., HTTP]) -> N
 
 @ensureDeferred
 async def test_who_asks_nothing_makes_room(serve: Callable[..., HTTP]) -> None:
-    http, clock = timed(serve, connections=2)
+    http, clock = timed(serve, max_connections=2)
     busy = await http.connect()
     busy.send(chat_bytes("hello"))
     await until(lambda: http.backend.asks)
@@ -390,7 +390,7 @@ async def test_who_asks_nothing_makes_room(serve: Callable[..., HTTP]) -> None:
 
 @ensureDeferred
 async def test_flood_of_connections_is_bounded(serve: Callable[..., HTTP]) -> None:
-    http, _ = timed(serve, connections=1)
+    http, _ = timed(serve, max_connections=1)
     clients = [await http.connect() for _ in range(100)]
     await until(lambda: sum(client.is_lost for client in clients) >= 35)
     assert len(http.site._channels) <= 65

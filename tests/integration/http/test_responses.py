@@ -466,8 +466,8 @@ async def test_end_of_an_abandoned_response_is_told_from_anywhere(
         url=lambda: sqlite_url(tmp_path / "responses.sqlite"),
         reactor=reactor,
         wall_seconds=lambda: 1700000000.0,
-        keep_days=None,
-        keep_bytes=None,
+        keep_time=None,
+        keep_size=None,
     )
     document = {**made, "id": "resp_gone", "status": "queued", "output": []}
     await other.responses.begin(

@@ -37,8 +37,8 @@ class Stores:
                 "url": lambda: self.url,
                 "reactor": _REACTOR,
                 "wall_seconds": lambda: self.now,
-                "keep_days": None,
-                "keep_bytes": None,
+                "keep_time": None,
+                "keep_size": None,
                 **options,
             }
         )

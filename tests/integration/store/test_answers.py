@@ -95,7 +95,7 @@ async def test_what_is_too_old_is_not_found_and_goes(stores: Stores) -> None:
 
 @ensureDeferred
 async def test_the_oldest_go_when_it_is_too_much(stores: Stores) -> None:
-    store = await stores.start(keep_bytes=10_000)
+    store = await stores.start(keep_size=10_000)
     for number in range(5):
         store.answers.put("ann", (f"calls {number}", "-"), b"%d" % number * 3_000)
     await written(store)

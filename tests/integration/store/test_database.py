@@ -133,7 +133,7 @@ async def test_old_responses_go_and_their_descendants_keep_their_past(
             Conversation(name, created, b"{}"), [Item("msg_x", b"x")]
         )
     stores.now += 2.5 * DAY
-    keeper = await stores.start(keep_days=1.0)
+    keeper = await stores.start(keep_time=86_400.0)
     for number in (0, 1, 2, 4):
         assert await keeper.responses.get(f"resp_{number}") is None
     assert await keeper.responses.chain("resp_3") == before
@@ -154,7 +154,7 @@ async def test_oldest_go_when_there_is_too_much(stores: Stores) -> None:
         await store.responses.save(
             new(number, created_seconds=created), ending(number, output=(item,))
         )
-    keeper = await stores.start(keep_bytes=3 * len(big) + 5_000)
+    keeper = await stores.start(keep_size=3 * len(big) + 5_000)
     left = [n for n in range(10) if await keeper.responses.get(f"resp_{n}") is not None]
     assert left == [7, 8, 9]
     if stores.path is not None:
@@ -347,7 +347,7 @@ from ccproxy.store.store import Store
 from tests.integration.store.conftest import ending, new
 
 store = Store(url=lambda: sys.argv[1], reactor=reactor, wall_seconds=time.time,
-              keep_days=None, keep_bytes=None)
+              keep_time=None, keep_size=None)
 
 def dies(connection, new, ending, owner, now):
     responses.save(connection, new, ending, owner, now)

@@ -22,8 +22,8 @@ def store_in(folder: Path) -> Store:
         url=lambda: sqlite_url(folder / "responses.sqlite"),
         reactor=reactor,
         wall_seconds=lambda: 1700000000.0,
-        keep_days=None,
-        keep_bytes=None,
+        keep_time=None,
+        keep_size=None,
     )
 
 

@@ -169,8 +169,8 @@ from ccproxy.core.usage import UsageTotals
 from ccproxy.store.store import Store
 
 async def main(_):
-    store = Store(url=lambda: sys.argv[1], reactor=reactor, keep_days=None,
-                  wall_seconds=lambda: 1_700_000_000.0, keep_bytes=None)
+    store = Store(url=lambda: sys.argv[1], reactor=reactor, keep_time=None,
+                  wall_seconds=lambda: 1_700_000_000.0, keep_size=None)
     await store.start()
     store.usage.add("m", "k", "c", UsageTotals(1))
     await store.usage.flush()

@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import fields
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ccproxy.config.options import OPTIONS, Option
-from ccproxy.config.settings import (
-    Settings,
-    SettingsError,
-    read_settings,
-    without_effect,
-)
+from ccproxy.config.options import Option
+from ccproxy.config.reading import read_settings, without_effect
+from ccproxy.config.settings import OPTIONS, Settings, SettingsError
 
 KEY = {"PROXY_API_KEY": "k"}
 
@@ -39,21 +36,21 @@ def read(
     return read_settings(given_flags, environment, read_text)
 
 
-# Options: flag, variable, attribute, text, value, another text, its value.
+# Options: flag, variable, what is looked at, text, value, another text, its value.
 CASES: list[tuple[str, str, str, str, Any, str, Any]] = [
     ("api-key", "PROXY_API_KEY", "api_keys", "a", ("a",), "b", ("b",)),
     (
-        *("port", "PORT", "listen"),
+        *("port", "PORT", "endpoints"),
         *("9000", ("tcp:9000:interface=127.0.0.1",)),
         *("0", ("tcp:0:interface=127.0.0.1",)),
     ),
     (
-        *("host", "HOST", "listen"),
+        *("host", "HOST", "endpoints"),
         *("0.0.0.0", ("tcp:8080:interface=0.0.0.0",)),
         *("localhost", ("tcp:8080:interface=localhost",)),
     ),
     (
-        *("listen", "CCPROXY_LISTEN", "listen"),
+        *("listen", "CCPROXY_LISTEN", "endpoints"),
         *("unix:/run/a.sock", ("unix:/run/a.sock",)),
         *("tcp:1", ("tcp:1",)),
     ),
@@ -67,96 +64,69 @@ CASES: list[tuple[str, str, str, str, Any, str, Any]] = [
         *("https://Chat.example/", ("https://chat.example",)),
         *("*", ("*",)),
     ),
-    ("max-connections", "CCPROXY_MAX_CONNECTIONS", "max_connections", "2", 2, "9", 9),
-    ("head-timeout", "CCPROXY_HEAD_TIMEOUT", "head_seconds", "9", 9.0, "2m", 120.0),
-    ("body-timeout", "CCPROXY_BODY_TIMEOUT", "body_seconds", "9", 9.0, "3m", 180.0),
-    ("keep-alive", "CCPROXY_KEEP_ALIVE", "keep_alive_seconds", "9", 9.0, "2m", 120.0),
-    ("reader-timeout", "CCPROXY_READER_TIMEOUT", "reader_seconds", "9", 9.0, "8", 8.0),
     ("model", "CLAUDE_MODEL", "model", "opus", "opus", " haiku ", "haiku"),
-    (
-        *("model-map", "CCPROXY_MODEL_MAP", "model_map"),
-        *("gpt-4o=opus", (("gpt-4o", "opus"),)),
-        *("* = sonnet", (("*", "sonnet"),)),
-    ),
     (
         *("claude-bin", "CLAUDE_BIN", "claude_bin"),
         *("/opt/claude", Path("/opt/claude")),
         *("claude2", Path("claude2")),
     ),
-    (
-        *("agent-tools", "CCPROXY_AGENT_TOOLS", "agent_tools"),
-        *("Read,WebSearch", ("Read", "WebSearch")),
-        *(" Read ,, ", ("Read",)),
-    ),
-    (
-        *("forward-sampling", "CCPROXY_FORWARD_SAMPLING", "forward_sampling"),
-        *("1", True, "no", False),
-    ),
-    ("max-body", "MAX_BODY", "max_body_bytes", "2MiB", 2**21, "500", 500),
-    ("max-processes", "CCPROXY_MAX_PROCESSES", "max_processes", "2", 2, "10", 10),
-    (
-        *("show-agent-tools", "CCPROXY_SHOW_AGENT_TOOLS", "show_agent_tools"),
-        *("1", True, "on", True),
-    ),
-    ("spares", "CCPROXY_SPARES", "spares", "0", 0, "3", 3),
-    ("idle-seconds", "CCPROXY_IDLE_SECONDS", "idle_seconds", "2m", 120.0, "9", 9.0),
-    (
-        *("recycle-rss", "CCPROXY_RECYCLE_RSS", "recycle_bytes"),
-        *("300MB", 300_000_000),
-        *("1GiB", 2**30),
-    ),
-    ("compose", "CCPROXY_COMPOSE", "compose", "body", "body", "Native", "native"),
-    ("reuse", "CCPROXY_REUSE", "reuse", "off", "off", "Continue", "continue"),
-    ("max-queue", "CCPROXY_MAX_QUEUE", "max_queue", "0", 0, "10", 10),
-    ("queue-seconds", "CCPROXY_QUEUE_SECONDS", "queue_seconds", "2m", 120.0, "9", 9.0),
-    ("drain-seconds", "CCPROXY_DRAIN_SECONDS", "drain_seconds", "2m", 120.0, "9", 9.0),
-    ("max-suspended", "CCPROXY_MAX_SUSPENDED", "max_suspended", "0", 0, "10", 10),
-    (
-        *("suspended-timeout", "CCPROXY_SUSPENDED_TIMEOUT", "suspended_seconds"),
-        *("90s", 90.0, "2m", 120.0),
-    ),
-    (
-        *("forward-tool-choice", "CCPROXY_FORWARD_TOOL_CHOICE", "forward_tool_choice"),
-        *("1", True, "on", True),
-    ),
-    (
-        *("first-token-timeout", "CCPROXY_FIRST_TOKEN_TIMEOUT", "first_token_seconds"),
-        *("90s", 90.0, "2m", 120.0),
-    ),
-    (
-        *("silence-timeout", "CCPROXY_SILENCE_TIMEOUT", "silence_seconds"),
-        *("1.5", 1.5, "1h", 3600.0),
-    ),
-    (
-        *("turn-timeout", "CCPROXY_TURN_TIMEOUT", "turn_seconds"),
-        *("5min", 300.0, "7", 7.0),
-    ),
-    (
-        *("state-dir", "CCPROXY_STATE_DIR", "state_dir"),
-        *("/var/lib/c", Path("/var/lib/c")),
-        *("here", Path("here")),
-    ),
-    (
-        *("database-url", "CCPROXY_DATABASE_URL", "database_url"),
+    ("max-body", "MAX_BODY", "max_body", "2MiB", 2**21, "500", 500),
+]
+
+
+def case(
+    flag: str, text: str, value: Any, other: str, other_value: Any
+) -> tuple[str, str, str, str, Any, str, Any]:
+    """An option whose names follow from its field's."""
+    attribute = flag.replace("-", "_")
+    variable = f"CCPROXY_{attribute.upper()}"
+    return flag, variable, attribute, text, value, other, other_value
+
+
+CASES += [
+    case("max-connections", "2", 2, "9", 9),
+    case("head-timeout", "9", 9.0, "2m", 120.0),
+    case("body-timeout", "9", 9.0, "3m", 180.0),
+    case("keep-alive-timeout", "9", 9.0, "2m", 120.0),
+    case("reader-timeout", "9", 9.0, "8", 8.0),
+    case("model-map", "gpt=opus", (("gpt", "opus"),), "* = haiku", (("*", "haiku"),)),
+    case("agent-tools", "Read,Bash", ("Read", "Bash"), " Read ,, ", ("Read",)),
+    case("show-agent-tools", "1", True, "on", True),
+    case("forward-sampling", "1", True, "no", False),
+    case("forward-tool-choice", "1", True, "on", True),
+    case("max-processes", "2", 2, "10", 10),
+    case("spares", "0", 0, "3", 3),
+    case("idle-timeout", "2m", 120.0, "9", 9.0),
+    case("recycle-rss", "300MB", 300_000_000, "1GiB", 2**30),
+    case("compose", "body", "body", "Native", "native"),
+    case("reuse", "off", "off", "Continue", "continue"),
+    case("max-queue", "0", 0, "10", 10),
+    case("queue-timeout", "2m", 120.0, "9", 9.0),
+    case("drain-timeout", "2m", 120.0, "9", 9.0),
+    case("max-suspended", "0", 0, "10", 10),
+    case("suspended-timeout", "90s", 90.0, "2m", 120.0),
+    case("first-token-timeout", "90s", 90.0, "3m", 180.0),
+    case("silence-timeout", "1.5", 1.5, "1h", 3600.0),
+    case("turn-timeout", "5min", 300.0, "7", 7.0),
+    case("state-dir", "/var/lib/c", Path("/var/lib/c"), "here", Path("here")),
+    case(
+        "database-url",
         *("postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
         *("postgresql://h/d?x=y", "postgresql+psycopg://h/d?x=y"),
     ),
-    (
-        *("keep-days", "CCPROXY_KEEP_DAYS", "keep_days"),
-        *("1.5", 1.5, "Forever", None),
-    ),
-    ("keep-size", "CCPROXY_KEEP_SIZE", "keep_bytes", "5MB", 5_000_000, "9", 9),
-    ("remember", "CCPROXY_REMEMBER", "remember", "off", "off", "Memory", "memory"),
-    ("open-metrics", "CCPROXY_OPEN_METRICS", "open_metrics", "1", True, "no", False),
-    ("log-level", "CCPROXY_LOG", "log_level", "debug", "debug", "WARN", "warn"),
-    ("log-format", "CCPROXY_LOG_FORMAT", "log_format", "json", "json", "Text", "text"),
-    ("demo", "CCPROXY_DEMO", "demo", "1", True, "off", False),
+    case("keep-time", "1.5d", 129_600.0, "Forever", None),
+    case("keep-size", "5MB", 5_000_000, "9", 9),
+    case("remember", "off", "off", "Memory", "memory"),
+    case("open-metrics", "1", True, "no", False),
+    case("log-level", "debug", "debug", "WARN", "warn"),
+    case("log-format", "json", "json", "Text", "text"),
+    case("demo", "1", True, "off", False),
 ]
 WITH_KEY_FILE = [*(case[:3] for case in CASES), ("api-key-file", "", "")]
 
 
 def test_every_option_has_a_case_here() -> None:
-    assert {option.name for option in OPTIONS} == {case[0] for case in WITH_KEY_FILE}
+    assert {option.flag for option in OPTIONS} == {case[0] for case in WITH_KEY_FILE}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
@@ -198,52 +168,122 @@ def test_an_empty_variable_is_not_set(case: tuple[Any, ...]) -> None:
 
 
 def test_the_defaults() -> None:
-    assert read() == Settings(
-        api_keys=("k",),
-        listen=("tcp:8080:interface=127.0.0.1",),
-        model="sonnet",
-        model_map=(),
-        claude_bin=None,
-        agent_tools=(),
-        forward_sampling=False,
-        max_body_bytes=4 * 1024 * 1024,
-        max_processes=None,
-        spares=1,
-        idle_seconds=600.0,
-        recycle_bytes=600_000_000,
-        compose="auto",
-        reuse=None,
-        max_suspended=None,
-        suspended_seconds=None,
-        max_queue=64,
-        queue_seconds=60.0,
-        drain_seconds=30.0,
-        first_token_seconds=120.0,
-        silence_seconds=120.0,
-        turn_seconds=1800.0,
-        log_level="info",
-        log_format="text",
-        demo=False,
-    )
+    defaults = {
+        "endpoints": ("tcp:8080:interface=127.0.0.1",),
+        "model": "sonnet",
+        "model_map": (),
+        "claude_bin": None,
+        "agent_tools": (),
+        "compose": "auto",
+        "max_body": 4 * 1024 * 1024,
+        "max_processes": None,
+        "spares": 1,
+        "idle_timeout": 600.0,
+        "recycle_rss": 600_000_000,
+        "max_queue": 64,
+        "queue_timeout": 60.0,
+        "drain_timeout": 30.0,
+        "keep_time": 30 * 86_400.0,
+        "max_suspended": 4,
+        "suspended_timeout": 300.0,
+        "turn_timeout": 1800.0,
+        "first_token_timeout": 120.0,
+        "silence_timeout": 120.0,
+        "demo": False,
+        "log_level": "info",
+        "log_format": "text",
+        "forward_sampling": False,
+        "max_connections": 512,
+        "head_timeout": 30.0,
+        "body_timeout": 120.0,
+        "keep_alive_timeout": 60.0,
+        "reader_timeout": 300.0,
+        "keep_size": 2**30,
+        "open_metrics": False,
+        "remember": "store",
+        "reuse": None,
+    }
+    assert {name: getattr(read(), name) for name in defaults} == defaults
 
 
 def test_the_classes_defaults_are_the_options() -> None:
     assert read() == Settings(api_keys=("k",))
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_field_is_an_option() -> None:
+    assert {field.name for field in fields(Settings)} == {o.name for o in OPTIONS}
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
 def test_every_option_has_a_variable_and_a_help(option: Option) -> None:
-    assert option.environment
+    assert option.variable
     assert option.help
 
 
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
+def test_names_follow_from_the_fields(option: Option) -> None:
+    """Flags of several values are singular, as what one flag gives is."""
+    assert option.name.removesuffix("s") == option.flag.replace("-", "_").removesuffix(
+        "s"
+    )
+
+
 def test_no_flag_letter_or_variable_stands_for_two_options() -> None:
+    spellings = [text for option in OPTIONS for text in option.spellings]
     for names in (
-        [option.name for option in OPTIONS],
-        [option.environment for option in OPTIONS],
-        [option.short for option in OPTIONS if option.short],
+        [text.flag for text in spellings if text.flag],
+        [text.variable for text in spellings if text.variable],
+        [option.letter for option in OPTIONS if option.letter],
     ):
         assert len(names) == len(set(names))
+
+
+# Former names: flag, variable, the current flag, a text, its value.
+FORMER = [
+    ("idle-seconds", "CCPROXY_IDLE_SECONDS", "idle-timeout", "2m", 120.0),
+    ("queue-seconds", "CCPROXY_QUEUE_SECONDS", "queue-timeout", "9", 9.0),
+    ("drain-seconds", "CCPROXY_DRAIN_SECONDS", "drain-timeout", "9", 9.0),
+    ("keep-alive", "CCPROXY_KEEP_ALIVE", "keep-alive-timeout", "9s", 9.0),
+    ("keep-days", "CCPROXY_KEEP_DAYS", "keep-time", "1.5", 129_600.0),
+    ("keep-days", "CCPROXY_KEEP_DAYS", "keep-time", "Forever", None),
+    ("", "CCPROXY_LOG", "log-level", "debug", "debug"),
+]
+
+
+def test_every_former_name_has_a_case_here() -> None:
+    assert {former[:3] for former in FORMER} == {
+        (old.flag, old.variable, option.flag)
+        for option in OPTIONS
+        for old in option.old
+    }
+
+
+@pytest.mark.parametrize(("flag", "variable", "current", "text", "value"), FORMER)
+def test_a_former_name_still_works(
+    flag: str, variable: str, current: str, text: str, value: Any
+) -> None:
+    attribute = current.replace("-", "_")
+    if flag:
+        assert getattr(read({flag: text}), attribute) == value
+    assert getattr(read(environment={**KEY, variable: text}), attribute) == value
+
+
+def test_a_current_name_wins_over_a_former_one() -> None:
+    assert read({"idle-timeout": "1", "idle-seconds": "2"}).idle_timeout == 1
+    variables = {"CCPROXY_LOG": "debug", "CCPROXY_LOG_LEVEL": "error"}
+    assert read(environment={**KEY, **variables}).log_level == "error"
+
+
+def test_a_former_flag_wins_over_a_variable() -> None:
+    taken = read({"idle-seconds": "2"}, {**KEY, "CCPROXY_IDLE_TIMEOUT": "1"})
+    assert taken.idle_timeout == 2
+
+
+def test_a_wrong_value_is_told_by_the_name_that_was_given() -> None:
+    with pytest.raises(SettingsError, match=r"^--keep-days: 'x' is not a number of"):
+        read({"keep-days": "x"})
+    with pytest.raises(SettingsError, match=r"^CCPROXY_LOG: 'loud' is none of"):
+        read(environment={**KEY, "CCPROXY_LOG": "loud"})
 
 
 def test_a_repeatable_variable_is_cut_at_commas() -> None:
@@ -258,7 +298,7 @@ def test_other_variables_are_not_looked_at() -> None:
 
 def test_listen_wins_over_host_and_port() -> None:
     taken = read({"listen": "unix:a", "port": "1", "host": "b"})
-    assert taken.listen == ("unix:a",)
+    assert taken.endpoints == ("unix:a",)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +310,7 @@ def test_listen_wins_over_host_and_port() -> None:
     ],
 )
 def test_an_ipv6_host_is_escaped_for_twisted(host: str, endpoint: str) -> None:
-    assert read({"host": host}).listen == (endpoint,)
+    assert read({"host": host}).endpoints == (endpoint,)
 
 
 # What is wrong.
@@ -307,17 +347,17 @@ WRONG = [
     ("compose", "CCPROXY_COMPOSE", "maybe"),
     ("remember", "CCPROXY_REMEMBER", "disk"),
     ("reuse", "CCPROXY_REUSE", "always"),
-    ("queue-seconds", "CCPROXY_QUEUE_SECONDS", "0"),
+    ("queue-timeout", "CCPROXY_QUEUE_TIMEOUT", "0"),
     ("max-processes", "CCPROXY_MAX_PROCESSES", "many"),
     ("max-processes", "CCPROXY_MAX_PROCESSES", "1.5"),
     ("first-token-timeout", "CCPROXY_FIRST_TOKEN_TIMEOUT", "soon"),
     ("first-token-timeout", "CCPROXY_FIRST_TOKEN_TIMEOUT", "0"),
-    ("silence-timeout", "CCPROXY_SILENCE_TIMEOUT", "5 days"),
+    ("silence-timeout", "CCPROXY_SILENCE_TIMEOUT", "5 weeks"),
     ("turn-timeout", "CCPROXY_TURN_TIMEOUT", "-1s"),
     ("turn-timeout", "CCPROXY_TURN_TIMEOUT", "inf"),
     ("turn-timeout", "CCPROXY_TURN_TIMEOUT", "9" * 400),
     ("open-metrics", "CCPROXY_OPEN_METRICS", "wide"),
-    ("log-level", "CCPROXY_LOG", "loud"),
+    ("log-level", "CCPROXY_LOG_LEVEL", "loud"),
     ("log-format", "CCPROXY_LOG_FORMAT", "xml"),
     ("demo", "CCPROXY_DEMO", "2"),
 ]
@@ -390,7 +430,7 @@ def test_a_wrong_key_is_not_repeated() -> None:
     ],
 )
 def test_sizes(text: str, size_bytes: int) -> None:
-    assert read({"max-body": text}).max_body_bytes == size_bytes
+    assert read({"max-body": text}).max_body == size_bytes
 
 
 @pytest.mark.parametrize(
@@ -403,10 +443,11 @@ def test_sizes(text: str, size_bytes: int) -> None:
         ("2min", 120.0),
         ("0.5h", 1800.0),
         ("1H", 3600.0),
+        ("1d", 86_400.0),
     ],
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert read({"turn-timeout": text}).turn_seconds == seconds
+    assert read({"turn-timeout": text}).turn_timeout == seconds
 
 
 @pytest.mark.parametrize(
@@ -497,9 +538,9 @@ def test_keys_are_no_part_of_what_is_printed() -> None:
     assert "hush-hush" not in str(taken)
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
 def test_what_holds_a_password_is_secret(option: Option) -> None:
-    assert option.secret is (option.name in ("api-key", "database-url"))
+    assert option.is_secret is (option.flag in ("api-key", "database-url"))
 
 
 @pytest.mark.parametrize(
@@ -528,6 +569,9 @@ def test_state_is_where_the_desktop_has_it(
         ("keep-days", "0"),
         ("keep-days", "nan"),
         ("keep-days", "1e3"),
+        ("keep-time", "30"),
+        ("keep-time", "0d"),
+        ("keep-time", "1000000d"),
         ("keep-size", "none"),
     ],
 )
@@ -537,7 +581,7 @@ def test_storage_that_cannot_be_is_refused(name: str, text: str) -> None:
 
 
 def test_brackets_around_an_address_are_for_urls() -> None:
-    assert read({"host": "[::1]"}).listen == read({"host": "::1"}).listen
+    assert read({"host": "[::1]"}).endpoints == read({"host": "::1"}).endpoints
 
 
 def test_a_key_file_may_begin_with_a_byte_order_mark() -> None:
@@ -550,9 +594,9 @@ def test_a_key_file_may_begin_with_a_byte_order_mark() -> None:
     [
         ({}, []),
         ({"reuse": "rewind"}, ["--reuse"]),
-        ({"max_suspended": 4}, ["--max-suspended"]),
-        ({"suspended_seconds": 1.0}, ["--suspended-timeout"]),
-        ({"max_suspended": 4, "agent_tools": ("Read",)}, []),
+        ({"max_suspended": 5}, ["--max-suspended"]),
+        ({"suspended_timeout": 1.0}, ["--suspended-timeout"]),
+        ({"max_suspended": 5, "agent_tools": ("Read",)}, []),
         ({"reuse": "off", "agent_tools": ("Read",)}, ["--reuse"]),
     ],
 )

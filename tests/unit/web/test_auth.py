@@ -11,8 +11,8 @@ KEY = "sk-secret"
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
 
 
-def authenticator(*keys: str, max_body_bytes: int = 100) -> Authenticator:
-    return Authenticator(keys or (KEY,), max_body_bytes)
+def authenticator(*keys: str, max_body: int = 100) -> Authenticator:
+    return Authenticator(keys or (KEY,), max_body)
 
 
 def refused(*headers: bytes, keys: tuple[str, ...] = (KEY,)) -> InvalidKey:

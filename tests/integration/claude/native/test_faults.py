@@ -138,7 +138,7 @@ async def test_a_cli_that_turned_old_is_given_nothing(proxy: Start, fake: Fake) 
 
 @ensureDeferred
 async def test_silence_in_mid_answer(proxy: Start, fake: Fake) -> None:
-    server = proxy(claude_bin=fake("falls-silent").binary, silence_seconds=0.2)
+    server = proxy(claude_bin=fake("falls-silent").binary, silence_timeout=0.2)
     response = await server.chat("hello", stream=True)
     *_, last = events(await response.text())
     assert json.loads(last)["error"]["code"] == "timeout"
@@ -217,7 +217,7 @@ async def test_stubborn_cli_is_killed(
 ) -> None:
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
     expected_errors.allow("ignores SIGTERM")
-    server = proxy(claude_bin=fake("stubborn").binary, silence_seconds=0.2)
+    server = proxy(claude_bin=fake("stubborn").binary, silence_timeout=0.2)
     response = await server.chat("hello", stream=True)
     *_, last = events(await response.text())
     assert json.loads(last)["error"]["code"] == "timeout"
@@ -234,7 +234,7 @@ async def test_stopped_cli_is_killed(
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
     expected_errors.allow("ignores SIGTERM")
     claude = fake("falls-silent")
-    server = proxy(claude_bin=claude.binary, silence_seconds=0.3)
+    server = proxy(claude_bin=claude.binary, silence_timeout=0.3)
     response = await server.chat("hello", stream=True)
     received: list[bytes] = []
     done = response.collect(received.append)
@@ -250,7 +250,7 @@ async def test_children_of_the_cli_die_with_the_request(
     proxy: Start, fake: Fake
 ) -> None:
     claude = fake("children")
-    server = proxy(claude_bin=claude.binary, silence_seconds=0.3, agent_tools=("Bash",))
+    server = proxy(claude_bin=claude.binary, silence_timeout=0.3, agent_tools=("Bash",))
     before = _sleepers()
     response = await server.chat("hello", stream=True)
     text = await response.text()

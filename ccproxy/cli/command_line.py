@@ -1,0 +1,83 @@
+"""A command line of ours: read into `Settings`, or refused with one line on stderr.
+
+=====  ==================================================================
+0      the command did what it should
+1      it could not; the line on stderr says why
+2      the command line or a setting is wrong
+=====  ==================================================================
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from enum import IntEnum
+from getopt import GetoptError
+from typing import ClassVar, NoReturn
+
+from twisted.python import usage
+from typing_extensions import override
+
+from ccproxy.config.flags import SettingsOptions
+from ccproxy.config.reading import read_settings
+from ccproxy.config.settings import Settings, SettingsError
+
+
+class ExitStatus(IntEnum):
+    """How a command ends; see the module."""
+
+    FAILED = 1
+    MISUSED = 2
+    INTERRUPTED = 130  # as a shell has it for SIGINT
+
+
+class CommandOptions(SettingsOptions):
+    """The flags of one command, and the settings that they and the variables make.
+
+    Attributes:
+        program: how the command is called.
+        needs_key: whether a missing API key is an error.
+        settings: after `parseOptions`.
+    """
+
+    program: ClassVar[str]
+    needs_key: ClassVar[bool] = True
+    settings: Settings
+
+    @override
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read a command line; a wrong one ends the program with status 2."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            meant = self._nearest_flag(error.__context__)
+            hint = f"did you mean --{meant}? See" if meant else "see"
+            self.refuse(f"{error}; {hint} `{self.program} --help`")
+        except SettingsError as error:
+            self.refuse(str(error))
+
+    @override
+    def parseArgs(self, *args: str) -> None:
+        if args:
+            raise usage.UsageError(f"unexpected argument {args[0]!r}")
+
+    @override
+    def postOptions(self) -> None:
+        self.settings = read_settings(self.given, os.environ, needs_key=self.needs_key)
+
+    def _nearest_flag(self, cause: BaseException | None) -> str | None:
+        """The flag that may have been meant by one that does not exist."""
+        if not isinstance(cause, GetoptError) or f"{cause.opt}=" in self.longOpt:
+            return None
+        flags = [flag.removesuffix("=") for flag in self.longOpt]
+        return next(iter(get_close_matches(cause.opt, flags, 1)), None)
+
+    def refuse(self, message: str) -> NoReturn:
+        """End the program: the command line or a setting is wrong."""
+        fail(self.program, message, ExitStatus.MISUSED)
+
+
+def fail(program: str, message: str, status: ExitStatus) -> NoReturn:
+    """End the program with one line on stderr."""
+    print(f"{program}: {message}", file=sys.stderr)
+    sys.exit(status)
