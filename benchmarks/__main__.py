@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: ``python -m benchmarks``, about ten minutes."""
+"""Runs all benchmarks but the soak: ``python -m benchmarks``, about ten minutes."""
 
 import subprocess
 import sys

@@ -1,19 +1,19 @@
-"""First token and whole answer: ccproxy against the bare CLI, taking turns.
+"""Measures the time to the first token and to the end, with ccproxy and the bare CLI.
 
-The same answer of 200 tokens, each with the real CLI and one scripted upstream on
-loopback, which answers without delay:
+All take turns to ask for the same answer of 200 tokens, with the real CLI and one
+scripted upstream on loopback, which answers without delay:
 
 - ``bare CLI``: ``claude --print`` started for the question, as a user would;
-- ``bare CLI, lean``: the same with ccproxy's own flags and environment;
-- ``spare's first answer``: a process that was kept ready, and has answered nothing;
-- ``new system prompt`` … ``200 messages``: what a running server is asked;
-- ``CLI alone, warm``: a process driven over its pipes as the proxy does it. The
-  difference to ``other conversation`` is what the proxy adds.
+- ``bare CLI, lean``: the same with ccproxy's flags and environment;
+- ``spare's first answer``: a process that was kept ready, and has not answered yet;
+- ``new system prompt`` … ``200 messages``: requests to a running server;
+- ``CLI alone, warm``: a process that this benchmark drives over its pipes as the proxy
+  does. The difference to ``other conversation`` is the time that the proxy adds.
 
-Every time is counted from the start (of the process, or of the connection) to the
-first piece of text and to the end of the answer (the ``result`` line; ``[DONE]``).
+Times begin with the start of the process, or of the connection. They end at the first
+piece of text, or at the answer's end (the ``result`` line; ``[DONE]``).
 
-``--beside CHECKOUT`` asks a server of another version too, in the same rounds.
+``--beside CHECKOUT`` also asks a server of another version, in the same rounds.
 """
 
 import argparse
@@ -56,7 +56,7 @@ _BARE = (
 
 @frozen
 class Sample:
-    """Milliseconds to the first text and to the end."""
+    """Milliseconds to the first piece of text and to the answer's end."""
 
     first: float
     total: float
@@ -68,7 +68,7 @@ _TOOLS = [{"type": "function", "function": _LOOK}]
 
 
 def measure(start: Callable[[], Iterable[bytes]], text: bytes, end: bytes) -> Sample:
-    """Time the lines of one answer; it has to have every token."""
+    """Time the lines of one answer; raises RuntimeError if tokens are missing."""
     began = time.perf_counter()
     first = total = 0.0
     tokens = 0
@@ -105,7 +105,7 @@ def ask_bare(
 
 
 class WarmCLI:
-    """The CLI alone, asked one question after the other: what no proxy can be under."""
+    """A CLI process that is asked one question after the other, without a proxy."""
 
     def __init__(
         self, command: Sequence[str], cwd: Path, environment: Mapping[str, str]
@@ -186,37 +186,37 @@ class WarmCLI:
 
 
 class Proxied:
-    """Questions to the running server, of the kinds that differ for it."""
+    """Requests to a running server, of kinds that may differ in time."""
 
     def __init__(self, proxy: Server) -> None:
         self._proxy = proxy
         self._numbers = itertools.count()
 
     def new_system(self) -> Sample:
-        """A system prompt that no process has."""
+        """A request with a new system prompt."""
         return self._ask(self._begin(f"You are number {next(self._numbers)}."))
 
     def same_system(self) -> Sample:
-        """Another conversation with the system prompt of the last."""
+        """A new conversation with the system prompt of the previous request."""
         return self._ask(self._begin("Be brief."))
 
     def other_model(self) -> Sample:
-        """Another conversation, of another model than the last."""
+        """A new conversation with another model than the previous request."""
         model = ("opus", "haiku")[next(self._numbers) % 2]
         return self._ask(self._begin("Be brief."), model=model)
 
     def long_history(self, messages: int = 200) -> Sample:
-        """A conversation of so many messages that no process has seen."""
+        """A new conversation that has many messages."""
         history = self._begin("Be brief.")
         for number in range(messages // 2):
             history += [_said("assistant", "Fine."), _said("user", f"And {number}?")]
         return self._ask(history)
 
     def next_turn(self, turns: int = 1, size: int = 0) -> Sample:
-        """The turn after so many, which have been answered here."""
+        """The turn after an answer of the server's, in a conversation of some turns."""
         history = self._begin("Be brief.", size)
         for number in range(turns - 1):
-            # Those before the last are the client's own memory.
+            # The server answered only the last of these turns.
             history += [_said("assistant", "Fine."), _said("user", f"And {number}?")]
         said: list[bytes] = []
         self._ask(history, said)
@@ -224,7 +224,7 @@ class Proxied:
         return self._ask([*history, _said("assistant", answer), _said("user", "On.")])
 
     def tool_result(self) -> Sample:
-        """The result of a call that was answered just before."""
+        """The result of a tool call that the server has just answered with."""
         history = self._begin("Be brief.")
         call = {"name": "look", "arguments": '{"at": "home"}'}
         connection = self._proxy.ask(history, tools=_TOOLS)
@@ -267,14 +267,14 @@ def _content(line: bytes) -> str:
 
 
 def launch_of(claude: Path, cwd: Path) -> LaunchSpec:
-    """How the proxy starts it."""
+    """The command by which the proxy starts a CLI process."""
     return LaunchSpec(
         binary=claude, prefix=(), cwd=cwd, scratch=cwd, environment={}, model="sonnet"
     )
 
 
 def lean_command(claude: Path, cwd: Path) -> list[str]:
-    """What the proxy starts, but for one question in the form of text."""
+    """The proxy's command, changed to take one question as text."""
     command = list(launch_of(claude, cwd).argv)
     command[command.index("--input-format") + 1] = "text"
     # An option that takes several values would swallow the prompt.
@@ -306,7 +306,7 @@ def run(rounds: int, *, more: bool = False, beside: Path | None = None) -> None:
             stack.callback(warm.close)
             ways |= {
                 "bare CLI, lean": lambda: ask_bare(lean, cwd, lean_environment),
-                # Each process is too large after its first answer.
+                # With this flag every process is replaced after its first answer.
                 "spare's first answer": start("--recycle-rss", "1MB").new_system,
                 **kinds(start()),
                 "CLI alone, warm": warm.ask,
@@ -316,7 +316,7 @@ def run(rounds: int, *, more: bool = False, beside: Path | None = None) -> None:
             theirs = growth(other) if more else kinds(other)
             ways |= {f"{name}, {beside.name}": ask for name, ask in theirs.items()}
         for ask in ways.values():
-            ask()  # the first of each fills caches
+            ask()  # the first request of each kind fills caches
         samples: dict[str, list[Sample]] = {name: [] for name in ways}
         for _ in range(rounds):
             for name, ask in ways.items():
@@ -325,7 +325,7 @@ def run(rounds: int, *, more: bool = False, beside: Path | None = None) -> None:
 
 
 def kinds(asked: Proxied) -> Mapping[str, Callable[[], Sample]]:
-    """What a running server is asked, by what differs for it."""
+    """Requests of each kind to a running server."""
     return {
         "new system prompt": asked.new_system,
         "other conversation": asked.same_system,

@@ -1,10 +1,10 @@
 """A stand-in for the CLI that writes as fast as it can.
 
-It answers ``--version``, the control requests that a proxy sends first, and each
-user message ``FLOOD N`` with N text deltas, in lines of the real CLI's form
-(2.1.330), which are made before the first of them is written. With ``DRIP`` in it each
-line is written when the one before has been read, so that each is a read of its own;
-with ``HOLD`` the answer stops after the first delta.
+It answers ``--version`` and the control requests of the proxy. It answers a user message
+``FLOOD N`` with N text deltas, in lines of the real CLI's form (2.1.330). All lines are
+made before the first is written. With ``DRIP`` in the message, each line is written
+after the previous line was read, so that each needs a read of its own. With ``HOLD``,
+the answer stops after the first delta.
 """
 
 import array
@@ -28,7 +28,7 @@ def main() -> None:
     if "--version" in sys.argv:
         print(f"{VERSION} (Claude Code)")
         return
-    # In bytes and unbuffered: one write, one system call.
+    # Unbuffered: each write is one system call.
     with open(1, "wb", buffering=0, closefd=False) as output:
         for line in sys.stdin.buffer:
             made = answers(json.loads(line))
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def wait_until_read(pipe: int) -> None:
-    """Wait, wide awake, until nothing is in a pipe."""
+    """Poll without sleep until a pipe is empty."""
     left = array.array("i", [1])
     while left[0]:
         fcntl.ioctl(pipe, termios.FIONREAD, left)
@@ -64,18 +64,18 @@ def answers(record: dict[str, object]) -> Iterator[bytes]:
 
 def control_response(request_id: str, request: dict[str, object]) -> bytes:
     if request.get("system_prompt") == "":
-        # By this refusal a CLI is known to be new enough.
+        # A CLI that refuses an empty system prompt is new enough for the proxy.
         why = {"subtype": "error", "request_id": request_id, "error": "empty"}
         return _line({"type": "control_response", "response": why})
     model = {"value": "sonnet", "resolvedModel": _MODEL, "displayName": "Sonnet"}
-    said = {
+    content = {
         "models": [model],
         "account": {},
         "claude_code_version": VERSION,
         "rewound": True,
         "precedingAssistantUuid": None,
     }
-    response = {"subtype": "success", "request_id": request_id, "response": said}
+    response = {"subtype": "success", "request_id": request_id, "response": content}
     return _line({"type": "control_response", "response": response})
 
 
@@ -93,7 +93,7 @@ def flood(count: int) -> Iterator[bytes]:
     yield _event(0, {"type": "message_start", "message": message})
     block = {"type": "text", "text": ""}
     yield _event(1, {"type": "content_block_start", "index": 0, "content_block": block})
-    # The encoder is slow; only the text and the uuid differ.
+    # Encoding is slow, and the lines differ in text and uuid only.
     delta = {"type": "text_delta", "text": "TEXT"}
     sample = _event(0, {"type": "content_block_delta", "index": 0, "delta": delta})
     form = sample.decode().replace("%", "%%").replace("TEXT", " word%d")

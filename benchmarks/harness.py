@@ -1,4 +1,4 @@
-"""What the benchmarks share: children that are always reaped, /proc, the server.
+"""Parts of all benchmarks: child processes, the server, processor time and memory.
 
 Linux only: processor time and memory are read from ``/proc``.
 """
@@ -25,20 +25,20 @@ KEY = "benchmark-key"
 _POLL_SECONDS = 0.01
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
-# A tree of processes that used no more than one clock tick in this time is idle.
+# Processes that use at most one clock tick in this time are idle.
 _QUIET_SECONDS = 0.2
 _SETTLE_SECONDS = 20.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LISTENS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)/v1")
 
-# What the program `ccproxy` does, of whatever checkout comes first.
+# Runs the program `ccproxy` of the first checkout in PYTHONPATH.
 _RUN = "from ccproxy.cli.main import main; main()"
 
 _T = TypeVar("_T")
 
 
 def wait_for(condition: Callable[[], _T | None], what: str, seconds: float) -> _T:
-    """Poll until there is something; a bounded wait."""
+    """Poll until the condition returns a value; raises TimeoutError."""
     end = time.monotonic() + seconds
     while (found := condition()) is None:
         if time.monotonic() > end:
@@ -60,7 +60,7 @@ def folder() -> Iterator[Path]:
 def child(
     argv: Sequence[str | Path], log: Path, environment: Mapping[str, str]
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that writes to ``log``, stopped and reaped at the end."""
+    """A child process that writes to ``log``; stopped and reaped at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             argv,
@@ -81,7 +81,7 @@ def child(
 
 
 def logged_port(process: "subprocess.Popen[bytes]", log: Path, line: str) -> int:
-    """The port that a child names in its log, by a pattern with one group."""
+    """Wait for a child to log its port, which the pattern's group matches."""
 
     def find() -> int | None:
         text = log.read_text("utf-8", "replace")
@@ -103,10 +103,10 @@ class Server:
     def ask(
         self, prompt: "str | Sequence[object]", **fields: object
     ) -> http.client.HTTPConnection:
-        """Send a streamed question, or conversation; the answer is to be read."""
+        """Send a prompt, or a conversation; the caller reads the streamed answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        said = [{"role": "user", "content": prompt}]
-        messages = said if isinstance(prompt, str) else prompt
+        single = [{"role": "user", "content": prompt}]
+        messages = single if isinstance(prompt, str) else prompt
         question = {"messages": messages, "stream": True, **fields}
         headers = {
             "authorization": f"Bearer {KEY}",
@@ -120,12 +120,12 @@ class Server:
     def lines(
         self, prompt: "str | Sequence[object]", **fields: object
     ) -> Iterator[bytes]:
-        """Ask, and read the event stream from a bare socket, chunk sizes and all.
+        """Ask, and read the response from the socket, with the sizes of its chunks.
 
-        What the client library takes for itself is no part of the answer.
+        So the time of an HTTP client library is not measured.
         """
-        said = [{"role": "user", "content": prompt}]
-        messages = said if isinstance(prompt, str) else prompt
+        single = [{"role": "user", "content": prompt}]
+        messages = single if isinstance(prompt, str) else prompt
         body = json.dumps({"messages": messages, "stream": True, **fields}).encode()
         head = (
             "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
@@ -140,7 +140,7 @@ class Server:
 
 @contextmanager
 def upstream(place: Path, tokens: int) -> Iterator[Mapping[str, str]]:
-    """A scripted Messages API; gives the environment of whoever is to ask it."""
+    """A scripted Messages API; yields the environment for its clients."""
     log = place / "upstream.log"
     path = {"PATH": os.environ["PATH"]}
     argv = [sys.executable, "-m", "benchmarks.upstream", "--tokens", str(tokens)]
@@ -162,14 +162,14 @@ def server(
     *flags: str,
     checkout: Path | None = None,
 ) -> Iterator[Server]:
-    """The whole server as its own process, idle.
+    """Start the whole server as a process, and wait until it is idle.
 
     Args:
-        place: a folder for its log.
-        claude: the CLI.
-        environment: the server's own.
+        place: a folder for its log and state.
+        claude: the CLI's path.
+        environment: of the server.
         flags: of ``ccproxy``.
-        checkout: the source of another version to run; None: this one.
+        checkout: the source tree of the server; None: this tree.
     """
     source = (checkout or Path(__file__).parent.parent).absolute()
     state = place / f"state{len(list(place.glob('server*.log')))}"
@@ -184,7 +184,7 @@ def server(
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of a process so far, user and system; 0 when it is gone."""
+    """User and system time of a process so far; 0 if the process has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -194,12 +194,12 @@ def cpu_seconds(pid: int) -> float:
 
 
 def tree_seconds(pid: int) -> float:
-    """Processor time of a process and of all below it, those that are gone too."""
+    """Processor time of a process and its descendants, also of those that ended."""
     return sum(cpu_seconds(p) + _waited_seconds(p) for p in processes(pid))
 
 
 def _waited_seconds(pid: int) -> float:
-    """What its children took that it has reaped, and theirs."""
+    """Processor time of a process's reaped children, and of theirs."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -209,7 +209,7 @@ def _waited_seconds(pid: int) -> float:
 
 
 def memory_mb(pid: int, field: str = "VmRSS") -> float:
-    """Resident memory now, or at its peak (``VmHWM``)."""
+    """Resident memory of a process now, or its peak (``VmHWM``)."""
     status = Path(f"/proc/{pid}/status").read_text()
     match = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
     if match is None:
@@ -218,10 +218,10 @@ def memory_mb(pid: int, field: str = "VmRSS") -> float:
 
 
 def settle(pid: int) -> None:
-    """Wait until a process and everything below it has nothing left to do.
+    """Wait until a process and its descendants are idle.
 
-    So that what one measurement leaves behind, a CLI that ends or one that is
-    started ahead, does not fall into the next one.
+    So the end of one CLI process, or the start of a spare one, is not counted in the
+    next measurement.
     """
     before: dict[int, float] = {}
     since = time.monotonic()
@@ -240,7 +240,7 @@ def settle(pid: int) -> None:
 
 
 def processes(pid: int) -> Iterator[int]:
-    """A process and everything below it."""
+    """A process and its descendants."""
     yield pid
     children = ""
     with suppress(OSError):
@@ -260,7 +260,7 @@ def p90(values: Sequence[float]) -> float:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print in Markdown, columns aligned."""
+    """Print a table in Markdown with aligned columns."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     for row in (head, rule, *rows):
@@ -270,7 +270,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_machine() -> None:
-    """Say where and when this was measured."""
+    """Print the date, the number of cores and the load."""
     load = os.getloadavg()[0]
     today = time.strftime("%Y-%m-%d")
     print(f"{today}, {os.cpu_count()} cores, load {load:.2f} at the start\n")

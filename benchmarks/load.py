@@ -1,10 +1,10 @@
-"""Requests a second and processor time for each.
+"""Measures requests a second, and the processor time of a request.
 
-The real CLI and a scripted upstream on loopback; each client asks one question after
+The real CLI asks a scripted upstream on loopback. Each client asks one question after
 the other, all with the same system prompt, and reads each answer of 20 tokens to its
-end. Processor time is that of the server and of everything that it has started.
+end. Processor time is that of the server and of all processes that it started.
 
-``--beside CHECKOUT`` asks a server of another version too, in the same run.
+``--beside CHECKOUT`` also measures a server of another version, in the same run.
 """
 
 import argparse
@@ -35,7 +35,7 @@ _CLIENTS = (1, 8, 32)
 
 @frozen
 class Sample:
-    """What one crowd of clients saw."""
+    """The measurement for a number of clients."""
 
     per_second: float
     cpu_seconds: float
@@ -43,7 +43,7 @@ class Sample:
 
 
 def drive(proxy: Server, clients: int, seconds: float) -> Sample:
-    """Ask for so long; whoever has begun finishes."""
+    """Let clients ask for some seconds; answers that have begun are read to the end."""
     numbers = count()
     end = time.perf_counter() + seconds
 

@@ -1,10 +1,10 @@
-"""Mixed traffic for as long as you like: does anything grow, or go wrong?
+"""Sends mixed traffic for a long time: does anything grow, or go wrong?
 
-The whole server with the real CLI, in front of a scripted upstream on loopback. Six
-clients at a time stream, converse, call tools, keep responses, hang up in mid-answer,
-meet cut connections and refusals, and send nonsense; every answer is compared with what
-it should be. Memory, descriptors, processes and requests are read every two seconds;
-what they are in the second quarter of the time they should be in the last.
+The whole server runs with the real CLI, in front of a scripted upstream on loopback. Six
+clients stream, converse, call tools, store responses, disconnect in mid-answer, meet
+broken connections and errors, and send invalid requests. Every answer is compared with
+the right answer. Memory, descriptors, processes and requests are sampled every two
+seconds. The last quarter of the time should have the figures of the second quarter.
 
 ``python -m benchmarks.soak --minutes 20 --plot soak.png`` (the plot needs matplotlib)
 """
@@ -48,22 +48,22 @@ _TOOLS = [{"type": "function", "function": _LOOK}]
 
 
 class WrongAnswer(Exception):
-    """Not what it should be."""
+    """An answer is not the right one."""
 
 
 def check(condition: object, seen: object) -> None:
-    """Raise `WrongAnswer` with what was seen, unless all is well."""
+    """Raise `WrongAnswer` with ``seen`` unless the condition holds."""
     if not condition:
         raise WrongAnswer(str(seen)[:300])
 
 
 @define
 class Client:
-    """One of the clients, with its own conversations.
+    """A client with its own conversation.
 
     Attributes:
-        counts: what it did, and what went wrong.
-        faults: the first of what went wrong.
+        counts: requests by kind, and wrong answers; shared by all clients.
+        faults: descriptions of wrong answers; shared by all clients.
     """
 
     port: int
@@ -90,7 +90,7 @@ class Client:
     def post(
         self, body: Mapping[str, object] | bytes, path: str = "chat/completions"
     ) -> tuple[int, bytes]:
-        """Ask and read the whole answer."""
+        """Send a request; returns status and body of the response."""
         connection = self.connect(body, path)
         try:
             response = connection.getresponse()
@@ -110,7 +110,7 @@ class Client:
         return connection
 
     def ask(self, messages: Sequence[object], **fields: object) -> Any:
-        """The choice of an answer that is not streamed."""
+        """Ask without streaming; returns the answer's choice."""
         status, text = self.post({"messages": messages, **fields})
         check(status == 200, text)
         return json.loads(text)["choices"][0]
@@ -121,7 +121,7 @@ class Client:
     def system(self) -> object:
         return {"role": "system", "content": f"You are {self.rng.randrange(3)}."}
 
-    # What it does
+    # Kinds of requests
 
     def streamed(self) -> None:
         word = self.rng.choice(("Hello", "SLOW"))
@@ -152,7 +152,7 @@ class Client:
         choice = self.ask(messages, tools=_TOOLS)
         check(choice["finish_reason"] == "tool_calls", choice)
         if self.rng.random() < 0.2:
-            return  # and never comes back
+            return  # the client never sends the result
         [call] = choice["message"]["tool_calls"]
         result = {"role": "tool", "tool_call_id": call["id"], "content": "a cat"}
         choice = self.ask([*messages, choice["message"], result], tools=_TOOLS)
@@ -184,7 +184,7 @@ class Client:
 
     def refused(self) -> None:
         status, text = self.post({"messages": [self.user("FAIL")]})
-        check(status == 400 and b"no such luck" in text, text)
+        check(status == 400 and b"the benchmark asked for an error" in text, text)
 
     def nonsense(self) -> None:
         body, wanted = self.rng.choice(
@@ -214,7 +214,7 @@ def _streamed(text: bytes) -> str:
 
 @frozen
 class Sample:
-    """The server at one time: MB, numbers, and requests so far."""
+    """The server's figures at one time; memory in MB."""
 
     minutes: float
     memory: float
@@ -289,7 +289,7 @@ def run(minutes: float, plot: Path | None) -> int:
 
 
 def _worth_noting(log: str) -> Counter[str]:
-    """What the server logged as a warning or worse, ids and numbers left out."""
+    """The server's warnings and errors in its log, counted by their beginning."""
     lines = [line for line in log.splitlines() if "#warn" in line or "#error" in line]
     lines += [line for line in log.splitlines() if "Traceback" in line]
     return Counter(line.partition("]")[2][:100] for line in lines)
@@ -310,7 +310,7 @@ def report(
         rows.append([name, *(f"{v:.1f}" for v in values), f"{most:.1f}"])
     print_table(["median", "second quarter", "last quarter", "most"], rows)
     done = counts.total() - counts["wrong"]
-    print(f"\n{done} requests as they should be, {counts['wrong']} not; of each kind:")
+    print(f"\n{done} right answers, {counts['wrong']} wrong; requests by kind:")
     print(", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
     for fault in faults[:20]:
         print(f"wrong: {fault}")
@@ -319,7 +319,7 @@ def report(
 
 
 def draw(samples: Sequence[Sample], path: Path) -> None:
-    """Plot what was read to a PNG."""
+    """Plot the samples to a PNG file."""
     import matplotlib.pyplot as plot
 
     figure, axes = plot.subplots(len(_CURVES) + 1, 1, sharex=True, figsize=(9, 11))

@@ -1,7 +1,8 @@
-"""What keeping a response costs, and how fast the Responses encoder is.
+"""Measures the cost of storing a response, and the speed of the encoders.
 
-The same streamed answer through the real CLI, with ``store`` true and false in turn,
-on SQLite; and the encoder alone, which the events of an answer go through one by one.
+The first table is of one streamed answer through the real CLI, with ``store`` true and
+false in turn, on SQLite. The second table is of the encoders alone, with one event at a
+time.
 """
 
 import argparse
@@ -34,7 +35,7 @@ _DELTAS = 200_000
 
 
 def ask(proxy: Server, store: bool) -> float:
-    """Milliseconds to the end of a whole streamed response."""
+    """Ask, and return the milliseconds to the end of the streamed response."""
     body = json.dumps({"input": "Count.", "stream": True, "store": store})
     headers = {"authorization": f"Bearer {KEY}", "connection": "close"}
     begin = time.monotonic()
@@ -50,7 +51,7 @@ def ask(proxy: Server, store: bool) -> float:
 
 
 def encode(stream: ChatStream | ResponseStream) -> float:
-    """Events a second, one in a batch as they come from a process."""
+    """Encode one event at a time; returns events a second."""
     events: list[Event] = [MessageStart("m")]
     events += [TextDelta(" word") for _ in range(_DELTAS)]
     events.append(Finished("end_turn"))

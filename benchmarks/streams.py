@@ -1,9 +1,8 @@
-"""Memory of the server with many open streams, and deltas that arrive one by one.
+"""Measures memory with many open streams, and the rate of single deltas.
 
-A stand-in for the CLI (`benchmarks.flood_claude`), one process for each stream, which
-stops after its first delta; memory is the server's own, from ``/proc``. Then one stream
-whose every delta is written when the server has read the one before: what a reader gets
-in a second.
+A stand-in for the CLI (`benchmarks.flood_claude`) runs one process for each stream, and
+stops after its first delta. Memory is that of the server alone, from ``/proc``. Then the
+stand-in writes each delta of one stream after the server has read the previous delta.
 """
 
 import argparse
@@ -30,7 +29,7 @@ _READ_BYTES = 2**18
 
 
 def open_stream(proxy: Server) -> socket.socket:
-    """A stream that has its first delta."""
+    """Open a stream, and read its first delta."""
     connection = proxy.ask("HOLD FLOOD 10")
     stream: socket.socket = connection.sock
     received = b""
@@ -43,7 +42,7 @@ def open_stream(proxy: Server) -> socket.socket:
 
 
 def drip(proxy: Server, deltas: int) -> Sample:
-    """Read a stream whose deltas come one by one."""
+    """Read a stream whose deltas are written one by one."""
     before = cpu_seconds(proxy.pid)
     connection = proxy.ask(f"DRIP FLOOD {deltas}")
     stream: socket.socket = connection.sock

@@ -1,17 +1,17 @@
-"""Deltas a second through the whole server, from a CLI that never waits.
+"""Measures deltas a second through the whole server, from a CLI that never waits.
 
-Three readers of the same lines of `benchmarks.flood_claude`, taking turns:
+Three readers take turns to read the same lines of `benchmarks.flood_claude`:
 
-- ``bare pipe``: reads its stdout and only counts;
-- ``pipe and json``: reads its stdout and parses each line with ``json.loads``, the
-  least that a program has to do that wants the text;
-- ``ccproxy``: reads the event stream of a chat completion, and only counts; the
-  server's own processor time is taken from ``/proc``.
+- ``bare pipe``: reads its stdout and counts the deltas;
+- ``pipe and json``: reads its stdout and parses each line with ``json.loads``, which
+  any program must do that needs the text;
+- ``ccproxy``: reads the event stream of a chat completion and counts the deltas. The
+  server's processor time is read from ``/proc``.
 
-``--beside CHECKOUT`` reads from a server of another version too.
+``--beside CHECKOUT`` also reads from a server of another version.
 
-The clock runs from the first byte with a delta to the last, so neither the start
-of the process nor the making of its lines counts.
+The clock runs from the first byte of the first delta to the last byte of the last. So
+neither the start of the process nor the making of its lines is measured.
 """
 
 import argparse
@@ -48,7 +48,7 @@ OF_STREAM = b'"delta":{"content":'
 
 @frozen
 class Sample:
-    """What one reader saw, and the server's processor time for it."""
+    """The measurement of one reader, with the server's processor time."""
 
     deltas: int
     read_bytes: int
@@ -57,7 +57,7 @@ class Sample:
 
 
 class Counting:
-    """Counts what stands for a delta, however the bytes are cut."""
+    """Counts a text that every delta has, also across pieces."""
 
     def __init__(self, needle: bytes) -> None:
         self._needle = needle
@@ -70,7 +70,7 @@ class Counting:
 
 
 class Parsing:
-    """Counts the deltas in lines of JSON."""
+    """Counts deltas by parsing lines of JSON."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -120,7 +120,7 @@ def read_pipe(claude: Path, count: int) -> Iterator[bytes]:
 def read_proxy(proxy: Server, count: int) -> Iterator[bytes]:
     connection = proxy.ask(f"FLOOD {count}")
     try:
-        # The bare socket: http.client would take longer than the server.
+        # Reads the socket: http.client would take longer than the server.
         stream: socket.socket = connection.sock
         while data := stream.recv(_READ_BYTES):
             yield data
@@ -143,7 +143,7 @@ def run(rounds: int, count: int, beside: Path | None) -> None:
         place = stack.enter_context(folder())
         claude = stand_in(place)
         environment = {"PATH": os.environ["PATH"], "HOME": str(place / "home")}
-        # Nothing can be proven of a stand-in: it is taken for one that merges.
+        # A stand-in would not pass the check that the CLI merges bodies.
         run = server(place, claude, environment, *BODY)
         proxy = stack.enter_context(run)
         memory = [memory_mb(proxy.pid)]
@@ -177,7 +177,7 @@ def run(rounds: int, count: int, beside: Path | None) -> None:
 
 
 def stand_in(place: Path) -> Path:
-    """An executable that runs `benchmarks.flood_claude`."""
+    """Make an executable that runs `benchmarks.flood_claude`."""
     program = Path(__file__).with_name("flood_claude.py")
     script = place / "claude"
     command = shlex.join([sys.executable, "-I", str(program)])

@@ -1,12 +1,13 @@
-"""A Messages API that answers everything with the same tokens, at once.
+"""A scripted Messages API that gives the same tokens to every request, without delay.
 
-If tools are offered it calls the first, and answers when it has the result. One of
-these words in the last turn makes it do something else:
+If a request has tools, the answer is a call of ``look``. The answer to its result has
+the tokens. A word in the last message of the user changes the answer:
 
-- ``SLOW``: 10 ms between tokens; ``THINK``: a thought in front;
-- ``LENGTH``, ``REFUSE``: it stops for that reason;
-- ``CUT``: the connection breaks in mid-answer, the first time;
-- ``FAIL``: a refusal.
+- ``SLOW``: 10 ms between tokens;
+- ``THINK``: thinking before the tokens;
+- ``LENGTH``, ``REFUSE``: the answer stops for that reason;
+- ``CUT``: the first attempt breaks off in mid-answer;
+- ``FAIL``: an error.
 
 ``python -m benchmarks.upstream --port 0 --tokens 200``; prints its port.
 """
@@ -39,7 +40,10 @@ def main() -> None:
         "THINK": evolve(reply, blocks=(thought, block)),
         "LENGTH": evolve(reply, stop_reason="max_tokens"),
         "REFUSE": evolve(reply, stop_reason="refusal"),
-        "FAIL": Reply(status=400, error=("invalid_request_error", "no such luck")),
+        "FAIL": Reply(
+            status=400,
+            error=("invalid_request_error", "the benchmark asked for an error"),
+        ),
     }
     cut = evolve(reply, cut_after=2)
     met: set[str] = set()

@@ -1,9 +1,9 @@
-"""The proxy as a part of another Klein application.
+"""A Klein application that contains the proxy.
 
     PROXY_API_KEY=secret twistd -n --python examples/embed.py     # port 8081
 
-Here it is mounted twice: below /ai with its own key, and below /internal without
-one, behind a check of the application's own. Both share nothing but the code.
+The proxy is mounted twice. Below /ai clients need its key. Below /internal they need no
+key, and the application checks them itself. The two proxies share no state.
 """
 
 import os
@@ -20,7 +20,7 @@ from ccproxy import Settings, create_proxy
 
 
 def make_application(key: str, **options: Any) -> tuple[IResource, IService]:
-    """A page of its own and two proxies; what to serve, and what to start."""
+    """Make the application: the resource to serve, and the service to start."""
     app = Klein()
     guarded = create_proxy(Settings(api_keys=(key,), **options))
     internal = create_proxy(Settings(api_keys=(), **options), authenticate=False)
@@ -45,7 +45,7 @@ def make_application(key: str, **options: Any) -> tuple[IResource, IService]:
     return app.resource(), service
 
 
-# What `twistd --python` looks for.
+# `twistd --python` runs the variable `application`.
 if "PROXY_API_KEY" in os.environ:
     application = Application("embedding")
     resource, proxies = make_application(os.environ["PROXY_API_KEY"])

@@ -1,4 +1,4 @@
-"""A treq client: streams an answer, and cancels one half-way.
+"""A treq client: streams an answer, and cancels a second one half-way.
 
 ccproxy --demo &
 python examples/treq_client.py http://127.0.0.1:8080/v1 demo "Tell me a story"
@@ -22,7 +22,7 @@ from typing_extensions import override
 class ServerSentEvents(Protocol):
     """Reads an event stream; ``done`` fires at its end.
 
-    Cancelling ``done`` hangs up, which stops the model.
+    A cancellation of ``done`` closes the connection, which stops the model.
     """
 
     def __init__(self, receive: Callable[[str], None]) -> None:
@@ -34,11 +34,11 @@ class ServerSentEvents(Protocol):
     def dataReceived(self, data: bytes) -> None:
         *frames, self._pending = (self._pending + data).split(b"\n\n")
         for frame in frames:
-            # Anything else is a comment, sent to keep the connection alive.
+            # Other frames are comments, which keep the connection alive.
             if frame.startswith(b"data: ") and not self.done.called:
                 try:
                     self._receive(frame.removeprefix(b"data: ").decode())
-                except Exception:  # noqa: BLE001  # whatever it is, the caller is told
+                except Exception:  # noqa: BLE001  # the caller gets every error
                     self.done.errback()
                     self._hang_up()
 
@@ -59,7 +59,7 @@ class ServerSentEvents(Protocol):
 async def stream_chat(
     base_url: str, key: str, prompt: str, receive: Callable[[str], None]
 ) -> None:
-    """Ask, and hand each piece of the answer to ``receive`` as it comes."""
+    """Ask, and pass each piece of the answer to ``receive`` as it arrives."""
     response = await treq.post(
         f"{base_url}/chat/completions",
         headers=Headers({"authorization": [f"Bearer {key}"]}),
@@ -86,7 +86,7 @@ async def stream_chat(
 
 
 async def stream_some(base_url: str, key: str, prompt: str, pieces: int) -> list[str]:
-    """Ask, and hang up after so many pieces of the answer."""
+    """Ask, and close the connection after some pieces of the answer."""
     received: list[str] = []
     enough: Deferred[None] = Deferred()
 

@@ -33,7 +33,7 @@ in
     };
 
     keyFile = mkOption {
-      # No path: that would be copied to the store, where everybody can read it.
+      # Not types.path: Nix would copy the file to its store, which all users can read.
       type = types.str;
       default = "%E/ccproxy/key";
       example = "/run/secrets/ccproxy";

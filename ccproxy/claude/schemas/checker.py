@@ -1,12 +1,14 @@
-"""JSON Schemas compiled and instances checked off the reactor, in helper processes.
+"""Compiles JSON Schemas and checks instances in helper processes, off the reactor.
 
-Owns the queue of jobs and the helpers. Invariants: a job has one end; a helper has one
-job at a time; there is a helper, or one is starting, while a job waits.
+Owns the queue of jobs and the helpers. A job ends once. A helper has one job at a time.
+While a job waits, a helper runs or starts.
+
+States of a job:
 
 ========  =========================================================================
 WAITING   in the queue, until a helper is idle
-RUNNING   a helper has it; if that dies by no fault of the job, WAITING once more
-DONE      its answer or error was told, or nobody waits for it any more
+RUNNING   a helper has it; if the helper dies for another reason, WAITING again
+DONE      its answer or error was delivered, or it was cancelled
 ========  =========================================================================
 """
 
@@ -44,23 +46,23 @@ from ccproxy.core.errors import (
     ShuttingDown,
 )
 
-# A job that two helpers could not end has itself to blame, or the machine.
+# A job that two helpers did not finish fails.
 _MOST_TRIES = 2
-_NO_HELPER = "this machine cannot start a process that checks JSON Schemas now"
+_NO_HELPER = "the server cannot start a process that checks JSON Schemas now"
 
 
 @frozen(kw_only=True)
 class CheckerLimits:
-    """How much may be spent on the schemas of clients.
+    """The limits of all work on clients' schemas.
 
     Attributes:
-        helpers: processes at once; each has some 20 MB.
-        waiting: jobs in the queue.
-        compile_seconds: for one schema.
-        check_seconds: for one instance.
-        helper: of each process.
-        schema: of the text of each schema.
-        instance: of the text of each instance.
+        helpers: the most processes; each takes some 20 MB.
+        waiting: the most jobs in the queue.
+        compile_seconds: time limit for one schema.
+        check_seconds: time limit for one instance.
+        helper: limits of each process.
+        schema: limits of the text of a schema.
+        instance: limits of the text of an instance.
     """
 
     helpers: int = 1
@@ -79,7 +81,7 @@ class _JobState(Enum):
 
 
 class _Fault(Enum):
-    """How a job ended without an answer, by its own fault."""
+    """Why a job ended without an answer."""
 
     TOO_LONG = auto()
     CRASH = auto()
@@ -96,7 +98,7 @@ class _Job:
     tries: int = 0
 
     def end(self, outcome: "HelperAnswer | _Fault | CCProxyError") -> None:
-        """Tell what came of it; once."""
+        """Deliver the outcome; a second call does nothing."""
         if self.state is _JobState.DONE:
             return
         self.state = _JobState.DONE
@@ -113,39 +115,39 @@ class _CheckerState(Enum):
 
 @define(eq=False)
 class SchemaChecker:
-    """Compiles JSON Schemas and checks instances; starts nothing before it is used."""
+    """Compiles JSON Schemas and checks instances; the first use starts a helper."""
 
     _spawner: IReactorProcess
     _clock: IReactorTime
     _limits: CheckerLimits = field(factory=CheckerLimits)
     _state: _CheckerState = field(default=_CheckerState.OPEN, init=False)
     _waiting: "deque[_Job]" = field(factory=deque, init=False)
-    # Every process that is not reaped yet, with the job that it has.
+    # Every process that is not reaped yet, with its job.
     _helpers: "dict[HelperProcess, _Job | None]" = field(factory=dict, init=False)
     _ends: "list[Deferred[None]]" = field(factory=list, init=False)
-    # Helpers that ended before they were ready, since the last that was.
+    # Helpers that ended before they were ready, since a helper was ready.
     _failed_starts: int = field(default=0, init=False)
 
     _log = Logger()
 
     @property
     def helpers(self) -> dict[int, HelperState]:
-        """The helper processes that are not reaped yet, by their ids."""
+        """The state of each helper that is not reaped yet, by process id."""
         return {helper.pid: helper.state for helper in self._helpers}
 
     async def compile(self, schema: bytes, param: str) -> None:
-        """Find out whether instances can be checked by a schema.
+        """Check that a schema can be used.
 
         Args:
             schema: JSON.
-            param: its path in the client's request.
+            param: the schema's path in the client's request.
 
         Raises:
-            InvalidRequest: it cannot be used; ``param`` is the place in it.
-            Overloaded: too many wait, or no helper starts.
+            InvalidRequest: it cannot; ``param`` is the path of the faulty part.
+            Overloaded: too many jobs wait, or no helper starts.
             ShuttingDown: the checker is closed.
 
-        On cancel: the helper that has it is killed.
+        On cancel: the helper that runs the job is killed.
         """
         excess = self._limits.schema.excess(schema)
         if excess is not None:
@@ -173,22 +175,22 @@ class SchemaChecker:
         )
 
     async def problem(self, schema: bytes, instance: bytes) -> str | None:
-        """Check an instance by a schema that was compiled.
+        """Check an instance by a schema.
 
         Args:
-            schema: JSON.
-            instance: JSON, such as a model's answer; it may be anything.
+            schema: JSON that `compile` accepted.
+            instance: any text, such as a model's answer.
 
         Returns:
-            None if it satisfies the schema; otherwise a sentence without full stop. It
-            quotes no value of the instance.
+            None if the instance satisfies the schema; otherwise the problem, as a
+            sentence without full stop that quotes no value of the instance.
 
         Raises:
             SchemaNotSatisfied: the check took too long or too much memory.
-            Overloaded: too many wait, or no helper starts.
+            Overloaded: too many jobs wait, or no helper starts.
             ShuttingDown: the checker is closed.
 
-        On cancel: the helper that has it is killed.
+        On cancel: the helper that runs the job is killed.
         """
         excess = self._limits.instance.excess(instance)
         if excess is not None:
@@ -217,9 +219,9 @@ class SchemaChecker:
         )
 
     async def close(self) -> None:
-        """End all jobs with `ShuttingDown`, and all helpers.
+        """Fail all jobs with `ShuttingDown`, and kill all helpers.
 
-        Returns when the helpers are reaped. On cancel: only the waiting ends.
+        Returns when the helpers are reaped. On cancel: the helpers are killed anyway.
         """
         self._state = _CheckerState.CLOSED
         jobs = [job for job in self._helpers.values() if job is not None]
@@ -261,7 +263,7 @@ class SchemaChecker:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        """Give jobs to idle helpers, and start as many as are wanted."""
+        """Give jobs to idle helpers, and start helpers for the other jobs."""
         for helper in self._helpers:
             if self._waiting and helper.state is HelperState.IDLE:
                 job = self._waiting.popleft()
@@ -283,13 +285,13 @@ class SchemaChecker:
             there += 1
 
     def _keep_one(self) -> None:
-        """Replace a helper that was killed because of its job, if it was the last.
+        """Start a helper if the last one was killed because of its job.
 
-        The next job need not wait for the start then, 0.17 s.
+        So the next job need not wait for the start, which takes 0.17 s.
         """
         is_open = self._state is _CheckerState.OPEN
         if is_open and all(h.state is HelperState.KILLED for h in self._helpers):
-            # Without room for a process the next job will tell.
+            # If the process cannot be started now, the next job reports it.
             with suppress(OSError):
                 self._spawn()
 
@@ -300,7 +302,7 @@ class SchemaChecker:
         self._helpers[helper] = None
 
     def _give_up(self, why: str) -> None:
-        """No helper starts: tell all that wait for one."""
+        """Fail all waiting jobs because no helper starts."""
         self._log.error("no helper for JSON Schemas can be started: {why}", why=why)
         self._failed_starts = 0
         jobs, self._waiting = list(self._waiting), deque()
@@ -308,12 +310,12 @@ class SchemaChecker:
             job.end(Overloaded(f"{_NO_HELPER}; try again later", retry_after_seconds=5))
 
     def helper_idle(self, helper: HelperProcess) -> None:
-        """Give a helper that has started its first job."""
+        """Give a new helper its first job."""
         self._failed_starts = 0
         self._dispatch()
 
     def helper_answered(self, helper: HelperProcess, answer: HelperAnswer) -> None:
-        """Tell a job's answer, and give the helper the next job."""
+        """Deliver a job's answer, and give the helper the next job."""
         job, self._helpers[helper] = self._helpers[helper], None
         if job is not None:
             job.end(answer)
@@ -322,7 +324,7 @@ class SchemaChecker:
         self._dispatch()
 
     def helper_lost(self, helper: HelperProcess, why: HelperExit) -> None:
-        """End its job or give it to another helper."""
+        """Fail the helper's job, or queue it again."""
         job, self._helpers[helper] = self._helpers[helper], None
         if job is not None and job.state is _JobState.RUNNING:
             if why is HelperExit.TOO_LONG:
@@ -342,7 +344,7 @@ class SchemaChecker:
         self._dispatch()
 
     def helper_ended(self, helper: HelperProcess) -> None:
-        """Forget a helper; the last one ends the waiting for them."""
+        """Forget a helper; after the last one, `close` returns."""
         del self._helpers[helper]
         if not self._helpers:
             ends, self._ends = self._ends, []
@@ -354,12 +356,12 @@ class SchemaChecker:
     ) -> str:
         if isinstance(answer, HelperAnswer) and answer.outcome is HelperOutcome.MEMORY:
             most = self._limits.helper.memory_bytes // (1024 * 1024)
-            return f"to {doing} takes more than {most} MB of memory"
+            return f"to {doing} it takes more than {most} MB of memory"
         if isinstance(answer, HelperAnswer):
             return answer.why
         if answer is _Fault.TOO_LONG:
-            return f"to {doing} takes longer than {seconds:g} seconds"
-        return f"the process that was to {doing} did not survive it"
+            return f"to {doing} it takes longer than {seconds:g} seconds"
+        return f"the process that was to {doing} it crashed"
 
 
 def _join(param: str, path: str) -> str:

@@ -1,4 +1,4 @@
-"""What is said of schemas and instances, short and without their values. Pure."""
+"""Short texts about errors in schemas and instances, without values of these. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ _PATH_CHARACTERS = 200
 
 
 class SchemaRefused(Exception):
-    """A schema cannot be used; the message is a sentence about the place.
+    """A schema cannot be used; the text says why.
 
     Attributes:
-        path: the place in the schema, as keys and indices.
+        path: the faulty part of the schema, as keys and indices.
     """
 
     def __init__(self, path: Iterable[str | int], why: str) -> None:
@@ -24,10 +24,10 @@ class SchemaRefused(Exception):
 
 
 def expectation(error: ValidationError) -> str:
-    """Say what was expected, such as "does not satisfy `minimum`: 3".
+    """The violated expectation, such as "does not satisfy `minimum`: 3".
 
-    It quotes the schema, and of the instance only names of properties: what a model
-    answered may be secret, and messages of errors go into logs.
+    The text quotes the schema. Of the instance it quotes names of properties only: a
+    model's answer may be secret, and errors are logged.
     """
     keyword: Any = error.validator
     value: Any = error.validator_value
@@ -52,16 +52,16 @@ def shown(value: Any) -> str:
 
 
 def cut(text: str, most: int = _VALUE_CHARACTERS) -> str:
-    """A text of at most some characters."""
+    """A text, shortened to at most ``most`` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def path_text(path: Iterable[str | int], root: str) -> str:
-    """A path as clients write it, such as ``properties.a.items[0]``.
+    """A path in the form of ``properties.a.items[0]``.
 
     Args:
         path: keys and indices.
-        root: what it begins with; it may be empty.
+        root: the beginning of the text; it may be empty.
     """
     text = root
     for part in path:

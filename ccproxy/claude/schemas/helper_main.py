@@ -1,10 +1,10 @@
-"""The helper process: compiles JSON Schemas and checks instances. Pure.
+"""The program of a helper process: compiles JSON Schemas and checks instances. Pure.
 
-A schema of a client's can take time and memory without bound; this process may be
-killed. It limits its own memory and ends at the end of stdin. It kills itself by
-SIGALRM one second after a request's limit, in case that its parent is gone by then.
+A client's schema can take time and memory without bound, so the server may kill this
+process. It limits its own memory, and ends at the end of stdin. It also kills itself by
+SIGALRM one second after a request's time limit, in case the server is dead.
 
-See `ccproxy.claude.schemas.helper_messages` for what it reads and writes.
+`ccproxy.claude.schemas.helper_messages` has the messages that it reads and writes.
 """
 
 import resource
@@ -26,8 +26,8 @@ from ccproxy.claude.schemas.helper_messages import (
 )
 from ccproxy.claude.schemas.validation import CompiledSchema, compile_schema
 
-# What a schema and an instance of the allowed depth need, see `limits`. Tried with a
-# stack of 8 MB: 18,000 end in RecursionError, 27,000 in a crash.
+# Enough for a schema and an instance of the depth that `text_limits` allows. With a
+# stack of 8 MB, 18,000 ended in RecursionError and 27,000 in a crash.
 _RECURSION_LIMIT = 9_000
 _ALARM_MARGIN_SECONDS = 1.0
 _MOST_COMPILED = 64
@@ -37,16 +37,16 @@ _WHY_CHARACTERS = 400
 
 @define(eq=False)
 class SchemaValidator:
-    """Does what requests ask for.
+    """Answers requests.
 
     Attributes:
-        kept: the compiled schemas that were used last, by their text.
+        kept: the most recently used compiled schemas, by their text.
     """
 
     kept: OrderedDict[str, CompiledSchema] = field(factory=OrderedDict)
 
     def answer(self, request: HelperRequest) -> HelperAnswer:
-        """Do what a request asks for; never fails."""
+        """Compile, or check, and report the outcome; raises no error."""
         instance = request.instance
         try:
             compiled = self._compile(request.schema)
@@ -60,7 +60,7 @@ class SchemaValidator:
         except RecursionError:
             return HelperAnswer(HelperOutcome.FAILED, "it is nested too deeply")
         except Exception as error:  # noqa: BLE001
-            # Its own words may quote the instance.
+            # The error's text may quote the instance.
             why = f"it made the check fail with {type(error).__name__}"
             return HelperAnswer(HelperOutcome.FAILED, why)
         if why is None:
@@ -79,43 +79,43 @@ class SchemaValidator:
 
 
 def serve(lines: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the end of ``lines``."""
     validation = SchemaValidator()
     decoder = msgspec.json.Decoder(HelperRequest)
 
-    def tell(answer: HelperAnswer) -> None:
+    def write(answer: HelperAnswer) -> None:
         answers.write(msgspec.json.encode(answer) + b"\n")
         answers.flush()
 
-    tell(HelperAnswer(HelperOutcome.READY))
+    write(HelperAnswer(HelperOutcome.READY))
     for line in lines:
         request = decoder.decode(line)
-        tell(HelperAnswer(HelperOutcome.BEGUN))
+        write(HelperAnswer(HelperOutcome.BEGUN))
         signal.setitimer(signal.ITIMER_REAL, request.seconds + _ALARM_MARGIN_SECONDS)
         answer = validation.answer(request)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        tell(answer)
+        write(answer)
 
 
 def main(memory_bytes: int) -> None:
-    """Be the helper process.
+    """Run the helper process.
 
     Args:
-        memory_bytes: how much address space it may take, where the system limits it.
+        memory_bytes: limit of its address space, where the system has such a limit.
     """
-    # Ctrl-C goes to the whole group; the parent decides when this one ends.
+    # Ctrl-C reaches the whole process group, but the server decides about the end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _limit_memory(memory_bytes)
     sys.setrecursionlimit(_RECURSION_LIMIT)
-    # Of clients' regular expressions.
+    # Clients' regular expressions cause warnings.
     warnings.simplefilter("ignore")
     with suppress(BrokenPipeError):
         serve(sys.stdin.buffer, sys.stdout.buffer)
 
 
 def _limit_memory(limit: int) -> None:
-    # Core: a crash leaves no copy of what clients sent on the disk.
+    # No core dumps: they would write clients' data to the disk.
     limits = ((resource.RLIMIT_AS, limit), (resource.RLIMIT_DATA, limit))
     for kind, wanted in (*limits, (resource.RLIMIT_CORE, 0)):
         _, most = resource.getrlimit(kind)

@@ -1,7 +1,7 @@
-"""What the server and a helper process say to each other, a JSON object a line. Pure.
+"""The messages between the server and a helper process: one JSON object a line. Pure.
 
-The helper answers each request with BEGUN, when it has read it, and with one of the
-others, when it is done; READY comes before all requests. There is one request at a
+The helper first sends READY. It answers each request with BEGUN, when it has read the
+request, and with another outcome, when it is done. The server sends one request at a
 time.
 """
 
@@ -11,17 +11,17 @@ import msgspec
 
 
 class HelperOutcome(Enum):
-    """What became of a request."""
+    """The state or outcome of a request."""
 
     READY = "ready"
     BEGUN = "begun"
-    # The schema can be used, and the instance, if there is one, satisfies it.
+    # The schema can be used. The instance, if there is one, satisfies the schema.
     VALID = "valid"
     INVALID = "invalid"
     # The schema cannot be used.
     REFUSED = "refused"
     MEMORY = "memory"
-    # Nested more deeply than the stack is, or not foreseen.
+    # Nested too deeply for the stack, or an unforeseen error.
     FAILED = "failed"
 
 
@@ -30,8 +30,8 @@ class HelperRequest(msgspec.Struct, omit_defaults=True):
 
     Attributes:
         schema: JSON.
-        seconds: after this the helper may be killed.
-        instance: JSON.
+        seconds: time limit, after which the helper may be killed.
+        instance: JSON; None: compile only.
     """
 
     schema: str
@@ -40,10 +40,11 @@ class HelperRequest(msgspec.Struct, omit_defaults=True):
 
 
 class HelperAnswer(msgspec.Struct, omit_defaults=True):
-    """What became of a request.
+    """The answer to a request.
 
     Attributes:
-        why: a sentence without full stop.
+        outcome: of the request.
+        why: the reason, as a sentence without full stop.
         path: the place in a refused schema, such as ``properties.a.pattern``.
     """
 

@@ -1,18 +1,18 @@
-"""One helper process, as the server sees it: spawned, given jobs, killed.
+"""The server's side of one helper process: starts it, gives it jobs, kills it.
 
-========  ================================================  =====================
-state     what it waits for                                 or else it is killed
-========  ================================================  =====================
-STARTING  READY, when its imports are done                  after `start_seconds`
-IDLE      a job                                             after `idle_seconds`
-ASKED     BEGUN: it has read the job                        after `begin_seconds`
-BUSY      what came of the job                              after the job's limit
-KILLED    that it is reaped                                 (SIGKILL waits for none)
-ENDED     nothing                                           (its owner was told)
-========  ================================================  =====================
+========  ===========================================  =======================
+state     the server waits for                         it kills the helper
+========  ===========================================  =======================
+STARTING  READY: the helper's imports are done         after ``start_seconds``
+IDLE      the next job                                 after ``idle_seconds``
+ASKED     BEGUN: the helper has read the job           after ``begin_seconds``
+BUSY      the job's outcome                            after the job's limit
+KILLED    the end of the process
+ENDED     nothing; the owner knows
+========  ===========================================  =======================
 
-A process that was stopped from outside (SIGSTOP) does not begin its job, so the job is
-not blamed for it.
+A process that was stopped from outside (SIGSTOP) does not begin its job. So the job is
+given to another helper and not blamed.
 """
 
 import os
@@ -35,12 +35,12 @@ from ccproxy.claude.schemas.helper_messages import HelperAnswer, HelperOutcome
 from ccproxy.core.errors import InternalError
 
 _STDERR_BYTES = 2000
-# An answer is a sentence.
+# An answer is one sentence.
 _MOST_LINE_BYTES = 100_000
-# What an interpreter needs to find its own libraries.
+# The variables by which Python finds its own libraries.
 _PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
-# `import ccproxy` imports the whole server. Without it the helper starts in 110 ms
-# instead of 800, measured.
+# `import ccproxy` imports the whole server. With an empty package in its place the
+# helper starts in 110 ms instead of 800, measured.
 _BOOT = """\
 import sys, types
 package = types.ModuleType("ccproxy")
@@ -50,12 +50,12 @@ from ccproxy.claude.schemas.helper_main import main
 main(int(sys.argv[2]))
 """
 _PACKAGE = Path(__file__).parents[2]
-# Outcomes that are not of a job.
+# Outcomes that do not end a job.
 _OF_ITSELF = (HelperOutcome.READY, HelperOutcome.BEGUN)
 
 
 class HelperState(Enum):
-    """What a helper does; see the table above."""
+    """The state of a helper; see the table above."""
 
     STARTING = auto()
     IDLE = auto()
@@ -68,21 +68,21 @@ class HelperState(Enum):
 class HelperExit(Enum):
     """Why a helper ended."""
 
-    # It took too long to start, or ended before it was ready.
+    # It was not ready in time, or ended before it was ready.
     NOT_STARTED = auto()
-    # It did not begin what it was asked.
+    # It did not begin its job.
     NOT_BEGUN = auto()
-    # The job reached its limit of time.
+    # The job reached its time limit.
     TOO_LONG = auto()
-    # By itself, by a crash or from outside.
+    # It ended by itself, crashed, or was killed from outside.
     DIED = auto()
-    # Its owner wanted it, or nobody needed it.
+    # The owner dismissed it, or it was idle for too long.
     DISMISSED = auto()
 
 
 @frozen(kw_only=True)
 class HelperLimits:
-    """Of each helper process; times in seconds."""
+    """Limits of each helper process."""
 
     memory_bytes: int = 512 * 1024 * 1024
     start_seconds: float = 15.0
@@ -91,23 +91,23 @@ class HelperLimits:
 
 
 class HelperOwner(Protocol):
-    """Who is told what a helper does."""
+    """The receiver of a helper's events."""
 
     def helper_idle(self, helper: "HelperProcess") -> None:
-        """Learn that it is ready for its first job."""
+        """The helper is ready for its first job."""
 
     def helper_answered(self, helper: "HelperProcess", answer: HelperAnswer) -> None:
-        """Learn what came of its job; it is ready for the next, or being killed."""
+        """The helper's job ended; the helper is idle, or killed."""
 
     def helper_lost(self, helper: "HelperProcess", why: HelperExit) -> None:
-        """Learn that it takes no more jobs and that its own, if any, has no answer."""
+        """The helper takes no more jobs; its job, if any, has no answer."""
 
     def helper_ended(self, helper: "HelperProcess") -> None:
-        """Learn that it is reaped and its pipes are closed; the last call."""
+        """The helper is reaped and its pipes are closed; this is the last call."""
 
 
 class HelperProcess(ProcessProtocol):
-    """The protocol of one helper process; make it with `spawn`."""
+    """The protocol of a helper process; made by `spawn`."""
 
     _log = Logger()
 
@@ -135,14 +135,13 @@ class HelperProcess(ProcessProtocol):
         """Start a helper.
 
         Raises:
-            OSError: the machine has no room for a process or a descriptor.
+            OSError: the system has no process or file descriptor left.
         """
         helper = cls(owner, clock, limits)
         environment = {
             name: os.environ[name] for name in _PASSED_ON if name in os.environ
         }
-        # Where this process has its packages from, so that the helper has the same;
-        # with -S it does not look for others.
+        # The helper uses the packages of this process; -S keeps it from others.
         environment["PYTHONPATH"] = os.pathsep.join(
             entry for entry in sys.path if os.path.isabs(entry)
         )
@@ -159,25 +158,25 @@ class HelperProcess(ProcessProtocol):
 
     @property
     def state(self) -> HelperState:
-        """What it does."""
+        """The helper's state."""
         return self._state
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The process id."""
         return self._pid
 
     @property
     def last_words(self) -> str:
-        """What it wrote to stderr before it was ready."""
+        """The helper's stderr from before it was ready."""
         return self._stderr.decode("utf-8", "replace").strip()
 
     def ask(self, line: bytes, seconds: float) -> None:
         """Give an idle helper a job.
 
         Args:
-            line: a `Request` as JSON.
-            seconds: how long it may take, from when the helper has read it.
+            line: a `HelperRequest` as JSON.
+            seconds: the job's time limit, from BEGUN on.
         """
         if self._state is not HelperState.IDLE:
             raise InternalError(f"a helper is asked while it is {self._state.name}")
@@ -188,7 +187,7 @@ class HelperProcess(ProcessProtocol):
         transport.write(line + b"\n")
 
     def dismiss(self) -> None:
-        """Kill it, whatever it does; the owner is told only that it ended."""
+        """Kill the helper; the owner gets only ``helper_ended``."""
         self._kill()
 
     @override
@@ -211,7 +210,7 @@ class HelperProcess(ProcessProtocol):
 
     @override
     def errReceived(self, data: bytes) -> None:
-        # Later it might be about what a client sent, and this goes into the log.
+        # Later stderr might quote a client's data, which must not be logged.
         if self._state is HelperState.STARTING:
             self._stderr = (self._stderr + data)[-_STDERR_BYTES:]
 
@@ -236,7 +235,7 @@ class HelperProcess(ProcessProtocol):
                 self._state = HelperState.BUSY
                 self._wait(self._job_seconds, HelperExit.TOO_LONG)
             case HelperState.BUSY, HelperOutcome.MEMORY:
-                # What it had to let go of may be missing somewhere.
+                # After a MemoryError its data may be incomplete.
                 self._kill()
                 self._owner.helper_answered(self, answer)
             case HelperState.BUSY, outcome if outcome not in _OF_ITSELF:
@@ -254,7 +253,7 @@ class HelperProcess(ProcessProtocol):
         self._timer = self._clock.callLater(seconds, self._lose, why)
 
     def _lose(self, why: HelperExit) -> None:
-        """Give it up; once."""
+        """Kill the helper, and report why; a second call does nothing."""
         if self._state not in (HelperState.KILLED, HelperState.ENDED):
             self._log.debug("helper {pid}: {why}", pid=self.pid, why=why.name)
             self._kill()

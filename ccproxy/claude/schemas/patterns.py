@@ -1,7 +1,7 @@
-r"""Regular expressions of JSON Schemas, which are JavaScript's, in Python's. Pure.
+r"""Translates JavaScript's regular expressions, as in JSON Schemas, to Python's. Pure.
 
-What is written differently is translated: named groups and Unicode's general
-categories. Scripts and other properties (``\p{Script=Greek}``) Python has not.
+Named groups and Unicode's general categories are translated. Python has no scripts and
+other properties of characters (``\p{Script=Greek}``).
 """
 
 import re
@@ -11,17 +11,17 @@ from functools import cache
 from itertools import chain
 
 _PROPERTY = r"\\([pP])\{(?:gc=|General_Category=)?([A-Z][a-z]?)\}"
-# An escape and a class are passed over whole.
+# An escape, or a class, is matched as a whole.
 _DIFFERENT = re.compile(
     rf"{_PROPERTY}|\\k<(\w+)>|\\.|(\[(?:\\.|[^\]\\])*\])|\(\?<(?=[A-Za-z_])", re.DOTALL
 )
 _IN_CLASS = re.compile(rf"{_PROPERTY}|\\.", re.DOTALL)
-# Nothing is assigned in the planes between.
+# No characters are assigned in the planes between.
 _ASSIGNED = (range(0x40000), range(0xE0000, sys.maxunicode + 1))
 
 
 def python_pattern(pattern: str) -> str:
-    """A regular expression of JavaScript's in Python's language.
+    """Translate a regular expression of JavaScript to Python.
 
     Cost: 50 ms for the first category in a process, 1 to 5 ms for each further one.
     """
@@ -44,9 +44,9 @@ def python_pattern(pattern: str) -> str:
 
 
 def _characters(category: str, is_negated: bool) -> str:
-    """All characters of a category, or all others, as in a class.
+    """The characters of a category, or all others, for use in a class.
 
-    Of a category that there is not it is nothing, and the class does not compile.
+    An unknown category has no characters, and an empty class does not compile.
     """
     text = ""
     is_in = False
@@ -62,7 +62,7 @@ def _characters(category: str, is_negated: bool) -> str:
 
 @cache
 def _starts() -> list[tuple[int, str]]:
-    """Where another category begins, and which."""
+    """Each first character of a range of one category, with the category."""
     found = []
     last = ""
     for code in chain(*_ASSIGNED):

@@ -1,7 +1,7 @@
-"""JSON Schemas compiled, and instances checked by them. Pure.
+"""Compiles JSON Schemas and checks instances. Pure.
 
-Both can take time and memory without bound, by a regular expression or a chain of
-``$ref``. So this runs in a process of its own, `ccproxy.claude.schemas.helper_main`.
+A regular expression or a chain of ``$ref`` can take time and memory without bound. So
+this code runs in a helper process, `ccproxy.claude.schemas.helper_main`.
 
 Source: JSON Schema 2020-12, 2019-09 and drafts 7, 6, 4; jsonschema 4.26.
 """
@@ -26,13 +26,13 @@ from ccproxy.claude.schemas.error_text import (
 )
 from ccproxy.claude.schemas.patterns import python_pattern
 
-# Subschemas that apply to one and the same value; each takes about 20 µs to check.
+# The most subschemas that may apply to one value. Each takes about 20 µs to check.
 MOST_EXPANDED = 10_000
 
 _Path = tuple[str | int, ...]
 
-# Keywords that hold a subschema, a list or an object of them. `items` and
-# `dependencies` are of more than one kind, by draft.
+# Keywords whose value is a subschema, a list, or an object of subschemas. `items` and
+# `dependencies` differ by draft.
 _SINGLE = frozenset(
     (
         *("additionalItems", "additionalProperties", "contains", "contentSchema"),
@@ -48,7 +48,7 @@ _MAPS = frozenset(
     )
 )
 _DEFINITIONS = frozenset(("$defs", "definitions"))
-# Those of them whose subschemas apply to the same value.
+# Keywords whose subschemas apply to the same value as the schema itself.
 _IN_PLACE = frozenset(
     (
         *("allOf", "anyOf", "dependencies", "dependentSchemas", "else", "if"),
@@ -61,7 +61,7 @@ _REFS = ("$ref", "$dynamicRef", "$recursiveRef")
 
 @frozen
 class CompiledSchema:
-    """A schema that can be used to check instances."""
+    """A compiled schema."""
 
     _validator: Any
 
@@ -72,9 +72,9 @@ class CompiledSchema:
             instance: JSON.
 
         Returns:
-            None if it satisfies the schema; otherwise a sentence without full stop
-            that names the place and the keyword. It quotes the schema, and of the
-            instance names of properties only.
+            None if the instance satisfies the schema; otherwise the place and the
+            keyword, as a sentence without full stop. It quotes the schema, and of the
+            instance only names of properties.
         """
         try:
             value = msgspec.json.decode(instance)
@@ -87,15 +87,15 @@ class CompiledSchema:
 
 
 def compile_schema(text: str) -> CompiledSchema:
-    """Make of a JSON Schema what checks instances.
+    """Compile a JSON Schema.
 
     Args:
-        text: JSON. Draft 2020-12, if ``$schema`` names no other.
+        text: JSON, of draft 2020-12 unless ``$schema`` names another.
 
     Raises:
-        SchemaRefused: it is no JSON, breaks the rules of its draft, refers to something
-            outside of itself or round in a circle, or has a regular expression that
-            Python does not compile.
+        SchemaRefused: it is no JSON, breaks the rules of its draft, has a reference
+            that leads out of the schema or back to itself, or has a regular expression
+            that Python does not compile.
         RecursionError: it is nested too deeply.
     """
     try:
@@ -106,23 +106,23 @@ def compile_schema(text: str) -> CompiledSchema:
         raise SchemaRefused((), "it must be an object or a boolean")
     draft = draft_of(document)
     _Reader(draft).read(document)
-    # Without a registry of its own it would fetch what a schema refers to.
+    # Without an own registry, jsonschema would fetch remote references.
     return CompiledSchema(draft.validator(document, registry=Registry()))
 
 
 @define(eq=False)
 class _Reader:
-    """Goes through all subschemas: regular expressions, references, circles.
+    """Checks all subschemas, with their regular expressions and references.
 
-    Patterns are replaced in place by what they are in Python's language.
+    Regular expressions are translated to Python's, in place.
     """
 
     _draft: SchemaDraft
-    # What the draft's rules allow; by identity, which it keeps alive.
+    # Subschemas that the draft's rules allow, by identity; kept alive by this dict.
     _checked: dict[int, Any] = field(factory=dict)
-    # What was read, with its place.
+    # The path of each subschema that was read, by identity.
     _places: dict[int, _Path] = field(factory=dict)
-    # Subschemas that apply to the same value, of each that was read.
+    # For each subschema that was read: those that apply to the same value.
     _same: dict[int, list[int]] = field(factory=dict)
 
     def read(self, document: Any) -> None:
@@ -155,7 +155,7 @@ class _Reader:
         self._expand(id(document))
 
     def _check(self, schema: Any, path: _Path) -> None:
-        """Check a schema and all that it has in it by the rules of its draft."""
+        """Check a schema and all its subschemas by the rules of the draft."""
         waiting = [(schema, path)]
         while waiting:
             one, at = waiting.pop()
@@ -171,7 +171,7 @@ class _Reader:
             self._checked[id(one)] = one
             for keyword, place, inner in self._subschemas(one):
                 if inner is False and keyword in _MAPS:
-                    # jsonschema does not tell where a `false` was met.
+                    # jsonschema does not report the path of a `false`.
                     one[keyword][place[1]] = {"not": {}}
                 waiting.append((inner, (*at, *place)))
 
@@ -179,7 +179,7 @@ class _Reader:
         return self._draft.is_ref_alone and "$ref" in schema
 
     def _subschemas(self, schema: dict[str, Any]) -> Iterator[tuple[str, _Path, Any]]:
-        """The keyword, the place and the schema of each that counts."""
+        """The keyword, path and schema of each subschema that is not ignored."""
         known = rules(self._draft).schema["properties"]
         if self._has_ref_alone(schema):
             known = _DEFINITIONS
@@ -211,7 +211,7 @@ class _Reader:
             ) from None
         if not isinstance(target.contents, dict | bool):
             raise SchemaRefused(at, f"what is at `{shown}` is no schema")
-        # It may be where no subschema is, and was not checked then.
+        # A reference can lead to a place that is no subschema by itself.
         self._check(target.contents, at)
         return target
 
@@ -226,11 +226,11 @@ class _Reader:
             for pattern, inner in schema["patternProperties"].items()
         }
         if "additionalProperties" in schema or "unevaluatedProperties" in schema:
-            # As jsonschema puts them together.
+            # jsonschema joins the patterns in this way.
             _compilable("|".join(schema["patternProperties"]), at)
 
     def _expand(self, root: int) -> None:
-        """Refuse what applies to one value without end, or more often than is good."""
+        """Refuse endless references, and too many subschemas for one value."""
         sizes: dict[int, int] = {}
         entered: set[int] = set()
 

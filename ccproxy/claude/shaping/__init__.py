@@ -1,1 +1,1 @@
-"""What of an answer the client is told, and what becomes of its end. Pure."""
+"""Shapers: they filter an answer's events and may have the model asked again. Pure."""

@@ -1,28 +1,30 @@
-"""An answer by a schema that is given as the arguments of a tool of ours. Pure.
+"""Answers by a schema, given as the arguments of the proxy's answer tool. Pure.
 
-========  =========================  =================================================
-state     what comes                 what is told; next state
-========  =========================  =================================================
-OPEN      thinking and the like      that
-OPEN      text                       nothing: HELD
-HELD      anything else              nothing
-OPEN,     a call of our tool         its arguments as text; what was held back is
-HELD                                 dropped: ANSWERED
-ANSWERED  another call of our tool   the message anew, with that answer
-ANSWERED  a call of the client's     the message anew, without the answer: CALLED
-OPEN,     a call of the client's     what was held back, then that: CALLED
+========  ==========================  ================================================
+state     input                       passed on; next state
+========  ==========================  ================================================
+OPEN      thinking and the like       the event
+OPEN      text                        nothing, the event is held back: HELD
+HELD      any other event             nothing, the event is held back
+OPEN,     a call of the answer tool   its arguments as text; held events are dropped:
+HELD                                  ANSWERED
+ANSWERED  a second call of the        the message anew, with the second answer
+          answer tool
+ANSWERED  a call of a client's tool   the message anew, without the answer: CALLED
+OPEN,     a call of a client's tool   the held events, then the call: CALLED
 HELD
-CALLED    a call of our tool         nothing
-CALLED    anything else              that
-ANSWERED  the end                    nothing: the answer is checked
-ANSWERED  the end, cut short         that: a cut answer stays as it is
-OPEN,     the end                    nothing: the text is checked, it may be the answer
+CALLED    a call of the answer tool   nothing
+CALLED    any other event             the event
+ANSWERED  the end                     nothing; the answer is checked
+ANSWERED  the end, cut short          the end; a cut answer is not checked
+OPEN,     the end                     nothing; the text is checked, it may be the answer
 HELD
-CALLED    the end                    that
-========  =========================  =================================================
+CALLED    the end                     the end
+========  ==========================  ================================================
 
-An answer that does not satisfy the schema is asked for once more. What was told of it
-is declared void; a client that has read it already gets an error from its dialect.
+If the answer does not satisfy the schema, the model is asked again. What was passed on
+is declared void. An API that has streamed it to the client ends the stream with an
+error.
 """
 
 from collections.abc import Collection, Sequence
@@ -63,12 +65,12 @@ class _State(Enum):
 
 
 class AnswerToolShaper:
-    """Tells the arguments of a tool of ours as the text of the answer.
+    """Passes on the arguments of the answer tool as the text of the answer.
 
     Args:
-        tool: ours.
-        again: composes the question once more.
-        client_tools: the names of the client's; any other call is dropped.
+        tool: the answer tool.
+        again: composes the second question.
+        client_tools: the names of the client's tools; calls of others are dropped.
         signed: how many parts keep the signatures of their thinking.
     """
 
@@ -89,12 +91,12 @@ class AnswerToolShaper:
 
     def _begin(self) -> None:
         self._state = _State.OPEN
-        # The block of the message that is our tool's, or is to be dropped.
+        # The index of the answer tool's block, and that of a block to be dropped.
         self._answering: int | None = None
         self._dropping: int | None = None
         self._answer: list[str] = []
         self._held: list[Event] = []
-        # What was told of the message besides the answer.
+        # The message's events that were passed on, besides the answer.
         self._kept: list[Event] = []
 
     @property
@@ -103,7 +105,7 @@ class AnswerToolShaper:
         return self._pending
 
     def filter(self, events: Sequence[Event]) -> list[Event]:
-        """What may be told of these events."""
+        """The events to pass on."""
         self._pending = None
         told: list[Event] = []
         for event in events:
@@ -134,14 +136,14 @@ class AnswerToolShaper:
                 self._answering = None
                 if any(self._answer):
                     return self._parts.tell([event])
-                # A call without arguments is told without any JSON.
+                # A call without arguments has no JSON in its deltas.
                 self._answer.append("{}")
                 return self._parts.tell([TextDelta("{}", index), event])
             case ContentBlockStop(index) if index == self._dropping:
                 self._dropping = None
                 return []
         if self._state is _State.ANSWERED:
-            # Nothing is said behind an answer; it is told if a call voids the answer.
+            # Events after an answer are passed on only if a call voids the answer.
             self._held.append(event)
             return []
         if self._state is _State.HELD:
@@ -200,7 +202,7 @@ class AnswerToolShaper:
         return self.checked(problem)
 
     def checked(self, problem: str | None) -> list[Event]:
-        """Take the outcome of the check."""
+        """Take the outcome of the check; returns the events to pass on."""
         self._pending = None
         is_answered = self._state is _State.ANSWERED
         if problem is None:

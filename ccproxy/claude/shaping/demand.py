@@ -1,19 +1,19 @@
-"""A call that the client demands, where the model was only told so in words. Pure.
+"""A call that the client requires, if the model was asked for it in words. Pure.
 
 =======  ===========================  ================================================
-state    what comes                   what is told; next state
+state    input                        passed on; next state
 =======  ===========================  ================================================
-OPEN     thinking and the like        that
-OPEN     text, or another call        nothing: HELD
-HELD     anything else                nothing
-any      the call                     what was held back, then that: CALLED
-CALLED   anything                     that
-OPEN,    the end, cut short           what was held back, then that
+OPEN     thinking and the like        the event
+OPEN     text, or another call        nothing, the event is held back: HELD
+HELD     any other event              nothing, the event is held back
+any      the required call            the held events, then the call: CALLED
+CALLED   any event                    the event
+OPEN,    the end, cut short           the held events, then the end
 HELD
-OPEN,    the end, the first time      nothing; the question is asked once more: OPEN
+OPEN,    the end of the first part    nothing; ask again: OPEN
 HELD
-OPEN,    the end, the second time     what the first answer said, or else the second,
-HELD                                  then the end
+OPEN,    the end of the second part   the first part's text, or the held events if
+HELD                                  there was no such text, then the end
 =======  ===========================  ================================================
 
 Source: rule 29 of the Messages API.
@@ -50,11 +50,11 @@ class _State(Enum):
 
 
 class DemandShaper:
-    """Holds prose back until a call comes.
+    """Holds text back until the required call comes.
 
     Args:
-        names: the tools of which one is to be called.
-        again: composes the question once more.
+        names: the tools of which the model must call one.
+        again: composes the second question.
         signed: how many parts keep the signatures of their thinking.
     """
 
@@ -66,7 +66,7 @@ class DemandShaper:
         self._parts = AnswerParts(signed)
         self._state = _State.OPEN
         self._held: list[Event] = []
-        # What the first answer said.
+        # The text of the first part.
         self._aside = ""
         self._pending: SchemaCheck | AskAgain | None = None
 
@@ -80,7 +80,7 @@ class DemandShaper:
         return []
 
     def filter(self, events: Sequence[Event]) -> list[Event]:
-        """What may be told of these events."""
+        """The events to pass on."""
         self._pending = None
         told: list[Event] = []
         for event in events:
@@ -139,6 +139,6 @@ class DemandShaper:
         return [*self._instead(), end]
 
     def _instead(self) -> list[Event]:
-        """The first answer's text, behind all that was told."""
+        """The first part's text, after everything that was passed on."""
         self._parts.next_part()
         return self._released()

@@ -1,16 +1,15 @@
-"""An answer that the provider itself holds to a schema, checked at its end. Pure.
+"""Checks answers by a schema that the provider enforces for the most part. Pure.
 
-========  ==============================  =============================================
-state     what comes                      what is told; next state
-========  ==============================  =============================================
-TELLING   events                          all of them
-TELLING   the end of an answer in text    nothing: CHECKING
-TELLING   any other end (a call, a cut)   that
-CHECKING  it satisfies the schema         the end
-CHECKING  it does not, for the first      `Restarted`; the question is asked once more:
-          time                            TELLING
-CHECKING  it does not                     an error
-========  ==============================  =============================================
+=========  ===============================  ===========================================
+state      input                            passed on; next state
+=========  ===============================  ===========================================
+STREAMING  events                           the events
+STREAMING  the end of an answer in text     nothing: CHECKING
+STREAMING  any other end: a call, a cut     the end
+CHECKING   the answer satisfies the schema  the end
+CHECKING   it does not, in the first part   `Restarted`; ask again: STREAMING
+CHECKING   it does not, in the second       an error
+=========  ===============================  ===========================================
 """
 
 from collections.abc import Sequence
@@ -24,11 +23,11 @@ from ccproxy.core.stream import Event, Failed, Finished, FinishReason
 
 
 class FormatShaper:
-    """Tells an answer as it comes, and holds back its end until it was checked.
+    """Passes on the events, but holds back the end until the answer is checked.
 
     Args:
         schema: the client's, as JSON.
-        again: composes the question once more.
+        again: composes the second question.
         signed: how many parts keep the signatures of their thinking.
     """
 
@@ -47,7 +46,7 @@ class FormatShaper:
         return self._pending
 
     def filter(self, events: Sequence[Event]) -> list[Event]:
-        """What may be told of these events."""
+        """The events to pass on."""
         self._pending = None
         told: list[Event] = []
         for event in events:
@@ -66,7 +65,7 @@ class FormatShaper:
         return not any(isinstance(b.value, ToolUse) for b in self._parts.said)
 
     def checked(self, problem: str | None) -> list[Event]:
-        """Take the outcome of the check."""
+        """Take the outcome of the check; returns the events to pass on."""
         self._pending = None
         if problem is None:
             return [] if self._end is None else [self._end]
@@ -84,7 +83,7 @@ class FormatShaper:
 
 
 def wrong(problem: str) -> str:
-    """What is told to a model whose answer does not satisfy the schema."""
+    """The text to a model whose answer does not satisfy the schema."""
     return (
         f"That answer does not satisfy the schema: {problem}. "
         "Give the whole answer once more, so that it does."
@@ -92,8 +91,8 @@ def wrong(problem: str) -> str:
 
 
 def not_satisfied(problem: str) -> SchemaNotSatisfied:
-    """What is told to the client at last."""
+    """The error if the second answer does not satisfy the schema either."""
     return SchemaNotSatisfied(
         f"the model's answer does not satisfy the schema: {problem}; try again, or "
-        "describe better what you want"
+        "describe the wanted answer in more detail"
     )

@@ -1,10 +1,8 @@
-"""An answer of several parts as one: what was told of each, and under which numbers.
+"""Joins the parts of an answer to one stream of events. Pure.
 
-A part is the answer to one question upstream. The second part goes on where the first
-has ended: its beginning is not told, and its blocks are numbered behind those that the
-client knows of, unless the first part was declared void.
-
-Pure.
+A part is the answer to one request to the provider. The second part continues the
+first: its start is not passed on, and its blocks are numbered after those that the
+client has. If the first part was declared void, the second begins anew.
 """
 
 from collections.abc import Sequence
@@ -39,23 +37,23 @@ _NUMBERED = (
 
 
 class AnswerParts:
-    """What the client knows of an answer.
+    """The parts of an answer, and what of them was passed on.
 
     Args:
         signed: how many parts keep the signatures of their thinking.
 
     Attributes:
-        number: of the part that comes, from 0.
+        number: the number of the current part, from 0.
     """
 
     def __init__(self, signed: int = ALL_PARTS) -> None:
         self.number = 0
         self._signed = signed
-        # Redacted thinking that is being left out.
+        # The index of a redacted thinking block that is being left out.
         self._left_out: int | None = None
         self._builder = MessageBuilder()
         self._start: MessageStart | None = None
-        # Behind the blocks of earlier parts.
+        # The number of blocks of earlier parts.
         self._offset = 0
         self._next_index = 0
         self._has_started = False
@@ -63,24 +61,24 @@ class AnswerParts:
 
     @property
     def said(self) -> tuple[Block, ...]:
-        """What the model has said in this part so far."""
+        """The blocks of the current part so far."""
         return self._builder.blocks
 
     @property
     def text(self) -> str:
-        """What it has said in blocks of text."""
+        """The text of the current part so far."""
         return self._builder.text
 
     def take(self, event: Event) -> None:
-        """Note what the model says."""
+        """Record an event of the model."""
         if isinstance(event, MessageStart):
-            # Only the last message counts; one before it was given up.
+            # An earlier message of the same part was abandoned.
             self._builder = MessageBuilder()
             self._start = event
         self._builder.receive([event])
 
     def tell(self, events: Sequence[Event]) -> list[Event]:
-        """The events as the client is told them."""
+        """Number events for the client, and leave out what it must not get."""
         told: list[Event] = []
         for event in events:
             if self.number >= self._signed and self._is_signature(event):
@@ -103,7 +101,7 @@ class AnswerParts:
         return told
 
     def _is_signature(self, event: Event) -> bool:
-        """Whether an event tells what only the provider can read of thinking."""
+        """Whether an event belongs to a signature or to redacted thinking."""
         match event:
             case SignatureDelta():
                 return True
@@ -119,25 +117,25 @@ class AnswerParts:
 
     def _restart(self, event: Restarted) -> list[Event]:
         if self.number and not self._has_told_blocks:
-            # The client knows of nothing that is void now.
+            # The client has nothing of the part that is void now.
             return []
         self._offset = self._next_index = 0
         self._has_started = self._has_told_blocks = False
         return [event]
 
     def void(self, why: str) -> list[Event]:
-        """Take back all that was told; the next message begins anew."""
+        """Declare everything void that was passed on; the next message begins anew."""
         self._offset = self._next_index = 0
         self._has_started = self._has_told_blocks = False
         return [Restarted(why)]
 
     def begin_again(self, why: str) -> list[Event]:
-        """Take back all that was told of the message, and begin to tell it anew."""
+        """Declare the message void, and begin to pass it on anew."""
         start = self._start
         return [*self.void(why), *self.tell([start] if start is not None else [])]
 
     def next_part(self) -> None:
-        """Note that the question is asked once more."""
+        """Begin the next part, because the model is asked again."""
         self.number += 1
         self._offset = self._next_index
         self._has_told_blocks = False

@@ -1,4 +1,4 @@
-"""The interface between an answer's shaping and whoever asks the question. Pure."""
+"""The interface of shapers, for the code that asks the model. Pure."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
@@ -12,11 +12,11 @@ from ccproxy.core.stream import Event
 
 @frozen
 class SchemaCheck:
-    """The answer has to be compared with its schema before its end is told.
+    """The answer must be checked by its schema before its end is passed on.
 
     Attributes:
         schema: JSON.
-        instance: what the model has said, JSON or not.
+        instance: the model's answer, which may be no JSON.
     """
 
     schema: bytes
@@ -25,43 +25,43 @@ class SchemaCheck:
 
 @frozen
 class AskAgain:
-    """Another question has to be asked before the end is told."""
+    """The model must be asked again before the answer's end is passed on."""
 
     body: ComposedBody
 
 
-# Composes the question once more, behind an answer and words to the model; None: there
-# is no place for the words. It is `Composition.again`.
+# Composes the second question, from the first answer and a text to the model; None:
+# there is no place for the text. It is `Composition.again`.
 ComposeAgain: TypeAlias = Callable[[Sequence[Block], str], ComposedBody | None]
 
 
 class AnswerShaper(Protocol):
-    """Shapes one answer; pure.
+    """Filters the events of one answer.
 
-    An answer may have several parts: the question is asked once more (`AskAgain`), and
-    the events of the second answer come behind those of the first.
+    An answer may have two parts: the model is asked again (`AskAgain`), and the events
+    of the second part follow those of the first.
     """
 
     def filter(self, events: Sequence[Event]) -> list[Event]:
-        """What of these events may be told now.
+        """The events to pass on now.
 
-        On the model's end it may hold back the end: then `pending` says what is next.
-        It may also end the answer before the model does.
+        The shaper may hold back the answer's end: then `pending` says what has to
+        happen. It may also end the answer before the model does.
         """
 
     @property
     def pending(self) -> SchemaCheck | AskAgain | None:
-        """What has to happen before the end is told; None: nothing."""
+        """What has to happen before the end is passed on; None: nothing."""
 
     def checked(self, problem: str | None) -> list[Event]:
-        """Take the outcome of a `SchemaCheck`; what may be told now."""
+        """Take the outcome of a `SchemaCheck`; returns the events to pass on."""
 
 
 class PlainShaper:
-    """Tells an answer as it comes."""
+    """Passes on all events."""
 
     def filter(self, events: Sequence[Event]) -> list[Event]:
-        """All of them."""
+        """All of these events."""
         return list(events)
 
     @property
