@@ -1,8 +1,8 @@
 """A stand-in for the CLI that writes as fast as it can.
 
-It answers ``--version`` and the control requests of the proxy. It answers a user message
-``FLOOD N`` with N text deltas, in lines of the real CLI's form (2.1.330). All lines are
-made before the first is written. With ``DRIP`` in the message, each line is written
+It answers ``--version`` and the control requests of the proxy. Its answer to a user
+message ``FLOOD N`` has N text deltas, in lines of the real CLI's form (2.1.330). All
+lines are made before the first is written. With ``DRIP`` in the message, each line is written
 after the previous line was read, so that each needs a read of its own. With ``HOLD``,
 the answer stops after the first delta.
 """

@@ -42,7 +42,7 @@ def main() -> None:
         "REFUSE": evolve(reply, stop_reason="refusal"),
         "FAIL": Reply(
             status=400,
-            error=("invalid_request_error", "the benchmark asked for an error"),
+            error=("invalid_request_error", "the prompt has FAIL"),
         ),
     }
     cut = evolve(reply, cut_after=2)
