@@ -2,9 +2,9 @@
 
 It answers ``--version`` and the control requests of the proxy. Its answer to a user
 message ``FLOOD N`` has N text deltas, in lines of the real CLI's form (2.1.330). All
-lines are made before the first is written. With ``DRIP`` in the message, each line is written
-after the previous line was read, so that each needs a read of its own. With ``HOLD``,
-the answer stops after the first delta.
+lines are made before the first is written. With ``DRIP`` in the message, each line is
+written after the previous line was read, so that each needs a read of its own. With
+``HOLD``, the answer stops after the first delta.
 """
 
 import array

@@ -1,9 +1,9 @@
 """Sends mixed traffic for a long time: does anything grow, or go wrong?
 
 The whole server runs with the real CLI, in front of a scripted upstream on loopback.
-Six clients stream, converse, call tools, store responses, disconnect in mid-answer, meet
-broken connections and errors, and send invalid requests. Every answer is compared with
-the right answer. Memory, descriptors, processes and requests are sampled every two
+Six clients stream, converse, call tools, store responses, disconnect in mid-answer,
+meet broken connections and errors, and send invalid requests. Every answer is compared
+with the right answer. Memory, descriptors, processes and requests are sampled every two
 seconds. The last quarter of the time should have the figures of the second quarter.
 
 ``python -m benchmarks.soak --minutes 20 --plot soak.png`` (the plot needs matplotlib)

@@ -1,8 +1,9 @@
 """Measures memory with many open streams, and the rate of single deltas.
 
-A stand-in for the CLI (`benchmarks.flood_claude`) runs one process for each stream,
-and stops after its first delta. Memory is that of the server alone, from ``/proc``. Then
-the stand-in writes each delta of one stream after the server has read the previous delta.
+A stand-in for the CLI (`benchmarks.flood_claude`) runs one process for each stream, and
+stops after its first delta. Memory is that of the server alone, from ``/proc``. Then
+the stand-in writes each delta of one stream after the server has read the previous
+delta.
 """
 
 import argparse
