@@ -46,9 +46,9 @@ FAULTS: list[tuple[str, End, str]] = [
 ]
 
 LIMITS: dict[str, dict[str, Any]] = {
-    "silent": {"first_token_seconds": 0.4},
-    "stopped": {"silence_seconds": 0.4},
-    "falls-silent": {"silence_seconds": 0.4},
+    "silent": {"first_token_timeout": 0.4},
+    "stopped": {"silence_timeout": 0.4},
+    "falls-silent": {"silence_timeout": 0.4},
 }
 
 

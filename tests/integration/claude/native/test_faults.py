@@ -84,11 +84,11 @@ EARLY_FAULTS = [
     ("exits", {}, 502, "claude_failed", "ended unexpectedly (exit status 0)"),
     ("refuses", {}, 502, "claude_failed", "refused a control request: no such thing"),
     ("turned-old", {}, 503, "claude_unavailable", "version 2.1.100"),
-    ("silent", {"first_token_seconds": 0.2}, 504, "timeout", "no token within 0.2 s"),
-    ("mute", {"first_token_seconds": 0.2}, 504, "timeout", "no token within 0.2 s"),
-    ("silent", {"turn_seconds": 0.2}, 504, "timeout", "more than 0.2 s"),
+    ("silent", {"first_token_timeout": 0.2}, 504, "timeout", "no token within 0.2 s"),
+    ("mute", {"first_token_timeout": 0.2}, 504, "timeout", "no token within 0.2 s"),
+    ("silent", {"turn_timeout": 0.2}, 504, "timeout", "more than 0.2 s"),
     ("waits-long", {}, 429, "rate_limit_exceeded", "refused the request (429)"),
-    ("waits", {"first_token_seconds": 1.0}, 503, "overloaded", "(529)"),
+    ("waits", {"first_token_timeout": 1.0}, 503, "overloaded", "(529)"),
 ]
 
 
@@ -346,9 +346,9 @@ EVERY_FAULT: list[tuple[str, End, str]] = [
 ]
 
 LIMITS: dict[str, dict[str, Any]] = {
-    "silent": {"first_token_seconds": 0.4},
-    "stopped": {"silence_seconds": 0.4},
-    "falls-silent": {"silence_seconds": 0.4},
+    "silent": {"first_token_timeout": 0.4},
+    "stopped": {"silence_timeout": 0.4},
+    "falls-silent": {"silence_timeout": 0.4},
 }
 
 
