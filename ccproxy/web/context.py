@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.server import Request
+from zope.interface import Interface
 
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import Usage
 from ccproxy.web.answer_stats import AnswerStats
-from ccproxy.web.auth import NO_KEY
+from ccproxy.web.auth import NO_KEY, Authenticator
+from ccproxy.web.cors import CORSPolicy
 from ccproxy.web.observer import RequestObserver, RequestOutcome
 from ccproxy.web.replies import request_id
 from ccproxy.web.user_agents import client_family
@@ -59,6 +61,7 @@ class RequestIdentity:
     client: str
     id: str
     observer: RequestObserver
+    is_quiet: bool = False
 
     def ended(
         self,
@@ -93,10 +96,25 @@ class RequestIdentity:
                 key=self.key,
                 client=self.client,
                 id=self.id,
+                is_quiet=self.is_quiet,
                 is_error=outcome not in _NO_ERRORS,
                 answering_seconds=stats.answering_seconds,
             )
         )
+
+
+@frozen(kw_only=True)
+class RequestServices:
+    """What every request needs, whatever its route."""
+
+    authenticator: Authenticator
+    cors: CORSPolicy
+    clock: IReactorTime
+    observer: RequestObserver
+
+
+class IRequestContext(Interface):
+    """The component that hands a failed request's context to the error handlers."""
 
 
 @define(eq=False)
@@ -105,6 +123,7 @@ class RequestContext:
 
     Attributes:
         route: method and path as they are documented, never as they were sent.
+        is_quiet: whether the dashboard leaves the request out if it succeeds.
         model: the full id of who answered, as soon as it is known.
         error: what went wrong, also after the status was sent.
         key: the id of the key that was sent; ``-``: none was asked for.
@@ -112,9 +131,9 @@ class RequestContext:
     """
 
     request: Request
-    route: str
-    _clock: IReactorTime
-    _observer: RequestObserver
+    _services: RequestServices
+    route: str = NO_ROUTE
+    is_quiet: bool = False
     id: str = field(init=False)
     model: str = ""
     usage: Usage | None = None
@@ -130,8 +149,9 @@ class RequestContext:
 
     def __attrs_post_init__(self) -> None:
         self.id = request_id(self.request)
-        self.stats = AnswerStats(self._clock.seconds)
-        self._began_seconds = self._clock.seconds()
+        clock = self._services.clock
+        self.stats = AnswerStats(clock.seconds)
+        self._began_seconds = clock.seconds()
 
     @property
     def asker(self) -> RequestIdentity:
@@ -141,7 +161,8 @@ class RequestContext:
             key=self.key,
             client=self.client,
             id=self.id,
-            observer=self._observer,
+            observer=self._services.observer,
+            is_quiet=self.is_quiet,
         )
 
     @property
@@ -150,18 +171,47 @@ class RequestContext:
         agent = self.request.requestHeaders.getRawHeaders("user-agent", [None])[0]
         return client_family(agent)
 
+    @property
+    def is_client_gone(self) -> bool:
+        """Whether the connection is closed, or the response is complete."""
+        return bool(self.request.finished) or self.request.channel is None
+
+    def check_key(self) -> None:
+        """Check the API key; for routes that need a key only sometimes.
+
+        Raises:
+            InvalidKey: there is no valid key.
+        """
+        authenticator = self._services.authenticator
+        self.key = authenticator.check_headers(self.request.requestHeaders)
+
+    def body(self) -> bytes:
+        """Read the body of the request.
+
+        Raises:
+            UnsupportedEncoding: the body is compressed.
+            RequestTooLarge: the body is larger than the limit.
+        """
+        authenticator = self._services.authenticator
+        headers = self.request.requestHeaders
+        authenticator.check_encoding(headers.getRawHeaders(b"content-encoding", []))
+        content: Any = self.request.content
+        body: bytes = content.read()
+        authenticator.check_size(len(body))
+        return body
+
     def begin(self) -> None:
         """Have it known that this is under way, until `log`."""
-        self._observer.request_began(self)
+        self._services.observer.request_began(self)
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
         """Count an open stream."""
-        self._observer.stream_opened()
+        self._services.observer.stream_opened()
         try:
             yield
         finally:
-            self._observer.stream_closed()
+            self._services.observer.stream_closed()
 
     @contextmanager
     def following(self, answer: AnswerResult) -> Iterator[None]:
@@ -175,9 +225,9 @@ class RequestContext:
     def log(self, status: int) -> None:
         """Write the one line that this request is worth, and have it counted."""
         usage = self.usage or Usage()
-        seconds = self._clock.seconds() - self._began_seconds
+        seconds = self._services.clock.seconds() - self._began_seconds
         outcome = self._outcome(status)
-        self._observer.request_left(self)
+        self._services.observer.request_left(self)
         self.asker.ended(
             status=status,
             outcome=outcome,

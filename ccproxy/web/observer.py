@@ -23,6 +23,7 @@ class RequestOutcome:
         key: the id of the key that was sent.
         client: the family of the program that asked.
         id: of the request, as the log has it.
+        is_quiet: whether the dashboard leaves the request out if it succeeded.
         is_error: whether it failed, also after its status was sent.
         answering_seconds: from the first token to the end; None: there was none.
     """
@@ -39,6 +40,7 @@ class RequestOutcome:
     id: str
     is_error: bool
     answering_seconds: float | None
+    is_quiet: bool = False
 
 
 class UnderWay(Protocol):
@@ -51,6 +53,10 @@ class UnderWay(Protocol):
     @property
     def route(self) -> str:
         """Method and path as they are documented."""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the dashboard leaves it out if it succeeds."""
 
     @property
     def key(self) -> str:

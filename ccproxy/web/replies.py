@@ -52,10 +52,23 @@ def _is_repeated(status: int) -> bool:
 
 
 def json_response(request: Request, document: bytes) -> bytes:
-    """Prepare a successful answer; returns its body for Klein to send."""
-    request.setHeader("content-type", JSON)
-    request.setHeader("content-length", str(len(document)))
-    return document
+    """Prepare a response of one JSON document; returns it for Klein to send."""
+    return text_response(request, document, JSON)
+
+
+def text_response(
+    request: Request, text: bytes, kind: str = "text/plain; charset=utf-8"
+) -> bytes:
+    """Prepare a response of one text; returns it for Klein to send.
+
+    Args:
+        request: takes the headers.
+        text: the body.
+        kind: its media type.
+    """
+    request.setHeader("content-type", kind)
+    request.setHeader("content-length", str(len(text)))
+    return text
 
 
 def set_question_headers(

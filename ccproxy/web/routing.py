@@ -1,15 +1,29 @@
-"""The way that every request goes: an id, the gate, its route, and its errors.
+"""Routes: methods of a class, under a decorator on the class's Klein application.
 
-Whatever goes wrong becomes an error document, here and only here.
+::
+
+    class ChatRoutes(Routes):
+        _app = Klein()
+        add_error_handlers(_app)
+
+        @route(_app, "/chat/completions", methods=["POST"], operation=Operation(...))
+        async def create(self, context: RequestContext) -> bytes | None: ...
+
+`route` takes what Klein's own decorator takes, and an `Operation`. It checks the key,
+counts the request and writes the request's line of the log. An exception of the method
+goes to the handlers of `add_error_handlers`, in Klein's manner: the handlers are tried
+in their order, by the class of the exception.
+
+`mount` makes one resource of the applications of several classes.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from urllib.parse import quote
 
-from attrs import frozen
 from klein import Klein
 from twisted.internet.defer import CancelledError
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
@@ -17,6 +31,7 @@ from twisted.web.server import Request
 from typing_extensions import override
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as HTTPMethodNotAllowed
+from werkzeug.exceptions import NotFound as HTTPNotFound
 from werkzeug.routing import RequestRedirect
 
 from ccproxy.core.errors import (
@@ -26,213 +41,270 @@ from ccproxy.core.errors import (
     MethodNotAllowed,
     NotFound,
 )
-from ccproxy.web.auth import Authenticator
-from ccproxy.web.context import CLIENT_GONE, NO_ROUTE, RequestContext
+from ccproxy.web.context import (
+    CLIENT_GONE,
+    IRequestContext,
+    RequestContext,
+    RequestServices,
+)
 from ccproxy.web.cors import CORSPolicy
-from ccproxy.web.observer import RequestObserver
+from ccproxy.web.operation import Operation, Route
 from ccproxy.web.replies import error_response, request_id
 
+_VERSION = b"v1"
 _PREFIXES = ("", "/v1")
-_NO_CONTENT = 204
+_NO_CONTENT, _PERMANENT_REDIRECT = 204, 308
+_ROUTE = "__ccproxy_route__"
+
+_log = Logger()
+
+_Self = TypeVar("_Self", bound="Routes")
+_Parts = ParamSpec("_Parts")
+_Handler = Callable[["Routes", Request, Failure], bytes | None]
+_Method = Callable[Concatenate[_Self, RequestContext, _Parts], Awaitable[bytes | None]]
 
 
-@frozen
-class Route:
-    """A route as it was added; ``path`` with werkzeug's place-holders."""
+class Routes:
+    """Base of the classes whose methods are routes.
 
-    method: str
-    path: str
-    needs_key: bool
-
-
-class Router:
-    """Routes, with and without ``/v1``, as one resource.
-
-    Attributes:
-        open_paths: those that need no key.
+    Args:
+        services: what every request needs.
     """
 
-    _log = Logger()
+    _app: ClassVar[Klein]
 
-    def __init__(
-        self,
-        authenticator: Authenticator,
-        cors: CORSPolicy,
-        clock: IReactorTime,
-        observer: RequestObserver,
-    ) -> None:
-        self._authenticator = authenticator
-        self._cors = cors
-        self._clock = clock
-        self.open_paths: set[bytes] = set()
-        self._observer = observer
-        self._app = Klein()
-        self._routes: list[Route] = []
-        handle: Any = self._app.handle_errors(Exception)
-        handle(self._unrouted)
+    def __init__(self, services: RequestServices) -> None:
+        self.services = services
 
-    @property
-    def routes(self) -> Sequence[Route]:
-        """All of them, without ``/v1``."""
-        return tuple(self._routes)
+    @classmethod
+    def routes(cls) -> Sequence[Route]:
+        """The routes of the class, in the order in which they are written."""
+        found = (getattr(method, _ROUTE, None) for method in vars(cls).values())
+        return [each for each in found if each is not None]
 
-    def resource(self) -> IResource:
-        """All of them, to be mounted anywhere."""
-        return _Root(self._app.resource(), self._cors)
+    def resource(self) -> Resource:
+        """The routes, bound to this instance."""
+        return self._app.resource()
 
-    def add(
-        self,
-        method: str,
-        path: str,
-        answer: Callable[..., Awaitable[bytes | None]],
-        *,
-        needs_key: bool = True,
-    ) -> None:
-        """Add a route.
 
-        Args:
-            method: of HTTP.
-            path: with werkzeug's place-holders, which are given to ``answer``.
-            answer: takes the `RequestContext`; returns the body, or None once it has
-                written everything itself.
-            needs_key: whether the gate is asked.
-        """
+def route(
+    app: Klein, path: str, *, methods: Sequence[str], operation: Operation
+) -> Callable[[_Method[_Self, _Parts]], _Method[_Self, _Parts]]:
+    """Add a method of a class of `Routes` to the class's Klein application.
 
-        async def routed(request: Request, **parts: str) -> bytes | None:
-            context = self._context(request, f"{method} {path}")
+    The method gets the `RequestContext`, and werkzeug's place-holders by name. It
+    returns the body; or None, if it has written the response itself.
+
+    Args:
+        app: the application.
+        path: without ``/v1``, with werkzeug's place-holders.
+        methods: one method of HTTP; GET includes HEAD.
+        operation: describes the route.
+    """
+    (method,) = methods
+    described = Route(method, path, operation)
+    name, is_quiet = described.name, operation.is_quiet
+
+    def decorate(respond: Any) -> Any:
+        @wraps(respond)
+        async def routed(self: Routes, request: Request, **parts: str) -> bytes | None:
+            context = RequestContext(request, self.services, name, is_quiet=is_quiet)
             context.begin()
             try:
-                if needs_key:
-                    self.check_key(context)
-                body = await answer(context, **parts)
-            except CancelledError:
-                context.log(CLIENT_GONE)
-                raise
-            except Exception:  # noqa: BLE001  # a root: whatever it is, it is told
-                context.error = self._told(request, Failure())
-                body = self._error(request, context.error)
+                if operation.needs_key:
+                    context.check_key()
+                body: bytes | None = await respond(self, context, **parts)
+            except Exception as error:
+                if not context.is_client_gone:
+                    request.setComponent(IRequestContext, context)
+                    raise
+                # Klein calls no error handler for a client that has disconnected.
+                if isinstance(error, CancelledError):
+                    context.log(CLIENT_GONE)
+                    raise
+                return _fail(context, _to_error(request, Failure()))
             context.log(request.code)
             return body
 
-        self._routes.append(Route(method, path, needs_key))
-        for prefix in _PREFIXES:
-            if not needs_key:
-                self.open_paths.add((prefix + path).encode())
-            # Klein takes each endpoint's name once.
-            self._app.route(
-                prefix + path, methods=[method], endpoint=f"{method} {prefix}{path}"
-            )(routed)
+        setattr(routed, _ROUTE, described)
+        # Klein's signature copies that of werkzeug's rules.
+        add: Any = app.route(path, methods=[method])
+        return add(routed)
 
-    def check_key(self, context: RequestContext) -> None:
-        """Ask the gate; for routes that need a key only sometimes.
+    return decorate
 
-        Raises:
-            InvalidKey: no, or the wrong one.
-        """
-        context.key = self._authenticator.check_headers(context.request.requestHeaders)
 
-    def _context(self, request: Request, route: str) -> RequestContext:
-        return RequestContext(request, route, self._clock, self._observer)
+def add_error_handlers(app: Klein) -> None:
+    """Have an application answer every exception with an error document.
 
-    def body(self, context: RequestContext) -> bytes:
-        """The body of a request.
+    Klein tries the handlers in this order. An exception in a handler goes on to the
+    handlers below it.
+    """
+    untyped: Any = app.handle_errors
+    handle: Callable[[type[Exception]], Callable[[_Handler], _Handler]] = untyped
 
-        Raises:
-            UnsupportedEncoding: it is compressed.
-            RequestTooLarge: it is.
-        """
-        self._authenticator.check_encoding(
-            _values(context.request, b"content-encoding")
-        )
-        content: Any = context.request.content
-        body: bytes = content.read()
-        self._authenticator.check_size(len(body))
-        return body
+    @handle(RequestRedirect)
+    def redirect(self: Routes, request: Request, failure: Failure) -> bytes:
+        # werkzeug redirects paths with needless slashes.
+        error: Any = failure.value
+        request.setHeader("location", error.new_url)
+        request.setResponseCode(error.code)
+        return b""
 
-    def _unrouted(self, request: Request, failure: Failure) -> bytes | None:
-        """Answer what reached no route; Klein calls it for routing's exceptions."""
-        error = failure.value
-        if isinstance(error, RequestRedirect):
-            # werkzeug's answer to needless slashes in a path.
-            request.setHeader("location", error.new_url)
-            request.setResponseCode(error.code)
-            return b""
-        if isinstance(error, HTTPMethodNotAllowed):
-            methods = ", ".join(sorted(error.valid_methods or ()))
-            request.setHeader("allow", methods)
-            if request.method == b"OPTIONS":
-                self._tell_preflight(request, methods)
-                request.setResponseCode(_NO_CONTENT)
-                return b""
-        context = self._context(request, NO_ROUTE)
-        context.error = self._told(request, failure)
-        body = self._error(request, context.error)
-        context.log(request.code)
-        return body
+    @handle(HTTPMethodNotAllowed)
+    def other_method(self: Routes, request: Request, failure: Failure) -> bytes:
+        error: Any = failure.value
+        methods = ", ".join(sorted(error.valid_methods or ()))
+        request.setHeader("allow", methods)
+        if request.method != b"OPTIONS":
+            method = request.method.decode("ascii", "replace")
+            raise MethodNotAllowed(f"this route has no method {method}")
+        _set_preflight_headers(request, self.services.cors, methods)
+        request.setResponseCode(_NO_CONTENT)
+        return b""
 
-    def _tell_preflight(self, request: Request, methods: str) -> None:
-        """What a browser wants to know before it lets a page ask."""
-        private = b"access-control-request-private-network"
-        told = self._cors.preflight(
-            _values(request, b"origin"),
-            methods=methods,
-            wanted=_values(request, b"access-control-request-headers"),
-            is_private=bool(_values(request, private)),
-        )
-        for name, value in told.items():
-            request.setHeader(name, value)
+    @handle(HTTPNotFound)
+    def no_route(self: Routes, request: Request, failure: Failure) -> bytes:
+        raise NotFound("there is no such route here; see GET /models and README")
 
-    def _told(self, request: Request, failure: Failure) -> CCProxyError:
-        """What a client is told of a failure."""
-        error = failure.value
-        match error:
-            case CCProxyError():
-                return error
-            case HTTPException(code=404):
-                return NotFound("there is no such route here; see GET /openapi.json")
-            case HTTPException(code=405):
-                method = request.method.decode("ascii", "replace")
-                return MethodNotAllowed(f"this route has no method {method}")
-            case HTTPException(code=int(code)) if code < InternalError.status:
-                return InvalidRequest("the request cannot be understood")
-        self._log.failure("{id} failed", failure, id=request_id(request))
-        return InternalError(
-            f"the proxy has a fault; its log has it under {request_id(request)}, "
-            "please report it"
-        )
+    @handle(CCProxyError)
+    def refused(self: Routes, request: Request, failure: Failure) -> bytes | None:
+        error: Any = failure.value
+        return _fail(_context(self, request), error)
 
-    def _error(self, request: Request, error: CCProxyError) -> bytes | None:
-        if request.startedWriting:
-            # A status is out and a document would be taken for the answer.
-            connection: Any = request.transport
-            connection.abortConnection()
-            return None
-        return error_response(request, error)
+    @handle(Exception)
+    def failed(self: Routes, request: Request, failure: Failure) -> bytes | None:
+        return _fail(_context(self, request), _to_error(request, failure))
+
+
+def _context(routes: Routes, request: Request) -> RequestContext:
+    """The context of a request; a new one, if the request has reached no route."""
+    context: RequestContext | None = request.getComponent(IRequestContext)
+    if context is None:
+        return RequestContext(request, routes.services)
+    # The two would keep each other in memory.
+    request.unsetComponent(IRequestContext)
+    return context
+
+
+def _to_error(request: Request, failure: Failure) -> CCProxyError:
+    """The error that a client is told for an exception."""
+    error = failure.value
+    if isinstance(error, CCProxyError):
+        return error
+    if isinstance(error, HTTPException) and (error.code or 500) < InternalError.status:
+        return InvalidRequest("the request cannot be understood")
+    _log.failure("{id} failed", failure, id=request_id(request))
+    return InternalError(
+        f"the proxy has a fault; its log has it under {request_id(request)}, "
+        "please report it"
+    )
+
+
+def _fail(context: RequestContext, error: CCProxyError) -> bytes | None:
+    """End a request with an error; returns the document."""
+    context.error = error
+    document: bytes | None = None
+    if context.is_client_gone:
+        pass
+    elif context.request.startedWriting:
+        # The status is sent, and a document would be taken for a part of the answer.
+        connection: Any = context.request.transport
+        connection.abortConnection()
+    else:
+        document = error_response(context.request, error)
+    context.log(context.request.code)
+    return document
+
+
+def _set_preflight_headers(request: Request, cors: CORSPolicy, methods: str) -> None:
+    """Set the headers that a browser asks for before the request of a page."""
+    private = b"access-control-request-private-network"
+    headers = cors.preflight(
+        _values(request, b"origin"),
+        methods=methods,
+        wanted=_values(request, b"access-control-request-headers"),
+        is_private=bool(_values(request, private)),
+    )
+    for name, value in headers.items():
+        request.setHeader(name, value)
+
+
+def open_paths(routes: Iterable[Route]) -> frozenset[bytes]:
+    """The paths that need no key, with and without ``/v1``."""
+    return frozenset(
+        f"{prefix}{each.path}".encode()
+        for each in routes
+        if not each.operation.needs_key
+        for prefix in _PREFIXES
+    )
+
+
+class _NoRoutes(Routes):
+    """Answers the requests whose path begins as none of the routes does."""
+
+    _app = Klein()
+    add_error_handlers(_app)
+
+
+def mount(groups: Iterable[Routes], services: RequestServices) -> IResource:
+    """One resource of the applications of all groups, with and without ``/v1``.
+
+    No two groups may have paths with the same first segment.
+    """
+    resources: dict[bytes, Resource] = {}
+    for group in groups:
+        resource = group.resource()
+        for first in {each.path.split("/")[1] for each in group.routes()}:
+            if resources.setdefault(first.encode(), resource) is not resource:
+                raise ValueError(f"two groups of routes have paths with /{first}")
+    return _Root(resources, _NoRoutes(services).resource(), services.cors)
 
 
 class _Root(Resource):
-    """Klein's resource, behind what must hold for every request."""
+    """Takes ``/v1`` off the path, and finds the application by the next segment."""
 
     isLeaf = True
 
-    def __init__(self, klein: Resource, cors: CORSPolicy) -> None:
+    def __init__(
+        self, resources: Mapping[bytes, Resource], other: Resource, cors: CORSPolicy
+    ) -> None:
         super().__init__()
-        self._klein = klein
+        self._resources = resources
+        self._other = other
         self._cors = cors
 
     @override
     def render(self, request: Any) -> object:
         request_id(request)
-        allowed = self._cors.headers(_values(request, b"origin"))
-        for name, value in allowed.items():
+        for name, value in self._cors.headers(_values(request, b"origin")).items():
             request.setHeader(name, value)
+        path = b"/".join(request.postpath)
         try:
-            b"/".join(request.prepath + request.postpath).decode()
+            path.decode()
+            b"/".join(request.prepath).decode()
             request.getRequestHostname().decode()
         except UnicodeDecodeError:
             error = InvalidRequest("the path, or the Host header, is not UTF-8")
             return error_response(request, error)
-        return self._klein.render(request)
+        first, slash, rest = path.lstrip(b"/").partition(b"/")
+        if first != _VERSION or not slash:
+            return self._resource(first).render(request)
+        request.prepath.append(_VERSION)
+        request.postpath = rest.split(b"/")
+        if rest.startswith(b"/"):
+            # werkzeug redirects needless slashes, but takes no notice of leading ones.
+            return self._redirect(request, rest.lstrip(b"/"))
+        return self._resource(rest.partition(b"/")[0]).render(request)
+
+    def _resource(self, first: bytes) -> Resource:
+        return self._resources.get(first, self._other)
+
+    def _redirect(self, request: Any, path: bytes) -> bytes:
+        location = b"/".join([b"", *request.prepath, path])
+        request.setHeader("location", quote(location))
+        request.setResponseCode(_PERMANENT_REDIRECT)
+        return b""
 
 
 def _values(request: Request, name: bytes) -> list[bytes]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy.api.openapi.operations import OPERATIONS
+from ccproxy.api.app import ROUTES
 from ccproxy.config.settings import OPTIONS
 from ccproxy.core.remedies import REMEDIES
 from ccproxy.web.cors import CORSPolicy
@@ -64,7 +64,10 @@ def test_table_of_errors_says_when_and_what_helps() -> None:
 
 def test_table_of_routes_is_the_document_s() -> None:
     told = ["| " + " | ".join(row) + " |" for row in rows(DOCS / "api.md", "routes")]
-    expected = [f"| {o.method} | `{o.path}` | {o.summary} |" for o in OPERATIONS]
+    expected = [
+        f"| {route.method} | `{route.template}` | {route.operation.summary} |"
+        for route in ROUTES
+    ]
     assert told == expected, "docs/api.md should have:\n" + "\n".join(expected)
 
 

@@ -69,28 +69,26 @@ PURE_NAMES = (
         f"ccproxy.web.{name}"
         for name in (
             *("auth", "hosts", "cors", "head_checks", "user_agents", "observer"),
-            *("answer_stats", "reach", "error_formats", "sse"),
+            *("answer_stats", "reach", "error_formats", "operation", "sse"),
         )
     ),
     "ccproxy.cli.doctor.verdict",
     "ccproxy.cli.usage.table",
 )
+# Packages of routes: each has a module `routes`.
+API_GROUPS = (*("admin", "chat", "conversations", "messages", "models", "responses"),)
 # Where Twisted calls an API, or an API calls Twisted.
 NOT_PURE = frozenset(
     {
         "ccproxy.api.app",
         "ccproxy.api.common.answering",
         "ccproxy.api.admin.dashboard",
-        "ccproxy.api.admin.metrics",
         "ccproxy.api.responses.background",
         "ccproxy.api.responses.event_log",
         "ccproxy.api.responses.replay",
         "ccproxy.api.responses.turns",
         "ccproxy.api.responses.websocket",
-        *(
-            f"ccproxy.api.{name}.routes"
-            for name in ("chat", "conversations", "messages", "models", "responses")
-        ),
+        *(f"ccproxy.api.{name}.routes" for name in API_GROUPS),
     }
 )
 PURE = tuple(
@@ -224,6 +222,31 @@ def test_a_module_is_not_too_long(name: str) -> None:
 def test_the_reactor_is_imported_in_one_place(name: str) -> None:
     reactors = {"twisted.internet.reactor", "twisted.internet.reactor.*"}
     assert reactors.isdisjoint(imports(name))
+
+
+@pytest.mark.parametrize("name", API_GROUPS)
+def test_routes_are_methods_under_a_decorator_on_a_klein_app(name: str) -> None:
+    groups = [
+        node
+        for node in ast.parse(MODULES[f"ccproxy.api.{name}.routes"].read_text()).body
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(line) == "_app = Klein()" for line in node.body)
+    ]
+    assert groups
+    for group in groups:
+        routes = [
+            decorator
+            for method in group.body
+            if isinstance(method, ast.AsyncFunctionDef)
+            for decorator in method.decorator_list
+        ]
+        assert routes
+        assert all(ast.unparse(each).startswith("route(_app, ") for each in routes)
+
+
+def test_every_group_of_routes_is_mounted() -> None:
+    found = {name.split(".")[2] for name in MODULES if name.endswith(".routes")}
+    assert found == set(API_GROUPS)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from ccproxy.api.openapi.document import openapi_document
+from ccproxy.api.app import describe
 
 _FOLDER = Path(__file__).parent.parent / "spec"
 
@@ -231,7 +231,7 @@ def openapi_errors(document: Any) -> list[str]:
 
 def schema_errors(schema: Any, value: object) -> list[str]:
     """What is wrong with an answer, by a schema of our own OpenAPI document."""
-    components = json.loads(openapi_document())["components"]
+    components = json.loads(describe())["components"]
     validator = Draft202012Validator({"components": components, **schema})
     return [
         f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)

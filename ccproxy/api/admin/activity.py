@@ -17,15 +17,6 @@ from ccproxy.web.observer import RequestOutcome, UnderWay
 
 _MOST_SHOWN = 100
 _MOST_ENDED = 200
-# Who looks after the server, and not at a model.
-_HOUSEHOLD = frozenset(
-    f"GET {path}"
-    for path in (
-        *("/health", "/ready", "/metrics", "/usage", "/models", "/openapi.json"),
-        *("/dashboard", "/dashboard/app.js", "/dashboard/style.css"),
-        *("/dashboard/icon.svg", "/dashboard/events"),
-    )
-)
 
 
 class Watched(Protocol):
@@ -72,7 +63,7 @@ class ActivityTracker:
 
     def request_began(self, request: UnderWay) -> None:
         """Note it."""
-        if request.route not in _HOUSEHOLD:
+        if not request.is_quiet:
             self._active[request] = _Entry(request.client, self._wall_seconds())
 
     def request_left(self, request: UnderWay) -> None:
@@ -81,7 +72,7 @@ class ActivityTracker:
 
     def request_ended(self, end: RequestOutcome) -> None:
         """Note what became of it."""
-        if end.route in _HOUSEHOLD and not end.is_error:
+        if end.is_quiet and not end.is_error:
             return
         self._count += 1
         answering = end.answering_seconds

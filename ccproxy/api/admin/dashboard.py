@@ -5,9 +5,10 @@ are served without a key; whatever they show, the script asks for with the key t
 user has typed, which it keeps in its tab.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 
+from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.server import Request
@@ -15,21 +16,15 @@ from twisted.web.server import Request
 from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.admin.activity_document import activity_event, ended_event, hello_event
 from ccproxy.core.activity import Activity
-from ccproxy.web.context import RequestContext
-from ccproxy.web.replies import json_response
-from ccproxy.web.routing import Router
+from ccproxy.web.context import RequestContext, RequestServices
+from ccproxy.web.operation import EVENTS, Operation, ResponseSpec
+from ccproxy.web.replies import text_response
+from ccproxy.web.routing import Routes, add_error_handlers, route
 from ccproxy.web.sse_writer import SSEWriter
 
 # How often whoever looks on is told, at most.
 INTERVAL_SECONDS = 0.5
 
-# Each by its path, with the name of its file and what it is.
-_FILES: Mapping[str, tuple[str, str]] = {
-    "/dashboard": ("page.html", "text/html"),
-    "/dashboard/app.js": ("app.js", "text/javascript"),
-    "/dashboard/style.css": ("style.css", "text/css"),
-    "/dashboard/icon.svg": ("icon.svg", "image/svg+xml"),
-}
 _HEADERS: Mapping[str, str] = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -45,42 +40,111 @@ _HEADERS: Mapping[str, str] = {
 }
 
 
-class DashboardRoutes:
+def _file(identifier: str, kind: str, summary: str) -> Operation:
+    """The operation of one of the page's files."""
+    return Operation(
+        id=identifier,
+        tag="server",
+        summary=summary,
+        responses=(ResponseSpec(200, "The file.", {kind: {"type": "string"}}),),
+        needs_key=False,
+        is_quiet=True,
+    )
+
+
+class DashboardRoutes(Routes):
     """The page's files, and ``GET /dashboard/events``.
 
     Args:
+        services: what every request needs.
+        live: knows the requests under way and the last that ended.
         wall_seconds: Unix time.
     """
 
+    _app = Klein()
+    add_error_handlers(_app)
+
     def __init__(
         self,
+        services: RequestServices,
         *,
-        router: Router,
         live: ActivityTracker,
-        clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
+        super().__init__(services)
         self._live = live
-        self._clock = clock
         self._wall_seconds = wall_seconds
         self._viewers: set[_Viewer] = set()
-        for path, (name, kind) in _FILES.items():
-            router.add("GET", path, _file(name, kind), needs_key=False)
-        router.add("GET", "/dashboard/events", self._events)
 
-    def close_streams(self) -> None:
-        """End all event streams: the server stops."""
-        for viewer in tuple(self._viewers):
-            viewer.end()
+    @route(
+        _app,
+        "/dashboard",
+        methods=["GET"],
+        operation=_file(
+            "dashboard", "text/html", "a page that shows what goes on; without a key"
+        ),
+    )
+    async def page(self, context: RequestContext) -> bytes:
+        """The page."""
+        return _content(context.request, "page.html", "text/html")
 
-    async def _events(self, context: RequestContext) -> None:
-        viewer = _Viewer(context.request, self._live, self._clock)
+    @route(
+        _app,
+        "/dashboard/app.js",
+        methods=["GET"],
+        operation=_file("dashboardApp", "text/javascript", "its script"),
+    )
+    async def script(self, context: RequestContext) -> bytes:
+        """The page's script."""
+        return _content(context.request, "app.js", "text/javascript")
+
+    @route(
+        _app,
+        "/dashboard/style.css",
+        methods=["GET"],
+        operation=_file("dashboardStyle", "text/css", "its style"),
+    )
+    async def style(self, context: RequestContext) -> bytes:
+        """The page's style."""
+        return _content(context.request, "style.css", "text/css")
+
+    @route(
+        _app,
+        "/dashboard/icon.svg",
+        methods=["GET"],
+        operation=_file("dashboardIcon", "image/svg+xml", "its icon"),
+    )
+    async def icon(self, context: RequestContext) -> bytes:
+        """The page's icon."""
+        return _content(context.request, "icon.svg", "image/svg+xml")
+
+    @route(
+        _app,
+        "/dashboard/events",
+        methods=["GET"],
+        operation=Operation(
+            id="dashboardEvents",
+            tag="server",
+            summary="what it shows, as it happens; no word of a prompt or an answer",
+            description="Has no end. The events are `hello`, `now` and `ended`.",
+            responses=(ResponseSpec(200, "The events.", {EVENTS: {}}),),
+            is_quiet=True,
+        ),
+    )
+    async def events(self, context: RequestContext) -> None:
+        """Stream what the page shows."""
+        viewer = _Viewer(context.request, self._live, self.services.clock)
         self._viewers.add(viewer)
         try:
             with context.streaming():
                 await viewer.run(hello_event(self._live.version, self._wall_seconds()))
         finally:
             self._viewers.discard(viewer)
+
+    def close_streams(self) -> None:
+        """End all event streams: the server stops."""
+        for viewer in tuple(self._viewers):
+            viewer.end()
 
 
 class _Viewer:
@@ -144,14 +208,10 @@ class _Viewer:
         return news
 
 
-def _file(name: str, kind: str) -> Callable[[RequestContext], Awaitable[bytes]]:
-    async def answer(context: RequestContext) -> bytes:
-        folder = files("ccproxy.api.admin").joinpath("dashboard_page")
-        content = folder.joinpath(name).read_bytes()
-        json_response(context.request, content)
-        context.request.setHeader("content-type", f"{kind}; charset=utf-8")
-        for header, value in _HEADERS.items():
-            context.request.setHeader(header, value)
-        return content
-
-    return answer
+def _content(request: Request, name: str, kind: str) -> bytes:
+    """Prepare the response of a file beside this module."""
+    folder = files("ccproxy.api.admin").joinpath("dashboard_page")
+    for header, value in _HEADERS.items():
+        request.setHeader(header, value)
+    content = folder.joinpath(name).read_bytes()
+    return text_response(request, content, f"{kind}; charset=utf-8")

@@ -2,40 +2,68 @@
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IReactorTime
+from klein import Klein
 
-from ccproxy.api.chat.request import decode_chat
+from ccproxy.api.chat.request import ChatRequest, decode_chat
 from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.api.chat.schemas import ChatCompletion, ChatCompletionChunk
 from ccproxy.api.common.answering import CompletionRunner
 from ccproxy.web.backend import Backend
-from ccproxy.web.context import RequestContext
+from ccproxy.web.context import RequestContext, RequestServices
+from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events
 from ccproxy.web.replies import set_question_headers
-from ccproxy.web.routing import Router
+from ccproxy.web.routing import Routes, add_error_handlers, route
 
 
-class ChatRoutes:
+class ChatRoutes(Routes):
     """``POST /chat/completions``.
 
     Args:
+        services: what every request needs.
+        backend: answers the questions.
         wall_seconds: Unix time, for ``created``.
     """
 
+    _app = Klein()
+    add_error_handlers(_app)
+
     def __init__(
         self,
+        services: RequestServices,
         *,
-        router: Router,
         backend: Backend,
-        clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
-        self._router = router
+        super().__init__(services)
         self._backend = backend
-        self._answering = CompletionRunner(backend, clock)
+        self._runner = CompletionRunner(backend, services.clock)
         self._wall_seconds = wall_seconds
-        router.add("POST", "/chat/completions", self._create)
 
-    async def _create(self, context: RequestContext) -> bytes | None:
-        call = decode_chat(self._router.body(context))
+    @route(
+        _app,
+        "/chat/completions",
+        methods=["POST"],
+        operation=Operation(
+            id="createChatCompletion",
+            tag="chat",
+            summary="ask; streamed or not",
+            description=(
+                "A stream's events are `data: ` and a `Chunk` each, the last one is "
+                "`data: [DONE]`; comments come where nothing else does. One that fails "
+                "ends with `data: ` and an `Error` instead."
+            ),
+            request=ChatRequest,
+            responses=(
+                json_or_events(
+                    ChatCompletion, "an event for each chunk.", ChatCompletionChunk
+                ),
+            ),
+            errors=MODEL_ERRORS,
+        ),
+    )
+    async def create(self, context: RequestContext) -> bytes | None:
+        """Answer a conversation."""
+        call = decode_chat(context.body())
         question = await self._backend.prepare(call.request, owner=context.key)
         meta = CompletionMeta(
             id=f"chatcmpl-{context.hex}",
@@ -52,11 +80,9 @@ class ChatRoutes:
         if call.stream:
             about = (call.choices, call.include_usage, call.forms)
             encoder = ChatStream(meta, *about)
-            await self._answering.stream(
-                context, question, encoder, choices=call.choices
-            )
+            await self._runner.stream(context, question, encoder, choices=call.choices)
             return None
         document = ChatDocument(meta, call.choices, call.forms)
-        return await self._answering.document(
+        return await self._runner.document(
             context, question, document, choices=call.choices
         )

@@ -15,7 +15,9 @@ DELETE    ``/conversations/ID/items/ITEM``
 from collections.abc import Callable, Sequence
 
 import msgspec
+from klein import Klein
 
+from ccproxy.api.conversations import operations
 from ccproxy.api.conversations.request import (
     conversation_document,
     decode_conversation,
@@ -37,41 +39,41 @@ from ccproxy.store.conversations import ConversationStore
 from ccproxy.store.records import Conversation, Item, UnknownItem
 from ccproxy.store.responses import ResponseStore
 from ccproxy.web import query
-from ccproxy.web.context import RequestContext
+from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.replies import json_response
-from ccproxy.web.routing import Router
+from ccproxy.web.routing import Routes, add_error_handlers, route
 
 
-class ConversationRoutes:
+class ConversationRoutes(Routes):
     """Everything under ``/conversations``.
 
     Args:
+        services: what every request needs.
+        conversations: keeps the conversations.
+        responses: keeps the responses, whose items a request can name.
         wall_seconds: Unix time.
     """
 
+    _app = Klein()
+    add_error_handlers(_app)
+
     def __init__(
         self,
+        services: RequestServices,
         *,
-        router: Router,
         conversations: ConversationStore,
         responses: ResponseStore,
         wall_seconds: Callable[[], float],
     ) -> None:
-        self._router = router
+        super().__init__(services)
         self._stored = conversations
         self._responses = responses
         self._wall_seconds = wall_seconds
-        router.add("POST", "/conversations", self._create)
-        router.add("GET", "/conversations/<name>", self._retrieve)
-        router.add("POST", "/conversations/<name>", self._update)
-        router.add("DELETE", "/conversations/<name>", self._delete)
-        router.add("GET", "/conversations/<name>/items", self._items)
-        router.add("POST", "/conversations/<name>/items", self._append)
-        router.add("GET", "/conversations/<name>/items/<item>", self._item)
-        router.add("DELETE", "/conversations/<name>/items/<item>", self._delete_item)
 
-    async def _create(self, context: RequestContext) -> bytes:
-        metadata, given = decode_conversation(self._router.body(context))
+    @route(_app, "/conversations", methods=["POST"], operation=operations.CREATE)
+    async def create(self, context: RequestContext) -> bytes:
+        """Create a conversation."""
+        metadata, given = decode_conversation(context.body())
         items = await self._kept(given, context)
         conversation = Conversation(
             f"conv_{context.hex}", int(self._wall_seconds()), encode_json(metadata)
@@ -96,7 +98,11 @@ class ConversationRoutes:
         taken = await self._stored.used_item_ids(name, ids)
         return [Item(*item) for item in documents(items, context.hex, taken)]
 
-    async def _retrieve(self, context: RequestContext, name: str) -> bytes:
+    @route(
+        _app, "/conversations/<name>", methods=["GET"], operation=operations.RETRIEVE
+    )
+    async def retrieve(self, context: RequestContext, name: str) -> bytes:
+        """A conversation."""
         return _shown(context, await self._conversation(name))
 
     async def _conversation(self, name: str) -> Conversation:
@@ -105,19 +111,32 @@ class ConversationRoutes:
             raise no_conversation(name)
         return found
 
-    async def _update(self, context: RequestContext, name: str) -> bytes:
-        metadata = decode_metadata(self._router.body(context))
+    @route(_app, "/conversations/<name>", methods=["POST"], operation=operations.UPDATE)
+    async def update(self, context: RequestContext, name: str) -> bytes:
+        """Replace the metadata."""
+        metadata = decode_metadata(context.body())
         changed = await self._stored.set_metadata(name, encode_json(metadata))
         if changed is None:
             raise no_conversation(name)
         return _shown(context, changed)
 
-    async def _delete(self, context: RequestContext, name: str) -> bytes:
+    @route(
+        _app, "/conversations/<name>", methods=["DELETE"], operation=operations.DELETE
+    )
+    async def delete(self, context: RequestContext, name: str) -> bytes:
+        """Delete a conversation."""
         if not await self._stored.delete(name):
             raise no_conversation(name)
         return json_response(context.request, deleted(name, "conversation.deleted"))
 
-    async def _items(self, context: RequestContext, name: str) -> bytes:
+    @route(
+        _app,
+        "/conversations/<name>/items",
+        methods=["GET"],
+        operation=operations.LIST_ITEMS,
+    )
+    async def list_items(self, context: RequestContext, name: str) -> bytes:
+        """A page of items."""
         after, limit, descending = query.page(context.request)
         try:
             page = await self._stored.page(
@@ -129,14 +148,30 @@ class ConversationRoutes:
             raise no_conversation(name)
         return _listed(context, page.items, has_more=page.has_more)
 
-    async def _append(self, context: RequestContext, name: str) -> bytes:
-        given = decode_new_items(self._router.body(context))
+    @route(
+        _app,
+        "/conversations/<name>/items",
+        methods=["POST"],
+        operation=operations.APPEND_ITEMS,
+    )
+    async def append_items(self, context: RequestContext, name: str) -> bytes:
+        """Append items."""
+        given = decode_new_items(context.body())
         items = await self._kept(given, context, name)
         if not await self._stored.append(name, items):
             raise no_conversation(name)
         return _listed(context, items, has_more=False)
 
-    async def _item(self, context: RequestContext, name: str, item: str) -> bytes:
+    @route(
+        _app,
+        "/conversations/<name>/items/<item>",
+        methods=["GET"],
+        operation=operations.RETRIEVE_ITEM,
+    )
+    async def retrieve_item(
+        self, context: RequestContext, name: str, item: str
+    ) -> bytes:
+        """An item."""
         await self._conversation(name)
         found = await self._stored.item(name, item)
         if found is None:
@@ -146,9 +181,14 @@ class ConversationRoutes:
         )
         return json_response(context.request, encode_json(shown))
 
-    async def _delete_item(
-        self, context: RequestContext, name: str, item: str
-    ) -> bytes:
+    @route(
+        _app,
+        "/conversations/<name>/items/<item>",
+        methods=["DELETE"],
+        operation=operations.DELETE_ITEM,
+    )
+    async def delete_item(self, context: RequestContext, name: str, item: str) -> bytes:
+        """Delete an item."""
         conversation = await self._conversation(name)
         if not await self._stored.delete_item(name, item):
             raise _no_item(name, item)

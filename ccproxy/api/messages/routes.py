@@ -1,33 +1,61 @@
 """The routes of the Messages API."""
 
-from twisted.internet.interfaces import IReactorTime
+from klein import Klein
 
 from ccproxy.api.common.answering import CompletionRunner
 from ccproxy.api.messages.request import decode_messages
 from ccproxy.api.messages.response import MessageDocument
-from ccproxy.api.messages.schemas import MessageMeta
+from ccproxy.api.messages.schemas import (
+    CreateMessageRequest,
+    MessageMeta,
+    MessageObject,
+)
 from ccproxy.api.messages.stream import MessageStream
-from ccproxy.core.errors import NotSupported
+from ccproxy.core.errors import NotSupported, ThreadsUnsupported
 from ccproxy.web.backend import Backend
-from ccproxy.web.context import RequestContext
+from ccproxy.web.context import RequestContext, RequestServices
+from ccproxy.web.error_formats import ANTHROPIC
+from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events
 from ccproxy.web.replies import set_question_headers
-from ccproxy.web.routing import Router
+from ccproxy.web.routing import Routes, add_error_handlers, route
 
 
-class MessagesRoutes:
-    """``POST /messages``, as Anthropic's clients send it."""
+class MessagesRoutes(Routes):
+    """``POST /messages``, as Anthropic's clients send it.
 
-    def __init__(
-        self, *, router: Router, backend: Backend, clock: IReactorTime
-    ) -> None:
-        self._router = router
+    Args:
+        services: what every request needs.
+        backend: answers the questions.
+    """
+
+    _app = Klein()
+    add_error_handlers(_app)
+
+    def __init__(self, services: RequestServices, *, backend: Backend) -> None:
+        super().__init__(services)
         self._backend = backend
-        self._answering = CompletionRunner(backend, clock)
-        router.add("POST", "/messages", self._create)
-        router.add("POST", "/messages/count_tokens", self._count)
+        self._runner = CompletionRunner(backend, services.clock)
 
-    async def _create(self, context: RequestContext) -> bytes | None:
-        call = decode_messages(self._router.body(context))
+    @route(
+        _app,
+        "/messages",
+        methods=["POST"],
+        operation=Operation(
+            id="createMessage",
+            tag="messages",
+            summary="ask, as Anthropic's clients do; streamed or not",
+            description=(
+                "A stream has Anthropic's events. One that fails ends with `error`."
+            ),
+            request=CreateMessageRequest,
+            responses=(json_or_events(MessageObject, "every event of it."),),
+            errors=(*MODEL_ERRORS, ThreadsUnsupported),
+            error_formats=(ANTHROPIC,),
+        ),
+    )
+    async def create(self, context: RequestContext) -> bytes | None:
+        """Answer a conversation."""
+        call = decode_messages(context.body())
         question = await self._backend.prepare(call.request, owner=context.key)
         context.request.setHeader("request-id", context.id)
         set_question_headers(
@@ -40,12 +68,26 @@ class MessagesRoutes:
         meta = MessageMeta(id=f"msg_{context.hex}", request_id=context.id)
         if call.stream:
             encoder = MessageStream(meta, call.thinking)
-            await self._answering.stream(context, question, encoder)
+            await self._runner.stream(context, question, encoder)
             return None
         document = MessageDocument(meta, call.thinking)
-        return await self._answering.document(context, question, document)
+        return await self._runner.document(context, question, document)
 
-    async def _count(self, context: RequestContext) -> bytes:
+    @route(
+        _app,
+        "/messages/count_tokens",
+        methods=["POST"],
+        operation=Operation(
+            id="countTokens",
+            tag="messages",
+            summary="501: the CLI does not tell them",
+            responses=(),
+            errors=(NotSupported,),
+            error_formats=(ANTHROPIC,),
+        ),
+    )
+    async def count_tokens(self, context: RequestContext) -> bytes:
+        """Refuse to count tokens."""
         raise NotSupported(
             "the claude CLI does not tell how many tokens a request has before it is "
             "answered; the answer's `usage` does"

@@ -1,38 +1,88 @@
-"""The routes of models, in the words of whoever asks."""
+"""The routes of models, in the format of the API that the client uses."""
 
 from collections.abc import Callable, Sequence
 
+from klein import Klein
 from twisted.web.server import Request
 
-from ccproxy.api.models.anthropic import model_info, model_page
-from ccproxy.api.models.openai import model_document, models_document
+from ccproxy.api.models.anthropic import (
+    AnthropicModel,
+    ModelPage,
+    model_info,
+    model_page,
+)
+from ccproxy.api.models.openai import (
+    Model,
+    ModelList,
+    model_document,
+    models_document,
+)
+from ccproxy.core.errors import ModelNotFound, NotFound
 from ccproxy.web import query
 from ccproxy.web.backend import Backend
-from ccproxy.web.context import RequestContext
-from ccproxy.web.error_formats import is_anthropic
+from ccproxy.web.context import RequestContext, RequestServices
+from ccproxy.web.error_formats import ANTHROPIC, OPENAI, is_anthropic
+from ccproxy.web.operation import Operation, json_response_spec, parameter
 from ccproxy.web.replies import json_response
-from ccproxy.web.routing import Router
+from ccproxy.web.routing import Routes, add_error_handlers, route
 
-# Anthropic's own.
+# Of Anthropic's API.
 _DEFAULT_PAGE, _LONGEST_PAGE = 20, 1000
 
+_TEXT = {"type": "string"}
+_VERSION = parameter(
+    "anthropic-version",
+    "With it, answers and errors are Anthropic's, here and everywhere.",
+    _TEXT,
+    "header",
+)
+_PAGE = (
+    parameter("after_id", "With it: behind this one.", _TEXT),
+    parameter("before_id", "With it: in front of this one.", _TEXT),
+    parameter("limit", "With it: how many, from 1 to 1000.", _TEXT),
+)
+_WORDS = "Done, in the words of whoever asks."
 
-class ModelRoutes:
-    """``GET /models`` and ``GET /models/{model}``.
+
+class ModelRoutes(Routes):
+    """``GET /models`` and ``GET /models/{name}``.
 
     Args:
+        services: what every request needs.
+        backend: knows the models.
         wall_seconds: Unix time, for ``created``.
     """
 
+    _app = Klein()
+    add_error_handlers(_app)
+
     def __init__(
-        self, *, router: Router, backend: Backend, wall_seconds: Callable[[], float]
+        self,
+        services: RequestServices,
+        *,
+        backend: Backend,
+        wall_seconds: Callable[[], float],
     ) -> None:
+        super().__init__(services)
         self._backend = backend
         self._wall_seconds = wall_seconds
-        router.add("GET", "/models", self._models)
-        router.add("GET", "/models/<path:name>", self._model)
 
-    async def _models(self, context: RequestContext) -> bytes:
+    @route(
+        _app,
+        "/models",
+        methods=["GET"],
+        operation=Operation(
+            id="listModels",
+            tag="models",
+            summary="the models",
+            parameters=(_VERSION, *_PAGE),
+            responses=(json_response_spec({"anyOf": [ModelList, ModelPage]}, _WORDS),),
+            error_formats=(OPENAI, ANTHROPIC),
+            is_quiet=True,
+        ),
+    )
+    async def list(self, context: RequestContext) -> bytes:
+        """All models."""
         request = context.request
         entries = await self._backend.models()
         if is_anthropic(request.requestHeaders):
@@ -42,10 +92,27 @@ class ModelRoutes:
             document = models_document(pairs)
         return json_response(request, document)
 
-    async def _model(self, context: RequestContext, name: str) -> bytes:
+    @route(
+        _app,
+        "/models/<path:name>",
+        methods=["GET"],
+        operation=Operation(
+            id="getModel",
+            tag="models",
+            summary="one, by any name that would be answered",
+            description="Slashes within the name need not be encoded.",
+            parameters=(_VERSION,),
+            responses=(json_response_spec({"anyOf": [Model, AnthropicModel]}, _WORDS),),
+            # A name with a line break in it is no path.
+            errors=(ModelNotFound, NotFound),
+            error_formats=(OPENAI, ANTHROPIC),
+        ),
+    )
+    async def retrieve(self, context: RequestContext, name: str) -> bytes:
+        """One model."""
         entries = {e.name: e.since_seconds for e in await self._backend.models()}
         if name not in entries:
-            # What would be answered exists, under the name that it resolves to.
+            # The model exists under the name that the client's name resolves to.
             name = await self._backend.resolve(name)
         if is_anthropic(context.request.requestHeaders):
             document = model_info(name)

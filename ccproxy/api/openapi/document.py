@@ -1,27 +1,36 @@
 """``GET /openapi.json``: what this server does, in OpenAPI 3.1. Pure.
 
-The routes are in `ccproxy.api.openapi.operations`, the schemas in
-`ccproxy.api.openapi.schemas`; a test compares the first with the router's, and
-what is decoded and encoded by typed structs takes its schema from them.
+The document is made of the `Operation` that stands at each route. Errors that do not
+depend on the route are added here.
 
 Source: the OpenAPI Specification 3.1.1.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from ccproxy.api.openapi.examples import EXAMPLES
-from ccproxy.api.openapi.operations import OPERATIONS
-from ccproxy.api.openapi.schemas import components, reference
-from ccproxy.api.openapi.terms import Dialect, Operation
+from ccproxy.api.openapi.schemas import Schemas, reference, structs_of
 from ccproxy.core.encoding import encode_json
-from ccproxy.core.errors import CCProxyError, InvalidKey, QueueFull, RateLimited
-from ccproxy.web.error_formats import anthropic_status
+from ccproxy.core.errors import (
+    CCProxyError,
+    HostNotAllowed,
+    InternalError,
+    InvalidKey,
+    InvalidRequest,
+    MissingParameter,
+    QueueFull,
+    RateLimited,
+    RequestTimedOut,
+    RequestTooLarge,
+    TooManyConnections,
+    UnsupportedEncoding,
+)
+from ccproxy.web.error_formats import ANTHROPIC, OPENAI, ErrorFormat
+from ccproxy.web.operation import JSON, JSONSchema, Route
 
 _SECURITY: Sequence[Mapping[str, Any]] = ({"key": []}, {"x-api-key": []})
-_JSON = "application/json"
 _PLACE = re.compile(r"{(\w+)}")
 _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
 # Of the format, not of the program: what `/v1` stands for.
@@ -33,19 +42,35 @@ _ABOUT = (
 )
 
 
-@cache
-def openapi_document() -> bytes:
-    """Encode the whole document; it is the same for every server."""
+# Errors that every route can answer with, and those of every route with a body.
+_ALWAYS = (
+    *(InvalidRequest, HostNotAllowed, RequestTimedOut),
+    *(TooManyConnections, InternalError),
+)
+_OF_BODIES = (RequestTooLarge, UnsupportedEncoding)
+
+
+def openapi_document(routes: Sequence[Route]) -> bytes:
+    """Encode the whole document."""
+    schemas = Schemas(
+        struct
+        for operation in (route.operation for route in routes)
+        for schema in (
+            operation.request,
+            *(response.content for response in operation.responses),
+        )
+        for struct in structs_of(schema)
+    )
     return encode_json(
         {
             "openapi": "3.1.0",
             "info": {"title": "ccproxy", "version": _VERSION, "description": _ABOUT},
-            # Where the document is, so that it is true wherever it is mounted.
+            # Relative, so that the address is true wherever the routes are mounted.
             "servers": [{"url": "./"}],
             "security": _SECURITY,
-            "paths": _paths(),
+            "paths": _paths(routes, schemas),
             "components": {
-                "schemas": components(),
+                "schemas": schemas.components,
                 "headers": {
                     "x-request-id": {
                         "description": "Names the request, here and in the log.",
@@ -71,37 +96,41 @@ def openapi_document() -> bytes:
     )
 
 
-def _paths() -> Mapping[str, Any]:
+def _paths(routes: Sequence[Route], schemas: Schemas) -> Mapping[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
-        methods = paths.setdefault(operation.path, {})
-        methods[operation.method.lower()] = _operation(operation)
+    for route in routes:
+        methods = paths.setdefault(route.template, {})
+        links = _links(route, routes)
+        methods[route.method.lower()] = _operation(route, schemas, links)
     return paths
 
 
-def _operation(operation: Operation) -> Mapping[str, Any]:
-    places = _PLACE.findall(operation.path)
+def _operation(
+    route: Route, schemas: Schemas, links: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    operation = route.operation
+    responses = _responses(route, schemas, links)
     document: dict[str, Any] = {
-        "operationId": operation.name,
+        "operationId": operation.id,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "parameters": [*map(_place, places), *operation.query],
-        "responses": dict(sorted(_responses(operation).items())),
+        "parameters": [*map(_place, _places(route)), *operation.parameters],
+        "responses": dict(sorted(responses.items())),
     }
-    if operation.more:
-        document["description"] = operation.more
+    if operation.description:
+        document["description"] = operation.description
     if not operation.needs_key:
         may_need = InvalidKey in operation.errors
         document["security"] = [*_SECURITY, {}] if may_need else []
-    if operation.body is not None:
-        examples = EXAMPLES.get(operation.body, {})
+    if operation.request is not None:
+        examples = EXAMPLES.get(operation.request.__name__, {})
         body = {
-            "schema": reference(operation.body),
+            "schema": schemas.encode(operation.request),
             "examples": {name: {"value": value} for name, value in examples.items()},
         }
         document["requestBody"] = {
-            "required": operation.needs_body,
-            "content": {_JSON: body},
+            "required": not operation.is_request_optional,
+            "content": {JSON: body},
         }
     return document
 
@@ -111,19 +140,24 @@ def _place(name: str) -> Mapping[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _responses(operation: Operation) -> Mapping[str, Any]:
+def _responses(
+    route: Route, schemas: Schemas, links: Mapping[str, Any]
+) -> Mapping[str, Any]:
     responses: dict[str, Any] = {}
-    for answer in operation.answers:
-        response: dict[str, Any] = {"description": answer.what, "headers": _REQUEST_ID}
-        if answer.content:
+    for spec in route.operation.responses:
+        response: dict[str, Any] = {
+            "description": spec.description,
+            "headers": _REQUEST_ID,
+        }
+        if spec.content:
             response["content"] = {
-                kind: {"schema": schema} for kind, schema in answer.content.items()
+                kind: {"schema": schemas.encode(schema)}
+                for kind, schema in spec.content.items()
             }
-            links = _links(operation)
             if links:
                 response["links"] = links
-        responses[str(answer.status)] = response
-    for status, refusal in _refusals(operation).items():
+        responses[str(spec.status)] = response
+    for status, refusal in _refusals(route).items():
         there = responses.get(str(status))
         if there is not None:
             refusal = _either(there, refusal)
@@ -131,40 +165,53 @@ def _responses(operation: Operation) -> Mapping[str, Any]:
     return responses
 
 
-def _refusals(operation: Operation) -> Mapping[int, dict[str, Any]]:
-    """What is told by each status, in all the dialects that the route speaks."""
+def _refusals(route: Route) -> Mapping[int, dict[str, Any]]:
+    """The error responses by status, in all error formats of the route."""
     codes: dict[int, dict[str, None]] = {}
-    schemas: dict[int, list[Mapping[str, Any]]] = {}
-    for dialect in operation.dialects:
+    schemas: dict[int, list[JSONSchema]] = {}
+    for error_format in route.operation.error_formats:
         found: dict[int, list[str]] = {}
-        for error in operation.errors:
-            status = _STATUS[dialect](error)
-            found.setdefault(status, []).append(error.code)
+        for error in _errors(route):
+            found.setdefault(error_format.status(error), []).append(error.code)
         for status, own in found.items():
             codes.setdefault(status, {}).update(dict.fromkeys(own))
-            schemas.setdefault(status, []).append(_SCHEMA[dialect](own))
+            schemas.setdefault(status, []).append(_ERROR_SCHEMAS[error_format](own))
     return {status: _refusal(list(codes[status]), schemas[status]) for status in codes}
 
 
-def _links(operation: Operation) -> Mapping[str, Any]:
-    """What can be done with what has been made."""
-    if operation.makes is None:
+def _errors(route: Route) -> tuple[type[CCProxyError], ...]:
+    """All errors that a route can answer with."""
+    operation = route.operation
+    return (
+        *_ALWAYS,
+        *((InvalidKey,) if operation.needs_key else ()),
+        *(_OF_BODIES if route.method == "POST" else ()),
+        *((MissingParameter,) if operation.request is not None else ()),
+        *operation.errors,
+    )
+
+
+def _links(route: Route, others: Sequence[Route]) -> Mapping[str, Any]:
+    """The operations on what an operation has created."""
+    if route.operation.creates is None:
         return {}
-    place, where = operation.makes
-    below = f"{operation.path}/{{{place}}}"
-    own = {name: f"$request.path.{name}" for name in _PLACE.findall(operation.path)}
+    place, where = route.operation.creates
+    below = f"{route.template}/{{{place}}}"
+    own = {name: f"$request.path.{name}" for name in _places(route)}
     parameters = {**own, place: f"$response.body#/{where}"}
     return {
-        other.name: {
-            "operationId": other.name,
-            "parameters": {
-                name: parameters[name] for name in _PLACE.findall(other.path)
-            },
+        other.operation.id: {
+            "operationId": other.operation.id,
+            "parameters": {name: parameters[name] for name in _places(other)},
         }
-        for other in OPERATIONS
-        if other.path.startswith(below)
-        and set(_PLACE.findall(other.path)) <= {*parameters}
+        for other in others
+        if other.template.startswith(below) and set(_places(other)) <= {*parameters}
     }
+
+
+def _places(route: Route) -> Sequence[str]:
+    """The names of a path's place-holders."""
+    return _PLACE.findall(route.template)
 
 
 def _openai_error(codes: Sequence[str]) -> Mapping[str, Any]:
@@ -173,19 +220,13 @@ def _openai_error(codes: Sequence[str]) -> Mapping[str, Any]:
     return {"allOf": [reference("Error"), about]}
 
 
-_STATUS: Mapping[Dialect, Callable[[type[CCProxyError]], int]] = {
-    Dialect.OPENAI: lambda error: error.status,
-    Dialect.ANTHROPIC: anthropic_status,
-}
-_SCHEMA: Mapping[Dialect, Callable[[Sequence[str]], Mapping[str, Any]]] = {
-    Dialect.OPENAI: _openai_error,
-    Dialect.ANTHROPIC: lambda _: reference("AnthropicError"),
+_ERROR_SCHEMAS: Mapping[ErrorFormat, Callable[[Sequence[str]], JSONSchema]] = {
+    OPENAI: _openai_error,
+    ANTHROPIC: lambda _: reference("AnthropicError"),
 }
 
 
-def _refusal(
-    codes: Sequence[str], schemas: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _refusal(codes: Sequence[str], schemas: Sequence[JSONSchema]) -> dict[str, Any]:
     headers: dict[str, Any] = dict(_REQUEST_ID)
     if InvalidKey.code in codes:
         headers["www-authenticate"] = _header("How the key is sent.")
@@ -195,7 +236,7 @@ def _refusal(
     return {
         "description": ", ".join(f"`{code}`" for code in codes),
         "headers": headers,
-        "content": {_JSON: {"schema": schema}},
+        "content": {JSON: {"schema": schema}},
     }
 
 
@@ -204,7 +245,7 @@ def _header(what: str) -> Mapping[str, Any]:
 
 
 def _either(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    schemas = [r["content"][_JSON]["schema"] for r in (one, other)]
+    schemas = [r["content"][JSON]["schema"] for r in (one, other)]
     what = f"{one['description']}; or {other['description']}"
-    content = {_JSON: {"schema": {"anyOf": schemas}}}
+    content = {JSON: {"schema": {"anyOf": schemas}}}
     return {**other, "description": what, "content": content}

@@ -1,45 +1,19 @@
 """The schemas of ``GET /openapi.json``. Pure.
 
-Those of requests, and of what is encoded from typed structs, are derived from the
-structs. The others describe what `ccproxy.api` builds piece by piece; tests
-compare them with it.
+Schemas of requests, and of responses that are encoded from structs, are derived from
+the structs. The others describe the documents that `ccproxy.api` builds field by field;
+tests compare them with real documents.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from ccproxy.api.admin.status import StatusDocument
-from ccproxy.api.admin.usage import UsageDocument
-from ccproxy.api.chat.request import ChatRequest
-from ccproxy.api.chat.schemas import ChatCompletion, ChatCompletionChunk
-from ccproxy.api.conversations.request import (
-    ConversationUpdate,
-    NewConversation,
-    NewItems,
-)
-from ccproxy.api.messages.schemas import CreateMessageRequest, MessageObject
-from ccproxy.api.models.anthropic import AnthropicModel, ModelPage
-from ccproxy.api.models.openai import Model, ModelList
 from ccproxy.api.responses.items import ItemFields
-from ccproxy.api.responses.request import ResponsesRequest
 from ccproxy.api.responses.tools import ToolFields
+from ccproxy.web.operation import JSONSchema, Schema
 
-_STRUCTS = (
-    *(
-        ChatRequest,
-        ChatCompletion,
-        ChatCompletionChunk,
-        Model,
-        ModelList,
-        StatusDocument,
-        UsageDocument,
-    ),
-    *(ResponsesRequest, ItemFields, ToolFields),
-    *(CreateMessageRequest, MessageObject, AnthropicModel, ModelPage),
-    *(NewConversation, ConversationUpdate, NewItems),
-)
 _REFERENCE = "#/components/schemas/"
 _ROOM = "ccproxy.api."
 
@@ -67,8 +41,61 @@ _OBJECT: Mapping[str, Any] = {"type": "object"}
 _METADATA: Mapping[str, Any] = {"type": "object", "additionalProperties": _TEXT}
 
 
+class Schemas:
+    """The schemas of components.
+
+    Args:
+        structs: those that have a schema of their own.
+
+    Attributes:
+        components: by their names.
+    """
+
+    def __init__(self, structs: Iterable[type[msgspec.Struct]]) -> None:
+        types = tuple(dict.fromkeys((*structs, ItemFields, ToolFields)))
+        found, derived = msgspec.json.schema_components(
+            types, ref_template=_REFERENCE + "{name}", schema_hook=_anything
+        )
+        names = {name: _name(name, derived) for name in derived}
+        self._references = dict(zip(types, _renamed(list(found), names), strict=True))
+        named = {names[name]: _renamed(each, names) for name, each in derived.items()}
+        for struct, field, items in _RAW:
+            _replace_raw(named[struct]["properties"][field], reference(items))
+        for (struct, field), narrowed in _NARROWED.items():
+            named[struct]["properties"][field] |= narrowed
+        self.components: Mapping[str, JSONSchema] = {**named, **_WRITTEN}
+
+    def encode(self, schema: Schema) -> JSONSchema:
+        """A schema with references in place of structs and names."""
+        if isinstance(schema, str):
+            return reference(schema)
+        resolved: JSONSchema = self._resolved(schema)
+        return resolved
+
+    def _resolved(self, node: Any) -> Any:
+        if isinstance(node, type):
+            return self._references[node]
+        if isinstance(node, Mapping):
+            return {key: self._resolved(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [self._resolved(each) for each in node]
+        return node
+
+
+def structs_of(schema: object) -> Iterable[type[msgspec.Struct]]:
+    """The structs that a schema of an operation consists of."""
+    if isinstance(schema, type) and issubclass(schema, msgspec.Struct):
+        yield schema
+    elif isinstance(schema, Mapping):
+        for each in schema.values():
+            yield from structs_of(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from structs_of(each)
+
+
 def reference(name: str) -> dict[str, Any]:
-    """A reference to a schema of `components`."""
+    """A reference to a schema of the components."""
     return {"$ref": _REFERENCE + name}
 
 
@@ -206,20 +233,6 @@ _WRITTEN: Mapping[str, Any] = {
     ),
     "DeletedConversation": _deleted("conversation.deleted"),
 }
-
-
-def components() -> Mapping[str, Any]:
-    """All schemas, by their names."""
-    _, derived = msgspec.json.schema_components(
-        _STRUCTS, ref_template=_REFERENCE + "{name}", schema_hook=_anything
-    )
-    names = {name: _name(name, derived) for name in derived}
-    named = {names[name]: _renamed(schema, names) for name, schema in derived.items()}
-    for struct, field, items in _RAW:
-        _replace_raw(named[struct]["properties"][field], reference(items))
-    for (struct, field), narrowed in _NARROWED.items():
-        named[struct]["properties"][field] |= narrowed
-    return {**named, **_WRITTEN}
 
 
 def _anything(kind: type) -> dict[str, Any]:

@@ -15,9 +15,10 @@ POST      ``/responses/input_tokens``          cannot be told
 from collections.abc import Sequence
 
 from attrs import evolve
-from twisted.internet.interfaces import IReactorTime
+from klein import Klein
 
 from ccproxy.api.options import APIOptions
+from ccproxy.api.responses import operations
 from ccproxy.api.responses.background import BackgroundResponse, BackgroundResponses
 from ccproxy.api.responses.compaction import (
     ASK,
@@ -49,15 +50,14 @@ from ccproxy.store.records import StoredResponse, UnknownItem
 from ccproxy.store.responses import ResponseStore
 from ccproxy.web import query
 from ccproxy.web.backend import collect
-from ccproxy.web.context import RequestContext, RequestIdentity
-from ccproxy.web.cors import CORSPolicy
+from ccproxy.web.context import RequestContext, RequestIdentity, RequestServices
 from ccproxy.web.event_stream import EventStream
 from ccproxy.web.replies import (
     json_response,
     set_question_headers,
     set_queue_header,
 )
-from ccproxy.web.routing import Router
+from ccproxy.web.routing import Routes, add_error_handlers, route
 from ccproxy.web.sse import DONE, WireEvent
 from ccproxy.web.upgrade import serve_websocket
 from ccproxy.web.websocket import (
@@ -69,39 +69,33 @@ from ccproxy.web.websocket import (
 _LARGEST_SEQUENCE_NUMBER = 10**9
 
 
-class ResponsesRoutes:
+class ResponsesRoutes(Routes):
     """Everything under ``/responses``."""
+
+    _app = Klein()
+    add_error_handlers(_app)
 
     def __init__(
         self,
+        services: RequestServices,
         *,
-        router: Router,
         turns: ResponseBuilder,
         jobs: BackgroundResponses,
-        cors: CORSPolicy,
         stored: ResponseStore,
-        policy: APIOptions,
-        clock: IReactorTime,
+        options: APIOptions,
     ) -> None:
-        self._router = router
+        super().__init__(services)
         self._turns = turns
         self._jobs = jobs
-        self._cors = cors
         self._stored = stored
-        self._policy = policy
-        self._clock = clock
-        self._replay = ResponseReplay(stored, jobs, clock)
+        self._options = options
+        self._clock = services.clock
+        self._replay = ResponseReplay(stored, jobs, services.clock)
         self._sockets: set[WebSocket] = set()
-        router.add("POST", "/responses", self._create)
-        router.add("GET", "/responses", self._connect)
-        router.add("POST", "/responses/compact", self._compact)
-        router.add("POST", "/responses/input_tokens", self._input_tokens)
-        router.add("GET", "/responses/<name>", self._retrieve)
-        router.add("DELETE", "/responses/<name>", self._delete)
-        router.add("POST", "/responses/<name>/cancel", self._cancel)
-        router.add("GET", "/responses/<name>/input_items", self._input_items)
 
-    async def _create(self, context: RequestContext) -> bytes | None:
+    @route(_app, "/responses", methods=["POST"], operation=operations.CREATE)
+    async def create(self, context: RequestContext) -> bytes | None:
+        """Answer a conversation."""
         call = self._decode(context)
         owner = context.asker.key
         turn = await self._turns.prepare(call, context.hex, owner=owner)
@@ -118,15 +112,19 @@ class ResponsesRoutes:
             return None
         return await self._collect(context, turn)
 
-    async def _connect(self, context: RequestContext) -> None:
-        limits = SocketLimits(message_bytes=self._policy.max_body)
+    @route(_app, "/responses", methods=["GET"], operation=operations.CONNECT)
+    async def connect(self, context: RequestContext) -> None:
+        """Become a WebSocket."""
+        limits = SocketLimits(message_bytes=self._options.max_body)
         asker = context.asker
 
         async def talk(socket: WebSocket) -> None:
             with context.streaming():
                 await self._talk(socket, asker)
 
-        await serve_websocket(context.request, talk, limits, self._cors, self._clock)
+        await serve_websocket(
+            context.request, talk, limits, self.services.cors, self._clock
+        )
 
     async def _talk(self, socket: WebSocket, asker: RequestIdentity) -> None:
         self._sockets.add(socket)
@@ -142,8 +140,7 @@ class ResponsesRoutes:
             socket.close(GOING_AWAY, "the proxy is being stopped")
 
     def _decode(self, context: RequestContext) -> DecodedResponsesRequest:
-        body = self._router.body(context)
-        return decode_responses(body)
+        return decode_responses(context.body())
 
     async def _stream(self, context: RequestContext, turn: PreparedResponse) -> None:
         event_log = EventLog()
@@ -179,7 +176,9 @@ class ResponsesRoutes:
         await self._turns.keep(turn, [*document.wire_events, *end])
         return json_response(context.request, document.encode())
 
-    async def _compact(self, context: RequestContext) -> bytes:
+    @route(_app, "/responses/compact", methods=["POST"], operation=operations.COMPACT)
+    async def compact(self, context: RequestContext) -> bytes:
+        """Summarize a conversation."""
         call = self._decode(context)
         check_model(call.request.model)
         call = evolve(call, request=summarized(call.request))
@@ -202,13 +201,22 @@ class ResponsesRoutes:
             compaction_document(context.hex, item, self._turns.now, usage),
         )
 
-    async def _input_tokens(self, context: RequestContext) -> bytes:
+    @route(
+        _app,
+        "/responses/input_tokens",
+        methods=["POST"],
+        operation=operations.INPUT_TOKENS,
+    )
+    async def input_tokens(self, context: RequestContext) -> bytes:
+        """Refuse to count tokens."""
         raise NotSupported(
             "the Claude Code CLI does not tell the exact tokens of an input before it "
             "is answered; every answer tells its own `usage`"
         )
 
-    async def _retrieve(self, context: RequestContext, name: str) -> bytes | None:
+    @route(_app, "/responses/<name>", methods=["GET"], operation=operations.RETRIEVE)
+    async def retrieve(self, context: RequestContext, name: str) -> bytes | None:
+        """A response, or its event stream."""
         request = context.request
         after = query.number(request, "starting_after", 0, _LARGEST_SEQUENCE_NUMBER)
         shows_seals = query.includes(request, SHOW_SEALS)
@@ -240,7 +248,9 @@ class ResponsesRoutes:
             raise _not_found(name)
         return kept
 
-    async def _delete(self, context: RequestContext, name: str) -> bytes:
+    @route(_app, "/responses/<name>", methods=["DELETE"], operation=operations.DELETE)
+    async def delete(self, context: RequestContext, name: str) -> bytes:
+        """Delete a response."""
         job = self._jobs.get(name)
         if job is not None:
             await self._jobs.cancel(job)
@@ -248,7 +258,11 @@ class ResponsesRoutes:
             raise _not_found(name)
         return json_response(context.request, deleted(name, "response"))
 
-    async def _cancel(self, context: RequestContext, name: str) -> bytes:
+    @route(
+        _app, "/responses/<name>/cancel", methods=["POST"], operation=operations.CANCEL
+    )
+    async def cancel(self, context: RequestContext, name: str) -> bytes:
+        """Cancel a background response."""
         job = self._jobs.get(name)
         if job is not None:
             await self._jobs.cancel(job)
@@ -265,7 +279,14 @@ class ResponsesRoutes:
             shown_response(kept.document, kept.status, shows_seals=False),
         )
 
-    async def _input_items(self, context: RequestContext, name: str) -> bytes:
+    @route(
+        _app,
+        "/responses/<name>/input_items",
+        methods=["GET"],
+        operation=operations.INPUT_ITEMS,
+    )
+    async def input_items(self, context: RequestContext, name: str) -> bytes:
+        """The input of a response."""
         after, limit, descending = query.page(context.request)
         try:
             page = await self._stored.input_items(

@@ -20,7 +20,7 @@ from twisted.internet.address import (
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.web.test.requesthelper import DummyRequest
 
-from ccproxy.api.admin.metrics import is_local
+from ccproxy.api.admin.routes import is_local
 from ccproxy.core.errors import Overloaded
 from ccproxy.core.stream import (
     Event,

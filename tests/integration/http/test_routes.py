@@ -162,11 +162,44 @@ async def test_options_tells_the_methods(http: HTTP) -> None:
     assert header(response, "access-control-allow-origin") is None
 
 
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/v1//chat/completions", "/v1/chat/completions"),
+        ("/v1/chat//completions", "/v1/chat/completions"),
+        ("/chat//completions", "/chat/completions"),
+    ],
+)
 @ensureDeferred
-async def test_needless_slashes_are_redirected(http: HTTP) -> None:
-    response = await http.request("POST", "/v1//chat/completions", data=b"{}")
+async def test_needless_slashes_are_redirected(
+    http: HTTP, path: str, location: str
+) -> None:
+    response = await http.request("POST", path, data=b"{}")
     assert response.code == 308
-    assert str(header(response, "location")).endswith("/v1/chat/completions")
+    assert str(header(response, "location")).endswith(location)
+
+
+@pytest.mark.parametrize(
+    "path", ["//models", "//v1/models", "///v1/models", "/%2Fv1/models", "/v1%2Fmodels"]
+)
+@ensureDeferred
+async def test_leading_and_encoded_slashes_are_read_generously(
+    http: HTTP, path: str
+) -> None:
+    response = await http.request("GET", path)
+    assert models_errors(await response.json()) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/v1/models", "/v1x/models", "/v1/models/", "/v1/"]
+)
+@ensureDeferred
+async def test_v1_is_taken_off_once(http: HTTP, path: str) -> None:
+    response = await http.request("GET", path)
+    assert (response.code, (await response.json())["error"]["code"]) == (
+        404,
+        "not_found",
+    )
 
 
 @ensureDeferred

@@ -33,6 +33,7 @@ class Asked:
 
     id: str
     route: str = "POST /chat/completions"
+    is_quiet: bool = False
     key: str = "-"
     client: str = "curl"
     stats: AnswerStats = field(factory=lambda: AnswerStats(lambda: 0.0))
@@ -85,10 +86,10 @@ def test_only_the_last_are_remembered_and_each_is_told_once() -> None:
 
 def test_household_is_told_of_only_where_it_fails() -> None:
     own = live()
-    own.request_began(Asked("req_1", route="GET /usage"))
-    own.request_ended(end(1, "GET /usage"))
-    own.request_ended(end(2, "GET /usage", status=401, is_error=True))
-    own.request_ended(end(3, "GET /dashboard/events", status=499, finish="client_gone"))
+    own.request_began(Asked("req_1", route="GET /usage", is_quiet=True))
+    own.request_ended(end(1, "GET /usage", is_quiet=True))
+    own.request_ended(end(2, "GET /usage", is_quiet=True, status=401, is_error=True))
+    own.request_ended(end(3, is_quiet=True, status=499, finish="client_gone"))
     assert own.activity().active == ()
     assert [(e.id, e.is_error) for e in own.ended(0)] == [("req_2", True)]
 

@@ -1,0 +1,193 @@
+"""The operator's routes: health, readiness, metrics, usage, the OpenAPI document."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import Protocol
+
+from klein import Klein
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.web.server import Request
+
+from ccproxy.api.admin.status import StatusDocument, status_document
+from ccproxy.api.admin.usage import UsageDocument, usage_document
+from ccproxy.api.options import APIOptions
+from ccproxy.core.errors import InvalidKey, StorageFailed
+from ccproxy.store.usage import UsageLedger
+from ccproxy.web import query
+from ccproxy.web.backend import Backend
+from ccproxy.web.context import RequestContext, RequestServices
+from ccproxy.web.operation import (
+    PLAIN,
+    Operation,
+    ResponseSpec,
+    json_response_spec,
+    parameter,
+)
+from ccproxy.web.replies import json_response, text_response
+from ccproxy.web.routing import Routes, add_error_handlers, route
+
+_DAYS, _MOST_DAYS = 7, 10_000
+_NOT_READY = 503
+
+
+class Exposition(Protocol):
+    """The metrics, ready for Prometheus."""
+
+    @property
+    def content_type(self) -> str:
+        """The media type of `render`'s document."""
+
+    def render(self) -> bytes:
+        """All metrics."""
+
+
+class AdminRoutes(Routes):
+    """``/health``, ``/ready``, ``/metrics``, ``/usage`` and ``/openapi.json``.
+
+    Args:
+        services: what every request needs.
+        backend: knows the state of the CLI.
+        exposition: has the metrics.
+        ledger: has the usage.
+        options: the operator's.
+        openapi: makes the OpenAPI document.
+        wall_seconds: Unix time.
+    """
+
+    _app = Klein()
+    add_error_handlers(_app)
+
+    def __init__(
+        self,
+        services: RequestServices,
+        *,
+        backend: Backend,
+        exposition: Exposition,
+        ledger: UsageLedger,
+        options: APIOptions,
+        openapi: Callable[[], bytes],
+        wall_seconds: Callable[[], float],
+    ) -> None:
+        super().__init__(services)
+        self._backend = backend
+        self._exposition = exposition
+        self._ledger = ledger
+        self._options = options
+        self._openapi = openapi
+        self._wall_seconds = wall_seconds
+
+    @route(
+        _app,
+        "/health",
+        methods=["GET"],
+        operation=Operation(
+            id="health",
+            tag="server",
+            summary="`ok`: the server runs; without a key",
+            responses=(ResponseSpec(200, "It runs.", {PLAIN: {"const": "ok"}}),),
+            needs_key=False,
+            is_quiet=True,
+        ),
+    )
+    async def health(self, context: RequestContext) -> bytes:
+        """Say that the server runs."""
+        return text_response(context.request, b"ok")
+
+    @route(
+        _app,
+        "/ready",
+        methods=["GET"],
+        operation=Operation(
+            id="ready",
+            tag="server",
+            summary="whether the CLI answers, and who is logged in; 503 if not",
+            responses=(
+                json_response_spec(StatusDocument, "Ready."),
+                json_response_spec(StatusDocument, "Not ready.", _NOT_READY),
+            ),
+            is_quiet=True,
+        ),
+    )
+    async def ready(self, context: RequestContext) -> bytes:
+        """Report the state of the CLI."""
+        status = await self._backend.status()
+        if not (status.answers and status.is_logged_in):
+            context.request.setResponseCode(_NOT_READY)
+        return json_response(context.request, status_document(status))
+
+    @route(
+        _app,
+        "/metrics",
+        methods=["GET"],
+        operation=Operation(
+            id="metrics",
+            tag="server",
+            summary="for Prometheus; with the key, unless the operator has opened it",
+            responses=(ResponseSpec(200, "The metrics.", {PLAIN: {"type": "string"}}),),
+            errors=(InvalidKey,),
+            needs_key=False,
+            is_quiet=True,
+        ),
+    )
+    async def metrics(self, context: RequestContext) -> bytes:
+        """Report the metrics; the key is checked unless they are open."""
+        if not (self._options.open_metrics and is_local(context.request)):
+            context.check_key()
+        kind = self._exposition.content_type
+        return text_response(context.request, self._exposition.render(), kind)
+
+    @route(
+        _app,
+        "/usage",
+        methods=["GET"],
+        operation=Operation(
+            id="usage",
+            tag="server",
+            summary="tokens and cost by day, model, key and client",
+            parameters=(
+                parameter(
+                    "days",
+                    "How many, today included.",
+                    {"type": "integer", "minimum": 1, "maximum": _MOST_DAYS},
+                ),
+            ),
+            responses=(json_response_spec(UsageDocument),),
+            errors=(StorageFailed,),
+            is_quiet=True,
+        ),
+    )
+    async def usage(self, context: RequestContext) -> bytes:
+        """Report the usage of the last days."""
+        query.only(context.request, "days")
+        days = query.number(context.request, "days", 1, _MOST_DAYS) or _DAYS
+        today = datetime.fromtimestamp(self._wall_seconds(), UTC).date()
+        since = (today - timedelta(days=days - 1)).isoformat()
+        report = await self._ledger.report(since)
+        return json_response(context.request, usage_document(report, since))
+
+    @route(
+        _app,
+        "/openapi.json",
+        methods=["GET"],
+        operation=Operation(
+            id="openapi",
+            tag="server",
+            summary="this, in OpenAPI 3.1",
+            responses=(json_response_spec({"type": "object"}, "This document."),),
+            is_quiet=True,
+        ),
+    )
+    async def openapi(self, context: RequestContext) -> bytes:
+        """Describe all routes."""
+        return json_response(context.request, self._openapi())
+
+
+def is_local(request: Request) -> bool:
+    """Whether a request came in at an address that only this machine can reach."""
+    match request.getHost():
+        case IPv4Address(host=host) | IPv6Address(host=host):
+            return ip_address(host).is_loopback
+        case UNIXAddress():
+            return True
+    return False
