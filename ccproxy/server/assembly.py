@@ -6,11 +6,8 @@ from typing import Any
 
 from attrs import evolve
 
-from ccproxy.claude.answers import (
-    InMemoryAnswers,
-    RememberedAnswers,
-    SharedAnswers,
-)
+from ccproxy.claude.answer_cache import InMemoryAnswers
+from ccproxy.claude.answers import RememberedAnswers, SharedAnswers
 from ccproxy.claude.backend import ClaudeBackend
 from ccproxy.claude.body.options import CLI_BETAS, ComposeOptions, for_environment
 from ccproxy.claude.capacity import memory_bytes, processes_for

@@ -52,7 +52,14 @@ PURE_NAMES = (
     *(
         f"ccproxy.claude.{name}"
         for name in (
-            *("answers", "models", "cost_tracker", "observer", "capacity"),
+            *(
+                "answers",
+                "answer_cache",
+                "models",
+                "cost_tracker",
+                "observer",
+                "capacity",
+            ),
             "worker.turn_decoder",
             *("completion.error_paths", "completion.question"),
             *("installation.login", "installation.compose_mode"),

@@ -81,9 +81,9 @@ class BodyComposer:
             return
         now = self._clock.seconds()
         messages = request.messages
-        keys = await self._in_slices(self.answers.missing(owner, messages, now))
+        keys = await self._in_slices(self.answers.missing_keys(owner, messages, now))
         found = await self.answers.find_shared(owner, keys)
-        await self._in_slices(_all(self.answers.learn(owner, found, now)))
+        await self._in_slices(_all(self.answers.add_shared(owner, found, now)))
 
     async def _in_slices(self, steps: Generator[None, None, _T]) -> _T:
         """Take all steps, and let others have their turn between them."""

@@ -9,7 +9,8 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers, said_in
+from ccproxy.claude.answer_cache import InMemoryAnswers, answer_content
+from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.core.messages import Block
 from tests.support.composed import call, raw_message, text, thought
 from tests.support.messages_requests import json_objects
@@ -121,7 +122,7 @@ def test_what_is_said_does_not_depend_on_how_it_is_written(
     other = dict(reversed(arguments.items()))
     spaced = json.dumps({**one, "id": "b", "input": other}, indent=2)
     block = Block.decode(spaced.encode())
-    assert said_in(_blocks(one)) == said_in((block,))
+    assert answer_content(_blocks(one)) == answer_content((block,))
 
 
 def test_numbers_count_by_their_value() -> None:
@@ -134,8 +135,8 @@ def test_numbers_count_by_their_value() -> None:
     other = Block.decode(
         b'{"type":"tool_use","id":"a","name":"f","input":{"m":1e400, "n":2}}'
     )
-    assert said_in((wide,)) == said_in((same,))
-    assert said_in((wide,)) != said_in((other,))
+    assert answer_content((wide,)) == answer_content((same,))
+    assert answer_content((wide,)) != answer_content((other,))
 
 
 # Shared
@@ -177,12 +178,12 @@ def _steps(steps: Generator[None, None, T]) -> T:
 def _learn(memory: RememberedAnswers, owner: str, *turns: Any) -> int:
     """Look up a conversation; how many keys were asked for."""
     messages = [raw_message(role, content) for role, content in turns]
-    keys = _steps(memory.missing(owner, messages, 0.0))
+    keys = _steps(memory.missing_keys(owner, messages, 0.0))
     asking = memory.find_shared(owner, keys)
     try:
         asking.send(None)
     except StopIteration as end:
-        list(memory.learn(owner, end.value, 0.0))
+        list(memory.add_shared(owner, end.value, 0.0))
     return len(keys)
 
 
@@ -264,5 +265,5 @@ def test_the_store_is_asked_for_what_it_alone_may_know() -> None:
 def test_what_another_version_has_written_is_left_out() -> None:
     memory = _shared(Shelf())
     documents = [b"{", b'{"prefix":"p","model":"m","blocks":[{}]}', b"[]"]
-    assert list(memory.learn("ann", documents, 0.0)) == []
+    assert list(memory.add_shared("ann", documents, 0.0)) == []
     assert _recalled(memory, "ann") is None

@@ -8,7 +8,8 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from typing_extensions import override
 
-from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
+from ccproxy.claude.answer_cache import InMemoryAnswers
+from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.completion.question import ComposedQuestion
 from ccproxy.claude.observer import Served

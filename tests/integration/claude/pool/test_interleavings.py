@@ -33,7 +33,8 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from typing_extensions import override
 from zope.interface import provider
 
-from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
+from ccproxy.claude.answer_cache import InMemoryAnswers
+from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.completion.question import ComposedQuestion
 from ccproxy.claude.observer import ClaudeObserver

@@ -7,7 +7,8 @@ import pytest
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
+from ccproxy.claude.answer_cache import InMemoryAnswers
+from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.observer import Served, StopReason
 from ccproxy.core.errors import (

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from ccproxy.claude.answers import InMemoryAnswers, RememberedAnswers
+from ccproxy.claude.answer_cache import InMemoryAnswers
+from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.body.compose import Composition
 from ccproxy.core.messages import Block, MessagesRequest
 from tests.support.composed import (

@@ -1,0 +1,156 @@
+"""The model's own messages in this process's memory, and how they are compared. Pure.
+
+Two messages are the same if their texts, the names of their calls and the arguments of
+their calls agree. The ids of calls and the spacing of JSON are not compared: many
+clients change them.
+"""
+
+import json
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from attrs import define, frozen
+from msgspec import Raw
+
+from ccproxy.core.messages import Block, Text, ToolUse
+
+# The memory of a block besides its JSON, and of an answer: estimates.
+_BLOCK_BYTES = 300
+_ENTRY_BYTES = 500
+_MOST_OF_ONE_KEY = 8
+
+
+@frozen
+class AnswerContent:
+    """The content of a message, without differences that do not count.
+
+    Attributes:
+        text: the text of all blocks.
+        calls: the name of each call, and its arguments as canonical JSON.
+    """
+
+    text: str
+    calls: tuple[tuple[str, bytes], ...]
+
+
+def answer_content(blocks: Sequence[Block]) -> AnswerContent:
+    """The content of a message's blocks; thinking does not count."""
+    texts: list[str] = []
+    calls: list[tuple[str, bytes]] = []
+    for block in blocks:
+        match block.value:
+            case Text(text):
+                texts.append(text)
+            case ToolUse(name=name, input=arguments):
+                calls.append((name, _canonical(arguments)))
+    return AnswerContent("".join(texts).strip(), tuple(calls))
+
+
+def _canonical(raw: Raw) -> bytes:
+    """JSON with sorted keys, without spaces that do not count."""
+    try:
+        decoded = json.loads(bytes(raw), parse_float=_number, parse_int=_number)
+        return json.dumps(decoded, sort_keys=True).encode()
+    except (ValueError, RecursionError):
+        return bytes(raw)
+
+
+def _number(text: str) -> float | int | str:
+    """Equal for equal numbers; a number that JavaScript cannot hold stays text."""
+    value = float(text)
+    if not math.isfinite(value):
+        return text
+    return int(value) if value.is_integer() else value
+
+
+@frozen(kw_only=True)
+class RememberedAnswer:
+    """A message as the model made it.
+
+    Attributes:
+        owner: the client's key and the CLI's login.
+        prefix: the hash of everything in front of the message.
+        model: full id of the model that made it.
+        blocks: the content as it came.
+        content: the part that is compared with a client's copy.
+    """
+
+    owner: str
+    prefix: str
+    model: str
+    blocks: Sequence[Block]
+    content: AnswerContent
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory that the answer takes, estimated."""
+        return _ENTRY_BYTES + sum(len(b.raw) + _BLOCK_BYTES for b in self.blocks)
+
+
+@define
+class _Entry:
+    answers: list[RememberedAnswer]
+    seconds: float
+
+
+class InMemoryAnswers:
+    """A cache of answers by key; drops the least recently used first.
+
+    Args:
+        limit_bytes: memory for all answers, estimated.
+        seconds: how long an answer is kept after its last use.
+    """
+
+    def __init__(self, limit_bytes: int, seconds: float) -> None:
+        self._limit_bytes = limit_bytes
+        self._seconds = seconds
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self.size_bytes = 0
+
+    def put(self, key: str, answer: RememberedAnswer, now: float) -> None:
+        """Keep an answer under a key, besides the others there.
+
+        Args:
+            key: where it is found.
+            answer: what is kept.
+            now: monotonic seconds.
+        """
+        self._expire(now)
+        entry = self._entries.setdefault(key, _Entry([], now))
+        kept = [a for a in entry.answers if a.blocks != answer.blocks]
+        self.size_bytes -= sum(a.size_bytes for a in entry.answers)
+        entry.answers = [answer, *kept][:_MOST_OF_ONE_KEY]
+        self.size_bytes += sum(a.size_bytes for a in entry.answers)
+        self._touch(key, entry, now)
+        while self.size_bytes > self._limit_bytes and self._entries:
+            self._drop_oldest()
+
+    def get(self, key: str, now: float) -> Sequence[RememberedAnswer]:
+        """The answers under a key, the newest first."""
+        self._expire(now)
+        entry = self._entries.get(key)
+        if entry is None:
+            return ()
+        self._touch(key, entry, now)
+        return entry.answers
+
+    def clear(self) -> None:
+        """Drop all answers."""
+        self._entries.clear()
+        self.size_bytes = 0
+
+    def _touch(self, key: str, entry: _Entry, now: float) -> None:
+        entry.seconds = now
+        self._entries.move_to_end(key)
+
+    def _expire(self, now: float) -> None:
+        while self._entries:
+            oldest = next(iter(self._entries.values()))
+            if now - oldest.seconds < self._seconds:
+                return
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, entry = self._entries.popitem(last=False)
+        self.size_bytes -= sum(a.size_bytes for a in entry.answers)
