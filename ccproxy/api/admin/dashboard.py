@@ -81,7 +81,7 @@ class DashboardRoutes(Routes):
         "/dashboard",
         methods=["GET"],
         operation=_file(
-            "dashboard", "text/html", "a page that shows what goes on; without a key"
+            "dashboard", "text/html", "the dashboard's page; without a key"
         ),
     )
     async def page(self, context: RequestContext) -> bytes:
@@ -92,7 +92,7 @@ class DashboardRoutes(Routes):
         _app,
         "/dashboard/app.js",
         methods=["GET"],
-        operation=_file("dashboardApp", "text/javascript", "its script"),
+        operation=_file("dashboardApp", "text/javascript", "the page's script"),
     )
     async def script(self, context: RequestContext) -> bytes:
         """The page's script."""
@@ -102,7 +102,7 @@ class DashboardRoutes(Routes):
         _app,
         "/dashboard/style.css",
         methods=["GET"],
-        operation=_file("dashboardStyle", "text/css", "its style"),
+        operation=_file("dashboardStyle", "text/css", "the page's style"),
     )
     async def style(self, context: RequestContext) -> bytes:
         """The page's style."""
@@ -112,7 +112,7 @@ class DashboardRoutes(Routes):
         _app,
         "/dashboard/icon.svg",
         methods=["GET"],
-        operation=_file("dashboardIcon", "image/svg+xml", "its icon"),
+        operation=_file("dashboardIcon", "image/svg+xml", "the page's icon"),
     )
     async def icon(self, context: RequestContext) -> bytes:
         """The page's icon."""
@@ -125,8 +125,8 @@ class DashboardRoutes(Routes):
         operation=Operation(
             id="dashboardEvents",
             tag="server",
-            summary="what it shows, as it happens; no word of a prompt or an answer",
-            description="Has no end. The events are `hello`, `now` and `ended`.",
+            summary="the dashboard's events; no text of a prompt or an answer",
+            description="An endless stream. The events are `hello`, `now` and `ended`.",
             responses=(ResponseSpec(200, "The events.", {EVENTS: {}}),),
             is_quiet=True,
         ),

@@ -123,7 +123,7 @@ class AdminRoutes(Routes):
         operation=Operation(
             id="metrics",
             tag="server",
-            summary="for Prometheus; with the key, unless the operator has opened it",
+            summary="metrics for Prometheus; no key is needed with `--open-metrics`",
             responses=(ResponseSpec(200, "The metrics.", {PLAIN: {"type": "string"}}),),
             errors=(InvalidKey,),
             needs_key=False,
@@ -173,7 +173,7 @@ class AdminRoutes(Routes):
         operation=Operation(
             id="openapi",
             tag="server",
-            summary="this, in OpenAPI 3.1",
+            summary="this API as an OpenAPI 3.1 document",
             responses=(json_response_spec({"type": "object"}, "This document."),),
             is_quiet=True,
         ),

@@ -46,11 +46,11 @@ class ChatRoutes(Routes):
         operation=Operation(
             id="createChatCompletion",
             tag="chat",
-            summary="ask; streamed or not",
+            summary="create an answer, streamed or not",
             description=(
-                "A stream's events are `data: ` and a `Chunk` each, the last one is "
-                "`data: [DONE]`; comments come where nothing else does. One that fails "
-                "ends with `data: ` and an `Error` instead."
+                "Each event of a stream is `data: ` and a `Chunk`. The last event is "
+                "`data: [DONE]`, or `data: ` and an `Error` if the stream fails. "
+                "Comments are sent while there is no event."
             ),
             request=ChatRequest,
             responses=(

@@ -43,9 +43,9 @@ class MessagesRoutes(Routes):
         operation=Operation(
             id="createMessage",
             tag="messages",
-            summary="ask, as Anthropic's clients do; streamed or not",
+            summary="create an answer in Anthropic's format, streamed or not",
             description=(
-                "A stream has Anthropic's events. One that fails ends with `error`."
+                "A stream has Anthropic's events. If it fails, it ends with `error`."
             ),
             request=CreateMessageRequest,
             responses=(json_or_events(MessageObject, "every event of it."),),
@@ -80,7 +80,7 @@ class MessagesRoutes(Routes):
         operation=Operation(
             id="countTokens",
             tag="messages",
-            summary="501: the CLI does not tell them",
+            summary="501: the CLI counts no tokens before the answer",
             responses=(),
             errors=(NotSupported,),
             error_formats=(ANTHROPIC,),

@@ -32,16 +32,20 @@ _DEFAULT_PAGE, _LONGEST_PAGE = 20, 1000
 _TEXT = {"type": "string"}
 _VERSION = parameter(
     "anthropic-version",
-    "With it, answers and errors are Anthropic's, here and everywhere.",
+    "With this header, answers and errors have Anthropic's format, on every route.",
     _TEXT,
     "header",
 )
 _PAGE = (
-    parameter("after_id", "With it: behind this one.", _TEXT),
-    parameter("before_id", "With it: in front of this one.", _TEXT),
-    parameter("limit", "With it: how many, from 1 to 1000.", _TEXT),
+    parameter("after_id", "With anthropic-version: the models behind this one.", _TEXT),
+    parameter(
+        "before_id", "With anthropic-version: the models in front of this one.", _TEXT
+    ),
+    parameter(
+        "limit", "With anthropic-version: the number of models, from 1 to 1000.", _TEXT
+    ),
 )
-_WORDS = "Done, in the words of whoever asks."
+_WORDS = "Done, in OpenAI's format, or in Anthropic's with anthropic-version."
 
 
 class ModelRoutes(Routes):
@@ -99,7 +103,7 @@ class ModelRoutes(Routes):
         operation=Operation(
             id="getModel",
             tag="models",
-            summary="one, by any name that would be answered",
+            summary="a model, by any name that a request may use",
             description="Slashes within the name need not be encoded.",
             parameters=(_VERSION,),
             responses=(json_response_spec({"anyOf": [Model, AnthropicModel]}, _WORDS),),

@@ -27,14 +27,14 @@ _CREATE_ERRORS = (
 
 INCLUDE = parameter(
     "include",
-    "`reasoning.encrypted_content` shows sealed thinking.",
+    "`reasoning.encrypted_content`: reasoning items have encrypted thinking.",
     {"type": "array", "items": {"type": "string"}},
 )
 PAGE = (
-    parameter("after", "The item before the first one.", {"type": "string"}),
+    parameter("after", "The id of the item before the page.", {"type": "string"}),
     parameter(
         "limit",
-        "How many.",
+        "The number of items.",
         {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
     ),
     parameter("order", "By age.", {"enum": ["asc", "desc"], "default": "desc"}),
@@ -44,10 +44,11 @@ PAGE = (
 CREATE = Operation(
     id="createResponse",
     tag="responses",
-    summary="ask; streamed, in the background, or not",
+    summary="create a response, streamed, in the background, or neither",
     description=(
-        "A stream has OpenAI's `response.…` events, the last one is "
-        "`data: [DONE]`. One that fails ends with `error` and `response.failed`."
+        "A stream has OpenAI's `response.…` events. The last event is "
+        "`data: [DONE]`. If the stream fails, it ends with `error` and "
+        "`response.failed`."
     ),
     request=ResponsesRequest,
     creates=("name", "id"),
@@ -57,11 +58,11 @@ CREATE = Operation(
 CONNECT = Operation(
     id="connect",
     tag="responses",
-    summary="with an upgrade: a WebSocket, for one response after the other",
+    summary="with an upgrade: a WebSocket for responses one after another",
     description=(
         'Each message is `{"type": "response.create"}` with the fields of '
-        "`ResponsesRequest`; the answers are the events of a stream, one a "
-        "message. What is refused is told by an `error` message; with "
+        "`ResponsesRequest`. The answers are the events of a stream, one in each "
+        "message. A request that is refused gets an `error` message. After "
         "`websocket_connection_limit_reached` the connection ends."
     ),
     responses=(ResponseSpec(101, "A WebSocket from here on (RFC 6455)."),),
@@ -70,7 +71,7 @@ CONNECT = Operation(
 COMPACT = Operation(
     id="compact",
     tag="responses",
-    summary="a conversation to one sealed item",
+    summary="make one encrypted item of a conversation",
     request=ResponsesRequest,
     responses=(json_response_spec("Compaction"),),
     errors=_CREATE_ERRORS,
@@ -78,19 +79,19 @@ COMPACT = Operation(
 INPUT_TOKENS = Operation(
     id="countInputTokens",
     tag="responses",
-    summary="501: the CLI does not tell them",
+    summary="501: the CLI counts no tokens before the answer",
     responses=(),
     errors=(NotSupported,),
 )
 RETRIEVE = Operation(
     id="getResponse",
     tag="responses",
-    summary="a kept one as it is now, or its stream once more",
+    summary="a kept response as it is now, or its events once more",
     parameters=(
-        parameter("stream", "Its events once more.", {"type": "boolean"}),
+        parameter("stream", "Send the events once more.", {"type": "boolean"}),
         parameter(
             "starting_after",
-            "With `stream`: the last event that you have.",
+            "With `stream`: the number of the last event that you have.",
             {"type": "integer", "minimum": 0, "maximum": 10**9},
         ),
         INCLUDE,
@@ -101,21 +102,21 @@ RETRIEVE = Operation(
 DELETE = Operation(
     id="deleteResponse",
     tag="responses",
-    summary="take it away",
+    summary="delete a kept response",
     responses=(json_response_spec("DeletedResponse"),),
     errors=STORE_ERRORS,
 )
 CANCEL = Operation(
     id="cancelResponse",
     tag="responses",
-    summary="end one that answers in the background",
+    summary="end a response in the background",
     responses=(json_response_spec("Response"),),
     errors=STORE_ERRORS,
 )
 INPUT_ITEMS = Operation(
     id="listInputItems",
     tag="responses",
-    summary="what it was given, in pages",
+    summary="the input of a response, in pages",
     parameters=PAGE,
     responses=(json_response_spec("ItemList"),),
     errors=STORE_ERRORS,
