@@ -10,6 +10,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
 from ccproxy.claude.body.paths import client_path
+from ccproxy.claude.capacity import memory_bytes, processes_for
 from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.completion.composer import BodyComposer
 from ccproxy.claude.completion.question import ComposedQuestion
@@ -21,11 +22,11 @@ from ccproxy.claude.installation.compose_mode import (
 from ccproxy.claude.installation.conformance import Conformance, Findings, Prober
 from ccproxy.claude.installation.discovery import CLIDiscovery
 from ccproxy.claude.installation.login import body_limit
+from ccproxy.claude.launches import Launches
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.pool import NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import Effort
 from ccproxy.claude.native.session_factory import SessionFactory
-from ccproxy.claude.options import BackendOptions, Launches
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.claude.pool.factory import WorkerFactory
 from ccproxy.claude.pool.pool import Pool
@@ -34,6 +35,7 @@ from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.schemas.checker import SchemaChecker
 from ccproxy.claude.worker.context import CLIContext
+from ccproxy.config.claude_settings import ClaudeSettings
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.models import ModelEntry
 from ccproxy.core.question import Listener, PreparedQuestion
@@ -48,7 +50,7 @@ class ClaudeBackend:
     """Everything behind the web room.
 
     Args:
-        options: the operator's settings.
+        settings: of the CLI and its processes.
         context: given to every CLI process; its callbacks are called, too.
         launches: how the CLI is started.
         composer: makes request bodies.
@@ -61,7 +63,7 @@ class ClaudeBackend:
 
     def __init__(
         self,
-        options: BackendOptions,
+        settings: ClaudeSettings,
         context: CLIContext,
         launches: Launches,
         *,
@@ -70,7 +72,9 @@ class ClaudeBackend:
         prober: Prober,
         findings: Findings,
     ) -> None:
-        self._options = options
+        self._mode = ComposeMode(settings.compose)
+        self._has_agent_tools = bool(settings.agent_tools)
+        self._environment = launches.environment
         self._clock = context.clock
         self._composer = composer
         self._catalogue = composer.catalogue
@@ -86,7 +90,7 @@ class ClaudeBackend:
             findings,
             context.clock,
             self._examined,
-            decides=options.compose is ComposeMode.AUTO and not options.has_agent_tools,
+            decides=self._mode is ComposeMode.AUTO and not self._has_agent_tools,
         )
         self._breaker = CircuitBreaker(context.clock)
         context = evolve(
@@ -96,17 +100,18 @@ class ClaudeBackend:
             on_limits=self._limited,
             full_id=self._catalogue.full_id,
         )
-        slots = ProcessSlots(options.processes)
+        processes = settings.max_processes or processes_for(memory_bytes())
+        slots = ProcessSlots(processes)
         sessions = SessionFactory(
-            launches, context, options.native, self._breaker, self._conformance
+            launches, context, settings, self._breaker, self._conformance
         )
         queue: RequestQueue[NativeCompletion] = RequestQueue(
-            options.pool.queue, options.pool.queue_seconds, options.processes
+            settings.max_queue, settings.queue_timeout, processes
         )
         self._native = NativePool(
             sessions,
             context.clock,
-            options.native,
+            settings,
             slots,
             queue,
             checker,
@@ -115,7 +120,7 @@ class ClaudeBackend:
         self._pool = Pool(
             WorkerFactory(launches.worker, context, self._breaker, self._conformance),
             slots,
-            options.pool,
+            settings,
             context.clock,
             context.observer,
             others_wait=lambda: self._native.queued > 0,
@@ -336,11 +341,11 @@ class ClaudeBackend:
     def _way(self) -> ComposeDecision:
         account = None if self._known is None else self._known.account
         return decide_compose_mode(
-            self._options.compose,
-            has_agent_tools=self._options.has_agent_tools,
+            self._mode,
+            has_agent_tools=self._has_agent_tools,
             verdict=self._conformance.verdict,
             why=self._conformance.why,
-            limit=body_limit(account, self._options.environment, sys.platform),
+            limit=body_limit(account, self._environment, sys.platform),
         )
 
     def _update(self) -> None:

@@ -110,10 +110,14 @@ def metadata(**about: Any) -> Mapping[str, Option]:
 
 
 def options_of(settings: type) -> Sequence[Option]:
-    """The options of a settings class: by group, those of its own first."""
-    fields = [field for field in attrs.fields(settings) if _KEY in field.metadata]
-    own_first = sorted(fields, key=lambda field: field.inherited)
-    options = [_named(field.metadata[_KEY], field.name) for field in own_first]
+    """The options of a settings class, by group; in each the class's own first."""
+    options = [
+        _named(field.metadata[_KEY], field.name)
+        for part in settings.__mro__
+        if attrs.has(part)
+        for field in attrs.fields(part)
+        if _KEY in field.metadata and not field.inherited
+    ]
     groups = list(Group)
     return tuple(sorted(options, key=lambda option: groups.index(option.group)))
 

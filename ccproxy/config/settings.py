@@ -1,15 +1,15 @@
-"""All settings of a server. Each field is one option, declared here and in `limits`."""
+"""All settings of a server: each field is one option.
+
+Options that a room takes as they are stand in `ccproxy.config.claude` and
+`ccproxy.config.limits`.
+"""
 
 from pathlib import Path
 
 from attrs import field, frozen
 
-from ccproxy.config.limits import (
-    ConnectionLimits,
-    PoolLimits,
-    SuspensionLimits,
-    TurnTimeouts,
-)
+from ccproxy.config.claude_settings import ClaudeSettings
+from ccproxy.config.limits import ConnectionLimits
 from ccproxy.config.options import Group, Spelling, metadata, option, options_of
 from ccproxy.config.parsers import (
     api_key,
@@ -19,11 +19,9 @@ from ccproxy.config.parsers import (
     duration_or_forever,
     host_name,
     model_mapping,
-    names,
     not_empty,
     origin,
     port,
-    positive,
     postgresql_url,
     size,
     switch,
@@ -35,13 +33,7 @@ class SettingsError(Exception):
 
 
 @frozen(kw_only=True, slots=False)
-class Settings(
-    # attrs collects the fields of the last one first.
-    TurnTimeouts,
-    SuspensionLimits,
-    PoolLimits,
-    ConnectionLimits,
-):
+class Settings(ConnectionLimits, ClaudeSettings):
     """All settings, checked. Times are in seconds, sizes in bytes.
 
     `ccproxy.config.reading.read_settings` makes it of flags and variables. Made
@@ -135,7 +127,7 @@ class Settings(
         "only",
     )
 
-    # The model.
+    # The model; more in `NativeSettings`.
 
     model: str = option(
         group=Group.MODEL,
@@ -154,20 +146,8 @@ class Settings(
         help="answer requests for the model NAME with MODEL, for example gpt-4o=sonnet "
         "or *=opus; repeatable, or separated by commas",
     )
-    forward_sampling: bool = option(
-        group=Group.MODEL,
-        parse=switch,
-        help="send the client's temperature, top_p and top_k to the provider, whose "
-        "current models may refuse them; otherwise they are left out",
-    )
-    forward_tool_choice: bool = option(
-        group=Group.MODEL,
-        parse=switch,
-        help="demand tool calls by the Messages API's tool_choice, which current "
-        "models may refuse; otherwise the model is told in words",
-    )
 
-    # Claude Code processes; more in `limits`.
+    # Claude Code processes; more in `ClaudeSettings`.
 
     claude_bin: Path | None = option(
         group=Group.PROCESSES,
@@ -177,39 +157,6 @@ class Settings(
         default_text="`claude` on PATH, else the CLI in the package claude-agent-sdk",
         help="the claude CLI",
     )
-    compose: str = option(
-        group=Group.PROCESSES,
-        metavar="HOW",
-        parse=choice("auto", "body", "native"),
-        default="auto",
-        help="how a request reaches the model: body: ccproxy composes the request, and "
-        "any CLI process sends it; native: the CLI composes the request from the "
-        "conversation, in a process of its own; auto: body if the CLI supports it; "
-        "with --agent-tools it is always native",
-    )
-    max_processes: int | None = option(
-        group=Group.PROCESSES,
-        metavar="N",
-        parse=positive,
-        default_text="as many as fit in half of the memory, at most 8",
-        help="CLI processes at one time; each takes 110 to 200 MB, and further "
-        "requests wait",
-    )
-    agent_tools: tuple[str, ...] = option(
-        group=Group.PROCESSES,
-        metavar="NAMES",
-        parse=names,
-        unset=(),
-        default_text="none",
-        help="tools of Claude Code that the model may use on this machine, separated "
-        "by commas, for example Read,WebSearch",
-    )
-    show_agent_tools: bool = option(
-        group=Group.PROCESSES,
-        parse=switch,
-        help="show in the reasoning of an answer which tools of --agent-tools the "
-        "model has used, and for what",
-    )
     reuse: str | None = option(
         group=Group.PROCESSES,
         is_hidden=True,
@@ -218,7 +165,7 @@ class Settings(
         help="without effect: every CLI process answers any request",
     )
 
-    # Limits; more in `limits`.
+    # Limits; more in `ConnectionLimits` and `ClaudeSettings`.
 
     max_body: int = option(
         group=Group.LIMITS,

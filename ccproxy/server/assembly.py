@@ -1,7 +1,7 @@
 """The claude room put together from the operator's settings."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import evolve
@@ -10,25 +10,17 @@ from ccproxy.claude.answer_cache import InMemoryAnswers
 from ccproxy.claude.answers import RememberedAnswers, SharedAnswers
 from ccproxy.claude.backend import ClaudeBackend
 from ccproxy.claude.body.options import CLI_BETAS, ComposeOptions, for_environment
-from ccproxy.claude.capacity import memory_bytes, processes_for
 from ccproxy.claude.completion.composer import BodyComposer
 from ccproxy.claude.installation.compose_mode import ComposeMode
 from ccproxy.claude.installation.probe import CLIProber
 from ccproxy.claude.models import Catalogue
-from ccproxy.claude.native.options import NativeOptions, SuspensionLimits
 from ccproxy.claude.observer import ClaudeObserver
-from ccproxy.claude.options import BackendOptions
-from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.schemas.checker import SchemaChecker
 from ccproxy.claude.worker.context import CLIContext
-from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.config.settings import Settings
 from ccproxy.core.usage import RateWindow
 from ccproxy.server.findings import FileFindings
 from ccproxy.server.runtime import BETAS, Runtime
-
-# Claude Code's tool for what OpenAI's clients call web_search.
-WEB_SEARCH = "WebSearch"
 
 # What is remembered of the model's own messages; a loop of calls takes minutes.
 _ANSWERS_BYTES = 64 * 1024 * 1024
@@ -61,7 +53,7 @@ def make_backend(
         spawner=reactor,
         clock=reactor,
         wall_seconds=time.time,
-        limits=_limits(settings),
+        limits=settings,
     )
     prober = CLIProber(
         silent,
@@ -79,7 +71,7 @@ def make_backend(
         premises.environment,
     )
     return ClaudeBackend(
-        _backend_options(settings, mode, premises.environment),
+        settings,
         evolve(silent, observer=observer, on_limits=limited),
         premises,
         composer=BodyComposer(catalogue, answers, compose, reactor),
@@ -97,40 +89,4 @@ def _answers(settings: Settings, shared: SharedAnswers) -> RememberedAnswers:
     return RememberedAnswers(
         InMemoryAnswers(limit_bytes, _ANSWERS_SECONDS),
         shared=shared if lasts and settings.remember == "store" else None,
-    )
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        first_token_seconds=settings.first_token_timeout,
-        silence_seconds=settings.silence_timeout,
-        turn_seconds=settings.turn_timeout,
-    )
-
-
-def _backend_options(
-    settings: Settings, mode: ComposeMode, environment: Mapping[str, str]
-) -> BackendOptions:
-    suspension = SuspensionLimits(
-        sessions=settings.max_suspended, seconds=settings.suspended_timeout
-    )
-    return BackendOptions(
-        compose=mode,
-        processes=settings.max_processes or processes_for(memory_bytes()),
-        pool=PoolLimits(
-            spares=settings.spares,
-            idle_seconds=settings.idle_timeout,
-            recycle_bytes=settings.recycle_rss,
-            queue=settings.max_queue,
-            queue_seconds=settings.queue_timeout,
-        ),
-        native=NativeOptions(
-            suspension=suspension,
-            forward_sampling=settings.forward_sampling,
-            web_search=WEB_SEARCH in settings.agent_tools,
-            forces_calls=settings.forward_tool_choice,
-            shows_own_calls=settings.show_agent_tools,
-        ),
-        has_agent_tools=bool(settings.agent_tools),
-        environment=environment,
     )

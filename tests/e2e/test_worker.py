@@ -15,8 +15,8 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.worker import Worker, WorkerLost
+from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
@@ -553,7 +553,7 @@ async def test_hurt_in_mid_answer(
     expected_errors.allow("ended unexpectedly")
     held: Deferred[None] = Deferred()
     upstream.script(slow(TEXT, hold_after=2, held=held))
-    limits = Limits(first_token_seconds=30, silence_seconds=0.3, turn_seconds=60)
+    limits = TurnTimeouts(first_token_timeout=30, silence_timeout=0.3, turn_timeout=60)
     worker, listener = workers.start(limits), Heard()
     listener.worker = worker
     worker.ask(composed(), listener)

@@ -21,6 +21,7 @@ MOST_LINES = 450
 # Values in, values out: these modules, and all below a name that ends with a dot.
 PURE_NAMES = (
     "ccproxy.core.",
+    "ccproxy.config.claude_settings",
     "ccproxy.config.help",
     "ccproxy.config.limits",
     "ccproxy.config.options",
@@ -118,7 +119,7 @@ CLAUDE, SERVICE = "ccproxy.claude", "ccproxy.server.service"
 BELOW = {
     "core": set(),
     "config": {"core"},
-    "claude": {"core"},
+    "claude": {"core", "config"},
     "store": {"core"},
     "web": {"core", "config"},
     "api": {"core", "store", "web"},

@@ -10,10 +10,10 @@ from typing_extensions import override
 
 from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
-from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.worker.worker import WorkerLost
+from ccproxy.config.limits import PoolLimits
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import Event, Failed, Finished
 
@@ -208,10 +208,10 @@ class PoolHouse:
         factory: Any = self
         limits = PoolLimits(
             spares=self.spares,
-            idle_seconds=600.0,
-            recycle_bytes=1000,
-            queue=self.queue,
-            queue_seconds=60.0,
+            idle_timeout=600.0,
+            recycle_rss=1000,
+            max_queue=self.queue,
+            queue_timeout=60.0,
         )
         self.slots = ProcessSlots(self.processes)
         self.pool = Pool(

@@ -13,8 +13,8 @@ from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.process.launch import LaunchSpec, child_environment, exec_prefix
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.context import CLIContext
-from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.worker import Worker
+from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import (
@@ -31,7 +31,7 @@ from ccproxy.core.stream import (
 from tests.support.waiting import until
 
 _REACTOR: Any = reactor
-LIMITS = Limits(first_token_seconds=30, silence_seconds=30, turn_seconds=60)
+LIMITS = TurnTimeouts(first_token_timeout=30, silence_timeout=30, turn_timeout=60)
 
 
 @define(eq=False)
@@ -152,7 +152,7 @@ class Workers:
             model="sonnet",
         ).for_bodies()
 
-    def start(self, limits: Limits = LIMITS, **context: Any) -> Worker:
+    def start(self, limits: TurnTimeouts = LIMITS, **context: Any) -> Worker:
         worker = Worker(
             self.launch,
             CLIContext(

@@ -16,7 +16,6 @@ from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.body.models import rules_for
 from ccproxy.claude.native.completion import NativeCompletion
-from ccproxy.claude.native.options import NativeOptions
 from ccproxy.claude.native.prompt import Effort, Prompt
 from ccproxy.claude.native.request import translate
 from ccproxy.claude.native.session import Session
@@ -28,6 +27,7 @@ from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.pending_answer import AnswerChecker
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
+from ccproxy.config.claude_settings import NativeSettings
 from ccproxy.core.errors import CCProxyError, InvalidRequest, ShuttingDown
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.question import Listener
@@ -74,7 +74,7 @@ class NativePool:
         self,
         factory: SessionFactory,
         clock: IReactorTime,
-        options: NativeOptions,
+        settings: NativeSettings,
         slots: ProcessSlots,
         queue: RequestQueue[NativeCompletion],
         checker: AnswerChecker,
@@ -82,14 +82,14 @@ class NativePool:
     ) -> None:
         self._factory = factory
         self._clock = clock
-        self._options = options
+        self._settings = settings
         self._slots = slots
         self._queue = queue
         self._checker = checker
         self._observer = observer
         self._running: set[NativeCompletion] = set()
         self._checking: set[NativeCompletion] = set()
-        self._waiting = SuspendedSessions(options.suspension, clock, self._retire)
+        self._waiting = SuspendedSessions(settings, clock, self._retire)
         self._closing: dict[Session, Deferred[None]] = {}
         self._stopped = False
         self._drained: Deferred[None] | None = None
@@ -121,8 +121,8 @@ class NativePool:
             # The CLI has notes of its own in the conversation. They stand elsewhere
             # when a new process is told it, and the thinking behind is refused.
             thinking_of=None if rules_for(model_id).is_prefix_bound else model_id,
-            forward_sampling=self._options.forward_sampling,
-            web_search=self._options.web_search,
+            forward_sampling=self._settings.forward_sampling,
+            web_search=self._settings.has_web_search,
         )
         names = {tool.name for tool in told.prompt.tools}
         if told.prompt.schema is not None and TOOL in names:

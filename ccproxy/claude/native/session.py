@@ -21,7 +21,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ccproxy.claude.native.mcp_server import SERVER, MCPServer, check_offered
-from ccproxy.claude.native.options import NativeOptions
 from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
 from ccproxy.claude.native.session_setup import SessionSetup
 from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
@@ -33,6 +32,7 @@ from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.stream import StreamLine, UserLine
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.delivery import Delivery
+from ccproxy.config.claude_settings import NativeSettings
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, TimedOut
 from ccproxy.core.question import Listener
 from ccproxy.core.stream import Event, Failed, Finished
@@ -63,11 +63,11 @@ class Session:
     _log = Logger()
 
     def __init__(
-        self, launch: LaunchSpec, context: CLIContext, options: NativeOptions
+        self, launch: LaunchSpec, context: CLIContext, settings: NativeSettings
     ) -> None:
         self.launch = launch
         self._context = context
-        self._options = options
+        self._settings = settings
         self._state = _State.NEW
         self._controls = ControlChannel(self._send)
         self._tools = MCPServer(self._answer_tool)
@@ -76,7 +76,7 @@ class Session:
             self._send,
             self._tools,
             context,
-            options,
+            settings,
             launch,
             self._setup_failed,
         )
@@ -188,9 +188,9 @@ class Session:
         self._turn = NativeTurnDecoder(
             self._context.wall_seconds(),
             frozenset(tool.name for tool in prompt.tools),
-            must_call=prompt.must_call and not self._options.forces_calls,
+            must_call=prompt.must_call and not self._settings.forward_tool_choice,
             has_schema=prompt.schema is not None,
-            tells_own_calls=self._options.shows_own_calls,
+            tells_own_calls=self._settings.show_agent_tools,
             after=after,
             spent_usd=self._costs.total_dollars,
             before=self._turn.message_id if self._turn else None,

@@ -3,12 +3,12 @@
 from attrs import frozen
 
 from ccproxy.claude.installation.conformance import Conformance
-from ccproxy.claude.native.options import NativeOptions
+from ccproxy.claude.launches import Launches
 from ccproxy.claude.native.session import Session
-from ccproxy.claude.options import Launches
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.context import CLIContext
+from ccproxy.config.claude_settings import NativeSettings
 
 
 @frozen
@@ -17,7 +17,7 @@ class SessionFactory:
 
     _launches: Launches
     _context: CLIContext
-    _options: NativeOptions
+    _settings: NativeSettings
     _breaker: CircuitBreaker
     _conformance: Conformance
 
@@ -36,6 +36,6 @@ class SessionFactory:
     def start(self, launch: LaunchSpec) -> Session:
         """Start one; raises `CCProxyError` if that is not possible."""
         self._breaker.check()
-        session = Session(launch, self._context, self._options)
+        session = Session(launch, self._context, self._settings)
         self._context.observer.cli_started()
         return session

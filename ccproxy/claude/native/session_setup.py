@@ -17,7 +17,6 @@ from ccproxy.claude.body.fields import NEVER_SENT
 from ccproxy.claude.native import history
 from ccproxy.claude.native import tool_choice as demand
 from ccproxy.claude.native.mcp_server import MCPServer, offer
-from ccproxy.claude.native.options import NativeOptions
 from ccproxy.claude.native.prompt import Prompt, Role
 from ccproxy.claude.native.structured_output import understood
 from ccproxy.claude.process.launch import LaunchSpec, check_version, too_old
@@ -25,6 +24,7 @@ from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.worker.context import CLIContext
+from ccproxy.config.claude_settings import NativeSettings
 from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
 
@@ -43,7 +43,7 @@ class SessionSetup:
         send: Callable[[bytes], None],
         tools: MCPServer,
         context: CLIContext,
-        options: NativeOptions,
+        settings: NativeSettings,
         launch: LaunchSpec,
         lost: Callable[[Failure], None],
     ) -> None:
@@ -51,7 +51,7 @@ class SessionSetup:
         self._send = send
         self._tools = tools
         self._context = context
-        self._options = options
+        self._settings = settings
         self._lost = lost
         self._model = launch.model
         self._operator_body = launch.operator_body
@@ -69,7 +69,7 @@ class SessionSetup:
         form = (
             {} if prompt.schema is None else {"jsonSchema": understood(prompt.schema)}
         )
-        system = demand.system_prompt(prompt, native=self._options.forces_calls)
+        system = demand.system_prompt(prompt, native=self._settings.forward_tool_choice)
         request = requests.initialize(system, {**offer(prompt.tools), **form})
         told = await self._controls.ask(request)
         answer = wire.decode_initialize(told.response.response)
@@ -126,7 +126,7 @@ class SessionSetup:
         body |= prompt.sampling
         if prompt.stop:
             body["stop_sequences"] = list(prompt.stop)
-        choice = demand.tool_choice(prompt, native=self._options.forces_calls)
+        choice = demand.tool_choice(prompt, native=self._settings.forward_tool_choice)
         if choice is not None:
             body["tool_choice"] = choice
         self._model = self._context.full_id(prompt.model)

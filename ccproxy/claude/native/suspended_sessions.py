@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ccproxy.claude.native.options import SuspensionLimits
 from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.native.suspension import Suspension
 from ccproxy.claude.observer import StopReason
+from ccproxy.config.limits import SuspensionLimits
 
 
 @define(eq=False)
@@ -43,16 +43,18 @@ class SuspendedSessions:
 
     def admit(self, session: Session, suspension: Suspension) -> None:
         """Let a session wait, in the place of another if there are too many."""
-        if self._limits.sessions == 0:
+        if self._limits.max_suspended == 0:
             self._retire(session, StopReason.NOT_REUSED)
             return
-        while len(self._places) >= self._limits.sessions:
+        while len(self._places) >= self._limits.max_suspended:
             self.dismiss(StopReason.ROOM)
 
         def leave(why: StopReason) -> None:
             self._leave(place, why)
 
-        timer = self._clock.callLater(self._limits.seconds, leave, StopReason.IDLE)
+        timer = self._clock.callLater(
+            self._limits.suspended_timeout, leave, StopReason.IDLE
+        )
         place = _Place(session, suspension, timer)
         self._places.append(place)
         session.watch(lambda: leave(StopReason.LOST))

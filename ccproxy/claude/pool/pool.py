@@ -23,7 +23,6 @@ from ccproxy.claude.observer import ClaudeObserver, StopReason
 from ccproxy.claude.pool.client import PoolClient
 from ccproxy.claude.pool.factory import WorkerFactory
 from ccproxy.claude.pool.idle import IdleWorkers
-from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.processes import WorkerProcesses
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.selection import WorkerSelector
@@ -32,6 +31,7 @@ from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.worker import Worker
+from ccproxy.config.limits import PoolLimits
 from ccproxy.core.errors import CCProxyError, Overloaded, ShuttingDown
 
 # A CLI grows by what it is asked; this is a second bound beside that on its memory.
@@ -64,14 +64,14 @@ class Pool:
         self._clock = clock
         self._others_wait = others_wait
         self._queue: RequestQueue[PoolClient] = RequestQueue(
-            limits.queue, limits.queue_seconds, slots.limit
+            limits.max_queue, limits.queue_timeout, slots.limit
         )
         # Every question that is not over, whether or not it has a worker now.
         self._clients: dict[PoolClient, None] = {}
         self._answering: dict[Worker, PoolClient] = {}
         self._settling = SettlingWorkers(clock, self._serve)
         self._idle = IdleWorkers(
-            limits.idle_seconds, clock, lambda w: self.retire(w, StopReason.IDLE)
+            limits.idle_timeout, clock, lambda w: self.retire(w, StopReason.IDLE)
         )
         self._spares = SpareWorkers(limits.spares, self, clock)
         self._selector = WorkerSelector(
@@ -381,7 +381,7 @@ class Pool:
             return StopReason.SHUTDOWN
         if not self._is_used and not self._queue:
             return StopReason.NOT_REUSED
-        is_large = worker.resident_bytes > self._limits.recycle_bytes
+        is_large = worker.resident_bytes > self._limits.recycle_rss
         if is_large or worker.questions >= _MOST_QUESTIONS:
             return StopReason.WORN
         is_needed = not self._slots.is_free and self._others_wait()

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from ccproxy.claude.cost_tracker import CostTracker
 from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.protocol.records import InitializeAnswer
-from ccproxy.claude.worker.deadlines import Limits
+from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.usage import RateWindow
 
@@ -33,7 +33,7 @@ class CLIContext:
     spawner: IReactorProcess
     clock: IReactorTime
     wall_seconds: Callable[[], float]
-    limits: Limits
+    limits: TurnTimeouts
     on_initialized: Callable[[InitializeAnswer], None] = lambda _: None
     on_start_failed: Callable[[CCProxyError], None] = lambda _: None
     on_limits: Callable[[Sequence[RateWindow]], None] = lambda _: None

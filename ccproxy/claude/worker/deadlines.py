@@ -7,19 +7,10 @@ timeout means for the turn.
 
 from collections.abc import Callable
 
-from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import TimedOut
-
-
-@frozen(kw_only=True)
-class Limits:
-    """How long a turn may take, in seconds."""
-
-    first_token_seconds: float
-    silence_seconds: float
-    turn_seconds: float
 
 
 class Deadlines:
@@ -32,7 +23,7 @@ class Deadlines:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: TurnTimeouts,
         clock: IReactorTime,
         expired: Callable[[TimedOut], None],
     ) -> None:
@@ -49,13 +40,13 @@ class Deadlines:
         self.stop()
         self._has_token = self._paused = False
         self._listen()
-        self._whole = self._clock.callLater(self._limits.turn_seconds, self._too_long)
+        self._whole = self._clock.callLater(self._limits.turn_timeout, self._too_long)
 
     def token(self) -> None:
         """Note that the answer goes on."""
         self._has_token = True
         if self._next is not None:
-            self._next.reset(self._limits.silence_seconds)
+            self._next.reset(self._limits.silence_timeout)
 
     def waiting(self) -> None:
         """Note that the silence has a reason, and an end."""
@@ -96,20 +87,20 @@ class Deadlines:
     def _listen(self) -> None:
         limits = self._limits
         self._next = self._clock.callLater(
-            limits.silence_seconds if self._has_token else limits.first_token_seconds,
+            limits.silence_timeout if self._has_token else limits.first_token_timeout,
             self._silent,
         )
 
     def _silent(self) -> None:
         if self._has_token:
-            seconds = self._limits.silence_seconds
+            seconds = self._limits.silence_timeout
             self._expire(f"the answer stopped for {seconds:g} s (--silence-timeout)")
         else:
-            seconds = self._limits.first_token_seconds
+            seconds = self._limits.first_token_timeout
             self._expire(f"no token within {seconds:g} s (--first-token-timeout)")
 
     def _too_long(self) -> None:
-        seconds = self._limits.turn_seconds
+        seconds = self._limits.turn_timeout
         self._expire(f"the answer took more than {seconds:g} s (--turn-timeout)")
 
     def _expire(self, message: str) -> None:

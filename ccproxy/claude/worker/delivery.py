@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.claude.worker.deadlines import Deadlines, Limits
+from ccproxy.claude.worker.deadlines import Deadlines
+from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import CCProxyError, RateLimited, TimedOut
 from ccproxy.core.question import Listener
 from ccproxy.core.stream import (
@@ -36,7 +37,7 @@ class Delivery:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: TurnTimeouts,
         clock: IReactorTime,
         expired: Callable[[TimedOut], None],
     ) -> None:

@@ -255,7 +255,7 @@ class Worker(HasWorkerState):
     # Before the question.
 
     async def _initialize(self) -> records.InitializeAnswer:
-        seconds = self._context.limits.first_token_seconds
+        seconds = self._context.limits.first_token_timeout
         answer = await self._commands.initialize(seconds)
         self._context.on_initialized(answer)
         return answer

@@ -22,7 +22,6 @@ from ccproxy.claude.models import Catalogue
 from ccproxy.claude.process.launch import check_version, locate_claude, read_version
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.worker.context import CLIContext
-from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.worker import Worker
 from ccproxy.cli.doctor.verdict import CheckResult, CheckStatus
 from ccproxy.config.settings import Settings
@@ -76,11 +75,7 @@ class CLI:
             spawner=reactor,
             clock=reactor,
             wall_seconds=time.time,
-            limits=Limits(
-                first_token_seconds=settings.first_token_timeout,
-                silence_seconds=settings.silence_timeout,
-                turn_seconds=settings.turn_timeout,
-            ),
+            limits=settings,
             on_initialized=lambda answer: self._catalogue.learn(answer.models),
             full_id=self._catalogue.full_id,
         )
@@ -106,7 +101,7 @@ class CLI:
     async def _open(self, begun_seconds: float) -> tuple[InitializeAnswer, float]:
         # Ours is the better word for one that says nothing.
         patience = self._patience_seconds + _MARGIN_SECONDS
-        limits = evolve(self._context.limits, first_token_seconds=patience)
+        limits = evolve(self._context.limits, first_token_timeout=patience)
         context = evolve(self._context, limits=limits)
         worker = Worker(self._premises.worker(), context)
         try:

@@ -576,7 +576,7 @@ async def test_what_was_given_in_vain_is_told_once(
     observer: Any = observe
     globalLogPublisher.addObserver(observer)
     try:
-        server = proxy(claude_bin=merging("merges"), reuse="rewind", max_suspended=4)
+        server = proxy(claude_bin=merging("merges"), reuse="rewind", max_suspended=5)
         for text in ("one", "two"):
             assert (await server.chat(text)).code == 200
     finally:

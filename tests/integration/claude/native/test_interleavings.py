@@ -32,7 +32,6 @@ from typing_extensions import override
 from zope.interface import provider
 
 from ccproxy.claude.native.completion import NativeCompletion
-from ccproxy.claude.native.options import NativeOptions, SuspensionLimits
 from ccproxy.claude.native.pool import NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import (
     Prompt,
@@ -49,7 +48,8 @@ from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.context import CLIContext
-from ccproxy.claude.worker.deadlines import Limits
+from ccproxy.config.claude_settings import NativeSettings
+from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import CCProxyError, ClientError
 from ccproxy.core.stream import (
     ContentBlockStart,
@@ -174,7 +174,7 @@ class Factory:
 
     _launch: LaunchSpec
     _context: CLIContext
-    _options: NativeOptions
+    _settings: NativeSettings
 
     def is_allowed(self) -> bool:
         return True
@@ -183,7 +183,7 @@ class Factory:
         return self._launch
 
     def start(self, launch: LaunchSpec) -> Session:
-        return Session(launch, self._context, self._options)
+        return Session(launch, self._context, self._settings)
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -215,18 +215,18 @@ class Interleavings(RuleBasedStateMachine):
             spawner=spawner,
             clock=self.clock,
             wall_seconds=lambda: 1.8e9,
-            limits=Limits(
-                first_token_seconds=30.0, silence_seconds=20.0, turn_seconds=200.0
+            limits=TurnTimeouts(
+                first_token_timeout=30.0, silence_timeout=20.0, turn_timeout=200.0
             ),
         )
         self.slots = ProcessSlots(MOST)
         queue: RequestQueue[NativeCompletion] = RequestQueue(4, 60.0, MOST)
-        options = NativeOptions(suspension=SuspensionLimits(sessions=1, seconds=50.0))
-        factory: Any = Factory(launch, context, options)
+        settings = NativeSettings(max_suspended=1, suspended_timeout=50.0)
+        factory: Any = Factory(launch, context, settings)
         self.pool = NativePool(
             factory,
             self.clock,
-            options,
+            settings,
             self.slots,
             queue,
             self,

@@ -11,7 +11,6 @@ from twisted.internet.task import Clock
 
 from ccproxy.claude.native.block_writer import BlockWriter
 from ccproxy.claude.native.completion import NativeCompletion
-from ccproxy.claude.native.options import NativeOptions, SuspensionLimits
 from ccproxy.claude.native.pool import NativePool, NativeQuestion
 from ccproxy.claude.native.prompt import (
     Prompt,
@@ -27,6 +26,7 @@ from ccproxy.claude.observer import Served, StopReason
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.process.launch import LaunchSpec
+from ccproxy.config.claude_settings import NativeSettings
 from ccproxy.core import messages
 from ccproxy.core.errors import (
     CCProxyError,
@@ -205,9 +205,7 @@ class House:
         self.pool = NativePool(
             house,
             self.clock,
-            NativeOptions(
-                suspension=SuspensionLimits(sessions=self.waiting, seconds=300.0)
-            ),
+            NativeSettings(max_suspended=self.waiting, suspended_timeout=300.0),
             self.slots,
             RequestQueue(self.queue, 60.0, self.processes),
             house,

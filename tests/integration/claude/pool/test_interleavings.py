@@ -38,14 +38,13 @@ from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.completion.question import ComposedQuestion
 from ccproxy.claude.observer import ClaudeObserver
-from ccproxy.claude.pool.limits import PoolLimits
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.shaping.shaper import AskAgain, PlainShaper, SchemaCheck
 from ccproxy.claude.worker.context import CLIContext
-from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.worker import Worker
+from ccproxy.config.limits import PoolLimits, TurnTimeouts
 from ccproxy.core.errors import CCProxyError, ClientError
 from ccproxy.core.stream import Event, Failed, Finished, Restarted, TextDelta
 from tests.conftest import ExpectedErrors
@@ -180,18 +179,18 @@ class Interleavings(RuleBasedStateMachine):
             spawner=spawner,
             clock=self.clock,
             wall_seconds=lambda: 1.8e9,
-            limits=Limits(
-                first_token_seconds=30.0, silence_seconds=20.0, turn_seconds=200.0
+            limits=TurnTimeouts(
+                first_token_timeout=30.0, silence_timeout=20.0, turn_timeout=200.0
             ),
             on_initialized=lambda answer: None,
             on_start_failed=lambda error: None,
         )
         limits = PoolLimits(
             spares=1,
-            idle_seconds=100.0,
-            recycle_bytes=2**30,
-            queue=4,
-            queue_seconds=60.0,
+            idle_timeout=100.0,
+            recycle_rss=2**30,
+            max_queue=4,
+            queue_timeout=60.0,
         )
         self.slots = ProcessSlots(MOST)
         self.factory = Factory(launch, context)

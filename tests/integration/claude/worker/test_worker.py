@@ -17,8 +17,8 @@ from twisted.internet.task import Clock
 from typing_extensions import override
 
 from ccproxy.claude.observer import ClaudeObserver
-from ccproxy.claude.worker.deadlines import Limits
 from ccproxy.claude.worker.worker import Worker, WorkerLost
+from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import (
     CCProxyError,
     ClaudeUnavailable,
@@ -294,7 +294,7 @@ async def test_a_question_waits_until_it_is_open(workers: Workers) -> None:
 @ensureDeferred
 async def test_one_that_never_answers_is_told_of(fakes: Fakes) -> None:
     workers, clock = fakes("mute:initialize"), Clock()
-    limits = Limits(first_token_seconds=9, silence_seconds=9, turn_seconds=60)
+    limits = TurnTimeouts(first_token_timeout=9, silence_timeout=9, turn_timeout=60)
     worker = workers.start(limits, clock=clock)
     opened = Deferred.fromCoroutine(worker.open())
     await until(lambda: commands(workers))
@@ -540,7 +540,7 @@ async def test_nothing_is_known_that_was_not_asked(workers: Workers) -> None:
 
 # Time.
 
-SHORT = Limits(first_token_seconds=5, silence_seconds=7, turn_seconds=20)
+SHORT = TurnTimeouts(first_token_timeout=5, silence_timeout=7, turn_timeout=20)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import pytest
 from twisted.internet.task import Clock
 
-from ccproxy.claude.worker.deadlines import Deadlines, Limits
+from ccproxy.claude.worker.deadlines import Deadlines
+from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import TimedOut
 
 FIRST, SILENCE, TURN = 10.0, 5.0, 60.0
@@ -17,8 +18,8 @@ class Watch:
     ) -> None:
         self.clock = Clock()
         self.errors: list[TimedOut] = []
-        limits = Limits(
-            first_token_seconds=first, silence_seconds=silence, turn_seconds=turn
+        limits = TurnTimeouts(
+            first_token_timeout=first, silence_timeout=silence, turn_timeout=turn
         )
         self.deadlines = Deadlines(limits, self.clock, self.errors.append)
 

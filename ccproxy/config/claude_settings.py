@@ -1,0 +1,72 @@
+"""Options that the claude room takes as they are."""
+
+from attrs import frozen
+
+from ccproxy.config.limits import PoolLimits, SuspensionLimits, TurnTimeouts
+from ccproxy.config.options import Group, option
+from ccproxy.config.parsers import choice, names, positive, switch
+
+# Claude Code's own tool for what OpenAI's clients call web_search.
+_WEB_SEARCH = "WebSearch"
+
+
+@frozen(kw_only=True, slots=False)
+class NativeSettings(SuspensionLimits):
+    """Settings of requests that the CLI composes itself (``--compose native``)."""
+
+    agent_tools: tuple[str, ...] = option(
+        group=Group.PROCESSES,
+        metavar="NAMES",
+        parse=names,
+        unset=(),
+        default_text="none",
+        help="tools of Claude Code that the model may use on this machine, separated "
+        "by commas, for example Read,WebSearch",
+    )
+    show_agent_tools: bool = option(
+        group=Group.PROCESSES,
+        parse=switch,
+        help="show in the reasoning of an answer which tools of --agent-tools the "
+        "model has used, and for what",
+    )
+    forward_sampling: bool = option(
+        group=Group.MODEL,
+        parse=switch,
+        help="send the client's temperature, top_p and top_k to the provider, whose "
+        "current models may refuse them; otherwise they are left out",
+    )
+    forward_tool_choice: bool = option(
+        group=Group.MODEL,
+        parse=switch,
+        help="demand tool calls by the Messages API's tool_choice, which current "
+        "models may refuse; otherwise the model is told in words",
+    )
+
+    @property
+    def has_web_search(self) -> bool:
+        """Whether the model may use Claude Code's own web search."""
+        return _WEB_SEARCH in self.agent_tools
+
+
+@frozen(kw_only=True, slots=False)
+class ClaudeSettings(PoolLimits, NativeSettings, TurnTimeouts):
+    """Settings of the CLI and of all its processes."""
+
+    compose: str = option(
+        group=Group.PROCESSES,
+        metavar="HOW",
+        parse=choice("auto", "body", "native"),
+        default="auto",
+        help="how a request reaches the model: body: ccproxy composes the request, and "
+        "any CLI process sends it; native: the CLI composes the request from the "
+        "conversation, in a process of its own; auto: body if the CLI supports it; "
+        "with --agent-tools it is always native",
+    )
+    max_processes: int | None = option(
+        group=Group.PROCESSES,
+        metavar="N",
+        parse=positive,
+        default_text="as many as fit in half of the memory, at most 8",
+        help="CLI processes at one time; each takes 110 to 200 MB, and further "
+        "requests wait",
+    )
