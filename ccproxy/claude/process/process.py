@@ -44,6 +44,7 @@ from ccproxy.claude.process.procfs import (
     marked_processes,
     resident_bytes,
 )
+from ccproxy.claude.process.stdin import ChildStdin
 from ccproxy.claude.protocol.codec import LineSplitter, WireError
 from ccproxy.core.errors import ClaudeUnavailable, Overloaded
 
@@ -106,6 +107,7 @@ class ClaudeProcess(ProcessProtocol):
     _log = Logger()
     # Process.pauseProducing is not declared on IProcessTransport.
     transport: Any
+    _stdin: ChildStdin
 
     def __init__(
         self,
@@ -187,7 +189,7 @@ class ClaudeProcess(ProcessProtocol):
     def send(self, line: bytes) -> None:
         """Write to the CLI's stdin; nothing once it is being stopped."""
         if self._state is _State.RUNNING:
-            self.transport.write(line)
+            self._stdin.write(line)
 
     def pause(self) -> None:
         """Stop reading, so that the child blocks once its pipe is full."""
@@ -228,6 +230,7 @@ class ClaudeProcess(ProcessProtocol):
     @override
     def connectionMade(self) -> None:
         self._pid = self.transport.pid
+        self._stdin = ChildStdin(self.transport)
 
     @override
     def outReceived(self, data: bytes) -> None:
