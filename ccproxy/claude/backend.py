@@ -84,6 +84,7 @@ class ClaudeBackend:
         self._on_limits = context.on_limits
         self._windows: dict[str, RateWindow] = {}
         self._known: InitializeAnswer | None = None
+        self._told_models: set[str] = set()
         self._conformance = Conformance(
             launches.worker,
             prober,
@@ -331,12 +332,25 @@ class ClaudeBackend:
     def _learned(self, answer: InitializeAnswer) -> None:
         self._breaker.record_success()
         self._catalogue.learn(answer.models)
+        self._tell_unlisted_models()
         self._known = answer
         account = answer.account or Account()
         # A model reads its thinking for one account only.
         self._answers.account = account.email or account.source or ""
         self._composer.learn(account)
         self._update()
+
+    def _tell_unlisted_models(self) -> None:
+        """Warn, once, of the operator's models that the CLI does not have."""
+        for name in self._catalogue.unlisted():
+            if name not in self._told_models:
+                self._told_models.add(name)
+                self._log.warn(
+                    "the claude CLI has no model {name!r}, which --model or "
+                    "--model-map asks for; it has: {models}",
+                    name=name,
+                    models=", ".join(self._catalogue.listed()),
+                )
 
     def _way(self) -> ComposeDecision:
         account = None if self._known is None else self._known.account

@@ -138,6 +138,32 @@ class Catalogue:
             if name != _DEFAULT
         ]
 
+    def unlisted(self) -> Sequence[str]:
+        """The operator's models that the CLI does not list.
+
+        Empty as long as the CLI has listed no models. A full id counts as listed: the
+        CLI lists its newest models only, and passes the ids of others on.
+        """
+        if not self._models:
+            return ()
+        targets = (*self._exact.values(), *(model for _, model in self._patterns))
+        return [
+            name
+            for name in dict.fromkeys((self._default, *targets))
+            if name.lower() != _DEFAULT and not self._is_listed(name)
+        ]
+
+    def listed(self) -> Sequence[str]:
+        """The models that the CLI has: aliases, then full ids."""
+        return tuple(dict.fromkeys((*self._aliases(), *self._full_ids())))
+
+    def _is_listed(self, name: str) -> bool:
+        wanted = self._operators(name).lower().removesuffix(_LONG_CONTEXT)
+        return bool(_FULL_ID.fullmatch(wanted)) or any(
+            wanted == listed.lower().removesuffix(_LONG_CONTEXT)
+            for listed in self.listed()
+        )
+
     def _operators(self, name: str) -> str:
         """The operator's own word: a full id is that model, and no other."""
         if name.lower() == _DEFAULT:

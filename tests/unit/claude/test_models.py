@@ -385,3 +385,37 @@ def test_full_id_of_an_alias_that_is_listed_with_a_longer_context_only() -> None
     assert made.full_id("opus") == "claude-opus-5"
     assert made.full_id("opus[1m]") == "claude-opus-5[1m]"
     assert made.full_id("sonnet") == "sonnet"
+
+
+# The operator's own.
+
+
+@pytest.mark.parametrize(
+    ("default", "model_map", "unlisted"),
+    [
+        ("sonnet", (), ()),
+        ("OPUS", (), ()),
+        ("default", (), ()),
+        ("opusplan", (), ()),
+        ("opusplan[1m]", (), ()),
+        ("claude-opus-4-1-20250805", (), ()),
+        ("claude-sonnet-4-5-20250929[1m]", (), ()),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", (), ()),
+        ("nope", (), ("nope",)),
+        ("nope", (("a", "nope"), ("*", "gpt-4"), ("b", "opus")), ("nope", "gpt-4")),
+    ],
+)
+def test_models_that_the_cli_does_not_list(
+    default: str, model_map: tuple[tuple[str, str], ...], unlisted: tuple[str, ...]
+) -> None:
+    made = catalogue(*model_map, default=default)
+    assert list(made.unlisted()) == []
+    made.learn(MODELS)
+    assert list(made.unlisted()) == list(unlisted)
+
+
+def test_models_of_the_cli_are_each_told_once() -> None:
+    listed = catalogue(("a", "nope"), default="nope", learned=True).listed()
+    assert set(listed) >= {"haiku", "opusplan", "claude-opus-5-5"}
+    assert "nope" not in listed
+    assert len(set(listed)) == len(listed)
