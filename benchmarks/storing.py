@@ -56,8 +56,9 @@ def encode(stream: ChatStream | ResponseStream) -> float:
     events += [TextDelta(" word") for _ in range(_DELTAS)]
     events.append(Finished("end_turn"))
     begin = time.monotonic()
+    [encode_events] = stream.encoders
     for event in events:
-        stream.encode(0, [event])
+        encode_events([event])
     return len(events) / (time.monotonic() - begin)
 
 

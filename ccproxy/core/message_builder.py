@@ -22,10 +22,11 @@ left out, so that no client executes it.
 Source: ``accumulate_event`` of anthropic-python 2.14, stable and beta.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from attrs import frozen
 from msgspec import Raw
 
 from ccproxy.core.errors import CCProxyError
@@ -56,11 +57,24 @@ _decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode = msgspec.json.Decoder().decode
 
 
+@frozen
+class BuiltBlock:
+    """A block of the answer, as `MessageBuilder.parts` has it.
+
+    Attributes:
+        block: with the content that it has so far; a call without its arguments.
+        arguments: the JSON text of a call's arguments, which may be cut off.
+    """
+
+    block: Block
+    arguments: str = ""
+
+
 class MessageBuilder:
     """Builds the message of one answer."""
 
     def __init__(self) -> None:
-        self._blocks: list[_OpenBlock] = []
+        self._parts: list[MessageStart | AgentToolUsed | _OpenBlock] = []
         # The blocks of the current message, by their index in it.
         self._current: dict[int, _OpenBlock] = {}
         self._before = 0
@@ -80,10 +94,11 @@ class MessageBuilder:
 
         Every block has ended, and every call's arguments are JSON.
         """
+        begun = self._blocks
         return (
             self.finished is not None
-            and all(block.is_closed for block in self._blocks)
-            and len(self.blocks) == len(self._blocks)
+            and all(block.is_closed for block in begun)
+            and len(self.blocks) == len(begun)
         )
 
     @property
@@ -117,6 +132,17 @@ class MessageBuilder:
         return tuple(self._whole_blocks())
 
     @property
+    def parts(self) -> Sequence[MessageStart | AgentToolUsed | BuiltBlock]:
+        """What the answer consists of, in its order, without what was made void.
+
+        Calls that were cut off are there, too; `blocks` is without them.
+        """
+        return [
+            part.built() if isinstance(part, _OpenBlock) else part
+            for part in self._parts
+        ]
+
+    @property
     def text(self) -> str:
         """The text of all text blocks, joined."""
         return "".join(
@@ -143,31 +169,36 @@ class MessageBuilder:
                     self._current[index].merge(raw)
             case ContentBlockStart(block, index):
                 self._current[index] = _OpenBlock(block)
-                self._blocks.append(self._current[index])
+                self._parts.append(self._current[index])
             case ContentBlockStop(index):
                 if index in self._current:
                     self._current[index].is_closed = True
             case MessageStart(model, usage, identifier):
                 self.model, self.id, self._usage = model, identifier, usage
                 self._current = {}
-                self._before = len(self._blocks)
+                self._before = len(self._parts)
+                self._parts.append(event)
             case Restarted():
-                del self._blocks[self._before :]
+                del self._parts[self._before :]
                 self._current = {}
             case Finished() | Failed():
                 self._end = event
             case AgentToolUsed():
-                # An API that shows the use of a tool adds a block of its own.
-                pass
+                self._parts.append(event)
 
     def _append(self, index: int, field: str, text: str) -> None:
         if index in self._current:
             self._current[index].append(field, text)
 
+    @property
+    def _blocks(self) -> Sequence["_OpenBlock"]:
+        return [part for part in self._parts if isinstance(part, _OpenBlock)]
+
     def _whole_blocks(self) -> Iterator[Block]:
-        last = self._blocks[-1] if self._blocks else None
+        begun = self._blocks
+        last = begun[-1] if begun else None
         finished = self.finished
-        for open_block in self._blocks:
+        for open_block in begun:
             can_be_cut = open_block is last and (
                 finished is None or finished.reason in _CUT
             )
@@ -233,6 +264,12 @@ class _OpenBlock:
             return _decode(value) if isinstance(value, Raw) else value
         fields = self._block.fields
         return _decode(fields[name]) if name in fields else None
+
+    def built(self) -> BuiltBlock:
+        """The block as it is, cut off or not."""
+        if isinstance(self.value, ToolUse):
+            return BuiltBlock(self._block, "".join(self._parts.get("input", ())))
+        return BuiltBlock(self.whole(can_be_cut=False) or self._block)
 
     def whole(self, *, can_be_cut: bool) -> Block | None:
         """The finished block; None: it is a call whose arguments were cut off."""

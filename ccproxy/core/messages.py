@@ -386,8 +386,7 @@ class MessagesRequest:
             the block was made (``Composition.prefix``), by the same key. A block that
             is missing here counts as made behind the same conversation.
         web_search_paths: the client's paths of fields of another API that let the
-            model search the web by itself. The backend knows whether it can; where it
-            cannot, these have no effect.
+            model search the web by itself, which the backend does or reports.
         may_be_kept: whether the answer may be written to a disk.
         paths: the client's names of fields, such as ``max_tokens`` →
             ``max_completion_tokens`` and ``output_config.format.schema`` →

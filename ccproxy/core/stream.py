@@ -10,7 +10,7 @@ everything since the last `MessageStart` void; a new `MessageStart` follows.
 Source: the raw stream events of anthropic-python 2.14.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import TypeAlias
 
@@ -223,6 +223,9 @@ Event: TypeAlias = (
     | Finished
     | Failed
 )
+
+# Takes the events of one answer that arrived together.
+Receiver: TypeAlias = Callable[[Sequence[Event]], None]
 
 
 def is_token(event: Event) -> bool:

@@ -1,6 +1,7 @@
 """What the web room needs of whatever answers: its own side of the seam."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from attrs import frozen
@@ -12,7 +13,7 @@ from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.models import ModelEntry
 from ccproxy.core.question import Listener, PreparedQuestion
 from ccproxy.core.status import Status
-from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Usage
+from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Receiver, Usage
 from ccproxy.web.answer_stats import AnswerStats
 
 
@@ -87,67 +88,66 @@ class Collector(Protocol):
     def usage(self) -> Usage:
         """What the answer cost, once it is over."""
 
-    def receive(self, choice: int, events: Sequence[Event]) -> None:
-        """Take events of one choice."""
+    @property
+    def receivers(self) -> Sequence[Receiver]:
+        """One for the events of each question; most requests ask one."""
 
     def encode(self) -> bytes:
         """The document; only without an error, once over."""
 
 
 @frozen
-class _Part:
-    """The listener for one of several answers."""
+class _Listener:
+    """The listener of one question of a group."""
 
-    choice: int
-    listen: Callable[[int, Sequence[Event]], None]
+    group: "CompletionGroup"
+    receiver: Receiver
 
     def receive(self, events: Sequence[Event]) -> None:
-        self.listen(self.choice, events)
+        self.group.receive(self.receiver, events)
 
 
 class CompletionGroup:
-    """One question, asked as often as the client wants answers.
+    """One question, asked once for each receiver; only chat completions have several.
 
     The first is asked alone. The others follow when its answer begins: only then can
     they read what it has written to the provider's prompt cache (rule 45).
 
     Args:
-        listen: told the number of the answer, and its events.
+        receivers: get the events, each those of one answer.
         stats: takes what the answers say of their use.
-        failed: told of an exception in ``listen``, which is a fault of the proxy's;
-            the questions are given up.
+        failed: called with an exception of a receiver, which is a fault of the proxy;
+            the questions are cancelled.
     """
 
     def __init__(
         self,
-        listen: Callable[[int, Sequence[Event]], None],
+        receivers: Sequence[Receiver],
         stats: AnswerStats,
         failed: Callable[[Failure], None],
     ) -> None:
-        self._listen = listen
+        self._receivers = receivers
         self._stats = stats
         self._failed = failed
         self._pending: list[PendingRequest] = []
         self._ask_others: Callable[[], None] | None = None
         self._is_paused = False
 
-    def put(
-        self, backend: Backend, question: PreparedQuestion, choices: int = 1
-    ) -> None:
-        """Ask; what was asked before an exception is kept, to be given up."""
+    def put(self, backend: Backend, question: PreparedQuestion) -> None:
+        """Ask; what was asked before an exception is kept, to be cancelled."""
+        first, *others = self._receivers
 
-        def ask(choice: int) -> None:
-            listener = _Part(choice, self._receive)
-            self._pending.append(backend.ask(question, listener))
+        def ask(receiver: Receiver) -> None:
+            self._pending.append(backend.ask(question, _Listener(self, receiver)))
             if self._is_paused:
                 self._pending[-1].pause()
 
         def ask_others() -> None:
-            for choice in range(1, choices):
-                ask(choice)
+            for receiver in others:
+                ask(receiver)
 
-        self._ask_others = ask_others if choices > 1 else None
-        ask(0)
+        self._ask_others = ask_others if others else None
+        ask(first)
 
     @property
     def queued_seconds(self) -> float:
@@ -172,14 +172,16 @@ class CompletionGroup:
         # in memory until the collector of cycles finds it.
         pending, self._pending = self._pending, []
         self._ask_others = None
+        self._receivers = ()
         for one in pending:
             one.cancel()
 
-    def _receive(self, choice: int, events: Sequence[Event]) -> None:
+    def receive(self, receiver: Receiver, events: Sequence[Event]) -> None:
+        """Take events of one answer."""
         self._stats.receive(events)
         try:
-            self._listen(choice, events)
-            # What was heard may have made the listener cancel the group.
+            receiver(events)
+            # The events may have made the receiver cancel the group.
             if self._ask_others is not None and _has_begun(events):
                 ask, self._ask_others = self._ask_others, None
                 ask()
@@ -195,7 +197,6 @@ def _has_begun(events: Sequence[Event]) -> bool:
 async def collect(
     backend: Backend,
     question: PreparedQuestion,
-    choices: int,
     collector: Collector,
     stats: AnswerStats,
 ) -> float:
@@ -211,14 +212,15 @@ async def collect(
     """
     over: Deferred[None] = Deferred()
 
-    def listen(choice: int, events: Sequence[Event]) -> None:
-        collector.receive(choice, events)
+    def receive(receiver: Receiver, events: Sequence[Event]) -> None:
+        receiver(events)
         if collector.is_over and not over.called:
             over.callback(None)
 
-    group = CompletionGroup(listen, stats, over.errback)
+    receivers = [partial(receive, receiver) for receiver in collector.receivers]
+    group = CompletionGroup(receivers, stats, over.errback)
     try:
-        group.put(backend, question, choices)
+        group.put(backend, question)
         await over
         queued_seconds = group.queued_seconds
     finally:

@@ -7,6 +7,7 @@ before is told by its HTTP status. From then on an error is the stream's last ev
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -19,7 +20,7 @@ from ccproxy.core.stream import Event, UpstreamRetry, Usage
 from ccproxy.web.answer_stats import AnswerStats
 from ccproxy.web.backend import Backend, CompletionGroup
 from ccproxy.web.replies import set_queue_header
-from ccproxy.web.sse import WireEvent, sse_frames
+from ccproxy.web.sse import Encode, WireEvent, sse_frames
 from ccproxy.web.sse_writer import SSEWriter
 
 
@@ -42,8 +43,9 @@ class StreamEncoder(Protocol):
     def usage(self) -> Usage:
         """What the answer cost, once it is over."""
 
-    def encode(self, choice: int, events: Sequence[Event]) -> Sequence[WireEvent]:
-        """What events of one choice mean to the client; maybe nothing."""
+    @property
+    def encoders(self) -> Sequence[Encode]:
+        """One for the events of each question; most requests ask one."""
 
 
 async def _nothing_more() -> Sequence[WireEvent]:
@@ -73,13 +75,12 @@ class EventStream:
         self._conclude = conclude
         self._told = told
         self._over: Deferred[None] = Deferred()
-        self._group = CompletionGroup(self._receive, stats, self._over.errback)
+        receivers = [partial(self._receive, encode) for encode in encoder.encoders]
+        self._group = CompletionGroup(receivers, stats, self._over.errback)
         self._retry: UpstreamRetry | None = None
         self._writer = SSEWriter(request, clock, self, lambda: _notice(self._retry))
 
-    async def run(
-        self, backend: Backend, question: PreparedQuestion, choices: int
-    ) -> None:
+    async def run(self, backend: Backend, question: PreparedQuestion) -> None:
         """Ask and stream until the end, or until this is cancelled.
 
         Raises:
@@ -87,7 +88,7 @@ class EventStream:
         """
         self._writer.open()
         try:
-            self._group.put(backend, question, choices)
+            self._group.put(backend, question)
             if self._writer.is_paused:
                 self._group.pause()
             await self._over
@@ -110,10 +111,10 @@ class EventStream:
         """Give the questions up; whoever runs this cancels it."""
         self._group.cancel()
 
-    def _receive(self, choice: int, events: Sequence[Event]) -> None:
+    def _receive(self, encode: Encode, events: Sequence[Event]) -> None:
         if self._writer.is_closed or self._over.called:
             return
-        told = self._encoder.encode(choice, events)
+        told = encode(events)
         if self._writer.is_quiet and self._encoder.error is not None:
             self._over.callback(None)
             return

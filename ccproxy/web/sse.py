@@ -6,9 +6,12 @@ socket: as a server-sent event here, as a message over a WebSocket.
 Source: WHATWG HTML, "Server-sent events".
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import msgspec
+
+from ccproxy.core.stream import Event
 
 
 class WireEvent(msgspec.Struct, frozen=True, gc=False):
@@ -23,6 +26,8 @@ class WireEvent(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
+# What the events of one answer mean to the client; maybe nothing.
+Encode: TypeAlias = Callable[[Sequence[Event]], Sequence[WireEvent]]
 # What ends a stream of OpenAI's. It is no event of the API: it has no number, is not
 # stored, and is not sent over a WebSocket.
 DONE = WireEvent("", b"[DONE]")

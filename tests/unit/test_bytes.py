@@ -146,8 +146,8 @@ def test_any_output_of_a_cli_has_one_end(data: bytes, cuts: list[int]) -> None:
     def tell(events: Sequence[Event]) -> None:
         ends = [e for e in events if isinstance(e, Finished | Failed)]
         assert not ends or (ends == [events[-1]] and turn.is_over)
-        document.receive(0, events)
-        sent.append(sse_frames(stream.encode(0, events)))
+        document.receivers[0](events)
+        sent.append(sse_frames(stream.encoders[0](events)))
 
     for record in records_of(data, cuts):
         was_over = turn.is_over
@@ -157,7 +157,7 @@ def test_any_output_of_a_cli_has_one_end(data: bytes, cuts: list[int]) -> None:
             tell(events)
     if not turn.is_over:
         # What the session says when the process has ended.
-        sent.append(sse_frames(stream.encode(0, [Failed(ClaudeFailed("it ended"))])))
+        sent.append(sse_frames(stream.encoders[0]([Failed(ClaudeFailed("it ended"))])))
     if not stream.is_over:
         return
     outcome = outcome_of(200, b"".join(sent).decode(), stream=True)

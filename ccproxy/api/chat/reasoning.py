@@ -42,8 +42,8 @@ class ReasoningDetail(msgspec.Struct, kw_only=True, omit_defaults=True):
     prefix: str | None = None
 
 
-class Reasoning:
-    """The thinking of one answer.
+class ReasoningEncoder:
+    """Makes the entries of ``reasoning_details`` of one answer.
 
     Args:
         prefix: the hash of what stands before the answer; empty: unknown.
@@ -51,69 +51,26 @@ class Reasoning:
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix or None
-        self.details: list[ReasoningDetail] = []
-        self._before = 0
-        self._shown: list[str] = []
-        self._block: list[str] = []
-        self._shown_before = 0
+        self._count = 0
 
-    @property
-    def content(self) -> str:
-        """All of it that is shown."""
-        return "".join(self._shown)
-
-    def begin(self) -> None:
-        """Note that a message begins."""
-        self._before, self._shown_before = len(self.details), len(self._shown)
-        self._block.clear()
-
-    def void(self) -> None:
-        """Forget what the message has thought, because it is void."""
-        del self.details[self._before :]
-        del self._shown[self._shown_before :]
-        self._block.clear()
-
-    def thought(self, text: str) -> None:
-        """Take a piece."""
-        self._shown.append(text)
-        self._block.append(text)
-
-    def aside(self, text: str) -> None:
-        """Take what is shown beside the thinking, and is none."""
-        self._shown.append(text)
-
-    def signed(self, signature: str, model: str) -> ReasoningDetail:
-        """The block that ends with a signature."""
-        text = "".join(self._block)
-        self._block.clear()
-        return self._add(
-            ReasoningDetail(
-                type=_TEXT,
-                text=text,
-                signature=signature,
-                format=_FORMAT,
-                index=len(self.details),
-                model=model,
-                prefix=self._prefix,
-            )
-        )
+    def signed(self, thinking: str, signature: str, model: str) -> ReasoningDetail:
+        """The entry for a block of thinking."""
+        return self._detail(_TEXT, model, text=thinking, signature=signature)
 
     def redacted(self, data: str, model: str) -> ReasoningDetail:
-        """A block that only its provider can read."""
-        return self._add(
-            ReasoningDetail(
-                type=_ENCRYPTED,
-                data=data,
-                format=_FORMAT,
-                index=len(self.details),
-                model=model,
-                prefix=self._prefix,
-            )
-        )
+        """The entry for a block that only its provider can read."""
+        return self._detail(_ENCRYPTED, model, data=data)
 
-    def _add(self, detail: ReasoningDetail) -> ReasoningDetail:
-        self.details.append(detail)
-        return detail
+    def _detail(self, kind: str, model: str, **content: str) -> ReasoningDetail:
+        index, self._count = self._count, self._count + 1
+        return ReasoningDetail(
+            type=kind,
+            **content,
+            format=_FORMAT,
+            index=index,
+            model=model,
+            prefix=self._prefix,
+        )
 
 
 def thinking_of(

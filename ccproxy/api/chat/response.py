@@ -9,15 +9,15 @@ in OpenAI's document; what clients break on: client facts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from attrs import frozen
 from msgspec import UNSET, UnsetType
 
-from ccproxy.api.chat.reasoning import Reasoning, ReasoningDetail
+from ccproxy.api.chat.reasoning import ReasoningDetail, ReasoningEncoder
 from ccproxy.api.chat.schemas import (
     ChatCompletion,
     ChatCompletionChunk,
-    ChatMessage,
     ChunkChoice,
     ChunkDelta,
     CompletionChoice,
@@ -30,7 +30,8 @@ from ccproxy.api.common.agent_tools import agent_line
 from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.core.encoding import TEXT, encode_json, halves_around_text
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.messages import Block, RedactedThinking, ToolUse
+from ccproxy.core.message_builder import BuiltBlock, MessageBuilder
+from ccproxy.core.messages import Block, RedactedThinking, Thinking, ToolUse
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,
@@ -40,14 +41,14 @@ from ccproxy.core.stream import (
     FinishReason,
     InputJSONDelta,
     MessageStart,
-    Restarted,
+    Receiver,
     SignatureDelta,
     TextDelta,
     ThinkingDelta,
     Usage,
 )
 from ccproxy.web.error_formats import openai_error
-from ccproxy.web.sse import DONE, WireEvent
+from ccproxy.web.sse import DONE, Encode, WireEvent
 
 _FINISH: Mapping[FinishReason, Finish] = {
     FinishReason.LENGTH: "length",
@@ -72,46 +73,46 @@ class CompletionMeta:
 
 
 class ChatDocument:
-    """Collects the answers of one request that is not streamed."""
+    """Collects the answers of one request that is not streamed.
+
+    Attributes:
+        receivers: one for the events of each choice.
+    """
 
     def __init__(
         self, meta: CompletionMeta, choices: int, forms: ToolCallFormat = _PLAIN
     ) -> None:
         self._meta = meta
         self._forms = forms
-        self._answers = [_Answer(forms, meta.prefix) for _ in range(choices)]
+        self._messages = [MessageBuilder() for _ in range(choices)]
+        self.receivers: Sequence[Receiver] = [m.receive for m in self._messages]
 
     @property
     def is_over(self) -> bool:
-        """Whether there is a whole answer, or an error."""
-        return self.error is not None or all(a.end for a in self._answers)
+        """Whether all answers are whole, or one has failed."""
+        return self.error is not None or all(m.is_over for m in self._messages)
 
     @property
     def error(self) -> CCProxyError | None:
-        """Why there will be no answer."""
-        ends = (answer.end for answer in self._answers)
-        return next((end.error for end in ends if isinstance(end, Failed)), None)
+        """Why there will be no document."""
+        return next((m.error for m in self._messages if m.error is not None), None)
 
     @property
     def usage(self) -> Usage:
-        """The sum over the answers so far."""
-        return _sum(answer.end for answer in self._answers)
+        """The sum over the answers that are whole."""
+        return _sum(message.finished for message in self._messages)
 
     @property
     def model(self) -> str:
         """The full id of the model that answers; empty before it does."""
-        return next((a.model for a in self._answers if a.model), "")
-
-    def receive(self, choice: int, events: Sequence[Event]) -> None:
-        """Take events of one choice."""
-        self._answers[choice].receive(events)
+        return next((m.model for m in self._messages if m.model), "")
 
     def encode(self) -> bytes:
         """The ``chat.completion`` document; only without an error, once over."""
         choices = [
-            CompletionChoice(index, answer.message, answer.finish)
-            for index, answer in enumerate(self._answers)
-            if isinstance(answer.end, Finished)
+            _choice(index, message, message.finished, self._forms, self._meta.prefix)
+            for index, message in enumerate(self._messages)
+            if message.finished is not None
         ]
         return encode_json(
             ChatCompletion(
@@ -124,75 +125,48 @@ class ChatDocument:
         )
 
 
-class _Answer:
-    """One choice: whole messages before, and the text of the one that comes."""
-
-    def __init__(self, forms: ToolCallFormat, prefix: str) -> None:
-        self.model = ""
-        self.end: Finished | Failed | None = None
-        self._forms = forms
-        self._before: list[str] = []
-        self._text: list[str] = []
-        self._reasoning = Reasoning(prefix)
-        self._calls: list[tuple[ToolUse, list[str]]] = []
-        self._call_index = 0
-
-    @property
-    def finish(self) -> Finish:
-        return _finish(self.end, self._forms, has_called=bool(self._calls))
-
-    @property
-    def message(self) -> ChatMessage:
-        message = self._forms.message(
-            "".join((*self._before, *self._text)),
-            [(call, "".join(parts)) for call, parts in self._calls],
-            is_whole=_is_whole(self.end),
-        )
-        if self._reasoning.content:
-            message.reasoning_content = self._reasoning.content
-        if self._reasoning.details:
-            message.reasoning_details = self._reasoning.details
-        return message
-
-    def receive(self, events: Sequence[Event]) -> None:
-        for event in events:
-            match event:
-                case TextDelta(text):
-                    self._text.append(text)
-                case ThinkingDelta(text):
-                    self._reasoning.thought(text)
-                case AgentToolUsed():
-                    self._reasoning.aside(agent_line(event))
-                case SignatureDelta(signature):
-                    self._reasoning.signed(signature, self.model)
-                case ContentBlockStart(block, index):
-                    match block.value:
-                        case ToolUse() as call:
-                            self._calls.append((call, []))
-                            self._call_index = index
-                        case RedactedThinking(data=data):
-                            self._reasoning.redacted(data, self.model)
-                case InputJSONDelta(json, index) if self._is_of_call(index):
-                    self._calls[-1][1].append(json)
-                case MessageStart(model):
-                    self.model = model
-                    self._before += self._text
-                    self._text.clear()
-                    self._reasoning.begin()
-                case Restarted():
-                    self._text.clear()
-                    self._calls.clear()
-                    self._reasoning.void()
-                case Finished() | Failed():
-                    self.end = event
-
-    def _is_of_call(self, index: int) -> bool:
-        """Whether a block is the last call; the provider's own tools have input too."""
-        return bool(self._calls) and index == self._call_index
+def _choice(
+    index: int,
+    message: MessageBuilder,
+    end: Finished,
+    forms: ToolCallFormat,
+    prefix: str,
+) -> CompletionChoice:
+    """One answer, which is over."""
+    reasoning = ReasoningEncoder(prefix)
+    model = ""
+    thinking: list[str] = []
+    details: list[ReasoningDetail] = []
+    calls: list[tuple[ToolUse, str]] = []
+    for part in message.parts:
+        match part:
+            case MessageStart():
+                model = part.model
+            case AgentToolUsed():
+                thinking.append(agent_line(part))
+            case BuiltBlock(block, arguments):
+                match block.value:
+                    case Thinking(thought, signature):
+                        thinking.append(thought)
+                        if signature:
+                            details.append(reasoning.signed(thought, signature, model))
+                    case RedactedThinking(data):
+                        details.append(reasoning.redacted(data, model))
+                    case ToolUse() as call:
+                        calls.append((call, arguments))
+    encoded = forms.message(message.text, calls, is_whole=_is_whole(end))
+    encoded.reasoning_content = "".join(thinking) or UNSET
+    encoded.reasoning_details = details or UNSET
+    return CompletionChoice(index, encoded, _finish(end, forms, has_called=bool(calls)))
 
 
 class ChatStream:
-    """Encodes the answers of one streamed request."""
+    """Encodes the answers of one streamed request.
+
+    Attributes:
+        error: why an answer failed.
+        model: the full id of the model that answers; empty before it does.
+    """
 
     def __init__(
         self,
@@ -209,6 +183,11 @@ class ChatStream:
         self.model = ""
 
     @property
+    def encoders(self) -> Sequence[Encode]:
+        """One for the events of each choice."""
+        return [partial(self._encode, lane) for lane in self._lanes]
+
+    @property
     def is_over(self) -> bool:
         """Whether the last byte has been encoded."""
         return self.error is not None or all(lane.end for lane in self._lanes)
@@ -218,14 +197,13 @@ class ChatStream:
         """The sum over the answers so far."""
         return _sum(lane.end for lane in self._lanes)
 
-    def encode(self, choice: int, events: Sequence[Event]) -> Sequence[WireEvent]:
+    def _encode(self, lane: "_Lane", events: Sequence[Event]) -> Sequence[WireEvent]:
         """What events of one choice mean to the client; maybe nothing.
 
         An answer that failed sets ``error``: where nothing was sent yet, it can still
         be told by an HTTP status instead.
         """
         wire: list[WireEvent] = []
-        lane = self._lanes[choice]
         for event in lane.replay.filter(events):
             if self.error is not None or lane.end is not None:
                 break
@@ -236,7 +214,7 @@ class ChatStream:
                     data = lane.head + encode_json(text) + lane.tail
                     wire.append(WireEvent("", data))
                 case ThinkingDelta(text):
-                    lane.reasoning.thought(text)
+                    lane.thinking.append(text)
                     wire += self._begin(lane, self.model)
                     wire += self._deltas(lane, ChunkDelta(reasoning_content=text))
                 case AgentToolUsed():
@@ -244,7 +222,10 @@ class ChatStream:
                     wire += self._begin(lane, self.model)
                     wire += self._deltas(lane, line)
                 case SignatureDelta(signature):
-                    detail = lane.reasoning.signed(signature, self.model)
+                    thinking = "".join(lane.thinking)
+                    lane.thinking.clear()
+                    about = (thinking, signature, self.model)
+                    detail = lane.reasoning.signed(*about)
                     wire += self._thought(lane, detail)
                 case ContentBlockStart(block, index):
                     wire += self._start(lane, block, index)
@@ -253,7 +234,7 @@ class ChatStream:
                     if index == lane.call_index:
                         wire += self._deltas(lane, lane.call.more(json))
                 case MessageStart(model):
-                    lane.reasoning.begin()
+                    lane.thinking.clear()
                     wire += self._begin(lane, model)
                 case Finished():
                     wire += self._finish(lane, event)
@@ -337,7 +318,9 @@ class _Lane:
     def __init__(self, index: int, prefix: str) -> None:
         self.index = index
         self.replay = RestartFilter()
-        self.reasoning = Reasoning(prefix)
+        self.reasoning = ReasoningEncoder(prefix)
+        # The pieces of the block of thinking that has no signature yet.
+        self.thinking: list[str] = []
         self.call: StreamedCall | None = None
         self.call_index = 0
         self.head = b""
@@ -350,18 +333,15 @@ def _wire(chunk: ChatCompletionChunk) -> WireEvent:
     return WireEvent("", encode_json(chunk))
 
 
-def _finish(
-    end: Finished | Failed | None, forms: ToolCallFormat, *, has_called: bool
-) -> Finish:
+def _finish(end: Finished, forms: ToolCallFormat, *, has_called: bool) -> Finish:
     """Why the answer ends; one with calls, whatever the model says, with these."""
-    reason = end.reason if isinstance(end, Finished) else FinishReason.STOP
-    return _FINISH.get(reason) or (forms.finish if has_called else "stop")
+    return _FINISH.get(end.reason) or (forms.finish if has_called else "stop")
 
 
-def _is_whole(end: Finished | Failed | None) -> bool:
+def _is_whole(end: Finished) -> bool:
     """Whether calls were not cut off."""
-    return isinstance(end, Finished) and end.reason not in _FINISH
+    return end.reason not in _FINISH
 
 
-def _sum(ends: Iterable[Finished | Failed | None]) -> Usage:
-    return sum((e.usage for e in ends if isinstance(e, Finished)), start=Usage())
+def _sum(ends: Iterable[Finished | None]) -> Usage:
+    return sum((end.usage for end in ends if end is not None), start=Usage())

@@ -80,9 +80,7 @@ class ChatRoutes(Routes):
         if call.stream:
             about = (call.choices, call.include_usage, call.forms)
             encoder = ChatStream(meta, *about)
-            await self._runner.stream(context, question, encoder, choices=call.choices)
+            await self._runner.stream(context, question, encoder)
             return None
         document = ChatDocument(meta, call.choices, call.forms)
-        return await self._runner.document(
-            context, question, document, choices=call.choices
-        )
+        return await self._runner.document(context, question, document)

@@ -21,8 +21,6 @@ class CompletionRunner:
         context: RequestContext,
         question: PreparedQuestion,
         encoder: StreamEncoder,
-        *,
-        choices: int = 1,
     ) -> None:
         """Ask, and stream until the end.
 
@@ -31,15 +29,13 @@ class CompletionRunner:
         """
         stream = EventStream(context.request, encoder, self._clock, context.stats)
         with context.following(encoder), context.streaming():
-            await stream.run(self._backend, question, choices)
+            await stream.run(self._backend, question)
 
     async def document(
         self,
         context: RequestContext,
         question: PreparedQuestion,
         collector: Collector,
-        *,
-        choices: int = 1,
     ) -> bytes:
         """Ask; the body, once the answer is whole.
 
@@ -47,8 +43,6 @@ class CompletionRunner:
             CCProxyError: it never will be.
         """
         with context.following(collector):
-            queued = await collect(
-                self._backend, question, choices, collector, context.stats
-            )
+            queued = await collect(self._backend, question, collector, context.stats)
         set_queue_header(context.request, queued)
         return json_response(context.request, collector.encode())

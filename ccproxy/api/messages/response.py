@@ -12,7 +12,7 @@ from ccproxy.api.messages.thinking import ThinkingFilter, ThinkingForm
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.message_builder import MessageBuilder
-from ccproxy.core.stream import Event, Usage
+from ccproxy.core.stream import Event, Receiver, Usage
 
 _PLAIN = ThinkingForm()
 
@@ -50,8 +50,13 @@ class MessageDocument:
         """What the answer cost, once it is over."""
         return self._message.usage if self._message.finished else Usage()
 
-    def receive(self, choice: int, events: Sequence[Event]) -> None:
-        """Take events; there is one choice."""
+    @property
+    def receivers(self) -> Sequence[Receiver]:
+        """`receive`: there is one question."""
+        return (self.receive,)
+
+    def receive(self, events: Sequence[Event]) -> None:
+        """Take events."""
         self._message.receive(self._shown.filter(events))
 
     def encode(self) -> bytes:

@@ -43,7 +43,7 @@ from ccproxy.core.stream import (
     Usage,
 )
 from ccproxy.web.error_formats import anthropic_error
-from ccproxy.web.sse import WireEvent
+from ccproxy.web.sse import Encode, WireEvent
 
 _PLAIN = ThinkingForm()
 _DELTA = "content_block_delta"
@@ -83,7 +83,12 @@ class MessageStream:
         """What the answer cost, once it is over."""
         return Usage() if self._end is None else self._end.usage
 
-    def encode(self, choice: int, events: Sequence[Event]) -> Sequence[WireEvent]:
+    @property
+    def encoders(self) -> Sequence[Encode]:
+        """`encode`: there is one question."""
+        return (self.encode,)
+
+    def encode(self, events: Sequence[Event]) -> Sequence[WireEvent]:
         """What events mean to the client; maybe nothing.
 
         An answer that failed sets ``error``: where nothing was sent yet, it can still

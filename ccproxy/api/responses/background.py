@@ -51,7 +51,7 @@ class BackgroundResponse:
         self.stats = AnswerStats(clock.seconds)
         self.event_log = EventLog()
         self.over: Deferred[None] = Deferred()
-        self.group = CompletionGroup(self._receive, self.stats, self._broken)
+        self.group = CompletionGroup([self._receive], self.stats, self._broken)
         self.event_log.record(turn.encoder.queue())
         self.response = turn.encoder.response
 
@@ -65,7 +65,7 @@ class BackgroundResponse:
     def fail(self, error: CCProxyError) -> None:
         """End it for a reason that no answer gave."""
         if not self.turn.encoder.is_over:
-            self.event_log.record(self.turn.encoder.encode(0, [Failed(error)]))
+            self.event_log.record(self.turn.encoder.encode([Failed(error)]))
 
     def finish(self, end: Sequence[WireEvent]) -> None:
         """Tell the end, which is known now."""
@@ -78,10 +78,10 @@ class BackgroundResponse:
         """The response as clients see it."""
         return kept_response(self.response, self.turn.encoder.output)
 
-    def _receive(self, choice: int, events: Sequence[Event]) -> None:
+    def _receive(self, events: Sequence[Event]) -> None:
         encoder = self.turn.encoder
         if not encoder.is_over:
-            self.event_log.record(encoder.encode(choice, events))
+            self.event_log.record(encoder.encode(events))
             if encoder.is_over:
                 self.over.callback(None)
             else:

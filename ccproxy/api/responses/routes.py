@@ -163,13 +163,13 @@ class ResponsesRoutes(Routes):
             event_log.record if keeps else None,
         )
         with context.following(turn.encoder), context.streaming():
-            await stream.run(self._turns.backend, turn.question, 1)
+            await stream.run(self._turns.backend, turn.question)
 
     async def _collect(self, context: RequestContext, turn: PreparedResponse) -> bytes:
         document = ResponseDocument(turn.encoder)
         with context.following(document):
             queued = await collect(
-                self._turns.backend, turn.question, 1, document, context.stats
+                self._turns.backend, turn.question, document, context.stats
             )
         set_queue_header(context.request, queued)
         end = turn.encoder.conclude()
@@ -188,7 +188,7 @@ class ResponsesRoutes(Routes):
         document = ResponseDocument(turn.encoder)
         with context.following(document):
             queued = await collect(
-                self._turns.backend, turn.question, 1, document, context.stats
+                self._turns.backend, turn.question, document, context.stats
             )
         set_queue_header(context.request, queued)
         if turn.encoder.response["status"] != "completed":

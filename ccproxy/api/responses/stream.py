@@ -55,7 +55,7 @@ from ccproxy.core.stream import (
     ThinkingDelta,
     Usage,
 )
-from ccproxy.web.sse import WireEvent
+from ccproxy.web.sse import Encode, WireEvent
 
 _INCOMPLETE: Mapping[FinishReason, str] = {
     FinishReason.LENGTH: "max_output_tokens",
@@ -154,7 +154,12 @@ class ResponseStream:
         kinds = ("response.created", "response.queued")
         return [self._encoder.event(kind, response=self.response) for kind in kinds]
 
-    def encode(self, choice: int, events: Sequence[Event]) -> Sequence[WireEvent]:
+    @property
+    def encoders(self) -> Sequence[Encode]:
+        """`encode`: there is one question."""
+        return (self.encode,)
+
+    def encode(self, events: Sequence[Event]) -> Sequence[WireEvent]:
         """What events mean to the client; maybe nothing.
 
         A failure sets ``error``: where nothing was sent yet, it can still be told by

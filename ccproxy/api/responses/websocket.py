@@ -173,7 +173,7 @@ class ResponseSocket:
             await self._generate(turn, send, stats)
         else:
             nothing = Finished("end_turn")
-            send(turn.encoder.encode(0, [nothing]))
+            send(turn.encoder.encode([nothing]))
         end = turn.encoder.conclude()
         try:
             await self._turns.keep(turn, [*sent, *end])
@@ -191,11 +191,11 @@ class ResponseSocket:
         encoder = turn.encoder
         has_sent = False
 
-        def listen(choice: int, events: Sequence[Event]) -> None:
+        def listen(events: Sequence[Event]) -> None:
             nonlocal has_sent
             if over.called:
                 return
-            told = encoder.encode(choice, events)
+            told = encoder.encode(events)
             if encoder.error is not None and not has_sent:
                 # Nothing has been begun that could fail.
                 over.errback(encoder.error)
@@ -205,7 +205,7 @@ class ResponseSocket:
             if encoder.is_over:
                 over.callback(None)
 
-        group = CompletionGroup(listen, stats, over.errback)
+        group = CompletionGroup([listen], stats, over.errback)
         self._socket.on_pause, self._socket.on_resume = group.pause, group.resume
         try:
             group.put(self._turns.backend, turn.question)

@@ -29,7 +29,7 @@ from ccproxy.store.store import Store
 from tests.conftest import ExpectedErrors
 from tests.integration.http.conftest import AUTHORIZATION, HTTP
 from tests.support.backend import FINISHED, ScriptedRequest
-from tests.support.events import call_start
+from tests.support.events import call_start, in_blocks
 from tests.support.raw import request
 from tests.support.requests import told_content
 from tests.support.server import events
@@ -215,7 +215,8 @@ async def test_thinking_is_continued_with_its_signature(http: HTTP) -> None:
     body = {"input": "one"}
     pending = http.request("POST", "/v1/responses", json=body)
     await until(lambda: http.backend.asks)
-    http.backend.asks[-1].tell(START, *THOUGHT, TextDelta("uno"), FINISHED)
+    events = [START, *THOUGHT, TextDelta("uno"), FINISHED]
+    http.backend.asks[-1].tell(*in_blocks(events))
     made = await (await pending).json()
     assert "encrypted_content" not in made["output"][0]
     await create(http, "two", previous_response_id=made["id"])
@@ -338,13 +339,8 @@ async def test_field_that_nobody_reads_has_to_be_sound(http: HTTP, item: bytes) 
 async def test_call_that_was_cut_off_is_left_out_of_the_chain(http: HTTP) -> None:
     pending = http.request("POST", "/v1/responses", json={"input": "one"})
     await until(lambda: http.backend.asks)
-    http.backend.asks[-1].tell(
-        START,
-        TextDelta("look"),
-        call_start("t", "f"),
-        InputJSONDelta('{"a'),
-        Finished("max_tokens"),
-    )
+    cut = [call_start("t", "f"), InputJSONDelta('{"a'), Finished("max_tokens")]
+    http.backend.asks[-1].tell(*in_blocks([START, TextDelta("look"), *cut]))
     made = await (await pending).json()
     assert made["status"] == "incomplete"
     await create(http, "two", previous_response_id=made["id"])

@@ -270,12 +270,8 @@ def break_encoder(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     def fail(*_: object) -> bytes:
         raise RuntimeError("secret detail")
 
-    names = {
-        "stream": ("ChatStream", "encode"),
-        "document": ("ChatDocument", "receive"),
-    }
-    dialect, method = names[kind]
-    monkeypatch.setattr(f"ccproxy.api.chat.routes.{dialect}.{method}", fail)
+    names = {"stream": "ChatStream._finish", "document": "MessageBuilder.receive"}
+    monkeypatch.setattr(f"ccproxy.api.chat.response.{names[kind]}", fail)
 
 
 @pytest.mark.parametrize("kind", ["stream", "document"])

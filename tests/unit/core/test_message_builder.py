@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from ccproxy.core.errors import ClaudeFailed
-from ccproxy.core.message_builder import MessageBuilder
+from ccproxy.core.message_builder import BuiltBlock, MessageBuilder
 from ccproxy.core.messages import Block, text_block, thinking_block, tool_use_block
 from ccproxy.core.stream import (
+    AgentToolUsed,
     ContentBlockStart,
     ContentBlockStop,
     Event,
@@ -236,3 +237,20 @@ def test_a_signature_takes_the_place_of_another() -> None:
         SignatureDelta("new"),
     )
     assert builder.blocks == (thinking_block("ab", "new"),)
+
+
+def test_parts_are_the_whole_answer_in_order_without_what_was_void() -> None:
+    look = tool_use_block("t", "look", {})
+    use = AgentToolUsed("WebSearch", '{"query":"x"}')
+    builder = built(
+        *(STARTED, ContentBlockStart(text_block("")), TextDelta("one"), use),
+        *(STARTED, ContentBlockStart(text_block("")), TextDelta("lost"), Restarted()),
+        *(STARTED, ContentBlockStart(look), InputJSONDelta('{"a":')),
+        Finished("max_tokens"),
+    )
+    assert builder.parts == [
+        *(STARTED, BuiltBlock(text_block("one")), use),
+        # The arguments of a call that was cut off, as far as they came.
+        *(STARTED, BuiltBlock(look, '{"a":')),
+    ]
+    assert documents(builder) == [{"type": "text", "text": "one"}]

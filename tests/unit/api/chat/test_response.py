@@ -35,7 +35,7 @@ from ccproxy.core.stream import (
 )
 from ccproxy.web.error_formats import openai_error
 from ccproxy.web.sse import sse_frames
-from tests.support.events import call_start
+from tests.support.events import call_start, in_blocks
 from tests.support.spec import chunk_errors, document_errors, error_errors
 
 HEADING = CompletionMeta(id="chatcmpl-1", created=1_700_000_000)
@@ -89,12 +89,12 @@ def streamed(
     *events: Event, choices: int = 1, include_usage: bool = False, choice: int = 0
 ) -> bytes:
     stream = ChatStream(HEADING, choices, include_usage)
-    return sse_frames(stream.encode(choice, events))
+    return sse_frames(stream.encoders[choice](events))
 
 
 def document(*events: Event) -> dict[str, Any]:
     collected = ChatDocument(HEADING, 1)
-    collected.receive(0, events)
+    collected.receivers[0]([*in_blocks(events)])
     decoded: dict[str, Any] = json.loads(collected.encode())
     return decoded
 
@@ -206,7 +206,9 @@ def test_any_stream_keeps_the_rules(
 ) -> None:
     encoder = ChatStream(HEADING, len(answers), include_usage)
     batches = data.draw(interleaved(whole(answers)))
-    wire = [event for batch in batches for event in encoder.encode(*batch)]
+    wire = [
+        event for batch in batches for event in encoder.encoders[batch[0]](batch[1])
+    ]
     stream = sse_frames(wire)
     assert encoder.is_over
     assert encoder.error is None
@@ -263,7 +265,7 @@ def test_any_document_is_valid_and_whole(
     collected = ChatDocument(HEADING, len(answers))
     for lane, events in data.draw(interleaved(whole(answers))):
         assert not collected.is_over
-        collected.receive(lane, events)
+        collected.receivers[lane]([*in_blocks(events)])
     assert collected.is_over
     assert collected.error is None
     decoded = json.loads(collected.encode())
@@ -293,7 +295,9 @@ def test_a_failed_stream_ends_with_its_error(
     lanes[which % len(lanes)][-1] = failed
     encoder = ChatStream(HEADING, len(answers), include_usage)
     batches = data.draw(interleaved(lanes))
-    wire = [event for batch in batches for event in encoder.encode(*batch)]
+    wire = [
+        event for batch in batches for event in encoder.encoders[batch[0]](batch[1])
+    ]
     stream = sse_frames(wire)
     assert encoder.is_over
     assert encoder.error is failed.error
@@ -313,7 +317,7 @@ def test_a_failed_document_tells_why(
     lanes[which % len(lanes)][-1] = failed
     collected = ChatDocument(HEADING, len(answers))
     for lane, events in data.draw(interleaved(lanes)):
-        collected.receive(lane, events)
+        collected.receivers[lane]([*in_blocks(events)])
     assert collected.is_over
     assert collected.error is failed.error
 
@@ -354,8 +358,8 @@ def test_each_delta_is_a_chunk() -> None:
 
 def test_the_end_is_a_chunk_of_its_own() -> None:
     encoder = ChatStream(HEADING, 1, False)
-    encoder.encode(0, [STARTED, TextDelta("one")])
-    *frames, last = sse(sse_frames(encoder.encode(0, [FINISHED])))
+    encoder.encoders[0]([STARTED, TextDelta("one")])
+    *frames, last = sse(sse_frames(encoder.encoders[0]([FINISHED])))
     [choice] = json.loads(frames[0])["choices"]
     assert choice == {
         "index": 0,
@@ -385,9 +389,9 @@ def test_some_events_are_no_chunks(event: Event) -> None:
 
 def test_the_role_is_told_once_however_often_the_model_begins() -> None:
     encoder = ChatStream(HEADING, 1, False)
-    encoder.encode(0, [STARTED, TextDelta("on"), Restarted()])
-    assert not encoder.encode(0, [STARTED])
-    assert deltas(sse_frames(encoder.encode(0, [TextDelta("one")]))) == [
+    encoder.encoders[0]([STARTED, TextDelta("on"), Restarted()])
+    assert not encoder.encoders[0]([STARTED])
+    assert deltas(sse_frames(encoder.encoders[0]([TextDelta("one")]))) == [
         {"content": "e"}
     ]
 
@@ -402,9 +406,9 @@ def test_a_second_answer_that_differs_is_an_error() -> None:
 
 def test_the_last_choice_ends_the_stream() -> None:
     encoder = ChatStream(HEADING, 2, False)
-    assert b"[DONE]" not in sse_frames(encoder.encode(1, [STARTED, FINISHED]))
+    assert b"[DONE]" not in sse_frames(encoder.encoders[1]([STARTED, FINISHED]))
     assert not encoder.is_over
-    assert sse_frames(encoder.encode(0, [STARTED, FINISHED])).endswith(
+    assert sse_frames(encoder.encoders[0]([STARTED, FINISHED])).endswith(
         b"data: [DONE]\n\n"
     )
     assert encoder.is_over
@@ -412,23 +416,23 @@ def test_the_last_choice_ends_the_stream() -> None:
 
 def test_choices_are_told_apart() -> None:
     encoder = ChatStream(HEADING, 2, False)
-    stream = sse_frames(encoder.encode(1, [STARTED, TextDelta("b")]))
-    stream += sse_frames(encoder.encode(0, [STARTED, TextDelta("a")]))
+    stream = sse_frames(encoder.encoders[1]([STARTED, TextDelta("b")]))
+    stream += sse_frames(encoder.encoders[0]([STARTED, TextDelta("a")]))
     assert deltas(stream, 0)[1:] == [{"content": "a"}]
     assert deltas(stream, 1)[1:] == [{"content": "b"}]
 
 
 def test_nothing_follows_the_end() -> None:
     encoder = ChatStream(HEADING, 1, True)
-    encoder.encode(0, [STARTED, FINISHED])
-    assert not encoder.encode(0, [TextDelta("more"), FINISHED])
+    encoder.encoders[0]([STARTED, FINISHED])
+    assert not encoder.encoders[0]([TextDelta("more"), FINISHED])
 
 
 def test_nothing_follows_an_error() -> None:
     encoder = ChatStream(HEADING, 2, True)
-    encoder.encode(0, [Failed(Overloaded("busy"))])
-    assert not encoder.encode(0, [STARTED, TextDelta("more"), FINISHED])
-    assert not encoder.encode(1, [STARTED, TextDelta("more"), FINISHED])
+    encoder.encoders[0]([Failed(Overloaded("busy"))])
+    assert not encoder.encoders[0]([STARTED, TextDelta("more"), FINISHED])
+    assert not encoder.encoders[1]([STARTED, TextDelta("more"), FINISHED])
 
 
 def test_an_error_before_the_answer_is_all_there_is() -> None:
@@ -448,9 +452,9 @@ def test_an_error_before_the_answer_is_all_there_is() -> None:
 def test_the_stream_knows_its_model_and_usage() -> None:
     encoder = ChatStream(HEADING, 2, False)
     assert (encoder.model, encoder.usage) == ("", Usage())
-    encoder.encode(0, [STARTED, FINISHED])
+    encoder.encoders[0]([STARTED, FINISHED])
     assert (encoder.model, encoder.usage) == (MODEL, USAGE)
-    encoder.encode(1, [MessageStart("another"), FINISHED])
+    encoder.encoders[1]([MessageStart("another"), FINISHED])
     assert (encoder.model, encoder.usage) == (MODEL, USAGE + USAGE)
 
 
@@ -538,23 +542,25 @@ def test_thinking_is_no_part_of_the_text() -> None:
 
 def test_a_document_is_over_when_every_choice_is() -> None:
     collected = ChatDocument(HEADING, 2)
-    collected.receive(1, [STARTED, FINISHED])
+    collected.receivers[1]([STARTED, FINISHED])
     assert not collected.is_over
-    collected.receive(0, [MessageStart("another"), FINISHED])
+    collected.receivers[0]([MessageStart("another"), FINISHED])
     assert collected.is_over
 
 
 def test_a_document_sums_the_usage_of_its_choices() -> None:
     collected = ChatDocument(HEADING, 2)
-    collected.receive(0, [STARTED, FINISHED])
-    collected.receive(1, [STARTED, Finished("max_tokens", evolve(USAGE))])
+    collected.receivers[0]([STARTED, FINISHED])
+    collected.receivers[1](
+        [*in_blocks([STARTED, Finished("max_tokens", evolve(USAGE))])]
+    )
     assert collected.usage == USAGE + USAGE
 
 
 def test_a_document_is_over_with_the_first_error() -> None:
     collected = ChatDocument(HEADING, 2)
     error = Overloaded("busy")
-    collected.receive(1, [Failed(error)])
+    collected.receivers[1]([*in_blocks([Failed(error)])])
     assert collected.is_over
     assert collected.error is error
     assert collected.usage == Usage()

@@ -35,7 +35,7 @@ from ccproxy.core.stream import (
     ThinkingDelta,
 )
 from ccproxy.web.sse import sse_frames
-from tests.support.events import call_start, redacted_start
+from tests.support.events import call_start, in_blocks, redacted_start
 from tests.support.requests import told_content, told_messages, told_tools
 from tests.support.spec import chunk_errors, document_errors
 
@@ -53,11 +53,11 @@ def told(forms: ToolCallFormat, *events: Event) -> tuple[dict[str, Any], list[An
     """The message of the document, and the deltas of the stream; both valid."""
     meta = CompletionMeta(id="chatcmpl-1", created=1)
     document = ChatDocument(meta, 1, forms)
-    document.receive(0, events)
+    document.receivers[0]([*in_blocks(events)])
     body = json.loads(document.encode())
     assert document_errors(body) == []
     stream = ChatStream(meta, 1, False, forms)
-    frames = sse_frames(stream.encode(0, events)).decode().split("\n\n")
+    frames = sse_frames(stream.encoders[0](events)).decode().split("\n\n")
     chunks = [json.loads(f.removeprefix("data: ")) for f in frames if "{" in f]
     assert [error for chunk in chunks for error in chunk_errors(chunk)] == []
     choices = [choice for chunk in chunks for choice in chunk["choices"]]
@@ -323,9 +323,9 @@ def test_thinking_comes_back_with_what_stood_before_it() -> None:
     events = [STARTED, *THOUGHT, redacted_start("abc"), TextDelta("Fine."), END]
     meta = CompletionMeta(id="chatcmpl-1", created=1, prefix="p1")
     collected = ChatDocument(meta, 1)
-    collected.receive(0, events)
+    collected.receivers[0]([*in_blocks(events)])
     message = json.loads(collected.encode())["choices"][0]["message"]
-    stream = sse_frames(ChatStream(meta, 1, False).encode(0, events)).decode()
+    stream = sse_frames(ChatStream(meta, 1, False).encoders[0](events)).decode()
     assert stream.count('"prefix":"p1"') == len(message["reasoning_details"]) == 2
     call = decoded(message, USER)
     assert call.request.thinking_prefixes == {"c2ln": "p1", "abc": "p1"}
@@ -334,12 +334,12 @@ def test_thinking_comes_back_with_what_stood_before_it() -> None:
 def test_what_stood_before_thinking_is_told_and_comes_back() -> None:
     meta = CompletionMeta(id="c", created=1, prefix="hash")
     document = ChatDocument(meta, 1)
-    document.receive(0, [STARTED, *THOUGHT, TextDelta("Fine."), END])
+    document.receivers[0]([*in_blocks([STARTED, *THOUGHT, TextDelta("Fine."), END])])
     [choice] = json.loads(document.encode())["choices"]
     [detail] = choice["message"]["reasoning_details"]
     assert detail == {**TEXT_DETAIL, "prefix": "hash"}
     stream = ChatStream(meta, 1, False)
-    assert b'"prefix":"hash"' in sse_frames(stream.encode(0, [STARTED, *THOUGHT]))
+    assert b'"prefix":"hash"' in sse_frames(stream.encoders[0]([STARTED, *THOUGHT]))
     request = decoded(choice["message"], USER).request
     assert request.thinking_prefixes == {"c2ln": "hash"}
     assert decoded(USER).request.thinking_prefixes == {}
@@ -513,7 +513,7 @@ def test_an_answer_comes_back_as_it_was_told(history: tuple[Message, ...]) -> No
                 events.append(call_start(use.id, use.name, index))
                 events.append(InputJSONDelta(bytes(use.input).decode(), index))
     document = ChatDocument(CompletionMeta(id="c", created=1), 1)
-    document.receive(0, [*events, CALLED])
+    document.receivers[0]([*in_blocks([*events, CALLED])])
     [choice] = json.loads(document.encode())["choices"]
     messages = [*as_chat(history[0]), choice["message"], *as_chat(history[2])]
     call = decode_chat(json.dumps({"messages": messages}).encode())

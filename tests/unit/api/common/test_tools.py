@@ -17,7 +17,7 @@ from ccproxy.core.errors import ClientError
 from ccproxy.core.messages import ToolChoice
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Restarted
 from ccproxy.web.sse import sse_frames
-from tests.support.events import call_start
+from tests.support.events import call_start, in_blocks
 from tests.support.requests import told_messages, told_tools
 
 USER = {"role": "user", "content": "hello"}
@@ -145,12 +145,12 @@ def test_call_of_a_replaced_name_is_told_by_the_clients() -> None:
     forms = decoded(USER, tools=[function(name="files.read")]).forms
     document = ChatDocument(CompletionMeta(id="c", created=1), 1, forms)
     events: list[Event] = [STARTED, call_start("t", "files_read"), Finished("tool_use")]
-    document.receive(0, events)
+    document.receivers[0]([*in_blocks(events)])
     [choice] = json.loads(document.encode())["choices"]
     function_of = choice["message"]["tool_calls"][0]["function"]
     assert function_of == {"name": "files.read", "arguments": "{}"}
     stream = ChatStream(CompletionMeta(id="c", created=1), 1, False, forms)
-    assert b'"name":"files.read"' in sse_frames(stream.encode(0, events))
+    assert b'"name":"files.read"' in sse_frames(stream.encoders[0](events))
 
 
 @given(st.lists(st.text(max_size=6), max_size=6, unique=True), st.randoms())
@@ -416,8 +416,8 @@ def test_arguments_that_were_cut_off_are_not_made_up(reason: str) -> None:
     """A client would take `{}` for a call, and run it."""
     events: list[Event] = [STARTED, call_start("t1", "look"), Finished(reason)]
     meta = CompletionMeta(id="c", created=1)
-    assert b'{}"' not in sse_frames(ChatStream(meta, 1, False).encode(0, events))
+    assert b'{}"' not in sse_frames(ChatStream(meta, 1, False).encoders[0](events))
     document = ChatDocument(meta, 1)
-    document.receive(0, events)
+    document.receivers[0]([*in_blocks(events)])
     [choice] = json.loads(document.encode())["choices"]
     assert choice["message"]["tool_calls"][0]["function"]["arguments"] == ""

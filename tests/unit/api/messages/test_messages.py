@@ -552,12 +552,12 @@ def frames(events: Sequence[WireEvent]) -> list[dict[str, Any]]:
 
 
 def streamed(*events: Event, thinking: ThinkingForm = SHOWN) -> list[dict[str, Any]]:
-    return frames(MessageStream(HEADING, thinking).encode(0, events))
+    return frames(MessageStream(HEADING, thinking).encode(events))
 
 
 def document(*events: Event, thinking: ThinkingForm = SHOWN) -> dict[str, Any]:
     collector = MessageDocument(HEADING, thinking)
-    collector.receive(0, events)
+    collector.receive(events)
     assert collector.is_over
     message: dict[str, Any] = json.loads(collector.encode())
     return message
@@ -674,8 +674,8 @@ def test_the_pieces_of_a_text_are_told_alike() -> None:
     """The way of the many deltas is a short cut; the others go the long one."""
     stream = MessageStream(HEADING)
     began: list[Event] = [START, *said(), ContentBlockStart(text_block(""), 1)]
-    stream.encode(0, began)
-    assert frames(stream.encode(0, [TextDelta('a"\n', 1)])) == [
+    stream.encode(began)
+    assert frames(stream.encode([TextDelta('a"\n', 1)])) == [
         {
             "type": "content_block_delta",
             "index": 1,
@@ -847,7 +847,7 @@ def test_a_document_that_was_begun_again_has_the_second_answer() -> None:
 def test_an_error_is_the_last_of_a_stream() -> None:
     failed = Failed(RateLimited("too much"))
     stream = MessageStream(HEADING)
-    told = frames(stream.encode(0, (START, *said("one"), failed, FINISHED)))
+    told = frames(stream.encode((START, *said("one"), failed, FINISHED)))
     assert stream.is_over
     assert isinstance(stream.error, RateLimited)
     assert told[-1] == {
@@ -855,7 +855,7 @@ def test_an_error_is_the_last_of_a_stream() -> None:
         "error": {"type": "rate_limit_error", "message": "too much"},
         "request_id": "req_1",
     }
-    assert not stream.encode(0, (FINISHED,))
+    assert not stream.encode((FINISHED,))
 
 
 def test_blocks_that_nobody_ended_are_ended() -> None:
@@ -907,7 +907,7 @@ def test_any_stream_keeps_the_order_and_is_the_document(
     builder.receive(told)
     stream = MessageStream(HEADING, form)
     cut = data.draw(st.integers(0, len(told)))
-    pieces = [*stream.encode(0, told[:cut]), *stream.encode(0, told[cut:])]
+    pieces = [*stream.encode(told[:cut]), *stream.encode(told[cut:])]
     if builder.is_whole:
         message = document(*told, thinking=form)
         assert accumulated(frames(pieces)) == message
@@ -928,7 +928,7 @@ def test_no_order_of_events_breaks_a_stream(
     events: list[Event], form: ThinkingForm
 ) -> None:
     stream = MessageStream(HEADING, form)
-    kinds = [event["type"] for event in frames(stream.encode(0, events))]
+    kinds = [event["type"] for event in frames(stream.encode(events))]
     if "error" in kinds:
         assert kinds.pop() == "error"
         assert stream.error is not None
@@ -937,7 +937,7 @@ def test_no_order_of_events_breaks_a_stream(
         kinds[: kinds.index("message_start")] if kinds else ()
     )
     collector = MessageDocument(HEADING, form)
-    collector.receive(0, events)
+    collector.receive(events)
     if collector.is_over and collector.error is None:
         json.loads(collector.encode())
 

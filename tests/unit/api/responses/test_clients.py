@@ -60,7 +60,7 @@ def told(*events: Event, **fields: Any) -> list[dict[str, Any]]:
     body = {"input": "hello", "tools": [LOOK], **fields}
     call = decode_responses(json.dumps(body).encode())
     encoder = ResponseStream("abc", call.echo, lambda: 1.0, SEAL, call.tools)
-    wire = [*encoder.encode(0, [START, *events]), *encoder.conclude()]
+    wire = [*encoder.encode([START, *events]), *encoder.conclude()]
     parsed = [json.loads(event.data) for event in wire]
     assert [error for event in parsed for error in response_event_errors(event)] == []
     return parsed

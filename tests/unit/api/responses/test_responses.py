@@ -34,6 +34,7 @@ from ccproxy.core.errors import (
 )
 from ccproxy.core.messages import Message, MessagesRequest
 from ccproxy.core.stream import (
+    ContentBlockStart,
     Event,
     Failed,
     Finished,
@@ -47,7 +48,7 @@ from ccproxy.core.stream import (
     Usage,
 )
 from ccproxy.web.sse import WireEvent
-from tests.support.events import call_start, redacted_start
+from tests.support.events import call_start, in_blocks, redacted_start
 from tests.support.spec import response_errors, response_event_errors
 
 USAGE = Usage(
@@ -103,7 +104,7 @@ def stream(**fields: Any) -> ResponseStream:
 
 def whole(encoder: ResponseStream, *events: Event) -> list[WireEvent]:
     """Everything that events come to, the end included."""
-    return [*encoder.encode(0, events), *encoder.conclude()]
+    return [*encoder.encode(events), *encoder.conclude()]
 
 
 def parse(wire: Sequence[WireEvent]) -> list[dict[str, Any]]:
@@ -639,7 +640,7 @@ def test_queued_response_is_told_first() -> None:
 
 def test_cancelled_response_ends_where_it_was() -> None:
     encoder = stream(background=True)
-    data = [*encoder.queue(), *encoder.encode(0, [START, TextDelta("half")])]
+    data = [*encoder.queue(), *encoder.encode([START, TextDelta("half")])]
     told = parse([*data, *encoder.cancel(), *encoder.conclude()])
     assert told[-1]["type"] == "response.failed"
     response = told[-1]["response"]
@@ -651,7 +652,7 @@ def test_cancelled_response_ends_where_it_was() -> None:
 
 def test_what_could_not_be_kept_has_failed() -> None:
     encoder = stream()
-    data = encoder.encode(0, [START, TextDelta("all"), FINISHED])
+    data = encoder.encode([START, TextDelta("all"), FINISHED])
     assert parse([*data, *encoder.conclude()])[-1]["type"] == "response.completed"
     told = parse([*data, *encoder.conclude(StorageFailed("disk full"))])
     assert [event["type"] for event in told[-2:]] == ["error", "response.failed"]
@@ -711,7 +712,7 @@ def test_any_answer_keeps_the_rules(
     events: list[Event] = [START, *middle, end]
     encoder = sealed(include=["reasoning.encrypted_content"])
     batches = [[event] for event in events] if one_by_one else [events]
-    data = [event for batch in batches for event in encoder.encode(0, batch)]
+    data = [event for batch in batches for event in encoder.encode(batch)]
     told = parse([*data, *encoder.conclude()])
     for event in told:
         assert response_event_errors(event) == []
@@ -746,18 +747,31 @@ def test_any_answer_keeps_the_rules(
     )
 
 
-@given(st.lists(inner, max_size=10), st.lists(inner, max_size=10))
+def one_after_the_other(events: list[Event]) -> list[Event]:
+    """The events without input of a call that another block has followed."""
+    kept: list[Event] = []
+    for event in events:
+        follows = kept[-1:] and isinstance(kept[-1], ContentBlockStart | InputJSONDelta)
+        if follows or not isinstance(event, InputJSONDelta):
+            kept.append(event)
+    return kept
+
+
+pieces = st.lists(inner, max_size=10).map(one_after_the_other)
+
+
+@given(pieces, pieces)
 def test_document_is_what_a_stream_ends_with(
     first: list[Event], second: list[Event]
 ) -> None:
     """The first try of the last message is void; nothing else is lost."""
     streamed = stream()
-    streamed.encode(0, [START, *first, START, *second, FINISHED])
+    streamed.encode([START, *first, START, *second, FINISHED])
     collector = ResponseDocument(stream())
     cut: list[Event] = [TextDelta("to be cut"), ThinkingDelta("too")]
-    collector.receive(0, [START, *first, START, *cut])
+    collector.receive([*in_blocks([START, *first, START, *cut])])
     assert not collector.is_over
-    collector.receive(0, [Restarted(), START, *second, FINISHED])
+    collector.receive([*in_blocks([Restarted(), START, *second, FINISHED])])
     assert collector.is_over
     document = json.loads(collector.encode())
     assert document == json.loads(json.dumps(streamed.response))
@@ -768,12 +782,12 @@ def test_document_is_what_a_stream_ends_with(
 def test_document_of_a_failure_is_its_error() -> None:
     collector = ResponseDocument(stream())
     error = ClaudeFailed("it broke")
-    collector.receive(0, [START, TextDelta("half"), Failed(error)])
+    collector.receive([*in_blocks([START, TextDelta("half"), Failed(error)])])
     assert collector.is_over
     assert collector.error is error
 
 
 def test_nothing_follows_the_end() -> None:
     encoder = stream()
-    encoder.encode(0, [START, FINISHED])
-    assert not encoder.encode(0, [TextDelta("late"), FINISHED])
+    encoder.encode([START, FINISHED])
+    assert not encoder.encode([TextDelta("late"), FINISHED])
