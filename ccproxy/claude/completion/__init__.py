@@ -1,1 +1,1 @@
-"""One request on its way: a worker, deadlines, retries, its end."""
+"""One request from its preparation to the end of its answer."""

@@ -1,21 +1,22 @@
-"""One question of a client's, from `Backend.ask` to its end.
+"""One request, answered by a worker, from `ClaudeBackend.ask` to its end.
 
 ==========  ===================================  =======================================
-state       what happens                         next
+state       event                                next
 ==========  ===================================  =======================================
-QUEUED      a worker is there                    RUNNING
-QUEUED      none in time, or the server stops    OVER: an error, told in a later turn
-RUNNING     the worker is lost, nothing told     QUEUED, in front; once
-RUNNING     the provider takes no thinking of    QUEUED, in front, with a body that has
-            another conversation                 none; once
+QUEUED      a worker is free                     RUNNING
+QUEUED      no worker in time, or the server     OVER: an error, sent later
+            stops
+RUNNING     the worker is lost, nothing sent     QUEUED, in front; once
+RUNNING     the provider refuses thinking of     QUEUED, in front, with a body without
+            another conversation                 thinking; once
 RUNNING     the answer is whole, to be checked   CHECKING, without a worker
-RUNNING     the answer is to be asked for again  QUEUED, in front
-RUNNING     the end is told                      OVER
-CHECKING    the check's outcome                  OVER, or QUEUED in front
-any         cancel                               OVER: nothing more is told
+RUNNING     the shaper asks for another answer   QUEUED, in front
+RUNNING     the end is sent                      OVER
+CHECKING    the check has an outcome             OVER, or QUEUED in front
+any         cancel                               OVER: nothing more is sent
 ==========  ===================================  =======================================
 
-The listener is never called from within `Backend.ask`, and its last event is the only
+The listener is never called from within `ClaudeBackend.ask`. Its last event is the only
 `Finished` or `Failed`.
 """
 
@@ -47,15 +48,15 @@ from ccproxy.core.stream import (
     Usage,
 )
 
-# The provider's own words for thinking that was signed for another conversation; see
-# rule 25 of the Messages API's.
+# The provider's message for thinking that was signed for another conversation: rule 25
+# in docs/messages-api-rules.md.
 _BOUND_ELSEWHERE = "bound to a different conversation"
-# Ends behind which a message is not what the model wanted to say.
+# Stop reasons after which a message is not whole.
 _CUT_SHORT = (FinishReason.LENGTH, FinishReason.REFUSAL)
 
 
 class Completion(PoolClient):
-    """One question; what `Backend.ask` returns.
+    """One request; `ClaudeBackend.ask` returns it.
 
     Attributes:
         wants_new: whether a worker that has not answered before is better.
@@ -72,16 +73,16 @@ class Completion(PoolClient):
         clock: IReactorTime,
         observer: ClaudeObserver,
     ) -> None:
-        """Make a completion, to be submitted to its pool.
+        """Make a completion; the caller submits it to the pool.
 
         Args:
-            question: what is asked.
-            listener: told the answer.
-            pool: gives it workers.
+            question: the prepared request.
+            listener: receives the answer.
+            pool: hands out workers.
             checker: compares answers with schemas.
-            answers: keeps the model's messages.
+            answers: remembers the model's messages.
             clock: for time limits and later turns.
-            observer: counts.
+            observer: counts answers and their times.
         """
         super().__init__(listener, clock, observer)
         self._question = question
@@ -91,15 +92,15 @@ class Completion(PoolClient):
         self._pool = pool
         self._checker = checker
         self._answers = answers
-        # Takes the model's message, if it may have to be remembered.
+        # Builds the message that may have to be remembered.
         self._builder = self._new_builder()
-        # Whether the listener knows of any message.
+        # Whether any event but a retry was sent to the listener.
         self._has_told = False
-        # A part is one worker's answer; whether the shaper knows of any message of it.
+        # A part is the answer of one worker; the shaper may ask for several.
         self._is_first_part = True
-        self._is_unheard = True
+        self._is_part_unsent = True
         self._part_end: Finished | None = None
-        # What the parts before this one have cost.
+        # Usage and costs of the parts before this one.
         self._usage = Usage()
         self._cost_usd = 0.0
 
@@ -113,9 +114,9 @@ class Completion(PoolClient):
 
     @override
     def start(self, worker: Worker, served: Served) -> None:
-        """Ask a worker."""
+        """Send the request to a worker."""
         self._begin(worker, served)
-        self._is_unheard = True
+        self._is_part_unsent = True
         worker.ask(self._body, self)
         if self._is_paused and self._process is worker:
             worker.pause()
@@ -123,21 +124,21 @@ class Completion(PoolClient):
     # The worker's side.
 
     def receive(self, events: Sequence[Event]) -> None:
-        """Take a part of the answer; the last part ends with the worker's end."""
+        """Take events of the worker."""
         if self._state is not AnswerState.RUNNING:
             return
         end = events[-1]
         if isinstance(end, Failed) and self._is_repeated(events, end.error):
             return
-        if self._is_unheard:
-            self._is_unheard = all(isinstance(e, UpstreamRetry) for e in events)
+        if self._is_part_unsent:
+            self._is_part_unsent = all(isinstance(e, UpstreamRetry) for e in events)
         if self._builder is not None:
             self._builder.receive(events)
         told = self._shaper.filter(events)
         if isinstance(end, Finished):
             self._part_end = end
         if told and isinstance(told[-1], Finished | Failed):
-            # Which may be before the model's own end.
+            # The shaper may end the answer before the model does.
             self._finish(told)
         elif isinstance(end, Finished | Failed):
             self._part_ended(told)
@@ -145,11 +146,11 @@ class Completion(PoolClient):
             self._tell(told)
 
     def _is_repeated(self, events: Sequence[Event], error: CCProxyError) -> bool:
-        """Ask once more instead of failing, if that may help; tells whether."""
+        """Ask another worker instead of failing, if that may help; tells whether."""
         is_nothing_told = not self._has_told and all(
             isinstance(event, UpstreamRetry) for event in events[:-1]
         )
-        if not is_nothing_told or not (self._is_first_part or self._is_unheard):
+        if not is_nothing_told or not (self._is_first_part or self._is_part_unsent):
             return False
         if isinstance(error, WorkerLost) and not self.wants_new:
             self.wants_new = True
@@ -169,7 +170,7 @@ class Completion(PoolClient):
         return True
 
     def _part_ended(self, told: list[Event]) -> None:
-        """A part of the answer is over: see what the shaper makes of that."""
+        """Do what the shaper wants after the end of a part."""
         pending = self._shaper.pending
         if pending is None:
             self._finish(told)
@@ -189,7 +190,7 @@ class Completion(PoolClient):
 
     def _finish(self, told: list[Event]) -> None:
         if not told or not isinstance(told[-1], Finished | Failed):
-            self._log.error("an answer was shaped so that it has no end")
+            self._log.error("the shaper of an answer returned no end")
             told = [*told, Failed(InternalError("the answer has no end"))]
         end = told[-1]
         if isinstance(end, Finished):
@@ -201,7 +202,7 @@ class Completion(PoolClient):
 
     def _ask_again(self, pending: AskAgain, worker: Worker | None = None) -> None:
         if self._state is AnswerState.OVER:
-            # The listener has given up meanwhile.
+            # The listener has cancelled meanwhile.
             if worker is not None:
                 self._pool.release(worker)
             return
@@ -226,7 +227,7 @@ class Completion(PoolClient):
     def _check_failed(self, error: CCProxyError) -> None:
         self._finish([Failed(error)])
 
-    # What is told.
+    # Sending.
 
     def _tell(self, events: list[Event]) -> None:
         if not events or (self._state is AnswerState.OVER and self._is_cancelled):
@@ -243,12 +244,12 @@ class Completion(PoolClient):
         self._listener.receive(events)
 
     def _summed(self, end: Finished) -> Finished:
-        """The end, with the use of all parts."""
+        """The end, with usage and costs of all parts."""
         cost = None if end.cost_usd is None else self._cost_usd + end.cost_usd
         return evolve(end, usage=self._usage + end.usage, cost_usd=cost)
 
     def _remember(self, end: Finished) -> None:
-        """Keep what the model has said before its calls, above all its thinking."""
+        """Remember the message, if it has calls: their results need its thinking."""
         builder = self._builder
         if builder is None or end.reason in _CUT_SHORT:
             return

@@ -1,4 +1,4 @@
-"""Requests composed in steps, so that a long one holds up nobody."""
+"""Composes request bodies in steps, so that a long one does not block the reactor."""
 
 from collections.abc import Generator, Iterator
 from typing import TypeVar
@@ -15,16 +15,21 @@ from ccproxy.claude.models import Catalogue
 from ccproxy.claude.protocol.records import Account
 from ccproxy.core.messages import MessagesRequest
 
-# Another request waits for so long at most.
+# The longest time without a turn of the reactor.
 _SLICE_SECONDS = 0.02
 _T = TypeVar("_T")
 
 
 class BodyComposer:
-    """Makes of a request what a worker is asked.
+    """Composes the bodies that workers send.
+
+    Attributes:
+        catalogue: the models.
+        answers: the remembered messages of the model.
 
     Args:
-        answers: what is remembered of the model's own messages.
+        options: the operator's settings of bodies.
+        clock: for the time that a step takes.
     """
 
     def __init__(
@@ -40,10 +45,10 @@ class BodyComposer:
         self._clock = clock
 
     def learn(self, account: Account) -> None:
-        """Take what the CLI tells of its login.
+        """Take what the CLI says of its login.
 
-        With a subscription it keeps prompts in the cache for an hour, unless the
-        operator says otherwise.
+        With a subscription prompts are cached for an hour, unless the operator has
+        chosen a time.
         """
         if self._options.cache_ttl is None and account.has_subscription:
             self._options = evolve(self._options, cache_ttl="1h")
@@ -54,12 +59,13 @@ class BodyComposer:
         """Compose a request.
 
         Args:
-            request: what the client asks.
-            model: as `Catalogue.resolve` has it.
+            request: the client's request.
+            model: the name that `Catalogue.resolve` returned.
             owner: the id of the client's key.
 
         Raises:
-            ClientError: the model cannot be asked this; ``param`` is the client's.
+            ClientError: the request cannot be sent to the model; ``param`` is the
+                client's path.
         """
         wanted = request.effort
         await self._look_up(request, owner)
@@ -74,7 +80,7 @@ class BodyComposer:
         return await self._in_slices(steps)
 
     async def _look_up(self, request: MessagesRequest, owner: str) -> None:
-        """Learn from the store what memory does not know of the conversation."""
+        """Load answers of the conversation from the store that are not in memory."""
         thinking = request.thinking
         is_off = thinking is not None and thinking.value.type == "disabled"
         if self.answers.shared is None or is_off:
@@ -86,7 +92,7 @@ class BodyComposer:
         await self._in_slices(_all(self.answers.add_shared(owner, found, now)))
 
     async def _in_slices(self, steps: Generator[None, None, _T]) -> _T:
-        """Take all steps, and let others have their turn between them."""
+        """Take all steps, with turns of the reactor between them."""
         began_seconds = self._clock.seconds()
         while True:
             try:

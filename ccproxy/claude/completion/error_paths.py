@@ -1,7 +1,7 @@
-"""The provider's errors, with the client's own names for what they are about. Pure.
+"""The provider's errors, with the client's names of the fields. Pure.
 
-The provider names a place in the body (``messages.3.content.1.text``) at the beginning
-of its message; ``param`` of the error has the same.
+The provider's message begins with a path in the body (``messages.3.content.1.text``);
+the error's ``param`` has the same path.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from ccproxy.core.errors import CCProxyError
 
 
 def with_client_paths(error: CCProxyError, paths: Mapping[str, str]) -> CCProxyError:
-    """An error whose path, in ``param`` and at the message's start, is the client's.
+    """The error with the client's path in ``param`` and at the message's start.
 
-    A place that the client knows nothing of is not named.
+    A path that the client's request does not have is left out.
 
     Args:
-        error: as the worker tells it.
-        paths: `ComposedBody.paths` of what was asked.
+        error: the worker's error.
+        paths: `ComposedBody.paths` of the request.
     """
     if error.param is None:
         return error

@@ -1,4 +1,4 @@
-"""A request that is ready to be asked."""
+"""A request whose body is composed."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,13 @@ from ccproxy.core.messages import MessagesRequest
 
 @frozen(kw_only=True)
 class ComposedQuestion:
-    """A request that is ready to be asked, as often as it is wanted.
+    """A request whose body is composed; it can be asked several times.
 
     Attributes:
-        request: what the client asked.
-        model: the name that the client's name for the model was resolved to.
+        request: the client's request.
+        model: the name that the client's name of the model was resolved to.
         owner: the id of the client's key.
+        composition: the body.
     """
 
     request: MessagesRequest
@@ -25,20 +26,20 @@ class ComposedQuestion:
 
     @property
     def effort(self) -> str | None:
-        """How hard the model is told to work; None: its default."""
+        """The effort that is sent; None: the model's default."""
         return self.composition.body.effort
 
     @property
     def adjusted(self) -> Sequence[str]:
-        """The client's paths of what is sent otherwise than the client wrote it."""
+        """The client's paths of fields that are sent in another form."""
         return self.composition.adjusted
 
     @property
     def ignored(self) -> Sequence[str]:
-        """The client's paths of what is not sent."""
+        """The client's paths of fields that are not sent."""
         return self.composition.ignored
 
     @property
     def prefix(self) -> str:
-        """The hash of what stands before the answer."""
+        """The hash of everything in front of the answer."""
         return self.composition.prefix

@@ -1,1 +1,1 @@
-"""Who is served by which CLI process, and when."""
+"""Hands out CLI processes to requests."""

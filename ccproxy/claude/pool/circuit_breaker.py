@@ -1,14 +1,14 @@
-"""Whether a CLI is worth being started: not while those before never said a word.
+"""Stops starting the CLI after it has failed several times without any answer.
 
 =========  =================================================================
-CLOSED     CLIs are started; those in a row that never answered are counted
-OPEN       none is started: a question fails at once, with the time to come again
-PROBING    one is started, to see whether it answers; questions still fail
+CLOSED     CLIs are started; consecutive failures before any answer are counted
+OPEN       no CLI is started: requests fail at once, with a time to retry
+PROBING    one CLI is started as a test; requests still fail
 =========  =================================================================
 
-A start takes 0.7 s of a processor. A CLI that has been broken, by an update or by its
-machine, would take all of it for as long as clients try again. The first answer of any
-CLI closes the circuit; no question is put at risk for that.
+A start takes 0.7 s of processor time. A CLI that an update has broken would take a
+whole processor for as long as clients retry. The first answer of any CLI closes the
+circuit; the test uses no client's request.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from twisted.logger import Logger
 
 from ccproxy.core.errors import CCProxyError, ClaudeUnresponsive
 
-# One may have been killed by chance, and another with it.
+# One or two may have been killed by chance.
 _MOST_IN_A_ROW = 3
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
-# What a probe takes, or about that.
+# About the time that a probe takes.
 _PROBE_SECONDS = 1.0
 
 
@@ -35,11 +35,11 @@ class _State(Enum):
 
 
 class CircuitBreaker:
-    """Counts the CLIs that never answered.
+    """Counts CLIs that failed before they answered anything.
 
     Attributes:
-        probe: starts one and asks it nothing; fires when it has answered or failed,
-            and never fails. Set once, before the first failure.
+        probe: starts a CLI without a request; fires when the CLI has answered or
+            failed, and never fails. Set once, before the first failure.
     """
 
     _log = Logger()
@@ -55,14 +55,15 @@ class CircuitBreaker:
 
     @property
     def is_closed(self) -> bool:
-        """Whether CLIs are started."""
+        """Whether CLIs may be started."""
         return self._state is _State.CLOSED
 
     def check(self) -> None:
-        """Let a CLI be started.
+        """Check that a CLI may be started.
 
         Raises:
-            ClaudeDown: it would be in vain; says why, and when there is another try.
+            ClaudeUnresponsive: the circuit is open; has the reason and the time to
+                retry.
         """
         if self.is_closed:
             return
@@ -71,7 +72,7 @@ class CircuitBreaker:
             after += self._timer.getTime() - self._clock.seconds()
         raise ClaudeUnresponsive(
             f"the claude CLI has not answered {self._failures} times in a row (last: "
-            f"{self._why}); it is tried again by itself, so ask again later",
+            f"{self._why}); the proxy tests it again by itself; retry later",
             retry_after_seconds=after,
         )
 
@@ -82,15 +83,17 @@ class CircuitBreaker:
         self.reset()
 
     def record_failure(self, error: CCProxyError) -> None:
-        """Note that a CLI has failed that had not answered anything."""
+        """Note that a CLI has failed before it answered anything."""
         self._failures += 1
         self._why = error.message
         if self.is_closed and self._failures >= _MOST_IN_A_ROW:
-            self._log.error("no claude CLI is started for now: {why}", why=self._why)
+            self._log.error(
+                "no claude CLI is started until it answers a test: {why}", why=self._why
+            )
             self._open()
 
     def reset(self) -> None:
-        """Begin anew; no probe will follow."""
+        """Close the circuit and cancel the next probe."""
         self._state = _State.CLOSED
         self._failures = 0
         self._pause_seconds = _FIRST_PAUSE_SECONDS

@@ -10,10 +10,13 @@ from ccproxy.claude.worker.worker import Worker
 
 
 class WorkerFactory:
-    """Everything that a new worker needs, and whether it is worth to start one.
+    """Starts workers, if the circuit breaker and the binary's examination allow it.
 
     Args:
-        launch: how a CLI is started now; raises `CCProxyError` where there is none.
+        launch: returns how the CLI is started; raises `CCProxyError` if there is none.
+        context: given to every worker.
+        breaker: stops starts after repeated failures.
+        conformance: what is known of the binary.
     """
 
     def __init__(
@@ -32,7 +35,7 @@ class WorkerFactory:
         """Whether a worker may be started now; False: the binary is being examined.
 
         Raises:
-            CCProxyError: not with the binary that is there.
+            CCProxyError: the binary cannot be used.
         """
         return self._conformance.check()
 
@@ -40,10 +43,10 @@ class WorkerFactory:
         """Start a worker.
 
         Args:
-            is_probe: start it even if it is not expected to answer.
+            is_probe: start it even if the circuit is open.
 
         Raises:
-            CCProxyError: there is no CLI, it cannot be started, or it is not worth it.
+            CCProxyError: there is no CLI, it cannot be started, or the circuit is open.
         """
         if not is_probe:
             self._breaker.check()

@@ -1,4 +1,4 @@
-"""Workers that nobody asks just now, by the system prompt that they have."""
+"""Idle workers by their system prompt."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -17,13 +17,14 @@ class _Place:
 
 
 class IdleWorkers:
-    """Workers that are ready, the one used longest ago first.
+    """Idle workers, the least recently used first.
 
-    Every operation takes the same time however many there are.
+    The time of an operation does not depend on their number.
 
     Args:
-        seconds: how long one is kept.
-        expired: given each that was kept for so long.
+        seconds: how long an idle worker is kept.
+        clock: for timers.
+        expired: called with each worker that was kept for so long.
     """
 
     def __init__(
@@ -33,26 +34,26 @@ class IdleWorkers:
         self._clock = clock
         self._expired = expired
         self._places: OrderedDict[Worker, _Place] = OrderedDict()
-        # The same workers by their system prompt; None: never had one.
+        # By system prompt; None: workers that never had one.
         self._by_system: dict[str | None, OrderedDict[Worker, None]] = {}
-        # Those that have had a system prompt.
+        # Workers that have had a system prompt.
         self._used: OrderedDict[Worker, None] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of idle workers."""
         return len(self._places)
 
     def __contains__(self, worker: Worker) -> bool:
-        """Whether a worker is one of them."""
+        """Whether a worker is idle."""
         return worker in self._places
 
     def __iter__(self) -> Iterator[Worker]:
-        """Those that there are now; they may be taken while this is iterated."""
+        """The idle workers; they may be taken during the iteration."""
         return iter(tuple(self._places))
 
     @property
     def has_pristine(self) -> bool:
-        """Whether one of them never had a system prompt."""
+        """Whether a worker never had a system prompt."""
         return None in self._by_system
 
     def admit(self, worker: Worker) -> None:
@@ -64,11 +65,12 @@ class IdleWorkers:
             self._used[worker] = None
 
     def take(self, system: str) -> Worker | None:
-        """The worker that is the best for a system prompt; None: none can be asked.
+        """The best worker for a system prompt; None: no worker can take it.
 
-        One that has the prompt already, the one used last, saves 8 ms. Otherwise one
-        that has another prompt, the one used longest ago: one that never had any is
-        kept for questions without, because a prompt cannot be taken back.
+        A worker that has the prompt already saves 8 ms; the most recently used one is
+        taken. Otherwise the least recently used worker with another prompt is taken.
+        Workers that never had a prompt are kept for requests without one, because a
+        prompt cannot be removed.
         """
         same = self._by_system.get(system or None)
         if same:
@@ -81,7 +83,7 @@ class IdleWorkers:
         return None
 
     def take_oldest(self) -> Worker | None:
-        """The worker that was used longest ago; None: there is none."""
+        """The least recently used worker; None: there is none."""
         return self._remove(next(iter(self._places))) if self._places else None
 
     def discard(self, worker: Worker) -> bool:
@@ -108,5 +110,5 @@ class IdleWorkers:
 
 
 def worker_kind(worker: Worker) -> Served:
-    """What an idle worker is: one that was only looked at is as good as a spare."""
+    """The kind of an idle worker: without a question it is as good as a spare."""
     return Served.IDLE if worker.questions else Served.SPARE

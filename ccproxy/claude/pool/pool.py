@@ -1,4 +1,4 @@
-"""Which worker answers which question, and when.
+"""Gives a worker to each request, and takes it back.
 
 Workers are interchangeable: `WorkerSelector` has the order in which they are taken. A
 request that finds none waits in the queue, first come first served.
@@ -6,11 +6,11 @@ request that finds none waits in the queue, first come first served.
 A worker that settles is waited for, but not for long, before a spare is taken.
 
 ==========  ==========================================================================
-SPARE       was started ahead of time, has not been asked anything
-ANSWERING   has a question
-SETTLING    its question is over or given up; the CLI rewinds its conversation
-IDLE        was asked before and can be asked again
-STOPPING    its process is being ended; it keeps its place until that is gone
+SPARE       was started ahead of time and has had no request
+ANSWERING   has a request
+SETTLING    its request is over or cancelled; the CLI rewinds its conversation
+IDLE        has had a request and can take another
+STOPPING    its process is being ended; it keeps its slot until the process is gone
 ==========  ==========================================================================
 """
 
@@ -34,7 +34,7 @@ from ccproxy.claude.worker.worker import Worker
 from ccproxy.config.limits import PoolLimits
 from ccproxy.core.errors import CCProxyError, Overloaded, ShuttingDown
 
-# A CLI grows by what it is asked; this is a second bound beside that on its memory.
+# A CLI grows with each question; this is a second bound besides that on its memory.
 _MOST_QUESTIONS = 500
 
 
@@ -46,7 +46,12 @@ class Pool:
     """Hands out workers.
 
     Args:
-        others_wait: whether anything else waits for a process slot.
+        factory: starts workers.
+        slots: the places for processes, shared with the native way.
+        limits: the operator's limits.
+        clock: for timers.
+        observer: counts processes.
+        others_wait: whether a request of the native way waits for a slot.
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class Pool:
         self._queue: RequestQueue[PoolClient] = RequestQueue(
             limits.max_queue, limits.queue_timeout, slots.limit
         )
-        # Every question that is not over, whether or not it has a worker now.
+        # Every request that is not over, with or without a worker.
         self._clients: dict[PoolClient, None] = {}
         self._answering: dict[Worker, PoolClient] = {}
         self._settling = SettlingWorkers(clock, self._serve)
@@ -82,7 +87,7 @@ class Pool:
             slots,
             self._start,
         )
-        # Started to learn about the CLI; it becomes a spare.
+        # Started to learn about the CLI; they become spares.
         self._opening: set[Worker] = set()
         self._is_used = True
         self._is_stopped = False
@@ -93,16 +98,16 @@ class Pool:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether no more questions are taken."""
+        """Whether new requests are refused."""
         return self._is_stopped
 
     @property
     def queued(self) -> int:
-        """How many questions wait for a worker."""
+        """The number of requests that wait for a worker."""
         return len(self._queue)
 
     def session_counts(self) -> Mapping[str, int]:
-        """How many processes are in which state; always the same names."""
+        """The number of processes by state; always the same names."""
         return {
             "answering": len(self._answering),
             "settling": len(self._settling),
@@ -114,13 +119,13 @@ class Pool:
     # The server's side.
 
     def start(self) -> None:
-        """Take questions, also after a stop."""
+        """Take requests, also after a stop."""
         self._is_stopped = False
 
     def drain(self) -> "Deferred[None]":
-        """Take no more questions. Fires when those that were taken are answered.
+        """Refuse new requests. Fires when the others are answered.
 
-        `stop` is still to be called; on cancel the questions go on.
+        `stop` is still to be called. On cancel the requests go on.
         """
         self._is_stopped = True
         self._spares.stop()
@@ -131,7 +136,7 @@ class Pool:
         return drained
 
     def stop(self) -> "Deferred[None]":
-        """Fail every question and stop every process. Fires when all are gone."""
+        """Fail every request and stop every process. Fires when all are gone."""
         self._is_stopped = True
         self._spares.stop()
         error = ShuttingDown("the proxy is being stopped; try again when it is back")
@@ -144,17 +149,17 @@ class Pool:
         return self._processes.all_gone()
 
     def kill(self) -> None:
-        """Let no process that is being stopped take its time."""
+        """Kill the processes that are being stopped."""
         self._processes.kill()
 
     async def discover(self) -> InitializeAnswer:
-        """Start a worker to learn about the CLI; it is kept as a spare.
+        """Start a worker to learn about the CLI; the worker is kept as a spare.
 
         Raises:
             CCProxyError: the CLI cannot be started, or does not answer.
         """
         if not self._slots.is_free:
-            raise Overloaded("there is no room for another claude CLI now")
+            raise Overloaded("no process slot is free for another claude CLI")
         worker = self._start(is_probe=True)
         self._opening.add(worker)
         try:
@@ -175,7 +180,7 @@ class Pool:
         return answer
 
     def use(self, *, is_used: bool) -> None:
-        """Learn whether questions come here at all."""
+        """Note whether requests are answered by workers at all."""
         if is_used == self._is_used:
             return
         self._is_used = is_used
@@ -187,15 +192,15 @@ class Pool:
             self._selector.dismiss_all()
 
     def wake(self) -> None:
-        """Look at those that wait, and for spares: workers may be started now."""
+        """Serve waiting requests and start spares: workers may be started again."""
         if not self._is_stopped:
             self._spares.refill(now=True)
         self._serve()
 
-    # The questions' side.
+    # The requests' side.
 
     def submit(self, client: PoolClient) -> None:
-        """Take a question; it is started or failed, now or later."""
+        """Take a request; it is started or failed, now or later."""
         if self._is_stopped:
             client.fail(
                 ShuttingDown("the proxy is being stopped; try again when it is back")
@@ -209,14 +214,14 @@ class Pool:
         self._spares.refill()
 
     def release(self, worker: Worker) -> None:
-        """Take back a worker whose question goes on without one for now."""
+        """Take back a worker whose request needs none for now."""
         self._give_back(worker)
         self._serve()
 
     def retry(
         self, client: PoolClient, worker: Worker | None = None, *, is_lost: bool = False
     ) -> None:
-        """Give a question another worker, before all others; see `finished`."""
+        """Give a request another worker, before all others; see `finished`."""
         self._queue.return_to(client)
         if worker is not None:
             self._give_back(worker, is_lost=is_lost)
@@ -227,12 +232,12 @@ class Pool:
     def finished(
         self, client: PoolClient, worker: Worker | None, *, is_lost: bool = False
     ) -> None:
-        """Forget a question that is over.
+        """Forget a request that is over.
 
         Args:
-            client: the question.
-            worker: is taken back, if there is one.
-            is_lost: whether it is over because of the worker.
+            client: the request.
+            worker: its worker, which is taken back.
+            is_lost: whether the worker failed.
         """
         self._clients.pop(client, None)
         self._queue.leave(client)
@@ -247,7 +252,7 @@ class Pool:
 
     @property
     def is_starting_worker(self) -> bool:
-        """Whether a question waits for its worker to be ready."""
+        """Whether a request waits for its worker to be ready."""
         return any(w.is_preparing or w.is_starting for w in self._answering)
 
     def has_room_for_spare(self) -> bool:
@@ -271,10 +276,10 @@ class Pool:
         return self._start()
 
     def retire(self, worker: Worker, why: StopReason) -> None:
-        """Stop a worker's process; its place is free when that is gone."""
+        """Stop a worker's process; its slot is free when the process is gone."""
         self._processes.retire(worker, why)
 
-    # What follows from all that.
+    # Serving.
 
     def _start(self, *, is_probe: bool = False) -> Worker:
         worker = self._processes.start(is_probe=is_probe)
@@ -287,8 +292,8 @@ class Pool:
             self._spares.refill()
 
     def _serve(self) -> None:
-        """Give workers to the questions that wait, as long as there are any."""
-        # What is done for one question may end another, and lead here again.
+        """Give workers to waiting requests, as long as there are any."""
+        # Serving one request may end another, which calls this method again.
         self._must_serve = True
         if self._is_serving:
             return
@@ -301,9 +306,9 @@ class Pool:
             self._is_serving = False
 
     def _serve_queue(self) -> None:
-        """Serve those that wait, in order.
+        """Serve waiting requests in order.
 
-        One that came later may overtake only those that have the promise of a place.
+        A later request may overtake only requests that are promised a place.
         """
         promised = 0
         for client in self._queue:
@@ -328,15 +333,15 @@ class Pool:
         return True
 
     def _leave_room(self) -> bool:
-        """Stop one that nobody asks, for others; tells whether there was one."""
+        """Stop one idle worker for the native way; tells whether there was one."""
         if not self._selector.dismiss_one():
             return False
-        # A question may have waited for just this one.
+        # A request may have waited for this worker.
         self._serve()
         return True
 
     def _give_back(self, worker: Worker, *, is_lost: bool = False) -> None:
-        """Take a worker back, whatever it is doing."""
+        """Take a worker back, in any state."""
         del self._answering[worker]
         if worker.is_gone:
             self.retire(worker, StopReason.LOST if is_lost else StopReason.UNUSABLE)
@@ -349,18 +354,18 @@ class Pool:
             if not worker.is_settling:
                 worker.abandon()
             if worker.is_starting:
-                # It was given up before it was told anything.
+                # Its request was cancelled before any command was sent.
                 self._settling.discard(worker)
                 self._spares.admit(worker)
 
     def _settled(self, worker: Worker) -> None:
         if self._settling.discard(worker):
             self._keep(worker)
-        # Or it is a spare that is warm now.
+        # Otherwise it is a spare that is warm now.
         self._serve()
 
     def _lost(self, worker: Worker) -> None:
-        """Retire a worker that nobody asks; a question is told by the worker itself."""
+        """Retire a lost worker that has no request; others fail their request."""
         if self._spares.lost(worker):
             return
         if self._idle.discard(worker):
@@ -369,7 +374,7 @@ class Pool:
             self.retire(worker, StopReason.UNUSABLE)
 
     def _keep(self, worker: Worker) -> None:
-        """Keep a worker that is ready for another question, or stop it."""
+        """Keep a ready worker for another request, or stop it."""
         why = self._why_not(worker)
         if why is None:
             self._idle.admit(worker)
@@ -389,7 +394,7 @@ class Pool:
 
     @property
     def _is_closing(self) -> bool:
-        """Whether no question will come that a worker could be kept for."""
+        """Whether no request will need a worker any more."""
         return self._is_stopped and not self._queue
 
     def _undrained(self, _: object) -> None:

@@ -1,4 +1,4 @@
-"""The workers' processes, from their start until they are gone, and their places."""
+"""Starts and stops workers, and counts their slots."""
 
 from collections.abc import Callable
 
@@ -14,6 +14,9 @@ class WorkerProcesses:
     """Starts and stops workers; each takes a slot until its process is gone.
 
     Args:
+        factory: starts workers.
+        slots: the places for processes.
+        observer: counts processes.
         gone: called when a process is gone.
     """
 
@@ -33,44 +36,44 @@ class WorkerProcesses:
 
     @property
     def stopping(self) -> int:
-        """How many are being stopped."""
+        """The number of workers that are being stopped."""
         return len(self._stopping)
 
     def are_allowed(self) -> bool:
-        """Whether one may be started now; False: the CLI is being examined.
+        """Whether a worker may be started now; False: the binary is being examined.
 
         Raises:
-            CCProxyError: not with the CLI that is there.
+            CCProxyError: the binary cannot be used.
         """
         return self._factory.is_allowed()
 
     def start(self, *, is_probe: bool = False) -> Worker:
-        """Start a worker; whoever calls has seen that a slot is free.
+        """Start a worker; the caller has checked that a slot is free.
 
         Args:
-            is_probe: start it even if it is not expected to answer.
+            is_probe: start it even if the circuit is open.
 
         Raises:
-            CCProxyError: that is not possible.
+            CCProxyError: the worker cannot be started.
         """
         worker = self._factory.start(is_probe=is_probe)
         self._slots.take()
         return worker
 
     def retire(self, worker: Worker, why: StopReason) -> None:
-        """Stop a worker's process; its slot is free when that is gone."""
+        """Stop a worker's process; its slot is free when the process is gone."""
         self._observer.cli_stopped(why)
         self._stopping.add(worker)
         self._slots.leave()
         worker.close().addCallback(lambda _: self._retired(worker))
 
     def kill(self) -> None:
-        """Let no process that is being stopped take its time."""
+        """Kill the processes that are being stopped."""
         for worker in tuple(self._stopping):
             worker.kill()
 
     def all_gone(self) -> "Deferred[None]":
-        """Fires when none is being stopped any more."""
+        """Fires when no process is being stopped any more."""
         if not self._stopping:
             return succeed(None)
         self._all_gone = Deferred()

@@ -1,4 +1,4 @@
-"""The questions that wait for a CLI process: first come, first served, not for ever."""
+"""The queue of requests for a CLI process: first come, first served, with limits."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from typing import Any, Generic, TypeVar
 from ccproxy.claude.pool.pending_answer import PendingAnswer
 from ccproxy.core.errors import QueueFull
 
-# What `Retry-After` says is at least and at most this.
+# Bounds of `Retry-After`.
 _SHORTEST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
-# The weight of the newest answer in the typical time of an answer.
+# Weight of the newest answer in the moving average of answer times.
 _NEWEST = 0.2
 
 
@@ -18,14 +18,14 @@ _Q = TypeVar("_Q", bound=PendingAnswer[Any])
 
 
 class RequestQueue(Generic[_Q]):
-    """The questions that wait, the first in front.
+    """The waiting requests, the first in front.
 
-    Every operation takes the same time whatever the queue's length.
+    The time of an operation does not depend on the queue's length.
 
     Args:
-        limit: how many questions may wait.
-        seconds: how long each may wait.
-        processes: how many are answered at one time, for `Retry-After`.
+        limit: number of requests that may wait.
+        seconds: how long each request may wait.
+        processes: number of requests that are answered at a time, for `Retry-After`.
     """
 
     def __init__(self, limit: int, seconds: float, processes: int) -> None:
@@ -36,37 +36,37 @@ class RequestQueue(Generic[_Q]):
         self._typical_seconds = 0.0
 
     def __len__(self) -> int:
-        """How many wait."""
+        """The number of waiting requests."""
         return len(self._waiting)
 
     def __contains__(self, question: _Q) -> bool:
-        """Whether a question waits."""
+        """Whether a request waits."""
         return question in self._waiting
 
     def __iter__(self) -> Iterator[_Q]:
-        """Those that wait now; a question may leave while this is iterated."""
+        """The waiting requests; they may leave during the iteration."""
         return iter(tuple(self._waiting))
 
     def join(self, question: _Q) -> None:
-        """Wait behind all others."""
+        """Add a request at the end."""
         self._waiting[question] = None
 
     def return_to(self, question: _Q) -> None:
-        """Wait in front of all others: the question has had its turn already."""
+        """Add a request in front: it has waited before."""
         self._waiting[question] = None
         self._waiting.move_to_end(question, last=False)
 
     def leave(self, question: _Q) -> None:
-        """Wait no more; does nothing for a question that does not wait."""
+        """Remove a request, if it waits."""
         self._waiting.pop(question, None)
 
     def admit(self, question: _Q, leaving: int) -> None:
-        """Let the last question stay for its time, or fail it.
+        """Let the last request wait, or fail it if the queue is too long.
 
         Args:
-            question: the last one.
-            leaving: how many places become free in a moment; the questions that wait
-                only for these are not counted.
+            question: the last request.
+            leaving: number of places that become free in a moment; as many requests
+                are not counted.
         """
         waiting = len(self._waiting) - leaving
         if waiting > self._limit:
@@ -75,11 +75,11 @@ class RequestQueue(Generic[_Q]):
             self.stay(question)
 
     def stay(self, question: _Q) -> None:
-        """Let a question wait for its time."""
+        """Let a request wait, up to the time limit."""
         question.wait(self._seconds, lambda: self._waited_too_long(question))
 
     def answered(self, question: _Q) -> None:
-        """Note how long an answer took."""
+        """Note how long the answer of a request took."""
         age = question.age_seconds - question.queued_seconds
         self._typical_seconds += _NEWEST * (age - self._typical_seconds)
 

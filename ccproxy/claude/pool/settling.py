@@ -1,4 +1,4 @@
-"""Workers whose question is over, until they can be asked again."""
+"""Workers that end a turn and rewind, until they are ready again."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,7 +6,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ccproxy.claude.worker.worker import Worker
 
-# A worker settles in some 10 ms, a new one takes 450 ms and much of a processor.
+# A worker settles in some 10 ms; a new one takes 450 ms and much processor time.
 _SOON_SECONDS = 0.1
 
 
@@ -20,20 +20,20 @@ class SettlingWorkers:
     def __init__(self, clock: IReactorTime, waited: Callable[[], None]) -> None:
         self._clock = clock
         self._waited = waited
-        # Each with the time until which it is worth to be waited for.
+        # Each with the time until which a request waits for it.
         self._workers: dict[Worker, float] = {}
         self._patience: IDelayedCall | None = None
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of settling workers."""
         return len(self._workers)
 
     def __iter__(self) -> Iterator[Worker]:
-        """Those that there are now; they may leave while this is iterated."""
+        """The settling workers; they may leave during the iteration."""
         return iter(tuple(self._workers))
 
     def add(self, worker: Worker) -> None:
-        """Take a worker whose question is over, or is about to be given up."""
+        """Add a worker whose request is over."""
         self._workers[worker] = self._clock.seconds() + _SOON_SECONDS
 
     def discard(self, worker: Worker) -> bool:
@@ -45,10 +45,10 @@ class SettlingWorkers:
         return was_there
 
     def are_soon_ready(self, system: str) -> int:
-        """How many are expected to be ready in a moment, and to be of use.
+        """The number of workers that will soon be ready for a request.
 
         Args:
-            system: the system prompt of the question; empty for none.
+            system: the system prompt of the request; empty for none.
         """
         if not self._workers:
             return 0

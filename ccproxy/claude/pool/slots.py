@@ -1,17 +1,17 @@
-"""How many CLI processes there may be, shared by all that start some."""
+"""The number of CLI processes that may run, shared by both ways of asking."""
 
 from collections.abc import Callable
 
 
 class ProcessSlots:
-    """The places for CLI processes; one is taken before a process is started.
+    """Slots for CLI processes; a process takes one from its start to its end.
 
     Args:
-        limit: how many processes there may be at one time.
+        limit: number of processes that may run at a time.
 
     Attributes:
-        taken: how many processes there are.
-        leaving: how many of these are being stopped.
+        taken: number of processes.
+        leaving: number of processes that are being stopped.
     """
 
     def __init__(self, limit: int) -> None:
@@ -28,11 +28,11 @@ class ProcessSlots:
 
     @property
     def free(self) -> int:
-        """How many processes may be started."""
+        """The number of processes that may be started."""
         return max(self.limit - self.taken, 0)
 
     def take(self) -> None:
-        """Note a process that is started; the caller has looked at `is_free`."""
+        """Take a slot for a new process; the caller has checked `is_free`."""
         self.taken += 1
 
     def leave(self) -> None:
@@ -40,22 +40,22 @@ class ProcessSlots:
         self.leaving += 1
 
     def give_back(self) -> None:
-        """Note a process that is gone, and tell all who wait for a place."""
+        """Free the slot of a process that is gone, and call all watchers."""
         self.leaving -= 1
         self.taken -= 1
         for freed in tuple(self._freed):
             freed()
 
     def make_room(self) -> bool:
-        """Have a process stopped that nobody asks, whoever has it; tells whether."""
+        """Stop one idle process of any watcher; tells whether there was one."""
         return any(make_room() for make_room in self._room_makers)
 
     def watch(self, freed: Callable[[], None], make_room: Callable[[], bool]) -> None:
-        """Take part.
+        """Register a user of slots.
 
         Args:
-            freed: called whenever a place has become free.
-            make_room: stops one process that nobody asks, and tells whether it did.
+            freed: called whenever a slot has become free.
+            make_room: stops one idle process; tells whether there was one.
         """
         self._freed.append(freed)
         self._room_makers.append(make_room)

@@ -1,9 +1,9 @@
-"""Workers that are started ahead of time and have not been asked anything.
+"""Workers that are started ahead of time and have had no request.
 
-Spares are replaced one by one while no questions come and no question waits for its
-worker to start, so that their starts take nothing from the answers. That is all the
-priority that they have: a higher nice value, or an idle scheduling class, would stay
-with one that is taken to answer, because only root may lower it again.
+Spares are started one by one, while no requests arrive and no request waits for its
+worker to start, so that their starts do not slow down answers. Their processes have no
+lower priority: a higher nice value, or an idle scheduling class, would stay with a
+spare that takes a request, because only root may lower it again.
 """
 
 from collections.abc import Iterator
@@ -18,39 +18,41 @@ from ccproxy.claude.observer import StopReason
 from ccproxy.claude.worker.worker import Worker
 from ccproxy.core.errors import CCProxyError
 
-# How long it has to be quiet before a spare is started: a start takes 0.45 s.
+# Time without a request before a spare is started; a start takes 0.45 s.
 _QUIET_SECONDS = 0.25
-# A CLI that cannot be started is tried again after this, then after twice as long.
+# Pause after a failed start; doubled after each further failure.
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
 class SpareOwner(Protocol):
-    """Who starts and stops spares."""
+    """Starts and stops the processes of spares."""
 
     @property
     def is_starting_worker(self) -> bool:
-        """Whether a question waits for its worker to start; a spare waits for that."""
+        """Whether a request waits for its worker to start; then no spare is started."""
 
     def has_room_for_spare(self) -> bool:
-        """Whether there may be one more process; may make room for later.
+        """Whether a spare may be started; if not, may make room for later.
 
         Raises:
-            CCProxyError: none can be started.
+            CCProxyError: no worker can be started.
         """
 
     def start_worker(self) -> Worker:
-        """Start one; raises `CCProxyError` if that is not possible."""
+        """Start a worker; raises `CCProxyError`."""
 
     def retire(self, worker: Worker, why: StopReason) -> None:
-        """Stop a worker that is no spare any more."""
+        """Stop a worker that was a spare."""
 
 
 class SpareWorkers:
-    """The workers that have not been asked anything.
+    """Keeps a number of spares.
 
     Args:
-        wanted: how many there shall be.
+        wanted: the number of spares.
+        owner: starts and stops their processes.
+        clock: for timers.
     """
 
     _log = Logger()
@@ -64,21 +66,21 @@ class SpareWorkers:
         self._pause_seconds = 0.0
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of spares."""
         return len(self._workers)
 
     def __iter__(self) -> Iterator[Worker]:
-        """Those that there are now; they may be taken while this is iterated."""
+        """The spares; they may be taken during the iteration."""
         return iter(tuple(self._workers))
 
     @property
     def missing(self) -> int:
-        """How many there should be more."""
+        """The number of spares that are missing."""
         return self._wanted - len(self._workers)
 
     @property
     def warming(self) -> int:
-        """How many are being warmed up, and cannot be asked until then."""
+        """The number of spares that are being warmed up and cannot take a request."""
         return sum(worker.is_settling for worker in self._workers)
 
     def admit(self, worker: Worker) -> None:
@@ -87,10 +89,9 @@ class SpareWorkers:
         Deferred.fromCoroutine(_warm_up(worker)).addErrback(self._not_warm, worker)
 
     def take(self, system: str) -> Worker | None:
-        """A worker for a question with this system prompt; None: there is none.
+        """A spare for a request with this system prompt; None: there is none.
 
-        One that is ready, or else one that is starting. Those that turn out to hang
-        are retired.
+        A ready spare, or else a starting one. Spares that hang are retired.
         """
         if not self._workers:
             return None
@@ -105,11 +106,11 @@ class SpareWorkers:
         return None if starting is None else self._taken(starting)
 
     def take_any(self) -> Worker | None:
-        """The newest one, to be stopped; None: there is none."""
+        """Remove the newest spare, to stop it; None: there is none."""
         return self._workers.popitem()[0] if self._workers else None
 
     def lost(self, worker: Worker) -> bool:
-        """Retire a spare that has ended by itself; tells whether it was one."""
+        """Retire a worker that has ended, if it is a spare; tells whether it is."""
         if worker not in self._workers:
             return False
         self._lose(worker, "it ended by itself")
@@ -117,7 +118,7 @@ class SpareWorkers:
         return True
 
     def refill(self, *, now: bool = False) -> None:
-        """Start what is missing, when no questions have come for a moment."""
+        """Start missing spares when no request has arrived for a moment."""
         if self.missing <= 0:
             return
         delay = max(self._pause_seconds, 0.0 if now else _QUIET_SECONDS)
@@ -127,7 +128,7 @@ class SpareWorkers:
             self._timer.reset(delay)
 
     def stop(self) -> None:
-        """Start no more until `refill`."""
+        """Start no more spares until `refill`."""
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
@@ -162,7 +163,7 @@ class SpareWorkers:
 
     def _not_warm(self, failure: Failure, worker: Worker) -> None:
         if worker not in self._workers:
-            # It is told with the question that took it, or was stopped.
+            # It was taken or stopped; its request gets the error.
             failure.trap(CCProxyError)
             return
         if failure.check(CCProxyError) is None:
@@ -171,7 +172,7 @@ class SpareWorkers:
         self.refill()
 
     def _back_off(self, why: str) -> None:
-        # Once is news, and every minute is noise.
+        # Repeated failures are logged at a lower level.
         level = LogLevel.debug if self._pause_seconds else LogLevel.warn
         doubled = max(_FIRST_PAUSE_SECONDS, 2 * self._pause_seconds)
         self._pause_seconds = min(doubled, _LONGEST_PAUSE_SECONDS)

@@ -1,7 +1,7 @@
-"""What a worker tells its CLI, and makes sure of.
+"""The commands of a worker to its CLI, each of which is acknowledged.
 
-Every command is done when the CLI has acknowledged it, and fails with `WorkerLost`
-where it refuses, did something else, or takes too long.
+A command is done when the CLI has acknowledged it. It fails with `WorkerLost` if the
+CLI refuses it, does something else, or takes too long.
 
 Source: docs/claude-cli-protocol.md, "The body set whole", "One question" and
 "Sizes and times".
@@ -23,34 +23,35 @@ from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.writer import LineWriter, in_pieces
 from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
-# A CLI that lives does what it is told in 15 ms, and in 1 s more for each 20 MB of a
-# body; a loaded machine takes some times that. After it, a new process is faster.
+# A CLI carries out a command in 15 ms, and 1 s more for each 20 MB of a body; on a
+# loaded machine some times that. After this time a new process is faster.
 _SOON_SECONDS = 3.0
 _BYTES_A_SECOND = 4_000_000
-# What is written at once; it takes some milliseconds.
+# Written in one piece, which takes some milliseconds.
 _WHOLE_BYTES = 2**18
-# Answered by the CLI itself; older ones take a short one for none.
+# Answered by the CLI itself; older versions ignore a shorter text.
 _WARM_UP = "This is not to be asked of anybody."
 
 _T = TypeVar("_T")
 
 
 class WorkerLost(ClaudeFailed):
-    """The process is at fault, not the question: another one may be asked."""
+    """The process failed, not the question: another process may be asked."""
 
 
 class Commands:
-    """What one CLI is told.
+    """Sends commands to one CLI.
 
     Attributes:
-        system: the system prompt that it has; None: it never had one.
-        has_body: whether it may still have the body of a question.
+        system: the system prompt of the CLI; None: it never had one.
+        has_body: whether the CLI may still hold the body of a question.
 
     Args:
-        controls: its control requests.
-        writer: writes lines to it.
-        cache_ttl: how long prompts are cached whose question names no time; None: as
-            long as the CLI has it.
+        controls: control requests to the CLI.
+        writer: writes lines to the CLI.
+        clock: for time limits.
+        cache_ttl: lifetime of cached prompts if the question names none; None: the
+            CLI's default.
     """
 
     def __init__(
@@ -66,18 +67,18 @@ class Commands:
         self._cache_ttl = cache_ttl
         self.system: str | None = None
         self.has_body = False
-        # Of the question that the CLI's conversation has; empty for none.
+        # Id of the question in the CLI's conversation; empty: none.
         self._uuid = ""
 
     async def initialize(self, seconds: float) -> records.InitializeAnswer:
-        """Say that there is no system prompt, and learn what the CLI is.
+        """Initialize the CLI without a system prompt.
 
-        Many do not tell their version. Those that are too old are known by what they
-        take for a system prompt: an empty one, which all others refuse.
+        Many versions do not report themselves. A version that is too old accepts an
+        empty system prompt, which all others refuse.
 
         Raises:
-            ClaudeUnavailable: it is too old.
-            WorkerLost: it refuses, or takes longer than ``seconds``.
+            ClaudeUnavailable: the CLI is too old.
+            WorkerLost: the CLI refuses, or takes longer than ``seconds``.
         """
         told = await self._within(self._controls.ask(requests.initialize("")), seconds)
         answer = codec.decode_initialize(told.response.response)
@@ -93,7 +94,7 @@ class Commands:
         raise too_old("")
 
     async def prepare(self, body: ComposedBody) -> None:
-        """Set all that a question depends on."""
+        """Set system prompt, model and body of a question."""
         self.has_body = True
         settings = partial(
             requests.body_settings,
@@ -118,13 +119,13 @@ class Commands:
         await self._done(waiters, _SOON_SECONDS + size_bytes / _BYTES_A_SECOND)
 
     async def prepare_warm_up(self, model: str) -> None:
-        """Set that the next question is answered by the CLI itself."""
+        """Make the CLI answer the next question by itself."""
         self.has_body = True
         settings = requests.body_settings(model=model, effort=None, body="{}")
         await self._tell((settings, requests.limit_to_one_request()))
 
     async def ask(self, text: str = _WARM_UP) -> None:
-        """Ask; done when it is written."""
+        """Write the question; done when it is written."""
         self._uuid = uuid = str(uuid4())
         if len(text) <= _WHOLE_BYTES:
             self._writer.send(requests.question(text, uuid))
@@ -133,13 +134,13 @@ class Commands:
         await self._writer.send_pieces(pieces)
 
     async def interrupt(self) -> None:
-        """Break off what the CLI is at; its ``result`` then says so."""
+        """Break off the current turn; its ``result`` follows."""
         told = await self._controls.ask(requests.interrupt())
         if codec.decode_interrupted(told.response.response).still_queued:
-            raise WorkerLost("the claude CLI asks what it was to break off")
+            raise WorkerLost("the claude CLI still sends what it was told to break off")
 
     async def rewind(self) -> None:
-        """Take the question back, when its turn is over."""
+        """Remove the question from the conversation, after its turn."""
         uuid, self._uuid = self._uuid, ""
         told = await self._controls.ask(requests.rewind_conversation(uuid, uuid))
         answer = codec.decode_rewound(told.response.response)
@@ -148,16 +149,16 @@ class Commands:
 
     @property
     def has_question(self) -> bool:
-        """Whether the CLI has a question that was not taken back."""
+        """Whether the CLI's conversation has a question."""
         return bool(self._uuid)
 
     async def forget(self) -> None:
-        """Have the CLI forget the body of its last question."""
+        """Remove the body of the last question."""
         self.has_body = False
         await self._tell((requests.without_body(),))
 
     async def answers(self) -> bool:
-        """Whether the CLI answers soon; what it says is no matter."""
+        """Whether the CLI answers a ping in time."""
         probe = self._controls.probe()
         probe.addTimeout(_SOON_SECONDS, self._clock)
         try:
@@ -167,7 +168,7 @@ class Commands:
         return True
 
     async def _tell(self, told: Sequence[Mapping[str, object]]) -> None:
-        """Tell the CLI things in one write; done when it has done them all."""
+        """Send commands in one write; done when all are acknowledged."""
         await self._done(self._controls.ask_all(told), _SOON_SECONDS)
 
     async def _done(
@@ -188,4 +189,6 @@ class Commands:
         try:
             return await waiter
         except DeferredTimeoutError:
-            raise WorkerLost("the claude CLI does not do what it is told") from None
+            raise WorkerLost(
+                "the claude CLI does not acknowledge a command in time"
+            ) from None

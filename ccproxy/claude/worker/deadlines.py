@@ -1,8 +1,7 @@
-"""The time limits of one turn: first token, silence, the whole.
+"""The time limits of one answer: first token, silence, the whole answer.
 
-A paused turn (its client does not read) is not silent: only the limit on the
-whole goes on, and the other begins anew with the turn. Nothing here knows what a
-timeout means for the turn.
+While an answer is paused, because its client does not read, only the limit on the
+whole answer runs; the limit on silence starts again when the answer goes on.
 """
 
 from collections.abc import Callable
@@ -14,11 +13,13 @@ from ccproxy.core.errors import TimedOut
 
 
 class Deadlines:
-    """Watches over one turn, from `start` to `stop`.
+    """Watches one answer, from `start` to `stop`.
 
     Args:
-        expired: called once, with the error for the limit that passed; the
-            watch is over by then.
+        limits: the time limits.
+        clock: for timers.
+        expired: called once, with the error for the limit that passed, after the
+            watch has stopped.
     """
 
     def __init__(
@@ -36,25 +37,25 @@ class Deadlines:
         self._whole: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Begin to wait for the first token; again, if there was a watch before."""
+        """Start to wait for the first token; ends the watch before."""
         self.stop()
         self._has_token = self._paused = False
         self._listen()
         self._whole = self._clock.callLater(self._limits.turn_timeout, self._too_long)
 
     def token(self) -> None:
-        """Note that the answer goes on."""
+        """Note that a token has arrived."""
         self._has_token = True
         if self._next is not None:
             self._next.reset(self._limits.silence_timeout)
 
     def waiting(self) -> None:
-        """Note that the silence has a reason, and an end."""
+        """Note that the CLI waits before it asks the provider again."""
         if self._has_token:
             self.token()
 
     def can_wait(self, delay_seconds: float) -> bool:
-        """Whether a pause of this length would end before the limits do."""
+        """Whether a wait of this length ends before the limits."""
         return all(
             delay_seconds < call.getTime() - self._clock.seconds()
             for call in (self._next, self._whole)
@@ -62,18 +63,18 @@ class Deadlines:
         )
 
     def pause(self) -> None:
-        """Stop listening."""
+        """Stop the limit on silence."""
         self._paused = True
         self._cancel_next()
 
     def resume(self) -> None:
-        """Listen again; the silence begins anew."""
+        """Start the limit on silence again."""
         self._paused = False
         if self._next is None and self._whole is not None:
             self._listen()
 
     def stop(self) -> None:
-        """End the watch; may be called at any time."""
+        """Stop the watch; may be called at any time."""
         for call in (self._next, self._whole):
             if call is not None and call.active():
                 call.cancel()

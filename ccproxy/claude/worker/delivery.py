@@ -1,4 +1,4 @@
-"""Who is told an answer, and how long it may take to come."""
+"""Delivers events to the listener of an answer, within time limits."""
 
 from collections.abc import Callable
 
@@ -20,19 +20,21 @@ from ccproxy.core.stream import (
     is_token,
 )
 
-# Nearly all events are such ones.
+# Nearly all events are of these types.
 _PIECES = (TextDelta, ThinkingDelta, InputJSONDelta)
 
 
 class Delivery:
-    """The listener to one answer after the other, and its time limits.
+    """The listener of one answer after the other, and the time limits.
 
     Attributes:
-        listener: None: nobody listens.
-        has_told: whether anything of the last answer was told.
+        listener: receives the events; None: nobody does.
+        has_told: whether a message of the last answer was sent.
 
     Args:
-        expired: told which limit has passed.
+        limits: the time limits of an answer.
+        clock: for timers.
+        expired: called with the error of a limit that has passed.
     """
 
     def __init__(
@@ -46,32 +48,32 @@ class Delivery:
         self.has_told = False
 
     def begin(self, listener: Listener) -> None:
-        """Listen."""
+        """Begin an answer."""
         self.listener = listener
         self.has_told = False
         self._deadlines.start()
 
     def leave(self) -> None:
-        """Hear no more."""
+        """Send no more events."""
         self.listener = None
         self._deadlines.stop()
 
     def pause(self) -> None:
-        """Be patient until `resume`."""
+        """Stop the limit on silence until `resume`."""
         self._deadlines.pause()
 
     def resume(self) -> None:
-        """Go on listening."""
+        """Start the limit on silence again."""
         self._deadlines.resume()
 
     def filter_events(
         self, events: list[Event], why: Callable[[CCProxyError], CCProxyError]
     ) -> list[Event]:
-        """What of the events is to be told: up to the end of the answer.
+        """The events to send: up to the end of the answer.
 
         Args:
-            events: what has arrived.
-            why: from an error of ours to what it comes from, if more is known.
+            events: the events that have arrived.
+            why: maps an error to a more exact one, if more is known.
         """
         # A timer is set anew for each batch, not for each of its tokens.
         if any(map(is_token, events)):

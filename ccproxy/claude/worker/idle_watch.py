@@ -1,11 +1,11 @@
-"""What is done with a worker now and then: it forgets when idle, and is looked at."""
+"""The timers of an idle worker: its body is removed, its process is checked."""
 
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-# To forget a body costs the CLI as much as to take another: 14 ms of its processor.
-# So it is not done where the next question comes at once.
+# To remove a body costs the CLI as much as to set another: 14 ms of processor time.
+# So it is not removed if the next question comes at once.
 _FORGET_SECONDS = 0.25
 _LOOK_SECONDS = 5.0
 
@@ -14,8 +14,9 @@ class IdleWatch:
     """The timers of one worker, from `start` to `stop`.
 
     Args:
-        forget: called once, soon.
-        look: called now and then.
+        clock: for the timers.
+        forget: called once, soon after `start`.
+        look: called every few seconds.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class IdleWatch:
         self._looking: IDelayedCall | None = None
 
     def start(self, *, has_body: bool) -> None:
-        """Begin anew; ``has_body`` tells whether there is anything to forget."""
+        """Start the timers; ``has_body``: whether there is a body to remove."""
         self._cancel_forgetting()
         if has_body:
             self._forgetting = self._clock.callLater(_FORGET_SECONDS, self._forget_now)
@@ -43,7 +44,7 @@ class IdleWatch:
             self._looking.reset(_LOOK_SECONDS)
 
     def stop(self) -> None:
-        """End; may be called at any time."""
+        """Stop the timers; may be called at any time."""
         self._cancel_forgetting()
         looking, self._looking = self._looking, None
         if looking is not None:

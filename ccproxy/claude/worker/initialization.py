@@ -1,4 +1,4 @@
-"""The initialization of a CLI: done once, waited for by as many as want."""
+"""The initialization of a CLI: done once, awaited by any number of callers."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,12 +13,12 @@ class Initialization:
     """One CLI's initialization.
 
     Attributes:
-        answer: what the CLI said; None: it is not initialized yet.
+        answer: the CLI's answer; None: it is not initialized yet.
 
     Args:
-        initialize: does it.
-        opened: called when it is done, before all who wait.
-        failed: called if it fails; it has to call `fail`.
+        initialize: initializes the CLI.
+        opened: called when that is done, before the callers of `wait` go on.
+        failed: called if that fails; it has to call `fail`.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class Initialization:
         self.answer: InitializeAnswer | None = None
 
     async def wait(self) -> InitializeAnswer:
-        """Begin, if nobody has, and wait until it is done.
+        """Begin if it has not begun, and wait until it is done.
 
         Raises:
-            CCProxyError: what it failed with.
+            CCProxyError: the initialization failed.
         """
         if self.answer is not None:
             return self.answer
@@ -51,7 +51,7 @@ class Initialization:
         return await waiter
 
     def fail(self, error: Exception) -> None:
-        """Tell all who wait that there is nothing to wait for."""
+        """Fail all callers of `wait`."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.errback(error)

@@ -1,17 +1,17 @@
-"""Keeps a CLI from asking the model by itself, once an answer has begun.
+"""Keeps a CLI from sending requests of its own once an answer has begun.
 
 =======  =====================================================================
-OPEN     whatever the CLI asks goes up; a timer may run
+OPEN     every request of the CLI goes upstream; a timer may run
 CLOSING  the limit is written
 CLOSED   the limit is acknowledged: the turn has no further request
 =======  =====================================================================
 
-A retry of the request that is under way goes up in any state.
+A retry of the current request goes upstream in any state.
 
-The limit costs the CLI 10 ms of its processor, so short answers are spared it. Where
-one of them turns out to be of those after which the CLI asks again, its process has to
-be killed instead, which costs a new one. If the machine is loaded, one further request
-may go up before the signal; nobody hears its answer.
+The limit costs the CLI 10 ms of processor time, so it is not set for short answers. If
+the CLI would send a request of its own after a short answer, its process is killed
+instead, and a new process has to start. On a loaded machine one further request may go
+upstream before the signal arrives; its answer is dropped.
 
 Source: docs/claude-cli-protocol.md, "Requests of its own": written 10 ms before
 the end of the answer or earlier, it was in time in 108 of 108 runs.
@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from ccproxy.claude.protocol import requests
 from ccproxy.claude.protocol.control import ControlChannel
 
-# A provider's answer of a few words takes longer.
+# Even an answer of a few words takes longer.
 _SHORT_SECONDS = 0.02
 
 
@@ -37,10 +37,12 @@ class _State(Enum):
 
 
 class RequestGuard:
-    """What keeps one CLI from asking by itself.
+    """Limits one CLI to one request a turn.
 
     Args:
-        failed: told why it cannot.
+        controls: control requests to the CLI.
+        clock: for the timer.
+        failed: called if the CLI does not accept the limit.
     """
 
     def __init__(
@@ -57,11 +59,11 @@ class RequestGuard:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the CLI is sure to ask nothing by itself."""
+        """Whether the CLI cannot send a request of its own."""
         return self._state is _State.CLOSED
 
     def answer_begun(self, *, is_short: bool) -> None:
-        """Close, at once if the answer is to be short, else if it goes on."""
+        """Set the limit: at once for a short answer, else after a moment."""
         if self._state is not _State.OPEN or self._timer is not None:
             return
         if is_short:
@@ -70,16 +72,16 @@ class RequestGuard:
             self._timer = self._clock.callLater(_SHORT_SECONDS, self._close)
 
     def stop(self) -> None:
-        """Close no more: the answer is over."""
+        """Cancel the timer: the answer is over."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def reset(self, *, is_closed: bool = False) -> None:
-        """Begin again: the settings of the next question take the limit back.
+        """Note that the settings of the next question have removed the limit.
 
         Args:
-            is_closed: these settings have the limit, and were acknowledged.
+            is_closed: they have set it again, and were acknowledged.
         """
         self.stop()
         self._state = _State.CLOSED if is_closed else _State.OPEN

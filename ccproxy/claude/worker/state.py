@@ -1,12 +1,12 @@
-"""What a worker is at.
+"""The states of a worker.
 
 =========  =====================================================================
-STARTING   spawned; not initialized yet
-READY      it can be asked; the last question's body is forgotten soon
-PREPARING  it has a question, and is told body, system prompt and model
+STARTING   the process was started and is not initialized yet
+READY      it can take a question; the body of the last one is removed soon
+PREPARING  it has a question; body, system prompt and model are being set
 ASKING     the question is written, the answer comes
-SETTLING   the listener has its end, or is gone: the CLI has to end the turn and
-           to rewind its conversation
+SETTLING   the listener has the last event, or is gone: the CLI has to end the turn
+           and to rewind its conversation
 GONE       the process is being stopped, or has ended
 =========  =====================================================================
 
@@ -21,7 +21,7 @@ from enum import Enum, auto
 
 
 class WorkerState(Enum):
-    """What a worker is at."""
+    """The state of a worker; see the module."""
 
     STARTING = auto()
     READY = auto()
@@ -32,36 +32,36 @@ class WorkerState(Enum):
 
 
 class HasWorkerState:
-    """Something that is in one of the states, a new one in the first."""
+    """A worker's state, at first ``STARTING``."""
 
     _state = WorkerState.STARTING
 
     @property
     def is_starting(self) -> bool:
-        """Whether it is not initialized yet, and has no question."""
+        """Whether it is not initialized and has no question."""
         return self._state is WorkerState.STARTING
 
     @property
     def is_ready(self) -> bool:
-        """Whether it can be asked, and has no question."""
+        """Whether it can take a question."""
         return self._state is WorkerState.READY
 
     @property
     def is_preparing(self) -> bool:
-        """Whether it has a question that it was not asked yet."""
+        """Whether its question is not written yet."""
         return self._state is WorkerState.PREPARING
 
     @property
     def is_asking(self) -> bool:
-        """Whether the answer is under way."""
+        """Whether the answer comes."""
         return self._state is WorkerState.ASKING
 
     @property
     def is_settling(self) -> bool:
-        """Whether it is done with a question, and not ready for the next."""
+        """Whether its question is over and it is not ready for the next."""
         return self._state is WorkerState.SETTLING
 
     @property
     def is_gone(self) -> bool:
-        """Whether it is of no more use."""
+        """Whether it cannot be used any more."""
         return self._state is WorkerState.GONE

@@ -1,4 +1,4 @@
-"""One answer of the model, from the CLI's records to the API's stream events. Pure.
+"""Decodes one answer: from the CLI's records to the API's stream events. Pure.
 
 =========  ======================  ===========================================
 phase      entered by              leaves it
@@ -13,15 +13,15 @@ WHOLE      the reason, a whole     ``result``
 OVER       `Finished`, `Failed`    never
 =========  ======================  ===========================================
 
-A reason after which the CLI asks the model again by itself ends the answer at once,
-any other one with the CLI's ``result``, which has the cost. What the CLI says of an
-answer that is whole, such as that it has no tool of that name, is not the client's.
+A stop reason after which the CLI sends a request of its own ends the answer at once.
+Any other answer ends with the CLI's ``result``, which has the cost. What the CLI adds
+to a whole answer, such as that it has no tool of that name, is not sent to the client.
 
-A call is the client's, whatever its name is, and whatever reason ends the answer.
+Every tool call is the client's, whatever its name and the stop reason are.
 
 The CLI begins a message once for the question, once for each ``api_retry``, and once
-more where the provider's error came before the first block; any other is a request
-that nobody made.
+more if the provider failed before the first block. Any other message answers a request
+that the proxy did not make.
 
 Source: docs/claude-cli-protocol.md, "Ends", "Requests of its own" and "Retries".
 """
@@ -76,9 +76,9 @@ _NO_DETAILS = (b"null", b"")
 _BAD_REQUEST = 400
 
 # After these the CLI asks the model to go on, within milliseconds, unless there is a
-# call; `tool_use` without one is such a reason, too.
+# call; after `tool_use` without a call it does so, too.
 _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "tool_use"})
-# After these it does not, however little the answer says.
+# After these it does not, even if the answer is empty.
 _FINAL = frozenset({"refusal", "pause_turn"})
 
 _LOST = (
@@ -96,12 +96,12 @@ class _Phase(Enum):
 
 
 class TurnDecoder:
-    """The state of one answer.
+    """Decodes the records of one answer.
 
     Args:
-        wall_seconds: Unix time at the start, to tell how long a limit lasts.
-        spent_usd: what the CLI had told of its costs before.
-        may_begin: whether there is to be an answer at all.
+        wall_seconds: Unix time of the question; rate limits end relative to it.
+        spent_usd: costs that the CLI had reported before.
+        may_begin: whether the model may answer at all.
     """
 
     def __init__(
@@ -123,26 +123,26 @@ class TurnDecoder:
 
     @property
     def is_over(self) -> bool:
-        """Whether the last event has been told."""
+        """Whether the last event was returned."""
         return self._phase is _Phase.OVER
 
     @property
     def asks_again(self) -> bool:
-        """Whether the CLI is about to ask the model by itself, if it can."""
+        """Whether the CLI is about to send a request of its own, if it can."""
         return self._asks_again and not self._is_settled
 
     @property
     def is_settled(self) -> bool:
-        """Whether the CLI has said itself that the turn is over."""
+        """Whether the CLI has ended the turn."""
         return self._is_settled
 
     @property
     def spoils(self) -> bool:
-        """Whether the CLI gives up features from now on, which a 400 may mean."""
+        """Whether the provider answered 400: the CLI may give up features for good."""
         return self._is_bad_request
 
     def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
-        """Why nothing came: what the CLI was last refused for, if it was."""
+        """The error for a timeout: the last refusal of the provider, if any."""
         return self._refusals.timeout_error(otherwise)
 
     def is_unexpected(self, record: Record) -> bool:
@@ -169,7 +169,7 @@ class TurnDecoder:
         return None
 
     def receive(self, record: Record) -> list[Event]:
-        """What a record means for the client; nothing after the turn's end.
+        """The events of a record; none after the end of the answer.
 
         Raises:
             WireError: a part of the record is not of the known shape.
@@ -180,7 +180,7 @@ class TurnDecoder:
         try:
             return self._received(record)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            # What is left raw has not been read before, not even as UTF-8.
+            # Raw parts are decoded here for the first time, as UTF-8, too.
             raise WireError(f"an answer of an unknown shape: {error}") from None
 
     def _received(self, record: Record) -> list[Event]:
@@ -208,12 +208,16 @@ class TurnDecoder:
         if self._phase is _Phase.OVER or isinstance(event, MessageStopEvent):
             if self._phase is _Phase.STREAMING:
                 self._phase = _Phase.CUT
-                # Where nothing was said, the CLI asks again without a word.
+                # If no block began, the CLI repeats the request without a record.
                 self._may_begin = not self._blocks
             return []
         if self._phase is _Phase.WAITING:
-            return self._fail(ClaudeFailed("a piece came of no answer that has begun"))
-        # The CLI closes the block of an answer that its upstream cut.
+            return self._fail(
+                ClaudeFailed(
+                    "the claude CLI sent a part of an answer that has not begun"
+                )
+            )
+        # The CLI closes the block of an answer whose connection was lost.
         return self._piece(event) if self._phase is _Phase.STREAMING else []
 
     def _delta(self, event: BlockDeltaEvent) -> list[Event]:
@@ -324,7 +328,7 @@ class TurnDecoder:
 
     def _refused(self, record: ApiRetry) -> list[Event]:
         if self._phase is _Phase.WHOLE:
-            # Not for the client's answer.
+            # It is not about the client's answer.
             return []
         self._may_begin = True
         if self._phase is _Phase.OVER:
@@ -337,10 +341,10 @@ class TurnDecoder:
         return [event]
 
     def _nudged(self) -> list[Event]:
-        """The CLI says something to the model, by itself, and asks it to go on."""
+        """The CLI adds a user's turn of its own and asks the model to go on."""
         self._asks_again = True
         if self._phase in (_Phase.STREAMING, _Phase.CUT):
-            # It keeps the half answer. What would come now is not one answer with it.
+            # It keeps the half answer; the rest would be another answer.
             return self._fail(ClaudeFailed(_LOST))
         return []
 

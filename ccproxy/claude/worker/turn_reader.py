@@ -1,4 +1,4 @@
-"""The answer that a worker's CLI is at: read, kept to one request, timed and told.
+"""Reads the answer of a worker's CLI: decodes, guards, times and delivers it.
 
 Source: docs/claude-cli-protocol.md, "Ends".
 """
@@ -26,20 +26,20 @@ from ccproxy.core.errors import CCProxyError, TimedOut
 from ccproxy.core.question import Listener
 from ccproxy.core.stream import Event, Failed, Finished
 
-# An answer of so few tokens may be over before it is known to go on.
+# An answer of so few tokens may end before the guard's timer does.
 _FEW_TOKENS = 16
 # Larger bodies are not searched for their `max_tokens`.
 _SEARCHED_BYTES = 1_000_000
 
 
 class TurnOutcome(Enum):
-    """What the CLI is at when the answer is over for its listener.
+    """What the CLI does when the answer is over for its listener.
 
     =========  ==============================================================
-    SETTLED    it has ended the turn
-    SETTLING   it is about to
-    GOES_ON    it does not know yet that the answer is over
-    UNUSABLE   it would ask the model by itself, or spoil its later requests
+    SETTLED    the CLI has ended the turn
+    SETTLING   the CLI is about to end the turn
+    GOES_ON    the CLI still answers
+    UNUSABLE   the CLI would send a request of its own, or has given up features
     =========  ==============================================================
     """
 
@@ -57,12 +57,14 @@ _decode_budget = msgspec.json.Decoder(_Budget).decode
 
 
 class TurnReader:
-    """One answer after the other, of one CLI.
+    """Reads one answer after the other of one CLI.
 
     Args:
-        failed: told if the CLI cannot be kept from asking by itself.
-        timed_out: told which limit has passed.
-        ended: called before the listener hears the end of the answer.
+        context: clock, limits and callbacks.
+        controls: control requests to the CLI.
+        failed: called if the CLI cannot be limited to one request.
+        timed_out: called with the error of a time limit.
+        ended: called before the listener gets the last event.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class TurnReader:
 
     @property
     def has_told(self) -> bool:
-        """Whether anything of the last answer was told."""
+        """Whether a message of the last answer was sent."""
         return self._delivery.has_told
 
     @property
@@ -95,17 +97,17 @@ class TurnReader:
 
     @property
     def is_limited(self) -> bool:
-        """Whether the CLI is sure to ask nothing by itself."""
+        """Whether the CLI cannot send a request of its own."""
         return self._guard.is_closed
 
     @property
     def would_ask_again(self) -> bool:
-        """Whether the CLI is about to ask by itself, and nothing keeps it from it."""
+        """Whether the CLI is about to send a request of its own."""
         return self._turn.asks_again and not self._guard.is_closed
 
     @property
     def fate(self) -> TurnOutcome:
-        """What is to become of the CLI, when the answer is over for its listener."""
+        """What the CLI does, now that the answer is over for its listener."""
         if self._turn.spoils or self.would_ask_again:
             return TurnOutcome.UNUSABLE
         if self._turn.is_settled:
@@ -113,7 +115,7 @@ class TurnReader:
         return TurnOutcome.SETTLING if self._turn.asks_again else TurnOutcome.GOES_ON
 
     def begin(self, body: ComposedBody, listener: Listener) -> None:
-        """Listen to the answer to a question that is going to be asked."""
+        """Prepare to read the answer to a question."""
         self._guard.reset()
         self._is_short = _is_short(body.json)
         self._costs.model = self._context.full_id(body.model)
@@ -123,18 +125,18 @@ class TurnReader:
         self._delivery.begin(listener)
 
     def begin_none(self) -> None:
-        """See that a question is not asked, which the CLI was told not to ask."""
+        """Prepare to read a turn in which the CLI must not ask the model."""
         self._guard.reset(is_closed=True)
         self._turn = TurnDecoder(0.0, may_begin=False)
 
     def is_unexpected(self, record: Record) -> bool:
-        """Whether a record begins a message that neither we nor a retry asked for."""
+        """Whether a record begins a message that was not asked for."""
         return self._turn.is_unexpected(record)
 
     def goes_on(self, record: Record) -> bool:
-        """Take a record if it is a piece of the message under way; tells whether it is.
+        """Take a record if it is a delta of the current message; tells whether it is.
 
-        A piece changes nothing but what there is to `tell`.
+        A delta changes no state; `tell` sends its events.
         """
         events = self._turn.piece(record)
         if events is None:
@@ -144,7 +146,7 @@ class TurnReader:
         return True
 
     def receive(self, record: Record) -> None:
-        """Take a record; the listener is told at the end of the answer, or by `tell`.
+        """Take a record; its events are sent by `tell`, or at the answer's end.
 
         Raises:
             WireError: a part of the record is not of the known shape.
@@ -158,11 +160,11 @@ class TurnReader:
         if events and self._delivery.listener is not None:
             self._untold += events
             if self._turn.is_over:
-                # What comes behind it finds the CLI in another state.
+                # The next record finds the CLI in another state.
                 self.tell()
 
     def tell(self) -> None:
-        """Tell the listener what has come."""
+        """Send the events that have come to the listener."""
         events, self._untold = self._untold, []
         listener = self._delivery.listener
         if listener is None or not events:
@@ -174,33 +176,33 @@ class TurnReader:
         listener.receive(told)
 
     def fail(self, error: CCProxyError) -> None:
-        """End the answer, if there is a listener yet."""
+        """End the answer with an error, if it has a listener."""
         self._untold.append(Failed(error))
         self.tell()
 
     def why(self, error: TimedOut) -> CCProxyError:
-        """Why nothing came: what the CLI was last refused for, if it was."""
+        """The error for a timeout: the last refusal of the provider, if any."""
         return self._turn.timeout_error(error)
 
     def pause(self) -> None:
-        """Be patient with a listener that does not read."""
+        """Stop the silence limit: the listener does not read."""
         self._delivery.pause()
 
     def resume(self) -> None:
-        """Go on."""
+        """Start the silence limit again."""
         self._delivery.resume()
 
     def leave(self) -> None:
-        """Tell no more."""
+        """Send no more events."""
         self._delivery.leave()
 
     def stop(self) -> None:
-        """Keep the CLI from nothing any more: its turn is over."""
+        """Stop the guard: the turn is over."""
         self._guard.stop()
 
 
 def _is_short(body: bytes) -> bool:
-    """Whether an answer may be over before it is known to go on."""
+    """Whether the body asks for a very short answer."""
     if len(body) > _SEARCHED_BYTES:
         return False
     budget = _decode_budget(body).max_tokens

@@ -1,10 +1,10 @@
-"""One CLI process, asked one question at a time, any question after any other.
+"""One CLI process, which answers one question at a time, of any client.
 
 See `ccproxy.claude.worker.state` for its states.
 
-The question is written when all that it depends on was acknowledged as done. A process
-that does not do what it is told, or does what it is not, is killed: the question of one
-client must never be asked with what belongs to another's.
+The question is written after the CLI has acknowledged every setting that the question
+depends on. A process that ignores a command, or acts without one, is killed: the
+question of one client must never be sent with the settings of another's.
 
 Source: docs/claude-cli-protocol.md, "The body set whole" and "One question".
 """
@@ -34,7 +34,7 @@ from ccproxy.claude.worker.turn_reader import TurnOutcome, TurnReader
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InternalError, TimedOut
 from ccproxy.core.question import Listener
 
-_SETTLE_SECONDS = 3.0  # to end a turn that is over for its client
+_SETTLE_SECONDS = 3.0  # to end the turn and to rewind
 _REFUSAL = "ccproxy does not do this"
 
 __all__ = ["Worker", "WorkerLost"]
@@ -44,8 +44,8 @@ class Worker(HasWorkerState):
     """A CLI process that answers one question at a time.
 
     Attributes:
-        launch: how it was started.
-        questions: how many it has been asked.
+        launch: how the process was started.
+        questions: number of questions that it was given.
 
     Raises:
         CCProxyError: the process cannot be started.
@@ -60,7 +60,7 @@ class Worker(HasWorkerState):
         clock = self._clock = context.clock
         self._writer = LineWriter(lambda data: self._process.send(data), clock)
         self._controls = ControlChannel(self._writer.send)
-        # A setting takes the operator's own variable away.
+        # A question's settings replace the operator's variable.
         cache_ttl = launch.environment.get("CLAUDE_CODE_PROMPT_CACHE_TTL")
         self._commands = Commands(self._controls, self._writer, self._clock, cache_ttl)
         self._answering = TurnReader(
@@ -85,47 +85,49 @@ class Worker(HasWorkerState):
 
     @property
     def system(self) -> str | None:
-        """The system prompt that it has; None: it never had one."""
+        """The system prompt of the CLI; None: it never had one."""
         return self._commands.system
 
     @property
     def has_told(self) -> bool:
-        """Whether anything of the last question's answer has been told.
+        """Whether a message of the last answer has been sent to the listener.
 
-        While not, a failure with `WorkerLost` is none of the question's: another
-        worker may be asked. An `UpstreamRetry` is nothing of the answer.
+        If not, a failure with `WorkerLost` is not the fault of the question: another
+        worker may be asked. An `UpstreamRetry` does not count.
         """
         return self._answering.has_told
 
     @property
     def pid(self) -> int | None:
-        """The process's id."""
+        """The process id."""
         return self._process.pid
 
     @property
     def resident_bytes(self) -> int:
-        """How much memory the process takes; 0 where the system does not tell."""
+        """The memory of the process; 0 if the system does not report it."""
         return self._process.resident_bytes
 
     async def open(self) -> records.InitializeAnswer:
-        """Initialize the CLI; then it is ready.
+        """Initialize the CLI; done when it is ready.
 
         Raises:
-            CCProxyError: it is too old, died, does not answer, or refuses.
+            CCProxyError: the CLI is too old, died, does not answer, or refuses.
         """
         return await self._opening.wait()
 
     async def warm_up(self) -> None:
-        """Have a CLI that is ready load what its first question will need.
+        """Make a ready CLI load the code that its first question needs.
 
-        It is asked something that it has to refuse by itself; nothing goes up. It is
-        settling meanwhile; done when it was asked.
+        The CLI gets a question that it refuses by itself; nothing goes upstream. The
+        worker is settling meanwhile. Done when the question is written.
 
         Raises:
-            CCProxyError: it is gone, or does not do what it is told.
+            CCProxyError: the process is gone, or ignores a command.
         """
         if not self.is_ready:
-            raise InternalError("a worker is warmed up before its first question")
+            raise InternalError(
+                "a worker can be warmed up only before its first question"
+            )
         self._settle_soon()
         self._answering.begin_none()
         try:
@@ -137,10 +139,10 @@ class Worker(HasWorkerState):
             await self._commands.ask()
 
     def can_ask(self, system: str) -> bool:
-        """Whether it can be asked a question with this system prompt, now.
+        """Whether the worker can take a question with this system prompt now.
 
-        An empty one needs a worker that never had one. One that is starting can be
-        asked, too; one that was stopped (SIGSTOP) cannot.
+        An empty prompt needs a worker that never had one. A starting worker can take a
+        question, too; a process stopped by SIGSTOP cannot.
         """
         return (
             self._state in (WorkerState.STARTING, WorkerState.READY)
@@ -149,40 +151,37 @@ class Worker(HasWorkerState):
         )
 
     def ask(self, body: ComposedBody, listener: Listener) -> None:
-        """Put a question; the listener is told everything, but not from within.
+        """Take a question; the listener is never called from within.
 
         Raises:
-            Bug: it cannot be asked this.
+            InternalError: the worker cannot take this question.
         """
         if self._state not in (WorkerState.STARTING, WorkerState.READY) or (
             self.system is not None and not body.system
         ):
-            raise InternalError("a worker was asked what it cannot be asked")
+            raise InternalError("a worker was given a question that it cannot take")
         self.questions += 1
         self._state = WorkerState.PREPARING
-        # A process that is stopped (SIGSTOP) while it answers says nothing more.
+        # Finds a process that is stopped (SIGSTOP) while it answers.
         self._idle.start(has_body=False)
         self._answering.begin(body, listener)
         self._run(self._put(body))
 
     def on_ready(self, ready: Callable[[], None]) -> None:
-        """Have ``ready`` called each time when it is ready again.
-
-        That is after a question, or when it is warm.
-        """
+        """Call ``ready`` each time the worker is ready again, or warm."""
         self._on_ready = ready
 
     def watch(self, lost: Callable[[], None]) -> None:
-        """Have ``lost`` called once if it ends, or has to be ended, by itself.
+        """Call ``lost`` once if the process ends, or fails so that it is killed.
 
-        It comes before the listener's end, if there is one to come.
+        The call comes before the listener's last event, if one is to come.
         """
         self._on_lost = lost
 
     def abandon(self) -> None:
-        """Break the question off: its listener hears no more.
+        """Break the question off; its listener gets no more events.
 
-        Within 3 s it is ready again (``on_ready``), or lost (``watch``).
+        Within 3 s the worker is ready again (`on_ready`), or lost (`watch`).
         """
         self._answering.leave()
         self._process.resume()
@@ -201,9 +200,9 @@ class Worker(HasWorkerState):
         self._answering.resume()
 
     def check(self) -> "Deferred[bool]":
-        """Whether the process lives and, if nobody asks it, answers within 3 s.
+        """Whether the process runs and, if it is idle, answers a ping within 3 s.
 
-        One that does not is ended, and lost.
+        If not, the process is killed, and the worker is lost.
         """
         return Deferred.fromCoroutine(self._check())
 
@@ -215,22 +214,22 @@ class Worker(HasWorkerState):
         return not self.is_gone
 
     def close(self) -> "Deferred[None]":
-        """Stop the CLI; nobody hears anything more of it. Fires when it is gone."""
+        """Stop the CLI and call nobody any more. Fires when the process is gone."""
         is_busy = self._state not in (WorkerState.STARTING, WorkerState.READY)
         self._on_lost = None
         self._answering.leave()
         self._retire(ClaudeFailed("the worker was closed"))
         if is_busy:
-            # A gentle end would let it ask the model on for some 60 ms.
+            # After SIGTERM it could ask the model for some 60 ms more.
             self._process.kill()
         return self._process.terminate()
 
     def kill(self) -> None:
-        """Stop the CLI now; `close` tells when it is gone."""
+        """Kill the CLI; the Deferred of `close` fires when it is gone."""
         self._process.kill()
 
     def lines_received(self, lines: list[bytes]) -> None:
-        """Take lines of the CLI's; called by the process."""
+        """Take lines of the CLI; called by the process."""
         try:
             for line in lines:
                 record = codec.decode(line)
@@ -243,11 +242,11 @@ class Worker(HasWorkerState):
             self._answering.tell()
 
     def garbage_received(self, error: codec.WireError) -> None:
-        """Give up a CLI that cannot be understood; called by the process."""
+        """Give up a CLI whose output cannot be read; called by the process."""
         self._lose(WorkerLost(f"the claude CLI wrote {error}"))
 
     def process_ended(self, end: ProcessExit) -> None:
-        """Learn that the CLI is gone; called by the process."""
+        """Note that the CLI has ended; called by the process."""
         if not self.is_gone:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
             self._lose(WorkerLost(f"the claude CLI ended unexpectedly ({end})"))
@@ -271,7 +270,7 @@ class Worker(HasWorkerState):
             return  # abandoned
         await self._commands.prepare(body)
         if self.is_settling:
-            # Abandoned, and not asked: there is nothing to take back.
+            # Abandoned before it was written: nothing to rewind.
             self._become_ready()
         elif self.is_preparing:
             self._state = WorkerState.ASKING
@@ -295,16 +294,20 @@ class Worker(HasWorkerState):
             return
         self._answering.receive(record)
         if self.is_settling and self._answering.would_ask_again:
-            self._lose(WorkerLost("the claude CLI would have asked by itself"))
+            self._lose(
+                WorkerLost("the claude CLI was about to send a request of its own")
+            )
         elif self.is_settling and self._answering.is_settled:
             self._run(self._take_back())
 
     def _ask_by_itself(self) -> None:
-        self._log.error("a claude CLI has asked the model by itself, and is killed")
-        self._lose(WorkerLost("the claude CLI has asked the model by itself"))
+        self._log.error(
+            "a claude CLI sent a request of its own to the model and is killed"
+        )
+        self._lose(WorkerLost("the claude CLI sent a request of its own to the model"))
 
     def _ended(self) -> None:
-        """The listener is to hear the end; see what the CLI can be used for now."""
+        """Decide what becomes of the CLI; the listener gets the end afterwards."""
         self._process.resume()
         if not self.is_asking:
             return
@@ -314,7 +317,7 @@ class Worker(HasWorkerState):
             case TurnOutcome.GOES_ON:
                 self._break_off()
             case _:
-                # `_at_turn` sees to the rest, if the turn is over already.
+                # If the turn has ended already, `_at_turn` rewinds it.
                 self._settle_soon()
 
     def _timed_out(self, error: TimedOut) -> None:
@@ -351,7 +354,7 @@ class Worker(HasWorkerState):
                 self._become_ready()
 
     def _become_ready(self) -> None:
-        # Not if it was only opened.
+        # Not after the initialization alone.
         is_back = self.is_settling or self.questions > 0
         self._stop_settling()
         self._state = WorkerState.READY
@@ -372,12 +375,12 @@ class Worker(HasWorkerState):
             error = WorkerLost(error.message)
         elif not isinstance(error, CCProxyError):
             if not self.is_gone:
-                self._log.failure("while a CLI was spoken to", failure)
-            error = WorkerLost("the claude CLI could not be spoken to")
+                self._log.failure("a command to a CLI failed", failure)
+            error = WorkerLost("a command to the claude CLI failed")
         self._lose(error)
 
     def _lose(self, error: CCProxyError) -> None:
-        """Kill the CLI, and tell all whom it concerns, the listener last."""
+        """Kill the CLI, and call everybody who waits for it, the listener last."""
         if self.is_gone:
             return
         self._retire(error)

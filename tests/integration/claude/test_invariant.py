@@ -36,9 +36,9 @@ FAULTS: list[tuple[str, End, str]] = [
     ("half", End.ERROR, "in the middle of a line"),
     ("future", End.COMPLETE, ""),
     # What nobody has announced is a request that nobody wants.
-    ("starts-again", End.ERROR, "asked the model by itself"),
-    ("stammers", End.ERROR, "asked the model by itself"),
-    ("early-delta", End.ERROR, "no answer that has begun"),
+    ("starts-again", End.ERROR, "sent a request of its own to the model"),
+    ("stammers", End.ERROR, "sent a request of its own to the model"),
+    ("early-delta", End.ERROR, "an answer that has not begun"),
     ("two-results", End.COMPLETE, ""),
     ("late-messages", End.COMPLETE, ""),
     ("stray-responses", End.COMPLETE, ""),
@@ -69,7 +69,7 @@ async def test_each_fault_has_one_end_and_the_next_request_works(
     for allowed in ("ended unexpectedly", "ignores SIGTERM", "cannot be used now"):
         expected_errors.allow(allowed)
     if scenario in ("starts-again", "stammers", "late-messages"):
-        expected_errors.allow("asked the model by itself")
+        expected_errors.allow("sent a request of its own to the model")
     options = LIMITS.get(scenario, {})
     server = proxy(claude_bin=fake(scenario).binary, **options)
     outcome = await keeps_the_invariant(server, "hello", WHOLE, stream=stream)

@@ -336,7 +336,7 @@ EVERY_FAULT: list[tuple[str, End, str]] = [
     ("future", End.COMPLETE, ""),
     ("starts-again", End.COMPLETE, ""),
     ("stammers", End.COMPLETE, ""),
-    ("early-delta", End.ERROR, "no answer that has begun"),
+    ("early-delta", End.ERROR, "an answer that has not begun"),
     ("two-results", End.COMPLETE, ""),
     ("late-messages", End.COMPLETE, ""),
     ("stray-responses", End.COMPLETE, ""),

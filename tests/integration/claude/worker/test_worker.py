@@ -313,7 +313,7 @@ async def test_one_that_never_answers_is_told_of(fakes: Fakes) -> None:
 async def test_a_message_that_nobody_asked_for_ends_the_process(
     workers: Workers, expected_errors: ExpectedErrors, question: str
 ) -> None:
-    expected_errors.allow("asked the model by itself")
+    expected_errors.allow("sent a request of its own to the model")
     worker = workers.start()
     told = await heard(worker, composed(question))
     assert isinstance(told.error, WorkerLost)
@@ -327,7 +327,7 @@ async def test_a_message_that_nobody_asked_for_ends_the_process(
 async def test_so_does_one_while_nothing_is_asked(
     workers: Workers, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("asked the model by itself")
+    expected_errors.allow("sent a request of its own to the model")
     worker, listener = workers.start(), Heard()
     worker.ask(composed("later"), listener)
     await until(lambda: worker.is_gone)
@@ -374,7 +374,7 @@ async def test_a_short_answer_is_limited_at_once(workers: Workers) -> None:
 async def test_one_that_asks_all_the_same(
     workers: Workers, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("asked the model by itself")
+    expected_errors.allow("sent a request of its own to the model")
     worker = workers.start()
     told = await heard(worker, composed("ends max_tokens anyway"))
     assert told.finished.stop_reason == "max_tokens"

@@ -646,7 +646,7 @@ def test_an_answer_of_the_clis_own_is_a_failure() -> None:
 
 @pytest.mark.parametrize("piece", [text("one"), OPENED, stopped("end_turn")])
 def test_a_piece_of_an_answer_that_has_not_begun(piece: Record) -> None:
-    assert "no answer that has begun" in failure(told(piece)).message
+    assert "an answer that has not begun" in failure(told(piece)).message
 
 
 @pytest.mark.parametrize("block", [3, {"text": "no type"}, {"type": "text", "text": 3}])
@@ -659,7 +659,7 @@ def test_a_block_of_another_shape_is_not_of_the_wire(block: object) -> None:
 
 def test_a_piece_behind_the_end_of_an_answer() -> None:
     rest = [start(), text("one"), stopped("end_turn"), text("two")]
-    assert "no answer that has begun" in failure(told(*rest)).message
+    assert "an answer that has not begun" in failure(told(*rest)).message
 
 
 def test_the_message_of_the_turn_before_is_not_told_again() -> None:
