@@ -241,7 +241,9 @@ class NativeTurnDecoder:
     def _streamed(self, event: StreamPart) -> list[Event]:
         if isinstance(event, _PIECES) and self._phase is not _Phase.STREAMING:
             return self._fail(
-                ClaudeFailed("the claude CLI told a piece of no answer that has begun")
+                ClaudeFailed(
+                    "the claude CLI sent a part of an answer that has not begun"
+                )
             )
         match event:
             case BlockDeltaEvent(delta=delta):

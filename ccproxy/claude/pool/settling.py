@@ -11,10 +11,11 @@ _SOON_SECONDS = 0.1
 
 
 class SettlingWorkers:
-    """The workers that settle, and the patience of the questions that wait for them.
+    """Settling workers, and a timer for the requests that wait for them.
 
     Args:
-        waited: called when those that wait have waited long enough for one of them.
+        clock: for the timer.
+        waited: called when a request has waited long enough for a settling worker.
     """
 
     def __init__(self, clock: IReactorTime, waited: Callable[[], None]) -> None:
@@ -59,10 +60,7 @@ class SettlingWorkers:
         )
 
     def wait(self) -> None:
-        """Have ``waited`` called when one of them is not worth waiting for any more.
-
-        Only while there are any that are.
-        """
+        """Start the timer: ``waited`` is called when a worker takes too long."""
         if self._patience is None:
             now = self._clock.seconds()
             ends = [until for until in self._workers.values() if now < until]

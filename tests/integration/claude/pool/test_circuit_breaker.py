@@ -43,7 +43,7 @@ class House:
 
 @pytest.fixture
 def house(expected_errors: ExpectedErrors) -> House:
-    expected_errors.allow("no claude CLI is started for now")
+    expected_errors.allow("no claude CLI is started until")
     return House()
 
 
@@ -97,7 +97,7 @@ async def test_cli_that_refuses_to_start_for_ten_tries(
     fake: Callable[[str], FakeClaude],
     expected_errors: ExpectedErrors,
 ) -> None:
-    for words in ("ended unexpectedly", "cannot be used now", "is started for now"):
+    for words in ("ended unexpectedly", "cannot be used now", "is started until"):
         expected_errors.allow(words)
     claude = fake("broken")
     broken = Path(f"{claude.log}.broken")
