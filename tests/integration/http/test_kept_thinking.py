@@ -24,7 +24,7 @@ from ccproxy.core.stream import (
 from tests.integration.http.conftest import HTTP
 from tests.support.backend import FINISHED, ScriptedBackend, ScriptedQuestion
 from tests.support.composed import BETAS, OPUS, composed, upstream
-from tests.support.events import call_start
+from tests.support.events import call_start, in_blocks
 from tests.support.provider_rules import violations
 from tests.support.provider_thinking import sign
 from tests.support.waiting import until
@@ -74,7 +74,7 @@ async def respond(
     body = body_of(asked.request)
     assert violations(body, betas=BETAS) == []
     thought = (ThinkingDelta(thinks), SignatureDelta(sign(body, []))) if thinks else ()
-    asked.tell(MessageStart(OPUS), *thought, *answer)
+    asked.tell(*in_blocks([MessageStart(OPUS), *thought, *answer]))
     response = await pending
     made = await response.json()
     assert response.code == 200, made

@@ -215,7 +215,7 @@ async def test_thinking_is_continued_with_its_signature(http: HTTP) -> None:
     body = {"input": "one"}
     pending = http.request("POST", "/v1/responses", json=body)
     await until(lambda: http.backend.asks)
-    events = [START, *THOUGHT, TextDelta("uno"), FINISHED]
+    events: list[Event] = [START, *THOUGHT, TextDelta("uno"), FINISHED]
     http.backend.asks[-1].tell(*in_blocks(events))
     made = await (await pending).json()
     assert "encrypted_content" not in made["output"][0]
@@ -339,7 +339,11 @@ async def test_field_that_nobody_reads_has_to_be_sound(http: HTTP, item: bytes) 
 async def test_call_that_was_cut_off_is_left_out_of_the_chain(http: HTTP) -> None:
     pending = http.request("POST", "/v1/responses", json={"input": "one"})
     await until(lambda: http.backend.asks)
-    cut = [call_start("t", "f"), InputJSONDelta('{"a'), Finished("max_tokens")]
+    cut: list[Event] = [
+        call_start("t", "f"),
+        InputJSONDelta('{"a'),
+        Finished("max_tokens"),
+    ]
     http.backend.asks[-1].tell(*in_blocks([START, TextDelta("look"), *cut]))
     made = await (await pending).json()
     assert made["status"] == "incomplete"
