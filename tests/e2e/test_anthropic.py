@@ -13,8 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from ccproxy.server.fake_upstream import Block, Reply, words
-from tests.e2e.test_tools import BASH, ONE, TWO, WEATHER, call, calls, native
+from tests.e2e.test_tools import BASH, ONE, TWO, call, calls, native
 from tests.support.comparison import differences
+from tests.support.mutations import WEATHER
 from tests.support.server import KEY, RunningProxy, Upstream, answer
 from tests.support.waiting import until
 

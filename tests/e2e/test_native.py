@@ -15,8 +15,9 @@ from twisted.internet.defer import Deferred
 
 from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.e2e.test_chat import chunks_of, text_of
-from tests.e2e.test_tools import BASH, ONE, TOOLS, TWO, WEATHER, call, calls, native
+from tests.e2e.test_tools import BASH, ONE, TOOLS, TWO, call, calls, native
 from tests.support.loops import client
+from tests.support.mutations import WEATHER
 from tests.support.raw import connect, request
 from tests.support.server import KEY, RunningProxy, Upstream, answer, events, system
 from tests.support.spec import (
@@ -30,8 +31,6 @@ Start = Callable[..., RunningProxy]
 
 FUNCTIONS = [tool["function"] for tool in TOOLS]
 STREAM = pytest.mark.parametrize("stream", [False, True])
-
-
 SHARED = {"compose": "native"}
 
 

@@ -13,23 +13,12 @@ from twisted.internet.threads import deferToThread
 from ccproxy.server.fake_upstream import Block, Reply, words
 from tests.e2e.test_chat import chunks_of, text_of
 from tests.e2e.test_openai import client
+from tests.support.mutations import WEATHER
 from tests.support.server import RunningProxy, Upstream, answer, events
 from tests.support.spec import chunk_errors, document_errors
 
 Start = Callable[..., RunningProxy]
 
-WEATHER = {
-    "name": "get_weather",
-    "description": "The weather  in a city.\n",
-    "parameters": {
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "type": "object",
-        "properties": {"city": {"type": "string", "enum": ["Paris", "Oslo"]}},
-        "required": ["city"],
-        "additionalProperties": False,
-    },
-    "strict": True,
-}
 BASH = {"name": "Bash", "parameters": {"type": "object", "properties": {}}}
 TOOLS: list[Any] = [{"type": "function", "function": f} for f in (WEATHER, BASH)]
 

@@ -27,11 +27,11 @@ from ccproxy.core.errors import CCProxyError, ClaudeFailed, ClientError
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import Event, Failed, Finished
 from ccproxy.web.sse import sse_frames
-from tests.e2e.test_fuzz import CHAT, ODD, RESPONSES, places
 from tests.support.composed import BETAS, HAIKU_4_5, OPUS, SONNET_5, composed, upstream
 from tests.support.invariant import End, outcome_of
+from tests.support.mutations import CHAT, ODD, RESPONSES, places
 from tests.support.provider_rules import violations
-from tests.unit.api.responses.test_responses import asked
+from tests.unit.api.responses.samples import asked
 
 TRIES = int(os.environ.get("CCPROXY_FUZZ", "150"))
 HEADING = CompletionMeta(id="chatcmpl-1", created=1_700_000_000)

@@ -33,7 +33,7 @@ from tests.support.spec import (
     response_errors,
     response_event_errors,
 )
-from tests.unit.api.responses.test_responses import asked, parse, plain, request, whole
+from tests.unit.api.responses.samples import asked, parse, plain, request, whole
 
 FUNCTION = {"type": "function", "name": "look", "parameters": {"type": "object"}}
 PATCH = {
