@@ -34,7 +34,7 @@ from ccproxy.api.options import APIOptions
 from ccproxy.config.reading import DEMO_KEY, without_effect
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import StorageFailed
-from ccproxy.server.assembly import make_backend
+from ccproxy.server.backend_factory import make_backend
 from ccproxy.server.metrics import Metrics
 from ccproxy.server.runtime import Runtime
 from ccproxy.server.usage_recorder import UsageRecorder

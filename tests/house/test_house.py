@@ -80,7 +80,7 @@ PURE_NAMES = (
             *("answer_stats", "reach", "error_formats", "operation", "sse"),
         )
     ),
-    "ccproxy.cli.doctor.verdict",
+    "ccproxy.cli.doctor.results",
     "ccproxy.cli.usage.table",
 )
 # Packages of routes: each has a module `routes`.

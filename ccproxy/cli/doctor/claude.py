@@ -23,7 +23,7 @@ from ccproxy.claude.process.launch import check_version, locate_claude, read_ver
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.worker import Worker
-from ccproxy.cli.doctor.verdict import CheckResult, CheckStatus
+from ccproxy.cli.doctor.results import CheckResult, CheckStatus
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import CCProxyError, ClaudeUnavailable
 from ccproxy.core.messages import Message, MessagesRequest

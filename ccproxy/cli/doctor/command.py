@@ -18,8 +18,8 @@ from typing_extensions import override
 
 from ccproxy import __version__
 from ccproxy.cli.command_line import CommandOptions, ExitStatus
-from ccproxy.cli.doctor.examination import examine
-from ccproxy.cli.doctor.verdict import CheckResult, document, is_well
+from ccproxy.cli.doctor.checks import examine
+from ccproxy.cli.doctor.results import CheckResult, document, is_well
 from ccproxy.config.settings import SettingsError
 
 

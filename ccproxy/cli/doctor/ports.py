@@ -14,7 +14,7 @@ from twisted.web.iweb import IAgentEndpointFactory
 from typing_extensions import override
 from zope.interface import implementer
 
-from ccproxy.cli.doctor.verdict import CheckResult, CheckStatus
+from ccproxy.cli.doctor.results import CheckResult, CheckStatus
 from ccproxy.web.listen import base_url, endpoint_of, is_inherited, uses_tls
 
 _PATIENCE_SECONDS = 5.0

@@ -14,8 +14,8 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import Factory, Protocol
 from typing_extensions import override
 
-from ccproxy.cli.doctor.examination import examine
-from ccproxy.cli.doctor.verdict import CheckResult
+from ccproxy.cli.doctor.checks import examine
+from ccproxy.cli.doctor.results import CheckResult
 from ccproxy.config.flags import SettingsOptions
 from ccproxy.config.reading import read_settings
 from ccproxy.store.engine import open_engines, sqlite_url

@@ -20,7 +20,7 @@ from ccproxy.claude.installation.conformance import BinaryID, Conformance, Findi
 from ccproxy.claude.installation.probe import QUESTIONS, difference
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.core.errors import ClaudeFailed, ClaudeUnavailable, ClaudeUnresponsive
-from ccproxy.server.findings import FileFindings
+from ccproxy.server.probe_results import FileFindings
 from tests.conftest import ExpectedErrors
 from tests.support.server import RunningProxy
 

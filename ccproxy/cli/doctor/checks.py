@@ -5,8 +5,8 @@ from typing import Any
 
 from ccproxy.cli.doctor.claude import CLI, examine_binary, skipped_session
 from ccproxy.cli.doctor.ports import examine_endpoint
-from ccproxy.cli.doctor.state import examine_database, examine_state
-from ccproxy.cli.doctor.verdict import CheckResult, CheckStatus
+from ccproxy.cli.doctor.results import CheckResult, CheckStatus
+from ccproxy.cli.doctor.storage import examine_database, examine_state
 from ccproxy.config.settings import Settings
 from ccproxy.server.runtime import Runtime
 from ccproxy.web.listen import endpoint_of, is_inherited

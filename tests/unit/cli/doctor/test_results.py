@@ -2,7 +2,7 @@
 
 import json
 
-from ccproxy.cli.doctor.verdict import CheckResult, CheckStatus, document, is_well
+from ccproxy.cli.doctor.results import CheckResult, CheckStatus, document, is_well
 
 FINE = CheckResult(CheckStatus.OK, "session", "started in 0.50 s", seconds=0.5)
 BAD = CheckResult(CheckStatus.WRONG, "port", "cannot listen\nhere", "choose another")

@@ -19,7 +19,7 @@ from ccproxy.claude.schemas.checker import SchemaChecker
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.config.settings import Settings
 from ccproxy.core.usage import RateWindow
-from ccproxy.server.findings import FileFindings
+from ccproxy.server.probe_results import FileFindings
 from ccproxy.server.runtime import BETAS, Runtime
 
 # What is remembered of the model's own messages; a loop of calls takes minutes.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ccproxy.cli.doctor.verdict import CheckResult, CheckStatus
+from ccproxy.cli.doctor.results import CheckResult, CheckStatus
 from ccproxy.config.settings import Settings
 from ccproxy.store.engine import DATABASE_FILE, check_private, sqlite_url
 from ccproxy.store.inspection import inspect
