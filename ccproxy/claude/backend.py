@@ -19,7 +19,7 @@ from ccproxy.claude.installation.compose_mode import (
     ComposeMode,
     decide_compose_mode,
 )
-from ccproxy.claude.installation.conformance import Conformance, Findings, Prober
+from ccproxy.claude.installation.conformance import Conformance, Prober, ProbeResults
 from ccproxy.claude.installation.discovery import CLIDiscovery
 from ccproxy.claude.installation.login import body_limit
 from ccproxy.claude.launches import Launches
@@ -56,7 +56,7 @@ class ClaudeBackend:
         composer: makes request bodies.
         checker: compiles and checks the clients' schemas.
         prober: examines a new binary of the CLI.
-        findings: stores the results of these examinations.
+        probe_results: stores the results of these examinations.
     """
 
     _log = Logger()
@@ -70,7 +70,7 @@ class ClaudeBackend:
         composer: BodyComposer,
         checker: SchemaChecker,
         prober: Prober,
-        findings: Findings,
+        probe_results: ProbeResults,
     ) -> None:
         self._mode = ComposeMode(settings.compose)
         self._has_agent_tools = bool(settings.agent_tools)
@@ -88,7 +88,7 @@ class ClaudeBackend:
         self._conformance = Conformance(
             launches.worker,
             prober,
-            findings,
+            probe_results,
             context.clock,
             self._examined,
             decides=self._mode is ComposeMode.AUTO and not self._has_agent_tools,

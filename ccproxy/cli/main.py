@@ -107,14 +107,14 @@ class _Application(MultiService):
             parent.setComponent(ILogObserver, observer)
         super().setServiceParent(parent)
 
-    def _hurry(self, number: int, frame: object) -> None:
+    def _stop_now(self, number: int, frame: object) -> None:
         """End now what the first signal has begun to end in good order."""
         # Should even this be too slow, by the system's own hand: for the next signal,
         # and soon without one.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         reactor = running_reactor()
-        reactor.callFromThread(self._server.hurry)
+        reactor.callFromThread(self._server.stop_now)
         reactor.callFromThread(
             reactor.callLater, _HASTE_SECONDS, os.kill, os.getpid(), number
         )
@@ -138,7 +138,7 @@ class _Application(MultiService):
     def stopService(self) -> "Deferred[Any]":
         for number in (signal.SIGTERM, signal.SIGINT):
             if callable(signal.getsignal(number)):
-                signal.signal(number, self._hurry)
+                signal.signal(number, self._stop_now)
         notify(STOPPING, os.environ)
         stopped: Deferred[Any] = super().stopService()
         return stopped

@@ -4,6 +4,8 @@ from attrs import field, frozen
 
 from ccproxy.core.stream import Usage
 
+_NANODOLLARS = 10**9
+
 
 @frozen(kw_only=True)
 class RateWindow:
@@ -54,12 +56,22 @@ class UsageTotals:
     usage: Usage = field(factory=Usage)
     cost_nanodollars: int = 0
 
+    @property
+    def cost_usd(self) -> float:
+        """What the answers cost, in dollars."""
+        return self.cost_nanodollars / _NANODOLLARS
+
     def __add__(self, other: "UsageTotals") -> "UsageTotals":
         return UsageTotals(
             self.answers + other.answers,
             self.usage + other.usage,
             self.cost_nanodollars + other.cost_nanodollars,
         )
+
+
+def nanodollars(dollars: float) -> int:
+    """A cost as `UsageTotals` counts it."""
+    return round(dollars * _NANODOLLARS)
 
 
 @frozen

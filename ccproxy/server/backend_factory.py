@@ -1,4 +1,4 @@
-"""The claude room put together from the operator's settings."""
+"""Makes the backend, with all its parts, from the settings."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,35 +19,35 @@ from ccproxy.claude.schemas.checker import SchemaChecker
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.config.settings import Settings
 from ccproxy.core.usage import RateWindow
-from ccproxy.server.probe_results import FileFindings
+from ccproxy.server.probe_results import ProbeResultFile
 from ccproxy.server.runtime import BETAS, Runtime
 
-# What is remembered of the model's own messages; a loop of calls takes minutes.
+# Limits of the model's messages in memory. A loop of tool calls takes minutes.
 _ANSWERS_BYTES = 64 * 1024 * 1024
 _ANSWERS_SECONDS = 3600.0
 
 
 def make_backend(
     settings: Settings,
-    premises: Runtime,
+    runtime: Runtime,
     reactor: Any,
     *,
     observer: ClaudeObserver,
-    limited: Callable[[Sequence[RateWindow]], None],
-    shared: SharedAnswers,
+    on_limits: Callable[[Sequence[RateWindow]], None],
+    stored_answers: SharedAnswers,
 ) -> ClaudeBackend:
-    """Make the backend for settings.
+    """Make the backend.
 
     Args:
         settings: the operator's.
-        premises: opened before the backend is started.
-        reactor: clock and spawner.
-        observer: counts.
-        limited: told how much of the subscription's limits is used.
-        shared: where the model's own messages outlive the server, if they may.
+        runtime: opened before the backend is started.
+        reactor: starts processes, and is the clock.
+        observer: told of processes and answers.
+        on_limits: told how much of the subscription's rate limits is used.
+        stored_answers: the model's messages in the database.
     """
     catalogue = Catalogue(settings.model, settings.model_map, int(time.time()))
-    answers = _answers(settings, shared)
+    answers = _answers(settings, stored_answers)
     mode = ComposeMode(settings.compose)
     silent = CLIContext(
         spawner=reactor,
@@ -57,36 +57,36 @@ def make_backend(
     )
     prober = CLIProber(
         silent,
-        premises.probe_upstream,
-        premises.isolated,
+        runtime.probe_upstream,
+        runtime.isolated,
         asks=mode is ComposeMode.AUTO and not settings.agent_tools,
     )
     compose = for_environment(
         ComposeOptions(
             forward_sampling=settings.forward_sampling,
             forward_tool_choice=settings.forward_tool_choice,
-            operator_body=premises.operator_body,
+            operator_body=runtime.operator_body,
             betas=CLI_BETAS.union(BETAS),
         ),
-        premises.environment,
+        runtime.environment,
     )
     return ClaudeBackend(
         settings,
-        evolve(silent, observer=observer, on_limits=limited),
-        premises,
+        evolve(silent, observer=observer, on_limits=on_limits),
+        runtime,
         composer=BodyComposer(catalogue, answers, compose, reactor),
         checker=SchemaChecker(reactor, reactor),
         prober=prober,
-        findings=FileFindings(settings.state_dir),
+        probe_results=ProbeResultFile(settings.state_dir),
     )
 
 
-def _answers(settings: Settings, shared: SharedAnswers) -> RememberedAnswers:
-    """What is remembered of the model's own messages, and where."""
+def _answers(settings: Settings, stored: SharedAnswers) -> RememberedAnswers:
+    """The memory of the model's messages, as ``--remember`` wants it."""
     limit_bytes = 0 if settings.remember == "off" else _ANSWERS_BYTES
-    # A temporary folder goes with the server.
+    # A temporary state directory does not outlive the server.
     lasts = settings.state_dir is not None or settings.database_url is not None
     return RememberedAnswers(
         InMemoryAnswers(limit_bytes, _ANSWERS_SECONDS),
-        shared=shared if lasts and settings.remember == "store" else None,
+        shared=stored if lasts and settings.remember == "store" else None,
     )

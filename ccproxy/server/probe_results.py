@@ -7,7 +7,7 @@ import msgspec
 from twisted.logger import Logger
 
 from ccproxy import __version__
-from ccproxy.claude.installation.conformance import BinaryID, Finding
+from ccproxy.claude.installation.conformance import BinaryID, ProbeResult
 
 _FILE = "claude-binaries.json"
 _MOST_KEPT = 20
@@ -17,11 +17,11 @@ class _Entry(msgspec.Struct, frozen=True):
     """One binary; ``by`` is the version of ccproxy that has looked at it."""
 
     binary: BinaryID
-    finding: Finding
+    result: ProbeResult
     by: str
 
 
-class FileFindings:
+class ProbeResultFile:
     """Keeps what was found out, for the same version of ccproxy.
 
     Args:
@@ -33,19 +33,19 @@ class FileFindings:
     def __init__(self, folder: Path | None) -> None:
         self._path = None if folder is None else folder / _FILE
 
-    def load(self, binary: BinaryID) -> Finding | None:
+    def load(self, binary: BinaryID) -> ProbeResult | None:
         """What was found out about a binary; None: nothing is kept."""
         for entry in self._read():
             if entry.binary == binary and entry.by == __version__:
-                return entry.finding
+                return entry.result
         return None
 
-    def save(self, binary: BinaryID, finding: Finding) -> None:
+    def save(self, binary: BinaryID, result: ProbeResult) -> None:
         """Keep what was found out; without success a line is logged."""
         if self._path is None:
             return
         others = [e for e in self._read() if e.binary != binary]
-        kept = [*others, _Entry(binary, finding, __version__)][-_MOST_KEPT:]
+        kept = [*others, _Entry(binary, result, __version__)][-_MOST_KEPT:]
         young = self._path.with_name(f"{_FILE}.{os.getpid()}")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,15 +1,16 @@
-"""From settings to one Twisted service: start, drain, stop.
+"""From settings to a Twisted service.
 
 =========  ================================================================
-start      the private cwd is made, the demo listens if asked for, the ports
-           open, the CLI is looked at and the store opened in the background
-stop       the ports close, answers under way go on for a while, what is left of
-           them fails with a clear error, every CLI is stopped and reaped, what is
-           to be stored is, connections end with their answers, the cwd goes
+start      the runtime directory is made, with ``--demo`` the scripted Messages API
+           listens, the ports open; the CLI is looked at and the database is opened
+           in the background
+stop       the ports close; running answers get ``--drain-timeout``; then they fail
+           with an error, every CLI process is stopped, pending data is stored,
+           connections close, and the runtime directory is removed
 =========  ================================================================
 
-Nothing is opened before the start: with a daemon, `make_service` still runs in
-the process that goes away.
+Nothing is opened before the start: with a daemon, `make_service` runs in the process
+that exits.
 """
 
 import os
@@ -53,7 +54,7 @@ _DEMO_BANNER = (
 )
 _DEMO_BODY = '{"stream": true, "messages": [{"role": "user", "content": "Hello!"}]}'
 
-# Connections have little left to do when every answer has been ended.
+# Time for connections to close after the last answer has ended.
 _DRAIN_SECONDS = 5.0
 
 
@@ -80,14 +81,16 @@ def create_proxy(
     """Make a proxy for another Twisted application, without a port of its own.
 
     Args:
-        settings: the endpoints and the log settings are not looked at.
+        settings: those of endpoints, connections and logs have no effect.
         authenticate: whether clients must send one of ``settings.api_keys``; if
-            not, the application in front has to keep strangers out.
-        reactor: the global one by default.
-        environment: what the CLI may inherit of, by an allow-list.
+            not, the application has to check its clients itself.
+        reactor: the global reactor by default.
+        environment: the CLI inherits some of its variables, by an allow-list.
     """
-    parts = _parts(settings, authenticate, running_reactor(reactor), environment)
-    return Proxy(resource=parts.resource, service=parts.engine)
+    proxy = ProxyService(
+        settings, running_reactor(reactor), environment, authenticate=authenticate
+    )
+    return Proxy(resource=proxy.resource, service=proxy)
 
 
 def make_service(
@@ -99,113 +102,98 @@ def make_service(
     """Make the whole server: the proxy and its ports.
 
     Raises:
-        SettingsError: an endpoint that is none, or a key too short for it.
+        SettingsError: Twisted does not understand an endpoint, or an API key is too
+            short for an endpoint that other machines can reach.
     """
     reactor = running_reactor(reactor)
-    parts = _parts(settings, True, reactor, environment)
-    door = head_checks(
+    proxy = ProxyService(settings, reactor, environment)
+    checks = head_checks(
         settings,
-        parts.authenticator,
-        parts.cors,
-        parts.engine.api.open_paths,
+        proxy.authenticator,
+        proxy.cors,
+        proxy.api.open_paths,
         socket.gethostname(),
     )
-    site = ProxySite(parts.resource, door, reactor, parts.engine.observer)
-    server = Server(settings, parts.engine, site, reactor)
-    # What is no endpoint has been told by now.
+    site = ProxySite(proxy.resource, checks, reactor, proxy.observer)
+    server = Server(settings, proxy, site, reactor)
+    # After `Server`, which tells of a string that is not an endpoint.
     check_keys(settings.endpoints, settings.api_keys)
     return server
 
 
 def running_reactor(given: Any = None) -> Any:
-    """The reactor that was given, or else the global one."""
+    """The reactor that was given, or else the global reactor."""
     if given is None:
-        # Whoever wants another than the default has installed it before.
+        # Imported late: an application may install another reactor before.
         from twisted.internet import reactor as given
     return given
 
 
-@frozen
-class _Parts:
-    resource: IResource
-    authenticator: Authenticator
-    cors: CORSPolicy
-    engine: "ProxyService"
-
-
-def _parts(
-    settings: Settings,
-    authenticate: bool,
-    reactor: Any,
-    environment: Mapping[str, str],
-) -> _Parts:
-    engine = ProxyService(settings, reactor, environment)
-    cors = CORSPolicy(settings.cors_origins)
-    authenticator = Authenticator(
-        settings.api_keys if authenticate else None, settings.max_body
-    )
-    api = engine.api = API(
-        backend=engine.backend,
-        store=engine.store,
-        authenticator=authenticator,
-        cors=cors,
-        policy=APIOptions(
-            max_body=settings.max_body,
-            open_metrics=settings.open_metrics,
-        ),
-        observer=engine.observer,
-        exposition=engine.metrics,
-        live=engine.live,
-        clock=reactor,
-        wall_seconds=time.time,
-    )
-    return _Parts(api.resource(), authenticator, cors, engine)
-
-
 class ProxyService(Service):
-    """What serves questions: the backend, its private folder, store, demo upstream.
+    """The proxy without its ports: API, backend, store and metrics.
 
     Attributes:
-        api: who is waited for before the store is closed.
+        resource: the API's root.
+        observer: told of every request.
     """
 
     _log = Logger()
-    api: API
 
     def __init__(
         self,
         settings: Settings,
         reactor: Any,
         environment: Mapping[str, str],
+        *,
+        authenticate: bool = True,
     ) -> None:
         self._settings = settings
-        self._premises = Runtime(settings, reactor, environment)
+        self._runtime = Runtime(settings, reactor, environment)
         self.store = Store(
-            url=self._premises.database_url,
+            url=self._runtime.database_url,
             reactor=reactor,
             wall_seconds=time.time,
             keep_time=settings.keep_time,
             keep_size=settings.keep_size,
         )
-        self.metrics = Metrics()
-        self.backend = self.metrics.watched = make_backend(
+        metrics = Metrics()
+        self.backend = metrics.watched = make_backend(
             settings,
-            self._premises,
+            self._runtime,
             reactor,
-            observer=self.metrics,
-            limited=self.store.usage.record_limits,
-            shared=self.store.answers,
+            observer=metrics,
+            on_limits=self.store.usage.record_limits,
+            stored_answers=self.store.answers,
         )
-        self.live = ActivityTracker(self.backend, __version__, time.time)
-        keeper = UsageRecorder(self.store.usage)
-        self.observer = RequestObservers((self.metrics, keeper, self.live))
+        activity = ActivityTracker(self.backend, __version__, time.time)
+        recorder = UsageRecorder(self.store.usage)
+        self.observer = RequestObservers((metrics, recorder, activity))
+        self.authenticator = Authenticator(
+            settings.api_keys if authenticate else None, settings.max_body
+        )
+        self.cors = CORSPolicy(settings.cors_origins)
+        self.api = API(
+            backend=self.backend,
+            store=self.store,
+            authenticator=self.authenticator,
+            cors=self.cors,
+            policy=APIOptions(
+                max_body=settings.max_body, open_metrics=settings.open_metrics
+            ),
+            observer=self.observer,
+            exposition=metrics,
+            live=activity,
+            clock=reactor,
+            wall_seconds=time.time,
+        )
+        self.resource = self.api.resource()
 
     @override
     def startService(self) -> None:
         super().startService()
         for option in without_effect(self._settings):
             self._log.warn("{option}; it has no effect", option=option)
-        self._premises.open()
+        self._runtime.open()
         self.backend.start()
         Deferred.fromCoroutine(self.store.start()).addErrback(self._no_store)
 
@@ -214,8 +202,10 @@ class ProxyService(Service):
             self._log.failure("the store did not start", failure)
         if not self.running:
             return
-        # The store has logged the reason.
-        self._log.error("nothing can be stored so far; what need not be is served")
+        # The store logs the reason.
+        self._log.error(
+            "nothing can be stored; requests that need no stored data are served"
+        )
 
     @override
     def stopService(self) -> "Deferred[None]":
@@ -229,39 +219,39 @@ class ProxyService(Service):
             await self.api.drain()
             await self.store.stop()
         finally:
-            await self._premises.close()
+            await self._runtime.close()
 
 
 class CannotListen(Exception):
-    """A port cannot be had; one line that names the endpoint and the reason."""
+    """A port cannot be opened; one line with the endpoint and the reason."""
 
 
 class Server(Service):
-    """The engine behind its own ports.
+    """The proxy behind its own ports.
 
     Attributes:
-        ports: those that are open, in the order of ``settings.endpoints``.
+        ports: the open ports, in the order of ``settings.endpoints``.
 
     Raises:
-        SettingsError: an endpoint string that Twisted does not understand.
-        CannotListen: at the start, for a port that cannot be had.
+        SettingsError: Twisted does not understand an endpoint.
+        CannotListen: at the start, if a port cannot be opened.
     """
 
     _log = Logger()
 
     def __init__(
-        self, settings: Settings, engine: ProxyService, site: ProxySite, reactor: Any
+        self, settings: Settings, proxy: ProxyService, site: ProxySite, reactor: Any
     ) -> None:
         self._settings = settings
-        self._engine = engine
+        self._proxy = proxy
         self._site = site
         self._endpoints = [endpoint_of(reactor, text) for text in settings.endpoints]
         self.ports: list[IListeningPort] = []
 
     @override
     def privilegedStartService(self) -> None:
-        # Before privileges are shed, and before twistd says that all is well: a
-        # port that is taken must end the start, not only be logged.
+        # Before privileges are shed, and before twistd reports success: a port that
+        # is in use must end the start, not only be logged.
         for text, endpoint in zip(
             self._settings.endpoints, self._endpoints, strict=True
         ):
@@ -279,7 +269,7 @@ class Server(Service):
         super().startService()
         if not self.ports:
             self.privilegedStartService()
-        self._engine.startService()
+        self._proxy.startService()
         self._log.info(
             "ccproxy {version} listens on {places}; default model {model}",
             version=__version__,
@@ -288,12 +278,12 @@ class Server(Service):
         )
         for endpoint in filter(is_reachable, self._settings.endpoints):
             self._log.warn(
-                "other machines can reach {endpoint}: whoever has the key can use your "
-                "subscription up, and what is not TLS can be read on the way",
+                "other machines can reach {endpoint}: everyone who has the key can use "
+                "your subscription, and without TLS the network can read everything",
                 endpoint=endpoint,
             )
         if self._settings.demo:
-            # A key of the user's own is no business of the log's.
+            # The operator's own key is not logged.
             own = self._settings.api_keys != (DEMO_KEY,)
             self._log.info(
                 _DEMO_BANNER,
@@ -311,18 +301,18 @@ class Server(Service):
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
-    def hurry(self) -> None:
-        """End at once what is being stopped: answers with an error, CLIs by force."""
-        self._engine.backend.stop_now()
-        self._site.hurry()
+    def stop_now(self) -> None:
+        """Do not wait for answers any more: fail them, and kill the CLI processes."""
+        self._proxy.backend.stop_now()
+        self._site.stop_now()
 
     async def _stop(self) -> None:
         ports, self.ports = self.ports, []
         for port in ports:
             await maybeDeferred(port.stopListening)
-        # Longer than the engine, which has the last word of every answer.
+        # Longer than the proxy, which writes the end of every answer.
         limit_seconds = self._settings.drain_timeout + _DRAIN_SECONDS
         drained = self._site.drain(limit_seconds)
-        await maybeDeferred(self._engine.stopService)
-        self._site.leave_standing_readers()
+        await maybeDeferred(self._proxy.stopService)
+        self._site.abort_stalled()
         await drained

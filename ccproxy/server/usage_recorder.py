@@ -2,11 +2,9 @@
 
 from attrs import evolve
 
-from ccproxy.core.usage import UsageTotals
+from ccproxy.core.usage import UsageTotals, nanodollars
 from ccproxy.store.usage import UsageLedger
 from ccproxy.web.observer import RequestOutcome, UnderWay
-
-_NANODOLLARS = 10**9
 
 
 class UsageRecorder:
@@ -25,7 +23,7 @@ class UsageRecorder:
         """Write it down, if a model has answered."""
         if end.usage is None or not end.model:
             return
-        cost_nanodollars = round((end.cost_usd or 0.0) * _NANODOLLARS)
+        cost_nanodollars = nanodollars(end.cost_usd or 0.0)
         # The details may hold on to the whole message that they came in.
         counts = evolve(end.usage, details={})
         totals = UsageTotals(1, counts, cost_nanodollars)

@@ -295,7 +295,7 @@ class ProxyChannel(HTTPChannel):
             self.transport.loseWriteConnection()
         self._enter(Phase.CLOSING, _LINGER_SECONDS)
 
-    def abort_if_standing(self, seconds: float) -> None:
+    def abort_if_stalled(self, seconds: float) -> None:
         """Hang up on a reader that has been standing still for so long."""
         stalled_seconds = self.site.reactor.seconds() - self._stalled_since_seconds
         if self._reading is not None and stalled_seconds >= seconds:

@@ -131,16 +131,16 @@ class ProxySite(Site):
 
         return drained.addCallback(done)
 
-    def hurry(self) -> None:
+    def stop_now(self) -> None:
         """Let `drain` give connections only a moment for what is left to be sent."""
         self._is_in_haste = True
         if self._limit is not None and self._limit.active():
             self._limit.reset(_HASTE_SECONDS)
 
-    def leave_standing_readers(self) -> None:
+    def abort_stalled(self) -> None:
         """Hang up on clients that do not read, now that there is no more to come."""
         for channel in tuple(self._channels):
-            channel.abort_if_standing(_STANDING_SECONDS)
+            channel.abort_if_stalled(_STANDING_SECONDS)
 
     def _abort(self) -> None:
         for channel in tuple(self._channels):

@@ -29,22 +29,24 @@ Shared = tuple[RunningProxy, Upstream]
 
 
 @pytest.fixture(scope="package")
-def findings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def probe_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the servers keep what they have found out about the binary."""
-    return tmp_path_factory.mktemp("findings")
+    return tmp_path_factory.mktemp("probe_results")
 
 
 @pytest.fixture(scope="package", autouse=True)
 def shared(
     running_reactor: None,
     claude: Path,
-    findings: Path,
+    probe_results: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Shared]:
     """The server and its upstream, which are there before a test looks for leaks."""
     upstream = start_upstream(_REACTOR)
     home = tmp_path_factory.mktemp("home")
-    server = start_proxy(_REACTOR, upstream, home, claude_bin=claude, findings=findings)
+    server = start_proxy(
+        _REACTOR, upstream, home, claude_bin=claude, probe_results=probe_results
+    )
     pytest_twisted.blockon(Deferred.fromCoroutine(server.ready()))
     yield server, upstream
     pytest_twisted.blockon(Deferred.fromCoroutine(server.stop()))
@@ -56,7 +58,7 @@ def modules_own(
     request: pytest.FixtureRequest,
     shared: Shared,
     claude: Path,
-    findings: Path,
+    probe_results: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningProxy | None]:
     """The server with the settings that the module names."""
@@ -67,7 +69,12 @@ def modules_own(
     _, upstream = shared
     home = tmp_path_factory.mktemp("home")
     server = start_proxy(
-        _REACTOR, upstream, home, claude_bin=claude, findings=findings, **options
+        _REACTOR,
+        upstream,
+        home,
+        claude_bin=claude,
+        probe_results=probe_results,
+        **options,
     )
     pytest_twisted.blockon(Deferred.fromCoroutine(server.ready()))
     yield server
@@ -105,7 +112,7 @@ def proxy(
     modules_own: RunningProxy | None,
     claude: Path,
     upstream: Upstream,
-    findings: Path,
+    probe_results: Path,
     tmp_path: Path,
 ) -> Iterator[Callable[..., RunningProxy]]:
     """Gives a shared server, or starts one of the test's own.
@@ -123,7 +130,9 @@ def proxy(
             return modules_own
         own = {"claude_bin": claude, "spares": 0, **options}
         running.append(
-            start_proxy(_REACTOR, upstream, tmp_path, findings=findings, **own)
+            start_proxy(
+                _REACTOR, upstream, tmp_path, probe_results=probe_results, **own
+            )
         )
         return running[-1]
 

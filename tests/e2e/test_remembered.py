@@ -244,7 +244,7 @@ async def test_servers_of_one_database_know_each_others_answers(
 
 
 async def written(server: RunningProxy) -> None:
-    writing = server.service._engine.store.answers._writing
+    writing = server.service._proxy.store.answers._writing
     if writing is not None:
         await writing
 

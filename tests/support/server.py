@@ -10,7 +10,7 @@ from attrs import define
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from ccproxy.config.settings import Settings
-from ccproxy.server.probe_results import FileFindings
+from ccproxy.server.probe_results import ProbeResultFile
 from ccproxy.server.service import Server, make_service
 from tests.support.upstream import RefusingAPI as RefusingAPI
 from tests.support.upstream import Upstream as Upstream
@@ -73,7 +73,7 @@ class RunningProxy:
     @property
     def backend(self) -> Any:
         """What answers."""
-        return self.service._engine.backend
+        return self.service._proxy.backend
 
     def count_starts(self) -> None:
         """Note in ``starts`` how many workers are started for questions or as spares.
@@ -121,9 +121,9 @@ class RunningProxy:
     def timers(self) -> Sequence[Any]:
         """What is to become of them, and when the store is swept next."""
         pool = self._pool
-        sweep: Any = self.service._engine.store.retention._loop.call
+        sweep: Any = self.service._proxy.store.retention._loop.call
         places = [place.timer for place in pool._idle._places.values()]
-        ledger: Any = self.service._engine.store.usage
+        ledger: Any = self.service._proxy.store.usage
         watches = [worker._idle for worker in self.workers]
         own = [t for watch in watches for t in (watch._forgetting, watch._looking)]
         helping = [helper._timer for helper in self.backend._checker._helpers]
@@ -179,12 +179,12 @@ def start_proxy(
     home: Path,
     *,
     environment: Mapping[str, str] | None = None,
-    findings: Path | None = None,
+    probe_results: Path | None = None,
     **options: Any,
 ) -> RunningProxy:
     """Start a server on a free port; ``options`` are `Settings`.
 
-    With ``findings``, it keeps there what it finds out about the binary, and looks
+    With ``probe_results``, it keeps there what it finds out about the binary, and looks
     there for what others have found out; otherwise its settings say where.
     """
     defaults = {
@@ -209,8 +209,8 @@ def start_proxy(
     service.privilegedStartService()
     proxy = RunningProxy(service, service.ports[0])
     proxy.count_starts()
-    if findings is not None:
-        proxy.backend._conformance._findings = FileFindings(findings)
+    if probe_results is not None:
+        proxy.backend._conformance._probe_results = ProbeResultFile(probe_results)
     service.startService()
     return proxy
 

@@ -8,8 +8,6 @@ from attrs import asdict
 
 from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
 
-_NANODOLLARS = 10**9
-
 
 class Window(msgspec.Struct):
     """One of the subscription's limits; times are Unix seconds."""
@@ -89,5 +87,5 @@ def _amount(spent: UsageTotals) -> Mapping[str, Any]:
     return {
         "answers": spent.answers,
         **spent.usage.counts,
-        "cost_usd": spent.cost_nanodollars / _NANODOLLARS,
+        "cost_usd": spent.cost_usd,
     }

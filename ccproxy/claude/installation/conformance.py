@@ -68,7 +68,7 @@ class BinaryID(msgspec.Struct, frozen=True):
         return cls(path, about.st_size, about.st_mtime_ns)
 
 
-class Finding(msgspec.Struct, frozen=True):
+class ProbeResult(msgspec.Struct, frozen=True):
     """What the question has shown.
 
     Attributes:
@@ -83,7 +83,7 @@ class Finding(msgspec.Struct, frozen=True):
 class Prober(Protocol):
     """Looks at a CLI, with nothing of a client's."""
 
-    async def probe(self, launch: LaunchSpec) -> Finding:
+    async def probe(self, launch: LaunchSpec) -> ProbeResult:
         """Start a CLI, and ask it the one question if that is wanted.
 
         On cancel: what was started is ended.
@@ -94,13 +94,13 @@ class Prober(Protocol):
         """
 
 
-class Findings(Protocol):
+class ProbeResults(Protocol):
     """Where outcomes are kept."""
 
-    def load(self, binary: BinaryID) -> Finding | None:
+    def load(self, binary: BinaryID) -> ProbeResult | None:
         """What was found out about a binary; None: nothing is kept."""
 
-    def save(self, binary: BinaryID, finding: Finding) -> None:
+    def save(self, binary: BinaryID, result: ProbeResult) -> None:
         """Keep what was found out; without success nothing happens."""
 
 
@@ -124,7 +124,7 @@ class Conformance:
         self,
         launch: Callable[[], LaunchSpec],
         prober: Prober,
-        findings: Findings,
+        probe_results: ProbeResults,
         clock: IReactorTime,
         known: Callable[[], None],
         *,
@@ -134,7 +134,7 @@ class Conformance:
         self.why = ""
         self._launch = launch
         self._prober = prober
-        self._findings = findings
+        self._probe_results = probe_results
         self._clock = clock
         self._known = known
         self._decides = decides
@@ -245,7 +245,7 @@ class Conformance:
         self._examination = None
         if before is not None:
             before.cancel()
-        kept = self._findings.load(binary) if self._decides else None
+        kept = self._probe_results.load(binary) if self._decides else None
         if kept is not None:
             self._decide(kept)
             return
@@ -259,7 +259,7 @@ class Conformance:
 
     async def _probe(self, binary: BinaryID, launch: LaunchSpec) -> None:
         try:
-            finding = await self._found(launch)
+            result = await self._found(launch)
         except CancelledError:
             return
         except CCProxyError as error:
@@ -268,25 +268,25 @@ class Conformance:
             return
         if self._binary == binary:
             if self._decides:
-                self._findings.save(binary, finding)
-            self._decide(finding)
+                self._probe_results.save(binary, result)
+            self._decide(result)
 
-    async def _found(self, launch: LaunchSpec) -> Finding:
+    async def _found(self, launch: LaunchSpec) -> ProbeResult:
         """The outcome of an examination; a process may die by chance, once."""
         try:
             return await self._prober.probe(launch)
         except ClaudeFailed:
             return await self._prober.probe(launch)
 
-    def _decide(self, finding: Finding) -> None:
-        self.why = finding.why
-        self.verdict = BinaryVerdict.DIFFERS if finding.why else BinaryVerdict.MERGES
-        if finding.why:
+    def _decide(self, result: ProbeResult) -> None:
+        self.why = result.why
+        self.verdict = BinaryVerdict.DIFFERS if result.why else BinaryVerdict.MERGES
+        if result.why:
             self._log.error(
                 "claude CLI {version} does not take a body as it is set ({why}): "
                 "questions are asked the slower native way; see --compose",
-                version=finding.version or "of unknown version",
-                why=finding.why,
+                version=result.version or "of unknown version",
+                why=result.why,
             )
         self._reached()
 
@@ -294,7 +294,7 @@ class Conformance:
         is_unusable = isinstance(error, ClaudeUnavailable)
         if not is_unusable and not self._decides:
             # Whoever asks is told the same.
-            self._decide(Finding())
+            self._decide(ProbeResult())
             return
         self.verdict = BinaryVerdict.UNUSABLE if is_unusable else BinaryVerdict.FAILED
         self.why = error.message

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 
 from ccproxy.claude.body.result import ComposedBody
-from ccproxy.claude.installation.conformance import Finding
+from ccproxy.claude.installation.conformance import ProbeResult
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.worker import Worker
@@ -120,7 +120,7 @@ class CLIProber:
         self._isolated = isolated
         self._asks = asks
 
-    async def probe(self, launch: LaunchSpec) -> Finding:
+    async def probe(self, launch: LaunchSpec) -> ProbeResult:
         """Start a CLI, and put the questions; see `Prober`."""
         probed = Deferred.fromCoroutine(self._probe(launch))
         probed.addTimeout(_PATIENCE_SECONDS, self._context.clock)
@@ -131,7 +131,7 @@ class CLIProber:
                 f"it did not answer two questions within {_PATIENCE_SECONDS:g} s"
             ) from None
 
-    async def _probe(self, launch: LaunchSpec) -> Finding:
+    async def _probe(self, launch: LaunchSpec) -> ProbeResult:
         upstream = self._upstream()
         url = upstream.listen()
         try:
@@ -144,7 +144,7 @@ class CLIProber:
                 worker.kill()
                 await worker.close()
             why = difference(upstream.bodies) if self._asks else ""
-            return Finding(answer.claude_code_version, why)
+            return ProbeResult(answer.claude_code_version, why)
         finally:
             await upstream.close()
 

@@ -59,14 +59,14 @@ async def examine(
         for verdict in skipped_session(asks=asks):
             tell(verdict)
         return
-    premises = Runtime(settings, reactor, environment)
-    premises.open()
+    runtime = Runtime(settings, reactor, environment)
+    runtime.open()
     try:
-        cli = CLI(settings, premises, reactor)
+        cli = CLI(settings, runtime, reactor)
         async for verdict in cli.examine(asks=asks):
             tell(verdict)
     finally:
-        await premises.close()
+        await runtime.close()
 
 
 def _key(settings: Settings) -> CheckResult:

@@ -15,7 +15,7 @@ from ccproxy.claude.installation.compose_mode import (
     ComposeMode,
     decide_compose_mode,
 )
-from ccproxy.claude.installation.conformance import Finding
+from ccproxy.claude.installation.conformance import ProbeResult
 from ccproxy.claude.installation.login import body_limit
 from ccproxy.claude.installation.probe import CLIProber
 from ccproxy.claude.models import Catalogue
@@ -60,12 +60,12 @@ def skipped_session(*, asks: bool) -> Sequence[CheckResult]:
 
 
 class CLI:
-    """One look at the CLI, within premises that are open."""
+    """One look at the CLI, within an open runtime."""
 
-    def __init__(self, settings: Settings, premises: Runtime, reactor: Any) -> None:
+    def __init__(self, settings: Settings, runtime: Runtime, reactor: Any) -> None:
         self._clock = reactor
         self._settings = settings
-        self._premises = premises
+        self._runtime = runtime
         self._patience_seconds = min(settings.first_token_timeout, _PATIENCE_SECONDS)
         self._default = settings.model
         self._catalogue = Catalogue(
@@ -103,7 +103,7 @@ class CLI:
         patience = self._patience_seconds + _MARGIN_SECONDS
         limits = evolve(self._context.limits, first_token_timeout=patience)
         context = evolve(self._context, limits=limits)
-        worker = Worker(self._premises.worker(), context)
+        worker = Worker(self._runtime.worker(), context)
         try:
             opened = Deferred.fromCoroutine(worker.open())
             opened.addTimeout(self._patience_seconds, self._clock)
@@ -120,7 +120,7 @@ class CLI:
     def _login(self, answer: InitializeAnswer) -> CheckResult:
         account = answer.account or Account()
         if not account.is_logged_in:
-            binary = self._premises.worker().binary
+            binary = self._runtime.worker().binary
             return CheckResult(
                 CheckStatus.WRONG,
                 "login",
@@ -166,7 +166,7 @@ class CLI:
             has_agent_tools=has_agent_tools,
             verdict=verdict,
             why=why,
-            limit=body_limit(answer.account, self._premises.environment, sys.platform),
+            limit=body_limit(answer.account, self._runtime.environment, sys.platform),
         )
         if way.is_native:
             message = f"native, a process a request: {way.why}"
@@ -184,17 +184,17 @@ class CLI:
         )
 
     async def _probe(self) -> tuple[BinaryVerdict, str]:
-        premises = self._premises
+        runtime = self._runtime
         prober = CLIProber(
-            self._context, premises.probe_upstream, premises.isolated, asks=True
+            self._context, runtime.probe_upstream, runtime.isolated, asks=True
         )
         try:
-            finding: Finding = await prober.probe(premises.worker())
+            result: ProbeResult = await prober.probe(runtime.worker())
         except CCProxyError as error:
             return BinaryVerdict.FAILED, error.message
         return (
-            BinaryVerdict.DIFFERS if finding.why else BinaryVerdict.MERGES
-        ), finding.why
+            BinaryVerdict.DIFFERS if result.why else BinaryVerdict.MERGES
+        ), result.why
 
     async def _ask(self) -> CheckResult:
         model = self._catalogue.resolve(None)
@@ -203,7 +203,7 @@ class CLI:
             request, model=model, model_id=self._catalogue.full_id(model)
         )
         try:
-            worker = Worker(self._premises.worker(), self._context)
+            worker = Worker(self._runtime.worker(), self._context)
         except CCProxyError as error:
             return CheckResult(CheckStatus.WRONG, "answer", error.message)
         listener = _Listener(self._clock, self._clock.seconds())

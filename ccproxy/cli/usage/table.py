@@ -5,7 +5,6 @@ from datetime import datetime, tzinfo
 
 from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
 
-_NANODOLLARS = 10**9
 _HEADINGS = (
     *("day", "model", "key", "client"),
     *("answers", "input", "cache read", "cache write", "output", "cost"),
@@ -72,8 +71,7 @@ def _numbers(spent: UsageTotals) -> tuple[str, ...]:
         usage.cache_write_tokens,
         usage.output_tokens,
     )
-    dollars = spent.cost_nanodollars / _NANODOLLARS
-    return (*(f"{count:,}" for count in counts), f"${dollars:,.4f}")
+    return (*(f"{count:,}" for count in counts), f"${spent.cost_usd:,.4f}")
 
 
 def _window(window: RateWindow, now_seconds: float, zone: tzinfo | None) -> str:

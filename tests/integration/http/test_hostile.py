@@ -314,7 +314,7 @@ async def test_draining_does_not_wait_for_who_stands_still(
     await until(lambda: not any(channel.requests for channel in http.site._channels))
     drained = http.site.drain(30)
     clock.advance(1)
-    http.site.leave_standing_readers()
+    http.site.abort_stalled()
     await drained
     client.abort()
 

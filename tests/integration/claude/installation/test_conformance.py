@@ -16,11 +16,11 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs, formatEvent, globalLogPublisher
 
 from ccproxy.claude.installation.compose_mode import BinaryVerdict
-from ccproxy.claude.installation.conformance import BinaryID, Conformance, Finding
+from ccproxy.claude.installation.conformance import BinaryID, Conformance, ProbeResult
 from ccproxy.claude.installation.probe import QUESTIONS, difference
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.core.errors import ClaudeFailed, ClaudeUnavailable, ClaudeUnresponsive
-from ccproxy.server.probe_results import FileFindings
+from ccproxy.server.probe_results import ProbeResultFile
 from tests.conftest import ExpectedErrors
 from tests.support.server import RunningProxy
 
@@ -95,8 +95,8 @@ class House:
 
     binary: Path
     clock: Clock = field(factory=Clock)
-    probes: "list[Deferred[Finding]]" = field(factory=list)
-    kept: dict[BinaryID, Finding] = field(factory=dict)
+    probes: "list[Deferred[ProbeResult]]" = field(factory=list)
+    kept: dict[BinaryID, ProbeResult] = field(factory=dict)
     known: int = 0
     cancelled: int = 0
     conformance: Conformance = field(init=False)
@@ -118,19 +118,19 @@ class House:
     def has_become_known(self) -> None:
         self.known += 1
 
-    async def probe(self, launch: LaunchSpec) -> Finding:
-        probe: Deferred[Finding] = Deferred(self._cancel)
+    async def probe(self, launch: LaunchSpec) -> ProbeResult:
+        probe: Deferred[ProbeResult] = Deferred(self._cancel)
         self.probes.append(probe)
         return await probe
 
     def _cancel(self, _: object) -> None:
         self.cancelled += 1
 
-    def load(self, binary: BinaryID) -> Finding | None:
+    def load(self, binary: BinaryID) -> ProbeResult | None:
         return self.kept.get(binary)
 
-    def save(self, binary: BinaryID, finding: Finding) -> None:
-        self.kept[binary] = finding
+    def save(self, binary: BinaryID, result: ProbeResult) -> None:
+        self.kept[binary] = result
 
     def settle(self) -> "list[Any]":
         """What whoever waits is told."""
@@ -145,7 +145,7 @@ def house(tmp_path: Path) -> House:
     return House(tmp_path / "claude")
 
 
-GOOD, BAD = Finding("2.1.332"), Finding("2.1.400", "`messages` is another one")
+GOOD, BAD = ProbeResult("2.1.332"), ProbeResult("2.1.400", "`messages` is another one")
 
 
 def test_everybody_waits_for_one_examination(house: House) -> None:
@@ -311,30 +311,30 @@ def test_stop_ends_it(house: House) -> None:
 def test_findings_are_kept_on_disk(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     binary, other = BinaryID("/a", 1, 2), BinaryID("/a", 1, 3)
-    FileFindings(folder).save(binary, GOOD)
-    FileFindings(folder).save(other, BAD)
-    assert FileFindings(folder).load(binary) == GOOD
-    assert FileFindings(folder).load(other) == BAD
-    assert FileFindings(folder).load(BinaryID("/b", 1, 2)) is None
+    ProbeResultFile(folder).save(binary, GOOD)
+    ProbeResultFile(folder).save(other, BAD)
+    assert ProbeResultFile(folder).load(binary) == GOOD
+    assert ProbeResultFile(folder).load(other) == BAD
+    assert ProbeResultFile(folder).load(BinaryID("/b", 1, 2)) is None
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[1]", b"\xff"])
 def test_what_cannot_be_read_is_found_out_anew(tmp_path: Path, text: bytes) -> None:
-    FileFindings(tmp_path).save(BinaryID("/a", 1, 2), GOOD)
+    ProbeResultFile(tmp_path).save(BinaryID("/a", 1, 2), GOOD)
     [path] = tmp_path.iterdir()
     path.write_bytes(text)
-    assert FileFindings(tmp_path).load(BinaryID("/a", 1, 2)) is None
-    FileFindings(tmp_path).save(BinaryID("/a", 1, 2), GOOD)
-    assert FileFindings(tmp_path).load(BinaryID("/a", 1, 2)) == GOOD
+    assert ProbeResultFile(tmp_path).load(BinaryID("/a", 1, 2)) is None
+    ProbeResultFile(tmp_path).save(BinaryID("/a", 1, 2), GOOD)
+    assert ProbeResultFile(tmp_path).load(BinaryID("/a", 1, 2)) == GOOD
 
 
 def test_only_so_many_are_kept(tmp_path: Path) -> None:
-    findings = FileFindings(tmp_path)
+    probe_results = ProbeResultFile(tmp_path)
     for number in range(30):
-        findings.save(BinaryID("/a", 1, number), GOOD)
-    assert findings.load(BinaryID("/a", 1, 9)) is None
-    assert findings.load(BinaryID("/a", 1, 10)) == GOOD
+        probe_results.save(BinaryID("/a", 1, number), GOOD)
+    assert probe_results.load(BinaryID("/a", 1, 9)) is None
+    assert probe_results.load(BinaryID("/a", 1, 10)) == GOOD
 
 
 def test_a_disk_that_is_full_is_no_reason_to_fail(
@@ -342,9 +342,9 @@ def test_a_disk_that_is_full_is_no_reason_to_fail(
 ) -> None:
     expected_errors.allow("cannot be kept")
     (tmp_path / "state").write_text("a file")
-    FileFindings(tmp_path / "state").save(BinaryID("/a", 1, 2), GOOD)
-    FileFindings(None).save(BinaryID("/a", 1, 2), GOOD)
-    assert FileFindings(None).load(BinaryID("/a", 1, 2)) is None
+    ProbeResultFile(tmp_path / "state").save(BinaryID("/a", 1, 2), GOOD)
+    ProbeResultFile(None).save(BinaryID("/a", 1, 2), GOOD)
+    assert ProbeResultFile(None).load(BinaryID("/a", 1, 2)) is None
 
 
 # Binaries, run as real children
@@ -550,8 +550,8 @@ async def test_no_real_credentials_are_near(
             "AWS_SECRET_ACCESS_KEY": "real",
         },
     )
-    premises: Any = server.service._engine._premises
-    isolated = premises.isolated(premises.worker(), "http://127.0.0.1:1")
+    runtime: Any = server.service._proxy._runtime
+    isolated = runtime.isolated(runtime.worker(), "http://127.0.0.1:1")
     assert not any("real" in value for value in isolated.environment.values())
     assert isolated.environment["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:1"
     await server.ready()

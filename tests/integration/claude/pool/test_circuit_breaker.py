@@ -116,7 +116,7 @@ async def test_cli_that_refuses_to_start_for_ten_tries(
     assert server.starts == 2
     assert (await server.get("/ready")).code == 503
     broken.unlink()
-    backend = server.service._engine.backend
+    backend = server.service._proxy.backend
     await until(lambda: backend._breaker.is_closed)
     assert (await server.get("/ready")).code == 200
     assert (await server.chat("hello")).code == 200
