@@ -102,8 +102,8 @@ async def test_figures_of_a_session_that_is_used_again(
     assert sums == [3 * count for count in TOKENS.values()]
 
     # The table reads the same file, also while the server has it open.
-    [(_, spent)] = read_usage(sqlite_url(tmp_path / "responses.sqlite"), "").lines
-    assert spent.cost_nanodollars == 681_900
+    [(_, totals)] = read_usage(sqlite_url(tmp_path / "responses.sqlite"), "").lines
+    assert totals.cost_nanodollars == 681_900
 
 
 @ensureDeferred

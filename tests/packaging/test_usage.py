@@ -21,7 +21,7 @@ def state(tmp_path: Path) -> Path:
     now = time.time()
     opened = open_engines(sqlite_url(tmp_path / "state" / "responses.sqlite"), "test")
     who = ("claude-sonnet-5-5", "1a2b3c4d", "curl")
-    spent = UsageTotals(2, Usage(input_tokens=22, output_tokens=40), 454_600)
+    totals = UsageTotals(2, Usage(input_tokens=22, output_tokens=40), 454_600)
     window = RateWindow(
         name="five_hour",
         used=0.62,
@@ -30,7 +30,7 @@ def state(tmp_path: Path) -> Path:
         told_seconds=now,
     )
     with opened.writing.begin() as connection:
-        lines = {UsageKey(day_of(now - age * 86_400), *who): spent for age in (0, 20)}
+        lines = {UsageKey(day_of(now - age * 86_400), *who): totals for age in (0, 20)}
         usage.write_usage(connection, lines, [window])
     opened.close()
     return tmp_path / "state"

@@ -205,16 +205,16 @@ def site(
     cors: CORSPolicy | None = None,
     limits: ConnectionLimits | None = None,
     open_metrics: bool = False,
-    keeps_books: bool = False,
+    records_usage: bool = False,
 ) -> ProxySite:
     """The real server in front of a scripted backend."""
     authenticator = Authenticator((KEY,), max_body)
     cors = cors or CORSPolicy()
     metrics = Metrics()
     metrics.watched = Nothing()
-    keepers = (UsageRecorder(store.usage),) if keeps_books else ()
+    recorders = (UsageRecorder(store.usage),) if records_usage else ()
     live = quiet_live()
-    observer = RequestObservers((metrics, live, *keepers))
+    observer = RequestObservers((metrics, live, *recorders))
     policy = APIOptions(max_body=max_body, open_metrics=open_metrics)
     own = api(
         backend, store, authenticator, cors, clock, policy, metrics, observer, live

@@ -1,4 +1,4 @@
-"""``GET /usage`` and ``ccproxy usage --json``: a document of our own."""
+"""``GET /usage`` and ``ccproxy usage --json``: their document. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,7 +37,7 @@ class _Line(_Amount):
 
 
 class UsageDocument(msgspec.Struct):
-    """What was used, since a day."""
+    """The usage since a day."""
 
     object: str
     since: str
@@ -47,7 +47,7 @@ class UsageDocument(msgspec.Struct):
 
 
 def window_documents(windows: Sequence[RateWindow]) -> list[Window]:
-    """The limits, as documents tell them."""
+    """The rate limits as documents have them."""
     return [
         Window(
             window=window.name,
@@ -60,32 +60,32 @@ def window_documents(windows: Sequence[RateWindow]) -> list[Window]:
     ]
 
 
-def usage_document(books: UsageReport, since: str) -> bytes:
-    """Encode what was used from a day on.
+def usage_document(report: UsageReport, since: str) -> bytes:
+    """Encode the usage from a day on.
 
     Args:
-        books: the ledger's.
+        report: of the usage ledger.
         since: the first day, as ``2026-11-25``.
     """
-    total = sum((spent for _, spent in books.lines), UsageTotals())
+    total = sum((totals for _, totals in report.lines), UsageTotals())
     return msgspec.json.encode(
         UsageDocument(
-            object="ccproxy.cli.usage",
+            object="ccproxy.usage",
             since=since,
             total=_Amount(**_amount(total)),
-            lines=[_line(account, spent) for account, spent in books.lines],
-            rate_limits=window_documents(books.windows),
+            lines=[_line(usage_key, totals) for usage_key, totals in report.lines],
+            rate_limits=window_documents(report.windows),
         )
     )
 
 
-def _line(account: UsageKey, spent: UsageTotals) -> _Line:
-    return _Line(**asdict(account), **_amount(spent))
+def _line(usage_key: UsageKey, totals: UsageTotals) -> _Line:
+    return _Line(**asdict(usage_key), **_amount(totals))
 
 
-def _amount(spent: UsageTotals) -> Mapping[str, Any]:
+def _amount(totals: UsageTotals) -> Mapping[str, Any]:
     return {
-        "answers": spent.answers,
-        **spent.usage.counts,
-        "cost_usd": spent.cost_usd,
+        "answers": totals.answers,
+        **totals.usage.counts,
+        "cost_usd": totals.cost_usd,
     }

@@ -107,11 +107,11 @@ class AnswerToolShaper:
     def filter(self, events: Sequence[Event]) -> list[Event]:
         """The events to pass on."""
         self._pending = None
-        told: list[Event] = []
+        passed: list[Event] = []
         for event in events:
-            self._parts.take(event)
-            told += self._take(event)
-        return told
+            self._parts.record(event)
+            passed += self._take(event)
+        return passed
 
     def _take(self, event: Event) -> list[Event]:
         match event:
@@ -119,7 +119,7 @@ class AnswerToolShaper:
                 return [event]
             case MessageStart() | Restarted():
                 self._begin()
-                return self._parts.tell([event])
+                return self._parts.renumber([event])
             case Finished():
                 return self._finish(event)
             case ContentBlockStart(block, index):
@@ -129,16 +129,16 @@ class AnswerToolShaper:
                     self._state = _State.HELD
             case InputJSONDelta(json, index) if index == self._answering:
                 self._answer.append(json)
-                return self._parts.tell([TextDelta(json, index)]) if json else []
+                return self._parts.renumber([TextDelta(json, index)]) if json else []
             case InputJSONDelta(index=index) if index == self._dropping:
                 return []
             case ContentBlockStop(index) if index == self._answering:
                 self._answering = None
                 if any(self._answer):
-                    return self._parts.tell([event])
+                    return self._parts.renumber([event])
                 # A call without arguments has no JSON in its deltas.
                 self._answer.append("{}")
-                return self._parts.tell([TextDelta("{}", index), event])
+                return self._parts.renumber([TextDelta("{}", index), event])
             case ContentBlockStop(index) if index == self._dropping:
                 self._dropping = None
                 return []
@@ -150,7 +150,7 @@ class AnswerToolShaper:
             self._held.append(event)
             return []
         self._kept.append(event)
-        return self._parts.tell([event])
+        return self._parts.renumber([event])
 
     def _call(self, event: ContentBlockStart, name: str, index: int) -> list[Event]:
         if name == self._tool.name:
@@ -164,31 +164,31 @@ class AnswerToolShaper:
         return self._open_call(event)
 
     def _open_answer(self, index: int) -> list[Event]:
-        told: list[Event] = []
+        passed: list[Event] = []
         if self._state is _State.ANSWERED:
-            told = self._parts.begin_again("the model gave two answers")
-            told += self._parts.tell(self._kept)
+            passed = self._parts.restart_message("the model gave two answers")
+            passed += self._parts.renumber(self._kept)
         self._state, self._answering = _State.ANSWERED, index
         self._answer.clear()
         start = ContentBlockStart(text_block(""), index)
-        return [*told, *self._parts.tell([start])]
+        return [*passed, *self._parts.renumber([start])]
 
     def _open_call(self, event: ContentBlockStart) -> list[Event]:
-        told: list[Event] = []
+        passed: list[Event] = []
         if self._state is _State.ANSWERED:
-            told = self._parts.begin_again("the model calls a tool instead")
-            told += self._parts.tell(self._kept)
+            passed = self._parts.restart_message("the model calls a tool instead")
+            passed += self._parts.renumber(self._kept)
         self._state = _State.CALLED
         held, self._held = self._held, []
         self._kept += held
-        return [*told, *self._parts.tell([*held, event])]
+        return [*passed, *self._parts.renumber([*held, event])]
 
     def _finish(self, end: Finished) -> list[Event]:
         if self._state is _State.CALLED:
             return [end]
         if end.reason in _CUT_SHORT:
             is_answered = self._state is _State.ANSWERED
-            held = [] if is_answered else self._parts.tell(self._held)
+            held = [] if is_answered else self._parts.renumber(self._held)
             return [*held, end]
         self._end = evolve(end, stop_reason="end_turn")
         if end.stop_reason == "stop_sequence":
@@ -206,24 +206,24 @@ class AnswerToolShaper:
         self._pending = None
         is_answered = self._state is _State.ANSWERED
         if problem is None:
-            held = [] if is_answered else self._parts.tell(self._held)
+            held = [] if is_answered else self._parts.renumber(self._held)
             return [*held, *([] if self._end is None else [self._end])]
         why = problem if is_answered else _NO_ANSWER
         body = None
         if self._parts.number == 0:
             words = wrong(why) if is_answered else self._order()
-            body = self._again(self._parts.said, words)
+            body = self._again(self._parts.blocks, words)
         if body is None:
             return [Failed(not_satisfied(why))]
-        told: list[Event] = []
+        passed: list[Event] = []
         if is_answered:
-            told = self._parts.void(
+            passed = self._parts.void(
                 f"the model's answer did not satisfy the schema ({why})"
             )
-        self._parts.next_part()
+        self._parts.begin_next_part()
         self._begin()
         self._pending = AskAgain(body)
-        return told
+        return passed
 
     def _order(self) -> str:
         return f"Give your final answer now, by calling the tool `{self._tool.name}`."

@@ -82,11 +82,11 @@ class DemandShaper:
     def filter(self, events: Sequence[Event]) -> list[Event]:
         """The events to pass on."""
         self._pending = None
-        told: list[Event] = []
+        passed: list[Event] = []
         for event in events:
-            self._parts.take(event)
-            told += self._take(event)
-        return told
+            self._parts.record(event)
+            passed += self._take(event)
+        return passed
 
     def _take(self, event: Event) -> list[Event]:
         match event:
@@ -95,7 +95,7 @@ class DemandShaper:
             case MessageStart() | Restarted():
                 self._held.clear()
                 self._state = _State.OPEN
-                return self._parts.tell([event])
+                return self._parts.renumber([event])
             case Finished() if self._state is not _State.CALLED:
                 return self._finish(event)
             case ContentBlockStart(block):
@@ -108,27 +108,27 @@ class DemandShaper:
         if self._state is _State.HELD:
             self._held.append(event)
             return []
-        return [*self._released(), *self._parts.tell([event])]
+        return [*self._released(), *self._parts.renumber([event])]
 
     def _released(self) -> list[Event]:
         held, self._held = self._held, []
-        return self._parts.tell(held)
+        return self._parts.renumber(held)
 
     def _finish(self, end: Finished) -> list[Event]:
         if end.reason in _CUT_SHORT:
             return [*self._released(), end]
         if self._parts.number == 0:
             body = self._again(
-                self._parts.said, f"{call_request(self._names)} Make the call now."
+                self._parts.blocks, f"{call_request(self._names)} Make the call now."
             )
             if body is not None:
                 self._aside = self._parts.text
                 self._held.clear()
                 self._state = _State.OPEN
-                self._parts.next_part()
+                self._parts.begin_next_part()
                 self._pending = AskAgain(body)
                 return []
-        has_call = any(isinstance(b.value, ToolUse) for b in self._parts.said)
+        has_call = any(isinstance(b.value, ToolUse) for b in self._parts.blocks)
         if not self._aside or has_call:
             return [*self._released(), end]
         self._held = [
@@ -140,5 +140,5 @@ class DemandShaper:
 
     def _instead(self) -> list[Event]:
         """The first part's text, after everything that was passed on."""
-        self._parts.next_part()
+        self._parts.begin_next_part()
         return self._released()

@@ -48,21 +48,21 @@ class FormatShaper:
     def filter(self, events: Sequence[Event]) -> list[Event]:
         """The events to pass on."""
         self._pending = None
-        told: list[Event] = []
+        passed: list[Event] = []
         for event in events:
-            self._parts.take(event)
+            self._parts.record(event)
             if isinstance(event, Finished) and self._is_an_answer(event):
                 self._end = event
                 instance = self._parts.text.encode()
                 self._pending = SchemaCheck(self._schema, instance)
             else:
-                told += self._parts.tell([event])
-        return told
+                passed += self._parts.renumber([event])
+        return passed
 
     def _is_an_answer(self, end: Finished) -> bool:
         if end.reason is not FinishReason.STOP:
             return False
-        return not any(isinstance(b.value, ToolUse) for b in self._parts.said)
+        return not any(isinstance(b.value, ToolUse) for b in self._parts.blocks)
 
     def checked(self, problem: str | None) -> list[Event]:
         """Take the outcome of the check; returns the events to pass on."""
@@ -71,15 +71,15 @@ class FormatShaper:
             return [] if self._end is None else [self._end]
         body = None
         if self._parts.number == 0:
-            body = self._again(self._parts.said, wrong(problem))
+            body = self._again(self._parts.blocks, wrong(problem))
         if body is None:
             return [Failed(not_satisfied(problem))]
-        told = self._parts.void(
+        passed = self._parts.void(
             f"the model's answer did not satisfy the schema ({problem})"
         )
-        self._parts.next_part()
+        self._parts.begin_next_part()
         self._pending = AskAgain(body)
-        return told
+        return passed
 
 
 def wrong(problem: str) -> str:

@@ -57,10 +57,10 @@ class AnswerParts:
         self._offset = 0
         self._next_index = 0
         self._has_started = False
-        self._has_told_blocks = False
+        self._has_passed_blocks = False
 
     @property
-    def said(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[Block, ...]:
         """The blocks of the current part so far."""
         return self._builder.blocks
 
@@ -69,7 +69,7 @@ class AnswerParts:
         """The text of the current part so far."""
         return self._builder.text
 
-    def take(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         """Record an event of the model."""
         if isinstance(event, MessageStart):
             # An earlier message of the same part was abandoned.
@@ -77,9 +77,9 @@ class AnswerParts:
             self._start = event
         self._builder.receive([event])
 
-    def tell(self, events: Sequence[Event]) -> list[Event]:
+    def renumber(self, events: Sequence[Event]) -> list[Event]:
         """Number events for the client, and leave out what it must not get."""
-        told: list[Event] = []
+        passed: list[Event] = []
         for event in events:
             if self.number >= self._signed and self._is_signature(event):
                 continue
@@ -88,17 +88,17 @@ class AnswerParts:
                     if self._has_started:
                         continue
                     self._has_started = True
-                    told.append(event)
+                    passed.append(event)
                 case Restarted():
-                    told += self._restart(event)
+                    passed += self._restart(event)
                 case _ if isinstance(event, _NUMBERED):
                     index = event.index + self._offset
                     self._next_index = max(self._next_index, index + 1)
-                    self._has_told_blocks = True
-                    told.append(evolve(event, index=index) if self._offset else event)
+                    self._has_passed_blocks = True
+                    passed.append(evolve(event, index=index) if self._offset else event)
                 case _:
-                    told.append(event)
-        return told
+                    passed.append(event)
+        return passed
 
     def _is_signature(self, event: Event) -> bool:
         """Whether an event belongs to a signature or to redacted thinking."""
@@ -116,27 +116,27 @@ class AnswerParts:
         return False
 
     def _restart(self, event: Restarted) -> list[Event]:
-        if self.number and not self._has_told_blocks:
+        if self.number and not self._has_passed_blocks:
             # The client has nothing of the part that is void now.
             return []
         self._offset = self._next_index = 0
-        self._has_started = self._has_told_blocks = False
+        self._has_started = self._has_passed_blocks = False
         return [event]
 
     def void(self, why: str) -> list[Event]:
         """Declare everything void that was passed on; the next message begins anew."""
         self._offset = self._next_index = 0
-        self._has_started = self._has_told_blocks = False
+        self._has_started = self._has_passed_blocks = False
         return [Restarted(why)]
 
-    def begin_again(self, why: str) -> list[Event]:
+    def restart_message(self, why: str) -> list[Event]:
         """Declare the message void, and begin to pass it on anew."""
         start = self._start
-        return [*self.void(why), *self.tell([start] if start is not None else [])]
+        return [*self.void(why), *self.renumber([start] if start is not None else [])]
 
-    def next_part(self) -> None:
+    def begin_next_part(self) -> None:
         """Begin the next part, because the model is asked again."""
         self.number += 1
         self._offset = self._next_index
-        self._has_told_blocks = False
+        self._has_passed_blocks = False
         self._builder = MessageBuilder()

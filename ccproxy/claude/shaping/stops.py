@@ -60,11 +60,11 @@ class StopShaper:
 
     def filter(self, events: Sequence[Event]) -> list[Event]:
         """The events to pass on; the last may be the answer's end."""
-        told: list[Event] = []
+        passed: list[Event] = []
         for event in events:
             if self._state is _State.STREAMING:
-                told += self._take(event)
-        return told
+                passed += self._take(event)
+        return passed
 
     def _take(self, event: Event) -> list[Event]:
         match event:

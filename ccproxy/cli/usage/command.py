@@ -70,13 +70,13 @@ def run_usage(arguments: Sequence[str]) -> NoReturn:
     if url is None:
         options.refuse("there is no store: set --state-dir or --database-url")
     try:
-        books = read_usage(url, since)
+        report = read_usage(url, since)
     except StorageFailed as error:
         fail(options.program, str(error), ExitStatus.FAILED)
     if options.is_json:
-        print(usage_document(books, since).decode())
+        print(usage_document(report, since).decode())
     else:
-        print(table(books, since, now_seconds, None))
+        print(table(report, since, now_seconds, None))
     sys.exit(0)
 
 

@@ -1,4 +1,4 @@
-"""The usage ledger for people to read. Pure."""
+"""Prints the usage report as a table. Pure."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, tzinfo
@@ -22,33 +22,33 @@ _STATUS = {"allowed_warning": ", near its end", "rejected": ", used up"}
 
 
 def table(
-    books: UsageReport, since: str, now_seconds: float, zone: tzinfo | None
+    report: UsageReport, since: str, now_seconds: float, zone: tzinfo | None
 ) -> str:
-    """The ledger and the limits, as lines.
+    """The usage by day, model, key and client, and the rate limits.
 
     Args:
-        books: what the ledger says.
+        report: of the usage ledger.
         since: the first day, as ``2026-11-25``.
         now_seconds: Unix time.
-        zone: whose clock the limits are told by; None: this machine's.
+        zone: time zone of the limits; None: the local one.
     """
     parts = [f"usage since {since}, days in UTC"]
-    if books.lines:
-        parts.append(_ledger(books.lines))
+    if report.lines:
+        parts.append(_ledger(report.lines))
     else:
         parts.append("nothing was answered")
-    if books.windows:
-        told = (_window(window, now_seconds, zone) for window in books.windows)
-        parts.append("\n".join(told))
+    if report.windows:
+        limits = (_window(window, now_seconds, zone) for window in report.windows)
+        parts.append("\n".join(limits))
     return "\n\n".join(parts)
 
 
 def _ledger(lines: Sequence[tuple[UsageKey, UsageTotals]]) -> str:
     rows: list[tuple[str, ...]] = [_HEADINGS]
-    for account, spent in lines:
-        words = (account.day, account.model, account.key, account.client)
-        rows.append((*words, *_numbers(spent)))
-    total = sum((spent for _, spent in lines), UsageTotals())
+    for usage_key, totals in lines:
+        words = (usage_key.day, usage_key.model, usage_key.key, usage_key.client)
+        rows.append((*words, *_numbers(totals)))
+    total = sum((totals for _, totals in lines), UsageTotals())
     rows.append(("total", "", "", "", *_numbers(total)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(_row(row, widths) for row in rows)
@@ -62,16 +62,16 @@ def _row(cells: Iterable[str], widths: Sequence[int]) -> str:
     return "  ".join(placed).rstrip()
 
 
-def _numbers(spent: UsageTotals) -> tuple[str, ...]:
-    usage = spent.usage
+def _numbers(totals: UsageTotals) -> tuple[str, ...]:
+    usage = totals.usage
     counts = (
-        spent.answers,
+        totals.answers,
         usage.input_tokens,
         usage.cache_read_tokens,
         usage.cache_write_tokens,
         usage.output_tokens,
     )
-    return (*(f"{count:,}" for count in counts), f"${spent.cost_usd:,.4f}")
+    return (*(f"{count:,}" for count in counts), f"${totals.cost_usd:,.4f}")
 
 
 def _window(window: RateWindow, now_seconds: float, zone: tzinfo | None) -> str:

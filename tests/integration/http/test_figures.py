@@ -237,10 +237,10 @@ def test_only_what_was_answered_is_written_down() -> None:
     for nothing in nothings:
         keeper.request_ended(evolve(end, **nothing))
     keeper.request_ended(evolve(end, cost_usd=None))
-    [(model, key, client, spent), (_, _, _, free)] = book.lines
+    [(model, key, client, totals), (_, _, _, free)] = book.lines
     assert (model, key, client) == ("m", "1a2b3c4d", "curl")
-    assert (spent.answers, spent.usage) == (1, USAGE)
-    assert (spent.cost_nanodollars, free.cost_nanodollars) == (227_300, 0)
+    assert (totals.answers, totals.usage) == (1, USAGE)
+    assert (totals.cost_nanodollars, free.cost_nanodollars) == (227_300, 0)
 
 
 @pytest.mark.threads
@@ -258,7 +258,7 @@ async def test_usage_is_told(tmp_path: Path) -> None:
     backend.asked = lambda ask: ask.tell(
         *SAID, Finished("end_turn", USAGE, cost_usd=0.25)
     )
-    factory = site(backend, store, _REACTOR, _REACTOR, keeps_books=True)
+    factory = site(backend, store, _REACTOR, _REACTOR, records_usage=True)
     port = _REACTOR.listenTCP(0, factory, interface="127.0.0.1")
     url = f"http://127.0.0.1:{port.getHost().port}"
     headers = {"authorization": f"Bearer {KEY}", "user-agent": "OpenAI/Python 3.54.0"}

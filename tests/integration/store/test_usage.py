@@ -57,12 +57,12 @@ async def test_what_is_added_is_summed_up(stores: Stores) -> None:
     await store.usage.flush()
     store.usage.add(*WHO, ONE)
     store.usage.add("claude-opus-5", "-", "none", ONE)
-    books = await store.usage.report(TODAY)
-    assert books.lines == (
+    report = await store.usage.report(TODAY)
+    assert report.lines == (
         (UsageKey(TODAY, "claude-opus-5", "-", "none"), ONE),
         (UsageKey(TODAY, *WHO), ONE + ONE + ONE),
     )
-    assert books.windows == ()
+    assert report.windows == ()
 
 
 @ensureDeferred
@@ -71,8 +71,8 @@ async def test_days_are_apart_and_old_ones_are_left_out(stores: Stores) -> None:
     for day in range(3):
         stores.now = 1_700_000_000.0 + day * DAY
         store.usage.add(*WHO, ONE)
-    books = await store.usage.report("2023-11-15")
-    assert [account.day for account, _ in books.lines] == ["2023-11-15", "2023-11-16"]
+    report = await store.usage.report("2023-11-15")
+    assert [account.day for account, _ in report.lines] == ["2023-11-15", "2023-11-16"]
 
 
 @ensureDeferred
@@ -95,9 +95,9 @@ async def test_two_servers_add_to_one_row(stores: Stores) -> None:
         two.usage.add(*WHO, ONE)
         await one.usage.flush()
         await two.usage.flush()
-    [(_, spent)] = (await one.usage.report(TODAY)).lines
-    assert spent.answers == 10
-    assert spent.cost_nanodollars == 2_273_000
+    [(_, totals)] = (await one.usage.report(TODAY)).lines
+    assert totals.answers == 10
+    assert totals.cost_nanodollars == 2_273_000
 
 
 @ensureDeferred
@@ -116,8 +116,8 @@ async def test_it_is_written_after_a_while_and_when_the_store_stops(
     assert clock.getDelayedCalls() == []
     store.usage.add(*WHO, ONE)
     await store.stop()
-    [(_, spent)] = read_usage(stores.url, TODAY).lines
-    assert spent == ONE + ONE
+    [(_, totals)] = read_usage(stores.url, TODAY).lines
+    assert totals == ONE + ONE
 
 
 @ensureDeferred
@@ -139,9 +139,9 @@ async def test_what_cannot_be_written_is_kept(
     engine.dispose()
     clock.advance(60)
     await until(lambda: read_usage(stores.url, TODAY).lines != ())
-    books = read_usage(stores.url, TODAY)
-    assert books.lines == ((UsageKey(TODAY, *WHO), ONE + ONE),)
-    assert books.windows == (window(0.7),)
+    report = read_usage(stores.url, TODAY)
+    assert report.lines == ((UsageKey(TODAY, *WHO), ONE + ONE),)
+    assert report.windows == (window(0.7),)
 
 
 @ensureDeferred
@@ -191,8 +191,8 @@ def test_a_kill_loses_what_was_not_written_and_no_more(stores: Stores) -> None:
         assert child.stdout.readline() == b"written\n"
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    [(_, spent)] = read_usage(stores.url, TODAY).lines
-    assert spent.answers == 1
+    [(_, totals)] = read_usage(stores.url, TODAY).lines
+    assert totals.answers == 1
 
 
 # Read by another program
@@ -214,8 +214,8 @@ async def test_a_database_without_a_ledger_reads_as_empty(stores: Stores) -> Non
     usage.drop(engine)
     rate_limits.drop(engine)
     engine.dispose()
-    books = read_usage(stores.url, TODAY)
-    assert (books.lines, books.windows) == ((), ())
+    report = read_usage(stores.url, TODAY)
+    assert (report.lines, report.windows) == ((), ())
 
 
 def test_no_file_is_made_by_reading(tmp_path: Any) -> None:
