@@ -1,6 +1,6 @@
 """The command line: ``twistd ccproxy``, and ``ccproxy`` as short for it.
 
-Every option comes from `ccproxy.config.settings.OPTIONS`. A wrong setting is one line
+The options are those of `ccproxy.config.settings.Settings`. A wrong setting is one line
 on stderr that names it, not a page of help.
 """
 
@@ -31,7 +31,7 @@ from ccproxy.server.logging import observer
 from ccproxy.server.service import CannotListen, Server, make_service, running_reactor
 from ccproxy.server.systemd import READY, STOPPING, notify
 
-# How long a server has that was told twice to end.
+# Time for a server to stop after the second signal.
 _HASTE_SECONDS = 2.0
 
 
@@ -88,7 +88,7 @@ class Options(CommandOptions):
 
 
 class _Application(MultiService):
-    """The server as twistd runs it: its log, its refusal to start, its manager."""
+    """The server as twistd runs it: its log, its signals, its service manager."""
 
     def __init__(
         self, server: Server, twistd: Mapping[str, Any], settings: Settings
@@ -101,16 +101,15 @@ class _Application(MultiService):
 
     @override
     def setServiceParent(self, parent: Any) -> None:
-        # twistd gives us its application here, and looks for an observer next.
+        # twistd adds the service to its application, and then looks for a log observer.
         if isinstance(parent, Componentized) and not self._twistd.get("syslog"):
             observer = _observer(self._twistd, self._settings)
             parent.setComponent(ILogObserver, observer)
         super().setServiceParent(parent)
 
     def _stop_now(self, number: int, frame: object) -> None:
-        """End now what the first signal has begun to end in good order."""
-        # Should even this be too slow, by the system's own hand: for the next signal,
-        # and soon without one.
+        """Stop without waiting for answers: the second signal."""
+        # A third signal kills the process, as does the timer below.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         reactor = running_reactor()
@@ -124,7 +123,7 @@ class _Application(MultiService):
         try:
             super().privilegedStartService()
         except CannotListen as error:
-            # A daemon's parent waits to be told, by an exception that is no exit.
+            # A daemon's parent process reports exceptions, but not SystemExit.
             if not self._twistd.get("nodaemon"):
                 raise
             fail(Options.program, str(error), ExitStatus.FAILED)
@@ -150,18 +149,18 @@ def makeService(options: Options) -> IService:  # twistd's name for it
         server = make_service(options.settings)
     except SettingsError as error:
         options.refuse(str(error))
-    # What is there now stays; a collection that walked through it again would stop
-    # every stream for 70 ms.
+    # What was imported stays. A full garbage collection that visits it again would
+    # stop every stream for 70 ms.
     gc.freeze()
-    _measure_by_no_calendar(running_reactor())
+    _use_monotonic_clock(running_reactor())
     return _Application(server, options.parent or {}, options.settings)
 
 
-def _measure_by_no_calendar(reactor: Any) -> None:
-    """Let time limits be measured by a clock that nobody sets.
+def _use_monotonic_clock(reactor: Any) -> None:
+    """Measure time limits by the monotonic clock.
 
-    Twisted measures by the time of day: a step of it forwards would end every answer at
-    once, and one backwards let each go on for as long. Only before anything is timed.
+    Twisted uses the time of day: a step forwards would end every answer at once, and a
+    step backwards would extend every time limit. Works only before a timer is set.
     """
     if reactor.seconds is time.time and not reactor.getDelayedCalls():
         reactor.seconds = time.monotonic
@@ -170,18 +169,18 @@ def _measure_by_no_calendar(reactor: Any) -> None:
 def main() -> None:
     """Run in the foreground: ``ccproxy …`` is ``twistd -n ccproxy …``.
 
-    ``ccproxy doctor …`` and ``ccproxy usage …`` are other programs.
+    ``ccproxy doctor …`` and ``ccproxy usage …`` do not use twistd.
     """
     command = _COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     if command is not None:
         command(sys.argv[2:])
-    # No pid file: this process is its caller's own child.
+    # No pid file: the caller knows its child.
     sys.argv[:] = ["twistd", "-n", "--pidfile=", "ccproxy", *sys.argv[1:]]
     run()
 
 
 def _doctor(arguments: Sequence[str]) -> NoReturn:
-    # A server need not have it in memory.
+    # Imported here to keep it out of a server's memory.
     from ccproxy.cli.doctor.command import run_doctor
 
     run_doctor(arguments)
@@ -204,7 +203,7 @@ def _claude(explicit: Path | None) -> Path:
 
 
 def _observer(twistd: Mapping[str, Any], settings: Settings) -> ILogObserver:
-    """Write where twistd would: to the terminal, or to a file that rotates."""
+    """The log observer for twistd's log: the terminal, or a file that rotates."""
     name = twistd.get("logfile")
     file: Any = sys.stdout
     if name not in (None, "", "-") or not (name or twistd.get("nodaemon")):
@@ -214,7 +213,7 @@ def _observer(twistd: Mapping[str, Any], settings: Settings) -> ILogObserver:
 
 
 def _rotate_on_signal(file: LogFile) -> None:
-    """Rotate on SIGUSR1, as twistd does with the log that is its own."""
+    """Rotate the file on SIGUSR1, as twistd does with its own log."""
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
         reactor = running_reactor()
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))

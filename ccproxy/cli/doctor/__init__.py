@@ -1,1 +1,1 @@
-"""``ccproxy doctor``: what a server would meet here, a verdict a line."""
+"""``ccproxy doctor``: checks whether a server would work on this machine."""

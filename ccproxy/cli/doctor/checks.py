@@ -1,4 +1,4 @@
-"""Everything that is looked at, in the order in which a server would need it."""
+"""All checks, in the order in which a server needs what they check."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,16 +25,16 @@ async def examine(
     *,
     asks: bool,
 ) -> None:
-    """Look at everything; each verdict is told when it is found.
+    """Run all checks; each result is reported as soon as it is there.
 
-    On cancel: what was started is taken away again.
+    On cancel: the CLI is stopped, and its directory is removed.
 
     Args:
         reactor: listens, connects, and starts the CLI.
-        settings: what the server would be given; ``api_keys`` may be empty.
-        environment: what the CLI may inherit of, by an allow-list.
-        tell: takes the verdicts, one after the other.
-        asks: whether one real question is put to the model.
+        settings: those of the server; ``api_keys`` may be empty.
+        environment: the CLI inherits some of its variables, by an allow-list.
+        tell: takes the results, one after the other.
+        asks: whether to send one real request to the model.
 
     Raises:
         SettingsError: an endpoint string that Twisted does not understand.
@@ -47,7 +47,7 @@ async def examine(
     tell(binary)
     state = examine_state(settings)
     tell(state)
-    if state.level is CheckStatus.WRONG:
+    if state.status is CheckStatus.WRONG:
         tell(
             CheckResult(CheckStatus.SKIPPED, "database", "there is no directory for it")
         )
@@ -55,16 +55,16 @@ async def examine(
         tell(examine_database(settings))
     for text in settings.endpoints:
         tell(await examine_endpoint(reactor, text))
-    if binary.level is not CheckStatus.OK:
-        for verdict in skipped_session(asks=asks):
-            tell(verdict)
+    if binary.status is not CheckStatus.OK:
+        for result in skipped_session(asks=asks):
+            tell(result)
         return
     runtime = Runtime(settings, reactor, environment)
     runtime.open()
     try:
         cli = CLI(settings, runtime, reactor)
-        async for verdict in cli.examine(asks=asks):
-            tell(verdict)
+        async for result in cli.examine(asks=asks):
+            tell(result)
     finally:
         await runtime.close()
 

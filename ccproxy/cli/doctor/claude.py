@@ -1,4 +1,4 @@
-"""Whether the CLI can be had, answers, and as whom; started as the server would."""
+"""Checks of the CLI: installation, start, login, model, answer."""
 
 import sys
 import time
@@ -30,7 +30,7 @@ from ccproxy.core.messages import Message, MessagesRequest
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, TextDelta
 from ccproxy.server.runtime import Runtime
 
-# A CLI is there within half a second; who waits longer than this has found out.
+# A CLI initializes within half a second.
 _PATIENCE_SECONDS = 30.0
 _MARGIN_SECONDS = 1.0
 _QUESTION = "Reply with the one word: ready"
@@ -38,7 +38,7 @@ _SHOWN_LETTERS = 40
 
 
 def examine_binary(settings: Settings, environment: Mapping[str, str]) -> CheckResult:
-    """Which CLI there is, and whether it is new enough. Blocks for 10 ms."""
+    """Which CLI is installed, and whether it is new enough. Blocks for 10 ms."""
     try:
         found = locate_claude(settings.claude_bin, environment.get("PATH"))
         version = read_version(found.binary)
@@ -51,7 +51,7 @@ def examine_binary(settings: Settings, environment: Mapping[str, str]) -> CheckR
 
 
 def skipped_session(*, asks: bool) -> Sequence[CheckResult]:
-    """What to say where there is no CLI to start."""
+    """The results if there is no CLI to start."""
     names = ("session", "login", "model", "composer", *(("answer",) if asks else ()))
     return [
         CheckResult(CheckStatus.SKIPPED, name, "there is no CLI to ask")
@@ -60,7 +60,7 @@ def skipped_session(*, asks: bool) -> Sequence[CheckResult]:
 
 
 class CLI:
-    """One look at the CLI, within an open runtime."""
+    """Checks one CLI process, started as the server would; the runtime is open."""
 
     def __init__(self, settings: Settings, runtime: Runtime, reactor: Any) -> None:
         self._clock = reactor
@@ -81,7 +81,7 @@ class CLI:
         )
 
     async def examine(self, *, asks: bool) -> AsyncIterator[CheckResult]:
-        """Start it and see whose it is; with ``asks``, put a real question."""
+        """Start the CLI and check its login; with ``asks``, send a real request."""
         begun_seconds = self._clock.seconds()
         try:
             answer, seconds = await self._open(begun_seconds)
@@ -99,7 +99,7 @@ class CLI:
             yield await self._ask()
 
     async def _open(self, begun_seconds: float) -> tuple[InitializeAnswer, float]:
-        # Ours is the better word for one that says nothing.
+        # Our own timeout, with the better message, comes first.
         patience = self._patience_seconds + _MARGIN_SECONDS
         limits = evolve(self._context.limits, first_token_timeout=patience)
         context = evolve(self._context, limits=limits)
@@ -131,7 +131,7 @@ class CLI:
             return CheckResult(
                 CheckStatus.NOTE,
                 "login",
-                "the claude CLI does not say whose it is",
+                "the claude CLI does not name its login",
                 "try it with `ccproxy doctor --ask`",
             )
         about = [f"{account.source}, says the claude CLI"]
@@ -148,14 +148,15 @@ class CLI:
         known = {m.value for m in answer.models}
         known |= {m.resolved_model for m in answer.models if m.resolved_model}
         if resolved not in known:
-            message = f"{name} is not in the claude CLI's catalogue"
-            remedy = "see --model, or try it with `ccproxy doctor --ask`"
+            message = f"{name} is not a model that the claude CLI lists"
+            listed = ", ".join(self._catalogue.listed())
+            remedy = f"it lists {listed}; try {name} with `ccproxy doctor --ask`"
             return CheckResult(CheckStatus.NOTE, "model", message, remedy)
         full = self._catalogue.full_id(resolved)
         return CheckResult(CheckStatus.OK, "model", f"{name} is {full}")
 
     async def _composer(self, answer: InitializeAnswer) -> CheckResult:
-        """How questions will be asked, and why not otherwise."""
+        """How requests will reach the model, and why."""
         mode = ComposeMode(self._settings.compose)
         has_agent_tools = bool(self._settings.agent_tools)
         verdict, why = BinaryVerdict.MERGES, ""
@@ -219,7 +220,7 @@ class CLI:
 
 @define(eq=False)
 class _Listener:
-    """Takes the answer, and how long it took."""
+    """Collects the answer, and measures its time."""
 
     _clock: Any
     _asked_seconds: float
@@ -244,7 +245,7 @@ class _Listener:
                     self.over.callback(event)
 
     def result(self, end: Finished) -> CheckResult:
-        """What to say of a whole answer."""
+        """The result for a whole answer."""
         usage, whole = end.usage, self._whole_seconds
         first = whole if self._first_seconds is None else self._first_seconds
         message = (

@@ -2,8 +2,8 @@
 
 =====  ==================================================================
 0      nothing is wrong
-1      something is; the verdicts say what helps
-2      the command line or a setting is; nothing was looked at
+1      something is wrong; the results say what helps
+2      the command line or a setting is wrong; nothing was checked
 =====  ==================================================================
 """
 
@@ -51,12 +51,12 @@ class DoctorOptions(CommandOptions):
 
 
 class _Report:
-    """Tells each verdict when it is found."""
+    """Prints each result as soon as it is there."""
 
     def __init__(
         self, file: TextIO, environment: Mapping[str, str], *, is_json: bool
     ) -> None:
-        self.verdicts: list[CheckResult] = []
+        self.results: list[CheckResult] = []
         self._file = file
         self._is_json = is_json
         self._is_colourful = (
@@ -65,17 +65,17 @@ class _Report:
             and environment.get("TERM") != "dumb"
         )
 
-    def add(self, verdict: CheckResult) -> None:
-        """Take one."""
-        self.verdicts.append(verdict)
+    def add(self, result: CheckResult) -> None:
+        """Take a result."""
+        self.results.append(result)
         if not self._is_json:
-            print(verdict.line(colour=self._is_colourful), file=self._file, flush=True)
+            print(result.line(colour=self._is_colourful), file=self._file, flush=True)
 
     def end(self) -> int:
-        """Say what is left to say; the exit status."""
+        """Print the document, if that is wanted; returns the exit status."""
         if self._is_json:
-            print(document(self.verdicts, __version__).decode(), file=self._file)
-        return 0 if is_well(self.verdicts) else ExitStatus.FAILED
+            print(document(self.results, __version__).decode(), file=self._file)
+        return 0 if is_well(self.results) else ExitStatus.FAILED
 
 
 def run_doctor(arguments: Sequence[str]) -> NoReturn:
@@ -103,7 +103,7 @@ async def _main(
         work.cancel()
         return gone
 
-    # Ctrl-C: the CLI and its folder go first.
+    # Ctrl-C: stop the CLI and remove its directory first.
     reactor.addSystemEventTrigger("before", "shutdown", interrupted)
     try:
         await work

@@ -1,4 +1,4 @@
-"""Whether the server could listen: by listening for a moment, as it would."""
+"""Checks whether the server can listen, by listening for a moment."""
 
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 from typing import Any
@@ -23,12 +23,12 @@ _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: 
 _REMEDIES = {
     EACCES: "choose a port from 1024 up with --port, or another place for the socket",
     EADDRNOTAVAIL: "this machine has no such address; see --host",
-    EADDRINUSE: "stop what has it, or choose another with --port or --listen",
+    EADDRINUSE: "stop that program, or choose another port with --port",
 }
 
 
 class _NoService(Factory):
-    """Turns away who connects in that moment."""
+    """Refuses connections during the check."""
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
@@ -36,13 +36,13 @@ class _NoService(Factory):
 
 
 async def examine_endpoint(reactor: Any, text: str) -> CheckResult:
-    """Whether an endpoint is free, or a ccproxy answers there already.
+    """Whether an endpoint is free, or another ccproxy answers there.
 
     Raises:
         SettingsError: Twisted does not understand it.
     """
     if is_inherited(text):
-        return _port(CheckStatus.SKIPPED, f"{text} is handed over by systemd")
+        return _port(CheckStatus.SKIPPED, f"{text} comes from systemd")
     try:
         port: Any = await endpoint_of(reactor, text).listen(_NoService())
     except CannotListenError as error:
@@ -63,7 +63,7 @@ async def _taken(reactor: Any, text: str, error: CannotListenError) -> CheckResu
     is_socket = isinstance(error.port, str | bytes)
     if number == EADDRINUSE or is_socket:
         if uses_tls(text):
-            message = f"{text} is in use; by whom is not asked over TLS"
+            message = f"{text} is in use; the program there is not asked over TLS"
             return _port(CheckStatus.NOTE, message, "see `curl -k https://…/health`")
         if await _is_ccproxy(reactor, error):
             return _port(CheckStatus.OK, f"a ccproxy answers on {text} already")
@@ -72,7 +72,7 @@ async def _taken(reactor: Any, text: str, error: CannotListenError) -> CheckResu
 
 
 async def _is_ccproxy(reactor: Any, error: CannotListenError) -> bool:
-    """Ask who is there; without a key, which would be a stranger's then."""
+    """Ask the server there for its health; the key is not sent to it."""
     host = error.interface or ""
     authority = _EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
     agent: Any = Agent(reactor)
@@ -86,7 +86,7 @@ async def _is_ccproxy(reactor: Any, error: CannotListenError) -> bool:
         return await asked
     except CancelledError:
         raise
-    except Exception:  # noqa: BLE001  # whatever it is, it is no ccproxy
+    except Exception:  # noqa: BLE001  # any failure: not a ccproxy
         return False
 
 
@@ -98,7 +98,7 @@ async def _health(agent: Any, url: bytes) -> bool:
 
 
 class _Body(Protocol):
-    """Takes a short body; `twisted.web.client.readBody` warns of its own transport."""
+    """Reads a short body; `twisted.web.client.readBody` emits a deprecation warning."""
 
     def __init__(self) -> None:
         self.whole: Deferred[bytes] = Deferred()
@@ -115,16 +115,16 @@ class _Body(Protocol):
 
 @implementer(IAgentEndpointFactory)
 class _Socket:
-    """Makes an HTTP client connect to a file."""
+    """Lets an HTTP client connect to a Unix socket."""
 
     def __init__(self, reactor: Any, path: str | bytes) -> None:
         self._reactor = reactor
         self._path = path
 
     def endpointForURI(self, _: URI) -> UNIXClientEndpoint:  # Twisted's name for it
-        """Where every URL is."""
+        """The Unix socket, for every URL."""
         return UNIXClientEndpoint(self._reactor, self._path)
 
 
-def _port(level: CheckStatus, message: str, remedy: str = "") -> CheckResult:
-    return CheckResult(level, "port", message, remedy)
+def _port(status: CheckStatus, message: str, remedy: str = "") -> CheckResult:
+    return CheckResult(status, "port", message, remedy)

@@ -1,10 +1,10 @@
-"""What was found, in words. Pure.
+"""Results of checks, as lines and as JSON. Pure.
 
 =========  ==============================================================
-OK         a server will be content
-NOTE       it will run, but somebody should know
-SKIPPED    was not looked at; says why
-WRONG      it will not do what it should, and what helps
+OK         nothing to do
+NOTE       a server will run; the operator should know of this
+SKIPPED    was not checked; says why
+WRONG      a server will not work; says what helps
 =========  ==============================================================
 """
 
@@ -16,7 +16,7 @@ from attrs import frozen
 
 
 class CheckStatus(Enum):
-    """How good it is; see the module."""
+    """See the module."""
 
     OK = "ok"
     NOTE = "note"
@@ -24,48 +24,48 @@ class CheckStatus(Enum):
     WRONG = "wrong"
 
 
-# Of ECMA-48, the ones that every terminal has.
+# ECMA-48 colours that every terminal has.
 _COLOURS = {
     CheckStatus.OK: 32,
     CheckStatus.NOTE: 33,
     CheckStatus.SKIPPED: 2,
     CheckStatus.WRONG: 31,
 }
-_LEVEL_WIDTH = max(len(level.value) for level in CheckStatus)
+_STATUS_WIDTH = max(len(status.value) for status in CheckStatus)
 _NAME_WIDTH = len("database")
 
 
 @frozen
 class CheckResult:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: of what: ``key``, ``claude``, ``state``, ``database``, ``port``,
+        name: what was checked: ``key``, ``claude``, ``state``, ``database``, ``port``,
             ``session``, ``login``, ``model``, ``composer`` or ``answer``.
         message: one line.
         remedy: what to do, if it is not part of the message.
-        seconds: how long it took, if that is of interest.
+        seconds: how long it took, if it was measured.
     """
 
-    level: CheckStatus
+    status: CheckStatus
     name: str
     message: str
     remedy: str = ""
     seconds: float | None = None
 
     def line(self, *, colour: bool) -> str:
-        """The verdict as people read it."""
-        level = self.level.value.ljust(_LEVEL_WIDTH)
+        """The result as a line for people."""
+        status = self.status.value.ljust(_STATUS_WIDTH)
         if colour:
-            level = f"\x1b[{_COLOURS[self.level]}m{level}\x1b[0m"
+            status = f"\x1b[{_COLOURS[self.status]}m{status}\x1b[0m"
         words = "; ".join(filter(None, (self.message, self.remedy)))
-        # What others say may have several lines.
-        return f"{level}  {self.name.ljust(_NAME_WIDTH)}  {' '.join(words.split())}"
+        # Messages of the system may have several lines.
+        return f"{status}  {self.name.ljust(_NAME_WIDTH)}  {' '.join(words.split())}"
 
 
-def is_well(verdicts: Sequence[CheckResult]) -> bool:
+def is_well(results: Sequence[CheckResult]) -> bool:
     """Whether nothing is wrong."""
-    return all(verdict.level is not CheckStatus.WRONG for verdict in verdicts)
+    return all(result.status is not CheckStatus.WRONG for result in results)
 
 
 class _Check(msgspec.Struct):
@@ -82,11 +82,11 @@ class _Document(msgspec.Struct):
     checks: list[_Check]
 
 
-def document(verdicts: Sequence[CheckResult], version: str) -> bytes:
-    """The verdicts as JSON, for scripts."""
+def document(results: Sequence[CheckResult], version: str) -> bytes:
+    """The results as JSON, for scripts."""
     checks = [
-        _Check(v.name, v.level.value, v.message, v.remedy or None, v.seconds)
-        for v in verdicts
+        _Check(v.name, v.status.value, v.message, v.remedy or None, v.seconds)
+        for v in results
     ]
-    encoded = msgspec.json.encode(_Document(is_well(verdicts), version, checks))
+    encoded = msgspec.json.encode(_Document(is_well(results), version, checks))
     return msgspec.json.format(encoded, indent=2)

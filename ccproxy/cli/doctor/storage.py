@@ -1,4 +1,4 @@
-"""Whether what is to be kept can be. Blocks; changes nothing."""
+"""Checks of the state directory and the database. They block, and change nothing."""
 
 import os
 import sqlite3
@@ -30,7 +30,7 @@ def examine_state(settings: Settings) -> CheckResult:
         with tempfile.TemporaryFile(dir=folder):
             mode = folder.stat().st_mode
     except PermissionError as error:
-        if error.errno is None:  # ours, which says it all
+        if error.errno is None:  # raised by check_private, with a whole message
             return _state(CheckStatus.WRONG, str(error))
         message = f"{folder} cannot be written: {error.strerror}"
         return _state(
@@ -42,39 +42,39 @@ def examine_state(settings: Settings) -> CheckResult:
             CheckStatus.WRONG, message, f"give it to this user, or {_ELSEWHERE}"
         )
     if mode & _OTHERS:
-        message = f"{folder} is writable, but others may look into it"
+        message = f"{folder} is writable, but other users can read it"
         return _state(CheckStatus.NOTE, message, f"chmod 700 {folder}")
-    return _state(CheckStatus.OK, f"{folder} is writable, and nobody else's")
+    return _state(CheckStatus.OK, f"{folder} is writable, and closed to other users")
 
 
 def _to_be_made(folder: Path) -> CheckResult:
     base = next(parent for parent in folder.absolute().parents if parent.exists())
     if base.is_dir() and os.access(base, os.W_OK | os.X_OK):
-        return _state(CheckStatus.OK, f"{folder} will be made by the first start")
+        return _state(CheckStatus.OK, f"the first start will make {folder}")
     return _state(
         CheckStatus.WRONG,
-        f"{folder} cannot be made: {base} is not ours to write",
+        f"{folder} cannot be made: {base} is not writable",
         _ELSEWHERE,
     )
 
 
-def _state(level: CheckStatus, message: str, remedy: str = "") -> CheckResult:
-    return CheckResult(level, "state", message, remedy)
+def _state(status: CheckStatus, message: str, remedy: str = "") -> CheckResult:
+    return CheckResult(status, "state", message, remedy)
 
 
 def examine_database(settings: Settings) -> CheckResult:
-    """Whether the database can be written, and whose schema it has."""
+    """Whether the database is writable, and which version its schema has."""
     if settings.database_url is not None:
         url, remedy = settings.database_url, "see --database-url"
     elif settings.state_dir is not None:
-        if examine_state(settings).level is CheckStatus.WRONG:
+        if examine_state(settings).status is CheckStatus.WRONG:
             return _database(
-                CheckStatus.SKIPPED, "cannot be looked at without its directory"
+                CheckStatus.SKIPPED, "is not checked without its directory"
             )
         path = settings.state_dir / DATABASE_FILE
         url, remedy = sqlite_url(path), f"move it away, or {_ELSEWHERE}"
     else:
-        return _database(CheckStatus.SKIPPED, "made anew by every start")
+        return _database(CheckStatus.SKIPPED, "every start makes a new one")
     try:
         found = inspect(url)
     except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
@@ -85,11 +85,9 @@ def examine_database(settings: Settings) -> CheckResult:
         another = f"update this one (schema {found.schema}, it knows {found.newest})"
         return _database(CheckStatus.WRONG, message, another)
     if found.schema is None:
-        return _database(
-            CheckStatus.OK, f"{found.name} will be made by the first start"
-        )
+        return _database(CheckStatus.OK, f"the first start will make {found.name}")
     if not found.is_current:
-        message = f"{found.name} will be brought up to date by the next start"
+        message = f"the next start will update {found.name}"
         return _database(
             CheckStatus.OK, f"{message} ({found.schema} to {found.newest})"
         )
@@ -98,5 +96,5 @@ def examine_database(settings: Settings) -> CheckResult:
     )
 
 
-def _database(level: CheckStatus, message: str, remedy: str = "") -> CheckResult:
-    return CheckResult(level, "database", message, remedy)
+def _database(status: CheckStatus, message: str, remedy: str = "") -> CheckResult:
+    return CheckResult(status, "database", message, remedy)

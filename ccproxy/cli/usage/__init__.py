@@ -1,1 +1,1 @@
-"""``ccproxy usage``: what was used, and how much of the limits is."""
+"""``ccproxy usage``: used tokens, costs and rate limits."""

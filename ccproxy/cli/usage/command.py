@@ -2,7 +2,7 @@
 
 =====  ==================================================================
 0      the ledger was read
-1      it cannot be
+1      the ledger cannot be read
 2      the command line or a setting is wrong
 =====  ==================================================================
 """
@@ -84,7 +84,7 @@ def first_day(text: str, today: date) -> date:
     """The day that ``--since`` means; ``1d`` is today.
 
     Raises:
-        ValueError: none; one line for the operator.
+        ValueError: not a day; one line for the operator.
     """
     wanted = text.strip().lower()
     if wanted == "today":

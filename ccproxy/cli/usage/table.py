@@ -9,7 +9,7 @@ _HEADINGS = (
     *("day", "model", "key", "client"),
     *("answers", "input", "cache read", "cache write", "output", "cost"),
 )
-# How many columns are words; the others are numbers, and stand to the right.
+# The first columns are words; the others are numbers, aligned to the right.
 _WORDS = 4
 _WINDOWS = {
     "five_hour": "5-hour window",
@@ -84,7 +84,7 @@ def _window(window: RateWindow, now_seconds: float, zone: tzinfo | None) -> str:
     now, resets = _clock(now_seconds, zone), _clock(window.resets_seconds, zone)
     pattern = "%H:%M" if resets.date() == now.date() else "%Y-%m-%d %H:%M"
     if window.resets_seconds <= now_seconds:
-        return f"{text} when it was last told of; ended {resets:{pattern}}"
+        return f"{text} at the last report; ended {resets:{pattern}}"
     return f"{text}, resets {resets:{pattern}}"
 
 

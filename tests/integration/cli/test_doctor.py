@@ -33,7 +33,7 @@ class Told:
     """What it said: how good each thing is, and all words."""
 
     def __init__(self, verdicts: list[CheckResult]) -> None:
-        self.verdicts = {verdict.name: verdict.level.value for verdict in verdicts}
+        self.verdicts = {verdict.name: verdict.status.value for verdict in verdicts}
         self._lines = {v.name: v.line(colour=False) for v in verdicts}
         self.text = "\n".join(self._lines.values())
 
@@ -120,7 +120,7 @@ async def test_a_question_is_put_only_if_it_is_asked_for(
     told = await doctor()
     assert told.wrong == set()
     assert "by --claude-bin" in told.line("claude")
-    assert "does not say whose it is" in told.line("login")
+    assert "does not name its login" in told.line("login")
     assert {line["type"] for line in fake("answer").sent} == {"control_request"}
     told = await doctor(asks=True)
     assert "fake-1 answered 'fake answer': first token after" in told.line("answer")
@@ -169,7 +169,7 @@ async def test_what_depends_on_a_missing_cli_is_skipped(
 async def test_model_that_the_cli_does_not_name(doctor: Callable[..., Any]) -> None:
     told = await doctor("--model", "gpt-4o")
     assert told.verdicts["model"] == "note"
-    assert "gpt-4o is not in the claude CLI's catalogue" in told.line("model")
+    assert "gpt-4o is not a model that the claude CLI lists" in told.line("model")
 
 
 @ensureDeferred
@@ -205,7 +205,7 @@ async def test_port_of_another_program(
     told = await doctor("--listen", endpoint, "--claude-bin", "/nope")
     assert told.verdicts["port"] == "wrong"
     assert f"cannot listen on {endpoint}" in told.line("port")
-    assert "stop what has it, or choose another with --port" in told.line("port")
+    assert "stop that program, or choose another port with --port" in told.line("port")
     await maybeDeferred(port.stopListening)
 
 
@@ -232,7 +232,7 @@ async def test_port_where_a_ccproxy_answers(
     ("endpoint", "level", "words"),
     [
         ("tcp:0:interface=127.0.0.1", "ok", "any free one"),
-        ("systemd:domain=INET:index=0", "skipped", "handed over by systemd"),
+        ("systemd:domain=INET:index=0", "skipped", "comes from systemd"),
         ("tcp:8080:interface=192.0.2.1", "wrong", "no such address; see --host"),
         ("unix:/nope/socket", "wrong", "cannot listen on unix:/nope/socket"),
     ],
@@ -260,10 +260,10 @@ async def test_state_directory(doctor: Callable[..., Any], tmp_path: Path) -> No
     state = tmp_path / "state"
     flags = ("--state-dir", str(state), "--claude-bin", "/nope")
     told = await doctor(*flags)
-    assert "will be made by the first start" in told.line("state")
+    assert "the first start will make" in told.line("state")
     state.mkdir(mode=0o700)
     told = await doctor(*flags)
-    assert "is writable, and nobody else's" in told.line("state")
+    assert "is writable, and closed to other users" in told.line("state")
     state.chmod(0o755)
     told = await doctor(*flags)
     assert told.verdicts["state"] == "note"
@@ -280,7 +280,7 @@ async def test_state_directory(doctor: Callable[..., Any], tmp_path: Path) -> No
     assert (told.verdicts["state"], told.verdicts["database"]) == ("wrong", "skipped")
     deeper = ("--state-dir", str(state / "deep" / "er"), "--claude-bin", "/nope")
     told = await doctor(*deeper)
-    assert f"cannot be made: {state} is not ours to write" in told.line("state")
+    assert f"cannot be made: {state} is not writable" in told.line("state")
 
 
 @ensureDeferred
@@ -288,7 +288,7 @@ async def test_database(doctor: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "responses.sqlite"
     flags = ("--state-dir", str(tmp_path), "--claude-bin", "/nope")
     told = await doctor(*flags)
-    assert "will be made by the first start" in told.line("database")
+    assert "the first start will make" in told.line("database")
     open_engines(sqlite_url(path), "owner").close()
     told = await doctor(*flags)
     assert f"is writable and up to date ({REVISION})" in told.line("database")
@@ -315,4 +315,4 @@ async def test_database_that_is_elsewhere(doctor: Callable[..., Any]) -> None:
 async def test_demo_keeps_nothing(doctor: Callable[..., Any]) -> None:
     told = await doctor("--demo", asks=True)
     assert "nothing outlives the server" in told.line("state")
-    assert "made anew by every start" in told.line("database")
+    assert "every start makes a new one" in told.line("database")

@@ -73,7 +73,7 @@ total                                                        13  1,234,567  \
 
 5-hour window 62 %, resets 14:00
 7-day window 94 %, near its end, resets 2026-11-27 12:03
-7-day window, Opus 100 %, used up when it was last told of; ended 11:03
+7-day window, Opus 100 %, used up at the last report; ended 11:03
 moon"""
 
 
