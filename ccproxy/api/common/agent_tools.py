@@ -1,4 +1,4 @@
-"""What Claude Code does with tools of its own, in words for a client. Pure."""
+"""How clients are shown the tools that Claude Code has run by itself. Pure."""
 
 import msgspec
 
@@ -15,12 +15,12 @@ _decode_search = msgspec.json.Decoder(_Search).decode
 
 
 def agent_line(use: AgentToolUsed) -> str:
-    """One line that says what was done."""
+    """A line of text with the tool and its arguments."""
     return f"[{use.name} {use.arguments}]\n"
 
 
 def searched(use: AgentToolUsed) -> str | None:
-    """What was searched for in the web; None: it was no search."""
+    """The query of a web search; None: the tool is another one."""
     if use.name != _WEB_SEARCH:
         return None
     try:

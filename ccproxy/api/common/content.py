@@ -1,12 +1,12 @@
-"""What is said in a message of OpenAI's: parts, to blocks of the Messages API. Pure.
+"""The content of OpenAI's messages as blocks of the Messages API. Pure.
 
 ==================================  ==============================================
-text, input_text, output_text,      ``text``; a blank one is left out
+text, input_text, output_text,      ``text``; left out if it is blank
 refusal
-image_url, input_image              ``image``; its type is what its bytes say
+image_url, input_image              ``image``; its media type is read from its bytes
 file, input_file                    ``document``
-tool_use, tool_result, thinking …   the Messages API's own, which some clients mix
-                                    into messages of OpenAI's: as they are
+tool_use, tool_result, thinking …   unchanged: blocks of the Messages API, which some
+                                    clients send within OpenAI's messages
 ==================================  ==============================================
 
 Source: ``ChatCompletionRequestMessageContentPart…`` and ``InputContent`` in OpenAI's
@@ -26,9 +26,9 @@ from ccproxy.api.common.tools import function_call
 from ccproxy.core.errors import InvalidRequest, unsupported
 from ccproxy.core.messages import Block, Text, Thinking, is_blank, text_block
 
-# Who speaks, as the dialects agree on it.
+# The roles that `conversation` knows, by their names in all of OpenAI's APIs.
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
-# Blocks of the Messages API, by who says so.
+# Blocks of the Messages API, with the role whose messages may have them.
 _NATIVE_PARTS: Mapping[str, str] = {
     "tool_use": ASSISTANT,
     "thinking": ASSISTANT,
@@ -50,7 +50,7 @@ class _File(msgspec.Struct):
 
 
 class ContentPart(msgspec.Struct, omit_defaults=True):
-    """A part of a message's content, of either dialect."""
+    """A part of a message's content, in chat completions or Responses."""
 
     type: str
     text: str | None = None
@@ -63,7 +63,7 @@ class ContentPart(msgspec.Struct, omit_defaults=True):
     filename: str | None = None
     file_url: str | None = None
     file_id: str | None = None
-    # The Messages API's own, which some clients send all the same.
+    # Fields of the Messages API, which some clients send to OpenAI's APIs.
     cache_control: Raw | UnsetType = UNSET
     id: str | None = None
     name: str | None = None
@@ -86,16 +86,16 @@ def content_blocks(
     at: str,
     adjustments: Adjustments,
 ) -> list[Block]:
-    """A content as blocks, without those that the API does not take.
+    """Translate a message's content, without blocks that the API does not accept.
 
     Args:
         content: a text, or parts.
-        role: whose message it is: one of the four of this module.
-        at: its path in the request.
-        adjustments: what is left out or changed is noted there.
+        role: the message's role, one of the four constants of this module.
+        at: the path of the content in the request.
+        adjustments: get the paths of what is left out or changed.
 
     Raises:
-        ClientError: a part that there is not, or that this role cannot say.
+        ClientError: an unknown type of part, or a part that the role cannot have.
     """
     match content:
         case None | "":
@@ -111,7 +111,7 @@ def content_blocks(
 
 
 def _sound(blocks: Sequence[Block], adjustments: Adjustments) -> list[Block]:
-    """The blocks that the API takes: texts that say something, signed thinking."""
+    """Leave out what the API does not accept: blank texts, unsigned thinking."""
     kept = []
     for block in blocks:
         value = block.value
@@ -178,7 +178,7 @@ def _openai_block(part: ContentPart, at: str, adjustments: Adjustments) -> Block
 
 
 def _native(part: ContentPart, role: str, at: str, adjustments: Adjustments) -> Block:
-    """A block that is the Messages API's already."""
+    """A part that is a block of the Messages API already."""
     whose = _NATIVE_PARTS[part.type]
     if role != whose and not (role == TOOL and part.type in ("image", "document")):
         raise InvalidRequest(

@@ -1,8 +1,8 @@
-"""Custom tools: their input is free text, and to the model a tool's one string. Pure.
+"""Custom tools of OpenAI's, whose input is free text. Pure.
 
-The Messages API knows only tools whose input is an object. So a custom tool is offered
-as one with the only property ``input``; what streams back is the JSON of that, and is
-decoded to the text as it comes.
+In the Messages API the input of every tool is an object. So a custom tool becomes a
+tool with one property, ``input``. The model's calls stream as the JSON of that object,
+and are decoded to the text piece by piece.
 
 Source: ``CustomToolParam`` and ``CustomToolCall`` in OpenAI's document.
 """
@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ccproxy.core.messages import Block, Tool, client_tool, tool_use_block
 
 _PROPERTY = "input"
-# JSON up to the text: the object's beginning, the one property's name, a quote.
+# The JSON before the text: the object's beginning, the property's name, a quote.
 _OPENING = re.compile(r'\s*\{\s*"' + _PROPERTY + r'"\s*:\s*"')
 _OPENING_PIECES = ("{", '"' + _PROPERTY + '"', ":", '"')
 _HEX_DIGITS = 4
@@ -34,7 +34,7 @@ def custom_tool(
     at: str,
     cache_control: Raw | UnsetType = UNSET,
 ) -> Tool:
-    """A custom tool, as the model is offered it.
+    """The tool of the Messages API for a custom tool.
 
     Args:
         api_name: of the request's `ToolTable`.
@@ -68,12 +68,12 @@ def custom_call(
     at: str,
     renamed: Mapping[str, str] | None = None,
 ) -> Block:
-    """A call of the history; ``renamed`` as for `Block`."""
+    """A call in the conversation's history; ``renamed`` as for `Block`."""
     return tool_use_block(identifier, api_name, {_PROPERTY: text}, at, renamed)
 
 
 def free_text(arguments: str) -> str:
-    """The text of a call whose arguments are there as a whole."""
+    """Decode the text of a whole call."""
     decoder = CustomInputDecoder()
     return decoder.feed(arguments) + decoder.end()
 
@@ -86,20 +86,20 @@ class _Phase(Enum):
 
 
 class CustomInputDecoder:
-    r"""Decodes ``{"input": "…"}`` to its text, in whatever pieces it comes.
+    r"""Decodes ``{"input": "…"}`` to its text, in pieces of any size.
 
-    Arguments of another form are not what the tool was offered with. Nothing of them
-    is lost: where a text ``input`` is among them, `end` gives that, else their JSON.
+    The model may call the tool with arguments of another form. If they have a text
+    ``input``, `end` returns that text, else their JSON.
     """
 
     def __init__(self) -> None:
         self._phase = _Phase.OPENING
         self._raw: list[str] = []
-        # JSON that cannot be decoded before more of it has come.
+        # JSON that cannot be decoded before more of it arrives.
         self._rest = ""
 
     def feed(self, arguments: str) -> str:
-        """Take a piece of the JSON; the text that it adds."""
+        """Add a piece of the JSON and return the text that it adds."""
         match self._phase:
             case _Phase.CLOSED:
                 return ""
@@ -112,7 +112,7 @@ class CustomInputDecoder:
         return self._decode(self._rest + arguments)
 
     def end(self) -> str:
-        """What is left at the end of the arguments."""
+        """Return the rest of the text; the arguments are complete."""
         phase, self._phase = self._phase, _Phase.CLOSED
         if phase in (_Phase.TEXT, _Phase.CLOSED):
             # Half an escape is no character.

@@ -1,4 +1,4 @@
-"""JSON bodies to typed structs, with errors that a client's user understands."""
+"""Decodes JSON bodies to structs; errors name the client's field. Pure."""
 
 import json
 import re
@@ -32,16 +32,16 @@ _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read_body(body: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """A body as JSON readers agree on it, and the paths of the texts that were mended.
+    """The body without what JSON readers disagree on, and the paths of changed texts.
 
-    A byte order mark is taken off. Half a surrogate pair, which is what is left of a
-    text that was cut within a character, becomes U+FFFD.
+    A byte order mark is removed. Half a surrogate pair becomes U+FFFD; clients that cut
+    a text within a character send one.
 
     Args:
         body: JSON, as it came.
 
     Raises:
-        InvalidRequest: it is not UTF-8, which is not seen where a part stays undecoded.
+        InvalidRequest: it is not UTF-8. Parts that are never decoded are checked, too.
     """
     body = body.removeprefix(_BOM)
     try:
@@ -65,7 +65,7 @@ def _halves(body: bytes) -> Iterator[str]:
     try:
         yield from _walk(json.loads(body), "")
     except (ValueError, RecursionError):
-        # Whatever it is, it is told by who decodes it.
+        # The body is decoded again later, and fails there with a better error.
         return
 
 
@@ -113,7 +113,7 @@ def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes, *, at: str = "")
 def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
     """Decode a request body to its top-level fields, each as it came.
 
-    Fields that are ``null`` are left out: to be absent means the same.
+    Fields that are ``null`` are left out; ``null`` means the same as absent.
 
     Args:
         body: as `read_body` gives it.
@@ -126,7 +126,7 @@ def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
 
 
 def is_null(raw: msgspec.Raw) -> bool:
-    """Whether some JSON is ``null``; costs nothing, however long it is."""
+    """Whether some JSON is ``null``. Long JSON is not copied for that."""
     return len(memoryview(raw)) == len(b"null") and bytes(raw) == b"null"
 
 
@@ -147,7 +147,7 @@ def required(value: _T | UnsetType | None, param: str) -> _T:
 
 @contextmanager
 def located(at: str) -> Iterator[None]:
-    """Turn msgspec's errors about one part of a request into the client's.
+    """Turn msgspec's errors about a part of the request into a `ClientError`.
 
     Args:
         at: the path of that part.

@@ -1,7 +1,13 @@
-"""JSON Schemas of requests, checked for their shape. Pure.
+"""Checks the shape of the JSON Schemas in requests. Pure.
 
-The model's API takes draft 2020-12 and refuses the whole request if one schema breaks
-its rules; here it is known which place of the client's request that is.
+The Messages API requires draft 2020-12, and refuses the whole request if a schema
+breaks its rules. An error from here names the place in the client's request.
+
+`jsonschema.Draft202012Validator.check_schema` checks more (patterns, ``$anchor``,
+duplicates in ``required``), but runs on the reactor's thread as well, and takes 84 ms
+where this takes 0.1 ms: measured for 4 kB with 40 properties. It also fails with a
+RecursionError at 400 levels, and its errors lack the path. What it finds beyond this
+check, the provider reports.
 
 Source: the vocabularies of JSON Schema 2020-12.
 """
@@ -22,7 +28,7 @@ _Named = dict[str, "_Schema | bool"]
 
 
 class _Schema(msgspec.Struct):
-    """Only what has to be of some shape; every other keyword may be anything."""
+    """The keywords whose values have to be of some shape; others may be anything."""
 
     type: _Type | list[_Type] = "object"
     ref: str = msgspec.field(name="$ref", default="")
@@ -94,12 +100,12 @@ def check_object(schema: Mapping[str, Any], param: str) -> None:
 
 
 def is_of_another_draft(schema: Mapping[str, Any]) -> bool:
-    """Whether a schema says that it follows other rules than those here."""
+    """Whether a schema declares another draft than 2020-12."""
     return bool(schema.get("$schema", _DRAFT) != _DRAFT)
 
 
 def check_shape(schema: Mapping[str, Any], param: str) -> None:
-    """Check that a schema is one, down through all of its subschemas.
+    """Check the shape of a schema and of all its subschemas.
 
     Args:
         schema: as it came.

@@ -1,8 +1,8 @@
-"""Images and documents, as clients send them, to blocks of the Messages API. Pure.
+"""Images and documents of requests as blocks of the Messages API. Pure.
 
-Nothing is ever fetched here: an https URL goes to the model's provider as it is, and
-any other kind of URL is refused, so that no request can make anyone read a file or
-reach into a private network.
+The proxy fetches nothing. An https URL goes to the model's provider unchanged. Any
+other URL is refused, so that no request can make a server read a file or reach into a
+private network.
 
 Source: the Messages API's image and document blocks and their limits; ``image_url``
 and ``file`` parts of chat completions, ``input_image`` and ``input_file`` of Responses.
@@ -27,21 +27,21 @@ _DATA_URL = re.compile(
 _HTTPS = re.compile(r"https://[^/?#\s][^\s]*", re.IGNORECASE)
 _BLANKS = re.compile(r"\s+")
 _PDF = "application/pdf"
-# What the Messages API reads, by how it begins.
+# The image types that the Messages API accepts, by their first bytes.
 _IMAGES: Mapping[str, Callable[[bytes], bool]] = {
     "image/png": lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"),
     "image/jpeg": lambda data: data.startswith(b"\xff\xd8\xff"),
     "image/gif": lambda data: data.startswith((b"GIF87a", b"GIF89a")),
     "image/webp": lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP",
 }
-# What says nothing of an image's type, or the same in another word.
+# Declared types that do not contradict the type in the bytes.
 _ANY_IMAGE = ("", "image/jpg", "application/octet-stream")
-# Types under which clients send what is text all the same.
+# Other declared types under which clients send text.
 _TEXT_TYPES = ("", "application/octet-stream", "application/json", "application/xml")
 
 
 def image_type(data: bytes) -> str | None:
-    """The media type of an image, by how its bytes begin; None: no image."""
+    """The media type of an image by its first bytes; None: it is no image."""
     return next((kind for kind, looks in _IMAGES.items() if looks(data)), None)
 
 
@@ -51,18 +51,18 @@ def image(
     adjustments: Adjustments,
     cache_control: Raw | UnsetType = UNSET,
 ) -> Block:
-    """An image.
+    """An image block.
 
-    The type is what the bytes say, whatever the client says.
+    The media type is read from the bytes; the type that the client declares is ignored.
 
     Args:
         url: a data URL, or one of https.
         at: its path in the request.
-        adjustments: a wrong type is noted there.
+        adjustments: get the path if the declared type is wrong.
         cache_control: the client's breakpoint behind it.
 
     Raises:
-        InvalidRequest: no image that the model's API takes.
+        InvalidRequest: it is no image that the Messages API accepts.
     """
     url = required(url or None, at)
     if _is_https(url):
@@ -89,7 +89,7 @@ def document(
     url_at: str | None = None,
     cache_control: Raw | UnsetType = UNSET,
 ) -> Block:
-    """A PDF or a text file.
+    """A document block: a PDF or a text file.
 
     Args:
         data_url: the file itself, as a data URL or base64.
@@ -100,7 +100,7 @@ def document(
         cache_control: the client's breakpoint behind it.
 
     Raises:
-        InvalidRequest: nothing that the model's API takes.
+        InvalidRequest: it is no document that the Messages API accepts.
     """
     required(data_url or url or None, at)
     about = {"title": name or UNSET, "cache_control": cache_control}
@@ -113,7 +113,7 @@ def document(
     if data_url[:5].lower() != "data:":
         if ":" in data_url[:20]:
             raise _scheme(at)
-        # Some clients leave the beginning away.
+        # Some clients leave out ``data:…;base64,``.
         data_url = f"data:;base64,{data_url}"
     declared, encoded, data = _data(data_url, at)
     if data.startswith(b"%PDF-"):
@@ -137,10 +137,10 @@ def document(
 
 
 def no_uploads(file_id: str | None, at: str) -> None:
-    """Refuse what refers to an uploaded file.
+    """Refuse a reference to an uploaded file.
 
     Raises:
-        UnsupportedValue: it does.
+        UnsupportedValue: there is one.
     """
     if file_id is not None:
         unsupported(at, "there are no uploaded files here; send the data itself")
@@ -167,7 +167,7 @@ def _base64(media_type: str, data: str) -> dict[str, str]:
 
 
 def _data(url: str, at: str) -> tuple[str, str, bytes]:
-    """The declared type of a data URL, its base64, and what that holds."""
+    """The declared type of a data URL, its base64, and the decoded bytes."""
     match = _DATA_URL.fullmatch(url)
     if match is None:
         raise _scheme(at)

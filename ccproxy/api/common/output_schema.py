@@ -1,6 +1,7 @@
-"""Structured output, as both dialects ask for it: a JSON Schema for the answer. Pure.
+"""Structured output: the JSON Schema that the answer has to follow. Pure.
 
-How the model is made to answer so is decided where the model is known.
+Chat completions and Responses ask for it; `ccproxy.claude.body.output` decides how the
+model is made to follow it.
 
 Source: ``ResponseFormatJsonSchema`` and ``TextResponseFormatConfiguration`` in OpenAI's
 document; ``OutputConfigParam`` of anthropic-python 2.14.
@@ -19,7 +20,7 @@ from ccproxy.core.messages import OutputConfig, OutputValue, parsed
 
 _NOTHING_SAID = Raw(b'{"type":"object"}')
 _NULL = Raw(b"null")
-# The paths that error messages are translated from.
+# Fields of the Messages API whose client's names `output_paths` tells.
 _EFFORT = "output_config.effort"
 _FORMAT = "output_config.format"
 
@@ -45,19 +46,18 @@ class ResponseFormat(msgspec.Struct):
 def output_config(
     form: ResponseFormat | None, param: str, effort: str | None = None
 ) -> OutputConfig | None:
-    """What the request says of the answer's form, and how hard to work on it.
+    """The ``output_config`` for a format and an effort.
 
     Args:
-        form: what the request says.
+        form: the format in the request.
         param: its path.
-        effort: the model's own word.
+        effort: by the Messages API's names.
 
     Returns:
-        None: nothing.
+        None if the request sets neither.
 
     Raises:
-        ClientError: a format that there is not, or a schema of something else than an
-            object.
+        ClientError: an unknown format, or a schema that is not one of an object.
     """
     made = _format(form, param)
     if made is None and effort is None:
@@ -72,7 +72,7 @@ def output_paths(
     """The client's names for the fields of ``output_config``.
 
     Args:
-        form: what the request says.
+        form: the format in the request.
         param: its path.
         effort_param: the path of the effort.
     """
@@ -106,7 +106,7 @@ def _schema(schema: Raw | UnsetType, param: str) -> Mapping[str, object]:
 
 
 def echo_format(form: ResponseFormat | None) -> Mapping[str, Any]:
-    """The format as a response repeats it; only of one that has a schema."""
+    """The format as a response repeats it."""
     match form:
         case None | ResponseFormat(type="text"):
             return {"type": "text"}

@@ -1,8 +1,8 @@
-"""Calls and their results in a history, as the Messages API wants them. Pure.
+"""Pairs calls and results of a history as the Messages API requires. Pure.
 
-Each call has its result in the very next message of the user, all results of one turn
-in one message, in front of everything else; no result stands without its call; ids are
-letters, digits, ``_`` and ``-``, and each is there once.
+The user's next message has the results of all calls of the turn before it, in front of
+everything else. There is no result without a call. Ids consist of letters, digits,
+``_`` and ``-``, and no two calls have the same.
 
 Source: ``MessageParam`` of anthropic-python 2.14 and the API's error messages.
 """
@@ -26,31 +26,31 @@ from ccproxy.core.messages import (
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 _ASSISTANT, _USER = "assistant", "user"
-# What a call or a result has whose client gives no ids; no client's id has a NUL.
+# Stands for the missing id of a call or result. No client's id has a NUL.
 NO_ID = "\0"
 
 
 def paired(
     messages: Sequence[Message], param: str, adjustments: Adjustments
 ) -> tuple[Message, ...]:
-    """The same messages with results where they belong.
+    """Move results to where the API requires them.
 
-    Neighbouring messages of the assistant are one turn, and become one message, if
-    there are calls or thinking in them. The message of the user that comes first behind
-    results is joined to them; all else stays as it is.
+    Consecutive messages of the assistant become one message if they have calls or
+    thinking. The first message of the user behind results is joined to them. All other
+    messages stay unchanged.
 
-    A call without an id (`NO_ID`) has the first result without one. Ids that the API
-    does not take, or that an earlier turn has used (some clients count from 0 in each),
-    are replaced in call and result alike, and are noted.
+    A call without an id (`NO_ID`) is paired with the first result without an id. Ids
+    that the API does not accept are replaced, in calls and results. So are ids that an
+    earlier turn has used; some clients count from 0 in each turn.
 
     Args:
-        messages: from the client, in its order.
-        param: the field that holds them.
-        adjustments: what is moved or renamed is noted there.
+        messages: in the client's order.
+        param: the field that they came in.
+        adjustments: get the paths of what is moved or renamed.
 
     Raises:
-        InvalidRequest: a call without a result, a result without a call, or two of one
-            id; names it.
+        InvalidRequest: a call has no result, a result has no call, or two calls of a
+            turn have the same id.
     """
     ids = _Ids(adjustments)
     told: list[Message] = []
@@ -73,7 +73,7 @@ def _is_assistant(message: Message) -> bool:
 
 
 def _joined(turn: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The assistant's turn: one message, if the order of its blocks matters."""
+    """The assistant's turn as one message, if it has calls or thinking."""
     blocks = [block for message in turn for block in message.blocks]
     if len(turn) == 1 or not any(map(_is_bound, blocks)):
         return turn
@@ -87,7 +87,7 @@ def _is_bound(block: Block) -> bool:
 def _without_loose_thinking(
     turn: tuple[Message, ...], adjustments: Adjustments
 ) -> tuple[Message, ...]:
-    """The turn without thinking that nothing came of, which the API refuses."""
+    """The turn without thinking at its end, which the API refuses."""
     *before, last = turn
     blocks = list(last.blocks)
     while blocks and isinstance(blocks[-1].value, Thinking | RedactedThinking):
@@ -102,8 +102,8 @@ class _Call:
     """A call that waits for its result.
 
     Attributes:
-        given: its id as the client has it.
-        name: its id as the API has it.
+        given: the client's id.
+        name: the id in the API's request.
     """
 
     given: str
@@ -113,7 +113,7 @@ class _Call:
 def _named(
     turn: tuple[Message, ...], ids: "_Ids", param: str
 ) -> tuple[Sequence[_Call], tuple[Message, ...]]:
-    """The turn's calls, and the turn with ids that the API takes."""
+    """The turn's calls, and the turn with ids that the API accepts."""
     if len(turn) != 1 or isinstance(turn[0].content, str):
         return (), turn
     calls: list[_Call] = []
@@ -136,7 +136,7 @@ def _with_results_first(
     param: str,
     adjustments: Adjustments,
 ) -> Iterable[Message]:
-    """What the others say between two turns of the assistant's."""
+    """The messages between two turns of the assistant, results first."""
     results: dict[str, Block] = {}
     rest: list[Message] = []
     first_at = ""
@@ -176,7 +176,7 @@ def _take_result(
         if meant and meant[0] not in open_calls:
             raise _of_one_id("results", param)
         if not meant:
-            # A call that is not answered is the clearer thing to say, if there is one.
+            # The error about a call without a result is the clearer one.
             _refuse_unanswered(open_calls, param)
             raise InvalidRequest(
                 f"`{param}`: the tool result {result.tool_use_id!r} has no call right "
@@ -214,7 +214,7 @@ def _refuse_unanswered(calls: Sequence[_Call], param: str) -> None:
 
 
 class _Ids:
-    """Ids that the API takes, none twice; the same for the same history."""
+    """Makes ids that the API accepts; equal histories get equal ids."""
 
     def __init__(self, adjustments: Adjustments) -> None:
         self._adjustments = adjustments
@@ -222,7 +222,7 @@ class _Ids:
         self._tries: dict[str, int] = {}
 
     def take(self, identifier: str, at: str) -> str:
-        """The id itself if it may be, else one that resembles it."""
+        """The client's id if the API accepts it, else a similar one."""
         base = candidate = _NOT_IN_IDS.sub("_", identifier.strip(NO_ID)) or "call"
         while candidate in self._taken:
             self._tries[base] = self._tries.get(base, 1) + 1

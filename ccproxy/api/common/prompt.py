@@ -1,14 +1,14 @@
-"""What the dialects have in common when they build a request to the model. Pure.
+"""Translates a conversation of OpenAI's APIs to the Messages API. Pure.
 
-They differ in the names of fields, and agree on what a conversation is: messages
-with a role, whose content is a string or parts: text, images, files.
+Chat completions and Responses have different fields, but the same conversations:
+messages with a role, whose content is a string or a list of texts, images and files.
 
 =====================  ===========================================================
 system, developer      in front: the system prompt; later on: a message
 user                   a message; a string stays a string
 assistant              a message: thinking, text, calls
 tool                   results, in front of the next message of the user
-a blank text           left out and named
+a blank text           left out; its path is reported
 =====================  ===========================================================
 """
 
@@ -36,7 +36,7 @@ _ROLES: Mapping[str, str] = {
     "assistant": ASSISTANT,
     "tool": TOOL,
 }
-# OpenAI's efforts that the model does not know, and the nearest that it does.
+# OpenAI's efforts that the Messages API lacks, and the one that is sent for them.
 _NO_EFFORTS = ("none", "minimal")
 _EFFORTS = (*_NO_EFFORTS, "low", "medium", "high", "xhigh", "max")
 _LEAST_EFFORT = "low"
@@ -44,11 +44,12 @@ _LEAST_EFFORT = "low"
 
 @frozen
 class PastThinking:
-    """What the assistant has thought, as a block.
+    """A block of thinking that the client sends back.
 
     Attributes:
-        model: the full id of the model that has thought it; empty: unknown.
-        prefix: the hash of what stood before it when it was made; empty: unknown.
+        model: the full id of the model that made it; empty: unknown.
+        prefix: the hash of the conversation before it when it was made; empty:
+            unknown.
     """
 
     block: Block
@@ -57,7 +58,7 @@ class PastThinking:
 
     @property
     def key(self) -> str:
-        """What tells it from all other thinking: its signature, or its data."""
+        """The block's signature or data, which no other block has."""
         return thinking_key(self.block)
 
 
@@ -69,15 +70,16 @@ def thinking_key(block: Block) -> str:
 
 @frozen
 class InputMessage:
-    """One message, as either dialect has it.
+    """One message of the client's conversation.
 
     Attributes:
-        at: its path in the request, for error messages.
-        calls: what the assistant called in it.
-        thinking: what it thought before it said so.
-        result_of: the id of the call whose result this is; `NO_ID` for one without.
-        is_error: whether that is a failure.
-        field: what the request calls the content.
+        at: the message's path in the request.
+        calls: calls of the assistant.
+        thinking: thinking of the assistant, which stands before the content.
+        result_of: of a message of role ``tool``: the id of the call that it answers,
+            or `NO_ID`.
+        is_error: of such a message: whether the call failed.
+        field: the name of the content in the request.
     """
 
     at: str
@@ -97,12 +99,12 @@ class InputMessage:
 
 @frozen(kw_only=True)
 class DecodedPrompt:
-    """What a request says.
+    """The conversation in the terms of the Messages API.
 
     Attributes:
-        system: the system prompt; empty for none.
-        thinking_models: who has thought what is given back, by `thinking_key`.
-        thinking_prefixes: the hash of what stood before it then, likewise.
+        system: the system prompt; empty: none.
+        thinking_models: as in `MessagesRequest`.
+        thinking_prefixes: as in `MessagesRequest`.
     """
 
     system: str
@@ -118,18 +120,18 @@ def conversation(
     *,
     first: str = "",
 ) -> DecodedPrompt:
-    """The conversation that messages are.
+    """Translate a conversation.
 
     Args:
-        given: all messages, system and developer ones too.
-        param: the field that holds them.
-        adjustments: what is left out or changed is noted there.
-        first: how the system prompt begins.
+        given: all messages, with those of the roles system and developer.
+        param: the field that they came in.
+        adjustments: get the paths of what is left out or changed.
+        first: the beginning of the system prompt.
 
     Raises:
-        InvalidRequest: there is nothing to answer, an unknown role, or calls and
-            results that do not belong together.
-        UnsupportedValue: content that the model cannot be shown.
+        InvalidRequest: there is nothing to answer, a role is unknown, or calls and
+            results do not match.
+        UnsupportedValue: content that the Messages API has no block for.
     """
     for message in given:
         _check_role(message)
@@ -137,7 +139,7 @@ def conversation(
     instructions: list[str] = [first]
     messages: list[Message] = []
     for message in given:
-        # In front of all that is said, blank or not, the API knows no system message.
+        # The API has no system message in front of the first message.
         if not messages and _ROLES[message.role] == SYSTEM:
             instructions.append(_system_text(message, adjustments))
         elif (made := _message(message, adjustments)) is not None:
@@ -164,9 +166,9 @@ def _check_role(message: InputMessage) -> None:
 def _with_question(
     given: Sequence[InputMessage], adjustments: Adjustments
 ) -> Sequence[InputMessage]:
-    """The messages; of instructions alone the last ones are what the user asks.
+    """The messages; if all are instructions, the last becomes the user's message.
 
-    A model cannot be asked without a message of the user.
+    The API requires a message of the user.
     """
     if any(_ROLES[message.role] != SYSTEM for message in given):
         return given
@@ -179,7 +181,7 @@ def _with_question(
 
 
 def _message(message: InputMessage, adjustments: Adjustments) -> Message | None:
-    """The message as the Messages API has it; None: there is nothing in it."""
+    """The message of the Messages API; None: the client's message is blank."""
     match _ROLES[message.role]:
         case "tool":
             return Message(USER, (_result(message, adjustments),), message.at)
@@ -209,7 +211,7 @@ def _refuse_without_question(
 def _content(
     message: InputMessage, role: str, adjustments: Adjustments
 ) -> str | tuple[Block, ...]:
-    """The content of a message that has no result in it; empty: nothing."""
+    """The content of a message other than a call's result."""
     is_bare = not message.thinking and not message.calls
     if isinstance(message.content, str) and is_bare:
         if is_blank(message.content):
@@ -224,7 +226,7 @@ def _content(
 
 
 def _result(message: InputMessage, adjustments: Adjustments) -> Block:
-    """The result of a call; a text stays one, and a blank one is an empty one."""
+    """The block of a call's result; a blank text becomes an empty one."""
     content: str | Sequence[Block]
     if isinstance(message.content, str):
         content = message.content
@@ -244,7 +246,7 @@ def _result(message: InputMessage, adjustments: Adjustments) -> Block:
 
 
 def _system_text(message: InputMessage, adjustments: Adjustments) -> str:
-    """The text of a message in front: its parts are one text of the system prompt."""
+    """The text of a message that becomes a part of the system prompt."""
     texts: list[str] = []
     for block in content_blocks(
         message.content, SYSTEM, message.content_at, adjustments
@@ -259,7 +261,7 @@ def positive(value: int | None, param: str) -> int | None:
     """Check a limit.
 
     Raises:
-        InvalidRequest: it is less than one.
+        InvalidRequest: it is less than 1.
     """
     if value is not None and value < 1:
         raise InvalidRequest(f"`{param}` must be at least 1", param=param)
@@ -267,29 +269,26 @@ def positive(value: int | None, param: str) -> int | None:
 
 
 def stops(named: Mapping[str, str], adjustments: Adjustments) -> tuple[str, ...]:
-    """The sequences at which the answer ends.
-
-    An empty one would end every answer before it begins: it is left out. Whether the
-    model can stop at white space is not known here.
+    """The stop sequences, without empty ones, which would end every answer at once.
 
     Args:
-        named: each by its path.
-        adjustments: what is left out is noted there.
+        named: the sequences, by their paths.
+        adjustments: get the paths of what is left out.
     """
     adjustments.ignore(*(path for path, text in named.items() if not text))
     return tuple(text for text in named.values() if text)
 
 
 def effort(name: str | None, param: str, adjustments: Adjustments) -> str | None:
-    """How hard to think, by OpenAI's names.
+    """The effort of the Messages API for an effort of OpenAI's.
 
     Args:
         name: the client's.
         param: its path.
-        adjustments: it is noted there that the model always thinks a little.
+        adjustments: get the path if the Messages API lacks the effort.
 
     Raises:
-        InvalidRequest: there is no such effort; lists them.
+        InvalidRequest: the effort is unknown.
     """
     if name is None:
         return None

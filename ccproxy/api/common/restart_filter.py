@@ -1,21 +1,21 @@
-"""A stream that was cut and begun again, told as if it never was. Pure.
+"""Hides from a stream's client that the answer was cut off and asked for again. Pure.
 
-What has been sent cannot be taken back. When the upstream loses an answer and the CLI
-asks for it again, the text that the client has is swallowed from the new answer and
-the rest goes on, in the block that the client has open. If the new answer says
-something else, going on would be a lie: the stream ends with an error.
+What was sent cannot be taken back. If the provider loses an answer, the CLI asks again.
+The filter removes from the new answer the text that the client already has, and
+continues in the block that the client has open. If the new answer has another text, it
+cannot continue the first one: the stream ends with an error.
 
 ========  =============================================================================
 block     in the new answer
 ========  =============================================================================
-text      continues the client's; a new block only where that one is closed
-thinking  left out if the client was told any thinking or text, for it would differ
-call      told; but once a call was told a cut is the end
-other     likewise
+text      continues the client's block; a new block only if that one is closed
+thinking  left out if the client has any thinking or text, because it would differ
+call      sent; a cut after a call was sent is an error
+other     as calls
 ========  =============================================================================
 
-``index`` stays the block's number as the client counts: from a cut on blocks are
-numbered behind those that it has.
+``index`` is the number of the block for the client. After a cut, new blocks are
+numbered behind the blocks that the client has.
 """
 
 from collections.abc import Iterable
@@ -48,7 +48,7 @@ from ccproxy.core.stream import (
 
 @define
 class _Open:
-    """The block that the client has open: its number, and what was told in it."""
+    """The block that the client has open, with its number."""
 
     index: int
     block: Block
@@ -56,35 +56,36 @@ class _Open:
 
 
 class RestartFilter:
-    """Filters the events of one turn; the result has no ``Restarted`` in it."""
+    """Filters the events of one answer; the result has no ``Restarted``."""
 
     def __init__(self) -> None:
         # The text of this message that the client has.
         self._sent: list[str] = []
-        # What of it the new answer has still to repeat.
+        # The part of it that the new answer has not repeated yet.
         self._owed = ""
-        # Thinking is no part of the answer, and the second time it differs: what
-        # was told of it stays, and no more is told.
+        # The second answer's thinking differs from the first's. So the client keeps
+        # what it has, and gets no more.
         self._has_thought = False
         self._thinks_again = False
         self._restarting = False
         self._why = ""
-        # A call or the like, which cannot be taken back.
+        # The client has a call or another block that cannot be continued.
         self._is_bound = False
         self._failed = False
         self._open: _Open | None = None
         self._next_index = 0
-        # From the new answer's numbers to the client's, after a cut; None: left out.
+        # After a cut: the client's number of each block of the new answer; None: the
+        # block is left out.
         self._indices: dict[int, int | None] | None = None
 
     def filter(self, events: Iterable[Event]) -> list[Event]:
-        """Return what the client should be told; nothing after a failure."""
+        """Return the events for the client; none after a failure."""
         kept: list[Event] = []
         for event in events:
             if self._failed:
                 break
             if isinstance(event, TextDelta) and self._indices is None:
-                # Nearly all events are such; the rest may take its time.
+                # Nearly all events are text deltas: the short way.
                 self._sent.append(event.text)
                 if self._open is not None:
                     self._open.is_empty = False
@@ -98,7 +99,7 @@ class RestartFilter:
         return kept
 
     def _first(self, event: Event) -> Event:
-        """Note what a message says that was not cut so far."""
+        """Note an event of an answer that was not cut off."""
         match event:
             case ThinkingDelta() | SignatureDelta():
                 self._has_thought = True
@@ -112,8 +113,7 @@ class RestartFilter:
             case MessageStart():
                 self._forget()
             case Finished() | Failed():
-                # Nothing can be sent again; a long answer need not wait for whoever
-                # still knows of this one.
+                # Nothing can be repeated any more: frees the memory of a long answer.
                 self._sent.clear()
         return event
 
@@ -133,13 +133,13 @@ class RestartFilter:
                 self._is_bound = True
 
     def _forget(self) -> None:
-        """Begin with a message of which the client has nothing."""
+        """Begin a message of which the client has nothing."""
         self._sent.clear()
         self._has_thought = self._thinks_again = self._is_bound = False
         self._open, self._next_index, self._indices = None, 0, None
 
     def _again(self, event: Event) -> list[Event]:
-        """What an answer that was cut, or its successor, adds to what was told."""
+        """Filter an event of an answer that was cut off, or of the new answer."""
         match event:
             case Restarted(why):
                 return self._restart(why)
@@ -170,22 +170,22 @@ class RestartFilter:
 
     def _restart(self, why: str) -> list[Event]:
         if self._is_bound:
-            # A call cannot be taken back, and its second form has another id.
+            # The new answer's call would have another id.
             return [_mismatch(why)]
         self._why = why
         self._owed = "".join(self._sent)
         self._thinks_again = self._has_thought or bool(self._owed)
         self._restarting = True
         self._indices = {}
-        # A text goes on where it was, as does what is still empty; thinking that has
-        # no signature yet will never have one.
+        # The new answer continues a text or an empty block. Open thinking is closed: it
+        # will never get its signature.
         current = self._open
         if current is None or current.is_empty or isinstance(current.block.value, Text):
             return []
         return self._close()
 
     def _close(self) -> list[Event]:
-        """End the block that the client has open."""
+        """Close the block that the client has open."""
         current, self._open = self._open, None
         return [] if current is None else [ContentBlockStop(current.index)]
 
@@ -199,7 +199,7 @@ class RestartFilter:
             numbers[index] = current.index
             return []
         if self._owed and isinstance(value, Text):
-            # Nothing of it may be new: it begins with its first new word.
+            # Its text may be all repetition: `_text` opens it at the first new word.
             numbers[index] = None
             return []
         if self._owed:
@@ -207,7 +207,7 @@ class RestartFilter:
         return self._open_next(block, index)
 
     def _open_next(self, block: Block, index: int) -> list[Event]:
-        """Begin a block behind those that the client has."""
+        """Open a block behind the blocks that the client has."""
         number = self._numbers[index] = self._next_index
         closed = self._close()
         self._begin(block, number)
@@ -221,7 +221,7 @@ class RestartFilter:
         told = self._numbers.get(index)
         if told is None or self._open is None or self._open.index != told:
             return []
-        # What is owed beyond this block is in the next one, which goes on in this.
+        # The rest of the repeated text is in the next block, which continues this one.
         return [] if self._owed else self._close()
 
     def _text(self, text: str, index: int) -> list[Event]:

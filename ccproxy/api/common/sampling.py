@@ -1,7 +1,7 @@
-"""Fields that would change an answer, and mostly cannot: sent or named. Pure.
+"""Sampling fields of OpenAI's APIs: sent on, or reported as ignored. Pure.
 
-Many models refuse temperature and its like, so that is decided where the model is
-known; what the Messages API has nothing for is always named as ignored.
+Many models refuse ``temperature`` and the like; `ccproxy.claude.body.fields` decides
+that, where the model is known. Fields that the Messages API lacks are always reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from msgspec import Raw
 from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.core.errors import InvalidRequest
 
-# What every JSON reader on the way can still tell from its neighbours.
+# Beyond it, JSON readers with binary64 numbers do not agree on integers.
 _LARGEST_NUMBER = 2**53
 
 
@@ -22,16 +22,16 @@ def sampling_fields(
     unknown: Sequence[str],
     adjustments: Adjustments,
 ) -> Mapping[str, Raw]:
-    """The fields of a request that the Messages API has as well, by its names.
+    """The sampling fields of a request that the Messages API has, too.
 
     Args:
-        request: has them as attributes; None and an empty object are not given.
-        known: those that the Messages API knows, which are numbers.
-        unknown: those that it does not; they are noted where they are given.
-        adjustments: where they are noted.
+        request: has the fields as attributes; None and ``{}`` mean absent.
+        known: names of number fields that the Messages API has.
+        unknown: names of fields that the Messages API lacks.
+        adjustments: get the names of those that the request has.
 
     Raises:
-        InvalidRequest: a number that no two readers would agree on.
+        InvalidRequest: a number is too large.
     """
     adjustments.ignore(
         *(name for name in unknown if getattr(request, name) not in (None, {}))

@@ -1,7 +1,7 @@
-"""``tool_choice``, as both dialects have it: which tools may, or must, be called. Pure.
+"""``tool_choice`` of OpenAI's APIs: which tools the model may or must call. Pure.
 
-Chat completions nests what Responses has flat; some clients send the Messages API's own
-form. Apart from that they are one.
+Chat completions nests the tool's name, Responses does not, and some clients send the
+form of the Messages API. All three forms are read for both APIs.
 
 Source: ``ChatCompletionToolChoiceOption`` and ``ToolChoiceParam`` in OpenAI's document.
 """
@@ -44,12 +44,12 @@ class _AllowedNested(msgspec.Struct):
 
 @frozen(kw_only=True)
 class OpenAIToolChoice:
-    """What the client leaves to the model.
+    """A decoded ``tool_choice``.
 
     Attributes:
-        mode: as `ToolChoice` has it.
-        name: the tool that has to be called, by the client's name.
-        allowed: the tools that are left, by the client's names; None: all of them.
+        mode: as in `ToolChoice`.
+        name: the client's name of the tool that has to be called.
+        allowed: the client's names of the tools that may be called; None: all.
     """
 
     mode: Literal["auto", "any", "tool", "none"] = "auto"
@@ -65,26 +65,26 @@ class OpenAIToolChoice:
         param: str = _PARAM,
         among: str = "tools",
     ) -> tuple[tuple[Tool, ...], ToolChoice | None]:
-        """The tools that are left to offer, in their order, and the API's choice.
+        """The tools that the model may call, in their order, and the API's choice.
 
-        A choice of none keeps the tools: the prompt cache depends on them.
+        The choice ``none`` keeps the tools, because the prompt cache depends on them.
 
         Args:
-            tools: all of them.
+            tools: all tools of the request.
             table: their names.
-            one_call: whether the model may call only one of them at once.
-            param: the field that chooses.
-            among: the field that they are in.
+            one_call: whether the model may call only one tool at once.
+            param: the name of the field of the choice.
+            among: the name of the field of the tools.
 
         Raises:
-            InvalidRequest: a name that no tool has, or nothing to call.
+            InvalidRequest: no tool has the name, or there is no tool to call.
         """
         left = tuple(tools)
         if self.allowed is not None:
             names = self._api_names(self.allowed, table, param, among)
             left = tuple(tool for tool in tools if tool.value.name in names)
         if self.name is not None:
-            # Before all else: a name that is wrong is the clearest thing to say.
+            # First, because the error about a wrong name is the clearest one.
             [name, *_] = self._api_names((self.name,), table, param, among)
             return left, _choice("tool", name, one_call=one_call)
         if left:
@@ -123,10 +123,10 @@ def _choice(
 
 
 def decode_choice(choice: object) -> OpenAIToolChoice:
-    """Read a ``tool_choice`` of either dialect, as JSON has it.
+    """Decode a ``tool_choice``, which JSON was already decoded to objects.
 
     Raises:
-        ClientError: it is none of those that there are.
+        ClientError: its form is unknown.
     """
     match choice:
         case None | "auto" | {"type": "auto"}:
@@ -171,6 +171,6 @@ def _name(wanted: _Wanted) -> str:
     if wanted.type in _NAMED:
         raise MissingParameter(f"`{_PARAM}.name` is missing", param=_PARAM)
     if wanted.type in ("local_shell", "shell"):
-        # These have no name of their own.
+        # These tools have no name; the type stands for it.
         return wanted.type
     unsupported(_PARAM, f"a call of {wanted.type!r} cannot be demanded")

@@ -1,9 +1,9 @@
-"""The client's tools and calls, as the Messages API has them. Pure.
+"""The client's tools and calls in the terms of the Messages API. Pure.
 
-Its names are stricter than OpenAI's, and it knows neither namespaces nor tools whose
-input is free text. So a request has one `ToolTable`, which gives each of the client's
-tools a name that the API takes, and finds the tool of a name again: for offers, the
-choice, calls of the history and those of the answer.
+The Messages API allows fewer names than OpenAI's APIs, and has neither namespaces nor
+tools with free text as input. So a request has one `ToolTable`: it gives each tool of
+the client a name that the API accepts, and finds the client's tool by that name. It
+serves the definitions, ``tool_choice``, calls in the history and calls in the answer.
 
 Source: ``ToolParam`` of anthropic-python 2.14; ``FunctionTool`` in OpenAI's document.
 """
@@ -31,22 +31,22 @@ from ccproxy.core.messages import Block, Tool, client_tool, tool_use_block
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _MOST_NAME_CHARACTERS = 128
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
-# Tells two names apart that would be one without it.
+# The digits of the hash that keeps two similar names apart.
 _HASH_DIGITS = 8
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 _NOTHING = Raw(b"{}")
-# What arguments that are no object become the only field of.
+# Arguments that are no object become the value of this field of an object.
 _ARGUMENTS = "arguments"
-# How our names for its fields are called by OpenAI's tools.
+# OpenAI's names of a tool's fields.
 RENAMED: Mapping[str, str] = {"input_schema": "parameters"}
-# And those of a call.
+# OpenAI's names of a call's fields.
 RENAMED_CALL: Mapping[str, str] = {"input": "arguments"}
 
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class ToolKind(Enum):
-    """What kind of tool it is, by the type that the client offers it as."""
+    """The ``type`` of a client's tool."""
 
     FUNCTION = "function"
     CUSTOM = "custom"
@@ -56,7 +56,7 @@ class ToolKind(Enum):
 
 @frozen
 class ToolIdentity:
-    """A tool as the client knows it.
+    """A tool in the client's terms.
 
     Attributes:
         name: without its namespace.
@@ -68,22 +68,23 @@ class ToolIdentity:
 
     @property
     def path_name(self) -> str:
-        """Its name with the namespace, which may be more than the API takes."""
+        """The name with the namespace; the API may not accept it."""
         return self.name if self.namespace is None else f"{self.namespace}__{self.name}"
 
 
 class ToolTable:
-    """The tools of one request, by the client's names and by the API's.
+    """The tools of one request, by the client's names and by the API's names.
 
-    A name that the API takes stays. Another one is made of what the API takes; where
-    that is too long or another tool's, a hash of the client's name ends it. So a tool
-    has the same name in every request of a conversation that offers the same tools.
+    A name that the API accepts stays. In other names, characters that it does not
+    accept are replaced; if the result is too long or is another tool's name, it ends
+    with a hash of the client's name. So a tool keeps its name in every request of a
+    conversation with the same tools.
 
     Args:
         tools: each with its path in the request.
 
     Raises:
-        InvalidRequest: two tools have one name, or one has none.
+        InvalidRequest: two tools have the same name, or a name is empty.
     """
 
     def __init__(self, tools: Sequence[tuple[ToolIdentity, str]] = ()) -> None:
@@ -118,18 +119,18 @@ class ToolTable:
     __hash__ = None  # type: ignore[assignment]
 
     def api_name(self, identity: ToolIdentity) -> str:
-        """The API's name for a tool, also for one that is not offered any more."""
+        """The API's name of a tool, which may be a tool of an earlier request."""
         key = (identity.namespace, identity.name)
         return self._api_names.get(key) or _api_name(identity.path_name)
 
     def identity(self, api_name: str) -> ToolIdentity:
-        """The tool of a name that the model has used; an unknown one is a function."""
+        """The client's tool of an API's name; for an unknown name, a function."""
         return self._identities.get(api_name) or ToolIdentity(api_name)
 
     def api_names(self, name: str) -> tuple[str, ...]:
-        """The API's names of the tools that a client may mean by one.
+        """The API's names of the tools that a client may mean by a name.
 
-        Clients leave the namespace out, so that may be several; none: there is none.
+        There may be several, because clients leave out the namespace.
         """
         exact = self._api_names.get((None, name))
         if exact is not None:
@@ -142,9 +143,9 @@ class ToolTable:
 
 
 def _precedence(tool: tuple[ToolIdentity, str]) -> tuple[bool, bool, str]:
-    """What is given its name before others, whatever the order of ``tools``.
+    """The order in which tools get their names, whatever their order in ``tools``.
 
-    Names that need no change come first, so that no made name is in their way.
+    Names that the API accepts come first, so that no made name is equal to one.
     """
     identity, _ = tool
     name = identity.path_name
@@ -171,7 +172,7 @@ def function_tool(
     renamed: Mapping[str, str] = RENAMED,
     **fields: object,
 ) -> Tool:
-    """A tool whose arguments are JSON, its schema byte for byte as it came.
+    """A tool whose arguments are JSON; its schema stays byte for byte.
 
     Args:
         api_name: of the request's `ToolTable`.
@@ -182,7 +183,7 @@ def function_tool(
         fields: others of the tool, such as ``strict``; `UNSET` is left out.
 
     Raises:
-        InvalidRequest: a schema that the model's API cannot take.
+        InvalidRequest: a schema that the Messages API does not accept.
     """
     where = f"{at}.{renamed.get('input_schema', 'input_schema')}"
     schema = object_schema(parameters, where, or_else=_NO_PARAMETERS)
@@ -190,15 +191,15 @@ def function_tool(
 
 
 def object_schema(schema: Raw | None, at: str, *, or_else: Raw) -> Raw:
-    """A JSON Schema of an object, as it came where it says so itself.
+    """A JSON Schema of an object; unchanged if it has a ``type``.
 
     Args:
         schema: its JSON.
         at: its path in the request.
-        or_else: what stands for none, ``null`` and ``{}``.
+        or_else: the result for None, ``null`` and ``{}``.
 
     Raises:
-        InvalidRequest: no JSON Schema, or one of something else.
+        InvalidRequest: it is no JSON Schema, or not one of an object.
     """
     if schema is None:
         return or_else
@@ -225,19 +226,19 @@ def function_call(
     adjustments: Adjustments,
     renamed: Mapping[str, str] = RENAMED_CALL,
 ) -> Block:
-    """A call of the history.
+    """A call in the conversation's history.
 
-    The API takes an object only. Whatever else the arguments are, the model is shown
-    what it once said: ``{"arguments": "…"}``.
+    The API accepts only an object as input. Other arguments become the text in
+    ``{"arguments": "…"}``.
 
     Args:
-        identifier: as the client has it.
+        identifier: the client's.
         api_name: of the request's `ToolTable`.
-        arguments: the text of a JSON object; or, undecoded, a JSON string of it or the
-            object itself.
+        arguments: the text of a JSON object; or, undecoded, a JSON string of that text
+            or the object itself.
         at: the path of the call in the request.
-        adjustments: arguments that are sent in another form are noted there.
-        renamed: what the request calls the call's fields, below ``at``.
+        adjustments: get the path of arguments that are sent in another form.
+        renamed: the request's names of the call's fields, below ``at``.
     """
     text = _text_of(arguments)
     given, is_mended = _input_of(text)
@@ -257,12 +258,12 @@ def _text_of(arguments: Raw | str) -> str:
 
 
 def _input_of(text: str) -> tuple[Raw, bool]:
-    """The object that arguments are sent as, and whether that is another form."""
+    """The object for some arguments, and whether it is another form of them."""
     body, halves = read_body(text.encode())
     try:
         _decode_fields(body)
     except msgspec.ValidationError:
-        # JSON, and no object.
+        # It is JSON, but no object.
         return _object_of(body, text), True
     except (msgspec.DecodeError, RecursionError):
         if not text.strip():
@@ -276,7 +277,7 @@ def _object_of(body: bytes, text: str) -> Raw:
         inner = msgspec.json.decode(body, type=str | None)
         if inner is None:
             return _NOTHING
-        # Encoded twice.
+        # Some clients encode the arguments twice.
         _decode_fields(inner)
     except (msgspec.DecodeError, RecursionError):
         return _wrapped(text)
@@ -288,5 +289,5 @@ def _wrapped(text: str) -> Raw:
 
 
 def strict_field(strict: bool | None) -> object:
-    """``strict`` of a tool: false is what its absence means."""
+    """The field ``strict`` of a tool; false means the same as absent."""
     return True if strict else UNSET
