@@ -1,8 +1,8 @@
-"""Thinking in chat completions: shown, and given back with its signature. Pure.
+"""Thinking in chat completions: ``reasoning_content`` and ``reasoning_details``. Pure.
 
-OpenAI's document has nothing for it. ``reasoning_content`` is the convention of
-DeepSeek and vLLM; ``reasoning_details`` that of OpenRouter, where each finished block
-is one entry. What a client gives back of it goes to the model natively.
+OpenAI's document has no field for it. ``reasoning_content`` is a convention of DeepSeek
+and vLLM, ``reasoning_details`` one of OpenRouter: each finished block is an entry. The
+entries that a client sends back go to the model as blocks of thinking.
 
 Source: OpenRouter's documentation, "Reasoning tokens".
 """
@@ -24,12 +24,12 @@ _TEXT, _ENCRYPTED = "reasoning.text", "reasoning.encrypted"
 class ReasoningDetail(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One entry of ``reasoning_details``.
 
-    Thinking is worth nothing to another model, and newer models refuse it behind
-    another beginning of the conversation; so we add what OpenRouter does not.
+    Other models ignore the thinking, and newer models refuse it if the conversation
+    before it has changed. So an entry has two fields more than OpenRouter's.
 
     Attributes:
-        model: the full id of the model that has thought so.
-        prefix: the hash of what stood before it.
+        model: the full id of the model that made the thinking.
+        prefix: the hash of the conversation before it.
     """
 
     type: str
@@ -46,7 +46,7 @@ class ReasoningEncoder:
     """Makes the entries of ``reasoning_details`` of one answer.
 
     Args:
-        prefix: the hash of what stands before the answer; empty: unknown.
+        prefix: the hash of the conversation before the answer; empty: unknown.
     """
 
     def __init__(self, prefix: str = "") -> None:
@@ -76,18 +76,19 @@ class ReasoningEncoder:
 def thinking_of(
     details: Sequence[Any] | None, at: str, adjustments: Adjustments
 ) -> tuple[PastThinking, ...]:
-    """What a message of the history has thought, as far as it can be given back.
+    """The blocks of thinking in a message's ``reasoning_details``.
 
-    Clients that keep a stream's pieces send several entries for one block, the
-    signature in the last. What has no signature, or is another provider's, is left out.
+    Clients that collect a stream's pieces send several entries for one block, the last
+    of them with the signature. Entries without a signature and entries of other
+    providers are left out.
 
     Args:
-        details: the message's ``reasoning_details``.
+        details: the entries.
         at: their path in the request.
-        adjustments: what is left out is noted there.
+        adjustments: get the paths of what is left out.
 
     Raises:
-        InvalidRequest: an entry that is no entry.
+        InvalidRequest: an entry has the wrong shape.
     """
     found: list[PastThinking] = []
     pieces: list[tuple[str, str]] = []

@@ -1,9 +1,14 @@
-"""``POST /chat/completions``: the request, translated to one of the Messages API.
+"""Decodes ``POST /chat/completions`` to a request of the Messages API. Pure.
 
-Every field of OpenAI's document is one of four things: carried; accepted and named
-as ignored, because it would change the answer and cannot; refused, because the
-answer without it would be a lie; or accepted in silence, because it changes
-nothing that the client could see (``user``, ``metadata``, ``store`` …).
+Each field of OpenAI's document has one of four fates:
+
+==========  ================================================================
+carried     it reaches the model
+ignored     it would change the answer and cannot; its path is reported
+refused     the answer without it would be wrong
+accepted    it changes nothing that a client could see: ``user``,
+            ``metadata``, ``store`` …
+==========  ================================================================
 
 Source: ``CreateChatCompletionRequest`` in OpenAI's document.
 """
@@ -23,9 +28,9 @@ from ccproxy.api.chat.tools import (
     LegacyFunctionCalls,
     ToolCallParam,
     ToolConfig,
-    called,
-    offer,
-    offer_functions,
+    decode_call,
+    decode_functions,
+    decode_tools,
 )
 from ccproxy.api.common import prompt as prompting
 from ccproxy.api.common.adjustments import Adjustments
@@ -39,10 +44,10 @@ from ccproxy.api.common.tools import ToolTable
 from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import MessagesRequest
 
-# OpenAI's own bound.
+# The limit in OpenAI's document.
 _MOST_CHOICES = 128
 
-# The Messages API knows these, if not each of its models.
+# The Messages API has these, but some of its models refuse them.
 _SAMPLING = ("temperature", "top_p", "top_k")
 _IGNORED = (
     "presence_penalty",
@@ -61,7 +66,7 @@ class _Message(msgspec.Struct):
     tool_calls: list[ToolCallParam] | None = None
     tool_call_id: str | None = None
     function_call: FunctionCallParam | None = None
-    # Not OpenAI's: see `thinking_of`, and the Messages API's own word.
+    # Not in OpenAI's document: see `thinking_of`; the name in the Messages API.
     reasoning_details: list[Any] | None = None
     is_error: bool | None = None
 
@@ -74,7 +79,7 @@ class ChatRequest(msgspec.Struct):
     """The body of a request."""
 
     messages: list[_Message] | UnsetType = UNSET
-    # Responses' name for them, by which some clients send them here.
+    # The name in Responses, which some clients use here.
     input: str | list[_Message] | None = None
     model: str | None = None
     stream: bool | None = None
@@ -84,7 +89,7 @@ class ChatRequest(msgspec.Struct):
     stop: str | list[str] | None = None
     reasoning_effort: str | None = None
     n: int | None = None
-    # To be carried where the model knows them, else named.
+    # Carried if the Messages API and the model have them, else ignored.
     temperature: int | float | None = None
     top_p: int | float | None = None
     top_k: int | None = None
@@ -94,7 +99,7 @@ class ChatRequest(msgspec.Struct):
     logit_bias: dict[str, float] | None = None
     prediction: object = None
     verbosity: object = None
-    # To be refused, unless they ask for nothing.
+    # Refused, unless they ask for nothing.
     logprobs: bool | None = None
     top_logprobs: int | None = None
     modalities: list[str] | None = None
@@ -116,18 +121,18 @@ class DecodedChatRequest:
     """A decoded request.
 
     Attributes:
-        request: what to ask; its ``model`` is the client's name for it.
-        choices: how many answers.
-        effort: how hard the model is to think, in the client's word.
-        forms: in which form the client wants its calls.
-        ignored: the client's paths of what has no effect.
-        adjusted: the client's paths of what is sent in another form.
+        request: the request of the Messages API.
+        choices: the number of answers.
+        effort: the client's ``reasoning_effort``.
+        call_format: the form of the calls in the answer.
+        ignored: the client's paths of fields without effect.
+        adjusted: the client's paths of fields that are sent in another form.
     """
 
     request: MessagesRequest
     choices: int
     effort: str | None
-    forms: ToolCallFormat
+    call_format: ToolCallFormat
     stream: bool
     include_usage: bool
     ignored: tuple[str, ...]
@@ -151,9 +156,9 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
     extra = sampling_fields(given, _SAMPLING, _IGNORED, adjustments)
     if given.web_search_options is not None:
         adjustments.search_web("web_search_options")
-    offered = _offer(given, adjustments)
+    tools = _decode_tools(given, adjustments)
     param, messages = _messages(given)
-    said = _said(messages, param, offered.forms.tools, adjustments)
+    said = _input_messages(messages, param, tools.call_format.tools, adjustments)
     spoken = prompting.conversation(said, param, adjustments)
     effort = prompting.effort(given.reasoning_effort, "reasoning_effort", adjustments)
     limit, limit_param = _max_tokens(given)
@@ -166,8 +171,8 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
             thinking_prefixes=spoken.thinking_prefixes,
             max_tokens=limit,
             stop_sequences=_stop(given.stop, adjustments),
-            tools=offered.tools,
-            tool_choice=offered.choice,
+            tools=tools.tools,
+            tool_choice=tools.choice,
             output_config=output_config(
                 given.response_format, "response_format", effort
             ),
@@ -183,7 +188,7 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
         ),
         choices=_choices(given.n),
         effort=given.reasoning_effort,
-        forms=offered.forms,
+        call_format=tools.call_format,
         stream=given.stream or False,
         include_usage=bool(given.stream_options and given.stream_options.include_usage),
         ignored=adjustments.ignored,
@@ -204,10 +209,10 @@ def _reject_unsupported(request: ChatRequest) -> None:
         )
 
 
-def _offer(request: ChatRequest, adjustments: Adjustments) -> ToolConfig:
+def _decode_tools(request: ChatRequest, adjustments: Adjustments) -> ToolConfig:
     if request.functions:
-        return offer_functions(request.functions, request.function_call, adjustments)
-    return offer(
+        return decode_functions(request.functions, request.function_call, adjustments)
+    return decode_tools(
         request.tools or (),
         request.tool_choice,
         adjustments,
@@ -216,7 +221,7 @@ def _offer(request: ChatRequest, adjustments: Adjustments) -> ToolConfig:
 
 
 def _messages(request: ChatRequest) -> tuple[str, list[_Message]]:
-    """The messages, and the field that has them."""
+    """The name of the field of the messages, and the messages."""
     if not isinstance(request.messages, UnsetType):
         return "messages", request.messages
     match request.input:
@@ -228,12 +233,12 @@ def _messages(request: ChatRequest) -> tuple[str, list[_Message]]:
             return "input", messages
 
 
-def _said(
+def _input_messages(
     messages: list[_Message], param: str, tools: ToolTable, adjustments: Adjustments
 ) -> list[InputMessage]:
-    old_calls = LegacyFunctionCalls(tools, adjustments)
+    legacy_calls = LegacyFunctionCalls(tools, adjustments)
     return [
-        _input_message(message, f"{param}[{index}]", tools, old_calls, adjustments)
+        _input_message(message, f"{param}[{index}]", tools, legacy_calls, adjustments)
         for index, message in enumerate(messages)
     ]
 
@@ -242,7 +247,7 @@ def _input_message(
     message: _Message,
     at: str,
     tools: ToolTable,
-    old_calls: LegacyFunctionCalls,
+    legacy_calls: LegacyFunctionCalls,
     adjustments: Adjustments,
 ) -> InputMessage:
     if message.role in ("tool", "function"):
@@ -250,18 +255,20 @@ def _input_message(
             at,
             "tool",
             message.content,
-            result_of=_result_of(message, at, old_calls),
+            result_of=_result_of(message, at, legacy_calls),
             is_error=message.is_error or False,
         )
     content, field = message.content, "content"
     if content is None and message.refusal is not None:
         content, field = message.refusal, "refusal"
     calls = [
-        called(call, f"{at}.tool_calls[{index}]", tools, adjustments)
+        decode_call(call, f"{at}.tool_calls[{index}]", tools, adjustments)
         for index, call in enumerate(message.tool_calls or ())
     ]
     if message.function_call is not None:
-        calls.append(old_calls.called(message.function_call, f"{at}.function_call"))
+        calls.append(
+            legacy_calls.decode_call(message.function_call, f"{at}.function_call")
+        )
     return InputMessage(
         at,
         message.role,
@@ -272,14 +279,14 @@ def _input_message(
     )
 
 
-def _result_of(message: _Message, at: str, old_calls: LegacyFunctionCalls) -> str:
+def _result_of(message: _Message, at: str, legacy_calls: LegacyFunctionCalls) -> str:
     if message.role == "function":
-        return old_calls.result_of(at)
+        return legacy_calls.result_of(at)
     return NO_ID if message.tool_call_id is None else message.tool_call_id
 
 
 def _max_tokens(request: ChatRequest) -> tuple[int | None, str]:
-    """The bound on the answer, and the field that has it."""
+    """The limit of the answer, and the name of its field."""
     if request.max_completion_tokens is not None:
         param, limit = "max_completion_tokens", request.max_completion_tokens
         return prompting.positive(limit, param), param

@@ -1,11 +1,11 @@
-"""Chat completions: events to one document, or to a stream of chunks. Pure.
+"""Encodes answers as one ``chat.completion``, or as a stream of chunks. Pure.
 
-Order of a stream, per choice: the role, then thinking, text and calls as they come,
-then the finish reason; over all: the usage if it was asked for, and ``[DONE]``. Or, at
-any place, an error as the last thing, without ``[DONE]``.
+Order of a stream, per choice: the role; thinking, text and calls as they come; the
+finish reason. After all choices: the usage if the client asked for it, and ``[DONE]``.
+An error may come at any place; it is the last event, without ``[DONE]``.
 
 Source: ``CreateChatCompletionResponse`` and ``CreateChatCompletionStreamResponse``
-in OpenAI's document; what clients break on: client facts.
+in OpenAI's document; client facts, for what breaks clients.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,11 +59,11 @@ _PLAIN = ToolCallFormat()
 
 @frozen(kw_only=True)
 class CompletionMeta:
-    """What every document and chunk of one answer repeats.
+    """The fields that every document and chunk of one answer repeats.
 
     Attributes:
         created: Unix seconds.
-        prefix: the hash of what stands before the answer, which is told with its
+        prefix: the hash of the conversation before the answer, which is sent with its
             thinking; empty: unknown.
     """
 
@@ -80,10 +80,10 @@ class ChatDocument:
     """
 
     def __init__(
-        self, meta: CompletionMeta, choices: int, forms: ToolCallFormat = _PLAIN
+        self, meta: CompletionMeta, choices: int, call_format: ToolCallFormat = _PLAIN
     ) -> None:
         self._meta = meta
-        self._forms = forms
+        self._call_format = call_format
         self._messages = [MessageBuilder() for _ in range(choices)]
         self.receivers: Sequence[Receiver] = [m.receive for m in self._messages]
 
@@ -110,7 +110,9 @@ class ChatDocument:
     def encode(self) -> bytes:
         """The ``chat.completion`` document; only without an error, once over."""
         choices = [
-            _choice(index, message, message.finished, self._forms, self._meta.prefix)
+            _choice(
+                index, message, message.finished, self._call_format, self._meta.prefix
+            )
             for index, message in enumerate(self._messages)
             if message.finished is not None
         ]
@@ -129,10 +131,10 @@ def _choice(
     index: int,
     message: MessageBuilder,
     end: Finished,
-    forms: ToolCallFormat,
+    call_format: ToolCallFormat,
     prefix: str,
 ) -> CompletionChoice:
-    """One answer, which is over."""
+    """Encode one finished answer."""
     reasoning = ReasoningEncoder(prefix)
     model = ""
     thinking: list[str] = []
@@ -154,10 +156,12 @@ def _choice(
                         details.append(reasoning.redacted(data, model))
                     case ToolUse() as call:
                         calls.append((call, arguments))
-    encoded = forms.message(message.text, calls, is_whole=_is_whole(end))
+    encoded = call_format.message(message.text, calls, is_whole=_is_whole(end))
     encoded.reasoning_content = "".join(thinking) or UNSET
     encoded.reasoning_details = details or UNSET
-    return CompletionChoice(index, encoded, _finish(end, forms, has_called=bool(calls)))
+    return CompletionChoice(
+        index, encoded, _finish(end, call_format, has_called=bool(calls))
+    )
 
 
 class ChatStream:
@@ -173,10 +177,10 @@ class ChatStream:
         meta: CompletionMeta,
         choices: int,
         include_usage: bool,
-        forms: ToolCallFormat = _PLAIN,
+        call_format: ToolCallFormat = _PLAIN,
     ) -> None:
         self._meta = meta
-        self._forms = forms
+        self._call_format = call_format
         self._include_usage = include_usage
         self._lanes = [_Lane(index, meta.prefix) for index in range(choices)]
         self.error: CCProxyError | None = None
@@ -198,7 +202,7 @@ class ChatStream:
         return _sum(lane.end for lane in self._lanes)
 
     def _encode(self, lane: "_Lane", events: Sequence[Event]) -> Sequence[WireEvent]:
-        """What events of one choice mean to the client; maybe nothing.
+        """Encode events of one choice.
 
         An answer that failed sets ``error``: where nothing was sent yet, it can still
         be told by an HTTP status instead.
@@ -230,7 +234,7 @@ class ChatStream:
                 case ContentBlockStart(block, index):
                     wire += self._start(lane, block, index)
                 case InputJSONDelta(json, index) if json and lane.call is not None:
-                    # The provider's own tools have input too.
+                    # Server tools of the provider have input, too.
                     if index == lane.call_index:
                         wire += self._deltas(lane, lane.call.more(json))
                 case MessageStart(model):
@@ -257,7 +261,7 @@ class ChatStream:
         return [*begun, *self._deltas(lane, ChunkDelta(reasoning_details=[detail]))]
 
     def _start(self, lane: "_Lane", block: Block, index: int) -> Sequence[WireEvent]:
-        """What the begin of a block says to the client; most say nothing."""
+        """Encode the start of a block; most blocks start without an event."""
         match block.value:
             case ToolUse() as call:
                 lane.call_index = index
@@ -269,10 +273,10 @@ class ChatStream:
 
     def _call(self, lane: "_Lane", call: ToolUse) -> Sequence[WireEvent]:
         before = self._complete(lane, is_whole=True)
-        if self._forms.is_old and lane.calls:
-            # There is no place for a second one.
+        if self._call_format.is_legacy and lane.calls:
+            # This form has no place for a second call.
             return before
-        lane.call = StreamedCall(call, lane.calls, self._forms)
+        lane.call = StreamedCall(call, lane.calls, self._call_format)
         lane.calls += 1
         return [*before, *self._deltas(lane, lane.call.first())]
 
@@ -284,7 +288,7 @@ class ChatStream:
         wire = [*self._begin(lane, self.model)]
         wire += self._complete(lane, is_whole=_is_whole(end))
         lane.end = end
-        reason = _finish(end, self._forms, has_called=lane.calls > 0)
+        reason = _finish(end, self._call_format, has_called=lane.calls > 0)
         last = ChunkChoice(lane.index, ChunkDelta(), finish_reason=reason)
         wire.append(_wire(self._chunk(last)))
         if self.is_over:
@@ -294,7 +298,7 @@ class ChatStream:
         return wire
 
     def _deltas(self, lane: "_Lane", delta: ChunkDelta | None) -> Sequence[WireEvent]:
-        """The event that a delta is; none for none."""
+        """Encode a delta, if there is one."""
         if delta is None:
             return ()
         return (_wire(self._chunk(ChunkChoice(lane.index, delta))),)
@@ -313,13 +317,13 @@ class ChatStream:
 
 
 class _Lane:
-    """One choice of a stream; ``head`` and ``tail`` go around each text."""
+    """One choice of a stream; ``head`` and ``tail`` are the JSON around each text."""
 
     def __init__(self, index: int, prefix: str) -> None:
         self.index = index
         self.replay = RestartFilter()
         self.reasoning = ReasoningEncoder(prefix)
-        # The pieces of the block of thinking that has no signature yet.
+        # The pieces of the current block of thinking.
         self.thinking: list[str] = []
         self.call: StreamedCall | None = None
         self.call_index = 0
@@ -333,13 +337,13 @@ def _wire(chunk: ChatCompletionChunk) -> WireEvent:
     return WireEvent("", encode_json(chunk))
 
 
-def _finish(end: Finished, forms: ToolCallFormat, *, has_called: bool) -> Finish:
-    """Why the answer ends; one with calls, whatever the model says, with these."""
-    return _FINISH.get(end.reason) or (forms.finish if has_called else "stop")
+def _finish(end: Finished, call_format: ToolCallFormat, *, has_called: bool) -> Finish:
+    """The finish reason. With calls it is theirs, whatever the model's reason is."""
+    return _FINISH.get(end.reason) or (call_format.finish if has_called else "stop")
 
 
 def _is_whole(end: Finished) -> bool:
-    """Whether calls were not cut off."""
+    """Whether the last call was not cut off."""
     return end.reason not in _FINISH
 
 

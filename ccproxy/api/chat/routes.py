@@ -78,9 +78,9 @@ class ChatRoutes(Routes):
             adjusted=call.adjusted,
         )
         if call.stream:
-            about = (call.choices, call.include_usage, call.forms)
+            about = (call.choices, call.include_usage, call.call_format)
             encoder = ChatStream(meta, *about)
             await self._runner.stream(context, question, encoder)
             return None
-        document = ChatDocument(meta, call.choices, call.forms)
+        document = ChatDocument(meta, call.choices, call.call_format)
         return await self._runner.document(context, question, document)

@@ -1,4 +1,4 @@
-"""What chat completions look like on the wire. Pure.
+"""The structs that answers of chat completions are encoded from. Pure.
 
 Source: ``CreateChatCompletionResponse`` and ``CreateChatCompletionStreamResponse`` in
 OpenAI's document; for thinking, `ccproxy.api.chat.reasoning`.
@@ -16,7 +16,7 @@ Finish = Literal["stop", "length", "content_filter", "tool_calls", "function_cal
 
 
 class PromptDetails(msgspec.Struct):
-    """A part of the prompt's count."""
+    """``prompt_tokens_details``."""
 
     cached_tokens: int
     cache_write_tokens: int
@@ -24,7 +24,7 @@ class PromptDetails(msgspec.Struct):
 
 
 class CompletionDetails(msgspec.Struct):
-    """A part of the answer's count."""
+    """``completion_tokens_details``."""
 
     reasoning_tokens: int
     audio_tokens: int = 0
@@ -33,7 +33,7 @@ class CompletionDetails(msgspec.Struct):
 
 
 class CompletionUsage(msgspec.Struct):
-    """What an answer cost, in tokens."""
+    """``usage``: the tokens of an answer."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -57,7 +57,7 @@ class CalledCustom(msgspec.Struct):
 
 
 class ToolCall(msgspec.Struct, kw_only=True):
-    """A call, or what a chunk adds to it."""
+    """A call, or the piece of it in a chunk."""
 
     index: int | UnsetType = UNSET
     id: str | UnsetType = UNSET
@@ -99,7 +99,7 @@ class ChatCompletion(msgspec.Struct, kw_only=True):
 
 
 class ChunkDelta(msgspec.Struct):
-    """What a chunk adds to a message."""
+    """The piece of a message in a chunk."""
 
     role: str | UnsetType = UNSET
     content: str | msgspec.Raw | UnsetType = UNSET
@@ -111,7 +111,7 @@ class ChunkDelta(msgspec.Struct):
 
 
 class ChunkChoice(msgspec.Struct):
-    """What a chunk adds to one answer."""
+    """The piece of one answer in a chunk."""
 
     index: int
     delta: ChunkDelta
@@ -131,7 +131,7 @@ class ChatCompletionChunk(msgspec.Struct, kw_only=True):
 
 
 def usage_of(usage: Usage) -> CompletionUsage:
-    """The counts, under the names that chat completions have for them."""
+    """The token counts by the names of chat completions."""
     return CompletionUsage(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.output_tokens,

@@ -1,9 +1,11 @@
-"""The three forms that a call has in chat completions. Pure.
+"""Encodes the calls in answers of chat completions. Pure.
+
+A call has one of three forms:
 
 =============  ==============================================================
 function       an entry of ``tool_calls``; its arguments are JSON
 custom         an entry of ``tool_calls``; its input is free text
-old function   ``function_call`` of the message, without an id; one only
+legacy         ``function_call`` of the message, without an id; one only
 =============  ==============================================================
 
 Source: ``ChatCompletionMessageToolCalls`` and ``ChatCompletionResponseMessage`` in
@@ -26,42 +28,42 @@ from ccproxy.api.common.custom_tools import CustomInputDecoder, free_text
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
 from ccproxy.core.messages import ToolUse
 
-# A call without arguments has none to stream, and is still one of an object. A call
-# that was cut off is not: nobody may take it for whole.
+# The arguments of a whole call whose arguments did not stream. A call that was cut off
+# gets none: a client would run it.
 NO_ARGUMENTS = "{}"
 
 
 @frozen(kw_only=True)
 class ToolCallFormat:
-    """In which form the client wants its calls.
+    """The form of the calls in an answer.
 
     Attributes:
-        tools: its tools, by the names that the model calls them by.
-        is_old: whether it offered ``functions``, and knows no ``tool_calls``.
+        tools: the client's tools, by the API's names.
+        is_legacy: whether the client sent ``functions``, and reads no ``tool_calls``.
     """
 
     tools: ToolTable = Factory(ToolTable)
-    is_old: bool = False
+    is_legacy: bool = False
 
     @property
     def finish(self) -> Finish:
-        """The reason to finish with a call."""
-        return "function_call" if self.is_old else "tool_calls"
+        """The finish reason of an answer with calls."""
+        return "function_call" if self.is_legacy else "tool_calls"
 
     def message(
         self, text: str, calls: Sequence[tuple[ToolUse, str]], *, is_whole: bool
     ) -> ChatMessage:
-        """The message that makes some calls.
+        """The message with some calls.
 
         Args:
-            text: what it says beside them.
+            text: the message's text.
             calls: each with the JSON of its arguments.
-            is_whole: whether they are all there, and not cut off.
+            is_whole: whether the last call was not cut off.
         """
         if not calls:
             return ChatMessage(content=text)
         otherwise = NO_ARGUMENTS if is_whole else ""
-        if self.is_old:
+        if self.is_legacy:
             call, arguments = calls[0]
             name = self.tools.identity(call.name).name
             function = CalledFunction(arguments or otherwise, name)
@@ -81,29 +83,29 @@ class ToolCallFormat:
 
 
 def is_custom(tool: ToolIdentity) -> bool:
-    """Whether the client has its calls as free text."""
+    """Whether the input of the tool's calls is free text."""
     return tool.kind is ToolKind.CUSTOM
 
 
 class StreamedCall:
-    """One call, told in deltas.
+    """Encodes one call as deltas.
 
     Args:
         index: the call's place among the answer's calls.
     """
 
-    def __init__(self, call: ToolUse, index: int, forms: ToolCallFormat) -> None:
+    def __init__(self, call: ToolUse, index: int, call_format: ToolCallFormat) -> None:
         self._id = call.id
-        self._tool = forms.tools.identity(call.name)
+        self._tool = call_format.tools.identity(call.name)
         self._index = index
-        self._is_old = forms.is_old
+        self._is_legacy = call_format.is_legacy
         self._text = CustomInputDecoder() if is_custom(self._tool) else None
         self._has_arguments = False
 
     def first(self) -> ChunkDelta:
-        """The beginning: the only delta with the call's id and name."""
+        """The first delta, the only one with the call's id and name."""
         name = self._tool.name
-        if self._is_old:
+        if self._is_legacy:
             return ChunkDelta(function_call=CalledFunction("", name))
         call = ToolCall(index=self._index, id=self._id, type="function")
         if self._text is None:
@@ -113,14 +115,14 @@ class StreamedCall:
         return ChunkDelta(tool_calls=[call])
 
     def more(self, arguments: str) -> ChunkDelta | None:
-        """What a piece of the arguments adds; None: nothing to show yet."""
+        """The delta for a piece of the arguments; None: there is none yet."""
         self._has_arguments = True
         if self._text is None:
             return self._function(arguments)
         return self._custom(self._text.feed(arguments))
 
     def end(self, *, is_whole: bool) -> ChunkDelta | None:
-        """What is left to tell at the call's end."""
+        """The last delta, if there is one."""
         if self._text is not None:
             return self._custom(self._text.end())
         if is_whole and not self._has_arguments:
@@ -129,7 +131,7 @@ class StreamedCall:
 
     def _function(self, arguments: str) -> ChunkDelta:
         function = CalledFunction(arguments)
-        if self._is_old:
+        if self._is_legacy:
             return ChunkDelta(function_call=function)
         return ChunkDelta(tool_calls=[ToolCall(index=self._index, function=function)])
 

@@ -1,12 +1,12 @@
-"""Tools and calls in requests for chat completions: functions, customs, old functions.
+"""Decodes tools and calls in requests of chat completions. Pure.
 
-Pure. What `ccproxy.api.chat.tool_calls` is for answers.
+`ccproxy.api.chat.tool_calls` encodes the calls of answers. The forms of a tool:
 
 ===========================  ==================================================
-``{"function": {…}}``        OpenAI's; with or without ``type``
-``{"name", "parameters"}``   the same, flat, as Responses has it
-``{"name", "input_schema"}`` the same, as the Messages API has it
-``{"custom": {…}}``          OpenAI's, its input is free text; flat likewise
+``{"function": {…}}``        OpenAI's form; ``type`` may be absent
+``{"name", "parameters"}``   the form of Responses
+``{"name", "input_schema"}`` the form of the Messages API
+``{"custom": {…}}``          OpenAI's form of a tool with free text; or flat
 ===========================  ==================================================
 
 Source: ``ChatCompletionTool``, ``CustomToolChatCompletions``,
@@ -44,7 +44,7 @@ _RENAMED_CALL = {"name": "function.name", "input": "function.arguments"}
 
 
 class FunctionParam(msgspec.Struct):
-    """A function that is offered, of either style."""
+    """A function in ``tools`` or ``functions``."""
 
     name: str
     description: str | None = None
@@ -61,7 +61,7 @@ class _Grammar(msgspec.Struct):
 class _CustomFormat(msgspec.Struct):
     type: str
     grammar: _Grammar | None = None
-    # Flat, as Responses has it.
+    # The form of Responses.
     syntax: str | None = None
     definition: str | None = None
 
@@ -78,7 +78,7 @@ class ChatToolParam(msgspec.Struct):
     type: str | None = None
     function: FunctionParam | None = None
     custom: _Custom | None = None
-    # Flat forms, and what the Messages API has besides.
+    # The other forms, and fields of the Messages API.
     name: str | None = None
     description: str | None = None
     parameters: Raw | UnsetType = UNSET
@@ -89,10 +89,10 @@ class ChatToolParam(msgspec.Struct):
 
 
 class FunctionCallParam(msgspec.Struct):
-    """A function that was called; ``arguments`` is a JSON string, or the object."""
+    """A called function; ``arguments`` is a JSON string, or the object."""
 
     name: str
-    # Of a fixed value no schema can be made.
+    # With a fixed default, msgspec cannot make a JSON Schema.
     arguments: Raw = msgspec.field(default_factory=lambda: _EMPTY_TEXT)
 
 
@@ -112,26 +112,26 @@ class ToolCallParam(msgspec.Struct):
 
 @frozen(kw_only=True)
 class ToolConfig:
-    """What the model may call.
+    """The decoded tools of a request.
 
     Attributes:
-        tools: what is left of them by the client's choice.
-        choice: what it has to do with them; None: as it likes.
-        forms: in which form the client wants its calls.
+        tools: the tools that the client's choice allows.
+        choice: None: the model decides.
+        call_format: the form of the calls in the answer.
     """
 
     tools: tuple[Tool, ...]
     choice: ToolChoice | None
-    forms: ToolCallFormat
+    call_format: ToolCallFormat
 
 
 @frozen
 class _Given:
-    """A tool, in whichever form it came.
+    """A tool of any form.
 
     Attributes:
-        at: its path in the request: of what has its name.
-        schema_field: what the request calls its schema.
+        at: the path of the object that has the tool's name.
+        schema_field: the request's name of the schema.
     """
 
     identity: ToolIdentity
@@ -144,20 +144,20 @@ class _Given:
     cache_control: Raw | UnsetType = UNSET
 
 
-def offer(
+def decode_tools(
     given: Sequence[ChatToolParam],
     choice: object,
     adjustments: Adjustments,
     *,
     one_call: bool = False,
 ) -> ToolConfig:
-    """What ``tools`` and ``tool_choice`` say.
+    """Decode ``tools`` and ``tool_choice``.
 
     Args:
         given: the tools.
-        choice: the choice, as JSON has it.
-        adjustments: tools that the model cannot be offered are noted there.
-        one_call: whether it may call only one at once.
+        choice: ``tool_choice``, decoded from JSON to objects.
+        adjustments: get the paths of tools that are left out.
+        one_call: whether the model may call only one tool at once.
 
     Raises:
         ClientError: with ``param``.
@@ -173,13 +173,15 @@ def offer(
     offered = [_tool(tool, table, adjustments) for tool in found]
     chosen = decode_choice(choice)
     left, demanded = chosen.applied(offered, table, one_call=one_call)
-    return ToolConfig(tools=left, choice=demanded, forms=ToolCallFormat(tools=table))
+    return ToolConfig(
+        tools=left, choice=demanded, call_format=ToolCallFormat(tools=table)
+    )
 
 
-def offer_functions(
+def decode_functions(
     given: Sequence[FunctionParam], choice: object, adjustments: Adjustments
 ) -> ToolConfig:
-    """What ``functions`` and ``function_call`` say.
+    """Decode ``functions`` and ``function_call``.
 
     Raises:
         ClientError: with ``param``.
@@ -202,8 +204,8 @@ def offer_functions(
     left, demanded = chosen.applied(
         offered, table, one_call=True, param="function_call", among="functions"
     )
-    forms = ToolCallFormat(tools=table, is_old=True)
-    return ToolConfig(tools=left, choice=demanded, forms=forms)
+    call_format = ToolCallFormat(tools=table, is_legacy=True)
+    return ToolConfig(tools=left, choice=demanded, call_format=call_format)
 
 
 def _given(tool: ChatToolParam, at: str) -> _Given:
@@ -291,16 +293,16 @@ def _grammar(form: _CustomFormat | None, at: str) -> tuple[str | None, str | Non
     return required(form.syntax, where), required(form.definition, where)
 
 
-def called(
+def decode_call(
     call: ToolCallParam, at: str, tools: ToolTable, adjustments: Adjustments
 ) -> Block:
-    """A call of the history.
+    """Decode a call in the conversation's history.
 
     Args:
-        call: as the client has it.
+        call: the client's call.
         at: its path in the request.
-        tools: the request's.
-        adjustments: what is sent in another form is noted there.
+        tools: the tools of the request.
+        adjustments: get the paths of what is sent in another form.
 
     Raises:
         ClientError: with ``param``.
@@ -318,7 +320,7 @@ def called(
 
 
 class LegacyFunctionCalls:
-    """Calls of the old style, which have no ids: each gets one of ours."""
+    """Decodes legacy calls and results, which have no ids: makes ids."""
 
     def __init__(self, tools: ToolTable, adjustments: Adjustments) -> None:
         self._tools = tools
@@ -326,8 +328,8 @@ class LegacyFunctionCalls:
         self._made = 0
         self._waiting: str | None = None
 
-    def called(self, call: FunctionCallParam, at: str) -> Block:
-        """A call of the history."""
+    def decode_call(self, call: FunctionCallParam, at: str) -> Block:
+        """Decode a call in the conversation's history."""
         self._made += 1
         self._waiting = f"function-{self._made}"
         name = self._tools.api_name(ToolIdentity(call.name))
@@ -335,10 +337,10 @@ class LegacyFunctionCalls:
         return function_call(*about, self._adjustments)
 
     def result_of(self, at: str) -> str:
-        """The id of the call whose result a message of role ``function`` is.
+        """The id of the call that a message of role ``function`` answers.
 
         Raises:
-            InvalidRequest: there is none.
+            InvalidRequest: there is no such call.
         """
         identifier, self._waiting = self._waiting, None
         if identifier is None:

@@ -82,7 +82,7 @@ def test_old_functions_are_tools() -> None:
         "auto", disable_parallel_tool_use=True
     )
     assert call.request.tools[0].at == "functions[0]"
-    assert call.forms.is_old
+    assert call.call_format.is_legacy
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_old_call_and_result_are_native_turns() -> None:
 def test_old_call_is_told_in_its_own_form() -> None:
     events: list[Event] = [STARTED, TextDelta("Hm."), call_start("t1", "look")]
     pieces = [InputJSONDelta('{"at"'), InputJSONDelta(': "sky"}')]
-    choice, deltas = told(ToolCallFormat(is_old=True), *events, *pieces, CALLED)
+    choice, deltas = told(ToolCallFormat(is_legacy=True), *events, *pieces, CALLED)
     assert choice["finish_reason"] == "function_call"
     assert choice["message"]["function_call"] == {
         "name": "look",
@@ -171,7 +171,7 @@ def test_custom_tool_is_offered_with_one_text() -> None:
     assert tool["description"].startswith("Patches.\n\n")
     assert tool["description"].endswith('lark grammar:\n\nstart: "a"+')
     assert tool["input_schema"]["required"] == ["input"]
-    assert call.forms.tools.identity("patch").kind is ToolKind.CUSTOM
+    assert call.call_format.tools.identity("patch").kind is ToolKind.CUSTOM
 
 
 def test_custom_call_is_told_as_text() -> None:

@@ -130,7 +130,7 @@ def test_names_that_the_api_does_not_take_are_replaced_there_and_back() -> None:
     assert all(fullmatch("[a-zA-Z0-9_-]{1,128}", name) for name in offered)
     assert len(set(offered)) == len(names)
     assert (offered[1], offered[3], offered[4]) == ("files_read", "a_b", "ok-1")
-    identities = map(call.forms.tools.identity, offered)
+    identities = map(call.call_format.tools.identity, offered)
     assert [identity.name for identity in identities] == names
     assert call.request.tool_choice == ToolChoice("tool", "a_b")
     _, (_, [use]), _ = told_messages(call.request.messages)
@@ -142,7 +142,7 @@ def test_names_that_the_api_does_not_take_are_replaced_there_and_back() -> None:
 
 
 def test_call_of_a_replaced_name_is_told_by_the_clients() -> None:
-    forms = decoded(USER, tools=[function(name="files.read")]).forms
+    forms = decoded(USER, tools=[function(name="files.read")]).call_format
     document = ChatDocument(CompletionMeta(id="c", created=1), 1, forms)
     events: list[Event] = [STARTED, call_start("t", "files_read"), Finished("tool_use")]
     document.receivers[0]([*in_blocks(events)])
