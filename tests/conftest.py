@@ -29,13 +29,13 @@ _TURNS = 200
 
 
 class ExpectedErrors:
-    """Errors in the log that a test provokes; any other fails it."""
+    """Errors in the log that a test expects; other errors fail the test."""
 
     def __init__(self) -> None:
         self.allowed: list[str] = []
 
     def allow(self, text: str) -> None:
-        """Let log lines of level warn and up pass that contain a text."""
+        """Allow log lines of level warn and above that contain a text."""
         self.allowed.append(text)
 
 
@@ -64,15 +64,15 @@ def _descriptors() -> set[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def running_reactor() -> None:
-    """Let the reactor open what it opens for itself, so that it is no leak."""
+    """Start the reactor, so that its own descriptors do not count as leaks."""
     pytest_twisted.blockon(deferLater(_REACTOR, 0))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def old_objects() -> None:
-    """Spare the collection after each test what was there before its module.
+    """Exclude older objects from the garbage collection after each test.
 
-    It would walk through all that was ever imported, 0.1 s each time.
+    To visit all imported objects would take 0.1 s each time.
     """
     gc.collect()
     gc.freeze()
@@ -80,7 +80,7 @@ def old_objects() -> None:
 
 @define
 class Kept:
-    """What a server that outlives the test has of its own."""
+    """Timers, sockets and processes of a server that outlives the test."""
 
     calls: Sequence[Any] = ()
     readers: Sequence[Any] = ()
@@ -90,7 +90,7 @@ class Kept:
 
 @pytest.fixture(scope="session")
 def kept() -> Callable[[], Kept]:
-    """Tells what is no leak though it was not there before the test."""
+    """Resources that a test may create without a leak."""
     return Kept
 
 
@@ -155,9 +155,9 @@ def nothing_left_behind(
 
 @pytest.fixture(scope="session")
 def claude() -> Path:
-    """The real CLI, from the wheel of the test extra.
+    """The path of the real CLI, from the wheel of the extra ``claude``.
 
-    ``CCPROXY_TEST_CLAUDE`` names one of another version.
+    ``CCPROXY_TEST_CLAUDE`` names another CLI.
     """
     from ccproxy.claude.process.launch import find_claude
 
@@ -178,7 +178,7 @@ def upstream() -> Iterator[Upstream]:
 def proxy(
     claude: Path, upstream: Upstream, tmp_path: Path
 ) -> Iterator[Callable[..., RunningProxy]]:
-    """Starts servers in front of the real CLI, or of another one."""
+    """Starts servers with the real CLI, or with another one."""
     running: list[RunningProxy] = []
 
     def start(**options: Any) -> RunningProxy:

@@ -1,13 +1,13 @@
-"""One server for all tests that are content with the default settings.
+"""One server for all tests with the default settings.
 
-Each start of a server is also the start of a CLI, which takes a second of a processor;
-the CLIs of this one stay from test to test, as they do from client to client. It is
-gone when these tests are over: others know nothing of its timers.
+Each start of a server also starts a CLI, which takes a second of processor time. The
+CLIs of the shared server stay from test to test. The server is stopped after the last
+of these tests, so that other tests do not meet its timers.
 
-A module whose ``SHARED`` names settings has a second one with them, for all its tests
-that ask for just these. Any other server is a test's own. It has no spare CLI unless
-the test asks for one, and takes from the servers before it what they found out about
-the binary.
+A module with a variable ``SHARED`` has a second server with these settings, for its
+tests that ask for exactly them. A test with other settings starts a server of its own,
+which has no spare CLI unless the test asks for one. All servers share their probe
+results of the binary.
 """
 
 import os
@@ -30,7 +30,7 @@ Shared = tuple[RunningProxy, Upstream]
 
 @pytest.fixture(scope="package")
 def probe_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the servers keep what they have found out about the binary."""
+    """The folder in which the servers share their probe results of the binary."""
     return tmp_path_factory.mktemp("probe_results")
 
 
@@ -41,7 +41,7 @@ def shared(
     probe_results: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Shared]:
-    """The server and its upstream, which are there before a test looks for leaks."""
+    """The shared server and its upstream, started before a test looks for leaks."""
     upstream = start_upstream(_REACTOR)
     home = tmp_path_factory.mktemp("home")
     server = start_proxy(
@@ -61,7 +61,7 @@ def modules_own(
     probe_results: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningProxy | None]:
-    """The server with the settings that the module names."""
+    """The server with the module's ``SHARED`` settings."""
     options = getattr(request.module, "SHARED", None)
     if options is None:
         yield None
@@ -83,7 +83,7 @@ def modules_own(
 
 @pytest.fixture(scope="module")
 def kept(shared: Shared, modules_own: RunningProxy | None) -> Callable[[], Kept]:
-    """The CLIs of the shared servers, which wait for the next test's questions."""
+    """The CLIs of the shared servers, which are no leak."""
     servers = [shared[0], *([] if modules_own is None else [modules_own])]
 
     def tell() -> Kept:
@@ -99,7 +99,7 @@ def kept(shared: Shared, modules_own: RunningProxy | None) -> Callable[[], Kept]
 
 @pytest.fixture
 def upstream(shared: Shared) -> Upstream:
-    """A recording Messages API on loopback, as good as new."""
+    """A recording Messages API on loopback, reset for the test."""
     _, upstream = shared
     upstream.reset()
     return upstream
@@ -115,10 +115,9 @@ def proxy(
     probe_results: Path,
     tmp_path: Path,
 ) -> Iterator[Callable[..., RunningProxy]]:
-    """Gives a shared server, or starts one of the test's own.
+    """Returns a shared server, or starts a server for the test alone.
 
-    That has to be asked for: by any settings that are not the module's, or by
-    ``fresh=True``.
+    It starts one for settings that differ from the module's, and for ``fresh=True``.
     """
     running: list[RunningProxy] = []
     server, _ = shared

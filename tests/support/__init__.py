@@ -1,1 +1,1 @@
-"""Tests of ccproxy."""
+"""Helpers for the tests."""

@@ -50,7 +50,7 @@ FINISHED = Finished("end_turn", Usage(input_tokens=3, output_tokens=2))
 
 @frozen
 class ScriptedQuestion:
-    """A request that was made ready; ``model`` is the resolved name."""
+    """A prepared request; ``model`` is the resolved name."""
 
     request: MessagesRequest
     model: str
@@ -63,7 +63,7 @@ class ScriptedQuestion:
 
 @define(eq=False)
 class ScriptedRequest:
-    """A question that was asked; the test tells the answer by `tell`."""
+    """A request that waits for its answer; the test sends events by `tell`."""
 
     question: ScriptedQuestion
     listener: Listener
@@ -74,7 +74,7 @@ class ScriptedRequest:
 
     @property
     def request(self) -> MessagesRequest:
-        """What the dialect made of the client's request."""
+        """The request that the API decoded from the client's."""
         return self.question.request
 
     def tell(self, *events: Event) -> None:
@@ -95,19 +95,19 @@ class ScriptedRequest:
 
 
 def started(*texts: str) -> tuple[Event, ...]:
-    """The beginning of an answer: a block of text that is not over yet."""
+    """The start of an answer with an open text block."""
     return (STARTED, TEXT_STARTED, *map(TextDelta, texts))
 
 
 @define(eq=False)
 class ScriptedBackend:
-    """Keeps the questions; calls `asked` for each.
+    """Keeps all requests, and calls `asked` for each.
 
     Attributes:
-        adjusted: what every question has that is sent otherwise.
-        ignored: what every question has that is not sent.
-        efforts: which effort is sent for one that is wanted.
-        prefix: the hash of what stands before every question's answer.
+        adjusted: the adjusted fields that every request reports.
+        ignored: the ignored fields that every request reports.
+        efforts: the effort that is sent, by the client's effort.
+        prefix: the hash of everything before every answer.
     """
 
     asks: list[ScriptedRequest] = field(factory=list)
@@ -153,7 +153,7 @@ class ScriptedBackend:
 
 
 class Nothing:
-    """No CLI to be looked at."""
+    """No CLI to inspect."""
 
     queued = 0
     is_native = False
@@ -164,7 +164,7 @@ class Nothing:
 
 
 def quiet_live() -> ActivityTracker:
-    """What is going on where there is no CLI."""
+    """An activity tracker without a CLI."""
     return ActivityTracker(Nothing(), "1.2.3", lambda: 1700000000.0)
 
 

@@ -1,4 +1,4 @@
-"""Code that waits by standing still, in a test that runs in the reactor."""
+"""Blocking code in a test that runs in the reactor."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +14,8 @@ _REACTOR: Any = reactor
 def in_greenlet(function: Callable[[], None]) -> "Deferred[None]":
     """Call a function that may wait by `pytest_twisted.blockon`.
 
-    Tests run in the reactor's own greenlet, which must not; hypothesis knows nothing
-    of Deferreds.
+    Tests run in the reactor's greenlet, which must not block, and hypothesis cannot
+    wait for Deferreds.
     """
     done: Deferred[None] = Deferred()
 

@@ -1,4 +1,4 @@
-"""Random requests through HTTP and the real CLI, compared with what went upstream."""
+"""Sends random requests through HTTP and the real CLI, and compares the bodies."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +27,14 @@ _FIRST = 1000
 
 @frozen
 class Api:
-    """One of the APIs.
+    """An API of the proxy.
 
     Attributes:
-        path: where its requests are posted.
-        requests: the strategy of its valid requests, for some models.
+        path: the path to which its requests are posted.
+        requests: a strategy for valid requests, for some models.
         meaning: what a request means in the Messages API.
-        is_translated: whether that can be said in several ways.
-        without_effect: fields of it that are named where they are set.
+        is_translated: whether the Messages API has several equal requests.
+        without_effect: fields that the headers must report.
     """
 
     path: str
@@ -53,7 +53,7 @@ RESPONSES = Api(
 
 @frozen
 class Sent:
-    """A request, with the API that it is of."""
+    """A request of an API."""
 
     api: Api
     body: Request
@@ -64,7 +64,7 @@ class Sent:
 
     @property
     def tools(self) -> set[str]:
-        """The names of the tools that the model is offered."""
+        """The names of a request's tools."""
         return {tool["name"] for tool in self.meaning.get("tools") or ()}
 
 
@@ -85,7 +85,7 @@ class Bench:
     asked: int = 0
 
     async def learn(self) -> None:
-        """Find out which models there are, and what the CLI says of itself."""
+        """Find out the models of the CLI, and its own system blocks."""
         await self.server.ready()
         for name in MODELS:
             try:
@@ -101,7 +101,7 @@ class Bench:
         self.upstream.bodies.clear()
 
     def batches(self, *apis: Api) -> st.SearchStrategy[list[Sent]]:
-        """Up to three requests that are asked at once."""
+        """Up to three requests that are sent at once."""
         names: dict[str, list[str]] = {}
         for name, full in self.models.items():
             names.setdefault(full, []).append(name)
@@ -120,10 +120,10 @@ class Bench:
         )
 
     async def check(self, batch: Sequence[Sent]) -> None:
-        """Ask, and compare what went upstream with what was sent.
+        """Send requests, and compare the bodies at the upstream with them.
 
         Raises:
-            AssertionError: something is not as it was sent, or is not named.
+            AssertionError: a field differs and is not reported.
         """
         self.upstream.bodies.clear()
         self.upstream.violations.clear()
@@ -157,7 +157,7 @@ class Bench:
                 )
 
     async def _ask(self, sent: Sent) -> tuple[int, Any]:
-        """The number of the body that the answer belongs to, and its headers."""
+        """Send a request; returns the number of its body, and the answer's headers."""
         body = sent.body
         if sent.api is CHAT and body.get("stream"):
             body = {**body, "stream_options": {"include_usage": True}}
@@ -194,7 +194,7 @@ class Bench:
 
 
 def _is_instruction(request: Mapping[str, Any], path: str) -> bool:
-    """Whether a message's role, at its path, is one that instructs."""
+    """Whether a message has the role system or developer."""
     number = int(path.partition("[")[2].partition("]")[0])
     message = request.get("messages", request.get("input"))[number]
     return message["role"] in ("system", "developer")

@@ -1,7 +1,7 @@
-"""A server of its own process, and a headless browser that looks at it.
+"""A server process, and a headless browser for its pages.
 
-Both block, so that the reactor of the tests has no part in it. The browser is spoken
-to as WebDriver has it, over HTTP; what that takes is little.
+Both block and do not use the tests' reactor. The browser is controlled by WebDriver,
+over HTTP.
 
 Source: W3C WebDriver; ChromeDriver's own commands begin with ``goog`` and ``se``.
 """
@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 
 
 class _EveryStatus(urllib.request.HTTPErrorProcessor):
-    """Every status is an answer."""
+    """An HTTP client that raises no error for any status."""
 
     @override
     def http_response(self, request: Any, response: Any) -> Any:
@@ -48,7 +48,7 @@ _opener = urllib.request.build_opener(_EveryStatus)
 
 
 def _started(command: list[str], ready: str, **options: Any) -> tuple[Any, str]:
-    """A program that has said that it is ready, and how it put it."""
+    """Start a program, and wait for its line that says that it is ready."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -96,7 +96,7 @@ class DemoServer:
             _end(process)
 
     def ask(self, body: bytes, agent: str, key: str = "demo") -> int:
-        """Put a question as another client; the status of the answer."""
+        """Send a chat request as another client; returns the status."""
         headers = {"authorization": f"Bearer {key}", "user-agent": agent}
         url = f"{self.url}/v1/chat/completions"
         request = urllib.request.Request(url, body, headers)
@@ -108,7 +108,7 @@ class DemoServer:
 
 @define(eq=False)
 class Browser:
-    """A headless Chromium with nothing in it."""
+    """A headless Chromium with an empty profile."""
 
     profile: Path
     _driver: Any = field(init=False)
@@ -136,23 +136,23 @@ class Browser:
         _end(self._driver)
 
     def open(self, url: str) -> None:
-        """Go there, and wait until it is there."""
+        """Open a page, and wait until it is loaded."""
         self._tell("POST", "/url", {"url": url})
 
     @property
     def address(self) -> str:
-        """Where it is."""
+        """The server's URL."""
         address: str = self._tell("GET", "/url")
         return address
 
     def text(self, selector: str) -> str:
-        """What can be read in the first such element; empty if there is none."""
+        """The visible text of the first matching element; empty if there is none."""
         script = "return document.querySelector(arguments[0])?.innerText ?? ''"
         text: str = self.run(script, selector)
         return text
 
     def count(self, selector: str) -> int:
-        """How many such elements there are."""
+        """The number of matching elements."""
         script = "return document.querySelectorAll(arguments[0]).length"
         count: int = self.run(script, selector)
         return count
@@ -163,7 +163,7 @@ class Browser:
         return shown
 
     def click(self, selector: str) -> None:
-        """Click, where a pointer would."""
+        """Click on an element's middle."""
         self._tell("POST", f"{self._element(selector)}/click", {})
 
     def type(self, selector: str, text: str) -> None:
@@ -171,7 +171,7 @@ class Browser:
         self._tell("POST", f"{self._element(selector)}/value", {"text": text})
 
     def press(self, key: str) -> None:
-        """Press a key, wherever the focus is."""
+        """Press a key in the focused element."""
         keys = [{"type": kind, "value": key} for kind in ("keyDown", "keyUp")]
         source = {"type": "key", "id": "keyboard", "actions": keys}
         self._tell("POST", "/actions", {"actions": [source]})
@@ -182,7 +182,7 @@ class Browser:
         return self._tell("POST", "/execute/sync", body)
 
     def until(self, condition: "Callable[[], _T]") -> _T:
-        """Look until something is true; what it then is."""
+        """Poll until a value is true; returns the value."""
         end = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < end:
             found = condition()
@@ -192,14 +192,14 @@ class Browser:
         raise AssertionError(f"never came true: {self.text('body')}")
 
     def complaints(self) -> list[str]:
-        """What the console has said since it was last asked: warnings and errors."""
+        """The console's warnings and errors since the last call."""
         entries = self._tell("POST", "/se/log", {"type": "browser"})
         return [e["message"] for e in entries if e["level"] in ("SEVERE", "WARNING")]
 
     def look(
         self, width: int, height: int | None = None, *, scheme: str = "light"
     ) -> None:
-        """Be a screen of some width, in a colour scheme; as high as the page."""
+        """Set the screen's width and colour scheme; the height is that of the page."""
         media = {"name": "prefers-color-scheme", "value": scheme}
         self._command("Emulation.setEmulatedMedia", {"features": [media]})
         for tall in (height or 900, height):
@@ -209,7 +209,7 @@ class Browser:
             self._command("Emulation.setDeviceMetricsOverride", screen)
 
     def picture(self, path: Path) -> None:
-        """Write what is seen as a PNG file."""
+        """Write a screenshot as a PNG file."""
         path.write_bytes(b64decode(self._tell("GET", "/screenshot")))
 
     def _element(self, selector: str) -> str:

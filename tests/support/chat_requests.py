@@ -1,8 +1,9 @@
 """Random chat completions requests, and what each means in the Messages API.
 
-`expected` is written from the two APIs' documents; it knows nothing of our translators.
-What has no counterpart upstream (``user``, ``seed`` …) is set now and then, and what is
-mended on the way (blank texts, odd ids and names, tools without a result) is not.
+`expected` follows the documents of both APIs and uses no code of the proxy. Fields
+without a counterpart (``user``, ``seed`` …) are set in some requests. Requests that the
+proxy would correct (blank texts, odd ids and names, calls without a result) are left
+out.
 
 Source: OpenAI's OpenAPI document, `CreateChatCompletionRequest`; the Messages API.
 """
@@ -78,7 +79,7 @@ def text_parts() -> st.SearchStrategy[dict[str, Any]]:
 
 @st.composite
 def tool_calls(draw: st.DrawFn, known: Sequence[str]) -> list[dict[str, Any]]:
-    """Parallel calls, their arguments written in some way of writing JSON."""
+    """Parallel calls, with arguments in different spellings of JSON."""
     called = st.sampled_from(list(known) or ["gone"])
     separators = st.sampled_from([(",", ":"), (", ", ": ")])
     return [
@@ -158,7 +159,7 @@ def function_tools(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @st.composite
 def chat_requests(draw: st.DrawFn, *, models: Sequence[str] = MODELS) -> dict[str, Any]:
-    """A request to ``/v1/chat/completions`` of which nothing has to be mended."""
+    """A valid request to ``/v1/chat/completions`` that needs no correction."""
     model = draw(st.sampled_from(models))
     rules = model_rules(ALIASES.get(model, model))
     functions = draw(function_tools())
@@ -202,9 +203,9 @@ def choices(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def expected(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The Messages API's request that says the same.
+    """The equal request of the Messages API.
 
-    What the client says nothing of is left out, ``max_tokens`` too.
+    Fields that the client does not set are left out, ``max_tokens`` too.
     """
     system: list[dict[str, Any]] = []
     turns: list[dict[str, Any]] = []
@@ -246,7 +247,7 @@ def expected(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_result(turns: list[dict[str, Any]], result: dict[str, Any]) -> None:
-    """Add a result: all that belong to one answer stand in one user's message."""
+    """Add a result; all results of one answer are in one message of the user."""
     last = turns[-1]["content"] if turns else []
     if last and all(block["type"] == "tool_result" for block in last):
         last.append(result)
@@ -255,7 +256,7 @@ def add_result(turns: list[dict[str, Any]], result: dict[str, Any]) -> None:
 
 
 def parts(content: Any) -> list[dict[str, Any]]:
-    """A message's content as parts; an empty text is none."""
+    """A message's content as parts; an empty text has no part."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
     return list(content or ())
@@ -275,7 +276,7 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def image_of(url: str) -> dict[str, Any]:
-    """The image block that stands for a URL, or for the image in it."""
+    """The image block of a URL, or of the image in a data URL."""
     if not url.startswith(_DATA_URL):
         return {"type": "image", "source": {"type": "url", "url": url}}
     data = url.removeprefix(_DATA_URL)
@@ -284,7 +285,7 @@ def image_of(url: str) -> dict[str, Any]:
 
 
 def document_of(data_url: str, title: str) -> dict[str, Any]:
-    """The document block that stands for a file in a data URL."""
+    """The document block of a file in a data URL."""
     declared, data = data_url.removeprefix("data:").split(";base64,")
     source = {"type": "base64", "media_type": declared, "data": data}
     if declared == "text/plain":
@@ -294,13 +295,13 @@ def document_of(data_url: str, title: str) -> dict[str, Any]:
 
 
 def call_of(identifier: str, name: str, arguments: str) -> dict[str, Any]:
-    """The ``tool_use`` block of a call of a function."""
+    """The ``tool_use`` block of a function call."""
     block = {"type": "tool_use", "id": identifier, "name": name}
     return {**block, "input": json.loads(arguments)}
 
 
 def tool_of(function: Mapping[str, Any]) -> dict[str, Any]:
-    """The tool that stands for a function."""
+    """The tool of a function."""
     tool = {"name": function["name"]}
     if function.get("description") is not None:
         tool["description"] = function["description"]
@@ -310,7 +311,7 @@ def tool_of(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def choice_of(request: Mapping[str, Any]) -> dict[str, Any]:
-    """``tool_choice``, with what ``parallel_tool_calls`` says."""
+    """``tool_choice``, combined with ``parallel_tool_calls``."""
     choice: dict[str, Any] = {"type": request.get("tool_choice", "auto")}
     if choice["type"] != "none" and request.get("parallel_tool_calls") is False:
         choice["disable_parallel_tool_use"] = True
@@ -318,7 +319,7 @@ def choice_of(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_of(effort: str | None, schema: Any) -> dict[str, Any]:
-    """``output_config``, if there is anything to say in it."""
+    """``output_config``, if a field of it is set."""
     config: dict[str, Any] = {} if effort is None else {"effort": effort}
     if schema is not None:
         config["format"] = {"type": "json_schema", "schema": schema}

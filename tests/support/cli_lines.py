@@ -1,4 +1,4 @@
-"""Lines as the CLI writes them, for tests of what is read from them."""
+"""Lines as the CLI writes them, for tests of their decoding."""
 
 import json
 from collections.abc import Mapping

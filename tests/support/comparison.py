@@ -1,7 +1,7 @@
-"""Whether the body that went upstream is what the client sent to ``/v1/messages``.
+"""Compares the body at the upstream with the client's request to ``/v1/messages``.
 
-Written from the Messages API's documents: two requests are the same if the API reads
-the same out of them. What the CLI says of itself is left out:
+The comparison follows the documents of the Messages API: two requests are equal if they
+mean the same to the API. It ignores what the CLI adds or sets:
 
 - ``system``: its first two blocks are the CLI's attribution and identity. The client's
   system prompt is one block behind them, its blocks joined; their breakpoints are lost.
@@ -34,7 +34,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def differences(
     sent: Mapping[str, Any], upstream: Mapping[str, Any], *, joined: bool = False
 ) -> list[str]:
-    """What is not the same in a client's request and the body that went up.
+    """The differences between a client's request and the body at the upstream.
 
     Args:
         sent: the JSON that a client posted to ``/v1/messages``; of another API's
@@ -67,7 +67,7 @@ def differences(
 
 
 def _read(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body without the ways in which one thing can be said twice."""
+    """The body in a normal form."""
     read = {**body, "messages": _turns(body["messages"])}
     choice = dict(read.pop("tool_choice", {"type": "auto"}))
     if not choice.get("disable_parallel_tool_use"):
@@ -78,7 +78,7 @@ def _read(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _turns(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The messages as the API reads them: neighbours of one role are one turn."""
+    """The messages with neighbours of one role joined, as the API reads them."""
     turns: list[dict[str, Any]] = []
     for message in messages:
         blocks = [_block(block) for block in _blocks(message.get("content"))]
@@ -111,14 +111,14 @@ def _block(block: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_clis(key: str, asked: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
-    """Whether the client said nothing of it, so that the CLI may say what it likes."""
+    """Whether a field is the CLI's because the client does not set it."""
     if key in ("tools", "stop_sequences"):
         return not asked.get(key) and not told.get(key)
     return key not in asked and key in _CLIS_DEFAULTS
 
 
 def printed(value: Any) -> Any:
-    """A JSON value as the CLI prints it: every number is JavaScript's.
+    """A JSON value as the CLI prints it, with JavaScript's numbers.
 
     Whole numbers over 2**53 are rounded, 1.0 is 1, -0.0 is 0, what is too large is
     null, and half a surrogate is U+FFFD.
@@ -181,7 +181,7 @@ def _output(asked: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _automatic(asked: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
-    """A breakpoint that the API would set at the last block may be set there."""
+    """Allow a breakpoint at the last block, where the API would set it."""
     wanted, arrived = asked.get("cache_control"), told.get("cache_control")
     if wanted == arrived or (wanted is None and arrived is None):
         return
@@ -228,7 +228,7 @@ def _compare(path: str, sent: Any, upstream: Any, added: list[str]) -> Iterator[
 
 
 def _is_block(path: str) -> bool:
-    """Whether what stands there may have a breakpoint: a tool, or a content block."""
+    """Whether a value is a tool or a content block, which may have a breakpoint."""
     return bool(re.fullmatch(r"(tools\.\d+|messages\.\d+(\.content\.\d+)+)", path))
 
 
@@ -246,7 +246,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _one_shape(sent: Any, upstream: Any) -> tuple[Any, Any]:
-    """A text, and a block with that text and a breakpoint, are the same."""
+    """Treat a text and a block with that text and a breakpoint as equal."""
     if isinstance(sent, str) and isinstance(upstream, list):
         return [{"type": "text", "text": sent}], upstream
     return sent, upstream
@@ -267,5 +267,5 @@ def _short(value: Any) -> str:
 
 
 def only_named(found: Sequence[str], prefixes: Sequence[str]) -> list[str]:
-    """The differences but for those at paths that a test expects to be mended."""
+    """The differences, without those at paths that a test expects."""
     return [line for line in found if not line.startswith(tuple(prefixes))]

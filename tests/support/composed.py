@@ -1,4 +1,4 @@
-"""Bodies for tests: a request of the Messages API composed, and what goes up then."""
+"""Composes requests of the Messages API for tests, and merges bodies as the CLI does."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ HAIKU_4_5 = "claude-haiku-4-5-20251001"
 def request(
     messages: Sequence[Mapping[str, Any]] | str = "hi", **fields: Any
 ) -> MessagesRequest:
-    """A request as a client of the Messages API writes it."""
+    """A request from a client of the Messages API."""
     told = [user(messages)] if isinstance(messages, str) else messages
     body = {"model": "sonnet", "messages": told, **fields}
     return decode_messages(json.dumps(body).encode()).request
@@ -32,12 +32,12 @@ def request(
 def translated(
     messages: Sequence[Mapping[str, Any]] | str = "hi", **fields: Any
 ) -> MessagesRequest:
-    """The same as from a translator: an absent ``thinking`` is the CLI's own."""
+    """The same request from another API: an absent ``thinking`` means the CLI's default."""
     return evolve(request(messages, **fields), default_thinking="cli")
 
 
 def raw_message(role: str, content: Any, at: str = "") -> Message:
-    """A message that no decoder has looked at."""
+    """A message with undecoded blocks."""
     return Message(role, content_of(json.dumps(content).encode(), f"{at}.content"), at)
 
 
@@ -49,7 +49,7 @@ def composed(
     remembered: Recall | None = None,
     **options: Any,
 ) -> Composition:
-    """A request composed for a model."""
+    """Compose a request for a model."""
     return compose(
         asked,
         model="sonnet",
@@ -61,18 +61,18 @@ def composed(
 
 
 def body_of(composition: Composition) -> dict[str, Any]:
-    """The JSON that the CLI merges."""
+    """The JSON that the CLI merges into its request."""
     found: dict[str, Any] = json.loads(composition.body.json)
     return found
 
 
 def user(*content: Any) -> dict[str, Any]:
-    """A user's message of a text, or of blocks."""
+    """A message of the user, with text or blocks."""
     return {"role": "user", "content": _content(content)}
 
 
 def assistant(*content: Any) -> dict[str, Any]:
-    """The assistant's message of a text, or of blocks."""
+    """A message of the assistant, with text or blocks."""
     return {"role": "assistant", "content": _content(content)}
 
 
@@ -118,7 +118,7 @@ def tool(name: str = "look", **fields: Any) -> dict[str, Any]:
 
 
 def upstream(body: ComposedBody, model_id: str) -> dict[str, Any]:
-    """What goes up: the CLI's own request with the body merged into it.
+    """The CLI's request with the body merged into it.
 
     Source: docs/claude-cli-protocol.md, "The body set whole".
     """

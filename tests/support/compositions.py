@@ -1,4 +1,4 @@
-"""Questions for the tests of what asks them."""
+"""Prepared questions for tests of the code that asks them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ BODY = ComposedBody(
 
 @frozen(kw_only=True)
 class FakeComposition:
-    """A composition whose shaper is the test's."""
+    """A composition with a shaper of the test's."""
 
     body: ComposedBody = BODY
     shaper: Callable[[], Any] = PlainShaper
@@ -34,7 +34,7 @@ class FakeComposition:
 
 @define(eq=False)
 class HoldingShaper:
-    """Holds each end back, as long as there is something to be done first."""
+    """Holds the answer's end back until nothing is pending."""
 
     todo: list[SchemaCheck | AskAgain] = field(factory=list)
     problems: list[str | None] = field(factory=list)

@@ -1,8 +1,7 @@
-"""Conversations with tools, each with a system prompt of its own, all at once.
+"""Many conversations with tools at once, each with a system prompt of its own.
 
-A conversation calls its tool a few times and then answers. Its upstream answers by what
-the request itself says, so that a request that is not of one conversation through and
-through cannot be answered rightly.
+A conversation calls its tool a few times and then ends. The upstream's answer depends
+on the whole request. So a request with parts of two conversations gets a wrong answer.
 """
 
 import json
@@ -23,7 +22,7 @@ _RETRIED = (502, 503, 504)
 
 
 def script(body: Mapping[str, Any]) -> Reply:
-    """Call the tool until it was called often enough; then say so."""
+    """Call the tool as often as the request wants, then answer."""
     name = own_name(body)
     [tool] = body["tools"]
     assert tool["name"] == f"look_{name}"
@@ -51,7 +50,7 @@ def script(body: Mapping[str, Any]) -> Reply:
 
 
 def own_name(body: Mapping[str, Any]) -> str:
-    """Whose request it is, by everything in it that says so."""
+    """The conversation's name, which all parts of the request must agree on."""
     texts: list[str] = [block["text"] for block in body["system"]]
     [system] = [text for text in texts if text.startswith("You are number ")]
     name = system.removeprefix("You are number ")
@@ -61,14 +60,14 @@ def own_name(body: Mapping[str, Any]) -> str:
 
 
 def wanted(body: Mapping[str, Any]) -> int:
-    """How many calls the conversation wants."""
+    """The number of calls that the conversation wants."""
     text = json.dumps(body["messages"][0])
     return int(text.partition("look ")[2].partition(" times")[0])
 
 
 @define(eq=False)
 class Conversation:
-    """One client; it asks again where the server says that it may."""
+    """A client that repeats requests when the server allows it."""
 
     server: RunningProxy
     name: str
@@ -77,10 +76,11 @@ class Conversation:
     answer: str = ""
 
     async def run(self) -> None:
-        """Go through all turns.
+        """Run all turns.
 
         Raises:
-            AssertionError: it was told what is not its own, or an error that is final.
+            AssertionError: an answer belongs to another conversation, or is a final
+            error.
         """
         tool = {
             "type": "function",
@@ -120,12 +120,12 @@ class Conversation:
 
 @define(eq=False)
 class Havoc:
-    """Kills and stops CLIs at random, those that are asked and those that are not.
+    """Kills and stops CLI processes at random, busy and idle.
 
     Args:
         seed: of the choices.
-        seconds: between two strikes.
-        most: how many strikes there are.
+        seconds: the time between two signals.
+        most: the number of signals.
     """
 
     server: RunningProxy
@@ -146,7 +146,7 @@ class Havoc:
         self._looping.start(self.seconds, now=False)
 
     def end(self) -> None:
-        """Let the rest live."""
+        """Stop killing and stopping."""
         self._looping.stop()
 
     def _strike(self) -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own, if the machine has its programs."""
+"""Runs a PostgreSQL for the tests, if its programs are installed."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ max_connections = 60
 
 
 def programs() -> Path | None:
-    """Where PostgreSQL's are; Debian keeps them off the PATH."""
+    """The folder of PostgreSQL's programs, which Debian does not put on PATH."""
     found = [Path(name).parent for name in [shutil.which("initdb")] if name]
     found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for folder in found:
@@ -29,7 +29,7 @@ def programs() -> Path | None:
 
 
 def _as_nobody() -> list[str]:
-    """PostgreSQL refuses to run as root."""
+    """Run a program as the user nobody if the tests run as root."""
     if os.geteuid() != 0:
         return []
     return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
@@ -37,7 +37,7 @@ def _as_nobody() -> list[str]:
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """A running cluster; its URL, without the name of a database."""
+    """Run a cluster; yields its URL, with a place for the database's name."""
     folder = programs()
     assert folder is not None
     # A socket's path must be short.

@@ -1,4 +1,4 @@
-"""README and docs: their tables and blocks, and what they are compared with."""
+"""Reads tables and code blocks of README and docs."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def rows(path: Path, name: str) -> Sequence[Sequence[str]]:
-    """The cells of a table between ``<!-- name`` and ``<!-- /name``, no head."""
+    """The rows of the table between ``<!-- name`` and ``<!-- /name``, without its head."""
     begun = path.read_text().partition(f"<!-- {name}")[2]
     lines = begun.partition(f"<!-- /{name}")[0].splitlines()
     table = [line for line in lines if line.startswith("|")]
@@ -23,21 +23,21 @@ def rows(path: Path, name: str) -> Sequence[Sequence[str]]:
 
 
 def blocks(path: Path, language: str) -> Sequence[str]:
-    """The blocks of a language, in order."""
+    """The code blocks of a language, in order."""
     return [
         code for found, code in _BLOCK.findall(path.read_text()) if found == language
     ]
 
 
 def anchors(path: Path) -> set[str]:
-    """The names by which links find the sections of a page, as GitHub makes them."""
+    """The anchors of a page's sections, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
     bare = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
     return {text.replace(" ", "-") for text in bare}
 
 
 def all_errors() -> set[tuple[int, str]]:
-    """Status and code of every error that there is."""
+    """Status and code of every error class."""
     return {(error.status, error.code) for error in _kinds(CCProxyError)}
 
 

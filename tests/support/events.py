@@ -27,18 +27,18 @@ _EMPTY = {"text": text_block(""), "thinking": thinking_block("", "")}
 
 
 def call_start(identifier: str, name: str, index: int = 0) -> ContentBlockStart:
-    """The model begins to call a tool."""
+    """The start of a tool call."""
     block = Block.make("tool_use", id=identifier, name=name, input={})
     return ContentBlockStart(block, index)
 
 
 def redacted_start(data: str, index: int = 0) -> ContentBlockStart:
-    """A whole block of thinking that only its provider can read."""
+    """A whole block of redacted thinking."""
     return ContentBlockStart(redacted_thinking_block(data), index)
 
 
 def in_blocks(events: Iterable[Event]) -> Iterator[Event]:
-    """The events, with a block around deltas of text and thinking that have none.
+    """The events, with blocks added around bare deltas of text and thinking.
 
     In an answer every delta is within a block; tests of streams leave that out.
     """

@@ -1,4 +1,4 @@
-"""A scripted stand-in for the CLI, run as a real child process.
+"""A scripted CLI of the native way, run as a child process.
 
 ``fake_claude.py SCENARIO LOG [the CLI's own arguments]``: every line that it is
 sent goes to LOG. It speaks enough stream-json to be asked one question; what it
@@ -110,14 +110,14 @@ def ask_permission(read: Callable[[], dict[str, Any]]) -> None:
 
 
 def leave_child() -> None:
-    """One child in the group."""
+    """Start a child in the process group."""
     subprocess.Popen(["sleep", "1000"])
     begin()
     sleep_for_ever()
 
 
 def leave_children() -> None:
-    """One child in the group, one in a session of its own; both hold stdout."""
+    """Start a child in the process group and one in its own session; both hold stdout."""
     subprocess.Popen(["sleep", "1000"])
     subprocess.Popen(["sleep", "1000"], start_new_session=True)
     begin()
@@ -126,7 +126,7 @@ def leave_children() -> None:
 
 
 def call() -> None:
-    """A call of the client's tool, up to where its result is waited for."""
+    """Call a tool of the client's, and wait for its result."""
     usage = {"input_tokens": 1, "output_tokens": 1}
     message = {"id": "msg_call", "model": "fake-1", "content": [], "usage": usage}
     stream("message_start", message=message)
@@ -137,7 +137,7 @@ def call() -> None:
 
 
 def use_own() -> None:
-    """A message of the model's with a call of Claude Code's own, which it has run."""
+    """Write a message with a call of Claude Code's own tool, and its result."""
     message = {"id": "msg_own", "model": "fake-1", "content": [], "usage": {}}
     stream("message_start", message=message)
     block = {"type": "tool_use", "id": "toolu_own", "name": "Read", "input": {}}
@@ -167,7 +167,7 @@ def call_and_die() -> NoReturn:
 
 
 def call_and_go_on() -> NoReturn:
-    """The CLI answers for the client, and tells the model so."""
+    """Answer the call in the client's place, as the CLI does after a timeout."""
     use_own()
     call()
     block = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "no"}
@@ -176,7 +176,7 @@ def call_and_go_on() -> NoReturn:
 
 
 def call_late(read: Callable[[], dict[str, Any]]) -> None:
-    """The CLI asks for the result only when the client has sent it."""
+    """Ask for the result after the client has sent it."""
     use_own()
     call()
     stream("message_stop")
@@ -199,7 +199,7 @@ def list_tools(server: str) -> None:
 
 
 def wait_for(path: str) -> None:
-    """Half an answer, and the rest when there is a file."""
+    """Write half an answer, and the rest when a file exists."""
     begin()
     delta("fake ")
     while not os.path.exists(path):
@@ -209,19 +209,19 @@ def wait_for(path: str) -> None:
 
 
 def half() -> None:
-    """Half an answer; then it listens."""
+    """Write half an answer, then read on."""
     begin()
     delta("half ")
 
 
 def other_tools() -> None:
-    """The model is offered something else than the client's tools."""
+    """Report other tools than the client's."""
     emit({"type": "system", "subtype": "init", "tools": ["stale"]})
     answer()
 
 
 def start_twice(identifier: str) -> None:
-    """The upstream is asked again, or the CLI stammers."""
+    """Begin the answer twice."""
     begin()
     delta("fake ")
     message = {"id": identifier, "model": "fake-1", "content": []}
@@ -248,7 +248,7 @@ def tell_whole(text: str, identifier: str = "msg_fake") -> None:
 
 
 def tell_again() -> None:
-    """The whole message behind its own result, and another's."""
+    """Write whole messages after the result."""
     answer()
     tell_whole("fake answer")
     tell_whole("another's", "msg_other")
@@ -282,7 +282,7 @@ def hurt(number: int) -> NoReturn:
 
 
 def spew() -> None:
-    """Far more than any pipe holds, in the middle of the answer."""
+    """Write far more than a pipe holds, in mid-answer."""
     begin()
     delta("fake ")
     for _ in range(40):

@@ -1,22 +1,22 @@
-"""A scripted stand-in for a CLI whose requests' bodies are set whole; a real child.
+"""A scripted CLI that takes bodies, run as a child process.
 
-``fake_worker_cli.py FAULTS LOG [the CLI's own arguments]``: every line that it is sent
-goes to LOG. The text of a question says what becomes of it (see `Answers`). FAULTS,
-with commas between, are what it does wrong beside that:
+``fake_worker_cli.py FAULTS LOG [the CLI's arguments]``: every line from stdin goes to
+LOG. The first word of a question chooses its answer (see `Answers`). FAULTS are
+separated by commas:
 
 =====================  ======================================================
-``mute:SUBTYPE``       it does not answer such a control request
-``refuse:SUBTYPE``     it answers it with an error
-``old:VERSION``        it tells this version
-``ancient``            it takes any system prompt, and tells no version
-``keeps``              it does not rewind
-``older``              rewound, it still has something of another question
-``queues``             interrupted, it has something queued
-``holds-on``           interrupted, it goes on
-``refuse-limit``       it cannot be kept from asking
+``mute:SUBTYPE``       does not answer control requests of this subtype
+``refuse:SUBTYPE``     answers them with an error
+``old:VERSION``        reports this version
+``ancient``            takes an empty system prompt, and reports no version
+``keeps``              does not rewind
+``older``              after a rewind, still has an older message
+``queues``             after an interrupt, has something queued
+``holds-on``           after an interrupt, goes on
+``refuse-limit``       refuses the limit that stops it from asking again
 =====================  ======================================================
 
-Standard library only, because it has to start fast.
+It uses the standard library only, because it has to start fast.
 """
 
 import json
@@ -86,10 +86,10 @@ def sleep_for_ever() -> NoReturn:
 
 
 class Lines:
-    """Reads lines, and can tell whether there is another yet."""
+    """Reads lines from stdin, and logs them."""
 
     def __init__(self, log: str) -> None:
-        self._log = open(log, "ab", buffering=0)  # noqa: SIM115  # as long as we live
+        self._log = open(log, "ab", buffering=0)  # noqa: SIM115  # until the process ends
         self._buffer = b""
 
     def read(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Lines:
         return message
 
     def has_more(self, seconds: float) -> bool:
-        """Whether anything comes within a time."""
+        """Whether input comes within a time."""
         return bool(self._buffer or select.select([0], [], [], seconds)[0])
 
 
@@ -132,7 +132,7 @@ class CLI:
                 self.uuid = message["uuid"]
                 self.is_at_turn = True
                 if self.limit == "1":
-                    # It thinks that everything is too long.
+                    # With this limit every prompt is too long.
                     self.finish(is_error=True, terminal_reason="blocking_limit")
                 else:
                     Answers(self).give(message["message"]["content"])
@@ -189,7 +189,7 @@ class CLI:
 
 
 class Answers:
-    """What becomes of a question, by the first word of its text."""
+    """The answers to a question, by the first word of its text."""
 
     def __init__(self, cli: CLI) -> None:
         self.cli = cli
@@ -204,20 +204,20 @@ class Answers:
         self.cli.finish()
 
     def half(self, *_: str) -> None:
-        """Then it listens."""
+        """Write half an answer, then read on."""
         emit(started(), opened(), delta("half "))
 
     def nothing(self) -> None:
-        """It listens."""
+        """Write nothing, and read on."""
 
     def ends(self, reason: str, how: str = "") -> None:
-        """For a reason after which the CLI asks again, if it is not kept from it."""
+        """End for a reason after which the CLI asks again, unless its limit stops it."""
         emit(started(), opened(), delta("some "))
         if how != "at-once":
             self.listen_until_limited()
         emit(*ended(reason))
         if self.cli.limit != "1":
-            # That is, some milliseconds later.
+            # The CLI asks again some milliseconds later.
             self.cli.lines.has_more(0.1)
             open(f"{self.cli.log}.asked", "w").close()
             emit(started("msg_2"), opened(), delta("other"), *ended("end_turn"))
@@ -243,7 +243,7 @@ class Answers:
         emit({"type": "assistant", "message": message})
 
     def later(self) -> None:
-        """A message when nobody has asked."""
+        """Write a message after the answer's end."""
         self.answer()
         message = self.cli.lines.read()
         self.cli.control(message["request_id"], message["request"])
@@ -302,7 +302,7 @@ class Answers:
         self.cli.finish()
 
     def stray(self) -> None:
-        """Answers to what was not asked, and lines of tomorrow."""
+        """Write replies to unknown requests, and lines of unknown types."""
         for subtype in ("success", "error"):
             about = {"subtype": subtype, "request_id": "nobody's", "error": "no"}
             emit({"type": "control_response", "response": about})

@@ -22,7 +22,7 @@ FINISHED = Finished("end_turn")
 
 @define(eq=False)
 class FakeWorker:
-    """Does nothing by itself; remembers what it was told."""
+    """A worker that does nothing by itself, and records its calls."""
 
     state: str = "starting"
     questions: int = 0
@@ -108,7 +108,7 @@ class FakeWorker:
     # What the process does.
 
     def is_opened(self) -> None:
-        """It is initialized."""
+        """Become ready."""
         if self.state == "starting":
             self.state = "ready"
         elif self.state == "preparing":
@@ -118,12 +118,12 @@ class FakeWorker:
             opener.callback(None)
 
     def say(self, *events: Event) -> None:
-        """Tell a part of the answer."""
+        """Send a piece of the answer."""
         self.state = "asking"
         self.listener.receive(list(events))
 
     def answer(self, *events: Event, settles: bool = True) -> None:
-        """End the answer well."""
+        """End the answer with success."""
         listener, self.listener = self.listener, None
         self.state = "settling"
         listener.receive([*events, FINISHED])
@@ -131,7 +131,7 @@ class FakeWorker:
             self.settle()
 
     def fail(self, error: CCProxyError, *, settles: bool = True) -> None:
-        """End the answer with an error that is not the process's."""
+        """End the answer with an error; the process stays usable."""
         listener, self.listener = self.listener, None
         self.state = "settling"
         listener.receive([Failed(error)])
@@ -139,14 +139,14 @@ class FakeWorker:
             self.settle()
 
     def settle(self) -> None:
-        """It can be asked again."""
+        """Become ready again."""
         if self.state == "settling":
             self.state = "ready"
             if self.ready is not None:
                 self.ready()
 
     def die(self, error: CCProxyError | None = None) -> None:
-        """It is of no more use."""
+        """Become unusable."""
         if self.state == "gone":
             return
         error = error or WorkerLost("it died")
@@ -162,14 +162,14 @@ class FakeWorker:
             listener.receive([Failed(error)])
 
     def is_reaped(self) -> None:
-        """Its process is gone."""
+        """Report the end of the process."""
         assert self.closed is not None
         self.closed.callback(None)
 
 
 @define(eq=False)
 class Counts(ClaudeObserver):
-    """An observer that writes down what it is told."""
+    """An observer that records its calls."""
 
     served: list[tuple[Served, float]] = field(factory=list)
     stopped: list[StopReason] = field(factory=list)
@@ -190,7 +190,7 @@ class Counts(ClaudeObserver):
 
 @define(eq=False)
 class PoolHouse:
-    """A pool of fake workers, and what became of it."""
+    """A pool of fake workers, with its observer."""
 
     processes: int = 2
     spares: int = 0
@@ -237,5 +237,5 @@ class PoolHouse:
 
     @property
     def living(self) -> Sequence[FakeWorker]:
-        """Those whose processes are there."""
+        """The workers whose processes run."""
         return [w for w in self.workers if w.closed is None or not w.closed.called]

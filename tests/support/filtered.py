@@ -1,4 +1,4 @@
-"""Runs a program under the system calls that a systemd unit leaves it.
+"""Runs a program with the system calls that a systemd unit allows.
 
 ``filtered.py UNIT PROGRAM [ARGUMENT …]``: a seccomp filter as systemd would make it of
 ``SystemCallFilter`` and ``RestrictAddressFamilies``, without a systemd that runs.
@@ -26,7 +26,7 @@ class _Argument(ctypes.Structure):
 
 
 def calls_of(word: str) -> set[str]:
-    """A system call, or those of systemd's group of that name."""
+    """A system call, or the calls of a group of systemd's."""
     if not word.startswith("@"):
         return {word}
     command = ["systemd-analyze", "syscall-filter", "--no-pager", word]
@@ -40,7 +40,7 @@ def calls_of(word: str) -> set[str]:
 
 
 def allowed_by(unit: str) -> tuple[set[str], set[int]]:
-    """The system calls and the families of sockets that a unit leaves."""
+    """The system calls and socket families that a unit allows."""
     calls = calls_of("@default")
     families: set[int] = set()
     for line in unit.splitlines():

@@ -1,4 +1,4 @@
-"""The CLI as it speaks to the provider's own host, and what it may say there.
+"""Runs the CLI as on the provider's own host, and checks its bodies.
 
 On its own host the CLI says more of itself than on loopback. A variable makes it speak
 so anywhere; it is none that a server hands to its CLIs, so a script in front of the
@@ -63,7 +63,7 @@ def write_wrapper(
 def unexpected_keys(
     body: Mapping[str, Any], *, allowed: Collection[str] = _CLIENTS_KEYS
 ) -> list[str]:
-    """What a body says that it should not: of the CLI, or of another question.
+    """The keys of a body that reveal the machine, or another question.
 
     Looked at are the top level, the attribution in ``system[0]``, ``diagnostics`` and
     ``metadata``. A question is always the first turn of a conversation to the CLI, so

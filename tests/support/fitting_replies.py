@@ -1,4 +1,4 @@
-"""Answers that are what a request asks for: a demanded call, or JSON of its schema."""
+"""Answers that satisfy a request: a required call, or JSON of its schema."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -17,7 +17,7 @@ _DATE = "2026-11-28"
 
 
 def fitting_reply(body: Mapping[str, Any], offered: Collection[str] = ()) -> Reply:
-    """The answer that a model gives which does what it is told.
+    """The answer of a model that follows the request.
 
     Args:
         body: as it went upstream.
@@ -43,7 +43,7 @@ def fitting_reply(body: Mapping[str, Any], offered: Collection[str] = ()) -> Rep
 
 
 def fitting_value(schema: Any, root: Any = None) -> Any:
-    """A value that satisfies a schema of the subset that grammars can be made of."""
+    """A value that satisfies a schema, which the provider must be able to enforce."""
     whole = schema if root is None else root
     if not isinstance(schema, Mapping):
         return None

@@ -32,7 +32,7 @@ _WRAPPERS = (
 
 
 def generate() -> dict[str, Any]:
-    """The table: each type with its fields, and the version it was read off."""
+    """The table: each type with its fields, and the package's version."""
     import anthropic
     from anthropic.types import message_create_params as stable
     from anthropic.types.beta import message_create_params as beta
@@ -118,7 +118,7 @@ def _is_list(origin: Any) -> bool:
 
 
 def write() -> None:
-    """Write the table, a type a line."""
+    """Write the table with one type a line."""
     table = generate()
     lines = [
         f"{json.dumps(name)}: {json.dumps(about)}"

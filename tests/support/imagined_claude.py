@@ -1,4 +1,4 @@
-"""Processes that are only imagined, with CLIs in them whose requests are set whole.
+"""Imagined processes with CLIs that take bodies: each step happens on command.
 
 What a real one would do by itself, in its own time, is done here when the test says so:
 take the next line of its input, say a word, end its answer, die. It keeps what it was
@@ -24,7 +24,7 @@ _FIRST_PID = 2**30
 
 @frozen
 class Upstream:
-    """A request to the model's provider."""
+    """A request to the provider."""
 
     system: str
     body: str
@@ -33,7 +33,7 @@ class Upstream:
 
 @define(eq=False)
 class ImaginedClaude:
-    """A process, as Twisted's transport shows it, and the CLI in it."""
+    """The transport of a process, and the CLI in it."""
 
     protocol: Any
     pid: int
@@ -87,7 +87,7 @@ class ImaginedClaude:
         self.protocol.processEnded(reason)
 
     def write_out(self, *records: Mapping[str, Any] | bytes) -> None:
-        """Write lines to stdout, in one piece."""
+        """Write lines to stdout in one read."""
         lines = [r if isinstance(r, bytes) else json.dumps(r).encode() for r in records]
         data = b"".join(line + b"\n" for line in lines)
         if self.is_paused:
@@ -99,11 +99,11 @@ class ImaginedClaude:
 
     @property
     def is_answering(self) -> bool:
-        """Whether a request is under way."""
+        """Whether a request to the provider runs."""
         return self.request is not None
 
     def step(self) -> None:
-        """Take one line of the input."""
+        """Read one line of stdin."""
         message = self.inbox.popleft()
         if message["type"] == "control_request":
             self._control(message["request_id"], message["request"])
@@ -111,7 +111,7 @@ class ImaginedClaude:
             self._ask(message)
 
     def retry(self) -> None:
-        """Be refused, and announce that it is asked again."""
+        """Have the provider refuse, and report a retry."""
         self._has_begun = False
         self.said.clear()
         self.write_out(
@@ -126,7 +126,7 @@ class ImaginedClaude:
         )
 
     def say(self) -> None:
-        """Say one more word."""
+        """Write one more delta."""
         word = self.words()
         self.said.append(word)
         delta = {"type": "text_delta", "text": word}
@@ -156,7 +156,7 @@ class ImaginedClaude:
         self.write_out(_result(terminal_reason=terminal, stop_reason=reason))
 
     def fail(self, status: int) -> None:
-        """Be refused for good."""
+        """Have the provider refuse, without a retry."""
         self.request = None
         text = f"API Error: {status} no"
         blocks = [{"type": "text", "text": text}]
@@ -251,7 +251,7 @@ def _result(**fields: Any) -> dict[str, Any]:
 
 @define(eq=False)
 class ImaginedSpawner:
-    """Starts imagined processes; refuses with ``error`` if there is one."""
+    """Starts imagined processes, or raises ``error``."""
 
     words: Callable[[], str]
     processes: list[ImaginedClaude] = field(factory=list)

@@ -1,4 +1,4 @@
-"""Processes that are only imagined, each with a CLI in it that does its best.
+"""Imagined processes with CLIs of the native way: each step happens on command.
 
 What a real one would do by itself, in its own time, is done here when the test says so:
 take the next line of its input, say a word, end its answer, die. It keeps the
@@ -26,7 +26,7 @@ Said = tuple[str, tuple[tuple[str, str], ...]]
 
 
 def blocks_of(content: Any) -> tuple[tuple[str, str], ...]:
-    """What of each block of the Messages API is compared."""
+    """The compared part of a block."""
     if isinstance(content, str):
         return (("text", content),)
     kinds = {"text": "text", "tool_use": "id", "tool_result": "tool_use_id"}
@@ -35,7 +35,7 @@ def blocks_of(content: Any) -> tuple[tuple[str, str], ...]:
 
 @define(eq=False)
 class ImaginedCLI:
-    """A process, as Twisted's transport shows it, and the CLI in it."""
+    """The transport of a process, and the CLI in it."""
 
     protocol: Any
     pid: int
@@ -88,7 +88,7 @@ class ImaginedCLI:
         self.protocol.processEnded(reason)
 
     def write_out(self, *records: Mapping[str, Any] | bytes) -> None:
-        """Write lines to stdout, in one piece."""
+        """Write lines to stdout in one read."""
         lines = [r if isinstance(r, bytes) else json.dumps(r).encode() for r in records]
         data = b"".join(line + b"\n" for line in lines)
         if self.is_paused:
@@ -100,11 +100,11 @@ class ImaginedCLI:
 
     @property
     def is_free(self) -> bool:
-        """Whether it does anything by itself: it was asked, and waits for nothing."""
+        """Whether the CLI could write: it was asked, and waits for nothing."""
         return self.question is not None and self.call is None
 
     def step(self) -> None:
-        """Take one line of the input."""
+        """Read one line of stdin."""
         message = self.inbox.popleft()
         match message["type"]:
             case "control_request":
@@ -123,7 +123,7 @@ class ImaginedCLI:
                     self._begin()
 
     def say(self) -> None:
-        """Say one more word."""
+        """Write one more delta."""
         word = self.words()
         self.said.append(word)
         delta = {"type": "text_delta", "text": word}
@@ -140,7 +140,7 @@ class ImaginedCLI:
         self.write_out({**_result(turns=1), "result": text})
 
     def _answer_by_schema(self) -> None:
-        """Give what was said once more, as the input of the CLI's own tool."""
+        """Repeat the text as the input of the CLI's tool for structured output."""
         use = {"type": "tool_use", "id": "toolu_s", "name": "StructuredOutput"}
         json = "".join(self.said)
         delta = {"type": "input_json_delta", "partial_json": json}
@@ -169,7 +169,7 @@ class ImaginedCLI:
         )
 
     def use_own(self) -> None:
-        """End the message with a call of a tool of its own, and run that."""
+        """End the message with a call of a tool of the CLI's, and run the tool."""
         identifier = f"own_{self.pid}x{next(self._numbers)}"
         block = {"type": "tool_use", "id": identifier, "name": "Read", "input": {}}
         self.write_out(
@@ -254,7 +254,7 @@ def _result(*, turns: int, subtype: str = "success") -> dict[str, Any]:
 
 @define(eq=False)
 class ImaginedSpawner:
-    """Starts imagined processes; refuses with ``error`` if there is one."""
+    """Starts imagined processes, or raises ``error``."""
 
     words: Callable[[], str]
     processes: list[ImaginedCLI] = field(factory=list)

@@ -1,8 +1,8 @@
-"""What holds of every request, whatever happens to it.
+"""The invariant of every request, whatever goes wrong.
 
-It ends in exactly one of a complete answer, an answer marked incomplete, or an error;
-no text twice and none silently missing; and the next request works. That nothing is
-left of it, and no unhandled error in the log, the fixture of `tests.conftest` sees to.
+A request ends in a complete answer, an answer that is marked incomplete, or an error.
+No text comes twice, none is silently missing, and the next request works. The fixture
+in `tests.conftest` checks that nothing is left behind and no error is logged.
 """
 
 import json
@@ -26,7 +26,7 @@ class End(Enum):
 
 @frozen
 class Outcome:
-    """What has become of a request; ``error`` is the document, if there is one."""
+    """The outcome of a request; ``error`` is the error document, if there is one."""
 
     end: End
     text: str
@@ -35,10 +35,10 @@ class Outcome:
 
 
 def outcome_of(status: int, text: str, *, stream: bool) -> Outcome:
-    """Read what a client of chat completions was sent, to the end.
+    """Read the whole response of a chat completion.
 
     Raises:
-        AssertionError: it ends in none of the three ways, or in two.
+        AssertionError: the response ends in none of the three ways, or in two.
     """
     if status != 200:
         document = json.loads(text)
@@ -74,7 +74,7 @@ def _end(reason: str) -> End:
 
 
 async def ask(server: RunningProxy, words: str, *, stream: bool) -> Outcome:
-    """Ask, and read the outcome."""
+    """Send a request, and read its outcome."""
     response = await server.chat(words, stream=stream)
     return outcome_of(response.code, await response.text(), stream=stream)
 
@@ -82,12 +82,12 @@ async def ask(server: RunningProxy, words: str, *, stream: bool) -> Outcome:
 async def keeps_the_invariant(
     server: RunningProxy, words: str, whole: Sequence[str], *, stream: bool
 ) -> Outcome:
-    """Ask for what goes wrong, and then for what does not.
+    """Send a request that goes wrong, then one that does not.
 
     Args:
-        server: which is to bear it.
-        words: the question; with ``please`` in it, the CLI does nothing wrong.
-        whole: what a complete answer may be; any other is to be the beginning of one.
+        server: the server under test.
+        words: the question; with ``please`` in it, the CLI works.
+        whole: the allowed complete answers; an incomplete answer must begin one.
         stream: whether to stream.
     """
     outcome = await ask(server, words, stream=stream)

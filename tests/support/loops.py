@@ -1,4 +1,4 @@
-"""Clients that call tools until they have an answer, of either API."""
+"""Clients with tool loops, for chat completions and Responses."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from tests.support.server import RunningProxy, events
 
 @define
 class Made:
-    """A call that the model made."""
+    """A call of the model."""
 
     id: str
     name: str
@@ -19,10 +19,10 @@ class Made:
 
 
 class Client(Protocol):
-    """A program with a conversation."""
+    """A client with a conversation."""
 
     async def answer(self) -> tuple[str, Sequence[Made]]:
-        """Ask; what the model says and calls."""
+        """Ask; returns the model's text and calls."""
 
     def give(self, results: Iterable[tuple[str, str]]) -> None:
         """Add results, by the ids of their calls."""
@@ -30,7 +30,7 @@ class Client(Protocol):
 
 @define
 class ChatClient:
-    """Over chat completions; it does not give thinking back."""
+    """A client of chat completions that sends no thinking back."""
 
     server: RunningProxy
     stream: bool
@@ -63,7 +63,7 @@ class ChatClient:
 
 
 def _joined(stream: str) -> dict[str, Any]:
-    """The message that a stream of chunks comes to."""
+    """The message of a stream of chunks."""
     text = ""
     calls: dict[int, dict[str, Any]] = {}
     for data in events(stream):
@@ -82,7 +82,7 @@ def _joined(stream: str) -> dict[str, Any]:
 
 @define
 class ResponsesClient:
-    """Over Responses; it keeps the items and gives all of them back."""
+    """A client of Responses that sends all items back."""
 
     server: RunningProxy
     stream: bool

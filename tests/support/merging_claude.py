@@ -1,18 +1,18 @@
-"""A CLI that merges a body into its requests, or does not quite. Run as a script.
+"""A scripted CLI that merges a body into its requests, or fails to.
 
 Arguments: how it merges, then whatever a real one is given. It asks the Messages API at
 ``ANTHROPIC_BASE_URL`` as the real one does, and speaks enough of its language to be
 asked questions one after the other.
 
 =============  ================================================================
-merges         as the real one does
-not            the body is not looked at
-half           only what the CLI does not set by itself is merged
-first-system   a system prompt is never replaced
-model          the model is the account's, whatever is set
-twice          each question is asked twice
-old            takes an empty system prompt, as those did that are too old
-helper         as the real one does; its login needs a program
+merges         merges as the real CLI does
+not            ignores the body
+half           merges only fields that the CLI does not set itself
+first-system   never replaces a system prompt
+model          always uses the account's model
+twice          sends each question twice
+old            takes an empty system prompt, as CLIs do that are too old
+helper         merges; its login needs a helper program
 dies           ends at the first question
 =============  ================================================================
 """
@@ -27,7 +27,7 @@ _OWN = {"model", "messages", "system", "tools", "max_tokens", "thinking", "strea
 
 
 class CLI:
-    """What it was told, and what it does about that."""
+    """The state of the CLI."""
 
     def __init__(self, how: str) -> None:
         self.how = how
@@ -111,7 +111,7 @@ class CLI:
 
 
 def post(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """Ask the API; the events of its answer."""
+    """Send a request to the API; returns the events of its answer."""
     request = urllib.request.Request(
         os.environ["ANTHROPIC_BASE_URL"] + "/v1/messages",
         data=json.dumps(body).encode(),
@@ -123,7 +123,7 @@ def post(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def say(record: dict[str, Any]) -> None:
-    """Write a line."""
+    """Write a line to stdout."""
     sys.stdout.write(json.dumps(record) + "\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Random valid requests of the Messages API, for properties of what goes upstream.
+"""Random valid requests of the Messages API, for tests of the bodies.
 
 Each is one that the provider takes as it is: `provider_rules` has nothing against it,
 with the CLI's two blocks of ``system`` and their breakpoints in front.
@@ -119,7 +119,7 @@ def image_blocks() -> st.SearchStrategy[dict[str, Any]]:
 
 @st.composite
 def document_blocks(draw: st.DrawFn, *, citations: bool = True) -> dict[str, Any]:
-    """Documents of all sources but uploaded files."""
+    """Documents of all sources except uploaded files."""
     source = draw(
         st.sampled_from(
             [
@@ -141,7 +141,7 @@ def document_blocks(draw: st.DrawFn, *, citations: bool = True) -> dict[str, Any
 
 
 def schemas() -> st.SearchStrategy[dict[str, Any]]:
-    """Rich schemas as tools have them: objects, with any keywords within."""
+    """Schemas of tools: objects with any keywords in them."""
     leaf = st.sampled_from(
         [
             {},
@@ -231,7 +231,7 @@ def grammar_schemas() -> st.SearchStrategy[dict[str, Any]]:
 
 @st.composite
 def tools(draw: st.DrawFn, rules: ModelRules) -> list[dict[str, Any]]:
-    """Tools in any order, one of them perhaps the provider's own."""
+    """Tools in any order, perhaps with a tool of the provider's."""
     found: list[dict[str, Any]] = []
     for name in draw(st.lists(names, max_size=3, unique=True)):
         tool: dict[str, Any] = {"name": name, "input_schema": draw(schemas())}
@@ -256,7 +256,7 @@ def tools(draw: st.DrawFn, rules: ModelRules) -> list[dict[str, Any]]:
 def _call_turns(
     draw: st.DrawFn, offered: Sequence[Mapping[str, Any]], number: int
 ) -> list[dict[str, Any]]:
-    """Parallel calls and their results, in any order, perhaps with a text behind."""
+    """Parallel calls and their results in any order, perhaps followed by text."""
     known = [tool["name"] for tool in offered if "input_schema" in tool]
     called = st.sampled_from(known or ["gone"])
     calls = [
@@ -292,7 +292,7 @@ def _results(draw: st.DrawFn, identifier: str) -> dict[str, Any]:
 
 
 def _search_turn(number: int) -> dict[str, Any]:
-    """What an answer looks like in which the provider searched."""
+    """An answer with a web search of the provider's."""
     identifier = f"srvtoolu_{number}"
     return {
         "role": "assistant",
@@ -342,7 +342,7 @@ def messages(
     citations: bool = True,
     prefill: bool = True,
 ) -> list[dict[str, Any]]:
-    """A conversation that a model with such rules may be asked to go on with."""
+    """A conversation that a model with these rules can continue."""
     part = text_blocks() | image_blocks() | document_blocks(citations=citations)
     content = texts | st.lists(part, min_size=1, max_size=3)
     said = texts | st.lists(text_blocks(), min_size=1, max_size=2)
@@ -376,7 +376,7 @@ def messages_requests(
     forced: bool = True,
     breakpoints: int = 2,
 ) -> dict[str, Any]:
-    """A request to ``/v1/messages`` that the provider takes as it is.
+    """A request to ``/v1/messages`` that needs no correction.
 
     Thinking is left out of histories: its signatures would be nobody's.
 
@@ -488,7 +488,7 @@ def _choice(
 
 
 def _mark(draw: st.DrawFn, request: dict[str, Any], most: int) -> None:
-    """Set breakpoints, where the API lets them stand."""
+    """Set breakpoints where the API allows them."""
     places = [
         tool for tool in request.get("tools", []) if not tool.get("defer_loading")
     ]

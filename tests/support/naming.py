@@ -1,4 +1,4 @@
-"""What the headers have to name of a request of which nothing is mended but numbers.
+"""The fields that the headers must report because of their numbers.
 
 The CLI is JavaScript and prints the body anew, so that some numbers go up in another
 form, or with another value: those have to be named. Of some it cannot be said what
@@ -15,7 +15,7 @@ _LARGEST_INTEGER = 2**53
 
 
 def named(headers: Any) -> list[str] | None:
-    """The paths that the answer's headers name; None: there were too many to tell."""
+    """The paths that the headers report; None: there were too many."""
     found: list[str] = []
     for header in ("x-ccproxy-adjusted", "x-ccproxy-ignored"):
         for line in headers.getRawHeaders(header) or ():
@@ -26,7 +26,7 @@ def named(headers: Any) -> list[str] | None:
 def misnamed(
     told: Sequence[str], request: Mapping[str, Any], allowed: Sequence[str] = ()
 ) -> list[str]:
-    """What is named and need not be, or is not and has to be.
+    """Paths that are reported but need not be, or must be but are not.
 
     Args:
         told: the client's paths that the headers name.
@@ -56,7 +56,7 @@ def _is_within(path: str, whole: str) -> bool:
 
 
 def _printed_parts(request: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Each part of a request that may hold any JSON, with its path."""
+    """Each part of a request that may be any JSON, with its path."""
     for number, tool in enumerate(request.get("tools") or ()):
         yield f"tools[{number}]", tool
     for name in ("output_config", "response_format", "text"):
@@ -80,7 +80,7 @@ def _printed_parts(request: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _changes(value: Any) -> set[bool]:
-    """Whether numbers in it are printed otherwise: surely (True), perhaps (False)."""
+    """Whether the CLI changes numbers of a value: surely (True), perhaps (False)."""
     if isinstance(value, Mapping):
         return set[bool]().union(*map(_changes, value.values()))
     if isinstance(value, list):

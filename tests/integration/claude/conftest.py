@@ -15,7 +15,7 @@ from tests.support.server import RunningProxy
 
 @frozen
 class FakeClaude:
-    """An executable that plays a scenario; ``sent`` is what it was told."""
+    """An executable that plays a scenario; ``sent`` has the lines that it received."""
 
     binary: Path
     log: Path
@@ -29,7 +29,7 @@ class FakeClaude:
 def proxy(
     proxy: Callable[..., RunningProxy],
 ) -> Callable[..., RunningProxy]:
-    """Starts servers without spares; what is scripted cannot be seen to merge."""
+    """Starts servers without spares, whose CLI does not merge bodies."""
 
     def start(**options: Any) -> RunningProxy:
         return proxy(**{"spares": 0, "compose": "body", **options})
@@ -54,7 +54,7 @@ def fake(tmp_path: Path) -> Callable[[str], FakeClaude]:
 
 @pytest.fixture
 def merging(tmp_path: Path) -> Callable[[str], Path]:
-    """Makes executables that merge in a way."""
+    """Makes executables that merge bodies in a given way."""
 
     def make(how: str) -> Path:
         binary = tmp_path / "claude"

@@ -26,7 +26,7 @@ AUTHORIZATION = f"Bearer {KEY}"
 
 @define(eq=False)
 class HTTP:
-    """A running server; time passes for its streams only by `clock`."""
+    """A running server; `clock` is the time of its streams."""
 
     backend: ScriptedBackend
     clock: Clock
@@ -71,7 +71,7 @@ def chat_bytes(*messages: Any, **fields: Any) -> bytes:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., HTTP]]:
-    """Starts servers; ``site_clock`` is what their connections are timed by."""
+    """Starts servers; ``site_clock`` is the time of their connections."""
     running: list[HTTP] = []
 
     def start(site_clock: Any = _REACTOR, **options: Any) -> HTTP:
