@@ -64,7 +64,7 @@ class Sent:
 
     @property
     def tools(self) -> set[str]:
-        """The names of a request's tools."""
+        """The names of the request's tools."""
         return {tool["name"] for tool in self.meaning.get("tools") or ()}
 
 

@@ -48,7 +48,7 @@ _opener = urllib.request.build_opener(_EveryStatus)
 
 
 def _started(command: list[str], ready: str, **options: Any) -> tuple[Any, str]:
-    """Start a program, and wait for its line that says that it is ready."""
+    """Start a program, and wait for its ready line; returns the line's group."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -141,7 +141,7 @@ class Browser:
 
     @property
     def address(self) -> str:
-        """The server's URL."""
+        """The URL of the open page."""
         address: str = self._tell("GET", "/url")
         return address
 
@@ -199,7 +199,7 @@ class Browser:
     def look(
         self, width: int, height: int | None = None, *, scheme: str = "light"
     ) -> None:
-        """Set the screen's width and colour scheme; the height is that of the page."""
+        """Set the screen's size and colour scheme; without height, that of the page."""
         media = {"name": "prefers-color-scheme", "value": scheme}
         self._command("Emulation.setEmulatedMedia", {"features": [media]})
         for tall in (height or 900, height):

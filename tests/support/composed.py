@@ -1,4 +1,4 @@
-"""Composes requests of the Messages API for tests, and merges bodies as the CLI does."""
+"""Composes requests for tests, and merges bodies as the CLI does."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def request(
 def translated(
     messages: Sequence[Mapping[str, Any]] | str = "hi", **fields: Any
 ) -> MessagesRequest:
-    """The same request from another API: an absent ``thinking`` means the CLI's default."""
+    """The same request from another API: no ``thinking`` means the CLI's default."""
     return evolve(request(messages, **fields), default_thinking="cli")
 
 

@@ -29,7 +29,7 @@ def programs() -> Path | None:
 
 
 def _as_nobody() -> list[str]:
-    """Run a program as the user nobody if the tests run as root."""
+    """The start of a command that runs it as nobody, if the tests run as root."""
     if os.geteuid() != 0:
         return []
     return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]

@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def rows(path: Path, name: str) -> Sequence[Sequence[str]]:
-    """The rows of the table between ``<!-- name`` and ``<!-- /name``, without its head."""
+    """The rows of the table between ``<!-- name`` and ``<!-- /name``, but the head."""
     begun = path.read_text().partition(f"<!-- {name}")[2]
     lines = begun.partition(f"<!-- /{name}")[0].splitlines()
     table = [line for line in lines if line.startswith("|")]

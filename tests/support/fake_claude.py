@@ -117,7 +117,7 @@ def leave_child() -> None:
 
 
 def leave_children() -> None:
-    """Start a child in the process group and one in its own session; both hold stdout."""
+    """Start a child in the group and one in its own session; both hold stdout."""
     subprocess.Popen(["sleep", "1000"])
     subprocess.Popen(["sleep", "1000"], start_new_session=True)
     begin()
@@ -167,7 +167,7 @@ def call_and_die() -> NoReturn:
 
 
 def call_and_go_on() -> NoReturn:
-    """Answer the call in the client's place, as the CLI does after a timeout."""
+    """Write a result of the client's call that the client did not send."""
     use_own()
     call()
     block = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "no"}
@@ -221,7 +221,7 @@ def other_tools() -> None:
 
 
 def start_twice(identifier: str) -> None:
-    """Begin the answer twice."""
+    """Begin the answer a second time, in a message of this id."""
     begin()
     delta("fake ")
     message = {"id": identifier, "model": "fake-1", "content": []}

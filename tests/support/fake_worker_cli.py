@@ -211,7 +211,7 @@ class Answers:
         """Write nothing, and read on."""
 
     def ends(self, reason: str, how: str = "") -> None:
-        """End for a reason after which the CLI asks again, unless its limit stops it."""
+        """End for a reason after which the CLI asks again, unless a limit stops it."""
         emit(started(), opened(), delta("some "))
         if how != "at-once":
             self.listen_until_limited()

@@ -1,4 +1,4 @@
-"""The pages of docs/clients, and the blocks of code on them."""
+"""Reads the code blocks of the pages in docs/clients."""
 
 import re
 from collections.abc import Sequence

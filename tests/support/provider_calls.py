@@ -1,4 +1,4 @@
-"""What the provider refuses of calls and their results.
+"""The provider's rules for calls and their results.
 
 Rules 9, 10 and 14 to 16 of the rules of the Messages API (see `provider_rules`).
 """
@@ -60,7 +60,7 @@ def _answered(
     asked_at: int,
     programmatic: bool,
 ) -> Iterator[Violation]:
-    """Whether the message behind some calls has all their results, in front."""
+    """Whether the message after some calls begins with all their results."""
     leading = 0
     while leading < len(blocks) and blocks[leading]["type"] == "tool_result":
         leading += 1

@@ -1,8 +1,8 @@
-"""What the provider's models take: one row a family.
+"""The rules of the provider's models: one row a family.
 
 Source: rules 4, 5, 17, 25, 29, 35 to 37 and 40 of the rules of the Messages API; the
-model ids are those of anthropic-python 2.14. Of a model that is not here nothing is
-known, and everything is allowed.
+model ids are those of anthropic-python 2.14. A model that is not here may do
+everything.
 """
 
 import re
@@ -18,7 +18,7 @@ _MOST_EFFORTS = _ALL_EFFORTS - {"xhigh"}
 
 @frozen(kw_only=True)
 class ModelRules:
-    """What one model takes.
+    """The rules of a model.
 
     Attributes:
         thinking: the values of ``thinking.type``.
@@ -29,11 +29,11 @@ class ModelRules:
         system_role: whether ``messages`` may have the role ``system``.
         sampling: whether it takes sampling parameters: ``any``, the ``default``
             values only, or ``none``.
-        forced_tools: whether a ``tool_choice`` may demand a call.
+        forced_tools: whether a ``tool_choice`` may require a call.
         efforts: the levels of ``output_config.effort``.
-        prefix_check: whether thinking is bound to what stood before it.
-        max_tokens: the most that it writes.
-        window: how many tokens it reads.
+        prefix_check: whether thinking is bound to the conversation before it.
+        max_tokens: the largest ``max_tokens``.
+        window: the tokens of its context window.
         new_web_search: whether it has ``web_search_20260209`` and later.
     """
 
@@ -119,5 +119,5 @@ UNKNOWN = ModelRules(
 
 
 def model_rules(model: str) -> ModelRules:
-    """What a model takes, by its id with or without a date."""
+    """The rules of a model, by its id with or without a date."""
     return MODELS.get(_DATE.sub("", model), UNKNOWN)

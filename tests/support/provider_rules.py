@@ -1,4 +1,4 @@
-"""What the provider refuses: the rules of the Messages API, checked on a body.
+"""Checks a body by the rules of the Messages API, as the provider does.
 
 The numbers are those of docs/messages-api-rules.md; what cannot be seen on one body is
 not checked (13, 20, 26, 27, 44 to 47, 50). The words are the provider's where they are
@@ -32,7 +32,7 @@ _BINDING_BETA = "thinking-binding-controls-2026-08-01"
 
 @frozen(kw_only=True)
 class Issued:
-    """The signatures and redacted blocks that a scripted API gave out by itself.
+    """The signatures and redacted blocks that a test's script gave out.
 
     Attributes:
         signatures: what each stands for, by its text.
@@ -41,7 +41,7 @@ class Issued:
     signatures: Mapping[str, Collection[Signature]] = field(factory=dict)
 
     def find(self, text: str) -> Collection[Signature]:
-        """What a signature stands for; nothing if nobody gave it out."""
+        """What a signature says; None: the script did not give it out."""
         own = read_signature(text)
         return [own] if own is not None else self.signatures.get(text, ())
 
@@ -54,7 +54,7 @@ def violations(
     issued: Issued | None = None,
     prefix_check: bool = True,
 ) -> list[Violation]:
-    """What the provider would refuse of a request; the first is what it says.
+    """The violations in a request; the provider reports the first.
 
     Args:
         body: the body of a request to ``/v1/messages``.
@@ -106,7 +106,7 @@ def _size(body: Mapping[str, Any], size: int | None) -> Iterator[Violation]:
 
 
 def _surrogates(value: Any, path: str) -> Iterator[Violation]:
-    """6: half a surrogate is no JSON."""
+    """6: JSON with half a surrogate."""
     if isinstance(value, str):
         if _SURROGATE.search(value):
             words = "The request body is not valid JSON: no low surrogate in string"
@@ -121,7 +121,7 @@ def _surrogates(value: Any, path: str) -> Iterator[Violation]:
 
 
 def _messages(body: Mapping[str, Any]) -> Iterator[Violation]:
-    """2, 3 and 12: messages there are, and something in them."""
+    """2, 3 and 12: there are messages, and they are not empty."""
     messages = body["messages"]
     if not messages:
         yield Violation.at(2, "messages", "at least one message is required")
@@ -165,7 +165,7 @@ def _text(block: Mapping[str, Any], place: str, top: str) -> Iterator[Violation]
 
 
 def _roles(body: Mapping[str, Any], has_system_role: bool) -> Iterator[Violation]:
-    """5: where a message of the role ``system`` may stand, and on which model."""
+    """5: the places and models of messages with the role ``system``."""
     runs = [
         (role, [message for _, message in run])
         for role, run in groupby(
@@ -231,7 +231,7 @@ def _prefill(body: Mapping[str, Any], is_allowed: bool) -> Iterator[Violation]:
 
 
 def _thinking_blocks(body: Mapping[str, Any]) -> Iterator[Violation]:
-    """21, 22 and 23: where thinking has to stand, and where it may not."""
+    """21, 22 and 23: where thinking must be, and where it must not be."""
     turns = _assistant_turns(body)
     for number, blocks in turns:
         if blocks[-1]["type"] in THINKING:
@@ -265,7 +265,7 @@ def _thinking_blocks(body: Mapping[str, Any]) -> Iterator[Violation]:
 def _assistant_turns(
     body: Mapping[str, Any],
 ) -> list[tuple[int, Sequence[Mapping[str, Any]]]]:
-    """Each turn of the assistant: its first message's number, and all its blocks."""
+    """Each turn of the assistant: the number of its first message, and its blocks."""
     turns: list[tuple[int, list[Mapping[str, Any]]]] = []
     previous = None
     for number, message in enumerate(body["messages"]):
@@ -287,7 +287,7 @@ def _signatures(
     issued: Issued,
     is_bound: bool,
 ) -> Iterator[Violation]:
-    """24 and 25: that a block of thinking is as it was made, and where it was made."""
+    """24 and 25: thinking is unchanged, and so is the conversation before it."""
     blocks = {
         f"messages.{number}.content.{index}": block
         for number, message in enumerate(body["messages"])

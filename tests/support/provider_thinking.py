@@ -1,7 +1,7 @@
 """Signatures of thinking as the scripted Messages API makes and checks them.
 
-The provider signs each block of thinking; newer models refuse one behind which
-another prefix stands than when it was made (rule 25). The real signature is secret.
+The provider signs each block of thinking. With newer models it refuses a block if the
+conversation before it has changed (rule 25). The real signature is secret.
 Ours tells the model and a hash of the prefix, so that no state is needed to check it:
 ``sig1.MODEL.HASH``.
 """
@@ -20,7 +20,7 @@ _UNREAD = ("cache_control",)
 
 @frozen
 class Signature:
-    """What a signature of ours says of the block it stands on."""
+    """What a signature of the scripted API says of its block."""
 
     model: str
     prefix: str
@@ -42,7 +42,7 @@ def sign(body: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
 
 
 def read_signature(text: str) -> Signature | None:
-    """What a signature says; nothing if the scripted API did not make it."""
+    """What a signature says; None: the scripted API did not make it."""
     parts = text.split(".")
     if len(parts) < 3 or parts[0] != _MARK:
         return None
@@ -50,7 +50,7 @@ def read_signature(text: str) -> Signature | None:
 
 
 def prefixes(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The place of each block of a request, and the hash of what stands before it."""
+    """The place of each block of a request, and the hash of everything before it."""
     digest = _start(body)
     for number, message in enumerate(body["messages"]):
         content = message.get("content")

@@ -1,4 +1,4 @@
-"""What the provider refuses of tools, of schemas and of demanded calls.
+"""The provider's rules for tools, schemas and required calls.
 
 Rules 28 to 34 and 38 of the rules of the Messages API (see `provider_rules`).
 """
@@ -38,7 +38,7 @@ _NEW_WEB_SEARCH = ("web_search_20260209", "web_search_20260318")
 
 
 def tool_violations(body: Mapping[str, Any], rules: ModelRules) -> Iterator[Violation]:
-    """What would be refused of ``tools``, ``tool_choice`` and ``output_config``."""
+    """The violations in ``tools``, ``tool_choice`` and ``output_config``."""
     tools = body.get("tools", [])
     for index, tool in enumerate(tools):
         kind = tool.get("type") or "custom"
@@ -112,7 +112,7 @@ def _server_tool(
 
 
 def _names(tools: Sequence[Mapping[str, Any]]) -> Iterator[Violation]:
-    """28: each name once, those of server tools too."""
+    """28: no name is used twice, also by server tools."""
     names = [tool["name"] for tool in tools if "name" in tool]
     if len(set(names)) < len(names):
         yield Violation.at(28, "tools", "Tool names must be unique.")
@@ -130,7 +130,7 @@ def _called_names(body: Mapping[str, Any]) -> Iterator[Violation]:
 
 
 def _deferred(tools: Sequence[Mapping[str, Any]]) -> Iterator[Violation]:
-    """33: tools that are only loaded when they were searched for."""
+    """33: tools that are loaded after a search only."""
     deferred = [tool for tool in tools if tool.get("defer_loading")]
     if deferred and len(deferred) == len(tools):
         words = "At least one tool must have defer_loading=false."
@@ -145,7 +145,7 @@ def _deferred(tools: Sequence[Mapping[str, Any]]) -> Iterator[Violation]:
 
 
 def _choice(body: Mapping[str, Any], rules: ModelRules) -> Iterator[Violation]:
-    """29 and 30: which calls may be demanded, of which model, with what thinking."""
+    """29 and 30: which calls may be required, by model and thinking."""
     choice = body.get("tool_choice")
     if choice is None:
         return
@@ -173,7 +173,7 @@ def _choice(body: Mapping[str, Any], rules: ModelRules) -> Iterator[Violation]:
 def grammar_violations(
     schema: Mapping[str, Any], place: str, rule: int
 ) -> Iterator[Violation]:
-    """32 and 38: what of a schema no grammar can be made of."""
+    """32 and 38: parts of a schema that the provider cannot enforce."""
     found = list(_ungrammatical(schema, schema, ()))
     for words in dict.fromkeys(found):
         yield Violation.at(rule, place, words)
@@ -244,7 +244,7 @@ def _resolve(root: Mapping[str, Any], reference: str) -> Any:
 
 
 def _count(schema: Any) -> tuple[int, int]:
-    """How many properties are optional, and how many are a union of types."""
+    """The number of optional properties, and of unions of types."""
     optional = unions = 0
     if isinstance(schema, Mapping):
         properties = schema.get("properties", {})

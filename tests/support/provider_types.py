@@ -68,7 +68,7 @@ _UPDATES = "thinking-display-updates-2026-08-18"
 
 @frozen
 class Fault:
-    """Where a request is not of the API's shape, and how the API words it."""
+    """A part of a request with a wrong shape, and the API's message."""
 
     path: str
     words: str
@@ -76,7 +76,7 @@ class Fault:
 
 
 def faults(body: Mapping[str, Any], betas: Collection[str]) -> Iterator[Fault]:
-    """Where the body of a request is not what the API's types allow."""
+    """The parts of a body that the API's types do not allow."""
     yield from _Checker(frozenset(betas)).typed(_ROOT, body, "")
 
 
@@ -149,7 +149,7 @@ class _Checker:
             yield from max(found, key=lambda each: len(each[0].path))
 
     def _member(self, names: Sequence[str], value: Any, path: str) -> Iterator[Fault]:
-        """The member of a union that a value is, by its ``type`` or ``role``."""
+        """The member of a union that a value belongs to, by its ``type`` or ``role``."""
         if not isinstance(value, dict):
             yield Fault(path, "Input should be a valid dictionary")
             return
@@ -192,7 +192,7 @@ def _tags(name: str, tag: str) -> Sequence[str]:
 
 
 def _plain(hint: str, value: object) -> str | None:
-    """What is wrong with a value that has no parts."""
+    """The fault of a value without parts."""
     kinds: Mapping[str, tuple[tuple[type, ...], str]] = {
         "str": ((str,), "Input should be a valid string"),
         "bool": ((bool,), "Input should be a valid boolean"),

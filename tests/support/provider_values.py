@@ -1,4 +1,4 @@
-"""What the provider refuses of a request's values: limits, thinking, media, cache.
+"""The provider's rules for values: limits, thinking, media, cache.
 
 Rules 17, 18, 35 to 43 of the rules of the Messages API (see `provider_rules`).
 """
@@ -28,7 +28,7 @@ _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 def value_violations(
     body: Mapping[str, Any], rules: ModelRules, betas: Collection[str]
 ) -> Iterator[Violation]:
-    """What would be refused of the values of a body whose shape is right."""
+    """The violations in the values of a body with a right shape."""
     yield from _thinking(body, rules)
     yield from _max_tokens(body, rules, betas)
     yield from _sampling(body, rules)
@@ -77,7 +77,7 @@ def _unsupported(kind: str, rules: ModelRules) -> str:
 def _max_tokens(
     body: Mapping[str, Any], rules: ModelRules, betas: Collection[str]
 ) -> Iterator[Violation]:
-    """35: how much may be written."""
+    """35: the largest ``max_tokens``."""
     wanted, most = body["max_tokens"], rules.max_tokens
     if _LONG_OUTPUT in betas:
         most = max(most, _LONG_OUTPUT_TOKENS)
@@ -110,7 +110,7 @@ def _sampling(body: Mapping[str, Any], rules: ModelRules) -> Iterator[Violation]
 
 
 def _output_config(body: Mapping[str, Any], rules: ModelRules) -> Iterator[Violation]:
-    """37 and 38: effort, and what a format does not go together with."""
+    """37 and 38: effort, and what excludes a format."""
     config = body.get("output_config") or {}
     effort = config.get("effort")
     if effort is not None and not rules.efforts:
@@ -134,7 +134,7 @@ def _output_config(body: Mapping[str, Any], rules: ModelRules) -> Iterator[Viola
 
 
 def _stop_sequences(body: Mapping[str, Any]) -> Iterator[Violation]:
-    """39: a visible character in each."""
+    """39: each sequence has a visible character."""
     for index, sequence in enumerate(body.get("stop_sequences", ())):
         if not sequence.strip():
             words = "each stop sequence must contain non-whitespace"
@@ -142,7 +142,7 @@ def _stop_sequences(body: Mapping[str, Any]) -> Iterator[Violation]:
 
 
 def blocks(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each block of the messages with its place, those within others too."""
+    """Each block of the messages with its place, also blocks in blocks."""
     for number, message in enumerate(body["messages"]):
         content = message.get("content")
         if isinstance(content, list):
@@ -207,7 +207,7 @@ def _decoded(data: str) -> bytes | None:
 
 
 def _sides(data: bytes) -> Sequence[int]:
-    """Width and height of a PNG, GIF or JPEG; of others nothing is known."""
+    """Width and height of a PNG, GIF or JPEG; None: another format."""
     if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
         return struct.unpack(">II", data[16:24])
     if data[:4] == b"GIF8" and len(data) >= 10:

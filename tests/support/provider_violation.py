@@ -1,4 +1,4 @@
-"""A thing that the provider refuses."""
+"""A violation of a rule of the provider's."""
 
 from attrs import frozen
 
@@ -7,7 +7,7 @@ _BAD_REQUEST = 400
 
 @frozen
 class Violation:
-    """A rule that a request does not keep.
+    """A violation of a rule by a request.
 
     Attributes:
         rule: its number in the rules of the Messages API.

@@ -1,9 +1,9 @@
-"""The provider's own host, as far as a CLI asks it anything beside the Messages API.
+"""A stand-in for the provider's own host, for requests besides the Messages API.
 
-A CLI on the provider's own host asks it at each start what holds for the account,
-wherever ``ANTHROPIC_BASE_URL`` points to. It repeats that for seconds where
-nobody answers. Here an HTTPS proxy leads each connection to a server that knows
-nothing, so that the CLI goes on at once and nothing leaves the machine.
+At each start a CLI on the provider's own host asks that host about the account,
+wherever ``ANTHROPIC_BASE_URL`` points to. Without an answer it repeats the request for
+seconds. Here an HTTPS proxy leads each connection to a server that answers 404. So the
+CLI goes on at once, and nothing leaves the machine.
 
 Source: docs/claude-cli-protocol.md, "The provider's own host".
 """
@@ -33,7 +33,7 @@ _NOT_FOUND = (
 
 @define(eq=False)
 class ProvidersHost:
-    """A proxy whose every connection ends at a server without any page.
+    """A proxy that leads every connection to a server without any page.
 
     Attributes:
         certificate: the file that a CLI has to trust.
@@ -58,7 +58,7 @@ class ProvidersHost:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What leads a CLI here."""
+        """The variables that lead a CLI to this host."""
         return {
             "HTTPS_PROXY": f"http://127.0.0.1:{self.port.getHost().port}",
             "NO_PROXY": "127.0.0.1",
@@ -67,7 +67,7 @@ class ProvidersHost:
 
 
 def _certificate() -> tuple[bytes, bytes]:
-    """A certificate of its own signing for the provider's host, and its key."""
+    """A self-signed certificate for the provider's host, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""A client that sends bytes of the test's own choosing, and can be rude."""
+"""A TCP client that sends any bytes, for invalid requests and aborts."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.support.waiting import until
 
 
 class RawClient(Protocol):
-    """One TCP connection."""
+    """A TCP connection."""
 
     transport: Any
 
@@ -34,16 +34,16 @@ class RawClient(Protocol):
         self.transport.write(data)
 
     async def expect(self, text: bytes) -> None:
-        """Wait until something has been received."""
+        """Wait until a text has been received."""
         await until(lambda: text in self.received)
 
     async def lost(self) -> bytes:
-        """Wait until the server has hung up; everything that it said."""
+        """Wait until the server has closed the connection; returns all received bytes."""
         await until(lambda: self.is_lost)
         return self.received
 
     def abort(self) -> None:
-        """Hang up without a word."""
+        """Abort the connection."""
         self.transport.abortConnection()
 
 

@@ -1,4 +1,4 @@
-"""A translated request as JSON, the way it would go upstream."""
+"""Parts of a translated request as JSON."""
 
 import json
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Random requests of the Responses API, and what each means in the Messages API.
 
-`expected` is written from the two APIs' documents; it knows nothing of our translators.
+`expected` follows the documents of both APIs and uses no code of the proxy.
 
 Source: OpenAI's OpenAPI document, `CreateResponse`, `InputItem`; the Messages API.
 """
@@ -121,7 +121,7 @@ def _items(
 def responses_requests(
     draw: st.DrawFn, *, models: Sequence[str] = MODELS
 ) -> dict[str, Any]:
-    """A request to ``/v1/responses`` of which nothing has to be mended."""
+    """A valid request to ``/v1/responses`` that needs no correction."""
     model = draw(st.sampled_from(models))
     rules = model_rules(ALIASES.get(model, model))
     functions = draw(function_tools())
@@ -155,9 +155,9 @@ def responses_requests(
 
 
 def expected(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The Messages API's request that says the same.
+    """The equal request of the Messages API.
 
-    What the client says nothing of is left out, ``max_tokens`` too.
+    Fields that the client does not set are left out, ``max_tokens`` too.
     """
     system: list[dict[str, Any]] = []
     if "instructions" in request:

@@ -25,7 +25,7 @@ KEY = "test-key"
 
 @define(eq=False)
 class RunningProxy:
-    """A started server."""
+    """A running server."""
 
     service: Server
     port: Any
@@ -55,7 +55,7 @@ class RunningProxy:
     def chat(
         self, *messages: str | Mapping[str, Any], **fields: Any
     ) -> "Deferred[Any]":
-        """Ask; a bare text is the user's."""
+        """Send a chat request; a string is a message of the user."""
         return self.post("/v1/chat/completions", chat_body(*messages, **fields))
 
     def _request(self, method: str, path: str, **options: Any) -> "Deferred[Any]":
@@ -67,16 +67,16 @@ class RunningProxy:
 
     @property
     def processes(self) -> int:
-        """How many CLIs there are."""
+        """The number of CLI processes."""
         return sum(self.backend.session_counts().values())
 
     @property
     def backend(self) -> Any:
-        """What answers."""
+        """The server's backend."""
         return self.service._proxy.backend
 
     def count_starts(self) -> None:
-        """Note in ``starts`` how many workers are started for questions or as spares.
+        """Record in ``starts`` the workers that are started for questions or as spares.
 
         The first look at the CLI, and the examination of its binary, do not count.
         """
@@ -91,35 +91,35 @@ class RunningProxy:
         factory.start = counted
 
     async def ready(self) -> None:
-        """Wait until the CLI is known, and whether it takes bodies as they are set."""
+        """Wait until the CLI is known, and whether it merges bodies."""
         await self.backend.models()
         await self.backend._conformance.settle()
 
     @property
     def busy(self) -> Sequence[int]:
-        """The process ids of the CLIs that answer just now."""
+        """The process ids of the CLIs that answer now."""
         running = [*self._pool._answering]
         sessions = [c._process._process.pid for c in self._native._running]
         return [*(worker.pid for worker in running), *sessions]
 
     @property
     def workers(self) -> Sequence[Any]:
-        """The workers that nobody asks."""
+        """The idle workers."""
         return [*self._pool._idle, *self._pool._spares]
 
     @property
     def clis(self) -> Sequence[Any]:
-        """The process transports of the CLIs that nobody asks."""
+        """The process transports of the idle CLIs."""
         return [worker._process.transport for worker in self.workers]
 
     @property
     def helpers(self) -> Sequence[Any]:
-        """The process transports of what checks the clients' schemas."""
+        """The process transports of the schema helpers."""
         return [helper.transport for helper in self.backend._checker._helpers]
 
     @property
     def timers(self) -> Sequence[Any]:
-        """What is to become of them, and when the store is swept next."""
+        """The timers of idle processes and of the store, which are no leak."""
         pool = self._pool
         sweep: Any = self.service._proxy.store.retention._loop.call
         places = [place.timer for place in pool._idle._places.values()]
@@ -130,7 +130,7 @@ class RunningProxy:
         return [*places, *own, *helping, pool._spares._timer, sweep, ledger._timer]
 
     async def settled(self) -> None:
-        """Let go who waits for results, and wait until no CLI is at anything."""
+        """Dismiss suspended sessions, and wait until every CLI is idle."""
         pool, native = self._pool, self._native
         while native.make_room():
             pass
@@ -142,7 +142,7 @@ class RunningProxy:
         await until(is_at_rest)
 
     async def idle(self) -> None:
-        """Let every CLI go that nobody asks, and wait until it is gone."""
+        """Stop every idle CLI, and wait for its end."""
         spares = self._pool._spares
         wanted, spares._wanted = spares._wanted, 0
         spares.stop()

@@ -23,13 +23,13 @@ def _openai() -> dict[str, Any]:
 
 
 def _allow_custom_calls(schemas: dict[str, Any]) -> None:
-    """Custom calls are in OpenAI's whole messages, and were forgotten in its chunks."""
+    """Allow custom calls in chunks, which OpenAI's document has in messages only."""
     chunk = schemas["ChatCompletionMessageToolCallChunk"]["properties"]
     chunk["type"]["enum"].append("custom")
 
 
 def _allow_null(schemas: dict[str, Any]) -> None:
-    """Where OpenAI's document forgot that its own examples have null."""
+    """Allow null where the examples of OpenAI's document have it."""
     for part in schemas["Response"]["allOf"]:
         for name in ("usage", "user"):
             if name in part.get("properties", {}):
@@ -41,7 +41,7 @@ def _allow_null(schemas: dict[str, Any]) -> None:
 
 
 def _relaxed(node: Any) -> Any:
-    """`nullable: true` is OpenAPI 3.0's word; the document means "or null"."""
+    """Replace `nullable: true` of OpenAPI 3.0, which means "or null"."""
     if isinstance(node, list):
         return [_relaxed(item) for item in node]
     if not isinstance(node, dict):
@@ -67,47 +67,47 @@ def _errors(component: str, value: object) -> list[str]:
 
 
 def document_errors(document: object) -> list[str]:
-    """What is wrong with a chat completion."""
+    """The errors in a chat completion."""
     return _errors("CreateChatCompletionResponse", document)
 
 
 def chunk_errors(chunk: object) -> list[str]:
-    """What is wrong with one chunk of a streamed chat completion."""
+    """The errors in one chunk of a streamed chat completion."""
     return _errors("CreateChatCompletionStreamResponse", chunk)
 
 
 def error_errors(document: object) -> list[str]:
-    """What is wrong with an error document."""
+    """The errors in an error document."""
     return _errors("ErrorResponse", document)
 
 
 def models_errors(document: object) -> list[str]:
-    """What is wrong with a list of models."""
+    """The errors in a list of models."""
     return _errors("ListModelsResponse", document)
 
 
 def model_errors(document: object) -> list[str]:
-    """What is wrong with a model."""
+    """The errors in a model."""
     return _errors("Model", document)
 
 
 def item_list_errors(document: object) -> list[str]:
-    """What is wrong with a page of a response's input."""
+    """The errors in a page of a response's input."""
     return _errors("ResponseItemList", document)
 
 
 def conversation_errors(document: object) -> list[str]:
-    """What is wrong with a conversation."""
+    """The errors in a conversation."""
     return _errors("ConversationResource", document)
 
 
 def conversation_items_errors(document: object) -> list[str]:
-    """What is wrong with a page of a conversation."""
+    """The errors in a page of a conversation."""
     return _errors("ConversationItemList", document)
 
 
 def compaction_errors(document: object) -> list[str]:
-    """What is wrong with a compacted conversation, by either document."""
+    """The errors in a compacted conversation, by either document."""
     return [
         *_errors("CompactResource", document),
         *_open_errors("#/components/schemas/CompactResource", document),
@@ -139,7 +139,7 @@ def _open_errors(reference: str, value: object) -> list[str]:
 
 
 def response_errors(document: object) -> list[str]:
-    """What is wrong with a response, by either document."""
+    """The errors in a response, by either document."""
     return [
         *_errors("Response", document),
         *_open_errors(
@@ -149,7 +149,7 @@ def response_errors(document: object) -> list[str]:
 
 
 def response_event_errors(event: Any) -> list[str]:
-    """What is wrong with one event of a streamed response, by either document."""
+    """The errors in one event of a streamed response, by either document."""
     component = _openai_events().get(event["type"])
     if component is None:
         return [f"there is no event {event['type']}"]
@@ -163,7 +163,7 @@ def response_event_errors(event: Any) -> list[str]:
 
 @cache
 def _openai_events() -> dict[str, str]:
-    """The schema of each type of event: trying the whole union takes long."""
+    """The schema of each type of event, because to try the whole union takes long."""
     schemas = _openai()["components"]["schemas"]
     names = [
         ref["$ref"].rpartition("/")[2]
@@ -190,7 +190,7 @@ _OPEN_ITEMS = ("message", "function_call", "function_call_output", "reasoning")
 
 
 def _known_to_open(document: Any) -> Any:
-    """A document or event without the tools and items that only OpenAI's has."""
+    """A document or event without the tools and items of OpenAI's document only."""
     if isinstance(document, dict) and isinstance(document.get("response"), dict):
         response = _known_to_open(document["response"])
         return {**document, "response": response}
@@ -215,7 +215,7 @@ def _known_to_open(document: Any) -> Any:
 
 
 def openapi_errors(document: Any) -> list[str]:
-    """What is wrong with our own OpenAPI document: references, mostly."""
+    """The errors in the proxy's OpenAPI document: references, mostly."""
     used = set(_references(document))
     schemas = document["components"]["schemas"]
     for schema in schemas.values():
@@ -230,7 +230,7 @@ def openapi_errors(document: Any) -> list[str]:
 
 
 def schema_errors(schema: Any, value: object) -> list[str]:
-    """What is wrong with an answer, by a schema of our own OpenAPI document."""
+    """The errors in an answer, by a schema of the proxy's OpenAPI document."""
     components = json.loads(describe())["components"]
     validator = Draft202012Validator({"components": components, **schema})
     return [

@@ -31,9 +31,9 @@ def answer(text: str = "one two three", **options: Any) -> Reply:
 
 
 class RefusingAPI(FakeMessagesAPI):
-    """A scripted Messages API that refuses what the provider refuses.
+    """A scripted Messages API with the provider's rules.
 
-    Each connection ends with its answer, so that none outlives a test.
+    It closes each connection after the answer, so that none outlives a test.
 
     Attributes:
         strict: whether it refuses anything.
@@ -77,7 +77,7 @@ class RefusingAPI(FakeMessagesAPI):
         return sign(body, before) if self.strict else super().sign(body, before)
 
     def _note(self, body: Mapping[str, Any], reply: Reply) -> None:
-        """Note the signatures and redacted blocks that a script chose itself."""
+        """Record the signatures and redacted blocks of a script."""
         before: list[Mapping[str, Any]] = []
         for block in reply.blocks:
             document = block.document(block.signature or sign(body, before))
@@ -89,7 +89,7 @@ class RefusingAPI(FakeMessagesAPI):
 
 
 def refusal(violation: Violation) -> Reply:
-    """The provider's answer to a request that breaks a rule."""
+    """The provider's error for a request that breaks a rule."""
     too_large = violation.status == 413
     kind = "request_too_large" if too_large else "invalid_request_error"
     return Reply(status=violation.status, error=(kind, violation.message))
@@ -124,11 +124,11 @@ class Upstream:
 
     @property
     def violations(self) -> list[Violation]:
-        """What requests were refused for, if it is strict."""
+        """The violations in requests, if it is strict."""
         return self.api.violations
 
     def reset(self) -> None:
-        """Be as good as new."""
+        """Reset script and records."""
         api = self.api
         for record in (api.bodies, api.requests, api.counts, api.others):
             record.clear()
@@ -142,12 +142,12 @@ class Upstream:
         self.api.script = script if callable(script) else lambda _: script
 
     def replies(self, *replies: Reply) -> None:
-        """Answer with these, one after the other; the last one from then on."""
+        """Answer with these replies in turn, then always with the last."""
         left = list(replies)
         self.api.script = lambda _: left.pop(0) if len(left) > 1 else left[0]
 
     async def caught_up(self) -> None:
-        """Have read all that was sent until now by clients that are gone."""
+        """Wait until requests of disconnected clients are read."""
         for _ in range(_TURNS):
             await deferLater(reactor, 0)
 
@@ -156,14 +156,14 @@ class Upstream:
 
 
 def start_upstream(reactor: Any, *, strict: bool = True) -> Upstream:
-    """Start a Messages API that, if it is strict, refuses what the provider refuses."""
+    """Start a Messages API; a strict one refuses what the provider refuses."""
     api = RefusingAPI(reactor, strict=strict)
     port = reactor.listenTCP(0, MessagesSite(api, reactor), interface="127.0.0.1")
     return Upstream(api, port, strict)
 
 
 def spoken(body: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """The turns of an upstream body: role and texts, without the CLI's own notes."""
+    """The turns of a body: role and texts, without the CLI's own notes."""
     turns = []
     for message in body["messages"]:
         if message["role"] != "system":
@@ -174,5 +174,5 @@ def spoken(body: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 
 def system(body: Mapping[str, Any]) -> list[str]:
-    """The system blocks of an upstream body, without the CLI's own two."""
+    """The system blocks of a body, without the CLI's own two."""
     return [block["text"] for block in body["system"][2:]]

@@ -10,7 +10,7 @@ _MOST_TURNS = 3000
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let the reactor turn until something is true."""
+    """Let the reactor run until a condition is true."""
     for _ in range(_MOST_TURNS):
         if condition():
             return

@@ -1,4 +1,4 @@
-"""A WebSocket client that says what the test wants, well-formed or not."""
+"""A WebSocket client that sends any frames, valid or not."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from tests.support.waiting import until
 
 
 class SocketClient(Protocol):
-    """One connection; what came is in `messages`, how it ended in `closed`."""
+    """A connection; `messages` has the received messages, `closed` the end."""
 
     transport: Any
 
@@ -88,7 +88,7 @@ class SocketClient(Protocol):
         self.say(TextMessage(json.dumps(message)))
 
     async def turn(self, **fields: Any) -> list[Any]:
-        """Ask, and wait for the last event of the answer."""
+        """Send a request, and wait for the last event of its answer."""
         self.messages.clear()
         self.send({"type": "response.create", **fields})
         return await self.answer()
@@ -111,7 +111,7 @@ async def open_socket(
     path: str = "/v1/responses",
     host: str = "",
 ) -> SocketClient:
-    """Connect, and wait until it is known what came of it."""
+    """Connect, and wait for the handshake's outcome."""
     endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
     client: SocketClient = await connectProtocol(endpoint, SocketClient())
     client.open(path, headers, host or f"127.0.0.1:{port}")

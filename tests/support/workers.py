@@ -1,4 +1,4 @@
-"""Workers of a test's own, and who listens to them."""
+"""Starts workers for a test, and listens to their answers."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ LIMITS = TurnTimeouts(first_token_timeout=30, silence_timeout=30, turn_timeout=6
 
 @define(eq=False)
 class Heard:
-    """A listener that keeps what it is told, and sees that there is one end."""
+    """A listener that records events, and checks that there is one end."""
 
     events: list[Event] = field(factory=list)
     worker: Worker | None = None
@@ -69,7 +69,7 @@ class Heard:
 
     @property
     def said(self) -> str:
-        """Text, thinking and arguments that count, in the order of their coming."""
+        """Text, thinking and arguments that are not void, in order."""
         pieces: list[str] = []
         for event in self.events:
             match event:
@@ -81,7 +81,7 @@ class Heard:
 
     @property
     def calls(self) -> list[str]:
-        """The names of the tools that are called."""
+        """The names of the called tools."""
         return [
             event.block.value.name
             for event in self.events
@@ -101,7 +101,7 @@ def composed(
     effort: str | None = None,
     **fields: Any,
 ) -> ComposedBody:
-    """A question of one user's message."""
+    """Compose a question with one message of the user."""
     body = {"messages": [{"role": "user", "content": text}], "max_tokens": 1000}
     return ComposedBody(
         model=model,
@@ -114,7 +114,7 @@ def composed(
 
 @define(eq=False)
 class Workers:
-    """Starts workers, and sees that they go."""
+    """Starts workers, and stops them."""
 
     binary: Path
     folder: Path
@@ -178,7 +178,7 @@ class Workers:
 
 
 async def heard(worker: Worker, body: ComposedBody) -> Heard:
-    """Ask, and listen to the end; then the worker is ready again, or gone."""
+    """Ask, and wait for the end; then the worker is ready again, or gone."""
     listener = Heard(worker=worker)
     worker.ask(body, listener)
     assert listener.events == []
