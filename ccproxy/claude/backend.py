@@ -1,4 +1,4 @@
-"""The claude room as the web room sees it: prepare, ask, resolve, list, tell."""
+"""The backend that answers by Claude Code: prepares and asks requests."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ _JSON_SCHEMA = "json_schema"
 
 
 class ClaudeBackend:
-    """Everything behind the web room.
+    """Answers requests by CLI processes; implements the web server's ``Backend``.
 
     Args:
         settings: of the CLI and its processes.
@@ -131,10 +131,10 @@ class ClaudeBackend:
         self._draining: Deferred[None] | None = None
         self._is_in_haste = False
 
-    # Its life.
+    # Start and stop.
 
     def start(self) -> None:
-        """Serve, and have a first look at the CLI, to learn its models."""
+        """Take requests, and start a CLI to learn its models."""
         self._is_in_haste = False
         self._native.start()
         self._pool.start()
@@ -143,9 +143,9 @@ class ClaudeBackend:
         self._discovery.start()
 
     async def drain(self, seconds: float) -> None:
-        """Take no more questions, and wait for the answers to those that were taken.
+        """Refuse new requests, and wait for the answers to the others.
 
-        What is not answered then is ended by `stop`.
+        `stop` ends answers that take longer than ``seconds``.
         """
         drained = self._draining = Deferred.fromCoroutine(self._drain())
         drained.addTimeout(seconds, self._clock)
@@ -161,13 +161,13 @@ class ClaudeBackend:
             self._log.warn("answers were cut off: the server is to stop at once")
 
     async def _drain(self) -> None:
-        # Both take no more from now on, whichever is waited for first.
+        # Both refuse new requests from now on.
         drained = [self._pool.drain(), self._native.drain()]
         for one in drained:
             await one
 
     def stop_now(self) -> None:
-        """Let `drain` and `stop` wait for nothing, whether they have begun or will."""
+        """Make `drain` and `stop` wait for nothing, now and later."""
         self._is_in_haste = True
         if self._draining is not None:
             self._draining.cancel()
@@ -178,7 +178,7 @@ class ClaudeBackend:
         self._native.kill()
 
     async def stop(self) -> None:
-        """Fail every question, stop every CLI; done when all processes are gone."""
+        """Fail every request, stop every CLI; done when all processes are gone."""
         self._breaker.reset()
         self._conformance.stop()
         self._discovery.cancel()
@@ -189,26 +189,26 @@ class ClaudeBackend:
             await one
         await self._checker.close()
 
-    # Questions.
+    # Requests.
 
     async def prepare(
         self, request: MessagesRequest, *, owner: str = ""
     ) -> ComposedQuestion | NativeQuestion:
-        """Make a request ready to be asked.
+        """Prepare a request.
 
         Args:
-            request: its ``model`` is the client's name; empty for the configured one.
-            owner: the id of the client's key; what is remembered for one owner is
+            request: its ``model`` is the client's name; empty for the default.
+            owner: the id of the client's key; remembered answers of one owner are
                 never used for another.
 
         Raises:
-            CCProxyError: there is no such model, no CLI that can be used, or the model
-                cannot be asked this; ``param`` is the client's path.
+            CCProxyError: the model does not exist, the CLI cannot be used, or the
+                request is not possible; ``param`` is the client's path.
         """
         model = await self.resolve(request.model)
         await self._conformance.settle()
         await self._compile_schema(request)
-        # The login is told by the first look.
+        # The discovery learns the login.
         await self._discovery.over()
         way = self._way()
         if way.is_native:
@@ -246,11 +246,11 @@ class ClaudeBackend:
     def ask(
         self, question: PreparedQuestion, listener: Listener
     ) -> Completion | NativeCompletion:
-        """Ask what `prepare` has made; the listener is never called from within."""
+        """Ask a prepared request; the listener is never called from within."""
         if isinstance(question, NativeQuestion):
             return self._native.ask(question, listener)
         if not isinstance(question, ComposedQuestion):
-            raise TypeError("a question of another backend was asked")
+            raise TypeError("the request was prepared by another backend")
         completion = Completion(
             question,
             listener,
@@ -267,23 +267,23 @@ class ClaudeBackend:
         """The model that a client's name means.
 
         Raises:
-            ModelNotFound: none; lists what there is.
+            ModelNotFound: there is no such model; lists the models.
         """
         if not self._catalogue.is_plain(name):
             await self._discovery.over()
         return self._catalogue.resolve(name)
 
     async def models(self) -> Sequence[ModelEntry]:
-        """What a client may ask for."""
+        """The models that a client may name."""
         await self._discovery.over()
         return self._catalogue.entries()
 
-    # What there is to tell.
+    # Status.
 
     async def status(self) -> Status:
-        """Whether the CLI answers, with which login, and how it is asked."""
+        """Whether the CLI answers, its login, and how requests are asked."""
         if self._known is None and not self._pool.is_stopped:
-            # It may have been installed since.
+            # The CLI may have been installed since.
             self._discovery.start()
         await self._discovery.over()
         known, account = self._known, Account()
@@ -304,7 +304,7 @@ class ClaudeBackend:
         )
 
     def session_counts(self) -> Mapping[str, int]:
-        """How many processes are in which state; always the same names."""
+        """The number of processes by state; always the same names."""
         total = {**self._pool.session_counts(), "suspended": 0}
         for state, count in self._native.session_counts().items():
             total[state] += count
@@ -312,17 +312,17 @@ class ClaudeBackend:
 
     @property
     def queued(self) -> int:
-        """How many questions wait for a process."""
+        """The number of requests that wait for a process."""
         return self._pool.queued + self._native.queued
 
     @property
     def windows(self) -> Sequence[RateWindow]:
-        """How much of the subscription's limits is used, as far as it was told."""
+        """The use of the subscription's rate limits, as far as reported."""
         return list(self._windows.values())
 
     @property
     def is_native(self) -> bool:
-        """Whether every question is asked the native way."""
+        """Whether every request is asked the native way."""
         return self._way().is_native
 
     def _limited(self, windows: Sequence[RateWindow]) -> None:
@@ -335,7 +335,7 @@ class ClaudeBackend:
         self._tell_unlisted_models()
         self._known = answer
         account = answer.account or Account()
-        # A model reads its thinking for one account only.
+        # A model reads thinking of its own account only.
         self._answers.account = account.email or account.source or ""
         self._composer.learn(account)
         self._update()
@@ -363,11 +363,11 @@ class ClaudeBackend:
         )
 
     def _update(self) -> None:
-        """Follow what is known now of the CLI: who serves, and who waits for that."""
+        """Use workers, or the native way, by what is known of the CLI now."""
         self._pool.use(is_used=not self._way().is_native)
 
     def _examined(self) -> None:
-        """Go on: it is known how the CLI can be asked."""
+        """Serve waiting requests: the binary's examination is over."""
         self._update()
         self._pool.wake()
         self._native.wake()

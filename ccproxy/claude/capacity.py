@@ -1,21 +1,21 @@
-"""How many CLIs a machine has room for."""
+"""The number of CLI processes that fit into memory."""
 
 import os
 from pathlib import Path
 
-# A CLI has 110 to 200 MB of its own, and half of the memory is left to others.
+# A CLI takes 110 to 200 MB; half of the memory is left to other programs.
 _BYTES_EACH = 256 * 2**20
 _SHARE = 0.5
 _MOST = 8
 
 
 def processes_for(memory_bytes: int) -> int:
-    """How many CLIs there should be at most; at least one."""
+    """The maximal number of CLI processes; at least one."""
     return min(max(int(memory_bytes * _SHARE) // _BYTES_EACH, 1), _MOST)
 
 
 def memory_bytes(cgroup: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """The machine's memory, or what of it we may use."""
+    """The machine's memory, or the control group's limit."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         allowed = cgroup.read_text().strip()

@@ -1,11 +1,11 @@
-"""What a CLI tells of its use, beside its answers. Pure.
+"""Costs, retries and rate limits that one CLI reports besides its answers. Pure.
 
-``total_cost_usd`` is a sum over all that the process has asked so far; to rewind a
-conversation takes nothing off it. A turn that is stopped before its ``result`` is told
-by the next one, and never by a process that is killed.
+``total_cost_usd`` sums the costs of all requests of a process; a rewind takes nothing
+off. The cost of a turn that is broken off before its ``result`` is in the next
+``result``; if the process is killed before, the cost is never reported.
 
-A ``rate_limit_event`` comes when a subscription's limits have changed. It says which
-window counts; newer CLIs tell all of them.
+A ``rate_limit_event`` comes when the use of the subscription has changed. It names the
+rate limit that counts; newer CLIs report all of them.
 
 Source: docs/claude-cli-protocol.md, "Output".
 """
@@ -26,7 +26,7 @@ from ccproxy.claude.protocol.records import (
 )
 from ccproxy.core.usage import RateWindow
 
-# A CLI that is newer than we are must not fill a table.
+# Bounds on what an unknown version may report.
 _MOST_WINDOWS = 10
 _LONGEST_NAME = 40
 
@@ -34,15 +34,16 @@ _decode_windows = msgspec.json.Decoder(dict[str, LimitWindow]).decode
 
 
 class CostTracker:
-    """Reads what one CLI tells.
+    """Reads the records of one CLI.
 
     Attributes:
-        model: the full id of who is asked.
-        total_dollars: all that it has told so far.
+        model: full id of the model that is asked.
+        total_dollars: the costs that the CLI has reported so far.
 
     Args:
-        limited: told of the windows.
-        wall_seconds: Unix time.
+        observer: counts costs and retries.
+        limited: called with the rate limits.
+        wall_seconds: returns the Unix time.
     """
 
     def __init__(
@@ -75,25 +76,25 @@ class CostTracker:
 
 
 def cost_increase(before: float, total: float) -> float:
-    """What a sum has grown by; one that has become smaller began anew."""
+    """The increase of a sum; a smaller sum began at zero again."""
     return total - before if total >= before else total
 
 
 def turn_cost(before: float, result: Result | None) -> float | None:
-    """What a turn cost, by its end; None: that was not told."""
+    """The cost of a turn by its ``result``; None: it was not reported."""
     if result is None or result.total_cost_usd is None:
         return None
     return cost_increase(before, result.total_cost_usd)
 
 
 def rate_windows(info: RateLimitInfo, now_seconds: float) -> Sequence[RateWindow]:
-    """The windows that a CLI tells of, each once."""
+    """The rate limits that a CLI reports, each once."""
     found: dict[str, LimitWindow] = {}
     if info.rate_limit_type is not None:
         found[info.rate_limit_type] = LimitWindow(
             info.utilization, info.status, info.resets_at
         )
-    # Not in the published types, so that it may be anything: no answer fails for it.
+    # The type is not published: any other shape is ignored.
     with suppress(msgspec.DecodeError):
         found |= _decode_windows(info.unified_windows)
     return [

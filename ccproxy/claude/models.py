@@ -1,9 +1,9 @@
-"""Which models there are, and which one a name means. Pure.
+"""The models, and what their names mean. Pure.
 
 A name is looked up in this order: nothing or ``default``; the operator's exact
 mappings; the CLI's own aliases and full ids; the family that the name contains
-(``anthropic/claude-sonnet-4.5`` is ``sonnet``); the operator's patterns. What is
-found nowhere is an error that lists what there is.
+(``anthropic/claude-sonnet-4.5`` is ``sonnet``); the operator's patterns. An unknown
+name is an error that lists the models.
 """
 
 import re
@@ -14,30 +14,29 @@ from ccproxy.claude.protocol.records import ModelInfo
 from ccproxy.core.errors import ModelNotFound
 from ccproxy.core.models import ModelEntry
 
-# How hard a model can be told to work, in the CLI's words, the least first.
+# The CLI's efforts, the lowest first.
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
-# The CLI has these in every version.
+# Aliases of every version of the CLI.
 FAMILIES = ("haiku", "sonnet", "opus")
 _DEFAULT = "default"
 # The CLI's suffix of a model with a context window of a million tokens.
 _LONG_CONTEXT = "[1m]"
 
-# Far longer than any model's name; whatever is longer is none.
+# Longer than any model's name.
 _LONGEST_NAME = 200
-# What a cloud puts before the name: `anthropic.`, `us-gov.anthropic.`.
+# The prefix of a cloud: `anthropic.`, `us-gov.anthropic.`.
 _CLOUD = re.compile(r"(?:[a-z-]+\.)?anthropic\.")
-# An id as the provider writes it: claude-opus-4-5, claude-opus-4-1-20250805,
-# claude-3-5-haiku-latest.
+# A full id: claude-opus-4-5, claude-opus-4-1-20250805, claude-3-5-haiku-latest.
 _FULL_ID = re.compile(
     r"claude-(?:[a-z]+-\d+(?:-\d+)?(?:-\d{8})?|\d+(?:-\d+)?-[a-z]+-(?:\d{8}|latest))"
 )
 _SEPARATORS = re.compile(r"[-_.:@ ]+")
-# What may stand beside the family: numbers, dates, and words that say no more.
+# Words beside the family that do not count: numbers, dates, general words.
 _FILLER = re.compile(r"claude|anthropic|latest|v?\d+")
 
 
 class Catalogue:
-    """What the operator configured and what the CLI has told so far."""
+    """The operator's mappings and the CLI's models."""
 
     def __init__(
         self,
@@ -52,20 +51,20 @@ class Catalogue:
         self._models: Sequence[ModelInfo] = ()
 
     def learn(self, models: Sequence[ModelInfo]) -> None:
-        """Take the CLI's catalogue; an empty one changes nothing."""
+        """Take the CLI's models; an empty list changes nothing."""
         if models:
             self._models = models
 
     def is_plain(self, name: str | None) -> bool:
-        """Whether a name means the same whatever the CLI's catalogue says."""
+        """Whether the meaning of a name does not depend on the CLI's models."""
         name = _normal(name)
         return not name or name in self._exact or name in FAMILIES
 
     def resolve(self, name: str | None) -> str:
-        """The model to ask the CLI for.
+        """The name of the model for the CLI.
 
         Raises:
-            ModelNotFound: there is no such model, and no mapping for it.
+            ModelNotFound: there is no such model and no mapping.
         """
         wanted = _normal(name)
         if len(wanted) > _LONGEST_NAME:
@@ -90,11 +89,10 @@ class Catalogue:
         )
 
     def full_id(self, name: str) -> str:
-        """The id of the model that an alias means.
+        """The full id of a model's alias.
 
-        The id is the name itself if the name is a full id, and as long as the CLI has
-        told nothing. Older CLIs list an alias with its longer context window only: that
-        is the same model.
+        The name itself for a full id, and while the CLI's models are unknown. Older
+        CLIs list an alias with its longer context window only: the same model.
         """
         info = self._info(name)
         if info is not None:
@@ -105,10 +103,10 @@ class Catalogue:
         return longer.resolved_model.removesuffix(_LONG_CONTEXT)
 
     def effort(self, name: str, wanted: str) -> str | None:
-        """The effort nearest to the wanted one that a model knows.
+        """The nearest effort that a model knows; None: it knows none.
 
-        Of two that are as near it is the lower one; a word that is no effort of
-        `EFFORTS` stays as it is. None: the model knows none.
+        Of two equally near efforts the lower one is taken. A word that is not in
+        `EFFORTS` is returned unchanged.
         """
         info = self._info(name)
         if info is None:
@@ -117,7 +115,7 @@ class Catalogue:
             return None
         known = [e for e in EFFORTS if e in info.supported_effort_levels]
         if not known or wanted not in EFFORTS:
-            # An older CLI does not tell.
+            # An older CLI does not report efforts.
             return wanted
         rank = EFFORTS.index(wanted)
         return min(known, key=lambda effort: abs(EFFORTS.index(effort) - rank))
@@ -130,7 +128,7 @@ class Catalogue:
         return None
 
     def entries(self) -> Sequence[ModelEntry]:
-        """What a client may ask for, each once."""
+        """The models that a client may name, each once."""
         names = [*self._aliases(), *self._full_ids(), self._default, *self._exact]
         return [
             ModelEntry(name=name, since_seconds=self._since_seconds)
@@ -165,7 +163,7 @@ class Catalogue:
         )
 
     def _operators(self, name: str) -> str:
-        """The operator's own word: a full id is that model, and no other."""
+        """The model of the operator's name; a full id is taken unchanged."""
         if name.lower() == _DEFAULT:
             name = self._default
         if _FULL_ID.fullmatch(name):
@@ -176,7 +174,7 @@ class Catalogue:
         for candidate in (*self._full_ids(), *self._aliases()):
             if name == candidate.lower():
                 return candidate
-        # What a router puts before it ends with a slash.
+        # A router's prefix ends with a slash.
         own = name.rpartition("/")[2]
         cloud = _CLOUD.match(own)
         words = _SEPARATORS.split(own[cloud.end() :] if cloud else own)

@@ -4,13 +4,13 @@ from enum import Enum
 
 
 class Served(Enum):
-    """Which process answers a question.
+    """Which process answers a request.
 
     ==========  ================================================================
-    IDLE        one that has answered before
-    SPARE       one that was started ahead of time
-    NEW         one that was started for this question
-    SUSPENDED   one that waits for the results that the question brings; only with
+    IDLE        a process that has answered before
+    SPARE       a process that was started ahead of time
+    NEW         a process that was started for this request
+    SUSPENDED   a process that waits for the results in the request; only with
                 Claude Code's own tools
     ==========  ================================================================
     """
@@ -26,12 +26,12 @@ class StopReason(Enum):
 
     ===========  ===============================================================
     SHUTDOWN     the server stops
-    IDLE         nobody has asked it for long enough
-    ROOM         another kind of CLI was needed in its place
+    IDLE         it was idle for long enough
+    ROOM         its slot was needed for another process
     NOT_REUSED   it was started for one request, as with Claude Code's own tools
-    WORN         it has become too large, or was asked too often
-    UNUSABLE     its answer failed or was given up, and cannot be taken back
-    LOST         it ended or hung by itself, or did not do what it was told
+    WORN         it has become too large, or has had too many requests
+    UNUSABLE     its answer failed or was cancelled, and cannot be rewound
+    LOST         it ended or hung by itself, or ignored a command
     ===========  ===============================================================
     """
 

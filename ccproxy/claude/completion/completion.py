@@ -190,7 +190,7 @@ class Completion(PoolClient):
 
     def _finish(self, told: list[Event]) -> None:
         if not told or not isinstance(told[-1], Finished | Failed):
-            self._log.error("the shaper of an answer returned no end")
+            self._log.error("the shaped answer has no end")
             told = [*told, Failed(InternalError("the answer has no end"))]
         end = told[-1]
         if isinstance(end, Finished):

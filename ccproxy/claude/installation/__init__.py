@@ -1,1 +1,1 @@
-"""The CLI on this machine: its version, its login, what it can be relied on for."""
+"""The CLI on this machine: its binary, its login, its conformance."""

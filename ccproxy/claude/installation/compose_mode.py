@@ -1,4 +1,4 @@
-"""Which of the two ways a question is asked. Pure."""
+"""Decides whether bodies are composed by the proxy or by the CLI. Pure."""
 
 from enum import Enum
 
@@ -8,7 +8,7 @@ from ccproxy.claude.installation.login import BodyLimit
 
 
 class BinaryVerdict(Enum):
-    """What is known of the CLI's binary; see `.conformance`."""
+    """The result of a binary's examination; see `.conformance`."""
 
     UNKNOWN = "unknown"
     EXAMINING = "examining"
@@ -19,12 +19,12 @@ class BinaryVerdict(Enum):
 
 
 class ComposeMode(Enum):
-    """What the operator wants.
+    """The operator's choice.
 
     ========  ==================================================================
-    AUTO      the body is set whole, where the CLI is proven to take it
-    BODY      the body is set whole
-    NATIVE    the CLI is told the conversation; a process for each question
+    AUTO      the proxy composes bodies, if the CLI is proven to send them
+    BODY      the proxy composes bodies
+    NATIVE    the CLI is told the conversation; a process for each request
     ========  ==================================================================
     """
 
@@ -35,12 +35,13 @@ class ComposeMode(Enum):
 
 @frozen
 class ComposeDecision:
-    """How questions are asked, and why not otherwise.
+    """How requests are asked, and why.
 
     Attributes:
-        is_native: whether every question is asked the native way.
-        largest_bytes: a larger body is asked the native way, too; None: no body is.
-        why: why questions are asked the native way, one clause; empty: they are not.
+        is_native: whether every request is asked the native way.
+        largest_bytes: requests with larger bodies are asked the native way, too; None:
+            there is no such limit.
+        why: the reason for the native way, one clause; empty: it is not used.
     """
 
     is_native: bool
@@ -56,14 +57,14 @@ def decide_compose_mode(
     why: str,
     limit: BodyLimit | None,
 ) -> ComposeDecision:
-    """How questions are asked.
+    """Decide how requests are asked.
 
     Args:
-        mode: what the operator wants.
+        mode: the operator's choice.
         has_agent_tools: whether Claude Code's own tools are on.
-        verdict: on the CLI's binary.
-        why: of the verdict.
-        limit: what the CLI's login bears.
+        verdict: the result of the binary's examination.
+        why: the reason for the verdict.
+        limit: the limit on bodies by the CLI's login; None: there is none.
     """
     if has_agent_tools:
         return ComposeDecision(True, why="Claude Code's own tools need its own loop")

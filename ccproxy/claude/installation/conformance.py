@@ -1,17 +1,17 @@
-"""Whether a CLI binary does what the proxy relies on; asked once for each binary.
+"""Examines each binary of the CLI once: does it send bodies as the proxy sets them?
 
-One question to a scripted API on loopback, by a process of its own with a dummy key,
-proves that system prompt, model and body arrive as they were set, exactly once. The
-outcome is kept by the binary's path, size and time of change, so that an update in
-place is another binary. Until the outcome is known, no client's question is asked.
+A process with a dummy key sends two questions to a scripted API on loopback. They prove
+that system prompt, model and body arrive as they were set, exactly once. The result is
+stored by the binary's path, size and modification time, so that an update in place is
+another binary. No client's request is asked before the result is known.
 
 =========  ===========================================================================
-UNKNOWN    no binary was looked at
-EXAMINING  the question is under way
-MERGES     what was set has arrived
-DIFFERS    something else has arrived: questions are asked the native way
-FAILED     there was no answer to judge by: asked the native way, and tried again later
-UNUSABLE   the binary is too old, or is no CLI: nothing is asked; tried again later
+UNKNOWN    no binary was examined
+EXAMINING  the examination runs
+MERGES     everything arrived as it was set
+DIFFERS    something else arrived: requests are asked the native way
+FAILED     no result: requests are asked the native way; examined again later
+UNUSABLE   the binary is too old, or no CLI: requests fail; examined again later
 =========  ===========================================================================
 
 Source: docs/claude-cli-protocol.md, "The body set whole" and "Versions".
@@ -36,7 +36,7 @@ from ccproxy.core.errors import (
     ClaudeUnresponsive,
 )
 
-# A binary that could not be judged is looked at again after so long.
+# Time before a binary without result is examined again.
 _AGAIN_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
 
@@ -45,12 +45,12 @@ _PASSING = (BinaryVerdict.FAILED, BinaryVerdict.UNUSABLE)
 
 
 class BinaryID(msgspec.Struct, frozen=True):
-    """What tells a binary from another that is put in its place.
+    """Identifies a binary, also after another was put in its place.
 
     Attributes:
         path: with all symbolic links followed.
         size: in bytes.
-        modified_ns: of its last change, Unix time.
+        modified_ns: modification time, Unix time in nanoseconds.
     """
 
     path: str
@@ -59,7 +59,7 @@ class BinaryID(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, binary: Path) -> "BinaryID | None":
-        """What is there now; None: nothing."""
+        """The binary at a path; None: there is none."""
         try:
             path = os.path.realpath(binary)
             about = os.stat(path)
@@ -69,11 +69,11 @@ class BinaryID(msgspec.Struct, frozen=True):
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
-    """What the question has shown.
+    """The result of an examination.
 
     Attributes:
-        version: the CLI's, if it tells.
-        why: what has not arrived as it was set, one clause; empty: all has.
+        version: the CLI's version; None: it is not reported.
+        why: the difference that was found, one clause; empty: none.
     """
 
     version: str | None = None
@@ -81,41 +81,44 @@ class ProbeResult(msgspec.Struct, frozen=True):
 
 
 class Prober(Protocol):
-    """Looks at a CLI, with nothing of a client's."""
+    """Examines a CLI without data of a client."""
 
     async def probe(self, launch: LaunchSpec) -> ProbeResult:
-        """Start a CLI, and ask it the one question if that is wanted.
+        """Start a CLI, and ask it test questions if that is wanted.
 
-        On cancel: what was started is ended.
+        On cancel the process is ended.
 
         Raises:
-            ClaudeUnavailable: it is too old, or no CLI.
-            CCProxyError: there was no answer to judge by.
+            ClaudeUnavailable: the binary is too old, or no CLI.
+            CCProxyError: there was no result.
         """
 
 
 class ProbeResults(Protocol):
-    """Where outcomes are kept."""
+    """Stores results of examinations."""
 
     def load(self, binary: BinaryID) -> ProbeResult | None:
-        """What was found out about a binary; None: nothing is kept."""
+        """The stored result of a binary; None: there is none."""
 
     def save(self, binary: BinaryID, result: ProbeResult) -> None:
-        """Keep what was found out; without success nothing happens."""
+        """Store a result; failures are ignored."""
 
 
 class Conformance:
-    """What is known of the CLI's binary, and the look at a new one.
+    """The result of the current binary's examination; examines new ones.
 
     Attributes:
-        verdict: of the binary that was looked at last.
-        why: where it is no good one: one clause.
+        verdict: the result of the last examined binary.
+        why: the reason for a bad verdict, one clause.
 
     Args:
-        launch: how a CLI is started now; raises `CCProxyError` where there is none.
-        known: called whenever a verdict has been reached.
-        decides: whether the prober puts its question; if not, only what is unusable
-            is told from what is not.
+        launch: returns how the CLI is started; raises `CCProxyError` if there is none.
+        prober: examines a binary.
+        findings: stores results.
+        clock: for the time of the next examination.
+        known: called after each examination.
+        decides: whether the prober asks test questions; if not, only an unusable
+            binary is found.
     """
 
     _log = Logger()
@@ -145,20 +148,20 @@ class Conformance:
         self._decided_seconds = 0.0
         self._waiting: list[Deferred[None]] = []
         self._is_stopped = False
-        # Whether the binary that is there now stands in the place of a good one.
+        # Whether the current binary has replaced a usable one.
         self._replaces = False
 
     def start(self) -> None:
-        """Look at what there is, in the background; also after a stop."""
+        """Start an examination in the background; also after a stop."""
         self._is_stopped = False
         try:
             self.look()
         except CCProxyError:
-            # Whoever asks is told.
+            # Requests get this error.
             return
 
     def look(self) -> BinaryVerdict:
-        """Look whether there is another binary now, and examine it in the background.
+        """The verdict; examines the binary in the background if it is new.
 
         Raises:
             CCProxyError: there is no CLI.
@@ -166,7 +169,7 @@ class Conformance:
         if self._is_stopped:
             return self.verdict
         launch = self._launch()
-        # To follow the links of a path takes longer than all else here.
+        # Resolving symbolic links would take longer than everything else here.
         mark = _mark_of(launch.binary)
         binary = self._binary
         if mark != self._mark or binary is None:
@@ -185,10 +188,10 @@ class Conformance:
         return self.verdict
 
     async def settle(self) -> BinaryVerdict:
-        """The verdict on the binary that is there now; waits until it is known.
+        """The verdict on the current binary; waits for its examination.
 
         Raises:
-            CCProxyError: there is no CLI, or none that can be used.
+            CCProxyError: there is no CLI, or it cannot be used.
         """
         while self.look() is BinaryVerdict.EXAMINING:
             waiter: Deferred[None] = Deferred(self._waiting.remove)
@@ -199,13 +202,13 @@ class Conformance:
         return self.verdict
 
     def check_usable(self) -> bool:
-        """Whether a process may be started for any question.
+        """Whether a process may be started for any request.
 
         Returns:
-            False: not yet, the binary is being examined; ``known`` will be called.
+            False: the binary is being examined; ``known`` will be called.
 
         Raises:
-            CCProxyError: not with this binary.
+            CCProxyError: the binary cannot be used.
         """
         verdict = self.look()
         if verdict is BinaryVerdict.UNUSABLE and self._error is not None:
@@ -213,13 +216,13 @@ class Conformance:
         return verdict is not BinaryVerdict.EXAMINING
 
     def check(self) -> bool:
-        """Whether a process may be started for questions that are set whole.
+        """Whether a worker may be started, for bodies that the proxy composes.
 
         Returns:
-            False: not yet, the binary is being examined; ``known`` will be called.
+            False: the binary is being examined; ``known`` will be called.
 
         Raises:
-            CCProxyError: not with this binary.
+            CCProxyError: the binary cannot be used.
         """
         is_known = self.check_usable()
         if self.verdict in (BinaryVerdict.DIFFERS, BinaryVerdict.FAILED):
@@ -231,7 +234,7 @@ class Conformance:
         return is_known
 
     def stop(self) -> None:
-        """End an examination that is under way, and begin none until `start`."""
+        """Cancel a running examination, and start none until `start`."""
         self._is_stopped = True
         examination, self._examination = self._examination, None
         self._binary = None
@@ -254,7 +257,9 @@ class Conformance:
         if not examination.called:
             self._examination = examination
         examination.addErrback(
-            lambda failure: self._log.failure("while a CLI was examined", failure)
+            lambda failure: self._log.failure(
+                "the examination of a CLI failed", failure
+            )
         )
 
     async def _probe(self, binary: BinaryID, launch: LaunchSpec) -> None:
@@ -272,7 +277,7 @@ class Conformance:
             self._decide(result)
 
     async def _found(self, launch: LaunchSpec) -> ProbeResult:
-        """The outcome of an examination; a process may die by chance, once."""
+        """Examine a binary; repeated once, because a process may die by chance."""
         try:
             return await self._prober.probe(launch)
         except ClaudeFailed:
@@ -293,16 +298,18 @@ class Conformance:
     def _give_up(self, error: CCProxyError) -> None:
         is_unusable = isinstance(error, ClaudeUnavailable)
         if not is_unusable and not self._decides:
-            # Whoever asks is told the same.
+            # Requests get the same error.
             self._decide(ProbeResult())
             return
         self.verdict = BinaryVerdict.UNUSABLE if is_unusable else BinaryVerdict.FAILED
         self.why = error.message
         self._error = error
         if is_unusable and self._replaces:
-            # Of the first binary the look at its models tells the same.
+            # For the first binary `CLIDiscovery` logs the same.
             self._replaces = False
-            self._log.warn("nothing is asked for now: {why}", why=error.message)
+            self._log.warn(
+                "requests fail until the CLI can be used: {why}", why=error.message
+            )
         if not is_unusable:
             self._log.warn(
                 "the claude CLI could not be examined ({why}): questions are asked "
@@ -324,7 +331,7 @@ class Conformance:
 
 
 def _mark_of(binary: Path) -> object:
-    """What changes if another file is put in its place; None: nothing is there."""
+    """A cheap id of the file at a path; None: there is no file."""
     try:
         about = os.stat(binary)
     except OSError:
@@ -333,7 +340,7 @@ def _mark_of(binary: Path) -> object:
 
 
 def _again(error: CCProxyError) -> CCProxyError:
-    """The same error, for another client."""
+    """A copy of the error, for another client."""
     return type(error)(
         error.message, param=error.param, retry_after_seconds=error.retry_after_seconds
     )

@@ -1,4 +1,4 @@
-"""The look at the CLI that tells of its models, its login and its version."""
+"""Starts a CLI once to learn its models, its login and its version."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -11,16 +11,17 @@ from twisted.logger import Logger
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.core.errors import CCProxyError
 
-# It takes 0.4 s; who asks for models in the meantime is kept waiting for that long,
-# and not much longer if the CLI does not answer.
+# A start takes 0.4 s. Requests that need its result wait for it, but not much longer if
+# the CLI does not answer.
 _PATIENCE_SECONDS = 10.0
 
 
 class CLIDiscovery:
-    """One look at a time, and all who wait for it.
+    """Runs one discovery at a time; any number of callers may wait for it.
 
     Args:
         look: starts a CLI; raises `CCProxyError` if it does not answer.
+        clock: for the limit on waiting.
     """
 
     _log = Logger()
@@ -37,11 +38,11 @@ class CLIDiscovery:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether a CLI is being looked at."""
+        """Whether a discovery runs."""
         return self._under_way is not None
 
     def start(self) -> None:
-        """Have a look, if none is under way."""
+        """Start a discovery, if none runs."""
         if self._under_way is not None:
             return
         under_way = Deferred.fromCoroutine(self._look())
@@ -49,7 +50,7 @@ class CLIDiscovery:
             self._under_way = under_way
 
     def probe(self) -> "Deferred[None]":
-        """Have a look; fires when it is over, whatever came of it."""
+        """Start a discovery; fires at its end, also after a failure."""
         self.start()
         over: Deferred[None] = Deferred()
         if self._under_way is None:
@@ -59,7 +60,7 @@ class CLIDiscovery:
         return over
 
     async def over(self) -> None:
-        """Wait until the look that is under way is over, but not for ever."""
+        """Wait for a running discovery, up to a limit."""
         if self._under_way is None:
             return
         waiter: Deferred[None] = Deferred()
@@ -71,7 +72,7 @@ class CLIDiscovery:
             self._waiting.remove(waiter)
 
     def cancel(self) -> None:
-        """End the look that is under way."""
+        """Cancel a running discovery."""
         if self._under_way is not None:
             self._under_way.cancel()
 

@@ -1,13 +1,14 @@
-"""Logins for which the CLI has to start a program, and how large bodies may be. Pure.
+"""Limits on the size of bodies, by the CLI's login. Pure.
 
-The body of a request stands in the CLI's environment (`CLAUDE_CODE_EXTRA_BODY`), which
-every child of the CLI inherits. Linux starts no program with a variable of 128 KiB or
-more, macOS none with an environment of 1 MB; the CLI then goes on without a key.
+Some logins need a child process of the CLI. The body of a request is a variable in the
+CLI's environment (`CLAUDE_CODE_EXTRA_BODY`), which every child inherits. Linux starts
+no program with a variable of 128 KiB or more, macOS none with an environment of 1 MB;
+the CLI then sends requests without a key.
 
 ======================  =====================  ======================================
-login                   child                  bodies set whole
+login                   child                  bodies that workers send
 ======================  =====================  ======================================
-key helper              at every question      none: it would have the body
+key helper              at every request       none: the helper would get the body
 macOS' keychain         ``security``           up to 900 kB
 AWS without a key       a credential process   up to 100 kB
 in the environment
@@ -34,11 +35,11 @@ _MACOS_BYTES = 900_000
 
 @frozen
 class BodyLimit:
-    """How large a body may be that is set whole.
+    """The largest body that a worker may send.
 
     Attributes:
-        size_bytes: larger ones are told the native way; 0: all are.
-        why: for the operator, one clause.
+        size_bytes: larger ones are asked the native way; 0: all are.
+        why: the reason for the operator, one clause.
     """
 
     size_bytes: int
@@ -48,12 +49,12 @@ class BodyLimit:
 def body_limit(
     account: Account | None, environment: Mapping[str, str], platform: str
 ) -> BodyLimit | None:
-    """How large a body may be with this login; None: as large as any.
+    """The limit with this login; None: there is none.
 
     Args:
-        account: as the CLI tells it; None: it was not asked yet.
-        environment: the CLI's.
-        platform: as ``sys.platform`` has it.
+        account: what the CLI says of its login; None: not known yet.
+        environment: the CLI's environment.
+        platform: ``sys.platform``.
     """
     account = account or Account()
     if _KEY_HELPER in (account.token_source, account.api_key_source):

@@ -1,6 +1,6 @@
-"""Two questions to a CLI in front of a scripted API, and what has to arrive there.
+"""Two test questions to a CLI in front of a scripted API, and what must arrive there.
 
-The second one is put to the same process: it must bring nothing of the first one.
+Both are sent by one process: the second request must have nothing of the first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,22 +18,22 @@ from ccproxy.claude.worker.worker import Worker
 from ccproxy.core.errors import ClaudeFailed
 from ccproxy.core.stream import Event, Failed, Finished
 
-# It takes 0.7 s; who needs so long has other troubles.
+# An examination takes 0.7 s.
 _PATIENCE_SECONDS = 20.0
 
 
 class ScriptedUpstream(Protocol):
-    """A Messages API on loopback that answers anything, and keeps what it is sent."""
+    """A Messages API on loopback that answers every request and keeps its body."""
 
     @property
     def bodies(self) -> Sequence[Mapping[str, Any]]:
-        """The bodies of all questions so far."""
+        """The bodies of all requests so far."""
 
     def listen(self) -> str:
-        """Open it; the URL to reach it by."""
+        """Listen; returns the base URL."""
 
     async def close(self) -> None:
-        """Close it."""
+        """Stop listening."""
 
 
 def _question(number: int, model: str) -> ComposedBody:
@@ -68,10 +68,10 @@ QUESTIONS = (_question(1, "claude-opus-4-6"), _question(2, "claude-sonnet-4-5"))
 
 
 def difference(bodies: Sequence[Mapping[str, Any]]) -> str:
-    """What has not arrived as `QUESTIONS` had it, one clause; empty: all has.
+    """The difference between `QUESTIONS` and bodies, one clause; empty: none.
 
     Args:
-        bodies: what the scripted API was sent.
+        bodies: the bodies that the scripted API got.
     """
     if len(bodies) != len(QUESTIONS):
         return f"{len(QUESTIONS)} questions became {len(bodies)} requests"
@@ -84,7 +84,7 @@ def difference(bodies: Sequence[Mapping[str, Any]]) -> str:
                 return f"`{name}` is another one"
         system = body.get("system")
         texts = _texts(system if isinstance(system, list) else [])
-        # In front stands what the CLI says of itself.
+        # The CLI puts blocks of its own in front.
         if not texts or texts[-1] != question.system:
             return "the system prompt is another one"
         if any(other.system in text for other in QUESTIONS for text in texts[:-1]):
@@ -97,14 +97,14 @@ def _texts(blocks: Sequence[Any]) -> Sequence[str]:
 
 
 class CLIProber:
-    """Looks at a CLI by a process of its own; implements `Prober`.
+    """Examines a CLI by a process of its own; implements `Prober`.
 
     Args:
-        context: for the process; it must tell nobody of what it learns.
-        upstream: makes what the process is put in front of.
-        isolated: from how a CLI is started to how it is started in front of a URL,
-            with a dummy key and without any login of the user's.
-        asks: whether the questions are put; if not, only its age is found out.
+        context: for the process; without callbacks.
+        upstream: makes the scripted API.
+        isolated: maps a launch and a base URL to a launch with that URL, with a dummy
+            key and without the user's login.
+        asks: whether the questions are sent; if not, only the version is checked.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class CLIProber:
         self._asks = asks
 
     async def probe(self, launch: LaunchSpec) -> ProbeResult:
-        """Start a CLI, and put the questions; see `Prober`."""
+        """Start a CLI and send the questions; see `Prober`."""
         probed = Deferred.fromCoroutine(self._probe(launch))
         probed.addTimeout(_PATIENCE_SECONDS, self._context.clock)
         try:
@@ -150,10 +150,10 @@ class CLIProber:
 
 
 async def _ask(worker: Worker, question: ComposedBody) -> None:
-    """Put a question, and wait until the next one can be put.
+    """Send a question, and wait until the worker is ready again.
 
     Raises:
-        CCProxyError: it failed.
+        CCProxyError: the answer failed.
     """
     listener = _Listener()
     ready: Deferred[None] = Deferred()
@@ -173,7 +173,7 @@ async def _ask(worker: Worker, question: ComposedBody) -> None:
 
 
 class _Listener:
-    """Waits for the end."""
+    """Waits for the end of an answer."""
 
     def __init__(self) -> None:
         self.over: Deferred[Finished | Failed] = Deferred()

@@ -1,7 +1,7 @@
 """The content blocks of an answer as stream events, with numbers of their own. Pure.
 
-A client does not see the calls of Claude Code's own tools, nor text that is held back;
-so its blocks are counted here and not taken from the provider's stream.
+A client does not get the calls of Claude Code's own tools, nor text that is held back.
+So its blocks have indexes of their own, other than those of the provider's stream.
 """
 
 from ccproxy.core.messages import Block
@@ -69,7 +69,7 @@ class BlockWriter:
         return [InputJSONDelta(json, self._index)]
 
     def agent_tool(self, name: str, arguments: str) -> list[Event]:
-        """Tell that Claude Code has used a tool of its own."""
+        """Note that Claude Code has used a tool of its own."""
         return [*self.close(), AgentToolUsed(name, arguments)]
 
     def close(self) -> list[Event]:

@@ -1,4 +1,4 @@
-"""The history as the CLI takes it: one line a turn. Pure.
+"""The lines that tell the CLI a conversation: one line a turn. Pure.
 
 Source: docs/claude-cli-protocol.md, "History".
 """
@@ -22,15 +22,14 @@ from ccproxy.claude.protocol.codec import encode
 
 
 def turn(message: PromptMessage, identifier: str, *, model: str, ask: bool) -> bytes:
-    """A turn of the conversation, as the Messages API knows it.
+    """The line of one turn.
 
     Args:
         message: the turn.
-        identifier: a UUID for a user's turn, unique for an assistant's: two with
-            one would be merged.
-        model: who is to have spoken, for an assistant's turn without thinking, which
-            is some model's own.
-        ask: whether the model is to answer this user's turn.
+        identifier: a UUID for a user's turn; a unique id for an assistant's turn,
+            because the CLI merges two turns of one id.
+        model: the model that is named for an assistant's turn without thinking.
+        ask: whether the model shall answer this user's turn.
     """
     if message.role is Role.ASSISTANT:
         return encode(
@@ -55,7 +54,7 @@ def turn(message: PromptMessage, identifier: str, *, model: str, ask: bool) -> b
         "parent_tool_use_id": None,
         "session_id": "",
         "uuid": identifier,
-        # Without it `@/etc/passwd` is read and sent, and `/clear` is run.
+        # Without it the CLI reads and sends `@/etc/passwd`, and runs `/clear`.
         "client_composed": True,
     }
     if not ask:
@@ -68,7 +67,7 @@ def _blocks(blocks: Sequence[Block]) -> list[dict[str, object]]:
 
 
 def _thinker(message: PromptMessage) -> str:
-    """Whose thinking a turn holds: the CLI gives it to nobody else."""
+    """The model of a turn's thinking: the CLI sends it to no other model."""
     for block in message.content:
         if isinstance(block, ThinkingBlock | RedactedThinkingBlock):
             return block.model
@@ -114,7 +113,7 @@ def _block(block: Block) -> dict[str, object]:
 def _result(
     content: "str | Sequence[Block]", *, is_error: bool
 ) -> str | list[dict[str, object]]:
-    """A result as the CLI itself writes one that it has waited for."""
+    """A result, written as the CLI writes one that it has waited for."""
     if not isinstance(content, str):
         return _blocks(content)
     if is_error or is_blank(content):

@@ -1,9 +1,9 @@
-"""The client's tools, as the CLI takes them: an MCP server that is us. Pure.
+"""An MCP server that offers the client's tools to the CLI. Pure.
 
-The CLI is told of the server and its tools by ``initialize``. From 2.1.280 on it
-believes that; an older one asks again by ``mcp_message``, and must be answered. It
-asks us to run a tool by ``tools/call``, one call after the other; that is answered when
-the client, who runs it, has sent the result.
+``initialize`` names the server and its tools. From 2.1.280 on the CLI needs no more; an
+older one asks again by ``mcp_message`` and has to be answered. The CLI calls tools by
+``tools/call``, one call after the other; the answer is sent when the client, which runs
+the tool, has sent the result.
 
 Source: docs/claude-cli-protocol.md, "Tools".
 """
@@ -21,7 +21,7 @@ from ccproxy.claude.native.structured_output import TOOL
 from ccproxy.claude.protocol.records import ControlRequest, MCPMessage, listed_as
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InvalidRequest
 
-# The name that `--allowedTools` allows.
+# The server's name; `--allowedTools` allows its tools.
 SERVER = "client"
 
 _INITIALIZED: Mapping[str, object] = {
@@ -32,7 +32,7 @@ _INITIALIZED: Mapping[str, object] = {
 
 
 def offer(tools: Sequence[PromptTool]) -> Mapping[str, object]:
-    """What ``initialize`` says of the tools; nothing if there are none."""
+    """The fields of ``initialize`` for the tools; empty without tools."""
     if not tools:
         return {}
     manifest = {"initializeResult": _INITIALIZED, "toolsListResult": _listed(tools)}
@@ -42,26 +42,25 @@ def offer(tools: Sequence[PromptTool]) -> Mapping[str, object]:
 def check_offered(
     names: Collection[str], tools: Sequence[PromptTool], has_own: bool
 ) -> CCProxyError | None:
-    """What is wrong with the tools that the model may call; None: nothing.
+    """The error if the CLI offers other tools to the model; None: it does not.
 
     Args:
-        names: those that the CLI offers.
-        tools: those that it was told of.
-        has_own: whether it has tools of its own beside them.
+        names: the tools that the CLI offers.
+        tools: the client's tools.
+        has_own: whether the CLI has tools of its own, too.
     """
-    # The tool of an answer by a schema is the CLI's, and checked elsewhere.
+    # The CLI's tool for an answer by a schema is checked elsewhere.
     wanted = {listed_as(tool.name) for tool in tools} - {TOOL}
     left_out = wanted - set(names)
     if left_out:
-        # It takes no tool whose schema breaks the rules of JSON Schema, and leaves all
-        # of them out then.
+        # If one schema breaks the rules of JSON Schema, the CLI leaves out all tools.
         return InvalidRequest(
             "`tools`: the claude CLI does not take the parameters of one of them; they "
             "have to be JSON Schema, draft 2020-12",
             param="tools",
         )
     if set(names) - wanted - {TOOL} and not has_own:
-        return ClaudeFailed("the claude CLI offers other tools than it was told of")
+        return ClaudeFailed("the claude CLI offers tools that the client has not sent")
     return None
 
 
@@ -79,10 +78,10 @@ def _listed(tools: Sequence[PromptTool]) -> Mapping[str, object]:
 
 
 class MCPServer:
-    """Our side of the server, for one session.
+    """The server for one session.
 
     Args:
-        send: given the id of a request and the JSON-RPC answer to it.
+        send: called with the id of a request and its JSON-RPC answer.
     """
 
     def __init__(self, send: Callable[[str, Mapping[str, object]], None]) -> None:
@@ -92,11 +91,11 @@ class MCPServer:
         self._results: dict[str, ToolResultBlock] = {}
 
     def offer(self, tools: Sequence[PromptTool]) -> None:
-        """Note what is offered."""
+        """Set the tools."""
         self._tools = tools
 
     def receive(self, request: ControlRequest, message: MCPMessage) -> None:
-        """Take a message of the CLI's; a call waits for its result."""
+        """Take a message of the CLI; a call waits for its result."""
         if message.method == "tools/call":
             identifier = message.params.meta.tool_use_id
             self._asked[identifier] = (request.request_id, message.id or 0)
@@ -109,14 +108,14 @@ class MCPServer:
         )
 
     def give(self, results: Sequence[ToolResultBlock]) -> None:
-        """Take the results of calls, whether the CLI has asked for them or will."""
+        """Take results of calls, before or after the CLI has asked for them."""
         self._results |= {result.tool_use_id: result for result in results}
         self._answer()
 
     def _answer(self) -> None:
         for identifier in [*self._asked.keys() & self._results.keys()]:
             request_id, number = self._asked.pop(identifier)
-            self._reply(request_id, number, _told(self._results.pop(identifier)))
+            self._reply(request_id, number, _encoded(self._results.pop(identifier)))
 
     def _reply(
         self, request_id: str, number: object, result: Mapping[str, object]
@@ -124,7 +123,7 @@ class MCPServer:
         self._send(request_id, {"jsonrpc": "2.0", "id": number, "result": result})
 
 
-def _told(result: ToolResultBlock) -> Mapping[str, object]:
+def _encoded(result: ToolResultBlock) -> Mapping[str, object]:
     content = result.content
     blocks: Sequence[Block] = (
         (TextBlock(content),) if isinstance(content, str) else content

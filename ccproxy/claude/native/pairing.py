@@ -1,8 +1,7 @@
-"""Turns as the CLI keeps them: calls and results paired, under ids of their own. Pure.
+"""Pairs calls with results, and makes their ids unique, as the CLI needs. Pure.
 
-Each call has its result in the very next turn, in front of everything else, and no
-result stands without its call. Where one is missing the CLI would invent it, so it is
-refused here.
+Each call has its result in the next turn, in front of everything else, and each result
+has its call. The CLI would invent a missing result, so a request without it is refused.
 """
 
 import re
@@ -19,24 +18,25 @@ from ccproxy.claude.native.prompt import (
 )
 from ccproxy.core.errors import InvalidRequest
 
-# `a_2` is to the CLI another name of `a`, and one of them loses its result (2.1.330).
+# The CLI takes `a_2` for another name of `a` and drops one of the results (2.1.330).
 _NUMBERED = re.compile(r"_\d+$")
-# What the Messages API does not take in an id.
+# Characters that the Messages API does not allow in an id.
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def paired(messages: Sequence[PromptMessage], param: str) -> tuple[PromptMessage, ...]:
-    """The same turns, results in front, in the order of their calls.
+    """The turns with results in front, in the order of their calls.
 
-    So a session tells them that has waited for them, and a new one must look the same.
+    A suspended session sends results in this order, and a new session must send the
+    same.
 
-    Ids that the Messages API would not take, or that an earlier turn has used (some
-    clients count from 0 in each), are replaced in call and result alike: of two calls
+    Ids are replaced, in call and result, if the Messages API would refuse them or an
+    earlier turn has used them (some clients count from 0 in each turn): of two calls
     with one id the CLI would drop one.
 
     Raises:
-        InvalidRequest: a call without a result, a result without a call, or two of
-            one id; names it.
+        InvalidRequest: a call has no result, a result has no call, or two have one id;
+            names the id.
     """
     ordered = _ordered(messages)
     waiting: set[str] = set()
@@ -92,7 +92,7 @@ def _with_ids_of_their_own(
 
 
 class _Ids:
-    """Ids that neither the Messages API nor the CLI can take for one another."""
+    """Makes ids that neither the Messages API nor the CLI confuses."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
@@ -100,7 +100,7 @@ class _Ids:
         self._tries: dict[str, int] = {}
 
     def take(self, identifier: str) -> str:
-        """The id itself if it may be, else one that resembles it."""
+        """The id itself if it is free, else a similar one."""
         base = candidate = _NOT_IN_IDS.sub("_", identifier) or "call"
         while self._is_ambiguous(candidate):
             self._tries[base] = self._tries.get(base, 1) + 1

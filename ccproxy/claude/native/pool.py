@@ -1,11 +1,12 @@
-"""A CLI process for each question, where the CLI runs its own loop.
+"""Gives each request of the native way a process, in which the CLI runs its own loop.
 
-A question takes the process that waits for the results which it brings; else a new
-process; else a place in the queue, first come first served. A process is stopped when
-its answer is over, unless Claude Code's own calls are a part of the turn and it waits
-for the results of the client's. One that waits is stopped when its place is needed.
+A request takes the suspended process that waits for its results; else a new process;
+else a place in the queue, first come first served. A process is stopped at the end of
+its answer, unless the turn has calls of Claude Code's own tools and waits for results
+of the client's tools: then it is suspended. A suspended process is stopped when its
+slot is needed.
 
-A process that is lost before anything was told is replaced, once a question.
+If a process is lost before anything was sent, the request gets another one, once.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,14 +36,13 @@ from ccproxy.core.question import Listener
 
 @frozen(kw_only=True)
 class NativeQuestion:
-    """A question that can be asked in this way.
+    """A request that is translated for the native way.
 
     Attributes:
-        model: as the CLI takes it.
-        effort: how hard the model works; None: its default.
-        adjusted: the client's paths of what is told otherwise.
-        ignored: the client's paths of what is not told.
-        prefix: the hash of what stands before the answer: unknown in this way.
+        prompt: the request, as the CLI is told it.
+        adjusted: the client's paths of fields that are sent in another form.
+        ignored: the client's paths of fields that are not sent.
+        prefix: the hash of everything in front of the answer; always unknown here.
     """
 
     prompt: Prompt
@@ -52,22 +52,26 @@ class NativeQuestion:
 
     @property
     def model(self) -> str:
-        """As the CLI takes it."""
+        """The model's name for the CLI."""
         return self.prompt.model
 
     @property
     def effort(self) -> str | None:
-        """How hard the model is told to work; None: its default."""
+        """The effort that is sent; None: the model's default."""
         return None if self.prompt.effort is None else self.prompt.effort.value
 
 
 class NativePool:
-    """Hands out processes, one a question.
+    """Hands out processes, one for each request.
 
     Args:
-        slots: how many processes there may be, shared with others.
-        queue: those who wait for a place.
+        factory: starts processes.
+        clock: for timers.
+        options: the operator's settings.
+        slots: the places for processes, shared with the workers.
+        queue: the waiting requests.
         checker: compares answers with their schemas.
+        observer: counts processes.
     """
 
     def __init__(
@@ -103,23 +107,24 @@ class NativePool:
         model_id: str,
         effort: Effort | None,
     ) -> NativeQuestion:
-        """A request as a question that can be asked.
+        """Translate a request.
 
         Args:
-            request: what the client asks.
-            model: as the CLI takes it.
+            request: the client's request.
+            model: the model's name for the CLI.
             model_id: the model's full id.
-            effort: as the model knows it.
+            effort: an effort that the model knows.
 
         Raises:
-            InvalidRequest: it cannot be asked in this way; names the client's path.
+            InvalidRequest: the request is not possible in this way; names the client's
+                path.
         """
         told = translate(
             request,
             model=model,
             effort=effort,
-            # The CLI has notes of its own in the conversation. They stand elsewhere
-            # when a new process is told it, and the thinking behind is refused.
+            # The CLI adds notes of its own to a conversation. A new process adds them
+            # in other places, and the provider then refuses the thinking behind them.
             thinking_of=None if rules_for(model_id).is_prefix_bound else model_id,
             forward_sampling=self._settings.forward_sampling,
             web_search=self._settings.has_web_search,
@@ -136,7 +141,7 @@ class NativePool:
         )
 
     def ask(self, question: NativeQuestion, listener: Listener) -> NativeCompletion:
-        """Put a question; the listener is never called from within."""
+        """Start a request; the listener is never called from within."""
         prompt = question.prompt
         completion = NativeCompletion(
             self, prompt, listener, self._checker, self._clock, self._observer
@@ -161,24 +166,24 @@ class NativePool:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether no more questions are taken."""
+        """Whether new requests are refused."""
         return self._stopped
 
     @property
     def queued(self) -> int:
-        """How many questions wait for a process."""
+        """The number of requests that wait for a process."""
         return len(self._queue)
 
     def start(self) -> None:
-        """Take questions, also after a stop."""
+        """Take requests, also after a stop."""
         self._stopped = False
 
     def wake(self) -> None:
-        """Look at those that wait: processes may be started now."""
+        """Serve waiting requests: processes may be started again."""
         self._serve()
 
     def stop(self) -> "Deferred[None]":
-        """Fail every question and stop every process. Fires when all are gone."""
+        """Fail every request and stop every process. Fires when all are gone."""
         self._stopped = True
         for completion in (*self._queue, *self._running, *self._checking):
             completion.fail(_stopping())
@@ -187,14 +192,14 @@ class NativePool:
         return gone.addCallback(lambda _: None)
 
     def kill(self) -> None:
-        """Let no process that is being stopped take its time."""
+        """Kill the processes that are being stopped."""
         for session in tuple(self._closing):
             session.kill()
 
     def drain(self) -> "Deferred[None]":
-        """Take no more questions. Fires when those that were taken are answered.
+        """Refuse new requests. Fires when the others are answered.
 
-        `stop` is still to be called; on cancel the questions go on.
+        `stop` is still to be called. On cancel the requests go on.
         """
         self._stopped = True
         self._dismiss_waiting()
@@ -204,7 +209,7 @@ class NativePool:
         return drained
 
     def session_counts(self) -> Mapping[str, int]:
-        """How many processes are at what; always the same names."""
+        """The number of processes by state; always the same names."""
         return {
             "answering": len(self._running),
             "suspended": len(self._waiting),
@@ -212,14 +217,14 @@ class NativePool:
         }
 
     def make_room(self) -> bool:
-        """Stop the process that has waited longest for results; tells whether one."""
+        """Stop the longest suspended process; tells whether there was one."""
         if not self._waiting:
             return False
         self._waiting.dismiss(StopReason.ROOM)
         return True
 
     def retry(self, completion: NativeCompletion, session: Session) -> None:
-        """Give a question a new process, before all others; the one it had is lost."""
+        """Give a request a new process, before all others; its process was lost."""
         self._running.discard(completion)
         self._queue.return_to(completion)
         self._retire(session, StopReason.LOST)
@@ -233,10 +238,10 @@ class NativePool:
         session: Session | None,
         suspension: Suspension | None,
     ) -> None:
-        """Take a question off the books, or its session back; called by it."""
+        """Forget a request that is over, and take its session back."""
         self._running.discard(completion)
         self._queue.leave(completion)
-        # One whose answer is being checked has no process any more, and no end yet.
+        # A request whose answer is being checked has no process, and no end yet.
         if completion.is_checking:
             self._checking.add(completion)
         else:
@@ -251,10 +256,10 @@ class NativePool:
         self._tell_drained()
 
     def _serve(self) -> None:
-        """Serve those who wait, as long as there are places."""
+        """Serve waiting requests, as long as there are slots."""
         promised = 0
         for completion in self._queue:
-            # What is done for one may end others.
+            # Serving one request may end another.
             if completion not in self._queue or self._is_served(completion):
                 continue
             promised += 1
@@ -271,7 +276,7 @@ class NativePool:
         return True
 
     def _will_be_free(self, places: int) -> bool:
-        """Have so many places become free in a moment; tells whether they do."""
+        """Stop idle processes for so many slots; tells whether they become free."""
         while self._slots.leaving + self._slots.free < places:
             if not self._slots.make_room():
                 return False

@@ -1,12 +1,11 @@
-"""What is asked: the neutral form between the wire dialects and the CLI.
+"""The values of a request that the CLI is told turn by turn. Pure.
 
-It is the Messages API's own shape (system, alternating turns of content
-blocks), because that is what the CLI passes on. A dialect builds a `Prompt`
-with `turns`; the ``claude`` room writes it to the CLI as native turns.
+They are the part of the Messages API that the CLI can be told: blocks without cache
+breakpoints or unknown fields, and alternating turns. Two requests are compared by them,
+see `ccproxy.claude.native.suspension`.
 
-Invariants of ``Prompt.messages``: not empty, roles alternate, no text is blank, the
-last turn is the user's, and calls and results stand in neighbouring turns, each with
-its own.
+Invariants of ``Prompt.messages``: not empty; roles alternate; no text is blank; the
+last turn is the user's; calls and their results stand in neighbouring turns.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,14 +25,14 @@ _BLANKS = (
 
 
 class Role(Enum):
-    """Who speaks."""
+    """The author of a turn."""
 
     USER = "user"
     ASSISTANT = "assistant"
 
 
 class Effort(Enum):
-    """How long the model may think, in the CLI's words (``effortLevel``)."""
+    """The CLI's ``effortLevel``."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -44,14 +43,14 @@ class Effort(Enum):
 
 @frozen
 class TextBlock:
-    """A content block of text, word for word."""
+    """A block of text."""
 
     text: str
 
 
 @frozen
 class ImageBlock:
-    """An image: base64 of a media type, or, without one, an https URL."""
+    """An image: base64 with a media type, or an https URL without one."""
 
     media_type: str | None
     source: str
@@ -59,10 +58,10 @@ class ImageBlock:
 
 @frozen
 class DocumentBlock:
-    """A PDF in base64, a plain text, or, without a media type, an https URL.
+    """A PDF in base64, a plain text, or an https URL without a media type.
 
     Attributes:
-        context: what the model is told of it besides.
+        context: a text for the model besides the document.
     """
 
     media_type: str | None
@@ -73,7 +72,7 @@ class DocumentBlock:
 
 @frozen
 class ToolUseBlock:
-    """A call that the model made, under the model's own id."""
+    """A call of a tool, with the model's id."""
 
     id: str
     name: str
@@ -82,7 +81,7 @@ class ToolUseBlock:
 
 @frozen
 class ToolResultBlock:
-    """What the client's tool gave back."""
+    """The result of a call."""
 
     tool_use_id: str
     content: "str | tuple[TextBlock | ImageBlock | DocumentBlock, ...]"
@@ -91,11 +90,10 @@ class ToolResultBlock:
 
 @frozen
 class ThinkingBlock:
-    """What the assistant thought, with its provider's signature.
+    """Thinking of the model, with the provider's signature.
 
     Attributes:
-        model: the full id of who thought so: thinking is worth nothing to another,
-            and the CLI leaves it out then.
+        model: full id of the model; the CLI sends thinking to no other model.
     """
 
     thinking: str
@@ -105,7 +103,7 @@ class ThinkingBlock:
 
 @frozen
 class RedactedThinkingBlock:
-    """What the assistant thought, legible to its provider only."""
+    """Thinking that only the provider can read."""
 
     data: str
     model: str = ""
@@ -124,7 +122,7 @@ Block: TypeAlias = (
 
 @frozen
 class PromptTool:
-    """A tool of the client's; ``input_schema`` is JSON Schema of an object."""
+    """A tool of the client; ``input_schema`` is the JSON Schema of an object."""
 
     name: str
     description: str | None
@@ -133,7 +131,7 @@ class PromptTool:
 
 @frozen
 class PromptMessage:
-    """One turn."""
+    """One turn of the conversation."""
 
     role: Role
     content: tuple[Block, ...]
@@ -141,7 +139,7 @@ class PromptMessage:
 
 @frozen(kw_only=True)
 class Prompt:
-    """One question to the model, with everything it depends on.
+    """One request, with everything that the answer depends on.
 
     Attributes:
         model: an alias or full id that the CLI takes.

@@ -1,7 +1,8 @@
-"""Between the Messages API and what this way of asking knows. Pure.
+"""Translates a Messages API request for the native way. Pure.
 
-The CLI composes the request itself here, so much of a Messages API request has no
-place: what is left out is named, what would make the answer a lie is refused.
+The CLI composes the body itself, so many fields of a request cannot be sent. Fields
+that are left out are named; a request whose answer would be wrong without them is
+refused.
 """
 
 from collections.abc import Iterator, Mapping
@@ -54,11 +55,12 @@ class _DocumentFields(msgspec.Struct):
 
 @frozen
 class TranslatedRequest:
-    """A question as the CLI is told it, and what of the request it leaves out.
+    """A request as the CLI is told it.
 
     Attributes:
-        adjusted: paths of what is told in another form or place.
-        ignored: paths of what is not told.
+        prompt: the request.
+        adjusted: the client's paths of fields in another form or place.
+        ignored: the client's paths of fields that are left out.
     """
 
     prompt: Prompt
@@ -75,19 +77,20 @@ def translate(
     forward_sampling: bool = False,
     web_search: bool = False,
 ) -> TranslatedRequest:
-    """A Messages API request as this way of asking knows it.
+    """Translate a request.
 
     Args:
-        request: what the client asks.
-        model: as the CLI takes it.
-        effort: as the model knows it.
-        thinking_of: the full id of the model whose earlier thinking is told, and that
-            of unknown models; None: none is told; empty: all is.
+        request: the client's request.
+        model: the model's name for the CLI.
+        effort: an effort that the model knows.
+        thinking_of: full id of the model whose earlier thinking is sent, besides
+            thinking of unknown models; None: no thinking is sent; empty: all is.
         forward_sampling: send temperature and the like upstream.
-        web_search: whether the model has Claude Code's own search.
+        web_search: whether the model has Claude Code's own web search.
 
     Raises:
-        InvalidRequest: it cannot be asked in this way; names the client's path.
+        InvalidRequest: the request is not possible in this way; names the client's
+            path.
     """
     reader = _Reader(request, thinking_of)
     if not web_search:
@@ -154,7 +157,7 @@ def _schema(request: messages.MessagesRequest) -> Mapping[str, Any] | None:
 
 
 class _Reader:
-    """Reads one request, and notes what has no place."""
+    """Reads one request, and notes fields that cannot be sent."""
 
     def __init__(
         self, request: messages.MessagesRequest, thinking_of: str | None
@@ -251,7 +254,7 @@ class _Reader:
         return self._shown(block, at)
 
     def _is_told(self, thinker: str) -> bool:
-        """Whether the thinking of a model is told."""
+        """Whether the thinking of a model is sent."""
         of = self._thinking_of
         if of is None or not of or not thinker:
             return of is not None
@@ -304,7 +307,7 @@ def _document(fields: _DocumentFields) -> DocumentBlock | None:
 
 
 def _without_loose_thinking(message: PromptMessage) -> PromptMessage:
-    """The turn without thinking that nothing came of, which the API refuses."""
+    """The turn without thinking at its end, which the API refuses."""
     content = list(message.content)
     while content and isinstance(content[-1], ThinkingBlock | RedactedThinkingBlock):
         content.pop()

@@ -1,12 +1,12 @@
-"""One CLI process that answers one question with its own loop.
+"""One CLI process that answers one request with its own loop.
 
 =============  ============================================================
-NEW            started; nothing said
-PREPARING      it is told what it needs before it can answer
+NEW            the process was started
+PREPARING      settings and history are being sent
 ASKING         the question is sent, the answer comes
-SUSPENDED      the answer was calls of the client's tools, behind calls of
-               Claude Code's own; the CLI waits for their results
-CLOSED         the process is being stopped or gone
+SUSPENDED      the answer ended with calls of the client's tools, behind
+               calls of Claude Code's own; the CLI waits for their results
+CLOSED         the process is being stopped, or has ended
 =============  ============================================================
 
 Source: docs/claude-cli-protocol.md, "Input" and "History".
@@ -39,7 +39,7 @@ from ccproxy.core.stream import Event, Failed, Finished
 
 
 class SessionLost(ClaudeFailed):
-    """The process is gone, or cannot be understood: another may do better."""
+    """The process failed, not the request: another process may be asked."""
 
 
 class _State(Enum):
@@ -51,10 +51,10 @@ class _State(Enum):
 
 
 class Session:
-    """A CLI process, spoken to.
+    """A CLI process of the native way.
 
     Attributes:
-        launch: how it was started.
+        launch: how the process was started.
 
     Raises:
         CCProxyError: the process cannot be started.
@@ -83,7 +83,7 @@ class Session:
         self._costs = context.cost_tracker()
         self._prompt: Prompt | None = None
         self._turn: NativeTurnDecoder | None = None
-        # Claude Code's own calls stay in the conversation, also behind results.
+        # Claude Code's own calls stay in the conversation behind later results.
         self._has_own_calls = False
         self._lost: Callable[[], None] | None = None
         self._delivery = Delivery(context.limits, context.clock, self._timed_out)
@@ -97,13 +97,13 @@ class Session:
         return self._state is _State.SUSPENDED
 
     def ask(self, prompt: Prompt, listener: Listener) -> None:
-        """Put the question to a new CLI; the listener is told everything."""
+        """Send the request to the new CLI; the listener gets all events."""
         self._begin(prompt, listener)
         asked = Deferred.fromCoroutine(self._put(prompt))
         asked.addErrback(self._setup_failed)
 
     def watch(self, on_lost: Callable[[], None]) -> None:
-        """Say once if a session that nobody asks cannot be used any more."""
+        """Call ``on_lost`` once if the suspended session cannot be used any more."""
         self._lost = on_lost
 
     def resume_with_results(
@@ -112,19 +112,19 @@ class Session:
         results: Sequence[ToolResultBlock],
         listener: Listener,
     ) -> None:
-        """Give a suspended session what it waits for; the listener hears the rest.
+        """Send results to the suspended session, which goes on with its turn.
 
         Args:
-            prompt: the whole request, equal to the last but for its turns.
-            results: one for each call, under the model's ids.
-            listener: told everything, failures included.
+            prompt: the whole request; equal to the last one but for new turns.
+            results: one for each call, with the model's ids.
+            listener: gets all events, failures included.
         """
         self._begin(prompt, listener, self._turn.message_id if self._turn else None)
         self._state = _State.ASKING
         self._tools.give(results)
 
     def pause(self) -> None:
-        """Stop reading from the CLI until `resume`."""
+        """Stop reading the answer until `resume`."""
         self._process.pause()
         self._delivery.pause()
 
@@ -134,22 +134,22 @@ class Session:
         self._delivery.resume()
 
     def close(self) -> "Deferred[None]":
-        """Stop the CLI; the listener hears nothing more. Fires when it is gone."""
+        """Stop the CLI and send no more events. Fires when the process is gone."""
         self._delivery.leave()
         self._lost = None
         if self._state is _State.SUSPENDED:
-            # A gentle end would make it give up the calls, and ask the model again.
+            # At SIGTERM it would give up the calls and ask the model again.
             self._process.kill()
         self._state = _State.CLOSED
         self._abandon(ClaudeFailed("the session was closed"))
         return self._process.terminate()
 
     def kill(self) -> None:
-        """Stop the CLI now; `close` tells when it is gone."""
+        """Kill the CLI; the Deferred of `close` fires when it is gone."""
         self._process.kill()
 
     def lines_received(self, lines: list[bytes]) -> None:
-        """Take lines of the CLI's; called by the process."""
+        """Take lines of the CLI; called by the process."""
         events: list[Event] = []
         try:
             for line in lines:
@@ -157,7 +157,7 @@ class Session:
                 if record is not None:
                     events += self._received(record)
                 if events and isinstance(events[-1], Finished | Failed):
-                    # What comes behind it finds us in another state.
+                    # The next record finds the session in another state.
                     self._tell(events)
                     events = []
         except wire.WireError as error:
@@ -169,11 +169,11 @@ class Session:
                 self._tell(events)
 
     def garbage_received(self, error: wire.WireError) -> None:
-        """Give up a CLI that cannot be understood; called by the process."""
+        """Give up a CLI whose output cannot be read; called by the process."""
         self._break_off(SessionLost(f"the claude CLI wrote {error}"))
 
     def process_ended(self, end: ProcessExit) -> None:
-        """Learn that the CLI is gone; called by the process."""
+        """Note that the CLI has ended; called by the process."""
         state, self._state = self._state, _State.CLOSED
         if state is not _State.CLOSED:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
@@ -207,7 +207,7 @@ class Session:
     def _received(self, record: wire.Record) -> list[Event]:
         turn = self._turn if self._state is _State.ASKING else None
         if isinstance(record, StreamLine):
-            # Nearly all are, and of use to an answer only.
+            # Nearly all records are of this type.
             return [] if turn is None else self._asked(turn, record)
         self._costs.receive(record)
         match record:
@@ -235,7 +235,7 @@ class Session:
             has_own = self.launch.spawns_children
             wrong = check_offered(record.tools, self._prompt.tools, has_own)
             if wrong is not None:
-                # The question is not on its way yet.
+                # The question has not been sent upstream yet.
                 self._process.kill()
                 return [Failed(wrong)]
         events = turn.receive(record)
@@ -266,7 +266,7 @@ class Session:
         if isinstance(error, wire.WireError):
             error = SessionLost(f"the claude CLI sent {error}")
         if not isinstance(error, CCProxyError):
-            self._log.failure("while a session was set up", failure)
+            self._log.failure("the setup of a session failed", failure)
             error = ClaudeFailed("the claude CLI could not be set up")
         self._fail(error)
 
@@ -274,7 +274,7 @@ class Session:
         self._fail(self._why(error))
 
     def _break_off(self, error: CCProxyError) -> None:
-        """Tell everyone who waits for this CLI, whatever for."""
+        """Fail everything that waits for this CLI."""
         self._lose()
         self._abandon(error)
         self._fail(error)
@@ -301,7 +301,7 @@ class Session:
         return error if self._turn is None else self._turn.timeout_error(error)
 
     def _end(self, end: Finished | Failed) -> None:
-        """The turn is over; see whether the CLI waits for the client's results."""
+        """End the turn; suspend the session if the CLI waits for results."""
         self._delivery.leave()
         turn = self._turn
         if turn is not None and turn.has_own_calls:
@@ -312,5 +312,5 @@ class Session:
             return
         self._state = _State.CLOSED
         if turn is not None and (turn.goes_on or turn.waits):
-            # It would ask the model again before it ends.
+            # At SIGTERM it would ask the model again.
             self._process.kill()

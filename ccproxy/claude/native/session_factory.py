@@ -22,19 +22,19 @@ class SessionFactory:
     _conformance: Conformance
 
     def launch(self, without: frozenset[str]) -> LaunchSpec:
-        """How one is started; raises `CCProxyError` where none can be."""
+        """How a process is started; raises `CCProxyError` if there is no CLI."""
         return self._launches.native(without)
 
     def is_allowed(self) -> bool:
-        """Whether one may be started now; False: the binary is being examined.
+        """Whether a process may be started now; False: the binary is being examined.
 
         Raises:
-            CCProxyError: not with the binary that is there.
+            CCProxyError: the binary cannot be used.
         """
         return self._conformance.check_usable()
 
     def start(self, launch: LaunchSpec) -> Session:
-        """Start one; raises `CCProxyError` if that is not possible."""
+        """Start a process; raises `CCProxyError`."""
         self._breaker.check()
         session = Session(launch, self._context, self._settings)
         self._context.observer.cli_started()

@@ -1,8 +1,8 @@
-"""What is said to a CLI until it answers: set-up, history, question.
+"""Sends everything to a new CLI that comes before its answer.
 
-It is initialized with all that the question says beside its turns. Then come the
-settings, and the turns: each of the user's has to be acknowledged before the
-assistant's that follows is written, or that would land in front of it.
+The initialization has everything of the request besides its turns. Then the settings
+are sent, and the turns. The CLI has to acknowledge each of the user's turns before the
+next turn of the assistant is written, or the two would change places.
 
 Source: docs/claude-cli-protocol.md, "Input", "History" and "Tools".
 """
@@ -29,12 +29,16 @@ from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
 
 class SessionSetup:
-    """Everything that one CLI is told beside the results of its calls.
+    """Sets up one CLI and sends the question.
 
     Args:
+        controls: control requests to the CLI.
         send: writes a line to the CLI.
-        launch: how it was started.
-        lost: told of a setting that the CLI refused while the question was under way.
+        tools: offers the client's tools.
+        context: clock, limits and callbacks.
+        options: the operator's settings.
+        launch: how the CLI was started.
+        lost: called if the CLI refuses a setting after the question was sent.
     """
 
     def __init__(
@@ -58,11 +62,11 @@ class SessionSetup:
         self._waiter: Deferred[None] | None = None
 
     async def open(self, prompt: Prompt) -> records.InitializeAnswer:
-        """Initialize a new CLI with what a prompt says beside its turns, for good.
+        """Initialize a new CLI with everything of a prompt besides its turns.
 
         Raises:
-            CCProxyError: it is too old, died, or refuses.
-            WireError: it speaks another language.
+            CCProxyError: the CLI is too old, died, or refuses.
+            WireError: its answer is of an unknown shape.
         """
         await self._refuse_old()
         self._tools.offer(prompt.tools)
@@ -79,30 +83,29 @@ class SessionSetup:
         return answer
 
     async def _refuse_old(self) -> None:
-        """Make sure, before it is told anything of a client's, that it is new enough.
+        """Check the CLI's version before anything of a client is sent.
 
-        Most do not tell their version. Those that are too old take an empty system
-        prompt, which all others refuse. The binary may have been replaced since it was
-        examined.
+        Most versions do not report themselves. A version that is too old accepts an
+        empty system prompt, which all others refuse. The binary may have been replaced
+        since its examination.
 
         Raises:
-            ClaudeUnavailable: it is too old.
+            ClaudeUnavailable: the CLI is too old.
         """
         try:
             await self._controls.ask(requests.set_system_prompt(""))
         except ClaudeFailed as error:
             if type(error) is not ClaudeFailed:
-                # It is lost.
+                # The process is lost.
                 raise
             return
         raise too_old("")
 
     async def put(self, prompt: Prompt) -> None:
-        """Put a question to a CLI that was opened for it; done when it is written.
+        """Send settings, history and question; done when all is written.
 
         Raises:
             CCProxyError: the CLI refuses something, or is gone.
-            WireError: it speaks another language.
         """
         self._configure(prompt)
         last = len(prompt.messages) - 1
@@ -113,7 +116,7 @@ class SessionSetup:
                 await self._acknowledged()
 
     def remind(self, prompt: Prompt) -> None:
-        """Ask for a call once more."""
+        """Ask the model for a required call once more."""
         said = demand.reminder(prompt)
         self._send(history.turn(said, str(uuid4()), model=self._model, ask=True))
 
@@ -136,7 +139,7 @@ class SessionSetup:
             max_tokens=prompt.max_tokens,
             extra_body=body,
         )
-        # The CLI works its input off in order, so the question need not wait.
+        # The CLI reads its input in order, so the question need not wait.
         self._controls.ask(settings).addErrback(self._lost)
 
     async def _acknowledged(self) -> None:
@@ -144,15 +147,15 @@ class SessionSetup:
         await self._waiter
 
     def acknowledge(self) -> None:
-        """Go on: the CLI has taken what it was told."""
+        """Note that the CLI has taken a turn."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             waiter.callback(None)
 
     def abandon(self, error: CCProxyError) -> None:
-        """Give up."""
+        """Fail what still waits."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             waiter.errback(error)
-            # Whoever still waited has heard of it.
+            # The coroutine that waited has got the error.
             waiter.addErrback(lambda failure: failure.trap(CCProxyError) and None)

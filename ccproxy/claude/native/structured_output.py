@@ -1,9 +1,9 @@
-"""Structured output: a schema that the CLI takes, and the answer that it gives. Pure.
+"""Structured output: the schema that the CLI takes, and the answer by it. Pure.
 
 The CLI makes a tool of the schema, and lets the model try again until its input
-satisfies it. It knows JSON Schema draft 7 only, and a schema with one keyword that it
-does not know is dropped without a word; so it is given what it knows, and whoever asks
-checks the answer against all of it.
+satisfies the schema. It knows JSON Schema draft 7 only, and silently drops a schema
+that has any other keyword. So it gets only the keywords that it knows, and the proxy
+checks the answer against the whole schema.
 
 Source: docs/claude-cli-protocol.md, "Tools"; CLI 2.1.330 with some forty schemas.
 """
@@ -34,19 +34,19 @@ _PLAIN = (
     *("examples", "deprecated", "readOnly", "writeOnly", "$comment"),
     *("contentEncoding", "contentMediaType"),
 )
-# Groups and anchors that Python's regular expressions have and JavaScript's have not.
+# Groups and anchors of Python's regular expressions that JavaScript does not have.
 _PYTHON_ONLY = re.compile(r"\(\?(?![:=!<])|\(\?<(?![=!a-zA-Z_])|\\[AZ]")
 
 
 def understood(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a schema the CLI understands; the rest is left out."""
+    """The part of a schema that the CLI understands."""
     return _walk(schema, _is_javascript)
 
 
 def _walk(
     schema: Mapping[str, Any], takes_pattern: Callable[[str], bool]
 ) -> dict[str, Any]:
-    """The known keywords, down through all subschemas."""
+    """The known keywords of a schema and all its subschemas."""
 
     def sub(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -88,9 +88,9 @@ _decode_turn = msgspec.json.Decoder(_UserTurn | None).decode
 
 
 class StructuredAnswer:
-    """The answer in the making: the input of the CLI's own tool.
+    """The answer by a schema: the input of the CLI's own tool, as it comes.
 
-    Invariant: at most one call is the answer; what was rejected is none.
+    At most one call is the answer; a rejected call is not.
     """
 
     def __init__(self) -> None:
@@ -100,18 +100,18 @@ class StructuredAnswer:
 
     @property
     def is_given(self) -> bool:
-        """Whether there is an answer, or the beginning of one."""
+        """Whether an answer has begun."""
         return self._id is not None
 
     def open(self, identifier: str) -> bool:
-        """Begin an answer; False: there was another, which is void now."""
+        """Begin an answer; False: it replaces another one."""
         is_first = self._id is None
         self._id, self._is_open = identifier, True
         self._text.clear()
         return is_first
 
     def feed(self, json: str) -> bool:
-        """Take a piece of a call's input; False: it is not the answer's."""
+        """Take a piece of a call's input; False: the call is not the answer."""
         if self._is_open:
             self._text.append(json)
         return self._is_open
@@ -121,7 +121,7 @@ class StructuredAnswer:
         self._is_open = False
 
     def void(self) -> None:
-        """Forget the answer, because its message was lost."""
+        """Drop the answer, because its message was lost."""
         self._id, self._is_open = None, False
         self._text.clear()
 
@@ -143,7 +143,7 @@ class StructuredAnswer:
         return None
 
     def error(self) -> SchemaNotSatisfied | None:
-        """Why the turn has no answer at its end; None: it has one, to be checked."""
+        """The error if the turn has ended without an answer; None: there is one."""
         if self._id is None:
             return SchemaNotSatisfied(
                 "the model answered in prose, and not by the schema; try again, or "

@@ -1,4 +1,4 @@
-"""Sessions that wait for the results of their calls: few, and not for ever."""
+"""Sessions that wait for results of tool calls, with limits."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,10 +20,12 @@ class _Place:
 
 
 class SuspendedSessions:
-    """Sessions, the one that has waited longest first.
+    """Suspended sessions, the longest suspended first.
 
     Args:
-        retire: given each session that is not waited with any more, and why.
+        limits: how many sessions may wait, and how long.
+        clock: for timers.
+        retire: called with each session that is given up, and the reason.
     """
 
     def __init__(
@@ -38,11 +40,11 @@ class SuspendedSessions:
         self._places: list[_Place] = []
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of suspended sessions."""
         return len(self._places)
 
     def admit(self, session: Session, suspension: Suspension) -> None:
-        """Let a session wait, in the place of another if there are too many."""
+        """Suspend a session; gives up the oldest one if there are too many."""
         if self._limits.max_suspended == 0:
             self._retire(session, StopReason.NOT_REUSED)
             return
@@ -60,7 +62,7 @@ class SuspendedSessions:
         session.watch(lambda: leave(StopReason.LOST))
 
     def take(self, prompt: Prompt) -> tuple[Session, Sequence[ToolResultBlock]] | None:
-        """The session that a request goes on with, and what it brings; if any."""
+        """The session that waits for the results in a request, and the results."""
         for place in self._places:
             results = place.suspension.results(prompt)
             if results is not None:
@@ -69,7 +71,7 @@ class SuspendedSessions:
         return None
 
     def dismiss(self, why: StopReason) -> None:
-        """Let the session go that has waited longest, if there is any."""
+        """Give up the longest suspended session, if there is one."""
         if self._places:
             self._leave(self._places[0], why)
 

@@ -1,8 +1,8 @@
-"""A session that waits for the results of the calls it made. Pure.
+"""Which request brings the results that a suspended session waits for. Pure.
 
-It goes on with a request that is, as the client sees it, its own conversation plus the
-results. Whatever else a request says, or says in another way, is for a new session:
-what the model is shown must not depend on which of the two it was.
+It is the request whose conversation is the session's own plus the results. A request
+that differs in anything else gets a new session: the model must see the same in both
+cases.
 
 Source: docs/claude-cli-protocol.md, "Tools".
 """
@@ -30,11 +30,11 @@ from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.messages import Text, ToolUse
 from ccproxy.core.stream import FinishReason
 
-# The CLI writes results of over 50,000 characters to a file, and shows the model the
-# first 2,000 of them.
+# The CLI writes a result of over 50,000 characters to a file, and shows the model its
+# first 2,000 characters.
 _LONGEST_RESULTS = 40_000
 
-# `a_2` is to the CLI another name of `a`.
+# The CLI takes `a_2` for another name of `a`.
 _NUMBERED = re.compile(r"_\d+$")
 
 _encode = msgspec.json.Encoder().encode
@@ -46,9 +46,9 @@ class Suspension:
     """What a session waits for.
 
     Attributes:
-        prompt: what it was asked last.
-        text: what the model said before it made its calls.
-        calls: in order, under the model's own ids.
+        prompt: its last request.
+        text: the model's text in front of its calls.
+        calls: the calls in order, with the model's ids.
     """
 
     prompt: Prompt
@@ -56,22 +56,22 @@ class Suspension:
     calls: tuple[ToolUseBlock, ...]
 
     def results(self, prompt: Prompt) -> Sequence[ToolResultBlock] | None:
-        """The results that a request brings, under the model's ids.
+        """The results in a request, with the model's ids.
 
-        None: the request is not for this session. Clients may have given the calls
-        ids of their own, and may have left the thinking out.
+        None: the request is for another session. Clients may have changed the ids of
+        the calls and may have left out the thinking.
         """
         before, asked = self.prompt.messages, prompt.messages
         if len(asked) != len(before) + 2 or asked[: len(before)] != before:
             return None
-        # To Python 1 is True, and the order of keys is nothing; to the model it is.
+        # For Python 1 equals True, in any order of keys; for the model not.
         if _written(evolve(prompt, messages=before)) != _written(self.prompt):
             return None
         ids = self._ids(asked[-2])
         return None if ids is None else self._renamed(ids, asked[-1])
 
     def _ids(self, answer: PromptMessage) -> Sequence[str] | None:
-        """The client's ids of the calls, if the answer is ours otherwise."""
+        """The client's ids of the calls; None: the answer is not the session's."""
         said: list[str] = []
         calls: list[ToolUseBlock] = []
         for block in answer.content:
@@ -109,7 +109,7 @@ class Suspension:
 
 
 def _written(prompt: Prompt) -> bytes:
-    """All that a prompt says, byte for byte."""
+    """The whole prompt, byte for byte."""
     kinds = [[type(block).__name__ for block in m.content] for m in prompt.messages]
     return _encode((kinds, prompt))
 
@@ -119,12 +119,12 @@ def _called(call: ToolUseBlock) -> tuple[str, bytes]:
 
 
 def _is_shown_alike(result: ToolResultBlock) -> bool:
-    """Whether the CLI shows a result to the model as it was given."""
+    """Whether the CLI shows a result to the model unchanged."""
     content = result.content
     if isinstance(content, str):
-        # For one without words it finds some.
+        # The CLI replaces a blank result.
         return not is_blank(content)
-    # Images are left as they are, but not in errors.
+    # Images are unchanged, but not in errors.
     return (
         bool(content)
         and not result.is_error
@@ -163,7 +163,7 @@ def suspension_after(prompt: Prompt, message: MessageBuilder) -> Suspension | No
                 try:
                     decoded = _decode_object(arguments)
                 except msgspec.DecodeError:
-                    # A number that Python cannot hold; the CLI gets it back otherwise.
+                    # It has a number that Python cannot hold.
                     return None
                 calls.append(ToolUseBlock(identifier, name, decoded))
     if _are_ambiguous([*_call_ids(prompt), *(call.id for call in calls)]):
@@ -181,7 +181,7 @@ def _call_ids(prompt: Prompt) -> Sequence[str]:
 
 
 def _are_ambiguous(ids: Sequence[str]) -> bool:
-    """Whether the CLI would take two of them for one, and lose a result."""
+    """Whether the CLI would confuse two of them and lose a result."""
     taken = set(ids)
     return len(taken) < len(ids) or any(
         _NUMBERED.sub("", identifier) in taken - {identifier} for identifier in ids

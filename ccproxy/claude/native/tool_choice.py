@@ -1,7 +1,8 @@
-"""How a call that the client demands is demanded of the model. Pure.
+"""How the model is asked for a tool call that the client requires. Pure.
 
-Current models think before they answer, and their API takes no forced choice then; so
-the model is told in the system prompt, and once more if it answers in prose.
+Current models think before they answer, and their API then refuses a forced tool
+choice. So the system prompt asks for the call, and a reminder follows if the model
+answers with text alone.
 """
 
 from collections.abc import Mapping
@@ -10,11 +11,11 @@ from ccproxy.claude.native.prompt import Prompt, PromptMessage, Role, TextBlock
 
 
 def system_prompt(prompt: Prompt, *, native: bool) -> str:
-    """The system prompt, with the demand behind it.
+    """The system prompt, with the required call at its end.
 
     Args:
-        prompt: the question.
-        native: whether the API itself is told (`tool_choice`).
+        prompt: the request.
+        native: whether the API's ``tool_choice`` requires the call.
     """
     if not prompt.must_call or native:
         return prompt.system
@@ -23,16 +24,16 @@ def system_prompt(prompt: Prompt, *, native: bool) -> str:
 
 
 def reminder(prompt: Prompt) -> PromptMessage:
-    """What is said to a model that answered in prose."""
+    """The user's turn for a model that answered without a call."""
     return PromptMessage(
         Role.USER, (TextBlock(f"{_order(prompt)} Make the call now."),)
     )
 
 
 def tool_choice(prompt: Prompt, *, native: bool) -> Mapping[str, object] | None:
-    """What the API is told of it; None: nothing, the model is free.
+    """The API's ``tool_choice``; None: the model is free.
 
-    One call at a time is no forced choice, and every model takes it.
+    Every model takes a limit to one call at a time: it is not a forced choice.
     """
     if not prompt.tools:
         return None

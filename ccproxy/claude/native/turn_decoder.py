@@ -1,4 +1,4 @@
-"""One turn of the model, from the CLI's records to events. Pure.
+"""Decodes one turn of the native way: from the CLI's records to events. Pure.
 
 ==========  ====================  ============================================
 phase       entered by            leaves it
@@ -12,14 +12,14 @@ OVER        ``Finished`` or       never
             ``Failed``
 ==========  ====================  ============================================
 
-Where the answer has a form to keep (a call is demanded, or a schema), the model's prose
-is held back until it is known what comes of it: in front of a call it is told, in place
-of one the model is asked once more, and beside an answer by a schema it is dropped.
+If a call is required, or a schema given, text is held back until it is known what the
+answer becomes. In front of a call the text is sent. Without a call the model is asked
+once more. Beside an answer by a schema the text is dropped.
 
-``message_stop`` and a ``message_delta`` without reason end nothing: so the CLI
-closes an answer that its upstream cut, before it asks again. A reason after
-which the CLI would go on by itself (``max_tokens``, ``refusal``, ``tool_use`` of a
-client's tool) ends the turn here; its process must then be stopped before it does.
+``message_stop`` and a ``message_delta`` without reason end nothing: the CLI closes an
+answer so whose connection was lost, before it repeats the request. A stop reason after
+which the CLI goes on by itself (``max_tokens``, ``refusal``, ``tool_use`` of a client's
+tool) ends the turn here; the process must then be stopped before it goes on.
 
 Source: docs/claude-cli-protocol.md, "Ends".
 """
@@ -83,8 +83,8 @@ _STOP_REASONS: Mapping[FinishReason, str] = {
 # These come only between the beginning of a message and its end.
 _PIECES = (BlockStartEvent, BlockDeltaEvent, OpaqueDeltaEvent, MessageDeltaEvent)
 
-# After these the CLI asks the model to go on, within milliseconds; after a call, when
-# it is stopped gently and gives the call up.
+# After these the CLI asks the model to go on, within milliseconds; after a call it does
+# so when it gets SIGTERM and gives up the call.
 _CUT_SHORT = frozenset(
     {FinishReason.LENGTH, FinishReason.REFUSAL, FinishReason.TOOL_USE}
 )
@@ -98,18 +98,18 @@ class _Phase(Enum):
 
 
 class NativeTurnDecoder:
-    """The state of one answer.
+    """Decodes the records of one turn.
 
     Args:
-        wall_seconds: Unix time at the start, to tell how long a limit lasts.
-        tool_names: the client's tools; a call of any other is the CLI's own affair.
-        must_call: the answer has to be a call of one of them.
+        wall_seconds: Unix time of the question; rate limits end relative to it.
+        tool_names: the client's tools; the CLI runs all others by itself.
+        must_call: the answer has to be a call of a tool of the client's.
         has_schema: the answer has to satisfy a schema.
-        tells_own_calls: tell what the CLI does with tools of its own.
-        after: the id of the message that this turn goes on from, if the CLI has been
-            waiting for the results of its calls.
-        spent_usd: what the CLI had told of its costs before.
-        before: the id of the message of the turn before, which is not this one's.
+        tells_own_calls: send the calls of Claude Code's own tools to the client.
+        after: id of the message whose calls this turn brings results for, if the CLI
+            was suspended.
+        spent_usd: costs that the CLI had reported before.
+        before: id of the last message of the turn before; its records are ignored.
     """
 
     def __init__(
@@ -140,25 +140,25 @@ class NativeTurnDecoder:
         )
         self._has_asked_again = False
         self._owes_question = False
-        # Why the answer of the message before will not do.
+        # Why the answer of the last message was rejected.
         self._void: str | None = None
         self._phase = _Phase.WAITING
         self._message_id: str | None = after
         self._streamed_id: str | None = after
         self._stop_reason: str | None = None
         self._stop_sequence: str | None = None
-        # The CLI's own sum goes back to before the calls.
+        # The CLI's sum includes the messages before the calls.
         self._usage = UsageCounter(is_partial=after is not None)
         self._cut_short = False
 
     @property
     def is_over(self) -> bool:
-        """Whether the last event has been told."""
+        """Whether the last event was returned."""
         return self._phase is _Phase.OVER
 
     @property
     def goes_on(self) -> bool:
-        """Whether the CLI is about to ask the model again, by itself."""
+        """Whether the CLI is about to send a request of its own."""
         return self._cut_short and not self.waits
 
     @property
@@ -168,21 +168,21 @@ class NativeTurnDecoder:
 
     @property
     def has_own_calls(self) -> bool:
-        """Whether Claude Code has used tools of its own in this turn."""
+        """Whether Claude Code has used its own tools in this turn."""
         return self._calls.has_used_own
 
     @property
     def message_id(self) -> str | None:
-        """The id of the message that ended the turn."""
+        """The id of the last message of the turn."""
         return self._message_id
 
     def take_question(self) -> bool:
-        """Whether the model has to be asked once more, for its call; true once."""
+        """Whether the model has to be asked for its call once more; true once."""
         owed, self._owes_question = self._owes_question, False
         return owed
 
     def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
-        """Why nothing came: what the CLI was last refused for, if it was."""
+        """The error for a timeout: the last refusal of the provider, if any."""
         return self._refusals.timeout_error(otherwise)
 
     def receive(self, record: Record) -> list[Event]:
@@ -356,7 +356,7 @@ class NativeTurnDecoder:
         if result.is_error or result.subtype != "success":
             return self._fail(self._error(result))
         if self._phase is _Phase.WAITING:
-            # What it says instead may be another turn's, told twice.
+            # Its text may be that of another turn, sent twice.
             return self._fail(
                 ClaudeFailed("the claude CLI ended the turn without asking the model")
             )
@@ -373,7 +373,7 @@ class NativeTurnDecoder:
         return [*prose, *self._finish(reason, result)]
 
     def _ask_again(self) -> list[Event]:
-        """The answer is prose, and was to be a call."""
+        """Ask the model for the call that is missing."""
         self._has_asked_again = self._owes_question = True
         self._usage.count_alone()
         self._text.set_aside()

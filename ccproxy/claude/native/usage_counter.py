@@ -1,8 +1,7 @@
-"""What the messages of one turn cost. Pure.
+"""The token usage of the messages of one turn. Pure.
 
-Source: docs/claude-cli-protocol.md, "Output": ``message_start`` and
-``message_delta`` count one call of the API, ``result`` sums all calls since the CLI was
-last asked.
+Source: docs/claude-cli-protocol.md, "Output": ``message_start`` and ``message_delta``
+have the usage of one API request, ``result`` the sum since the last question.
 """
 
 from msgspec import Raw
@@ -13,10 +12,10 @@ from ccproxy.core.stream import Usage
 
 
 class UsageCounter:
-    """The sum over the messages that are the client's.
+    """Sums the usage of the messages that the client gets.
 
     Args:
-        is_partial: the CLI's own sum counts more than this turn.
+        is_partial: the CLI's own sum includes more than this turn.
     """
 
     def __init__(self, *, is_partial: bool) -> None:
@@ -25,7 +24,7 @@ class UsageCounter:
         self._earlier = Usage()
 
     def begin(self, usage: Raw, *, restarted: bool) -> None:
-        """Count a new message, in the place of one whose answer is void or not."""
+        """Begin a message; ``restarted``: it replaces the current one."""
         if restarted:
             self.count_alone()
         else:
@@ -34,19 +33,19 @@ class UsageCounter:
 
     @property
     def so_far(self) -> Usage:
-        """The message that is under way, as far as it has told."""
+        """The usage of the current message so far."""
         return self._message
 
     def message(self, usage: Raw) -> None:
-        """Take what the message says of itself now."""
+        """Take newer counts of the current message."""
         self._message = merged_counts(usage, self._message)
 
     def count_alone(self) -> None:
-        """Do without the CLI's own sum from now on."""
+        """Ignore the CLI's own sum from now on."""
         self._is_partial = True
 
     def total(self, summed: WireUsage | None) -> Usage:
-        """The whole turn; ``summed`` is what the CLI makes of it."""
+        """The usage of the whole turn; ``summed`` is the CLI's own sum."""
         usage = self._earlier + self._message
         if summed is None or self._is_partial:
             return usage

@@ -1,1 +1,1 @@
-"""The CLI as a child process: found, started, watched, ended."""
+"""The CLI as a child process: finding, starting, watching, ending it."""

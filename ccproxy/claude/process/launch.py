@@ -1,7 +1,7 @@
-"""What is started, and how: binary, version, arguments, environment.
+"""How the CLI is started: binary, version, arguments, environment.
 
-Values only, so that a test can compare them; the lookups of the outside world
-(`find_claude`, `read_version`, `exec_prefix`) are functions of their own.
+`LaunchSpec` is a value that a test can compare. Functions that look at the machine are
+apart: `find_claude`, `read_version`, `exec_prefix`.
 
 Source: docs/claude-cli-protocol.md, "Start"; docs/twisted-notes.md,
 "Child processes".
@@ -21,19 +21,19 @@ from msgspec import Raw
 
 from ccproxy.core.errors import ClaudeUnavailable
 
-# `client_composed`, and a system prompt for a running process, work from 2.1.248 on;
-# older ones read `@path` from the prompt. This is the oldest that the tests run.
+# `client_composed`, and a new system prompt for a running process, work from 2.1.248
+# on; older versions read `@path` from the prompt. The tests run this version.
 OLDEST_VERSION = (2, 1, 251)
 
-# Marks every process of a session, whatever becomes of its parents and groups.
+# This variable marks every process of a session, whatever its parent and group are.
 MARKER = "CCPROXY_SESSION"
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-# `claude --version` takes 10 ms; a minute is for a machine that is starting up.
+# `claude --version` takes 10 ms; a booting machine may need a minute.
 _VERSION_SECONDS = 60
 
-# Passed on as they are: what a program needs to find its files, its language,
-# the network and a login. Everything else of our environment stays here.
+# Passed on: what a program needs to find its files, its language, the network and a
+# login. Other variables of the proxy are not passed on.
 _ALLOWED = frozenset(
     (
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ"),
@@ -45,11 +45,11 @@ _ALLOWED = frozenset(
     )
 )
 _ALLOWED_PREFIXES = ("LC_", "XDG_", "ANTHROPIC_", "CLAUDE_", "AWS_", "VERTEX_REGION_")
-# Ours, or the request's to say, or left by a Claude Code that started us.
+# Variables that the proxy or a request sets, and those of a parent Claude Code.
 _DENIED = frozenset(
     (
         *("CLAUDE_BIN", "CLAUDE_MODEL"),
-        # Or each CLI has its socket there, and leaves it when it is killed.
+        # Each CLI would put its socket there, and leave it when it is killed.
         "XDG_RUNTIME_DIR",
         *("CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT"),
         *("CLAUDE_CODE_EXTRA_BODY", "CLAUDE_CODE_MAX_OUTPUT_TOKENS"),
@@ -61,11 +61,11 @@ _BETAS = "ANTHROPIC_BETAS"
 _EXTRA_BODY = "CLAUDE_CODE_EXTRA_BODY"
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
-# The CLI's own retries stay few, so that a refusal reaches the client while it
-# still waits: 0.5, 1, 2 and 4 s. An operator's own value wins.
+# Few retries, so that a refusal reaches the client while it still waits: after 0.5, 1,
+# 2 and 4 s. The operator's own value wins.
 _DEFAULTS = {"CLAUDE_CODE_MAX_RETRIES": "4"}
 
-# These make the CLI a clean pipe to the model; nobody's value wins over them.
+# The CLI must add nothing to requests; no other value wins over these.
 _FIXED = {
     "ENABLE_TOOL_SEARCH": "false",
     "DISABLE_AUTOUPDATER": "1",
@@ -73,43 +73,42 @@ _FIXED = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_TELEMETRY": "1",
     "DISABLE_ERROR_REPORTING": "1",
-    # A second lock on `@path`, and nothing of the host's in any prompt.
+    # A second protection against `@path`; no files of the host in any prompt.
     "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
     "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
     "CLAUDE_CODE_DISABLE_BUNDLED_SKILLS": "1",
     "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
-    # Up to 2.1.260 the CLI has words of its own in front of the system prompt, on the
-    # provider's own host.
+    # Up to 2.1.260 the CLI puts a text of its own in front of the system prompt, on
+    # the provider's own host.
     "CLAUDE_CODE_DAPPER_LAGOON": "0",
-    # Or a client's tool named Bash would bring a note on git into the user's turn.
+    # Otherwise a client's tool named Bash adds a note on git to the user's turn.
     "CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS": "1",
-    # A refusal is the answer: no second question, no other model.
+    # A refusal is the answer: no repeated request, no other model.
     "CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1",
     "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
 }
 
-# What holds besides where the CLI is told of the client's tools: they have their own
-# names, and we wait for the result of a call, for as long as the operator says.
+# The native way: the client's tools keep their names, and the CLI waits for the result
+# of a call without a limit of its own.
 _NATIVE_FIXED = {
     "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
     "MCP_TOOL_TIMEOUT": str(2**31 - 1),
 }
 
-# What holds besides where the request's body is set whole: each question is exactly one
-# request. An answer that was lost is asked for again as a stream, and the provider
-# keeps no conversation.
+# The default way: each question is exactly one request. A lost answer is requested
+# again as a stream, and the provider stores no conversation.
 _BODY_FIXED = {
     "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
     "CLAUDE_CODE_TETHER_LIVE": "0",
-    # Nothing goes up until a question's own settings say otherwise.
+    # No request goes upstream before a question's settings lift the limit.
     "CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE": "1",
 }
-# A call of any tool ends the turn; without it the CLI would answer the call by itself,
-# with the same body, without end.
+# A tool call ends the turn; otherwise the CLI would answer the call by itself, with the
+# same body, without end.
 _BODY_ARGUMENTS = ("--max-turns", "1")
 
-# Whoever answers instead of Anthropic; the demo must not meet a real one.
+# Variables of real providers; the demo must not reach one.
 _PROVIDER = re.compile(
     r"(?:ANTHROPIC|CLAUDE_CODE_USE|CLAUDE_CODE_OAUTH|AWS|GOOGLE|CLOUD_ML|VERTEX)_.*"
 )
@@ -117,17 +116,20 @@ _PROVIDER = re.compile(
 
 @frozen(kw_only=True)
 class LaunchSpec:
-    """One way to start the CLI.
+    """How one CLI is started.
 
     Attributes:
-        prefix: programs that exec the CLI in place: private cwd, own session,
-            SIGTERM when we die.
-        cwd: an empty directory of ours.
-        scratch: where each session gets a folder for temporary files.
-        mcp_servers: names of the tool servers that are told to it; their tools may be
-            called.
-        arguments: further ones.
-        operator_body: fields that the operator wants in each request's body.
+        binary: the program.
+        prefix: programs that exec the CLI: private cwd, own session, SIGTERM when the
+            proxy dies.
+        cwd: an empty directory of the proxy.
+        scratch: directory for the temporary folders of sessions.
+        environment: all variables of the CLI.
+        model: the model that it starts with.
+        agent_tools: Claude Code's own tools that are on.
+        mcp_servers: names of tool servers whose tools may be called.
+        arguments: further arguments.
+        operator_body: fields that the operator adds to each request's body.
     """
 
     binary: Path
@@ -143,12 +145,12 @@ class LaunchSpec:
 
     @property
     def spawns_children(self) -> bool:
-        """Whether the CLI may start programs of its own."""
+        """Whether the CLI may start programs."""
         return bool(self.agent_tools)
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The whole command; nothing of any prompt is in it."""
+        """The whole command; it has nothing of any prompt."""
         tools = ",".join(self.agent_tools)
         servers = (f"mcp__{name}" for name in self.mcp_servers)
         allowed = ",".join((*servers, *self.agent_tools))
@@ -163,8 +165,8 @@ class LaunchSpec:
             *("--model", self.model),
             *("--tools", tools),
             "--strict-mcp-config",
-            # In the mode that some versions begin with, up goes a description of this
-            # machine, for the provider to judge what a tool would do.
+            # The default mode of some versions sends a description of this machine
+            # upstream, for the provider to judge what a tool would do.
             *("--permission-mode", "default"),
             *("--setting-sources", ""),
             "--no-session-persistence",
@@ -174,11 +176,11 @@ class LaunchSpec:
         )
 
     def for_bodies(self, betas: Collection[str] = ()) -> "LaunchSpec":
-        """The same for processes whose requests' bodies are set whole.
+        """The same for workers, whose bodies the proxy composes.
 
         Args:
-            betas: what their requests' header names, beside what the CLI and the
-                operator want there.
+            betas: named in the header of their requests, besides those of the CLI and
+                the operator.
         """
         named = self.environment.get(_BETAS, "").split(",")
         wanted = dict.fromkeys(b.strip() for b in (*named, *betas) if b.strip())
@@ -191,10 +193,10 @@ class LaunchSpec:
         )
 
     def for_questions(self, mcp_server: str) -> "LaunchSpec":
-        """The same for a process that is told its question, and runs its own loop.
+        """The same for a process of the native way.
 
         Args:
-            mcp_server: the name of the server that has the client's tools.
+            mcp_server: the name of the server that offers the client's tools.
         """
         return evolve(
             self,
@@ -203,41 +205,41 @@ class LaunchSpec:
         )
 
     def without(self, tools: Collection[str]) -> "LaunchSpec":
-        """The same, without those of Claude Code's own tools.
+        """The same without some of Claude Code's own tools.
 
-        The CLI would run its own tool, and not the client's of the same name.
+        Otherwise the CLI would run its own tool, not the client's of the same name.
         """
         left = tuple(name for name in self.agent_tools if _bare(name) not in tools)
         return self if left == self.agent_tools else evolve(self, agent_tools=left)
 
     def marked(self, mark: str) -> "LaunchSpec":
-        """The same for one session, whose processes can be told by ``mark``.
+        """The same for one session, whose processes carry ``mark``.
 
-        Its temporary files have a folder of their own: the CLI leaves some behind
-        even when it ends in good order.
+        Temporary files have a folder of their own: the CLI leaves some behind even
+        after a normal end.
         """
         own = {MARKER: mark, "TMPDIR": str(self.temporary(mark))}
         return evolve(self, environment={**self.environment, **own})
 
     def temporary(self, mark: str) -> Path:
-        """A session's folder; short, because a socket's path has to be."""
+        """A session's temporary folder; short, because a socket's path is limited."""
         return self.scratch / mark[:8]
 
 
 def _bare(tool: str) -> str:
-    """The name of a tool without the rule behind it, as in ``Bash(git:*)``."""
+    """The name of a tool without its rule, as in ``Bash(git:*)``."""
     return tool.partition("(")[0].strip()
 
 
 def child_environment(
     environment: Mapping[str, str], *, demo_upstream: str | None = None
 ) -> dict[str, str]:
-    """What the CLI gets to see of our environment.
+    """The environment of the CLI.
 
     Args:
-        environment: ours.
-        demo_upstream: the base URL of a Messages API that needs no login; then
-            nothing of a real provider is passed on.
+        environment: the proxy's.
+        demo_upstream: base URL of a Messages API without login; then no variable of a
+            real provider is passed on.
     """
     child = {
         name: value
@@ -254,10 +256,10 @@ def child_environment(
 
 
 def operator_body(environment: Mapping[str, str]) -> Mapping[str, Raw]:
-    """The fields of ``CLAUDE_CODE_EXTRA_BODY``, which is never in a CLI's environment.
+    """The fields of ``CLAUDE_CODE_EXTRA_BODY``, which no CLI gets as a variable.
 
     Raises:
-        ClaudeUnavailable: it is not a JSON object.
+        ClaudeUnavailable: the value is not a JSON object.
     """
     text = environment.get(_EXTRA_BODY, "")
     if not text.strip():
@@ -273,7 +275,7 @@ def operator_body(environment: Mapping[str, str]) -> Mapping[str, Raw]:
 
 @frozen
 class ClaudeBinary:
-    """A CLI, and which of the three places it was found in."""
+    """The CLI's path, and where it was found, such as ``on PATH``."""
 
     binary: Path
     place: str
@@ -288,10 +290,10 @@ def locate_claude(explicit: Path | None, search_path: str | None) -> ClaudeBinar
     """Find the CLI: the one named, else on PATH, else the wheel's.
 
     Raises:
-        ClaudeUnavailable: there is none; says how to get one.
+        ClaudeUnavailable: there is no CLI; says how to get one.
     """
     if explicit is not None:
-        # A name alone may be a file beside us, or a program on PATH.
+        # A name alone may be a file in the working directory, or a program on PATH.
         beside = shutil.which(explicit.absolute())
         found = beside or shutil.which(str(explicit), path=search_path)
         if found is None:
@@ -321,10 +323,10 @@ def _bundled_claude() -> Path | None:
 
 
 def read_version(binary: Path) -> str:
-    """Ask the CLI for its version, such as ``2.1.330``; blocks for about 10 ms.
+    """The CLI's version, such as ``2.1.330``; blocks for about 10 ms.
 
     Raises:
-        ClaudeUnavailable: it does not run, or says something else.
+        ClaudeUnavailable: it does not run, or prints something else.
     """
     try:
         done = subprocess.run(  # noqa: S603
@@ -354,9 +356,9 @@ def check_version(version: str) -> None:
 
 
 def too_old(version: str) -> ClaudeUnavailable:
-    """Why a CLI is not used; an empty ``version``: it does not tell."""
+    """The error for an old CLI; an empty ``version``: it is unknown."""
     oldest = ".".join(map(str, OLDEST_VERSION))
-    what = f"version {version}" if version else "of a version that it does not tell"
+    what = f"version {version}" if version else "of an unknown version"
     return ClaudeUnavailable(
         f"the claude CLI is {what}; ccproxy needs {oldest} or newer, because older "
         "ones read local files that a prompt names (@path). Update it with `claude "
@@ -365,13 +367,13 @@ def too_old(version: str) -> ClaudeUnavailable:
 
 
 def exec_prefix(cwd: Path, search_path: str | None) -> tuple[str, ...]:
-    """Programs that put the CLI into its place and exec it there.
+    """Programs that change the directory and exec the CLI.
 
     On Linux ``env --chdir`` (GNU coreutils), ``setpriv`` and ``setsid``
-    (util-linux): its own session, so that Ctrl-C here does not reach it; SIGTERM
-    for it when we die, however we die. Done this way Twisted can use
-    ``posix_spawn``: a ``path=`` of its own would mean a fork. Elsewhere a shell
-    changes the directory, and the end of its stdin is what ends the CLI.
+    (util-linux): the CLI has its own session, so that Ctrl-C does not reach it, and
+    gets SIGTERM when the proxy dies in any way. Twisted can then use ``posix_spawn``;
+    its ``path=`` would need a fork. On other systems a shell changes the directory,
+    and the CLI ends at the end of its stdin.
     """
     tools = [shutil.which(name, path=search_path) for name in _LINUX_TOOLS]
     if sys.platform.startswith("linux") and all(tools):

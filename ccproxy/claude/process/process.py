@@ -1,16 +1,14 @@
-"""One CLI child process: bytes in, lines out, and its end.
-
-No parsing and no policy but the kill ladder:
+"""One CLI child process: bytes to stdin, lines from stdout, and its end.
 
 =============  ==========================================================
 RUNNING        lines go to the owner, `send` writes to stdin
-TERMINATING    output is discarded; SIGTERM, after the grace SIGKILL
-ENDED          reaped, pipes closed; the owner has been told
+TERMINATING    output is dropped; SIGTERM, after the grace time SIGKILL
+ENDED          reaped, pipes closed; the owner has been called
 =============  ==========================================================
 
-SIGTERM first: the CLI then stops its own children and takes its lock and
-session files away, in about 60 ms (with a running Bash tool 1.5 s); SIGKILL
-leaves them. Whatever outlives the leader is killed by group and by mark.
+SIGTERM comes first: the CLI then stops its own children and removes its lock and
+session files, in about 60 ms (with a running Bash tool 1.5 s). SIGKILL leaves them.
+Processes that outlive the CLI are killed by their group and by their mark.
 
 Source: docs/twisted-notes.md, "Child processes"; docs/claude-cli-protocol.md,
 "What is left behind".
@@ -50,7 +48,7 @@ from ccproxy.core.errors import ClaudeUnavailable, Overloaded
 
 # A CLI with a running tool needs 1.5 s to end by itself.
 GRACE_SECONDS = 3.0
-# A reaped process whose pipe something else holds open is given up after this.
+# If another process holds the pipe of a reaped one, it is closed after this time.
 _RELEASE_SECONDS = 2.0
 _STDERR_BYTES = 8192
 _LAST_WORDS_CHARACTERS = 300
@@ -61,7 +59,9 @@ class ProcessExit:
     """How a process ended.
 
     Attributes:
-        stderr: the last 8 kB of it.
+        code: exit status; None: a signal ended the process.
+        signal: number of the signal; None: the process exited.
+        stderr: its last 8 kB.
         rest: stdout after the last whole line.
     """
 
@@ -83,16 +83,16 @@ class ProcessExit:
 
 
 class ProcessOwner(Protocol):
-    """Who is told what the process does."""
+    """The receiver of a process's output and end."""
 
     def lines_received(self, lines: list[bytes]) -> None:
         """Take the whole lines of one read, at least one."""
 
     def garbage_received(self, error: WireError) -> None:
-        """Learn that the output cannot be cut into lines any more."""
+        """Note that the output cannot be cut into lines any more."""
 
     def process_ended(self, end: ProcessExit) -> None:
-        """Learn that the process is reaped and its pipes closed; the last call."""
+        """Note that the process is reaped and its pipes are closed; the last call."""
 
 
 class _State(Enum):
@@ -152,7 +152,7 @@ class ClaudeProcess(ProcessProtocol):
         protocol = cls(launch, mark, owner, clock)
         launch = launch.marked(mark)
         try:
-            # Whoever cleans up temporary files may take empty ones away.
+            # A cleaner of temporary files may have removed empty directories.
             for folder in (launch.cwd, protocol._temporary):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             spawner.spawnProcess(
@@ -173,21 +173,21 @@ class ClaudeProcess(ProcessProtocol):
 
     @property
     def pid(self) -> int | None:
-        """The process's id, which is its group's and session's too."""
+        """The process id; also the id of its group and its session."""
         return self._pid
 
     @property
     def resident_bytes(self) -> int:
-        """How much memory the process takes; 0 where the system does not tell."""
+        """The memory of the process; 0 if the system does not report it."""
         return 0 if self._pid is None else resident_bytes(self._pid)
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it was stopped by a signal, or has ended; as far as that is told."""
+        """Whether a signal has stopped the process, or it has ended, if known."""
         return self._pid is not None and is_stopped(self._pid)
 
     def send(self, line: bytes) -> None:
-        """Write to the CLI's stdin; nothing once it is being stopped."""
+        """Write to the CLI's stdin; ignored once the process is being stopped."""
         if self._state is _State.RUNNING:
             self._stdin.write(line)
 
@@ -206,8 +206,8 @@ class ClaudeProcess(ProcessProtocol):
     def terminate(self) -> "Deferred[None]":
         """Stop the process and everything it started.
 
-        Fires with None when it is reaped; never fails. Cancelling gives up the
-        waiting only.
+        Fires with None when the process is reaped; never fails. On cancel only the
+        waiting ends.
         """
         if self._state is _State.ENDED:
             return succeed(None)
@@ -220,9 +220,9 @@ class ClaudeProcess(ProcessProtocol):
         return waiter
 
     def kill(self) -> None:
-        """Stop the process before it does anything else; `terminate` tells when.
+        """Kill the process at once; the Deferred of `terminate` fires at its end.
 
-        After SIGTERM it goes on for some 60 ms, in which it can ask the model again.
+        After SIGTERM it runs for some 60 ms more, and could send another request.
         """
         if self._state is not _State.ENDED:
             self._stop(signal.SIGKILL)
@@ -274,7 +274,7 @@ class ClaudeProcess(ProcessProtocol):
 
     def _stop(self, number: signal.Signals) -> None:
         self._state = _State.TERMINATING
-        # A paused pipe never tells its end.
+        # A paused pipe never reports its end.
         self.resume()
         self._signal(number)
 
@@ -303,7 +303,7 @@ class ClaudeProcess(ProcessProtocol):
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _kill_group(self) -> None:
-        # Without setsid there is no group of this number, which is as good.
+        # Without setsid there is no group of this number.
         if self._pid is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, signal.SIGKILL)
@@ -324,7 +324,7 @@ class ClaudeProcess(ProcessProtocol):
 
 
 def kill_each(pids: Iterable[int]) -> None:
-    """Kill processes, as far as they are there and ours."""
+    """Kill processes that exist and belong to this user."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)

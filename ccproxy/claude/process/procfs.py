@@ -1,4 +1,4 @@
-"""Live processes and their traces, as ``/proc`` and the CLI's own files have them.
+"""Processes in ``/proc``, and the files that a killed CLI leaves.
 
 Source: proc(5); docs/claude-cli-protocol.md, "What is left behind".
 """
@@ -19,8 +19,8 @@ _PROC = Path("/proc")
 def marked_processes(mark: str, proc: Path = _PROC) -> Sequence[int]:
     """Ids of the live processes that carry a session's mark; 2 ms for a hundred.
 
-    Children of the CLI are found however they detached themselves, unless they
-    scrubbed their environment. Empty where there is no ``/proc``.
+    Finds children of the CLI that have detached themselves, unless they have cleared
+    their environment. Empty without ``/proc``.
     """
     needle = f"{MARKER}={mark}".encode()
     return [
@@ -31,7 +31,7 @@ def marked_processes(mark: str, proc: Path = _PROC) -> Sequence[int]:
 
 
 def processes_in(folder: Path, proc: Path = _PROC) -> Sequence[int]:
-    """Ids of the live processes whose temporary files are kept within a folder."""
+    """Ids of the live processes whose temporary folder is within a folder."""
     needle = os.fsencode(f"TMPDIR={folder}/")
     return [
         int(entry.name)
@@ -42,13 +42,13 @@ def processes_in(folder: Path, proc: Path = _PROC) -> Sequence[int]:
 
 
 def resident_bytes(pid: int, proc: Path = _PROC) -> int:
-    """How much memory a process takes; 0 where there is no ``/proc``, or no process."""
+    """The memory of a process; 0 without ``/proc``, or without the process."""
     pages = _read(proc, pid, "statm").split()[1:2]
     return int(pages[0]) * PAGESIZE if pages else 0
 
 
 def is_stopped(pid: int, proc: Path = _PROC) -> bool:
-    """Whether a process was stopped (SIGSTOP) or has ended, as far as that is told."""
+    """Whether a process is stopped (SIGSTOP) or has ended, as far as known."""
     state = _read(proc, pid, "stat").rpartition(b") ")[2][:1]
     return state in (b"T", b"t", b"Z", b"X")
 
@@ -58,10 +58,10 @@ class _SessionEntry(msgspec.Struct, rename="camel"):
 
 
 def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:
-    """Files that a CLI would have taken away, had it not been killed.
+    """Files that a CLI removes at a normal end.
 
-    Its entry in the list of running sessions, the key beside that, and its socket,
-    which is elsewhere where the path to its temporary files is too long for one.
+    These are its entry in the list of running sessions, the key beside it, and its
+    socket, which is elsewhere if the path of its temporary folder is too long.
     """
     home = Path(environment.get("HOME") or "/")
     config = Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")

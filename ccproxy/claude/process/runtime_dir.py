@@ -1,9 +1,9 @@
-"""The server's own folder for its CLIs' files, and those that killed servers left.
+"""The server's folder for its CLIs' files; removes folders of killed servers.
 
-A server holds a lock on a file in its folder for as long as it lives: however it ends,
-the system takes the lock away. A folder of ours whose lock can be had is nobody's; the
-next server to start takes it away, and ends what still runs with its files: a CLI that
-was stopped (SIGSTOP) when its server was killed hears of neither.
+A server locks a file in its folder. The system frees the lock at the server's end, in
+whatever way it ends. So a folder whose lock is free belongs to no server: the next
+server removes it, and kills processes that still use it, such as a CLI that was stopped
+(SIGSTOP) when its server was killed.
 """
 
 import fcntl
@@ -25,10 +25,10 @@ _LOCK = "owner"
 
 
 class RuntimeDirectory:
-    """A folder that goes with its server, or at the latest when the next one starts.
+    """A folder that is removed with its server, or at the start of the next one.
 
     Attributes:
-        path: readable for nobody else.
+        path: readable for this user only.
     """
 
     _log = Logger()
@@ -36,14 +36,14 @@ class RuntimeDirectory:
     def __init__(self) -> None:
         self._remove_abandoned(Path(tempfile.gettempdir()))
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        # Under its name the file is locked from the beginning.
+        # Renamed after it is locked, so that its final name is always locked.
         young = self.path / f"{_LOCK}.new"
         self._lock = os.open(young, os.O_CREAT | os.O_WRONLY, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         young.rename(self.path / _LOCK)
 
     def remove(self) -> None:
-        """Take the folder away, with everything in it."""
+        """Remove the folder with everything in it."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
@@ -58,7 +58,7 @@ class RuntimeDirectory:
 
 @contextmanager
 def _abandoned(folder: Path) -> Iterator[bool]:
-    """Whether a folder is ours, and its server dead; it stays so within."""
+    """Whether a folder's server is dead; holds its lock within the context."""
     lock = _lock_of(folder)
     if lock is None:
         yield False
@@ -74,7 +74,7 @@ def _abandoned(folder: Path) -> Iterator[bool]:
 
 
 def _lock_of(folder: Path) -> int | None:
-    """The lock's file, opened; None: it is not for us to touch."""
+    """The opened lock file; None: the folder does not belong to this user."""
     try:
         about = folder.lstat()
         if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():

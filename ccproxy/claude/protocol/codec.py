@@ -1,8 +1,7 @@
-"""Stream-json: bytes to lines, lines to records, values to lines. No I/O.
+"""Stream-json: bytes to lines, lines to records, values to lines. Pure.
 
-One JSON object a line, both ways. Types that `ccproxy.claude.protocol.records` does not
-name are skipped: new ones come with each version of the CLI. A known type in a
-wrong shape is an error.
+Each line is a JSON object, in both directions. Unknown types are skipped: each version
+of the CLI adds some. A known type in another shape is an error.
 
 Source: docs/claude-cli-protocol.md, "Input" and "Output".
 """
@@ -46,8 +45,8 @@ Record: TypeAlias = (
     | ControlRequest
 )
 
-# The longest line the CLI has reason to write is a whole answer in one message:
-# 128,000 tokens are well under 1 MB. Lines of 8 MB cost milliseconds.
+# The longest line of the CLI is a whole answer in one message: 128,000 tokens are well
+# under 1 MB. Lines of 8 MB cost milliseconds.
 LINE_LIMIT_BYTES = 16 * 2**20
 
 _EXCERPT_CHARACTERS = 60
@@ -55,7 +54,7 @@ _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class WireError(Exception):
-    """The CLI wrote something that is not stream-json; the message names it."""
+    """The CLI wrote something that is not stream-json; the message quotes it."""
 
 
 class LineSplitter:
@@ -91,7 +90,7 @@ class LineSplitter:
 
     @property
     def rest(self) -> bytes:
-        """What has come since the last line's end."""
+        """The bytes since the end of the last line."""
         return b"".join(self._pending)
 
 
@@ -171,7 +170,7 @@ def _decode_any(line: bytes) -> Record | None:
 
 
 def _is_new_event(line: bytes) -> bool:
-    """Whether a line is an event of a type that we need not understand."""
+    """Whether a line is a stream event of an unknown type."""
     try:
         tag = _decode_event_tag(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -180,10 +179,10 @@ def _is_new_event(line: bytes) -> bool:
 
 
 def _without_lone_surrogates(line: bytes) -> bytes | None:
-    r"""Mend a line with half a surrogate pair in it (``\ud83d``); None: not JSON.
+    r"""Replace half surrogate pairs (``\ud83d``) in a line by U+FFFD; None: not JSON.
 
-    JavaScript writes such a half as it is; it stands for no character, so the
-    client is given U+FFFD, as the CLI itself does with what it reads.
+    JavaScript writes such a half unchanged. It is no character; the CLI itself
+    replaces it by U+FFFD in its input.
     """
     try:
         text = json.dumps(json.loads(line.decode()), ensure_ascii=False)
@@ -241,5 +240,5 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(record: Mapping[str, object]) -> bytes:
-    """What is written for a record."""
+    """The line of a record."""
     return _encoder.encode(record) + b"\n"

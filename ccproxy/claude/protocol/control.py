@@ -1,4 +1,4 @@
-"""Control requests to the CLI, and who waits for their answers."""
+"""Control requests to the CLI, and their answers."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +12,7 @@ from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
 
 class ControlChannel:
-    """The requests of one session that are not answered yet.
+    """Sends control requests to one process and waits for the answers.
 
     Args:
         send: writes a line to the CLI.
@@ -25,9 +25,10 @@ class ControlChannel:
         self._waiting: dict[str, Deferred[records.ControlResponse]] = {}
 
     def ask(self, request: Mapping[str, object]) -> "Deferred[records.ControlResponse]":
-        """Ask the CLI for something.
+        """Send a request.
 
-        Fails with `ClaudeFailed` if it refuses, and with what `abandon` says.
+        Fails with `ClaudeFailed` if the CLI refuses it, and with the error that
+        `abandon` gets.
         """
         return self._put(request, self._send).addCallback(_accepted)
 
@@ -47,7 +48,7 @@ class ControlChannel:
     def ask_all(
         self, asked: Iterable[Mapping[str, object]]
     ) -> "list[Deferred[records.ControlResponse]]":
-        """Ask for several things in one write; each is answered as by `ask`."""
+        """Send several requests in one write; each is answered as by `ask`."""
         lines: list[bytes] = []
         waiters = [self._put(request, lines.append) for request in asked]
         self._send(b"".join(lines))
@@ -56,7 +57,7 @@ class ControlChannel:
     def ask_in_pieces(
         self, request_of: Callable[[str], Mapping[str, object]], text: bytes
     ) -> "tuple[Iterator[bytes], Deferred[records.ControlResponse]]":
-        """Ask with a long text in the request, whose pieces the caller has to send."""
+        """Make a request with a long text; the caller sends its pieces."""
         identifier, waiter = self._expect()
         pieces = in_pieces(
             lambda text: requests.control_request(identifier, request_of(text)), text
@@ -64,12 +65,12 @@ class ControlChannel:
         return pieces, waiter.addCallback(_accepted)
 
     def probe(self) -> "Deferred[None]":
-        """See whether the CLI answers at all; fires if it does, whatever it says."""
+        """Send a ping; fires with any answer."""
         answered = self._put(requests.ping(), self._send)
         return answered.addCallback(lambda _: None)
 
     def receive(self, record: records.ControlResponse) -> None:
-        """Take an answer; one that nobody waits for is of no interest."""
+        """Take an answer; unexpected answers are ignored."""
         self._has_never_answered = False
         waiter = self._waiting.pop(record.response.request_id, None)
         if waiter is not None:
@@ -77,20 +78,20 @@ class ControlChannel:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether anything is not answered yet."""
+        """Whether a request is not answered yet."""
         return bool(self._waiting)
 
     def take_never_answered(self) -> bool:
-        """Whether nothing at all has been answered; true once."""
+        """Whether the CLI has never answered anything; true once."""
         never_answered, self._has_never_answered = self._has_never_answered, False
         return never_answered
 
     def abandon(self, error: CCProxyError) -> None:
-        """Tell everyone that there will be no answer."""
+        """Fail all requests that are not answered."""
         waiters, self._waiting = self._waiting, {}
         for waiter in waiters.values():
             waiter.errback(error)
-            # Whoever still waited has heard of it; the rest was abandoned.
+            # Requests that nobody waits for any more must not log an error.
             waiter.addErrback(_forget)
 
 

@@ -1,8 +1,7 @@
-"""From the CLI's words for a failure to our errors. Pure.
+"""Maps the CLI's descriptions of a failure to the proxy's errors. Pure.
 
-The CLI tells one failure in up to four ways, which do not always agree (an
-overload is ``server_error``, 529 and ``overloaded_error`` at once); they are
-asked in the order of how exact they are.
+The CLI describes one failure in up to four ways, which do not always agree: an overload
+is ``server_error``, 529 and ``overloaded_error`` at once. The most exact one is taken.
 
 Source: docs/claude-cli-protocol.md, "Ends"; the table of errors.
 """
@@ -32,7 +31,7 @@ _SYNTHETIC_PREFIX = "API Error: "
 # Such as `API Error: 400 {"type":"error","error":{…}}`, or with the message alone.
 _WRAPPED = re.compile(r"API Error: \d{3} (.*)", re.DOTALL)
 _PATH = re.compile(r"([a-z_]+(?:\.[\w$-]+)*): ")
-# What the CLI advises somebody at its own prompt, who is not there.
+# Advice of the CLI for a user at its own prompt.
 _ADVICE = re.compile(
     r" *(?:Run (?:--model|/\w+)[^.]*\.|If it persists, check your inference gateway.*)"
 )
@@ -51,16 +50,16 @@ _decode_document = msgspec.json.Decoder(_Document).decode
 
 @frozen(kw_only=True)
 class Refusal:
-    """What the CLI tells of a failed call to its upstream.
+    """A failed request to the provider, as the CLI describes it.
 
     Attributes:
         kind: the CLI's own word, such as ``rate_limit``.
-        status: the upstream's HTTP status.
+        status: the provider's HTTP status.
         api_type: the Messages API's error type, such as ``overloaded_error``.
         terminal_reason: why the CLI gave up, such as ``prompt_too_long``.
-        text: what the CLI would show its user.
-        retry_after_seconds: how long it would wait, or until the limit is lifted.
-        used_up: a window of the plan is used up.
+        text: the text that the CLI shows its user.
+        retry_after_seconds: how long the CLI waits, or until the limit ends.
+        used_up: a rate limit of the subscription is used up.
     """
 
     kind: str | None = None
@@ -73,12 +72,12 @@ class Refusal:
 
     @property
     def is_about_login(self) -> bool:
-        """Whether only a new login helps."""
+        """Whether the login was refused."""
         return self.kind == "authentication_failed" or self.status in (401, 403)
 
     @property
     def is_a_limit(self) -> bool:
-        """Whether it was for asking too much."""
+        """Whether a rate limit was exceeded."""
         return self.kind == "rate_limit" or self.status in (None, 429)
 
 
@@ -168,7 +167,7 @@ _BY_KIND: Mapping[str, _Make] = {
 
 
 def refusal_of_retry(record: ApiRetry, *, used_up: bool) -> Refusal:
-    """What the CLI was refused before it tries again."""
+    """The refusal after which the CLI tries again."""
     text = "the connection to the model's provider failed, or was cut"
     if record.error_status or record.error not in (None, "", _UNKNOWN):
         what = record.error_status or record.error
@@ -183,7 +182,7 @@ def refusal_of_retry(record: ApiRetry, *, used_up: bool) -> Refusal:
 
 
 def error_for(refusal: Refusal) -> CCProxyError:
-    """The error that tells a client what the CLI was told."""
+    """The error that a client gets for a refusal."""
     text = _ADVICE.sub("", refusal.text.replace(_SYNTHETIC_PREFIX, "")).strip()
     if not text:
         text = f"the upstream failed ({refusal.status or refusal.kind or 'no reason'})"
@@ -191,9 +190,9 @@ def error_for(refusal: Refusal) -> CCProxyError:
 
 
 def provider_error(refusal: Refusal) -> CCProxyError:
-    """The same for a body of ours: what is wrong with it, in the provider's words.
+    """The error for a body that the proxy composed, with the provider's message.
 
-    ``param`` is then the path in the body that the provider names, such as
+    ``param`` is the path in the body that the provider names, such as
     ``messages.3.content.1.text``, if it names one.
     """
     text = _said_by_provider(refusal.text)
@@ -205,7 +204,7 @@ def provider_error(refusal: Refusal) -> CCProxyError:
 
 
 def _said_by_provider(text: str) -> str:
-    """The provider's own message, out of what the CLI wraps it in."""
+    """The provider's own message, without the CLI's wrapping."""
     match = _WRAPPED.match(text)
     if match is None:
         return text

@@ -5,11 +5,11 @@
 ``system/init``       `Init`: a turn begins
 ``system/api_retry``  `ApiRetry`: refused upstream, will be tried again
 ``rate_limit_event``  `RateLimitEvent`
-``control_response``  `ControlResponse`: to a control request of ours
-``control_request``   `ControlRequest`: the CLI wants something of us
+``control_response``  `ControlResponse`: to a control request of the proxy
+``control_request``   `ControlRequest`: a request of the CLI to the proxy
 ====================  ====================================================
 
-Fields that are not named here are skipped: new ones come with each version.
+Other fields are skipped: each version of the CLI adds some.
 
 Source: docs/claude-cli-protocol.md, "Output".
 """
@@ -21,7 +21,7 @@ import msgspec
 from ccproxy.core.stream import Usage
 
 _NO_LOGIN = "none"
-# CLI 2.1.332: the model knows the tool by the one name, the list has the other.
+# CLI 2.1.332: the name for the model, and the name in the list.
 _LISTED_AS: Mapping[str, str] = {"Agent": "Task"}
 
 
@@ -32,7 +32,7 @@ class OutputDetails(msgspec.Struct):
 
 
 class WireUsage(msgspec.Struct):
-    """Token counts as the Messages API writes them; absent is not the same as 0."""
+    """Token counts of the Messages API; an absent count is not 0."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -43,9 +43,9 @@ class WireUsage(msgspec.Struct):
     def over(
         self, earlier: Usage, fields: Mapping[str, msgspec.Raw] | None = None
     ) -> Usage:
-        """These counts where they are told, else the earlier ones.
+        """These counts, completed by earlier ones.
 
-        ``message_delta`` repeats only some of what ``message_start`` said.
+        ``message_delta`` repeats only some counts of ``message_start``.
 
         Args:
             earlier: the counts so far.
@@ -71,7 +71,7 @@ def _told(value: int | None, otherwise: int) -> int:
 
 
 def listed_as(tool: str) -> str:
-    """The name that `Init` has for a tool of the client's."""
+    """The name in `Init` of a tool of the client."""
     return _LISTED_AS.get(tool, tool)
 
 
@@ -86,7 +86,7 @@ class Init(msgspec.Struct):
 
 
 class Result(msgspec.Struct):
-    """The end of a turn. ``subtype`` says success even where it failed."""
+    """The end of a turn; ``subtype`` may be ``success`` for a failed turn."""
 
     subtype: str
     is_error: bool = False
@@ -102,7 +102,7 @@ class Result(msgspec.Struct):
 
 
 class ApiRetry(msgspec.Struct):
-    """The upstream refused or was lost; the CLI sleeps and asks again."""
+    """The provider refused or the connection was lost; the CLI will retry."""
 
     attempt: int
     retry_delay_ms: float
@@ -112,7 +112,7 @@ class ApiRetry(msgspec.Struct):
 
 
 class LimitWindow(msgspec.Struct, rename="camel", frozen=True):
-    """One of the plan's limits; ``utilization`` is from 0 to 1."""
+    """A rate limit of the subscription; ``utilization`` is from 0 to 1."""
 
     utilization: float | None = None
     status: str | None = None
@@ -120,9 +120,9 @@ class LimitWindow(msgspec.Struct, rename="camel", frozen=True):
 
 
 class RateLimitInfo(msgspec.Struct, rename="camel"):
-    """The window of the plan's limits that counts; ``resets_at`` is in Unix seconds.
+    """The rate limit that counts; ``resets_at`` is in Unix seconds.
 
-    ``unified_windows`` are all of them, with newer CLIs.
+    ``unified_windows`` are all limits, with newer CLIs.
     """
 
     status: str | None = None
@@ -133,13 +133,13 @@ class RateLimitInfo(msgspec.Struct, rename="camel"):
 
 
 class RateLimitEvent(msgspec.Struct):
-    """How much of the plan is used."""
+    """The use of the subscription's rate limits."""
 
     rate_limit_info: RateLimitInfo
 
 
 class ControlReply(msgspec.Struct):
-    """What was answered; ``response`` is there if ``subtype`` is ``success``."""
+    """The body of an answer; ``response`` is set if ``subtype`` is ``success``."""
 
     subtype: str
     request_id: str
@@ -148,25 +148,25 @@ class ControlReply(msgspec.Struct):
 
 
 class ControlResponse(msgspec.Struct):
-    """The answer to a control request of ours."""
+    """The answer to a control request of the proxy."""
 
     response: ControlReply
 
 
 class CallMeta(msgspec.Struct, frozen=True):
-    """What the CLI adds to a call."""
+    """The CLI's additions to a call."""
 
     tool_use_id: str = msgspec.field(default="", name="claudecode/toolUseId")
 
 
 class CallParams(msgspec.Struct, frozen=True):
-    """What is said of a call of a tool."""
+    """The parameters of ``tools/call``."""
 
     meta: CallMeta = msgspec.field(default=CallMeta(), name="_meta")
 
 
 class MCPMessage(msgspec.Struct):
-    """A JSON-RPC message to a tool server of ours; without ``id`` a notification.
+    """A JSON-RPC message to the proxy's tool server; a notification has no ``id``.
 
     ``params`` are those of ``tools/call``.
     """
@@ -177,7 +177,7 @@ class MCPMessage(msgspec.Struct):
 
 
 class ControlAsk(msgspec.Struct):
-    """What is asked."""
+    """The body of a request."""
 
     subtype: str
     server_name: str | None = None
@@ -185,7 +185,7 @@ class ControlAsk(msgspec.Struct):
 
 
 class ControlRequest(msgspec.Struct):
-    """A question of the CLI's to us, which it waits for."""
+    """A request of the CLI to the proxy; the CLI waits for the answer."""
 
     request_id: str
     request: ControlAsk
@@ -201,12 +201,12 @@ class ModelInfo(msgspec.Struct, rename="camel"):
     supported_effort_levels: list[str] = []
 
 
-# A login of a plan's, from `claude setup-token`.
+# A login with a subscription, from `claude setup-token`.
 _PLANS_LOGIN = "CLAUDE_CODE_OAUTH_TOKEN"
 
 
 class Account(msgspec.Struct, rename="camel"):
-    """Where the CLI's login comes from; never the login itself."""
+    """The source of the CLI's login, without its secrets."""
 
     token_source: str | None = None
     api_key_source: str | None = None
@@ -216,7 +216,7 @@ class Account(msgspec.Struct, rename="camel"):
 
     @property
     def source(self) -> str | None:
-        """Where the login comes from; None: there is none, or it does not tell."""
+        """The source of the login; None: no login, or an unknown source."""
         told = (self.token_source, self.api_key_source)
         return next(
             (source for source in told if source not in (None, _NO_LOGIN)), None
@@ -224,17 +224,17 @@ class Account(msgspec.Struct, rename="camel"):
 
     @property
     def has_subscription(self) -> bool:
-        """Whether the login is a plan's, and no key that is billed by use."""
+        """Whether the login is a subscription's, not an API key."""
         return self.subscription_type is not None or self.token_source == _PLANS_LOGIN
 
     @property
     def is_logged_in(self) -> bool:
-        """Whether there is a login, as far as the CLI tells."""
+        """Whether there is a login, as far as the CLI reports it."""
         return self.token_source != _NO_LOGIN or self.source is not None
 
 
 class InitializeAnswer(msgspec.Struct):
-    """What the CLI says of itself when it is initialized."""
+    """The answer to ``initialize``."""
 
     models: list[ModelInfo] = []
     account: Account | None = None
@@ -242,9 +242,9 @@ class InitializeAnswer(msgspec.Struct):
 
 
 class Rewound(msgspec.Struct):
-    """The answer to ``rewind_conversation``; ``reason`` says why not.
+    """The answer to ``rewind_conversation``; ``reason``: why it failed.
 
-    ``preceding_uuid`` is of what the conversation still has.
+    ``preceding_uuid`` is the id of the last remaining message.
     """
 
     rewound: bool = False
@@ -255,6 +255,6 @@ class Rewound(msgspec.Struct):
 
 
 class Interrupted(msgspec.Struct):
-    """The answer to ``interrupt``; what is queued will be asked yet."""
+    """The answer to ``interrupt``; the CLI will still send queued questions."""
 
     still_queued: list[msgspec.Raw] = []

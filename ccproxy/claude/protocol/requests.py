@@ -1,4 +1,4 @@
-"""What is asked of the CLI by control requests, and answered to its own. Pure.
+"""The lines and control requests that are written to the CLI. Pure.
 
 Source: docs/claude-cli-protocol.md, "Input", "The body set whole" and "Tools".
 """
@@ -16,7 +16,7 @@ _NO_LIMIT = "100000000"
 
 
 def control_request(request_id: str, request: Mapping[str, object]) -> bytes:
-    """Ask the CLI for something."""
+    """The line of a control request."""
     return encode(
         {"type": "control_request", "request_id": request_id, "request": request}
     )
@@ -25,11 +25,11 @@ def control_request(request_id: str, request: Mapping[str, object]) -> bytes:
 def initialize(
     system: str, offered: Mapping[str, object] | None = None
 ) -> Mapping[str, object]:
-    """The first request to a CLI; an empty prompt still replaces Claude Code's own.
+    """The first request to a CLI; an empty prompt replaces Claude Code's own, too.
 
     Args:
         system: the system prompt.
-        offered: what the CLI is told besides, such as tools.
+        offered: further fields, such as tools.
     """
     return {"subtype": "initialize", "systemPrompt": [system], **(offered or {})}
 
@@ -41,9 +41,9 @@ def apply_flag_settings(
     max_tokens: int | None,
     extra_body: Mapping[str, object],
 ) -> Mapping[str, object]:
-    """Everything that a turn depends on besides its messages.
+    """The settings of a turn of the native way.
 
-    Each key is always named: one that is left out would stay as it was.
+    Every key is named, because a missing key keeps its value.
     """
     return {
         "subtype": "apply_flag_settings",
@@ -63,9 +63,9 @@ def apply_flag_settings(
 
 
 def set_system_prompt(text: str) -> Mapping[str, object]:
-    """Give a running CLI another system prompt; it cannot be empty.
+    """Replace the system prompt of a running CLI; it cannot be empty.
 
-    The model that is named here is the account's default: settings that follow win.
+    The model in this request is the account's default; later settings replace it.
     """
     return {"subtype": "set_model", "model": "default", "system_prompt": text}
 
@@ -73,10 +73,10 @@ def set_system_prompt(text: str) -> Mapping[str, object]:
 def body_settings(
     *, model: str, effort: str | None, body: str, cache_ttl: str | None = None
 ) -> Mapping[str, object]:
-    """Everything that a question depends on, whose body is set whole.
+    """The settings of a question whose body the proxy has composed.
 
-    Each key is always named: one that is left out would stay as it was. The CLI is not
-    to judge how long the prompt is; it does not know the body.
+    Every key is named, because a missing key keeps its value. The CLI's limit on the
+    prompt's length is lifted: the CLI does not know the body.
     """
     return {
         "subtype": "apply_flag_settings",
@@ -94,23 +94,23 @@ def body_settings(
 
 
 def without_body() -> Mapping[str, object]:
-    """Forget the body of a question, and ask nothing until there is another."""
+    """Remove the body of a question, and send nothing until there is another."""
     settings = {"env": {_BODY: "", _LIMIT: "1"}}
     return {"subtype": "apply_flag_settings", "settings": settings}
 
 
 def limit_to_one_request() -> Mapping[str, object]:
-    """Let the CLI ask nothing by itself once it has an answer.
+    """Keep the CLI from sending a request of its own after an answer.
 
-    It then holds any further step of the turn for too long a prompt, and ends the turn
-    with the reason ``blocking_limit``; a retry of the request that is under way it
-    does not hold. `body_settings` takes it back.
+    The CLI then takes the prompt of any further request for too long, and ends the turn
+    with the reason ``blocking_limit``. A retry of the current request is still sent.
+    `body_settings` removes the limit.
     """
     return {"subtype": "apply_flag_settings", "settings": {"env": {_LIMIT: "1"}}}
 
 
 def question(text: str, uuid: str) -> bytes:
-    """What the model is asked, as far as the CLI knows; the body has the rest."""
+    """The user's turn that the CLI knows; the body that is set replaces it."""
     return encode(
         {
             "type": "user",
@@ -118,23 +118,23 @@ def question(text: str, uuid: str) -> bytes:
             "parent_tool_use_id": None,
             "session_id": "",
             "uuid": uuid,
-            # Without it `@/etc/passwd` is read and sent, and `/clear` is run.
+            # Without it the CLI reads and sends `@/etc/passwd`, and runs `/clear`.
             "client_composed": True,
         }
     )
 
 
 def ping() -> Mapping[str, object]:
-    """Something to answer, which no CLI knows: it says so within a millisecond."""
+    """An unknown request: every CLI refuses it within a millisecond."""
     return {"subtype": "ccproxy_ping"}
 
 
 def rewind_conversation(uuid: str, last: str) -> Mapping[str, object]:
-    """Take back a user's turn and all behind it.
+    """Remove a user's turn and everything behind it.
 
     Args:
-        uuid: of the turn.
-        last: of the last turn that the CLI was given.
+        uuid: the id of the turn.
+        last: the id of the last turn that was written.
     """
     return {
         "subtype": "rewind_conversation",
@@ -144,12 +144,12 @@ def rewind_conversation(uuid: str, last: str) -> Mapping[str, object]:
 
 
 def interrupt() -> Mapping[str, object]:
-    """Break the turn off that is under way."""
+    """Break off the current turn."""
     return {"subtype": "interrupt"}
 
 
 def refusal(request_id: str, reason: str) -> bytes:
-    """Answer a control request of the CLI's that we have nothing for."""
+    """Refuse a control request of the CLI."""
     return encode(
         {
             "type": "control_response",
@@ -163,7 +163,7 @@ def refusal(request_id: str, reason: str) -> bytes:
 
 
 def mcp_answer(request_id: str, message: Mapping[str, object]) -> bytes:
-    """Answer a message to the tool server that is us."""
+    """Answer a message to the proxy's tool server."""
     return encode(
         {
             "type": "control_response",

@@ -1,7 +1,7 @@
-"""What the CLI passes on of the Messages API, with the parts we only hand on left raw.
+"""Records of an answer: the Messages API's events, passed on by the CLI.
 
-One read of a line gives its event, its kind and what is looked at; a block, a usage or
-a delta of a type that we do not know stays the JSON that it is.
+A line is decoded once. Blocks, usages and deltas of unknown types stay raw JSON: they
+are passed on unchanged.
 
 =====================  ======================================================
 ``stream_event``       `StreamLine`: one event of the API's stream
@@ -49,7 +49,7 @@ class InputPiece(msgspec.Struct, tag="input_json_delta"):
 
 
 class MessageHead(msgspec.Struct):
-    """What ``message_start`` tells of its message."""
+    """The head of a message, in ``message_start``."""
 
     id: str
     model: str
@@ -70,14 +70,14 @@ class BlockStartEvent(msgspec.Struct, tag="content_block_start"):
 
 
 class BlockDeltaEvent(msgspec.Struct, tag="content_block_delta"):
-    """A block goes on."""
+    """A delta of a block."""
 
     delta: TextPiece | ThinkingPiece | SignaturePiece | InputPiece
     index: int = 0
 
 
 class OpaqueDeltaEvent(msgspec.Struct, tag="delta of an unknown type"):
-    """A block goes on with a delta of a type that we do not know; our own reading."""
+    """A delta of an unknown type; made here, not by the CLI."""
 
     delta: Raw
     index: int = 0
@@ -90,7 +90,7 @@ class BlockStopEvent(msgspec.Struct, tag="content_block_stop"):
 
 
 class StopPart(msgspec.Struct):
-    """Why a message ends; without ``stop_reason`` it does not."""
+    """Why a message ends; without ``stop_reason`` it goes on."""
 
     stop_reason: str | None = None
     stop_sequence: str | None = None
@@ -98,14 +98,14 @@ class StopPart(msgspec.Struct):
 
 
 class MessageDeltaEvent(msgspec.Struct, tag="message_delta"):
-    """A message ends, or tells more of its usage."""
+    """A message ends, or has more usage."""
 
     delta: StopPart
     usage: Raw = _NULL
 
 
 class MessageStopEvent(msgspec.Struct, tag="message_stop"):
-    """The stream of a message ends; so it does where it was cut, too."""
+    """The stream of a message ends, whole or cut."""
 
 
 StreamPart: TypeAlias = (
@@ -155,7 +155,7 @@ class AssistantBody(msgspec.Struct):
 
 
 class AssistantLine(msgspec.Struct):
-    """Finished blocks of a message, or an API error in the guise of one."""
+    """Finished blocks of a message, or an API error that looks like a message."""
 
     message: AssistantBody
     parent_tool_use_id: str | None = None
@@ -165,12 +165,12 @@ class AssistantLine(msgspec.Struct):
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether the CLI has written it, not the model."""
+        """Whether the CLI has written the message, not the model."""
         return self.message.model == "<synthetic>"
 
 
 class UserLine(msgspec.Struct):
-    """A turn that the CLI adds: a tool's result, or words of its own."""
+    """A user's turn that the CLI adds: a tool's result, or a text of its own."""
 
     message: Raw = _NULL
     is_synthetic: bool = msgspec.field(default=False, name="isSynthetic")
@@ -178,7 +178,7 @@ class UserLine(msgspec.Struct):
 
 
 def is_message(record: object) -> bool:
-    """Whether the model has said something: a request was made."""
+    """Whether a record begins a message of the model."""
     if isinstance(record, StreamLine):
         return isinstance(record.event, MessageStartEvent)
     return isinstance(record, AssistantLine) and not record.is_synthetic
@@ -201,10 +201,10 @@ _decode_tag = msgspec.json.Decoder(_Tag).decode
 
 
 def decode_stream_line(line: bytes) -> StreamLine | None:
-    """Read a line of type ``stream_event``; None for an event of an unknown type.
+    """Decode a line of type ``stream_event``; None: its event is of an unknown type.
 
     Raises:
-        msgspec.DecodeError: it is of another shape.
+        msgspec.DecodeError: the line is of another shape.
     """
     try:
         return decode_known_line(line)

@@ -1,6 +1,6 @@
-"""Lines to the CLI, the long ones in pieces, so that none takes the reactor's time.
+"""Writes lines to the CLI; long lines in pieces, so that the reactor is not blocked.
 
-To write 32 MB as a JSON string takes half a second of a processor, or more.
+To encode 32 MB as a JSON string takes half a second of processor time, or more.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,7 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-# Some milliseconds' work.
+# Encoded in some milliseconds.
 _PIECE_BYTES = 2**18
 _CONTINUES = 0b1000_0000
 _CONTINUES_MASK = 0b1100_0000
@@ -19,7 +19,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def in_pieces(line_of: Callable[[str], bytes], text: bytes) -> Iterator[bytes]:
-    """The line that would be made of a text (UTF-8), which is in it as a string."""
+    """The pieces of the line that has a text (UTF-8) as a JSON string."""
     mark = uuid4().hex
     head, _, tail = line_of(mark).partition(mark.encode())
     yield head
@@ -34,7 +34,7 @@ def in_pieces(line_of: Callable[[str], bytes], text: bytes) -> Iterator[bytes]:
 
 
 class LineWriter:
-    """Writes whole lines one after the other.
+    """Writes one line after the other.
 
     Args:
         write: takes any bytes.
@@ -47,16 +47,16 @@ class LineWriter:
         self._waiting: list[bytes] = []
 
     def send(self, line: bytes) -> None:
-        """Write a line, behind the one that is under way."""
+        """Write a line, behind the current one."""
         if self._is_within_line:
             self._waiting.append(line)
         else:
             self._write(line)
 
     async def send_pieces(self, pieces: Iterable[bytes]) -> None:
-        """Write a line in pieces; the reactor turns between them.
+        """Write a line in pieces, with turns of the reactor between them.
 
-        Only one at a time can be under way.
+        Only one such line may be written at a time.
         """
         self._is_within_line = True
         for piece in pieces:
