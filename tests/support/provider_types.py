@@ -149,7 +149,7 @@ class _Checker:
             yield from max(found, key=lambda each: len(each[0].path))
 
     def _member(self, names: Sequence[str], value: Any, path: str) -> Iterator[Fault]:
-        """The member of a union that a value belongs to, by its ``type`` or ``role``."""
+        """The member of a union that a value is, by its ``type`` or ``role``."""
         if not isinstance(value, dict):
             yield Fault(path, "Input should be a valid dictionary")
             return

@@ -38,7 +38,7 @@ class RawClient(Protocol):
         await until(lambda: text in self.received)
 
     async def lost(self) -> bytes:
-        """Wait until the server has closed the connection; returns all received bytes."""
+        """Wait until the server has closed the connection; returns the bytes."""
         await until(lambda: self.is_lost)
         return self.received
 
