@@ -137,11 +137,15 @@ def route(
 def add_error_handlers(app: Klein) -> None:
     """Have an application answer every exception with an error document.
 
-    Klein tries the handlers in this order. An exception in a handler goes on to the
-    handlers below it.
+    Klein calls the first handler whose class the exception has.
     """
     untyped: Any = app.handle_errors
     handle: Callable[[type[Exception]], Callable[[_Handler], _Handler]] = untyped
+
+    @handle(CCProxyError)
+    def refused(self: Routes, request: Request, failure: Failure) -> bytes | None:
+        error: Any = failure.value
+        return _fail(_context(self, request), error)
 
     @handle(RequestRedirect)
     def redirect(self: Routes, request: Request, failure: Failure) -> bytes:
@@ -151,26 +155,23 @@ def add_error_handlers(app: Klein) -> None:
         request.setResponseCode(error.code)
         return b""
 
+    @handle(HTTPNotFound)
+    def no_route(self: Routes, request: Request, failure: Failure) -> bytes | None:
+        error = NotFound("there is no such route here; see GET /models and README")
+        return _fail(_context(self, request), error)
+
     @handle(HTTPMethodNotAllowed)
-    def other_method(self: Routes, request: Request, failure: Failure) -> bytes:
+    def other_method(self: Routes, request: Request, failure: Failure) -> bytes | None:
         error: Any = failure.value
         methods = ", ".join(sorted(error.valid_methods or ()))
         request.setHeader("allow", methods)
-        if request.method != b"OPTIONS":
-            method = request.method.decode("ascii", "replace")
-            raise MethodNotAllowed(f"this route has no method {method}")
-        _set_preflight_headers(request, self.services.cors, methods)
-        request.setResponseCode(_NO_CONTENT)
-        return b""
-
-    @handle(HTTPNotFound)
-    def no_route(self: Routes, request: Request, failure: Failure) -> bytes:
-        raise NotFound("there is no such route here; see GET /models and README")
-
-    @handle(CCProxyError)
-    def refused(self: Routes, request: Request, failure: Failure) -> bytes | None:
-        error: Any = failure.value
-        return _fail(_context(self, request), error)
+        if request.method == b"OPTIONS":
+            _set_preflight_headers(request, self.services.cors, methods)
+            request.setResponseCode(_NO_CONTENT)
+            return b""
+        method = request.method.decode("ascii", "replace")
+        refusal = MethodNotAllowed(f"this route has no method {method}")
+        return _fail(_context(self, request), refusal)
 
     @handle(Exception)
     def failed(self: Routes, request: Request, failure: Failure) -> bytes | None:
@@ -281,24 +282,20 @@ class _Root(Resource):
             request.setHeader(name, value)
         path = b"/".join(request.postpath)
         try:
-            path.decode()
-            b"/".join(request.prepath).decode()
+            b"/".join([*request.prepath, path]).decode()
             request.getRequestHostname().decode()
         except UnicodeDecodeError:
             error = InvalidRequest("the path, or the Host header, is not UTF-8")
             return error_response(request, error)
         first, slash, rest = path.lstrip(b"/").partition(b"/")
-        if first != _VERSION or not slash:
-            return self._resource(first).render(request)
-        request.prepath.append(_VERSION)
-        request.postpath = rest.split(b"/")
-        if rest.startswith(b"/"):
-            # werkzeug redirects needless slashes, but takes no notice of leading ones.
-            return self._redirect(request, rest.lstrip(b"/"))
-        return self._resource(rest.partition(b"/")[0]).render(request)
-
-    def _resource(self, first: bytes) -> Resource:
-        return self._resources.get(first, self._other)
+        if first == _VERSION and slash:
+            request.prepath.append(_VERSION)
+            request.postpath = rest.split(b"/")
+            if not request.postpath[0]:
+                # werkzeug redirects needless slashes, but ignores leading ones.
+                return self._redirect(request, rest.lstrip(b"/"))
+            first = request.postpath[0]
+        return self._resources.get(first, self._other).render(request)
 
     def _redirect(self, request: Any, path: bytes) -> bytes:
         location = b"/".join([b"", *request.prepath, path])

@@ -7,6 +7,7 @@ under that.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 NONE, OTHER = "none", "other"
 
@@ -46,12 +47,19 @@ _LONGEST = 200
 
 
 def client_family(user_agent: str | None) -> str:
-    """One of `FAMILIES`.
+    """The family of a client.
 
     Args:
-        user_agent: the header; None: there is none.
+        user_agent: the header; None: the client sent none.
+
+    Returns:
+        One of `FAMILIES`.
     """
     if not user_agent or not user_agent.strip():
         return NONE
-    head = user_agent.strip()[:_LONGEST]
-    return next((name for name, found in _PATTERNS if found.search(head)), OTHER)
+    return _family(user_agent.strip()[:_LONGEST])
+
+
+@lru_cache(maxsize=64)
+def _family(user_agent: str) -> str:
+    return next((name for name, found in _PATTERNS if found.search(user_agent)), OTHER)
