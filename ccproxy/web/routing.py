@@ -291,7 +291,7 @@ class _Root(Resource):
         if first == _VERSION and slash:
             request.prepath.append(_VERSION)
             request.postpath = rest.split(b"/")
-            if not request.postpath[0]:
+            if rest.startswith(b"/"):
                 # werkzeug redirects needless slashes, but ignores leading ones.
                 return self._redirect(request, rest.lstrip(b"/"))
             first = request.postpath[0]
