@@ -42,7 +42,7 @@ async def conversation(http: HTTP, **fields: Any) -> Any:
 
 
 @ensureDeferred
-async def test_life_of_a_conversation(http: HTTP) -> None:
+async def test_a_conversation_is_created_changed_and_deleted(http: HTTP) -> None:
     made = await conversation(http, metadata={"topic": "demo"})
     assert conversation_errors(made) == []
     path = f"/v1/conversations/{made['id']}"
@@ -69,7 +69,7 @@ async def test_life_of_a_conversation(http: HTTP) -> None:
 
 
 @ensureDeferred
-async def test_items_of_a_conversation(http: HTTP) -> None:
+async def test_items_are_added_listed_and_deleted(http: HTTP) -> None:
     made = await conversation(http, items=ITEMS[:1])
     path = f"/v1/conversations/{made['id']}/items"
     added = await ask(http, "POST", path, json={"items": ITEMS[1:]})
@@ -90,7 +90,7 @@ async def test_items_of_a_conversation(http: HTTP) -> None:
 
 
 @ensureDeferred
-async def test_responses_go_on_in_their_conversation(http: HTTP) -> None:
+async def test_responses_continue_their_conversation(http: HTTP) -> None:
     made = await conversation(http, items=ITEMS[:2])
     one = await create(http, "two", conversation=made["id"])
     assert one["conversation"] == {"id": made["id"]}
@@ -117,7 +117,7 @@ async def test_responses_go_on_in_their_conversation(http: HTTP) -> None:
 
 
 @ensureDeferred
-async def test_answer_that_failed_is_no_part_of_the_conversation(http: HTTP) -> None:
+async def test_a_failed_answer_does_not_join_the_conversation(http: HTTP) -> None:
     made = await conversation(http)
     body = {"input": "one", "conversation": made["id"], "background": True}
     failed = await ask(http, "POST", "/v1/responses", json=body)
@@ -144,7 +144,7 @@ async def test_answer_that_failed_is_no_part_of_the_conversation(http: HTTP) -> 
     ],
 )
 @ensureDeferred
-async def test_conversation_that_cannot_be(
+async def test_an_invalid_conversation_is_refused(
     http: HTTP, body: dict[str, Any], param: str
 ) -> None:
     error = await ask(http, "POST", "/v1/conversations", 400, json=body)
@@ -152,7 +152,7 @@ async def test_conversation_that_cannot_be(
 
 
 @ensureDeferred
-async def test_item_of_another_provider_is_kept_and_not_asked(http: HTTP) -> None:
+async def test_an_item_of_another_provider_is_stored_but_not_sent(http: HTTP) -> None:
     foreign = {
         "type": "image_generation_call",
         "id": "ig_1",
@@ -184,7 +184,7 @@ async def test_empty_conversation_needs_no_body(http: HTTP) -> None:
 
 
 @ensureDeferred
-async def test_each_id_is_once_in_a_conversation(http: HTTP) -> None:
+async def test_a_conversation_has_each_id_once(http: HTTP) -> None:
     """A page that begins after an item begins after one only."""
     given = {"type": "message", "role": "user", "content": "x", "id": "msg_same"}
     made = await http.request("POST", "/v1/conversations", json={"items": [given]})

@@ -35,7 +35,7 @@ async def written(store: Store) -> None:
 
 
 @ensureDeferred
-async def test_another_server_finds_what_one_has_kept(stores: Stores) -> None:
+async def test_another_server_finds_a_stored_answer(stores: Stores) -> None:
     one, two = await stores.start(), await stores.start()
     assert await two.answers.find("ann", [KEY]) == []
     one.answers.put("ann", KEY, b"first")
@@ -46,7 +46,7 @@ async def test_another_server_finds_what_one_has_kept(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_owners_are_apart(stores: Stores) -> None:
+async def test_clients_find_their_own_answers_only(stores: Stores) -> None:
     store = await stores.start()
     store.answers.put("ann", KEY, b"hers")
     store.answers.put("bob", KEY, b"his")
@@ -56,7 +56,9 @@ async def test_owners_are_apart(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_words_count_where_the_calls_are_not_known(stores: Stores) -> None:
+async def test_an_answer_is_found_by_its_text_if_its_calls_are_unknown(
+    stores: Stores,
+) -> None:
     store = await stores.start()
     store.answers.put("ann", KEY, b"asked for")
     store.answers.put("ann", ("calls 2", "words 1"), b"the same words")
@@ -67,7 +69,7 @@ async def test_words_count_where_the_calls_are_not_known(stores: Stores) -> None
 
 
 @ensureDeferred
-async def test_of_the_same_words_the_newest_are_found(stores: Stores) -> None:
+async def test_the_newest_answers_with_the_same_text_are_found(stores: Stores) -> None:
     store = await stores.start()
     for number in range(100):
         store.answers.put("ann", (f"calls {number}", "ls"), b"%d" % number)
@@ -77,7 +79,7 @@ async def test_of_the_same_words_the_newest_are_found(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_what_is_too_old_is_not_found_and_goes(stores: Stores) -> None:
+async def test_old_answers_are_not_found_and_are_deleted(stores: Stores) -> None:
     store = await stores.start()
     for number in range(250):
         store.answers.put("ann", (f"calls {number}", "-"), b"old")
@@ -94,7 +96,7 @@ async def test_what_is_too_old_is_not_found_and_goes(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_the_oldest_go_when_it_is_too_much(stores: Stores) -> None:
+async def test_the_oldest_answers_are_deleted_over_the_limit(stores: Stores) -> None:
     store = await stores.start(keep_size=10_000)
     for number in range(5):
         store.answers.put("ann", (f"calls {number}", "-"), b"%d" % number * 3_000)
@@ -105,7 +107,7 @@ async def test_the_oldest_go_when_it_is_too_much(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_a_stop_waits_for_what_is_being_written(stores: Stores) -> None:
+async def test_stop_waits_for_answers_being_written(stores: Stores) -> None:
     store = await stores.start()
     for number in range(3):
         store.answers.put("ann", (f"calls {number}", "-"), b"x")
@@ -116,7 +118,7 @@ async def test_a_stop_waits_for_what_is_being_written(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_a_database_that_fails_is_left_alone_for_a_while(
+async def test_a_failed_database_is_not_used_for_a_while(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
     expected_errors.allow("the database failed")
@@ -174,7 +176,7 @@ async def test_a_question_does_not_wait_long_for_a_slow_database(
     assert clock.getDelayedCalls() == []
 
 
-def test_little_waits_to_be_written() -> None:
+def test_the_answers_that_wait_are_limited() -> None:
     database: Any = Stuck()
     memory = StoredAnswers(database, Clock(), lambda: 0.0)
     for _ in range(10):

@@ -89,7 +89,9 @@ async def test_two_servers_may_start_on_an_empty_database(stores: Stores) -> Non
 
 
 @ensureDeferred
-async def test_who_opens_it_may_go_away(stores: Stores) -> None:
+async def test_the_caller_that_opens_the_database_may_be_cancelled(
+    stores: Stores,
+) -> None:
     store = stores.new()
     asked = Deferred.fromCoroutine(store.responses.get("resp_1"))
     asked.addErrback(lambda failure: failure.trap(CancelledError))
@@ -98,7 +100,7 @@ async def test_who_opens_it_may_go_away(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_database_of_a_newer_version_is_left_alone(
+async def test_a_database_of_a_newer_version_is_not_changed(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
     store = await stores.start()
@@ -116,7 +118,7 @@ async def test_database_of_a_newer_version_is_left_alone(
 
 
 @ensureDeferred
-async def test_old_responses_go_and_their_descendants_keep_their_past(
+async def test_old_responses_are_deleted_and_later_ones_keep_their_past(
     stores: Stores,
 ) -> None:
     store = await stores.start()
@@ -145,7 +147,7 @@ async def test_old_responses_go_and_their_descendants_keep_their_past(
 
 
 @ensureDeferred
-async def test_oldest_go_when_there_is_too_much(stores: Stores) -> None:
+async def test_the_oldest_responses_are_deleted_over_the_limit(stores: Stores) -> None:
     store = await stores.start()
     big = b'"' + os.urandom(20_000).hex().encode() + b'"'
     for number in range(10):
@@ -165,7 +167,7 @@ async def test_oldest_go_when_there_is_too_much(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_nothing_of_what_was_deleted_stays_in_the_file(stores: Stores) -> None:
+async def test_deleted_data_is_overwritten_in_the_file(stores: Stores) -> None:
     if stores.path is None:
         pytest.skip("PostgreSQL's files are its own affair")
     store = await stores.start()
@@ -179,7 +181,7 @@ async def test_nothing_of_what_was_deleted_stays_in_the_file(stores: Stores) -> 
 
 
 @ensureDeferred
-async def test_files_are_the_users_alone(stores: Stores) -> None:
+async def test_the_stores_files_are_private(stores: Stores) -> None:
     if stores.path is None:
         pytest.skip("PostgreSQL's files are its own affair")
     mask = os.umask(0)
@@ -198,7 +200,7 @@ async def test_files_are_the_users_alone(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_locked_database_keeps_nobody_else_waiting(stores: Stores) -> None:
+async def test_a_locked_database_does_not_block_the_reactor(stores: Stores) -> None:
     store = await stores.start()
     released = threading.Event()
     locked: list[bool] = []
@@ -233,7 +235,7 @@ async def test_locked_database_keeps_nobody_else_waiting(stores: Stores) -> None
 
 
 @ensureDeferred
-async def test_full_disk_is_told_and_passes(
+async def test_a_full_disk_is_an_error_until_it_has_space(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
     if stores.path is None:
@@ -273,7 +275,7 @@ async def _limit_pages(store: Any) -> Any:
 
 @pytest.mark.parametrize("broken", ["a file", "not ours"])
 @ensureDeferred
-async def test_folder_that_cannot_be_used_is_told_each_time(
+async def test_each_call_reports_an_unusable_folder(
     tmp_path: Path, expected_errors: ExpectedErrors, broken: str
 ) -> None:
     target = tmp_path / "state"
@@ -299,7 +301,7 @@ async def test_folder_that_cannot_be_used_is_told_each_time(
 
 
 @ensureDeferred
-async def test_server_that_comes_back_is_used_again(
+async def test_a_database_server_that_comes_back_is_used_again(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
     if stores.path is not None:
@@ -324,7 +326,9 @@ async def test_server_that_comes_back_is_used_again(
 
 
 @ensureDeferred
-async def test_owner_knows_better_than_who_held_it_for_dead(stores: Stores) -> None:
+async def test_a_server_finishes_its_response_that_was_marked_as_failed(
+    stores: Stores,
+) -> None:
     store = await stores.start()
     await store.responses.begin(new(1))
     await store.database.write(_hold_for_dead)
@@ -365,7 +369,7 @@ reactor.run()
 
 
 @ensureDeferred
-async def test_killed_in_the_middle_of_a_write(
+async def test_a_kill_in_mid_write_leaves_whole_responses_only(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
     expected_errors.allow("1 responses were left unfinished")

@@ -32,7 +32,7 @@ def mode(path: Path) -> int:
 
 
 @ensureDeferred
-async def test_everything_is_the_users_alone(tmp_path: Path) -> None:
+async def test_folder_and_files_are_private(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "ccproxy"
     store = store_in(folder)
     await store.start()
@@ -45,7 +45,7 @@ async def test_everything_is_the_users_alone(tmp_path: Path) -> None:
 
 
 @ensureDeferred
-async def test_files_that_were_open_to_others_are_closed(tmp_path: Path) -> None:
+async def test_files_that_others_could_read_become_private(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     for name in ("responses.sqlite", "responses.sqlite.lock"):
         (tmp_path / name).touch(mode=0o666)

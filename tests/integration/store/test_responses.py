@@ -18,7 +18,7 @@ IMPOSSIBLE = ["", "resp_1\0", "é", "x" * 10_000, "resp_1'; --", "\ud800", "resp
 
 
 @ensureDeferred
-async def test_response_is_kept_whole(stores: Stores) -> None:
+async def test_a_response_is_stored_whole(stores: Stores) -> None:
     store = await stores.start()
     # Whoever keeps it whole may know its end already.
     await store.responses.save(new(3, status="completed"), ending(3))
@@ -51,7 +51,7 @@ async def test_long_chain_is_whole_and_in_order(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_deleting_one_leaves_what_came_after_its_past(stores: Stores) -> None:
+async def test_a_deleted_response_stays_in_later_chains(stores: Stores) -> None:
     store = await stores.start()
     await save_line(store, range(6))
     before = await store.responses.chain("resp_5")
@@ -70,7 +70,9 @@ async def test_deleting_one_leaves_what_came_after_its_past(stores: Stores) -> N
 
 
 @ensureDeferred
-async def test_response_whose_past_is_gone_is_not_kept(stores: Stores) -> None:
+async def test_a_response_is_not_stored_if_the_previous_is_deleted(
+    stores: Stores,
+) -> None:
     store = await stores.start()
     with pytest.raises(StorageFailed, match="deleted meanwhile"):
         await store.responses.save(new(2, 1), ending(2))
@@ -79,7 +81,7 @@ async def test_response_whose_past_is_gone_is_not_kept(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_nothing_is_kept_under_an_impossible_name(stores: Stores) -> None:
+async def test_nothing_is_stored_under_an_impossible_id(stores: Stores) -> None:
     store = await stores.start()
     for name in IMPOSSIBLE:
         await assert_unknown(store, name)
@@ -108,7 +110,7 @@ async def assert_unknown(store: Store, name: str) -> None:
 
 
 @ensureDeferred
-async def test_newest_item_of_an_id_is_the_one(stores: Stores) -> None:
+async def test_the_newest_item_of_an_id_is_found(stores: Stores) -> None:
     store = await stores.start()
     for number in (1, 2, 3):
         item = Item("msg_same", b'{"n":%d}' % number)
@@ -119,7 +121,7 @@ async def test_newest_item_of_an_id_is_the_one(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_pages_of_what_a_response_was_given(stores: Stores) -> None:
+async def test_pages_of_a_responses_input(stores: Stores) -> None:
     store = await stores.start()
     await save_line(store, range(12))
     # Its own answer is not what it was given.
@@ -181,7 +183,7 @@ async def test_background_response_runs_and_ends(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_cancelled_elsewhere_is_the_last_word(stores: Stores) -> None:
+async def test_a_response_cancelled_elsewhere_stays_cancelled(stores: Stores) -> None:
     store, other = await stores.start(), await stores.start()
     await store.responses.begin(new(1, status="in_progress", is_background=True))
     cancelled = await other.responses.cancel("resp_1")
@@ -200,7 +202,7 @@ async def test_cancelled_elsewhere_is_the_last_word(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_deleted_elsewhere_is_not_kept_again(stores: Stores) -> None:
+async def test_a_response_deleted_elsewhere_is_not_stored_again(stores: Stores) -> None:
     store, other = await stores.start(), await stores.start()
     await store.responses.begin(new(1))
     assert await other.responses.delete("resp_1")
@@ -210,7 +212,9 @@ async def test_deleted_elsewhere_is_not_kept_again(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_what_a_stopped_server_left_has_failed(stores: Stores) -> None:
+async def test_running_responses_of_a_stopped_server_have_failed(
+    stores: Stores,
+) -> None:
     gone, other = await stores.start(), await stores.start()
     await gone.responses.begin(new(1, status="queued"))
     await gone.responses.begin(new(2))
@@ -268,7 +272,7 @@ async def test_conversation_is_a_list_that_grows(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_conversation_that_goes_takes_its_items(stores: Stores) -> None:
+async def test_a_deleted_conversation_has_no_items(stores: Stores) -> None:
     store = await stores.start()
     await store.conversations.create(
         Conversation("conv_1", 5, b"{}"), [Item("msg_a", b"1")]
@@ -284,7 +288,7 @@ async def test_conversation_that_goes_takes_its_items(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_secret_is_one_for_all(stores: Stores) -> None:
+async def test_all_servers_have_the_same_secret(stores: Stores) -> None:
     one, two = await stores.start(), await stores.start()
     assert await one.secret("seal", lambda: b"first") == b"first"
     assert await two.secret("seal", lambda: b"second") == b"first"

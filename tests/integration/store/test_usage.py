@@ -50,7 +50,7 @@ def window(used: float, told_seconds: float = 1_700_000_000.0) -> RateWindow:
 
 
 @ensureDeferred
-async def test_what_is_added_is_summed_up(stores: Stores) -> None:
+async def test_usage_is_summed_up(stores: Stores) -> None:
     store = await stores.start()
     store.usage.add(*WHO, ONE)
     store.usage.add(*WHO, ONE)
@@ -66,7 +66,7 @@ async def test_what_is_added_is_summed_up(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_days_are_apart_and_old_ones_are_left_out(stores: Stores) -> None:
+async def test_days_are_separate_and_older_days_are_left_out(stores: Stores) -> None:
     store = await stores.start()
     for day in range(3):
         stores.now = 1_700_000_000.0 + day * DAY
@@ -76,7 +76,7 @@ async def test_days_are_apart_and_old_ones_are_left_out(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_a_window_is_as_it_was_told_last(stores: Stores) -> None:
+async def test_a_rate_window_has_its_last_report(stores: Stores) -> None:
     one, two = await stores.start(), await stores.start()
     one.usage.record_limits([window(0.62)])
     await one.usage.flush()
@@ -101,7 +101,7 @@ async def test_two_servers_add_to_one_row(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_it_is_written_after_a_while_and_when_the_store_stops(
+async def test_usage_is_written_after_a_while_and_at_the_stop(
     stores: Stores,
 ) -> None:
     store = await stores.start()
@@ -121,7 +121,7 @@ async def test_it_is_written_after_a_while_and_when_the_store_stops(
 
 
 @ensureDeferred
-async def test_what_cannot_be_written_is_kept(
+async def test_usage_that_cannot_be_written_is_tried_again(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
     expected_errors.allow("the database failed")
@@ -145,7 +145,7 @@ async def test_what_cannot_be_written_is_kept(
 
 
 @ensureDeferred
-async def test_a_stop_that_cannot_write_says_so(
+async def test_a_stop_that_cannot_write_is_logged(
     stores: Stores, expected_errors: ExpectedErrors
 ) -> None:
     for text in ("the database failed", "usage of the last answers could not be"):
@@ -182,7 +182,7 @@ task.react(lambda r: Deferred.fromCoroutine(main(r)))
 """
 
 
-def test_a_kill_loses_what_was_not_written_and_no_more(stores: Stores) -> None:
+def test_a_killed_server_loses_unwritten_usage_only(stores: Stores) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", KILLED, stores.url], stdout=subprocess.PIPE
     )
@@ -199,7 +199,7 @@ def test_a_kill_loses_what_was_not_written_and_no_more(stores: Stores) -> None:
 
 
 @ensureDeferred
-async def test_it_is_read_while_the_server_runs(stores: Stores) -> None:
+async def test_usage_is_read_while_the_server_runs(stores: Stores) -> None:
     store = await stores.start()
     store.usage.add(*WHO, ONE)
     store.usage.record_limits([window(0.62)])
@@ -224,7 +224,7 @@ def test_no_file_is_made_by_reading(tmp_path: Any) -> None:
     assert not path.parent.exists()
 
 
-def test_what_cannot_be_read_is_one_line(tmp_path: Any) -> None:
+def test_a_database_that_cannot_be_read_is_an_error_of_one_line(tmp_path: Any) -> None:
     path = tmp_path / "responses.sqlite"
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(StorageFailed, match="store cannot be read: file is not a data"):
@@ -239,7 +239,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Any) -> None:
 
 
 @ensureDeferred
-async def test_a_ledger_is_made_in_a_database_of_the_first_version(
+async def test_the_ledger_is_added_to_a_database_of_version_0001(
     stores: Stores,
 ) -> None:
     old = await stores.start()

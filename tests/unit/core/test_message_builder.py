@@ -132,7 +132,7 @@ def test_any_chunking_builds_the_same_blocks(
     assert builder.text == "".join(said)
 
 
-def test_what_is_known_of_an_answer() -> None:
+def test_model_usage_and_stop_reason_of_an_answer() -> None:
     builder = built(STARTED)
     assert (builder.model, builder.id) == ("claude-test-1", "msg_1")
     assert (builder.usage, builder.stop_reason) == (STARTED.usage, None)
@@ -151,7 +151,7 @@ def test_a_failure_leaves_no_message() -> None:
     assert not builder.is_whole
 
 
-def test_blocks_may_be_told_in_turn() -> None:
+def test_deltas_of_blocks_may_alternate() -> None:
     builder = built(
         STARTED,
         ContentBlockStart(text_block("a"), 0),
@@ -198,7 +198,7 @@ def test_numbers_of_a_call_stay_as_they_are(number: str) -> None:
     assert number.encode() in builder.blocks[0].raw
 
 
-def test_deltas_that_nobody_knows_are_merged() -> None:
+def test_deltas_of_unknown_types_are_merged() -> None:
     start = {"type": "compaction", "content": None, "said": "a", "seen": [1], "n": 1}
     block = Block.decode(json.dumps(start).encode())
     more = {"type": "x", "content": "c", "said": "b", "seen": [2], "n": 2, "new": {}}
@@ -217,7 +217,7 @@ def test_deltas_that_nobody_knows_are_merged() -> None:
     assert not builder.is_exact
 
 
-def test_deltas_of_no_block_are_left_out() -> None:
+def test_deltas_without_a_block_are_ignored() -> None:
     builder = built(
         STARTED,
         TextDelta("a"),
@@ -229,7 +229,7 @@ def test_deltas_of_no_block_are_left_out() -> None:
     assert builder.blocks == ()
 
 
-def test_a_signature_takes_the_place_of_another() -> None:
+def test_a_signature_replaces_the_previous() -> None:
     builder = built(
         STARTED,
         ContentBlockStart(thinking_block("a", "old")),
@@ -239,7 +239,7 @@ def test_a_signature_takes_the_place_of_another() -> None:
     assert builder.blocks == (thinking_block("ab", "new"),)
 
 
-def test_parts_are_the_whole_answer_in_order_without_what_was_void() -> None:
+def test_several_messages_are_joined_without_void_parts() -> None:
     look = tool_use_block("t", "look", {})
     use = AgentToolUsed("WebSearch", '{"query":"x"}')
     builder = built(

@@ -112,7 +112,7 @@ async def test_one_helper_is_started_and_kept(make: Callable[..., Any]) -> None:
     ],
 )
 @ensureDeferred
-async def test_schema_that_cannot_be_used(
+async def test_an_unusable_schema_is_refused(
     make: Callable[..., Any], schema: bytes, param: str, why: str
 ) -> None:
     checker = make()
@@ -128,7 +128,7 @@ async def test_schema_that_cannot_be_used(
     ("schema", "instance"), [(SLUGS, SLUG), (DEEP, NESTED), (RANGES, b'{"a": "x"}')]
 )
 @ensureDeferred
-async def test_check_that_takes_too_long(
+async def test_a_check_that_takes_too_long_is_an_error(
     make: Callable[..., Any], schema: bytes, instance: bytes
 ) -> None:
     checker = make()
@@ -140,7 +140,9 @@ async def test_check_that_takes_too_long(
 
 
 @ensureDeferred
-async def test_check_that_takes_too_much_memory(make: Callable[..., Any]) -> None:
+async def test_a_check_that_takes_too_much_memory_is_an_error(
+    make: Callable[..., Any],
+) -> None:
     checker = make(
         helper=HelperLimits(memory_bytes=120_000_000),
         instance=TextLimits(size_bytes=10**8, depth=10, parts=10**7),
@@ -152,7 +154,9 @@ async def test_check_that_takes_too_much_memory(make: Callable[..., Any]) -> Non
 
 
 @ensureDeferred
-async def test_answers_that_are_no_instance(make: Callable[..., Any]) -> None:
+async def test_answers_that_cannot_be_checked_are_reported(
+    make: Callable[..., Any],
+) -> None:
     checker = make()
     assert "it is not JSON" in str(await checker.problem(GOOD, b"Sorry."))
     assert "it is not UTF-8" in str(await checker.problem(GOOD, b"\xff"))
@@ -168,7 +172,9 @@ async def test_answers_that_are_no_instance(make: Callable[..., Any]) -> None:
 
 
 @ensureDeferred
-async def test_what_is_too_large_starts_no_helper(make: Callable[..., Any]) -> None:
+async def test_a_text_over_the_limits_starts_no_helper(
+    make: Callable[..., Any],
+) -> None:
     checker = make(schema=TextLimits(size_bytes=10, depth=10, parts=10))
     with pytest.raises(InvalidRequest, match="more than 10 bytes"):
         await checker.compile(GOOD, "p")
@@ -177,7 +183,9 @@ async def test_what_is_too_large_starts_no_helper(make: Callable[..., Any]) -> N
 
 @pytest.mark.parametrize("helpers", [1, 2])
 @ensureDeferred
-async def test_many_at_once(make: Callable[..., Any], helpers: int) -> None:
+async def test_many_jobs_at_once_are_answered(
+    make: Callable[..., Any], helpers: int
+) -> None:
     checker = make(helpers=helpers)
     most = 0
 
@@ -195,7 +203,9 @@ async def test_many_at_once(make: Callable[..., Any], helpers: int) -> None:
 
 
 @ensureDeferred
-async def test_bomb_costs_the_others_nothing_but_time(make: Callable[..., Any]) -> None:
+async def test_a_schema_that_kills_its_helper_only_delays_other_jobs(
+    make: Callable[..., Any],
+) -> None:
     checker = make()
     bomb = begin(checker.problem(SLUGS, SLUG))
     others = [begin(works(checker)) for _ in range(5)]
@@ -205,7 +215,7 @@ async def test_bomb_costs_the_others_nothing_but_time(make: Callable[..., Any]) 
 
 
 @ensureDeferred
-async def test_queue_has_an_end(make: Callable[..., Any]) -> None:
+async def test_a_full_queue_refuses_jobs(make: Callable[..., Any]) -> None:
     checker = make(waiting=2)
     waiting = [begin(checker.compile(GOOD, "p")) for _ in range(2)]
     with pytest.raises(Overloaded, match="too many"):
@@ -214,7 +224,9 @@ async def test_queue_has_an_end(make: Callable[..., Any]) -> None:
 
 
 @ensureDeferred
-async def test_cancelled_while_it_runs(make: Callable[..., Any]) -> None:
+async def test_a_cancelled_running_job_kills_its_helper(
+    make: Callable[..., Any],
+) -> None:
     checker = make(check_seconds=600)
     bomb = begin(checker.problem(SLUGS, SLUG))
     await until(lambda: HelperState.BUSY in checker.helpers.values())
@@ -228,7 +240,9 @@ async def test_cancelled_while_it_runs(make: Callable[..., Any]) -> None:
 
 
 @ensureDeferred
-async def test_cancelled_while_it_waits(make: Callable[..., Any]) -> None:
+async def test_a_cancelled_waiting_job_leaves_the_queue(
+    make: Callable[..., Any],
+) -> None:
     checker = make()
     waiting = [begin(checker.compile(GOOD, "p")) for _ in range(3)]
     waiting[1].cancel()
@@ -239,7 +253,7 @@ async def test_cancelled_while_it_waits(make: Callable[..., Any]) -> None:
 
 
 @ensureDeferred
-async def test_close_ends_everything(make: Callable[..., Any]) -> None:
+async def test_close_ends_all_jobs_and_helpers(make: Callable[..., Any]) -> None:
     checker = make(check_seconds=600)
     running = begin(checker.problem(SLUGS, SLUG))
     await until(lambda: HelperState.BUSY in checker.helpers.values())
@@ -267,7 +281,7 @@ async def test_close_while_a_helper_starts(make: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 @ensureDeferred
-async def test_helper_ends_or_stops_while_idle(
+async def test_a_helper_that_ends_or_stops_while_idle_is_replaced(
     make: Callable[..., Any], number: signal.Signals
 ) -> None:
     checker = make(helper=HelperLimits(begin_seconds=0.5))
@@ -281,7 +295,7 @@ async def test_helper_ends_or_stops_while_idle(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 @ensureDeferred
-async def test_helper_ends_or_stops_while_it_starts(
+async def test_a_helper_that_ends_or_stops_while_it_starts_is_replaced(
     make: Callable[..., Any], number: signal.Signals
 ) -> None:
     checker = make(helper=HelperLimits(start_seconds=3))
@@ -293,7 +307,9 @@ async def test_helper_ends_or_stops_while_it_starts(
 
 
 @ensureDeferred
-async def test_helper_is_killed_while_it_works(make: Callable[..., Any]) -> None:
+async def test_a_job_whose_helper_is_killed_is_tried_twice(
+    make: Callable[..., Any],
+) -> None:
     checker = make(check_seconds=600)
     job = begin(checker.problem(SLUGS, SLUG))
     for _ in range(2):
@@ -307,7 +323,9 @@ async def test_helper_is_killed_while_it_works(make: Callable[..., Any]) -> None
 
 
 @ensureDeferred
-async def test_helper_is_stopped_while_it_works(make: Callable[..., Any]) -> None:
+async def test_a_job_whose_helper_is_stopped_runs_into_its_limit(
+    make: Callable[..., Any],
+) -> None:
     checker = make()
     job = begin(checker.problem(SLUGS, SLUG))
     await until(lambda: HelperState.BUSY in checker.helpers.values())
@@ -320,7 +338,7 @@ async def test_helper_is_stopped_while_it_works(make: Callable[..., Any]) -> Non
 
 
 @ensureDeferred
-async def test_unused_helper_goes(make: Callable[..., Any]) -> None:
+async def test_an_idle_helper_is_killed(make: Callable[..., Any]) -> None:
     clock = Clock()
     checker = make(clock)
     await works(checker)
@@ -335,7 +353,7 @@ async def test_unused_helper_goes(make: Callable[..., Any]) -> None:
 
 
 @ensureDeferred
-async def test_helper_that_never_starts(
+async def test_helpers_that_never_start_fail_all_jobs(
     expected_errors: ExpectedErrors,
 ) -> None:
     class Incomplete:
@@ -355,7 +373,7 @@ async def test_helper_that_never_starts(
 
 
 @ensureDeferred
-async def test_machine_without_room_for_a_process(
+async def test_jobs_fail_if_no_process_can_be_started(
     expected_errors: ExpectedErrors,
 ) -> None:
     class Full:
@@ -371,7 +389,7 @@ async def test_machine_without_room_for_a_process(
 
 
 @ensureDeferred
-async def test_helper_has_no_secret(
+async def test_the_helpers_environment_has_no_secret(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROXY_API_KEY", "secret")
@@ -394,7 +412,7 @@ def run_program(*requests: HelperRequest) -> "subprocess.CompletedProcess[bytes]
     )
 
 
-def test_program_ends_with_its_input() -> None:
+def test_the_helper_program_ends_with_its_input() -> None:
     ended = run_program(
         HelperRequest(GOOD.decode(), 1), HelperRequest(GOOD.decode(), 1, "{}")
     )
@@ -408,6 +426,6 @@ def test_program_ends_with_its_input() -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-def test_program_without_a_parent_kills_itself() -> None:
+def test_the_helper_program_kills_itself_without_a_parent() -> None:
     ended = run_program(HelperRequest(SLUGS.decode(), 0.1, SLUG.decode()))
     assert ended.returncode == -signal.SIGALRM

@@ -42,24 +42,24 @@ def _markers(composition: Composition) -> dict[str, Any]:
     return found
 
 
-def test_without_the_clients_there_is_one_at_the_end() -> None:
+def test_without_a_breakpoint_of_the_client_the_last_block_has_one() -> None:
     composition = composed(request([user("a"), assistant("b"), user("c", "d")]))
     assert _markers(composition) == {"2.1": SHORT}
     assert composition.adjusted == ()
     assert composition.body.cache_ttl is None
 
 
-def test_a_text_becomes_a_block_for_it() -> None:
+def test_a_text_becomes_a_block_with_the_breakpoint() -> None:
     composition = composed(request("hi"))
     assert body_of(composition)["messages"][0]["content"] == [_marked("hi")]
 
 
-def test_it_is_on_the_result_and_not_within() -> None:
+def test_the_breakpoint_is_on_the_result_not_in_it() -> None:
     told = [user("hi"), assistant(call("a")), user(result("a", [text("seen")]))]
     assert _markers(composed(request(told, tools=[tool()]))) == {"2.0": SHORT}
 
 
-def test_the_clients_last_two_stay() -> None:
+def test_the_clients_last_two_breakpoints_are_kept() -> None:
     told = [
         user(_marked("a")),
         assistant(_marked("b")),
@@ -75,14 +75,14 @@ def test_the_clients_last_two_stay() -> None:
     assert composition.body.cache_ttl == "5m"
 
 
-def test_two_of_the_clients_are_left_alone() -> None:
+def test_two_breakpoints_of_the_client_are_unchanged() -> None:
     told = [user("a"), assistant("b"), user(_marked("c"), "d")]
     composition = composed(request(told, tools=[tool(cache_control=SHORT)]))
     assert _markers(composition) == {"tools.0": SHORT, "2.0": SHORT}
     assert composition.adjusted == ()
 
 
-def test_all_live_equally_long() -> None:
+def test_all_breakpoints_have_one_time_to_live() -> None:
     told = [user(_marked("a", LONG)), assistant("b"), user(_marked("c"))]
     composition = composed(request(told))
     assert _markers(composition) == {"0.0": LONG, "2.0": LONG}
@@ -91,7 +91,9 @@ def test_all_live_equally_long() -> None:
 
 
 @pytest.mark.parametrize(("ttl", "marker"), [("1h", LONG), ("5m", SHORT)])
-def test_ours_live_as_long_as_the_operator_says(ttl: Any, marker: Any) -> None:
+def test_the_proxys_breakpoint_has_the_operators_time_to_live(
+    ttl: Any, marker: Any
+) -> None:
     composition = composed(request("hi"), cache_ttl=ttl)
     assert _markers(composition) == {"0.0": marker}
     assert composition.body.cache_ttl == ttl
@@ -101,7 +103,7 @@ def test_ours_live_as_long_as_the_operator_says(ttl: Any, marker: Any) -> None:
     assert composition.body.cache_ttl == "5m"
 
 
-def test_one_for_the_whole_request_is_ours_at_the_end() -> None:
+def test_a_top_level_cache_control_marks_the_last_block() -> None:
     told = [user("a", _marked("b")), assistant("c"), user(_marked("d"), "e")]
     composition = composed(request(told, cache_control=LONG))
     assert _markers(composition) == {"2.0": LONG, "2.1": LONG}
@@ -118,19 +120,19 @@ def test_null_is_no_breakpoint() -> None:
     assert _markers(composition) == {"0.0": None, "0.1": SHORT}
 
 
-def test_none_is_on_a_deferred_tool() -> None:
+def test_a_deferred_tool_has_no_breakpoint() -> None:
     deferred = tool("later", defer_loading=True, cache_control=SHORT)
     composition = composed(request("hi", tools=[tool(), deferred]))
     assert "tools.1" not in _markers(composition)
     assert composition.adjusted == ("tools[1].cache_control",)
 
 
-def test_none_is_on_thinking_or_behind_the_clients_turns() -> None:
+def test_no_breakpoint_is_on_thinking_or_after_the_clients_turns() -> None:
     told = [user("hi"), assistant(thought(), "b"), user("c")]
     assert _markers(composed(request(told))) == {"2.0": SHORT}
 
 
-def test_one_within_a_result_is_lifted_out_of_it() -> None:
+def test_a_breakpoint_in_a_result_is_moved_to_the_result() -> None:
     parts = [text("a", cache_control=LONG), text("b")]
     told = [user("hi"), assistant(call("a")), user(result("a", parts))]
     composition = composed(request(told, tools=[tool()]))
@@ -138,7 +140,7 @@ def test_one_within_a_result_is_lifted_out_of_it() -> None:
     assert composition.adjusted == ("messages[2].content[0].content[0].cache_control",)
 
 
-def test_there_is_a_second_one_where_the_first_is_out_of_reach() -> None:
+def test_a_long_turn_gets_a_second_breakpoint() -> None:
     many = [call(f"c{n}") for n in range(15)]
     results = [result(f"c{n}") for n in range(15)]
     told = [user("a"), assistant("b"), user("q"), assistant(*many), user(*results)]
@@ -148,7 +150,7 @@ def test_there_is_a_second_one_where_the_first_is_out_of_reach() -> None:
     assert _markers(composed(request(few, tools=[tool()]))) == {"4.4": SHORT}
 
 
-def test_an_odd_marker_is_replaced() -> None:
+def test_an_invalid_breakpoint_is_replaced() -> None:
     composition = composed(
         request([user(_marked("a", {"type": "ephemeral", "ttl": 5}))])
     )

@@ -54,7 +54,7 @@ def _last(composition: Composition) -> Any:
         {"type": "auto", "disable_parallel_tool_use": False},
     ],
 )
-def test_a_free_choice_goes_up_as_it_is(choice: Any) -> None:
+def test_a_choice_without_required_call_is_sent_unchanged(choice: Any) -> None:
     composition = _ask(choice)
     assert body_of(composition)["tool_choice"] == choice
     assert len(body_of(composition)["tools"]) == 1
@@ -62,14 +62,14 @@ def test_a_free_choice_goes_up_as_it_is(choice: Any) -> None:
     assert composition.is_remembered
 
 
-def test_one_call_at_a_time_is_never_beside_none() -> None:
+def test_disable_parallel_tool_use_is_not_sent_with_none() -> None:
     composition = _ask({"type": "none", "disable_parallel_tool_use": True})
     assert body_of(composition)["tool_choice"] == {"type": "none"}
 
 
 @pytest.mark.parametrize("choice", [ANY, {"type": "tool", "name": "look"}])
 @pytest.mark.parametrize("model_id", [OPUS_5, OPUS_4_8, HAIKU_4_5])
-def test_a_demand_goes_up_where_the_model_does_not_think(
+def test_a_required_call_is_sent_where_the_model_does_not_think(
     choice: Any, model_id: str
 ) -> None:
     composition = _ask(choice, model_id, thinking=OFF)
@@ -88,7 +88,7 @@ def test_a_demand_goes_up_where_the_model_does_not_think(
         ("", OFF),
     ],
 )
-def test_a_demand_is_words_where_it_would_be_refused(
+def test_a_required_call_becomes_a_text_where_it_would_be_refused(
     model_id: str, thinking: Any
 ) -> None:
     fields = {} if thinking is None else {"thinking": thinking}
@@ -100,14 +100,14 @@ def test_a_demand_is_words_where_it_would_be_refused(
     assert "tool_choice" in composition.adjusted
 
 
-def test_the_operator_may_let_a_demand_pass() -> None:
+def test_the_operator_may_have_required_calls_sent() -> None:
     composition = _ask(ANY, options={"forward_tool_choice": True})
     assert "tool_choice" not in composition.adjusted
     assert body_of(composition)["tool_choice"] == ANY
     assert composition.plan.is_empty
 
 
-def test_one_call_at_a_time_stays_beside_words() -> None:
+def test_disable_parallel_tool_use_is_kept_with_the_text() -> None:
     composition = _ask({**ANY, "disable_parallel_tool_use": True})
     assert body_of(composition)["tool_choice"] == {
         "type": "auto",
@@ -115,7 +115,7 @@ def test_one_call_at_a_time_stays_beside_words() -> None:
     }
 
 
-def test_the_words_are_a_system_message_where_the_model_has_them() -> None:
+def test_the_text_is_a_system_message_for_models_that_take_them() -> None:
     told = [user("hi"), assistant(call("a")), user(result("a"))]
     for messages in ("hi", told):
         composition = _ask(ANY, messages=messages)
@@ -123,7 +123,7 @@ def test_the_words_are_a_system_message_where_the_model_has_them() -> None:
         assert composition.body.system == ""
 
 
-def test_the_words_join_the_clients_own_system_message() -> None:
+def test_the_text_joins_the_clients_last_system_message() -> None:
     composition = _ask(ANY, messages=[user("hi"), system("be brief")])
     last = _last(composition)
     assert last["role"] == "system"
@@ -133,38 +133,38 @@ def test_the_words_join_the_clients_own_system_message() -> None:
     assert "cache_control" not in last["content"][1]
 
 
-def test_the_words_are_a_users_text_elsewhere() -> None:
+def test_the_text_is_the_users_for_other_models() -> None:
     asked = [user("hi")]
     composition = _ask(ANY, HAIKU_4_5, asked, thinking={"type": "adaptive"})
     assert _last(composition) == user(text(WORDS))
 
 
-def test_no_words_stand_behind_results() -> None:
+def test_no_text_follows_results() -> None:
     told = [user("hi"), assistant(call("a")), user(result("a"))]
     composition = _ask(ANY, "claude-sonnet-5", told, thinking={"type": "adaptive"})
     assert [b["type"] for b in _last(composition)["content"]] == ["tool_result"]
     assert composition.plan.demanded == ("look",)
 
 
-def test_a_demand_of_several_names_them() -> None:
+def test_the_text_names_all_required_tools() -> None:
     composition = _ask(ANY, tools=[tool("a"), tool("b")])
     assert "one of the tools `a`, `b`" in str(_last(composition))
     composition = _ask({"type": "tool", "name": "b"}, tools=[tool("a"), tool("b")])
     assert composition.plan.demanded == ("b",)
 
 
-def test_what_cannot_be_called_is_refused() -> None:
+def test_a_required_call_of_a_missing_tool_is_refused() -> None:
     for tools, choice in [([], ANY), ([tool()], {"type": "tool", "name": "gone"})]:
         with pytest.raises(InvalidRequest) as caught:
             _ask(choice, tools=tools)
         assert caught.value.param == "tool_choice"
 
 
-def test_a_choice_among_nothing_is_none() -> None:
+def test_a_choice_without_tools_is_left_out() -> None:
     assert "tool_choice" not in body_of(_ask({"type": "auto"}, tools=[]))
 
 
-def test_the_question_is_asked_again_behind_the_answer() -> None:
+def test_the_second_question_follows_the_answer() -> None:
     composition = _ask(ANY)
     said = request([user("x"), assistant("I would rather talk.")]).messages[1].blocks
     body = composition.again(said, "Make the call now.")
@@ -178,7 +178,7 @@ def test_the_question_is_asked_again_behind_the_answer() -> None:
     ]
 
 
-def test_an_empty_answer_is_asked_again_with_other_words() -> None:
+def test_after_an_empty_answer_the_text_is_extended() -> None:
     composition = _ask(ANY)
     body = composition.again((), "Make the call now.")
     assert body is not None

@@ -45,7 +45,7 @@ def _asked(**extra: bytes) -> MessagesRequest:
         ),
     ],
 )
-def test_what_is_the_clis_never_goes_up(name: str) -> None:
+def test_fields_of_the_cli_are_never_sent(name: str) -> None:
     composition = composed(_asked(**{name: b'{"a":1}'}))
     body = body_of(composition)
     assert body.get(name) != {"a": 1}
@@ -60,7 +60,7 @@ def test_a_body_cannot_search_the_web_for_another_api() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NEVER_SENT - {"messages"} | {"cache_control"}))
-def test_nor_if_the_operator_wishes_it(name: str) -> None:
+def test_fields_of_the_cli_are_never_sent_from_the_operators_body(name: str) -> None:
     composition = composed(request("hi"), operator_body={name: Raw(b'{"a":1}')})
     assert name not in body_of(composition)
 
@@ -71,7 +71,7 @@ def test_a_thread_is_refused() -> None:
     assert composed(_asked(thread=b"null")).ignored == ()
 
 
-def test_unknown_fields_go_up() -> None:
+def test_unknown_fields_are_sent() -> None:
     composition = composed(_asked(service_tier=b'"auto"', novelty=b'{"a": [1]}'))
     assert b'"novelty":{"a": [1]}' in composition.body.json
     assert body_of(composition)["service_tier"] == "auto"
@@ -79,7 +79,7 @@ def test_unknown_fields_go_up() -> None:
 
 
 @pytest.mark.parametrize("name", ["context_management", "speed", "fallbacks"])
-def test_a_field_without_its_beta_is_named(name: str) -> None:
+def test_a_field_without_its_beta_is_left_out_and_reported(name: str) -> None:
     composition = composed(_asked(**{name: b'{"a":1}'}), betas=frozenset({"x"}))
     assert name not in body_of(composition)
     assert composition.ignored == (name,)
@@ -93,21 +93,21 @@ def test_a_field_without_its_beta_is_named(name: str) -> None:
         ("mcp_servers", "mcp-client-2025-11-20"),
     ],
 )
-def test_a_field_with_its_beta_goes_up(name: str, beta: str) -> None:
+def test_a_field_with_its_beta_is_sent(name: str, beta: str) -> None:
     composition = composed(_asked(**{name: b'[{"a":1}]'}), betas=frozenset({beta}))
     assert body_of(composition)[name] == [{"a": 1}]
     assert composition.ignored == ()
 
 
 @pytest.mark.parametrize("name", ["container", "mcp_servers", "compaction"])
-def test_what_the_answer_depends_on_is_refused(name: str) -> None:
+def test_a_missing_beta_that_changes_the_answer_is_refused(name: str) -> None:
     with pytest.raises(UnsupportedValue) as caught:
         composed(_asked(**{name: b'[{"a":1}]'}))
     assert caught.value.param == name
     assert composed(_asked(**{name: b"[]"})).ignored == ()
 
 
-def test_fields_within_fields_need_their_betas_too() -> None:
+def test_nested_fields_need_their_betas() -> None:
     binding = {"prefix_mismatch_behavior": "drop_block"}
     asked = request(
         "hi",
@@ -142,7 +142,7 @@ def test_fields_within_fields_need_their_betas_too() -> None:
         (HAIKU_4_5, OFF, {"top_p": 0.9}, {"top_p"}),
     ],
 )
-def test_sampling_goes_up_where_the_model_takes_it(
+def test_sampling_is_sent_to_models_that_take_it(
     model_id: str, thinking: Any, fields: dict[str, Any], sent: set[str]
 ) -> None:
     asked = request("hi", **fields, **({"thinking": thinking} if thinking else {}))
@@ -166,7 +166,7 @@ def test_sampling_goes_up_where_the_model_takes_it(
         (OPUS, 1, 1),
     ],
 )
-def test_max_tokens_is_capped_at_the_models(
+def test_max_tokens_is_capped_at_the_models_limit(
     model_id: str, asked: int, sent: int
 ) -> None:
     composition = composed(request("hi", max_tokens=asked), model_id)
@@ -174,12 +174,12 @@ def test_max_tokens_is_capped_at_the_models(
     assert ("max_tokens" in composition.adjusted) is (asked != sent)
 
 
-def test_no_max_tokens_is_the_clis_own() -> None:
+def test_without_max_tokens_the_clis_default_is_used() -> None:
     assert "max_tokens" not in body_of(composed(request("hi")))
 
 
 @pytest.mark.parametrize("value", [0, -1])
-def test_no_tokens_at_all_are_refused(value: int) -> None:
+def test_max_tokens_of_0_is_refused(value: int) -> None:
     asked = evolve(
         request("hi"), max_tokens=value, paths={"max_tokens": "max_completion_tokens"}
     )
@@ -188,7 +188,7 @@ def test_no_tokens_at_all_are_refused(value: int) -> None:
     assert caught.value.param == "max_completion_tokens"
 
 
-def test_the_clients_own_names_are_named() -> None:
+def test_reports_have_the_clients_names() -> None:
     asked = evolve(
         request("hi", max_tokens=10**9), paths={"max_tokens": "max_output_tokens"}
     )
@@ -203,7 +203,7 @@ def test_stop_sequences_need_a_visible_character() -> None:
     assert "stop_sequences" not in body_of(composition)
 
 
-def test_the_operators_body_is_below_ours() -> None:
+def test_the_requests_fields_replace_the_operators() -> None:
     operator = {
         name: Raw(raw)
         for name, raw in {
@@ -226,7 +226,7 @@ def test_the_operators_body_is_below_ours() -> None:
     assert body_of(composition)["max_tokens"] == 7
 
 
-def test_fields_of_messages_need_their_betas_too() -> None:
+def test_fields_of_messages_need_their_betas() -> None:
     told = [
         user("hi"),
         {**system("be brief"), "clear_at": {"type": "turn"}, "output_config": {}},
@@ -280,7 +280,7 @@ def test_a_scope_of_the_cache_needs_its_beta() -> None:
         ({"CLAUDE_CODE_PROMPT_CACHE_TTL": "9h"}, CLI_BETAS | {"x"}, True, None),
     ],
 )
-def test_what_the_environment_decides(
+def test_the_environment_decides_betas_and_features(
     environment: dict[str, str], betas: set[str], system_messages: bool, ttl: str | None
 ) -> None:
     found = for_environment(ComposeOptions(betas=CLI_BETAS | {"x"}), environment)

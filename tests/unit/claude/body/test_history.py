@@ -76,7 +76,7 @@ def _copy(
     return assistant(said, call(identifier, **arguments))
 
 
-def test_the_message_comes_back_as_the_model_made_it() -> None:
+def test_a_remembered_answer_is_sent_as_the_model_made_it() -> None:
     memory = _memory()
     _remember(memory, _ask(ASKED, memory))
     # Some clients change ids, the order of arguments, or join texts.
@@ -88,7 +88,7 @@ def test_the_message_comes_back_as_the_model_made_it() -> None:
         assert composition.adjusted == composition.ignored == ()
 
 
-def test_a_second_step_of_the_loop_finds_both() -> None:
+def test_the_second_step_of_a_loop_restores_both_answers() -> None:
     memory = _memory()
     _remember(memory, _ask(ASKED, memory))
     first = [*ASKED, _copy("1"), user(result("1"))]
@@ -101,7 +101,7 @@ def test_a_second_step_of_the_loop_finds_both() -> None:
     assert _told(composition, 4)["content"][0]["tool_use_id"] == "toolu_02B"
 
 
-def test_several_messages_of_the_clients_are_one_of_the_models() -> None:
+def test_several_messages_of_the_client_are_one_remembered_answer() -> None:
     memory = _memory()
     _remember(memory, _ask(ASKED, memory))
     split = [assistant("I look."), assistant(_copy("x")["content"][1])]
@@ -119,7 +119,7 @@ def test_several_messages_of_the_clients_are_one_of_the_models() -> None:
         assistant("I look.", _copy()["content"][1], call("b", path="a.txt")),
     ],
 )
-def test_a_copy_that_says_something_else_stays(copy: Any) -> None:
+def test_a_message_that_differs_from_the_answer_is_kept(copy: Any) -> None:
     memory = _memory()
     _remember(memory, _ask(ASKED, memory))
     results = [result(b["id"]) for b in copy["content"] if "id" in b]
@@ -140,7 +140,7 @@ def test_a_copy_that_says_something_else_stays(copy: Any) -> None:
         {"messages": [user("What is in a.txt? Quick!")]},
     ],
 )
-def test_nothing_comes_back_behind_another_prefix(changes: dict[str, Any]) -> None:
+def test_no_answer_is_restored_behind_another_prefix(changes: dict[str, Any]) -> None:
     memory = _memory()
     _remember(memory, _ask(ASKED, memory))
     start = changes.pop("messages", ASKED)
@@ -148,7 +148,7 @@ def test_nothing_comes_back_behind_another_prefix(changes: dict[str, Any]) -> No
     assert _told(_ask(told, memory, **changes), 1) == _copy()
 
 
-def test_after_the_first_that_does_not_fit_none_does() -> None:
+def test_no_answer_is_restored_after_one_that_differs() -> None:
     memory = _memory()
     _remember(memory, _ask(ASKED, memory))
     first = [*ASKED, _copy(), user(result("toolu_01A"))]
@@ -160,7 +160,7 @@ def test_after_the_first_that_does_not_fit_none_does() -> None:
     assert "signature" not in composition.body.json.decode()
 
 
-def test_an_older_model_finds_it_by_its_calls() -> None:
+def test_for_an_older_model_an_answer_is_found_by_its_calls() -> None:
     memory = _memory()
     _remember(memory, _ask([*ASKED, user("context")], memory, OPUS_5))
     # The context is taken away and appended anew.
@@ -169,7 +169,7 @@ def test_an_older_model_finds_it_by_its_calls() -> None:
     assert _told(_ask(told, memory, OPUS_5, owner="bob"), 1) != assistant(*MADE)
 
 
-def test_breakpoints_and_the_shape_of_a_text_are_no_part_of_the_prefix() -> None:
+def test_the_prefix_ignores_breakpoints_and_the_shape_of_a_text() -> None:
     memory = _memory()
     marked = [user(text("What is in a.txt?", cache_control={"type": "ephemeral"}))]
     _remember(memory, _ask(marked, memory))
@@ -177,7 +177,7 @@ def test_breakpoints_and_the_shape_of_a_text_are_no_part_of_the_prefix() -> None
     assert _told(_ask(told, memory), 1) == assistant(*MADE)
 
 
-def test_another_login_finds_nothing() -> None:
+def test_another_login_finds_no_answer() -> None:
     memory = _memory()
     _remember(memory, _ask(ASKED, memory))
     memory.account = "somebody@example.com"
@@ -185,7 +185,7 @@ def test_another_login_finds_nothing() -> None:
     assert _told(_ask(told, memory), 1) == _copy()
 
 
-def test_nothing_comes_back_where_thinking_is_off() -> None:
+def test_no_answer_is_restored_where_thinking_is_off() -> None:
     memory = _memory()
     off: dict[str, Any] = {"thinking": {"type": "disabled"}}
     _remember(memory, _ask(ASKED, memory, OPUS_5, **off))
@@ -193,7 +193,7 @@ def test_nothing_comes_back_where_thinking_is_off() -> None:
     assert _told(_ask(told, memory, OPUS_5, **off), 1) == _copy()
 
 
-def test_a_plain_second_try_has_no_thinking() -> None:
+def test_without_thinking_has_no_thinking_in_its_turns() -> None:
     memory = _memory()
     _remember(memory, _ask(ASKED, memory))
     plain = _ask(
@@ -222,7 +222,7 @@ def _kept(composition: Composition) -> list[str]:
     ]
 
 
-def test_thinking_from_nowhere_known_goes_up() -> None:
+def test_thinking_of_unknown_origin_is_sent() -> None:
     assert _kept(composed(_sealed())) == ["c2ln", "c2lnMg=="]
 
 
@@ -236,14 +236,14 @@ def test_thinking_of_another_model_is_left_out() -> None:
     assert composition.ignored == ("messages[1].content[0]",)
 
 
-def test_sealed_thinking_goes_up_behind_its_own_prefix() -> None:
+def test_encrypted_thinking_is_sent_behind_its_own_prefix() -> None:
     first = composed(request(TALK[:1])).prefix
     second = composed(request(TALK[:3])).prefix
     prefixes = {"c2ln": first, "c2lnMg==": second}
     assert _kept(composed(_sealed(thinking_prefixes=prefixes))) == ["c2ln", "c2lnMg=="]
 
 
-def test_sealed_thinking_behind_another_prefix_is_left_out_with_all_later() -> None:
+def test_encrypted_thinking_behind_another_prefix_is_left_out_with_all_later() -> None:
     second = composed(request(TALK[:3])).prefix
     for prefixes in ({"c2ln": "0" * 32, "c2lnMg==": second}, {"c2ln": "0" * 32}):
         asked = _sealed(thinking_prefixes=prefixes)

@@ -40,7 +40,7 @@ def test_nothing_is_sent_that_the_provider_refuses(model_id: str) -> None:
         ("claude-3-7-sonnet-latest", "claude-3-7-sonnet-20250219"),
     ],
 )
-def test_a_date_or_a_cloud_makes_no_other_model(one: str, other: str) -> None:
+def test_ids_with_a_date_or_a_cloud_name_the_same_model(one: str, other: str) -> None:
     assert rules_for(one) is rules_for(other)
     assert is_same_model(one, other)
 
@@ -60,11 +60,11 @@ def test_a_date_is_no_minor_version(model_id: str, most: int) -> None:
 
 
 @pytest.mark.parametrize("model_id", ["", "gpt-5", "claude-lyric-7", "sonnet"])
-def test_an_unknown_model_is_a_new_one(model_id: str) -> None:
+def test_an_unknown_model_has_the_newest_rules(model_id: str) -> None:
     assert rules_for(model_id) is UNKNOWN
 
 
-def test_newer_versions_are_as_the_newest_known() -> None:
+def test_newer_versions_have_the_rules_of_the_newest_known() -> None:
     assert rules_for("claude-opus-6-1") is rules_for("claude-opus-5-5")
     assert not is_same_model("claude-opus-6-1", "claude-opus-5-5")
 

@@ -162,7 +162,7 @@ def _with_odd_ids(body: dict[str, Any], mode: int) -> None:
 
 @settings(max_examples=120, deadline=None, suppress_health_check=_SLOW)
 @given(_odd(), st.booleans(), st.integers(0, 2), st.booleans(), st.booleans())
-def test_the_provider_takes_what_goes_up(
+def test_the_provider_takes_the_composed_body(
     body: dict[str, Any],
     is_translated: bool,
     ids: int,

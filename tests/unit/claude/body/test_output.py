@@ -41,7 +41,7 @@ def _ask(
     return composed(asked, model_id)
 
 
-def test_a_format_goes_up_as_it_is() -> None:
+def test_a_format_is_sent_unchanged() -> None:
     composition = _ask(_form(CLOSED))
     assert body_of(composition)["output_config"] == {"format": _form(CLOSED)}
     assert composition.plan.format_schema is not None
@@ -49,7 +49,7 @@ def test_a_format_goes_up_as_it_is() -> None:
     assert composition.is_remembered
 
 
-def test_what_only_narrows_is_left_out_named_and_checked() -> None:
+def test_narrowing_keywords_are_left_out_reported_and_checked() -> None:
     limited = {**CLOSED, "properties": {"a": {"type": "string", "maxLength": 3}}}
     composition = _ask(_form(limited))
     sent = body_of(composition)["output_config"]["format"]["schema"]
@@ -67,7 +67,7 @@ def test_other_fields_of_output_config_stay() -> None:
     ("model_id", "schema"),
     [(OPUS, OPEN), ("claude-sonnet-4-20250514", CLOSED), (OPUS, {"type": "object"})],
 )
-def test_otherwise_a_tool_of_ours_takes_the_answer(model_id: str, schema: Any) -> None:
+def test_without_a_format_the_answer_tool_is_added(model_id: str, schema: Any) -> None:
     composition = _ask(_form(schema), model_id)
     body = body_of(composition)
     assert "output_config" not in body
@@ -80,7 +80,7 @@ def test_otherwise_a_tool_of_ours_takes_the_answer(model_id: str, schema: Any) -
     assert composition.body.system == ""
 
 
-def test_json_object_is_any_object() -> None:
+def test_json_object_allows_any_object() -> None:
     composition = _ask({"type": "json_object"})
     assert body_of(composition)["tools"][0]["input_schema"] == {"type": "object"}
     assert composition.plan.answer_tool == AnswerTool(
@@ -88,7 +88,7 @@ def test_json_object_is_any_object() -> None:
     )
 
 
-def test_our_tool_is_behind_the_clients_and_avoids_their_names() -> None:
+def test_the_answer_tool_is_last_and_has_a_new_name() -> None:
     clients = [tool("structured_output"), tool("structured_output_2")]
     composition = _ask(_form(OPEN), tools=clients)
     body = body_of(composition)
@@ -100,7 +100,7 @@ def test_our_tool_is_behind_the_clients_and_avoids_their_names() -> None:
     )
 
 
-def test_our_tool_is_demanded_where_the_model_takes_that() -> None:
+def test_a_call_of_the_answer_tool_is_required_where_the_model_takes_that() -> None:
     composition = _ask(_form(OPEN), HAIKU_4_5, thinking=OFF)
     assert body_of(composition)["tool_choice"] == {
         "type": "tool",
@@ -111,7 +111,7 @@ def test_our_tool_is_demanded_where_the_model_takes_that() -> None:
     assert len(body_of(composition)["messages"]) == 1
 
 
-def test_alternatives_at_the_root_are_merged_for_our_tool() -> None:
+def test_alternatives_at_the_root_are_merged_for_the_answer_tool() -> None:
     schema = {**OPEN, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
     composition = _ask(_form(schema))
     sent = body_of(composition)["tools"][0]
@@ -119,7 +119,7 @@ def test_alternatives_at_the_root_are_merged_for_our_tool() -> None:
     assert '"anyOf"' in sent["description"]
 
 
-def test_nothing_else_may_be_called_where_the_client_says_none() -> None:
+def test_with_tool_choice_none_only_the_answer_tool_is_sent() -> None:
     composition = _ask(_form(OPEN), tools=[tool()], tool_choice={"type": "none"})
     assert [t["name"] for t in body_of(composition)["tools"]] == ["structured_output"]
     assert "tools" in composition.adjusted
@@ -128,7 +128,7 @@ def test_nothing_else_may_be_called_where_the_client_says_none() -> None:
     assert len(body_of(composition)["tools"]) == 1
 
 
-def test_a_demanded_call_is_no_answer() -> None:
+def test_a_required_call_excludes_the_answer_tool() -> None:
     for schema in (OPEN, CLOSED):
         composition = _ask(_form(schema), tools=[tool()], tool_choice={"type": "any"})
         assert composition.plan.answer_tool is None
@@ -151,7 +151,7 @@ def test_citations_and_a_prefill_exclude_the_format() -> None:
     assert "output_config" not in body_of(composition)
 
 
-def test_a_format_of_tomorrow_goes_up() -> None:
+def test_a_format_of_unknown_type_is_sent() -> None:
     form = {"type": "grammar", "syntax": "lark"}
     composition = _ask(form)
     assert body_of(composition)["output_config"] == {"format": form}
@@ -166,7 +166,7 @@ def test_a_format_of_tomorrow_goes_up() -> None:
         (_form({"type": "array"}), "output_config.format.schema"),
     ],
 )
-def test_what_is_no_format_is_refused(form: Any, param: str) -> None:
+def test_an_invalid_format_is_refused(form: Any, param: str) -> None:
     asked = request("hi", output_config={"format": _form(CLOSED)})
     config = asked.output_config
     assert config is not None
@@ -176,7 +176,7 @@ def test_what_is_no_format_is_refused(form: Any, param: str) -> None:
     assert caught.value.param == param
 
 
-def test_white_space_does_not_cut_an_answer_that_has_a_form() -> None:
+def test_white_space_does_not_stop_an_answer_with_a_format() -> None:
     composition = _ask(_form(CLOSED), stop_sequences=["\n", "END"])
     assert body_of(composition)["stop_sequences"] == ["END"]
     assert composition.plan.stops == ()

@@ -45,7 +45,7 @@ def test_results_in_front_stay_in_the_clients_order() -> None:
     assert composition.adjusted == ()
 
 
-def test_results_behind_text_come_in_front_and_are_named() -> None:
+def test_results_after_text_are_moved_to_the_front_and_reported() -> None:
     composition = _ask(
         user("hi"), assistant(call("a"), call("b")), user("x", result("a"), result("b"))
     )
@@ -69,7 +69,7 @@ def test_results_of_several_messages_become_one() -> None:
     assert composition.adjusted == ()
 
 
-def test_results_behind_another_message_come_first() -> None:
+def test_results_after_another_message_are_moved_to_the_front() -> None:
     composition = _ask(
         user("hi"), assistant(call("a")), system("now"), user("x"), user(result("a"))
     )
@@ -112,7 +112,7 @@ def test_results_behind_another_message_come_first() -> None:
         ),
     ],
 )
-def test_what_does_not_belong_together_is_refused(
+def test_calls_and_results_that_do_not_match_are_refused(
     messages: list[Any], param: str, words: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -122,7 +122,7 @@ def test_what_does_not_belong_together_is_refused(
     assert caught.value.message.startswith(f"`{param}`")
 
 
-def test_ids_that_are_good_stay() -> None:
+def test_valid_ids_are_kept() -> None:
     composition = _ask(
         user("hi"),
         assistant(call("toolu_01"), call("call-2")),
@@ -133,7 +133,7 @@ def test_ids_that_are_good_stay() -> None:
     assert composition.adjusted == ()
 
 
-def test_ids_are_mended_alike_in_call_and_result() -> None:
+def test_an_invalid_id_is_replaced_in_call_and_result() -> None:
     composition = _ask(
         user("hi"),
         assistant(call("call|1.é"), call("")),
@@ -149,7 +149,7 @@ def test_ids_are_mended_alike_in_call_and_result() -> None:
     )
 
 
-def test_ids_that_come_again_are_replaced_from_the_front() -> None:
+def test_repeated_ids_are_replaced_in_order() -> None:
     loop = [assistant(call("0")), user(result("0"))]
     short = _ask(user("hi"), *loop, *loop)
     long = _ask(user("hi"), *loop, *loop, *loop)
@@ -159,7 +159,7 @@ def test_ids_that_come_again_are_replaced_from_the_front() -> None:
     assert body_of(short)["messages"][:4] == sent[:4]
 
 
-def test_two_calls_of_one_id_are_answered_in_their_order() -> None:
+def test_results_of_two_calls_with_one_id_are_matched_in_order() -> None:
     composition = _ask(
         user("hi"),
         assistant(call("a", n=1), call("a", n=2)),
@@ -173,7 +173,7 @@ def test_two_calls_of_one_id_are_answered_in_their_order() -> None:
     ]
 
 
-def test_a_message_of_several_runs_is_paired() -> None:
+def test_results_are_matched_across_several_messages() -> None:
     composition = _ask(
         user("hi"),
         assistant("I look."),
@@ -185,7 +185,7 @@ def test_a_message_of_several_runs_is_paired() -> None:
     assert len(body_of(composition)["messages"]) == 5
 
 
-def test_calls_without_any_tools_get_one_that_may_not_be_called() -> None:
+def test_calls_in_a_request_without_tools_get_a_tool_that_must_not_be_called() -> None:
     told = [user("hi"), assistant(call("a", "gone")), user(result("a"))]
     composition = composed(request(told))
     body = body_of(composition)

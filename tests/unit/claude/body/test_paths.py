@@ -84,7 +84,7 @@ def _paths() -> Mapping[str, str]:
         ("tools.7", None),
     ],
 )
-def test_a_path_is_the_clients(
+def test_a_path_of_the_provider_becomes_the_clients(
     paths: Mapping[str, str], told: str, clients: str | None
 ) -> None:
     assert client_path(paths, told) == clients
@@ -98,7 +98,7 @@ def test_every_path_is_listed(paths: Mapping[str, str]) -> None:
     assert known["tools.0"] == "tools[4].function"
 
 
-def test_words_of_ours_have_no_path(paths: Mapping[str, str]) -> None:
+def test_parts_that_the_proxy_adds_have_no_path(paths: Mapping[str, str]) -> None:
     assert "messages.4.content.1" not in paths
     with pytest.raises(KeyError):
         paths["messages.4.content.1"]

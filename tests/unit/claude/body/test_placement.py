@@ -45,7 +45,7 @@ def _roles(composition: Composition) -> str:
         ([U, A, S, A, U], "uauau", ("messages[2].role",)),
     ],
 )
-def test_where_the_model_has_them(
+def test_system_messages_are_placed_for_models_that_take_them(
     messages: list[Any], roles: str, adjusted: tuple[str, ...]
 ) -> None:
     composition = composed(request(messages))
@@ -58,7 +58,7 @@ def test_where_the_model_has_them(
     [([U, S], "uu"), ([U, S, A, U], "uuau"), ([U, S, U], "uuu"), ([U, A, S], "uau")],
 )
 @pytest.mark.parametrize("options", [{}, {"system_messages": False}])
-def test_where_the_model_or_the_host_does_not(
+def test_system_messages_become_the_users_for_other_models_and_hosts(
     messages: list[Any], roles: str, options: dict[str, Any]
 ) -> None:
     model_id = OPUS if options else HAIKU_4_5
@@ -69,7 +69,7 @@ def test_where_the_model_or_the_host_does_not(
     assert f"messages[{place}].role" in composition.adjusted
 
 
-def test_leading_ones_are_the_system_prompt() -> None:
+def test_leading_system_messages_are_the_system_prompt() -> None:
     composition = composed(request([S, system("t"), U], system="first"))
     assert composition.body.system == "first\n\ns\n\nt"
     assert _roles(composition) == "u"
@@ -84,25 +84,25 @@ def test_the_system_prompt_is_not_in_the_body() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["", " \n"])
-def test_a_blank_system_prompt_is_none(prompt: str) -> None:
+def test_a_blank_system_prompt_is_left_out(prompt: str) -> None:
     assert composed(request([U], system=prompt)).body.system == ""
 
 
-def test_one_between_a_call_and_its_result_is_moved() -> None:
+def test_a_system_message_between_call_and_result_is_moved() -> None:
     told = [U, assistant(call("a")), S, user(result("a"))]
     composition = composed(request(told, tools=[tool()]))
     assert _roles(composition) == "uaus"
     assert composition.adjusted == ("messages[3].content[0]",)
 
 
-def test_one_behind_a_server_tool_stays() -> None:
+def test_a_system_message_after_a_server_tool_is_kept() -> None:
     search = {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}
     composition = composed(request([U, assistant(search), S]))
     assert _roles(composition) == "uas"
     assert composition.adjusted == ()
 
 
-def test_one_with_an_image_becomes_the_users() -> None:
+def test_a_system_message_with_an_image_becomes_the_users() -> None:
     picture = {"type": "image", "source": {"type": "url", "url": "https://x.y/z"}}
     asked = request([U, A, U])
     odd = raw_message("system", [text("see"), picture], "messages[3]")

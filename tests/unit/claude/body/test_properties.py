@@ -25,7 +25,7 @@ def _model_id(body: dict[str, Any]) -> str:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=_SLOW)
 @given(messages_requests())
-def test_a_valid_request_goes_up_as_it_is(body: dict[str, Any]) -> None:
+def test_a_valid_request_is_sent_unchanged(body: dict[str, Any]) -> None:
     model_id = _model_id(body)
     asked = request(**body)
     composition = composed(asked, model_id, effort=asked.effort)
@@ -64,7 +64,7 @@ def _as_blocks(message: dict[str, Any]) -> dict[str, Any]:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=_SLOW)
 @given(messages_requests(breakpoints=0), st.text(min_size=1).filter(str.strip))
-def test_a_turn_that_is_appended_leaves_the_prefix_as_it_was(
+def test_an_appended_turn_does_not_change_the_prefix(
     body: dict[str, Any], answer: str
 ) -> None:
     if body["messages"][-1]["role"] == "assistant":

@@ -34,7 +34,7 @@ def _thinking(
 
 
 @pytest.mark.parametrize("model_id", [OPUS, SONNET_5_5, OPUS_4_8, OPUS_4_6, "", OLD])
-def test_a_translators_silence_is_the_clis(model_id: str) -> None:
+def test_without_thinking_another_api_gets_the_clis_default(model_id: str) -> None:
     assert _thinking(model_id, None, cli=True, max_tokens=500) is None
 
 
@@ -49,7 +49,9 @@ def test_a_translators_silence_is_the_clis(model_id: str) -> None:
         (OLD, None),
     ],
 )
-def test_silence_in_the_messages_api_is_that_apis(model_id: str, sent: Any) -> None:
+def test_without_thinking_the_messages_api_has_its_default(
+    model_id: str, sent: Any
+) -> None:
     assert _thinking(model_id, None) == sent
 
 
@@ -69,7 +71,7 @@ def test_silence_in_the_messages_api_is_that_apis(model_id: str, sent: Any) -> N
         ("", "disabled", "adaptive"),
     ],
 )
-def test_the_nearest_form_is_sent_and_named(
+def test_the_nearest_form_is_sent_and_reported(
     model_id: str, wanted: str, sent: str
 ) -> None:
     composition = composed(request("hi", thinking={"type": wanted}), model_id)
@@ -85,7 +87,7 @@ def test_an_old_model_does_not_think() -> None:
     assert composition.ignored == ("thinking",)
 
 
-def test_manual_thinking_goes_up_as_it_came() -> None:
+def test_manual_thinking_is_sent_unchanged() -> None:
     wanted = {"type": "enabled", "budget_tokens": 2000}
     for model_id in (HAIKU_4_5, OPUS_4_6):
         asked = request("hi", thinking=wanted, max_tokens=4000)
@@ -94,7 +96,7 @@ def test_manual_thinking_goes_up_as_it_came() -> None:
         assert composition.adjusted == ()
 
 
-def test_manual_thinking_becomes_adaptive_where_there_is_no_other() -> None:
+def test_manual_thinking_becomes_adaptive_for_models_without_it() -> None:
     wanted = {"type": "enabled", "budget_tokens": 2000}
     composition = composed(request("hi", thinking=wanted, max_tokens=4000), OPUS)
     # Whoever asks for thinking this way expects to read it.
@@ -141,7 +143,7 @@ def test_a_budget_stays_below_max_tokens(
         (1, {"type": "disabled"}),
     ],
 )
-def test_the_clis_budget_never_stands_beside_a_smaller_limit(
+def test_the_clis_budget_is_replaced_if_max_tokens_is_smaller(
     max_tokens: int | None, sent: Any
 ) -> None:
     fields = {} if max_tokens is None else {"max_tokens": max_tokens}
@@ -153,19 +155,19 @@ def test_the_clis_budget_never_stands_beside_a_smaller_limit(
 
 
 @pytest.mark.parametrize("display", ["summarized", "omitted"])
-def test_the_clients_display_stays(display: str) -> None:
+def test_the_clients_display_is_kept(display: str) -> None:
     wanted = {"type": "adaptive", "display": display}
     assert _thinking(OPUS, wanted) == wanted
     assert _thinking(OPUS, wanted, cli=True) == wanted
 
 
-def test_a_translator_shows_what_it_asks_for() -> None:
+def test_other_apis_ask_for_summarized_thinking() -> None:
     sent = {"type": "adaptive", "display": "summarized"}
     assert _thinking(OPUS, {"type": "adaptive"}, cli=True) == sent
     assert _thinking(OPUS, {"type": "adaptive"}) == {"type": "adaptive"}
 
 
-def test_a_form_of_tomorrow_goes_up() -> None:
+def test_an_unknown_form_of_thinking_is_sent() -> None:
     wanted = {"type": "dreaming", "depth": 3}
     assert _thinking(OPUS, wanted) == wanted
 
@@ -188,7 +190,7 @@ def test_effort_is_not_in_the_body() -> None:
     assert composition.body.effort == "high"
 
 
-def test_the_clis_context_management_goes_where_thinking_is_off() -> None:
+def test_the_clis_context_management_is_removed_where_thinking_is_off() -> None:
     off = request("hi", thinking={"type": "disabled"})
     assert body_of(composed(off, OPUS_5))["context_management"] is None
     assert "context_management" not in body_of(composed(off, OPUS))
@@ -200,7 +202,7 @@ def test_the_clis_context_management_goes_where_thinking_is_off() -> None:
     assert body_of(composed(asked, OPUS_5))["context_management"] == own
 
 
-def test_thinking_goes_where_thinking_is_off() -> None:
+def test_thinking_in_the_history_is_left_out_where_thinking_is_off() -> None:
     told = [user("hi"), assistant(thought(), "ho"), user("so?")]
     off = request(told, thinking={"type": "disabled"})
     composition = composed(off, OPUS_5)

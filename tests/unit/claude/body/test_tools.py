@@ -37,7 +37,7 @@ def _openai(schema: Any, **fields: Any) -> MessagesRequest:
     return _asked(made)
 
 
-def test_tools_go_up_as_they_came() -> None:
+def test_tools_are_sent_unchanged() -> None:
     tools = [
         tool("b", description="d" * 5000, strict=True, input_examples=[{}]),
         tool("a", defer_loading=True, type="custom"),
@@ -50,27 +50,27 @@ def test_tools_go_up_as_they_came() -> None:
     assert composition.adjusted == composition.ignored == ()
 
 
-def test_a_schema_goes_up_byte_for_byte() -> None:
+def test_a_schema_is_sent_byte_for_byte() -> None:
     raw = b'{"name":"a","input_schema":{"type":"object" , "title":"\\u0062"}}'
     composition = composed(_asked(Tool.decode(raw)))
     assert raw in composition.body.json
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "ü", "x" * 129])
-def test_a_name_that_is_none_is_refused(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         composed(_asked(client_tool(name, None, {"type": "object"}, at="tools[0]")))
     assert caught.value.param == "tools[0].name"
 
 
-def test_a_name_that_is_there_twice_is_refused() -> None:
+def test_a_repeated_name_is_refused() -> None:
     search = {"type": "web_search_20250305", "name": "web_search"}
     with pytest.raises(InvalidRequest) as caught:
         composed(request("hi", tools=[search, tool("web_search")]))
     assert caught.value.param == "tools[1].name"
 
 
-def test_a_schema_of_any_object_gets_its_type() -> None:
+def test_a_schema_without_a_type_gets_type_object() -> None:
     composition = composed(_openai({"properties": {"a": {}}}))
     assert body_of(composition)["tools"][0]["input_schema"] == {
         "type": "object",
@@ -79,7 +79,7 @@ def test_a_schema_of_any_object_gets_its_type() -> None:
     assert composition.adjusted == ("tools[0].function.parameters",)
 
 
-def test_a_schema_that_is_none_is_refused() -> None:
+def test_an_invalid_schema_is_refused() -> None:
     with pytest.raises(InvalidRequest) as caught:
         composed(_asked(Tool.decode(b'{"name":"a","input_schema":7}', "tools[0]")))
     assert caught.value.param == "tools[0].input_schema"
@@ -138,7 +138,7 @@ def test_references_in_branches_are_followed() -> None:
     st.lists(schemas(), min_size=1, max_size=3),
     st.dictionaries(property_names, json_values, max_size=2),
 )
-def test_what_satisfies_a_schema_satisfies_the_merged_one(
+def test_a_value_of_a_schema_satisfies_the_merged_schema(
     key: str, branches: list[dict[str, Any]], value: dict[str, Any]
 ) -> None:
     defs = {"$defs": {"thing": {"type": "string"}}}
@@ -157,13 +157,13 @@ def test_what_satisfies_a_schema_satisfies_the_merged_one(
 
 
 @pytest.mark.parametrize("name", ["größe", "a b", "x" * 65, ""])
-def test_an_odd_property_is_refused(name: str) -> None:
+def test_an_invalid_property_name_is_refused(name: str) -> None:
     with pytest.raises(UnsupportedValue) as caught:
         composed(_openai({"type": "object", "properties": {name: {}}}))
     assert caught.value.param == "tools[0].function.parameters.properties"
 
 
-def test_large_numbers_in_a_schema_are_named() -> None:
+def test_large_numbers_in_a_schema_are_reported() -> None:
     schema = {"type": "object", "properties": {"n": {"maximum": 2**60}}}
     composition = composed(_openai(schema))
     assert composition.adjusted == ("tools[0].function.parameters",)
@@ -178,7 +178,7 @@ _CLOSED = {
 }
 
 
-def test_openais_strict_goes_up_where_the_provider_takes_it() -> None:
+def test_openais_strict_is_sent_where_the_provider_takes_it() -> None:
     composition = composed(_openai(_CLOSED, strict=True))
     assert body_of(composition)["tools"][0]["strict"] is True
     assert composition.adjusted == ()
@@ -191,13 +191,13 @@ def test_openais_strict_goes_up_where_the_provider_takes_it() -> None:
         assert composition.adjusted == ("tools[0].function.strict",)
 
 
-def test_the_messages_apis_strict_stays() -> None:
+def test_the_messages_apis_strict_is_kept() -> None:
     odd = tool("a", strict=True)
     composition = composed(request("hi", tools=[odd]))
     assert body_of(composition)["tools"] == [odd]
 
 
-def test_an_older_model_searches_the_older_way() -> None:
+def test_an_older_model_gets_the_older_web_search() -> None:
     search = {"type": "web_search_20260209", "name": "web_search"}
     composition = composed(request("hi", tools=[search]), HAIKU_4_5)
     assert body_of(composition)["tools"][0]["type"] == "web_search_20250305"
@@ -214,7 +214,7 @@ def test_an_older_model_searches_the_older_way() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(grammar_schemas() | schemas())
-def test_a_grammar_can_be_made_of_the_narrowed_schema(schema: dict[str, Any]) -> None:
+def test_the_provider_can_enforce_the_narrowed_schema(schema: dict[str, Any]) -> None:
     found = narrowed(schema)
     if found is not None:
         assert list(grammar_violations(found, "", 38)) == []
@@ -223,7 +223,7 @@ def test_a_grammar_can_be_made_of_the_narrowed_schema(schema: dict[str, Any]) ->
 
 @settings(max_examples=100, deadline=None)
 @given(grammar_schemas())
-def test_a_schema_of_the_subset_stays(schema: dict[str, Any]) -> None:
+def test_a_schema_of_the_subset_is_unchanged(schema: dict[str, Any]) -> None:
     assert is_in_subset(schema)
 
 
@@ -248,7 +248,9 @@ def test_a_schema_of_the_subset_stays(schema: dict[str, Any]) -> None:
         7,
     ],
 )
-def test_what_no_grammar_can_be_made_of(schema: Any) -> None:
+def test_a_schema_that_the_provider_cannot_enforce_has_no_narrowed_schema(
+    schema: Any,
+) -> None:
     assert narrowed(schema) is None
 
 

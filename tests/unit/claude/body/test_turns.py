@@ -38,7 +38,7 @@ def _messages(body: dict[str, Any]) -> list[Any]:
     return list(found)
 
 
-def test_blocks_go_up_byte_for_byte() -> None:
+def test_blocks_are_sent_byte_for_byte() -> None:
     raw = b'{"type":"text", "text":"a\\u0062c" , "new_field":[1,  2]}'
     asked = request([user("one"), assistant("two"), user("three")])
     block = raw_message("user", [json.loads(raw)], "messages[0]")
@@ -47,7 +47,7 @@ def test_blocks_go_up_byte_for_byte() -> None:
     assert raw in composed(asked).body.json
 
 
-def test_unknown_blocks_and_fields_go_up() -> None:
+def test_unknown_blocks_and_fields_are_sent() -> None:
     novel = {"type": "hologram", "data": {"deep": [1, None]}}
     turn = {"role": "user", "content": [novel, text("hi")], "tone": "calm"}
     composition = composed(request([turn]))
@@ -58,7 +58,7 @@ def test_unknown_blocks_and_fields_go_up() -> None:
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n\t", "\u2003", "\ufeff"])
-def test_blank_texts_are_left_out_and_named(blank: str) -> None:
+def test_blank_texts_are_left_out_and_reported(blank: str) -> None:
     composition = composed(request([user(blank, "hi", text(blank))]))
     assert _messages(body_of(composition)) == [user(text("hi"))]
     assert composition.ignored == (
@@ -67,7 +67,7 @@ def test_blank_texts_are_left_out_and_named(blank: str) -> None:
     )
 
 
-def test_a_message_that_is_left_empty_is_left_out() -> None:
+def test_a_message_of_blank_texts_is_left_out() -> None:
     told = [
         user("hi"),
         assistant(text(" ")),
@@ -85,7 +85,7 @@ def test_a_message_that_is_left_empty_is_left_out() -> None:
     )
 
 
-def test_a_blank_question_is_refused() -> None:
+def test_a_blank_last_message_is_refused() -> None:
     with pytest.raises(InvalidRequest) as caught:
         composed(request([user("hi"), assistant("ho"), user(" \n")]))
     assert caught.value.param == "messages[2].content"
@@ -148,7 +148,7 @@ def test_the_input_of_a_call_becomes_an_object(given_input: Any, sent: Any) -> N
         b'{"a":[1,{"b":1e2}]}',
     ],
 )
-def test_numbers_that_the_cli_prints_anew_are_named(raw: bytes) -> None:
+def test_numbers_that_the_cli_changes_are_reported(raw: bytes) -> None:
     assert is_reprinted(raw)
 
 
@@ -164,18 +164,18 @@ def test_numbers_that_the_cli_prints_anew_are_named(raw: bytes) -> None:
         b'{"a":"1.0 and 12345678901234567890","b\\"1e5":[0.1]}',
     ],
 )
-def test_numbers_that_stay_are_not_named(raw: bytes) -> None:
+def test_numbers_that_the_cli_keeps_are_not_reported(raw: bytes) -> None:
     assert not is_reprinted(raw)
 
 
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
-def test_a_number_that_is_not_named_is_the_same_when_printed(value: float) -> None:
+def test_a_number_that_is_not_reported_is_unchanged_by_javascript(value: float) -> None:
     raw = json.dumps(value)
     if not is_reprinted(raw.encode()):
         assert printed(value) == value
 
 
-def test_a_large_number_in_a_past_call_is_named() -> None:
+def test_a_large_number_in_a_past_call_is_reported() -> None:
     told = [user("hi"), assistant(call("a", n=2**60, s="1.0")), user(result("a"))]
     composition = composed(request(told, tools=[tool()]))
     assert composition.adjusted == ("messages[1].content[0].input",)
@@ -193,14 +193,14 @@ def test_thinking_without_a_signature_is_left_out() -> None:
     assert composition.ignored == ("messages[1].content[0]",)
 
 
-def test_a_breakpoint_on_thinking_is_taken_away() -> None:
+def test_a_breakpoint_on_thinking_is_removed() -> None:
     marked = {**thought(), "cache_control": {"type": "ephemeral"}}
     composition = composed(request([user("hi"), assistant(marked, "ho"), user("so?")]))
     assert body_of(composition)["messages"][1]["content"][0] == thought()
     assert composition.adjusted == ("messages[1].content[0].cache_control",)
 
 
-def test_thinking_at_the_end_of_a_message_is_cut() -> None:
+def test_thinking_at_the_end_of_a_message_is_left_out() -> None:
     told = [user("hi"), assistant("ho", thought()), user("so?"), assistant(thought())]
     composition = composed(request([*told, user("well?")]))
     sent = _messages(body_of(composition))
@@ -235,7 +235,7 @@ def test_a_body_over_the_limit_is_refused() -> None:
     composed(request("x" * 2000), largest_bytes=4000)
 
 
-def test_a_lonely_system_prompt_is_the_question() -> None:
+def test_a_system_prompt_without_messages_becomes_the_question() -> None:
     asked = MessagesRequest(messages=(), system="Describe the weather in Oslo.")
     composition = composed(asked)
     assert _messages(body_of(composition)) == [
@@ -246,7 +246,7 @@ def test_a_lonely_system_prompt_is_the_question() -> None:
     assert composition.adjusted == ("system",)
 
 
-def test_the_clis_first_text_is_of_the_first_question() -> None:
+def test_the_clis_user_message_is_the_first_text_of_the_user() -> None:
     picture = {"type": "image", "source": {"type": "url", "url": "https://x.y/z"}}
     for first, expected in [
         (user(" \n", "there"), "there"),
@@ -257,7 +257,7 @@ def test_the_clis_first_text_is_of_the_first_question() -> None:
         assert composed(request(told)).body.first_text == expected
 
 
-def test_a_prefill_goes_up_where_the_model_takes_it() -> None:
+def test_a_prefill_is_sent_to_models_that_take_it() -> None:
     told = [user("hi"), assistant("So it \n")]
     composition = composed(
         request(told, thinking={"type": "disabled"}), model_id=HAIKU_4_5
@@ -267,13 +267,13 @@ def test_a_prefill_goes_up_where_the_model_takes_it() -> None:
     assert not composition.is_remembered
 
 
-def test_a_prefill_is_refused_where_the_model_does_not() -> None:
+def test_a_prefill_is_refused_for_other_models() -> None:
     with pytest.raises(InvalidRequest) as caught:
         composed(request([user("hi"), assistant("So it")]))
     assert caught.value.param == "messages[1].role"
 
 
-def test_an_answer_that_was_paused_goes_up_as_it_is() -> None:
+def test_a_paused_answer_is_sent_unchanged() -> None:
     search = {
         "type": "server_tool_use",
         "id": "srvtoolu_1",

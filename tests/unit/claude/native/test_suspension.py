@@ -44,11 +44,11 @@ def request(answer: Any, results: Any, prompt: Prompt = ASKED) -> Prompt:
 SAID = (TextBlock("Hm."), ONE, TWO)
 
 
-def test_results_in_the_order_of_the_calls() -> None:
+def test_results_are_put_into_the_order_of_the_calls() -> None:
     assert WAITS.results(request(SAID, (GREEN, BLUE))) == [BLUE, GREEN]
 
 
-def test_ids_of_the_clients_own_become_the_models() -> None:
+def test_the_clients_ids_of_calls_become_the_models() -> None:
     said = (TextBlock("Hm."), evolve(ONE, id="1"), evolve(TWO, id="2"))
     results = (evolve(GREEN, tool_use_id="2"), evolve(BLUE, tool_use_id="1"))
     assert WAITS.results(request(said, results)) == [BLUE, GREEN]
@@ -57,11 +57,11 @@ def test_ids_of_the_clients_own_become_the_models() -> None:
 @pytest.mark.parametrize(
     "thought", [ThinkingBlock("hm", "c2ln"), RedactedThinkingBlock("ZGF0YQ==")]
 )
-def test_thinking_may_be_there_or_not(thought: Any) -> None:
+def test_thinking_in_the_clients_copy_is_ignored(thought: Any) -> None:
     assert WAITS.results(request((thought, *SAID), (BLUE, GREEN))) == [BLUE, GREEN]
 
 
-def test_blank_text_is_none() -> None:
+def test_blank_text_equals_no_text() -> None:
     waits = evolve(WAITS, text=" \n")
     assert waits.results(request((ONE, TWO), (BLUE, GREEN))) == [BLUE, GREEN]
     assert waits.results(request(SAID, (BLUE, GREEN))) is None
@@ -76,7 +76,9 @@ SHOWN_ALIKE = [
 
 
 @pytest.mark.parametrize("result", SHOWN_ALIKE)
-def test_results_that_the_cli_shows_as_they_are(result: ToolResultBlock) -> None:
+def test_results_that_the_cli_passes_on_unchanged_resume_the_session(
+    result: ToolResultBlock,
+) -> None:
     assert WAITS.results(request(SAID, (result, GREEN))) == [result, GREEN]
 
 
@@ -93,7 +95,9 @@ SHOWN_OTHERWISE = [
 
 
 @pytest.mark.parametrize("result", SHOWN_OTHERWISE)
-def test_results_that_the_cli_would_show_otherwise(result: ToolResultBlock) -> None:
+def test_results_that_the_cli_would_change_do_not_resume_the_session(
+    result: ToolResultBlock,
+) -> None:
     assert WAITS.results(request(SAID, (result, GREEN))) is None
 
 
@@ -129,11 +133,11 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("prompt", [p for _, p in OTHERS], ids=[n for n, _ in OTHERS])
-def test_anything_else_is_for_another_session(prompt: Prompt) -> None:
+def test_any_other_request_does_not_resume_the_session(prompt: Prompt) -> None:
     assert WAITS.results(prompt) is None
 
 
-def test_answer_of_the_wrong_side_is_for_another_session() -> None:
+def test_an_answer_in_a_users_message_does_not_resume_the_session() -> None:
     messages = request(SAID, (BLUE, GREEN)).messages
     wrong = (messages[0], evolve(messages[1], role=Role.USER), messages[2])
     assert WAITS.results(evolve(ASKED, messages=wrong)) is None
@@ -170,32 +174,32 @@ def noted(*steps: Step, prompt: Prompt = ASKED, end: Finished = CALLED) -> Any:
     return suspension_after(prompt, message)
 
 
-def test_text_and_calls_are_noted() -> None:
+def test_a_suspension_has_the_turns_text_and_calls() -> None:
     steps = ["H", "m.", call(ONE, '{"at":', '"sky"}'), call(TWO, '{"at":"sea"}')]
     assert noted(*steps) == WAITS
 
 
-def test_call_without_arguments() -> None:
+def test_a_call_without_arguments_has_an_empty_input() -> None:
     assert noted(call(ONE)).calls == (evolve(ONE, input={}),)
 
 
-def test_what_is_void_is_forgotten() -> None:
+def test_a_suspension_has_no_void_parts() -> None:
     void = [MESSAGE, "X", call(TWO, "{}"), "Y"]
     suspension = noted("Before. ", *void, Restarted(), MESSAGE, "Hm.", call(ONE))
     assert suspension.text == "Before. Hm."
     assert [one.id for one in suspension.calls] == ["toolu_a"]
 
 
-def test_nothing_is_waited_for_unless_it_ended_with_calls() -> None:
+def test_a_turn_that_did_not_end_with_calls_is_not_suspended() -> None:
     assert noted(call(ONE), end=Finished("end_turn")) is None
 
 
-def test_words_behind_a_call_have_no_place_in_a_history() -> None:
+def test_a_turn_with_text_after_a_call_is_not_suspended() -> None:
     assert noted(call(ONE), "Hm.") is None
 
 
 @pytest.mark.parametrize("arguments", ["{", "[]", "1"])
-def test_arguments_that_are_no_object(arguments: str) -> None:
+def test_a_turn_with_invalid_arguments_is_not_suspended(arguments: str) -> None:
     assert noted(call(ONE, arguments)) is None
 
 
@@ -209,7 +213,7 @@ def test_arguments_that_are_no_object(arguments: str) -> None:
         (("a_b", "a"), True),
     ],
 )
-def test_ids_that_the_cli_would_take_for_one(
+def test_a_turn_with_ids_that_the_cli_confuses_is_not_suspended(
     ids: tuple[str, str], is_clear: bool
 ) -> None:
     first, second = (evolve(ONE, id=identifier) for identifier in ids)

@@ -139,7 +139,7 @@ def python_only(schema: Any) -> Any:
 
 @settings(max_examples=300)
 @given(draft=st.sampled_from(DRAFTS), schema=GOOD, target=GOOD, instance=INSTANCES)
-def test_same_verdict_as_jsonschema(
+def test_the_verdict_is_that_of_jsonschema(
     draft: Any, schema: Any, target: Any, instance: Any
 ) -> None:
     whole = {**schema, "$schema": draft.META_SCHEMA["$schema"]}
@@ -159,7 +159,7 @@ def test_same_verdict_as_jsonschema(
 
 @settings(max_examples=300)
 @given(draft=st.sampled_from(DRAFTS), schema=ANYTHING)
-def test_shape_is_checked_as_by_check_schema(draft: Any, schema: Any) -> None:
+def test_a_schemas_shape_is_checked_as_by_check_schema(draft: Any, schema: Any) -> None:
     schema = {**schema, "$schema": draft.META_SCHEMA["$schema"]}
     try:
         draft.check_schema(schema, format_checker=None)
@@ -182,7 +182,7 @@ def test_shape_is_checked_as_by_check_schema(draft: Any, schema: Any) -> None:
 
 
 @given(ANYTHING, INSTANCES)
-def test_no_schema_makes_it_fail(schema: Any, instance: Any) -> None:
+def test_no_schema_raises_an_unexpected_error(schema: Any, instance: Any) -> None:
     validation = SchemaValidator()
     request = HelperRequest(json.dumps(schema), 1.0, json.dumps(instance))
     answer = validation.answer(request)
@@ -230,7 +230,9 @@ def test_no_schema_makes_it_fail(schema: Any, instance: Any) -> None:
         ),
     ],
 )
-def test_problem(schema: Any, instance: Any, problem: str | None) -> None:
+def test_a_problem_names_the_place_and_the_keyword(
+    schema: Any, instance: Any, problem: str | None
+) -> None:
     found = check(schema, instance)
     if problem is None:
         assert found is None
@@ -242,7 +244,7 @@ def test_problem(schema: Any, instance: Any, problem: str | None) -> None:
         assert len(found) < 400
 
 
-def test_answer_that_is_no_json() -> None:
+def test_an_answer_that_is_no_json_is_a_problem() -> None:
     assert "it is not JSON" in str(compile_schema("{}").problem("Sorry, I cannot."))
     assert "it is not JSON" in str(compile_schema("{}").problem('{"a": 1'))
 
@@ -293,7 +295,7 @@ def test_answer_that_is_no_json() -> None:
         ({"anyOf": [{"type": "null"}, {"not": {"$ref": "#"}}]}, "", "circle"),
     ],
 )
-def test_schema_that_cannot_be_used(schema: Any, path: str, why: str) -> None:
+def test_an_unusable_schema_is_refused(schema: Any, path: str, why: str) -> None:
     at, said = refusal(schema)
     assert at == path
     assert why in said
@@ -326,18 +328,18 @@ def test_schema_that_cannot_be_used(schema: Any, path: str, why: str) -> None:
         },
     ],
 )
-def test_schema_that_can_be_used(schema: Any) -> None:
+def test_a_usable_schema_compiles(schema: Any) -> None:
     assert check(schema, []) is None
 
 
-def test_draft_decides() -> None:
+def test_the_draft_decides_the_meaning() -> None:
     schema: Any = {"exclusiveMinimum": True, "minimum": 3}
     assert refusal(schema)[0] == "exclusiveMinimum"
     schema["$schema"] = "http://json-schema.org/draft-04/schema#"
     assert check(schema, 3) == "`$` does not satisfy `minimum`: 3"
 
 
-def test_what_multiplies_is_refused() -> None:
+def test_references_that_multiply_are_refused() -> None:
     def doubled(levels: int) -> Any:
         defs: Any = {
             f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2}
@@ -361,7 +363,7 @@ def test_what_multiplies_is_refused() -> None:
         ("\\\\(?<c>x)", "\\\\(?P<c>x)"),
     ],
 )
-def test_named_groups(javascript: str, python: str) -> None:
+def test_named_groups_are_translated(javascript: str, python: str) -> None:
     assert python_pattern(javascript) == python
 
 
@@ -377,7 +379,7 @@ def test_named_groups(javascript: str, python: str) -> None:
         ("^\\\\p{2}$", "\\pp", "a"),
     ],
 )
-def test_categories(pattern: str, good: str, bad: str) -> None:
+def test_categories_are_translated(pattern: str, good: str, bad: str) -> None:
     schema = {"pattern": pattern}
     assert check(schema, good) is None
     assert check(schema, bad) is not None
@@ -422,7 +424,7 @@ TEXTS = st.text(alphabet='a\\"{}[]\n', max_size=6)
         ),
     )
 )
-def test_limits_count_right(value: Any) -> None:
+def test_limits_count_depth_and_parts(value: Any) -> None:
     text = json.dumps(value).encode()
     size, deep, many = len(text), depth(value), parts(value)
     assert TextLimits(size_bytes=size, depth=deep, parts=many).excess(text) is None
@@ -435,6 +437,6 @@ def test_limits_count_right(value: Any) -> None:
             assert what in str(limits.excess(text))
 
 
-def test_limits_leave_room() -> None:
+def test_the_limits_allow_deep_schemas_and_answers() -> None:
     assert SCHEMA_LIMITS.excess(b'{"items":' * 250 + b"1" + b"}" * 250) is None
     assert INSTANCE_LIMITS.excess(b"[" * 500 + b"]" * 500) is None

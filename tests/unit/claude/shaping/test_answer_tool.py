@@ -47,7 +47,7 @@ def test_the_arguments_are_the_text(chunk: int, size: int) -> None:
     assert client.restarts == 0
 
 
-def test_they_are_told_as_they_come() -> None:
+def test_arguments_are_passed_on_as_they_come() -> None:
     shaper = _shaper()
     told = shaper.filter(saying(GOOD)[:4])
     assert "".join(e.text for e in told if isinstance(e, TextDelta)) == TEXT[:6]
@@ -66,7 +66,7 @@ def test_an_answer_without_arguments_is_an_empty_object() -> None:
 
 
 @given(_SIZES)
-def test_the_clients_call_wins(chunk: int) -> None:
+def test_a_call_of_a_clients_tool_voids_the_answer(chunk: int) -> None:
     for blocks in (
         [..., "I look.", GOOD, CALL],
         [..., "I look.", CALL, GOOD],
@@ -86,7 +86,7 @@ def test_of_two_answers_the_second_counts(chunk: int) -> None:
     assert client.restarts == 1
 
 
-def test_a_call_of_nobodys_is_dropped() -> None:
+def test_a_call_of_an_unknown_tool_is_dropped() -> None:
     client = _run(answer(("gone", {}), GOOD))
     assert client.kinds == ["text"]
     asked = Asked()
@@ -121,7 +121,7 @@ def test_a_second_wrong_answer_is_an_error() -> None:
 
 
 @given(_SIZES)
-def test_prose_is_asked_for_the_answer_once_more(chunk: int) -> None:
+def test_after_prose_the_model_is_asked_for_the_answer(chunk: int) -> None:
     asked = Asked()
     client = _run(
         answer(..., "It is one."),
@@ -136,7 +136,7 @@ def test_prose_is_asked_for_the_answer_once_more(chunk: int) -> None:
     assert f"`{OURS}`" in asked.words[0]
 
 
-def test_prose_that_is_the_answer_is_told() -> None:
+def test_prose_that_satisfies_the_schema_is_the_answer() -> None:
     client = _run(answer(..., TEXT))
     assert client.kinds == ["thinking", "text"]
     assert client.text == TEXT
@@ -147,7 +147,7 @@ def test_prose_that_is_the_answer_is_told() -> None:
 
 
 @pytest.mark.parametrize("end", ["max_tokens", "refusal"])
-def test_a_cut_answer_stays_as_it_is(end: str) -> None:
+def test_a_cut_answer_is_not_checked(end: str) -> None:
     client = _run(answer("Here:", (OURS, '{"a": '), end=end))
     assert client.text == '{"a": '
     assert client.stop_reason == end
@@ -156,13 +156,13 @@ def test_a_cut_answer_stays_as_it_is(end: str) -> None:
     assert client.stop_reason == end
 
 
-def test_a_stop_sequence_is_told() -> None:
+def test_a_stop_sequence_is_passed_on() -> None:
     client = _run(answer(TEXT, end="stop_sequence"))
     assert client.stop_reason == "stop_sequence"
 
 
 @given(_SIZES)
-def test_a_message_that_was_lost_is_forgotten(chunk: int) -> None:
+def test_a_void_message_is_forgotten(chunk: int) -> None:
     for lost in ([..., GOOD], ["Her"], [...], [CALL]):
         cut = [*saying(*lost)[:-1], Restarted()]
         client = _run([*cut, *answer(..., GOOD)], chunk=chunk)

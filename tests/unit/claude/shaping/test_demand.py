@@ -26,7 +26,7 @@ def _shaper(asked: Asked | None = None) -> DemandShaper:
 
 
 @given(_CHUNKS, st.integers(1, 5))
-def test_a_call_is_told_with_what_stands_before_it(chunk: int, size: int) -> None:
+def test_the_required_call_releases_the_held_events(chunk: int, size: int) -> None:
     asked = Asked()
     told = answer(..., "I look.", CALL, CALL, size=size)
     client = run(_shaper(asked), told, chunk=chunk)
@@ -36,7 +36,7 @@ def test_a_call_is_told_with_what_stands_before_it(chunk: int, size: int) -> Non
     assert asked.words == []
 
 
-def test_nothing_of_the_text_is_told_before_the_call() -> None:
+def test_text_before_the_call_is_held_back() -> None:
     shaper = _shaper()
     before, call = saying(..., "I look."), answer(..., "I look.", CALL)
     assert not _texts(shaper.filter(before))
@@ -52,7 +52,7 @@ def _texts(events: list[Event]) -> list[str]:
 
 
 @given(_CHUNKS)
-def test_prose_is_asked_for_the_call_once_more(chunk: int) -> None:
+def test_after_prose_the_model_is_asked_for_the_call(chunk: int) -> None:
     asked = Asked()
     second = answer(..., "All right.", CALL)
     client = run(_shaper(asked), answer(..., "No."), second, chunk=chunk)
@@ -66,7 +66,7 @@ def test_prose_is_asked_for_the_call_once_more(chunk: int) -> None:
 
 
 @given(_CHUNKS)
-def test_prose_is_told_if_it_stays(chunk: int) -> None:
+def test_the_first_prose_is_the_answer_if_no_call_comes(chunk: int) -> None:
     client = run(_shaper(), answer("No."), answer("Never."), chunk=chunk)
     assert client.text == "No."
     assert client.stop_reason == "end_turn"
@@ -79,14 +79,14 @@ def test_an_empty_answer_is_asked_again_too() -> None:
     assert client.text == "Never."
 
 
-def test_without_room_for_words_the_answer_is_told() -> None:
+def test_the_answer_is_passed_on_if_the_text_has_no_place() -> None:
     asked = Asked(has_room=False)
     client = run(_shaper(asked), answer(..., "No."))
     assert client.text == "No."
 
 
 @pytest.mark.parametrize("end", ["max_tokens", "refusal"])
-def test_a_cut_answer_is_told_as_it_is(end: str) -> None:
+def test_a_cut_answer_is_passed_on(end: str) -> None:
     asked = Asked()
     client = run(_shaper(asked), answer("I loo", end=end))
     assert client.text == "I loo"
@@ -94,7 +94,7 @@ def test_a_cut_answer_is_told_as_it_is(end: str) -> None:
     assert asked.words == []
 
 
-def test_another_call_is_not_the_demanded_one() -> None:
+def test_another_call_does_not_satisfy_the_requirement() -> None:
     asked = Asked()
     other: Any = ("other", {})
     client = run(_shaper(asked), answer(other), answer(CALL))
@@ -106,7 +106,7 @@ def test_another_call_is_not_the_demanded_one() -> None:
 
 
 @given(_CHUNKS)
-def test_a_message_that_was_lost_is_forgotten(chunk: int) -> None:
+def test_a_void_message_is_forgotten(chunk: int) -> None:
     cut = [*saying(..., "I lo")[:-1], Restarted()]
     client = run(_shaper(), [*cut, *answer("I look.", CALL)], chunk=chunk)
     assert client.kinds == ["text", "tool_use"]

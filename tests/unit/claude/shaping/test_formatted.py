@@ -26,7 +26,7 @@ def _only(good: str):  # type: ignore[no-untyped-def]
 
 
 @given(st.integers(1, 9), st.integers(1, 9))
-def test_the_text_is_told_as_it_comes_and_checked(chunk: int, size: int) -> None:
+def test_the_text_is_passed_on_and_then_checked(chunk: int, size: int) -> None:
     told = answer(..., '{"a"', ":1}", size=size)
     client = run(_shaper(), told, chunk=chunk, problem=_only('{"a":1}'))
     assert client.text == '{"a":1}'
@@ -58,7 +58,7 @@ def test_a_second_wrong_answer_is_an_error() -> None:
     assert "$ is wrong" in end.error.message
 
 
-def test_a_wrong_answer_without_room_for_words_is_an_error() -> None:
+def test_a_wrong_answer_is_an_error_if_the_text_has_no_place() -> None:
     client = run(_shaper(Asked(has_room=False)), answer("{}"), problem=_only("{1}"))
     assert isinstance(client.events[-1], Failed)
 
@@ -66,7 +66,7 @@ def test_a_wrong_answer_without_room_for_words_is_an_error() -> None:
 @pytest.mark.parametrize(
     "end", ["max_tokens", "refusal", "model_context_window_exceeded"]
 )
-def test_a_cut_answer_stays_as_it_is(end: str) -> None:
+def test_a_cut_answer_is_not_checked(end: str) -> None:
     client = run(_shaper(), answer('{"a', end=end), problem=_only("{}"))
     assert client.text == '{"a'
     assert client.stop_reason == end

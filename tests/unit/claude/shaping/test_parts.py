@@ -27,7 +27,9 @@ def _signatures(client: Client) -> list[str]:
 @pytest.mark.parametrize(
     ("signed", "signatures"), [(0, ["", ""]), (1, ["c2ln", ""]), (2, ["c2ln", "c2ln"])]
 )
-def test_only_so_many_parts_are_signed(signed: int, signatures: list[str]) -> None:
+def test_only_the_first_parts_keep_their_signatures(
+    signed: int, signatures: list[str]
+) -> None:
     shaper = DemandShaper(["look"], Asked(), signed)
     client = run(shaper, answer(..., "No."), answer(..., CALL))
     assert _signatures(client) == signatures
@@ -58,7 +60,7 @@ def test_which_shaper_a_plan_needs(plan: ShapingPlan, kind: type) -> None:
     assert isinstance(make_shaper(plan, Asked()), kind)
 
 
-def test_what_was_made_behind_words_is_not_signed_where_the_prefix_counts() -> None:
+def test_thinking_behind_the_proxys_text_is_unsigned_if_the_prefix_counts() -> None:
     demand = request("hi", tools=[tool()], tool_choice={"type": "any"})
     assert composed(demand, OPUS).plan.signed_parts == 0
     assert composed(demand, "claude-opus-5").plan.signed_parts == 2

@@ -12,7 +12,7 @@ _STOPS = st.lists(st.text(st.sampled_from(" \n\t"), min_size=1, max_size=4), min
 
 
 @given(_TEXTS, _STOPS, st.integers(1, 5), st.integers(1, 7))
-def test_the_answer_ends_before_the_first_of_them(
+def test_the_answer_ends_before_the_first_stop_sequence(
     text: str, stops: list[str], size: int, chunk: int
 ) -> None:
     client = run(StopShaper(stops), answer(text, size=size), chunk=chunk)
@@ -31,7 +31,7 @@ def _lengths(text: str, stops: list[str]) -> list[int]:
     return [len(stop) for stop in stops if text.endswith(stop)]
 
 
-def test_the_end_tells_the_sequence_and_the_use_as_far_as_it_is_known() -> None:
+def test_the_end_has_the_sequence_and_the_usage_of_the_start() -> None:
     client = run(StopShaper(["\n"]), answer("one\ntwo"))
     end = client.events[-1]
     assert isinstance(end, Finished)
@@ -39,18 +39,18 @@ def test_the_end_tells_the_sequence_and_the_use_as_far_as_it_is_known() -> None:
     assert end.usage == Usage(input_tokens=7)
 
 
-def test_a_sequence_does_not_reach_over_blocks() -> None:
+def test_a_sequence_is_not_found_across_blocks() -> None:
     client = run(StopShaper(["\n\n"]), answer("one\n", "\ntwo"))
     assert client.stop_reason == "end_turn"
     assert client.text == "one\n\ntwo"
 
 
-def test_thinking_and_calls_are_not_looked_at() -> None:
+def test_sequences_in_thinking_and_calls_are_ignored() -> None:
     client = run(StopShaper(["m"]), answer(..., "one", ("look", {"m": "m"})))
     assert client.kinds == ["thinking", "text", "tool_use"]
 
 
-def test_what_was_held_back_goes_with_its_message() -> None:
+def test_held_text_is_dropped_with_a_void_message() -> None:
     shaper = StopShaper(["\n\n"])
     first = [*saying("one\n")[:-1], Restarted()]
     client = run(shaper, [*first, *answer("\ntwo")])
