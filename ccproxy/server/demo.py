@@ -1,4 +1,4 @@
-"""What ``--demo`` answers: that it is a demo, and what it was asked."""
+"""The script of ``--demo``: an answer that quotes the question."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ _DEMO_DELAY_SECONDS = 0.03
 
 
 def demo_script(body: Mapping[str, Any]) -> Reply:
-    """What ``--demo`` answers: that it is a demo, and what it was asked."""
+    """The answer of ``--demo`` to one request."""
     turns = [m for m in body["messages"] if m["role"] == "user"]
     asked = _text(turns[-1]["content"]).split()
     quote = " ".join(asked[:_WORDS_OF_PROMPT])
@@ -40,7 +40,7 @@ def demo_script(body: Mapping[str, Any]) -> Reply:
 
 
 def _until(text: str, stops: Sequence[str]) -> tuple[str, str | None]:
-    """The text up to the first of the sequences, and which one that is."""
+    """The text up to the first stop sequence, and that sequence."""
     found = [(text.index(stop), stop) for stop in stops if stop and stop in text]
     if not found:
         return text, None

@@ -1,12 +1,11 @@
-"""The metrics of one server, as Prometheus reads them.
+"""The metrics of one server, in Prometheus' format.
 
-Each server has a registry of its own, so that an application that embeds several, or
-has metrics of its own, finds nothing of ours in the global one. Nothing here is told
-more often than once a message.
+Each server has its own registry, so that an application can embed several servers, and
+the global registry stays the application's. An event is counted at most once a message.
 
-What labels can be is bounded. Routes, statuses, ends and causes are ours; models are
-those that have answered, up to `_MOST_MODELS`, because it is the upstream that names
-them; whatever else comes from outside is looked up in a list, or is ``other``.
+The number of label values is bounded. Routes, statuses, ends and causes are ours.
+Models are those that have answered, at most `_MOST_MODELS`, because the provider names
+them. Any other value from outside is one of a list, or ``other``.
 
 Source: prometheus.io, "Metric and label naming", "Histograms and summaries".
 """
@@ -23,11 +22,11 @@ from typing_extensions import override
 from ccproxy import __version__
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.core.usage import RateWindow
-from ccproxy.web.observer import RequestOutcome, UnderWay
+from ccproxy.web.observer import RequestObserver, RequestOutcome
 
 _OTHER = "other"
 _MOST_MODELS = 30
-# What the CLI says in `api_retry`: docs/claude-cli-protocol.md, "Retries".
+# Values of `api_retry` messages of the CLI: docs/claude-cli-protocol.md, "Retries".
 _REASONS = frozenset(
     {
         "authentication_failed",
@@ -50,7 +49,7 @@ _WINDOWS = frozenset(
         "overage",
     }
 )
-# From a session that is ready on loopback to a model that thinks for long.
+# From a ready process on loopback to a model that thinks for minutes.
 _FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 _DURATION = (0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 1800)
 _QUEUE = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60)
@@ -61,30 +60,30 @@ _M = TypeVar("_M", Counter, Histogram)
 
 
 class Watched(Protocol):
-    """Whoever is looked at when the metrics are read."""
+    """What is read whenever the metrics are read."""
 
     def session_counts(self) -> Mapping[str, int]:
-        """How many CLIs are at what; always the same names."""
+        """The number of CLI processes by state; always the same states."""
 
     @property
     def queued(self) -> int:
-        """How many questions wait for a CLI."""
+        """The number of requests that wait for a CLI process."""
 
     @property
     def is_native(self) -> bool:
-        """Whether every question is asked the native way."""
+        """Whether the CLI composes every request itself."""
 
     @property
     def windows(self) -> Sequence[RateWindow]:
-        """How much of the subscription's limits is used."""
+        """The subscription's rate limits."""
 
 
-class Metrics(ClaudeObserver):
-    """Counts what the rooms tell: an observer of `ccproxy.claude` and `ccproxy.web`.
+class Metrics(ClaudeObserver, RequestObserver):
+    """Counts what the observers of `ccproxy.claude` and `ccproxy.web` are told.
 
     Attributes:
-        watched: set once, before the first reading.
-        content_type: of what `render` gives.
+        watched: set it once, before the metrics are read.
+        content_type: of the text that `render` returns.
     """
 
     watched: Watched
@@ -166,18 +165,18 @@ class Metrics(ClaudeObserver):
         self._streams = Gauge(
             "ccproxy_open_streams", "Event streams and WebSockets open.", registry=own
         )
-        # What is known beforehand is there from the start, so that rates can be had.
+        # Series with known labels exist from the start, so that their rates are right.
         for served in Served:
             self._served.labels(served.value)
         for why in StopReason:
             self._stopped.labels(why.value)
 
     def render(self) -> bytes:
-        """All of them, in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return render(self)
 
     def collect(self) -> Iterator[Metric]:
-        """Everything but when each series began, which doubles the counters."""
+        """All metrics, without the `_created` series, which double the counters."""
         yield from self._watch()
         for metric in self._registry.collect():
             metric.samples = [
@@ -185,16 +184,11 @@ class Metrics(ClaudeObserver):
             ]
             yield metric
 
-    # Of the web room
+    # Told by the web room.
 
-    def request_began(self, request: UnderWay) -> None:
-        """Nothing that would be counted yet."""
-
-    def request_left(self, request: UnderWay) -> None:
-        """Nothing either."""
-
+    @override
     def request_ended(self, end: RequestOutcome) -> None:
-        """Count a request, and what it used."""
+        """Count a request and its tokens."""
         model = self._model(end.model)
         self._series(
             self._requests, end.route, model, str(end.status), end.finish
@@ -213,52 +207,54 @@ class Metrics(ClaudeObserver):
                 series.inc(count)
         self._series(self._thinking, model).inc(end.usage.thinking_tokens)
 
+    @override
     def stream_opened(self) -> None:
-        """Count it."""
+        """Count one more."""
         self._streams.inc()
 
+    @override
     def stream_closed(self) -> None:
-        """Count it no more."""
+        """Count one less."""
         self._streams.dec()
 
-    # Of the room of the CLI
+    # Told by the claude room.
 
     @override
     def cli_started(self) -> None:
-        """Count it."""
+        """Count one more."""
         self._started.inc()
 
     @override
     def cli_stopped(self, why: StopReason) -> None:
-        """Count it."""
+        """Count one more."""
         self._series(self._stopped, why.value).inc()
 
     @override
     def question_served(self, served: Served, queued_seconds: float) -> None:
-        """Count it, and how long it waited."""
+        """Count a request and its time in the queue."""
         self._series(self._served, served.value).inc()
         self._queue_times.observe(queued_seconds)
 
     @override
     def answer_begun(self, model: str, served: Served, seconds: float) -> None:
-        """Note how long the first token took."""
+        """Count the time to the first token."""
         self._series(self._first_tokens, self._model(model), served.value).observe(
             seconds
         )
 
     @override
     def upstream_retried(self, reason: str, delay_seconds: float) -> None:
-        """Note how long the CLI waits now."""
+        """Count the delay before the CLI tries again."""
         known = reason if reason in _REASONS else _OTHER
         self._series(self._retries, known).observe(delay_seconds)
 
     @override
     def cost_told(self, model: str, dollars: float) -> None:
-        """Add it."""
+        """Add the cost."""
         self._series(self._cost, self._model(model)).inc(dollars)
 
     def _series(self, metric: _M, *labels: str) -> _M:
-        """A metric's series with these labels; it is there from now on.
+        """The series of a metric with these labels; made at the first use.
 
         The client library takes a lock, and turns each label to text, to find the same
         series again for each request.

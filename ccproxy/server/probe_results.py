@@ -1,4 +1,4 @@
-"""What was found out about CLI binaries, kept in the state directory."""
+"""Results of examining CLI binaries, in a file of the state directory."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ _MOST_KEPT = 20
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """One binary; ``by`` is the version of ccproxy that has looked at it."""
+    """The result of one binary; ``by`` is the version of ccproxy that examined it."""
 
     binary: BinaryID
     result: ProbeResult
@@ -22,10 +22,10 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class ProbeResultFile:
-    """Keeps what was found out, for the same version of ccproxy.
+    """Stores results; they are valid for the same version of ccproxy.
 
     Args:
-        folder: where; None: nothing is kept.
+        folder: the state directory; None: nothing is stored.
     """
 
     _log = Logger()
@@ -34,14 +34,14 @@ class ProbeResultFile:
         self._path = None if folder is None else folder / _FILE
 
     def load(self, binary: BinaryID) -> ProbeResult | None:
-        """What was found out about a binary; None: nothing is kept."""
+        """The stored result of a binary, if there is one."""
         for entry in self._read():
             if entry.binary == binary and entry.by == __version__:
                 return entry.result
         return None
 
     def save(self, binary: BinaryID, result: ProbeResult) -> None:
-        """Keep what was found out; without success a line is logged."""
+        """Store a result; a failure is logged."""
         if self._path is None:
             return
         others = [e for e in self._read() if e.binary != binary]
@@ -53,7 +53,7 @@ class ProbeResultFile:
             young.replace(self._path)
         except OSError as error:
             self._log.warn(
-                "what was found out about the claude CLI cannot be kept: {error}",
+                "the result of examining the claude CLI cannot be stored: {error}",
                 error=str(error),
             )
 
@@ -63,5 +63,5 @@ class ProbeResultFile:
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=list[_Entry])
         except (OSError, msgspec.DecodeError):
-            # There is none yet, or it is of another version.
+            # There is no file yet, or another version has written it.
             return []

@@ -1,4 +1,4 @@
-"""The scripted Messages API that a CLI binary is examined in front of."""
+"""The scripted Messages API for examining a CLI binary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ def _reply(_: Mapping[str, Any]) -> Reply:
 
 
 class ProbeUpstream:
-    """Answers everything with one word, and keeps what it is sent."""
+    """Answers every request with one word, and records the requests."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -23,18 +23,18 @@ class ProbeUpstream:
 
     @property
     def bodies(self) -> Sequence[Mapping[str, Any]]:
-        """The bodies of all questions so far."""
+        """The bodies of all requests so far."""
         return self._api.bodies
 
     def listen(self) -> str:
-        """Open it; the URL to reach it by."""
+        """Open the port; returns the URL."""
         site = MessagesSite(self._api, self._reactor)
         self._port = self._reactor.listenTCP(0, site, interface="127.0.0.1")
         address: Any = self._port.getHost()
         return f"http://127.0.0.1:{address.port}"
 
     async def close(self) -> None:
-        """Close it."""
+        """Close the port."""
         port, self._port = self._port, None
         if port is not None:
             await maybeDeferred(port.stopListening)

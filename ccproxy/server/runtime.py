@@ -1,4 +1,4 @@
-"""Where the CLIs of one server live: its private folder, and the demo's upstream."""
+"""What the CLI processes of one server need: a directory, and the demo's provider."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,14 +25,14 @@ from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite
 from ccproxy.server.probe_upstream import ProbeUpstream
 from ccproxy.store.engine import store_url
 
-# The provider's trial features that every process asks for, beside the CLI's own.
+# Betas of the Messages API that every process asks for, beside the CLI's own.
 BETAS: tuple[str, ...] = ()
 
 _CLOSED = "the proxy's service has not been started"
 
 
 class Runtime:
-    """What there is on disk and on loopback from `open` to `close`."""
+    """The runtime directory and the demo's port, from `open` to `close`."""
 
     def __init__(
         self, settings: Settings, reactor: Any, environment: Mapping[str, str]
@@ -46,7 +46,7 @@ class Runtime:
         self._demo_port: IListeningPort | None = None
 
     def open(self) -> None:
-        """Make the folder; with a demo, listen for its CLIs."""
+        """Make the directory; with ``--demo``, start the scripted Messages API."""
         self._folder = RuntimeDirectory()
         self._found = None
         if self._settings.demo:
@@ -55,7 +55,7 @@ class Runtime:
             self._demo_port = self._reactor.listenTCP(0, site, interface="127.0.0.1")
 
     async def close(self) -> None:
-        """Take everything away; no CLI may run any more."""
+        """Remove everything; call it after the last CLI process has ended."""
         if self._demo_port is not None:
             await maybeDeferred(self._demo_port.stopListening)
         folder, self._folder = self._folder, None
@@ -63,10 +63,10 @@ class Runtime:
             folder.remove()
 
     def database_url(self) -> str:
-        """Where the store is; without a state directory, in the private folder.
+        """The database's URL; without a state directory it is in the runtime directory.
 
         Raises:
-            StorageFailed: there is no folder yet.
+            StorageFailed: the runtime is not open.
         """
         folder = self._settings.state_dir
         if folder is None and self._folder is not None:
@@ -77,10 +77,10 @@ class Runtime:
         return url
 
     def worker(self) -> LaunchSpec:
-        """How to start a CLI for questions whose body is set whole.
+        """How to start a CLI process for requests that are composed here.
 
         Raises:
-            ClaudeUnavailable: there is none, or no folder yet.
+            ClaudeUnavailable: there is no CLI, or the runtime is not open.
         """
         found = self._launch()
         if self._worker is None or self._worker[0] is not found:
@@ -88,18 +88,19 @@ class Runtime:
         return self._worker[1]
 
     def native(self, without: frozenset[str] = frozenset()) -> LaunchSpec:
-        """How to start a CLI for a question that it is told turn by turn.
+        """How to start a CLI process for a request that the CLI composes.
 
         Args:
-            without: names of Claude Code's own tools that are the client's here.
+            without: Claude Code's own tools that are left out, because the client has
+                tools of the same names.
 
         Raises:
-            ClaudeUnavailable: there is none, or no folder yet.
+            ClaudeUnavailable: there is no CLI, or the runtime is not open.
         """
         return self._launch().for_questions(SERVER).without(without)
 
     def isolated(self, launch: LaunchSpec, url: str) -> LaunchSpec:
-        """A CLI in front of another API, with a dummy key and without any login."""
+        """How to start the CLI with another API's URL, a dummy key and no login."""
         if self._folder is None:
             raise ClaudeUnavailable(_CLOSED)
         home = self._folder.path / "probe"
@@ -110,14 +111,14 @@ class Runtime:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What the CLIs get to see of the server's environment."""
+        """The variables that CLI processes inherit."""
         return child_environment(self._environment)
 
     @property
     def operator_body(self) -> Mapping[str, Raw]:
-        """The operator's own fields of each request's body; none if they are no JSON.
+        """The operator's own fields of each request's body; empty if they are not JSON.
 
-        Whoever starts a CLI is told of that.
+        Starting a CLI process raises an error in that case.
         """
         try:
             return operator_body(self._environment)
@@ -125,7 +126,7 @@ class Runtime:
             return {}
 
     def probe_upstream(self) -> ProbeUpstream:
-        """What a CLI binary is examined in front of."""
+        """The scripted Messages API for examining a CLI binary."""
         return ProbeUpstream(self._reactor)
 
     def _launch(self) -> LaunchSpec:
@@ -153,6 +154,6 @@ class Runtime:
         address: Any = self._demo_port.getHost()
         upstream = f"http://127.0.0.1:{address.port}"
         child = child_environment(self._environment, demo_upstream=upstream)
-        # Not the user's own home: a demo leaves no trace in it.
+        # A demo leaves nothing in the user's home.
         home.mkdir(mode=0o700, exist_ok=True)
         return {**child, "HOME": str(home)}

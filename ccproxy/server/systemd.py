@@ -1,8 +1,8 @@
-"""Tells a service manager how far the server is, as sd_notify(3) has it.
+"""Notifies the service manager, as sd_notify(3) describes.
 
-One datagram to the socket that ``NOTIFY_SOCKET`` names. Twisted 26.10 has nothing for
-it; of the packages that do, the small ones were last released years ago, and the kept
-ones are built against libsystemd.
+One datagram to the socket that ``NOTIFY_SOCKET`` names. Twisted 26.10 has no such
+function. Of the packages that have it, the small ones were last released years ago, and
+the maintained ones need libsystemd.
 """
 
 import socket
@@ -18,26 +18,26 @@ _log = Logger()
 
 
 def notify(state: str, environment: Mapping[str, str]) -> bool:
-    """Tell it, if there is anyone to be told; never waits.
+    """Send a state to the service manager, if there is one; does not wait.
 
     Returns:
-        Whether it was told.
+        Whether the state was sent.
     """
     name = environment.get(_VARIABLE, "")
-    # Others are for machines that are told from outside.
+    # Other addresses (vsock) are for virtual machines.
     if not name.startswith(("/", "@")):
         return False
-    # An @ stands for the zero byte of an abstract socket.
+    # An @ stands for the zero byte before the name of an abstract socket.
     address = "\0" + name[1:] if name.startswith("@") else name
     try:
         with socket.socket(
             socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
-        ) as told:
-            told.setblocking(False)
-            told.sendto(state.encode(), address)
+        ) as manager:
+            manager.setblocking(False)
+            manager.sendto(state.encode(), address)
     except OSError as error:
         _log.warn(
-            "the service manager could not be told {state}: {error}",
+            "{state} could not be sent to the service manager: {error}",
             state=state,
             error=str(error),
         )

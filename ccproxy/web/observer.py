@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from attrs import frozen
+from typing_extensions import override
 
 from ccproxy.core.stream import Usage
 from ccproxy.web.answer_stats import AnswerStats
@@ -71,52 +72,52 @@ class UnderWay(Protocol):
         """What its answers say of themselves."""
 
 
-class RequestObserver(Protocol):
-    """Whoever counts, or looks on."""
+class RequestObserver:
+    """Told of every request. A subclass overrides what it needs."""
 
     def request_began(self, request: UnderWay) -> None:
         """A request has reached its route."""
 
     def request_left(self, request: UnderWay) -> None:
-        """It is under way no more."""
+        """A request that has begun is over; `request_ended` says how."""
 
     def request_ended(self, end: RequestOutcome) -> None:
-        """A request is over."""
+        """A request is over, whether or not it reached a route."""
 
     def stream_opened(self) -> None:
-        """A client reads a stream, or has a WebSocket."""
+        """An event stream or a WebSocket has been opened."""
 
     def stream_closed(self) -> None:
-        """It is over."""
+        """An event stream or a WebSocket has been closed."""
 
 
 @frozen
-class RequestObservers:
-    """Any number of them as one."""
+class RequestObservers(RequestObserver):
+    """Several observers as one."""
 
     observers: tuple[RequestObserver, ...]
 
+    @override
     def request_began(self, request: UnderWay) -> None:
-        """Tell all."""
         for observer in self.observers:
             observer.request_began(request)
 
+    @override
     def request_left(self, request: UnderWay) -> None:
-        """Tell all."""
         for observer in self.observers:
             observer.request_left(request)
 
+    @override
     def request_ended(self, end: RequestOutcome) -> None:
-        """Tell all."""
         for observer in self.observers:
             observer.request_ended(end)
 
+    @override
     def stream_opened(self) -> None:
-        """Tell all."""
         for observer in self.observers:
             observer.stream_opened()
 
+    @override
     def stream_closed(self) -> None:
-        """Tell all."""
         for observer in self.observers:
             observer.stream_closed()

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from attrs import define
+from typing_extensions import override
 
 from ccproxy.core.activity import ActiveRequest, Activity, CompletedRequest
 from ccproxy.core.usage import RateWindow
-from ccproxy.web.observer import RequestOutcome, UnderWay
+from ccproxy.web.observer import RequestObserver, RequestOutcome, UnderWay
 
 _MOST_SHOWN = 100
 _MOST_ENDED = 200
@@ -41,7 +42,7 @@ class _Entry:
     answering_at: float | None = None
 
 
-class ActivityTracker:
+class ActivityTracker(RequestObserver):
     """An observer that remembers a little.
 
     Attributes:
@@ -61,15 +62,18 @@ class ActivityTracker:
         self._ended: deque[CompletedRequest] = deque(maxlen=_MOST_ENDED)
         self._count = 0
 
+    @override
     def request_began(self, request: UnderWay) -> None:
         """Note it."""
         if not request.is_quiet:
             self._active[request] = _Entry(request.client, self._wall_seconds())
 
+    @override
     def request_left(self, request: UnderWay) -> None:
         """Forget it."""
         self._active.pop(request, None)
 
+    @override
     def request_ended(self, end: RequestOutcome) -> None:
         """Note what became of it."""
         if end.is_quiet and not end.is_error:
@@ -96,12 +100,6 @@ class ActivityTracker:
                 cost_usd=end.cost_usd,
             )
         )
-
-    def stream_opened(self) -> None:
-        """Nothing that would be shown."""
-
-    def stream_closed(self) -> None:
-        """Nothing either."""
 
     def activity(self) -> Activity:
         """What is going on."""

@@ -340,7 +340,7 @@ def test_only_so_many_are_kept(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_is_no_reason_to_fail(
     tmp_path: Path, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("cannot be kept")
+    expected_errors.allow("cannot be stored")
     (tmp_path / "state").write_text("a file")
     ProbeResultFile(tmp_path / "state").save(BinaryID("/a", 1, 2), GOOD)
     ProbeResultFile(None).save(BinaryID("/a", 1, 2), GOOD)
