@@ -49,11 +49,25 @@ class Catalogue:
         self._patterns = [(p.lower(), m) for p, m in model_map if "*" in p]
         self._since_seconds = since_seconds
         self._models: Sequence[ModelInfo] = ()
+        # The CLI's models by alias and full id, and what it lists, in lower case.
+        self._infos: dict[str, ModelInfo] = {}
+        self._listed: dict[str, str] = {}
+        self._index()
 
     def learn(self, models: Sequence[ModelInfo]) -> None:
         """Take the CLI's models; an empty list changes nothing."""
         if models:
             self._models = models
+            self._index()
+
+    def _index(self) -> None:
+        self._infos.clear()
+        for info in self._models:
+            for name in (info.value, info.resolved_model or ""):
+                self._infos.setdefault(name.lower(), info)
+        self._listed.clear()
+        for name in (*self._full_ids(), *self._aliases()):
+            self._listed.setdefault(name.lower(), name)
 
     def is_plain(self, name: str | None) -> bool:
         """Whether the meaning of a name does not depend on the CLI's models."""
@@ -121,11 +135,7 @@ class Catalogue:
         return min(known, key=lambda effort: abs(EFFORTS.index(effort) - rank))
 
     def _info(self, name: str) -> ModelInfo | None:
-        wanted = name.lower()
-        for info in self._models:
-            if wanted in (info.value.lower(), (info.resolved_model or "").lower()):
-                return info
-        return None
+        return self._infos.get(name.lower())
 
     def entries(self) -> Sequence[ModelEntry]:
         """The models that a client may name, each once."""
@@ -171,9 +181,8 @@ class Catalogue:
         return self._known(name.lower()) or name
 
     def _known(self, name: str) -> str | None:
-        for candidate in (*self._full_ids(), *self._aliases()):
-            if name == candidate.lower():
-                return candidate
+        if name in self._listed:
+            return self._listed[name]
         # A router's prefix ends with a slash.
         own = name.rpartition("/")[2]
         cloud = _CLOUD.match(own)

@@ -54,10 +54,10 @@ class SettlingWorkers:
         if not self._workers:
             return 0
         now = self._clock.seconds()
-        return sum(
-            now < until and (bool(system) or worker.system is None)
-            for worker, until in self._workers.items()
-        )
+        soon = [worker for worker, until in self._workers.items() if now < until]
+        if system:
+            return len(soon)
+        return sum(worker.system is None for worker in soon)
 
     def wait(self) -> None:
         """Start the timer: ``waited`` is called when a worker takes too long."""

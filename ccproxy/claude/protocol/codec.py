@@ -74,18 +74,18 @@ class LineSplitter:
         Raises:
             WireError: a line is longer than the limit; the splitter is spent.
         """
-        first, *rest = data.split(b"\n")
-        self._pending.append(first)
-        self._pending_bytes += len(first)
-        longest = max(self._pending_bytes, *map(len, rest), 0)
+        *lines, rest = data.split(b"\n")
+        if lines and self._pending:
+            lines[0] = b"".join([*self._pending, lines[0]])
+            self._pending.clear()
+            self._pending_bytes = 0
+        if rest:
+            self._pending.append(rest)
+            self._pending_bytes += len(rest)
+        longest = max(self._pending_bytes, *map(len, lines), 0)
         if longest > self._limit_bytes:
             self._pending.clear()
             raise WireError(f"a line of more than {self._limit_bytes} bytes")
-        if not rest:
-            return []
-        lines = [b"".join(self._pending), *rest[:-1]]
-        self._pending = [rest[-1]]
-        self._pending_bytes = len(rest[-1])
         return lines
 
     @property
