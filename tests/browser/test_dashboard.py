@@ -1,4 +1,4 @@
-"""The dashboard in headless Chromium, in front of the demo: the real CLI and a script.
+"""The dashboard in headless Chromium, with the demo server and the real CLI.
 
 With ``CCPROXY_SCREENSHOTS`` set to a folder, the pictures of `docs/` are made there.
 """

@@ -1,1 +1,1 @@
-"""Programs of others, configured as the pages of docs/clients say."""
+"""Other programs as clients, configured as the pages of docs/clients say."""

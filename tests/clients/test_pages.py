@@ -1,4 +1,4 @@
-"""Clients from PyPI do a round of tools, configured as their pages say.
+"""Clients from PyPI run a tool loop, configured as their pages in docs/clients say.
 
 Each runs as a program of its own: it has its own event loop, and its own ideas of
 warnings. Those that are not installed (the extra ``clients``) are skipped.

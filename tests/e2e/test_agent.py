@@ -1,4 +1,4 @@
-"""Claude Code's own tools, where the operator allows some; on the real CLI."""
+"""Claude Code's own tools, where the operator allows some, on the real CLI."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The body is the client's: any valid request goes up as it was sent, on the real CLI.
+"""Every valid request reaches the provider as the client sent it, on the real CLI.
 
 For each API, in any order over three processes, some at once: the body that the
 provider gets equals the request by a comparison that was written from the APIs'

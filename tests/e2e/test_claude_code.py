@@ -1,4 +1,4 @@
-"""Claude Code itself as the client: the CLI in front of us, and another behind us."""
+"""Claude Code as the client of the proxy, whose answers come from another CLI."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The demo, in this process: its own upstream in front of the real CLI."""
+"""The demo server in this process, with the real CLI."""
 
 from collections.abc import Callable
 from pathlib import Path

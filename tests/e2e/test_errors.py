@@ -1,4 +1,4 @@
-"""The error table, on the real CLI, with an upstream that says no."""
+"""The table of errors, on the real CLI, with an upstream that fails."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Answers of a form: by a schema, or a call that is demanded; on the real CLI."""
+"""Answers by a schema, and required calls, on the real CLI."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Nothing of the host reaches the model, and nothing of a prompt the host."""
+"""The model learns nothing of the host, and the host nothing of a prompt."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Responses that are kept, on the real CLI, by the official openai package."""
+"""Stored responses, on the real CLI, with the official openai package."""
 
 import json
 import os

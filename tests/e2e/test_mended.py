@@ -1,4 +1,4 @@
-"""What is mended of a request of the Messages API, and that it is named.
+"""Corrections of requests of the Messages API, and their report in the headers.
 
 A request of each kind in the list of `docs/upstream.md`, on the real CLI: what goes up,
 and what the headers name. `test_bodies` finds no other difference.

@@ -1,4 +1,4 @@
-"""The native way on the real CLI: each API, and what the model is told.
+"""The native way on the real CLI: each API, and the texts that the model gets.
 
 A sample of what the other modules here hold of bodies that are set whole; and what is
 this way's alone: the CLI's own mode for schemas, and demands for calls in words.

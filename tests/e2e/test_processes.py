@@ -1,4 +1,4 @@
-"""Processes as clients see them: nothing of another's question, the queue, the stop."""
+"""Processes as clients see them: isolation of requests, the queue, the stop."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The commands in README do what README says, as they are written there."""
+"""The commands in README work as README says."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the model made comes back to it as it was made; on the real CLI.
+"""The model's own messages come back to it unchanged, on the real CLI.
 
 The scripted API signs each block of thinking and refuses it behind anything but what
 it was made behind, so whatever is put back wrongly is a 400 here.

@@ -1,4 +1,4 @@
-"""An upstream that breaks off its answer, at any byte of it, on the real CLI.
+"""An upstream that breaks off its answer at any byte, on the real CLI.
 
 The suite tries a few positions; ``CCPROXY_RESETS=1`` every one, 7 every seventh.
 """

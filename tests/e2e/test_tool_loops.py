@@ -1,4 +1,4 @@
-"""Loops of calls: whatever process answers, the model is shown what a client means.
+"""Tool loops: the model gets what the client means, whatever process answers.
 
 The thinking of the model stays in its conversation, also where the client drops it; a
 result finds its call after a restart, and when the client has changed ids. No process

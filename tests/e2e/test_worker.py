@@ -1,4 +1,4 @@
-"""Workers in front of the real CLI: each end of an answer, and what comes after it."""
+"""Workers with the real CLI: each end of an answer, and the next question."""
 
 import json
 import os

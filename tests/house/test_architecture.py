@@ -1,4 +1,4 @@
-"""docs/architecture.md draws the house that there is."""
+"""The diagrams and tables of docs/architecture.md agree with the code."""
 
 import re
 from enum import Enum

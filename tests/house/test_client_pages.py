@@ -1,4 +1,4 @@
-"""The pages of docs/clients are whole, and their configurations can be read."""
+"""The pages of docs/clients are complete, and their configurations parse."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md and tests/README.md tell to do can be done."""
+"""The paths, commands and variables in CONTRIBUTING.md and tests/README.md exist."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""docs/dependencies.md has what pyproject.toml asks for, and that is bounded."""
+"""docs/dependencies.md lists the dependencies of pyproject.toml, which have bounds."""
 
 import tomllib
 

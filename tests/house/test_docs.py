@@ -1,4 +1,4 @@
-"""What the pages of docs say is so."""
+"""The tables and paths in docs agree with the code."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The house rules: who imports whom, and how long a module may be."""
+"""The rules of the house: which package imports which, and the length of modules."""
 
 import ast
 from collections.abc import Iterator

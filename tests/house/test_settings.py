@@ -1,4 +1,4 @@
-"""The table of docs/settings.md is the code's."""
+"""The table of docs/settings.md agrees with the code."""
 
 from ccproxy.config.options import Option
 from ccproxy.config.settings import OPTIONS

@@ -1,4 +1,4 @@
-"""What the code names as its sources is in the tree, and so is what those name."""
+"""The sources that docstrings name exist."""
 
 import ast
 import re

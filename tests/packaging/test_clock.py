@@ -1,4 +1,4 @@
-"""Somebody sets the clock: no answer ends for it, and none goes on for ever."""
+"""A change of the system clock neither ends an answer nor lets it run for ever."""
 
 import json
 import sys

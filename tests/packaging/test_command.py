@@ -1,4 +1,4 @@
-"""The command line, as a user types it; each in a process of its own."""
+"""The command line as a user types it, each command in a process of its own."""
 
 import json
 import os

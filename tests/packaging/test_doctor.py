@@ -1,4 +1,4 @@
-"""``ccproxy doctor``, as a user types it; each in a process of its own."""
+"""``ccproxy doctor`` as a user types it, each command in a process of its own."""
 
 import json
 import os

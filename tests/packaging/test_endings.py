@@ -1,4 +1,4 @@
-"""How a server ends: in good order, at once, or by force; each in its own process."""
+"""The end of a server: orderly, at once, or by force; each in its own process."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Both ways of installing make the plugin and the commands appear."""
+"""Both ways of installation provide the plugin and the commands."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What a service manager is told, and what it hands over."""
+"""The messages to a service manager, and the sockets that it passes."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The units in contrib/, as far as they can be checked without their managers."""
+"""The units in contrib/, checked without their service managers."""
 
 import json
 import os

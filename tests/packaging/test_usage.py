@@ -1,4 +1,4 @@
-"""``ccproxy usage``, as a user types it."""
+"""``ccproxy usage`` as a user types it."""
 
 import json
 import time

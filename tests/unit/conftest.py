@@ -1,4 +1,4 @@
-"""Settings of the pure tests, which touch no reactor and nothing outside."""
+"""Settings of tests that use no reactor."""
 
 import pytest
 from hypothesis import HealthCheck, settings

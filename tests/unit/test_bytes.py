@@ -1,4 +1,4 @@
-"""Bytes of anybody's making: from the CLI, and from clients.
+"""Random bytes and mutated requests, from the CLI and from clients.
 
 ``CCPROXY_FUZZ=20000`` tries more than the suite has time for.
 """

@@ -1,4 +1,4 @@
-"""A client that does not read holds the CLI back, and costs no memory."""
+"""A client that does not read pauses the CLI, and costs no memory."""
 
 import json
 from collections.abc import Callable

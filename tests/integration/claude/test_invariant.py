@@ -1,4 +1,4 @@
-"""The invariant over every fault of a CLI, each injected in a real child process."""
+"""The invariant of requests with every fault of a CLI, in real child processes."""
 
 from collections.abc import Callable
 from typing import Any

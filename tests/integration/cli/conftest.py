@@ -1,4 +1,4 @@
-"""The scripted CLIs, for commands that look at one."""
+"""The scripted CLIs, for commands that inspect a CLI."""
 
 from tests.integration.claude.conftest import fake as fake
 from tests.integration.claude.conftest import merging as merging

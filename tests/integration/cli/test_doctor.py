@@ -1,4 +1,4 @@
-"""The doctor's looks, in this process: each fault, by itself."""
+"""The doctor's checks in this process: each fault alone."""
 
 import os
 import socket

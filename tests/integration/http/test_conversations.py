@@ -1,4 +1,4 @@
-"""Conversations: kept lists of items that responses go on from."""
+"""The routes of stored conversations."""
 
 from typing import Any
 

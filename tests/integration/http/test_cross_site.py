@@ -1,4 +1,4 @@
-"""What a web page in the user's browser gets: nothing, unless its site is named."""
+"""Web pages in the user's browser get nothing unless their site is allowed."""
 
 import json
 from collections.abc import Callable

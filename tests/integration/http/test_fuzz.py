@@ -1,4 +1,4 @@
-"""Mutated requests, as bytes and as JSON: never a 5xx of our own making.
+"""Mutated requests, as bytes and as JSON, never cause a 5xx of the proxy's.
 
 ``CCPROXY_FUZZ`` says how many of each kind (500 by default), ``CCPROXY_FUZZ_SEED``
 where the dice begin. A fault of ours would also be in the log, which fails every test.

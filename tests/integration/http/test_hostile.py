@@ -1,4 +1,4 @@
-"""What a stranger can do to the port: doubtful requests, slowness, crowds, logs."""
+"""Attacks on the port: ambiguous requests, slow clients, crowds, logs."""
 
 import gzip
 import json

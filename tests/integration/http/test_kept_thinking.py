@@ -1,4 +1,4 @@
-"""Thinking that Responses keep goes up again only where the provider would take it.
+"""Stored thinking of Responses is sent only where the provider takes it.
 
 The provider's rules are those of the scripted Messages API: its signatures are bound
 to the model and to everything that stands before them.

@@ -1,4 +1,4 @@
-"""``GET /openapi.json`` is what the server does."""
+"""``GET /openapi.json`` describes what the server does."""
 
 import json
 import re

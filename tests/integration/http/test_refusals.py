@@ -1,4 +1,4 @@
-"""Requests that are refused before, or while, they are received."""
+"""Requests that are refused before their body is received."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Responses that are kept, continued, made in the background, and asked for again."""
+"""Responses that are stored, continued, made in the background, and fetched again."""
 
 import json
 from collections.abc import Sequence

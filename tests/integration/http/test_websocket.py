@@ -1,4 +1,4 @@
-"""Responses over WebSockets: turns, what is remembered, limits and bad manners."""
+"""Responses over WebSockets: turns, previous responses, limits, invalid frames."""
 
 import json
 from itertools import pairwise

@@ -1,1 +1,1 @@
-"""Tests of the server's own rooms."""
+"""Tests of the server's own parts."""

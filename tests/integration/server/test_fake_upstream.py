@@ -1,4 +1,4 @@
-"""What the scripted Messages API puts on the wire."""
+"""The scripted Messages API on the wire."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""A fresh database for each test, of each kind."""
+"""A fresh SQLite or PostgreSQL database for each test."""
 
 from collections.abc import Iterator
 from itertools import count

@@ -1,4 +1,4 @@
-"""Opening, migrating, failing, keeping within bounds."""
+"""The database: opened, migrated, failing, kept within its limits."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A look at a database: what it tells, and that it changes nothing."""
+"""Inspections of a database change nothing in it."""
 
 import sqlite3
 from pathlib import Path

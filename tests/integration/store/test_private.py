@@ -1,4 +1,4 @@
-"""The state folder is the user's own, and what is asked of it may be much."""
+"""The state folder is private; many ids are looked up at once."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Responses, their chains and pages."""
+"""Stored responses with their chains and pages, and stored conversations."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A request of another API goes up as what it means in the Messages API.
+"""Requests of OpenAI's APIs have the same meaning as bodies of the Messages API.
 
 From the client's bytes to the body as the CLI sends it, without a CLI: decoded,
 composed, merged. What it has to be is written from the APIs' documents.

@@ -1,4 +1,4 @@
-"""The proxy's memory of its own answers."""
+"""The remembered answers in memory."""
 
 import json
 from collections.abc import Generator, Sequence

@@ -1,4 +1,4 @@
-"""How many CLIs a machine has room for."""
+"""The number of CLI processes that a machine has memory for."""
 
 from pathlib import Path
 

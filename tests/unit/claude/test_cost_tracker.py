@@ -1,4 +1,4 @@
-"""What a CLI tells of its use, beside its answers."""
+"""The costs that a CLI reports."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Which models there are, and which one a name means."""
+"""The models of the CLI, and the model that a name means."""
 
 from time import process_time
 

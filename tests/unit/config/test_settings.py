@@ -1,4 +1,4 @@
-"""Every option: by flag, by variable, by default, and what is wrong with it."""
+"""Every option: by flag, by variable, by default, and its errors."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

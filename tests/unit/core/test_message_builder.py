@@ -1,4 +1,4 @@
-"""Stream events made into the message that they tell."""
+"""Messages built from stream events."""
 
 import json
 from typing import Any

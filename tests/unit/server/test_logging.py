@@ -1,4 +1,4 @@
-"""How a line of the log looks, and which lines there are."""
+"""The lines of the log: their form, and which there are."""
 
 import json
 from datetime import date

@@ -1,4 +1,4 @@
-"""The comparison sees what the API would see, and nothing of the CLI's own."""
+"""The comparison finds what the API would notice, and ignores the CLI's own fields."""
 
 from copy import deepcopy
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a body may say of the CLI, and of no other question."""
+"""The check of bodies finds details of the machine and of other questions."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The random requests of the property tests are requests that the provider takes.
+"""The provider takes the random requests of the property tests.
 
 Of another API, they are requests of that API, and mean one that the provider takes.
 """

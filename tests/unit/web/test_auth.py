@@ -1,4 +1,4 @@
-"""Who may come in, and with how much; who may not is told by an exception."""
+"""Keys and sizes that the server accepts; others raise an error."""
 
 import pytest
 from hypothesis import example, given

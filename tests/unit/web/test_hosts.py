@@ -1,4 +1,4 @@
-"""Whose requests are for us, whose pages may ask, and who can reach a port."""
+"""Hosts and origins that the server accepts, and the reach of a port."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Which program asks."""
+"""The client program, by its user agent."""
 
 import pytest
 from hypothesis import given

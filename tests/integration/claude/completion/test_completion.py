@@ -1,4 +1,4 @@
-"""One question from its client to its end, with workers under the test's control."""
+"""One question from its start to its end, with workers under the test's control."""
 
 from collections.abc import Sequence
 from typing import Any

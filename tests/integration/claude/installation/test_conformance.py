@@ -1,4 +1,4 @@
-"""Whether a binary does what is relied on: asked once, kept, and asked again if new."""
+"""The probe of a binary: run once, stored, and repeated for a new binary."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""What a broken CLI means to the client of the native way, streamed and not.
+"""The results of a broken CLI for clients of the native way, streamed and not.
 
 Each request ends in a whole answer or an error that says what is wrong, the next
 one works, and nothing is left running (the autouse fixture looks).

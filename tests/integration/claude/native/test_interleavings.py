@@ -1,4 +1,4 @@
-"""The native pool and its sessions under any order of what can happen to them.
+"""The native pool and its sessions under any order of events.
 
 Real pool, real sessions and processes' protocols, on imagined processes and a clock of
 the test's. After each step: as many places as processes, none too many, nobody waits

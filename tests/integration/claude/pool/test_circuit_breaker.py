@@ -1,4 +1,4 @@
-"""CLIs that never answer are started less and less, until one answers again."""
+"""CLIs that never answer are started less often, until one answers."""
 
 from collections.abc import Callable
 from pathlib import Path

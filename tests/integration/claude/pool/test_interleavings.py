@@ -1,4 +1,4 @@
-"""Pool, completions and workers under any order of what can happen to them.
+"""Pool, completions and workers under any order of events.
 
 Real pool, completions, workers and processes' protocols, on imagined processes and a
 clock of the test's. After each step: as many places as processes, none too many,

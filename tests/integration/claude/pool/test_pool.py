@@ -1,4 +1,4 @@
-"""The pool: which worker answers which question; the workers are the test's."""
+"""The pool: which worker answers which question, with workers of the test's."""
 
 from collections.abc import Sequence
 from itertools import pairwise

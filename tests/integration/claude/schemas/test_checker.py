@@ -1,4 +1,4 @@
-"""JSON Schemas compiled and checked in helper processes that can be killed."""
+"""JSON Schemas compiled and checked in helper processes, which may be killed."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Workers and their CLIs, which do all kinds of things that they should not."""
+"""Workers with CLIs that have faults."""
 
 import json
 import os

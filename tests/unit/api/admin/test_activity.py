@@ -1,4 +1,4 @@
-"""What is remembered for whoever looks on, and what helps against each error."""
+"""The activity of a server for the dashboard, and the remedies of errors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count

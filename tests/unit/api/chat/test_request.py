@@ -1,4 +1,4 @@
-"""``POST /chat/completions``: the request, translated to one of the Messages API."""
+"""Requests of ``POST /chat/completions``, translated to the Messages API."""
 
 import json
 from collections.abc import Mapping

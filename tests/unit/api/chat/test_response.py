@@ -1,4 +1,4 @@
-"""Chat completions: events to one document, or to a stream of chunks."""
+"""Answers of chat completions: one document, or a stream of chunks."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Calls of chat completions in all their forms, and thinking, there and back."""
+"""Tool calls and thinking of chat completions, in requests and answers."""
 
 import json
 from typing import Any

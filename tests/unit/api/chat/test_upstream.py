@@ -1,4 +1,4 @@
-"""Chat completions down to the body that goes up: the provider takes what is made."""
+"""Chat requests composed to bodies, which the provider takes."""
 
 import json
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""JSON bodies to typed structs, with errors that a client's user understands."""
+"""JSON bodies decoded to structs, with clear errors."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""JSON Schemas of requests: what is refused, and that the rest is of use."""
+"""JSON Schemas of requests: which are refused, and the rest compiles."""
 
 import json
 from typing import Any

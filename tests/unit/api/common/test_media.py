@@ -1,4 +1,4 @@
-"""Images and files, as clients send them, to native blocks."""
+"""Images and files of clients, translated to blocks of the Messages API."""
 
 import json
 from base64 import b64encode

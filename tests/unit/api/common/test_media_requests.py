@@ -1,4 +1,4 @@
-"""What test_media.py leaves open: limits, names, and the Responses dialect."""
+"""Images and files in requests: limits, names, and the Responses API."""
 
 import json
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""What a conversation of OpenAI's is to the Messages API: order, calls and results."""
+"""Conversations of OpenAI's APIs, translated: order, calls and results."""
 
 import json
 import sys

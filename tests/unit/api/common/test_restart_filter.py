@@ -1,4 +1,4 @@
-"""A stream that was cut and begun again, told as if it never was."""
+"""A stream that was restarted, passed on as if it had not been."""
 
 from collections.abc import Sequence
 

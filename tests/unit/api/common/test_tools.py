@@ -1,4 +1,4 @@
-"""The client's tools, checked: offers, calls, results and their ids."""
+"""The client's tools: definitions, calls, results and their ids are checked."""
 
 import json
 from random import Random

@@ -1,4 +1,4 @@
-"""The models API: what is listed, as OpenAI's document wants it."""
+"""Lists of models in the form of OpenAI's API."""
 
 import json
 

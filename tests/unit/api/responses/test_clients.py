@@ -1,4 +1,4 @@
-"""Responses: what real clients send, and what they break on.
+"""Requests and streams of real clients of the Responses API.
 
 Source: client facts, "Requests", "Responses" and "Seen since"; the cases that were
 seen to fail.

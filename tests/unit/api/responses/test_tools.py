@@ -1,4 +1,4 @@
-"""Tools of Responses, every kind: offered, called, given back. Answers by schema."""
+"""Every kind of tool of the Responses API: definitions, calls, results."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Demanded calls: the API's own way, or words."""
+"""Required calls: as ``tool_choice``, or as a text."""
 
 import json
 from typing import Any

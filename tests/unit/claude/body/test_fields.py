@@ -1,4 +1,4 @@
-"""The top-level fields."""
+"""Top-level fields: sent, left out or refused."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Remembered answers and thinking from elsewhere, by what stands before them."""
+"""Remembered answers and the client's thinking, by the conversation before them."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whatever odd request comes, it is refused here or what goes up is taken."""
+"""Any odd request is refused, or the provider takes its body."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""Answers by a schema: the API's own format, or a tool of ours."""
+"""Answers by a schema: with ``output_config.format``, or with the answer tool."""
 
 from typing import Any
 

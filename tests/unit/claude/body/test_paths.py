@@ -1,4 +1,4 @@
-"""From the provider's paths to the client's."""
+"""The provider's paths, translated to the client's."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Whatever valid request comes, what goes up is it, and the provider takes it."""
+"""The body of any valid request equals the request, and the provider takes it."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which ``thinking`` goes up, and what becomes of thinking in the history."""
+"""The ``thinking`` that is sent, and thinking in the history."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tools on their way up."""
+"""Corrections of tools."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is mended in a message, and what is not."""
+"""Corrections of messages."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which way a question is asked, and how large bodies may be with which login."""
+"""The way of composing, and the largest body, by login."""
 
 from collections.abc import Mapping
 

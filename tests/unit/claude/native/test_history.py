@@ -1,4 +1,4 @@
-"""The history as the native way tells it to the CLI: one line a turn."""
+"""The history that the native way sends to the CLI: one line a turn."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The native way: the client's tools as the CLI's own composer offers them."""
+"""The client's tools as an MCP server for the CLI, in the native way."""
 
 import json
 from typing import Any

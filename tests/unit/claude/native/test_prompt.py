@@ -1,4 +1,4 @@
-"""The native way's turns: neighbours of one role are one."""
+"""Prompts of the native way: neighbours of one role are joined."""
 
 from itertools import pairwise
 from time import process_time

@@ -1,4 +1,4 @@
-"""The native way: Messages requests as the CLI's own composer knows them, and back."""
+"""Requests of the Messages API as prompts of the native way."""
 
 from typing import Any
 

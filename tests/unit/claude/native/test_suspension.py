@@ -1,4 +1,4 @@
-"""Which request a session that waits for results goes on with, and with what."""
+"""The requests that resume a suspended session, and their results."""
 
 from typing import Any
 

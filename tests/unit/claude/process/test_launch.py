@@ -1,4 +1,4 @@
-"""What is started, and how: values, and lookups in folders of the tests' own."""
+"""The command and environment of a CLI process, and the search for the binary."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""From the CLI's words for a failure to our errors."""
+"""The CLI's failures, translated to errors of the proxy."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Long lines, in pieces."""
+"""Long lines are written in pieces."""
 
 import json
 

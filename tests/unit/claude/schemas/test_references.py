@@ -1,4 +1,4 @@
-"""What a few bytes can refer to is bounded."""
+"""The cost of a schema's references is bounded."""
 
 import pytest
 

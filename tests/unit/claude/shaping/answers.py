@@ -1,4 +1,4 @@
-"""Answers as a worker tells them, and a client's view of what a shaper lets through."""
+"""Scripted answers, and a client's view of the events that a shaper passes on."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Answers as the arguments of a tool of ours."""
+"""Answers as the arguments of the answer tool."""
 
 import json
 from typing import Any

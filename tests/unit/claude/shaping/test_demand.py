@@ -1,4 +1,4 @@
-"""Demanded calls that the model was only told of in words."""
+"""Required calls that the model was asked for in a text."""
 
 from typing import Any
 

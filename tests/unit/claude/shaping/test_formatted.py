@@ -1,4 +1,4 @@
-"""Answers that the provider holds to a schema."""
+"""Answers with a schema that the provider enforces."""
 
 import pytest
 from hypothesis import given

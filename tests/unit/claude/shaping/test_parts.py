@@ -1,4 +1,4 @@
-"""Answers of several parts, and which shaper they need."""
+"""Answers of several parts, and the shaper of each plan."""
 
 from typing import Any
 

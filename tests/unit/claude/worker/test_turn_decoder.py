@@ -1,4 +1,4 @@
-"""One answer: what ends it, what does not, and that nothing is told twice."""
+"""The end of an answer, and no event comes twice."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The doctor's words."""
+"""The texts of the doctor."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The usage ledger for people to read, and for programs."""
+"""The usage report as a table and as JSON."""
 
 import json
 from datetime import UTC, date, datetime
