@@ -101,6 +101,19 @@ class RequestIdentity:
                 answering_seconds=stats.answering_seconds,
             )
         )
+        counts = usage or Usage()
+        _log.info(
+            "{id} {route} {status} {outcome} {milliseconds} ms, model {model}, "
+            "{prompt_tokens} tokens in, {completion_tokens} out",
+            id=self.id,
+            route=self.route,
+            status=status,
+            outcome=outcome,
+            milliseconds=round(1000 * seconds),
+            model=model or "-",
+            prompt_tokens=counts.prompt_tokens,
+            completion_tokens=counts.output_tokens,
+        )
 
 
 @frozen(kw_only=True)
@@ -223,8 +236,7 @@ class RequestContext:
             self.error = answer.error
 
     def log(self, status: int) -> None:
-        """Write the one line that this request is worth, and have it counted."""
-        usage = self.usage or Usage()
+        """Write the request's line of the log, and count it."""
         seconds = self._services.clock.seconds() - self._began_seconds
         outcome = self._outcome(status)
         self._services.observer.request_left(self)
@@ -235,18 +247,6 @@ class RequestContext:
             model=self.model,
             usage=self.usage,
             stats=self.stats,
-        )
-        _log.info(
-            "{id} {route} {status} {outcome} {milliseconds} ms, model {model}, "
-            "{prompt_tokens} tokens in, {completion_tokens} out",
-            id=self.id,
-            route=self.route,
-            status=status,
-            outcome=outcome,
-            milliseconds=round(1000 * seconds),
-            model=self.model or "-",
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.output_tokens,
         )
 
     def _outcome(self, status: int) -> str:

@@ -23,7 +23,7 @@ from zope.interface import implementer
 # Proxies and clients give up on silent connections after 30 s and more.
 KEEP_ALIVE_SECONDS = 15.0
 # The comment line is part of the event that follows it.
-_KEEP_ALIVE = b": keep-alive\n"
+KEEP_ALIVE = b": keep-alive\n"
 
 
 class StreamSource(Protocol):
@@ -59,7 +59,7 @@ class SSEWriter:
         request: Request,
         clock: IReactorTime,
         source: StreamSource,
-        notice: Callable[[], bytes] = lambda: _KEEP_ALIVE,
+        notice: Callable[[], bytes] = lambda: KEEP_ALIVE,
     ) -> None:
         self._request = request
         self._clock = clock

@@ -1,16 +1,59 @@
-"""From a question to the answer on the wire, of the APIs that keep nothing."""
+"""Asks the questions of one request, and sends the answers."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
+from ccproxy.core.errors import CCProxyError
 from ccproxy.core.question import PreparedQuestion
-from ccproxy.web.backend import Backend, Collector, collect
+from ccproxy.core.stream import Receiver, Usage
+from ccproxy.web.backend import Backend
+from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import RequestContext
 from ccproxy.web.event_stream import EventStream, StreamEncoder
 from ccproxy.web.replies import json_response, set_queue_header
+from ccproxy.web.sse import WireEvent
+
+
+class Collector(Protocol):
+    """Makes the document of one API's answer."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the document is complete, or has failed."""
+
+    @property
+    def error(self) -> CCProxyError | None:
+        """The error that ended the answer."""
+
+    @property
+    def model(self) -> str:
+        """The full id of the model that answers; empty before it does."""
+
+    @property
+    def usage(self) -> Usage:
+        """The usage of the answer, once it is over."""
+
+    @property
+    def receivers(self) -> Sequence[Receiver]:
+        """One for the events of each question; most requests ask one."""
+
+
+class DocumentEncoder(Collector, Protocol):
+    """A `Collector` that encodes its document."""
+
+    def encode(self) -> bytes:
+        """The document; only without an error, once over."""
 
 
 class CompletionRunner:
-    """Puts questions, and sends what comes of them."""
+    """Asks questions, and sends the answers.
+
+    Args:
+        backend: answers the questions.
+        clock: times the keep-alive comments of streams.
+    """
 
     def __init__(self, backend: Backend, clock: IReactorTime) -> None:
         self._backend = backend
@@ -21,28 +64,56 @@ class CompletionRunner:
         context: RequestContext,
         question: PreparedQuestion,
         encoder: StreamEncoder,
+        *,
+        conclude: Callable[[], Awaitable[Sequence[WireEvent]]] | None = None,
+        record: Callable[[Sequence[WireEvent]], None] | None = None,
     ) -> None:
-        """Ask, and stream until the end.
+        """Ask, and stream until the end; see `EventStream`.
 
         Raises:
             CCProxyError: the question failed before anything was sent.
         """
-        stream = EventStream(context.request, encoder, self._clock, context.stats)
+        stream = EventStream(
+            context.request,
+            encoder,
+            self._clock,
+            context.stats,
+            conclude=conclude,
+            record=record,
+        )
         with context.following(encoder), context.streaming():
             await stream.run(self._backend, question)
+
+    async def collect(
+        self, context: RequestContext, question: PreparedQuestion, collector: Collector
+    ) -> None:
+        """Ask, and wait until the answer is over.
+
+        When this is cancelled, because the client has disconnected, or when one of
+        several answers fails, all questions are cancelled.
+
+        Raises:
+            CCProxyError: an answer failed.
+        """
+        group = CompletionGroup(
+            collector.receivers, lambda: collector.is_over, context.stats
+        )
+        with context.following(collector):
+            await group.run(self._backend, question)
+        if collector.error is not None:
+            raise collector.error
+        set_queue_header(context.request, group.queued_seconds)
 
     async def document(
         self,
         context: RequestContext,
         question: PreparedQuestion,
-        collector: Collector,
+        collector: DocumentEncoder,
     ) -> bytes:
-        """Ask; the body, once the answer is whole.
+        """Ask; returns the document, once the answer is over.
 
         Raises:
-            CCProxyError: it never will be.
+            CCProxyError: an answer failed.
         """
-        with context.following(collector):
-            queued = await collect(self._backend, question, collector, context.stats)
-        set_queue_header(context.request, queued)
+        await self.collect(context, question, collector)
         return json_response(context.request, collector.encode())

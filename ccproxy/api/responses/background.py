@@ -13,7 +13,6 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from ccproxy.api.responses.event_log import EventLog
 from ccproxy.api.responses.stored import kept_response
@@ -23,7 +22,7 @@ from ccproxy.core.stream import Event, Failed
 from ccproxy.store.responses import ResponseStore
 from ccproxy.store.shield import shield
 from ccproxy.web.answer_stats import AnswerStats
-from ccproxy.web.backend import CompletionGroup
+from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import RequestIdentity
 from ccproxy.web.sse import WireEvent
 
@@ -50,8 +49,10 @@ class BackgroundResponse:
         self.began_seconds = clock.seconds()
         self.stats = AnswerStats(clock.seconds)
         self.event_log = EventLog()
-        self.over: Deferred[None] = Deferred()
-        self.group = CompletionGroup([self._receive], self.stats, self._broken)
+        encoder = turn.encoder
+        self.group = CompletionGroup(
+            [self._receive], lambda: encoder.is_over, self.stats
+        )
         self.event_log.record(turn.encoder.queue())
         self.response = turn.encoder.response
 
@@ -60,7 +61,7 @@ class BackgroundResponse:
         if not self.turn.encoder.is_over:
             self.group.cancel()
             self.event_log.record(self.turn.encoder.cancel())
-            self.over.callback(None)
+            self.group.finish()
 
     def fail(self, error: CCProxyError) -> None:
         """End it for a reason that no answer gave."""
@@ -82,13 +83,8 @@ class BackgroundResponse:
         encoder = self.turn.encoder
         if not encoder.is_over:
             self.event_log.record(encoder.encode(events))
-            if encoder.is_over:
-                self.over.callback(None)
-            else:
+            if not encoder.is_over:
                 self.response = encoder.response
-
-    def _broken(self, failure: Failure) -> None:
-        self.over.errback(failure)
 
 
 class BackgroundResponses:
@@ -174,15 +170,12 @@ class BackgroundResponses:
         turn = job.turn
         advanced = Deferred.fromCoroutine(self._advance(job))
         try:
-            job.group.put(self._turns.backend, turn.question)
-            await job.over
+            await job.group.run(self._turns.backend, turn.question)
         except Exception:  # noqa: BLE001  # whatever it is, the response must end
             self._log.failure("the response {id} failed", id=turn.id)
             job.fail(
                 InternalError("the proxy has a fault; its log has it, please report it")
             )
-        finally:
-            job.group.cancel()
         await advanced
         try:
             await self._keep(job)
@@ -197,7 +190,7 @@ class BackgroundResponses:
         self._jobs.pop(turn.id, None)
 
     def _log_end(self, job: BackgroundResponse) -> None:
-        turn, encoder = job.turn, job.turn.encoder
+        encoder = job.turn.encoder
         error = encoder.error
         outcome = "cancelled" if encoder.response["status"] == "cancelled" else "ok"
         job.asker.ended(
@@ -207,15 +200,6 @@ class BackgroundResponses:
             model=encoder.model,
             usage=encoder.usage,
             stats=job.stats,
-        )
-        self._log.info(
-            "{id} in the background {status}, model {model}, {prompt_tokens} tokens "
-            "in, {completion_tokens} out",
-            id=turn.id,
-            status=encoder.response["status"],
-            model=encoder.model or "-",
-            prompt_tokens=encoder.usage.prompt_tokens,
-            completion_tokens=encoder.usage.output_tokens,
         )
 
     async def _advance(self, job: BackgroundResponse) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from attrs import evolve
 from klein import Klein
 
+from ccproxy.api.common.answering import CompletionRunner
 from ccproxy.api.options import APIOptions
 from ccproxy.api.responses import operations
 from ccproxy.api.responses.background import BackgroundResponse, BackgroundResponses
@@ -49,13 +50,10 @@ from ccproxy.core.errors import (
 from ccproxy.store.records import StoredResponse, UnknownItem
 from ccproxy.store.responses import ResponseStore
 from ccproxy.web import query
-from ccproxy.web.backend import collect
 from ccproxy.web.context import RequestContext, RequestIdentity, RequestServices
-from ccproxy.web.event_stream import EventStream
 from ccproxy.web.replies import (
     json_response,
     set_question_headers,
-    set_queue_header,
 )
 from ccproxy.web.routing import Routes, add_error_handlers, route
 from ccproxy.web.sse import DONE, WireEvent
@@ -90,6 +88,7 @@ class ResponsesRoutes(Routes):
         self._stored = stored
         self._options = options
         self._clock = services.clock
+        self._runner = CompletionRunner(turns.backend, services.clock)
         self._replay = ResponseReplay(stored, jobs, services.clock)
         self._sockets: set[WebSocket] = set()
 
@@ -153,25 +152,17 @@ class ResponsesRoutes(Routes):
                 end = turn.encoder.conclude(error)
             return [*end, DONE]
 
-        keeps = turn.call.echo.store
-        stream = EventStream(
-            context.request,
+        await self._runner.stream(
+            context,
+            turn.question,
             turn.encoder,
-            self._clock,
-            context.stats,
-            conclude,
-            event_log.record if keeps else None,
+            conclude=conclude,
+            record=event_log.record if turn.call.echo.store else None,
         )
-        with context.following(turn.encoder), context.streaming():
-            await stream.run(self._turns.backend, turn.question)
 
     async def _collect(self, context: RequestContext, turn: PreparedResponse) -> bytes:
         document = ResponseDocument(turn.encoder)
-        with context.following(document):
-            queued = await collect(
-                self._turns.backend, turn.question, document, context.stats
-            )
-        set_queue_header(context.request, queued)
+        await self._runner.collect(context, turn.question, document)
         end = turn.encoder.conclude()
         await self._turns.keep(turn, [*document.wire_events, *end])
         return json_response(context.request, document.encode())
@@ -186,11 +177,7 @@ class ResponsesRoutes(Routes):
         turn = await self._turns.prepare(call, context.hex, closing=ASK, owner=owner)
         _set_headers(context, turn, None)
         document = ResponseDocument(turn.encoder)
-        with context.following(document):
-            queued = await collect(
-                self._turns.backend, turn.question, document, context.stats
-            )
-        set_queue_header(context.request, queued)
+        await self._runner.collect(context, turn.question, document)
         if turn.encoder.response["status"] != "completed":
             raise ClaudeFailed("the model's summary was cut short; try again")
         sealer = await self._turns.seal()

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import msgspec
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -40,7 +40,7 @@ from ccproxy.core.errors import (
 )
 from ccproxy.core.stream import Event, Finished, Usage
 from ccproxy.web.answer_stats import AnswerStats
-from ccproxy.web.backend import CompletionGroup
+from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import RequestIdentity
 from ccproxy.web.error_formats import socket_error
 from ccproxy.web.sse import WireEvent
@@ -187,34 +187,31 @@ class ResponseSocket:
         send: Callable[[Sequence[WireEvent]], None],
         stats: AnswerStats,
     ) -> None:
-        over: Deferred[None] = Deferred()
         encoder = turn.encoder
         has_sent = False
 
-        def listen(events: Sequence[Event]) -> None:
+        def receive(events: Sequence[Event]) -> None:
             nonlocal has_sent
-            if over.called:
-                return
-            told = encoder.encode(events)
-            if encoder.error is not None and not has_sent:
-                # Nothing has been begun that could fail.
-                over.errback(encoder.error)
-                return
-            has_sent = has_sent or bool(told)
-            send(told)
-            if encoder.is_over:
-                over.callback(None)
+            encoded = encoder.encode(events)
+            if not fails_at_once():
+                has_sent = has_sent or bool(encoded)
+                send(encoded)
 
-        group = CompletionGroup([listen], stats, over.errback)
+        def fails_at_once() -> bool:
+            return encoder.error is not None and not has_sent
+
+        group = CompletionGroup(
+            [receive], lambda: encoder.is_over or fails_at_once(), stats
+        )
         self._socket.on_pause, self._socket.on_resume = group.pause, group.resume
+        if self._socket.is_paused:
+            group.pause()
         try:
-            group.put(self._turns.backend, turn.question)
-            if self._socket.is_paused:
-                group.pause()
-            await over
+            await group.run(self._turns.backend, turn.question)
         finally:
-            group.cancel()
             self._socket.on_pause = self._socket.on_resume = lambda: None
+        if encoder.error is not None and not has_sent:
+            raise encoder.error
 
     def _refuse(self, error: CCProxyError) -> None:
         self._socket.send(socket_error(error))
@@ -237,14 +234,4 @@ class ResponseSocket:
             model=model,
             usage=usage,
             stats=stats,
-        )
-        self._log.info(
-            "{id} over a WebSocket {outcome} {milliseconds} ms, model {model}, "
-            "{prompt_tokens} tokens in, {completion_tokens} out",
-            id=identifier,
-            outcome=outcome,
-            milliseconds=round(1000 * seconds),
-            model=model or "-",
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.output_tokens,
         )
