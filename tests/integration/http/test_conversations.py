@@ -8,7 +8,7 @@ from pytest_twisted import ensureDeferred
 from ccproxy.core.errors import ClaudeFailed
 from ccproxy.core.stream import Failed, InputJSONDelta, MessageStart
 from tests.integration.http.conftest import HTTP
-from tests.integration.http.test_responses import ask, create, get, turns
+from tests.integration.http.responses import ask, create, get, turns
 from tests.support.events import call_start
 from tests.support.spec import (
     conversation_errors,

@@ -20,7 +20,7 @@ from ccproxy.core.stream import Failed, MessageStart, TextDelta
 from ccproxy.web.websocket import SocketLimits, WebSocket
 from tests.conftest import ExpectedErrors
 from tests.integration.http.conftest import AUTHORIZATION, HTTP
-from tests.integration.http.test_responses import turns
+from tests.integration.http.responses import turns
 from tests.support.backend import FINISHED
 from tests.support.spec import response_errors, response_event_errors
 from tests.support.waiting import until

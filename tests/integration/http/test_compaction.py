@@ -1,0 +1,77 @@
+"""``POST /responses/compact``, and ``POST /responses/input_tokens``."""
+
+import json
+
+import pytest
+from pytest_twisted import ensureDeferred
+
+from ccproxy.core.messages import ToolChoice
+from ccproxy.core.stream import (
+    Finished,
+)
+from tests.integration.http.conftest import HTTP
+from tests.integration.http.responses import START, ask, create, turns
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.threads
+
+
+@ensureDeferred
+async def test_input_tokens_are_not_guessed(http: HTTP) -> None:
+    error = await ask(
+        http, "POST", "/v1/responses/input_tokens", 501, json={"input": "x"}
+    )
+    assert error["error"]["code"] == "not_supported"
+
+
+@ensureDeferred
+async def test_conversation_becomes_one_item(http: HTTP) -> None:
+    one = await create(http, "one")
+    body = {"model": "sonnet", "previous_response_id": one["id"]}
+    pending = http.request("POST", "/v1/responses/compact", json=body)
+    await until(lambda: len(http.backend.asks) == 2)
+    asked = http.backend.asks[-1]
+    assert turns(asked)[:2] == [("user", ["one"]), ("assistant", ["re: one"])]
+    assert turns(asked)[2][1][0].startswith("Summarize this whole conversation")
+    asked.answer("They said one.")
+    compacted = await (await pending).json()
+    [item] = compacted["output"]
+    assert compacted["object"] == "response.compaction"
+    assert compacted["usage"]["total_tokens"] == 5
+    assert "They said" not in json.dumps(compacted)
+    await create(http, [item, {"role": "user", "content": "go on"}])  # type: ignore[arg-type]
+    [(role, [summary]), last] = turns(http.backend.asks[-1])
+    assert role == "user"
+    assert summary.endswith("\n\nThey said one.")
+    assert last == ("user", ["go on"])
+
+
+@ensureDeferred
+async def test_compaction_reads_the_cache_of_the_conversation(http: HTTP) -> None:
+    """What the cache depends on stays, and no tool may be called."""
+    tool = {"type": "function", "name": "look", "parameters": {"type": "object"}}
+    body = {
+        "model": "sonnet",
+        "input": "one",
+        "instructions": "Be brief.",
+        "tools": [tool],
+        "tool_choice": "required",
+    }
+    pending = http.request("POST", "/v1/responses/compact", json=body)
+    await until(lambda: http.backend.asks)
+    asked = http.backend.asks[-1].request
+    assert [offered.value.name for offered in asked.tools] == ["look"]
+    assert asked.tool_choice == ToolChoice("none")
+    assert asked.system == "Be brief."
+    http.backend.asks[-1].answer("They said one.")
+    assert (await pending).code == 200
+
+
+@ensureDeferred
+async def test_compaction_without_a_summary_is_an_error(http: HTTP) -> None:
+    body = {"model": "sonnet", "input": "one"}
+    pending = http.request("POST", "/v1/responses/compact", json=body)
+    await until(lambda: http.backend.asks)
+    http.backend.asks[-1].tell(START, Finished("end_turn"))
+    response = await pending
+    assert response.code == 502
