@@ -8,18 +8,12 @@ what one client has asked, and nothing else.
 Source: docs/claude-cli-protocol.md, "The body set whole".
 """
 
-import json
-from collections import deque
-from collections.abc import Callable, Mapping
-from itertools import count
 from typing import Any
 
 from attrs import define, field, frozen
-from twisted.internet.error import ProcessTerminated
-from twisted.python.failure import Failure
+from typing_extensions import override
 
-# No process of this machine has such a number: what is killed by it is nobody.
-_FIRST_PID = 2**30
+from tests.support.imagined_process import ImaginedProcess, stream_event
 
 
 @frozen
@@ -32,17 +26,9 @@ class Upstream:
 
 
 @define(eq=False)
-class ImaginedClaude:
+class ImaginedClaude(ImaginedProcess):
     """The transport of a process, and the CLI in it."""
 
-    protocol: Any
-    pid: int
-    words: Callable[[], str]
-    inbox: deque[dict[str, Any]] = field(factory=deque)
-    unread: list[bytes] = field(factory=list)
-    is_paused: bool = False
-    signals: list[str] = field(factory=list)
-    is_gone: bool = False
     # What it was told.
     system: str = ""
     body: str = ""
@@ -51,49 +37,6 @@ class ImaginedClaude:
     uuid: str = ""
     request: Upstream | None = None
     requests: list[Upstream] = field(factory=list)
-    said: list[str] = field(factory=list)
-    _has_begun: bool = False
-    _numbers: Any = field(factory=lambda: count(1))
-
-    # What the transport is asked for.
-
-    def write(self, data: bytes) -> None:
-        assert not self.is_gone
-        self.inbox += [json.loads(line) for line in data.splitlines()]
-
-    def pauseProducing(self) -> None:
-        self.is_paused = True
-
-    def resumeProducing(self) -> None:
-        self.is_paused = False
-        unread, self.unread = self.unread, []
-        if unread:
-            self.protocol.outReceived(b"".join(unread))
-
-    def signalProcess(self, name: str) -> None:
-        self.signals.append(name)
-
-    def loseConnection(self) -> None:
-        pass
-
-    # What the process does.
-
-    def exit(self, status: int = 1) -> None:
-        """End, and be reaped."""
-        self.is_gone = True
-        number = 9 if "KILL" in self.signals else None
-        reason = Failure(ProcessTerminated(None if number else status, number))
-        self.protocol.processExited(reason)
-        self.protocol.processEnded(reason)
-
-    def write_out(self, *records: Mapping[str, Any] | bytes) -> None:
-        """Write lines to stdout in one read."""
-        lines = [r if isinstance(r, bytes) else json.dumps(r).encode() for r in records]
-        data = b"".join(line + b"\n" for line in lines)
-        if self.is_paused:
-            self.unread.append(data)
-        else:
-            self.protocol.outReceived(data)
 
     # What the CLI does.
 
@@ -125,15 +68,6 @@ class ImaginedClaude:
             }
         )
 
-    def say(self) -> None:
-        """Write one more delta."""
-        word = self.words()
-        self.said.append(word)
-        delta = {"type": "text_delta", "text": word}
-        self.write_out(
-            *self._opening(), _event("content_block_delta", index=0, delta=delta)
-        )
-
     def finish(self, reason: str = "end_turn") -> None:
         """End the answer, and the turn."""
         request, self.request = self.request, None
@@ -141,9 +75,9 @@ class ImaginedClaude:
         usage = {"input_tokens": 1, "output_tokens": 1}
         self.write_out(
             *self._opening(),
-            _event("content_block_stop", index=0),
-            _event("message_delta", delta={"stop_reason": reason}, usage=usage),
-            _event("message_stop"),
+            stream_event("content_block_stop", index=0),
+            stream_event("message_delta", delta={"stop_reason": reason}, usage=usage),
+            stream_event("message_stop"),
         )
         if reason == "max_tokens" and self.limit != "1":
             # It asks for the rest by itself.
@@ -172,6 +106,7 @@ class ImaginedClaude:
             ),
         )
 
+    @override
     def _opening(self) -> list[dict[str, Any]]:
         if self._has_begun:
             return []
@@ -181,8 +116,8 @@ class ImaginedClaude:
         message = {"id": identifier, "model": "m", "content": [], "usage": usage}
         block = {"type": "text", "text": ""}
         return [
-            _event("message_start", message=message),
-            _event("content_block_start", index=0, content_block=block),
+            stream_event("message_start", message=message),
+            stream_event("content_block_start", index=0, content_block=block),
         ]
 
     def _ask(self, message: dict[str, Any]) -> None:
@@ -239,31 +174,6 @@ class ImaginedClaude:
             )
 
 
-def _event(kind: str, **fields: Any) -> dict[str, Any]:
-    event = {"type": kind, **fields}
-    return {"type": "stream_event", "event": event, "parent_tool_use_id": None}
-
-
 def _result(**fields: Any) -> dict[str, Any]:
     about = {"subtype": "success", "is_error": False, "num_turns": 1}
     return {"type": "result", **about, **fields}
-
-
-@define(eq=False)
-class ImaginedSpawner:
-    """Starts imagined processes, or raises ``error``."""
-
-    words: Callable[[], str]
-    processes: list[ImaginedClaude] = field(factory=list)
-    error: OSError | None = None
-
-    @property
-    def living(self) -> list[ImaginedClaude]:
-        return [cli for cli in self.processes if not cli.is_gone]
-
-    def spawnProcess(self, protocol: Any, *args: object, **options: object) -> None:
-        if self.error is not None:
-            raise self.error
-        cli = ImaginedClaude(protocol, _FIRST_PID + len(self.processes), self.words)
-        self.processes.append(cli)
-        protocol.makeConnection(cli)

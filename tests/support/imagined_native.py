@@ -8,18 +8,12 @@ its client has asked.
 Source: docs/claude-cli-protocol.md, "Input" and "History".
 """
 
-import json
-from collections import deque
-from collections.abc import Callable, Mapping
-from itertools import count
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.error import ProcessTerminated
-from twisted.python.failure import Failure
+from typing_extensions import override
 
-# No process of this machine has such a number: what is killed by it is nobody.
-_FIRST_PID = 2**30
+from tests.support.imagined_process import ImaginedProcess, stream_event
 
 # One turn as a test compares it: who, and what of each block.
 Said = tuple[str, tuple[tuple[str, str], ...]]
@@ -34,67 +28,16 @@ def blocks_of(content: Any) -> tuple[tuple[str, str], ...]:
 
 
 @define(eq=False)
-class ImaginedCLI:
+class ImaginedCLI(ImaginedProcess):
     """The transport of a process, and the CLI in it."""
 
-    protocol: Any
-    pid: int
-    words: Callable[[], str]
-    inbox: deque[dict[str, Any]] = field(factory=deque)
-    unread: list[bytes] = field(factory=list)
-    is_paused: bool = False
-    signals: list[str] = field(factory=list)
-    is_gone: bool = False
     # The conversation, with the ids of the user's turns.
     conversation: list[tuple[str, Said]] = field(factory=list)
     question: list[Said] | None = None
-    said: list[str] = field(factory=list)
     call: str | None = None
     tools: list[str] = field(factory=list)
     has_used_own: bool = False
-    _has_begun: bool = False
     _identifier: str = ""
-    _numbers: Any = field(factory=lambda: count(1))
-
-    # What the transport is asked for.
-
-    def write(self, data: bytes) -> None:
-        assert not self.is_gone
-        self.inbox += [json.loads(line) for line in data.splitlines()]
-
-    def pauseProducing(self) -> None:
-        self.is_paused = True
-
-    def resumeProducing(self) -> None:
-        self.is_paused = False
-        unread, self.unread = self.unread, []
-        if unread:
-            self.protocol.outReceived(b"".join(unread))
-
-    def signalProcess(self, name: str) -> None:
-        self.signals.append(name)
-
-    def loseConnection(self) -> None:
-        pass
-
-    # What the process does.
-
-    def exit(self, status: int = 1) -> None:
-        """End, and be reaped."""
-        self.is_gone = True
-        number = 9 if "KILL" in self.signals else None
-        reason = Failure(ProcessTerminated(None if number else status, number))
-        self.protocol.processExited(reason)
-        self.protocol.processEnded(reason)
-
-    def write_out(self, *records: Mapping[str, Any] | bytes) -> None:
-        """Write lines to stdout in one read."""
-        lines = [r if isinstance(r, bytes) else json.dumps(r).encode() for r in records]
-        data = b"".join(line + b"\n" for line in lines)
-        if self.is_paused:
-            self.unread.append(data)
-        else:
-            self.protocol.outReceived(data)
 
     # What the CLI does.
 
@@ -122,15 +65,6 @@ class ImaginedCLI:
                 else:
                     self._begin()
 
-    def say(self) -> None:
-        """Write one more delta."""
-        word = self.words()
-        self.said.append(word)
-        delta = {"type": "text_delta", "text": word}
-        self.write_out(
-            *self._opening(), _event("content_block_delta", index=0, delta=delta)
-        )
-
     def finish(self) -> None:
         """End the answer."""
         if "StructuredOutput" in self.tools:
@@ -141,14 +75,17 @@ class ImaginedCLI:
 
     def _answer_by_schema(self) -> None:
         """Repeat the text as the input of the CLI's tool for structured output."""
-        use = {"type": "tool_use", "id": "toolu_s", "name": "StructuredOutput"}
+        about = {"id": "toolu_s", "name": "StructuredOutput", "input": {}}
+        use = {"type": "tool_use", **about}
         json = "".join(self.said)
         delta = {"type": "input_json_delta", "partial_json": json}
         self.write_out(
             *self._opening(),
-            _event("content_block_stop", index=0),
-            _event("content_block_start", index=1, content_block={**use, "input": {}}),
-            _event("content_block_delta", index=1, delta=delta),
+            stream_event("content_block_stop", index=0),
+            stream_event(
+                "content_block_start", index=1, content_block={**use, "input": {}}
+            ),
+            stream_event("content_block_delta", index=1, delta=delta),
         )
 
     def make_call(self) -> None:
@@ -156,8 +93,8 @@ class ImaginedCLI:
         self.call = f"toolu_{self.pid}x{next(self._numbers)}"
         block = {"type": "tool_use", "id": self.call, "name": "look", "input": {}}
         self.write_out(
-            _event("content_block_stop", index=0),
-            _event("content_block_start", index=1, content_block=block),
+            stream_event("content_block_stop", index=0),
+            stream_event("content_block_start", index=1, content_block=block),
         )
         self._close("tool_use", (("tool_use", self.call),))
         meta = {"claudecode/toolUseId": self.call}
@@ -174,8 +111,8 @@ class ImaginedCLI:
         block = {"type": "tool_use", "id": identifier, "name": "Read", "input": {}}
         self.write_out(
             *self._opening(),
-            _event("content_block_stop", index=0),
-            _event("content_block_start", index=1, content_block=block),
+            stream_event("content_block_stop", index=0),
+            stream_event("content_block_start", index=1, content_block=block),
         )
         self._close("tool_use", (("tool_use", identifier),))
         result = {"type": "tool_result", "tool_use_id": identifier, "content": ""}
@@ -190,6 +127,7 @@ class ImaginedCLI:
         self.said, self._has_begun = [], False
         self.write_out({"type": "system", "subtype": "init", "tools": self.tools})
 
+    @override
     def _opening(self) -> list[dict[str, Any]]:
         if self._has_begun:
             return []
@@ -198,8 +136,8 @@ class ImaginedCLI:
         message = {"id": self._identifier, "model": "m", "content": []}
         block = {"type": "text", "text": ""}
         return [
-            _event("message_start", message=message),
-            _event("content_block_start", index=0, content_block=block),
+            stream_event("message_start", message=message),
+            stream_event("content_block_start", index=0, content_block=block),
         ]
 
     def _close(self, reason: str, more: tuple[tuple[str, str], ...]) -> str:
@@ -208,9 +146,12 @@ class ImaginedCLI:
         blocks = [{"type": "text", "text": text}]
         message = {"id": self._identifier, "model": "m", "content": blocks}
         whole = {"type": "assistant", "message": message, "parent_tool_use_id": None}
-        end = _event("message_delta", delta={"stop_reason": reason})
+        end = stream_event("message_delta", delta={"stop_reason": reason})
         self.write_out(
-            whole, _event("content_block_stop", index=0), end, _event("message_stop")
+            whole,
+            stream_event("content_block_stop", index=0),
+            end,
+            stream_event("message_stop"),
         )
         return text
 
@@ -242,31 +183,6 @@ class ImaginedCLI:
         self.tools = [tool["name"] for tool in listed["tools"]]
 
 
-def _event(kind: str, **fields: Any) -> dict[str, Any]:
-    event = {"type": kind, **fields}
-    return {"type": "stream_event", "event": event, "parent_tool_use_id": None}
-
-
 def _result(*, turns: int, subtype: str = "success") -> dict[str, Any]:
     about = {"is_error": subtype != "success", "num_turns": turns}
     return {"type": "result", "subtype": subtype, **about}
-
-
-@define(eq=False)
-class ImaginedSpawner:
-    """Starts imagined processes, or raises ``error``."""
-
-    words: Callable[[], str]
-    processes: list[ImaginedCLI] = field(factory=list)
-    error: OSError | None = None
-
-    @property
-    def living(self) -> list[ImaginedCLI]:
-        return [cli for cli in self.processes if not cli.is_gone]
-
-    def spawnProcess(self, protocol: Any, *args: object, **options: object) -> None:
-        if self.error is not None:
-            raise self.error
-        cli = ImaginedCLI(protocol, _FIRST_PID + len(self.processes), self.words)
-        self.processes.append(cli)
-        protocol.makeConnection(cli)

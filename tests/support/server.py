@@ -137,7 +137,7 @@ class RunningProxy:
 
         def is_at_rest() -> bool:
             busy = pool._answering or pool._settling or pool._processes.stopping
-            return not (busy or pool._spares.warming or native._closing)
+            return not (busy or pool._spares.warming or native._stopping.stopping)
 
         await until(is_at_rest)
 

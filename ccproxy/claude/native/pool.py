@@ -12,7 +12,7 @@ If a process is lost before anything was sent, the request gets another one, onc
 from collections.abc import Callable, Mapping
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.body.models import rules_for
@@ -26,6 +26,7 @@ from ccproxy.claude.native.suspended_sessions import SuspendedSessions
 from ccproxy.claude.native.suspension import Suspension
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.pending_answer import AnswerChecker
+from ccproxy.claude.pool.processes import StoppingProcesses
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.config.claude_settings import NativeSettings
@@ -94,7 +95,7 @@ class NativePool:
         self._running: set[NativeCompletion] = set()
         self._checking: set[NativeCompletion] = set()
         self._waiting = SuspendedSessions(settings, clock, self._retire)
-        self._closing: dict[Session, Deferred[None]] = {}
+        self._stopping: StoppingProcesses[Session] = StoppingProcesses(slots, observer)
         self._stopped = False
         self._drained: Deferred[None] | None = None
         slots.watch(self._serve, self.make_room)
@@ -188,13 +189,11 @@ class NativePool:
         for completion in (*self._queue, *self._running, *self._checking):
             completion.fail(_stopping())
         self._dismiss_waiting()
-        gone = DeferredList([_another(d) for d in self._closing.values()])
-        return gone.addCallback(lambda _: None)
+        return self._stopping.all_gone()
 
     def kill(self) -> None:
         """Kill the processes that are being stopped."""
-        for session in tuple(self._closing):
-            session.kill()
+        self._stopping.kill()
 
     def drain(self) -> "Deferred[None]":
         """Refuse new requests. Fires when the others are answered.
@@ -203,8 +202,7 @@ class NativePool:
         """
         self._stopped = True
         self._dismiss_waiting()
-        self._drained = Deferred()
-        drained = _another(self._drained)
+        drained = self._drained = Deferred(self._undrained)
         self._tell_drained()
         return drained
 
@@ -213,7 +211,7 @@ class NativePool:
         return {
             "answering": len(self._running),
             "suspended": len(self._waiting),
-            "stopping": len(self._closing),
+            "stopping": self._stopping.stopping,
         }
 
     def make_room(self) -> bool:
@@ -305,18 +303,14 @@ class NativePool:
         completion.start(session, begin, served)
 
     def _retire(self, session: Session, why: StopReason) -> None:
-        self._observer.cli_stopped(StopReason.SHUTDOWN if self._stopped else why)
-        self._slots.leave()
-        closed = self._closing[session] = session.close()
-        closed.addCallback(lambda _: self._gone(session))
-
-    def _gone(self, session: Session) -> None:
-        del self._closing[session]
-        self._slots.give_back()
+        self._stopping.retire(session, StopReason.SHUTDOWN if self._stopped else why)
 
     def _dismiss_waiting(self) -> None:
         while self._waiting:
             self._waiting.dismiss(StopReason.SHUTDOWN)
+
+    def _undrained(self, _: object) -> None:
+        self._drained = None
 
     def _tell_drained(self) -> None:
         if self._drained is None:
@@ -328,15 +322,3 @@ class NativePool:
 
 def _stopping() -> ShuttingDown:
     return ShuttingDown("the proxy is being stopped; try again when it is back")
-
-
-def _another(source: "Deferred[None]") -> "Deferred[None]":
-    """A Deferred that fires when ``source`` does, and can be cancelled alone."""
-    another: Deferred[None] = Deferred()
-
-    def fire(_: None) -> None:
-        if not another.called:
-            another.callback(None)
-
-    source.addCallback(fire)
-    return another

@@ -68,3 +68,15 @@ def merging(tmp_path: Path) -> Callable[[str], Path]:
         return binary
 
     return make
+
+
+@pytest.fixture(params=["body", "native"])
+def each_way(
+    request: pytest.FixtureRequest, proxy: Callable[..., RunningProxy]
+) -> Callable[..., RunningProxy]:
+    """Starts servers in both ways of asking, one after the other."""
+
+    def start(**options: Any) -> RunningProxy:
+        return proxy(**{"compose": request.param, **options})
+
+    return start

@@ -35,14 +35,23 @@ FAULTS: list[tuple[str, End, str]] = [
     ("shape", End.ERROR, "unknown shape"),
     ("half", End.ERROR, "in the middle of a line"),
     ("future", End.COMPLETE, ""),
-    # What nobody has announced is a request that nobody wants.
-    ("starts-again", End.ERROR, "sent a request of its own to the model"),
-    ("stammers", End.ERROR, "sent a request of its own to the model"),
     ("early-delta", End.ERROR, "an answer that has not begun"),
     ("two-results", End.COMPLETE, ""),
     ("late-messages", End.COMPLETE, ""),
     ("stray-responses", End.COMPLETE, ""),
     ("waits-long", End.ERROR, "refused the request (429)"),
+]
+OWN_REQUEST = "sent a request of its own to the model"
+CASES = [
+    *(("body", *fault) for fault in FAULTS),
+    # An unexpected message is a request that the proxy did not make.
+    ("body", "starts-again", End.ERROR, OWN_REQUEST),
+    ("body", "stammers", End.ERROR, OWN_REQUEST),
+    *(("native", *fault) for fault in FAULTS),
+    ("native", "starts-again", End.COMPLETE, ""),
+    ("native", "stammers", End.COMPLETE, ""),
+    ("native", "ignores-settings", End.COMPLETE, ""),
+    ("native", "other-tools", End.ERROR, "offers tools that the client has not sent"),
 ]
 
 LIMITS: dict[str, dict[str, Any]] = {
@@ -53,13 +62,14 @@ LIMITS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("scenario", "end", "words"), FAULTS)
+@pytest.mark.parametrize(("compose", "scenario", "end", "words"), CASES)
 @ensureDeferred
 async def test_each_fault_has_one_end_and_the_next_request_works(
     proxy: Start,
     fake: Fake,
     expected_errors: ExpectedErrors,
     monkeypatch: pytest.MonkeyPatch,
+    compose: str,
     scenario: str,
     end: End,
     words: str,
@@ -68,10 +78,10 @@ async def test_each_fault_has_one_end_and_the_next_request_works(
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
     for allowed in ("ended unexpectedly", "ignores SIGTERM", "cannot be used now"):
         expected_errors.allow(allowed)
-    if scenario in ("starts-again", "stammers", "late-messages"):
-        expected_errors.allow("sent a request of its own to the model")
+    if compose == "body" and scenario in ("starts-again", "stammers", "late-messages"):
+        expected_errors.allow(OWN_REQUEST)
     options = LIMITS.get(scenario, {})
-    server = proxy(claude_bin=fake(scenario).binary, **options)
+    server = proxy(claude_bin=fake(scenario).binary, compose=compose, **options)
     outcome = await keeps_the_invariant(server, "hello", WHOLE, stream=stream)
     assert outcome.end is end
     if outcome.error is not None:

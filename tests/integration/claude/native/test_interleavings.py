@@ -60,7 +60,8 @@ from ccproxy.core.stream import (
     TextDelta,
 )
 from tests.conftest import ExpectedErrors
-from tests.support.imagined_native import ImaginedCLI, ImaginedSpawner, Said
+from tests.support.imagined_native import ImaginedCLI, Said
+from tests.support.imagined_process import ImaginedSpawner
 
 TRIES = int(os.environ.get("CCPROXY_FUZZ", "40"))
 STEPS = 60
@@ -194,7 +195,7 @@ class Interleavings(RuleBasedStateMachine):
         words, self.numbers = count(1), count(1)
         self.folder = Path(tempfile.mkdtemp())
         self.clock = Clock()
-        self.spawner = ImaginedSpawner(lambda: f"w{next(words)} ")
+        self.spawner = ImaginedSpawner(ImaginedCLI, lambda: f"w{next(words)} ")
         self.clients: list[Client] = []
         self.questions: set[tuple[Said, ...]] = set()
         self.complete: set[str] = set()

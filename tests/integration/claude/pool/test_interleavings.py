@@ -49,7 +49,8 @@ from ccproxy.core.errors import CCProxyError, ClientError
 from ccproxy.core.stream import Event, Failed, Finished, Restarted, TextDelta
 from tests.conftest import ExpectedErrors
 from tests.support.compositions import BODY, HoldingShaper, question
-from tests.support.imagined_claude import ImaginedClaude, ImaginedSpawner, Upstream
+from tests.support.imagined_claude import ImaginedClaude, Upstream
+from tests.support.imagined_process import ImaginedSpawner
 
 TRIES = int(os.environ.get("CCPROXY_FUZZ", "40"))
 STEPS = 60
@@ -159,7 +160,7 @@ class Interleavings(RuleBasedStateMachine):
         words, self.numbers = count(1), count(1)
         self.folder = Path(tempfile.mkdtemp())
         self.clock = Clock()
-        self.spawner = ImaginedSpawner(lambda: f"w{next(words)} ")
+        self.spawner = ImaginedSpawner(ImaginedClaude, lambda: f"w{next(words)} ")
         self.checker = Checker()
         self.clients: list[Client] = []
         # Each word with the request that it was said to.
