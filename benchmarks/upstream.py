@@ -19,7 +19,12 @@ from typing import Any
 from attrs import evolve
 from twisted.internet import reactor as _reactor
 
-from ccproxy.server.fake_upstream import Block, FakeMessagesAPI, MessagesSite, Reply
+from ccproxy.server.fake_upstream import (
+    FakeMessagesAPI,
+    MessagesSite,
+    Reply,
+    ScriptedBlock,
+)
 
 reactor: Any = _reactor
 
@@ -29,12 +34,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--tokens", type=int, default=200)
     options = parser.parse_args()
-    block = Block(tuple(f"token{number} " for number in range(options.tokens)))
+    block = ScriptedBlock(tuple(f"token{number} " for number in range(options.tokens)))
     reply = Reply(blocks=(block,), output_tokens=options.tokens)
-    call = Block(('{"at": "home"}',), tool_use=("toolu_1", "look"))
+    call = ScriptedBlock(('{"at": "home"}',), tool_use=("toolu_1", "look"))
     calls = Reply(blocks=(call,), stop_reason="tool_use")
 
-    thought = Block(("Let me ", "see."), is_thinking=True)
+    thought = ScriptedBlock(("Let me ", "see."), is_thinking=True)
     odd = {
         "SLOW": evolve(reply, delay_seconds=0.01),
         "THINK": evolve(reply, blocks=(thought, block)),

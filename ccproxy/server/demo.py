@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 
 _WORDS_OF_PROMPT = 12
 _DEMO_DELAY_SECONDS = 0.03
@@ -30,7 +30,7 @@ def demo_script(body: Mapping[str, Any]) -> Reply:
     is_cut = len(told) < len(pieces)
     reason = "end_turn" if stop is None else "stop_sequence"
     return Reply(
-        blocks=(Block(told),),
+        blocks=(ScriptedBlock(told),),
         stop_reason="max_tokens" if is_cut else reason,
         stop_sequence=None if is_cut else stop,
         output_tokens=len(told),

@@ -26,7 +26,7 @@ _ASK, _COUNT = "POST /v1/messages", "POST /v1/messages/count_tokens"
 
 
 @frozen
-class Block:
+class ScriptedBlock:
     """A content block in the pieces that it streams in.
 
     Attributes:
@@ -115,7 +115,7 @@ class Reply:
         stop_delay_seconds: the time between ``message_delta`` and ``message_stop``.
     """
 
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[ScriptedBlock, ...] = ()
     stop_reason: str = "end_turn"
     stop_sequence: str | None = None
     stop_details: Mapping[str, Any] | None = None
@@ -299,9 +299,9 @@ class _Exchange:
         if not self.is_gone:
             self._request.processingFailed(failure)
 
-    def _signed(self, reply: Reply) -> list[tuple[Block, str, dict[str, Any]]]:
+    def _signed(self, reply: Reply) -> list[tuple[ScriptedBlock, str, dict[str, Any]]]:
         """Each block with its signature and how it stands in a finished message."""
-        found: list[tuple[Block, str, dict[str, Any]]] = []
+        found: list[tuple[ScriptedBlock, str, dict[str, Any]]] = []
         for block in reply.blocks:
             signature = block.signature or ""
             if block.is_thinking and block.signature is None:
@@ -394,7 +394,7 @@ class MessagesSite(Site):
         """Write no access log."""
 
 
-def words(text: str) -> Block:
+def words(text: str) -> ScriptedBlock:
     """A text block that streams word by word, blanks included."""
     first, *rest = text.split(" ")
-    return Block((first, *(f" {word}" for word in rest)))
+    return ScriptedBlock((first, *(f" {word}" for word in rest)))

@@ -10,7 +10,7 @@ them. Any other value from outside is one of a list, or ``other``.
 Source: prometheus.io, "Metric and label naming", "Histograms and summaries".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -20,8 +20,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from typing_extensions import override
 
 from ccproxy import __version__
+from ccproxy.api.admin.activity import CLIActivity
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
-from ccproxy.core.usage import RateWindow
 from ccproxy.web.observer import RequestObserver, RequestOutcome
 
 _OTHER = "other"
@@ -59,23 +59,12 @@ _RETRY = (0.5, 1, 2, 5, 10, 30, 60, 300)
 _M = TypeVar("_M", Counter, Histogram)
 
 
-class Watched(Protocol):
+class MetricsSource(CLIActivity, Protocol):
     """What is read whenever the metrics are read."""
-
-    def session_counts(self) -> Mapping[str, int]:
-        """The number of CLI processes by state; always the same states."""
-
-    @property
-    def queued(self) -> int:
-        """The number of requests that wait for a CLI process."""
 
     @property
     def is_native(self) -> bool:
         """Whether the CLI composes every request itself."""
-
-    @property
-    def windows(self) -> Sequence[RateWindow]:
-        """The subscription's rate limits."""
 
 
 class Metrics(ClaudeObserver, RequestObserver):
@@ -86,7 +75,7 @@ class Metrics(ClaudeObserver, RequestObserver):
         content_type: of the text that `render` returns.
     """
 
-    watched: Watched
+    watched: MetricsSource
     content_type = CONTENT_TYPE_PLAIN_0_0_4
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.utils import getProcessOutputAndValue
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.support.pages import PAGE_KEY, PAGE_URL, blocks
 from tests.support.server import KEY, RunningProxy, Upstream
 
@@ -36,7 +36,7 @@ def weather(body: Mapping[str, Any]) -> Reply:
         return Reply(blocks=(words(f"The tool says: {said['text']}."),))
     if not body.get("tools"):
         return Reply(blocks=(words("Paris, of course."),))
-    called = Block(_CITY, tool_use=("toolu_1", "get_weather"))
+    called = ScriptedBlock(_CITY, tool_use=("toolu_1", "get_weather"))
     return Reply(blocks=(words("Let me look."), called), stop_reason="tool_use")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_twisted import ensureDeferred
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.e2e.test_chat import chunks_of, text_of
 from tests.e2e.test_tools import TOOLS, call, calls, native
 from tests.support.server import RunningProxy, Upstream, answer, events
@@ -24,9 +24,9 @@ Start = Callable[..., RunningProxy]
 SHARED = {"agent_tools": ("Read",)}
 
 
-def own(name: str, **arguments: Any) -> Block:
+def own(name: str, **arguments: Any) -> ScriptedBlock:
     """A call of a tool of Claude Code's own."""
-    return Block((json.dumps(arguments),), tool_use=("toolu_own", name))
+    return ScriptedBlock((json.dumps(arguments),), tool_use=("toolu_own", name))
 
 
 def reading(path: Path) -> Reply:

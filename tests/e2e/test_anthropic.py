@@ -12,7 +12,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.e2e.test_tools import BASH, ONE, TWO, call, calls, native
 from tests.support.comparison import differences
 from tests.support.mutations import WEATHER
@@ -43,7 +43,7 @@ TOOLS: Any = [
     for tool in (WEATHER, BASH)
 ]
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
-THOUGHT = Block(("Let me", " think."), is_thinking=True, signature="c2ln")
+THOUGHT = ScriptedBlock(("Let me", " think."), is_thinking=True, signature="c2ln")
 ADAPTIVE: Any = {"type": "adaptive"}
 
 
@@ -150,7 +150,10 @@ async def test_events_come_in_their_order(proxy: Start, upstream: Upstream) -> N
             Reply(blocks=(THOUGHT, words("So it is."))),
             {"thinking": {"type": "adaptive", "display": "omitted"}},
         ),
-        (Reply(blocks=(Block(redacted="cmVk"), words("So."))), {"thinking": ADAPTIVE}),
+        (
+            Reply(blocks=(ScriptedBlock(redacted="cmVk"), words("So."))),
+            {"thinking": ADAPTIVE},
+        ),
         (answer(stop_reason="max_tokens"), {}),
         (answer(stop_reason="refusal"), {}),
         (
@@ -198,7 +201,7 @@ async def test_thinking_is_shown_to_who_asks(proxy: Start, upstream: Upstream) -
 async def test_thinking_given_back_with_its_signature(
     proxy: Start, upstream: Upstream
 ) -> None:
-    redacted = Block(redacted="cmVk")
+    redacted = ScriptedBlock(redacted="cmVk")
     first = Reply(blocks=(THOUGHT, redacted, words("So it is.")))
     upstream.replies(first, answer())
     server = proxy()
@@ -364,7 +367,7 @@ FOUND = {
 CITED = {"type": "text", "text": "It is sunny.", "citations": [CITATION]}
 SEARCHED = Reply(
     blocks=(
-        Block(
+        ScriptedBlock(
             raw={"type": "text", "text": "", "citations": []},
             raw_deltas=(
                 {"type": "citations_delta", "citation": CITATION},
@@ -372,7 +375,7 @@ SEARCHED = Reply(
             ),
             raw_document=CITED,
         ),
-        Block(
+        ScriptedBlock(
             raw={**SEARCH, "input": {}},
             raw_deltas=(
                 {"type": "input_json_delta", "partial_json": '{"query": '},
@@ -380,7 +383,7 @@ SEARCHED = Reply(
             ),
             raw_document=SEARCH,
         ),
-        Block(raw=FOUND),
+        ScriptedBlock(raw=FOUND),
     ),
     stop_reason="pause_turn",
     final_usage={"server_tool_use": {"web_search_requests": 1}},
@@ -633,7 +636,7 @@ async def test_tools_that_a_tool_of_the_clients_has_found(
 ) -> None:
     """Claude Code's way: a tool named as one of its own tells which are loaded."""
     server = proxy()
-    used = Block(('{"query": "page"}',), tool_use=("toolu_1", "ToolSearch"))
+    used = ScriptedBlock(('{"query": "page"}',), tool_use=("toolu_1", "ToolSearch"))
     upstream.script(Reply(blocks=(used,), stop_reason="tool_use"))
     fields = question("make a page", tools=[SEARCHING, DEFERRED])
     message = await create(server, **fields)
@@ -661,7 +664,7 @@ async def test_a_call_with_a_number_beyond_all_others(
 ) -> None:
     """It is JSON; that JavaScript makes ``null`` of it is named when it comes back."""
     server = proxy()
-    used = Block(('{"n": 1e400}',), tool_use=("toolu_1", TOOLS[0]["name"]))
+    used = ScriptedBlock(('{"n": 1e400}',), tool_use=("toolu_1", TOOLS[0]["name"]))
     upstream.script(Reply(blocks=(used,), stop_reason="tool_use"))
     fields = question("how many?", tools=TOOLS)
     response = await server.post("/v1/messages", {**fields, "stream": stream})

@@ -13,7 +13,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.support.server import (
     RunningProxy,
     Upstream,
@@ -178,7 +178,7 @@ STRANGE = [
 async def test_text_arrives_as_it_was_sent(
     proxy: Start, upstream: Upstream, text: str
 ) -> None:
-    upstream.script(Reply(blocks=(Block((text,)),)))
+    upstream.script(Reply(blocks=(ScriptedBlock((text,)),)))
     response = await proxy().chat(
         {"role": "system", "content": text},
         text,
@@ -364,7 +364,9 @@ async def test_thinking_is_no_part_of_the_text(
     proxy: Start, upstream: Upstream
 ) -> None:
     upstream.script(
-        Reply(blocks=(Block(("hm ", "hm"), is_thinking=True), words("the answer")))
+        Reply(
+            blocks=(ScriptedBlock(("hm ", "hm"), is_thinking=True), words("the answer"))
+        )
     )
     response = await proxy().chat("hello", stream=True)
     assert text_of(chunks_of(await response.text())) == "the answer"

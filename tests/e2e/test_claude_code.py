@@ -10,7 +10,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
-from ccproxy.server.fake_upstream import Block, Reply
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock
 from tests.support.server import KEY, RunningProxy, Upstream, answer
 
 Start = Callable[..., RunningProxy]
@@ -88,7 +88,7 @@ async def test_a_tool_of_its_own(
     def script(body: Mapping[str, Any]) -> Reply:
         if "the cat is out" in json.dumps(body["messages"]):
             return answer("It says that the cat is out.")
-        call = Block(
+        call = ScriptedBlock(
             (json.dumps({"file_path": str(file)}),), tool_use=("toolu_1", "Read")
         )
         return Reply(blocks=(call,), stop_reason="tool_use")

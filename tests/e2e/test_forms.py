@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.e2e.test_chat import chunks_of, text_of
 from tests.e2e.test_openai import client
 from tests.e2e.test_tools import BASH, ONE, TOOLS, TWO, call, calls, native
@@ -52,8 +52,8 @@ def reply(body: Mapping[str, Any], text: str, **options: Any) -> Reply:
     pieces = (text[:9], text[9:])
     ours = [t["name"] for t in body["tools"] if t["name"].startswith(OURS)]
     if not ours or text == PROSE:
-        return Reply(blocks=(Block(pieces),), **options)
-    called = Block(pieces, tool_use=("toolu_s", ours[-1]))
+        return Reply(blocks=(ScriptedBlock(pieces),), **options)
+    called = ScriptedBlock(pieces, tool_use=("toolu_s", ours[-1]))
     return Reply(
         blocks=(words("Here it is:"), called), **{"stop_reason": "tool_use", **options}
     )
@@ -141,7 +141,7 @@ async def test_second_try_is_the_answer(
 @ensureDeferred
 async def test_of_two_answers_the_last_counts(proxy: Start, upstream: Upstream) -> None:
     given = ('{"city": "Oslo", "warm": false}', GOOD)
-    made = [Block((t,), tool_use=(f"t{n}", OURS)) for n, t in enumerate(given)]
+    made = [ScriptedBlock((t,), tool_use=(f"t{n}", OURS)) for n, t in enumerate(given)]
     upstream.script(calls(*made))
     response = await proxy().chat("hello", response_format=form(OPEN))
     assert (await response.json())["choices"][0]["message"]["content"] == GOOD

@@ -13,7 +13,7 @@ from typing import Any
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import DeferredSemaphore, gatherResults
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.e2e.test_tools import calls
 from tests.support.fitting_replies import fitting_reply
 from tests.support.mutations import CHAT, FORMAT, ODD, RESPONSES, places
@@ -86,7 +86,7 @@ def model(body: Mapping[str, Any]) -> Reply:
         return answer()
     chosen = rng.sample(names, min(len(names), rng.choice((1, 2))))
     blocks = [
-        Block(('{"input": "', 'a"}'), tool_use=(f"toolu_{rng.random()}", name))
+        ScriptedBlock(('{"input": "', 'a"}'), tool_use=(f"toolu_{rng.random()}", name))
         for name in chosen
     ]
     return calls(words("Let me see."), *blocks)

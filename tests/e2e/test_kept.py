@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.conftest import ExpectedErrors
 from tests.e2e.test_openai import client
 from tests.e2e.test_tools import native
@@ -35,8 +35,8 @@ pytestmark = pytest.mark.threads
 
 THINKING = Reply(
     blocks=(
-        Block(("hm ", "hm"), is_thinking=True, signature="c2lnbmVk"),
-        Block(redacted="ZGFyaw=="),
+        ScriptedBlock(("hm ", "hm"), is_thinking=True, signature="c2lnbmVk"),
+        ScriptedBlock(redacted="ZGFyaw=="),
         words("the answer"),
     )
 )
@@ -132,7 +132,7 @@ async def test_thinking_behind_another_beginning_is_not_given_back(
 ) -> None:
     """The provider would refuse it; what was thought behind the new one is good."""
     one, two, three = [
-        Reply(blocks=(Block((thought,), is_thinking=True), words("uno")))
+        Reply(blocks=(ScriptedBlock((thought,), is_thinking=True), words("uno")))
         for thought in ("one", "two", "three")
     ]
     upstream.replies(one, two, three)
@@ -155,7 +155,7 @@ async def test_seals_alone_tell_what_stood_before(
 ) -> None:
     """A server that remembers no answer of its own has them from the store."""
     one, two, three = [
-        Reply(blocks=(Block((thought,), is_thinking=True), words("uno")))
+        Reply(blocks=(ScriptedBlock((thought,), is_thinking=True), words("uno")))
         for thought in ("one", "two", "three")
     ]
     upstream.replies(one, two, three)

@@ -13,7 +13,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.e2e.test_chat import chunks_of, text_of
 from tests.e2e.test_tools import BASH, ONE, TOOLS, TWO, call, calls, native
 from tests.support.loops import client
@@ -135,7 +135,7 @@ async def test_responses(proxy: Start, upstream: Upstream, stream: bool) -> None
 @ensureDeferred
 async def test_messages(proxy: Start, upstream: Upstream, stream: bool) -> None:
     """Thinking comes as the API tells it; what has no place here is named."""
-    thought = Block(("Let me ", "see."), is_thinking=True, signature="c2ln")
+    thought = ScriptedBlock(("Let me ", "see."), is_thinking=True, signature="c2ln")
     upstream.script(Reply(blocks=(thought, words("Hello."))))
     asked = {
         "model": "sonnet",
@@ -182,7 +182,7 @@ async def test_thinking_that_the_model_takes_is_told(
     proxy: Start, upstream: Upstream, model: str, other: str | None
 ) -> None:
     """Not that of another; and newer models take none, as the CLI's notes move."""
-    thought = Block(("Hm.",), is_thinking=True, signature="c2ln")
+    thought = ScriptedBlock(("Hm.",), is_thinking=True, signature="c2ln")
     upstream.replies(calls(thought, call("toolu_1", "Paris")), answer("Fine."))
     olds = (("old", "claude-opus-4-6"), ("older", "claude-opus-4-7"))
     server = proxy(model_map=olds)
@@ -308,10 +308,12 @@ def form(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
 
 
-def structured(*answers: str, before: tuple[Block, ...] = ()) -> Reply:
+def structured(*answers: str, before: tuple[ScriptedBlock, ...] = ()) -> Reply:
     """A reply by the schema, as the model gives it."""
     made = [
-        Block((text[:9], text[9:]), tool_use=(f"toolu_s{n}", "StructuredOutput"))
+        ScriptedBlock(
+            (text[:9], text[9:]), tool_use=(f"toolu_s{n}", "StructuredOutput")
+        )
         for n, text in enumerate(answers)
     ]
     return calls(*before, *made)
@@ -502,7 +504,7 @@ async def test_call_that_the_api_itself_demands(
 async def test_names_that_the_cli_lists_otherwise(
     proxy: Start, upstream: Upstream
 ) -> None:
-    upstream.script(calls(Block(("{}",), tool_use=("toolu_1", "Agent"))))
+    upstream.script(calls(ScriptedBlock(("{}",), tool_use=("toolu_1", "Agent"))))
     functions = [{**BASH, "name": name} for name in ("Agent", "Task")]
     tools = [{"type": "function", "function": f} for f in functions]
     document = await (await proxy().chat("hello", tools=tools)).json()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.support.server import RunningProxy, Upstream
 
 Start = Callable[..., RunningProxy]
@@ -33,13 +33,13 @@ OWN = ("metadata", "diagnostics")
 
 def model(body: Mapping[str, Any]) -> Reply:
     """Thinks, calls a tool, and tells what it found."""
-    thought = Block(("Let me see.",), is_thinking=True)
+    thought = ScriptedBlock(("Let me see.",), is_thinking=True)
     content = body["messages"][-1]["content"]
     has_result = not isinstance(content, str) and content[0]["type"] == "tool_result"
     if has_result:
         return Reply(blocks=(thought, words("It is warm.")))
     called = len(body["messages"])
-    call = Block(('{"b": 1.0, "a": 2}',), tool_use=(f"toolu_{called}", "look"))
+    call = ScriptedBlock(('{"b": 1.0, "a": 2}',), tool_use=(f"toolu_{called}", "look"))
     return Reply(blocks=(thought, call), stop_reason="tool_use")
 
 

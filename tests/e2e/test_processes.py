@@ -9,7 +9,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.e2e.test_tools import TOOLS, calls, native
 from tests.support.raw import connect, request
 from tests.support.server import KEY, RunningProxy, Upstream, answer, events
@@ -20,8 +20,8 @@ Start = Callable[..., RunningProxy]
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
 OTHER: dict[str, Any] = {"messages": [{"role": "user", "content": "other"}]}
 ASKED = {"messages": [{"role": "user", "content": "look"}], "tools": TOOLS}
-CALL = Block(('{"city": ', '"Oslo"}'), tool_use=("toolu_1", "get_weather"))
-THOUGHT = Block(("SECRET",), is_thinking=True)
+CALL = ScriptedBlock(('{"city": ', '"Oslo"}'), tool_use=("toolu_1", "get_weather"))
+THOUGHT = ScriptedBlock(("SECRET",), is_thinking=True)
 
 
 def bare(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.conftest import ExpectedErrors
 from tests.e2e.test_tools import TOOLS, call, calls, native
 from tests.integration.store.conftest import cluster as cluster
@@ -27,12 +27,14 @@ Edit = Callable[[Messages], None]
 
 USER = {"role": "user", "content": "How is the weather?"}
 FIRST = calls(
-    Block(("I need ", "the tool."), is_thinking=True),
+    ScriptedBlock(("I need ", "the tool."), is_thinking=True),
     words("Let me look."),
-    Block(("And now.",), is_thinking=True),
+    ScriptedBlock(("And now.",), is_thinking=True),
     call("toolu_1", "Paris"),
 )
-SECOND = calls(Block(("Oslo, too.",), is_thinking=True), call("toolu_2", "Oslo"))
+SECOND = calls(
+    ScriptedBlock(("Oslo, too.",), is_thinking=True), call("toolu_2", "Oslo")
+)
 KINDS = ["thinking", "text", "thinking", "tool_use"]
 
 
@@ -169,7 +171,7 @@ async def test_thinking_that_is_bound_elsewhere_is_left_out_in_a_second_try(
 ) -> None:
     """A client of the Messages API sends thinking itself, and changes the prefix."""
     upstream.replies(
-        Reply(blocks=(Block(("Hm.",), is_thinking=True), words("Hello!"))),
+        Reply(blocks=(ScriptedBlock(("Hm.",), is_thinking=True), words("Hello!"))),
         answer("Fine."),
     )
     server = proxy()
@@ -250,7 +252,7 @@ async def written(server: RunningProxy) -> None:
 
 
 SECRET = calls(
-    Block(("SECRET thought",), is_thinking=True),
+    ScriptedBlock(("SECRET thought",), is_thinking=True),
     words("SECRET word"),
     call("toolu_secret", "SECRETCITY"),
 )

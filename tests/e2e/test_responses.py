@@ -11,7 +11,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.conftest import ExpectedErrors
 from tests.e2e.test_openai import client
 from tests.e2e.test_tools import TOOLS, TWO, native
@@ -104,7 +104,9 @@ async def test_document(proxy: Start, upstream: Upstream, path: str) -> None:
 @ensureDeferred
 async def test_events(proxy: Start, upstream: Upstream) -> None:
     upstream.script(
-        Reply(blocks=(Block(("hm ", "hm"), is_thinking=True), words("the answer")))
+        Reply(
+            blocks=(ScriptedBlock(("hm ", "hm"), is_thinking=True), words("the answer"))
+        )
     )
     response = await proxy().post("/responses", {"input": "hello", "stream": True})
     *frames, done, end = (await response.text()).split("\n\n")

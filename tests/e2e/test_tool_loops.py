@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.e2e.test_tools import TOOLS, call, calls, native
 from tests.support.loops import Client, Made, client
 from tests.support.server import RunningProxy, Upstream, answer
@@ -23,8 +23,8 @@ Message = dict[str, Any]
 
 USER = {"role": "user", "content": "How is the weather?"}
 # The scripted API signs it, for what stands before it.
-THINKING = Block(("Let me ", "see."), is_thinking=True)
-HIDDEN = Block(is_thinking=True, redacted="aGlkZGVu")
+THINKING = ScriptedBlock(("Let me ", "see."), is_thinking=True)
+HIDDEN = ScriptedBlock(is_thinking=True, redacted="aGlkZGVu")
 ONE = calls(THINKING, words("Let me look."), call("toolu_1", "Paris"))
 TWO = calls(call("toolu_2", "Paris"), call("toolu_3", "Oslo"))
 FUNCTIONS = [tool["function"] for tool in TOOLS]

@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.e2e.test_chat import chunks_of, text_of
 from tests.e2e.test_openai import client
 from tests.support.mutations import WEATHER
@@ -23,13 +23,13 @@ BASH = {"name": "Bash", "parameters": {"type": "object", "properties": {}}}
 TOOLS: list[Any] = [{"type": "function", "function": f} for f in (WEATHER, BASH)]
 
 
-def calls(*blocks: Block) -> Reply:
+def calls(*blocks: ScriptedBlock) -> Reply:
     return Reply(blocks=blocks, stop_reason="tool_use")
 
 
-def call(identifier: str, city: str) -> Block:
+def call(identifier: str, city: str) -> ScriptedBlock:
     pieces = ('{"ci', 'ty": ', f'"{city}"}}')
-    return Block(pieces, tool_use=(identifier, "get_weather"))
+    return ScriptedBlock(pieces, tool_use=(identifier, "get_weather"))
 
 
 ONE = calls(words("Let me look."), call("toolu_1", "Paris"))
@@ -81,7 +81,7 @@ async def test_names_that_the_cli_lists_otherwise(
 ) -> None:
     functions = [{**BASH, "name": name} for name in names]
     tools = [{"type": "function", "function": f} for f in functions]
-    upstream.script(calls(Block(("{}",), tool_use=("toolu_1", names[0]))))
+    upstream.script(calls(ScriptedBlock(("{}",), tool_use=("toolu_1", names[0]))))
     document = await (await proxy().chat("hello", tools=tools)).json()
     [made] = document["choices"][0]["message"]["tool_calls"]
     assert made["function"]["name"] == names[0]
@@ -142,7 +142,7 @@ async def test_parallel_calls_in_a_stream(proxy: Start, upstream: Upstream) -> N
 async def test_call_without_arguments(
     proxy: Start, upstream: Upstream, stream: bool
 ) -> None:
-    upstream.script(calls(Block((), tool_use=("toolu_1", "Bash"))))
+    upstream.script(calls(ScriptedBlock((), tool_use=("toolu_1", "Bash"))))
     response = await proxy().chat("hello", tools=TOOLS, stream=stream)
     if stream:
         parts = [
@@ -256,7 +256,7 @@ async def test_two_hundred_tools(proxy: Start, upstream: Upstream) -> None:
         for n in range(200)
     ]
     assert len(json.dumps(schema)) * 200 > 100_000
-    upstream.script(calls(Block(("{}",), tool_use=("toolu_1", "tool_137"))))
+    upstream.script(calls(ScriptedBlock(("{}",), tool_use=("toolu_1", "tool_137"))))
     response = await proxy().chat("hello", tools=tools)
     message = (await response.json())["choices"][0]["message"]
     assert message["tool_calls"][0]["function"]["name"] == "tool_137"
@@ -449,7 +449,7 @@ async def test_names_are_the_clients_there_and_back(
     tools = [{"type": "function", "function": {"name": "files.read"}}]
     named = {"type": "function", "function": {"name": "files.read", "arguments": "{}"}}
     history = {"role": "assistant", "tool_calls": [{"id": "c", **named}]}
-    upstream.script(calls(Block(("{}",), tool_use=("toolu_1", "files_read"))))
+    upstream.script(calls(ScriptedBlock(("{}",), tool_use=("toolu_1", "files_read"))))
     messages = ("hello", history, result("c", "sun"))
     response = await proxy().chat(*messages, tools=tools)
     [choice] = (await response.json())["choices"]
@@ -481,7 +481,7 @@ async def test_call_that_ends_otherwise_is_a_call(
 async def test_call_that_was_cut_is_taken_back(
     proxy: Start, upstream: Upstream
 ) -> None:
-    cut = Block(('{"city": "Os',), tool_use=("toolu_1", "get_weather"))
+    cut = ScriptedBlock(('{"city": "Os',), tool_use=("toolu_1", "get_weather"))
     upstream.replies(
         Reply(blocks=(cut,), stop_reason="max_tokens"), answer("I try again.")
     )

@@ -29,7 +29,7 @@ from ccproxy.core.errors import (
     TimedOut,
 )
 from ccproxy.core.stream import Restarted, UpstreamRetry
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.conftest import ExpectedErrors, Kept
 from tests.support.server import Upstream, answer, start_upstream
 from tests.support.waiting import until
@@ -63,17 +63,17 @@ def workers(claude: Path, upstream: Upstream, tmp_path: Path) -> Iterator[Worker
     pytest_twisted.blockon(Deferred.fromCoroutine(made.stop()))
 
 
-def slow(*blocks: Block, **fields: Any) -> Reply:
+def slow(*blocks: ScriptedBlock, **fields: Any) -> Reply:
     """An answer that takes as long as a provider's."""
     return Reply(blocks=blocks, delay_seconds=0.015, **fields)
 
 
 TEXT = words("one two three four five six seven eight")
-BLANK = Block((" ",) * 8)
-THINKING = Block(("hm", " hm") * 4, is_thinking=True)
-CALL = Block(('{"ci', 'ty": "Pa', 'ris"}'), tool_use=("toolu_1", "Bash"))
+BLANK = ScriptedBlock((" ",) * 8)
+THINKING = ScriptedBlock(("hm", " hm") * 4, is_thinking=True)
+CALL = ScriptedBlock(('{"ci', 'ty": "Pa', 'ris"}'), tool_use=("toolu_1", "Bash"))
 # The arguments are no JSON.
-CUT_CALL = Block(
+CUT_CALL = ScriptedBlock(
     raw={"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {}},
     raw_deltas=tuple(
         {"type": "input_json_delta", "partial_json": piece}
@@ -139,7 +139,9 @@ BURSTS = {
     "max_tokens": End(
         answer("one two", stop_reason="max_tokens"), "one two", "max_tokens"
     ),
-    "thinking alone": End(Reply(blocks=(Block(("hm",), is_thinking=True),)), "hm"),
+    "thinking alone": End(
+        Reply(blocks=(ScriptedBlock(("hm",), is_thinking=True),)), "hm"
+    ),
 }
 
 

@@ -252,7 +252,16 @@ def test_routes_are_methods_under_a_decorator_on_a_klein_app(name: str) -> None:
         assert all(ast.unparse(each).startswith("route(_app, ") for each in routes)
 
 
-def test_every_group_of_routes_is_mounted() -> None:
+def test_no_public_class_is_defined_twice() -> None:
+    found: dict[str, list[str]] = {}
+    for name, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(name)
+    assert {each: names for each, names in found.items() if len(names) > 1} == {}
+
+
+def test_every_group_of_routes_is_known() -> None:
     found = {name.split(".")[2] for name in MODULES if name.endswith(".routes")}
     assert found == set(API_GROUPS)
 

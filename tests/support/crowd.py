@@ -15,7 +15,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.task import LoopingCall
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.support.server import RunningProxy
 
 _RETRIED = (502, 503, 504)
@@ -36,11 +36,11 @@ def script(body: Mapping[str, Any]) -> Reply:
     delay = 0.002
     if len(results) < wanted(body):
         arguments = json.dumps({"of": name, "time": len(results)})
-        call = Block(
+        call = ScriptedBlock(
             (arguments[:5], arguments[5:]),
             tool_use=(f"t{name}n{len(results)}", tool["name"]),
         )
-        thought = Block((f"I am {name}",), is_thinking=True)
+        thought = ScriptedBlock((f"I am {name}",), is_thinking=True)
         return Reply(
             blocks=(thought, call), stop_reason="tool_use", delay_seconds=delay
         )

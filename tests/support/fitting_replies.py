@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 
 _PLAIN: Mapping[str, Any] = {
     "string": "text",
@@ -33,12 +33,12 @@ def fitting_reply(body: Mapping[str, Any], offered: Collection[str] = ()) -> Rep
         own = own or tools[:1]
     if own:
         arguments = json.dumps(fitting_value(own[0]["input_schema"]))
-        call = Block((arguments,), tool_use=("toolu_fits", own[0]["name"]))
+        call = ScriptedBlock((arguments,), tool_use=("toolu_fits", own[0]["name"]))
         return Reply(blocks=(call,), stop_reason="tool_use")
     form = (body.get("output_config") or {}).get("format")
     if form is not None:
         text = json.dumps(fitting_value(form["schema"]))
-        return Reply(blocks=(Block((text,)),))
+        return Reply(blocks=(ScriptedBlock((text,)),))
     return Reply(blocks=(words("one two three"),))
 
 

@@ -1,8 +1,7 @@
-"""What is under way, and the last requests that are over: for whoever looks on. Pure.
+"""The active requests and the last completed ones, for the dashboard. Pure.
 
-Little is noted: one entry for each request that is under way, and a short list of those
-that are over. Nothing is told more often than twice a request, and no word of a prompt
-or an answer comes here.
+The tracker has one entry for each active request, and a short list of completed
+requests. It is called twice a request, and sees no text of a prompt or an answer.
 """
 
 from collections import deque
@@ -20,19 +19,19 @@ _MOST_SHOWN = 100
 _MOST_ENDED = 200
 
 
-class Watched(Protocol):
-    """Whoever has the CLIs."""
+class CLIActivity(Protocol):
+    """What the CLI processes are doing; read whenever a page or a metric is."""
 
     def session_counts(self) -> Mapping[str, int]:
-        """How many CLIs are at what; always the same names."""
+        """The number of CLI processes by state; always the same states."""
 
     @property
     def queued(self) -> int:
-        """How many questions wait for a CLI."""
+        """The number of requests that wait for a CLI process."""
 
     @property
     def windows(self) -> Sequence[RateWindow]:
-        """How much of the subscription's limits is used."""
+        """The subscription's rate limits."""
 
 
 @define(eq=False)
@@ -43,17 +42,19 @@ class _Entry:
 
 
 class ActivityTracker(RequestObserver):
-    """An observer that remembers a little.
+    """An observer that remembers active requests and the last completed ones.
 
     Attributes:
         version: of the server.
 
     Args:
+        watched: the CLI processes.
+        version: of the server.
         wall_seconds: Unix time.
     """
 
     def __init__(
-        self, watched: Watched, version: str, wall_seconds: Callable[[], float]
+        self, watched: CLIActivity, version: str, wall_seconds: Callable[[], float]
     ) -> None:
         self.version = version
         self._watched = watched

@@ -1,4 +1,4 @@
-"""The dashboard's events: documents of our own."""
+"""The events of ``GET /dashboard/events``, which no API defines. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,6 +8,7 @@ from attrs import asdict
 from ccproxy.api.admin.usage import Window, window_documents
 from ccproxy.core.activity import ActiveRequest, Activity, CompletedRequest
 from ccproxy.core.remedies import REMEDIES
+from ccproxy.web.sse import WireEvent
 
 
 class _Now(msgspec.Struct):
@@ -18,8 +19,8 @@ class _Now(msgspec.Struct):
     rate_limits: list[Window]
 
 
-def activity_event(activity: Activity) -> bytes:
-    """What is going on, as a server-sent event."""
+def activity_event(activity: Activity) -> WireEvent:
+    """The active requests and the CLI processes."""
     now = _Now(
         going=activity.active,
         more=activity.more,
@@ -27,24 +28,19 @@ def activity_event(activity: Activity) -> bytes:
         queued=activity.queued,
         rate_limits=window_documents(activity.windows),
     )
-    return _event(b"now", msgspec.json.encode(now))
+    return WireEvent("now", msgspec.json.encode(now))
 
 
-def ended_event(ended: Sequence[CompletedRequest]) -> bytes:
-    """Requests that are over, each with what helps if it failed."""
+def ended_event(ended: Sequence[CompletedRequest]) -> WireEvent:
+    """Completed requests; a failed one with its remedy."""
     documents = [
         {**asdict(end), "remedy": REMEDIES.get(end.finish) if end.is_error else None}
         for end in ended
     ]
-    return _event(b"ended", msgspec.json.encode(documents))
+    return WireEvent("ended", msgspec.json.encode(documents))
 
 
-def hello_event(version: str, now_seconds: float) -> bytes:
-    """The stream's first: whose it is, and what time it is there."""
-    return _event(
-        b"hello", msgspec.json.encode({"version": version, "at": now_seconds})
-    )
-
-
-def _event(name: bytes, data: bytes) -> bytes:
-    return b"event: " + name + b"\ndata: " + data + b"\n\n"
+def hello_event(version: str, now_seconds: float) -> WireEvent:
+    """The first event: the server's version, and its time in Unix seconds."""
+    document = {"version": version, "at": now_seconds}
+    return WireEvent("hello", msgspec.json.encode(document))

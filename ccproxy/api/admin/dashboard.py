@@ -1,8 +1,8 @@
-"""``GET /dashboard``: a page that shows what the server is at, and its event stream.
+"""``GET /dashboard``: a page that shows the server's activity, and its event stream.
 
-The page, its style and its script are files beside this module. They hold no data and
-are served without a key; whatever they show, the script asks for with the key that its
-user has typed, which it keeps in its tab.
+The page, its style and its script are files beside this module. They contain no data
+and need no key. The script requests the data with the key that its user has typed, and
+keeps the key in its tab.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,9 +20,10 @@ from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.operation import EVENTS, Operation, ResponseSpec
 from ccproxy.web.replies import text_response
 from ccproxy.web.routing import Routes, add_error_handlers, route
+from ccproxy.web.sse import WireEvent, sse_frames
 from ccproxy.web.sse_writer import SSEWriter
 
-# How often whoever looks on is told, at most.
+# The shortest time between two events of one kind.
 INTERVAL_SECONDS = 0.5
 
 _HEADERS: Mapping[str, str] = {
@@ -148,7 +149,7 @@ class DashboardRoutes(Routes):
 
 
 class _Viewer:
-    """One event stream: looks at what is going on a few times a second."""
+    """One event stream: reads the activity a few times a second."""
 
     def __init__(
         self, request: Request, live: ActivityTracker, clock: IReactorTime
@@ -158,14 +159,14 @@ class _Viewer:
         self._writer = SSEWriter(request, clock, self)
         self._timer: IDelayedCall | None = None
         self._over: Deferred[None] = Deferred()
-        self._told: Activity | None = None
+        self._sent: Activity | None = None
         self._last = 0
 
-    async def run(self, hello: bytes) -> None:
-        """Tell until the client hangs up, or the server stops."""
+    async def run(self, hello: WireEvent) -> None:
+        """Send events until the client disconnects, or the server stops."""
         self._writer.open()
         try:
-            self._writer.write(hello)
+            self._writer.write(sse_frames([hello]))
             self._look()
             await self._over
         finally:
@@ -175,36 +176,38 @@ class _Viewer:
             self._writer.close()
 
     def end(self) -> None:
-        """Tell what is left to tell, and no more."""
+        """Send the last events, and end the stream."""
         if not self._over.called:
-            if not self._writer.is_paused:
-                self._writer.write(self._news())
+            self._send()
             self._over.callback(None)
 
     def pause(self) -> None:
-        """Nothing is told to whoever does not read; see `_look`."""
+        """Do nothing: `_send` asks the writer whether the client reads."""
 
     def resume(self) -> None:
-        """The next look tells what was missed, as far as it is remembered."""
+        """Do nothing: the next `_look` sends what was missed."""
 
     def gone(self) -> None:
-        """Whoever runs this cancels it."""
+        """Do nothing: Klein cancels `run` when the client disconnects."""
 
     def _look(self) -> None:
         self._timer = self._clock.callLater(INTERVAL_SECONDS, self._look)
-        if not self._writer.is_paused:
-            self._writer.write(self._news())
+        self._send()
 
-    def _news(self) -> bytes:
-        news = b""
+    def _send(self) -> None:
+        if not self._writer.is_paused:
+            self._writer.write(sse_frames(self._news()))
+
+    def _news(self) -> list[WireEvent]:
+        news = []
         activity = self._live.activity()
-        if activity != self._told:
-            self._told = activity
-            news += activity_event(activity)
+        if activity != self._sent:
+            self._sent = activity
+            news.append(activity_event(activity))
         ended = self._live.ended(self._last)
         if ended:
             self._last = ended[-1].number
-            news += ended_event(ended)
+            news.append(ended_event(ended))
         return news
 
 

@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs
 from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 
-from ccproxy.server.fake_upstream import Block, Reply, words
+from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.support.upstream import Upstream, answer, start_upstream
 
 _REACTOR: Any = reactor
@@ -79,10 +79,10 @@ async def test_any_block_streams_as_it_was_written(upstream: Upstream) -> None:
     text = {"type": "text_delta", "text": "so"}
     reply = Reply(
         blocks=(
-            Block(raw=start, raw_deltas=(delta,), raw_document=whole),
-            Block(raw=result),
-            Block(raw={"type": "text", "text": ""}, raw_deltas=(text, cited)),
-            Block(raw={"type": "hologram", "data": [1]}),
+            ScriptedBlock(raw=start, raw_deltas=(delta,), raw_document=whole),
+            ScriptedBlock(raw=result),
+            ScriptedBlock(raw={"type": "text", "text": ""}, raw_deltas=(text, cited)),
+            ScriptedBlock(raw={"type": "hologram", "data": [1]}),
         )
     )
     events = await stream(upstream, reply)
@@ -211,15 +211,15 @@ async def test_what_the_provider_refuses_is_refused(upstream: Upstream) -> None:
 @pytest.mark.parametrize(
     "thought",
     [
-        Block(("hm",), is_thinking=True),
-        Block(is_thinking=True),
-        Block(("hm",), is_thinking=True, signature="c2ln"),
-        Block(redacted="c2VjcmV0"),
+        ScriptedBlock(("hm",), is_thinking=True),
+        ScriptedBlock(is_thinking=True),
+        ScriptedBlock(("hm",), is_thinking=True, signature="c2ln"),
+        ScriptedBlock(redacted="c2VjcmV0"),
     ],
 )
 @ensureDeferred
 async def test_thinking_may_come_back_where_it_was(
-    upstream: Upstream, thought: Block, is_streamed: bool
+    upstream: Upstream, thought: ScriptedBlock, is_streamed: bool
 ) -> None:
     reply = Reply(blocks=(thought, words("so")))
     whole = await document(upstream, reply)
@@ -247,7 +247,7 @@ async def test_thinking_may_come_back_where_it_was(
 
 @ensureDeferred
 async def test_arguments_that_a_limit_cut(upstream: Upstream) -> None:
-    cut = Block(('{"a": "b',), tool_use=("toolu_1", "look"))
+    cut = ScriptedBlock(('{"a": "b',), tool_use=("toolu_1", "look"))
     events = await stream(upstream, Reply(blocks=(cut,), stop_reason="max_tokens"))
     assert [e["delta"]["partial_json"] for e in events if "index" in e and "delta" in e]
     whole = await document(upstream, Reply(blocks=(cut,)))
