@@ -1,4 +1,4 @@
-"""``/conversations``: requests, and what a conversation looks like. Pure.
+"""Decodes requests of ``/conversations``, and encodes conversations. Pure.
 
 Source: ``CreateConversationBody``, ``UpdateConversationBody``,
 ``ConversationResource`` in OpenAI's document.
@@ -13,7 +13,7 @@ from ccproxy.api.responses.items import DecodedItem, decode_items
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import InvalidRequest
 
-# What one request may bring.
+# The limit of a request.
 _MOST_ITEMS = 20
 _MOST_METADATA = 16
 _LONGEST_KEY = 64
@@ -21,20 +21,20 @@ _LONGEST_VALUE = 512
 
 
 class NewConversation(msgspec.Struct):
-    """What a new conversation begins with."""
+    """The body of a new conversation."""
 
     metadata: dict[str, str] | None = None
     items: list[msgspec.Raw] | None = None
 
 
 class ConversationUpdate(msgspec.Struct):
-    """What takes the place of the metadata that there was."""
+    """The body with new metadata."""
 
     metadata: dict[str, str] | None
 
 
 class NewItems(msgspec.Struct):
-    """What is added to a conversation."""
+    """The body with new items."""
 
     items: list[msgspec.Raw]
 
@@ -47,19 +47,19 @@ _items = msgspec.json.Decoder(NewItems)
 def decode_conversation(
     body: bytes,
 ) -> tuple[Mapping[str, str], tuple[DecodedItem, ...]]:
-    """What a new conversation is to hold: metadata and first items.
+    """Decode the metadata and the first items of a new conversation.
 
     Raises:
         ClientError: with the path of the offending field.
     """
-    # OpenAI takes a conversation without anything, and its SDKs send no body then.
+    # OpenAI's SDKs send no body for an empty conversation.
     request = decode_json(_create, body) if body.strip() else NewConversation()
     items = [bytes(raw) for raw in request.items or ()]
     return checked_metadata(request.metadata), _bounded(items)
 
 
 def decode_metadata(body: bytes) -> Mapping[str, str]:
-    """The metadata that a conversation is to have from now on.
+    """Decode new metadata.
 
     Raises:
         ClientError: with the path of the offending field.
@@ -68,7 +68,7 @@ def decode_metadata(body: bytes) -> Mapping[str, str]:
 
 
 def decode_new_items(body: bytes) -> tuple[DecodedItem, ...]:
-    """The items that are to be added.
+    """Decode new items.
 
     Raises:
         ClientError: with the path of the offending field.
@@ -86,10 +86,10 @@ def _bounded(items: list[bytes]) -> tuple[DecodedItem, ...]:
 
 
 def checked_metadata(given: Mapping[str, str] | None) -> Mapping[str, str]:
-    """Metadata within OpenAI's bounds.
+    """Check metadata against the limits of OpenAI's document.
 
     Raises:
-        InvalidRequest: it is more than that.
+        InvalidRequest: it exceeds them.
     """
     metadata = given or {}
     if len(metadata) > _MOST_METADATA:
@@ -109,7 +109,7 @@ def checked_metadata(given: Mapping[str, str] | None) -> Mapping[str, str]:
 def conversation_document(
     identifier: str, created_seconds: int, metadata: Mapping[str, str]
 ) -> bytes:
-    """A conversation, without its items."""
+    """Encode a conversation without its items."""
     return encode_json(
         {
             "id": identifier,

@@ -24,7 +24,7 @@ from ccproxy.api.conversations.request import (
     decode_metadata,
     decode_new_items,
 )
-from ccproxy.api.responses.items import SHOW_SEALS, resolve
+from ccproxy.api.responses.items import INCLUDE_ENCRYPTED, resolve
 from ccproxy.api.responses.items import DecodedItem as RequestItem
 from ccproxy.api.responses.listing import documents
 from ccproxy.api.responses.stored import (
@@ -91,7 +91,7 @@ class ConversationRoutes(Routes):
             context: makes the ids of those that came without.
             name: the conversation's, if there is one already.
         """
-        wanted = [own for item in given if (own := item.wanted_id) is not None]
+        wanted = [own for item in given if (own := item.referenced_id) is not None]
         found = await self._responses.items(wanted) if wanted else {}
         items = resolve(given, found)
         ids = [item.fields.id for item in items if item.fields.id]
@@ -177,7 +177,7 @@ class ConversationRoutes(Routes):
         if found is None:
             raise _no_item(name, item)
         shown = shown_item(
-            found, shows_seals=query.includes(context.request, SHOW_SEALS)
+            found, shows_encrypted=query.includes(context.request, INCLUDE_ENCRYPTED)
         )
         return json_response(context.request, encode_json(shown))
 
@@ -208,9 +208,10 @@ def _shown(context: RequestContext, conversation: Conversation) -> bytes:
 
 def _listed(context: RequestContext, items: Sequence[Item], *, has_more: bool) -> bytes:
     pairs = [(item.id, item.document) for item in items]
-    shows_seals = query.includes(context.request, SHOW_SEALS)
+    shows_encrypted = query.includes(context.request, INCLUDE_ENCRYPTED)
     return json_response(
-        context.request, item_list(pairs, has_more=has_more, shows_seals=shows_seals)
+        context.request,
+        item_list(pairs, has_more=has_more, shows_encrypted=shows_encrypted),
     )
 
 

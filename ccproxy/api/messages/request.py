@@ -1,17 +1,15 @@
-"""``POST /messages``: a request of the Messages API. Pure.
+"""Decodes ``POST /messages``: a request of the Messages API. Pure.
 
-The inner language is the client's own, so a request is nearly passed on as it came. It
-is read only as far as the proxy relies on it; of what is wrong beyond that, the
-provider's error is the better one.
+A request is passed on nearly as it came. The proxy reads only the fields that it needs;
+for errors in other fields, the provider's message is the better one.
 
 =============================  ======================================================
-``metadata`` and its like      left out and named: they belong to the CLI, or to the
-                               transport
-``thread``                     refused in the words that Anthropic's SDKs wait for
+``metadata`` and its like      ignored: they are the CLI's, or the transport's
+``thread``                     refused, in the words that Anthropic's SDKs expect
 ``container`` and its like     refused
-``system``                     one text; what is lost of its blocks is named
-``output_format``              ``output_config.format``, as betas called it
-thinking without signature     left out and named: nobody can check it
+``system``                     one text; breakpoints of its blocks are ignored
+``output_format``              becomes ``output_config.format``, its newer name
+thinking without signature     ignored: the provider cannot check it
 any other field                passed on as it came
 =============================  ======================================================
 
@@ -57,7 +55,7 @@ from ccproxy.core.messages import (
     is_blank,
 )
 
-# What is never passed on from a client. `stream` is read, and `thread` refused.
+# Never passed on. `stream` is read, and `thread` is refused.
 _NEVER_PASSED = (
     "metadata",
     "betas",
@@ -74,11 +72,11 @@ _REFUSED = {
     "inference_geo": "where the model runs cannot be chosen here",
 }
 _ROLES = ("user", "assistant", "system")
-# Claude Code's own, which says for whom it asks; here the CLI says so of itself.
+# A block of Claude Code's with its version; the CLI here sends its own.
 _ATTRIBUTION = "x-anthropic-billing-header"
 
 _CUSTOM = "custom"
-# Not passed on but set by the CLI, which takes any other word for its default.
+# The CLI sets the effort, and replaces an unknown one by its default.
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _EFFORT = "output_config.effort"
 
@@ -105,11 +103,11 @@ class DecodedMessagesRequest:
     """A decoded request.
 
     Attributes:
-        request: what to ask.
-        stream: whether the answer is wanted as it comes.
-        thinking: what the client is shown of it.
-        ignored: the paths of what was given and has no effect.
-        adjusted: the paths of what is passed on in another form.
+        request: the request.
+        stream: whether the client wants a stream.
+        thinking: the form of the thinking in the answer.
+        ignored: the paths of fields without effect.
+        adjusted: the paths of fields that are sent in another form.
     """
 
     request: MessagesRequest
@@ -159,20 +157,20 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
 
 
 class _Fields:
-    """The top-level fields that have not been read yet."""
+    """The top-level fields that are not read yet."""
 
     def __init__(self, fields: dict[str, Raw]) -> None:
         self.rest = fields
 
     def take(self, name: str) -> Raw | None:
-        """A field as it came; None: it is absent, or null."""
+        """Remove a field, as it came; None: it is absent or null."""
         return self.rest.pop(name, None)
 
     def read(self, name: str, decoder: msgspec.json.Decoder[_T]) -> _T | None:
-        """A field's value.
+        """Remove and decode a field; None: it is absent or null.
 
         Raises:
-            ClientError: it is of another type.
+            ClientError: it has another type.
         """
         raw = self.take(name)
         return None if raw is None else decode_json(decoder, bytes(raw), at=name)
@@ -192,7 +190,7 @@ def _reject_unsupported(fields: _Fields) -> None:
 
 
 def _system(content: str | Sequence[Raw] | None) -> tuple[str, list[str]]:
-    """The system prompt, and the paths of what is lost of its blocks."""
+    """The system prompt, and the paths of what is left out of its blocks."""
     if content is None or isinstance(content, str):
         text = content or ""
         return ("" if is_blank(text) else text), []
@@ -218,7 +216,7 @@ def _system(content: str | Sequence[Raw] | None) -> tuple[str, list[str]]:
 
 
 def _messages(given: Sequence[Raw] | None) -> tuple[tuple[Message, ...], list[str]]:
-    """The turns, and the paths of the thinking that is left out of them."""
+    """The messages, and the paths of thinking that is left out of them."""
     given = required(given, "messages")
     if not given:
         raise InvalidRequest("`messages` is empty", param="messages")
@@ -276,7 +274,7 @@ def _tool(raw: Raw, at: str) -> Tool:
         for name in ("name", "input_schema"):
             required(getattr(read, name), f"{at}.{name}")
     if read.type is None:
-        # To be null means the same as to be absent.
+        # Null means the same as absent.
         fields = _decode_shallow(raw)
         raw = Raw(_encode({k: v for k, v in fields.items() if k != "type"}))
     with located(at):
@@ -307,7 +305,7 @@ def _thinking_form(thinking: ThinkingConfig | None) -> ThinkingForm:
 
 
 def _output_config(fields: _Fields) -> OutputConfig | None:
-    """``output_config``, with the format that betas had beside it."""
+    """``output_config``, with the format that betas have beside it."""
     raw, beside = fields.take("output_config"), fields.take("output_format")
     if beside is not None:
         decode_json(_format_decoder, bytes(beside), at="output_format")

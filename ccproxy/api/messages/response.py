@@ -1,4 +1,4 @@
-"""Messages API: events to one message. Pure.
+"""Encodes an answer as one message of the Messages API. Pure.
 
 Source: ``Message`` of anthropic-python 2.14.
 """
@@ -22,7 +22,7 @@ class MessageDocument:
 
     Args:
         meta: has the message's id.
-        thinking: what the client is shown of it.
+        thinking: the form of the thinking in the answer.
     """
 
     def __init__(self, meta: MessageMeta, thinking: ThinkingForm = _PLAIN) -> None:
@@ -47,7 +47,7 @@ class MessageDocument:
 
     @property
     def usage(self) -> Usage:
-        """What the answer cost, once it is over."""
+        """The answer's usage, once it is over."""
         return self._message.usage if self._message.finished else Usage()
 
     @property

@@ -1,4 +1,4 @@
-"""The Messages API on the wire: what is read of a request, and what answers are. Pure.
+"""The structs of the Messages API's requests and answers. Pure.
 
 Source: ``MessageCreateParams``, ``Message``, ``Usage`` and the raw stream events of
 anthropic-python 2.14.
@@ -22,7 +22,7 @@ class MessageParam(msgspec.Struct):
 
 
 class ToolParam(msgspec.Struct):
-    """An entry of ``tools``: the client's own, or one that Anthropic has defined."""
+    """An entry of ``tools``: the client's, or one that Anthropic defines."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     type: str | None = None
@@ -47,21 +47,21 @@ class ThinkingParam(msgspec.Struct):
 
 
 class OutputFormatParam(msgspec.Struct):
-    """The form that the answer has to have."""
+    """``output_config.format``: the required format of the answer."""
 
     type: str
     schema: dict[str, Raw] | None = None
 
 
 class OutputParam(msgspec.Struct):
-    """``output_config``: how hard the model works, and the form of its answer."""
+    """``output_config``: the effort, and the format of the answer."""
 
     effort: str | None = None
     format: OutputFormatParam | None = None
 
 
 class CreateMessageRequest(msgspec.Struct):
-    """The body of a request, as far as it is read; any other field goes up as it is."""
+    """The fields of a request that are read; others are passed on as they are."""
 
     messages: list[MessageParam]
     model: str | None = None
@@ -73,26 +73,26 @@ class CreateMessageRequest(msgspec.Struct):
     tool_choice: ToolChoiceParam | None = None
     thinking: ThinkingParam | None = None
     output_config: OutputParam | None = None
-    # What `output_config.format` was called in betas.
+    # The older name of `output_config.format`, of betas.
     output_format: OutputFormatParam | None = None
 
 
 @frozen(kw_only=True)
 class MessageMeta:
-    """What is told of an answer before it is there."""
+    """The ids of an answer, which are known before it begins."""
 
     id: str
     request_id: str
 
 
 class OutputTokensDetails(msgspec.Struct):
-    """A part of the output's count."""
+    """``usage.output_tokens_details``."""
 
     thinking_tokens: int
 
 
 class MessageUsage(msgspec.Struct):
-    """Token counts, which do not overlap; the provider may tell more besides."""
+    """``usage``: counts that do not overlap; the provider may send more fields."""
 
     input_tokens: int
     cache_creation_input_tokens: int
@@ -102,7 +102,7 @@ class MessageUsage(msgspec.Struct):
 
 
 class MessageObject(msgspec.Struct, kw_only=True):
-    """An answer; without a stop reason it has only begun."""
+    """An answer; it has no stop reason while it streams."""
 
     id: str
     type: Literal["message"] = "message"
@@ -131,9 +131,9 @@ def message_document(
     Args:
         meta: has its id.
         model: the full id of the model that answers.
-        usage: what it has cost so far.
-        content: its blocks; none before it has begun.
-        end: why it is over; None: it is not.
+        usage: the usage so far.
+        content: its blocks; None: no block has begun.
+        end: None: the answer is not over.
     """
     message = MessageObject(
         id=meta.id,
@@ -146,7 +146,7 @@ def message_document(
 
 
 def stop_fields(end: Finished) -> dict[str, Any]:
-    """Why the model stopped, as `MessageObject` and ``message_delta`` tell it."""
+    """The fields about the end, of a `MessageObject` and of ``message_delta``."""
     return {
         "stop_reason": end.stop_reason,
         "stop_sequence": end.stop_sequence,
@@ -155,10 +155,10 @@ def stop_fields(end: Finished) -> dict[str, Any]:
 
 
 def usage_document(usage: Usage) -> Mapping[str, object]:
-    """A `MessageUsage` with everything that the provider has told.
+    """A `MessageUsage` with all fields that the provider has sent.
 
-    Where the counts are a sum over several messages, what the provider told of the
-    last one's details is left out.
+    If the counts are a sum over several messages, objects and lists are left out: they
+    belong to the last message only.
     """
     counts = msgspec.structs.asdict(_counts(usage))
     told = {name: _decode(raw) for name, raw in usage.details.items()}

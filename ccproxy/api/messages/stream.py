@@ -1,12 +1,12 @@
-"""Messages API: events of the inner language to those of the API's stream. Pure.
+"""Encodes an answer as the events of a stream of the Messages API. Pure.
 
 Order of a stream: ``message_start``, ``ping``; each block's ``content_block_start``,
 deltas and ``content_block_stop``, counted from 0; ``message_delta`` with why the model
 stopped and the usage; ``message_stop``. Or, at any place after the start, ``error`` as
 the last thing.
 
-Blocks and deltas are told as the provider told them, but for their numbers: some blocks
-are not shown, and an answer may be made of several messages.
+Blocks and deltas are sent as they came from the provider. Only their numbers differ:
+some blocks are left out, and an answer may consist of several messages.
 
 Source: "Streaming messages" in the Messages API's documentation; the accumulation of
 anthropic-python 2.14.
@@ -54,7 +54,7 @@ class MessageStream:
 
     Args:
         meta: has the message's id.
-        thinking: what the client is shown of it.
+        thinking: the form of the thinking in the answer.
     """
 
     def __init__(self, meta: MessageMeta, thinking: ThinkingForm = _PLAIN) -> None:
@@ -64,10 +64,10 @@ class MessageStream:
         self._end: Finished | None = None
         self._has_begun = False
         self._resumes = False
-        # From the provider's number of each open block to the client's.
+        # The client's number of each open block, by the provider's number.
         self._open: dict[int, int] = {}
         self._count = 0
-        # The block of text that is told, and what is around each piece of it.
+        # The open block of text, and the JSON around each piece of it.
         self._text_index: int | None = None
         self._head = self._tail = b""
         self.error: CCProxyError | None = None
@@ -80,7 +80,7 @@ class MessageStream:
 
     @property
     def usage(self) -> Usage:
-        """What the answer cost, once it is over."""
+        """The answer's usage, once it is over."""
         return Usage() if self._end is None else self._end.usage
 
     @property
@@ -89,7 +89,7 @@ class MessageStream:
         return (self.encode,)
 
     def encode(self, events: Sequence[Event]) -> Sequence[WireEvent]:
-        """What events mean to the client; maybe nothing.
+        """Encode events.
 
         An answer that failed sets ``error``: where nothing was sent yet, it can still
         be told by an HTTP status instead.
@@ -99,7 +99,7 @@ class MessageStream:
             self._resumes = self._resumes or isinstance(event, Restarted)
             for told in self._replay.filter((event,)):
                 if isinstance(told, TextDelta) and told.index == self._text_index:
-                    # The one that there are many of, in a block that is shown.
+                    # Nearly all events are pieces of text: the short way.
                     data = self._head + encode_json(told.text) + self._tail
                     sent.append(WireEvent(_DELTA, data))
                     continue
@@ -131,10 +131,10 @@ class MessageStream:
                 if not self._has_begun:
                     return self._start(model, usage)
                 if resumes:
-                    # What goes on is the block that the connection was lost in.
+                    # The new answer continues the block that is open.
                     return ()
-                # Claude Code has used a tool of its own, or the proxy has asked again:
-                # the model goes on.
+                # Claude Code has run a tool of its own, or the proxy has asked again:
+                # the model continues in another message.
                 return self._close_all()
             case Finished():
                 return self._finish(event)

@@ -1,7 +1,7 @@
-"""Messages API: what a client is shown of the model's thinking. Pure.
+"""Removes thinking from answers whose client has not asked for it. Pure.
 
-A client that did not ask for thinking is shown none: many take the first block for the
-text. What is hidden is still remembered, for the next request of the conversation.
+Many such clients take the first block for the text. The proxy still remembers the
+removed thinking, for the next request of the conversation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,11 +26,11 @@ from ccproxy.core.stream import (
 
 @frozen(kw_only=True)
 class ThinkingForm:
-    """What a client is shown of the model's thinking.
+    """The form of the thinking in an answer.
 
     Attributes:
-        is_shown: whether there are blocks of it.
-        has_text: whether they say anything, or are only signed.
+        is_shown: whether the answer has blocks of thinking.
+        has_text: whether these have a text, or only a signature.
     """
 
     is_shown: bool = False
@@ -38,10 +38,10 @@ class ThinkingForm:
 
 
 class ThinkingFilter:
-    """Takes out of an answer what its client is not shown.
+    """Removes thinking from events.
 
-    Where thinking is shown, a tool that Claude Code has used by itself is a block of
-    thinking, too; its index is negative.
+    If thinking is shown, a tool that Claude Code has run by itself becomes a block of
+    thinking with a negative index.
     """
 
     def __init__(self, form: ThinkingForm) -> None:
@@ -50,7 +50,7 @@ class ThinkingFilter:
         self._asides = 0
 
     def filter(self, events: Sequence[Event]) -> Iterator[Event]:
-        """The events that are shown."""
+        """The events for the client."""
         for event in events:
             match event:
                 case ContentBlockStart(block, index):
@@ -83,7 +83,7 @@ class ThinkingFilter:
     def _aside(self, use: AgentToolUsed) -> Iterator[Event]:
         self._asides += 1
         index = -self._asides
-        # Without a signature, so that nobody gives it back as the model's own.
+        # It has no signature, so it never goes back to the model.
         yield ContentBlockStart(thinking_block("", ""), index)
         yield ThinkingDelta(agent_line(use), index)
         yield ContentBlockStop(index)

@@ -1,9 +1,8 @@
-"""Responses that are made in the background, whether or not a client waits.
+"""Responses in the background: they are made whether or not a client waits.
 
-A job runs until its encoder is over, is then on its way into the store, and is over for
-its clients when the store has it. What could not be kept is failed, for whoever asks
-here, and the store is told again until it takes it: a response never stays unfinished
-while its server lives.
+When the answer has ended, the response is stored; only then clients see its end. If the
+store fails, clients of this server see a failed response, and the server tries to store
+that until the store accepts it. So no response stays unfinished while its server runs.
 """
 
 from collections.abc import Sequence
@@ -26,19 +25,20 @@ from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import RequestIdentity
 from ccproxy.web.sse import WireEvent
 
-# Other servers of the store may cancel what runs here.
-_LOOK_SECONDS = 2.0
-_AGAIN_SECONDS = 5.0
+# How often to ask the store whether another server has cancelled a response.
+_POLL_SECONDS = 2.0
+_RETRY_SECONDS = 5.0
 
 _BACKGROUND = "background"
 _OK = 200
 
 
 class BackgroundResponse:
-    """One response in the making.
+    """One response.
 
     Attributes:
-        response: as clients see it; it is over once that is kept, or could not be.
+        response: the document for clients; it has an end when that is stored, or when
+            storing it has failed.
     """
 
     def __init__(
@@ -57,26 +57,26 @@ class BackgroundResponse:
         self.response = turn.encoder.response
 
     def cancel(self) -> None:
-        """Make no more of it than there is."""
+        """End the answer here."""
         if not self.turn.encoder.is_over:
             self.group.cancel()
             self.event_log.record(self.turn.encoder.cancel())
             self.group.finish()
 
     def fail(self, error: CCProxyError) -> None:
-        """End it for a reason that no answer gave."""
+        """End the answer with an error that the backend has not reported."""
         if not self.turn.encoder.is_over:
             self.event_log.record(self.turn.encoder.encode([Failed(error)]))
 
     def finish(self, end: Sequence[WireEvent]) -> None:
-        """Tell the end, which is known now."""
+        """Show the end to clients."""
         self.response = self.turn.encoder.response
         self.event_log.record(end)
         self.event_log.finish()
 
     @property
     def document(self) -> bytes:
-        """The response as clients see it."""
+        """The response as clients see it, with encrypted content."""
         return kept_response(self.response, self.turn.encoder.output)
 
     def _receive(self, events: Sequence[Event]) -> None:
@@ -88,7 +88,7 @@ class BackgroundResponse:
 
 
 class BackgroundResponses:
-    """All responses that are made in the background here."""
+    """All background responses of this server."""
 
     _log = Logger()
 
@@ -102,16 +102,16 @@ class BackgroundResponses:
         self._ends: set[Deferred[None]] = set()
         self._sleeps: set[Deferred[None]] = set()
         self._is_stopping = False
-        self._looking = LoopingCall(self._look)
-        self._looking.clock = clock
+        self._polling = LoopingCall(self._poll)
+        self._polling.clock = clock
 
     def start(
         self, turn: PreparedResponse, asker: RequestIdentity
     ) -> "Deferred[BackgroundResponse]":
-        """Keep that it was asked, and ask; whoever waits for that may go away.
+        """Store the new response, and ask; cancelling the Deferred stops neither.
 
         Raises:
-            StorageFailed: it could not be kept, and was not asked.
+            StorageFailed: it could not be stored, and the model was not asked.
         """
         return shield(Deferred.fromCoroutine(self._start(turn, asker)))
 
@@ -126,21 +126,21 @@ class BackgroundResponses:
         self._ends.add(end)
         end.addErrback(lambda failure: self._log.failure("lost a response", failure))
         end.addCallback(lambda _: self._is_over(end))
-        if self._ends and not self._looking.running:
-            self._looking.start(_LOOK_SECONDS, now=False)
+        if self._ends and not self._polling.running:
+            self._polling.start(_POLL_SECONDS, now=False)
         return job
 
     def get(self, identifier: str) -> BackgroundResponse | None:
-        """A response that is made here, or was and is not kept yet."""
+        """A response of this server that is not stored yet."""
         return self._jobs.get(identifier)
 
     async def cancel(self, job: BackgroundResponse) -> None:
-        """End one, and wait until that is kept."""
+        """Cancel a response, and wait until that is stored."""
         job.cancel()
         await self._finished(job)
 
     async def drain(self) -> None:
-        """Wait until all are kept; what the store does not take now is given up."""
+        """Wait until all are stored; what the store refuses now is given up."""
         self._is_stopping = True
         for sleep in tuple(self._sleeps):
             sleep.cancel()
@@ -149,8 +149,8 @@ class BackgroundResponses:
 
     def _is_over(self, end: "Deferred[None]") -> None:
         self._ends.discard(end)
-        if not self._ends and self._looking.running:
-            self._looking.stop()
+        if not self._ends and self._polling.running:
+            self._polling.stop()
 
     async def _finished(self, job: BackgroundResponse) -> None:
         finished: Deferred[None] = Deferred()
@@ -206,7 +206,7 @@ class BackgroundResponses:
         try:
             await self._stored.set_status(job.turn.id, "in_progress")
         except StorageFailed:
-            # How it ends is what counts, and is told.
+            # Only the end counts, which is stored later.
             return
 
     async def _keep(self, job: BackgroundResponse) -> None:
@@ -223,10 +223,10 @@ class BackgroundResponses:
             job.finish(end)
 
     async def _keep_failure(self, job: BackgroundResponse) -> None:
-        """Have the store take that it failed, as soon as it takes anything."""
+        """Try to store the failure until the store accepts it."""
         ending = self._turns.ending(job.turn, job.event_log.events)
         while not self._is_stopping:
-            sleep: Deferred[None] = deferLater(self._clock, _AGAIN_SECONDS)
+            sleep: Deferred[None] = deferLater(self._clock, _RETRY_SECONDS)
             self._sleeps.add(sleep)
             try:
                 await sleep
@@ -234,23 +234,23 @@ class BackgroundResponses:
             except StorageFailed:
                 continue
             except CancelledError:
-                # Who finds it next finds its server gone.
+                # The next server that reads it sees that its server has stopped.
                 pass
             finally:
                 self._sleeps.discard(sleep)
             return
 
-    def _look(self) -> "Deferred[None]":
-        return Deferred.fromCoroutine(self._cancel_what_others_did())
+    def _poll(self) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self._cancel_what_others_cancelled())
 
-    async def _cancel_what_others_did(self) -> None:
+    async def _cancel_what_others_cancelled(self) -> None:
         mine = [j for j in self._jobs.values() if not j.turn.encoder.is_over]
         if not mine:
             return
         try:
             running = await self._stored.still_running([job.turn.id for job in mine])
         except StorageFailed:
-            # Its end will meet with the same, and tell.
+            # Storing the end will fail as well, and reports it.
             return
         for job in mine:
             if job.turn.id not in running:

@@ -1,7 +1,7 @@
-"""``POST /responses/compact``: a conversation to one sealed item. Pure.
+"""``POST /responses/compact``: replaces a conversation by one encrypted item. Pure.
 
-The model itself writes the summary: it is asked at the end of the conversation. The
-item that comes of it stands for the whole conversation from then on.
+The model writes a summary: the last message of the conversation asks for it. From then
+on the item with the summary stands for the whole conversation.
 
 Source: ``CompactResponseMethodPublicBody`` and ``CompactResource`` in both documents.
 """
@@ -11,14 +11,14 @@ from attrs import evolve
 from msgspec import UNSET
 
 from ccproxy.api.common.decoding import required
+from ccproxy.api.responses.encryption import Encryptor
 from ccproxy.api.responses.resource import usage_of
-from ccproxy.api.responses.stream import Sealer
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import ClaudeFailed
 from ccproxy.core.messages import MessagesRequest, ToolChoice
 from ccproxy.core.stream import Usage
 
-# What the user says at the end; the conversation goes on from the answer alone.
+# The last message of the user. The conversation continues from the answer alone.
 ASK = (
     "Summarize this whole conversation so that it can be continued from your summary "
     "alone, by someone who has not seen it. Keep every fact, name, number, decision, "
@@ -29,19 +29,19 @@ ASK = (
 
 
 def check_model(model: str) -> None:
-    """A compaction names its model.
+    """Check that a request for a compaction has a model.
 
     Raises:
-        MissingParameter: it does not.
+        MissingParameter: it has none.
     """
     required(model or None, "model")
 
 
 def summarized(request: MessagesRequest) -> MessagesRequest:
-    """The question for a summary of a request's conversation.
+    """The request for a summary of a request's conversation.
 
-    The tools stay, though none may be called: without them the provider could read
-    nothing of the conversation from its cache.
+    The model may call no tool. The tools stay all the same, because the provider's
+    prompt cache depends on them.
     """
     config = request.output_config
     if config is not None:
@@ -54,11 +54,11 @@ def summarized(request: MessagesRequest) -> MessagesRequest:
     )
 
 
-def compaction_item(identifier: str, summary: str, sealer: Sealer) -> bytes:
-    """The item that stands for the conversation.
+def compaction_item(identifier: str, summary: str, encryptor: Encryptor) -> bytes:
+    """Encode the item that stands for the conversation.
 
     Raises:
-        ClaudeFailed: there is no summary.
+        ClaudeFailed: the summary is blank.
     """
     if not summary.strip():
         raise ClaudeFailed("the model wrote no summary; try again")
@@ -66,7 +66,7 @@ def compaction_item(identifier: str, summary: str, sealer: Sealer) -> bytes:
         {
             "type": "compaction",
             "id": f"cmp_{identifier}",
-            "encrypted_content": sealer.close({"summary": summary}),
+            "encrypted_content": encryptor.encrypt({"summary": summary}),
         }
     )
 
@@ -74,7 +74,7 @@ def compaction_item(identifier: str, summary: str, sealer: Sealer) -> bytes:
 def compaction_document(
     identifier: str, item: bytes, created_seconds: int, usage: Usage
 ) -> bytes:
-    """The answer to the request."""
+    """Encode the answer to the request."""
     return encode_json(
         {
             "id": f"resp_{identifier}",

@@ -1,11 +1,10 @@
-"""What clients carry for us and cannot read: sealed with a key of ours. Pure.
+"""Encrypts what clients keep for the proxy, as ``encrypted_content``. Pure.
 
-The thinking of a model comes with its provider's signature, and goes back natively
-only with it; a compacted conversation is nobody's to edit. Both travel through the
-client as ``encrypted_content``.
+Thinking goes back to the model only with its provider's signature, and clients must not
+edit a compacted conversation. So both are encrypted with a key of the proxy.
 
 Source: ``reasoning.encrypted_content`` and ``CompactionBody`` in OpenAI's document;
-the seal is a Fernet token (AES-128-CBC with HMAC-SHA-256).
+the result is a Fernet token (AES-128-CBC with HMAC-SHA-256).
 """
 
 import re
@@ -16,13 +15,13 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from ccproxy.core.errors import InvalidEncryptedContent
 
-# Fernet itself would read over anything else.
+# Fernet ignores any other character.
 _TOKEN = re.compile("[A-Za-z0-9_-]+={0,2}")
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
 class Encryptor:
-    """Closes and opens with one key.
+    """Encrypts and decrypts with one key.
 
     Args:
         key: as `new_key` makes them.
@@ -31,24 +30,24 @@ class Encryptor:
     def __init__(self, key: bytes) -> None:
         self._fernet = Fernet(key)
 
-    def close(self, values: Mapping[str, str]) -> str:
-        """Seal some texts, as one line of ASCII."""
+    def encrypt(self, values: Mapping[str, str]) -> str:
+        """Encrypt some texts to one line of ASCII."""
         return self._fernet.encrypt(msgspec.json.encode(values)).decode()
 
-    def open(self, sealed: str, at: str) -> Mapping[str, str]:
-        """What was sealed.
+    def decrypt(self, encrypted: str, at: str) -> Mapping[str, str]:
+        """Decrypt some texts.
 
         Args:
-            sealed: as it came from a client.
+            encrypted: what the client sent.
             at: its path in the request.
 
         Raises:
-            InvalidSeal: it is not ours, or not as we made it.
+            InvalidEncryptedContent: another key encrypted it, or it was changed.
         """
-        if not _TOKEN.fullmatch(sealed):
+        if not _TOKEN.fullmatch(encrypted):
             raise _not_ours(at)
         try:
-            return _decode(self._fernet.decrypt(sealed.encode()))
+            return _decode(self._fernet.decrypt(encrypted.encode()))
         except (InvalidToken, msgspec.DecodeError):
             raise _not_ours(at) from None
 
@@ -62,5 +61,5 @@ def _not_ours(at: str) -> InvalidEncryptedContent:
 
 
 def new_key() -> bytes:
-    """A key for a `Encryptor`; to be kept for as long as its seals should open."""
+    """Make a key for an `Encryptor`."""
     return Fernet.generate_key()

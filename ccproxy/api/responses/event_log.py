@@ -1,4 +1,4 @@
-"""The events of a response's stream, recorded, and played as often as clients ask.
+"""Records the events of a response's stream, and plays them to clients.
 
 An event's index is its ``sequence_number``.
 """

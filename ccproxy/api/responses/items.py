@@ -1,21 +1,21 @@
-"""The items that a conversation consists of in Responses. Pure.
+"""Decodes the items of a conversation in Responses. Pure.
 
-An item is kept as it came, completed to what a listing of items has to show; what
-is kept is read again by the same decoder, so an item means the same to the model
-whether a client sends it or the store.
+An item is stored as it came, completed with the fields that a list of items has to
+show. Stored items are read by the same decoder, so an item means the same to the model
+whether it comes from a client or from the store.
 
 ============================  ================================================
 ``message``                   text, images and files of one role
-``reasoning``                 thinking; native if its seal is there
-``function_call``,            a call of a tool; the model knows all of them as
-``custom_tool_call``,         calls with JSON arguments
+``reasoning``                 thinking, if its encrypted content is there
+``function_call``,            a call of a tool, which becomes a call with JSON
+``custom_tool_call``,         arguments
 ``local_shell_call``,
 ``shell_call``
 ``…_output`` of these         its result
-``web_search_call``           a search of the model's own; left out
-``compaction``                a conversation's summary, sealed
-``item_reference``            an item that is kept, by its id
-any other                     a hosted tool of another provider; left out, named
+``web_search_call``           a search that the model made by itself; left out
+``compaction``                a conversation's summary, encrypted
+``item_reference``            a stored item, by its id
+any other                     a hosted tool of another provider; left out, reported
 ============================  ================================================
 
 Source: ``ItemParam`` and ``ItemField`` of Open Responses; ``InputItem`` and
@@ -23,7 +23,7 @@ Source: ``ItemParam`` and ``ItemField`` of Open Responses; ``InputItem`` and
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from attrs import evolve, frozen
@@ -34,6 +34,7 @@ from ccproxy.api.common.custom_tools import custom_call
 from ccproxy.api.common.decoding import decode_json, required
 from ccproxy.api.common.prompt import InputMessage, PastThinking
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable, function_call
+from ccproxy.api.responses.encryption import Encryptor
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import (
     InvalidEncryptedContent,
@@ -47,10 +48,10 @@ from ccproxy.core.messages import (
     tool_use_block,
 )
 
-# What a client includes to be shown what it carries for us.
-SHOW_SEALS = "reasoning.encrypted_content"
+# The value of `include` with which a client asks for encrypted content.
+INCLUDE_ENCRYPTED = "reasoning.encrypted_content"
 _REFERENCE = "item_reference"
-# The Messages API takes 32 MB in a request.
+# The limit of a request of the Messages API.
 _MOST_RESOLVED_BYTES = 32 * 2**20
 _SHELLS: Mapping[str, ToolKind] = {
     "local_shell_call": ToolKind.LOCAL_SHELL,
@@ -61,21 +62,14 @@ _OUTPUTS = (
     *("function_call_output", "custom_tool_call_output"),
     *("local_shell_call_output", "shell_call_output"),
 )
-# Those that are left out without a word: what they say is said elsewhere.
+# Left out without a report: the answer that they belong to has their content.
 _SILENT = ("web_search_call", "reasoning")
-# What the model is told where a conversation was compacted.
+# The user's message in the place of a compacted conversation.
 _SUMMARY = "The conversation before this point was summarized:\n\n{}"
 
 
-class Unsealer(Protocol):
-    """Who opens what clients carry for us."""
-
-    def open(self, sealed: str, at: str) -> Mapping[str, str]:
-        """What was sealed; raises `InvalidEncryptedContent`."""
-
-
 class _ShellOutput(msgspec.Struct):
-    """What one command wrote, and how it ended."""
+    """The output of one command."""
 
     stdout: str
     stderr: str
@@ -83,17 +77,17 @@ class _ShellOutput(msgspec.Struct):
 
 
 class ItemFields(msgspec.Struct):
-    """What is read of an item, of whatever type."""
+    """The fields that are read of items of all types."""
 
     type: str | None = None
     id: str | None = None
     role: str | None = None
     content: str | list[ContentPart] | None = None
-    # Of calls and their outputs.
+    # Of calls and their results.
     call_id: str | None = None
     name: str | None = None
     namespace: str | None = None
-    # A text of JSON; some clients send the object itself, or nothing.
+    # A JSON string of an object; some clients send the object, or nothing.
     arguments: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b'""'))
     input: str | None = None
     action: dict[str, Any] | None = None
@@ -104,21 +98,21 @@ class ItemFields(msgspec.Struct):
 
     @property
     def called_id(self) -> str | None:
-        """The id of the call: OpenAI's local shell has it in another place."""
+        """The id of the call, which results of the local shell have in ``id``."""
         if self.call_id is None and self.kind == "local_shell_call_output":
             return self.id
         return self.call_id
 
     @property
     def kind(self) -> str:
-        """The type; messages and references may come without."""
+        """The type, which messages and references may lack."""
         if self.type is not None:
             return self.type
         is_reference = self.id is not None and self.role is None
         return _REFERENCE if is_reference else "message"
 
 
-# Reasoning has contents of its own, which are not what the model takes back.
+# Other contents of ``reasoning`` do not go back to the model, and are not read.
 _decoder = msgspec.json.Decoder(ItemFields)
 _result = msgspec.json.Decoder(str | list[ContentPart] | None)
 _shell_result = msgspec.json.Decoder(list[_ShellOutput])
@@ -139,8 +133,8 @@ class DecodedItem:
     fields: ItemFields
 
     @property
-    def wanted_id(self) -> str | None:
-        """The id of the kept item that is meant; None: this is the item."""
+    def referenced_id(self) -> str | None:
+        """The id of the stored item that stands for this one; None: there is none."""
         match self.fields:
             case ItemFields(kind="item_reference", id=str(identifier)):
                 return identifier
@@ -152,14 +146,14 @@ class DecodedItem:
 
 
 def decode_items(given: str | Sequence[bytes], param: str) -> tuple[DecodedItem, ...]:
-    """Decode what a request says.
+    """Decode the items of a request.
 
     Args:
         given: the text of a message of the user, or the JSON of each item.
-        param: the field that holds them.
+        param: the field that they came in.
 
     Raises:
-        ClientError: an item that means nothing; with its path.
+        ClientError: an item lacks a field, or a field has a wrong type.
     """
     if isinstance(given, str):
         raw = encode_json({"type": "message", "role": "user", "content": given})
@@ -170,13 +164,13 @@ def decode_items(given: str | Sequence[bytes], param: str) -> tuple[DecodedItem,
 
 
 def kept_items(documents: Sequence[bytes], param: str) -> tuple[DecodedItem, ...]:
-    """Decode what was kept; the field ``param`` is why they are here."""
+    """Decode stored items, which the request's field ``param`` refers to."""
     return tuple(DecodedItem(param, raw, _decoder.decode(raw)) for raw in documents)
 
 
 def _decode(raw: bytes, at: str) -> DecodedItem:
     item = DecodedItem(at, raw, decode_json(_decoder, raw, at=at))
-    # Fields that nobody reads are kept all the same, so they have to be sound.
+    # Fields that are not read are stored, so they have to be valid JSON as well.
     decode_json(_anything, raw, at=at)
     match item.fields.kind:
         case "message":
@@ -200,14 +194,14 @@ def _decode(raw: bytes, at: str) -> DecodedItem:
 def resolve(
     items: Sequence[DecodedItem], kept: Mapping[str, bytes]
 ) -> tuple[DecodedItem, ...]:
-    """Put what is kept in the place of what refers to it.
+    """Replace references by the stored items.
 
     Raises:
-        InvalidRequest: a reference to what is not kept.
-        RequestTooLarge: it comes to more than any model is sent.
+        InvalidRequest: an item is not stored.
+        RequestTooLarge: the result exceeds the limit of the Messages API.
     """
     resolved = tuple(_resolved(item, kept) for item in items)
-    # A few bytes can refer to much, and again and again.
+    # A small request can refer to large items, and to each many times.
     if sum(len(item.raw) for item in resolved) > _MOST_RESOLVED_BYTES:
         raise RequestTooLarge(
             f"with what it refers to, the input is more than {_MOST_RESOLVED_BYTES} "
@@ -217,7 +211,7 @@ def resolve(
 
 
 def _resolved(item: DecodedItem, kept: Mapping[str, bytes]) -> DecodedItem:
-    found = kept.get(item.wanted_id) if item.wanted_id is not None else None
+    found = kept.get(item.referenced_id) if item.referenced_id is not None else None
     if found is not None:
         return evolve(item, raw=found, fields=_decoder.decode(found))
     if item.fields.kind == _REFERENCE:
@@ -232,45 +226,45 @@ def _resolved(item: DecodedItem, kept: Mapping[str, bytes]) -> DecodedItem:
 
 def input_messages(
     items: Sequence[DecodedItem],
-    unsealer: Unsealer,
+    encryptor: Encryptor | None,
     tools: ToolTable,
     adjustments: Adjustments,
 ) -> list[InputMessage]:
-    """What the items say, in order.
+    """Translate items to messages.
 
     Args:
-        items: all of them.
-        unsealer: opens what is sealed.
-        tools: the names that calls have for the API.
-        adjustments: what cannot be told to the model is noted there.
+        items: in the order of the conversation.
+        encryptor: None if no item has encrypted content.
+        tools: the tools of the request.
+        adjustments: get the paths of items that are left out.
 
     Raises:
-        ClientError: an item that cannot be told to the model.
+        ClientError: an item has no counterpart in the Messages API.
     """
-    reader = _Reader(unsealer, tools, adjustments)
+    reader = _Reader(encryptor, tools, adjustments)
     told = [reader.read(item) for item in items]
     return [message for message in told if message is not None]
 
 
 @frozen
 class _Reader:
-    """Reads items as messages."""
+    """Translates single items."""
 
-    unsealer: Unsealer
+    encryptor: Encryptor | None
     tools: ToolTable
     adjustments: Adjustments
 
     def read(self, item: DecodedItem) -> InputMessage | None:
-        """What an item says; None: nothing that the model could be told."""
+        """The message for an item; None: the item is left out."""
         at, fields = item.at, item.fields
         match fields.kind:
             case "message":
-                # A bare `input` is the text itself.
+                # If `input` is a string, the path of the content is that of `input`.
                 field = "content" if at.endswith("]") else ""
                 role = fields.role or ""
                 return InputMessage(at, role, fields.content, field=field)
             case kind if kind in _CALLS:
-                # Of one that was cut off nothing is there that could have a result.
+                # A call that was cut off was never run, and has no result.
                 if fields.status == "incomplete":
                     self.adjustments.ignore(at)
                     return None
@@ -281,7 +275,7 @@ class _Reader:
                 return InputMessage(at, "tool", told, result_of=called, field="output")
             case "compaction":
                 where = f"{at}.encrypted_content"
-                opened = self.unsealer.open(fields.encrypted_content or "", where)
+                opened = self._decrypt(fields.encrypted_content or "", where)
                 summary = _SUMMARY.format(opened.get("summary", ""))
                 return InputMessage(at, "user", summary)
             case "reasoning" if fields.encrypted_content:
@@ -291,7 +285,7 @@ class _Reader:
                 return InputMessage(at, "assistant", None, thinking=(thinking,))
             case kind if kind not in _SILENT:
                 self.adjustments.ignore(at)
-        # Thinking without its signature cannot be given back.
+        # The Messages API refuses thinking without its signature.
         return None
 
     def _call(self, item: DecodedItem) -> Block:
@@ -301,7 +295,7 @@ class _Reader:
             case "local_shell_call" | "shell_call":
                 kind = _SHELLS[fields.kind]
                 given = (fields.action or {}).items()
-                # What was never said is null there, and the type says nothing.
+                # Absent fields are null in the item; the type is no argument.
                 action = {k: v for k, v in given if v is not None and k != "type"}
                 name = self.tools.api_name(ToolIdentity(kind.value, kind))
                 renamed = {"id": "call_id", "input": "action"}
@@ -319,12 +313,18 @@ class _Reader:
         about = (identifier, name, fields.arguments, at, self.adjustments)
         return function_call(*about, {"id": "call_id", "input": "arguments"})
 
+    def _decrypt(self, encrypted: str, at: str) -> Mapping[str, str]:
+        if self.encryptor is None:
+            # `has_encrypted_content` tells when there has to be an encryptor.
+            raise AssertionError(at)
+        return self.encryptor.decrypt(encrypted, at)
+
     def _thinking(self, sealed: str, at: str) -> PastThinking | None:
         where = f"{at}.encrypted_content"
         try:
-            opened = self.unsealer.open(sealed, where)
+            opened = self._decrypt(sealed, where)
         except InvalidEncryptedContent:
-            # Another provider's, or of a proxy whose key is gone.
+            # Another provider or another key encrypted it.
             self.adjustments.ignore(where)
             return None
         about = opened.get("model", ""), opened.get("prefix", "")
@@ -343,6 +343,6 @@ def _output(item: DecodedItem) -> str | list[ContentPart] | None:
     return encode_json(told).decode()
 
 
-def has_seals(items: Sequence[DecodedItem]) -> bool:
-    """Whether any of them has to be opened."""
+def has_encrypted_content(items: Sequence[DecodedItem]) -> bool:
+    """Whether any item has to be decrypted."""
     return any(item.fields.encrypted_content for item in items)

@@ -1,6 +1,6 @@
-"""Items as they are kept and listed. Pure.
+"""Completes items for the store and for lists of items. Pure.
 
-What a client left out is completed to what a listing of items has to show.
+The documents require fields that a client may leave out.
 
 Source: ``ItemResource`` and ``ItemField`` in the two documents.
 """
@@ -29,19 +29,19 @@ _PREFIXES: Mapping[str, str] = {
     "web_search_call": "ws",
     "compaction": "cmp",
 }
-# Of what only another provider understands.
+# Of items with a type of another provider.
 _OTHER_PREFIX = "item"
 
 
 def documents(
     items: Sequence[DecodedItem], identifier: str, taken: Iterable[str] = ()
 ) -> list[tuple[str, bytes]]:
-    """The items as they are kept and listed, each with its id.
+    """The items as they are stored and listed, each with its id.
 
     Args:
-        items: references resolved.
-        identifier: makes ids for those that came without.
-        taken: the ids of the items before them: each id is there once.
+        items: with references resolved.
+        identifier: a part of the ids of items that came without an id.
+        taken: the ids of earlier items, which no item may have as well.
     """
     kept = []
     seen = set(taken)
@@ -57,7 +57,7 @@ def documents(
 
 def _completed(item: DecodedItem, identifier: str) -> dict[str, Any]:
     kind = item.fields.kind
-    # Absent and null are one to clients, but not to both documents.
+    # To clients, null means absent; the documents forbid null in some fields.
     given = {k: v for k, v in msgspec.json.decode(item.raw).items() if v is not None}
     given |= {"type": kind, "id": identifier}
     if kind not in ("reasoning", "compaction"):

@@ -1,4 +1,4 @@
-"""What the items of an answer look like in Responses. Pure.
+"""The items of an answer in Responses: messages, reasoning, web searches. Pure.
 
 Calls are in `ccproxy.api.responses.tool_calls`.
 
@@ -13,11 +13,11 @@ from attrs import frozen
 
 @frozen(kw_only=True)
 class OutputPart:
-    """The kind of item that has one text, and the events that tell it.
+    """A kind of item with one text, and the names of its events.
 
     Attributes:
-        index: what the events call the part's position in its item.
-        extra: what else its deltas carry.
+        index: the events' name of the part's position in its item.
+        extra: other fields of its deltas.
     """
 
     prefix: str
@@ -81,7 +81,7 @@ REASONING = OutputPart(
 
 
 def search_item(identifier: str, query: str) -> dict[str, Any]:
-    """A search of the web that the model has made by itself."""
+    """A web search that the model made by itself."""
     return {
         "type": "web_search_call",
         "id": identifier,
@@ -90,8 +90,8 @@ def search_item(identifier: str, query: str) -> dict[str, Any]:
     }
 
 
-def without_seal(item: dict[str, Any]) -> dict[str, Any]:
-    """The item as it is shown to who has not asked for sealed thinking."""
+def without_encrypted_content(item: dict[str, Any]) -> dict[str, Any]:
+    """The item for clients that have not asked for encrypted content."""
     if item["type"] != "reasoning" or "encrypted_content" not in item:
         return item
     return {name: value for name, value in item.items() if name != "encrypted_content"}

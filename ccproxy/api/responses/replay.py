@@ -1,4 +1,4 @@
-"""The stream of a response once more: from its job, from the store, or as it comes."""
+"""Plays the stream of a response again, while it is made or from the store."""
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -14,11 +14,11 @@ from ccproxy.store.records import StoredResponse
 from ccproxy.store.responses import ResponseStore
 from ccproxy.web.sse import WireEvent
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
 class ResponseReplay:
-    """Plays the streams of responses, wherever they are made or kept."""
+    """Plays streams of background responses and of stored responses."""
 
     def __init__(
         self, stored: ResponseStore, jobs: BackgroundResponses, clock: IReactorTime
@@ -28,12 +28,15 @@ class ResponseReplay:
         self._clock = clock
 
     async def play(self, request: Request, name: str, after: int) -> bool:
-        """Play one to the end; False, and nothing written, if there is none.
+        """Play a stream to its end.
 
         Args:
-            request: whose client is to hear it.
+            request: the client's.
             name: the response's id.
-            after: the last event that the client has; -1 for none.
+            after: the number of the last event that the client has; -1: none.
+
+        Returns:
+            False if there is no such response; nothing was written then.
         """
         job = self._jobs.get(name)
         if job is not None:
@@ -54,11 +57,11 @@ class ResponseReplay:
     async def _fill(
         self, event_log: EventLog, kept: StoredResponse, after: int
     ) -> None:
-        """Record the rest of what is kept, once another server has ended it."""
+        """Record the stored events, after another server has ended the response."""
         try:
             events = await self._events(kept, after)
         except StorageFailed as error:
-            shown = shown_response(kept.document, kept.status, shows_seals=False)
+            shown = shown_response(kept.document, kept.status, shows_encrypted=False)
             events = end_of_stream(shown, after, error)
         event_log.record(events)
         event_log.finish()
@@ -66,13 +69,13 @@ class ResponseReplay:
     async def _events(self, kept: StoredResponse, after: int) -> list[WireEvent]:
         now: StoredResponse | None = kept
         while now is not None and now.is_running:
-            await deferLater(self._clock, _LOOK_SECONDS)
+            await deferLater(self._clock, _POLL_SECONDS)
             now = await self._stored.get(kept.id)
         events = await self._stored.events(kept.id)
         if events is None:
             last = now or kept
             status = last.status if now is not None else "cancelled"
-            shown = shown_response(last.document, status, shows_seals=False)
+            shown = shown_response(last.document, status, shows_encrypted=False)
             return end_of_stream(shown, after)
         return decode_events(events)[after + 1 :]
 

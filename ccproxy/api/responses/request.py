@@ -1,8 +1,7 @@
-"""``POST /responses``: the request to the model, and what is echoed of it.
+"""Decodes ``POST /responses`` to a request of the Messages API. Pure.
 
-It is decoded in two steps, because what comes before it may be kept elsewhere:
-`decode_responses` says what has to be fetched, `request_of` puts the whole conversation
-together.
+There are two steps, because earlier items may be stored. `decode_responses` tells what
+has to be fetched; `request_of` builds the request with the whole conversation.
 
 Source: ``CreateResponseBody`` in the Open Responses document, ``CreateResponse`` in
 OpenAI's.
@@ -26,17 +25,17 @@ from ccproxy.api.common.output_schema import (
 from ccproxy.api.common.prompt import InputMessage
 from ccproxy.api.common.sampling import sampling_fields
 from ccproxy.api.common.tools import ToolTable
+from ccproxy.api.responses.encryption import Encryptor
 from ccproxy.api.responses.items import (
-    SHOW_SEALS,
+    INCLUDE_ENCRYPTED,
     DecodedItem,
-    Unsealer,
     decode_items,
-    has_seals,
+    has_encrypted_content,
     input_messages,
     kept_items,
     resolve,
 )
-from ccproxy.api.responses.tools import OfferedTools, offered_tools
+from ccproxy.api.responses.tools import DecodedTools, decode_tools
 from ccproxy.core.errors import InvalidRequest, unsupported
 from ccproxy.core.messages import MessagesRequest
 
@@ -84,7 +83,7 @@ class ResponsesRequest(msgspec.Struct):
     previous_response_id: str | None = None
     conversation: str | _Conversation | None = None
     include: list[str] | None = None
-    # To be ignored, or forwarded; echoed.
+    # Ignored, or sent on; repeated in the response.
     temperature: float | None = None
     top_p: float | None = None
     presence_penalty: float | None = None
@@ -96,7 +95,7 @@ class ResponsesRequest(msgspec.Struct):
     moderation: object = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    # To be refused, unless they ask for nothing.
+    # Refused, unless they ask for nothing.
     prompt: object = None
     tools: list[msgspec.Raw] | None = None
     tool_choice: object = None
@@ -108,11 +107,11 @@ _decoder = msgspec.json.Decoder(ResponsesRequest)
 
 @frozen(kw_only=True)
 class Echo:
-    """What a response repeats of its request, with OpenAI's defaults.
+    """The fields of a request that its response repeats, with OpenAI's defaults.
 
     Attributes:
-        model: the client's name for it, until it is known who answers.
-        shows_encrypted: whether the client wants the sealed thinking.
+        model: the client's name of the model; later the resolved one.
+        shows_encrypted: whether the client asks for encrypted content.
         format: ``text.format``.
     """
 
@@ -147,11 +146,11 @@ class DecodedResponsesRequest:
     """A decoded request.
 
     Attributes:
-        items: what the request itself says.
-        request: the question without its conversation.
-        tools: the client's tools, by the client's names and the API's.
-        ignored: paths of what has no effect.
-        adjusted: paths of what is sent in another form.
+        items: the request's own items.
+        request: the request of the Messages API, without messages.
+        tools: the client's tools.
+        ignored: the paths of fields without effect.
+        adjusted: the paths of fields that are sent in another form.
     """
 
     items: tuple[DecodedItem, ...]
@@ -164,9 +163,9 @@ class DecodedResponsesRequest:
     adjusted: tuple[str, ...] = ()
 
     @property
-    def wanted_ids(self) -> tuple[str, ...]:
-        """The ids of the kept items that the request refers to."""
-        found = [item.wanted_id for item in self.items]
+    def referenced_ids(self) -> tuple[str, ...]:
+        """The ids of the stored items that the request refers to."""
+        found = [item.referenced_id for item in self.items]
         return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
@@ -187,7 +186,7 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
     sampling = sampling_fields(request, _SAMPLING, _IGNORED, adjustments)
     if request.truncation == "auto":
         adjustments.ignore("truncation")
-    offered = offered_tools(
+    offered = decode_tools(
         [bytes(raw) for raw in request.tools or ()],
         request.tool_choice,
         adjustments,
@@ -234,34 +233,34 @@ def _items(request: ResponsesRequest) -> tuple[DecodedItem, ...]:
 
 @frozen
 class Context:
-    """A request's items with all that comes before them.
+    """The items of a whole conversation.
 
     Attributes:
-        earlier: what was said before this request.
-        own: what the request says, references resolved.
+        earlier: the items before the request.
+        own: the request's own items, with references resolved.
     """
 
     earlier: tuple[DecodedItem, ...]
     own: tuple[DecodedItem, ...]
 
     @property
-    def has_seals(self) -> bool:
-        """Whether a key is needed to read it."""
-        return has_seals(self.earlier) or has_seals(self.own)
+    def has_encrypted_content(self) -> bool:
+        """Whether an encryptor is needed to read the items."""
+        return has_encrypted_content(self.earlier) or has_encrypted_content(self.own)
 
 
 def context_of(
     call: DecodedResponsesRequest, earlier: Sequence[bytes], kept: Mapping[str, bytes]
 ) -> Context:
-    """Put together what was fetched.
+    """Join the request's items with stored ones.
 
     Args:
         call: the request.
         earlier: the items of the response or conversation that it continues.
-        kept: the items that it refers to, by their ids.
+        kept: the stored items that it refers to, by their ids.
 
     Raises:
-        InvalidRequest: a reference to what is not kept.
+        InvalidRequest: an item is not stored.
     """
     echo = call.echo
     param = "conversation" if echo.conversation_id else "previous_response_id"
@@ -270,11 +269,11 @@ def context_of(
 
 @frozen(kw_only=True)
 class AssembledRequest:
-    """The question to the model with its whole conversation.
+    """The request of the Messages API with the whole conversation.
 
     Attributes:
-        ignored: paths of what of the conversation is left out.
-        adjusted: paths of what of it is sent in another form.
+        ignored: the paths of items that are left out.
+        adjusted: the paths of items that are sent in another form.
     """
 
     request: MessagesRequest
@@ -285,23 +284,23 @@ class AssembledRequest:
 def request_of(
     call: DecodedResponsesRequest,
     context: Context,
-    unsealer: Unsealer,
+    encryptor: Encryptor | None,
     closing: str = "",
 ) -> AssembledRequest:
-    """The question to the model.
+    """Build the request of the Messages API.
 
     Args:
-        call: the request.
+        call: the client's request.
         context: its whole conversation.
-        unsealer: opens what is sealed in it.
-        closing: what the user says after all that.
+        encryptor: None if no item has encrypted content.
+        closing: a last message of the user; empty: none.
 
     Raises:
-        ClientError: a conversation that the model cannot be asked.
+        ClientError: the conversation has no counterpart in the Messages API.
     """
     adjustments = Adjustments()
     items = (*context.earlier, *context.own)
-    given = input_messages(items, unsealer, call.tools, adjustments)
+    given = input_messages(items, encryptor, call.tools, adjustments)
     if closing:
         given.append(InputMessage("input", "user", closing))
     told = prompting.conversation(given, "input", adjustments, first=call.instructions)
@@ -338,7 +337,7 @@ def _reject_unsupported(request: ResponsesRequest) -> None:
         unsupported("top_logprobs", "the model's log probabilities are not to be had")
 
 
-def _echo(request: ResponsesRequest, offered: OfferedTools) -> Echo:
+def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:
     reasoning = request.reasoning or _Reasoning()
     conversation = request.conversation
     return Echo(
@@ -351,7 +350,7 @@ def _echo(request: ResponsesRequest, offered: OfferedTools) -> Echo:
             if isinstance(conversation, _Conversation)
             else conversation or None
         ),
-        shows_encrypted=SHOW_SEALS in (request.include or ()),
+        shows_encrypted=INCLUDE_ENCRYPTED in (request.include or ()),
         instructions=request.instructions,
         max_output_tokens=request.max_output_tokens,
         max_tool_calls=request.max_tool_calls,

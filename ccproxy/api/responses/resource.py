@@ -1,4 +1,4 @@
-"""The resource that a response is: a snapshot, all its fields, always. Pure.
+"""The document of a response, with all of its fields at any time. Pure.
 
 Source: ``ResponseResource`` of Open Responses, ``Response`` of OpenAI.
 """
@@ -25,7 +25,7 @@ def resource(
     output: Sequence[dict[str, Any]],
     echo: Echo,
 ) -> dict[str, Any]:
-    """A response as of now, without what only its end can tell."""
+    """A response as it is now, without the fields of its end."""
     asked = echo.effort is not None or echo.summary is not None
     text: dict[str, Any] = {"format": echo.format}
     if echo.verbosity is not None:
@@ -77,7 +77,7 @@ def response_id(identifier: str) -> str:
 
 
 def failed(response: Mapping[str, Any], error: CCProxyError) -> Mapping[str, Any]:
-    """The same response, which came to nothing."""
+    """The response with the status ``failed``."""
     return {
         **response,
         "status": "failed",
@@ -88,7 +88,7 @@ def failed(response: Mapping[str, Any], error: CCProxyError) -> Mapping[str, Any
 
 
 def error_code(error: CCProxyError) -> str:
-    """A code of OpenAI's closed list, ``ResponseErrorCode``."""
+    """The code of OpenAI's closed list ``ResponseErrorCode``."""
     match error:
         case RateLimited() | InsufficientQuota():
             return "rate_limit_exceeded"
@@ -98,7 +98,7 @@ def error_code(error: CCProxyError) -> str:
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
-    """The counts, under the names that the resource has for them."""
+    """The token counts by the names of Responses."""
     return {
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {

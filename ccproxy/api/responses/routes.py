@@ -29,7 +29,7 @@ from ccproxy.api.responses.compaction import (
     summarized,
 )
 from ccproxy.api.responses.event_log import EventLog, EventLogReader
-from ccproxy.api.responses.items import SHOW_SEALS
+from ccproxy.api.responses.items import INCLUDE_ENCRYPTED
 from ccproxy.api.responses.replay import ResponseReplay
 from ccproxy.api.responses.request import DecodedResponsesRequest, decode_responses
 from ccproxy.api.responses.response import ResponseDocument
@@ -180,8 +180,8 @@ class ResponsesRoutes(Routes):
         await self._runner.collect(context, turn.question, document)
         if turn.encoder.response["status"] != "completed":
             raise ClaudeFailed("the model's summary was cut short; try again")
-        sealer = await self._turns.seal()
-        item = compaction_item(context.hex, turn.encoder.text, sealer)
+        encryptor = await self._turns.encryptor()
+        item = compaction_item(context.hex, turn.encoder.text, encryptor)
         usage = turn.encoder.usage
         return json_response(
             context.request,
@@ -206,7 +206,7 @@ class ResponsesRoutes(Routes):
         """A response, or its event stream."""
         request = context.request
         after = query.number(request, "starting_after", 0, _LARGEST_SEQUENCE_NUMBER)
-        shows_seals = query.includes(request, SHOW_SEALS)
+        shows_encrypted = query.includes(request, INCLUDE_ENCRYPTED)
         if query.boolean(request, "stream"):
             with context.streaming():
                 is_there = await self._replay.play(
@@ -226,7 +226,7 @@ class ResponsesRoutes(Routes):
             kept = await self._kept(name)
             document, status = kept.document, kept.status
         return json_response(
-            request, shown_response(document, status, shows_seals=shows_seals)
+            request, shown_response(document, status, shows_encrypted=shows_encrypted)
         )
 
     async def _kept(self, name: str) -> StoredResponse:
@@ -263,7 +263,7 @@ class ResponsesRoutes(Routes):
         kept = await self._stored.cancel(name) or kept
         return json_response(
             context.request,
-            shown_response(kept.document, kept.status, shows_seals=False),
+            shown_response(kept.document, kept.status, shows_encrypted=False),
         )
 
     @route(
@@ -283,11 +283,11 @@ class ResponsesRoutes(Routes):
             raise query.unknown_item(after) from None
         if page is None:
             raise _not_found(name)
-        shows_seals = query.includes(context.request, SHOW_SEALS)
+        shows_encrypted = query.includes(context.request, INCLUDE_ENCRYPTED)
         items = [(item.id, item.document) for item in page.items]
         return json_response(
             context.request,
-            item_list(items, has_more=page.has_more, shows_seals=shows_seals),
+            item_list(items, has_more=page.has_more, shows_encrypted=shows_encrypted),
         )
 
 
@@ -307,7 +307,7 @@ def _shown(job: BackgroundResponse, call: DecodedResponsesRequest) -> bytes:
     return shown_response(
         job.document,
         job.response["status"],
-        shows_seals=call.echo.shows_encrypted,
+        shows_encrypted=call.echo.shows_encrypted,
     )
 
 

@@ -1,21 +1,21 @@
-"""Responses: events to a stream of events, up to the last one. Pure.
+"""Encodes an answer as the events of a response's stream. Pure.
 
 ==========  ==========================  ======================================
-phase       entered by                  what has been told
+phase       entered by                  what was sent
 ==========  ==========================  ======================================
-BEFORE      the question                nothing, or that it is queued
+BEFORE      the start                   nothing, or that it is queued
 BETWEEN     the model begins            ``created``, ``in_progress``, whole items
 MESSAGE     text                        an item and its part are open
 REASONING   thinking                    an item and its part are open
 CALL        a call of a tool            an item is open
-OVER        the end                     all items; `conclude` tells the end
+OVER        the end                     all items; `conclude` gives the end
 ==========  ==========================  ======================================
 
-The last event is told apart from the others, by `conclude`: a response that is to be
-kept is complete when it has been kept, and failed when it has not.
+`conclude` gives the last event, after the response was stored: if storing it failed,
+the response has failed.
 
-Invariants: what is added is done before anything else is added, and says then what
-its deltas said; one terminal event, the last; each snapshot holds what was told.
+Invariants: an item is done before the next is added, and has the text of its deltas
+then; the last event is the only terminal one; each snapshot has all items so far.
 
 Source: the ``Response…StreamingEvent`` and ``ResponseResource`` components of Open
 Responses, ``ResponseStreamEvent`` and ``Response`` of OpenAI.
@@ -23,18 +23,19 @@ Responses, ``ResponseStreamEvent`` and ``Response`` of OpenAI.
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any
 
 from ccproxy.api.common.agent_tools import agent_line, searched
 from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import ToolTable
+from ccproxy.api.responses.encryption import Encryptor
 from ccproxy.api.responses.event_encoder import EventEncoder
 from ccproxy.api.responses.output import (
     MESSAGE,
     REASONING,
     OutputPart,
     search_item,
-    without_seal,
+    without_encrypted_content,
 )
 from ccproxy.api.responses.request import Echo
 from ccproxy.api.responses.resource import failed, resource, usage_of
@@ -63,13 +64,6 @@ _INCOMPLETE: Mapping[FinishReason, str] = {
 }
 
 
-class Sealer(Protocol):
-    """Who closes what clients carry for us."""
-
-    def close(self, values: Mapping[str, str]) -> str:
-        """Seal some texts, as one line of ASCII."""
-
-
 class _Phase(Enum):
     BEFORE = auto()
     BETWEEN = auto()
@@ -89,12 +83,12 @@ class ResponseStream:
     """Encodes one streamed response.
 
     Args:
-        identifier: makes the ids of the response and of its items.
+        identifier: a part of the ids of the response and its items.
         wall_seconds: Unix time.
-        sealer: None: thinking is not given back.
-        tools: the client's tools, by the API's names.
-        prefix: the hash of what stands before the answer, which is sealed with its
-            thinking; empty: unknown.
+        encryptor: None: items have no encrypted content.
+        tools: the client's tools.
+        prefix: the hash of the conversation before the answer, which is encrypted with
+            its thinking; empty: unknown.
     """
 
     def __init__(
@@ -102,14 +96,14 @@ class ResponseStream:
         identifier: str,
         echo: Echo,
         wall_seconds: Callable[[], float],
-        sealer: Sealer | None = None,
+        encryptor: Encryptor | None = None,
         tools: ToolTable | None = None,
         prefix: str = "",
     ) -> None:
         self._identifier = identifier
         self._echo = echo
         self._wall_seconds = wall_seconds
-        self._sealer = sealer
+        self._encryptor = encryptor
         self._tools = tools or ToolTable()
         self._prefix = prefix
         self._created_at = int(wall_seconds())
@@ -129,17 +123,17 @@ class ResponseStream:
 
     @property
     def is_over(self) -> bool:
-        """Whether only the last event is left to tell."""
+        """Whether only the end is left, which `conclude` gives."""
         return self._phase is _Phase.OVER
 
     @property
     def output(self) -> Sequence[Mapping[str, Any]]:
-        """The whole items, with their seals."""
+        """The finished items, with encrypted content."""
         return self._output
 
     @property
     def text(self) -> str:
-        """What the messages of the answer say, so far as they are whole."""
+        """The text of the finished messages."""
         parts = [
             part["text"]
             for item in self._output
@@ -149,7 +143,7 @@ class ResponseStream:
         return "".join(parts)
 
     def queue(self) -> Sequence[WireEvent]:
-        """Tell that the response waits for its turn; before any event."""
+        """Encode that the response is queued; before any other event."""
         self._was_queued = True
         kinds = ("response.created", "response.queued")
         return [self._encoder.event(kind, response=self.response) for kind in kinds]
@@ -160,7 +154,7 @@ class ResponseStream:
         return (self.encode,)
 
     def encode(self, events: Sequence[Event]) -> Sequence[WireEvent]:
-        """What events mean to the client; maybe nothing.
+        """Encode events.
 
         A failure sets ``error``: where nothing was sent yet, it can still be told by
         an HTTP status instead.
@@ -180,13 +174,13 @@ class ResponseStream:
                     wire += self._signed(signature)
                 case AgentToolUsed():
                     wire += self._enter(_Phase.BETWEEN)
-                    wire += self._used(event)
+                    wire += self._agent_tool(event)
                 case ContentBlockStart(block, index):
                     wire += self._start(block, index)
                 case InputJSONDelta(json, index) if self._call is not None:
-                    # The provider's own tools have input too.
+                    # Server tools of the provider have input, too.
                     if index == self._call_index:
-                        wire += self._told(self._call.feed(json))
+                        wire += self._deltas(self._call.feed(json))
                 case MessageStart(model):
                     self.model = model
                     wire += self._enter(_Phase.BETWEEN)
@@ -197,13 +191,13 @@ class ResponseStream:
         return wire
 
     def cancel(self) -> Sequence[WireEvent]:
-        """End the answer here, because the client wants no more of it."""
+        """End the answer here, because the client has cancelled it."""
         wire = self._end("incomplete")
         self.response = self._snapshot("cancelled")
         return wire
 
     def conclude(self, error: CCProxyError | None = None) -> Sequence[WireEvent]:
-        """The end; only once over. The last call is the one that counts.
+        """Encode the end; only once over. A second call replaces the first.
 
         Args:
             error: what went wrong after the answer's end.
@@ -215,10 +209,10 @@ class ResponseStream:
         wire = []
         status = self.response["status"]
         if self.error is not None:
-            # Flat, as OpenAI has it: some clients know the reason from here only.
+            # Flat, as in OpenAI's document: some clients read the reason only here.
             about = {"code": self.error.code, "message": self.error.message}
             wire.append(self._encoder.event("error", **about, param=self.error.param))
-        # There is no event of a cancelled response of its own.
+        # The documents have no event for a cancelled response.
         kind = "failed" if status == "cancelled" else status
         wire.append(self._encoder.event(f"response.{kind}", response=self.response))
         return wire
@@ -255,7 +249,7 @@ class ResponseStream:
         ]
 
     def _start(self, block: Block, index: int) -> list[WireEvent]:
-        """What the begin of a block says to the client; most say nothing."""
+        """Encode the start of a block; most blocks start without an event."""
         match block.value:
             case RedactedThinking(data):
                 return [
@@ -278,8 +272,8 @@ class ResponseStream:
             self._encoder.prepare(opened.delta_event, place)
         return [self._added(opened.item(identifier, "in_progress"))]
 
-    def _told(self, text: str) -> list[WireEvent]:
-        """A piece of a call, if it is anything."""
+    def _deltas(self, text: str) -> list[WireEvent]:
+        """Encode a piece of a call, if there is one."""
         return [self._encoder.delta(text)] if text else []
 
     def _delta(self, text: str) -> WireEvent:
@@ -287,9 +281,9 @@ class ResponseStream:
         return self._encoder.delta(text)
 
     def _close(
-        self, status: str, seal: Mapping[str, str] | None = None
+        self, status: str, secret: Mapping[str, str] | None = None
     ) -> list[WireEvent]:
-        """Finish whatever item is open."""
+        """Finish the open item, if there is one."""
         if self._call is not None:
             return self._close_call(self._call, status)
         if self._phase not in _PARTS:
@@ -300,8 +294,8 @@ class ResponseStream:
         place = self._place(part)
         content = part.content(text)
         item = part.item(place["item_id"], status, content)
-        if seal is not None:
-            item |= self._sealed({"thinking": text, **seal})
+        if secret is not None:
+            item |= self._encrypted({"thinking": text, **secret})
         return [
             self._encoder.event(part.text_done, **place, text=text, **part.extra),
             self._encoder.event(part.done, **place, part=content),
@@ -309,7 +303,7 @@ class ResponseStream:
         ]
 
     def _close_call(self, call: OpenCall, status: str) -> list[WireEvent]:
-        wire = self._told(call.end(is_whole=status == "completed"))
+        wire = self._deltas(call.end(is_whole=status == "completed"))
         self._call = None
         item = call.item(self._item_id(call.prefix), status)
         done = call.done()
@@ -320,15 +314,15 @@ class ResponseStream:
         return [*wire, self._done(item)]
 
     def _signed(self, signature: str) -> list[WireEvent]:
-        """Finish the block of thinking whose signature this is."""
+        """Finish the block of thinking that a signature ends."""
         if self._phase is _Phase.REASONING:
             return self._close("completed", {"signature": signature})
-        # A block that shows nothing of what was thought.
-        seal = {"thinking": "", "signature": signature}
-        return [*self._enter(_Phase.BETWEEN), *self._whole_reasoning(seal)]
+        # The provider shows nothing of this block.
+        secret = {"thinking": "", "signature": signature}
+        return [*self._enter(_Phase.BETWEEN), *self._whole_reasoning(secret)]
 
-    def _used(self, use: AgentToolUsed) -> list[WireEvent]:
-        """What Claude Code has done by itself: an item of its own."""
+    def _agent_tool(self, use: AgentToolUsed) -> list[WireEvent]:
+        """Encode a tool that Claude Code has run by itself as an item."""
         query = searched(use)
         if query is not None:
             item = search_item(self._item_id("ws"), query)
@@ -337,17 +331,17 @@ class ResponseStream:
         item = REASONING.item(self._item_id(REASONING.prefix), "completed", summary)
         return [self._added({**item, "summary": []}), self._done(item)]
 
-    def _whole_reasoning(self, seal: Mapping[str, str]) -> list[WireEvent]:
+    def _whole_reasoning(self, secret: Mapping[str, str]) -> list[WireEvent]:
         item = REASONING.item(self._item_id(REASONING.prefix), "completed", None)
-        return [self._added(item), self._done({**item, **self._sealed(seal)})]
+        return [self._added(item), self._done({**item, **self._encrypted(secret)})]
 
-    def _sealed(self, seal: Mapping[str, str]) -> Mapping[str, str]:
-        if self._sealer is None:
+    def _encrypted(self, secret: Mapping[str, str]) -> Mapping[str, str]:
+        if self._encryptor is None:
             return {}
         about = {"model": self.model}
         if self._prefix:
             about["prefix"] = self._prefix
-        return {"encrypted_content": self._sealer.close({**seal, **about})}
+        return {"encrypted_content": self._encryptor.encrypt({**secret, **about})}
 
     def _added(self, item: Mapping[str, Any]) -> WireEvent:
         return self._encoder.event(
@@ -397,7 +391,7 @@ class ResponseStream:
         return {"item_id": identifier, "output_index": index, part.index: 0}
 
     def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
-        return item if self._echo.shows_encrypted else without_seal(item)
+        return item if self._echo.shows_encrypted else without_encrypted_content(item)
 
     def _snapshot(self, status: str) -> Mapping[str, Any]:
         return resource(

@@ -1,10 +1,10 @@
-"""The forms that a call of a tool has in Responses, as items. Pure.
+"""Encodes the calls of an answer as items. Pure.
 
 ====================  ==========================================================
 ``function_call``     its arguments are JSON, streamed; may have a namespace
 ``custom_tool_call``  its input is free text, streamed; may have a namespace
-``local_shell_call``  an action, told as a whole
-``shell_call``        likewise
+``local_shell_call``  an action, not streamed
+``shell_call``        commands, not streamed
 ====================  ==========================================================
 
 Source: ``FunctionToolCall``, ``CustomToolCall``, ``LocalShellToolCall`` and
@@ -31,7 +31,7 @@ _PREFIXES: Mapping[ToolKind, str] = {
 
 
 class LocalShellAction(msgspec.Struct):
-    """What to run on the client's machine, as the model says it."""
+    """The model's arguments of a call of the local shell."""
 
     command: list[str]
     timeout_ms: int | None = None
@@ -41,7 +41,7 @@ class LocalShellAction(msgspec.Struct):
 
 
 class ShellAction(msgspec.Struct):
-    """Commands to run, likewise."""
+    """The model's arguments of a call of the shell."""
 
     commands: list[str]
     timeout_ms: int | None = None
@@ -53,28 +53,28 @@ _shell = msgspec.json.Decoder(ShellAction).decode
 
 
 class OpenCall:
-    """One call in the making.
+    """A call whose arguments are streaming.
 
     Args:
-        identifier: the model's id of it.
-        tool: what is called.
+        identifier: the provider's id of the call.
+        tool: the called tool.
     """
 
     def __init__(self, identifier: str, tool: ToolIdentity) -> None:
         self._id = identifier
         self._tool = tool
         self._arguments: list[str] = []
-        self._told: list[str] = []
+        self._streamed: list[str] = []
         self._text = CustomInputDecoder()
 
     @property
     def prefix(self) -> str:
-        """Of the item's id."""
+        """The prefix of the item's id."""
         return _PREFIXES[self._tool.kind]
 
     @property
     def delta_event(self) -> str | None:
-        """The event for a piece; None: it is told as a whole."""
+        """The event for a piece; None: the call does not stream."""
         match self._tool.kind:
             case ToolKind.FUNCTION:
                 return "response.function_call_arguments.delta"
@@ -83,31 +83,31 @@ class OpenCall:
         return None
 
     def feed(self, arguments: str) -> str:
-        """Take a piece of the arguments' JSON; what there is to tell of it."""
+        """Add a piece of the arguments' JSON; return the text to stream."""
         self._arguments.append(arguments)
         match self._tool.kind:
             case ToolKind.FUNCTION:
-                return self._tell(arguments)
+                return self._add(arguments)
             case ToolKind.CUSTOM:
-                return self._tell(self._text.feed(arguments))
+                return self._add(self._text.feed(arguments))
         return ""
 
     def end(self, *, is_whole: bool) -> str:
-        """What is left to tell; a call that was cut off gets nothing made up."""
+        """Return the rest of the text to stream; the arguments are complete."""
         match self._tool.kind:
             case ToolKind.FUNCTION if is_whole and not self._arguments:
-                return self._tell(_NO_ARGUMENTS)
+                return self._add(_NO_ARGUMENTS)
             case ToolKind.CUSTOM:
-                return self._tell(self._text.end())
+                return self._add(self._text.end())
         return ""
 
-    def _tell(self, text: str) -> str:
-        self._told.append(text)
+    def _add(self, text: str) -> str:
+        self._streamed.append(text)
         return text
 
     def done(self) -> tuple[str, Mapping[str, str]] | None:
-        """The event that ends the pieces, if there are any."""
-        text = "".join(self._told)
+        """The event behind the pieces, if the call streams."""
+        text = "".join(self._streamed)
         match self._tool.kind:
             case ToolKind.FUNCTION:
                 about = {"name": self._tool.name, "arguments": text}
@@ -117,7 +117,7 @@ class OpenCall:
         return None
 
     def item(self, identifier: str, status: str) -> dict[str, Any]:
-        """The item as of now."""
+        """The item as it is now."""
         return {
             "id": identifier,
             "call_id": self._id,
@@ -126,7 +126,7 @@ class OpenCall:
         }
 
     def _about(self) -> dict[str, Any]:
-        text = "".join(self._told)
+        text = "".join(self._streamed)
         name = {"name": self._tool.name, **self._namespace}
         match self._tool.kind:
             case ToolKind.FUNCTION:
@@ -160,13 +160,13 @@ class OpenCall:
             action = _local_shell("".join(self._arguments))
         except msgspec.DecodeError:
             action = LocalShellAction([])
-        told = {k: v for k, v in msgspec.to_builtins(action).items() if v is not None}
-        return {"type": "exec", **told}
+        fields = {k: v for k, v in msgspec.to_builtins(action).items() if v is not None}
+        return {"type": "exec", **fields}
 
     def _shell(self) -> dict[str, Any]:
         try:
             action = _shell("".join(self._arguments))
         except msgspec.DecodeError:
             action = ShellAction([])
-        told: dict[str, Any] = msgspec.to_builtins(action)
-        return told
+        fields: dict[str, Any] = msgspec.to_builtins(action)
+        return fields

@@ -1,8 +1,7 @@
-"""``tools`` and ``tool_choice`` of Responses: what the model may call, by what name.
+"""Decodes ``tools`` and ``tool_choice`` of Responses. Pure.
 
-Pure. Tools in a namespace get one name for the model; the shells of the client's are
-tools with the schema of their action. What a call of each looks like:
-`ccproxy.api.responses.tool_calls`.
+A tool in a namespace gets one name for the model. The client's shells become tools
+whose schema is that of their action. `ccproxy.api.responses.tool_calls` has the calls.
 
 Source: ``Tool`` and ``ToolChoiceParam`` in OpenAI's document; client facts, "codex".
 """
@@ -28,7 +27,7 @@ from ccproxy.core.errors import unsupported
 from ccproxy.core.messages import Tool, ToolChoice, client_tool
 
 _WEB_SEARCH = "web_search"
-# Finds functions that are deferred until they are found: ours are offered at once.
+# Finds deferred functions. The model gets all functions at once here.
 _TOOL_SEARCH = "tool_search"
 _SYNTAXES = ("lark", "regex")
 _MILLISECONDS = {"type": "integer", "description": "Time limit in milliseconds."}
@@ -90,12 +89,12 @@ def _null() -> msgspec.Raw:
 
 
 class ToolFields(msgspec.Struct):
-    """What is read of an entry of ``tools``, of whatever type."""
+    """The fields that are read of all types of tools."""
 
     type: str
     name: str | None = None
     description: str | None = None
-    # A value of its own each time: of a fixed one no schema can be made.
+    # With a fixed default, msgspec cannot make a JSON Schema.
     parameters: msgspec.Raw = msgspec.field(default_factory=_null)
     strict: bool | None = None
     # Of custom tools, namespaces and shells.
@@ -108,14 +107,14 @@ _decoder = msgspec.json.Decoder(ToolFields)
 
 
 @frozen(kw_only=True)
-class OfferedTools:
-    """What the model may call.
+class DecodedTools:
+    """The decoded tools of a request.
 
     Attributes:
-        tools: what is left of them by the client's choice.
-        table: all of them, by the client's names and the API's.
+        tools: the tools that the client's choice allows.
+        table: the names of all tools.
         echo: the tools as a response repeats them.
-        echo_choice: likewise the choice.
+        echo_choice: the choice as a response repeats it.
     """
 
     tools: tuple[Tool, ...]
@@ -127,27 +126,27 @@ class OfferedTools:
 
 @frozen
 class _Given:
-    """A tool of the client's, and where it stands in the request."""
+    """A tool of the client, with its path in the request."""
 
     identity: ToolIdentity
     fields: ToolFields
     at: str
 
 
-def offered_tools(
+def decode_tools(
     given: Sequence[bytes],
     choice: object,
     adjustments: Adjustments,
     *,
     one_call: bool = False,
-) -> OfferedTools:
-    """Read what a request says of tools.
+) -> DecodedTools:
+    """Decode ``tools`` and ``tool_choice``.
 
     Args:
         given: the JSON of each entry of ``tools``.
-        choice: ``tool_choice``, as JSON has it.
-        adjustments: tools that the model cannot be offered are noted there.
-        one_call: the model may call only one of them at once.
+        choice: ``tool_choice``, decoded from JSON to objects.
+        adjustments: get the paths of tools that are left out.
+        one_call: whether the model may call only one tool at once.
 
     Raises:
         ClientError: with ``param``.
@@ -165,7 +164,7 @@ def offered_tools(
     table = ToolTable([(one.identity, one.at) for one in found])
     made = [_tool(one, table.api_name(one.identity)) for one in found]
     tools, chosen = decode_choice(choice).applied(made, table, one_call=one_call)
-    return OfferedTools(
+    return DecodedTools(
         tools=tools,
         choice=chosen,
         table=table,
@@ -240,7 +239,7 @@ def _tool(given: _Given, api_name: str) -> Tool:
 
 
 def _flat(choice: Any) -> Any:
-    """The choice as Responses has it, from whom sends that of chat completions."""
+    """The choice in the form of Responses; clients may send other forms."""
     match choice:
         case "any":
             return "required"
@@ -258,7 +257,7 @@ def _flat(choice: Any) -> Any:
 
 
 def _echo(tool: ToolFields) -> Mapping[str, Any]:
-    """The tool as the documents have it, whatever else the client says of it."""
+    """The tool with only the fields of the documents."""
     match tool.type:
         case "function":
             names = ("name", "description", "parameters", "strict")

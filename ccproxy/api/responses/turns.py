@@ -1,12 +1,11 @@
-"""One turn of Responses: its conversation put together, its answer kept.
+"""Prepares a response: gathers its conversation, and stores the answer.
 
-What comes before a request may be in the store, in a conversation, or with a
-WebSocket; whoever runs the turn then asks the backend and calls `ResponseBuilder.keep`.
+Earlier items may be in the store, in a conversation, or with a WebSocket. The caller
+asks the backend, and calls `ResponseBuilder.keep` at the end.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 from attrs import evolve, frozen
 
@@ -35,18 +34,18 @@ from ccproxy.web.backend import Backend
 from ccproxy.web.sse import WireEvent
 
 _SEAL = "seal"
-# A response that ended so has an answer to go on from.
+# The statuses of responses that can be continued.
 _CONTINUABLE = ("completed", "incomplete")
 
 
 @frozen
 class PreparedResponse:
-    """A question that can be asked, and the answer in the making.
+    """A response whose question can be asked.
 
     Attributes:
-        identifier: makes the ids of everything in the answer.
-        earlier: everything before it.
-        is_loose: what is before it is not kept, and has to be kept with it.
+        identifier: a part of the ids of the response and its items.
+        earlier: the items before the request.
+        has_unstored_history: whether those are not stored, and are stored with it.
     """
 
     identifier: str
@@ -55,35 +54,35 @@ class PreparedResponse:
     question: PreparedQuestion
     encoder: ResponseStream
     earlier: tuple[Item, ...]
-    is_loose: bool
+    has_unstored_history: bool
 
     @property
     def id(self) -> str:
-        """The response's."""
+        """The id of the response."""
         return response_id(self.identifier)
 
     @cached_property
     def input(self) -> tuple[Item, ...]:
-        """What the request brought, as it is kept."""
+        """The request's items, as they are stored."""
         taken = {item.id for item in self.earlier}
         own = documents(self.context.own, self.identifier, taken)
         return tuple(Item(*item) for item in own)
 
     @property
     def output(self) -> tuple[Item, ...]:
-        """What came of it, so far."""
+        """The finished items of the answer."""
         return tuple(
             Item(item["id"], encode_json(item)) for item in self.encoder.output
         )
 
     @property
     def document(self) -> bytes:
-        """The response as it is now, as it is kept."""
+        """The response as it is now, for the store."""
         return kept_response(self.encoder.response, self.encoder.output)
 
 
 class ResponseBuilder:
-    """Makes turns, and keeps them.
+    """Prepares responses, and stores them.
 
     Args:
         wall_seconds: Unix time.
@@ -95,30 +94,32 @@ class ResponseBuilder:
         self.backend = backend
         self._store = store
         self._wall_seconds = wall_seconds
-        self._sealer: Encryptor | None = None
+        self._encryptor: Encryptor | None = None
 
     @property
     def now(self) -> int:
         """Unix time."""
         return int(self._wall_seconds())
 
-    async def seal(self) -> Encryptor:
-        """The seal of all servers of this store.
+    async def encryptor(self) -> Encryptor:
+        """The encryptor with the key that all servers of the store share.
 
         Raises:
-            StorageFailed: its key cannot be had.
+            StorageFailed: the key cannot be read.
         """
-        if self._sealer is None:
-            self._sealer = Encryptor(await self._store.secret(_SEAL, new_key))
-        return self._sealer
+        if self._encryptor is None:
+            self._encryptor = Encryptor(await self._store.secret(_SEAL, new_key))
+        return self._encryptor
 
-    async def _sealer_for(self, needs_seal: bool, remembers: bool) -> Encryptor | None:
+    async def _encryptor_for(
+        self, needs_encryptor: bool, remembers: bool
+    ) -> Encryptor | None:
         try:
-            return await self.seal() if needs_seal or remembers else None
+            return await self.encryptor() if needs_encryptor or remembers else None
         except StorageFailed:
-            if needs_seal:
+            if needs_encryptor:
                 raise
-            # What is only remembered does without its thinking.
+            # A response that only this connection continues can lose its thinking.
             return None
 
     async def prepare(
@@ -131,30 +132,32 @@ class ResponseBuilder:
         owner: str,
         remembers: bool = False,
     ) -> PreparedResponse:
-        """Put a turn together.
+        """Prepare a response.
 
         Args:
             call: the request.
-            identifier: makes the ids of everything in the answer.
-            remembered: the response that it continues, without asking the store.
-            closing: what the user says after all that.
+            identifier: a part of the ids of the response and its items.
+            remembered: the response that it continues, if the caller has it.
+            closing: a last message of the user; empty: none.
             owner: the id of the client's key.
-            remembers: whether the answer may be continued though it is not kept.
+            remembers: whether the caller may continue the response without the store.
 
         Raises:
-            CCProxyError: there is nothing that could be asked.
+            CCProxyError: the request cannot be asked.
         """
         earlier = await self._earlier(call, remembered)
-        wanted = call.wanted_ids
+        wanted = call.referenced_ids
         kept: Mapping[str, bytes] = {}
         if wanted:
             kept = await self._store.responses.items(wanted)
-        is_loose = remembered is not None and not remembered.is_kept
+        has_unstored_history = remembered is not None and not remembered.is_kept
         context = context_of(call, [item.document for item in earlier], kept)
         echo = call.echo
-        needs_seal = context.has_seals or echo.store or echo.shows_encrypted
-        sealer = await self._sealer_for(needs_seal, remembers)
-        told = request_of(call, context, sealer or _NoSeal(), closing)
+        needs_encryptor = (
+            context.has_encrypted_content or echo.store or echo.shows_encrypted
+        )
+        encryptor = await self._encryptor_for(needs_encryptor, remembers)
+        told = request_of(call, context, encryptor, closing)
         question = await self.backend.prepare(told.request, owner=owner)
         echo = evolve(echo, model=question.model, effort=question.effort)
         return PreparedResponse(
@@ -171,12 +174,12 @@ class ResponseBuilder:
                 identifier,
                 echo,
                 self._wall_seconds,
-                sealer,
+                encryptor,
                 call.tools,
                 question.prefix,
             ),
             earlier=earlier,
-            is_loose=is_loose,
+            has_unstored_history=has_unstored_history,
         )
 
     async def _earlier(
@@ -218,7 +221,7 @@ class ResponseBuilder:
         return chain.items
 
     def beginning(self, turn: PreparedResponse) -> NewResponse:
-        """The turn as the store takes it before its end."""
+        """The response before its end, for the store."""
         echo = turn.call.echo
         return NewResponse(
             id=turn.id,
@@ -226,15 +229,19 @@ class ResponseBuilder:
             status=turn.encoder.response["status"],
             document=turn.document,
             is_background=echo.background,
-            previous_id=None if turn.is_loose else echo.previous_response_id,
+            previous_id=None
+            if turn.has_unstored_history
+            else echo.previous_response_id,
             conversation_id=echo.conversation_id,
-            input=(*turn.earlier, *turn.input) if turn.is_loose else turn.input,
+            input=(*turn.earlier, *turn.input)
+            if turn.has_unstored_history
+            else turn.input,
         )
 
     def ending(
         self, turn: PreparedResponse, events: Sequence[WireEvent]
     ) -> FinalResponse:
-        """The turn as the store takes it at its end."""
+        """The response's end, for the store."""
         return FinalResponse(
             status=turn.encoder.response["status"],
             document=turn.document,
@@ -243,14 +250,14 @@ class ResponseBuilder:
         )
 
     async def keep(self, turn: PreparedResponse, events: Sequence[WireEvent]) -> None:
-        """Keep a turn that is over, if it is to be kept.
+        """Store a response that is over, if the client wants that.
 
         Args:
-            turn: not a background one.
-            events: the whole stream that told it.
+            turn: no background response.
+            events: its whole stream.
 
         Raises:
-            StorageFailed: it could not be.
+            StorageFailed: it could not be stored.
         """
         if turn.call.echo.store:
             await self._store.responses.save(
@@ -259,23 +266,15 @@ class ResponseBuilder:
 
 
 def no_conversation(identifier: str) -> NotFound:
-    """The error for a conversation that is not there."""
+    """The error for an unknown conversation."""
     return NotFound(
         f"there is no conversation {identifier!r} here", param="conversation"
     )
 
 
-class _NoSeal:
-    """Where nothing is sealed."""
-
-    def open(self, sealed: str, at: str) -> Mapping[str, Any]:
-        """Never called: `Context.has_seals` says whether there is any."""
-        raise AssertionError(at)
-
-
 @frozen
 class PreviousResponse:
-    """A response that is over, for who continues it without asking the store."""
+    """A finished response that can be continued without the store."""
 
     id: str
     chain: ResponseChain
@@ -283,7 +282,7 @@ class PreviousResponse:
 
 
 def remembered(turn: PreparedResponse) -> PreviousResponse:
-    """A turn that is over."""
+    """The previous response that a finished turn is."""
     items = (*turn.earlier, *turn.input, *turn.output)
     echo = turn.call.echo
     chain = ResponseChain(turn.encoder.response["status"], items, echo.conversation_id)

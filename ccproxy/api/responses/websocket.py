@@ -1,15 +1,14 @@
-"""Responses over a WebSocket: one turn after the other, the last one remembered.
+"""Responses over a WebSocket: one after the other; the last one is remembered.
 
 ==============================  ==============================================
-``response.create``             a request, as ``POST /responses`` takes it, but for
+``response.create``             a request as of ``POST /responses``, without
                                 ``stream`` and ``background``; with ``generate:
-                                false`` it is only remembered, to be continued
+                                false`` it is only remembered
 anything else                   an ``error`` with ``invalid_request``
 ==============================  ==============================================
 
-What the last turn said is kept with the connection, so that it can be continued
-without a store. A turn that fails forgets what it continued: the client must not
-build on what it may not have understood.
+The connection remembers its last response, so that a client can continue it without
+the store. If a request fails, the response that it continues is forgotten.
 
 Source: Open Responses, "WebSocket Transport".
 """
@@ -61,7 +60,7 @@ _decoder = msgspec.json.Decoder(_Message)
 
 
 class ResponseSocket:
-    """One client's turns."""
+    """One client's connection."""
 
     _log = Logger()
 
@@ -84,14 +83,14 @@ class ResponseSocket:
             try:
                 text = await self._socket.receive()
             except SocketTooOld:
-                self._refuse(
+                self._send_error(
                     ConnectionLimitReached(
                         "this connection is at its age limit; open a new one, and "
                         "continue a stored response or send the whole conversation"
                     )
                 )
                 return
-            # Answers to a peer that does not read would pile up.
+            # Else answers to a peer that does not read would pile up.
             await self._socket.writable()
             await self._answer(text.encode())
 
@@ -121,15 +120,15 @@ class ResponseSocket:
             raise
         except CCProxyError as error:
             outcome = error.code
-            self._refuse(error)
+            self._send_error(error)
         except Exception:  # noqa: BLE001  # whatever it is, the turn must end
             outcome = InternalError.code
             self._log.failure("{id} failed", id=identifier)
-            self._refuse(
+            self._send_error(
                 InternalError(f"the proxy has a fault; its log has it: {identifier}")
             )
         finally:
-            self._note(identifier, outcome, turn, stats, began_seconds)
+            self._log_end(identifier, outcome, turn, stats, began_seconds)
 
     def _decode(self, message: bytes) -> tuple[DecodedResponsesRequest, bool]:
         about = decode_json(_decoder, message)
@@ -165,7 +164,7 @@ class ResponseSocket:
             if keeps:
                 sent.extend(events)
             for event in events:
-                # An error has a message of its own here, and would end two turns.
+                # Over a WebSocket, a message of type ``error`` ends a response as well.
                 if event.name != "error":
                     self._socket.send(event.data)
 
@@ -198,6 +197,7 @@ class ResponseSocket:
                 send(encoded)
 
         def fails_at_once() -> bool:
+            # Nothing was sent: the error is the whole answer.
             return encoder.error is not None and not has_sent
 
         group = CompletionGroup(
@@ -213,10 +213,10 @@ class ResponseSocket:
         if encoder.error is not None and not has_sent:
             raise encoder.error
 
-    def _refuse(self, error: CCProxyError) -> None:
+    def _send_error(self, error: CCProxyError) -> None:
         self._socket.send(socket_error(error))
 
-    def _note(
+    def _log_end(
         self,
         identifier: str,
         outcome: str,

@@ -60,7 +60,7 @@ def test_each_block_of_thinking_is_an_item_with_its_seal() -> None:
         [],
         [],
     ]
-    assert [SEAL.open(item["encrypted_content"], "") for item in items] == [
+    assert [SEAL.decrypt(item["encrypted_content"], "") for item in items] == [
         {"thinking": "hm", "signature": "one", "model": "claude-test-1"},
         {"thinking": "well", "signature": "two", "model": "claude-test-1"},
         {"data": "dark", "model": "claude-test-1"},
@@ -75,9 +75,9 @@ def test_seals_are_shown_to_who_asks_and_kept_for_all() -> None:
     kept = [item for item in encoder.output if "encrypted_content" in item]
     assert len(kept) == 4
     document = kept_response(encoder.response, encoder.output)
-    shown = shown_response(document, "completed", shows_seals=False)
+    shown = shown_response(document, "completed", shows_encrypted=False)
     assert json.loads(shown) == parse(data)[-1]["response"]
-    all_shown = json.loads(shown_response(document, "completed", shows_seals=True))
+    all_shown = json.loads(shown_response(document, "completed", shows_encrypted=True))
     assert all_shown["output"] == list(encoder.output)
 
 
@@ -108,7 +108,7 @@ def test_thinking_comes_back_with_what_stood_before_it() -> None:
 
 def test_seals_of_before_say_nothing_of_what_stood_before() -> None:
     sealed = {"thinking": "hm", "signature": "one", "model": "claude-test-1"}
-    about = {"id": "rs_1", "summary": [], "encrypted_content": SEAL.close(sealed)}
+    about = {"id": "rs_1", "summary": [], "encrypted_content": SEAL.encrypt(sealed)}
     answer = {"role": "assistant", "content": "earlier"}
     items = [ITEM, {"type": "reasoning", **about}, answer, ITEM]
     question = asked(request(input=items))
@@ -126,10 +126,10 @@ def test_thinking_that_nothing_came_of_is_left_out() -> None:
 
 def not_ours(change: str) -> str:
     """What is sealed, and cannot be opened here."""
-    good = SEAL.close({"summary": "s"})
+    good = SEAL.encrypt({"summary": "s"})
     flipped = good[:20] + ("A" if good[20] != "A" else "B") + good[21:]
     return {
-        "foreign": Encryptor(new_key()).close({"summary": "s"}),
+        "foreign": Encryptor(new_key()).encrypt({"summary": "s"}),
         "cut": good[:-8],
         "flipped": flipped,
         "not ASCII": good + "é",

@@ -271,7 +271,7 @@ def test_arguments_that_are_no_object_are_mended_and_named(arguments: str) -> No
 
 
 def test_summary_stands_for_what_was_before() -> None:
-    item = {"type": "compaction", "encrypted_content": SEAL.close({"summary": "S."})}
+    item = {"type": "compaction", "encrypted_content": SEAL.encrypt({"summary": "S."})}
     (_, summary), question = plain(asked(request(input=[item, ITEM])).messages)
     assert summary.endswith("\n\nS.")
     assert question == ("user", "x")
