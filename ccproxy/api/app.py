@@ -14,10 +14,10 @@ from ccproxy.api.conversations.routes import ConversationRoutes
 from ccproxy.api.messages.routes import MessagesRoutes
 from ccproxy.api.models.routes import ModelRoutes
 from ccproxy.api.openapi.document import openapi_document
-from ccproxy.api.options import APIOptions
 from ccproxy.api.responses.background import BackgroundResponses
 from ccproxy.api.responses.routes import ResponsesRoutes
 from ccproxy.api.responses.turns import ResponseBuilder
+from ccproxy.config.api_settings import APISettings
 from ccproxy.store.store import Store
 from ccproxy.web.auth import Authenticator
 from ccproxy.web.backend import Backend
@@ -50,7 +50,7 @@ class API:
         store: keeps responses, conversations and usage.
         authenticator: checks keys and bodies.
         cors: the web pages that may use the routes.
-        policy: the operator's options.
+        settings: of the routes.
         observer: told of every request.
         exposition: what ``GET /metrics`` shows.
         live: what ``GET /dashboard`` shows.
@@ -65,7 +65,7 @@ class API:
         store: Store,
         authenticator: Authenticator,
         cors: CORSPolicy,
-        policy: APIOptions,
+        settings: APISettings,
         observer: RequestObserver,
         exposition: Exposition,
         live: ActivityTracker,
@@ -85,7 +85,7 @@ class API:
             turns=turns,
             jobs=self._jobs,
             stored=store.responses,
-            options=policy,
+            settings=settings,
         )
         self._groups: tuple[Routes, ...] = (
             AdminRoutes(
@@ -93,7 +93,7 @@ class API:
                 backend=backend,
                 exposition=exposition,
                 ledger=store.usage,
-                options=policy,
+                settings=settings,
                 openapi=describe,
                 wall_seconds=wall_seconds,
             ),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from ccproxy.config.api_settings import APISettings
 from ccproxy.config.claude_settings import ClaudeSettings
 from ccproxy.config.limits import ConnectionLimits
 from ccproxy.config.options import Group, Spelling, metadata, option, options_of
@@ -33,7 +34,7 @@ class SettingsError(Exception):
 
 
 @frozen(kw_only=True, slots=False)
-class Settings(ConnectionLimits, ClaudeSettings):
+class Settings(APISettings, ConnectionLimits, ClaudeSettings):
     """All settings, checked. Times are in seconds, sizes in bytes.
 
     `ccproxy.config.reading.read_settings` makes it of flags and variables. Made
@@ -120,12 +121,6 @@ class Settings(ConnectionLimits, ClaudeSettings):
         help="a web site whose pages may call the API, for example "
         "https://chat.example.org; *: any; repeatable, or separated by commas",
     )
-    open_metrics: bool = option(
-        group=Group.ACCESS,
-        parse=switch,
-        help="serve GET /metrics without a key, at loopback addresses and Unix sockets "
-        "only",
-    )
 
     # The model; more in `NativeSettings`.
 
@@ -163,17 +158,6 @@ class Settings(ConnectionLimits, ClaudeSettings):
         metavar="HOW",
         parse=choice("off", "continue", "rewind"),
         help="without effect: every CLI process answers any request",
-    )
-
-    # Limits; more in `ConnectionLimits` and `ClaudeSettings`.
-
-    max_body: int = option(
-        group=Group.LIMITS,
-        variable="MAX_BODY",
-        metavar="SIZE",
-        parse=size,
-        default="4MiB",
-        help="largest request body",
     )
 
     # Stored data.

@@ -31,7 +31,6 @@ from typing_extensions import override
 from ccproxy import __version__
 from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.app import API
-from ccproxy.api.options import APIOptions
 from ccproxy.config.reading import DEMO_KEY, without_effect
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import StorageFailed
@@ -177,9 +176,7 @@ class ProxyService(Service):
             store=self.store,
             authenticator=self.authenticator,
             cors=self.cors,
-            policy=APIOptions(
-                max_body=settings.max_body, open_metrics=settings.open_metrics
-            ),
+            settings=settings,
             observer=self.observer,
             exposition=metrics,
             live=activity,

@@ -21,6 +21,7 @@ MOST_LINES = 450
 # Values in, values out: these modules, and all below a name that ends with a dot.
 PURE_NAMES = (
     "ccproxy.core.",
+    "ccproxy.config.api_settings",
     "ccproxy.config.claude_settings",
     "ccproxy.config.help",
     "ccproxy.config.limits",
@@ -122,7 +123,7 @@ BELOW = {
     "claude": {"core", "config"},
     "store": {"core"},
     "web": {"core", "config"},
-    "api": {"core", "store", "web"},
+    "api": {"core", "config", "store", "web"},
     "server": {"core", "config", "claude", "store", "web", "api", ROOT},
     "cli": {*ROOMS, ROOT},
 }

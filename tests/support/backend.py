@@ -7,8 +7,8 @@ from attrs import define, field, frozen
 
 from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.app import API
-from ccproxy.api.options import APIOptions
 from ccproxy.claude.models import Catalogue
+from ccproxy.config.api_settings import APISettings
 from ccproxy.config.limits import ConnectionLimits
 from ccproxy.core.messages import MessagesRequest, text_block
 from ccproxy.core.models import ModelEntry
@@ -174,7 +174,7 @@ def api(
     authenticator: Authenticator,
     cors: CORSPolicy,
     clock: Any,
-    policy: APIOptions,
+    settings: APISettings,
     metrics: Metrics,
     observer: RequestObservers,
     live: ActivityTracker,
@@ -185,7 +185,7 @@ def api(
         store=store,
         authenticator=authenticator,
         cors=cors,
-        policy=policy,
+        settings=settings,
         observer=observer,
         exposition=metrics,
         live=live,
@@ -215,9 +215,9 @@ def site(
     recorders = (UsageRecorder(store.usage),) if records_usage else ()
     live = quiet_live()
     observer = RequestObservers((metrics, live, *recorders))
-    policy = APIOptions(max_body=max_body, open_metrics=open_metrics)
+    settings = APISettings(max_body=max_body, open_metrics=open_metrics)
     own = api(
-        backend, store, authenticator, cors, clock, policy, metrics, observer, live
+        backend, store, authenticator, cors, clock, settings, metrics, observer, live
     )
     head_checks = HeadChecks(
         authenticator=authenticator,

@@ -11,7 +11,7 @@ from twisted.web.server import Request
 
 from ccproxy.api.admin.status import StatusDocument, status_document
 from ccproxy.api.admin.usage import UsageDocument, usage_document
-from ccproxy.api.options import APIOptions
+from ccproxy.config.api_settings import APISettings
 from ccproxy.core.errors import InvalidKey, StorageFailed
 from ccproxy.store.usage import UsageLedger
 from ccproxy.web import query
@@ -50,7 +50,7 @@ class AdminRoutes(Routes):
         backend: knows the state of the CLI.
         exposition: has the metrics.
         ledger: has the usage.
-        options: the operator's.
+        settings: of the routes.
         openapi: makes the OpenAPI document.
         wall_seconds: Unix time.
     """
@@ -65,7 +65,7 @@ class AdminRoutes(Routes):
         backend: Backend,
         exposition: Exposition,
         ledger: UsageLedger,
-        options: APIOptions,
+        settings: APISettings,
         openapi: Callable[[], bytes],
         wall_seconds: Callable[[], float],
     ) -> None:
@@ -73,7 +73,7 @@ class AdminRoutes(Routes):
         self._backend = backend
         self._exposition = exposition
         self._ledger = ledger
-        self._options = options
+        self._settings = settings
         self._openapi = openapi
         self._wall_seconds = wall_seconds
 
@@ -132,7 +132,7 @@ class AdminRoutes(Routes):
     )
     async def metrics(self, context: RequestContext) -> bytes:
         """Report the metrics; the key is checked unless they are open."""
-        if not (self._options.open_metrics and is_local(context.request)):
+        if not (self._settings.open_metrics and is_local(context.request)):
             context.check_key()
         kind = self._exposition.content_type
         return text_response(context.request, self._exposition.render(), kind)

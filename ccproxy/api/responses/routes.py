@@ -18,7 +18,6 @@ from attrs import evolve
 from klein import Klein
 
 from ccproxy.api.common.answering import CompletionRunner
-from ccproxy.api.options import APIOptions
 from ccproxy.api.responses import operations
 from ccproxy.api.responses.background import BackgroundResponse, BackgroundResponses
 from ccproxy.api.responses.compaction import (
@@ -40,6 +39,7 @@ from ccproxy.api.responses.stored import (
 )
 from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
 from ccproxy.api.responses.websocket import ResponseSocket
+from ccproxy.config.api_settings import APISettings
 from ccproxy.core.errors import (
     ClaudeFailed,
     InvalidRequest,
@@ -80,13 +80,13 @@ class ResponsesRoutes(Routes):
         turns: ResponseBuilder,
         jobs: BackgroundResponses,
         stored: ResponseStore,
-        options: APIOptions,
+        settings: APISettings,
     ) -> None:
         super().__init__(services)
         self._turns = turns
         self._jobs = jobs
         self._stored = stored
-        self._options = options
+        self._settings = settings
         self._clock = services.clock
         self._runner = CompletionRunner(turns.backend, services.clock)
         self._replay = ResponseReplay(stored, jobs, services.clock)
@@ -114,7 +114,7 @@ class ResponsesRoutes(Routes):
     @route(_app, "/responses", methods=["GET"], operation=operations.CONNECT)
     async def connect(self, context: RequestContext) -> None:
         """Become a WebSocket."""
-        limits = SocketLimits(message_bytes=self._options.max_body)
+        limits = SocketLimits(message_bytes=self._settings.max_body)
         asker = context.asker
 
         async def talk(socket: WebSocket) -> None:

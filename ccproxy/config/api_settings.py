@@ -1,0 +1,26 @@
+"""Options that the api room takes as they are."""
+
+from attrs import frozen
+
+from ccproxy.config.options import Group, option
+from ccproxy.config.parsers import size, switch
+
+
+@frozen(kw_only=True, slots=False)
+class APISettings:
+    """Settings of the API's routes."""
+
+    max_body: int = option(
+        group=Group.LIMITS,
+        variable="MAX_BODY",
+        metavar="SIZE",
+        parse=size,
+        default="4MiB",
+        help="largest request body",
+    )
+    open_metrics: bool = option(
+        group=Group.ACCESS,
+        parse=switch,
+        help="serve GET /metrics without a key, at loopback addresses and Unix sockets "
+        "only",
+    )
