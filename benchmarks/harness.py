@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -173,7 +174,8 @@ def server(
     """
     source = (checkout or Path(__file__).parent.parent).absolute()
     state = place / f"state{len(list(place.glob('server*.log')))}"
-    argv: list[str | Path] = [sys.executable, "-P", "-c", _RUN, "--port", "0"]
+    argv: list[str | Path] = [sys.executable, "-P", "-c", program(source)]
+    argv += ["--port", "0"]
     argv += ["--claude-bin", claude, "--state-dir", state, *flags]
     log = place / f"server{len(list(place.glob('server*.log')))}.log"
     own = {**environment, "PROXY_API_KEY": KEY, "PYTHONPATH": str(source)}
@@ -181,6 +183,14 @@ def server(
         port = logged_port(process, log, _LISTENS.pattern)
         settle(process.pid)
         yield Server(pid=process.pid, port=port)
+
+
+def program(source: Path) -> str:
+    """The program `ccproxy` of a checkout, which names its own entry point."""
+    with (source / "pyproject.toml").open("rb") as file:
+        scripts = tomllib.load(file)["project"]["scripts"]
+    module, _, function = scripts["ccproxy"].partition(":")
+    return f"from {module} import {function}; {function}()"
 
 
 def cpu_seconds(pid: int) -> float:
