@@ -304,10 +304,12 @@ class ProxyChannel(HTTPChannel):
     def _enter(self, phase: Phase, seconds: float | None = None) -> None:
         self.phase = phase
         self._since_seconds = self.site.reactor.seconds()
-        if self._deadline is not None:
+        if self._deadline is not None and seconds is not None:
+            self._deadline.reset(seconds)
+        elif self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        if seconds is not None:
+        elif seconds is not None:
             self._deadline = self.callLater(seconds, self._late)
 
     def _late(self) -> None:

@@ -88,6 +88,8 @@ class BodyComposer:
         now = self._clock.seconds()
         messages = request.messages
         keys = await self._in_slices(self.answers.missing_keys(owner, messages, now))
+        if not keys:
+            return
         found = await self.answers.find_shared(owner, keys)
         await self._in_slices(_all(self.answers.add_shared(owner, found, now)))
 
