@@ -65,7 +65,7 @@ class CostTracker:
                 dollars = cost_increase(self.total_dollars, total)
                 self.total_dollars = total
                 if dollars:
-                    self._observer.cost_told(self.model, dollars)
+                    self._observer.cost_reported(self.model, dollars)
             case ApiRetry():
                 delay_seconds = record.retry_delay_ms / 1000
                 self._observer.upstream_retried(record.error or "", delay_seconds)

@@ -1,4 +1,4 @@
-"""How CLI processes are started, as the backend is told."""
+"""How CLI processes are started."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -7,18 +7,21 @@ from ccproxy.claude.process.launch import LaunchSpec
 
 
 class Launches(Protocol):
-    """How CLI processes are started."""
+    """Returns how CLI processes are started now."""
 
     @property
     def environment(self) -> Mapping[str, str]:
         """Environment of the CLI; it decides how large bodies may be."""
 
     def worker(self) -> LaunchSpec:
-        """For questions that are set whole; raises `CCProxyError` where none is."""
+        """How a worker is started; raises `CCProxyError` if there is no CLI."""
 
     def native(self, without: frozenset[str]) -> LaunchSpec:
-        """For a question that is told; raises `CCProxyError` where none is.
+        """How a process of the native way is started.
 
         Args:
-            without: names of Claude Code's own tools that are the client's here.
+            without: Claude Code's own tools that the client has under the same name.
+
+        Raises:
+            CCProxyError: there is no CLI.
         """

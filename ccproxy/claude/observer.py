@@ -71,5 +71,5 @@ class ClaudeObserver:
     def upstream_retried(self, reason: str, delay_seconds: float) -> None:
         """The provider refused; the CLI asks it again after ``delay_seconds``."""
 
-    def cost_told(self, model: str, dollars: float) -> None:
+    def cost_reported(self, model: str, dollars: float) -> None:
         """A CLI reported costs that it had not reported before."""

@@ -238,7 +238,7 @@ class Metrics(ClaudeObserver, RequestObserver):
         self._series(self._retries, known).observe(delay_seconds)
 
     @override
-    def cost_told(self, model: str, dollars: float) -> None:
+    def cost_reported(self, model: str, dollars: float) -> None:
         """Add the cost."""
         self._series(self._cost, self._model(model)).inc(dollars)
 

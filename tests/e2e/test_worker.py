@@ -152,7 +152,7 @@ async def limited(worker: Worker, upstream: Upstream, body: Any, reply: Reply) -
     upstream.script(evolve(reply, hold_after=pieces, held=held))
     listener = Heard(worker=worker)
     worker.ask(body, listener)
-    await until(lambda: worker._answering.is_limited or listener.is_over)
+    await until(lambda: worker._reader.is_limited or listener.is_over)
     held.callback(None)
     await until(lambda: listener.is_over and (worker.is_ready or worker.is_gone))
     return listener
@@ -337,7 +337,7 @@ async def test_a_refusal_that_stays(
     worker = workers.start()
     told = await heard(worker, composed())
     assert isinstance(told.error, error), told.error
-    assert not worker.has_told
+    assert not worker.has_sent
     assert fewest <= len(upstream.bodies) <= 3
     await is_good(worker, upstream)
 
@@ -565,7 +565,7 @@ async def test_hurt_in_mid_answer(
     await until(lambda: listener.is_over)
     expected = WorkerLost if number == signal.SIGKILL else TimedOut
     assert isinstance(listener.error, expected)
-    assert worker.has_told
+    assert worker.has_sent
     await until(lambda: worker.is_gone)
     assert workers.lost == [worker]
     await worker.close()
@@ -589,7 +589,7 @@ async def test_stopped_just_before_it_is_asked(
     os.kill(worker.pid, signal.SIGSTOP)
     told = await heard(worker, composed("not heard", "system"))
     assert isinstance(told.error, WorkerLost)
-    assert not worker.has_told
+    assert not worker.has_sent
     assert told.was_gone
     assert len(upstream.bodies) == 1
 

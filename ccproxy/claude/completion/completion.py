@@ -95,7 +95,7 @@ class Completion(PoolClient):
         # Builds the message that may have to be remembered.
         self._builder = self._new_builder()
         # Whether any event but a retry was sent to the listener.
-        self._has_told = False
+        self._has_sent = False
         # A part is the answer of one worker; the shaper may ask for several.
         self._is_first_part = True
         self._is_part_unsent = True
@@ -134,23 +134,23 @@ class Completion(PoolClient):
             self._is_part_unsent = all(isinstance(e, UpstreamRetry) for e in events)
         if self._builder is not None:
             self._builder.receive(events)
-        told = self._shaper.filter(events)
+        shaped = self._shaper.filter(events)
         if isinstance(end, Finished):
             self._part_end = end
-        if told and isinstance(told[-1], Finished | Failed):
+        if shaped and isinstance(shaped[-1], Finished | Failed):
             # The shaper may end the answer before the model does.
-            self._finish(told)
+            self._finish(shaped)
         elif isinstance(end, Finished | Failed):
-            self._part_ended(told)
+            self._part_ended(shaped)
         else:
-            self._tell(told)
+            self._send(shaped)
 
     def _is_repeated(self, events: Sequence[Event], error: CCProxyError) -> bool:
         """Ask another worker instead of failing, if that may help; tells whether."""
-        is_nothing_told = not self._has_told and all(
+        is_nothing_sent = not self._has_sent and all(
             isinstance(event, UpstreamRetry) for event in events[:-1]
         )
-        if not is_nothing_told or not (self._is_first_part or self._is_part_unsent):
+        if not is_nothing_sent or not (self._is_first_part or self._is_part_unsent):
             return False
         if isinstance(error, WorkerLost) and not self.wants_new:
             self.wants_new = True
@@ -169,36 +169,36 @@ class Completion(PoolClient):
         self._pool.retry(self, self._take_process(), is_lost=is_lost)
         return True
 
-    def _part_ended(self, told: list[Event]) -> None:
+    def _part_ended(self, shaped: list[Event]) -> None:
         """Do what the shaper wants after the end of a part."""
         pending = self._shaper.pending
         if pending is None:
-            self._finish(told)
+            self._finish(shaped)
             return
         worker = self._take_process()
         if isinstance(pending, AskAgain):
-            self._tell(told)
+            self._send(shaped)
             self._ask_again(pending, worker)
             return
         self._state = AnswerState.CHECKING
         if worker is not None:
             self._pool.release(worker)
-        self._tell(told)
+        self._send(shaped)
         if self._state is AnswerState.CHECKING:
             found = self._checker.problem(pending.schema, pending.instance)
             self._begin_check(found)
 
-    def _finish(self, told: list[Event]) -> None:
-        if not told or not isinstance(told[-1], Finished | Failed):
+    def _finish(self, shaped: list[Event]) -> None:
+        if not shaped or not isinstance(shaped[-1], Finished | Failed):
             self._log.error("the shaped answer has no end")
-            told = [*told, Failed(InternalError("the answer has no end"))]
-        end = told[-1]
+            shaped = [*shaped, Failed(InternalError("the answer has no end"))]
+        end = shaped[-1]
         if isinstance(end, Finished):
             self._remember(end)
         self._leave(
             is_lost=isinstance(end, Failed) and isinstance(end.error, WorkerLost)
         )
-        self._tell(told)
+        self._send(shaped)
 
     def _ask_again(self, pending: AskAgain, worker: Worker | None = None) -> None:
         if self._state is AnswerState.OVER:
@@ -217,11 +217,11 @@ class Completion(PoolClient):
 
     @override
     def _checked(self, problem: str | None) -> None:
-        told = self._shaper.checked(problem)
-        if told and isinstance(told[-1], Finished | Failed):
-            self._finish(told)
+        shaped = self._shaper.checked(problem)
+        if shaped and isinstance(shaped[-1], Finished | Failed):
+            self._finish(shaped)
         else:
-            self._part_ended(told)
+            self._part_ended(shaped)
 
     @override
     def _check_failed(self, error: CCProxyError) -> None:
@@ -229,7 +229,7 @@ class Completion(PoolClient):
 
     # Sending.
 
-    def _tell(self, events: list[Event]) -> None:
+    def _send(self, events: list[Event]) -> None:
         if not events or (self._state is AnswerState.OVER and self._is_cancelled):
             return
         self._note_token(events)
@@ -239,8 +239,8 @@ class Completion(PoolClient):
             events = [*events[:-1], Failed(error)]
         elif isinstance(end, Finished) and not self._is_first_part:
             events = [*events[:-1], self._summed(end)]
-        if not self._has_told:
-            self._has_told = any(not isinstance(e, UpstreamRetry) for e in events)
+        if not self._has_sent:
+            self._has_sent = any(not isinstance(e, UpstreamRetry) for e in events)
         self._listener.receive(events)
 
     def _summed(self, end: Finished) -> Finished:

@@ -241,7 +241,7 @@ class Conformance:
         self.verdict = BinaryVerdict.UNKNOWN
         if examination is not None:
             examination.cancel()
-        self._tell()
+        self._wake_waiters()
 
     def _examine(self, binary: BinaryID, launch: LaunchSpec) -> None:
         before, self._binary = self._examination, binary
@@ -322,9 +322,9 @@ class Conformance:
         self._examination = None
         self._decided_seconds = self._clock.seconds()
         self._known()
-        self._tell()
+        self._wake_waiters()
 
-    def _tell(self) -> None:
+    def _wake_waiters(self) -> None:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.callback(None)

@@ -1,1 +1,1 @@
-"""The CLI's own loop: history told turn by turn, the client's tools by manifest."""
+"""The native way: the CLI composes requests and runs its own loop."""

@@ -246,14 +246,14 @@ class _Reader:
             case messages.Thinking(thinking, signature):
                 model = self._request.thinking_models.get(signature, "")
                 made = ThinkingBlock(thinking, signature, model)
-                return made if signature and self._is_told(model) else None
+                return made if signature and self._is_sent(model) else None
             case messages.RedactedThinking(data):
                 model = self._request.thinking_models.get(data, "")
                 redacted = RedactedThinkingBlock(data, model)
-                return redacted if self._is_told(model) else None
+                return redacted if self._is_sent(model) else None
         return self._shown(block, at)
 
-    def _is_told(self, thinker: str) -> bool:
+    def _is_sent(self, thinker: str) -> bool:
         """Whether the thinking of a model is sent."""
         of = self._thinking_of
         if of is None or not of or not thinker:

@@ -158,15 +158,15 @@ class Session:
                     events += self._received(record)
                 if events and isinstance(events[-1], Finished | Failed):
                     # The next record finds the session in another state.
-                    self._tell(events)
+                    self._deliver(events)
                     events = []
         except wire.WireError as error:
             if events:
-                self._tell(events)
+                self._deliver(events)
             self.garbage_received(error)
         else:
             if events:
-                self._tell(events)
+                self._deliver(events)
 
     def garbage_received(self, error: wire.WireError) -> None:
         """Give up a CLI whose output cannot be read; called by the process."""
@@ -286,9 +286,9 @@ class Session:
     def _fail(self, error: CCProxyError) -> None:
         if self._controls.take_never_answered():
             self._context.on_start_failed(error)
-        self._tell([Failed(error)])
+        self._deliver([Failed(error)])
 
-    def _tell(self, events: list[Event]) -> None:
+    def _deliver(self, events: list[Event]) -> None:
         listener = self._delivery.listener
         if listener is None:
             return
@@ -306,11 +306,11 @@ class Session:
         turn = self._turn
         if turn is not None and turn.has_own_calls:
             self._has_own_calls = True
-        waits = turn is not None and turn.waits and self._has_own_calls
+        waits = turn is not None and turn.waits_for_results and self._has_own_calls
         if isinstance(end, Finished) and self._state is _State.ASKING and waits:
             self._state = _State.SUSPENDED
             return
         self._state = _State.CLOSED
-        if turn is not None and (turn.goes_on or turn.waits):
+        if turn is not None and (turn.will_ask_again or turn.waits_for_results):
             # At SIGTERM it would ask the model again.
             self._process.kill()

@@ -157,12 +157,12 @@ class NativeTurnDecoder:
         return self._phase is _Phase.OVER
 
     @property
-    def goes_on(self) -> bool:
+    def will_ask_again(self) -> bool:
         """Whether the CLI is about to send a request of its own."""
-        return self._cut_short and not self.waits
+        return self._cut_short and not self.waits_for_results
 
     @property
-    def waits(self) -> bool:
+    def waits_for_results(self) -> bool:
         """Whether the CLI waits for the results of the client's tools."""
         return self._stop_reason == "tool_use" and self._calls.are_clients_only
 

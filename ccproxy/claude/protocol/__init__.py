@@ -1,1 +1,1 @@
-"""What is spoken with the CLI: lines, records, control requests, failures."""
+"""The protocol of the CLI: lines, records, control requests, failures."""

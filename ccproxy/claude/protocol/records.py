@@ -53,20 +53,20 @@ class WireUsage(msgspec.Struct):
         """
         details = self.output_tokens_details or OutputDetails()
         return Usage(
-            input_tokens=_told(self.input_tokens, earlier.input_tokens),
-            cache_read_tokens=_told(
+            input_tokens=_given(self.input_tokens, earlier.input_tokens),
+            cache_read_tokens=_given(
                 self.cache_read_input_tokens, earlier.cache_read_tokens
             ),
-            cache_write_tokens=_told(
+            cache_write_tokens=_given(
                 self.cache_creation_input_tokens, earlier.cache_write_tokens
             ),
-            output_tokens=_told(self.output_tokens, earlier.output_tokens),
-            thinking_tokens=_told(details.thinking_tokens, earlier.thinking_tokens),
+            output_tokens=_given(self.output_tokens, earlier.output_tokens),
+            thinking_tokens=_given(details.thinking_tokens, earlier.thinking_tokens),
             details=fields or {},
         )
 
 
-def _told(value: int | None, otherwise: int) -> int:
+def _given(value: int | None, otherwise: int) -> int:
     return otherwise if value is None else value
 
 

@@ -1,1 +1,1 @@
-"""One CLI process and the turns that it answers."""
+"""One CLI process and its answers, one after the other."""

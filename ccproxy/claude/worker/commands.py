@@ -109,7 +109,7 @@ class Commands:
         told.append((lambda text: settings(body=text), body.json))
         size_bytes = sum(len(text) for _, text in told)
         if size_bytes <= _WHOLE_BYTES:
-            await self._tell([of(text.decode()) for of, text in told])
+            await self._send_all([of(text.decode()) for of, text in told])
             return
         waiters: list[Deferred[records.ControlResponse]] = []
         for request_of, text in told:
@@ -122,7 +122,7 @@ class Commands:
         """Make the CLI answer the next question by itself."""
         self.has_body = True
         settings = requests.body_settings(model=model, effort=None, body="{}")
-        await self._tell((settings, requests.limit_to_one_request()))
+        await self._send_all((settings, requests.limit_to_one_request()))
 
     async def ask(self, text: str = _WARM_UP) -> None:
         """Write the question; done when it is written."""
@@ -155,7 +155,7 @@ class Commands:
     async def forget(self) -> None:
         """Remove the body of the last question."""
         self.has_body = False
-        await self._tell((requests.without_body(),))
+        await self._send_all((requests.without_body(),))
 
     async def answers(self) -> bool:
         """Whether the CLI answers a ping in time."""
@@ -167,7 +167,7 @@ class Commands:
             return False
         return True
 
-    async def _tell(self, told: Sequence[Mapping[str, object]]) -> None:
+    async def _send_all(self, told: Sequence[Mapping[str, object]]) -> None:
         """Send commands in one write; done when all are acknowledged."""
         await self._done(self._controls.ask_all(told), _SOON_SECONDS)
 

@@ -29,7 +29,7 @@ class Delivery:
 
     Attributes:
         listener: receives the events; None: nobody does.
-        has_told: whether a message of the last answer was sent.
+        has_sent: whether a message of the last answer was sent.
 
     Args:
         limits: the time limits of an answer.
@@ -45,12 +45,12 @@ class Delivery:
     ) -> None:
         self._deadlines = Deadlines(limits, clock, expired)
         self.listener: Listener | None = None
-        self.has_told = False
+        self.has_sent = False
 
     def begin(self, listener: Listener) -> None:
         """Begin an answer."""
         self.listener = listener
-        self.has_told = False
+        self.has_sent = False
         self._deadlines.start()
 
     def leave(self) -> None:
@@ -94,5 +94,5 @@ class Delivery:
                 case Finished() | Failed():
                     return events[: position + 1]
                 case MessageStart():
-                    self.has_told = True
+                    self.has_sent = True
         return events

@@ -127,7 +127,7 @@ class TurnDecoder:
         return self._phase is _Phase.OVER
 
     @property
-    def asks_again(self) -> bool:
+    def will_ask_again(self) -> bool:
         """Whether the CLI is about to send a request of its own, if it can."""
         return self._asks_again and not self._is_settled
 
@@ -137,7 +137,7 @@ class TurnDecoder:
         return self._is_settled
 
     @property
-    def spoils(self) -> bool:
+    def may_lose_features(self) -> bool:
         """Whether the provider answered 400: the CLI may give up features for good."""
         return self._is_bad_request
 
@@ -153,7 +153,7 @@ class TurnDecoder:
             return record.message.id != self._message_id
         return True
 
-    def piece(self, record: Record) -> list[Event] | None:
+    def decode_delta(self, record: Record) -> list[Event] | None:
         """What a piece of the message that is under way means for the client.
 
         Returns:
@@ -174,7 +174,7 @@ class TurnDecoder:
         Raises:
             WireError: a part of the record is not of the known shape.
         """
-        events = self.piece(record)
+        events = self.decode_delta(record)
         if events is not None:
             return events
         try:
@@ -221,18 +221,18 @@ class TurnDecoder:
         return self._piece(event) if self._phase is _Phase.STREAMING else []
 
     def _delta(self, event: BlockDeltaEvent) -> list[Event]:
-        piece, index = event.delta, event.index
-        if isinstance(piece, TextPiece):
-            text = piece.text
+        delta, index = event.delta, event.index
+        if isinstance(delta, TextPiece):
+            text = delta.text
             if not self._says_something:
                 self._says_something = not is_blank(text)
             return [TextDelta(text, index)] if text else []
-        if isinstance(piece, ThinkingPiece):
-            return [ThinkingDelta(piece.thinking, index)] if piece.thinking else []
-        if isinstance(piece, InputPiece):
-            text = piece.partial_json
+        if isinstance(delta, ThinkingPiece):
+            return [ThinkingDelta(delta.thinking, index)] if delta.thinking else []
+        if isinstance(delta, InputPiece):
+            text = delta.partial_json
             return [InputJSONDelta(text, index)] if text else []
-        return [SignatureDelta(piece.signature, index)] if piece.signature else []
+        return [SignatureDelta(delta.signature, index)] if delta.signature else []
 
     def _piece(self, event: object) -> list[Event]:
         match event:

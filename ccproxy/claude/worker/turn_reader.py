@@ -83,12 +83,12 @@ class TurnReader:
         self._costs = context.cost_tracker()
         self._turn = TurnDecoder(0.0, may_begin=False)
         self._is_short = False
-        self._untold: list[Event] = []
+        self._undelivered: list[Event] = []
 
     @property
-    def has_told(self) -> bool:
+    def has_sent(self) -> bool:
         """Whether a message of the last answer was sent."""
-        return self._delivery.has_told
+        return self._delivery.has_sent
 
     @property
     def is_settled(self) -> bool:
@@ -103,16 +103,18 @@ class TurnReader:
     @property
     def would_ask_again(self) -> bool:
         """Whether the CLI is about to send a request of its own."""
-        return self._turn.asks_again and not self._guard.is_closed
+        return self._turn.will_ask_again and not self._guard.is_closed
 
     @property
     def fate(self) -> TurnOutcome:
         """What the CLI does, now that the answer is over for its listener."""
-        if self._turn.spoils or self.would_ask_again:
+        if self._turn.may_lose_features or self.would_ask_again:
             return TurnOutcome.UNUSABLE
         if self._turn.is_settled:
             return TurnOutcome.SETTLED
-        return TurnOutcome.SETTLING if self._turn.asks_again else TurnOutcome.GOES_ON
+        return (
+            TurnOutcome.SETTLING if self._turn.will_ask_again else TurnOutcome.GOES_ON
+        )
 
     def begin(self, body: ComposedBody, listener: Listener) -> None:
         """Prepare to read the answer to a question."""
@@ -133,20 +135,20 @@ class TurnReader:
         """Whether a record begins a message that was not asked for."""
         return self._turn.is_unexpected(record)
 
-    def goes_on(self, record: Record) -> bool:
+    def take_delta(self, record: Record) -> bool:
         """Take a record if it is a delta of the current message; tells whether it is.
 
-        A delta changes no state; `tell` sends its events.
+        A delta changes no state; `deliver` sends its events.
         """
-        events = self._turn.piece(record)
+        events = self._turn.decode_delta(record)
         if events is None:
             return False
         if self._delivery.listener is not None:
-            self._untold += events
+            self._undelivered += events
         return True
 
     def receive(self, record: Record) -> None:
-        """Take a record; its events are sent by `tell`, or at the answer's end.
+        """Take a record; its events are sent by `deliver`, or at the answer's end.
 
         Raises:
             WireError: a part of the record is not of the known shape.
@@ -158,14 +160,14 @@ class TurnReader:
             self._costs.receive(record)
         events = self._turn.receive(record)
         if events and self._delivery.listener is not None:
-            self._untold += events
+            self._undelivered += events
             if self._turn.is_over:
                 # The next record finds the CLI in another state.
-                self.tell()
+                self.deliver()
 
-    def tell(self) -> None:
+    def deliver(self) -> None:
         """Send the events that have come to the listener."""
-        events, self._untold = self._untold, []
+        events, self._undelivered = self._undelivered, []
         listener = self._delivery.listener
         if listener is None or not events:
             return
@@ -177,8 +179,8 @@ class TurnReader:
 
     def fail(self, error: CCProxyError) -> None:
         """End the answer with an error, if it has a listener."""
-        self._untold.append(Failed(error))
-        self.tell()
+        self._undelivered.append(Failed(error))
+        self.deliver()
 
     def why(self, error: TimedOut) -> CCProxyError:
         """The error for a timeout: the last refusal of the provider, if any."""

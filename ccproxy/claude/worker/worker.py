@@ -63,7 +63,7 @@ class Worker(HasWorkerState):
         # A question's settings replace the operator's variable.
         cache_ttl = launch.environment.get("CLAUDE_CODE_PROMPT_CACHE_TTL")
         self._commands = Commands(self._controls, self._writer, self._clock, cache_ttl)
-        self._answering = TurnReader(
+        self._reader = TurnReader(
             context,
             self._controls,
             failed=self._failed,
@@ -89,13 +89,13 @@ class Worker(HasWorkerState):
         return self._commands.system
 
     @property
-    def has_told(self) -> bool:
+    def has_sent(self) -> bool:
         """Whether a message of the last answer has been sent to the listener.
 
         If not, a failure with `WorkerLost` is not the fault of the question: another
         worker may be asked. An `UpstreamRetry` does not count.
         """
-        return self._answering.has_told
+        return self._reader.has_sent
 
     @property
     def pid(self) -> int | None:
@@ -129,7 +129,7 @@ class Worker(HasWorkerState):
                 "a worker can be warmed up only before its first question"
             )
         self._settle_soon()
-        self._answering.begin_none()
+        self._reader.begin_none()
         try:
             await self._commands.prepare_warm_up(self.launch.model)
         except CCProxyError as error:
@@ -164,7 +164,7 @@ class Worker(HasWorkerState):
         self._state = WorkerState.PREPARING
         # Finds a process that is stopped (SIGSTOP) while it answers.
         self._idle.start(has_body=False)
-        self._answering.begin(body, listener)
+        self._reader.begin(body, listener)
         self._run(self._put(body))
 
     def on_ready(self, ready: Callable[[], None]) -> None:
@@ -183,7 +183,7 @@ class Worker(HasWorkerState):
 
         Within 3 s the worker is ready again (`on_ready`), or lost (`watch`).
         """
-        self._answering.leave()
+        self._reader.leave()
         self._process.resume()
         if self._state in (WorkerState.PREPARING, WorkerState.ASKING):
             self._break_off()
@@ -192,12 +192,12 @@ class Worker(HasWorkerState):
         """Stop reading the answer until `resume`."""
         if self._state in (WorkerState.PREPARING, WorkerState.ASKING):
             self._process.pause()
-            self._answering.pause()
+            self._reader.pause()
 
     def resume(self) -> None:
         """Read on."""
         self._process.resume()
-        self._answering.resume()
+        self._reader.resume()
 
     def check(self) -> "Deferred[bool]":
         """Whether the process runs and, if it is idle, answers a ping within 3 s.
@@ -217,7 +217,7 @@ class Worker(HasWorkerState):
         """Stop the CLI and call nobody any more. Fires when the process is gone."""
         is_busy = self._state not in (WorkerState.STARTING, WorkerState.READY)
         self._on_lost = None
-        self._answering.leave()
+        self._reader.leave()
         self._retire(ClaudeFailed("the worker was closed"))
         if is_busy:
             # After SIGTERM it could ask the model for some 60 ms more.
@@ -234,12 +234,12 @@ class Worker(HasWorkerState):
             for line in lines:
                 record = codec.decode(line)
                 # Nearly all records are pieces of the answer that is under way.
-                if record is not None and not self._answering.goes_on(record):
+                if record is not None and not self._reader.take_delta(record):
                     self._received(record)
         except codec.WireError as error:
             self.garbage_received(error)
         else:
-            self._answering.tell()
+            self._reader.deliver()
 
     def garbage_received(self, error: codec.WireError) -> None:
         """Give up a CLI whose output cannot be read; called by the process."""
@@ -289,15 +289,15 @@ class Worker(HasWorkerState):
             self._ask_by_itself()
 
     def _at_turn(self, record: codec.Record) -> None:
-        if self._answering.is_unexpected(record):
+        if self._reader.is_unexpected(record):
             self._ask_by_itself()
             return
-        self._answering.receive(record)
-        if self.is_settling and self._answering.would_ask_again:
+        self._reader.receive(record)
+        if self.is_settling and self._reader.would_ask_again:
             self._lose(
                 WorkerLost("the claude CLI was about to send a request of its own")
             )
-        elif self.is_settling and self._answering.is_settled:
+        elif self.is_settling and self._reader.is_settled:
             self._run(self._take_back())
 
     def _ask_by_itself(self) -> None:
@@ -311,7 +311,7 @@ class Worker(HasWorkerState):
         self._process.resume()
         if not self.is_asking:
             return
-        match self._answering.fate:
+        match self._reader.fate:
             case TurnOutcome.UNUSABLE:
                 self._lose(WorkerLost("the claude CLI cannot be asked again"))
             case TurnOutcome.GOES_ON:
@@ -321,9 +321,9 @@ class Worker(HasWorkerState):
                 self._settle_soon()
 
     def _timed_out(self, error: TimedOut) -> None:
-        why = self._answering.why(error)
+        why = self._reader.why(error)
         if self.is_asking:
-            self._answering.fail(why)
+            self._reader.fail(why)
         else:
             self._lose(why)
 
@@ -348,7 +348,7 @@ class Worker(HasWorkerState):
 
     async def _take_back(self) -> None:
         if self._commands.has_question:
-            self._answering.stop()
+            self._reader.stop()
             await self._commands.rewind()
             if self.is_settling:
                 self._become_ready()
@@ -390,13 +390,13 @@ class Worker(HasWorkerState):
         lost, self._on_lost = self._on_lost, None
         if lost is not None:
             lost()
-        self._answering.fail(error)
+        self._reader.fail(error)
 
     def _retire(self, error: CCProxyError) -> None:
         self._state = WorkerState.GONE
         self._idle.stop()
         self._stop_settling()
-        self._answering.stop()
+        self._reader.stop()
         self._controls.abandon(error)
         self._opening.fail(error)
 

@@ -25,7 +25,7 @@ class Heard(ClaudeObserver):
         self.spending.model = "claude-sonnet-5-5"
 
     @override
-    def cost_told(self, model: str, dollars: float) -> None:
+    def cost_reported(self, model: str, dollars: float) -> None:
         self.costs.append((model, dollars))
 
     @override

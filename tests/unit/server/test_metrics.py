@@ -80,7 +80,7 @@ def full() -> Metrics:
     metrics.question_served(Served.SPARE, 0.02)
     metrics.answer_begun(MODEL, Served.SPARE, 0.3)
     metrics.upstream_retried("overloaded", 0.6)
-    metrics.cost_told(MODEL, 0.25)
+    metrics.cost_reported(MODEL, 0.25)
     return metrics
 
 
@@ -134,7 +134,7 @@ def test_what_failed_has_used_nothing_that_is_known() -> None:
 
 def test_the_room_of_the_cli_is_counted() -> None:
     metrics = full()
-    metrics.cost_told(MODEL, 0.5)
+    metrics.cost_reported(MODEL, 0.5)
     assert value(metrics, "ccproxy_cost_usd_total", model=MODEL) == 0.75
     assert value(metrics, "ccproxy_cli_starts_total") == 1
     assert value(metrics, "ccproxy_cli_stops_total", cause="idle") == 1
@@ -168,7 +168,7 @@ def test_what_comes_from_outside_makes_few_series() -> None:
     for number in range(1000):
         metrics.request_ended(evolve(END, model=f"claude-{number}"))
         metrics.answer_begun(f"claude-{number}", Served.NEW, 1)
-        metrics.cost_told(f"claude-{number}", 1)
+        metrics.cost_reported(f"claude-{number}", 1)
         metrics.upstream_retried(f"reason {number}", 1)
     found = samples(metrics)
     models = {v for _, labels in found for k, v in labels if k == "model"}

@@ -78,8 +78,8 @@ def test_call_of_the_clients_tool_ends_the_turn() -> None:
     assert events[1:3] == [ContentBlockStart(CALL), InputJSONDelta("{}")]
     assert isinstance(events[-1], Finished)
     assert events[-1].reason is FinishReason.TOOL_USE
-    assert turn.waits
-    assert not turn.goes_on
+    assert turn.waits_for_results
+    assert not turn.will_ask_again
 
 
 def test_call_of_the_clis_own_tool_does_not() -> None:
