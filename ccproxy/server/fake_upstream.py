@@ -1,8 +1,8 @@
 """A scripted Messages API on loopback: no model, no account, no network.
 
-Behind ``--demo`` it stands in for Anthropic, with the real CLI in front of it, so
-that everything but the model is what it will be. The tests' upstream is the same
-module under other scripts: what an upstream can do to an answer is in `Reply`.
+With ``--demo`` it replaces Anthropic's API behind the real CLI, so that everything but
+the model is real. The tests use the same module with other scripts. `Reply` has what an
+API can do to an answer.
 
 Source: the Messages API's streaming format; docs/claude-cli-protocol.md, "Ends".
 """
@@ -27,7 +27,7 @@ _ASK, _COUNT = "POST /v1/messages", "POST /v1/messages/count_tokens"
 
 @frozen
 class ScriptedBlock:
-    """A content block in the pieces that it streams in.
+    """A content block, as the pieces that are streamed.
 
     Attributes:
         deltas: the pieces of its text, thinking or arguments.
@@ -50,11 +50,11 @@ class ScriptedBlock:
     raw_document: Mapping[str, Any] | None = None
 
     def start(self) -> dict[str, Any]:
-        """The block in ``content_block_start``: nothing of its content is there."""
+        """The block in ``content_block_start``, without its content."""
         return self._built("", "") if self.raw is None else dict(self.raw)
 
     def stream(self, signature: str) -> Iterator[dict[str, Any]]:
-        """Its ``delta`` objects; ``signature`` is the last of a thinking block."""
+        """The ``delta`` objects; a thinking block ends with ``signature``."""
         yield from (dict(delta) for delta in self.raw_deltas)
         for text in self.deltas:
             if self.is_thinking:
@@ -88,13 +88,13 @@ def _arguments(text: str) -> Any:
     try:
         return json.loads(text or "{}")
     except ValueError:
-        # What a limit cut is no JSON; the pieces stream all the same.
+        # Arguments that were cut off are not JSON. Their pieces are streamed anyway.
         return {}
 
 
 @frozen(kw_only=True)
 class Reply:
-    """What the upstream does with one request.
+    """What the API does with one request.
 
     "After so many deltas" counts the pieces of all blocks, signatures left out; 0 is
     right after ``message_start``.
@@ -105,13 +105,13 @@ class Reply:
             ``server_tool_use``, ``service_tier``).
         final_usage: what the last ``usage`` has beside ``output_tokens``.
         message: further fields of the message (``container``, ``diagnostics``).
-        status: with another than 200, an error of type ``error`` is all there is.
+        status: if it is not 200, the answer is an error of type ``error``.
         pings: send a ``ping`` event after ``message_start`` and each delta.
         raw_events: further events, each with the number of deltas before it.
         cut_after: break the connection after so many deltas.
         overload_after: send an ``overloaded_error`` event after so many deltas.
         hold_after: wait for ``held`` after so many deltas.
-        before: what the answer waits for, its status line too.
+        before: the answer, with its status line, waits for this.
         stop_delay_seconds: the time between ``message_delta`` and ``message_stop``.
     """
 
@@ -143,7 +143,7 @@ class Reply:
     stop_delay_seconds: float = 0.0
 
     def stop(self) -> dict[str, Any]:
-        """Why the answer ends, as ``message_delta`` and a finished message tell it."""
+        """The fields of the stop reason in ``message_delta`` and in a message."""
         told = {"stop_reason": self.stop_reason, "stop_sequence": self.stop_sequence}
         return told | ({"stop_details": d} if (d := self.stop_details) else {})
 
@@ -163,7 +163,7 @@ class RecordedRequest:
 
     @property
     def betas(self) -> frozenset[str]:
-        """What the ``anthropic-beta`` header names."""
+        """The names in the ``anthropic-beta`` header."""
         named = self.headers.get("anthropic-beta", "").split(",")
         return frozenset(name.strip() for name in named if name.strip())
 
@@ -175,12 +175,12 @@ class FakeMessagesAPI(Resource):
     """``POST /v1/messages``, answered by a script, and ``/v1/messages/count_tokens``.
 
     Attributes:
-        count_tokens: how many tokens a body has that ``count_tokens`` is asked for.
-        bodies: every body of a question, if it records.
+        count_tokens: the number of tokens that ``count_tokens`` answers.
+        bodies: the bodies of all requests for messages, if they are recorded.
         requests: the same with path and headers.
         counts: the requests for ``count_tokens``.
         others: method and path of all other requests.
-        gone: how many clients hung up before their answer was whole.
+        gone: the number of clients that disconnected before the end of their answer.
     """
 
     isLeaf = True
@@ -228,11 +228,11 @@ class FakeMessagesAPI(Resource):
         return NOT_DONE_YET
 
     def reply_to(self, request: RecordedRequest) -> Reply:
-        """What a question is answered; a subclass may refuse it."""
+        """The reply to a request; a subclass may refuse the request."""
         return self.script(request.body)
 
     def sign(self, body: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
-        """The signature of thinking that has none, behind other finished blocks."""
+        """The signature of a thinking block that has none, after other blocks."""
         return _SIGNATURE
 
     def _hung_up(self, _: object, context: "_Exchange") -> None:
@@ -300,7 +300,7 @@ class _Exchange:
             self._request.processingFailed(failure)
 
     def _signed(self, reply: Reply) -> list[tuple[ScriptedBlock, str, dict[str, Any]]]:
-        """Each block with its signature and how it stands in a finished message."""
+        """Each block with its signature and its form in a finished message."""
         found: list[tuple[ScriptedBlock, str, dict[str, Any]]] = []
         for block in reply.blocks:
             signature = block.signature or ""
@@ -384,7 +384,7 @@ class MessagesSite(Site):
     noisy = False
 
     def __init__(self, api: FakeMessagesAPI, clock: IReactorTime) -> None:
-        # Without a limit: the CLI keeps its connections, and each end would be logged.
+        # No timeout: the CLI keeps its connections open, and Twisted logs each end.
         super().__init__(
             api, parsePOSTFormSubmission=False, timeout=None, reactor=clock
         )

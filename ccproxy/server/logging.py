@@ -1,6 +1,6 @@
 """Log observers: levels, and text or JSON lines.
 
-Which log is written where stays twistd's business (``--logfile``, ``--syslog``);
+twistd decides where the log goes (``--logfile``, ``--syslog``);
 here is only how a line looks and which lines there are.
 """
 
@@ -22,8 +22,8 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-# Control characters but for the ends of lines and tabs; other ends of lines; what turns
-# the direction of text around; half characters, which no file takes.
+# Control characters except newline and tab, Unicode's other line ends, characters that
+# change the direction of text, and surrogates, which cannot be encoded.
 _UNPRINTABLE = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u200e\\u200f"
     "\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
@@ -50,7 +50,7 @@ class JSONLines:
             record["traceback"] = failure.getTraceback()
         for name, value in event.items():
             if isinstance(value, float) and not isfinite(value):
-                value = str(value)  # JSON has no word for it
+                value = str(value)  # JSON has no infinity and no NaN
             if not name.startswith("log_") and isinstance(value, str | int | float):
                 record.setdefault(name, value)
         self._file.write(json.dumps(record, allow_nan=False) + "\n")
@@ -59,7 +59,7 @@ class JSONLines:
 
 @implementer(ILogObserver)
 class TextLines:
-    """Writes each event as text for people, as Twisted does, but harmless.
+    """Writes each event as text, as Twisted does, without control characters.
 
     What is not printable is written as Python would: no text of a client's, or of the
     CLI's, moves the cursor of a terminal or looks like a line of its own. All lines of
@@ -78,7 +78,7 @@ class TextLines:
 
 
 def _preformatted(event: LogEvent) -> LogEvent:
-    """An event with the same text, whose format has no fields left where possible.
+    """An event with the same text; fields are formatted already where possible.
 
     Twisted formats in Python, for the sake of ``{name()}``: nine fields cost the line
     of a request 0.1 ms. ``str.format_map`` does the rest of it in a tenth of that.
@@ -88,7 +88,7 @@ def _preformatted(event: LogEvent) -> LogEvent:
         return event
     try:
         text = template.format_map(event)
-    except Exception:  # noqa: BLE001  # a value's own; Twisted has words for it
+    except Exception:  # noqa: BLE001  # from a value's __format__; Twisted reports it
         return event
     return {**event, "log_format": text.replace("{", "{{").replace("}", "}}")}
 
@@ -98,7 +98,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def observer(file: TextIO, *, level: str, log_format: str) -> ILogObserver:
-    """The observer for a file, as the settings want it."""
+    """The log observer that writes to a file."""
     lines: ILogObserver = JSONLines(file) if log_format == "json" else TextLines(file)
     predicate = LogLevelFilterPredicate(LogLevel.lookupByName(level))
     filtering: ILogObserver = FilteringLogObserver(lines, [predicate])

@@ -131,7 +131,7 @@ async def test_socket_that_nobody_hands_over_is_one_line(
 ) -> None:
     server = start(CCPROXY, "--demo", *INHERITED)
     await until(lambda: server.is_over)
-    assert server.status == 1
+    assert server.status == 2
     assert server.output.startswith("ccproxy: --listen: 'systemd:domain=INET:index=0'")
     assert server.output.count("\n") == 1
 
