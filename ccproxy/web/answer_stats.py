@@ -1,4 +1,4 @@
-"""What the answers to one request say of their use. Pure."""
+"""Cost, model and time to first token of one request. Pure."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,15 +9,15 @@ from ccproxy.core.stream import Event, Finished, FinishReason, MessageStart, is_
 
 @define(eq=False)
 class AnswerStats:
-    """Filled in as the answers come.
+    """Cost, model and times of one request's answers, as far as they have come.
 
     Attributes:
-        model: the full id of who answers; empty before anybody does.
-        finish: why the last of them ended; None: none has.
-        cost_usd: what the CLI has told of their cost; None: nothing.
+        model: the full id of the model; empty before an answer begins.
+        finish: why the last answer ended; None: no answer has ended.
+        cost_usd: the cost that the CLI reported; None: it reported none.
 
     Args:
-        seconds: the time, by a clock that nobody sets.
+        seconds: a monotonic clock.
     """
 
     _seconds: Callable[[], float]
@@ -28,13 +28,13 @@ class AnswerStats:
 
     @property
     def answering_seconds(self) -> float | None:
-        """How long ago the first token came; None: none has."""
+        """The time since the first token; None: there is no token yet."""
         began = self._began_seconds
         return None if began is None else self._seconds() - began
 
     def receive(self, events: Sequence[Event]) -> None:
         """Take events of one of the answers."""
-        # Of those that bring tokens, only the first are looked at.
+        # Only the first token is of interest.
         if self._began_seconds is None:
             self._await_token(events)
         end = events[-1]

@@ -1,4 +1,4 @@
-"""What the web room needs of whatever answers: its own side of the seam."""
+"""The backend that answers questions, as the routes need it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,52 +10,53 @@ from ccproxy.core.status import Status
 
 
 class PendingRequest(Protocol):
-    """A question that was asked and is not answered yet."""
+    """A question that is being answered."""
 
     @property
     def queued_seconds(self) -> float:
-        """How long it has waited for a process."""
+        """The time that the question has waited for a process."""
 
     def cancel(self) -> None:
-        """Give up; the listener is told nothing more."""
+        """Cancel the question; the listener is not called again."""
 
     def pause(self) -> None:
-        """Stop the answer from coming."""
+        """Stop the events of the answer."""
 
     def resume(self) -> None:
-        """Let it come."""
+        """Let the events come again."""
 
 
 class Backend(Protocol):
-    """What answers questions: the claude room, or a script in the tests."""
+    """Answers questions: `ccproxy.claude.backend`, or a script in tests."""
 
     async def prepare(
         self, request: MessagesRequest, *, owner: str = ""
     ) -> PreparedQuestion:
-        """Make a request ready to be asked.
+        """Prepare a request.
 
         Args:
-            request: its ``model`` is the client's name; empty for the configured one.
-            owner: the id of the client's key; what is remembered for one owner is
+            request: its ``model`` is the client's name for it; empty: the configured
+                model.
+            owner: the id of the client's key. Answers remembered for one owner are
                 never used for another.
 
         Raises:
-            CCProxyError: the model does not exist, or the request cannot be asked;
-                ``param`` is the client's path.
+            CCProxyError: the model does not exist, or the request is invalid; ``param``
+                is the client's path.
         """
 
     def ask(self, question: PreparedQuestion, listener: Listener) -> PendingRequest:
-        """Ask; the listener is never called from within."""
+        """Ask a question; never calls the listener before it returns."""
 
     async def resolve(self, name: str | None) -> str:
         """The model that a client's name means.
 
         Raises:
-            CCProxyError: it means none.
+            CCProxyError: there is no such model.
         """
 
     async def models(self) -> Sequence[ModelEntry]:
-        """What a client may ask for."""
+        """The models that a client can name."""
 
     async def status(self) -> Status:
         """Whether the CLI answers, and with which login."""

@@ -1,18 +1,18 @@
-"""One connection of our own server: its requests, what is refused, its patience.
+"""One connection of the server: its requests, refusals and time limits.
 
-Twisted reads a whole body before anything is asked about it, knows no limit, gives a
-client that sends a byte a minute all the time of the world, and answers bad requests
-with an empty 400 or by hanging up. Here the head is checked when it is there, a body
-that grows too large is refused on the spot, and every refusal is an error document
-that the client gets to see: what it still sends is read and thrown away for a moment,
-because closing at once would reset the connection under the answer.
+Twisted reads a whole body before a request can be refused, has no limit of its size, no
+time limit for a client that sends a byte a minute, and answers bad requests with an
+empty 400 or by closing. Here the head is checked as soon as it is complete, a body that
+grows too large is refused at once, and every refusal is an error document that the
+client can read. Data that the client still sends is read and discarded for a moment:
+closing at once would reset the connection before the client has the document.
 
 ==========  ===============================================================
 IDLE        between two requests
-HEAD        a request has begun, or is to be the connection's first
-BODY        its head has been let in
-ANSWERING   it is complete; how long that takes is the routes' business
-CLOSING     the last word has been said; what still comes is thrown away
+HEAD        a request has begun, or the connection is new
+BODY        the head has been accepted
+ANSWERING   the request is complete; the routes have no time limit here
+CLOSING     the last response is written; received data is discarded
 ==========  ===============================================================
 
 Source: docs/twisted-notes.md, "Klein and HTTP" and "Shutdown"; RFC 9112.
@@ -42,14 +42,14 @@ from ccproxy.web.error_formats import OPENAI, format_of
 from ccproxy.web.head_checks import Head, HeadChecks
 from ccproxy.web.replies import error_headers, new_request_id, request_id
 
-# Not the class's: events are kept until a log is begun, and would keep the connection.
+# Of the module: an event of a class's log would hold the channel until logging begins.
 _log = Logger()
 
-# How long a refused client may go on sending into the void.
+# How long the data of a refused client is read and discarded.
 _LINGER_SECONDS = 2.0
-# What may wait behind a request that is being answered, as with Twisted.
+# Data that may wait while a request is answered; the same limit as Twisted's.
 _MOST_PIPELINED = 16_384
-# More digits are no length that anybody means, and too many for Python.
+# A length of more digits is too large in any case, and slow to parse.
 _MOST_DIGITS = 15
 
 _ABSOLUTE = re.compile(rb"^https?://[^/?]*", re.IGNORECASE)
@@ -58,7 +58,7 @@ _LENGTH = re.compile(rb"content-length[ \t]*:[ \t]*(\d+)[ \t]*\Z", re.IGNORECASE
 
 
 class ProxyRequest(Request):
-    """A request whose body is read only if its head may come in."""
+    """A request whose body is read only if its head is accepted."""
 
     channel: Any
     content: Any
@@ -93,18 +93,18 @@ class ProxyRequest(Request):
         if self._refused:
             return
         self.channel.answering()
-        # Twisted answers OPTIONS * by itself, and others without a word.
+        # Twisted answers OPTIONS * by itself, and closes for other methods.
         request_id(self)
         if path == b"*" and command != b"OPTIONS":
             self._refuse(InvalidRequest("only OPTIONS can be asked of `*`"))
             return
-        # The absolute form, which RFC 9112 has every server accept.
+        # The absolute form, which every server has to accept (RFC 9112).
         own_path = _ABSOLUTE.sub(b"", path, count=1)
         super().requestReceived(command, own_path or b"/", version)
 
     @override
     def getRequestHostname(self) -> bytes:
-        # HTTP/1.0 needs no Host, and a Unix socket has no name that could stand in.
+        # HTTP/1.0 needs no Host, and a Unix socket has no host name.
         if not self.requestHeaders.hasHeader(b"host"):
             return b"localhost"
         named: bytes = super().getRequestHostname()
@@ -113,13 +113,13 @@ class ProxyRequest(Request):
     def _refuse(self, error: CCProxyError) -> None:
         self._refused = True
         self.content = None
-        # Or the channel would invite the client to send its body.
+        # Otherwise the channel would ask the client to send the body.
         self.requestHeaders.removeHeader(b"expect")
         self.channel.refuse(error)
 
 
 class Phase(Enum):
-    """Where a connection is; see above."""
+    """The phase of a connection; see the module's description."""
 
     IDLE = auto()
     HEAD = auto()
@@ -129,7 +129,7 @@ class Phase(Enum):
 
 
 class ProxyChannel(HTTPChannel):
-    """A connection that never hangs up without an answer."""
+    """A connection that answers every request, also a malformed one."""
 
     site: Any
     transport: Any
@@ -145,13 +145,13 @@ class ProxyChannel(HTTPChannel):
 
     @property
     def head_checks(self) -> HeadChecks:
-        """Who may come in."""
+        """The checks of a request's head."""
         head_checks: HeadChecks = self.site.head_checks
         return head_checks
 
     @property
     def waiting_seconds(self) -> float:
-        """How long nothing has been asked, or the head not been complete; else 0."""
+        """The time since the last request, or in an incomplete head; else 0."""
         if self.phase not in (Phase.IDLE, Phase.HEAD) or self._reading is not None:
             return 0.0
         waited: float = self.site.reactor.seconds() - self._since_seconds
@@ -171,7 +171,7 @@ class ProxyChannel(HTTPChannel):
         self.site.disconnected(self)
 
     def head(self, request: Request, length: int | None) -> Head:
-        """The head of the request that has just come in."""
+        """The head of the request that has just been received."""
         is_unix = isinstance(self.transport.getHost(), UNIXAddress)
         return Head(
             target=self._path,
@@ -182,11 +182,11 @@ class ProxyChannel(HTTPChannel):
         )
 
     def let_in(self) -> None:
-        """Note that the head may come in; called by the request."""
+        """Begin to read the body: the head is accepted. Called by the request."""
         self._enter(Phase.BODY, self.head_checks.limits.body_timeout)
 
     def answering(self) -> None:
-        """Note that the request is complete; called by it."""
+        """Begin to answer: the request is complete. Called by the request."""
         self._pipelined_bytes = 0
         self._enter(Phase.ANSWERING)
 
@@ -208,12 +208,12 @@ class ProxyChannel(HTTPChannel):
 
     @override
     def lineReceived(self, line: bytes) -> None:
-        # What came in one piece with the refused is still in the parser's buffer.
+        # Data received together with a refused request is still in the parser's buffer.
         if self.phase is Phase.CLOSING:
             return
         if line[:1] in (b" ", b"\t") or _LINE_END.search(line):
-            # A header's second line: what one server takes for it is another's header.
-            # The same holds of half a line end, which Twisted 25.5 to 26.4 let pass.
+            # A continued header line is a separate header to other servers. So is a
+            # line with a lone CR or LF in it, which Twisted 25.5 to 26.4 accept.
             self._respondToBadRequestAndDisconnect()
         else:
             super().lineReceived(line)
@@ -234,7 +234,7 @@ class ProxyChannel(HTTPChannel):
         if self.phase is not Phase.ANSWERING:
             super().rawDataReceived(data)
             return
-        # Twisted would stop to read here, and so never learn that the client has gone.
+        # Twisted would stop reading here, and not notice that the client disconnects.
         self._pipelined_bytes += len(data)
         if self._pipelined_bytes <= _MOST_PIPELINED:
             self._dataBuffer.append(data)
@@ -263,7 +263,7 @@ class ProxyChannel(HTTPChannel):
         self.refuse(InvalidRequest("this is not a well-formed HTTP/1.1 request"))
 
     def refuse(self, error: CCProxyError) -> None:
-        """Answer with an error, whatever the client is still sending, and close."""
+        """Answer with an error, even while the client is sending, and close."""
         if self.phase is Phase.CLOSING:
             return
         fields = self.requests[-1].requestHeaders if self.requests else None
@@ -315,7 +315,7 @@ class ProxyChannel(HTTPChannel):
     def _late(self) -> None:
         self._deadline = None
         if self.phase is Phase.IDLE and self._reading is not None:
-            # The answer is still on its way out, at the client's own pace.
+            # The client is still reading the last response.
             self._enter(Phase.IDLE, self.head_checks.limits.keep_alive_timeout)
         elif self.phase is Phase.BODY or (self.phase is Phase.HEAD and self.requests):
             self.refuse(

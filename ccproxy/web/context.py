@@ -1,4 +1,4 @@
-"""One request and what becomes of it: for the log, and for whoever counts."""
+"""One request on its way through its route: id, key, times, outcome, log line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,23 +19,23 @@ from ccproxy.web.observer import RequestObserver, RequestOutcome
 from ccproxy.web.replies import request_id
 from ccproxy.web.user_agents import client_family
 
-# Not the class's: events are kept until a log is begun, and would keep the request.
+# Of the module: an event of a class's log would hold the request until logging begins.
 _log = Logger()
 
-# Nginx' number for a client that went away before its answer was whole.
+# nginx' status for a client that disconnected before its response was complete.
 CLIENT_GONE = 499
-# What stands for a path that is not ours.
+# Stands for the route of a request whose path has none.
 NO_ROUTE = "no route"
-# A client may change its mind.
+# Outcomes that are no errors: a client may change its mind.
 _NO_ERRORS = ("ok", "cancelled", "client_gone")
 
 
 class AnswerResult(Protocol):
-    """An answer in the making, as far as the log is concerned."""
+    """An answer, as far as the log is concerned."""
 
     @property
     def error(self) -> CCProxyError | None:
-        """The error that it ended with."""
+        """The error that ended the answer."""
 
     @property
     def model(self) -> str:
@@ -43,17 +43,20 @@ class AnswerResult(Protocol):
 
     @property
     def usage(self) -> Usage:
-        """What the answer cost, once it is over."""
+        """The usage of the answer, once it is over."""
 
 
 @frozen(kw_only=True)
 class RequestIdentity:
-    """Who asks, and whom its end is told.
+    """What is counted and logged of a request, or of a response made for it later.
 
     Attributes:
-        key: the id of its key.
-        client: the family of the program.
-        id: of what it asked for, as the log has it.
+        route: method and path as they are documented.
+        key: the id of the API key.
+        client: the family of the client program.
+        id: of the request or the response, as in the log.
+        observer: counts.
+        is_quiet: whether the dashboard leaves it out if it succeeds.
     """
 
     route: str
@@ -73,14 +76,14 @@ class RequestIdentity:
         usage: Usage | None,
         stats: AnswerStats,
     ) -> None:
-        """Tell that what it asked for is over.
+        """Count the end of the request, and write its line of the log.
 
         Args:
             status: of HTTP.
-            outcome: ``ok``, or what went wrong.
-            seconds: how long it took.
-            model: the full id of who answered; empty: nobody.
-            usage: what it cost, if that is known.
+            outcome: ``ok``, or an error's code.
+            seconds: the time that it took.
+            model: the full id of the model that answered; empty: none did.
+            usage: of the answers; None: unknown.
             stats: of the answers.
         """
         finish = "none" if stats.finish is None else stats.finish.value
@@ -137,10 +140,10 @@ class RequestContext:
     Attributes:
         route: method and path as they are documented, never as they were sent.
         is_quiet: whether the dashboard leaves the request out if it succeeds.
-        model: the full id of who answered, as soon as it is known.
-        error: what went wrong, also after the status was sent.
-        key: the id of the key that was sent; ``-``: none was asked for.
-        stats: what the answers say of their use.
+        model: the full id of the model that answers, as soon as it is known.
+        error: the error that ended it, also after the status was sent.
+        key: the id of the API key; ``-``: none was checked.
+        stats: cost and times of the answers.
     """
 
     request: Request
@@ -157,7 +160,7 @@ class RequestContext:
 
     @property
     def hex(self) -> str:
-        """What the ids of everything in the answer are made of."""
+        """The hexadecimal part of the ids of everything in the response."""
         return self.id.removeprefix("req_")
 
     def __attrs_post_init__(self) -> None:
@@ -168,7 +171,7 @@ class RequestContext:
 
     @property
     def asker(self) -> RequestIdentity:
-        """Who asks."""
+        """What is counted and logged of the request."""
         return RequestIdentity(
             route=self.route,
             key=self.key,
@@ -180,7 +183,7 @@ class RequestContext:
 
     @property
     def client(self) -> str:
-        """The family of the program that asks."""
+        """The family of the client program."""
         agent = self.request.requestHeaders.getRawHeaders("user-agent", [None])[0]
         return client_family(agent)
 
@@ -214,12 +217,12 @@ class RequestContext:
         return body
 
     def begin(self) -> None:
-        """Have it known that this is under way, until `log`."""
+        """Report the request as active, until `log`."""
         self._services.observer.request_began(self)
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
-        """Count an open stream."""
+        """Count an open event stream or WebSocket."""
         self._services.observer.stream_opened()
         try:
             yield
@@ -228,7 +231,7 @@ class RequestContext:
 
     @contextmanager
     def following(self, answer: AnswerResult) -> Iterator[None]:
-        """Note what became of the answer, however this ends."""
+        """Take model, usage and error of an answer, however it ends."""
         try:
             yield
         finally:

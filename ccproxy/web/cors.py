@@ -1,8 +1,9 @@
-"""Which web pages may read what is answered here: CORS. Pure.
+"""Which web pages may read responses: CORS. Pure.
 
-None may, unless the operator names their sites. Whoever is named is told so with every
-answer, and a browser's question before a request (the preflight) gets what it needs for
-the key's header, and for a page of the internet to reach a private network.
+No page may, unless the operator names its site. The pages of a named site get the
+headers of CORS with every response. The request that a browser sends in advance (the
+preflight) gets the headers that allow the key's header, and that let a page of the
+internet reach a private network.
 
 Source: WHATWG Fetch, "HTTP CORS protocol"; WICG Private Network Access.
 """
@@ -22,7 +23,7 @@ _MAX_AGE_SECONDS = 600
 
 
 class CORSPolicy:
-    """The sites whose pages may ask.
+    """The sites whose pages may use the routes.
 
     Args:
         allowed: ``scheme://host:port``, or ``*``.
@@ -31,60 +32,60 @@ class CORSPolicy:
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self._allowed = frozenset(origin.lower() for origin in allowed)
 
-    def allows(self, cors: Sequence[bytes]) -> bool:
-        """Whether the ``Origin`` headers of a request are one of theirs."""
-        if len(cors) != 1:
+    def allows(self, origins: Sequence[bytes]) -> bool:
+        """Whether the ``Origin`` headers of a request name an allowed site."""
+        if len(origins) != 1:
             return False
-        own = cors[0].decode("latin-1").strip().lower()
+        own = origins[0].decode("latin-1").strip().lower()
         return ANY in self._allowed or own in self._allowed
 
-    def headers(self, cors: Sequence[bytes]) -> Mapping[str, str]:
-        """What every answer to such a request says.
+    def headers(self, origins: Sequence[bytes]) -> Mapping[str, str]:
+        """The headers of every response to a request.
 
         Args:
-            cors: the ``Origin`` headers of the request.
+            origins: the ``Origin`` headers of the request.
         """
         if not self._allowed:
             return {}
-        # Whatever keeps answers must not give that of one site to another.
+        # A cache must not give the response for one site to another site.
         vary = {} if ANY in self._allowed else {"vary": "origin"}
-        if not self.allows(cors):
+        if not self.allows(origins):
             return vary
-        told = ANY if ANY in self._allowed else cors[0].decode("latin-1").strip()
+        allowed = ANY if ANY in self._allowed else origins[0].decode("latin-1").strip()
         return {
             **vary,
-            "access-control-allow-origin": told,
+            "access-control-allow-origin": allowed,
             "access-control-expose-headers": _EXPOSED,
         }
 
     def preflight(
         self,
-        cors: Sequence[bytes],
+        origins: Sequence[bytes],
         *,
         methods: str,
         wanted: Sequence[bytes],
         is_private: bool,
     ) -> Mapping[str, str]:
-        """What the answer to a preflight says besides.
+        """The further headers of the response to a preflight.
 
         Args:
-            cors: the ``Origin`` headers of the request.
+            origins: the ``Origin`` headers of the request.
             methods: of the route, separated by commas.
             wanted: its ``Access-Control-Request-Headers``.
             is_private: it has ``Access-Control-Request-Private-Network``.
         """
-        if not self.allows(cors):
+        if not self.allows(origins):
             return {}
         asked = ", ".join(text.decode("latin-1").strip() for text in wanted)
         # The wild card would not stand for `authorization`.
         names = "authorization, content-type"
         if len(asked) <= _LONGEST and _TOKENS.fullmatch(asked):
             names += f", {asked}"
-        told = {
+        headers = {
             "access-control-allow-methods": methods,
             "access-control-allow-headers": names,
             "access-control-max-age": str(_MAX_AGE_SECONDS),
         }
         if is_private:
-            told["access-control-allow-private-network"] = "true"
-        return told
+            headers["access-control-allow-private-network"] = "true"
+        return headers

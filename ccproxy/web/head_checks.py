@@ -1,8 +1,7 @@
-"""What our own server asks of a request's head, and of a connection's patience. Pure.
+"""Checks of a request's head, and the limits of connections. Pure.
 
-The routes ask the gate as well, because another application's server may stand in front
-of them. What is here beyond that protects a port: whoever embeds the routes has one of
-their own.
+The routes check the key as well, because they can be mounted in another application's
+server. The other checks here protect this server's own port.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,7 +16,7 @@ from ccproxy.web.cors import CORSPolicy
 from ccproxy.web.hosts import AllowedHosts, check_count
 from ccproxy.web.reach import is_reachable, listened_names, own_names
 
-# What a route without a key may be sent, to be thrown away.
+# The largest body, never read, of a request to a route without a key.
 _MOST_UNKEYED_BYTES = 4096
 
 
@@ -26,11 +25,11 @@ class Head:
     """The head of a request.
 
     Attributes:
-        target: as it was sent.
+        target: the request target, as it was sent.
         version: of HTTP, as in the request line.
-        length: of the body; None: it comes in chunks.
-        is_sheltered: it came over something that no web page can use under a name of
-            its own: a Unix socket, or TLS with its certificate.
+        length: of the body; None: the body is chunked.
+        is_sheltered: whether the connection cannot be used by a web page under another
+            host name: a Unix socket, or TLS with the server's certificate.
     """
 
     target: bytes
@@ -46,10 +45,10 @@ class Head:
 
 @frozen(kw_only=True)
 class HeadChecks:
-    """Who may come in by our own port.
+    """Checks the heads of requests on this server's own port.
 
     Attributes:
-        open_paths: those that need no key.
+        open_paths: the paths that need no key.
     """
 
     authenticator: Authenticator
@@ -62,7 +61,7 @@ class HeadChecks:
         """Check a head before anything of the body is read.
 
         Raises:
-            ClientError: it may not come in.
+            ClientError: the request is refused.
         """
         codings = head.values(b"transfer-encoding")
         if codings and (len(codings) > 1 or head.version == b"HTTP/1.0"):
@@ -73,7 +72,7 @@ class HeadChecks:
         check_count(head.version, hosts)
         if not head.is_sheltered:
             self.hosts.check(head.target, hosts)
-        # Without a body there is nothing to be saved; the routes ask the gate.
+        # Without a body the routes' own check of the key is early enough.
         if head.length != 0 and not self._is_harmless(head):
             self.authenticator.check_headers(head.fields)
             self.authenticator.check_size(head.length or 0)
@@ -95,14 +94,14 @@ def head_checks(
     open_paths: Collection[bytes],
     hostname: str,
 ) -> HeadChecks:
-    """The entrance that the operator wants.
+    """The checks that the operator's settings ask for.
 
     Args:
-        settings: all of them.
+        settings: the operator's.
         authenticator: of the routes.
         cors: of the routes.
-        open_paths: those that need no key.
-        hostname: this machine's, by which other machines may call it.
+        open_paths: the paths that need no key.
+        hostname: this machine's name, which other machines may use.
     """
     names = [*settings.allowed_hosts, *listened_names(settings.endpoints)]
     if any(map(is_reachable, settings.endpoints)):

@@ -1,8 +1,9 @@
-"""Under which names the server may be asked for: the ``Host`` of a request. Pure.
+"""The host names that a request may be for: its ``Host`` header. Pure.
 
-A web page may have the name of its own site point to this machine, and its browser then
-takes what it asks of us for its own (DNS rebinding). Such a request still names the
-page's site. Addresses cannot be pointed elsewhere, so all of them are ours.
+The owner of a web page can let the name of its site resolve to this machine. A browser
+then takes this server for the page's own site (DNS rebinding). The requests still name
+that site, and are refused. An address cannot be made to mean another machine, so every
+address is allowed.
 
 Source: RFC 9110, "Host and :authority"; RFC 9112, "Request Target".
 """
@@ -20,25 +21,25 @@ _PORT = re.compile(r":\d{0,5}\Z")
 
 
 class AllowedHosts:
-    """The names that are ours.
+    """The host names of this server.
 
     Args:
-        names: besides those of the loopback; ``*.example.org`` stands for all below
-            it, ``*`` for any.
+        names: besides those of the loopback interface; ``*.example.org`` stands for
+            every name below ``example.org``, ``*`` for any name.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = frozenset(_bare(name) for name in (*_LOCAL, *names))
 
     def check(self, target: bytes, hosts: Sequence[bytes]) -> None:
-        """Check whom a request is for.
+        """Check which host a request is for.
 
         Args:
             target: of the request; in the absolute form it names a host, too.
             hosts: the ``Host`` headers.
 
         Raises:
-            ForeignHost: it is for somebody else; names the setting.
+            HostNotAllowed: the request is for another host; names the option.
         """
         named = [host.decode("latin-1").strip() for host in hosts]
         authority = _authority(target)
@@ -53,7 +54,7 @@ class AllowedHosts:
                 )
 
     def knows(self, host: str) -> bool:
-        """Whether a host, with or without a port, is ours."""
+        """Whether a host, with or without a port, is allowed."""
         name = _bare(host)
         if ANY in self._names:
             return True
@@ -67,7 +68,7 @@ class AllowedHosts:
 
 
 def check_count(version: bytes, hosts: Sequence[bytes]) -> None:
-    """Check that a request has the one ``Host`` header that HTTP/1.1 demands.
+    """Check that a request has exactly one ``Host`` header, as HTTP/1.1 demands.
 
     Args:
         version: of HTTP, as in the request line.
@@ -83,7 +84,7 @@ def check_count(version: bytes, hosts: Sequence[bytes]) -> None:
 
 
 def _bare(host: str) -> str:
-    """A name as names are compared, without its port."""
+    """A name in lower case, without port and final dot."""
     return _PORT.sub("", host.strip()).lower().removesuffix(".")
 
 
@@ -91,7 +92,7 @@ def _authority(target: bytes) -> str | None:
     match = re.match(rb"https?://([^/?#]*)", target, re.IGNORECASE)
     if match is None:
         return None
-    # What stands before an @ names nobody.
+    # The part before an @ is no host.
     return match[1].decode("latin-1").rpartition("@")[2]
 
 

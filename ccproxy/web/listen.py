@@ -1,4 +1,4 @@
-"""Where the server listens: from Twisted's endpoint strings, and back to words."""
+"""The endpoints that the server listens on, from Twisted's endpoint strings."""
 
 import os
 from typing import Any
@@ -30,12 +30,12 @@ def uses_tls(text: str) -> bool:
 
 
 def is_inherited(text: str) -> bool:
-    """Whether an endpoint is there only for a process that systemd has started."""
+    """Whether an endpoint is a socket that systemd passes to the process."""
     return text.startswith("systemd:")
 
 
 def base_url(text: str, address: object) -> str:
-    """Where a client finds an endpoint that is open, as curl takes it."""
+    """The address of a listening endpoint, as curl takes it."""
     scheme = "https" if uses_tls(text) else "http"
     match address:
         case IPv4Address(host=host, port=port):

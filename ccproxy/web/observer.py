@@ -1,4 +1,4 @@
-"""What the web room tells whoever counts, or keeps the books."""
+"""The requests, as metrics, usage ledger and dashboard are told of them. Pure."""
 
 from typing import Protocol
 
@@ -11,19 +11,19 @@ from ccproxy.web.answer_stats import AnswerStats
 
 @frozen(kw_only=True)
 class RequestOutcome:
-    """A request that is over, or a response made without one.
+    """A request that has ended, or a response that ended without its own request.
 
     Attributes:
         route: method and path as they are documented; never as they were sent.
-        status: of HTTP; 499 where the client hung up, 101 for a turn of a WebSocket.
+        status: of HTTP; 499 if the client disconnected, 101 over a WebSocket.
         finish: why the answer ended: a `FinishReason`, an error's code,
-            ``client_gone``; ``none`` where nothing was answered.
-        model: the full id of who answered; empty: nobody.
-        usage: None: nothing was answered, or it is not known.
-        cost_usd: what the CLI has told of its cost; None: nothing.
+            ``client_gone``; ``none`` if there was no answer.
+        model: the full id of the model that answered; empty: none did.
+        usage: of the answer; None: there was none, or its usage is unknown.
+        cost_usd: the cost that the CLI reported; None: it reported none.
         key: the id of the key that was sent.
-        client: the family of the program that asked.
-        id: of the request, as the log has it.
+        client: the family of the client program.
+        id: of the request, as in the log.
         is_quiet: whether the dashboard leaves the request out if it succeeded.
         is_error: whether it failed, also after its status was sent.
         answering_seconds: from the first token to the end; None: there was none.
@@ -45,11 +45,11 @@ class RequestOutcome:
 
 
 class UnderWay(Protocol):
-    """A request that is under way."""
+    """An active request."""
 
     @property
     def id(self) -> str:
-        """As its answer and the log have it."""
+        """The request's id, as in its response and in the log."""
 
     @property
     def route(self) -> str:
@@ -57,7 +57,7 @@ class UnderWay(Protocol):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the dashboard leaves it out if it succeeds."""
+        """Whether the dashboard leaves the request out if it succeeds."""
 
     @property
     def key(self) -> str:
@@ -65,11 +65,11 @@ class UnderWay(Protocol):
 
     @property
     def client(self) -> str:
-        """The family of the program that asks."""
+        """The family of the client program."""
 
     @property
     def stats(self) -> AnswerStats:
-        """What its answers say of themselves."""
+        """Usage and times of the request's answers."""
 
 
 class RequestObserver:

@@ -1,4 +1,4 @@
-"""What a request's query says, checked."""
+"""Parameters of a request's query."""
 
 from twisted.web.server import Request
 
@@ -10,21 +10,21 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
 def text(request: Request, name: str) -> str | None:
-    """A parameter; None if it is not there."""
+    """A parameter; None if it is missing."""
     found = _all(request, name)
     return found[-1] if found else None
 
 
 def several(request: Request, name: str) -> tuple[str, ...]:
-    """A parameter that may be there more than once, with or without ``[]``."""
+    """A parameter that can be repeated, with or without ``[]``."""
     return (*_all(request, name), *_all(request, f"{name}[]"))
 
 
 def boolean(request: Request, name: str) -> bool:
-    """A switch, off if it is not there.
+    """A boolean parameter; False if it is missing.
 
     Raises:
-        InvalidRequest: it is neither ``true`` nor ``false``.
+        InvalidRequest: the value is neither ``true`` nor ``false``.
     """
     given = text(request, name)
     if given is None:
@@ -35,15 +35,15 @@ def boolean(request: Request, name: str) -> bool:
 
 
 def number(request: Request, name: str, least: int, most: int) -> int | None:
-    """A whole number; None if it is not there.
+    """An integer parameter; None if it is missing.
 
     Raises:
-        InvalidRequest: it is none, or out of bounds.
+        InvalidRequest: the value is no integer, or out of bounds.
     """
     given = text(request, name)
     if given is None:
         return None
-    # Longer ones are out of all bounds anyway.
+    # Longer numbers are out of all bounds.
     is_number = given.isascii() and given.isdecimal() and len(given) < 20
     if not is_number or not least <= int(given) <= most:
         raise InvalidRequest(
@@ -53,10 +53,10 @@ def number(request: Request, name: str, least: int, most: int) -> int | None:
 
 
 def only(request: Request, *names: str) -> None:
-    """Take these parameters and no others.
+    """Refuse all other parameters.
 
     Raises:
-        InvalidRequest: there is another; names those that there are.
+        InvalidRequest: there is another parameter; lists the known ones.
     """
     for name in sorted(request.args or ()):
         given = name.decode("utf-8", "replace")
@@ -71,7 +71,7 @@ def page(request: Request) -> tuple[str | None, int, bool]:
     """``after``, ``limit`` and whether the order is descending.
 
     Raises:
-        InvalidRequest: one of them is wrong.
+        InvalidRequest: a value is wrong.
     """
     order = text(request, "order") or "desc"
     if order not in ("asc", "desc"):
@@ -81,12 +81,12 @@ def page(request: Request) -> tuple[str | None, int, bool]:
 
 
 def includes(request: Request, name: str) -> bool:
-    """Whether ``include`` names a part that is otherwise left out."""
+    """Whether ``include`` names an optional part of the response."""
     return name in several(request, "include")
 
 
 def unknown_item(after: str | None) -> InvalidRequest:
-    """The error for a page that would begin nowhere."""
+    """The error for a page after an item that does not exist."""
     return InvalidRequest(f"`after`: there is no item {after!r} here", param="after")
 
 

@@ -1,4 +1,4 @@
-"""From how far away a port can be reached, and what that asks of the keys. Pure."""
+"""Whether other machines can reach an endpoint, and how long its keys must be. Pure."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,18 +9,18 @@ from ccproxy.config.settings import SettingsError
 # 16 characters of a password generator cannot be guessed over a network.
 SHORTEST_KEY = 16
 
-# What an endpoint string of Twisted's says of the address to listen on.
+# The address to listen on, in an endpoint string.
 _INTERFACE = re.compile(r":interface=((?:\\.|[^:\\])+)")
 
 
 def listened_names(endpoints: Iterable[str]) -> list[str]:
-    """The names and addresses in endpoint strings of Twisted's."""
+    """The host names and addresses in Twisted's endpoint strings."""
     found = (_INTERFACE.search(endpoint) for endpoint in endpoints)
     return [re.sub(r"\\(.)", r"\1", match[1]) for match in found if match]
 
 
 def is_reachable(endpoint: str) -> bool:
-    """Whether other machines can reach what listens there; if in doubt, they can."""
+    """Whether other machines can reach an endpoint; in doubt, they can."""
     if endpoint.startswith("unix:"):
         return False
     names = listened_names([endpoint])
@@ -28,16 +28,16 @@ def is_reachable(endpoint: str) -> bool:
 
 
 def own_names(hostname: str) -> list[str]:
-    """What a machine of that name is called in its own network."""
+    """The names of a machine in its own network."""
     short = hostname.partition(".")[0]
     return [hostname, short, f"{short}.local"] if short else []
 
 
 def check_keys(endpoints: Sequence[str], keys: Sequence[str]) -> None:
-    """Check that nobody on the network can guess a key.
+    """Check that no key can be guessed over a network.
 
     Raises:
-        SettingsError: it is too short for where it would be listened.
+        SettingsError: a key is too short for an endpoint that others can reach.
     """
     if not any(len(key) < SHORTEST_KEY for key in keys):
         return

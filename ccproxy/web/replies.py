@@ -1,4 +1,4 @@
-"""Single responses: JSON documents, and errors."""
+"""Responses of one document, error responses, and their headers."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,28 +14,28 @@ from ccproxy.web.error_formats import format_of
 JSON = "application/json"
 _REQUEST_ID = "x-request-id"
 _TOO_MANY, _INTERNAL = 429, 500
-# What is not printable ASCII, or would separate two paths.
+# Characters that are not printable ASCII, and the comma between two paths.
 _NO_HEADER = re.compile("[^ -~]|,")
 _MOST_PATHS_CHARACTERS = 2000
 
 
 def new_request_id() -> str:
-    """An id that names one request, in the client's hands and in the log."""
+    """A new id for a request, which its response and the log have."""
     return f"req_{uuid4().hex}"
 
 
 def request_id(request: Request) -> str:
-    """The request's id, which its answer carries as ``x-request-id``."""
-    told = request.responseHeaders.getRawHeaders(_REQUEST_ID)
-    if told:
-        return told[0]
+    """The request's id; sets the header ``x-request-id`` of the response."""
+    known = request.responseHeaders.getRawHeaders(_REQUEST_ID)
+    if known:
+        return known[0]
     identifier = new_request_id()
     request.setHeader(_REQUEST_ID, identifier)
     return identifier
 
 
 def error_headers(error: CCProxyError) -> Mapping[str, str]:
-    """The headers that belong to an error."""
+    """The headers of an error response."""
     headers = {"content-type": JSON}
     if isinstance(error, InvalidKey):
         headers["www-authenticate"] = "Bearer"
@@ -47,7 +47,7 @@ def error_headers(error: CCProxyError) -> Mapping[str, str]:
 
 
 def _is_repeated(status: int) -> bool:
-    """Whether the SDKs repeat a request of themselves."""
+    """Whether the SDKs repeat a request by themselves."""
     return status == _TOO_MANY or status >= _INTERNAL
 
 
@@ -79,14 +79,14 @@ def set_question_headers(
     ignored: Sequence[str] = (),
     adjusted: Sequence[str] = (),
 ) -> None:
-    """Set the headers that tell what becomes of a client's request.
+    """Set the headers that say how a client's request is changed.
 
     Args:
-        request: takes the headers.
-        question: as it will be asked.
-        effort: what the client asked for.
-        ignored: what the dialect has left out, as the client's paths.
-        adjusted: what the dialect has changed, likewise.
+        request: gets the headers.
+        question: the prepared request.
+        effort: the effort that the client asked for.
+        ignored: the client's paths of fields that the API's decoder left out.
+        adjusted: the client's paths of fields that the decoder changed.
     """
     set_ignored_header(request, (*ignored, *question.ignored))
     set_adjusted_header(request, (*adjusted, *question.adjusted))
@@ -94,35 +94,35 @@ def set_question_headers(
 
 
 def set_ignored_header(request: Request, paths: Sequence[str]) -> None:
-    """Set ``x-ccproxy-ignored``: what of the request has no effect."""
+    """Set ``x-ccproxy-ignored``: the fields of the request that have no effect."""
     _set_paths(request, "x-ccproxy-ignored", paths)
 
 
 def set_adjusted_header(request: Request, paths: Sequence[str]) -> None:
-    """Set ``x-ccproxy-adjusted``: what is sent otherwise than the client wrote it."""
+    """Set ``x-ccproxy-adjusted``: the fields that are sent in another form."""
     _set_paths(request, "x-ccproxy-adjusted", paths)
 
 
 def _set_paths(request: Request, name: str, paths: Sequence[str]) -> None:
     if not paths:
         return
-    told: list[str] = []
+    shown: list[str] = []
     room = _MOST_PATHS_CHARACTERS
     for path in dict.fromkeys(paths):
-        # A path may have a client's own words in it, which a header cannot carry all.
-        told.append(_NO_HEADER.sub("?", path))
+        # A path can contain a client's own names, in any characters.
+        shown.append(_NO_HEADER.sub("?", path))
         room -= len(path) + 2
         if room < 0:
-            told[-1] = "..."
+            shown[-1] = "..."
             break
-    request.setHeader(name, ", ".join(told))
+    request.setHeader(name, ", ".join(shown))
 
 
 def set_effort_header(request: Request, wanted: str | None, given: str | None) -> None:
-    """Set ``x-ccproxy-effort``, where the effort is not what the client asked for."""
-    told = given or "default"
-    if wanted is not None and wanted != told:
-        request.setHeader("x-ccproxy-effort", told)
+    """Set ``x-ccproxy-effort``, if the effort differs from the client's."""
+    effort = given or "default"
+    if wanted is not None and wanted != effort:
+        request.setHeader("x-ccproxy-effort", effort)
 
 
 def set_queue_header(request: Request, seconds: float) -> None:
@@ -131,7 +131,7 @@ def set_queue_header(request: Request, seconds: float) -> None:
 
 
 def error_response(request: Request, error: CCProxyError) -> bytes:
-    """Prepare an error; returns its body for Klein to send."""
+    """Prepare an error response; returns its document for Klein to send."""
     error_format = format_of(request.uri, request.requestHeaders)
     identifier = request_id(request)
     request.setResponseCode(error_format.status(error))

@@ -1,4 +1,4 @@
-"""Our own HTTP server: its connections, how many there may be, and their end.
+"""The HTTP server: its connections, their number, and their end.
 
 What happens on one of them is `ccproxy.web.channel`'s business.
 """
@@ -19,19 +19,19 @@ from ccproxy.web.head_checks import HeadChecks
 from ccproxy.web.observer import RequestObserver, RequestOutcome
 from ccproxy.web.user_agents import OTHER
 
-# Whoever has asked nothing for so long makes room for who has just come.
+# Idle connections older than this may be evicted for a new connection.
 _PATIENCE_SECONDS = 1.0
-# How many beyond the limit are told so; others are hung up on.
+# So many connections beyond the limit get an error document; others are closed at once.
 _MOST_TOLD = 64
 _RETRY_SECONDS = 1.0
-# When all answers have been ended, who did not read for so long will not begin to.
+# When all answers are over, a client that has not read for so long is disconnected.
 _STANDING_SECONDS = 1.0
-# What an answer that is ended in haste has to reach its client.
+# The time for the last data of an answer when the server is stopped at once.
 _HASTE_SECONDS = 0.5
 
 
 class ProxySite(Site):
-    """The server's factory: knows who may come in, and its open connections."""
+    """The factory of the server's connections; knows the open ones."""
 
     noisy = False
     protocol = ProxyChannel  # type: ignore[assignment]  # HTTP/1.1 only
@@ -49,18 +49,18 @@ class ProxySite(Site):
             parsePOSTFormSubmission=False,
             reactor=clock,
         )
-        # The channels have clocks of their own, which a byte a minute does not stop.
+        # The channels have time limits of their own, which single bytes do not extend.
         self.timeOut = None
         self.head_checks = head_checks
         self._observer = observer
-        # In the order in which they were made.
+        # The oldest connection first.
         self._channels: dict[ProxyChannel, None] = {}
         self._drained: Deferred[None] | None = None
         self._limit: IDelayedCall | None = None
         self._is_in_haste = False
 
     def connected(self, channel: ProxyChannel) -> None:
-        """Note a connection, and see to it that there is room; the channel calls it."""
+        """Count a new connection, and evict one if there are too many; for channels."""
         self._channels[channel] = None
         excess = len(self._channels) - self.head_checks.limits.max_connections
         if excess <= 0:
@@ -68,7 +68,7 @@ class ProxySite(Site):
         for other in self._channels:
             if other.waiting_seconds >= _PATIENCE_SECONDS:
                 other.transport.abortConnection()
-                # It may take a moment until it is lost.
+                # The transport can take a moment to report the loss.
                 self.disconnected(other)
                 return
         if excess > _MOST_TOLD:
@@ -83,14 +83,14 @@ class ProxySite(Site):
         )
 
     def disconnected(self, channel: ProxyChannel) -> None:
-        """Forget a connection; called by the channel."""
+        """Forget a connection; for channels."""
         self._channels.pop(channel, None)
         if not self._channels and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
 
     def refused(self, error: CCProxyError, identifier: str) -> None:
-        """Count a request that reached no route; called by the channel."""
+        """Count a request that was refused before it had a route; for channels."""
         self._observer.request_ended(
             RequestOutcome(
                 route=NO_ROUTE,
@@ -109,7 +109,7 @@ class ProxySite(Site):
         )
 
     def drain(self, seconds: float) -> "Deferred[None]":
-        """Close idle connections now, busy ones after their answer.
+        """Close idle connections now, and busy ones after their response.
 
         Fires when all are closed, at the latest after ``seconds``; once only.
         """
@@ -132,13 +132,13 @@ class ProxySite(Site):
         return drained.addCallback(done)
 
     def stop_now(self) -> None:
-        """Let `drain` give connections only a moment for what is left to be sent."""
+        """Shorten the time limit of `drain`, so that only buffered data is sent."""
         self._is_in_haste = True
         if self._limit is not None and self._limit.active():
             self._limit.reset(_HASTE_SECONDS)
 
     def abort_stalled(self) -> None:
-        """Hang up on clients that do not read, now that there is no more to come."""
+        """Disconnect clients that do not read; call it when all answers are over."""
         for channel in tuple(self._channels):
             channel.abort_if_stalled(_STANDING_SECONDS)
 

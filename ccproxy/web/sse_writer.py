@@ -1,7 +1,7 @@
-"""The client's end of an event stream: headers, keep-alive, back pressure.
+"""Writes an event stream to a client: headers, keep-alive, back pressure.
 
-An `SSEWriter` is the producer that Twisted pauses when the socket is full. It pauses
-its source. Nothing is queued here.
+An `SSEWriter` is the producer that Twisted pauses when the socket is full. The writer
+then pauses its source, and queues nothing.
 
 If nothing is written for `KEEP_ALIVE_SECONDS`, a comment is sent, so that neither
 client nor proxy closes the connection. A comment is one line, without the empty line
@@ -27,16 +27,16 @@ KEEP_ALIVE = b": keep-alive\n"
 
 
 class StreamSource(Protocol):
-    """Whoever writes."""
+    """The producer of the data that an `SSEWriter` writes."""
 
     def pause(self) -> None:
-        """Write nothing for now."""
+        """Stop writing."""
 
     def resume(self) -> None:
         """Write again."""
 
     def gone(self) -> None:
-        """The client is; nothing can be written any more."""
+        """Stop for good: the client has disconnected."""
 
 
 class _State(Enum):
@@ -51,7 +51,13 @@ class SSEWriter:
     """Writes one event stream to one client.
 
     Args:
-        notice: the comment that keeps the connection alive.
+        request: of the client.
+        clock: times the comments.
+        source: paused and resumed with the client's socket.
+        notice: makes the comment that keeps the connection alive.
+
+    Attributes:
+        is_paused: whether the client's socket is full.
     """
 
     def __init__(
@@ -72,7 +78,7 @@ class SSEWriter:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing has been sent so far."""
+        """Whether nothing has been sent yet."""
         return self._state in (_State.NEW, _State.QUIET)
 
     @property
@@ -81,44 +87,44 @@ class SSEWriter:
         return self._state is _State.CLOSED
 
     def open(self) -> None:
-        """Begin; before the first write, or it may never be paused."""
+        """Begin. Twisted pauses only a producer that is registered before a write."""
         self._state = _State.QUIET
         self._quiet = self._clock.callLater(KEEP_ALIVE_SECONDS, self._keep_alive)
         self._request.registerProducer(self, True)
 
     def write(self, data: bytes) -> None:
-        """Send; the first time with the headers of an event stream."""
+        """Send data; the first time with the headers of an event stream."""
         if self._state is _State.CLOSED or not data:
             return
         if self._state is not _State.STREAMING:
             self._state = _State.STREAMING
             self._request.setHeader("content-type", "text/event-stream; charset=utf-8")
             self._request.setHeader("cache-control", "no-cache")
-            # Or nginx would keep the answer until it is whole.
+            # Otherwise nginx buffers the whole response.
             self._request.setHeader("x-accel-buffering", "no")
         if self._quiet is not None:
             self._quiet.reset(KEEP_ALIVE_SECONDS)
         self._request.write(data)
 
     def close(self) -> None:
-        """End; may be called at any time, and again."""
+        """End the stream; can be called at any time, and again."""
         was_open = self._state in (_State.QUIET, _State.STREAMING)
         self._stop()
         if was_open and self._is_connected:
             self._request.unregisterProducer()
 
     def pauseProducing(self) -> None:
-        """Let the source wait: the client does not read."""
+        """Pause the source: the client's socket is full."""
         self.is_paused = True
         self._source.pause()
 
     def resumeProducing(self) -> None:
-        """Let it go on."""
+        """Resume the source."""
         self.is_paused = False
         self._source.resume()
 
     def stopProducing(self) -> None:
-        """Learn that the connection is gone; called by Twisted only."""
+        """Stop: the client has disconnected. Called by Twisted only."""
         self._is_connected = False
         self._stop()
         self._source.gone()
@@ -131,6 +137,6 @@ class SSEWriter:
 
     def _keep_alive(self) -> None:
         self._quiet = self._clock.callLater(KEEP_ALIVE_SECONDS, self._keep_alive)
-        # A full socket is not silent, and must not be filled further.
+        # A full socket has data on its way, and must not be filled further.
         if not self.is_paused:
             self.write(self._notice())

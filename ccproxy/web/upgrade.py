@@ -1,7 +1,7 @@
-"""How a request becomes a WebSocket.
+"""Turns a request into a WebSocket.
 
-Source: RFC 6455, "Opening Handshake"; `twisted.web.websocket`, whose way to take a
-channel over this is.
+Source: RFC 6455, "Opening Handshake"; `twisted.web.websocket` takes a channel over in
+the same way.
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,9 +32,9 @@ def check_upgrade(request: Request, cors: CORSPolicy) -> H11Handshake:
     """The handshake that a request asks for.
 
     Raises:
-        UpgradeRequired: it asks for none, or for another version.
-        ForeignOrigin: a page of another site asks.
-        InvalidRequest: it is none.
+        UpgradeRequired: the request asks for no WebSocket, or for another version.
+        OriginNotAllowed: a page of another site asks.
+        InvalidRequest: the handshake is malformed.
     """
     headers = request.requestHeaders
     upgrade = b",".join(headers.getRawHeaders(b"upgrade", [])).lower()
@@ -46,7 +46,7 @@ def check_upgrade(request: Request, cors: CORSPolicy) -> H11Handshake:
         if version.strip() != b"13":
             request.setHeader("sec-websocket-version", "13")
             raise UpgradeRequired("only version 13 of the WebSocket protocol is spoken")
-    # A page's scripts cannot choose this header, and no other client needs it.
+    # A page's scripts cannot set this header, and only browsers send it.
     given = headers.getRawHeaders(b"origin", [])
     own = [h.decode("latin-1") for h in headers.getRawHeaders(b"host", [])]
     for origin in () if cors.allows(given) else given:
@@ -62,7 +62,7 @@ def check_upgrade(request: Request, cors: CORSPolicy) -> H11Handshake:
     try:
         handshake.initiate_upgrade_connection(pairs, request.path)
     except (RemoteProtocolError, H11ProtocolError, ValueError):
-        # Their words may quote headers, which are no business of the log's.
+        # The messages of these exceptions can quote headers, which must not be logged.
         raise InvalidRequest("this is no WebSocket handshake (RFC 6455)") from None
     return handshake
 
@@ -81,19 +81,20 @@ async def serve_websocket(
     cors: CORSPolicy,
     clock: IReactorTime,
 ) -> None:
-    """Turn a request into a WebSocket, and have somebody talk over it.
+    """Turn a request into a WebSocket, and run a conversation over it.
 
-    Returns when the connection is gone; nothing may be written to the request then.
+    Returns when the connection is closed; nothing may be written to the request then.
 
     Args:
-        request: whose channel it takes over.
+        request: gives its channel to the WebSocket.
+        talk: the conversation; cancelled when the peer disconnects. The socket is
+            closed when it returns.
         limits: of the socket.
-        cors: whose pages may connect, besides our own.
+        cors: the sites whose pages may connect, besides this server's own.
         clock: the reactor.
-        talk: cancelled when the peer goes away; the socket is closed after it.
 
     Raises:
-        CCProxyError: it is no request for a WebSocket; nothing has been written.
+        CCProxyError: the request asks for no WebSocket; nothing has been written.
     """
     handshake = check_upgrade(request, cors)
     channel: Any = request.channel
@@ -107,8 +108,8 @@ async def serve_websocket(
     if connection is None:
         raise InvalidRequest("this is no WebSocket handshake")
     socket = WebSocket(connection, transport, limits, clock)
-    # The request stays the channel's, which so tells it (and Klein, who cancels
-    # this) when the connection is lost; only what comes in is ours now.
+    # The request stays with the channel, which tells Klein when the connection is lost.
+    # Klein then cancels this coroutine. Only received data goes to the socket.
     channel.setTimeout(None)
     channel.dataReceived = socket.data_received
     request.registerProducer(socket, True)
@@ -116,7 +117,7 @@ async def serve_websocket(
     try:
         await Deferred()
     except CancelledError:
-        # The connection is gone.
+        # The connection is closed.
         return
     finally:
         socket.connection_lost()

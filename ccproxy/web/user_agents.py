@@ -1,8 +1,7 @@
-"""Which program asks, by its ``User-Agent``. Pure.
+"""The family of a client program, by its ``User-Agent``. Pure.
 
-The families are few and fixed: what is counted by them stays small whatever clients
-call themselves. Programs that say no more than which library they use are counted
-under that.
+The families are few and fixed, so that the number of metric series stays small whatever
+clients send. A program that names only its library is counted under the library.
 """
 
 import re
@@ -11,7 +10,7 @@ from functools import lru_cache
 
 NONE, OTHER = "none", "other"
 
-# The first that is found; programs before the libraries that they are built on.
+# The first match counts; programs come before the libraries that they are built on.
 _FAMILIES: Sequence[tuple[str, str]] = (
     ("claude-code", r"claude-cli|claude-code"),
     ("codex", r"\bcodex"),
@@ -42,7 +41,7 @@ _FAMILIES: Sequence[tuple[str, str]] = (
 )
 _PATTERNS = tuple((name, re.compile(p, re.IGNORECASE)) for name, p in _FAMILIES)
 FAMILIES = (*(name for name, _ in _FAMILIES), NONE, OTHER)
-# Whatever is behind it is not read.
+# The rest of a longer header is not read.
 _LONGEST = 200
 
 

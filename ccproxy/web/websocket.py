@@ -1,7 +1,7 @@
-"""WebSockets: a connection of messages.
+"""WebSockets: the server's end of one connection.
 
-wsproto does the protocol, which it knows well; Twisted's own resource over it knows
-no limits, and answers a peer's protocol error with a traceback in the log.
+wsproto implements the protocol. Twisted's own resource over wsproto has no limits, and
+logs a traceback for a protocol error of the peer.
 
 =========  ================================================================
 OPEN       messages come and go
@@ -9,8 +9,8 @@ CLOSING    our close frame is out; the peer has some seconds for its own
 CLOSED     the connection is gone, or about to be
 =========  ================================================================
 
-Messages wait here until they are asked for, a few of them; the connection is read on
-while an answer is made, so that a peer that leaves is noticed at once.
+A few messages wait here until they are received. The connection is read while an answer
+is made, so that the loss of the peer is noticed at once.
 
 Source: RFC 6455; wsproto's documentation.
 """
@@ -46,14 +46,15 @@ _LONGEST_REASON = 100
 
 @frozen(kw_only=True)
 class SocketLimits:
-    """How large, how long, how silent.
+    """The limits of one WebSocket.
 
     Attributes:
+        message_bytes: the largest message.
         age_seconds: of the connection; Open Responses has 60 minutes.
-        idle_seconds: without a message, while none is being answered.
-        ping_seconds: of silence after which the peer is asked for a sign of life;
-            after three times that it is taken for gone.
-        close_seconds: for the peer's part of closing.
+        idle_seconds: the longest time without a message, while none is answered.
+        ping_seconds: the silence after which a ping is sent; after three times that
+            the connection is aborted.
+        close_seconds: time limit for the peer's close frame.
     """
 
     message_bytes: int
@@ -64,11 +65,11 @@ class SocketLimits:
 
 
 class SocketClosed(Exception):
-    """There will be no more messages."""
+    """The socket is closed: there are no more messages."""
 
 
 class SocketTooOld(Exception):
-    """The connection has reached its age; there is still time to say so."""
+    """The connection has reached its age limit; a last message can still be sent."""
 
 
 class _State(Enum):
@@ -82,9 +83,9 @@ class WebSocket:
     """The server's end of one connection.
 
     Attributes:
-        is_paused: the peer does not read.
-        on_pause: called when the peer does not read.
-        on_resume: called when it reads again.
+        is_paused: whether the peer does not read.
+        on_pause: called when the peer stops reading.
+        on_resume: called when the peer reads again.
     """
 
     _log = Logger()
@@ -118,15 +119,15 @@ class WebSocket:
 
     @property
     def is_open(self) -> bool:
-        """Whether anything can be sent."""
+        """Whether messages can be sent."""
         return self._state is _State.OPEN
 
     def receive(self) -> "Deferred[str]":
-        """The next message; one at a time.
+        """The next message; only one caller may wait.
 
         Raises:
-            SocketClosed: there is none.
-            SocketTooOld: the connection should be ended.
+            SocketClosed: there is no further message.
+            SocketTooOld: the connection has reached its age limit.
         """
         receiver: Deferred[str] = Deferred()
         if self._state is not _State.OPEN:
@@ -141,10 +142,10 @@ class WebSocket:
         return receiver
 
     async def writable(self) -> None:
-        """Wait until the peer reads; one at a time.
+        """Wait until the peer reads; only one caller may wait.
 
         Raises:
-            SocketClosed: it will not any more.
+            SocketClosed: the connection is closed.
         """
         if self._state is _State.OPEN and self.is_paused:
             self._room = Deferred()
@@ -153,12 +154,12 @@ class WebSocket:
             raise SocketClosed
 
     def send(self, text: bytes) -> None:
-        """Send a message of UTF-8 text; when it is closed, nothing."""
+        """Send a message of UTF-8 text; does nothing if the socket is closed."""
         if self._state is _State.OPEN:
             self._write(TextMessage(text.decode()))
 
     def close(self, code: int = _NORMAL, reason: str = "") -> None:
-        """Begin to close; may be called at any time."""
+        """Begin to close; can be called at any time."""
         if self._state is not _State.OPEN:
             return
         self._write(CloseConnection(code, reason[:_LONGEST_REASON]))
@@ -168,7 +169,7 @@ class WebSocket:
         )
 
     def data_received(self, data: bytes) -> None:
-        """Take what the peer sent."""
+        """Take data that the peer has sent."""
         self._heard_seconds = self._clock.seconds()
         if self._state is _State.CLOSED:
             return
@@ -183,19 +184,19 @@ class WebSocket:
             self._hang_up()
 
     def connection_lost(self) -> None:
-        """Learn that the connection is gone."""
+        """Stop: the connection is closed."""
         self._ended(_State.CLOSED)
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
     def pauseProducing(self) -> None:
-        """Let whoever writes wait."""
+        """Pause the producer of messages: the peer does not read."""
         self.is_paused = True
         self.on_pause()
 
     def resumeProducing(self) -> None:
-        """Let them go on."""
+        """Resume the producer of messages."""
         self.is_paused = False
         owed, self._owed = self._owed, None
         if owed is not None:
@@ -204,7 +205,7 @@ class WebSocket:
         self.on_resume()
 
     def stopProducing(self) -> None:
-        """The connection is gone; `connection_lost` is told as well."""
+        """Do nothing: `connection_lost` is called as well."""
 
     def _event(self, event: object) -> None:
         match event:
@@ -223,7 +224,7 @@ class WebSocket:
                 if self._connection.state is ConnectionState.REMOTE_CLOSING:
                     self._write(event.response())
                 elif self._connection.state is ConnectionState.OPEN:
-                    # wsproto's way to say that the peer broke the protocol.
+                    # wsproto reports a protocol error of the peer by this event.
                     self._write(CloseConnection(event.code, "protocol error"))
                 self._hang_up()
 
@@ -281,7 +282,7 @@ class WebSocket:
     def _hang_up(self) -> None:
         self._ended(_State.CLOSED)
         self._transport.loseConnection()
-        # A peer that does not read keeps that from happening.
+        # loseConnection waits for a peer that does not read.
         self._later(
             "close", self._limits.close_seconds, self._transport.abortConnection
         )
@@ -290,7 +291,7 @@ class WebSocket:
         try:
             self._transport.write(self._connection.send(event))
         except LocalProtocolError:
-            # The peer has closed already; nobody is there to hear it.
+            # The peer has already closed.
             self._log.debug("a frame after the end of a WebSocket")
 
     def _abort(self) -> None:

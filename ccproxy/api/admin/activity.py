@@ -65,18 +65,18 @@ class ActivityTracker(RequestObserver):
 
     @override
     def request_began(self, request: UnderWay) -> None:
-        """Note it."""
+        """Add the request to the active ones."""
         if not request.is_quiet:
             self._active[request] = _Entry(request.client, self._wall_seconds())
 
     @override
     def request_left(self, request: UnderWay) -> None:
-        """Forget it."""
+        """Remove the request from the active ones."""
         self._active.pop(request, None)
 
     @override
     def request_ended(self, end: RequestOutcome) -> None:
-        """Note what became of it."""
+        """Remember a completed request."""
         if end.is_quiet and not end.is_error:
             return
         self._count += 1
@@ -103,7 +103,7 @@ class ActivityTracker(RequestObserver):
         )
 
     def activity(self) -> Activity:
-        """What is going on."""
+        """The active requests and the CLI processes."""
         shown = list(self._active.items())[:_MOST_SHOWN]
         return Activity(
             active=tuple(self._shown(*item) for item in shown),
@@ -114,7 +114,7 @@ class ActivityTracker(RequestObserver):
         )
 
     def ended(self, after: int) -> Sequence[CompletedRequest]:
-        """Those that are over, as far as they are remembered, behind a number."""
+        """The remembered completed requests with a higher number."""
         return [end for end in self._ended if end.number > after]
 
     def _shown(self, request: UnderWay, entry: _Entry) -> ActiveRequest:

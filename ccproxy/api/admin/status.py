@@ -1,4 +1,4 @@
-"""``GET /ready``: a document of our own, which OpenAI has nothing like."""
+"""The document of ``GET /ready``. Pure."""
 
 import msgspec
 
@@ -22,7 +22,7 @@ class _Claude(msgspec.Struct):
 
 
 class StatusDocument(msgspec.Struct):
-    """Whether questions will be answered."""
+    """Whether the CLI can answer, and its login."""
 
     ready: bool
     claude: _Claude
@@ -31,7 +31,7 @@ class StatusDocument(msgspec.Struct):
 
 
 def status_document(known: Status) -> bytes:
-    """Encode whether questions will be answered; ``message`` says what to do if not."""
+    """Encode the state of the CLI; ``message`` names the remedy."""
     message = "ready"
     if not known.answers:
         message = "the claude CLI does not answer; see the proxy's log"

@@ -10,7 +10,7 @@ from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
 
 
 class Window(msgspec.Struct):
-    """One of the subscription's limits; times are Unix seconds."""
+    """A rate limit of the subscription; times are in Unix seconds."""
 
     window: str
     used: float | None

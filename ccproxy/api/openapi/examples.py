@@ -1,4 +1,4 @@
-"""Requests that work as they are, for ``GET /openapi.json``. Pure."""
+"""Complete example requests for ``GET /openapi.json``. Pure."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -17,7 +17,7 @@ from ccproxy.web.operation import JSONSchema, Schema
 _REFERENCE = "#/components/schemas/"
 _ROOM = "ccproxy.api."
 
-# Fields that are decoded later, because they are kept as they came.
+# Fields that structs keep as raw JSON, with the struct that decodes them later.
 _RAW = (
     ("ResponsesRequest", "input", "ItemFields"),
     ("ResponsesRequest", "tools", "ToolFields"),
@@ -25,7 +25,7 @@ _RAW = (
     ("NewItems", "items", "ItemFields"),
 )
 
-# What is checked by hand, with words of its own.
+# Constraints that are checked outside the structs.
 _NARROWED: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("Message", "role"): {
         "enum": ["system", "developer", "user", "assistant", "tool", "function"]
@@ -236,9 +236,9 @@ _WRITTEN: Mapping[str, Any] = {
 
 
 def _anything(kind: type) -> dict[str, Any]:
-    """The schema of a field that is looked at by hand."""
+    """The schema of a field of the type ``object``."""
     if kind is object:
-        # msgspec takes an empty one for none.
+        # msgspec treats an empty schema as a missing one.
         return {"description": "Any value."}
     raise NotImplementedError
 
@@ -250,7 +250,7 @@ def _replace_raw(schema: dict[str, Any], items: Mapping[str, Any]) -> None:
 
 
 def _name(name: str, derived: Container[str]) -> str:
-    """A struct's name as a client may read it: msgspec gives twins their module's."""
+    """A public name for a struct; msgspec gives structs of one name their modules'."""
     module, _, own = name.removeprefix(_ROOM).rpartition(".")
     public = own.lstrip("_")
     if own != public and public in derived:
