@@ -17,7 +17,7 @@ from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow, UsageKey, UsageTotals
 from ccproxy.store.engine import DATABASE_FILE, open_engines, sqlite_url
 from ccproxy.store.usage import write_usage
-from tests.packaging.test_command import CCPROXY, environment
+from tests.packaging.commands import CCPROXY, environment
 from tests.support.browser import (
     CHROMIUM,
     DRIVER,

@@ -8,8 +8,7 @@ from typing import Any
 from pytest_twisted import ensureDeferred
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
-from tests.e2e.test_chat import chunks_of, text_of
-from tests.e2e.test_tools import TOOLS, call, calls, native
+from tests.support.chunks import chunks_of, text_of
 from tests.support.server import RunningProxy, Upstream, answer, events
 from tests.support.spec import (
     chunk_errors,
@@ -17,6 +16,7 @@ from tests.support.spec import (
     response_errors,
     response_event_errors,
 )
+from tests.support.tool_calls import TOOLS, call, calls, native
 from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]

@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
-from tests.e2e.test_tools import BASH, ONE, TWO, call, calls, native
 from tests.support.comparison import differences
 from tests.support.mutations import WEATHER
 from tests.support.server import KEY, RunningProxy, Upstream, answer
+from tests.support.tool_calls import BASH, ONE, TWO, call, calls, native
 from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]

@@ -14,12 +14,12 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from tests.support.chunks import chunks_of, text_of
 from tests.support.server import (
     RunningProxy,
     Upstream,
     answer,
     chat_body,
-    events,
     spoken,
     system,
 )
@@ -27,19 +27,6 @@ from tests.support.spec import chunk_errors, document_errors
 from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]
-
-
-def chunks_of(text: str) -> list[dict[str, Any]]:
-    return [json.loads(data) for data in events(text) if data != "[DONE]"]
-
-
-def text_of(chunks: list[dict[str, Any]], index: int = 0) -> str:
-    return "".join(
-        choice["delta"].get("content") or ""
-        for chunk in chunks
-        for choice in chunk["choices"]
-        if choice["index"] == index
-    )
 
 
 def text(said: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
-from tests.e2e.test_chat import chunks_of, text_of
+from tests.support.chunks import chunks_of, text_of
 from tests.support.server import RunningProxy, Upstream, answer, events
 from tests.support.waiting import until
 

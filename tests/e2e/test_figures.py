@@ -13,9 +13,9 @@ from ccproxy.server.fake_upstream import Reply, words
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.inspection import read_usage
 from ccproxy.web.auth import key_id
-from tests.e2e.test_tools import ONE
 from tests.support.mutations import WEATHER
 from tests.support.server import KEY, RunningProxy, Upstream, answer
+from tests.support.tool_calls import ONE
 from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]

@@ -11,11 +11,11 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
-from tests.e2e.test_chat import chunks_of, text_of
-from tests.e2e.test_openai import client
-from tests.e2e.test_tools import BASH, ONE, TOOLS, TWO, call, calls, native
+from tests.support.chunks import chunks_of, text_of
+from tests.support.openai_client import client
 from tests.support.server import RunningProxy, Upstream, answer, system
 from tests.support.spec import document_errors, response_errors
+from tests.support.tool_calls import BASH, ONE, TOOLS, TWO, call, calls, native
 
 Start = Callable[..., RunningProxy]
 

@@ -14,7 +14,6 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import DeferredSemaphore, gatherResults
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
-from tests.e2e.test_tools import calls
 from tests.support.fitting_replies import fitting_reply
 from tests.support.mutations import CHAT, FORMAT, ODD, RESPONSES, places
 from tests.support.server import RunningProxy, Upstream, answer, events
@@ -23,6 +22,7 @@ from tests.support.spec import (
     error_errors,
     response_errors,
 )
+from tests.support.tool_calls import calls
 
 Start = Callable[..., RunningProxy]
 

@@ -20,12 +20,12 @@ from twisted.internet.threads import deferToThread
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.conftest import ExpectedErrors
-from tests.e2e.test_openai import client
-from tests.e2e.test_tools import native
 from tests.integration.store.conftest import cluster as cluster
 from tests.integration.store.conftest import run_sql
+from tests.support.openai_client import client
 from tests.support.server import KEY, RunningProxy, Upstream, answer, spoken
 from tests.support.spec import compaction_errors, response_errors
+from tests.support.tool_calls import native
 from tests.support.waiting import until
 
 _REACTOR: Any = reactor

@@ -14,8 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
-from tests.e2e.test_chat import chunks_of, text_of
-from tests.e2e.test_tools import BASH, ONE, TOOLS, TWO, call, calls, native
+from tests.support.chunks import chunks_of, text_of
 from tests.support.loops import client
 from tests.support.mutations import WEATHER
 from tests.support.raw import connect, request
@@ -25,6 +24,7 @@ from tests.support.spec import (
     response_errors,
     response_event_errors,
 )
+from tests.support.tool_calls import BASH, ONE, TOOLS, TWO, call, calls, native
 from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]

@@ -10,6 +10,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
 from ccproxy.server.fake_upstream import Reply
+from tests.support.openai_client import client
 from tests.support.server import KEY, RunningProxy, Upstream, answer, spoken, system
 
 Start = Callable[..., RunningProxy]
@@ -22,10 +23,6 @@ CONVERSATION: list[Any] = [
     {"role": "assistant", "content": "uno"},
     {"role": "user", "content": [{"type": "text", "text": "two ✓"}]},
 ]
-
-
-def client(server: RunningProxy, **options: Any) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, **options)
 
 
 def assert_native(upstream: Upstream) -> None:

@@ -10,9 +10,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
-from tests.e2e.test_tools import TOOLS, calls, native
 from tests.support.raw import connect, request
 from tests.support.server import KEY, RunningProxy, Upstream, answer, events
+from tests.support.tool_calls import TOOLS, calls, native
 from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]

@@ -15,11 +15,11 @@ from pytest_twisted import ensureDeferred
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.conftest import ExpectedErrors
-from tests.e2e.test_tools import TOOLS, call, calls, native
 from tests.integration.store.conftest import cluster as cluster
 from tests.integration.store.conftest import run_sql
 from tests.support.mutations import WEATHER
 from tests.support.server import RunningProxy, Upstream, answer
+from tests.support.tool_calls import TOOLS, call, calls, native
 
 Start = Callable[..., RunningProxy]
 Messages = list[dict[str, Any]]

@@ -13,10 +13,10 @@ from twisted.internet.threads import deferToThread
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.conftest import ExpectedErrors
-from tests.e2e.test_openai import client
-from tests.e2e.test_tools import TOOLS, TWO, native
+from tests.support.openai_client import client
 from tests.support.server import KEY, RunningProxy, Upstream, answer, system
 from tests.support.spec import response_errors, response_event_errors
+from tests.support.tool_calls import TOOLS, TWO, native
 from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]

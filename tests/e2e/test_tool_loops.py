@@ -14,9 +14,9 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
-from tests.e2e.test_tools import TOOLS, call, calls, native
 from tests.support.loops import Client, Made, client
 from tests.support.server import RunningProxy, Upstream, answer
+from tests.support.tool_calls import TOOLS, call, calls, native
 
 Start = Callable[..., RunningProxy]
 Message = dict[str, Any]

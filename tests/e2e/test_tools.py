@@ -1,7 +1,7 @@
 """Function calling on the real CLI: native tools, native calls, native results."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,45 +11,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
-from tests.e2e.test_chat import chunks_of, text_of
-from tests.e2e.test_openai import client
+from tests.support.chunks import chunks_of, text_of
 from tests.support.mutations import WEATHER
+from tests.support.openai_client import client
 from tests.support.server import RunningProxy, Upstream, answer, events
 from tests.support.spec import chunk_errors, document_errors
+from tests.support.tool_calls import BASH, ONE, TOOLS, TWO, call, calls, native
 
 Start = Callable[..., RunningProxy]
-
-BASH = {"name": "Bash", "parameters": {"type": "object", "properties": {}}}
-TOOLS: list[Any] = [{"type": "function", "function": f} for f in (WEATHER, BASH)]
-
-
-def calls(*blocks: ScriptedBlock) -> Reply:
-    return Reply(blocks=blocks, stop_reason="tool_use")
-
-
-def call(identifier: str, city: str) -> ScriptedBlock:
-    pieces = ('{"ci', 'ty": ', f'"{city}"}}')
-    return ScriptedBlock(pieces, tool_use=(identifier, "get_weather"))
-
-
-ONE = calls(words("Let me look."), call("toolu_1", "Paris"))
-TWO = calls(call("toolu_1", "Paris"), call("toolu_2", "Oslo"))
-
-
-def native(body: Mapping[str, Any]) -> list[Any]:
-    """The turns of an upstream body, blocks and all, without the CLI's marks."""
-    turns = []
-    for message in body["messages"]:
-        if message["role"] != "system":
-            content = message["content"]
-            if isinstance(content, str):
-                content = [{"type": "text", "text": content}]
-            blocks = [
-                {k: v for k, v in block.items() if k != "cache_control"}
-                for block in content
-            ]
-            turns.append((message["role"], blocks))
-    return turns
 
 
 @ensureDeferred

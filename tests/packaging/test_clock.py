@@ -10,8 +10,7 @@ from twisted.internet import reactor
 
 from tests.integration.claude.conftest import FakeClaude
 from tests.integration.claude.conftest import fake as fake  # a fixture
-from tests.packaging.test_command import Running
-from tests.packaging.test_command import start as start  # a fixture
+from tests.packaging.commands import Running
 from tests.support.raw import RawClient, connect, request
 from tests.support.server import chat_body
 

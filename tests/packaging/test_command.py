@@ -5,10 +5,7 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +13,24 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.protocol import ProcessProtocol
-from twisted.python.failure import Failure
-from typing_extensions import override
 
 from ccproxy import __version__
 from ccproxy.config.options import Group
 from ccproxy.config.settings import OPTIONS
 from tests.integration.claude.conftest import fake as fake  # a fixture
+from tests.packaging.commands import (
+    BIN,
+    CCPROXY,
+    TWISTD,
+    Running,
+    environment,
+    get,
+    run,
+)
 from tests.support.children import children_of
 from tests.support.raw import connect, request
 from tests.support.server import Upstream, answer, chat_body
 from tests.support.waiting import until
-
-BIN = Path(sys.executable).parent
-CCPROXY = str(BIN / "ccproxy")
-TWISTD = str(BIN / "twistd")
-
-
-def environment(tmp_path: Path, **more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **more}
-
-
-def run(
-    *command: str, cwd: Path, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env=env or environment(cwd),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("name", ["ccproxy", "claude-code-proxy"])
@@ -152,88 +132,6 @@ def test_cli_that_is_too_old_is_refused(
     assert done.returncode == 1
     assert "version 2.1.100; ccproxy needs 2.1.251" in done.stderr
     assert "claude update" in done.stderr
-
-
-class Running(ProcessProtocol):
-    """A server in a process of its own."""
-
-    transport: Any
-
-    def __init__(self) -> None:
-        self.output = ""
-        self.status: int | None = None
-        self.is_over = False
-
-    @override
-    def outReceived(self, data: bytes) -> None:
-        self.output += data.decode()
-
-    errReceived = outReceived
-
-    @override
-    def processEnded(self, reason: Failure) -> None:
-        status: Any = reason.value
-        self.status = status.exitCode
-        self.is_over = True
-
-    async def url(self, log: Callable[[], str] | None = None) -> str:
-        """Where it listens, as its log says; by default what it writes."""
-
-        def found() -> re.Match[str] | None:
-            with suppress(FileNotFoundError):
-                return re.search(r"listens on (\S+)/v1;", log() if log else self.output)
-            return None
-
-        await until(lambda: found() or self.is_over)
-        match = found()
-        assert match, self.output
-        return match[1]
-
-    def signal(self, name: str) -> None:
-        self.transport.signalProcess(name)
-
-    async def stop(self) -> None:
-        if not self.is_over:
-            with suppress(ProcessExitedAlready):
-                self.signal("TERM")
-            await until(lambda: self.is_over)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    running: list[Running] = []
-    typed: Any = reactor
-
-    def begin(
-        *command: str,
-        child_descriptors: dict[int, str | int] | None = None,
-        **variables: str,
-    ) -> Running:
-        protocol = Running()
-        env = environment(tmp_path, **variables)
-        arguments = [part.encode() for part in command]
-        typed.spawnProcess(
-            protocol,
-            command[0],
-            arguments,
-            env=env,
-            path=str(tmp_path),
-            childFDs=child_descriptors,
-        )
-        running.append(protocol)
-        return protocol
-
-    yield begin
-    import pytest_twisted
-
-    for protocol in running:
-        pytest_twisted.blockon(Deferred.fromCoroutine(protocol.stop()))
-
-
-async def get(url: str, path: str, **headers: str) -> bytes:
-    client = await connect(reactor, int(url.rpartition(":")[2]))
-    client.send(request("GET", path, connection="close", **headers))
-    return await client.lost()
 
 
 @ensureDeferred

@@ -14,8 +14,7 @@ from twisted.internet import reactor
 from ccproxy.claude.process.runtime_dir import RuntimeDirectory
 from tests.integration.claude.conftest import FakeClaude
 from tests.integration.claude.conftest import fake as fake  # a fixture
-from tests.packaging.test_command import CCPROXY, Running
-from tests.packaging.test_command import start as start  # a fixture
+from tests.packaging.commands import CCPROXY, Running
 from tests.support.children import processes_of
 from tests.support.raw import RawClient, connect, request
 from tests.support.server import chat_body

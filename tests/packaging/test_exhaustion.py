@@ -12,8 +12,7 @@ from twisted.internet.task import deferLater
 
 from tests.integration.claude.conftest import FakeClaude
 from tests.integration.claude.conftest import fake as fake  # a fixture
-from tests.packaging.test_command import CCPROXY, Running
-from tests.packaging.test_command import start as start  # a fixture
+from tests.packaging.commands import CCPROXY, Running
 from tests.support.invariant import End, Outcome, outcome_of
 from tests.support.raw import RawClient, connect, request
 from tests.support.server import chat_body

@@ -13,8 +13,7 @@ from twisted.internet import reactor
 
 from ccproxy.server.systemd import READY, notify
 from tests.conftest import ExpectedErrors
-from tests.packaging.test_command import CCPROXY, Running, get
-from tests.packaging.test_command import start as start  # a fixture
+from tests.packaging.commands import CCPROXY, Running, get
 from tests.support.raw import connect, request
 from tests.support.waiting import until
 

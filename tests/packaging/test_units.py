@@ -19,8 +19,7 @@ from pytest_twisted import ensureDeferred
 from ccproxy import __version__
 from ccproxy.config.parsers import api_key
 from ccproxy.config.settings import OPTIONS, Settings
-from tests.packaging.test_command import CCPROXY, Running, get
-from tests.packaging.test_command import start as start  # a fixture
+from tests.packaging.commands import CCPROXY, Running, get
 from tests.support import filtered
 
 ROOT = Path(__file__).parent.parent.parent

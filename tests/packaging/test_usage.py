@@ -12,7 +12,7 @@ from ccproxy.core.usage import RateWindow, UsageKey, UsageTotals
 from ccproxy.store import usage
 from ccproxy.store.engine import open_engines, sqlite_url
 from ccproxy.store.usage import day_of
-from tests.packaging.test_command import CCPROXY, environment, run
+from tests.packaging.commands import CCPROXY, environment, run
 
 
 @pytest.fixture

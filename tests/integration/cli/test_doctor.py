@@ -22,7 +22,7 @@ from ccproxy.store.engine import open_engines, sqlite_url
 from ccproxy.store.schema import REVISION
 from tests.conftest import ExpectedErrors
 from tests.integration.claude.conftest import FakeClaude
-from tests.integration.store.test_inspection import note_schema
+from tests.support.schema import note_schema
 from tests.support.server import RunningProxy
 
 _REACTOR: Any = reactor

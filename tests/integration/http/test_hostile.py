@@ -17,7 +17,7 @@ from ccproxy.core.stream import TextDelta
 from ccproxy.server.logging import observer
 from ccproxy.web.channel import Phase
 from tests.integration.http.conftest import AUTHORIZATION, HTTP, chat_bytes
-from tests.integration.http.test_refusals import refusal
+from tests.integration.http.refusals import refusal
 from tests.support.backend import started
 from tests.support.raw import RawClient, request
 from tests.support.waiting import until

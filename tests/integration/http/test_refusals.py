@@ -9,24 +9,10 @@ from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublish
 from zope.interface import provider
 
 from tests.integration.http.conftest import AUTHORIZATION, HTTP, chat_bytes
-from tests.support.raw import RawClient, request
-from tests.support.spec import error_errors
+from tests.integration.http.refusals import refusal
+from tests.support.raw import request
 
 CHAT = "/v1/chat/completions"
-
-
-async def refusal(client: RawClient) -> tuple[int, str]:
-    """The status and error code that a client is given, headers checked."""
-    await client.expect(b'"code":"')
-    head, _, body = client.received.partition(b"\r\n\r\n")
-    status, *headers = head.decode().split("\r\n")
-    fields = dict(line.lower().split(": ", 1) for line in headers)
-    document = json.loads(body)
-    assert error_errors(document) == []
-    assert int(fields["content-length"]) == len(body)
-    assert fields["connection"] == "close"
-    assert fields["x-request-id"].startswith("req_")
-    return int(status.split()[1]), document["error"]["code"]
 
 
 @ensureDeferred

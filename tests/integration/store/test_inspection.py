@@ -5,24 +5,15 @@ from pathlib import Path
 
 import pytest
 from pytest_twisted import ensureDeferred
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.inspection import inspect
 from ccproxy.store.schema import REVISION
 from tests.integration.store.conftest import Stores
+from tests.support.schema import note_schema
 
 pytestmark = pytest.mark.threads
-
-
-def note_schema(url: str, revision: str) -> None:
-    engine = create_engine(make_url(url))
-    with engine.begin() as connection:
-        change = text("UPDATE alembic_version SET version_num = :revision")
-        connection.execute(change, {"revision": revision})
-    engine.dispose()
 
 
 def test_an_empty_database_stays_empty(stores: Stores) -> None:
