@@ -1,16 +1,4 @@
-"""The routes of conversations.
-
-========  ====================================  ==============================
-POST      ``/conversations``
-GET       ``/conversations/ID``
-POST      ``/conversations/ID``                 new metadata
-DELETE    ``/conversations/ID``                 its items go with it
-GET       ``/conversations/ID/items``           in pages
-POST      ``/conversations/ID/items``           at most 20 at a time
-GET       ``/conversations/ID/items/ITEM``
-DELETE    ``/conversations/ID/items/ITEM``
-========  ====================================  ==============================
-"""
+"""The routes of conversations and their items."""
 
 from collections.abc import Callable, Sequence
 

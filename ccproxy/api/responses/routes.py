@@ -1,16 +1,4 @@
-"""The routes of Responses.
-
-========  ===================================  ====================================
-POST      ``/responses``                       ask; streamed, in the background
-GET       ``/responses``                       with an upgrade: a WebSocket
-GET       ``/responses/ID``                    as it is now, or its stream once more
-DELETE    ``/responses/ID``
-POST      ``/responses/ID/cancel``             a background one
-GET       ``/responses/ID/input_items``        what it was given, in pages
-POST      ``/responses/compact``               a conversation to one item
-POST      ``/responses/input_tokens``          cannot be told
-========  ===================================  ====================================
-"""
+"""The routes of Responses: answers, stored responses, background ones, WebSockets."""
 
 from collections.abc import Sequence
 
