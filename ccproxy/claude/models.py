@@ -194,8 +194,8 @@ class Catalogue:
         return None
 
     def _aliases(self) -> Sequence[str]:
-        told = [m.value for m in self._models if m.value != _DEFAULT]
-        return tuple(dict.fromkeys((*FAMILIES, *told)))
+        listed = [m.value for m in self._models if m.value != _DEFAULT]
+        return tuple(dict.fromkeys((*FAMILIES, *listed)))
 
     def _full_ids(self) -> Sequence[str]:
         return [m.resolved_model for m in self._models if m.resolved_model]

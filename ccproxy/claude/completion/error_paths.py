@@ -22,12 +22,12 @@ def with_client_paths(error: CCProxyError, paths: Mapping[str, str]) -> CCProxyE
     if error.param is None:
         return error
     if "." in error.param:
-        told = client_path(paths, error.param)
+        param = client_path(paths, error.param)
     else:
-        told = paths.get(error.param, error.param)
+        param = paths.get(error.param, error.param)
     message = error.message
-    if told is not None and message.startswith(error.param):
-        message = told + message[len(error.param) :]
+    if param is not None and message.startswith(error.param):
+        message = param + message[len(error.param) :]
     return type(error)(
-        message, param=told, retry_after_seconds=error.retry_after_seconds
+        message, param=param, retry_after_seconds=error.retry_after_seconds
     )

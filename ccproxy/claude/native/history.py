@@ -93,8 +93,8 @@ def _block(block: Block) -> dict[str, object]:
             return {"type": "image", "source": _source(media_type, source)}
         case DocumentBlock(media_type, source):
             about = {"type": "document", "source": _source(media_type, source)}
-            told = {"title": block.title, "context": block.context}
-            return {**about, **{k: v for k, v in told.items() if v is not None}}
+            texts = {"title": block.title, "context": block.context}
+            return {**about, **{k: v for k, v in texts.items() if v is not None}}
         case ToolResultBlock(identifier, content, is_error):
             inner = _result(content, is_error=is_error)
             result: dict[str, object] = {

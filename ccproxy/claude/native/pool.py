@@ -120,7 +120,7 @@ class NativePool:
             InvalidRequest: the request is not possible in this way; names the client's
                 path.
         """
-        told = translate(
+        translated = translate(
             request,
             model=model,
             effort=effort,
@@ -130,15 +130,17 @@ class NativePool:
             forward_sampling=self._settings.forward_sampling,
             web_search=self._settings.has_web_search,
         )
-        names = {tool.name for tool in told.prompt.tools}
-        if told.prompt.schema is not None and TOOL in names:
+        names = {tool.name for tool in translated.prompt.tools}
+        if translated.prompt.schema is not None and TOOL in names:
             raise InvalidRequest(
                 f"`tools`: a tool named {TOOL} cannot be offered together with a "
                 "schema for the answer; give it another name",
                 param="tools",
             )
         return NativeQuestion(
-            prompt=told.prompt, adjusted=told.adjusted, ignored=told.ignored
+            prompt=translated.prompt,
+            adjusted=translated.adjusted,
+            ignored=translated.ignored,
         )
 
     def ask(self, question: NativeQuestion, listener: Listener) -> NativeCompletion:

@@ -235,14 +235,16 @@ class _Reader:
             case messages.ToolUse(identifier, name, arguments):
                 return ToolUseBlock(identifier, name, _arguments(arguments, at))
             case messages.ToolResult() as result:
-                told = messages.result_content(result, at)
-                if not isinstance(told, str):
-                    shown = [self._shown(b, b.at or at) for b in told]
-                    told_blocks = tuple(b for b in shown if b is not None)
+                content = messages.result_content(result, at)
+                if not isinstance(content, str):
+                    shown = [self._shown(b, b.at or at) for b in content]
+                    shown_blocks = tuple(b for b in shown if b is not None)
                     return ToolResultBlock(
-                        result.tool_use_id, told_blocks, bool(result.is_error)
+                        result.tool_use_id, shown_blocks, bool(result.is_error)
                     )
-                return ToolResultBlock(result.tool_use_id, told, bool(result.is_error))
+                return ToolResultBlock(
+                    result.tool_use_id, content, bool(result.is_error)
+                )
             case messages.Thinking(thinking, signature):
                 model = self._request.thinking_models.get(signature, "")
                 made = ThinkingBlock(thinking, signature, model)

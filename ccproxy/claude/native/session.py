@@ -292,10 +292,10 @@ class Session:
         listener = self._delivery.listener
         if listener is None:
             return
-        told = self._delivery.filter_events(events, self._why)
-        if isinstance(told[-1], Finished | Failed):
-            self._end(told[-1])
-        listener.receive(told)
+        delivered = self._delivery.filter_events(events, self._why)
+        if isinstance(delivered[-1], Finished | Failed):
+            self._end(delivered[-1])
+        listener.receive(delivered)
 
     def _why(self, error: CCProxyError) -> CCProxyError:
         return error if self._turn is None else self._turn.timeout_error(error)

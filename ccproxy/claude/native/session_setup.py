@@ -75,8 +75,8 @@ class SessionSetup:
         )
         system = demand.system_prompt(prompt, native=self._settings.forward_tool_choice)
         request = requests.initialize(system, {**offer(prompt.tools), **form})
-        told = await self._controls.ask(request)
-        answer = wire.decode_initialize(told.response.response)
+        reply = await self._controls.ask(request)
+        answer = wire.decode_initialize(reply.response.response)
         if answer.claude_code_version is not None:
             check_version(answer.claude_code_version)
         self._context.on_initialized(answer)

@@ -335,9 +335,9 @@ class NativeTurnDecoder:
             case Text(text=text):
                 return self._text.feed(text) if text else []
             case Thinking(thinking=thinking, signature=signature):
-                told = self._blocks.thinking(thinking) if thinking else []
+                thought = self._blocks.thinking(thinking) if thinking else []
                 return [
-                    *told,
+                    *thought,
                     *(self._blocks.signature(signature) if signature else ()),
                 ]
             case ToolUse(input=arguments):

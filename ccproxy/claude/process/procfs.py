@@ -69,8 +69,8 @@ def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:
     for entry in found:
         if entry.name == f"{pid}.json":
             with suppress(OSError, msgspec.DecodeError):
-                told = msgspec.json.decode(entry.read_bytes(), type=_SessionEntry)
-                socket = Path(told.messaging_socket_path)
+                session = msgspec.json.decode(entry.read_bytes(), type=_SessionEntry)
+                socket = Path(session.messaging_socket_path)
                 if socket.name == f"{pid}.sock":
                     found.append(socket)
     return found

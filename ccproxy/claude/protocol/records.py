@@ -217,9 +217,9 @@ class Account(msgspec.Struct, rename="camel"):
     @property
     def source(self) -> str | None:
         """The source of the login; None: no login, or an unknown source."""
-        told = (self.token_source, self.api_key_source)
+        sources = (self.token_source, self.api_key_source)
         return next(
-            (source for source in told if source not in (None, _NO_LOGIN)), None
+            (source for source in sources if source not in (None, _NO_LOGIN)), None
         )
 
     @property

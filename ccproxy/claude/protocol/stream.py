@@ -209,16 +209,16 @@ def decode_stream_line(line: bytes) -> StreamLine | None:
     try:
         return decode_known_line(line)
     except msgspec.ValidationError:
-        told = _decode_any(line)
-        if told.event.type not in EVENT_TYPES:
+        parsed = _decode_any(line)
+        if parsed.event.type not in EVENT_TYPES:
             return None
         if (
-            told.event.type != "content_block_delta"
-            or _decode_tag(told.event.delta).type in _DELTAS
+            parsed.event.type != "content_block_delta"
+            or _decode_tag(parsed.event.delta).type in _DELTAS
         ):
             raise
-        event = OpaqueDeltaEvent(told.event.delta, told.event.index)
-        return StreamLine(event, told.parent_tool_use_id)
+        event = OpaqueDeltaEvent(parsed.event.delta, parsed.event.index)
+        return StreamLine(event, parsed.parent_tool_use_id)
 
 
 _decode_counts = msgspec.json.Decoder(WireUsage | None).decode
@@ -249,8 +249,8 @@ def merged_usage(raw: Raw, earlier: Usage) -> Usage:
     details = dict(earlier.details)
     for name, value in (_decode_fields(raw) or {}).items():
         # Without a copy, each would keep its whole line.
-        told = Raw(bytes(value))
-        if told != _NULL or name not in details:
-            details[name] = told
+        copied = Raw(bytes(value))
+        if copied != _NULL or name not in details:
+            details[name] = copied
     usage: Usage = counts.over(earlier, details)
     return usage

@@ -80,8 +80,8 @@ class Commands:
             ClaudeUnavailable: the CLI is too old.
             WorkerLost: the CLI refuses, or takes longer than ``seconds``.
         """
-        told = await self._within(self._controls.ask(requests.initialize("")), seconds)
-        answer = codec.decode_initialize(told.response.response)
+        reply = await self._within(self._controls.ask(requests.initialize("")), seconds)
+        answer = codec.decode_initialize(reply.response.response)
         if answer.claude_code_version is not None:
             check_version(answer.claude_code_version)
         empty = self._controls.ask(requests.set_system_prompt(""))
@@ -102,17 +102,17 @@ class Commands:
             effort=body.effort,
             cache_ttl=body.cache_ttl or self._cache_ttl,
         )
-        told: list[tuple[Callable[[str], Mapping[str, object]], bytes]] = []
+        commands: list[tuple[Callable[[str], Mapping[str, object]], bytes]] = []
         if body.system and body.system != self.system:
-            told.append((requests.set_system_prompt, body.system.encode()))
+            commands.append((requests.set_system_prompt, body.system.encode()))
             self.system = body.system
-        told.append((lambda text: settings(body=text), body.json))
-        size_bytes = sum(len(text) for _, text in told)
+        commands.append((lambda text: settings(body=text), body.json))
+        size_bytes = sum(len(text) for _, text in commands)
         if size_bytes <= _WHOLE_BYTES:
-            await self._send_all([of(text.decode()) for of, text in told])
+            await self._send_all([of(text.decode()) for of, text in commands])
             return
         waiters: list[Deferred[records.ControlResponse]] = []
-        for request_of, text in told:
+        for request_of, text in commands:
             pieces, waiter = self._controls.ask_in_pieces(request_of, text)
             waiters.append(waiter)
             await self._writer.send_pieces(pieces)
@@ -135,15 +135,15 @@ class Commands:
 
     async def interrupt(self) -> None:
         """Break off the current turn; its ``result`` follows."""
-        told = await self._controls.ask(requests.interrupt())
-        if codec.decode_interrupted(told.response.response).still_queued:
-            raise WorkerLost("the claude CLI still sends what it was told to break off")
+        reply = await self._controls.ask(requests.interrupt())
+        if codec.decode_interrupted(reply.response.response).still_queued:
+            raise WorkerLost("the claude CLI still sends what it had to break off")
 
     async def rewind(self) -> None:
         """Remove the question from the conversation, after its turn."""
         uuid, self._uuid = self._uuid, ""
-        told = await self._controls.ask(requests.rewind_conversation(uuid, uuid))
-        answer = codec.decode_rewound(told.response.response)
+        reply = await self._controls.ask(requests.rewind_conversation(uuid, uuid))
+        answer = codec.decode_rewound(reply.response.response)
         if not answer.rewound or answer.preceding_uuid is not None:
             raise WorkerLost(f"the claude CLI keeps a question: {answer.reason}")
 
@@ -167,9 +167,9 @@ class Commands:
             return False
         return True
 
-    async def _send_all(self, told: Sequence[Mapping[str, object]]) -> None:
+    async def _send_all(self, commands: Sequence[Mapping[str, object]]) -> None:
         """Send commands in one write; done when all are acknowledged."""
-        await self._done(self._controls.ask_all(told), _SOON_SECONDS)
+        await self._done(self._controls.ask_all(commands), _SOON_SECONDS)
 
     async def _done(
         self, waiters: "Sequence[Deferred[records.ControlResponse]]", seconds: float

@@ -367,11 +367,11 @@ class TurnDecoder:
 
     def _finish(self, result: Result | None) -> list[Event]:
         self._phase = _Phase.OVER
-        told = None if result is None else result.stop_reason
+        reported = None if result is None else result.stop_reason
         details = bytes(self._stop.stop_details)
         return [
             Finished(
-                stop_reason=self._stop.stop_reason or told or "end_turn",
+                stop_reason=self._stop.stop_reason or reported or "end_turn",
                 usage=self._usage,
                 stop_sequence=self._stop.stop_sequence,
                 stop_details=None if details in _NO_DETAILS else Raw(details),

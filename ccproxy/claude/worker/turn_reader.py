@@ -171,11 +171,11 @@ class TurnReader:
         listener = self._delivery.listener
         if listener is None or not events:
             return
-        told = self._delivery.filter_events(events, self._turn.timeout_error)
-        if isinstance(told[-1], Finished | Failed):
+        delivered = self._delivery.filter_events(events, self._turn.timeout_error)
+        if isinstance(delivered[-1], Finished | Failed):
             self._delivery.leave()
             self._ended()
-        listener.receive(told)
+        listener.receive(delivered)
 
     def fail(self, error: CCProxyError) -> None:
         """End the answer with an error, if it has a listener."""
