@@ -101,7 +101,8 @@ class House:
 
     @property
     def received(self) -> bytes:
-        return self.transport.value()
+        written: bytes = self.transport.value()
+        return written
 
     def disconnect(self) -> None:
         self.channel.connectionLost(Failure(ConnectionDone()))
