@@ -68,13 +68,23 @@ class TextLines:
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
+        self._second = -1
+        self._time = ""
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event."""
-        text = formatEventAsClassicLogText(_preformatted(event))
+        text = formatEventAsClassicLogText(_preformatted(event), self._format_time)
         if text:
             self._file.write(_UNPRINTABLE.sub(_escaped, text))
             self._file.flush()
+
+    def _format_time(self, seconds: float | None) -> str:
+        """The time as Twisted writes it, which is made once a second."""
+        if seconds is None:
+            return formatTime(seconds)
+        if int(seconds) != self._second:
+            self._second, self._time = int(seconds), formatTime(seconds)
+        return self._time
 
 
 def _preformatted(event: LogEvent) -> LogEvent:
