@@ -14,9 +14,17 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.web.http_headers import Headers
 from twisted.web.server import Site
 
-from tests.e2e.test_errors import Start
-from tests.support.server import KEY, Upstream, answer, chat_body, spoken
+from tests.support.server import (
+    KEY,
+    RunningProxy,
+    Upstream,
+    answer,
+    chat_body,
+    spoken,
+)
 from tests.support.waiting import until
+
+Start = Callable[..., RunningProxy]
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 

@@ -1,6 +1,7 @@
 """The rules of the house: which package imports which, and the length of modules."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -274,3 +275,14 @@ def test_packages_hold_nothing_but_words(name: str) -> None:
     tree = ast.parse(MODULES[name].read_text())
     assert ast.get_docstring(tree)
     assert len(tree.body) == 1
+
+
+def test_no_test_module_imports_another() -> None:
+    house = Path(__file__).parent
+    pattern = re.compile(r"^(?:from|import) tests\.\S*\.test_", re.MULTILINE)
+    found = [
+        path.name
+        for path in house.parent.rglob("*.py")
+        if path.parent != house and pattern.search(path.read_text())
+    ]
+    assert found == []
