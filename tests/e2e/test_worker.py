@@ -504,7 +504,9 @@ async def test_nobody_else_has_the_body_while_it_is_answered(
     await until(lambda: listener.said)
     assert secret in json.dumps(upstream.bodies)
     # Some versions look at their machine in a child of a moment.
-    await until(lambda: not children(worker.pid))
+    pid = worker.pid
+    assert pid is not None
+    await until(lambda: not children(pid))
     for name in ("environ", "cmdline"):
         found = [read(entry) for entry in Path("/proc").glob(f"[0-9]*/{name}")]
         assert any(found)
