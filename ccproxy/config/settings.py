@@ -190,8 +190,8 @@ class Settings(APISettings, ConnectionLimits, ClaudeSettings):
                 parse=days_or_forever,
             )
         ],
-        help="how long stored responses and unchanged conversations are kept; or "
-        "forever",
+        help="how long stored responses and unchanged conversations are kept, with a "
+        "unit; or forever",
     )
     keep_size: int | None = option(
         group=Group.DATA,
