@@ -14,9 +14,9 @@ from ccproxy.api.conversations.request import (
 )
 from ccproxy.api.responses.items import INCLUDE_ENCRYPTED, resolve
 from ccproxy.api.responses.items import DecodedItem as RequestItem
-from ccproxy.api.responses.listing import documents
 from ccproxy.api.responses.stored import (
     deleted,
+    documents,
     item_list,
     shown_item,
 )

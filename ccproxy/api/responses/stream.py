@@ -30,15 +30,17 @@ from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import ToolTable
 from ccproxy.api.responses.encryption import Encryptor
 from ccproxy.api.responses.event_encoder import EventEncoder
-from ccproxy.api.responses.output import (
+from ccproxy.api.responses.request import Echo
+from ccproxy.api.responses.resource import (
     MESSAGE,
     REASONING,
     OutputPart,
+    failed,
+    resource,
     search_item,
+    usage_of,
     without_encrypted_content,
 )
-from ccproxy.api.responses.request import Echo
-from ccproxy.api.responses.resource import failed, resource, usage_of
 from ccproxy.api.responses.tool_calls import OpenCall
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import Block, RedactedThinking, ToolUse

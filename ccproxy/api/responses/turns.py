@@ -10,7 +10,6 @@ from functools import cached_property
 from attrs import evolve, frozen
 
 from ccproxy.api.responses.encryption import Encryptor, new_key
-from ccproxy.api.responses.listing import documents
 from ccproxy.api.responses.request import (
     Context,
     DecodedResponsesRequest,
@@ -18,7 +17,7 @@ from ccproxy.api.responses.request import (
     request_of,
 )
 from ccproxy.api.responses.resource import response_id
-from ccproxy.api.responses.stored import encode_events, kept_response
+from ccproxy.api.responses.stored import documents, encode_events, kept_response
 from ccproxy.api.responses.stream import ResponseStream
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import (

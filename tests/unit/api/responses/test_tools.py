@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.api.responses.listing import documents
 from ccproxy.api.responses.request import (
     DecodedResponsesRequest,
     context_of,
     decode_responses,
 )
+from ccproxy.api.responses.stored import documents
 from ccproxy.api.responses.stream import ResponseStream
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import ClientError
