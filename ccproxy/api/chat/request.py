@@ -158,17 +158,19 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
         adjustments.search_web("web_search_options")
     tools = _decode_tools(given, adjustments)
     param, messages = _messages(given)
-    said = _input_messages(messages, param, tools.call_format.tools, adjustments)
-    spoken = prompting.conversation(said, param, adjustments)
+    given_messages = _input_messages(
+        messages, param, tools.call_format.tools, adjustments
+    )
+    prompt = prompting.conversation(given_messages, param, adjustments)
     effort = prompting.effort(given.reasoning_effort, "reasoning_effort", adjustments)
     limit, limit_param = _max_tokens(given)
     return DecodedChatRequest(
         request=MessagesRequest(
             model=given.model or "",
-            system=spoken.system,
-            messages=spoken.messages,
-            thinking_models=spoken.thinking_models,
-            thinking_prefixes=spoken.thinking_prefixes,
+            system=prompt.system,
+            messages=prompt.messages,
+            thinking_models=prompt.thinking_models,
+            thinking_prefixes=prompt.thinking_prefixes,
             max_tokens=limit,
             stop_sequences=_stop(given.stop, adjustments),
             tools=tools.tools,

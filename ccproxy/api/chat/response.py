@@ -204,8 +204,8 @@ class ChatStream:
     def _encode(self, lane: "_Lane", events: Sequence[Event]) -> Sequence[WireEvent]:
         """Encode events of one choice.
 
-        An answer that failed sets ``error``: where nothing was sent yet, it can still
-        be told by an HTTP status instead.
+        A failure sets ``error``. If nothing was sent before, the caller can still
+        answer with an HTTP status.
         """
         wire: list[WireEvent] = []
         for event in lane.replay.filter(events):

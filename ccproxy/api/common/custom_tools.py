@@ -45,11 +45,11 @@ def custom_tool(
         cache_control: the client's breakpoint behind it.
     """
     what = "The tool's whole input, as plain text."
-    told = description or ""
+    instructions = description or ""
     if syntax is not None:
         what += " It must match the grammar in the tool's description."
         grammar = f"The input must match this {syntax} grammar:\n\n{definition or ''}"
-        told = f"{told}\n\n{grammar}" if told else grammar
+        instructions = f"{instructions}\n\n{grammar}" if instructions else grammar
     schema = {
         "type": "object",
         "properties": {_PROPERTY: {"type": "string", "description": what}},
@@ -57,7 +57,7 @@ def custom_tool(
         "additionalProperties": False,
     }
     return client_tool(
-        api_name, told or None, schema, at=at, cache_control=cache_control
+        api_name, instructions or None, schema, at=at, cache_control=cache_control
     )
 
 

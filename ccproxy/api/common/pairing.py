@@ -53,19 +53,19 @@ def paired(
             turn have the same id.
     """
     ids = _Ids(adjustments)
-    told: list[Message] = []
+    ordered: list[Message] = []
     calls: Sequence[_Call] = ()
     for is_assistant, neighbours in groupby(messages, _is_assistant):
         turn = tuple(neighbours)
         if is_assistant:
             turn = _without_loose_thinking(_joined(turn), adjustments)
             calls, turn = _named(turn, ids, param)
-            told += turn
+            ordered += turn
         else:
-            told += _with_results_first(turn, calls, param, adjustments)
+            ordered += _with_results_first(turn, calls, param, adjustments)
             calls = ()
     _refuse_unanswered(calls, param)
-    return tuple(told)
+    return tuple(ordered)
 
 
 def _is_assistant(message: Message) -> bool:

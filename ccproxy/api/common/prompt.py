@@ -200,8 +200,8 @@ def _refuse_without_question(
             param=param,
         )
     last = asking[-1]
-    told = [message.at for message in messages if message.role == USER]
-    if not told or (last is given[-1] and told[-1] != last.at):
+    user_paths = [message.at for message in messages if message.role == USER]
+    if not user_paths or (last is given[-1] and user_paths[-1] != last.at):
         raise InvalidRequest(
             f"`{last.at}`: the last message is blank; say something in it",
             param=f"{last.at}.content",

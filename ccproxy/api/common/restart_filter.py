@@ -218,8 +218,8 @@ class RestartFilter:
         return {} if self._indices is None else self._indices
 
     def _stop(self, index: int) -> list[Event]:
-        told = self._numbers.get(index)
-        if told is None or self._open is None or self._open.index != told:
+        number = self._numbers.get(index)
+        if number is None or self._open is None or self._open.index != number:
             return []
         # The rest of the repeated text is in the next block, which continues this one.
         return [] if self._owed else self._close()

@@ -161,10 +161,10 @@ def usage_document(usage: Usage) -> Mapping[str, object]:
     belong to the last message only.
     """
     counts = msgspec.structs.asdict(_counts(usage))
-    told = {name: _decode(raw) for name, raw in usage.details.items()}
-    if all(told.get(name) in (None, counts[name]) for name in _SUMMED):
-        return {**counts, **{k: v for k, v in told.items() if v is not None}}
-    single = {k: v for k, v in told.items() if not isinstance(v, dict | list)}
+    sent = {name: _decode(raw) for name, raw in usage.details.items()}
+    if all(sent.get(name) in (None, counts[name]) for name in _SUMMED):
+        return {**counts, **{k: v for k, v in sent.items() if v is not None}}
+    single = {k: v for k, v in sent.items() if not isinstance(v, dict | list)}
     return {**single, **counts}
 
 

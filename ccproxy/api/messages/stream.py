@@ -91,19 +91,22 @@ class MessageStream:
     def encode(self, events: Sequence[Event]) -> Sequence[WireEvent]:
         """Encode events.
 
-        An answer that failed sets ``error``: where nothing was sent yet, it can still
-        be told by an HTTP status instead.
+        A failure sets ``error``. If nothing was sent before, the caller can still
+        answer with an HTTP status.
         """
         sent: list[WireEvent] = []
         for event in events:
             self._resumes = self._resumes or isinstance(event, Restarted)
-            for told in self._replay.filter((event,)):
-                if isinstance(told, TextDelta) and told.index == self._text_index:
+            for filtered in self._replay.filter((event,)):
+                if (
+                    isinstance(filtered, TextDelta)
+                    and filtered.index == self._text_index
+                ):
                     # Nearly all events are pieces of text: the short way.
-                    data = self._head + encode_json(told.text) + self._tail
+                    data = self._head + encode_json(filtered.text) + self._tail
                     sent.append(WireEvent(_DELTA, data))
                     continue
-                for shown in self._shown.filter((told,)):
+                for shown in self._shown.filter((filtered,)):
                     if not self.is_over:
                         sent += self._encode(shown)
         return sent
@@ -157,13 +160,15 @@ class MessageStream:
         before = [*self._start_late(), *self._close(index)]
         number = self._open[index] = self._count
         self._count += 1
-        told = _event("content_block_start", index=number, content_block=Raw(block.raw))
+        started = _event(
+            "content_block_start", index=number, content_block=Raw(block.raw)
+        )
         if isinstance(block.value, Text):
             self._text_index = index
             delta = {"type": "text_delta", "text": TEXT}
             event = {"type": _DELTA, "index": number, "delta": delta}
             self._head, self._tail = halves_around_text(event)
-        return [*before, told]
+        return [*before, started]
 
     def _delta(self, index: int, delta: object) -> Sequence[WireEvent]:
         number = self._open.get(index)

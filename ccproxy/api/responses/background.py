@@ -179,7 +179,7 @@ class BackgroundResponses:
         await advanced
         try:
             await self._keep(job)
-        except Exception:  # noqa: BLE001  # whoever listens must hear an end
+        except Exception:  # noqa: BLE001  # clients must get an end
             self._log.failure("the response {id} was not kept", id=turn.id)
             bug = InternalError(
                 "the proxy has a fault; its log has it, please report it"

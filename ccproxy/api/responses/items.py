@@ -242,8 +242,8 @@ def input_messages(
         ClientError: an item has no counterpart in the Messages API.
     """
     reader = _Reader(encryptor, tools, adjustments)
-    told = [reader.read(item) for item in items]
-    return [message for message in told if message is not None]
+    messages = [reader.read(item) for item in items]
+    return [message for message in messages if message is not None]
 
 
 @frozen
@@ -270,9 +270,11 @@ class _Reader:
                     return None
                 return InputMessage(at, "assistant", None, (self._call(item),))
             case kind if kind in _OUTPUTS:
-                told = _output(item)
+                result = _output(item)
                 called = fields.called_id
-                return InputMessage(at, "tool", told, result_of=called, field="output")
+                return InputMessage(
+                    at, "tool", result, result_of=called, field="output"
+                )
             case "compaction":
                 where = f"{at}.encrypted_content"
                 opened = self._decrypt(fields.encrypted_content or "", where)
@@ -339,8 +341,8 @@ def _output(item: DecodedItem) -> str | list[ContentPart] | None:
     if item.fields.kind != "shell_call_output":
         result: str | list[ContentPart] | None = decode_json(_result, raw, at=at)
         return result
-    told = decode_json(_shell_result, raw, at=at)
-    return encode_json(told).decode()
+    results = decode_json(_shell_result, raw, at=at)
+    return encode_json(results).decode()
 
 
 def has_encrypted_content(items: Sequence[DecodedItem]) -> bool:

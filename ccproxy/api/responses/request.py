@@ -303,14 +303,16 @@ def request_of(
     given = input_messages(items, encryptor, call.tools, adjustments)
     if closing:
         given.append(InputMessage("input", "user", closing))
-    told = prompting.conversation(given, "input", adjustments, first=call.instructions)
+    prompt = prompting.conversation(
+        given, "input", adjustments, first=call.instructions
+    )
     return AssembledRequest(
         request=evolve(
             call.request,
-            system=told.system,
-            messages=told.messages,
-            thinking_models=told.thinking_models,
-            thinking_prefixes=told.thinking_prefixes,
+            system=prompt.system,
+            messages=prompt.messages,
+            thinking_models=prompt.thinking_models,
+            thinking_prefixes=prompt.thinking_prefixes,
         ),
         ignored=tuple(adjustments.ignored),
         adjusted=tuple(adjustments.adjusted),

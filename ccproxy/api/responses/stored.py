@@ -178,15 +178,15 @@ def end_of_stream(
     """
     document: Mapping[str, Any] = msgspec.json.decode(response)
     encoder = EventEncoder(after + 1)
-    told = []
+    events = []
     if after < 0:
         created = {**document, "status": "in_progress", "error": None}
-        told.append(encoder.event("response.created", response=created))
+        events.append(encoder.event("response.created", response=created))
     if error is not None:
         document = failed(document, error)
     # The documents have no event for a cancelled response.
-    told.append(encoder.event("response.failed", response=document))
-    return told
+    events.append(encoder.event("response.failed", response=document))
+    return events
 
 
 def item_list(

@@ -158,8 +158,8 @@ class ResponseStream:
     def encode(self, events: Sequence[Event]) -> Sequence[WireEvent]:
         """Encode events.
 
-        A failure sets ``error``: where nothing was sent yet, it can still be told by
-        an HTTP status instead.
+        A failure sets ``error``. If nothing was sent before, the caller can still
+        answer with an HTTP status.
         """
         wire: list[WireEvent] = []
         for event in self._replay.filter(events):

@@ -206,8 +206,8 @@ def _nested(space: ToolFields, at: str) -> Iterator[_Given]:
             unsupported(f"{inner_at}.type", "a namespace has functions and customs")
         if space.description:
             own = inner.description
-            told = f"{space.description}\n\n{own}" if own else space.description
-            inner = msgspec.structs.replace(inner, description=told)
+            description = f"{space.description}\n\n{own}" if own else space.description
+            inner = msgspec.structs.replace(inner, description=description)
         yield _named(inner, inner_at, name)
 
 
@@ -270,11 +270,11 @@ def _echo(tool: ToolFields) -> Mapping[str, Any]:
         case "namespace":
             inner = [_decoder.decode(raw) for raw in tool.tools or ()]
             about = {"type": tool.type, "name": tool.name}
-            told = {
+            nested = {
                 "description": tool.description or "",
                 "tools": [*map(_echo, inner)],
             }
-            return {**about, **told}
+            return {**about, **nested}
         case "shell" if tool.environment is not None:
             return {"type": tool.type, "environment": {"type": tool.environment.type}}
         case kind if kind.startswith(_WEB_SEARCH):

@@ -156,16 +156,16 @@ class ResponseBuilder:
             context.has_encrypted_content or echo.store or echo.shows_encrypted
         )
         encryptor = await self._encryptor_for(needs_encryptor, remembers)
-        told = request_of(call, context, encryptor, closing)
-        question = await self.backend.prepare(told.request, owner=owner)
+        assembled = request_of(call, context, encryptor, closing)
+        question = await self.backend.prepare(assembled.request, owner=owner)
         echo = evolve(echo, model=question.model, effort=question.effort)
         return PreparedResponse(
             identifier=identifier,
             call=evolve(
                 call,
                 echo=echo,
-                ignored=(*call.ignored, *told.ignored),
-                adjusted=(*call.adjusted, *told.adjusted),
+                ignored=(*call.ignored, *assembled.ignored),
+                adjusted=(*call.adjusted, *assembled.adjusted),
             ),
             context=context,
             question=question,
