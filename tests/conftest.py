@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from attrs import define
+from hypothesis import HealthCheck, settings
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -22,6 +23,18 @@ from twisted.logger import (
 from zope.interface import provider
 
 from tests.support.server import RunningProxy, Upstream, start_proxy, start_upstream
+
+# Machines that run several suites at once are slow now and then; no property is about
+# time. A run tries what the run before has tried, so that a failure is of a change;
+# whoever asks for more examples gets others each time.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.keys().isdisjoint({"CCPROXY_FUZZ", "CCPROXY_BODIES"}),
+)
+settings.load_profile("suite")
 
 _REACTOR: Any = reactor
 # How often the reactor may turn until what a test ended has ended.
