@@ -1,10 +1,14 @@
 """All settings of a server: each field is one option.
 
-Options that a room takes as they are stand in `ccproxy.config.claude` and
-`ccproxy.config.limits`.
+Options that a room takes as they are stand in `ccproxy.config.claude_settings`,
+`ccproxy.config.api_settings` and `ccproxy.config.limits`.
 """
 
+import functools
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from attrs import field, frozen
 
@@ -33,6 +37,50 @@ class SettingsError(Exception):
     """A setting is missing or wrong; one line that names it and what to do."""
 
 
+_DAY_SECONDS = 86_400.0
+# Fields of applications that embed an earlier version: the new name of each, and how
+# many of its units one of the former is; None: the same unit.
+_FORMER_FIELDS: dict[str, tuple[str, float | None]] = {
+    "body_seconds": ("body_timeout", None),
+    "drain_seconds": ("drain_timeout", None),
+    "first_token_seconds": ("first_token_timeout", None),
+    "head_seconds": ("head_timeout", None),
+    "idle_seconds": ("idle_timeout", None),
+    "keep_alive_seconds": ("keep_alive_timeout", None),
+    "keep_bytes": ("keep_size", None),
+    "keep_days": ("keep_time", _DAY_SECONDS),
+    "max_body_bytes": ("max_body", None),
+    "queue_seconds": ("queue_timeout", None),
+    "reader_seconds": ("reader_timeout", None),
+    "recycle_bytes": ("recycle_rss", None),
+    "silence_seconds": ("silence_timeout", None),
+    "suspended_seconds": ("suspended_timeout", None),
+    "turn_seconds": ("turn_timeout", None),
+}
+
+
+def _takes_former_fields(settings: "type[Settings]") -> "type[Settings]":
+    """Let a class be made with the former names of its fields, with a warning."""
+    made: Callable[..., None] = settings.__init__
+
+    @functools.wraps(made)
+    def make(self: "Settings", **fields: Any) -> None:
+        for former in _FORMER_FIELDS.keys() & fields.keys():
+            name, factor = _FORMER_FIELDS[former]
+            if name in fields:
+                raise TypeError(f"{former} is the former name of {name}: give one")
+            warnings.warn(f"{former} is {name} now", DeprecationWarning, stacklevel=2)
+            value = fields.pop(former)
+            is_scaled = factor is not None and value is not None
+            fields[name] = value * factor if is_scaled else value
+        made(self, **fields)
+
+    untyped: Any = settings
+    untyped.__init__ = make
+    return settings
+
+
+@_takes_former_fields
 @frozen(kw_only=True, slots=False)
 class Settings(APISettings, ConnectionLimits, ClaudeSettings):
     """All settings, checked. Times are in seconds, sizes in bytes.

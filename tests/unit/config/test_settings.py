@@ -605,3 +605,30 @@ def test_what_was_given_in_vain_is_named(
 ) -> None:
     told = without_effect(Settings(api_keys=("k",), **given))
     assert [line.partition(":")[0] for line in told] == named
+
+
+@pytest.mark.parametrize(
+    ("former", "given", "name", "value"),
+    [
+        ("idle_seconds", 5.0, "idle_timeout", 5.0),
+        ("drain_seconds", 0.5, "drain_timeout", 0.5),
+        ("max_body_bytes", 1024, "max_body", 1024),
+        ("recycle_bytes", 2**20, "recycle_rss", 2**20),
+        ("keep_bytes", None, "keep_size", None),
+        ("keep_days", 2.0, "keep_time", 172_800.0),
+        ("keep_days", None, "keep_time", None),
+    ],
+)
+def test_a_former_field_of_settings_is_taken_with_a_warning(
+    former: str, given: object, name: str, value: object
+) -> None:
+    fields: dict[str, Any] = {"api_keys": ("k",), former: given}
+    with pytest.warns(DeprecationWarning, match=f"{former} is {name} now"):
+        made = Settings(**fields)
+    assert getattr(made, name) == value
+
+
+def test_a_field_is_not_given_under_both_of_its_names() -> None:
+    fields: dict[str, Any] = {"idle_seconds": 1.0, "idle_timeout": 2.0}
+    with pytest.raises(TypeError, match="former name of idle_timeout"):
+        Settings(api_keys=("k",), **fields)
