@@ -14,6 +14,7 @@ from ccproxy.claude.capacity import memory_bytes, processes_for
 from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.completion.composer import BodyComposer
 from ccproxy.claude.completion.question import ComposedQuestion
+from ccproxy.claude.installation.body_limit import body_limit
 from ccproxy.claude.installation.compose_mode import (
     ComposeDecision,
     ComposeMode,
@@ -21,7 +22,6 @@ from ccproxy.claude.installation.compose_mode import (
 )
 from ccproxy.claude.installation.conformance import Conformance, Prober, ProbeResults
 from ccproxy.claude.installation.discovery import CLIDiscovery
-from ccproxy.claude.installation.login import body_limit
 from ccproxy.claude.launches import Launches
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.pool import NativePool, NativeQuestion

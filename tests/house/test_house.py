@@ -65,7 +65,7 @@ PURE_NAMES = (
             ),
             "worker.turn_decoder",
             *("completion.error_paths", "completion.question"),
-            *("installation.login", "installation.compose_mode"),
+            *("installation.body_limit", "installation.compose_mode"),
         )
     ),
     "ccproxy.claude.process.launch",

@@ -4,7 +4,7 @@ from enum import Enum
 
 from attrs import frozen
 
-from ccproxy.claude.installation.login import BodyLimit
+from ccproxy.claude.installation.body_limit import BodyLimit
 
 
 class BinaryVerdict(Enum):

@@ -10,13 +10,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 
 from ccproxy.claude.body.compose import compose
+from ccproxy.claude.installation.body_limit import body_limit
 from ccproxy.claude.installation.compose_mode import (
     BinaryVerdict,
     ComposeMode,
     decide_compose_mode,
 )
 from ccproxy.claude.installation.conformance import ProbeResult
-from ccproxy.claude.installation.login import body_limit
 from ccproxy.claude.installation.probe import CLIProber
 from ccproxy.claude.models import Catalogue
 from ccproxy.claude.process.launch import check_version, locate_claude, read_version

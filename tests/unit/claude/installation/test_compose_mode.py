@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import pytest
 
+from ccproxy.claude.installation.body_limit import BodyLimit, body_limit
 from ccproxy.claude.installation.compose_mode import (
     BinaryVerdict,
     ComposeDecision,
     ComposeMode,
     decide_compose_mode,
 )
-from ccproxy.claude.installation.login import BodyLimit, body_limit
 from ccproxy.claude.protocol.records import Account
 
 FIRST_PARTY = Account(api_provider="firstParty")
