@@ -99,7 +99,8 @@ class PoolLimits:
         parse=duration,
         default="10m",
         old=[Spelling(flag="idle-seconds", variable="CCPROXY_IDLE_SECONDS")],
-        help="a CLI process without a request for this long is stopped",
+        help="a CLI process without a request for this long is stopped; the processes "
+        "of --spares stay",
     )
     recycle_rss: int = option(
         group=Group.PROCESSES,

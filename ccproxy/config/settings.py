@@ -85,7 +85,7 @@ def _takes_former_fields(settings: "type[Settings]") -> "type[Settings]":
 class Settings(APISettings, ConnectionLimits, ClaudeSettings):
     """All settings, checked. Times are in seconds, sizes in bytes.
 
-    `ccproxy.config.reading.read_settings` makes it of flags and variables. Made
+    `ccproxy.config.reading.read_settings` builds it from flags and variables. Built
     directly, it has the same defaults, except that ``state_dir`` is a temporary
     directory, and ``api_key_file`` is not read.
     """
@@ -170,7 +170,7 @@ class Settings(APISettings, ConnectionLimits, ClaudeSettings):
         "https://chat.example.org; *: any; repeatable, or separated by commas",
     )
 
-    # The model; more in `NativeSettings`.
+    # The model; more in `NativeSettings` of `ccproxy.config.claude_settings`.
 
     model: str = option(
         group=Group.MODEL,
@@ -190,7 +190,8 @@ class Settings(APISettings, ConnectionLimits, ClaudeSettings):
         "or *=opus; repeatable, or separated by commas",
     )
 
-    # Claude Code processes; more in `ClaudeSettings`.
+    # Claude Code processes; more in `ccproxy.config.claude_settings`, and in
+    # `PoolLimits` and `SuspensionLimits` of `ccproxy.config.limits`.
 
     claude_bin: Path | None = option(
         group=Group.PROCESSES,

@@ -5,8 +5,8 @@ keeps its JSON text as it came. So the proxy passes on fields and block types th
 does not know.
 
 ``at`` is the path of a part in the client's own request, for error messages:
-``messages[3].content[0]``, ``tools[2].function``. The API that decoded the request sets
-``at``; an empty ``at`` means that the path is not known.
+``messages[3].content[0]``, ``tools[2].function``. The module of `ccproxy.api` that
+decoded the request sets ``at``; an empty ``at`` means that the path is not known.
 
 Source: ``MessageCreateParams`` of anthropic-python 2.14, stable and beta.
 """
@@ -371,22 +371,22 @@ OutputConfig: TypeAlias = Parsed[OutputValue]
 class MessagesRequest:
     """A request to the model.
 
-    Attributes:
+    Attributes that are not the API's own field of that name:
         model: the model's name in the client's request; empty: the configured model.
         system: the whole system prompt; empty: none.
         max_tokens: None: the client sets no limit.
-        shows_thinking: whether the client receives the model's thinking. If so, a
-            ``display`` that the client does not set is ``summarized``.
+        shows_thinking: whether the client receives the model's thinking. If so, and the
+            client sets no ``display``, ``summarized`` is sent.
         default_thinking: what an absent ``thinking`` means: ``cli``: Claude Code's own
             default, ``api``: the Messages API's default.
         thinking_models: the full id of the model that made each thinking block in
             ``messages``, by the block's signature or data. A block that is missing
             here counts as made by the requested model.
-        thinking_prefixes: the hash of the conversation before each thinking block when
-            the block was made (``Composition.prefix``), by the same key. A block that
+        thinking_prefixes: for each thinking block, by the same key: the hash of what
+            stood before it when it was made (``Composition.prefix``). A block that
             is missing here counts as made behind the same conversation.
-        web_search_paths: the client's paths of fields of another API that let the
-            model search the web by itself, which the backend does or reports.
+        web_search_paths: paths of fields that ask for web search; the backend does it,
+            or names them as ignored.
         may_be_kept: whether the answer may be written to a disk.
         paths: the client's names of fields, such as ``max_tokens`` →
             ``max_completion_tokens`` and ``output_config.format.schema`` →
@@ -436,8 +436,8 @@ def parsed(kind: Callable[..., _T], at: str = "", **fields: object) -> "Parsed[_
     return Parsed(msgspec.json.decode(raw, type=kind), raw, at)
 
 
-# All that JavaScript's trim() or Python's strip() removes. The CLI leaves out texts
-# that trim() empties; the API refuses texts that strip() empties.
+# Characters that JavaScript's trim() or Python's strip() removes. A text of only these
+# is refused by the API (strip) or dropped by the CLI (trim).
 _BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
     "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"

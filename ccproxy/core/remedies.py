@@ -54,7 +54,10 @@ REMEDIES: Mapping[str, str] = {
     "claude_unavailable": (
         "The claude CLI is missing, too old or broken: run `ccproxy doctor`."
     ),
-    "claude_not_logged_in": "Run `claude` and log in, or set ANTHROPIC_API_KEY.",
+    "claude_not_logged_in": (
+        "Run `ccproxy doctor`: it prints the command that logs you in. Or set "
+        "ANTHROPIC_API_KEY."
+    ),
     "overloaded": "The proxy or the provider is overloaded: try again later.",
     "queue_full": (
         "All CLI processes are busy: try again later, or raise --max-processes or "

@@ -1,6 +1,7 @@
 """Stored conversations: lists of items that grow.
 
-The functions below the class are queries, and block.
+The functions below the class run queries and block; they are called on the database's
+thread.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -9,8 +9,8 @@ CLOSING    our close frame is out; the peer has some seconds for its own
 CLOSED     the connection is gone, or about to be
 =========  ================================================================
 
-A few messages wait here until they are received. The connection is read while an answer
-is made, so that the loss of the peer is noticed at once.
+Up to 32 messages wait here until `receive` takes them. The connection is also read
+while an answer is made: a lost peer is then noticed at once.
 
 Source: RFC 6455; wsproto's documentation.
 """
@@ -51,7 +51,8 @@ class SocketLimits:
     Attributes:
         message_bytes: the largest message.
         age_seconds: of the connection; Open Responses has 60 minutes.
-        idle_seconds: the longest time without a message, while none is answered.
+        idle_seconds: the longest wait for the next message; the time of an answer does
+            not count.
         ping_seconds: the silence after which a ping is sent; after three times that
             the connection is aborted.
         close_seconds: time limit for the peer's close frame.
@@ -107,6 +108,7 @@ class WebSocket:
         self._messages: deque[str] = deque()
         self._receiver: Deferred[str] | None = None
         self._is_old = False
+        # The last ping while the peer does not read; its pong is sent later.
         self._owed: Ping | None = None
         self._room: Deferred[None] | None = None
         self.is_paused = False
@@ -142,7 +144,7 @@ class WebSocket:
         return receiver
 
     async def writable(self) -> None:
-        """Wait until the peer reads; only one caller may wait.
+        """Wait until there is room to send; only one caller may wait.
 
         Raises:
             SocketClosed: the connection is closed.
@@ -224,7 +226,8 @@ class WebSocket:
                 if self._connection.state is ConnectionState.REMOTE_CLOSING:
                     self._write(event.response())
                 elif self._connection.state is ConnectionState.OPEN:
-                    # wsproto reports a protocol error of the peer by this event.
+                    # In the state OPEN, this event is wsproto's report of a protocol
+                    # error of the peer.
                     self._write(CloseConnection(event.code, "protocol error"))
                 self._hang_up()
 

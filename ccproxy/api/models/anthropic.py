@@ -23,7 +23,7 @@ class AnthropicModel(msgspec.Struct, tag_field="type", tag="model"):
 
 
 class ModelPage(msgspec.Struct):
-    """Some of them."""
+    """A page of models."""
 
     data: list[AnthropicModel]
     has_more: bool
@@ -42,13 +42,13 @@ def model_page(
     """Encode a page of models.
 
     Args:
-        names: all of them.
-        after: the page begins behind this one.
-        before: it ends in front of this one.
-        limit: how many there may be.
+        names: all models.
+        after: the page begins after this model.
+        before: the page ends before it.
+        limit: the most models of a page.
 
     Raises:
-        InvalidRequest: a page that would begin nowhere.
+        InvalidRequest: ``after`` or ``before`` names no model.
     """
     for field, name in (("after_id", after), ("before_id", before)):
         if name is not None and name not in names:

@@ -28,24 +28,27 @@ class EventEncoder:
         return self._number
 
     def go_back(self, number: int) -> None:
-        """Take back the events from that number on, which were sent to nobody."""
+        """Reuse the numbers from ``number`` on.
+
+        The events with these numbers were not sent.
+        """
         self._number = number
 
     def event(self, kind: str, **fields: object) -> WireEvent:
-        """One event."""
+        """Encode an event with the next number."""
         data = {"type": kind, **fields, "sequence_number": self._number}
         self._number += 1
         return WireEvent(kind, encode_json(data))
 
     def prepare(self, kind: str, fields: Mapping[str, object]) -> None:
-        """Encode what all deltas of an item repeat around their texts."""
+        """Encode the parts around the text, which all deltas of an item share."""
         head, tail = halves_around_text({"type": kind, "delta": TEXT, **fields})
         self._delta_kind = kind
         self._delta_head = head
         self._delta_tail = tail[:-1] + b',"sequence_number":'
 
     def delta(self, text: str) -> WireEvent:
-        """One delta of what was prepared."""
+        """Encode a delta of the prepared item."""
         number = b"%d}" % self._number
         self._number += 1
         data = self._delta_head + encode_json(text) + self._delta_tail + number

@@ -93,7 +93,11 @@ class OpenCall:
         return ""
 
     def end(self, *, is_whole: bool) -> str:
-        """Return the rest of the text to stream; the arguments are complete."""
+        """Return the rest of the text to stream; no more arguments follow.
+
+        Args:
+            is_whole: whether the answer was not cut short.
+        """
         match self._tool.kind:
             case ToolKind.FUNCTION if is_whole and not self._arguments:
                 return self._add(_NO_ARGUMENTS)
@@ -106,7 +110,10 @@ class OpenCall:
         return text
 
     def done(self) -> tuple[str, Mapping[str, str]] | None:
-        """The event behind the pieces, if the call streams."""
+        """The event that follows the last piece, and its fields.
+
+        None: the call does not stream.
+        """
         text = "".join(self._streamed)
         match self._tool.kind:
             case ToolKind.FUNCTION:
@@ -145,7 +152,7 @@ class OpenCall:
         return {} if namespace is None else {"namespace": namespace}
 
     def _is_sound(self, status: str) -> bool:
-        """Whether the client could run what the item says."""
+        """Whether a completed call has a command; any other status is sound."""
         if status != "completed":
             return True
         match self._tool.kind:

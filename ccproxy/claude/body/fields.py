@@ -2,8 +2,8 @@
 
 ================  ==================================================================
 never sent        fields that the CLI sets itself, or that would break its request
-with a beta       sent if the CLI's processes name the beta; otherwise left out, or
-                  refused if the answer would mean something else without the field
+with a beta       sent if the CLI asks for the beta. Otherwise refused if the field
+                  changes the meaning of the answer, else left out.
 sampling          sent if the operator allows it and the model takes it
 all others        sent unchanged, unknown fields too
 ================  ==================================================================
@@ -24,19 +24,21 @@ from ccproxy.claude.body.options import has_beta
 from ccproxy.claude.body.result import Notes
 from ccproxy.core.errors import ThreadsUnsupported, UnsupportedValue
 
-# `thread` is refused: SDKs expect status 400.
+# `thread` is here for safety; `sort_fields` refuses it, because SDKs expect status 400.
 NEVER_SENT = frozenset(
     {
         *("system", "metadata", "model", "stream", "betas", "anthropic_beta"),
         *("anthropic_version", "thread", "diagnostics", "safeguards", "tags"),
         *("messages", "tools"),
-        # In JavaScript, the CLI's language, it could replace all of these.
+        # `__proto__` could set any of these behind JavaScript's back.
         "__proto__",
     }
 )
 SAMPLING = ("temperature", "top_p", "top_k")
 
-# Without these fields the answer would mean something else. The text says why.
+# Refused unless their beta is named: without them the answer would mean something else.
+# The text is the reason in the error. Their betas are in `_FIELD_BETAS` of
+# `ccproxy.claude.body.options`.
 _REFUSED: Mapping[str, str] = {
     "container": "there are no containers here",
     "mcp_servers": "the model reaches no MCP servers; run their tools in your client",

@@ -4,15 +4,16 @@
 state       event                                next
 ==========  ===================================  =======================================
 QUEUED      a worker is free                     RUNNING
-QUEUED      no worker in time, or the server     OVER: an error, sent later
-            stops
+QUEUED      no worker in time, or the server     OVER; the error is sent in a later
+            stops                                turn of the reactor
 RUNNING     the worker is lost, nothing sent     QUEUED, in front; once
 RUNNING     the provider refuses thinking of     QUEUED, in front, with a body without
             another conversation                 thinking; once
 RUNNING     the answer is whole, to be checked   CHECKING, without a worker
 RUNNING     the shaper asks for another answer   QUEUED, in front
 RUNNING     the end is sent                      OVER
-CHECKING    the check has an outcome             OVER, or QUEUED in front
+CHECKING    the check has an outcome             OVER; or QUEUED, in front, if the
+                                                 answer has to be asked for once more
 any         cancel                               OVER: nothing more is sent
 ==========  ===================================  =======================================
 
@@ -59,7 +60,7 @@ class Completion(PoolClient):
     """One request; `ClaudeBackend.ask` returns it.
 
     Attributes:
-        wants_new: whether a worker that has not answered before is better.
+        wants_new: whether it should get a fresh worker, because the last one was lost.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Completion(PoolClient):
         self._has_sent = False
         # A part is the answer of one worker; the shaper may ask for several.
         self._is_first_part = True
-        self._is_part_unsent = True
+        self._part_has_sent = False
         self._part_end: Finished | None = None
         # Usage and costs of the parts before this one.
         self._usage = Usage()
@@ -116,7 +117,7 @@ class Completion(PoolClient):
     def start(self, worker: Worker, served: Served) -> None:
         """Send the request to a worker."""
         self._begin(worker, served)
-        self._is_part_unsent = True
+        self._part_has_sent = False
         worker.ask(self._body, self)
         if self._is_paused and self._process is worker:
             worker.pause()
@@ -128,10 +129,10 @@ class Completion(PoolClient):
         if self._state is not AnswerState.RUNNING:
             return
         end = events[-1]
-        if isinstance(end, Failed) and self._is_repeated(events, end.error):
+        if isinstance(end, Failed) and self._try_again(events, end.error):
             return
-        if self._is_part_unsent:
-            self._is_part_unsent = all(isinstance(e, UpstreamRetry) for e in events)
+        if not self._part_has_sent:
+            self._part_has_sent = any(not isinstance(e, UpstreamRetry) for e in events)
         if self._builder is not None:
             self._builder.receive(events)
         shaped = self._shaper.filter(events)
@@ -145,12 +146,15 @@ class Completion(PoolClient):
         else:
             self._send(shaped)
 
-    def _is_repeated(self, events: Sequence[Event], error: CCProxyError) -> bool:
-        """Ask another worker instead of failing, if that may help; tells whether."""
+    def _try_again(self, events: Sequence[Event], error: CCProxyError) -> bool:
+        """Ask another worker instead of failing, if that may help.
+
+        Returns whether it did.
+        """
         is_nothing_sent = not self._has_sent and all(
             isinstance(event, UpstreamRetry) for event in events[:-1]
         )
-        if not is_nothing_sent or not (self._is_first_part or self._is_part_unsent):
+        if not is_nothing_sent or (self._part_has_sent and not self._is_first_part):
             return False
         if isinstance(error, WorkerLost) and not self.wants_new:
             self.wants_new = True
@@ -170,7 +174,7 @@ class Completion(PoolClient):
         return True
 
     def _part_ended(self, shaped: list[Event]) -> None:
-        """Do what the shaper wants after the end of a part."""
+        """A part has ended: finish, ask again, or check, as the shaper says."""
         pending = self._shaper.pending
         if pending is None:
             self._finish(shaped)

@@ -73,7 +73,7 @@ class SessionSetup:
         form = (
             {} if prompt.schema is None else {"jsonSchema": understood(prompt.schema)}
         )
-        system = demand.system_prompt(prompt, native=self._settings.forward_tool_choice)
+        system = demand.system_prompt(prompt, forced=self._settings.forward_tool_choice)
         request = requests.initialize(system, {**offer(prompt.tools), **form})
         reply = await self._controls.ask(request)
         answer = wire.decode_initialize(reply.response.response)
@@ -129,7 +129,7 @@ class SessionSetup:
         body |= prompt.sampling
         if prompt.stop:
             body["stop_sequences"] = list(prompt.stop)
-        choice = demand.tool_choice(prompt, native=self._settings.forward_tool_choice)
+        choice = demand.tool_choice(prompt, forced=self._settings.forward_tool_choice)
         if choice is not None:
             body["tool_choice"] = choice
         self._model = self._context.full_id(prompt.model)

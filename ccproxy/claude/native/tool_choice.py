@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from ccproxy.claude.native.prompt import Prompt, PromptMessage, Role, TextBlock
 
 
-def system_prompt(prompt: Prompt, *, native: bool) -> str:
+def system_prompt(prompt: Prompt, *, forced: bool) -> str:
     """The system prompt, with the required call at its end.
 
     Args:
         prompt: the request.
-        native: whether the API's ``tool_choice`` requires the call.
+        forced: whether ``tool_choice`` itself forces the call.
     """
-    if not prompt.must_call or native:
+    if not prompt.must_call or forced:
         return prompt.system
     parts = [prompt.system, f"{_order(prompt)} Do not answer in prose."]
     return "\n\n".join(part for part in parts if part)
@@ -30,17 +30,18 @@ def reminder(prompt: Prompt) -> PromptMessage:
     )
 
 
-def tool_choice(prompt: Prompt, *, native: bool) -> Mapping[str, object] | None:
+def tool_choice(prompt: Prompt, *, forced: bool) -> Mapping[str, object] | None:
     """The API's ``tool_choice``; None: the model is free.
 
-    Every model takes a limit to one call at a time: it is not a forced choice.
+    ``disable_parallel_tool_use`` goes to every model: unlike a forced choice, none
+    refuses it.
     """
     if not prompt.tools:
         return None
     choice: dict[str, object] = {}
-    if native and prompt.must_call and len(prompt.tools) == 1:
+    if forced and prompt.must_call and len(prompt.tools) == 1:
         choice = {"type": "tool", "name": prompt.tools[0].name}
-    elif native and prompt.must_call:
+    elif forced and prompt.must_call:
         choice = {"type": "any"}
     if not prompt.parallel_calls:
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}

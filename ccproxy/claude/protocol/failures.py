@@ -3,7 +3,7 @@
 The CLI describes one failure in up to four ways, which do not always agree: an overload
 is ``server_error``, 529 and ``overloaded_error`` at once. The most exact one is taken.
 
-Source: docs/claude-cli-protocol.md, "Ends"; the table of errors.
+Source: docs/claude-cli-protocol.md, "Ends"; the table of docs/errors.md.
 """
 
 import re
@@ -58,7 +58,8 @@ class Refusal:
         api_type: the Messages API's error type, such as ``overloaded_error``.
         terminal_reason: why the CLI gave up, such as ``prompt_too_long``.
         text: the text that the CLI shows its user.
-        retry_after_seconds: how long the CLI waits, or until the limit ends.
+        retry_after_seconds: how long the CLI waits before its retry, or how long the
+            limit lasts.
         used_up: a rate limit of the subscription is used up.
     """
 
@@ -77,7 +78,7 @@ class Refusal:
 
     @property
     def is_a_limit(self) -> bool:
-        """Whether a rate limit was exceeded."""
+        """Whether it may be a rate limit: it says so, or has no status."""
         return self.kind == "rate_limit" or self.status in (None, 429)
 
 
@@ -87,8 +88,8 @@ _Make = Callable[[str, float | None], CCProxyError]
 def _login(text: str, _: float | None) -> CCProxyError:
     return NotLoggedIn(
         f"Claude Code is not logged in, or its login was refused ({text}). "
-        "Run `claude` once and log in as the user that runs this proxy, "
-        "or set ANTHROPIC_API_KEY for it"
+        "Run `ccproxy doctor` as the user that runs this proxy: it prints the command "
+        "that logs in. Or set ANTHROPIC_API_KEY for it"
     )
 
 
@@ -105,7 +106,8 @@ def _overload(text: str, after: float | None) -> CCProxyError:
 
 
 def _model(text: str, _: float | None) -> CCProxyError:
-    return ModelNotFound(f"{text} GET /v1/models lists them", param="model")
+    what = text.removesuffix(".")
+    return ModelNotFound(f"{what}; GET /v1/models lists the models", param="model")
 
 
 def _invalid(text: str, _: float | None) -> CCProxyError:
@@ -190,7 +192,9 @@ def error_for(refusal: Refusal) -> CCProxyError:
 
 
 def provider_error(refusal: Refusal) -> CCProxyError:
-    """The error for a body that the proxy composed, with the provider's message.
+    """Like `error_for`, with the provider's own message and path.
+
+    It is for bodies that the proxy composed.
 
     ``param`` is the path in the body that the provider names, such as
     ``messages.3.content.1.text``, if it names one.

@@ -1,8 +1,7 @@
 """The messages between the server and a helper process: one JSON object a line. Pure.
 
-The helper first sends READY. It answers each request with BEGUN, when it has read the
-request, and with another outcome, when it is done. The server sends one request at a
-time.
+The helper first sends READY. It answers each request twice: BEGUN when it has read it,
+and the outcome when it is done. The server sends one request at a time.
 """
 
 from enum import Enum
@@ -20,6 +19,7 @@ class HelperOutcome(Enum):
     INVALID = "invalid"
     # The schema cannot be used.
     REFUSED = "refused"
+    # The helper ran out of memory.
     MEMORY = "memory"
     # Nested too deeply for the stack, or an unforeseen error.
     FAILED = "failed"

@@ -1,4 +1,7 @@
-"""The timers of an idle worker: its body is removed, its process is checked."""
+"""The timers of an idle worker: its body is removed, its process is checked.
+
+`ccproxy.claude.pool.idle` has the timer of ``--idle-timeout``.
+"""
 
 from collections.abc import Callable
 

@@ -112,7 +112,7 @@ def test_a_prompt_that_is_too_long_is_no_other_bad_request() -> None:
 def test_a_refused_login_tells_how_to_log_in() -> None:
     error = error_for(Refusal(kind="authentication_failed", text="Invalid API key"))
     assert "Invalid API key" in error.message
-    assert "Run `claude`" in error.message
+    assert "Run `ccproxy doctor`" in error.message
     assert not error.should_retry
 
 
