@@ -18,6 +18,7 @@ from twisted.logger import (
     LogEvent,
     LogLevel,
     eventAsText,
+    formatEvent,
     globalLogPublisher,
 )
 from zope.interface import provider
@@ -55,6 +56,21 @@ class ExpectedErrors:
 @pytest.fixture
 def expected_errors() -> ExpectedErrors:
     return ExpectedErrors()
+
+
+@pytest.fixture
+def request_lines() -> Iterator[list[str]]:
+    """The log's lines of the requests that have ended."""
+    lines: list[str] = []
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event.get("log_namespace") == "ccproxy.web.context":
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
 
 
 def _children() -> set[int]:

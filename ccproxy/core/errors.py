@@ -17,6 +17,8 @@ Source: docs/errors.md; ``Error`` in OpenAI's OpenAPI document.
 
 from typing import ClassVar, NoReturn
 
+from ccproxy.core.causes import Cause
+
 
 class CCProxyError(Exception):
     """Root of all errors that a client may receive.
@@ -25,6 +27,7 @@ class CCProxyError(Exception):
         message: for the user; says what is wrong and what to do.
         param: path of the offending request field, such as ``messages[0].role``.
         retry_after_seconds: how long to wait before a retry; None: not known.
+        cause: what the log says beside the code; None: the code tells everything.
     """
 
     status: ClassVar[int] = 500
@@ -33,6 +36,8 @@ class CCProxyError(Exception):
     # OpenAI's SDKs repeat 408, 409, 429 and 5xx on their own unless told not to
     # by the header `x-should-retry: false`.
     should_retry: ClassVar[bool] = True
+    # The cause of an error that is made without one.
+    usual_cause: ClassVar[Cause | None] = None
 
     def __init__(
         self,
@@ -40,11 +45,13 @@ class CCProxyError(Exception):
         *,
         param: str | None = None,
         retry_after_seconds: float | None = None,
+        cause: Cause | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after_seconds = retry_after_seconds
+        self.cause = self.usual_cause if cause is None else cause
 
 
 class ClientError(CCProxyError):
@@ -196,6 +203,7 @@ class SchemaNotSatisfied(ClaudeError):
     """The model's answer does not satisfy the request's JSON Schema."""
 
     code = "schema_not_satisfied"
+    usual_cause = Cause.SCHEMA_MISMATCH
 
 
 class ClaudeUnavailable(ClaudeError):
@@ -247,6 +255,7 @@ class ShuttingDown(ClaudeError):
 
     status = 503
     code = "overloaded"
+    usual_cause = Cause.SHUTTING_DOWN
 
 
 class RateLimited(ClaudeError):

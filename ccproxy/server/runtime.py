@@ -19,6 +19,7 @@ from ccproxy.claude.process.launch import (
 )
 from ccproxy.claude.process.runtime_dir import RuntimeDirectory
 from ccproxy.config.settings import Settings
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import ClaudeUnavailable, StorageFailed
 from ccproxy.server.demo import demo_script
 from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite
@@ -102,7 +103,7 @@ class Runtime:
     def isolated(self, launch: LaunchSpec, url: str) -> LaunchSpec:
         """How to start the CLI with another API's URL, a dummy key and no login."""
         if self._folder is None:
-            raise ClaudeUnavailable(_CLOSED)
+            raise ClaudeUnavailable(_CLOSED, cause=Cause.NOT_STARTED)
         home = self._folder.path / "probe"
         home.mkdir(mode=0o700, exist_ok=True)
         child = child_environment(launch.environment, demo_upstream=url)
@@ -131,7 +132,7 @@ class Runtime:
 
     def _launch(self) -> LaunchSpec:
         if self._folder is None:
-            raise ClaudeUnavailable(_CLOSED)
+            raise ClaudeUnavailable(_CLOSED, cause=Cause.NOT_STARTED)
         if self._found is None:
             search_path = self._environment.get("PATH")
             folder = self._folder.path

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import Interface
 
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import Usage
 from ccproxy.web.answer_stats import AnswerStats
@@ -26,6 +27,12 @@ _log = Logger()
 CLIENT_GONE = 499
 # Stands for the route of a request whose path has none.
 NO_ROUTE = "no route"
+# The line of a request in the log.
+_LINE = (
+    "{id} {route} {status} {outcome} {milliseconds} ms, model {model}, "
+    "{prompt_tokens} tokens in, {completion_tokens} out"
+)
+_LINE_WITH_CAUSE = _LINE.replace("{outcome}", "{outcome} ({cause})")
 # Outcomes that are no errors: a client may change its mind.
 _NO_ERRORS = ("ok", "cancelled", "client_gone")
 
@@ -71,6 +78,7 @@ class RequestIdentity:
         *,
         status: int,
         outcome: str,
+        cause: Cause | None,
         seconds: float,
         model: str,
         usage: Usage | None,
@@ -81,6 +89,7 @@ class RequestIdentity:
         Args:
             status: of HTTP.
             outcome: ``ok``, or an error's code.
+            cause: of that error, if it has one.
             seconds: the time that it took.
             model: the full id of the model that answered; empty: none did.
             usage: of the answers; None: unknown.
@@ -106,12 +115,12 @@ class RequestIdentity:
         )
         counts = usage or Usage()
         _log.info(
-            "{id} {route} {status} {outcome} {milliseconds} ms, model {model}, "
-            "{prompt_tokens} tokens in, {completion_tokens} out",
+            _LINE if cause is None else _LINE_WITH_CAUSE,
             id=self.id,
             route=self.route,
             status=status,
             outcome=outcome,
+            cause=None if cause is None else cause.value,
             milliseconds=round(1000 * seconds),
             model=model or "-",
             prompt_tokens=counts.prompt_tokens,
@@ -246,6 +255,7 @@ class RequestContext:
         self.asker.ended(
             status=status,
             outcome=outcome,
+            cause=self._cause(status),
             seconds=seconds,
             model=self.model,
             usage=self.usage,
@@ -256,3 +266,8 @@ class RequestContext:
         if status == CLIENT_GONE:
             return "client_gone"
         return self.error.code if self.error is not None else "ok"
+
+    def _cause(self, status: int) -> Cause | None:
+        if status == CLIENT_GONE or self.error is None:
+            return None
+        return self.error.cause

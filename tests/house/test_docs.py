@@ -1,15 +1,19 @@
 """The tables and paths in docs agree with the code."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
 from ccproxy.api.app import ROUTES
+from ccproxy.claude.native.session import SessionLost
+from ccproxy.claude.worker.commands import WorkerLost
 from ccproxy.config.settings import OPTIONS
+from ccproxy.core.causes import Cause
 from ccproxy.core.remedies import REMEDIES
 from ccproxy.web.cors import CORSPolicy
-from tests.support.docs import DOCS, README, ROOT, all_errors, anchors, rows
+from tests.support.docs import DOCS, README, ROOT, all_errors, all_kinds, anchors, rows
 
 PAGES = (
     *(README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"),
@@ -60,6 +64,43 @@ def test_table_of_errors_says_when_and_what_helps() -> None:
     helps = {code.strip("`"): remedy for _, code, _, remedy in table}
     assert len(helps) == len(table), "a code has two rows"
     assert helps == dict(REMEDIES)
+
+
+def test_table_of_causes_is_the_code_s() -> None:
+    table = rows(DOCS / "errors.md", "causes")
+    told = [cause.strip("`") for cause, *_ in table]
+    assert sorted(told) == sorted(Cause)
+    assert all(what for *_, what in table)
+    pairs = {(cause.strip("`"), c) for cause, cs, _ in table for c in _CODE.findall(cs)}
+    codes = {code for _, code in all_errors()}
+    assert {code for _, code in pairs} <= codes
+    made = made_causes()
+    assert len(made) > 30
+    assert made <= pairs, f"docs/errors.md lacks {sorted(made - pairs)}"
+
+
+def made_causes() -> set[tuple[str, str]]:
+    """Cause and code of each error that names both where it is made."""
+    code_of = {kind.__name__: kind.code for kind in all_kinds()}
+    code_of |= {lost.__name__: lost.code for lost in (WorkerLost, SessionLost)}
+    found = {
+        (kind.usual_cause.value, kind.code)
+        for kind in all_kinds()
+        if kind.usual_cause is not None
+    }
+    for path in (ROOT / "ccproxy").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            match call:
+                case ast.Call(func=ast.Name(id=kind), keywords=keywords):
+                    found |= {
+                        (Cause[word.value.attr].value, code_of[kind])
+                        for word in keywords
+                        if word.arg == "cause"
+                        and isinstance(word.value, ast.Attribute)
+                        and isinstance(word.value.value, ast.Name)
+                        and word.value.value.id == "Cause"
+                    }
+    return found
 
 
 def test_table_of_routes_is_the_document_s() -> None:

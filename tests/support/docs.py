@@ -38,7 +38,12 @@ def anchors(path: Path) -> set[str]:
 
 def all_errors() -> set[tuple[int, str]]:
     """Status and code of every error class."""
-    return {(error.status, error.code) for error in _kinds(CCProxyError)}
+    return {(error.status, error.code) for error in all_kinds()}
+
+
+def all_kinds() -> set[type[CCProxyError]]:
+    """Every error class that a client may receive."""
+    return set(_kinds(CCProxyError))
 
 
 def _kinds(error: type[CCProxyError]) -> Iterator[type[CCProxyError]]:

@@ -22,6 +22,7 @@ from collections.abc import Iterable
 
 from attrs import define, evolve
 
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import ClaudeFailed
 from ccproxy.core.messages import (
     Block,
@@ -255,6 +256,7 @@ class RestartFilter:
 def _mismatch(why: str) -> Failed:
     return Failed(
         ClaudeFailed(
-            f"{why}, and its second answer does not continue the first; ask again"
+            f"{why}, and its second answer does not continue the first; ask again",
+            cause=Cause.RESTART_DIFFERS,
         )
     )

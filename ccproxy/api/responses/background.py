@@ -196,6 +196,7 @@ class BackgroundResponses:
         job.asker.ended(
             status=_OK if error is None else error.status,
             outcome=outcome if error is None else error.code,
+            cause=None if error is None else error.cause,
             seconds=self._clock.seconds() - job.began_seconds,
             model=encoder.model,
             usage=encoder.usage,

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from ccproxy.api.common.decoding import required
 from ccproxy.api.responses.encryption import Encryptor
 from ccproxy.api.responses.resource import usage_of
+from ccproxy.core.causes import Cause
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import ClaudeFailed
 from ccproxy.core.messages import MessagesRequest, ToolChoice
@@ -61,7 +62,9 @@ def compaction_item(identifier: str, summary: str, encryptor: Encryptor) -> byte
         ClaudeFailed: the summary is blank.
     """
     if not summary.strip():
-        raise ClaudeFailed("the model wrote no summary; try again")
+        raise ClaudeFailed(
+            "the model wrote no summary; try again", cause=Cause.NO_SUMMARY
+        )
     return encode_json(
         {
             "type": "compaction",

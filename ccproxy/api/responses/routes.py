@@ -28,6 +28,7 @@ from ccproxy.api.responses.stored import (
 from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
 from ccproxy.api.responses.websocket import ResponseSocket
 from ccproxy.config.api_settings import APISettings
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import (
     ClaudeFailed,
     InvalidRequest,
@@ -167,7 +168,9 @@ class ResponsesRoutes(Routes):
         document = ResponseDocument(turn.encoder)
         await self._runner.collect(context, turn.question, document)
         if turn.encoder.response["status"] != "completed":
-            raise ClaudeFailed("the model's summary was cut short; try again")
+            raise ClaudeFailed(
+                "the model's summary was cut short; try again", cause=Cause.NO_SUMMARY
+            )
         encryptor = await self._turns.encryptor()
         item = compaction_item(context.hex, turn.encoder.text, encryptor)
         usage = turn.encoder.usage

@@ -30,6 +30,7 @@ from ccproxy.api.responses.turns import (
     ResponseBuilder,
     remembered,
 )
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import (
     CCProxyError,
     ConnectionLimitReached,
@@ -98,6 +99,7 @@ class ResponseSocket:
         began_seconds = self._clock.seconds()
         identifier = uuid4().hex
         outcome, turn, stats = "ok", None, AnswerStats(self._clock.seconds)
+        cause: Cause | None = None
         try:
             call, generates = self._decode(message)
             last = self._continued(call)
@@ -111,7 +113,7 @@ class ResponseSocket:
                 raise
             error = turn.encoder.error
             if error is not None:
-                outcome = error.code
+                outcome, cause = error.code, error.cause
                 self._forget(call)
             else:
                 self._last = remembered(turn)
@@ -119,7 +121,7 @@ class ResponseSocket:
             outcome = "client_gone"
             raise
         except CCProxyError as error:
-            outcome = error.code
+            outcome, cause = error.code, error.cause
             self._send_error(error)
         except Exception:  # noqa: BLE001  # whatever it is, the turn must end
             outcome = InternalError.code
@@ -128,7 +130,7 @@ class ResponseSocket:
                 InternalError(f"the proxy has a fault; its log has it: {identifier}")
             )
         finally:
-            self._log_end(identifier, outcome, turn, stats, began_seconds)
+            self._log_end(identifier, outcome, cause, turn, stats, began_seconds)
 
     def _decode(self, message: bytes) -> tuple[DecodedResponsesRequest, bool]:
         about = decode_json(_decoder, message)
@@ -220,6 +222,7 @@ class ResponseSocket:
         self,
         identifier: str,
         outcome: str,
+        cause: Cause | None,
         turn: PreparedResponse | None,
         stats: AnswerStats,
         began_seconds: float,
@@ -230,6 +233,7 @@ class ResponseSocket:
         evolve(self._asker, id=identifier).ended(
             status=_SWITCHING_PROTOCOLS,
             outcome=outcome,
+            cause=cause,
             seconds=seconds,
             model=model,
             usage=usage,

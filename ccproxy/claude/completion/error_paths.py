@@ -29,5 +29,8 @@ def with_client_paths(error: CCProxyError, paths: Mapping[str, str]) -> CCProxyE
     if param is not None and message.startswith(error.param):
         message = param + message[len(error.param) :]
     return type(error)(
-        message, param=param, retry_after_seconds=error.retry_after_seconds
+        message,
+        param=param,
+        retry_after_seconds=error.retry_after_seconds,
+        cause=error.cause,
     )

@@ -29,6 +29,7 @@ from twisted.logger import Logger
 
 from ccproxy.claude.installation.compose_mode import BinaryVerdict
 from ccproxy.claude.process.launch import LaunchSpec
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
@@ -230,6 +231,7 @@ class Conformance:
                 "the claude CLI was replaced while this request waited for it; ask "
                 "again",
                 retry_after_seconds=_RETRY_SECONDS,
+                cause=Cause.CLI_REPLACED,
             )
         return is_known
 
@@ -342,5 +344,8 @@ def _mark_of(binary: Path) -> object:
 def _again(error: CCProxyError) -> CCProxyError:
     """A copy of the error, for another client."""
     return type(error)(
-        error.message, param=error.param, retry_after_seconds=error.retry_after_seconds
+        error.message,
+        param=error.param,
+        retry_after_seconds=error.retry_after_seconds,
+        cause=error.cause,
     )

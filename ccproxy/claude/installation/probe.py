@@ -15,6 +15,7 @@ from ccproxy.claude.installation.conformance import ProbeResult
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.worker import Worker
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import ClaudeFailed
 from ccproxy.core.stream import Event, Failed, Finished
 
@@ -128,7 +129,8 @@ class CLIProber:
             return await probed
         except DeferredTimeoutError:
             raise ClaudeFailed(
-                f"it did not answer two questions within {_PATIENCE_SECONDS:g} s"
+                f"it did not answer two questions within {_PATIENCE_SECONDS:g} s",
+                cause=Cause.NO_REPLY,
             ) from None
 
     async def _probe(self, launch: LaunchSpec) -> ProbeResult:
@@ -168,7 +170,11 @@ async def _ask(worker: Worker, question: ComposedBody) -> None:
     if isinstance(end, Failed):
         raise end.error
     if not worker.is_ready:
-        worker.watch(lambda: ready.errback(ClaudeFailed("it did not settle")))
+        worker.watch(
+            lambda: ready.errback(
+                ClaudeFailed("it did not settle", cause=Cause.TURN_DOES_NOT_END)
+            )
+        )
         await ready
 
 

@@ -19,6 +19,7 @@ from ccproxy.claude.native.prompt import (
 )
 from ccproxy.claude.native.structured_output import TOOL
 from ccproxy.claude.protocol.records import ControlRequest, MCPMessage, listed_as
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InvalidRequest
 
 # The server's name; `--allowedTools` allows its tools.
@@ -60,7 +61,10 @@ def check_offered(
             param="tools",
         )
     if set(names) - wanted - {TOOL} and not has_own:
-        return ClaudeFailed("the claude CLI offers tools that the client has not sent")
+        return ClaudeFailed(
+            "the claude CLI offers tools that the client has not sent",
+            cause=Cause.UNKNOWN_TOOLS,
+        )
     return None
 
 

@@ -33,6 +33,7 @@ from ccproxy.claude.protocol.stream import StreamLine, UserLine
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.delivery import Delivery
 from ccproxy.config.claude_settings import NativeSettings
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, TimedOut
 from ccproxy.core.question import Listener
 from ccproxy.core.stream import Event, Failed, Finished
@@ -141,7 +142,7 @@ class Session:
             # At SIGTERM it would give up the calls and ask the model again.
             self._process.kill()
         self._state = _State.CLOSED
-        self._abandon(ClaudeFailed("the session was closed"))
+        self._abandon(ClaudeFailed("the session was closed", cause=Cause.PROCESS_ENDED))
         return self._process.terminate()
 
     def kill(self) -> None:
@@ -170,14 +171,21 @@ class Session:
 
     def garbage_received(self, error: wire.WireError) -> None:
         """Give up a CLI whose output cannot be read; called by the process."""
-        self._break_off(SessionLost(f"the claude CLI wrote {error}"))
+        self._break_off(
+            SessionLost(f"the claude CLI wrote {error}", cause=Cause.INVALID_OUTPUT)
+        )
 
     def process_ended(self, end: ProcessExit) -> None:
         """Note that the CLI has ended; called by the process."""
         state, self._state = self._state, _State.CLOSED
         if state is not _State.CLOSED:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
-            self._break_off(SessionLost(f"the claude CLI ended unexpectedly ({end})"))
+            self._break_off(
+                SessionLost(
+                    f"the claude CLI ended unexpectedly ({end})",
+                    cause=Cause.PROCESS_ENDED,
+                )
+            )
 
     def _begin(
         self, prompt: Prompt, listener: Listener, after: str | None = None
@@ -264,10 +272,14 @@ class Session:
     def _setup_failed(self, failure: Failure) -> None:
         error = failure.value
         if isinstance(error, wire.WireError):
-            error = SessionLost(f"the claude CLI sent {error}")
+            error = SessionLost(
+                f"the claude CLI sent {error}", cause=Cause.INVALID_OUTPUT
+            )
         if not isinstance(error, CCProxyError):
             self._log.failure("the setup of a session failed", failure)
-            error = ClaudeFailed("the claude CLI could not be set up")
+            error = ClaudeFailed(
+                "the claude CLI could not be set up", cause=Cause.COMMAND_FAILED
+            )
         self._fail(error)
 
     def _timed_out(self, error: TimedOut) -> None:

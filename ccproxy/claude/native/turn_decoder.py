@@ -56,6 +56,7 @@ from ccproxy.claude.protocol.stream import (
     ThinkingPiece,
     UserLine,
 )
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
@@ -230,7 +231,8 @@ class NativeTurnDecoder:
             return self._fail(
                 ClaudeFailed(
                     "the connection to the model was lost in mid-answer, and the "
-                    "answer could not be asked for again; try again"
+                    "answer could not be asked for again; try again",
+                    cause=Cause.CONNECTION_LOST,
                 )
             )
         if self._answer is not None:
@@ -242,7 +244,8 @@ class NativeTurnDecoder:
         if isinstance(event, _PIECES) and self._phase is not _Phase.STREAMING:
             return self._fail(
                 ClaudeFailed(
-                    "the claude CLI sent a part of an answer that has not begun"
+                    "the claude CLI sent a part of an answer that has not begun",
+                    cause=Cause.INVALID_OUTPUT,
                 )
             )
         match event:
@@ -358,10 +361,17 @@ class NativeTurnDecoder:
         if self._phase is _Phase.WAITING:
             # Its text may be that of another turn, sent twice.
             return self._fail(
-                ClaudeFailed("the claude CLI ended the turn without asking the model")
+                ClaudeFailed(
+                    "the claude CLI ended the turn without asking the model",
+                    cause=Cause.NOT_ASKED,
+                )
             )
         if self._phase is _Phase.STREAMING:
-            return self._fail(ClaudeFailed("the answer broke off and was not resumed"))
+            return self._fail(
+                ClaudeFailed(
+                    "the answer broke off and was not resumed", cause=Cause.NOT_RESUMED
+                )
+            )
         if self._must_call and not self._has_asked_again:
             return self._ask_again()
         if self._answer is not None:

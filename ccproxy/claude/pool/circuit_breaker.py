@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import CCProxyError, ClaudeUnresponsive
 
 # One or two may have been killed by chance.
@@ -74,6 +75,7 @@ class CircuitBreaker:
             f"the claude CLI has not answered {self._failures} times in a row (last: "
             f"{self._why}); the proxy tests it again by itself; retry later",
             retry_after_seconds=after,
+            cause=Cause.CIRCUIT_OPEN,
         )
 
     def record_success(self) -> None:

@@ -32,6 +32,7 @@ from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.worker import Worker
 from ccproxy.config.limits import PoolLimits
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import CCProxyError, Overloaded, ShuttingDown
 
 # A CLI grows with each question; this is a second bound besides that on its memory.
@@ -159,7 +160,10 @@ class Pool:
             CCProxyError: the CLI cannot be started, or does not answer.
         """
         if not self._slots.is_free:
-            raise Overloaded("no process slot is free for another claude CLI")
+            raise Overloaded(
+                "no process slot is free for another claude CLI",
+                cause=Cause.NO_PROCESS_SLOT,
+            )
         worker = self._start(is_probe=True)
         self._opening.add(worker)
         try:

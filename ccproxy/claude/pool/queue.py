@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from ccproxy.claude.pool.pending_answer import PendingAnswer
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import QueueFull
 
 # Bounds of `Retry-After`.
@@ -70,7 +71,11 @@ class RequestQueue(Generic[_Q]):
         """
         waiting = len(self._waiting) - leaving
         if waiting > self._limit:
-            question.fail(self._full(f"{waiting - 1} requests are waiting already"))
+            question.fail(
+                self._full(
+                    f"{waiting - 1} requests are waiting already", Cause.QUEUE_LENGTH
+                )
+            )
         else:
             self.stay(question)
 
@@ -85,10 +90,13 @@ class RequestQueue(Generic[_Q]):
 
     def _waited_too_long(self, question: _Q) -> None:
         question.fail(
-            self._full(f"no claude CLI became free within {self._seconds:g} s")
+            self._full(
+                f"no claude CLI became free within {self._seconds:g} s",
+                Cause.QUEUE_TIMEOUT,
+            )
         )
 
-    def _full(self, why: str) -> QueueFull:
+    def _full(self, why: str, cause: Cause) -> QueueFull:
         rounds = 1 + len(self._waiting) / self._processes
         after = min(
             max(rounds * self._typical_seconds, _SHORTEST_RETRY_SECONDS),
@@ -98,4 +106,5 @@ class RequestQueue(Generic[_Q]):
             f"{why}; ask again later, or let the proxy start more "
             "(--max-processes, --max-queue, --queue-timeout)",
             retry_after_seconds=after,
+            cause=cause,
         )

@@ -19,6 +19,7 @@ import msgspec
 from attrs import evolve, field, frozen
 from msgspec import Raw
 
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import ClaudeUnavailable
 
 # `client_composed`, and a new system prompt for a running process, work from 2.1.248
@@ -269,7 +270,8 @@ def operator_body(environment: Mapping[str, str]) -> Mapping[str, Raw]:
     except msgspec.DecodeError as error:
         raise ClaudeUnavailable(
             f"{_EXTRA_BODY} has to be a JSON object, which is merged into each request "
-            f"to the model's provider: {error}"
+            f"to the model's provider: {error}",
+            cause=Cause.INVALID_EXTRA_BODY,
         ) from None
 
 
@@ -298,7 +300,8 @@ def locate_claude(explicit: Path | None, search_path: str | None) -> ClaudeBinar
         found = beside or shutil.which(str(explicit), path=search_path)
         if found is None:
             raise ClaudeUnavailable(
-                f"--claude-bin: {explicit} is not an executable file"
+                f"--claude-bin: {explicit} is not an executable file",
+                cause=Cause.CLI_NOT_FOUND,
             )
         return ClaudeBinary(Path(found).absolute(), "by --claude-bin")
     found = shutil.which("claude", path=search_path)
@@ -309,7 +312,8 @@ def locate_claude(explicit: Path | None, search_path: str | None) -> ClaudeBinar
         return ClaudeBinary(bundled, "in the wheel claude-agent-sdk")
     raise ClaudeUnavailable(
         "the claude CLI was not found: install it, or `pip install 'ccproxy[claude]'`, "
-        "or name it with --claude-bin"
+        "or name it with --claude-bin",
+        cause=Cause.CLI_NOT_FOUND,
     )
 
 
@@ -337,10 +341,15 @@ def read_version(binary: Path) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ClaudeUnavailable(f"{binary} does not run: {error}") from None
+        raise ClaudeUnavailable(
+            f"{binary} does not run: {error}", cause=Cause.CLI_DOES_NOT_RUN
+        ) from None
     match = _VERSION.search(done.stdout.decode("utf-8", "replace"))
     if match is None:
-        raise ClaudeUnavailable(f"{binary} --version tells no version; is it the CLI?")
+        raise ClaudeUnavailable(
+            f"{binary} --version tells no version; is it the CLI?",
+            cause=Cause.CLI_DOES_NOT_RUN,
+        )
     return match[0]
 
 
@@ -362,7 +371,8 @@ def too_old(version: str) -> ClaudeUnavailable:
     return ClaudeUnavailable(
         f"the claude CLI is {what}; ccproxy needs {oldest} or newer, because older "
         "ones read local files that a prompt names (@path). Update it with `claude "
-        "update` or `pip install -U claude-agent-sdk`"
+        "update` or `pip install -U claude-agent-sdk`",
+        cause=Cause.CLI_TOO_OLD,
     )
 
 

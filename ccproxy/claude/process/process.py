@@ -44,6 +44,7 @@ from ccproxy.claude.process.procfs import (
 )
 from ccproxy.claude.process.stdin import ChildStdin
 from ccproxy.claude.protocol.codec import LineSplitter, WireError
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import ClaudeUnavailable, Overloaded
 
 # A CLI with a running tool needs 1.5 s to end by itself.
@@ -147,7 +148,8 @@ class ClaudeProcess(ProcessProtocol):
         if not os.access(launch.binary, os.X_OK):
             raise ClaudeUnavailable(
                 f"the claude CLI at {launch.binary.name} is gone or not executable; "
-                "install it again and restart ccproxy"
+                "install it again and restart ccproxy",
+                cause=Cause.CLI_NOT_FOUND,
             )
         protocol = cls(launch, mark, owner, clock)
         launch = launch.marked(mark)
@@ -163,11 +165,14 @@ class ClaudeProcess(ProcessProtocol):
             )
         except FileNotFoundError as error:
             protocol._forget_files()
-            raise ClaudeUnavailable(f"cannot start the claude CLI: {error}") from error
+            raise ClaudeUnavailable(
+                f"cannot start the claude CLI: {error}", cause=Cause.CLI_DOES_NOT_RUN
+            ) from error
         except OSError as error:
             protocol._forget_files()
             raise Overloaded(
-                f"this machine cannot start another process now: {error.strerror}"
+                f"this machine cannot start another process now: {error.strerror}",
+                cause=Cause.MACHINE_FULL,
             ) from error
         return protocol
 

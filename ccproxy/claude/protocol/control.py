@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.writer import in_pieces
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
 
@@ -102,6 +103,7 @@ def _forget(failure: Failure) -> None:
 def _accepted(record: records.ControlResponse) -> records.ControlResponse:
     if record.response.subtype != "success":
         raise ClaudeFailed(
-            f"the claude CLI refused a control request: {record.response.error}"
+            f"the claude CLI refused a control request: {record.response.error}",
+            cause=Cause.COMMAND_REFUSED,
         )
     return record

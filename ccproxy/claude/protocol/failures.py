@@ -13,6 +13,7 @@ import msgspec
 from attrs import evolve, frozen
 
 from ccproxy.claude.protocol.records import ApiRetry
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
@@ -30,6 +31,8 @@ from ccproxy.core.errors import (
 _SYNTHETIC_PREFIX = "API Error: "
 # Such as `API Error: 400 {"type":"error","error":{…}}`, or with the message alone.
 _WRAPPED = re.compile(r"API Error: \d{3} (.*)", re.DOTALL)
+# The CLI's word for a connection that was refused, reset or lost.
+_UNKNOWN = "unknown"
 _PATH = re.compile(r"([a-z_]+(?:\.[\w$-]+)*): ")
 # Advice of the CLI for a user at its own prompt.
 _ADVICE = re.compile(
@@ -77,6 +80,11 @@ class Refusal:
         return self.kind == "authentication_failed" or self.status in (401, 403)
 
     @property
+    def is_about_connection(self) -> bool:
+        """Whether the connection to the provider was refused, reset or lost."""
+        return self.kind == _UNKNOWN and self.status is None
+
+    @property
     def is_a_limit(self) -> bool:
         """Whether it may be a rate limit: it says so, or has no status."""
         return self.kind == "rate_limit" or self.status in (None, 429)
@@ -98,42 +106,50 @@ def _quota(text: str, after: float | None) -> CCProxyError:
 
 
 def _rate(text: str, after: float | None) -> CCProxyError:
-    return RateLimited(text, retry_after_seconds=after)
+    return RateLimited(text, retry_after_seconds=after, cause=Cause.PROVIDER_LIMIT)
 
 
 def _overload(text: str, after: float | None) -> CCProxyError:
-    return Overloaded(text, retry_after_seconds=after)
+    return Overloaded(text, retry_after_seconds=after, cause=Cause.PROVIDER_OVERLOADED)
 
 
 def _model(text: str, _: float | None) -> CCProxyError:
     what = text.removesuffix(".")
-    return ModelNotFound(f"{what}; GET /v1/models lists the models", param="model")
+    return ModelNotFound(
+        f"{what}; GET /v1/models lists the models",
+        param="model",
+        cause=Cause.PROVIDER_REFUSED,
+    )
 
 
 def _invalid(text: str, _: float | None) -> CCProxyError:
-    return InvalidRequest(text)
+    return InvalidRequest(text, cause=Cause.PROVIDER_REFUSED)
 
 
 def _too_long(text: str, _: float | None) -> CCProxyError:
     return ContextLengthExceeded(
-        f"{text}; shorten the conversation, or begin a new one", param="messages"
+        f"{text}; shorten the conversation, or begin a new one",
+        param="messages",
+        cause=Cause.PROVIDER_REFUSED,
     )
 
 
 def _too_large(text: str, _: float | None) -> CCProxyError:
-    return RequestTooLarge(text)
+    return RequestTooLarge(text, cause=Cause.PROVIDER_REFUSED)
 
 
 def _timeout(text: str, _: float | None) -> CCProxyError:
-    return TimedOut(text)
+    return TimedOut(text, cause=Cause.PROVIDER_TIMEOUT)
 
 
 def _failed(text: str, _: float | None) -> CCProxyError:
-    return ClaudeFailed(text)
+    return ClaudeFailed(text, cause=Cause.PROVIDER_FAILED)
 
 
-# The CLI's word for a connection that was refused, reset or lost.
-_UNKNOWN = "unknown"
+def _cut(text: str, _: float | None) -> CCProxyError:
+    return ClaudeFailed(text, cause=Cause.CONNECTION_LOST)
+
+
 _BY_API_TYPE: Mapping[str, _Make] = {
     "authentication_error": _login,
     "permission_error": _login,
@@ -175,7 +191,7 @@ def refusal_of_retry(record: ApiRetry, *, used_up: bool) -> Refusal:
         what = record.error_status or record.error
         text = f"the model's provider refused the request ({what})"
     return Refusal(
-        kind=record.error,
+        kind=record.error or _UNKNOWN,
         status=record.error_status,
         text=text,
         retry_after_seconds=record.retry_delay_ms / 1000,
@@ -229,5 +245,5 @@ def _maker(refusal: Refusal) -> _Make:
         _BY_API_TYPE.get(refusal.api_type or "")
         or _BY_STATUS.get(refusal.status or 0)
         or _BY_KIND.get(refusal.kind or "")
-        or _failed
+        or (_cut if refusal.is_about_connection else _failed)
     )

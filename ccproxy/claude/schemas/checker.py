@@ -38,6 +38,7 @@ from ccproxy.claude.schemas.text_limits import (
     SCHEMA_LIMITS,
     TextLimits,
 )
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import (
     CCProxyError,
     InvalidRequest,
@@ -195,7 +196,8 @@ class SchemaChecker:
         excess = self._limits.instance.excess(instance)
         if excess is not None:
             raise SchemaNotSatisfied(
-                f"the answer is too large to be checked against the schema: {excess}"
+                f"the answer is too large to be checked against the schema: {excess}",
+                cause=Cause.SCHEMA_NOT_CHECKED,
             )
         try:
             text = instance.decode()
@@ -210,12 +212,14 @@ class SchemaChecker:
                 return answer.why
             if answer.outcome is HelperOutcome.REFUSED:
                 raise SchemaNotSatisfied(
-                    f"the answer cannot be checked: {answer.why} (`{answer.path}`)"
+                    f"the answer cannot be checked: {answer.why} (`{answer.path}`)",
+                    cause=Cause.SCHEMA_NOT_CHECKED,
                 )
         raise SchemaNotSatisfied(
             "the answer could not be checked against the schema: "
             f"{self._fault(answer, 'check', seconds)}; make the schema simpler, above "
-            "all its regular expressions and `$ref`s"
+            "all its regular expressions and `$ref`s",
+            cause=Cause.SCHEMA_NOT_CHECKED,
         )
 
     async def close(self) -> None:
@@ -245,6 +249,7 @@ class SchemaChecker:
             raise Overloaded(
                 "too many JSON Schemas are waiting to be checked; try again later",
                 retry_after_seconds=5,
+                cause=Cause.CHECKER_BUSY,
             )
         line = msgspec.json.encode(HelperRequest(schema, seconds, instance))
         job = _Job(line, seconds, Deferred(lambda _: self._cancel(job)))
@@ -307,7 +312,13 @@ class SchemaChecker:
         self._failed_starts = 0
         jobs, self._waiting = list(self._waiting), deque()
         for job in jobs:
-            job.end(Overloaded(f"{_NO_HELPER}; try again later", retry_after_seconds=5))
+            job.end(
+                Overloaded(
+                    f"{_NO_HELPER}; try again later",
+                    retry_after_seconds=5,
+                    cause=Cause.MACHINE_FULL,
+                )
+            )
 
     def helper_idle(self, helper: HelperProcess) -> None:
         """Give a new helper its first job."""
@@ -334,7 +345,11 @@ class SchemaChecker:
                 job.state = _JobState.WAITING
                 self._waiting.appendleft(job)
             elif why is HelperExit.NOT_BEGUN:
-                job.end(Overloaded(f"{_NO_HELPER}; try again later"))
+                job.end(
+                    Overloaded(
+                        f"{_NO_HELPER}; try again later", cause=Cause.MACHINE_FULL
+                    )
+                )
             else:
                 job.end(_Fault.CRASH)
         if why is HelperExit.NOT_STARTED:

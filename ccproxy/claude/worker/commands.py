@@ -21,6 +21,7 @@ from ccproxy.claude.process.launch import check_version, too_old
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.writer import LineWriter, in_pieces
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import CCProxyError, ClaudeFailed
 
 # A CLI carries out a command in 15 ms, and 1 s more for each 20 MB of a body; on a
@@ -137,7 +138,10 @@ class Commands:
         """Break off the current turn; its ``result`` follows."""
         reply = await self._controls.ask(requests.interrupt())
         if codec.decode_interrupted(reply.response.response).still_queued:
-            raise WorkerLost("the claude CLI still sends what it had to break off")
+            raise WorkerLost(
+                "the claude CLI still sends what it had to break off",
+                cause=Cause.TURN_DOES_NOT_END,
+            )
 
     async def rewind(self) -> None:
         """Remove the question from the conversation, after its turn."""
@@ -145,7 +149,10 @@ class Commands:
         reply = await self._controls.ask(requests.rewind_conversation(uuid, uuid))
         answer = codec.decode_rewound(reply.response.response)
         if not answer.rewound or answer.preceding_uuid is not None:
-            raise WorkerLost(f"the claude CLI keeps a question: {answer.reason}")
+            raise WorkerLost(
+                f"the claude CLI keeps a question: {answer.reason}",
+                cause=Cause.COMMAND_REFUSED,
+            )
 
     @property
     def has_question(self) -> bool:
@@ -190,5 +197,6 @@ class Commands:
             return await waiter
         except DeferredTimeoutError:
             raise WorkerLost(
-                "the claude CLI does not acknowledge a command in time"
+                "the claude CLI does not acknowledge a command in time",
+                cause=Cause.NO_REPLY,
             ) from None

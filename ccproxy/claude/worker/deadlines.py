@@ -9,6 +9,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ccproxy.config.limits import TurnTimeouts
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import TimedOut
 
 
@@ -95,15 +96,26 @@ class Deadlines:
     def _silent(self) -> None:
         if self._has_token:
             seconds = self._limits.silence_timeout
-            self._expire(f"the answer stopped for {seconds:g} s (--silence-timeout)")
+            self._expire(
+                f"the answer stopped for {seconds:g} s (--silence-timeout)",
+                Cause.SILENCE_TIMEOUT,
+            )
         else:
             seconds = self._limits.first_token_timeout
-            self._expire(f"no token within {seconds:g} s (--first-token-timeout)")
+            self._expire(
+                f"no token within {seconds:g} s (--first-token-timeout)",
+                Cause.FIRST_TOKEN_TIMEOUT,
+            )
 
     def _too_long(self) -> None:
         seconds = self._limits.turn_timeout
-        self._expire(f"the answer took more than {seconds:g} s (--turn-timeout)")
+        self._expire(
+            f"the answer took more than {seconds:g} s (--turn-timeout)",
+            Cause.TURN_TIMEOUT,
+        )
 
-    def _expire(self, message: str) -> None:
+    def _expire(self, message: str, cause: Cause) -> None:
         self.stop()
-        self._expired(TimedOut(f"{message}; try again, or raise the limit"))
+        self._expired(
+            TimedOut(f"{message}; try again, or raise the limit", cause=cause)
+        )

@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.worker.deadlines import Deadlines
 from ccproxy.config.limits import TurnTimeouts
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import CCProxyError, RateLimited, TimedOut
 from ccproxy.core.question import Listener
 from ccproxy.core.stream import (
@@ -88,6 +89,7 @@ class Delivery:
                             "the model's provider asks to wait for longer than this "
                             "request may take",
                             retry_after_seconds=delay_seconds,
+                            cause=Cause.WAIT_TOO_LONG,
                         )
                         return [*events[:position], Failed(why(error))]
                     self._deadlines.waiting()

@@ -54,6 +54,7 @@ from ccproxy.claude.protocol.stream import (
     is_message,
     merged_usage,
 )
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import CCProxyError, ClaudeFailed
 from ccproxy.core.messages import Block, Text, Thinking, ToolUse, is_blank
 from ccproxy.core.stream import (
@@ -214,7 +215,8 @@ class TurnDecoder:
         if self._phase is _Phase.WAITING:
             return self._fail(
                 ClaudeFailed(
-                    "the claude CLI sent a part of an answer that has not begun"
+                    "the claude CLI sent a part of an answer that has not begun",
+                    cause=Cause.INVALID_OUTPUT,
                 )
             )
         # The CLI closes the block of an answer whose connection was lost.
@@ -345,7 +347,7 @@ class TurnDecoder:
         self._asks_again = True
         if self._phase in (_Phase.STREAMING, _Phase.CUT):
             # It keeps the half answer; the rest would be another answer.
-            return self._fail(ClaudeFailed(_LOST))
+            return self._fail(ClaudeFailed(_LOST, cause=Cause.CONNECTION_LOST))
         return []
 
     def _result(self, result: Result) -> list[Event]:
@@ -356,14 +358,21 @@ class TurnDecoder:
         if self._phase is _Phase.WHOLE:
             return self._finish(result)
         if result.terminal_reason == "blocking_limit":
-            return self._fail(ClaudeFailed(_LOST))
+            return self._fail(ClaudeFailed(_LOST, cause=Cause.CONNECTION_LOST))
         if result.is_error or result.subtype != "success":
             return self._fail(provider_error(self._refusals.refusal(result)))
         if self._phase is _Phase.WAITING:
             return self._fail(
-                ClaudeFailed("the claude CLI ended the turn without asking the model")
+                ClaudeFailed(
+                    "the claude CLI ended the turn without asking the model",
+                    cause=Cause.NOT_ASKED,
+                )
             )
-        return self._fail(ClaudeFailed("the answer broke off and was not resumed"))
+        return self._fail(
+            ClaudeFailed(
+                "the answer broke off and was not resumed", cause=Cause.NOT_RESUMED
+            )
+        )
 
     def _finish(self, result: Result | None) -> list[Event]:
         self._phase = _Phase.OVER

@@ -31,6 +31,7 @@ from ccproxy.claude.worker.idle_watch import IdleWatch
 from ccproxy.claude.worker.initialization import Initialization
 from ccproxy.claude.worker.state import HasWorkerState, WorkerState
 from ccproxy.claude.worker.turn_reader import TurnOutcome, TurnReader
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InternalError, TimedOut
 from ccproxy.core.question import Listener
 
@@ -208,9 +209,16 @@ class Worker(HasWorkerState):
 
     async def _check(self) -> bool:
         if self._process.is_stopped:
-            self._lose(WorkerLost("the claude CLI was stopped, or has ended"))
+            self._lose(
+                WorkerLost(
+                    "the claude CLI was stopped, or has ended",
+                    cause=Cause.PROCESS_STOPPED,
+                )
+            )
         elif self.is_ready and not await self._commands.answers() and self.is_ready:
-            self._lose(WorkerLost("the claude CLI does not answer"))
+            self._lose(
+                WorkerLost("the claude CLI does not answer", cause=Cause.NO_REPLY)
+            )
         return not self.is_gone
 
     def close(self) -> "Deferred[None]":
@@ -218,7 +226,7 @@ class Worker(HasWorkerState):
         is_busy = self._state not in (WorkerState.STARTING, WorkerState.READY)
         self._on_lost = None
         self._reader.leave()
-        self._retire(ClaudeFailed("the worker was closed"))
+        self._retire(ClaudeFailed("the worker was closed", cause=Cause.PROCESS_ENDED))
         if is_busy:
             # After SIGTERM it could ask the model for some 60 ms more.
             self._process.kill()
@@ -243,13 +251,20 @@ class Worker(HasWorkerState):
 
     def garbage_received(self, error: codec.WireError) -> None:
         """Give up a CLI whose output cannot be read; called by the process."""
-        self._lose(WorkerLost(f"the claude CLI wrote {error}"))
+        self._lose(
+            WorkerLost(f"the claude CLI wrote {error}", cause=Cause.INVALID_OUTPUT)
+        )
 
     def process_ended(self, end: ProcessExit) -> None:
         """Note that the CLI has ended; called by the process."""
         if not self.is_gone:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
-            self._lose(WorkerLost(f"the claude CLI ended unexpectedly ({end})"))
+            self._lose(
+                WorkerLost(
+                    f"the claude CLI ended unexpectedly ({end})",
+                    cause=Cause.PROCESS_ENDED,
+                )
+            )
 
     # Before the question.
 
@@ -295,7 +310,10 @@ class Worker(HasWorkerState):
         self._reader.receive(record)
         if self.is_settling and self._reader.would_ask_again:
             self._lose(
-                WorkerLost("the claude CLI was about to send a request of its own")
+                WorkerLost(
+                    "the claude CLI was about to send a request of its own",
+                    cause=Cause.OWN_REQUEST,
+                )
             )
         elif self.is_settling and self._reader.is_settled:
             self._run(self._take_back())
@@ -304,7 +322,12 @@ class Worker(HasWorkerState):
         self._log.error(
             "a claude CLI sent a request of its own to the model and is killed"
         )
-        self._lose(WorkerLost("the claude CLI sent a request of its own to the model"))
+        self._lose(
+            WorkerLost(
+                "the claude CLI sent a request of its own to the model",
+                cause=Cause.OWN_REQUEST,
+            )
+        )
 
     def _ended(self) -> None:
         """Decide what becomes of the CLI; the listener gets the end afterwards."""
@@ -313,7 +336,12 @@ class Worker(HasWorkerState):
             return
         match self._reader.fate:
             case TurnOutcome.UNUSABLE:
-                self._lose(WorkerLost("the claude CLI cannot be asked again"))
+                self._lose(
+                    WorkerLost(
+                        "the claude CLI cannot be asked again",
+                        cause=Cause.TURN_DOES_NOT_END,
+                    )
+                )
             case TurnOutcome.GOES_ON:
                 self._break_off()
             case _:
@@ -344,7 +372,11 @@ class Worker(HasWorkerState):
 
     def _is_late(self) -> None:
         self._settling = None
-        self._lose(WorkerLost("the claude CLI does not end its turn"))
+        self._lose(
+            WorkerLost(
+                "the claude CLI does not end its turn", cause=Cause.TURN_DOES_NOT_END
+            )
+        )
 
     async def _take_back(self) -> None:
         if self._commands.has_question:
@@ -370,13 +402,17 @@ class Worker(HasWorkerState):
     def _failed(self, failure: Failure) -> None:
         error = failure.value
         if isinstance(error, codec.WireError):
-            error = WorkerLost(f"the claude CLI sent {error}")
+            error = WorkerLost(
+                f"the claude CLI sent {error}", cause=Cause.INVALID_OUTPUT
+            )
         elif type(error) is ClaudeFailed:
-            error = WorkerLost(error.message)
+            error = WorkerLost(error.message, cause=error.cause)
         elif not isinstance(error, CCProxyError):
             if not self.is_gone:
                 self._log.failure("a command to a CLI failed", failure)
-            error = WorkerLost("a command to the claude CLI failed")
+            error = WorkerLost(
+                "a command to the claude CLI failed", cause=Cause.COMMAND_FAILED
+            )
         self._lose(error)
 
     def _lose(self, error: CCProxyError) -> None:

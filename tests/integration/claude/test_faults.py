@@ -26,27 +26,32 @@ from tests.support.waiting import until
 Start = Callable[..., RunningProxy]
 Fake = Callable[[str], FakeClaude]
 
-# Scenario; status when nothing was sent yet, code, words of the message.
+# Scenario; status when nothing was sent yet, code, cause, words of the message.
 FAULTS = [
-    ("garbage", 502, "claude_failed", "not JSON: 'this is not JSON'"),
-    ("array", 502, "claude_failed", "unknown shape"),
-    ("utf8", 502, "claude_failed", "not UTF-8"),
-    ("shape", 502, "claude_failed", "unknown shape"),
-    ("long", 502, "claude_failed", "more than 16777216 bytes"),
-    ("dies", 502, "claude_failed", "exit status 3; its last words: my last words"),
-    ("half", 502, "claude_failed", "in the middle of a line"),
+    ("garbage", 502, "claude_failed", "invalid_output", "not JSON: 'this is not JSON'"),
+    ("array", 502, "claude_failed", "invalid_output", "unknown shape"),
+    ("utf8", 502, "claude_failed", "invalid_output", "not UTF-8"),
+    ("shape", 502, "claude_failed", "invalid_output", "unknown shape"),
+    ("long", 502, "claude_failed", "invalid_output", "more than 16777216 bytes"),
+    (
+        *("dies", 502, "claude_failed", "process_ended"),
+        "exit status 3; its last words: my last words",
+    ),
+    ("half", 502, "claude_failed", "process_ended", "in the middle of a line"),
 ]
 
 
-@pytest.mark.parametrize(("scenario", "status", "code", "words"), FAULTS)
+@pytest.mark.parametrize(("scenario", "status", "code", "cause", "words"), FAULTS)
 @ensureDeferred
 async def test_fault_in_mid_answer(
     each_way: Start,
     fake: Fake,
     expected_errors: ExpectedErrors,
+    request_lines: list[str],
     scenario: str,
     status: int,
     code: str,
+    cause: str,
     words: str,
 ) -> None:
     expected_errors.allow("ended unexpectedly")
@@ -67,32 +72,49 @@ async def test_fault_in_mid_answer(
     assert json.loads(last)["error"]["code"] == code
     assert words in json.loads(last)["error"]["message"]
 
+    assert len(request_lines) == 2
+    assert all(f" {code} ({cause}) " in line for line in request_lines)
+    assert not any(words in line for line in request_lines)
 
-EARLY_FAULTS = [
-    ("exits", {}, 502, "claude_failed", "ended unexpectedly (exit status 0)"),
-    ("refuses", {}, 502, "claude_failed", "refused a control request: no such thing"),
-    ("turned-old", {}, 503, "claude_unavailable", "version 2.1.100"),
-    ("silent", {"first_token_timeout": 0.2}, 504, "timeout", "no token within 0.2 s"),
-    ("mute", {"first_token_timeout": 0.2}, 504, "timeout", "no token within 0.2 s"),
-    ("silent", {"turn_timeout": 0.2}, 504, "timeout", "more than 0.2 s"),
-    ("waits-long", {}, 429, "rate_limit_exceeded", "refused the request (429)"),
-    ("waits", {"first_token_timeout": 1.0}, 503, "overloaded", "(529)"),
+
+_SOON = {"first_token_timeout": 0.2}
+# The scenario and its options; status, code and cause as the log has them; words of the
+# message.
+EARLY_FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
+    (
+        *("exits", {}, "502 claude_failed (process_ended)"),
+        "ended unexpectedly (exit status 0)",
+    ),
+    (
+        *("refuses", {}, "502 claude_failed (command_refused)"),
+        "refused a control request: no such thing",
+    ),
+    ("turned-old", {}, "503 claude_unavailable (cli_too_old)", "version 2.1.100"),
+    ("silent", _SOON, "504 timeout (first_token_timeout)", "no token within 0.2 s"),
+    ("mute", _SOON, "504 timeout (first_token_timeout)", "no token within 0.2 s"),
+    ("silent", {"turn_timeout": 0.2}, "504 timeout (turn_timeout)", "more than 0.2 s"),
+    (
+        *("waits-long", {}, "429 rate_limit_exceeded (provider_limit)"),
+        "refused the request (429)",
+    ),
+    (
+        *("waits", {"first_token_timeout": 1.0}),
+        *("503 overloaded (provider_overloaded)", "(529)"),
+    ),
 ]
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(
-    ("scenario", "options", "status", "code", "words"), EARLY_FAULTS
-)
+@pytest.mark.parametrize(("scenario", "options", "logged", "words"), EARLY_FAULTS)
 @ensureDeferred
 async def test_fault_before_the_answer_is_told_by_the_status(
     each_way: Start,
     fake: Fake,
     expected_errors: ExpectedErrors,
+    request_lines: list[str],
     scenario: str,
     options: dict[str, Any],
-    status: int,
-    code: str,
+    logged: str,
     words: str,
     stream: bool,
 ) -> None:
@@ -103,8 +125,11 @@ async def test_fault_before_the_answer_is_told_by_the_status(
     server = each_way(claude_bin=fake(scenario).binary, **options)
     response = await server.chat("hello", stream=stream)
     document = await response.json()
-    assert (response.code, document["error"]["code"]) == (status, code)
+    code = document["error"]["code"]
+    assert f"{response.code} {code}" == logged.partition(" (")[0]
     assert words in document["error"]["message"]
+    [line] = request_lines
+    assert f" {logged} " in line
     retry_after = response.headers.getRawHeaders("retry-after")
     if scenario == "waits-long":
         assert retry_after == ["500"]
@@ -113,12 +138,16 @@ async def test_fault_before_the_answer_is_told_by_the_status(
 
 
 @ensureDeferred
-async def test_silence_in_mid_answer(each_way: Start, fake: Fake) -> None:
+async def test_silence_in_mid_answer(
+    each_way: Start, fake: Fake, request_lines: list[str]
+) -> None:
     server = each_way(claude_bin=fake("falls-silent").binary, silence_timeout=0.2)
     response = await server.chat("hello", stream=True)
     *_, last = events(await response.text())
     assert json.loads(last)["error"]["code"] == "timeout"
     assert "--silence-timeout" in json.loads(last)["error"]["message"]
+    [line] = request_lines
+    assert " 200 timeout (silence_timeout) " in line
 
 
 @ensureDeferred

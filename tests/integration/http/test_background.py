@@ -9,6 +9,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import ClaudeFailed, StorageFailed
 from ccproxy.core.stream import (
     Failed,
@@ -200,15 +201,21 @@ async def test_deleting_a_running_response_ends_it(http: HTTP) -> None:
 
 
 @ensureDeferred
-async def test_failure_in_the_background_is_found(http: HTTP) -> None:
+async def test_failure_in_the_background_is_found(
+    http: HTTP, request_lines: list[str]
+) -> None:
     queued = await start(http)
     await until(lambda: http.backend.asks)
-    http.backend.asks[-1].tell(Failed(ClaudeFailed("it broke")))
+    lost = ClaudeFailed("it broke", cause=Cause.PROCESS_ENDED)
+    http.backend.asks[-1].tell(Failed(lost))
     kept = await get(http, f"/v1/responses/{queued['id']}")
     while kept["status"] in ("queued", "in_progress"):
         kept = await get(http, f"/v1/responses/{queued['id']}")
     assert kept["status"] == "failed"
     assert kept["error"] == {"code": "server_error", "message": "it broke"}
+    await until(lambda: any(queued["id"] in line for line in request_lines))
+    [line] = [line for line in request_lines if line.startswith(queued["id"])]
+    assert " 502 claude_failed (process_ended) " in line
 
 
 @ensureDeferred

@@ -1,6 +1,7 @@
 """Event streams: back pressure, keep-alive, errors before and after the start."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublish
 from zope.interface import provider
 from zope.interface.verify import verifyObject
 
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import ClaudeFailed, RateLimited
 from ccproxy.core.stream import ContentBlockStop, Failed, TextDelta, UpstreamRetry
 from ccproxy.web.sse_writer import KEEP_ALIVE_SECONDS, SSEWriter
@@ -254,6 +256,39 @@ async def test_log_tells_what_happened_and_nothing_that_was_said(
     assert "model test-model, 3 tokens in, 2 out" in line
     for secret in ("the answer", "the question", KEY):
         assert not any(secret in text for text in lines)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@ensureDeferred
+async def test_log_tells_the_cause_beside_the_code_and_nothing_that_was_said(
+    http: HTTP, stream: bool
+) -> None:
+    lines: list[str] = []
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        lines.append(eventAsText(event) + repr(event))
+
+    globalLogPublisher.addObserver(observe)
+    lost = ClaudeFailed("the provider's words", cause=Cause.CONNECTION_LOST)
+    http.backend.asked = lambda ask: ask.tell(*started("the answer"), Failed(lost))
+    response = await http.chat("the question", stream=stream)
+    await response.content()
+    globalLogPublisher.removeObserver(observe)
+    [line] = [line for line in lines if "POST /chat/completions" in line]
+    assert f" {response.code} claude_failed (connection_lost) " in line
+    assert "'cause': 'connection_lost'" in line
+    for secret in ("the provider's words", "the answer", "the question", KEY):
+        assert not any(secret in text for text in lines)
+
+
+@ensureDeferred
+async def test_log_of_a_code_that_tells_everything_has_no_cause(
+    http: HTTP, request_lines: list[str]
+) -> None:
+    await (await http.chat("hello", temperature="hot")).content()
+    [line] = request_lines
+    assert re.search(r" 400 invalid_request \d+ ms, model -, ", line)
 
 
 def test_stream_is_a_push_producer() -> None:

@@ -15,6 +15,7 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
+from ccproxy.core.causes import Cause
 from ccproxy.core.errors import RateLimited
 from ccproxy.core.stream import Failed, MessageStart, TextDelta
 from ccproxy.web.websocket import SocketLimits, WebSocket
@@ -112,7 +113,9 @@ async def test_last_turn_is_continued_without_a_store(http: HTTP) -> None:
 
 @pytest.mark.parametrize("begun", [False, True])
 @ensureDeferred
-async def test_failed_turn_forgets_what_it_continued(http: HTTP, begun: bool) -> None:
+async def test_failed_turn_forgets_what_it_continued(
+    http: HTTP, request_lines: list[str], begun: bool
+) -> None:
     client = await connect(http)
     first = await turn(http, client, "one", store=False)
     name = first[-1]["response"]["id"]
@@ -122,10 +125,11 @@ async def test_failed_turn_forgets_what_it_continued(http: HTTP, begun: bool) ->
         client,
         "two",
         *head,
-        Failed(RateLimited("slow down")),
+        Failed(RateLimited("slow down", cause=Cause.PROVIDER_LIMIT)),
         store=False,
         previous_response_id=name,
     )
+    assert " rate_limit_exceeded (provider_limit) " in request_lines[-1]
     if begun:
         assert failed[-1]["type"] == "response.failed"
         assert all(event["type"] != "error" for event in failed)

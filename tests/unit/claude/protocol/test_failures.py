@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from ccproxy.claude.protocol.failures import Refusal, error_for, refusal_of_retry
 from ccproxy.claude.protocol.records import ApiRetry
 from ccproxy.core import errors
+from ccproxy.core.causes import Cause
 
 KINDS = (
     "authentication_failed",
@@ -154,6 +155,30 @@ def test_what_is_told_when_no_try_was_of_use(
         error=kind, error_status=status, attempt=3, max_retries=3, retry_delay_ms=500
     )
     assert words in error_for(refusal_of_retry(record, used_up=False)).message
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "cause"),
+    [
+        ("rate_limit", 429, Cause.PROVIDER_LIMIT),
+        ("overloaded", None, Cause.PROVIDER_OVERLOADED),
+        ("unknown", None, Cause.CONNECTION_LOST),
+        ("", None, Cause.CONNECTION_LOST),
+        (None, None, Cause.CONNECTION_LOST),
+        ("unknown", 500, Cause.PROVIDER_FAILED),
+        (None, 500, Cause.PROVIDER_FAILED),
+        ("server_error", None, Cause.PROVIDER_FAILED),
+        ("invalid_request", 400, Cause.PROVIDER_REFUSED),
+        (None, 504, Cause.PROVIDER_TIMEOUT),
+    ],
+)
+def test_why_no_try_was_of_use_is_a_word(
+    kind: str | None, status: int | None, cause: Cause
+) -> None:
+    record = ApiRetry(
+        error=kind, error_status=status, attempt=3, max_retries=3, retry_delay_ms=500
+    )
+    assert error_for(refusal_of_retry(record, used_up=False)).cause is cause
 
 
 def test_an_unknown_model_names_the_parameter() -> None:
