@@ -51,7 +51,7 @@ def test_install_in_a_fresh_environment(tmp_path: Path, editable: bool) -> None:
     typed = Path(where).with_name("py.typed")
     assert typed.exists()
     # What is no module is there, too.
-    page = typed.with_name("web") / "dashboard_page"
+    page = typed.parent / "api" / "admin" / "dashboard_page"
     assert {"page.html", "app.js", "style.css", "icon.svg"} == {
         path.name for path in page.iterdir()
     }
