@@ -114,6 +114,23 @@ async def test_upstream_refusal(
     assert should_retry == (["false"] if code == "claude_not_logged_in" else None)
 
 
+@pytest.mark.parametrize("is_refused", [True, False])
+@ensureDeferred
+async def test_lost_connection_is_told_in_the_log(
+    proxy: Start, upstream: Upstream, request_lines: list[str], is_refused: bool
+) -> None:
+    environment = {"CLAUDE_CODE_MAX_RETRIES": "0"}
+    if is_refused:
+        # The port that `discard` had, where nothing listens.
+        environment["ANTHROPIC_BASE_URL"] = "http://127.0.0.1:9"
+    upstream.script(answer("one two three", cut_after=2))
+    response = await proxy(environment=environment).chat("hello")
+    assert response.code == 502
+    await response.content()
+    [line] = request_lines
+    assert " 502 claude_failed (connection_lost) " in line
+
+
 @ensureDeferred
 async def test_billing_is_a_quota(proxy: Start, upstream: Upstream) -> None:
     upstream.script(

@@ -31,8 +31,10 @@ from ccproxy.core.errors import (
 _SYNTHETIC_PREFIX = "API Error: "
 # Such as `API Error: 400 {"type":"error","error":{…}}`, or with the message alone.
 _WRAPPED = re.compile(r"API Error: \d{3} (.*)", re.DOTALL)
-# The CLI's word for a connection that was refused, reset or lost.
+# The CLI's word for a connection that was refused, reset or lost, at each retry.
 _UNKNOWN = "unknown"
+# The same at the end of the turn, with neither a status nor a type of an error.
+_SERVER_ERROR = "server_error"
 _PATH = re.compile(r"([a-z_]+(?:\.[\w$-]+)*): ")
 # Advice of the CLI for a user at its own prompt.
 _ADVICE = re.compile(
@@ -82,7 +84,10 @@ class Refusal:
     @property
     def is_about_connection(self) -> bool:
         """Whether the connection to the provider was refused, reset or lost."""
-        return self.kind == _UNKNOWN and self.status is None
+        if self.status is not None or self.api_type is not None:
+            return False
+        is_end = self.terminal_reason == "api_error"
+        return self.kind == _UNKNOWN or (is_end and self.kind == _SERVER_ERROR)
 
     @property
     def is_a_limit(self) -> bool:

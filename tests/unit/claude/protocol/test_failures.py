@@ -1,6 +1,7 @@
 """The CLI's failures, translated to errors of the proxy."""
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,6 +180,24 @@ def test_why_no_try_was_of_use_is_a_word(
         error=kind, error_status=status, attempt=3, max_retries=3, retry_delay_ms=500
     )
     assert error_for(refusal_of_retry(record, used_up=False)).cause is cause
+
+
+@pytest.mark.parametrize(
+    ("refusal", "cause"),
+    [
+        (Refusal(kind="server_error"), Cause.CONNECTION_LOST),
+        (Refusal(kind="unknown"), Cause.CONNECTION_LOST),
+        (Refusal(kind="server_error", status=500), Cause.PROVIDER_FAILED),
+        (Refusal(kind="server_error", api_type="api_error"), Cause.PROVIDER_FAILED),
+        (Refusal(kind="a word of a later version"), Cause.PROVIDER_FAILED),
+        (Refusal(), Cause.PROVIDER_FAILED),
+    ],
+)
+def test_an_end_without_a_response_is_a_lost_connection(
+    refusal: Refusal, cause: Cause
+) -> None:
+    ended = evolve(refusal, terminal_reason="api_error")
+    assert error_for(ended).cause is cause
 
 
 def test_an_unknown_model_names_the_parameter() -> None:
