@@ -53,7 +53,7 @@ TABLE = [
         refuses(401, "authentication_error", "invalid x-api-key"),
         503,
         "claude_not_logged_in",
-        "log in",
+        "logs in",
         id="wrong login",
     ),
     pytest.param(
@@ -147,7 +147,7 @@ async def test_not_logged_in(proxy: Start) -> None:
     response = await server.chat("hello")
     document = await response.json()
     assert (response.code, document["error"]["code"]) == (503, "claude_not_logged_in")
-    assert "log in" in document["error"]["message"]
+    assert "logs in" in document["error"]["message"]
     assert response.headers.getRawHeaders("x-should-retry") == ["false"]
 
 
