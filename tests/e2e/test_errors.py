@@ -121,7 +121,7 @@ async def test_lost_connection_is_told_in_the_log(
 ) -> None:
     environment = {"CLAUDE_CODE_MAX_RETRIES": "0"}
     if is_refused:
-        # The port that `discard` had, where nothing listens.
+        # Nothing listens at this port.
         environment["ANTHROPIC_BASE_URL"] = "http://127.0.0.1:9"
     upstream.script(answer("one two three", cut_after=2))
     response = await proxy(environment=environment).chat("hello")
