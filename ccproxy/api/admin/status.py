@@ -36,7 +36,7 @@ def status_document(known: Status) -> bytes:
     if not known.answers:
         message = "the claude CLI does not answer; see the proxy's log"
     elif not known.is_logged_in:
-        message = "the claude CLI is not logged in; run `claude` and log in"
+        message = "the claude CLI is not logged in; `ccproxy doctor` says how to log in"
     login = _Login(known.is_logged_in, known.login, known.account, known.subscription)
     claude = _Claude(
         known.answers, known.version, login, known.composer, known.why_native or None
