@@ -1,4 +1,4 @@
-"""Events that the CLI processes report to metrics."""
+"""What the pools report to the metrics: CLI processes, answers and costs."""
 
 from enum import Enum
 
@@ -25,12 +25,13 @@ class StopReason(Enum):
     """Why a process was stopped.
 
     ===========  ===============================================================
-    SHUTDOWN     the server stops
+    SHUTDOWN     the server stops, or requests are no longer asked this way
     IDLE         it was idle for long enough
     ROOM         its slot was needed for another process
-    NOT_REUSED   it was started for one request, as with Claude Code's own tools
+    NOT_REUSED   it serves no further request: Claude Code's own tools, or a
+                 change of the way requests are asked
     WORN         it has become too large, or has had too many requests
-    UNUSABLE     its answer failed or was cancelled, and cannot be rewound
+    UNUSABLE     after an answer or its cancellation it was not ready again
     LOST         it ended or hung by itself, or ignored a command
     ===========  ===============================================================
     """
@@ -69,7 +70,7 @@ class ClaudeObserver:
         """
 
     def upstream_retried(self, reason: str, delay_seconds: float) -> None:
-        """The provider refused; the CLI asks it again after ``delay_seconds``."""
+        """The provider refused, or the connection broke; the CLI asks again later."""
 
     def cost_reported(self, model: str, dollars: float) -> None:
         """A CLI reported costs that it had not reported before."""

@@ -1,4 +1,4 @@
-"""Options that the api room takes as they are."""
+"""Options of the APIs: `ccproxy.api` takes this class as it is."""
 
 from attrs import frozen
 

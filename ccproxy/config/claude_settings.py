@@ -1,4 +1,4 @@
-"""Options that the claude room takes as they are."""
+"""Options of the CLI: `ccproxy.claude` takes these classes as they are."""
 
 from attrs import frozen
 

@@ -1,7 +1,8 @@
 """All settings of a server: each field is one option.
 
-Options that a room takes as they are stand in `ccproxy.config.claude_settings`,
-`ccproxy.config.api_settings` and `ccproxy.config.limits`.
+Options that a package below `ccproxy.server` receives as one object are in
+`ccproxy.config.claude_settings`, `ccproxy.config.api_settings` and
+`ccproxy.config.limits`.
 """
 
 import functools
@@ -38,8 +39,8 @@ class SettingsError(Exception):
 
 
 _DAY_SECONDS = 86_400.0
-# Fields of applications that embed an earlier version: the new name of each, and how
-# many of its units one of the former is; None: the same unit.
+# Former names of fields, which embedding applications may still pass: the new name, and
+# the factor from the former unit to the new one (None: the same unit).
 _FORMER_FIELDS: dict[str, tuple[str, float | None]] = {
     "body_seconds": ("body_timeout", None),
     "drain_seconds": ("drain_timeout", None),
@@ -217,15 +218,16 @@ class Settings(APISettings, ConnectionLimits, ClaudeSettings):
         parse=Path,
         default_text="$XDG_STATE_HOME/ccproxy, else ~/.local/state/ccproxy; with "
         "--demo a temporary directory",
-        help="directory for stored responses, conversations and the usage ledger",
+        help="directory for stored responses, conversations, remembered answers and "
+        "usage",
     )
     database_url: str | None = option(
         group=Group.DATA,
         metavar="URL",
         parse=postgresql_url,
         is_secret=True,
-        help="store responses, conversations and usage in a PostgreSQL database "
-        "instead, which several proxies may share: postgresql://USER:PASSWORD@HOST/DATABASE",
+        help="store responses, conversations, remembered answers and usage in a "
+        "PostgreSQL database instead, which several proxies may share: postgresql://USER:PASSWORD@HOST/DATABASE",
     )
     keep_time: float | None = option(
         group=Group.DATA,

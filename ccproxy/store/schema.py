@@ -5,8 +5,9 @@ items of its request and then those of its answer; the node's parent is the node
 response that it continued. So a response can be deleted, or expire, while the responses
 that continue it keep their past. A node without response and children is deleted.
 
-``responses.owner`` is the server that works on a running response, and null afterwards.
-``answers.owner`` is a hash of the client whose answer it is.
+``responses.owner`` is the server that works on a running response. It is null after a
+regular end; a cancelled or abandoned response keeps it. ``answers.owner`` is a hash of
+the API key's id and the account.
 """
 
 from sqlalchemy import (

@@ -46,7 +46,8 @@ def check_upgrade(request: Request, cors: CORSPolicy) -> H11Handshake:
         if version.strip() != b"13":
             request.setHeader("sec-websocket-version", "13")
             raise UpgradeRequired("only version 13 of the WebSocket protocol is spoken")
-    # A page's scripts cannot set this header, and only browsers send it.
+    # `Origin`: a page's scripts cannot set it. Any other client that sends one is
+    # checked alike.
     given = headers.getRawHeaders(b"origin", [])
     own = [h.decode("latin-1") for h in headers.getRawHeaders(b"host", [])]
     for origin in () if cors.allows(given) else given:
@@ -94,7 +95,7 @@ async def serve_websocket(
         clock: the reactor.
 
     Raises:
-        CCProxyError: the request asks for no WebSocket; nothing has been written.
+        CCProxyError: `check_upgrade` refuses the request; nothing has been written.
     """
     handshake = check_upgrade(request, cors)
     channel: Any = request.channel
@@ -109,7 +110,8 @@ async def serve_websocket(
         raise InvalidRequest("this is no WebSocket handshake")
     socket = WebSocket(connection, transport, limits, clock)
     # The request stays with the channel, which tells Klein when the connection is lost.
-    # Klein then cancels this coroutine. Only received data goes to the socket.
+    # Klein then cancels this coroutine. Of the channel's callbacks only `dataReceived`
+    # is redirected to the socket.
     channel.setTimeout(None)
     channel.dataReceived = socket.data_received
     request.registerProducer(socket, True)
@@ -132,7 +134,7 @@ async def _talk(
         await talk(socket)
     except (SocketClosed, CancelledError):
         return
-    except Exception:  # noqa: BLE001  # a root: the peer must be told something
+    except Exception:  # noqa: BLE001  # a root: the peer must be told
         _log.failure("a WebSocket's conversation failed")
         socket.close(BUG, "the proxy has a fault; its log has it")
     else:

@@ -101,7 +101,8 @@ class AdminRoutes(Routes):
         operation=Operation(
             id="ready",
             tag="server",
-            summary="whether the CLI answers, and who is logged in; 503 if not",
+            summary="whether the CLI answers, and who is logged in; 503 if it does "
+            "not answer or nobody is logged in",
             responses=(
                 json_response_spec(StatusDocument, "Ready."),
                 json_response_spec(StatusDocument, "Not ready.", _NOT_READY),
@@ -123,7 +124,8 @@ class AdminRoutes(Routes):
         operation=Operation(
             id="metrics",
             tag="server",
-            summary="metrics for Prometheus; no key is needed with `--open-metrics`",
+            summary="metrics for Prometheus; with `--open-metrics`, no key is needed "
+            "at a loopback address or a Unix socket",
             responses=(ResponseSpec(200, "The metrics.", {PLAIN: {"type": "string"}}),),
             errors=(InvalidKey,),
             needs_key=False,
@@ -131,7 +133,7 @@ class AdminRoutes(Routes):
         ),
     )
     async def metrics(self, context: RequestContext) -> bytes:
-        """Report the metrics; the key is checked unless they are open."""
+        """Report the metrics. They need a key, unless they are open to this machine."""
         if not (self._settings.open_metrics and is_local(context.request)):
             context.check_key()
         kind = self._exposition.content_type
@@ -148,7 +150,7 @@ class AdminRoutes(Routes):
             parameters=(
                 parameter(
                     "days",
-                    "How many, today included.",
+                    "How many days, today included; 7 if it is absent.",
                     {"type": "integer", "minimum": 1, "maximum": _MOST_DAYS},
                 ),
             ),

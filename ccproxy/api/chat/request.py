@@ -89,7 +89,8 @@ class ChatRequest(msgspec.Struct):
     stop: str | list[str] | None = None
     reasoning_effort: str | None = None
     n: int | None = None
-    # Carried if the Messages API and the model have them, else ignored.
+    # Sampling: sent with `--forward-sampling` to models that take it. All others of
+    # these are named as ignored.
     temperature: int | float | None = None
     top_p: int | float | None = None
     top_k: int | None = None

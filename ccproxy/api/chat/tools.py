@@ -11,7 +11,7 @@
 
 Source: ``ChatCompletionTool``, ``CustomToolChatCompletions``,
 ``ChatCompletionFunctions`` and ``ChatCompletionMessageToolCalls`` in OpenAI's document;
-client facts, "Seen since", for the flat forms.
+the flat forms are what Cursor and others send.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ tool_use, tool_result, thinking …   unchanged: blocks of the Messages API, whi
 ==================================  ==============================================
 
 Source: ``ChatCompletionRequestMessageContentPart…`` and ``InputContent`` in OpenAI's
-document; client facts, "Seen since".
+document, and what clients were seen to send.
 """
 
 from collections.abc import Mapping, Sequence

@@ -36,9 +36,11 @@ _ROLES: Mapping[str, str] = {
     "assistant": ASSISTANT,
     "tool": TOOL,
 }
-# OpenAI's efforts that the Messages API lacks, and the one that is sent for them.
+# OpenAI's efforts that the Messages API lacks.
 _NO_EFFORTS = ("none", "minimal")
+# All that a client may ask for.
 _EFFORTS = (*_NO_EFFORTS, "low", "medium", "high", "xhigh", "max")
+# What is sent for the efforts that the Messages API lacks.
 _LEAST_EFFORT = "low"
 
 
@@ -79,7 +81,8 @@ class InputMessage:
         result_of: of a message of role ``tool``: the id of the call that it answers,
             or `NO_ID`.
         is_error: of such a message: whether the call failed.
-        field: the name of the content in the request.
+        field: the name of the content in the request; empty: the message itself is the
+            content.
     """
 
     at: str
@@ -203,7 +206,7 @@ def _refuse_without_question(
     user_paths = [message.at for message in messages if message.role == USER]
     if not user_paths or (last is given[-1] and user_paths[-1] != last.at):
         raise InvalidRequest(
-            f"`{last.at}`: the last message is blank; say something in it",
+            f"`{last.at}`: the last message of the user is blank; say something in it",
             param=f"{last.at}.content",
         )
 
@@ -294,7 +297,7 @@ def effort(name: str | None, param: str, adjustments: Adjustments) -> str | None
         return None
     if name not in _EFFORTS:
         raise InvalidRequest(
-            f"`{param}`: {name!r} is none of {', '.join(_EFFORTS)}", param=param
+            f"`{param}`: {name!r} must be one of: {', '.join(_EFFORTS)}", param=param
         )
     if name in _NO_EFFORTS:
         adjustments.adjust(param)

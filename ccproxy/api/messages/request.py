@@ -13,8 +13,8 @@ thinking without signature     ignored: the provider cannot check it
 any other field                passed on as it came
 =============================  ======================================================
 
-Source: ``MessageCreateParams`` of anthropic-python 2.14, stable and beta; client facts,
-"anthropic".
+Source: ``MessageCreateParams`` of anthropic-python 2.14, stable and beta, and
+what that client does.
 """
 
 from collections.abc import Sequence

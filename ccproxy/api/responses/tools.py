@@ -3,7 +3,8 @@
 A tool in a namespace gets one name for the model. The client's shells become tools
 whose schema is that of their action. `ccproxy.api.responses.tool_calls` has the calls.
 
-Source: ``Tool`` and ``ToolChoiceParam`` in OpenAI's document; client facts, "codex".
+Source: ``Tool`` and ``ToolChoiceParam`` in OpenAI's document, and what Codex
+sends.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -32,6 +32,7 @@ class Initialization:
         self._tell_failed = failed
         self._has_begun = False
         self._waiters: list[Deferred[InitializeAnswer]] = []
+        self._error: Exception | None = None
         self.answer: InitializeAnswer | None = None
 
     async def wait(self) -> InitializeAnswer:
@@ -42,6 +43,8 @@ class Initialization:
         """
         if self.answer is not None:
             return self.answer
+        if self._error is not None:
+            raise self._error
         waiter: Deferred[InitializeAnswer] = Deferred(self._waiters.remove)
         self._waiters.append(waiter)
         if not self._has_begun:
@@ -51,7 +54,8 @@ class Initialization:
         return await waiter
 
     def fail(self, error: Exception) -> None:
-        """Fail all callers of `wait`."""
+        """Fail all callers of `wait`, later ones too."""
+        self._error = error
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.errback(error)

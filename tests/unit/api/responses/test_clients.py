@@ -1,7 +1,6 @@
 """Requests and streams of real clients of the Responses API.
 
-Source: client facts, "Requests", "Responses" and "Seen since"; the cases that were
-seen to fail.
+Source: requests of these clients as they were seen, and cases that failed.
 """
 
 import json
