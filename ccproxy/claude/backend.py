@@ -37,9 +37,8 @@ from ccproxy.claude.schemas.checker import SchemaChecker
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.config.claude_settings import ClaudeSettings
 from ccproxy.core.messages import MessagesRequest
-from ccproxy.core.models import ModelEntry
 from ccproxy.core.question import Listener, PreparedQuestion
-from ccproxy.core.status import Status
+from ccproxy.core.status import ModelEntry, Status
 from ccproxy.core.usage import RateWindow
 
 _SCHEMA = "output_config.format.schema"

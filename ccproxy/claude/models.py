@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from ccproxy.claude.protocol.records import ModelInfo
 from ccproxy.core.errors import ModelNotFound
-from ccproxy.core.models import ModelEntry
+from ccproxy.core.status import ModelEntry
 
 # The CLI's efforts, the lowest first.
 EFFORTS = ("low", "medium", "high", "xhigh", "max")

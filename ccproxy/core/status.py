@@ -1,4 +1,4 @@
-"""The state of the CLI, as ``GET /ready`` reports it."""
+"""What a backend reports of itself: the state of the CLI, and the models."""
 
 from collections.abc import Sequence
 
@@ -32,3 +32,16 @@ class Status:
     windows: Sequence[RateWindow] = ()
     composer: str = "body"
     why_native: str = ""
+
+
+@frozen(kw_only=True)
+class ModelEntry:
+    """A model that a client can name.
+
+    Attributes:
+        name: the value of the client's ``model`` field.
+        since_seconds: when the proxy learned of the model, in Unix time.
+    """
+
+    name: str
+    since_seconds: int

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ccproxy.core.messages import MessagesRequest
-from ccproxy.core.models import ModelEntry
 from ccproxy.core.question import Listener, PreparedQuestion
-from ccproxy.core.status import Status
+from ccproxy.core.status import ModelEntry, Status
 
 
 class PendingRequest(Protocol):

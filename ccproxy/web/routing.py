@@ -157,7 +157,7 @@ def add_error_handlers(app: Klein) -> None:
 
     @handle(HTTPNotFound)
     def no_route(self: Routes, request: Request, failure: Failure) -> bytes | None:
-        error = NotFound("there is no such route here; see GET /models and README")
+        error = NotFound("there is no such route here; see GET /openapi.json")
         return _fail(_context(self, request), error)
 
     @handle(HTTPMethodNotAllowed)

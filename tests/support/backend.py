@@ -11,9 +11,8 @@ from ccproxy.claude.models import Catalogue
 from ccproxy.config.api_settings import APISettings
 from ccproxy.config.limits import ConnectionLimits
 from ccproxy.core.messages import MessagesRequest, text_block
-from ccproxy.core.models import ModelEntry
 from ccproxy.core.question import Listener, PreparedQuestion
-from ccproxy.core.status import Status
+from ccproxy.core.status import ModelEntry, Status
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

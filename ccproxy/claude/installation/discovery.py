@@ -36,11 +36,6 @@ class CLIDiscovery:
         self._under_way: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
 
-    @property
-    def is_under_way(self) -> bool:
-        """Whether a discovery runs."""
-        return self._under_way is not None
-
     def start(self) -> None:
         """Start a discovery, if none runs."""
         if self._under_way is not None:

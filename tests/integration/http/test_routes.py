@@ -131,6 +131,10 @@ async def test_unknown_path(http: HTTP, method: str, path: str) -> None:
     response = await http.request(method, path)
     document = await response.json()
     assert (response.code, document["error"]["code"]) == (404, "not_found")
+    # The page that it names is one that a client can get.
+    assert "GET /openapi.json" in document["error"]["message"]
+    page = await http.request("GET", "/openapi.json")
+    assert (await page.json())["openapi"]
     assert error_errors(document) == []
     assert header(response, "content-type") == "application/json"
     assert header(response, "x-request-id")
