@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from ccproxy.claude.observer import ClaudeObserver, StopReason
+from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.client import PoolClient
 from ccproxy.claude.pool.factory import WorkerFactory
 from ccproxy.claude.pool.idle import IdleWorkers
@@ -333,6 +333,9 @@ class Pool:
         worker, served = chosen
         self._queue.leave(client)
         self._answering[worker] = client
+        if served is Served.SPARE:
+            # A request may get it long after it was submitted.
+            self._refill()
         client.start(worker, served)
         return True
 

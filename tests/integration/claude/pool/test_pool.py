@@ -208,6 +208,23 @@ def test_a_spare_is_warmed_up_and_waited_for_meanwhile() -> None:
     assert spare.questions == 1
 
 
+def test_a_spare_that_was_waited_for_is_replaced_while_it_answers() -> None:
+    """The next client must not wait for the end of this answer."""
+    house = House(processes=4, spares=1)
+    house.pool.wake()
+    house.clock.advance(0)
+    [spare] = house.workers
+    spare.is_opened()
+    house.ask()
+    house.clock.advance(1)
+    assert house.workers == [spare]
+    spare.settle()
+    assert spare.questions == 1
+    house.clock.advance(1)
+    assert len(house.workers) == 2
+    assert house.pool.session_counts()["spare"] == 1
+
+
 def test_spares_are_replaced_in_a_quiet_moment() -> None:
     house = House(processes=4, spares=1)
     house.pool.wake()
