@@ -9,12 +9,13 @@ end. Processor time is that of the server and of all processes that it started.
 
 import argparse
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
-from attrs import frozen
+from attrs import mutable
 
 from benchmarks.harness import (
     Server,
@@ -31,18 +32,30 @@ from ccproxy.claude.process.launch import find_claude, read_version
 
 _TOKENS = 20
 _CLIENTS = (1, 8, 32)
+# The server starts its CLIs, which is not what is measured.
+_WARM_UP_SECONDS = 3.0
 
 
-@frozen
+@mutable
 class Sample:
-    """The measurement for a number of clients."""
+    """The measurements for a number of clients, added up."""
 
-    per_second: float
-    cpu_seconds: float
-    server_cpu_seconds: float
+    answers: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    server_cpu_seconds: float = 0.0
+
+    def cells(self) -> list[str]:
+        """Requests a second, and processor time of a request."""
+        own = 1000 * self.server_cpu_seconds / self.answers
+        return [
+            f"{self.answers / self.seconds:.1f}",
+            f"{self.cpu_seconds / self.answers:.3f}",
+            f"{own:.1f}",
+        ]
 
 
-def drive(proxy: Server, clients: int, seconds: float) -> Sample:
+def ask(proxy: Server, clients: int, seconds: float) -> int:
     """Let clients ask for some seconds; answers that have begun are read to the end."""
     numbers = count()
     end = time.perf_counter() + seconds
@@ -59,21 +72,29 @@ def drive(proxy: Server, clients: int, seconds: float) -> Sample:
             answers += 1
         return answers
 
-    settle(proxy.pid)
-    before, began = tree_seconds(proxy.pid), time.perf_counter()
-    own = cpu_seconds(proxy.pid)
     with ThreadPoolExecutor(clients) as pool:
-        answers = sum(pool.map(lambda _: client(), range(clients)))
-    took = time.perf_counter() - began
+        return sum(pool.map(lambda _: client(), range(clients)))
+
+
+def measure(proxy: Server, clients: int, seconds: float, sample: Sample) -> None:
+    """Add a measurement, after some seconds that do not count."""
+    ask(proxy, clients, _WARM_UP_SECONDS)
     settle(proxy.pid)
-    used = tree_seconds(proxy.pid) - before
-    own = cpu_seconds(proxy.pid) - own
-    return Sample(answers / took, used / answers, own / answers)
+    used, own = tree_seconds(proxy.pid), cpu_seconds(proxy.pid)
+    began = time.perf_counter()
+    sample.answers += ask(proxy, clients, seconds)
+    sample.seconds += time.perf_counter() - began
+    settle(proxy.pid)
+    sample.cpu_seconds += tree_seconds(proxy.pid) - used
+    sample.server_cpu_seconds += cpu_seconds(proxy.pid) - own
 
 
-def run(seconds: float, beside: Path | None) -> None:
+def run(
+    clients: Sequence[int], seconds: float, rounds: int, beside: Path | None
+) -> None:
+    """Measure the servers in turn, and print the table."""
     claude = find_claude(None, "")
-    print(f"claude {read_version(claude)}, {seconds:g} s each; ", end="")
+    print(f"claude {read_version(claude)}, {rounds} times {seconds:g} s each; ", end="")
     print_machine()
     with ExitStack() as stack:
         place = stack.enter_context(folder())
@@ -88,19 +109,21 @@ def run(seconds: float, beside: Path | None) -> None:
         if beside is not None:
             proxies[beside.name] = start(beside)
         rows = []
-        for clients in _CLIENTS:
-            for name, proxy in proxies.items():
-                sample = drive(proxy, clients, seconds)
-                own = f"{1000 * sample.server_cpu_seconds:.1f}"
-                cells = [f"{sample.per_second:.1f}", f"{sample.cpu_seconds:.3f}", own]
-                rows.append([f"{clients}, {name}", *cells])
+        for number in clients:
+            samples = {name: Sample() for name in proxies}
+            for _ in range(rounds):
+                for name, proxy in proxies.items():
+                    measure(proxy, number, seconds, samples[name])
+            rows += [[f"{number}, {name}", *s.cells()] for name, s in samples.items()]
     head = ("clients", "requests/s", "CPU-s a request", "of the server's, ms")
     print_table(head, rows)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--clients", type=int, nargs="+", default=_CLIENTS)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beside", type=Path, metavar="CHECKOUT")
     options = parser.parse_args()
-    run(options.seconds, options.beside)
+    run(options.clients, options.seconds, options.rounds, options.beside)
