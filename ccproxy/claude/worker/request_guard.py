@@ -26,8 +26,8 @@ from twisted.python.failure import Failure
 from ccproxy.claude.protocol import requests
 from ccproxy.claude.protocol.control import ControlChannel
 
-# Even an answer of a few words takes longer.
-_SHORT_SECONDS = 0.02
+# An answer of the provider's takes longer, even one of a few words.
+_SHORT_SECONDS = 0.05
 
 
 class _State(Enum):
