@@ -321,7 +321,7 @@ class ClaudeBackend:
 
     @property
     def is_native(self) -> bool:
-        """Whether every request is asked the native way."""
+        """Whether every request is sent in native mode."""
         return self._way().is_native
 
     def _limited(self, windows: Sequence[RateWindow]) -> None:
@@ -362,7 +362,7 @@ class ClaudeBackend:
         )
 
     def _update(self) -> None:
-        """Use workers, or the native way, by what is known of the CLI now."""
+        """Use workers, or native mode, by what is known of the CLI now."""
         self._pool.use(is_used=not self._way().is_native)
 
     def _examined(self) -> None:

@@ -17,7 +17,7 @@ class Launches(Protocol):
         """How a worker is started; raises `CCProxyError` if there is no CLI."""
 
     def native(self, without: frozenset[str]) -> LaunchSpec:
-        """How a process of the native way is started.
+        """How a process of native mode is started.
 
         Args:
             without: Claude Code's own tools that the client has under the same name.

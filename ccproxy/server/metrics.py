@@ -272,7 +272,7 @@ class Metrics(ClaudeObserver, RequestObserver):
         yield queued
         native = Metric(
             "ccproxy_native_composer",
-            "1 while every question is asked the native way, which is slower.",
+            "1 while every question is sent in native mode, which is slower.",
             "gauge",
         )
         native.add_sample(native.name, {}, int(self.watched.is_native))

@@ -1,6 +1,6 @@
-"""The native way on the real CLI: each API, and the texts that the model gets.
+"""Native mode on the real CLI: each API, and the texts that the model gets.
 
-A sample of what the other modules here hold of bodies that are set whole; and what is
+A sample of what the other modules here hold in body mode; and what is
 this way's alone: the CLI's own mode for schemas, and demands for calls in words.
 """
 
@@ -36,7 +36,7 @@ SHARED = {"compose": "native"}
 
 @pytest.fixture
 def proxy(proxy: Start) -> Start:
-    """Starts servers that ask the native way, without a spare of the other."""
+    """Starts servers in native mode, without a spare of body mode."""
 
     def start(**options: Any) -> RunningProxy:
         return proxy(**{**SHARED, **options})

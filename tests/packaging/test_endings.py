@@ -27,7 +27,7 @@ Fake = Callable[[str], FakeClaude]
 def begin(start: Start, claude: FakeClaude, place: Path, *flags: str) -> Running:
     return start(
         CCPROXY,
-        # The scripted CLI knows the native way.
+        # The scripted CLI supports native mode only.
         *("-p", "0", "--compose", "native", *flags),
         PROXY_API_KEY="k",
         CLAUDE_BIN=str(claude.binary),

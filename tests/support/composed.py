@@ -120,7 +120,7 @@ def tool(name: str = "look", **fields: Any) -> dict[str, Any]:
 def upstream(body: ComposedBody, model_id: str) -> dict[str, Any]:
     """The CLI's request with the body merged into it.
 
-    Source: docs/claude-cli-protocol.md, "The body set whole".
+    Source: docs/claude-cli-protocol.md, "Body mode".
     """
     marker = {"type": "ephemeral"}
     if body.cache_ttl is not None:

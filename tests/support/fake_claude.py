@@ -1,4 +1,4 @@
-"""A scripted CLI of the native way, run as a child process.
+"""A scripted CLI of native mode, run as a child process.
 
 ``fake_claude.py SCENARIO LOG [the CLI's own arguments]``: every line that it is
 sent goes to LOG. It speaks enough stream-json to be asked one question; what it

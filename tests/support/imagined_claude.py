@@ -5,7 +5,7 @@ take the next line of its input, say a word, end its answer, die. It keeps what 
 told as the real one does, so that a test can tell whether what is asked upstream is
 what one client has asked, and nothing else.
 
-Source: docs/claude-cli-protocol.md, "The body set whole".
+Source: docs/claude-cli-protocol.md, "Body mode".
 """
 
 from typing import Any

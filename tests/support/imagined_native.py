@@ -1,4 +1,4 @@
-"""Imagined processes with CLIs of the native way: each step happens on command.
+"""Imagined processes with CLIs of native mode: each step happens on command.
 
 What a real one would do by itself, in its own time, is done here when the test says so:
 take the next line of its input, say a word, end its answer, die. It keeps the

@@ -6,7 +6,7 @@ and on the remembered answers only, not on the process that sends it. A turn tha
 client appends changes no byte of the turns before it, except breakpoints.
 
 Source: docs/messages-api-rules.md;
-docs/claude-cli-protocol.md, "The body set whole".
+docs/claude-cli-protocol.md, "Body mode".
 """
 
 from collections.abc import Collection, Generator, Sequence

@@ -11,7 +11,7 @@ all others        sent unchanged, unknown fields too
 The client is told which fields are left out.
 
 Source: rules 36, 48 and 49 of the Messages API; docs/claude-cli-protocol.md,
-"The body set whole".
+"Body mode".
 """
 
 from collections.abc import Collection, Mapping

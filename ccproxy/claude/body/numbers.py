@@ -3,7 +3,7 @@
 The CLI is JavaScript: an integer over 2^53 is rounded, ``1.0`` becomes ``1``, ``-0.0``
 becomes ``0``, ``1e400`` becomes ``null``.
 
-Source: docs/claude-cli-protocol.md, "The body set whole".
+Source: docs/claude-cli-protocol.md, "Body mode".
 """
 
 import re

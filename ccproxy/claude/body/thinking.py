@@ -18,7 +18,7 @@ For models that take only ``enabled``, the CLI's budget is 31,999 tokens, whatev
 ``max_tokens`` is. So the proxy sets a budget if ``max_tokens`` is not larger.
 
 Source: rules 17 to 19 and 22 of the Messages API; docs/claude-cli-protocol.md,
-"The body set whole".
+"Body mode".
 """
 
 from typing import Any, TypeAlias

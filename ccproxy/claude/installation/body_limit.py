@@ -3,14 +3,14 @@
 Some logins need a child process of the CLI. The body of a request is a variable in the
 CLI's environment (`CLAUDE_CODE_EXTRA_BODY`), which every child inherits. Linux starts
 no program with a variable of 128 KiB or more, macOS none with an environment of 1 MB;
-the CLI then goes on without the login that the child would have told it.
+the CLI then continues without the login that the child would have returned.
 
 ======================  =====================  ======================================
 login                   child                  bodies that workers send
 ======================  =====================  ======================================
-key helper              at every request       none: every request goes the native
-                                               way, because the helper would inherit
-                                               the body
+key helper              at every request       none: every request is sent in native
+                                               mode, because the helper would
+                                               inherit the body
 macOS' keychain         ``security``           up to 900 kB
 AWS without a key       a credential process   up to 100 kB
 in the environment
@@ -40,7 +40,8 @@ class BodyLimit:
     """The largest body that a worker may send.
 
     Attributes:
-        size_bytes: requests with a larger body go the native way; 0: all do.
+        size_bytes: requests with a larger body are sent in native mode; 0: all
+            requests are.
         why: the reason for the operator, one clause.
     """
 

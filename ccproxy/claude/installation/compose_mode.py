@@ -38,10 +38,10 @@ class ComposeDecision:
     """How requests are asked, and why.
 
     Attributes:
-        is_native: whether every request is asked the native way.
-        largest_bytes: requests with larger bodies are asked the native way, too; None:
+        is_native: whether every request is sent in native mode.
+        largest_bytes: requests with larger bodies are sent in native mode, too; None:
             there is no such limit.
-        why: the reason for the native way, one clause; empty: it is not used.
+        why: the reason for native mode, one clause; empty: it is not used.
     """
 
     is_native: bool

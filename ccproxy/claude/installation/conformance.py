@@ -9,12 +9,12 @@ another binary. No client's request is asked before the result is known.
 UNKNOWN    no binary was examined
 EXAMINING  the examination runs
 MERGES     everything arrived as it was set
-DIFFERS    something else arrived: requests are asked the native way
-FAILED     no result: requests are asked the native way; examined again later
+DIFFERS    something else arrived: requests are sent in native mode
+FAILED     no result: requests are sent in native mode; examined again later
 UNUSABLE   the binary is too old, or no CLI: requests fail; examined again later
 =========  ===========================================================================
 
-Source: docs/claude-cli-protocol.md, "The body set whole" and "Versions".
+Source: docs/claude-cli-protocol.md, "Body mode" and "Versions".
 """
 
 import os
@@ -291,7 +291,7 @@ class Conformance:
         if result.why:
             self._log.error(
                 "claude CLI {version} does not take a body as it is set ({why}): "
-                "questions are asked the slower native way; see --compose",
+                "questions are sent in the slower native mode; see --compose",
                 version=result.version or "of unknown version",
                 why=result.why,
             )
@@ -315,7 +315,7 @@ class Conformance:
         if not is_unusable:
             self._log.warn(
                 "the claude CLI could not be examined ({why}): questions are asked "
-                "the slower native way for now; see --compose",
+                "the slower native mode for now; see --compose",
                 why=error.message,
             )
         self._reached()

@@ -1,1 +1,1 @@
-"""The native way: the CLI composes requests and runs its own loop."""
+"""Native mode: the CLI composes requests and runs its own loop."""

@@ -1,4 +1,4 @@
-"""Gives each request of the native way a process, in which the CLI runs its own loop.
+"""Gives each request of native mode a process, in which the CLI runs its own loop.
 
 A request takes the suspended process that waits for its results; else a new process;
 else a place in the queue, first come first served. A process is stopped at the end of
@@ -37,7 +37,7 @@ from ccproxy.core.question import Listener
 
 @frozen(kw_only=True)
 class NativeQuestion:
-    """A request that is translated for the native way.
+    """A request that is translated for native mode.
 
     Attributes:
         prompt: the request, as the CLI is told it.

@@ -1,4 +1,4 @@
-"""Translates a Messages API request for the native way. Pure.
+"""Translates a Messages API request for native mode. Pure.
 
 The CLI composes the body itself, so many fields of a request cannot be sent. Fields
 that are left out are named; a request whose answer would be wrong without them is

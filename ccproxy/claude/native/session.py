@@ -52,7 +52,7 @@ class _State(Enum):
 
 
 class Session:
-    """A CLI process of the native way.
+    """A CLI process of native mode.
 
     Attributes:
         launch: how the process was started.

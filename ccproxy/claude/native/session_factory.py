@@ -1,4 +1,4 @@
-"""Starts the processes of the native way."""
+"""Starts the processes of native mode."""
 
 from attrs import frozen
 
@@ -13,7 +13,7 @@ from ccproxy.config.claude_settings import NativeSettings
 
 @frozen
 class SessionFactory:
-    """Starts the processes of the native way."""
+    """Starts the processes of native mode."""
 
     _launches: Launches
     _context: CLIContext

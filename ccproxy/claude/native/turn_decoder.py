@@ -1,4 +1,4 @@
-"""Decodes one turn of the native way: from the CLI's records to events. Pure.
+"""Decodes one turn of native mode: from the CLI's records to events. Pure.
 
 ==========  ====================  ============================================
 phase       entered by            leaves it

@@ -48,11 +48,11 @@ class Pool:
 
     Args:
         factory: starts workers.
-        slots: the places for processes, shared with the native way.
+        slots: the places for processes, shared with native mode.
         limits: the operator's limits.
         clock: for timers.
         observer: counts processes.
-        others_wait: whether a request of the native way waits for a slot.
+        others_wait: whether a request of native mode waits for a slot.
     """
 
     def __init__(
@@ -340,7 +340,7 @@ class Pool:
         return True
 
     def _leave_room(self) -> bool:
-        """Stop one idle worker for the native way; tells whether there was one."""
+        """Stop one idle worker for native mode; tells whether there was one."""
         if not self._selector.dismiss_one():
             return False
         # A request may have waited for this worker.

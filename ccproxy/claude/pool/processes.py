@@ -12,7 +12,7 @@ from ccproxy.claude.worker.worker import Worker
 
 
 class Stoppable(Protocol):
-    """A CLI process: a worker, or a session of the native way."""
+    """A CLI process: a worker, or a session of native mode."""
 
     def close(self) -> "Deferred[None]":
         """Stop the process. Fires when it is gone; never fails."""

@@ -90,7 +90,7 @@ _FIXED = {
     "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
 }
 
-# The native way: the client's tools keep their names, and the CLI waits for the result
+# Native mode: the client's tools keep their names, and the CLI waits for the result
 # of a call without a limit of its own.
 _NATIVE_FIXED = {
     "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
@@ -194,7 +194,7 @@ class LaunchSpec:
         )
 
     def for_questions(self, mcp_server: str) -> "LaunchSpec":
-        """The same for a process of the native way.
+        """The same for a process of native mode.
 
         Args:
             mcp_server: the name of the server that offers the client's tools.

@@ -1,6 +1,6 @@
 """The lines and control requests that are written to the CLI. Pure.
 
-Source: docs/claude-cli-protocol.md, "Input", "The body set whole" and "Tools".
+Source: docs/claude-cli-protocol.md, "Input", "Body mode" and "Tools".
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def apply_flag_settings(
     max_tokens: int | None,
     extra_body: Mapping[str, object],
 ) -> Mapping[str, object]:
-    """The settings of a turn of the native way.
+    """The settings of a turn of native mode.
 
     Every key is named, because a missing key keeps its value.
     """

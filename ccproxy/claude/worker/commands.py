@@ -3,7 +3,7 @@
 A command is done when the CLI has acknowledged it. It fails with `WorkerLost` if the
 CLI refuses it, does something else, or takes too long.
 
-Source: docs/claude-cli-protocol.md, "The body set whole", "One question" and
+Source: docs/claude-cli-protocol.md, "Body mode", "One question" and
 "Sizes and times".
 """
 

@@ -6,7 +6,7 @@ The question is written after the CLI has acknowledged every setting that the qu
 depends on. A process that ignores a command, or acts without one, is killed: the
 question of one client must never be sent with the settings of another's.
 
-Source: docs/claude-cli-protocol.md, "The body set whole" and "One question".
+Source: docs/claude-cli-protocol.md, "Body mode" and "One question".
 """
 
 from collections.abc import Callable, Coroutine

@@ -181,7 +181,7 @@ class CLI:
             )
             return CheckResult(CheckStatus.NOTE, "composer", message)
         return CheckResult(
-            CheckStatus.OK, "composer", "body: each request's body is set whole"
+            CheckStatus.OK, "composer", "body: ccproxy composes each request"
         )
 
     async def _probe(self) -> tuple[BinaryVerdict, str]:

@@ -129,7 +129,7 @@ async def test_a_question_is_put_only_if_it_is_asked_for(
 @pytest.mark.parametrize(
     ("flags", "level", "words"),
     [
-        ([], "ok", "body: each request's body is set whole"),
+        ([], "ok", "body: ccproxy composes each request"),
         (["--compose", "native"], "ok", "the operator has chosen it"),
         (["--agent-tools", "Read"], "ok", "need its own loop"),
         (["--compose", "auto"], "note", "2 questions became 0 requests"),

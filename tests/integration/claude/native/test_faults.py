@@ -1,4 +1,4 @@
-"""The results of a broken CLI in the native way, where they differ from the other.
+"""The results of a broken CLI in native mode, where they differ from the other.
 
 Each request ends in a whole answer or an error that says what is wrong, the next
 one works, and nothing is left running (the autouse fixture looks).
@@ -22,7 +22,7 @@ Fake = Callable[[str], FakeClaude]
 
 @pytest.fixture
 def proxy(proxy: Start) -> Start:
-    """Starts servers that ask the native way."""
+    """Starts servers in native mode."""
 
     def start(**options: Any) -> RunningProxy:
         return proxy(**{"compose": "native", **options})

@@ -1,4 +1,4 @@
-"""The native way's pool and questions, with sessions under the test's control."""
+"""Native mode's pool and questions, with sessions under the test's control."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -722,7 +722,7 @@ def test_only_as_many_make_room_as_are_needed() -> None:
 
 
 def test_who_waits_makes_room_for_others() -> None:
-    """Such as those whose questions are set whole; and the other way round."""
+    """Such as those in body mode; and the other way round."""
     house = House(processes=1)
     session = waiting_session(house)
     assert house.slots.make_room()

@@ -1,4 +1,4 @@
-"""The history that the native way sends to the CLI: one line a turn."""
+"""The history that native mode sends to the CLI: one line a turn."""
 
 import json
 from collections.abc import Sequence

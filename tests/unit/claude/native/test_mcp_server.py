@@ -1,4 +1,4 @@
-"""The client's tools as an MCP server for the CLI, in the native way."""
+"""The client's tools as an MCP server for the CLI, in native mode."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Prompts of the native way: neighbours of one role are joined."""
+"""Prompts of native mode: neighbours of one role are joined."""
 
 from itertools import pairwise
 from time import process_time

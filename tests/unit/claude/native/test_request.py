@@ -1,4 +1,4 @@
-"""Requests of the Messages API as prompts of the native way."""
+"""Requests of the Messages API as prompts of native mode."""
 
 from typing import Any
 
