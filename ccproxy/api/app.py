@@ -19,10 +19,9 @@ from ccproxy.api.responses.routes import ResponsesRoutes
 from ccproxy.api.responses.turns import ResponseBuilder
 from ccproxy.config.api_settings import APISettings
 from ccproxy.store.store import Store
-from ccproxy.web.auth import Authenticator
-from ccproxy.web.backend import Backend
+from ccproxy.web.access import Authenticator, CORSPolicy
+from ccproxy.web.completion_group import Backend
 from ccproxy.web.context import RequestServices
-from ccproxy.web.cors import CORSPolicy
 from ccproxy.web.observer import RequestObserver
 from ccproxy.web.operation import Route
 from ccproxy.web.routing import Routes, mount, open_paths

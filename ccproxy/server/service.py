@@ -39,13 +39,10 @@ from ccproxy.server.metrics import Metrics
 from ccproxy.server.runtime import Runtime
 from ccproxy.server.usage_recorder import UsageRecorder
 from ccproxy.store.store import Store
-from ccproxy.web.auth import Authenticator
-from ccproxy.web.cors import CORSPolicy
+from ccproxy.web.access import Authenticator, CORSPolicy, check_keys, is_reachable
 from ccproxy.web.head_checks import head_checks
-from ccproxy.web.listen import base_url, endpoint_of
 from ccproxy.web.observer import RequestObservers
-from ccproxy.web.reach import check_keys, is_reachable
-from ccproxy.web.server import ProxySite
+from ccproxy.web.server import ProxySite, base_url, endpoint_of
 
 _DEMO_BANNER = (
     "this is a DEMO: a script answers, not a model. Ask it: curl -N "

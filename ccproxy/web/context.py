@@ -13,12 +13,14 @@ from zope.interface import Interface
 from ccproxy.core.causes import Cause
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import Usage
-from ccproxy.web.answer_stats import AnswerStats
-from ccproxy.web.auth import NO_KEY, Authenticator
-from ccproxy.web.cors import CORSPolicy
-from ccproxy.web.observer import RequestObserver, RequestOutcome
+from ccproxy.web.access import NO_KEY, Authenticator, CORSPolicy
+from ccproxy.web.observer import (
+    AnswerStats,
+    RequestObserver,
+    RequestOutcome,
+    client_family,
+)
 from ccproxy.web.replies import request_id
-from ccproxy.web.user_agents import client_family
 
 # Of the module: an event of a class's log would hold the request until logging begins.
 _log = Logger()

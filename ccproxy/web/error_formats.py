@@ -23,7 +23,7 @@ from ccproxy.core.errors import (
     ShuttingDown,
     ThreadsUnsupported,
 )
-from ccproxy.web.auth import HeaderFields
+from ccproxy.web.access import HeaderFields
 
 _VERSION = b"anthropic-version"
 _MESSAGES_PATH = re.compile(rb"(?:^|/)messages(?:/|$)")

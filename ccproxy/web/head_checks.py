@@ -11,10 +11,16 @@ from attrs import field, frozen
 from ccproxy.config.limits import ConnectionLimits
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.web.auth import Authenticator, HeaderFields
-from ccproxy.web.cors import CORSPolicy
-from ccproxy.web.hosts import AllowedHosts, check_count
-from ccproxy.web.reach import is_reachable, listened_names, own_names
+from ccproxy.web.access import (
+    AllowedHosts,
+    Authenticator,
+    CORSPolicy,
+    HeaderFields,
+    check_count,
+    is_reachable,
+    listened_names,
+    own_names,
+)
 
 # The largest body, never read, of a request to a route without a key.
 _MOST_UNKEYED_BYTES = 4096

@@ -1,12 +1,107 @@
-"""The requests, as metrics, usage ledger and dashboard are told of them. Pure."""
+"""The requests, as metrics, usage ledger and dashboard are told of them. Pure.
 
+The families of client programs are few and fixed, so that the number of metric series
+stays small whatever clients send. A program that names only its library is counted
+under the library.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
-from attrs import frozen
+from attrs import define, field, frozen
 from typing_extensions import override
 
-from ccproxy.core.stream import Usage
-from ccproxy.web.answer_stats import AnswerStats
+from ccproxy.core.stream import (
+    Event,
+    Finished,
+    FinishReason,
+    MessageStart,
+    Usage,
+    is_token,
+)
+
+NONE, OTHER = "none", "other"
+
+# The first match counts; programs come before the libraries that they are built on.
+_FAMILIES: Sequence[tuple[str, str]] = (
+    ("claude-code", r"claude-cli|claude-code"),
+    ("codex", r"\bcodex"),
+    ("openclaw", r"openclaw"),
+    ("opencode", r"opencode"),
+    ("cline", r"\bcline"),
+    ("continue", r"\bcontinue\b"),
+    ("cursor", r"\bcursor\b"),
+    ("aider", r"\baider"),
+    ("litellm", r"litellm"),
+    ("langchain", r"langchain"),
+    ("open-webui", r"open ?-?webui"),
+    ("home-assistant", r"home ?-?assistant"),
+    ("n8n", r"\bn8n"),
+    ("pydantic-ai", r"pydantic-ai"),
+    ("openai-agents", r"agents/python|openai-agents"),
+    ("vercel-ai-sdk", r"\bai-sdk|\bai/\d"),
+    ("openai-python", r"(?:async)?openai/python"),
+    ("openai-node", r"openai/js"),
+    ("anthropic-python", r"(?:async)?anthropic/python"),
+    ("anthropic-node", r"anthropic/js"),
+    ("curl", r"^curl/"),
+    ("wget", r"^wget/"),
+    ("python", r"^python|httpx|aiohttp|treq|twisted"),
+    ("node", r"\bnode\b|node-fetch|undici|axios|^deno|^bun/"),
+    ("go", r"^go-http-client"),
+    ("browser", r"^mozilla/"),
+)
+_PATTERNS = tuple((name, re.compile(p, re.IGNORECASE)) for name, p in _FAMILIES)
+FAMILIES = (*(name for name, _ in _FAMILIES), NONE, OTHER)
+# The rest of a longer header is not read.
+_LONGEST = 200
+
+
+@define(eq=False)
+class AnswerStats:
+    """Cost, model and times of one request's answers, as far as they have come.
+
+    Attributes:
+        model: the full id of the model; empty before an answer begins.
+        finish: why the last answer ended; None: no answer has ended.
+        cost_usd: the cost that the CLI reported; None: it reported none.
+
+    Args:
+        seconds: a monotonic clock.
+    """
+
+    _seconds: Callable[[], float]
+    model: str = field(default="", init=False)
+    finish: FinishReason | None = field(default=None, init=False)
+    cost_usd: float | None = field(default=None, init=False)
+    _began_seconds: float | None = field(default=None, init=False)
+
+    @property
+    def answering_seconds(self) -> float | None:
+        """The time since the first token; None: there is no token yet."""
+        began = self._began_seconds
+        return None if began is None else self._seconds() - began
+
+    def receive(self, events: Sequence[Event]) -> None:
+        """Take events of one of the answers."""
+        # Only the first token is of interest.
+        if self._began_seconds is None:
+            self._await_token(events)
+        end = events[-1]
+        if isinstance(end, Finished):
+            self.finish = end.reason
+            if end.cost_usd is not None:
+                self.cost_usd = (self.cost_usd or 0.0) + end.cost_usd
+
+    def _await_token(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, MessageStart):
+                self.model = event.model
+            elif is_token(event):
+                self._began_seconds = self._seconds()
+                return
 
 
 @frozen(kw_only=True)
@@ -121,3 +216,22 @@ class RequestObservers(RequestObserver):
     def stream_closed(self) -> None:
         for observer in self.observers:
             observer.stream_closed()
+
+
+def client_family(user_agent: str | None) -> str:
+    """The family of a client.
+
+    Args:
+        user_agent: the header; None: the client sent none.
+
+    Returns:
+        One of `FAMILIES`.
+    """
+    if not user_agent or not user_agent.strip():
+        return NONE
+    return _family(user_agent.strip()[:_LONGEST])
+
+
+@lru_cache(maxsize=64)
+def _family(user_agent: str) -> str:
+    return next((name for name, found in _PATTERNS if found.search(user_agent)), OTHER)

@@ -41,13 +41,13 @@ from ccproxy.core.errors import (
     MethodNotAllowed,
     NotFound,
 )
+from ccproxy.web.access import CORSPolicy
 from ccproxy.web.context import (
     CLIENT_GONE,
     IRequestContext,
     RequestContext,
     RequestServices,
 )
-from ccproxy.web.cors import CORSPolicy
 from ccproxy.web.operation import Operation, Route
 from ccproxy.web.replies import error_response, request_id
 

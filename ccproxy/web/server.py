@@ -1,23 +1,26 @@
-"""The HTTP server: its connections, their number, and their end.
+"""The HTTP server: its endpoints, its connections, their number, and their end.
 
 What happens on one of them is `ccproxy.web.channel`'s business.
 """
 
+import os
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IDelayedCall, IStreamServerEndpoint
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 from typing_extensions import override
 
+from ccproxy.config.settings import SettingsError
 from ccproxy.core.errors import CCProxyError, TooManyConnections
-from ccproxy.web.auth import NO_KEY
+from ccproxy.web.access import NO_KEY
 from ccproxy.web.channel import Phase, ProxyChannel, ProxyRequest
 from ccproxy.web.context import NO_ROUTE
 from ccproxy.web.head_checks import HeadChecks
-from ccproxy.web.observer import RequestObserver, RequestOutcome
-from ccproxy.web.user_agents import OTHER
+from ccproxy.web.observer import OTHER, RequestObserver, RequestOutcome
 
 # Idle connections older than this may be evicted for a new connection.
 _PATIENCE_SECONDS = 1.0
@@ -149,3 +152,40 @@ class ProxySite(Site):
     @override
     def log(self, request: object) -> None:
         """Write nothing: the routes log what is worth it."""
+
+
+def endpoint_of(reactor: Any, text: str) -> IStreamServerEndpoint:
+    """The endpoint that a string means.
+
+    Raises:
+        SettingsError: Twisted does not understand it.
+    """
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
+    except Exception as error:
+        # Each parser of endpoint strings fails in a way of its own.
+        raise SettingsError(f"--listen: {text!r} is no endpoint: {error}") from error
+    return endpoint
+
+
+def uses_tls(text: str) -> bool:
+    """Whether clients of an endpoint have to speak TLS."""
+    return text.startswith(("ssl:", "tls:"))
+
+
+def is_inherited(text: str) -> bool:
+    """Whether an endpoint is a socket that systemd passes to the process."""
+    return text.startswith("systemd:")
+
+
+def base_url(text: str, address: object) -> str:
+    """The address of a listening endpoint, as curl takes it."""
+    scheme = "https" if uses_tls(text) else "http"
+    match address:
+        case IPv4Address(host=host, port=port):
+            return f"{scheme}://{host}:{port}/v1"
+        case IPv6Address(host=host, port=port):
+            return f"{scheme}://[{host}]:{port}/v1"
+        case UNIXAddress(name=name):
+            return f"--unix-socket {os.fsdecode(name or '')} http://localhost/v1"
+    return repr(address)

@@ -19,7 +19,7 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from ccproxy.core.errors import InvalidRequest, OriginNotAllowed, UpgradeRequired
-from ccproxy.web.cors import CORSPolicy
+from ccproxy.web.access import CORSPolicy
 from ccproxy.web.replies import request_id
 from ccproxy.web.websocket import BUG, SocketClosed, SocketLimits, WebSocket
 

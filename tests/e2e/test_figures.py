@@ -12,7 +12,7 @@ from pytest_twisted import ensureDeferred
 from ccproxy.server.fake_upstream import Reply, words
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.inspection import read_usage
-from ccproxy.web.auth import key_id
+from ccproxy.web.access import key_id
 from tests.support.mutations import WEATHER
 from tests.support.server import KEY, RunningProxy, Upstream, answer
 from tests.support.tool_calls import ONE

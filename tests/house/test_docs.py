@@ -12,7 +12,7 @@ from ccproxy.claude.worker.commands import WorkerLost
 from ccproxy.config.settings import OPTIONS
 from ccproxy.core.causes import Cause
 from ccproxy.core.remedies import REMEDIES
-from ccproxy.web.cors import CORSPolicy
+from ccproxy.web.access import CORSPolicy
 from tests.support.docs import DOCS, README, ROOT, all_errors, all_kinds, anchors, rows
 
 PAGES = (

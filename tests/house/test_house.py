@@ -78,8 +78,7 @@ PURE_NAMES = (
     *(
         f"ccproxy.web.{name}"
         for name in (
-            *("auth", "hosts", "cors", "head_checks", "user_agents", "observer"),
-            *("answer_stats", "reach", "error_formats", "operation", "sse"),
+            *("access", "head_checks", "observer", "error_formats", "operation"),
         )
     ),
     "ccproxy.cli.doctor.results",

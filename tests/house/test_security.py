@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = (ROOT / "docs" / "security.md").read_text()
-# `tests/unit/web/test_auth.py::test_no_other_key_opens`, or a whole file.
+# `tests/unit/web/test_access.py::test_no_other_key_opens`, or a whole file.
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TEXT)))
 
 

@@ -14,7 +14,7 @@ FOLDERS = ("ccproxy", "tests", "benchmarks", "examples", "twisted")
 _REFERENCE = re.compile(
     r'docs/(claude-cli-protocol|twisted-notes)\.md((?:,? (?:and )?"[^"]+")*)'
 )
-# `tests/unit/web/test_auth.py::test_no_other_key_opens`, a whole file, or a folder.
+# `tests/unit/web/test_access.py::test_no_other_key_opens`, a whole file, or a folder.
 _PATH = re.compile(r"`((?:ccproxy|tests|docs|benchmarks)/[\w./-]+)(?:::(\w+))?`")
 # `rules 17 to 19 and 22 of the Messages API`.
 _RULES = re.compile(r"\brules? (\d[\d, toand]*\d|\d)\b")

@@ -26,10 +26,8 @@ from ccproxy.core.usage import RateWindow
 from ccproxy.server.metrics import Metrics
 from ccproxy.server.usage_recorder import UsageRecorder
 from ccproxy.store.store import Store
-from ccproxy.web.auth import Authenticator
-from ccproxy.web.cors import CORSPolicy
+from ccproxy.web.access import AllowedHosts, Authenticator, CORSPolicy
 from ccproxy.web.head_checks import HeadChecks
-from ccproxy.web.hosts import AllowedHosts
 from ccproxy.web.observer import RequestObservers
 from ccproxy.web.server import ProxySite
 from tests.support.server import KEY

@@ -23,10 +23,10 @@ from ccproxy.api.conversations.request import (
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol.codec import LineSplitter, Record, WireError
 from ccproxy.claude.worker.turn_decoder import TurnDecoder
+from ccproxy.core.encoding import sse_frames
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, ClientError
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import Event, Failed, Finished
-from ccproxy.web.sse import sse_frames
 from tests.support.composed import BETAS, HAIKU_4_5, OPUS, SONNET_5, composed, upstream
 from tests.support.invariant import End, outcome_of
 from tests.support.mutations import CHAT, ODD, RESPONSES, places

@@ -7,8 +7,8 @@ from attrs import asdict
 
 from ccproxy.api.admin.usage import Window, window_documents
 from ccproxy.core.activity import ActiveRequest, Activity, CompletedRequest
+from ccproxy.core.encoding import WireEvent
 from ccproxy.core.remedies import REMEDIES
-from ccproxy.web.sse import WireEvent
 
 
 class _Now(msgspec.Struct):

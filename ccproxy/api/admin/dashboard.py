@@ -16,12 +16,12 @@ from twisted.web.server import Request
 from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.admin.activity_document import activity_event, ended_event, hello_event
 from ccproxy.core.activity import Activity
+from ccproxy.core.encoding import WireEvent, sse_frames
 from ccproxy.web.context import RequestContext, RequestServices
+from ccproxy.web.event_stream import SSEWriter
 from ccproxy.web.operation import EVENTS, Operation, ResponseSpec
 from ccproxy.web.replies import text_response
 from ccproxy.web.routing import Routes, add_error_handlers, route
-from ccproxy.web.sse import WireEvent, sse_frames
-from ccproxy.web.sse_writer import SSEWriter
 
 # The shortest time between two events of one kind.
 INTERVAL_SECONDS = 0.5

@@ -15,7 +15,7 @@ from ccproxy.config.api_settings import APISettings
 from ccproxy.core.errors import InvalidKey, StorageFailed
 from ccproxy.store.usage import UsageLedger
 from ccproxy.web import query
-from ccproxy.web.backend import Backend
+from ccproxy.web.completion_group import Backend
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.operation import (
     PLAIN,

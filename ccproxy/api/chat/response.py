@@ -28,7 +28,14 @@ from ccproxy.api.chat.schemas import (
 from ccproxy.api.chat.tool_calls import StreamedCall, ToolCallFormat
 from ccproxy.api.common.agent_tools import agent_line
 from ccproxy.api.common.restart_filter import RestartFilter
-from ccproxy.core.encoding import TEXT, encode_json, halves_around_text
+from ccproxy.core.encoding import (
+    DONE,
+    TEXT,
+    Encode,
+    WireEvent,
+    encode_json,
+    halves_around_text,
+)
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.message_builder import BuiltBlock, MessageBuilder
 from ccproxy.core.messages import Block, RedactedThinking, Thinking, ToolUse
@@ -48,7 +55,6 @@ from ccproxy.core.stream import (
     Usage,
 )
 from ccproxy.web.error_formats import openai_error
-from ccproxy.web.sse import DONE, Encode, WireEvent
 
 _FINISH: Mapping[FinishReason, Finish] = {
     FinishReason.LENGTH: "length",

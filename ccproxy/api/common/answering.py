@@ -5,15 +5,14 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
+from ccproxy.core.encoding import WireEvent
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.question import PreparedQuestion
 from ccproxy.core.stream import Receiver, Usage
-from ccproxy.web.backend import Backend
-from ccproxy.web.completion_group import CompletionGroup
+from ccproxy.web.completion_group import Backend, CompletionGroup
 from ccproxy.web.context import RequestContext
 from ccproxy.web.event_stream import EventStream, StreamEncoder
 from ccproxy.web.replies import json_response, set_queue_header
-from ccproxy.web.sse import WireEvent
 
 
 class Collector(Protocol):

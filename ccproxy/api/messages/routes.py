@@ -12,7 +12,7 @@ from ccproxy.api.messages.schemas import (
 )
 from ccproxy.api.messages.stream import MessageStream
 from ccproxy.core.errors import NotSupported, ThreadsUnsupported
-from ccproxy.web.backend import Backend
+from ccproxy.web.completion_group import Backend
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.error_formats import ANTHROPIC
 from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events

@@ -24,7 +24,13 @@ from ccproxy.api.messages.schemas import (
     usage_document,
 )
 from ccproxy.api.messages.thinking import ThinkingFilter, ThinkingForm
-from ccproxy.core.encoding import TEXT, encode_json, halves_around_text
+from ccproxy.core.encoding import (
+    TEXT,
+    Encode,
+    WireEvent,
+    encode_json,
+    halves_around_text,
+)
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import Block, Text
 from ccproxy.core.stream import (
@@ -43,7 +49,6 @@ from ccproxy.core.stream import (
     Usage,
 )
 from ccproxy.web.error_formats import anthropic_error
-from ccproxy.web.sse import Encode, WireEvent
 
 _PLAIN = ThinkingForm()
 _DELTA = "content_block_delta"

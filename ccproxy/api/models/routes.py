@@ -19,7 +19,7 @@ from ccproxy.api.models.openai import (
 )
 from ccproxy.core.errors import ModelNotFound, NotFound
 from ccproxy.web import query
-from ccproxy.web.backend import Backend
+from ccproxy.web.completion_group import Backend
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.error_formats import ANTHROPIC, OPENAI, is_anthropic
 from ccproxy.web.operation import Operation, json_response_spec, parameter

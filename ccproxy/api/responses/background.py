@@ -16,14 +16,14 @@ from twisted.logger import Logger
 from ccproxy.api.responses.event_log import EventLog
 from ccproxy.api.responses.stored import kept_response
 from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
+from ccproxy.core.encoding import WireEvent
 from ccproxy.core.errors import CCProxyError, InternalError, StorageFailed
 from ccproxy.core.stream import Event, Failed
 from ccproxy.store.responses import ResponseStore
 from ccproxy.store.shield import shield
-from ccproxy.web.answer_stats import AnswerStats
 from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import RequestIdentity
-from ccproxy.web.sse import WireEvent
+from ccproxy.web.observer import AnswerStats
 
 # How often to ask the store whether another server has cancelled a response.
 _POLL_SECONDS = 2.0

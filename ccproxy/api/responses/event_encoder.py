@@ -6,8 +6,7 @@ counts up from 0. So an event's number is its index in the list of all events.
 
 from collections.abc import Mapping
 
-from ccproxy.core.encoding import TEXT, encode_json, halves_around_text
-from ccproxy.web.sse import WireEvent
+from ccproxy.core.encoding import TEXT, WireEvent, encode_json, halves_around_text
 
 
 class EventEncoder:

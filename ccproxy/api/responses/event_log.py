@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
-from ccproxy.web.sse import DONE, WireEvent, sse_frames
-from ccproxy.web.sse_writer import SSEWriter
+from ccproxy.core.encoding import DONE, WireEvent, sse_frames
+from ccproxy.web.event_stream import SSEWriter
 
 # Events that are written at once; a full socket then pauses the reader.
 _BATCH_EVENTS = 256

@@ -9,10 +9,10 @@ from twisted.web.server import Request
 from ccproxy.api.responses.background import BackgroundResponses
 from ccproxy.api.responses.event_log import EventLog, EventLogReader
 from ccproxy.api.responses.stored import decode_events, end_of_stream, shown_response
+from ccproxy.core.encoding import WireEvent
 from ccproxy.core.errors import StorageFailed
 from ccproxy.store.records import StoredResponse
 from ccproxy.store.responses import ResponseStore
-from ccproxy.web.sse import WireEvent
 
 _POLL_SECONDS = 1.0
 

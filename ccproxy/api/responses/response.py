@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ccproxy.api.responses.stream import ResponseStream
-from ccproxy.core.encoding import encode_json
+from ccproxy.core.encoding import WireEvent, encode_json
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.message_builder import BuiltBlock, MessageBuilder
 from ccproxy.core.messages import Text, Thinking, ToolUse
@@ -18,7 +18,6 @@ from ccproxy.core.stream import (
     ThinkingDelta,
     Usage,
 )
-from ccproxy.web.sse import WireEvent
 
 
 class ResponseDocument:

@@ -29,6 +29,7 @@ from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
 from ccproxy.api.responses.websocket import ResponseSocket
 from ccproxy.config.api_settings import APISettings
 from ccproxy.core.causes import Cause
+from ccproxy.core.encoding import DONE, WireEvent
 from ccproxy.core.errors import (
     ClaudeFailed,
     InvalidRequest,
@@ -45,7 +46,6 @@ from ccproxy.web.replies import (
     set_question_headers,
 )
 from ccproxy.web.routing import Routes, add_error_handlers, route
-from ccproxy.web.sse import DONE, WireEvent
 from ccproxy.web.upgrade import serve_websocket
 from ccproxy.web.websocket import (
     GOING_AWAY,

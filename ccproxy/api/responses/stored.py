@@ -15,9 +15,8 @@ import msgspec
 from ccproxy.api.responses.event_encoder import EventEncoder
 from ccproxy.api.responses.items import DecodedItem
 from ccproxy.api.responses.resource import failed, without_encrypted_content
-from ccproxy.core.encoding import encode_json
+from ccproxy.core.encoding import WireEvent, encode_json
 from ccproxy.core.errors import CCProxyError, ShuttingDown
-from ccproxy.web.sse import WireEvent
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _PREFIXES: Mapping[str, str] = {

@@ -42,6 +42,7 @@ from ccproxy.api.responses.resource import (
     without_encrypted_content,
 )
 from ccproxy.api.responses.tool_calls import OpenCall
+from ccproxy.core.encoding import Encode, WireEvent
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import Block, RedactedThinking, ToolUse
 from ccproxy.core.stream import (
@@ -58,7 +59,6 @@ from ccproxy.core.stream import (
     ThinkingDelta,
     Usage,
 )
-from ccproxy.web.sse import Encode, WireEvent
 
 _INCOMPLETE: Mapping[FinishReason, str] = {
     FinishReason.LENGTH: "max_output_tokens",

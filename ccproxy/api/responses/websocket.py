@@ -31,6 +31,7 @@ from ccproxy.api.responses.turns import (
     remembered,
 )
 from ccproxy.core.causes import Cause
+from ccproxy.core.encoding import WireEvent
 from ccproxy.core.errors import (
     CCProxyError,
     ConnectionLimitReached,
@@ -39,11 +40,10 @@ from ccproxy.core.errors import (
     StorageFailed,
 )
 from ccproxy.core.stream import Event, Finished, Usage
-from ccproxy.web.answer_stats import AnswerStats
 from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import RequestIdentity
 from ccproxy.web.error_formats import socket_error
-from ccproxy.web.sse import WireEvent
+from ccproxy.web.observer import AnswerStats
 from ccproxy.web.websocket import SocketTooOld, WebSocket
 
 _CREATE = "response.create"

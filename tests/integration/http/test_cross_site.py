@@ -10,8 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 
-from ccproxy.web.cors import CORSPolicy
-from ccproxy.web.hosts import AllowedHosts
+from ccproxy.web.access import AllowedHosts, CORSPolicy
 from tests.integration.http.conftest import AUTHORIZATION, HTTP
 from tests.support.raw import RawClient, request
 from tests.support.websocket import open_socket

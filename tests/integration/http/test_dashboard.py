@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 
 from ccproxy.api.admin.dashboard import INTERVAL_SECONDS
 from ccproxy.core.stream import Finished, TextDelta, Usage
-from ccproxy.web.auth import key_id
+from ccproxy.web.access import key_id
 from tests.integration.http.conftest import AUTHORIZATION, HTTP, chat_bytes
 from tests.support.backend import ScriptedRequest, started
 from tests.support.raw import RawClient, request

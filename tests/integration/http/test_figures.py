@@ -31,7 +31,7 @@ from ccproxy.core.stream import (
 from ccproxy.server.usage_recorder import UsageRecorder
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.store import Store
-from ccproxy.web.auth import key_id
+from ccproxy.web.access import key_id
 from ccproxy.web.observer import RequestOutcome
 from tests.integration.http.conftest import HTTP, chat_bytes
 from tests.support.backend import ScriptedBackend, ScriptedRequest, site, started

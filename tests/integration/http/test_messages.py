@@ -8,7 +8,7 @@ from pytest_twisted import ensureDeferred
 
 from ccproxy.core.errors import ClaudeFailed, Overloaded, RateLimited
 from ccproxy.core.stream import Failed
-from ccproxy.web.auth import key_id
+from ccproxy.web.access import key_id
 from tests.integration.http.conftest import AUTHORIZATION, HTTP
 from tests.support.backend import started
 from tests.support.raw import request

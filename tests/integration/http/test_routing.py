@@ -13,9 +13,8 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from ccproxy.core.errors import StorageFailed
-from ccproxy.web.auth import Authenticator
+from ccproxy.web.access import Authenticator, CORSPolicy
 from ccproxy.web.context import RequestContext, RequestServices
-from ccproxy.web.cors import CORSPolicy
 from ccproxy.web.head_checks import HeadChecks
 from ccproxy.web.observer import RequestObserver, RequestOutcome, UnderWay
 from ccproxy.web.operation import Operation

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from ccproxy.core.causes import Cause
 from ccproxy.core.errors import ClaudeFailed, RateLimited
 from ccproxy.core.stream import ContentBlockStop, Failed, TextDelta, UpstreamRetry
-from ccproxy.web.sse_writer import KEEP_ALIVE_SECONDS, SSEWriter
+from ccproxy.web.event_stream import KEEP_ALIVE_SECONDS, SSEWriter
 from tests.conftest import ExpectedErrors
 from tests.integration.http.conftest import HTTP, chat_bytes
 from tests.support.backend import (

@@ -6,11 +6,17 @@ from hypothesis import strategies as st
 
 from ccproxy.config.settings import Settings, SettingsError
 from ccproxy.core.errors import CCProxyError, HostNotAllowed, InvalidRequest
-from ccproxy.web.auth import Authenticator
-from ccproxy.web.cors import CORSPolicy
+from ccproxy.web.access import (
+    AllowedHosts,
+    Authenticator,
+    CORSPolicy,
+    check_count,
+    check_keys,
+    is_reachable,
+    listened_names,
+    own_names,
+)
 from ccproxy.web.head_checks import head_checks
-from ccproxy.web.hosts import AllowedHosts, check_count
-from ccproxy.web.reach import check_keys, is_reachable, listened_names, own_names
 
 # Host
 

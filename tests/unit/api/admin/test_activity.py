@@ -11,8 +11,7 @@ from ccproxy.core.errors import CCProxyError
 from ccproxy.core.remedies import REMEDIES
 from ccproxy.core.stream import MessageStart, TextDelta, ThinkingDelta, UpstreamRetry
 from ccproxy.core.usage import RateWindow
-from ccproxy.web.answer_stats import AnswerStats
-from ccproxy.web.observer import RequestOutcome
+from ccproxy.web.observer import AnswerStats, RequestOutcome
 
 WALL = 1_700_000_000.0
 

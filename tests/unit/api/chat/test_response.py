@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.core.encoding import sse_frames
 from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
@@ -34,7 +35,6 @@ from ccproxy.core.stream import (
     Usage,
 )
 from ccproxy.web.error_formats import openai_error
-from ccproxy.web.sse import sse_frames
 from tests.support.events import call_start, in_blocks
 from tests.support.spec import chunk_errors, document_errors, error_errors
 

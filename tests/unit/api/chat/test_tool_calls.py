@@ -13,6 +13,7 @@ from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
 from ccproxy.api.chat.tool_calls import ToolCallFormat
 from ccproxy.api.common.custom_tools import CustomInputDecoder, free_text
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
+from ccproxy.core.encoding import sse_frames
 from ccproxy.core.errors import ClientError
 from ccproxy.core.messages import (
     Message,
@@ -34,7 +35,6 @@ from ccproxy.core.stream import (
     TextDelta,
     ThinkingDelta,
 )
-from ccproxy.web.sse import sse_frames
 from tests.support.events import call_start, in_blocks, redacted_start
 from tests.support.requests import told_content, told_messages, told_tools
 from tests.support.spec import chunk_errors, document_errors

@@ -13,10 +13,10 @@ from ccproxy.api.chat.request import DecodedChatRequest, decode_chat
 from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
 from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
+from ccproxy.core.encoding import sse_frames
 from ccproxy.core.errors import ClientError
 from ccproxy.core.messages import ToolChoice
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Restarted
-from ccproxy.web.sse import sse_frames
 from tests.support.events import call_start, in_blocks
 from tests.support.requests import told_messages, told_tools
 

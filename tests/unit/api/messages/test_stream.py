@@ -13,6 +13,7 @@ from ccproxy.api.messages.response import MessageDocument
 from ccproxy.api.messages.schemas import MessageMeta
 from ccproxy.api.messages.stream import MessageStream
 from ccproxy.api.messages.thinking import ThinkingForm
+from ccproxy.core.encoding import WireEvent
 from ccproxy.core.errors import (
     ClaudeFailed,
     RateLimited,
@@ -41,7 +42,6 @@ from ccproxy.core.stream import (
     UpstreamRetry,
     Usage,
 )
-from ccproxy.web.sse import WireEvent
 from tests.unit.api.messages.samples import SHOWN, SIGNED_ONLY
 
 HEADING = MessageMeta(id="msg_1", request_id="req_1")

@@ -14,6 +14,7 @@ from ccproxy.api.responses.request import (
     request_of,
 )
 from ccproxy.api.responses.stream import ResponseStream
+from ccproxy.core.encoding import WireEvent
 from ccproxy.core.messages import Message, MessagesRequest
 from ccproxy.core.stream import (
     Event,
@@ -26,7 +27,6 @@ from ccproxy.core.stream import (
     UpstreamRetry,
     Usage,
 )
-from ccproxy.web.sse import WireEvent
 from tests.support.events import call_start, redacted_start
 
 USAGE = Usage(

@@ -5,8 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.core.encoding import encode_json
-from ccproxy.web.sse import DONE, WireEvent, sse_frames
+from ccproxy.core.encoding import DONE, WireEvent, encode_json, sse_frames
 
 NAMES = st.sampled_from(["", "ping", "response.created"])
 TEXTS = st.text(st.sampled_from("a\n\r\u2028\u2029\x85\x1c\0:"), max_size=9)

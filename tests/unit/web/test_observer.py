@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import text
 
-from ccproxy.web.user_agents import FAMILIES, NONE, OTHER, client_family
+from ccproxy.web.observer import FAMILIES, NONE, OTHER, client_family
 
 # As the programs send it, versions shortened.
 AGENTS = [

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ccproxy.core.errors import InvalidKey, RequestTooLarge, UnsupportedEncoding
-from ccproxy.web.auth import Authenticator
+from ccproxy.web.access import Authenticator
 
 KEY = "sk-secret"
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
@@ -104,7 +104,7 @@ def test_digests_are_compared_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -
         lengths.append((len(one), len(other)))
         return one == other
 
-    monkeypatch.setattr("ccproxy.web.auth.compare_digest", compared)
+    monkeypatch.setattr("ccproxy.web.access.compare_digest", compared)
     keys = Authenticator(("k", "key" * 40, "another"), 100)
     keys.check_key([b"Bearer k"])
     with pytest.raises(InvalidKey):

@@ -1,0 +1,375 @@
+"""Who may use the server: API keys, host names, and the web pages of other sites. Pure.
+
+**Keys.** The authenticator is asked twice. The server asks it when a request's headers
+have arrived, so that the body of a client without a key is never read. The routes ask
+it again, because they can be mounted in another application's server.
+
+**Host names.** The owner of a web page can let the name of its site resolve to this
+machine. A browser then takes this server for the page's own site (DNS rebinding). The
+requests still name that site, and are refused. An address cannot be made to mean
+another machine, so every address is allowed.
+
+**Pages.** No page may read responses, unless the operator names its site. The pages of
+a named site get the headers of CORS with every response. The request that a browser
+sends in advance (the preflight) gets the headers that allow the key's header, and that
+let a page of the internet reach a private network.
+
+Source: RFC 9110, "Host and :authority"; RFC 9112, "Request Target"; WHATWG Fetch,
+"HTTP CORS protocol"; WICG Private Network Access.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b, sha256
+from hmac import compare_digest
+from ipaddress import ip_address
+from typing import Protocol
+
+from ccproxy.config.settings import SettingsError
+from ccproxy.core.errors import (
+    HostNotAllowed,
+    InvalidKey,
+    InvalidRequest,
+    RequestTooLarge,
+    UnsupportedEncoding,
+)
+
+_SCHEME = "bearer"
+_ID_BYTES = 4
+
+# The key id of requests for which no key was checked.
+NO_KEY = "-"
+_ANY = "*"
+_LOCAL = ("localhost", "*.localhost")
+_LONGEST_NAME = 253
+_PORT = re.compile(r":\d{0,5}\Z")
+_TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # noqa: S105  # HTTP's, no secret
+_TOKENS = re.compile(rf"{_TOKEN}(?: ?, ?{_TOKEN})*")
+_LONGEST = 2000
+_EXPOSED = (
+    "x-request-id, retry-after, x-should-retry, x-ccproxy-ignored, "
+    "x-ccproxy-adjusted, x-ccproxy-effort, x-ccproxy-queue-ms"
+)
+_MAX_AGE_SECONDS = 600
+# 16 characters of a password generator cannot be guessed over a network.
+SHORTEST_KEY = 16
+
+# The address to listen on, in an endpoint string.
+_INTERFACE = re.compile(r":interface=((?:\\.|[^:\\])+)")
+
+
+class HeaderFields(Protocol):
+    """The header fields of a request: `twisted.web.http_headers.Headers`."""
+
+    def getRawHeaders(  # noqa: N802  # Twisted's name
+        self, name: bytes, default: Sequence[bytes]
+    ) -> Sequence[bytes]:
+        """Every value of a field."""
+
+
+def key_id(key: str) -> str:
+    """The public id of a key, for logs and counts: eight hexadecimal digits."""
+    digest = blake2b(key.encode(), digest_size=_ID_BYTES, person=b"ccproxy key id")
+    return digest.hexdigest()
+
+
+class Authenticator:
+    """Checks keys, and the size and encoding of bodies.
+
+    Args:
+        keys: the accepted keys; None: the application around the routes checks keys.
+        max_body: the largest body, in bytes.
+    """
+
+    def __init__(self, keys: Sequence[str] | None, max_body: int) -> None:
+        self._digests = (
+            None
+            if keys is None
+            else [(_digest(key.encode()), key_id(key)) for key in keys]
+        )
+        self._max_body = max_body
+
+    def check_headers(self, headers: HeaderFields) -> str:
+        """Check the key of a request; returns the key's id.
+
+        Raises:
+            InvalidKey: the message says how to send the key.
+        """
+        return self.check_key(
+            headers.getRawHeaders(b"authorization", []),
+            headers.getRawHeaders(b"x-api-key", []),
+        )
+
+    def check_key(
+        self, authorization: Sequence[bytes], api_keys: Sequence[bytes] = ()
+    ) -> str:
+        """Check the ``Authorization`` and ``x-api-key`` headers; returns the key's id.
+
+        One valid key is enough, because some clients send both headers.
+
+        Every accepted key is compared, by digest and in constant time, so that the
+        time of an answer reveals nothing about the keys.
+
+        Raises:
+            InvalidKey: the message says how to send the key.
+        """
+        if self._digests is None:
+            return NO_KEY
+        if not authorization and not api_keys:
+            raise InvalidKey(
+                "no API key was sent; send the proxy's key (PROXY_API_KEY) as the "
+                "header `Authorization: Bearer KEY`, or `x-api-key: KEY`"
+            )
+        candidates = [key.strip() for key in api_keys]
+        if authorization:
+            candidates += _bearer(authorization, is_alone=not api_keys)
+        matches = [
+            name
+            for candidate in candidates
+            for digest, name in self._digests
+            if compare_digest(_digest(candidate), digest)
+        ]
+        if not matches:
+            raise InvalidKey(
+                "the API key is wrong; send the one that the proxy was started with "
+                "(PROXY_API_KEY), not a key of OpenAI's or Anthropic's"
+            )
+        return matches[0]
+
+    def check_size(self, size_bytes: int) -> None:
+        """Check the size of a body, received or announced.
+
+        Raises:
+            RequestTooLarge: the message names the option that raises the limit.
+        """
+        if size_bytes > self._max_body:
+            raise RequestTooLarge(
+                f"the request body is larger than {self._max_body} bytes; "
+                "send less, or start the proxy with a larger --max-body"
+            )
+
+    def check_encoding(self, encodings: Sequence[bytes]) -> None:
+        """Check the ``Content-Encoding`` headers of a request.
+
+        Nothing is decompressed: a body of a few kilobytes can expand to gigabytes.
+
+        Raises:
+            UnsupportedEncoding: the body is compressed.
+        """
+        if any(value.strip().lower() not in (b"", b"identity") for value in encodings):
+            raise UnsupportedEncoding(
+                "the body is compressed, which is not taken here; send it as it is, "
+                "without Content-Encoding"
+            )
+
+
+def _digest(key: bytes) -> bytes:
+    return sha256(key).digest()
+
+
+def _bearer(authorization: Sequence[bytes], *, is_alone: bool) -> Sequence[bytes]:
+    scheme, _, given = authorization[0].decode("latin-1").strip().partition(" ")
+    if len(authorization) == 1 and scheme.lower() == _SCHEME:
+        return (given.strip().encode("latin-1"),)
+    if is_alone:
+        raise InvalidKey("send the key as one header `Authorization: Bearer KEY`")
+    return ()
+
+
+class AllowedHosts:
+    """The host names of this server.
+
+    Args:
+        names: besides those of the loopback interface; ``*.example.org`` stands for
+            every name below ``example.org``, ``*`` for any name.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._names = frozenset(_bare(name) for name in (*_LOCAL, *names))
+
+    def check(self, target: bytes, hosts: Sequence[bytes]) -> None:
+        """Check which host a request is for.
+
+        Args:
+            target: of the request; in the absolute form it names a host, too.
+            hosts: the ``Host`` headers.
+
+        Raises:
+            HostNotAllowed: the request is for another host; names the option.
+        """
+        named = [host.decode("latin-1").strip() for host in hosts]
+        authority = _authority(target)
+        if authority is not None:
+            named.append(authority)
+        for name in named:
+            if not self.knows(name):
+                raise HostNotAllowed(
+                    "this request is for another host name than this proxy's; if it "
+                    "is meant for it, start the proxy with --allowed-hosts and that "
+                    "name (CCPROXY_ALLOWED_HOSTS)"
+                )
+
+    def knows(self, host: str) -> bool:
+        """Whether a host, with or without a port, is allowed."""
+        name = _bare(host)
+        if _ANY in self._names:
+            return True
+        if not 0 < len(name) <= _LONGEST_NAME:
+            return False
+        if name in self._names or _is_address(name):
+            return True
+        labels = name.split(".")
+        above = [".".join(labels[place:]) for place in range(1, len(labels))]
+        return any(f"*.{parent}" in self._names for parent in above)
+
+
+def check_count(version: bytes, hosts: Sequence[bytes]) -> None:
+    """Check that a request has exactly one ``Host`` header, as HTTP/1.1 demands.
+
+    Args:
+        version: of HTTP, as in the request line.
+        hosts: the headers.
+
+    Raises:
+        InvalidRequest: it has none, or several.
+    """
+    if len(hosts) > 1:
+        raise InvalidRequest("there is more than one Host header; send one")
+    if not hosts and version != b"HTTP/1.0":
+        raise InvalidRequest("there is no Host header, which HTTP/1.1 demands")
+
+
+def _bare(host: str) -> str:
+    """A name in lower case, without port and final dot."""
+    return _PORT.sub("", host.strip()).lower().removesuffix(".")
+
+
+def _authority(target: bytes) -> str | None:
+    match = re.match(rb"https?://([^/?#]*)", target, re.IGNORECASE)
+    if match is None:
+        return None
+    # The part before an @ is no host.
+    return match[1].decode("latin-1").rpartition("@")[2]
+
+
+def _is_address(name: str) -> bool:
+    inner = name[1:-1] if name.startswith("[") and name.endswith("]") else name
+    try:
+        return (ip_address(inner).version == 6) == (inner != name)
+    except ValueError:
+        return False
+
+
+class CORSPolicy:
+    """The sites whose pages may use the routes.
+
+    Args:
+        allowed: ``scheme://host:port``, or ``*``.
+    """
+
+    def __init__(self, allowed: Iterable[str] = ()) -> None:
+        self._allowed = frozenset(origin.lower() for origin in allowed)
+
+    def allows(self, origins: Sequence[bytes]) -> bool:
+        """Whether the ``Origin`` headers of a request name an allowed site."""
+        if len(origins) != 1:
+            return False
+        own = origins[0].decode("latin-1").strip().lower()
+        return _ANY in self._allowed or own in self._allowed
+
+    def headers(self, origins: Sequence[bytes]) -> Mapping[str, str]:
+        """The headers of every response to a request.
+
+        Args:
+            origins: the ``Origin`` headers of the request.
+        """
+        if not self._allowed:
+            return {}
+        # A cache must not give the response for one site to another site.
+        vary = {} if _ANY in self._allowed else {"vary": "origin"}
+        if not self.allows(origins):
+            return vary
+        allowed = (
+            _ANY if _ANY in self._allowed else origins[0].decode("latin-1").strip()
+        )
+        return {
+            **vary,
+            "access-control-allow-origin": allowed,
+            "access-control-expose-headers": _EXPOSED,
+        }
+
+    def preflight(
+        self,
+        origins: Sequence[bytes],
+        *,
+        methods: str,
+        wanted: Sequence[bytes],
+        is_private: bool,
+    ) -> Mapping[str, str]:
+        """The further headers of the response to a preflight.
+
+        Args:
+            origins: the ``Origin`` headers of the request.
+            methods: of the route, separated by commas.
+            wanted: its ``Access-Control-Request-Headers``.
+            is_private: it has ``Access-Control-Request-Private-Network``.
+        """
+        if not self.allows(origins):
+            return {}
+        asked = ", ".join(text.decode("latin-1").strip() for text in wanted)
+        # The wild card would not stand for `authorization`.
+        names = "authorization, content-type"
+        if len(asked) <= _LONGEST and _TOKENS.fullmatch(asked):
+            names += f", {asked}"
+        headers = {
+            "access-control-allow-methods": methods,
+            "access-control-allow-headers": names,
+            "access-control-max-age": str(_MAX_AGE_SECONDS),
+        }
+        if is_private:
+            headers["access-control-allow-private-network"] = "true"
+        return headers
+
+
+def listened_names(endpoints: Iterable[str]) -> list[str]:
+    """The host names and addresses in Twisted's endpoint strings."""
+    found = (_INTERFACE.search(endpoint) for endpoint in endpoints)
+    return [re.sub(r"\\(.)", r"\1", match[1]) for match in found if match]
+
+
+def is_reachable(endpoint: str) -> bool:
+    """Whether other machines can reach an endpoint; in doubt, they can."""
+    if endpoint.startswith("unix:"):
+        return False
+    names = listened_names([endpoint])
+    return not names or not all(map(_is_loopback, names))
+
+
+def own_names(hostname: str) -> list[str]:
+    """The names of a machine in its own network."""
+    short = hostname.partition(".")[0]
+    return [hostname, short, f"{short}.local"] if short else []
+
+
+def check_keys(endpoints: Sequence[str], keys: Sequence[str]) -> None:
+    """Check that no key can be guessed over a network.
+
+    Raises:
+        SettingsError: a key is too short for an endpoint that others can reach.
+    """
+    if not any(len(key) < SHORTEST_KEY for key in keys):
+        return
+    for endpoint in endpoints:
+        if is_reachable(endpoint):
+            raise SettingsError(
+                f"--api-key: other machines can reach {endpoint}, so every key must "
+                f"have at least {SHORTEST_KEY} characters; choose a longer one "
+                "(openssl rand -hex 16), or listen on 127.0.0.1"
+            )
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name.lower() == "localhost"
