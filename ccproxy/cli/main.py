@@ -31,6 +31,7 @@ from ccproxy.server.logging import observer
 from ccproxy.server.service import CannotListen, Server, make_service, running_reactor
 from ccproxy.server.systemd import READY, STOPPING, notify
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Time for a server to stop after the second signal.
 _HASTE_SECONDS = 2.0
 
@@ -107,11 +108,17 @@ class _Application(MultiService):
             parent.setComponent(ILogObserver, observer)
         super().setServiceParent(parent)
 
+    def _stop(self, number: int, frame: object) -> None:
+        """Stop as on SIGTERM: the terminal was closed."""
+        reactor = running_reactor()
+        reactor.callFromThread(reactor.stop)
+
     def _stop_now(self, number: int, frame: object) -> None:
         """Stop without waiting for answers: the second signal."""
         # A third signal kills the process, as does the timer below.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for other in _STOPPING:
+            if callable(signal.getsignal(other)):
+                signal.signal(other, signal.SIG_DFL)
         reactor = running_reactor()
         reactor.callFromThread(self._server.stop_now)
         reactor.callFromThread(
@@ -131,11 +138,14 @@ class _Application(MultiService):
     @override
     def startService(self) -> None:
         super().startService()
+        # `nohup` ignores the signal.
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, self._stop)
         notify(READY, os.environ)
 
     @override
     def stopService(self) -> "Deferred[Any]":
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPPING:
             if callable(signal.getsignal(number)):
                 signal.signal(number, self._stop_now)
         notify(STOPPING, os.environ)

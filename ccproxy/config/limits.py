@@ -40,7 +40,8 @@ class ConnectionLimits:
         group=Group.LIMITS,
         metavar="TIME",
         parse=duration,
-        default="60s",
+        # Longer than what is usual in front of it, so that the other side closes.
+        default="90s",
         old=[Spelling(flag="keep-alive", variable="CCPROXY_KEEP_ALIVE")],
         help="a connection without a request for this long is closed",
     )

@@ -21,7 +21,6 @@ Source: RFC 9110, "Host and :authority"; RFC 9112, "Request Target"; WHATWG Fetc
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b, sha256
-from hmac import compare_digest
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -42,6 +41,7 @@ NO_KEY = "-"
 _ANY = "*"
 _LOCAL = ("localhost", "*.localhost")
 _LONGEST_NAME = 253
+_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\Z")
 _PORT = re.compile(r":\d{0,5}\Z")
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # noqa: S105  # HTTP's, no secret
 _TOKENS = re.compile(rf"{_TOKEN}(?: ?, ?{_TOKEN})*")
@@ -82,10 +82,10 @@ class Authenticator:
     """
 
     def __init__(self, keys: Sequence[str] | None, max_body: int) -> None:
-        self._digests = (
+        self._ids = (
             None
             if keys is None
-            else [(_digest(key.encode()), key_id(key)) for key in keys]
+            else {_digest(key.encode()): key_id(key) for key in keys}
         )
         self._max_body = max_body
 
@@ -107,34 +107,32 @@ class Authenticator:
 
         One valid key is enough, because some clients send both headers.
 
-        Every accepted key is compared, by digest and in constant time, so that the
-        time of an answer reveals nothing about the keys.
+        Keys are looked up by their digest. The time of an answer reveals nothing about
+        the keys, and does not depend on their number.
 
         Raises:
             InvalidKey: the message says how to send the key.
         """
-        if self._digests is None:
+        if self._ids is None:
             return NO_KEY
         if not authorization and not api_keys:
             raise InvalidKey(
                 "no API key was sent; send the proxy's key (PROXY_API_KEY) as the "
                 "header `Authorization: Bearer KEY`, or `x-api-key: KEY`"
             )
+        if len(api_keys) > 1:
+            raise InvalidKey("send the key as one header `x-api-key: KEY`")
         candidates = [key.strip() for key in api_keys]
         if authorization:
             candidates += _bearer(authorization, is_alone=not api_keys)
-        matches = [
-            name
-            for candidate in candidates
-            for digest, name in self._digests
-            if compare_digest(_digest(candidate), digest)
-        ]
-        if not matches:
-            raise InvalidKey(
-                "the API key is wrong; send the one that the proxy was started with "
-                "(PROXY_API_KEY), not a key of OpenAI's or Anthropic's"
-            )
-        return matches[0]
+        for candidate in candidates:
+            found = self._ids.get(_digest(candidate))
+            if found is not None:
+                return found
+        raise InvalidKey(
+            "the API key is wrong; send the one that the proxy was started with "
+            "(PROXY_API_KEY), not a key of OpenAI's or Anthropic's"
+        )
 
     def check_size(self, size_bytes: int) -> None:
         """Check the size of a body, received or announced.
@@ -223,20 +221,24 @@ class AllowedHosts:
         return any(f"*.{parent}" in self._names for parent in above)
 
 
-def check_count(version: bytes, hosts: Sequence[bytes]) -> None:
-    """Check that a request has exactly one ``Host`` header, as HTTP/1.1 demands.
+def check_syntax(version: bytes, hosts: Sequence[bytes]) -> None:
+    """Check that a request has exactly one ``Host`` header, which is a host.
 
     Args:
         version: of HTTP, as in the request line.
         hosts: the headers.
 
     Raises:
-        InvalidRequest: it has none, or several.
+        InvalidRequest: it has none, or several, or no host in it.
     """
     if len(hosts) > 1:
         raise InvalidRequest("there is more than one Host header; send one")
     if not hosts and version != b"HTTP/1.0":
         raise InvalidRequest("there is no Host header, which HTTP/1.1 demands")
+    for host in hosts:
+        name = _bare(host.decode("latin-1"))
+        if name and not (_NAME.match(name) or _is_address(name)):
+            raise InvalidRequest("the Host header is neither a name nor an address")
 
 
 def _bare(host: str) -> str:

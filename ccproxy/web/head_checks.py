@@ -16,7 +16,7 @@ from ccproxy.web.access import (
     Authenticator,
     CORSPolicy,
     HeaderFields,
-    check_count,
+    check_syntax,
     is_reachable,
     listened_names,
     own_names,
@@ -75,7 +75,7 @@ class HeadChecks:
         if any(coding.strip().lower() != b"chunked" for coding in codings):
             raise InvalidRequest("`chunked` is the only Transfer-Encoding here")
         hosts = head.values(b"host")
-        check_count(head.version, hosts)
+        check_syntax(head.version, hosts)
         if not head.is_sheltered:
             self.hosts.check(head.target, hosts)
         # Without a body the routes' own check of the key is early enough.

@@ -51,8 +51,10 @@ def place(tmp_path: Path) -> Path:
     return place
 
 
-@pytest.mark.parametrize("first", ["TERM", "INT"])
-@pytest.mark.parametrize("second", ["TERM", "INT"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("TERM", "TERM"), ("INT", "TERM"), ("TERM", "INT"), ("HUP", "HUP")],
+)
 @ensureDeferred
 async def test_second_signal_ends_it_now(
     start: Start, fake: Fake, place: Path, first: str, second: str

@@ -92,6 +92,9 @@ DOUBTFUL = {
     "no version": b"GET /health\r\n\r\n",
     "another version": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "no Host": b"GET /health HTTP/1.1\r\n\r\n",
+    "empty label": b"GET / HTTP/1.1\r\nhost: a..localhost\r\n\r\n",
+    "long label": b"GET / HTTP/1.1\r\nhost: %s.localhost\r\n\r\n" % (b"x" * 64),
+    "soft hyphen": b"GET / HTTP/1.1\r\nhost: a\xad.localhost\r\n\r\n",
     "two Hosts": GET + b"host: localhost\r\n\r\n",
     "star of another method": b"GET * HTTP/1.1\r\nhost: localhost\r\n\r\n",
 }

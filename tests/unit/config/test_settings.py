@@ -196,7 +196,7 @@ def test_the_defaults() -> None:
         "max_connections": 512,
         "head_timeout": 30.0,
         "body_timeout": 120.0,
-        "keep_alive_timeout": 60.0,
+        "keep_alive_timeout": 90.0,
         "reader_timeout": 300.0,
         "keep_size": 2**30,
         "open_metrics": False,
