@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
 from twisted.python.logfile import LogFile
@@ -30,6 +30,8 @@ from ccproxy.core.errors import ClaudeUnavailable
 from ccproxy.server.logging import observer
 from ccproxy.server.service import CannotListen, Server, make_service, running_reactor
 from ccproxy.server.systemd import READY, STOPPING, notify
+
+_log = Logger()
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Time for a server to stop after the second signal.
@@ -111,6 +113,8 @@ class _Application(MultiService):
     def _stop(self, number: int, frame: object) -> None:
         """Stop as on SIGTERM: the terminal was closed."""
         reactor = running_reactor()
+        # Twisted's words for the other signals.
+        reactor.callFromThread(_log.info, "Received SIGHUP, shutting down.")
         reactor.callFromThread(reactor.stop)
 
     def _stop_now(self, number: int, frame: object) -> None:
