@@ -45,14 +45,14 @@ class API:
     """All routes.
 
     Args:
-        backend: answers the questions.
-        store: keeps responses, conversations and usage.
+        backend: answers the requests.
+        store: stores responses, conversations and usage.
         authenticator: checks keys and bodies.
         cors: the web pages that may use the routes.
         settings: of the routes.
-        observer: told of every request.
+        observer: notified of every request.
         exposition: what ``GET /metrics`` shows.
-        live: what ``GET /dashboard`` shows.
+        tracker: has the requests that ``GET /dashboard`` shows.
         clock: the reactor.
         wall_seconds: Unix time, for ``created``.
     """
@@ -67,7 +67,7 @@ class API:
         settings: APISettings,
         observer: RequestObserver,
         exposition: Exposition,
-        live: ActivityTracker,
+        tracker: ActivityTracker,
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
@@ -77,7 +77,7 @@ class API:
         turns = ResponseBuilder(backend, store, wall_seconds)
         self._jobs = BackgroundResponses(turns, store.responses, clock)
         self._dashboard = DashboardRoutes(
-            services, live=live, wall_seconds=wall_seconds
+            services, tracker=tracker, wall_seconds=wall_seconds
         )
         self._responses = ResponsesRoutes(
             services,

@@ -108,16 +108,16 @@ class RememberedAnswers:
             now: monotonic seconds.
             is_shared: whether it may be written to the store.
         """
-        whose, ids = self._owner_key(owner), _ids(blocks)
+        owner_key, ids = self._owner_key(owner), _ids(blocks)
         if not any(_is_thought(block) for block in blocks):
             # The client's copy is as good.
-            self._note_plain(_by_ids(whose, ids))
+            self._note_plain(_by_ids(owner_key, ids))
             return
-        answer = self._keep(whose, prefix, blocks, model, now)
+        answer = self._keep(owner_key, prefix, blocks, model, now)
         if self.shared is not None and is_shared and ids:
             document = _Document(prefix, model, [Raw(b.raw) for b in blocks])
             key = _shared_key(ids, answer.content)
-            self.shared.put(_digest(whose.encode()), key, _encode(document))
+            self.shared.put(_digest(owner_key.encode()), key, _encode(document))
 
     def missing_keys(
         self, owner: str, messages: Sequence[Message], now: float
@@ -128,15 +128,15 @@ class RememberedAnswers:
         itself needs no stored copy.
         """
         keys: dict[tuple[str, str], None] = {}
-        whose = self._owner_key(owner)
+        owner_key = self._owner_key(owner)
         for run in _assistant_runs(messages):
             whole = [block for message in run for block in message]
             if any(_is_signed(block) for block in whole):
                 continue
-            for said in (whole, *run) if len(run) > 1 else (whole,):
-                ids = _ids(said)
-                if ids and not self._is_known(_by_ids(whose, ids), now):
-                    keys[_shared_key(ids, answer_content(said))] = None
+            for client_copy in (whole, *run) if len(run) > 1 else (whole,):
+                ids = _ids(client_copy)
+                if ids and not self._is_known(_by_ids(owner_key, ids), now):
+                    keys[_shared_key(ids, answer_content(client_copy))] = None
             yield
         return list(keys)
 
@@ -152,7 +152,7 @@ class RememberedAnswers:
         self, owner: str, documents: Sequence[bytes], now: float
     ) -> Iterator[None]:
         """Take documents of the store into memory; yields after each."""
-        whose = self._owner_key(owner)
+        owner_key = self._owner_key(owner)
         for document in documents:
             try:
                 read = _read_document(document)
@@ -160,23 +160,28 @@ class RememberedAnswers:
             except msgspec.DecodeError:
                 # Written by another version; the client's copy is sent.
                 continue
-            self._keep(whose, read.prefix, blocks, read.model, now)
+            self._keep(owner_key, read.prefix, blocks, read.model, now)
             yield
 
     def _keep(
-        self, whose: str, prefix: str, blocks: Sequence[Block], model: str, now: float
+        self,
+        owner_key: str,
+        prefix: str,
+        blocks: Sequence[Block],
+        model: str,
+        now: float,
     ) -> RememberedAnswer:
         answer = RememberedAnswer(
-            owner=whose,
+            owner=owner_key,
             prefix=prefix,
             model=model,
             blocks=tuple(blocks),
             content=answer_content(blocks),
         )
-        self._cache.put(_by_prefix(whose, prefix), answer, now)
+        self._cache.put(_by_prefix(owner_key, prefix), answer, now)
         ids = _ids(blocks)
         if ids:
-            self._cache.put(_by_ids(whose, ids), answer, now)
+            self._cache.put(_by_ids(owner_key, ids), answer, now)
         return answer
 
     def _note_plain(self, key: str) -> None:
@@ -209,18 +214,23 @@ class ClientAnswers:
     _now: float
 
     def find(
-        self, prefix: str, said: Sequence[Block], model_id: str, *, is_bound: bool
+        self,
+        prefix: str,
+        client_copy: Sequence[Block],
+        model_id: str,
+        *,
+        is_bound: bool,
     ) -> Sequence[Block] | None:
         """An answer as the model made it; None: no answer has this content.
 
         Args:
             prefix: the hash of everything in front of it.
-            said: the client's copy.
+            client_copy: the client's copy.
             model_id: the model that will read it.
             is_bound: whether only answers behind this prefix are found.
         """
         keys = [_by_prefix(self._owner, prefix)]
-        if not is_bound and (ids := _ids(said)):
+        if not is_bound and (ids := _ids(client_copy)):
             keys.append(_by_ids(self._owner, ids))
         wanted: AnswerContent | None = None
         for key in keys:
@@ -228,7 +238,7 @@ class ClientAnswers:
                 if not is_same_model(answer.model, model_id):
                     continue
                 if wanted is None:
-                    wanted = answer_content(said)
+                    wanted = answer_content(client_copy)
                 if answer.content == wanted:
                     return answer.blocks
         return None

@@ -103,7 +103,7 @@ def rate_windows(info: RateLimitInfo, now_seconds: float) -> Sequence[RateWindow
             used=window.utilization,
             status=window.status,
             resets_seconds=window.resets_at,
-            told_seconds=now_seconds,
+            reported_seconds=now_seconds,
         )
         for name, window in list(found.items())[:_MOST_WINDOWS]
         if len(name) <= _LONGEST_NAME

@@ -39,7 +39,7 @@ class NativeSettings(SuspensionLimits):
         group=Group.MODEL,
         parse=switch,
         help="demand tool calls by the Messages API's tool_choice, which current "
-        "models may refuse; otherwise the model is told in words",
+        "models may refuse; otherwise a text in the conversation asks for them",
     )
 
     @property

@@ -1,4 +1,4 @@
-"""Limits that the rooms below the server take as they are.
+"""Limits that the packages below `ccproxy.server` take as they are.
 
 Each class declares the options of one part, with their defaults. `Settings` is all of
 these classes at once, so that the settings object itself can be handed down. Times are
@@ -84,7 +84,7 @@ class TurnTimeouts:
 
 @frozen(kw_only=True, slots=False)
 class PoolLimits:
-    """How many CLI processes are kept, for how long, and who waits for one."""
+    """How many CLI processes are kept, for how long, and the queue for them."""
 
     spares: int = option(
         group=Group.PROCESSES,

@@ -1,4 +1,4 @@
-"""Why an answer ended with an error, where the error's code does not tell that.
+"""Why an answer ended with an error, where the error's code does not show that.
 
 The log of a request has the cause beside the code. A cause is one of these words, and
 never text of the provider, of a client or of the CLI.

@@ -1,7 +1,7 @@
 """All errors that a client may receive, by whose fault they are.
 
-Every error has the fields of an OpenAI error document: ``message`` (which tells the
-user what to do), ``type``, ``param`` and ``code``, and the HTTP status. `ccproxy.web`
+Every error has the fields of an OpenAI error document: ``message`` (which says
+what to do), ``type``, ``param`` and ``code``, and the HTTP status. `ccproxy.web`
 sends them.
 
 ======================  ====================================================
@@ -27,14 +27,14 @@ class CCProxyError(Exception):
         message: for the user; says what is wrong and what to do.
         param: path of the offending request field, such as ``messages[0].role``.
         retry_after_seconds: how long to wait before a retry; None: not known.
-        cause: what the log says beside the code; None: the code tells everything.
+        cause: the log has it beside the code; None: the code is exact enough.
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
-    # OpenAI's SDKs repeat 408, 409, 429 and 5xx on their own unless told not to
-    # by the header `x-should-retry: false`.
+    # OpenAI's SDKs repeat 408, 409, 429 and 5xx, unless the response has the header
+    # `x-should-retry: false`.
     should_retry: ClassVar[bool] = True
     # The cause of an error that is made without one.
     usual_cause: ClassVar[Cause | None] = None
@@ -74,7 +74,7 @@ class MissingParameter(ClientError):
 
 
 class UnsupportedValue(ClientError):
-    """The field is valid, but the model behind Claude Code cannot do what it asks."""
+    """The field is valid, but the model behind Claude Code has no such feature."""
 
     code = "unsupported_value"
 

@@ -16,14 +16,14 @@ class RateWindow:
         used: the used share, from 0 to 1 or more; None: not reported.
         status: ``allowed``, ``allowed_warning`` or ``rejected``; None: not reported.
         resets_seconds: Unix time of the window's end; None: not reported.
-        told_seconds: Unix time of the report.
+        reported_seconds: Unix time of the report.
     """
 
     name: str
     used: float | None
     status: str | None
     resets_seconds: float | None
-    told_seconds: float
+    reported_seconds: float
 
 
 @frozen

@@ -42,8 +42,8 @@ def make_backend(
         settings: the operator's.
         runtime: opened before the backend is started.
         reactor: starts processes, and is the clock.
-        observer: told of processes and answers.
-        on_limits: told how much of the subscription's rate limits is used.
+        observer: notified of processes and answers.
+        on_limits: called with the use of the subscription's rate limits.
         stored_answers: the model's messages in the database.
     """
     catalogue = Catalogue(settings.model, settings.model_map, int(time.time()))
@@ -82,7 +82,7 @@ def make_backend(
 
 
 def _answers(settings: Settings, stored: SharedAnswers) -> RememberedAnswers:
-    """The memory of the model's messages, as ``--remember`` wants it."""
+    """The memory of the model's messages, as set by ``--remember``."""
     limit_bytes = 0 if settings.remember == "off" else _ANSWERS_BYTES
     # A temporary state directory does not outlive the server.
     lasts = settings.state_dir is not None or settings.database_url is not None

@@ -1,4 +1,4 @@
-"""The script of ``--demo``: an answer that quotes the question."""
+"""The script of ``--demo``: an answer that quotes the user's last message."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ def demo_script(body: Mapping[str, Any]) -> Reply:
     )
     text, stop = _until(answer, body.get("stop_sequences") or ())
     pieces = words(text).deltas
-    told = pieces[: body.get("max_tokens")]
-    is_cut = len(told) < len(pieces)
+    sent = pieces[: body.get("max_tokens")]
+    is_cut = len(sent) < len(pieces)
     reason = "end_turn" if stop is None else "stop_sequence"
     return Reply(
-        blocks=(ScriptedBlock(told),),
+        blocks=(ScriptedBlock(sent),),
         stop_reason="max_tokens" if is_cut else reason,
         stop_sequence=None if is_cut else stop,
-        output_tokens=len(told),
+        output_tokens=len(sent),
         usage={"input_tokens": len(json.dumps(turns)) // 4 + 1},
         delay_seconds=_DEMO_DELAY_SECONDS,
     )

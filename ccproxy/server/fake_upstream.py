@@ -100,7 +100,7 @@ class Reply:
     right after ``message_start``.
 
     Attributes:
-        stop_details: what the API tells of a refusal, beside its stop reason.
+        stop_details: the API's details of a refusal.
         usage: of the input, and whatever else ``usage`` has (``cache_creation``,
             ``server_tool_use``, ``service_tier``).
         final_usage: what the last ``usage`` has beside ``output_tokens``.
@@ -144,8 +144,8 @@ class Reply:
 
     def stop(self) -> dict[str, Any]:
         """The fields of the stop reason in ``message_delta`` and in a message."""
-        told = {"stop_reason": self.stop_reason, "stop_sequence": self.stop_sequence}
-        return told | ({"stop_details": d} if (d := self.stop_details) else {})
+        fields = {"stop_reason": self.stop_reason, "stop_sequence": self.stop_sequence}
+        return fields | ({"stop_details": d} if (d := self.stop_details) else {})
 
 
 @frozen

@@ -3,9 +3,9 @@
 Each server has its own registry, so that an application can embed several servers, and
 the global registry stays the application's. An event is counted at most once a message.
 
-The number of label values is bounded. Routes, statuses, ends and causes are ours.
-Models are those that have answered, at most `_MOST_MODELS`, because the provider names
-them. Any other value from outside is one of a list, or ``other``.
+The number of label values is bounded. Routes, statuses, ends and causes are fixed
+lists. Models are those that have answered, at most `_MOST_MODELS`, because the provider
+names them. Any other value from outside is one of a fixed list, or ``other``.
 
 Source: prometheus.io, "Metric and label naming", "Histograms and summaries".
 """
@@ -68,7 +68,7 @@ class MetricsSource(CLIActivity, Protocol):
 
 
 class Metrics(ClaudeObserver, RequestObserver):
-    """Counts what the observers of `ccproxy.claude` and `ccproxy.web` are told.
+    """Counts the events that `ccproxy.claude` and `ccproxy.web` report.
 
     Attributes:
         watched: set it once, before the metrics are read.
@@ -87,33 +87,35 @@ class Metrics(ClaudeObserver, RequestObserver):
         )
         self._requests = Counter(
             "ccproxy_requests_total",
-            "Requests that are over, and turns over WebSockets and in the background.",
+            "Completed requests, and completed turns over WebSockets and in the "
+            "background.",
             ["route", "model", "status", "finish"],
             registry=own,
         )
         self._durations = Histogram(
             "ccproxy_request_duration_seconds",
-            "How long they took, from the head of the request to its end.",
+            "Time from the head of a request to its end.",
             ["route"],
             buckets=_DURATION,
             registry=own,
         )
         self._first_tokens = Histogram(
             "ccproxy_first_token_seconds",
-            "From a question to the first token of its answer, the queue included.",
+            "Time from a request to the first token of its answer, the queue included.",
             ["model", "served"],
             buckets=_FIRST_TOKEN,
             registry=own,
         )
         self._queue_times = Histogram(
             "ccproxy_queue_seconds",
-            "How long questions waited for a CLI.",
+            "Time that requests waited for a CLI process.",
             buckets=_QUEUE,
             registry=own,
         )
         self._retries = Histogram(
             "ccproxy_upstream_retry_delay_seconds",
-            "How long the CLI waited before it asked a provider again that refused.",
+            "Time that the CLI waited before it repeated a request that the provider "
+            "refused.",
             ["reason"],
             buckets=_RETRY,
             registry=own,
@@ -132,13 +134,13 @@ class Metrics(ClaudeObserver, RequestObserver):
         )
         self._cost = Counter(
             "ccproxy_cost_usd_total",
-            "Costs in US dollars, as the CLI tells them.",
+            "Costs in US dollars, as the CLI reports them.",
             ["model"],
             registry=own,
         )
         self._served = Counter(
             "ccproxy_questions_served_total",
-            "Questions by the CLI that answers: used before, a spare, or a new one.",
+            "Requests by the CLI process that answers: used before, a spare, or new.",
             ["served"],
             registry=own,
         )
@@ -147,7 +149,7 @@ class Metrics(ClaudeObserver, RequestObserver):
         )
         self._stopped = Counter(
             "ccproxy_cli_stops_total",
-            "CLI processes stopped, by why.",
+            "CLI processes stopped, by reason.",
             ["cause"],
             registry=own,
         )
@@ -173,7 +175,7 @@ class Metrics(ClaudeObserver, RequestObserver):
             ]
             yield metric
 
-    # Told by the web room.
+    # Called by `ccproxy.web`.
 
     @override
     def request_ended(self, end: RequestOutcome) -> None:
@@ -198,24 +200,24 @@ class Metrics(ClaudeObserver, RequestObserver):
 
     @override
     def stream_opened(self) -> None:
-        """Count one more."""
+        """Add one."""
         self._streams.inc()
 
     @override
     def stream_closed(self) -> None:
-        """Count one less."""
+        """Subtract one."""
         self._streams.dec()
 
-    # Told by the claude room.
+    # Called by `ccproxy.claude`.
 
     @override
     def cli_started(self) -> None:
-        """Count one more."""
+        """Add one."""
         self._started.inc()
 
     @override
     def cli_stopped(self, why: StopReason) -> None:
-        """Count one more."""
+        """Add one."""
         self._series(self._stopped, why.value).inc()
 
     @override
@@ -261,25 +263,25 @@ class Metrics(ClaudeObserver, RequestObserver):
         return name
 
     def _watch(self) -> Iterator[Metric]:
-        sessions = Metric("ccproxy_cli_sessions", "CLIs by what they are at.", "gauge")
+        sessions = Metric("ccproxy_cli_sessions", "CLI processes by state.", "gauge")
         for state, count in self.watched.session_counts().items():
             sessions.add_sample(sessions.name, {"state": state}, count)
         yield sessions
         queued = Metric(
-            "ccproxy_queued_questions", "Questions that wait for a CLI.", "gauge"
+            "ccproxy_queued_questions", "Requests that wait for a CLI process.", "gauge"
         )
         queued.add_sample(queued.name, {}, self.watched.queued)
         yield queued
         native = Metric(
             "ccproxy_native_composer",
-            "1 while every question is sent in native mode, which is slower.",
+            "1 while every request is sent in native mode, which is slower.",
             "gauge",
         )
         native.add_sample(native.name, {}, int(self.watched.is_native))
         yield native
         used = Metric(
             "ccproxy_rate_limit_used_ratio",
-            "How much of the subscription's limit is used, as last told.",
+            "How much of the subscription's limit is used, as last reported.",
             "gauge",
         )
         resets = Metric(

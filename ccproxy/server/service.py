@@ -2,7 +2,7 @@
 
 =========  ================================================================
 start      the runtime directory is made, with ``--demo`` the scripted Messages API
-           listens, the ports open; the CLI is looked at and the database is opened
+           listens, the ports open; the CLI is examined and the database is opened
            in the background
 stop       the ports close; running answers get ``--drain-timeout``; then they fail
            with an error, every CLI process is stopped, pending data is stored,
@@ -45,7 +45,7 @@ from ccproxy.web.observer import RequestObservers
 from ccproxy.web.server import ProxySite, base_url, endpoint_of
 
 _DEMO_BANNER = (
-    "this is a DEMO: a script answers, not a model. Ask it: curl -N "
+    "this is a DEMO: a script answers, not a model. Try it: curl -N "
     "{url}/chat/completions -H 'Authorization: Bearer {key}' -d '{body}'"
 )
 _DEMO_BODY = '{"stream": true, "messages": [{"role": "user", "content": "Hello!"}]}'
@@ -77,7 +77,7 @@ def create_proxy(
     """Make a proxy for another Twisted application, without a port of its own.
 
     Args:
-        settings: those of endpoints, connections and logs have no effect.
+        settings: the settings of endpoints, connections and logs have no effect.
         authenticate: whether clients must send one of ``settings.api_keys``; if
             not, the application has to check its clients itself.
         reactor: the global reactor by default.
@@ -112,7 +112,7 @@ def make_service(
     )
     site = ProxySite(proxy.resource, checks, reactor, proxy.observer)
     server = Server(settings, proxy, site, reactor)
-    # After `Server`, which tells of a string that is not an endpoint.
+    # After `Server`, whose error for an invalid endpoint string is the clearer one.
     check_keys(settings.endpoints, settings.api_keys)
     return server
 
@@ -130,7 +130,7 @@ class ProxyService(Service):
 
     Attributes:
         resource: the API's root.
-        observer: told of every request.
+        observer: notified of every request.
     """
 
     _log = Logger()
@@ -176,7 +176,7 @@ class ProxyService(Service):
             settings=settings,
             observer=self.observer,
             exposition=metrics,
-            live=activity,
+            tracker=activity,
             clock=reactor,
             wall_seconds=time.time,
         )

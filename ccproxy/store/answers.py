@@ -1,9 +1,9 @@
 """Remembered answers in the database: for this server after a restart, and for others.
 
 No answer waits for a write: answers are written after their end, in batches, and a
-killed server loses those of its last milliseconds. A question waits for its lookup, but
-not long. A database that fails or is slow is not used for a while; then nothing is
-stored or found, and the model goes on without its earlier thinking.
+killed server loses those of its last milliseconds. A request waits for its lookup, up
+to a short time limit. A database that fails or is slow is not used for a while; then
+nothing is stored or found, and the model continues without its earlier thinking.
 
 The functions below the class are queries, and block.
 """
@@ -35,8 +35,8 @@ _WAITING_BYTES = 16 * 1024 * 1024
 # The bytes of a row besides its document, with its indexes: an estimate.
 _ROW_BYTES = 300
 _BATCH = 100
-# Many conversations contain the same few words and the same common call.
-_MOST_OF_SAME_WORDS = 64
+# Many conversations contain the same short text and the same common call.
+_MOST_OF_SAME_CONTENT = 64
 
 
 @frozen(kw_only=True)
@@ -46,14 +46,15 @@ class NewAnswer:
     Attributes:
         owner: a hash of the client.
         calls: the hash of the ids of the answer's calls.
-        said: the hash of the answer's text.
+        content: the hash of the answer's text, and of the names and arguments of its
+            calls.
         created_seconds: Unix time.
         document: the whole answer.
     """
 
     owner: str
     calls: str
-    said: str
+    content: str
     created_seconds: int
     document: bytes
 
@@ -96,16 +97,16 @@ class StoredAnswers:
 
         Args:
             owner: a hash of the client.
-            key: the hash of the ids of the answer's calls, and that of its text.
+            key: the hash of the ids of the answer's calls, and the hash of its content.
             document: the whole answer.
         """
         if self._is_stopped or self._is_unused:
             return
-        calls, said = key
+        calls, content = key
         new = NewAnswer(
             owner=owner,
             calls=calls,
-            said=said,
+            content=content,
             created_seconds=int(self._wall_seconds()),
             document=document,
         )
@@ -200,7 +201,7 @@ def _insert(connection: Connection, new: Sequence[NewAnswer]) -> None:
         {
             "owner": answer.owner,
             "calls": answer.calls,
-            "said": answer.said,
+            "content": answer.content,
             "created_seconds": answer.created_seconds,
             "document": answer.document,
             "size": answer.size_bytes,
@@ -222,12 +223,12 @@ def _find(
     by_calls = wanted.where(answers.c.calls.in_([calls for calls, _ in keys]))
     found: list[Row[tuple[int, str, bytes]]] = list(connection.execute(by_calls))
     known = {row.calls for row in found}
-    others = [said for calls, said in keys if calls not in known]
+    others = [content for calls, content in keys if calls not in known]
     if others:
         by_words = (
-            wanted.where(answers.c.said.in_(others))
+            wanted.where(answers.c.content.in_(others))
             .order_by(answers.c.id.desc())
-            .limit(_MOST_OF_SAME_WORDS)
+            .limit(_MOST_OF_SAME_CONTENT)
         )
         found += connection.execute(by_words)
     documents = {row.id: bytes(row.document) for row in found}

@@ -1,4 +1,4 @@
-"""Deletes what is stored too long or takes too much room, and keeps watch on servers.
+"""Deletes old data, limits the size of the store, and detects dead servers.
 
 Once a minute the server renews its liveness and marks the responses of dead servers as
 failed; once an hour it deletes. Rows are deleted in batches, so that no other write
@@ -31,8 +31,8 @@ class Retention:
 
     Args:
         wall_seconds: Unix time.
-        keep_time: responses and conversations older than so many seconds are deleted;
-            None: none.
+        keep_time: responses and conversations older than this, in seconds, are deleted;
+            None: nothing is deleted by age.
         keep_size: the most bytes of all responses; None: no limit.
     """
 

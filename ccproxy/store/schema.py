@@ -122,22 +122,22 @@ rate_limits = Table(
     Column("used", Double),
     Column("status", Text),
     Column("resets_seconds", Double),
-    Column("told_seconds", Double, nullable=False),
+    Column("told_seconds", Double, key="reported_seconds", nullable=False),
 )
 
 # The model's messages in tool loops. ``owner``, ``calls`` (the ids of the calls) and
-# ``said`` (the text) are hashes.
+# ``content`` (texts, names and arguments) are hashes.
 answers = Table(
     "answers",
     metadata,
     Column("id", _KEY, primary_key=True, autoincrement=True),
     Column("owner", Text, nullable=False),
     Column("calls", Text, nullable=False),
-    Column("said", Text, nullable=False),
+    Column("said", Text, key="content", nullable=False),
     Column("created_seconds", BigInteger, nullable=False, index=True),
     Column("document", LargeBinary, nullable=False),
     # Bytes of the document, and an estimate for the row.
     Column("size", BigInteger, nullable=False),
     Index("ix_answers_owner_calls", "owner", "calls"),
-    Index("ix_answers_owner_said", "owner", "said"),
+    Index("ix_answers_owner_said", "owner", "content"),
 )

@@ -1,4 +1,4 @@
-"""Work that goes on when the caller that waits for it is cancelled.
+"""Work that continues when the caller that waits for it is cancelled.
 
 Klein cancels the coroutine of a route when its client disconnects. A cancelled Deferred
 cancels the Deferred that it waits for: a database write would be broken off in the
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 def shield(work: "Deferred[_T]") -> "Deferred[_T]":
     """A Deferred with the outcome of ``work`` that can be cancelled alone.
 
-    After a cancellation nobody receives the outcome. The caller has to make sure that a
+    After a cancellation the outcome is dropped. The caller has to make sure that a
     failure of ``work`` is logged.
     """
     outcome: Deferred[_T] = Deferred()

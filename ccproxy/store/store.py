@@ -30,8 +30,8 @@ class Store:
     Args:
         url: returns SQLAlchemy's URL; called when the database is first used.
         wall_seconds: Unix time.
-        keep_time: responses and conversations older than so many seconds are deleted;
-            None: none.
+        keep_time: responses and conversations older than this, in seconds, are deleted;
+            None: nothing is deleted by age.
         keep_size: the most bytes of all responses, and of all answers; None: no limit.
     """
 
@@ -44,7 +44,7 @@ class Store:
         keep_time: float | None,
         keep_size: int | None,
     ) -> None:
-        # Two servers in one process have different names, too.
+        # Two servers in one process must have different names, too.
         self.database = database = Database(url, uuid4().hex, reactor)
         self.responses = ResponseStore(database, wall_seconds)
         self.conversations = ConversationStore(database, wall_seconds)

@@ -140,8 +140,8 @@ def write_usage(
         connection.execute(row.on_conflict_do_update(index_elements=_KEY, set_=sums))
     for window in sorted(windows, key=lambda w: w.name):
         line = insert(rate_limits).values(**asdict(window))
-        changed = {c.name: c for c in line.excluded if c.name != "name"}
-        is_newer = line.excluded.told_seconds >= rate_limits.c.told_seconds
+        changed = {c.key: c for c in line.excluded if c.key != "name"}
+        is_newer = line.excluded.reported_seconds >= rate_limits.c.reported_seconds
         connection.execute(
             line.on_conflict_do_update(
                 index_elements=["name"], set_=changed, where=is_newer
@@ -162,7 +162,7 @@ def read_report(connection: Connection, since_day: str) -> UsageReport:
     known = select(rate_limits).order_by(rate_limits.c.name)
     return UsageReport(
         tuple(_line(row) for row in connection.execute(found)),
-        tuple(RateWindow(**row._mapping) for row in connection.execute(known)),
+        tuple(_window(row) for row in connection.execute(known)),
     )
 
 
@@ -186,3 +186,7 @@ def _line(row: Row[Any]) -> tuple[UsageKey, UsageTotals]:
         UsageKey(row.day, row.model, row.key, row.client),
         UsageTotals(row.answers, tokens, row.cost_nanodollars),
     )
+
+
+def _window(row: Row[Any]) -> RateWindow:
+    return RateWindow(**{c.key: row._mapping[c] for c in rate_limits.c})

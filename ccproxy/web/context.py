@@ -181,7 +181,7 @@ class RequestContext:
         self._began_seconds = clock.seconds()
 
     @property
-    def asker(self) -> RequestIdentity:
+    def identity(self) -> RequestIdentity:
         """What is counted and logged of the request."""
         return RequestIdentity(
             route=self.route,
@@ -254,7 +254,7 @@ class RequestContext:
         seconds = self._services.clock.seconds() - self._began_seconds
         outcome = self._outcome(status)
         self._services.observer.request_left(self)
-        self.asker.ended(
+        self.identity.ended(
             status=status,
             outcome=outcome,
             cause=self._cause(status),

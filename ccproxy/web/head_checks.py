@@ -71,7 +71,10 @@ class HeadChecks:
         """
         codings = head.values(b"transfer-encoding")
         if codings and (len(codings) > 1 or head.version == b"HTTP/1.0"):
-            raise InvalidRequest("the body's length cannot be told for certain")
+            raise InvalidRequest(
+                "the length of the body is ambiguous: send one Content-Length, or "
+                "chunked"
+            )
         if any(coding.strip().lower() != b"chunked" for coding in codings):
             raise InvalidRequest("`chunked` is the only Transfer-Encoding here")
         hosts = head.values(b"host")

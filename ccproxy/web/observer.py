@@ -1,4 +1,4 @@
-"""The requests, as metrics, usage ledger and dashboard are told of them. Pure.
+"""What the HTTP server reports of requests: for metrics, usage and dashboard. Pure.
 
 The families of client programs are few and fixed, so that the number of metric series
 stays small whatever clients send. A program that names only its library is counted
@@ -113,15 +113,15 @@ class RequestOutcome:
         status: of HTTP; 499 if the client disconnected, 101 over a WebSocket.
         finish: why the answer ended: a `FinishReason`, an error's code,
             ``client_gone``; ``none`` if there was no answer.
-        model: the full id of the model that answered; empty: none did.
-        usage: of the answer; None: there was none, or its usage is unknown.
+        model: the full id of the model that answered; empty: no model did.
+        usage: of the answer; None: there was no answer, or its usage is unknown.
         cost_usd: the cost that the CLI reported; None: it reported none.
         key: the id of the key that was sent.
         client: the family of the client program.
-        id: of the request, as in the log.
+        id: the request's id, as in the log.
         is_quiet: whether the dashboard leaves the request out if it succeeded.
         is_error: whether it failed, also after its status was sent.
-        answering_seconds: from the first token to the end; None: there was none.
+        answering_seconds: from the first token to the end; None: there was no token.
     """
 
     route: str
@@ -139,8 +139,8 @@ class RequestOutcome:
     is_quiet: bool = False
 
 
-class UnderWay(Protocol):
-    """An active request."""
+class ObservedRequest(Protocol):
+    """An active request, as observers see it."""
 
     @property
     def id(self) -> str:
@@ -168,13 +168,13 @@ class UnderWay(Protocol):
 
 
 class RequestObserver:
-    """Told of every request. A subclass overrides what it needs."""
+    """Is notified of every request; subclasses override the methods that they need."""
 
-    def request_began(self, request: UnderWay) -> None:
+    def request_began(self, request: ObservedRequest) -> None:
         """A request has reached its route."""
 
-    def request_left(self, request: UnderWay) -> None:
-        """A request that has begun is over; `request_ended` says how."""
+    def request_left(self, request: ObservedRequest) -> None:
+        """A request that has begun is over; `request_ended` has its outcome."""
 
     def request_ended(self, end: RequestOutcome) -> None:
         """A request is over, whether or not it reached a route."""
@@ -193,12 +193,12 @@ class RequestObservers(RequestObserver):
     observers: tuple[RequestObserver, ...]
 
     @override
-    def request_began(self, request: UnderWay) -> None:
+    def request_began(self, request: ObservedRequest) -> None:
         for observer in self.observers:
             observer.request_began(request)
 
     @override
-    def request_left(self, request: UnderWay) -> None:
+    def request_left(self, request: ObservedRequest) -> None:
         for observer in self.observers:
             observer.request_left(request)
 

@@ -93,7 +93,7 @@ def route(
     """Add a method of a class of `Routes` to the class's Klein application.
 
     The method gets the `RequestContext`, and werkzeug's place-holders by name. It
-    returns the body; or None, if it has written the response itself.
+    returns the body; or None if it has written the response itself.
 
     Args:
         app: the application.
@@ -183,13 +183,13 @@ def _context(routes: Routes, request: Request) -> RequestContext:
     context: RequestContext | None = request.getComponent(IRequestContext)
     if context is None:
         return RequestContext(request, routes.services)
-    # The two would keep each other in memory.
+    # Request and context would keep each other in memory.
     request.unsetComponent(IRequestContext)
     return context
 
 
 def _to_error(request: Request, failure: Failure) -> CCProxyError:
-    """The error that a client is told for an exception."""
+    """The error that a client receives for an exception."""
     error = failure.value
     if isinstance(error, CCProxyError):
         return error
@@ -242,7 +242,7 @@ def open_paths(routes: Iterable[Route]) -> frozenset[bytes]:
 
 
 class _NoRoutes(Routes):
-    """Answers the requests whose path begins as none of the routes does."""
+    """Answers requests whose first path segment no route has."""
 
     _app = Klein()
     add_error_handlers(_app)
@@ -292,7 +292,8 @@ class _Root(Resource):
             request.prepath.append(_VERSION)
             request.postpath = rest.split(b"/")
             if rest.startswith(b"/"):
-                # werkzeug redirects needless slashes, but ignores leading ones.
+                # werkzeug redirects paths with needless slashes, but ignores leading
+                # slashes.
                 return self._redirect(request, rest.lstrip(b"/"))
             first = request.postpath[0]
         return self._resources.get(first, self._other).render(request)

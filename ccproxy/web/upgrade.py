@@ -1,6 +1,6 @@
 """Turns a request into a WebSocket.
 
-Source: RFC 6455, "Opening Handshake"; `twisted.web.websocket` takes a channel over in
+Source: RFC 6455, "Opening Handshake"; `twisted.web.websocket` takes over a channel in
 the same way.
 """
 
@@ -32,20 +32,23 @@ def check_upgrade(request: Request, cors: CORSPolicy) -> H11Handshake:
     """The handshake that a request asks for.
 
     Raises:
-        UpgradeRequired: the request asks for no WebSocket, or for another version.
-        OriginNotAllowed: a page of another site asks.
+        UpgradeRequired: the request does not ask for a WebSocket, or asks for another
+            version.
+        OriginNotAllowed: a page of another site sent the request.
         InvalidRequest: the handshake is malformed.
     """
     headers = request.requestHeaders
     upgrade = b",".join(headers.getRawHeaders(b"upgrade", [])).lower()
     if b"websocket" not in upgrade:
         raise UpgradeRequired(
-            "GET here is for WebSockets: send `Upgrade: websocket`; or ask by POST"
+            "GET here is for WebSockets: send `Upgrade: websocket`, or use POST"
         )
     for version in headers.getRawHeaders(b"sec-websocket-version", []):
         if version.strip() != b"13":
             request.setHeader("sec-websocket-version", "13")
-            raise UpgradeRequired("only version 13 of the WebSocket protocol is spoken")
+            raise UpgradeRequired(
+                "only version 13 of the WebSocket protocol is supported"
+            )
     # `Origin`: a page's scripts cannot set it. Any other client that sends one is
     # checked alike.
     given = headers.getRawHeaders(b"origin", [])
@@ -64,7 +67,7 @@ def check_upgrade(request: Request, cors: CORSPolicy) -> H11Handshake:
         handshake.initiate_upgrade_connection(pairs, request.path)
     except (RemoteProtocolError, H11ProtocolError, ValueError):
         # The messages of these exceptions can quote headers, which must not be logged.
-        raise InvalidRequest("this is no WebSocket handshake (RFC 6455)") from None
+        raise InvalidRequest("this is not a WebSocket handshake (RFC 6455)") from None
     return handshake
 
 
@@ -107,11 +110,11 @@ async def serve_websocket(
     request.setResponseCode(_SWITCHING_PROTOCOLS)
     connection = handshake.connection
     if connection is None:
-        raise InvalidRequest("this is no WebSocket handshake")
+        raise InvalidRequest("this is not a WebSocket handshake")
     socket = WebSocket(connection, transport, limits, clock)
-    # The request stays with the channel, which tells Klein when the connection is lost.
-    # Klein then cancels this coroutine. Of the channel's callbacks only `dataReceived`
-    # is redirected to the socket.
+    # The request stays with the channel, which notifies Klein when the connection is
+    # lost. Klein then cancels this coroutine. Of the channel's callbacks only
+    # `dataReceived` is redirected to the socket.
     channel.setTimeout(None)
     channel.dataReceived = socket.data_received
     request.registerProducer(socket, True)
@@ -134,7 +137,7 @@ async def _talk(
         await talk(socket)
     except (SocketClosed, CancelledError):
         return
-    except Exception:  # noqa: BLE001  # a root: the peer must be told
+    except Exception:  # noqa: BLE001  # the outermost handler: the peer must get a close frame
         _log.failure("a WebSocket's conversation failed")
         socket.close(BUG, "the proxy has a fault; its log has it")
     else:

@@ -214,7 +214,7 @@ def fill(state: Path) -> None:
             used=used,
             status="allowed",
             resets_seconds=time() + left,
-            told_seconds=time(),
+            reported_seconds=time(),
         )
         for name, used, left in (
             ("five_hour", 0.62, 7900),

@@ -27,7 +27,7 @@ def state(tmp_path: Path) -> Path:
         used=0.62,
         status="allowed",
         resets_seconds=now + 60,
-        told_seconds=now,
+        reported_seconds=now,
     )
     with opened.writing.begin() as connection:
         lines = {UsageKey(day_of(now - age * 86_400), *who): totals for age in (0, 20)}

@@ -160,7 +160,7 @@ class Nothing:
         return {}
 
 
-def quiet_live() -> ActivityTracker:
+def quiet_tracker() -> ActivityTracker:
     """An activity tracker without a CLI."""
     return ActivityTracker(Nothing(), "1.2.3", lambda: 1700000000.0)
 
@@ -174,7 +174,7 @@ def api(
     settings: APISettings,
     metrics: Metrics,
     observer: RequestObservers,
-    live: ActivityTracker,
+    tracker: ActivityTracker,
 ) -> API:
     """The API in front of a scripted backend."""
     return API(
@@ -185,7 +185,7 @@ def api(
         settings=settings,
         observer=observer,
         exposition=metrics,
-        live=live,
+        tracker=tracker,
         clock=clock,
         wall_seconds=lambda: 1700000000.0,
     )
@@ -210,11 +210,11 @@ def site(
     metrics = Metrics()
     metrics.watched = Nothing()
     recorders = (UsageRecorder(store.usage),) if records_usage else ()
-    live = quiet_live()
-    observer = RequestObservers((metrics, live, *recorders))
+    tracker = quiet_tracker()
+    observer = RequestObservers((metrics, tracker, *recorders))
     settings = APISettings(max_body=max_body, open_metrics=open_metrics)
     own = api(
-        backend, store, authenticator, cors, clock, settings, metrics, observer, live
+        backend, store, authenticator, cors, clock, settings, metrics, observer, tracker
     )
     head_checks = HeadChecks(
         authenticator=authenticator,

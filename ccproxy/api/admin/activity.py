@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from ccproxy.core.activity import ActiveRequest, Activity, CompletedRequest
 from ccproxy.core.usage import RateWindow
-from ccproxy.web.observer import RequestObserver, RequestOutcome, UnderWay
+from ccproxy.web.observer import ObservedRequest, RequestObserver, RequestOutcome
 
 _MOST_SHOWN = 100
 _MOST_ENDED = 200
@@ -59,18 +59,18 @@ class ActivityTracker(RequestObserver):
         self.version = version
         self._watched = watched
         self._wall_seconds = wall_seconds
-        self._active: dict[UnderWay, _Entry] = {}
+        self._active: dict[ObservedRequest, _Entry] = {}
         self._ended: deque[CompletedRequest] = deque(maxlen=_MOST_ENDED)
         self._count = 0
 
     @override
-    def request_began(self, request: UnderWay) -> None:
+    def request_began(self, request: ObservedRequest) -> None:
         """Add the request to the active ones."""
         if not request.is_quiet:
             self._active[request] = _Entry(request.client, self._wall_seconds())
 
     @override
-    def request_left(self, request: UnderWay) -> None:
+    def request_left(self, request: ObservedRequest) -> None:
         """Remove the request from the active ones."""
         self._active.pop(request, None)
 
@@ -117,7 +117,7 @@ class ActivityTracker(RequestObserver):
         """The remembered completed requests with a higher number."""
         return [end for end in self._ended if end.number > after]
 
-    def _shown(self, request: UnderWay, entry: _Entry) -> ActiveRequest:
+    def _shown(self, request: ObservedRequest, entry: _Entry) -> ActiveRequest:
         answering = request.stats.answering_seconds
         if entry.answering_at is None and answering is not None:
             entry.answering_at = self._wall_seconds() - answering

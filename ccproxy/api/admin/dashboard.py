@@ -58,7 +58,7 @@ class DashboardRoutes(Routes):
 
     Args:
         services: what every request needs.
-        live: knows the requests under way and the last that ended.
+        tracker: has the active requests and the last completed ones.
         wall_seconds: Unix time.
     """
 
@@ -69,11 +69,11 @@ class DashboardRoutes(Routes):
         self,
         services: RequestServices,
         *,
-        live: ActivityTracker,
+        tracker: ActivityTracker,
         wall_seconds: Callable[[], float],
     ) -> None:
         super().__init__(services)
-        self._live = live
+        self._tracker = tracker
         self._wall_seconds = wall_seconds
         self._viewers: set[_Viewer] = set()
 
@@ -134,11 +134,13 @@ class DashboardRoutes(Routes):
     )
     async def events(self, context: RequestContext) -> None:
         """Stream what the page shows."""
-        viewer = _Viewer(context.request, self._live, self.services.clock)
+        viewer = _Viewer(context.request, self._tracker, self.services.clock)
         self._viewers.add(viewer)
         try:
             with context.streaming():
-                await viewer.run(hello_event(self._live.version, self._wall_seconds()))
+                await viewer.run(
+                    hello_event(self._tracker.version, self._wall_seconds())
+                )
         finally:
             self._viewers.discard(viewer)
 
@@ -152,9 +154,9 @@ class _Viewer:
     """One event stream: reads the activity a few times a second."""
 
     def __init__(
-        self, request: Request, live: ActivityTracker, clock: IReactorTime
+        self, request: Request, tracker: ActivityTracker, clock: IReactorTime
     ) -> None:
-        self._live = live
+        self._tracker = tracker
         self._clock = clock
         self._writer = SSEWriter(request, clock, self)
         self._timer: IDelayedCall | None = None
@@ -200,11 +202,11 @@ class _Viewer:
 
     def _news(self) -> list[WireEvent]:
         news = []
-        activity = self._live.activity()
+        activity = self._tracker.activity()
         if activity != self._sent:
             self._sent = activity
             news.append(activity_event(activity))
-        ended = self._live.ended(self._last)
+        ended = self._tracker.ended(self._last)
         if ended:
             self._last = ended[-1].number
             news.append(ended_event(ended))

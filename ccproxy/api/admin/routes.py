@@ -101,8 +101,8 @@ class AdminRoutes(Routes):
         operation=Operation(
             id="ready",
             tag="server",
-            summary="whether the CLI answers, and who is logged in; 503 if it does "
-            "not answer or nobody is logged in",
+            summary="whether the CLI answers, and its login; 503 if it does "
+            "not answer or is not logged in",
             responses=(
                 json_response_spec(StatusDocument, "Ready."),
                 json_response_spec(StatusDocument, "Not ready.", _NOT_READY),

@@ -54,7 +54,7 @@ def window_documents(windows: Sequence[RateWindow]) -> list[Window]:
             used=window.used,
             status=window.status,
             resets_at=window.resets_seconds,
-            told_at=window.told_seconds,
+            told_at=window.reported_seconds,
         )
         for window in windows
     ]

@@ -20,7 +20,7 @@ def agent_line(use: AgentToolUsed) -> str:
 
 
 def searched(use: AgentToolUsed) -> str | None:
-    """The query of a web search; None: the tool is another one."""
+    """The query of a web search; None: the tool is not the web search."""
     if use.name != _WEB_SEARCH:
         return None
     try:

@@ -179,11 +179,11 @@ def _openai_block(part: ContentPart, at: str, adjustments: Adjustments) -> Block
 
 def _native(part: ContentPart, role: str, at: str, adjustments: Adjustments) -> Block:
     """A part that is a block of the Messages API already."""
-    whose = _NATIVE_PARTS[part.type]
-    if role != whose and not (role == TOOL and part.type in ("image", "document")):
+    own_role = _NATIVE_PARTS[part.type]
+    if role != own_role and not (role == TOOL and part.type in ("image", "document")):
         raise InvalidRequest(
             f"`{at}`: a block of type {part.type!r} belongs to a message of role "
-            f"{whose}",
+            f"{own_role}",
             param=f"{at}.type",
         )
     if part.type == "tool_use":

@@ -20,7 +20,7 @@ from ccproxy.core.messages import OutputConfig, OutputValue, parsed
 
 _NOTHING_SAID = Raw(b'{"type":"object"}')
 _NULL = Raw(b"null")
-# Fields of the Messages API whose client's names `output_paths` tells.
+# Fields of the Messages API for which `output_paths` returns the client's names.
 _EFFORT = "output_config.effort"
 _FORMAT = "output_config.format"
 
@@ -95,7 +95,8 @@ def _format(form: ResponseFormat | None, param: str) -> Mapping[str, object] | N
             return _schema(schema, f"{param}.json_schema.schema")
     unsupported(
         f"{param}.type",
-        f"{form.type!r} is no format; there are text, json_schema and json_object",
+        f"{form.type!r} is not a format; the formats are text, json_schema and "
+        "json_object",
     )
 
 

@@ -89,6 +89,6 @@ class MessagesRoutes(Routes):
     async def count_tokens(self, context: RequestContext) -> bytes:
         """Refuse to count tokens."""
         raise NotSupported(
-            "the claude CLI does not tell how many tokens a request has before it is "
+            "the claude CLI does not report how many tokens a request has before it is "
             "answered; the answer's `usage` does"
         )

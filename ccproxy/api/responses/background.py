@@ -42,10 +42,10 @@ class BackgroundResponse:
     """
 
     def __init__(
-        self, turn: PreparedResponse, asker: RequestIdentity, clock: IReactorTime
+        self, turn: PreparedResponse, identity: RequestIdentity, clock: IReactorTime
     ) -> None:
         self.turn = turn
-        self.asker = asker
+        self.identity = identity
         self.began_seconds = clock.seconds()
         self.stats = AnswerStats(clock.seconds)
         self.event_log = EventLog()
@@ -106,20 +106,20 @@ class BackgroundResponses:
         self._polling.clock = clock
 
     def start(
-        self, turn: PreparedResponse, asker: RequestIdentity
+        self, turn: PreparedResponse, identity: RequestIdentity
     ) -> "Deferred[BackgroundResponse]":
         """Store the new response, and ask; cancelling the Deferred stops neither.
 
         Raises:
             StorageFailed: it could not be stored, and the model was not asked.
         """
-        return shield(Deferred.fromCoroutine(self._start(turn, asker)))
+        return shield(Deferred.fromCoroutine(self._start(turn, identity)))
 
     async def _start(
-        self, turn: PreparedResponse, asker: RequestIdentity
+        self, turn: PreparedResponse, identity: RequestIdentity
     ) -> BackgroundResponse:
-        asker = evolve(asker, route=f"{asker.route} {_BACKGROUND}", id=turn.id)
-        job = BackgroundResponse(turn, asker, self._clock)
+        identity = evolve(identity, route=f"{identity.route} {_BACKGROUND}", id=turn.id)
+        job = BackgroundResponse(turn, identity, self._clock)
         await self._stored.begin(self._turns.beginning(turn))
         self._jobs[turn.id] = job
         end = Deferred.fromCoroutine(self._run(job))
@@ -193,7 +193,7 @@ class BackgroundResponses:
         encoder = job.turn.encoder
         error = encoder.error
         outcome = "cancelled" if encoder.response["status"] == "cancelled" else "ok"
-        job.asker.ended(
+        job.identity.ended(
             status=_OK if error is None else error.status,
             outcome=outcome if error is None else error.code,
             cause=None if error is None else error.cause,

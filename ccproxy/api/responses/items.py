@@ -204,7 +204,8 @@ def resolve(
     # A small request can refer to large items, and to each many times.
     if sum(len(item.raw) for item in resolved) > _MOST_RESOLVED_BYTES:
         raise RequestTooLarge(
-            f"with what it refers to, the input is more than {_MOST_RESOLVED_BYTES} "
+            "with the stored items that it refers to, the input has more than "
+            f"{_MOST_RESOLVED_BYTES} "
             "bytes; send less"
         )
     return resolved
@@ -216,8 +217,9 @@ def _resolved(item: DecodedItem, kept: Mapping[str, bytes]) -> DecodedItem:
         return evolve(item, raw=found, fields=_decoder.decode(found))
     if item.fields.kind == _REFERENCE:
         raise InvalidRequest(
-            f"`{item.at}`: there is no item {item.fields.id!r} here; it was not kept "
-            "(`store: false`), is deleted, or belongs to another server: send the item "
+            f"`{item.at}`: there is no item {item.fields.id!r} here; it was not stored "
+            "(`store: false`), was deleted, or belongs to another server: send the "
+            "item "
             "itself",
             param=f"{item.at}.id",
         )
@@ -297,7 +299,7 @@ class _Reader:
             case "local_shell_call" | "shell_call":
                 kind = _SHELLS[fields.kind]
                 given = (fields.action or {}).items()
-                # Absent fields are null in the item; the type is no argument.
+                # Absent fields are null in the item; the type is not an argument.
                 action = {k: v for k, v in given if v is not None and k != "type"}
                 name = self.tools.api_name(ToolIdentity(kind.value, kind))
                 renamed = {"id": "call_id", "input": "action"}
@@ -317,7 +319,7 @@ class _Reader:
 
     def _decrypt(self, encrypted: str, at: str) -> Mapping[str, str]:
         if self.encryptor is None:
-            # `has_encrypted_content` tells when there has to be an encryptor.
+            # The caller passes an encryptor if `has_encrypted_content` is true.
             raise AssertionError(at)
         return self.encryptor.decrypt(encrypted, at)
 

@@ -1,7 +1,8 @@
 """Decodes ``POST /responses`` to a request of the Messages API. Pure.
 
-There are two steps, because earlier items may be stored. `decode_responses` tells what
-has to be fetched; `request_of` builds the request with the whole conversation.
+There are two steps, because earlier items may be stored. The result of
+`decode_responses` names the stored items that are needed; `request_of` builds the
+request with the whole conversation.
 
 Source: ``CreateResponseBody`` in the Open Responses document, ``CreateResponse`` in
 OpenAI's.
@@ -323,12 +324,12 @@ def _reject_unsupported(request: ResponsesRequest) -> None:
     if request.previous_response_id and request.conversation:
         raise InvalidRequest(
             "`previous_response_id` and `conversation` exclude each other; a "
-            "conversation knows its responses by itself",
+            "conversation has its responses already",
             param="previous_response_id",
         )
     if request.background and request.store is False:
         raise InvalidRequest(
-            "`background` needs `store`: the answer has to be kept for you to fetch it",
+            "`background` needs `store`: you can fetch only an answer that is stored",
             param="background",
         )
     if _LOGPROBS in (request.include or ()):

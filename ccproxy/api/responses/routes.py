@@ -85,11 +85,11 @@ class ResponsesRoutes(Routes):
     async def create(self, context: RequestContext) -> bytes | None:
         """Answer a conversation."""
         call = self._decode(context)
-        owner = context.asker.key
+        owner = context.identity.key
         turn = await self._turns.prepare(call, context.hex, owner=owner)
         _set_headers(context, turn, call.echo.effort)
         if call.echo.background:
-            job = await self._jobs.start(turn, context.asker)
+            job = await self._jobs.start(turn, context.identity)
             if not call.stream:
                 return json_response(context.request, _shown(job, call))
             with context.streaming():
@@ -104,19 +104,19 @@ class ResponsesRoutes(Routes):
     async def connect(self, context: RequestContext) -> None:
         """Become a WebSocket."""
         limits = SocketLimits(message_bytes=self._settings.max_body)
-        asker = context.asker
+        identity = context.identity
 
         async def talk(socket: WebSocket) -> None:
             with context.streaming():
-                await self._talk(socket, asker)
+                await self._talk(socket, identity)
 
         await serve_websocket(
             context.request, talk, limits, self.services.cors, self._clock
         )
 
-    async def _talk(self, socket: WebSocket, asker: RequestIdentity) -> None:
+    async def _talk(self, socket: WebSocket, identity: RequestIdentity) -> None:
         self._sockets.add(socket)
-        talk = ResponseSocket(socket, self._turns, self._clock, asker)
+        talk = ResponseSocket(socket, self._turns, self._clock, identity)
         try:
             await talk.run()
         finally:
@@ -162,7 +162,7 @@ class ResponsesRoutes(Routes):
         call = self._decode(context)
         check_model(call.request.model)
         call = evolve(call, request=summarized(call.request))
-        owner = context.asker.key
+        owner = context.identity.key
         turn = await self._turns.prepare(call, context.hex, closing=ASK, owner=owner)
         _set_headers(context, turn, None)
         document = ResponseDocument(turn.encoder)
@@ -188,8 +188,8 @@ class ResponsesRoutes(Routes):
     async def input_tokens(self, context: RequestContext) -> bytes:
         """Refuse to count tokens."""
         raise NotSupported(
-            "the Claude Code CLI does not tell the exact tokens of an input before it "
-            "is answered; every answer tells its own `usage`"
+            "the claude CLI does not report how many tokens an input has before it "
+            "is answered; the answer's `usage` does"
         )
 
     @route(_app, "/responses/<name>", methods=["GET"], operation=operations.RETRIEVE)
@@ -248,7 +248,8 @@ class ResponsesRoutes(Routes):
         kept = await self._kept(name)
         if not kept.is_background:
             raise InvalidRequest(
-                f"the response {name!r} is not a background one; to cancel it, close "
+                f"the response {name!r} is not a background response; to cancel it, "
+                "close "
                 "its connection"
             )
         kept = await self._stored.cancel(name) or kept
@@ -304,6 +305,6 @@ def _shown(job: BackgroundResponse, call: DecodedResponsesRequest) -> bytes:
 
 def _not_found(name: str) -> NotFound:
     return NotFound(
-        f"there is no response {name!r} here: it was not kept (`store: false`), is "
+        f"there is no response {name!r} here: it was not stored (`store: false`), is "
         "deleted, or belongs to another server"
     )

@@ -199,7 +199,8 @@ class ResponseBuilder:
         if chain is None:
             raise PreviousResponseNotFound(
                 f"there is no response {echo.previous_response_id!r} here to continue: "
-                "it was not kept (`store: false`), is deleted, or belongs to another "
+                "it was not stored (`store: false`), was deleted, or belongs to "
+                "another "
                 "server; send the whole conversation as `input`",
                 param="previous_response_id",
             )

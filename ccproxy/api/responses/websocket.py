@@ -70,12 +70,12 @@ class ResponseSocket:
         socket: WebSocket,
         turns: ResponseBuilder,
         clock: IReactorTime,
-        asker: RequestIdentity,
+        identity: RequestIdentity,
     ) -> None:
         self._socket = socket
         self._turns = turns
         self._clock = clock
-        self._asker = evolve(asker, route=f"{asker.route} {_SOCKET}")
+        self._identity = evolve(identity, route=f"{identity.route} {_SOCKET}")
         self._last: PreviousResponse | None = None
 
     async def run(self) -> None:
@@ -105,7 +105,7 @@ class ResponseSocket:
             last = self._continued(call)
             try:
                 turn = await self._turns.prepare(
-                    call, identifier, last, owner=self._asker.key, remembers=True
+                    call, identifier, last, owner=self._identity.key, remembers=True
                 )
                 await self._run(turn, generates, stats)
             except Exception:
@@ -230,7 +230,7 @@ class ResponseSocket:
         usage = turn.encoder.usage if turn is not None else Usage()
         seconds = self._clock.seconds() - began_seconds
         model = turn.encoder.model if turn is not None else ""
-        evolve(self._asker, id=identifier).ended(
+        evolve(self._identity, id=identifier).ended(
             status=_SWITCHING_PROTOCOLS,
             outcome=outcome,
             cause=cause,

@@ -27,7 +27,7 @@ Place: TypeAlias = tuple[int | None, int]
 # Without the CLI's two.
 _BREAKPOINTS = 2
 # The provider looks this many blocks back from a breakpoint for a cached prefix.
-_LOOKS_BACK = 20
+_LOOKBACK_BLOCKS = 20
 
 
 class _CacheControl(msgspec.Struct):
@@ -77,7 +77,7 @@ class Breakpoints:
         ]
         deferred = {n for n, tool in enumerate(tools) if tool.value.defer_loading}
         allowed = [p for p in marked if p[0] is not None or p[1] not in deferred]
-        ours = self._ours(turns, is_needed=not marked)
+        ours = self._automatic_places(turns, is_needed=not marked)
         kept = [p for p in allowed if p not in ours][-(_BREAKPOINTS - len(ours)) :]
         if len(ours) >= _BREAKPOINTS:
             kept = []
@@ -90,7 +90,9 @@ class Breakpoints:
                 self._add(turns, place)
         return tools, turns
 
-    def _ours(self, turns: Sequence[Turn], *, is_needed: bool) -> list[Place]:
+    def _automatic_places(
+        self, turns: Sequence[Turn], *, is_needed: bool
+    ) -> list[Place]:
         if self.whole is not None:
             self.notes.adjust(self.notes.name("cache_control"))
         elif not is_needed:
@@ -220,4 +222,4 @@ def _blocks_between(
     for number in range(start[0], end[0]):
         content = turns[number].content
         count += 1 if isinstance(content, str) else len(content)
-    return count >= _LOOKS_BACK
+    return count >= _LOOKBACK_BLOCKS

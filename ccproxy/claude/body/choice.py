@@ -81,7 +81,7 @@ def call_request(names: Sequence[str]) -> str:
     return f"Your next answer has to be a call of one of the tools {listed}."
 
 
-def has_room_for_words(turns: Sequence[Turn], *, system_messages: bool) -> bool:
+def can_append_text(turns: Sequence[Turn], *, system_messages: bool) -> bool:
     """Whether the end of the turns has a place for a text to the model."""
     last = turns[-1]
     if last.role == "user":
@@ -89,11 +89,11 @@ def has_room_for_words(turns: Sequence[Turn], *, system_messages: bool) -> bool:
     return last.role == "system"
 
 
-def with_words(
+def append_text(
     turns: Sequence[Turn], words: str, *, system_messages: bool
 ) -> list[Turn]:
     """The turns with a text to the model at the end, if there is a place for it."""
-    if not has_room_for_words(turns, system_messages=system_messages):
+    if not can_append_text(turns, system_messages=system_messages):
         return list(turns)
     last = turns[-1]
     if last.role == "system":

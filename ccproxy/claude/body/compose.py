@@ -81,18 +81,18 @@ class Composition:
             self.plan, self.again, names - ({ours.name} if ours is not None else set())
         )
 
-    def again(self, said: Sequence[Block], words: str) -> ComposedBody | None:
+    def again(self, first_answer: Sequence[Block], words: str) -> ComposedBody | None:
         """The body of a second question, because the answer did not do.
 
         Args:
-            said: the first answer, as the model made it.
+            first_answer: the first answer, as the model made it.
             words: the text to the model.
 
         Returns:
             None if there is no place for the text: the first answer is empty, and the
             conversation ends with results.
         """
-        return self._draft.again(said, words)
+        return self._draft.again(first_answer, words)
 
 
 def make_shaper(
@@ -263,7 +263,7 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
         plan=plan,
         prefix=history.prefix.digest,
         model_id=source.model_id,
-        is_remembered=not draft.is_shaped_by_us,
+        is_remembered=not draft.is_shaped_by_proxy,
         source=source,
         draft=draft,
     )

@@ -8,10 +8,10 @@ from msgspec import Raw
 
 from ccproxy.claude.body.cache import Breakpoints
 from ccproxy.claude.body.choice import (
+    append_text,
     call_request,
-    has_room_for_words,
+    can_append_text,
     native_choice,
-    with_words,
 )
 from ccproxy.claude.body.fields import NEVER_SENT, sort_fields
 from ccproxy.claude.body.models import ModelRules
@@ -73,7 +73,7 @@ class Draft:
         return any(is_thinking(b) for turn in self.turns for b in turn.blocks)
 
     @property
-    def is_shaped_by_us(self) -> bool:
+    def is_shaped_by_proxy(self) -> bool:
         """Whether a text or tool of the proxy's, or a prefill, is before the answer."""
         is_begun = self.turns[-1].role == "assistant"
         return is_begun or bool(self._words()) or self.output.tool is not None
@@ -105,7 +105,7 @@ class Draft:
             format_schema=self.output.schema if self.output.format else None,
         )
         if self.rules.is_prefix_bound and not plan.is_empty:
-            plan = evolve(plan, signed_parts=0 if self.is_shaped_by_us else 1)
+            plan = evolve(plan, signed_parts=0 if self.is_shaped_by_proxy else 1)
         stops = tuple(s for s in self.request.stop_sequences if is_blank(s))
         if stops and plan.is_empty:
             # The provider refuses stop sequences of white space; the proxy stops there.
@@ -130,11 +130,11 @@ class Draft:
             return ""
         return f"Give your final answer by calling the tool `{tool.name}`. {_PROSE}"
 
-    def again(self, said: Sequence[Block], words: str) -> ComposedBody | None:
+    def again(self, first_answer: Sequence[Block], words: str) -> ComposedBody | None:
         """The body of a second question, because the answer did not do.
 
         Args:
-            said: the first answer, as the model made it.
+            first_answer: the first answer, as the model made it.
             words: the text to the model.
 
         Returns:
@@ -142,17 +142,17 @@ class Draft:
             conversation ends with results.
         """
         first = self._words()
-        kept = list(said)
+        kept = list(first_answer)
         while kept and is_thinking(kept[-1]):
             kept.pop()
         if kept:
             reply = Turn("user", _reply(kept, words))
             return self._body(first, [Turn("assistant", kept), reply])
-        if has_room_for_words(self.turns, system_messages=self.system_messages):
+        if can_append_text(self.turns, system_messages=self.system_messages):
             return self._body(f"{first} {words}".strip())
         return None
 
-    def _body(self, words: str, behind: Sequence[Turn] = ()) -> ComposedBody:
+    def _body(self, words: str, appended: Sequence[Turn] = ()) -> ComposedBody:
         """Encode the client's turns, a text to the model, and turns of the proxy's."""
         marks = Breakpoints(
             self.notes,
@@ -162,8 +162,8 @@ class Draft:
         )
         tools, turns = marks.mark(self.tools, self.turns)
         if words:
-            turns = with_words(turns, words, system_messages=self.system_messages)
-        turns += behind
+            turns = append_text(turns, words, system_messages=self.system_messages)
+        turns += appended
         fields: dict[str, object] = {
             name: value
             for name, value in self.options.operator_body.items()
@@ -299,10 +299,10 @@ class Draft:
         return None if sent == {"type": "auto"} else sent
 
 
-def _reply(said: Sequence[Block], words: str) -> list[Block]:
+def _reply(first_answer: Sequence[Block], words: str) -> list[Block]:
     """The turn after an answer: an error for each of its calls, or a text."""
     return [
         tool_result_block(block.value.id, words, is_error=True)
-        for block in said
+        for block in first_answer
         if isinstance(block.value, ToolUse)
     ] or [text_block(words)]

@@ -8,7 +8,7 @@ sampling          sent if the operator allows it and the model takes it
 all others        sent unchanged, unknown fields too
 ================  ==================================================================
 
-The client is told which fields are left out.
+A response header names the fields that are left out.
 
 Source: rules 36, 48 and 49 of the Messages API; docs/claude-cli-protocol.md,
 "Body mode".
@@ -30,7 +30,7 @@ NEVER_SENT = frozenset(
         *("system", "metadata", "model", "stream", "betas", "anthropic_beta"),
         *("anthropic_version", "thread", "diagnostics", "safeguards", "tags"),
         *("messages", "tools"),
-        # `__proto__` could set any of these behind JavaScript's back.
+        # JavaScript's `__proto__` could set any of these fields.
         "__proto__",
     }
 )

@@ -43,13 +43,18 @@ class Recall(Protocol):
     """The remembered answers to one client."""
 
     def find(
-        self, prefix: str, said: Sequence[Block], model_id: str, *, is_bound: bool
+        self,
+        prefix: str,
+        client_copy: Sequence[Block],
+        model_id: str,
+        *,
+        is_bound: bool,
     ) -> Sequence[Block] | None:
         """An answer as the model made it; None: no remembered answer agrees.
 
         Args:
             prefix: the hash of everything before the answer.
-            said: the client's copy of the answer.
+            client_copy: the client's copy of the answer.
             model_id: the model that the answer is sent to.
             is_bound: whether only an answer behind ``prefix`` will do.
         """
@@ -125,7 +130,7 @@ class History:
             count = self._restored(rest)
             if not count:
                 count = 1
-                self._clients_own(rest[0])
+                self._add_client_turn(rest[0])
             del rest[:count]
 
     def _restored(self, run: Sequence[Turn]) -> int:
@@ -134,10 +139,10 @@ class History:
             return 0
         prefix = self.prefix.digest
         for count in {len(run): None, 1: None}:
-            said = [block for turn in run[:count] for block in turn.blocks]
+            client_copy = [block for turn in run[:count] for block in turn.blocks]
             found = self.recall.find(
                 prefix,
-                said,
+                client_copy,
                 self.rules.model_id,
                 is_bound=self.rules.model.is_prefix_bound,
             )
@@ -145,13 +150,13 @@ class History:
                 kept = list(found)
                 while kept and is_thinking(kept[-1]):
                     kept.pop()
-                blocks = self._calls.open(kept, open_ids(said), self.notes)
+                blocks = self._calls.open(kept, open_ids(client_copy), self.notes)
                 if blocks:
                     self._add(Turn("assistant", blocks, run[0].at))
                 return count
         return 0
 
-    def _clients_own(self, turn: Turn) -> None:
+    def _add_client_turn(self, turn: Turn) -> None:
         if isinstance(turn.content, str):
             self._add(turn)
             return
@@ -161,7 +166,7 @@ class History:
             if is_thinking(block):
                 if prefix is None:
                     prefix = self.prefix.digest
-                if not self._fits(block, prefix):
+                if not self._may_be_sent(block, prefix):
                     self.notes.ignore(block.at)
                     continue
             kept.append(block)
@@ -171,7 +176,7 @@ class History:
             blocks = self._calls.open(kept, None, self.notes)
             self._add(Turn("assistant", blocks, turn.at, turn.extra))
 
-    def _fits(self, block: Block, prefix: str) -> bool:
+    def _may_be_sent(self, block: Block, prefix: str) -> bool:
         """Whether a thinking block of the client's may be sent."""
         rules = self.rules
         if rules.drops_thinking:
@@ -182,10 +187,10 @@ class History:
             return False
         if not rules.model.is_prefix_bound:
             return True
-        made_behind = rules.prefixes.get(key)
-        if not made_behind:
+        made_after = rules.prefixes.get(key)
+        if not made_after:
             return not self._is_broken
-        if made_behind != prefix:
+        if made_after != prefix:
             self._is_broken = True
             return False
         return True

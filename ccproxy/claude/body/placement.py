@@ -37,11 +37,11 @@ def place_system_messages(
     systems = [turn for turn in texts if turn.role == "system"]
     if not users and not after_server_tool:
         return [_as_user(turn, notes) for turn in texts]
-    has_user_behind = False
+    is_user_next = False
     for turn in reversed(texts):
         if turn.role == "user":
-            has_user_behind = True
-        elif has_user_behind:
+            is_user_next = True
+        elif is_user_next:
             notes.adjust(turn.at)
     return [*users, *_joined(systems, notes)]
 

@@ -76,18 +76,18 @@ def checked_end(turns: list[Turn], rules: ModelRules, notes: Notes) -> list[Turn
     return [*turns[:-1], cut] if cut else turns[:-1]
 
 
-def first_text(said: Iterable[Message | Turn]) -> str | None:
+def first_text(messages: Iterable[Message | Turn]) -> str | None:
     """The first text of the user that is not blank; None: there is none.
 
     Only text before the first answer counts. So all requests of a conversation have the
     same first text.
     """
-    has_spoken = False
-    for message in said:
-        if message.role == "assistant" and has_spoken:
+    has_user_message = False
+    for message in messages:
+        if message.role == "assistant" and has_user_message:
             return None
         if message.role == "user":
-            has_spoken = True
+            has_user_message = True
             for text in _texts(message.content):
                 if not is_blank(text):
                     return text

@@ -28,19 +28,19 @@ class AnswerTool:
 class ShapingPlan:
     """What the proxy has to do to an answer because the provider does not.
 
-    At most one of the attributes but ``signed_parts`` is set.
+    At most one of the attributes, ``signed_parts`` aside, is set.
 
     Attributes:
         stops: stop sequences of white space, which the provider refuses.
-        demanded: the client's tools of which the model must call one, if the model
-            was told so in words only; empty: the provider sees to it, or no call is
-            required.
+        demanded: the client's tools of which the model must call one, if only a text
+            asks the model for the call; empty: the provider enforces the call, or no
+            call is required.
         answer_tool: a tool of the proxy's whose arguments are the answer.
         format_schema: the client's schema as JSON, for the check of an answer that the
             provider holds to most of the schema; None: no check.
         signed_parts: how many parts of the answer keep the signatures of their
             thinking (see `ccproxy.claude.shaping.parts`). The provider would refuse
-            thinking that was made behind words of the proxy's.
+            thinking that was made after a text of the proxy.
     """
 
     stops: tuple[str, ...] = ()

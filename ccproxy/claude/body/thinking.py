@@ -79,7 +79,7 @@ def choose_thinking(
             notes.ignore(notes.name("thinking"))
         return ThinkingChoice(json=None, form=None, effort=effort)
     if wanted is None:
-        return _unasked(request, rules, max_tokens, effort)
+        return _default_thinking(request, rules, max_tokens, effort)
     known = ("adaptive", "enabled", "disabled", "between_tools")
     if wanted.value.type not in known:
         # A newer form, which the provider may know.
@@ -109,7 +109,7 @@ def _nearest(wanted: str, rules: ModelRules) -> ThinkingForm:
     return next(form for form in orders[wanted] if form in rules.thinking)
 
 
-def _unasked(
+def _default_thinking(
     request: MessagesRequest,
     rules: ModelRules,
     max_tokens: int | None,

@@ -24,7 +24,7 @@ class ComposeMode(Enum):
     ========  ==================================================================
     AUTO      the proxy composes bodies, if the CLI is proven to send them
     BODY      the proxy composes bodies
-    NATIVE    the CLI is told the conversation; a process for each request
+    NATIVE    the CLI composes bodies from the conversation; a process for each request
     ========  ==================================================================
     """
 

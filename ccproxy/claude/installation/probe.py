@@ -1,6 +1,6 @@
-"""Two test questions to a CLI in front of a scripted API, and what must arrive there.
+"""Sends two test questions to a CLI, and checks what arrives at a scripted API.
 
-Both are sent by one process: the second request must have nothing of the first.
+One process sends both: the second request must contain nothing of the first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -78,16 +78,16 @@ def difference(bodies: Sequence[Mapping[str, Any]]) -> str:
         return f"{len(QUESTIONS)} questions became {len(bodies)} requests"
     for question, body in zip(QUESTIONS, bodies, strict=True):
         if body.get("model") != question.model:
-            return "the model is another one"
+            return "the model differs"
         wanted = msgspec.json.decode(question.json)
         for name, value in wanted.items():
             if body.get(name) != value:
-                return f"`{name}` is another one"
+                return f"`{name}` differs"
         system = body.get("system")
         texts = _texts(system if isinstance(system, list) else [])
-        # The CLI puts blocks of its own in front.
+        # The CLI puts its own blocks before it.
         if not texts or texts[-1] != question.system:
-            return "the system prompt is another one"
+            return "the system prompt differs"
         if any(other.system in text for other in QUESTIONS for text in texts[:-1]):
             return "a system prompt arrives twice"
     return ""

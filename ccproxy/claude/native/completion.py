@@ -38,7 +38,7 @@ class NativeCompletion(PendingAnswer[Session]):
     """One request; `NativePool.ask` returns it.
 
     Attributes:
-        prompt: the request, as the CLI is told it.
+        prompt: the request, as it is sent to the CLI.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class NativeCompletion(PendingAnswer[Session]):
         self._message = MessageBuilder()
         # Held back until the answer was checked.
         self._finished: Finished | None = None
-        # Until anything but a retry upstream was sent, and not a second time.
+        # True until an event other than `UpstreamRetry` was sent; true once only.
         self._can_start_anew = True
         self._was_suspended = False
 
@@ -98,9 +98,9 @@ class NativeCompletion(PendingAnswer[Session]):
         self._listener.receive(events)
 
     def _is_lost(self, event: Event) -> bool:
-        """Whether an answer has failed so that another process may do better.
+        """Whether an answer has failed because of its process, not of the request.
 
-        A new process is told the conversation that a suspended one had.
+        A new process gets the conversation that a suspended process had.
         """
         lost = ClaudeFailed if self._was_suspended else SessionLost
         return isinstance(event, Failed) and isinstance(event.error, lost)

@@ -1,4 +1,4 @@
-"""The lines that tell the CLI a conversation: one line a turn. Pure.
+"""Encodes a conversation as input lines for the CLI: one line for each turn. Pure.
 
 Source: docs/claude-cli-protocol.md, "History".
 """
@@ -29,7 +29,7 @@ def turn(message: PromptMessage, identifier: str, *, model: str, ask: bool) -> b
         identifier: a UUID for a user's turn; a unique id for an assistant's turn,
             because the CLI merges two turns of one id.
         model: the model that is named for an assistant's turn without thinking.
-        ask: whether the model shall answer this user's turn.
+        ask: whether the model has to answer this user's turn.
     """
     if message.role is Role.ASSISTANT:
         return encode(

@@ -6,7 +6,7 @@ its answer, unless the turn has calls of Claude Code's own tools and waits for r
 of the client's tools: then it is suspended. A suspended process is stopped when its
 slot is needed.
 
-If a process is lost before anything was sent, the request gets another one, once.
+If a process is lost before anything was sent, the request gets another process, once.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,10 +40,10 @@ class NativeQuestion:
     """A request that is translated for native mode.
 
     Attributes:
-        prompt: the request, as the CLI is told it.
+        prompt: the request, as it is sent to the CLI.
         adjusted: the client's paths of fields that are sent in another form.
         ignored: the client's paths of fields that are not sent.
-        prefix: the hash of everything in front of the answer; always unknown here.
+        prefix: the hash of everything before the answer; always unknown here.
     """
 
     prompt: Prompt
@@ -124,8 +124,8 @@ class NativePool:
             request,
             model=model,
             effort=effort,
-            # The CLI adds notes of its own to a conversation. A new process adds them
-            # in other places, and the provider then refuses the thinking behind them.
+            # The CLI adds notes to a conversation. A new process adds them in other
+            # places, and the provider then refuses the thinking after them.
             thinking_of=None if rules_for(model_id).is_prefix_bound else model_id,
             forward_sampling=self._settings.forward_sampling,
             web_search=self._settings.has_web_search,
@@ -205,7 +205,7 @@ class NativePool:
         self._stopped = True
         self._dismiss_waiting()
         drained = self._drained = Deferred(self._undrained)
-        self._tell_drained()
+        self._fire_drained()
         return drained
 
     def session_counts(self) -> Mapping[str, int]:
@@ -217,7 +217,7 @@ class NativePool:
         }
 
     def make_room(self) -> bool:
-        """Stop the longest suspended process; tells whether there was one."""
+        """Stop the longest suspended process; returns whether there was one."""
         if not self._waiting:
             return False
         self._waiting.dismiss(StopReason.ROOM)
@@ -253,7 +253,7 @@ class NativePool:
             else:
                 self._retire(session, StopReason.NOT_REUSED)
         self._serve()
-        self._tell_drained()
+        self._fire_drained()
 
     def _serve(self) -> None:
         """Serve waiting requests, as long as there are slots."""
@@ -276,7 +276,7 @@ class NativePool:
         return True
 
     def _will_be_free(self, places: int) -> bool:
-        """Stop idle processes for so many slots; tells whether they become free."""
+        """Stop idle processes to free so many slots; returns whether that suffices."""
         while self._slots.leaving + self._slots.free < places:
             if not self._slots.make_room():
                 return False
@@ -314,7 +314,7 @@ class NativePool:
     def _undrained(self, _: object) -> None:
         self._drained = None
 
-    def _tell_drained(self) -> None:
+    def _fire_drained(self) -> None:
         if self._drained is None:
             return
         if not (self._running or self._checking or self._queue):

@@ -1,8 +1,8 @@
-"""The values of a request that the CLI is told turn by turn. Pure.
+"""The values of a request that is sent to the CLI turn by turn. Pure.
 
-They are the part of the Messages API that the CLI can be told: blocks without cache
-breakpoints or unknown fields, and alternating turns. Two requests are compared by them,
-see `ccproxy.claude.native.suspension`.
+They are the part of the Messages API that the CLI accepts as input: blocks without
+cache breakpoints or unknown fields, and alternating turns. They are also how two
+requests are compared, see `ccproxy.claude.native.suspension`.
 
 Invariants of ``Prompt.messages``: not empty; roles alternate; no text is blank; the
 last turn is the user's; calls and their results stand in neighbouring turns.
@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-# The CLI drops blocks that JavaScript's trim() empties, and joins what they
-# stood between with a newline of its own; the API refuses what Python's strip()
-# empties. So what either empties is never sent. (docs/claude-cli-protocol.md, "Input")
+# The CLI drops blocks that JavaScript's trim() empties, and joins the blocks around
+# them with a newline; the API refuses text that Python's strip() empties. So text that
+# either function empties is never sent. (docs/claude-cli-protocol.md, "Input")
 _BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
     "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -172,7 +172,7 @@ class Prompt:
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text has nothing in it that the model could be shown."""
+    """Whether a text has no visible character."""
     return not text.strip(_BLANKS)
 
 

@@ -1,7 +1,7 @@
 """Translates a Messages API request for native mode. Pure.
 
 The CLI composes the body itself, so many fields of a request cannot be sent. Fields
-that are left out are named; a request whose answer would be wrong without them is
+that are left out are reported; a request whose answer would be wrong without them is
 refused.
 """
 
@@ -55,7 +55,7 @@ class _DocumentFields(msgspec.Struct):
 
 @frozen
 class TranslatedRequest:
-    """A request as the CLI is told it.
+    """A request as it is sent to the CLI.
 
     Attributes:
         prompt: the request.
@@ -103,7 +103,7 @@ def translate(
         tools = tuple(tool for tool in tools if tool.name == choice.name)
     if choice is not None and choice.must_call and not tools:
         raise InvalidRequest(
-            "`tool_choice` demands a call of a tool that is not offered",
+            "`tool_choice` requires a call of a tool that is not in `tools`",
             param="tool_choice",
         )
     sampling = reader.extra(forward_sampling=forward_sampling)
@@ -151,7 +151,7 @@ def _schema(request: messages.MessagesRequest) -> Mapping[str, Any] | None:
     if schema.get("type", "object") != "object":
         param = request.paths.get("output_config.format", "output_config.format")
         raise InvalidRequest(
-            f"`{param}`: the schema has to be one of an object", param=param
+            f"`{param}`: the schema must have the type object", param=param
         )
     return {"type": "object", **schema}
 
@@ -216,7 +216,7 @@ class _Reader:
             )
         if not turns(said[-1:]):
             raise InvalidRequest(
-                f"`{last}`: the last message is blank; say something in it",
+                f"`{last}`: the last message is blank; add text to it",
                 param=f"{last}.content",
             )
         return paired(turns(map(_without_loose_thinking, turns(said))), "messages")

@@ -104,7 +104,7 @@ class StructuredAnswer:
         return self._id is not None
 
     def open(self, identifier: str) -> bool:
-        """Begin an answer; False: it replaces another one."""
+        """Begin an answer; False: it replaces an earlier answer."""
         is_first = self._id is None
         self._id, self._is_open = identifier, True
         self._text.clear()
@@ -146,7 +146,7 @@ class StructuredAnswer:
         """The error if the turn has ended without an answer; None: there is one."""
         if self._id is None:
             return SchemaNotSatisfied(
-                "the model answered in prose, and not by the schema; try again, or "
+                "the model answered in prose instead of JSON; try again, or "
                 "describe better what you want"
             )
         return None

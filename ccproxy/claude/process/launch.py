@@ -62,11 +62,11 @@ _BETAS = "ANTHROPIC_BETAS"
 _EXTRA_BODY = "CLAUDE_CODE_EXTRA_BODY"
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
-# Few retries, so that a refusal reaches the client while it still waits: after 0.5, 1,
-# 2 and 4 s. The operator's own value wins.
+# Few retries (after 0.5, 1, 2 and 4 s), so that a refusal reaches the client before the
+# client's own timeout. A value of the operator takes precedence.
 _DEFAULTS = {"CLAUDE_CODE_MAX_RETRIES": "4"}
 
-# The CLI must add nothing to requests; no other value wins over these.
+# The CLI must add nothing to requests; these values take precedence over all others.
 _FIXED = {
     "ENABLE_TOOL_SEARCH": "false",
     "DISABLE_AUTOUPDATER": "1",
@@ -97,7 +97,7 @@ _NATIVE_FIXED = {
     "MCP_TOOL_TIMEOUT": str(2**31 - 1),
 }
 
-# The default way: each question is exactly one request. A lost answer is requested
+# Body mode: each question is exactly one request. A lost answer is requested
 # again as a stream, and the provider stores no conversation.
 _BODY_FIXED = {
     "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
@@ -109,7 +109,7 @@ _BODY_FIXED = {
 # same body, without end.
 _BODY_ARGUMENTS = ("--max-turns", "1")
 
-# Variables of real providers; the demo must not reach one.
+# Variables of real providers; the demo must not send a request to them.
 _PROVIDER = re.compile(
     r"(?:ANTHROPIC|CLAUDE_CODE_USE|CLAUDE_CODE_OAUTH|AWS|GOOGLE|CLOUD_ML|VERTEX)_.*"
 )
@@ -289,7 +289,7 @@ def find_claude(explicit: Path | None, search_path: str | None) -> Path:
 
 
 def locate_claude(explicit: Path | None, search_path: str | None) -> ClaudeBinary:
-    """Find the CLI: the one named, else on PATH, else the wheel's.
+    """Find the CLI: at ``explicit``, else on PATH, else in the wheel.
 
     Raises:
         ClaudeUnavailable: there is no CLI; says how to get one.
@@ -312,7 +312,7 @@ def locate_claude(explicit: Path | None, search_path: str | None) -> ClaudeBinar
         return ClaudeBinary(bundled, "in the wheel claude-agent-sdk")
     raise ClaudeUnavailable(
         "the claude CLI was not found: install it, or `pip install 'ccproxy[claude]'`, "
-        "or name it with --claude-bin",
+        "or set its path with --claude-bin",
         cause=Cause.CLI_NOT_FOUND,
     )
 
@@ -347,7 +347,7 @@ def read_version(binary: Path) -> str:
     match = _VERSION.search(done.stdout.decode("utf-8", "replace"))
     if match is None:
         raise ClaudeUnavailable(
-            f"{binary} --version tells no version; is it the CLI?",
+            f"{binary} --version prints no version; is this the claude CLI?",
             cause=Cause.CLI_DOES_NOT_RUN,
         )
     return match[0]
@@ -370,7 +370,7 @@ def too_old(version: str) -> ClaudeUnavailable:
     what = f"version {version}" if version else "of an unknown version"
     return ClaudeUnavailable(
         f"the claude CLI is {what}; ccproxy needs {oldest} or newer, because older "
-        "ones read local files that a prompt names (@path). Update it with `claude "
+        "versions read local files that a prompt names (@path). Update it with `claude "
         "update` or `pip install -U claude-agent-sdk`",
         cause=Cause.CLI_TOO_OLD,
     )

@@ -78,9 +78,11 @@ class ProcessExit:
             how = f"signal {signal.Signals(self.signal).name}"
         if self.rest:
             how += f", in the middle of a line of {len(self.rest)} bytes"
-        said = [line.strip() for line in self.stderr.splitlines() if line.strip()]
-        words = said[-1][:_LAST_WORDS_CHARACTERS] if said else ""
-        return f"{how}; its last words: {words}" if words else how
+        stderr_lines = [
+            line.strip() for line in self.stderr.splitlines() if line.strip()
+        ]
+        words = stderr_lines[-1][:_LAST_WORDS_CHARACTERS] if stderr_lines else ""
+        return f"{how}; stderr ends with: {words}" if words else how
 
 
 class ProcessOwner(Protocol):
@@ -219,7 +221,9 @@ class ClaudeProcess(ProcessProtocol):
         if self._state is _State.RUNNING:
             self._stop(signal.SIGTERM)
             if self._timer is None:
-                self._timer = self._clock.callLater(GRACE_SECONDS, self._lose_patience)
+                self._timer = self._clock.callLater(
+                    GRACE_SECONDS, self._kill_after_grace
+                )
         waiter: Deferred[None] = Deferred(self._waiters.remove)
         self._waiters.append(waiter)
         return waiter
@@ -227,7 +231,7 @@ class ClaudeProcess(ProcessProtocol):
     def kill(self) -> None:
         """Kill the process at once; the Deferred of `terminate` fires at its end.
 
-        After SIGTERM it runs for some 60 ms more, and could send another request.
+        After SIGTERM the CLI runs for about 60 ms more, and could send another request.
         """
         if self._state is not _State.ENDED:
             self._stop(signal.SIGKILL)
@@ -279,7 +283,7 @@ class ClaudeProcess(ProcessProtocol):
 
     def _stop(self, number: signal.Signals) -> None:
         self._state = _State.TERMINATING
-        # A paused pipe never reports its end.
+        # A paused pipe would never report its end.
         self.resume()
         self._signal(number)
 
@@ -287,7 +291,7 @@ class ClaudeProcess(ProcessProtocol):
         with suppress(ProcessExitedAlready):
             self.transport.signalProcess(number.name.removeprefix("SIG"))
 
-    def _lose_patience(self) -> None:
+    def _kill_after_grace(self) -> None:
         self._timer = None
         self._log.warn("claude {pid} ignores SIGTERM and is killed", pid=self._pid)
         survivors = marked_processes(self._mark)
@@ -319,7 +323,7 @@ class ClaudeProcess(ProcessProtocol):
             # The rest of the answer is still in the pipe, for a slow client.
             self._timer = self._clock.callLater(_RELEASE_SECONDS, self._release)
             return
-        self._log.warn("something else holds the pipes of claude {pid}", pid=self._pid)
+        self._log.warn("another process holds the pipes of claude {pid}", pid=self._pid)
         self.transport.loseConnection()
 
     def _stop_timer(self) -> None:

@@ -1,14 +1,14 @@
 """The stdin of a child process: what fits into the pipe is written at once.
 
-Twisted writes in the next turn of the reactor, and tells epoll before and after it.
-The CLI is sent three or four short lines for each question, and reads them at once, so
-that the turn is most of what such a line costs.
+Twisted writes in the next turn of the reactor, and changes the epoll registration
+before and after the write. The CLI gets three or four short lines for each request and
+reads them at once, so the extra turn would be most of the cost of such a line.
 
 =====  ==========================================================================
-state  what becomes of data
+state  what happens to data
 =====  ==========================================================================
-open   it is written; what the pipe has no room for is left to Twisted: full
-full   it is left to Twisted, behind the rest; when that is written: open
+open   data is written; Twisted writes what does not fit into the pipe: full
+full   Twisted writes the data after the rest; when all is written: open
 =====  ==========================================================================
 """
 
@@ -23,8 +23,8 @@ class ChildStdin:
     """Writes to the stdin of a child, in order.
 
     Args:
-        transport: of the child. Without pipes (they are Twisted's for POSIX) all is
-            left to it.
+        transport: of the child. Only Twisted's POSIX transports have pipes; any other
+            transport writes all data itself.
     """
 
     def __init__(self, transport: Any) -> None:
@@ -32,29 +32,30 @@ class ChildStdin:
         self._is_full = False
 
     def write(self, data: bytes) -> None:
-        """Write, now as far as possible."""
+        """Write as much as the pipe takes now; Twisted writes the rest."""
         if not self._is_full:
             data = data[self._write_some(data) :]
         if not data:
             return
         if not self._is_full and self._pipe is not None:
-            # It calls `resumeProducing` at once, and then whenever all is written.
+            # The transport calls `resumeProducing` at once, and whenever all is
+            # written.
             self._transport.registerProducer(self, False)
             self._is_full = True
         self._transport.write(data)
 
     def resumeProducing(self) -> None:
-        """Learn that all is written; called by Twisted only."""
+        """Note that all is written; called by Twisted only."""
         if self._is_full:
             self._is_full = False
             self._transport.unregisterProducer()
 
     def stopProducing(self) -> None:
-        """Learn that the pipe is closed; called by Twisted only."""
+        """Note that the pipe is closed; called by Twisted only."""
 
     @property
     def _pipe(self) -> Any:
-        """The end of the pipe, as Twisted has it; None once it is closed."""
+        """Twisted's writer of the pipe; None after the pipe is closed."""
         return getattr(self._transport, "pipes", {}).get(0)
 
     def _write_some(self, data: bytes) -> int:
@@ -62,5 +63,5 @@ class ChildStdin:
         if pipe is None:
             return 0
         written = pipe.writeSomeData(data)
-        # Otherwise the pipe is broken, which Twisted finds out as well.
+        # Any other result means a broken pipe, which Twisted detects as well.
         return written if isinstance(written, int) else 0

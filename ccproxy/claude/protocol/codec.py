@@ -130,7 +130,7 @@ def decode(line: bytes) -> Record | None:
             another shape.
     """
     if line.startswith(_STREAM_EVENT):
-        # Nearly every line is one, of a known shape.
+        # Nearly every line is a stream event of a known shape.
         try:
             known: StreamLine = decode_known_line(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -181,8 +181,8 @@ def _is_new_event(line: bytes) -> bool:
 def _without_lone_surrogates(line: bytes) -> bytes | None:
     r"""Replace half surrogate pairs (``\ud83d``) in a line by U+FFFD; None: not JSON.
 
-    JavaScript writes such a half unchanged. It is no character; the CLI itself
-    replaces it by U+FFFD in its input.
+    JavaScript writes such a half unchanged, although it is not a character. In its own
+    input, the CLI replaces the half by U+FFFD as well.
     """
     try:
         text = json.dumps(json.loads(line.decode()), ensure_ascii=False)
@@ -223,7 +223,7 @@ def decode_rewound(answer: bytes | msgspec.Raw) -> Rewound:
 
 
 def decode_interrupted(answer: bytes | msgspec.Raw) -> Interrupted:
-    """Decode the ``response`` of ``interrupt``; older CLIs tell nothing.
+    """Decode the ``response`` of ``interrupt``; older CLIs send no fields.
 
     Raises:
         WireError: it is not of the known shape.

@@ -49,7 +49,7 @@ class ControlChannel:
     def ask_all(
         self, asked: Iterable[Mapping[str, object]]
     ) -> "list[Deferred[records.ControlResponse]]":
-        """Send several requests in one write; each is answered as by `ask`."""
+        """Send several requests in one write; each Deferred is as of `ask`."""
         lines: list[bytes] = []
         waiters = [self._put(request, lines.append) for request in asked]
         self._send(b"".join(lines))
@@ -92,7 +92,7 @@ class ControlChannel:
         waiters, self._waiting = self._waiting, {}
         for waiter in waiters.values():
             waiter.errback(error)
-            # Requests that nobody waits for any more must not log an error.
+            # A request without a waiting caller must not log an error.
             waiter.addErrback(_forget)
 
 

@@ -31,7 +31,7 @@ from ccproxy.core.errors import (
 _SYNTHETIC_PREFIX = "API Error: "
 # Such as `API Error: 400 {"type":"error","error":{…}}`, or with the message alone.
 _WRAPPED = re.compile(r"API Error: \d{3} (.*)", re.DOTALL)
-# The CLI's word for a connection that was refused, reset or lost, at each retry.
+# The CLI's name for a connection that was refused, reset or lost, at each retry.
 _UNKNOWN = "unknown"
 # The same at the end of the turn, with neither a status nor a type of an error.
 _SERVER_ERROR = "server_error"
@@ -42,12 +42,12 @@ _ADVICE = re.compile(
 )
 
 
-class _Told(msgspec.Struct):
+class _ProviderError(msgspec.Struct):
     message: str
 
 
 class _Document(msgspec.Struct):
-    error: _Told
+    error: _ProviderError
 
 
 _decode_document = msgspec.json.Decoder(_Document).decode
@@ -58,7 +58,7 @@ class Refusal:
     """A failed request to the provider, as the CLI describes it.
 
     Attributes:
-        kind: the CLI's own word, such as ``rate_limit``.
+        kind: the CLI's name for it, such as ``rate_limit``.
         status: the provider's HTTP status.
         api_type: the Messages API's error type, such as ``overloaded_error``.
         terminal_reason: why the CLI gave up, such as ``prompt_too_long``.
@@ -91,7 +91,7 @@ class Refusal:
 
     @property
     def is_a_limit(self) -> bool:
-        """Whether it may be a rate limit: it says so, or has no status."""
+        """Whether the refusal is a rate limit, or has no status and may be one."""
         return self.kind == "rate_limit" or self.status in (None, 429)
 
 
@@ -215,12 +215,12 @@ def error_for(refusal: Refusal) -> CCProxyError:
 def provider_error(refusal: Refusal) -> CCProxyError:
     """Like `error_for`, with the provider's own message and path.
 
-    It is for bodies that the proxy composed.
+    For bodies that the proxy composed.
 
     ``param`` is the path in the body that the provider names, such as
     ``messages.3.content.1.text``, if it names one.
     """
-    text = _said_by_provider(refusal.text)
+    text = _provider_message(refusal.text)
     error = error_for(evolve(refusal, text=text))
     path = _PATH.match(text)
     if path is not None and isinstance(error, InvalidRequest):
@@ -228,7 +228,7 @@ def provider_error(refusal: Refusal) -> CCProxyError:
     return error
 
 
-def _said_by_provider(text: str) -> str:
+def _provider_message(text: str) -> str:
     """The provider's own message, without the CLI's wrapping."""
     match = _WRAPPED.match(text)
     if match is None:

@@ -176,7 +176,7 @@ class MCPMessage(msgspec.Struct):
     params: CallParams = CallParams()
 
 
-class ControlAsk(msgspec.Struct):
+class ControlRequestBody(msgspec.Struct):
     """The body of a request."""
 
     subtype: str
@@ -188,7 +188,7 @@ class ControlRequest(msgspec.Struct):
     """A request of the CLI to the proxy; the CLI waits for the answer."""
 
     request_id: str
-    request: ControlAsk
+    request: ControlRequestBody
 
 
 class ModelInfo(msgspec.Struct, rename="camel"):

@@ -24,12 +24,12 @@ class RefusalTracker:
         self._limit_reset_seconds: float | None = None
 
     def note_limit(self, info: RateLimitInfo) -> None:
-        """Take what the CLI says of the rate limits."""
+        """Take the CLI's report of the rate limits."""
         if info.status == "rejected":
             self._limit_reset_seconds = info.resets_at or self._wall_seconds
 
     def note_error(self, kind: str | None) -> None:
-        """Take the CLI's word for an error that it shows as a message."""
+        """Take the CLI's name for an error that it shows as a message."""
         self._kind = kind
 
     def note_answer(self) -> None:

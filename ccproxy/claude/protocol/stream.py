@@ -184,7 +184,7 @@ def is_message(record: object) -> bool:
     return isinstance(record, AssistantLine) and not record.is_synthetic
 
 
-# The shape of these is relied on; any other may have any shape.
+# The proxy relies on the shape of these types; other types may have any shape.
 EVENT_TYPES = frozenset(
     (
         *("message_start", "message_delta", "message_stop"),
@@ -226,7 +226,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, Raw] | None).decode
 
 
 def merged_counts(raw: Raw, earlier: Usage) -> Usage:
-    """The counts that a ``usage`` names, else the earlier ones; no other fields.
+    """The counts of a ``usage``, completed by the earlier counts; no other fields.
 
     Raises:
         msgspec.DecodeError: a count is not a number.
@@ -236,19 +236,19 @@ def merged_counts(raw: Raw, earlier: Usage) -> Usage:
 
 
 def merged_usage(raw: Raw, earlier: Usage) -> Usage:
-    """The counts of a ``usage`` where it tells them, else the earlier ones.
+    """The counts of a ``usage``; counts that it lacks are the earlier ones.
 
-    ``message_delta`` repeats only some of what ``message_start`` said.
+    ``message_delta`` repeats only some counts of ``message_start``.
 
     Raises:
-        msgspec.DecodeError: a count is no number.
+        msgspec.DecodeError: a count is not a number.
     """
     counts = _decode_counts(raw)
     if counts is None:
         return earlier
     details = dict(earlier.details)
     for name, value in (_decode_fields(raw) or {}).items():
-        # Without a copy, each would keep its whole line.
+        # Without a copy, each value would keep its whole line in memory.
         copied = Raw(bytes(value))
         if copied != _NULL or name not in details:
             details[name] = copied

@@ -21,7 +21,7 @@ async def examine(
     reactor: Any,
     settings: Settings,
     environment: Mapping[str, str],
-    tell: Callable[[CheckResult], None],
+    report: Callable[[CheckResult], None],
     *,
     asks: bool,
 ) -> None:
@@ -33,7 +33,7 @@ async def examine(
         reactor: listens, connects, and starts the CLI.
         settings: those of the server; ``api_keys`` may be empty.
         environment: the CLI inherits some of its variables, by an allow-list.
-        tell: takes the results, one after the other.
+        report: takes the results, one after the other.
         asks: whether to send one real request to the model.
 
     Raises:
@@ -42,29 +42,29 @@ async def examine(
     for text in settings.endpoints:
         if not is_inherited(text):
             endpoint_of(reactor, text)
-    tell(_key(settings))
+    report(_key(settings))
     binary = examine_binary(settings, environment)
-    tell(binary)
+    report(binary)
     state = examine_state(settings)
-    tell(state)
+    report(state)
     if state.status is CheckStatus.WRONG:
-        tell(
+        report(
             CheckResult(CheckStatus.SKIPPED, "database", "there is no directory for it")
         )
     else:
-        tell(examine_database(settings))
+        report(examine_database(settings))
     for text in settings.endpoints:
-        tell(await examine_endpoint(reactor, text))
+        report(await examine_endpoint(reactor, text))
     if binary.status is not CheckStatus.OK:
         for result in skipped_session(asks=asks):
-            tell(result)
+            report(result)
         return
     runtime = Runtime(settings, reactor, environment)
     runtime.open()
     try:
         cli = CLI(settings, runtime, reactor)
         async for result in cli.examine(asks=asks):
-            tell(result)
+            report(result)
     finally:
         await runtime.close()
 

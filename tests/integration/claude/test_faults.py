@@ -35,7 +35,7 @@ FAULTS = [
     ("long", 502, "claude_failed", "invalid_output", "more than 16777216 bytes"),
     (
         *("dies", 502, "claude_failed", "process_ended"),
-        "exit status 3; its last words: my last words",
+        "exit status 3; stderr ends with: my last words",
     ),
     ("half", 502, "claude_failed", "process_ended", "in the middle of a line"),
 ]

@@ -188,7 +188,7 @@ async def test_background_response_can_be_cancelled(http: HTTP, begun: bool) -> 
 async def test_only_background_responses_can_be_cancelled(http: HTTP) -> None:
     made = await create(http)
     error = await ask(http, "POST", f"/v1/responses/{made['id']}/cancel", 400)
-    assert "not a background one" in error["error"]["message"]
+    assert "not a background response" in error["error"]["message"]
 
 
 @ensureDeferred

@@ -16,7 +16,7 @@ from ccproxy.core.errors import StorageFailed
 from ccproxy.web.access import Authenticator, CORSPolicy
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.head_checks import HeadChecks
-from ccproxy.web.observer import RequestObserver, RequestOutcome, UnderWay
+from ccproxy.web.observer import ObservedRequest, RequestObserver, RequestOutcome
 from ccproxy.web.operation import Operation
 from ccproxy.web.routing import Routes, add_error_handlers, mount, route
 from ccproxy.web.server import ProxySite
@@ -52,16 +52,16 @@ class Waiting(Routes):
 class Counts(RequestObserver):
     """What the observer is told, in order."""
 
-    began: list[UnderWay] = field(factory=list)
-    left: list[UnderWay] = field(factory=list)
+    began: list[ObservedRequest] = field(factory=list)
+    left: list[ObservedRequest] = field(factory=list)
     ended: list[RequestOutcome] = field(factory=list)
 
     @override
-    def request_began(self, request: UnderWay) -> None:
+    def request_began(self, request: ObservedRequest) -> None:
         self.began.append(request)
 
     @override
-    def request_left(self, request: UnderWay) -> None:
+    def request_left(self, request: ObservedRequest) -> None:
         self.left.append(request)
 
     @override

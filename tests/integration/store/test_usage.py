@@ -39,13 +39,13 @@ ONE = UsageTotals(
 WHO = ("claude-sonnet-5-5", "1a2b3c4d", "curl")
 
 
-def window(used: float, told_seconds: float = 1_700_000_000.0) -> RateWindow:
+def window(used: float, reported_seconds: float = 1_700_000_000.0) -> RateWindow:
     return RateWindow(
         name="five_hour",
         used=used,
         status="allowed",
         resets_seconds=1_700_010_000.0,
-        told_seconds=told_seconds,
+        reported_seconds=reported_seconds,
     )
 
 

@@ -30,9 +30,9 @@ def _answer(n: int, size: int = 0) -> tuple[Block, ...]:
 def _find(memory: RememberedAnswers, n: int, now: float, **fields: Any) -> Any:
     asked = {"prefix": f"p{n}", "model_id": MODEL, "is_bound": True, **fields}
     model_id, is_bound = asked["model_id"], asked["is_bound"]
-    said = _blocks(text(f"answer {n}"))
+    client_copy = _blocks(text(f"answer {n}"))
     found = memory.of("ann", now)
-    return found.find(asked["prefix"], said, model_id, is_bound=is_bound)
+    return found.find(asked["prefix"], client_copy, model_id, is_bound=is_bound)
 
 
 def _memory(limit_bytes: int = 1_000_000) -> RememberedAnswers:
@@ -154,11 +154,11 @@ class Shelf:
     async def find(
         self, owner: str, keys: Sequence[tuple[str, str]]
     ) -> Sequence[bytes]:
-        calls, said = zip(*keys, strict=True)
+        calls, client_copy = zip(*keys, strict=True)
         return [
             document
             for whose, (a, b), document in self.rows
-            if whose == owner and (a in calls or b in said)
+            if whose == owner and (a in calls or b in client_copy)
         ]
 
 
@@ -192,8 +192,8 @@ COPY = [text("I look."), call("toolu_01")]
 
 
 def _recalled(memory: RememberedAnswers, owner: str, copy: Any = COPY) -> Any:
-    said = _blocks(*copy)
-    return memory.of(owner, 0.0).find("p", said, MODEL, is_bound=True)
+    client_copy = _blocks(*copy)
+    return memory.of(owner, 0.0).find("p", client_copy, MODEL, is_bound=True)
 
 
 @pytest.mark.parametrize("identifier", ["toolu_01", "toolu01", "of my own"])

@@ -91,7 +91,7 @@ def limit(**info: Any) -> list[RateWindow]:
 
 def window(name: str, **fields: Any) -> RateWindow:
     values = {"used": None, "status": None, "resets_seconds": None, **fields}
-    return RateWindow(name=name, told_seconds=1700000000.0, **values)
+    return RateWindow(name=name, reported_seconds=1700000000.0, **values)
 
 
 def test_all_windows_of_a_newer_cli() -> None:

@@ -351,7 +351,7 @@ def fitted(wanted: str, *levels: str, supports: bool | None = True) -> str | Non
         ("max", ("low", "medium", "high"), "high"),
         ("xhigh", ("low", "high", "max"), "high"),
         ("low", ("high", "max"), "high"),
-        # Older ones do not tell.
+        # Older CLIs do not report efforts.
         ("max", (), "max"),
     ],
 )

@@ -59,7 +59,7 @@ class House:
 
 def window(name: str, used: float | None, resets: float | None) -> RateWindow:
     return RateWindow(
-        name=name, used=used, status=None, resets_seconds=resets, told_seconds=0
+        name=name, used=used, status=None, resets_seconds=resets, reported_seconds=0
     )
 
 

@@ -145,7 +145,7 @@ def house(tmp_path: Path) -> House:
     return House(tmp_path / "claude")
 
 
-GOOD, BAD = ProbeResult("2.1.332"), ProbeResult("2.1.400", "`messages` is another one")
+GOOD, BAD = ProbeResult("2.1.332"), ProbeResult("2.1.400", "`messages` differs")
 
 
 def test_everybody_waits_for_one_examination(house: House) -> None:
@@ -167,7 +167,7 @@ def test_what_was_found_out_is_kept(house: House) -> None:
     another.binary.unlink()
     os.link(house.binary, another.binary)
     another.kept = house.kept
-    # By another name it is another one.
+    # At another path it counts as another binary.
     another.settle()
     assert len(another.probes) == 1
     again = House.__new__(House)
@@ -376,10 +376,10 @@ async def test_a_binary_that_merges(proxy: Start, merging: Make) -> None:
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        ("not", "`messages` is another one"),
-        ("half", "`messages` is another one"),
-        ("first-system", "the system prompt is another one"),
-        ("model", "the model is another one"),
+        ("not", "`messages` differs"),
+        ("half", "`messages` differs"),
+        ("first-system", "the system prompt differs"),
+        ("model", "the model differs"),
         ("twice", "2 questions became 4 requests"),
     ],
 )

@@ -32,7 +32,7 @@ def proxy(proxy: Start) -> Start:
 
 @ensureDeferred
 async def test_a_cli_that_turned_old_is_given_nothing(proxy: Start, fake: Fake) -> None:
-    """It was another one when it was examined, and does not tell its version."""
+    """The examined binary was replaced by one that does not report its version."""
     claude = fake("turned-ancient")
     server = proxy(claude_bin=claude.binary)
     system = {"role": "system", "content": "a secret"}

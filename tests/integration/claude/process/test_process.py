@@ -265,6 +265,7 @@ def test_process_that_cannot_be_started(
 def test_exit_is_told_in_words() -> None:
     end = ProcessExit(code=None, signal=9, stderr="one\n\nlast words \n", rest=b"{")
     assert str(end) == (
-        "signal SIGKILL, in the middle of a line of 1 bytes; its last words: last words"
+        "signal SIGKILL, in the middle of a line of 1 bytes; stderr ends with: last "
+        "words"
     )
     assert str(ProcessExit(code=0, signal=None, stderr="", rest=b"")) == "exit status 0"

@@ -398,7 +398,7 @@ async def test_the_helpers_environment_has_no_secret(
     [pid] = checker.helpers
     environment = Path(f"/proc/{pid}/environ")
     if not environment.exists():
-        pytest.skip("this system does not tell a process's environment")
+        pytest.skip("this system does not show a process's environment")
     names = {pair.split(b"=")[0] for pair in environment.read_bytes().split(b"\0")}
     assert names <= {b"PYTHONPATH", b"LD_LIBRARY_PATH", b"PYTHONHOME", b""}
 

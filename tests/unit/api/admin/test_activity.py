@@ -56,12 +56,12 @@ def end(number: int, route: str = "POST /responses", **fields: Any) -> RequestOu
     return evolve(told, **fields)
 
 
-def live() -> ActivityTracker:
+def new_tracker() -> ActivityTracker:
     return ActivityTracker(House(), "1", lambda: WALL)
 
 
 def test_only_so_many_are_shown_and_the_others_counted() -> None:
-    own, asked = live(), [Asked(f"req_{number}") for number in range(130)]
+    own, asked = new_tracker(), [Asked(f"req_{number}") for number in range(130)]
     for request in asked:
         own.request_began(request)
     activity = own.activity()
@@ -73,7 +73,7 @@ def test_only_so_many_are_shown_and_the_others_counted() -> None:
 
 
 def test_only_the_last_are_remembered_and_each_is_told_once() -> None:
-    own = live()
+    own = new_tracker()
     for number in range(500):
         own.request_ended(end(number))
     told = own.ended(0)
@@ -84,7 +84,7 @@ def test_only_the_last_are_remembered_and_each_is_told_once() -> None:
 
 
 def test_household_is_told_of_only_where_it_fails() -> None:
-    own = live()
+    own = new_tracker()
     own.request_began(Asked("req_1", route="GET /usage", is_quiet=True))
     own.request_ended(end(1, "GET /usage", is_quiet=True))
     own.request_ended(end(2, "GET /usage", is_quiet=True, status=401, is_error=True))

@@ -15,7 +15,7 @@ def test_document_has_the_sums_and_the_limits() -> None:
         used=0.5,
         status="allowed",
         resets_seconds=1_700_000_000.0,
-        told_seconds=1_600_000_000.0,
+        reported_seconds=1_600_000_000.0,
     )
     report = UsageReport(((key, totals), (key, totals)), (window,))
     document = json.loads(usage_document(report, "2026-11-25"))

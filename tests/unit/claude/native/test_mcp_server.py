@@ -9,7 +9,11 @@ from ccproxy.claude.native.mcp_server import MCPServer, check_offered, offer
 from ccproxy.claude.native.prompt import PromptTool
 from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
 from ccproxy.claude.protocol.codec import decode
-from ccproxy.claude.protocol.records import ControlAsk, ControlRequest, MCPMessage
+from ccproxy.claude.protocol.records import (
+    ControlRequest,
+    ControlRequestBody,
+    MCPMessage,
+)
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InvalidRequest
 from ccproxy.core.messages import Block
 from ccproxy.core.stream import (
@@ -35,7 +39,7 @@ def test_older_cli_that_asks_again_is_answered() -> None:
         server = MCPServer(lambda request_id, answer: sent.append(answer))
         server.offer((TOOL,))
         message = MCPMessage(method, identifier)
-        about = ControlAsk("mcp_message", "client", message)
+        about = ControlRequestBody("mcp_message", "client", message)
         server.receive(ControlRequest("r1", about), message)
         return sent[0] if sent else None
 

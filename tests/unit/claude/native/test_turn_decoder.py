@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
 from ccproxy.claude.protocol.codec import Record
 from ccproxy.claude.protocol.records import (
-    ControlAsk,
     ControlRequest,
+    ControlRequestBody,
     Result,
 )
 from ccproxy.claude.protocol.stream import (
@@ -113,7 +113,7 @@ def test_thinking_is_told_apart() -> None:
         thinking(""),
         arguments('{"a"'),
         StreamLine(OpaqueDeltaEvent(raw({"type": "a delta of a later API"}))),
-        ControlRequest("r", ControlAsk("can_use_tool")),
+        ControlRequest("r", ControlRequestBody("can_use_tool")),
         UserLine(),
         rate_limit("allowed", NOW + 60),
     ],

@@ -37,24 +37,28 @@ BOOKS = UsageReport(
             used=0.62,
             status="allowed",
             resets_seconds=NOW + 2 * HOUR - 180,
-            told_seconds=NOW,
+            reported_seconds=NOW,
         ),
         RateWindow(
             name="seven_day",
             used=0.935,
             status="allowed_warning",
             resets_seconds=NOW + 48 * HOUR,
-            told_seconds=NOW,
+            reported_seconds=NOW,
         ),
         RateWindow(
             name="seven_day_opus",
             used=1.0,
             status="rejected",
             resets_seconds=NOW - HOUR,
-            told_seconds=NOW,
+            reported_seconds=NOW,
         ),
         RateWindow(
-            name="moon", used=None, status=None, resets_seconds=None, told_seconds=NOW
+            name="moon",
+            used=None,
+            status=None,
+            resets_seconds=None,
+            reported_seconds=NOW,
         ),
     ),
 )
