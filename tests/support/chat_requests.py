@@ -10,7 +10,9 @@ Source: OpenAI's OpenAPI document, `CreateChatCompletionRequest`; the Messages A
 
 import base64
 import json
+import string
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -32,10 +34,13 @@ from tests.support.provider_models import model_rules
 _DATA_URL = "data:image/png;base64,"
 _PLAIN = "plain text \u2028 of a file"
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
-call_ids = st.from_regex(r"\Acall_[a-zA-Z0-9]{1,12}\Z")
+call_ids = st.text(string.ascii_letters + string.digits, min_size=1, max_size=12).map(
+    "call_{}".format
+)
 efforts = ("low", "medium", "high")
 
 
+@cache
 def image_parts() -> st.SearchStrategy[dict[str, Any]]:
     """``image_url`` parts, in base64 or by URL."""
     sizes = st.integers(1, 3)
@@ -50,6 +55,7 @@ def image_parts() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
 def file_parts() -> st.SearchStrategy[dict[str, Any]]:
     """``file`` parts that hold a PDF or a text."""
     plain = base64.b64encode(_PLAIN.encode()).decode()
@@ -73,6 +79,7 @@ def file_parts() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
 def text_parts() -> st.SearchStrategy[dict[str, Any]]:
     return texts.map(lambda text: {"type": "text", "text": text})
 
@@ -97,26 +104,58 @@ def tool_calls(draw: st.DrawFn, known: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
+_INSTRUCTED = st.sampled_from(["system", "developer"])
+
+
+@cache
+def _asked_content() -> st.SearchStrategy[Any]:
+    part = text_parts() | image_parts() | file_parts()
+    return texts | st.lists(part, min_size=1, max_size=3)
+
+
+@cache
+def _said_content() -> st.SearchStrategy[Any]:
+    return texts | st.lists(text_parts(), min_size=1, max_size=2)
+
+
+@cache
+def _told_content() -> st.SearchStrategy[Any]:
+    part = st.builds(lambda text: {"type": "text", "text": text}, system_texts)
+    return system_texts | st.lists(part, min_size=1, max_size=2)
+
+
+@cache
+def _contents_of_calls() -> st.SearchStrategy[dict[str, Any]]:
+    silent: list[dict[str, Any]] = [{"content": None}, {"content": ""}, {}]
+    spoken = st.builds(lambda text: {"content": text}, _said_content())
+    return st.sampled_from(silent) | spoken
+
+
+@cache
+def _result_content() -> st.SearchStrategy[Any]:
+    return st.just("") | _said_content()
+
+
+@cache
+def _stops() -> st.SearchStrategy[Any]:
+    stops = texts.filter(lambda text: len(text) < 99)
+    return st.none() | stops | st.lists(stops, min_size=1, max_size=4)
+
+
 @st.composite
 def _messages(
     draw: st.DrawFn, known: Sequence[str], has_system_role: bool
 ) -> list[dict[str, Any]]:
-    instructed = st.sampled_from(["system", "developer"])
-    content = texts | st.lists(
-        text_parts() | image_parts() | file_parts(), min_size=1, max_size=3
-    )
-    said = texts | st.lists(text_parts(), min_size=1, max_size=2)
-    part = st.builds(lambda text: {"type": "text", "text": text}, system_texts)
-    told = system_texts | st.lists(part, min_size=1, max_size=2)
+    content, said = _asked_content(), _said_content()
     found = [
-        {"role": draw(instructed), "content": draw(told)}
+        {"role": draw(_INSTRUCTED), "content": draw(_told_content())}
         for _ in range(draw(st.integers(0, 2)))
     ]
     used: set[str] = set()
     for _ in range(draw(st.integers(0, 3))):
         found.append({"role": "user", "content": draw(content)})
         if has_system_role and draw(st.integers(0, 4)) == 0:
-            found.append({"role": draw(instructed), "content": draw(said)})
+            found.append({"role": draw(_INSTRUCTED), "content": draw(said)})
         answer: dict[str, Any] = {"role": "assistant"}
         calls = draw(tool_calls(known)) if bool(known) and draw(st.booleans()) else []
         calls = [call for call in calls if call["id"] not in used]
@@ -124,15 +163,12 @@ def _messages(
         if not calls:
             found.append({**answer, "content": draw(said)})
             continue
-        silent: list[dict[str, Any]] = [{"content": None}, {"content": ""}, {}]
-        spoken = st.builds(lambda text: {"content": text}, said)
-        content_of = draw(st.sampled_from(silent) | spoken)
-        found.append({**answer, **content_of, "tool_calls": calls})
+        found.append({**answer, **draw(_contents_of_calls()), "tool_calls": calls})
         found.extend(
             {
                 "role": "tool",
                 "tool_call_id": call["id"],
-                "content": draw(st.just("") | said),
+                "content": draw(_result_content()),
             }
             for call in draw(st.permutations(calls))
         )
@@ -174,8 +210,7 @@ def chat_requests(draw: st.DrawFn, *, models: Sequence[str] = MODELS) -> dict[st
     limit = draw(st.sampled_from([None, "max_tokens", "max_completion_tokens"]))
     if limit:
         request[limit] = draw(st.integers(1, 4000))
-    stops = texts.filter(lambda text: len(text) < 99)
-    stop = draw(st.none() | stops | st.lists(stops, min_size=1, max_size=4))
+    stop = draw(_stops())
     request |= {} if stop is None else {"stop": stop}
     if rules.efforts and draw(st.booleans()) is True:
         request["reasoning_effort"] = draw(st.sampled_from(efforts))

@@ -7,9 +7,12 @@ Source: anthropic-python 2.14, `MessageCreateParams`; the rules of the Messages 
 """
 
 import base64
+import string
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import compress
 from typing import Any
 
 from hypothesis import strategies as st
@@ -67,10 +70,13 @@ texts = (st.sampled_from(ODD_TEXTS) | st.text(_CHARACTERS, min_size=1)).filter(
 # Claude Code as a client brings a block of the CLI's own, which is left out.
 system_texts = texts.filter(lambda text: not text.startswith("x-anthropic-billing"))
 short_texts = st.text(_CHARACTERS, max_size=20)
-names = st.from_regex(r"\A[a-zA-Z][a-zA-Z0-9_-]{0,20}\Z").filter(
-    lambda name: name != "web_search"
-)
-property_names = st.from_regex(r"\A[a-zA-Z0-9_.-]{1,12}\Z")
+_LETTERS_AND_DIGITS = string.ascii_letters + string.digits
+names = st.builds(
+    str.__add__,
+    st.sampled_from(string.ascii_letters),
+    st.text(_LETTERS_AND_DIGITS + "_-", max_size=20),
+).filter(lambda name: name != "web_search")
+property_names = st.text(_LETTERS_AND_DIGITS + "_.-", min_size=1, max_size=12)
 json_values = st.recursive(
     st.none()
     | st.booleans()
@@ -102,10 +108,12 @@ def png(width: int = 1, height: int = 1) -> str:
 PDF = base64.b64encode(b"%PDF-1.4\n1 0 obj<</Type /Page>>endobj\n%%EOF").decode()
 
 
+@cache
 def text_blocks() -> st.SearchStrategy[dict[str, Any]]:
     return texts.map(lambda text: {"type": "text", "text": text})
 
 
+@cache
 def image_blocks() -> st.SearchStrategy[dict[str, Any]]:
     """Images in base64, or by URL."""
     sizes = st.integers(1, 3)
@@ -117,20 +125,20 @@ def image_blocks() -> st.SearchStrategy[dict[str, Any]]:
     return (inline | url).map(lambda source: {"type": "image", "source": source})
 
 
+_SOURCES = st.sampled_from(
+    [
+        {"type": "base64", "media_type": "application/pdf", "data": PDF},
+        {"type": "url", "url": "https://example.com/a.pdf"},
+        {"type": "text", "media_type": "text/plain", "data": "plain \u2028"},
+        {"type": "content", "content": [{"type": "text", "text": "part"}]},
+    ]
+)
+
+
 @st.composite
 def document_blocks(draw: st.DrawFn, *, citations: bool = True) -> dict[str, Any]:
     """Documents of all sources except uploaded files."""
-    source = draw(
-        st.sampled_from(
-            [
-                {"type": "base64", "media_type": "application/pdf", "data": PDF},
-                {"type": "url", "url": "https://example.com/a.pdf"},
-                {"type": "text", "media_type": "text/plain", "data": "plain \u2028"},
-                {"type": "content", "content": [{"type": "text", "text": "part"}]},
-            ]
-        )
-    )
-    block: dict[str, Any] = {"type": "document", "source": source}
+    block: dict[str, Any] = {"type": "document", "source": draw(_SOURCES)}
     if draw(st.booleans()):
         block["title"] = draw(texts)
     if draw(st.booleans()):
@@ -140,6 +148,7 @@ def document_blocks(draw: st.DrawFn, *, citations: bool = True) -> dict[str, Any
     return block
 
 
+@cache
 def schemas() -> st.SearchStrategy[dict[str, Any]]:
     """Schemas of tools: objects with any keywords in them."""
     leaf = st.sampled_from(
@@ -167,9 +176,9 @@ def schemas() -> st.SearchStrategy[dict[str, Any]]:
     )
 
     def whole(
-        properties: dict[str, Any], required: Sequence[str], extra: dict[str, Any]
+        properties: dict[str, Any], is_required: Sequence[bool], extra: dict[str, Any]
     ) -> dict[str, Any]:
-        known = [name for name in required if name in properties]
+        known = list(compress(properties, is_required))
         defs = {"thing": {"type": "string", "description": "a thing"}}
         return {
             "type": "object",
@@ -185,16 +194,15 @@ def schemas() -> st.SearchStrategy[dict[str, Any]]:
         {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "T"},
         {"description": "d" * 5000, "minProperties": 1},
     ]
-    return st.dictionaries(property_names, inner, max_size=4).flatmap(
-        lambda properties: st.builds(
-            whole,
-            st.just(properties),
-            st.lists(st.sampled_from(sorted(properties) or ["none"]), unique=True),
-            st.sampled_from(extras),
-        )
+    return st.builds(
+        whole,
+        st.dictionaries(property_names, inner, max_size=4),
+        st.lists(st.booleans(), min_size=4, max_size=4),
+        st.sampled_from(extras),
     )
 
 
+@cache
 def grammar_schemas() -> st.SearchStrategy[dict[str, Any]]:
     """Schemas in the subset that ``output_config.format`` and ``strict`` take."""
     leaf = st.sampled_from(
@@ -277,13 +285,16 @@ def _call_turns(
     ]
 
 
+@cache
+def _result_content() -> st.SearchStrategy[Any]:
+    part = text_blocks() | image_blocks()
+    return st.none() | st.just("") | texts | st.lists(part, min_size=1, max_size=2)
+
+
 @st.composite
 def _results(draw: st.DrawFn, identifier: str) -> dict[str, Any]:
     result: dict[str, Any] = {"type": "tool_result", "tool_use_id": identifier}
-    part = text_blocks() | image_blocks()
-    content = draw(
-        st.none() | st.just("") | texts | st.lists(part, min_size=1, max_size=2)
-    )
+    content = draw(_result_content())
     if content is not None:
         result["content"] = content
     if draw(st.booleans()):
@@ -333,6 +344,17 @@ def _search_turn(number: int) -> dict[str, Any]:
     }
 
 
+@cache
+def _asked_content(citations: bool) -> st.SearchStrategy[Any]:
+    part = text_blocks() | image_blocks() | document_blocks(citations=citations)
+    return texts | st.lists(part, min_size=1, max_size=3)
+
+
+@cache
+def _said_content() -> st.SearchStrategy[Any]:
+    return texts | st.lists(text_blocks(), min_size=1, max_size=2)
+
+
 @st.composite
 def messages(
     draw: st.DrawFn,
@@ -343,9 +365,7 @@ def messages(
     prefill: bool = True,
 ) -> list[dict[str, Any]]:
     """A conversation that a model with these rules can continue."""
-    part = text_blocks() | image_blocks() | document_blocks(citations=citations)
-    content = texts | st.lists(part, min_size=1, max_size=3)
-    said = texts | st.lists(text_blocks(), min_size=1, max_size=2)
+    content, said = _asked_content(citations), _said_content()
     turns: list[dict[str, Any]] = []
     for number in range(draw(st.integers(0, 3))):
         turns.append({"role": "user", "content": draw(content)})
@@ -365,6 +385,22 @@ def messages(
     elif rules.prefill and prefill and draw(st.integers(0, 5)) == 0:
         turns.append({"role": "assistant", "content": "So it"})
     return turns
+
+
+@cache
+def _forms() -> st.SearchStrategy[Any]:
+    return st.none() | st.none() | grammar_schemas()
+
+
+@cache
+def _systems() -> st.SearchStrategy[Any]:
+    block = st.builds(lambda text: {"type": "text", "text": text}, system_texts)
+    return st.none() | system_texts | st.lists(block, min_size=1, max_size=2)
+
+
+@cache
+def _stops() -> st.SearchStrategy[Any]:
+    return st.none() | st.lists(texts.filter(lambda t: len(t) < 99), max_size=2)
 
 
 @st.composite
@@ -390,7 +426,7 @@ def messages_requests(
     model = draw(st.sampled_from(models))
     rules = model_rules(ALIASES.get(model, model))
     offered = draw(tools(rules))
-    form = draw(st.none() | st.none() | grammar_schemas())
+    form = draw(_forms())
     turns = draw(messages(rules, offered, citations=form is None, prefill=form is None))
     # Nor does it go on from a prefill.
     is_begun = _ends_in_calls(turns) or turns[-1]["role"] == "assistant"
@@ -407,17 +443,13 @@ def messages_requests(
         "messages": turns,
         "stream": draw(st.booleans()),
     }
-    block = st.builds(lambda text: {"type": "text", "text": text}, system_texts)
-    system = draw(st.none() | system_texts | st.lists(block, min_size=1, max_size=2))
     optional = {
-        "system": system,
+        "system": draw(_systems()),
         "tools": offered or draw(st.sampled_from([None, []])),
         "thinking": thinking,
         "output_config": config or None,
         "tool_choice": draw(_choice(rules, offered, thinking, forced)),
-        "stop_sequences": draw(
-            st.none() | st.lists(texts.filter(lambda t: len(t) < 99), max_size=2)
-        ),
+        "stop_sequences": draw(_stops()),
         "service_tier": draw(st.sampled_from([None, None, "auto", "standard_only"])),
     }
     request |= {key: value for key, value in optional.items() if value is not None}

@@ -6,6 +6,7 @@ Source: OpenAI's OpenAPI document, `CreateResponse`, `InputItem`; the Messages A
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -35,15 +36,18 @@ from tests.support.messages_requests import (
 from tests.support.provider_models import model_rules
 
 
+@cache
 def _input_texts() -> st.SearchStrategy[dict[str, Any]]:
     return texts.map(lambda text: {"type": "input_text", "text": text})
 
 
+@cache
 def _output_texts() -> st.SearchStrategy[dict[str, Any]]:
     about = {"type": "output_text", "annotations": [], "logprobs": []}
     return texts.map(lambda text: {**about, "text": text})
 
 
+@cache
 def _input_images() -> st.SearchStrategy[dict[str, Any]]:
     return image_parts().map(
         lambda part: {
@@ -54,15 +58,38 @@ def _input_images() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
 def _input_files() -> st.SearchStrategy[dict[str, Any]]:
     return file_parts().map(lambda part: {"type": "input_file", **part["file"]})
 
 
+@cache
+def _content(role: str) -> st.SearchStrategy[Any]:
+    parts = _output_texts()
+    if role == "user":
+        parts = _input_texts() | _input_images() | _input_files()
+    return texts | st.lists(parts, min_size=1, max_size=2)
+
+
+@cache
+def _instructed() -> st.SearchStrategy[dict[str, Any]]:
+    part = st.builds(lambda text: {"type": "input_text", "text": text}, system_texts)
+    return st.builds(
+        lambda role, text: {"role": role, "content": text},
+        st.sampled_from(["system", "developer"]),
+        system_texts | st.lists(part, min_size=1, max_size=2),
+    )
+
+
+@cache
+def _outputs() -> st.SearchStrategy[Any]:
+    parts = _input_texts() | _input_images()
+    return texts | st.just("") | st.lists(parts, min_size=1, max_size=2)
+
+
 @st.composite
-def _message(
-    draw: st.DrawFn, role: str, parts: st.SearchStrategy[dict[str, Any]]
-) -> dict[str, Any]:
-    content = draw(texts | st.lists(parts, min_size=1, max_size=2))
+def _message(draw: st.DrawFn, role: str) -> dict[str, Any]:
+    content = draw(_content(role))
     kind = draw(st.sampled_from([{}, {"type": "message"}]))
     if role == "assistant" and not isinstance(content, str):
         # As an answer has it, which is sent back as it came.
@@ -74,46 +101,32 @@ def _message(
 def _items(
     draw: st.DrawFn, known: Sequence[str], has_system_role: bool
 ) -> list[dict[str, Any]]:
-    asked = _message("user", _input_texts() | _input_images() | _input_files())
-    instruction = st.builds(
-        lambda text: {"type": "input_text", "text": text}, system_texts
-    )
-    instructed = st.builds(
-        lambda role, text: {"role": role, "content": text},
-        st.sampled_from(["system", "developer"]),
-        system_texts | st.lists(instruction, min_size=1, max_size=2),
-    )
-    found = draw(st.lists(instructed, max_size=2))
+    found = draw(st.lists(_instructed(), max_size=2))
     used: set[str] = set()
     for _ in range(draw(st.integers(0, 3))):
-        found.append(draw(asked))
+        found.append(draw(_message("user")))
         if has_system_role and draw(st.integers(0, 4)) == 0:
-            found.append(draw(instructed))
+            found.append(draw(_instructed()))
         calls = draw(tool_calls(known)) if bool(known) and draw(st.booleans()) else []
         calls = [call for call in calls if call["id"] not in used]
         used.update(call["id"] for call in calls)
         if not calls or draw(st.booleans()):
-            found.append(draw(_message("assistant", _output_texts())))
+            found.append(draw(_message("assistant")))
         found.extend(
             {"type": "function_call", "call_id": call["id"], **call["function"]}
             for call in calls
-        )
-        output = st.one_of(
-            texts,
-            st.just(""),
-            st.lists(_input_texts() | _input_images(), min_size=1, max_size=2),
         )
         found.extend(
             {
                 "type": "function_call_output",
                 "call_id": call["id"],
-                "output": draw(output),
+                "output": draw(_outputs()),
             }
             for call in draw(st.permutations(calls))
         )
     ends_with_outputs = bool(found) and "output" in found[-1]
     if not ends_with_outputs or draw(st.booleans()):
-        found.append(draw(asked))
+        found.append(draw(_message("user")))
     return found
 
 
