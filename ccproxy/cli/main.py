@@ -25,6 +25,7 @@ from typing_extensions import override
 from ccproxy import __version__
 from ccproxy.claude.process.launch import check_version, find_claude, read_version
 from ccproxy.cli.command_line import CommandOptions, ExitStatus, fail
+from ccproxy.cli.distribution import conflict_message, conflicting_distributions
 from ccproxy.config.settings import Settings, SettingsError
 from ccproxy.core.errors import ClaudeUnavailable
 from ccproxy.server.logging import observer
@@ -163,6 +164,9 @@ def makeService(options: Options) -> IService:  # twistd's name for it
         server = make_service(options.settings)
     except SettingsError as error:
         options.refuse(str(error))
+    conflicting = conflicting_distributions()
+    if conflicting:
+        _log.warn("{message}", message=conflict_message(conflicting))
     # What was imported stays. A full garbage collection that visits it again would
     # stop every stream for 70 ms.
     gc.freeze()

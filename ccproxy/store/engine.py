@@ -86,7 +86,7 @@ def require_psycopg() -> None:
         ImportError: it is not; the text says how to install it.
     """
     if find_spec("psycopg") is None:
-        raise ImportError("PostgreSQL needs: pip install 'ccproxy[postgres]'")
+        raise ImportError("PostgreSQL needs: pip install 'ccproxy-server[postgres]'")
 
 
 def open_engines(url: str, owner: str) -> Engines:

@@ -311,8 +311,8 @@ def locate_claude(explicit: Path | None, search_path: str | None) -> ClaudeBinar
     if bundled is not None:
         return ClaudeBinary(bundled, "in the wheel claude-agent-sdk")
     raise ClaudeUnavailable(
-        "the claude CLI was not found: install it, or `pip install 'ccproxy[claude]'`, "
-        "or set its path with --claude-bin",
+        "the claude CLI was not found: install it, or "
+        "`pip install 'ccproxy-server[claude]'`, or set its path with --claude-bin",
         cause=Cause.CLI_NOT_FOUND,
     )
 

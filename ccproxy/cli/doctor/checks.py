@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ccproxy.cli.distribution import conflict_message, conflicting_distributions
 from ccproxy.cli.doctor.claude import CLI, examine_binary, skipped_session
 from ccproxy.cli.doctor.ports import examine_endpoint
 from ccproxy.cli.doctor.results import CheckResult, CheckStatus
@@ -42,6 +43,10 @@ async def examine(
     for text in settings.endpoints:
         if not is_inherited(text):
             endpoint_of(reactor, text)
+    conflicting = conflicting_distributions()
+    if conflicting:
+        message = conflict_message(conflicting)
+        report(CheckResult(CheckStatus.WRONG, "package", message))
     report(_key(settings))
     binary = examine_binary(settings, environment)
     report(binary)

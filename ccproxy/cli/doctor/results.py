@@ -40,8 +40,9 @@ class CheckResult:
     """The result of one check.
 
     Attributes:
-        name: what was checked: ``key``, ``claude``, ``state``, ``database``, ``port``,
-            ``session``, ``login``, ``model``, ``composer`` or ``answer``.
+        name: what was checked: ``package``, ``key``, ``claude``, ``state``,
+            ``database``, ``port``, ``session``, ``login``, ``model``, ``composer`` or
+            ``answer``.
         message: one line.
         remedy: what to do, if it is not part of the message.
         seconds: how long it took, if it was measured.
