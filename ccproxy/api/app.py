@@ -18,9 +18,9 @@ from ccproxy.api.responses.background import BackgroundResponses
 from ccproxy.api.responses.routes import ResponsesRoutes
 from ccproxy.api.responses.turns import ResponseBuilder
 from ccproxy.config.api_settings import APISettings
+from ccproxy.core.backend import Backend
 from ccproxy.store.store import Store
 from ccproxy.web.access import Authenticator, CORSPolicy
-from ccproxy.web.completion_group import Backend
 from ccproxy.web.context import RequestServices
 from ccproxy.web.observer import RequestObserver
 from ccproxy.web.operation import Route

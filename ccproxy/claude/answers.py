@@ -6,7 +6,7 @@ ids or print arguments anew. So each message is kept as the model made it. It re
 the client's copy if both have the same `AnswerContent`.
 
 A message is found by the client's key, the login, the model, and the hash of everything
-in front of it (`ccproxy.claude.body.prefix`). Newer models refuse thinking behind any
+in front of it (`ccproxy.claude.body.turns`). Newer models refuse thinking behind any
 other prefix. For older models a message is found by the provider's ids of its calls,
 too, because some clients change what stands in front.
 

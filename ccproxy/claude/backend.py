@@ -36,9 +36,8 @@ from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.schemas.checker import SchemaChecker
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.config.claude_settings import ClaudeSettings
+from ccproxy.core.backend import Listener, ModelEntry, PreparedQuestion, Status
 from ccproxy.core.messages import MessagesRequest
-from ccproxy.core.question import Listener, PreparedQuestion
-from ccproxy.core.status import ModelEntry, Status
 from ccproxy.core.usage import RateWindow
 
 _SCHEMA = "output_config.format.schema"

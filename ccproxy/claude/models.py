@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from ccproxy.claude.protocol.records import ModelInfo
+from ccproxy.core.backend import ModelEntry
 from ccproxy.core.errors import ModelNotFound
-from ccproxy.core.status import ModelEntry
 
 # The CLI's efforts, the lowest first.
 EFFORTS = ("low", "medium", "high", "xhigh", "max")

@@ -19,8 +19,7 @@ from ccproxy.claude.process.launch import (
 )
 from ccproxy.claude.process.runtime_dir import RuntimeDirectory
 from ccproxy.config.settings import Settings
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import ClaudeUnavailable, StorageFailed
+from ccproxy.core.errors import Cause, ClaudeUnavailable, StorageFailed
 from ccproxy.server.demo import demo_script
 from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite
 from ccproxy.server.probe_upstream import ProbeUpstream

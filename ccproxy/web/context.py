@@ -10,8 +10,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import Interface
 
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import CCProxyError
+from ccproxy.core.errors import Cause, CCProxyError
 from ccproxy.core.stream import Usage
 from ccproxy.web.access import NO_KEY, Authenticator, CORSPolicy
 from ccproxy.web.observer import (

@@ -25,11 +25,11 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from ccproxy.core.backend import Backend, PreparedQuestion
 from ccproxy.core.encoding import Encode, WireEvent, sse_frames
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.question import PreparedQuestion
 from ccproxy.core.stream import Event, UpstreamRetry, Usage
-from ccproxy.web.completion_group import Backend, CompletionGroup
+from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.observer import AnswerStats
 from ccproxy.web.replies import set_queue_header
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 from twisted.web.server import Request
 
+from ccproxy.core.backend import PreparedQuestion
 from ccproxy.core.errors import CCProxyError, InvalidKey
-from ccproxy.core.question import PreparedQuestion
 from ccproxy.web.error_formats import format_of
 
 JSON = "application/json"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from ccproxy.api.admin.activity import REMEDIES
 from ccproxy.api.app import ROUTES
 from ccproxy.claude.native.session import SessionLost
 from ccproxy.claude.worker.commands import WorkerLost
 from ccproxy.config.settings import OPTIONS
-from ccproxy.core.causes import Cause
-from ccproxy.core.remedies import REMEDIES
+from ccproxy.core.errors import Cause
 from ccproxy.web.access import CORSPolicy
 from tests.support.docs import DOCS, README, ROOT, all_errors, all_kinds, anchors, rows
 

@@ -10,9 +10,8 @@ from ccproxy.api.app import API
 from ccproxy.claude.models import Catalogue
 from ccproxy.config.api_settings import APISettings
 from ccproxy.config.limits import ConnectionLimits
+from ccproxy.core.backend import Listener, ModelEntry, PreparedQuestion, Status
 from ccproxy.core.messages import MessagesRequest, text_block
-from ccproxy.core.question import Listener, PreparedQuestion
-from ccproxy.core.status import ModelEntry, Status
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

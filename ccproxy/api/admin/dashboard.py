@@ -13,10 +13,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.server import Request
 
-from ccproxy.api.admin.activity import ActivityTracker
-from ccproxy.api.admin.activity_document import activity_event, ended_event, hello_event
-from ccproxy.core.activity import Activity
+from ccproxy.api.admin.activity import (
+    ActivityTracker,
+    activity_event,
+    ended_event,
+    hello_event,
+)
 from ccproxy.core.encoding import WireEvent, sse_frames
+from ccproxy.core.usage import Activity
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.event_stream import SSEWriter
 from ccproxy.web.operation import EVENTS, Operation, ResponseSpec

@@ -9,13 +9,17 @@ from klein import Klein
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.web.server import Request
 
-from ccproxy.api.admin.status import StatusDocument, status_document
-from ccproxy.api.admin.usage import UsageDocument, usage_document
+from ccproxy.api.admin.documents import (
+    StatusDocument,
+    UsageDocument,
+    status_document,
+    usage_document,
+)
 from ccproxy.config.api_settings import APISettings
+from ccproxy.core.backend import Backend
 from ccproxy.core.errors import InvalidKey, StorageFailed
 from ccproxy.store.usage import UsageLedger
 from ccproxy.web import query
-from ccproxy.web.completion_group import Backend
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.operation import (
     PLAIN,

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ccproxy.api.common.adjustments import Adjustments
+from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.common.prompt import PastThinking
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import redacted_thinking_block, thinking_block

@@ -33,13 +33,16 @@ from ccproxy.api.chat.tools import (
     decode_tools,
 )
 from ccproxy.api.common import prompt as prompting
-from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.content import ContentPart
-from ccproxy.api.common.decoding import decode_json, read_body
+from ccproxy.api.common.decoding import (
+    Adjustments,
+    decode_json,
+    read_body,
+    sampling_fields,
+)
 from ccproxy.api.common.output_schema import ResponseFormat, output_config, output_paths
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import InputMessage
-from ccproxy.api.common.sampling import sampling_fields
 from ccproxy.api.common.tools import ToolTable
 from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import MessagesRequest

@@ -26,8 +26,8 @@ from ccproxy.api.chat.schemas import (
     usage_of,
 )
 from ccproxy.api.chat.tool_calls import StreamedCall, ToolCallFormat
-from ccproxy.api.common.agent_tools import agent_line
 from ccproxy.api.common.restart_filter import RestartFilter
+from ccproxy.api.common.tools import agent_line
 from ccproxy.core.encoding import (
     DONE,
     TEXT,

@@ -8,7 +8,7 @@ from ccproxy.api.chat.request import ChatRequest, decode_chat
 from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
 from ccproxy.api.chat.schemas import ChatCompletion, ChatCompletionChunk
 from ccproxy.api.common.answering import CompletionRunner
-from ccproxy.web.completion_group import Backend
+from ccproxy.core.backend import Backend
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events
 from ccproxy.web.replies import set_question_headers

@@ -21,9 +21,8 @@ from attrs import frozen
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.chat.tool_calls import ToolCallFormat
-from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.custom_tools import custom_call, custom_tool
-from ccproxy.api.common.decoding import required
+from ccproxy.api.common.decoding import Adjustments, required
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tool_choice import OpenAIToolChoice, decode_choice
 from ccproxy.api.common.tools import (

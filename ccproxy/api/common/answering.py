@@ -5,11 +5,11 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
+from ccproxy.core.backend import Backend, PreparedQuestion
 from ccproxy.core.encoding import WireEvent
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.question import PreparedQuestion
 from ccproxy.core.stream import Receiver, Usage
-from ccproxy.web.completion_group import Backend, CompletionGroup
+from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import RequestContext
 from ccproxy.web.event_stream import EventStream, StreamEncoder
 from ccproxy.web.replies import json_response, set_queue_header

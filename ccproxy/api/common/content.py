@@ -19,8 +19,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common import media
-from ccproxy.api.common.adjustments import Adjustments
-from ccproxy.api.common.decoding import required
+from ccproxy.api.common.decoding import Adjustments, required
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tools import function_call
 from ccproxy.core.errors import InvalidRequest, unsupported

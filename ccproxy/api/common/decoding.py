@@ -1,13 +1,20 @@
-"""Decodes JSON bodies to structs; errors name the client's field. Pure."""
+"""Decodes JSON bodies to structs, and notes what is not sent as it came. Pure.
+
+Errors name the client's field.
+
+Many models refuse ``temperature`` and the like; `ccproxy.claude.body.options` decides
+that, where the model is known. Fields that the Messages API lacks are always reported.
+"""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UnsetType
+from attrs import Factory, define, field
+from msgspec import Raw, UnsetType
 
 from ccproxy.core.errors import ClientError, InvalidRequest, MissingParameter
 
@@ -29,6 +36,8 @@ _UP_TO_HALF = re.compile(
 _REPLACEMENT = rb"\ufffd"
 
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# Beyond it, JSON readers with binary64 numbers do not agree on integers.
+_LARGEST_NUMBER = 2**53
 
 
 def read_body(body: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -171,3 +180,71 @@ def _shape_error(text: str, at: str) -> ClientError:
         return MissingParameter(f"`{field}` is missing", param=field)
     where = f"`{param}`: " if param else ""
     return InvalidRequest(f"{where}{what}", param=param or None)
+
+
+@define
+class Adjustments:
+    """Filled while a request is decoded. Each path is noted once."""
+
+    _ignored: dict[str, None] = field(init=False, default=Factory(dict))
+    _adjusted: dict[str, None] = field(init=False, default=Factory(dict))
+    _web_searches: dict[str, None] = field(init=False, default=Factory(dict))
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The client's paths of fields without effect, such as ``seed``."""
+        return tuple(self._ignored)
+
+    @property
+    def adjusted(self) -> tuple[str, ...]:
+        """The client's paths of fields that are sent in another form."""
+        return tuple(self._adjusted)
+
+    @property
+    def web_searches(self) -> tuple[str, ...]:
+        """The client's paths of ``MessagesRequest.web_search_paths``."""
+        return tuple(self._web_searches)
+
+    def ignore(self, *paths: str) -> None:
+        """Note fields that have no effect."""
+        self._ignored |= dict.fromkeys(paths)
+
+    def adjust(self, *paths: str) -> None:
+        """Note fields that are sent in another form."""
+        self._adjusted |= dict.fromkeys(paths)
+
+    def search_web(self, path: str) -> None:
+        """Note a field that lets the model search the web by itself."""
+        self._web_searches[path] = None
+
+
+def sampling_fields(
+    request: object,
+    known: Sequence[str],
+    unknown: Sequence[str],
+    adjustments: Adjustments,
+) -> Mapping[str, Raw]:
+    """The sampling fields of a request that the Messages API has, too.
+
+    Args:
+        request: has the fields as attributes; None and ``{}`` mean absent.
+        known: names of number fields that the Messages API has.
+        unknown: names of fields that the Messages API lacks.
+        adjustments: get the names of those that the request has.
+
+    Raises:
+        InvalidRequest: a number is too large.
+    """
+    adjustments.ignore(
+        *(name for name in unknown if getattr(request, name) not in (None, {}))
+    )
+    given = {name: getattr(request, name) for name in known}
+    return {
+        name: _number(value, name) for name, value in given.items() if value is not None
+    }
+
+
+def _number(value: float, param: str) -> Raw:
+    if abs(value) > _LARGEST_NUMBER:
+        raise InvalidRequest(f"`{param}` is out of all bounds", param=param)
+    return Raw(msgspec.json.encode(value))

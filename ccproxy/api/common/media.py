@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import UNSET, Raw, UnsetType
 
-from ccproxy.api.common.adjustments import Adjustments
-from ccproxy.api.common.decoding import required
+from ccproxy.api.common.decoding import Adjustments, required
 from ccproxy.core.errors import InvalidRequest, unsupported
 from ccproxy.core.messages import Block, is_blank
 

@@ -13,7 +13,7 @@ from itertools import groupby
 
 from attrs import evolve, frozen
 
-from ccproxy.api.common.adjustments import Adjustments
+from ccproxy.api.common.decoding import Adjustments
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 from ccproxy.core.messages import (
     Block,

@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 
 from attrs import evolve, field, frozen
 
-from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.content import (
     ASSISTANT,
     SYSTEM,
@@ -25,6 +24,7 @@ from ccproxy.api.common.content import (
     ContentPart,
     content_blocks,
 )
+from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.common.pairing import NO_ID, paired
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Block, Message, is_blank, tool_result_block

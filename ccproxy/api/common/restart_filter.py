@@ -22,8 +22,7 @@ from collections.abc import Iterable
 
 from attrs import define, evolve
 
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import ClaudeFailed
+from ccproxy.core.errors import Cause, ClaudeFailed
 from ccproxy.core.messages import (
     Block,
     RedactedThinking,

@@ -18,15 +18,11 @@ from attrs import frozen
 from msgspec import UNSET, Raw
 from typing_extensions import override
 
-from ccproxy.api.common.adjustments import Adjustments
-from ccproxy.api.common.decoding import read_body
-from ccproxy.api.common.json_schema import (
-    check_object,
-    check_shape,
-    is_of_another_draft,
-)
+from ccproxy.api.common.decoding import Adjustments, read_body
+from ccproxy.api.common.output_schema import object_schema
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Block, Tool, client_tool, tool_use_block
+from ccproxy.core.stream import AgentToolUsed
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _MOST_NAME_CHARACTERS = 128
@@ -43,6 +39,7 @@ RENAMED: Mapping[str, str] = {"input_schema": "parameters"}
 RENAMED_CALL: Mapping[str, str] = {"input": "arguments"}
 
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_WEB_SEARCH = "WebSearch"
 
 
 class ToolKind(Enum):
@@ -190,34 +187,6 @@ def function_tool(
     return client_tool(api_name, description, schema, at=at, renamed=renamed, **fields)
 
 
-def object_schema(schema: Raw | None, at: str, *, or_else: Raw) -> Raw:
-    """A JSON Schema of an object; unchanged if it has a ``type``.
-
-    Args:
-        schema: its JSON.
-        at: its path in the request.
-        or_else: the result for None, ``null`` and ``{}``.
-
-    Raises:
-        InvalidRequest: it is no JSON Schema, or not one of an object.
-    """
-    if schema is None:
-        return or_else
-    try:
-        fields = msgspec.json.decode(schema, type=dict[str, Raw] | None)
-        decoded = msgspec.json.decode(schema)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequest(f"`{at}`: {error}", param=at) from None
-    if not fields:
-        return or_else
-    check_object(decoded, at)
-    if not is_of_another_draft(decoded):
-        check_shape(decoded, at)
-    if "type" in fields:
-        return schema
-    return Raw(msgspec.json.encode({"type": "object", **fields}))
-
-
 def function_call(
     identifier: str,
     api_name: str,
@@ -291,3 +260,25 @@ def _wrapped(text: str) -> Raw:
 def strict_field(strict: bool | None) -> object:
     """The field ``strict`` of a tool; false means the same as absent."""
     return True if strict else UNSET
+
+
+class _Search(msgspec.Struct):
+    query: str
+
+
+_decode_search = msgspec.json.Decoder(_Search).decode
+
+
+def agent_line(use: AgentToolUsed) -> str:
+    """A line of text with the tool and its arguments."""
+    return f"[{use.name} {use.arguments}]\n"
+
+
+def searched(use: AgentToolUsed) -> str | None:
+    """The query of a web search; None: the tool is not the web search."""
+    if use.name != _WEB_SEARCH:
+        return None
+    try:
+        return _decode_search(use.arguments).query
+    except msgspec.DecodeError:
+        return None

@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 from klein import Klein
 
-from ccproxy.api.conversations import operations
 from ccproxy.api.conversations.request import (
+    ConversationUpdate,
+    NewConversation,
+    NewItems,
     conversation_document,
     decode_conversation,
     decode_metadata,
@@ -14,6 +16,7 @@ from ccproxy.api.conversations.request import (
 )
 from ccproxy.api.responses.items import INCLUDE_ENCRYPTED, resolve
 from ccproxy.api.responses.items import DecodedItem as RequestItem
+from ccproxy.api.responses.operations import INCLUDE, PAGE, STORE_ERRORS
 from ccproxy.api.responses.stored import (
     deleted,
     documents,
@@ -22,14 +25,84 @@ from ccproxy.api.responses.stored import (
 )
 from ccproxy.api.responses.turns import no_conversation
 from ccproxy.core.encoding import encode_json
-from ccproxy.core.errors import NotFound
+from ccproxy.core.errors import NotFound, UnsupportedValue
 from ccproxy.store.conversations import ConversationStore
 from ccproxy.store.records import Conversation, Item, UnknownItem
 from ccproxy.store.responses import ResponseStore
 from ccproxy.web import query
 from ccproxy.web.context import RequestContext, RequestServices
+from ccproxy.web.operation import Operation, json_response_spec
 from ccproxy.web.replies import json_response
 from ccproxy.web.routing import Routes, add_error_handlers, route
+
+_TAG = "conversations"
+_CONVERSATION = (json_response_spec("ConversationResource"),)
+
+_CREATE = Operation(
+    id="createConversation",
+    tag=_TAG,
+    summary="create a conversation, with up to 20 items",
+    request=NewConversation,
+    is_request_optional=True,
+    creates=("name", "id"),
+    responses=_CONVERSATION,
+    errors=(*STORE_ERRORS, UnsupportedValue),
+)
+_RETRIEVE = Operation(
+    id="getConversation",
+    tag=_TAG,
+    summary="a conversation with its metadata",
+    responses=_CONVERSATION,
+    errors=STORE_ERRORS,
+)
+_UPDATE = Operation(
+    id="updateConversation",
+    tag=_TAG,
+    summary="replace the metadata of a conversation",
+    request=ConversationUpdate,
+    responses=_CONVERSATION,
+    errors=STORE_ERRORS,
+)
+_DELETE = Operation(
+    id="deleteConversation",
+    tag=_TAG,
+    summary="delete a conversation with its items",
+    responses=(json_response_spec("DeletedConversation"),),
+    errors=STORE_ERRORS,
+)
+_LIST_ITEMS = Operation(
+    id="listConversationItems",
+    tag=_TAG,
+    summary="the items of a conversation, in pages",
+    parameters=PAGE,
+    responses=(json_response_spec("ItemList"),),
+    errors=STORE_ERRORS,
+)
+_APPEND_ITEMS = Operation(
+    id="createConversationItems",
+    tag=_TAG,
+    summary="add up to 20 items to a conversation",
+    parameters=(INCLUDE,),
+    request=NewItems,
+    creates=("item", "first_id"),
+    responses=(json_response_spec("ItemList"),),
+    errors=(*STORE_ERRORS, UnsupportedValue),
+)
+_RETRIEVE_ITEM = Operation(
+    id="getConversationItem",
+    tag=_TAG,
+    summary="an item of a conversation",
+    parameters=(INCLUDE,),
+    responses=(json_response_spec("Item"),),
+    errors=STORE_ERRORS,
+)
+_DELETE_ITEM = Operation(
+    id="deleteConversationItem",
+    tag=_TAG,
+    summary="delete an item of a conversation",
+    responses=_CONVERSATION,
+    errors=STORE_ERRORS,
+)
 
 
 class ConversationRoutes(Routes):
@@ -58,7 +131,7 @@ class ConversationRoutes(Routes):
         self._responses = responses
         self._wall_seconds = wall_seconds
 
-    @route(_app, "/conversations", methods=["POST"], operation=operations.CREATE)
+    @route(_app, "/conversations", methods=["POST"], operation=_CREATE)
     async def create(self, context: RequestContext) -> bytes:
         """Create a conversation."""
         metadata, given = decode_conversation(context.body())
@@ -86,9 +159,7 @@ class ConversationRoutes(Routes):
         taken = await self._stored.used_item_ids(name, ids)
         return [Item(*item) for item in documents(items, context.hex, taken)]
 
-    @route(
-        _app, "/conversations/<name>", methods=["GET"], operation=operations.RETRIEVE
-    )
+    @route(_app, "/conversations/<name>", methods=["GET"], operation=_RETRIEVE)
     async def retrieve(self, context: RequestContext, name: str) -> bytes:
         """A conversation."""
         return _shown(context, await self._conversation(name))
@@ -99,7 +170,7 @@ class ConversationRoutes(Routes):
             raise no_conversation(name)
         return found
 
-    @route(_app, "/conversations/<name>", methods=["POST"], operation=operations.UPDATE)
+    @route(_app, "/conversations/<name>", methods=["POST"], operation=_UPDATE)
     async def update(self, context: RequestContext, name: str) -> bytes:
         """Replace the metadata."""
         metadata = decode_metadata(context.body())
@@ -108,9 +179,7 @@ class ConversationRoutes(Routes):
             raise no_conversation(name)
         return _shown(context, changed)
 
-    @route(
-        _app, "/conversations/<name>", methods=["DELETE"], operation=operations.DELETE
-    )
+    @route(_app, "/conversations/<name>", methods=["DELETE"], operation=_DELETE)
     async def delete(self, context: RequestContext, name: str) -> bytes:
         """Delete a conversation."""
         if not await self._stored.delete(name):
@@ -121,7 +190,7 @@ class ConversationRoutes(Routes):
         _app,
         "/conversations/<name>/items",
         methods=["GET"],
-        operation=operations.LIST_ITEMS,
+        operation=_LIST_ITEMS,
     )
     async def list_items(self, context: RequestContext, name: str) -> bytes:
         """A page of items."""
@@ -140,7 +209,7 @@ class ConversationRoutes(Routes):
         _app,
         "/conversations/<name>/items",
         methods=["POST"],
-        operation=operations.APPEND_ITEMS,
+        operation=_APPEND_ITEMS,
     )
     async def append_items(self, context: RequestContext, name: str) -> bytes:
         """Append items."""
@@ -154,7 +223,7 @@ class ConversationRoutes(Routes):
         _app,
         "/conversations/<name>/items/<item>",
         methods=["GET"],
-        operation=operations.RETRIEVE_ITEM,
+        operation=_RETRIEVE_ITEM,
     )
     async def retrieve_item(
         self, context: RequestContext, name: str, item: str
@@ -173,7 +242,7 @@ class ConversationRoutes(Routes):
         _app,
         "/conversations/<name>/items/<item>",
         methods=["DELETE"],
-        operation=operations.DELETE_ITEM,
+        operation=_DELETE_ITEM,
     )
     async def delete_item(self, context: RequestContext, name: str, item: str) -> bytes:
         """Delete an item."""

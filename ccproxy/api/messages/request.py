@@ -33,7 +33,7 @@ from ccproxy.api.common.decoding import (
     required,
 )
 from ccproxy.api.messages import schemas as structs
-from ccproxy.api.messages.thinking import ThinkingForm
+from ccproxy.api.messages.stream import ThinkingForm
 from ccproxy.core.errors import (
     InvalidRequest,
     ThreadsUnsupported,

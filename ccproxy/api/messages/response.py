@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from msgspec import Raw
 
 from ccproxy.api.messages.schemas import MessageMeta, message_document
-from ccproxy.api.messages.thinking import ThinkingFilter, ThinkingForm
+from ccproxy.api.messages.stream import ThinkingFilter, ThinkingForm
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.message_builder import MessageBuilder

@@ -11,8 +11,8 @@ from ccproxy.api.messages.schemas import (
     MessageObject,
 )
 from ccproxy.api.messages.stream import MessageStream
+from ccproxy.core.backend import Backend
 from ccproxy.core.errors import NotSupported, ThreadsUnsupported
-from ccproxy.web.completion_group import Backend
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.error_formats import ANTHROPIC
 from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events

@@ -8,22 +8,27 @@ the last thing.
 Blocks and deltas are sent as they came from the provider. Only their numbers differ:
 some blocks are left out, and an answer may consist of several messages.
 
+Thinking is removed from answers whose client has not asked for it: many such clients
+take the first block for the text. The proxy still remembers the removed thinking, for
+the next request of the conversation.
+
 Source: "Streaming messages" in the Messages API's documentation; the accumulation of
 anthropic-python 2.14.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from attrs import frozen
 from msgspec import Raw
 
 from ccproxy.api.common.restart_filter import RestartFilter
+from ccproxy.api.common.tools import agent_line
 from ccproxy.api.messages.schemas import (
     MessageMeta,
     message_document,
     stop_fields,
     usage_document,
 )
-from ccproxy.api.messages.thinking import ThinkingFilter, ThinkingForm
 from ccproxy.core.encoding import (
     TEXT,
     Encode,
@@ -32,8 +37,15 @@ from ccproxy.core.encoding import (
     halves_around_text,
 )
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.messages import Block, Text
+from ccproxy.core.messages import (
+    Block,
+    RedactedThinking,
+    Text,
+    Thinking,
+    thinking_block,
+)
 from ccproxy.core.stream import (
+    AgentToolUsed,
     ContentBlockStart,
     ContentBlockStop,
     Event,
@@ -50,8 +62,75 @@ from ccproxy.core.stream import (
 )
 from ccproxy.web.error_formats import anthropic_error
 
-_PLAIN = ThinkingForm()
 _DELTA = "content_block_delta"
+
+
+@frozen(kw_only=True)
+class ThinkingForm:
+    """The form of the thinking in an answer.
+
+    Attributes:
+        is_shown: whether the answer has blocks of thinking.
+        has_text: whether these have a text, or only a signature.
+    """
+
+    is_shown: bool = False
+    has_text: bool = True
+
+
+_PLAIN = ThinkingForm()
+
+
+class ThinkingFilter:
+    """Removes thinking from events.
+
+    If thinking is shown, a tool that Claude Code has run by itself becomes a block of
+    thinking with a negative index.
+    """
+
+    def __init__(self, form: ThinkingForm) -> None:
+        self._form = form
+        self._hidden: set[int] = set()
+        self._asides = 0
+
+    def filter(self, events: Sequence[Event]) -> Iterator[Event]:
+        """The events for the client."""
+        for event in events:
+            match event:
+                case ContentBlockStart(block, index):
+                    self._hidden.discard(index)
+                    if not self._form.is_shown and isinstance(
+                        block.value, Thinking | RedactedThinking
+                    ):
+                        self._hidden.add(index)
+                        continue
+                case (
+                    TextDelta(index=index)
+                    | InputJSONDelta(index=index)
+                    | SignatureDelta(index=index)
+                    | OpaqueDelta(index=index)
+                    | ContentBlockStop(index)
+                ) if index in self._hidden:
+                    continue
+                case ThinkingDelta(index=index) if (
+                    not self._form.has_text or index in self._hidden
+                ):
+                    continue
+                case AgentToolUsed():
+                    if self._form.is_shown:
+                        yield from self._aside(event)
+                    continue
+                case MessageStart():
+                    self._hidden.clear()
+            yield event
+
+    def _aside(self, use: AgentToolUsed) -> Iterator[Event]:
+        self._asides += 1
+        index = -self._asides
+        # It has no signature, so it never goes back to the model.
+        yield ContentBlockStart(thinking_block("", ""), index)
+        yield ThinkingDelta(agent_line(use), index)
+        yield ContentBlockStop(index)
 
 
 class MessageStream:

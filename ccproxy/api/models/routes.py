@@ -5,21 +5,19 @@ from collections.abc import Callable, Sequence
 from klein import Klein
 from twisted.web.server import Request
 
-from ccproxy.api.models.anthropic import (
+from ccproxy.api.models.schemas import (
     AnthropicModel,
-    ModelPage,
-    model_info,
-    model_page,
-)
-from ccproxy.api.models.openai import (
     Model,
     ModelList,
+    ModelPage,
     model_document,
+    model_info,
+    model_page,
     models_document,
 )
+from ccproxy.core.backend import Backend
 from ccproxy.core.errors import ModelNotFound, NotFound
 from ccproxy.web import query
-from ccproxy.web.completion_group import Backend
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.error_formats import ANTHROPIC, OPENAI, is_anthropic
 from ccproxy.web.operation import Operation, json_response_spec, parameter

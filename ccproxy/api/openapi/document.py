@@ -10,8 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ccproxy.api.openapi.examples import EXAMPLES
-from ccproxy.api.openapi.schemas import Schemas, reference, structs_of
+from ccproxy.api.openapi.schemas import EXAMPLES, Schemas, reference, structs_of
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import (
     CCProxyError,

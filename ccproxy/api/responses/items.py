@@ -28,10 +28,9 @@ from typing import Any
 import msgspec
 from attrs import evolve, frozen
 
-from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.custom_tools import custom_call
-from ccproxy.api.common.decoding import decode_json, required
+from ccproxy.api.common.decoding import Adjustments, decode_json, required
 from ccproxy.api.common.prompt import InputMessage, PastThinking
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable, function_call
 from ccproxy.api.responses.encryption import Encryptor

@@ -15,8 +15,13 @@ import msgspec
 from attrs import evolve, frozen
 
 from ccproxy.api.common import prompt as prompting
-from ccproxy.api.common.adjustments import Adjustments
-from ccproxy.api.common.decoding import decode_json, read_body, required
+from ccproxy.api.common.decoding import (
+    Adjustments,
+    decode_json,
+    read_body,
+    required,
+    sampling_fields,
+)
 from ccproxy.api.common.output_schema import (
     ResponseFormat,
     echo_format,
@@ -24,7 +29,6 @@ from ccproxy.api.common.output_schema import (
     output_paths,
 )
 from ccproxy.api.common.prompt import InputMessage
-from ccproxy.api.common.sampling import sampling_fields
 from ccproxy.api.common.tools import ToolTable
 from ccproxy.api.responses.encryption import Encryptor
 from ccproxy.api.responses.items import (

@@ -28,9 +28,9 @@ from ccproxy.api.responses.stored import (
 from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
 from ccproxy.api.responses.websocket import ResponseSocket
 from ccproxy.config.api_settings import APISettings
-from ccproxy.core.causes import Cause
 from ccproxy.core.encoding import DONE, WireEvent
 from ccproxy.core.errors import (
+    Cause,
     ClaudeFailed,
     InvalidRequest,
     NotFound,

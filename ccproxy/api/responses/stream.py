@@ -25,9 +25,8 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any
 
-from ccproxy.api.common.agent_tools import agent_line, searched
 from ccproxy.api.common.restart_filter import RestartFilter
-from ccproxy.api.common.tools import ToolTable
+from ccproxy.api.common.tools import ToolTable, agent_line, searched
 from ccproxy.api.responses.encryption import Encryptor
 from ccproxy.api.responses.event_encoder import EventEncoder
 from ccproxy.api.responses.request import Echo

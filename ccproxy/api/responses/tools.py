@@ -13,9 +13,8 @@ from typing import Any
 import msgspec
 from attrs import frozen
 
-from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.custom_tools import custom_tool
-from ccproxy.api.common.decoding import decode_json, required
+from ccproxy.api.common.decoding import Adjustments, decode_json, required
 from ccproxy.api.common.tool_choice import decode_choice
 from ccproxy.api.common.tools import (
     ToolIdentity,

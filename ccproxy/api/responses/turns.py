@@ -19,6 +19,7 @@ from ccproxy.api.responses.request import (
 from ccproxy.api.responses.resource import response_id
 from ccproxy.api.responses.stored import documents, encode_events, kept_response
 from ccproxy.api.responses.stream import ResponseStream
+from ccproxy.core.backend import Backend, PreparedQuestion
 from ccproxy.core.encoding import WireEvent, encode_json
 from ccproxy.core.errors import (
     InvalidRequest,
@@ -26,10 +27,8 @@ from ccproxy.core.errors import (
     PreviousResponseNotFound,
     StorageFailed,
 )
-from ccproxy.core.question import PreparedQuestion
 from ccproxy.store.records import FinalResponse, Item, NewResponse, ResponseChain
 from ccproxy.store.store import Store
-from ccproxy.web.completion_group import Backend
 
 _SEAL = "seal"
 # The statuses of responses that can be continued.

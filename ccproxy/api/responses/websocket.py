@@ -30,9 +30,9 @@ from ccproxy.api.responses.turns import (
     ResponseBuilder,
     remembered,
 )
-from ccproxy.core.causes import Cause
 from ccproxy.core.encoding import WireEvent
 from ccproxy.core.errors import (
+    Cause,
     CCProxyError,
     ConnectionLimitReached,
     InternalError,

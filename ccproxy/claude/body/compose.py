@@ -13,7 +13,6 @@ from collections.abc import Collection, Generator, Sequence
 
 from attrs import evolve, field, frozen
 
-from ccproxy.claude.body.choice import check_choice
 from ccproxy.claude.body.draft import Draft
 from ccproxy.claude.body.history import (
     History,
@@ -24,11 +23,11 @@ from ccproxy.claude.body.history import (
 from ccproxy.claude.body.models import ModelRules, rules_for
 from ccproxy.claude.body.options import ComposeOptions
 from ccproxy.claude.body.output import choose_output
-from ccproxy.claude.body.prefix import Prefix
 from ccproxy.claude.body.reading import checked_end, read_request
 from ccproxy.claude.body.result import ComposedBody, Notes, ShapingPlan
 from ccproxy.claude.body.thinking import ThinkingChoice, choose_thinking
-from ccproxy.claude.body.tools import called_tools, compose_tools
+from ccproxy.claude.body.tools import called_tools, check_choice, compose_tools
+from ccproxy.claude.body.turns import Prefix
 from ccproxy.claude.shaping.answer_tool import AnswerToolShaper
 from ccproxy.claude.shaping.demand import DemandShaper
 from ccproxy.claude.shaping.formatted import FormatShaper

@@ -7,20 +7,24 @@ from attrs import evolve, frozen
 from msgspec import Raw
 
 from ccproxy.claude.body.cache import Breakpoints
-from ccproxy.claude.body.choice import (
-    append_text,
-    call_request,
-    can_append_text,
-    native_choice,
-)
-from ccproxy.claude.body.fields import NEVER_SENT, sort_fields
 from ccproxy.claude.body.models import ModelRules
-from ccproxy.claude.body.options import ComposeOptions, has_beta
+from ccproxy.claude.body.options import (
+    NEVER_SENT,
+    ComposeOptions,
+    has_beta,
+    sort_fields,
+)
 from ccproxy.claude.body.output import OutputChoice
 from ccproxy.claude.body.paths import BodyPaths
 from ccproxy.claude.body.reading import first_text
 from ccproxy.claude.body.result import ComposedBody, Notes, ShapingPlan
 from ccproxy.claude.body.thinking import ThinkingChoice
+from ccproxy.claude.body.tools import (
+    append_text,
+    call_request,
+    can_append_text,
+    native_choice,
+)
 from ccproxy.claude.body.turns import Turn, is_thinking
 from ccproxy.core.errors import RequestTooLarge
 from ccproxy.core.messages import (

@@ -5,9 +5,12 @@ Source: rules 2 to 5 of the Messages API.
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 
-from ccproxy.claude.body.history import cut_prefill, ends_in_server_tool
+from ccproxy.claude.body.history import (
+    cut_prefill,
+    ends_in_server_tool,
+    leading_system_text,
+)
 from ccproxy.claude.body.models import ModelRules
-from ccproxy.claude.body.placement import leading_system_text
 from ccproxy.claude.body.result import Notes
 from ccproxy.claude.body.turns import Turn, read_turn
 from ccproxy.core.errors import InvalidRequest

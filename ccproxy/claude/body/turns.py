@@ -1,4 +1,4 @@
-"""Corrects a message that the provider would refuse. Pure.
+"""Corrects a message that the provider would refuse; the hash of a conversation. Pure.
 
 =================================  ==============================================
 part of a message                  what the proxy does
@@ -16,10 +16,17 @@ number that the CLI changes        nothing
 
 All of these are reported.
 
-Source: rules 3, 7, 11, 12, 14 and 24 of the Messages API.
+With newer models the provider refuses thinking if the conversation before it has
+changed. So the proxy stores a hash of everything before an answer (`Prefix`) with each
+remembered answer, and with thinking that a client sends back. The hash ignores
+breakpoints of the cache. A text has the same hash as a text block.
+
+Source: rules 3, 7, 11, 12, 14, 24 and 25 of the Messages API.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Self
 
 import msgspec
 from attrs import define, field
@@ -45,6 +52,9 @@ ROLES = ("user", "assistant", "system")
 
 _encode = msgspec.json.Encoder().encode
 _CACHE_CONTROL = b'"cache_control"'
+_decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
+_PLAIN_TEXT = frozenset({"type", "text", "cache_control"})
+_DIGEST_BYTES = 16
 
 
 @define
@@ -243,3 +253,58 @@ def _corrected_result(block: Block, content: Raw, notes: Notes) -> Block:
     if marker is not None and (own is None or _is_null(own)):
         changes["cache_control"] = marker
     return block.replaced(**changes)
+
+
+class Prefix:
+    """The hash of a conversation so far; each turn changes it."""
+
+    def __init__(self, system: str, tools: Iterable[bytes]) -> None:
+        self._hash = blake2b(digest_size=_DIGEST_BYTES)
+        self._put(b"system", system.encode())
+        for raw in tools:
+            self._object(b"tool", raw)
+
+    @property
+    def digest(self) -> str:
+        """The current hash, in hexadecimal."""
+        return self._hash.hexdigest()
+
+    def copy(self) -> Self:
+        """An independent copy."""
+        other = type(self).__new__(type(self))
+        other._hash = self._hash.copy()
+        return other
+
+    def add(self, turn: Turn) -> None:
+        """Add a turn."""
+        self._put(b"role", turn.role.encode())
+        if isinstance(turn.content, str):
+            self._put(b"text", turn.content.encode())
+            return
+        for block in turn.content:
+            self._block(block)
+
+    def _block(self, block: Block) -> None:
+        if isinstance(block.value, Text):
+            fields = _decode_shallow(block.raw)
+            if fields.keys() <= _PLAIN_TEXT:
+                self._put(b"text", block.value.text.encode())
+            else:
+                self._fields(b"block", fields)
+        else:
+            self._object(b"block", block.raw)
+
+    def _object(self, what: bytes, raw: bytes) -> None:
+        self._fields(what, _decode_shallow(raw))
+
+    def _fields(self, what: bytes, fields: Mapping[str, Raw]) -> None:
+        self._put(what, b"")
+        for name in sorted(fields):
+            if name != "cache_control":
+                self._put(name.encode(), bytes(fields[name]))
+
+    def _put(self, what: bytes, value: Any) -> None:
+        # The lengths keep different conversations from having the same input.
+        self._hash.update(b"%d %d " % (len(what), len(value)))
+        self._hash.update(what)
+        self._hash.update(value)

@@ -29,8 +29,8 @@ from twisted.logger import Logger
 
 from ccproxy.claude.installation.compose_mode import BinaryVerdict
 from ccproxy.claude.process.launch import LaunchSpec
-from ccproxy.core.causes import Cause
 from ccproxy.core.errors import (
+    Cause,
     CCProxyError,
     ClaudeFailed,
     ClaudeUnavailable,

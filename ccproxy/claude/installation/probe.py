@@ -15,8 +15,7 @@ from ccproxy.claude.installation.conformance import ProbeResult
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.worker import Worker
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import ClaudeFailed
+from ccproxy.core.errors import Cause, ClaudeFailed
 from ccproxy.core.stream import Event, Failed, Finished
 
 # An examination takes 0.7 s.

@@ -25,9 +25,9 @@ from ccproxy.claude.native.session import Session, SessionLost
 from ccproxy.claude.native.suspension import suspension_after
 from ccproxy.claude.observer import ClaudeObserver, Served
 from ccproxy.claude.pool.pending_answer import AnswerChecker, AnswerState, PendingAnswer
+from ccproxy.core.backend import Listener
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, SchemaNotSatisfied
 from ccproxy.core.message_builder import MessageBuilder
-from ccproxy.core.question import Listener
 from ccproxy.core.stream import Event, Failed, Finished, FinishReason, UpstreamRetry
 
 if TYPE_CHECKING:

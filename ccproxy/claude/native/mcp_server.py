@@ -19,8 +19,7 @@ from ccproxy.claude.native.prompt import (
 )
 from ccproxy.claude.native.structured_output import TOOL
 from ccproxy.claude.protocol.records import ControlRequest, MCPMessage, listed_as
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import CCProxyError, ClaudeFailed, InvalidRequest
+from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, InvalidRequest
 
 # The server's name; `--allowedTools` allows its tools.
 SERVER = "client"

@@ -30,9 +30,9 @@ from ccproxy.claude.pool.processes import StoppingProcesses
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.config.claude_settings import NativeSettings
+from ccproxy.core.backend import Listener
 from ccproxy.core.errors import CCProxyError, InvalidRequest, ShuttingDown
 from ccproxy.core.messages import MessagesRequest
-from ccproxy.core.question import Listener
 
 
 @frozen(kw_only=True)

@@ -33,9 +33,8 @@ from ccproxy.claude.protocol.stream import StreamLine, UserLine
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.delivery import Delivery
 from ccproxy.config.claude_settings import NativeSettings
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import CCProxyError, ClaudeFailed, TimedOut
-from ccproxy.core.question import Listener
+from ccproxy.core.backend import Listener
+from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, TimedOut
 from ccproxy.core.stream import Event, Failed, Finished
 
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ccproxy.claude.body.fields import NEVER_SENT
+from ccproxy.claude.body.options import NEVER_SENT
 from ccproxy.claude.native import history
 from ccproxy.claude.native import tool_choice as demand
 from ccproxy.claude.native.mcp_server import MCPServer, offer

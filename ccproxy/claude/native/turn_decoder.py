@@ -56,8 +56,8 @@ from ccproxy.claude.protocol.stream import (
     ThinkingPiece,
     UserLine,
 )
-from ccproxy.core.causes import Cause
 from ccproxy.core.errors import (
+    Cause,
     CCProxyError,
     ClaudeFailed,
     InvalidRequest,

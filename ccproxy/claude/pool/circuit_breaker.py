@@ -18,8 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import CCProxyError, ClaudeUnresponsive
+from ccproxy.core.errors import Cause, CCProxyError, ClaudeUnresponsive
 
 # One or two may have been killed by chance.
 _MOST_IN_A_ROW = 3

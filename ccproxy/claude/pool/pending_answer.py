@@ -18,8 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ccproxy.claude.observer import ClaudeObserver, Served
+from ccproxy.core.backend import Listener
 from ccproxy.core.errors import CCProxyError, InternalError
-from ccproxy.core.question import Listener
 from ccproxy.core.stream import Event, Failed, MessageStart, is_token
 
 

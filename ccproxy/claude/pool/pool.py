@@ -32,8 +32,7 @@ from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.worker import Worker
 from ccproxy.config.limits import PoolLimits
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import CCProxyError, Overloaded, ShuttingDown
+from ccproxy.core.errors import Cause, CCProxyError, Overloaded, ShuttingDown
 
 # A CLI grows with each question; this is a second bound besides that on its memory.
 _MOST_QUESTIONS = 500

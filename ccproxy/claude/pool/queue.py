@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from ccproxy.claude.pool.pending_answer import PendingAnswer
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import QueueFull
+from ccproxy.core.errors import Cause, QueueFull
 
 # Bounds of `Retry-After`.
 _SHORTEST_RETRY_SECONDS = 1.0

@@ -19,8 +19,7 @@ import msgspec
 from attrs import evolve, field, frozen
 from msgspec import Raw
 
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import ClaudeUnavailable
+from ccproxy.core.errors import Cause, ClaudeUnavailable
 
 # `client_composed`, and a new system prompt for a running process, work from 2.1.248
 # on; older versions read `@path` from the prompt. The tests run this version.

@@ -44,8 +44,7 @@ from ccproxy.claude.process.procfs import (
 )
 from ccproxy.claude.process.stdin import ChildStdin
 from ccproxy.claude.protocol.codec import LineSplitter, WireError
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import ClaudeUnavailable, Overloaded
+from ccproxy.core.errors import Cause, ClaudeUnavailable, Overloaded
 
 # A CLI with a running tool needs 1.5 s to end by itself.
 GRACE_SECONDS = 3.0

@@ -8,8 +8,7 @@ from twisted.python.failure import Failure
 
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.writer import in_pieces
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import CCProxyError, ClaudeFailed
+from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 
 
 class ControlChannel:

@@ -13,8 +13,8 @@ import msgspec
 from attrs import evolve, frozen
 
 from ccproxy.claude.protocol.records import ApiRetry
-from ccproxy.core.causes import Cause
 from ccproxy.core.errors import (
+    Cause,
     CCProxyError,
     ClaudeFailed,
     ContextLengthExceeded,

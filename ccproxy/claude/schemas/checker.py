@@ -38,8 +38,8 @@ from ccproxy.claude.schemas.text_limits import (
     SCHEMA_LIMITS,
     TextLimits,
 )
-from ccproxy.core.causes import Cause
 from ccproxy.core.errors import (
+    Cause,
     CCProxyError,
     InvalidRequest,
     Overloaded,

@@ -22,8 +22,8 @@ Source: rule 29 of the Messages API.
 from collections.abc import Collection, Sequence
 from enum import Enum, auto
 
-from ccproxy.claude.body.choice import call_request
 from ccproxy.claude.body.result import ALL_PARTS
+from ccproxy.claude.body.tools import call_request
 from ccproxy.claude.shaping.parts import AnswerParts
 from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain, SchemaCheck
 from ccproxy.core.messages import Text, ToolUse, text_block

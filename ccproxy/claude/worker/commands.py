@@ -21,8 +21,7 @@ from ccproxy.claude.process.launch import check_version, too_old
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.writer import LineWriter, in_pieces
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import CCProxyError, ClaudeFailed
+from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 
 # A CLI carries out a command in 15 ms, and 1 s more for each 20 MB of a body; on a
 # loaded machine some times that. After this time a new process is faster.

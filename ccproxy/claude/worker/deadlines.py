@@ -9,8 +9,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ccproxy.config.limits import TurnTimeouts
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import TimedOut
+from ccproxy.core.errors import Cause, TimedOut
 
 
 class Deadlines:

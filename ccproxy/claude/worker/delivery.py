@@ -6,9 +6,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.worker.deadlines import Deadlines
 from ccproxy.config.limits import TurnTimeouts
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import CCProxyError, RateLimited, TimedOut
-from ccproxy.core.question import Listener
+from ccproxy.core.backend import Listener
+from ccproxy.core.errors import Cause, CCProxyError, RateLimited, TimedOut
 from ccproxy.core.stream import (
     Event,
     Failed,

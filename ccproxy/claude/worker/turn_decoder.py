@@ -54,8 +54,7 @@ from ccproxy.claude.protocol.stream import (
     is_message,
     merged_usage,
 )
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import CCProxyError, ClaudeFailed
+from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 from ccproxy.core.messages import Block, Text, Thinking, ToolUse, is_blank
 from ccproxy.core.stream import (
     ContentBlockStart,

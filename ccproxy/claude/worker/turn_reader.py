@@ -22,8 +22,8 @@ from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.delivery import Delivery
 from ccproxy.claude.worker.request_guard import RequestGuard
 from ccproxy.claude.worker.turn_decoder import TurnDecoder
+from ccproxy.core.backend import Listener
 from ccproxy.core.errors import CCProxyError, TimedOut
-from ccproxy.core.question import Listener
 from ccproxy.core.stream import Event, Failed, Finished
 
 # An answer of so few tokens may end before the guard's timer does.

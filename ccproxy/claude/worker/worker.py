@@ -31,9 +31,14 @@ from ccproxy.claude.worker.idle_watch import IdleWatch
 from ccproxy.claude.worker.initialization import Initialization
 from ccproxy.claude.worker.state import HasWorkerState, WorkerState
 from ccproxy.claude.worker.turn_reader import TurnOutcome, TurnReader
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import CCProxyError, ClaudeFailed, InternalError, TimedOut
-from ccproxy.core.question import Listener
+from ccproxy.core.backend import Listener
+from ccproxy.core.errors import (
+    Cause,
+    CCProxyError,
+    ClaudeFailed,
+    InternalError,
+    TimedOut,
+)
 
 _SETTLE_SECONDS = 3.0  # to end the turn and to rewind
 _REFUSAL = "ccproxy does not do this"

@@ -16,7 +16,7 @@ from typing import ClassVar, NoReturn
 
 from typing_extensions import override
 
-from ccproxy.api.admin.usage import usage_document
+from ccproxy.api.admin.documents import usage_document
 from ccproxy.cli.command_line import CommandOptions, ExitStatus, fail
 from ccproxy.cli.usage.table import table
 from ccproxy.core.errors import StorageFailed

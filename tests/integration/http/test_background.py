@@ -9,8 +9,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import ClaudeFailed, StorageFailed
+from ccproxy.core.errors import Cause, ClaudeFailed, StorageFailed
 from ccproxy.core.stream import (
     Failed,
     TextDelta,

@@ -10,8 +10,7 @@ from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublish
 from zope.interface import provider
 from zope.interface.verify import verifyObject
 
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import ClaudeFailed, RateLimited
+from ccproxy.core.errors import Cause, ClaudeFailed, RateLimited
 from ccproxy.core.stream import ContentBlockStop, Failed, TextDelta, UpstreamRetry
 from ccproxy.web.event_stream import KEEP_ALIVE_SECONDS, SSEWriter
 from tests.conftest import ExpectedErrors

@@ -15,8 +15,7 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
-from ccproxy.core.causes import Cause
-from ccproxy.core.errors import RateLimited
+from ccproxy.core.errors import Cause, RateLimited
 from ccproxy.core.stream import Failed, MessageStart, TextDelta
 from ccproxy.web.websocket import SocketLimits, WebSocket
 from tests.conftest import ExpectedErrors

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ccproxy.claude.completion.error_paths import with_client_paths
-from ccproxy.core.causes import Cause
 from ccproxy.core.errors import (
+    Cause,
     ClaudeFailed,
     InvalidRequest,
     ShuttingDown,

@@ -6,9 +6,8 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from ccproxy.api.admin.activity import ActivityTracker
+from ccproxy.api.admin.activity import REMEDIES, ActivityTracker
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.remedies import REMEDIES
 from ccproxy.core.stream import MessageStart, TextDelta, ThinkingDelta, UpstreamRetry
 from ccproxy.core.usage import RateWindow
 from ccproxy.web.observer import AnswerStats, RequestOutcome

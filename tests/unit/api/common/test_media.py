@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.common import media
-from ccproxy.api.common.adjustments import Adjustments
+from ccproxy.api.common.decoding import Adjustments
 from ccproxy.core.errors import ClientError, UnsupportedValue
 from ccproxy.core.messages import Block
 from tests.support.requests import told_content

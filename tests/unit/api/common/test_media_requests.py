@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.common import media
-from ccproxy.api.common.adjustments import Adjustments
+from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.responses.encryption import Encryptor, new_key
 from ccproxy.api.responses.request import (
     context_of,

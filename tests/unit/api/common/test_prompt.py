@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from ccproxy.api.common.adjustments import Adjustments
 from ccproxy.api.common.content import ContentPart
+from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import (
     DecodedPrompt,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ccproxy.api.messages.request import DecodedMessagesRequest, decode_messages
-from ccproxy.api.messages.thinking import ThinkingForm
+from ccproxy.api.messages.stream import ThinkingForm
 from ccproxy.core.errors import (
     ClientError,
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy.api.messages.request import decode_messages
-from ccproxy.api.messages.thinking import ThinkingForm
+from ccproxy.api.messages.stream import ThinkingForm
 from ccproxy.core.errors import (
     ClientError,
     InvalidRequest,

@@ -11,8 +11,7 @@ from msgspec import Raw
 
 from ccproxy.api.messages.response import MessageDocument
 from ccproxy.api.messages.schemas import MessageMeta
-from ccproxy.api.messages.stream import MessageStream
-from ccproxy.api.messages.thinking import ThinkingForm
+from ccproxy.api.messages.stream import MessageStream, ThinkingForm
 from ccproxy.core.encoding import WireEvent
 from ccproxy.core.errors import (
     ClaudeFailed,

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.api.models.openai import model_document, models_document
+from ccproxy.api.models.schemas import model_document, models_document
 from tests.support.spec import model_errors, models_errors
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]))

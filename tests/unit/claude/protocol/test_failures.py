@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ccproxy.claude.protocol.failures import Refusal, error_for, refusal_of_retry
 from ccproxy.claude.protocol.records import ApiRetry
 from ccproxy.core import errors
-from ccproxy.core.causes import Cause
+from ccproxy.core.errors import Cause
 
 KINDS = (
     "authentication_failed",

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from ccproxy.api.admin.usage import usage_document
+from ccproxy.api.admin.documents import usage_document
 from ccproxy.cli.usage.command import first_day
 from ccproxy.cli.usage.table import table
 from ccproxy.core.stream import Usage

@@ -6,8 +6,12 @@ import pytest
 from attrs import evolve
 from msgspec import Raw
 
-from ccproxy.claude.body.fields import NEVER_SENT
-from ccproxy.claude.body.options import CLI_BETAS, ComposeOptions, for_environment
+from ccproxy.claude.body.options import (
+    CLI_BETAS,
+    NEVER_SENT,
+    ComposeOptions,
+    for_environment,
+)
 from ccproxy.core.errors import InvalidRequest, ThreadsUnsupported, UnsupportedValue
 from ccproxy.core.messages import Message, MessagesRequest
 from tests.support.composed import (

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ccproxy.api.models.anthropic import model_page
+from ccproxy.api.models.schemas import model_page
 from ccproxy.core.errors import (
     InvalidRequest,
 )

@@ -1,16 +1,43 @@
-"""``GET /models`` and ``GET /models/{id}`` as Anthropic has them. Pure.
+"""The models API in OpenAI's and in Anthropic's form. Pure.
 
 Source: ``ModelInfo`` and ``Page`` of anthropic-python 2.14.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from ccproxy.core.errors import InvalidRequest
 
+_OWNER = "anthropic"
 # "May be set to an epoch value if the release date is unknown."
 _UNKNOWN = "1970-01-01T00:00:00Z"
+
+
+class Model(msgspec.Struct):
+    """A model."""
+
+    id: str
+    created: int
+    object: str = "model"
+    owned_by: str = _OWNER
+
+
+class ModelList(msgspec.Struct, kw_only=True):
+    """All of them."""
+
+    object: str = "list"
+    data: list[Model]
+
+
+def model_document(name: str, since_seconds: int) -> bytes:
+    """Encode one ``Model``; ``created`` is when the proxy came to know it."""
+    return msgspec.json.encode(Model(name, since_seconds))
+
+
+def models_document(models: Iterable[tuple[str, int]]) -> bytes:
+    """Encode a ``ListModelsResponse`` of (name, Unix time) pairs."""
+    return msgspec.json.encode(ModelList(data=[Model(*model) for model in models]))
 
 
 class AnthropicModel(msgspec.Struct, tag_field="type", tag="model"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec import Raw
 
-from ccproxy.api.common.json_schema import check_shape
+from ccproxy.api.common.output_schema import check_shape
 from ccproxy.api.common.tools import function_tool
 from ccproxy.claude.native.structured_output import understood
 from ccproxy.core.errors import InvalidRequest

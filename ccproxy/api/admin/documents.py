@@ -1,4 +1,4 @@
-"""``GET /usage`` and ``ccproxy usage --json``: their document. Pure."""
+"""The documents of ``GET /usage``, ``ccproxy usage`` and ``GET /ready``. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from attrs import asdict
 
+from ccproxy.core.backend import Status
 from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
 
 
@@ -89,3 +90,43 @@ def _amount(totals: UsageTotals) -> Mapping[str, Any]:
         **totals.usage.counts,
         "cost_usd": totals.cost_usd,
     }
+
+
+class _Login(msgspec.Struct):
+    present: bool
+    source: str | None
+    account: str | None
+    subscription: str | None
+
+
+class _Claude(msgspec.Struct):
+    answers: bool
+    version: str | None
+    login: _Login
+    composer: str
+    why_native: str | None
+
+
+class StatusDocument(msgspec.Struct):
+    """Whether the CLI can answer, and its login."""
+
+    ready: bool
+    claude: _Claude
+    rate_limits: list[Window]
+    message: str
+
+
+def status_document(known: Status) -> bytes:
+    """Encode the state of the CLI; ``message`` names the remedy."""
+    message = "ready"
+    if not known.answers:
+        message = "the claude CLI does not answer; see the proxy's log"
+    elif not known.is_logged_in:
+        message = "the claude CLI is not logged in; `ccproxy doctor` says how to log in"
+    login = _Login(known.is_logged_in, known.login, known.account, known.subscription)
+    claude = _Claude(
+        known.answers, known.version, login, known.composer, known.why_native or None
+    )
+    windows = window_documents(known.windows)
+    ready = known.answers and known.is_logged_in
+    return msgspec.json.encode(StatusDocument(ready, claude, windows, message))

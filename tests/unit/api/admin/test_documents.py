@@ -2,7 +2,7 @@
 
 import json
 
-from ccproxy.api.admin.usage import usage_document
+from ccproxy.api.admin.documents import usage_document
 from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
 
