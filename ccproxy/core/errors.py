@@ -144,6 +144,12 @@ class ContextLengthExceeded(ClientError):
     code = "context_length_exceeded"
 
 
+class ContentFiltered(ClientError):
+    """The provider's filter blocked the request or the answer."""
+
+    code = "content_filter"
+
+
 class InvalidEncryptedContent(ClientError):
     """The encrypted content is not what this proxy gave to the client."""
 

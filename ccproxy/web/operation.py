@@ -12,6 +12,7 @@ from ccproxy.core.errors import (
     ClaudeFailed,
     ClaudeUnavailable,
     ClaudeUnresponsive,
+    ContentFiltered,
     ContextLengthExceeded,
     InsufficientQuota,
     ModelNotFound,
@@ -37,7 +38,7 @@ _PLACE = re.compile(r"<(?:\w+:)?(\w+)>")
 
 # What a question to the model can fail with.
 MODEL_ERRORS: tuple[type[CCProxyError], ...] = (
-    *(UnsupportedValue, ModelNotFound, ContextLengthExceeded),
+    *(UnsupportedValue, ModelNotFound, ContextLengthExceeded, ContentFiltered),
     *(ClaudeUnavailable, ClaudeUnresponsive, ClaudeFailed, NotLoggedIn),
     *(Overloaded, ShuttingDown, TimedOut),
     *(RateLimited, InsufficientQuota, QueueFull, SchemaNotSatisfied),

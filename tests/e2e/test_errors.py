@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
@@ -12,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from ccproxy.server.fake_upstream import Reply
 from tests.conftest import ExpectedErrors
+from tests.support.docs import DOCS, rows
 from tests.support.raw import connect, request
 from tests.support.server import (
     KEY,
@@ -26,6 +29,11 @@ from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]
 
+INVALID = "invalid_request_error"
+PNG = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 NO_LOGIN = {"ANTHROPIC_API_KEY": "", "ANTHROPIC_BASE_URL": ""}
 
 
@@ -33,85 +41,313 @@ def refuses(status: int, kind: str, message: str, **headers: str) -> Reply:
     return Reply(status=status, error=(kind, message), headers=headers)
 
 
-TABLE = [
-    pytest.param(
-        refuses(400, "invalid_request_error", "prompt is too long: 9 > 8 maximum"),
-        400,
-        "context_length_exceeded",
-        "too long",
-        id="too long",
+PATH = "messages.0.content.1"
+DATA = f"{PATH}.image.source.base64.data: "
+PDF = f"{PATH}.pdf.source.base64.data: "
+
+# What the provider says as the table in docs/errors.md has it, its status and type, and
+# the whole message if that is longer.
+REFUSED: dict[str, tuple[int, str, str]] = {
+    "prompt is too long: 210000 tokens > 200000 maximum": (400, INVALID, ""),
+    "input length and `max_tokens` exceed context limit: 195000 + 21000 > 200000": (
+        *(400, INVALID),
+        "input length and `max_tokens` exceed context limit: 195000 + 21000 > 200000, "
+        "decrease input length or `max_tokens` and try again",
     ),
-    pytest.param(
-        refuses(400, "invalid_request_error", "stop_sequences: no good"),
-        400,
-        "invalid_request",
-        # By the client's own name for it.
-        "stop: no good",
-        id="invalid",
+    "image exceeds 5 MB maximum": (
+        *(400, INVALID),
+        f"{DATA}image exceeds 5 MB maximum: 6000000 bytes > 5242880 bytes",
     ),
-    pytest.param(
-        refuses(401, "authentication_error", "invalid x-api-key"),
-        503,
-        "claude_not_logged_in",
-        "logs in",
-        id="wrong login",
+    "image dimensions exceed max allowed size: 8000 pixels": (
+        *(400, INVALID),
+        f"{DATA}At least one of the image dimensions exceed max allowed size: 8000 "
+        "pixels",
     ),
-    pytest.param(
-        refuses(404, "not_found_error", "model: nothing"),
-        404,
-        "model_not_found",
-        "model",
-        id="no model",
+    "exceed max allowed size for many-image requests: 2000 pixels": (
+        *(400, INVALID),
+        f"{DATA}At least one of the image dimensions exceed max allowed size for "
+        "many-image requests: 2000 pixels",
     ),
-    pytest.param(
-        refuses(429, "rate_limit_error", "slow down", **{"retry-after": "1"}),
-        429,
+    "Could not process image": (400, INVALID, f"{DATA}Could not process image"),
+    "Too much media: 0 document pages + 101 images > 100": (400, INVALID, ""),
+    "The PDF specified is password protected": (
+        *(400, INVALID),
+        f"{PDF}The PDF specified is password protected.",
+    ),
+    "A maximum of 100 PDF pages may be provided": (
+        *(400, INVALID),
+        f"{PDF}A maximum of 100 PDF pages may be provided.",
+    ),
+    "The PDF specified was not valid": (
+        *(400, INVALID),
+        f"{PDF}The PDF specified was not valid.",
+    ),
+    "Request exceeds the maximum size": (413, "request_too_large", ""),
+    "Output blocked by content filtering policy": (400, INVALID, ""),
+    "Third-party apps now draw from your extra usage": (
+        *(400, INVALID),
+        "Third-party apps now draw from your extra usage, not your plan limits. Add "
+        "more at claude.ai/settings/usage and keep going.",
+    ),
+    "You're out of extra usage": (
+        *(400, INVALID),
+        "You're out of extra usage. Add more at claude.ai/settings/usage and keep "
+        "going.",
+    ),
+    "Extra usage is required for long context requests": (
+        *(429, "rate_limit_error"),
+        "Extra usage is required for long context requests.",
+    ),
+    "Your credit balance is too low": (
+        *(400, INVALID),
+        "Your credit balance is too low to access the Anthropic API. Please go to "
+        "Plans & Billing to upgrade or purchase credits.",
+    ),
+    "You have reached your specified API usage limits": (
+        *(400, INVALID),
+        "You have reached your specified API usage limits. You will regain access on "
+        "2999-12-01 at 00:00 UTC.",
+    ),
+    "Your payment failed": (402, "billing_error", ""),
+    "This request would exceed your account's rate limit": (
+        *(429, "rate_limit_error"),
+        "This request would exceed your account's rate limit. Please try again later.",
+    ),
+    "Overloaded": (529, "overloaded_error", ""),
+    "model: claude-nothing": (404, "not_found_error", ""),
+    "invalid model name": (
+        *(400, INVALID),
+        "invalid model name passed in model=claude-nothing",
+    ),
+    "Claude Opus is not available on your plan": (
+        *(403, "permission_error"),
+        "Claude Opus is not available on your plan.",
+    ),
+    "The long context beta is not yet available for this subscription": (
+        *(400, INVALID),
+        "The long context beta is not yet available for this subscription.",
+    ),
+    "invalid x-api-key": (401, "authentication_error", ""),
+    "OAuth token has expired": (
+        *(401, "authentication_error"),
+        "OAuth token has expired. Please obtain a new token or refresh your existing "
+        "token.",
+    ),
+    "OAuth token has been revoked": (
+        *(403, "permission_error"),
+        "OAuth token has been revoked. Please obtain a new token.",
+    ),
+    "OAuth authentication is currently not allowed for this organization": (
+        *(403, "permission_error"),
+        "OAuth authentication is currently not allowed for this organization.",
+    ),
+    "This organization has been disabled": (
+        *(400, INVALID),
+        "This organization has been disabled.",
+    ),
+    "Internal server error": (500, "api_error", ""),
+    "Request timed out": (504, "timeout_error", ""),
+}
+# What the CLI says itself of a plan's limits, and the provider's name for the limit.
+USED_UP = {
+    "You've hit your 5-hour limit": "five_hour",
+    "You've hit your weekly limit": "seven_day",
+}
+TABLE = {
+    words.strip("` "): (int(status), code.strip("`"))
+    for words, status, code, _ in rows(DOCS / "errors.md", "refusals")
+}
+
+
+def test_each_line_of_the_table_is_tested() -> None:
+    assert set(TABLE) == {*REFUSED, *USED_UP}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+@ensureDeferred
+async def test_the_provider_s_refusal(
+    proxy: Start, upstream: Upstream, said: str
+) -> None:
+    provider_status, kind, message = REFUSED[said]
+    message = message or said
+    headers = {"retry-after": "1"} if provider_status == 429 else {}
+    upstream.script(refuses(provider_status, kind, message, **headers))
+    image = {"type": "image_url", "image_url": {"url": PNG}}
+    content = [{"type": "text", "text": "hello"}, image]
+    response = await proxy().chat({"role": "user", "content": content})
+    document = await response.json()
+    error = document["error"]
+    assert (response.code, error["code"]) == TABLE[said]
+    assert error_errors(document) == []
+    # The provider's own words, behind the client's own path.
+    bare = message.removeprefix(DATA).removeprefix(PDF).removesuffix(".")
+    assert bare in error["message"]
+    if message.startswith(PATH):
+        assert error["param"] == "messages[0].content[1].image_url.url"
+        assert error["message"].startswith(f"{error['param']}: ")
+    # Nothing that the CLI says to somebody at its own prompt.
+    for words_of_the_cli in ("API Error", "Run --model", "inference gateway", "/login"):
+        assert words_of_the_cli not in error["message"]
+    is_limit = error["code"] in ("rate_limit_exceeded", "overloaded")
+    retry_after = response.headers.getRawHeaders("retry-after")
+    assert (retry_after is not None) == (is_limit or "regain access" in message)
+    should_retry = response.headers.getRawHeaders("x-should-retry")
+    is_final = error["code"] in ("claude_not_logged_in", "insufficient_quota")
+    assert should_retry == (["false"] if is_final else None)
+
+
+@ensureDeferred
+async def test_a_used_up_plan(proxy: Start, upstream: Upstream) -> None:
+    login = {"CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-dummy", "ANTHROPIC_API_KEY": ""}
+    server = proxy(environment=login)
+    limits = "anthropic-ratelimit-unified-"
+    for said, claim in USED_UP.items():
+        reset = str(int(time.time()) + 7200)
+        headers = {
+            f"{limits}status": "rejected",
+            f"{limits}reset": reset,
+            f"{limits}representative-claim": claim,
+        }
+        upstream.script(refuses(429, "rate_limit_error", "slow down", **headers))
+        response = await server.chat("hello")
+        document = await response.json()
+        assert (response.code, document["error"]["code"]) == TABLE[said]
+        assert said in document["error"]["message"]
+        [retry_after] = response.headers.getRawHeaders("retry-after")
+        assert 7000 < int(retry_after) <= 7200
+    # Too much within a minute: no limit of the plan's.
+    upstream.script(
+        refuses(429, "rate_limit_error", "too many tokens", **{"retry-after": "3600"})
+    )
+    response = await server.chat("hello")
+    error = (await response.json())["error"]
+    assert (error["code"], error["message"]) == (
         "rate_limit_exceeded",
-        "slow down",
-        id="rate limit",
-    ),
-    pytest.param(
-        refuses(529, "overloaded_error", "Overloaded"),
-        503,
-        "overloaded",
-        "Overloaded",
-        id="overloaded",
-    ),
-    pytest.param(
-        refuses(500, "api_error", "Internal server error"),
-        502,
-        "claude_failed",
-        "Internal server error",
-        id="server error",
-    ),
-]
+        "too many tokens",
+    )
+
+
+PARTS: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "hello"},
+                    {"type": "image_url", "image_url": {"url": PNG}},
+                ],
+            }
+        ]
+    },
+    "/v1/responses": {
+        "input": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "hello"},
+                    {"type": "input_image", "image_url": PNG},
+                ],
+            }
+        ]
+    },
+    "/v1/messages": {
+        "max_tokens": 9,
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "hello"},
+                    {
+                        "type": "image",
+                        "source": {
+                            "type": "base64",
+                            "media_type": "image/png",
+                            "data": PNG.partition(",")[2],
+                        },
+                    },
+                ],
+            }
+        ],
+    },
+}
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("reply", "status", "code", "words"), TABLE)
+@pytest.mark.parametrize(
+    ("path", "image", "whole"),
+    [
+        (
+            "/v1/chat/completions",
+            "messages[0].content[1].image_url.url",
+            "messages",
+        ),
+        ("/v1/responses", "input[0].content[1].image_url", "input"),
+        ("/v1/messages", "messages[0].content[1]", "messages"),
+    ],
+)
 @ensureDeferred
-async def test_upstream_refusal(
+async def test_the_path_is_the_client_s_own(
+    proxy: Start, upstream: Upstream, path: str, image: str, whole: str, stream: bool
+) -> None:
+    server = proxy()
+    for message, param in (
+        (f"{DATA}image exceeds 5 MB maximum", image),
+        ("prompt is too long: 9 tokens > 8 maximum", whole),
+    ):
+        upstream.script(refuses(400, INVALID, message))
+        response = await server.post(path, {**PARTS[path], "stream": stream})
+        error = (await response.json())["error"]
+        assert response.code == 400
+        if path == "/v1/messages":
+            assert error["type"] == INVALID
+        else:
+            assert error["param"] == param
+        words = message.removeprefix(DATA)
+        assert words in error["message"]
+        if message.startswith(DATA):
+            assert error["message"] == f"{param}: {words}"
+
+
+@pytest.mark.parametrize("deltas", [0, 2])
+@pytest.mark.parametrize(
+    ("kind", "message", "status", "code"),
+    [
+        ("overloaded_error", "Overloaded", 503, "overloaded"),
+        ("api_error", "Internal server error", 502, "claude_failed"),
+        ("rate_limit_error", "too many", 429, "rate_limit_exceeded"),
+        (INVALID, "Output blocked by content filtering policy", 400, "content_filter"),
+        (
+            *(INVALID, "prompt is too long: 9 tokens > 8 maximum"),
+            *(400, "context_length_exceeded"),
+        ),
+    ],
+)
+@ensureDeferred
+async def test_a_refusal_within_the_answer(
     proxy: Start,
     upstream: Upstream,
-    reply: Reply,
+    kind: str,
+    message: str,
     status: int,
     code: str,
-    words: str,
-    stream: bool,
+    deltas: int,
 ) -> None:
-    upstream.script(reply)
-    response = await proxy().chat("hello", stream=stream)
-    document = await response.json()
-    assert (response.code, document["error"]["code"]) == (status, code)
-    assert error_errors(document) == []
-    assert words in document["error"]["message"]
-    # Nothing that the CLI says to somebody at its own prompt.
-    for words_of_the_cli in ("API Error", "Run --model", "inference gateway"):
-        assert words_of_the_cli not in document["error"]["message"]
-    retry_after = response.headers.getRawHeaders("retry-after")
-    assert (retry_after is not None) == (status == 429 or code == "overloaded")
-    should_retry = response.headers.getRawHeaders("x-should-retry")
-    assert should_retry == (["false"] if code == "claude_not_logged_in" else None)
+    event = {"type": "error", "error": {"type": kind, "message": message}}
+    upstream.script(answer("one two three", raw_events=((deltas, event),)))
+    response = await proxy().chat("hello")
+    error = (await response.json())["error"]
+    assert (response.code, error["code"]) == (status, code)
+    assert message in error["message"]
+
+    streamed = await proxy().chat("hello", stream=True)
+    text = await streamed.text()
+    # What the CLI writes at once arrives in one read or in two.
+    assert streamed.code in (200, status)
+    last = events(text)[-1] if streamed.code == 200 else text
+    error = json.loads(last)["error"]
+    assert error["code"] == code
+    assert message in error["message"]
+    assert "API Error" not in text
 
 
 @pytest.mark.parametrize("is_refused", [True, False])
@@ -129,16 +365,6 @@ async def test_lost_connection_is_told_in_the_log(
     await response.content()
     [line] = request_lines
     assert " 502 claude_failed (connection_lost) " in line
-
-
-@ensureDeferred
-async def test_billing_is_a_quota(proxy: Start, upstream: Upstream) -> None:
-    upstream.script(
-        refuses(400, "invalid_request_error", "Your credit balance is too low")
-    )
-    response = await proxy().chat("hello")
-    document = await response.json()
-    assert (response.code, document["error"]["code"]) == (429, "insufficient_quota")
 
 
 @ensureDeferred

@@ -35,7 +35,10 @@ PURE_NAMES = (
     "ccproxy.claude.shaping.",
     *(
         f"ccproxy.claude.protocol.{name}"
-        for name in ("codec", "records", "requests", "stream", "failures", "refusals")
+        for name in (
+            *("codec", "records", "requests", "stream", "failures", "refusals"),
+            "error_log",
+        )
     ),
     *(
         f"ccproxy.claude.native.{name}"

@@ -42,6 +42,7 @@ class ImaginedProcess:
     is_paused: bool = False
     signals: list[str] = field(factory=list)
     is_gone: bool = False
+    pipes: Mapping[int, Any] = field(factory=dict)
     said: list[str] = field(factory=list)
     _has_begun: bool = False
     _numbers: Any = field(factory=lambda: count(1))

@@ -214,7 +214,12 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
             extra=sampling,
             web_search_paths=adjustments.web_searches,
             may_be_kept=request.store is not False,
-            paths={"max_tokens": _MAX_TOKENS, "system": "instructions", **paths},
+            paths={
+                "messages": "input",
+                "max_tokens": _MAX_TOKENS,
+                "system": "instructions",
+                **paths,
+            },
         ),
         tools=offered.table,
         instructions=request.instructions or "",

@@ -17,6 +17,8 @@ from ccproxy.core.messages import Tool
 _MESSAGE = re.compile(
     r"messages\.(\d+)(?:\.content(?:\.(\d+)(?:\.tool_use)?(?:\.([a-z_]+))?)?)?"
 )
+# What is inside an image or a document: in other APIs a block has another form.
+_MEDIA = re.compile(r"(messages\..*?)\.(?:image|document|pdf)\.source\b.*")
 # After the index of an item, the provider names the item's type.
 _TAGS = frozenset(
     {
@@ -96,6 +98,8 @@ def client_path(paths: Mapping[str, str], path: str) -> str | None:
         The client's path of the nearest part that has one, with the rest of ``path``;
         the name of a top-level field; None: the part is the proxy's, or not known.
     """
+    if match := _MEDIA.fullmatch(path):
+        path = match[1]
     steps = path.split(".")
     for count in range(len(steps), 0, -1):
         found = paths.get(".".join(steps[:count]))

@@ -29,6 +29,7 @@ from ccproxy.claude.process.process import ClaudeProcess, ProcessExit
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import ControlChannel
+from ccproxy.claude.protocol.error_log import last_logged_error
 from ccproxy.claude.protocol.stream import StreamLine, UserLine
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.delivery import Delivery
@@ -190,6 +191,7 @@ class Session:
         self, prompt: Prompt, listener: Listener, after: str | None = None
     ) -> None:
         self._lost = None
+        self._process.forget_errors()
         self._prompt = prompt
         self._costs.model = self._context.full_id(prompt.model)
         self._turn = NativeTurnDecoder(
@@ -245,6 +247,8 @@ class Session:
                 # The question has not been sent upstream yet.
                 self._process.kill()
                 return [Failed(wrong)]
+        if records.is_failure(record):
+            turn.note_logged(last_logged_error(self._process.read_errors()))
         events = turn.receive(record)
         if self._prompt is not None and turn.take_question():
             self._preparation.remind(self._prompt)

@@ -37,6 +37,7 @@ from ccproxy.claude.native.structured_output import TOOL, StructuredAnswer
 from ccproxy.claude.native.tool_calls import ToolCallDecoder
 from ccproxy.claude.native.usage_counter import UsageCounter
 from ccproxy.claude.protocol.codec import Record, WireError
+from ccproxy.claude.protocol.error_log import LoggedError
 from ccproxy.claude.protocol.failures import error_for
 from ccproxy.claude.protocol.records import ApiRetry, Init, RateLimitEvent, Result
 from ccproxy.claude.protocol.refusals import RefusalTracker
@@ -181,6 +182,10 @@ class NativeTurnDecoder:
         """Whether the model has to be asked for its call once more; true once."""
         owed, self._owes_question = self._owes_question, False
         return owed
+
+    def note_logged(self, error: LoggedError | None) -> None:
+        """Take the provider's last error in the CLI's log."""
+        self._refusals.note_logged(error)
 
     def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
         """The error for a timeout: the last refusal of the provider, if any."""

@@ -73,6 +73,8 @@ _FIXED = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_TELEMETRY": "1",
     "DISABLE_ERROR_REPORTING": "1",
+    # With `--debug-to-stderr`: the provider's own words of an error, and no more.
+    "CLAUDE_CODE_DEBUG_LOG_LEVEL": "error",
     # A second protection against `@path`; no files of the host in any prompt.
     "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
     "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",
@@ -172,6 +174,7 @@ class LaunchSpec:
             "--no-session-persistence",
             *(("--allowedTools", allowed) if allowed else ()),
             *("--thinking-display", "summarized"),
+            "--debug-to-stderr",
             *self.arguments,
         )
 

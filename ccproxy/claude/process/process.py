@@ -44,14 +44,17 @@ from ccproxy.claude.process.procfs import (
 )
 from ccproxy.claude.process.stdin import ChildStdin
 from ccproxy.claude.protocol.codec import LineSplitter, WireError
+from ccproxy.claude.protocol.error_log import is_log_line
 from ccproxy.core.errors import Cause, ClaudeUnavailable, Overloaded
 
 # A CLI with a running tool needs 1.5 s to end by itself.
 GRACE_SECONDS = 3.0
 # If another process holds the pipe of a reaped one, it is closed after this time.
 _RELEASE_SECONDS = 2.0
-_STDERR_BYTES = 8192
+# An error of the provider's may quote a part of the request.
+_STDERR_BYTES = 2**15
 _LAST_WORDS_CHARACTERS = 300
+_STDERR = 2
 
 
 @frozen(kw_only=True)
@@ -61,7 +64,7 @@ class ProcessExit:
     Attributes:
         code: exit status; None: a signal ended the process.
         signal: number of the signal; None: the process exited.
-        stderr: its last 8 kB.
+        stderr: its last 32 kB.
         rest: stdout after the last whole line.
     """
 
@@ -77,10 +80,9 @@ class ProcessExit:
             how = f"signal {signal.Signals(self.signal).name}"
         if self.rest:
             how += f", in the middle of a line of {len(self.rest)} bytes"
-        stderr_lines = [
-            line.strip() for line in self.stderr.splitlines() if line.strip()
-        ]
-        words = stderr_lines[-1][:_LAST_WORDS_CHARACTERS] if stderr_lines else ""
+        lines = [line.strip() for line in self.stderr.splitlines()]
+        plain = [line for line in lines if line and not is_log_line(line)]
+        words = plain[-1][:_LAST_WORDS_CHARACTERS] if plain else ""
         return f"{how}; stderr ends with: {words}" if words else how
 
 
@@ -196,6 +198,22 @@ class ClaudeProcess(ProcessProtocol):
         """Write to the CLI's stdin; ignored once the process is being stopped."""
         if self._state is _State.RUNNING:
             self._stdin.write(line)
+
+    def read_errors(self) -> str:
+        """What the CLI has written to stderr since `forget_errors`; its last 32 kB.
+
+        All that is in the pipe is read: the CLI may have written an error just before
+        the line on stdout that reports the error.
+        """
+        before = None
+        while self._stderr != before and (pipe := self.transport.pipes.get(_STDERR)):
+            before = self._stderr
+            pipe.doRead()
+        return self._stderr.decode("utf-8", "replace")
+
+    def forget_errors(self) -> None:
+        """Forget what the CLI has written to stderr."""
+        self._stderr = b""
 
     def pause(self) -> None:
         """Stop reading, so that the child blocks once its pipe is full."""

@@ -1,22 +1,27 @@
 """Maps the CLI's descriptions of a failure to the proxy's errors. Pure.
 
-The CLI describes one failure in up to four ways, which do not always agree: an overload
-is ``server_error``, 529 and ``overloaded_error`` at once. The most exact one is taken.
+The CLI describes one failure in up to five ways, which do not always agree: an overload
+is ``server_error``, 529 and ``overloaded_error`` at once, and a used up plan is
+``invalid_request_error``. The most exact one is taken; the provider's own message is
+more exact than its type.
 
-Source: docs/claude-cli-protocol.md, "Ends"; the table of docs/errors.md.
+Source: docs/claude-cli-protocol.md, "Ends" and "The provider's own words"; "What the
+provider refuses" in docs/errors.md.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
-import msgspec
-from attrs import evolve, frozen
+from attrs import frozen
 
+from ccproxy.claude.protocol.error_log import LoggedError, message_of
 from ccproxy.claude.protocol.records import ApiRetry
 from ccproxy.core.errors import (
     Cause,
     CCProxyError,
     ClaudeFailed,
+    ContentFiltered,
     ContextLengthExceeded,
     InsufficientQuota,
     InvalidRequest,
@@ -36,21 +41,13 @@ _UNKNOWN = "unknown"
 # The same at the end of the turn, with neither a status nor a type of an error.
 _SERVER_ERROR = "server_error"
 _PATH = re.compile(r"([a-z_]+(?:\.[\w$-]+)*): ")
+_INTERNAL_ERROR = 500
+# By the provider's count, and by the CLI's own, which asks nobody.
+_TOO_LONG = ("prompt_too_long", "blocking_limit")
 # Advice of the CLI for a user at its own prompt.
 _ADVICE = re.compile(
     r" *(?:Run (?:--model|/\w+)[^.]*\.|If it persists, check your inference gateway.*)"
 )
-
-
-class _ProviderError(msgspec.Struct):
-    message: str
-
-
-class _Document(msgspec.Struct):
-    error: _ProviderError
-
-
-_decode_document = msgspec.json.Decoder(_Document).decode
 
 
 @frozen(kw_only=True)
@@ -63,9 +60,11 @@ class Refusal:
         api_type: the Messages API's error type, such as ``overloaded_error``.
         terminal_reason: why the CLI gave up, such as ``prompt_too_long``.
         text: the text that the CLI shows its user.
+        message: the provider's own message, from the CLI's log; None: it has none.
         retry_after_seconds: how long the CLI waits before its retry, or how long the
             limit lasts.
-        used_up: a rate limit of the subscription is used up.
+        used_up: a rate limit of the subscription is used up; ``text`` says which.
+        wall_seconds: Unix time of the question.
     """
 
     kind: str | None = None
@@ -73,8 +72,10 @@ class Refusal:
     api_type: str | None = None
     terminal_reason: str | None = None
     text: str = ""
+    message: str | None = None
     retry_after_seconds: float | None = None
     used_up: bool = False
+    wall_seconds: float = 0.0
 
     @property
     def is_about_login(self) -> bool:
@@ -95,12 +96,16 @@ class Refusal:
         return self.kind == "rate_limit" or self.status in (None, 429)
 
 
+def _bare(text: str) -> str:
+    return text.removesuffix(".")
+
+
 _Make = Callable[[str, float | None], CCProxyError]
 
 
 def _login(text: str, _: float | None) -> CCProxyError:
     return NotLoggedIn(
-        f"Claude Code is not logged in, or its login was refused ({text}). "
+        f"Claude Code is not logged in, or its login was refused ({_bare(text)}). "
         "Run `ccproxy doctor` as the user that runs this proxy: it prints the command "
         "that logs in. Or set ANTHROPIC_API_KEY for it"
     )
@@ -108,6 +113,16 @@ def _login(text: str, _: float | None) -> CCProxyError:
 
 def _quota(text: str, after: float | None) -> CCProxyError:
     return InsufficientQuota(text, retry_after_seconds=after)
+
+
+def _third_party(text: str, after: float | None) -> CCProxyError:
+    return InsufficientQuota(
+        f"{_bare(text)}. The provider takes this request for another app's, "
+        "which the plan does not pay for. Allow extra usage at "
+        "claude.ai/settings/usage, or set ANTHROPIC_API_KEY for the proxy; see "
+        "docs/errors.md, `Third-party apps`",
+        retry_after_seconds=after,
+    )
 
 
 def _rate(text: str, after: float | None) -> CCProxyError:
@@ -119,9 +134,8 @@ def _overload(text: str, after: float | None) -> CCProxyError:
 
 
 def _model(text: str, _: float | None) -> CCProxyError:
-    what = text.removesuffix(".")
     return ModelNotFound(
-        f"{what}; GET /v1/models lists the models",
+        f"{_bare(text)}; GET /v1/models lists the models",
         param="model",
         cause=Cause.PROVIDER_REFUSED,
     )
@@ -133,10 +147,14 @@ def _invalid(text: str, _: float | None) -> CCProxyError:
 
 def _too_long(text: str, _: float | None) -> CCProxyError:
     return ContextLengthExceeded(
-        f"{text}; shorten the conversation, or begin a new one",
+        f"{_bare(text)}; shorten the conversation, or begin a new one",
         param="messages",
         cause=Cause.PROVIDER_REFUSED,
     )
+
+
+def _filtered(text: str, _: float | None) -> CCProxyError:
+    return ContentFiltered(text, cause=Cause.PROVIDER_REFUSED)
 
 
 def _too_large(text: str, _: float | None) -> CCProxyError:
@@ -154,6 +172,23 @@ def _failed(text: str, _: float | None) -> CCProxyError:
 def _cut(text: str, _: float | None) -> CCProxyError:
     return ClaudeFailed(text, cause=Cause.CONNECTION_LOST)
 
+
+# The provider's own words, for what has no status and no type of its own. The first
+# that occurs counts.
+_BY_WORDS: Sequence[tuple[re.Pattern[str], _Make]] = [
+    (re.compile(words, re.IGNORECASE), make)
+    for words, make in (
+        (r"prompt is too long|exceeds? (?:the )?context (?:limit|window)", _too_long),
+        (r"third-party apps|out of extra usage", _third_party),
+        (r"credit balance is too low|(?:extra usage is|credits) required", _quota),
+        (r"reached your specified [\w -]*usage limits", _quota),
+        (r"invalid model name|not (?:yet )?available (?:on|for|with) .*plan", _model),
+        (r"not (?:yet )?available for this subscription", _model),
+        (r"organization has been disabled|updated our consumer terms", _login),
+        (r"blocked by content filtering", _filtered),
+    )
+]
+_REGAIN = re.compile(r"regain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC")
 
 _BY_API_TYPE: Mapping[str, _Make] = {
     "authentication_error": _login,
@@ -189,8 +224,16 @@ _BY_KIND: Mapping[str, _Make] = {
 }
 
 
-def refusal_of_retry(record: ApiRetry, *, used_up: bool) -> Refusal:
-    """The refusal after which the CLI tries again."""
+def refusal_of_retry(
+    record: ApiRetry, logged: LoggedError | None = None, *, used_up: bool
+) -> Refusal:
+    """The refusal after which the CLI tries again.
+
+    Args:
+        record: what the CLI reports.
+        logged: the provider's last error in the CLI's log.
+        used_up: a rate limit of the subscription is used up.
+    """
     text = "the connection to the model's provider failed, or was cut"
     if record.error_status or record.error not in (None, "", _UNKNOWN):
         what = record.error_status or record.error
@@ -199,52 +242,79 @@ def refusal_of_retry(record: ApiRetry, *, used_up: bool) -> Refusal:
         kind=record.error or _UNKNOWN,
         status=record.error_status,
         text=text,
+        message=message_for(record.error_status, logged),
         retry_after_seconds=record.retry_delay_ms / 1000,
         used_up=used_up,
     )
 
 
+def message_for(status: int | None, logged: LoggedError | None) -> str | None:
+    """The provider's message, if the log has the error with this status."""
+    if logged is None or logged.status not in (None, status):
+        return None
+    return logged.message
+
+
 def error_for(refusal: Refusal) -> CCProxyError:
-    """The error that a client gets for a refusal."""
-    text = _ADVICE.sub("", refusal.text.replace(_SYNTHETIC_PREFIX, "")).strip()
+    """The error that a client gets for a refusal, with the provider's own message."""
+    message = _provider_message(refusal)
+    make = _maker(refusal, message)
+    # The CLI names the limit that is used up, and its end.
+    words = refusal.text if refusal.used_up and refusal.text else message
+    text = _ADVICE.sub("", words.replace(_SYNTHETIC_PREFIX, "")).strip()
     if not text:
         text = f"the upstream failed ({refusal.status or refusal.kind or 'no reason'})"
-    return _maker(refusal)(text, refusal.retry_after_seconds)
+    after = refusal.retry_after_seconds
+    return make(text, _seconds_until(message, refusal) if after is None else after)
 
 
 def provider_error(refusal: Refusal) -> CCProxyError:
-    """Like `error_for`, with the provider's own message and path.
-
-    For bodies that the proxy composed.
+    """Like `error_for`, for bodies that the proxy composed.
 
     ``param`` is the path in the body that the provider names, such as
     ``messages.3.content.1.text``, if it names one.
     """
-    text = _provider_message(refusal.text)
-    error = error_for(evolve(refusal, text=text))
-    path = _PATH.match(text)
+    error = error_for(refusal)
+    path = _PATH.match(error.message)
     if path is not None and isinstance(error, InvalidRequest):
         error.param = path[1]
     return error
 
 
-def _provider_message(text: str) -> str:
-    """The provider's own message, without the CLI's wrapping."""
-    match = _WRAPPED.match(text)
+def _provider_message(refusal: Refusal) -> str:
+    """The provider's own message, or else the CLI's without its wrapping."""
+    if refusal.message is not None:
+        return refusal.message
+    match = _WRAPPED.match(refusal.text)
     if match is None:
-        return text
+        return refusal.text
+    return message_of(match[1]) or match[1]
+
+
+def _seconds_until(message: str, refusal: Refusal) -> float | None:
+    """How long until the time that the provider names; None: it names none."""
+    match = _REGAIN.search(message)
+    if match is None:
+        return None
     try:
-        return _decode_document(match[1].encode()).error.message
-    except msgspec.DecodeError:
-        return match[1]
+        regained = datetime.fromisoformat(f"{match[1]}T{match[2]}+00:00")
+    except ValueError:
+        return None
+    return max(0.0, regained.timestamp() - refusal.wall_seconds)
 
 
-def _maker(refusal: Refusal) -> _Make:
-    if refusal.terminal_reason == "prompt_too_long":
+def _maker(refusal: Refusal, message: str) -> _Make:
+    if refusal.terminal_reason in _TOO_LONG:
         return _too_long
+    if refusal.used_up and refusal.is_a_limit:
+        return _quota
+    if (refusal.status or 0) < _INTERNAL_ERROR:
+        for words, make in _BY_WORDS:
+            if words.search(message):
+                return make
     if refusal.is_about_login:
         return _login
-    if refusal.kind == "billing_error" or (refusal.used_up and refusal.is_a_limit):
+    if refusal.kind == "billing_error":
         return _quota
     return (
         _BY_API_TYPE.get(refusal.api_type or "")

@@ -111,6 +111,13 @@ class ApiRetry(msgspec.Struct):
     error: str | None = None
 
 
+def is_failure(record: object) -> bool:
+    """Whether a record reports that a request to the provider failed."""
+    return isinstance(record, ApiRetry) or (
+        isinstance(record, Result) and record.is_error
+    )
+
+
 class LimitWindow(msgspec.Struct, rename="camel", frozen=True):
     """A rate limit of the subscription; ``utilization`` is from 0 to 1."""
 

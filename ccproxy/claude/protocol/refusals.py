@@ -1,6 +1,12 @@
 """The refusals of the provider during one answer. Pure."""
 
-from ccproxy.claude.protocol.failures import Refusal, error_for, refusal_of_retry
+from ccproxy.claude.protocol.error_log import LoggedError
+from ccproxy.claude.protocol.failures import (
+    Refusal,
+    error_for,
+    message_for,
+    refusal_of_retry,
+)
 from ccproxy.claude.protocol.records import ApiRetry, RateLimitInfo, Result
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import Failed, UpstreamRetry
@@ -22,11 +28,19 @@ class RefusalTracker:
         self._last: Refusal | None = None
         self._kind: str | None = None
         self._limit_reset_seconds: float | None = None
+        self._logged: LoggedError | None = None
 
     def note_limit(self, info: RateLimitInfo) -> None:
-        """Take the CLI's report of the rate limits."""
-        if info.status == "rejected":
+        """Take the CLI's report of the rate limits.
+
+        A limit without a type and a time is not the subscription's.
+        """
+        if info.status == "rejected" and (info.resets_at or info.rate_limit_type):
             self._limit_reset_seconds = info.resets_at or self._wall_seconds
+
+    def note_logged(self, error: LoggedError | None) -> None:
+        """Take the provider's last error in the CLI's log."""
+        self._logged = error
 
     def note_error(self, kind: str | None) -> None:
         """Take the CLI's name for an error that it shows as a message."""
@@ -39,7 +53,7 @@ class RefusalTracker:
     def retry(self, record: ApiRetry) -> UpstreamRetry | Failed:
         """The event for a refusal; `Failed` if a retry cannot help."""
         used_up = self._limit_reset_seconds is not None
-        self._last = refusal_of_retry(record, used_up=used_up)
+        self._last = refusal_of_retry(record, self._logged, used_up=used_up)
         if self._last.is_about_login and record.attempt >= _LOGIN_ATTEMPTS:
             return Failed(error_for(self._last))
         delay_seconds = record.retry_delay_ms / 1000
@@ -67,6 +81,8 @@ class RefusalTracker:
             api_type=result.api_error_type,
             terminal_reason=result.terminal_reason,
             text=result.result or "; ".join(result.errors) or result.subtype,
+            message=message_for(result.api_error_status, self._logged),
             retry_after_seconds=after,
             used_up=reset_seconds is not None,
+            wall_seconds=self._wall_seconds,
         )

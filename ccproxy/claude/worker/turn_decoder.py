@@ -33,6 +33,7 @@ from msgspec import Raw
 
 from ccproxy.claude.cost_tracker import turn_cost
 from ccproxy.claude.protocol.codec import Record, WireError
+from ccproxy.claude.protocol.error_log import LoggedError
 from ccproxy.claude.protocol.failures import provider_error
 from ccproxy.claude.protocol.records import ApiRetry, RateLimitEvent, Result
 from ccproxy.claude.protocol.refusals import RefusalTracker
@@ -140,6 +141,10 @@ class TurnDecoder:
     def may_lose_features(self) -> bool:
         """Whether the provider answered 400: the CLI may give up features for good."""
         return self._is_bad_request
+
+    def note_logged(self, error: LoggedError | None) -> None:
+        """Take the provider's last error in the CLI's log."""
+        self._refusals.note_logged(error)
 
     def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
         """The error for a timeout: the last refusal of the provider, if any."""
@@ -356,7 +361,8 @@ class TurnDecoder:
             return []
         if self._phase is _Phase.WHOLE:
             return self._finish(result)
-        if result.terminal_reason == "blocking_limit":
+        if result.terminal_reason == "blocking_limit" and self._message_id is not None:
+            # It is the limit that the proxy sets once an answer has begun.
             return self._fail(ClaudeFailed(_LOST, cause=Cause.CONNECTION_LOST))
         if result.is_error or result.subtype != "success":
             return self._fail(provider_error(self._refusals.refusal(result)))

@@ -12,10 +12,12 @@ from twisted.python.failure import Failure
 from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.protocol.codec import Record
 from ccproxy.claude.protocol.control import ControlChannel
+from ccproxy.claude.protocol.error_log import last_logged_error
 from ccproxy.claude.protocol.records import (
     ApiRetry,
     RateLimitEvent,
     Result,
+    is_failure,
 )
 from ccproxy.claude.protocol.stream import MessageStartEvent, StreamLine
 from ccproxy.claude.worker.context import CLIContext
@@ -64,6 +66,7 @@ class TurnReader:
         controls: control requests to the CLI.
         failed: called if the CLI cannot be limited to one request.
         timed_out: called with the error of a time limit.
+        error_log: reads what the CLI has written to stderr in this turn.
         ended: called before the listener gets the last event.
     """
 
@@ -74,9 +77,11 @@ class TurnReader:
         *,
         failed: Callable[[Failure], None],
         timed_out: Callable[[TimedOut], None],
+        error_log: Callable[[], str],
         ended: Callable[[], None],
     ) -> None:
         self._context = context
+        self._error_log = error_log
         self._ended = ended
         self._guard = RequestGuard(controls, context.clock, failed)
         self._delivery = Delivery(context.limits, context.clock, timed_out)
@@ -158,6 +163,8 @@ class TurnReader:
                 self._guard.answer_begun(is_short=self._is_short)
         elif isinstance(record, Result | ApiRetry | RateLimitEvent):
             self._costs.receive(record)
+        if is_failure(record):
+            self._turn.note_logged(last_logged_error(self._error_log()))
         events = self._turn.receive(record)
         if events and self._delivery.listener is not None:
             self._undelivered += events

@@ -74,6 +74,7 @@ class Worker(HasWorkerState):
             self._controls,
             failed=self._failed,
             timed_out=self._timed_out,
+            error_log=lambda: self._process.read_errors(),
             ended=self._ended,
         )
         self._opening = Initialization(self._initialize, self._opened, self._failed)
@@ -170,6 +171,7 @@ class Worker(HasWorkerState):
         self._state = WorkerState.PREPARING
         # Finds a process that is stopped (SIGSTOP) while it answers.
         self._idle.start(has_body=False)
+        self._process.forget_errors()
         self._reader.begin(body, listener)
         self._run(self._put(body))
 

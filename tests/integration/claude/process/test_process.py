@@ -268,4 +268,8 @@ def test_exit_is_told_in_words() -> None:
         "signal SIGKILL, in the middle of a line of 1 bytes; stderr ends with: last "
         "words"
     )
+    # The log of errors may quote a request.
+    logged = "last words\n2026-11-28T18:07:49.862Z [ERROR] Error in API request: x"
+    end = ProcessExit(code=1, signal=None, stderr=logged, rest=b"")
+    assert str(end) == "exit status 1; stderr ends with: last words"
     assert str(ProcessExit(code=0, signal=None, stderr="", rest=b"")) == "exit status 0"

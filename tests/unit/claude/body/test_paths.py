@@ -68,6 +68,9 @@ def _paths() -> Mapping[str, str]:
             "messages.5.content.0.tool_use.input.a",
             "messages[6].content[0].function.arguments.a",
         ),
+        # What is inside an image or a document has other names in other APIs.
+        ("messages.0.content.0.image.source.base64.data", "messages[0].content[1]"),
+        ("messages.0.content.0.pdf.source.base64.data", "messages[0].content[1]"),
         ("messages.99.content.0.tool_use.input", None),
         ("tools.0", "tools[4].function"),
         ("tools.0.custom", "tools[4].function"),

@@ -176,8 +176,14 @@ def test_a_window_that_is_lifted_already_asks_for_no_wait() -> None:
 
 def test_a_used_up_window_without_a_time_is_used_up() -> None:
     result = Result(subtype="success", is_error=True, api_error_status=429)
-    error = failure(told(rate_limit("rejected", None), result))
+    error = failure(told(rate_limit("rejected", None, "five_hour"), result))
     assert type(error) is errors.InsufficientQuota
+
+
+def test_a_limit_that_is_not_the_plans_is_a_rate_limit() -> None:
+    result = Result(subtype="success", is_error=True, api_error_status=429)
+    error = failure(told(rate_limit("rejected", None), result))
+    assert type(error) is errors.RateLimited
 
 
 def test_retries_that_end_in_mid_answer_are_a_failure() -> None:

@@ -113,8 +113,10 @@ def retry(
     )
 
 
-def rate_limit(status: str, resets_at: float | None) -> Record:
-    return RateLimitEvent(RateLimitInfo(status=status, resets_at=resets_at))
+def rate_limit(status: str, resets_at: float | None, kind: str | None = None) -> Record:
+    return RateLimitEvent(
+        RateLimitInfo(status=status, resets_at=resets_at, rate_limit_type=kind)
+    )
 
 
 SUCCESS = Result(subtype="success", num_turns=1, stop_reason="end_turn")

@@ -70,6 +70,7 @@ def test_the_command_is_the_same_for_every_prompt() -> None:
         *("--setting-sources", ""),
         "--no-session-persistence",
         *("--thinking-display", "summarized"),
+        "--debug-to-stderr",
     )
 
 

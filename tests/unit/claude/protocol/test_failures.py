@@ -5,6 +5,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccproxy.claude.protocol.error_log import LoggedError
 from ccproxy.claude.protocol.failures import Refusal, error_for, refusal_of_retry
 from ccproxy.claude.protocol.records import ApiRetry
 from ccproxy.core import errors
@@ -111,6 +112,45 @@ def test_a_prompt_that_is_too_long_is_no_other_bad_request() -> None:
     assert error.param == "messages"
 
 
+def test_the_cli_s_own_limit_is_a_long_prompt_too() -> None:
+    refusal = Refusal(terminal_reason="blocking_limit", text="Prompt is too long")
+    assert type(error_for(refusal)) is errors.ContextLengthExceeded
+
+
+def test_the_provider_s_message_counts_more_than_the_cli_s() -> None:
+    numbers = "prompt is too long: 9 tokens > 8 maximum"
+    refusal = Refusal(status=400, text="Prompt is too long", message=numbers)
+    error = error_for(refusal)
+    assert type(error) is errors.ContextLengthExceeded
+    assert error.message.startswith(numbers)
+
+
+def test_a_message_of_another_refusal_is_not_taken() -> None:
+    record = ApiRetry(attempt=1, retry_delay_ms=500, error_status=529)
+    for status, words in ((529, "busy"), (None, "busy"), (400, "(529)")):
+        refusal = refusal_of_retry(record, LoggedError(status, "busy"), used_up=False)
+        assert words in error_for(refusal).message
+
+
+def test_words_of_a_server_error_do_not_count() -> None:
+    refusal = Refusal(status=500, message="prompt is too long to say")
+    assert type(error_for(refusal)) is errors.ClaudeFailed
+
+
+def test_a_limit_of_the_api_key_ends_when_the_provider_says() -> None:
+    message = (
+        "You have reached your specified workspace API usage limits. You will regain "
+        "access on 2026-12-01 at 00:00 UTC."
+    )
+    told = Refusal(status=400, message=message, wall_seconds=1796083200.0 - 90)
+    error = error_for(told)
+    assert type(error) is errors.InsufficientQuota
+    assert error.retry_after_seconds == 90
+    assert error_for(evolve(told, wall_seconds=2e9)).retry_after_seconds == 0
+    odd = evolve(told, message=message.replace("12-01", "99-99"))
+    assert error_for(odd).retry_after_seconds is None
+
+
 def test_a_refused_login_tells_how_to_log_in() -> None:
     error = error_for(Refusal(kind="authentication_failed", text="Invalid API key"))
     assert "Invalid API key" in error.message
@@ -206,7 +246,7 @@ def test_an_unknown_model_names_the_parameter() -> None:
 
 def test_the_clis_prefix_is_left_out() -> None:
     error = error_for(Refusal(status=500, text="API Error: 500 Internal error "))
-    assert error.message == "500 Internal error"
+    assert error.message == "Internal error"
 
 
 @pytest.mark.parametrize(
@@ -247,6 +287,7 @@ def test_only_some_refusals_are_about_the_login(
         api_type=st.none() | st.sampled_from(API_TYPES) | st.text(),
         terminal_reason=st.none() | st.sampled_from(["api_error", "prompt_too_long"]),
         text=st.text(),
+        message=st.none() | st.text(),
         retry_after_seconds=st.none() | st.floats(min_value=0),
         used_up=st.booleans(),
     )

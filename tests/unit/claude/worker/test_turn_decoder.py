@@ -365,7 +365,13 @@ def test_a_message_that_nobody_asked_for() -> None:
 def test_a_turn_that_may_not_begin() -> None:
     turn = TurnDecoder(NOW, may_begin=False)
     assert not is_expected(turn, message_start())
-    assert isinstance(failure(receive(turn, BLOCKED)), errors.ClaudeFailed)
+    receive(turn, BLOCKED)
+    assert turn.is_over
+
+
+def test_a_prompt_that_is_too_long_for_the_cli() -> None:
+    error = failure(receive(TurnDecoder(NOW), BLOCKED))
+    assert isinstance(error, errors.ContextLengthExceeded)
 
 
 @pytest.mark.parametrize("cut", [(), (MESSAGE_STOP,), (message_delta(None),)])
