@@ -36,6 +36,7 @@ from ccproxy.config.settings import Settings
 from ccproxy.core.errors import StorageFailed
 from ccproxy.server.backend_factory import make_backend
 from ccproxy.server.metrics import Metrics
+from ccproxy.server.refused_keys import RefusedKeyLog
 from ccproxy.server.runtime import Runtime
 from ccproxy.server.usage_recorder import UsageRecorder
 from ccproxy.store.store import Store
@@ -163,7 +164,10 @@ class ProxyService(Service):
         )
         activity = ActivityTracker(self.backend, __version__, time.time)
         recorder = UsageRecorder(self.store.usage)
-        self.observer = RequestObservers((metrics, recorder, activity))
+        self._refused_keys = RefusedKeyLog(reactor)
+        self.observer = RequestObservers(
+            (metrics, recorder, activity, self._refused_keys)
+        )
         self.authenticator = Authenticator(
             settings.api_keys if authenticate else None, settings.max_body
         )
@@ -213,6 +217,7 @@ class ProxyService(Service):
             await self.api.drain()
             await self.store.stop()
         finally:
+            self._refused_keys.stop()
             await self._runtime.close()
 
 

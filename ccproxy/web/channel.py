@@ -27,7 +27,7 @@ from typing import Any
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IDelayedCall, ISSLTransport
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, HTTPChannel
 from twisted.web.server import Request
@@ -35,12 +35,14 @@ from typing_extensions import override
 
 from ccproxy.core.errors import (
     CCProxyError,
+    InvalidKey,
     InvalidRequest,
     RequestTimedOut,
     RequestTooLarge,
 )
 from ccproxy.web.error_formats import OPENAI, format_of
 from ccproxy.web.head_checks import Head, HeadChecks
+from ccproxy.web.observer import peer_name
 from ccproxy.web.replies import error_headers, new_request_id, request_id
 
 # Of the module: an event of a class's log would hold the channel until logging begins.
@@ -289,12 +291,16 @@ class ProxyChannel(HTTPChannel):
         reason = RESPONSES.get(status, b"Error").decode()
         head = [f"HTTP/1.1 {status} {reason}"]
         head += [f"{name}: {value}" for name, value in headers.items()]
-        _log.info(
+        is_key = isinstance(error, InvalidKey)
+        _log.emit(
+            LogLevel.debug if is_key else LogLevel.info,
             "{id} refused with {status} {code}",
             id=identifier,
             status=status,
             code=error.code,
         )
+        if is_key:
+            self.site.key_refused(peer_name(self.transport.getPeer()))
         self.site.refused(error, identifier)
         self.transport.write("\r\n".join([*head, "", ""]).encode() + document)
         if not ISSLTransport.providedBy(self.transport):

@@ -6,11 +6,11 @@ from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.web.server import Request
 from zope.interface import Interface
 
-from ccproxy.core.errors import Cause, CCProxyError
+from ccproxy.core.errors import Cause, CCProxyError, InvalidKey
 from ccproxy.core.stream import Usage
 from ccproxy.web.access import NO_KEY, Authenticator, CORSPolicy
 from ccproxy.web.observer import (
@@ -18,6 +18,7 @@ from ccproxy.web.observer import (
     RequestObserver,
     RequestOutcome,
     client_family,
+    peer_name,
 )
 from ccproxy.web.replies import request_id
 
@@ -115,7 +116,9 @@ class RequestIdentity:
             )
         )
         counts = usage or Usage()
-        _log.info(
+        # `RequestObserver.key_refused` tells the operator of wrong keys.
+        _log.emit(
+            LogLevel.debug if outcome == InvalidKey.code else LogLevel.info,
             _LINE if cause is None else _LINE_WITH_CAUSE,
             id=self.id,
             route=self.route,
@@ -253,6 +256,10 @@ class RequestContext:
         seconds = self._services.clock.seconds() - self._began_seconds
         outcome = self._outcome(status)
         self._services.observer.request_left(self)
+        if isinstance(self.error, InvalidKey):
+            self._services.observer.key_refused(
+                peer_name(self.request.getClientAddress())
+            )
         self.identity.ended(
             status=status,
             outcome=outcome,

@@ -167,6 +167,11 @@ class ObservedRequest(Protocol):
         """Usage and times of the request's answers."""
 
 
+def peer_name(address: object) -> str:
+    """The address of a client, without its port; for logs."""
+    return str(getattr(address, "host", "a local socket"))
+
+
 class RequestObserver:
     """Is notified of every request; subclasses override the methods that they need."""
 
@@ -178,6 +183,13 @@ class RequestObserver:
 
     def request_ended(self, end: RequestOutcome) -> None:
         """A request is over, whether or not it reached a route."""
+
+    def key_refused(self, peer: str) -> None:
+        """A request has no API key or a wrong one; `request_ended` follows.
+
+        Args:
+            peer: the address of the client.
+        """
 
     def stream_opened(self) -> None:
         """An event stream or a WebSocket has been opened."""
@@ -206,6 +218,11 @@ class RequestObservers(RequestObserver):
     def request_ended(self, end: RequestOutcome) -> None:
         for observer in self.observers:
             observer.request_ended(end)
+
+    @override
+    def key_refused(self, peer: str) -> None:
+        for observer in self.observers:
+            observer.key_refused(peer)
 
     @override
     def stream_opened(self) -> None:

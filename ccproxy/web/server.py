@@ -92,6 +92,10 @@ class ProxySite(Site):
             drained, self._drained = self._drained, None
             drained.callback(None)
 
+    def key_refused(self, peer: str) -> None:
+        """Report a wrong key, before `refused`; for channels."""
+        self._observer.key_refused(peer)
+
     def refused(self, error: CCProxyError, identifier: str) -> None:
         """Count a request that was refused before it had a route; for channels."""
         self._observer.request_ended(

@@ -171,7 +171,7 @@ async def test_refused_client_can_read_to_the_end(http: HTTP) -> None:
 async def test_host_that_is_not_utf8(http: HTTP) -> None:
     client = await http.connect()
     client.send(b"GET /health HTTP/1.1\r\nhost: \xff\r\n\r\n")
-    assert await refusal(client) == (403, "foreign_host")
+    assert await refusal(client) == (400, "invalid_request")
     client.abort()
 
 
