@@ -18,6 +18,9 @@ from ccproxy.core.backend import (
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Receiver
 from ccproxy.web.observer import AnswerStats
 
+# As many as CLI processes, by default, or more.
+_MOST_AT_ONCE = 8
+
 
 @frozen
 class _Listener:
@@ -34,7 +37,8 @@ class CompletionGroup:
     """One question, asked once for each receiver; only chat completions have several.
 
     The first is asked alone. The others follow when its answer begins: only then can
-    they read what it has written to the provider's prompt cache (rule 45).
+    they read what it has written to the provider's prompt cache (rule 45). At most 8
+    are asked at a time, so that a request does not fill the queue alone.
 
     Args:
         receivers: get the events, each those of one answer.
@@ -53,7 +57,10 @@ class CompletionGroup:
         self._stats = stats
         self._over: Deferred[None] = Deferred()
         self._pending: list[PendingRequest] = []
-        self._ask_others: Callable[[], None] | None = None
+        # The receivers whose question has not been asked, and what asks it.
+        self._left: list[Receiver] = []
+        self._ask: Callable[[Receiver], None] = _nothing
+        self._unanswered = 0
         self._is_paused = False
         self._queued_seconds = 0.0
 
@@ -64,7 +71,7 @@ class CompletionGroup:
         is raised here.
         """
         try:
-            self._ask(backend, question)
+            self._begin(backend, question)
             await self._over
         finally:
             self.cancel()
@@ -98,7 +105,7 @@ class CompletionGroup:
         # A question holds its listener, which holds the group: without this the whole
         # answer would stay in memory until Python looks for reference cycles.
         pending, self._pending = self._pending, []
-        self._ask_others = None
+        self._left, self._ask = [], _nothing
         self._receivers = ()
         for one in pending:
             one.cancel()
@@ -112,29 +119,39 @@ class CompletionGroup:
             receiver(events)
             if self._is_over():
                 self.finish()
-            elif self._ask_others is not None and _has_begun(events):
-                ask, self._ask_others = self._ask_others, None
-                ask()
+            elif self._left:
+                self._unanswered -= _has_ended(events)
+                if _has_begun(events):
+                    self._ask_more()
         except Exception:  # noqa: BLE001  # whatever it is, the request must end
             self.cancel()
             if not self._over.called:
                 self._over.errback(Failure())
 
-    def _ask(self, backend: Backend, question: PreparedQuestion) -> None:
-        first, *others = self._receivers
+    def _begin(self, backend: Backend, question: PreparedQuestion) -> None:
+        first, *self._left = self._receivers
 
         def ask(receiver: Receiver) -> None:
+            self._unanswered += 1
             self._pending.append(backend.ask(question, _Listener(self, receiver)))
             if self._is_paused:
                 self._pending[-1].pause()
 
-        def ask_others() -> None:
-            for receiver in others:
-                ask(receiver)
-
-        self._ask_others = ask_others if others else None
+        self._ask = ask
         ask(first)
+
+    def _ask_more(self) -> None:
+        while self._left and self._unanswered < _MOST_AT_ONCE:
+            self._ask(self._left.pop(0))
+
+
+def _nothing(_: Receiver) -> None:
+    """Ask nothing: the group has not begun, or is over."""
 
 
 def _has_begun(events: Sequence[Event]) -> bool:
     return any(isinstance(e, MessageStart | Finished | Failed) for e in events)
+
+
+def _has_ended(events: Sequence[Event]) -> bool:
+    return any(isinstance(e, Finished | Failed) for e in events)

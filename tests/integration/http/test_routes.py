@@ -278,6 +278,22 @@ async def test_fault_of_ours_is_told_by_its_id_only(
 
 
 @ensureDeferred
+async def test_many_choices_are_asked_in_turns(http: HTTP) -> None:
+    """A request for more choices than the queue has places does not fail by that."""
+    asked = http.chat("hello", n=128)
+    most = answered = 0
+    while answered < 128:
+        await until(lambda: len(http.backend.asks) > answered)  # noqa: B023
+        most = max(most, len(http.backend.asks) - answered)
+        http.backend.asks[answered].answer(f"answer {answered}")
+        answered += 1
+    document = await (await asked).json()
+    said = [choice["message"]["content"] for choice in document["choices"]]
+    assert said == [f"answer {number}" for number in range(128)]
+    assert most == 8
+
+
+@ensureDeferred
 async def test_one_of_several_choices_fails(http: HTTP) -> None:
     asked = http.chat("hello", n=3)
     await until(lambda: http.backend.asks)
