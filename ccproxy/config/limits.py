@@ -63,14 +63,14 @@ class TurnTimeouts:
         group=Group.LIMITS,
         metavar="TIME",
         parse=duration,
-        default="2m",
+        default="10m",
         help="time limit for the first token of an answer",
     )
     silence_timeout: float = option(
         group=Group.LIMITS,
         metavar="TIME",
         parse=duration,
-        default="2m",
+        default="10m",
         help="time limit between two events of an answer",
     )
     turn_timeout: float = option(

@@ -106,7 +106,8 @@ class Reply:
         final_usage: what the last ``usage`` has beside ``output_tokens``.
         message: further fields of the message (``container``, ``diagnostics``).
         status: if it is not 200, the answer is an error of type ``error``.
-        pings: send a ``ping`` event after ``message_start`` and each delta.
+        pings: send a ``ping`` event after ``message_start`` and each delta, and every
+            second while the answer waits for ``held``.
         raw_events: further events, each with the number of deltas before it.
         cut_after: break the connection after so many deltas.
         overload_after: send an ``overloaded_error`` event after so many deltas.
@@ -341,6 +342,9 @@ class _Exchange:
         if self._deltas and reply.delay_seconds:
             await deferLater(self._clock, reply.delay_seconds)
         if self._deltas == reply.hold_after and reply.held is not None:
+            while reply.pings and not reply.held.called and not self.is_gone:
+                await deferLater(self._clock, 1)
+                self._event("ping")
             await reply.held
         if self._deltas == reply.overload_after:
             error = {"type": "overloaded_error", "message": "Overloaded"}

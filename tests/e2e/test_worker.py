@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -14,10 +14,11 @@ from attrs import evolve, frozen
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock, deferLater
 
 from ccproxy.claude.worker.worker import Worker, WorkerLost
-from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import (
+    Cause,
     CCProxyError,
     ClaudeFailed,
     InvalidRequest,
@@ -542,12 +543,13 @@ async def test_hurt_while_idle(
     number: signal.Signals,
 ) -> None:
     expected_errors.allow("ended unexpectedly")
-    worker = workers.start()
+    clock = Clock()
+    worker = workers.start(clock=clock)
     await is_good(worker, upstream)
     assert worker.pid is not None
     os.kill(worker.pid, number)
     await until(lambda: not worker.can_ask("system"))
-    assert not await worker.check()
+    clock.advance(5)
     assert workers.lost == [worker]
     await worker.close()
     assert left_by(workers) == []
@@ -564,22 +566,55 @@ async def test_hurt_in_mid_answer(
     expected_errors.allow("ended unexpectedly")
     held: Deferred[None] = Deferred()
     upstream.script(slow(TEXT, hold_after=2, held=held))
-    limits = TurnTimeouts(first_token_timeout=30, silence_timeout=0.3, turn_timeout=60)
-    worker, listener = workers.start(limits), Heard()
+    clock = Clock()
+    worker, listener = workers.start(clock=clock), Heard()
     listener.worker = worker
     worker.ask(composed(), listener)
     await until(lambda: listener.said)
     assert worker.pid is not None
     os.kill(worker.pid, number)
-    await until(lambda: listener.is_over)
-    expected = WorkerLost if number == signal.SIGKILL else TimedOut
-    assert isinstance(listener.error, expected)
+    await until(lambda: worker.is_gone or worker._process.is_stopped)
+    clock.advance(5)
+    assert isinstance(listener.error, WorkerLost)
     assert worker.has_sent
     await until(lambda: worker.is_gone)
     assert workers.lost == [worker]
     await worker.close()
     held.callback(None)
     assert left_by(workers) == []
+
+
+@pytest.mark.skipif(
+    not os.environ.get("CCPROXY_SILENCE"),
+    reason="takes 12 s: CCPROXY_SILENCE=1 runs it",
+)
+@ensureDeferred
+async def test_a_provider_that_is_silent_is_not_one_that_works(
+    workers: Workers, upstream: Upstream
+) -> None:
+    """The CLI ends an answer without a byte, and none with pings."""
+    # The CLI takes no shorter time.
+    workers.environment = {"CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "10000"}
+    held: Deferred[None] = Deferred()
+
+    def script(body: Mapping[str, Any]) -> Reply:
+        works = body["messages"][0]["content"] == "works"
+        return slow(CALL, stop_reason="tool_use", hold_after=1, held=held, pings=works)
+
+    upstream.script(script)
+    silent, works = Heard(), Heard()
+    for text, listener in (("silent", silent), ("works", works)):
+        worker = workers.start()
+        await worker.open()
+        worker.ask(composed(text), listener)
+    await until(lambda: silent.is_over)
+    assert isinstance(silent.error, TimedOut)
+    assert silent.error.cause is Cause.PROVIDER_TIMEOUT
+    await deferLater(_REACTOR, 2)
+    assert not works.is_over
+    held.callback(None)
+    await until(lambda: works.is_over)
+    assert works.finished.stop_reason == "tool_use"
 
 
 def left_by(workers: Workers) -> list[Path]:

@@ -33,6 +33,7 @@ from ccproxy.claude.protocol.error_log import last_logged_error
 from ccproxy.claude.protocol.stream import StreamLine, UserLine
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.delivery import Delivery
+from ccproxy.claude.worker.heartbeat import Heartbeat
 from ccproxy.config.claude_settings import NativeSettings
 from ccproxy.core.backend import Listener
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, TimedOut
@@ -91,6 +92,13 @@ class Session:
         self._process = ClaudeProcess.spawn(
             launch, uuid4().hex, self, context.spawner, context.clock
         )
+        self._heartbeat = Heartbeat(
+            self._process,
+            self._controls,
+            context.clock,
+            must_answer=lambda: self._state is _State.ASKING,
+            lost=self._process_lost,
+        )
 
     @property
     def is_suspended(self) -> bool:
@@ -132,11 +140,13 @@ class Session:
     def resume(self) -> None:
         """Read on."""
         self._process.resume()
+        self._heartbeat.heard()
         self._delivery.resume()
 
     def close(self) -> "Deferred[None]":
         """Stop the CLI and send no more events. Fires when the process is gone."""
         self._delivery.leave()
+        self._heartbeat.stop()
         self._lost = None
         if self._state is _State.SUSPENDED:
             # At SIGTERM it would give up the calls and ask the model again.
@@ -151,6 +161,7 @@ class Session:
 
     def lines_received(self, lines: list[bytes]) -> None:
         """Take lines of the CLI; called by the process."""
+        self._heartbeat.heard()
         events: list[Event] = []
         try:
             for line in lines:
@@ -205,6 +216,7 @@ class Session:
             before=self._turn.message_id if self._turn else None,
         )
         self._delivery.begin(listener)
+        self._heartbeat.start()
 
     async def _put(self, prompt: Prompt) -> None:
         self._state = _State.PREPARING
@@ -288,6 +300,10 @@ class Session:
     def _timed_out(self, error: TimedOut) -> None:
         self._fail(self._why(error))
 
+    def _process_lost(self, what: str, cause: Cause) -> None:
+        self._process.kill()
+        self._break_off(SessionLost(what, cause=cause))
+
     def _break_off(self, error: CCProxyError) -> None:
         """Fail everything that waits for this CLI."""
         self._lose()
@@ -318,6 +334,7 @@ class Session:
     def _end(self, end: Finished | Failed) -> None:
         """End the turn; suspend the session if the CLI waits for results."""
         self._delivery.leave()
+        self._heartbeat.stop()
         turn = self._turn
         if turn is not None and turn.has_own_calls:
             self._has_own_calls = True

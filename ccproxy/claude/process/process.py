@@ -194,6 +194,11 @@ class ClaudeProcess(ProcessProtocol):
         """Whether a signal has stopped the process, or it has ended, if known."""
         return self._pid is not None and is_stopped(self._pid)
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is read from the process."""
+        return self._paused
+
     def send(self, line: bytes) -> None:
         """Write to the CLI's stdin; ignored once the process is being stopped."""
         if self._state is _State.RUNNING:

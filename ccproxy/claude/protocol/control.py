@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ccproxy.claude.protocol import records, requests
@@ -64,10 +66,15 @@ class ControlChannel:
         )
         return pieces, waiter.addCallback(_accepted)
 
-    def probe(self) -> "Deferred[None]":
-        """Send a ping; fires with any answer."""
+    async def answers(self, seconds: float, clock: IReactorTime) -> bool:
+        """Send a ping; whether there is any answer in time."""
         answered = self._put(requests.ping(), self._send)
-        return answered.addCallback(lambda _: None)
+        answered.addTimeout(seconds, clock)
+        try:
+            await answered
+        except (DeferredTimeoutError, CCProxyError):
+            return False
+        return True
 
     def receive(self, record: records.ControlResponse) -> None:
         """Take an answer; unexpected answers are ignored."""

@@ -40,6 +40,8 @@ _WRAPPED = re.compile(r"API Error: \d{3} (.*)", re.DOTALL)
 _UNKNOWN = "unknown"
 # The same at the end of the turn, with neither a status nor a type of an error.
 _SERVER_ERROR = "server_error"
+# The CLI's words for a connection that has brought no byte for too long.
+_SILENCE = "idle timeout"
 _PATH = re.compile(r"([a-z_]+(?:\.[\w$-]+)*): ")
 _INTERNAL_ERROR = 500
 # By the provider's count, and by the CLI's own, which asks nobody.
@@ -89,6 +91,11 @@ class Refusal:
             return False
         is_end = self.terminal_reason == "api_error"
         return self.kind == _UNKNOWN or (is_end and self.kind == _SERVER_ERROR)
+
+    @property
+    def is_about_silence(self) -> bool:
+        """Whether the connection to the provider brought no byte for too long."""
+        return self.is_about_connection and _SILENCE in self.text
 
     @property
     def is_a_limit(self) -> bool:
@@ -320,5 +327,6 @@ def _maker(refusal: Refusal, message: str) -> _Make:
         _BY_API_TYPE.get(refusal.api_type or "")
         or _BY_STATUS.get(refusal.status or 0)
         or _BY_KIND.get(refusal.kind or "")
+        or (_timeout if refusal.is_about_silence else None)
         or (_cut if refusal.is_about_connection else _failed)
     )

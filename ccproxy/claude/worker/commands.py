@@ -21,12 +21,12 @@ from ccproxy.claude.process.launch import check_version, too_old
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.writer import LineWriter, in_pieces
-from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
+from ccproxy.core.errors import Cause, ClaudeFailed
 
 # A CLI carries out a command in 15 ms, and 1 s more for each 20 MB of a body; on a
 # loaded machine some times that. After this time a new process is faster.
 _SOON_SECONDS = 3.0
-_BYTES_A_SECOND = 4_000_000
+BYTES_A_SECOND = 4_000_000
 # Written in one piece, which takes some milliseconds.
 _WHOLE_BYTES = 2**18
 # Answered by the CLI itself; older versions ignore a shorter text.
@@ -116,7 +116,7 @@ class Commands:
             pieces, waiter = self._controls.ask_in_pieces(request_of, text)
             waiters.append(waiter)
             await self._writer.send_pieces(pieces)
-        await self._done(waiters, _SOON_SECONDS + size_bytes / _BYTES_A_SECOND)
+        await self._done(waiters, _SOON_SECONDS + size_bytes / BYTES_A_SECOND)
 
     async def prepare_warm_up(self, model: str) -> None:
         """Make the CLI answer the next question by itself."""
@@ -162,16 +162,6 @@ class Commands:
         """Remove the body of the last question."""
         self.has_body = False
         await self._send_all((requests.without_body(),))
-
-    async def answers(self) -> bool:
-        """Whether the CLI answers a ping in time."""
-        probe = self._controls.probe()
-        probe.addTimeout(_SOON_SECONDS, self._clock)
-        try:
-            await probe
-        except (DeferredTimeoutError, CCProxyError):
-            return False
-        return True
 
     async def _send_all(self, commands: Sequence[Mapping[str, object]]) -> None:
         """Send commands in one write; done when all are acknowledged."""

@@ -11,6 +11,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import Cause, TimedOut
 
+# A client rather has the provider's refusal than waits for longer.
+_LONGEST_WAIT_SECONDS = 120.0
+
 
 class Deadlines:
     """Watches one answer, from `start` to `stop`.
@@ -55,8 +58,8 @@ class Deadlines:
             self.token()
 
     def can_wait(self, delay_seconds: float) -> bool:
-        """Whether a wait of this length ends before the limits."""
-        return all(
+        """Whether a wait of this length is short, and ends before the limits."""
+        return delay_seconds < _LONGEST_WAIT_SECONDS and all(
             delay_seconds < call.getTime() - self._clock.seconds()
             for call in (self._next, self._whole)
             if call is not None

@@ -25,9 +25,9 @@ from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.stream import is_message
 from ccproxy.claude.protocol.writer import LineWriter
-from ccproxy.claude.worker.commands import Commands, WorkerLost
+from ccproxy.claude.worker.commands import BYTES_A_SECOND, Commands, WorkerLost
 from ccproxy.claude.worker.context import CLIContext
-from ccproxy.claude.worker.idle_watch import IdleWatch
+from ccproxy.claude.worker.heartbeat import Heartbeat
 from ccproxy.claude.worker.initialization import Initialization
 from ccproxy.claude.worker.state import HasWorkerState, WorkerState
 from ccproxy.claude.worker.turn_reader import TurnOutcome, TurnReader
@@ -40,7 +40,10 @@ from ccproxy.core.errors import (
     TimedOut,
 )
 
+_INITIALIZE_SECONDS = 120.0  # a machine that boots may need a minute
 _SETTLE_SECONDS = 3.0  # to end the turn and to rewind
+# To remove a body costs the CLI 14 ms, which a question that comes at once need not pay.
+_FORGET_SECONDS = 0.25
 _REFUSAL = "ccproxy does not do this"
 
 __all__ = ["Worker", "WorkerLost"]
@@ -78,16 +81,19 @@ class Worker(HasWorkerState):
             ended=self._ended,
         )
         self._opening = Initialization(self._initialize, self._opened, self._failed)
-        self._idle = IdleWatch(
-            clock,
-            forget=lambda: self._run(self._commands.forget()),
-            look=lambda: self._run(self._check()),
-        )
+        self._forgetting: IDelayedCall | None = None
         self._settling: IDelayedCall | None = None
         self._on_ready: Callable[[], None] | None = None
         self._on_lost: Callable[[], None] | None = None
         self._process = ClaudeProcess.spawn(
             launch, uuid4().hex, self, context.spawner, clock
+        )
+        self._heartbeat = Heartbeat(
+            self._process,
+            self._controls,
+            clock,
+            must_answer=lambda: self.is_ready or self.is_asking,
+            lost=lambda what, cause: self._lose(WorkerLost(what, cause=cause)),
         )
 
     @property
@@ -169,8 +175,9 @@ class Worker(HasWorkerState):
             raise InternalError("a worker was given a question that it cannot take")
         self.questions += 1
         self._state = WorkerState.PREPARING
-        # Finds a process that is stopped (SIGSTOP) while it answers.
-        self._idle.start(has_body=False)
+        self._stop_forgetting()
+        self._heartbeat.patience_seconds = len(body.json) / BYTES_A_SECOND
+        self._heartbeat.start()
         self._process.forget_errors()
         self._reader.begin(body, listener)
         self._run(self._put(body))
@@ -205,28 +212,8 @@ class Worker(HasWorkerState):
     def resume(self) -> None:
         """Read on."""
         self._process.resume()
+        self._heartbeat.heard()
         self._reader.resume()
-
-    def check(self) -> "Deferred[bool]":
-        """Whether the process runs and, if it is idle, answers a ping within 3 s.
-
-        If not, the process is killed, and the worker is lost.
-        """
-        return Deferred.fromCoroutine(self._check())
-
-    async def _check(self) -> bool:
-        if self._process.is_stopped:
-            self._lose(
-                WorkerLost(
-                    "the claude CLI was stopped, or has ended",
-                    cause=Cause.PROCESS_STOPPED,
-                )
-            )
-        elif self.is_ready and not await self._commands.answers() and self.is_ready:
-            self._lose(
-                WorkerLost("the claude CLI does not answer", cause=Cause.NO_REPLY)
-            )
-        return not self.is_gone
 
     def close(self) -> "Deferred[None]":
         """Stop the CLI and call nobody any more. Fires when the process is gone."""
@@ -245,6 +232,7 @@ class Worker(HasWorkerState):
 
     def lines_received(self, lines: list[bytes]) -> None:
         """Take lines of the CLI; called by the process."""
+        self._heartbeat.heard()
         try:
             for line in lines:
                 record = codec.decode(line)
@@ -276,7 +264,8 @@ class Worker(HasWorkerState):
     # Before the question.
 
     async def _initialize(self) -> records.InitializeAnswer:
-        seconds = self._context.limits.first_token_timeout
+        limit = self._context.limits.first_token_timeout
+        seconds = min(limit, _INITIALIZE_SECONDS)
         answer = await self._commands.initialize(seconds)
         self._context.on_initialized(answer)
         return answer
@@ -397,9 +386,20 @@ class Worker(HasWorkerState):
         is_back = self.is_settling or self.questions > 0
         self._stop_settling()
         self._state = WorkerState.READY
-        self._idle.start(has_body=self._commands.has_body)
+        if self._commands.has_body:
+            self._forgetting = self._clock.callLater(_FORGET_SECONDS, self._forget)
+        self._heartbeat.start()
         if is_back and self._on_ready is not None:
             self._on_ready()
+
+    def _forget(self) -> None:
+        self._forgetting = None
+        self._run(self._commands.forget())
+
+    def _stop_forgetting(self) -> None:
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+            self._forgetting = None
 
     # The end.
 
@@ -437,7 +437,8 @@ class Worker(HasWorkerState):
 
     def _retire(self, error: CCProxyError) -> None:
         self._state = WorkerState.GONE
-        self._idle.stop()
+        self._stop_forgetting()
+        self._heartbeat.stop()
         self._stop_settling()
         self._reader.stop()
         self._controls.abandon(error)

@@ -27,7 +27,7 @@ from ccproxy.core.errors import (
     Overloaded,
     TimedOut,
 )
-from ccproxy.core.stream import Failed, MessageStart, UpstreamRetry
+from ccproxy.core.stream import MessageStart, UpstreamRetry
 from ccproxy.core.usage import RateWindow
 from tests.conftest import ExpectedErrors
 from tests.support import fake_worker_cli
@@ -618,63 +618,95 @@ async def test_a_wait_that_is_no_use(
     await is_good(worker)
 
 
-# Idle.
+# Whether the process lives.
+
+LOOK, ANSWER = 5, 5
 
 
+@pytest.mark.parametrize("question", ["", "nothing", "half"])
 @ensureDeferred
-async def test_a_process_that_answers_is_well(workers: Workers) -> None:
-    worker = workers.start()
+async def test_it_is_looked_at_now_and_then(workers: Workers, question: str) -> None:
+    """A process that answers is well, also if the provider says nothing."""
+    clock, limits = Clock(), TurnTimeouts()
+    worker, listener = workers.start(limits, clock=clock), Heard()
     await is_good(worker)
-    assert await worker.check()
-    assert worker.is_ready
-    await worker.close()
-    assert not await worker.check()
-
-
-@ensureDeferred
-async def test_one_that_does_not_is_lost(fakes: Fakes) -> None:
-    workers, clock = fakes("mute:ccproxy_ping"), Clock()
-    worker = workers.start(clock=clock)
-    await is_good(worker)
-    check = worker.check()
-    clock.advance(3)
-    assert not await check
-    assert workers.lost == [worker]
-
-
-@ensureDeferred
-async def test_it_is_looked_at_now_and_then(workers: Workers) -> None:
-    clock = Clock()
-    worker = workers.start(clock=clock)
-    await is_good(worker)
-    assert worker.pid is not None
-    for _ in range(3):
-        clock.advance(5)
+    if question:
+        worker.ask(composed(question, "system"), listener)
+        await until(lambda: worker.is_asking and (listener.said or question != "half"))
+    assert limits.silence_timeout == limits.first_token_timeout == 600
+    for _ in range(590 // LOOK):
         await until(lambda: not worker._controls.is_waiting)
-        assert commands(workers)[-1] == "ccproxy_ping"
-        assert worker.is_ready
-    os.kill(worker.pid, signal.SIGSTOP)
-    await until(lambda: not worker.can_ask("system"))
-    clock.advance(5)
-    assert worker.is_gone
-    assert workers.lost == [worker]
-
-
-@pytest.mark.parametrize("question", ["nothing", "half"])
-@ensureDeferred
-async def test_stopped_while_it_answers(workers: Workers, question: str) -> None:
-    """It is told within seconds, and not when the time limits are over."""
-    clock = Clock()
-    worker, listener = workers.start(clock=clock), Heard()
-    worker.ask(composed(question), listener)
-    await until(lambda: worker.is_asking and (listener.said or question != "half"))
+        clock.advance(LOOK)
+    await until(lambda: not worker._controls.is_waiting)
+    assert "ccproxy_ping" in commands(workers)
+    assert worker.is_asking if question else worker.is_ready
+    assert not listener.is_over
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGSTOP)
     await until(lambda: worker._process.is_stopped)
-    clock.advance(5)
+    clock.advance(LOOK)
     assert worker.is_gone
-    assert isinstance(listener.events[-1], Failed)
-    assert isinstance(listener.events[-1].error, WorkerLost)
+    assert workers.lost == [worker]
+    assert not question or isinstance(listener.error, WorkerLost)
+
+
+@pytest.mark.parametrize("question", ["answer", "nothing", "half"])
+@ensureDeferred
+async def test_one_that_hangs_is_lost(fakes: Fakes, question: str) -> None:
+    workers, clock = fakes("mute:ccproxy_ping"), Clock()
+    worker, listener = workers.start(clock=clock), Heard()
+    worker.ask(composed(question, "system"), listener)
+    await until(
+        lambda: (
+            worker.is_ready
+            or (worker.is_asking and question == "nothing")
+            or (listener.said and question == "half")
+        )
+    )
+    # The body is forgotten, or the CLI is limited to one request.
+    clock.advance(1)
+    await until(lambda: not worker._controls.is_waiting)
+    clock.advance(LOOK - 1)
+    clock.advance(ANSWER - 0.1)
+    assert not worker.is_gone
+    clock.advance(0.2)
+    assert workers.lost == [worker]
+    assert question == "answer" or isinstance(listener.error, WorkerLost)
+
+
+@ensureDeferred
+async def test_a_large_body_keeps_a_cli_from_answering(fakes: Fakes) -> None:
+    workers, clock = fakes("mute:ccproxy_ping"), Clock()
+    worker = workers.start(clock=clock)
+    worker.ask(composed("nothing", note="x" * 8_000_000), Heard())
+
+    def is_asking() -> bool:
+        clock.advance(0)
+        return worker.is_asking
+
+    await until(is_asking)
+    for _ in range(2):
+        clock.advance(LOOK)
+    assert not worker.is_gone
+    clock.advance(2.1)
+    assert worker.is_gone
+
+
+@pytest.mark.parametrize("is_read_again", [False, True])
+@ensureDeferred
+async def test_one_that_is_not_read_owes_no_answer(
+    fakes: Fakes, is_read_again: bool
+) -> None:
+    workers, clock = fakes("mute:ccproxy_ping"), Clock()
+    worker, listener = workers.start(clock=clock), Heard()
+    worker.ask(composed("half"), listener)
+    await until(lambda: listener.said)
+    clock.advance(LOOK)
+    worker.pause()
+    if is_read_again:
+        worker.resume()
+    clock.advance(ANSWER + 0.1)
+    assert not worker.is_gone
 
 
 # The end.

@@ -297,3 +297,13 @@ def test_any_refusal_has_an_error_with_words(refusal: Refusal) -> None:
     assert isinstance(error, errors.ClientError | errors.ClaudeError)
     assert error.message.strip()
     assert 400 <= error.status < 600
+
+
+@pytest.mark.parametrize("kind", ["unknown", "server_error"])
+def test_a_provider_that_sends_nothing(kind: str) -> None:
+    text = "API Error: Stream idle timeout - no chunks received"
+    silent = Refusal(kind=kind, terminal_reason="api_error", text=text)
+    error = error_for(silent)
+    assert type(error) is errors.TimedOut
+    assert error.cause is Cause.PROVIDER_TIMEOUT
+    assert type(error_for(evolve(silent, status=500))) is errors.ClaudeFailed

@@ -1,0 +1,106 @@
+"""Whether a CLI process lives: looked at every few seconds, busy or idle.
+
+A process that is stopped is found by its state, one that hangs by a ping without an
+answer; both within ten seconds. Whether the provider lives is known to the CLI alone,
+which ends an answer whose connection brings no byte for too long.
+
+Source: docs/claude-cli-protocol.md, "Is it alive".
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+
+from ccproxy.claude.process.process import ClaudeProcess
+from ccproxy.claude.protocol.control import ControlChannel
+from ccproxy.core.errors import Cause
+
+_LOOK_SECONDS = 5.0
+# A ping is answered within milliseconds; on a loaded machine within some hundred.
+_ANSWER_SECONDS = 5.0
+
+
+class Heartbeat:
+    """The heartbeat of one CLI process.
+
+    Attributes:
+        patience_seconds: the time that the CLI may be busy with a large request, and
+            answer nothing.
+
+    Args:
+        process: of the CLI.
+        controls: control requests to it.
+        clock: for the timers.
+        must_answer: whether the CLI has to answer now.
+        lost: called if the process does not live, with what is told of it.
+    """
+
+    def __init__(
+        self,
+        process: ClaudeProcess,
+        controls: ControlChannel,
+        clock: IReactorTime,
+        *,
+        must_answer: Callable[[], bool],
+        lost: Callable[[str, Cause], None],
+    ) -> None:
+        self._process = process
+        self._controls = controls
+        self._clock = clock
+        self._must_answer = must_answer
+        self._lost = lost
+        self._looking: IDelayedCall | None = None
+        self._is_started = self._is_checking = self._is_heard = False
+        self.patience_seconds = 0.0
+
+    def start(self) -> None:
+        """Look in a few seconds, and then again and again."""
+        self._is_started = True
+        if self._looking is not None:
+            # This happens twice for each question; a new timer would cost more.
+            self._looking.reset(_LOOK_SECONDS)
+        elif not self._is_checking:
+            self._looking = self._clock.callLater(_LOOK_SECONDS, self._look)
+
+    def stop(self) -> None:
+        """Stop to look; may be called at any time."""
+        self._is_started = False
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
+
+    def heard(self) -> None:
+        """Note that the CLI has written something, or that it is read again."""
+        self._is_heard = True
+
+    async def _check(self) -> None:
+        if self._process.is_stopped:
+            self._lost(
+                "the claude CLI was stopped, or has ended", Cause.PROCESS_STOPPED
+            )
+            return
+        if not self._owes_answer():
+            return
+        self._is_heard = False
+        seconds = _ANSWER_SECONDS + self.patience_seconds
+        if not await self._controls.answers(seconds, self._clock):
+            # If the reactor was late, the answer may be there and not be read yet.
+            await deferLater(self._clock, 0)
+            if not self._is_heard and self._owes_answer():
+                self._lost("the claude CLI does not answer", Cause.NO_REPLY)
+
+    def _owes_answer(self) -> bool:
+        # A process that is not read cannot be heard.
+        return self._must_answer() and not self._process.is_paused
+
+    def _look(self) -> None:
+        self._looking = None
+        self._is_checking = True
+        Deferred.fromCoroutine(self._check()).addCallback(self._checked)
+
+    def _checked(self, _: None) -> None:
+        self._is_checking = False
+        if self._is_started:
+            self.start()
