@@ -42,7 +42,7 @@ from ccproxy.core.errors import (
 
 _INITIALIZE_SECONDS = 120.0  # a machine that boots may need a minute
 _SETTLE_SECONDS = 3.0  # to end the turn and to rewind
-# To remove a body costs the CLI 14 ms, which a question that comes at once need not pay.
+# To remove a body costs the CLI 14 ms, which the next question may spare.
 _FORGET_SECONDS = 0.25
 _REFUSAL = "ccproxy does not do this"
 
