@@ -23,7 +23,7 @@ _MOST_OF_ONE_KEY = 8
 
 @frozen
 class AnswerContent:
-    """The content of a message, without differences that do not count.
+    """The content of a message by which a client's copy is compared.
 
     Attributes:
         text: the text of all blocks.
@@ -35,7 +35,7 @@ class AnswerContent:
 
 
 def answer_content(blocks: Sequence[Block]) -> AnswerContent:
-    """The content of a message's blocks; thinking does not count."""
+    """The content of a message's blocks, without thinking."""
     texts: list[str] = []
     calls: list[tuple[str, bytes]] = []
     for block in blocks:
@@ -48,7 +48,7 @@ def answer_content(blocks: Sequence[Block]) -> AnswerContent:
 
 
 def _canonical(raw: Raw) -> bytes:
-    """JSON with sorted keys, without spaces that do not count."""
+    """JSON with sorted keys and without insignificant spaces."""
     try:
         decoded = json.loads(bytes(raw), parse_float=_number, parse_int=_number)
         return json.dumps(decoded, sort_keys=True).encode()
@@ -70,7 +70,7 @@ class RememberedAnswer:
 
     Attributes:
         owner: the client's key and the CLI's login.
-        prefix: the hash of everything in front of the message.
+        prefix: the hash of everything before the message.
         model: full id of the model that made it.
         blocks: the content as it came.
         content: the part that is compared with a client's copy.
@@ -109,7 +109,7 @@ class InMemoryAnswers:
         self.size_bytes = 0
 
     def put(self, key: str, answer: RememberedAnswer, now: float) -> None:
-        """Keep an answer under a key, besides the others there.
+        """Add an answer to those under a key.
 
         Args:
             key: where it is found.

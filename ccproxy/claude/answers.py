@@ -6,9 +6,9 @@ ids or print arguments anew. So each message is kept as the model made it. It re
 the client's copy if both have the same `AnswerContent`.
 
 A message is found by the client's key, the login, the model, and the hash of everything
-in front of it (`ccproxy.claude.body.turns`). Newer models refuse thinking behind any
-other prefix. For older models a message is found by the provider's ids of its calls,
-too, because some clients change what stands in front.
+before it (`ccproxy.claude.body.turns`). Newer models refuse thinking after any other
+prefix. For older models a message is found by the provider's ids of its calls, too,
+because some clients change earlier messages.
 
 After a restart, or on another node, memory is empty: before a request is composed, its
 messages are looked up in the store (`SharedAnswers`), by a hash of the ids of their
@@ -102,7 +102,7 @@ class RememberedAnswers:
 
         Args:
             owner: the id of the client's key.
-            prefix: the hash of everything in front of it.
+            prefix: the hash of everything before it.
             blocks: the whole content, as the model made it.
             model: the full id of the model that made it.
             now: monotonic seconds.
@@ -110,7 +110,7 @@ class RememberedAnswers:
         """
         owner_key, ids = self._owner_key(owner), _ids(blocks)
         if not any(_is_thought(block) for block in blocks):
-            # The client's copy is as good.
+            # Without thinking, the client's copy is the same message.
             self._note_plain(_by_ids(owner_key, ids))
             return
         answer = self._keep(owner_key, prefix, blocks, model, now)
@@ -224,10 +224,10 @@ class ClientAnswers:
         """An answer as the model made it; None: no answer has this content.
 
         Args:
-            prefix: the hash of everything in front of it.
+            prefix: the hash of everything before it.
             client_copy: the client's copy.
             model_id: the model that will read it.
-            is_bound: whether only answers behind this prefix are found.
+            is_bound: whether only answers that were made after this prefix are found.
         """
         keys = [_by_prefix(self._owner, prefix)]
         if not is_bound and (ids := _ids(client_copy)):

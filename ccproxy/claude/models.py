@@ -98,7 +98,7 @@ class Catalogue:
         raise ModelNotFound(
             f"there is no model {name!r} here; there are: "
             f"{', '.join(entry.name for entry in self.entries())}. "
-            "Ask for one of them, or let the proxy map the name with --model-map",
+            "Use one of them, or map the name with --model-map",
             param="model",
         )
 

@@ -1,8 +1,8 @@
-"""A command line of ours: read into `Settings`, or refused with one line on stderr.
+"""Reads the command line of a ccproxy command; refuses it with one line on stderr.
 
 =====  ==================================================================
-0      the command did what it should
-1      it could not; the line on stderr says why
+0      the command succeeded
+1      the command failed; the line on stderr has the reason
 2      the command line or a setting is wrong
 =====  ==================================================================
 """
@@ -28,7 +28,7 @@ class ExitStatus(IntEnum):
 
     FAILED = 1
     MISUSED = 2
-    INTERRUPTED = 130  # as a shell has it for SIGINT
+    INTERRUPTED = 130  # as shells report SIGINT
 
 
 class CommandOptions(SettingsOptions):
@@ -37,7 +37,7 @@ class CommandOptions(SettingsOptions):
     Attributes:
         program: how the command is called.
         needs_key: whether a missing API key is an error.
-        settings: after `parseOptions`.
+        settings: set by `parseOptions`.
     """
 
     program: ClassVar[str]

@@ -36,7 +36,7 @@ _log = Logger()
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Time for a server to stop after the second signal.
-_HASTE_SECONDS = 2.0
+_STOP_NOW_SECONDS = 2.0
 
 
 class Options(CommandOptions):
@@ -61,7 +61,7 @@ class Options(CommandOptions):
     @override
     def parseArgs(self, *args: str) -> None:
         if args and args[0] in _COMMANDS:
-            raise usage.UsageError(f"{args[0]!r} has to stand before the options")
+            raise usage.UsageError(f"{args[0]!r} must come before the options")
         super().parseArgs(*args)
 
     @override
@@ -127,7 +127,7 @@ class _Application(MultiService):
         reactor = running_reactor()
         reactor.callFromThread(self._server.stop_now)
         reactor.callFromThread(
-            reactor.callLater, _HASTE_SECONDS, os.kill, os.getpid(), number
+            reactor.callLater, _STOP_NOW_SECONDS, os.kill, os.getpid(), number
         )
 
     @override
@@ -167,8 +167,8 @@ def makeService(options: Options) -> IService:  # twistd's name for it
     conflicting = conflicting_distributions()
     if conflicting:
         _log.warn("{message}", message=conflict_message(conflicting))
-    # What was imported stays. A full garbage collection that visits it again would
-    # stop every stream for 70 ms.
+    # Imported modules are never freed. A full garbage collection that visited them
+    # would stop every stream for 70 ms.
     gc.freeze()
     _use_monotonic_clock(running_reactor())
     return _Application(server, options.parent or {}, options.settings)

@@ -1,4 +1,4 @@
-"""The options as flags of a command line, for all commands of ours."""
+"""The options as flags of a command line, for all commands of ccproxy."""
 
 import shutil
 import sys
@@ -26,7 +26,7 @@ class SettingsOptions(usage.Options):
         given: by flag as typed, in order; `ccproxy.config.reading.read_settings` takes
             it.
         about: what the command does.
-        metavars: what the value of a flag of the subclass's own is, by flag.
+        metavars: for a subclass's own flags: what the value is, by flag.
     """
 
     about: ClassVar[str] = ""
@@ -56,10 +56,10 @@ class SettingsOptions(usage.Options):
         return "\n".join([*parts, ""])
 
     def _own_entries(self) -> list[Entry]:
-        """The flags that are no settings."""
+        """The flags of the command itself."""
         of_settings = {text.flag for option in OPTIONS for text in option.spellings}
         own = {name.removesuffix("=") for name in self.longOpt} - of_settings
-        # These two are every command's.
+        # Every command has these two; they come last.
         ordered = sorted(own, key=lambda flag: (flag in ("version", "help"), flag))
         return [
             Entry(f"--{flag} {self.metavars.get(flag, '')}".rstrip(), self._about(flag))
@@ -67,7 +67,7 @@ class SettingsOptions(usage.Options):
         ]
 
     def _about(self, flag: str) -> str:
-        """A docstring as the other lines of help are written."""
+        """A method's docstring, in the form of the other lines of help."""
         text = self.docs[flag].removesuffix(".")
         return f"{text[0].lower()}{text[1:]}"
 

@@ -11,10 +11,10 @@ VALUES = (
     "TIME is a number of seconds, or has a unit: 90, 90s, 10m, 2h, 1d. "
     "SIZE is a number of bytes, or has a unit: 500000, 600MB, 4MiB. "
     "An option can also be set by the environment variable in [brackets]; the flag "
-    "wins. A switch is set by 1 or 0 there."
+    "takes precedence. The variable of a switch is 1 or 0."
 )
 
-# From here on the explanations stand; a longer flag has them on the next line.
+# The column of the explanations; after a longer flag they begin on the next line.
 _COLUMN = 30
 _NARROWEST = 50
 

@@ -1,4 +1,4 @@
-"""An option is one attrs field; its metadata has what the operator sees of it.
+"""An option is one attrs field; its metadata has its flag, variable, help and parser.
 
 A settings class declares an option by `option`. The flags, ``--help``, the table in
 docs/settings.md and the values read from the environment all come from that
@@ -55,7 +55,7 @@ class Option:
         help: one line that is clear without the lines around it.
         parse: from text to the value; raises ValueError with the reason.
         default: as the operator would write it; empty: there is none.
-        default_text: what happens without the option, where no value says it.
+        default_text: describes the default, where no value can.
         metavar: what the value is, for ``--help``; empty: a switch.
         letter: the short flag.
         repeatable: may be given several times; the variable has commas then.

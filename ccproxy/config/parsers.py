@@ -63,7 +63,7 @@ def duration(text: str) -> float:
 def duration_or_forever(text: str) -> float | None:
     """A number of seconds with its unit; None: forever.
 
-    A number without a unit is refused: `30` would be half a minute, and who writes it
+    A number without a unit is refused: ``30`` would be half a minute, but the operator
     may mean days.
     """
     if text.strip().lower() == "forever":

@@ -1,8 +1,8 @@
 """From flags and environment variables to `Settings`.
 
-Flags win over variables, variables over defaults; the current name of an option wins
-over its old names. Nothing here reads ``os.environ`` or a file by itself:
-`read_settings` is handed both.
+Flags take precedence over variables, and variables over defaults; the current name of
+an option takes precedence over its old names. Nothing here reads ``os.environ`` or a
+file by itself: `read_settings` gets both as arguments.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,7 +76,7 @@ def without_effect(settings: Settings) -> Sequence[str]:
 def _given(
     option: Option, flags: Mapping[str, Sequence[str]], environment: Mapping[str, str]
 ) -> Iterator[Any]:
-    """The values that an option was given, the one that counts first."""
+    """The values given for an option, by precedence."""
     for spelling in option.spellings:
         texts = flags.get(spelling.flag)
         if texts:
@@ -104,7 +104,7 @@ def _state_dir(environment: Mapping[str, str]) -> Path | None:
     """The state directory of the XDG base directory specification; None: no home."""
     base = environment.get("XDG_STATE_HOME", "")
     home = environment.get("HOME")
-    # The specification has a relative path ignored.
+    # The specification says that a relative path is ignored.
     if base.startswith("/"):
         return Path(base, "ccproxy")
     return Path(home, ".local", "state", "ccproxy") if home else None

@@ -28,10 +28,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode_json(value: object) -> bytes:
-    """Encode a value as one line of JSON, whatever a reader takes for a line's end."""
+    """Encode a value as one line of JSON, without any of Unicode's line ends."""
     encoded = _encode(value)
-    # Only between tokens: of JSON that a client wrote on many lines and that is
-    # repeated as it came.
+    # Line breaks remain only between tokens: raw JSON of a client may have them.
     if b"\n" in encoded or b"\r" in encoded:
         encoded = encoded.replace(b"\n", b" ").replace(b"\r", b" ")
     if encoded.isascii():
@@ -43,7 +42,7 @@ def encode_json(value: object) -> bytes:
 
 
 def halves_around_text(value: object) -> tuple[bytes, bytes]:
-    """The JSON before and behind the one text of a value that changes.
+    """The JSON before and after the one text of a value that changes.
 
     Deltas repeat all but their text, so the rest of them is encoded once.
 
@@ -68,7 +67,7 @@ class WireEvent(msgspec.Struct, frozen=True, gc=False):
 
 # What the events of one answer mean to the client; maybe nothing.
 Encode: TypeAlias = Callable[[Sequence[Event]], Sequence[WireEvent]]
-# What ends a stream of OpenAI's. It is no event of the API: it has no number, is not
+# The end of a stream of OpenAI's APIs. It is not an event: it has no number, is not
 # stored, and is not sent over a WebSocket.
 DONE = WireEvent("", b"[DONE]")
 

@@ -240,7 +240,7 @@ class RequestTooLarge(ClientError):
 
 
 class NotSupported(ClientError):
-    """Neither the CLI nor the provider behind it can do what the request asks."""
+    """Neither the CLI nor the provider has the feature that the request asks for."""
 
     status = 501
     code = "not_supported"

@@ -90,7 +90,7 @@ class MessageBuilder:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is missing before the point that `stop_reason` explains.
+        """Whether the message is complete up to the point where the model stopped.
 
         Every block has ended, and every call's arguments are JSON.
         """
@@ -118,7 +118,7 @@ class MessageBuilder:
 
     @property
     def stop_reason(self) -> str | None:
-        """The API's word for why the model stopped; None: it has not."""
+        """The API's ``stop_reason``; None: the model has not stopped."""
         return None if self.finished is None else self.finished.stop_reason
 
     @property
@@ -133,9 +133,9 @@ class MessageBuilder:
 
     @property
     def parts(self) -> Sequence[MessageStart | AgentToolUsed | BuiltBlock]:
-        """What the answer consists of, in its order, without what was made void.
+        """The parts of the answer, in order, without void messages.
 
-        Calls that were cut off are there, too; `blocks` is without them.
+        Unlike `blocks`, they include calls that were cut off.
         """
         return [
             part.built() if isinstance(part, _OpenBlock) else part

@@ -380,14 +380,13 @@ class MessagesRequest:
         default_thinking: what an absent ``thinking`` means: ``cli``: Claude Code's own
             default, ``api``: the Messages API's default.
         thinking_models: the full id of the model that made each thinking block in
-            ``messages``, by the block's signature or data. A block that is missing
-            here counts as made by the requested model.
-        thinking_prefixes: for each thinking block, by the same key: the hash of what
-            stood before it when it was made (``Composition.prefix``). A block that
-            is missing here counts as made behind the same conversation.
+            ``messages``, by the block's signature or data. A missing block counts as
+            made by the requested model.
+        thinking_prefixes: by the same key: the hash of what stood before the block when
+            it was made. A missing block counts as made after the same conversation.
         web_search_paths: paths of fields that ask for web search; the backend does it,
-            or names them as ignored.
-        may_be_kept: whether the answer may be written to a disk.
+            or reports them as ignored.
+        may_be_kept: whether the answer may be stored on disk.
         paths: the client's names of fields, such as ``max_tokens`` →
             ``max_completion_tokens`` and ``output_config.format.schema`` →
             ``text.format.schema``; not compared.
@@ -422,7 +421,8 @@ class MessagesRequest:
         """The required format of the answer; None: any text.
 
         Raises:
-            msgspec.ValidationError: ``output_config.format`` is no object with a type.
+            msgspec.ValidationError: ``output_config.format`` is not an object with a
+            type.
         """
         form = UNSET if self.output_config is None else self.output_config.value.format
         if isinstance(form, UnsetType):

@@ -109,7 +109,7 @@ class Restarted:
         why: the reason, which may be shown to the client.
     """
 
-    why: str = "the connection to the model was lost in mid-answer"
+    why: str = "the connection to the model was lost during the answer"
 
 
 @frozen

@@ -30,7 +30,7 @@ class RateWindow:
 
 @frozen
 class UsageKey:
-    """By what usage is summed up.
+    """The key by which usage is summed.
 
     Attributes:
         day: in UTC, as ``2026-11-25``.

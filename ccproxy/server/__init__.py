@@ -1,1 +1,1 @@
-"""What runs beside the APIs: today the scripted Messages API of ``--demo``."""
+"""The server: a Twisted service made from the settings, with metrics and logs."""

@@ -59,7 +59,7 @@ def make_backend(
         silent,
         runtime.probe_upstream,
         runtime.isolated,
-        asks=mode is ComposeMode.AUTO and not settings.agent_tools,
+        sends_questions=mode is ComposeMode.AUTO and not settings.agent_tools,
     )
     compose = for_environment(
         ComposeOptions(

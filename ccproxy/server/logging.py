@@ -1,7 +1,7 @@
 """Log observers: levels, and text or JSON lines.
 
 twistd decides where the log goes (``--logfile``, ``--syslog``);
-here is only how a line looks and which lines there are.
+this module decides which events are logged, and the format of a line.
 """
 
 import json
@@ -61,9 +61,9 @@ class JSONLines:
 class TextLines:
     """Writes each event as text, as Twisted does, without control characters.
 
-    What is not printable is written as Python would: no text of a client's, or of the
-    CLI's, moves the cursor of a terminal or looks like a line of its own. All lines of
-    an event but its first, as those of a traceback, begin with a tab.
+    Unprintable characters are escaped, so that no text of a client or of the CLI can
+    move the cursor of a terminal or look like another log line. All lines of an event
+    but its first, such as those of a traceback, begin with a tab.
     """
 
     def __init__(self, file: TextIO) -> None:
@@ -91,7 +91,7 @@ def _preformatted(event: LogEvent) -> LogEvent:
     """An event with the same text; fields are formatted already where possible.
 
     Twisted formats in Python, for the sake of ``{name()}``: nine fields cost the line
-    of a request 0.1 ms. ``str.format_map`` does the rest of it in a tenth of that.
+    of a request 0.1 ms. ``str.format_map`` formats all other fields in a tenth of that.
     """
     template = event.get("log_format")
     if not isinstance(template, str) or "(" in template or "log_flattened" in event:

@@ -1,4 +1,4 @@
-"""The database behind the store: opened, migrated, and used in threads of its own.
+"""The database of the store: opened, migrated, and used in its own threads.
 
 The first call opens the database; if that fails, the next call tries again. The
 reactor's thread never uses a connection.
@@ -49,7 +49,7 @@ class Database:
         self._opening = DeferredLock()
         self._engines: Engines | None = None
         self._under_way: set[Deferred[Any]] = set()
-        # SQLite lets one write at a time and has the others sleep and try again.
+        # SQLite allows one writer at a time; the others would sleep and try again.
         self._writing = Lock()
 
     def open(self) -> "Deferred[Engines]":
@@ -123,7 +123,7 @@ class Database:
         return await self._in_thread(work)
 
     async def liveness(self) -> Liveness:
-        """Tells which servers run; to be called in a thread."""
+        """The object that knows which servers run; to be used in a thread."""
         return (await self.open()).liveness
 
     async def renew_liveness(self) -> None:
@@ -163,7 +163,7 @@ class Database:
         self._log.error("the database failed: {reason}", reason=_reason(error))
         return Failure(
             StorageFailed(
-                "the proxy's database failed, its log says why; a request with "
+                "the proxy's database failed, see the proxy's log; a request with "
                 "`store: false` needs no database"
             )
         )

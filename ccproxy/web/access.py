@@ -1,8 +1,8 @@
 """Who may use the server: API keys, host names, and the web pages of other sites. Pure.
 
-**Keys.** The authenticator is asked twice. The server asks it when a request's headers
-have arrived, so that the body of a client without a key is never read. The routes ask
-it again, because they can be mounted in another application's server.
+**Keys.** The key is checked twice. The server checks it when a request's headers have
+arrived, so that the body of a client without a key is never read. The routes check it
+again, because they can be mounted in another application's server.
 
 **Host names.** The owner of a web page can let the name of its site resolve to this
 machine. A browser then takes this server for the page's own site (DNS rebinding). The
@@ -250,7 +250,7 @@ def _authority(target: bytes) -> str | None:
     match = re.match(rb"https?://([^/?#]*)", target, re.IGNORECASE)
     if match is None:
         return None
-    # The part before an @ is no host.
+    # The part before an @ is not the host.
     return match[1].decode("latin-1").rpartition("@")[2]
 
 

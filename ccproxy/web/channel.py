@@ -45,7 +45,8 @@ from ccproxy.web.head_checks import Head, HeadChecks
 from ccproxy.web.observer import peer_name
 from ccproxy.web.replies import error_headers, new_request_id, request_id
 
-# Of the module: an event of a class's log would hold the channel until logging begins.
+# A logger of the module: events of a class's logger refer to the object, which would
+# stay in memory until logging begins.
 _log = Logger()
 
 # How long the data of a refused client is read and discarded.
@@ -99,7 +100,7 @@ class ProxyRequest(Request):
         # Twisted answers OPTIONS * by itself, and closes for other methods.
         request_id(self)
         if path == b"*" and command != b"OPTIONS":
-            self._refuse(InvalidRequest("only OPTIONS can be asked of `*`"))
+            self._refuse(InvalidRequest("`*` is allowed for OPTIONS only"))
             return
         # The absolute form, which every server has to accept (RFC 9112).
         own_path = _ABSOLUTE.sub(b"", path, count=1)
@@ -195,7 +196,7 @@ class ProxyChannel(HTTPChannel):
 
     @override
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        # The four parts of a chunk: Twisted's own looks at each of them twice.
+        # A chunk has four parts; Twisted's own method would write each part by itself.
         self.transport.write(b"".join(iovec))
 
     @override
@@ -242,7 +243,7 @@ class ProxyChannel(HTTPChannel):
         if self.phase is not Phase.ANSWERING:
             super().rawDataReceived(data)
             return
-        # Twisted would stop reading here, and not notice that the client disconnects.
+        # Twisted would stop reading here, and would not notice a disconnect.
         self._pipelined_bytes += len(data)
         if self._pipelined_bytes <= _MOST_PIPELINED:
             self._dataBuffer.append(data)
@@ -308,7 +309,7 @@ class ProxyChannel(HTTPChannel):
         self._enter(Phase.CLOSING, _LINGER_SECONDS)
 
     def abort_if_stalled(self, seconds: float) -> None:
-        """Hang up on a reader that has been standing still for so long."""
+        """Abort the connection if its client has read nothing for so long."""
         stalled_seconds = self.site.reactor.seconds() - self._stalled_since_seconds
         if self._reading is not None and stalled_seconds >= seconds:
             self.transport.abortConnection()
@@ -332,7 +333,7 @@ class ProxyChannel(HTTPChannel):
         elif self.phase is Phase.BODY or (self.phase is Phase.HEAD and self.requests):
             self.refuse(
                 RequestTimedOut(
-                    "the request has been too long on its way; see --head-timeout and "
+                    "the request took too long to arrive; see --head-timeout and "
                     "--body-timeout"
                 )
             )
@@ -347,7 +348,7 @@ class ProxyChannel(HTTPChannel):
 
     def _never_read(self) -> None:
         self._reading = None
-        _log.info("hung up on a client that does not read")
+        _log.info("aborted the connection of a client that does not read")
         self.transport.abortConnection()
 
     def _stop_reading(self) -> None:

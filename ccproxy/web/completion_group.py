@@ -1,7 +1,7 @@
-"""Asks a question and waits for its answers: the only place that does so.
+"""Sends a prepared request to the backend, and waits for its answers.
 
-Event streams, documents, WebSockets and background responses differ in what they do
-with the events of an answer, and in when they have enough.
+Event streams, documents, WebSockets and background responses all use this module. They
+differ in what they do with the events of an answer, and in when they stop.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,13 +36,13 @@ class _Listener:
 class CompletionGroup:
     """One question, asked once for each receiver; only chat completions have several.
 
-    The first is asked alone. The others follow when its answer begins: only then can
-    they read what it has written to the provider's prompt cache (rule 45). At most 8
-    are asked at a time, so that a request does not fill the queue alone.
+    The first request is sent alone. The others follow when its answer begins: only then
+    can they read the provider's prompt cache, which the first one writes (rule 45). At
+    most 8 run at a time, so that one client's request does not fill the queue.
 
     Args:
         receivers: get the events, each those of one answer.
-        is_over: whether no more events are needed; asked after each receiver's call.
+        is_over: whether no more events are needed; called after each receiver's call.
         stats: gets usage and times of the answers.
     """
 
@@ -65,10 +65,10 @@ class CompletionGroup:
         self._queued_seconds = 0.0
 
     async def run(self, backend: Backend, question: PreparedQuestion) -> None:
-        """Ask, and wait until `is_over`, or `finish`.
+        """Send the requests, and wait until `is_over`, or `finish`.
 
-        However this ends, the questions are cancelled then. An exception of a receiver
-        is raised here.
+        In any case the requests are cancelled at the end. An exception of a receiver is
+        raised here.
         """
         try:
             self._begin(backend, question)
@@ -89,7 +89,7 @@ class CompletionGroup:
             pending.pause()
 
     def resume(self) -> None:
-        """Let them come."""
+        """Let the events come again."""
         self._is_paused = False
         for pending in self._pending:
             pending.resume()
@@ -100,7 +100,7 @@ class CompletionGroup:
             self._over.callback(None)
 
     def cancel(self) -> None:
-        """Cancel the questions; may be called at any time. `run` goes on to wait."""
+        """Cancel the questions; may be called at any time. `run` continues to wait."""
         self._queued_seconds = self.queued_seconds
         # A question holds its listener, which holds the group: without this the whole
         # answer would stay in memory until Python looks for reference cycles.

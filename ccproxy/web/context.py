@@ -1,4 +1,4 @@
-"""One request on its way through its route: id, key, times, outcome, log line."""
+"""One request while its route runs: id, key, times, outcome, log line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,8 @@ from ccproxy.web.observer import (
 )
 from ccproxy.web.replies import request_id
 
-# Of the module: an event of a class's log would hold the request until logging begins.
+# A logger of the module: events of a class's logger refer to the object, which would
+# stay in memory until logging begins.
 _log = Logger()
 
 # nginx' status for a client that disconnected before its response was complete.
@@ -35,7 +36,7 @@ _LINE = (
     "{prompt_tokens} tokens in, {completion_tokens} out"
 )
 _LINE_WITH_CAUSE = _LINE.replace("{outcome}", "{outcome} ({cause})")
-# Outcomes that are no errors: a client may change its mind.
+# Outcomes that are not errors: a client may cancel its request.
 _NO_ERRORS = ("ok", "cancelled", "client_gone")
 
 
@@ -93,7 +94,7 @@ class RequestIdentity:
             outcome: ``ok``, or an error's code.
             cause: of that error, if it has one.
             seconds: the time that it took.
-            model: the full id of the model that answered; empty: none did.
+            model: the full id of the model that answered; empty: no model did.
             usage: of the answers; None: unknown.
             stats: of the answers.
         """
@@ -155,7 +156,7 @@ class RequestContext:
         is_quiet: whether the dashboard leaves the request out if it succeeds.
         model: the full id of the model that answers, as soon as it is known.
         error: the error that ended it, also after the status was sent.
-        key: the id of the API key; ``-``: none was checked.
+        key: the id of the API key; ``-``: no key was checked.
         stats: cost and times of the answers.
     """
 

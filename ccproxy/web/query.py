@@ -38,12 +38,12 @@ def number(request: Request, name: str, least: int, most: int) -> int | None:
     """An integer parameter; None if it is missing.
 
     Raises:
-        InvalidRequest: the value is no integer, or out of bounds.
+        InvalidRequest: the value is not an integer, or is out of bounds.
     """
     given = text(request, name)
     if given is None:
         return None
-    # Longer numbers are out of all bounds.
+    # A longer number is out of bounds in any case.
     is_number = given.isascii() and given.isdecimal() and len(given) < 20
     if not is_number or not least <= int(given) <= most:
         raise InvalidRequest(

@@ -23,14 +23,16 @@ from ccproxy.web.head_checks import HeadChecks
 from ccproxy.web.observer import OTHER, RequestObserver, RequestOutcome
 
 # Idle connections older than this may be evicted for a new connection.
-_PATIENCE_SECONDS = 1.0
-# So many connections beyond the limit get an error document; others are closed at once.
-_MOST_TOLD = 64
+_EVICTABLE_SECONDS = 1.0
+# The most connections beyond the limit that get an error document; further ones are
+# closed at once.
+_MOST_REFUSED = 64
 _RETRY_SECONDS = 1.0
-# When all answers are over, a client that has not read for so long is disconnected.
-_STANDING_SECONDS = 1.0
+# When all answers are over, a client that has read nothing for this long is
+# disconnected.
+_STALLED_SECONDS = 1.0
 # The time for the last data of an answer when the server is stopped at once.
-_HASTE_SECONDS = 0.5
+_STOP_NOW_SECONDS = 0.5
 
 
 class ProxySite(Site):
@@ -69,12 +71,12 @@ class ProxySite(Site):
         if excess <= 0:
             return
         for other in self._channels:
-            if other.waiting_seconds >= _PATIENCE_SECONDS:
+            if other.waiting_seconds >= _EVICTABLE_SECONDS:
                 other.transport.abortConnection()
                 # The transport can take a moment to report the loss.
                 self.disconnected(other)
                 return
-        if excess > _MOST_TOLD:
+        if excess > _MOST_REFUSED:
             channel.transport.abortConnection()
             return
         channel.refuse(
@@ -129,7 +131,7 @@ class ProxySite(Site):
             else:
                 channel.persistent = False
         if self._is_in_haste:
-            seconds = _HASTE_SECONDS
+            seconds = _STOP_NOW_SECONDS
         limit = self._limit = self.reactor.callLater(seconds, self._abort)
 
         def done(_: None) -> None:
@@ -142,12 +144,12 @@ class ProxySite(Site):
         """Shorten the time limit of `drain`, so that only buffered data is sent."""
         self._is_in_haste = True
         if self._limit is not None and self._limit.active():
-            self._limit.reset(_HASTE_SECONDS)
+            self._limit.reset(_STOP_NOW_SECONDS)
 
     def abort_stalled(self) -> None:
         """Disconnect clients that do not read; call it when all answers are over."""
         for channel in tuple(self._channels):
-            channel.abort_if_stalled(_STANDING_SECONDS)
+            channel.abort_if_stalled(_STALLED_SECONDS)
 
     def _abort(self) -> None:
         for channel in tuple(self._channels):
@@ -167,8 +169,10 @@ def endpoint_of(reactor: Any, text: str) -> IStreamServerEndpoint:
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
     except Exception as error:
-        # Each parser of endpoint strings fails in a way of its own.
-        raise SettingsError(f"--listen: {text!r} is no endpoint: {error}") from error
+        # Each parser of endpoint strings fails with exceptions of different classes.
+        raise SettingsError(
+            f"--listen: {text!r} is not an endpoint: {error}"
+        ) from error
     return endpoint
 
 

@@ -5,8 +5,8 @@ logs a traceback for a protocol error of the peer.
 
 =========  ================================================================
 OPEN       messages come and go
-CLOSING    our close frame is out; the peer has some seconds for its own
-CLOSED     the connection is gone, or about to be
+CLOSING    our close frame is sent; the peer has some seconds to send its own
+CLOSED     the connection is closed, or about to be closed
 =========  ================================================================
 
 Up to 32 messages wait here until `receive` takes them. The connection is also read
@@ -50,7 +50,7 @@ class SocketLimits:
 
     Attributes:
         message_bytes: the largest message.
-        age_seconds: of the connection; Open Responses has 60 minutes.
+        age_seconds: the connection's maximum age; in Open Responses, 60 minutes.
         idle_seconds: the longest wait for the next message; the time of an answer does
             not count.
         ping_seconds: the silence after which a ping is sent; after three times that
@@ -109,14 +109,14 @@ class WebSocket:
         self._receiver: Deferred[str] | None = None
         self._is_old = False
         # The last ping while the peer does not read; its pong is sent later.
-        self._owed: Ping | None = None
+        self._unanswered_ping: Ping | None = None
         self._room: Deferred[None] | None = None
         self.is_paused = False
         self._heard_seconds = clock.seconds()
         self._timers: dict[str, IDelayedCall] = {}
         self.on_pause: Callable[[], None] = lambda: None
         self.on_resume: Callable[[], None] = lambda: None
-        self._later("age", limits.age_seconds, self._grow_old)
+        self._later("age", limits.age_seconds, self._reach_age_limit)
         self._later("ping", limits.ping_seconds, self._ping)
 
     @property
@@ -200,7 +200,7 @@ class WebSocket:
     def resumeProducing(self) -> None:
         """Resume the producer of messages."""
         self.is_paused = False
-        owed, self._owed = self._owed, None
+        owed, self._unanswered_ping = self._unanswered_ping, None
         if owed is not None:
             self._write(owed.response())
         self._make_room()
@@ -217,7 +217,7 @@ class WebSocket:
                 self.close(_NOT_TEXT, "send text, not bytes")
             case Ping() if self.is_paused:
                 # Only the last one has to be answered (RFC 6455, 5.5.3).
-                self._owed = event
+                self._unanswered_ping = event
             case Ping():
                 self._write(event.response())
             case Pong():
@@ -247,7 +247,7 @@ class WebSocket:
         self._parts.clear()
         self._size = 0
         if self._receiver is not None:
-            self._tell(text)
+            self._deliver(text)
         elif len(self._messages) < _MOST_WAITING and self._has_room(text):
             self._messages.append(text)
         else:
@@ -257,7 +257,7 @@ class WebSocket:
         waiting = sum(map(len, self._messages)) + len(text)
         return waiting <= 2 * self._limits.message_bytes
 
-    def _tell(self, outcome: str | Exception) -> None:
+    def _deliver(self, outcome: str | Exception) -> None:
         receiver, self._receiver = self._receiver, None
         self._stop("idle")
         if receiver is None:
@@ -274,12 +274,12 @@ class WebSocket:
 
     def _ended(self, state: _State) -> None:
         self._state = state
-        self._owed = None
+        self._unanswered_ping = None
         self._messages.clear()
         self._parts.clear()
         self._stop("age")
         self._stop("ping")
-        self._tell(SocketClosed())
+        self._deliver(SocketClosed())
         self._make_room()
 
     def _hang_up(self) -> None:
@@ -300,9 +300,9 @@ class WebSocket:
     def _abort(self) -> None:
         self._transport.abortConnection()
 
-    def _grow_old(self) -> None:
+    def _reach_age_limit(self) -> None:
         self._is_old = True
-        self._tell(SocketTooOld())
+        self._deliver(SocketTooOld())
 
     def _idle(self) -> None:
         self.close(GOING_AWAY, "no message for a long time")

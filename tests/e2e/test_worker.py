@@ -276,7 +276,7 @@ async def test_an_answer_that_is_cut_behind_a_block_fails(
     worker, cut = workers.start(), slow(THINKING, TEXT, cut_after=16)
     told = await limited(worker, upstream, composed(), cut)
     assert isinstance(told.error, ClaudeFailed)
-    assert "lost in mid-answer" in told.error.message
+    assert "lost during the answer" in told.error.message
     assert len(upstream.bodies) == 1
     await is_good(worker, upstream)
 

@@ -99,7 +99,7 @@ async def test_all_is_well_with_the_real_cli(
     assert (told.status, told.wrong) == (0, set()), told.text
     assert "found in the wheel claude-agent-sdk, is 2." in told.line("claude")
     assert "started and initialized in " in told.line("session")
-    assert "ANTHROPIC_API_KEY, says the claude CLI" in told.line("login")
+    assert "ANTHROPIC_API_KEY, as the claude CLI reports" in told.line("login")
     assert "sonnet is claude-sonnet" in told.line("model")
     assert "answered 'ready': first token after " in told.line("answer")
     # It has changed nothing of ours.

@@ -27,7 +27,7 @@ REMEDIES: Mapping[str, str] = {
     "missing_required_parameter": (
         "The client's request lacks a field. The client received its name."
     ),
-    "unsupported_value": "The model behind Claude Code cannot do what was asked.",
+    "unsupported_value": "The model behind Claude Code has no such feature.",
     "thread_unsupported_request": (
         "Nothing to do: Anthropic's SDKs repeat the request with all messages."
     ),
@@ -53,7 +53,8 @@ REMEDIES: Mapping[str, str] = {
     ),
     "method_not_allowed": "Use another HTTP method for this route.",
     "upgrade_required": "The route is for WebSocket connections: use POST instead.",
-    "foreign_origin": "A page of another site asked: --cors-origin allows it.",
+    "foreign_origin": "A page of another site sent the request: --cors-origin allows "
+    "it.",
     "foreign_host": "The request names another host: --allowed-hosts allows it.",
     "unsupported_content_encoding": "Have the client send its requests uncompressed.",
     "request_timeout": (

@@ -4,9 +4,9 @@ Each field of OpenAI's document has one of four fates:
 
 ==========  ================================================================
 carried     it reaches the model
-ignored     it would change the answer and cannot; its path is reported
+ignored     the proxy cannot apply it; its path is reported
 refused     the answer without it would be wrong
-accepted    it changes nothing that a client could see: ``user``,
+accepted    it has no visible effect: ``user``,
             ``metadata``, ``store`` …
 ==========  ================================================================
 
@@ -50,7 +50,7 @@ from ccproxy.core.messages import MessagesRequest
 # The limit in OpenAI's document.
 _MOST_CHOICES = 128
 
-# The Messages API has these, but some of its models refuse them.
+# The Messages API has these fields, but some of its models refuse them.
 _SAMPLING = ("temperature", "top_p", "top_k")
 _IGNORED = (
     "presence_penalty",
@@ -103,7 +103,7 @@ class ChatRequest(msgspec.Struct):
     logit_bias: dict[str, float] | None = None
     prediction: object = None
     verbosity: object = None
-    # Refused, unless they ask for nothing.
+    # Refused, unless the value has no effect.
     logprobs: bool | None = None
     top_logprobs: int | None = None
     modalities: list[str] | None = None
@@ -204,10 +204,10 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
 
 def _reject_unsupported(request: ChatRequest) -> None:
     if request.logprobs or request.top_logprobs:
-        unsupported("logprobs", "the model's log probabilities are not to be had")
+        unsupported("logprobs", "the model's log probabilities are not available")
     if request.audio is not None or "audio" in (request.modalities or ()):
         param = "audio" if request.audio is not None else "modalities"
-        unsupported(param, "the model does not speak; ask for text")
+        unsupported(param, "the model has no audio output; request text")
     if request.functions and request.tools:
         raise InvalidRequest(
             "`functions` and `tools` exclude each other; send all as `tools`",

@@ -5,7 +5,7 @@ finish reason. After all choices: the usage if the client asked for it, and ``[D
 An error may come at any place; it is the last event, without ``[DONE]``.
 
 Source: ``CreateChatCompletionResponse`` and ``CreateChatCompletionStreamResponse``
-in OpenAI's document; what breaks clients was measured on them.
+in OpenAI's document; and tests of what clients accept.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -210,7 +210,8 @@ def decode_functions(
 def _given(tool: ChatToolParam, at: str) -> _Given:
     if tool.type not in (None, "function", "custom"):
         unsupported(
-            f"{at}.type", f"{tool.type!r} is not offered; send functions or customs"
+            f"{at}.type",
+            f"{tool.type!r} is not supported; send function or custom tools",
         )
     if tool.function is not None:
         return _function(tool.function, f"{at}.function", tool.cache_control)

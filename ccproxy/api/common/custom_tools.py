@@ -42,7 +42,7 @@ def custom_tool(
         syntax: of the grammar, ``lark`` or ``regex``; None: any text.
         definition: the grammar.
         at: the path of the tool in the request.
-        cache_control: the client's breakpoint behind it.
+        cache_control: the client's breakpoint at the tool.
     """
     what = "The tool's whole input, as plain text."
     instructions = description or ""
@@ -115,7 +115,7 @@ class CustomInputDecoder:
         """Return the rest of the text; the arguments are complete."""
         phase, self._phase = self._phase, _Phase.CLOSED
         if phase in (_Phase.TEXT, _Phase.CLOSED):
-            # Half an escape is no character.
+            # The rest is half an escape: no character.
             return ""
         raw = "".join(self._raw)
         try:
@@ -148,13 +148,13 @@ class CustomInputDecoder:
         try:
             text: str = json.loads(f'"{json_text[:end]}"', strict=False)
         except ValueError:
-            # An escape that JSON has not.
+            # JSON has no such escape.
             return json_text[:end]
         return _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _may_open(json_text: str) -> bool:
-    """Whether more of it can still make it the beginning of an ``input``."""
+    """Whether a text can still become the beginning of an object with ``input``."""
     rest = json_text
     for piece in _OPENING_PIECES:
         rest = rest.lstrip()
@@ -167,7 +167,7 @@ def _may_open(json_text: str) -> bool:
 
 
 def _end_of_text(json_text: str) -> tuple[int, bool]:
-    """Up to where it can be decoded, and whether the closing quote comes there."""
+    """The end of the part that can be decoded; whether the closing quote is there."""
     place = 0
     while place < len(json_text):
         character = json_text[place]
@@ -181,7 +181,7 @@ def _end_of_text(json_text: str) -> tuple[int, bool]:
 
 
 def _escape(json_text: str, place: int) -> int:
-    """The length of an escape, of two if they are one character; 0: it goes on."""
+    """The length of an escape, or of a surrogate pair of two; 0: it is incomplete."""
     if json_text[place + 1 : place + 2] != "u":
         return 2
     digits = json_text[place + 2 : place + 2 + _HEX_DIGITS]

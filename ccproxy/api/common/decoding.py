@@ -36,7 +36,7 @@ _UP_TO_HALF = re.compile(
 _REPLACEMENT = rb"\ufffd"
 
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-# Beyond it, JSON readers with binary64 numbers do not agree on integers.
+# Above this number, JSON readers with binary64 numbers do not agree on integers.
 _LARGEST_NUMBER = 2**53
 
 
@@ -246,5 +246,5 @@ def sampling_fields(
 
 def _number(value: float, param: str) -> Raw:
     if abs(value) > _LARGEST_NUMBER:
-        raise InvalidRequest(f"`{param}` is out of all bounds", param=param)
+        raise InvalidRequest(f"`{param}` is too large", param=param)
     return Raw(msgspec.json.encode(value))

@@ -40,7 +40,7 @@ _TEXT_TYPES = ("", "application/octet-stream", "application/json", "application/
 
 
 def image_type(data: bytes) -> str | None:
-    """The media type of an image by its first bytes; None: it is no image."""
+    """The media type of an image by its first bytes; None: it is not an image."""
     return next((kind for kind, looks in _IMAGES.items() if looks(data)), None)
 
 
@@ -58,10 +58,10 @@ def image(
         url: a data URL, or one of https.
         at: its path in the request.
         adjustments: get the path if the declared type is wrong.
-        cache_control: the client's breakpoint behind it.
+        cache_control: the client's breakpoint at the block.
 
     Raises:
-        InvalidRequest: it is no image that the Messages API accepts.
+        InvalidRequest: it is not an image that the Messages API accepts.
     """
     url = required(url or None, at)
     if _is_https(url):
@@ -70,7 +70,7 @@ def image(
     found = image_type(data)
     if found is None:
         raise InvalidRequest(
-            f"`{at}` is no PNG, JPEG, GIF or WebP image; convert it to one", param=at
+            f"`{at}` is not a PNG, JPEG, GIF or WebP image; convert it", param=at
         )
     if declared != found and declared not in _ANY_IMAGE:
         adjustments.adjust(at)
@@ -96,10 +96,10 @@ def document(
         name: the file's, for the model.
         at: the path of ``data_url`` in the request.
         url_at: the path of ``url``.
-        cache_control: the client's breakpoint behind it.
+        cache_control: the client's breakpoint at the block.
 
     Raises:
-        InvalidRequest: it is no document that the Messages API accepts.
+        InvalidRequest: it is not a document that the Messages API accepts.
     """
     required(data_url or url or None, at)
     about = {"title": name or UNSET, "cache_control": cache_control}
@@ -126,7 +126,8 @@ def document(
         text = ""
     if declared == _PDF or not is_text or "\0" in text:
         raise InvalidRequest(
-            f"`{at}` is neither a PDF nor text in UTF-8; the model reads nothing else",
+            f"`{at}` is neither a PDF nor text in UTF-8; the model reads no other "
+            "files",
             param=at,
         )
     if is_blank(text):
@@ -152,7 +153,7 @@ def _is_https(url: str) -> bool:
 def _scheme(at: str) -> InvalidRequest:
     return InvalidRequest(
         f"`{at}` must be a data: URL, or one of https: that the model's provider "
-        "fetches; nothing is read from here",
+        "fetches; the proxy itself reads no files",
         param=at,
     )
 

@@ -245,7 +245,7 @@ def object_schema(schema: Raw | None, at: str, *, or_else: Raw) -> Raw:
         or_else: the result for None, ``null`` and ``{}``.
 
     Raises:
-        InvalidRequest: it is no JSON Schema, or not one of an object.
+        InvalidRequest: it is not a JSON Schema, or not of type object.
     """
     if schema is None:
         return or_else

@@ -1,6 +1,6 @@
 """Pairs calls and results of a history as the Messages API requires. Pure.
 
-The user's next message has the results of all calls of the turn before it, in front of
+The user's next message has the results of all calls of the turn before it, before
 everything else. There is no result without a call. Ids consist of letters, digits,
 ``_`` and ``-``, and no two calls have the same.
 
@@ -36,7 +36,7 @@ def paired(
     """Move results to where the API requires them.
 
     Consecutive messages of the assistant become one message if they have calls or
-    thinking. The first message of the user behind results is joined to them. All other
+    thinking. The first message of the user after results is joined to them. All other
     messages stay unchanged.
 
     A call without an id (`NO_ID`) is paired with the first result without an id. Ids
@@ -136,7 +136,7 @@ def _with_results_first(
     param: str,
     adjustments: Adjustments,
 ) -> Iterable[Message]:
-    """The messages between two turns of the assistant, results first."""
+    """The messages between two turns of the assistant, with the results first."""
     results: dict[str, Block] = {}
     rest: list[Message] = []
     first_at = ""

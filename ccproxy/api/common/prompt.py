@@ -4,10 +4,10 @@ Chat completions and Responses have different fields, but the same conversations
 messages with a role, whose content is a string or a list of texts, images and files.
 
 =====================  ===========================================================
-system, developer      in front: the system prompt; later on: a message
+system, developer      at the beginning: the system prompt; later: a message
 user                   a message; a string stays a string
 assistant              a message: thinking, text, calls
-tool                   results, in front of the next message of the user
+tool                   results, at the beginning of the user's next message
 a blank text           left out; its path is reported
 =====================  ===========================================================
 """
@@ -38,7 +38,7 @@ _ROLES: Mapping[str, str] = {
 }
 # OpenAI's efforts that the Messages API lacks.
 _NO_EFFORTS = ("none", "minimal")
-# All that a client may ask for.
+# All efforts that a client may ask for.
 _EFFORTS = (*_NO_EFFORTS, "low", "medium", "high", "xhigh", "max")
 # What is sent for the efforts that the Messages API lacks.
 _LEAST_EFFORT = "low"
@@ -142,7 +142,7 @@ def conversation(
     instructions: list[str] = [first]
     messages: list[Message] = []
     for message in given:
-        # The API has no system message in front of the first message.
+        # The API has no system message before the first message.
         if not messages and _ROLES[message.role] == SYSTEM:
             instructions.append(_system_text(message, adjustments))
         elif (made := _message(message, adjustments)) is not None:
@@ -160,7 +160,8 @@ def conversation(
 def _check_role(message: InputMessage) -> None:
     if message.role not in _ROLES:
         raise InvalidRequest(
-            f"`{message.at}.role`: {message.role!r} is no role; there are system, "
+            f"`{message.at}.role`: {message.role!r} is not a role; the roles are "
+            "system, "
             "developer, user, assistant and tool",
             param=f"{message.at}.role",
         )
@@ -206,7 +207,7 @@ def _refuse_without_question(
     user_paths = [message.at for message in messages if message.role == USER]
     if not user_paths or (last is given[-1] and user_paths[-1] != last.at):
         raise InvalidRequest(
-            f"`{last.at}`: the last message of the user is blank; say something in it",
+            f"`{last.at}`: the last message of the user is blank; add text to it",
             param=f"{last.at}.content",
         )
 
@@ -229,7 +230,7 @@ def _content(
 
 
 def _result(message: InputMessage, adjustments: Adjustments) -> Block:
-    """The block of a call's result; a blank text becomes an empty one."""
+    """The block of a call's result; a blank text becomes an empty text."""
     content: str | Sequence[Block]
     if isinstance(message.content, str):
         content = message.content

@@ -1,6 +1,6 @@
-"""Hides from a stream's client that the answer was cut off and asked for again. Pure.
+"""Hides from a stream's client that an answer was cut off and repeated. Pure.
 
-What was sent cannot be taken back. If the provider loses an answer, the CLI asks again.
+What was sent cannot be taken back. If an answer is lost, the CLI repeats the request.
 The filter removes from the new answer the text that the client already has, and
 continues in the block that the client has open. If the new answer has another text, it
 cannot continue the first one: the stream ends with an error.
@@ -15,7 +15,7 @@ other     as calls
 ========  =============================================================================
 
 ``index`` is the number of the block for the client. After a cut, new blocks are
-numbered behind the blocks that the client has.
+numbered after the blocks that the client has.
 """
 
 from collections.abc import Iterable
@@ -85,7 +85,7 @@ class RestartFilter:
             if self._failed:
                 break
             if isinstance(event, TextDelta) and self._indices is None:
-                # Nearly all events are text deltas: the short way.
+                # Nearly all events are text deltas.
                 self._sent.append(event.text)
                 if self._open is not None:
                     self._open.is_empty = False
@@ -170,7 +170,7 @@ class RestartFilter:
 
     def _restart(self, why: str) -> list[Event]:
         if self._is_bound:
-            # The new answer's call would have another id.
+            # The call in the new answer would have a different id.
             return [_mismatch(why)]
         self._why = why
         self._owed = "".join(self._sent)
@@ -199,7 +199,8 @@ class RestartFilter:
             numbers[index] = current.index
             return []
         if self._owed and isinstance(value, Text):
-            # Its text may be all repetition: `_text` opens it at the first new word.
+            # The block's text may be all repetition: `_text` opens the block at the
+            # first new character.
             numbers[index] = None
             return []
         if self._owed:
@@ -207,7 +208,7 @@ class RestartFilter:
         return self._open_next(block, index)
 
     def _open_next(self, block: Block, index: int) -> list[Event]:
-        """Open a block behind the blocks that the client has."""
+        """Open a block after the blocks that the client has."""
         number = self._numbers[index] = self._next_index
         closed = self._close()
         self._begin(block, number)
@@ -255,7 +256,7 @@ class RestartFilter:
 def _mismatch(why: str) -> Failed:
     return Failed(
         ClaudeFailed(
-            f"{why}, and its second answer does not continue the first; ask again",
+            f"{why}, and the second answer does not continue the first; try again",
             cause=Cause.RESTART_DIFFERS,
         )
     )

@@ -91,7 +91,7 @@ class OpenAIToolChoice:
             return left, _choice(self.mode, None, one_call=one_call)
         if self.mode == "any":
             raise InvalidRequest(
-                f"`{param}` demands a call, and there is nothing in `{among}` to call",
+                f"`{param}` requires a call, but `{among}` has no tool to call",
                 param=param,
             )
         return left, None
@@ -173,4 +173,4 @@ def _name(wanted: _Wanted) -> str:
     if wanted.type in ("local_shell", "shell"):
         # These tools have no name; the type stands for it.
         return wanted.type
-    unsupported(_PARAM, f"a call of {wanted.type!r} cannot be demanded")
+    unsupported(_PARAM, f"a call of {wanted.type!r} cannot be required")

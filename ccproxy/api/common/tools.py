@@ -31,7 +31,7 @@ _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _HASH_DIGITS = 8
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 _NOTHING = Raw(b"{}")
-# Arguments that are no object become the value of this field of an object.
+# Arguments that are not an object become the value of this field of an object.
 _ARGUMENTS = "arguments"
 # OpenAI's names of a tool's fields.
 RENAMED: Mapping[str, str] = {"input_schema": "parameters"}
@@ -142,7 +142,8 @@ class ToolTable:
 def _precedence(tool: tuple[ToolIdentity, str]) -> tuple[bool, bool, str]:
     """The order in which tools get their names, whatever their order in ``tools``.
 
-    Names that the API accepts come first, so that no made name is equal to one.
+    Names that the API accepts come first, so that no derived name is equal to such a
+    name.
     """
     identity, _ = tool
     name = identity.path_name
@@ -176,7 +177,7 @@ def function_tool(
         description: for the model.
         parameters: a JSON Schema of an object; None, ``null`` or ``{}`` for none.
         at: the path of the function in the request.
-        renamed: what the request calls the tool's fields.
+        renamed: the request's names of the tool's fields.
         fields: others of the tool, such as ``strict``; `UNSET` is left out.
 
     Raises:
@@ -227,12 +228,12 @@ def _text_of(arguments: Raw | str) -> str:
 
 
 def _input_of(text: str) -> tuple[Raw, bool]:
-    """The object for some arguments, and whether it is another form of them."""
+    """The object for some arguments, and whether it differs from them."""
     body, halves = read_body(text.encode())
     try:
         _decode_fields(body)
     except msgspec.ValidationError:
-        # It is JSON, but no object.
+        # The text is JSON, but not an object.
         return _object_of(body, text), True
     except (msgspec.DecodeError, RecursionError):
         if not text.strip():

@@ -110,8 +110,8 @@ class ConversationRoutes(Routes):
 
     Args:
         services: what every request needs.
-        conversations: keeps the conversations.
-        responses: keeps the responses, whose items a request can name.
+        conversations: stores the conversations.
+        responses: stores the responses, whose items a request can refer to.
         wall_seconds: Unix time.
     """
 
@@ -145,12 +145,12 @@ class ConversationRoutes(Routes):
     async def _kept(
         self, given: Sequence[RequestItem], context: RequestContext, name: str = ""
     ) -> list[Item]:
-        """The items as they are kept, with ids that no other of the conversation has.
+        """The items as they are stored, with ids that are unique in the conversation.
 
         Args:
-            given: by the request.
-            context: makes the ids of those that came without.
-            name: the conversation's, if there is one already.
+            given: the items in the request.
+            context: makes ids for items without one.
+            name: the id of an existing conversation; empty: a new one.
         """
         wanted = [own for item in given if (own := item.referenced_id) is not None]
         found = await self._responses.items(wanted) if wanted else {}

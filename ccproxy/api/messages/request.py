@@ -4,9 +4,9 @@ A request is passed on nearly as it came. The proxy reads only the fields that i
 for errors in other fields, the provider's message is the better one.
 
 =============================  ======================================================
-``metadata`` and its like      ignored: they are the CLI's, or the transport's
-``thread``                     refused, in the words that Anthropic's SDKs expect
-``container`` and its like     refused
+``metadata`` and the like      ignored: the CLI or the transport sets them
+``thread``                     refused, with the error that Anthropic's SDKs expect
+``container`` and the like     refused
 ``system``                     one text; breakpoints of its blocks are ignored
 ``output_format``              becomes ``output_config.format``, its newer name
 thinking without signature     ignored: the provider cannot check it
@@ -72,7 +72,7 @@ _REFUSED = {
     "inference_geo": "where the model runs cannot be chosen here",
 }
 _ROLES = ("user", "assistant", "system")
-# A block of Claude Code's with its version; the CLI here sends its own.
+# A block with Claude Code's version; the proxy's CLI sends its own.
 _ATTRIBUTION = "x-anthropic-billing-header"
 
 _CUSTOM = "custom"
@@ -238,7 +238,8 @@ def _message(raw: Raw, at: str) -> Message:
     read = decode_json(_message_decoder, bytes(raw), at=at)
     if read.role not in _ROLES:
         raise InvalidRequest(
-            f"`{at}.role`: {read.role!r} is no role; there are user, assistant and "
+            f"`{at}.role`: {read.role!r} is not a role; the roles are user, assistant "
+            "and "
             "system",
             param=f"{at}.role",
         )
@@ -305,7 +306,7 @@ def _thinking_form(thinking: ThinkingConfig | None) -> ThinkingForm:
 
 
 def _output_config(fields: _Fields) -> OutputConfig | None:
-    """``output_config``, with the format that betas have beside it."""
+    """``output_config``, with the format of the older field ``output_format``."""
     raw, beside = fields.take("output_config"), fields.take("output_format")
     if beside is not None:
         decode_json(_format_decoder, bytes(beside), at="output_format")

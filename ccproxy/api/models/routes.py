@@ -24,7 +24,7 @@ from ccproxy.web.operation import Operation, json_response_spec, parameter
 from ccproxy.web.replies import json_response
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
-# Of Anthropic's API.
+# As in Anthropic's API.
 _DEFAULT_PAGE, _LONGEST_PAGE = 20, 1000
 
 _TEXT = {"type": "string"}
@@ -35,9 +35,9 @@ _VERSION = parameter(
     "header",
 )
 _PAGE = (
-    parameter("after_id", "With anthropic-version: the models behind this one.", _TEXT),
+    parameter("after_id", "With anthropic-version: the models after this one.", _TEXT),
     parameter(
-        "before_id", "With anthropic-version: the models in front of this one.", _TEXT
+        "before_id", "With anthropic-version: the models before this one.", _TEXT
     ),
     parameter(
         "limit", "With anthropic-version: the number of models, from 1 to 1000.", _TEXT
@@ -105,7 +105,7 @@ class ModelRoutes(Routes):
             description="Slashes within the name need not be encoded.",
             parameters=(_VERSION,),
             responses=(json_response_spec({"anyOf": [Model, AnthropicModel]}, _WORDS),),
-            # A name with a line break in it is no path.
+            # NotFound: a name with a line break matches no route.
             errors=(ModelNotFound, NotFound),
             error_formats=(OPENAI, ANTHROPIC),
         ),

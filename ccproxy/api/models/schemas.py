@@ -31,7 +31,7 @@ class ModelList(msgspec.Struct, kw_only=True):
 
 
 def model_document(name: str, since_seconds: int) -> bytes:
-    """Encode one ``Model``; ``created`` is when the proxy came to know it."""
+    """Encode one ``Model``; ``created`` is when the proxy learned of the model."""
     return msgspec.json.encode(Model(name, since_seconds))
 
 

@@ -1,6 +1,6 @@
 """``GET /openapi.json``: what this server does, in OpenAPI 3.1. Pure.
 
-The document is made of the `Operation` that stands at each route. Errors that do not
+The document is made of the `Operation` of each route. Errors that do not
 depend on the route are added here.
 
 Source: the OpenAPI Specification 3.1.1.
@@ -32,7 +32,7 @@ from ccproxy.web.operation import JSON, JSONSchema, Route
 _SECURITY: Sequence[Mapping[str, Any]] = ({"key": []}, {"x-api-key": []})
 _PLACE = re.compile(r"{(\w+)}")
 _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
-# Of the format, not of the program: what `/v1` stands for.
+# The version of the API (`/v1`), not of the program.
 _VERSION = "1"
 _ABOUT = (
     "The model behind Claude Code. Every route is there with and without `/v1`. "

@@ -19,7 +19,7 @@ from ccproxy.core.messages import MessagesRequest, ToolChoice
 from ccproxy.core.stream import Usage
 
 # The last message of the user. The conversation continues from the answer alone.
-ASK = (
+SUMMARY_REQUEST = (
     "Summarize this whole conversation so that it can be continued from your summary "
     "alone, by someone who has not seen it. Keep every fact, name, number, decision, "
     "constraint, preference and file or code detail that may matter later, what has "

@@ -21,7 +21,7 @@ class EventLog:
 
     Attributes:
         events: from the first one on.
-        is_over: whether these are all.
+        is_over: whether no more events follow.
     """
 
     def __init__(self) -> None:
@@ -36,16 +36,16 @@ class EventLog:
             self._notify()
 
     def finish(self) -> None:
-        """Note that these were all."""
+        """Note that no more events follow."""
         self.is_over = True
         self._notify()
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Have a function called at each change."""
+        """Call a function at each change."""
         self._listeners.append(listener)
 
     def unlisten(self, listener: Callable[[], None]) -> None:
-        """Have it called no longer."""
+        """Stop calling a function."""
         self._listeners.remove(listener)
 
     def _notify(self) -> None:
@@ -85,7 +85,7 @@ class EventLogReader:
         """Nothing to do: `_play` asks the writer."""
 
     def resume(self) -> None:
-        """Go on."""
+        """Continue."""
         self._play()
 
     def gone(self) -> None:
@@ -101,6 +101,7 @@ class EventLogReader:
                     self._writer.write(sse_frames([DONE]))
                     self._over.callback(None)
                 return
-            # Before the write, which may come back here by a pause and resume.
+            # Before the write, which may call this method again by a pause and a
+            # resume.
             self._next += len(events)
             self._writer.write(sse_frames(events))

@@ -100,7 +100,7 @@ class ResponsesRequest(msgspec.Struct):
     moderation: object = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    # Refused, unless they ask for nothing.
+    # Refused, unless the value has no effect.
     prompt: object = None
     tools: list[msgspec.Raw] | None = None
     tool_choice: object = None
@@ -342,11 +342,11 @@ def _reject_unsupported(request: ResponsesRequest) -> None:
             param="background",
         )
     if _LOGPROBS in (request.include or ()):
-        unsupported("include", "the model's log probabilities are not to be had")
+        unsupported("include", "the model's log probabilities are not available")
     if request.prompt is not None:
         unsupported("prompt", "prompt templates are OpenAI's own")
     if request.top_logprobs:
-        unsupported("top_logprobs", "the model's log probabilities are not to be had")
+        unsupported("top_logprobs", "the model's log probabilities are not available")
 
 
 def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:

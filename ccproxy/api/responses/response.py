@@ -1,4 +1,4 @@
-"""Responses: the finished message to one document. Pure."""
+"""Encodes a finished answer as one response document. Pure."""
 
 from collections.abc import Iterator, Sequence
 

@@ -9,7 +9,7 @@ from ccproxy.api.common.answering import CompletionRunner
 from ccproxy.api.responses import operations
 from ccproxy.api.responses.background import BackgroundResponse, BackgroundResponses
 from ccproxy.api.responses.compaction import (
-    ASK,
+    SUMMARY_REQUEST,
     check_model,
     compaction_document,
     compaction_item,
@@ -163,7 +163,9 @@ class ResponsesRoutes(Routes):
         check_model(call.request.model)
         call = evolve(call, request=summarized(call.request))
         owner = context.identity.key
-        turn = await self._turns.prepare(call, context.hex, closing=ASK, owner=owner)
+        turn = await self._turns.prepare(
+            call, context.hex, closing=SUMMARY_REQUEST, owner=owner
+        )
         _set_headers(context, turn, None)
         document = ResponseDocument(turn.encoder)
         await self._runner.collect(context, turn.question, document)

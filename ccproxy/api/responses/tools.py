@@ -191,7 +191,7 @@ def _tools(tool: ToolFields, at: str) -> Iterator[_Given]:
         case other:
             unsupported(
                 f"{at}.type",
-                f"{other!r} is not offered here; send function, custom, namespace, "
+                f"{other!r} is not supported here; send function, custom, namespace, "
                 "local_shell or shell, which your client runs",
             )
 
@@ -203,7 +203,7 @@ def _nested(space: ToolFields, at: str) -> Iterator[_Given]:
         inner_at = f"{at}.tools[{index}]"
         inner = decode_json(_decoder, bytes(raw), at=inner_at)
         if inner.type not in ("function", "custom"):
-            unsupported(f"{inner_at}.type", "a namespace has functions and customs")
+            unsupported(f"{inner_at}.type", "a namespace has function and custom tools")
         if space.description:
             own = inner.description
             description = f"{space.description}\n\n{own}" if own else space.description

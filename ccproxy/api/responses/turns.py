@@ -1,7 +1,7 @@
 """Prepares a response: gathers its conversation, and stores the answer.
 
-Earlier items may be in the store, in a conversation, or with a WebSocket. The caller
-asks the backend, and calls `ResponseBuilder.keep` at the end.
+Earlier items may be in the store, in a conversation, or in a WebSocket's memory. The
+caller sends the request to the backend, and calls `ResponseBuilder.keep` at the end.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,12 +37,13 @@ _CONTINUABLE = ("completed", "incomplete")
 
 @frozen
 class PreparedResponse:
-    """A response whose question can be asked.
+    """A response whose request can be sent to the model.
 
     Attributes:
         identifier: a part of the ids of the response and its items.
         earlier: the items before the request.
-        has_unstored_history: whether those are not stored, and are stored with it.
+        has_unstored_history: whether ``earlier`` is not stored, and must be stored with
+            the response.
     """
 
     identifier: str
@@ -140,7 +141,7 @@ class ResponseBuilder:
             remembers: whether the caller may continue the response without the store.
 
         Raises:
-            CCProxyError: the request cannot be asked.
+            CCProxyError: the request cannot be sent to the model.
         """
         earlier = await self._earlier(call, remembered)
         wanted = call.referenced_ids
@@ -280,7 +281,7 @@ class PreviousResponse:
 
 
 def remembered(turn: PreparedResponse) -> PreviousResponse:
-    """The previous response that a finished turn is."""
+    """A finished turn, as the previous response of the next request."""
     items = (*turn.earlier, *turn.input, *turn.output)
     echo = turn.call.echo
     chain = ResponseChain(turn.encoder.response["status"], items, echo.conversation_id)

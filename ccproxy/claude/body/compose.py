@@ -49,7 +49,7 @@ class Composition:
             and encrypted thinking contains it.
         model_id: the full id of the model; empty: not known.
         is_remembered: whether the answer may be remembered: no text and no tool of the
-            proxy's stands before it.
+            proxy precedes it.
     """
 
     body: ComposedBody
@@ -81,7 +81,7 @@ class Composition:
         )
 
     def again(self, first_answer: Sequence[Block], words: str) -> ComposedBody | None:
-        """The body of a second question, because the answer did not do.
+        """The body of a second question, after an unacceptable first answer.
 
         Args:
             first_answer: the first answer, as the model made it.
@@ -205,7 +205,7 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
         rules = evolve(rules, has_new_web_search=False)
     notes = Notes(request.paths)
     for path in request.web_search_paths:
-        # It would be a tool of Claude Code's, which a body does not have.
+        # Web search needs Claude Code's own tool, which body mode does not have.
         notes.ignore(path)
     system, turns = yield from read_request(request, notes, options.betas)
     system_messages = rules.takes_system_messages and options.system_messages

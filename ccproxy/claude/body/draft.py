@@ -135,7 +135,7 @@ class Draft:
         return f"Give your final answer by calling the tool `{tool.name}`. {_PROSE}"
 
     def again(self, first_answer: Sequence[Block], words: str) -> ComposedBody | None:
-        """The body of a second question, because the answer did not do.
+        """The body of a second question, after an unacceptable first answer.
 
         Args:
             first_answer: the first answer, as the model made it.

@@ -61,7 +61,7 @@ class Recall(Protocol):
             prefix: the hash of everything before the answer.
             client_copy: the client's copy of the answer.
             model_id: the model that the answer is sent to.
-            is_bound: whether only an answer behind ``prefix`` will do.
+            is_bound: whether the answer must have been made after ``prefix``.
         """
 
 
@@ -278,7 +278,7 @@ def place_system_messages(
     """The turns between two of the assistant's, with system messages placed.
 
     Args:
-        turns: of the user and the system, with all results of calls in front.
+        turns: of the user and the system, with all results of calls first.
         notes: takes messages that are moved or become a user's turn.
         allowed: whether the model takes system messages.
         after_server_tool: whether the assistant's turn before them ends in a block of
@@ -303,7 +303,7 @@ def place_system_messages(
 
 
 def leading_system_text(turn: Turn) -> str | None:
-    """The text of a system message; None: a block of it is no text."""
+    """The text of a system message; None: it has a block of another type."""
     if isinstance(turn.content, str):
         return turn.content
     texts = [b.value.text for b in turn.content if isinstance(b.value, Text)]

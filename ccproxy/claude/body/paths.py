@@ -113,7 +113,7 @@ def client_path(paths: Mapping[str, str], path: str) -> str | None:
 def _joined(start: str, steps: Sequence[str]) -> str:
     rest = list(steps)
     if len(rest) > 1 and rest[0] in _TAGS:
-        # The type of an item is no field.
+        # The type of an item is not a field.
         del rest[0]
     for step in rest:
         start += f"[{step}]" if step.isdigit() else f".{step}"

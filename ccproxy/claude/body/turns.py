@@ -106,7 +106,7 @@ def is_thinking(block: Block) -> bool:
 def read_turn(
     message: Message, notes: Notes, betas: Collection[str] = ()
 ) -> Turn | None:
-    """The corrected message; None: nothing is left of its content.
+    """The corrected message; None: it has no content after the correction.
 
     Args:
         message: the client's.
@@ -119,7 +119,7 @@ def read_turn(
     if message.role not in ROLES:
         path = f"{message.at}.role" if message.at else "messages"
         raise InvalidRequest(
-            f"`{path}`: {message.role!r} is no role; the roles are user, assistant "
+            f"`{path}`: {message.role!r} is not a role; the roles are user, assistant "
             "and system",
             param=path,
         )

@@ -2,12 +2,12 @@
 
 A process with a dummy key sends two questions to a scripted API on loopback. They prove
 that system prompt, model and body arrive as they were set, exactly once. The result is
-stored by the binary's path, size and modification time, so that an update in place is
-another binary. No client's request is asked before the result is known.
+stored by the binary's path, size and modification time, so that an update in place
+counts as another binary. No client's request is asked before the result is known.
 
 =========  ===========================================================================
 UNKNOWN    no binary was examined
-EXAMINING  the examination runs
+EXAMINING  the examination is running
 MERGES     everything arrived as it was set
 DIFFERS    something else arrived: requests are sent in native mode
 FAILED     no result: requests are sent in native mode; examined again later
@@ -38,7 +38,7 @@ from ccproxy.core.errors import (
 )
 
 # Time before a binary without result is examined again.
-_AGAIN_SECONDS = 60.0
+_REEXAMINE_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
 
 
@@ -177,7 +177,7 @@ class Conformance:
             binary, self._mark = BinaryID.of(launch.binary), mark
         is_other = binary is not None and binary != self._binary
         age = self._clock.seconds() - self._decided_seconds
-        is_old = self.verdict in _PASSING and age >= _AGAIN_SECONDS
+        is_old = self.verdict in _PASSING and age >= _REEXAMINE_SECONDS
         if binary is not None and (is_other or is_old):
             if is_other:
                 self._replaces |= self.verdict in (
@@ -228,7 +228,7 @@ class Conformance:
         is_known = self.check_usable()
         if self.verdict in (BinaryVerdict.DIFFERS, BinaryVerdict.FAILED):
             raise ClaudeUnresponsive(
-                "the claude CLI was replaced while this request waited for it; ask "
+                "the claude CLI was replaced while this request waited for it; try "
                 "again",
                 retry_after_seconds=_RETRY_SECONDS,
                 cause=Cause.CLI_REPLACED,

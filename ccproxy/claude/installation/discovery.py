@@ -13,7 +13,7 @@ from ccproxy.core.errors import CCProxyError
 
 # A start takes 0.4 s. Requests that need its result wait for it, but not much longer if
 # the CLI does not answer.
-_PATIENCE_SECONDS = 10.0
+_WAIT_SECONDS = 10.0
 
 
 class CLIDiscovery:
@@ -60,7 +60,7 @@ class CLIDiscovery:
             return
         waiter: Deferred[None] = Deferred()
         self._waiting.append(waiter)
-        waiter.addTimeout(_PATIENCE_SECONDS, self._clock)
+        waiter.addTimeout(_WAIT_SECONDS, self._clock)
         try:
             await waiter
         except DeferredTimeoutError:

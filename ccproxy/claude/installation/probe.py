@@ -19,7 +19,7 @@ from ccproxy.core.errors import Cause, ClaudeFailed
 from ccproxy.core.stream import Event, Failed, Finished
 
 # An examination takes 0.7 s.
-_PATIENCE_SECONDS = 20.0
+_TIMEOUT_SECONDS = 20.0
 
 
 class ScriptedUpstream(Protocol):
@@ -104,7 +104,8 @@ class CLIProber:
         upstream: makes the scripted API.
         isolated: maps a launch and a base URL to a launch with that URL, with a dummy
             key and without the user's login.
-        asks: whether the questions are sent; if not, only the version is checked.
+        sends_questions: whether the questions are sent; if not, only the version is
+            checked.
     """
 
     def __init__(
@@ -113,22 +114,22 @@ class CLIProber:
         upstream: Callable[[], ScriptedUpstream],
         isolated: Callable[[LaunchSpec, str], LaunchSpec],
         *,
-        asks: bool,
+        sends_questions: bool,
     ) -> None:
         self._context = context
         self._upstream = upstream
         self._isolated = isolated
-        self._asks = asks
+        self._asks = sends_questions
 
     async def probe(self, launch: LaunchSpec) -> ProbeResult:
         """Start a CLI and send the questions; see `Prober`."""
         probed = Deferred.fromCoroutine(self._probe(launch))
-        probed.addTimeout(_PATIENCE_SECONDS, self._context.clock)
+        probed.addTimeout(_TIMEOUT_SECONDS, self._context.clock)
         try:
             return await probed
         except DeferredTimeoutError:
             raise ClaudeFailed(
-                f"it did not answer two questions within {_PATIENCE_SECONDS:g} s",
+                f"it did not answer two questions within {_TIMEOUT_SECONDS:g} s",
                 cause=Cause.NO_REPLY,
             ) from None
 

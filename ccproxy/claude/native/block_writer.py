@@ -1,7 +1,7 @@
-"""The content blocks of an answer as stream events, with numbers of their own. Pure.
+"""The content blocks of an answer as stream events, numbered for the client. Pure.
 
 A client does not get the calls of Claude Code's own tools, nor text that is held back.
-So its blocks have indexes of their own, other than those of the provider's stream.
+So the indexes of its blocks differ from those of the provider's stream.
 """
 
 from ccproxy.core.messages import Block
@@ -21,7 +21,7 @@ from ccproxy.core.stream import (
 
 
 class BlockWriter:
-    """Opens and closes the blocks of one message after the other.
+    """Opens and closes the blocks of an answer's messages.
 
     Each method returns the events to send, in order.
     """

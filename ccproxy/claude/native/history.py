@@ -39,7 +39,7 @@ def turn(message: PromptMessage, identifier: str, *, model: str, ask: bool) -> b
                     "id": identifier,
                     "type": "message",
                     "role": "assistant",
-                    "model": _thinker(message) or model,
+                    "model": _thinking_model(message) or model,
                     "content": _blocks(message.content),
                     "stop_reason": "end_turn",
                     "usage": {"input_tokens": 0, "output_tokens": 0},
@@ -54,7 +54,7 @@ def turn(message: PromptMessage, identifier: str, *, model: str, ask: bool) -> b
         "parent_tool_use_id": None,
         "session_id": "",
         "uuid": identifier,
-        # Without it the CLI reads and sends `@/etc/passwd`, and runs `/clear`.
+        # Without this field the CLI reads and sends `@/etc/passwd`, and runs `/clear`.
         "client_composed": True,
     }
     if not ask:
@@ -66,8 +66,8 @@ def _blocks(blocks: Sequence[Block]) -> list[dict[str, object]]:
     return [_block(block) for block in blocks]
 
 
-def _thinker(message: PromptMessage) -> str:
-    """The model of a turn's thinking: the CLI sends it to no other model."""
+def _thinking_model(message: PromptMessage) -> str:
+    """The model of a turn's thinking; the CLI sends thinking to no other model."""
     for block in message.content:
         if isinstance(block, ThinkingBlock | RedactedThinkingBlock):
             return block.model
@@ -113,7 +113,7 @@ def _block(block: Block) -> dict[str, object]:
 def _result(
     content: "str | Sequence[Block]", *, is_error: bool
 ) -> str | list[dict[str, object]]:
-    """A result, written as the CLI writes one that it has waited for."""
+    """A result in the form that the CLI itself writes."""
     if not isinstance(content, str):
         return _blocks(content)
     if is_error or is_blank(content):

@@ -90,7 +90,7 @@ class MCPServer:
     def __init__(self, send: Callable[[str, Mapping[str, object]], None]) -> None:
         self._send = send
         self._tools: Sequence[PromptTool] = ()
-        self._asked: dict[str, tuple[str, object]] = {}
+        self._open_calls: dict[str, tuple[str, object]] = {}
         self._results: dict[str, ToolResultBlock] = {}
 
     def offer(self, tools: Sequence[PromptTool]) -> None:
@@ -101,7 +101,7 @@ class MCPServer:
         """Take a message of the CLI; a call waits for its result."""
         if message.method == "tools/call":
             identifier = message.params.meta.tool_use_id
-            self._asked[identifier] = (request.request_id, message.id or 0)
+            self._open_calls[identifier] = (request.request_id, message.id or 0)
             self._answer()
             return
         # Notifications and pings have an empty result.
@@ -116,8 +116,8 @@ class MCPServer:
         self._answer()
 
     def _answer(self) -> None:
-        for identifier in [*self._asked.keys() & self._results.keys()]:
-            request_id, number = self._asked.pop(identifier)
+        for identifier in [*self._open_calls.keys() & self._results.keys()]:
+            request_id, number = self._open_calls.pop(identifier)
             self._reply(request_id, number, _encoded(self._results.pop(identifier)))
 
     def _reply(

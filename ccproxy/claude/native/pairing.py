@@ -1,6 +1,6 @@
 """Pairs calls with results, and makes their ids unique, as the CLI needs. Pure.
 
-Each call has its result in the next turn, in front of everything else, and each result
+Each call has its result in the next turn, before everything else, and each result
 has its call. The CLI would invent a missing result, so a request without it is refused.
 """
 
@@ -25,7 +25,7 @@ _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def paired(messages: Sequence[PromptMessage], param: str) -> tuple[PromptMessage, ...]:
-    """The turns with results in front, in the order of their calls.
+    """The turns with the results first, in the order of their calls.
 
     A suspended session sends results in this order, and a new session must send the
     same.

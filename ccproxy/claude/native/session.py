@@ -4,8 +4,8 @@
 NEW            the process was started
 PREPARING      settings and history are being sent
 ASKING         the question is sent, the answer comes
-SUSPENDED      the answer ended with calls of the client's tools, behind
-               calls of Claude Code's own; the CLI waits for their results
+SUSPENDED      the answer ended with calls of the client's tools, after
+               calls of Claude Code's own; the CLI waits for the results
 CLOSED         the process is being stopped, or has ended
 =============  ============================================================
 
@@ -41,7 +41,7 @@ from ccproxy.core.stream import Event, Failed, Finished
 
 
 class SessionLost(ClaudeFailed):
-    """The process failed, not the request: another process may be asked."""
+    """The process failed, not the request: another process may get the request."""
 
 
 class _State(Enum):
@@ -85,7 +85,7 @@ class Session:
         self._costs = context.cost_tracker()
         self._prompt: Prompt | None = None
         self._turn: NativeTurnDecoder | None = None
-        # Claude Code's own calls stay in the conversation behind later results.
+        # Claude Code's own calls stay in the conversation when later results arrive.
         self._has_own_calls = False
         self._lost: Callable[[], None] | None = None
         self._delivery = Delivery(context.limits, context.clock, self._timed_out)
@@ -138,7 +138,7 @@ class Session:
         self._delivery.pause()
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue reading."""
         self._process.resume()
         self._heartbeat.heard()
         self._delivery.resume()
@@ -149,7 +149,7 @@ class Session:
         self._heartbeat.stop()
         self._lost = None
         if self._state is _State.SUSPENDED:
-            # At SIGTERM it would give up the calls and ask the model again.
+            # At SIGTERM the CLI would give up the calls and send another request.
             self._process.kill()
         self._state = _State.CLOSED
         self._abandon(ClaudeFailed("the session was closed", cause=Cause.PROCESS_ENDED))
@@ -210,7 +210,7 @@ class Session:
             frozenset(tool.name for tool in prompt.tools),
             must_call=prompt.must_call and not self._settings.forward_tool_choice,
             has_schema=prompt.schema is not None,
-            tells_own_calls=self._settings.show_agent_tools,
+            reports_own_calls=self._settings.show_agent_tools,
             after=after,
             spent_usd=self._costs.total_dollars,
             before=self._turn.message_id if self._turn else None,
@@ -229,7 +229,7 @@ class Session:
         turn = self._turn if self._state is _State.ASKING else None
         if isinstance(record, StreamLine):
             # Nearly all records are of this type.
-            return [] if turn is None else self._asked(turn, record)
+            return [] if turn is None else self._receive_answer(turn, record)
         self._costs.receive(record)
         match record:
             case records.ControlResponse():
@@ -241,7 +241,7 @@ class Session:
                     raise wire.WireError("an answer to a turn of the history")
                 self._preparation.acknowledge()
             case _ if turn is not None:
-                return self._asked(turn, record)
+                return self._receive_answer(turn, record)
             case records.Init() | UserLine() | records.Result() if (
                 self._state is _State.SUSPENDED
             ):
@@ -251,7 +251,9 @@ class Session:
                 self._lose()
         return []
 
-    def _asked(self, turn: NativeTurnDecoder, record: wire.Record) -> list[Event]:
+    def _receive_answer(
+        self, turn: NativeTurnDecoder, record: wire.Record
+    ) -> list[Event]:
         if isinstance(record, records.Init) and self._prompt is not None:
             has_own = self.launch.spawns_children
             wrong = check_offered(record.tools, self._prompt.tools, has_own)
@@ -344,5 +346,5 @@ class Session:
             return
         self._state = _State.CLOSED
         if turn is not None and (turn.will_ask_again or turn.waits_for_results):
-            # At SIGTERM it would ask the model again.
+            # At SIGTERM the CLI would send another request.
             self._process.kill()

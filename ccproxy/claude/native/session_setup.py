@@ -2,7 +2,7 @@
 
 The initialization has everything of the request besides its turns. Then the settings
 are sent, and the turns. The CLI has to acknowledge each of the user's turns before the
-next turn of the assistant is written, or the two would change places.
+next turn of the assistant is written, or their order would change.
 
 Source: docs/claude-cli-protocol.md, "Input", "History" and "Tools".
 """
@@ -153,7 +153,7 @@ class SessionSetup:
             waiter.callback(None)
 
     def abandon(self, error: CCProxyError) -> None:
-        """Fail what still waits."""
+        """Fail everything that still waits."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             waiter.errback(error)

@@ -1,8 +1,8 @@
 """Which request brings the results that a suspended session waits for. Pure.
 
-It is the request whose conversation is the session's own plus the results. A request
-that differs in anything else gets a new session: the model must see the same in both
-cases.
+It is the request whose conversation is that of the session plus the results. A request
+that differs in anything else gets a new session, so that the model gets exactly the
+client's conversation.
 
 Source: docs/claude-cli-protocol.md, "Tools".
 """
@@ -47,7 +47,7 @@ class Suspension:
 
     Attributes:
         prompt: its last request.
-        text: the model's text in front of its calls.
+        text: the model's text before its calls.
         calls: the calls in order, with the model's ids.
     """
 
@@ -64,7 +64,7 @@ class Suspension:
         before, asked = self.prompt.messages, prompt.messages
         if len(asked) != len(before) + 2 or asked[: len(before)] != before:
             return None
-        # For Python 1 equals True, in any order of keys; for the model not.
+        # Python takes 1 for True and ignores the order of keys; the model does not.
         if _written(evolve(prompt, messages=before)) != _written(self.prompt):
             return None
         ids = self._ids(asked[-2])
@@ -157,13 +157,13 @@ def suspension_after(prompt: Prompt, message: MessageBuilder) -> Suspension | No
     for block in message.blocks:
         match block.value:
             case Text() if calls:
-                # OpenAI's histories have no place for text behind a call.
+                # Histories of OpenAI's APIs have no place for text after a call.
                 return None
             case ToolUse(identifier, name, arguments):
                 try:
                     decoded = _decode_object(arguments)
                 except msgspec.DecodeError:
-                    # It has a number that Python cannot hold.
+                    # The arguments have a number that Python cannot hold.
                     return None
                 calls.append(ToolUseBlock(identifier, name, decoded))
     if _are_ambiguous([*_call_ids(prompt), *(call.id for call in calls)]):
@@ -181,7 +181,7 @@ def _call_ids(prompt: Prompt) -> Sequence[str]:
 
 
 def _are_ambiguous(ids: Sequence[str]) -> bool:
-    """Whether the CLI would confuse two of them and lose a result."""
+    """Whether the CLI would confuse two of the ids and lose a result."""
     taken = set(ids)
     return len(taken) < len(ids) or any(
         _NUMBERED.sub("", identifier) in taken - {identifier} for identifier in ids

@@ -27,9 +27,9 @@ class ToolCallDecoder:
     Args:
         tool_names: the client's tools.
         answer: the answer by a schema; None: no schema was given.
-        text: text in front of a call.
+        text: the text before a call.
         blocks: makes events.
-        tells_own: whether calls of Claude Code's own tools are sent.
+        reports_own: whether calls of Claude Code's own tools are sent.
 
     Attributes:
         has_called: whether the message calls a tool of the client's.
@@ -43,13 +43,13 @@ class ToolCallDecoder:
         text: HeldText,
         blocks: BlockWriter,
         *,
-        tells_own: bool,
+        reports_own: bool,
     ) -> None:
         self._tool_names = tool_names
         self._answer = answer
         self._text = text
         self._blocks = blocks
-        self._tells_own = tells_own
+        self._reports_own = reports_own
         self._model = ""
         self._is_calling = False
         self._own: tuple[str, list[str]] | None = None
@@ -89,7 +89,7 @@ class ToolCallDecoder:
             return []
         if self._answer.open(identifier):
             return []
-        # Of two answers in one message the second counts.
+        # If a message has two answers, the second one counts.
         restarted = self._blocks.restart(Restarted(_TWICE))
         return [*restarted, *self._blocks.message(self._model)]
 
@@ -109,7 +109,7 @@ class ToolCallDecoder:
         if self._answer is not None:
             self._answer.close()
         own, self._own = self._own, None
-        if own is None or not self._tells_own:
+        if own is None or not self._reports_own:
             return []
         name, pieces = own
         return self._blocks.agent_tool(name, "".join(pieces))

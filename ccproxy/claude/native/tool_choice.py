@@ -19,14 +19,14 @@ def system_prompt(prompt: Prompt, *, forced: bool) -> str:
     """
     if not prompt.must_call or forced:
         return prompt.system
-    parts = [prompt.system, f"{_order(prompt)} Do not answer in prose."]
+    parts = [prompt.system, f"{_instruction(prompt)} Do not answer in prose."]
     return "\n\n".join(part for part in parts if part)
 
 
 def reminder(prompt: Prompt) -> PromptMessage:
     """The user's turn for a model that answered without a call."""
     return PromptMessage(
-        Role.USER, (TextBlock(f"{_order(prompt)} Make the call now."),)
+        Role.USER, (TextBlock(f"{_instruction(prompt)} Make the call now."),)
     )
 
 
@@ -48,7 +48,7 @@ def tool_choice(prompt: Prompt, *, forced: bool) -> Mapping[str, object] | None:
     return choice or None
 
 
-def _order(prompt: Prompt) -> str:
+def _instruction(prompt: Prompt) -> str:
     names = [f"`{tool.name}`" for tool in prompt.tools]
     if len(names) == 1:
         return f"Your next answer has to be a call of the tool {names[0]}."

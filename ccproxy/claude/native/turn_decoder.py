@@ -13,13 +13,14 @@ OVER        ``Finished`` or       never
 ==========  ====================  ============================================
 
 If a call is required, or a schema given, text is held back until it is known what the
-answer becomes. In front of a call the text is sent. Without a call the model is asked
-once more. Beside an answer by a schema the text is dropped.
+answer becomes. Text before a call is sent. Without a call the model is asked once more.
+If there is an answer by a schema, other text is dropped.
 
-``message_stop`` and a ``message_delta`` without reason end nothing: the CLI closes an
-answer so whose connection was lost, before it repeats the request. A stop reason after
-which the CLI goes on by itself (``max_tokens``, ``refusal``, ``tool_use`` of a client's
-tool) ends the turn here; the process must then be stopped before it goes on.
+``message_stop`` and a ``message_delta`` without a stop reason do not end the answer:
+the CLI sends them when the connection was lost, before it repeats the request. A stop
+reason after which the CLI continues by itself (``max_tokens``, ``refusal``,
+``tool_use`` of a client's tool) ends the turn here; the process must then be stopped
+before it continues.
 
 Source: docs/claude-cli-protocol.md, "Ends".
 """
@@ -82,11 +83,11 @@ _STOP_REASONS: Mapping[FinishReason, str] = {
     FinishReason.REFUSAL: "refusal",
     FinishReason.TOOL_USE: "tool_use",
 }
-# These come only between the beginning of a message and its end.
+# Events that come only between the beginning of a message and its end.
 _PIECES = (BlockStartEvent, BlockDeltaEvent, OpaqueDeltaEvent, MessageDeltaEvent)
 
-# After these the CLI asks the model to go on, within milliseconds; after a call it does
-# so when it gets SIGTERM and gives up the call.
+# After these stop reasons the CLI sends another request within milliseconds; after a
+# call, it does so when SIGTERM makes it give up the call.
 _CUT_SHORT = frozenset(
     {FinishReason.LENGTH, FinishReason.REFUSAL, FinishReason.TOOL_USE}
 )
@@ -107,7 +108,7 @@ class NativeTurnDecoder:
         tool_names: the client's tools; the CLI runs all others by itself.
         must_call: the answer has to be a call of a tool of the client's.
         has_schema: the answer has to satisfy a schema.
-        tells_own_calls: send the calls of Claude Code's own tools to the client.
+        reports_own_calls: send the calls of Claude Code's own tools to the client.
         after: id of the message whose calls this turn brings results for, if the CLI
             was suspended.
         spent_usd: costs that the CLI had reported before.
@@ -121,7 +122,7 @@ class NativeTurnDecoder:
         *,
         must_call: bool = False,
         has_schema: bool = False,
-        tells_own_calls: bool = False,
+        reports_own_calls: bool = False,
         after: str | None = None,
         spent_usd: float = 0.0,
         before: str | None = None,
@@ -138,7 +139,7 @@ class NativeTurnDecoder:
             self._answer,
             self._text,
             self._blocks,
-            tells_own=tells_own_calls,
+            reports_own=reports_own_calls,
         )
         self._has_asked_again = False
         self._owes_question = False
@@ -231,17 +232,18 @@ class NativeTurnDecoder:
 
     def _user(self, record: UserLine) -> list[Event]:
         if record.is_synthetic and self._phase is _Phase.STREAMING:
-            # The CLI keeps the half answer and asks for the other half, in words of
-            # its own: both halves are not one answer.
+            # The CLI keeps the incomplete answer, and asks the model in its own words
+            # to continue: the two parts are not one answer.
             return self._fail(
                 ClaudeFailed(
-                    "the connection to the model was lost in mid-answer, and the "
-                    "answer could not be asked for again; try again",
+                    "the connection to the model was lost during the answer, and "
+                    "the CLI could not repeat the request; try again",
                     cause=Cause.CONNECTION_LOST,
                 )
             )
         if self._answer is not None:
-            # A rejected answer is void when another comes; one that was cut off stays.
+            # A rejected answer is void when the next one comes. If none comes, because
+            # the answer was cut off, the rejected one stays.
             self._void = self._answer.rejected(record.message) or self._void
         return []
 
@@ -364,7 +366,7 @@ class NativeTurnDecoder:
         if result.is_error or result.subtype != "success":
             return self._fail(self._error(result))
         if self._phase is _Phase.WAITING:
-            # Its text may be that of another turn, sent twice.
+            # The text of the result may be that of an earlier turn.
             return self._fail(
                 ClaudeFailed(
                     "the claude CLI ended the turn without asking the model",

@@ -81,7 +81,7 @@ _FIXED = {
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
     "CLAUDE_CODE_DISABLE_BUNDLED_SKILLS": "1",
     "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
-    # Up to 2.1.260 the CLI puts a text of its own in front of the system prompt, on
+    # Up to 2.1.260 the CLI puts its own text before the system prompt, on
     # the provider's own host.
     "CLAUDE_CODE_DAPPER_LAGOON": "0",
     # Otherwise a client's tool named Bash adds a note on git to the user's turn.
@@ -218,7 +218,7 @@ class LaunchSpec:
     def marked(self, mark: str) -> "LaunchSpec":
         """The same for one session, whose processes carry ``mark``.
 
-        Temporary files have a folder of their own: the CLI leaves some behind even
+        Temporary files have a separate folder, because the CLI leaves some of them even
         after a normal end.
         """
         own = {MARKER: mark, "TMPDIR": str(self.temporary(mark))}

@@ -94,7 +94,7 @@ def body_settings(
 
 
 def without_body() -> Mapping[str, object]:
-    """Remove the body of a question, and send nothing until there is another."""
+    """Remove a question's body; the CLI sends no request until the next body is set."""
     settings = {"env": {_BODY: "", _LIMIT: "1"}}
     return {"subtype": "apply_flag_settings", "settings": settings}
 
@@ -102,7 +102,7 @@ def without_body() -> Mapping[str, object]:
 def limit_to_one_request() -> Mapping[str, object]:
     """Keep the CLI from sending a request of its own after an answer.
 
-    The CLI then takes the prompt of any further request for too long, and ends the turn
+    The CLI then considers the prompt of any further request too long, and ends the turn
     with the reason ``blocking_limit``. A retry of the current request is still sent.
     `body_settings` removes the limit.
     """
@@ -110,7 +110,7 @@ def limit_to_one_request() -> Mapping[str, object]:
 
 
 def question(text: str, uuid: str) -> bytes:
-    """The user's turn that the CLI knows; the body that is set replaces it."""
+    """The user's turn of a question; in the request, the body replaces it."""
     return encode(
         {
             "type": "user",
@@ -118,7 +118,8 @@ def question(text: str, uuid: str) -> bytes:
             "parent_tool_use_id": None,
             "session_id": "",
             "uuid": uuid,
-            # Without it the CLI reads and sends `@/etc/passwd`, and runs `/clear`.
+            # Without this field the CLI reads and sends `@/etc/passwd`, and runs
+            # `/clear`.
             "client_composed": True,
         }
     )
@@ -130,7 +131,7 @@ def ping() -> Mapping[str, object]:
 
 
 def rewind_conversation(uuid: str, last: str) -> Mapping[str, object]:
-    """Remove a user's turn and everything behind it.
+    """Remove a user's turn and everything after it.
 
     Args:
         uuid: the id of the turn.

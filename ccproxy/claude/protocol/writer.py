@@ -10,7 +10,7 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-# Encoded in some milliseconds.
+# A piece is encoded in some milliseconds.
 _PIECE_BYTES = 2**18
 _CONTINUES = 0b1000_0000
 _CONTINUES_MASK = 0b1100_0000
@@ -47,7 +47,7 @@ class LineWriter:
         self._waiting: list[bytes] = []
 
     def send(self, line: bytes) -> None:
-        """Write a line, behind the current one."""
+        """Write a line, after the current one."""
         if self._is_within_line:
             self._waiting.append(line)
         else:

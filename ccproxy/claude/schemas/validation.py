@@ -93,7 +93,7 @@ def compile_schema(text: str) -> CompiledSchema:
         text: JSON, of draft 2020-12 unless ``$schema`` names another.
 
     Raises:
-        SchemaRefused: it is no JSON, breaks the rules of its draft, has a reference
+        SchemaRefused: it is not JSON, breaks the rules of its draft, has a reference
             that leads out of the schema or back to itself, or has a regular expression
             that Python does not compile.
         RecursionError: it is nested too deeply.
@@ -106,7 +106,7 @@ def compile_schema(text: str) -> CompiledSchema:
         raise SchemaRefused((), "it must be an object or a boolean")
     draft = draft_of(document)
     _Reader(draft).read(document)
-    # Without an own registry, jsonschema would fetch remote references.
+    # With its default registry, jsonschema would fetch remote references.
     return CompiledSchema(draft.validator(document, registry=Registry()))
 
 
@@ -166,7 +166,7 @@ class _Reader:
                 at = (*at, *found.absolute_path)
                 why = expectation(found)
                 if found.validator == "anyOf" and at[-1] == "type":
-                    why = f"is none of {', '.join(_TYPES)}, and no list of them"
+                    why = f"is neither one of {', '.join(_TYPES)}, nor a list of them"
                 raise SchemaRefused(at, f"{shown(found.instance)} {why}")
             self._checked[id(one)] = one
             for keyword, place, inner in self._subschemas(one):
@@ -206,12 +206,12 @@ class _Reader:
         except (Unresolvable, ValueError, TypeError, AttributeError):
             raise SchemaRefused(
                 at,
-                f"nothing in the schema is at `{shown}`; put what it refers to into "
+                f"the schema has nothing at `{shown}`; put the referenced schema into "
                 "`$defs` (nothing is fetched)",
             ) from None
         if not isinstance(target.contents, dict | bool):
-            raise SchemaRefused(at, f"what is at `{shown}` is no schema")
-        # A reference can lead to a place that is no subschema by itself.
+            raise SchemaRefused(at, f"the value at `{shown}` is not a schema")
+        # A reference can lead to a value that is not otherwise a subschema.
         self._check(target.contents, at)
         return target
 

@@ -83,8 +83,8 @@ _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "tool_use
 _FINAL = frozenset({"refusal", "pause_turn"})
 
 _LOST = (
-    "the connection to the model was lost in mid-answer, and the answer could not be "
-    "asked for again; try again"
+    "the connection to the model was lost during the answer, and the CLI could not "
+    "repeat the request; try again"
 )
 
 

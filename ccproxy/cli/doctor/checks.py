@@ -1,4 +1,4 @@
-"""All checks, in the order in which a server needs what they check."""
+"""All checks of ``ccproxy doctor``, in the order of a server's start."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,7 +26,7 @@ async def examine(
     *,
     asks: bool,
 ) -> None:
-    """Run all checks; each result is reported as soon as it is there.
+    """Run all checks; each result is reported as soon as it is known.
 
     On cancel: the CLI is stopped, and its directory is removed.
 

@@ -31,7 +31,7 @@ from ccproxy.core.stream import Event, Failed, Finished, MessageStart, TextDelta
 from ccproxy.server.runtime import Runtime
 
 # A CLI initializes within half a second.
-_PATIENCE_SECONDS = 30.0
+_ANSWER_SECONDS = 30.0
 _MARGIN_SECONDS = 1.0
 _QUESTION = "Reply with the one word: ready"
 _SHOWN_LETTERS = 40
@@ -54,7 +54,7 @@ def skipped_session(*, asks: bool) -> Sequence[CheckResult]:
     """The results if there is no CLI to start."""
     names = ("session", "login", "model", "composer", *(("answer",) if asks else ()))
     return [
-        CheckResult(CheckStatus.SKIPPED, name, "there is no CLI to ask")
+        CheckResult(CheckStatus.SKIPPED, name, "there is no CLI to check")
         for name in names
     ]
 
@@ -66,7 +66,7 @@ class CLI:
         self._clock = reactor
         self._settings = settings
         self._runtime = runtime
-        self._patience_seconds = min(settings.first_token_timeout, _PATIENCE_SECONDS)
+        self._patience_seconds = min(settings.first_token_timeout, _ANSWER_SECONDS)
         self._default = settings.model
         self._catalogue = Catalogue(
             settings.model, settings.model_map, int(time.time())
@@ -99,7 +99,7 @@ class CLI:
             yield await self._ask()
 
     async def _open(self, begun_seconds: float) -> tuple[InitializeAnswer, float]:
-        # Our own timeout, with the better message, comes first.
+        # The timeout of this check, which has the better message, comes first.
         patience = self._patience_seconds + _MARGIN_SECONDS
         limits = evolve(self._context.limits, first_token_timeout=patience)
         context = evolve(self._context, limits=limits)
@@ -111,8 +111,8 @@ class CLI:
             return answer, self._clock.seconds() - begun_seconds
         except DeferredTimeoutError:
             raise ClaudeUnavailable(
-                f"the claude CLI started, but said nothing for "
-                f"{self._patience_seconds:g} s; does it run by hand?"
+                f"the claude CLI started, but did not answer for "
+                f"{self._patience_seconds:g} s; does it run in a terminal?"
             ) from None
         finally:
             await worker.close()
@@ -124,17 +124,17 @@ class CLI:
             return CheckResult(
                 CheckStatus.WRONG,
                 "login",
-                "the claude CLI says that it is not logged in",
+                "the claude CLI reports that it is not logged in",
                 f"run `{binary}` and log in, or set ANTHROPIC_API_KEY",
             )
         if account.source is None:
             return CheckResult(
                 CheckStatus.NOTE,
                 "login",
-                "the claude CLI does not name its login",
+                "the claude CLI does not report its login",
                 "try it with `ccproxy doctor --ask`",
             )
-        about = [f"{account.source}, says the claude CLI"]
+        about = [f"{account.source}, as the claude CLI reports"]
         about += [text for text in (account.subscription_type, account.email) if text]
         return CheckResult(CheckStatus.OK, "login", ", ".join(about))
 
@@ -142,7 +142,7 @@ class CLI:
         name = self._default
         if not answer.models:
             return CheckResult(
-                CheckStatus.SKIPPED, "model", "the claude CLI names no models"
+                CheckStatus.SKIPPED, "model", "the claude CLI lists no models"
             )
         resolved = self._catalogue.resolve(None)
         known = {m.value for m in answer.models}
@@ -156,7 +156,7 @@ class CLI:
         return CheckResult(CheckStatus.OK, "model", f"{name} is {full}")
 
     async def _composer(self, answer: InitializeAnswer) -> CheckResult:
-        """How requests will reach the model, and why."""
+        """The mode in which requests will be sent, and why."""
         mode = ComposeMode(self._settings.compose)
         has_agent_tools = bool(self._settings.agent_tools)
         verdict, why = BinaryVerdict.MERGES, ""
@@ -187,7 +187,10 @@ class CLI:
     async def _probe(self) -> tuple[BinaryVerdict, str]:
         runtime = self._runtime
         prober = CLIProber(
-            self._context, runtime.probe_upstream, runtime.isolated, asks=True
+            self._context,
+            runtime.probe_upstream,
+            runtime.isolated,
+            sends_questions=True,
         )
         try:
             result: ProbeResult = await prober.probe(runtime.worker())

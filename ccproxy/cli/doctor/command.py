@@ -2,7 +2,7 @@
 
 =====  ==================================================================
 0      nothing is wrong
-1      something is wrong; the results say what helps
+1      something is wrong; the results name remedies
 2      the command line or a setting is wrong; nothing was checked
 =====  ==================================================================
 """
@@ -29,7 +29,7 @@ class DoctorOptions(CommandOptions):
     program = "ccproxy doctor"
     about = (
         "Checks whether a server with the same options would work on this machine, and "
-        "says what helps where it would not. Changes nothing. Exit status: 0: nothing "
+        "names a remedy for each problem. Changes nothing. Exit status: 0: nothing "
         "is wrong; 1: something is wrong; 2: the command line or a setting is wrong."
     )
     shows_settings = False
@@ -51,7 +51,7 @@ class DoctorOptions(CommandOptions):
 
 
 class _Report:
-    """Prints each result as soon as it is there."""
+    """Prints each result as soon as it is known."""
 
     def __init__(
         self, file: TextIO, environment: Mapping[str, str], *, is_json: bool
@@ -72,7 +72,7 @@ class _Report:
             print(result.line(colour=self._is_colourful), file=self._file, flush=True)
 
     def end(self) -> int:
-        """Print the document, if that is wanted; returns the exit status."""
+        """Print the JSON document, with ``--json``; returns the exit status."""
         if self._is_json:
             print(document(self.results, __version__).decode(), file=self._file)
         return 0 if is_well(self.results) else ExitStatus.FAILED

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from ccproxy.cli.doctor.results import CheckResult, CheckStatus
 from ccproxy.web.server import base_url, endpoint_of, is_inherited, uses_tls
 
-_PATIENCE_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0
 _LONGEST_BODY = 100
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
 _REMEDIES = {
@@ -53,7 +53,7 @@ async def examine_endpoint(reactor: Any, text: str) -> CheckResult:
     place = base_url(text, port.getHost())
     await maybeDeferred(port.stopListening)
     if text.startswith("tcp:0:"):
-        return _port(CheckStatus.OK, f"any free one, as {text} has it")
+        return _port(CheckStatus.OK, f"any free port, as set by {text}")
     return _port(CheckStatus.OK, f"free: {place}")
 
 
@@ -63,7 +63,7 @@ async def _taken(reactor: Any, text: str, error: CannotListenError) -> CheckResu
     is_socket = isinstance(error.port, str | bytes)
     if number == EADDRINUSE or is_socket:
         if uses_tls(text):
-            message = f"{text} is in use; the program there is not asked over TLS"
+            message = f"{text} is in use; a program behind TLS is not checked"
             return _port(CheckStatus.NOTE, message, "see `curl -k https://…/health`")
         if await _is_ccproxy(reactor, error):
             return _port(CheckStatus.OK, f"a ccproxy answers on {text} already")
@@ -72,7 +72,7 @@ async def _taken(reactor: Any, text: str, error: CannotListenError) -> CheckResu
 
 
 async def _is_ccproxy(reactor: Any, error: CannotListenError) -> bool:
-    """Ask the server there for its health; the key is not sent to it."""
+    """Whether ``GET /health`` there is that of a ccproxy; no key is sent."""
     host = error.interface or ""
     authority = _EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
     agent: Any = Agent(reactor)
@@ -81,7 +81,7 @@ async def _is_ccproxy(reactor: Any, error: CannotListenError) -> bool:
         agent = Agent.usingEndpointFactory(reactor, _Socket(reactor, error.port))
         url = "http://localhost/health"
     asked = Deferred.fromCoroutine(_health(agent, url.encode()))
-    asked.addTimeout(_PATIENCE_SECONDS, reactor)
+    asked.addTimeout(_ANSWER_SECONDS, reactor)
     try:
         return await asked
     except CancelledError:

@@ -3,8 +3,8 @@
 =========  ==============================================================
 OK         nothing to do
 NOTE       a server will run; the operator should know of this
-SKIPPED    was not checked; says why
-WRONG      a server will not work; says what helps
+SKIPPED    was not checked; has the reason
+WRONG      a server will not work; has a remedy
 =========  ==============================================================
 """
 
@@ -55,7 +55,7 @@ class CheckResult:
     seconds: float | None = None
 
     def line(self, *, colour: bool) -> str:
-        """The result as a line for people."""
+        """The result as a line of text."""
         status = self.status.value.ljust(_STATUS_WIDTH)
         if colour:
             status = f"\x1b[{_COLOURS[self.status]}m{status}\x1b[0m"

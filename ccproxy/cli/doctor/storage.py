@@ -50,10 +50,10 @@ def examine_state(settings: Settings) -> CheckResult:
 def _to_be_made(folder: Path) -> CheckResult:
     base = next(parent for parent in folder.absolute().parents if parent.exists())
     if base.is_dir() and os.access(base, os.W_OK | os.X_OK):
-        return _state(CheckStatus.OK, f"the first start will make {folder}")
+        return _state(CheckStatus.OK, f"the first start will create {folder}")
     return _state(
         CheckStatus.WRONG,
-        f"{folder} cannot be made: {base} is not writable",
+        f"{folder} cannot be created: {base} is not writable",
         _ELSEWHERE,
     )
 
@@ -74,7 +74,7 @@ def examine_database(settings: Settings) -> CheckResult:
         path = settings.state_dir / DATABASE_FILE
         url, remedy = sqlite_url(path), f"move it away, or {_ELSEWHERE}"
     else:
-        return _database(CheckStatus.SKIPPED, "every start makes a new one")
+        return _database(CheckStatus.SKIPPED, "every start creates a new database")
     try:
         found = inspect(url)
     except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
@@ -85,7 +85,7 @@ def examine_database(settings: Settings) -> CheckResult:
         another = f"update this one (schema {found.schema}, it knows {found.newest})"
         return _database(CheckStatus.WRONG, message, another)
     if found.schema is None:
-        return _database(CheckStatus.OK, f"the first start will make {found.name}")
+        return _database(CheckStatus.OK, f"the first start will create {found.name}")
     if not found.is_current:
         message = f"the next start will update {found.name}"
         return _database(

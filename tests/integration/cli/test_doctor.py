@@ -93,7 +93,12 @@ def doctor(
     [
         ("old", [], "claude", "version 2.1.100; ccproxy needs 2.1.251"),
         ("logged-out", [], "login", "claude-logged-out` and log in"),
-        ("mute", ["--first-token-timeout", "0.2"], "session", "nothing for 0.2 s"),
+        (
+            "mute",
+            ["--first-token-timeout", "0.2"],
+            "session",
+            "did not answer for 0.2 s",
+        ),
         ("refuses", [], "session", "refused a control request: no such thing"),
         ("turned-old", [], "session", "version 2.1.100; ccproxy needs 2.1.251"),
         ("dies", [], "answer", "the claude CLI ended unexpectedly"),
@@ -120,7 +125,7 @@ async def test_a_question_is_put_only_if_it_is_asked_for(
     told = await doctor()
     assert told.wrong == set()
     assert "by --claude-bin" in told.line("claude")
-    assert "does not name its login" in told.line("login")
+    assert "does not report its login" in told.line("login")
     assert {line["type"] for line in fake("answer").sent} == {"control_request"}
     told = await doctor(asks=True)
     assert "fake-1 answered 'fake answer': first token after" in told.line("answer")
@@ -231,7 +236,7 @@ async def test_port_where_a_ccproxy_answers(
 @pytest.mark.parametrize(
     ("endpoint", "level", "words"),
     [
-        ("tcp:0:interface=127.0.0.1", "ok", "any free one"),
+        ("tcp:0:interface=127.0.0.1", "ok", "any free port"),
         ("systemd:domain=INET:index=0", "skipped", "comes from systemd"),
         ("tcp:8080:interface=192.0.2.1", "wrong", "no such address; see --host"),
         ("unix:/nope/socket", "wrong", "cannot listen on unix:/nope/socket"),
@@ -260,7 +265,7 @@ async def test_state_directory(doctor: Callable[..., Any], tmp_path: Path) -> No
     state = tmp_path / "state"
     flags = ("--state-dir", str(state), "--claude-bin", "/nope")
     told = await doctor(*flags)
-    assert "the first start will make" in told.line("state")
+    assert "the first start will create" in told.line("state")
     state.mkdir(mode=0o700)
     told = await doctor(*flags)
     assert "is writable, and closed to other users" in told.line("state")
@@ -280,7 +285,7 @@ async def test_state_directory(doctor: Callable[..., Any], tmp_path: Path) -> No
     assert (told.verdicts["state"], told.verdicts["database"]) == ("wrong", "skipped")
     deeper = ("--state-dir", str(state / "deep" / "er"), "--claude-bin", "/nope")
     told = await doctor(*deeper)
-    assert f"cannot be made: {state} is not writable" in told.line("state")
+    assert f"cannot be created: {state} is not writable" in told.line("state")
 
 
 @ensureDeferred
@@ -288,7 +293,7 @@ async def test_database(doctor: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "responses.sqlite"
     flags = ("--state-dir", str(tmp_path), "--claude-bin", "/nope")
     told = await doctor(*flags)
-    assert "the first start will make" in told.line("database")
+    assert "the first start will create" in told.line("database")
     open_engines(sqlite_url(path), "owner").close()
     told = await doctor(*flags)
     assert f"is writable and up to date ({REVISION})" in told.line("database")
@@ -315,4 +320,4 @@ async def test_database_that_is_elsewhere(doctor: Callable[..., Any]) -> None:
 async def test_demo_keeps_nothing(doctor: Callable[..., Any]) -> None:
     told = await doctor("--demo", asks=True)
     assert "nothing outlives the server" in told.line("state")
-    assert "every start makes a new one" in told.line("database")
+    assert "every start creates a new database" in told.line("database")

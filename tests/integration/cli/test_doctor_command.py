@@ -118,7 +118,7 @@ async def test_endpoint_that_twisted_does_not_know(
 ) -> None:
     _, outcome = doctor("--listen", "nope:1")
     assert await status(outcome) == 2
-    assert "'nope:1' is no endpoint" in capsys.readouterr().err
+    assert "'nope:1' is not an endpoint" in capsys.readouterr().err
 
 
 @ensureDeferred

@@ -130,7 +130,7 @@ async def test_request_in_single_bytes(http: HTTP) -> None:
     client = await http.connect()
     for byte in chat_bytes({"role": "nobody"}):
         client.send(bytes([byte]))
-    await client.expect(b"is no role")
+    await client.expect(b"is not a role")
     client.abort()
 
 

@@ -229,7 +229,7 @@ def test_choice_that_is_none(choice: object) -> None:
 
 @pytest.mark.parametrize("tools", [None, [], [{"type": "web_search"}]])
 def test_no_call_can_be_demanded_of_nothing(tools: object) -> None:
-    with pytest.raises(ClientError, match="nothing in `tools`"):
+    with pytest.raises(ClientError, match="`tools` has no tool to call"):
         decoded(USER, tools=tools, tool_choice="required")
 
 

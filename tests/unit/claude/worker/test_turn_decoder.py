@@ -381,7 +381,7 @@ def test_half_an_answer_of_which_the_cli_wants_the_rest(
 ) -> None:
     turn = TurnDecoder(NOW)
     events = receive(turn, *ANSWER, *cut, end)
-    assert "lost in mid-answer" in failure(events).message
+    assert "lost during the answer" in failure(events).message
     assert turn.will_ask_again == (end is NUDGE)
 
 
