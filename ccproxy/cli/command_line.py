@@ -18,6 +18,7 @@ from typing import ClassVar, NoReturn
 from twisted.python import usage
 from typing_extensions import override
 
+from ccproxy import __version__
 from ccproxy.config.flags import SettingsOptions
 from ccproxy.config.reading import read_settings
 from ccproxy.config.settings import Settings, SettingsError
@@ -64,6 +65,12 @@ class CommandOptions(SettingsOptions):
     @override
     def postOptions(self) -> None:
         self.settings = read_settings(self.given, os.environ, needs_key=self.needs_key)
+
+    @override
+    def opt_version(self) -> NoReturn:
+        """Show the version of ccproxy, and exit."""
+        print(f"ccproxy {__version__}")
+        sys.exit(0)
 
     def _nearest_flag(self, cause: BaseException | None) -> str | None:
         """The flag that may have been meant by one that does not exist."""

@@ -3,7 +3,6 @@
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from typing import ClassVar, NoReturn
 
 from twisted.python import usage
@@ -70,12 +69,6 @@ class SettingsOptions(usage.Options):
         """A method's docstring, in the form of the other lines of help."""
         text = self.docs[flag].removesuffix(".")
         return f"{text[0].lower()}{text[1:]}"
-
-    @override
-    def opt_version(self) -> NoReturn:
-        """Show the version of ccproxy, and exit."""
-        print(f"ccproxy {version('ccproxy')}")
-        sys.exit(0)
 
     @override
     def opt_help(self) -> NoReturn:

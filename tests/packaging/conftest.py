@@ -1,6 +1,9 @@
-"""Starts servers in processes of their own, and stops them after the test."""
+"""Runs commands: in this process, or servers in processes of their own."""
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,49 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from tests.integration.claude.conftest import FakeClaude
+from tests.integration.claude.conftest import fake as fake  # a fixture
 from tests.packaging.commands import Running, environment
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Call:
+    """Runs a command that exits without a reactor, in this process.
+
+    What is run is the function that the installed program of that name calls. A process
+    of its own would take a second of processor time to import everything.
+    """
+    [*scripts] = entry_points(group="console_scripts")
+
+    def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        variables = environment(tmp_path, **variables)
+        for name in os.environ.keys() - variables.keys():
+            monkeypatch.delenv(name)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", list(command))
+        [program] = {s.value: s for s in scripts if s.name == command[0]}.values()
+        with pytest.raises(SystemExit) as caught:
+            program.load()()
+        out, err = capsys.readouterr()
+        status = caught.value.code
+        assert isinstance(status, int)
+        return subprocess.CompletedProcess(command, status, out, err)
+
+    return run
+
+
+@pytest.fixture
+def claude_bin(fake: Callable[[str], FakeClaude]) -> str:
+    """A scripted CLI, for a server that is asked nothing: it starts sooner."""
+    return str(fake("answer").binary)
 
 
 @pytest.fixture

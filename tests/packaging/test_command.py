@@ -1,41 +1,38 @@
-"""The command line as a user types it, each command in a process of its own."""
+"""The command line as a user types it."""
 
 import json
 import os
 import re
 import signal
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 
 from ccproxy import __version__
 from ccproxy.config.options import Group
 from ccproxy.config.settings import OPTIONS
+from tests.integration.claude.conftest import FakeClaude
 from tests.integration.claude.conftest import fake as fake  # a fixture
-from tests.packaging.commands import (
-    BIN,
-    CCPROXY,
-    TWISTD,
-    Running,
-    environment,
-    get,
-    run,
-)
+from tests.packaging.commands import CCPROXY, TWISTD, Running, environment, get, run
+from tests.packaging.conftest import Call
 from tests.support.children import children_of
-from tests.support.raw import connect, request
+from tests.support.raw import RawClient, connect, request
 from tests.support.server import Upstream, answer, chat_body
 from tests.support.waiting import until
 
+Fake = Callable[[str], FakeClaude]
+
 
 @pytest.mark.parametrize("name", ["ccproxy", "claude-code-proxy"])
-def test_help_names_every_option(tmp_path: Path, name: str) -> None:
-    done = run(str(BIN / name), "--help", cwd=tmp_path)
+def test_help_names_every_option(call: Call, name: str) -> None:
+    done = call(name, "--help")
     assert done.returncode == 0
     for option in OPTIONS:
         shown = (
@@ -51,8 +48,8 @@ def test_help_names_every_option(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["doctor", "usage"])
-def test_help_of_a_command_has_its_own_options(tmp_path: Path, command: str) -> None:
-    done = run(CCPROXY, command, "--help", cwd=tmp_path)
+def test_help_of_a_command_has_its_own_options(call: Call, command: str) -> None:
+    done = call("ccproxy", command, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: ccproxy {command} [--")
     assert re.findall(r"^(\S.*):$", done.stdout, re.MULTILINE) == ["Options"]
@@ -63,11 +60,9 @@ def test_help_of_a_command_has_its_own_options(tmp_path: Path, command: str) -> 
 @pytest.mark.parametrize(
     "name", [former.flag for option in OPTIONS for former in option.old if former.flag]
 )
-def test_former_flag_is_taken(tmp_path: Path, name: str) -> None:
-    done = run(CCPROXY, "doctor", f"--{name}=1", "--listen", "nonsense", cwd=tmp_path)
-    # Another flag is wrong, so that nothing is started.
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith("ccproxy doctor: --listen: 'nonsense'")
+def test_former_flag_is_taken(call: Call, name: str) -> None:
+    done = call("ccproxy", "usage", f"--{name}=1")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_version_of_both(tmp_path: Path) -> None:
@@ -106,16 +101,8 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("way", [(CCPROXY,), (TWISTD, "-n", "ccproxy")], ids=len)
-@pytest.mark.parametrize(("flags", "variables", "words"), WRONG)
-def test_wrong_setting_is_one_line(
-    tmp_path: Path,
-    flags: list[str],
-    variables: dict[str, str],
-    words: str,
-    way: tuple[str, ...],
-) -> None:
-    done = run(*way, *flags, cwd=tmp_path, env=environment(tmp_path, **variables))
+def is_one_line(done: subprocess.CompletedProcess[str], words: str) -> None:
+    """Assert that a command says that a setting is wrong, and no more."""
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("ccproxy: ")
@@ -123,12 +110,29 @@ def test_wrong_setting_is_one_line(
     assert words in done.stderr
 
 
-def test_cli_that_is_too_old_is_refused(
-    tmp_path: Path,
-    fake: Callable[[str], Any],
+@pytest.mark.parametrize("way", [("ccproxy",), ("twistd", "-n", "ccproxy")], ids=len)
+@pytest.mark.parametrize(("flags", "variables", "words"), WRONG)
+def test_wrong_setting_is_one_line(
+    call: Call,
+    flags: list[str],
+    variables: dict[str, str],
+    words: str,
+    way: tuple[str, ...],
 ) -> None:
-    env = environment(tmp_path, PROXY_API_KEY="k", CLAUDE_BIN=str(fake("old").binary))
-    done = run(CCPROXY, cwd=tmp_path, env=env)
+    is_one_line(call(*way, *flags, **variables), words)
+
+
+@pytest.mark.parametrize("way", [(CCPROXY,), (TWISTD, "-n", "ccproxy")], ids=len)
+def test_process_with_a_wrong_setting_ends_with_one_line(
+    tmp_path: Path, way: tuple[str, ...]
+) -> None:
+    env = environment(tmp_path, PROXY_API_KEY="k")
+    done = run(*way, "--listen", "nope:1", cwd=tmp_path, env=env)
+    is_one_line(done, "--listen")
+
+
+def test_cli_that_is_too_old_is_refused(call: Call, fake: Fake) -> None:
+    done = call("ccproxy", PROXY_API_KEY="k", CLAUDE_BIN=str(fake("old").binary))
     assert done.returncode == 1
     assert "version 2.1.100; ccproxy needs 2.1.251" in done.stderr
     assert "claude update" in done.stderr
@@ -136,11 +140,12 @@ def test_cli_that_is_too_old_is_refused(
 
 @ensureDeferred
 async def test_foreground_server_with_a_key_file(
-    tmp_path: Path, start: Callable[..., Running]
+    tmp_path: Path, start: Callable[..., Running], claude_bin: str
 ) -> None:
     keys = tmp_path / "keys"
     keys.write_text("first\nsecond\n")
-    server = start(TWISTD, "-n", "ccproxy", "-p", "0", "--api-key-file", str(keys))
+    command = (TWISTD, "-n", "ccproxy", "-p", "0", "--api-key-file", str(keys))
+    server = start(*command, CLAUDE_BIN=claude_bin)
     url = await server.url()
     assert b"\r\n\r\nok" in await get(url, "/health")
     assert b" 200 OK" in await get(url, "/models", authorization="Bearer second")
@@ -180,24 +185,34 @@ async def test_demo_streams_without_an_account(
 async def test_busy_port_ends_the_start_with_one_line(
     start: Callable[..., Running],
 ) -> None:
-    first = start(CCPROXY, "--demo", "-p", "0")
-    port = (await first.url()).rpartition(":")[2]
-    second = start(CCPROXY, "--demo", "-p", port)
-    await until(lambda: second.is_over)
-    assert second.status == 1
-    assert f"cannot listen on tcp:{port}" in second.output
-    assert "Traceback" not in second.output
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = start(CCPROXY, "--demo", "-p", str(port))
+        await until(lambda: server.is_over)
+    assert server.status == 1
+    assert f"cannot listen on tcp:{port}" in server.output
+    assert "Traceback" not in server.output
 
 
 @ensureDeferred
-async def test_unix_socket(tmp_path: Path, start: Callable[..., Running]) -> None:
+async def test_unix_socket_and_tls(
+    tmp_path: Path, start: Callable[..., Running], claude_bin: str
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"]
+    command += ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
+    assert run(*command, cwd=tmp_path).returncode == 0
+    tls = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
     path = tmp_path / "socket"
-    server = start(CCPROXY, "--demo", "--listen", f"unix:{path}")
+    server = start(
+        *(CCPROXY, "--demo", "--listen", f"unix:{path}", "--listen", tls),
+        CLAUDE_BIN=claude_bin,
+    )
     await until(lambda: "listens on" in server.output or server.is_over)
-    from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
-
-    from tests.support.raw import RawClient
-
+    url = re.search(r"https://127\.0\.0\.1:\d+", server.output)
+    assert url
+    done = run("curl", "-sk", f"{url[0]}/health", cwd=tmp_path)
+    assert done.stdout == "ok"
     client: RawClient = await connectProtocol(
         UNIXClientEndpoint(reactor, str(path)), RawClient()
     )
@@ -208,8 +223,8 @@ async def test_unix_socket(tmp_path: Path, start: Callable[..., Running]) -> Non
 
 
 @ensureDeferred
-async def test_daemon_has_twistds_own_files(tmp_path: Path) -> None:
-    env = environment(tmp_path, PROXY_API_KEY="secret-key")
+async def test_daemon_has_twistds_own_files(tmp_path: Path, claude_bin: str) -> None:
+    env = environment(tmp_path, PROXY_API_KEY="secret-key", CLAUDE_BIN=claude_bin)
     done = run(TWISTD, "ccproxy", "-p", "0", cwd=tmp_path, env=env)
     assert (done.returncode, done.stderr) == (0, "")
     pidfile, log = tmp_path / "twistd.pid", tmp_path / "twistd.log"
@@ -219,6 +234,10 @@ async def test_daemon_has_twistds_own_files(tmp_path: Path) -> None:
         match = re.search(r"listens on (\S+)/v1;", log.read_text())
         assert match
         assert b"\r\n\r\nok" in await get(match[1], "/health")
+        assert "secret-key" not in log.read_text()
+        # Its log rotates.
+        os.kill(pid, signal.SIGUSR1)
+        await until(lambda: (tmp_path / "twistd.log.1").exists())
     finally:
         os.kill(pid, signal.SIGTERM)
     await until(lambda: not pidfile.exists())
@@ -265,33 +284,3 @@ def test_busy_port_is_told_by_a_daemon_too(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"cannot listen on tcp:{port}" in done.stdout + done.stderr
     assert f"cannot listen on tcp:{port}" in (tmp_path / "twistd.log").read_text()
-
-
-@ensureDeferred
-async def test_daemons_log_rotates_on_its_signal(tmp_path: Path) -> None:
-    env = environment(tmp_path, PROXY_API_KEY="k")
-    done = run(TWISTD, "ccproxy", "-p", "0", cwd=tmp_path, env=env)
-    assert (done.returncode, done.stderr) == (0, "")
-    log = tmp_path / "twistd.log"
-    await until(lambda: log.exists() and "listens on" in log.read_text())
-    pid = int((tmp_path / "twistd.pid").read_text())
-    try:
-        os.kill(pid, signal.SIGUSR1)
-        await until(lambda: (tmp_path / "twistd.log.1").exists())
-    finally:
-        os.kill(pid, signal.SIGTERM)
-    await until(lambda: not Path(f"/proc/{pid}").exists())
-
-
-@ensureDeferred
-async def test_tls_endpoint(tmp_path: Path, start: Callable[..., Running]) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"]
-    command += ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
-    assert run(*command, cwd=tmp_path).returncode == 0
-    endpoint = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
-    server = start(CCPROXY, "--demo", "--listen", endpoint)
-    url = await server.url()
-    assert url.startswith("https://127.0.0.1:")
-    done = run("curl", "-sk", f"{url}/health", cwd=tmp_path)
-    assert done.stdout == "ok"

@@ -1,4 +1,4 @@
-"""``ccproxy doctor`` as a user types it, each command in a process of its own."""
+"""``ccproxy doctor`` as a user types it, mostly in a process of its own."""
 
 import json
 import os
@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from tests.integration.claude.conftest import FakeClaude
 from tests.integration.claude.conftest import fake as fake  # a fixture
+from tests.packaging.conftest import Call
 from tests.support.server import Upstream, answer
 from tests.support.waiting import until
 
@@ -115,21 +116,19 @@ async def test_the_real_cli_says_that_it_is_not_logged_in(
     assert "/claude` and log in, or set ANTHROPIC_API_KEY" in told.line("login")
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--nope"], "option --nope not recognized; see `ccproxy doctor --help`"),
-        (["--listen", "nope:1"], "--listen: 'nope:1' is no endpoint"),
-    ],
-)
+def test_wrong_flag_is_one_line_and_two(call: Call) -> None:
+    told = call("ccproxy", "doctor", "--nope")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr == (
+        "ccproxy doctor: option --nope not recognized; see `ccproxy doctor --help`\n"
+    )
+
+
 @ensureDeferred
-async def test_wrong_use_is_one_line_and_two(
-    doctor: Callable[..., Any], flags: list[str], words: str
-) -> None:
-    told = await doctor(*flags)
+async def test_wrong_setting_is_one_line_and_two(doctor: Callable[..., Any]) -> None:
+    told = await doctor("--listen", "nope:1")
     assert (told.status, told.text) == (2, "")
-    assert told.error.startswith("ccproxy doctor: ")
-    assert words in told.error
+    assert told.error.startswith("ccproxy doctor: --listen: 'nope:1' is no endpoint")
     assert told.error.count("\n") == 1
 
 

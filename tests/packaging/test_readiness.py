@@ -47,9 +47,13 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 @ensureDeferred
 async def test_ready_when_it_listens_and_stopping_when_told_to(
-    tmp_path: Path, manager: Manager, start: Callable[..., Running]
+    tmp_path: Path, manager: Manager, start: Callable[..., Running], claude_bin: str
 ) -> None:
-    server = start(CCPROXY, "--demo", "-p", "0", NOTIFY_SOCKET=str(tmp_path / "notify"))
+    server = start(
+        *(CCPROXY, "--demo", "-p", "0"),
+        NOTIFY_SOCKET=str(tmp_path / "notify"),
+        CLAUDE_BIN=claude_bin,
+    )
     await until(lambda: manager.heard() or server.is_over)
     assert manager.heard() == ["READY=1"]
     # It can be asked at once.
@@ -98,7 +102,7 @@ INHERITED = (
 
 
 def start_with_socket(
-    start: Callable[..., Running], listening: socket.socket
+    start: Callable[..., Running], listening: socket.socket, claude_bin: str
 ) -> Running:
     """Start as systemd would: the socket is descriptor 3 of the process itself."""
     script = 'export LISTEN_PID=$$; exec "$@"'
@@ -108,17 +112,20 @@ def start_with_socket(
         child_descriptors={0: "w", 1: "r", 2: "r", 3: number},
         LISTEN_FDS="1",
         LISTEN_FDNAMES="ccproxy.socket",
+        CLAUDE_BIN=claude_bin,
     )
 
 
 @ensureDeferred
-async def test_socket_of_systemds(start: Callable[..., Running]) -> None:
+async def test_socket_of_systemds(
+    start: Callable[..., Running], claude_bin: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         # Who comes before it waits, and is served.
         early = await connect(reactor, port)
         early.send(request("GET", "/health", connection="close"))
-        server = start_with_socket(start, listening)
+        server = start_with_socket(start, listening, claude_bin)
         assert await server.url() == f"http://127.0.0.1:{port}"
         assert b"\r\n\r\nok" in await early.lost()
         await server.stop()
@@ -139,12 +146,14 @@ async def test_socket_that_nobody_hands_over_is_one_line(
     shutil.which("systemd-socket-activate") is None, reason="needs systemd"
 )
 @ensureDeferred
-async def test_started_by_its_first_client(start: Callable[..., Running]) -> None:
+async def test_started_by_its_first_client(
+    start: Callable[..., Running], claude_bin: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     program = shutil.which("systemd-socket-activate")
     command = ("-l", f"127.0.0.1:{port}", "--fdname=ccproxy.socket", CCPROXY, "--demo")
-    server = start(program, *command, *INHERITED)
+    server = start(program, *command, *INHERITED, CLAUDE_BIN=claude_bin)
     await until(lambda: re.search(r"Listening on \S+ as 3", server.output))
     assert b"\r\n\r\nok" in await get(f"http://127.0.0.1:{port}", "/health")
     await server.stop()

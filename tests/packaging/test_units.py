@@ -300,7 +300,7 @@ def test_launchd_agent() -> None:
 
 @ensureDeferred
 async def test_launchd_agents_command_serves(
-    tmp_path: Path, start: Callable[..., Running]
+    tmp_path: Path, start: Callable[..., Running], claude_bin: str
 ) -> None:
     agent = plistlib.loads((CONTRIB / "launchd" / "local.ccproxy.plist").read_bytes())
     for folder in (".local/bin", ".config/ccproxy", "Library/Logs"):
@@ -308,7 +308,8 @@ async def test_launchd_agents_command_serves(
     (tmp_path / ".local/bin/ccproxy").symlink_to(CCPROXY)
     (tmp_path / ".config/ccproxy/key").write_text("the-key\n")
     log = tmp_path / "Library" / "Logs" / "ccproxy.log"
-    server = start(*agent["ProgramArguments"], PORT="0", CCPROXY_DEMO="1")
+    variables = {"PORT": "0", "CCPROXY_DEMO": "1", "CLAUDE_BIN": claude_bin}
+    server = start(*agent["ProgramArguments"], **variables)
     url = await server.url(log.read_text)
     answer = await get(url, "/v1/models", authorization="Bearer the-key")
     assert b" 200 OK" in answer

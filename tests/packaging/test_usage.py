@@ -12,7 +12,8 @@ from ccproxy.core.usage import RateWindow, UsageKey, UsageTotals
 from ccproxy.store import usage
 from ccproxy.store.engine import open_engines, sqlite_url
 from ccproxy.store.usage import day_of
-from tests.packaging.commands import CCPROXY, environment, run
+from tests.packaging.commands import CCPROXY, run
+from tests.packaging.conftest import Call
 
 
 @pytest.fixture
@@ -36,28 +37,27 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def test_table(tmp_path: Path, state: Path) -> None:
+def test_table(tmp_path: Path, call: Call, state: Path) -> None:
     done = run(CCPROXY, "usage", "--state-dir", str(state), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "claude-sonnet-5-5  1a2b3c4d  curl" in done.stdout
     [total] = [line for line in done.stdout.splitlines() if line.startswith("total")]
     assert total.split() == ["total", "2", "22", "0", "0", "40", "$0.0005"]
     assert "\n5-hour window 62 %, resets " in done.stdout
-    done = run(CCPROXY, "usage", "--since=4w", f"--state-dir={state}", cwd=tmp_path)
+    done = call("ccproxy", "usage", "--since=4w", f"--state-dir={state}")
     [total] = [line for line in done.stdout.splitlines() if line.startswith("total")]
     assert total.split()[1] == "4"
 
 
-def test_json(tmp_path: Path, state: Path) -> None:
-    env = environment(tmp_path, CCPROXY_STATE_DIR=str(state))
-    done = run(CCPROXY, "usage", "--json", cwd=tmp_path, env=env)
+def test_json(call: Call, state: Path) -> None:
+    done = call("ccproxy", "usage", "--json", CCPROXY_STATE_DIR=str(state))
     document = json.loads(done.stdout)
     assert document["total"]["cost_usd"] == 0.0004546
     assert [limit["used"] for limit in document["rate_limits"]] == [0.62]
 
 
-def test_nothing_yet_is_no_error_and_makes_nothing(tmp_path: Path) -> None:
-    done = run(CCPROXY, "usage", cwd=tmp_path)
+def test_nothing_yet_is_no_error_and_makes_nothing(call: Call, tmp_path: Path) -> None:
+    done = call("ccproxy", "usage")
     assert done.returncode == 0
     assert done.stdout.endswith("nothing was answered\n")
     assert list(tmp_path.iterdir()) == []
@@ -75,11 +75,11 @@ def test_nothing_yet_is_no_error_and_makes_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_one_line(
-    tmp_path: Path, arguments: tuple[str, ...], status: int, words: str
+    call: Call, tmp_path: Path, arguments: tuple[str, ...], status: int, words: str
 ) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "responses.sqlite").write_bytes(b"no database" * 200)
-    done = run(CCPROXY, "usage", *arguments, cwd=tmp_path)
+    done = call("ccproxy", "usage", *arguments)
     assert done.returncode == status
     assert done.stdout == ""
     [line] = done.stderr.splitlines()
@@ -88,6 +88,6 @@ def test_what_is_wrong_is_one_line(
 
 
 @pytest.mark.parametrize("command", ["usage", "doctor"])
-def test_version_is_ours(tmp_path: Path, command: str) -> None:
-    done = run(CCPROXY, command, "--version", cwd=tmp_path)
+def test_version_is_ours(call: Call, command: str) -> None:
+    done = call("ccproxy", command, "--version")
     assert (done.returncode, done.stdout) == (0, f"ccproxy {__version__}\n")
