@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from ccproxy.core.errors import StorageFailed
-from ccproxy.store.engine import Engines, open_engines
+from ccproxy.store.engine import Connections, Engines, open_engines
 from ccproxy.store.liveness import Liveness
 from ccproxy.store.records import ReferenceDeleted, UnknownItem
 from ccproxy.store.shield import shield
@@ -25,6 +25,9 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _THREADS = 4
+# With the time to connect again, a call has its error within ten seconds.
+_CALL_SECONDS = 6.0
+_CLOSE_SECONDS = 3.0
 
 
 class Database:
@@ -47,6 +50,7 @@ class Database:
         self._is_stopped = False
         self._pool: ThreadPool | None = None
         self._opening = DeferredLock()
+        self._connections = Connections()
         self._engines: Engines | None = None
         self._under_way: set[Deferred[Any]] = set()
         # SQLite allows one writer at a time; the others would sleep and try again.
@@ -69,7 +73,9 @@ class Database:
                 raise StorageFailed("the proxy is being stopped")
             if self._engines is None:
                 self._engines = await self._in_thread(
-                    lambda: open_engines(self._url(), self.owner)
+                    lambda: open_engines(self._url(), self.owner, self._connections),
+                    # A migration may take long.
+                    is_limited=False,
                 )
             return self._engines
         finally:
@@ -78,6 +84,7 @@ class Database:
     async def close(self) -> None:
         """Wait for calls under way, then close; a failure to close is logged."""
         self._is_stopped = True
+        limit = self._reactor.callLater(_CLOSE_SECONDS, self._give_up)
         while self._under_way:
             await DeferredList(list(self._under_way))
         try:
@@ -88,6 +95,8 @@ class Database:
             # No data is lost: every write was committed.
             self._log.warn("the database could not be closed properly")
         finally:
+            if limit.active():
+                limit.cancel()
             if self._pool is not None:
                 pool, self._pool = self._pool, None
                 pool.stop()
@@ -140,18 +149,28 @@ class Database:
 
         await self._in_thread(work)
 
-    def _in_thread(self, work: Callable[[], _T]) -> "Deferred[_T]":
+    def _in_thread(
+        self, work: Callable[[], _T], *, is_limited: bool = True
+    ) -> "Deferred[_T]":
         if self._pool is None:
             self._pool = ThreadPool(0, _THREADS, "ccproxy-store")
             self._pool.start()
         done = deferToThreadPool(self._reactor, self._pool, work)
         self._under_way.add(done)
+        limit = is_limited and self._reactor.callLater(_CALL_SECONDS, self._give_up)
 
         def ended(result: Any) -> Any:
+            if limit and limit.active():
+                limit.cancel()
             self._under_way.discard(done)
             return self._to_error(result) if isinstance(result, Failure) else result
 
         return shield(done.addBoth(ended))
+
+    def _give_up(self) -> None:
+        """End the calls that wait for PostgreSQL: it does not answer."""
+        if self._connections.shut_down():
+            self._log.error("the database does not answer; its connections are closed")
 
     def _to_error(self, failure: Failure) -> Failure:
         error = failure.value

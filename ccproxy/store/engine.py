@@ -5,11 +5,13 @@ Everything here blocks; it runs in the store's threads.
 
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from attrs import frozen
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
@@ -22,6 +24,7 @@ from ccproxy.store.schema import REVISION, metadata, versions
 DATABASE_FILE = "responses.sqlite"
 
 BUSY_SECONDS = 10
+_CONNECT_SECONDS = 3
 _CONNECTIONS = 4
 _WRITABLE_BY_OTHERS = 0o022
 _COMPANIONS = ("-wal", "-shm", ".lock")
@@ -89,12 +92,40 @@ def require_psycopg() -> None:
         raise ImportError("PostgreSQL needs: pip install 'ccproxy-server[postgres]'")
 
 
-def open_engines(url: str, owner: str) -> Engines:
+class Connections:
+    """The connections to a PostgreSQL; none to a SQLite file, which has no server."""
+
+    def __init__(self) -> None:
+        self._open: WeakSet[Any] = WeakSet()
+
+    def add(self, connection: Any, _: object) -> None:
+        """Note a new connection of the driver's; an event of SQLAlchemy's engine."""
+        self._open.add(connection)
+
+    def shut_down(self) -> bool:
+        """Make all calls that wait for the server fail; whether there is a connection.
+
+        May be called from any thread. A statement's time limit would be the server's,
+        which helps only if the server answers.
+        """
+        connections = list(self._open)
+        for connection in connections:
+            # It may have been closed meanwhile.
+            with (
+                suppress(Exception),
+                socket.socket(fileno=os.dup(connection.fileno())) as own,
+            ):
+                own.shutdown(socket.SHUT_RDWR)
+        return bool(connections)
+
+
+def open_engines(url: str, owner: str, connections: Connections) -> Engines:
     """Open a database, which is created if need be, and migrate it.
 
     Args:
         url: of SQLAlchemy's kind.
         owner: this server's name, by which other servers see that it runs.
+        connections: those of PostgreSQL are added.
 
     Raises:
         SQLAlchemyError, OSError, ImportError: it cannot be opened.
@@ -111,8 +142,9 @@ def open_engines(url: str, owner: str) -> Engines:
             pool_pre_ping=True,
             pool_size=_CONNECTIONS,
             hide_parameters=True,
-            connect_args={"connect_timeout": BUSY_SECONDS},
+            connect_args={"connect_timeout": _CONNECT_SECONDS},
         )
+        event.listen(engine, "connect", connections.add)
     writing = engine.execution_options(writes=True)
     try:
         with _exclusive(parsed), writing.begin() as connection:

@@ -15,7 +15,7 @@ import pytest
 
 from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow, UsageKey, UsageTotals
-from ccproxy.store.engine import DATABASE_FILE, open_engines, sqlite_url
+from ccproxy.store.engine import DATABASE_FILE, Connections, open_engines, sqlite_url
 from ccproxy.store.usage import write_usage
 from tests.packaging.commands import CCPROXY, environment
 from tests.support.browser import (
@@ -189,7 +189,7 @@ def test_it_fits_and_is_operated_by_keyboard(
 
 def fill(state: Path) -> None:
     """Write a month of a busy household into the ledger."""
-    opened = open_engines(sqlite_url(state / DATABASE_FILE), "test")
+    opened = open_engines(sqlite_url(state / DATABASE_FILE), "test", Connections())
     today = datetime.fromtimestamp(time(), UTC).date()
     spent = {}
     for back in range(1, 30):

@@ -10,7 +10,7 @@ from ccproxy import __version__
 from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow, UsageKey, UsageTotals
 from ccproxy.store import usage
-from ccproxy.store.engine import open_engines, sqlite_url
+from ccproxy.store.engine import Connections, open_engines, sqlite_url
 from ccproxy.store.usage import day_of
 from tests.packaging.commands import CCPROXY, run
 from tests.packaging.conftest import Call
@@ -20,7 +20,8 @@ from tests.packaging.conftest import Call
 def state(tmp_path: Path) -> Path:
     """A state directory with a ledger: something of today, and something old."""
     now = time.time()
-    opened = open_engines(sqlite_url(tmp_path / "state" / "responses.sqlite"), "test")
+    url = sqlite_url(tmp_path / "state" / "responses.sqlite")
+    opened = open_engines(url, "test", Connections())
     who = ("claude-sonnet-5-5", "1a2b3c4d", "curl")
     totals = UsageTotals(2, Usage(input_tokens=22, output_tokens=40), 454_600)
     window = RateWindow(

@@ -18,7 +18,7 @@ from ccproxy.cli.doctor.checks import examine
 from ccproxy.cli.doctor.results import CheckResult
 from ccproxy.config.flags import SettingsOptions
 from ccproxy.config.reading import read_settings
-from ccproxy.store.engine import open_engines, sqlite_url
+from ccproxy.store.engine import Connections, open_engines, sqlite_url
 from ccproxy.store.schema import REVISION
 from tests.conftest import ExpectedErrors
 from tests.integration.claude.conftest import FakeClaude
@@ -294,7 +294,7 @@ async def test_database(doctor: Callable[..., Any], tmp_path: Path) -> None:
     flags = ("--state-dir", str(tmp_path), "--claude-bin", "/nope")
     told = await doctor(*flags)
     assert "the first start will create" in told.line("database")
-    open_engines(sqlite_url(path), "owner").close()
+    open_engines(sqlite_url(path), "owner", Connections()).close()
     told = await doctor(*flags)
     assert f"is writable and up to date ({REVISION})" in told.line("database")
     note_schema(sqlite_url(path), "9999")

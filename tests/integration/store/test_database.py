@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import pytest_twisted
 from pytest_twisted import ensureDeferred
-from sqlalchemy import create_engine, inspect, select
+from sqlalchemy import create_engine, inspect, make_url, select
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -31,6 +33,7 @@ from tests.integration.store.conftest import (
     run_sql,
     save_line,
 )
+from tests.support.relay import Relay
 from tests.support.waiting import until
 
 _REACTOR: Any = reactor
@@ -323,6 +326,60 @@ async def test_a_database_server_that_comes_back_is_used_again(
     kept = await other.responses.get("resp_2")
     assert kept is not None
     assert kept.status == "in_progress"
+
+
+@pytest.fixture
+def relay(stores: Stores) -> Iterator[Relay]:
+    """A relay in front of PostgreSQL; the store connects to it."""
+    if stores.path is not None:
+        pytest.skip("a file always answers")
+    url = make_url(stores.url)
+    relay = Relay(f"{url.query['host']}/.s.PGSQL.5432")
+    url = url.set(host="127.0.0.1", port=relay.number, query={"sslmode": "disable"})
+    stores.url = url.render_as_string()
+    yield relay
+    pytest_twisted.blockon(Deferred.fromCoroutine(relay.stop()))
+
+
+@ensureDeferred
+async def test_a_database_server_that_does_not_answer_is_an_error(
+    stores: Stores,
+    relay: Relay,
+    expected_errors: ExpectedErrors,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is silent, as behind a firewall that has forgotten the connection."""
+    store = await stores.start()
+    await store.responses.save(new(1), ending(1))
+    expected_errors.allow("the database failed")
+    expected_errors.allow("the database does not answer")
+    relay.is_silent = True
+    monkeypatch.setattr("ccproxy.store.database._CALL_SECONDS", 0.1)
+    calls = [Deferred.fromCoroutine(store.responses.get("resp_1")) for _ in range(4)]
+    for call in calls:
+        with pytest.raises(StorageFailed):
+            await call
+    relay.is_silent = False
+    monkeypatch.undo()
+    assert await store.responses.get("resp_1") is not None
+
+
+@ensureDeferred
+async def test_a_database_server_that_does_not_answer_does_not_hold_the_stop(
+    stores: Stores,
+    relay: Relay,
+    expected_errors: ExpectedErrors,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = await stores.start()
+    expected_errors.allow("the database failed")
+    expected_errors.allow("the database does not answer")
+    relay.is_silent = True
+    monkeypatch.setattr("ccproxy.store.database._CLOSE_SECONDS", 0.1)
+    under_way = Deferred.fromCoroutine(store.responses.get("resp_1"))
+    await store.stop()
+    with pytest.raises(StorageFailed):
+        await under_way
 
 
 @ensureDeferred
