@@ -49,7 +49,7 @@ class API:
         store: stores responses, conversations and usage.
         authenticator: checks keys and bodies.
         cors: the web pages that may use the routes.
-        settings: of the routes.
+        settings: the settings of the routes.
         observer: notified of every request.
         exposition: what ``GET /metrics`` shows.
         tracker: has the requests that ``GET /dashboard`` shows.

@@ -48,7 +48,7 @@ class ClaudeBackend:
     """Answers requests by CLI processes; implements the web server's ``Backend``.
 
     Args:
-        settings: of the CLI and its processes.
+        settings: the settings of the CLI and its processes.
         context: given to every CLI process; its callbacks are called, too.
         launches: how the CLI is started.
         composer: makes request bodies.

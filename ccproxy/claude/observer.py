@@ -25,11 +25,11 @@ class StopReason(Enum):
     """Why a process was stopped.
 
     ===========  ===============================================================
-    SHUTDOWN     the server stops, or requests are no longer asked this way
+    SHUTDOWN     the server stops, or the compose mode has changed
     IDLE         it was idle for long enough
     ROOM         its slot was needed for another process
     NOT_REUSED   it serves no further request: Claude Code's own tools, or a
-                 change of the way requests are asked
+                 change of the compose mode
     WORN         it has become too large, or has had too many requests
     UNUSABLE     after an answer or its cancellation it was not ready again
     LOST         it ended or hung by itself, or ignored a command
@@ -70,7 +70,7 @@ class ClaudeObserver:
         """
 
     def upstream_retried(self, reason: str, delay_seconds: float) -> None:
-        """The provider refused, or the connection broke; the CLI asks again later."""
+        """The provider refused, or the connection broke; the CLI will retry."""
 
     def cost_reported(self, model: str, dollars: float) -> None:
         """A CLI reported costs that it had not reported before."""

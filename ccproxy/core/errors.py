@@ -22,7 +22,7 @@ from typing import ClassVar, NoReturn
 class Cause(StrEnum):
     """Why an answer ended with an error; docs/errors.md explains each one."""
 
-    # Of `claude_failed`.
+    # Causes of `claude_failed`.
     PROCESS_ENDED = "process_ended"
     PROCESS_STOPPED = "process_stopped"
     INVALID_OUTPUT = "invalid_output"
@@ -39,13 +39,13 @@ class Cause(StrEnum):
     NO_SUMMARY = "no_summary"
     PROVIDER_FAILED = "provider_failed"
 
-    # Of `timeout`.
+    # Causes of `timeout`.
     FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105
     SILENCE_TIMEOUT = "silence_timeout"
     TURN_TIMEOUT = "turn_timeout"
     PROVIDER_TIMEOUT = "provider_timeout"
 
-    # Of `overloaded`, `queue_full` and `rate_limit_exceeded`.
+    # Causes of `overloaded`, `queue_full` and `rate_limit_exceeded`.
     PROVIDER_OVERLOADED = "provider_overloaded"
     SHUTTING_DOWN = "shutting_down"
     NO_PROCESS_SLOT = "no_process_slot"
@@ -56,7 +56,7 @@ class Cause(StrEnum):
     PROVIDER_LIMIT = "provider_limit"
     WAIT_TOO_LONG = "wait_too_long"
 
-    # Of `claude_unavailable`.
+    # Causes of `claude_unavailable`.
     CLI_NOT_FOUND = "cli_not_found"
     CLI_TOO_OLD = "cli_too_old"
     CLI_DOES_NOT_RUN = "cli_does_not_run"
@@ -65,11 +65,11 @@ class Cause(StrEnum):
     NOT_STARTED = "not_started"
     INVALID_EXTRA_BODY = "invalid_extra_body"
 
-    # Of `schema_not_satisfied`.
+    # Causes of `schema_not_satisfied`.
     SCHEMA_MISMATCH = "schema_mismatch"
     SCHEMA_NOT_CHECKED = "schema_not_checked"
 
-    # Of errors of a request (4xx).
+    # A cause of errors of a request (4xx).
     PROVIDER_REFUSED = "provider_refused"
 
 
@@ -90,7 +90,7 @@ class CCProxyError(Exception):
     # `x-should-retry: false`.
     should_retry: ClassVar[bool] = True
     # The cause of an error that is made without one.
-    usual_cause: ClassVar[Cause | None] = None
+    default_cause: ClassVar[Cause | None] = None
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class CCProxyError(Exception):
         self.message = message
         self.param = param
         self.retry_after_seconds = retry_after_seconds
-        self.cause = self.usual_cause if cause is None else cause
+        self.cause = self.default_cause if cause is None else cause
 
 
 class ClientError(CCProxyError):
@@ -117,7 +117,7 @@ class ClientError(CCProxyError):
 
 
 class InvalidRequest(ClientError):
-    """The body is no JSON, or a field is wrong, or fields contradict each other."""
+    """The body is not JSON, or a field is wrong, or fields contradict each other."""
 
 
 class MissingParameter(ClientError):
@@ -262,7 +262,7 @@ class SchemaNotSatisfied(ClaudeError):
     """The model's answer does not satisfy the request's JSON Schema."""
 
     code = "schema_not_satisfied"
-    usual_cause = Cause.SCHEMA_MISMATCH
+    default_cause = Cause.SCHEMA_MISMATCH
 
 
 class ClaudeUnavailable(ClaudeError):
@@ -289,7 +289,7 @@ class NotLoggedIn(ClaudeError):
 
 
 class Overloaded(ClaudeError):
-    """The provider is overloaded."""
+    """The provider, this machine or the proxy is overloaded."""
 
     status = 503
     code = "overloaded"
@@ -314,7 +314,7 @@ class ShuttingDown(ClaudeError):
 
     status = 503
     code = "overloaded"
-    usual_cause = Cause.SHUTTING_DOWN
+    default_cause = Cause.SHUTTING_DOWN
 
 
 class RateLimited(ClaudeError):
@@ -335,7 +335,7 @@ class InsufficientQuota(ClaudeError):
 
 
 class TimedOut(ClaudeError):
-    """The model sent no first token, or no further event, in time."""
+    """A time limit passed: first token, silence or the whole answer."""
 
     status = 504
     type = "timeout_error"

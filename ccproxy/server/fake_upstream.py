@@ -31,7 +31,7 @@ class ScriptedBlock:
 
     Attributes:
         deltas: the pieces of its text, thinking or arguments.
-        signature: of a block of thinking; without one the API signs it.
+        signature: the signature of a thinking block; empty: the API signs the block.
         tool_use: the id and name of a call, whose arguments' JSON the pieces are.
         redacted: the encrypted ``data`` of a block of redacted thinking.
         raw: any other block, as it stands in ``content_block_start``.
@@ -101,8 +101,8 @@ class Reply:
 
     Attributes:
         stop_details: the API's details of a refusal.
-        usage: of the input, and whatever else ``usage`` has (``cache_creation``,
-            ``server_tool_use``, ``service_tier``).
+        usage: the usage of the input, and other fields of ``usage``
+            (``cache_creation``, ``server_tool_use``, ``service_tier``).
         final_usage: what the last ``usage`` has beside ``output_tokens``.
         message: further fields of the message (``container``, ``diagnostics``).
         status: if it is not 200, the answer is an error of type ``error``.

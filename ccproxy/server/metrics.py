@@ -72,7 +72,7 @@ class Metrics(ClaudeObserver, RequestObserver):
 
     Attributes:
         watched: set it once, before the metrics are read.
-        content_type: of the text that `render` returns.
+        content_type: the media type of the text that `render` returns.
     """
 
     watched: MetricsSource

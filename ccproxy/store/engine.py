@@ -123,7 +123,7 @@ def open_engines(url: str, owner: str, connections: Connections) -> Engines:
     """Open a database, which is created if need be, and migrate it.
 
     Args:
-        url: of SQLAlchemy's kind.
+        url: SQLAlchemy's URL of the database.
         owner: this server's name, by which other servers see that it runs.
         connections: those of PostgreSQL are added.
 

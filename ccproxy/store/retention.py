@@ -60,7 +60,7 @@ class Retention:
         self._loop.clock = reactor
 
     async def start(self) -> None:
-        """Delete now, then go on every minute.
+        """Delete now, and then every minute.
 
         Raises:
             StorageFailed: the database failed now; later failures are logged only.

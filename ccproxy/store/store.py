@@ -79,7 +79,7 @@ class Store:
         """The secret of a name, the same for all servers of the database.
 
         Args:
-            name: of the secret.
+            name: the secret's name.
             make: makes the secret if there is none yet.
 
         Raises:

@@ -189,7 +189,7 @@ class AllowedHosts:
         """Check which host a request is for.
 
         Args:
-            target: of the request; in the absolute form it names a host, too.
+            target: the request target; in the absolute form it names a host, too.
             hosts: the ``Host`` headers.
 
         Raises:
@@ -225,7 +225,7 @@ def check_syntax(version: bytes, hosts: Sequence[bytes]) -> None:
     """Check that a request has exactly one ``Host`` header, which is a host.
 
     Args:
-        version: of HTTP, as in the request line.
+        version: the HTTP version, as in the request line.
         hosts: the headers.
 
     Raises:
@@ -312,7 +312,7 @@ class CORSPolicy:
 
         Args:
             origins: the ``Origin`` headers of the request.
-            methods: of the route, separated by commas.
+            methods: the route's methods, separated by commas.
             wanted: its ``Access-Control-Request-Headers``.
             is_private: it has ``Access-Control-Request-Private-Network``.
         """

@@ -309,7 +309,7 @@ class ProxyChannel(HTTPChannel):
         self._enter(Phase.CLOSING, _LINGER_SECONDS)
 
     def abort_if_stalled(self, seconds: float) -> None:
-        """Abort the connection if its client has read nothing for so long."""
+        """Abort the connection if its client has read nothing for ``seconds``."""
         stalled_seconds = self.site.reactor.seconds() - self._stalled_since_seconds
         if self._reading is not None and stalled_seconds >= seconds:
             self.transport.abortConnection()

@@ -24,7 +24,7 @@ _MOST_AT_ONCE = 8
 
 @frozen
 class _Listener:
-    """The listener of one question of a group."""
+    """The listener of one answer of a group."""
 
     group: "CompletionGroup"
     receiver: Receiver
@@ -34,7 +34,7 @@ class _Listener:
 
 
 class CompletionGroup:
-    """One question, asked once for each receiver; only chat completions have several.
+    """One request, sent once for each receiver; only chat completions have several.
 
     The first request is sent alone. The others follow when its answer begins: only then
     can they read the provider's prompt cache, which the first one writes (rule 45). At
@@ -57,7 +57,7 @@ class CompletionGroup:
         self._stats = stats
         self._over: Deferred[None] = Deferred()
         self._pending: list[PendingRequest] = []
-        # The receivers whose question has not been asked, and what asks it.
+        # The receivers whose request has not been sent, and the function that sends it.
         self._left: list[Receiver] = []
         self._ask: Callable[[Receiver], None] = _nothing
         self._unanswered = 0
@@ -78,18 +78,18 @@ class CompletionGroup:
 
     @property
     def queued_seconds(self) -> float:
-        """The longest time that one of the questions has waited for a process."""
+        """The longest time that one of the requests has waited for a process."""
         waited = (pending.queued_seconds for pending in self._pending)
         return max((self._queued_seconds, *waited))
 
     def pause(self) -> None:
-        """Stop the answers from coming."""
+        """Pause the answers."""
         self._is_paused = True
         for pending in self._pending:
             pending.pause()
 
     def resume(self) -> None:
-        """Let the events come again."""
+        """Resume the answers."""
         self._is_paused = False
         for pending in self._pending:
             pending.resume()
@@ -100,9 +100,9 @@ class CompletionGroup:
             self._over.callback(None)
 
     def cancel(self) -> None:
-        """Cancel the questions; may be called at any time. `run` continues to wait."""
+        """Cancel the requests; may be called at any time. `run` continues to wait."""
         self._queued_seconds = self.queued_seconds
-        # A question holds its listener, which holds the group: without this the whole
+        # A request holds its listener, which holds the group: without this the whole
         # answer would stay in memory until Python looks for reference cycles.
         pending, self._pending = self._pending, []
         self._left, self._ask = [], _nothing

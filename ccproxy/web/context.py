@@ -64,7 +64,7 @@ class RequestIdentity:
         route: method and path as they are documented.
         key: the id of the API key.
         client: the family of the client program.
-        id: of the request or the response, as in the log.
+        id: the id of the request or the response, as in the log.
         observer: counts.
         is_quiet: whether the dashboard leaves it out if it succeeds.
     """
@@ -90,13 +90,13 @@ class RequestIdentity:
         """Count the end of the request, and write its line of the log.
 
         Args:
-            status: of HTTP.
+            status: the HTTP status.
             outcome: ``ok``, or an error's code.
-            cause: of that error, if it has one.
+            cause: the cause of that error, if it has one.
             seconds: the time that it took.
             model: the full id of the model that answered; empty: no model did.
-            usage: of the answers; None: unknown.
-            stats: of the answers.
+            usage: the usage of the answers; None: unknown.
+            stats: times and cost of the answers.
         """
         finish = "none" if stats.finish is None else stats.finish.value
         self.observer.request_ended(

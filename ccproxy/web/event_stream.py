@@ -1,7 +1,7 @@
 """Event streams: headers, keep-alive, back pressure, and the events of an answer.
 
 An `SSEWriter` is the producer that Twisted pauses when the socket is full. The writer
-then pauses its source, and queues nothing: an `EventStream` pauses its questions, which
+then pauses its source, and queues nothing: an `EventStream` pauses its answers, which
 pause their processes.
 
 If nothing is written for `KEEP_ALIVE_SECONDS`, a comment is sent, so that neither
@@ -9,8 +9,8 @@ client nor proxy closes the connection. A comment is one line, without the empty
 that ends an event: OpenAI's SDK for Go and old Python clients take a comment and an
 empty line for an event without data, and fail.
 
-The status line waits for the first event, so that a question that fails before it is
-answered with its own HTTP status. A later error is the last event of the stream.
+The status line waits for the first event, so that a request that fails before is
+answered with an HTTP error status. A later error is the last event of the stream.
 
 Source: WHATWG HTML, "Server-sent events"; docs/twisted-notes.md,
 "Backpressure".
@@ -54,7 +54,7 @@ class StreamSource(Protocol):
 
 class _State(Enum):
     NEW = auto()
-    QUIET = auto()  # nothing has been sent: an error is still an HTTP status
+    QUIET = auto()  # nothing has been sent: an error can still set the HTTP status
     STREAMING = auto()
     CLOSED = auto()
 
@@ -64,7 +64,7 @@ class SSEWriter:
     """Writes one event stream to one client.
 
     Args:
-        request: of the client.
+        request: the client's request.
         clock: times the comments.
         source: paused and resumed with the client's socket.
         notice: makes the comment that keeps the connection alive.
@@ -120,7 +120,7 @@ class SSEWriter:
         self._request.write(data)
 
     def close(self) -> None:
-        """End the stream; can be called at any time, and again."""
+        """End the stream; may be called at any time, also repeatedly."""
         was_open = self._state in (_State.QUIET, _State.STREAMING)
         self._stop()
         if was_open and self._is_connected:
@@ -176,14 +176,14 @@ class StreamEncoder(Protocol):
 
     @property
     def encoders(self) -> Sequence[Encode]:
-        """One for the events of each question; most requests ask one."""
+        """One encoder for each answer; most requests have one answer."""
 
 
 class EventStream:
-    """Streams the answers to one question to one client.
+    """Streams the answers to one request to its client.
 
     Args:
-        request: of the client.
+        request: the client's request.
         encoder: makes the events.
         clock: times the keep-alive comments.
         stats: gets usage and times of the answers.
@@ -211,10 +211,10 @@ class EventStream:
         self._writer = SSEWriter(request, clock, self, lambda: _comment(self._retry))
 
     async def run(self, backend: Backend, question: PreparedQuestion) -> None:
-        """Ask and stream until the end, or until this is cancelled.
+        """Send the request, and stream its answers until the end or a cancellation.
 
         Raises:
-            CCProxyError: the question failed before anything was sent.
+            CCProxyError: the request failed before anything was sent.
         """
         self._writer.open()
         try:
@@ -229,15 +229,15 @@ class EventStream:
             self._writer.close()
 
     def pause(self) -> None:
-        """Stop the answers from coming."""
+        """Pause the answers."""
         self._group.pause()
 
     def resume(self) -> None:
-        """Let them come."""
+        """Resume the answers."""
         self._group.resume()
 
     def gone(self) -> None:
-        """Cancel the questions: the client has disconnected. Klein cancels `run`."""
+        """Cancel the answers: the client has disconnected. Klein cancels `run`."""
         self._group.cancel()
 
     def _is_over(self) -> bool:

@@ -32,8 +32,8 @@ class Head:
 
     Attributes:
         target: the request target, as it was sent.
-        version: of HTTP, as in the request line.
-        length: of the body; None: the body is chunked.
+        version: the HTTP version, as in the request line.
+        length: the body's length in bytes; None: the body is chunked.
         is_sheltered: whether the connection cannot be used by a web page under another
             host name: a Unix socket, or TLS with the server's certificate.
     """
@@ -107,8 +107,8 @@ def head_checks(
 
     Args:
         settings: the operator's.
-        authenticator: of the routes.
-        cors: of the routes.
+        authenticator: the one that the routes use.
+        cors: the policy that the routes use.
         open_paths: the paths that need no key.
         hostname: this machine's name, which other machines may use.
     """

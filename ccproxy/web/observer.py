@@ -110,11 +110,11 @@ class RequestOutcome:
 
     Attributes:
         route: method and path as they are documented; never as they were sent.
-        status: of HTTP; 499 if the client disconnected, 101 over a WebSocket.
+        status: the HTTP status; 499 if the client disconnected, 101 over a WebSocket.
         finish: why the answer ended: a `FinishReason`, an error's code,
             ``client_gone``; ``none`` if there was no answer.
         model: the full id of the model that answered; empty: no model did.
-        usage: of the answer; None: there was no answer, or its usage is unknown.
+        usage: the answer's usage; None: no answer, or unknown.
         cost_usd: the cost that the CLI reported; None: it reported none.
         key: the id of the key that was sent.
         client: the family of the client program.

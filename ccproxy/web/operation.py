@@ -36,7 +36,7 @@ JSON, EVENTS, PLAIN = "application/json", "text/event-stream", "text/plain"
 # A place-holder in a path, as werkzeug has it.
 _PLACE = re.compile(r"<(?:\w+:)?(\w+)>")
 
-# What a question to the model can fail with.
+# The errors of a request to the model.
 MODEL_ERRORS: tuple[type[CCProxyError], ...] = (
     *(UnsupportedValue, ModelNotFound, ContextLengthExceeded, ContentFiltered),
     *(ClaudeUnavailable, ClaudeUnresponsive, ClaudeFailed, NotLoggedIn),
@@ -50,7 +50,7 @@ class ResponseSpec:
     """A successful response.
 
     Attributes:
-        status: of HTTP.
+        status: the HTTP status.
         description: one sentence.
         content: the schema of each media type.
     """
@@ -74,7 +74,7 @@ class Operation:
         description: more than fits the summary.
         request: the schema of the body; None: the body is not read.
         is_request_optional: whether the body may be empty.
-        parameters: of the query or of headers, as OpenAPI has them.
+        parameters: OpenAPI's parameter objects for the query and for headers.
         needs_key: whether the API key is checked before the route runs.
         is_quiet: whether the dashboard leaves out requests that succeed.
         error_formats: the formats in which errors are reported.
@@ -141,7 +141,7 @@ def json_or_events(
     """A response that is one JSON document, or an event stream with ``stream``.
 
     Args:
-        schema: of the document.
+        schema: the schema of the document.
         events: what the stream contains.
         event: the schema of the data of every event; None: they differ.
     """

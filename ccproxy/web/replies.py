@@ -126,7 +126,7 @@ def set_effort_header(request: Request, wanted: str | None, given: str | None) -
 
 
 def set_queue_header(request: Request, seconds: float) -> None:
-    """Set ``x-ccproxy-queue-ms``: how long the question waited for a process."""
+    """Set ``x-ccproxy-queue-ms``: how long the request waited for a process."""
     request.setHeader("x-ccproxy-queue-ms", str(round(1000 * seconds)))
 
 

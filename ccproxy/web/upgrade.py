@@ -58,7 +58,7 @@ def check_upgrade(request: Request, cors: CORSPolicy) -> H11Handshake:
         if not host or host not in [name.strip().lower() for name in own]:
             raise OriginNotAllowed(
                 "pages of other sites may not connect here; start the proxy with "
-                "--cors-origin and the page's site to let them"
+                "--cors-origin and the page's site to allow it"
             )
     handshake = H11Handshake(ConnectionType.SERVER)
     raw = headers.getAllRawHeaders()
@@ -93,7 +93,7 @@ async def serve_websocket(
         request: gives its channel to the WebSocket.
         talk: the conversation; cancelled when the peer disconnects. The socket is
             closed when it returns.
-        limits: of the socket.
+        limits: the limits of the socket.
         cors: the sites whose pages may connect, besides this server's own.
         clock: the reactor.
 

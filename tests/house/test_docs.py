@@ -84,9 +84,9 @@ def made_causes() -> set[tuple[str, str]]:
     code_of = {kind.__name__: kind.code for kind in all_kinds()}
     code_of |= {lost.__name__: lost.code for lost in (WorkerLost, SessionLost)}
     found = {
-        (kind.usual_cause.value, kind.code)
+        (kind.default_cause.value, kind.code)
         for kind in all_kinds()
-        if kind.usual_cause is not None
+        if kind.default_cause is not None
     }
     for path in (ROOT / "ccproxy").rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):

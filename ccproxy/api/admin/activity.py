@@ -158,11 +158,11 @@ class ActivityTracker(RequestObserver):
     """An observer that remembers active requests and the last completed ones.
 
     Attributes:
-        version: of the server.
+        version: the server's version.
 
     Args:
         watched: the CLI processes.
-        version: of the server.
+        version: the server's version.
         wall_seconds: Unix time.
     """
 

@@ -65,7 +65,7 @@ def usage_document(report: UsageReport, since: str) -> bytes:
     """Encode the usage from a day on.
 
     Args:
-        report: of the usage ledger.
+        report: the usage ledger's report.
         since: the first day, as ``2026-11-25``.
     """
     total = sum((totals for _, totals in report.lines), UsageTotals())

@@ -54,7 +54,7 @@ class AdminRoutes(Routes):
         backend: knows the state of the CLI.
         exposition: has the metrics.
         ledger: has the usage.
-        settings: of the routes.
+        settings: the settings of the routes.
         openapi: makes the OpenAPI document.
         wall_seconds: Unix time.
     """

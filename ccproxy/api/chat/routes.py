@@ -20,7 +20,7 @@ class ChatRoutes(Routes):
 
     Args:
         services: what every request needs.
-        backend: answers the questions.
+        backend: answers the requests.
         wall_seconds: Unix time, for ``created``.
     """
 

@@ -1,4 +1,4 @@
-"""Asks the questions of one request, and sends the answers."""
+"""Sends a request to the backend, and its answers to the client."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -36,7 +36,7 @@ class Collector(Protocol):
 
     @property
     def receivers(self) -> Sequence[Receiver]:
-        """One for the events of each question; most requests ask one."""
+        """One receiver for each answer; most requests have one answer."""
 
 
 class DocumentEncoder(Collector, Protocol):
@@ -47,10 +47,10 @@ class DocumentEncoder(Collector, Protocol):
 
 
 class CompletionRunner:
-    """Asks questions, and sends the answers.
+    """Sends requests to the backend, and answers to clients.
 
     Args:
-        backend: answers the questions.
+        backend: answers the requests.
         clock: times the keep-alive comments of streams.
     """
 
@@ -67,10 +67,10 @@ class CompletionRunner:
         conclude: Callable[[], Awaitable[Sequence[WireEvent]]] | None = None,
         record: Callable[[Sequence[WireEvent]], None] | None = None,
     ) -> None:
-        """Ask, and stream until the end; see `EventStream`.
+        """Send the request, and stream its answers until the end; see `EventStream`.
 
         Raises:
-            CCProxyError: the question failed before anything was sent.
+            CCProxyError: the request failed before anything was sent.
         """
         stream = EventStream(
             context.request,
@@ -86,10 +86,10 @@ class CompletionRunner:
     async def collect(
         self, context: RequestContext, question: PreparedQuestion, collector: Collector
     ) -> None:
-        """Ask, and wait until the answer is over.
+        """Send the request, and wait until its answers are over.
 
         When this is cancelled, because the client has disconnected, or when one of
-        several answers fails, all questions are cancelled.
+        several answers fails, all answers are cancelled.
 
         Raises:
             CCProxyError: an answer failed.
@@ -109,7 +109,7 @@ class CompletionRunner:
         question: PreparedQuestion,
         collector: DocumentEncoder,
     ) -> bytes:
-        """Ask; returns the document, once the answer is over.
+        """Send the request; returns the document when the answer is over.
 
         Raises:
             CCProxyError: an answer failed.

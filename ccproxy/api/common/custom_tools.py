@@ -37,9 +37,9 @@ def custom_tool(
     """The tool of the Messages API for a custom tool.
 
     Args:
-        api_name: of the request's `ToolTable`.
+        api_name: the tool's name in the request's `ToolTable`.
         description: for the model.
-        syntax: of the grammar, ``lark`` or ``regex``; None: any text.
+        syntax: the grammar's language, ``lark`` or ``regex``; None: any text.
         definition: the grammar.
         at: the path of the tool in the request.
         cache_control: the client's breakpoint at the tool.
@@ -82,7 +82,7 @@ class _Phase(Enum):
     OPENING = auto()
     TEXT = auto()
     CLOSED = auto()
-    FOREIGN = auto()
+    FOREIGN = auto()  # arguments of another form
 
 
 class CustomInputDecoder:

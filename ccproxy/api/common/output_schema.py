@@ -147,12 +147,12 @@ class ResponseFormat(msgspec.Struct):
     """``response_format`` of chat completions, ``text.format`` of Responses."""
 
     type: str
-    # Of Responses.
+    # In Responses.
     name: str | None = None
     description: str | None = None
     schema: Raw | UnsetType = UNSET
     strict: bool | None = None
-    # Of chat completions.
+    # In chat completions.
     json_schema: _JSONSchema | None = None
 
 

@@ -78,9 +78,9 @@ class InputMessage:
         at: the message's path in the request.
         calls: calls of the assistant.
         thinking: thinking of the assistant, which stands before the content.
-        result_of: of a message of role ``tool``: the id of the call that it answers,
+        result_of: in a message of role ``tool``, the id of the call that it answers,
             or `NO_ID`.
-        is_error: of such a message: whether the call failed.
+        is_error: in such a message, whether the call failed.
         field: the name of the content in the request; empty: the message itself is the
             content.
     """

@@ -84,7 +84,7 @@ class OpenAIToolChoice:
             names = self._api_names(self.allowed, table, param, among)
             left = tuple(tool for tool in tools if tool.value.name in names)
         if self.name is not None:
-            # First, because the error about a wrong name is the clearest one.
+            # This check comes first, because its error is the clearest one.
             [name, *_] = self._api_names((self.name,), table, param, among)
             return left, _choice("tool", name, one_call=one_call)
         if left:
@@ -123,7 +123,7 @@ def _choice(
 
 
 def decode_choice(choice: object) -> OpenAIToolChoice:
-    """Decode a ``tool_choice``, which JSON was already decoded to objects.
+    """Decode a ``tool_choice`` that is already decoded from JSON to objects.
 
     Raises:
         ClientError: its form is unknown.
@@ -140,7 +140,7 @@ def decode_choice(choice: object) -> OpenAIToolChoice:
         case {"type": str()}:
             return OpenAIToolChoice(mode="tool", name=_name(_convert(choice, _Wanted)))
     raise InvalidRequest(
-        f"`{_PARAM}` is `auto`, `none`, `required`, a tool, or `allowed_tools`",
+        f"`{_PARAM}` must be `auto`, `none`, `required`, a tool, or `allowed_tools`",
         param=_PARAM,
     )
 

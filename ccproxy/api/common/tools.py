@@ -173,7 +173,7 @@ def function_tool(
     """A tool whose arguments are JSON; its schema stays byte for byte.
 
     Args:
-        api_name: of the request's `ToolTable`.
+        api_name: the tool's name in the request's `ToolTable`.
         description: for the model.
         parameters: a JSON Schema of an object; None, ``null`` or ``{}`` for none.
         at: the path of the function in the request.
@@ -203,7 +203,7 @@ def function_call(
 
     Args:
         identifier: the client's.
-        api_name: of the request's `ToolTable`.
+        api_name: the tool's name in the request's `ToolTable`.
         arguments: the text of a JSON object; or, undecoded, a JSON string of that text
             or the object itself.
         at: the path of the call in the request.

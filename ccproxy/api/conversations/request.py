@@ -13,7 +13,7 @@ from ccproxy.api.responses.items import DecodedItem, decode_items
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import InvalidRequest
 
-# The limit of a request.
+# Limits of OpenAI's document.
 _MOST_ITEMS = 20
 _MOST_METADATA = 16
 _LONGEST_KEY = 64
@@ -99,8 +99,8 @@ def checked_metadata(given: Mapping[str, str] | None) -> Mapping[str, str]:
     for key, value in metadata.items():
         if len(key) > _LONGEST_KEY or len(value) > _LONGEST_VALUE:
             raise InvalidRequest(
-                f"`metadata`: keys are at most {_LONGEST_KEY} characters long, values "
-                f"{_LONGEST_VALUE}",
+                f"`metadata`: a key has at most {_LONGEST_KEY} characters, a value at "
+                f"most {_LONGEST_VALUE}",
                 param="metadata",
             )
     return metadata

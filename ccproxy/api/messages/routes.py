@@ -25,7 +25,7 @@ class MessagesRoutes(Routes):
 
     Args:
         services: what every request needs.
-        backend: answers the questions.
+        backend: answers the requests.
     """
 
     _app = Klein()

@@ -169,7 +169,7 @@ class MessageStream:
 
     @property
     def encoders(self) -> Sequence[Encode]:
-        """`encode`: there is one question."""
+        """`encode`: there is one answer."""
         return (self.encode,)
 
     def encode(self, events: Sequence[Event]) -> Sequence[WireEvent]:
@@ -220,8 +220,8 @@ class MessageStream:
                 if resumes:
                     # The new answer continues the block that is open.
                     return ()
-                # Claude Code has run a tool of its own, or the proxy has asked again:
-                # the model continues in another message.
+                # Claude Code has run a tool of its own, or the proxy has sent a second
+                # request: the model continues in another message.
                 return self._close_all()
             case Finished():
                 return self._finish(event)

@@ -82,7 +82,7 @@ class ItemFields(msgspec.Struct):
     id: str | None = None
     role: str | None = None
     content: str | list[ContentPart] | None = None
-    # Of calls and their results.
+    # Fields of calls and their results.
     call_id: str | None = None
     name: str | None = None
     namespace: str | None = None
@@ -91,7 +91,7 @@ class ItemFields(msgspec.Struct):
     input: str | None = None
     action: dict[str, Any] | None = None
     output: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
-    # Of reasoning and compaction.
+    # A field of reasoning and compaction.
     encrypted_content: str | None = None
     status: str | None = None
 

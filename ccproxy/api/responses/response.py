@@ -57,7 +57,7 @@ class ResponseDocument:
 
     @property
     def receivers(self) -> Sequence[Receiver]:
-        """`receive`: there is one question."""
+        """`receive`: there is one answer."""
         return (self.receive,)
 
     def receive(self, events: Sequence[Event]) -> None:

@@ -33,9 +33,9 @@ _PREFIXES: Mapping[str, str] = {
     "web_search_call": "ws",
     "compaction": "cmp",
 }
-# Of items with a type of another provider.
+# The id prefix of items whose type is not in `_PREFIXES`.
 _OTHER_PREFIX = "item"
-_STOPPED = "the proxy stopped before the response was complete; ask again"
+_STOPPED = "the proxy stopped before the response was complete; try again"
 
 
 class _Kind(msgspec.Struct):
@@ -76,8 +76,8 @@ def _completed(item: DecodedItem, identifier: str) -> dict[str, Any]:
         given.setdefault("status", "completed")
     match kind:
         case "message":
-            is_ours = given["role"] == "assistant"
-            given["content"] = _parts(given.get("content"), is_ours)
+            is_assistant = given["role"] == "assistant"
+            given["content"] = _parts(given.get("content"), is_assistant)
         case "function_call":
             given["arguments"] = given.get("arguments") or "{}"
         case "custom_tool_call":
@@ -103,23 +103,23 @@ def _completed(item: DecodedItem, identifier: str) -> dict[str, Any]:
 def _result(output: str | list[dict[str, Any]] | None) -> str | list[dict[str, Any]]:
     if output is None or isinstance(output, str):
         return output or ""
-    return [_part(part, is_ours=False) for part in output]
+    return [_part(part, is_assistant=False) for part in output]
 
 
 def _parts(
-    content: str | list[dict[str, Any]] | None, is_ours: bool
+    content: str | list[dict[str, Any]] | None, is_assistant: bool
 ) -> list[dict[str, Any]]:
     if content is None:
         return []
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
-    return [_part(part, is_ours=is_ours) for part in content]
+    return [_part(part, is_assistant=is_assistant) for part in content]
 
 
-def _part(part: dict[str, Any], *, is_ours: bool) -> dict[str, Any]:
+def _part(part: dict[str, Any], *, is_assistant: bool) -> dict[str, Any]:
     part = {name: value for name, value in part.items() if value is not None}
     match part["type"]:
-        case "text" | "input_text" | "output_text" if is_ours:
+        case "text" | "input_text" | "output_text" if is_assistant:
             extra: dict[str, Any] = {"annotations": [], "logprobs": []}
             return {**extra, **part, "type": "output_text"}
         case "text" | "output_text":
@@ -144,7 +144,7 @@ def shown_response(document: bytes, status: str, *, shows_encrypted: bool) -> by
     """
     response: dict[str, Any] = msgspec.json.decode(document)
     if status != response["status"]:
-        # Its server has stopped without storing the end.
+        # The response's server stopped before it stored the end.
         response["status"] = status
         if status == "failed":
             response = dict(failed(response, ShuttingDown(_STOPPED)))

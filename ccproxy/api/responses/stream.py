@@ -151,7 +151,7 @@ class ResponseStream:
 
     @property
     def encoders(self) -> Sequence[Encode]:
-        """`encode`: there is one question."""
+        """`encode`: there is one answer."""
         return (self.encode,)
 
     def encode(self, events: Sequence[Event]) -> Sequence[WireEvent]:

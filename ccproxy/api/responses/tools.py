@@ -97,7 +97,7 @@ class ToolFields(msgspec.Struct):
     # With a fixed default, msgspec cannot make a JSON Schema.
     parameters: msgspec.Raw = msgspec.field(default_factory=_null)
     strict: bool | None = None
-    # Of custom tools, namespaces and shells.
+    # Fields of custom tools, namespaces and shells.
     format: _Format | None = None
     tools: list[msgspec.Raw] | None = None
     environment: _Environment | None = None

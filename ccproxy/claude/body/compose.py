@@ -100,7 +100,7 @@ def make_shaper(
     """The shaper for one answer.
 
     Args:
-        plan: of the answer.
+        plan: the plan for the answer.
         again: composes the second question.
         client_tools: the names of the client's tools.
     """

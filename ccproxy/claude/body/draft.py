@@ -23,7 +23,7 @@ from ccproxy.claude.body.tools import (
     append_text,
     call_request,
     can_append_text,
-    native_choice,
+    choice_field,
 )
 from ccproxy.claude.body.turns import Turn, is_thinking
 from ccproxy.core.errors import RequestTooLarge
@@ -288,7 +288,7 @@ class Draft:
         tool = self.output.answer_tool
         forced = self._is_forced
         if tool is None:
-            return native_choice(choice, forced=forced)
+            return choice_field(choice, forced=forced)
         if len(self.tools) == 1:
             if forced:
                 return {"type": "tool", "name": tool.name}
@@ -299,7 +299,7 @@ class Draft:
                 None if choice is None else choice.disable_parallel_tool_use
             ),
         )
-        sent = native_choice(wanted, forced=forced)
+        sent = choice_field(wanted, forced=forced)
         return None if sent == {"type": "auto"} else sent
 
 

@@ -278,7 +278,7 @@ def place_system_messages(
     """The turns between two of the assistant's, with system messages placed.
 
     Args:
-        turns: of the user and the system, with all results of calls first.
+        turns: turns of the user and the system, with all results of calls first.
         notes: takes messages that are moved or become a user's turn.
         allowed: whether the model takes system messages.
         after_server_tool: whether the assistant's turn before them ends in a block of

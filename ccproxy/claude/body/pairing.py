@@ -52,7 +52,7 @@ class OpenCalls:
         """Take the calls among blocks; returns the blocks with the ids that are sent.
 
         Args:
-            blocks: of a message of the assistant.
+            blocks: the blocks of a message of the assistant.
             clients: the client's ids of the calls; None: the ids in ``blocks``.
             notes: takes ids that are replaced.
         """

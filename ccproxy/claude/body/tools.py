@@ -11,7 +11,7 @@ at the root of its schema       schema
 an invalid property name        refuses the request
 OpenAI's ``strict``             keeps it if the provider can enforce the schema;
                                 otherwise leaves it out
-a newer web search              replaces it if the model takes only the older
+a newer web search              replaces it if the model takes only the older one
 ==============================  ===================================================
 
 Changes are reported. All other tools are sent unchanged.
@@ -67,7 +67,7 @@ def compose_tools(tools: Sequence[Tool], rules: ModelRules, notes: Notes) -> lis
     """The corrected tools, in the client's order.
 
     Raises:
-        InvalidRequest: two tools have one name, or a name is invalid.
+        InvalidRequest: two tools have the same name, or a name is invalid.
         UnsupportedValue: the provider refuses the name of a property.
     """
     seen: set[str] = set()
@@ -174,7 +174,7 @@ def _properties(fields: Mapping[str, Raw]) -> Iterable[str]:
     try:
         return _decode_shallow(given)
     except msgspec.ValidationError:
-        # The provider's error explains it better.
+        # The provider's error about this is the better one.
         return ()
 
 
@@ -284,7 +284,7 @@ def check_choice(
     """Check that the tools that a choice requires exist.
 
     Raises:
-        InvalidRequest: they do not.
+        InvalidRequest: a required tool does not exist.
     """
     if choice is None or not choice.must_call:
         return
@@ -299,7 +299,7 @@ def check_choice(
         )
 
 
-def native_choice(choice: ToolChoice | None, *, forced: bool) -> JSONObject | None:
+def choice_field(choice: ToolChoice | None, *, forced: bool) -> JSONObject | None:
     """The value of ``tool_choice``; None: the field is not sent.
 
     Args:

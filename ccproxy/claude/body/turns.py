@@ -232,7 +232,7 @@ def _corrected_result(block: Block, content: Raw, notes: Notes) -> Block:
         try:
             known = _decode_part(part)
         except msgspec.ValidationError:
-            # The provider's error explains it better.
+            # The provider's error about this is the better one.
             kept.append(part)
             continue
         if known.type == "text" and known.text is not None and is_blank(known.text):

@@ -1,7 +1,7 @@
 """An MCP server that offers the client's tools to the CLI. Pure.
 
 ``initialize`` names the server and its tools. From 2.1.280 on the CLI needs no more; an
-older one asks again by ``mcp_message`` and has to be answered. The CLI calls tools by
+older CLI requests both by ``mcp_message`` and needs an answer. The CLI calls tools by
 ``tools/call``, one call after the other; the answer is sent when the client, which runs
 the tool, has sent the result.
 
@@ -55,7 +55,7 @@ def check_offered(
     if left_out:
         # If one schema breaks the rules of JSON Schema, the CLI leaves out all tools.
         return InvalidRequest(
-            "`tools`: the claude CLI does not take the parameters of one of them; they "
+            "`tools`: the claude CLI does not accept the parameters of a tool; they "
             "have to be JSON Schema, draft 2020-12",
             param="tools",
         )

@@ -200,7 +200,7 @@ class NativePool:
     def drain(self) -> "Deferred[None]":
         """Refuse new requests. Fires when the others are answered.
 
-        `stop` is still to be called. On cancel the requests go on.
+        `stop` must still be called. On cancel the requests continue.
         """
         self._stopped = True
         self._dismiss_waiting()

@@ -121,7 +121,7 @@ class Session:
         results: Sequence[ToolResultBlock],
         listener: Listener,
     ) -> None:
-        """Send results to the suspended session, which goes on with its turn.
+        """Send results to the suspended session, which continues its turn.
 
         Args:
             prompt: the whole request; equal to the last one but for new turns.

@@ -23,8 +23,8 @@ class ChildStdin:
     """Writes to the stdin of a child, in order.
 
     Args:
-        transport: of the child. Only Twisted's POSIX transports have pipes; any other
-            transport writes all data itself.
+        transport: the child's transport. Only Twisted's POSIX transports have pipes;
+            any other transport writes all data itself.
     """
 
     def __init__(self, transport: Any) -> None:

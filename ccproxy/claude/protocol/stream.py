@@ -90,7 +90,7 @@ class BlockStopEvent(msgspec.Struct, tag="content_block_stop"):
 
 
 class StopPart(msgspec.Struct):
-    """Why a message ends; without ``stop_reason`` it goes on."""
+    """Why a message ends; without ``stop_reason`` the message continues."""
 
     stop_reason: str | None = None
     stop_sequence: str | None = None

@@ -43,7 +43,7 @@ class HelperAnswer(msgspec.Struct, omit_defaults=True):
     """The answer to a request.
 
     Attributes:
-        outcome: of the request.
+        outcome: the request's outcome.
         why: the reason, as a sentence without full stop.
         path: the place in a refused schema, such as ``properties.a.pattern``.
     """

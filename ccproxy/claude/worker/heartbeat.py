@@ -30,7 +30,7 @@ class Heartbeat:
             answer nothing.
 
     Args:
-        process: of the CLI.
+        process: the CLI's process.
         controls: control requests to it.
         clock: for the timers.
         must_answer: whether the CLI has to answer now.

@@ -27,7 +27,7 @@ def table(
     """The usage by day, model, key and client, and the rate limits.
 
     Args:
-        report: of the usage ledger.
+        report: the usage ledger's report.
         since: the first day, as ``2026-11-25``.
         now_seconds: Unix time.
         zone: time zone of the limits; None: the local one.
