@@ -108,8 +108,12 @@ class RememberedAnswers:
             now: monotonic seconds.
             is_shared: whether it may be written to the store.
         """
+        # Nobody can check thinking without a signature, so it is never sent.
+        blocks = [
+            block for block in blocks if _is_signed(block) or not _is_thought(block)
+        ]
         owner_key, ids = self._owner_key(owner), _ids(blocks)
-        if not any(_is_thought(block) for block in blocks):
+        if not any(_is_signed(block) for block in blocks):
             # Without thinking, the client's copy is the same message.
             self._note_plain(_by_ids(owner_key, ids))
             return

@@ -16,19 +16,21 @@ any other                  its strings are appended to the block's strings, its 
                            block's; the block is then not ``is_exact``
 =========================  ==========================================================
 
-A delta of a block that has not begun is ignored. A call whose arguments were cut off is
-left out, so that no client executes it.
+A delta of a block that has not begun is ignored. Arguments that are no JSON object,
+because they were cut off or the model wrote something else, become one as
+`arguments_object` says.
 
 Source: ``accumulate_event`` of anthropic-python 2.14, stable and beta.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from attrs import frozen
 from msgspec import Raw
 
+from ccproxy.core.arguments import arguments_object, given_arguments
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import Block, Text, ToolUse
 from ccproxy.core.stream import (
@@ -38,7 +40,6 @@ from ccproxy.core.stream import (
     Event,
     Failed,
     Finished,
-    FinishReason,
     InputJSONDelta,
     MessageStart,
     OpaqueDelta,
@@ -50,8 +51,6 @@ from ccproxy.core.stream import (
 )
 
 _CITATIONS = "citations_delta"
-# With these reasons the last call may lack all of its arguments.
-_CUT = (FinishReason.LENGTH, FinishReason.REFUSAL)
 
 _decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode = msgspec.json.Decoder().decode
@@ -92,13 +91,10 @@ class MessageBuilder:
     def is_whole(self) -> bool:
         """Whether the message is complete up to the point where the model stopped.
 
-        Every block has ended, and every call's arguments are JSON.
+        Every block has ended, and every call's arguments are an object.
         """
-        begun = self._blocks
-        return (
-            self.finished is not None
-            and all(block.is_closed for block in begun)
-            and len(self.blocks) == len(begun)
+        return self.finished is not None and all(
+            block.is_closed and block.has_object for block in self._blocks
         )
 
     @property
@@ -129,14 +125,11 @@ class MessageBuilder:
     @property
     def blocks(self) -> tuple[Block, ...]:
         """The blocks so far, with the current content of open blocks."""
-        return tuple(self._whole_blocks())
+        return tuple(block.whole() for block in self._blocks)
 
     @property
     def parts(self) -> Sequence[MessageStart | AgentToolUsed | BuiltBlock]:
-        """The parts of the answer, in order, without void messages.
-
-        Unlike `blocks`, they include calls that were cut off.
-        """
+        """The parts of the answer, in order, without void messages."""
         return [
             part.built() if isinstance(part, _OpenBlock) else part
             for part in self._parts
@@ -193,18 +186,6 @@ class MessageBuilder:
     @property
     def _blocks(self) -> Sequence["_OpenBlock"]:
         return [part for part in self._parts if isinstance(part, _OpenBlock)]
-
-    def _whole_blocks(self) -> Iterator[Block]:
-        begun = self._blocks
-        last = begun[-1] if begun else None
-        finished = self.finished
-        for open_block in begun:
-            can_be_cut = open_block is last and (
-                finished is None or finished.reason in _CUT
-            )
-            block = open_block.whole(can_be_cut=can_be_cut)
-            if block is not None:
-                yield block
 
 
 class _OpenBlock:
@@ -265,41 +246,38 @@ class _OpenBlock:
         fields = self._block.fields
         return _decode(fields[name]) if name in fields else None
 
+    @property
+    def arguments(self) -> str:
+        """The JSON text of a call's arguments, which may be cut off."""
+        return "".join(self._parts.get("input", ()))
+
+    @property
+    def has_object(self) -> bool:
+        """Whether the arguments, if there are any, are a JSON object."""
+        arguments = self.arguments
+        return not arguments or arguments_object(arguments)[1]
+
     def built(self) -> BuiltBlock:
         """The block as it is, cut off or not."""
-        if isinstance(self.value, ToolUse):
-            return BuiltBlock(self._block, "".join(self._parts.get("input", ())))
-        return BuiltBlock(self.whole(can_be_cut=False) or self._block)
+        value = self.value
+        if not isinstance(value, ToolUse):
+            return BuiltBlock(self.whole())
+        return BuiltBlock(self._block, self.arguments or given_arguments(value))
 
-    def whole(self, *, can_be_cut: bool) -> Block | None:
-        """The finished block; None: it is a call whose arguments were cut off."""
-        arguments = "".join(self._parts.get("input", ()))
-        if arguments:
-            if not _is_object(arguments):
-                return None
-        elif can_be_cut and isinstance(self.value, ToolUse):
-            return None
+    def whole(self) -> Block:
+        """The block with all that was added."""
         if not self._parts and not self._fields:
             return self._block
-        return self._block.replaced(**self._changes(arguments))
+        return self._block.replaced(**self._changes())
 
-    def _changes(self, arguments: str) -> Mapping[str, object]:
+    def _changes(self) -> Mapping[str, object]:
         changes = dict(self._fields)
         for name, parts in self._parts.items():
             if name == "input":
-                changes[name] = Raw(arguments.encode() or b"{}")
+                changes[name] = arguments_object("".join(parts))[0]
             else:
                 before = self._current(name)
                 changes[name] = (before if isinstance(before, str) else "") + "".join(
                     parts
                 )
         return changes
-
-
-def _is_object(text: str) -> bool:
-    try:
-        # Numbers are not decoded: ``1e400`` is JSON, but no float.
-        _decode_shallow(text)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return True

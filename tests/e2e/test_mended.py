@@ -4,6 +4,7 @@ A request of each kind in the list of `docs/upstream.md`, on the real CLI: what 
 and what the headers name. `test_bodies` finds no other difference.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,6 +77,9 @@ SAID = assistant(text("so"))
 THOUGHT = {"type": "thinking", "thinking": "hm", "signature": ""}
 BREAK = text("a", cache_control=CACHE)
 NUMBER = {"n": 2**53 + 1}
+# Behind the name of a field that has been there.
+AGAIN = " again"
+TWICE = {**OBJECT, "title": "a", f"title{AGAIN}": "b"}
 MENDINGS = [
     Mending(
         "blank text",
@@ -132,6 +136,12 @@ MENDINGS = [
         },
     ),
     Mending(
+        "a name of a call that the provider refuses",
+        loop({**call(), "name": "functions.look"}, result()),
+        ("messages[1].content[0].name",),
+        loop({**call(), "name": "functions_look"}, result()),
+    ),
+    Mending(
         "an `input` that is no object",
         loop(call(arguments=[1]), result()),
         ("messages[1].content[0].input",),
@@ -151,6 +161,12 @@ MENDINGS = [
         "a number that the CLI prints in another form",
         {"tools": [{**TOOLS[0], "input_examples": [NUMBER]}]},
         ("tools[0].input_examples",),
+    ),
+    Mending(
+        "the same field twice in an object",
+        {"tools": [{"name": "look", "input_schema": TWICE}]},
+        ("tools[0].input_schema",),
+        {"tools": [{"name": "look", "input_schema": {**OBJECT, "title": "b"}}]},
     ),
     Mending(
         "an unpaired surrogate",
@@ -348,7 +364,9 @@ async def differing(
     """What goes up, or is named, otherwise than it should be."""
     upstream.bodies.clear()
     plain = {"model": mending.model, "max_tokens": 99, "messages": [HI]}
-    response = await server.post("/v1/messages", {**plain, **mending.sent})
+    sent = json.dumps({**plain, **mending.sent}, separators=(",", ":"))
+    sent = sent.replace(AGAIN, "")
+    response = await server.post("/v1/messages", sent.encode())
     answer = await response.text()
     if response.code != 200:
         return [str(answer)]

@@ -66,6 +66,7 @@ PURE_NAMES = (
                 "observer",
                 "capacity",
             ),
+            "worker.halved_deltas",
             "worker.turn_decoder",
             *("completion.error_paths", "completion.question"),
             *("installation.body_limit", "installation.compose_mode"),

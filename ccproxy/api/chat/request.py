@@ -282,6 +282,9 @@ def _input_message(
         tuple(calls),
         thinking_of(message.reasoning_details, f"{at}.reasoning_details", adjustments),
         field=field,
+        unfinished=tuple(
+            call.at for call in calls if adjustments.is_adjusted(call.path_of("input"))
+        ),
     )
 
 

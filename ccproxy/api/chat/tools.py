@@ -310,11 +310,12 @@ def decode_call(
     identifier = NO_ID if call.id is None else call.id
     if call.custom is not None:
         identity = ToolIdentity(call.custom.name, ToolKind.CUSTOM)
-        name = tools.api_name(identity)
+        name = tools.called_name(identity, f"{at}.custom.name", adjustments)
         renamed = {"name": "custom.name", "input": "custom.input"}
         return custom_call(identifier, name, call.custom.input, at, renamed)
     function = required(call.function, f"{at}.function")
-    name = tools.api_name(ToolIdentity(function.name))
+    identity = ToolIdentity(function.name)
+    name = tools.called_name(identity, f"{at}.function.name", adjustments)
     about = (identifier, name, function.arguments, at, adjustments)
     return function_call(*about, _RENAMED_CALL)
 
@@ -332,7 +333,8 @@ class LegacyFunctionCalls:
         """Decode a call in the conversation's history."""
         self._made += 1
         self._waiting = f"function-{self._made}"
-        name = self._tools.api_name(ToolIdentity(call.name))
+        identity = ToolIdentity(call.name)
+        name = self._tools.called_name(identity, f"{at}.name", self._adjustments)
         about = (self._waiting, name, call.arguments, at)
         return function_call(*about, self._adjustments)
 

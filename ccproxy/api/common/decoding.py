@@ -17,6 +17,7 @@ from attrs import Factory, define, field
 from msgspec import Raw, UnsetType
 
 from ccproxy.core.errors import ClientError, InvalidRequest, MissingParameter
+from ccproxy.core.surrogates import without_halves
 
 _T = TypeVar("_T")
 
@@ -25,15 +26,6 @@ _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BOM = b"\xef\xbb\xbf"
-_HEX = rb"[0-9a-fA-F]"
-# JSON text up to the first half of a surrogate pair; and that half. Possessive, so that
-# a long text is read once.
-_UP_TO_HALF = re.compile(
-    rb"((?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])%b{4}"
-    rb"|\\u[dD][89abAB]%b{2}\\u[dD][c-fC-F]%b{2})*+)"
-    rb"\\u[dD][89a-fA-F]%b{2}" % (_HEX, _HEX, _HEX, _HEX)
-)
-_REPLACEMENT = rb"\ufffd"
 
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 # Above this number, JSON readers with binary64 numbers do not agree on integers.
@@ -57,16 +49,8 @@ def read_body(body: bytes) -> tuple[bytes, tuple[str, ...]]:
         body.decode()
     except UnicodeDecodeError:
         raise InvalidRequest("the body is not UTF-8") from None
-    if b"\\ud" not in body and b"\\uD" not in body:
-        return body, ()
-    pieces: list[bytes] = []
-    place = 0
-    while (match := _UP_TO_HALF.match(body, place)) is not None:
-        pieces += (match[1], _REPLACEMENT)
-        place = match.end()
-    if not pieces:
-        return body, ()
-    return b"".join((*pieces, body[place:])), tuple(_halves(body))
+    mended = without_halves(body)
+    return mended, () if mended is body else tuple(_halves(body))
 
 
 def _halves(body: bytes) -> Iterator[str]:
@@ -212,6 +196,10 @@ class Adjustments:
     def adjust(self, *paths: str) -> None:
         """Note fields that are sent in another form."""
         self._adjusted |= dict.fromkeys(paths)
+
+    def is_adjusted(self, path: str) -> bool:
+        """Whether a field is noted as sent in another form."""
+        return path in self._adjusted
 
     def search_web(self, path: str) -> None:
         """Note a field that lets the model search the web by itself."""

@@ -8,13 +8,13 @@ Source: ``MessageParam`` of anthropic-python 2.14 and the API's error messages.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
 from attrs import evolve, frozen
 
 from ccproxy.api.common.decoding import Adjustments
-from ccproxy.core.errors import InvalidRequest, MissingParameter
+from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import (
     Block,
     Message,
@@ -31,7 +31,10 @@ NO_ID = "\0"
 
 
 def paired(
-    messages: Sequence[Message], param: str, adjustments: Adjustments
+    messages: Sequence[Message],
+    param: str,
+    adjustments: Adjustments,
+    unfinished: Collection[str] = (),
 ) -> tuple[Message, ...]:
     """Move results to where the API requires them.
 
@@ -39,19 +42,23 @@ def paired(
     thinking. The first message of the user after results is joined to them. All other
     messages stay unchanged.
 
-    A call without an id (`NO_ID`) is paired with the first result without an id. Ids
-    that the API does not accept are replaced, in calls and results. So are ids that an
-    earlier turn has used; some clients count from 0 in each turn.
+    Calls with the same id are paired with their results in order. A result without an
+    id (`NO_ID`) belongs to the first call without an id, else to the first call that
+    waits. Ids that the API does not accept are replaced, in calls and results. So are
+    ids that an earlier call has; some clients count from 0 in each turn.
 
     Args:
         messages: in the client's order.
         param: the field that they came in.
-        adjustments: get the paths of what is moved or renamed.
+        adjustments: get the paths of what is left out, moved or renamed.
+        unfinished: the paths of calls that were cut off. If such a call has no result,
+            it was never run, and is left out.
 
     Raises:
-        InvalidRequest: a call has no result, a result has no call, or two calls of a
-            turn have the same id.
+        InvalidRequest: a call has no result, or a result has no call.
     """
+    if unfinished:
+        messages = _without_unfinished(messages, unfinished, adjustments)
     ids = _Ids(adjustments)
     ordered: list[Message] = []
     calls: Sequence[_Call] = ()
@@ -59,13 +66,44 @@ def paired(
         turn = tuple(neighbours)
         if is_assistant:
             turn = _without_loose_thinking(_joined(turn), adjustments)
-            calls, turn = _named(turn, ids, param)
+            calls, turn = _named(turn, ids)
             ordered += turn
         else:
             ordered += _with_results_first(turn, calls, param, adjustments)
             calls = ()
     _refuse_unanswered(calls, param)
     return tuple(ordered)
+
+
+def _without_unfinished(
+    messages: Sequence[Message], unfinished: Collection[str], adjustments: Adjustments
+) -> Sequence[Message]:
+    """The messages without calls that were cut off and have no result."""
+    kept: list[Message] = []
+    answered: set[str] = set()
+    for message in reversed(messages):
+        if not _is_assistant(message):
+            if kept and _is_assistant(kept[-1]):
+                answered.clear()
+            answered |= {
+                block.value.tool_use_id
+                for block in message.blocks
+                if isinstance(block.value, ToolResult)
+            }
+            kept.append(message)
+            continue
+        lost = [
+            block
+            for block in message.blocks
+            if isinstance(block.value, ToolUse)
+            and block.at in unfinished
+            and not {NO_ID, block.value.id} & answered
+        ]
+        adjustments.ignore(*(block.at for block in lost))
+        left = tuple(block for block in message.blocks if block not in lost)
+        if left or not lost:
+            kept.append(evolve(message, content=left) if lost else message)
+    return kept[::-1]
 
 
 def _is_assistant(message: Message) -> bool:
@@ -111,7 +149,7 @@ class _Call:
 
 
 def _named(
-    turn: tuple[Message, ...], ids: "_Ids", param: str
+    turn: tuple[Message, ...], ids: "_Ids"
 ) -> tuple[Sequence[_Call], tuple[Message, ...]]:
     """The turn's calls, and the turn with ids that the API accepts."""
     if len(turn) != 1 or isinstance(turn[0].content, str):
@@ -121,8 +159,6 @@ def _named(
     for block in turn[0].content:
         if isinstance(block.value, ToolUse):
             given = block.value.id
-            if given != NO_ID and any(call.given == given for call in calls):
-                raise _of_one_id("calls", param)
             name = ids.take(given, block.at)
             calls.append(_Call(given, name))
             block = block if name == given else block.replaced(id=name)
@@ -168,39 +204,21 @@ def _take_result(
     result = block.value
     if not isinstance(result, ToolResult):
         return
-    open_calls = [call for call in calls if call.name not in results]
-    if result.tool_use_id == NO_ID:
-        call = _call_of_nameless(open_calls, block.at)
-    else:
-        meant = [call for call in calls if call.given == result.tool_use_id]
-        if meant and meant[0] not in open_calls:
-            raise _of_one_id("results", param)
-        if not meant:
-            # The error about a call without a result is the clearer one.
-            _refuse_unanswered(open_calls, param)
-            raise InvalidRequest(
-                f"`{param}`: the tool result {result.tool_use_id!r} has no call right "
-                "before it",
-                param=param,
-            )
-        call = meant[0]
-    results[call.name] = block.replaced(tool_use_id=call.name)
-
-
-def _call_of_nameless(open_calls: Sequence[_Call], at: str) -> _Call:
-    nameless = [call for call in open_calls if call.given == NO_ID]
-    if nameless:
-        return nameless[0]
-    if len(open_calls) == 1:
-        return open_calls[0]
-    where = f"{at}.tool_call_id"
-    raise MissingParameter(f"`{where}` is missing", param=where)
-
-
-def _of_one_id(what: str, param: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"`{param}`: two {what} of one turn have the same id", param=param
-    )
+    waiting = [call for call in calls if call.name not in results]
+    meant = [call for call in waiting if call.given == result.tool_use_id]
+    if not meant and result.tool_use_id == NO_ID:
+        meant = waiting
+    if not meant:
+        # The error about a call without a result is the clearer one.
+        _refuse_unanswered(waiting, param)
+        unnamed = result.tool_use_id == NO_ID
+        shown = "without an id" if unnamed else repr(result.tool_use_id)
+        raise InvalidRequest(
+            f"`{param}`: the tool result {shown} has no call right before it",
+            param=param,
+        )
+    name = meant[0].name
+    results[name] = block.replaced(tool_use_id=name)
 
 
 def _refuse_unanswered(calls: Sequence[_Call], param: str) -> None:

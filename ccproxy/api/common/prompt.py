@@ -83,6 +83,7 @@ class InputMessage:
         is_error: in such a message, whether the call failed.
         field: the name of the content in the request; empty: the message itself is the
             content.
+        unfinished: the paths of calls that were cut off.
     """
 
     at: str
@@ -93,6 +94,7 @@ class InputMessage:
     result_of: str | None = None
     is_error: bool = False
     field: str = "content"
+    unfinished: tuple[str, ...] = ()
 
     @property
     def content_at(self) -> str:
@@ -148,10 +150,11 @@ def conversation(
         elif (made := _message(message, adjustments)) is not None:
             messages.append(made)
     _refuse_without_question(given, messages, param)
+    unfinished = {path for message in given for path in message.unfinished}
     thoughts = [thinking for message in given for thinking in message.thinking]
     return DecodedPrompt(
         system="\n\n".join(text for text in instructions if not is_blank(text)),
-        messages=paired(messages, param, adjustments),
+        messages=paired(messages, param, adjustments, unfinished),
         thinking_models={t.key: t.model for t in thoughts if t.model},
         thinking_prefixes={t.key: t.prefix for t in thoughts if t.prefix},
     )

@@ -8,37 +8,28 @@ serves the definitions, ``tool_choice``, calls in the history and calls in the a
 Source: ``ToolParam`` of anthropic-python 2.14; ``FunctionTool`` in OpenAI's document.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from hashlib import sha256
 
 import msgspec
 from attrs import frozen
 from msgspec import UNSET, Raw
 from typing_extensions import override
 
-from ccproxy.api.common.decoding import Adjustments, read_body
+from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.common.output_schema import object_schema
+from ccproxy.core.arguments import arguments_object
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Block, Tool, client_tool, tool_use_block
 from ccproxy.core.stream import AgentToolUsed
+from ccproxy.core.tool_names import hashed_name, is_sound, sound_name
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
-_MOST_NAME_CHARACTERS = 128
-_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
-# The digits of the hash that keeps two similar names apart.
-_HASH_DIGITS = 8
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
-_NOTHING = Raw(b"{}")
-# Arguments that are not an object become the value of this field of an object.
-_ARGUMENTS = "arguments"
 # OpenAI's names of a tool's fields.
 RENAMED: Mapping[str, str] = {"input_schema": "parameters"}
 # OpenAI's names of a call's fields.
 RENAMED_CALL: Mapping[str, str] = {"input": "arguments"}
 
-_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _WEB_SEARCH = "WebSearch"
 
 
@@ -101,9 +92,9 @@ class ToolTable:
                 f"`{where}`: there is another tool named {identity.path_name!r}",
                 param=where,
             )
-        name = _api_name(identity.path_name)
+        name = sound_name(identity.path_name)
         if name in self._identities:
-            name = _hashed(identity.path_name)
+            name = hashed_name(identity.path_name)
         self._api_names[key] = name
         self._identities[name] = identity
 
@@ -118,7 +109,24 @@ class ToolTable:
     def api_name(self, identity: ToolIdentity) -> str:
         """The API's name of a tool, which may be a tool of an earlier request."""
         key = (identity.namespace, identity.name)
-        return self._api_names.get(key) or _api_name(identity.path_name)
+        return self._api_names.get(key) or sound_name(identity.path_name)
+
+    def called_name(
+        self, identity: ToolIdentity, at: str, adjustments: Adjustments
+    ) -> str:
+        """The API's name of the tool of a call in the history.
+
+        Args:
+            identity: the tool, which may be a tool of an earlier request.
+            at: the path of its name in the call.
+            adjustments: get the path, if no tool of this request has the name and the
+                API does not accept it.
+        """
+        name = self.api_name(identity)
+        is_here = (identity.namespace, identity.name) in self._api_names
+        if not is_here and name != identity.path_name:
+            adjustments.adjust(at)
+        return name
 
     def identity(self, api_name: str) -> ToolIdentity:
         """The client's tool of an API's name; for an unknown name, a function."""
@@ -147,18 +155,7 @@ def _precedence(tool: tuple[ToolIdentity, str]) -> tuple[bool, bool, str]:
     """
     identity, _ = tool
     name = identity.path_name
-    return _NAME.fullmatch(name) is None, identity.namespace is not None, name
-
-
-def _api_name(name: str) -> str:
-    cleaned = _NOT_IN_NAMES.sub("_", name)
-    return cleaned if 0 < len(cleaned) <= _MOST_NAME_CHARACTERS else _hashed(name)
-
-
-def _hashed(name: str) -> str:
-    digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
-    cleaned = _NOT_IN_NAMES.sub("_", name)
-    return f"{cleaned[: _MOST_NAME_CHARACTERS - _HASH_DIGITS - 1]}_{digest}"
+    return not is_sound(name), identity.namespace is not None, name
 
 
 def function_tool(
@@ -198,8 +195,7 @@ def function_call(
 ) -> Block:
     """A call in the conversation's history.
 
-    The API accepts only an object as input. Other arguments become the text in
-    ``{"arguments": "…"}``.
+    The API accepts only an object as input: see `arguments_object`.
 
     Args:
         identifier: the client's.
@@ -210,9 +206,8 @@ def function_call(
         adjustments: get the path of arguments that are sent in another form.
         renamed: the request's names of the call's fields, below ``at``.
     """
-    text = _text_of(arguments)
-    given, is_mended = _input_of(text)
-    if is_mended:
+    given, is_exact = arguments_object(_text_of(arguments))
+    if not is_exact:
         adjustments.adjust(f"{at}.{renamed.get('input', 'input')}")
     return tool_use_block(identifier, api_name, given, at, renamed)
 
@@ -225,37 +220,6 @@ def _text_of(arguments: Raw | str) -> str:
         text: str = msgspec.json.decode(raw)
         return text
     return raw.decode()
-
-
-def _input_of(text: str) -> tuple[Raw, bool]:
-    """The object for some arguments, and whether it differs from them."""
-    body, halves = read_body(text.encode())
-    try:
-        _decode_fields(body)
-    except msgspec.ValidationError:
-        # The text is JSON, but not an object.
-        return _object_of(body, text), True
-    except (msgspec.DecodeError, RecursionError):
-        if not text.strip():
-            return _NOTHING, True
-        return _wrapped(text), True
-    return Raw(body.strip()), bool(halves)
-
-
-def _object_of(body: bytes, text: str) -> Raw:
-    try:
-        inner = msgspec.json.decode(body, type=str | None)
-        if inner is None:
-            return _NOTHING
-        # Some clients encode the arguments twice.
-        _decode_fields(inner)
-    except (msgspec.DecodeError, RecursionError):
-        return _wrapped(text)
-    return Raw(inner.strip().encode())
-
-
-def _wrapped(text: str) -> Raw:
-    return Raw(msgspec.json.encode({_ARGUMENTS: text}))
 
 
 def strict_field(strict: bool | None) -> object:

@@ -76,6 +76,8 @@ _ROLES = ("user", "assistant", "system")
 _ATTRIBUTION = "x-anthropic-billing-header"
 
 _CUSTOM = "custom"
+# Of calls and of results.
+_IDS = ("id", "tool_use_id")
 # The CLI sets the effort, and replaces an unknown one by its default.
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _EFFORT = "output_config.effort"
@@ -251,8 +253,20 @@ def _message(raw: Raw, at: str) -> Message:
     for index, part in enumerate(read.content):
         path = f"{at}.content[{index}]"
         with located(path):
-            blocks.append(Block.decode(part, path))
+            blocks.append(_block(part, path))
     return Message(read.role, tuple(blocks), at, extra)
+
+
+def _block(raw: Raw, at: str) -> Block:
+    """A block; an id that is null is empty: calls and results pair in their order."""
+    try:
+        return Block.decode(raw, at)
+    except msgspec.ValidationError:
+        fields = _decode_shallow(raw)
+        nulls = [name for name in _IDS if name in fields and is_null(fields[name])]
+        if not nulls:
+            raise
+        return Block.decode(_encode({**fields, **dict.fromkeys(nulls, "")}), at)
 
 
 def _is_unsigned(block: Block) -> bool:

@@ -31,6 +31,7 @@ from attrs import evolve, frozen
 from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.custom_tools import custom_call
 from ccproxy.api.common.decoding import Adjustments, decode_json, required
+from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import InputMessage, PastThinking
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable, function_call
 from ccproxy.api.responses.encryption import Encryptor
@@ -176,12 +177,9 @@ def _decode(raw: bytes, at: str) -> DecodedItem:
             required(item.fields.role, f"{at}.role")
         case "function_call" | "custom_tool_call":
             required(item.fields.name, f"{at}.name")
-            required(item.fields.call_id, f"{at}.call_id")
         case "local_shell_call" | "shell_call":
-            required(item.fields.call_id, f"{at}.call_id")
             required(item.fields.action, f"{at}.action")
         case kind if kind in _OUTPUTS:
-            required(item.fields.called_id, f"{at}.call_id")
             _output(item)
         case "item_reference":
             required(item.fields.id, f"{at}.id")
@@ -265,11 +263,9 @@ class _Reader:
                 role = fields.role or ""
                 return InputMessage(at, role, fields.content, field=field)
             case kind if kind in _CALLS:
-                # A call that was cut off was never run, and has no result.
-                if fields.status == "incomplete":
-                    self.adjustments.ignore(at)
-                    return None
-                return InputMessage(at, "assistant", None, (self._call(item),))
+                unfinished = (at,) if fields.status == "incomplete" else ()
+                calls = (self._call(item),)
+                return InputMessage(at, "assistant", None, calls, unfinished=unfinished)
             case kind if kind in _OUTPUTS:
                 result = _output(item)
                 called = fields.called_id
@@ -293,7 +289,7 @@ class _Reader:
 
     def _call(self, item: DecodedItem) -> Block:
         fields, at = item.fields, item.at
-        identifier = fields.call_id or ""
+        identifier = NO_ID if fields.call_id is None else fields.call_id
         match fields.kind:
             case "local_shell_call" | "shell_call":
                 kind = _SHELLS[fields.kind]
@@ -307,14 +303,17 @@ class _Reader:
                 identity = ToolIdentity(
                     fields.name or "", ToolKind.CUSTOM, fields.namespace
                 )
-                name = self.tools.api_name(identity)
+                name = self._name(identity, at)
                 renamed = {"id": "call_id"}
                 return custom_call(identifier, name, fields.input or "", at, renamed)
-        name = self.tools.api_name(
-            ToolIdentity(fields.name or "", namespace=fields.namespace)
+        name = self._name(
+            ToolIdentity(fields.name or "", namespace=fields.namespace), at
         )
         about = (identifier, name, fields.arguments, at, self.adjustments)
         return function_call(*about, {"id": "call_id", "input": "arguments"})
+
+    def _name(self, identity: ToolIdentity, at: str) -> str:
+        return self.tools.called_name(identity, f"{at}.name", self.adjustments)
 
     def _decrypt(self, encrypted: str, at: str) -> Mapping[str, str]:
         if self.encryptor is None:

@@ -155,6 +155,10 @@ class History:
                 kept = list(found)
                 while kept and is_thinking(kept[-1]):
                     kept.pop()
+                keys = set(map(_key, kept))
+                for block in client_copy:
+                    if is_thinking(block) and _key(block) not in keys:
+                        self.notes.ignore(block.at)
                 blocks = self._calls.open(kept, open_ids(client_copy), self.notes)
                 if blocks:
                     self._add(Turn("assistant", blocks, run[0].at))

@@ -1,11 +1,13 @@
-"""Finds numbers that the CLI changes when it decodes and encodes the body. Pure.
+"""Finds what the CLI changes when it decodes and encodes the body. Pure.
 
 The CLI is JavaScript: an integer over 2^53 is rounded, ``1.0`` becomes ``1``, ``-0.0``
-becomes ``0``, ``1e400`` becomes ``null``.
+becomes ``0``, ``1e400`` becomes ``null``. Of two fields with the same name in one
+object, the last stays.
 
 Source: docs/claude-cli-protocol.md, "Body mode".
 """
 
+import json
 import re
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -17,14 +19,36 @@ _DIGITS = 20
 
 
 def is_reprinted(raw: bytes) -> bool:
-    """Whether a JSON text contains a number that the CLI changes.
+    """Whether a JSON text contains something that the CLI changes.
 
-    Cost: one scan, some milliseconds a megabyte.
+    Cost: two scans, some ten milliseconds a megabyte.
     """
     bare = _STRING.sub(b"", raw)
-    if _SUSPECT.search(bare) is None:
+    if _SUSPECT.search(bare) is not None and any(
+        _as_printed(n) != n.decode() for n in _NUMBER.findall(bare)
+    ):
+        return True
+    return _repeats_a_name(raw)
+
+
+class _RepeatedName(Exception):
+    """Two fields of one object have the same name."""
+
+
+def _repeats_a_name(raw: bytes) -> bool:
+    try:
+        json.loads(raw, object_pairs_hook=_names)
+    except _RepeatedName:
+        return True
+    except (ValueError, RecursionError):
+        # The decoders refuse such JSON, with an error that names the field.
         return False
-    return any(_as_printed(n) != n.decode() for n in _NUMBER.findall(bare))
+    return False
+
+
+def _names(pairs: list[tuple[str, object]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        raise _RepeatedName
 
 
 def _as_printed(number: bytes) -> str:

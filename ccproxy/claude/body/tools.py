@@ -51,8 +51,8 @@ from ccproxy.claude.body.subset import is_in_subset
 from ccproxy.claude.body.turns import Turn
 from ccproxy.core.errors import InvalidRequest, UnsupportedValue
 from ccproxy.core.messages import Tool, ToolChoice, ToolUse, client_tool, text_block
+from ccproxy.core.tool_names import is_sound
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _COMBINED = ("anyOf", "oneOf", "allOf")
 _NEW_WEB_SEARCH = "web_search_2026"
@@ -98,7 +98,7 @@ def called_tools(turns: Iterable[Turn]) -> list[Tool]:
             if isinstance(block.value, ToolUse):
                 names[block.value.name] = None
     schema = {"type": "object"}
-    return [client_tool(name, None, schema) for name in names if _NAME.fullmatch(name)]
+    return [client_tool(name, None, schema) for name in names]
 
 
 def _report_numbers(tool: Tool, at: str, notes: Notes) -> None:
@@ -124,7 +124,7 @@ def _check_name(tool: Tool, at: str, seen: set[str]) -> None:
     if not name and tool.value.type not in ("custom", "function"):
         return
     path = path_of(tool, at, "name")
-    if not _NAME.fullmatch(name):
+    if not is_sound(name):
         raise InvalidRequest(
             f"`{path}`: a tool's name is 1 to 128 letters, digits, _ and -", param=path
         )

@@ -6,12 +6,13 @@ part of a message                  what the proxy does
 blank text                         leaves it out, and a message that has no other
                                    content
 thinking without a signature       leaves it out
+name of a call                     replaces what the provider refuses
 ``input`` of a call, not an        makes it an object, see `_object`
 object
 blank text in a result             leaves it out
 breakpoint in a result             moves it to the result itself
 breakpoint on thinking             removes it
-number that the CLI changes        nothing
+what the CLI prints otherwise      nothing
 =================================  ==============================================
 
 All of these are reported.
@@ -35,6 +36,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ccproxy.claude.body.numbers import is_reprinted
 from ccproxy.claude.body.options import has_beta
 from ccproxy.claude.body.result import Notes
+from ccproxy.core.arguments import NOTHING, arguments_object, wrapped
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import (
     Block,
@@ -47,6 +49,7 @@ from ccproxy.core.messages import (
     ToolUse,
     is_blank,
 )
+from ccproxy.core.tool_names import is_sound, sound_name
 
 ROLES = ("user", "assistant", "system")
 
@@ -166,7 +169,10 @@ def _corrected(block: Block, notes: Notes) -> Block | None:
             if "cache_control" in fields:
                 notes.adjust(f"{block.at}.cache_control" if block.at else "")
                 return block.replaced(cache_control=UNSET)
-        case ToolUse(input=arguments):
+        case ToolUse(name=name, input=arguments):
+            if not is_sound(name):
+                notes.adjust(block.path_of("name"))
+                block = block.replaced(name=sound_name(name))
             return _with_object(block, arguments, notes)
         case Opaque() if is_reprinted(block.raw):
             notes.adjust(block.at)
@@ -187,21 +193,12 @@ def _with_object(block: Block, arguments: Raw, notes: Notes) -> Block:
 
 
 def _object(raw: bytes) -> Raw:
-    """The object that replaces another JSON value.
-
-    ``null`` becomes an empty object. A text that is the JSON of an object becomes that
-    object. Any other value becomes the field ``arguments`` of an object.
-    """
+    """The object that replaces another JSON value."""
     if raw.startswith(b"null"):
-        return Raw(b"{}")
+        return NOTHING
     if raw.startswith(b'"'):
-        text = msgspec.json.decode(raw, type=str)
-        try:
-            msgspec.json.decode(text, type=dict[str, Raw])
-        except (msgspec.DecodeError, RecursionError):
-            return Raw(_encode({"arguments": text}))
-        return Raw(text.encode())
-    return Raw(_encode({"arguments": Raw(raw)}))
+        return arguments_object(msgspec.json.decode(raw, type=str))[0]
+    return wrapped(Raw(raw))
 
 
 class _Part(msgspec.Struct):

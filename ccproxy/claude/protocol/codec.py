@@ -7,7 +7,6 @@ Source: docs/claude-cli-protocol.md, "Input" and "Output".
 """
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -26,12 +25,16 @@ from ccproxy.claude.protocol.records import (
 )
 from ccproxy.claude.protocol.stream import (
     EVENT_TYPES,
+    PIECES,
     AssistantLine,
+    BlockDeltaEvent,
+    HalvedDeltaEvent,
     StreamLine,
     UserLine,
     decode_known_line,
     decode_stream_line,
 )
+from ccproxy.core.surrogates import without_halves
 
 Record: TypeAlias = (
     StreamLine
@@ -50,7 +53,6 @@ Record: TypeAlias = (
 LINE_LIMIT_BYTES = 16 * 2**20
 
 _EXCERPT_CHARACTERS = 60
-_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class WireError(Exception):
@@ -153,10 +155,7 @@ def _decode_checked(line: bytes) -> Record | None:
     except RecursionError:
         raise WireError(f"a line nested too deeply: {_excerpt(line)}") from None
     except msgspec.DecodeError:
-        mended = _without_lone_surrogates(line)
-        if mended is None:
-            raise WireError(f"a line that is not JSON: {_excerpt(line)}") from None
-        return _decode_checked(mended)
+        return _decode_halved(line)
 
 
 def _decode_any(line: bytes) -> Record | None:
@@ -178,18 +177,21 @@ def _is_new_event(line: bytes) -> bool:
     return tag.type == "stream_event" and tag.event.type not in EVENT_TYPES
 
 
-def _without_lone_surrogates(line: bytes) -> bytes | None:
-    r"""Replace half surrogate pairs (``\ud83d``) in a line by U+FFFD; None: not JSON.
+def _decode_halved(line: bytes) -> Record | None:
+    r"""Decode a line with half a surrogate pair (``\ud83d``).
 
-    JavaScript writes such a half unchanged, although it is not a character. In its own
-    input, the CLI replaces the half by U+FFFD as well.
+    JavaScript writes such a half unchanged. It becomes U+FFFD; a delta keeps its text
+    as it was, because the other half may be in the next delta.
     """
-    try:
-        text = json.dumps(json.loads(line.decode()), ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return None
-    mended = _LONE_SURROGATES.sub("\ufffd", text)
-    return None if mended == text else mended.encode()
+    mended = without_halves(line)
+    if mended is line:
+        raise WireError(f"a line that is not JSON: {_excerpt(line)}") from None
+    record = _decode_checked(mended)
+    if isinstance(record, StreamLine) and isinstance(record.event, BlockDeltaEvent):
+        delta, index = record.event.delta, record.event.index
+        given = json.loads(line)["event"]["delta"]
+        record.event = HalvedDeltaEvent(delta, index, given[PIECES[given["type"]]])
+    return record
 
 
 def _excerpt(line: bytes) -> str:

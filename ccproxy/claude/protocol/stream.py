@@ -13,6 +13,7 @@ Source: the raw stream events of anthropic-python 2.14;
 docs/claude-cli-protocol.md, "Output".
 """
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -74,6 +75,16 @@ class BlockDeltaEvent(msgspec.Struct, tag="content_block_delta"):
 
     delta: TextPiece | ThinkingPiece | SignaturePiece | InputPiece
     index: int = 0
+
+
+class HalvedDeltaEvent(BlockDeltaEvent):
+    """A delta with half a surrogate pair; made here, not by the CLI.
+
+    Attributes:
+        text: the delta's text as it came; in ``delta`` each half is U+FFFD.
+    """
+
+    text: str = ""
 
 
 class OpaqueDeltaEvent(msgspec.Struct, tag="delta of an unknown type"):
@@ -191,9 +202,13 @@ EVENT_TYPES = frozenset(
         *("content_block_start", "content_block_delta", "content_block_stop"),
     )
 )
-_DELTAS = frozenset(
-    ("text_delta", "thinking_delta", "signature_delta", "input_json_delta")
-)
+# The deltas with an event class, and the names of their texts.
+PIECES: Mapping[str, str] = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "input_json_delta": "partial_json",
+}
 
 decode_known_line = msgspec.json.Decoder(StreamLine).decode
 _decode_any = msgspec.json.Decoder(_AnyLine).decode
@@ -214,7 +229,7 @@ def decode_stream_line(line: bytes) -> StreamLine | None:
             return None
         if (
             parsed.event.type != "content_block_delta"
-            or _decode_tag(parsed.event.delta).type in _DELTAS
+            or _decode_tag(parsed.event.delta).type in PIECES
         ):
             raise
         event = OpaqueDeltaEvent(parsed.event.delta, parsed.event.index)

@@ -42,6 +42,7 @@ from ccproxy.claude.protocol.stream import (
     BlockDeltaEvent,
     BlockStartEvent,
     BlockStopEvent,
+    HalvedDeltaEvent,
     InputPiece,
     MessageDeltaEvent,
     MessageStartEvent,
@@ -55,6 +56,7 @@ from ccproxy.claude.protocol.stream import (
     is_message,
     merged_usage,
 )
+from ccproxy.claude.worker.halved_deltas import HalvedDeltas
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 from ccproxy.core.messages import Block, Text, Thinking, ToolUse, is_blank
 from ccproxy.core.stream import (
@@ -116,6 +118,7 @@ class TurnDecoder:
         self._is_streamed = False
         self._blocks = 0
         self._says_something = self._calls = False
+        self._halved = HalvedDeltas()
         self._stop = StopPart()
         self._usage = Usage()
         self._asks_again = False
@@ -227,6 +230,8 @@ class TurnDecoder:
         return self._piece(event) if self._phase is _Phase.STREAMING else []
 
     def _delta(self, event: BlockDeltaEvent) -> list[Event]:
+        if self._halved.waits or isinstance(event, HalvedDeltaEvent):
+            event = self._halved.join(event)
         delta, index = event.delta, event.index
         if isinstance(delta, TextPiece):
             text = delta.text
@@ -240,6 +245,10 @@ class TurnDecoder:
             return [InputJSONDelta(text, index)] if text else []
         return [SignatureDelta(delta.signature, index)] if delta.signature else []
 
+    def _rest(self) -> list[Event]:
+        rest = self._halved.rest()
+        return [] if rest is None else self._delta(rest)
+
     def _piece(self, event: object) -> list[Event]:
         match event:
             case OpaqueDeltaEvent(delta=raw, index=index):
@@ -248,11 +257,11 @@ class TurnDecoder:
                 self._blocks = max(self._blocks, index + 1)
                 return [self._open(Block.decode(raw), index)]
             case BlockStopEvent(index=index):
-                return [ContentBlockStop(index)]
+                return [*self._rest(), ContentBlockStop(index)]
             case MessageDeltaEvent(delta=delta, usage=usage):
                 self._usage = merged_usage(usage, self._usage)
                 if delta.stop_reason is not None:
-                    return self._stopped(delta)
+                    return [*self._rest(), *self._stopped(delta)]
         return []
 
     def _begin(self, identifier: str, model: str, usage: Raw) -> list[Event]:
@@ -264,6 +273,7 @@ class TurnDecoder:
         self._message_id = identifier
         self._blocks = 0
         self._says_something = self._calls = False
+        self._halved = HalvedDeltas()
         self._refusals.note_answer()
         self._usage = merged_usage(usage, Usage())
         begun = MessageStart(model, self._usage, identifier)

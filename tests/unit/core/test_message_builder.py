@@ -165,31 +165,34 @@ def test_deltas_of_blocks_may_alternate() -> None:
 
 
 CALL = ContentBlockStart(tool_use_block("a", "t", {}))
+CALL_DOCUMENT = {"type": "tool_use", "id": "a", "name": "t"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "stop_reason", "is_told"),
+    ("arguments", "read"),
     [
-        ("", "tool_use", True),
-        ("{}", "tool_use", True),
-        ('{"a": 1}', "max_tokens", True),
-        ('{"a"', "max_tokens", False),
-        ('{"a"', "tool_use", False),
-        ("[1]", "tool_use", False),
-        ("[" * 5000, "tool_use", False),
-        ("", "max_tokens", False),
-        ("", "refusal", False),
-        ("", "pause_turn", True),
+        ("", {}),
+        ('{"a": 1}', {"a": 1}),
+        ('{"a"', {"arguments": '{"a"'}),
+        ("[1]", {"arguments": "[1]"}),
+        ("[" * 5000, {"arguments": "[" * 5000}),
+        ('{"half": "\\ud83d"}', {"half": "\ufffd"}),
     ],
 )
-def test_a_call_that_was_cut_off_is_left_out(
-    arguments: str, stop_reason: str, is_told: bool
+def test_arguments_that_are_no_object_become_one(
+    arguments: str, read: dict[str, Any]
 ) -> None:
     deltas = [InputJSONDelta(arguments)] if arguments else []
-    end = Finished(stop_reason)
-    builder = built(STARTED, CALL, *deltas, ContentBlockStop(), end)
-    assert bool(builder.blocks) is is_told
-    assert builder.is_whole is is_told
+    builder = built(STARTED, CALL, *deltas, ContentBlockStop(), Finished("max_tokens"))
+    assert documents(builder) == [{**CALL_DOCUMENT, "input": read}]
+    assert builder.is_whole is (arguments in ("", '{"a": 1}'))
+
+
+def test_arguments_that_a_call_begins_with() -> None:
+    """Without deltas they are the whole."""
+    begun = tool_use_block("a", "t", {"x": 1})
+    builder = built(STARTED, ContentBlockStart(begun), ContentBlockStop(), FINISHED)
+    assert builder.parts[1] == BuiltBlock(begun, '{"x":1}')
 
 
 @pytest.mark.parametrize("number", ["123456789012345678901234567890.10", "1e400"])
@@ -253,4 +256,8 @@ def test_several_messages_are_joined_without_void_parts() -> None:
         # The arguments of a call that was cut off, as far as they came.
         *(STARTED, BuiltBlock(look, '{"a":')),
     ]
-    assert documents(builder) == [{"type": "text", "text": "one"}]
+    called = {"type": "tool_use", "id": "t", "name": "look"}
+    assert documents(builder) == [
+        {"type": "text", "text": "one"},
+        {**called, "input": {"arguments": '{"a":'}},
+    ]

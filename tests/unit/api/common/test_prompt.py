@@ -20,7 +20,7 @@ from ccproxy.api.common.prompt import (
     PastThinking,
     conversation,
 )
-from ccproxy.core.errors import ClientError, InvalidRequest, MissingParameter
+from ccproxy.core.errors import ClientError, InvalidRequest
 from ccproxy.core.messages import is_blank, redacted_thinking_block, tool_use_block
 from tests.support.requests import told_messages
 
@@ -195,9 +195,13 @@ def test_thinking_stands_in_front_and_its_model_beside() -> None:
         ([said("assistant", None, call("a")), result("b")], "'a' has no result"),
         (
             [said("assistant", None, call("a")), result("a"), result("a")],
-            "two results",
+            "'a' has no call",
         ),
-        ([said("assistant", None, call("a"), call("a")), result("a")], "two calls"),
+        (
+            [said("assistant", None, call("a"), call("a")), result("a")],
+            "'a' has no result",
+        ),
+        ([said("user", "go"), result(NO_ID)], "without an id has no call"),
     ],
 )
 def test_calls_and_results_have_to_add_up(
@@ -241,9 +245,32 @@ def test_a_result_without_an_id_has_the_only_call() -> None:
     found, _ = told(USER, said("assistant", None, call("a")), result(NO_ID, "1"))
     assert told_messages(found.messages[2:]) == [("user", [answer("a", "1")])]
     two = said("assistant", None, call("a"), call("b"))
-    with pytest.raises(MissingParameter) as caught:
-        told(USER, two, result(NO_ID), result("b"))
-    assert caught.value.param == "messages[2].tool_call_id"
+    found, _ = told(USER, two, result("b", "2"), result(NO_ID, "1"))
+    [(_, answers)] = told_messages(found.messages[2:])
+    assert answers == [answer("a", "1"), answer("b", "2")]
+
+
+def test_calls_with_one_id_have_their_results_in_order() -> None:
+    same = said("assistant", None, call("a"), call("a", "second"))
+    found, adjustments = told(USER, same, result("a", "1"), result("a", "2"))
+    (_, calls), (_, answers) = told_messages(found.messages[1:])
+    assert calls == [use("a"), use("a-2")]
+    assert answers == [answer("a", "1"), answer("a-2", "2")]
+    assert adjustments.adjusted == ("second",)
+
+
+def test_a_call_that_was_cut_off_needs_no_result() -> None:
+    cut = evolve(
+        said("assistant", "so", call("a"), call("b", "cut")), unfinished=("cut",)
+    )
+    found, adjustments = told(USER, cut, result("a"), USER)
+    (_, blocks), _ = told_messages(found.messages[1:])
+    assert blocks == [text("so"), use("a")]
+    assert adjustments.ignored == ("cut",)
+    found, adjustments = told(USER, cut, result("a"), result("b"), USER)
+    (_, blocks), _ = told_messages(found.messages[1:])
+    assert blocks == [text("so"), use("a"), use("b")]
+    assert adjustments.ignored == ()
 
 
 IDS = st.text("ab_:\0é-", max_size=3)

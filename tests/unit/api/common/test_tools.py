@@ -349,14 +349,18 @@ BAD_HISTORIES: list[tuple[list[dict[str, Any]], str]] = [
     ([USER, assistant(call("c")), result("d")], "'c' has no result"),
     (
         [USER, assistant(call("c")), result("c"), assistant(), result("c")],
-        "same id",
+        "'c' has no call",
     ),
-    ([USER, assistant(call("c"), call("c")), result("c")], "same id"),
+    ([USER, assistant(call("c"), call("c")), result("c")], "'c' has no result"),
     ([USER, assistant(call("c"))], "'c' has no result"),
-    ([USER, {"role": "tool", "content": "x"}], "tool_call_id"),
+    ([USER, {"role": "tool", "content": "x"}], "without an id has no call"),
     ([USER, {"role": "function", "name": "f", "content": "x"}], "no `function_call`"),
     (
-        [USER, {"role": "assistant", "function_call": {"name": "f"}}, USER],
+        [
+            USER,
+            {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}},
+            USER,
+        ],
         "has no result",
     ),
     (

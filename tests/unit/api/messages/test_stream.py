@@ -329,11 +329,18 @@ def test_a_delta_that_nobody_knows_is_told() -> None:
     assert told[3]["delta"] == delta
 
 
-@pytest.mark.parametrize("pieces", [(), ('{"x":',)])
-def test_a_call_that_was_cut_off_is_no_call(pieces: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("pieces", "read"), [((), {}), (('{"x":',), {"arguments": '{"x":'})]
+)
+def test_a_call_that_was_cut_off_is_there(
+    pieces: tuple[str, ...], read: dict[str, Any]
+) -> None:
+    """As the provider does it: the client sees where the answer was cut."""
     cut = Finished("max_tokens", USAGE)
     message = document(START, *said("so"), *called(*pieces, index=1), cut)
-    assert [block["type"] for block in message["content"]] == ["text"]
+    text, call = message["content"]
+    assert (text["type"], call["input"]) == ("text", read)
+    assert message["stop_reason"] == "max_tokens"
 
 
 def test_a_stream_that_was_begun_again_goes_on_in_its_block() -> None:

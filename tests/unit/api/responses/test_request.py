@@ -123,8 +123,8 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ),
     (
         {"input": [ITEM, {"type": "function_call_output", "output": "x"}]},
-        "input[1].call_id",
-        "missing_required_parameter",
+        "input",
+        "invalid_request",
     ),
     (
         {"input": [ITEM, {"type": "function_call", "call_id": "c"}]},

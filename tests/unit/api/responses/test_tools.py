@@ -416,9 +416,7 @@ def test_searches_of_the_models_own_are_left_out() -> None:
     ("item", "param"),
     [
         ({"type": "custom_tool_call", "call_id": "c"}, "input[1].name"),
-        ({"type": "custom_tool_call", "name": "a"}, "input[1].call_id"),
         ({"type": "shell_call", "call_id": "c"}, "input[1].action"),
-        ({"type": "local_shell_call_output", "output": ""}, "input[1].call_id"),
         ({"type": "shell_call_output", "call_id": "c"}, "input[1].output"),
         (
             {"type": "shell_call_output", "call_id": "c", "output": [{"stdout": 1}]},

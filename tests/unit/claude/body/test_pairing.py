@@ -192,3 +192,23 @@ def test_calls_in_a_request_without_tools_get_a_tool_that_must_not_be_called() -
     assert [t["name"] for t in body["tools"]] == ["gone"]
     assert body["tool_choice"] == {"type": "none"}
     assert composition.adjusted == ("tools",)
+
+
+def test_ids_that_are_null_pair_in_their_order() -> None:
+    nameless = {**call("a"), "id": None}
+    told = [{**result("a", said), "tool_use_id": None} for said in ("one", "two")]
+    composition = _ask(user("hi"), assistant(nameless, nameless), user(*told))
+    calls, answers = [m["content"] for m in body_of(composition)["messages"][1:]]
+    assert [block["id"] for block in calls] == ["call", "call-2"]
+    assert [block["tool_use_id"] for block in answers] == ["call", "call-2"]
+    assert [block["content"] for block in answers] == ["one", "two"]
+    path = "messages[1].content"
+    assert composition.adjusted == (f"{path}[0].id", f"{path}[1].id")
+
+
+def test_a_name_that_the_model_made_up_becomes_one_that_the_provider_takes() -> None:
+    made_up = call("a", "functions.look")
+    composition = _ask(user("hi"), assistant(made_up), user(result("a")))
+    [block] = body_of(composition)["messages"][1]["content"]
+    assert block["name"] == "functions_look"
+    assert composition.adjusted == ("messages[1].content[0].name",)

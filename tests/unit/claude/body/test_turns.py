@@ -118,9 +118,10 @@ def test_a_result_without_blanks_stays(content: Any) -> None:
     ("given_input", "sent"),
     [
         (None, {}),
-        ("", {"arguments": ""}),
+        ("", {}),
         ('{"path": "a.t', {"arguments": '{"path": "a.t'}),
         ('{"path": "a.txt"}', {"path": "a.txt"}),
+        (r'{"half": "\ud83d"}', {"half": "\ufffd"}),
         ([1, 2], {"arguments": [1, 2]}),
         (7, {"arguments": 7}),
     ],

@@ -1,0 +1,48 @@
+"""Joins the halves of surrogate pairs that are in two deltas of an answer. Pure.
+
+Source: docs/claude-cli-protocol.md, "Output".
+"""
+
+import msgspec
+
+from ccproxy.claude.protocol.stream import BlockDeltaEvent, HalvedDeltaEvent
+
+_FIRST_OF_ALL, _LAST_OF_ALL = "\ud800", "\udbff"
+
+
+class HalvedDeltas:
+    """The deltas of one message, of which few have half a pair."""
+
+    def __init__(self) -> None:
+        self._half = ""
+        # The delta that ended in that half.
+        self._last: BlockDeltaEvent | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a first half waits for its second."""
+        return self._last is not None
+
+    def join(self, event: BlockDeltaEvent) -> BlockDeltaEvent:
+        """A delta with the half that waited; a half at its own end waits.
+
+        Half a pair without its other half becomes U+FFFD.
+        """
+        if isinstance(event, HalvedDeltaEvent):
+            text = event.text
+        else:
+            [text] = msgspec.structs.astuple(event.delta)
+        text = self._half + text
+        waits = _FIRST_OF_ALL <= text[-1:] <= _LAST_OF_ALL
+        text, self._half = (text[:-1], text[-1]) if waits else (text, "")
+        sound = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        joined = BlockDeltaEvent(type(event.delta)(sound), event.index)
+        self._last = joined if waits else None
+        return joined
+
+    def rest(self) -> BlockDeltaEvent | None:
+        """A delta with U+FFFD for a half that waits; the block has no other delta."""
+        last, self._last, self._half = self._last, None, ""
+        if last is None:
+            return None
+        return BlockDeltaEvent(type(last.delta)("\ufffd"), last.index)

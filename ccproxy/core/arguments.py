@@ -1,0 +1,70 @@
+"""Arguments of calls, which the Messages API takes as an object only. Pure.
+
+==================================  ===============================================
+arguments                           object
+==================================  ===============================================
+the JSON of an object               that object
+a JSON string of such a text        that object: some clients encode twice
+``null``, or white space            ``{}``
+any other text                      ``{"arguments": "…"}``, with that text
+==================================  ===============================================
+
+Half a surrogate pair becomes U+FFFD in any of these.
+
+Source: rules 6 and 11 of the Messages API.
+"""
+
+import msgspec
+from msgspec import Raw
+
+from ccproxy.core.messages import ToolUse
+from ccproxy.core.surrogates import without_halves
+
+NOTHING = Raw(b"{}")
+_FIELD = "arguments"
+
+_encode = msgspec.json.Encoder().encode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_text = msgspec.json.Decoder(str | None).decode
+
+
+def arguments_object(text: str) -> tuple[Raw, bool]:
+    """The object for the text of a call's arguments.
+
+    Returns:
+        The object, and whether it is exactly what the text says.
+    """
+    given = text.encode()
+    body = without_halves(given)
+    if _is_object(body):
+        return Raw(body.strip()), body is given
+    if not text.strip():
+        return NOTHING, False
+    try:
+        inner = _decode_text(body)
+    except (msgspec.DecodeError, RecursionError):
+        return wrapped(text), False
+    if inner is None:
+        return NOTHING, False
+    body = without_halves(inner.encode())
+    return (Raw(body.strip()) if _is_object(body) else wrapped(text)), False
+
+
+def given_arguments(call: ToolUse) -> str:
+    """The JSON text that a call began with; empty: its arguments are in deltas."""
+    given = bytes(call.input)
+    return "" if given == bytes(NOTHING) else given.decode()
+
+
+def wrapped(value: object) -> Raw:
+    """The object that stands for arguments that are none."""
+    return Raw(_encode({_FIELD: value}))
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        # Numbers are not decoded: ``1e400`` is JSON, but no float.
+        _decode_object(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,256 @@
+"""What the proxy hands out it takes back, in every API, streamed or not.
+
+Random answers of the provider go to a client, which sends them back with results for
+their calls. The provider must take that request, and it must hold what the client has.
+``CCPROXY_FUZZ=500`` tries more than the suite has time for.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ccproxy.claude.answer_cache import InMemoryAnswers
+from ccproxy.claude.answers import RememberedAnswers
+from ccproxy.core.message_builder import MessageBuilder
+from ccproxy.core.messages import ToolUse
+from tests.support.comparison import printed
+from tests.support.composed import BETAS, composed, upstream
+from tests.support.provider_rules import Issued, violations
+from tests.support.provider_thinking import Signature
+from tests.support.scripted_answers import (
+    REDACTED,
+    SIGNATURE,
+    UNKNOWN,
+    ScriptedAnswer,
+    scripted_answers,
+    whole,
+)
+from tests.support.sdk_clients import (
+    Call,
+    ChatClient,
+    Events,
+    Got,
+    MessagesClient,
+    ResponsesClient,
+    SDKClient,
+    result_text,
+)
+
+TRIES = int(os.environ.get("CCPROXY_FUZZ", "60"))
+MODELS = ("claude-sonnet-5-5", "claude-opus-4-8", "claude-haiku-4-5-20251001")
+
+
+@frozen
+class Case:
+    """An answer, and how it reaches the client and comes back."""
+
+    answer: ScriptedAnswer
+    streams: bool
+    remembers: bool
+    model: str
+
+
+def cases() -> st.SearchStrategy[Case]:
+    flags = st.booleans()
+    return st.builds(Case, scripted_answers(), flags, flags, st.sampled_from(MODELS))
+
+
+_BLANKS = re.compile("[\\s\ufeff\x85]+")
+
+
+def answers(test: Callable[[Case], None]) -> Callable[[], None]:
+    drawn: Callable[[], None] = given(cases())(test)
+    slow = (HealthCheck.too_slow, HealthCheck.data_too_large)
+    return settings(max_examples=TRIES, deadline=None, suppress_health_check=slow)(
+        drawn
+    )
+
+
+@answers
+def test_chat_completions(case: Case) -> None:
+    taken_back(ChatClient(), case)
+
+
+@answers
+def test_chat_completions_with_functions(case: Case) -> None:
+    taken_back(ChatClient(is_legacy=True), case)
+
+
+@answers
+def test_responses(case: Case) -> None:
+    taken_back(ResponsesClient(), case)
+
+
+@answers
+def test_messages(case: Case) -> None:
+    taken_back(MessagesClient({"type": "adaptive"}), case)
+
+
+@answers
+def test_messages_without_thinking(case: Case) -> None:
+    taken_back(MessagesClient(), case)
+
+
+def taken_back(client: SDKClient, case: Case) -> None:
+    """Give an answer to a client, and take it back."""
+    first = composed(client.first().request, case.model)
+    events = case.answer.events()
+    got = client.got(events, first.prefix, stream=case.streams)
+    if got is None:
+        assert case.answer.reason is None
+        return
+    handed_out(case.answer, got, client)
+    memory = RememberedAnswers(InMemoryAnswers(2**20, 60.0))
+    if case.remembers:
+        remember(memory, first.prefix, events, case.model)
+    second = client.second(got)
+    recall = memory.of("me", 0.0)
+    composition = composed(second.request, case.model, remembered=recall)
+    named = (*second.named, *composition.adjusted, *composition.ignored)
+    body = upstream(composition.body, case.model)
+    made = [Signature(case.model, "")]
+    issued = Issued(signatures={SIGNATURE: made, REDACTED: made})
+    known = without_unknown(body)
+    broken = violations(known, betas=BETAS, issued=issued, prefix_check=False)
+    assert not broken, broken
+    held(got, body, named)
+
+
+def remember(
+    memory: RememberedAnswers, prefix: str, events: Events, model: str
+) -> None:
+    """Remember an answer with calls, as a completion does."""
+    builder = MessageBuilder()
+    for batch in events:
+        builder.receive(batch)
+    if builder.is_whole and any(isinstance(b.value, ToolUse) for b in builder.blocks):
+        memory.remember("me", prefix, builder.blocks, model, 0.0)
+
+
+def handed_out(answer: ScriptedAnswer, got: Got, client: SDKClient) -> None:
+    """The client has what the provider said."""
+    texts = [block.joined("text") for block in answer.blocks if block.type == "text"]
+    assert got.text == "".join(texts)
+    calls = [block for block in answer.blocks if block.type == "tool_use"]
+    is_legacy = isinstance(client, ChatClient) and client.is_legacy
+    if is_legacy:
+        # Its form has no place for a second call.
+        calls = calls[:1]
+    assert len(got.calls) == len(calls)
+    for call, made in zip(got.calls, calls, strict=True):
+        assert call.name == made.start["name"]
+        if not is_legacy:
+            assert call.id == made.start["id"]
+
+
+def held(got: Got, body: Mapping[str, Any], named: Sequence[str]) -> None:
+    """The request holds what the client has, or names what it does not hold."""
+    said = blocks(body, "assistant")
+    texts = [block["text"] for block in said if block["type"] == "text"]
+    assert squeezed("".join(texts)) == squeezed(whole(got.text))
+    calls = [block for block in said if block["type"] == "tool_use"]
+    results = {
+        block["tool_use_id"]: block["content"]
+        for block in blocks(body, "user")
+        if block["type"] == "tool_result"
+    }
+    assert len(calls) == len(got.calls)
+    for number, (call, sent) in enumerate(zip(got.calls, calls, strict=True)):
+        wanted, is_altered = meant(call)
+        assert printed(sent["input"]) == printed(wanted)
+        if is_altered:
+            assert any(path.startswith(call.at) for path in named), (call, named)
+        content = results[sent["id"]]
+        told = content if isinstance(content, str) else content[0]["text"]
+        assert told == result_text(number)
+    kept = [b for b in said if b["type"] in ("thinking", "redacted_thinking")]
+    told = [path for path in got.thoughts if not names(named, path)]
+    assert len(kept) >= len(told), (got.thoughts, named)
+
+
+def names(named: Sequence[str], path: str) -> bool:
+    return any(each == path or each.startswith(f"{path}.") for each in named)
+
+
+def meant(call: Call) -> tuple[Any, bool]:
+    """The object that a call's arguments go up as, and whether it is another form."""
+    given = call.arguments
+    if isinstance(given, str):
+        if not given.strip():
+            return {}, True
+        try:
+            value = read(given)
+        except ValueError:
+            return {"arguments": given}, True
+        if isinstance(value, dict):
+            return value, is_reprinted(given)
+        if value is None:
+            return {}, True
+        if isinstance(value, str):
+            try:
+                inner = read(value)
+            except ValueError:
+                inner = None
+            if isinstance(inner, dict):
+                return inner, True
+        return {"arguments": given}, True
+    if isinstance(given, dict):
+        return given, is_reprinted(json.dumps(given))
+    if given is None:
+        return {}, True
+    if isinstance(given, str):
+        return meant(Call(call.id, call.name, given))
+    return {"arguments": given}, True
+
+
+def read(text: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def is_reprinted(text: str) -> bool:
+    """Whether JavaScript reads and prints it otherwise, keys and spaces aside."""
+    duplicates: list[str] = []
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in found}) < len(found):
+            duplicates.append("")
+        return dict(found)
+
+    value = json.loads(text, object_pairs_hook=pairs)
+    return bool(duplicates) or repr(printed(value)) != repr(value)
+
+
+def blocks(body: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
+    """The blocks behind the question, of the messages of a role."""
+    found: list[dict[str, Any]] = []
+    for message in body["messages"][1:]:
+        content = message["content"]
+        if isinstance(content, str):
+            content = [{"type": "text", "text": content}]
+        found += content if message["role"] == role else ()
+    return found
+
+
+def squeezed(text: str) -> str:
+    return _BLANKS.sub("", text)
+
+
+def without_unknown(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body with a text for each block of a type that the rules do not know."""
+    text = {"type": "text", "text": "unknown"}
+    known = []
+    for message in body["messages"]:
+        content = message["content"]
+        if isinstance(content, list):
+            content = [text if b["type"] == UNKNOWN["type"] else b for b in content]
+        known.append({**message, "content": content})
+    return {**body, "messages": known}
