@@ -10,31 +10,31 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
 from ccproxy.claude.body.paths import client_path
-from ccproxy.claude.capacity import memory_bytes, processes_for
 from ccproxy.claude.completion.completion import Completion
-from ccproxy.claude.completion.composer import BodyComposer
-from ccproxy.claude.completion.question import ComposedQuestion
-from ccproxy.claude.installation.body_limit import body_limit
+from ccproxy.claude.completion.composer import BodyComposer, ComposedQuestion
 from ccproxy.claude.installation.compose_mode import (
     ComposeDecision,
     ComposeMode,
+    body_limit,
     decide_compose_mode,
 )
 from ccproxy.claude.installation.conformance import Conformance, Prober, ProbeResults
 from ccproxy.claude.installation.discovery import CLIDiscovery
-from ccproxy.claude.launches import Launches
 from ccproxy.claude.native.completion import NativeCompletion
-from ccproxy.claude.native.pool import NativePool, NativeQuestion
+from ccproxy.claude.native.pool import NativePool, NativeQuestion, SessionFactory
 from ccproxy.claude.native.prompt import Effort
-from ccproxy.claude.native.session_factory import SessionFactory
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
-from ccproxy.claude.pool.factory import WorkerFactory
 from ccproxy.claude.pool.pool import Pool
+from ccproxy.claude.pool.processes import (
+    ProcessSlots,
+    WorkerFactory,
+    memory_bytes,
+    processes_for,
+)
 from ccproxy.claude.pool.queue import RequestQueue
-from ccproxy.claude.pool.slots import ProcessSlots
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.schemas.checker import SchemaChecker
-from ccproxy.claude.worker.context import CLIContext
+from ccproxy.claude.worker.context import CLIContext, Launches
 from ccproxy.config.claude_settings import ClaudeSettings
 from ccproxy.core.backend import Listener, ModelEntry, PreparedQuestion, Status
 from ccproxy.core.messages import MessagesRequest

@@ -19,7 +19,7 @@ from ccproxy.claude.schemas.checker import SchemaChecker
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.config.settings import Settings
 from ccproxy.core.usage import RateWindow
-from ccproxy.server.probe_results import ProbeResultFile
+from ccproxy.server.probing import ProbeResultFile
 from ccproxy.server.runtime import BETAS, Runtime
 
 # Limits of the model's messages in memory. A loop of tool calls takes minutes.

@@ -13,6 +13,7 @@ Source: prometheus.io, "Metric and label naming", "Histograms and summaries".
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar
 
+from attrs import evolve
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client import generate_latest as render
 from prometheus_client.core import Metric
@@ -22,6 +23,8 @@ from typing_extensions import override
 from ccproxy import __version__
 from ccproxy.api.admin.activity import CLIActivity
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
+from ccproxy.core.usage import UsageTotals, nanodollars
+from ccproxy.store.usage import UsageLedger
 from ccproxy.web.observer import RequestObserver, RequestOutcome
 
 _OTHER = "other"
@@ -299,3 +302,19 @@ class Metrics(ClaudeObserver, RequestObserver):
                 resets.add_sample(resets.name, labels, window.resets_seconds)
         yield used
         yield resets
+
+
+class UsageRecorder(RequestObserver):
+    """Adds each request that a model has answered to the ledger."""
+
+    def __init__(self, ledger: UsageLedger) -> None:
+        self._ledger = ledger
+
+    @override
+    def request_ended(self, end: RequestOutcome) -> None:
+        if end.usage is None or not end.model:
+            return
+        # The details may refer to the whole message that they came in.
+        usage = evolve(end.usage, details={})
+        totals = UsageTotals(1, usage, nanodollars(end.cost_usd or 0.0))
+        self._ledger.add(end.model, end.key, end.client, totals)

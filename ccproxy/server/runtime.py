@@ -22,7 +22,7 @@ from ccproxy.config.settings import Settings
 from ccproxy.core.errors import Cause, ClaudeUnavailable, StorageFailed
 from ccproxy.server.demo import demo_script
 from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite
-from ccproxy.server.probe_upstream import ProbeUpstream
+from ccproxy.server.probing import ProbeUpstream
 from ccproxy.store.engine import store_url
 
 # Betas of the Messages API that every process asks for, beside the CLI's own.

@@ -35,10 +35,9 @@ from ccproxy.config.reading import DEMO_KEY, without_effect
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import StorageFailed
 from ccproxy.server.backend_factory import make_backend
-from ccproxy.server.metrics import Metrics
+from ccproxy.server.metrics import Metrics, UsageRecorder
 from ccproxy.server.refused_keys import RefusedKeyLog
 from ccproxy.server.runtime import Runtime
-from ccproxy.server.usage_recorder import UsageRecorder
 from ccproxy.store.store import Store
 from ccproxy.web.access import Authenticator, CORSPolicy, check_keys, is_reachable
 from ccproxy.web.head_checks import head_checks

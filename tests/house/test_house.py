@@ -34,56 +34,26 @@ PURE_NAMES = (
     "ccproxy.claude.body.",
     "ccproxy.claude.shaping.",
     *(
-        f"ccproxy.claude.protocol.{name}"
-        for name in (
-            *("codec", "records", "requests", "stream", "failures", "refusals"),
-            "error_log",
-        )
-    ),
-    *(
-        f"ccproxy.claude.native.{name}"
-        for name in (
-            *(
-                "prompt",
-                "block_writer",
-                "request",
-                "pairing",
-                "history",
-                "turn_decoder",
-            ),
-            *("tool_calls", "held_text", "usage_counter", "tool_choice"),
-            *("structured_output", "mcp_server", "suspension"),
-        )
-    ),
-    *(
         f"ccproxy.claude.{name}"
         for name in (
-            *(
-                "answers",
-                "answer_cache",
-                "models",
-                "cost_tracker",
-                "observer",
-                "capacity",
-            ),
+            *("answers", "answer_cache", "models", "observer"),
+            *(f"protocol.{each}" for each in ("codec", "records", "requests")),
+            *("protocol.stream", "protocol.failures", "protocol.error_log"),
             "worker.halved_deltas",
             "worker.turn_decoder",
-            *("completion.error_paths", "completion.question"),
-            *("installation.body_limit", "installation.compose_mode"),
+            *("process.launch", "installation.compose_mode"),
+            *(f"schemas.{each}" for each in ("text_limits", "validation", "drafts")),
+            "schemas.helper_messages",
+            *(f"native.{each}" for each in ("prompt", "block_writer", "request")),
+            *(f"native.{each}" for each in ("pairing", "history", "turn_decoder")),
+            *(f"native.{each}" for each in ("tool_calls", "usage_counter")),
+            *(f"native.{each}" for each in ("structured_output", "mcp_server")),
+            "native.suspension",
         )
     ),
-    "ccproxy.claude.process.launch",
-    "ccproxy.claude.schemas.text_limits",
-    "ccproxy.claude.schemas.validation",
-    "ccproxy.claude.schemas.drafts",
-    "ccproxy.claude.schemas.patterns",
-    "ccproxy.claude.schemas.helper_messages",
-    "ccproxy.claude.schemas.error_text",
     *(
         f"ccproxy.web.{name}"
-        for name in (
-            *("access", "head_checks", "observer", "error_formats", "operation"),
-        )
+        for name in ("access", "head_checks", "observer", "error_formats", "operation")
     ),
     "ccproxy.cli.doctor.results",
     "ccproxy.cli.usage.table",

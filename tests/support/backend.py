@@ -22,8 +22,7 @@ from ccproxy.core.stream import (
     Usage,
 )
 from ccproxy.core.usage import RateWindow
-from ccproxy.server.metrics import Metrics
-from ccproxy.server.usage_recorder import UsageRecorder
+from ccproxy.server.metrics import Metrics, UsageRecorder
 from ccproxy.store.store import Store
 from ccproxy.web.access import AllowedHosts, Authenticator, CORSPolicy
 from ccproxy.web.head_checks import HeadChecks

@@ -6,7 +6,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from ccproxy.claude.body.result import ComposedBody
-from ccproxy.claude.completion.question import ComposedQuestion
+from ccproxy.claude.completion.composer import ComposedQuestion
 from ccproxy.claude.shaping.shaper import AskAgain, PlainShaper, SchemaCheck
 from ccproxy.core.messages import MessagesRequest, client_tool
 from ccproxy.core.stream import Event, Finished

@@ -10,7 +10,7 @@ from attrs import define
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from ccproxy.config.settings import Settings
-from ccproxy.server.probe_results import ProbeResultFile
+from ccproxy.server.probing import ProbeResultFile
 from ccproxy.server.service import Server, make_service
 from tests.support.upstream import RefusingAPI as RefusingAPI
 from tests.support.upstream import Upstream as Upstream

@@ -12,6 +12,7 @@ from attrs import field, frozen
 from typing_extensions import override
 
 from ccproxy.claude.body.turns import Turn
+from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import Tool
 
 _MESSAGE = re.compile(
@@ -118,3 +119,29 @@ def _joined(start: str, steps: Sequence[str]) -> str:
     for step in rest:
         start += f"[{step}]" if step.isdigit() else f".{step}"
     return start
+
+
+def with_client_paths(error: CCProxyError, paths: Mapping[str, str]) -> CCProxyError:
+    """The error with the client's path in ``param`` and at the message's start.
+
+    A path that the client's request does not have is left out.
+
+    Args:
+        error: the worker's error.
+        paths: `ComposedBody.paths` of the request.
+    """
+    if error.param is None:
+        return error
+    if "." in error.param:
+        param = client_path(paths, error.param)
+    else:
+        param = paths.get(error.param, error.param)
+    message = error.message
+    if param is not None and message.startswith(error.param):
+        message = param + message[len(error.param) :]
+    return type(error)(
+        message,
+        param=param,
+        retry_after_seconds=error.retry_after_seconds,
+        cause=error.cause,
+    )

@@ -28,11 +28,10 @@ from twisted.internet.interfaces import IReactorTime
 from typing_extensions import override
 
 from ccproxy.claude.answers import RememberedAnswers
-from ccproxy.claude.completion.error_paths import with_client_paths
-from ccproxy.claude.completion.question import ComposedQuestion
+from ccproxy.claude.body.paths import with_client_paths
+from ccproxy.claude.completion.composer import ComposedQuestion
 from ccproxy.claude.observer import ClaudeObserver, Served
-from ccproxy.claude.pool.client import PoolClient
-from ccproxy.claude.pool.pending_answer import AnswerChecker, AnswerState
+from ccproxy.claude.pool.pending_answer import AnswerChecker, AnswerState, PoolClient
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.shaping.shaper import AskAgain
 from ccproxy.claude.worker.worker import Worker, WorkerLost

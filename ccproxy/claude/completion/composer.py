@@ -1,9 +1,9 @@
 """Composes request bodies in steps, so that a long one does not block the reactor."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import TypeVar
 
-from attrs import evolve
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -18,6 +18,43 @@ from ccproxy.core.messages import MessagesRequest
 # The longest time without a turn of the reactor.
 _SLICE_SECONDS = 0.02
 _T = TypeVar("_T")
+
+
+@frozen(kw_only=True)
+class ComposedQuestion:
+    """A request whose body is composed; it can be asked several times.
+
+    Attributes:
+        request: the client's request.
+        model: the name that the client's name of the model was resolved to.
+        owner: the id of the client's key.
+        composition: the body.
+    """
+
+    request: MessagesRequest
+    model: str
+    owner: str
+    composition: Composition
+
+    @property
+    def effort(self) -> str | None:
+        """The effort that is sent; None: the model's default."""
+        return self.composition.body.effort
+
+    @property
+    def adjusted(self) -> Sequence[str]:
+        """The client's paths of fields that are sent in another form."""
+        return self.composition.adjusted
+
+    @property
+    def ignored(self) -> Sequence[str]:
+        """The client's paths of fields that are not sent."""
+        return self.composition.ignored
+
+    @property
+    def prefix(self) -> str:
+        """The hash of everything in front of the answer."""
+        return self.composition.prefix
 
 
 class BodyComposer:

@@ -16,19 +16,21 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.body.models import rules_for
+from ccproxy.claude.installation.conformance import Conformance
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.prompt import Effort, Prompt
 from ccproxy.claude.native.request import translate
 from ccproxy.claude.native.session import Session
-from ccproxy.claude.native.session_factory import SessionFactory
 from ccproxy.claude.native.structured_output import TOOL
 from ccproxy.claude.native.suspended_sessions import SuspendedSessions
 from ccproxy.claude.native.suspension import Suspension
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
+from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
 from ccproxy.claude.pool.pending_answer import AnswerChecker
-from ccproxy.claude.pool.processes import StoppingProcesses
+from ccproxy.claude.pool.processes import ProcessSlots, StoppingProcesses
 from ccproxy.claude.pool.queue import RequestQueue
-from ccproxy.claude.pool.slots import ProcessSlots
+from ccproxy.claude.process.launch import LaunchSpec
+from ccproxy.claude.worker.context import CLIContext, Launches
 from ccproxy.config.claude_settings import NativeSettings
 from ccproxy.core.backend import Listener
 from ccproxy.core.errors import CCProxyError, InvalidRequest, ShuttingDown
@@ -60,6 +62,36 @@ class NativeQuestion:
     def effort(self) -> str | None:
         """The effort that is sent; None: the model's default."""
         return None if self.prompt.effort is None else self.prompt.effort.value
+
+
+@frozen
+class SessionFactory:
+    """Starts the processes of native mode."""
+
+    _launches: Launches
+    _context: CLIContext
+    _settings: NativeSettings
+    _breaker: CircuitBreaker
+    _conformance: Conformance
+
+    def launch(self, without: frozenset[str]) -> LaunchSpec:
+        """How a process is started; raises `CCProxyError` if there is no CLI."""
+        return self._launches.native(without)
+
+    def is_allowed(self) -> bool:
+        """Whether a process may be started now; False: the binary is being examined.
+
+        Raises:
+            CCProxyError: the binary cannot be used.
+        """
+        return self._conformance.check_usable()
+
+    def start(self, launch: LaunchSpec) -> Session:
+        """Start a process; raises `CCProxyError`."""
+        self._breaker.check()
+        session = Session(launch, self._context, self._settings)
+        self._context.observer.cli_started()
+        return session
 
 
 class NativePool:

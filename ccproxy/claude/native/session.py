@@ -32,8 +32,8 @@ from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.error_log import last_logged_error
 from ccproxy.claude.protocol.stream import StreamLine, UserLine
 from ccproxy.claude.worker.context import CLIContext
-from ccproxy.claude.worker.delivery import Delivery
 from ccproxy.claude.worker.heartbeat import Heartbeat
+from ccproxy.claude.worker.turn_reader import Delivery
 from ccproxy.config.claude_settings import NativeSettings
 from ccproxy.core.backend import Listener
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, TimedOut

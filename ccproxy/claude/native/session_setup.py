@@ -15,10 +15,10 @@ from twisted.python.failure import Failure
 
 from ccproxy.claude.body.options import NEVER_SENT
 from ccproxy.claude.native import history
-from ccproxy.claude.native import tool_choice as demand
 from ccproxy.claude.native.mcp_server import MCPServer, offer
 from ccproxy.claude.native.prompt import Prompt, Role
 from ccproxy.claude.native.structured_output import understood
+from ccproxy.claude.native.tool_calls import reminder, system_prompt, tool_choice
 from ccproxy.claude.process.launch import LaunchSpec, check_version, too_old
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
@@ -73,7 +73,7 @@ class SessionSetup:
         form = (
             {} if prompt.schema is None else {"jsonSchema": understood(prompt.schema)}
         )
-        system = demand.system_prompt(prompt, forced=self._settings.forward_tool_choice)
+        system = system_prompt(prompt, forced=self._settings.forward_tool_choice)
         request = requests.initialize(system, {**offer(prompt.tools), **form})
         reply = await self._controls.ask(request)
         answer = wire.decode_initialize(reply.response.response)
@@ -117,7 +117,7 @@ class SessionSetup:
 
     def remind(self, prompt: Prompt) -> None:
         """Ask the model for a required call once more."""
-        said = demand.reminder(prompt)
+        said = reminder(prompt)
         self._send(history.turn(said, str(uuid4()), model=self._model, ask=True))
 
     def _configure(self, prompt: Prompt) -> None:
@@ -129,7 +129,7 @@ class SessionSetup:
         body |= prompt.sampling
         if prompt.stop:
             body["stop_sequences"] = list(prompt.stop)
-        choice = demand.tool_choice(prompt, forced=self._settings.forward_tool_choice)
+        choice = tool_choice(prompt, forced=self._settings.forward_tool_choice)
         if choice is not None:
             body["tool_choice"] = choice
         self._model = self._context.full_id(prompt.model)

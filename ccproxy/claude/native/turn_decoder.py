@@ -31,17 +31,15 @@ from enum import Enum, auto
 import msgspec
 from msgspec import Raw
 
-from ccproxy.claude.cost_tracker import turn_cost
-from ccproxy.claude.native.block_writer import BlockWriter
-from ccproxy.claude.native.held_text import HeldText
+from ccproxy.claude.native.block_writer import BlockWriter, HeldText
 from ccproxy.claude.native.structured_output import TOOL, StructuredAnswer
 from ccproxy.claude.native.tool_calls import ToolCallDecoder
 from ccproxy.claude.native.usage_counter import UsageCounter
+from ccproxy.claude.observer import turn_cost
 from ccproxy.claude.protocol.codec import Record, WireError
 from ccproxy.claude.protocol.error_log import LoggedError
-from ccproxy.claude.protocol.failures import error_for
+from ccproxy.claude.protocol.failures import RefusalTracker, error_for
 from ccproxy.claude.protocol.records import ApiRetry, Init, RateLimitEvent, Result
-from ccproxy.claude.protocol.refusals import RefusalTracker
 from ccproxy.claude.protocol.stream import (
     AssistantLine,
     BlockDeltaEvent,

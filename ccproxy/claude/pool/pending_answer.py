@@ -8,6 +8,7 @@ OVER      the last event was sent, or the client cancelled
 ========  =====================================================================
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum, auto
 from typing import Any, Generic, Protocol, TypeVar
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ccproxy.claude.observer import ClaudeObserver, Served
+from ccproxy.claude.worker.worker import Worker
 from ccproxy.core.backend import Listener
 from ccproxy.core.errors import CCProxyError, InternalError
 from ccproxy.core.stream import Event, Failed, MessageStart, is_token
@@ -217,3 +219,22 @@ class PendingAnswer(Generic[_Process]):
         expiry, self._expiry = self._expiry, None
         if expiry is not None:
             expiry.cancel()
+
+
+class PoolClient(PendingAnswer[Worker]):
+    """A request that needs a worker, or several one after the other.
+
+    Attributes:
+        wants_new: whether a worker that has not answered before is better.
+    """
+
+    wants_new = False
+
+    @property
+    @abstractmethod
+    def system(self) -> str:
+        """The system prompt that its worker needs; empty for none."""
+
+    @abstractmethod
+    def start(self, worker: Worker, served: Served) -> None:
+        """Send the request to a worker."""

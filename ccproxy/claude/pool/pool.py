@@ -20,14 +20,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
-from ccproxy.claude.pool.client import PoolClient
-from ccproxy.claude.pool.factory import WorkerFactory
-from ccproxy.claude.pool.idle import IdleWorkers
-from ccproxy.claude.pool.processes import WorkerProcesses
+from ccproxy.claude.pool.pending_answer import PoolClient
+from ccproxy.claude.pool.processes import ProcessSlots, WorkerFactory, WorkerProcesses
 from ccproxy.claude.pool.queue import RequestQueue
-from ccproxy.claude.pool.selection import WorkerSelector
-from ccproxy.claude.pool.settling import SettlingWorkers
-from ccproxy.claude.pool.slots import ProcessSlots
+from ccproxy.claude.pool.selection import IdleWorkers, SettlingWorkers, WorkerSelector
 from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.worker import Worker

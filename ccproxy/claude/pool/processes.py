@@ -1,14 +1,142 @@
-"""Starts and stops processes; each takes a slot until it is gone."""
+"""The CLI processes: how many may run, and how they are started and stopped."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 
+from ccproxy.claude.installation.conformance import Conformance
 from ccproxy.claude.observer import ClaudeObserver, StopReason
-from ccproxy.claude.pool.factory import WorkerFactory
-from ccproxy.claude.pool.slots import ProcessSlots
+from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
+from ccproxy.claude.process.launch import LaunchSpec
+from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.worker import Worker
+
+# A CLI takes 110 to 200 MB; half of the memory is left to other programs.
+_BYTES_EACH = 256 * 2**20
+_SHARE = 0.5
+_MOST = 8
+
+
+def processes_for(memory_bytes: int) -> int:
+    """The maximal number of CLI processes; at least one."""
+    return min(max(int(memory_bytes * _SHARE) // _BYTES_EACH, 1), _MOST)
+
+
+def memory_bytes(cgroup: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """The machine's memory, or the control group's limit."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        allowed = cgroup.read_text().strip()
+    except OSError:
+        return total
+    return min(total, int(allowed)) if allowed.isdecimal() else total
+
+
+class ProcessSlots:
+    """Slots for CLI processes; a process takes one from its start to its end.
+
+    Args:
+        limit: number of processes that may run at a time.
+
+    Attributes:
+        taken: number of processes.
+        leaving: number of processes that are being stopped.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+        self.leaving = 0
+        self._freed: list[Callable[[], None]] = []
+        self._room_makers: list[Callable[[], bool]] = []
+
+    @property
+    def is_free(self) -> bool:
+        """Whether another process may be started."""
+        return self.taken < self.limit
+
+    @property
+    def free(self) -> int:
+        """The number of processes that may be started."""
+        return max(self.limit - self.taken, 0)
+
+    def take(self) -> None:
+        """Take a slot for a new process; the caller has checked `is_free`."""
+        self.taken += 1
+
+    def leave(self) -> None:
+        """Note that a process is being stopped; `give_back` follows."""
+        self.leaving += 1
+
+    def give_back(self) -> None:
+        """Free the slot of a process that is gone, and call all watchers."""
+        self.leaving -= 1
+        self.taken -= 1
+        for freed in tuple(self._freed):
+            freed()
+
+    def make_room(self) -> bool:
+        """Stop one idle process of any watcher; tells whether there was one."""
+        return any(make_room() for make_room in self._room_makers)
+
+    def watch(self, freed: Callable[[], None], make_room: Callable[[], bool]) -> None:
+        """Register a user of slots.
+
+        Args:
+            freed: called whenever a slot has become free.
+            make_room: stops one idle process; tells whether there was one.
+        """
+        self._freed.append(freed)
+        self._room_makers.append(make_room)
+
+
+class WorkerFactory:
+    """Starts workers, if the circuit breaker and the binary's examination allow it.
+
+    Args:
+        launch: returns how the CLI is started; raises `CCProxyError` if there is none.
+        context: given to every worker.
+        breaker: stops starts after repeated failures.
+        conformance: what is known of the binary.
+    """
+
+    def __init__(
+        self,
+        launch: Callable[[], LaunchSpec],
+        context: CLIContext,
+        breaker: CircuitBreaker,
+        conformance: Conformance,
+    ) -> None:
+        self._launch = launch
+        self._context = context
+        self._breaker = breaker
+        self._conformance = conformance
+
+    def is_allowed(self) -> bool:
+        """Whether a worker may be started now; False: the binary is being examined.
+
+        Raises:
+            CCProxyError: the binary cannot be used.
+        """
+        return self._conformance.check()
+
+    def start(self, *, is_probe: bool = False) -> Worker:
+        """Start a worker.
+
+        Args:
+            is_probe: start it even if the circuit is open.
+
+        Raises:
+            CCProxyError: there is no CLI, it cannot be started, or the circuit is open.
+        """
+        if not is_probe:
+            self._breaker.check()
+        worker = Worker(self._launch(), self._context)
+        self._context.observer.cli_started()
+        return worker
 
 
 class Stoppable(Protocol):

@@ -10,8 +10,19 @@ SIGTERM comes first: the CLI then stops its own children and removes its lock an
 session files, in about 60 ms (with a running Bash tool 1.5 s). SIGKILL leaves them.
 Processes that outlive the CLI are killed by their group and by their mark.
 
-Source: docs/twisted-notes.md, "Child processes"; docs/claude-cli-protocol.md,
-"What is left behind".
+Twisted writes in the next turn of the reactor, and changes the epoll registration
+before and after the write. The CLI gets three or four short lines for each request and
+reads them at once, so the extra turn would be most of the cost of such a line.
+
+=====  ==========================================================================
+state  what happens to data
+=====  ==========================================================================
+open   data is written; Twisted writes what does not fit into the pipe: full
+full   Twisted writes the data after the rest; when all is written: open
+=====  ==========================================================================
+
+Source: docs/twisted-notes.md, "Child processes"; docs/claude-cli-protocol.md, "What is
+left behind".
 """
 
 import os
@@ -27,6 +38,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     IDelayedCall,
+    IPullProducer,
     IReactorProcess,
     IReactorTime,
 )
@@ -34,6 +46,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
+from zope.interface import implementer
 
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.process.procfs import (
@@ -42,7 +55,6 @@ from ccproxy.claude.process.procfs import (
     marked_processes,
     resident_bytes,
 )
-from ccproxy.claude.process.stdin import ChildStdin
 from ccproxy.claude.protocol.codec import LineSplitter, WireError
 from ccproxy.claude.protocol.error_log import is_log_line
 from ccproxy.core.errors import Cause, ClaudeUnavailable, Overloaded
@@ -55,6 +67,55 @@ _RELEASE_SECONDS = 2.0
 _STDERR_BYTES = 2**15
 _LAST_WORDS_CHARACTERS = 300
 _STDERR = 2
+
+
+@implementer(IPullProducer)
+class ChildStdin:
+    """Writes to the stdin of a child, in order.
+
+    Args:
+        transport: the child's transport. Only Twisted's POSIX transports have pipes;
+            any other transport writes all data itself.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._is_full = False
+
+    def write(self, data: bytes) -> None:
+        """Write as much as the pipe takes now; Twisted writes the rest."""
+        if not self._is_full:
+            data = data[self._write_some(data) :]
+        if not data:
+            return
+        if not self._is_full and self._pipe is not None:
+            # The transport calls `resumeProducing` at once, and whenever all is
+            # written.
+            self._transport.registerProducer(self, False)
+            self._is_full = True
+        self._transport.write(data)
+
+    def resumeProducing(self) -> None:
+        """Note that all is written; called by Twisted only."""
+        if self._is_full:
+            self._is_full = False
+            self._transport.unregisterProducer()
+
+    def stopProducing(self) -> None:
+        """Note that the pipe is closed; called by Twisted only."""
+
+    @property
+    def _pipe(self) -> Any:
+        """Twisted's writer of the pipe; None after the pipe is closed."""
+        return getattr(self._transport, "pipes", {}).get(0)
+
+    def _write_some(self, data: bytes) -> int:
+        pipe = self._pipe
+        if pipe is None:
+            return 0
+        written = pipe.writeSomeData(data)
+        # Any other result means a broken pipe, which Twisted detects as well.
+        return written if isinstance(written, int) else 0
 
 
 @frozen(kw_only=True)

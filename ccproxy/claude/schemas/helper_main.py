@@ -18,7 +18,7 @@ from typing import BinaryIO
 import msgspec
 from attrs import define, field
 
-from ccproxy.claude.schemas.error_text import SchemaRefused, cut, path_text
+from ccproxy.claude.schemas.drafts import SchemaRefused, cut, path_text
 from ccproxy.claude.schemas.helper_messages import (
     HelperAnswer,
     HelperOutcome,

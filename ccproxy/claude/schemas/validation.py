@@ -16,15 +16,17 @@ from jsonschema.exceptions import best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from ccproxy.claude.schemas.drafts import SchemaDraft, draft_of, rules
-from ccproxy.claude.schemas.error_text import (
+from ccproxy.claude.schemas.drafts import (
+    SchemaDraft,
     SchemaRefused,
     cut,
+    draft_of,
     expectation,
     path_text,
+    python_pattern,
+    rules,
     shown,
 )
-from ccproxy.claude.schemas.patterns import python_pattern
 
 # The most subschemas that may apply to one value. Each takes about 20 µs to check.
 MOST_EXPANDED = 10_000

@@ -3,24 +3,42 @@
 A command is done when the CLI has acknowledged it. It fails with `WorkerLost` if the
 CLI refuses it, does something else, or takes too long.
 
-Source: docs/claude-cli-protocol.md, "Body mode", "One question" and
-"Sizes and times".
+`RequestGuard` keeps a CLI from sending requests of its own once an answer has begun.
+
+=======  =====================================================================
+OPEN     every request of the CLI goes upstream; a timer may run
+CLOSING  the limit is written
+CLOSED   the limit is acknowledged: the turn has no further request
+=======  =====================================================================
+
+A retry of the current request goes upstream in any state.
+
+The limit costs the CLI 10 ms of processor time, so it is not set for short answers. If
+the CLI would send a request of its own after a short answer, its process is killed
+instead, and a new process has to start. On a loaded machine one further request may go
+upstream before the signal arrives; its answer is dropped.
+
+Source: docs/claude-cli-protocol.md, "Body mode", "One question" and "Sizes and times";
+and "Requests of its own": the limit, written 10 ms before the end of the answer or
+earlier, was in time in 108 of 108 runs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from enum import Enum, auto
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 
 from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.process.launch import check_version, too_old
 from ccproxy.claude.protocol import codec, records, requests
-from ccproxy.claude.protocol.control import ControlChannel
-from ccproxy.claude.protocol.writer import LineWriter, in_pieces
+from ccproxy.claude.protocol.control import ControlChannel, LineWriter, in_pieces
+from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.core.errors import Cause, ClaudeFailed
 
 # A CLI carries out a command in 15 ms, and 1 s more for each 20 MB of a body; on a
@@ -33,6 +51,8 @@ _WHOLE_BYTES = 2**18
 _WARM_UP = "This is not to be asked of anybody."
 
 _T = TypeVar("_T")
+# An answer of the provider's takes longer, even one of a few words.
+_SHORT_SECONDS = 0.05
 
 
 class WorkerLost(ClaudeFailed):
@@ -189,3 +209,129 @@ class Commands:
                 "the claude CLI does not acknowledge a command in time",
                 cause=Cause.NO_REPLY,
             ) from None
+
+
+class Initialization:
+    """One CLI's initialization.
+
+    Attributes:
+        answer: the CLI's answer; None: it is not initialized yet.
+
+    Args:
+        initialize: initializes the CLI.
+        opened: called when that is done, before the callers of `wait` go on.
+        failed: called if that fails; it has to call `fail`.
+    """
+
+    def __init__(
+        self,
+        initialize: Callable[[], Coroutine[Any, Any, InitializeAnswer]],
+        opened: Callable[[], None],
+        failed: Callable[[Failure], None],
+    ) -> None:
+        self._initialize = initialize
+        self._tell_opened = opened
+        self._tell_failed = failed
+        self._has_begun = False
+        self._waiters: list[Deferred[InitializeAnswer]] = []
+        self._error: Exception | None = None
+        self.answer: InitializeAnswer | None = None
+
+    async def wait(self) -> InitializeAnswer:
+        """Begin if it has not begun, and wait until it is done.
+
+        Raises:
+            CCProxyError: the initialization failed.
+        """
+        if self.answer is not None:
+            return self.answer
+        if self._error is not None:
+            raise self._error
+        waiter: Deferred[InitializeAnswer] = Deferred(self._waiters.remove)
+        self._waiters.append(waiter)
+        if not self._has_begun:
+            self._has_begun = True
+            done = Deferred.fromCoroutine(self._initialize())
+            done.addCallbacks(self._opened, self._tell_failed)
+        return await waiter
+
+    def fail(self, error: Exception) -> None:
+        """Fail all callers of `wait`, later ones too."""
+        self._error = error
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.errback(error)
+
+    def _opened(self, answer: InitializeAnswer) -> None:
+        self.answer = answer
+        self._tell_opened()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.callback(answer)
+
+
+class _State(Enum):
+    OPEN = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+class RequestGuard:
+    """Limits one CLI to one request a turn.
+
+    Args:
+        controls: control requests to the CLI.
+        clock: for the timer.
+        failed: called if the CLI does not accept the limit.
+    """
+
+    def __init__(
+        self,
+        controls: ControlChannel,
+        clock: IReactorTime,
+        failed: Callable[[Failure], None],
+    ) -> None:
+        self._controls = controls
+        self._clock = clock
+        self._failed = failed
+        self._state = _State.OPEN
+        self._timer: IDelayedCall | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the CLI cannot send a request of its own."""
+        return self._state is _State.CLOSED
+
+    def answer_begun(self, *, is_short: bool) -> None:
+        """Set the limit: at once for a short answer, else after a moment."""
+        if self._state is not _State.OPEN or self._timer is not None:
+            return
+        if is_short:
+            self._close()
+        else:
+            self._timer = self._clock.callLater(_SHORT_SECONDS, self._close)
+
+    def stop(self) -> None:
+        """Cancel the timer: the answer is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def reset(self, *, is_closed: bool = False) -> None:
+        """Note that the settings of the next question have removed the limit.
+
+        Args:
+            is_closed: they have set it again, and were acknowledged.
+        """
+        self.stop()
+        self._state = _State.CLOSED if is_closed else _State.OPEN
+
+    def _close(self) -> None:
+        self._timer = None
+        self._state = _State.CLOSING
+        asked = self._controls.ask(requests.limit_to_one_request())
+        asked.addCallbacks(self._closed, self._failed)
+
+    def _closed(self, _: object) -> None:
+        if self._state is _State.CLOSING:
+            self._state = _State.CLOSED

@@ -1,16 +1,38 @@
-"""What every CLI process of the proxy is given: clock, limits, callbacks."""
+"""What every CLI process is given: how it is started, clock, limits, callbacks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 
-from ccproxy.claude.cost_tracker import CostTracker
-from ccproxy.claude.observer import ClaudeObserver
+from ccproxy.claude.observer import ClaudeObserver, CostTracker
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.usage import RateWindow
+
+
+class Launches(Protocol):
+    """Returns how CLI processes are started now."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Environment of the CLI; it decides how large bodies may be."""
+
+    def worker(self) -> LaunchSpec:
+        """How a worker is started; raises `CCProxyError` if there is no CLI."""
+
+    def native(self, without: frozenset[str]) -> LaunchSpec:
+        """How a process of native mode is started.
+
+        Args:
+            without: Claude Code's own tools that the client has under the same name.
+
+        Raises:
+            CCProxyError: there is no CLI.
+        """
 
 
 @frozen(kw_only=True)

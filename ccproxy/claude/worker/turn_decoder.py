@@ -31,12 +31,11 @@ from enum import Enum, auto
 import msgspec
 from msgspec import Raw
 
-from ccproxy.claude.cost_tracker import turn_cost
+from ccproxy.claude.observer import turn_cost
 from ccproxy.claude.protocol.codec import Record, WireError
 from ccproxy.claude.protocol.error_log import LoggedError
-from ccproxy.claude.protocol.failures import provider_error
+from ccproxy.claude.protocol.failures import RefusalTracker, provider_error
 from ccproxy.claude.protocol.records import ApiRetry, RateLimitEvent, Result
-from ccproxy.claude.protocol.refusals import RefusalTracker
 from ccproxy.claude.protocol.stream import (
     AssistantLine,
     BlockDeltaEvent,

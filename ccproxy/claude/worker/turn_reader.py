@@ -1,5 +1,8 @@
 """Reads the answer of a worker's CLI: decodes, guards, times and delivers it.
 
+While an answer is paused, because its client does not read, only the limit on the
+whole answer runs; the limit on silence starts again when the answer goes on.
+
 Source: docs/claude-cli-protocol.md, "Ends".
 """
 
@@ -7,6 +10,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 import msgspec
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from ccproxy.claude.body.result import ComposedBody
@@ -20,18 +24,215 @@ from ccproxy.claude.protocol.records import (
     is_failure,
 )
 from ccproxy.claude.protocol.stream import MessageStartEvent, StreamLine
+from ccproxy.claude.worker.commands import RequestGuard
 from ccproxy.claude.worker.context import CLIContext
-from ccproxy.claude.worker.delivery import Delivery
-from ccproxy.claude.worker.request_guard import RequestGuard
 from ccproxy.claude.worker.turn_decoder import TurnDecoder
+from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.backend import Listener
-from ccproxy.core.errors import CCProxyError, TimedOut
-from ccproxy.core.stream import Event, Failed, Finished
+from ccproxy.core.errors import Cause, CCProxyError, RateLimited, TimedOut
+from ccproxy.core.stream import (
+    Event,
+    Failed,
+    Finished,
+    InputJSONDelta,
+    MessageStart,
+    TextDelta,
+    ThinkingDelta,
+    UpstreamRetry,
+    is_token,
+)
 
+# Nearly all events are of these types.
+_PIECES = (TextDelta, ThinkingDelta, InputJSONDelta)
 # An answer of so few tokens may end before the guard's timer does.
 _FEW_TOKENS = 16
+# A client rather has the provider's refusal than waits for longer.
+_LONGEST_WAIT_SECONDS = 120.0
 # Larger bodies are not searched for their `max_tokens`.
 _SEARCHED_BYTES = 1_000_000
+
+
+class Deadlines:
+    """Watches one answer, from `start` to `stop`.
+
+    Args:
+        limits: the time limits.
+        clock: for timers.
+        expired: called once, with the error for the limit that passed, after the
+            watch has stopped.
+    """
+
+    def __init__(
+        self,
+        limits: TurnTimeouts,
+        clock: IReactorTime,
+        expired: Callable[[TimedOut], None],
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._expired = expired
+        self._has_token = False
+        self._paused = False
+        self._next: IDelayedCall | None = None
+        self._whole: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """Start to wait for the first token; ends the watch before."""
+        self.stop()
+        self._has_token = self._paused = False
+        self._listen()
+        self._whole = self._clock.callLater(self._limits.turn_timeout, self._too_long)
+
+    def token(self) -> None:
+        """Note that a token has arrived."""
+        self._has_token = True
+        if self._next is not None:
+            self._next.reset(self._limits.silence_timeout)
+
+    def waiting(self) -> None:
+        """Note that the CLI waits before it asks the provider again."""
+        if self._has_token:
+            self.token()
+
+    def can_wait(self, delay_seconds: float) -> bool:
+        """Whether a wait of this length is short, and ends before the limits."""
+        return delay_seconds < _LONGEST_WAIT_SECONDS and all(
+            delay_seconds < call.getTime() - self._clock.seconds()
+            for call in (self._next, self._whole)
+            if call is not None
+        )
+
+    def pause(self) -> None:
+        """Stop the limit on silence."""
+        self._paused = True
+        self._cancel_next()
+
+    def resume(self) -> None:
+        """Start the limit on silence again."""
+        self._paused = False
+        if self._next is None and self._whole is not None:
+            self._listen()
+
+    def stop(self) -> None:
+        """Stop the watch; may be called at any time."""
+        for call in (self._next, self._whole):
+            if call is not None and call.active():
+                call.cancel()
+        self._next = self._whole = None
+
+    def _cancel_next(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def _listen(self) -> None:
+        limits = self._limits
+        self._next = self._clock.callLater(
+            limits.silence_timeout if self._has_token else limits.first_token_timeout,
+            self._silent,
+        )
+
+    def _silent(self) -> None:
+        if self._has_token:
+            seconds = self._limits.silence_timeout
+            self._expire(
+                f"the answer stopped for {seconds:g} s (--silence-timeout)",
+                Cause.SILENCE_TIMEOUT,
+            )
+        else:
+            seconds = self._limits.first_token_timeout
+            self._expire(
+                f"no token within {seconds:g} s (--first-token-timeout)",
+                Cause.FIRST_TOKEN_TIMEOUT,
+            )
+
+    def _too_long(self) -> None:
+        seconds = self._limits.turn_timeout
+        self._expire(
+            f"the answer took more than {seconds:g} s (--turn-timeout)",
+            Cause.TURN_TIMEOUT,
+        )
+
+    def _expire(self, message: str, cause: Cause) -> None:
+        self.stop()
+        self._expired(
+            TimedOut(f"{message}; try again, or raise the limit", cause=cause)
+        )
+
+
+class Delivery:
+    """The listener of one answer after the other, and the time limits.
+
+    Attributes:
+        listener: receives the events; None: nobody does.
+        has_sent: whether a message of the last answer was sent.
+
+    Args:
+        limits: the time limits of an answer.
+        clock: for timers.
+        expired: called with the error of a limit that has passed.
+    """
+
+    def __init__(
+        self,
+        limits: TurnTimeouts,
+        clock: IReactorTime,
+        expired: Callable[[TimedOut], None],
+    ) -> None:
+        self._deadlines = Deadlines(limits, clock, expired)
+        self.listener: Listener | None = None
+        self.has_sent = False
+
+    def begin(self, listener: Listener) -> None:
+        """Begin an answer."""
+        self.listener = listener
+        self.has_sent = False
+        self._deadlines.start()
+
+    def leave(self) -> None:
+        """Send no more events."""
+        self.listener = None
+        self._deadlines.stop()
+
+    def pause(self) -> None:
+        """Stop the limit on silence until `resume`."""
+        self._deadlines.pause()
+
+    def resume(self) -> None:
+        """Start the limit on silence again."""
+        self._deadlines.resume()
+
+    def filter_events(
+        self, events: list[Event], why: Callable[[CCProxyError], CCProxyError]
+    ) -> list[Event]:
+        """The events to send: up to the end of the answer.
+
+        Args:
+            events: the events that have arrived.
+            why: maps an error to a more exact one, if more is known.
+        """
+        # A timer is set anew for each batch, not for each of its tokens.
+        if any(map(is_token, events)):
+            self._deadlines.token()
+        for position, event in enumerate(events):
+            if isinstance(event, _PIECES):
+                continue
+            match event:
+                case UpstreamRetry(delay_seconds=delay_seconds):
+                    if not self._deadlines.can_wait(delay_seconds):
+                        error = RateLimited(
+                            "the model's provider asks to wait for longer than this "
+                            "request may take",
+                            retry_after_seconds=delay_seconds,
+                            cause=Cause.WAIT_TOO_LONG,
+                        )
+                        return [*events[:position], Failed(why(error))]
+                    self._deadlines.waiting()
+                case Finished() | Failed():
+                    return events[: position + 1]
+                case MessageStart():
+                    self.has_sent = True
+        return events
 
 
 class TurnOutcome(Enum):

@@ -22,13 +22,16 @@ from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.process.process import ClaudeProcess, ProcessExit
 from ccproxy.claude.protocol import codec, records, requests
-from ccproxy.claude.protocol.control import ControlChannel
+from ccproxy.claude.protocol.control import ControlChannel, LineWriter
 from ccproxy.claude.protocol.stream import is_message
-from ccproxy.claude.protocol.writer import LineWriter
-from ccproxy.claude.worker.commands import BYTES_A_SECOND, Commands, WorkerLost
+from ccproxy.claude.worker.commands import (
+    BYTES_A_SECOND,
+    Commands,
+    Initialization,
+    WorkerLost,
+)
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.heartbeat import Heartbeat
-from ccproxy.claude.worker.initialization import Initialization
 from ccproxy.claude.worker.state import HasWorkerState, WorkerState
 from ccproxy.claude.worker.turn_reader import TurnOutcome, TurnReader
 from ccproxy.core.backend import Listener
@@ -93,7 +96,7 @@ class Worker(HasWorkerState):
             self._controls,
             clock,
             must_answer=lambda: self.is_ready or self.is_asking,
-            lost=lambda what, cause: self._lose(WorkerLost(what, cause=cause)),
+            lost=self._give_up,
         )
 
     @property
@@ -246,19 +249,14 @@ class Worker(HasWorkerState):
 
     def garbage_received(self, error: codec.WireError) -> None:
         """Give up a CLI whose output cannot be read; called by the process."""
-        self._lose(
-            WorkerLost(f"the claude CLI wrote {error}", cause=Cause.INVALID_OUTPUT)
-        )
+        self._give_up(f"the claude CLI wrote {error}", Cause.INVALID_OUTPUT)
 
     def process_ended(self, end: ProcessExit) -> None:
         """Note that the CLI has ended; called by the process."""
         if not self.is_gone:
             self._log.warn("the claude CLI ended unexpectedly: {end}", end=str(end))
-            self._lose(
-                WorkerLost(
-                    f"the claude CLI ended unexpectedly ({end})",
-                    cause=Cause.PROCESS_ENDED,
-                )
+            self._give_up(
+                f"the claude CLI ended unexpectedly ({end})", Cause.PROCESS_ENDED
             )
 
     # Before the question.
@@ -305,11 +303,9 @@ class Worker(HasWorkerState):
             return
         self._reader.receive(record)
         if self.is_settling and self._reader.would_ask_again:
-            self._lose(
-                WorkerLost(
-                    "the claude CLI was about to send a request of its own",
-                    cause=Cause.OWN_REQUEST,
-                )
+            self._give_up(
+                "the claude CLI was about to send a request of its own",
+                Cause.OWN_REQUEST,
             )
         elif self.is_settling and self._reader.is_settled:
             self._run(self._take_back())
@@ -318,11 +314,8 @@ class Worker(HasWorkerState):
         self._log.error(
             "a claude CLI sent a request of its own to the model and is killed"
         )
-        self._lose(
-            WorkerLost(
-                "the claude CLI sent a request of its own to the model",
-                cause=Cause.OWN_REQUEST,
-            )
+        self._give_up(
+            "the claude CLI sent a request of its own to the model", Cause.OWN_REQUEST
         )
 
     def _ended(self) -> None:
@@ -332,11 +325,8 @@ class Worker(HasWorkerState):
             return
         match self._reader.fate:
             case TurnOutcome.UNUSABLE:
-                self._lose(
-                    WorkerLost(
-                        "the claude CLI cannot be asked again",
-                        cause=Cause.TURN_DOES_NOT_END,
-                    )
+                self._give_up(
+                    "the claude CLI cannot be asked again", Cause.TURN_DOES_NOT_END
                 )
             case TurnOutcome.GOES_ON:
                 self._break_off()
@@ -368,11 +358,7 @@ class Worker(HasWorkerState):
 
     def _is_late(self) -> None:
         self._settling = None
-        self._lose(
-            WorkerLost(
-                "the claude CLI does not end its turn", cause=Cause.TURN_DOES_NOT_END
-            )
-        )
+        self._give_up("the claude CLI does not end its turn", Cause.TURN_DOES_NOT_END)
 
     async def _take_back(self) -> None:
         if self._commands.has_question:
@@ -421,6 +407,9 @@ class Worker(HasWorkerState):
                 "a command to the claude CLI failed", cause=Cause.COMMAND_FAILED
             )
         self._lose(error)
+
+    def _give_up(self, why: str, cause: Cause) -> None:
+        self._lose(WorkerLost(why, cause=cause))
 
     def _lose(self, error: CCProxyError) -> None:
         """Kill the CLI, and call everybody who waits for it, the listener last."""

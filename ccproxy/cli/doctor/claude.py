@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 
 from ccproxy.claude.body.compose import compose
-from ccproxy.claude.installation.body_limit import body_limit
 from ccproxy.claude.installation.compose_mode import (
     BinaryVerdict,
     ComposeMode,
+    body_limit,
     decide_compose_mode,
 )
 from ccproxy.claude.installation.conformance import ProbeResult

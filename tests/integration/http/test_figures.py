@@ -28,7 +28,7 @@ from ccproxy.core.stream import (
     Finished,
     Usage,
 )
-from ccproxy.server.usage_recorder import UsageRecorder
+from ccproxy.server.metrics import UsageRecorder
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.store import Store
 from ccproxy.web.access import key_id

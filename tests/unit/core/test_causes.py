@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy.claude.completion.error_paths import with_client_paths
+from ccproxy.claude.body.paths import with_client_paths
 from ccproxy.core.errors import (
     Cause,
     ClaudeFailed,

@@ -11,7 +11,7 @@ from typing_extensions import override
 from ccproxy.claude.answer_cache import InMemoryAnswers
 from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.completion.completion import Completion
-from ccproxy.claude.completion.question import ComposedQuestion
+from ccproxy.claude.completion.composer import ComposedQuestion
 from ccproxy.claude.observer import Served
 from ccproxy.claude.shaping.shaper import AskAgain, SchemaCheck
 from ccproxy.claude.worker.worker import WorkerLost

@@ -20,7 +20,7 @@ from ccproxy.claude.installation.conformance import BinaryID, Conformance, Probe
 from ccproxy.claude.installation.probe import QUESTIONS, difference
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.core.errors import ClaudeFailed, ClaudeUnavailable, ClaudeUnresponsive
-from ccproxy.server.probe_results import ProbeResultFile
+from ccproxy.server.probing import ProbeResultFile
 from tests.conftest import ExpectedErrors
 from tests.support.server import RunningProxy
 

@@ -36,10 +36,10 @@ from zope.interface import provider
 from ccproxy.claude.answer_cache import InMemoryAnswers
 from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.completion.completion import Completion
-from ccproxy.claude.completion.question import ComposedQuestion
+from ccproxy.claude.completion.composer import ComposedQuestion
 from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.pool.pool import Pool
-from ccproxy.claude.pool.slots import ProcessSlots
+from ccproxy.claude.pool.processes import ProcessSlots
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.shaping.shaper import AskAgain, PlainShaper, SchemaCheck
 from ccproxy.claude.worker.context import CLIContext

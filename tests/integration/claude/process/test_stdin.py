@@ -8,7 +8,7 @@ from twisted.internet import reactor
 from twisted.internet.protocol import ProcessProtocol
 from typing_extensions import override
 
-from ccproxy.claude.process.stdin import ChildStdin
+from ccproxy.claude.process.process import ChildStdin
 from tests.support.waiting import until
 
 _REACTOR: Any = reactor

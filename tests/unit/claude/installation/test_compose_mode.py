@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from ccproxy.claude.installation.body_limit import BodyLimit, body_limit
 from ccproxy.claude.installation.compose_mode import (
     BinaryVerdict,
+    BodyLimit,
     ComposeDecision,
     ComposeMode,
+    body_limit,
     decide_compose_mode,
 )
 from ccproxy.claude.protocol.records import Account

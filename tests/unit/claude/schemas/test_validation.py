@@ -18,14 +18,13 @@ from jsonschema import (
 )
 from referencing import Registry
 
-from ccproxy.claude.schemas.error_text import SchemaRefused, path_text
+from ccproxy.claude.schemas.drafts import SchemaRefused, path_text, python_pattern
 from ccproxy.claude.schemas.helper_main import SchemaValidator
 from ccproxy.claude.schemas.helper_messages import (
     HelperAnswer,
     HelperOutcome,
     HelperRequest,
 )
-from ccproxy.claude.schemas.patterns import python_pattern
 from ccproxy.claude.schemas.text_limits import (
     INSTANCE_LIMITS,
     SCHEMA_LIMITS,

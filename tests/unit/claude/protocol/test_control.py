@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from ccproxy.claude.protocol import codec, requests
-from ccproxy.claude.protocol.writer import LineWriter, in_pieces
+from ccproxy.claude.protocol.control import LineWriter, in_pieces
 
 
 @given(st.text(max_size=50), st.integers(0, 40_000))

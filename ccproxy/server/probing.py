@@ -1,13 +1,18 @@
-"""Results of examining CLI binaries, in a file of the state directory."""
+"""What is known of a CLI binary: the scripted API that examines it, and the results."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from ccproxy import __version__
 from ccproxy.claude.installation.conformance import BinaryID, ProbeResult
+from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite, Reply, words
 
 _FILE = "claude-binaries.json"
 _MOST_KEPT = 20
@@ -65,3 +70,34 @@ class ProbeResultFile:
         except (OSError, msgspec.DecodeError):
             # There is no file yet, or another version has written it.
             return []
+
+
+def _reply(_: Mapping[str, Any]) -> Reply:
+    return Reply(blocks=(words("Yes."),))
+
+
+class ProbeUpstream:
+    """Answers every request with one word, and records the requests."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._api = FakeMessagesAPI(_reply, reactor, record=True)
+        self._port: IListeningPort | None = None
+
+    @property
+    def bodies(self) -> Sequence[Mapping[str, Any]]:
+        """The bodies of all requests so far."""
+        return self._api.bodies
+
+    def listen(self) -> str:
+        """Open the port; returns the URL."""
+        site = MessagesSite(self._api, self._reactor)
+        self._port = self._reactor.listenTCP(0, site, interface="127.0.0.1")
+        address: Any = self._port.getHost()
+        return f"http://127.0.0.1:{address.port}"
+
+    async def close(self) -> None:
+        """Close the port."""
+        port, self._port = self._port, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)

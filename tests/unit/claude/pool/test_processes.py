@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy.claude.capacity import memory_bytes, processes_for
+from ccproxy.claude.pool.processes import memory_bytes, processes_for
 
 GIB = 2**30
 

@@ -7,8 +7,7 @@ from typing import Any
 from attrs import define, field
 from typing_extensions import override
 
-from ccproxy.claude.cost_tracker import CostTracker, cost_increase
-from ccproxy.claude.observer import ClaudeObserver
+from ccproxy.claude.observer import ClaudeObserver, CostTracker, cost_increase
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.core.usage import RateWindow
 

@@ -3,7 +3,7 @@
 import pytest
 from twisted.internet.task import Clock
 
-from ccproxy.claude.worker.deadlines import Deadlines
+from ccproxy.claude.worker.turn_reader import Deadlines
 from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import TimedOut
 
