@@ -92,6 +92,7 @@ class API:
                 backend=backend,
                 exposition=exposition,
                 ledger=store.usage,
+                database=store.database,
                 settings=settings,
                 openapi=describe,
                 wall_seconds=wall_seconds,

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from ccproxy.core.errors import StorageFailed
-from ccproxy.store.engine import Connections, Engines, open_engines
+from ccproxy.store.engine import Connections, Engines, is_replaced, open_engines
 from ccproxy.store.liveness import Liveness
 from ccproxy.store.records import ReferenceDeleted, UnknownItem
 from ccproxy.store.shield import shield
@@ -33,7 +33,11 @@ _CLOSE_SECONDS = 3.0
 class Database:
     """Runs functions that take a connection, in transactions, in threads.
 
-    Every method that uses the database raises `StorageFailed` if the database fails.
+    Every method that uses the database raises `StorageFailed` if the database fails. If
+    it was removed or replaced, the next call opens it anew.
+
+    Attributes:
+        has_failed: whether the last call failed; the log has the reason.
 
     Args:
         url: returns where the database is: ``sqlite:///PATH`` or
@@ -45,6 +49,7 @@ class Database:
 
     def __init__(self, url: Callable[[], str], owner: str, reactor: Any) -> None:
         self.owner = owner
+        self.has_failed = False
         self._url = url
         self._reactor = reactor
         self._is_stopped = False
@@ -111,10 +116,11 @@ class Database:
         engines = await self.open()
 
         def work() -> _T:
+            engines.check_file()
             with engines.reading.begin() as connection:
                 return query(connection, *args, **options)
 
-        return await self._in_thread(work)
+        return await self._in_thread(work, engines)
 
     async def write(
         self,
@@ -126,10 +132,11 @@ class Database:
         engines = await self.open()
 
         def work() -> _T:
+            engines.check_file()
             with self._writing, engines.writing.begin() as connection:
                 return change(connection, *args, **options)
 
-        return await self._in_thread(work)
+        return await self._in_thread(work, engines)
 
     async def liveness(self) -> Liveness:
         """The object that knows which servers run; to be used in a thread."""
@@ -137,7 +144,13 @@ class Database:
 
     async def renew_liveness(self) -> None:
         """Make sure that other servers see this server run."""
-        await self._in_thread((await self.open()).liveness.renew)
+        engines = await self.open()
+
+        def work() -> None:
+            engines.check_file()
+            engines.liveness.renew()
+
+        await self._in_thread(work, engines)
 
     async def vacuum(self) -> None:
         """Return unused space to the disk."""
@@ -150,7 +163,11 @@ class Database:
         await self._in_thread(work)
 
     def _in_thread(
-        self, work: Callable[[], _T], *, is_limited: bool = True
+        self,
+        work: Callable[[], _T],
+        engines: Engines | None = None,
+        *,
+        is_limited: bool = True,
     ) -> "Deferred[_T]":
         if self._pool is None:
             self._pool = ThreadPool(0, _THREADS, "ccproxy-store")
@@ -163,9 +180,22 @@ class Database:
             if limit and limit.active():
                 limit.cancel()
             self._under_way.discard(done)
-            return self._to_error(result) if isinstance(result, Failure) else result
+            if not isinstance(result, Failure):
+                self.has_failed = False
+                return result
+            if engines is not None and is_replaced(result.value):
+                self._abandon(engines)
+            return self._to_error(result)
 
         return shield(done.addBoth(ended))
+
+    def _abandon(self, engines: Engines) -> None:
+        if self._engines is engines:
+            self._engines = None
+            self._log.error("the database was removed or replaced; it is opened anew")
+            self._in_thread(engines.abandon).addErrback(
+                lambda failure: failure.trap(StorageFailed)
+            )
 
     def _give_up(self) -> None:
         """End the calls that wait for PostgreSQL: it does not answer."""
@@ -179,6 +209,7 @@ class Database:
         if isinstance(error, ReferenceDeleted):
             return Failure(StorageFailed(str(error)))
         # Drivers raise errors of many classes; callers treat all of them alike.
+        self.has_failed = True
         self._log.error("the database failed: {reason}", reason=_reason(error))
         return Failure(
             StorageFailed(

@@ -32,13 +32,39 @@ _COMPANIONS = ("-wal", "-shm", ".lock")
 _MIGRATION_LOCK = 0x63637072
 
 
+class DatabaseReplaced(Exception):
+    """The database is not the one that was opened."""
+
+
 @frozen
 class Engines:
-    """An open database."""
+    """An open database.
+
+    Attributes:
+        file: the SQLite file, and its inode; None: PostgreSQL.
+    """
 
     reading: Engine
     writing: Engine
     liveness: Liveness
+    file: tuple[str, int] | None
+
+    def check_file(self) -> None:
+        """Check that the SQLite file is still there.
+
+        What is written to a file that was removed is lost.
+
+        Raises:
+            DatabaseReplaced: it was removed, or another is in its place.
+        """
+        if self.file is not None:
+            path, inode = self.file
+            try:
+                is_same = os.stat(path).st_ino == inode
+            except FileNotFoundError:
+                is_same = False
+            if not is_same:
+                raise DatabaseReplaced(f"{path} was removed or replaced")
 
     def vacuum(self) -> None:
         """Return unused space to the disk."""
@@ -48,6 +74,13 @@ class Engines:
                 # `execute` would step the statement once, which returns one page.
                 raw.executescript("PRAGMA incremental_vacuum")
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def abandon(self) -> None:
+        """Close a database that was replaced."""
+        # The file of the lock may be gone, too.
+        with suppress(OSError):
+            self.liveness.close()
+        self.writing.dispose()
 
     def close(self) -> None:
         """Close; nothing else may use the database."""
@@ -157,7 +190,22 @@ def open_engines(url: str, owner: str, connections: Connections) -> Engines:
     except BaseException:
         engine.dispose()
         raise
-    return Engines(engine, writing, liveness)
+    file = None
+    if engine.dialect.name == "sqlite":
+        path = parsed.database or ""
+        file = path, os.stat(path).st_ino
+    return Engines(engine, writing, liveness, file)
+
+
+def is_replaced(error: BaseException | None) -> bool:
+    """Whether an error means that the database is not the one that was opened."""
+    # SQLSTATE "undefined_table"; SQLite has no code for it.
+    is_undefined = getattr(getattr(error, "orig", None), "sqlstate", None) == "42P01"
+    return (
+        isinstance(error, DatabaseReplaced)
+        or is_undefined
+        or "no such table" in str(getattr(error, "orig", ""))
+    )
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The documents of ``GET /usage``, ``ccproxy usage`` and ``GET /ready``. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from attrs import asdict
@@ -108,25 +108,33 @@ class _Claude(msgspec.Struct):
 
 
 class StatusDocument(msgspec.Struct):
-    """Whether the CLI can answer, and its login."""
+    """Whether the CLI can answer, its login, and whether the database works.
+
+    A server is ready without the database: most requests need nothing stored.
+    """
 
     ready: bool
     claude: _Claude
+    storage: Literal["ok", "failed"]
     rate_limits: list[Window]
     message: str
 
 
-def status_document(known: Status) -> bytes:
-    """Encode the state of the CLI; ``message`` names the remedy."""
+def status_document(known: Status, *, storage_failed: bool) -> bytes:
+    """Encode the state of the CLI and of the database; ``message`` names the remedy."""
     message = "ready"
     if not known.answers:
         message = "the claude CLI does not answer; see the proxy's log"
     elif not known.is_logged_in:
         message = "the claude CLI is not logged in; `ccproxy doctor` says how to log in"
+    elif storage_failed:
+        message = "ready, but the database failed; see the proxy's log"
     login = _Login(known.is_logged_in, known.login, known.account, known.subscription)
     claude = _Claude(
         known.answers, known.version, login, known.composer, known.why_native or None
     )
     windows = window_documents(known.windows)
     ready = known.answers and known.is_logged_in
-    return msgspec.json.encode(StatusDocument(ready, claude, windows, message))
+    storage: Literal["ok", "failed"] = "failed" if storage_failed else "ok"
+    document = StatusDocument(ready, claude, storage, windows, message)
+    return msgspec.json.encode(document)

@@ -18,6 +18,7 @@ from ccproxy.api.admin.documents import (
 from ccproxy.config.api_settings import APISettings
 from ccproxy.core.backend import Backend
 from ccproxy.core.errors import InvalidKey, StorageFailed
+from ccproxy.store.database import Database
 from ccproxy.store.usage import UsageLedger
 from ccproxy.web import query
 from ccproxy.web.context import RequestContext, RequestServices
@@ -54,6 +55,7 @@ class AdminRoutes(Routes):
         backend: knows the state of the CLI.
         exposition: has the metrics.
         ledger: has the usage.
+        database: reports whether it works.
         settings: the settings of the routes.
         openapi: makes the OpenAPI document.
         wall_seconds: Unix time.
@@ -69,6 +71,7 @@ class AdminRoutes(Routes):
         backend: Backend,
         exposition: Exposition,
         ledger: UsageLedger,
+        database: Database,
         settings: APISettings,
         openapi: Callable[[], bytes],
         wall_seconds: Callable[[], float],
@@ -77,6 +80,7 @@ class AdminRoutes(Routes):
         self._backend = backend
         self._exposition = exposition
         self._ledger = ledger
+        self._database = database
         self._settings = settings
         self._openapi = openapi
         self._wall_seconds = wall_seconds
@@ -105,8 +109,8 @@ class AdminRoutes(Routes):
         operation=Operation(
             id="ready",
             tag="server",
-            summary="whether the CLI answers, and its login; 503 if it does "
-            "not answer or is not logged in",
+            summary="whether the CLI answers, its login, and whether the database "
+            "works; 503 if the CLI does not answer or is not logged in",
             responses=(
                 json_response_spec(StatusDocument, "Ready."),
                 json_response_spec(StatusDocument, "Not ready.", _NOT_READY),
@@ -119,7 +123,9 @@ class AdminRoutes(Routes):
         status = await self._backend.status()
         if not (status.answers and status.is_logged_in):
             context.request.setResponseCode(_NOT_READY)
-        return json_response(context.request, status_document(status))
+        failed = self._database.has_failed
+        document = status_document(status, storage_failed=failed)
+        return json_response(context.request, document)
 
     @route(
         _app,

@@ -148,6 +148,19 @@ async def test_a_client_that_hangs_up_is_counted_and_its_stream_is_closed(
 async def test_ready_tells_the_limits(http: HTTP) -> None:
     document = await (await http.request("GET", "/ready")).json()
     assert document["rate_limits"] == []
+    assert document["storage"] == "ok"
+
+
+@ensureDeferred
+async def test_a_failed_database_is_reported_and_no_reason_to_restart(
+    http: HTTP,
+) -> None:
+    http.store.database.has_failed = True
+    response = await http.request("GET", "/ready")
+    document = await response.json()
+    assert (response.code, document["ready"]) == (200, True)
+    assert document["storage"] == "failed"
+    assert "the database failed" in document["message"]
 
 
 # Without a key

@@ -1,6 +1,7 @@
 """The database: opened, migrated, failing, kept within its limits."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -326,6 +327,54 @@ async def test_a_database_server_that_comes_back_is_used_again(
     kept = await other.responses.get("resp_2")
     assert kept is not None
     assert kept.status == "in_progress"
+
+
+@pytest.mark.parametrize("how", ["removed", "folder removed", "replaced"])
+@ensureDeferred
+async def test_a_file_that_was_removed_is_noticed_and_made_again(
+    stores: Stores, expected_errors: ExpectedErrors, how: str
+) -> None:
+    if stores.path is None:
+        pytest.skip("a server has no file of ours")
+    store = await stores.start()
+    await store.responses.save(new(1), ending(1))
+    expected_errors.allow("the database failed")
+    expected_errors.allow("the database was removed or replaced")
+    if how == "folder removed":
+        shutil.rmtree(stores.path.parent)
+    else:
+        for file in stores.path.parent.glob("responses.sqlite*"):
+            file.unlink()
+        if how == "replaced":
+            stores.path.touch()
+    await store.retention.sweep()
+    assert store.database.has_failed
+    # Nothing is written to the file that is gone.
+    await store.responses.save(new(2), ending(2))
+    assert not store.database.has_failed
+    other = await stores.start()
+    assert await other.responses.get("resp_1") is None
+    assert await other.responses.get("resp_2") is not None
+    assert store.database.owner in os.listdir(stores.path.parent / "servers")
+
+
+@ensureDeferred
+async def test_a_database_that_was_emptied_gets_its_tables_again(
+    stores: Stores, expected_errors: ExpectedErrors
+) -> None:
+    store = await stores.start()
+    await store.responses.save(new(1), ending(1))
+    expected_errors.allow("the database failed")
+    expected_errors.allow("the database was removed or replaced")
+    engine = create_engine(stores.url)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+        versions.drop(connection)
+    engine.dispose()
+    with pytest.raises(StorageFailed):
+        await store.responses.get("resp_1")
+    await store.responses.save(new(2), ending(2))
+    assert await store.responses.get("resp_2") is not None
 
 
 @pytest.fixture
