@@ -17,15 +17,16 @@ _MOST_COLUMNS = 100
 
 
 class SettingsOptions(usage.Options):
-    """Collects what the flags of `OPTIONS` were given.
+    """Collects the values of the flags of `OPTIONS`.
 
     A subclass adds flags of its own as methods ``opt_…`` with a docstring.
 
     Attributes:
-        given: by flag as typed, in order; `ccproxy.config.reading.read_settings` takes
-            it.
+        given: the values by flag as typed, in order, for
+            `ccproxy.config.reading.read_settings`.
         about: what the command does.
-        metavars: for a subclass's own flags: what the value is, by flag.
+        metavars: by flag, the name of its value in ``--help``; for a subclass's own
+            flags.
     """
 
     about: ClassVar[str] = ""

@@ -51,7 +51,7 @@ class Option:
     """What an operator sees of one field.
 
     Attributes:
-        name: the field's.
+        name: the field's name.
         help: one line that is clear without the lines around it.
         parse: from text to the value; raises ValueError with the reason.
         default: as the operator would write it; empty: there is none.

@@ -61,7 +61,7 @@ class BuiltBlock:
     """A block of the answer, as `MessageBuilder.parts` has it.
 
     Attributes:
-        block: with the content that it has so far; a call without its arguments.
+        block: the block with its content so far; a call without its arguments.
         arguments: the JSON text of a call's arguments, which may be cut off.
     """
 

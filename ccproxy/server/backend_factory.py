@@ -39,7 +39,7 @@ def make_backend(
     """Make the backend.
 
     Args:
-        settings: the operator's.
+        settings: the operator's settings.
         runtime: opened before the backend is started.
         reactor: starts processes, and is the clock.
         observer: notified of processes and answers.

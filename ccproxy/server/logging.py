@@ -79,7 +79,7 @@ class TextLines:
             self._file.flush()
 
     def _format_time(self, seconds: float | None) -> str:
-        """The time as Twisted writes it, which is made once a second."""
+        """The time as Twisted writes it; formatted once a second."""
         if seconds is None:
             return formatTime(seconds)
         if int(seconds) != self._second:

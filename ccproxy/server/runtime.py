@@ -84,7 +84,7 @@ class Runtime:
         """
         found = self._launch()
         if self._worker is None or self._worker[0] is not found:
-            self._worker = found, found.for_bodies(BETAS)
+            self._worker = found, found.for_body_mode(BETAS)
         return self._worker[1]
 
     def native(self, without: frozenset[str] = frozenset()) -> LaunchSpec:
@@ -97,7 +97,7 @@ class Runtime:
         Raises:
             ClaudeUnavailable: there is no CLI, or the runtime is not open.
         """
-        return self._launch().for_questions(SERVER).without(without)
+        return self._launch().for_native_mode(SERVER).without(without)
 
     def isolated(self, launch: LaunchSpec, url: str) -> LaunchSpec:
         """How to start the CLI with another API's URL, a dummy key and no login."""

@@ -145,7 +145,7 @@ class StoredAnswers:
             self._stop_using_for(_FAILED_SECONDS)
         except DeferredTimeoutError:
             self._log.warn(
-                "the database is slow: remembered answers are not waited for"
+                "the database is slow: no remembered answers are looked up for now"
             )
             self._stop_using_for(_SLOW_SECONDS)
         return ()
@@ -225,12 +225,12 @@ def _find(
     known = {row.calls for row in found}
     others = [content for calls, content in keys if calls not in known]
     if others:
-        by_words = (
+        by_content = (
             wanted.where(answers.c.content.in_(others))
             .order_by(answers.c.id.desc())
             .limit(_MOST_OF_SAME_CONTENT)
         )
-        found += connection.execute(by_words)
+        found += connection.execute(by_content)
     documents = {row.id: bytes(row.document) for row in found}
     return [documents[identifier] for identifier in sorted(documents)]
 
@@ -249,7 +249,7 @@ def _expire(connection: Connection, before_seconds: float) -> int:
 
 
 def _shrink(connection: Connection, keep_size: int) -> int:
-    """Delete a batch of the oldest answers while all take more than ``keep_size``.
+    """Delete a batch of the oldest answers, if all take more than ``keep_size`` bytes.
 
     Returns:
         How many were deleted.

@@ -132,7 +132,7 @@ def _expire_conversations(connection: Connection, before_seconds: float) -> int:
 
 
 def _shrink(connection: Connection, keep_size: int) -> int:
-    """Delete a batch of the oldest responses while all take more than ``keep_size``.
+    """Delete a batch of the oldest responses, if all take more than ``keep_size``.
 
     Returns:
         How many were deleted.

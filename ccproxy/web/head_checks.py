@@ -106,7 +106,7 @@ def head_checks(
     """The checks that the operator's settings ask for.
 
     Args:
-        settings: the operator's.
+        settings: the operator's settings.
         authenticator: the one that the routes use.
         cors: the policy that the routes use.
         open_paths: the paths that need no key.

@@ -150,7 +150,7 @@ class Workers:
             scratch=self.folder / "scratch",
             environment=environment,
             model="sonnet",
-        ).for_bodies()
+        ).for_body_mode()
 
     def start(self, limits: TurnTimeouts = LIMITS, **context: Any) -> Worker:
         worker = Worker(

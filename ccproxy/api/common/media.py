@@ -93,7 +93,7 @@ def document(
     Args:
         data_url: the file itself, as a data URL or base64.
         url: where the model's provider finds a PDF, by https.
-        name: the file's, for the model.
+        name: the file's name, for the model.
         at: the path of ``data_url`` in the request.
         url_at: the path of ``url``.
         cache_control: the client's breakpoint at the block.

@@ -32,7 +32,7 @@ _Number = int | float
 _Count = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)]
 _OneOrMore = Annotated[list["_Schema | bool"], Meta(min_length=1)]
 _Named = dict[str, "_Schema | bool"]
-_NOTHING_SAID = Raw(b'{"type":"object"}')
+_ANY_OBJECT = Raw(b'{"type":"object"}')
 _NULL = Raw(b"null")
 # Fields of the Messages API for which `output_paths` returns the client's names.
 _EFFORT = "output_config.effort"
@@ -40,7 +40,7 @@ _FORMAT = "output_config.format"
 
 
 class _Schema(msgspec.Struct):
-    """The keywords whose values have to be of some shape; others may be anything."""
+    """The keywords whose values are checked; other keywords may have any value."""
 
     type: _Type | list[_Type] = "object"
     ref: str = msgspec.field(name="$ref", default="")
@@ -94,24 +94,24 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def check_object(schema: Mapping[str, Any], param: str) -> None:
-    """Check that a schema is one of an object.
+    """Check that the type of a schema is object.
 
     Args:
         schema: as it came.
         param: its path in the request.
 
     Raises:
-        InvalidRequest: of something else.
+        InvalidRequest: the type is not object.
     """
     if schema.get("type", "object") != "object":
         raise InvalidRequest(
             f"`{param}` must be a JSON Schema of type object; put other values into a "
-            "property of one",
+            "property of an object",
             param=param,
         )
 
 
-def is_of_another_draft(schema: Mapping[str, Any]) -> bool:
+def has_other_draft(schema: Mapping[str, Any]) -> bool:
     """Whether a schema declares another draft than 2020-12."""
     return bool(schema.get("$schema", _DRAFT) != _DRAFT)
 
@@ -124,7 +124,7 @@ def check_shape(schema: Mapping[str, Any], param: str) -> None:
         param: its path in the request.
 
     Raises:
-        InvalidRequest: names the place in it.
+        InvalidRequest: the schema is invalid; the message names the place.
 
     Cost: microseconds for each kilobyte.
     """
@@ -132,7 +132,7 @@ def check_shape(schema: Mapping[str, Any], param: str) -> None:
         msgspec.convert(schema, _Schema)
     except msgspec.ValidationError as error:
         raise InvalidRequest(
-            f"`{param}` is no JSON Schema (draft 2020-12): {error}", param=param
+            f"`{param}` is not a JSON Schema (draft 2020-12): {error}", param=param
         ) from None
     except RecursionError:
         raise InvalidRequest(f"`{param}` is nested too deeply", param=param) from None
@@ -164,13 +164,13 @@ def output_config(
     Args:
         form: the format in the request.
         param: its path.
-        effort: by the Messages API's names.
+        effort: the effort, by its name in the Messages API.
 
     Returns:
         None if the request sets neither.
 
     Raises:
-        ClientError: an unknown format, or a schema that is not one of an object.
+        ClientError: an unknown format, or a schema that is not of type object.
     """
     made = _format(form, param)
     if made is None and effort is None:
@@ -215,7 +215,7 @@ def _format(form: ResponseFormat | None, param: str) -> Mapping[str, object] | N
 
 def _schema(schema: Raw | UnsetType, param: str) -> Mapping[str, object]:
     given = required(None if schema == _NULL else schema, param)
-    checked = object_schema(given, param, or_else=_NOTHING_SAID)
+    checked = object_schema(given, param, or_else=_ANY_OBJECT)
     return {"type": "json_schema", "schema": checked}
 
 
@@ -257,7 +257,7 @@ def object_schema(schema: Raw | None, at: str, *, or_else: Raw) -> Raw:
     if not fields:
         return or_else
     check_object(decoded, at)
-    if not is_of_another_draft(decoded):
+    if not has_other_draft(decoded):
         check_shape(decoded, at)
     if "type" in fields:
         return schema

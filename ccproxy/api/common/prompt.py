@@ -164,8 +164,7 @@ def _check_role(message: InputMessage) -> None:
     if message.role not in _ROLES:
         raise InvalidRequest(
             f"`{message.at}.role`: {message.role!r} is not a role; the roles are "
-            "system, "
-            "developer, user, assistant and tool",
+            "system, developer, user, assistant and tool",
             param=f"{message.at}.role",
         )
 
@@ -290,7 +289,7 @@ def effort(name: str | None, param: str, adjustments: Adjustments) -> str | None
     """The effort of the Messages API for an effort of OpenAI's.
 
     Args:
-        name: the client's.
+        name: the client's effort.
         param: its path.
         adjustments: get the path if the Messages API lacks the effort.
 

@@ -198,7 +198,7 @@ def function_call(
     The API accepts only an object as input: see `arguments_object`.
 
     Args:
-        identifier: the client's.
+        identifier: the client's id of the call.
         api_name: the tool's name in the request's `ToolTable`.
         arguments: the text of a JSON object; or, undecoded, a JSON string of that text
             or the object itself.

@@ -241,8 +241,7 @@ def _message(raw: Raw, at: str) -> Message:
     if read.role not in _ROLES:
         raise InvalidRequest(
             f"`{at}.role`: {read.role!r} is not a role; the roles are user, assistant "
-            "and "
-            "system",
+            "and system",
             param=f"{at}.role",
         )
     fields = _decode_shallow(raw)

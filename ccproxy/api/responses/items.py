@@ -6,7 +6,7 @@ whether it comes from a client or from the store.
 
 ============================  ================================================
 ``message``                   text, images and files of one role
-``reasoning``                 thinking, if its encrypted content is there
+``reasoning``                 thinking, if it has encrypted content
 ``function_call``,            a call of a tool, which becomes a call with JSON
 ``custom_tool_call``,         arguments
 ``local_shell_call``,
@@ -216,8 +216,7 @@ def _resolved(item: DecodedItem, kept: Mapping[str, bytes]) -> DecodedItem:
         raise InvalidRequest(
             f"`{item.at}`: there is no item {item.fields.id!r} here; it was not stored "
             "(`store: false`), was deleted, or belongs to another server: send the "
-            "item "
-            "itself",
+            "item itself",
             param=f"{item.at}.id",
         )
     return item
@@ -284,7 +283,8 @@ class _Reader:
                 return InputMessage(at, "assistant", None, thinking=(thinking,))
             case kind if kind not in _SILENT:
                 self.adjustments.ignore(at)
-        # The Messages API refuses thinking without its signature.
+        # Reasoning without encrypted content has no signature, which the Messages API
+        # requires.
         return None
 
     def _call(self, item: DecodedItem) -> Block:
@@ -321,10 +321,10 @@ class _Reader:
             raise AssertionError(at)
         return self.encryptor.decrypt(encrypted, at)
 
-    def _thinking(self, sealed: str, at: str) -> PastThinking | None:
+    def _thinking(self, encrypted: str, at: str) -> PastThinking | None:
         where = f"{at}.encrypted_content"
         try:
-            opened = self._decrypt(sealed, where)
+            opened = self._decrypt(encrypted, where)
         except InvalidEncryptedContent:
             # Another provider or another key encrypted it.
             self.adjustments.ignore(where)

@@ -31,7 +31,7 @@ class ResponseReplay:
         """Play a stream to its end.
 
         Args:
-            request: the client's.
+            request: the client's request.
             name: the response's id.
             after: the number of the last event that the client has; -1: none.
 

@@ -251,8 +251,7 @@ class ResponsesRoutes(Routes):
         if not kept.is_background:
             raise InvalidRequest(
                 f"the response {name!r} is not a background response; to cancel it, "
-                "close "
-                "its connection"
+                "close its connection"
             )
         kept = await self._stored.cancel(name) or kept
         return json_response(

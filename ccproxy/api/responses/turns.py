@@ -200,8 +200,7 @@ class ResponseBuilder:
             raise PreviousResponseNotFound(
                 f"there is no response {echo.previous_response_id!r} here to continue: "
                 "it was not stored (`store: false`), was deleted, or belongs to "
-                "another "
-                "server; send the whole conversation as `input`",
+                "another server; send the whole conversation as `input`",
                 param="previous_response_id",
             )
         if chain.status not in _CONTINUABLE:

@@ -163,12 +163,12 @@ def composing(
     """Compose the body of a request, in steps of a few milliseconds.
 
     Args:
-        request: the client's.
+        request: the client's request.
         model: the model's name for the CLI's settings.
         model_id: the model's full id; empty: not known.
         effort: an effort that the model takes; None: the model's default.
         remembered: the remembered answers to this client.
-        options: the operator's; None: the defaults.
+        options: the operator's options; None: the defaults.
 
     Returns:
         A generator that returns the composition.

@@ -53,8 +53,8 @@ class Draft:
         model: the model's name for the CLI's settings.
         system_messages: whether turns may have the role ``system``.
         max_tokens: None: the CLI's default.
-        choice: the client's; None: there are no tools.
-        turns: the client's.
+        choice: the client's ``tool_choice``; None: there are no tools.
+        turns: the client's turns.
     """
 
     request: MessagesRequest

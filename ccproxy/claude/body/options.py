@@ -165,7 +165,7 @@ def sort_fields(
 
     Args:
         extra: the client's fields that the proxy does not decode.
-        rules: the model's.
+        rules: the model's rules.
         betas: the betas that the CLI's processes name.
         notes: takes fields that are left out.
         thinks: whether the model is going to think.

@@ -67,8 +67,8 @@ def choose_thinking(
     """Choose the ``thinking`` of a request.
 
     Args:
-        request: the client's.
-        rules: the model's.
+        request: the client's request.
+        rules: the model's rules.
         max_tokens: the value that is sent; None: the CLI's default.
         effort: an effort that the model takes; None: the model's default.
         notes: takes fields that are changed or left out.

@@ -303,7 +303,7 @@ def choice_field(choice: ToolChoice | None, *, forced: bool) -> JSONObject | Non
     """The value of ``tool_choice``; None: the field is not sent.
 
     Args:
-        choice: the client's.
+        choice: the client's choice.
         forced: whether a required call is sent; otherwise ``auto`` is.
     """
     if choice is None:

@@ -20,7 +20,7 @@ All of these are reported.
 With newer models the provider refuses thinking if the conversation before it has
 changed. So the proxy stores a hash of everything before an answer (`Prefix`) with each
 remembered answer, and with thinking that a client sends back. The hash ignores
-breakpoints of the cache. A text has the same hash as a text block.
+cache breakpoints. A text has the same hash as a text block.
 
 Source: rules 3, 7, 11, 12, 14, 24 and 25 of the Messages API.
 """
@@ -82,7 +82,7 @@ class Turn:
         return self.content
 
     def text_block(self, **fields: object) -> Block:
-        """The block of a content that is a text."""
+        """The content, which is a text, as one block."""
         text = str(self.content)
         raw = _encode({"type": "text", "text": text, **fields})
         marker = fields.get("cache_control", UNSET)
@@ -112,7 +112,7 @@ def read_turn(
     """The corrected message; None: it has no content after the correction.
 
     Args:
-        message: the client's.
+        message: the client's message.
         notes: takes fields that are changed or left out.
         betas: the betas that the CLI's processes name.
 

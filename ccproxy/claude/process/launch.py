@@ -1,7 +1,7 @@
 """How the CLI is started: binary, version, arguments, environment.
 
-`LaunchSpec` is a value that a test can compare. Functions that look at the machine are
-apart: `find_claude`, `read_version`, `exec_prefix`.
+`LaunchSpec` is a value that a test can compare. Only `find_claude`,
+`read_version` and `exec_prefix` look at the machine.
 
 Source: docs/claude-cli-protocol.md, "Start"; docs/twisted-notes.md,
 "Child processes".
@@ -73,7 +73,7 @@ _FIXED = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_TELEMETRY": "1",
     "DISABLE_ERROR_REPORTING": "1",
-    # With `--debug-to-stderr`: the provider's own words of an error, and no more.
+    # With `--debug-to-stderr`: the provider's error messages, and no other output.
     "CLAUDE_CODE_DEBUG_LOG_LEVEL": "error",
     # A second protection against `@path`; no files of the host in any prompt.
     "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
@@ -84,7 +84,7 @@ _FIXED = {
     # Up to 2.1.260 the CLI puts its own text before the system prompt, on
     # the provider's own host.
     "CLAUDE_CODE_DAPPER_LAGOON": "0",
-    # Otherwise a client's tool named Bash adds a note on git to the user's turn.
+    # Otherwise a client's tool named Bash makes the CLI add a note on git.
     "CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS": "1",
     # A refusal is the answer: no repeated request, no other model.
     "CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1",
@@ -178,7 +178,7 @@ class LaunchSpec:
             *self.arguments,
         )
 
-    def for_bodies(self, betas: Collection[str] = ()) -> "LaunchSpec":
+    def for_body_mode(self, betas: Collection[str] = ()) -> "LaunchSpec":
         """The same for workers, whose bodies the proxy composes.
 
         Args:
@@ -195,7 +195,7 @@ class LaunchSpec:
             environment={**self.environment, **_BODY_FIXED, **header},
         )
 
-    def for_questions(self, mcp_server: str) -> "LaunchSpec":
+    def for_native_mode(self, mcp_server: str) -> "LaunchSpec":
         """The same for a process of native mode.
 
         Args:
@@ -240,7 +240,7 @@ def child_environment(
     """The environment of the CLI.
 
     Args:
-        environment: the proxy's.
+        environment: the proxy's environment.
         demo_upstream: base URL of a Messages API without login; then no variable of a
             real provider is passed on.
     """

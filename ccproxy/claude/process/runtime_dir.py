@@ -37,10 +37,10 @@ class RuntimeDirectory:
         self._remove_abandoned(Path(tempfile.gettempdir()))
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
         # Renamed after it is locked, so that its final name is always locked.
-        young = self.path / f"{_LOCK}.new"
-        self._lock = os.open(young, os.O_CREAT | os.O_WRONLY, 0o600)
+        new_lock = self.path / f"{_LOCK}.new"
+        self._lock = os.open(new_lock, os.O_CREAT | os.O_WRONLY, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        young.rename(self.path / _LOCK)
+        new_lock.rename(self.path / _LOCK)
 
     def remove(self) -> None:
         """Remove the folder with everything in it."""

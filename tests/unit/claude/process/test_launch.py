@@ -76,7 +76,7 @@ def test_the_command_is_the_same_for_every_prompt() -> None:
 
 def test_a_process_that_is_told_its_question() -> None:
     """It may call the client's tools, as often as it likes, under their own names."""
-    told = launch().for_questions("client")
+    told = launch().for_native_mode("client")
     argv = told.argv
     assert argv[argv.index("--allowedTools") + 1] == "mcp__client"
     assert "--max-turns" not in argv
@@ -88,7 +88,7 @@ def test_a_process_that_is_told_its_question() -> None:
 
 
 def test_agent_tools_are_in_the_command() -> None:
-    argv = launch("Read", "WebSearch").for_questions("client").argv
+    argv = launch("Read", "WebSearch").for_native_mode("client").argv
     assert argv[argv.index("--tools") + 1] == "Read,WebSearch"
     assert argv[argv.index("--allowedTools") + 1] == "mcp__client,Read,WebSearch"
 
@@ -112,7 +112,7 @@ def test_a_session_is_marked_in_its_environment_alone() -> None:
 
 def test_where_the_body_is_set_whole_a_question_is_one_request() -> None:
     plain = launch("Bash")
-    body = plain.for_bodies()
+    body = plain.for_body_mode()
     at = body.argv.index("--max-turns")
     assert body.argv[at : at + 2] == ("--max-turns", "1")
     assert body.argv[body.argv.index("--tools") + 1] == ""
@@ -128,7 +128,7 @@ def test_where_the_body_is_set_whole_a_question_is_one_request() -> None:
 
 def test_betas_come_behind_the_operators() -> None:
     plain = launch(environment={"ANTHROPIC_BETAS": "theirs-1, both-2,"})
-    header = plain.for_bodies(["both-2", "ours-3"]).environment["ANTHROPIC_BETAS"]
+    header = plain.for_body_mode(["both-2", "ours-3"]).environment["ANTHROPIC_BETAS"]
     assert header == "theirs-1,both-2,ours-3"
 
 
