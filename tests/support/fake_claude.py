@@ -297,6 +297,23 @@ def noise() -> None:
     answer()
 
 
+def chat() -> None:
+    """Write lines between those of the protocol."""
+    emit(b"(node:1) Warning: something is deprecated")
+    begin()
+    delta("fake ")
+    emit(b"[1, 2]\n\xff\xfe\nnull")
+    delta("answer")
+    emit(b"one more")
+    end()
+
+
+def write_noise_only() -> NoReturn:
+    for _ in range(200):
+        emit(b"this is not JSON")
+    sleep_for_ever()
+
+
 def retry(delay_ms: int, status: int, error: str) -> NoReturn:
     emit(
         {
@@ -390,8 +407,10 @@ def main() -> None:
 
 def act(scenario: str, read: Callable[[], dict[str, Any]]) -> None:
     scenarios: dict[str, Callable[[], None]] = {
-        "garbage": lambda: say_and_wait(b"this is not JSON"),
-        "array": lambda: say_and_wait(b"[1, 2]"),
+        "broken": lambda: say_and_wait(b'{"type":"result","subtyp'),
+        "glued": lambda: say_and_wait(b'a warning{"type":"result"}'),
+        "garbage": write_noise_only,
+        "chatty": chat,
         "utf8": lambda: say_and_wait(b'{"type":"result","subtype":"\xff\xfe"}'),
         "shape": lambda: say_and_wait(b'{"type":"result","subtype":5}'),
         "long": lambda: say_and_wait(

@@ -260,8 +260,8 @@ class Answers:
 
     def says(self, line: str) -> None:
         known = {
-            "garbage": b"this is not JSON",
-            "array": b"[1, 2]",
+            "broken": b'{"type":"result","subtyp',
+            "glued": b'a warning{"type":"result"}',
             "utf8": b'{"type":"result","subtype":"\xff\xfe"}',
             "shape": b'{"type":"result","subtype":5}',
             "block": json.dumps(

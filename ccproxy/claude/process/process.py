@@ -55,7 +55,7 @@ from ccproxy.claude.process.procfs import (
     marked_processes,
     resident_bytes,
 )
-from ccproxy.claude.protocol.codec import LineSplitter, WireError
+from ccproxy.claude.protocol.codec import LineSplitter, WireError, is_noise
 from ccproxy.claude.protocol.error_log import is_log_line
 from ccproxy.core.errors import Cause, ClaudeUnavailable, Overloaded
 
@@ -66,6 +66,7 @@ _RELEASE_SECONDS = 2.0
 # An error of the provider's may quote a part of the request.
 _STDERR_BYTES = 2**15
 _LAST_WORDS_CHARACTERS = 300
+_MOST_NOISE = 100  # lines
 _STDERR = 2
 
 
@@ -189,6 +190,8 @@ class ClaudeProcess(ProcessProtocol):
         self._paused = False
         self._splitter = LineSplitter()
         self._stderr = b""
+        # Since the last read without noise.
+        self._noisy_lines = 0
         self._temporary = launch.temporary(mark)
         self._pid: int | None = None
         self._timer: IDelayedCall | None = None
@@ -333,8 +336,30 @@ class ClaudeProcess(ProcessProtocol):
         except WireError as error:
             self._owner.garbage_received(error)
             return
+        if any(map(is_noise, lines)):
+            lines = self._without_noise(lines)
+        elif lines:
+            self._noisy_lines = 0
         if lines:
             self._owner.lines_received(lines)
+
+    def _without_noise(self, lines: list[bytes]) -> list[bytes]:
+        """Leave out lines that are not the CLI's, as long as the protocol goes on."""
+        noise = [line for line in lines if is_noise(line)]
+        self._noisy_lines += len(noise)
+        if self._noisy_lines > _MOST_NOISE:
+            # Behind as much of it, the CLI may never come.
+            error = f"{self._noisy_lines} lines in a row that are not JSON"
+            self._owner.garbage_received(WireError(error))
+            return []
+        self._log.warn(
+            "claude {pid} wrote {count} lines to stdout that are not JSON and are "
+            "passed over; their sizes in bytes: {sizes}",
+            pid=self._pid,
+            count=len(noise),
+            sizes=[len(line) for line in noise],
+        )
+        return [line for line in lines if not is_noise(line)]
 
     @override
     def errReceived(self, data: bytes) -> None:

@@ -1,7 +1,8 @@
 """Stream-json: bytes to lines, lines to records, values to lines. Pure.
 
-Each line is a JSON object, in both directions. Unknown types are skipped: each version
-of the CLI adds some. A known type in another shape is an error.
+Each line is a JSON object, in both directions; any other line on stdout is noise.
+Unknown types are skipped: each version of the CLI adds some. A known type in another
+shape is an error.
 
 Source: docs/claude-cli-protocol.md, "Input" and "Output".
 """
@@ -53,6 +54,7 @@ Record: TypeAlias = (
 LINE_LIMIT_BYTES = 16 * 2**20
 
 _EXCERPT_CHARACTERS = 60
+_RECORD = b'{"type"'
 
 
 class WireError(Exception):
@@ -94,6 +96,17 @@ class LineSplitter:
     def rest(self) -> bytes:
         """The bytes since the end of the last line."""
         return b"".join(self._pending)
+
+
+def is_noise(line: bytes) -> bool:
+    """Whether a line is no part of the protocol, such as a warning of a library.
+
+    What begins like a record, or has one in it, is no noise: a record would be lost.
+    """
+    if line.startswith(_RECORD):
+        return False
+    text = line.strip()
+    return bool(text) and not text.startswith(b"{") and _RECORD not in text
 
 
 class _Tag(msgspec.Struct):

@@ -28,8 +28,7 @@ Fake = Callable[[str], FakeClaude]
 
 # Scenario; status when nothing was sent yet, code, cause, words of the message.
 FAULTS = [
-    ("garbage", 502, "claude_failed", "invalid_output", "not JSON: 'this is not JSON'"),
-    ("array", 502, "claude_failed", "invalid_output", "unknown shape"),
+    ("broken", 502, "claude_failed", "invalid_output", "not JSON: '{"),
     ("utf8", 502, "claude_failed", "invalid_output", "not UTF-8"),
     ("shape", 502, "claude_failed", "invalid_output", "unknown shape"),
     ("long", 502, "claude_failed", "invalid_output", "more than 16777216 bytes"),

@@ -29,8 +29,10 @@ FAULTS: list[tuple[str, End, str]] = [
     ("noisy", End.COMPLETE, ""),
     ("spews", End.COMPLETE, ""),
     ("very-long", End.ERROR, "more than 16777216 bytes"),
-    ("garbage", End.ERROR, "not JSON"),
-    ("array", End.ERROR, "unknown shape"),
+    ("broken", End.ERROR, "not JSON"),
+    ("glued", End.ERROR, "not JSON"),
+    ("garbage", End.ERROR, "in a row that are not JSON"),
+    ("chatty", End.COMPLETE, ""),
     ("utf8", End.ERROR, "not UTF-8"),
     ("shape", End.ERROR, "unknown shape"),
     ("half", End.ERROR, "in the middle of a line"),
@@ -76,7 +78,10 @@ async def test_each_fault_has_one_end_and_the_next_request_works(
     stream: bool,
 ) -> None:
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.1)
-    for allowed in ("ended unexpectedly", "ignores SIGTERM", "cannot be used now"):
+    for allowed in (
+        *("ended unexpectedly", "ignores SIGTERM", "cannot be used now"),
+        "passed over; their sizes",
+    ):
         expected_errors.allow(allowed)
     if compose == "body" and scenario in ("starts-again", "stammers", "late-messages"):
         expected_errors.allow(OWN_REQUEST)

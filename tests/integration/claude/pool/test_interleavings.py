@@ -59,7 +59,7 @@ MOST = 2
 
 FAULTS: list[Any] = [
     b"this is not JSON",
-    b"[]",
+    b'{"type":"result","subtyp',
     b'{"type":"result","subtype":5}',
     b"\xff\xfe",
     {"type": "result", "subtype": "success", "is_error": True, "result": "no"},
@@ -460,6 +460,7 @@ def test_any_order_of_things(expected_errors: ExpectedErrors) -> None:
     for words in (
         "ended unexpectedly",
         "ignores SIGTERM",
+        "passed over; their sizes",
         "can be kept ready",
         "sent a request of its own to the model",
     ):

@@ -173,6 +173,35 @@ def test_fields_are_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "noise"),
+    [
+        (b"(node:1) Warning: something is deprecated", True),
+        (b"[1, 2]", True),
+        (b"null", True),
+        (b"\xff\xfe", True),
+        (b"a {brace}", True),
+        (b"", False),
+        (b"  \r", False),
+        (b'{"type":"keep_alive"}', False),
+        (b'  {"type":"keep_alive"}', False),
+        # A record would be lost.
+        (b'{"type":"result","subtyp', False),
+        (b"{", False),
+        (b'a warning{"type":"result"}', False),
+        (b'a warning{"type": "result"}', False),
+    ],
+)
+def test_what_is_no_part_of_the_protocol(line: bytes, noise: bool) -> None:
+    assert wire.is_noise(line) is noise
+
+
+@given(JSON)
+def test_no_record_is_noise(value: object) -> None:
+    assert not wire.is_noise(json.dumps({"type": value}).encode())
+    assert not wire.is_noise(json.dumps({"value": value}).encode())
+
+
+@pytest.mark.parametrize(
     "record",
     [
         {"type": "system", "subtype": "status", "status": None},
