@@ -39,12 +39,8 @@ from benchmarks.harness import (
     settle,
     upstream,
 )
-from ccproxy.claude.process.launch import (
-    LaunchSpec,
-    child_environment,
-    find_claude,
-    read_version,
-)
+from ccproxy.claude.process.binary import find_claude, read_version
+from ccproxy.claude.process.launch import LaunchSpec, child_environment
 
 _PROMPT = "Count to two hundred."
 _TOKENS = 200

@@ -28,7 +28,7 @@ from benchmarks.harness import (
     tree_seconds,
     upstream,
 )
-from ccproxy.claude.process.launch import find_claude, read_version
+from ccproxy.claude.process.binary import find_claude, read_version
 
 _TOKENS = 20
 _CLIENTS = (1, 8, 32)

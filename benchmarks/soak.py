@@ -36,7 +36,7 @@ from benchmarks.harness import (
     server,
     upstream,
 )
-from ccproxy.claude.process.launch import find_claude, read_version
+from ccproxy.claude.process.binary import find_claude, read_version
 
 _CLIENTS = 6
 _TOKENS = 30

@@ -27,7 +27,7 @@ from benchmarks.harness import (
 from ccproxy.api.chat.response import ChatStream, CompletionMeta
 from ccproxy.api.responses.request import decode_responses
 from ccproxy.api.responses.stream import ResponseStream
-from ccproxy.claude.process.launch import find_claude, read_version
+from ccproxy.claude.process.binary import find_claude, read_version
 from ccproxy.core.stream import Event, Finished, MessageStart, TextDelta
 
 _TOKENS = 200

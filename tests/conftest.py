@@ -188,7 +188,7 @@ def claude() -> Path:
 
     ``CCPROXY_TEST_CLAUDE`` names another CLI.
     """
-    from ccproxy.claude.process.launch import find_claude
+    from ccproxy.claude.process.binary import find_claude
 
     named = os.environ.get("CCPROXY_TEST_CLAUDE")
     return find_claude(Path(named) if named else None, "")

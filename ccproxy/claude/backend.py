@@ -18,7 +18,12 @@ from ccproxy.claude.installation.compose_mode import (
     body_limit,
     decide_compose_mode,
 )
-from ccproxy.claude.installation.conformance import Conformance, Prober, ProbeResults
+from ccproxy.claude.installation.conformance import (
+    BinaryID,
+    Conformance,
+    Prober,
+    ProbeResults,
+)
 from ccproxy.claude.installation.discovery import CLIDiscovery
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.pool import NativePool, NativeQuestion, SessionFactory
@@ -32,11 +37,13 @@ from ccproxy.claude.pool.processes import (
     processes_for,
 )
 from ccproxy.claude.pool.queue import RequestQueue
+from ccproxy.claude.process.binary import check_program
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.schemas.checker import SchemaChecker
 from ccproxy.claude.worker.context import CLIContext, Launches
 from ccproxy.config.claude_settings import ClaudeSettings
 from ccproxy.core.backend import Listener, ModelEntry, PreparedQuestion, Status
+from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.usage import RateWindow
 
@@ -72,6 +79,7 @@ class ClaudeBackend:
     ) -> None:
         self._mode = ComposeMode(settings.compose)
         self._has_agent_tools = bool(settings.agent_tools)
+        self._launches = launches
         self._environment = launches.environment
         self._clock = context.clock
         self._composer = composer
@@ -82,6 +90,8 @@ class ClaudeBackend:
         self._on_limits = context.on_limits
         self._windows: dict[str, RateWindow] = {}
         self._known: InitializeAnswer | None = None
+        # The binary that has answered so.
+        self._known_binary: BinaryID | None = None
         self._told_models: set[str] = set()
         self._conformance = Conformance(
             launches.worker,
@@ -280,17 +290,14 @@ class ClaudeBackend:
 
     async def status(self) -> Status:
         """Whether the CLI answers, its login, and how requests are asked."""
-        if self._known is None and not self._pool.is_stopped:
-            # The CLI may have been installed since.
-            self._discovery.start()
-        await self._discovery.over()
+        why_not = "" if self._pool.is_stopped else await self._why_not()
         known, account = self._known, Account()
         if known is not None and known.account is not None:
             account = known.account
         way = self._way()
         is_native = way.is_native
         return Status(
-            answers=known is not None and self._breaker.is_closed,
+            answers=known is not None and self._breaker.is_closed and not why_not,
             version=None if known is None else known.claude_code_version,
             is_logged_in=known is not None and account.is_logged_in,
             login=account.source,
@@ -299,7 +306,24 @@ class ClaudeBackend:
             windows=self.windows,
             composer=(ComposeMode.NATIVE if is_native else ComposeMode.BODY).value,
             why_native=way.why,
+            why_not=why_not,
         )
+
+    async def _why_not(self) -> str:
+        """Why the CLI cannot be started now; empty: it can, or nobody knows why not."""
+        try:
+            check_program(self._launches.worker().binary)
+            await self._conformance.settle()
+        except CCProxyError as error:
+            return error.message
+        if self._known is None or self._known_binary != self._conformance.binary:
+            # The CLI may have been installed, or replaced, since.
+            self._discovery.start()
+        await self._discovery.over()
+        if self._known_binary == self._conformance.binary:
+            return ""
+        failed = self._discovery.error
+        return "it has not answered yet" if failed is None else failed.message
 
     def session_counts(self) -> Mapping[str, int]:
         """The number of processes by state; always the same names."""
@@ -331,7 +355,7 @@ class ClaudeBackend:
         self._breaker.record_success()
         self._catalogue.learn(answer.models)
         self._tell_unlisted_models()
-        self._known = answer
+        self._known, self._known_binary = answer, self._conformance.binary
         account = answer.account or Account()
         # A model reads thinking of its own account only.
         self._answers.account = account.email or account.source or ""

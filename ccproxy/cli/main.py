@@ -23,7 +23,7 @@ from twisted.scripts.twistd import run
 from typing_extensions import override
 
 from ccproxy import __version__
-from ccproxy.claude.process.launch import check_version, find_claude, read_version
+from ccproxy.claude.process.binary import check_version, find_claude, read_version
 from ccproxy.cli.command_line import CommandOptions, ExitStatus, fail
 from ccproxy.cli.distribution import conflict_message, conflicting_distributions
 from ccproxy.config.settings import Settings, SettingsError

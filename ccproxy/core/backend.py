@@ -55,7 +55,8 @@ class Status:
     """The state of the CLI and of its login.
 
     Attributes:
-        answers: whether a CLI was started and reported its version and login.
+        answers: whether the CLI can be started, and has reported its version and login.
+        why_not: the reason if it does not answer; empty: it answers, or there is none.
         version: the CLI's version; None: not known yet.
         is_logged_in: whether the CLI reports a login.
         login: the source of the login, in the CLI's words.
@@ -75,6 +76,7 @@ class Status:
     windows: Sequence[RateWindow] = ()
     composer: str = "body"
     why_native: str = ""
+    why_not: str = ""
 
 
 @frozen(kw_only=True)

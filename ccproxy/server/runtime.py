@@ -10,11 +10,11 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 
 from ccproxy.claude.native.mcp_server import SERVER
+from ccproxy.claude.process.binary import find_claude
 from ccproxy.claude.process.launch import (
     LaunchSpec,
     child_environment,
     exec_prefix,
-    find_claude,
     operator_body,
 )
 from ccproxy.claude.process.runtime_dir import RuntimeDirectory

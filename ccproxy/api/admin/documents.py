@@ -124,7 +124,8 @@ def status_document(known: Status, *, storage_failed: bool) -> bytes:
     """Encode the state of the CLI and of the database; ``message`` names the remedy."""
     message = "ready"
     if not known.answers:
-        message = "the claude CLI does not answer; see the proxy's log"
+        why = known.why_not or "see the proxy's log"
+        message = f"the claude CLI does not answer: {why}"
     elif not known.is_logged_in:
         message = "the claude CLI is not logged in; `ccproxy doctor` says how to log in"
     elif storage_failed:

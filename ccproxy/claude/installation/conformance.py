@@ -152,6 +152,11 @@ class Conformance:
         # Whether the current binary has replaced a usable one.
         self._replaces = False
 
+    @property
+    def binary(self) -> BinaryID | None:
+        """The binary that was looked at last; None: none was."""
+        return self._binary
+
     def start(self) -> None:
         """Start an examination in the background; also after a stop."""
         self._is_stopped = False

@@ -19,6 +19,9 @@ _WAIT_SECONDS = 10.0
 class CLIDiscovery:
     """Runs one discovery at a time; any number of callers may wait for it.
 
+    Attributes:
+        error: why the last discovery failed; None: it did not.
+
     Args:
         look: starts a CLI; raises `CCProxyError` if it does not answer.
         clock: for the limit on waiting.
@@ -31,6 +34,7 @@ class CLIDiscovery:
         look: Callable[[], Coroutine[Any, Any, InitializeAnswer]],
         clock: IReactorTime,
     ) -> None:
+        self.error: CCProxyError | None = None
         self._begin = look
         self._clock = clock
         self._under_way: Deferred[None] | None = None
@@ -74,6 +78,7 @@ class CLIDiscovery:
     async def _look(self) -> None:
         try:
             answer = await self._begin()
+            self.error = None
             self._log.info(
                 "claude CLI {version}, {count} models",
                 version=answer.claude_code_version or "of unknown version",
@@ -82,6 +87,7 @@ class CLIDiscovery:
         except CancelledError:
             pass  # the server stops
         except CCProxyError as error:
+            self.error = error
             self._log.warn(
                 "the claude CLI cannot be used now: {error}", error=str(error)
             )

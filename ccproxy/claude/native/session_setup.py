@@ -19,7 +19,8 @@ from ccproxy.claude.native.mcp_server import MCPServer, offer
 from ccproxy.claude.native.prompt import Prompt, Role
 from ccproxy.claude.native.structured_output import understood
 from ccproxy.claude.native.tool_calls import reminder, system_prompt, tool_choice
-from ccproxy.claude.process.launch import LaunchSpec, check_version, too_old
+from ccproxy.claude.process.binary import check_version, too_old
+from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import ControlChannel

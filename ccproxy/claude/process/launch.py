@@ -1,7 +1,7 @@
-"""How the CLI is started: binary, version, arguments, environment.
+"""How the CLI is started: arguments and environment.
 
-`LaunchSpec` is a value that a test can compare. Only `find_claude`,
-`read_version` and `exec_prefix` look at the machine.
+`LaunchSpec` is a value that a test can compare. Only `exec_prefix` looks at the
+machine.
 
 Source: docs/claude-cli-protocol.md, "Start"; docs/twisted-notes.md,
 "Child processes".
@@ -9,10 +9,8 @@ Source: docs/claude-cli-protocol.md, "Start"; docs/twisted-notes.md,
 
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Collection, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -21,16 +19,9 @@ from msgspec import Raw
 
 from ccproxy.core.errors import Cause, ClaudeUnavailable
 
-# `client_composed`, and a new system prompt for a running process, work from 2.1.248
-# on; older versions read `@path` from the prompt. The tests run this version.
-OLDEST_VERSION = (2, 1, 251)
-
 # This variable marks every process of a session, whatever its parent and group are.
 MARKER = "CCPROXY_SESSION"
 
-_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-# `claude --version` takes 10 ms; a booting machine may need a minute.
-_VERSION_SECONDS = 60
 
 # Passed on: what a program needs to find its files, its language, the network and a
 # login. Other variables of the proxy are not passed on.
@@ -275,107 +266,6 @@ def operator_body(environment: Mapping[str, str]) -> Mapping[str, Raw]:
             f"to the model's provider: {error}",
             cause=Cause.INVALID_EXTRA_BODY,
         ) from None
-
-
-@frozen
-class ClaudeBinary:
-    """The CLI's path, and where it was found, such as ``on PATH``."""
-
-    binary: Path
-    place: str
-
-
-def find_claude(explicit: Path | None, search_path: str | None) -> Path:
-    """Find the CLI; see `locate_claude`."""
-    return locate_claude(explicit, search_path).binary
-
-
-def locate_claude(explicit: Path | None, search_path: str | None) -> ClaudeBinary:
-    """Find the CLI: at ``explicit``, else on PATH, else in the wheel.
-
-    Raises:
-        ClaudeUnavailable: there is no CLI; says how to get one.
-    """
-    if explicit is not None:
-        # A name alone may be a file in the working directory, or a program on PATH.
-        beside = shutil.which(explicit.absolute())
-        found = beside or shutil.which(str(explicit), path=search_path)
-        if found is None:
-            raise ClaudeUnavailable(
-                f"--claude-bin: {explicit} is not an executable file",
-                cause=Cause.CLI_NOT_FOUND,
-            )
-        return ClaudeBinary(Path(found).absolute(), "by --claude-bin")
-    found = shutil.which("claude", path=search_path)
-    if found is not None:
-        return ClaudeBinary(Path(found).absolute(), "on PATH")
-    bundled = _bundled_claude()
-    if bundled is not None:
-        return ClaudeBinary(bundled, "in the wheel claude-agent-sdk")
-    raise ClaudeUnavailable(
-        "the claude CLI was not found: install it, or "
-        "`pip install 'ccproxy-server[claude]'`, or set its path with --claude-bin",
-        cause=Cause.CLI_NOT_FOUND,
-    )
-
-
-def _bundled_claude() -> Path | None:
-    spec = find_spec("claude_agent_sdk")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        binary = Path(folder) / "_bundled" / "claude"
-        if binary.is_file():
-            return binary
-    return None
-
-
-def read_version(binary: Path) -> str:
-    """The CLI's version, such as ``2.1.330``; blocks for about 10 ms.
-
-    Raises:
-        ClaudeUnavailable: it does not run, or prints something else.
-    """
-    try:
-        done = subprocess.run(  # noqa: S603
-            [binary, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_VERSION_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ClaudeUnavailable(
-            f"{binary} does not run: {error}", cause=Cause.CLI_DOES_NOT_RUN
-        ) from None
-    match = _VERSION.search(done.stdout.decode("utf-8", "replace"))
-    if match is None:
-        raise ClaudeUnavailable(
-            f"{binary} --version prints no version; is this the claude CLI?",
-            cause=Cause.CLI_DOES_NOT_RUN,
-        )
-    return match[0]
-
-
-def check_version(version: str) -> None:
-    """Refuse a CLI that is too old to be safe.
-
-    Raises:
-        ClaudeUnavailable: says why, and how to update.
-    """
-    match = _VERSION.search(version)
-    if match is None or tuple(map(int, match.groups())) < OLDEST_VERSION:
-        raise too_old(version)
-
-
-def too_old(version: str) -> ClaudeUnavailable:
-    """The error for an old CLI; an empty ``version``: it is unknown."""
-    oldest = ".".join(map(str, OLDEST_VERSION))
-    what = f"version {version}" if version else "of an unknown version"
-    return ClaudeUnavailable(
-        f"the claude CLI is {what}; ccproxy needs {oldest} or newer, because older "
-        "versions read local files that a prompt names (@path). Update it with `claude "
-        "update` or `pip install -U claude-agent-sdk`",
-        cause=Cause.CLI_TOO_OLD,
-    )
 
 
 def exec_prefix(cwd: Path, search_path: str | None) -> tuple[str, ...]:

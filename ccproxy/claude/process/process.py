@@ -48,6 +48,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
+from ccproxy.claude.process.binary import check_program
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.process.procfs import (
     is_stopped,
@@ -209,15 +210,10 @@ class ClaudeProcess(ProcessProtocol):
         """Start a CLI.
 
         Raises:
-            ClaudeUnavailable: there is no such program.
+            ClaudeUnavailable: there is no such program, or it is no CLI.
             Overloaded: the machine has no room for a process or a descriptor.
         """
-        if not os.access(launch.binary, os.X_OK):
-            raise ClaudeUnavailable(
-                f"the claude CLI at {launch.binary.name} is gone or not executable; "
-                "install it again and restart ccproxy",
-                cause=Cause.CLI_NOT_FOUND,
-            )
+        check_program(launch.binary)
         protocol = cls(launch, mark, owner, clock)
         launch = launch.marked(mark)
         try:

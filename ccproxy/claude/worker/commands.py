@@ -35,7 +35,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from ccproxy.claude.body.result import ComposedBody
-from ccproxy.claude.process.launch import check_version, too_old
+from ccproxy.claude.process.binary import check_version, too_old
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import ControlChannel, LineWriter, in_pieces
 from ccproxy.claude.protocol.records import InitializeAnswer

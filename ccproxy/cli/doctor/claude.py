@@ -19,7 +19,7 @@ from ccproxy.claude.installation.compose_mode import (
 from ccproxy.claude.installation.conformance import ProbeResult
 from ccproxy.claude.installation.probe import CLIProber
 from ccproxy.claude.models import Catalogue
-from ccproxy.claude.process.launch import check_version, locate_claude, read_version
+from ccproxy.claude.process.binary import check_version, locate_claude, read_version
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.worker import Worker

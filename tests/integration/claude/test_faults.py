@@ -19,6 +19,7 @@ from ccproxy.claude.process import process
 from tests.conftest import ExpectedErrors
 from tests.integration.claude.conftest import FakeClaude
 from tests.support.children import processes_of
+from tests.support.npm_stub import NPM_STUB
 from tests.support.server import RunningProxy, events
 from tests.support.spec import error_errors
 from tests.support.waiting import until
@@ -192,6 +193,55 @@ async def test_cli_that_is_removed_is_told(
     response = await server.chat("hello")
     document = await response.json()
     assert (response.code, document["error"]["code"]) == (503, "claude_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("instead", "words"),
+    [
+        (NPM_STUB, "without --ignore-scripts"),
+        ("#!/bin/sh\nexit 5\n", "exit status 5"),
+        ("", "exit status"),
+    ],
+    ids=["npm", "exits", "empty"],
+)
+@ensureDeferred
+async def test_a_binary_that_does_not_start_is_not_ready(
+    each_way: Start,
+    fake: Fake,
+    expected_errors: ExpectedErrors,
+    instead: str,
+    words: str,
+) -> None:
+    for allowed in (
+        *("ended unexpectedly", "cannot be used now", "could not be examined"),
+        *("requests fail until", "no claude CLI is started until"),
+    ):
+        expected_errors.allow(allowed)
+    claude = fake("answer")
+    server = each_way(claude_bin=claude.binary)
+    assert (await server.get("/ready")).code == 200
+    await server.idle()
+    good = claude.binary.read_bytes()
+    claude.binary.write_text(instead)
+    # An empty file runs, and ends at once.
+    response = await server.get("/ready")
+    document = await response.json()
+    assert (response.code, document["ready"]) == (503, False)
+    assert words in document["message"]
+
+    response = await server.chat("hello")
+    error = (await response.json())["error"]
+    assert response.code in (502, 503)
+    assert words in error["message"]
+    if instead == NPM_STUB:
+        assert error["code"] == "claude_unavailable"
+        assert response.headers.getRawHeaders("x-should-retry") == ["false"]
+    # A restart of the proxy would not help.
+    assert "restart" not in error["message"] + document["message"]
+
+    claude.binary.write_bytes(good)
+    assert (await server.get("/ready")).code == 200
+    assert (await server.chat("hello")).code == 200
 
 
 @ensureDeferred

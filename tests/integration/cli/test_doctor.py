@@ -22,6 +22,7 @@ from ccproxy.store.engine import Connections, open_engines, sqlite_url
 from ccproxy.store.schema import REVISION
 from tests.conftest import ExpectedErrors
 from tests.integration.claude.conftest import FakeClaude
+from tests.support.npm_stub import NPM_STUB
 from tests.support.schema import note_schema
 from tests.support.server import RunningProxy
 
@@ -116,6 +117,18 @@ async def test_one_thing_is_wrong_with_the_cli(
     told = await doctor(*flags, scenario=scenario, asks=name == "answer")
     assert told.wrong == {name}, told.text
     assert words in told.line(name)
+
+
+@ensureDeferred
+async def test_the_stub_of_npms_package_is_named(
+    doctor: Callable[..., Any], tmp_path: Path
+) -> None:
+    stub = tmp_path / "claude.exe"
+    stub.write_text(NPM_STUB)
+    stub.chmod(0o755)
+    told = await doctor("--claude-bin", str(stub))
+    assert told.wrong == {"claude"}, told.text
+    assert "without --ignore-scripts" in told.line("claude")
 
 
 @ensureDeferred

@@ -10,16 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccproxy.claude.process.binary import (
+    OLDEST_VERSION,
+    check_program,
+    check_version,
+    find_claude,
+    read_version,
+)
 from ccproxy.claude.process.launch import (
     MARKER,
-    OLDEST_VERSION,
     LaunchSpec,
-    check_version,
     child_environment,
     exec_prefix,
-    find_claude,
     operator_body,
-    read_version,
 )
 from ccproxy.claude.process.procfs import (
     is_stopped,
@@ -27,6 +30,7 @@ from ccproxy.claude.process.procfs import (
     marked_processes,
 )
 from ccproxy.core.errors import ClaudeUnavailable
+from tests.support.npm_stub import NPM_STUB
 
 
 def launch(
@@ -312,6 +316,20 @@ def test_the_binary_is_asked_for_its_version(tmp_path: Path) -> None:
 def test_a_binary_that_tells_no_version_is_refused(tmp_path: Path, script: str) -> None:
     with pytest.raises(ClaudeUnavailable, match="prints no version"):
         read_version(executable(tmp_path / "claude", script))
+
+
+def test_the_stub_of_npms_package_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "claude.exe"
+    path.write_text(NPM_STUB)
+    path.chmod(0o755)
+    for refuse in (check_program, read_version):
+        with pytest.raises(ClaudeUnavailable, match="without --ignore-scripts"):
+            refuse(path)
+    path.chmod(0o644)
+    with pytest.raises(ClaudeUnavailable, match="gone or not executable"):
+        check_program(path)
+    # What cannot be read may run.
+    check_program(executable(tmp_path / "claude", "exit 0"))
 
 
 def test_a_binary_that_does_not_run_is_refused(tmp_path: Path) -> None:
