@@ -314,6 +314,31 @@ def write_noise_only() -> NoReturn:
     sleep_for_ever()
 
 
+def fail_if_armed(log: str, place: str) -> None:
+    """Fail before the first word as the file beside the log says: one process, once."""
+    armed = f"{log}.armed"
+    try:
+        with open(armed) as file:
+            where, fault = file.read().split()
+        if where != place:
+            return
+        os.rename(armed, f"{armed}.taken")
+    except FileNotFoundError:
+        return
+    match fault:
+        case "exits":
+            os._exit(5)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "stopped":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "cut-record":
+            emit(b'{"type":"result","subtyp')
+        case "garbage":
+            write_noise_only()
+    sleep_for_ever()
+
+
 def retry(delay_ms: int, status: int, error: str) -> NoReturn:
     emit(
         {
@@ -336,6 +361,7 @@ def main() -> None:
         return
     if scenario == "broken" and os.path.exists(f"{log}.broken"):
         sys.exit("I am broken")
+    fail_if_armed(log, "start")
     record = open(log, "ab", buffering=0)  # noqa: SIM115  # as long as we live
 
     def read() -> dict[str, Any]:
@@ -352,11 +378,16 @@ def main() -> None:
 
     if scenario == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    limit = ""
     is_native = any("mcp__" in argument for argument in sys.argv)
     while True:
         message = read()
         if message["type"] == "control_request":
             subtype = message["request"]["subtype"]
+            if subtype == "apply_flag_settings":
+                fail_if_armed(log, "command")
+                env = message["request"]["settings"].get("env") or {}
+                limit = env.get("CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE", limit)
             if subtype == "initialize" and scenario == "mute":
                 sleep_for_ever()
             if subtype == "initialize" and scenario == "refuses":
@@ -393,7 +424,12 @@ def main() -> None:
         elif message.get("shouldQuery") is False:
             about = {"subtype": "success", "is_error": False, "num_turns": 0}
             emit({"type": "result", **about})
+        elif message["type"] == "user" and limit == "1":
+            # With this limit every prompt is too long.
+            about = {"subtype": "success", "terminal_reason": "blocking_limit"}
+            emit({"type": "result", **about, "is_error": True, "num_turns": 1})
         elif message["type"] == "user":
+            fail_if_armed(log, "question")
             # One that is asked to be good is.
             good = "please" in json.dumps(message.get("message"))
             if scenario == "dies-once" and not os.path.exists(f"{log}.died"):
@@ -407,7 +443,7 @@ def main() -> None:
 
 def act(scenario: str, read: Callable[[], dict[str, Any]]) -> None:
     scenarios: dict[str, Callable[[], None]] = {
-        "broken": lambda: say_and_wait(b'{"type":"result","subtyp'),
+        "cut-record": lambda: say_and_wait(b'{"type":"result","subtyp'),
         "glued": lambda: say_and_wait(b'a warning{"type":"result"}'),
         "garbage": write_noise_only,
         "chatty": chat,

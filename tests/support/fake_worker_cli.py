@@ -260,7 +260,7 @@ class Answers:
 
     def says(self, line: str) -> None:
         known = {
-            "broken": b'{"type":"result","subtyp',
+            "cut": b'{"type":"result","subtyp',
             "glued": b'a warning{"type":"result"}',
             "utf8": b'{"type":"result","subtype":"\xff\xfe"}',
             "shape": b'{"type":"result","subtype":5}',

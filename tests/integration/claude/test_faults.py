@@ -16,6 +16,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from ccproxy.claude.process import process
+from ccproxy.claude.worker import commands, heartbeat
 from tests.conftest import ExpectedErrors
 from tests.integration.claude.conftest import FakeClaude
 from tests.support.children import processes_of
@@ -29,7 +30,7 @@ Fake = Callable[[str], FakeClaude]
 
 # Scenario; status when nothing was sent yet, code, cause, words of the message.
 FAULTS = [
-    ("broken", 502, "claude_failed", "invalid_output", "not JSON: '{"),
+    ("cut-record", 502, "claude_failed", "invalid_output", "not JSON: '{"),
     ("utf8", 502, "claude_failed", "invalid_output", "not UTF-8"),
     ("shape", 502, "claude_failed", "invalid_output", "unknown shape"),
     ("long", 502, "claude_failed", "invalid_output", "more than 16777216 bytes"),
@@ -193,6 +194,55 @@ async def test_cli_that_is_removed_is_told(
     response = await server.chat("hello")
     document = await response.json()
     assert (response.code, document["error"]["code"]) == (503, "claude_unavailable")
+
+
+EACH_KIND = ("new", "idle", "spare")
+# Where a process fails, and how; which processes there are at that place.
+FAILURES = {
+    **{
+        f"start {how}": ("new",) for how in ("exits", "killed", "garbage", "cut-record")
+    },
+    **{f"command {how}": EACH_KIND for how in ("silent", "killed")},
+    **{
+        f"question {how}": EACH_KIND
+        for how in ("exits", "killed", "stopped", "garbage", "cut-record")
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [(fault, kind) for fault, kinds in FAILURES.items() for kind in kinds],
+)
+@ensureDeferred
+async def test_a_cli_that_fails_before_its_first_word_is_replaced(
+    proxy: Start,
+    fake: Fake,
+    expected_errors: ExpectedErrors,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    kind: str,
+) -> None:
+    for allowed in ("ended unexpectedly", "passed over; their sizes", "kept ready"):
+        expected_errors.allow(allowed)
+    monkeypatch.setattr(commands, "_SOON_SECONDS", 0.3)
+    monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.3)
+    claude = fake("answer")
+    server = proxy(claude_bin=claude.binary, spares=1 if kind == "spare" else 0)
+    await server.ready()
+    if kind == "new":
+        await server.idle()
+    elif kind == "idle":
+        assert (await server.chat("hello")).code == 200
+    await until(lambda: bool(server.workers) is (kind != "new"))
+    await server.settled()
+
+    armed = claude.log.with_name(f"{claude.log.name}.armed")
+    armed.write_text(fault)
+    response = await server.chat("hello")
+    document = await response.json()
+    assert document["choices"][0]["message"]["content"] == "fake answer"
+    assert not armed.exists()
 
 
 @pytest.mark.parametrize(

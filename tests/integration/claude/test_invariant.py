@@ -29,7 +29,7 @@ FAULTS: list[tuple[str, End, str]] = [
     ("noisy", End.COMPLETE, ""),
     ("spews", End.COMPLETE, ""),
     ("very-long", End.ERROR, "more than 16777216 bytes"),
-    ("broken", End.ERROR, "not JSON"),
+    ("cut-record", End.ERROR, "not JSON"),
     ("glued", End.ERROR, "not JSON"),
     ("garbage", End.ERROR, "in a row that are not JSON"),
     ("chatty", End.COMPLETE, ""),
