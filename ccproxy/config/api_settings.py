@@ -15,7 +15,7 @@ class APISettings:
         variable="MAX_BODY",
         metavar="SIZE",
         parse=size,
-        default="4MiB",
+        default="32MiB",
         help="largest request body",
     )
     open_metrics: bool = option(

@@ -22,6 +22,14 @@ class ConnectionLimits:
         default="512",
         help="open connections; a further connection is refused with status 503",
     )
+    max_bodies: int = option(
+        group=Group.LIMITS,
+        metavar="SIZE",
+        parse=size,
+        default="256MiB",
+        help="largest sum of the bodies of requests that are not answered yet; a "
+        "further request over 64 KiB is refused with status 503",
+    )
     head_timeout: float = option(
         group=Group.LIMITS,
         metavar="TIME",

@@ -8,7 +8,7 @@ sends them.
 ``ClientError``         the request: 4xx, a repetition fails too
 ``ClaudeError``         the CLI or the provider: 429, 502, 503, 504
 ``StorageFailed``       the database: 500
-``TooManyConnections``  too many connections: 503
+``ServerFull``  too many connections: 503
 ``InternalError``       the proxy: 500, and the message stays in the log
 ======================  ====================================================
 
@@ -302,8 +302,8 @@ class QueueFull(ClaudeError):
     code = "queue_full"
 
 
-class TooManyConnections(CCProxyError):
-    """There are more connections than the limit allows."""
+class ServerFull(CCProxyError):
+    """There are more connections, or more bytes of bodies, than the limits allow."""
 
     status = 503
     code = "overloaded"

@@ -68,12 +68,13 @@ class ProxyRequest(Request):
     content: Any
     defaultContentType = b"application/json"
     _refused = False
-    _received_bytes = 0
+    _received_bytes = _held_bytes = 0
 
     @override
     def gotLength(self, length: int | None) -> None:
         try:
             self.channel.head_checks.check(self.channel.head(self, length))
+            self._hold(length or 0)
         except CCProxyError as error:
             self._refuse(error)
         else:
@@ -87,6 +88,7 @@ class ProxyRequest(Request):
         self._received_bytes += len(data)
         try:
             self.channel.head_checks.authenticator.check_size(self._received_bytes)
+            self._hold(self._received_bytes)
         except CCProxyError as error:
             self._refuse(error)
         else:
@@ -114,9 +116,24 @@ class ProxyRequest(Request):
         named: bytes = super().getRequestHostname()
         return named
 
+    @override
+    def connectionLost(self, reason: Failure) -> None:
+        self.let_go()
+        super().connectionLost(reason)
+
+    def let_go(self) -> None:
+        """Give the memory for the body back: the request is over."""
+        self.channel.site.bodies.give_back(self._held_bytes)
+        self._held_bytes = 0
+
+    def _hold(self, size_bytes: int) -> None:
+        bodies = self.channel.site.bodies
+        self._held_bytes = bodies.grow(self._held_bytes, size_bytes)
+
     def _refuse(self, error: CCProxyError) -> None:
         self._refused = True
         self.content = None
+        self.let_go()
         # Otherwise the channel would ask the client to send the body.
         self.requestHeaders.removeHeader(b"expect")
         self.channel.refuse(error)
@@ -200,7 +217,8 @@ class ProxyChannel(HTTPChannel):
         self.transport.write(b"".join(iovec))
 
     @override
-    def requestDone(self, request: Request) -> None:
+    def requestDone(self, request: ProxyRequest) -> None:
+        request.let_go()
         self._enter(Phase.IDLE, self.head_checks.limits.keep_alive_timeout)
         super().requestDone(request)
 

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from ccproxy.config.limits import ConnectionLimits
 from ccproxy.config.settings import Settings
-from ccproxy.core.errors import InvalidRequest
+from ccproxy.core.errors import InvalidRequest, ServerFull
 from ccproxy.web.access import (
     AllowedHosts,
     Authenticator,
@@ -22,6 +22,9 @@ from ccproxy.web.access import (
     own_names,
 )
 
+# Bodies up to this size are always read: there are only so many connections.
+_SMALL_BYTES = 2**16
+_RETRY_SECONDS = 2.0
 # The largest body, never read, of a request to a route without a key.
 _MOST_UNKEYED_BYTES = 4096
 
@@ -47,6 +50,46 @@ class Head:
     def values(self, name: bytes) -> Sequence[bytes]:
         """Every value of a header field."""
         return self.fields.getRawHeaders(name, [])
+
+
+class BodyBudget:
+    """The memory for bodies: of requests that come in, or are not answered yet.
+
+    A body counts in whole when its length is known, before it is read.
+
+    Args:
+        most_bytes: of all bodies at one time. A single body may have more.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._held_bytes = 0
+
+    def grow(self, held_bytes: int, size_bytes: int) -> int:
+        """Hold a body that has grown; returns what is held of it now.
+
+        Args:
+            held_bytes: what was held of it before.
+            size_bytes: what it has, or is going to have.
+
+        Raises:
+            ServerFull: all bodies together would be too large.
+        """
+        if size_bytes <= max(held_bytes, _SMALL_BYTES):
+            return held_bytes
+        others_bytes = self._held_bytes - held_bytes
+        if others_bytes and others_bytes + size_bytes > self._most_bytes:
+            raise ServerFull(
+                "there are too many large requests at one time; try again, or start "
+                "the proxy with a larger --max-bodies",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
+        self._held_bytes = others_bytes + size_bytes
+        return size_bytes
+
+    def give_back(self, held_bytes: int) -> None:
+        """Hold a body no longer."""
+        self._held_bytes -= held_bytes
 
 
 @frozen(kw_only=True)

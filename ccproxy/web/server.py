@@ -15,11 +15,11 @@ from twisted.web.server import Site
 from typing_extensions import override
 
 from ccproxy.config.settings import SettingsError
-from ccproxy.core.errors import CCProxyError, TooManyConnections
+from ccproxy.core.errors import CCProxyError, ServerFull
 from ccproxy.web.access import NO_KEY
 from ccproxy.web.channel import Phase, ProxyChannel, ProxyRequest
 from ccproxy.web.context import NO_ROUTE
-from ccproxy.web.head_checks import HeadChecks
+from ccproxy.web.head_checks import BodyBudget, HeadChecks
 from ccproxy.web.observer import OTHER, RequestObserver, RequestOutcome
 
 # Idle connections older than this may be evicted for a new connection.
@@ -57,6 +57,7 @@ class ProxySite(Site):
         # The channels have time limits of their own, which single bytes do not extend.
         self.timeOut = None
         self.head_checks = head_checks
+        self.bodies = BodyBudget(head_checks.limits.max_bodies)
         self._observer = observer
         # The oldest connection first.
         self._channels: dict[ProxyChannel, None] = {}
@@ -80,7 +81,7 @@ class ProxySite(Site):
             channel.transport.abortConnection()
             return
         channel.refuse(
-            TooManyConnections(
+            ServerFull(
                 "there are too many connections to this proxy; try again, or start it "
                 "with more --max-connections",
                 retry_after_seconds=_RETRY_SECONDS,

@@ -23,7 +23,7 @@ from ccproxy.core.errors import (
     RateLimited,
     RequestTimedOut,
     RequestTooLarge,
-    TooManyConnections,
+    ServerFull,
     UnsupportedEncoding,
 )
 from ccproxy.web.error_formats import ANTHROPIC, OPENAI, ErrorFormat
@@ -44,7 +44,7 @@ _ABOUT = (
 # Errors that every route can answer with, and those of every route with a body.
 _ALWAYS = (
     *(InvalidRequest, HostNotAllowed, RequestTimedOut),
-    *(TooManyConnections, InternalError),
+    *(ServerFull, InternalError),
 )
 _OF_BODIES = (RequestTooLarge, UnsupportedEncoding)
 

@@ -210,6 +210,76 @@ async def test_deep_json_is_an_error_of_the_client(
         assert response.code < 500, document
 
 
+# Bodies at one time
+
+
+LARGE = 100_000
+
+
+def announce(size_bytes: int | None) -> bytes:
+    """The head of a request with a large body, which is sent when it is welcome."""
+    length = b"content-length: %d" % (size_bytes or 0)
+    form = length if size_bytes is not None else b"transfer-encoding: chunked"
+    return HEAD + form + b"\r\nexpect: 100-continue\r\n\r\n"
+
+
+def padded(size_bytes: int) -> bytes:
+    return BODY + b" " * (size_bytes - len(BODY))
+
+
+@pytest.mark.parametrize("end", ["answered", "gone"])
+@ensureDeferred
+async def test_bodies_have_a_budget_until_their_requests_end(
+    serve: Callable[..., HTTP], end: str
+) -> None:
+    limits = ConnectionLimits(max_bodies=2 * LARGE)
+    http = serve(max_body=5 * LARGE, limits=limits)
+    http.backend.asked = lambda ask: ask.answer("{}")
+    first, second, late = [await http.connect() for _ in range(3)]
+    for client, size_bytes in ((first, LARGE), (second, LARGE - 1000)):
+        client.send(announce(size_bytes))
+        await client.expect(b"100 Continue")
+    late.send(announce(LARGE))
+    assert await refusal(late) == (503, "overloaded")
+    assert b"100 Continue" not in late.received
+    assert b"retry-after: 2" in late.received
+    # A small body is always read.
+    assert (await http.request("POST", CHAT, data=BODY)).code == 200
+    # A body without a length counts by what has come.
+    chunked = await http.connect()
+    chunked.send(announce(None))
+    await chunked.expect(b"100 Continue")
+    chunked.send(b"%x\r\n%b\r\n" % (LARGE, b" " * LARGE))
+    assert b"503 Service Unavailable" in await chunked.lost()
+    if end == "answered":
+        first.send(padded(LARGE))
+        await first.expect(b"200 OK")
+    else:
+        first.abort()
+        await until(lambda: http.site.bodies._held_bytes < LARGE)
+    other = await http.connect()
+    other.send(announce(LARGE))
+    await other.expect(b"100 Continue")
+    other.send(padded(LARGE))
+    await other.expect(b"200 OK")
+    second.abort()
+    await until(lambda: not http.site.bodies._held_bytes)
+    for client in (first, late, chunked, other):
+        client.abort()
+
+
+@ensureDeferred
+async def test_one_body_may_have_more_than_the_budget(
+    serve: Callable[..., HTTP],
+) -> None:
+    http = serve(max_body=5 * LARGE, limits=ConnectionLimits(max_bodies=LARGE))
+    http.backend.asked = lambda ask: ask.answer("{}")
+    for size_bytes, status in ((5 * LARGE, 200), (5 * LARGE + 1, 413)):
+        response = await http.request("POST", CHAT, data=padded(size_bytes))
+        assert response.code == status
+    assert not http.site.bodies._held_bytes
+
+
 # Slowness
 
 

@@ -85,6 +85,7 @@ def case(
 
 CASES += [
     case("max-connections", "2", 2, "9", 9),
+    case("max-bodies", "2MiB", 2**21, "500", 500),
     case("head-timeout", "9", 9.0, "2m", 120.0),
     case("body-timeout", "9", 9.0, "3m", 180.0),
     case("keep-alive-timeout", "9", 9.0, "2m", 120.0),
@@ -175,7 +176,8 @@ def test_the_defaults() -> None:
         "claude_bin": None,
         "agent_tools": (),
         "compose": "auto",
-        "max_body": 4 * 1024 * 1024,
+        "max_body": 32 * 1024 * 1024,
+        "max_bodies": 256 * 1024 * 1024,
         "max_processes": None,
         "spares": 1,
         "idle_timeout": 600.0,
