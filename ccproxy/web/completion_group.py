@@ -5,6 +5,7 @@ differ in what they do with the events of an answer, and in when they stop.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -16,7 +17,9 @@ from ccproxy.core.backend import (
     PreparedQuestion,
 )
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Receiver
+from ccproxy.web.context import AnswerResult, RequestContext
 from ccproxy.web.observer import AnswerStats
+from ccproxy.web.replies import set_queue_header
 
 # As many as CLI processes, by default, or more.
 _MOST_AT_ONCE = 8
@@ -114,7 +117,8 @@ class CompletionGroup:
         """Take events of one answer."""
         if self._over.called:
             return
-        self._stats.receive(events)
+        if self._stats.began_seconds is None or isinstance(events[-1], Finished):
+            self._stats.receive(events)
         try:
             receiver(events)
             if self._is_over():
@@ -155,3 +159,35 @@ def _has_begun(events: Sequence[Event]) -> bool:
 
 def _has_ended(events: Sequence[Event]) -> bool:
     return any(isinstance(e, Finished | Failed) for e in events)
+
+
+class Collector(AnswerResult, Protocol):
+    """Makes the document of one API's answer."""
+
+    @property
+    def receivers(self) -> Sequence[Receiver]:
+        """One receiver for each answer; most requests have one answer."""
+
+
+async def collect(
+    backend: Backend,
+    context: RequestContext,
+    question: PreparedQuestion,
+    collector: Collector,
+) -> None:
+    """Send a request, and wait until its answer is over.
+
+    If this is cancelled, because the client has disconnected, or if one of several
+    answers fails, all answers are cancelled.
+
+    Raises:
+        CCProxyError: an answer failed.
+    """
+    group = CompletionGroup(
+        collector.receivers, lambda: collector.is_over, context.stats
+    )
+    with context.following(collector):
+        await group.run(backend, question)
+    if collector.error is not None:
+        raise collector.error
+    set_queue_header(context.request, group.queued_seconds)

@@ -41,7 +41,11 @@ _NO_ERRORS = ("ok", "cancelled", "client_gone")
 
 
 class AnswerResult(Protocol):
-    """An answer, as far as the log is concerned."""
+    """An answer to one request, in the form of one API."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer is complete, or has failed."""
 
     @property
     def error(self) -> CCProxyError | None:
@@ -161,7 +165,7 @@ class RequestContext:
     """
 
     request: Request
-    _services: RequestServices
+    services: RequestServices
     route: str = NO_ROUTE
     is_quiet: bool = False
     id: str = field(init=False)
@@ -179,7 +183,7 @@ class RequestContext:
 
     def __attrs_post_init__(self) -> None:
         self.id = request_id(self.request)
-        clock = self._services.clock
+        clock = self.services.clock
         self.stats = AnswerStats(clock.seconds)
         self._began_seconds = clock.seconds()
 
@@ -191,7 +195,7 @@ class RequestContext:
             key=self.key,
             client=self.client,
             id=self.id,
-            observer=self._services.observer,
+            observer=self.services.observer,
             is_quiet=self.is_quiet,
         )
 
@@ -212,7 +216,7 @@ class RequestContext:
         Raises:
             InvalidKey: there is no valid key.
         """
-        authenticator = self._services.authenticator
+        authenticator = self.services.authenticator
         self.key = authenticator.check_headers(self.request.requestHeaders)
 
     def body(self) -> bytes:
@@ -222,7 +226,7 @@ class RequestContext:
             UnsupportedEncoding: the body is compressed.
             RequestTooLarge: the body is larger than the limit.
         """
-        authenticator = self._services.authenticator
+        authenticator = self.services.authenticator
         headers = self.request.requestHeaders
         authenticator.check_encoding(headers.getRawHeaders(b"content-encoding", []))
         content: Any = self.request.content
@@ -232,16 +236,16 @@ class RequestContext:
 
     def begin(self) -> None:
         """Report the request as active, until `log`."""
-        self._services.observer.request_began(self)
+        self.services.observer.request_began(self)
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
         """Count an open event stream or WebSocket."""
-        self._services.observer.stream_opened()
+        self.services.observer.stream_opened()
         try:
             yield
         finally:
-            self._services.observer.stream_closed()
+            self.services.observer.stream_closed()
 
     @contextmanager
     def following(self, answer: AnswerResult) -> Iterator[None]:
@@ -254,11 +258,11 @@ class RequestContext:
 
     def log(self, status: int) -> None:
         """Write the request's line of the log, and count it."""
-        seconds = self._services.clock.seconds() - self._began_seconds
+        seconds = self.services.clock.seconds() - self._began_seconds
         outcome = self._outcome(status)
-        self._services.observer.request_left(self)
+        self.services.observer.request_left(self)
         if isinstance(self.error, InvalidKey):
-            self._services.observer.key_refused(
+            self.services.observer.key_refused(
                 peer_name(self.request.getClientAddress())
             )
         self.identity.ended(

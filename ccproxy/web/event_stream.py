@@ -27,10 +27,9 @@ from zope.interface import implementer
 
 from ccproxy.core.backend import Backend, PreparedQuestion
 from ccproxy.core.encoding import Encode, WireEvent, sse_frames
-from ccproxy.core.errors import CCProxyError
-from ccproxy.core.stream import Event, UpstreamRetry, Usage
+from ccproxy.core.stream import Event, UpstreamRetry
 from ccproxy.web.completion_group import CompletionGroup
-from ccproxy.web.observer import AnswerStats
+from ccproxy.web.context import AnswerResult, RequestContext
 from ccproxy.web.replies import set_queue_header
 
 # Proxies and clients give up on silent connections after 30 s and more.
@@ -155,24 +154,8 @@ class SSEWriter:
             self.write(self._notice())
 
 
-class StreamEncoder(Protocol):
+class StreamEncoder(AnswerResult, Protocol):
     """Makes the events of one API's stream."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether all events have been encoded."""
-
-    @property
-    def error(self) -> CCProxyError | None:
-        """The error that ended the answer."""
-
-    @property
-    def model(self) -> str:
-        """The full id of the model that answers; empty before it does."""
-
-    @property
-    def usage(self) -> Usage:
-        """The usage of the answer, once it is over."""
 
     @property
     def encoders(self) -> Sequence[Encode]:
@@ -183,32 +166,33 @@ class EventStream:
     """Streams the answers to one request to its client.
 
     Args:
-        request: the client's request.
+        context: of the client's request; gets usage, times and error of the answers.
         encoder: makes the events.
-        clock: times the keep-alive comments.
-        stats: gets usage and times of the answers.
         conclude: called when the answers are over; returns the last events.
         record: called with the events before they are sent.
     """
 
     def __init__(
         self,
-        request: Request,
+        context: RequestContext,
         encoder: StreamEncoder,
-        clock: IReactorTime,
-        stats: AnswerStats,
         *,
         conclude: Callable[[], Awaitable[Sequence[WireEvent]]] | None = None,
         record: Callable[[Sequence[WireEvent]], None] | None = None,
     ) -> None:
-        self._request = request
+        self._context = context
         self._encoder = encoder
         self._conclude = conclude
         self._record = record
         receivers = [partial(self._receive, encode) for encode in encoder.encoders]
-        self._group = CompletionGroup(receivers, self._is_over, stats)
+        self._group = CompletionGroup(receivers, self._is_over, context.stats)
         self._retry: UpstreamRetry | None = None
-        self._writer = SSEWriter(request, clock, self, lambda: _comment(self._retry))
+        self._writer = SSEWriter(
+            context.request,
+            context.services.clock,
+            self,
+            lambda: _comment(self._retry),
+        )
 
     async def run(self, backend: Backend, question: PreparedQuestion) -> None:
         """Send the request, and stream its answers until the end or a cancellation.
@@ -216,17 +200,18 @@ class EventStream:
         Raises:
             CCProxyError: the request failed before anything was sent.
         """
-        self._writer.open()
-        try:
-            if self._writer.is_paused:
-                self._group.pause()
-            await self._group.run(backend, question)
-            if self._encoder.error is not None and self._writer.is_quiet:
-                raise self._encoder.error
-            if self._conclude is not None:
-                self._writer.write(sse_frames(await self._conclude()))
-        finally:
-            self._writer.close()
+        with self._context.following(self._encoder), self._context.streaming():
+            self._writer.open()
+            try:
+                if self._writer.is_paused:
+                    self._group.pause()
+                await self._group.run(backend, question)
+                if self._encoder.error is not None and self._writer.is_quiet:
+                    raise self._encoder.error
+                if self._conclude is not None:
+                    self._writer.write(sse_frames(await self._conclude()))
+            finally:
+                self._writer.close()
 
     def pause(self) -> None:
         """Pause the answers."""
@@ -251,7 +236,7 @@ class EventStream:
         if self._writer.is_quiet:
             if self._encoder.error is not None:
                 return
-            set_queue_header(self._request, self._group.queued_seconds)
+            set_queue_header(self._context.request, self._group.queued_seconds)
         if self._record is not None:
             self._record(encoded)
         data = sse_frames(encoded)

@@ -67,6 +67,7 @@ class AnswerStats:
         model: the full id of the model; empty before an answer begins.
         finish: why the last answer ended; None: no answer has ended.
         cost_usd: the cost that the CLI reported; None: it reported none.
+        began_seconds: the clock's time of the first token; None: there is none yet.
 
     Args:
         seconds: a monotonic clock.
@@ -76,18 +77,19 @@ class AnswerStats:
     model: str = field(default="", init=False)
     finish: FinishReason | None = field(default=None, init=False)
     cost_usd: float | None = field(default=None, init=False)
-    _began_seconds: float | None = field(default=None, init=False)
+    began_seconds: float | None = field(default=None, init=False)
 
     @property
     def answering_seconds(self) -> float | None:
         """The time since the first token; None: there is no token yet."""
-        began = self._began_seconds
-        return None if began is None else self._seconds() - began
+        if self.began_seconds is None:
+            return None
+        return self._seconds() - self.began_seconds
 
     def receive(self, events: Sequence[Event]) -> None:
         """Take events of one of the answers."""
         # Only the first token is of interest.
-        if self._began_seconds is None:
+        if self.began_seconds is None:
             self._await_token(events)
         end = events[-1]
         if isinstance(end, Finished):
@@ -100,7 +102,7 @@ class AnswerStats:
             if isinstance(event, MessageStart):
                 self.model = event.model
             elif is_token(event):
-                self._began_seconds = self._seconds()
+                self.began_seconds = self._seconds()
                 return
 
 

@@ -64,7 +64,6 @@ API_GROUPS = (*("admin", "chat", "conversations", "messages", "models", "respons
 NOT_PURE = frozenset(
     {
         "ccproxy.api.app",
-        "ccproxy.api.common.answering",
         "ccproxy.api.admin.dashboard",
         "ccproxy.api.responses.background",
         "ccproxy.api.responses.event_log",

@@ -7,7 +7,7 @@ from attrs import define, evolve, field, frozen
 
 from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.completion.composer import ComposedQuestion
-from ccproxy.claude.shaping.shaper import AskAgain, PlainShaper, SchemaCheck
+from ccproxy.claude.shaping.shaper import AskAgain, SchemaCheck
 from ccproxy.core.messages import MessagesRequest, client_tool
 from ccproxy.core.stream import Event, Finished
 
@@ -21,7 +21,7 @@ class FakeComposition:
     """A composition with a shaper of the test's."""
 
     body: ComposedBody = BODY
-    shaper: Callable[[], Any] = PlainShaper
+    shaper: Callable[[], Any] = lambda: None
     plain: "FakeComposition | None" = None
     prefix: str = "prefix"
     is_remembered: bool = True

@@ -7,11 +7,12 @@ from klein import Klein
 from ccproxy.api.chat.request import ChatRequest, decode_chat
 from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
 from ccproxy.api.chat.schemas import ChatCompletion, ChatCompletionChunk
-from ccproxy.api.common.answering import CompletionRunner
 from ccproxy.core.backend import Backend
+from ccproxy.web.completion_group import collect
 from ccproxy.web.context import RequestContext, RequestServices
+from ccproxy.web.event_stream import EventStream
 from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events
-from ccproxy.web.replies import set_question_headers
+from ccproxy.web.replies import json_response, set_question_headers
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
 
@@ -36,7 +37,6 @@ class ChatRoutes(Routes):
     ) -> None:
         super().__init__(services)
         self._backend = backend
-        self._runner = CompletionRunner(backend, services.clock)
         self._wall_seconds = wall_seconds
 
     @route(
@@ -80,7 +80,8 @@ class ChatRoutes(Routes):
         if call.stream:
             about = (call.choices, call.include_usage, call.call_format)
             encoder = ChatStream(meta, *about)
-            await self._runner.stream(context, question, encoder)
+            await EventStream(context, encoder).run(self._backend, question)
             return None
         document = ChatDocument(meta, call.choices, call.call_format)
-        return await self._runner.document(context, question, document)
+        await collect(self._backend, context, question, document)
+        return json_response(context.request, document.encode())

@@ -2,7 +2,6 @@
 
 from klein import Klein
 
-from ccproxy.api.common.answering import CompletionRunner
 from ccproxy.api.messages.request import decode_messages
 from ccproxy.api.messages.response import MessageDocument
 from ccproxy.api.messages.schemas import (
@@ -13,10 +12,12 @@ from ccproxy.api.messages.schemas import (
 from ccproxy.api.messages.stream import MessageStream
 from ccproxy.core.backend import Backend
 from ccproxy.core.errors import NotSupported, ThreadsUnsupported
+from ccproxy.web.completion_group import collect
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.error_formats import ANTHROPIC
+from ccproxy.web.event_stream import EventStream
 from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events
-from ccproxy.web.replies import set_question_headers
+from ccproxy.web.replies import json_response, set_question_headers
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
 
@@ -34,7 +35,6 @@ class MessagesRoutes(Routes):
     def __init__(self, services: RequestServices, *, backend: Backend) -> None:
         super().__init__(services)
         self._backend = backend
-        self._runner = CompletionRunner(backend, services.clock)
 
     @route(
         _app,
@@ -68,10 +68,11 @@ class MessagesRoutes(Routes):
         meta = MessageMeta(id=f"msg_{context.hex}", request_id=context.id)
         if call.stream:
             encoder = MessageStream(meta, call.thinking)
-            await self._runner.stream(context, question, encoder)
+            await EventStream(context, encoder).run(self._backend, question)
             return None
         document = MessageDocument(meta, call.thinking)
-        return await self._runner.document(context, question, document)
+        await collect(self._backend, context, question, document)
+        return json_response(context.request, document.encode())
 
     @route(
         _app,

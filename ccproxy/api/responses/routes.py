@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from attrs import evolve
 from klein import Klein
 
-from ccproxy.api.common.answering import CompletionRunner
 from ccproxy.api.responses import operations
 from ccproxy.api.responses.background import BackgroundResponse, BackgroundResponses
 from ccproxy.api.responses.compaction import (
@@ -40,7 +39,9 @@ from ccproxy.core.errors import (
 from ccproxy.store.records import StoredResponse, UnknownItem
 from ccproxy.store.responses import ResponseStore
 from ccproxy.web import query
+from ccproxy.web.completion_group import collect
 from ccproxy.web.context import RequestContext, RequestIdentity, RequestServices
+from ccproxy.web.event_stream import EventStream
 from ccproxy.web.replies import (
     json_response,
     set_question_headers,
@@ -77,7 +78,7 @@ class ResponsesRoutes(Routes):
         self._stored = stored
         self._settings = settings
         self._clock = services.clock
-        self._runner = CompletionRunner(turns.backend, services.clock)
+        self._backend = turns.backend
         self._replay = ResponseReplay(stored, jobs, services.clock)
         self._sockets: set[WebSocket] = set()
 
@@ -141,17 +142,17 @@ class ResponsesRoutes(Routes):
                 end = turn.encoder.conclude(error)
             return [*end, DONE]
 
-        await self._runner.stream(
+        stream = EventStream(
             context,
-            turn.question,
             turn.encoder,
             conclude=conclude,
             record=event_log.record if turn.call.echo.store else None,
         )
+        await stream.run(self._backend, turn.question)
 
     async def _collect(self, context: RequestContext, turn: PreparedResponse) -> bytes:
         document = ResponseDocument(turn.encoder)
-        await self._runner.collect(context, turn.question, document)
+        await collect(self._backend, context, turn.question, document)
         end = turn.encoder.conclude()
         await self._turns.keep(turn, [*document.wire_events, *end])
         return json_response(context.request, document.encode())
@@ -168,7 +169,7 @@ class ResponsesRoutes(Routes):
         )
         _set_headers(context, turn, None)
         document = ResponseDocument(turn.encoder)
-        await self._runner.collect(context, turn.question, document)
+        await collect(self._backend, context, turn.question, document)
         if turn.encoder.response["status"] != "completed":
             raise ClaudeFailed(
                 "the model's summary was cut short; try again", cause=Cause.NO_SUMMARY

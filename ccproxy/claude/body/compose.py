@@ -31,7 +31,7 @@ from ccproxy.claude.body.turns import Prefix
 from ccproxy.claude.shaping.answer_tool import AnswerToolShaper
 from ccproxy.claude.shaping.demand import DemandShaper
 from ccproxy.claude.shaping.formatted import FormatShaper
-from ccproxy.claude.shaping.shaper import AnswerShaper, ComposeAgain, PlainShaper
+from ccproxy.claude.shaping.shaper import AnswerShaper, ComposeAgain
 from ccproxy.claude.shaping.stops import StopShaper
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Block, MessagesRequest, Tool, ToolChoice
@@ -71,7 +71,7 @@ class Composition:
             return None
         return run(_compose(evolve(self._source, drops_thinking=True)))
 
-    def shaper(self) -> AnswerShaper:
+    def shaper(self) -> AnswerShaper | None:
         """Make the shaper of the answer; each attempt needs a new one."""
         tools = self._draft.tools
         ours = self.plan.answer_tool
@@ -96,7 +96,7 @@ class Composition:
 
 def make_shaper(
     plan: ShapingPlan, again: ComposeAgain, client_tools: Collection[str] = ()
-) -> AnswerShaper:
+) -> AnswerShaper | None:
     """The shaper for one answer.
 
     Args:
@@ -114,7 +114,7 @@ def make_shaper(
         return DemandShaper(plan.demanded, again, plan.signed_parts)
     if plan.stops:
         return StopShaper(plan.stops)
-    return PlainShaper()
+    return None
 
 
 @frozen(kw_only=True)

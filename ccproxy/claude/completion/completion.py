@@ -134,7 +134,8 @@ class Completion(PoolClient):
             self._part_has_sent = any(not isinstance(e, UpstreamRetry) for e in events)
         if self._builder is not None:
             self._builder.receive(events)
-        shaped = self._shaper.filter(events)
+        shaper = self._shaper
+        shaped = list(events) if shaper is None else shaper.filter(events)
         if isinstance(end, Finished):
             self._part_end = end
         if shaped and isinstance(shaped[-1], Finished | Failed):
@@ -174,7 +175,7 @@ class Completion(PoolClient):
 
     def _part_ended(self, shaped: list[Event]) -> None:
         """A part has ended: finish, ask again, or check, as the shaper says."""
-        pending = self._shaper.pending
+        pending = None if self._shaper is None else self._shaper.pending
         if pending is None:
             self._finish(shaped)
             return
@@ -220,7 +221,7 @@ class Completion(PoolClient):
 
     @override
     def _checked(self, problem: str | None) -> None:
-        shaped = self._shaper.checked(problem)
+        shaped = [] if self._shaper is None else self._shaper.checked(problem)
         if shaped and isinstance(shaped[-1], Finished | Failed):
             self._finish(shaped)
         else:
@@ -235,7 +236,8 @@ class Completion(PoolClient):
     def _send(self, events: list[Event]) -> None:
         if not events or (self._state is AnswerState.OVER and self._is_cancelled):
             return
-        self._note_token(events)
+        if not self._has_token:
+            self._note_token(events)
         end = events[-1]
         if isinstance(end, Failed):
             error = with_client_paths(end.error, self._body.paths)

@@ -87,7 +87,8 @@ class NativeCompletion(PendingAnswer[Session]):
                 return
             self._can_start_anew = not said
         self._message.receive(events)
-        self._note_token(events)
+        if not self._has_token:
+            self._note_token(events)
         end = events[-1]
         if isinstance(end, Finished) and self._is_to_be_checked(end):
             self._finished = end

@@ -140,7 +140,7 @@ class Session:
     def resume(self) -> None:
         """Continue reading."""
         self._process.resume()
-        self._heartbeat.heard()
+        self._heartbeat.is_heard = True
         self._delivery.resume()
 
     def close(self) -> "Deferred[None]":
@@ -161,7 +161,7 @@ class Session:
 
     def lines_received(self, lines: list[bytes]) -> None:
         """Take lines of the CLI; called by the process."""
-        self._heartbeat.heard()
+        self._heartbeat.is_heard = True
         events: list[Event] = []
         try:
             for line in lines:

@@ -171,9 +171,7 @@ class PendingAnswer(Generic[_Process]):
             check.cancel()
 
     def _note_token(self, events: Sequence[Event]) -> None:
-        """Measure the time of the first token."""
-        if self._has_token:
-            return
+        """Measure the time of the first token; not to be called after it."""
         for event in events:
             if isinstance(event, MessageStart):
                 self._model = event.model

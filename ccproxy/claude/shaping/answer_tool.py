@@ -33,11 +33,17 @@ from typing import Any
 
 import msgspec
 from attrs import evolve
+from typing_extensions import override
 
 from ccproxy.claude.body.result import ALL_PARTS, AnswerTool
 from ccproxy.claude.shaping.formatted import not_satisfied, wrong
 from ccproxy.claude.shaping.parts import AnswerParts
-from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain, SchemaCheck
+from ccproxy.claude.shaping.shaper import (
+    AnswerShaper,
+    AskAgain,
+    ComposeAgain,
+    SchemaCheck,
+)
 from ccproxy.core.messages import Text, ToolUse, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
@@ -64,7 +70,7 @@ class _State(Enum):
     CALLED = auto()
 
 
-class AnswerToolShaper:
+class AnswerToolShaper(AnswerShaper):
     """Passes on the arguments of the answer tool as the text of the answer.
 
     Args:
@@ -85,7 +91,6 @@ class AnswerToolShaper:
         self._again = again
         self._client_tools = client_tools
         self._parts = AnswerParts(signed)
-        self._pending: SchemaCheck | AskAgain | None = None
         self._end: Finished | None = None
         self._begin()
 
@@ -99,14 +104,10 @@ class AnswerToolShaper:
         # The message's events that were passed on, besides the answer.
         self._kept: list[Event] = []
 
-    @property
-    def pending(self) -> SchemaCheck | AskAgain | None:
-        """The check, or the second question."""
-        return self._pending
-
+    @override
     def filter(self, events: Sequence[Event]) -> list[Event]:
         """The events to pass on."""
-        self._pending = None
+        self.pending = None
         passed: list[Event] = []
         for event in events:
             self._parts.record(event)
@@ -196,14 +197,15 @@ class AnswerToolShaper:
         is_answered = self._state is _State.ANSWERED
         instance = "".join(self._answer) if is_answered else self._parts.text
         if self._tool.schema is not None:
-            self._pending = SchemaCheck(self._tool.schema, instance.encode())
+            self.pending = SchemaCheck(self._tool.schema, instance.encode())
             return []
         problem = None if _is_object(instance) else "it is no JSON object"
         return self.checked(problem)
 
+    @override
     def checked(self, problem: str | None) -> list[Event]:
         """Take the outcome of the check; returns the events to pass on."""
-        self._pending = None
+        self.pending = None
         is_answered = self._state is _State.ANSWERED
         if problem is None:
             held = [] if is_answered else self._parts.renumber(self._held)
@@ -222,7 +224,7 @@ class AnswerToolShaper:
             )
         self._parts.begin_next_part()
         self._begin()
-        self._pending = AskAgain(body)
+        self.pending = AskAgain(body)
         return passed
 
     def _order(self) -> str:

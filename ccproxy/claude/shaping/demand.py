@@ -22,10 +22,16 @@ Source: rule 29 of the Messages API.
 from collections.abc import Collection, Sequence
 from enum import Enum, auto
 
+from typing_extensions import override
+
 from ccproxy.claude.body.result import ALL_PARTS
 from ccproxy.claude.body.tools import call_request
 from ccproxy.claude.shaping.parts import AnswerParts
-from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain, SchemaCheck
+from ccproxy.claude.shaping.shaper import (
+    AnswerShaper,
+    AskAgain,
+    ComposeAgain,
+)
 from ccproxy.core.messages import Text, ToolUse, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
@@ -49,7 +55,7 @@ class _State(Enum):
     CALLED = auto()
 
 
-class DemandShaper:
+class DemandShaper(AnswerShaper):
     """Holds text back until the required call comes.
 
     Args:
@@ -68,20 +74,11 @@ class DemandShaper:
         self._held: list[Event] = []
         # The text of the first part.
         self._aside = ""
-        self._pending: SchemaCheck | AskAgain | None = None
 
-    @property
-    def pending(self) -> SchemaCheck | AskAgain | None:
-        """The second question."""
-        return self._pending
-
-    def checked(self, problem: str | None) -> list[Event]:
-        """Nothing is ever checked."""
-        return []
-
+    @override
     def filter(self, events: Sequence[Event]) -> list[Event]:
         """The events to pass on."""
-        self._pending = None
+        self.pending = None
         passed: list[Event] = []
         for event in events:
             self._parts.record(event)
@@ -126,7 +123,7 @@ class DemandShaper:
                 self._held.clear()
                 self._state = _State.OPEN
                 self._parts.begin_next_part()
-                self._pending = AskAgain(body)
+                self.pending = AskAgain(body)
                 return []
         has_call = any(isinstance(b.value, ToolUse) for b in self._parts.blocks)
         if not self._aside or has_call:

@@ -14,15 +14,22 @@ CHECKING   it does not, in the second       an error
 
 from collections.abc import Sequence
 
+from typing_extensions import override
+
 from ccproxy.claude.body.result import ALL_PARTS
 from ccproxy.claude.shaping.parts import AnswerParts
-from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain, SchemaCheck
+from ccproxy.claude.shaping.shaper import (
+    AnswerShaper,
+    AskAgain,
+    ComposeAgain,
+    SchemaCheck,
+)
 from ccproxy.core.errors import SchemaNotSatisfied
 from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import Event, Failed, Finished, FinishReason
 
 
-class FormatShaper:
+class FormatShaper(AnswerShaper):
     """Passes on the events, but holds back the end until the answer is checked.
 
     Args:
@@ -38,23 +45,18 @@ class FormatShaper:
         self._again = again
         self._parts = AnswerParts(signed)
         self._end: Finished | None = None
-        self._pending: SchemaCheck | AskAgain | None = None
 
-    @property
-    def pending(self) -> SchemaCheck | AskAgain | None:
-        """The check, or the second question."""
-        return self._pending
-
+    @override
     def filter(self, events: Sequence[Event]) -> list[Event]:
         """The events to pass on."""
-        self._pending = None
+        self.pending = None
         passed: list[Event] = []
         for event in events:
             self._parts.record(event)
             if isinstance(event, Finished) and self._is_an_answer(event):
                 self._end = event
                 instance = self._parts.text.encode()
-                self._pending = SchemaCheck(self._schema, instance)
+                self.pending = SchemaCheck(self._schema, instance)
             else:
                 passed += self._parts.renumber([event])
         return passed
@@ -64,9 +66,10 @@ class FormatShaper:
             return False
         return not any(isinstance(b.value, ToolUse) for b in self._parts.blocks)
 
+    @override
     def checked(self, problem: str | None) -> list[Event]:
         """Take the outcome of the check; returns the events to pass on."""
-        self._pending = None
+        self.pending = None
         if problem is None:
             return [] if self._end is None else [self._end]
         body = None
@@ -78,7 +81,7 @@ class FormatShaper:
             f"the model's answer did not satisfy the schema ({problem})"
         )
         self._parts.begin_next_part()
-        self._pending = AskAgain(body)
+        self.pending = AskAgain(body)
         return passed
 
 

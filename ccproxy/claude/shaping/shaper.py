@@ -1,7 +1,8 @@
 """The interface of shapers, for the code that asks the model. Pure."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from attrs import frozen
 
@@ -35,13 +36,19 @@ class AskAgain:
 ComposeAgain: TypeAlias = Callable[[Sequence[Block], str], ComposedBody | None]
 
 
-class AnswerShaper(Protocol):
-    """Filters the events of one answer.
+class AnswerShaper(ABC):
+    """Filters the events of one answer; an answer that needs no filter has none.
 
     An answer may have two parts: the model is asked again (`AskAgain`), and the events
     of the second part follow those of the first.
+
+    Attributes:
+        pending: what has to happen before the held end is passed on; None: nothing.
     """
 
+    pending: SchemaCheck | AskAgain | None = None
+
+    @abstractmethod
     def filter(self, events: Sequence[Event]) -> list[Event]:
         """The events to pass on now.
 
@@ -49,26 +56,6 @@ class AnswerShaper(Protocol):
         happen. It may also end the answer before the model does.
         """
 
-    @property
-    def pending(self) -> SchemaCheck | AskAgain | None:
-        """What has to happen before the end is passed on; None: nothing."""
-
     def checked(self, problem: str | None) -> list[Event]:
         """Take the outcome of a `SchemaCheck`; returns the events to pass on."""
-
-
-class PlainShaper:
-    """Passes on all events."""
-
-    def filter(self, events: Sequence[Event]) -> list[Event]:
-        """All of these events."""
-        return list(events)
-
-    @property
-    def pending(self) -> SchemaCheck | AskAgain | None:
-        """Nothing."""
-        return None
-
-    def checked(self, problem: str | None) -> list[Event]:
-        """Nothing is ever checked."""
-        return []
+        raise NotImplementedError

@@ -19,7 +19,9 @@ Source: rule 39 of the Messages API.
 from collections.abc import Sequence
 from enum import Enum, auto
 
-from ccproxy.claude.shaping.shaper import AskAgain, SchemaCheck
+from typing_extensions import override
+
+from ccproxy.claude.shaping.shaper import AnswerShaper
 from ccproxy.core.stream import (
     ContentBlockStop,
     Event,
@@ -36,7 +38,7 @@ class _State(Enum):
     ENDED = auto()
 
 
-class StopShaper:
+class StopShaper(AnswerShaper):
     """Ends an answer at the first stop sequence.
 
     Args:
@@ -49,15 +51,7 @@ class StopShaper:
         self._held = ""
         self._usage = Usage()
 
-    @property
-    def pending(self) -> SchemaCheck | AskAgain | None:
-        """Nothing."""
-        return None
-
-    def checked(self, problem: str | None) -> list[Event]:
-        """Nothing is ever checked."""
-        return []
-
+    @override
     def filter(self, events: Sequence[Event]) -> list[Event]:
         """The events to pass on; the last may be the answer's end."""
         passed: list[Event] = []

@@ -11,17 +11,15 @@ _FIRST_OF_ALL, _LAST_OF_ALL = "\ud800", "\udbff"
 
 
 class HalvedDeltas:
-    """The deltas of one message, of which few have half a pair."""
+    """The deltas of one message, of which few have half a pair.
+
+    Attributes:
+        last: the delta whose first half waits for its second; None: no half waits.
+    """
 
     def __init__(self) -> None:
         self._half = ""
-        # The delta that ended in that half.
-        self._last: BlockDeltaEvent | None = None
-
-    @property
-    def waits(self) -> bool:
-        """Whether a first half waits for its second."""
-        return self._last is not None
+        self.last: BlockDeltaEvent | None = None
 
     def join(self, event: BlockDeltaEvent) -> BlockDeltaEvent:
         """A delta with the half that waited; a half at its own end waits.
@@ -37,12 +35,12 @@ class HalvedDeltas:
         text, self._half = (text[:-1], text[-1]) if waits else (text, "")
         sound = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         joined = BlockDeltaEvent(type(event.delta)(sound), event.index)
-        self._last = joined if waits else None
+        self.last = joined if waits else None
         return joined
 
     def rest(self) -> BlockDeltaEvent | None:
         """A delta with U+FFFD for a half that waits; the block has no other delta."""
-        last, self._last, self._half = self._last, None, ""
+        last, self.last, self._half = self.last, None, ""
         if last is None:
             return None
         return BlockDeltaEvent(type(last.delta)("\ufffd"), last.index)

@@ -26,6 +26,7 @@ class Heartbeat:
     """The heartbeat of one CLI process.
 
     Attributes:
+        is_heard: set when the CLI has written something, or is read again.
         patience_seconds: the time that the CLI may be busy with a large request, and
             answer nothing.
 
@@ -52,7 +53,7 @@ class Heartbeat:
         self._must_answer = must_answer
         self._lost = lost
         self._looking: IDelayedCall | None = None
-        self._is_started = self._is_checking = self._is_heard = False
+        self._is_started = self._is_checking = self.is_heard = False
         self.patience_seconds = 0.0
 
     def start(self) -> None:
@@ -71,10 +72,6 @@ class Heartbeat:
         if looking is not None:
             looking.cancel()
 
-    def heard(self) -> None:
-        """Note that the CLI has written something, or that it is read again."""
-        self._is_heard = True
-
     async def _check(self) -> None:
         if self._process.is_stopped:
             self._lost(
@@ -83,12 +80,12 @@ class Heartbeat:
             return
         if not self._owes_answer():
             return
-        self._is_heard = False
+        self.is_heard = False
         seconds = _ANSWER_SECONDS + self.patience_seconds
         if not await self._controls.answers(seconds, self._clock):
             # If the reactor was late, the answer may be there and not be read yet.
             await deferLater(self._clock, 0)
-            if not self._is_heard and self._owes_answer():
+            if not self.is_heard and self._owes_answer():
                 self._lost("the claude CLI does not answer", Cause.NO_REPLY)
 
     def _owes_answer(self) -> bool:

@@ -229,7 +229,7 @@ class TurnDecoder:
         return self._piece(event) if self._phase is _Phase.STREAMING else []
 
     def _delta(self, event: BlockDeltaEvent) -> list[Event]:
-        if self._halved.waits or isinstance(event, HalvedDeltaEvent):
+        if self._halved.last is not None or isinstance(event, HalvedDeltaEvent):
             event = self._halved.join(event)
         delta, index = event.delta, event.index
         if isinstance(delta, TextPiece):

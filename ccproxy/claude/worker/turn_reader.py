@@ -212,7 +212,7 @@ class Delivery:
             why: maps an error to a more exact one, if more is known.
         """
         # A timer is set anew for each batch, not for each of its tokens.
-        if any(map(is_token, events)):
+        if any(isinstance(event, _PIECES) or is_token(event) for event in events):
             self._deadlines.token()
         for position, event in enumerate(events):
             if isinstance(event, _PIECES):

@@ -215,7 +215,7 @@ class Worker(HasWorkerState):
     def resume(self) -> None:
         """Read on."""
         self._process.resume()
-        self._heartbeat.heard()
+        self._heartbeat.is_heard = True
         self._reader.resume()
 
     def close(self) -> "Deferred[None]":
@@ -235,7 +235,7 @@ class Worker(HasWorkerState):
 
     def lines_received(self, lines: list[bytes]) -> None:
         """Take lines of the CLI; called by the process."""
-        self._heartbeat.heard()
+        self._heartbeat.is_heard = True
         try:
             for line in lines:
                 record = codec.decode(line)

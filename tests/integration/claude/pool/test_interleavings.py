@@ -41,7 +41,7 @@ from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.processes import ProcessSlots
 from ccproxy.claude.process.launch import LaunchSpec
-from ccproxy.claude.shaping.shaper import AskAgain, PlainShaper, SchemaCheck
+from ccproxy.claude.shaping.shaper import AskAgain, SchemaCheck
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.worker import Worker
 from ccproxy.config.limits import PoolLimits, TurnTimeouts
@@ -230,9 +230,7 @@ class Interleavings(RuleBasedStateMachine):
             return AskAgain(evolve(body, json=next(parts).encode()))
 
         steps = [step(name) for name in todo]
-        asked = question(
-            shaper=lambda: HoldingShaper(list(steps)) if steps else PlainShaper()
-        )
+        asked = question(shaper=lambda: HoldingShaper(list(steps)) if steps else None)
         asked = evolve(asked, composition=evolve(asked.composition, body=body))
         client = Client(asked, set(bodies), is_within=True)
         client.completion = Completion(

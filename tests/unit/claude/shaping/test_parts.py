@@ -1,5 +1,6 @@
 """Answers of several parts, and the shaper of each plan."""
 
+from types import NoneType
 from typing import Any
 
 import pytest
@@ -9,7 +10,6 @@ from ccproxy.claude.body.result import AnswerTool, ShapingPlan
 from ccproxy.claude.shaping.answer_tool import AnswerToolShaper
 from ccproxy.claude.shaping.demand import DemandShaper
 from ccproxy.claude.shaping.formatted import FormatShaper
-from ccproxy.claude.shaping.shaper import PlainShaper
 from ccproxy.claude.shaping.stops import StopShaper
 from ccproxy.core.messages import Thinking, redacted_thinking_block
 from ccproxy.core.stream import ContentBlockStart, ContentBlockStop, Event, Finished
@@ -49,7 +49,7 @@ def test_redacted_thinking_is_left_out_with_the_signatures() -> None:
 @pytest.mark.parametrize(
     ("plan", "kind"),
     [
-        (ShapingPlan(), PlainShaper),
+        (ShapingPlan(), NoneType),
         (ShapingPlan(stops=("\n",)), StopShaper),
         (ShapingPlan(demanded=("look",)), DemandShaper),
         (ShapingPlan(format_schema=b"{}"), FormatShaper),
