@@ -220,7 +220,9 @@ async def test_parameters_reach_the_model(proxy: Start, upstream: Upstream) -> N
     )
     assert response.code == 200
     assert await response.json()
-    assert response.headers.getRawHeaders("x-ccproxy-ignored") == ["seed, temperature"]
+    assert response.headers.getRawHeaders("x-ccproxy-ignored") == [
+        "seed, user, metadata, store, something_new, temperature"
+    ]
     [body] = upstream.bodies
     assert body["model"] == "claude-sonnet-5-5"
     assert body["max_tokens"] == 500

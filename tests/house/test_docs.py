@@ -5,15 +5,19 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from ccproxy.api.admin.activity import REMEDIES
 from ccproxy.api.app import ROUTES
+from ccproxy.api.chat.request import ChatRequest
+from ccproxy.api.responses.request import ResponsesRequest
 from ccproxy.claude.native.session import SessionLost
 from ccproxy.claude.worker.commands import WorkerLost
 from ccproxy.config.settings import OPTIONS
 from ccproxy.core.errors import Cause
 from ccproxy.web.access import CORSPolicy
 from tests.support.docs import DOCS, README, ROOT, all_errors, all_kinds, anchors, rows
+from tests.support.fates import fate_rows
 
 PAGES = (
     *(README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"),
@@ -110,6 +114,16 @@ def test_table_of_routes_is_the_document_s() -> None:
         for route in ROUTES
     ]
     assert told == expected, "docs/api.md should have:\n" + "\n".join(expected)
+
+
+@pytest.mark.parametrize(
+    ("page", "struct"),
+    [("chat-completions.md", ChatRequest), ("responses.md", ResponsesRequest)],
+)
+def test_table_of_fates_is_the_code_s(page: str, struct: type[Struct]) -> None:
+    found = ["| " + " | ".join(row) + " |" for row in rows(DOCS / page, "fates")]
+    expected = fate_rows(struct)
+    assert found == expected, f"docs/{page} should have:\n" + "\n".join(expected)
 
 
 def test_named_options_exist() -> None:

@@ -34,14 +34,12 @@ class Api:
         requests: a strategy for valid requests, for some models.
         meaning: what a request means in the Messages API.
         is_translated: whether the Messages API has several equal requests.
-        without_effect: fields that the headers must report.
     """
 
     path: str
     requests: Callable[..., st.SearchStrategy[Request]]
     meaning: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     is_translated: bool = True
-    without_effect: tuple[str, ...] = ()
 
 
 MESSAGES = Api("/v1/messages", messages_requests, lambda sent: sent, False)
@@ -187,8 +185,7 @@ class Bench:
         if body["system"][1] != self.identity:
             found.append("system.1")
         if told_paths is not None:
-            allowed = [name for name in sent.api.without_effect if name in sent.body]
-            allowed += [path for path in roles if _is_instruction(sent.body, path)]
+            allowed = [path for path in roles if _is_instruction(sent.body, path)]
             found += misnamed(told_paths, sent.body, allowed)
         return found
 

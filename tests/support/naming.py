@@ -1,6 +1,8 @@
-"""The fields that the headers must report because of their numbers.
+"""The fields that the headers must report, of a random request of the tests.
 
-The CLI is JavaScript and prints the body anew, so that some numbers go up in another
+Some have no effect. Others are reported because of their numbers:
+
+the CLI is JavaScript and prints the body anew, so that some numbers go up in another
 form, or with another value: those have to be named. Of some it cannot be said what
 they become without printing them: those may be.
 
@@ -33,7 +35,7 @@ def misnamed(
         request: what the client sent.
         allowed: what may be named for another reason; also what lies within.
     """
-    must, may = set[str](), set[str]()
+    must, may = set(without_effect(request)), set(without_effect(request))
     for path, value in _printed_parts(request):
         changes = _changes(value)
         if True in changes:
@@ -44,6 +46,24 @@ def misnamed(
     for path in told:
         if not any(_is_within(path, each) for each in (*may, *allowed)):
             found.append(f"{path} is named, and goes up as it was sent")
+    return found
+
+
+def without_effect(request: Mapping[str, Any]) -> list[str]:
+    """The paths of fields that the Messages API has nothing for."""
+    found = ["user"] if "user" in request else []
+    schema = request.get("response_format", {}).get("json_schema", {})
+    found += [f"response_format.json_schema.{n}" for n in ("name",) if n in schema]
+    if "messages" not in request:
+        # The answer repeats `metadata`.
+        return found
+    found += ["metadata"] if "metadata" in request else []
+    for number, message in enumerate(request["messages"]):
+        content = message.get("content")
+        for index, part in enumerate(content if isinstance(content, list) else ()):
+            at = f"messages[{number}].content[{index}].image_url"
+            if part.get("image_url", {}).get("detail", "auto") != "auto":
+                found.append(f"{at}.detail")
     return found
 
 

@@ -1,8 +1,5 @@
 """Decodes ``POST /chat/completions`` to a request of the Messages API. Pure.
 
-Each field of OpenAI's document has one of four fates:
-
-==========  ================================================================
 carried     it reaches the model
 ignored     the proxy cannot apply it; its path is reported
 refused     the answer without it would be wrong
@@ -10,10 +7,11 @@ accepted    it has no visible effect: ``user``,
             ``metadata``, ``store`` …
 ==========  ================================================================
 
+=======
 Source: ``CreateChatCompletionRequest`` in OpenAI's document.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from attrs import frozen
@@ -40,6 +38,16 @@ from ccproxy.api.common.decoding import (
     read_body,
     sampling_fields,
 )
+from ccproxy.api.common.fates import (
+    NO_LOGPROBS,
+    NO_OBFUSCATION,
+    NO_USERS,
+    NOT_TO_BE_HAD,
+    OTHER_CACHE,
+    ignored,
+    name_unread,
+    refused,
+)
 from ccproxy.api.common.output_schema import ResponseFormat, output_config, output_paths
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import InputMessage
@@ -52,14 +60,6 @@ _MOST_CHOICES = 128
 
 # The Messages API has these fields, but some of its models refuse them.
 _SAMPLING = ("temperature", "top_p", "top_k")
-_IGNORED = (
-    "presence_penalty",
-    "frequency_penalty",
-    "seed",
-    "logit_bias",
-    "prediction",
-    "verbosity",
-)
 
 
 class _Message(msgspec.Struct):
@@ -69,13 +69,17 @@ class _Message(msgspec.Struct):
     tool_calls: list[ToolCallParam] | None = None
     tool_call_id: str | None = None
     function_call: FunctionCallParam | None = None
+    name: Annotated[object, ignored("the provider's messages have no names")] = None
+    audio: Annotated[object, ignored("the provider does not have the sound")] = None
     # Not in OpenAI's document: see `thinking_of`; the name in the Messages API.
     reasoning_details: list[Any] | None = None
+    reasoning_content: object = None
     is_error: bool | None = None
 
 
 class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
+    include_obfuscation: Annotated[object, ignored(NO_OBFUSCATION)] = None
 
 
 class ChatRequest(msgspec.Struct):
@@ -92,22 +96,11 @@ class ChatRequest(msgspec.Struct):
     stop: str | list[str] | None = None
     reasoning_effort: str | None = None
     n: int | None = None
-    # Sampling: sent with `--forward-sampling` to models that take it. All others of
-    # these are named as ignored.
+    # Sent with `--forward-sampling` to models that take them, otherwise ignored.
     temperature: int | float | None = None
     top_p: int | float | None = None
     top_k: int | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    seed: int | None = None
-    logit_bias: dict[str, float] | None = None
-    prediction: object = None
-    verbosity: object = None
-    # Refused, unless the value has no effect.
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
     modalities: list[str] | None = None
-    audio: object = None
     response_format: ResponseFormat | None = None
     web_search_options: object = None
     tools: list[ChatToolParam] | None = None
@@ -115,6 +108,26 @@ class ChatRequest(msgspec.Struct):
     functions: list[FunctionParam] | None = None
     tool_choice: object = None
     function_call: object = None
+    presence_penalty: Annotated[float | None, ignored(NOT_TO_BE_HAD)] = None
+    frequency_penalty: Annotated[float | None, ignored(NOT_TO_BE_HAD)] = None
+    seed: Annotated[int | None, ignored(NOT_TO_BE_HAD)] = None
+    logit_bias: Annotated[dict[str, float] | None, ignored(NOT_TO_BE_HAD)] = None
+    prediction: Annotated[object, ignored(NOT_TO_BE_HAD)] = None
+    verbosity: Annotated[object, ignored(NOT_TO_BE_HAD)] = None
+    moderation: Annotated[object, ignored("the provider has its own")] = None
+    service_tier: Annotated[object, ignored("the CLI chooses it")] = None
+    user: Annotated[object, ignored(NO_USERS)] = None
+    safety_identifier: Annotated[object, ignored(NO_USERS)] = None
+    metadata: Annotated[object, ignored("completions are not stored")] = None
+    store: Annotated[object, ignored("completions are not stored")] = None
+    prompt_cache_key: Annotated[object, ignored(OTHER_CACHE)] = None
+    prompt_cache_options: Annotated[object, ignored(OTHER_CACHE)] = None
+    prompt_cache_retention: Annotated[object, ignored(OTHER_CACHE)] = None
+    logprobs: Annotated[bool | None, refused(NO_LOGPROBS)] = None
+    top_logprobs: Annotated[int | None, refused(NO_LOGPROBS)] = None
+    audio: Annotated[object, refused("the model has no audio output; request text")] = (
+        None
+    )
 
 
 _decoder = msgspec.json.Decoder(ChatRequest)
@@ -154,10 +167,11 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
     """
     body, halves = read_body(body)
     given = decode_json(_decoder, body)
-    _reject_unsupported(given)
     adjustments = Adjustments()
     adjustments.adjust(*halves)
-    extra = sampling_fields(given, _SAMPLING, _IGNORED, adjustments)
+    name_unread(body, ChatRequest, adjustments)
+    _reject_unsupported(given)
+    extra = sampling_fields(given, _SAMPLING)
     if given.web_search_options is not None:
         adjustments.search_web("web_search_options")
     tools = _decode_tools(given, adjustments)
@@ -203,11 +217,8 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
 
 
 def _reject_unsupported(request: ChatRequest) -> None:
-    if request.logprobs or request.top_logprobs:
-        unsupported("logprobs", "the model's log probabilities are not available")
-    if request.audio is not None or "audio" in (request.modalities or ()):
-        param = "audio" if request.audio is not None else "modalities"
-        unsupported(param, "the model has no audio output; request text")
+    if "audio" in (request.modalities or ()):
+        unsupported("modalities", "the model has no audio output; request text")
     if request.functions and request.tools:
         raise InvalidRequest(
             "`functions` and `tools` exclude each other; send all as `tools`",
@@ -264,6 +275,9 @@ def _input_message(
             result_of=_result_of(message, at, legacy_calls),
             is_error=message.is_error or False,
         )
+    if message.reasoning_content and not message.reasoning_details:
+        # The thinking without its signature.
+        adjustments.ignore(f"{at}.reasoning_content")
     content, field = message.content, "content"
     if content is None and message.refusal is not None:
         content, field = message.refusal, "refusal"

@@ -14,12 +14,14 @@ document, and what clients were seen to send.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common import media
 from ccproxy.api.common.decoding import Adjustments, required
+from ccproxy.api.common.fates import NO_LOGPROBS, ignored
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tools import function_call
 from ccproxy.core.errors import InvalidRequest, unsupported
@@ -38,8 +40,14 @@ _NATIVE_PARTS: Mapping[str, str] = {
 }
 
 
+# What OpenAI's `prompt_cache_breakpoint` is in the Messages API.
+_BREAKPOINT = Raw(b'{"type":"ephemeral"}')
+_NO_DETAIL = "the provider scales images and pages by itself"
+
+
 class _ImageURL(msgspec.Struct):
     url: str | None = None
+    detail: Annotated[object, ignored(_NO_DETAIL)] = None
 
 
 class _File(msgspec.Struct):
@@ -62,6 +70,12 @@ class ContentPart(msgspec.Struct, omit_defaults=True):
     filename: str | None = None
     file_url: str | None = None
     file_id: str | None = None
+    detail: Annotated[object, ignored(_NO_DETAIL)] = None
+    # The end of a prompt that is to be cached.
+    prompt_cache_breakpoint: dict[str, Raw] | None = None
+    # Of texts of earlier answers.
+    annotations: Annotated[object, ignored("the provider has no such field")] = None
+    logprobs: Annotated[object, ignored(NO_LOGPROBS)] = None
     # Fields of the Messages API, which some clients send to OpenAI's APIs.
     cache_control: Raw | UnsetType = UNSET
     id: str | None = None
@@ -127,7 +141,7 @@ def _sound(blocks: Sequence[Block], adjustments: Adjustments) -> list[Block]:
 def _block(part: ContentPart, at: str, role: str, adjustments: Adjustments) -> Block:
     if part.type in _NATIVE_PARTS:
         return _native(part, role, at, adjustments)
-    block = _openai_block(part, at, adjustments)
+    block = _openai_block(part, at, role, adjustments)
     if block.type != "text" and role in (ASSISTANT, SYSTEM):
         raise InvalidRequest(
             f"`{at}`: a message of role {role} has text only; images and files are the "
@@ -137,8 +151,15 @@ def _block(part: ContentPart, at: str, role: str, adjustments: Adjustments) -> B
     return block
 
 
-def _openai_block(part: ContentPart, at: str, adjustments: Adjustments) -> Block:
+def _openai_block(
+    part: ContentPart, at: str, role: str, adjustments: Adjustments
+) -> Block:
     cached = part.cache_control
+    if part.prompt_cache_breakpoint is not None:
+        if role in (USER, ASSISTANT):
+            cached = _BREAKPOINT if isinstance(cached, UnsetType) else cached
+        else:
+            adjustments.ignore(f"{at}.prompt_cache_breakpoint")
     match part.type:
         case "text" | "input_text" | "output_text":
             text = required(part.text, f"{at}.text")
@@ -161,6 +182,8 @@ def _openai_block(part: ContentPart, at: str, adjustments: Adjustments) -> Block
             )
         case "input_file":
             media.no_uploads(part.file_id, f"{at}.file_id")
+            if part.file_data and part.file_url:
+                adjustments.ignore(f"{at}.file_url")
             return media.document(
                 part.file_data,
                 part.file_url,
@@ -191,6 +214,7 @@ def _native(part: ContentPart, role: str, at: str, adjustments: Adjustments) -> 
         identifier = NO_ID if part.id is None else part.id
         return function_call(identifier, name, arguments, at, adjustments, {})
     try:
-        return Block.decode(msgspec.json.encode(part), at)
+        native = msgspec.structs.replace(part, prompt_cache_breakpoint=None)
+        return Block.decode(msgspec.json.encode(native), at)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"`{at}`: {error}", param=at) from None

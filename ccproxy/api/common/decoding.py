@@ -3,7 +3,7 @@
 Errors name the client's field.
 
 Many models refuse ``temperature`` and the like; `ccproxy.claude.body.options` decides
-that, where the model is known. Fields that the Messages API lacks are always reported.
+that, where the model is known.
 """
 
 import json
@@ -206,27 +206,17 @@ class Adjustments:
         self._web_searches[path] = None
 
 
-def sampling_fields(
-    request: object,
-    known: Sequence[str],
-    unknown: Sequence[str],
-    adjustments: Adjustments,
-) -> Mapping[str, Raw]:
-    """The sampling fields of a request that the Messages API has, too.
+def sampling_fields(request: object, names: Sequence[str]) -> Mapping[str, Raw]:
+    """The sampling fields of a request.
 
     Args:
-        request: has the fields as attributes; None and ``{}`` mean absent.
-        known: names of number fields that the Messages API has.
-        unknown: names of fields that the Messages API lacks.
-        adjustments: get the names of those that the request has.
+        request: has the fields as attributes; None means absent.
+        names: of number fields.
 
     Raises:
         InvalidRequest: a number is too large.
     """
-    adjustments.ignore(
-        *(name for name in unknown if getattr(request, name) not in (None, {}))
-    )
-    given = {name: getattr(request, name) for name in known}
+    given = {name: getattr(request, name) for name in names}
     return {
         name: _number(value, name) for name, value in given.items() if value is not None
     }

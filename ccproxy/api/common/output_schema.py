@@ -24,6 +24,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from ccproxy.api.common.decoding import required
+from ccproxy.api.common.fates import granted, ignored
 from ccproxy.core.errors import InvalidRequest, unsupported
 from ccproxy.core.messages import OutputConfig, OutputValue, parsed
 
@@ -35,6 +36,9 @@ _Named = dict[str, "_Schema | bool"]
 _ANY_OBJECT = Raw(b'{"type":"object"}')
 _NULL = Raw(b"null")
 # Fields of the Messages API for which `output_paths` returns the client's names.
+# Why fields have no effect, or always have it.
+_NO_NAMES = "the provider's format is the schema alone"
+_STRICT = "an answer is always held to its schema"
 _EFFORT = "output_config.effort"
 _FORMAT = "output_config.format"
 
@@ -140,18 +144,20 @@ def check_shape(schema: Mapping[str, Any], param: str) -> None:
 
 class _JSONSchema(msgspec.Struct):
     schema: Raw | UnsetType = UNSET
-    strict: bool | None = None
+    strict: Annotated[bool | None, granted(_STRICT)] = None
+    name: Annotated[object, ignored(_NO_NAMES)] = None
+    description: Annotated[object, ignored(_NO_NAMES)] = None
 
 
 class ResponseFormat(msgspec.Struct):
     """``response_format`` of chat completions, ``text.format`` of Responses."""
 
     type: str
-    # In Responses.
+    # In Responses, which repeats the format.
     name: str | None = None
-    description: str | None = None
+    description: Annotated[str | None, ignored(_NO_NAMES)] = None
     schema: Raw | UnsetType = UNSET
-    strict: bool | None = None
+    strict: Annotated[bool | None, granted(_STRICT)] = None
     # In chat completions.
     json_schema: _JSONSchema | None = None
 

@@ -12,18 +12,19 @@ whether it comes from a client or from the store.
 ``local_shell_call``,
 ``shell_call``
 ``…_output`` of these         its result
-``web_search_call``           a search that the model made by itself; left out
 ``compaction``                a conversation's summary, encrypted
 ``item_reference``            a stored item, by its id
-any other                     a hosted tool of another provider; left out, reported
+any other                     a hosted tool of this or another provider; left out
 ============================  ================================================
+
+What is left out of a request's own items is reported.
 
 Source: ``ItemParam`` and ``ItemField`` of Open Responses; ``InputItem`` and
 ``ItemResource`` of OpenAI.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from attrs import evolve, frozen
@@ -31,6 +32,7 @@ from attrs import evolve, frozen
 from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.custom_tools import custom_call
 from ccproxy.api.common.decoding import Adjustments, decode_json, required
+from ccproxy.api.common.fates import ignored, kept, name_unread
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import InputMessage, PastThinking
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable, function_call
@@ -62,8 +64,12 @@ _OUTPUTS = (
     *("function_call_output", "custom_tool_call_output"),
     *("local_shell_call_output", "shell_call_output"),
 )
-# Left out without a report: the answer that they belong to has their content.
-_SILENT = ("web_search_call", "reasoning")
+# All others are not even decoded: each provider has its own.
+_KNOWN = frozenset(
+    {*_CALLS, *_OUTPUTS, "message", "reasoning", "compaction", "item_reference"}
+)
+# Of the proxy's own responses: to read them from the store loses nothing.
+_OURS = ("web_search_call", "reasoning")
 # The user's message in the place of a compacted conversation.
 _SUMMARY = "The conversation before this point was summarized:\n\n{}"
 
@@ -80,7 +86,7 @@ class ItemFields(msgspec.Struct):
     """The fields that are read of items of all types."""
 
     type: str | None = None
-    id: str | None = None
+    id: Annotated[str | None, kept("the model knows items by their order")] = None
     role: str | None = None
     content: str | list[ContentPart] | None = None
     # Fields of calls and their results.
@@ -94,7 +100,12 @@ class ItemFields(msgspec.Struct):
     output: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
     # A field of reasoning and compaction.
     encrypted_content: str | None = None
-    status: str | None = None
+    summary: Annotated[object, kept("`encrypted_content` has the thinking")] = None
+    status: Annotated[str | None, kept("the model sees whole items only")] = None
+    phase: Annotated[object, ignored("the provider has no such label")] = None
+    caller: Annotated[object, ignored("only the model calls tools")] = None
+    environment: Annotated[object, ignored("your client knows its shell")] = None
+    max_output_length: Annotated[object, ignored("outputs are not cut")] = None
 
     @property
     def called_id(self) -> str | None:
@@ -112,9 +123,17 @@ class ItemFields(msgspec.Struct):
         return _REFERENCE if is_reference else "message"
 
 
-# Other contents of ``reasoning`` do not go back to the model, and are not read.
+class _Kind(msgspec.Struct):
+    """What is read of the items of all types."""
+
+    type: str | None = None
+    id: object = None
+
+
+_kind_decoder = msgspec.json.Decoder(_Kind)
 _decoder = msgspec.json.Decoder(ItemFields)
 _result = msgspec.json.Decoder(str | list[ContentPart] | None)
+_parts = msgspec.json.Decoder(list[msgspec.Raw])
 _shell_result = msgspec.json.Decoder(list[_ShellOutput])
 _anything = msgspec.json.Decoder(dict[str, Any])
 
@@ -126,11 +145,13 @@ class DecodedItem:
     Attributes:
         at: its path in the request.
         raw: its JSON as it came.
+        is_own: whether the request itself has it; False: it was stored.
     """
 
     at: str
     raw: bytes
     fields: ItemFields
+    is_own: bool = True
 
     @property
     def referenced_id(self) -> str | None:
@@ -165,11 +186,20 @@ def decode_items(given: str | Sequence[bytes], param: str) -> tuple[DecodedItem,
 
 def kept_items(documents: Sequence[bytes], param: str) -> tuple[DecodedItem, ...]:
     """Decode stored items, which the request's field ``param`` refers to."""
-    return tuple(DecodedItem(param, raw, _decoder.decode(raw)) for raw in documents)
+    return tuple(
+        DecodedItem(param, raw, _fields(raw, param), is_own=False) for raw in documents
+    )
+
+
+def _fields(raw: bytes, at: str) -> ItemFields:
+    about = decode_json(_kind_decoder, raw, at=at)
+    if about.type is not None and about.type not in _KNOWN:
+        return ItemFields(about.type, about.id if isinstance(about.id, str) else None)
+    return decode_json(_decoder, raw, at=at)
 
 
 def _decode(raw: bytes, at: str) -> DecodedItem:
-    item = DecodedItem(at, raw, decode_json(_decoder, raw, at=at))
+    item = DecodedItem(at, raw, _fields(raw, at))
     # Fields that are not read are stored, so they have to be valid JSON as well.
     decode_json(_anything, raw, at=at)
     match item.fields.kind:
@@ -211,7 +241,7 @@ def resolve(
 def _resolved(item: DecodedItem, kept: Mapping[str, bytes]) -> DecodedItem:
     found = kept.get(item.referenced_id) if item.referenced_id is not None else None
     if found is not None:
-        return evolve(item, raw=found, fields=_decoder.decode(found))
+        return evolve(item, raw=found, fields=_fields(found, item.at), is_own=False)
     if item.fields.kind == _REFERENCE:
         raise InvalidRequest(
             f"`{item.at}`: there is no item {item.fields.id!r} here; it was not stored "
@@ -255,6 +285,8 @@ class _Reader:
     def read(self, item: DecodedItem) -> InputMessage | None:
         """The message for an item; None: the item is left out."""
         at, fields = item.at, item.fields
+        if fields.kind in _KNOWN and item.is_own:
+            name_unread(item.raw, ItemFields, self.adjustments, at=at)
         match fields.kind:
             case "message":
                 # If `input` is a string, the path of the content is that of `input`.
@@ -266,7 +298,15 @@ class _Reader:
                 calls = (self._call(item),)
                 return InputMessage(at, "assistant", None, calls, unfinished=unfinished)
             case kind if kind in _OUTPUTS:
+                # The call has the name.
+                named = {"name": fields.name, "namespace": fields.namespace}
+                self.adjustments.ignore(*(f"{at}.{k}" for k, v in named.items() if v))
                 result = _output(item)
+                if isinstance(result, list) and item.is_own:
+                    for index, part in enumerate(_parts.decode(fields.output)):
+                        where = f"{at}.output[{index}]"
+                        about = (bytes(part), ContentPart, self.adjustments)
+                        name_unread(*about, at=where)
                 called = fields.called_id
                 return InputMessage(
                     at, "tool", result, result_of=called, field="output"
@@ -279,12 +319,13 @@ class _Reader:
             case "reasoning" if fields.encrypted_content:
                 thinking = self._thinking(fields.encrypted_content, at)
                 if thinking is None:
+                    self.adjustments.ignore(at)
                     return None
                 return InputMessage(at, "assistant", None, thinking=(thinking,))
-            case kind if kind not in _SILENT:
-                self.adjustments.ignore(at)
         # Reasoning without encrypted content has no signature, which the Messages API
         # requires.
+        if item.is_own or fields.kind not in _OURS:
+            self.adjustments.ignore(at)
         return None
 
     def _call(self, item: DecodedItem) -> Block:
@@ -322,12 +363,10 @@ class _Reader:
         return self.encryptor.decrypt(encrypted, at)
 
     def _thinking(self, encrypted: str, at: str) -> PastThinking | None:
-        where = f"{at}.encrypted_content"
         try:
-            opened = self._decrypt(encrypted, where)
+            opened = self._decrypt(encrypted, at)
         except InvalidEncryptedContent:
             # Another provider or another key encrypted it.
-            self.adjustments.ignore(where)
             return None
         about = opened.get("model", ""), opened.get("prefix", "")
         if "data" in opened:

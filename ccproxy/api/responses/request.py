@@ -9,7 +9,7 @@ OpenAI's.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from attrs import evolve, frozen
@@ -21,6 +21,16 @@ from ccproxy.api.common.decoding import (
     read_body,
     required,
     sampling_fields,
+)
+from ccproxy.api.common.fates import (
+    NO_LOGPROBS,
+    NO_OBFUSCATION,
+    NO_USERS,
+    NOT_TO_BE_HAD,
+    OTHER_CACHE,
+    ignored,
+    name_unread,
+    refused,
 )
 from ccproxy.api.common.output_schema import (
     ResponseFormat,
@@ -45,27 +55,28 @@ from ccproxy.core.errors import InvalidRequest, unsupported
 from ccproxy.core.messages import MessagesRequest
 
 _SAMPLING = ("temperature", "top_p")
-_IGNORED = (
-    "presence_penalty",
-    "frequency_penalty",
-    "max_tool_calls",
-    "context_management",
-    "moderation",
-)
 _LOGPROBS = "message.output_text.logprobs"
 _MAX_TOKENS = "max_output_tokens"
 _EFFORT = "reasoning.effort"
 _FORMAT = "text.format"
+_ALL_REASONING = "all reasoning of the conversation goes up"
 
 
 class _Reasoning(msgspec.Struct):
     effort: str | None = None
     summary: str | None = None
+    generate_summary: Annotated[object, ignored("`summary` is its name")] = None
+    mode: Annotated[object, ignored(NOT_TO_BE_HAD)] = None
+    context: Annotated[object, ignored(_ALL_REASONING)] = None
 
 
 class _Text(msgspec.Struct):
     format: ResponseFormat | None = None
-    verbosity: str | None = None
+    verbosity: Annotated[str | None, ignored(NOT_TO_BE_HAD)] = None
+
+
+class _StreamOptions(msgspec.Struct):
+    include_obfuscation: Annotated[object, ignored(NO_OBFUSCATION)] = None
 
 
 class _Conversation(msgspec.Struct):
@@ -79,6 +90,7 @@ class ResponsesRequest(msgspec.Struct):
     model: str | None = None
     instructions: str | None = None
     stream: bool | None = None
+    stream_options: _StreamOptions | None = None
     max_output_tokens: int | None = None
     reasoning: _Reasoning | None = None
     text: _Text | None = None
@@ -88,23 +100,27 @@ class ResponsesRequest(msgspec.Struct):
     previous_response_id: str | None = None
     conversation: str | _Conversation | None = None
     include: list[str] | None = None
-    # Ignored, or sent on; repeated in the response.
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    max_tool_calls: int | None = None
-    parallel_tool_calls: bool | None = None
-    truncation: str | None = None
-    context_management: object = None
-    moderation: object = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    # Refused, unless the value has no effect.
-    prompt: object = None
     tools: list[msgspec.Raw] | None = None
     tool_choice: object = None
-    top_logprobs: int | None = None
+    parallel_tool_calls: bool | None = None
+    # Sent with `--forward-sampling` to models that take them, otherwise ignored.
+    temperature: float | None = None
+    top_p: float | None = None
+    truncation: str | None = None
+    # The response repeats these.
+    presence_penalty: Annotated[float | None, ignored(NOT_TO_BE_HAD)] = None
+    frequency_penalty: Annotated[float | None, ignored(NOT_TO_BE_HAD)] = None
+    max_tool_calls: Annotated[int | None, ignored("your client runs the tools")] = None
+    safety_identifier: Annotated[str | None, ignored(NO_USERS)] = None
+    prompt_cache_key: Annotated[str | None, ignored(OTHER_CACHE)] = None
+    user: Annotated[object, ignored(NO_USERS)] = None
+    prompt_cache_options: Annotated[object, ignored(OTHER_CACHE)] = None
+    prompt_cache_retention: Annotated[object, ignored(OTHER_CACHE)] = None
+    service_tier: Annotated[object, ignored("the CLI chooses it")] = None
+    context_management: Annotated[object, ignored("`/responses/compact` does")] = None
+    moderation: Annotated[object, ignored("the provider has its own")] = None
+    prompt: Annotated[object, refused("prompt templates are OpenAI's own")] = None
+    top_logprobs: Annotated[int | None, refused(NO_LOGPROBS)] = None
 
 
 _decoder = msgspec.json.Decoder(ResponsesRequest)
@@ -187,10 +203,14 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
     body, mended = read_body(body)
     adjustments.adjust(*mended)
     request = decode_json(_decoder, body)
+    name_unread(body, ResponsesRequest, adjustments)
     _reject_unsupported(request)
-    sampling = sampling_fields(request, _SAMPLING, _IGNORED, adjustments)
+    sampling = sampling_fields(request, _SAMPLING)
     if request.truncation == "auto":
         adjustments.ignore("truncation")
+    for index, wanted in enumerate(request.include or ()):
+        if wanted != INCLUDE_ENCRYPTED:
+            adjustments.ignore(f"include[{index}]")
     offered = decode_tools(
         [bytes(raw) for raw in request.tools or ()],
         request.tool_choice,
@@ -342,11 +362,7 @@ def _reject_unsupported(request: ResponsesRequest) -> None:
             param="background",
         )
     if _LOGPROBS in (request.include or ()):
-        unsupported("include", "the model's log probabilities are not available")
-    if request.prompt is not None:
-        unsupported("prompt", "prompt templates are OpenAI's own")
-    if request.top_logprobs:
-        unsupported("top_logprobs", "the model's log probabilities are not available")
+        unsupported("include", NO_LOGPROBS)
 
 
 def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:

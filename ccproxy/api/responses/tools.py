@@ -8,13 +8,14 @@ sends.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from attrs import frozen
 
 from ccproxy.api.common.custom_tools import custom_tool
 from ccproxy.api.common.decoding import Adjustments, decode_json, required
+from ccproxy.api.common.fates import NOT_TO_BE_HAD, ignored, name_unread
 from ccproxy.api.common.tool_choice import decode_choice
 from ccproxy.api.common.tools import (
     ToolIdentity,
@@ -27,8 +28,10 @@ from ccproxy.core.errors import unsupported
 from ccproxy.core.messages import Tool, ToolChoice, client_tool
 
 _WEB_SEARCH = "web_search"
+_OWN_SEARCH = "Claude Code's own search has no such setting"
 # Finds deferred functions. The model gets all functions at once here.
 _TOOL_SEARCH = "tool_search"
+_OFFERED = ("function", "custom", "namespace", "local_shell", "shell")
 _SYNTAXES = ("lark", "regex")
 _MILLISECONDS = {"type": "integer", "description": "Time limit in milliseconds."}
 _LOCAL_SHELL_SCHEMA: Mapping[str, Any] = {
@@ -82,6 +85,7 @@ class _Format(msgspec.Struct):
 
 class _Environment(msgspec.Struct):
     type: str
+    skills: Annotated[object, ignored("tell the model of them in words")] = None
 
 
 def _null() -> msgspec.Raw:
@@ -97,12 +101,28 @@ class ToolFields(msgspec.Struct):
     # With a fixed default, msgspec cannot make a JSON Schema.
     parameters: msgspec.Raw = msgspec.field(default_factory=_null)
     strict: bool | None = None
+    defer_loading: Annotated[object, ignored("the model gets all tools at once")] = None
+    output_schema: Annotated[object, ignored(NOT_TO_BE_HAD)] = None
+    allowed_callers: Annotated[object, ignored("only the model calls tools")] = None
     # Fields of custom tools, namespaces and shells.
     format: _Format | None = None
     tools: list[msgspec.Raw] | None = None
     environment: _Environment | None = None
+    # Of web search.
+    filters: Annotated[object, ignored(_OWN_SEARCH)] = None
+    user_location: Annotated[object, ignored(_OWN_SEARCH)] = None
+    search_context_size: Annotated[object, ignored(_OWN_SEARCH)] = None
+    search_content_types: Annotated[object, ignored(_OWN_SEARCH)] = None
+    external_web_access: Annotated[object, ignored(_OWN_SEARCH)] = None
 
 
+class _Kind(msgspec.Struct):
+    """What is read of a tool before its type is known."""
+
+    type: str
+
+
+_kind_decoder = msgspec.json.Decoder(_Kind)
 _decoder = msgspec.json.Decoder(ToolFields)
 
 
@@ -151,16 +171,27 @@ def decode_tools(
     Raises:
         ClientError: with ``param``.
     """
-    decoded = [decode_json(_decoder, r, at=f"tools[{n}]") for n, r in enumerate(given)]
+    decoded: list[ToolFields] = []
     found: list[_Given] = []
-    for index, tool in enumerate(decoded):
+    for index, raw in enumerate(given):
         at = f"tools[{index}]"
-        if tool.type.startswith(_WEB_SEARCH):
-            adjustments.search_web(at)
-        elif tool.type == _TOOL_SEARCH:
+        kind = decode_json(_kind_decoder, raw, at=at).type
+        if kind == _TOOL_SEARCH:
             adjustments.ignore(at)
+            decoded.append(ToolFields(kind))
+            continue
+        if not kind.startswith(_WEB_SEARCH) and kind not in _OFFERED:
+            unsupported(
+                f"{at}.type",
+                f"{kind!r} is not supported here; send function, custom, namespace, "
+                "local_shell or shell, which your client runs",
+            )
+        tool = _read(raw, at, adjustments)
+        decoded.append(tool)
+        if kind.startswith(_WEB_SEARCH):
+            adjustments.search_web(at)
         else:
-            found += _tools(tool, at)
+            found += _tools(tool, at, adjustments)
     table = ToolTable([(one.identity, one.at) for one in found])
     made = [_tool(one, table.api_name(one.identity)) for one in found]
     tools, chosen = decode_choice(choice).applied(made, table, one_call=one_call)
@@ -173,13 +204,19 @@ def decode_tools(
     )
 
 
-def _tools(tool: ToolFields, at: str) -> Iterator[_Given]:
+def _read(raw: bytes, at: str, adjustments: Adjustments) -> ToolFields:
+    tool = decode_json(_decoder, raw, at=at)
+    name_unread(raw, ToolFields, adjustments, at=at)
+    return tool
+
+
+def _tools(tool: ToolFields, at: str, adjustments: Adjustments) -> Iterator[_Given]:
     match tool.type:
         case "namespace":
-            yield from _nested(tool, at)
+            yield from _nested(tool, at, adjustments)
         case "function" | "custom":
             yield _named(tool, at)
-        case "local_shell" | "shell":
+        case _:
             if tool.environment is not None and tool.environment.type != "local":
                 unsupported(
                     f"{at}.environment.type",
@@ -188,20 +225,14 @@ def _tools(tool: ToolFields, at: str) -> Iterator[_Given]:
                 )
             identity = ToolIdentity(tool.type, ToolKind(tool.type))
             yield _Given(identity, tool, at)
-        case other:
-            unsupported(
-                f"{at}.type",
-                f"{other!r} is not supported here; send function, custom, namespace, "
-                "local_shell or shell, which your client runs",
-            )
 
 
-def _nested(space: ToolFields, at: str) -> Iterator[_Given]:
+def _nested(space: ToolFields, at: str, adjustments: Adjustments) -> Iterator[_Given]:
     name = required(space.name, f"{at}.name")
     tools = required(space.tools or None, f"{at}.tools")
     for index, raw in enumerate(tools):
         inner_at = f"{at}.tools[{index}]"
-        inner = decode_json(_decoder, bytes(raw), at=inner_at)
+        inner = _read(bytes(raw), inner_at, adjustments)
         if inner.type not in ("function", "custom"):
             unsupported(f"{inner_at}.type", "a namespace has function and custom tools")
         if space.description:

@@ -229,9 +229,8 @@ def test_nulls_of_an_sdk_are_absent_fields() -> None:
         {"modalities": ["text"]},
         {"logprobs": False, "top_logprobs": 0},
         {"logit_bias": {}},
-        {"user": "u", "metadata": {"a": "b"}, "store": False, "service_tier": "auto"},
-        {"safety_identifier": "s", "prompt_cache_key": "k"},
-        {"extra_body": {"anything": [1, None]}, "not_of_this_api": True},
+        {"user": "", "metadata": {}, "store": False, "service_tier": "auto"},
+        {"extra_body": {"anything": None}, "not_of_this_api": False},
         {"stream_options": {"include_usage": False, "include_obfuscation": False}},
         {"stream": False, "n": 1},
     ],
@@ -387,10 +386,19 @@ def test_usage_is_streamed_only_if_asked_for() -> None:
         ("logit_bias", {"50256": -100}),
         ("prediction", {"type": "content", "content": "x"}),
         ("verbosity", "low"),
+        ("user", "u"),
+        ("metadata", {"a": "b"}),
+        ("store", True),
+        ("service_tier", "flex"),
+        ("safety_identifier", "s"),
+        ("prompt_cache_key", "k"),
+        ("not_of_this_api", {"a": [1]}),
+        ("stream_options.include_obfuscation", True),
     ],
 )
 def test_what_has_no_effect_is_named(name: str, value: Any) -> None:
-    decoded = call(**{name: value})
+    top, _, inner = name.partition(".")
+    decoded = call(**{top: {inner: value} if inner else value})
     assert decoded.ignored == (name,)
     assert decoded.request == call().request
 
@@ -409,7 +417,7 @@ def test_sampling_is_left_to_who_knows_the_model() -> None:
     ("fields", "param"),
     [
         ({"logprobs": True}, "logprobs"),
-        ({"top_logprobs": 3}, "logprobs"),
+        ({"top_logprobs": 3}, "top_logprobs"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),

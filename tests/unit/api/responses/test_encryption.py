@@ -157,4 +157,4 @@ def test_thinking_that_cannot_be_opened_is_left_out_and_named(change: str) -> No
         ("assistant", "earlier"),
         ("user", "x"),
     ]
-    assert told.ignored == ("input[1].encrypted_content",)
+    assert told.ignored == ("input[1]",)

@@ -93,7 +93,7 @@ def test_parameters() -> None:
         "temperature": 0.5,
         "top_p": 0.9,
     }
-    assert call.ignored == ("presence_penalty",)
+    assert call.ignored == ("presence_penalty", "client_metadata")
     assert call.adjusted == ("reasoning.effort",)
     assert question.paths["max_tokens"] == "max_output_tokens"
     assert call.stream

@@ -119,7 +119,8 @@ def test_what_codex_sends() -> None:
     assert call.request.tool_choice == ToolChoice(
         "auto", disable_parallel_tool_use=True
     )
-    assert call.ignored == ()
+    # Codex works without them.
+    assert call.ignored == ("prompt_cache_key", "client_metadata")
     assert call.request.web_search_paths == ("tools[2]",)
     assert asked(json.dumps(body).encode()).system == "You are Codex."
 
@@ -132,7 +133,7 @@ def test_search_for_more_tools_is_left_out_and_told(fields: dict[str, Any]) -> N
     call = decode_responses(json.dumps({"input": "hello", "tools": tools}).encode())
     # A function that is to be found is offered at once.
     assert [tool.value.name for tool in call.request.tools] == [FUNCTION["name"]]
-    assert call.ignored == ("tools[1]",)
+    assert call.ignored == ("tools[0].defer_loading", "tools[1]")
 
 
 def test_name_that_is_too_long_with_its_namespace_is_shortened() -> None:

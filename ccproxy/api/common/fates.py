@@ -1,0 +1,221 @@
+"""The fate of each field of a request, declared at the struct that decodes it. Pure.
+
+=========  ==================================================================
+carried    what a field without another fate is: the decoder reads the field
+ignored    has no effect; its path is reported
+refused    the answer without it would mean something else
+kept       belongs to the stored item, not to the question
+granted    asks for what is done for every request
+=========  ==================================================================
+
+A fate is written ``seed: Annotated[object, ignored("why")] = None``. Fields that a
+struct does not declare are ignored, too. ``null``, ``false``, ``auto`` and empty values
+ask for nothing, so they are accepted for all fields.
+
+To look at each object of a request is slow in Python. So the request is first decoded
+to a stricter type, without its values, and only what does not fit is looked at.
+"""
+
+import types
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from attrs import frozen
+from msgspec import Raw
+
+from ccproxy.api.common.decoding import Adjustments
+from ccproxy.core.errors import unsupported
+
+# Reasons that several fields have.
+NOT_TO_BE_HAD = "the provider has nothing like it"
+NO_USERS = "the provider gets the CLI's own account only"
+NO_LOGPROBS = "the model's log probabilities are not available"
+NO_OBFUSCATION = "events have no padding"
+OTHER_CACHE = "the prompt cache is the provider's, without keys"
+
+_EXTRA = "fate"
+_NOTHING = None | list[None] | dict[str, None]
+
+
+class Fate(Enum):
+    """What becomes of a field."""
+
+    CARRIED = "carried"
+    IGNORED = "ignored"
+    REFUSED = "refused"
+    KEPT = "kept"
+    GRANTED = "granted"
+
+
+@frozen
+class FieldFate:
+    """The fate of a field.
+
+    Attributes:
+        why: the reason, a clause without a full stop; empty: the field is carried.
+    """
+
+    fate: Fate = Fate.CARRIED
+    why: str = ""
+
+
+CARRIED = FieldFate()
+
+
+def ignored(why: str) -> msgspec.Meta:
+    """The annotation of a field that has no effect."""
+    return _meta(FieldFate(Fate.IGNORED, why), "Has no effect")
+
+
+def refused(why: str) -> msgspec.Meta:
+    """The annotation of a field that is an error, unless it asks for nothing."""
+    return _meta(FieldFate(Fate.REFUSED, why), "Not supported")
+
+
+def kept(why: str) -> msgspec.Meta:
+    """The annotation of a field that is stored with its item only."""
+    return _meta(FieldFate(Fate.KEPT, why), "Kept with the item")
+
+
+def granted(why: str) -> msgspec.Meta:
+    """The annotation of a field that asks for what is done anyway."""
+    return _meta(FieldFate(Fate.GRANTED, why), "Always so")
+
+
+def _meta(fate: FieldFate, what: str) -> msgspec.Meta:
+    return msgspec.Meta(description=f"{what}: {fate.why}.", extra={_EXTRA: fate})
+
+
+@frozen
+class Field:
+    """A declared field.
+
+    Attributes:
+        is_unread: whether a value of the field has to be reported or refused.
+        struct: what decodes an object there; None: nothing looks into it.
+        item: what decodes the objects of a list there, likewise.
+    """
+
+    fate: FieldFate
+    is_unread: bool
+    struct: type[msgspec.Struct] | None = None
+    item: type[msgspec.Struct] | None = None
+
+
+@cache
+def declared(struct: type[msgspec.Struct]) -> Mapping[str, Field]:
+    """The fields of a struct, by their names in JSON."""
+    hints = get_type_hints(struct, include_extras=True)
+    fields = msgspec.structs.fields(struct)
+    return {each.encode_name: _field(hints[each.name]) for each in fields}
+
+
+def _field(hint: Any) -> Field:
+    fate = CARRIED
+    struct = item = None
+    for part in _parts(hint):
+        if isinstance(part, msgspec.Meta):
+            fate = (part.extra or {}).get(_EXTRA, fate)
+        elif isinstance(part, type) and issubclass(part, msgspec.Struct):
+            struct = part
+        elif get_origin(part) is list:
+            item = _field(get_args(part)[0]).struct
+    is_unread = fate.fate in (Fate.IGNORED, Fate.REFUSED)
+    return Field(fate, is_unread, struct, item)
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """The members of a union and the annotations."""
+    if get_origin(hint) in (Union, types.UnionType, Annotated):
+        for part in get_args(hint):
+            yield from _parts(part)
+    else:
+        yield hint
+
+
+def name_unread(
+    body: bytes,
+    struct: type[msgspec.Struct],
+    adjustments: Adjustments,
+    *,
+    at: str = "",
+) -> None:
+    """Report the fields without effect.
+
+    Args:
+        body: the JSON of an object, which was decoded to ``struct`` before.
+        struct: has the fates of the fields.
+        adjustments: get the paths.
+        at: the object's path in the request.
+
+    Raises:
+        UnsupportedValue: a field is refused.
+    """
+    try:
+        _strict(struct).decode(body)
+    except msgspec.ValidationError:
+        for path, fate in _unread(msgspec.json.decode(body), struct, at):
+            if fate.fate is Fate.REFUSED:
+                unsupported(path, fate.why)
+            adjustments.ignore(path)
+
+
+def _unread(
+    value: Mapping[str, Any], struct: type[msgspec.Struct], at: str
+) -> Iterator[tuple[str, FieldFate]]:
+    fields = declared(struct)
+    start = f"{at}." if at else ""
+    for name, inner in value.items():
+        field = fields.get(name)
+        if field is None:
+            if not asks_nothing(inner):
+                yield start + name, CARRIED
+        elif field.is_unread:
+            # ``seed: 0`` is a seed, but ``top_logprobs: 0`` asks for none.
+            is_zero = field.fate.fate is Fate.REFUSED and not inner
+            if not is_zero and not asks_nothing(inner):
+                yield start + name, field.fate
+        elif field.struct is not None and isinstance(inner, dict):
+            yield from _unread(inner, field.struct, start + name)
+        elif field.item is not None and isinstance(inner, list):
+            for index, each in enumerate(inner):
+                if isinstance(each, dict):
+                    yield from _unread(each, field.item, f"{start}{name}[{index}]")
+
+
+def asks_nothing(value: object) -> bool:
+    """Whether a value means the same as an absent field."""
+    match value:
+        case None | False | "" | [] | "auto":
+            return True
+        case dict():
+            return all(map(asks_nothing, value.values()))
+    return False
+
+
+@cache
+def _strict(struct: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
+    """A decoder that fails at fields that may have to be reported."""
+    return msgspec.json.Decoder(_strict_type(struct))
+
+
+@cache
+def _strict_type(struct: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    fields: list[tuple[str, Any, Any]] = []
+    for name, field in declared(struct).items():
+        kind: Any = Raw
+        if field.is_unread:
+            kind = _NOTHING
+        elif field.struct is not None or field.item is not None:
+            kind = str | None
+            if field.struct is not None:
+                kind |= _strict_type(field.struct)
+            if field.item is not None:
+                kind |= list[_strict_type(field.item)]  # type: ignore[misc]
+        fields.append((name, kind, None))
+    return msgspec.defstruct(
+        f"Strict{struct.__name__}", fields, forbid_unknown_fields=True
+    )
