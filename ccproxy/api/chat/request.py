@@ -1,13 +1,5 @@
 """Decodes ``POST /chat/completions`` to a request of the Messages API. Pure.
 
-carried     it reaches the model
-ignored     the proxy cannot apply it; its path is reported
-refused     the answer without it would be wrong
-accepted    it has no visible effect: ``user``,
-            ``metadata``, ``store`` …
-==========  ================================================================
-
-=======
 Source: ``CreateChatCompletionRequest`` in OpenAI's document.
 """
 
