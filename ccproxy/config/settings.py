@@ -249,7 +249,8 @@ class Settings(APISettings, ConnectionLimits, ClaudeSettings):
         metavar="SIZE",
         parse=size,
         default="1GiB",
-        help="how large the stored responses may grow; the oldest are deleted first",
+        help="how large the stored responses and conversations may grow; the oldest "
+        "are deleted first",
     )
     remember: str = option(
         group=Group.DATA,

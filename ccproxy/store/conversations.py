@@ -4,7 +4,7 @@ The functions below the class run queries and block; they are called on the data
 thread.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -27,14 +27,22 @@ class ConversationStore:
 
     Args:
         wall_seconds: Unix time.
+        make_room: called with a number of bytes before they are stored.
     """
 
-    def __init__(self, database: Database, wall_seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        wall_seconds: Callable[[], float],
+        make_room: Callable[[int], Awaitable[None]],
+    ) -> None:
         self._database = database
         self._wall_seconds = wall_seconds
+        self._make_room = make_room
 
     async def create(self, conversation: Conversation, items: Sequence[Item]) -> None:
         """Store a new conversation."""
+        await self._make_room(sum(len(item.document) for item in items))
         await self._database.write(_create, conversation, items)
 
     async def get(self, identifier: str) -> Conversation | None:
@@ -63,6 +71,7 @@ class ConversationStore:
         """Add items at the end; False: there is no such conversation."""
         if not is_possible_id(identifier):
             return False
+        await self._make_room(sum(len(item.document) for item in items))
         return await self._database.write(append, identifier, items, self._now())
 
     async def used_item_ids(

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from ccproxy.core.errors import StorageFailed
-from ccproxy.store.engine import Connections, Engines, is_replaced, open_engines
+from ccproxy.store.engine import Connections, DatabaseReplaced, Engines, open_engines
 from ccproxy.store.liveness import Liveness
 from ccproxy.store.records import ReferenceDeleted, UnknownItem
 from ccproxy.store.shield import shield
@@ -116,8 +116,7 @@ class Database:
         engines = await self.open()
 
         def work() -> _T:
-            engines.check_file()
-            with engines.reading.begin() as connection:
+            with engines.in_use(), engines.reading.begin() as connection:
                 return query(connection, *args, **options)
 
         return await self._in_thread(work, engines)
@@ -132,8 +131,11 @@ class Database:
         engines = await self.open()
 
         def work() -> _T:
-            engines.check_file()
-            with self._writing, engines.writing.begin() as connection:
+            with (
+                engines.in_use(),
+                self._writing,
+                engines.writing.begin() as connection,
+            ):
                 return change(connection, *args, **options)
 
         return await self._in_thread(work, engines)
@@ -147,8 +149,8 @@ class Database:
         engines = await self.open()
 
         def work() -> None:
-            engines.check_file()
-            engines.liveness.renew()
+            with engines.in_use():
+                engines.liveness.renew()
 
         await self._in_thread(work, engines)
 
@@ -183,7 +185,7 @@ class Database:
             if not isinstance(result, Failure):
                 self.has_failed = False
                 return result
-            if engines is not None and is_replaced(result.value):
+            if engines is not None and result.check(DatabaseReplaced):
                 self._abandon(engines)
             return self._to_error(result)
 

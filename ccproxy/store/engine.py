@@ -16,6 +16,7 @@ from weakref import WeakSet
 from attrs import frozen
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from ccproxy.store.liveness import AdvisoryLock, FileLock, Liveness
@@ -49,23 +50,6 @@ class Engines:
     liveness: Liveness
     file: tuple[str, int] | None
 
-    def check_file(self) -> None:
-        """Check that the SQLite file is still there.
-
-        What is written to a file that was removed is lost.
-
-        Raises:
-            DatabaseReplaced: it was removed, or another is in its place.
-        """
-        if self.file is not None:
-            path, inode = self.file
-            try:
-                is_same = os.stat(path).st_ino == inode
-            except FileNotFoundError:
-                is_same = False
-            if not is_same:
-                raise DatabaseReplaced(f"{path} was removed or replaced")
-
     def vacuum(self) -> None:
         """Return unused space to the disk."""
         if self.writing.dialect.name == "sqlite":
@@ -74,6 +58,26 @@ class Engines:
                 # `execute` would step the statement once, which returns one page.
                 raw.executescript("PRAGMA incremental_vacuum")
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Around each use: a database that was replaced is an error of its own.
+
+        Raises:
+            DatabaseReplaced: the file is not the one that was opened, or all tables are
+                gone.
+        """
+        self._check_file()
+        try:
+            yield
+        except DBAPIError as error:
+            # SQLSTATE "undefined_table"; SQLite has no code for it.
+            is_undefined = getattr(error.orig, "sqlstate", None) == "42P01"
+            if (is_undefined or "no such table" in str(error.orig)) and not inspect(
+                self.reading
+            ).has_table(versions.name):
+                raise DatabaseReplaced("the database has no tables any more") from error
+            raise
 
     def abandon(self) -> None:
         """Close a database that was replaced."""
@@ -89,6 +93,17 @@ class Engines:
         finally:
             self.liveness.close()
             self.writing.dispose()
+
+    def _check_file(self) -> None:
+        # What is written to a file that was removed is lost.
+        if self.file is not None:
+            path, inode = self.file
+            try:
+                is_same = os.stat(path).st_ino == inode
+            except FileNotFoundError:
+                is_same = False
+            if not is_same:
+                raise DatabaseReplaced(f"{path} was removed or replaced")
 
 
 def make_private(folder: Path) -> None:
@@ -195,17 +210,6 @@ def open_engines(url: str, owner: str, connections: Connections) -> Engines:
         path = parsed.database or ""
         file = path, os.stat(path).st_ino
     return Engines(engine, writing, liveness, file)
-
-
-def is_replaced(error: BaseException | None) -> bool:
-    """Whether an error means that the database is not the one that was opened."""
-    # SQLSTATE "undefined_table"; SQLite has no code for it.
-    is_undefined = getattr(getattr(error, "orig", None), "sqlstate", None) == "42P01"
-    return (
-        isinstance(error, DatabaseReplaced)
-        or is_undefined
-        or "no such table" in str(getattr(error, "orig", ""))
-    )
 
 
 @contextmanager

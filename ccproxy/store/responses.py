@@ -6,7 +6,7 @@ The functions below the class are queries, and block.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import evolve
@@ -19,6 +19,7 @@ from ccproxy.store.database import Database
 from ccproxy.store.records import (
     RUNNING,
     FinalResponse,
+    Item,
     NewResponse,
     Page,
     ReferenceDeleted,
@@ -41,16 +42,24 @@ class ResponseStore:
 
     Args:
         wall_seconds: Unix time.
+        make_room: called with a number of bytes before they are stored.
     """
 
     _log = Logger()
 
-    def __init__(self, database: Database, wall_seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        wall_seconds: Callable[[], float],
+        make_room: Callable[[int], Awaitable[None]],
+    ) -> None:
         self._database = database
         self._wall_seconds = wall_seconds
+        self._make_room = make_room
 
     async def begin(self, new: NewResponse) -> None:
         """Store a response that is about to run on this server."""
+        await self._make_room(_size(new.document, new.input))
         await self._database.write(_begin, new, self._database.owner)
 
     async def set_status(self, identifier: str, status: str) -> bool:
@@ -59,12 +68,14 @@ class ResponseStore:
 
     async def finish(self, identifier: str, final: FinalResponse) -> bool:
         """Store the end of a response; False: it was cancelled or deleted elsewhere."""
+        await self._make_room(_size(final.document, final.output))
         return await self._database.write(
             _finish, identifier, final, self._database.owner, self._now()
         )
 
     async def save(self, new: NewResponse, final: FinalResponse) -> None:
         """Store a response that has begun and ended."""
+        await self._make_room(_size(final.document, (*new.input, *final.output)))
         await self._database.write(save, new, final, self._database.owner, self._now())
 
     async def cancel(self, identifier: str) -> StoredResponse | None:
@@ -141,6 +152,10 @@ class ResponseStore:
 
     def _now(self) -> int:
         return int(self._wall_seconds())
+
+
+def _size(document: bytes, new: Iterable[Item]) -> int:
+    return len(document) + sum(len(item.document) for item in new)
 
 
 def _begin(connection: Connection, new: NewResponse, owner: str) -> None:

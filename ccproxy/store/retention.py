@@ -1,15 +1,17 @@
 """Deletes old data, limits the size of the store, and detects dead servers.
 
 Once a minute the server renews its liveness and marks the responses of dead servers as
-failed; once an hour it deletes. Rows are deleted in batches, so that no other write
-waits long. The functions below the class are queries, and block.
+failed; once an hour it deletes what is too old. The size is also checked whenever a
+sixteenth of the limit has been written, and the write waits for that. Rows are deleted
+in batches, so that no other write waits long. The functions below the class are
+queries, and block.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, func, select
-from twisted.internet.defer import Deferred
+from sqlalchemy import Connection, func, literal, select, union_all
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -19,11 +21,47 @@ from ccproxy.store.conversations import delete_conversation
 from ccproxy.store.database import Database
 from ccproxy.store.records import RUNNING
 from ccproxy.store.responses import ResponseStore, delete_response
-from ccproxy.store.schema import conversations, responses
+from ccproxy.store.schema import (
+    conversation_items,
+    conversations,
+    items,
+    responses,
+)
 
 _SWEEP_SECONDS = 60.0
 _SWEEPS_PER_CLEANING = 60
 _BATCH = 100
+_STEPS = 16
+
+_DOCUMENTS = (
+    responses.c.document,
+    responses.c.events,
+    items.c.document,
+    conversations.c.metadata,
+    conversation_items.c.document,
+)
+_OLDEST = (
+    union_all(
+        select(
+            responses.c.id,
+            responses.c.created_seconds.label("seconds"),
+            responses.c.size,
+            literal(True).label("is_response"),
+        ).where(responses.c.status.not_in(RUNNING)),
+        select(
+            conversations.c.id,
+            conversations.c.touched_seconds,
+            select(
+                func.coalesce(func.sum(func.length(conversation_items.c.document)), 0)
+            )
+            .where(conversation_items.c.conversation_id == conversations.c.id)
+            .scalar_subquery(),
+            literal(False),
+        ),
+    )
+    .order_by("seconds")
+    .limit(_BATCH)
+)
 
 
 class Retention:
@@ -33,7 +71,7 @@ class Retention:
         wall_seconds: Unix time.
         keep_time: responses and conversations older than this, in seconds, are deleted;
             None: nothing is deleted by age.
-        keep_size: the most bytes of all responses; None: no limit.
+        keep_size: the most bytes of all responses and conversations; None: no limit.
     """
 
     _log = Logger()
@@ -56,6 +94,8 @@ class Retention:
         self._keep_time = keep_time
         self._keep_size = keep_size
         self._sweeps = 0
+        self._written_bytes = 0
+        self._shrinking = DeferredLock()
         self._loop = LoopingCall(lambda: Deferred.fromCoroutine(self.sweep()))
         self._loop.clock = reactor
 
@@ -88,6 +128,33 @@ class Retention:
             # The log has the reason; the next sweep tries again.
             return
 
+    async def make_room(self, size_bytes: int) -> None:
+        """Delete what is too much, before so many bytes are written.
+
+        Raises:
+            StorageFailed: the database failed.
+        """
+        if self._keep_size is None:
+            return
+        self._written_bytes += size_bytes
+        if self._written_bytes >= self._keep_size // _STEPS:
+            self._written_bytes = 0
+            if deleted := await self._shrink():
+                await self._database.vacuum()
+                self._report(deleted)
+
+    async def _shrink(self) -> int:
+        if self._keep_size is None:
+            return 0
+        deleted = 0
+        await self._shrinking.acquire()
+        try:
+            while count := await self._database.write(_shrink, self._keep_size):
+                deleted += count
+        finally:
+            self._shrinking.release()
+        return deleted
+
     async def _clean(self) -> None:
         await self._responses.fail_abandoned()
         deleted = 0
@@ -96,15 +163,16 @@ class Retention:
             for expire in (_expire_responses, _expire_conversations):
                 while count := await self._database.write(expire, before):
                     deleted += count
-        if self._keep_size is not None:
-            while count := await self._database.write(_shrink, self._keep_size):
-                deleted += count
+        deleted += await self._shrink()
         if await self._answers.sweep() or deleted:
             await self._database.vacuum()
         if deleted:
-            self._log.info(
-                "{deleted} old responses and conversations deleted", deleted=deleted
-            )
+            self._report(deleted)
+
+    def _report(self, deleted: int) -> None:
+        self._log.info(
+            "{deleted} old responses and conversations deleted", deleted=deleted
+        )
 
 
 def _expire_responses(connection: Connection, before_seconds: float) -> int:
@@ -132,24 +200,30 @@ def _expire_conversations(connection: Connection, before_seconds: float) -> int:
 
 
 def _shrink(connection: Connection, keep_size: int) -> int:
-    """Delete a batch of the oldest responses, if all take more than ``keep_size``.
+    """Delete a batch of the oldest while all take more than ``keep_size``.
 
     Returns:
-        How many were deleted.
+        How many responses and conversations were deleted.
     """
-    sizes = select(func.coalesce(func.sum(responses.c.size), 0))
-    excess = connection.execute(sizes).scalar_one() - keep_size
-    oldest = connection.execute(
-        select(responses.c.id, responses.c.size)
-        .where(responses.c.status.not_in(RUNNING))
-        .order_by(responses.c.created_seconds)
-        .limit(_BATCH)
-    ).all()
+    excess = _stored_bytes(connection) - keep_size
+    if excess <= 0:
+        return 0
     count = 0
-    for row in oldest:
+    for row in connection.execute(_OLDEST).all():
         if excess <= 0:
             break
-        delete_response(connection, row.id)
+        delete = delete_response if row.is_response else delete_conversation
+        delete(connection, row.id)
+        # Less is freed if other responses continue this one: the next batch counts.
         excess -= row.size
         count += 1
     return count
+
+
+def _stored_bytes(connection: Connection) -> int:
+    """The bytes of all documents; databases know them without reading them."""
+    total = 0
+    for column in _DOCUMENTS:
+        sizes = select(func.coalesce(func.sum(func.length(column)), 0))
+        total += connection.execute(sizes).scalar_one()
+    return int(total)

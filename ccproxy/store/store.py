@@ -32,7 +32,8 @@ class Store:
         wall_seconds: Unix time.
         keep_time: responses and conversations older than this, in seconds, are deleted;
             None: nothing is deleted by age.
-        keep_size: the most bytes of all responses, and of all answers; None: no limit.
+        keep_size: the most bytes of all responses and conversations, and of all
+            answers; None: no limit.
     """
 
     def __init__(
@@ -46,8 +47,8 @@ class Store:
     ) -> None:
         # Two servers in one process must have different names, too.
         self.database = database = Database(url, uuid4().hex, reactor)
-        self.responses = ResponseStore(database, wall_seconds)
-        self.conversations = ConversationStore(database, wall_seconds)
+        self.responses = ResponseStore(database, wall_seconds, self._make_room)
+        self.conversations = ConversationStore(database, wall_seconds, self._make_room)
         self.usage = UsageLedger(database, reactor, wall_seconds)
         self.answers = StoredAnswers(database, reactor, wall_seconds, keep_size)
         self.retention = Retention(
@@ -59,6 +60,9 @@ class Store:
             keep_time=keep_time,
             keep_size=keep_size,
         )
+
+    async def _make_room(self, size_bytes: int) -> None:
+        await self.retention.make_room(size_bytes)
 
     async def start(self) -> None:
         """Open the database, and begin the regular work.

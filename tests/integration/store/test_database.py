@@ -23,6 +23,7 @@ from twisted.internet.task import deferLater
 
 from ccproxy.core.errors import StorageFailed
 from ccproxy.store.records import Conversation, Item
+from ccproxy.store.retention import _stored_bytes
 from ccproxy.store.schema import metadata, responses, versions
 from ccproxy.store.upgrade import upgrade
 from tests.conftest import ExpectedErrors
@@ -168,6 +169,40 @@ async def test_the_oldest_responses_are_deleted_over_the_limit(stores: Stores) -
         await keeper.stop()
         # Three of them, and the tables.
         assert stores.path.stat().st_size < 7 * len(big)
+
+
+@pytest.mark.parametrize("kind", ["responses", "one chain", "conversations", "one"])
+@ensureDeferred
+async def test_no_kind_of_data_grows_over_the_limit_while_it_is_written(
+    stores: Stores, kind: str
+) -> None:
+    limit = 200_000
+    store = await stores.start(keep_size=limit)
+    big = b'"' + os.urandom(5_000).hex().encode() + b'"'
+    for number in range(60):
+        stores.now += 1
+        own = Item(f"msg_{number}", big)
+        if kind == "conversations":
+            conversation = Conversation(f"conv_{number}", int(stores.now), b"{}")
+            await store.conversations.create(conversation, [own])
+        elif kind == "one":
+            if not await store.conversations.append("conv_1", [own]):
+                conversation = Conversation("conv_1", int(stores.now), b"{}")
+                await store.conversations.create(conversation, [own])
+        else:
+            final = ending(number, output=(own,))
+            before = number - 1 if kind == "one chain" and number else None
+            began = new(number, before, created_seconds=int(stores.now))
+            try:
+                await store.responses.save(began, final)
+            except StorageFailed:
+                # The chain alone was too large.
+                assert before is not None
+                began = new(number, None, created_seconds=int(stores.now))
+                await store.responses.save(began, final)
+        stored = await store.database.read(_stored_bytes)
+        # A sixteenth, and what was just written.
+        assert stored <= limit * 17 // 16 + 2 * len(big)
 
 
 @ensureDeferred
