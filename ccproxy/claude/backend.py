@@ -132,7 +132,7 @@ class ClaudeBackend:
             settings,
             context.clock,
             context.observer,
-            others_wait=lambda: self._native.queued > 0,
+            native_waits=lambda: self._native.queued > 0,
         )
         self._discovery = CLIDiscovery(self._pool.discover, context.clock)
         self._breaker.probe = self._discovery.probe

@@ -14,11 +14,11 @@ from ccproxy.core.usage import RateWindow
 
 
 class PreparedQuestion(Protocol):
-    """A request that a backend has prepared; it can be asked several times."""
+    """A request that a backend has prepared; it can be sent several times."""
 
     @property
     def model(self) -> str:
-        """The model name that the client's name was resolved to."""
+        """The model's name for the CLI, resolved from the client's."""
 
     @property
     def effort(self) -> str | None:
@@ -93,24 +93,24 @@ class ModelEntry:
 
 
 class PendingRequest(Protocol):
-    """A question that is being answered."""
+    """A request that is being answered."""
 
     @property
     def queued_seconds(self) -> float:
-        """The time that the question has waited for a process."""
+        """The time that the request has waited for a process."""
 
     def cancel(self) -> None:
-        """Cancel the question; the listener is not called again."""
+        """Cancel the request; the listener is not called again."""
 
     def pause(self) -> None:
-        """Stop the events of the answer."""
+        """Pause the events of the answer."""
 
     def resume(self) -> None:
-        """Let the events come again."""
+        """Resume the events of the answer."""
 
 
 class Backend(Protocol):
-    """Answers questions: `ccproxy.claude.backend`, or a script in tests."""
+    """Answers requests: `ccproxy.claude.backend`, or a script in tests."""
 
     async def prepare(
         self, request: MessagesRequest, *, owner: str = ""
@@ -129,7 +129,7 @@ class Backend(Protocol):
         """
 
     def ask(self, question: PreparedQuestion, listener: Listener) -> PendingRequest:
-        """Ask a question; never calls the listener before it returns."""
+        """Send a prepared request; never calls the listener before it returns."""
 
     async def resolve(self, name: str | None) -> str:
         """The model that a client's name means.

@@ -33,7 +33,7 @@ Schema = type[msgspec.Struct] | str | JSONSchema
 
 JSON, EVENTS, PLAIN = "application/json", "text/event-stream", "text/plain"
 
-# A place-holder in a path, as werkzeug has it.
+# A placeholder in a path, as werkzeug has it.
 _PLACE = re.compile(r"<(?:\w+:)?(\w+)>")
 
 # The errors of a request to the model.
@@ -78,7 +78,7 @@ class Operation:
         needs_key: whether the API key is checked before the route runs.
         is_quiet: whether the dashboard leaves out requests that succeed.
         error_formats: the formats in which errors are reported.
-        creates: the place-holder of the created object in other paths, and the
+        creates: the placeholder of the created object in other paths, and the
             field of the response that has its id; None: the route creates nothing.
     """
 
@@ -99,7 +99,7 @@ class Operation:
 
 @frozen
 class Route:
-    """A route as the decorator got it; ``path`` has werkzeug's place-holders."""
+    """A route as the decorator got it; ``path`` has werkzeug's placeholders."""
 
     method: str
     path: str
@@ -112,7 +112,7 @@ class Route:
 
     @property
     def template(self) -> str:
-        """The path with OpenAPI's place-holders."""
+        """The path with OpenAPI's placeholders."""
         return _PLACE.sub(r"{\1}", self.path)
 
 

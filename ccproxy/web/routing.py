@@ -92,12 +92,12 @@ def route(
 ) -> Callable[[_Method[_Self, _Parts]], _Method[_Self, _Parts]]:
     """Add a method of a class of `Routes` to the class's Klein application.
 
-    The method gets the `RequestContext`, and werkzeug's place-holders by name. It
+    The method gets the `RequestContext`, and werkzeug's placeholders by name. It
     returns the body; or None if it has written the response itself.
 
     Args:
         app: the application.
-        path: without ``/v1``, with werkzeug's place-holders.
+        path: without ``/v1``, with werkzeug's placeholders.
         methods: one method of HTTP; GET includes HEAD.
         operation: describes the route.
     """

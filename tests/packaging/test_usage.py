@@ -60,7 +60,7 @@ def test_json(call: Call, state: Path) -> None:
 def test_nothing_yet_is_no_error_and_makes_nothing(call: Call, tmp_path: Path) -> None:
     done = call("ccproxy", "usage")
     assert done.returncode == 0
-    assert done.stdout.endswith("nothing was answered\n")
+    assert done.stdout.endswith("no requests were answered\n")
     assert list(tmp_path.iterdir()) == []
 
 

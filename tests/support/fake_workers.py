@@ -199,7 +199,7 @@ class PoolHouse:
     workers: list[FakeWorker] = field(factory=list)
     refusal: CCProxyError | None = None
     allowed: bool = True
-    others_wait: bool = False
+    native_waits: bool = False
     told: Counts = field(factory=Counts)
     slots: ProcessSlots = field(init=False)
     pool: Pool = field(init=False)
@@ -220,7 +220,7 @@ class PoolHouse:
             limits,
             self.clock,
             self.told,
-            others_wait=lambda: self.others_wait,
+            native_waits=lambda: self.native_waits,
         )
         self.pool.start()
 

@@ -140,7 +140,7 @@ def conversation(
     """
     for message in given:
         _check_role(message)
-    given = _with_question(given, adjustments)
+    given = _with_user_message(given, adjustments)
     instructions: list[str] = [first]
     messages: list[Message] = []
     for message in given:
@@ -149,7 +149,7 @@ def conversation(
             instructions.append(_system_text(message, adjustments))
         elif (made := _message(message, adjustments)) is not None:
             messages.append(made)
-    _refuse_without_question(given, messages, param)
+    _refuse_without_user_message(given, messages, param)
     unfinished = {path for message in given for path in message.unfinished}
     thoughts = [thinking for message in given for thinking in message.thinking]
     return DecodedPrompt(
@@ -169,7 +169,7 @@ def _check_role(message: InputMessage) -> None:
         )
 
 
-def _with_question(
+def _with_user_message(
     given: Sequence[InputMessage], adjustments: Adjustments
 ) -> Sequence[InputMessage]:
     """The messages; if all are instructions, the last becomes the user's message.
@@ -196,7 +196,7 @@ def _message(message: InputMessage, adjustments: Adjustments) -> Message | None:
             return Message(role, content, message.at) if content else None
 
 
-def _refuse_without_question(
+def _refuse_without_user_message(
     given: Sequence[InputMessage], messages: Sequence[Message], param: str
 ) -> None:
     asking = [m for m in given if _ROLES[m.role] in (USER, TOOL)]

@@ -35,7 +35,7 @@ _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
 # The version of the API (`/v1`), not of the program.
 _VERSION = "1"
 _ABOUT = (
-    "The model behind Claude Code. Every route is there with and without `/v1`. "
+    "The model behind Claude Code. Every route exists with and without `/v1`. "
     "Unknown fields of a request are accepted, without effect; what a field does is "
     "in docs/chat-completions.md, docs/responses.md and docs/messages.md."
 )
@@ -46,7 +46,7 @@ _ALWAYS = (
     *(InvalidRequest, HostNotAllowed, RequestTimedOut),
     *(ServerFull, InternalError),
 )
-_OF_BODIES = (RequestTooLarge, UnsupportedEncoding)
+_BODY_ERRORS = (RequestTooLarge, UnsupportedEncoding)
 
 
 def openapi_document(routes: Sequence[Route]) -> bytes:
@@ -87,7 +87,7 @@ def openapi_document(routes: Sequence[Route]) -> bytes:
                         "type": "apiKey",
                         "in": "header",
                         "name": "x-api-key",
-                        "description": "The same, as Anthropic's clients send it.",
+                        "description": "The same key, as Anthropic's clients send it.",
                     },
                 },
             },
@@ -113,7 +113,10 @@ def _operation(
         "operationId": operation.id,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "parameters": [*map(_place, _places(route)), *operation.parameters],
+        "parameters": [
+            *map(_path_parameter, _path_parameters(route)),
+            *operation.parameters,
+        ],
         "responses": dict(sorted(responses.items())),
     }
     if operation.description:
@@ -134,7 +137,7 @@ def _operation(
     return document
 
 
-def _place(name: str) -> Mapping[str, Any]:
+def _path_parameter(name: str) -> Mapping[str, Any]:
     schema = {"type": "string", "minLength": 1}
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
@@ -184,7 +187,7 @@ def _errors(route: Route) -> tuple[type[CCProxyError], ...]:
     return (
         *_ALWAYS,
         *((InvalidKey,) if operation.needs_key else ()),
-        *(_OF_BODIES if route.method == "POST" else ()),
+        *(_BODY_ERRORS if route.method == "POST" else ()),
         *((MissingParameter,) if operation.request is not None else ()),
         *operation.errors,
     )
@@ -196,20 +199,21 @@ def _links(route: Route, others: Sequence[Route]) -> Mapping[str, Any]:
         return {}
     place, where = route.operation.creates
     below = f"{route.template}/{{{place}}}"
-    own = {name: f"$request.path.{name}" for name in _places(route)}
+    own = {name: f"$request.path.{name}" for name in _path_parameters(route)}
     parameters = {**own, place: f"$response.body#/{where}"}
     return {
         other.operation.id: {
             "operationId": other.operation.id,
-            "parameters": {name: parameters[name] for name in _places(other)},
+            "parameters": {name: parameters[name] for name in _path_parameters(other)},
         }
         for other in others
-        if other.template.startswith(below) and set(_places(other)) <= {*parameters}
+        if other.template.startswith(below)
+        and set(_path_parameters(other)) <= {*parameters}
     }
 
 
-def _places(route: Route) -> Sequence[str]:
-    """The names of a path's place-holders."""
+def _path_parameters(route: Route) -> Sequence[str]:
+    """The names of the parameters in a path."""
     return _PLACE.findall(route.template)
 
 

@@ -74,7 +74,7 @@ class OpenCall:
 
     @property
     def delta_event(self) -> str | None:
-        """The event for a piece; None: the call does not stream."""
+        """The name of the event for a piece; None: the call does not stream."""
         match self._tool.kind:
             case ToolKind.FUNCTION:
                 return "response.function_call_arguments.delta"
@@ -152,7 +152,7 @@ class OpenCall:
         return {} if namespace is None else {"namespace": namespace}
 
     def _is_sound(self, status: str) -> bool:
-        """Whether a completed call has a command; any other status is sound."""
+        """Whether the call may have this status: a completed one needs a command."""
         if status != "completed":
             return True
         match self._tool.kind:

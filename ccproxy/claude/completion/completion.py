@@ -6,14 +6,14 @@ state       event                                next
 QUEUED      a worker is free                     RUNNING
 QUEUED      no worker in time, or the server     OVER; the error is sent in a later
             stops                                turn of the reactor
-RUNNING     the worker is lost, nothing sent     QUEUED, in front; once
-RUNNING     the provider refuses thinking of     QUEUED, in front, with a body without
+RUNNING     the worker is lost, nothing sent     QUEUED, first; once
+RUNNING     the provider refuses thinking of     QUEUED, first, with a body without
             another conversation                 thinking; once
 RUNNING     the answer is whole, to be checked   CHECKING, without a worker
-RUNNING     the shaper asks for another answer   QUEUED, in front
+RUNNING     the shaper asks for a second answer  QUEUED, first
 RUNNING     the end is sent                      OVER
-CHECKING    the check has an outcome             OVER; or QUEUED, in front, if the
-                                                 answer has to be asked for once more
+CHECKING    the check has an outcome             OVER; or QUEUED, first, if the
+                                                 a second answer is needed
 any         cancel                               OVER: nothing more is sent
 ==========  ===================================  =======================================
 
@@ -59,7 +59,7 @@ class Completion(PoolClient):
     """One request; `ClaudeBackend.ask` returns it.
 
     Attributes:
-        wants_new: whether it should get a fresh worker, because the last one was lost.
+        wants_new: whether it should get a new worker, because the last one was lost.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Completion(PoolClient):
         self._answers = answers
         # Builds the message that may have to be remembered.
         self._builder = self._new_builder()
-        # Whether any event but a retry was sent to the listener.
+        # Whether an event other than `UpstreamRetry` was sent to the listener.
         self._has_sent = False
         # A part is the answer of one worker; the shaper may ask for several.
         self._is_first_part = True
@@ -147,7 +147,7 @@ class Completion(PoolClient):
             self._send(shaped)
 
     def _try_again(self, events: Sequence[Event], error: CCProxyError) -> bool:
-        """Ask another worker instead of failing, if that may help.
+        """Use another worker instead of failing, if that may help.
 
         Returns whether it did.
         """
@@ -174,7 +174,7 @@ class Completion(PoolClient):
         return True
 
     def _part_ended(self, shaped: list[Event]) -> None:
-        """A part has ended: finish, ask again, or check, as the shaper says."""
+        """A part has ended: finish, send a second request, or check."""
         pending = None if self._shaper is None else self._shaper.pending
         if pending is None:
             self._finish(shaped)
@@ -206,7 +206,7 @@ class Completion(PoolClient):
 
     def _ask_again(self, pending: AskAgain, worker: Worker | None = None) -> None:
         if self._state is AnswerState.OVER:
-            # The listener has cancelled meanwhile.
+            # The listener has cancelled in the meantime.
             if worker is not None:
                 self._pool.release(worker)
             return
@@ -273,7 +273,7 @@ class Completion(PoolClient):
     def _new_builder(self) -> MessageBuilder | None:
         return MessageBuilder() if self._question.request.tools else None
 
-    # Its end.
+    # The end.
 
     @override
     def _leave(self, *, is_lost: bool = False) -> None:

@@ -22,11 +22,11 @@ _T = TypeVar("_T")
 
 @frozen(kw_only=True)
 class ComposedQuestion:
-    """A request whose body is composed; it can be asked several times.
+    """A request whose body is composed; it can be sent several times.
 
     Attributes:
         request: the client's request.
-        model: the name that the client's name of the model was resolved to.
+        model: the model's name for the CLI, resolved from the client's.
         owner: the id of the client's key.
         composition: the body.
     """
@@ -53,7 +53,7 @@ class ComposedQuestion:
 
     @property
     def prefix(self) -> str:
-        """The hash of everything in front of the answer."""
+        """The hash of everything before the answer."""
         return self.composition.prefix
 
 
@@ -82,7 +82,7 @@ class BodyComposer:
         self._clock = clock
 
     def learn(self, account: Account) -> None:
-        """Take what the CLI says of its login.
+        """Take the CLI's report of its login.
 
         With a subscription prompts are cached for an hour, unless the operator has
         chosen a time.
@@ -117,7 +117,7 @@ class BodyComposer:
         return await self._in_slices(steps)
 
     async def _look_up(self, request: MessagesRequest, owner: str) -> None:
-        """Load answers of the conversation from the store that are not in memory."""
+        """Load the conversation's remembered answers that only the store has."""
         thinking = request.thinking
         is_off = thinking is not None and thinking.value.type == "disabled"
         if self.answers.shared is None or is_off:

@@ -113,7 +113,8 @@ class Conformance:
         why: the reason for a bad verdict, one clause.
 
     Args:
-        launch: returns how the CLI is started; raises `CCProxyError` if there is none.
+        launch: returns how the CLI is started; raises `CCProxyError` if there is no
+            CLI.
         prober: examines a binary.
         findings: stores results.
         clock: for the time of the next examination.

@@ -5,7 +5,7 @@ state       event                                      next
 ==========  =========================================  ==============================
 QUEUED      a process is free                          RUNNING
 QUEUED      no process in time, or the server stops    OVER: an error, sent later
-RUNNING     the process is lost before any event       QUEUED, in front; once
+RUNNING     the process is lost before any event       QUEUED, first; once
 RUNNING     the answer is whole and has a schema       CHECKING, without a process
 RUNNING     the end is sent                            OVER
 CHECKING    the check has an outcome                   OVER
@@ -150,7 +150,7 @@ class NativeCompletion(PendingAnswer[Session]):
         self._leave()
         self._listener.receive([end])
 
-    # Its end.
+    # The end.
 
     def _give_back(self) -> None:
         """Give the session back to the pool, which may keep it suspended."""

@@ -345,6 +345,6 @@ class Session:
             self._state = _State.SUSPENDED
             return
         self._state = _State.CLOSED
-        if turn is not None and (turn.will_ask_again or turn.waits_for_results):
+        if turn is not None and (turn.will_send_own_request or turn.waits_for_results):
             # At SIGTERM the CLI would send another request.
             self._process.kill()

@@ -86,7 +86,7 @@ class SessionSetup:
     async def _refuse_old(self) -> None:
         """Check the CLI's version before anything of a client is sent.
 
-        Most versions do not report themselves. A version that is too old accepts an
+        Most versions do not report their number. A version that is too old accepts an
         empty system prompt, which all others refuse. The binary may have been replaced
         since its examination.
 

@@ -46,7 +46,7 @@ class Suspension:
     """What a session waits for.
 
     Attributes:
-        prompt: its last request.
+        prompt: the session's last request.
         text: the model's text before its calls.
         calls: the calls in order, with the model's ids.
     """
@@ -61,23 +61,23 @@ class Suspension:
         None: the request is for another session. Clients may have changed the ids of
         the calls and may have left out the thinking.
         """
-        before, asked = self.prompt.messages, prompt.messages
-        if len(asked) != len(before) + 2 or asked[: len(before)] != before:
+        before, messages = self.prompt.messages, prompt.messages
+        if len(messages) != len(before) + 2 or messages[: len(before)] != before:
             return None
         # Python takes 1 for True and ignores the order of keys; the model does not.
-        if _written(evolve(prompt, messages=before)) != _written(self.prompt):
+        if _encoded(evolve(prompt, messages=before)) != _encoded(self.prompt):
             return None
-        ids = self._ids(asked[-2])
-        return None if ids is None else self._renamed(ids, asked[-1])
+        ids = self._ids(messages[-2])
+        return None if ids is None else self._renamed(ids, messages[-1])
 
     def _ids(self, answer: PromptMessage) -> Sequence[str] | None:
         """The client's ids of the calls; None: the answer is not the session's."""
-        said: list[str] = []
+        texts: list[str] = []
         calls: list[ToolUseBlock] = []
         for block in answer.content:
             match block:
                 case TextBlock(text) if not calls:
-                    said.append(text)
+                    texts.append(text)
                 case ToolUseBlock():
                     calls.append(block)
                 case ThinkingBlock() | RedactedThinkingBlock():
@@ -85,9 +85,9 @@ class Suspension:
                 case _:
                     return None
         text = "" if is_blank(self.text) else self.text
-        if answer.role is not Role.ASSISTANT or "".join(said) != text:
+        if answer.role is not Role.ASSISTANT or "".join(texts) != text:
             return None
-        if [*map(_called, calls)] != [*map(_called, self.calls)]:
+        if [*map(_call_key, calls)] != [*map(_call_key, self.calls)]:
             return None
         return [call.id for call in calls]
 
@@ -98,7 +98,7 @@ class Suspension:
         found = {result.tool_use_id: result for result in results}
         if len(results) < len(message.content) or found.keys() != set(ids):
             return None
-        if not all(map(_is_shown_alike, results)):
+        if not all(map(_is_shown_unchanged, results)):
             return None
         if sum(map(_length, results)) > _LONGEST_RESULTS:
             return None
@@ -108,17 +108,17 @@ class Suspension:
         ]
 
 
-def _written(prompt: Prompt) -> bytes:
+def _encoded(prompt: Prompt) -> bytes:
     """The whole prompt, byte for byte."""
     kinds = [[type(block).__name__ for block in m.content] for m in prompt.messages]
     return _encode((kinds, prompt))
 
 
-def _called(call: ToolUseBlock) -> tuple[str, bytes]:
+def _call_key(call: ToolUseBlock) -> tuple[str, bytes]:
     return call.name, _encode(call.input)
 
 
-def _is_shown_alike(result: ToolResultBlock) -> bool:
+def _is_shown_unchanged(result: ToolResultBlock) -> bool:
     """Whether the CLI shows a result to the model unchanged."""
     content = result.content
     if isinstance(content, str):
@@ -144,7 +144,7 @@ def _length(result: ToolResultBlock) -> int:
 
 
 def suspension_after(prompt: Prompt, message: MessageBuilder) -> Suspension | None:
-    """What a session waits for after an answer; None: nothing that can be given to it.
+    """What a session waits for after an answer; None: the session cannot be resumed.
 
     Args:
         prompt: the question.

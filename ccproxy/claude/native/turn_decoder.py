@@ -158,7 +158,7 @@ class NativeTurnDecoder:
         return self._phase is _Phase.OVER
 
     @property
-    def will_ask_again(self) -> bool:
+    def will_send_own_request(self) -> bool:
         """Whether the CLI is about to send a request of its own."""
         return self._cut_short and not self.waits_for_results
 

@@ -6,9 +6,9 @@ OPEN       no CLI is started: requests fail at once, with a time to retry
 PROBING    one CLI is started as a test; requests still fail
 =========  =================================================================
 
-A start takes 0.7 s of processor time. A CLI that an update has broken would take a
-whole processor for as long as clients retry. The first answer of any CLI closes the
-circuit; the test uses no client's request.
+A start takes 0.7 s of processor time. Without the breaker, a broken update of the CLI
+would keep a processor busy as long as clients retry. The first answer of any CLI closes
+the circuit; the test uses no client's request.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from twisted.logger import Logger
 
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeUnresponsive
 
-# One or two may have been killed by chance.
-_MOST_IN_A_ROW = 3
+# One or two failures may be chance, such as a kill from outside.
+_MOST_CONSECUTIVE_FAILURES = 3
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 # About the time that a probe takes.
@@ -87,7 +87,7 @@ class CircuitBreaker:
         """Note that a CLI has failed before it answered anything."""
         self._failures += 1
         self._why = error.message
-        if self.is_closed and self._failures >= _MOST_IN_A_ROW:
+        if self.is_closed and self._failures >= _MOST_CONSECUTIVE_FAILURES:
             self._log.error(
                 "no claude CLI is started until it answers a test: {why}", why=self._why
             )

@@ -1,4 +1,4 @@
-"""What every request has until its answer is over, whichever process answers it.
+"""The state of a request until its answer is over, for all kinds of processes.
 
 ========  =====================================================================
 QUEUED    waits for a process
@@ -52,7 +52,7 @@ class Pausable(Protocol):
         """Stop reading its output."""
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue reading."""
 
 
 _Process = TypeVar("_Process", bound=Pausable)
@@ -101,7 +101,7 @@ class PendingAnswer(Generic[_Process]):
             self._expiry = self._clock.callLater(seconds, self._expire, expired)
 
     def fail(self, error: CCProxyError) -> None:
-        """End with an error of the proxy's own; it is sent in a later turn."""
+        """End with an error of the proxy; it is sent in a later turn of the reactor."""
         if self._state is not AnswerState.OVER:
             self._leave()
             self._last_word = self._clock.callLater(0, self._send_failed, error)
@@ -109,7 +109,7 @@ class PendingAnswer(Generic[_Process]):
     # The client's side.
 
     def cancel(self) -> None:
-        """Break the answer off; the listener gets no more events."""
+        """Abort the answer; the listener gets no more events."""
         self._is_cancelled = True
         last_word, self._last_word = self._last_word, None
         if last_word is not None:
@@ -118,13 +118,13 @@ class PendingAnswer(Generic[_Process]):
             self._leave()
 
     def pause(self) -> None:
-        """Send no more of the answer until `resume`."""
+        """Stop sending the answer until `resume`."""
         self._is_paused = True
         if self._process is not None:
             self._process.pause()
 
     def resume(self) -> None:
-        """Send the answer on."""
+        """Continue sending the answer."""
         self._is_paused = False
         if self._process is not None:
             self._process.resume()
@@ -132,7 +132,7 @@ class PendingAnswer(Generic[_Process]):
     # What subclasses need.
 
     def _leave(self) -> None:
-        """Leave the pool, and give it the process back."""
+        """Leave the pool, and return the process to it."""
         raise NotImplementedError
 
     def _checked(self, problem: str | None) -> None:
@@ -140,7 +140,7 @@ class PendingAnswer(Generic[_Process]):
         raise NotImplementedError
 
     def _check_failed(self, error: CCProxyError) -> None:
-        """Learn that `_begin_check` could not be done."""
+        """Take the error of a check that could not be done."""
         raise NotImplementedError
 
     def _begin(self, process: _Process, served: Served) -> None:
@@ -155,10 +155,10 @@ class PendingAnswer(Generic[_Process]):
             self._served = served
 
     def _take_process(self) -> _Process | None:
-        """Give the process away, which reads its pipe again."""
+        """Detach the process, and resume reading its pipe."""
         process, self._process = self._process, None
         if process is not None and self._is_paused:
-            # Its next output is not for this client's socket.
+            # The next output of the process is for another client.
             process.resume()
         return process
 
@@ -220,7 +220,7 @@ class PendingAnswer(Generic[_Process]):
 
 
 class PoolClient(PendingAnswer[Worker]):
-    """A request that needs a worker, or several one after the other.
+    """A request that needs a worker, or several in sequence.
 
     Attributes:
         wants_new: whether a worker that has not answered before is better.

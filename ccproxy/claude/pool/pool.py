@@ -3,7 +3,7 @@
 Workers are interchangeable: `WorkerSelector` has the order in which they are taken. A
 request that finds none waits in the queue, first come first served.
 
-A worker that settles is waited for, but not for long, before a spare is taken.
+Before a spare is taken, the pool waits briefly for a settling worker.
 
 ==========  ==========================================================================
 SPARE       was started ahead of time and has had no request
@@ -30,11 +30,11 @@ from ccproxy.claude.worker.worker import Worker
 from ccproxy.config.limits import PoolLimits
 from ccproxy.core.errors import Cause, CCProxyError, Overloaded, ShuttingDown
 
-# A CLI grows with each question; this is a second bound besides that on its memory.
+# A CLI grows with each question; this bound is in addition to that on its memory.
 _MOST_QUESTIONS = 500
 
 
-def _nobody() -> bool:
+def _never() -> bool:
     return False
 
 
@@ -47,7 +47,7 @@ class Pool:
         limits: the operator's limits.
         clock: for timers.
         observer: counts processes.
-        others_wait: whether a request of native mode waits for a slot.
+        native_waits: whether a request of native mode waits for a slot.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Pool:
         limits: PoolLimits,
         clock: IReactorTime,
         observer: ClaudeObserver,
-        others_wait: Callable[[], bool] = _nobody,
+        native_waits: Callable[[], bool] = _never,
     ) -> None:
         self._processes = WorkerProcesses(factory, slots, observer, self._refill)
         self._slots = slots
         self._limits = limits
         self._clock = clock
-        self._others_wait = others_wait
+        self._native_waits = native_waits
         self._queue: RequestQueue[PoolClient] = RequestQueue(
             limits.max_queue, limits.queue_timeout, slots.limit
         )
@@ -83,7 +83,7 @@ class Pool:
             slots,
             self._start,
         )
-        # Started to learn about the CLI; they become spares.
+        # Workers that were started to learn about the CLI; they become spares.
         self._opening: set[Worker] = set()
         self._is_used = True
         self._is_stopped = False
@@ -121,14 +121,14 @@ class Pool:
     def drain(self) -> "Deferred[None]":
         """Refuse new requests. Fires when the others are answered.
 
-        `stop` is still to be called. On cancel the requests go on.
+        `stop` must still be called. On cancel the requests continue.
         """
         self._is_stopped = True
         self._spares.stop()
         if not self._clients:
             self._selector.dismiss_all()
         drained = self._drained = Deferred(self._undrained)
-        self._tell_drained()
+        self._fire_drained()
         return drained
 
     def stop(self) -> "Deferred[None]":
@@ -213,7 +213,7 @@ class Pool:
         self._spares.refill()
 
     def release(self, worker: Worker) -> None:
-        """Take back a worker whose request needs none for now."""
+        """Take back a worker whose request does not need it for now."""
         self._give_back(worker)
         self._serve()
 
@@ -245,7 +245,7 @@ class Pool:
             self._give_back(worker, is_lost=is_lost)
         self._serve()
         self._refill()
-        self._tell_drained()
+        self._fire_drained()
 
     # The spares' side.
 
@@ -255,18 +255,18 @@ class Pool:
         return any(w.is_preparing or w.is_starting for w in self._answering)
 
     def has_room_for_spare(self) -> bool:
-        """Whether there may be one more process."""
+        """Whether one more process may be started."""
         if not self._is_used or not self._processes.are_allowed():
             # `use` or `wake` is called when that has changed.
             return False
-        if self._slots.is_free and not self._others_wait():
+        if self._slots.is_free and not self._native_waits():
             return True
         if (
             len(self._idle) > 1
             and not self._idle.has_pristine
             and not self._selector.leaving
         ):
-            # A question without system prompt would need a new one.
+            # A question without a system prompt would need a pristine worker.
             self._selector.dismiss_one()
         return False
 
@@ -329,16 +329,16 @@ class Pool:
         self._queue.leave(client)
         self._answering[worker] = client
         if served is Served.SPARE:
-            # A request may get it long after it was submitted.
+            # The request may get its worker long after it was submitted.
             self._refill()
         client.start(worker, served)
         return True
 
     def _leave_room(self) -> bool:
-        """Stop one idle worker for native mode; tells whether there was one."""
+        """Stop one idle worker for native mode; returns whether there was one."""
         if not self._selector.dismiss_one():
             return False
-        # A request may have waited for this worker.
+        # A request may have waited for the stopped worker.
         self._serve()
         return True
 
@@ -356,14 +356,14 @@ class Pool:
             if not worker.is_settling:
                 worker.abandon()
             if worker.is_starting:
-                # Its request was cancelled before any command was sent.
+                # The request was cancelled before any command was sent.
                 self._settling.discard(worker)
                 self._spares.admit(worker)
 
     def _settled(self, worker: Worker) -> None:
         if self._settling.discard(worker):
             self._keep(worker)
-        # Otherwise it is a spare that is warm now.
+        # A worker that was not settling is a spare that is warm now.
         self._serve()
 
     def _lost(self, worker: Worker) -> None:
@@ -391,7 +391,7 @@ class Pool:
         is_large = worker.resident_bytes > self._limits.recycle_rss
         if is_large or worker.questions >= _MOST_QUESTIONS:
             return StopReason.WORN
-        is_needed = not self._slots.is_free and self._others_wait()
+        is_needed = not self._slots.is_free and self._native_waits()
         return StopReason.ROOM if is_needed and not self._queue else None
 
     @property
@@ -402,7 +402,7 @@ class Pool:
     def _undrained(self, _: object) -> None:
         self._drained = None
 
-    def _tell_drained(self) -> None:
+    def _fire_drained(self) -> None:
         if self._drained is None or self._clients:
             return
         self._selector.dismiss_all()

@@ -14,7 +14,7 @@ from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.worker import Worker
 
-# A CLI takes 110 to 200 MB; half of the memory is left to other programs.
+# A CLI takes 110 to 200 MB; half of the memory is left for other programs.
 _BYTES_EACH = 256 * 2**20
 _SHARE = 0.5
 _MOST = 8
@@ -79,7 +79,7 @@ class ProcessSlots:
             freed()
 
     def make_room(self) -> bool:
-        """Stop one idle process of any watcher; tells whether there was one."""
+        """Stop one idle process of any watcher; returns whether there was one."""
         return any(make_room() for make_room in self._room_makers)
 
     def watch(self, freed: Callable[[], None], make_room: Callable[[], bool]) -> None:
@@ -87,7 +87,7 @@ class ProcessSlots:
 
         Args:
             freed: called whenever a slot has become free.
-            make_room: stops one idle process; tells whether there was one.
+            make_room: stops one idle process; returns whether there was one.
         """
         self._freed.append(freed)
         self._room_makers.append(make_room)
@@ -97,10 +97,11 @@ class WorkerFactory:
     """Starts workers, if the circuit breaker and the binary's examination allow it.
 
     Args:
-        launch: returns how the CLI is started; raises `CCProxyError` if there is none.
+        launch: returns how the CLI is started; raises `CCProxyError` if there is no
+            CLI.
         context: given to every worker.
         breaker: stops starts after repeated failures.
-        conformance: what is known of the binary.
+        conformance: the result of the binary's examination.
     """
 
     def __init__(

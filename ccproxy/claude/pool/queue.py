@@ -18,7 +18,7 @@ _Q = TypeVar("_Q", bound=PendingAnswer[Any])
 
 
 class RequestQueue(Generic[_Q]):
-    """The waiting requests, the first in front.
+    """The waiting requests, the oldest first.
 
     The time of an operation does not depend on the queue's length.
 
@@ -52,7 +52,7 @@ class RequestQueue(Generic[_Q]):
         self._waiting[question] = None
 
     def return_to(self, question: _Q) -> None:
-        """Add a request in front: it has waited before."""
+        """Add a request at the beginning: it has waited before."""
         self._waiting[question] = None
         self._waiting.move_to_end(question, last=False)
 
@@ -65,8 +65,8 @@ class RequestQueue(Generic[_Q]):
 
         Args:
             question: the last request.
-            leaving: number of places that become free in a moment; as many requests
-                are not counted.
+            leaving: number of places that become free in a moment; so many waiting
+                requests do not count.
         """
         waiting = len(self._waiting) - leaving
         if waiting > self._limit:
@@ -102,7 +102,7 @@ class RequestQueue(Generic[_Q]):
             _LONGEST_RETRY_SECONDS,
         )
         return QueueFull(
-            f"{why}; ask again later, or let the proxy start more "
+            f"{why}; try again later, or let the proxy start more "
             "(--max-processes, --max-queue, --queue-timeout)",
             retry_after_seconds=after,
             cause=cause,

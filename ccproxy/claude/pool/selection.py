@@ -1,8 +1,8 @@
-"""Workers that no request has: which one a request gets, and which ones make room.
+"""Workers without a request: which one a request gets, and which ones are stopped.
 
 A request takes, in this order: an idle worker that has its system prompt; another idle
 worker; a spare; a new worker; an idle worker in place of a new one. Without a system
-prompt, only a worker that never had one can be asked.
+prompt, only a worker that never had one can be used.
 """
 
 from collections import OrderedDict
@@ -17,7 +17,7 @@ from ccproxy.claude.pool.processes import ProcessSlots, WorkerProcesses
 from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.worker.worker import Worker
 
-# A worker settles in some 10 ms; a new one takes 450 ms and much processor time.
+# A worker settles in some 10 ms; a new worker takes 450 ms and much processor time.
 _SOON_SECONDS = 0.1
 
 
@@ -35,7 +35,7 @@ class IdleWorkers:
     Args:
         seconds: how long an idle worker is kept.
         clock: for timers.
-        expired: called with each worker that was kept for so long.
+        expired: called with each worker whose time is over.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class IdleWorkers:
         return None in self._by_system
 
     def admit(self, worker: Worker) -> None:
-        """Keep a worker for a while."""
+        """Add an idle worker; it is kept for ``seconds``."""
         timer = self._clock.callLater(self._seconds, self._expire, worker)
         self._places[worker] = _Place(worker.system, timer)
         self._by_system.setdefault(worker.system, OrderedDict())[worker] = None
@@ -98,7 +98,7 @@ class IdleWorkers:
         return self._remove(next(iter(self._places))) if self._places else None
 
     def discard(self, worker: Worker) -> bool:
-        """Remove a worker; tells whether it was there."""
+        """Remove a worker; returns whether it was there."""
         if worker not in self._places:
             return False
         self._remove(worker)
@@ -121,7 +121,7 @@ class IdleWorkers:
 
 
 def worker_kind(worker: Worker) -> Served:
-    """The kind of an idle worker: without a question it is as good as a spare."""
+    """The kind of an idle worker: one without an earlier question counts as a spare."""
     return Served.IDLE if worker.questions else Served.SPARE
 
 
@@ -136,7 +136,7 @@ class SettlingWorkers:
     def __init__(self, clock: IReactorTime, waited: Callable[[], None]) -> None:
         self._clock = clock
         self._waited = waited
-        # Each with the time until which a request waits for it.
+        # By worker: the time until which a request waits for it.
         self._workers: dict[Worker, float] = {}
         self._patience: IDelayedCall | None = None
 
@@ -153,7 +153,7 @@ class SettlingWorkers:
         self._workers[worker] = self._clock.seconds() + _SOON_SECONDS
 
     def discard(self, worker: Worker) -> bool:
-        """Remove a worker; tells whether it was there."""
+        """Remove a worker; returns whether it was there."""
         was_there = self._workers.pop(worker, None) is not None
         if not self._workers and self._patience is not None:
             self._patience.cancel()
@@ -220,7 +220,7 @@ class WorkerSelector:
 
         Args:
             client: the request.
-            promised: how many places are promised to requests before it.
+            promised: number of places that are promised to earlier requests.
 
         Raises:
             CCProxyError: a worker had to be started, and could not be.
@@ -244,14 +244,14 @@ class WorkerSelector:
         return None if worker is None else (worker, worker_kind(worker))
 
     def make_room(self, places: int) -> bool:
-        """Stop idle processes until ``places`` become free; tells whether they do."""
+        """Stop idle processes until ``places`` become free; returns whether they do."""
         while self.leaving + self._slots.free < places:
             if not self.dismiss_one() and not self._slots.make_room():
                 return False
         return True
 
     def dismiss_one(self, why: StopReason = StopReason.ROOM) -> bool:
-        """Stop one worker that no request has; tells whether there was one."""
+        """Stop one worker that no request has; returns whether there was one."""
         worker = self._idle.take_oldest() or self._spares.take_any()
         if worker is not None:
             self._processes.retire(worker, why)
@@ -266,7 +266,7 @@ class WorkerSelector:
         while (worker := self._idle.take(system)) is not None:
             if worker.can_ask(system):
                 return worker
-            # It was stopped by a signal and would not answer.
+            # The worker was stopped by a signal and would not answer.
             worker.kill()
             self._processes.retire(worker, StopReason.LOST)
         return None

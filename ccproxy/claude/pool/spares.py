@@ -33,7 +33,7 @@ class SpareOwner(Protocol):
         """Whether a request waits for its worker to start; then no spare is started."""
 
     def has_room_for_spare(self) -> bool:
-        """Whether a spare may be started; if not, may make room for later.
+        """Whether a spare may be started; if not, it may free a slot for later.
 
         Raises:
             CCProxyError: no worker can be started.
@@ -102,7 +102,7 @@ class SpareWorkers:
                     return self._taken(worker)
                 starting = starting or worker
             elif worker.is_ready or worker.is_starting:
-                self._lose(worker, "it does not run any more")
+                self._lose(worker, "it is no longer running")
         return None if starting is None else self._taken(starting)
 
     def take_any(self) -> Worker | None:
@@ -110,7 +110,7 @@ class SpareWorkers:
         return self._workers.popitem()[0] if self._workers else None
 
     def lost(self, worker: Worker) -> bool:
-        """Retire a worker that has ended, if it is a spare; tells whether it is."""
+        """Retire a worker that has ended, if it is a spare; returns whether it is."""
         if worker not in self._workers:
             return False
         self._lose(worker, "it ended by itself")
@@ -163,7 +163,7 @@ class SpareWorkers:
 
     def _not_warm(self, failure: Failure, worker: Worker) -> None:
         if worker not in self._workers:
-            # It was taken or stopped; its request gets the error.
+            # The worker was taken or stopped; its request gets the error.
             failure.trap(CCProxyError)
             return
         if failure.check(CCProxyError) is None:

@@ -1,1 +1,1 @@
-"""Shapers: they filter an answer's events and may have the model asked again. Pure."""
+"""Shapers: filter an answer's events, and may request a second answer. Pure."""

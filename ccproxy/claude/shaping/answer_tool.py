@@ -8,9 +8,9 @@ OPEN      text                        nothing, the event is held back: HELD
 HELD      any other event             nothing, the event is held back
 OPEN,     a call of the answer tool   its arguments as text; held events are dropped:
 HELD                                  ANSWERED
-ANSWERED  a second call of the        the message anew, with the second answer
+ANSWERED  a second call of the        the message again, with the second answer
           answer tool
-ANSWERED  a call of a client's tool   the message anew, without the answer: CALLED
+ANSWERED  a call of a client's tool   the message again, without the answer: CALLED
 OPEN,     a call of a client's tool   the held events, then the call: CALLED
 HELD
 CALLED    a call of the answer tool   nothing
@@ -22,9 +22,9 @@ HELD
 CALLED    the end                     the end
 ========  ==========================  ================================================
 
-If the answer does not satisfy the schema, the model is asked again. What was passed on
-is declared void. An API that has streamed it to the client ends the stream with an
-error.
+If the answer does not satisfy the schema, a second request is sent. The events that
+were passed on are declared void. An API that has streamed them to the client ends the
+stream with an error.
 """
 
 from collections.abc import Collection, Sequence
@@ -36,7 +36,7 @@ from attrs import evolve
 from typing_extensions import override
 
 from ccproxy.claude.body.result import ALL_PARTS, AnswerTool
-from ccproxy.claude.shaping.formatted import not_satisfied, wrong
+from ccproxy.claude.shaping.formatted import correction_text, not_satisfied
 from ccproxy.claude.shaping.parts import AnswerParts
 from ccproxy.claude.shaping.shaper import (
     AnswerShaper,
@@ -96,7 +96,7 @@ class AnswerToolShaper(AnswerShaper):
 
     def _begin(self) -> None:
         self._state = _State.OPEN
-        # The index of the answer tool's block, and that of a block to be dropped.
+        # The index of the answer tool's block, and the index of a block to be dropped.
         self._answering: int | None = None
         self._dropping: int | None = None
         self._answer: list[str] = []
@@ -199,7 +199,7 @@ class AnswerToolShaper(AnswerShaper):
         if self._tool.schema is not None:
             self.pending = SchemaCheck(self._tool.schema, instance.encode())
             return []
-        problem = None if _is_object(instance) else "it is no JSON object"
+        problem = None if _is_object(instance) else "it is not a JSON object"
         return self.checked(problem)
 
     @override
@@ -213,7 +213,7 @@ class AnswerToolShaper(AnswerShaper):
         why = problem if is_answered else _NO_ANSWER
         body = None
         if self._parts.number == 0:
-            words = wrong(why) if is_answered else self._order()
+            words = correction_text(why) if is_answered else self._instruction()
             body = self._again(self._parts.blocks, words)
         if body is None:
             return [Failed(not_satisfied(why))]
@@ -227,7 +227,7 @@ class AnswerToolShaper(AnswerShaper):
         self.pending = AskAgain(body)
         return passed
 
-    def _order(self) -> str:
+    def _instruction(self) -> str:
         return f"Give your final answer now, by calling the tool `{self._tool.name}`."
 
 

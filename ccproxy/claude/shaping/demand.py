@@ -1,4 +1,4 @@
-"""A call that the client requires, if the model was asked for it in words. Pure.
+"""Enforces a required call, if only a text asks the model for it. Pure.
 
 =======  ===========================  ================================================
 state    input                        passed on; next state
@@ -10,7 +10,7 @@ any      the required call            the held events, then the call: CALLED
 CALLED   any event                    the event
 OPEN,    the end, cut short           the held events, then the end
 HELD
-OPEN,    the end of the first part    nothing; ask again: OPEN
+OPEN,    the end of the first part    nothing; a second request: OPEN
 HELD
 OPEN,    the end of the second part   the first part's text, or the held events if
 HELD                                  there was no such text, then the end
@@ -56,7 +56,7 @@ class _State(Enum):
 
 
 class DemandShaper(AnswerShaper):
-    """Holds text back until the required call comes.
+    """Holds text back until the required call arrives.
 
     Args:
         names: the tools of which the model must call one.
@@ -73,7 +73,7 @@ class DemandShaper(AnswerShaper):
         self._state = _State.OPEN
         self._held: list[Event] = []
         # The text of the first part.
-        self._aside = ""
+        self._first_text = ""
 
     @override
     def filter(self, events: Sequence[Event]) -> list[Event]:
@@ -119,23 +119,23 @@ class DemandShaper(AnswerShaper):
                 self._parts.blocks, f"{call_request(self._names)} Make the call now."
             )
             if body is not None:
-                self._aside = self._parts.text
+                self._first_text = self._parts.text
                 self._held.clear()
                 self._state = _State.OPEN
                 self._parts.begin_next_part()
                 self.pending = AskAgain(body)
                 return []
         has_call = any(isinstance(b.value, ToolUse) for b in self._parts.blocks)
-        if not self._aside or has_call:
+        if not self._first_text or has_call:
             return [*self._released(), end]
         self._held = [
             ContentBlockStart(text_block("")),
-            TextDelta(self._aside),
+            TextDelta(self._first_text),
             ContentBlockStop(),
         ]
-        return [*self._instead(), end]
+        return [*self._release_first_text(), end]
 
-    def _instead(self) -> list[Event]:
+    def _release_first_text(self) -> list[Event]:
         """The first part's text, after everything that was passed on."""
         self._parts.begin_next_part()
         return self._released()

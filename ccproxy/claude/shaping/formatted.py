@@ -7,7 +7,7 @@ STREAMING  events                           the events
 STREAMING  the end of an answer in text     nothing: CHECKING
 STREAMING  any other end: a call, a cut     the end
 CHECKING   the answer satisfies the schema  the end
-CHECKING   it does not, in the first part   `Restarted`; ask again: STREAMING
+CHECKING   it does not, in the first part   `Restarted`; a second request: STREAMING
 CHECKING   it does not, in the second       an error
 =========  ===============================  ===========================================
 """
@@ -74,7 +74,7 @@ class FormatShaper(AnswerShaper):
             return [] if self._end is None else [self._end]
         body = None
         if self._parts.number == 0:
-            body = self._again(self._parts.blocks, wrong(problem))
+            body = self._again(self._parts.blocks, correction_text(problem))
         if body is None:
             return [Failed(not_satisfied(problem))]
         passed = self._parts.void(
@@ -85,7 +85,7 @@ class FormatShaper(AnswerShaper):
         return passed
 
 
-def wrong(problem: str) -> str:
+def correction_text(problem: str) -> str:
     """The text to a model whose answer does not satisfy the schema."""
     return (
         f"That answer does not satisfy the schema: {problem}. "

@@ -37,7 +37,7 @@ _NUMBERED = (
 
 
 class AnswerParts:
-    """The parts of an answer, and what of them was passed on.
+    """The parts of an answer, and the events that were passed on.
 
     Args:
         signed: how many parts keep the signatures of their thinking.
@@ -78,7 +78,7 @@ class AnswerParts:
         self._builder.receive([event])
 
     def renumber(self, events: Sequence[Event]) -> list[Event]:
-        """Number events for the client, and leave out what it must not get."""
+        """Number events for the client, and leave out events that it must not get."""
         passed: list[Event] = []
         for event in events:
             if self.number >= self._signed and self._is_signature(event):
@@ -117,7 +117,7 @@ class AnswerParts:
 
     def _restart(self, event: Restarted) -> list[Event]:
         if self.number and not self._has_passed_blocks:
-            # The client has nothing of the part that is void now.
+            # The client has received nothing of the void part.
             return []
         self._offset = self._next_index = 0
         self._has_started = self._has_passed_blocks = False
@@ -135,7 +135,7 @@ class AnswerParts:
         return [*self.void(why), *self.renumber([start] if start is not None else [])]
 
     def begin_next_part(self) -> None:
-        """Begin the next part, because the model is asked again."""
+        """Begin the next part: a second request is sent."""
         self.number += 1
         self._offset = self._next_index
         self._has_passed_blocks = False

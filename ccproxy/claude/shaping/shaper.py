@@ -1,4 +1,4 @@
-"""The interface of shapers, for the code that asks the model. Pure."""
+"""The interface of shapers, for the code that sends requests. Pure."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ class SchemaCheck:
 
 @frozen
 class AskAgain:
-    """The model must be asked again before the answer's end is passed on."""
+    """A second request must be sent before the answer's end is passed on."""
 
     body: ComposedBody
 
@@ -39,8 +39,8 @@ ComposeAgain: TypeAlias = Callable[[Sequence[Block], str], ComposedBody | None]
 class AnswerShaper(ABC):
     """Filters the events of one answer; an answer that needs no filter has none.
 
-    An answer may have two parts: the model is asked again (`AskAgain`), and the events
-    of the second part follow those of the first.
+    An answer may have two parts: a second request is sent (`AskAgain`), and the events
+    of its answer follow those of the first.
 
     Attributes:
         pending: what has to happen before the held end is passed on; None: nothing.
@@ -52,8 +52,8 @@ class AnswerShaper(ABC):
     def filter(self, events: Sequence[Event]) -> list[Event]:
         """The events to pass on now.
 
-        The shaper may hold back the answer's end: then `pending` says what has to
-        happen. It may also end the answer before the model does.
+        The shaper may hold back the answer's end: then `pending` is the next
+        step. It may also end the answer before the model does.
         """
 
     def checked(self, problem: str | None) -> list[Event]:

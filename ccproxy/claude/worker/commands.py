@@ -42,12 +42,12 @@ from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.core.errors import Cause, ClaudeFailed
 
 # A CLI carries out a command in 15 ms, and 1 s more for each 20 MB of a body; on a
-# loaded machine some times that. After this time a new process is faster.
-_SOON_SECONDS = 3.0
+# loaded machine several times as long. After this time a new process is faster.
+_TIMEOUT_SECONDS = 3.0
 BYTES_A_SECOND = 4_000_000
-# Written in one piece, which takes some milliseconds.
+# Shorter bodies are written in one piece, in some milliseconds.
 _WHOLE_BYTES = 2**18
-# Answered by the CLI itself; older versions ignore a shorter text.
+# The CLI refuses this question without a request; older versions ignore shorter texts.
 _WARM_UP = "This is not to be asked of anybody."
 
 _T = TypeVar("_T")
@@ -56,7 +56,7 @@ _SHORT_SECONDS = 0.05
 
 
 class WorkerLost(ClaudeFailed):
-    """The process failed, not the question: another process may be asked."""
+    """The process failed, not the request: another process may get the request."""
 
 
 class Commands:
@@ -70,8 +70,8 @@ class Commands:
         controls: control requests to the CLI.
         writer: writes lines to the CLI.
         clock: for time limits.
-        cache_ttl: lifetime of cached prompts if the question names none; None: the
-            CLI's default.
+        cache_ttl: lifetime of cached prompts if the question does not set it; None:
+            the CLI's default.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class Commands:
         self._cache_ttl = cache_ttl
         self.system: str | None = None
         self.has_body = False
-        # Id of the question in the CLI's conversation; empty: none.
+        # Id of the question in the CLI's conversation; empty: there is no question.
         self._uuid = ""
 
     async def initialize(self, seconds: float) -> records.InitializeAnswer:
         """Initialize the CLI without a system prompt.
 
-        Many versions do not report themselves. A version that is too old accepts an
+        Many versions do not report their number. A version that is too old accepts an
         empty system prompt, which all others refuse.
 
         Raises:
@@ -136,10 +136,10 @@ class Commands:
             pieces, waiter = self._controls.ask_in_pieces(request_of, text)
             waiters.append(waiter)
             await self._writer.send_pieces(pieces)
-        await self._done(waiters, _SOON_SECONDS + size_bytes / BYTES_A_SECOND)
+        await self._done(waiters, _TIMEOUT_SECONDS + size_bytes / BYTES_A_SECOND)
 
     async def prepare_warm_up(self, model: str) -> None:
-        """Make the CLI answer the next question by itself."""
+        """Make the CLI answer the next question without a request."""
         self.has_body = True
         settings = requests.body_settings(model=model, effort=None, body="{}")
         await self._send_all((settings, requests.limit_to_one_request()))
@@ -154,11 +154,11 @@ class Commands:
         await self._writer.send_pieces(pieces)
 
     async def interrupt(self) -> None:
-        """Break off the current turn; its ``result`` follows."""
+        """Interrupt the current turn; its ``result`` follows."""
         reply = await self._controls.ask(requests.interrupt())
         if codec.decode_interrupted(reply.response.response).still_queued:
             raise WorkerLost(
-                "the claude CLI still sends what it had to break off",
+                "the claude CLI still has the interrupted question in its queue",
                 cause=Cause.TURN_DOES_NOT_END,
             )
 
@@ -185,13 +185,13 @@ class Commands:
 
     async def _send_all(self, commands: Sequence[Mapping[str, object]]) -> None:
         """Send commands in one write; done when all are acknowledged."""
-        await self._done(self._controls.ask_all(commands), _SOON_SECONDS)
+        await self._done(self._controls.ask_all(commands), _TIMEOUT_SECONDS)
 
     async def _done(
         self, waiters: "Sequence[Deferred[records.ControlResponse]]", seconds: float
     ) -> None:
         if len(waiters) == 1:
-            # As for nearly every question.
+            # Nearly every question has one command.
             await self._within(waiters[0], seconds)
             return
         limited = [Deferred.fromCoroutine(self._within(w, seconds)) for w in waiters]
@@ -219,8 +219,8 @@ class Initialization:
 
     Args:
         initialize: initializes the CLI.
-        opened: called when that is done, before the callers of `wait` go on.
-        failed: called if that fails; it has to call `fail`.
+        opened: called when that is done, before the callers of `wait` continue.
+        failed: called if that fails; it must call `fail`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What every CLI process is given: how it is started, clock, limits, callbacks."""
+"""What every CLI process gets: its launch, clock, limits and callbacks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -19,7 +19,7 @@ class Launches(Protocol):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Environment of the CLI; it decides how large bodies may be."""
+        """Environment of the CLI, which limits the size of bodies."""
 
     def worker(self) -> LaunchSpec:
         """How a worker is started; raises `CCProxyError` if there is no CLI."""
@@ -37,14 +37,14 @@ class Launches(Protocol):
 
 @frozen(kw_only=True)
 class CLIContext:
-    """What every CLI process is given, whichever way it is asked.
+    """What every CLI process gets, in both modes.
 
     Attributes:
         spawner: starts processes.
         clock: for time limits and later turns of the reactor.
         wall_seconds: returns the Unix time.
         limits: how long an answer may take.
-        on_initialized: called with what a CLI says of itself in its initialization.
+        on_initialized: called with the CLI's answer to its initialization.
         on_start_failed: called with the reason if a CLI fails before it has answered
             any control request.
         on_limits: called with the current use of the subscription's rate limits.

@@ -11,7 +11,7 @@ _FIRST_OF_ALL, _LAST_OF_ALL = "\ud800", "\udbff"
 
 
 class HalvedDeltas:
-    """The deltas of one message, of which few have half a pair.
+    """The deltas of one message.
 
     Attributes:
         last: the delta whose first half waits for its second; None: no half waits.
@@ -22,9 +22,9 @@ class HalvedDeltas:
         self.last: BlockDeltaEvent | None = None
 
     def join(self, event: BlockDeltaEvent) -> BlockDeltaEvent:
-        """A delta with the half that waited; a half at its own end waits.
+        """The delta, with the waiting half at its start; a half at its end waits.
 
-        Half a pair without its other half becomes U+FFFD.
+        A half whose other half does not follow becomes U+FFFD.
         """
         if isinstance(event, HalvedDeltaEvent):
             text = event.text

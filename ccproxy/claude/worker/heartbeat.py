@@ -1,8 +1,8 @@
-"""Whether a CLI process lives: looked at every few seconds, busy or idle.
+"""Checks every few seconds whether a CLI process is alive, busy or idle.
 
-A process that is stopped is found by its state, one that hangs by a ping without an
-answer; both within ten seconds. Whether the provider lives is known to the CLI alone,
-which ends an answer whose connection brings no byte for too long.
+A stopped process is detected by its state, a hanging process by a ping without an
+answer; both within ten seconds. Only the CLI can detect a dead provider: it ends an
+answer whose connection receives no byte for too long.
 
 Source: docs/claude-cli-protocol.md, "Is it alive".
 """
@@ -26,16 +26,16 @@ class Heartbeat:
     """The heartbeat of one CLI process.
 
     Attributes:
-        is_heard: set when the CLI has written something, or is read again.
-        patience_seconds: the time that the CLI may be busy with a large request, and
-            answer nothing.
+        is_heard: set when the CLI has written something, or its output is read again.
+        patience_seconds: the time for which the CLI may be busy with a large request,
+            without an answer to a ping.
 
     Args:
         process: the CLI's process.
         controls: control requests to it.
         clock: for the timers.
         must_answer: whether the CLI has to answer now.
-        lost: called if the process does not live, with what is told of it.
+        lost: called if the process is not alive, with a message and a cause.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Heartbeat:
         self.patience_seconds = 0.0
 
     def start(self) -> None:
-        """Look in a few seconds, and then again and again."""
+        """Check in a few seconds, and then repeatedly."""
         self._is_started = True
         if self._looking is not None:
             # This happens twice for each question; a new timer would cost more.
@@ -66,7 +66,7 @@ class Heartbeat:
             self._looking = self._clock.callLater(_LOOK_SECONDS, self._look)
 
     def stop(self) -> None:
-        """Stop to look; may be called at any time."""
+        """Stop the checks; may be called at any time."""
         self._is_started = False
         looking, self._looking = self._looking, None
         if looking is not None:
@@ -83,13 +83,13 @@ class Heartbeat:
         self.is_heard = False
         seconds = _ANSWER_SECONDS + self.patience_seconds
         if not await self._controls.answers(seconds, self._clock):
-            # If the reactor was late, the answer may be there and not be read yet.
+            # If the reactor was late, the answer may be in the pipe, unread.
             await deferLater(self._clock, 0)
             if not self.is_heard and self._owes_answer():
                 self._lost("the claude CLI does not answer", Cause.NO_REPLY)
 
     def _owes_answer(self) -> bool:
-        # A process that is not read cannot be heard.
+        # While its output is not read, no answer can arrive.
         return self._must_answer() and not self._process.is_paused
 
     def _look(self) -> None:

@@ -4,9 +4,9 @@
 STARTING   the process was started and is not initialized yet
 READY      it can take a question; the body of the last one is removed soon
 PREPARING  it has a question; body, system prompt and model are being set
-ASKING     the question is written, the answer comes
-SETTLING   the listener has the last event, or is gone: the CLI has to end the turn
-           and to rewind its conversation
+ASKING     the question is written, the answer arrives
+SETTLING   the listener has the last event, or has cancelled: the CLI has to end the
+           turn and to rewind its conversation
 GONE       the process is being stopped, or has ended
 =========  =====================================================================
 
@@ -38,30 +38,30 @@ class HasWorkerState:
 
     @property
     def is_starting(self) -> bool:
-        """Whether it is not initialized and has no question."""
+        """Whether the worker is not initialized and has no question."""
         return self._state is WorkerState.STARTING
 
     @property
     def is_ready(self) -> bool:
-        """Whether it can take a question."""
+        """Whether the worker can take a question."""
         return self._state is WorkerState.READY
 
     @property
     def is_preparing(self) -> bool:
-        """Whether its question is not written yet."""
+        """Whether the worker has a question that is not written yet."""
         return self._state is WorkerState.PREPARING
 
     @property
     def is_asking(self) -> bool:
-        """Whether the answer comes."""
+        """Whether the answer arrives."""
         return self._state is WorkerState.ASKING
 
     @property
     def is_settling(self) -> bool:
-        """Whether its question is over and it is not ready for the next."""
+        """Whether the question is over and the worker is not ready for the next."""
         return self._state is WorkerState.SETTLING
 
     @property
     def is_gone(self) -> bool:
-        """Whether it cannot be used any more."""
+        """Whether the worker cannot be used any more."""
         return self._state is WorkerState.GONE

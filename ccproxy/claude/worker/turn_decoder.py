@@ -6,16 +6,16 @@ phase      entered by              leaves it
 WAITING    the question            ``message_start``, a whole message
 STREAMING  ``message_start``       ``message_delta`` with a ``stop_reason``
 CUT        ``message_stop``        ``message_start``, ``result``
-           without such a reason,
+           without a stop reason,
            ``api_retry``
-WHOLE      the reason, a whole     ``result``
-           message
+WHOLE      a stop reason, a        ``result``
+           whole message
 OVER       `Finished`, `Failed`    never
 =========  ======================  ===========================================
 
 A stop reason after which the CLI sends a request of its own ends the answer at once.
 Any other answer ends with the CLI's ``result``, which has the cost. What the CLI adds
-to a whole answer, such as that it has no tool of that name, is not sent to the client.
+to a whole answer, such as a result for an unknown tool, is not sent to the client.
 
 Every tool call is the client's, whatever its name and the stop reason are.
 
@@ -77,10 +77,11 @@ from ccproxy.core.stream import (
 _NO_DETAILS = (b"null", b"")
 _BAD_REQUEST = 400
 
-# After these the CLI asks the model to go on, within milliseconds, unless there is a
-# call; after `tool_use` without a call it does so, too.
+# After these stop reasons the CLI sends a request of its own within milliseconds, to
+# continue the answer, unless the message has a call. `tool_use` may come without a
+# call.
 _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "tool_use"})
-# After these it does not, even if the answer is empty.
+# After these stop reasons it sends none, even if the answer is empty.
 _FINAL = frozenset({"refusal", "pause_turn"})
 
 _LOST = (
@@ -103,7 +104,7 @@ class TurnDecoder:
     Args:
         wall_seconds: Unix time of the question; rate limits end relative to it.
         spent_usd: costs that the CLI had reported before.
-        may_begin: whether the model may answer at all.
+        may_begin: whether a message may begin at all.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class TurnDecoder:
         self._message_id: str | None = None
         self._is_streamed = False
         self._blocks = 0
-        self._says_something = self._calls = False
+        self._has_text = self._has_call = False
         self._halved = HalvedDeltas()
         self._stop = StopPart()
         self._usage = Usage()
@@ -130,7 +131,7 @@ class TurnDecoder:
         return self._phase is _Phase.OVER
 
     @property
-    def will_ask_again(self) -> bool:
+    def will_send_own_request(self) -> bool:
         """Whether the CLI is about to send a request of its own, if it can."""
         return self._asks_again and not self._is_settled
 
@@ -153,7 +154,7 @@ class TurnDecoder:
         return self._refusals.timeout_error(otherwise)
 
     def is_unexpected(self, record: Record) -> bool:
-        """Whether a record begins a message that neither we nor a retry asked for."""
+        """Whether a record begins a message that no question and no retry requested."""
         if self._may_begin or not is_message(record):
             return False
         if isinstance(record, AssistantLine):
@@ -161,10 +162,10 @@ class TurnDecoder:
         return True
 
     def decode_delta(self, record: Record) -> list[Event] | None:
-        """What a piece of the message that is under way means for the client.
+        """The events of a record that is a delta of the current message.
 
         Returns:
-            None for any other record; nothing is changed by it.
+            None for any other record, which changes nothing.
         """
         if (
             self._phase is _Phase.STREAMING
@@ -201,7 +202,7 @@ class TurnDecoder:
             case RateLimitEvent():
                 self._refusals.note_limit(record.rate_limit_info)
             case UserLine(is_synthetic=True):
-                return self._nudged()
+                return self._continued_by_cli()
             case Result():
                 return self._result(record)
         return []
@@ -234,8 +235,8 @@ class TurnDecoder:
         delta, index = event.delta, event.index
         if isinstance(delta, TextPiece):
             text = delta.text
-            if not self._says_something:
-                self._says_something = not is_blank(text)
+            if not self._has_text:
+                self._has_text = not is_blank(text)
             return [TextDelta(text, index)] if text else []
         if isinstance(delta, ThinkingPiece):
             return [ThinkingDelta(delta.thinking, index)] if delta.thinking else []
@@ -271,7 +272,7 @@ class TurnDecoder:
         self._phase = _Phase.STREAMING
         self._message_id = identifier
         self._blocks = 0
-        self._says_something = self._calls = False
+        self._has_text = self._has_call = False
         self._halved = HalvedDeltas()
         self._refusals.note_answer()
         self._usage = merged_usage(usage, Usage())
@@ -279,22 +280,22 @@ class TurnDecoder:
         return [Restarted(), begun] if is_void else [begun]
 
     def _open(self, block: Block, index: int) -> ContentBlockStart:
-        self._says(block.value)
+        self._note_content(block.value)
         return ContentBlockStart(block, index)
 
-    def _says(self, value: object) -> None:
+    def _note_content(self, value: object) -> None:
         match value:
             case Text(text=text):
-                self._says_something = self._says_something or not is_blank(text)
+                self._has_text = self._has_text or not is_blank(text)
             case ToolUse():
-                self._calls = True
+                self._has_call = True
 
     def _stopped(self, stop: StopPart) -> list[Event]:
         self._phase = _Phase.WHOLE
         self._stop = stop
         reason = stop.stop_reason
-        self._asks_again = not self._calls and (
-            reason in _CUT_SHORT or (reason not in _FINAL and not self._says_something)
+        self._asks_again = not self._has_call and (
+            reason in _CUT_SHORT or (reason not in _FINAL and not self._has_text)
         )
         return self._finish(None) if self._asks_again else []
 
@@ -338,12 +339,12 @@ class TurnDecoder:
             case ToolUse(input=arguments):
                 opened = block.replaced(input={})
                 inner = [InputJSONDelta(bytes(arguments).decode(), index)]
-        self._says(block.value)
+        self._note_content(block.value)
         return [ContentBlockStart(opened, index), *inner, ContentBlockStop(index)]
 
     def _refused(self, record: ApiRetry) -> list[Event]:
         if self._phase is _Phase.WHOLE:
-            # It is not about the client's answer.
+            # The retry is not for the client's answer, which is whole.
             return []
         self._may_begin = True
         if self._phase is _Phase.OVER:
@@ -355,11 +356,12 @@ class TurnDecoder:
             self._phase = _Phase.OVER
         return [event]
 
-    def _nudged(self) -> list[Event]:
-        """The CLI adds a user's turn of its own and asks the model to go on."""
+    def _continued_by_cli(self) -> list[Event]:
+        """Take a user's turn of the CLI, by which it asks the model to continue."""
         self._asks_again = True
         if self._phase in (_Phase.STREAMING, _Phase.CUT):
-            # It keeps the half answer; the rest would be another answer.
+            # The CLI keeps the incomplete answer; the next message would be another
+            # answer.
             return self._fail(ClaudeFailed(_LOST, cause=Cause.CONNECTION_LOST))
         return []
 
@@ -371,7 +373,7 @@ class TurnDecoder:
         if self._phase is _Phase.WHOLE:
             return self._finish(result)
         if result.terminal_reason == "blocking_limit" and self._message_id is not None:
-            # It is the limit that the proxy sets once an answer has begun.
+            # The proxy set this limit when the answer had begun.
             return self._fail(ClaudeFailed(_LOST, cause=Cause.CONNECTION_LOST))
         if result.is_error or result.subtype != "success":
             return self._fail(provider_error(self._refusals.refusal(result)))

@@ -1,7 +1,7 @@
 """Reads the answer of a worker's CLI: decodes, guards, times and delivers it.
 
 While an answer is paused, because its client does not read, only the limit on the
-whole answer runs; the limit on silence starts again when the answer goes on.
+whole answer runs; the limit on silence starts again when the answer is resumed.
 
 Source: docs/claude-cli-protocol.md, "Ends".
 """
@@ -46,7 +46,7 @@ from ccproxy.core.stream import (
 _PIECES = (TextDelta, ThinkingDelta, InputJSONDelta)
 # An answer of so few tokens may end before the guard's timer does.
 _FEW_TOKENS = 16
-# A client rather has the provider's refusal than waits for longer.
+# After a longer wait, the provider's refusal is more useful to a client.
 _LONGEST_WAIT_SECONDS = 120.0
 # Larger bodies are not searched for their `max_tokens`.
 _SEARCHED_BYTES = 1_000_000
@@ -77,7 +77,7 @@ class Deadlines:
         self._whole: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Start to wait for the first token; ends the watch before."""
+        """Start to wait for the first token; ends an earlier watch."""
         self.stop()
         self._has_token = self._paused = False
         self._listen()
@@ -90,7 +90,7 @@ class Deadlines:
             self._next.reset(self._limits.silence_timeout)
 
     def waiting(self) -> None:
-        """Note that the CLI waits before it asks the provider again."""
+        """Note that the CLI waits before a retry."""
         if self._has_token:
             self.token()
 
@@ -161,10 +161,10 @@ class Deadlines:
 
 
 class Delivery:
-    """The listener of one answer after the other, and the time limits.
+    """The listener of the current answer, and the time limits.
 
     Attributes:
-        listener: receives the events; None: nobody does.
+        listener: receives the events; None: there is no listener.
         has_sent: whether a message of the last answer was sent.
 
     Args:
@@ -211,7 +211,7 @@ class Delivery:
             events: the events that have arrived.
             why: maps an error to a more exact one, if more is known.
         """
-        # A timer is set anew for each batch, not for each of its tokens.
+        # The timer is reset for each batch, not for each token.
         if any(isinstance(event, _PIECES) or is_token(event) for event in events):
             self._deadlines.token()
         for position, event in enumerate(events):
@@ -221,7 +221,7 @@ class Delivery:
                 case UpstreamRetry(delay_seconds=delay_seconds):
                     if not self._deadlines.can_wait(delay_seconds):
                         error = RateLimited(
-                            "the model's provider asks to wait for longer than this "
+                            "the model's provider asks for a longer wait than this "
                             "request may take",
                             retry_after_seconds=delay_seconds,
                             cause=Cause.WAIT_TOO_LONG,
@@ -236,19 +236,19 @@ class Delivery:
 
 
 class TurnOutcome(Enum):
-    """What the CLI does when the answer is over for its listener.
+    """The CLI's state when the answer is over for its listener.
 
     =========  ==============================================================
     SETTLED    the CLI has ended the turn
     SETTLING   the CLI is about to end the turn
-    GOES_ON    the CLI still answers
+    CONTINUES  the CLI still answers
     UNUSABLE   the CLI would send a request of its own, or has given up features
     =========  ==============================================================
     """
 
     SETTLED = auto()
     SETTLING = auto()
-    GOES_ON = auto()
+    CONTINUES = auto()
     UNUSABLE = auto()
 
 
@@ -260,7 +260,7 @@ _decode_budget = msgspec.json.Decoder(_Budget).decode
 
 
 class TurnReader:
-    """Reads one answer after the other of one CLI.
+    """Reads the answers of one CLI.
 
     Args:
         context: clock, limits and callbacks.
@@ -307,19 +307,21 @@ class TurnReader:
         return self._guard.is_closed
 
     @property
-    def would_ask_again(self) -> bool:
+    def would_send_own_request(self) -> bool:
         """Whether the CLI is about to send a request of its own."""
-        return self._turn.will_ask_again and not self._guard.is_closed
+        return self._turn.will_send_own_request and not self._guard.is_closed
 
     @property
-    def fate(self) -> TurnOutcome:
-        """What the CLI does, now that the answer is over for its listener."""
-        if self._turn.may_lose_features or self.would_ask_again:
+    def outcome(self) -> TurnOutcome:
+        """The CLI's state when the answer is over for its listener."""
+        if self._turn.may_lose_features or self.would_send_own_request:
             return TurnOutcome.UNUSABLE
         if self._turn.is_settled:
             return TurnOutcome.SETTLED
         return (
-            TurnOutcome.SETTLING if self._turn.will_ask_again else TurnOutcome.GOES_ON
+            TurnOutcome.SETTLING
+            if self._turn.will_send_own_request
+            else TurnOutcome.CONTINUES
         )
 
     def begin(self, body: ComposedBody, listener: Listener) -> None:
@@ -333,16 +335,16 @@ class TurnReader:
         self._delivery.begin(listener)
 
     def begin_none(self) -> None:
-        """Prepare to read a turn in which the CLI must not ask the model."""
+        """Prepare to read a turn in which the CLI must not send a request."""
         self._guard.reset(is_closed=True)
         self._turn = TurnDecoder(0.0, may_begin=False)
 
     def is_unexpected(self, record: Record) -> bool:
-        """Whether a record begins a message that was not asked for."""
+        """Whether a record begins a message that was not requested."""
         return self._turn.is_unexpected(record)
 
     def take_delta(self, record: Record) -> bool:
-        """Take a record if it is a delta of the current message; tells whether it is.
+        """Take a record if it is a delta of the current message; returns whether it is.
 
         A delta changes no state; `deliver` sends its events.
         """
@@ -370,11 +372,11 @@ class TurnReader:
         if events and self._delivery.listener is not None:
             self._undelivered += events
             if self._turn.is_over:
-                # The next record finds the CLI in another state.
+                # The next record must find the new state.
                 self.deliver()
 
     def deliver(self) -> None:
-        """Send the events that have come to the listener."""
+        """Send the events so far to the listener."""
         events, self._undelivered = self._undelivered, []
         listener = self._delivery.listener
         if listener is None or not events:

@@ -1,10 +1,10 @@
-"""One CLI process, which answers one question at a time, of any client.
+"""One CLI process that answers questions of all clients, one at a time.
 
 See `ccproxy.claude.worker.state` for its states.
 
 The question is written after the CLI has acknowledged every setting that the question
 depends on. A process that ignores a command, or acts without one, is killed: the
-question of one client must never be sent with the settings of another's.
+question of one client must never be sent with the settings of another client.
 
 Source: docs/claude-cli-protocol.md, "Body mode" and "One question".
 """
@@ -43,9 +43,9 @@ from ccproxy.core.errors import (
     TimedOut,
 )
 
-_INITIALIZE_SECONDS = 120.0  # a machine that boots may need a minute
+_INITIALIZE_SECONDS = 120.0  # a booting machine may need a minute
 _SETTLE_SECONDS = 3.0  # to end the turn and to rewind
-# To remove a body costs the CLI 14 ms, which the next question may spare.
+# Removing a body costs the CLI 14 ms, which a question in time makes unnecessary.
 _FORGET_SECONDS = 0.25
 _REFUSAL = "ccproxy does not do this"
 
@@ -57,7 +57,7 @@ class Worker(HasWorkerState):
 
     Attributes:
         launch: how the process was started.
-        questions: number of questions that it was given.
+        questions: number of questions that it got.
 
     Raises:
         CCProxyError: the process cannot be started.
@@ -108,8 +108,8 @@ class Worker(HasWorkerState):
     def has_sent(self) -> bool:
         """Whether a message of the last answer has been sent to the listener.
 
-        If not, a failure with `WorkerLost` is not the fault of the question: another
-        worker may be asked. An `UpstreamRetry` does not count.
+        If not, a failure with `WorkerLost` is not the fault of the request: another
+        worker may get it. An `UpstreamRetry` does not count.
         """
         return self._reader.has_sent
 
@@ -135,7 +135,7 @@ class Worker(HasWorkerState):
         """Make a ready CLI load the code that its first question needs.
 
         The CLI gets a question that it refuses by itself; nothing goes upstream. The
-        worker is settling meanwhile. Done when the question is written.
+        worker is settling meanwhile. Returns when the question is written.
 
         Raises:
             CCProxyError: the process is gone, or ignores a command.
@@ -192,12 +192,12 @@ class Worker(HasWorkerState):
     def watch(self, lost: Callable[[], None]) -> None:
         """Call ``lost`` once if the process ends, or fails so that it is killed.
 
-        The call comes before the listener's last event, if one is to come.
+        The call comes before the listener's last event, if there is one.
         """
         self._on_lost = lost
 
     def abandon(self) -> None:
-        """Break the question off; its listener gets no more events.
+        """Abort the question; its listener gets no more events.
 
         Within 3 s the worker is ready again (`on_ready`), or lost (`watch`).
         """
@@ -213,19 +213,19 @@ class Worker(HasWorkerState):
             self._reader.pause()
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue reading."""
         self._process.resume()
         self._heartbeat.is_heard = True
         self._reader.resume()
 
     def close(self) -> "Deferred[None]":
-        """Stop the CLI and call nobody any more. Fires when the process is gone."""
+        """Stop the CLI, without further callbacks. Fires when the process is gone."""
         is_busy = self._state not in (WorkerState.STARTING, WorkerState.READY)
         self._on_lost = None
         self._reader.leave()
         self._retire(ClaudeFailed("the worker was closed", cause=Cause.PROCESS_ENDED))
         if is_busy:
-            # After SIGTERM it could ask the model for some 60 ms more.
+            # After SIGTERM the CLI could send requests for about 60 ms more.
             self._process.kill()
         return self._process.terminate()
 
@@ -239,7 +239,7 @@ class Worker(HasWorkerState):
         try:
             for line in lines:
                 record = codec.decode(line)
-                # Nearly all records are pieces of the answer that is under way.
+                # Nearly all records are deltas of the current answer.
                 if record is not None and not self._reader.take_delta(record):
                     self._received(record)
         except codec.WireError as error:
@@ -279,7 +279,7 @@ class Worker(HasWorkerState):
             return  # abandoned
         await self._commands.prepare(body)
         if self.is_settling:
-            # Abandoned before it was written: nothing to rewind.
+            # The question was abandoned before it was written: nothing to rewind.
             self._become_ready()
         elif self.is_preparing:
             self._state = WorkerState.ASKING
@@ -295,22 +295,22 @@ class Worker(HasWorkerState):
         elif self.is_asking or self.is_settling:
             self._at_turn(record)
         elif not self.is_gone and is_message(record):
-            self._ask_by_itself()
+            self._report_own_request()
 
     def _at_turn(self, record: codec.Record) -> None:
         if self._reader.is_unexpected(record):
-            self._ask_by_itself()
+            self._report_own_request()
             return
         self._reader.receive(record)
-        if self.is_settling and self._reader.would_ask_again:
+        if self.is_settling and self._reader.would_send_own_request:
             self._give_up(
                 "the claude CLI was about to send a request of its own",
                 Cause.OWN_REQUEST,
             )
         elif self.is_settling and self._reader.is_settled:
-            self._run(self._take_back())
+            self._run(self._rewind())
 
-    def _ask_by_itself(self) -> None:
+    def _report_own_request(self) -> None:
         self._log.error(
             "a claude CLI sent a request of its own to the model and is killed"
         )
@@ -319,16 +319,16 @@ class Worker(HasWorkerState):
         )
 
     def _ended(self) -> None:
-        """Decide what becomes of the CLI; the listener gets the end afterwards."""
+        """Decide the CLI's next state; the listener gets the end afterwards."""
         self._process.resume()
         if not self.is_asking:
             return
-        match self._reader.fate:
+        match self._reader.outcome:
             case TurnOutcome.UNUSABLE:
                 self._give_up(
-                    "the claude CLI cannot be asked again", Cause.TURN_DOES_NOT_END
+                    "the claude CLI cannot be used again", Cause.TURN_DOES_NOT_END
                 )
-            case TurnOutcome.GOES_ON:
+            case TurnOutcome.CONTINUES:
                 self._break_off()
             case _:
                 # If the turn has ended already, `_at_turn` rewinds it.
@@ -354,13 +354,13 @@ class Worker(HasWorkerState):
     def _settle_soon(self) -> None:
         self._state = WorkerState.SETTLING
         self._stop_settling()
-        self._settling = self._clock.callLater(_SETTLE_SECONDS, self._is_late)
+        self._settling = self._clock.callLater(_SETTLE_SECONDS, self._settle_timed_out)
 
-    def _is_late(self) -> None:
+    def _settle_timed_out(self) -> None:
         self._settling = None
         self._give_up("the claude CLI does not end its turn", Cause.TURN_DOES_NOT_END)
 
-    async def _take_back(self) -> None:
+    async def _rewind(self) -> None:
         if self._commands.has_question:
             self._reader.stop()
             await self._commands.rewind()
@@ -368,7 +368,7 @@ class Worker(HasWorkerState):
                 self._become_ready()
 
     def _become_ready(self) -> None:
-        # Not after the initialization alone.
+        # The initialization alone does not count.
         is_back = self.is_settling or self.questions > 0
         self._stop_settling()
         self._state = WorkerState.READY
@@ -412,7 +412,7 @@ class Worker(HasWorkerState):
         self._lose(WorkerLost(why, cause=cause))
 
     def _lose(self, error: CCProxyError) -> None:
-        """Kill the CLI, and call everybody who waits for it, the listener last."""
+        """Kill the CLI, and notify all that wait for it, the listener last."""
         if self.is_gone:
             return
         self._retire(error)

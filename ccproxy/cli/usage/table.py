@@ -9,8 +9,8 @@ _HEADINGS = (
     *("day", "model", "key", "client"),
     *("answers", "input", "cache read", "cache write", "output", "cost"),
 )
-# The first columns are words; the others are numbers, aligned to the right.
-_WORDS = 4
+# The first columns are texts; the others are numbers, aligned to the right.
+_TEXT_COLUMNS = 4
 _WINDOWS = {
     "five_hour": "5-hour window",
     "seven_day": "7-day window",
@@ -18,7 +18,7 @@ _WINDOWS = {
     "seven_day_sonnet": "7-day window, Sonnet",
     "overage": "extra usage",
 }
-_STATUS = {"allowed_warning": ", near its end", "rejected": ", used up"}
+_STATUS = {"allowed_warning": ", nearly used up", "rejected": ", used up"}
 
 
 def table(
@@ -30,13 +30,13 @@ def table(
         report: the usage ledger's report.
         since: the first day, as ``2026-11-25``.
         now_seconds: Unix time.
-        zone: time zone of the limits; None: the local one.
+        zone: time zone of the limits; None: the local time zone.
     """
     parts = [f"usage since {since}, days in UTC"]
     if report.lines:
         parts.append(_ledger(report.lines))
     else:
-        parts.append("nothing was answered")
+        parts.append("no requests were answered")
     if report.windows:
         limits = (_window(window, now_seconds, zone) for window in report.windows)
         parts.append("\n".join(limits))
@@ -56,7 +56,7 @@ def _ledger(lines: Sequence[tuple[UsageKey, UsageTotals]]) -> str:
 
 def _row(cells: Iterable[str], widths: Sequence[int]) -> str:
     placed = [
-        cell.ljust(width) if number < _WORDS else cell.rjust(width)
+        cell.ljust(width) if number < _TEXT_COLUMNS else cell.rjust(width)
         for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join(placed).rstrip()

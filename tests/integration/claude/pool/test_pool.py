@@ -529,7 +529,7 @@ def test_others_make_room_for_a_question() -> None:
 
 
 def test_a_worker_is_not_kept_where_others_wait() -> None:
-    house = House(processes=1, others_wait=True)
+    house = House(processes=1, native_waits=True)
     house.answered()
     assert house.told.stopped == [StopReason.ROOM]
 

@@ -83,7 +83,7 @@ def test_call_of_the_clients_tool_ends_the_turn() -> None:
     assert isinstance(events[-1], Finished)
     assert events[-1].reason is FinishReason.TOOL_USE
     assert turn.waits_for_results
-    assert not turn.will_ask_again
+    assert not turn.will_send_own_request
 
 
 def test_call_of_the_clis_own_tool_does_not() -> None:

@@ -158,7 +158,7 @@ def test_only_the_result_ends_a_normal_answer() -> None:
     assert not turn.is_over
     assert [type(event) for event in receive(turn, SUCCESS)] == [Finished]
     assert turn.is_over
-    assert not turn.will_ask_again
+    assert not turn.will_send_own_request
 
 
 def test_nothing_is_told_after_the_end() -> None:
@@ -253,7 +253,7 @@ def test_a_whole_message_that_was_cut_short_ends_the_turn() -> None:
     turn = NativeTurnDecoder(NOW)
     events = receive(turn, whole("one", stop_reason="max_tokens"))
     assert finish(events).reason is FinishReason.LENGTH
-    assert turn.will_ask_again
+    assert turn.will_send_own_request
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_an_answer_cut_short_ends_before_the_cli_asks_again(
     events = receive(turn, start(), text("one"), stopped(stop_reason))
     assert finish(events).reason is reason
     assert turn.is_over
-    assert turn.will_ask_again
+    assert turn.will_send_own_request
     assert receive(turn, STOP, NUDGE, start("msg_2"), text("more")) == []
 
 
@@ -384,7 +384,7 @@ def test_any_records_give_events_in_order(records: list[Record]) -> None:
     events = receive(turn, *records)
     check_order(events)
     assert turn.is_over is bool(events and isinstance(events[-1], Finished | Failed))
-    assert turn.is_over or not turn.will_ask_again
+    assert turn.is_over or not turn.will_send_own_request
 
 
 @given(protocol())

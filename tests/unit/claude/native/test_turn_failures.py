@@ -126,7 +126,7 @@ def test_a_refusal_is_no_answer(
     assert failure(events).status == http
     assert "so says the upstream" in failure(events).message
     assert turn.is_over
-    assert not turn.will_ask_again
+    assert not turn.will_send_own_request
 
 
 def test_the_clis_word_is_heeded_where_there_is_no_status() -> None:

@@ -112,7 +112,7 @@ def test_it_is_over_when_the_cli_says_so_and_what_it_cost() -> None:
     events += receive(turn, result())
     assert turn.is_over
     assert turn.is_settled
-    assert not turn.will_ask_again
+    assert not turn.will_send_own_request
     assert finish(events).cost_usd == pytest.approx(0.15)
 
 
@@ -184,7 +184,7 @@ def test_a_reason_after_which_the_cli_ends_its_turn(reason: str) -> None:
     turn = TurnDecoder(NOW)
     events = receive(turn, *ANSWER, message_delta(reason, stop_sequence="X"))
     assert not turn.is_over
-    assert not turn.will_ask_again
+    assert not turn.will_send_own_request
     end = finish(receive(turn, MESSAGE_STOP, result(is_error=True)))
     assert (end.stop_reason, end.stop_sequence) == (reason, "X")
     assert events
@@ -199,12 +199,12 @@ def test_a_reason_after_which_the_cli_asks_again_ends_it_at_once(reason: str) ->
     end = finish(receive(turn, *ANSWER, message_delta(reason, usage=usage)))
     assert (end.stop_reason, end.usage.output_tokens) == (reason, 7)
     assert end.cost_usd is None
-    assert turn.will_ask_again
+    assert turn.will_send_own_request
     assert receive(turn, MESSAGE_STOP, NUDGE) == []
-    assert turn.will_ask_again
+    assert turn.will_send_own_request
     assert not is_expected(turn, message_start("msg_2"))
     assert receive(turn, synthetic("Prompt is too long", "invalid"), BLOCKED) == []
-    assert not turn.will_ask_again
+    assert not turn.will_send_own_request
     assert turn.is_settled
 
 
@@ -229,14 +229,14 @@ def test_an_answer_that_says_nothing_is_asked_again(
     turn = TurnDecoder(NOW)
     events = receive(turn, message_start(), *blocks, message_delta(reason))
     assert finish(events).stop_reason == reason
-    assert turn.will_ask_again
+    assert turn.will_send_own_request
 
 
 @pytest.mark.parametrize("reason", ["pause_turn", "refusal"])
 def test_an_empty_refusal_is_not(reason: str) -> None:
     turn = TurnDecoder(NOW)
     assert receive(turn, message_start(), message_delta(reason)) == [STARTED]
-    assert not turn.will_ask_again
+    assert not turn.will_send_own_request
 
 
 @pytest.mark.parametrize("reason", ["tool_use", "end_turn", "max_tokens", "refusal"])
@@ -244,7 +244,7 @@ def test_a_call_is_the_clients_whatever_ends_the_answer(reason: str) -> None:
     turn = TurnDecoder(NOW)
     call = (block_start(CALL), delta("input_json_delta", partial_json="{}"))
     events = receive(turn, message_start(), *call, block_stop(), message_delta(reason))
-    assert not turn.will_ask_again
+    assert not turn.will_send_own_request
     events += receive(turn, MESSAGE_STOP, NO_SUCH_TOOL, NO_TURNS_LEFT)
     assert [e.block.type for e in events if isinstance(e, ContentBlockStart)] == [
         "tool_use"
@@ -382,7 +382,7 @@ def test_half_an_answer_of_which_the_cli_wants_the_rest(
     turn = TurnDecoder(NOW)
     events = receive(turn, *ANSWER, *cut, end)
     assert "lost during the answer" in failure(events).message
-    assert turn.will_ask_again == (end is NUDGE)
+    assert turn.will_send_own_request == (end is NUDGE)
 
 
 def test_an_error_in_mid_answer() -> None:

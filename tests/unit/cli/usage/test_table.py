@@ -76,7 +76,7 @@ total                                                        13  1,234,567  \
          3            2      27  $12.3458
 
 5-hour window 62 %, resets 14:00
-7-day window 94 %, near its end, resets 2026-11-27 12:03
+7-day window 94 %, nearly used up, resets 2026-11-27 12:03
 7-day window, Opus 100 %, used up at the last report; ended 11:03
 moon"""
 
@@ -87,7 +87,7 @@ def test_table() -> None:
 
 def test_empty_table() -> None:
     shown = table(UsageReport(), "2026-11-25", NOW, UTC)
-    assert shown == "usage since 2026-11-25, days in UTC\n\nnothing was answered"
+    assert shown == "usage since 2026-11-25, days in UTC\n\nno requests were answered"
 
 
 def test_document() -> None:
