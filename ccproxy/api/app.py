@@ -72,13 +72,16 @@ class API:
         wall_seconds: Callable[[], float],
     ) -> None:
         self._services = services = RequestServices(
-            authenticator=authenticator, cors=cors, clock=clock, observer=observer
+            authenticator=authenticator,
+            cors=cors,
+            clock=clock,
+            wall_seconds=wall_seconds,
+            observer=observer,
+            backend=backend,
         )
         turns = ResponseBuilder(backend, store, wall_seconds)
         self._jobs = BackgroundResponses(turns, store.responses, clock)
-        self._dashboard = DashboardRoutes(
-            services, tracker=tracker, wall_seconds=wall_seconds
-        )
+        self._dashboard = DashboardRoutes(services, tracker=tracker)
         self._responses = ResponsesRoutes(
             services,
             turns=turns,
@@ -89,24 +92,21 @@ class API:
         self._groups: tuple[Routes, ...] = (
             AdminRoutes(
                 services,
-                backend=backend,
                 exposition=exposition,
                 ledger=store.usage,
                 database=store.database,
                 settings=settings,
                 openapi=describe,
-                wall_seconds=wall_seconds,
             ),
             self._dashboard,
-            ModelRoutes(services, backend=backend, wall_seconds=wall_seconds),
-            ChatRoutes(services, backend=backend, wall_seconds=wall_seconds),
-            MessagesRoutes(services, backend=backend),
+            ModelRoutes(services),
+            ChatRoutes(services),
+            MessagesRoutes(services),
             self._responses,
             ConversationRoutes(
                 services,
                 conversations=store.conversations,
                 responses=store.responses,
-                wall_seconds=wall_seconds,
             ),
         )
 

@@ -170,7 +170,6 @@ class Collector(AnswerResult, Protocol):
 
 
 async def collect(
-    backend: Backend,
     context: RequestContext,
     question: PreparedQuestion,
     collector: Collector,
@@ -187,7 +186,7 @@ async def collect(
         collector.receivers, lambda: collector.is_over, context.stats
     )
     with context.following(collector):
-        await group.run(backend, question)
+        await group.run(context.services.backend, question)
     if collector.error is not None:
         raise collector.error
     set_queue_header(context.request, group.queued_seconds)

@@ -1,6 +1,6 @@
 """One request while its route runs: id, key, times, outcome, log line."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.web.server import Request
 from zope.interface import Interface
 
+from ccproxy.core.backend import Backend
 from ccproxy.core.errors import Cause, CCProxyError, InvalidKey
 from ccproxy.core.stream import Usage
 from ccproxy.web.access import NO_KEY, Authenticator, CORSPolicy
@@ -139,12 +140,18 @@ class RequestIdentity:
 
 @frozen(kw_only=True)
 class RequestServices:
-    """What every request needs, whatever its route."""
+    """What the routes need.
+
+    Attributes:
+        wall_seconds: returns the Unix time.
+    """
 
     authenticator: Authenticator
     cors: CORSPolicy
     clock: IReactorTime
+    wall_seconds: Callable[[], float]
     observer: RequestObserver
+    backend: Backend
 
 
 class IRequestContext(Interface):

@@ -25,7 +25,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from ccproxy.core.backend import Backend, PreparedQuestion
+from ccproxy.core.backend import PreparedQuestion
 from ccproxy.core.encoding import Encode, WireEvent, sse_frames
 from ccproxy.core.stream import Event, UpstreamRetry
 from ccproxy.web.completion_group import CompletionGroup
@@ -194,7 +194,7 @@ class EventStream:
             lambda: _comment(self._retry),
         )
 
-    async def run(self, backend: Backend, question: PreparedQuestion) -> None:
+    async def run(self, question: PreparedQuestion) -> None:
         """Send the request, and stream its answers until the end or a cancellation.
 
         Raises:
@@ -205,7 +205,7 @@ class EventStream:
             try:
                 if self._writer.is_paused:
                     self._group.pause()
-                await self._group.run(backend, question)
+                await self._group.run(self._context.services.backend, question)
                 if self._encoder.error is not None and self._writer.is_quiet:
                     raise self._encoder.error
                 if self._conclude is not None:

@@ -5,7 +5,7 @@ and need no key. The script requests the data with the key that its user has typ
 keeps the key in its tab.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 
 from klein import Klein
@@ -63,7 +63,6 @@ class DashboardRoutes(Routes):
     Args:
         services: what every request needs.
         tracker: has the active requests and the last completed ones.
-        wall_seconds: Unix time.
     """
 
     _app = Klein()
@@ -74,11 +73,9 @@ class DashboardRoutes(Routes):
         services: RequestServices,
         *,
         tracker: ActivityTracker,
-        wall_seconds: Callable[[], float],
     ) -> None:
         super().__init__(services)
         self._tracker = tracker
-        self._wall_seconds = wall_seconds
         self._viewers: set[_Viewer] = set()
 
     @route(
@@ -143,7 +140,7 @@ class DashboardRoutes(Routes):
         try:
             with context.streaming():
                 await viewer.run(
-                    hello_event(self._tracker.version, self._wall_seconds())
+                    hello_event(self._tracker.version, self.services.wall_seconds())
                 )
         finally:
             self._viewers.discard(viewer)

@@ -16,7 +16,6 @@ from ccproxy.api.admin.documents import (
     usage_document,
 )
 from ccproxy.config.api_settings import APISettings
-from ccproxy.core.backend import Backend
 from ccproxy.core.errors import InvalidKey, StorageFailed
 from ccproxy.store.database import Database
 from ccproxy.store.usage import UsageLedger
@@ -52,13 +51,11 @@ class AdminRoutes(Routes):
 
     Args:
         services: what every request needs.
-        backend: knows the state of the CLI.
         exposition: has the metrics.
         ledger: has the usage.
         database: reports whether it works.
         settings: the settings of the routes.
         openapi: makes the OpenAPI document.
-        wall_seconds: Unix time.
     """
 
     _app = Klein()
@@ -68,22 +65,18 @@ class AdminRoutes(Routes):
         self,
         services: RequestServices,
         *,
-        backend: Backend,
         exposition: Exposition,
         ledger: UsageLedger,
         database: Database,
         settings: APISettings,
         openapi: Callable[[], bytes],
-        wall_seconds: Callable[[], float],
     ) -> None:
         super().__init__(services)
-        self._backend = backend
         self._exposition = exposition
         self._ledger = ledger
         self._database = database
         self._settings = settings
         self._openapi = openapi
-        self._wall_seconds = wall_seconds
 
     @route(
         _app,
@@ -120,7 +113,7 @@ class AdminRoutes(Routes):
     )
     async def ready(self, context: RequestContext) -> bytes:
         """Report the state of the CLI."""
-        status = await self._backend.status()
+        status = await self.services.backend.status()
         if not (status.answers and status.is_logged_in):
             context.request.setResponseCode(_NOT_READY)
         failed = self._database.has_failed
@@ -173,7 +166,7 @@ class AdminRoutes(Routes):
         """Report the usage of the last days."""
         query.only(context.request, "days")
         days = query.number(context.request, "days", 1, _MOST_DAYS) or _DAYS
-        today = datetime.fromtimestamp(self._wall_seconds(), UTC).date()
+        today = datetime.fromtimestamp(self.services.wall_seconds(), UTC).date()
         since = (today - timedelta(days=days - 1)).isoformat()
         report = await self._ledger.report(since)
         return json_response(context.request, usage_document(report, since))

@@ -1,15 +1,12 @@
 """The routes of chat completions."""
 
-from collections.abc import Callable
-
 from klein import Klein
 
 from ccproxy.api.chat.request import ChatRequest, decode_chat
 from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
 from ccproxy.api.chat.schemas import ChatCompletion, ChatCompletionChunk
-from ccproxy.core.backend import Backend
 from ccproxy.web.completion_group import collect
-from ccproxy.web.context import RequestContext, RequestServices
+from ccproxy.web.context import RequestContext
 from ccproxy.web.event_stream import EventStream
 from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events
 from ccproxy.web.replies import json_response, set_question_headers
@@ -17,27 +14,10 @@ from ccproxy.web.routing import Routes, add_error_handlers, route
 
 
 class ChatRoutes(Routes):
-    """``POST /chat/completions``.
-
-    Args:
-        services: what every request needs.
-        backend: answers the requests.
-        wall_seconds: Unix time, for ``created``.
-    """
+    """``POST /chat/completions``."""
 
     _app = Klein()
     add_error_handlers(_app)
-
-    def __init__(
-        self,
-        services: RequestServices,
-        *,
-        backend: Backend,
-        wall_seconds: Callable[[], float],
-    ) -> None:
-        super().__init__(services)
-        self._backend = backend
-        self._wall_seconds = wall_seconds
 
     @route(
         _app,
@@ -64,10 +44,10 @@ class ChatRoutes(Routes):
     async def create(self, context: RequestContext) -> bytes | None:
         """Answer a conversation."""
         call = decode_chat(context.body())
-        question = await self._backend.prepare(call.request, owner=context.key)
+        question = await self.services.backend.prepare(call.request, owner=context.key)
         meta = CompletionMeta(
             id=f"chatcmpl-{context.hex}",
-            created=int(self._wall_seconds()),
+            created=int(self.services.wall_seconds()),
             prefix=question.prefix,
         )
         set_question_headers(
@@ -80,8 +60,8 @@ class ChatRoutes(Routes):
         if call.stream:
             about = (call.choices, call.include_usage, call.call_format)
             encoder = ChatStream(meta, *about)
-            await EventStream(context, encoder).run(self._backend, question)
+            await EventStream(context, encoder).run(question)
             return None
         document = ChatDocument(meta, call.choices, call.call_format)
-        await collect(self._backend, context, question, document)
+        await collect(context, question, document)
         return json_response(context.request, document.encode())

@@ -1,6 +1,6 @@
 """The routes of conversations and their items."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from klein import Klein
@@ -112,7 +112,6 @@ class ConversationRoutes(Routes):
         services: what every request needs.
         conversations: stores the conversations.
         responses: stores the responses, whose items a request can refer to.
-        wall_seconds: Unix time.
     """
 
     _app = Klein()
@@ -124,20 +123,19 @@ class ConversationRoutes(Routes):
         *,
         conversations: ConversationStore,
         responses: ResponseStore,
-        wall_seconds: Callable[[], float],
     ) -> None:
         super().__init__(services)
         self._stored = conversations
         self._responses = responses
-        self._wall_seconds = wall_seconds
 
     @route(_app, "/conversations", methods=["POST"], operation=_CREATE)
     async def create(self, context: RequestContext) -> bytes:
         """Create a conversation."""
         metadata, given = decode_conversation(context.body())
         items = await self._kept(given, context)
+        created_seconds = int(self.services.wall_seconds())
         conversation = Conversation(
-            f"conv_{context.hex}", int(self._wall_seconds()), encode_json(metadata)
+            f"conv_{context.hex}", created_seconds, encode_json(metadata)
         )
         await self._stored.create(conversation, items)
         return _shown(context, conversation)

@@ -10,10 +10,9 @@ from ccproxy.api.messages.schemas import (
     MessageObject,
 )
 from ccproxy.api.messages.stream import MessageStream
-from ccproxy.core.backend import Backend
 from ccproxy.core.errors import NotSupported, ThreadsUnsupported
 from ccproxy.web.completion_group import collect
-from ccproxy.web.context import RequestContext, RequestServices
+from ccproxy.web.context import RequestContext
 from ccproxy.web.error_formats import ANTHROPIC
 from ccproxy.web.event_stream import EventStream
 from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events
@@ -22,19 +21,10 @@ from ccproxy.web.routing import Routes, add_error_handlers, route
 
 
 class MessagesRoutes(Routes):
-    """``POST /messages``, as Anthropic's clients send it.
-
-    Args:
-        services: what every request needs.
-        backend: answers the requests.
-    """
+    """``POST /messages``, as Anthropic's clients send it."""
 
     _app = Klein()
     add_error_handlers(_app)
-
-    def __init__(self, services: RequestServices, *, backend: Backend) -> None:
-        super().__init__(services)
-        self._backend = backend
 
     @route(
         _app,
@@ -56,7 +46,7 @@ class MessagesRoutes(Routes):
     async def create(self, context: RequestContext) -> bytes | None:
         """Answer a conversation."""
         call = decode_messages(context.body())
-        question = await self._backend.prepare(call.request, owner=context.key)
+        question = await self.services.backend.prepare(call.request, owner=context.key)
         context.request.setHeader("request-id", context.id)
         set_question_headers(
             context.request,
@@ -68,10 +58,10 @@ class MessagesRoutes(Routes):
         meta = MessageMeta(id=f"msg_{context.hex}", request_id=context.id)
         if call.stream:
             encoder = MessageStream(meta, call.thinking)
-            await EventStream(context, encoder).run(self._backend, question)
+            await EventStream(context, encoder).run(question)
             return None
         document = MessageDocument(meta, call.thinking)
-        await collect(self._backend, context, question, document)
+        await collect(context, question, document)
         return json_response(context.request, document.encode())
 
     @route(

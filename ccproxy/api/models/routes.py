@@ -1,6 +1,6 @@
 """The routes of models, in the format of the API that the client uses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from klein import Klein
 from twisted.web.server import Request
@@ -15,10 +15,9 @@ from ccproxy.api.models.schemas import (
     model_page,
     models_document,
 )
-from ccproxy.core.backend import Backend
 from ccproxy.core.errors import ModelNotFound, NotFound
 from ccproxy.web import query
-from ccproxy.web.context import RequestContext, RequestServices
+from ccproxy.web.context import RequestContext
 from ccproxy.web.error_formats import ANTHROPIC, OPENAI, is_anthropic
 from ccproxy.web.operation import Operation, json_response_spec, parameter
 from ccproxy.web.replies import json_response
@@ -47,27 +46,10 @@ _WORDS = "Done, in OpenAI's format, or in Anthropic's with anthropic-version."
 
 
 class ModelRoutes(Routes):
-    """``GET /models`` and ``GET /models/{name}``.
-
-    Args:
-        services: what every request needs.
-        backend: knows the models.
-        wall_seconds: Unix time, for ``created``.
-    """
+    """``GET /models`` and ``GET /models/{name}``."""
 
     _app = Klein()
     add_error_handlers(_app)
-
-    def __init__(
-        self,
-        services: RequestServices,
-        *,
-        backend: Backend,
-        wall_seconds: Callable[[], float],
-    ) -> None:
-        super().__init__(services)
-        self._backend = backend
-        self._wall_seconds = wall_seconds
 
     @route(
         _app,
@@ -86,7 +68,7 @@ class ModelRoutes(Routes):
     async def list(self, context: RequestContext) -> bytes:
         """All models."""
         request = context.request
-        entries = await self._backend.models()
+        entries = await self.services.backend.models()
         if is_anthropic(request.requestHeaders):
             document = _page(request, [entry.name for entry in entries])
         else:
@@ -112,14 +94,15 @@ class ModelRoutes(Routes):
     )
     async def retrieve(self, context: RequestContext, name: str) -> bytes:
         """One model."""
-        entries = {e.name: e.since_seconds for e in await self._backend.models()}
+        models = await self.services.backend.models()
+        entries = {model.name: model.since_seconds for model in models}
         if name not in entries:
             # The model exists under the name that the client's name resolves to.
-            name = await self._backend.resolve(name)
+            name = await self.services.backend.resolve(name)
         if is_anthropic(context.request.requestHeaders):
             document = model_info(name)
         else:
-            since_seconds = entries.get(name, int(self._wall_seconds()))
+            since_seconds = entries.get(name, int(self.services.wall_seconds()))
             document = model_document(name, since_seconds)
         return json_response(context.request, document)
 

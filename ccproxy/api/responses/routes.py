@@ -78,7 +78,6 @@ class ResponsesRoutes(Routes):
         self._stored = stored
         self._settings = settings
         self._clock = services.clock
-        self._backend = turns.backend
         self._replay = ResponseReplay(stored, jobs, services.clock)
         self._sockets: set[WebSocket] = set()
 
@@ -148,11 +147,11 @@ class ResponsesRoutes(Routes):
             conclude=conclude,
             record=event_log.record if turn.call.echo.store else None,
         )
-        await stream.run(self._backend, turn.question)
+        await stream.run(turn.question)
 
     async def _collect(self, context: RequestContext, turn: PreparedResponse) -> bytes:
         document = ResponseDocument(turn.encoder)
-        await collect(self._backend, context, turn.question, document)
+        await collect(context, turn.question, document)
         end = turn.encoder.conclude()
         await self._turns.keep(turn, [*document.wire_events, *end])
         return json_response(context.request, document.encode())
@@ -169,7 +168,7 @@ class ResponsesRoutes(Routes):
         )
         _set_headers(context, turn, None)
         document = ResponseDocument(turn.encoder)
-        await collect(self._backend, context, turn.question, document)
+        await collect(context, turn.question, document)
         if turn.encoder.response["status"] != "completed":
             raise ClaudeFailed(
                 "the model's summary was cut short; try again", cause=Cause.NO_SUMMARY

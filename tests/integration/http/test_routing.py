@@ -21,6 +21,7 @@ from ccproxy.web.operation import Operation
 from ccproxy.web.routing import Routes, add_error_handlers, mount, route
 from ccproxy.web.server import ProxySite
 from tests.conftest import ExpectedErrors
+from tests.support.backend import ScriptedBackend
 from tests.support.raw import request
 
 OPERATION = Operation(id="wait", tag="test", summary="wait", responses=())
@@ -87,7 +88,9 @@ class House:
             authenticator=authenticator,
             cors=CORSPolicy(),
             clock=clock,
+            wall_seconds=clock.seconds,
             observer=self.counts,
+            backend=ScriptedBackend(),
         )
         self.routes = Waiting(services)
         checks = HeadChecks(authenticator=authenticator)
