@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import TypeAlias
 
+import msgspec
 from attrs import asdict, field, frozen
 from attrs import filters as attrs_filters
 from msgspec import Raw
@@ -199,6 +200,16 @@ class Finished:
     def reason(self) -> FinishReason:
         """The stop reason as one that all APIs distinguish."""
         return _FINISH_REASONS.get(self.stop_reason, FinishReason.STOP)
+
+    @property
+    def refusal(self) -> str:
+        """The provider's explanation of a refusal; empty: it gave none."""
+        if self.reason is not FinishReason.REFUSAL or self.stop_details is None:
+            return ""
+        match msgspec.json.decode(self.stop_details):
+            case {"explanation": str(words)}:
+                return words
+        return ""
 
 
 @frozen

@@ -46,6 +46,12 @@ _SERVER_RESULT = {
     "tool_use_id": "srvtoolu_1",
     "content": [],
 }
+# The usage of ``message_start``.
+BEGUN: Mapping[str, Any] = {
+    "input_tokens": 11,
+    "cache_read_input_tokens": 3,
+    "output_tokens": 1,
+}
 UNKNOWN = {"type": "a_block_of_next_year", "x": {"y": [1.5, None]}}
 _CITATION = {
     "type": "char_location",
@@ -98,7 +104,7 @@ class ScriptedAnswer:
     def lines(self) -> Iterator[Line]:
         """The lines of the CLI."""
         yield cli_lines.stream("an_event_of_next_year", x=1)
-        yield cli_lines.message_start(input_tokens=11, cache_read_input_tokens=3)
+        yield cli_lines.message_start(**BEGUN)
         for index, block in enumerate(self.blocks):
             yield cli_lines.block_start(block.start, index)
             for delta in block.deltas:

@@ -70,6 +70,7 @@ class Got:
         turn: the messages or items that go back.
         stop: the API's words for why the model stopped; None: it broke off.
         thoughts: the paths in the next request of signed thinking.
+        refusal: the provider's explanation of a refusal.
     """
 
     turn: Sequence[Mapping[str, Any]]
@@ -78,6 +79,7 @@ class Got:
     stop: Any
     usage: Mapping[str, Any] | None
     thoughts: Sequence[str] = ()
+    refusal: str = ""
 
 
 class SDKClient(Protocol):
@@ -158,6 +160,7 @@ class ChatClient:
             text=message.get("content") or "",
             calls=calls,
             stop=choice.get("finish_reason"),
+            refusal=message.get("refusal") or "",
             usage=completion.get("usage"),
             thoughts=[
                 f"messages[1].reasoning_details[{n}]"
@@ -253,6 +256,7 @@ class ResponsesClient:
             turn=items,
             text="".join(p["text"] for p in parts if p["type"] == "output_text"),
             calls=calls,
+            refusal="".join(p["refusal"] for p in parts if p["type"] == "refusal"),
             stop=stop,
             usage=response["usage"],
             thoughts=[

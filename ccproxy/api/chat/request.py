@@ -271,8 +271,11 @@ def _input_message(
         # The thinking without its signature.
         adjustments.ignore(f"{at}.reasoning_content")
     content, field = message.content, "content"
-    if content is None and message.refusal is not None:
+    if message.refusal and not content:
         content, field = message.refusal, "refusal"
+    elif message.refusal:
+        parts = content if isinstance(content, list) else [ContentPart("text", content)]
+        content = [*parts, ContentPart("refusal", refusal=message.refusal)]
     calls = [
         decode_call(call, f"{at}.tool_calls[{index}]", tools, adjustments)
         for index, call in enumerate(message.tool_calls or ())

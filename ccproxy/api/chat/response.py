@@ -23,6 +23,7 @@ from ccproxy.api.chat.schemas import (
     CompletionChoice,
     CompletionUsage,
     Finish,
+    stop_fields,
     usage_of,
 )
 from ccproxy.api.chat.tool_calls import StreamedCall, ToolCallFormat
@@ -165,8 +166,12 @@ def _choice(
     encoded = call_format.message(message.text, calls, is_whole=_is_whole(end))
     encoded.reasoning_content = "".join(thinking) or UNSET
     encoded.reasoning_details = details or UNSET
+    encoded.refusal = end.refusal or None
     return CompletionChoice(
-        index, encoded, _finish(end, call_format, has_called=bool(calls))
+        index,
+        encoded,
+        _finish(end, call_format, has_called=bool(calls)),
+        **stop_fields(end),
     )
 
 
@@ -295,7 +300,8 @@ class ChatStream:
         wire += self._complete(lane, is_whole=_is_whole(end))
         lane.end = end
         reason = _finish(end, self._call_format, has_called=lane.calls > 0)
-        last = ChunkChoice(lane.index, ChunkDelta(), finish_reason=reason)
+        delta = ChunkDelta(refusal=end.refusal or UNSET)
+        last = ChunkChoice(lane.index, delta, finish_reason=reason, **stop_fields(end))
         wire.append(_wire(self._chunk(last)))
         if self.is_over:
             if self._include_usage:

@@ -4,13 +4,13 @@ Source: ``CreateChatCompletionResponse`` and ``CreateChatCompletionStreamRespons
 OpenAI's document; for thinking, `ccproxy.api.chat.reasoning`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.chat.reasoning import ReasoningDetail
-from ccproxy.core.stream import Usage
+from ccproxy.core.stream import Finished, Usage
 
 Finish = Literal["stop", "length", "content_filter", "tool_calls", "function_call"]
 
@@ -71,14 +71,35 @@ class ChatMessage(msgspec.Struct, kw_only=True):
 
     role: str = "assistant"
     content: str | None
-    refusal: None = None
+    refusal: str | None = None
     tool_calls: list[ToolCall] | UnsetType = UNSET
     function_call: CalledFunction | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
     reasoning_details: list[ReasoningDetail] | UnsetType = UNSET
 
 
-class CompletionChoice(msgspec.Struct):
+class StopFields(msgspec.Struct, kw_only=True):
+    """The provider's own words for why the model stopped.
+
+    OpenAI's document has no field for them. ``native_finish_reason`` is OpenRouter's
+    name for the reason; the others are those of the Messages API.
+    """
+
+    native_finish_reason: str | UnsetType = UNSET
+    stop_sequence: str | UnsetType = UNSET
+    stop_details: Raw | UnsetType = UNSET
+
+
+def stop_fields(end: Finished) -> dict[str, Any]:
+    """The `StopFields` of an answer's end."""
+    return {
+        "native_finish_reason": end.stop_reason,
+        "stop_sequence": UNSET if end.stop_sequence is None else end.stop_sequence,
+        "stop_details": UNSET if end.stop_details is None else end.stop_details,
+    }
+
+
+class CompletionChoice(StopFields):
     """One answer."""
 
     index: int
@@ -102,15 +123,15 @@ class ChunkDelta(msgspec.Struct):
     """The piece of a message in a chunk."""
 
     role: str | UnsetType = UNSET
-    content: str | msgspec.Raw | UnsetType = UNSET
-    refusal: UnsetType | None = UNSET
+    content: str | Raw | UnsetType = UNSET
+    refusal: str | UnsetType | None = UNSET
     tool_calls: list[ToolCall] | UnsetType = UNSET
     function_call: CalledFunction | UnsetType = UNSET
-    reasoning_content: str | msgspec.Raw | UnsetType = UNSET
+    reasoning_content: str | Raw | UnsetType = UNSET
     reasoning_details: list[ReasoningDetail] | UnsetType = UNSET
 
 
-class ChunkChoice(msgspec.Struct):
+class ChunkChoice(StopFields):
     """The piece of one answer in a chunk."""
 
     index: int

@@ -26,6 +26,7 @@ from ccproxy.api.chat.schemas import (
 )
 from ccproxy.api.common.custom_tools import CustomInputDecoder, free_text
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
+from ccproxy.core.arguments import given_arguments
 from ccproxy.core.messages import ToolUse
 
 # The arguments of a whole call whose arguments did not stream. A call that was cut off
@@ -101,6 +102,7 @@ class StreamedCall:
         self._is_legacy = call_format.is_legacy
         self._text = CustomInputDecoder() if is_custom(self._tool) else None
         self._has_arguments = False
+        self._given = given_arguments(call)
 
     def first(self) -> ChunkDelta:
         """The first delta, the only one with the call's id and name."""
@@ -123,6 +125,8 @@ class StreamedCall:
 
     def end(self, *, is_whole: bool) -> ChunkDelta | None:
         """The last delta, if there is one."""
+        if self._given and not self._has_arguments:
+            return self.more(self._given)
         if self._text is not None:
             return self._custom(self._text.end())
         if is_whole and not self._has_arguments:

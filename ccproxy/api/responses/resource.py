@@ -122,11 +122,15 @@ class OutputPart:
     """A kind of item with one text, and the names of its events.
 
     Attributes:
+        kind: the part's type.
+        field: the part's name of the text.
         index: the events' name of the part's position in its item.
         extra: other fields of its deltas.
     """
 
     prefix: str
+    kind: str
+    field: str = "text"
     index: str
     events: str
     part: str
@@ -154,10 +158,8 @@ class OutputPart:
 
     def content(self, text: str) -> dict[str, Any]:
         """The item's only part."""
-        if self.prefix == MESSAGE.prefix:
-            kind = {"type": "output_text", "text": text}
-            return {**kind, "annotations": [], "logprobs": []}
-        return {"type": "summary_text", "text": text}
+        part = {"type": self.kind, self.field: text}
+        return {**part, "annotations": [], "logprobs": []} if self is MESSAGE else part
 
     def item(
         self, identifier: str, status: str, content: dict[str, Any] | None
@@ -172,13 +174,24 @@ class OutputPart:
 
 MESSAGE = OutputPart(
     prefix="msg",
+    kind="output_text",
     index="content_index",
     events="output_text",
     part="content_part",
     extra={"logprobs": []},
 )
+REFUSAL = OutputPart(
+    prefix="msg",
+    kind="refusal",
+    field="refusal",
+    index="content_index",
+    events="refusal",
+    part="content_part",
+    extra={},
+)
 REASONING = OutputPart(
     prefix="rs",
+    kind="summary_text",
     index="summary_index",
     events="reasoning_summary_text",
     part="reasoning_summary_part",

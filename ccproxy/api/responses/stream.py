@@ -7,6 +7,7 @@ BEFORE      the start                   nothing, or that it is queued
 BETWEEN     the model begins            ``created``, ``in_progress``, whole items
 MESSAGE     text                        an item and its part are open
 REASONING   thinking                    an item and its part are open
+REFUSAL     the provider's refusal      an item and its part are open
 CALL        a call of a tool            an item is open
 OVER        the end                     all items; `conclude` gives the end
 ==========  ==========================  ======================================
@@ -33,6 +34,7 @@ from ccproxy.api.responses.request import Echo
 from ccproxy.api.responses.resource import (
     MESSAGE,
     REASONING,
+    REFUSAL,
     OutputPart,
     failed,
     resource,
@@ -70,6 +72,7 @@ class _Phase(Enum):
     BETWEEN = auto()
     MESSAGE = auto()
     REASONING = auto()
+    REFUSAL = auto()
     CALL = auto()
     OVER = auto()
 
@@ -77,6 +80,7 @@ class _Phase(Enum):
 _PARTS: Mapping[_Phase, OutputPart] = {
     _Phase.MESSAGE: MESSAGE,
     _Phase.REASONING: REASONING,
+    _Phase.REFUSAL: REFUSAL,
 }
 
 
@@ -136,7 +140,7 @@ class ResponseStream:
     def text(self) -> str:
         """The text of the finished messages."""
         parts = [
-            part["text"]
+            part.get("text", "")
             for item in self._output
             if item["type"] == "message"
             for part in item["content"]
@@ -265,7 +269,7 @@ class ResponseStream:
 
     def _open_call(self, call: ToolUse) -> list[WireEvent]:
         self._phase = _Phase.CALL
-        opened = OpenCall(call.id, self._tools.identity(call.name))
+        opened = OpenCall(call, self._tools.identity(call.name))
         self._call = opened
         identifier = self._item_id(opened.prefix)
         if opened.delta_event is not None:
@@ -298,7 +302,9 @@ class ResponseStream:
         if secret is not None:
             item |= self._encrypted({"thinking": text, **secret})
         return [
-            self._encoder.event(part.text_done, **place, text=text, **part.extra),
+            self._encoder.event(
+                part.text_done, **place, **{part.field: text}, **part.extra
+            ),
             self._encoder.event(part.done, **place, part=content),
             self._done(item),
         ]
@@ -367,7 +373,8 @@ class ResponseStream:
     def _finish(self, end: Finished) -> list[WireEvent]:
         reason = _INCOMPLETE.get(end.reason)
         status = "completed" if reason is None else "incomplete"
-        wire = self._end(status)
+        wire = self._refuse(end.refusal) if end.refusal else []
+        wire += self._end(status)
         self.usage = end.usage
         self.response = {
             **self._snapshot(status),
@@ -376,6 +383,14 @@ class ResponseStream:
             "incomplete_details": None if reason is None else {"reason": reason},
         }
         return wire
+
+    def _refuse(self, words: str) -> list[WireEvent]:
+        """Add the provider's explanation as an item, behind the part of an answer."""
+        has_begun = self._phase is not _Phase.BEFORE
+        wire = [*(self._close("incomplete") if has_begun else self._begin())]
+        self._phase = _Phase.BETWEEN
+        wire += self._enter(_Phase.REFUSAL)
+        return [*wire, self._delta(words), *self._close("completed")]
 
     def _fail(self, error: CCProxyError) -> list[WireEvent]:
         self.error = error

@@ -18,6 +18,8 @@ import msgspec
 
 from ccproxy.api.common.custom_tools import CustomInputDecoder
 from ccproxy.api.common.tools import ToolIdentity, ToolKind
+from ccproxy.core.arguments import given_arguments
+from ccproxy.core.messages import ToolUse
 
 _NO_ARGUMENTS = "{}"
 
@@ -56,12 +58,13 @@ class OpenCall:
     """A call whose arguments are streaming.
 
     Args:
-        identifier: the provider's id of the call.
+        call: the call as it begins.
         tool: the called tool.
     """
 
-    def __init__(self, identifier: str, tool: ToolIdentity) -> None:
-        self._id = identifier
+    def __init__(self, call: ToolUse, tool: ToolIdentity) -> None:
+        self._id = call.id
+        self._given = given_arguments(call)
         self._tool = tool
         self._arguments: list[str] = []
         self._streamed: list[str] = []
@@ -98,12 +101,15 @@ class OpenCall:
         Args:
             is_whole: whether the answer was not cut short.
         """
+        begun = ""
+        if self._given and not self._arguments:
+            begun = self.feed(self._given)
         match self._tool.kind:
             case ToolKind.FUNCTION if is_whole and not self._arguments:
                 return self._add(_NO_ARGUMENTS)
             case ToolKind.CUSTOM:
-                return self._add(self._text.end())
-        return ""
+                return begun + self._add(self._text.end())
+        return begun
 
     def _add(self, text: str) -> str:
         self._streamed.append(text)

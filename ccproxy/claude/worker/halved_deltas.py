@@ -21,11 +21,15 @@ class HalvedDeltas:
         self._half = ""
         self.last: BlockDeltaEvent | None = None
 
-    def join(self, event: BlockDeltaEvent) -> BlockDeltaEvent:
+    def join(self, event: BlockDeltaEvent) -> list[BlockDeltaEvent]:
         """The delta, with the waiting half at its start; a half at its end waits.
 
-        A half whose other half does not follow becomes U+FFFD.
+        A half whose other half does not follow becomes U+FFFD, in a delta of its own if
+        the next delta is of another kind.
         """
+        last = self.last
+        if last is not None and type(last.delta) is not type(event.delta):
+            return [*self.rest(), *self.join(event)]
         if isinstance(event, HalvedDeltaEvent):
             text = event.text
         else:
@@ -36,11 +40,11 @@ class HalvedDeltas:
         sound = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         joined = BlockDeltaEvent(type(event.delta)(sound), event.index)
         self.last = joined if waits else None
-        return joined
+        return [joined]
 
-    def rest(self) -> BlockDeltaEvent | None:
-        """A delta with U+FFFD for a half that waits; the block has no other delta."""
+    def rest(self) -> list[BlockDeltaEvent]:
+        """A delta with U+FFFD, if a half waits: its second did not come."""
         last, self.last, self._half = self.last, None, ""
         if last is None:
-            return None
-        return BlockDeltaEvent(type(last.delta)("\ufffd"), last.index)
+            return []
+        return [BlockDeltaEvent(type(last.delta)("\ufffd"), last.index)]

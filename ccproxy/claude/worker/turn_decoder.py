@@ -26,6 +26,7 @@ that the proxy did not make.
 Source: docs/claude-cli-protocol.md, "Ends", "Requests of its own" and "Retries".
 """
 
+from collections.abc import Sequence
 from enum import Enum, auto
 
 import msgspec
@@ -231,7 +232,13 @@ class TurnDecoder:
 
     def _delta(self, event: BlockDeltaEvent) -> list[Event]:
         if self._halved.last is not None or isinstance(event, HalvedDeltaEvent):
-            event = self._halved.join(event)
+            return self._deltas(self._halved.join(event))
+        return self._sound_delta(event)
+
+    def _deltas(self, events: Sequence[BlockDeltaEvent]) -> list[Event]:
+        return [found for event in events for found in self._sound_delta(event)]
+
+    def _sound_delta(self, event: BlockDeltaEvent) -> list[Event]:
         delta, index = event.delta, event.index
         if isinstance(delta, TextPiece):
             text = delta.text
@@ -245,10 +252,6 @@ class TurnDecoder:
             return [InputJSONDelta(text, index)] if text else []
         return [SignatureDelta(delta.signature, index)] if delta.signature else []
 
-    def _rest(self) -> list[Event]:
-        rest = self._halved.rest()
-        return [] if rest is None else self._delta(rest)
-
     def _piece(self, event: object) -> list[Event]:
         match event:
             case OpaqueDeltaEvent(delta=raw, index=index):
@@ -257,11 +260,11 @@ class TurnDecoder:
                 self._blocks = max(self._blocks, index + 1)
                 return [self._open(Block.decode(raw), index)]
             case BlockStopEvent(index=index):
-                return [*self._rest(), ContentBlockStop(index)]
+                return [*self._deltas(self._halved.rest()), ContentBlockStop(index)]
             case MessageDeltaEvent(delta=delta, usage=usage):
                 self._usage = merged_usage(usage, self._usage)
                 if delta.stop_reason is not None:
-                    return [*self._rest(), *self._stopped(delta)]
+                    return [*self._deltas(self._halved.rest()), *self._stopped(delta)]
         return []
 
     def _begin(self, identifier: str, model: str, usage: Raw) -> list[Event]:

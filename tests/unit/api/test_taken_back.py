@@ -21,15 +21,16 @@ from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.messages import ToolUse
 from tests.support.comparison import printed
 from tests.support.composed import BETAS, composed, upstream
+from tests.support.docs import DOCS, rows
 from tests.support.provider_rules import Issued, violations
 from tests.support.provider_thinking import Signature
 from tests.support.scripted_answers import (
+    BEGUN,
     REDACTED,
     SIGNATURE,
     UNKNOWN,
     ScriptedAnswer,
     scripted_answers,
-    whole,
 )
 from tests.support.sdk_clients import (
     Call,
@@ -61,6 +62,10 @@ def cases() -> st.SearchStrategy[Case]:
     return st.builds(Case, scripted_answers(), flags, flags, st.sampled_from(MODELS))
 
 
+STOPS = {
+    reason.strip("`"): [re.findall("`(.*?)`", words) for words in told]
+    for reason, *told in rows(DOCS / "api.md", "stops")
+}
 _BLANKS = re.compile("[\\s\ufeff\x85]+")
 
 
@@ -135,25 +140,50 @@ def remember(
 
 def handed_out(answer: ScriptedAnswer, got: Got, client: SDKClient) -> None:
     """The client has what the provider said."""
-    texts = [block.joined("text") for block in answer.blocks if block.type == "text"]
-    assert got.text == "".join(texts)
+    said = [block for block in answer.blocks if block.type == "text"]
+    assert got.text == "".join(block.joined("text") for block in said)
     calls = [block for block in answer.blocks if block.type == "tool_use"]
     is_legacy = isinstance(client, ChatClient) and client.is_legacy
     if is_legacy:
         # Its form has no place for a second call.
         calls = calls[:1]
-    assert len(got.calls) == len(calls)
+    assert [call.name for call in got.calls] == [made.start["name"] for made in calls]
     for call, made in zip(got.calls, calls, strict=True):
-        assert call.name == made.start["name"]
-        if not is_legacy:
-            assert call.id == made.start["id"]
+        assert is_legacy or call.id == made.start["id"]
+        arguments = made.joined("partial_json")
+        if isinstance(client, MessagesClient):
+            wanted, is_altered = meant(Call("", "", arguments))
+            assert is_altered or printed(call.arguments) == printed(wanted)
+        elif isinstance(call.arguments, str) and call.arguments not in ("", "{}"):
+            # Without a piece of them, whole arguments are `{}`, and others empty.
+            assert call.arguments == arguments
+    assert got.stop == stop_of(answer, client, has_calls=bool(calls))
+    details = answer.stop.get("stop_details", {})
+    explained = "" if isinstance(client, MessagesClient) else details.get("explanation")
+    assert got.refusal == (explained or "")
+    if answer.reason is not None and got.usage is not None:
+        told = got.usage.get("output_tokens", got.usage.get("completion_tokens"))
+        assert told == (answer.usage or BEGUN)["output_tokens"]
+
+
+def stop_of(answer: ScriptedAnswer, client: SDKClient, *, has_calls: bool) -> Any:
+    """The client's words for why the model stopped, as the table in the docs has it."""
+    if answer.reason is None or isinstance(client, MessagesClient):
+        return answer.reason
+    alone, with_calls, response = STOPS.get(answer.reason, STOPS["any other"])
+    if isinstance(client, ResponsesClient):
+        status, *why = response
+        return status, why[0] if why else None
+    [word] = with_calls if has_calls else alone
+    is_legacy = isinstance(client, ChatClient) and client.is_legacy
+    return "function_call" if is_legacy and word == "tool_calls" else word
 
 
 def held(got: Got, body: Mapping[str, Any], named: Sequence[str]) -> None:
     """The request holds what the client has, or names what it does not hold."""
     said = blocks(body, "assistant")
     texts = [block["text"] for block in said if block["type"] == "text"]
-    assert squeezed("".join(texts)) == squeezed(whole(got.text))
+    assert squeezed("".join(texts)) == squeezed(got.text + got.refusal)
     calls = [block for block in said if block["type"] == "tool_use"]
     results = {
         block["tool_use_id"]: block["content"]

@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve, frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
 from ccproxy.core.encoding import sse_frames
@@ -366,6 +367,7 @@ def test_the_end_is_a_chunk_of_its_own() -> None:
         "delta": {},
         "logprobs": None,
         "finish_reason": "stop",
+        "native_finish_reason": "end_turn",
     }
     assert (len(frames), last) == (1, "[DONE]")
 
@@ -513,10 +515,28 @@ def test_a_document() -> None:
                 },
                 "finish_reason": "stop",
                 "logprobs": None,
+                "native_finish_reason": "end_turn",
             }
         ],
         "usage": TOLD_USAGE,
     }
+
+
+def test_the_providers_own_words_for_the_end() -> None:
+    details = {"type": "refusal", "category": "bio", "explanation": "Not this."}
+    refused = Finished("refusal", USAGE, stop_details=Raw(json.dumps(details).encode()))
+    [choice] = document(STARTED, TextDelta("so"), refused)["choices"]
+    assert choice["message"]["refusal"] == "Not this."
+    told = {"native_finish_reason": "refusal", "stop_details": details}
+    assert choice.items() >= {"finish_reason": "content_filter", **told}.items()
+    *_, frame, _ = sse(streamed(STARTED, TextDelta("so"), refused))
+    [last] = json.loads(frame)["choices"]
+    assert chunk_errors(json.loads(frame)) == []
+    assert last["delta"] == {"refusal": "Not this."}
+    assert last.items() >= {"finish_reason": "content_filter", **told}.items()
+    stopped = Finished("stop_sequence", USAGE, stop_sequence="END")
+    [choice] = document(STARTED, stopped)["choices"]
+    assert choice.items() >= {"finish_reason": "stop", "stop_sequence": "END"}.items()
 
 
 def test_a_document_has_the_second_answer_only() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from ccproxy.api.responses.request import (
     decode_responses,
@@ -204,6 +205,7 @@ def test_cancelled_response_ends_where_it_was() -> None:
     assert response["error"] is None
     assert response["output"][0]["content"][0]["text"] == "half"
     assert response_errors(response) == []
+    assert [response_event_errors(event) for event in told] == [[]] * len(told)
 
 
 def test_what_could_not_be_kept_has_failed() -> None:
@@ -331,3 +333,28 @@ def test_nothing_follows_the_end() -> None:
     encoder = stream()
     encoder.encode([START, FINISHED])
     assert not encoder.encode([TextDelta("late"), FINISHED])
+
+
+def test_a_refusal_is_an_item_behind_the_part_of_the_answer() -> None:
+    details = Raw(b'{"type":"refusal","category":"bio","explanation":"Not this."}')
+    refused = Finished("refusal", USAGE, stop_details=details)
+    told = parse(whole(sealed(), START, TextDelta("so"), refused))
+    response = told[-1]["response"]
+    assert response["incomplete_details"] == {"reason": "content_filter"}
+    said, explained = response["output"]
+    assert (said["status"], explained["status"]) == ("incomplete", "completed")
+    part = {"type": "refusal", "refusal": "Not this."}
+    assert explained["content"] == [part]
+    assert [e["type"] for e in told if e.get("output_index") == 1] == [
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.refusal.delta",
+        "response.refusal.done",
+        "response.content_part.done",
+        "response.output_item.done",
+    ]
+    assert [e["refusal"] for e in told if e["type"].endswith("refusal.done")] == [
+        "Not this."
+    ]
+    assert response_errors(response) == []
+    assert [response_event_errors(event) for event in told] == [[]] * len(told)
