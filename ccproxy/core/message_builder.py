@@ -43,6 +43,7 @@ from ccproxy.core.stream import (
     InputJSONDelta,
     MessageStart,
     OpaqueDelta,
+    Receiver,
     Restarted,
     SignatureDelta,
     TextDelta,
@@ -186,6 +187,43 @@ class MessageBuilder:
     @property
     def _blocks(self) -> Sequence["_OpenBlock"]:
         return [part for part in self._parts if isinstance(part, _OpenBlock)]
+
+
+class AnswerCollector:
+    """Collects the answers to a request that is not streamed.
+
+    Args:
+        answers: the number of answers.
+
+    Attributes:
+        messages: builds the message of each answer.
+        receivers: one receiver for the events of each answer.
+    """
+
+    def __init__(self, answers: int = 1) -> None:
+        self.messages = [MessageBuilder() for _ in range(answers)]
+        self.receivers: Sequence[Receiver] = [m.receive for m in self.messages]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all answers have ended, or one has failed."""
+        return self.error is not None or all(m.is_over for m in self.messages)
+
+    @property
+    def error(self) -> CCProxyError | None:
+        """Why an answer failed; None: none has."""
+        return next((m.error for m in self.messages if m.error is not None), None)
+
+    @property
+    def model(self) -> str:
+        """The full id of the model that answers; empty before it does."""
+        return next((m.model for m in self.messages if m.model), "")
+
+    @property
+    def usage(self) -> Usage:
+        """The sum over the answers that are over."""
+        ends = (message.finished for message in self.messages)
+        return sum((end.usage for end in ends if end is not None), start=Usage())
 
 
 class _OpenBlock:

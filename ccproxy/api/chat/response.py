@@ -8,7 +8,7 @@ Source: ``CreateChatCompletionResponse`` and ``CreateChatCompletionStreamRespons
 in OpenAI's document; and tests of what clients accept.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from attrs import frozen
@@ -38,7 +38,7 @@ from ccproxy.core.encoding import (
     halves_around_text,
 )
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.message_builder import BuiltBlock, MessageBuilder
+from ccproxy.core.message_builder import AnswerCollector, BuiltBlock, MessageBuilder
 from ccproxy.core.messages import Block, RedactedThinking, Thinking, ToolUse
 from ccproxy.core.stream import (
     AgentToolUsed,
@@ -49,7 +49,6 @@ from ccproxy.core.stream import (
     FinishReason,
     InputJSONDelta,
     MessageStart,
-    Receiver,
     SignatureDelta,
     TextDelta,
     ThinkingDelta,
@@ -79,40 +78,15 @@ class CompletionMeta:
     prefix: str = ""
 
 
-class ChatDocument:
-    """Collects the answers of one request that is not streamed.
-
-    Attributes:
-        receivers: one for the events of each choice.
-    """
+class ChatDocument(AnswerCollector):
+    """Collects the answers of one request that is not streamed."""
 
     def __init__(
         self, meta: CompletionMeta, choices: int, call_format: ToolCallFormat = _PLAIN
     ) -> None:
+        super().__init__(choices)
         self._meta = meta
         self._call_format = call_format
-        self._messages = [MessageBuilder() for _ in range(choices)]
-        self.receivers: Sequence[Receiver] = [m.receive for m in self._messages]
-
-    @property
-    def is_over(self) -> bool:
-        """Whether all answers are whole, or one has failed."""
-        return self.error is not None or all(m.is_over for m in self._messages)
-
-    @property
-    def error(self) -> CCProxyError | None:
-        """Why there will be no document."""
-        return next((m.error for m in self._messages if m.error is not None), None)
-
-    @property
-    def usage(self) -> Usage:
-        """The sum over the answers that are whole."""
-        return _sum(message.finished for message in self._messages)
-
-    @property
-    def model(self) -> str:
-        """The full id of the model that answers; empty before it does."""
-        return next((m.model for m in self._messages if m.model), "")
 
     def encode(self) -> bytes:
         """The ``chat.completion`` document; only without an error, once over."""
@@ -120,7 +94,7 @@ class ChatDocument:
             _choice(
                 index, message, message.finished, self._call_format, self._meta.prefix
             )
-            for index, message in enumerate(self._messages)
+            for index, message in enumerate(self.messages)
             if message.finished is not None
         ]
         return encode_json(
@@ -210,7 +184,8 @@ class ChatStream:
     @property
     def usage(self) -> Usage:
         """The sum over the answers so far."""
-        return _sum(lane.end for lane in self._lanes)
+        ends = (lane.end for lane in self._lanes)
+        return sum((end.usage for end in ends if end is not None), start=Usage())
 
     def _encode(self, lane: "_Lane", events: Sequence[Event]) -> Sequence[WireEvent]:
         """Encode events of one choice.
@@ -357,7 +332,3 @@ def _finish(end: Finished, call_format: ToolCallFormat, *, has_called: bool) -> 
 def _is_whole(end: Finished) -> bool:
     """Whether the last call was not cut off."""
     return end.reason not in _FINISH
-
-
-def _sum(ends: Iterable[Finished | None]) -> Usage:
-    return sum((end.usage for end in ends if end is not None), start=Usage())

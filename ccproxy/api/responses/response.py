@@ -4,23 +4,20 @@ from collections.abc import Iterator, Sequence
 
 from ccproxy.api.responses.stream import ResponseStream
 from ccproxy.core.encoding import WireEvent, encode_json
-from ccproxy.core.errors import CCProxyError
-from ccproxy.core.message_builder import BuiltBlock, MessageBuilder
+from ccproxy.core.message_builder import AnswerCollector, BuiltBlock, MessageBuilder
 from ccproxy.core.messages import Text, Thinking, ToolUse
 from ccproxy.core.stream import (
     ContentBlockStart,
     Event,
     Finished,
     InputJSONDelta,
-    Receiver,
     SignatureDelta,
     TextDelta,
     ThinkingDelta,
-    Usage,
 )
 
 
-class ResponseDocument:
+class ResponseDocument(AnswerCollector):
     """Collects the answer to one request that is not streamed.
 
     Its stream is made at the end, for clients that fetch the stored response as one.
@@ -31,41 +28,18 @@ class ResponseDocument:
     """
 
     def __init__(self, stream: ResponseStream) -> None:
+        super().__init__()
         self._stream = stream
-        self._message = MessageBuilder()
+        self.receivers = [self.receive]
         self.wire_events: Sequence[WireEvent] = ()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether there is a whole answer, or an error."""
-        return self._message.is_over
-
-    @property
-    def error(self) -> CCProxyError | None:
-        """Why there will be no answer."""
-        return self._message.error
-
-    @property
-    def model(self) -> str:
-        """The full id of the model that answers; empty before it has."""
-        return self._message.model
-
-    @property
-    def usage(self) -> Usage:
-        """The answer's, once it is over."""
-        return self._stream.usage
-
-    @property
-    def receivers(self) -> Sequence[Receiver]:
-        """`receive`: there is one answer."""
-        return (self.receive,)
 
     def receive(self, events: Sequence[Event]) -> None:
         """Take events."""
-        self._message.receive(events)
-        end = self._message.finished
+        [message] = self.messages
+        message.receive(events)
+        end = message.finished
         if end is not None:
-            self.wire_events = self._stream.encode([*_events(self._message, end)])
+            self.wire_events = self._stream.encode([*_events(message, end)])
 
     def encode(self) -> bytes:
         """The response; only without an error, once over."""
