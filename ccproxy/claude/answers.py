@@ -2,7 +2,7 @@
 
 In a loop of tool calls a model keeps its thinking only if each of its messages comes
 back as it was made, with its signed thinking. Many clients drop the thinking, change
-ids or print arguments anew. So each message is kept as the model made it. It replaces
+ids or reformat arguments. So each message is kept as the model made it. It replaces
 the client's copy if both have the same `AnswerContent`.
 
 A message is found by the client's key, the login, the model, and the hash of everything

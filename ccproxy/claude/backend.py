@@ -1,4 +1,4 @@
-"""The backend that answers by Claude Code: prepares and asks requests."""
+"""The backend that answers by Claude Code: prepares and sends requests."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ class ClaudeBackend:
 
     Args:
         settings: the settings of the CLI and its processes.
-        context: given to every CLI process; its callbacks are called, too.
+        context: for every CLI process; the backend adds its own callbacks.
         launches: how the CLI is started.
         composer: makes request bodies.
         checker: compiles and checks the clients' schemas.
@@ -90,9 +90,9 @@ class ClaudeBackend:
         self._on_limits = context.on_limits
         self._windows: dict[str, RateWindow] = {}
         self._known: InitializeAnswer | None = None
-        # The binary that has answered so.
+        # The binary that gave this answer.
         self._known_binary: BinaryID | None = None
-        self._told_models: set[str] = set()
+        self._warned_models: set[str] = set()
         self._conformance = Conformance(
             launches.worker,
             prober,
@@ -137,13 +137,13 @@ class ClaudeBackend:
         self._discovery = CLIDiscovery(self._pool.discover, context.clock)
         self._breaker.probe = self._discovery.probe
         self._draining: Deferred[None] | None = None
-        self._is_in_haste = False
+        self._is_stopping_now = False
 
     # Start and stop.
 
     def start(self) -> None:
         """Take requests, and start a CLI to learn its models."""
-        self._is_in_haste = False
+        self._is_stopping_now = False
         self._native.start()
         self._pool.start()
         self._update()
@@ -157,7 +157,7 @@ class ClaudeBackend:
         """
         drained = self._draining = Deferred.fromCoroutine(self._drain())
         drained.addTimeout(seconds, self._clock)
-        if self._is_in_haste:
+        if self._is_stopping_now:
             drained.cancel()
         try:
             await drained
@@ -166,7 +166,7 @@ class ClaudeBackend:
                 "answers were cut off: {seconds:g} s are over", seconds=seconds
             )
         except CancelledError:
-            self._log.warn("answers were cut off: the server is to stop at once")
+            self._log.warn("answers were cut off: the server stops at once")
 
     async def _drain(self) -> None:
         # Both refuse new requests from now on.
@@ -175,8 +175,8 @@ class ClaudeBackend:
             await one
 
     def stop_now(self) -> None:
-        """Make `drain` and `stop` wait for nothing, now and later."""
-        self._is_in_haste = True
+        """Make `drain` and `stop` return without waiting, now and later."""
+        self._is_stopping_now = True
         if self._draining is not None:
             self._draining.cancel()
         self._kill()
@@ -186,12 +186,12 @@ class ClaudeBackend:
         self._native.kill()
 
     async def stop(self) -> None:
-        """Fail every request, stop every CLI; done when all processes are gone."""
+        """Fail every request, stop every CLI; returns when all processes are gone."""
         self._breaker.reset()
         self._conformance.stop()
         self._discovery.cancel()
         stopped = [self._pool.stop(), self._native.stop()]
-        if self._is_in_haste:
+        if self._is_stopping_now:
             self._kill()
         for one in stopped:
             await one
@@ -216,13 +216,13 @@ class ClaudeBackend:
         model = await self.resolve(request.model)
         await self._conformance.settle()
         await self._compile_schema(request)
-        # The discovery learns the login.
+        # The discovery finds out the login.
         await self._discovery.over()
-        way = self._way()
-        if way.is_native:
+        decision = self._compose_decision()
+        if decision.is_native:
             return self._native_question(request, model)
         composed = await self._composer.compose(request, model=model, owner=owner)
-        largest = way.largest_bytes
+        largest = decision.largest_bytes
         if largest is not None and len(composed.body.json) > largest:
             return self._native_question(request, model)
         return ComposedQuestion(
@@ -254,7 +254,7 @@ class ClaudeBackend:
     def ask(
         self, question: PreparedQuestion, listener: Listener
     ) -> Completion | NativeCompletion:
-        """Ask a prepared request; the listener is never called from within."""
+        """Send a prepared request; the listener is never called from within."""
         if isinstance(question, NativeQuestion):
             return self._native.ask(question, listener)
         if not isinstance(question, ComposedQuestion):
@@ -289,13 +289,13 @@ class ClaudeBackend:
     # Status.
 
     async def status(self) -> Status:
-        """Whether the CLI answers, its login, and how requests are asked."""
+        """Whether the CLI answers, its login, and the compose mode."""
         why_not = "" if self._pool.is_stopped else await self._why_not()
         known, account = self._known, Account()
         if known is not None and known.account is not None:
             account = known.account
-        way = self._way()
-        is_native = way.is_native
+        decision = self._compose_decision()
+        is_native = decision.is_native
         return Status(
             answers=known is not None and self._breaker.is_closed and not why_not,
             version=None if known is None else known.claude_code_version,
@@ -305,12 +305,12 @@ class ClaudeBackend:
             subscription=account.subscription_type,
             windows=self.windows,
             composer=(ComposeMode.NATIVE if is_native else ComposeMode.BODY).value,
-            why_native=way.why,
+            why_native=decision.why,
             why_not=why_not,
         )
 
     async def _why_not(self) -> str:
-        """Why the CLI cannot be started now; empty: it can, or nobody knows why not."""
+        """Why the CLI cannot be started now; empty: it can, or no reason is known."""
         try:
             check_program(self._launches.worker().binary)
             await self._conformance.settle()
@@ -345,7 +345,7 @@ class ClaudeBackend:
     @property
     def is_native(self) -> bool:
         """Whether every request is sent in native mode."""
-        return self._way().is_native
+        return self._compose_decision().is_native
 
     def _limited(self, windows: Sequence[RateWindow]) -> None:
         self._windows |= {window.name: window for window in windows}
@@ -354,7 +354,7 @@ class ClaudeBackend:
     def _learned(self, answer: InitializeAnswer) -> None:
         self._breaker.record_success()
         self._catalogue.learn(answer.models)
-        self._tell_unlisted_models()
+        self._warn_of_unlisted_models()
         self._known, self._known_binary = answer, self._conformance.binary
         account = answer.account or Account()
         # A model reads thinking of its own account only.
@@ -362,11 +362,11 @@ class ClaudeBackend:
         self._composer.learn(account)
         self._update()
 
-    def _tell_unlisted_models(self) -> None:
+    def _warn_of_unlisted_models(self) -> None:
         """Warn, once, of the operator's models that the CLI does not have."""
         for name in self._catalogue.unlisted():
-            if name not in self._told_models:
-                self._told_models.add(name)
+            if name not in self._warned_models:
+                self._warned_models.add(name)
                 self._log.warn(
                     "the claude CLI has no model {name!r}, which --model or "
                     "--model-map asks for; it has: {models}",
@@ -374,7 +374,7 @@ class ClaudeBackend:
                     models=", ".join(self._catalogue.listed()),
                 )
 
-    def _way(self) -> ComposeDecision:
+    def _compose_decision(self) -> ComposeDecision:
         account = None if self._known is None else self._known.account
         return decide_compose_mode(
             self._mode,
@@ -386,7 +386,7 @@ class ClaudeBackend:
 
     def _update(self) -> None:
         """Use workers, or native mode, by what is known of the CLI now."""
-        self._pool.use(is_used=not self._way().is_native)
+        self._pool.use(is_used=not self._compose_decision().is_native)
 
     def _examined(self) -> None:
         """Serve waiting requests: the binary's examination is over."""

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 _HTTP_OK = 200
 _SIGNATURE = "ZGVtbw=="
-_ASK, _COUNT = "POST /v1/messages", "POST /v1/messages/count_tokens"
+_CREATE, _COUNT = "POST /v1/messages", "POST /v1/messages/count_tokens"
 
 
 @frozen
@@ -103,7 +103,7 @@ class Reply:
         stop_details: the API's details of a refusal.
         usage: the usage of the input, and other fields of ``usage``
             (``cache_creation``, ``server_tool_use``, ``service_tier``).
-        final_usage: what the last ``usage`` has beside ``output_tokens``.
+        final_usage: other fields of the last ``usage`` than ``output_tokens``.
         message: further fields of the message (``container``, ``diagnostics``).
         status: if it is not 200, the answer is an error of type ``error``.
         pings: send a ``ping`` event after ``message_start`` and each delta, and every
@@ -154,8 +154,8 @@ class RecordedRequest:
     """A request as it arrived.
 
     Attributes:
-        path: without the query.
-        headers: by their names in lower case.
+        path: the path, without the query.
+        headers: the headers, by their names in lower case.
     """
 
     path: str
@@ -208,13 +208,13 @@ class FakeMessagesAPI(Resource):
     def render(self, request: Request) -> object:
         request.setHeader("request-id", f"req_{next(self._identifiers)}")
         request.setHeader("content-type", "application/json")
-        asked = f"{request.method.decode()} {request.path.decode()}"
-        if asked not in (_ASK, _COUNT):
+        endpoint = f"{request.method.decode()} {request.path.decode()}"
+        if endpoint not in (_CREATE, _COUNT):
             if self._record:
-                self.others.append(asked)
+                self.others.append(endpoint)
             return b"" if request.method == b"HEAD" else b"{}"
         recorded = _read(request)
-        if asked == _COUNT:
+        if endpoint == _COUNT:
             if self._record:
                 self.counts.append(recorded)
             return b'{"input_tokens": %d}' % self.count_tokens(recorded.body)
@@ -223,7 +223,7 @@ class FakeMessagesAPI(Resource):
             self.bodies.append(recorded.body)
         number, body = next(self._messages), recorded.body
         context = _Exchange(request, body, number, self._clock, self.sign)
-        request.notifyFinish().addErrback(self._hung_up, context)
+        request.notifyFinish().addErrback(self._disconnected, context)
         answering = Deferred.fromCoroutine(context.answer(self.reply_to(recorded)))
         answering.addErrback(context.failed)
         return NOT_DONE_YET
@@ -236,7 +236,7 @@ class FakeMessagesAPI(Resource):
         """The signature of a thinking block that has none, after other blocks."""
         return _SIGNATURE
 
-    def _hung_up(self, _: object, context: "_Exchange") -> None:
+    def _disconnected(self, _: object, context: "_Exchange") -> None:
         self.gone += 1
         context.is_gone = True
 

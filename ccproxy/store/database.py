@@ -34,7 +34,7 @@ class Database:
     """Runs functions that take a connection, in transactions, in threads.
 
     Every method that uses the database raises `StorageFailed` if the database fails. If
-    it was removed or replaced, the next call opens it anew.
+    it was removed or replaced, the next call opens it again.
 
     Attributes:
         has_failed: whether the last call failed; the log has the reason.
@@ -194,7 +194,7 @@ class Database:
     def _abandon(self, engines: Engines) -> None:
         if self._engines is engines:
             self._engines = None
-            self._log.error("the database was removed or replaced; it is opened anew")
+            self._log.error("the database was removed or replaced; it is opened again")
             self._in_thread(engines.abandon).addErrback(
                 lambda failure: failure.trap(StorageFailed)
             )

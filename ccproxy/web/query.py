@@ -62,7 +62,7 @@ def only(request: Request, *names: str) -> None:
         given = name.decode("utf-8", "replace")
         if given not in names:
             raise InvalidRequest(
-                f"there is no parameter `{given}` here, but: {', '.join(names)}",
+                f"there is no parameter `{given}` here; there are: {', '.join(names)}",
                 param=given,
             )
 

@@ -63,7 +63,7 @@ class ProxySite(Site):
         self._channels: dict[ProxyChannel, None] = {}
         self._drained: Deferred[None] | None = None
         self._limit: IDelayedCall | None = None
-        self._is_in_haste = False
+        self._is_stopping_now = False
 
     def connected(self, channel: ProxyChannel) -> None:
         """Count a new connection, and evict one if there are too many; for channels."""
@@ -131,7 +131,7 @@ class ProxySite(Site):
                 channel.transport.loseConnection()
             else:
                 channel.persistent = False
-        if self._is_in_haste:
+        if self._is_stopping_now:
             seconds = _STOP_NOW_SECONDS
         limit = self._limit = self.reactor.callLater(seconds, self._abort)
 
@@ -143,7 +143,7 @@ class ProxySite(Site):
 
     def stop_now(self) -> None:
         """Shorten the time limit of `drain`, so that only buffered data is sent."""
-        self._is_in_haste = True
+        self._is_stopping_now = True
         if self._limit is not None and self._limit.active():
             self._limit.reset(_STOP_NOW_SECONDS)
 

@@ -33,8 +33,8 @@ from ccproxy.api.common.decoding import (
 from ccproxy.api.common.fates import (
     NO_LOGPROBS,
     NO_OBFUSCATION,
+    NO_SUCH_FEATURE,
     NO_USERS,
-    NOT_TO_BE_HAD,
     OTHER_CACHE,
     ignored,
     name_unread,
@@ -100,12 +100,12 @@ class ChatRequest(msgspec.Struct):
     functions: list[FunctionParam] | None = None
     tool_choice: object = None
     function_call: object = None
-    presence_penalty: Annotated[float | None, ignored(NOT_TO_BE_HAD)] = None
-    frequency_penalty: Annotated[float | None, ignored(NOT_TO_BE_HAD)] = None
-    seed: Annotated[int | None, ignored(NOT_TO_BE_HAD)] = None
-    logit_bias: Annotated[dict[str, float] | None, ignored(NOT_TO_BE_HAD)] = None
-    prediction: Annotated[object, ignored(NOT_TO_BE_HAD)] = None
-    verbosity: Annotated[object, ignored(NOT_TO_BE_HAD)] = None
+    presence_penalty: Annotated[float | None, ignored(NO_SUCH_FEATURE)] = None
+    frequency_penalty: Annotated[float | None, ignored(NO_SUCH_FEATURE)] = None
+    seed: Annotated[int | None, ignored(NO_SUCH_FEATURE)] = None
+    logit_bias: Annotated[dict[str, float] | None, ignored(NO_SUCH_FEATURE)] = None
+    prediction: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
+    verbosity: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
     moderation: Annotated[object, ignored("the provider has its own")] = None
     service_tier: Annotated[object, ignored("the CLI chooses it")] = None
     user: Annotated[object, ignored(NO_USERS)] = None

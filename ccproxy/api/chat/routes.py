@@ -43,8 +43,10 @@ class ChatRoutes(Routes):
     )
     async def create(self, context: RequestContext) -> bytes | None:
         """Answer a conversation."""
-        call = decode_chat(context.body())
-        question = await self.services.backend.prepare(call.request, owner=context.key)
+        decoded = decode_chat(context.body())
+        question = await self.services.backend.prepare(
+            decoded.request, owner=context.key
+        )
         meta = CompletionMeta(
             id=f"chatcmpl-{context.hex}",
             created=int(self.services.wall_seconds()),
@@ -53,15 +55,15 @@ class ChatRoutes(Routes):
         set_question_headers(
             context.request,
             question,
-            effort=call.effort,
-            ignored=call.ignored,
-            adjusted=call.adjusted,
+            effort=decoded.effort,
+            ignored=decoded.ignored,
+            adjusted=decoded.adjusted,
         )
-        if call.stream:
-            about = (call.choices, call.include_usage, call.call_format)
+        if decoded.stream:
+            about = (decoded.choices, decoded.include_usage, decoded.call_format)
             encoder = ChatStream(meta, *about)
             await EventStream(context, encoder).run(question)
             return None
-        document = ChatDocument(meta, call.choices, call.call_format)
+        document = ChatDocument(meta, decoded.choices, decoded.call_format)
         await collect(context, question, document)
         return json_response(context.request, document.encode())

@@ -1,7 +1,7 @@
 """The fate of each field of a request, declared at the struct that decodes it. Pure.
 
 =========  ==================================================================
-carried    what a field without another fate is: the decoder reads the field
+carried    the default: the decoder reads the field
 ignored    has no effect; its path is reported
 refused    the answer without it would mean something else
 kept       belongs to the stored item, not to the question
@@ -10,10 +10,10 @@ granted    asks for what is done for every request
 
 A fate is written ``seed: Annotated[object, ignored("why")] = None``. Fields that a
 struct does not declare are ignored, too. ``null``, ``false``, ``auto`` and empty values
-ask for nothing, so they are accepted for all fields.
+have no effect, so they are accepted for all fields.
 
-To look at each object of a request is slow in Python. So the request is first decoded
-to a stricter type, without its values, and only what does not fit is looked at.
+Visiting each object of a request is slow in Python. So the request is first decoded to
+a stricter type; its objects are visited only if that fails.
 """
 
 import types
@@ -30,7 +30,7 @@ from ccproxy.api.common.decoding import Adjustments
 from ccproxy.core.errors import unsupported
 
 # Reasons that several fields have.
-NOT_TO_BE_HAD = "the provider has nothing like it"
+NO_SUCH_FEATURE = "the provider has no such feature"
 NO_USERS = "the provider gets the CLI's own account only"
 NO_LOGPROBS = "the model's log probabilities are not available"
 NO_OBFUSCATION = "events have no padding"
@@ -41,7 +41,7 @@ _NOTHING = None | list[None] | dict[str, None]
 
 
 class Fate(Enum):
-    """What becomes of a field."""
+    """What happens to a field."""
 
     CARRIED = "carried"
     IGNORED = "ignored"
@@ -95,8 +95,8 @@ class Field:
 
     Attributes:
         is_unread: whether a value of the field has to be reported or refused.
-        struct: what decodes an object there; None: nothing looks into it.
-        item: what decodes the objects of a list there, likewise.
+        struct: the struct of an object value; None: its fields are not checked.
+        item: the struct of the objects in a list value, likewise.
     """
 
     fate: FieldFate

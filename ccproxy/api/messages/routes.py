@@ -45,22 +45,24 @@ class MessagesRoutes(Routes):
     )
     async def create(self, context: RequestContext) -> bytes | None:
         """Answer a conversation."""
-        call = decode_messages(context.body())
-        question = await self.services.backend.prepare(call.request, owner=context.key)
+        decoded = decode_messages(context.body())
+        question = await self.services.backend.prepare(
+            decoded.request, owner=context.key
+        )
         context.request.setHeader("request-id", context.id)
         set_question_headers(
             context.request,
             question,
-            effort=call.request.effort,
-            ignored=call.ignored,
-            adjusted=call.adjusted,
+            effort=decoded.request.effort,
+            ignored=decoded.ignored,
+            adjusted=decoded.adjusted,
         )
         meta = MessageMeta(id=f"msg_{context.hex}", request_id=context.id)
-        if call.stream:
-            encoder = MessageStream(meta, call.thinking)
+        if decoded.stream:
+            encoder = MessageStream(meta, decoded.thinking)
             await EventStream(context, encoder).run(question)
             return None
-        document = MessageDocument(meta, call.thinking)
+        document = MessageDocument(meta, decoded.thinking)
         await collect(context, question, document)
         return json_response(context.request, document.encode())
 

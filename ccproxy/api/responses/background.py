@@ -180,7 +180,7 @@ class BackgroundResponses:
         try:
             await self._keep(job)
         except Exception:  # noqa: BLE001  # clients must get an end
-            self._log.failure("the response {id} was not kept", id=turn.id)
+            self._log.failure("the response {id} was not stored", id=turn.id)
             bug = InternalError(
                 "the proxy has a fault; its log has it, please report it"
             )

@@ -58,7 +58,7 @@ CREATE = Operation(
 CONNECT = Operation(
     id="connect",
     tag="responses",
-    summary="with an upgrade: a WebSocket for responses one after another",
+    summary="with an upgrade: a WebSocket for several responses in sequence",
     description=(
         'Each message is `{"type": "response.create"}` with the fields of '
         "`ResponsesRequest`. The answers are the events of a stream, one in each "
@@ -71,7 +71,7 @@ CONNECT = Operation(
 COMPACT = Operation(
     id="compact",
     tag="responses",
-    summary="make one encrypted item of a conversation",
+    summary="replace a conversation by one encrypted item",
     request=ResponsesRequest,
     responses=(json_response_spec("Compaction"),),
     errors=_CREATE_ERRORS,
@@ -86,9 +86,9 @@ INPUT_TOKENS = Operation(
 RETRIEVE = Operation(
     id="getResponse",
     tag="responses",
-    summary="a kept response as it is now, or its events once more",
+    summary="a stored response as it is now, or its events again",
     parameters=(
-        parameter("stream", "Send the events once more.", {"type": "boolean"}),
+        parameter("stream", "Send the events again.", {"type": "boolean"}),
         parameter(
             "starting_after",
             "With `stream`: the number of the last event that you have.",
@@ -102,7 +102,7 @@ RETRIEVE = Operation(
 DELETE = Operation(
     id="deleteResponse",
     tag="responses",
-    summary="delete a kept response",
+    summary="delete a stored response",
     responses=(json_response_spec("DeletedResponse"),),
     errors=STORE_ERRORS,
 )

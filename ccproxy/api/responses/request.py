@@ -25,8 +25,8 @@ from ccproxy.api.common.decoding import (
 from ccproxy.api.common.fates import (
     NO_LOGPROBS,
     NO_OBFUSCATION,
+    NO_SUCH_FEATURE,
     NO_USERS,
-    NOT_TO_BE_HAD,
     OTHER_CACHE,
     ignored,
     name_unread,
@@ -66,13 +66,13 @@ class _Reasoning(msgspec.Struct):
     effort: str | None = None
     summary: str | None = None
     generate_summary: Annotated[object, ignored("`summary` is its name")] = None
-    mode: Annotated[object, ignored(NOT_TO_BE_HAD)] = None
+    mode: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
     context: Annotated[object, ignored(_ALL_REASONING)] = None
 
 
 class _Text(msgspec.Struct):
     format: ResponseFormat | None = None
-    verbosity: Annotated[str | None, ignored(NOT_TO_BE_HAD)] = None
+    verbosity: Annotated[str | None, ignored(NO_SUCH_FEATURE)] = None
 
 
 class _StreamOptions(msgspec.Struct):
@@ -108,8 +108,8 @@ class ResponsesRequest(msgspec.Struct):
     top_p: float | None = None
     truncation: str | None = None
     # The response repeats these.
-    presence_penalty: Annotated[float | None, ignored(NOT_TO_BE_HAD)] = None
-    frequency_penalty: Annotated[float | None, ignored(NOT_TO_BE_HAD)] = None
+    presence_penalty: Annotated[float | None, ignored(NO_SUCH_FEATURE)] = None
+    frequency_penalty: Annotated[float | None, ignored(NO_SUCH_FEATURE)] = None
     max_tool_calls: Annotated[int | None, ignored("your client runs the tools")] = None
     safety_identifier: Annotated[str | None, ignored(NO_USERS)] = None
     prompt_cache_key: Annotated[str | None, ignored(OTHER_CACHE)] = None
@@ -280,21 +280,23 @@ class Context:
 
 
 def context_of(
-    call: DecodedResponsesRequest, earlier: Sequence[bytes], kept: Mapping[str, bytes]
+    decoded: DecodedResponsesRequest,
+    earlier: Sequence[bytes],
+    kept: Mapping[str, bytes],
 ) -> Context:
     """Join the request's items with stored ones.
 
     Args:
-        call: the request.
+        decoded: the request.
         earlier: the items of the response or conversation that it continues.
         kept: the stored items that it refers to, by their ids.
 
     Raises:
         InvalidRequest: an item is not stored.
     """
-    echo = call.echo
+    echo = decoded.echo
     param = "conversation" if echo.conversation_id else "previous_response_id"
-    return Context(kept_items(earlier, param), resolve(call.items, kept))
+    return Context(kept_items(earlier, param), resolve(decoded.items, kept))
 
 
 @frozen(kw_only=True)
@@ -312,7 +314,7 @@ class AssembledRequest:
 
 
 def request_of(
-    call: DecodedResponsesRequest,
+    decoded: DecodedResponsesRequest,
     context: Context,
     encryptor: Encryptor | None,
     closing: str = "",
@@ -320,7 +322,7 @@ def request_of(
     """Build the request of the Messages API.
 
     Args:
-        call: the client's request.
+        decoded: the client's request.
         context: its whole conversation.
         encryptor: None if no item has encrypted content.
         closing: a last message of the user; empty: none.
@@ -330,15 +332,15 @@ def request_of(
     """
     adjustments = Adjustments()
     items = (*context.earlier, *context.own)
-    given = input_messages(items, encryptor, call.tools, adjustments)
+    given = input_messages(items, encryptor, decoded.tools, adjustments)
     if closing:
         given.append(InputMessage("input", "user", closing))
     prompt = prompting.conversation(
-        given, "input", adjustments, first=call.instructions
+        given, "input", adjustments, first=decoded.instructions
     )
     return AssembledRequest(
         request=evolve(
-            call.request,
+            decoded.request,
             system=prompt.system,
             messages=prompt.messages,
             thinking_models=prompt.thinking_models,

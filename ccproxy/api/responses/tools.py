@@ -15,7 +15,7 @@ from attrs import frozen
 
 from ccproxy.api.common.custom_tools import custom_tool
 from ccproxy.api.common.decoding import Adjustments, decode_json, required
-from ccproxy.api.common.fates import NOT_TO_BE_HAD, ignored, name_unread
+from ccproxy.api.common.fates import NO_SUCH_FEATURE, ignored, name_unread
 from ccproxy.api.common.tool_choice import decode_choice
 from ccproxy.api.common.tools import (
     ToolIdentity,
@@ -55,7 +55,7 @@ _SHELL_SCHEMA: Mapping[str, Any] = {
         "commands": {
             "type": "array",
             "items": {"type": "string"},
-            "description": "Shell commands, to be run one after the other.",
+            "description": "Shell commands, to be run in sequence.",
         },
         "timeout_ms": _MILLISECONDS,
         "max_output_length": {
@@ -102,7 +102,7 @@ class ToolFields(msgspec.Struct):
     parameters: msgspec.Raw = msgspec.field(default_factory=_null)
     strict: bool | None = None
     defer_loading: Annotated[object, ignored("the model gets all tools at once")] = None
-    output_schema: Annotated[object, ignored(NOT_TO_BE_HAD)] = None
+    output_schema: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
     allowed_callers: Annotated[object, ignored("only the model calls tools")] = None
     # Fields of custom tools, namespaces and shells.
     format: _Format | None = None

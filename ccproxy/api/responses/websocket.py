@@ -1,4 +1,4 @@
-"""Responses over a WebSocket: one after the other; the last one is remembered.
+"""Responses over a WebSocket, in sequence; the last response is remembered.
 
 ==============================  ==============================================
 ``response.create``             a request as of ``POST /responses``, without

@@ -55,15 +55,15 @@ class NativeCompletion(PendingAnswer[Session]):
         self._pool = pool
         self._checker = checker
         self._message = MessageBuilder()
-        # Held back until the answer was checked.
+        # The end, held back until the answer is checked.
         self._finished: Finished | None = None
         # True until an event other than `UpstreamRetry` was sent; true once only.
-        self._can_start_anew = True
+        self._can_retry = True
         self._was_suspended = False
 
     @property
     def is_checking(self) -> bool:
-        """Whether its answer is whole and is compared with its schema."""
+        """Whether the answer is whole and is compared with its schema."""
         return self._state is AnswerState.CHECKING
 
     def start(
@@ -80,12 +80,12 @@ class NativeCompletion(PendingAnswer[Session]):
         """Take a part of the answer; called by the session."""
         if self._state is not AnswerState.RUNNING:
             return
-        if self._can_start_anew:
-            said = [e for e in events if not isinstance(e, UpstreamRetry)]
-            if said and self._is_lost(said[0]):
-                self._start_anew()
+        if self._can_retry:
+            sent = [e for e in events if not isinstance(e, UpstreamRetry)]
+            if sent and self._is_lost(sent[0]):
+                self._retry()
                 return
-            self._can_start_anew = not said
+            self._can_retry = not sent
         self._message.receive(events)
         if not self._has_token:
             self._note_token(events)
@@ -106,9 +106,9 @@ class NativeCompletion(PendingAnswer[Session]):
         lost = ClaudeFailed if self._was_suspended else SessionLost
         return isinstance(event, Failed) and isinstance(event.error, lost)
 
-    def _start_anew(self) -> None:
+    def _retry(self) -> None:
         session = self._take_process()
-        self._can_start_anew = False
+        self._can_retry = False
         self._state = AnswerState.QUEUED
         if session is not None:
             self._pool.retry(self, session)

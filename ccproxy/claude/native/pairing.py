@@ -35,8 +35,8 @@ def paired(messages: Sequence[PromptMessage], param: str) -> tuple[PromptMessage
     with one id the CLI would drop one.
 
     Raises:
-        InvalidRequest: a call has no result, a result has no call, or two have one id;
-            names the id.
+        InvalidRequest: a call has no result, a result has no call, or two have the same
+            id; names the id.
     """
     ordered = _ordered(messages)
     waiting: set[str] = set()
@@ -54,7 +54,7 @@ def paired(messages: Sequence[PromptMessage], param: str) -> tuple[PromptMessage
                 )
         _compare(waiting, set(results), param)
         waiting = set(calls)
-    return _with_ids_of_their_own(ordered)
+    return _with_unique_ids(ordered)
 
 
 def _compare(waiting: set[str], results: set[str], param: str) -> None:
@@ -71,7 +71,7 @@ def _compare(waiting: set[str], results: set[str], param: str) -> None:
         )
 
 
-def _with_ids_of_their_own(
+def _with_unique_ids(
     messages: Sequence[PromptMessage],
 ) -> tuple[PromptMessage, ...]:
     ids = _Ids()
@@ -92,7 +92,7 @@ def _with_ids_of_their_own(
 
 
 class _Ids:
-    """Makes ids that neither the Messages API nor the CLI confuses."""
+    """Makes ids that the Messages API accepts and the CLI does not confuse."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()

@@ -145,7 +145,7 @@ def rewind_conversation(uuid: str, last: str) -> Mapping[str, object]:
 
 
 def interrupt() -> Mapping[str, object]:
-    """Break off the current turn."""
+    """Interrupt the current turn."""
     return {"subtype": "interrupt"}
 
 

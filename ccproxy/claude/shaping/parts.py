@@ -2,7 +2,7 @@
 
 A part is the answer to one request to the provider. The second part continues the
 first: its start is not passed on, and its blocks are numbered after those that the
-client has. If the first part was declared void, the second begins anew.
+client has. If the first part was declared void, the second begins a new message.
 """
 
 from collections.abc import Sequence
@@ -124,13 +124,13 @@ class AnswerParts:
         return [event]
 
     def void(self, why: str) -> list[Event]:
-        """Declare everything void that was passed on; the next message begins anew."""
+        """Declare everything void that was passed on; a new message follows."""
         self._offset = self._next_index = 0
         self._has_started = self._has_passed_blocks = False
         return [Restarted(why)]
 
     def restart_message(self, why: str) -> list[Event]:
-        """Declare the message void, and begin to pass it on anew."""
+        """Declare the message void, and begin to pass it on again."""
         start = self._start
         return [*self.void(why), *self.renumber([start] if start is not None else [])]
 

@@ -1,1 +1,1 @@
-"""One CLI process and its answers, one after the other."""
+"""One CLI process, and its answers in sequence."""

@@ -34,7 +34,7 @@ async def examine(
         reactor: listens, connects, and starts the CLI.
         settings: those of the server; ``api_keys`` may be empty.
         environment: the CLI inherits some of its variables, by an allow-list.
-        report: takes the results, one after the other.
+        report: called with each result.
         asks: whether to send one real request to the model.
 
     Raises:

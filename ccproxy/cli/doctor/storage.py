@@ -22,7 +22,9 @@ def examine_state(settings: Settings) -> CheckResult:
     if settings.database_url is not None:
         return _state(CheckStatus.SKIPPED, "not needed with --database-url")
     if folder is None:
-        return _state(CheckStatus.NOTE, "a temporary one: nothing outlives the server")
+        return _state(
+            CheckStatus.NOTE, "a temporary directory: nothing outlives the server"
+        )
     try:
         if not folder.exists():
             return _to_be_made(folder)
@@ -30,7 +32,7 @@ def examine_state(settings: Settings) -> CheckResult:
         with tempfile.TemporaryFile(dir=folder):
             mode = folder.stat().st_mode
     except PermissionError as error:
-        if error.errno is None:  # raised by check_private, with a whole message
+        if error.errno is None:  # raised by check_private, with a complete message
             return _state(CheckStatus.WRONG, str(error))
         message = f"{folder} cannot be written: {error.strerror}"
         return _state(
@@ -82,8 +84,8 @@ def examine_database(settings: Settings) -> CheckResult:
         return _database(CheckStatus.WRONG, f"cannot be used: {cause}", remedy)
     if not found.is_known:
         message = f"{found.name} was written by a newer ccproxy"
-        another = f"update this one (schema {found.schema}, it knows {found.newest})"
-        return _database(CheckStatus.WRONG, message, another)
+        remedy = f"update this one (schema {found.newest}) to schema {found.schema}"
+        return _database(CheckStatus.WRONG, message, remedy)
     if found.schema is None:
         return _database(CheckStatus.OK, f"the first start will create {found.name}")
     if not found.is_current:
