@@ -1,4 +1,4 @@
-"""What is known of a CLI binary: the scripted API that examines it, and the results."""
+"""Examinations of CLI binaries: the scripted API, and the stored results."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -51,11 +51,11 @@ class ProbeResultFile:
             return
         others = [e for e in self._read() if e.binary != binary]
         kept = [*others, _Entry(binary, result, __version__)][-_MOST_KEPT:]
-        young = self._path.with_name(f"{_FILE}.{os.getpid()}")
+        new_file = self._path.with_name(f"{_FILE}.{os.getpid()}")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            young.write_bytes(msgspec.json.encode(kept))
-            young.replace(self._path)
+            new_file.write_bytes(msgspec.json.encode(kept))
+            new_file.replace(self._path)
         except OSError as error:
             self._log.warn(
                 "the result of examining the claude CLI cannot be stored: {error}",

@@ -36,9 +36,9 @@ def add_node(connection: Connection, previous_id: str | None) -> int:
             select(responses.c.node_id).where(responses.c.id == previous_id)
         ).scalar_one_or_none()
         if parent is None:
-            # Without the parent the chain would differ from the one that was answered.
+            # Without the parent the chain would differ from the one that the model got.
             raise ReferenceDeleted(
-                "the response that this one continues was deleted meanwhile"
+                "the response that this one continues was deleted in the meantime"
             )
     made = insert(nodes).values(parent_id=parent).returning(nodes.c.id)
     return int(connection.execute(made).scalar_one())
@@ -78,7 +78,7 @@ def node_items(connection: Connection, node: int) -> tuple[Item, ...]:
 
 def chain_items(connection: Connection, node: int) -> tuple[Item, ...]:
     """The items of a node and of its ancestors, oldest first."""
-    line = _line(node)
+    line = _ancestry(node)
     found = connection.execute(
         select(items.c.id, items.c.document)
         .join(line, items.c.node_id == line.c.id)
@@ -99,7 +99,7 @@ def input_page(
     Raises:
         UnknownItem: the item after which the page should begin does not exist.
     """
-    line = _line(node)
+    line = _ancestry(node)
     is_input = (line.c.depth > 0) | (items.c.is_output.is_(False))
     keys = connection.execute(
         select(items.c.id, items.c.node_id, items.c.position)
@@ -118,7 +118,7 @@ def input_page(
     return Page(tuple(found), has_more)
 
 
-def _line(node: int) -> CTE:
+def _ancestry(node: int) -> CTE:
     """A node (depth 0) and its ancestors (depth 1 and more)."""
     own = select(nodes.c.id, nodes.c.parent_id, literal(0).label("depth"))
     line = own.where(nodes.c.id == node).cte("line", recursive=True)

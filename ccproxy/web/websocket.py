@@ -112,7 +112,7 @@ class WebSocket:
         self._unanswered_ping: Ping | None = None
         self._room: Deferred[None] | None = None
         self.is_paused = False
-        self._heard_seconds = clock.seconds()
+        self._received_seconds = clock.seconds()
         self._timers: dict[str, IDelayedCall] = {}
         self.on_pause: Callable[[], None] = lambda: None
         self.on_resume: Callable[[], None] = lambda: None
@@ -172,7 +172,7 @@ class WebSocket:
 
     def data_received(self, data: bytes) -> None:
         """Take data that the peer has sent."""
-        self._heard_seconds = self._clock.seconds()
+        self._received_seconds = self._clock.seconds()
         if self._state is _State.CLOSED:
             return
         try:
@@ -183,7 +183,7 @@ class WebSocket:
             hint = error.event_hint
             code = hint.code if isinstance(hint, CloseConnection) else _PROTOCOL
             self.close(int(code), "protocol error")
-            self._hang_up()
+            self._close_connection()
 
     def connection_lost(self) -> None:
         """Stop: the connection is closed."""
@@ -200,9 +200,9 @@ class WebSocket:
     def resumeProducing(self) -> None:
         """Resume the producer of messages."""
         self.is_paused = False
-        owed, self._unanswered_ping = self._unanswered_ping, None
-        if owed is not None:
-            self._write(owed.response())
+        ping, self._unanswered_ping = self._unanswered_ping, None
+        if ping is not None:
+            self._write(ping.response())
         self._make_room()
         self.on_resume()
 
@@ -216,7 +216,7 @@ class WebSocket:
             case BytesMessage():
                 self.close(_NOT_TEXT, "send text, not bytes")
             case Ping() if self.is_paused:
-                # Only the last one has to be answered (RFC 6455, 5.5.3).
+                # Only the last ping has to be answered (RFC 6455, 5.5.3).
                 self._unanswered_ping = event
             case Ping():
                 self._write(event.response())
@@ -229,7 +229,7 @@ class WebSocket:
                     # In the state OPEN, this event is wsproto's report of a protocol
                     # error of the peer.
                     self._write(CloseConnection(event.code, "protocol error"))
-                self._hang_up()
+                self._close_connection()
 
     def _text(self, event: TextMessage) -> None:
         if self._state is not _State.OPEN:
@@ -282,7 +282,7 @@ class WebSocket:
         self._deliver(SocketClosed())
         self._make_room()
 
-    def _hang_up(self) -> None:
+    def _close_connection(self) -> None:
         self._ended(_State.CLOSED)
         self._transport.loseConnection()
         # loseConnection waits for a peer that does not read.
@@ -308,7 +308,7 @@ class WebSocket:
         self.close(GOING_AWAY, "no message for a long time")
 
     def _ping(self) -> None:
-        silence_seconds = self._clock.seconds() - self._heard_seconds
+        silence_seconds = self._clock.seconds() - self._received_seconds
         if silence_seconds > 3 * self._limits.ping_seconds:
             self._transport.abortConnection()
             return

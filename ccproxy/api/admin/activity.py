@@ -34,7 +34,8 @@ REMEDIES: Mapping[str, str] = {
     "context_length_exceeded": (
         "The conversation is too long: shorten it, or begin a new one."
     ),
-    "content_filter": "The provider's filter blocked it: ask in another way.",
+    "content_filter": "The provider's filter blocked the request or the answer: "
+    "rephrase the request.",
     "invalid_encrypted_content": (
         "Encrypted content was changed, or is from another proxy: begin a new "
         "conversation."

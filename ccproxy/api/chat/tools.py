@@ -6,7 +6,7 @@
 ``{"function": {…}}``        OpenAI's form; ``type`` may be absent
 ``{"name", "parameters"}``   the form of Responses
 ``{"name", "input_schema"}`` the form of the Messages API
-``{"custom": {…}}``          OpenAI's form of a tool with free text; or flat
+``{"custom": {…}}``          OpenAI's form of a tool with free text; also flat
 ===========================  ==================================================
 
 Source: ``ChatCompletionTool``, ``CustomToolChatCompletions``,
@@ -171,9 +171,9 @@ def decode_tools(
     table = _table(found)
     offered = [_tool(tool, table, adjustments) for tool in found]
     chosen = decode_choice(choice)
-    left, demanded = chosen.applied(offered, table, one_call=one_call)
+    left, required_choice = chosen.applied(offered, table, one_call=one_call)
     return ToolConfig(
-        tools=left, choice=demanded, call_format=ToolCallFormat(tools=table)
+        tools=left, choice=required_choice, call_format=ToolCallFormat(tools=table)
     )
 
 
@@ -196,15 +196,15 @@ def decode_functions(
             chosen = OpenAIToolChoice(mode="tool", name=name)
         case _:
             raise InvalidRequest(
-                '`function_call` is `auto`, `none`, or `{"name": …}`',
+                '`function_call` must be `auto`, `none`, or `{"name": …}`',
                 param="function_call",
             )
     offered = [_tool(tool, table, adjustments) for tool in found]
-    left, demanded = chosen.applied(
+    left, required_choice = chosen.applied(
         offered, table, one_call=True, param="function_call", among="functions"
     )
     call_format = ToolCallFormat(tools=table, is_legacy=True)
-    return ToolConfig(tools=left, choice=demanded, call_format=call_format)
+    return ToolConfig(tools=left, choice=required_choice, call_format=call_format)
 
 
 def _given(tool: ChatToolParam, at: str) -> _Given:
@@ -219,16 +219,16 @@ def _given(tool: ChatToolParam, at: str) -> _Given:
         about = (tool.custom.description, tool.custom.format, tool.cache_control)
         return _custom(tool.custom.name, f"{at}.custom", *about)
     name = required(tool.name, f"{at}.{tool.type or 'function'}")
-    is_native = not isinstance(tool.input_schema, UnsetType)
-    if tool.type == "custom" and not is_native:
+    is_anthropic = not isinstance(tool.input_schema, UnsetType)
+    if tool.type == "custom" and not is_anthropic:
         about = (tool.description, tool.format, tool.cache_control)
         return _custom(name, at, *about)
     return _Given(
         ToolIdentity(name),
         at,
         tool.description,
-        tool.input_schema if is_native else tool.parameters,
-        "input_schema" if is_native else "parameters",
+        tool.input_schema if is_anthropic else tool.parameters,
+        "input_schema" if is_anthropic else "parameters",
         strict=tool.strict,
         cache_control=tool.cache_control,
     )

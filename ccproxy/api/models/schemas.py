@@ -1,4 +1,4 @@
-"""The models API in OpenAI's and in Anthropic's form. Pure.
+"""The structs of the models API, in OpenAI's and in Anthropic's form. Pure.
 
 Source: ``ModelInfo`` and ``Page`` of anthropic-python 2.14.
 """
@@ -24,7 +24,7 @@ class Model(msgspec.Struct):
 
 
 class ModelList(msgspec.Struct, kw_only=True):
-    """All of them."""
+    """All models."""
 
     object: str = "list"
     data: list[Model]

@@ -21,10 +21,10 @@ from ccproxy.claude.body.result import CacheTTL, Notes
 from ccproxy.claude.body.turns import Turn, is_thinking
 from ccproxy.core.messages import Block, Text, Tool, is_blank
 
-# The index of a turn and that of a block in the turn; or None and the index of a tool.
+# The index of a turn and of a block in it; or None and the index of a tool.
 Place: TypeAlias = tuple[int | None, int]
 
-# Without the CLI's two.
+# The provider's limit of four, without the CLI's two.
 _BREAKPOINTS = 2
 # The provider looks this many blocks back from a breakpoint for a cached prefix.
 _LOOKBACK_BLOCKS = 20
@@ -42,8 +42,8 @@ class Breakpoints:
 
     Args:
         notes: takes breakpoints that are changed or removed.
-        default_ttl: used if the client sets none; None: the CLI's default.
-        whole: the client's top-level ``cache_control``, which marks the last block.
+        default_ttl: the time to live if the client sets none; None: the CLI's default.
+        top_level: the client's top-level ``cache_control``, which marks the last block.
         allows_scope: whether the CLI's processes name the beta of ``scope``.
 
     Attributes:
@@ -52,7 +52,7 @@ class Breakpoints:
 
     notes: Notes
     default_ttl: CacheTTL | None = None
-    whole: Raw | None = None
+    top_level: Raw | None = None
     allows_scope: bool = False
     ttl: CacheTTL | None = field(default=None, init=False)
 
@@ -77,15 +77,17 @@ class Breakpoints:
         ]
         deferred = {n for n, tool in enumerate(tools) if tool.value.defer_loading}
         allowed = [p for p in marked if p[0] is not None or p[1] not in deferred]
-        ours = self._automatic_places(turns, is_needed=not marked)
-        kept = [p for p in allowed if p not in ours][-(_BREAKPOINTS - len(ours)) :]
-        if len(ours) >= _BREAKPOINTS:
+        automatic = self._automatic_places(turns, is_needed=not marked)
+        kept = [p for p in allowed if p not in automatic][
+            -(_BREAKPOINTS - len(automatic)) :
+        ]
+        if len(automatic) >= _BREAKPOINTS:
             kept = []
         self.ttl = self._choose_ttl(tools, turns, kept)
         tools, turns = list(tools), list(turns)
         for place in marked:
-            self._set(tools, turns, place, keep=place in kept or place in ours)
-        for place in ours:
+            self._set(tools, turns, place, keep=place in kept or place in automatic)
+        for place in automatic:
             if place not in marked:
                 self._add(turns, place)
         return tools, turns
@@ -93,17 +95,17 @@ class Breakpoints:
     def _automatic_places(
         self, turns: Sequence[Turn], *, is_needed: bool
     ) -> list[Place]:
-        if self.whole is not None:
+        if self.top_level is not None:
             self.notes.adjust(self.notes.name("cache_control"))
         elif not is_needed:
             return []
         place = _last_place(turns)
         if place is None:
             return []
-        if self.whole is not None:
+        if self.top_level is not None:
             return [place]
-        before = _end_of_question_before(turns)
-        far = before is not None and _blocks_between(turns, before, place)
+        before = _end_of_previous_question(turns)
+        far = before is not None and _is_beyond_lookback(turns, before, place)
         return [before, place] if before and far else [place]
 
     def _choose_ttl(
@@ -112,7 +114,7 @@ class Breakpoints:
         turns: Sequence[Turn],
         kept: Sequence[Place],
     ) -> CacheTTL | None:
-        markers = [self.whole] if self.whole is not None else []
+        markers = [self.top_level] if self.top_level is not None else []
         markers += [m for p in kept if (m := _marker(_at(tools, turns, p))) is not None]
         for raw in markers:
             try:
@@ -130,7 +132,7 @@ class Breakpoints:
         *,
         keep: bool,
     ) -> None:
-        """Give a breakpoint of the client's the chosen time to live, or remove it."""
+        """Set the chosen time to live at a breakpoint of the client, or remove it."""
         holder = _at(tools, turns, place)
         marker = _marker(holder)
         if keep and marker is not None and self._may_stay(marker):
@@ -204,7 +206,7 @@ def _last_place(turns: Sequence[Turn]) -> tuple[int, int] | None:
     return None
 
 
-def _end_of_question_before(turns: Sequence[Turn]) -> tuple[int, int] | None:
+def _end_of_previous_question(turns: Sequence[Turn]) -> tuple[int, int] | None:
     """The last block before the assistant's last turns that can have a breakpoint."""
     number = len(turns)
     while number and turns[number - 1].role != "assistant":
@@ -214,10 +216,10 @@ def _end_of_question_before(turns: Sequence[Turn]) -> tuple[int, int] | None:
     return _last_place(turns[:number])
 
 
-def _blocks_between(
+def _is_beyond_lookback(
     turns: Sequence[Turn], start: tuple[int, int], end: tuple[int, int]
 ) -> bool:
-    """Whether the provider does not look back from ``end`` as far as ``start``."""
+    """Whether the provider, looking back from ``end``, does not reach ``start``."""
     count = end[1] - start[1]
     for number in range(start[0], end[0]):
         content = turns[number].content

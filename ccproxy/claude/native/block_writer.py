@@ -91,7 +91,7 @@ class BlockWriter:
 
 
 class HeldText:
-    """Sends text, or holds it back until it is known what the answer becomes.
+    """Sends text, or holds it back until the kind of the answer is known.
 
     Args:
         blocks: makes events of the text that is sent.

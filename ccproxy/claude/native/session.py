@@ -264,7 +264,7 @@ class Session:
         if records.is_failure(record):
             turn.note_logged(last_logged_error(self._process.read_errors()))
         events = turn.receive(record)
-        if self._prompt is not None and turn.take_question():
+        if self._prompt is not None and turn.take_reminder():
             self._preparation.remind(self._prompt)
         return events
 

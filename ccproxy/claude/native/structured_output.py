@@ -147,6 +147,6 @@ class StructuredAnswer:
         if self._id is None:
             return SchemaNotSatisfied(
                 "the model answered in prose instead of JSON; try again, or "
-                "describe better what you want"
+                "describe the wanted answer in more detail"
             )
         return None

@@ -12,9 +12,9 @@ OVER        ``Finished`` or       never
             ``Failed``
 ==========  ====================  ============================================
 
-If a call is required, or a schema given, text is held back until it is known what the
-answer becomes. Text before a call is sent. Without a call the model is asked once more.
-If there is an answer by a schema, other text is dropped.
+If a call is required, or a schema given, text is held back until the kind of the answer
+is known. Text before a call is sent. Without a call the model is asked once more. If
+there is an answer by a schema, other text is dropped.
 
 ``message_stop`` and a ``message_delta`` without a stop reason do not end the answer:
 the CLI sends them when the connection was lost, before it repeats the request. A stop
@@ -107,10 +107,10 @@ class NativeTurnDecoder:
         must_call: the answer has to be a call of a tool of the client's.
         has_schema: the answer has to satisfy a schema.
         reports_own_calls: send the calls of Claude Code's own tools to the client.
-        after: id of the message whose calls this turn brings results for, if the CLI
-            was suspended.
+        after: id of the message with the calls whose results begin this turn; None:
+            the CLI was not suspended.
         spent_usd: costs that the CLI had reported before.
-        before: id of the last message of the turn before; its records are ignored.
+        before: id of the last message of the previous turn; its records are ignored.
     """
 
     def __init__(
@@ -139,8 +139,8 @@ class NativeTurnDecoder:
             self._blocks,
             reports_own=reports_own_calls,
         )
-        self._has_asked_again = False
-        self._owes_question = False
+        self._has_reminded = False
+        self._must_remind = False
         # Why the answer of the last message was rejected.
         self._void: str | None = None
         self._phase = _Phase.WAITING
@@ -177,9 +177,9 @@ class NativeTurnDecoder:
         """The id of the last message of the turn."""
         return self._message_id
 
-    def take_question(self) -> bool:
-        """Whether the model has to be asked for its call once more; true once."""
-        owed, self._owes_question = self._owes_question, False
+    def take_reminder(self) -> bool:
+        """Whether the model must be reminded of the required call; true once."""
+        owed, self._must_remind = self._must_remind, False
         return owed
 
     def note_logged(self, error: LoggedError | None) -> None:
@@ -217,7 +217,7 @@ class NativeTurnDecoder:
                 self._cut_short = True
                 return self._fail(
                     InvalidRequest(
-                        "the claude CLI does not take the schema of the answer; "
+                        "the claude CLI does not accept the schema of the answer; "
                         "simplify it: JSON Schema draft 7, no empty `enum`, every "
                         "`$ref` within the schema"
                     )
@@ -377,8 +377,8 @@ class NativeTurnDecoder:
                     "the answer broke off and was not resumed", cause=Cause.NOT_RESUMED
                 )
             )
-        if self._must_call and not self._has_asked_again:
-            return self._ask_again()
+        if self._must_call and not self._has_reminded:
+            return self._remind()
         if self._answer is not None:
             error = self._answer.error()
             if error is not None:
@@ -387,9 +387,9 @@ class NativeTurnDecoder:
         prose = self._text.fallback() if self._must_call else []
         return [*prose, *self._finish(reason, result)]
 
-    def _ask_again(self) -> list[Event]:
-        """Ask the model for the call that is missing."""
-        self._has_asked_again = self._owes_question = True
+    def _remind(self) -> list[Event]:
+        """Have the model reminded of the required call."""
+        self._has_reminded = self._must_remind = True
         self._usage.count_alone()
         self._text.set_aside()
         self._phase = _Phase.WAITING
@@ -399,7 +399,7 @@ class NativeTurnDecoder:
         if result.subtype == _RETRIES_USED_UP:
             return SchemaNotSatisfied(
                 "the model's answers did not satisfy the schema; try again, or "
-                "describe better what you want"
+                "describe the wanted answer in more detail"
             )
         return error_for(self._refusals.refusal(result))
 

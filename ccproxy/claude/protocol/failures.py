@@ -41,11 +41,11 @@ _WRAPPED = re.compile(r"API Error: \d{3} (.*)", re.DOTALL)
 _UNKNOWN = "unknown"
 # The same at the end of the turn, with neither a status nor a type of an error.
 _SERVER_ERROR = "server_error"
-# The CLI's words for a connection that has brought no byte for too long.
+# The CLI's text for a connection that has received no byte for too long.
 _SILENCE = "idle timeout"
 _PATH = re.compile(r"([a-z_]+(?:\.[\w$-]+)*): ")
 _INTERNAL_ERROR = 500
-# By the provider's count, and by the CLI's own, which asks nobody.
+# By the provider's count, and by the CLI's own count, without a request.
 _TOO_LONG = ("prompt_too_long", "blocking_limit")
 # Advice of the CLI for a user at its own prompt.
 _ADVICE = re.compile(
@@ -69,7 +69,7 @@ class Refusal:
         message: the provider's own message, from the CLI's log; None: it has none.
         retry_after_seconds: how long the CLI waits before its retry, or how long the
             limit lasts.
-        used_up: a rate limit of the subscription is used up; ``text`` says which.
+        used_up: a rate limit of the subscription is used up; ``text`` names it.
         wall_seconds: Unix time of the question.
     """
 
@@ -98,7 +98,7 @@ class Refusal:
 
     @property
     def is_about_silence(self) -> bool:
-        """Whether the connection to the provider brought no byte for too long."""
+        """Whether the connection to the provider received no byte for too long."""
         return self.is_about_connection and _SILENCE in self.text
 
     @property
@@ -184,9 +184,9 @@ def _cut(text: str, _: float | None) -> CCProxyError:
     return ClaudeFailed(text, cause=Cause.CONNECTION_LOST)
 
 
-# The provider's own words, for what has no status and no type of its own. The first
-# that occurs counts.
-_BY_WORDS: Sequence[tuple[re.Pattern[str], _Make]] = [
+# By the provider's message, for errors without a status or type of their own. The
+# first match counts.
+_BY_MESSAGE: Sequence[tuple[re.Pattern[str], _Make]] = [
     (re.compile(words, re.IGNORECASE), make)
     for words, make in (
         (r"prompt is too long|exceeds? (?:the )?context (?:limit|window)", _too_long),
@@ -320,7 +320,7 @@ def _maker(refusal: Refusal, message: str) -> _Make:
     if refusal.used_up and refusal.is_a_limit:
         return _quota
     if (refusal.status or 0) < _INTERNAL_ERROR:
-        for words, make in _BY_WORDS:
+        for words, make in _BY_MESSAGE:
             if words.search(message):
                 return make
     if refusal.is_about_login:
@@ -340,7 +340,7 @@ class RefusalTracker:
     """Remembers refusals and rate limits, to explain why an answer fails.
 
     Args:
-        wall_seconds: Unix time when the answer was asked for.
+        wall_seconds: Unix time of the question.
     """
 
     def __init__(self, wall_seconds: float) -> None:

@@ -74,7 +74,7 @@ async def test_a_response_is_not_stored_if_the_previous_is_deleted(
     stores: Stores,
 ) -> None:
     store = await stores.start()
-    with pytest.raises(StorageFailed, match="deleted meanwhile"):
+    with pytest.raises(StorageFailed, match="deleted in the meantime"):
         await store.responses.save(new(2, 1), ending(2))
     assert await store.responses.get("resp_2") is None
     assert await store.responses.items(["msg_2i"]) == {}
