@@ -42,6 +42,24 @@ _REACTOR: Any = reactor
 _TURNS = 200
 
 
+_block_on = pytest_twisted.blockon_default
+
+
+def _block_on_in_a_turn_of_its_own(waited: "Deferred[Any]") -> Any:
+    """Wait as pytest-twisted does, but change greenlets in an otherwise empty turn.
+
+    No code of the project is then on the stack of the reactor's greenlet. A tracer that
+    knows threads only would lose its place there, and one that knows greenlets, too,
+    takes coverage half as much time again.
+    """
+    turn: Deferred[Any] = Deferred()
+    waited.addBoth(lambda result: _REACTOR.callLater(0, turn.callback, result))
+    return _block_on(turn)
+
+
+pytest_twisted.blockon_default = _block_on_in_a_turn_of_its_own
+
+
 class ExpectedErrors:
     """Errors in the log that a test expects; other errors fail the test."""
 
