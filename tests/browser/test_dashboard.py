@@ -1,11 +1,14 @@
 """The dashboard in headless Chromium, with the demo server and the real CLI.
 
+All tests have one server and one browser, each test a new tab: both take seconds of
+processor time to start.
+
 With ``CCPROXY_SCREENSHOTS`` set to a folder, the pictures of `docs/` are made there.
 """
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +20,7 @@ from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow, UsageKey, UsageTotals
 from ccproxy.store.engine import DATABASE_FILE, Connections, open_engines, sqlite_url
 from ccproxy.store.usage import write_usage
+from tests.conftest import Kept
 from tests.packaging.commands import CCPROXY, environment
 from tests.support.browser import (
     CHROMIUM,
@@ -39,19 +43,40 @@ SECRET = "a-word-nobody-else-would-say"
 EXPECTED = ("status of 401", "ERR_CONNECTION", "ERR_INCOMPLETE_CHUNKED", "ERR_EMPTY")
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[DemoServer]:
-    own = DemoServer(CCPROXY, environment(tmp_path), tmp_path / "state")
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+    folder = tmp_path_factory.mktemp("server")
+    own = DemoServer(CCPROXY, environment(folder), folder / "state")
     own.start()
     yield own
     own.stop()
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    own = Browser(tmp_path / "profile")
+@pytest.fixture(scope="module")
+def running_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    own = Browser(tmp_path_factory.mktemp("profile"))
     yield own
     own.quit()
+
+
+@pytest.fixture(scope="module")
+def kept(server: DemoServer, running_browser: Browser) -> Callable[[], Kept]:
+    """The processes of the server and the browser, which are no leak."""
+
+    def tell() -> Kept:
+        processes = [p for p in (server.process, running_browser.process) if p]
+        pipes = [f"/proc/self/fd/{p.stdout.fileno()}" for p in processes]
+        names = [os.readlink(pipe) for pipe in pipes]
+        return Kept(children=[p.pid for p in processes], descriptors=names)
+
+    return tell
+
+
+@pytest.fixture
+def browser(running_browser: Browser) -> Browser:
+    """The browser with a new tab, which knows no key."""
+    running_browser.new_tab()
+    return running_browser
 
 
 def enter(browser: Browser, server: DemoServer, key: str = "demo") -> None:
@@ -146,12 +171,13 @@ def test_it_survives_a_restart(browser: Browser, server: DemoServer) -> None:
     enter(browser, server)
     browser.until(lambda: is_live(browser))
     say(browser, "Before")
+    rows = browser.count("#requests tbody tr")
     server.stop()
     browser.until(lambda: "away" in browser.text("#link-text"))
     server.start()
     browser.until(lambda: is_live(browser))
     assert "“After”" in say(browser, "After")
-    browser.until(lambda: browser.count("#requests tbody tr") == 2)
+    browser.until(lambda: browser.count("#requests tbody tr") == rows + 1)
     assert unexpected(browser) == []
 
 
@@ -232,7 +258,7 @@ def test_pictures(browser: Browser, server: DemoServer, tmp_path: Path) -> None:
     fill(server.state)
     models = ("sonnet", "haiku", "opus", "sonnet", "sonnet", "haiku")
     agents = ("openai/python 3.54", "Continue/1.2", "curl/8.9", "aider/0.90")
-    with ThreadPoolExecutor(4) as others:
+    with ThreadPoolExecutor(4 if "CCPROXY_SCREENSHOTS" in os.environ else 1) as others:
         asked = [
             others.submit(
                 server.ask,

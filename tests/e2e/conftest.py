@@ -20,7 +20,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from tests.conftest import Kept
+from tests.conftest import ExpectedErrors, Kept
 from tests.support.server import RunningProxy, Upstream, start_proxy, start_upstream
 
 _REACTOR: Any = reactor
@@ -95,6 +95,12 @@ def kept(shared: Shared, modules_own: RunningProxy | None) -> Callable[[], Kept]
         return Kept(timers, pipes, pids, names)
 
     return tell
+
+
+@pytest.fixture(autouse=True)
+def busy_machine(expected_errors: ExpectedErrors) -> None:
+    """A spare may need more than its three seconds; a request starts another."""
+    expected_errors.allow("no claude CLI can be kept ready (it ended by itself)")
 
 
 @pytest.fixture

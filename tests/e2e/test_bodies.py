@@ -35,6 +35,7 @@ _REACTOR: Any = reactor
 _ACCOUNTS = "GET /api/claude_code/"
 
 EXAMPLES = int(os.environ.get("CCPROXY_BODIES", "16"))
+SHARED: dict[str, Any] = {"spares": 0, "max_processes": 3, "model_map": MODEL_MAP}
 _SLOW = tuple(HealthCheck)
 # Making an example smaller would take minutes; the failure shows it as it is.
 _PHASES = (Phase.explicit, Phase.generate)
@@ -68,7 +69,7 @@ async def run(bench: Bench, *apis: Api) -> None:
 async def test_a_request_goes_up_as_it_was_sent(
     proxy: Start, upstream: Upstream, api: Api
 ) -> None:
-    await run(Bench(proxy(max_processes=3, model_map=MODEL_MAP), upstream), api)
+    await run(Bench(proxy(**SHARED), upstream), api)
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ async def test_on_the_providers_own_host_it_says_nothing_of_others(
     """Nor does it ask anything there but what holds for the account."""
     variables = {**FIRST_PARTY, **providers_host.environment}
     wrapper = write_wrapper(tmp_path / "claude", claude, variables)
-    server = proxy(max_processes=3, model_map=MODEL_MAP, claude_bin=wrapper)
+    server = proxy(claude_bin=wrapper, **SHARED)
     await run(Bench(server, upstream), MESSAGES, CHAT, RESPONSES)
     asked = set(providers_host.asked) - {f"CONNECT {HOST}:443 HTTP/1.1"}
     assert [line for line in asked if not line.startswith(_ACCOUNTS)] == []

@@ -2,21 +2,30 @@
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_twisted import ensureDeferred
+from pytest_twisted import blockon, ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.support.raw import connect, request
-from tests.support.server import KEY, RunningProxy, Upstream, answer, events
+from tests.support.server import (
+    KEY,
+    RunningProxy,
+    Upstream,
+    answer,
+    events,
+    start_proxy,
+)
 from tests.support.tool_calls import TOOLS, calls, native
 from tests.support.waiting import until
 
 Start = Callable[..., RunningProxy]
 
+SHARED: dict[str, Any] = {"spares": 0, "max_processes": 1}
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
 OTHER: dict[str, Any] = {"messages": [{"role": "user", "content": "other"}]}
 ASKED = {"messages": [{"role": "user", "content": "look"}], "tools": TOOLS}
@@ -63,16 +72,36 @@ ENDS: dict[str, tuple[Reply, dict[str, Any]]] = {
 
 # The process is ended before it asks again by itself.
 MAY_END = ("length", "refused")
+NEXT = {"messages": [{"role": "system", "content": "Be brief."}, *OTHER["messages"]]}
+
+
+@pytest.fixture(scope="module")
+def unasked(
+    shared: tuple[RunningProxy, Upstream],
+    claude: Path,
+    probe_results: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[int, Any, list[Any]]:
+    """What comes of `NEXT` in a process that was asked nothing before."""
+    _, upstream = shared
+    home = tmp_path_factory.mktemp("home")
+    options = {"claude_bin": claude, "probe_results": probe_results, **SHARED}
+    server = start_proxy(reactor, upstream, home, **options)
+    upstream.script(answer("fine"))
+    seen = blockon(Deferred.fromCoroutine(send(server, upstream, NEXT)))
+    blockon(Deferred.fromCoroutine(server.stop()))
+    upstream.reset()
+    return seen
 
 
 @pytest.mark.parametrize("end", ENDS)
 @ensureDeferred
 async def test_nothing_is_left_of_another_conversation(
-    proxy: Start, upstream: Upstream, end: str
+    unasked: tuple[int, Any, list[Any]], proxy: Start, upstream: Upstream, end: str
 ) -> None:
     """The next body is that of a process that was asked nothing before."""
     reply, body = ENDS[end]
-    server = proxy(spares=0, max_processes=1)
+    server = proxy(**SHARED)
     upstream.script(reply)
     secret = {"role": "system", "content": "SECRET"}
     before = {**body, "messages": [secret, *body["messages"]], "user": "SECRET"}
@@ -82,13 +111,9 @@ async def test_nothing_is_left_of_another_conversation(
     await server.settled()
     await upstream.caught_up()
     upstream.script(answer("fine"))
-    system = {"role": "system", "content": "Be brief."}
-    other = {"messages": [system, *OTHER["messages"]]}
-    seen = await send(server, upstream, other)
+    seen = await send(server, upstream, NEXT)
     assert sessions(upstream) == [first] or end in MAY_END
-    anew = proxy(spares=0)
-    assert seen == await send(anew, upstream, other)
-    assert sessions(upstream) != [first]
+    assert seen == unasked
     assert "SECRET" not in json.dumps(seen)
 
 
@@ -99,7 +124,7 @@ async def test_answer_of_a_client_that_went_away(
 ) -> None:
     """It is broken off; its process answers the next one, and tells nothing of it."""
     held: Deferred[None] = Deferred()
-    server = proxy(spares=0, max_processes=1)
+    server = proxy(**SHARED)
     await send(server, upstream, HELLO)
     [first] = sessions(upstream)
     upstream.script(Reply(blocks=(words("SECRET " * 9),), hold_after=2, held=held))
@@ -127,7 +152,7 @@ async def test_any_conversation_goes_on_in_any_process(
     proxy: Start, upstream: Upstream
 ) -> None:
     """One process for the turns of several conversations, as each of them is."""
-    server = proxy(spares=0, max_processes=1)
+    server = proxy(**SHARED)
     histories: list[list[Any]] = [[], [], []]
     for turn in range(3):
         for name, history in enumerate(histories):

@@ -79,19 +79,19 @@ class DemoServer:
     environment: Mapping[str, str]
     state: Path
     url: str = ""
-    _process: Any = None
+    process: Any = None
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
         port = self.url.rpartition(":")[2] or "0"
         command = [self.command, "--demo", "--port", port, "--state-dir"]
-        self._process, self.url = _started(
+        self.process, self.url = _started(
             [*command, str(self.state)], r"listens on (\S+)/v1;", env=self.environment
         )
 
     def stop(self) -> None:
         """Stop it, and wait until it has gone."""
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         if process is not None:
             _end(process)
 
@@ -111,12 +111,12 @@ class Browser:
     """A headless Chromium with an empty profile."""
 
     profile: Path
-    _driver: Any = field(init=False)
+    process: Any = field(init=False)
     _session: str = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         ready = r"started successfully on port (\d+)"
-        self._driver, port = _started([DRIVER or "", "--port=0"], ready)
+        self.process, port = _started([DRIVER or "", "--port=0"], ready)
         self._session = f"http://127.0.0.1:{port}/session"
         chrome = {
             "binary": CHROMIUM,
@@ -133,7 +133,14 @@ class Browser:
     def quit(self) -> None:
         """Close it."""
         self._tell("DELETE", "")
-        _end(self._driver)
+        _end(self.process)
+
+    def new_tab(self) -> None:
+        """Replace the tab by one with a storage and a size of its own, and no log."""
+        new = self._tell("POST", "/window/new", {"type": "tab"})["handle"]
+        self._tell("DELETE", "/window")
+        self._tell("POST", "/window", {"handle": new})
+        self.complaints()
 
     def open(self, url: str) -> None:
         """Open a page, and wait until it is loaded."""
