@@ -38,6 +38,7 @@ from tests.support.workers import Heard, Workers, composed, heard
 
 _REACTOR: Any = reactor
 
+RETRIES = {"CLAUDE_CODE_MAX_RETRIES": "2"}
 QUESTIONS = int(os.environ.get("CCPROXY_QUESTIONS", "40"))
 
 
@@ -47,12 +48,7 @@ def shared() -> None:
 
 
 @pytest.fixture(scope="module")
-def kept() -> Callable[[], Kept]:
-    return Kept
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
+def api() -> Iterator[Upstream]:
     # What a body has to be like is the composer's business.
     api = start_upstream(_REACTOR, strict=False)
     yield api
@@ -60,10 +56,47 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture
+def upstream(api: Upstream) -> Upstream:
+    api.reset()
+    return api
+
+
+@pytest.fixture
 def workers(claude: Path, upstream: Upstream, tmp_path: Path) -> Iterator[Workers]:
-    made = Workers(claude, tmp_path, upstream.url, {"CLAUDE_CODE_MAX_RETRIES": "2"})
+    made = Workers(claude, tmp_path, upstream.url, RETRIES)
     yield made
     pytest_twisted.blockon(Deferred.fromCoroutine(made.stop()))
+
+
+@pytest.fixture(scope="module")
+def lasting(
+    claude: Path, api: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workers]:
+    made = Workers(claude, tmp_path_factory.mktemp("lasting"), api.url, RETRIES)
+    yield made
+    pytest_twisted.blockon(Deferred.fromCoroutine(made.stop()))
+
+
+@pytest.fixture
+def worker(lasting: Workers, upstream: Upstream) -> Worker:
+    """A worker that has answered other tests' questions, or a new one in its place."""
+    able = [worker for worker in lasting.started if not worker.is_gone]
+    return able[0] if able else lasting.start()
+
+
+@pytest.fixture(scope="module")
+def kept(lasting: Workers) -> Callable[[], Kept]:
+    """The lasting process, which is no leak."""
+
+    def tell() -> Kept:
+        able: list[Any] = [each for each in lasting.started if not each.is_gone]
+        children = [worker._process.transport for worker in able]
+        pipes = [pipe for child in children for pipe in child.pipes.values()]
+        names = [os.readlink(f"/proc/self/fd/{pipe.fileno()}") for pipe in pipes]
+        timers = [t for w in able for t in (w._forgetting, w._heartbeat._looking)]
+        return Kept(timers, pipes, [child.pid for child in children], names)
+
+    return tell
 
 
 def slow(*blocks: ScriptedBlock, **fields: Any) -> Reply:
@@ -190,16 +223,18 @@ async def is_good(worker: Worker, upstream: Upstream) -> None:
 @pytest.mark.parametrize("name", ENDS)
 @ensureDeferred
 async def test_each_end_is_one_request_and_the_process_goes_on(
-    workers: Workers, upstream: Upstream, name: str
+    worker: Worker, upstream: Upstream, name: str
 ) -> None:
-    end, worker = ENDS[name], workers.start()
+    end = ENDS[name]
     for _ in range(2):
         number = len(upstream.bodies)
-        is_right(end, await limited(worker, upstream, composed(), end.reply))
+        is_right(
+            end, await limited(worker, upstream, composed(system="any"), end.reply)
+        )
         assert worker.is_ready
         assert len(upstream.bodies) == number + 1
     await is_good(worker, upstream)
-    assert workers.lost == []
+    assert not worker.is_gone
 
 
 @pytest.mark.parametrize("name", BURSTS)
@@ -233,12 +268,11 @@ async def test_an_odd_end_in_a_burst_is_told_once(
 @pytest.mark.parametrize("status", [429, 500, 529])
 @ensureDeferred
 async def test_a_refusal_and_then_the_answer(
-    workers: Workers, upstream: Upstream, status: int
+    worker: Worker, upstream: Upstream, status: int
 ) -> None:
     kinds = {429: "rate_limit_error", 500: "api_error", 529: "overloaded_error"}
     refused = Reply(status=status, error=(kinds[status], "not now"))
     upstream.replies(refused, answer())
-    worker = workers.start()
     told = await heard(worker, composed("to be asked twice", "system"))
     assert told.said == "one two three"
     assert told.count(UpstreamRetry) == 1
@@ -251,10 +285,9 @@ async def test_a_refusal_and_then_the_answer(
 @pytest.mark.parametrize("after", [0, 2])
 @ensureDeferred
 async def test_an_answer_that_is_cut_within_its_first_block_comes_again(
-    workers: Workers, upstream: Upstream, after: int
+    worker: Worker, upstream: Upstream, after: int
 ) -> None:
     upstream.replies(slow(TEXT, cut_after=after), slow(TEXT))
-    worker = workers.start()
     told = await heard(worker, composed("to be cut", "system"))
     assert told.said == SAID
     assert told.count(UpstreamRetry) == 1
@@ -270,11 +303,11 @@ async def test_an_answer_that_is_cut_within_its_first_block_comes_again(
 
 @ensureDeferred
 async def test_an_answer_that_is_cut_behind_a_block_fails(
-    workers: Workers, upstream: Upstream
+    worker: Worker, upstream: Upstream
 ) -> None:
     """The CLI would have the model go on, in words of its own."""
-    worker, cut = workers.start(), slow(THINKING, TEXT, cut_after=16)
-    told = await limited(worker, upstream, composed(), cut)
+    cut = slow(THINKING, TEXT, cut_after=16)
+    told = await limited(worker, upstream, composed(system="any"), cut)
     assert isinstance(told.error, ClaudeFailed)
     assert "lost during the answer" in told.error.message
     assert len(upstream.bodies) == 1
@@ -284,11 +317,10 @@ async def test_an_answer_that_is_cut_behind_a_block_fails(
 @pytest.mark.parametrize("after", [0, 3])
 @ensureDeferred
 async def test_an_overload_in_mid_answer(
-    workers: Workers, upstream: Upstream, after: int
+    worker: Worker, upstream: Upstream, after: int
 ) -> None:
     upstream.replies(slow(TEXT, overload_after=after), slow(TEXT))
-    worker = workers.start()
-    told = await heard(worker, composed())
+    told = await heard(worker, composed(system="any"))
     if after == 0:
         assert told.said == SAID
         assert told.count(Restarted) == 1
@@ -329,7 +361,7 @@ async def test_a_400_has_the_providers_words_and_path(
 )
 @ensureDeferred
 async def test_a_refusal_that_stays(
-    workers: Workers,
+    worker: Worker,
     upstream: Upstream,
     status: int,
     kind: str,
@@ -337,8 +369,7 @@ async def test_a_refusal_that_stays(
     fewest: int,
 ) -> None:
     upstream.script(Reply(status=status, error=(kind, "no")))
-    worker = workers.start()
-    told = await heard(worker, composed())
+    told = await heard(worker, composed(system="any"))
     assert isinstance(told.error, error), told.error
     assert not worker.has_sent
     assert fewest <= len(upstream.bodies) <= 3
@@ -348,9 +379,8 @@ async def test_a_refusal_that_stays(
 @pytest.mark.parametrize("when", [0, 1, 3])
 @ensureDeferred
 async def test_a_question_that_is_abandoned_is_forgotten(
-    workers: Workers, upstream: Upstream, when: int
+    worker: Worker, upstream: Upstream, when: int
 ) -> None:
-    worker = workers.start()
     await is_good(worker, upstream)
     held: Deferred[None] = Deferred()
     reply = slow(TEXT, hold_after=when, held=held)
