@@ -80,7 +80,7 @@ class RunningProxy:
 
         The first look at the CLI, and the examination of its binary, do not count.
         """
-        factory: Any = self._pool._processes._factory
+        factory: Any = self._pool._factory
         start = factory.start
 
         def counted(*, is_probe: bool = False) -> Any:
@@ -135,7 +135,7 @@ class RunningProxy:
             pass
 
         def is_at_rest() -> bool:
-            busy = pool._answering or pool._settling or pool._processes.stopping
+            busy = pool._answering or pool._settling or pool._stopping.stopping
             return not (busy or pool._spares.warming or native._stopping.stopping)
 
         await until(is_at_rest)

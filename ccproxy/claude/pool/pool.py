@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.pending_answer import PoolClient
-from ccproxy.claude.pool.processes import ProcessSlots, WorkerFactory, WorkerProcesses
+from ccproxy.claude.pool.processes import ProcessSlots, StoppingProcesses, WorkerFactory
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.pool.selection import IdleWorkers, SettlingWorkers, WorkerSelector
 from ccproxy.claude.pool.spares import SpareWorkers
@@ -59,7 +59,10 @@ class Pool:
         observer: ClaudeObserver,
         native_waits: Callable[[], bool] = _never,
     ) -> None:
-        self._processes = WorkerProcesses(factory, slots, observer, self._refill)
+        self._factory = factory
+        self._stopping: StoppingProcesses[Worker] = StoppingProcesses(
+            slots, observer, self._refill
+        )
         self._slots = slots
         self._limits = limits
         self._clock = clock
@@ -79,7 +82,8 @@ class Pool:
             self._idle,
             self._spares,
             self._settling,
-            self._processes,
+            factory,
+            self._stopping,
             slots,
             self._start,
         )
@@ -109,7 +113,7 @@ class Pool:
             "settling": len(self._settling),
             "idle": len(self._idle),
             "spare": len(self._spares) + len(self._opening),
-            "stopping": self._processes.stopping,
+            "stopping": self._stopping.stopping,
         }
 
     # The server's side.
@@ -142,11 +146,11 @@ class Pool:
         for worker in self._settling:
             self._settling.discard(worker)
             self.retire(worker, StopReason.SHUTDOWN)
-        return self._processes.all_gone()
+        return self._stopping.all_gone()
 
     def kill(self) -> None:
         """Kill the processes that are being stopped."""
-        self._processes.kill()
+        self._stopping.kill()
 
     async def discover(self) -> InitializeAnswer:
         """Start a worker to learn about the CLI; the worker is kept as a spare.
@@ -256,7 +260,7 @@ class Pool:
 
     def has_room_for_spare(self) -> bool:
         """Whether one more process may be started."""
-        if not self._is_used or not self._processes.are_allowed():
+        if not self._is_used or not self._factory.is_allowed():
             # `use` or `wake` is called when that has changed.
             return False
         if self._slots.is_free and not self._native_waits():
@@ -276,12 +280,13 @@ class Pool:
 
     def retire(self, worker: Worker, why: StopReason) -> None:
         """Stop a worker's process; its slot is free when the process is gone."""
-        self._processes.retire(worker, why)
+        self._stopping.retire(worker, why)
 
     # Serving.
 
     def _start(self, *, is_probe: bool = False) -> Worker:
-        worker = self._processes.start(is_probe=is_probe)
+        worker = self._factory.start(is_probe=is_probe)
+        self._slots.take()
         worker.watch(lambda: self._lost(worker))
         worker.on_ready(lambda: self._settled(worker))
         return worker

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ccproxy.claude.observer import Served, StopReason
 from ccproxy.claude.pool.pending_answer import PoolClient
-from ccproxy.claude.pool.processes import ProcessSlots, WorkerProcesses
+from ccproxy.claude.pool.processes import ProcessSlots, StoppingProcesses, WorkerFactory
 from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.worker.worker import Worker
 
@@ -199,14 +199,16 @@ class WorkerSelector:
         idle: IdleWorkers,
         spares: SpareWorkers,
         settling: SettlingWorkers,
-        processes: WorkerProcesses,
+        factory: WorkerFactory,
+        stopping: StoppingProcesses[Worker],
         slots: ProcessSlots,
         start: Callable[[], Worker],
     ) -> None:
         self._idle = idle
         self._spares = spares
         self._settling = settling
-        self._processes = processes
+        self._factory = factory
+        self._stopping = stopping
         self._slots = slots
         self._start = start
 
@@ -236,7 +238,7 @@ class WorkerSelector:
         if worker is not None:
             return worker, Served.SPARE
         if self._slots.is_free and self._spares.warming <= promised:
-            if self._processes.are_allowed():
+            if self._factory.is_allowed():
                 return self._start(), Served.NEW
             # The binary is being examined; `Pool.wake` is called at the end of that.
             return None
@@ -254,7 +256,7 @@ class WorkerSelector:
         """Stop one worker that no request has; returns whether there was one."""
         worker = self._idle.take_oldest() or self._spares.take_any()
         if worker is not None:
-            self._processes.retire(worker, why)
+            self._stopping.retire(worker, why)
         return worker is not None
 
     def dismiss_all(self) -> None:
@@ -268,5 +270,5 @@ class WorkerSelector:
                 return worker
             # The worker was stopped by a signal and would not answer.
             worker.kill()
-            self._processes.retire(worker, StopReason.LOST)
+            self._stopping.retire(worker, StopReason.LOST)
         return None
