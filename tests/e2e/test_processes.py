@@ -88,7 +88,8 @@ def unasked(
     options = {"claude_bin": claude, "probe_results": probe_results, **SHARED}
     server = start_proxy(reactor, upstream, home, **options)
     upstream.script(answer("fine"))
-    seen = blockon(Deferred.fromCoroutine(send(server, upstream, NEXT)))
+    asked = Deferred.fromCoroutine(send(server, upstream, NEXT))
+    seen: tuple[int, Any, list[Any]] = blockon(asked)
     blockon(Deferred.fromCoroutine(server.stop()))
     upstream.reset()
     return seen
