@@ -56,7 +56,7 @@ class Option:
         parse: from text to the value; raises ValueError with the reason.
         default: as the operator would write it; empty: there is none.
         default_text: describes the default, where no value can.
-        metavar: what the value is, for ``--help``; empty: a switch.
+        metavar: the name of the value in ``--help``; empty: a switch.
         letter: the short flag.
         repeatable: may be given several times; the variable has commas then.
         is_secret: holds a password, and is not printed.
@@ -110,7 +110,7 @@ def metadata(**about: Any) -> Mapping[str, Option]:
 
 
 def options_of(settings: type) -> Sequence[Option]:
-    """The options of a settings class, by group; in each the class's own first."""
+    """The options of a settings class by group; in a group the class's own first."""
     options = [
         _named(field.metadata[_KEY], field.name)
         for part in settings.__mro__

@@ -197,7 +197,7 @@ def _to_error(request: Request, failure: Failure) -> CCProxyError:
         return InvalidRequest("the request cannot be understood")
     _log.failure("{id} failed", failure, id=request_id(request))
     return InternalError(
-        f"the proxy has a fault; its log has it under {request_id(request)}, "
+        f"the proxy has a bug; its log has the details under {request_id(request)}, "
         "please report it"
     )
 

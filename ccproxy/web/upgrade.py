@@ -139,6 +139,6 @@ async def _talk(
         return
     except Exception:  # noqa: BLE001  # the outermost handler: the peer must get a close frame
         _log.failure("a WebSocket's conversation failed")
-        socket.close(BUG, "the proxy has a fault; its log has it")
+        socket.close(BUG, "the proxy has a bug; see its log")
     else:
         socket.close()

@@ -62,7 +62,7 @@ class RestartFilter:
         # The text of this message that the client has.
         self._sent: list[str] = []
         # The part of it that the new answer has not repeated yet.
-        self._owed = ""
+        self._to_repeat = ""
         # The second answer's thinking differs from the first's. So the client keeps
         # what it has, and gets no more.
         self._has_thought = False
@@ -145,7 +145,7 @@ class RestartFilter:
                 return self._restart(why)
             case MessageStart() if self._restarting:
                 self._restarting = False
-            case MessageStart() | Finished() if self._owed:
+            case MessageStart() | Finished() if self._to_repeat:
                 return [_mismatch(self._why)]
             case MessageStart():
                 stop = self._close()
@@ -165,7 +165,7 @@ class RestartFilter:
             case ThinkingDelta() | SignatureDelta():
                 return self._renumbered(event)
             case InputJSONDelta() | OpaqueDelta():
-                return [] if self._owed else self._renumbered(event)
+                return [] if self._to_repeat else self._renumbered(event)
         return [event]
 
     def _restart(self, why: str) -> list[Event]:
@@ -173,8 +173,8 @@ class RestartFilter:
             # The call in the new answer would have a different id.
             return [_mismatch(why)]
         self._why = why
-        self._owed = "".join(self._sent)
-        self._thinks_again = self._has_thought or bool(self._owed)
+        self._to_repeat = "".join(self._sent)
+        self._thinks_again = self._has_thought or bool(self._to_repeat)
         self._restarting = True
         self._indices = {}
         # The new answer continues a text or an empty block. Open thinking is closed: it
@@ -198,12 +198,12 @@ class RestartFilter:
         if current is not None and current.block.type == block.type:
             numbers[index] = current.index
             return []
-        if self._owed and isinstance(value, Text):
+        if self._to_repeat and isinstance(value, Text):
             # The block's text may be all repetition: `_text` opens the block at the
             # first new character.
             numbers[index] = None
             return []
-        if self._owed:
+        if self._to_repeat:
             return [_mismatch(self._why)]
         return self._open_next(block, index)
 
@@ -223,15 +223,15 @@ class RestartFilter:
         if number is None or self._open is None or self._open.index != number:
             return []
         # The rest of the repeated text is in the next block, which continues this one.
-        return [] if self._owed else self._close()
+        return [] if self._to_repeat else self._close()
 
     def _text(self, text: str, index: int) -> list[Event]:
-        if self._owed.startswith(text):
-            self._owed = self._owed[len(text) :]
+        if self._to_repeat.startswith(text):
+            self._to_repeat = self._to_repeat[len(text) :]
             return []
-        if not text.startswith(self._owed):
+        if not text.startswith(self._to_repeat):
             return [_mismatch(self._why)]
-        text, self._owed = text[len(self._owed) :], ""
+        text, self._to_repeat = text[len(self._to_repeat) :], ""
         self._sent.append(text)
         opened: list[Event] = []
         if self._numbers.get(index, index) is None:

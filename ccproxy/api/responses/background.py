@@ -2,7 +2,8 @@
 
 When the answer has ended, the response is stored; only then clients see its end. If the
 store fails, clients of this server see a failed response, and the server tries to store
-that until the store accepts it. So no response stays unfinished while its server runs.
+the failure until the store accepts it. So no response stays unfinished while its server
+runs.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import RequestIdentity
 from ccproxy.web.observer import AnswerStats
 
-# How often to ask the store whether another server has cancelled a response.
+# The interval of the checks whether another server has cancelled a response.
 _POLL_SECONDS = 2.0
 _RETRY_SECONDS = 5.0
 
@@ -37,8 +38,8 @@ class BackgroundResponse:
     """One response.
 
     Attributes:
-        response: the document for clients; it has an end when that is stored, or when
-            storing it has failed.
+        response: the document for clients; it is complete when the end is stored, or
+            when storing the end has failed.
     """
 
     def __init__(
@@ -108,10 +109,10 @@ class BackgroundResponses:
     def start(
         self, turn: PreparedResponse, identity: RequestIdentity
     ) -> "Deferred[BackgroundResponse]":
-        """Store the new response, and ask; cancelling the Deferred stops neither.
+        """Store the response, and send its request; a cancellation stops neither.
 
         Raises:
-            StorageFailed: it could not be stored, and the model was not asked.
+            StorageFailed: it could not be stored, and no request was sent.
         """
         return shield(Deferred.fromCoroutine(self._start(turn, identity)))
 
@@ -135,12 +136,12 @@ class BackgroundResponses:
         return self._jobs.get(identifier)
 
     async def cancel(self, job: BackgroundResponse) -> None:
-        """Cancel a response, and wait until that is stored."""
+        """Cancel a response, and wait until the cancellation is stored."""
         job.cancel()
         await self._finished(job)
 
     async def drain(self) -> None:
-        """Wait until all are stored; what the store refuses now is given up."""
+        """Wait until all responses are stored; give up those that the store refuses."""
         self._is_stopping = True
         for sleep in tuple(self._sleeps):
             sleep.cancel()
@@ -174,7 +175,9 @@ class BackgroundResponses:
         except Exception:  # noqa: BLE001  # whatever it is, the response must end
             self._log.failure("the response {id} failed", id=turn.id)
             job.fail(
-                InternalError("the proxy has a fault; its log has it, please report it")
+                InternalError(
+                    "the proxy has a bug; its log has the details, please report it"
+                )
             )
         await advanced
         try:
@@ -182,7 +185,7 @@ class BackgroundResponses:
         except Exception:  # noqa: BLE001  # clients must get an end
             self._log.failure("the response {id} was not stored", id=turn.id)
             bug = InternalError(
-                "the proxy has a fault; its log has it, please report it"
+                "the proxy has a bug; its log has the details, please report it"
             )
             job.finish(turn.encoder.conclude(bug))
             await self._keep_failure(job)
@@ -207,7 +210,7 @@ class BackgroundResponses:
         try:
             await self._stored.set_status(job.turn.id, "in_progress")
         except StorageFailed:
-            # Only the end counts, which is stored later.
+            # Only the end matters, which is stored later.
             return
 
     async def _keep(self, job: BackgroundResponse) -> None:
@@ -235,16 +238,16 @@ class BackgroundResponses:
             except StorageFailed:
                 continue
             except CancelledError:
-                # The next server that reads it sees that its server has stopped.
+                # The next server that reads the response marks it as failed.
                 pass
             finally:
                 self._sleeps.discard(sleep)
             return
 
     def _poll(self) -> "Deferred[None]":
-        return Deferred.fromCoroutine(self._cancel_what_others_cancelled())
+        return Deferred.fromCoroutine(self._apply_cancellations())
 
-    async def _cancel_what_others_cancelled(self) -> None:
+    async def _apply_cancellations(self) -> None:
         mine = [j for j in self._jobs.values() if not j.turn.encoder.is_over]
         if not mine:
             return

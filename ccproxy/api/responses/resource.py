@@ -32,7 +32,7 @@ def resource(
     echo: Echo,
 ) -> dict[str, Any]:
     """A response as it is now, without the fields of its end."""
-    asked = echo.effort is not None or echo.summary is not None
+    has_reasoning = echo.effort is not None or echo.summary is not None
     text: dict[str, Any] = {"format": echo.format}
     if echo.verbosity is not None:
         text["verbosity"] = echo.verbosity
@@ -62,7 +62,7 @@ def resource(
         "top_logprobs": 0,
         "temperature": echo.temperature,
         "reasoning": (
-            {"effort": echo.effort, "summary": echo.summary} if asked else None
+            {"effort": echo.effort, "summary": echo.summary} if has_reasoning else None
         ),
         "usage": None,
         "max_output_tokens": echo.max_output_tokens,
@@ -123,8 +123,8 @@ class OutputPart:
 
     Attributes:
         kind: the part's type.
-        field: the part's name of the text.
-        index: the events' name of the part's position in its item.
+        field: the name of the text in the part.
+        index: the name of the part's position in the events.
         extra: other fields of its deltas.
     """
 
@@ -210,7 +210,7 @@ def search_item(identifier: str, query: str) -> dict[str, Any]:
 
 
 def without_encrypted_content(item: dict[str, Any]) -> dict[str, Any]:
-    """The item for clients that have not asked for encrypted content."""
+    """The item for clients that have not has_reasoning for encrypted content."""
     if item["type"] != "reasoning" or "encrypted_content" not in item:
         return item
     return {name: value for name, value in item.items() if name != "encrypted_content"}

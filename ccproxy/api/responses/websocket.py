@@ -127,7 +127,9 @@ class ResponseSocket:
             outcome = InternalError.code
             self._log.failure("{id} failed", id=identifier)
             self._send_error(
-                InternalError(f"the proxy has a fault; its log has it: {identifier}")
+                InternalError(
+                    f"the proxy has a bug; its log has the details under {identifier}"
+                )
             )
         finally:
             self._log_end(identifier, outcome, cause, turn, stats, began_seconds)

@@ -145,12 +145,12 @@ class Prompt:
         model: an alias or full id that the CLI takes.
         system: the whole system prompt; empty for none.
         messages: see the module's invariants.
-        max_tokens: bound on the answer, thinking included; None: the model's own.
+        max_tokens: bound on the answer, thinking included; None: the model's limit.
         stop: sequences at which the answer ends; they are not part of it.
-        effort: None: the model's own default.
+        effort: the effort; None: the model's default.
         tools: what the model may call; the client runs it.
         must_call: the answer has to be a call of one of ``tools``.
-        parallel_calls: it may be several calls at once.
+        parallel_calls: the answer may have several calls.
         schema: the answer's text has to be a JSON object that this JSON Schema, of
             type object, describes; None: any text. The model may call ``tools``
             before it answers.
@@ -181,10 +181,10 @@ def _is_blank_block(block: Block) -> bool:
 
 
 def turns(messages: Iterable[PromptMessage]) -> tuple[PromptMessage, ...]:
-    """Join neighbours of one role and leave out blank blocks and empty turns.
+    """Join consecutive messages of one role; leave out blank blocks and empty turns.
 
     Several messages of one role in a row are one turn of several blocks: sent one
-    by one the CLI would join them with newlines of its own.
+    by one the CLI would join them with newlines.
     """
     joined: list[tuple[Role, list[Block]]] = []
     for message in messages:
