@@ -59,7 +59,7 @@ _LOGPROBS = "message.output_text.logprobs"
 _MAX_TOKENS = "max_output_tokens"
 _EFFORT = "reasoning.effort"
 _FORMAT = "text.format"
-_ALL_REASONING = "all reasoning of the conversation goes up"
+_ALL_REASONING = "all reasoning of the conversation is sent"
 
 
 class _Reasoning(msgspec.Struct):
