@@ -1,7 +1,8 @@
 """Gives a worker to each request, and takes it back.
 
 Workers are interchangeable: `WorkerSelector` has the order in which they are taken. A
-request that finds none waits in the queue, first come first served.
+request that finds none waits in the queue, first come first served. `IdleWorkers` stops
+a worker that was idle for ``--idle-timeout``.
 
 Before a spare is taken, the pool waits briefly for a settling worker.
 
