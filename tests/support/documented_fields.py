@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -256,3 +257,34 @@ def _listed(put: Put) -> Put:
 
 def _within(put: Put, least: Mapping[str, Any], name: str) -> Put:
     return lambda value: put({**least, name: value})
+
+
+def anthropic_schemas() -> Mapping[str, Schema]:
+    """The types of the Messages API in ``provider_types.json``, as JSON Schemas."""
+    table = json.loads((Path(__file__).with_name("provider_types.json")).read_text())
+    return {
+        name: {
+            "type": "object",
+            "properties": {k: _schema(v) for k, v in about["fields"].items()},
+            "required": about["required"],
+        }
+        for name, about in table["types"].items()
+    }
+
+
+_PLAIN = {"float": "number", "str": "string", "int": "integer", "bool": "boolean"}
+
+
+def _schema(hint: Any) -> Schema:
+    match hint:
+        case {"any": members}:
+            return {"anyOf": [_schema(member) for member in members]}
+        case {"list": item}:
+            return {"type": "array", "items": _schema(item)}
+        case {"ref": name}:
+            return {"$ref": f"/{name}"}
+        case {"of": values}:
+            return {"enum": values}
+        case {"map": _} | "anything":
+            return {"type": "object"}
+    return {"type": _PLAIN.get(hint, hint)}

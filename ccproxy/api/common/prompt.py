@@ -201,6 +201,10 @@ def _refuse_without_user_message(
 ) -> None:
     asking = [m for m in given if _ROLES[m.role] in (USER, TOOL)]
     if not asking:
+        if messages:
+            # The model decides whether the assistant's last message is continued. A
+            # system message after the assistant's becomes the user's.
+            return
         raise InvalidRequest(
             f"`{param}` has no message of the user; there is nothing to answer",
             param=param,

@@ -36,6 +36,7 @@ from ccproxy.api.messages import schemas as structs
 from ccproxy.api.messages.stream import ThinkingForm
 from ccproxy.core.errors import (
     InvalidRequest,
+    MissingParameter,
     ThreadsUnsupported,
     unsupported,
 )
@@ -211,9 +212,11 @@ def _system(content: str | Sequence[Raw] | None) -> tuple[str, list[str]]:
             lost.append(at)
             continue
         texts.append(block.value.text)
-        breakpoint_ = block.value.cache_control
-        if not isinstance(breakpoint_, UnsetType) and not is_null(breakpoint_):
-            lost.append(f"{at}.cache_control")
+        lost += [
+            f"{at}.{name}"
+            for name, value in block.fields.items()
+            if name not in ("type", "text") and bytes(value) not in (b"null", b"[]")
+        ]
     return "\n\n".join(texts), lost
 
 
@@ -246,10 +249,15 @@ def _message(raw: Raw, at: str) -> Message:
         )
     fields = _decode_shallow(raw)
     extra = {name: fields[name] for name in fields if name not in ("role", "content")}
-    if isinstance(read.content, str):
-        return Message(read.role, read.content, at, extra)
+    content = read.content
+    if isinstance(content, UnsetType):
+        if read.role != "system":
+            raise MissingParameter(f"`{at}.content` is missing", param=f"{at}.content")
+        content = []
+    if isinstance(content, str):
+        return Message(read.role, content, at, extra)
     blocks: list[Block] = []
-    for index, part in enumerate(read.content):
+    for index, part in enumerate(content):
         path = f"{at}.content[{index}]"
         with located(path):
             blocks.append(_block(part, path))

@@ -18,7 +18,8 @@ class MessageParam(msgspec.Struct):
     """A turn; the blocks of its content are of any type."""
 
     role: str
-    content: str | list[Raw]
+    # A system message may have settings only.
+    content: str | list[Raw] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ToolParam(msgspec.Struct):

@@ -287,6 +287,9 @@ class _Reader:
         at, fields = item.at, item.fields
         if fields.kind in _KNOWN and item.is_own:
             name_unread(item.raw, ItemFields, self.adjustments, at=at)
+            if fields.kind not in _CALLS:
+                named = {"name": fields.name, "namespace": fields.namespace}
+                self.adjustments.ignore(*(f"{at}.{k}" for k, v in named.items() if v))
         match fields.kind:
             case "message":
                 # If `input` is a string, the path of the content is that of `input`.
@@ -298,9 +301,6 @@ class _Reader:
                 calls = (self._call(item),)
                 return InputMessage(at, "assistant", None, calls, unfinished=unfinished)
             case kind if kind in _OUTPUTS:
-                # The call has the name.
-                named = {"name": fields.name, "namespace": fields.namespace}
-                self.adjustments.ignore(*(f"{at}.{k}" for k, v in named.items() if v))
                 result = _output(item)
                 if isinstance(result, list) and item.is_own:
                     for index, part in enumerate(_parts.decode(fields.output)):

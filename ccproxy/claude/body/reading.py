@@ -54,7 +54,8 @@ def read_request(
         del turns[0]
     if not turns and system:
         # Without any turn, the system prompt is the question.
-        notes.adjust(notes.name("system"))
+        if request.system:
+            notes.adjust(notes.name("system"))
         return "", [Turn("user", system, "")]
     return system, turns
 
@@ -71,8 +72,9 @@ def checked_end(turns: list[Turn], rules: ModelRules, notes: Notes) -> list[Turn
     if not rules.takes_prefill:
         path = f"{last.at}.role" if last.at else notes.name("messages")
         raise InvalidRequest(
-            f"`{last.at or path}`: the conversation ends with the assistant; "
-            "end it with a message of the user",
+            f"`{last.at or path}`: the conversation ends with a message of the "
+            "assistant, and this model does not continue one (no prefill); end it "
+            "with a message of the user",
             param=path,
         )
     cut = cut_prefill(last, notes)

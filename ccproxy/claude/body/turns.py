@@ -136,6 +136,8 @@ def read_turn(
         return Turn(message.role, content, message.at, extra)
     blocks = [corrected for block in content if (corrected := _corrected(block, notes))]
     if not blocks:
+        for name in extra:
+            notes.ignore(f"{message.at}.{name}" if message.at else "")
         if not content:
             notes.ignore(f"{message.at}.content" if message.at else "")
         return None

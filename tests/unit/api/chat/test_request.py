@@ -524,8 +524,6 @@ def test_a_missing_field_is_named(body: object, param: str) -> None:
         ([{"role": "user", "content": 5}], "messages[0].content"),
         ([user([part("a"), "b"])], "messages[0].content[1]"),
         ([user([{"type": "text", "text": 1}])], "messages[0].content[0].text"),
-        ([assistant("hi")], "messages"),
-        ([assistant("hi"), {"role": "system", "content": "s"}], "messages"),
         ([user("")], "messages[0].content"),
         ([user(" \n\t")], "messages[0].content"),
         ([user([])], "messages[0].content"),
@@ -670,7 +668,7 @@ def test_any_conversation_is_asked_or_refused_with_a_place(
 ) -> None:
     found = outcome(json.dumps({"messages": messages}).encode())
     if isinstance(found, DecodedChatRequest):
-        assert "user" in {message.role for message in found.request.messages}
+        assert found.request.messages
     else:
         assert type(found) is InvalidRequest
         assert (found.param or "").startswith("messages")
