@@ -371,7 +371,7 @@ async def test_a_refusal_that_stays(
     upstream.script(Reply(status=status, error=(kind, "no")))
     told = await heard(worker, composed(system="any"))
     assert isinstance(told.error, error), told.error
-    assert not worker.has_sent
+    assert not told.has_begun
     assert fewest <= len(upstream.bodies) <= 3
     await is_good(worker, upstream)
 
@@ -606,7 +606,7 @@ async def test_hurt_in_mid_answer(
     await until(lambda: worker.is_gone or worker._process.is_stopped)
     clock.advance(5)
     assert isinstance(listener.error, WorkerLost)
-    assert worker.has_sent
+    assert listener.has_begun
     await until(lambda: worker.is_gone)
     assert workers.lost == [worker]
     await worker.close()
@@ -663,7 +663,7 @@ async def test_stopped_just_before_it_is_asked(
     os.kill(worker.pid, signal.SIGSTOP)
     told = await heard(worker, composed("not heard", "system"))
     assert isinstance(told.error, WorkerLost)
-    assert not worker.has_sent
+    assert not told.has_begun
     assert told.was_gone
     assert len(upstream.bodies) == 1
 

@@ -56,6 +56,11 @@ class Heard:
         return bool(self.events) and isinstance(self.events[-1], Finished | Failed)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a message of the model was sent."""
+        return any(isinstance(event, MessageStart) for event in self.events)
+
+    @property
     def finished(self) -> Finished:
         end = self.events[-1]
         assert isinstance(end, Finished), end

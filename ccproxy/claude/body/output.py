@@ -26,12 +26,7 @@ from ccproxy.claude.body.result import AnswerTool, Notes
 from ccproxy.claude.body.subset import narrowed
 from ccproxy.claude.body.tools import described, merged
 from ccproxy.core.errors import InvalidRequest, MissingParameter, UnsupportedValue
-from ccproxy.core.messages import (
-    MessagesRequest,
-    OutputFormat,
-    Tool,
-    client_tool,
-)
+from ccproxy.core.messages import MessagesRequest, OutputFormat, Tool, client_tool
 
 _NAME = "structured_output"
 _DESCRIPTION = (

@@ -27,7 +27,7 @@ were passed on are declared void. An API that has streamed them to the client en
 stream with an error.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from enum import Enum, auto
 from typing import Any
 
@@ -37,9 +37,8 @@ from typing_extensions import override
 
 from ccproxy.claude.body.result import ALL_PARTS, AnswerTool
 from ccproxy.claude.shaping.formatted import correction_text, not_satisfied
-from ccproxy.claude.shaping.parts import AnswerParts
+from ccproxy.claude.shaping.parts import PartsShaper
 from ccproxy.claude.shaping.shaper import (
-    AnswerShaper,
     AskAgain,
     ComposeAgain,
     SchemaCheck,
@@ -70,7 +69,7 @@ class _State(Enum):
     CALLED = auto()
 
 
-class AnswerToolShaper(AnswerShaper):
+class AnswerToolShaper(PartsShaper):
     """Passes on the arguments of the answer tool as the text of the answer.
 
     Args:
@@ -87,10 +86,9 @@ class AnswerToolShaper(AnswerShaper):
         client_tools: Collection[str],
         signed: int = ALL_PARTS,
     ) -> None:
+        super().__init__(again, signed)
         self._tool = tool
-        self._again = again
         self._client_tools = client_tools
-        self._parts = AnswerParts(signed)
         self._end: Finished | None = None
         self._begin()
 
@@ -105,15 +103,6 @@ class AnswerToolShaper(AnswerShaper):
         self._kept: list[Event] = []
 
     @override
-    def filter(self, events: Sequence[Event]) -> list[Event]:
-        """The events to pass on."""
-        self.pending = None
-        passed: list[Event] = []
-        for event in events:
-            self._parts.record(event)
-            passed += self._take(event)
-        return passed
-
     def _take(self, event: Event) -> list[Event]:
         match event:
             case UpstreamRetry() | Failed():

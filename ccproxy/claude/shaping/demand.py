@@ -19,19 +19,15 @@ HELD                                  there was no such text, then the end
 Source: rule 29 of the Messages API.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from enum import Enum, auto
 
 from typing_extensions import override
 
 from ccproxy.claude.body.result import ALL_PARTS
 from ccproxy.claude.body.tools import call_request
-from ccproxy.claude.shaping.parts import AnswerParts
-from ccproxy.claude.shaping.shaper import (
-    AnswerShaper,
-    AskAgain,
-    ComposeAgain,
-)
+from ccproxy.claude.shaping.parts import PartsShaper
+from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain
 from ccproxy.core.messages import Text, ToolUse, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
@@ -55,7 +51,7 @@ class _State(Enum):
     CALLED = auto()
 
 
-class DemandShaper(AnswerShaper):
+class DemandShaper(PartsShaper):
     """Holds text back until the required call arrives.
 
     Args:
@@ -67,24 +63,14 @@ class DemandShaper(AnswerShaper):
     def __init__(
         self, names: Collection[str], again: ComposeAgain, signed: int = ALL_PARTS
     ) -> None:
+        super().__init__(again, signed)
         self._names = tuple(names)
-        self._again = again
-        self._parts = AnswerParts(signed)
         self._state = _State.OPEN
         self._held: list[Event] = []
         # The text of the first part.
         self._first_text = ""
 
     @override
-    def filter(self, events: Sequence[Event]) -> list[Event]:
-        """The events to pass on."""
-        self.pending = None
-        passed: list[Event] = []
-        for event in events:
-            self._parts.record(event)
-            passed += self._take(event)
-        return passed
-
     def _take(self, event: Event) -> list[Event]:
         match event:
             case UpstreamRetry() | Failed():

@@ -12,14 +12,11 @@ CHECKING   it does not, in the second       an error
 =========  ===============================  ===========================================
 """
 
-from collections.abc import Sequence
-
 from typing_extensions import override
 
 from ccproxy.claude.body.result import ALL_PARTS
-from ccproxy.claude.shaping.parts import AnswerParts
+from ccproxy.claude.shaping.parts import PartsShaper
 from ccproxy.claude.shaping.shaper import (
-    AnswerShaper,
     AskAgain,
     ComposeAgain,
     SchemaCheck,
@@ -29,7 +26,7 @@ from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import Event, Failed, Finished, FinishReason
 
 
-class FormatShaper(AnswerShaper):
+class FormatShaper(PartsShaper):
     """Passes on the events, but holds back the end until the answer is checked.
 
     Args:
@@ -41,25 +38,17 @@ class FormatShaper(AnswerShaper):
     def __init__(
         self, schema: bytes, again: ComposeAgain, signed: int = ALL_PARTS
     ) -> None:
+        super().__init__(again, signed)
         self._schema = schema
-        self._again = again
-        self._parts = AnswerParts(signed)
         self._end: Finished | None = None
 
     @override
-    def filter(self, events: Sequence[Event]) -> list[Event]:
-        """The events to pass on."""
-        self.pending = None
-        passed: list[Event] = []
-        for event in events:
-            self._parts.record(event)
-            if isinstance(event, Finished) and self._is_an_answer(event):
-                self._end = event
-                instance = self._parts.text.encode()
-                self.pending = SchemaCheck(self._schema, instance)
-            else:
-                passed += self._parts.renumber([event])
-        return passed
+    def _take(self, event: Event) -> list[Event]:
+        if isinstance(event, Finished) and self._is_an_answer(event):
+            self._end = event
+            self.pending = SchemaCheck(self._schema, self._parts.text.encode())
+            return []
+        return self._parts.renumber([event])
 
     def _is_an_answer(self, end: Finished) -> bool:
         if end.reason is not FinishReason.STOP:

@@ -5,11 +5,14 @@ first: its start is not passed on, and its blocks are numbered after those that 
 client has. If the first part was declared void, the second begins a new message.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from attrs import evolve
+from typing_extensions import override
 
 from ccproxy.claude.body.result import ALL_PARTS
+from ccproxy.claude.shaping.shaper import AnswerShaper, ComposeAgain
 from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.messages import Block, RedactedThinking
 from ccproxy.core.stream import (
@@ -140,3 +143,29 @@ class AnswerParts:
         self._offset = self._next_index
         self._has_passed_blocks = False
         self._builder = MessageBuilder()
+
+
+class PartsShaper(AnswerShaper):
+    """A shaper whose answer may have a second part.
+
+    Args:
+        again: composes the second question.
+        signed: how many parts keep the signatures of their thinking.
+    """
+
+    def __init__(self, again: ComposeAgain, signed: int = ALL_PARTS) -> None:
+        self._again = again
+        self._parts = AnswerParts(signed)
+
+    @override
+    def filter(self, events: Sequence[Event]) -> list[Event]:
+        self.pending = None
+        passed: list[Event] = []
+        for event in events:
+            self._parts.record(event)
+            passed += self._take(event)
+        return passed
+
+    @abstractmethod
+    def _take(self, event: Event) -> list[Event]:
+        """The events to pass on after one of the model's."""

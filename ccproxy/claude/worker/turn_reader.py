@@ -17,12 +17,7 @@ from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.protocol.codec import Record
 from ccproxy.claude.protocol.control import ControlChannel
 from ccproxy.claude.protocol.error_log import last_logged_error
-from ccproxy.claude.protocol.records import (
-    ApiRetry,
-    RateLimitEvent,
-    Result,
-    is_failure,
-)
+from ccproxy.claude.protocol.records import ApiRetry, RateLimitEvent, Result, is_failure
 from ccproxy.claude.protocol.stream import MessageStartEvent, StreamLine
 from ccproxy.claude.worker.commands import RequestGuard
 from ccproxy.claude.worker.context import CLIContext
@@ -35,7 +30,6 @@ from ccproxy.core.stream import (
     Failed,
     Finished,
     InputJSONDelta,
-    MessageStart,
     TextDelta,
     ThinkingDelta,
     UpstreamRetry,
@@ -160,47 +154,24 @@ class Deadlines:
         )
 
 
-class Delivery:
-    """The listener of the current answer, and the time limits.
+class Delivery(Deadlines):
+    """The listener of one answer after the other, and the time limits.
 
     Attributes:
         listener: receives the events; None: there is no listener.
-        has_sent: whether a message of the last answer was sent.
-
-    Args:
-        limits: the time limits of an answer.
-        clock: for timers.
-        expired: called with the error of a limit that has passed.
     """
 
-    def __init__(
-        self,
-        limits: TurnTimeouts,
-        clock: IReactorTime,
-        expired: Callable[[TimedOut], None],
-    ) -> None:
-        self._deadlines = Deadlines(limits, clock, expired)
-        self.listener: Listener | None = None
-        self.has_sent = False
+    listener: Listener | None = None
 
     def begin(self, listener: Listener) -> None:
         """Begin an answer."""
         self.listener = listener
-        self.has_sent = False
-        self._deadlines.start()
+        self.start()
 
     def leave(self) -> None:
         """Send no more events."""
         self.listener = None
-        self._deadlines.stop()
-
-    def pause(self) -> None:
-        """Stop the limit on silence until `resume`."""
-        self._deadlines.pause()
-
-    def resume(self) -> None:
-        """Start the limit on silence again."""
-        self._deadlines.resume()
+        self.stop()
 
     def filter_events(
         self, events: list[Event], why: Callable[[CCProxyError], CCProxyError]
@@ -213,13 +184,13 @@ class Delivery:
         """
         # The timer is reset for each batch, not for each token.
         if any(isinstance(event, _PIECES) or is_token(event) for event in events):
-            self._deadlines.token()
+            self.token()
         for position, event in enumerate(events):
             if isinstance(event, _PIECES):
                 continue
             match event:
                 case UpstreamRetry(delay_seconds=delay_seconds):
-                    if not self._deadlines.can_wait(delay_seconds):
+                    if not self.can_wait(delay_seconds):
                         error = RateLimited(
                             "the model's provider asks for a longer wait than this "
                             "request may take",
@@ -227,11 +198,9 @@ class Delivery:
                             cause=Cause.WAIT_TOO_LONG,
                         )
                         return [*events[:position], Failed(why(error))]
-                    self._deadlines.waiting()
+                    self.waiting()
                 case Finished() | Failed():
                     return events[: position + 1]
-                case MessageStart():
-                    self.has_sent = True
         return events
 
 
@@ -262,11 +231,15 @@ _decode_budget = msgspec.json.Decoder(_Budget).decode
 class TurnReader:
     """Reads the answers of one CLI.
 
+    Attributes:
+        delivery: has the listener of the answer and the time limits.
+
     Args:
         context: clock, limits and callbacks.
         controls: control requests to the CLI.
         failed: called if the CLI cannot be limited to one request.
-        timed_out: called with the error of a time limit.
+        timed_out: called with the error of a time limit, or the provider's last
+            refusal.
         error_log: reads what the CLI has written to stderr in this turn.
         ended: called before the listener gets the last event.
     """
@@ -277,7 +250,7 @@ class TurnReader:
         controls: ControlChannel,
         *,
         failed: Callable[[Failure], None],
-        timed_out: Callable[[TimedOut], None],
+        timed_out: Callable[[CCProxyError], None],
         error_log: Callable[[], str],
         ended: Callable[[], None],
     ) -> None:
@@ -285,16 +258,15 @@ class TurnReader:
         self._error_log = error_log
         self._ended = ended
         self._guard = RequestGuard(controls, context.clock, failed)
-        self._delivery = Delivery(context.limits, context.clock, timed_out)
+        self.delivery = Delivery(
+            context.limits,
+            context.clock,
+            lambda error: timed_out(self._turn.timeout_error(error)),
+        )
         self._costs = context.cost_tracker()
         self._turn = TurnDecoder(0.0, may_begin=False)
         self._is_short = False
         self._undelivered: list[Event] = []
-
-    @property
-    def has_sent(self) -> bool:
-        """Whether a message of the last answer was sent."""
-        return self._delivery.has_sent
 
     @property
     def is_settled(self) -> bool:
@@ -332,7 +304,7 @@ class TurnReader:
         self._turn = TurnDecoder(
             self._context.wall_seconds(), spent_usd=self._costs.total_dollars
         )
-        self._delivery.begin(listener)
+        self.delivery.begin(listener)
 
     def begin_none(self) -> None:
         """Prepare to read a turn in which the CLI must not send a request."""
@@ -351,7 +323,7 @@ class TurnReader:
         events = self._turn.decode_delta(record)
         if events is None:
             return False
-        if self._delivery.listener is not None:
+        if self.delivery.listener is not None:
             self._undelivered += events
         return True
 
@@ -369,7 +341,7 @@ class TurnReader:
         if is_failure(record):
             self._turn.note_logged(last_logged_error(self._error_log()))
         events = self._turn.receive(record)
-        if events and self._delivery.listener is not None:
+        if events and self.delivery.listener is not None:
             self._undelivered += events
             if self._turn.is_over:
                 # The next record must find the new state.
@@ -378,12 +350,12 @@ class TurnReader:
     def deliver(self) -> None:
         """Send the events so far to the listener."""
         events, self._undelivered = self._undelivered, []
-        listener = self._delivery.listener
+        listener = self.delivery.listener
         if listener is None or not events:
             return
-        delivered = self._delivery.filter_events(events, self._turn.timeout_error)
+        delivered = self.delivery.filter_events(events, self._turn.timeout_error)
         if isinstance(delivered[-1], Finished | Failed):
-            self._delivery.leave()
+            self.delivery.leave()
             self._ended()
         listener.receive(delivered)
 
@@ -391,22 +363,6 @@ class TurnReader:
         """End the answer with an error, if it has a listener."""
         self._undelivered.append(Failed(error))
         self.deliver()
-
-    def why(self, error: TimedOut) -> CCProxyError:
-        """The error for a timeout: the last refusal of the provider, if any."""
-        return self._turn.timeout_error(error)
-
-    def pause(self) -> None:
-        """Stop the silence limit: the listener does not read."""
-        self._delivery.pause()
-
-    def resume(self) -> None:
-        """Start the silence limit again."""
-        self._delivery.resume()
-
-    def leave(self) -> None:
-        """Send no more events."""
-        self._delivery.leave()
 
     def stop(self) -> None:
         """Stop the guard: the turn is over."""

@@ -40,7 +40,6 @@ from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
     InternalError,
-    TimedOut,
 )
 
 _INITIALIZE_SECONDS = 120.0  # a booting machine may need a minute
@@ -103,15 +102,6 @@ class Worker(HasWorkerState):
     def system(self) -> str | None:
         """The system prompt of the CLI; None: it never had one."""
         return self._commands.system
-
-    @property
-    def has_sent(self) -> bool:
-        """Whether a message of the last answer has been sent to the listener.
-
-        If not, a failure with `WorkerLost` is not the fault of the request: another
-        worker may get it. An `UpstreamRetry` does not count.
-        """
-        return self._reader.has_sent
 
     @property
     def pid(self) -> int | None:
@@ -201,7 +191,7 @@ class Worker(HasWorkerState):
 
         Within 3 s the worker is ready again (`on_ready`), or lost (`watch`).
         """
-        self._reader.leave()
+        self._reader.delivery.leave()
         self._process.resume()
         if self._state in (WorkerState.PREPARING, WorkerState.ASKING):
             self._break_off()
@@ -210,19 +200,19 @@ class Worker(HasWorkerState):
         """Stop reading the answer until `resume`."""
         if self._state in (WorkerState.PREPARING, WorkerState.ASKING):
             self._process.pause()
-            self._reader.pause()
+            self._reader.delivery.pause()
 
     def resume(self) -> None:
         """Continue reading."""
         self._process.resume()
         self._heartbeat.is_heard = True
-        self._reader.resume()
+        self._reader.delivery.resume()
 
     def close(self) -> "Deferred[None]":
         """Stop the CLI, without further callbacks. Fires when the process is gone."""
         is_busy = self._state not in (WorkerState.STARTING, WorkerState.READY)
         self._on_lost = None
-        self._reader.leave()
+        self._reader.delivery.leave()
         self._retire(ClaudeFailed("the worker was closed", cause=Cause.PROCESS_ENDED))
         if is_busy:
             # After SIGTERM the CLI could send requests for about 60 ms more.
@@ -334,12 +324,11 @@ class Worker(HasWorkerState):
                 # If the turn has ended already, `_at_turn` rewinds it.
                 self._settle_soon()
 
-    def _timed_out(self, error: TimedOut) -> None:
-        why = self._reader.why(error)
+    def _timed_out(self, error: CCProxyError) -> None:
         if self.is_asking:
-            self._reader.fail(why)
+            self._reader.fail(error)
         else:
-            self._lose(why)
+            self._lose(error)
 
     # After the answer.
 

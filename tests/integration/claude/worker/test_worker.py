@@ -215,7 +215,7 @@ async def test_a_refused_command_is_no_question(fakes: Fakes, fault: str) -> Non
     told = await heard(worker, composed("answer", "system"))
     assert isinstance(told.error, WorkerLost)
     assert told.was_gone
-    assert not worker.has_sent
+    assert not told.has_begun
     assert workers.lost == [worker]
     assert "user" not in commands(workers)
 
@@ -318,7 +318,7 @@ async def test_a_message_that_nobody_asked_for_ends_the_process(
     told = await heard(worker, composed(question))
     assert isinstance(told.error, WorkerLost)
     assert "other" not in told.said
-    assert worker.has_sent
+    assert told.has_begun
     assert told.was_gone
     assert workers.lost == [worker]
 
@@ -514,7 +514,7 @@ async def test_a_cli_that_is_lost(
     told = await heard(worker, composed(question))
     assert told.said == "half "
     assert isinstance(told.error, WorkerLost)
-    assert worker.has_sent
+    assert told.has_begun
     assert told.was_gone
     assert workers.lost == [worker]
 
@@ -527,7 +527,7 @@ async def test_lost_before_it_has_told_anything(
     worker = workers.start()
     told = await heard(worker, composed("dies-early"))
     assert isinstance(told.error, WorkerLost)
-    assert not worker.has_sent
+    assert not told.has_begun
 
 
 @ensureDeferred
@@ -614,7 +614,7 @@ async def test_a_wait_that_is_no_use(
     worker = workers.start()
     told = await heard(worker, composed(question))
     assert isinstance(told.error, error)
-    assert not worker.has_sent
+    assert not told.has_begun
     await is_good(worker)
 
 
