@@ -5,16 +5,7 @@ See `ccproxy.store.schema` for what a node is. Everything here blocks.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import (
-    CTE,
-    Connection,
-    delete,
-    func,
-    insert,
-    literal,
-    select,
-    tuple_,
-)
+from sqlalchemy import CTE, Connection, delete, func, insert, literal, select, tuple_
 from sqlalchemy import exists as exists_
 
 from ccproxy.store.records import Item, Page, ReferenceDeleted, page_of

@@ -21,12 +21,7 @@ from ccproxy.store.conversations import delete_conversation
 from ccproxy.store.database import Database
 from ccproxy.store.records import RUNNING
 from ccproxy.store.responses import ResponseStore, delete_response
-from ccproxy.store.schema import (
-    conversation_items,
-    conversations,
-    items,
-    responses,
-)
+from ccproxy.store.schema import conversation_items, conversations, items, responses
 
 _SWEEP_SECONDS = 60.0
 _SWEEPS_PER_CLEANING = 60

@@ -11,11 +11,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ccproxy.core.backend import (
-    Backend,
-    PendingRequest,
-    PreparedQuestion,
-)
+from ccproxy.core.backend import Backend, PendingRequest, PreparedQuestion
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Receiver
 from ccproxy.web.context import AnswerResult, RequestContext
 from ccproxy.web.observer import AnswerStats

@@ -23,13 +23,7 @@ from collections.abc import Iterable
 from attrs import define, evolve
 
 from ccproxy.core.errors import Cause, ClaudeFailed
-from ccproxy.core.messages import (
-    Block,
-    RedactedThinking,
-    Text,
-    Thinking,
-    text_block,
-)
+from ccproxy.core.messages import Block, RedactedThinking, Text, Thinking, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

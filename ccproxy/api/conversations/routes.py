@@ -17,12 +17,7 @@ from ccproxy.api.conversations.request import (
 from ccproxy.api.responses.items import INCLUDE_ENCRYPTED, resolve
 from ccproxy.api.responses.items import DecodedItem as RequestItem
 from ccproxy.api.responses.operations import INCLUDE, PAGE, STORE_ERRORS
-from ccproxy.api.responses.stored import (
-    deleted,
-    documents,
-    item_list,
-    shown_item,
-)
+from ccproxy.api.responses.stored import deleted, documents, item_list, shown_item
 from ccproxy.api.responses.turns import no_conversation
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import NotFound, UnsupportedValue

@@ -38,11 +38,7 @@ from ccproxy.api.common.prompt import InputMessage, PastThinking
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable, function_call
 from ccproxy.api.responses.encryption import Encryptor
 from ccproxy.core.encoding import encode_json
-from ccproxy.core.errors import (
-    InvalidEncryptedContent,
-    InvalidRequest,
-    RequestTooLarge,
-)
+from ccproxy.core.errors import InvalidEncryptedContent, InvalidRequest, RequestTooLarge
 from ccproxy.core.messages import (
     Block,
     redacted_thinking_block,

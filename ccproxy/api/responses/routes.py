@@ -19,11 +19,7 @@ from ccproxy.api.responses.items import INCLUDE_ENCRYPTED
 from ccproxy.api.responses.replay import ResponseReplay
 from ccproxy.api.responses.request import DecodedResponsesRequest, decode_responses
 from ccproxy.api.responses.response import ResponseDocument
-from ccproxy.api.responses.stored import (
-    deleted,
-    item_list,
-    shown_response,
-)
+from ccproxy.api.responses.stored import deleted, item_list, shown_response
 from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
 from ccproxy.api.responses.websocket import ResponseSocket
 from ccproxy.config.api_settings import APISettings
@@ -42,17 +38,10 @@ from ccproxy.web import query
 from ccproxy.web.completion_group import collect
 from ccproxy.web.context import RequestContext, RequestIdentity, RequestServices
 from ccproxy.web.event_stream import EventStream
-from ccproxy.web.replies import (
-    json_response,
-    set_question_headers,
-)
+from ccproxy.web.replies import json_response, set_question_headers
 from ccproxy.web.routing import Routes, add_error_handlers, route
 from ccproxy.web.upgrade import serve_websocket
-from ccproxy.web.websocket import (
-    GOING_AWAY,
-    SocketLimits,
-    WebSocket,
-)
+from ccproxy.web.websocket import GOING_AWAY, SocketLimits, WebSocket
 
 _LARGEST_SEQUENCE_NUMBER = 10**9
 
