@@ -38,11 +38,7 @@ from typing_extensions import override
 from ccproxy.claude.body.result import ALL_PARTS, AnswerTool
 from ccproxy.claude.shaping.formatted import correction_text, not_satisfied
 from ccproxy.claude.shaping.parts import PartsShaper
-from ccproxy.claude.shaping.shaper import (
-    AskAgain,
-    ComposeAgain,
-    SchemaCheck,
-)
+from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain, SchemaCheck
 from ccproxy.core.messages import Text, ToolUse, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,

@@ -35,12 +35,7 @@ from ccproxy.claude.worker.heartbeat import Heartbeat
 from ccproxy.claude.worker.state import HasWorkerState, WorkerState
 from ccproxy.claude.worker.turn_reader import TurnOutcome, TurnReader
 from ccproxy.core.backend import Listener
-from ccproxy.core.errors import (
-    Cause,
-    CCProxyError,
-    ClaudeFailed,
-    InternalError,
-)
+from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, InternalError
 
 _INITIALIZE_SECONDS = 120.0  # a booting machine may need a minute
 _SETTLE_SECONDS = 3.0  # to end the turn and to rewind
