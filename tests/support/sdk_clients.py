@@ -6,15 +6,16 @@ with a result for each of its calls.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from anthropic.lib.streaming._messages import accumulate_event
-from anthropic.types import Message
 from attrs import define, field, frozen
 from openai._models import construct_type
 from openai.lib.streaming.chat import ChatCompletionStreamState
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletionChunk
+from typing_extensions import override
 
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
@@ -32,7 +33,7 @@ from ccproxy.api.responses.request import (
 )
 from ccproxy.api.responses.response import ResponseDocument
 from ccproxy.api.responses.stream import ResponseStream
-from ccproxy.core.encoding import DONE, WireEvent
+from ccproxy.core.encoding import DONE
 from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import Event
 
@@ -82,17 +83,58 @@ class Got:
     refusal: str = ""
 
 
-class SDKClient(Protocol):
+class SDKClient(ABC):
     """A client of one API."""
 
-    def first(self) -> Asked:
+    path: ClassVar[str]
+
+    def first(self) -> bytes:
         """The first request."""
+        return self.request([QUESTION])
+
+    @abstractmethod
+    def second(self, got: Got) -> bytes:
+        """The request with the answer and results for its calls."""
+
+    @abstractmethod
+    def request(self, turns: Sequence[Mapping[str, Any]]) -> bytes:
+        """A request with these messages or items."""
+
+    @abstractmethod
+    def decoded(self, body: bytes) -> Asked:
+        """A request, as the proxy decodes it."""
+
+    @abstractmethod
+    def encoder(self, prefix: str) -> Any:
+        """The proxy's encoder of a stream, for the request that was decoded last."""
+
+    @abstractmethod
+    def document(self, prefix: str) -> Any:
+        """Likewise, of an answer that is not streamed."""
+
+    @abstractmethod
+    def read_stream(self, told: Sequence[Any]) -> Got | None:
+        """An answer, from the data of its events; None: it is an error only."""
+
+    @abstractmethod
+    def read(self, document: Any) -> Got:
+        """An answer that is not streamed."""
 
     def got(self, events: Events, prefix: str, *, stream: bool) -> Got | None:
-        """The answer; None: the client has an error and nothing else."""
+        """The answer, through the proxy's encoders; None: it is an error only."""
+        if stream:
+            return self.read_stream([*self._streamed(events, prefix)])
+        document = self.document(prefix)
+        for batch in events:
+            document.receivers[0](batch)
+        return None if document.error else self.read(json.loads(document.encode()))
 
-    def second(self, got: Got) -> Asked:
-        """The request with the answer and results for its calls."""
+    def _streamed(self, events: Events, prefix: str) -> Iterator[Any]:
+        encoder = self.encoder(prefix)
+        wire = [event for batch in events for event in encoder.encoders[0](batch)]
+        if isinstance(encoder, ResponseStream):
+            wire += encoder.conclude()
+        yield from (json.loads(event.data) for event in wire if event != DONE)
 
 
 def result_text(number: int) -> str:
@@ -105,49 +147,60 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
     return re.sub(r"-?Infinity", "null", encoded).encode()
 
 
-def _streamed(encoder: Any, events: Events) -> Iterator[WireEvent]:
-    for batch in events:
-        yield from encoder.encoders[0](batch)
-
-
-def _parsed(wire: Iterable[WireEvent]) -> list[dict[str, Any]]:
-    return [json.loads(event.data) for event in wire if event != DONE]
-
-
 @define
-class ChatClient:
+class ChatClient(SDKClient):
     """openai-python's chat completions."""
 
+    path: ClassVar[str] = "/v1/chat/completions"
     is_legacy: bool = False
     _format: ToolCallFormat = field(factory=ToolCallFormat, init=False)
 
-    def first(self) -> Asked:
-        return self._asked([QUESTION])
+    @override
+    def request(self, turns: Sequence[Mapping[str, Any]]) -> bytes:
+        function = {"name": "look", "parameters": SCHEMA}
+        custom = {"type": "custom", "custom": {"name": "note"}}
+        tools = [{"type": "function", "function": function}, custom]
+        offered = {"functions": [function]} if self.is_legacy else {"tools": tools}
+        return _encoded({"messages": turns, **offered})
 
-    def _asked(self, messages: Sequence[Mapping[str, Any]]) -> Asked:
-        functions = [{"name": "look", "parameters": SCHEMA}]
-        tools: list[dict[str, Any]] = [{"type": "function", "function": functions[0]}]
-        tools.append({"type": "custom", "custom": {"name": "note"}})
-        offered = {"functions": functions} if self.is_legacy else {"tools": tools}
-        call = decode_chat(_encoded({"messages": messages, **offered}))
+    @override
+    def second(self, got: Got) -> bytes:
+        results: list[dict[str, Any]] = [
+            {"role": "tool", "tool_call_id": call.id, "content": result_text(number)}
+            for number, call in enumerate(got.calls)
+        ]
+        if self.is_legacy and got.calls:
+            results = [{"role": "function", "name": "look", "content": result_text(0)}]
+        return self.request([QUESTION, *got.turn, *results, MORE])
+
+    @override
+    def decoded(self, body: bytes) -> Asked:
+        call = decode_chat(body)
         self._format = call.call_format
         return Asked(call.request, (*call.ignored, *call.adjusted))
 
-    def got(self, events: Events, prefix: str, *, stream: bool) -> Got | None:
-        meta = CompletionMeta(id="chatcmpl-1", created=1, prefix=prefix)
-        if stream:
-            completion = self._collected(meta, events)
-        else:
-            document = ChatDocument(meta, 1, self._format)
-            for batch in events:
-                document.receivers[0](batch)
-            if document.error is not None:
-                return None
-            completion = json.loads(document.encode())
-            ChatCompletion.model_validate(completion)
-        if completion is None:
-            return None
-        [choice] = completion["choices"]
+    @override
+    def encoder(self, prefix: str) -> ChatStream:
+        return ChatStream(_meta(prefix), 1, True, self._format)
+
+    @override
+    def document(self, prefix: str) -> ChatDocument:
+        return ChatDocument(_meta(prefix), 1, self._format)
+
+    @override
+    def read_stream(self, told: Sequence[Any]) -> Got | None:
+        state: ChatCompletionStreamState[Any] = ChatCompletionStreamState()
+        chunks = [chunk for chunk in told if "error" not in chunk]
+        for chunk in chunks:
+            built: Any = construct_type(type_=ChatCompletionChunk, value=chunk)
+            state.handle_chunk(built)
+        return (
+            self.read(state.current_completion_snapshot.to_dict()) if chunks else None
+        )
+
+    @override
+    def read(self, document: Any) -> Got:
+        [choice] = document["choices"]
         message = choice["message"]
         calls = [
             Call(c["id"], *_called(c), at=f"messages[1].tool_calls[{n}]")
@@ -161,33 +214,16 @@ class ChatClient:
             calls=calls,
             stop=choice.get("finish_reason"),
             refusal=message.get("refusal") or "",
-            usage=completion.get("usage"),
+            usage=document.get("usage"),
             thoughts=[
                 f"messages[1].reasoning_details[{n}]"
                 for n, _ in enumerate(message.get("reasoning_details") or ())
             ],
         )
 
-    def _collected(self, meta: CompletionMeta, events: Events) -> Any:
-        state: ChatCompletionStreamState[Any] = ChatCompletionStreamState()
-        encoder = ChatStream(meta, 1, True, self._format)
-        count = 0
-        for chunk in _parsed(_streamed(encoder, events)):
-            if "error" in chunk:
-                break
-            count += 1
-            built: Any = construct_type(type_=ChatCompletionChunk, value=chunk)
-            state.handle_chunk(built)
-        return state.current_completion_snapshot.to_dict() if count else None
 
-    def second(self, got: Got) -> Asked:
-        results: list[dict[str, Any]] = [
-            {"role": "tool", "tool_call_id": call.id, "content": result_text(number)}
-            for number, call in enumerate(got.calls)
-        ]
-        if self.is_legacy and got.calls:
-            results = [{"role": "function", "name": "look", "content": result_text(0)}]
-        return self._asked([QUESTION, *got.turn, *results, MORE])
+def _meta(prefix: str) -> CompletionMeta:
+    return CompletionMeta(id="chatcmpl-1", created=1, prefix=prefix)
 
 
 def _called(call: Mapping[str, Any]) -> tuple[str, Any]:
@@ -196,6 +232,7 @@ def _called(call: Mapping[str, Any]) -> tuple[str, Any]:
     return call["function"]["name"], call["function"]["arguments"]
 
 
+# The items of calls, with their names of the name and the arguments.
 _CALLS = {
     "function_call": ("name", "arguments"),
     "custom_tool_call": ("name", "input"),
@@ -203,70 +240,24 @@ _CALLS = {
 
 
 @define
-class ResponsesClient:
+class ResponsesClient(SDKClient):
     """openai-python's Responses, without a store."""
 
+    path: ClassVar[str] = "/v1/responses"
     _call: DecodedResponsesRequest = field(init=False)
 
-    def first(self) -> Asked:
-        return self._asked([QUESTION])
-
-    def _asked(self, items: Sequence[Mapping[str, Any]]) -> Asked:
+    @override
+    def request(self, turns: Sequence[Mapping[str, Any]]) -> bytes:
         tools = [
             {"type": "function", "name": "look", "parameters": SCHEMA},
             {"type": "custom", "name": "note"},
         ]
         include = ["reasoning.encrypted_content"]
-        body = {"input": items, "tools": tools, "store": False, "include": include}
-        self._call = decode_responses(_encoded(body))
-        context = context_of(self._call, (), {})
-        assembled = request_of(self._call, context, _SEAL)
-        named = (*self._call.ignored, *self._call.adjusted)
-        return Asked(
-            assembled.request, (*named, *assembled.ignored, *assembled.adjusted)
-        )
+        about = {"tools": tools, "store": False, "include": include}
+        return _encoded({"input": turns, **about})
 
-    def got(self, events: Events, prefix: str, *, stream: bool) -> Got | None:
-        about = (self._call.echo, lambda: 1.0, _SEAL, self._call.tools, prefix)
-        encoder = ResponseStream("abc", *about)
-        if stream:
-            wire = [*_streamed(encoder, events), *encoder.conclude()]
-            response = _parsed(wire)[-1]["response"]
-            done = [e["item"] for e in _parsed(wire) if e["type"].endswith("item.done")]
-            assert done == response["output"]
-        else:
-            document = ResponseDocument(encoder)
-            for batch in events:
-                document.receive(batch)
-            if document.error is not None:
-                return None
-            response = json.loads(document.encode())
-        items = response["output"]
-        calls = [
-            _item_call(item, f"input[{number}]")
-            for number, item in enumerate(items, 1)
-            if item["type"] in _CALLS
-        ]
-        parts = [p for i in items if i["type"] == "message" for p in i["content"]]
-        details = response["incomplete_details"] or {}
-        stop = (
-            None if response["error"] else (response["status"], details.get("reason"))
-        )
-        return Got(
-            turn=items,
-            text="".join(p["text"] for p in parts if p["type"] == "output_text"),
-            calls=calls,
-            refusal="".join(p["refusal"] for p in parts if p["type"] == "refusal"),
-            stop=stop,
-            usage=response["usage"],
-            thoughts=[
-                f"input[{number}]"
-                for number, item in enumerate(items, 1)
-                if item.get("encrypted_content")
-            ],
-        )
-
-    def second(self, got: Got) -> Asked:
+    @override
+    def second(self, got: Got) -> bytes:
         items = [item for item in got.turn if item["type"] in _CALLS]
         results = [
             {
@@ -276,7 +267,57 @@ class ResponsesClient:
             }
             for number, item in enumerate(items)
         ]
-        return self._asked([QUESTION, *got.turn, *results, MORE])
+        return self.request([QUESTION, *got.turn, *results, MORE])
+
+    @override
+    def decoded(self, body: bytes) -> Asked:
+        call = self._call = decode_responses(body)
+        assembled = request_of(call, context_of(call, (), {}), _SEAL)
+        named = (*call.ignored, *call.adjusted)
+        return Asked(
+            assembled.request, (*named, *assembled.ignored, *assembled.adjusted)
+        )
+
+    @override
+    def encoder(self, prefix: str) -> ResponseStream:
+        about = (self._call.echo, lambda: 1.0, _SEAL, self._call.tools, prefix)
+        return ResponseStream("abc", *about)
+
+    @override
+    def document(self, prefix: str) -> ResponseDocument:
+        return ResponseDocument(self.encoder(prefix))
+
+    @override
+    def read_stream(self, told: Sequence[Any]) -> Got:
+        response = told[-1]["response"]
+        done = [e["item"] for e in told if e["type"].endswith("item.done")]
+        assert done == response["output"]
+        return self.read(response)
+
+    @override
+    def read(self, document: Any) -> Got:
+        items = document["output"]
+        calls = [
+            _item_call(item, f"input[{number}]")
+            for number, item in enumerate(items, 1)
+            if item["type"] in _CALLS
+        ]
+        parts = [p for i in items if i["type"] == "message" for p in i["content"]]
+        details = document["incomplete_details"] or {}
+        end = document["status"], details.get("reason")
+        return Got(
+            turn=items,
+            text="".join(p["text"] for p in parts if p["type"] == "output_text"),
+            calls=calls,
+            refusal="".join(p["refusal"] for p in parts if p["type"] == "refusal"),
+            stop=None if document["error"] else end,
+            usage=document["usage"],
+            thoughts=[
+                f"input[{number}]"
+                for number, item in enumerate(items, 1)
+                if item.get("encrypted_content")
+            ],
+        )
 
 
 def _item_call(item: Mapping[str, Any], at: str) -> Call:
@@ -287,76 +328,22 @@ def _item_call(item: Mapping[str, Any], at: str) -> Call:
 
 
 @define
-class MessagesClient:
+class MessagesClient(SDKClient):
     """anthropic-python's messages."""
 
+    path: ClassVar[str] = "/v1/messages"
     thinking: Mapping[str, Any] | None = None
     _form: ThinkingForm = field(factory=ThinkingForm, init=False)
 
-    def first(self) -> Asked:
-        return self._asked([QUESTION])
-
-    def _asked(self, messages: Sequence[Mapping[str, Any]]) -> Asked:
+    @override
+    def request(self, turns: Sequence[Mapping[str, Any]]) -> bytes:
         tools = [{"name": name, "input_schema": SCHEMA} for name in ("look", "note")]
         thinking = {} if self.thinking is None else {"thinking": self.thinking}
-        body = {"messages": messages, "max_tokens": 9999, "tools": tools, **thinking}
-        call = decode_messages(_encoded(body))
-        self._form = call.thinking
-        return Asked(call.request, (*call.ignored, *call.adjusted))
+        about = {"max_tokens": 9999, "tools": tools, **thinking}
+        return _encoded({"messages": turns, **about})
 
-    def got(self, events: Events, prefix: str, *, stream: bool) -> Got | None:
-        meta = MessageMeta(id="msg_1", request_id="req_1")
-        if stream:
-            message = self._collected(meta, events)
-        else:
-            document = MessageDocument(meta, self._form)
-            for batch in events:
-                document.receive(batch)
-            message = None if document.error else json.loads(document.encode())
-        if message is None:
-            return None
-        content = message["content"]
-        texts = [block["text"] for block in content if block["type"] == "text"]
-        return Got(
-            turn=[{"role": "assistant", "content": content}],
-            text="".join(texts),
-            calls=[
-                Call(b["id"], b["name"], b["input"], f"messages[1].content[{n}]")
-                for n, b in enumerate(content)
-                if b["type"] == "tool_use"
-            ],
-            stop=message["stop_reason"],
-            usage=message["usage"],
-            thoughts=[
-                f"messages[1].content[{n}]"
-                for n, b in enumerate(content)
-                if b.get("signature") or b["type"] == "redacted_thinking"
-            ],
-        )
-
-    def _collected(self, meta: MessageMeta, events: Events) -> Any:
-        snapshot: Any = None
-        buffers: dict[int, bytes] = {}
-        for event in _parsed(_streamed(MessageStream(meta, self._form), events)):
-            if event["type"] == "error":
-                break
-            if event["type"] == "ping":
-                continue
-            try:
-                snapshot = accumulate_event(
-                    event=event,  # type: ignore[arg-type]
-                    current_snapshot=snapshot,
-                    json_bufs=buffers,
-                )
-            except ValueError:
-                # The SDK reads no arguments that are not JSON, and keeps what it has.
-                continue
-        if snapshot is None:
-            return None
-        assert isinstance(snapshot, Message)
-        return snapshot.to_dict(mode="json", warnings=False)
-
-    def second(self, got: Got) -> Asked:
+    @override
+    def second(self, got: Got) -> bytes:
         results = [
             {
                 "type": "tool_result",
@@ -366,5 +353,59 @@ class MessagesClient:
             for number, call in enumerate(got.calls)
         ]
         behind = [*results, {"type": "text", "text": MORE["content"]}]
-        asked = {"role": "user", "content": behind}
-        return self._asked([QUESTION, *got.turn, asked])
+        return self.request([QUESTION, *got.turn, {"role": "user", "content": behind}])
+
+    @override
+    def decoded(self, body: bytes) -> Asked:
+        call = decode_messages(body)
+        self._form = call.thinking
+        return Asked(call.request, (*call.ignored, *call.adjusted))
+
+    @override
+    def encoder(self, prefix: str) -> MessageStream:
+        return MessageStream(_MESSAGE, self._form)
+
+    @override
+    def document(self, prefix: str) -> MessageDocument:
+        return MessageDocument(_MESSAGE, self._form)
+
+    @override
+    def read_stream(self, told: Sequence[Any]) -> Got | None:
+        snapshot: Any = None
+        buffers: dict[int, bytes] = {}
+        for event in told:
+            if event["type"] in ("error", "ping"):
+                continue
+            try:
+                snapshot = accumulate_event(
+                    event=event, current_snapshot=snapshot, json_bufs=buffers
+                )
+            except ValueError:
+                # The SDK reads no arguments that are not JSON, and keeps what it has.
+                continue
+        if snapshot is None:
+            return None
+        return self.read(snapshot.to_dict(mode="json", warnings=False))
+
+    @override
+    def read(self, document: Any) -> Got:
+        content = document["content"]
+        return Got(
+            turn=[{"role": "assistant", "content": content}],
+            text="".join(b["text"] for b in content if b["type"] == "text"),
+            calls=[
+                Call(b["id"], b["name"], b["input"], f"messages[1].content[{n}]")
+                for n, b in enumerate(content)
+                if b["type"] == "tool_use"
+            ],
+            stop=document["stop_reason"],
+            usage=document["usage"],
+            thoughts=[
+                f"messages[1].content[{n}]"
+                for n, b in enumerate(content)
+                if b.get("signature") or b["type"] == "redacted_thinking"
+            ],
+        )
+
+
+_MESSAGE = MessageMeta(id="msg_1", request_id="req_1")

@@ -11,6 +11,8 @@ Thinking that the client sends is left out, and reported, in these cases:
 - Another model made it.
 - The model checks the conversation before its thinking, and it has changed. Then later
   thinking is left out too, unless its conversation is known to be this one.
+- A block before it in its message is not sent as the model made it, and the model
+  checks that.
 - It is at the end of a message.
 
 If the model takes system messages, they must follow a user's turn, consist of text, and
@@ -37,6 +39,7 @@ from ccproxy.core.messages import (
     RedactedThinking,
     Text,
     Thinking,
+    ToolUse,
     is_blank,
 )
 
@@ -171,19 +174,31 @@ class History:
             return
         kept: list[Block] = []
         prefix: str | None = None
-        for block in turn.content:
+        is_changed = False
+        blocks = self._calls.open(turn.content, None, self.notes)
+        for place, block in enumerate(blocks):
+            is_changed = is_changed or self._differs(block, turn, place)
             if is_thinking(block):
                 if prefix is None:
                     prefix = self.prefix.digest
-                if not self._may_be_sent(block, prefix):
+                is_bound = is_changed and self.rules.model.is_prefix_bound
+                if is_bound or not self._may_be_sent(block, prefix):
                     self.notes.ignore(block.at)
+                    is_changed = True
                     continue
             kept.append(block)
         while kept and is_thinking(kept[-1]):
             self.notes.ignore(kept.pop().at)
         if kept:
-            blocks = self._calls.open(kept, None, self.notes)
-            self._add(Turn("assistant", blocks, turn.at, turn.extra))
+            self._add(Turn("assistant", kept, turn.at, turn.extra))
+
+    def _differs(self, block: Block, turn: Turn, place: int) -> bool:
+        """Whether a block, or one before it, is not as the model made it."""
+        start, bracket, index = block.at.rpartition("[")
+        if start == f"{turn.at}.content" and f"{bracket}{index}" != f"[{place}]":
+            return True
+        fields = ("id", "name", "input") if isinstance(block.value, ToolUse) else ()
+        return any(self.notes.is_adjusted(block.path_of(name)) for name in fields)
 
     def _may_be_sent(self, block: Block, prefix: str) -> bool:
         """Whether a thinking block of the client's may be sent."""

@@ -103,6 +103,10 @@ class Notes:
         """Fields that are not sent."""
         return tuple(self._ignored)
 
+    def is_adjusted(self, path: str) -> bool:
+        """Whether a field is reported as changed."""
+        return path in self._adjusted
+
     def name(self, field_name: str) -> str:
         """The client's name of a top-level field."""
         return self.names.get(field_name, field_name)

@@ -258,3 +258,20 @@ def test_encrypted_thinking_behind_another_prefix_is_left_out_with_all_later() -
             asked, thinking=request("x", thinking={"type": "adaptive"}).thinking
         )
         assert _kept(composed(asked, OPUS_5)) == ["c2ln", "c2lnMg=="]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [call("a b"), call("a", "functions.look"), {**call("a"), "input": [1]}, text(" ")],
+)
+def test_thinking_behind_a_block_that_was_changed(before: dict[str, Any]) -> None:
+    """The models that check what stands before their thinking would refuse it."""
+    said = [before, thought(), call("c")]
+    results = [result(b["id"]) for b in said if b["type"] == "tool_use"]
+    told = [user("hi"), assistant(*said), user(*results)]
+    adaptive = {"type": "adaptive"}
+    for model, is_sent in ((OPUS, False), (OPUS_5, True)):
+        composition = composed(request(told, thinking=adaptive), model)
+        blocks = body_of(composition)["messages"][1]["content"]
+        assert (thought() in blocks) is is_sent
+        assert ("messages[1].content[1]" in composition.ignored) is not is_sent
