@@ -103,7 +103,8 @@ def doctor(
         ("refuses", [], "session", "refused a control request: no such thing"),
         ("turned-old", [], "session", "version 2.1.100; ccproxy needs 2.1.251"),
         ("dies", [], "answer", "the claude CLI ended unexpectedly"),
-        ("silent", ["--first-token-timeout", "0.5"], "answer", "0.5 s"),
+        # The limit is also that of the session's start, which takes its time.
+        ("silent", ["--first-token-timeout", "3"], "answer", "3 s"),
     ],
 )
 @ensureDeferred
