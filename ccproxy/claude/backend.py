@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
 
-from ccproxy.claude.body.paths import client_path
+from ccproxy.claude.body.paths import BodyPaths
 from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.completion.composer import BodyComposer, ComposedQuestion
 from ccproxy.claude.installation.compose_mode import (
@@ -248,7 +248,7 @@ class ClaudeBackend:
             or isinstance(form.schema, UnsetType)
         ):
             return
-        param = client_path(request.paths, _SCHEMA) or _SCHEMA
+        param = BodyPaths(names=request.paths).client_path(_SCHEMA) or _SCHEMA
         await self._checker.compile(bytes(form.schema), param)
 
     def ask(

@@ -141,10 +141,12 @@ class Block(Parsed[BlockValue]):
     Attributes:
         renamed: the client's names of fields that have other names in the client's
             API, such as ``input`` → ``function.arguments``; not compared.
+        inner: a result's content, if its blocks have paths of their own; not compared.
     """
 
     type: str = ""
     renamed: Mapping[str, str] = field(factory=dict, eq=False)
+    inner: "tuple[Block, ...]" = field(default=(), eq=False)
 
     def path_of(self, name: str) -> str:
         """The path of a field in the client's request; empty: not known."""
@@ -198,14 +200,11 @@ def tool_result_block(
     at: str = "",
 ) -> Block:
     """A ``tool_result`` block, whose content is a text or blocks."""
-    encoded = content if isinstance(content, str) else [Raw(b.raw) for b in content]
-    return Block.make(
-        "tool_result",
-        tool_use_id=tool_use_id,
-        content=encoded,
-        is_error=True if is_error else UNSET,
-        at=at,
-    )
+    inner = () if isinstance(content, str) else tuple(content)
+    about: dict[str, object] = {"is_error": True} if is_error else {}
+    about["content"] = [Raw(b.raw) for b in inner] or content
+    made = Block.make("tool_result", tool_use_id=tool_use_id, at=at, **about)
+    return evolve(made, inner=inner)
 
 
 def thinking_block(thinking: str, signature: str, at: str = "") -> Block:

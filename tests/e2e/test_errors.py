@@ -282,7 +282,7 @@ PARTS: dict[str, dict[str, Any]] = {
             "messages",
         ),
         ("/v1/responses", "input[0].content[1].image_url", "input"),
-        ("/v1/messages", "messages[0].content[1]", "messages"),
+        ("/v1/messages", "messages[0].content[1].source.data", "messages"),
     ],
 )
 @ensureDeferred

@@ -1,7 +1,7 @@
 """Answers by a schema, and required calls, on the real CLI."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pytest
@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
 from tests.support.chunks import chunks_of, text_of
 from tests.support.openai_client import client
-from tests.support.server import RunningProxy, Upstream, answer, system
+from tests.support.server import RunningProxy, Upstream, answer, events, system
 from tests.support.spec import document_errors, response_errors
 from tests.support.tool_calls import BASH, ONE, TOOLS, TWO, call, calls, native
 
@@ -119,6 +119,58 @@ async def test_answer_by_a_schema_in_responses(
     assert document["status"] == "completed"
     assert document["output"][0]["content"][0]["text"] == GOOD
     assert document["text"]["format"]["schema"] == schema
+
+
+LIST: dict[str, Any] = {"type": "array", "items": {}, "maxItems": 2}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@ensureDeferred
+async def test_answer_that_is_no_object_comes_without_one(
+    proxy: Start, upstream: Upstream, stream: bool
+) -> None:
+    """In each API; the first answer is too long, and not streamed it is replaced."""
+    server = proxy()
+    about = {"type": "json_schema", "name": "a", "schema": LIST}
+    said = [{"role": "user", "content": "hello"}]
+    config = {"format": {"type": "json_schema", "schema": LIST}}
+    bodies: dict[str, dict[str, Any]] = {
+        "chat/completions": {"messages": said, "response_format": form(LIST)},
+        "responses": {"input": "hello", "text": {"format": about}},
+        "messages": {"messages": said, "max_tokens": 9, "output_config": config},
+    }
+    for path, body in bodies.items():
+        wrong = [] if stream else ['{"value": [1, 2, 3]}']
+        answers(upstream, *wrong, '{"value": [1, {"a": "}"}] }')
+        response = await server.post(f"/v1/{path}", {**body, "stream": stream})
+        told = await response.text()
+        assert response.code == 200, told
+        text = [*strings(events(told) if stream else [told])]
+        assert "".join(text).endswith('[1, {"a": "}"}]'), told
+        assert "value" not in "".join(text)
+        tool = upstream.bodies[-1]["tools"][0]
+        assert tool["input_schema"]["properties"] == {"value": LIST}
+
+
+def strings(documents: Sequence[str]) -> Iterator[str]:
+    """The texts of an answer in any API, or the pieces of its stream."""
+    for each in documents:
+        if each == "[DONE]":
+            continue
+        document = json.loads(each)
+        match document:
+            case {"choices": [{"message": {"content": text}}]}:
+                yield text
+            case {"choices": [{"delta": {"content": str(text)}}]}:
+                yield text
+            case {"type": "response.output_text.delta", "delta": text}:
+                yield text
+            case {"output": [*_, {"content": [{"text": text}]}]}:
+                yield text
+            case {"delta": {"text": text}}:
+                yield text
+            case {"type": "message", "content": [*_, {"text": text}]}:
+                yield text
 
 
 @SCHEMAS

@@ -43,7 +43,8 @@ PURE_NAMES = (
             "worker.turn_decoder",
             *("process.launch", "installation.compose_mode"),
             *(f"schemas.{each}" for each in ("text_limits", "validation", "drafts")),
-            "schemas.helper_messages",
+            *("schemas.helper_messages", "schemas.arguments", "schemas.shape"),
+            *("schemas.subschemas", "schemas.upgrade"),
             *(f"native.{each}" for each in ("prompt", "block_writer", "request")),
             *(f"native.{each}" for each in ("pairing", "history", "turn_decoder")),
             *(f"native.{each}" for each in ("tool_calls", "usage_counter")),
@@ -103,8 +104,8 @@ BELOW = {
 
 # Within the claude room: each part with the other parts that it may import.
 PARTS = {
-    "body": {"shaping"},
-    "shaping": {"body"},
+    "body": {"schemas", "shaping"},
+    "shaping": {"body", "schemas"},
     "protocol": set(),
     "process": {"protocol"},
     "schemas": set(),
@@ -115,7 +116,8 @@ PARTS = {
     "pool": {"installation", "process", "protocol", "worker", "claude"},
     "installation": {"body", "process", "protocol", "worker"},
     "native": {
-        *("body", "installation", "pool", "process", "protocol", "worker", "claude"),
+        *("body", "installation", "pool", "process", "protocol", "schemas", "worker"),
+        "claude",
     },
 }
 

@@ -190,6 +190,13 @@ def _image(source: Mapping[str, Any], place: str, most: int) -> Iterator[Violati
     if data is None:
         yield Violation.at(40, f"{place}.data", "Input should be valid base64")
         return
+    found, declared = _type(data), source["media_type"]
+    if found not in (None, declared):
+        words = (
+            f"The image was specified using the {declared} media type, but the image "
+            f"appears to be a {found} image"
+        )
+        yield Violation.at(40, place, words)
     if max(_sides(data), default=0) > most:
         many = " for many-image requests" if most == _MOST_SIDE_OF_MANY else ""
         words = (
@@ -204,6 +211,13 @@ def _decoded(data: str) -> bytes | None:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def _type(data: bytes) -> str | None:
+    """The type of an image by its first bytes; None: another format."""
+    starts = {b"\x89PNG": "png", b"GIF8": "gif", b"\xff\xd8\xff": "jpeg"}
+    found = [kind for start, kind in starts.items() if data.startswith(start)]
+    return f"image/{found[0]}" if found else None
 
 
 def _sides(data: bytes) -> Sequence[int]:

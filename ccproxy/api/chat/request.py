@@ -186,12 +186,13 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
             tools=tools.tools,
             tool_choice=tools.choice,
             output_config=output_config(
-                given.response_format, "response_format", effort
+                given.response_format, "response_format", adjustments, effort
             ),
             extra=extra,
             web_search_paths=adjustments.web_searches,
             paths={
                 "max_tokens": limit_param,
+                "messages": param,
                 "stop_sequences": "stop",
                 **output_paths(
                     given.response_format, "response_format", "reasoning_effort"

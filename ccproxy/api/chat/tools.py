@@ -271,6 +271,9 @@ def _tool(given: _Given, table: ToolTable, adjustments: Adjustments) -> Tool:
         adjustments.adjust(f"{given.at}.name")
     if given.identity.kind is ToolKind.CUSTOM:
         syntax, definition = _grammar(given.format, given.at)
+        if syntax is not None:
+            # The model is told of it, but not held to it.
+            adjustments.adjust(f"{given.at}.format")
         about = (name, given.description, syntax, definition, given.at)
         return custom_tool(*about, given.cache_control)
     return function_tool(

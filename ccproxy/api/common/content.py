@@ -170,28 +170,26 @@ def _openai_block(
         case "image_url" | "input_image":
             media.no_uploads(part.file_id, f"{at}.file_id")
             if isinstance(part.image_url, _ImageURL):
-                where = f"{at}.image_url.url"
-                return media.image(part.image_url.url, where, adjustments, cached)
-            return media.image(part.image_url, f"{at}.image_url", adjustments, cached)
+                where = media.Part(at, "image_url.url", adjustments, cached)
+                return media.image(part.image_url.url, where)
+            where = media.Part(at, "image_url", adjustments, cached)
+            return media.image(part.image_url, where)
         case "file":
             file = part.file or _File()
             media.no_uploads(file.file_id, f"{at}.file.file_id")
-            where = f"{at}.file.file_data"
-            return media.document(
-                file.file_data, None, file.filename, where, cache_control=cached
-            )
+            where = media.Part(at, "file.file_data", adjustments, cached)
+            data = required(file.file_data or None, where.path)
+            return media.document(data, file.filename, where)
         case "input_file":
             media.no_uploads(part.file_id, f"{at}.file_id")
-            if part.file_data and part.file_url:
+            if part.file_url and part.file_data:
                 adjustments.ignore(f"{at}.file_url")
-            return media.document(
-                part.file_data,
-                part.file_url,
-                part.filename,
-                f"{at}.file_data",
-                url_at=f"{at}.file_url",
-                cache_control=cached,
-            )
+            elif part.file_url:
+                where = media.Part(at, "file_url", adjustments, cached)
+                return where.url("document", part.file_url, part.filename)
+            where = media.Part(at, "file_data", adjustments, cached)
+            data = required(part.file_data or None, where.path)
+            return media.document(data, part.filename, where)
     unsupported(
         f"{at}.type",
         f"there is no content of type {part.type!r}; send text, "
@@ -215,6 +213,7 @@ def _native(part: ContentPart, role: str, at: str, adjustments: Adjustments) -> 
         return function_call(identifier, name, arguments, at, adjustments, {})
     try:
         native = msgspec.structs.replace(part, prompt_cache_breakpoint=None)
-        return Block.decode(msgspec.json.encode(native), at)
+        block = Block.decode(msgspec.json.encode(native), at)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"`{at}`: {error}", param=at) from None
+    return media.corrected(block, adjustments)

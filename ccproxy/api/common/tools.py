@@ -16,8 +16,7 @@ from attrs import frozen
 from msgspec import UNSET, Raw
 from typing_extensions import override
 
-from ccproxy.api.common.decoding import Adjustments
-from ccproxy.api.common.output_schema import object_schema
+from ccproxy.api.common.decoding import Adjustments, is_null
 from ccproxy.core.arguments import arguments_object
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Block, Tool, client_tool, tool_use_block
@@ -169,20 +168,21 @@ def function_tool(
 ) -> Tool:
     """A tool whose arguments are JSON; its schema stays byte for byte.
 
+    `ccproxy.claude.schemas.arguments` corrects or refuses schemas.
+
     Args:
         api_name: the tool's name in the request's `ToolTable`.
         description: for the model.
-        parameters: a JSON Schema of an object; None, ``null`` or ``{}`` for none.
+        parameters: a JSON Schema of an object; None or ``null``: there are none.
         at: the path of the function in the request.
         renamed: the request's names of the tool's fields.
         fields: others of the tool, such as ``strict``; `UNSET` is left out.
-
-    Raises:
-        InvalidRequest: a schema that the Messages API does not accept.
     """
-    where = f"{at}.{renamed.get('input_schema', 'input_schema')}"
-    schema = object_schema(parameters, where, or_else=_NO_PARAMETERS)
-    return client_tool(api_name, description, schema, at=at, renamed=renamed, **fields)
+    if parameters is None or is_null(parameters):
+        parameters = _NO_PARAMETERS
+    return client_tool(
+        api_name, description, parameters, at=at, renamed=renamed, **fields
+    )
 
 
 def function_call(

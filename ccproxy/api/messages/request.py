@@ -25,6 +25,7 @@ from attrs import evolve, frozen
 from msgspec import Raw, UnsetType
 
 from ccproxy.api.common.decoding import (
+    Adjustments,
     decode_fields,
     decode_json,
     is_null,
@@ -32,6 +33,7 @@ from ccproxy.api.common.decoding import (
     read_body,
     required,
 )
+from ccproxy.api.common.media import corrected
 from ccproxy.api.messages import schemas as structs
 from ccproxy.api.messages.stream import ThinkingForm
 from ccproxy.core.errors import (
@@ -131,7 +133,8 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
     _reject_unsupported(fields)
     ignored = [name for name in _NEVER_PASSED if fields.take(name) is not None]
     system, lost = _system(fields.read("system", _content_decoder))
-    messages, unsigned = _messages(fields.read("messages", _list_decoder))
+    adjustments = Adjustments()
+    messages, unsigned = _messages(fields.read("messages", _list_decoder), adjustments)
     stops = fields.read("stop_sequences", _texts_decoder)
     stream = fields.read("stream", _flag_decoder) or False
     thinking = _thinking(fields)
@@ -155,7 +158,7 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
         stream=stream,
         thinking=form,
         ignored=(*ignored, *lost, *unsigned),
-        adjusted=mended,
+        adjusted=(*mended, *adjustments.adjusted),
     )
 
 
@@ -220,7 +223,9 @@ def _system(content: str | Sequence[Raw] | None) -> tuple[str, list[str]]:
     return "\n\n".join(texts), lost
 
 
-def _messages(given: Sequence[Raw] | None) -> tuple[tuple[Message, ...], list[str]]:
+def _messages(
+    given: Sequence[Raw] | None, adjustments: Adjustments
+) -> tuple[tuple[Message, ...], list[str]]:
     """The messages, and the paths of thinking that is left out of them."""
     given = required(given, "messages")
     if not given:
@@ -228,7 +233,7 @@ def _messages(given: Sequence[Raw] | None) -> tuple[tuple[Message, ...], list[st
     messages: list[Message] = []
     unsigned: list[str] = []
     for index, raw in enumerate(given):
-        message = _message(raw, f"messages[{index}]")
+        message = _message(raw, f"messages[{index}]", adjustments)
         lost = [block.at for block in message.blocks if _is_unsigned(block)]
         if lost:
             unsigned += lost
@@ -239,7 +244,7 @@ def _messages(given: Sequence[Raw] | None) -> tuple[tuple[Message, ...], list[st
     return tuple(messages), unsigned
 
 
-def _message(raw: Raw, at: str) -> Message:
+def _message(raw: Raw, at: str, adjustments: Adjustments) -> Message:
     read = decode_json(_message_decoder, bytes(raw), at=at)
     if read.role not in _ROLES:
         raise InvalidRequest(
@@ -260,7 +265,7 @@ def _message(raw: Raw, at: str) -> Message:
     for index, part in enumerate(content):
         path = f"{at}.content[{index}]"
         with located(path):
-            blocks.append(_block(part, path))
+            blocks.append(corrected(_block(part, path), adjustments))
     return Message(read.role, tuple(blocks), at, extra)
 
 

@@ -229,7 +229,10 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
             tools=offered.tools,
             tool_choice=offered.choice,
             output_config=output_config(
-                form, _FORMAT, prompting.effort(effort, _EFFORT, adjustments)
+                form,
+                _FORMAT,
+                adjustments,
+                prompting.effort(effort, _EFFORT, adjustments),
             ),
             extra=sampling,
             web_search_paths=adjustments.web_searches,

@@ -193,7 +193,7 @@ def decode_tools(
         else:
             found += _tools(tool, at, adjustments)
     table = ToolTable([(one.identity, one.at) for one in found])
-    made = [_tool(one, table.api_name(one.identity)) for one in found]
+    made = [_tool(one, table.api_name(one.identity), adjustments) for one in found]
     tools, chosen = decode_choice(choice).applied(made, table, one_call=one_call)
     return DecodedTools(
         tools=tools,
@@ -247,8 +247,10 @@ def _named(tool: ToolFields, at: str, namespace: str | None = None) -> _Given:
     return _Given(ToolIdentity(name, ToolKind(tool.type), namespace), tool, at)
 
 
-def _tool(given: _Given, api_name: str) -> Tool:
+def _tool(given: _Given, api_name: str, adjustments: Adjustments) -> Tool:
     tool, at = given.fields, given.at
+    if api_name != given.identity.path_name:
+        adjustments.adjust(f"{at}.name")
     match given.identity.kind:
         case ToolKind.LOCAL_SHELL | ToolKind.SHELL as kind:
             description, schema = _SHELLS[kind]
@@ -266,6 +268,8 @@ def _tool(given: _Given, api_name: str) -> Tool:
     if syntax not in _SYNTAXES:
         unsupported(f"{at}.format.syntax", f"{syntax!r} is neither lark nor regex")
     definition = required(form.definition, f"{at}.format.definition")
+    # The model is told of it, but not held to it.
+    adjustments.adjust(f"{at}.format")
     return custom_tool(api_name, tool.description, syntax, definition, at)
 
 

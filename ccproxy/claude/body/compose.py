@@ -25,6 +25,7 @@ from ccproxy.claude.body.options import ComposeOptions
 from ccproxy.claude.body.output import choose_output
 from ccproxy.claude.body.reading import checked_end, read_request
 from ccproxy.claude.body.result import ComposedBody, Notes, ShapingPlan
+from ccproxy.claude.body.subset import GrammarLimits
 from ccproxy.claude.body.thinking import ThinkingChoice, choose_thinking
 from ccproxy.claude.body.tools import called_tools, check_choice, compose_tools
 from ccproxy.claude.body.turns import Prefix
@@ -210,13 +211,14 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
     system, turns = yield from read_request(request, notes, options.betas)
     system_messages = rules.takes_system_messages and options.system_messages
     max_tokens = _max_tokens(request, rules, notes)
-    tools = compose_tools(request.tools, rules, notes)
+    limits = GrammarLimits()
+    tools = compose_tools(request.tools, rules, limits, notes)
     if not tools:
         tools = called_tools(turns)
         if tools:
             notes.adjust(notes.name("tools"))
     choice = _choice(request, tools, notes)
-    output = choose_output(request, rules, tools, notes)
+    output = choose_output(request, rules, tools, limits, notes)
     if output.tool is not None:
         if choice is not None and choice.type == "none":
             # Only the proxy's tool for the answer may be called.

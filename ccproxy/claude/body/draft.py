@@ -198,7 +198,7 @@ class Draft:
             first_text=self._first_text(),
             json=json,
             cache_ttl=marks.ttl,
-            paths=BodyPaths(turns, tools, self.request.paths),
+            client_path=BodyPaths(turns, tools, self.request.paths).client_path,
         )
 
     def _first_text(self) -> str:

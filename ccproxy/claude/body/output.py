@@ -7,6 +7,8 @@ value are left out of the schema and reported; the proxy checks the answer by th
 Otherwise the proxy adds a tool after the client's tools. Its arguments are the answer.
 ``json_object`` always uses the tool, because ``output_config.format`` needs closed
 objects. The system prompt is not changed: the tool's description is the instruction.
+Arguments are an object, so an answer of another type is the only property of one; the
+client gets it without the object.
 
 If the client requires a call of its own tools, the answer has no format.
 
@@ -23,9 +25,12 @@ from msgspec import Raw, UnsetType
 from ccproxy.claude.body.models import ModelRules
 from ccproxy.claude.body.numbers import is_reprinted
 from ccproxy.claude.body.result import AnswerTool, Notes
-from ccproxy.claude.body.subset import narrowed
-from ccproxy.claude.body.tools import described, merged
-from ccproxy.core.errors import InvalidRequest, MissingParameter, UnsupportedValue
+from ccproxy.claude.body.subset import GrammarLimits
+from ccproxy.claude.body.tools import described
+from ccproxy.claude.schemas.arguments import argument_schema
+from ccproxy.claude.schemas.upgrade import may_be_older, upgraded
+from ccproxy.claude.shaping.wrapped import VALUE, allows_objects_only, wrapped
+from ccproxy.core.errors import InvalidRequest, MissingParameter
 from ccproxy.core.messages import MessagesRequest, OutputFormat, Tool, client_tool
 
 _NAME = "structured_output"
@@ -33,7 +38,8 @@ _DESCRIPTION = (
     "Gives the final answer. Call it exactly once, when the answer is ready; its "
     "arguments are the whole answer. Do not answer in prose."
 )
-_COMBINED = ("anyOf", "oneOf", "allOf")
+# Keywords that tell what a value is.
+_TYPED = frozenset(("type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"))
 _CITATIONS = b'"citations"'
 
 _encode = msgspec.json.Encoder().encode
@@ -60,9 +66,10 @@ def choose_output(
     request: MessagesRequest,
     rules: ModelRules,
     tools: Sequence[Tool],
+    limits: GrammarLimits,
     notes: Notes,
 ) -> OutputChoice:
-    """Choose how the answer gets the client's format.
+    """Choose how the answer gets the client's format; ``limits`` are the request's.
 
     Raises:
         ClientError: the format is invalid.
@@ -80,11 +87,11 @@ def choose_output(
         if not has_answer:
             notes.ignore(at)
             return OutputChoice()
-        return _own_tool({"type": "object"}, None, tools)
+        return _own_tool({"type": "object"}, None, tools, at)
     if form.type != "json_schema":
         # A newer format, or the provider's error explains it.
         return OutputChoice(format=_given(request))
-    output = _by_schema(request, form, rules, tools, at, notes)
+    output = _by_schema(request, form, rules, tools, limits, at, notes)
     # If a call is required, there is no answer to check and no tool to add.
     return output if has_answer else OutputChoice(format=output.format)
 
@@ -100,6 +107,7 @@ def _by_schema(
     form: OutputFormat,
     rules: ModelRules,
     tools: Sequence[Tool],
+    limits: GrammarLimits,
     at: str,
     notes: Notes,
 ) -> OutputChoice:
@@ -109,40 +117,56 @@ def _by_schema(
     given = bytes(form.schema)
     try:
         schema = msgspec.json.decode(given, type=dict[str, Any])
+        newest = upgraded(schema) if may_be_older(given) else schema
     except (msgspec.DecodeError, RecursionError):
         raise InvalidRequest(f"`{path}` must be a JSON Schema", param=path) from None
     if is_reprinted(given):
         notes.adjust(path)
     if rules.takes_output_format and not _is_excluded(request):
-        sent = narrowed({"type": "object", **schema})
-        if sent is not None:
-            if sent != schema:
-                notes.adjust(path)
-            fields = {"type": "json_schema", "schema": sent if sent != schema else None}
-            raw = _encode({**fields, "schema": fields["schema"] or Raw(given)})
+        sent = limits.take_part(_typed(newest))
+        if sent == schema:
+            raw = _encode({"type": "json_schema", "schema": Raw(given)})
             return OutputChoice(format=raw, schema=given)
-    if schema.get("type", "object") != "object":
-        raise UnsupportedValue(
-            f"`{path}` must be a JSON Schema of type object; put other values into a "
-            "property of an object",
-            param=path,
-        )
+        if sent is not None:
+            notes.adjust(path)
+            raw = _encode({"type": "json_schema", "schema": sent})
+            return OutputChoice(format=raw, schema=given)
     notes.adjust(at)
-    return _own_tool(schema, given, tools)
+    return _own_tool(newest, given, tools, path)
+
+
+def _typed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema with a type; a schema that says nothing of types is of an object."""
+    is_typed = _TYPED.isdisjoint(schema)
+    return {"type": "object", **schema} if is_typed else schema
 
 
 def _own_tool(
-    schema: Mapping[str, Any], given: bytes | None, tools: Sequence[Tool]
+    schema: Mapping[str, Any],
+    given: bytes | None,
+    tools: Sequence[Tool],
+    path: str,
 ) -> OutputChoice:
-    description = _DESCRIPTION
-    offered: dict[str, Any] = {"type": "object", **schema}
-    if given is not None and any(name in schema for name in _COMBINED):
-        offered = merged(schema)
-        description = described(_DESCRIPTION, given)
+    """The proxy's tool for the answer; ``path`` is that of the client's schema."""
+    is_wrapped = not allows_objects_only(schema)
+    raw = Raw(_encode(wrapped(schema) if is_wrapped else schema))
+    offered = argument_schema(raw, "", is_checked=False)
+    description, inner = _DESCRIPTION, "input_schema"
+    if is_wrapped:
+        description += f" The answer is the value of `{VALUE}`."
+        inner += f".properties.{VALUE}"
+    if offered.is_merged:
+        description = described(description, bytes(raw))
     name = _free_name({tool.value.name for tool in tools})
     return OutputChoice(
-        tool=client_tool(name, description, offered),
-        answer_tool=AnswerTool(name=name, schema=given),
+        tool=client_tool(
+            name,
+            description,
+            offered.json,
+            at=path.removesuffix(".schema"),
+            renamed=dict.fromkeys(("input_schema", inner), "schema"),
+        ),
+        answer_tool=AnswerTool(name=name, schema=given, is_wrapped=is_wrapped),
     )
 
 

@@ -2,140 +2,140 @@
 
 The provider's errors name paths in the body: ``messages.3.content.1.text``,
 ``tools.2.custom.input_schema``. The client knows the paths in its own request:
-``messages[7].content``, ``tools[2].function.parameters``.
+``messages[7].content``, ``tools[2].function.parameters``. Behind the number of an item,
+and behind ``source``, the provider names a type, which is no field.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+import msgspec
 from attrs import field, frozen
-from typing_extensions import override
 
+from ccproxy.claude.body.result import ClientPath
 from ccproxy.claude.body.turns import Turn
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.messages import Tool
+from ccproxy.core.messages import Block, Tool, ToolResult, result_content
 
-_MESSAGE = re.compile(
-    r"messages\.(\d+)(?:\.content(?:\.(\d+)(?:\.tool_use)?(?:\.([a-z_]+))?)?)?"
-)
-# What is inside an image or a document: in other APIs a block has another form.
-_MEDIA = re.compile(r"(messages\..*?)\.(?:image|document|pdf)\.source\b.*")
-# After the index of an item, the provider names the item's type.
-_TAGS = frozenset(
-    {
-        *("text", "image", "document", "tool_use", "tool_result", "thinking"),
-        *("redacted_thinking", "custom", "enabled", "adaptive", "disabled", "tool"),
-    }
-)
-_TOOL = re.compile(r"tools\.(\d+)(?:\.custom)?(?:\.([a-zA-Z_]+))?")
+# The provider's names of types that differ from those of the client's blocks and tools.
+_TYPES = frozenset(("custom", "pdf", "tool", "enabled", "adaptive", "disabled"))
+_SOURCES = frozenset(("base64", "url", "text", "content", "file"))
+# These types of blocks have a field of the same name.
+_FIELDS = frozenset(("text", "thinking"))
 
 
 @frozen(eq=False)
-class BodyPaths(Mapping[str, str]):
-    """The client's path of each path in the body, found at the lookup."""
+class BodyPaths:
+    """The paths of one body.
+
+    Attributes:
+        names: the client's paths of top-level fields and of fields in them.
+    """
 
     turns: Sequence[Turn] = ()
     tools: Sequence[Tool] = ()
     names: Mapping[str, str] = field(factory=dict)
 
-    @override
-    def __getitem__(self, path: str) -> str:
-        found = self._find(path)
-        if not found:
-            raise KeyError(path)
-        return found
+    def client_path(self, path: str) -> str | None:
+        """The client's path of a path that the provider names.
 
-    @override
-    def __iter__(self) -> Iterator[str]:
-        for number, turn in enumerate(self.turns):
-            yield f"messages.{number}"
-            if not isinstance(turn.content, str):
-                for index in range(len(turn.content)):
-                    yield f"messages.{number}.content.{index}"
-        for number, _ in enumerate(self.tools):
-            yield f"tools.{number}"
-        yield from self.names
+        Args:
+            path: as in the provider's error, such as ``messages.3.content.1.text``.
 
-    @override
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+        Returns:
+            None: the part is the proxy's, or not known.
+        """
+        match path.split("."):
+            case ["messages", number, *rest] if number.isdecimal():
+                return self._in_turn(int(number), rest)
+            case ["tools", number, *rest] if number.isdecimal():
+                return self._in_tool(int(number), rest)
+            case [("messages" | "tools"), _, *_]:
+                return None
+            case ["system", *_]:
+                return self.names.get("system", "system")
+            case [name, kind, *rest] if kind in _TYPES and rest:
+                return _renamed("", self.names, [name, *rest])
+            case steps:
+                return _renamed("", self.names, steps)
 
-    def _find(self, path: str) -> str:
-        if path in self.names:
-            return self.names[path]
-        if match := _MESSAGE.fullmatch(path):
-            return self._message(int(match[1]), match[2], match[3])
-        if match := _TOOL.fullmatch(path):
-            number = int(match[1])
-            if number >= len(self.tools) or not self.tools[number].at:
-                return ""
-            tool = self.tools[number]
-            inner = match[2]
-            return f"{tool.at}.{tool.renamed.get(inner, inner)}" if inner else tool.at
-        return ""
+    def _in_turn(self, number: int, rest: Sequence[str]) -> str | None:
+        turn = self.turns[number] if number < len(self.turns) else None
+        if turn is None or not turn.at:
+            return None
+        match rest:
+            case ["content", index, *inner] if index.isdecimal():
+                return _in_block(_item(turn.blocks, index), inner)
+            case ["content", *_]:
+                return turn.at
+        return _renamed(turn.at, {}, rest)
 
-    def _message(self, number: int, index: str | None, inner: str | None) -> str:
-        if number >= len(self.turns):
-            return ""
-        turn = self.turns[number]
-        blocks = turn.blocks
-        if index is not None:
-            block = blocks[int(index)] if int(index) < len(blocks) else None
-            if block is None or inner is None:
-                return block.at if block is not None else ""
-            # Other fields have the same name in the client's API.
-            return block.path_of(inner) if inner in block.renamed else ""
-        return turn.at
+    def _in_tool(self, number: int, rest: Sequence[str]) -> str | None:
+        tool = self.tools[number] if number < len(self.tools) else None
+        if tool is None or not tool.at:
+            return None
+        is_typed = bool(rest) and (rest[0] == tool.value.type or rest[0] in _TYPES)
+        return _renamed(tool.at, tool.renamed, rest[1:] if is_typed else rest)
 
 
-def client_path(paths: Mapping[str, str], path: str) -> str | None:
-    """The client's path of a path that the provider names.
+def _in_block(block: Block | None, rest: Sequence[str]) -> str | None:
+    if block is None or not block.at:
+        return None
+    is_typed = bool(rest) and (rest[0] == block.type or rest[0] in _TYPES)
+    if is_typed and not (len(rest) == 1 and rest[0] in _FIELDS):
+        rest = rest[1:]
+    match rest:
+        case ["content", index, *inner] if index.isdecimal():
+            return _in_block(_item(_inner(block), index), inner)
+        case ["source", *_] if "source" in block.renamed:
+            # The client has the source in one URL.
+            return block.path_of("source")
+        case ["source", kind, *inner] if kind in _SOURCES:
+            rest = ["source", *inner]
+    return _renamed(block.at, block.renamed, rest)
 
-    Args:
-        paths: `ComposedBody.paths`.
-        path: as in the provider's error, such as ``messages.3.content.1.text``.
 
-    Returns:
-        The client's path of the nearest part that has one, with the rest of ``path``;
-        the name of a top-level field; None: the part is the proxy's, or not known.
-    """
-    if match := _MEDIA.fullmatch(path):
-        path = match[1]
-    steps = path.split(".")
+def _inner(block: Block) -> Sequence[Block]:
+    """The blocks of a result's content."""
+    if block.inner or not isinstance(block.value, ToolResult):
+        return block.inner
+    try:
+        content = result_content(block.value, block.at)
+    except msgspec.ValidationError:
+        return ()
+    return () if isinstance(content, str) else content
+
+
+def _item(blocks: Sequence[Block], index: str) -> Block | None:
+    return blocks[int(index)] if int(index) < len(blocks) else None
+
+
+def _renamed(at: str, names: Mapping[str, str], steps: Sequence[str]) -> str:
+    """The path of a field below ``at``, with the client's name of its beginning."""
     for count in range(len(steps), 0, -1):
-        found = paths.get(".".join(steps[:count]))
-        if found:
-            return _joined(found, steps[count:])
-    if steps[0] in ("messages", "tools", "system"):
-        return steps[0] if steps[0] == "system" else None
-    return _joined(steps[0], steps[1:])
+        name = names.get(".".join(steps[:count]))
+        if name is not None:
+            return _joined(f"{at}.{name}" if at else name, steps[count:])
+    return _joined(at, steps) if at else _joined(steps[0], steps[1:])
 
 
 def _joined(start: str, steps: Sequence[str]) -> str:
-    rest = list(steps)
-    if len(rest) > 1 and rest[0] in _TAGS:
-        # The type of an item is not a field.
-        del rest[0]
-    for step in rest:
-        start += f"[{step}]" if step.isdigit() else f".{step}"
+    for step in steps:
+        start += f"[{step}]" if step.isdecimal() else f".{step}"
     return start
 
 
-def with_client_paths(error: CCProxyError, paths: Mapping[str, str]) -> CCProxyError:
+def with_client_paths(error: CCProxyError, client_path: ClientPath) -> CCProxyError:
     """The error with the client's path in ``param`` and at the message's start.
 
     A path that the client's request does not have is left out.
 
     Args:
         error: the worker's error.
-        paths: `ComposedBody.paths` of the request.
+        client_path: `ComposedBody.client_path` of the request.
     """
     if error.param is None:
         return error
-    if "." in error.param:
-        param = client_path(paths, error.param)
-    else:
-        param = paths.get(error.param, error.param)
+    param = client_path(error.param)
     message = error.message
     if param is not None and message.startswith(error.param):
         message = param + message[len(error.param) :]

@@ -1,11 +1,17 @@
 """The results of composing: a body, the plan for its answer, and notes. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
 from attrs import define, field, frozen
 
 CacheTTL: TypeAlias = Literal["5m", "1h"]
+ClientPath: TypeAlias = Callable[[str], str | None]
+
+
+def _unknown(_: str) -> str | None:
+    return None
+
 
 # The proxy asks a question at most twice.
 ALL_PARTS = 2
@@ -18,10 +24,12 @@ class AnswerTool:
     Attributes:
         name: the tool's name, which differs from those of all the client's tools.
         schema: the client's schema as JSON, for the check; None: any object will do.
+        is_wrapped: whether the answer is the only property of the arguments.
     """
 
     name: str
     schema: bytes | None
+    is_wrapped: bool = False
 
 
 @frozen(kw_only=True)
@@ -68,8 +76,8 @@ class ComposedBody:
         json: the JSON object that the CLI merges into its request.
         cache_ttl: the CLI's ``CLAUDE_CODE_PROMPT_CACHE_TTL``: all breakpoints of a
             request must have one time to live; None: the CLI's default.
-        paths: the client's path of each part of the body, by the path that the
-            provider's errors have (``messages.3.content.1``, ``tools.2``).
+        client_path: finds the client's path of a path in the provider's errors
+            (``messages.3.content.1``, ``tools.2``); None: the part is the proxy's.
     """
 
     model: str
@@ -78,7 +86,7 @@ class ComposedBody:
     first_text: str
     json: bytes
     cache_ttl: CacheTTL | None = None
-    paths: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
+    client_path: ClientPath = field(default=_unknown, eq=False, repr=False)
 
 
 @define

@@ -11,6 +11,10 @@ Source: rules 32 and 38 of the Messages API; "Structured outputs", limitations.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from attrs import define
+
+from ccproxy.claude.schemas.subschemas import target_of
+
 _MAPS = ("properties", "$defs", "definitions")
 _LISTS = ("anyOf", "allOf")
 _KEPT = frozenset(
@@ -36,36 +40,61 @@ _CHECKED = frozenset(
         *("dependentRequired", "dependentSchemas", "minContains", "maxContains"),
     }
 )
-_MOST_OPTIONAL = 24
-_MOST_UNIONS = 16
 _DEEPEST = 64
 
 
-def is_in_subset(schema: Any) -> bool:
-    """Whether the provider takes a schema unchanged."""
-    found = narrowed(schema)
-    return found is not None and found == schema
+@define
+class GrammarLimits:
+    """What is left of the provider's limits for all schemas of one request.
+
+    Attributes:
+        tools: strict tools.
+        optional: properties that are not required.
+        unions: alternatives, and lists of types.
+    """
+
+    tools: int = 20
+    optional: int = 24
+    unions: int = 16
+
+    def take_tool(self, schema: Any) -> bool:
+        """Add a strict tool; False: the provider cannot enforce its schema."""
+        if self.tools == 0 or narrowed(schema) != schema or not self._take(schema):
+            return False
+        self.tools -= 1
+        return True
+
+    def take_part(self, schema: Any) -> dict[str, Any] | None:
+        """Add the part of a schema that the provider can enforce; None: there is none.
+
+        A value that satisfies the part need not satisfy the schema.
+        """
+        found = narrowed(schema)
+        return found if found is not None and self._take(found) else None
+
+    def _take(self, schema: Mapping[str, Any]) -> bool:
+        optional, unions = _sizes(schema)
+        if optional > self.optional or unions > self.unions:
+            return False
+        self.optional -= optional
+        self.unions -= unions
+        return True
 
 
 def narrowed(schema: Any) -> dict[str, Any] | None:
-    """The part of a schema that the provider can enforce.
+    """The part of a schema that the provider can enforce, whatever its size.
 
-    A value that satisfies the part need not satisfy the schema. Objects with
-    ``properties`` but without ``additionalProperties`` are closed.
+    Objects with ``properties`` but without ``additionalProperties`` are closed.
 
     Returns:
-        None if there is no such part: the schema has an open object, recursion, an
-        unknown keyword, or too many optional properties or alternatives.
+        None if there is no such part: the schema has an open object, recursion or an
+        unknown keyword.
     """
-    if not isinstance(schema, Mapping) or schema.get("type") != "object":
-        return None
     try:
         found = _walk(schema, 0)
+        return None if _is_recursive(found) else found
     except (_OutsideError, RecursionError):
         return None
-    if _is_recursive(found) or not _is_small(found):
-        return None
-    return found
 
 
 class _OutsideError(Exception):
@@ -109,7 +138,7 @@ def _plain(value: Any) -> Any:
 
 def _is_kept_limit(name: str, value: Any) -> bool:
     if name == "format":
-        return value in _FORMATS
+        return isinstance(value, str) and value in _FORMATS
     return name == "minItems" and value in (0, 1)
 
 
@@ -138,12 +167,8 @@ def _is_recursive(root: Mapping[str, Any]) -> bool:
         if reference in states:
             return not states[reference]
         states[reference] = False
-        target: Any = root
-        steps = reference.removeprefix("#").split("/")[1:]
-        for step in steps:
-            step = step.replace("~1", "/").replace("~0", "~")
-            target = target.get(step) if isinstance(target, Mapping) else None
-        if not reference.startswith("#/") or not isinstance(target, Mapping):
+        target = target_of(root, reference)
+        if not isinstance(target, Mapping):
             return True
         if any(goes_round(inner) for inner in _references(target)):
             return True
@@ -160,7 +185,8 @@ def _references(schema: Any) -> Iterator[str]:
             yield reference
 
 
-def _is_small(root: Mapping[str, Any]) -> bool:
+def _sizes(root: Mapping[str, Any]) -> tuple[int, int]:
+    """The number of optional properties, and of unions."""
     optional = unions = 0
     for part in _parts(root):
         properties = part.get("properties")
@@ -170,7 +196,7 @@ def _is_small(root: Mapping[str, Any]) -> bool:
             optional += sum(1 for name in properties if name not in named)
         if "anyOf" in part or isinstance(part.get("type"), list):
             unions += 1
-    return optional <= _MOST_OPTIONAL and unions <= _MOST_UNIONS
+    return optional, unions
 
 
 def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:

@@ -37,8 +37,8 @@ Source: rules 5, 13, 15, 28 to 32 and 34 of the Messages API.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -47,24 +47,24 @@ from ccproxy.claude.body.models import ModelRules
 from ccproxy.claude.body.numbers import is_reprinted
 from ccproxy.claude.body.pairing import has_result
 from ccproxy.claude.body.result import Notes
-from ccproxy.claude.body.subset import is_in_subset
+from ccproxy.claude.body.subset import GrammarLimits
 from ccproxy.claude.body.turns import Turn
+from ccproxy.claude.schemas.arguments import argument_schema
 from ccproxy.core.errors import InvalidRequest, UnsupportedValue
 from ccproxy.core.messages import Tool, ToolChoice, ToolUse, client_tool, text_block
 from ccproxy.core.tool_names import is_sound
 
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
-_COMBINED = ("anyOf", "oneOf", "allOf")
 _NEW_WEB_SEARCH = "web_search_2026"
 _OLD_WEB_SEARCH = "web_search_20250305"
 
-_encode = msgspec.json.Encoder().encode
-_decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
 JSONObject: TypeAlias = dict[str, object]
 
 
-def compose_tools(tools: Sequence[Tool], rules: ModelRules, notes: Notes) -> list[Tool]:
-    """The corrected tools, in the client's order.
+def compose_tools(
+    tools: Sequence[Tool], rules: ModelRules, limits: GrammarLimits, notes: Notes
+) -> list[Tool]:
+    """The corrected tools, in the client's order; ``limits`` are those of the request.
 
     Raises:
         InvalidRequest: two tools have the same name, or a name is invalid.
@@ -77,7 +77,7 @@ def compose_tools(tools: Sequence[Tool], rules: ModelRules, notes: Notes) -> lis
         _check_name(tool, at, seen)
         _report_numbers(tool, at, notes)
         if tool.value.type in ("custom", "function"):
-            tool = _with_schema(tool, at, notes)
+            tool = _with_schema(tool, at, limits, notes)
         elif _is_too_new(tool, rules):
             notes.adjust(f"{at}.type")
             tool = tool.replaced(type=_OLD_WEB_SEARCH)
@@ -135,47 +135,26 @@ def _check_name(tool: Tool, at: str, seen: set[str]) -> None:
     seen.add(name)
 
 
-def _with_schema(tool: Tool, at: str, notes: Notes) -> Tool:
+def _with_schema(tool: Tool, at: str, limits: GrammarLimits, notes: Notes) -> Tool:
     given = tool.value.input_schema
     if not isinstance(given, Raw):
         return tool
     path = path_of(tool, at, "input_schema")
-    try:
-        fields = _decode_shallow(given)
-    except msgspec.ValidationError:
-        raise InvalidRequest(
-            f"`{path}` must be a JSON Schema of type object", param=path
-        ) from None
+    schema = argument_schema(given, path, is_checked=bool(tool.renamed))
+    _check_properties(schema.properties, path)
     changes: dict[str, object] = {}
-    if any(name in fields for name in _COMBINED):
-        schema = merged(msgspec.json.decode(given))
-        changes["input_schema"] = schema
-        changes["description"] = described(tool.value.description, bytes(given))
+    if schema.is_changed:
+        changes["input_schema"] = schema.json
         notes.adjust(path)
-        properties: Iterable[str] = schema.get("properties", {})
-    else:
-        if "type" not in fields:
-            changes["input_schema"] = {"type": "object", **fields}
-            notes.adjust(path)
-        properties = _properties(fields)
-    _check_properties(properties, path)
-    if tool.renamed and tool.value.strict:
-        is_changed = "input_schema" in changes
-        if is_changed or not is_in_subset(msgspec.json.decode(given)):
+    if schema.is_merged:
+        changes["description"] = described(tool.value.description, bytes(given))
+    if tool.value.strict:
+        fits = limits.take_tool(msgspec.json.decode(schema.json))
+        # OpenAI's `strict` allows more than the provider can enforce.
+        if tool.renamed and (schema.is_merged or not fits):
             changes["strict"] = UNSET
             notes.adjust(path_of(tool, at, "strict"))
     return tool.replaced(**changes) if changes else tool
-
-
-def _properties(fields: Mapping[str, Raw]) -> Iterable[str]:
-    given = fields.get("properties")
-    if given is None:
-        return ()
-    try:
-        return _decode_shallow(given)
-    except msgspec.ValidationError:
-        # The provider's error about this is the better one.
-        return ()
 
 
 def _check_properties(names: Iterable[str], path: str) -> None:
@@ -192,90 +171,6 @@ def described(description: str | None, schema: bytes) -> str:
     """A description that ends with the exact schema."""
     exact = f"The arguments satisfy this JSON Schema: {schema.decode()}"
     return f"{description}\n\n{exact}" if description else exact
-
-
-def merged(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge ``anyOf``, ``oneOf`` and ``allOf`` at the root of a schema into one object.
-
-    Every object that satisfies the schema satisfies the result. The result has the
-    properties of all branches. It requires the properties that the root requires, that
-    every branch of ``anyOf`` or ``oneOf`` requires, or that a branch of ``allOf``
-    requires.
-    """
-    kept = {k: v for k, v in schema.items() if k not in _COMBINED}
-    properties: dict[str, Any] = {}
-    required = dict.fromkeys(_names(schema))
-    own = schema.get("properties")
-    if isinstance(own, Mapping):
-        properties.update(own)
-    for keyword in _COMBINED:
-        branches = [_resolved(b, schema) for b in _list(schema.get(keyword))]
-        for branch in branches:
-            found = branch.get("properties")
-            if isinstance(found, Mapping):
-                for name, value in found.items():
-                    _put(properties, name, value)
-        sets = [set(_names(branch)) for branch in branches]
-        if sets:
-            common = set.union(*sets) if keyword == "allOf" else set.intersection(*sets)
-            required.update(dict.fromkeys(sorted(common)))
-    kept["type"] = "object"
-    kept["properties"] = properties
-    kept.pop("required", None)
-    if required:
-        kept["required"] = list(required)
-    kept.pop("unevaluatedProperties", None)
-    return kept
-
-
-def _put(properties: dict[str, Any], name: str, value: Any) -> None:
-    known = properties.get(name)
-    if known is None or known == value:
-        properties[name] = value
-        return
-    choices = known["anyOf"] if _is_choice(known) else [known]
-    if value not in choices:
-        properties[name] = {"anyOf": [*choices, value]}
-
-
-def _is_choice(schema: Any) -> bool:
-    return isinstance(schema, Mapping) and set(schema) == {"anyOf"}
-
-
-def _resolved(branch: Any, root: Mapping[str, Any], depth: int = 8) -> dict[str, Any]:
-    """A branch as one object: its ``$ref`` resolved, its own branches merged."""
-    if not isinstance(branch, Mapping) or not depth:
-        return {}
-    reference = branch.get("$ref")
-    if isinstance(reference, str):
-        found = _found(root, reference)
-        return _resolved(found, root, depth - 1)
-    if not any(keyword in branch for keyword in _COMBINED):
-        return dict(branch)
-    inner = {
-        k: [_resolved(b, root, depth - 1) for b in _list(v)] if k in _COMBINED else v
-        for k, v in branch.items()
-    }
-    return merged(inner)
-
-
-def _found(root: Mapping[str, Any], reference: str) -> Any:
-    if not reference.startswith("#/"):
-        return None
-    found: Any = root
-    for step in reference[2:].split("/"):
-        if not isinstance(found, Mapping):
-            return None
-        found = found.get(step.replace("~1", "/").replace("~0", "~"))
-    return found
-
-
-def _names(schema: Mapping[str, Any]) -> list[str]:
-    return [name for name in _list(schema.get("required")) if isinstance(name, str)]
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def check_choice(

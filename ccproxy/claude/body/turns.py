@@ -30,7 +30,7 @@ from hashlib import blake2b
 from typing import Any, Self
 
 import msgspec
-from attrs import define, field
+from attrs import define, evolve, field
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.claude.body.numbers import is_reprinted
@@ -224,6 +224,7 @@ def _corrected_result(block: Block, content: Raw, notes: Notes) -> Block:
     if not raw.startswith(b"["):
         return block
     kept: list[Raw] = []
+    inner: list[Block] = []
     marker: Raw | None = None
     has_changed = False
     for index, part in enumerate(_decode_parts(raw)):
@@ -232,12 +233,16 @@ def _corrected_result(block: Block, content: Raw, notes: Notes) -> Block:
             known = _decode_part(part)
         except msgspec.ValidationError:
             # The provider's error about this is the better one.
-            kept.append(part)
-            continue
+            known = _Part()
+        if block.inner:
+            path = block.inner[index].at
         if known.type == "text" and known.text is not None and is_blank(known.text):
             notes.ignore(path)
             has_changed = True
-        elif known.cache_control is not UNSET and not _is_null(known.cache_control):
+            continue
+        told = Block(Opaque(), b"", path, known.type)
+        inner.append(block.inner[index] if block.inner else told)
+        if known.cache_control is not UNSET and not _is_null(known.cache_control):
             notes.adjust(f"{path}.cache_control" if path else "")
             fields = msgspec.json.decode(part, type=dict[str, Raw])
             marker = fields.pop("cache_control")
@@ -251,7 +256,7 @@ def _corrected_result(block: Block, content: Raw, notes: Notes) -> Block:
     own = block.fields.get("cache_control")
     if marker is not None and (own is None or _is_null(own)):
         changes["cache_control"] = marker
-    return block.replaced(**changes)
+    return evolve(block.replaced(**changes), inner=tuple(inner))
 
 
 class Prefix:

@@ -240,7 +240,7 @@ class Completion(PoolClient):
             self._note_token(events)
         end = events[-1]
         if isinstance(end, Failed):
-            error = with_client_paths(end.error, self._body.paths)
+            error = with_client_paths(end.error, self._body.client_path)
             events = [*events[:-1], Failed(error)]
         elif isinstance(end, Finished) and not self._is_first_part:
             events = [*events[:-1], self._summed(end)]

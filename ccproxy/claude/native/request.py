@@ -12,6 +12,7 @@ import msgspec
 from attrs import frozen
 
 from ccproxy.claude.body.models import is_same_model
+from ccproxy.claude.body.tools import described, path_of
 from ccproxy.claude.native.pairing import paired
 from ccproxy.claude.native.prompt import (
     Block,
@@ -30,6 +31,7 @@ from ccproxy.claude.native.prompt import (
     is_blank,
     turns,
 )
+from ccproxy.claude.schemas.arguments import argument_schema
 from ccproxy.core import messages
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 
@@ -188,8 +190,14 @@ class _Reader:
                 param = f"{at}.input_schema"
                 raise MissingParameter(f"`{param}` is missing", param=param)
             else:
-                schema = {"type": "object", **_decode_object(value.input_schema)}
-                yield PromptTool(value.name, value.description, schema)
+                path = path_of(tool, at, "input_schema")
+                schema = argument_schema(value.input_schema, path, is_checked=True)
+                description = value.description
+                if schema.is_changed:
+                    self.adjusted.append(path)
+                if schema.is_merged:
+                    description = described(description, bytes(value.input_schema))
+                yield PromptTool(value.name, description, _decode_object(schema.json))
 
     def extra(self, *, forward_sampling: bool) -> Mapping[str, float]:
         sampling: dict[str, float] = {}

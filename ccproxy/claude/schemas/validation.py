@@ -27,28 +27,14 @@ from ccproxy.claude.schemas.drafts import (
     rules,
     shown,
 )
+from ccproxy.claude.schemas.subschemas import LISTS, MAPS, SINGLE
+from ccproxy.claude.schemas.upgrade import upgraded
 
 # The most subschemas that may apply to one value. Each takes about 20 µs to check.
 MOST_EXPANDED = 10_000
 
 _Path = tuple[str | int, ...]
 
-# Keywords whose value is a subschema, a list, or an object of subschemas. `items` and
-# `dependencies` differ by draft.
-_SINGLE = frozenset(
-    (
-        *("additionalItems", "additionalProperties", "contains", "contentSchema"),
-        *("else", "if", "items", "not", "propertyNames", "then"),
-        *("unevaluatedItems", "unevaluatedProperties"),
-    )
-)
-_LISTS = frozenset(("allOf", "anyOf", "items", "oneOf", "prefixItems"))
-_MAPS = frozenset(
-    (
-        *("$defs", "definitions", "dependencies", "dependentSchemas"),
-        *("patternProperties", "properties"),
-    )
-)
 _DEFINITIONS = frozenset(("$defs", "definitions"))
 # Keywords whose subschemas apply to the same value as the schema itself.
 _IN_PLACE = frozenset(
@@ -107,6 +93,9 @@ def compile_schema(text: str) -> CompiledSchema:
     if not isinstance(document, dict | bool):
         raise SchemaRefused((), "it must be an object or a boolean")
     draft = draft_of(document)
+    if isinstance(document, dict) and "$schema" not in document:
+        # Many schemas of older drafts do not declare them.
+        document = upgraded(document)
     _Reader(draft).read(document)
     # With its default registry, jsonschema would fetch remote references.
     return CompiledSchema(draft.validator(document, registry=Registry()))
@@ -172,7 +161,7 @@ class _Reader:
                 raise SchemaRefused(at, f"{shown(found.instance)} {why}")
             self._checked[id(one)] = one
             for keyword, place, inner in self._subschemas(one):
-                if inner is False and keyword in _MAPS:
+                if inner is False and keyword in MAPS:
                     # jsonschema does not report the path of a `false`.
                     one[keyword][place[1]] = {"not": {}}
                 waiting.append((inner, (*at, *place)))
@@ -188,15 +177,15 @@ class _Reader:
         for keyword, value in schema.items():
             if keyword not in known:
                 continue
-            if isinstance(value, dict) and keyword in _MAPS:
+            if isinstance(value, dict) and keyword in MAPS:
                 for key, inner in value.items():
                     # `dependencies` may be lists of names.
                     if isinstance(inner, dict | bool):
                         yield keyword, (keyword, key), inner
-            elif isinstance(value, list) and keyword in _LISTS:
+            elif isinstance(value, list) and keyword in LISTS:
                 for index, inner in enumerate(value):
                     yield keyword, (keyword, index), inner
-            elif isinstance(value, dict) and keyword in _SINGLE:
+            elif isinstance(value, dict) and keyword in SINGLE:
                 yield keyword, (keyword,), value
 
     def _target(self, ref: Any, at: _Path, resolver: Any) -> Any:

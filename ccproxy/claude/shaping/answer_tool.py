@@ -24,7 +24,8 @@ CALLED    the end                     the end
 
 If the answer does not satisfy the schema, a second request is sent. The events that
 were passed on are declared void. An API that has streamed them to the client ends the
-stream with an error.
+stream with an error. If the answer is the only property of the arguments, all of this
+is about the value of that property.
 """
 
 from collections.abc import Collection
@@ -39,6 +40,7 @@ from ccproxy.claude.body.result import ALL_PARTS, AnswerTool
 from ccproxy.claude.shaping.formatted import correction_text, not_satisfied
 from ccproxy.claude.shaping.parts import PartsShaper
 from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain, SchemaCheck
+from ccproxy.claude.shaping.wrapped import ValueDecoder
 from ccproxy.core.messages import Text, ToolUse, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
@@ -94,6 +96,7 @@ class AnswerToolShaper(PartsShaper):
         self._answering: int | None = None
         self._dropping: int | None = None
         self._answer: list[str] = []
+        self._value: ValueDecoder | None = None
         self._held: list[Event] = []
         # The message's events that were passed on, besides the answer.
         self._kept: list[Event] = []
@@ -114,17 +117,17 @@ class AnswerToolShaper(PartsShaper):
                 if isinstance(block.value, Text) and self._state is _State.OPEN:
                     self._state = _State.HELD
             case InputJSONDelta(json, index) if index == self._answering:
-                self._answer.append(json)
-                return self._parts.renumber([TextDelta(json, index)]) if json else []
+                text = json if self._value is None else self._value.feed(json)
+                return self._give(text, index)
             case InputJSONDelta(index=index) if index == self._dropping:
                 return []
             case ContentBlockStop(index) if index == self._answering:
                 self._answering = None
-                if any(self._answer):
-                    return self._parts.renumber([event])
-                # A call without arguments has no JSON in its deltas.
-                self._answer.append("{}")
-                return self._parts.renumber([TextDelta("{}", index), event])
+                rest = "" if self._value is None else self._value.end()
+                if not rest and not self._answer:
+                    # A call without arguments has no JSON in its deltas.
+                    rest = "{}"
+                return [*self._give(rest, index), *self._parts.renumber([event])]
             case ContentBlockStop(index) if index == self._dropping:
                 self._dropping = None
                 return []
@@ -137,6 +140,13 @@ class AnswerToolShaper(PartsShaper):
             return []
         self._kept.append(event)
         return self._parts.renumber([event])
+
+    def _give(self, text: str, index: int) -> list[Event]:
+        """Pass on a piece of the answer."""
+        if not text:
+            return []
+        self._answer.append(text)
+        return self._parts.renumber([TextDelta(text, index)])
 
     def _call(self, event: ContentBlockStart, name: str, index: int) -> list[Event]:
         if name == self._tool.name:
@@ -156,6 +166,7 @@ class AnswerToolShaper(PartsShaper):
             passed += self._parts.renumber(self._kept)
         self._state, self._answering = _State.ANSWERED, index
         self._answer.clear()
+        self._value = ValueDecoder() if self._tool.is_wrapped else None
         start = ContentBlockStart(text_block(""), index)
         return [*passed, *self._parts.renumber([start])]
 

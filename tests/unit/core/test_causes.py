@@ -68,4 +68,4 @@ def test_an_error_without_a_cause_has_that_of_its_class() -> None:
 
 def test_the_clients_path_keeps_the_cause() -> None:
     error = InvalidRequest("model: no", param="model", cause=Cause.PROVIDER_REFUSED)
-    assert with_client_paths(error, {}).cause is Cause.PROVIDER_REFUSED
+    assert with_client_paths(error, lambda path: path).cause is Cause.PROVIDER_REFUSED

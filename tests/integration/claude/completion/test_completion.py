@@ -316,8 +316,8 @@ def test_and_not_if_there_is_no_thinking(house: House) -> None:
 
 
 def test_errors_name_the_clients_fields(house: House) -> None:
-    paths = {"messages.1": "input[4]", "tools.0": "tools[7].function"}
-    composed: Any = FakeComposition(body=evolve(BODY, paths=paths))
+    paths = {"messages.1.content": "input[4].content"}
+    composed: Any = FakeComposition(body=evolve(BODY, client_path=paths.get))
     asked = evolve(question(), composition=composed)
     client = house.ask(asked)
     house.worker.fail(

@@ -346,16 +346,6 @@ def test_a_schema_of_the_answer_is_carried_as_it_is() -> None:
     assert request.paths["output_config.effort"] == "reasoning_effort"
 
 
-def test_a_schema_that_says_no_type_is_of_an_object() -> None:
-    form = {"type": "json_schema", "json_schema": {"schema": {"required": ["a"]}}}
-    config = call(response_format=form).request.output_config
-    assert config is not None
-    assert json.loads(config.raw)["format"]["schema"] == {
-        "type": "object",
-        "required": ["a"],
-    }
-
-
 def test_any_object_may_be_the_answer() -> None:
     config = call(response_format={"type": "json_object"}).request.output_config
     assert config is not None

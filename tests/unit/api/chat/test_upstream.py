@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ccproxy.api.chat.request import decode_chat
-from ccproxy.claude.body.paths import client_path
 from ccproxy.core.errors import ClientError
 from tests.support.composed import BETAS, HAIKU_4_5, OPUS, SONNET_5, composed, upstream
 from tests.support.provider_rules import violations
@@ -294,7 +293,7 @@ def test_the_providers_paths_are_the_clients(path: str, param: str) -> None:
         "max_completion_tokens": 5,
     }
     request = decode_chat(json.dumps(body).encode()).request
-    assert client_path(composed(request).body.paths, path) == param
+    assert composed(request).body.client_path(path) == param
 
 
 @pytest.mark.parametrize("role", ["user", "assistant"])

@@ -49,7 +49,11 @@ def asked(*items: Any) -> list[Any]:
 
 
 def image(url: str) -> Block:
-    return media.image(url, "x", Adjustments())
+    return media.image(url, part())
+
+
+def part() -> media.Part:
+    return media.Part("x", "", Adjustments())
 
 
 def text(words: str) -> dict[str, str]:
@@ -84,11 +88,11 @@ def test_url_without_a_host_is_refused(url: str) -> None:
 @pytest.mark.parametrize("text", ["", "\ufeff", "\ufeff\ufeff", " \ufeff\n"])
 def test_blank_file_is_refused(text: str) -> None:
     with pytest.raises(ClientError):
-        media.document(data_url("text/plain", text.encode()), None, None, "x")
+        media.document(data_url("text/plain", text.encode()), None, part())
 
 
 def test_empty_name_is_none() -> None:
-    found = media.document(data_url("text/plain", b"a"), None, "", "x")
+    found = media.document(data_url("text/plain", b"a"), "", part())
     assert "title" not in found.fields
 
 

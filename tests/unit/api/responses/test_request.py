@@ -159,9 +159,9 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
         "unsupported_value",
     ),
     (
-        {"text": {"format": {"type": "json_schema", "schema": {"type": "array"}}}},
+        {"text": {"format": {"type": "json_schema", "schema": None}}},
         "text.format.schema",
-        "invalid_request",
+        "missing_required_parameter",
     ),
     ({"max_output_tokens": 0}, "max_output_tokens", "invalid_request"),
     ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "invalid_request"),

@@ -163,7 +163,7 @@ def test_a_format_of_unknown_type_is_sent() -> None:
     ("form", "param"),
     [
         ({"type": "json_schema"}, "output_config.format.schema"),
-        (_form({"type": "array"}), "output_config.format.schema"),
+        (_form([]), "output_config.format.schema"),
     ],
 )
 def test_an_invalid_format_is_refused(form: Any, param: str) -> None:

@@ -1,11 +1,9 @@
 """The provider's paths, translated to the client's."""
 
-from collections.abc import Mapping
-
 import pytest
 from attrs import evolve
 
-from ccproxy.claude.body.paths import client_path
+from ccproxy.claude.body.result import ClientPath
 from ccproxy.core.messages import client_tool
 from tests.support.composed import (
     assistant,
@@ -19,8 +17,8 @@ from tests.support.composed import (
 )
 
 
-@pytest.fixture(name="paths")
-def _paths() -> Mapping[str, str]:
+@pytest.fixture(name="client_path")
+def _client_path() -> ClientPath:
     made = client_tool(
         "look",
         None,
@@ -44,7 +42,7 @@ def _paths() -> Mapping[str, str]:
     renamed = evolve(turn.blocks[0], renamed={"input": "function.arguments"})
     turns = (*before, evolve(turn, content=(renamed,)), after)
     asked = evolve(asked, messages=turns, tools=(made,), paths=names)
-    return composed(asked).body.paths
+    return composed(asked).body.client_path
 
 
 @pytest.mark.parametrize(
@@ -68,9 +66,6 @@ def _paths() -> Mapping[str, str]:
             "messages.5.content.0.tool_use.input.a",
             "messages[6].content[0].function.arguments.a",
         ),
-        # What is inside an image or a document has other names in other APIs.
-        ("messages.0.content.0.image.source.base64.data", "messages[0].content[1]"),
-        ("messages.0.content.0.pdf.source.base64.data", "messages[0].content[1]"),
         ("messages.99.content.0.tool_use.input", None),
         ("tools.0", "tools[4].function"),
         ("tools.0.custom", "tools[4].function"),
@@ -88,20 +83,10 @@ def _paths() -> Mapping[str, str]:
     ],
 )
 def test_a_path_of_the_provider_becomes_the_clients(
-    paths: Mapping[str, str], told: str, clients: str | None
+    client_path: ClientPath, told: str, clients: str | None
 ) -> None:
-    assert client_path(paths, told) == clients
+    assert client_path(told) == clients
 
 
-def test_every_path_is_listed(paths: Mapping[str, str]) -> None:
-    listed = list(paths)
-    assert len(listed) == len(paths)
-    known = {path: paths[path] for path in listed if path in paths}
-    assert known["messages.1.content.1"] == "messages[2].content[1]"
-    assert known["tools.0"] == "tools[4].function"
-
-
-def test_parts_that_the_proxy_adds_have_no_path(paths: Mapping[str, str]) -> None:
-    assert "messages.4.content.1" not in paths
-    with pytest.raises(KeyError):
-        paths["messages.4.content.1"]
+def test_parts_that_the_proxy_adds_have_no_path(client_path: ClientPath) -> None:
+    assert client_path("messages.4.content.1") is None

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from msgspec import Raw
 
 from ccproxy.claude.body.compose import compose
 from ccproxy.claude.body.options import ComposeOptions, for_environment
-from ccproxy.claude.body.subset import is_in_subset, narrowed
-from ccproxy.claude.body.tools import merged
+from ccproxy.claude.body.subset import GrammarLimits, narrowed
+from ccproxy.claude.schemas.arguments import merged
 from ccproxy.core.errors import InvalidRequest, UnsupportedValue
 from ccproxy.core.messages import Message, MessagesRequest, Tool, client_tool
 from tests.support.composed import HAIKU_4_5, OPUS, body_of, composed, request, tool
@@ -79,10 +80,36 @@ def test_a_schema_without_a_type_gets_type_object() -> None:
     assert composition.adjusted == ("tools[0].function.parameters",)
 
 
-def test_an_invalid_schema_is_refused() -> None:
+@pytest.mark.parametrize("schema", [7, [], True, {"type": "array"}, {"type": None}])
+def test_a_schema_of_no_object_is_refused(schema: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        composed(_asked(Tool.decode(b'{"name":"a","input_schema":7}', "tools[0]")))
+        composed(_asked(client_tool("a", None, schema, at="tools[0]")))
     assert caught.value.param == "tools[0].input_schema"
+
+
+@pytest.mark.parametrize("schema", [{"properties": 7}, {"required": ["a", 1]}])
+def test_an_unsound_schema_is_refused_with_its_place(schema: Any) -> None:
+    """Of the Messages API, the provider refuses it in its own words."""
+    with pytest.raises(
+        InvalidRequest, match=r"at `\$\.(properties|required)"
+    ) as caught:
+        composed(_openai(schema))
+    assert caught.value.param == "tools[0].function.parameters"
+    composed(_asked(client_tool("a", None, schema, at="tools[0]")))
+
+
+def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+    deep = b'{"not":' * 600 + b'{"items":[{}]}' + b"}" * 600
+    with pytest.raises(InvalidRequest, match="deeply"):
+        composed(_asked(client_tool("a", None, Raw(deep), at="tools[0]")))
+
+
+def test_references_that_multiply_are_followed_once() -> None:
+    """Not ten times at each of eight levels."""
+    defs = {f"l{n}": {"anyOf": [{"$ref": f"#/$defs/l{n + 1}"}] * 10} for n in range(20)}
+    whole = {"$defs": {**defs, "l20": {"properties": {"a": {}}}}}
+    found = merged({**whole, "anyOf": [{"$ref": "#/$defs/l0"}, {"$ref": "#"}]})
+    assert found["properties"] == {"a": {}}
 
 
 def test_alternatives_at_the_root_are_merged() -> None:
@@ -215,16 +242,16 @@ def test_an_older_model_gets_the_older_web_search() -> None:
 @settings(max_examples=150, deadline=None)
 @given(grammar_schemas() | schemas())
 def test_the_provider_can_enforce_the_narrowed_schema(schema: dict[str, Any]) -> None:
-    found = narrowed(schema)
+    found = GrammarLimits().take_part(schema)
     if found is not None:
         assert list(grammar_violations(found, "", 38)) == []
-        assert is_in_subset(found)
+        assert GrammarLimits().take_tool(found)
 
 
 @settings(max_examples=100, deadline=None)
 @given(grammar_schemas())
 def test_a_schema_of_the_subset_is_unchanged(schema: dict[str, Any]) -> None:
-    assert is_in_subset(schema)
+    assert GrammarLimits().take_tool(schema)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +260,6 @@ def test_a_schema_of_the_subset_is_unchanged(schema: dict[str, Any]) -> None:
         {"type": "object"},
         {"type": "object", "additionalProperties": True},
         {**_CLOSED, "additionalProperties": {"type": "string"}},
-        {"type": "array", "items": {"type": "string"}},
         {**_CLOSED, "properties": {"a": {}}},
         {**_CLOSED, "properties": {"a": {"$ref": "#"}}},
         {**_CLOSED, "properties": {"a": {"$ref": "#/$defs/a"}}},
@@ -244,7 +270,6 @@ def test_a_schema_of_the_subset_is_unchanged(schema: dict[str, Any]) -> None:
         },
         {**_CLOSED, "properties": {"a": {"enum": [{"b": 1}]}}},
         {**_CLOSED, "patternProperties": {"^a": {}}},
-        {**_CLOSED, "properties": {f"p{n}": {"type": "null"} for n in range(25)}},
         7,
     ],
 )
@@ -252,6 +277,34 @@ def test_a_schema_that_the_provider_cannot_enforce_has_no_narrowed_schema(
     schema: Any,
 ) -> None:
     assert narrowed(schema) is None
+
+
+def test_the_limits_are_those_of_the_whole_request() -> None:
+    """Of all strict tools, and of the answer's schema."""
+    limits = GrammarLimits()
+    properties = {f"p{n}": {"type": "null"} for n in range(9)}
+    optional = {**_CLOSED, "properties": properties, "required": []}
+    closed = {**optional, "required": list(properties)}
+    assert [limits.take_tool(optional) for _ in range(3)] == [True, True, False]
+    assert limits.take_part(optional) is None
+    assert limits.take_part(closed) == closed
+    assert [limits.take_tool(closed) for _ in range(19)] == [True] * 18 + [False]
+    unions = {**_CLOSED, "properties": {"a": {"type": ["string", "null"]}}}
+    limits = GrammarLimits(unions=1)
+    assert [limits.take_part(unions) is None for _ in range(2)] == [False, True]
+
+
+def test_of_openais_strict_tools_as_many_stay_strict_as_the_provider_takes() -> None:
+    tools = [
+        client_tool(
+            f"t{n}", None, _CLOSED, at=f"tools[{n}]", renamed=_RENAMED, strict=True
+        )
+        for n in range(22)
+    ]
+    composition = composed(_asked(*tools))
+    sent = [tool.get("strict", False) for tool in body_of(composition)["tools"]]
+    assert sent == [True] * 20 + [False] * 2
+    assert composition.adjusted == ("tools[20].strict", "tools[21].strict")
 
 
 def test_limits_are_left_out_of_a_narrowed_schema() -> None:

@@ -53,6 +53,38 @@ def test_arguments_are_passed_on_as_they_come() -> None:
     assert "".join(e.text for e in told if isinstance(e, TextDelta)) == TEXT[:6]
 
 
+@given(_SIZES, _SIZES)
+def test_a_wrapped_answer_is_passed_on_without_the_object(
+    chunk: int, size: int
+) -> None:
+    """Also if the model is asked once more, or gives it in prose."""
+    checked: list[Any] = []
+
+    def problem(check: SchemaCheck) -> str | None:
+        checked.append(json.loads(check.instance))
+        return None if checked[-1] == [1, {"a": "}"}] else "$ is wrong"
+
+    def wrapped() -> AnswerToolShaper:
+        tool = AnswerTool(name=OURS, schema=SCHEMA, is_wrapped=True)
+        return AnswerToolShaper(tool, Asked(), {"look"})
+
+    good = (OURS, {"value": [1, {"a": "}"}]})
+    tries: list[tuple[Any, list[Any]]] = [
+        (answer(good, size=size), []),
+        (answer((OURS, {"value": 7}), size=size), [7]),
+        (answer((OURS, "[7]"), size=size), [[7]]),
+        (answer((OURS, ""), size=size), [{}]),
+    ]
+    for first, seen in tries:
+        checked.clear()
+        given = [first, answer(good, size=size)] if seen else [first]
+        client = run(wrapped(), *given, chunk=chunk, problem=problem)
+        assert client.text == '[1, {"a": "}"}]'
+        assert checked == [*seen, [1, {"a": "}"}]]
+    client = run(wrapped(), answer('[1, {"a": "}"}]'), chunk=chunk, problem=problem)
+    assert client.text == '[1, {"a": "}"}]'
+
+
 @given(_SIZES)
 def test_prose_beside_an_answer_is_dropped(chunk: int) -> None:
     client = _run(answer("Here it is:", GOOD, "Good?"), chunk=chunk)
