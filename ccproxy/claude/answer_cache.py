@@ -9,6 +9,7 @@ import json
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from threading import Lock
 
 from attrs import define, frozen
 from msgspec import Raw
@@ -106,6 +107,8 @@ class InMemoryAnswers:
         self._limit_bytes = limit_bytes
         self._seconds = seconds
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        # Large requests are composed in a thread.
+        self._lock = Lock()
         self.size_bytes = 0
 
     def put(self, key: str, answer: RememberedAnswer, now: float) -> None:
@@ -116,29 +119,32 @@ class InMemoryAnswers:
             answer: what is kept.
             now: monotonic seconds.
         """
-        self._expire(now)
-        entry = self._entries.setdefault(key, _Entry([], now))
-        kept = [a for a in entry.answers if a.blocks != answer.blocks]
-        self.size_bytes -= sum(a.size_bytes for a in entry.answers)
-        entry.answers = [answer, *kept][:_MOST_OF_ONE_KEY]
-        self.size_bytes += sum(a.size_bytes for a in entry.answers)
-        self._touch(key, entry, now)
-        while self.size_bytes > self._limit_bytes and self._entries:
-            self._drop_oldest()
+        with self._lock:
+            self._expire(now)
+            entry = self._entries.setdefault(key, _Entry([], now))
+            kept = [a for a in entry.answers if a.blocks != answer.blocks]
+            self.size_bytes -= sum(a.size_bytes for a in entry.answers)
+            entry.answers = [answer, *kept][:_MOST_OF_ONE_KEY]
+            self.size_bytes += sum(a.size_bytes for a in entry.answers)
+            self._touch(key, entry, now)
+            while self.size_bytes > self._limit_bytes and self._entries:
+                self._drop_oldest()
 
     def get(self, key: str, now: float) -> Sequence[RememberedAnswer]:
         """The answers under a key, the newest first."""
-        self._expire(now)
-        entry = self._entries.get(key)
-        if entry is None:
-            return ()
-        self._touch(key, entry, now)
-        return entry.answers
+        with self._lock:
+            self._expire(now)
+            entry = self._entries.get(key)
+            if entry is None:
+                return ()
+            self._touch(key, entry, now)
+            return entry.answers
 
     def clear(self) -> None:
         """Drop all answers."""
-        self._entries.clear()
-        self.size_bytes = 0
+        with self._lock:
+            self._entries.clear()
+            self.size_bytes = 0
 
     def _touch(self, key: str, entry: _Entry, now: float) -> None:
         entry.seconds = now

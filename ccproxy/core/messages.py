@@ -366,6 +366,10 @@ ThinkingConfig: TypeAlias = Parsed[ThinkingValue]
 OutputConfig: TypeAlias = Parsed[OutputValue]
 
 
+# To decode or compose a larger request can take some ten milliseconds or more.
+LARGE_BYTES = 2**17
+
+
 @frozen(kw_only=True)
 class MessagesRequest:
     """A request to the model.
@@ -390,6 +394,7 @@ class MessagesRequest:
             ``max_completion_tokens`` and ``output_config.format.schema`` →
             ``text.format.schema``; not compared.
         extra: every other top-level field, as it came.
+        size_bytes: of the client's body; 0: not known.
     """
 
     messages: tuple[Message, ...]
@@ -409,6 +414,7 @@ class MessagesRequest:
     web_search_paths: tuple[str, ...] = ()
     may_be_kept: bool = True
     paths: Mapping[str, str] = field(factory=dict, eq=False)
+    size_bytes: int = field(default=0, eq=False)
 
     @property
     def effort(self) -> str | None:

@@ -8,13 +8,13 @@ its place.
 import re
 
 _HEX = rb"[0-9a-fA-F]"
-# JSON text up to the first half of a surrogate pair; and that half. Possessive, so that
-# a long text is read once.
-_UP_TO_HALF = re.compile(
-    rb"((?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])%b{4}"
-    rb"|\\u[dD][89abAB]%b{2}\\u[dD][c-fC-F]%b{2})*+)"
-    rb"\\u[dD][89a-fA-F]%b{2}" % (_HEX, _HEX, _HEX, _HEX)
+# JSON text in front of the first half of a surrogate pair. Possessive, so that a long
+# text is read once. Limited, because a match keeps every other thread waiting.
+_WHOLE = re.compile(
+    rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])%b{4}"
+    rb"|\\u[dD][89abAB]%b{2}\\u[dD][c-fC-F]%b{2}){1,65536}+" % (_HEX, _HEX, _HEX)
 )
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]%b{2}" % _HEX)
 _REPLACEMENT = rb"\ufffd"
 
 
@@ -24,7 +24,13 @@ def without_halves(json: bytes) -> bytes:
         return json
     pieces: list[bytes] = []
     place = 0
-    while (match := _UP_TO_HALF.match(json, place)) is not None:
-        pieces += (match[1], _REPLACEMENT)
-        place = match.end()
-    return b"".join((*pieces, json[place:])) if pieces else json
+    begin = 0
+    while place < len(json):
+        if (whole := _WHOLE.match(json, place)) is not None:
+            place = whole.end()
+        if (half := _HALF.match(json, place)) is not None:
+            pieces += (json[begin:place], _REPLACEMENT)
+            begin = place = half.end()
+        elif whole is None:
+            break  # no JSON: the decoder says where
+    return b"".join((*pieces, json[begin:])) if pieces else json

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from attrs import define, field, frozen
+from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogLevel
 from twisted.web.server import Request
 from zope.interface import Interface
 
 from ccproxy.core.backend import Backend
 from ccproxy.core.errors import Cause, CCProxyError, InvalidKey
+from ccproxy.core.messages import LARGE_BYTES
 from ccproxy.core.stream import Usage
 from ccproxy.web.access import NO_KEY, Authenticator, CORSPolicy
 from ccproxy.web.observer import (
@@ -22,6 +25,8 @@ from ccproxy.web.observer import (
     peer_name,
 )
 from ccproxy.web.replies import request_id
+
+_T = TypeVar("_T")
 
 # A logger of the module: events of a class's logger refer to the object, which would
 # stay in memory until logging begins.
@@ -152,6 +157,24 @@ class RequestServices:
     wall_seconds: Callable[[], float]
     observer: RequestObserver
     backend: Backend
+    decoding: DeferredLock = field(factory=DeferredLock, init=False)
+
+
+async def decode_apart(
+    lock: DeferredLock, decode: Callable[[bytes], _T], body: bytes
+) -> _T:
+    """Decode a body; a large one in a thread, so that the reactor goes on.
+
+    Args:
+        lock: lets one body after the other be decoded. Each thread that computes takes
+            time from the reactor.
+        decode: pure; uses nothing of the reactor's.
+        body: as it came.
+    """
+    if len(body) <= LARGE_BYTES:
+        return decode(body)
+    decoded: _T = await lock.run(deferToThread, decode, body)
+    return decoded
 
 
 class IRequestContext(Interface):
@@ -240,6 +263,15 @@ class RequestContext:
         body: bytes = content.read()
         authenticator.check_size(len(body))
         return body
+
+    async def decoded(self, decode: Callable[[bytes], _T]) -> _T:
+        """Read the body, and decode it as `decode_apart` does.
+
+        Raises:
+            UnsupportedEncoding: the body is compressed.
+            RequestTooLarge: the body is larger than the limit.
+        """
+        return await decode_apart(self.services.decoding, decode, self.body())
 
     def begin(self) -> None:
         """Report the request as active, until `log`."""

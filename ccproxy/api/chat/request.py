@@ -176,6 +176,7 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
     limit, limit_param = _max_tokens(given)
     return DecodedChatRequest(
         request=MessagesRequest(
+            size_bytes=len(body),
             model=given.model or "",
             system=prompt.system,
             messages=prompt.messages,

@@ -43,7 +43,7 @@ class ChatRoutes(Routes):
     )
     async def create(self, context: RequestContext) -> bytes | None:
         """Answer a conversation."""
-        decoded = decode_chat(context.body())
+        decoded = await context.decoded(decode_chat)
         question = await self.services.backend.prepare(
             decoded.request, owner=context.key
         )

@@ -140,6 +140,7 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
     thinking = _thinking(fields)
     form = _thinking_form(thinking)
     request = MessagesRequest(
+        size_bytes=len(body),
         messages=messages,
         model=fields.read("model", _text_decoder) or "",
         system=system,

@@ -45,7 +45,7 @@ class MessagesRoutes(Routes):
     )
     async def create(self, context: RequestContext) -> bytes | None:
         """Answer a conversation."""
-        decoded = decode_messages(context.body())
+        decoded = await context.decoded(decode_messages)
         question = await self.services.backend.prepare(
             decoded.request, owner=context.key
         )

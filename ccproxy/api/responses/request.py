@@ -223,6 +223,7 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
     return DecodedResponsesRequest(
         items=_items(request),
         request=MessagesRequest(
+            size_bytes=len(body),
             messages=(),
             model=request.model or "",
             max_tokens=prompting.positive(request.max_output_tokens, _MAX_TOKENS),

@@ -73,7 +73,7 @@ class ResponsesRoutes(Routes):
     @route(_app, "/responses", methods=["POST"], operation=operations.CREATE)
     async def create(self, context: RequestContext) -> bytes | None:
         """Answer a conversation."""
-        call = self._decode(context)
+        call = await context.decoded(decode_responses)
         owner = context.identity.key
         turn = await self._turns.prepare(call, context.hex, owner=owner)
         _set_headers(context, turn, call.echo.effort)
@@ -116,9 +116,6 @@ class ResponsesRoutes(Routes):
         for socket in tuple(self._sockets):
             socket.close(GOING_AWAY, "the proxy is being stopped")
 
-    def _decode(self, context: RequestContext) -> DecodedResponsesRequest:
-        return decode_responses(context.body())
-
     async def _stream(self, context: RequestContext, turn: PreparedResponse) -> None:
         event_log = EventLog()
 
@@ -148,7 +145,7 @@ class ResponsesRoutes(Routes):
     @route(_app, "/responses/compact", methods=["POST"], operation=operations.COMPACT)
     async def compact(self, context: RequestContext) -> bytes:
         """Summarize a conversation."""
-        call = self._decode(context)
+        call = await context.decoded(decode_responses)
         check_model(call.request.model)
         call = evolve(call, request=summarized(call.request))
         owner = context.identity.key

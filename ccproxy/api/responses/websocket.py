@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import msgspec
 from attrs import evolve
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -41,7 +41,7 @@ from ccproxy.core.errors import (
 )
 from ccproxy.core.stream import Event, Finished, Usage
 from ccproxy.web.completion_group import CompletionGroup
-from ccproxy.web.context import RequestIdentity
+from ccproxy.web.context import RequestIdentity, decode_apart
 from ccproxy.web.error_formats import socket_error
 from ccproxy.web.observer import AnswerStats
 from ccproxy.web.websocket import SocketTooOld, WebSocket
@@ -77,6 +77,7 @@ class ResponseSocket:
         self._clock = clock
         self._identity = evolve(identity, route=f"{identity.route} {_SOCKET}")
         self._last: PreviousResponse | None = None
+        self._decoding = DeferredLock()
 
     async def run(self) -> None:
         """Answer messages until the connection ends."""
@@ -101,7 +102,8 @@ class ResponseSocket:
         outcome, turn, stats = "ok", None, AnswerStats(self._clock.seconds)
         cause: Cause | None = None
         try:
-            call, generates = self._decode(message)
+            decoding = decode_apart(self._decoding, self._decode, message)
+            call, generates = await decoding
             last = self._continued(call)
             try:
                 turn = await self._turns.prepare(

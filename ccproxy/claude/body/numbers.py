@@ -25,7 +25,7 @@ def is_reprinted(raw: bytes) -> bool:
     """
     bare = _STRING.sub(b"", raw)
     if _SUSPECT.search(bare) is not None and any(
-        _as_printed(n) != n.decode() for n in _NUMBER.findall(bare)
+        _as_printed(match[0]) != match[0].decode() for match in _NUMBER.finditer(bare)
     ):
         return True
     return _repeats_a_name(raw)

@@ -1,19 +1,24 @@
-"""Composes request bodies in steps, so that a long one does not block the reactor."""
+"""Composes request bodies so that a long one does not block the reactor.
+
+A large request is composed in a thread. Any other is composed in steps: the
+conversation that it continues may be long.
+"""
 
 from collections.abc import Generator, Iterator, Sequence
 from typing import TypeVar
 
 from attrs import evolve, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from ccproxy.claude.answers import RememberedAnswers
-from ccproxy.claude.body.compose import Composition, composing
+from ccproxy.claude.body.compose import Composition, composing, run
 from ccproxy.claude.body.options import ComposeOptions
 from ccproxy.claude.models import Catalogue
 from ccproxy.claude.protocol.records import Account
-from ccproxy.core.messages import MessagesRequest
+from ccproxy.core.messages import LARGE_BYTES, MessagesRequest
 
 # The longest time without a turn of the reactor.
 _SLICE_SECONDS = 0.02
@@ -80,6 +85,7 @@ class BodyComposer:
         self.answers = answers
         self._options = options
         self._clock = clock
+        self._apart = DeferredLock()
 
     def learn(self, account: Account) -> None:
         """Take the CLI's report of its login.
@@ -114,6 +120,9 @@ class BodyComposer:
             remembered=self.answers.of(owner, self._clock.seconds()),
             options=self._options,
         )
+        if request.size_bytes > LARGE_BYTES:
+            composed: Composition = await self._apart.run(deferToThread, run, steps)
+            return composed
         return await self._in_slices(steps)
 
     async def _look_up(self, request: MessagesRequest, owner: str) -> None:

@@ -4,18 +4,23 @@ import gzip
 import json
 from collections.abc import Callable
 from io import StringIO
+from threading import Event, get_ident
 from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.defer import DeferredLock
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
 from ccproxy.config.limits import ConnectionLimits
+from ccproxy.core.messages import LARGE_BYTES
 from ccproxy.core.stream import TextDelta
 from ccproxy.server.logging import observer
 from ccproxy.web.channel import Phase
+from ccproxy.web.context import decode_apart
 from tests.integration.http.conftest import AUTHORIZATION, HTTP, chat_bytes
 from tests.integration.http.refusals import refusal
 from tests.support.backend import started
@@ -523,3 +528,36 @@ async def test_no_request_makes_a_line_of_its_own(http: HTTP, log_format: str) -
     assert not any("FAKE" in line for line in written)
     if log_format == "json":
         assert all(json.loads(line)["level"] for line in written)
+
+
+# Large requests
+
+
+@ensureDeferred
+async def test_a_large_body_is_decoded_while_the_reactor_goes_on() -> None:
+    goes_on, lock = Event(), DeferredLock()
+    reactor.callLater(0, goes_on.set)
+    large = bytes(LARGE_BYTES + 1)
+    assert await decode_apart(lock, lambda _: goes_on.wait(60), large)
+    assert await decode_apart(lock, lambda _: get_ident(), b"small") == get_ident()
+
+
+@pytest.mark.parametrize("route", [CHAT, "/v1/messages", "/v1/responses"])
+@ensureDeferred
+async def test_a_large_body_is_read_as_a_small_one(
+    serve: Callable[..., HTTP], route: str
+) -> None:
+    http = serve(max_body=2**24)
+    http.backend.asked = lambda ask: ask.answer("{}")
+    text = "a pair \ud83d\ude00 " * 2**17
+    message = {"role": "user", "content": text + "\ud83d"}
+    field = "input" if route == "/v1/responses" else "messages"
+    body = json.dumps({field: [message], "max_tokens": 10}).encode()
+    response = await http.request("POST", route, data=body)
+    assert response.code == 200
+    assert response.headers.hasHeader("x-ccproxy-adjusted")
+    [ask] = http.backend.asks
+    assert ask.request.size_bytes > LARGE_BYTES
+    content: Any = ask.request.messages[-1].content
+    whole = content if isinstance(content, str) else content[0].value.text
+    assert whole == "a pair \U0001f600 " * 2**17 + "\ufffd"
