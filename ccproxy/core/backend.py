@@ -12,6 +12,9 @@ from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import Event
 from ccproxy.core.usage import RateWindow
 
+# To decode or compose a larger request can take some ten milliseconds, or seconds.
+LARGE_BYTES = 2**17
+
 
 class PreparedQuestion(Protocol):
     """A request that a backend has prepared; it can be sent several times."""

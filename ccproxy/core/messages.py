@@ -366,10 +366,6 @@ ThinkingConfig: TypeAlias = Parsed[ThinkingValue]
 OutputConfig: TypeAlias = Parsed[OutputValue]
 
 
-# To decode or compose a larger request can take some ten milliseconds or more.
-LARGE_BYTES = 2**17
-
-
 @frozen(kw_only=True)
 class MessagesRequest:
     """A request to the model.
@@ -390,8 +386,7 @@ class MessagesRequest:
         web_search_paths: paths of fields that ask for web search; the backend does it,
             or reports them as ignored.
         may_be_kept: whether the answer may be stored on disk.
-        paths: the client's names of fields, such as ``max_tokens`` →
-            ``max_completion_tokens`` and ``output_config.format.schema`` →
+        paths: the client's names of fields, such as ``output_config.format.schema`` →
             ``text.format.schema``; not compared.
         extra: every other top-level field, as it came.
         size_bytes: of the client's body; 0: not known.

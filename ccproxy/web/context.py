@@ -12,9 +12,8 @@ from twisted.logger import Logger, LogLevel
 from twisted.web.server import Request
 from zope.interface import Interface
 
-from ccproxy.core.backend import Backend
+from ccproxy.core.backend import LARGE_BYTES, Backend
 from ccproxy.core.errors import Cause, CCProxyError, InvalidKey
-from ccproxy.core.messages import LARGE_BYTES
 from ccproxy.core.stream import Usage
 from ccproxy.web.access import NO_KEY, Authenticator, CORSPolicy
 from ccproxy.web.observer import (

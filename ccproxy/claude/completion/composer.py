@@ -18,7 +18,8 @@ from ccproxy.claude.body.compose import Composition, composing, run
 from ccproxy.claude.body.options import ComposeOptions
 from ccproxy.claude.models import Catalogue
 from ccproxy.claude.protocol.records import Account
-from ccproxy.core.messages import LARGE_BYTES, MessagesRequest
+from ccproxy.core.backend import LARGE_BYTES
+from ccproxy.core.messages import MessagesRequest
 
 # The longest time without a turn of the reactor.
 _SLICE_SECONDS = 0.02

@@ -16,7 +16,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
 from ccproxy.config.limits import ConnectionLimits
-from ccproxy.core.messages import LARGE_BYTES
+from ccproxy.core.backend import LARGE_BYTES
 from ccproxy.core.stream import TextDelta
 from ccproxy.server.logging import observer
 from ccproxy.web.channel import Phase
