@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import define, evolve, field, frozen
@@ -14,7 +15,11 @@ from tests.support import chat_requests, responses_requests
 from tests.support.comparison import differences
 from tests.support.first_party import unexpected_keys
 from tests.support.fitting_replies import fitting_reply
-from tests.support.messages_requests import MODELS, messages_requests
+from tests.support.messages_requests import (
+    MODELS,
+    WITHOUT_EFFECT,
+    messages_requests,
+)
 from tests.support.naming import misnamed, named
 from tests.support.server import RunningProxy, Upstream, events
 
@@ -34,18 +39,34 @@ class Api:
         requests: a strategy for valid requests, for some models.
         meaning: what a request means in the Messages API.
         is_translated: whether the Messages API has several equal requests.
+        without_effect: fields that do not go up, and that the headers must report.
     """
 
     path: str
     requests: Callable[..., st.SearchStrategy[Request]]
     meaning: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     is_translated: bool = True
+    without_effect: Sequence[Mapping[str, Any]] = ()
 
 
-MESSAGES = Api("/v1/messages", messages_requests, lambda sent: sent, False)
-CHAT = Api("/v1/chat/completions", chat_requests.chat_requests, chat_requests.expected)
+MESSAGES = Api(
+    "/v1/messages",
+    partial(messages_requests, without_effect=True),
+    lambda sent: sent,
+    is_translated=False,
+    without_effect=WITHOUT_EFFECT,
+)
+CHAT = Api(
+    "/v1/chat/completions",
+    chat_requests.chat_requests,
+    chat_requests.expected,
+    without_effect=chat_requests.WITHOUT_EFFECT,
+)
 RESPONSES = Api(
-    "/v1/responses", responses_requests.responses_requests, responses_requests.expected
+    "/v1/responses",
+    responses_requests.responses_requests,
+    responses_requests.expected,
+    without_effect=responses_requests.WITHOUT_EFFECT,
 )
 
 
@@ -58,7 +79,18 @@ class Sent:
 
     @property
     def meaning(self) -> dict[str, Any]:
-        return dict(self.api.meaning(self.body))
+        means = self.api.meaning(self.body)
+        return {k: v for k, v in means.items() if k not in self.without_effect}
+
+    @property
+    def without_effect(self) -> set[str]:
+        """The fields of the request that do not go up."""
+        return {
+            name
+            for fields in self.api.without_effect
+            for name, value in fields.items()
+            if self.body.get(name) == value
+        }
 
     @property
     def tools(self) -> set[str]:
@@ -185,7 +217,9 @@ class Bench:
         if body["system"][1] != self.identity:
             found.append("system.1")
         if told_paths is not None:
-            allowed = [path for path in roles if _is_instruction(sent.body, path)]
+            allowed = sorted(sent.without_effect)
+            found += [f"{n} is not named" for n in allowed if n not in told_paths]
+            allowed += [path for path in roles if _is_instruction(sent.body, path)]
             found += misnamed(told_paths, sent.body, allowed)
         return found
 

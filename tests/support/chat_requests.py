@@ -38,6 +38,21 @@ call_ids = st.text(string.ascii_letters + string.digits, min_size=1, max_size=12
     "call_{}".format
 )
 efforts = ("low", "medium", "high")
+# Fields that do not go up, and are reported.
+WITHOUT_EFFECT: Sequence[Mapping[str, Any]] = (
+    *({}, {}, {}),
+    *({"seed": 7}, {"temperature": 0.2, "top_p": 0.5}, {"logit_bias": {"50256": -100}}),
+    {"presence_penalty": 1.5, "frequency_penalty": -1.0},
+    {"prediction": {"type": "content", "content": "as before"}},
+    {"verbosity": "low"},
+)
+# Fields that say nothing to the model, which are accepted.
+ABOUT: Sequence[Mapping[str, Any]] = (
+    *({}, {"user": "me"}, {"metadata": {"a": "b"}, "store": False}, {"n": 1}),
+    *({"safety_identifier": "x"}, {"prompt_cache_key": "k"}),
+    *({"service_tier": "auto"}, {"prompt_cache_retention": "24h"}),
+    *({"modalities": ["text"]}, {"logprobs": False}, {"stream_options": None}),
+)
 
 
 @cache
@@ -47,7 +62,7 @@ def image_parts() -> st.SearchStrategy[dict[str, Any]]:
     urls = st.builds(lambda w, h: f"{_DATA_URL}{png(w, h)}", sizes, sizes) | st.just(
         "https://example.com/a.png?b=c%20d"
     )
-    details = st.sampled_from([{}, {"detail": "low"}, {"detail": "auto"}])
+    details = st.sampled_from([{}, *({"detail": d} for d in ("low", "auto", "high"))])
     return st.builds(
         lambda url, detail: {"type": "image_url", "image_url": {"url": url, **detail}},
         urls,
@@ -119,6 +134,18 @@ def _said_content() -> st.SearchStrategy[Any]:
 
 
 @cache
+def _answers() -> st.SearchStrategy[dict[str, Any]]:
+    """What an assistant says: a text, parts, or a refusal in one of two places."""
+    refused = texts.map(lambda text: {"type": "refusal", "refusal": text})
+    parts_of = st.lists(text_parts() | refused, min_size=1, max_size=2)
+    return st.one_of(
+        (texts | parts_of).map(lambda content: {"content": content, "refusal": None}),
+        texts.map(lambda text: {"content": None, "refusal": text}),
+        _said_content().map(lambda content: {"content": content}),
+    )
+
+
+@cache
 def _told_content() -> st.SearchStrategy[Any]:
     part = st.builds(lambda text: {"type": "text", "text": text}, system_texts)
     return system_texts | st.lists(part, min_size=1, max_size=2)
@@ -161,7 +188,7 @@ def _messages(
         calls = [call for call in calls if call["id"] not in used]
         used.update(call["id"] for call in calls)
         if not calls:
-            found.append({**answer, "content": draw(said)})
+            found.append({**answer, **draw(_answers())})
             continue
         found.append({**answer, **draw(_contents_of_calls()), "tool_calls": calls})
         found.extend(
@@ -220,9 +247,8 @@ def chat_requests(draw: st.DrawFn, *, models: Sequence[str] = MODELS) -> dict[st
         request["response_format"] = {"type": form, form: schema}
     elif form:
         request["response_format"] = {"type": form}
-    about = [{}, {"user": "me"}, {"metadata": {"a": "b"}, "store": False}, {"n": 1}]
-    streamed = [{}, {"stream": True}, {"stream": False}]
-    return {**request, **draw(st.sampled_from(about + streamed))}
+    request |= draw(st.sampled_from(WITHOUT_EFFECT)) | draw(st.sampled_from(ABOUT))
+    return request | draw(st.sampled_from([{}, {"stream": True}, {"stream": False}]))
 
 
 @st.composite
@@ -261,6 +287,8 @@ def expected(request: Mapping[str, Any]) -> dict[str, Any]:
             add_result(turns, result)
         else:
             blocks = [_part(part) for part in parts(content)]
+            if message.get("refusal"):
+                blocks.append({"type": "text", "text": message["refusal"]})
             blocks += [_call(call) for call in message.get("tool_calls", ())]
             turns.append({"role": role, "content": blocks})
     body: dict[str, Any] = {"model": request["model"], "messages": turns}
@@ -300,6 +328,8 @@ def parts(content: Any) -> list[dict[str, Any]]:
 def _part(part: Mapping[str, Any]) -> dict[str, Any]:
     if part["type"] == "image_url":
         return image_of(part["image_url"]["url"])
+    if part["type"] == "refusal":
+        return {"type": "text", "text": part["refusal"]}
     if part["type"] == "file":
         return document_of(part["file"]["file_data"], part["file"]["filename"])
     return dict(part)

@@ -18,6 +18,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.support.provider_models import ModelRules, model_rules
+from tests.support.typed_values import TypedValues
 
 # What the CLI makes of an alias.
 ALIASES: Mapping[str, str] = {
@@ -37,6 +38,11 @@ MODELS = (
 # Without it the CLI's own of the family answers for a model that is not in its list.
 MODEL_MAP = tuple((name, name) for name in MODELS if name not in ALIASES)
 CACHE = {"type": "ephemeral"}
+# Fields that do not go up, and are reported.
+WITHOUT_EFFECT: Sequence[Mapping[str, Any]] = (
+    *({}, {}, {}, {"metadata": {"user_id": "me"}}),
+    *({"temperature": 0.5}, {"top_p": 0.9}, {"temperature": 1.0, "top_k": 40}),
+)
 
 # Texts that somebody on the way might take for something else.
 ODD_TEXTS = (
@@ -106,6 +112,25 @@ def png(width: int = 1, height: int = 1) -> str:
 
 
 PDF = base64.b64encode(b"%PDF-1.4\n1 0 obj<</Type /Page>>endobj\n%%EOF").decode()
+
+
+@cache
+def typed_values() -> TypedValues:
+    """Values of all types of the API that stand for themselves."""
+    sizes = st.integers(1, 3)
+    urls = st.sampled_from(["https://example.com/a.png?b=c%20d", "https://x.example/"])
+    sources = st.sampled_from(["https://example.com", "a book"])
+    return TypedValues(
+        texts,
+        {
+            "Base64ImageSourceParam.data": st.builds(png, sizes, sizes),
+            "Base64ImageSourceParam.media_type": st.just("image/png"),
+            "Base64PDFSourceParam.data": st.just(PDF),
+            "url": urls,
+            "source_url": urls,
+            "SearchResultBlockParam.source": sources,
+        },
+    )
 
 
 @cache
@@ -237,6 +262,18 @@ def grammar_schemas() -> st.SearchStrategy[dict[str, Any]]:
     return objects(inner)
 
 
+# Those that every model takes.
+_PROVIDERS_TOOLS = (
+    "ToolBash20250124Param",
+    "ToolTextEditor20250728Param",
+    "MemoryTool20250818Param",
+    "CodeExecutionTool20250825Param",
+    "WebFetchTool20250910Param",
+    "ToolSearchToolRegex20251119Param",
+    "ToolSearchToolBm25_20251119Param",
+)
+
+
 @st.composite
 def tools(draw: st.DrawFn, rules: ModelRules) -> list[dict[str, Any]]:
     """Tools in any order, perhaps with a tool of the provider's."""
@@ -253,7 +290,12 @@ def tools(draw: st.DrawFn, rules: ModelRules) -> list[dict[str, Any]]:
             tool["input_examples"] = [draw(json_objects)]
         elif found and draw(st.integers(0, 3)) == 0:
             tool["defer_loading"] = True
+        if draw(st.integers(0, 3)) == 0:
+            tool["eager_input_streaming"] = draw(st.booleans() | st.none())
         found.append(tool)
+    if draw(st.integers(0, 2)) == 0:
+        kind = draw(st.sampled_from(_PROVIDERS_TOOLS))
+        found.append(draw(typed_values().of(kind)))
     if rules.new_web_search and draw(st.integers(0, 5)) == 0:
         search = {"type": "web_search_20260209", "name": "web_search", "max_uses": 2}
         found.insert(0, search)
@@ -287,7 +329,8 @@ def _call_turns(
 
 @cache
 def _result_content() -> st.SearchStrategy[Any]:
-    part = text_blocks() | image_blocks()
+    part = text_blocks() | image_blocks() | document_blocks(citations=False)
+    part |= _search_results(citations=False)
     return st.none() | st.just("") | texts | st.lists(part, min_size=1, max_size=2)
 
 
@@ -344,9 +387,48 @@ def _search_turn(number: int) -> dict[str, Any]:
     }
 
 
+# What the provider's own tools do, and the type of the results.
+_SERVER_CALLS: Mapping[str, str] = {
+    "web_search": "WebSearchToolResultBlockParam",
+    "web_fetch": "WebFetchToolResultBlockParam",
+    "code_execution": "CodeExecutionToolResultBlockParam",
+    "bash_code_execution": "BashCodeExecutionToolResultBlockParam",
+    "text_editor_code_execution": "TextEditorCodeExecutionToolResultBlockParam",
+    "tool_search_tool_regex": "ToolSearchToolResultBlockParam",
+}
+
+
+@st.composite
+def _server_turn(draw: st.DrawFn, number: int, citations: bool) -> dict[str, Any]:
+    """An answer with a call of the provider's own tools, and its result of any kind."""
+    name = draw(st.sampled_from(sorted(_SERVER_CALLS)))
+    identifier = f"srvtoolu_{number}"
+    result = draw(typed_values().of(_SERVER_CALLS[name]))
+    call = {"type": "server_tool_use", "id": identifier, "name": name}
+    kind = "TextBlockParam"
+    said = draw(typed_values().of(kind) if citations else text_blocks())
+    return {
+        "role": "assistant",
+        "content": [
+            {**call, "input": draw(json_objects)},
+            {**result, "tool_use_id": identifier},
+            said,
+        ],
+    }
+
+
+@cache
+def _search_results(citations: bool) -> st.SearchStrategy[dict[str, Any]]:
+    found = typed_values().of("SearchResultBlockParam")
+    if citations:
+        return found
+    return found.map(lambda block: {k: v for k, v in block.items() if k != "citations"})
+
+
 @cache
 def _asked_content(citations: bool) -> st.SearchStrategy[Any]:
     part = text_blocks() | image_blocks() | document_blocks(citations=citations)
+    part |= _search_results(citations)
     return texts | st.lists(part, min_size=1, max_size=3)
 
 
@@ -375,6 +457,8 @@ def messages(
             turns.extend(draw(_call_turns(offered, number)))
         elif offered and offered[0]["name"] == "web_search" and draw(st.booleans()):
             turns.append(_search_turn(number))
+        elif draw(st.integers(0, 4)) == 0:
+            turns.append(draw(_server_turn(number, citations)))
         else:
             turns.append({"role": "assistant", "content": draw(said)})
     ends_with_results = bool(turns) and turns[-1]["role"] == "user"
@@ -411,6 +495,7 @@ def messages_requests(
     sampling: bool = False,
     forced: bool = True,
     breakpoints: int = 2,
+    without_effect: bool = False,
 ) -> dict[str, Any]:
     """A request to ``/v1/messages`` that needs no correction.
 
@@ -421,6 +506,7 @@ def messages_requests(
         models: the names to choose from; aliases are those of `ALIASES`.
         sampling: whether ``temperature`` and its like are set where a model takes them.
         forced: whether a call is demanded where a model takes that.
+        without_effect: whether fields are set that the proxy names and does not send.
         breakpoints: the most that ``tools`` and ``messages`` have; two are the CLI's.
     """
     model = draw(st.sampled_from(models))
@@ -453,6 +539,8 @@ def messages_requests(
         "service_tier": draw(st.sampled_from([None, None, "auto", "standard_only"])),
     }
     request |= {key: value for key, value in optional.items() if value is not None}
+    if without_effect:
+        request |= draw(st.sampled_from(WITHOUT_EFFECT))
     if sampling and rules.sampling == "any" and thinking is None:
         request["temperature"] = draw(st.floats(0, 1))
     _mark(draw, request, breakpoints)

@@ -95,8 +95,11 @@ def _printed_parts(request: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{at}.arguments", json.loads(item["arguments"])
         content = item.get("content")
         for index, block in enumerate(content if isinstance(content, list) else ()):
-            if block.get("type") == "tool_use":
+            kind = block.get("type", "")
+            if kind == "tool_use":
                 yield f"{at}.content[{index}].input", block["input"]
+            elif kind == "server_tool_use" or kind.endswith("_tool_result"):
+                yield f"{at}.content[{index}]", block
 
 
 def _changes(value: Any) -> set[bool]:

@@ -35,6 +35,23 @@ from tests.support.messages_requests import (
 )
 from tests.support.provider_models import model_rules
 
+# Fields that do not go up, and are reported.
+WITHOUT_EFFECT: Sequence[Mapping[str, Any]] = (
+    *({}, {}, {}),
+    *({"temperature": 0.2, "top_p": 0.5}, {"max_tool_calls": 3}),
+    {"presence_penalty": 1.5, "frequency_penalty": -1.0},
+    {"truncation": "auto"},
+    {"context_management": [{"type": "compaction", "compact_threshold": 90000}]},
+)
+# Fields that say nothing to the model, which are accepted.
+ABOUT: Sequence[Mapping[str, Any]] = (
+    *({}, {"user": "me"}, {"metadata": {"a": "b"}}, {"truncation": "disabled"}),
+    *({"safety_identifier": "x"}, {"prompt_cache_key": "k"}),
+    *({"service_tier": "auto"}, {"prompt_cache_retention": "24h"}),
+    *({"include": []}, {"background": False}, {"previous_response_id": None}),
+    {"include": ["reasoning.encrypted_content"]},
+)
+
 
 @cache
 def _input_texts() -> st.SearchStrategy[dict[str, Any]]:
@@ -44,7 +61,8 @@ def _input_texts() -> st.SearchStrategy[dict[str, Any]]:
 @cache
 def _output_texts() -> st.SearchStrategy[dict[str, Any]]:
     about = {"type": "output_text", "annotations": [], "logprobs": []}
-    return texts.map(lambda text: {**about, "text": text})
+    refused = texts.map(lambda text: {"type": "refusal", "refusal": text})
+    return texts.map(lambda text: {**about, "text": text}) | refused
 
 
 @cache
@@ -163,8 +181,8 @@ def responses_requests(
         request["text"] = {"format": {"type": form, **schema}}
     elif form:
         request["text"] = {"format": {"type": form}}
-    about = [{}, {"user": "me"}, {"metadata": {"a": "b"}}, {"stream": True}]
-    return {**request, **draw(st.sampled_from(about))}
+    request |= draw(st.sampled_from(WITHOUT_EFFECT)) | draw(st.sampled_from(ABOUT))
+    return request | draw(st.sampled_from([{}, {"stream": True}, {"stream": False}]))
 
 
 def expected(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,4 +238,5 @@ def _block(part: Mapping[str, Any]) -> dict[str, Any]:
         return image_of(part["image_url"])
     if part["type"] == "input_file":
         return document_of(part["file_data"], part["filename"])
-    return {"type": "text", "text": part["text"]}
+    text = part["refusal"] if part["type"] == "refusal" else part["text"]
+    return {"type": "text", "text": text}
