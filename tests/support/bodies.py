@@ -104,14 +104,14 @@ class Bench:
 
     Attributes:
         models: the full id of each name that clients may use.
-        identity: the CLI's own second block of ``system``.
+        identity: the text of the CLI's own second block of ``system``.
         asked: how many requests were compared.
     """
 
     server: RunningProxy
     upstream: Upstream
     models: dict[str, str] = field(factory=dict)
-    identity: Mapping[str, Any] = field(factory=dict)
+    identity: str = ""
     asked: int = 0
 
     async def learn(self) -> None:
@@ -127,7 +127,7 @@ class Bench:
             assert response.code == _HTTP_OK, text
             body = self.upstream.bodies[-1]
             self.models[name] = body["model"]
-            self.identity = body["system"][1]
+            self.identity = body["system"][1]["text"]
         self.upstream.bodies.clear()
 
     def batches(self, *apis: Api) -> st.SearchStrategy[list[Sent]]:
@@ -214,14 +214,24 @@ class Bench:
             ]
         found = differences(wanted, body, joined=sent.api.is_translated)
         found += unexpected_keys(body, allowed=set(wanted))
-        if body["system"][1] != self.identity:
+        # Its breakpoint has the lifetime of the client's.
+        if body["system"][1]["text"] != self.identity:
             found.append("system.1")
         if told_paths is not None:
-            allowed = sorted(sent.without_effect)
-            found += [f"{n} is not named" for n in allowed if n not in told_paths]
-            allowed += [path for path in roles if _is_instruction(sent.body, path)]
-            found += misnamed(told_paths, sent.body, allowed)
+            needed = [*sorted(sent.without_effect), *_foreign(sent.body)]
+            allowed = [path for path in roles if _is_instruction(sent.body, path)]
+            found += misnamed(told_paths, sent.body, allowed, needed)
         return found
+
+
+def _foreign(request: Mapping[str, Any]) -> list[str]:
+    """The paths of another provider's reasoning."""
+    items = request.get("input")
+    return [
+        f"input[{number}]"
+        for number, item in enumerate(items if isinstance(items, list) else ())
+        if item.get("type") == "reasoning"
+    ]
 
 
 def _is_instruction(request: Mapping[str, Any], path: str) -> bool:

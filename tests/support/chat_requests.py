@@ -234,6 +234,13 @@ def chat_requests(draw: st.DrawFn, *, models: Sequence[str] = MODELS) -> dict[st
     if functions:
         request["tools"] = [{"type": "function", "function": f} for f in functions]
         request |= draw(choices())
+        if draw(st.integers(0, 5)) == 0:
+            allowed = draw(st.lists(st.sampled_from(known), min_size=1, unique=True))
+            tools = [{"type": "function", "function": {"name": n}} for n in allowed]
+            request["tool_choice"] = {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": tools},
+            }
     limit = draw(st.sampled_from([None, "max_tokens", "max_completion_tokens"]))
     if limit:
         request[limit] = draw(st.integers(1, 4000))
@@ -302,6 +309,11 @@ def expected(request: Mapping[str, Any]) -> dict[str, Any]:
         body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
     if "tools" in request:
         body["tools"] = [tool_of(tool["function"]) for tool in request["tools"]]
+        choice = request.get("tool_choice")
+        if isinstance(choice, dict):
+            tools = choice["allowed_tools"]["tools"]
+            allowed = [tool["function"]["name"] for tool in tools]
+            body["tools"] = [t for t in body["tools"] if t["name"] in allowed]
         body["tool_choice"] = choice_of(request)
     form = request.get("response_format") or {"type": "text"}
     schema = form["json_schema"]["schema"] if form["type"] == "json_schema" else None
@@ -377,7 +389,8 @@ def tool_of(function: Mapping[str, Any]) -> dict[str, Any]:
 
 def choice_of(request: Mapping[str, Any]) -> dict[str, Any]:
     """``tool_choice``, combined with ``parallel_tool_calls``."""
-    choice: dict[str, Any] = {"type": request.get("tool_choice", "auto")}
+    wanted = request.get("tool_choice", "auto")
+    choice: dict[str, Any] = {"type": "auto" if isinstance(wanted, dict) else wanted}
     if choice["type"] != "none" and request.get("parallel_tool_calls") is False:
         choice["disable_parallel_tool_use"] = True
     return choice

@@ -478,7 +478,11 @@ def _forms() -> st.SearchStrategy[Any]:
 
 @cache
 def _systems() -> st.SearchStrategy[Any]:
-    block = st.builds(lambda text: {"type": "text", "text": text}, system_texts)
+    block = st.builds(
+        lambda text, more: {"type": "text", "text": text, **more},
+        system_texts,
+        st.sampled_from([{}, {}, {"citations": None}]),
+    )
     return st.none() | system_texts | st.lists(block, min_size=1, max_size=2)
 
 
@@ -616,7 +620,9 @@ def _mark(draw: st.DrawFn, request: dict[str, Any], most: int) -> None:
         if isinstance(message["content"], list):
             places.extend(message["content"])
     if places and most:
+        # A longer one stands in front of a shorter one; here all have one.
+        lifetime = draw(st.sampled_from([{}, {"ttl": "5m"}, {"ttl": "1h"}]))
         indices = st.integers(0, len(places) - 1)
         for index in draw(st.lists(indices, max_size=most, unique=True)):
             # The block may be one of several that are the same object.
-            places[index]["cache_control"] = dict(CACHE)
+            places[index]["cache_control"] = {**CACHE, **lifetime}

@@ -26,7 +26,10 @@ def named(headers: Any) -> list[str] | None:
 
 
 def misnamed(
-    told: Sequence[str], request: Mapping[str, Any], allowed: Sequence[str] = ()
+    told: Sequence[str],
+    request: Mapping[str, Any],
+    allowed: Sequence[str] = (),
+    needed: Sequence[str] = (),
 ) -> list[str]:
     """Paths that are reported but need not be, or must be but are not.
 
@@ -34,6 +37,7 @@ def misnamed(
         told: the client's paths that the headers name.
         request: what the client sent.
         allowed: what may be named for another reason; also what lies within.
+        needed: what must be named for another reason, or something within.
     """
     must, may = set(without_effect(request)), set(without_effect(request))
     for path, value in _printed_parts(request):
@@ -42,9 +46,10 @@ def misnamed(
             must.add(path)
         if changes:
             may.add(path)
+    must.update(needed)
     found = [f"{path} is not named" for path in sorted(must) if not _at(path, told)]
     for path in told:
-        if not any(_is_within(path, each) for each in (*may, *allowed)):
+        if not any(_is_within(path, each) for each in (*may, *needed, *allowed)):
             found.append(f"{path} is named, and goes up as it was sent")
     return found
 
@@ -77,8 +82,13 @@ def _is_within(path: str, whole: str) -> bool:
 
 def _printed_parts(request: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Each part of a request that may be any JSON, with its path."""
+    choice = request.get("tool_choice")
+    allowed = json.dumps(choice) if _is_allowed_tools(choice) else None
     for number, tool in enumerate(request.get("tools") or ()):
-        yield f"tools[{number}]", tool
+        name = (tool.get("function") or tool)["name"]
+        # Tools that are not allowed are not offered.
+        if allowed is None or json.dumps(name) in allowed:
+            yield f"tools[{number}]", tool
     for name in ("output_config", "response_format", "text"):
         if name in request:
             yield name, request[name]
@@ -100,6 +110,10 @@ def _printed_parts(request: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield f"{at}.content[{index}].input", block["input"]
             elif kind == "server_tool_use" or kind.endswith("_tool_result"):
                 yield f"{at}.content[{index}]", block
+
+
+def _is_allowed_tools(choice: Any) -> bool:
+    return isinstance(choice, Mapping) and choice.get("type") == "allowed_tools"
 
 
 def _changes(value: Any) -> set[bool]:

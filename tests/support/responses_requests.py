@@ -115,6 +115,17 @@ def _message(draw: st.DrawFn, role: str) -> dict[str, Any]:
     return {**kind, "role": role, "content": content}
 
 
+# Another provider's: it is nothing to Claude, and is reported.
+_foreign_reasoning = st.sampled_from([[], ["I think."], ["One.", "Two."]]).map(
+    lambda texts: {
+        "type": "reasoning",
+        "id": "rs_1",
+        "summary": [{"type": "summary_text", "text": text} for text in texts],
+        "encrypted_content": "gAAAAABmFvcmVpZ24=",
+    }
+)
+
+
 @st.composite
 def _items(
     draw: st.DrawFn, known: Sequence[str], has_system_role: bool
@@ -128,6 +139,8 @@ def _items(
         calls = draw(tool_calls(known)) if bool(known) and draw(st.booleans()) else []
         calls = [call for call in calls if call["id"] not in used]
         used.update(call["id"] for call in calls)
+        if draw(st.integers(0, 4)) == 0:
+            found.append(draw(_foreign_reasoning))
         if not calls or draw(st.booleans()):
             found.append(draw(_message("assistant")))
         found.extend(
@@ -171,6 +184,13 @@ def responses_requests(
             for function in functions
         ]
         request |= draw(choices())
+        if draw(st.integers(0, 5)) == 0:
+            allowed = draw(st.lists(st.sampled_from(known), min_size=1, unique=True))
+            request["tool_choice"] = {
+                "type": "allowed_tools",
+                "mode": "auto",
+                "tools": [{"type": "function", "name": name} for name in allowed],
+            }
     if draw(st.booleans()):
         request["max_output_tokens"] = draw(st.integers(16, 4000))
     if rules.efforts and draw(st.booleans()) is True:
@@ -198,6 +218,8 @@ def expected(request: Mapping[str, Any]) -> dict[str, Any]:
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given
     for item in items:
         kind = item.get("type", "message")
+        if kind == "reasoning":
+            continue
         if kind == "function_call":
             call = call_of(item["call_id"], item["name"], item["arguments"])
             turns.append({"role": "assistant", "content": [call]})
@@ -220,7 +242,11 @@ def expected(request: Mapping[str, Any]) -> dict[str, Any]:
     if "max_output_tokens" in request:
         body["max_tokens"] = request["max_output_tokens"]
     if "tools" in request:
-        body["tools"] = [tool_of(tool) for tool in request["tools"]]
+        choice, offered = request.get("tool_choice"), request["tools"]
+        if isinstance(choice, dict):
+            allowed = [tool["name"] for tool in choice["tools"]]
+            offered = [tool for tool in offered if tool["name"] in allowed]
+        body["tools"] = [tool_of(tool) for tool in offered]
         body["tool_choice"] = choice_of(request)
     form = request.get("text", {}).get("format", {"type": "text"})
     schema = form["schema"] if form["type"] == "json_schema" else None
