@@ -218,19 +218,22 @@ class Bench:
         if body["system"][1]["text"] != self.identity:
             found.append("system.1")
         if told_paths is not None:
-            needed = [*sorted(sent.without_effect), *_foreign(sent.body)]
+            needed = [*sorted(sent.without_effect), *_left_out(sent.body)]
             allowed = [path for path in roles if _is_instruction(sent.body, path)]
             found += misnamed(told_paths, sent.body, allowed, needed)
         return found
 
 
-def _foreign(request: Mapping[str, Any]) -> list[str]:
-    """The paths of another provider's reasoning."""
-    items = request.get("input")
+def _left_out(request: Mapping[str, Any]) -> list[str]:
+    """The paths of names, and of another provider's reasoning."""
+    items, messages = request.get("input"), request.get("messages", ())
     return [
-        f"input[{number}]"
-        for number, item in enumerate(items if isinstance(items, list) else ())
-        if item.get("type") == "reasoning"
+        *(f"messages[{n}].name" for n, m in enumerate(messages) if "name" in m),
+        *(
+            f"input[{number}]"
+            for number, item in enumerate(items if isinstance(items, list) else ())
+            if item.get("type") == "reasoning"
+        ),
     ]
 
 

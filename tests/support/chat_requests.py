@@ -44,14 +44,15 @@ WITHOUT_EFFECT: Sequence[Mapping[str, Any]] = (
     *({"seed": 7}, {"temperature": 0.2, "top_p": 0.5}, {"logit_bias": {"50256": -100}}),
     {"presence_penalty": 1.5, "frequency_penalty": -1.0},
     {"prediction": {"type": "content", "content": "as before"}},
-    {"verbosity": "low"},
+    *({"verbosity": "low"}, {"metadata": {"a": "b"}, "store": True}),
+    {"user": "me", "safety_identifier": "x"},
+    {"prompt_cache_key": "k", "prompt_cache_retention": "24h"},
+    *({"service_tier": "flex"}, {"moderation": {"model": "omni-moderation-latest"}}),
 )
-# Fields that say nothing to the model, which are accepted.
-ABOUT: Sequence[Mapping[str, Any]] = (
-    *({}, {"user": "me"}, {"metadata": {"a": "b"}, "store": False}, {"n": 1}),
-    *({"safety_identifier": "x"}, {"prompt_cache_key": "k"}),
-    *({"service_tier": "auto"}, {"prompt_cache_retention": "24h"}),
-    *({"modalities": ["text"]}, {"logprobs": False}, {"stream_options": None}),
+# Fields with values that ask for what there is anyway.
+AS_ALWAYS: Sequence[Mapping[str, Any]] = (
+    *({}, {"n": 1}, {"modalities": ["text"]}, {"logprobs": False}),
+    *({"stream_options": None}, {"seed": None}),
 )
 
 
@@ -180,7 +181,8 @@ def _messages(
     ]
     used: set[str] = set()
     for _ in range(draw(st.integers(0, 3))):
-        found.append({"role": "user", "content": draw(content)})
+        named = {"name": "ada"} if draw(st.integers(0, 4)) == 0 else {}
+        found.append({"role": "user", "content": draw(content), **named})
         if has_system_role and draw(st.integers(0, 4)) == 0:
             found.append({"role": draw(_INSTRUCTED), "content": draw(said)})
         answer: dict[str, Any] = {"role": "assistant"}
@@ -254,7 +256,7 @@ def chat_requests(draw: st.DrawFn, *, models: Sequence[str] = MODELS) -> dict[st
         request["response_format"] = {"type": form, form: schema}
     elif form:
         request["response_format"] = {"type": form}
-    request |= draw(st.sampled_from(WITHOUT_EFFECT)) | draw(st.sampled_from(ABOUT))
+    request |= draw(st.sampled_from(WITHOUT_EFFECT)) | draw(st.sampled_from(AS_ALWAYS))
     return request | draw(st.sampled_from([{}, {"stream": True}, {"stream": False}]))
 
 
