@@ -64,11 +64,6 @@ def socket_error(error: CCProxyError) -> bytes:
     return encode_json({"type": "error", "status": error.status, "error": fields})
 
 
-def openai_status(error: CCProxyError | type[CCProxyError]) -> int:
-    """The HTTP status of an error, or of a class of errors, in OpenAI's format."""
-    return error.status
-
-
 def anthropic_error(error: CCProxyError, request_id: str) -> bytes:
     """Encode ``{"type": "error", "error": {"type", "message"}, "request_id"}``."""
     status = anthropic_status(error)
@@ -107,7 +102,7 @@ class ErrorFormat:
     id_header: str | None = None
 
 
-OPENAI = ErrorFormat(openai_status, lambda error, _: openai_error(error))
+OPENAI = ErrorFormat(lambda error: error.status, lambda error, _: openai_error(error))
 ANTHROPIC = ErrorFormat(anthropic_status, anthropic_error, "request-id")
 
 

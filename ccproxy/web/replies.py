@@ -81,6 +81,10 @@ def set_question_headers(
 ) -> None:
     """Set the headers that say how a client's request is changed.
 
+    ``x-ccproxy-ignored`` has the fields without effect, ``x-ccproxy-adjusted`` those
+    that are sent in another form, ``x-ccproxy-effort`` the effort if it differs from
+    the client's.
+
     Args:
         request: gets the headers.
         question: the prepared request.
@@ -88,19 +92,11 @@ def set_question_headers(
         ignored: the client's paths of fields that the API's decoder left out.
         adjusted: the client's paths of fields that the decoder changed.
     """
-    set_ignored_header(request, (*ignored, *question.ignored))
-    set_adjusted_header(request, (*adjusted, *question.adjusted))
-    set_effort_header(request, effort, question.effort)
-
-
-def set_ignored_header(request: Request, paths: Sequence[str]) -> None:
-    """Set ``x-ccproxy-ignored``: the fields of the request that have no effect."""
-    _set_paths(request, "x-ccproxy-ignored", paths)
-
-
-def set_adjusted_header(request: Request, paths: Sequence[str]) -> None:
-    """Set ``x-ccproxy-adjusted``: the fields that are sent in another form."""
-    _set_paths(request, "x-ccproxy-adjusted", paths)
+    _set_paths(request, "x-ccproxy-ignored", (*ignored, *question.ignored))
+    _set_paths(request, "x-ccproxy-adjusted", (*adjusted, *question.adjusted))
+    given = question.effort or "default"
+    if effort is not None and effort != given:
+        request.setHeader("x-ccproxy-effort", given)
 
 
 def _set_paths(request: Request, name: str, paths: Sequence[str]) -> None:
@@ -116,13 +112,6 @@ def _set_paths(request: Request, name: str, paths: Sequence[str]) -> None:
             shown[-1] = "..."
             break
     request.setHeader(name, ", ".join(shown))
-
-
-def set_effort_header(request: Request, wanted: str | None, given: str | None) -> None:
-    """Set ``x-ccproxy-effort``, if the effort differs from the client's."""
-    effort = given or "default"
-    if wanted is not None and wanted != effort:
-        request.setHeader("x-ccproxy-effort", effort)
 
 
 def set_queue_header(request: Request, seconds: float) -> None:

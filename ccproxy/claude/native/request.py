@@ -245,7 +245,7 @@ class _Reader:
             case messages.ToolResult() as result:
                 content = messages.result_content(result, at)
                 if not isinstance(content, str):
-                    shown = [self._shown(b, b.at or at) for b in content]
+                    shown = [_shown(b) for b in content]
                     shown_blocks = tuple(b for b in shown if b is not None)
                     return ToolResultBlock(
                         result.tool_use_id, shown_blocks, bool(result.is_error)
@@ -261,7 +261,7 @@ class _Reader:
                 model = self._request.thinking_models.get(data, "")
                 redacted = RedactedThinkingBlock(data, model)
                 return redacted if self._is_sent(model) else None
-        return self._shown(block, at)
+        return _shown(block)
 
     def _is_sent(self, thinker: str) -> bool:
         """Whether the thinking of a model is sent."""
@@ -270,17 +270,18 @@ class _Reader:
             return of is not None
         return is_same_model(of, thinker)
 
-    def _shown(
-        self, block: messages.Block, at: str
-    ) -> TextBlock | ImageBlock | DocumentBlock | None:
-        match block.value:
-            case messages.Text(text):
-                return TextBlock(text)
-            case messages.Image(source):
-                return _image(msgspec.json.decode(source, type=_Source))
-            case messages.Document():
-                return _document(msgspec.json.decode(block.raw, type=_DocumentFields))
-        return None
+
+def _shown(
+    block: messages.Block,
+) -> TextBlock | ImageBlock | DocumentBlock | None:
+    match block.value:
+        case messages.Text(text):
+            return TextBlock(text)
+        case messages.Image(source):
+            return _image(msgspec.json.decode(source, type=_Source))
+        case messages.Document():
+            return _document(msgspec.json.decode(block.raw, type=_DocumentFields))
+    return None
 
 
 def _arguments(raw: msgspec.Raw, at: str) -> Mapping[str, Any]:

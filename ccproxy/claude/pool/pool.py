@@ -66,7 +66,6 @@ class Pool:
         )
         self._slots = slots
         self._limits = limits
-        self._clock = clock
         self._native_waits = native_waits
         self._queue: RequestQueue[PoolClient] = RequestQueue(
             limits.max_queue, limits.queue_timeout, slots.limit

@@ -66,14 +66,13 @@ class Deadlines:
         self._clock = clock
         self._expired = expired
         self._has_token = False
-        self._paused = False
         self._next: IDelayedCall | None = None
         self._whole: IDelayedCall | None = None
 
     def start(self) -> None:
         """Start to wait for the first token; ends an earlier watch."""
         self.stop()
-        self._has_token = self._paused = False
+        self._has_token = False
         self._listen()
         self._whole = self._clock.callLater(self._limits.turn_timeout, self._too_long)
 
@@ -98,12 +97,12 @@ class Deadlines:
 
     def pause(self) -> None:
         """Stop the limit on silence."""
-        self._paused = True
-        self._cancel_next()
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
 
     def resume(self) -> None:
         """Start the limit on silence again."""
-        self._paused = False
         if self._next is None and self._whole is not None:
             self._listen()
 
@@ -113,11 +112,6 @@ class Deadlines:
             if call is not None and call.active():
                 call.cancel()
         self._next = self._whole = None
-
-    def _cancel_next(self) -> None:
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
 
     def _listen(self) -> None:
         limits = self._limits
