@@ -4,10 +4,11 @@ An `SSEWriter` is the producer that Twisted pauses when the socket is full. The 
 then pauses its source, and queues nothing: an `EventStream` pauses its answers, which
 pause their processes.
 
-If nothing is written for `KEEP_ALIVE_SECONDS`, a comment is sent, so that neither
-client nor proxy closes the connection. A comment is one line, without the empty line
-that ends an event: OpenAI's SDK for Go and old Python clients take a comment and an
-empty line for an event without data, and fail.
+If nothing is written for `KEEP_ALIVE_SECONDS`, something is sent that means nothing, so
+that neither client nor proxy closes the connection: `PING` in the Messages API, which
+has an event for that; a comment in OpenAI's APIs. A comment is one line, without the
+empty line that ends an event: OpenAI's SDK for Go and old Python clients take a comment
+and an empty line for an event without data, and fail.
 
 The status line waits for the first event, so that a request that fails before is
 answered with an HTTP error status. A later error is the last event of the stream.
@@ -36,6 +37,7 @@ from ccproxy.web.replies import set_queue_header
 KEEP_ALIVE_SECONDS = 15.0
 # The comment line is part of the event that follows it.
 KEEP_ALIVE = b": keep-alive\n"
+PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
 class StreamSource(Protocol):
@@ -170,6 +172,7 @@ class EventStream:
         encoder: makes the events.
         conclude: called when the answers are over; returns the last events.
         record: called with the events before they are sent.
+        keep_alive: sent while nothing else is.
     """
 
     def __init__(
@@ -179,8 +182,10 @@ class EventStream:
         *,
         conclude: Callable[[], Awaitable[Sequence[WireEvent]]] | None = None,
         record: Callable[[Sequence[WireEvent]], None] | None = None,
+        keep_alive: bytes = KEEP_ALIVE,
     ) -> None:
         self._context = context
+        self._keep_alive = keep_alive
         self._encoder = encoder
         self._conclude = conclude
         self._record = record
@@ -191,7 +196,7 @@ class EventStream:
             context.request,
             context.services.clock,
             self,
-            lambda: _comment(self._retry),
+            lambda: _comment(self._retry) + self._keep_alive,
         )
 
     async def run(self, question: PreparedQuestion) -> None:
@@ -248,9 +253,9 @@ class EventStream:
 
 
 def _comment(retry: UpstreamRetry | None) -> bytes:
-    """A comment of one line; see `SSEWriter` on the empty line."""
+    """A comment of one line; empty if no retry is waited for."""
     if retry is None:
-        return KEEP_ALIVE
+        return b""
     return (
         f": waiting for the model's provider ({' '.join(retry.reason.split())}), "
         f"try {retry.attempt + 1} in {retry.delay_seconds:.1f} s\n"

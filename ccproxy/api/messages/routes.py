@@ -14,7 +14,7 @@ from ccproxy.core.errors import NotSupported, ThreadsUnsupported
 from ccproxy.web.completion_group import collect
 from ccproxy.web.context import RequestContext
 from ccproxy.web.error_formats import ANTHROPIC
-from ccproxy.web.event_stream import EventStream
+from ccproxy.web.event_stream import PING, EventStream
 from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events
 from ccproxy.web.replies import json_response, set_question_headers
 from ccproxy.web.routing import Routes, add_error_handlers, route
@@ -60,7 +60,7 @@ class MessagesRoutes(Routes):
         meta = MessageMeta(id=f"msg_{context.hex}", request_id=context.id)
         if decoded.stream:
             encoder = MessageStream(meta, decoded.thinking)
-            await EventStream(context, encoder).run(question)
+            await EventStream(context, encoder, keep_alive=PING).run(question)
             return None
         document = MessageDocument(meta, decoded.thinking)
         await collect(context, question, document)

@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from ccproxy.core.errors import Cause, ClaudeFailed, RateLimited
 from ccproxy.core.stream import ContentBlockStop, Failed, TextDelta, UpstreamRetry
-from ccproxy.web.event_stream import KEEP_ALIVE_SECONDS, SSEWriter
+from ccproxy.web.event_stream import KEEP_ALIVE_SECONDS, PING, SSEWriter
 from tests.conftest import ExpectedErrors
 from tests.integration.http.conftest import HTTP, chat_bytes
 from tests.support.backend import (
@@ -121,21 +121,39 @@ def fields_of(frames: str) -> list[list[str]]:
     ]
 
 
+ROUTES = ["/v1/chat/completions", "/v1/messages", "/v1/responses"]
+
+
+@pytest.mark.parametrize("route", ROUTES)
 @ensureDeferred
-async def test_a_comment_is_no_event(http: HTTP) -> None:
+async def test_what_keeps_a_stream_alive_confuses_no_parser(
+    http: HTTP, route: str
+) -> None:
+    """Before the first event, between two events, and while a retry is waited for."""
     http.backend.asked = lambda ask: None
-    asked = http.chat("hello", stream=True)
+    message = {"role": "user", "content": "hello"}
+    field = "input" if route == "/v1/responses" else "messages"
+    body = {field: [message], "max_tokens": 10, "stream": True}
+    asked = http.request("POST", route, json=body)
     await until(lambda: http.backend.asks)
     http.clock.advance(KEEP_ALIVE_SECONDS)
     (ask,) = http.backend.asks
     ask.tell(UpstreamRetry("overloaded", 1, 3.5))
+    http.clock.advance(KEEP_ALIVE_SECONDS)
     ask.tell(*started("text"))
     http.clock.advance(KEEP_ALIVE_SECONDS)
     ask.tell(UpstreamRetry("overloaded", 2, 3.5))
     ask.tell(ContentBlockStop(), FINISHED)
     text = await (await asked).text()
-    assert text.count("\n: ") + text.startswith(": ") == 4
-    assert [] not in fields_of(text)
+    assert text.count(": waiting for the model's provider") == 3
+    pings = 3 if route == "/v1/messages" else 0
+    assert text.count(": keep-alive\n") == 3 - pings
+    assert text.count(PING.decode()) == pings
+    for fields in fields_of(text):
+        *_, data = fields
+        name, _, value = data.partition(": ")
+        assert name == "data"
+        assert value == "[DONE]" or json.loads(value)
 
 
 @ensureDeferred
