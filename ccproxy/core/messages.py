@@ -11,6 +11,7 @@ decoded the request sets ``at``; an empty ``at`` means that the path is not know
 Source: ``MessageCreateParams`` of anthropic-python 2.14, stable and beta.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
 
@@ -63,6 +64,11 @@ class ToolResult(msgspec.Struct, frozen=True):
     cache_control: Raw | UnsetType = UNSET
 
 
+# The beginning of another provider's encrypted reasoning, which some clients put into
+# these blocks: a Fernet token, perhaps after the id of its item.
+_FOREIGN_THINKING = re.compile(r"(rs_[^|]*\|)?gAAAA")
+
+
 class Thinking(msgspec.Struct, frozen=True):
     """``thinking``: the model's thinking, signed by the provider."""
 
@@ -73,7 +79,7 @@ class Thinking(msgspec.Struct, frozen=True):
 class RedactedThinking(msgspec.Struct, frozen=True):
     """``redacted_thinking``: thinking that is encrypted for the provider."""
 
-    data: str
+    data: str = ""
 
 
 class Opaque(msgspec.Struct, frozen=True):
@@ -173,6 +179,19 @@ class Block(Parsed[BlockValue]):
 
 class _Tag(msgspec.Struct):
     type: str
+
+
+def is_foreign_thinking(block: Block) -> bool:
+    """Whether a block is thinking that the provider surely refuses.
+
+    Its signature is missing, or another provider's.
+    """
+    match block.value:
+        case Thinking(signature=mark):
+            return not mark or _FOREIGN_THINKING.match(mark) is not None
+        case RedactedThinking(data=mark):
+            return not mark or _FOREIGN_THINKING.match(mark) is not None
+    return False
 
 
 def text_block(text: str, at: str = "") -> Block:

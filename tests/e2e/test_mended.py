@@ -75,6 +75,7 @@ class Mending:
 HI = user(text("hi"))
 SAID = assistant(text("so"))
 THOUGHT = {"type": "thinking", "thinking": "hm", "signature": ""}
+FOREIGN = {**THOUGHT, "signature": "gAAAAABo"}
 BREAK = text("a", cache_control=CACHE)
 NUMBER = {"n": 2**53 + 1}
 # Behind the name of a field that has been there.
@@ -108,6 +109,12 @@ MENDINGS = [
     Mending(
         "thinking without a signature",
         {"messages": [HI, assistant(THOUGHT, text("so")), HI]},
+        ("messages[1].content[0]",),
+        {"messages": [HI, SAID, HI]},
+    ),
+    Mending(
+        "thinking with the encrypted reasoning of another provider as its signature",
+        {"messages": [HI, assistant(FOREIGN, text("so")), HI]},
         ("messages[1].content[0]",),
         {"messages": [HI, SAID, HI]},
     ),

@@ -7,14 +7,10 @@ entries that a client sends back go to the model as blocks of thinking.
 Source: OpenRouter's documentation, "Reasoning tokens".
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import msgspec
 
 from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.common.prompt import PastThinking
-from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import redacted_thinking_block, thinking_block
 
 _FORMAT = "anthropic-claude-v1"
@@ -74,22 +70,23 @@ class ReasoningEncoder:
 
 
 def thinking_of(
-    details: Sequence[Any] | None, at: str, adjustments: Adjustments
+    details: object, at: str, adjustments: Adjustments
 ) -> tuple[PastThinking, ...]:
     """The blocks of thinking in a message's ``reasoning_details``.
 
     Clients that collect a stream's pieces send several entries for one block, the last
-    of them with the signature. Entries without a signature and entries of other
-    providers are left out.
+    of them with the signature. Entries without a signature, of another format and of
+    another shape are left out: they are other providers'.
 
     Args:
         details: the entries.
         at: their path in the request.
         adjustments: get the paths of what is left out.
-
-    Raises:
-        InvalidRequest: an entry has the wrong shape.
     """
+    if not isinstance(details, list):
+        if details is not None:
+            adjustments.ignore(at)
+        return ()
     found: list[PastThinking] = []
     pieces: list[tuple[str, str]] = []
     index: int | None = None
@@ -98,13 +95,14 @@ def thinking_of(
         adjustments.ignore(*(path for path, _ in pieces))
         pieces.clear()
 
-    for number, given in enumerate(details or ()):
+    for number, given in enumerate(details):
         where = f"{at}[{number}]"
-        detail = _detail(given, where)
-        about = detail.model or "", detail.prefix or ""
-        if detail.format not in (None, _FORMAT):
+        detail = _detail(given)
+        if detail is None or detail.format != _FORMAT:
             adjustments.ignore(where)
-        elif detail.type == _ENCRYPTED and detail.data:
+            continue
+        about = detail.model or "", detail.prefix or ""
+        if detail.type == _ENCRYPTED and detail.data:
             block = redacted_thinking_block(detail.data, where)
             found.append(PastThinking(block, *about))
         elif detail.type != _TEXT:
@@ -123,8 +121,8 @@ def thinking_of(
     return tuple(found)
 
 
-def _detail(given: Any, at: str) -> ReasoningDetail:
+def _detail(given: object) -> ReasoningDetail | None:
     try:
         return msgspec.convert(given, ReasoningDetail)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"`{at}`: {error}", param=at) from None
+    except msgspec.ValidationError:
+        return None

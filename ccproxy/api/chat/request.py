@@ -3,7 +3,7 @@
 Source: ``CreateChatCompletionRequest`` in OpenAI's document.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from attrs import frozen
@@ -64,7 +64,7 @@ class _Message(msgspec.Struct):
     name: Annotated[object, ignored("the provider's messages have no names")] = None
     audio: Annotated[object, ignored("the provider does not have the sound")] = None
     # Not in OpenAI's document: see `thinking_of`; the name in the Messages API.
-    reasoning_details: list[Any] | None = None
+    reasoning_details: object = None
     reasoning_content: object = None
     is_error: bool | None = None
 

@@ -25,7 +25,13 @@ from ccproxy.api.common.fates import NO_LOGPROBS, ignored
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tools import function_call
 from ccproxy.core.errors import InvalidRequest, unsupported
-from ccproxy.core.messages import Block, Text, Thinking, is_blank, text_block
+from ccproxy.core.messages import (
+    Block,
+    Text,
+    is_blank,
+    is_foreign_thinking,
+    text_block,
+)
 
 # The roles that `conversation` knows, by their names in all of OpenAI's APIs.
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
@@ -128,10 +134,8 @@ def _sound(blocks: Sequence[Block], adjustments: Adjustments) -> list[Block]:
     kept = []
     for block in blocks:
         value = block.value
-        is_void = (isinstance(value, Text) and is_blank(value.text)) or (
-            isinstance(value, Thinking) and not value.signature
-        )
-        if is_void:
+        is_blank_text = isinstance(value, Text) and is_blank(value.text)
+        if is_blank_text or is_foreign_thinking(block):
             adjustments.ignore(block.at)
         else:
             kept.append(block)

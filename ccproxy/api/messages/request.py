@@ -50,12 +50,12 @@ from ccproxy.core.messages import (
     OutputValue,
     Parsed,
     Text,
-    Thinking,
     ThinkingConfig,
     ThinkingValue,
     Tool,
     ToolChoice,
     is_blank,
+    is_foreign_thinking,
 )
 
 # Never passed on. `stream` is read, and `thread` is refused.
@@ -80,7 +80,7 @@ _ATTRIBUTION = "x-anthropic-billing-header"
 
 _CUSTOM = "custom"
 # Of calls and of results.
-_IDS = ("id", "tool_use_id")
+_NULLABLE = ("id", "tool_use_id", "signature", "data")
 # The CLI sets the effort, and replaces an unknown one by its default.
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _EFFORT = "output_config.effort"
@@ -235,10 +235,10 @@ def _messages(
     unsigned: list[str] = []
     for index, raw in enumerate(given):
         message = _message(raw, f"messages[{index}]", adjustments)
-        lost = [block.at for block in message.blocks if _is_unsigned(block)]
+        lost = [block.at for block in message.blocks if is_foreign_thinking(block)]
         if lost:
             unsigned += lost
-            kept = tuple(b for b in message.blocks if not _is_unsigned(b))
+            kept = tuple(b for b in message.blocks if not is_foreign_thinking(b))
             message = evolve(message, content=kept)
         if message.content or not lost:
             messages.append(message)
@@ -271,19 +271,15 @@ def _message(raw: Raw, at: str, adjustments: Adjustments) -> Message:
 
 
 def _block(raw: Raw, at: str) -> Block:
-    """A block; an id that is null is empty: calls and results pair in their order."""
+    """A block; null is empty: calls and results without ids pair in their order."""
     try:
         return Block.decode(raw, at)
     except msgspec.ValidationError:
         fields = _decode_shallow(raw)
-        nulls = [name for name in _IDS if name in fields and is_null(fields[name])]
+        nulls = [name for name in _NULLABLE if name in fields and is_null(fields[name])]
         if not nulls:
             raise
         return Block.decode(_encode({**fields, **dict.fromkeys(nulls, "")}), at)
-
-
-def _is_unsigned(block: Block) -> bool:
-    return isinstance(block.value, Thinking) and not block.value.signature
 
 
 def _max_tokens(value: int | None) -> int | None:

@@ -191,7 +191,17 @@ def _fields(raw: bytes, at: str) -> ItemFields:
     about = decode_json(_kind_decoder, raw, at=at)
     if about.type is not None and about.type not in _KNOWN:
         return ItemFields(about.type, about.id if isinstance(about.id, str) else None)
+    if about.type == "reasoning":
+        return _reasoning(raw)
     return decode_json(_decoder, raw, at=at)
+
+
+def _reasoning(raw: bytes) -> ItemFields:
+    """A reasoning item; other providers' may have any shape."""
+    try:
+        return _decoder.decode(raw)
+    except msgspec.ValidationError:
+        return ItemFields("reasoning")
 
 
 def _decode(raw: bytes, at: str) -> DecodedItem:

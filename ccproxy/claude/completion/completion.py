@@ -8,7 +8,7 @@ QUEUED      no worker in time, or the server     OVER; the error is sent in a la
             stops                                turn of the reactor
 RUNNING     the worker is lost, nothing sent     QUEUED, first; once
 RUNNING     the provider refuses thinking of     QUEUED, first, with a body without
-            another conversation                 thinking; once
+            the conversation                     thinking; once
 RUNNING     the answer is whole, to be checked   CHECKING, without a worker
 RUNNING     the shaper asks for a second answer  QUEUED, first
 RUNNING     the end is sent                      OVER
@@ -21,6 +21,7 @@ The listener is never called from within `ClaudeBackend.ask`. Its last event is 
 `Finished` or `Failed`.
 """
 
+import re
 from collections.abc import Sequence
 
 from attrs import evolve
@@ -48,9 +49,12 @@ from ccproxy.core.stream import (
     Usage,
 )
 
-# The provider's message for thinking that was signed for another conversation: rule 25
-# in docs/messages-api-rules.md.
-_BOUND_ELSEWHERE = "bound to a different conversation"
+# The provider's messages for thinking that was signed for another conversation, or by
+# another provider: rules 24 and 25 in docs/messages-api-rules.md.
+_REFUSED_THINKING = re.compile(
+    "bound to a different conversation"
+    "|Invalid `?(signature|data)`? in `?(redacted_)?thinking`? block"
+)
 # Stop reasons after which a message is not whole.
 _CUT_SHORT = (FinishReason.LENGTH, FinishReason.REFUSAL)
 
@@ -158,7 +162,9 @@ class Completion(PoolClient):
             return False
         if isinstance(error, WorkerLost) and not self.wants_new:
             self.wants_new = True
-        elif isinstance(error, InvalidRequest) and _BOUND_ELSEWHERE in error.message:
+        elif isinstance(error, InvalidRequest) and _REFUSED_THINKING.search(
+            error.message
+        ):
             plain = self._composition.without_thinking()
             if plain is None or not self._is_first_part:
                 return False

@@ -288,10 +288,19 @@ def test_an_error_of_the_providers_is_not_the_workers(
 # Thinking that belongs to another conversation
 
 
-def test_it_is_asked_once_more_without_thinking(house: House) -> None:
+@pytest.mark.parametrize(
+    "message",
+    [
+        BOUND.message,
+        "messages.1.content.0: Invalid `signature` in `thinking` block",
+        "messages.7.content.2: Invalid signature in thinking block",
+        "messages.1.content.0: Invalid `data` in `redacted_thinking` block",
+    ],
+)
+def test_it_is_asked_once_more_without_thinking(house: House, message: str) -> None:
     plain = FakeComposition(body=evolve(BODY, json=b"{}"))
     client = house.ask(question(plain=plain))
-    house.worker.fail(BOUND)
+    house.worker.fail(InvalidRequest(message))
     assert house.worker.bodies[-1].json == b"{}"
     house.worker.answer()
     assert client.events == [FINISHED]
