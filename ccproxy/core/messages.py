@@ -11,7 +11,6 @@ decoded the request sets ``at``; an empty ``at`` means that the path is not know
 Source: ``MessageCreateParams`` of anthropic-python 2.14, stable and beta.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
 
@@ -62,11 +61,6 @@ class ToolResult(msgspec.Struct, frozen=True):
     content: Raw | UnsetType = UNSET
     is_error: bool | None = None
     cache_control: Raw | UnsetType = UNSET
-
-
-# The beginning of another provider's encrypted reasoning, which some clients put into
-# these blocks: a Fernet token, perhaps after the id of its item.
-_FOREIGN_THINKING = re.compile(r"(rs_[^|]*\|)?gAAAA")
 
 
 class Thinking(msgspec.Struct, frozen=True):
@@ -179,19 +173,6 @@ class Block(Parsed[BlockValue]):
 
 class _Tag(msgspec.Struct):
     type: str
-
-
-def is_foreign_thinking(block: Block) -> bool:
-    """Whether a block is thinking that the provider surely refuses.
-
-    Its signature is missing, or another provider's.
-    """
-    match block.value:
-        case Thinking(signature=mark):
-            return not mark or _FOREIGN_THINKING.match(mark) is not None
-        case RedactedThinking(data=mark):
-            return not mark or _FOREIGN_THINKING.match(mark) is not None
-    return False
 
 
 def text_block(text: str, at: str = "") -> Block:

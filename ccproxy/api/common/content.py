@@ -13,6 +13,7 @@ Source: ``ChatCompletionRequestMessageContentPart…`` and ``InputContent`` in O
 document, and what clients were seen to send.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -27,9 +28,10 @@ from ccproxy.api.common.tools import function_call
 from ccproxy.core.errors import InvalidRequest, unsupported
 from ccproxy.core.messages import (
     Block,
+    RedactedThinking,
     Text,
+    Thinking,
     is_blank,
-    is_foreign_thinking,
     text_block,
 )
 
@@ -49,6 +51,9 @@ _NATIVE_PARTS: Mapping[str, str] = {
 # What OpenAI's `prompt_cache_breakpoint` is in the Messages API.
 _BREAKPOINT = Raw(b'{"type":"ephemeral"}')
 _NO_DETAIL = "the provider scales images and pages by itself"
+# The beginning of another provider's encrypted reasoning, which some clients put into
+# these blocks: a Fernet token, perhaps after the id of its item.
+_FOREIGN_THINKING = re.compile(r"(rs_[^|]*\|)?gAAAA")
 
 
 class _ImageURL(msgspec.Struct):
@@ -127,6 +132,19 @@ def content_blocks(
             return _sound(
                 [_block(*pair, role, adjustments) for pair in pairs], adjustments
             )
+
+
+def is_foreign_thinking(block: Block) -> bool:
+    """Whether a block is thinking that the provider surely refuses.
+
+    Its signature is missing, or another provider's.
+    """
+    match block.value:
+        case Thinking(signature=mark):
+            return not mark or _FOREIGN_THINKING.match(mark) is not None
+        case RedactedThinking(data=mark):
+            return not mark or _FOREIGN_THINKING.match(mark) is not None
+    return False
 
 
 def _sound(blocks: Sequence[Block], adjustments: Adjustments) -> list[Block]:

@@ -24,6 +24,7 @@ import msgspec
 from attrs import evolve, frozen
 from msgspec import Raw, UnsetType
 
+from ccproxy.api.common.content import is_foreign_thinking
 from ccproxy.api.common.decoding import (
     Adjustments,
     decode_fields,
@@ -55,7 +56,6 @@ from ccproxy.core.messages import (
     Tool,
     ToolChoice,
     is_blank,
-    is_foreign_thinking,
 )
 
 # Never passed on. `stream` is read, and `thread` is refused.
