@@ -100,7 +100,8 @@ def kept(shared: Shared, modules_own: RunningProxy | None) -> Callable[[], Kept]
 @pytest.fixture(autouse=True)
 def busy_machine(expected_errors: ExpectedErrors) -> None:
     """A spare may need more than its three seconds; a request starts another."""
-    expected_errors.allow("no claude CLI can be kept ready (it ended by itself)")
+    for why in ("it ended by itself", "the claude CLI does not end its turn"):
+        expected_errors.allow(f"no claude CLI can be kept ready ({why})")
 
 
 @pytest.fixture
