@@ -14,7 +14,7 @@ from pytest_twisted import ensureDeferred
 from tests.support.comparison import differences
 from tests.support.docs import DOCS, rows
 from tests.support.fitting_replies import fitting_reply
-from tests.support.messages_requests import MODEL_MAP
+from tests.support.messages_requests import MODEL_MAP, png
 from tests.support.naming import named
 from tests.support.server import RunningProxy, Upstream
 
@@ -28,10 +28,34 @@ OPUS, SONNET_5 = "claude-opus-5-5", "claude-sonnet-5"
 # It thinks by budget, and takes a prefill.
 SONNET_4_5 = "claude-sonnet-4-5"
 TOOLS = [{"name": "look", "input_schema": OBJECT}]
+OLDER = {
+    "type": "object",
+    "properties": {
+        "pair": {"items": [{"type": "string"}], "additionalItems": False},
+        "n": {"minimum": 1, "exclusiveMinimum": True, "required": True},
+        "a": {"$id": "#a"},
+        "again": {"$recursiveRef": "#"},
+    },
+}
+NEWER = {
+    "type": "object",
+    "properties": {
+        "pair": {"prefixItems": [{"type": "string"}], "items": False},
+        "n": {"exclusiveMinimum": 1},
+        "a": {"$anchor": "a"},
+        "again": {"$ref": "#"},
+    },
+    "required": ["n"],
+}
 
 
 def text(said: str, **fields: Any) -> dict[str, Any]:
     return {"type": "text", "text": said, **fields}
+
+
+def image(kind: str, data: str) -> dict[str, Any]:
+    source = {"type": "base64", "media_type": kind, "data": data}
+    return {"type": "image", "source": source}
 
 
 def user(*content: Any) -> Message:
@@ -221,11 +245,34 @@ MENDINGS = [
             ]
         },
     ),
+    *(
+        Mending(
+            "a tool's schema without `type`, or with other types besides `object`",
+            {"tools": [{"name": "look", "input_schema": schema}]},
+            ("tools[0].input_schema",),
+            {"tools": TOOLS},
+        )
+        for schema in ({}, {"type": ["object", "null"]})
+    ),
     Mending(
-        "a tool's schema without `type`",
-        {"tools": [{"name": "look", "input_schema": {}}]},
+        "words of an older draft in a schema (4, 6, 7, 2019-09): a list of `items`, "
+        '`exclusiveMinimum: true`, `required: true`, `$id: "#a"`, `$recursiveRef`',
+        {"tools": [{"name": "look", "input_schema": OLDER}]},
         ("tools[0].input_schema",),
-        {"tools": TOOLS},
+        {"tools": [{"name": "look", "input_schema": NEWER}]},
+    ),
+    Mending(
+        "an image or a PDF with another `media_type` than its bytes",
+        {"messages": [user(image("image/jpeg", png()))]},
+        ("messages[0].content[0].source.media_type",),
+        {"messages": [user(image("image/png", png()))]},
+    ),
+    Mending(
+        "base64 of an image or a PDF with white space, without padding, in the "
+        "alphabet for URLs, or as a data URL",
+        {"messages": [user(image("image/png", f"data:image/png;base64,{png()}"))]},
+        ("messages[0].content[0].source.data",),
+        {"messages": [user(image("image/png", png()))]},
     ),
     Mending(
         "calls in the conversation, and no tools",

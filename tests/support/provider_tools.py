@@ -57,6 +57,10 @@ def tool_violations(body: Mapping[str, Any], rules: ModelRules) -> Iterator[Viol
     schema = ((body.get("output_config") or {}).get("format") or {}).get("schema")
     if schema is not None:
         yield from grammar_violations(schema, "output_config.format.schema", 38)
+    together = [tool["input_schema"] for tool in strict]
+    together += [] if schema is None else [schema]
+    if len(together) > 1:
+        yield from _too_many(together, "tools", 38)
 
 
 def _custom(tool: Mapping[str, Any], place: str) -> Iterator[Violation]:
@@ -177,7 +181,13 @@ def grammar_violations(
     found = list(_ungrammatical(schema, schema, ()))
     for words in dict.fromkeys(found):
         yield Violation.at(rule, place, words)
-    optional, unions = _count(schema)
+    yield from _too_many([schema], place, rule)
+
+
+def _too_many(schemas: Sequence[Any], place: str, rule: int) -> Iterator[Violation]:
+    """38: the optional properties and unions of all schemas together."""
+    counts = [_count(schema) for schema in schemas]
+    optional, unions = sum(o for o, _ in counts), sum(u for _, u in counts)
     if optional > _MOST_OPTIONAL:
         words = f"Too many optional parameters ({optional}, the limit is 24)."
         yield Violation.at(rule, place, words)
@@ -248,7 +258,9 @@ def _count(schema: Any) -> tuple[int, int]:
     optional = unions = 0
     if isinstance(schema, Mapping):
         properties = schema.get("properties", {})
-        optional += len(set(properties) - set(schema.get("required", ())))
+        required = schema.get("required")
+        named = required if isinstance(required, list) else ()
+        optional += len(set(properties) - set(named))
         for each in properties.values():
             if isinstance(each, Mapping):
                 unions += "anyOf" in each or isinstance(each.get("type"), list)
