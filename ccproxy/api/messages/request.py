@@ -58,8 +58,11 @@ from ccproxy.core.messages import (
     is_blank,
 )
 
+# The header whose names `with_betas` adds to the fields.
+BETA_HEADER = "anthropic-beta"
 # Never passed on. `stream` is read, and `thread` is refused.
 _NEVER_PASSED = (
+    BETA_HEADER,
     "metadata",
     "betas",
     "anthropic_beta",
@@ -161,6 +164,18 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
         ignored=(*ignored, *lost, *unsigned),
         adjusted=(*mended, *adjustments.adjusted),
     )
+
+
+def with_betas(request: MessagesRequest, headers: Sequence[str]) -> MessagesRequest:
+    """The request with the betas of its header, as the field ``anthropic-beta``.
+
+    The CLI sends a fixed list of betas. `ccproxy.claude.body.options` names the others.
+    """
+    betas = [name.strip() for line in headers for name in line.split(",")]
+    if not any(betas):
+        return request
+    named = Raw(_encode([name for name in betas if name]))
+    return evolve(request, extra={**request.extra, BETA_HEADER: named})
 
 
 class _Fields:

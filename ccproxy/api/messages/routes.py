@@ -2,7 +2,7 @@
 
 from klein import Klein
 
-from ccproxy.api.messages.request import decode_messages
+from ccproxy.api.messages.request import BETA_HEADER, decode_messages, with_betas
 from ccproxy.api.messages.response import MessageDocument
 from ccproxy.api.messages.schemas import (
     CreateMessageRequest,
@@ -46,8 +46,9 @@ class MessagesRoutes(Routes):
     async def create(self, context: RequestContext) -> bytes | None:
         """Answer a conversation."""
         decoded = await context.decoded(decode_messages)
+        betas = context.request.requestHeaders.getRawHeaders(BETA_HEADER, [])
         question = await self.services.backend.prepare(
-            decoded.request, owner=context.key
+            with_betas(decoded.request, betas), owner=context.key
         )
         context.request.setHeader("request-id", context.id)
         set_question_headers(

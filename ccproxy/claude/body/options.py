@@ -70,6 +70,8 @@ _REFUSED: Mapping[str, str] = {
     "mcp_servers": "the model reaches no MCP servers; run their tools in your client",
     "compaction": "conversations are not compacted here; send a shorter one",
 }
+# The client's header, which `ccproxy.api.messages.request` adds to the fields.
+_BETA_HEADER = "anthropic-beta"
 _NOTHING = (b"null", b"[]", b"{}")
 
 
@@ -177,6 +179,11 @@ def sort_fields(
     sent: dict[str, Raw] = {}
     for name, value in extra.items():
         raw = bytes(value).strip()
+        if name == _BETA_HEADER:
+            for beta in msgspec.json.decode(raw, type=list[str]):
+                if beta not in betas:
+                    notes.ignore(f"{_BETA_HEADER}: {beta}")
+            continue
         if name == "thread" and raw != b"null":
             raise ThreadsUnsupported(
                 "`thread` is not supported: the proxy keeps no threads; send all "
