@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ Start = Callable[..., RunningProxy]
 pytestmark = pytest.mark.threads
 
 LIMIT_SECONDS = 60
+MCP_SERVER = Path(__file__).parent.parent / "support" / "mcp_stdio_server.py"
 
 
 def environment(server: RunningProxy, home: Path) -> Mapping[str, str]:
@@ -102,6 +104,47 @@ async def test_a_tool_of_its_own(
     [block] = [b for b in last["content"] if b["type"] == "tool_result"]
     assert block["tool_use_id"] == "toolu_1"
     assert "the cat is out" in json.dumps(block["content"])
+
+
+@ensureDeferred
+async def test_tools_of_an_mcp_server(
+    proxy: Start, upstream: Upstream, claude: Path, tmp_path: Path
+) -> None:
+    """A task that needs two of its tools: one's result is the other's argument."""
+    price, times = "mcp__shop__price_of", "mcp__shop__times"
+
+    def script(body: Mapping[str, Any]) -> Reply:
+        text = json.dumps(body["messages"])
+        if "105" in text:
+            return answer("Three apples are 105 cents.")
+        if "35 cents" in text:
+            return _calling("toolu_2", times, {"a": 35, "b": 3})
+        return _calling("toolu_1", price, {"fruit": "apple"})
+
+    upstream.script(script)
+    server = {"command": sys.executable, "args": [str(MCP_SERVER)]}
+    config = json.dumps({"mcpServers": {"shop": server}})
+    result = await run(
+        *(claude, proxy(), tmp_path, "What are three apples?"),
+        *("--mcp-config", config, "--strict-mcp-config"),
+        *("--allowedTools", f"{price},{times}"),
+    )
+    assert (result["is_error"], result["num_turns"]) == (False, 3)
+    assert result["result"] == "Three apples are 105 cents."
+    last = upstream.bodies[-1]["messages"]
+    blocks = [b for m in last if isinstance(m["content"], list) for b in m["content"]]
+    results = [b for b in blocks if b["type"] == "tool_result"]
+    assert [b["tool_use_id"] for b in results] == ["toolu_1", "toolu_2"]
+    calls = [b for b in blocks if b["type"] == "tool_use"]
+    assert [(b["name"], b["input"]) for b in calls] == [
+        (price, {"fruit": "apple"}),
+        (times, {"a": 35, "b": 3}),
+    ]
+
+
+def _calling(identifier: str, name: str, arguments: Mapping[str, Any]) -> Reply:
+    call = ScriptedBlock((json.dumps(arguments),), tool_use=(identifier, name))
+    return Reply(blocks=(call,), stop_reason="tool_use")
 
 
 @ensureDeferred
