@@ -105,7 +105,7 @@ async def test_one_helper_is_started_and_kept(make: Callable[..., Any]) -> None:
         (doubled(18), "p.$ref", "multiply to more than 10000 subschemas"),
         (b'{"$ref": "#"}', "p", "round in a circle"),
         (b'{"$ref": "http://localhost/x"}', "p.$ref", "nothing is fetched"),
-        (b'{"allOf": [{"type": "any"}]}', "p.allOf[0].type", '"any" is none of array'),
+        (b'{"allOf": [{"type": "any"}]}', "p.allOf[0].type", '"any" is neither one of'),
         (b'{"a', "p", "it is not JSON"),
         (b"\xff", "p", "is not UTF-8"),
         (b'{"not":' * 251 + b"1" + b"}" * 251, "p", "nested more than 250 levels"),
