@@ -499,7 +499,7 @@ def failing(status: int, kind: str) -> Reply:
     return Reply(status=status, error=(kind, "so it is"))
 
 
-TOO_LARGE = [{"role": "user", "content": "x" * 9_000_000}]
+TOO_LARGE = [{"role": "user", "content": "x" * 34_000_000}]
 ERRORS = [
     ({"model": "gpt-4o"}, answer(), anthropic.NotFoundError, "not_found_error"),
     ({"messages": []}, answer(), anthropic.BadRequestError, "invalid_request_error"),
