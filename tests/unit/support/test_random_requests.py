@@ -33,9 +33,14 @@ def upstream(request: Mapping[str, Any]) -> dict[str, Any]:
     system = request.get("system") or []
     blocks = [{"text": system}] if isinstance(system, str) else system
     text = "\n\n".join(block["text"] for block in blocks)
-    own = [{"type": "text", "text": text, "cache_control": CACHE}] if text else []
+    # Its breakpoints live as long as the client's.
+    is_long = '"ttl": "1h"' in json.dumps(request)
+    control = {**CACHE, "ttl": "1h"} if is_long else CACHE
+    own = [{"type": "text", "text": text, "cache_control": control}] if text else []
+    first, second = CLI
+    system = [first, {**second, "cache_control": control}, *own]
     model = request["model"]
-    return {**request, "system": [*CLI, *own], "model": ALIASES.get(model, model)}
+    return {**request, "system": system, "model": ALIASES.get(model, model)}
 
 
 @cache
