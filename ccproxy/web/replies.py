@@ -93,7 +93,7 @@ def set_question_headers(
         adjusted: the client's paths of fields that the decoder changed.
     """
     _set_paths(request, "x-ccproxy-ignored", (*ignored, *question.ignored))
-    _set_paths(request, "x-ccproxy-adjusted", (*adjusted, *question.adjusted))
+    set_adjusted_header(request, (*adjusted, *question.adjusted))
     given = question.effort or "default"
     if effort is not None and effort != given:
         request.setHeader("x-ccproxy-effort", given)
@@ -112,6 +112,11 @@ def _set_paths(request: Request, name: str, paths: Sequence[str]) -> None:
             shown[-1] = "..."
             break
     request.setHeader(name, ", ".join(shown))
+
+
+def set_adjusted_header(request: Request, paths: Sequence[str]) -> None:
+    """Set ``x-ccproxy-adjusted``: the fields that are sent in another form."""
+    _set_paths(request, "x-ccproxy-adjusted", paths)
 
 
 def set_queue_header(request: Request, seconds: float) -> None:

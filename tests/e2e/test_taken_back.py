@@ -102,3 +102,10 @@ async def _taken_back(
     assert response.code == 200, await response.text()
     held(got, upstream.bodies[-1], named(response.headers) or ())
     assert upstream.violations == []
+
+
+@ensureDeferred
+async def test_halves_of_a_pair_in_two_deltas(proxy: Start, upstream: Upstream) -> None:
+    upstream.script(Reply(blocks=(ScriptedBlock(("a\ud83d", "\ude00b", "\ud83d")),)))
+    document = await (await proxy().chat("hello")).json()
+    assert document["choices"][0]["message"]["content"] == "a😀b\ufffd"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from klein import Klein
 
+from ccproxy.api.common.decoding import read_body
 from ccproxy.api.conversations.request import (
     ConversationUpdate,
     NewConversation,
@@ -27,7 +28,7 @@ from ccproxy.store.responses import ResponseStore
 from ccproxy.web import query
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.operation import Operation, json_response_spec
-from ccproxy.web.replies import json_response
+from ccproxy.web.replies import json_response, set_adjusted_header
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
 _TAG = "conversations"
@@ -126,7 +127,7 @@ class ConversationRoutes(Routes):
     @route(_app, "/conversations", methods=["POST"], operation=_CREATE)
     async def create(self, context: RequestContext) -> bytes:
         """Create a conversation."""
-        metadata, given = decode_conversation(context.body())
+        metadata, given = decode_conversation(_body(context))
         items = await self._kept(given, context)
         created_seconds = int(self.services.wall_seconds())
         conversation = Conversation(
@@ -166,7 +167,7 @@ class ConversationRoutes(Routes):
     @route(_app, "/conversations/<name>", methods=["POST"], operation=_UPDATE)
     async def update(self, context: RequestContext, name: str) -> bytes:
         """Replace the metadata."""
-        metadata = decode_metadata(context.body())
+        metadata = decode_metadata(_body(context))
         changed = await self._stored.set_metadata(name, encode_json(metadata))
         if changed is None:
             raise no_conversation(name)
@@ -206,7 +207,7 @@ class ConversationRoutes(Routes):
     )
     async def append_items(self, context: RequestContext, name: str) -> bytes:
         """Append items."""
-        given = decode_new_items(context.body())
+        given = decode_new_items(_body(context))
         items = await self._kept(given, context, name)
         if not await self._stored.append(name, items):
             raise no_conversation(name)
@@ -267,3 +268,10 @@ def _listed(context: RequestContext, items: Sequence[Item], *, has_more: bool) -
 
 def _no_item(name: str, item: str) -> NotFound:
     return NotFound(f"the conversation {name!r} has no item {item!r}")
+
+
+def _body(context: RequestContext) -> bytes:
+    """The request's body; the header names texts that are kept in another form."""
+    body, mended = read_body(context.body())
+    set_adjusted_header(context.request, mended)
+    return body

@@ -22,7 +22,7 @@ from twisted.internet.defer import CancelledError, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from ccproxy.api.common.decoding import decode_json
+from ccproxy.api.common.decoding import decode_json, read_body
 from ccproxy.api.responses.request import DecodedResponsesRequest, decode_responses
 from ccproxy.api.responses.turns import (
     PreparedResponse,
@@ -137,7 +137,7 @@ class ResponseSocket:
             self._log_end(identifier, outcome, cause, turn, stats, began_seconds)
 
     def _decode(self, message: bytes) -> tuple[DecodedResponsesRequest, bool]:
-        about = decode_json(_decoder, message)
+        about = decode_json(_decoder, read_body(message)[0])
         if about.type != _CREATE:
             raise InvalidRequest(
                 f"`type`: send {_CREATE!r}, the only message there is", param="type"

@@ -55,6 +55,8 @@ ROLES = ("user", "assistant", "system")
 
 _encode = msgspec.json.Encoder().encode
 _CACHE_CONTROL = b'"cache_control"'
+# Parts of results that need no look at their numbers; they can be large.
+_WITHOUT_NUMBERS = ("text", "image", "document")
 _decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
 _PLAIN_TEXT = frozenset({"type", "text", "cache_control"})
 _DIGEST_BYTES = 16
@@ -236,6 +238,8 @@ def _corrected_result(block: Block, content: Raw, notes: Notes) -> Block:
             known = _Part()
         if block.inner:
             path = block.inner[index].at
+        if known.type not in _WITHOUT_NUMBERS and is_reprinted(bytes(part)):
+            notes.adjust(path)
         if known.type == "text" and known.text is not None and is_blank(known.text):
             notes.ignore(path)
             has_changed = True

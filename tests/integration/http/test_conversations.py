@@ -90,6 +90,20 @@ async def test_items_are_added_listed_and_deleted(http: HTTP) -> None:
 
 
 @ensureDeferred
+async def test_half_a_surrogate_pair_is_replaced_and_named(http: HTTP) -> None:
+    said = {"role": "user", "content": "cut \ud83d"}
+    about = {"metadata": {"topic": "\ude00"}, "items": [said]}
+    response = await http.request("POST", "/v1/conversations", json=about)
+    named = response.headers.getRawHeaders("x-ccproxy-adjusted")
+    assert named == ["metadata.topic, items[0].content"]
+    made = await response.json()
+    assert made["metadata"] == {"topic": "\ufffd"}
+    path = f"/v1/conversations/{made['id']}/items"
+    [item] = (await get(http, path))["data"]
+    assert item["content"][0]["text"] == "cut \ufffd"
+
+
+@ensureDeferred
 async def test_responses_continue_their_conversation(http: HTTP) -> None:
     made = await conversation(http, items=ITEMS[:2])
     one = await create(http, "two", conversation=made["id"])

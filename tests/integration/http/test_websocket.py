@@ -81,6 +81,15 @@ async def test_turn_is_told_in_the_events_of_a_stream(http: HTTP) -> None:
 
 
 @ensureDeferred
+async def test_half_a_surrogate_pair_does_not_end_a_conversation(http: HTTP) -> None:
+    client = await connect(http)
+    told = await turn(http, client, "cut \ud83d")
+    assert told[-1]["type"] == "response.completed"
+    assert turns(http.backend.asks[-1]) == [("user", ["cut \ufffd"])]
+    await close(client)
+
+
+@ensureDeferred
 async def test_last_turn_is_continued_without_a_store(http: HTTP) -> None:
     client = await connect(http)
     first = await turn(http, client, "one", store=False)

@@ -285,3 +285,10 @@ def test_a_paused_answer_is_sent_unchanged() -> None:
     composition = composed(request(told))
     sent = _messages(body_of(composition))
     assert sent[1]["content"] == [text("I look."), search]
+
+
+def test_a_number_within_a_result_is_reported() -> None:
+    part = {"type": "part_of_next_year", "n": 1.0}
+    told = [user("hi"), assistant(call("a")), user(result("a", [text("x"), part]))]
+    composition = composed(request(told, tools=[tool()]))
+    assert composition.adjusted == ("messages[2].content[0].content[1]",)

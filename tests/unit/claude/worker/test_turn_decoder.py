@@ -165,6 +165,33 @@ def test_what_we_do_not_know_goes_through_as_it_came() -> None:
     assert opaque == OpaqueDelta(encoded(piece), 4)
 
 
+@pytest.mark.parametrize(
+    ("pieces", "joined"),
+    [
+        (("a\ud83d", "\ude00b"), ["a", "😀b"]),
+        (("a\ud83d", "b"), ["a", "\ufffdb"]),
+        (("\ude00", "\ud83d"), ["\ufffd", "\ufffd"]),
+        (("\ud83d", "\ud83d\ude00"), ["\ufffd😀"]),
+    ],
+)
+def test_halves_of_a_surrogate_pair(pieces: Sequence[str], joined: list[str]) -> None:
+    lines = [message_start(), block_start(), *map(text, pieces), block_stop()]
+    events = told(*lines)
+    assert [e.text for e in events if isinstance(e, TextDelta)] == joined
+
+
+def test_half_a_pair_at_the_end_of_thinking_stays_there() -> None:
+    thinking = {"type": "thinking", "thinking": "", "signature": ""}
+    events = told(
+        *(message_start(), block_start(thinking)),
+        delta("thinking_delta", thinking="hm \ud83d"),
+        delta("signature_delta", signature="s"),
+    )
+    assert events[2:] == [
+        *(ThinkingDelta("hm "), ThinkingDelta("\ufffd"), SignatureDelta("s")),
+    ]
+
+
 def test_events_of_a_new_type_are_none() -> None:
     assert told(message_start(), stream("new_event", delta=7)) == [STARTED]
 
