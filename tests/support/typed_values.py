@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 
 _TABLE = Path(__file__).with_name("provider_types.json")
 _LEFT_OUT_FIELDS = frozenset(
-    # They belong to one another, or to another block.
-    {"cache_control", "caller", "allowed_callers", "toolset_name", "defer_loading"}
+    # They belong to one another, to another block, or to a schema of the client's.
+    {
+        *("cache_control", "caller", "allowed_callers", "toolset_name"),
+        *("defer_loading", "strict", "input_examples"),
+    }
 )
 _LEFT_OUT_TYPES = frozenset(
     {
