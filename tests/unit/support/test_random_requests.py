@@ -22,7 +22,7 @@ Test = Callable[..., None]
 SPEC = Path(__file__).parents[2] / "spec" / "openai.openapi.json"
 CACHE = {"type": "ephemeral"}
 # What the CLI puts in front of a client's system prompt.
-CLI = [
+CLI: list[dict[str, Any]] = [
     {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.332.abc;"},
     {"type": "text", "text": "You are Claude Code.", "cache_control": CACHE},
 ]
