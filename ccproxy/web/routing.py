@@ -11,10 +11,10 @@
 
 `route` takes what Klein's own decorator takes, and an `Operation`. It checks the key,
 counts the request and writes the request's line of the log. An exception of the method
-goes to the handlers of `add_error_handlers`, in Klein's manner: the handlers are tried
+goes to the handlers of `add_error_handlers`, as Klein does it: the handlers are tried
 in their order, by the class of the exception.
 
-`mount` makes one resource of the applications of several classes.
+`mount` combines the applications of several classes in one resource.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -137,7 +137,7 @@ def route(
 def add_error_handlers(app: Klein) -> None:
     """Have an application answer every exception with an error document.
 
-    Klein calls the first handler whose class the exception has.
+    Klein calls the first handler whose class matches the exception.
     """
     untyped: Any = app.handle_errors
     handle: Callable[[type[Exception]], Callable[[_Handler], _Handler]] = untyped
@@ -242,14 +242,14 @@ def open_paths(routes: Iterable[Route]) -> frozenset[bytes]:
 
 
 class _NoRoutes(Routes):
-    """Answers requests whose first path segment no route has."""
+    """Answers requests whose first path segment belongs to no route, with 404."""
 
     _app = Klein()
     add_error_handlers(_app)
 
 
 def mount(groups: Iterable[Routes], services: RequestServices) -> IResource:
-    """One resource of the applications of all groups, with and without ``/v1``.
+    """Combine the applications of all groups in one resource, with and without ``/v1``.
 
     No two groups may have paths with the same first segment.
     """
@@ -268,11 +268,11 @@ class _Root(Resource):
     isLeaf = True
 
     def __init__(
-        self, resources: Mapping[bytes, Resource], other: Resource, cors: CORSPolicy
+        self, resources: Mapping[bytes, Resource], fallback: Resource, cors: CORSPolicy
     ) -> None:
         super().__init__()
         self._resources = resources
-        self._other = other
+        self._fallback = fallback
         self._cors = cors
 
     @override
@@ -296,7 +296,7 @@ class _Root(Resource):
                 # slashes.
                 return self._redirect(request, rest.lstrip(b"/"))
             first = request.postpath[0]
-        return self._resources.get(first, self._other).render(request)
+        return self._resources.get(first, self._fallback).render(request)
 
     def _redirect(self, request: Any, path: bytes) -> bytes:
         location = b"/".join([b"", *request.prepath, path])

@@ -1,7 +1,7 @@
 """Native mode on the real CLI: each API, and the texts that the model gets.
 
-A sample of what the other modules here hold in body mode; and what is
-this way's alone: the CLI's own mode for schemas, and demands for calls in words.
+A sample of what the other modules here hold in body mode; and what only
+this mode has: the CLI's own mode for schemas, and demands for calls by a text.
 """
 
 import json

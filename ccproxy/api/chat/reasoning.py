@@ -81,7 +81,7 @@ def thinking_of(
     Args:
         details: the entries.
         at: their path in the request.
-        adjustments: get the paths of what is left out.
+        adjustments: receive the paths of what is left out.
     """
     if not isinstance(details, list):
         if details is not None:

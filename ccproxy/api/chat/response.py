@@ -89,7 +89,7 @@ class ChatDocument(AnswerCollector):
         self._call_format = call_format
 
     def encode(self) -> bytes:
-        """The ``chat.completion`` document; only without an error, once over."""
+        """Encode the ``chat.completion``; only if no answer failed, and all ended."""
         choices = [
             _choice(
                 index, message, message.finished, self._call_format, self._meta.prefix
@@ -154,7 +154,7 @@ class ChatStream:
 
     Attributes:
         error: why an answer failed.
-        model: the full id of the model that answers; empty before it does.
+        model: the full id of the model that answers; empty before the answer begins.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class ChatStream:
 
     @property
     def encoders(self) -> Sequence[Encode]:
-        """One for the events of each choice."""
+        """One encoder for each choice; it takes the events of that choice."""
         return [partial(self._encode, lane) for lane in self._lanes]
 
     @property
@@ -194,7 +194,7 @@ class ChatStream:
         answer with an HTTP status.
         """
         wire: list[WireEvent] = []
-        for event in lane.replay.filter(events):
+        for event in lane.restart_filter.filter(events):
             if self.error is not None or lane.end is not None:
                 break
             match event:
@@ -308,7 +308,7 @@ class _Lane:
 
     def __init__(self, index: int, prefix: str) -> None:
         self.index = index
-        self.replay = RestartFilter()
+        self.restart_filter = RestartFilter()
         self.reasoning = ReasoningEncoder(prefix)
         # The pieces of the current block of thinking.
         self.thinking: list[str] = []
@@ -325,10 +325,10 @@ def _wire(chunk: ChatCompletionChunk) -> WireEvent:
 
 
 def _finish(end: Finished, call_format: ToolCallFormat, *, has_called: bool) -> Finish:
-    """The finish reason. With calls it is theirs, whatever the model's reason is."""
+    """The finish reason; calls decide it, unless the answer was cut or refused."""
     return _FINISH.get(end.reason) or (call_format.finish if has_called else "stop")
 
 
 def _is_whole(end: Finished) -> bool:
-    """Whether the last call was not cut off."""
+    """Whether the last call is complete."""
     return end.reason not in _FINISH

@@ -155,7 +155,7 @@ def decode_tools(
     Args:
         given: the tools.
         choice: ``tool_choice``, decoded from JSON to objects.
-        adjustments: get the paths of tools that are left out.
+        adjustments: receive the paths of tools that are left out.
         one_call: whether the model may call only one tool at once.
 
     Raises:
@@ -305,7 +305,7 @@ def decode_call(
         call: the client's call.
         at: its path in the request.
         tools: the tools of the request.
-        adjustments: get the paths of what is sent in another form.
+        adjustments: receive the paths of what is sent in another form.
 
     Raises:
         ClientError: with ``param``.

@@ -116,7 +116,7 @@ def content_blocks(
         content: a text, or parts.
         role: the message's role, one of the four constants of this module.
         at: the path of the content in the request.
-        adjustments: get the paths of what is left out or changed.
+        adjustments: receive the paths of what is left out or changed.
 
     Raises:
         ClientError: an unknown type of part, or a part that the role cannot have.

@@ -148,7 +148,7 @@ def name_unread(
     Args:
         body: the JSON of an object, which was decoded to ``struct`` before.
         struct: has the fates of the fields.
-        adjustments: get the paths.
+        adjustments: receive the paths of these fields.
         at: the object's path in the request.
 
     Raises:

@@ -53,7 +53,7 @@ _CHARSETS: Mapping[str, str] = {
 
 def media_type(data: bytes) -> str | None:
     """The media type of an image or a PDF by its first bytes; None: it is neither."""
-    return next((kind for kind, looks in _TYPES.items() if looks(data)), None)
+    return next((kind for kind, matches in _TYPES.items() if matches(data)), None)
 
 
 @frozen
@@ -63,7 +63,7 @@ class Part:
     Attributes:
         at: its path in the request.
         field: the name of the field with the data, below ``at``.
-        adjustments: get the path of that field if the declared type is wrong.
+        adjustments: receive the path of that field if the declared type is wrong.
         cache_control: the client's breakpoint behind the part.
     """
 
@@ -210,7 +210,7 @@ def corrected(block: Block, adjustments: Adjustments) -> Block:
 
     Args:
         block: of any type; results of tools can contain images.
-        adjustments: get the paths of what is changed.
+        adjustments: receive the paths of what is changed.
     """
     match block.value:
         case Image(source) | Document(source):

@@ -50,7 +50,7 @@ def paired(
     Args:
         messages: in the client's order.
         param: the field that they came in.
-        adjustments: get the paths of what is left out, moved or renamed.
+        adjustments: receive the paths of what is left out, moved or renamed.
         unfinished: the paths of calls that were cut off. If such a call has no result,
             it was never run, and is left out.
 

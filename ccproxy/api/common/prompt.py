@@ -130,7 +130,7 @@ def conversation(
     Args:
         given: all messages, with those of the roles system and developer.
         param: the field that they came in.
-        adjustments: get the paths of what is left out or changed.
+        adjustments: receive the paths of what is left out or changed.
         first: the beginning of the system prompt.
 
     Raises:
@@ -283,7 +283,7 @@ def stops(named: Mapping[str, str], adjustments: Adjustments) -> tuple[str, ...]
 
     Args:
         named: the sequences, by their paths.
-        adjustments: get the paths of what is left out.
+        adjustments: receive the paths of what is left out.
     """
     adjustments.ignore(*(path for path, text in named.items() if not text))
     return tuple(text for text in named.values() if text)
@@ -295,7 +295,7 @@ def effort(name: str | None, param: str, adjustments: Adjustments) -> str | None
     Args:
         name: the client's effort.
         param: its path.
-        adjustments: get the path if the Messages API lacks the effort.
+        adjustments: receive the path if the Messages API lacks the effort.
 
     Raises:
         InvalidRequest: the effort is unknown.

@@ -118,8 +118,8 @@ class ToolTable:
         Args:
             identity: the tool, which may be a tool of an earlier request.
             at: the path of its name in the call.
-            adjustments: get the path, if no tool of this request has the name and the
-                API does not accept it.
+            adjustments: receive the path, if no tool of this request has the name and
+                the API does not accept it.
         """
         name = self.api_name(identity)
         is_here = (identity.namespace, identity.name) in self._api_names
@@ -203,7 +203,7 @@ def function_call(
         arguments: the text of a JSON object; or, undecoded, a JSON string of that text
             or the object itself.
         at: the path of the call in the request.
-        adjustments: get the path of arguments that are sent in another form.
+        adjustments: receive the path of arguments that are sent in another form.
         renamed: the request's names of the call's fields, below ``at``.
     """
     given, is_exact = arguments_object(_text_of(arguments))

@@ -35,7 +35,7 @@ class MessageDocument(AnswerCollector):
         self.messages[0].receive(self._shown.filter(events))
 
     def encode(self) -> bytes:
-        """The message; only without an error, once over."""
+        """Encode the message; only after the answer ended without error."""
         [message] = self.messages
         content = [Raw(block.raw) for block in message.blocks]
         about = (self._meta, message.model, message.usage)

@@ -3,7 +3,8 @@
 The model writes a summary: the last message of the conversation asks for it. From then
 on the item with the summary stands for the whole conversation.
 
-Source: ``CompactResponseMethodPublicBody`` and ``CompactResource`` in both documents.
+Source: ``CompactResponseMethodPublicBody`` and ``CompactResource`` in OpenAI's
+documents.
 """
 
 import msgspec
@@ -19,7 +20,7 @@ from ccproxy.core.messages import MessagesRequest, ToolChoice
 from ccproxy.core.stream import Usage
 
 # The last message of the user. The conversation continues from the answer alone.
-SUMMARY_REQUEST = (
+SUMMARY_INSTRUCTION = (
     "Summarize this whole conversation so that it can be continued from your summary "
     "alone, by someone who has not seen it. Keep every fact, name, number, decision, "
     "constraint, preference and file or code detail that may matter later, what has "
@@ -37,10 +38,10 @@ def check_model(model: str) -> None:
     required(model or None, "model")
 
 
-def summarized(request: MessagesRequest) -> MessagesRequest:
-    """The request for a summary of a request's conversation.
+def summary_request(request: MessagesRequest) -> MessagesRequest:
+    """Make the request for a summary of a conversation.
 
-    The model may call no tool. The tools stay all the same, because the provider's
+    The model may call no tool. The tools are still sent, because the provider's
     prompt cache depends on them.
     """
     config = request.output_config
@@ -76,7 +77,7 @@ def compaction_item(identifier: str, summary: str, encryptor: Encryptor) -> byte
 def compaction_document(
     identifier: str, item: bytes, created_seconds: int, usage: Usage
 ) -> bytes:
-    """Encode the answer to the request."""
+    """Encode the response of ``POST /responses/compact``."""
     return encode_json(
         {
             "id": f"resp_{identifier}",

@@ -1,4 +1,4 @@
-"""Encrypts what clients keep for the proxy, as ``encrypted_content``. Pure.
+"""Encrypts data that clients store for the proxy, as ``encrypted_content``. Pure.
 
 Thinking goes back to the model only with its provider's signature, and clients must not
 edit a compacted conversation. So both are encrypted with a key of the proxy.
@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from ccproxy.core.errors import InvalidEncryptedContent
 
-# Fernet ignores any other character.
+# Fernet ignores other characters, and would accept a token that was changed by them.
 _TOKEN = re.compile("[A-Za-z0-9_-]+={0,2}")
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -24,7 +24,7 @@ class Encryptor:
     """Encrypts and decrypts with one key.
 
     Args:
-        key: as `new_key` makes them.
+        key: a key made by `new_key`.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -38,21 +38,21 @@ class Encryptor:
         """Decrypt some texts.
 
         Args:
-            encrypted: what the client sent.
+            encrypted: the text that the client sent.
             at: its path in the request.
 
         Raises:
             InvalidEncryptedContent: another key encrypted it, or it was changed.
         """
         if not _TOKEN.fullmatch(encrypted):
-            raise _not_ours(at)
+            raise _invalid_content(at)
         try:
             return _decode(self._fernet.decrypt(encrypted.encode()))
         except (InvalidToken, msgspec.DecodeError):
-            raise _not_ours(at) from None
+            raise _invalid_content(at) from None
 
 
-def _not_ours(at: str) -> InvalidEncryptedContent:
+def _invalid_content(at: str) -> InvalidEncryptedContent:
     return InvalidEncryptedContent(
         f"`{at}` was not made by this proxy, or was changed on the way; leave the item "
         "out",

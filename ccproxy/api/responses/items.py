@@ -270,7 +270,7 @@ def input_messages(
         items: in the order of the conversation.
         encryptor: None if no item has encrypted content.
         tools: the tools of the request.
-        adjustments: get the paths of items that are left out.
+        adjustments: receive the paths of items that are left out.
 
     Raises:
         ClientError: an item has no counterpart in the Messages API.

@@ -42,7 +42,7 @@ class ResponseDocument(AnswerCollector):
             self.wire_events = self._stream.encode([*_events(message, end)])
 
     def encode(self) -> bytes:
-        """The response; only without an error, once over."""
+        """Encode the response; only after the answer ended without error."""
         return encode_json(self._stream.response)
 
 

@@ -8,11 +8,11 @@ from klein import Klein
 from ccproxy.api.responses import operations
 from ccproxy.api.responses.background import BackgroundResponse, BackgroundResponses
 from ccproxy.api.responses.compaction import (
-    SUMMARY_REQUEST,
+    SUMMARY_INSTRUCTION,
     check_model,
     compaction_document,
     compaction_item,
-    summarized,
+    summary_request,
 )
 from ccproxy.api.responses.event_log import EventLog, EventLogReader
 from ccproxy.api.responses.items import INCLUDE_ENCRYPTED
@@ -147,10 +147,10 @@ class ResponsesRoutes(Routes):
         """Summarize a conversation."""
         call = await context.decoded(decode_responses)
         check_model(call.request.model)
-        call = evolve(call, request=summarized(call.request))
+        call = evolve(call, request=summary_request(call.request))
         owner = context.identity.key
         turn = await self._turns.prepare(
-            call, context.hex, closing=SUMMARY_REQUEST, owner=owner
+            call, context.hex, closing=SUMMARY_INSTRUCTION, owner=owner
         )
         _set_headers(context, turn, None)
         document = ResponseDocument(turn.encoder)

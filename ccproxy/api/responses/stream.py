@@ -202,7 +202,7 @@ class ResponseStream:
         return wire
 
     def conclude(self, error: CCProxyError | None = None) -> Sequence[WireEvent]:
-        """Encode the end; only once over. A second call replaces the first.
+        """Encode the end, after the answer has ended. A second call replaces the first.
 
         Args:
             error: what went wrong after the answer's end.

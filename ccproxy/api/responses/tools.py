@@ -1,7 +1,7 @@
 """Decodes ``tools`` and ``tool_choice`` of Responses. Pure.
 
 A tool in a namespace gets one name for the model. The client's shells become tools
-whose schema is that of their action. `ccproxy.api.responses.tool_calls` has the calls.
+whose schema is that of their action. Calls: `ccproxy.api.responses.tool_calls`.
 
 Source: ``Tool`` and ``ToolChoiceParam`` in OpenAI's document, and what Codex
 sends.
@@ -85,7 +85,9 @@ class _Format(msgspec.Struct):
 
 class _Environment(msgspec.Struct):
     type: str
-    skills: Annotated[object, ignored("tell the model of them in words")] = None
+    skills: Annotated[
+        object, ignored("describe them in a message or in `instructions`")
+    ] = None
 
 
 def _null() -> msgspec.Raw:
@@ -108,7 +110,7 @@ class ToolFields(msgspec.Struct):
     format: _Format | None = None
     tools: list[msgspec.Raw] | None = None
     environment: _Environment | None = None
-    # Of web search.
+    # Fields of web search.
     filters: Annotated[object, ignored(_OWN_SEARCH)] = None
     user_location: Annotated[object, ignored(_OWN_SEARCH)] = None
     search_context_size: Annotated[object, ignored(_OWN_SEARCH)] = None
@@ -165,7 +167,7 @@ def decode_tools(
     Args:
         given: the JSON of each entry of ``tools``.
         choice: ``tool_choice``, decoded from JSON to objects.
-        adjustments: get the paths of tools that are left out.
+        adjustments: receive the paths of tools that are left out.
         one_call: whether the model may call only one tool at once.
 
     Raises:
@@ -292,7 +294,7 @@ def _flat(choice: Any) -> Any:
 
 
 def _echo(tool: ToolFields) -> Mapping[str, Any]:
-    """The tool with only the fields of the documents."""
+    """The tool with only the fields that OpenAI's document has."""
     match tool.type:
         case "function":
             names = ("name", "description", "parameters", "strict")

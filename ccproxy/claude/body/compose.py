@@ -66,7 +66,7 @@ class Composition:
     def without_thinking(self) -> "Composition | None":
         """The request without the thinking in its turns; None: they have none.
 
-        For the provider's error that thinking is bound to another conversation.
+        Sent after the provider's error that thinking is bound to another conversation.
         """
         if not self._draft.has_thinking:
             return None
@@ -75,10 +75,12 @@ class Composition:
     def shaper(self) -> AnswerShaper | None:
         """Make the shaper of the answer; each attempt needs a new one."""
         tools = self._draft.tools
-        ours = self.plan.answer_tool
+        own_tool = self.plan.answer_tool
         names = {tool.value.name for tool in tools if tool.value.name}
         return make_shaper(
-            self.plan, self.again, names - ({ours.name} if ours is not None else set())
+            self.plan,
+            self.again,
+            names - ({own_tool.name} if own_tool is not None else set()),
         )
 
     def again(self, first_answer: Sequence[Block], words: str) -> ComposedBody | None:
@@ -98,7 +100,7 @@ class Composition:
 def make_shaper(
     plan: ShapingPlan, again: ComposeAgain, client_tools: Collection[str] = ()
 ) -> AnswerShaper | None:
-    """The shaper for one answer.
+    """The shaper for one answer; None: the answer is not changed.
 
     Args:
         plan: the plan for the answer.
@@ -195,8 +197,8 @@ def run(steps: Generator[None, None, Composition]) -> Composition:
         try:
             next(steps)
         except StopIteration as end:
-            found: Composition = end.value
-            return found
+            composition: Composition = end.value
+            return composition
 
 
 def _compose(source: _Source) -> Generator[None, None, Composition]:
@@ -237,8 +239,8 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
             source, rules, system, tools, system_messages, thinking, notes
         )
         yield from history.extend(turns)
-    own = checked_end(history.turns, rules, notes)
-    if not own:
+    checked = checked_end(history.turns, rules, notes)
+    if not checked:
         raise _nothing_to_answer(notes)
     draft = Draft(
         request=request,
@@ -253,7 +255,7 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
         choice=choice,
         output=output,
         thinking=thinking,
-        turns=own,
+        turns=checked,
     )
     yield
     body, plan = draft.body(), draft.plan()
@@ -280,16 +282,16 @@ def _nothing_to_answer(notes: Notes) -> InvalidRequest:
 def _max_tokens(
     request: MessagesRequest, rules: ModelRules, notes: Notes
 ) -> int | None:
-    asked = request.max_tokens
+    limit = request.max_tokens
     path = notes.name("max_tokens")
-    if asked is None:
+    if limit is None:
         return None
-    if asked < 1:
+    if limit < 1:
         raise InvalidRequest(f"`{path}` must be at least 1", param=path)
-    if asked > rules.max_output_tokens:
+    if limit > rules.max_output_tokens:
         notes.adjust(path)
         return rules.max_output_tokens
-    return asked
+    return limit
 
 
 def _choice(

@@ -27,7 +27,7 @@ def turn(message: PromptMessage, identifier: str, *, model: str, ask: bool) -> b
     Args:
         message: the turn.
         identifier: a UUID for a user's turn; a unique id for an assistant's turn,
-            because the CLI merges two turns of one id.
+            because the CLI merges two turns with the same id.
         model: the model that is named for an assistant's turn without thinking.
         ask: whether the model has to answer this user's turn.
     """

@@ -75,7 +75,14 @@ class SessionFactory:
     _conformance: Conformance
 
     def launch(self, without: frozenset[str]) -> LaunchSpec:
-        """How a process is started; raises `CCProxyError` if there is no CLI."""
+        """How a process is started.
+
+        Args:
+            without: Claude Code's own tools that the client has under the same name.
+
+        Raises:
+            CCProxyError: there is no CLI.
+        """
         return self._launches.native(without)
 
     def is_allowed(self) -> bool:
@@ -95,12 +102,12 @@ class SessionFactory:
 
 
 class NativePool:
-    """Hands out processes, one for each request.
+    """Gives each request a process.
 
     Args:
         factory: starts processes.
         clock: for timers.
-        options: the operator's settings.
+        settings: the operator's settings.
         slots: the places for processes, shared with the workers.
         queue: the waiting requests.
         checker: compares answers with their schemas.
@@ -126,7 +133,7 @@ class NativePool:
         self._observer = observer
         self._running: set[NativeCompletion] = set()
         self._checking: set[NativeCompletion] = set()
-        self._waiting = SuspendedSessions(settings, clock, self._retire)
+        self._suspended = SuspendedSessions(settings, clock, self._retire)
         self._stopping: StoppingProcesses[Session] = StoppingProcesses(slots, observer)
         self._stopped = False
         self._drained: Deferred[None] | None = None
@@ -149,8 +156,8 @@ class NativePool:
             effort: an effort that the model knows.
 
         Raises:
-            InvalidRequest: the request is not possible in this way; names the client's
-                path.
+            InvalidRequest: native mode cannot send the request; ``param`` is the
+                client's path.
         """
         translated = translate(
             request,
@@ -184,7 +191,7 @@ class NativePool:
         if self._stopped:
             completion.fail(_stopping())
             return completion
-        taken = self._waiting.take(prompt)
+        taken = self._suspended.take(prompt)
         if taken is not None:
             session, results = taken
 
@@ -222,7 +229,7 @@ class NativePool:
         self._stopped = True
         for completion in (*self._queue, *self._running, *self._checking):
             completion.fail(_stopping())
-        self._dismiss_waiting()
+        self._dismiss_suspended()
         return self._stopping.all_gone()
 
     def kill(self) -> None:
@@ -235,8 +242,8 @@ class NativePool:
         `stop` must still be called. On cancel the requests continue.
         """
         self._stopped = True
-        self._dismiss_waiting()
-        drained = self._drained = Deferred(self._undrained)
+        self._dismiss_suspended()
+        drained = self._drained = Deferred(self._forget_drain)
         self._fire_drained()
         return drained
 
@@ -244,19 +251,19 @@ class NativePool:
         """The number of processes by state; always the same names."""
         return {
             "answering": len(self._running),
-            "suspended": len(self._waiting),
+            "suspended": len(self._suspended),
             "stopping": self._stopping.stopping,
         }
 
     def make_room(self) -> bool:
         """Stop the longest suspended process; returns whether there was one."""
-        if not self._waiting:
+        if not self._suspended:
             return False
-        self._waiting.dismiss(StopReason.ROOM)
+        self._suspended.dismiss(StopReason.ROOM)
         return True
 
     def retry(self, completion: NativeCompletion, session: Session) -> None:
-        """Give a request a new process, before all others; its process was lost."""
+        """Give a new process, before all others, to a request that lost its own."""
         self._running.discard(completion)
         self._queue.return_to(completion)
         self._retire(session, StopReason.LOST)
@@ -270,7 +277,13 @@ class NativePool:
         session: Session | None,
         suspension: Suspension | None,
     ) -> None:
-        """Forget a request that is over, and take its session back."""
+        """Forget a request that is over, and suspend or stop its session.
+
+        Args:
+            completion: the request.
+            session: its session; None: it has none.
+            suspension: the results that the session waits for; None: it is stopped.
+        """
         self._running.discard(completion)
         self._queue.leave(completion)
         # A request whose answer is being checked has no process, and no end yet.
@@ -281,7 +294,7 @@ class NativePool:
         if session is not None:
             self._queue.answered(completion)
             if suspension is not None and not self._stopped:
-                self._waiting.admit(session, suspension)
+                self._suspended.admit(session, suspension)
             else:
                 self._retire(session, StopReason.NOT_REUSED)
         self._serve()
@@ -292,13 +305,13 @@ class NativePool:
         promised = 0
         for completion in self._queue:
             # Serving one request may end another.
-            if completion not in self._queue or self._is_served(completion):
+            if completion not in self._queue or self._try_to_serve(completion):
                 continue
             promised += 1
-            if not self._will_be_free(promised):
+            if not self._free_slots(promised):
                 return
 
-    def _is_served(self, completion: NativeCompletion) -> bool:
+    def _try_to_serve(self, completion: NativeCompletion) -> bool:
         try:
             if not self._slots.is_free or not self._factory.is_allowed():
                 return False
@@ -307,8 +320,12 @@ class NativePool:
             completion.fail(error)
         return True
 
-    def _will_be_free(self, places: int) -> bool:
-        """Stop idle processes to free so many slots; returns whether that suffices."""
+    def _free_slots(self, places: int) -> bool:
+        """Stop idle processes until so many slots are, or will be, free.
+
+        Returns:
+            Whether there are enough.
+        """
         while self._slots.leaving + self._slots.free < places:
             if not self._slots.make_room():
                 return False
@@ -321,10 +338,10 @@ class NativePool:
         self._slots.take()
         self._queue.leave(completion)
 
-        def put() -> None:
+        def begin() -> None:
             session.ask(prompt, completion)
 
-        self._run(completion, session, put, Served.NEW)
+        self._run(completion, session, begin, Served.NEW)
 
     def _run(
         self,
@@ -339,11 +356,11 @@ class NativePool:
     def _retire(self, session: Session, why: StopReason) -> None:
         self._stopping.retire(session, StopReason.SHUTDOWN if self._stopped else why)
 
-    def _dismiss_waiting(self) -> None:
-        while self._waiting:
-            self._waiting.dismiss(StopReason.SHUTDOWN)
+    def _dismiss_suspended(self) -> None:
+        while self._suspended:
+            self._suspended.dismiss(StopReason.SHUTDOWN)
 
-    def _undrained(self, _: object) -> None:
+    def _forget_drain(self, _: object) -> None:
         self._drained = None
 
     def _fire_drained(self) -> None:

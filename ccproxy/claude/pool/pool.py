@@ -131,7 +131,7 @@ class Pool:
         self._spares.stop()
         if not self._clients:
             self._selector.dismiss_all()
-        drained = self._drained = Deferred(self._undrained)
+        drained = self._drained = Deferred(self._forget_drain)
         self._fire_drained()
         return drained
 
@@ -316,13 +316,13 @@ class Pool:
         """
         promised = 0
         for client in self._queue:
-            if client not in self._queue or self._is_served(client, promised):
+            if client not in self._queue or self._try_to_serve(client, promised):
                 continue
             promised += 1
             if not self._selector.make_room(promised):
                 return
 
-    def _is_served(self, client: PoolClient, promised: int) -> bool:
+    def _try_to_serve(self, client: PoolClient, promised: int) -> bool:
         try:
             chosen = self._selector.choose(client, promised)
         except CCProxyError as error:
@@ -404,7 +404,7 @@ class Pool:
         """Whether no request will need a worker any more."""
         return self._is_stopped and not self._queue
 
-    def _undrained(self, _: object) -> None:
+    def _forget_drain(self, _: object) -> None:
         self._drained = None
 
     def _fire_drained(self) -> None:
