@@ -99,7 +99,7 @@ class Part:
         """The block of what the model's provider fetches.
 
         Raises:
-            InvalidRequest: the URL is not one of https.
+            InvalidRequest: the URL is not an https URL.
         """
         if not _is_https(url):
             raise self.scheme()
