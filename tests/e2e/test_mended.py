@@ -143,7 +143,7 @@ MENDINGS = [
         {"messages": [HI, SAID, HI]},
     ),
     Mending(
-        "a result behind text",
+        "a result after text",
         loop(call(), text("well"), result()),
         ("messages[2].content[1]",),
         loop(call(), result(), text("well")),
@@ -288,7 +288,7 @@ MENDINGS = [
         SONNET_5,
     ),
     Mending(
-        "a `system` message in front of a user message",
+        "a `system` message before a user message",
         {"messages": [HI, SAID, system("Be brief."), HI]},
         ("messages[2]",),
         {"messages": [HI, SAID, HI, system("Be brief.")]},
