@@ -65,6 +65,7 @@ async def test_whole_answer(proxy: Start, upstream: Upstream) -> None:
             },
             "finish_reason": "stop",
             "logprobs": None,
+            "native_finish_reason": "end_turn",
         }
     ]
     assert document["usage"]["prompt_tokens"] == 16

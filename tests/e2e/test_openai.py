@@ -172,7 +172,7 @@ ERRORS = [
     ),
     pytest.param(
         {},
-        {"messages": [{"role": "user", "content": "x" * 9 * 2**20}]},
+        {"messages": [{"role": "user", "content": "x" * 33 * 2**20}]},
         openai.APIStatusError,
         "request_too_large",
         id="size",
