@@ -85,7 +85,7 @@ WRONG = [
     pytest.param(["--port"], {}, "option --port requires argument", id="no value"),
     pytest.param(["extra"], {}, "unexpected argument 'extra'", id="argument"),
     pytest.param(
-        *(["--demo", "doctor"], {}, "'doctor' has to stand before the options"),
+        *(["--demo", "doctor"], {}, "'doctor' must come before the options"),
         id="late command",
     ),
     pytest.param(

@@ -106,7 +106,7 @@ def test_endpoint_that_twisted_does_not_know(
     with pytest.raises(SystemExit) as caught:
         makeService(options)
     assert caught.value.code == 2
-    assert "--listen: 'nonsense:1' is no endpoint" in capsys.readouterr().err
+    assert "--listen: 'nonsense:1' is not an endpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
