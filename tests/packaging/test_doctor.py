@@ -128,7 +128,9 @@ def test_wrong_flag_is_one_line_and_two(call: Call) -> None:
 async def test_wrong_setting_is_one_line_and_two(doctor: Callable[..., Any]) -> None:
     told = await doctor("--listen", "nope:1")
     assert (told.status, told.text) == (2, "")
-    assert told.error.startswith("ccproxy doctor: --listen: 'nope:1' is not an endpoint")
+    assert told.error.startswith(
+        "ccproxy doctor: --listen: 'nope:1' is not an endpoint"
+    )
     assert told.error.count("\n") == 1
 
 
