@@ -42,9 +42,9 @@ def encode_json(value: object) -> bytes:
 
 
 def halves_around_text(value: object) -> tuple[bytes, bytes]:
-    """The JSON before and after the one text of a value that changes.
+    """Encode a value; returns the JSON before `TEXT` and the JSON after it.
 
-    Deltas repeat all but their text, so the rest of them is encoded once.
+    The deltas of a block differ in their text only, so the rest is encoded once.
 
     Args:
         value: has `TEXT` where the text goes.
@@ -58,17 +58,17 @@ class WireEvent(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         name: the event's type; empty where an API's events have none.
-        data: one line of JSON, or the word that ends a stream of OpenAI's.
+        data: one line of JSON; `DONE` has a word instead.
     """
 
     name: str
     data: bytes
 
 
-# What the events of one answer mean to the client; maybe nothing.
+# Encodes events of one answer in the format of the client's API; may return none.
 Encode: TypeAlias = Callable[[Sequence[Event]], Sequence[WireEvent]]
-# The end of a stream of OpenAI's APIs. It is not an event: it has no number, is not
-# stored, and is not sent over a WebSocket.
+# Ends a stream of OpenAI's APIs. Unlike an event of these APIs it has no number, is
+# not stored, and is not sent over a WebSocket.
 DONE = WireEvent("", b"[DONE]")
 
 

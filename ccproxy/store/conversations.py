@@ -46,7 +46,7 @@ class ConversationStore:
         await self._database.write(_create, conversation, items)
 
     async def get(self, identifier: str) -> Conversation | None:
-        """A conversation without its items; None: there is none of this id."""
+        """A conversation without its items; None: there is none with this id."""
         if not is_possible_id(identifier):
             return None
         return await self._database.read(_get, identifier)
@@ -54,7 +54,7 @@ class ConversationStore:
     async def set_metadata(
         self, identifier: str, metadata: bytes
     ) -> Conversation | None:
-        """Replace a conversation's metadata; None: there is none of this id."""
+        """Replace a conversation's metadata; None: there is none with this id."""
         if not is_possible_id(identifier):
             return None
         return await self._database.write(
@@ -62,7 +62,7 @@ class ConversationStore:
         )
 
     async def delete(self, identifier: str) -> bool:
-        """Delete a conversation with its items; False: there is none of this id."""
+        """Delete a conversation with its items; False: there is none with this id."""
         if not is_possible_id(identifier):
             return False
         return await self._database.write(delete_conversation, identifier)
@@ -104,13 +104,13 @@ class ConversationStore:
         return await self._database.read(_page, identifier, after, limit, descending)
 
     async def item(self, identifier: str, item_id: str) -> bytes | None:
-        """The newest item of an id; None: there is none."""
+        """The newest item with this id; None: there is none."""
         if not (is_possible_id(identifier) and is_possible_id(item_id)):
             return None
         return await self._database.read(_item, identifier, item_id)
 
     async def delete_item(self, identifier: str, item_id: str) -> bool:
-        """Delete the items of an id; False: there is none."""
+        """Delete all items with this id; False: there is none."""
         if not (is_possible_id(identifier) and is_possible_id(item_id)):
             return False
         return await self._database.write(_delete_item, identifier, item_id)

@@ -90,7 +90,7 @@ class ResponseStore:
         return await self._database.read(_not_cancelled, list(identifiers))
 
     async def get(self, identifier: str) -> StoredResponse | None:
-        """A response as it is now; None: there is none of this id."""
+        """A response as it is now; None: there is none with this id."""
         if not is_possible_id(identifier):
             return None
         found = await self._database.read(_get, identifier)
@@ -113,7 +113,7 @@ class ResponseStore:
         return await self._database.read(_chain, identifier)
 
     async def delete(self, identifier: str) -> bool:
-        """Delete a response; False: there is none of this id."""
+        """Delete a response; False: there is none with this id."""
         if not is_possible_id(identifier):
             return False
         return await self._database.write(delete_response, identifier)

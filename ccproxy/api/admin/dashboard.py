@@ -82,9 +82,7 @@ class DashboardRoutes(Routes):
         _app,
         "/dashboard",
         methods=["GET"],
-        operation=_file(
-            "dashboard", "text/html", "the dashboard's page; without a key"
-        ),
+        operation=_file("dashboard", "text/html", "the dashboard's page; needs no key"),
     )
     async def page(self, context: RequestContext) -> bytes:
         """The page."""

@@ -85,7 +85,7 @@ class AdminRoutes(Routes):
         operation=Operation(
             id="health",
             tag="server",
-            summary="`ok`: the server runs; without a key",
+            summary="`ok` if the server runs; needs no key",
             responses=(ResponseSpec(200, "It runs.", {PLAIN: {"const": "ok"}}),),
             needs_key=False,
             is_quiet=True,
@@ -112,7 +112,7 @@ class AdminRoutes(Routes):
         ),
     )
     async def ready(self, context: RequestContext) -> bytes:
-        """Report the state of the CLI."""
+        """Report the state of the CLI and of the database."""
         status = await self.services.backend.status()
         if not (status.answers and status.is_logged_in):
             context.request.setResponseCode(_NOT_READY)
@@ -136,7 +136,7 @@ class AdminRoutes(Routes):
         ),
     )
     async def metrics(self, context: RequestContext) -> bytes:
-        """Report the metrics. They need a key, unless they are open to this machine."""
+        """Report the metrics; with `--open-metrics` this machine needs no key."""
         if not (self._settings.open_metrics and is_local(context.request)):
             context.check_key()
         kind = self._exposition.content_type

@@ -329,7 +329,7 @@ def request_of(
         decoded: the client's request.
         context: its whole conversation.
         encryptor: None if no item has encrypted content.
-        closing: a last message of the user; empty: none.
+        closing: text of a user message after the client's; empty: none.
 
     Raises:
         ClientError: the conversation has no counterpart in the Messages API.

@@ -1,7 +1,8 @@
 """Prepares a response: gathers its conversation, and stores the answer.
 
-Earlier items may be in the store, in a conversation, or in a WebSocket's memory. The
-caller sends the request to the backend, and calls `ResponseBuilder.keep` at the end.
+Earlier items come from a stored response, a stored conversation, or a WebSocket's
+memory. The caller sends the request to the backend, and calls `ResponseBuilder.keep` at
+the end. It stores a background response itself, with `beginning` and `ending`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -117,7 +118,7 @@ class ResponseBuilder:
         except StorageFailed:
             if needs_encryptor:
                 raise
-            # A response that only this connection continues can lose its thinking.
+            # Only this connection can continue the response, then without its thinking.
             return None
 
     async def prepare(
@@ -135,10 +136,10 @@ class ResponseBuilder:
         Args:
             call: the request.
             identifier: a part of the ids of the response and its items.
-            remembered: the response that it continues, if the caller has it.
-            closing: a last message of the user; empty: none.
+            remembered: the previous response, if the caller has it in memory.
+            closing: text of a user message after the client's; empty: none.
             owner: the id of the client's key.
-            remembers: whether the caller may continue the response without the store.
+            remembers: whether the caller keeps the response in memory, to continue it.
 
         Raises:
             CCProxyError: the request cannot be sent to the model.
@@ -219,7 +220,7 @@ class ResponseBuilder:
         return chain.items
 
     def beginning(self, turn: PreparedResponse) -> NewResponse:
-        """The response before its end, for the store."""
+        """What the store has of the response from its beginning."""
         echo = turn.call.echo
         return NewResponse(
             id=turn.id,
@@ -239,7 +240,7 @@ class ResponseBuilder:
     def ending(
         self, turn: PreparedResponse, events: Sequence[WireEvent]
     ) -> FinalResponse:
-        """The response's end, for the store."""
+        """What the store adds at the end of the response."""
         return FinalResponse(
             status=turn.encoder.response["status"],
             document=turn.document,
@@ -251,7 +252,7 @@ class ResponseBuilder:
         """Store a response that is over, if the client wants that.
 
         Args:
-            turn: no background response.
+            turn: does not run in the background.
             events: its whole stream.
 
         Raises:
@@ -272,7 +273,12 @@ def no_conversation(identifier: str) -> NotFound:
 
 @frozen
 class PreviousResponse:
-    """A finished response that can be continued without the store."""
+    """A finished response that can be continued without the store.
+
+    Attributes:
+        chain: the whole conversation up to the end of the response.
+        is_kept: whether the response is also in the store.
+    """
 
     id: str
     chain: ResponseChain

@@ -54,7 +54,7 @@ class OpenCalls:
         Args:
             blocks: the blocks of a message of the assistant.
             clients: the client's ids of the calls; None: the ids in ``blocks``.
-            notes: takes ids that are replaced.
+            notes: gets the path of each id that is replaced.
         """
         known = deque(clients or ())
         taken: list[Block] = []
@@ -71,10 +71,11 @@ class OpenCalls:
         return taken
 
     def answer(self, block: Block, result: ToolResult) -> Block:
-        """A result with the id of its call that is sent.
+        """A result with the id that its call has in the body.
 
         Raises:
-            InvalidRequest: the turn before the result has no such call.
+            InvalidRequest: the turn before the result has no such call, or the call has
+                its result already.
         """
         waiting = self._open.get(result.tool_use_id)
         if not waiting:
@@ -107,7 +108,7 @@ class OpenCalls:
 
 
 def results_first(turns: Sequence[Turn], calls: OpenCalls, notes: Notes) -> list[Turn]:
-    """Move all results to the front of the turns between two of the assistant's.
+    """Move all results to the front of the turns between two assistant turns.
 
     The results stay in the client's order.
 
@@ -135,7 +136,7 @@ def results_first(turns: Sequence[Turn], calls: OpenCalls, notes: Notes) -> list
     holder = next(turn for turn in turns if has_result(turn))
     first = Turn("user", results, holder.at, holder.extra)
     if others and others[0].at == holder.at and others[0].role == "user":
-        # The client's message is not split in two.
+        # The rest of the same message of the client's stays in one turn with them.
         first.content = [*results, *others.pop(0).blocks]
     return [first, *others]
 

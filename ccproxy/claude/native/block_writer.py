@@ -1,7 +1,7 @@
 """The content blocks of an answer as stream events, numbered for the client. Pure.
 
-A client does not get the calls of Claude Code's own tools, nor text that is held back.
-So the indexes of its blocks differ from those of the provider's stream.
+The calls of Claude Code's own tools are not sent, and held text is sent later or not at
+all. So the indexes of the client's blocks differ from those of the provider's stream.
 """
 
 from ccproxy.core.messages import Block
@@ -37,7 +37,7 @@ class BlockWriter:
         return [*closed, MessageStart(model, usage or Usage())]
 
     def restart(self, event: Restarted) -> list[Event]:
-        """Take back the message that is open."""
+        """Report that the open message is void."""
         self._index, self._open = -1, ""
         return [event]
 
@@ -52,12 +52,12 @@ class BlockWriter:
         return [*opened, ThinkingDelta(text, self._index)]
 
     def signature(self, signature: str) -> list[Event]:
-        """Sign the block of thinking, which ends it."""
+        """Add the signature of a block of thinking, and end the block."""
         opened = self._in("thinking", thinking="", signature="")
         return [*opened, SignatureDelta(signature, self._index), *self.close()]
 
     def redacted_thinking(self, data: str) -> list[Event]:
-        """A whole block of redacted thinking."""
+        """Add a whole block of redacted thinking."""
         return [*self._begin("redacted_thinking", data=data), *self.close()]
 
     def call(self, identifier: str, name: str) -> list[Event]:
@@ -122,7 +122,7 @@ class HeldText:
         self._message.clear()
 
     def set_aside(self) -> None:
-        """Keep the text for `fallback`."""
+        """Keep the held text for `fallback`, which then ignores later text."""
         self._first_answer = self._take()
 
     def flush(self) -> list[Event]:

@@ -108,7 +108,7 @@ class NativePool:
         factory: starts processes.
         clock: for timers.
         settings: the operator's settings.
-        slots: the places for processes, shared with the workers.
+        slots: the slots for processes, shared with the workers.
         queue: the waiting requests.
         checker: compares answers with their schemas.
         observer: counts processes.

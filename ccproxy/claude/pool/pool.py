@@ -44,7 +44,7 @@ class Pool:
 
     Args:
         factory: starts workers.
-        slots: the places for processes, shared with native mode.
+        slots: the slots for processes, shared with native mode.
         limits: the operator's limits.
         clock: for timers.
         observer: counts processes.

@@ -21,12 +21,12 @@ _MOST = 8
 
 
 def processes_for(memory_bytes: int) -> int:
-    """The maximal number of CLI processes; at least one."""
+    """The number of CLI processes for a machine with this memory; at least one."""
     return min(max(int(memory_bytes * _SHARE) // _BYTES_EACH, 1), _MOST)
 
 
 def memory_bytes(cgroup: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """The machine's memory, or the control group's limit."""
+    """The machine's memory, or the control group's limit if that is lower."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         allowed = cgroup.read_text().strip()
@@ -43,7 +43,7 @@ class ProcessSlots:
 
     Attributes:
         taken: number of processes.
-        leaving: number of processes that are being stopped.
+        leaving: number of processes that are being stopped; `taken` includes them.
     """
 
     def __init__(self, limit: int) -> None:
@@ -94,7 +94,9 @@ class ProcessSlots:
 
 
 class WorkerFactory:
-    """Starts workers, if the circuit breaker and the binary's examination allow it.
+    """Starts workers, if the circuit breaker allows it.
+
+    `is_allowed` reports the binary's examination; `start` does not look at it.
 
     Args:
         launch: returns how the CLI is started; raises `CCProxyError` if there is no
@@ -157,7 +159,7 @@ class StoppingProcesses(Generic[_Process]):
     """The processes that are being stopped.
 
     Args:
-        slots: the places for processes.
+        slots: the slots that the processes have taken.
         observer: counts processes.
         gone: called when a process is gone.
     """

@@ -2,24 +2,29 @@
 
 =============  ==========================================================
 RUNNING        lines go to the owner, `send` writes to stdin
-TERMINATING    output is dropped; SIGTERM, after the grace time SIGKILL
+TERMINATING    stdout is dropped; the CLI has got SIGTERM, and gets SIGKILL
+               after the grace time; `kill` sends SIGKILL at once
 ENDED          reaped, pipes closed; the owner has been called
 =============  ==========================================================
 
 SIGTERM comes first: the CLI then stops its own children and removes its lock and
-session files, in about 60 ms (with a running Bash tool 1.5 s). SIGKILL leaves them.
-Processes that outlive the CLI are killed by their group and by their mark.
+session files, in about 60 ms (with a running Bash tool 1.5 s). After SIGKILL all of
+these remain. Processes that outlive the CLI are found by its process group, and by the
+mark in their environment, and are killed.
 
-Twisted writes in the next turn of the reactor, and changes the epoll registration
+Twisted would write in the next turn of the reactor, and change the epoll registration
 before and after the write. The CLI gets three or four short lines for each request and
-reads them at once, so the extra turn would be most of the cost of such a line.
+reads them at once, so the extra turn would be most of the cost of such a line. So
+`ChildStdin` writes to the pipe at once:
 
-=====  ==========================================================================
-state  what happens to data
-=====  ==========================================================================
-open   data is written; Twisted writes what does not fit into the pipe: full
-full   Twisted writes the data after the rest; when all is written: open
-=====  ==========================================================================
+=============  ==================================  ===============================
+state of pipe  what happens to data                next state
+=============  ==================================  ===============================
+open           it is written at once; Twisted      full, if Twisted gets a rest
+               gets what does not fit
+full           Twisted gets it, and writes it      open, when Twisted has written
+               after the rest                      all
+=============  ==================================  ===============================
 
 Source: docs/twisted-notes.md, "Child processes"; docs/claude-cli-protocol.md, "What is
 left behind".
@@ -62,9 +67,9 @@ from ccproxy.core.errors import Cause, ClaudeUnavailable, Overloaded
 
 # A CLI with a running tool needs 1.5 s to end by itself.
 GRACE_SECONDS = 3.0
-# If another process holds the pipe of a reaped one, it is closed after this time.
+# The pipes of a reaped process are closed after this time if another holds them.
 _RELEASE_SECONDS = 2.0
-# An error of the provider's may quote a part of the request.
+# So much, because an error of the provider's may quote a part of the request.
 _STDERR_BYTES = 2**15
 _LAST_WORDS_CHARACTERS = 300
 _MOST_NOISE = 100  # lines
@@ -91,8 +96,8 @@ class ChildStdin:
         if not data:
             return
         if not self._is_full and self._pipe is not None:
-            # The transport calls `resumeProducing` at once, and whenever all is
-            # written.
+            # The transport calls `resumeProducing` now, when that does nothing yet,
+            # and again when all is written.
             self._transport.registerProducer(self, False)
             self._is_full = True
         self._transport.write(data)
@@ -156,7 +161,7 @@ class ProcessOwner(Protocol):
         """Take the whole lines of one read, at least one."""
 
     def garbage_received(self, error: WireError) -> None:
-        """Note that the output cannot be cut into lines any more."""
+        """Note that a line is too long, or that too many lines are not JSON."""
 
     def process_ended(self, end: ProcessExit) -> None:
         """Note that the process is reaped and its pipes are closed; the last call."""
@@ -191,7 +196,7 @@ class ClaudeProcess(ProcessProtocol):
         self._paused = False
         self._splitter = LineSplitter()
         self._stderr = b""
-        # Since the last read without noise.
+        # Counted since the last read that had lines, and only the CLI's.
         self._noisy_lines = 0
         self._temporary = launch.temporary(mark)
         self._pid: int | None = None
@@ -241,7 +246,7 @@ class ClaudeProcess(ProcessProtocol):
 
     @property
     def pid(self) -> int | None:
-        """The process id; also the id of its group and its session."""
+        """The process id; with `setsid` also the id of its group and its session."""
         return self._pid
 
     @property
@@ -251,7 +256,7 @@ class ClaudeProcess(ProcessProtocol):
 
     @property
     def is_stopped(self) -> bool:
-        """Whether a signal has stopped the process, or it has ended, if known."""
+        """Whether SIGSTOP suspends the process, or it has ended; False if unknown."""
         return self._pid is not None and is_stopped(self._pid)
 
     @property
@@ -287,7 +292,7 @@ class ClaudeProcess(ProcessProtocol):
             self.transport.pauseProducing()
 
     def resume(self) -> None:
-        """Read on."""
+        """Read again, after `pause`."""
         if self._paused:
             self._paused = False
             self.transport.resumeProducing()
@@ -295,8 +300,8 @@ class ClaudeProcess(ProcessProtocol):
     def terminate(self) -> "Deferred[None]":
         """Stop the process and everything it started.
 
-        Fires with None when the process is reaped; never fails. On cancel only the
-        waiting ends.
+        Fires with None when the process is reaped and its pipes are closed; never
+        fails. To cancel the Deferred does not keep the process from being stopped.
         """
         if self._state is _State.ENDED:
             return succeed(None)
@@ -340,12 +345,12 @@ class ClaudeProcess(ProcessProtocol):
             self._owner.lines_received(lines)
 
     def _without_noise(self, lines: list[bytes]) -> list[bytes]:
-        """Leave out lines that are not the CLI's, as long as the protocol goes on."""
+        """Leave out lines that are not JSON; report garbage after too many of them."""
         noise = [line for line in lines if is_noise(line)]
         self._noisy_lines += len(noise)
         if self._noisy_lines > _MOST_NOISE:
-            # Behind as much of it, the CLI may never come.
-            error = f"{self._noisy_lines} lines in a row that are not JSON"
+            # After so many, a line of the CLI may never come.
+            error = f"too many lines that are not JSON: {self._noisy_lines}"
             self._owner.garbage_received(WireError(error))
             return []
         self._log.warn(

@@ -1,17 +1,20 @@
 """Stop sequences of white space, which the provider refuses. Pure.
 
 =========  =======================  ==================================================
-state      input                    passed on; next state
+state      input                    passed on
 =========  =======================  ==================================================
-STREAMING  text without a sequence  the text, without an end that may begin a sequence
-STREAMING  text with a sequence     the text before it, then the answer's end: ENDED
+STREAMING  text without a sequence  the text; its last characters are held if a
+                                    sequence may begin with them
+STREAMING  text with a sequence     the text before the sequence, and the ends of the
+                                    block and the answer; the next state is ENDED
 STREAMING  the end of a block       the held text, then the event
+STREAMING  a new message            the event; the held text is dropped
 STREAMING  any other event          the event
 ENDED      any event                nothing
 =========  =======================  ==================================================
 
-The proxy ends the answer before the model does. The provider reports the generated
-tokens at the model's end only. So the end has the usage of the answer's start.
+The provider reports the number of generated tokens when the model ends its message. The
+proxy ends the answer earlier, so its `Finished` has the usage of the `MessageStart`.
 
 Source: rule 39 of the Messages API.
 """
@@ -76,7 +79,7 @@ class StopShaper(AnswerShaper):
     def _text(self, text: str, index: int) -> list[Event]:
         found = [s for s in self._stops if s in text]
         if found:
-            # The sequence that ends first; of two, the longer.
+            # The sequence whose end comes first; if two end there, the longer.
             stop = min(found, key=lambda s: (text.find(s) + len(s), text.find(s)))
             place = text.find(stop)
             self._state = _State.ENDED
@@ -90,7 +93,7 @@ class StopShaper(AnswerShaper):
 
 
 def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of a text that begins a sequence."""
+    """Length of the longest suffix of ``text`` that is a proper prefix of ``stop``."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:length]):
             return length

@@ -1,7 +1,9 @@
-"""Reads the answer of a worker's CLI: decodes, guards, times and delivers it.
+"""Reads the answers of a worker's CLI: decodes and delivers them, within limits.
 
-While an answer is paused, because its client does not read, only the limit on the
-whole answer runs; the limit on silence starts again when the answer is resumed.
+The limits are of time, and of one request to the provider (`RequestGuard`). While an
+answer is paused, because its client does not read, only the limit on the whole answer
+runs; the other limit starts again when the answer is resumed. That is the limit on the
+first token until a token has arrived, and then the limit on silence.
 
 Source: docs/claude-cli-protocol.md, "Ends".
 """
@@ -38,9 +40,9 @@ from ccproxy.core.stream import (
 
 # Nearly all events are of these types.
 _PIECES = (TextDelta, ThinkingDelta, InputJSONDelta)
-# An answer of so few tokens may end before the guard's timer does.
+# An answer of so few tokens may end before the guard's timer fires.
 _FEW_TOKENS = 16
-# After a longer wait, the provider's refusal is more useful to a client.
+# Instead of waiting as long or longer, a client gets the provider's refusal at once.
 _LONGEST_WAIT_SECONDS = 120.0
 # Larger bodies are not searched for their `max_tokens`.
 _SEARCHED_BYTES = 1_000_000
@@ -83,12 +85,12 @@ class Deadlines:
             self._next.reset(self._limits.silence_timeout)
 
     def waiting(self) -> None:
-        """Note that the CLI waits before a retry."""
+        """Restart the limit on silence, if it runs: the CLI waits before a retry."""
         if self._has_token:
             self.token()
 
     def can_wait(self, delay_seconds: float) -> bool:
-        """Whether a wait of this length is short, and ends before the limits."""
+        """Whether a wait ends before the limits pass, and within two minutes."""
         return delay_seconds < _LONGEST_WAIT_SECONDS and all(
             delay_seconds < call.getTime() - self._clock.seconds()
             for call in (self._next, self._whole)
@@ -96,13 +98,13 @@ class Deadlines:
         )
 
     def pause(self) -> None:
-        """Stop the limit on silence."""
+        """Stop the limit on the first token or on silence."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
 
     def resume(self) -> None:
-        """Start the limit on silence again."""
+        """Start that limit again, after `pause`."""
         if self._next is None and self._whole is not None:
             self._listen()
 
@@ -149,7 +151,9 @@ class Deadlines:
 
 
 class Delivery(Deadlines):
-    """The listener of one answer after the other, and the time limits.
+    """The listener and the time limits of the current answer.
+
+    Each `begin` begins another answer.
 
     Attributes:
         listener: receives the events; None: there is no listener.
@@ -171,6 +175,8 @@ class Delivery(Deadlines):
         self, events: list[Event], why: Callable[[CCProxyError], CCProxyError]
     ) -> list[Event]:
         """The events to send: up to the end of the answer.
+
+        A retry whose wait would be too long ends the answer with an error.
 
         Args:
             events: the events that have arrived.
@@ -201,12 +207,12 @@ class Delivery(Deadlines):
 class TurnOutcome(Enum):
     """The CLI's state when the answer is over for its listener.
 
-    =========  ==============================================================
+    =========  ======================================================================
     SETTLED    the CLI has ended the turn
     SETTLING   the CLI is about to end the turn
     CONTINUES  the CLI still answers
-    UNUSABLE   the CLI would send a request of its own, or has given up features
-    =========  ==============================================================
+    UNUSABLE   the CLI would send a request of its own, or may have given up features
+    =========  ======================================================================
     """
 
     SETTLED = auto()
@@ -312,7 +318,7 @@ class TurnReader:
     def take_delta(self, record: Record) -> bool:
         """Take a record if it is a delta of the current message; returns whether it is.
 
-        A delta changes no state; `deliver` sends its events.
+        A delta never ends the answer, so its events wait for `deliver`.
         """
         events = self._turn.decode_delta(record)
         if events is None:
@@ -322,7 +328,7 @@ class TurnReader:
         return True
 
     def receive(self, record: Record) -> None:
-        """Take a record; its events are sent by `deliver`, or at the answer's end.
+        """Take a record; its events wait for `deliver`, unless they end the answer.
 
         Raises:
             WireError: a part of the record is not of the known shape.

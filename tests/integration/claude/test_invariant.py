@@ -31,7 +31,7 @@ FAULTS: list[tuple[str, End, str]] = [
     ("very-long", End.ERROR, "more than 16777216 bytes"),
     ("cut-record", End.ERROR, "not JSON"),
     ("glued", End.ERROR, "not JSON"),
-    ("garbage", End.ERROR, "in a row that are not JSON"),
+    ("garbage", End.ERROR, "too many lines that are not JSON"),
     ("chatty", End.COMPLETE, ""),
     ("utf8", End.ERROR, "not UTF-8"),
     ("shape", End.ERROR, "unknown shape"),
