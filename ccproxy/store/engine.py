@@ -1,6 +1,6 @@
 """Opens SQLite and PostgreSQL databases and brings their schema up to date.
 
-Everything here blocks; it runs in the store's threads.
+Opening and using a database blocks: a server does it in the store's threads.
 """
 
 import fcntl
@@ -55,13 +55,13 @@ class Engines:
         if self.writing.dialect.name == "sqlite":
             with self.writing.connect() as connection:
                 raw: Any = connection.connection.dbapi_connection
-                # `execute` would step the statement once, which returns one page.
+                # `execute` would step the statement once, which frees one page.
                 raw.executescript("PRAGMA incremental_vacuum")
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Around each use: a database that was replaced is an error of its own.
+        """Wrap each use of the database, to notice that it was replaced.
 
         Raises:
             DatabaseReplaced: the file is not the one that was opened, or all tables are
@@ -141,20 +141,20 @@ def require_psycopg() -> None:
 
 
 class Connections:
-    """The connections to a PostgreSQL; none to a SQLite file, which has no server."""
+    """The connections to a PostgreSQL server; none with SQLite, which has no server."""
 
     def __init__(self) -> None:
         self._open: WeakSet[Any] = WeakSet()
 
     def add(self, connection: Any, _: object) -> None:
-        """Note a new connection of the driver's; an event of SQLAlchemy's engine."""
+        """Note a new connection; SQLAlchemy's ``connect`` event calls this."""
         self._open.add(connection)
 
     def shut_down(self) -> bool:
-        """Make all calls that wait for the server fail; whether there is a connection.
+        """Make all calls that wait for the server fail.
 
-        May be called from any thread. A statement's time limit would be the server's,
-        which helps only if the server answers.
+        Returns whether there is a connection. May be called from any thread. A time
+        limit for statements would not help: the server enforces it, and may be gone.
         """
         connections = list(self._open)
         for connection in connections:
@@ -168,12 +168,12 @@ class Connections:
 
 
 def open_engines(url: str, owner: str, connections: Connections) -> Engines:
-    """Open a database, which is created if need be, and migrate it.
+    """Open a database and migrate it; a SQLite file is created if it is missing.
 
     Args:
         url: SQLAlchemy's URL of the database.
         owner: this server's name, by which other servers see that it runs.
-        connections: those of PostgreSQL are added.
+        connections: takes the connections to PostgreSQL.
 
     Raises:
         SQLAlchemyError, OSError, ImportError: it cannot be opened.
@@ -216,7 +216,8 @@ def open_engines(url: str, owner: str, connections: Connections) -> Engines:
 def _exclusive(url: URL) -> Iterator[None]:
     """Let one server at a time open a SQLite file.
 
-    SQLite switches a file to its write-ahead log without waiting for other processes.
+    SQLite does not wait for other processes when it switches a file to write-ahead
+    logging: the switch fails.
     With PostgreSQL, `_migrate` takes a lock instead.
     """
     if url.get_backend_name() != "sqlite":
@@ -231,7 +232,7 @@ def _exclusive(url: URL) -> Iterator[None]:
 
 
 def store_url(database_url: str | None, state_dir: Path | None) -> str | None:
-    """The URL of a server's database; None: its settings name no lasting place."""
+    """The URL of a server's database; None: the settings name none."""
     if database_url is not None:
         return database_url
     return None if state_dir is None else sqlite_url(state_dir / DATABASE_FILE)
@@ -259,7 +260,7 @@ def _sqlite(url: URL) -> Engine:
     )
 
     def connected(connection: Any, _: object) -> None:
-        # The driver begins no transactions; `begun` does.
+        # With None the driver begins no transactions; `begun` does.
         connection.isolation_level = None
         for pragma in (
             "auto_vacuum=INCREMENTAL",
@@ -299,7 +300,10 @@ def _migrate(connection: Connection) -> None:
 
 
 def _revision(connection: Connection) -> str | None:
-    """The revision of the schema, as Alembic notes it; None: the database is empty."""
+    """The revision of the schema, from Alembic's table, which is created if missing.
+
+    None: the database is empty.
+    """
     if not inspect(connection).has_table(versions.name):
         versions.create(connection)
     return connection.execute(select(versions.c.version_num)).scalar()

@@ -44,7 +44,10 @@ class Inspection:
 
 
 def inspect(url: str) -> Inspection:
-    """Look at a database, and check that it can be written.
+    """Look at a database, and check what the start of a server needs.
+
+    A SQLite file must be writable. If a PostgreSQL database has to be migrated, the
+    user must be allowed to create tables.
 
     Raises:
         SQLAlchemyError, sqlite3.Error, OSError, ImportError: it cannot be used.
@@ -62,7 +65,7 @@ def inspect(url: str) -> Inspection:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             found = _inspection(connection, name)
             if not is_sqlite and not found.is_current:
-                # The first start needs this permission; it is rolled back.
+                # A server's start needs this permission. The table is rolled back.
                 connection.execute(text("CREATE TABLE ccproxy_doctor (id integer)"))
             if is_sqlite:
                 connection.exec_driver_sql("ROLLBACK")
@@ -106,8 +109,8 @@ def _open_existing(url: URL) -> Engine | None:
         return None
 
     def connect() -> sqlite3.Connection:
-        # ``rw`` does not create the file. ``ro`` cannot read what a server has not
-        # yet moved from the write-ahead log into the file.
+        # ``rw`` does not create the file; with ``ro``, `inspect` could not take the
+        # write lock.
         address = f"{path.absolute().as_uri()}?mode=rw"
         return sqlite3.connect(
             address, uri=True, timeout=BUSY_SECONDS, isolation_level=None

@@ -121,7 +121,7 @@ class StatusDocument(msgspec.Struct):
 
 
 def status_document(known: Status, *, storage_failed: bool) -> bytes:
-    """Encode the state of the CLI and of the database; ``message`` names the remedy."""
+    """Encode the state of the CLI and the database; ``message`` says what is wrong."""
     message = "ready"
     if not known.answers:
         why = known.why_not or "see the proxy's log"

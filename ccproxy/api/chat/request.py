@@ -62,8 +62,9 @@ class _Message(msgspec.Struct):
     tool_call_id: str | None = None
     function_call: FunctionCallParam | None = None
     name: Annotated[object, ignored("the provider's messages have no names")] = None
-    audio: Annotated[object, ignored("the provider does not have the sound")] = None
-    # Not in OpenAI's document: see `thinking_of`; the name in the Messages API.
+    audio: Annotated[object, ignored("audio is not stored")] = None
+    # Not in OpenAI's document: two fields for thinking (`ccproxy.api.chat.reasoning`),
+    # and `is_error` of the Messages API.
     reasoning_details: object = None
     reasoning_content: object = None
     is_error: bool | None = None
@@ -78,7 +79,7 @@ class ChatRequest(msgspec.Struct):
     """The body of a request."""
 
     messages: list[_Message] | UnsetType = UNSET
-    # The name in Responses, which some clients use here.
+    # The name of `messages` in the Responses API; some clients send it here.
     input: str | list[_Message] | None = None
     model: str | None = None
     stream: bool | None = None
@@ -106,7 +107,7 @@ class ChatRequest(msgspec.Struct):
     logit_bias: Annotated[dict[str, float] | None, ignored(NO_SUCH_FEATURE)] = None
     prediction: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
     verbosity: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
-    moderation: Annotated[object, ignored("the provider has its own")] = None
+    moderation: Annotated[object, ignored("the provider has its own moderation")] = None
     service_tier: Annotated[object, ignored("the CLI chooses it")] = None
     user: Annotated[object, ignored(NO_USERS)] = None
     safety_identifier: Annotated[object, ignored(NO_USERS)] = None
@@ -155,7 +156,8 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
         body: as it came.
 
     Raises:
-        ClientError: with ``param``, the path of the offending field.
+        ClientError: the request is invalid; ``param``: the path of the offending field,
+            if the error is about one.
     """
     body, halves = read_body(body)
     given = decode_json(_decoder, body)
@@ -270,7 +272,7 @@ def _input_message(
             is_error=message.is_error or False,
         )
     if message.reasoning_content and not message.reasoning_details:
-        # The thinking without its signature.
+        # It has no signature, and the provider refuses thinking without one.
         adjustments.ignore(f"{at}.reasoning_content")
     content, field = message.content, "content"
     if message.refusal and not content:

@@ -129,7 +129,8 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
     """Decode the body of ``POST /messages``.
 
     Raises:
-        ClientError: with ``param``, the path of the offending field.
+        ClientError: the request is invalid; ``param``: the path of the offending field,
+            if the error is about one.
     """
     body, mended = read_body(body)
     fields = _Fields(decode_fields(body))

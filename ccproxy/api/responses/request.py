@@ -118,7 +118,7 @@ class ResponsesRequest(msgspec.Struct):
     prompt_cache_retention: Annotated[object, ignored(OTHER_CACHE)] = None
     service_tier: Annotated[object, ignored("the CLI chooses it")] = None
     context_management: Annotated[object, ignored("`/responses/compact` does")] = None
-    moderation: Annotated[object, ignored("the provider has its own")] = None
+    moderation: Annotated[object, ignored("the provider has its own moderation")] = None
     prompt: Annotated[object, refused("prompt templates are OpenAI's own")] = None
     top_logprobs: Annotated[int | None, refused(NO_LOGPROBS)] = None
 
@@ -197,7 +197,8 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
         body: as it came.
 
     Raises:
-        ClientError: with ``param``, the path of the offending field.
+        ClientError: the request is invalid; ``param``: the path of the offending field,
+            if the error is about one.
     """
     adjustments = Adjustments()
     body, mended = read_body(body)

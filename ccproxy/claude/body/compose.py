@@ -18,7 +18,7 @@ from ccproxy.claude.body.history import (
     History,
     HistoryRules,
     Recall,
-    begins_with_thinking,
+    allows_enabled_thinking,
 )
 from ccproxy.claude.body.models import ModelRules, rules_for
 from ccproxy.claude.body.options import ComposeOptions
@@ -230,8 +230,8 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
     thinking = choose_thinking(request, rules, max_tokens, source.effort, notes)
     history = _history(source, rules, system, tools, system_messages, thinking, notes)
     yield from history.extend(turns)
-    if thinking.form == "enabled" and not begins_with_thinking(history.turns):
-        # With manual thinking the provider refuses a turn that does not begin with it.
+    if thinking.form == "enabled" and not allows_enabled_thinking(history.turns):
+        # Otherwise the provider would refuse the request.
         thinking = evolve(thinking, json=b'{"type":"disabled"}', form="disabled")
         if request.thinking is not None:
             notes.adjust(notes.name("thinking"))

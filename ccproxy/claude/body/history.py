@@ -1,25 +1,30 @@
 """Corrects the conversation, turn by turn. Pure.
 
 Consecutive messages of the assistant are compared with the remembered answers to the
-same conversation. If text and calls agree, the remembered answer is sent, with its
-thinking and ids. Of the turns of the user and the system between them, results of calls
-come first, and system messages stand where the provider takes them.
+same conversation; if the model does not check the conversation before its thinking,
+also with those whose calls have the same ids. If text and calls agree, the remembered
+answer is sent, with its thinking and ids. In the turns of the user and the system
+between two of the assistant's, the results of calls are moved to the front, and system
+messages to where the provider takes them.
 
 Thinking that the client sends is left out, and reported, in these cases:
 
 - Thinking is off in this request.
 - Another model made it.
-- The model checks the conversation before its thinking, and it has changed. Then later
-  thinking is left out too, unless its conversation is known to be this one.
+- The model checks the conversation before its thinking, and that conversation has
+  changed. Later thinking without a hash of the conversation before it is then left out,
+  too.
 - A block before it in its message is not sent as the model made it, and the model
   checks that.
 - It is at the end of a message.
 
-If the model takes system messages, they must follow a user's turn, consist of text, and
-end the conversation or precede a turn of the assistant; two must not be in a row. A
-system message elsewhere is moved after the user's turns that follow it. Without such a
-turn beside it, it becomes a user's turn. If the model takes no system messages, each
-becomes a user's turn in its place. Every change is reported.
+If the model takes system messages, each must consist of text; follow a user's turn, or
+a turn of the assistant that ends in a block of a server tool; and end the conversation
+or precede a turn of the assistant. So the system messages between two turns of the
+assistant are moved after the user's turns there, and joined. If there is no turn that
+they can follow, they become user's turns, and so does one with other blocks than text.
+If the model takes no system messages, each becomes a user's turn in its place. Every
+change is reported.
 
 Source: rules 5 and 20 to 27 of the Messages API.
 """
@@ -43,7 +48,7 @@ from ccproxy.core.messages import (
     is_blank,
 )
 
-# Blocks and turns that one step handles.
+# After so many blocks a step ends; a turn that is a text counts as one.
 _SLICE = 400
 
 
@@ -73,11 +78,12 @@ class HistoryRules:
     """What the correction of a conversation depends on.
 
     Attributes:
+        system_messages: whether the model takes system messages.
         drops_thinking: leave out all thinking.
         models: the model that made each of the client's thinking blocks, by the
             block's signature or data; unknown ones are missing.
-        prefixes: the hash of everything before each thinking block when it was made,
-            likewise.
+        prefixes: the hash of everything before each thinking block when it was made, by
+            the same keys.
     """
 
     model: ModelRules
@@ -231,8 +237,8 @@ def ends_in_server_tool(turn: Turn) -> bool:
     return turn.role == "assistant" and isinstance(turn.content[-1].value, Opaque)
 
 
-def begins_with_thinking(turns: Sequence[Turn]) -> bool:
-    """Whether manual thinking allows the assistant's last turn.
+def allows_enabled_thinking(turns: Sequence[Turn]) -> bool:
+    """Whether the assistant's last turn allows thinking of the type ``enabled``.
 
     The turn must begin with thinking, or have no calls. A prefill is not allowed.
 
@@ -274,7 +280,7 @@ def _runs(turns: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
 
 
 def cut_prefill(turn: Turn, notes: Notes) -> Turn | None:
-    """A prefill without white space at its end; None: nothing else is in it.
+    """Remove white space from a prefill's end; None: the prefill has nothing else.
 
     Source: rule 4 of the Messages API.
     """
@@ -294,11 +300,11 @@ def cut_prefill(turn: Turn, notes: Notes) -> Turn | None:
 def place_system_messages(
     turns: Sequence[Turn], notes: Notes, *, allowed: bool, after_server_tool: bool
 ) -> list[Turn]:
-    """The turns between two of the assistant's, with system messages placed.
+    """The turns between two of the assistant's, with the system messages moved.
 
     Args:
         turns: turns of the user and the system, with all results of calls first.
-        notes: takes messages that are moved or become a user's turn.
+        notes: takes messages that are moved, are joined or become a user's turn.
         allowed: whether the model takes system messages.
         after_server_tool: whether the assistant's turn before them ends in a block of
             a server tool.
@@ -322,7 +328,7 @@ def place_system_messages(
 
 
 def leading_system_text(turn: Turn) -> str | None:
-    """The text of a system message; None: it has a block of another type."""
+    """The text of a system message; None: it has a block that is not text."""
     if isinstance(turn.content, str):
         return turn.content
     texts = [b.value.text for b in turn.content if isinstance(b.value, Text)]

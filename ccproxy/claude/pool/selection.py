@@ -1,8 +1,9 @@
 """Workers without a request: which one a request gets, and which ones are stopped.
 
 A request takes, in this order: an idle worker that has its system prompt; another idle
-worker; a spare; a new worker; an idle worker in place of a new one. Without a system
-prompt, only a worker that never had one can be used.
+worker; a worker that will soon have settled, for which it waits; a spare; a new worker.
+A request whose worker was lost takes a spare or a new worker; if there can be neither,
+an idle worker. Without a system prompt, only a worker that never had one can be used.
 """
 
 from collections import OrderedDict
@@ -17,7 +18,8 @@ from ccproxy.claude.pool.processes import ProcessSlots, StoppingProcesses, Worke
 from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.worker.worker import Worker
 
-# A worker settles in some 10 ms; a new worker takes 450 ms and much processor time.
+# How long a request waits for a settling worker before another is started: settling
+# takes some 10 ms, a start 450 ms and much processor time.
 _SOON_SECONDS = 0.1
 
 
@@ -30,7 +32,7 @@ class _Place:
 class IdleWorkers:
     """Idle workers, the least recently used first.
 
-    The time of an operation does not depend on their number.
+    Each operation but iteration takes constant time.
 
     Args:
         seconds: how long an idle worker is kept.
@@ -64,7 +66,7 @@ class IdleWorkers:
 
     @property
     def has_pristine(self) -> bool:
-        """Whether a worker never had a system prompt."""
+        """Whether there is an idle worker that never had a system prompt."""
         return None in self._by_system
 
     def admit(self, worker: Worker) -> None:
@@ -76,12 +78,15 @@ class IdleWorkers:
             self._used[worker] = None
 
     def take(self, system: str) -> Worker | None:
-        """The best worker for a system prompt; None: no worker can take it.
+        """Remove the best worker for a system prompt; None: there is no such worker.
 
-        A worker that has the prompt already saves 8 ms; the most recently used one is
-        taken. Otherwise the least recently used worker with another prompt is taken.
-        Workers that never had a prompt are kept for requests without one, because a
-        prompt cannot be removed.
+        The best is the most recently used worker that has the prompt, which saves 8 ms;
+        then the least recently used worker with another prompt; then one that never had
+        a prompt. Those are taken last because a prompt cannot be removed, so that only
+        they can serve requests without one.
+
+        Args:
+            system: the system prompt; empty for none.
         """
         same = self._by_system.get(system or None)
         if same:
@@ -94,7 +99,7 @@ class IdleWorkers:
         return None
 
     def take_oldest(self) -> Worker | None:
-        """The least recently used worker; None: there is none."""
+        """Remove the least recently used worker; None: there is none."""
         return self._remove(next(iter(self._places))) if self._places else None
 
     def discard(self, worker: Worker) -> bool:
@@ -160,7 +165,7 @@ class SettlingWorkers:
             self._patience = None
         return was_there
 
-    def are_soon_ready(self, system: str) -> int:
+    def count_soon_ready(self, system: str) -> int:
         """The number of workers that will soon be ready for a request.
 
         Args:
@@ -214,7 +219,7 @@ class WorkerSelector:
 
     @property
     def leaving(self) -> int:
-        """How many workers become free, or end, in a moment."""
+        """How many workers will soon be free or gone."""
         return self._slots.leaving + len(self._settling) + self._spares.warming
 
     def choose(self, client: PoolClient, promised: int) -> tuple[Worker, Served] | None:
@@ -222,7 +227,8 @@ class WorkerSelector:
 
         Args:
             client: the request.
-            promised: number of places that are promised to earlier requests.
+            promised: how many of the workers that will soon be free are promised to
+                earlier requests.
 
         Raises:
             CCProxyError: a worker had to be started, and could not be.
@@ -231,7 +237,7 @@ class WorkerSelector:
             worker = self._take_idle(client.system)
             if worker is not None:
                 return worker, worker_kind(worker)
-            if self._settling.are_soon_ready(client.system) > promised:
+            if self._settling.count_soon_ready(client.system) > promised:
                 self._settling.wait()
                 return None
         worker = self._spares.take(client.system)
@@ -246,7 +252,10 @@ class WorkerSelector:
         return None if worker is None else (worker, worker_kind(worker))
 
     def make_room(self, places: int) -> bool:
-        """Stop idle processes until ``places`` become free; returns whether they do."""
+        """Stop idle processes until ``places`` requests will get a worker.
+
+        Returns whether they will.
+        """
         while self.leaving + self._slots.free < places:
             if not self.dismiss_one() and not self._slots.make_room():
                 return False
@@ -268,7 +277,7 @@ class WorkerSelector:
         while (worker := self._idle.take(system)) is not None:
             if worker.can_ask(system):
                 return worker
-            # The worker was stopped by a signal and would not answer.
+            # A process that was stopped by SIGSTOP would not answer.
             worker.kill()
             self._stopping.retire(worker, StopReason.LOST)
         return None

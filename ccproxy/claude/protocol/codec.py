@@ -1,6 +1,7 @@
 """Stream-json: bytes to lines, lines to records, values to lines. Pure.
 
-Each line is a JSON object, in both directions; any other line on stdout is noise.
+Each line is a JSON object, in both directions. Other lines on stdout are passed over if
+no record can be in them (`is_noise`), else they are errors.
 Unknown types are skipped: each version of the CLI adds some. A known type in another
 shape is an error.
 
@@ -58,11 +59,11 @@ _RECORD = b'{"type"'
 
 
 class WireError(Exception):
-    """The CLI wrote something that is not stream-json; the message quotes it."""
+    """The CLI wrote something that is not stream-json; the message says what."""
 
 
 class LineSplitter:
-    """Cuts a byte stream into lines, however it arrives.
+    """Cuts a byte stream into lines, in whatever pieces it arrives.
 
     Cost: O(bytes), amortized; searched bytes are never searched again.
     """
@@ -99,9 +100,10 @@ class LineSplitter:
 
 
 def is_noise(line: bytes) -> bool:
-    """Whether a line is no part of the protocol, such as a warning of a library.
+    """Whether a line is not part of the protocol, such as a warning of a library.
 
-    What begins like a record, or has one in it, is no noise: a record would be lost.
+    A line that begins like a JSON object or contains a record is not noise: passing it
+    over would lose the record.
     """
     if line.startswith(_RECORD):
         return False
@@ -138,11 +140,11 @@ _DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {
 
 
 def decode(line: bytes) -> Record | None:
-    """Decode one line; None: its type is not read.
+    """Decode one line; None: it is blank, or its type is unknown.
 
     Raises:
-        WireError: not UTF-8, not JSON, not an object with a type, or a known type in
-            another shape.
+        WireError: not UTF-8, not JSON, nested too deeply, not an object with a type, or
+            a known type in another shape.
     """
     if line.startswith(_STREAM_EVENT):
         # Nearly every line is a stream event of a known shape.
@@ -193,8 +195,8 @@ def _is_new_event(line: bytes) -> bool:
 def _decode_halved(line: bytes) -> Record | None:
     r"""Decode a line with half a surrogate pair (``\ud83d``).
 
-    JavaScript writes such a half unchanged. It becomes U+FFFD; a delta keeps its text
-    as it was, because the other half may be in the next delta.
+    JavaScript writes such a half unchanged. It becomes U+FFFD; a delta also has the
+    original text, because the other half may be in the next delta.
     """
     mended = without_halves(line)
     if mended is line:

@@ -3,9 +3,9 @@
 ====================  ====================================================
 ``result``            `Result`: the turn is over
 ``system/init``       `Init`: a turn begins
-``system/api_retry``  `ApiRetry`: refused upstream, will be tried again
+``system/api_retry``  `ApiRetry`: a request failed, the CLI will repeat it
 ``rate_limit_event``  `RateLimitEvent`
-``control_response``  `ControlResponse`: to a control request of the proxy
+``control_response``  `ControlResponse`: answers a request of the proxy
 ``control_request``   `ControlRequest`: a request of the CLI to the proxy
 ====================  ====================================================
 
@@ -21,7 +21,7 @@ import msgspec
 from ccproxy.core.stream import Usage
 
 _NO_LOGIN = "none"
-# CLI 2.1.332: the name for the model, and the name in the list.
+# By a tool's name for the model: its name in `Init` (CLI 2.1.332).
 _LISTED_AS: Mapping[str, str] = {"Agent": "Task"}
 
 
@@ -49,7 +49,7 @@ class WireUsage(msgspec.Struct):
 
         Args:
             earlier: the counts so far.
-            fields: the result's `Usage.details`; None: none.
+            fields: for the returned `Usage.details`; None: none.
         """
         details = self.output_tokens_details or OutputDetails()
         return Usage(
@@ -76,7 +76,7 @@ def listed_as(tool: str) -> str:
 
 
 class Init(msgspec.Struct):
-    """The beginning of a turn; ``tools`` are the names that the model may call."""
+    """The beginning of a turn; ``tools`` are the names of the tools: `listed_as`."""
 
     tools: list[str] = []
 
@@ -127,9 +127,9 @@ class LimitWindow(msgspec.Struct, rename="camel", frozen=True):
 
 
 class RateLimitInfo(msgspec.Struct, rename="camel"):
-    """The rate limit that counts; ``resets_at`` is in Unix seconds.
+    """The use of one rate limit; ``resets_at`` is in Unix seconds.
 
-    ``unified_windows`` are all limits, with newer CLIs.
+    With newer CLIs ``unified_windows`` has all rate limits, by name.
     """
 
     status: str | None = None
@@ -175,7 +175,7 @@ class CallParams(msgspec.Struct, frozen=True):
 class MCPMessage(msgspec.Struct):
     """A JSON-RPC message to the proxy's tool server; a notification has no ``id``.
 
-    ``params`` are those of ``tools/call``.
+    Only the ``params`` of ``tools/call`` are read.
     """
 
     method: str = ""
@@ -262,6 +262,9 @@ class Rewound(msgspec.Struct):
 
 
 class Interrupted(msgspec.Struct):
-    """The answer to ``interrupt``; the CLI will still send queued questions."""
+    """The answer to ``interrupt``.
+
+    The CLI will still send the questions in ``still_queued``.
+    """
 
     still_queued: list[msgspec.Raw] = []

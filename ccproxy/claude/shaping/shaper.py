@@ -13,11 +13,11 @@ from ccproxy.core.stream import Event
 
 @frozen
 class SchemaCheck:
-    """The answer must be checked by its schema before its end is passed on.
+    """The answer must be compared with its schema before its end is passed on.
 
     Attributes:
-        schema: JSON.
-        instance: the model's answer, which may be no JSON.
+        schema: the JSON Schema.
+        instance: the model's answer; it may be invalid JSON.
     """
 
     schema: bytes
@@ -31,13 +31,13 @@ class AskAgain:
     body: ComposedBody
 
 
-# Composes the second question, from the first answer and a text to the model; None:
-# there is no place for the text. It is `Composition.again`.
+# `Composition.again`: composes the second question from the first answer and a text to
+# the model; None: no text can follow this conversation.
 ComposeAgain: TypeAlias = Callable[[Sequence[Block], str], ComposedBody | None]
 
 
 class AnswerShaper(ABC):
-    """Filters the events of one answer; an answer that needs no filter has none.
+    """Filters the events of one answer; an unchanged answer has no shaper.
 
     An answer may have two parts: a second request is sent (`AskAgain`), and the events
     of its answer follow those of the first.
