@@ -328,11 +328,16 @@ def client_tool(
 
 
 class ToolChoice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``tool_choice``: whether the model may or must call tools."""
+    """``tool_choice``: whether the model may or must call tools.
+
+    Attributes:
+        extra: fields that are newer than this proxy.
+    """
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
     disable_parallel_tool_use: bool | None = None
+    extra: dict[str, Raw] = {}
 
     @property
     def must_call(self) -> bool:

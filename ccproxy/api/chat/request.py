@@ -175,7 +175,7 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
     )
     prompt = prompting.conversation(given_messages, param, adjustments)
     effort = prompting.effort(given.reasoning_effort, "reasoning_effort", adjustments)
-    limit, limit_param = _max_tokens(given)
+    limit, limit_param = _max_tokens(given, adjustments)
     return DecodedChatRequest(
         request=MessagesRequest(
             size_bytes=len(body),
@@ -307,10 +307,14 @@ def _result_of(message: _Message, at: str, legacy_calls: LegacyFunctionCalls) ->
     return NO_ID if message.tool_call_id is None else message.tool_call_id
 
 
-def _max_tokens(request: ChatRequest) -> tuple[int | None, str]:
+def _max_tokens(
+    request: ChatRequest, adjustments: Adjustments
+) -> tuple[int | None, str]:
     """The limit of the answer, and the name of its field."""
     if request.max_completion_tokens is not None:
         param, limit = "max_completion_tokens", request.max_completion_tokens
+        if request.max_tokens not in (None, limit):
+            adjustments.ignore("max_tokens")
         return prompting.positive(limit, param), param
     return prompting.positive(request.max_tokens, "max_tokens"), "max_tokens"
 

@@ -170,7 +170,7 @@ def decode_tools(
             found.append(_given(tool, at))
     table = _table(found)
     offered = [_tool(tool, table, adjustments) for tool in found]
-    chosen = decode_choice(choice)
+    chosen = decode_choice(choice, adjustments)
     left, required_choice = chosen.applied(offered, table, one_call=one_call)
     return ToolConfig(
         tools=left, choice=required_choice, call_format=ToolCallFormat(tools=table)

@@ -172,7 +172,10 @@ def _with_results_first(
     param: str,
     adjustments: Adjustments,
 ) -> Iterable[Message]:
-    """The messages between two turns of the assistant, with the results first."""
+    """The messages between two turns of the assistant, with the results first.
+
+    The results stay in the client's order.
+    """
     results: dict[str, Block] = {}
     rest: list[Message] = []
     first_at = ""
@@ -192,7 +195,7 @@ def _with_results_first(
     _refuse_unanswered([c for c in calls if c.name not in results], param)
     if not results:
         return rest
-    first: tuple[Block, ...] = tuple(results[call.name] for call in calls)
+    first: tuple[Block, ...] = tuple(results.values())
     if rest and rest[0].role == _USER:
         first += rest.pop(0).blocks
     return (Message(_USER, first, first_at), *rest)

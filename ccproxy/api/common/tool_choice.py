@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from attrs import frozen
 
+from ccproxy.api.common.decoding import Adjustments
+from ccproxy.api.common.fates import name_unread
 from ccproxy.api.common.tools import ToolTable
 from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import Tool, ToolChoice
@@ -40,6 +42,14 @@ class _Allowed(msgspec.Struct):
 
 class _AllowedNested(msgspec.Struct):
     allowed_tools: _Allowed
+
+
+class _AnyForm(_Wanted):
+    """The fields of all forms."""
+
+    mode: str | None = None
+    tools: list[_Wanted] | None = None
+    allowed_tools: _Allowed | None = None
 
 
 @frozen(kw_only=True)
@@ -122,12 +132,18 @@ def _choice(
     return ToolChoice(mode, name, disable_parallel_tool_use=True if one_call else None)
 
 
-def decode_choice(choice: object) -> OpenAIToolChoice:
+def decode_choice(choice: object, adjustments: Adjustments) -> OpenAIToolChoice:
     """Decode a ``tool_choice`` that is already decoded from JSON to objects.
+
+    Args:
+        choice: the value.
+        adjustments: get the paths of its fields without effect.
 
     Raises:
         ClientError: its form is unknown.
     """
+    if isinstance(choice, dict):
+        name_unread(msgspec.json.encode(choice), _AnyForm, adjustments, at=_PARAM)
     match choice:
         case None | "auto" | {"type": "auto"}:
             return OpenAIToolChoice()

@@ -77,6 +77,7 @@ _REFUSED = {
     "compaction": "conversations are not compacted here; send a shorter one",
     "inference_geo": "where the model runs cannot be chosen here",
 }
+_CHOICE_FIELDS = structs.ToolChoiceParam.__struct_fields__
 _ROLES = ("user", "assistant", "system")
 # A block with Claude Code's version; the proxy's CLI sends its own.
 _ATTRIBUTION = "x-anthropic-billing-header"
@@ -151,9 +152,9 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
         max_tokens=_max_tokens(fields.read("max_tokens", _count_decoder)),
         stop_sequences=tuple(stops or ()),
         tools=_tools(fields.read("tools", _list_decoder)),
-        tool_choice=_tool_choice(fields.read("tool_choice", _choice_decoder)),
+        tool_choice=_tool_choice(fields.take("tool_choice"), ignored),
         thinking=thinking,
-        output_config=_output_config(fields),
+        output_config=_output_config(fields, ignored),
         shows_thinking=form.is_shown,
         default_thinking="api",
         extra=fields.rest,
@@ -216,7 +217,7 @@ def _system(content: str | Sequence[Raw] | None) -> tuple[str, list[str]]:
     """The system prompt, and the paths of what is left out of its blocks."""
     if content is None or isinstance(content, str):
         text = content or ""
-        return ("" if is_blank(text) else text), []
+        return ("", ["system"] if text else []) if is_blank(text) else (text, [])
     texts: list[str] = []
     lost: list[str] = []
     for index, raw in enumerate(content):
@@ -321,12 +322,19 @@ def _tool(raw: Raw, at: str) -> Tool:
         return Tool.decode(raw, at)
 
 
-def _tool_choice(given: structs.ToolChoiceParam | None) -> ToolChoice | None:
-    if given is None:
+def _tool_choice(raw: Raw | None, ignored: list[str]) -> ToolChoice | None:
+    if raw is None:
         return None
+    given = decode_json(_choice_decoder, bytes(raw), at="tool_choice")
     if given.type == "tool":
         required(given.name, "tool_choice.name")
-    return ToolChoice(given.type, given.name, given.disable_parallel_tool_use)
+    one_call = given.disable_parallel_tool_use
+    if given.type == "none" and one_call is not None:
+        # The type has no such field (rule 30 of the Messages API).
+        ignored.append("tool_choice.disable_parallel_tool_use")
+    fields = _decode_shallow(raw)
+    extra = {name: fields[name] for name in fields if name not in _CHOICE_FIELDS}
+    return ToolChoice(given.type, given.name, one_call, extra)
 
 
 def _thinking(fields: _Fields) -> ThinkingConfig | None:
@@ -344,7 +352,7 @@ def _thinking_form(thinking: ThinkingConfig | None) -> ThinkingForm:
     return ThinkingForm(is_shown=True, has_text=thinking.value.display != "omitted")
 
 
-def _output_config(fields: _Fields) -> OutputConfig | None:
+def _output_config(fields: _Fields, ignored: list[str]) -> OutputConfig | None:
     """``output_config``, with the format of the older field ``output_format``."""
     raw, beside = fields.take("output_config"), fields.take("output_format")
     if beside is not None:
@@ -362,6 +370,9 @@ def _output_config(fields: _Fields) -> OutputConfig | None:
     with located("output_config"):
         value = msgspec.json.decode(raw, type=OutputValue)
     config = Parsed(value, bytes(raw), "output_config")
-    if beside is None or read.format is not None:
+    if beside is None:
+        return config
+    if read.format is not None:
+        ignored.append("output_format")
         return config
     return config.replaced(format=beside)

@@ -196,7 +196,8 @@ def decode_tools(
             found += _tools(tool, at, adjustments)
     table = ToolTable([(one.identity, one.at) for one in found])
     made = [_tool(one, table.api_name(one.identity), adjustments) for one in found]
-    tools, chosen = decode_choice(choice).applied(made, table, one_call=one_call)
+    wanted = decode_choice(choice, adjustments)
+    tools, chosen = wanted.applied(made, table, one_call=one_call)
     return DecodedTools(
         tools=tools,
         choice=chosen,

@@ -40,6 +40,7 @@ from ccproxy.core.messages import (
 
 # The CLI's user message for a conversation without text of the user.
 _NO_TEXT = "."
+_ANY = ToolChoice("any")
 _PROSE = "Do not answer in prose."
 
 _encode = msgspec.json.Encoder().encode
@@ -293,12 +294,7 @@ class Draft:
             if forced:
                 return {"type": "tool", "name": tool.name}
             return None
-        wanted = ToolChoice(
-            type="any",
-            disable_parallel_tool_use=(
-                None if choice is None else choice.disable_parallel_tool_use
-            ),
-        )
+        wanted = msgspec.structs.replace(choice or _ANY, type="any")
         sent = choice_field(wanted, forced=forced)
         return None if sent == {"type": "auto"} else sent
 

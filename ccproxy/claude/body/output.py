@@ -125,11 +125,11 @@ def _by_schema(
     if rules.takes_output_format and not _is_excluded(request):
         sent = limits.take_part(_typed(newest))
         if sent == schema:
-            raw = _encode({"type": "json_schema", "schema": Raw(given)})
-            return OutputChoice(format=raw, schema=given)
+            return OutputChoice(format=_given(request), schema=given)
         if sent is not None:
             notes.adjust(path)
-            raw = _encode({"type": "json_schema", "schema": sent})
+            fields = msgspec.json.decode(_given(request) or b"{}", type=dict[str, Raw])
+            raw = _encode({**fields, "schema": sent})
             return OutputChoice(format=raw, schema=given)
     notes.adjust(at)
     return _own_tool(newest, given, tools, path)

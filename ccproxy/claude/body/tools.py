@@ -203,14 +203,11 @@ def choice_field(choice: ToolChoice | None, *, forced: bool) -> JSONObject | Non
     """
     if choice is None:
         return None
-    if choice.type == "none":
-        return {"type": "none"}
-    sent: JSONObject = {"type": choice.type}
-    if choice.type == "tool":
+    asked = "auto" if choice.must_call and not forced else choice.type
+    sent: JSONObject = {**choice.extra, "type": asked}
+    if asked == "tool":
         sent["name"] = choice.name
-    if choice.must_call and not forced:
-        sent = {"type": "auto"}
-    if choice.disable_parallel_tool_use is not None:
+    if asked != "none" and choice.disable_parallel_tool_use is not None:
         sent["disable_parallel_tool_use"] = choice.disable_parallel_tool_use
     return sent
 

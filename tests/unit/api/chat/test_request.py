@@ -280,9 +280,11 @@ def test_a_bound_on_the_answer(name: str) -> None:
 
 
 def test_the_newer_bound_wins() -> None:
-    request = call(max_tokens=5, max_completion_tokens=6).request
-    assert request.max_tokens == 6
-    assert request.paths["max_tokens"] == "max_completion_tokens"
+    decoded = call(max_tokens=5, max_completion_tokens=6)
+    assert decoded.request.max_tokens == 6
+    assert decoded.request.paths["max_tokens"] == "max_completion_tokens"
+    assert decoded.ignored == ("max_tokens",)
+    assert call(max_tokens=6, max_completion_tokens=6).ignored == ()
 
 
 @pytest.mark.parametrize(

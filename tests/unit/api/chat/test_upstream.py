@@ -223,8 +223,8 @@ def test_the_whole_of_a_body() -> None:
             {
                 "role": "user",
                 "content": [
-                    {**result, "tool_use_id": "call_1", "content": "x"},
                     {**result, "tool_use_id": "c2", "content": ""},
+                    {**result, "tool_use_id": "call_1", "content": "x"},
                     {
                         **text,
                         "text": "go on",

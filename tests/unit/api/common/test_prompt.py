@@ -86,7 +86,7 @@ def text(words: str) -> dict[str, Any]:
 USER = said("user", "go")
 
 
-def test_results_of_one_turn_are_one_message_in_the_order_of_the_calls() -> None:
+def test_results_of_one_turn_are_one_message_in_the_clients_order() -> None:
     found, adjustments = told(
         *(USER, said("assistant", "I look.", call("a"), call("b"))),
         *(result("b", "2"), result("a", "1"), said("user", "and?")),
@@ -95,7 +95,7 @@ def test_results_of_one_turn_are_one_message_in_the_order_of_the_calls() -> None
     assert told_messages(found.messages) == [
         ("user", "go"),
         ("assistant", [text("I look."), use("a"), use("b")]),
-        ("user", [answer("a", "1"), answer("b", "2"), text("and?")]),
+        ("user", [answer("b", "2"), answer("a", "1"), text("and?")]),
         ("user", "well?"),
     ]
     assert adjustments.adjusted == ()
@@ -223,7 +223,7 @@ def test_ids_that_the_api_does_not_take_are_replaced_and_named() -> None:
     )
     assert told_messages(found.messages[1:]) == [
         ("assistant", [use("a_1"), use("a_1-2")]),
-        ("user", [answer("a_1", "1"), answer("a_1-2", "2")]),
+        ("user", [answer("a_1-2", "2"), answer("a_1", "1")]),
         ("assistant", [use("a_1-3")]),
         ("user", [answer("a_1-3")]),
     ]
@@ -237,7 +237,7 @@ def test_calls_without_ids_have_their_results_in_order() -> None:
     )
     assert told_messages(found.messages[1:]) == [
         ("assistant", [use("call"), use("b"), use("call-2")]),
-        ("user", [answer("call", "1"), answer("b", "2"), answer("call-2", "3")]),
+        ("user", [answer("b", "2"), answer("call", "1"), answer("call-2", "3")]),
     ]
 
 
@@ -247,7 +247,7 @@ def test_a_result_without_an_id_has_the_only_call() -> None:
     two = said("assistant", None, call("a"), call("b"))
     found, _ = told(USER, two, result("b", "2"), result(NO_ID, "1"))
     [(_, answers)] = told_messages(found.messages[2:])
-    assert answers == [answer("a", "1"), answer("b", "2")]
+    assert answers == [answer("b", "2"), answer("a", "1")]
 
 
 def test_calls_with_one_id_have_their_results_in_order() -> None:

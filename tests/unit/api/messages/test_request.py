@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -177,7 +178,7 @@ def test_a_byte_order_mark_and_half_a_surrogate() -> None:
     ("system", "told", "ignored"),
     [
         ("A", "A", ()),
-        (" ", "", ()),
+        (" ", "", ("system",)),
         ([], "", ()),
         ([text("A"), text(" "), text("B")], "A\n\nB", ("system[1]",)),
         (
@@ -241,6 +242,10 @@ def test_what_is_never_passed_on_is_named() -> None:
             ToolChoice("any", None, True),
         ),
         ({"type": "tool", "name": "b"}, ToolChoice("tool", "b")),
+        (
+            {"type": "auto", "newer": [1.0]},
+            ToolChoice("auto", extra={"newer": msgspec.Raw(b"[1.0]")}),
+        ),
     ],
 )
 def test_choices(choice: Any, expected: ToolChoice) -> None:
@@ -298,6 +303,15 @@ def test_the_format_may_stand_where_betas_had_it() -> None:
     request = decode(output_config={"format": other}, output_format=form).request
     assert request.output_config is not None
     assert json.loads(request.output_config.raw) == {"format": other}
+    called = decode(output_config={"format": other}, output_format=form)
+    assert called.ignored == ("output_format",)
+
+
+def test_one_call_at_most_of_no_call_is_named() -> None:
+    choice = {"type": "none", "disable_parallel_tool_use": True}
+    assert decode(tool_choice=choice).ignored == (
+        "tool_choice.disable_parallel_tool_use",
+    )
 
 
 @pytest.mark.parametrize(

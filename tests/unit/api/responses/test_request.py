@@ -222,8 +222,8 @@ def test_calls_and_their_outputs_are_native_turns() -> None:
         {"type": "tool_use", "id": "b", "name": "f", "input": {"x": 1}},
     ]
     assert results == [
-        {"type": "tool_result", "tool_use_id": "a", "content": [text_of("one")]},
         {"type": "tool_result", "tool_use_id": "b", "content": "two"},
+        {"type": "tool_result", "tool_use_id": "a", "content": [text_of("one")]},
     ]
     [offered] = call.request.tools
     assert json.loads(offered.raw) == {
