@@ -1,8 +1,7 @@
 """The Messages API's request: blocks, turns, tools, settings.
 
 The fields that the proxy has to understand are decoded into structs. Every object also
-keeps its JSON text as it came. So the proxy passes on fields and block types that it
-does not know.
+keeps its JSON text as it came. So unknown fields and types of blocks are passed on.
 
 ``at`` is the path of a part in the client's own request, for error messages:
 ``messages[3].content[0]``, ``tools[2].function``. The module of `ccproxy.api` that
@@ -328,11 +327,7 @@ def client_tool(
 
 
 class ToolChoice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``tool_choice``: whether the model may or must call tools.
-
-    Attributes:
-        extra: fields that are newer than this proxy.
-    """
+    """``tool_choice``; ``extra`` has the fields that are newer than this proxy."""
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None

@@ -197,6 +197,7 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
                 "max_tokens": limit_param,
                 "messages": param,
                 "stop_sequences": "stop",
+                "tool_choice": "function_call" if given.functions else "tool_choice",
                 **output_paths(
                     given.response_format, "response_format", "reasoning_effort"
                 ),

@@ -1,6 +1,7 @@
-"""Fields that are newer than the proxy, in objects that it writes anew.
+"""Fields of objects that the proxy writes anew: choices of tools, and formats.
 
-In OpenAI's APIs they are named as ignored. In the Messages API they are sent.
+Fields may be newer than the proxy. In OpenAI's APIs they are named as ignored. In the
+Messages API they are sent.
 """
 
 from collections.abc import Sequence
@@ -50,3 +51,8 @@ def test_newer_fields_of_a_format_and_a_choice_are_sent(schema: Any) -> None:
     sent = {**form, "schema": {"type": "string"}}
     assert body["output_config"]["format"] == sent
     assert body["tool_choice"] == {"type": "none", "newer": 2}
+
+
+def test_a_required_call_of_a_function_is_named_as_the_client_calls_it() -> None:
+    asked = CHAT.ask(functions=[{"name": "a"}], function_call={"name": "a"})
+    assert asked.named == {"function_call"}
