@@ -225,7 +225,7 @@ async def test_a_cli_that_fails_before_its_first_word_is_replaced(
 ) -> None:
     for allowed in ("ended unexpectedly", "passed over; their sizes", "kept ready"):
         expected_errors.allow(allowed)
-    monkeypatch.setattr(commands, "_SOON_SECONDS", 0.3)
+    monkeypatch.setattr(commands, "_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.3)
     claude = fake("answer")
     server = proxy(claude_bin=claude.binary, spares=1 if kind == "spare" else 0)

@@ -284,7 +284,7 @@ async def test_usage_is_told(tmp_path: Path) -> None:
     ):
         await treq.content(await treq.post(url + path, json=json, **options))
     other = await treq.get(f"{url}/usage?since=7d", **options)
-    assert (other.code, "but: days" in await other.text()) == (400, True)
+    assert (other.code, "there are: days" in await other.text()) == (400, True)
     wrong = await treq.get(f"{url}/usage?days=0", **options)
     assert wrong.code == 400
     await wrong.content()
