@@ -92,6 +92,11 @@ class Sent:
             if self.body.get(name) == value
         }
 
+    def misnamed(self, told: Sequence[str], allowed: Sequence[str] = ()) -> list[str]:
+        """Paths that the headers name, or do not name, wrongly."""
+        needed = [*sorted(self.without_effect), *_left_out(self.body)]
+        return misnamed(told, self.body, allowed, needed)
+
     @property
     def tools(self) -> set[str]:
         """The names of the request's tools."""
@@ -218,9 +223,8 @@ class Bench:
         if body["system"][1]["text"] != self.identity:
             found.append("system.1")
         if told_paths is not None:
-            needed = [*sorted(sent.without_effect), *_left_out(sent.body)]
             allowed = [path for path in roles if _is_instruction(sent.body, path)]
-            found += misnamed(told_paths, sent.body, allowed, needed)
+            found += sent.misnamed(told_paths, allowed)
         return found
 
 

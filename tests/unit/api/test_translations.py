@@ -5,8 +5,7 @@ composed, merged. What it has to be is written from the APIs' documents.
 """
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -20,20 +19,14 @@ from ccproxy.api.responses.request import (
 )
 from ccproxy.core.messages import MessagesRequest
 from tests.support import chat_requests, responses_requests
+from tests.support.bodies import CHAT, RESPONSES, Sent
 from tests.support.comparison import differences
 from tests.support.composed import BETAS, composed, upstream
 from tests.support.messages_requests import ALIASES
-from tests.support.naming import without_effect
 from tests.support.provider_rules import violations
 
 Test = Callable[..., None]
 _SEAL = Encryptor(new_key())
-# What may be mended of these requests: numbers that JavaScript cannot hold.
-_NUMBERS = re.compile(
-    r"(tools\[\d+\](\.function)?\.parameters"
-    r"|messages\[\d+\]\.tool_calls\[\d+\]\.function\.arguments"
-    r"|input\[\d+\]\.arguments)"
-)
 
 
 def examples(count: int) -> Callable[[Test], Test]:
@@ -41,19 +34,16 @@ def examples(count: int) -> Callable[[Test], Test]:
     return settings(max_examples=count, deadline=None, suppress_health_check=slow)
 
 
-def check(
-    asked: MessagesRequest,
-    expected: Mapping[str, Any],
-    named: Sequence[str],
-) -> None:
+def check(asked: MessagesRequest, sender: Sent, named: Sequence[str]) -> None:
     """The request goes up as it was expected, and is one that the provider takes."""
+    expected = sender.meaning
     model_id = ALIASES.get(expected["model"], expected["model"])
     composition = composed(asked, model_id, effort=asked.effort)
     sent = upstream(composition.body, model_id)
     assert violations(sent, betas=BETAS) == []
     assert differences(expected, sent, joined=True) == []
     told = [*named, *composition.adjusted, *composition.ignored]
-    assert [path for path in told if not _NUMBERS.fullmatch(path)] == []
+    assert sender.misnamed(told) == []
 
 
 @examples(100)
@@ -61,7 +51,7 @@ def check(
 def test_chat_completions(body: dict[str, Any]) -> None:
     call = decode_chat(json.dumps(body).encode())
     named = [*call.ignored, *call.adjusted]
-    check(call.request, chat_requests.expected(body), _without(named, body))
+    check(call.request, Sent(CHAT, body), named)
 
 
 @examples(100)
@@ -70,15 +60,7 @@ def test_responses(body: dict[str, Any]) -> None:
     call = decode_responses(json.dumps(body).encode())
     assembled = request_of(call, context_of(call, (), {}), _SEAL)
     named = [*call.ignored, *call.adjusted, *assembled.ignored, *assembled.adjusted]
-    expected = responses_requests.expected(body)
-    check(assembled.request, expected, _without(named, body))
-
-
-def _without(named: Sequence[str], body: Mapping[str, Any]) -> list[str]:
-    """The named paths, without those of fields that have no effect anywhere."""
-    silent = set(without_effect(body))
-    assert silent <= set(named)
-    return [path for path in named if path not in silent]
+    check(assembled.request, Sent(RESPONSES, body), named)
 
 
 def test_numbers_of_a_calls_arguments_are_named_by_the_clients_path() -> None:
