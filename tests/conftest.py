@@ -2,6 +2,8 @@
 
 import gc
 import os
+import sys
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -242,3 +244,17 @@ def proxy(
     yield start
     for server in running:
         pytest_twisted.blockon(Deferred.fromCoroutine(server.stop()))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Do not let Python wait for a thread that a failed test has left."""
+    if exitstatus != pytest.ExitCode.OK:
+        session.config.add_cleanup(lambda: _leave(exitstatus))
+
+
+def _leave(status: int) -> None:
+    if any(not thread.daemon for thread in threading.enumerate()[1:]):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
