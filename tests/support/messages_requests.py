@@ -295,7 +295,11 @@ def tools(draw: st.DrawFn, rules: ModelRules) -> list[dict[str, Any]]:
         found.append(tool)
     if draw(st.integers(0, 2)) == 0:
         kind = draw(st.sampled_from(_PROVIDERS_TOOLS))
-        found.append(draw(typed_values().of(kind)))
+        hosted = draw(typed_values().of(kind))
+        if hosted.get("allowed_domains"):
+            # The provider takes one of both lists.
+            hosted.pop("blocked_domains", None)
+        found.append(hosted)
     if rules.new_web_search and draw(st.integers(0, 5)) == 0:
         search = {"type": "web_search_20260209", "name": "web_search", "max_uses": 2}
         found.insert(0, search)
