@@ -259,10 +259,7 @@ async def test_tool_loop_with_the_official_package(
     assert items[-1]["content"][0]["text"] == "Both are fine."
     _, (_, asked), (_, results) = native(upstream.bodies[-1])
     assert [block["id"] for block in asked] == ["toolu_1", "toolu_2"]
-    assert [block["content"] for block in results] == [
-        "fine in Paris",
-        "fine in Oslo",
-    ]
+    assert [block["content"] for block in results] == ["fine in Oslo", "fine in Paris"]
     offered = [
         {k: v for k, v in tool.items() if k != "cache_control"}
         for tool in upstream.bodies[0]["tools"]

@@ -110,7 +110,7 @@ async def test_five_rounds(
         said = [{"type": "text", "text": "Once more."}]
         said += [use(f"toolu_{n}", "Paris"), use(f"t{n}", "Oslo")]
         expected.append(("assistant", said))
-        made = [(f"toolu_{n}", "fine in Paris"), (f"t{n}", "fine in Oslo")]
+        made = [(f"t{n}", "fine in Oslo"), (f"toolu_{n}", "fine in Paris")]
         expected.append(("user", [given(*one) for one in made]))
         assert without_forms(turns[n + 1]) == expected
 
@@ -146,7 +146,7 @@ async def test_restart_between_call_and_result(
         ("assistant", [use("toolu_2", "Paris"), use("toolu_3", "Oslo")]),
         (
             "user",
-            [given("toolu_2", "fine in Paris"), given("toolu_3", "fine in Oslo")],
+            [given("toolu_3", "fine in Oslo"), given("toolu_2", "fine in Paris")],
         ),
     ]
 

@@ -183,8 +183,8 @@ async def test_results_are_native_turns(proxy: Start, upstream: Upstream) -> Non
         (
             "user",
             [
-                {**given, "tool_use_id": "call1", "content": texts("sun")},
                 {**given, "tool_use_id": "call2", "content": "snow"},
+                {**given, "tool_use_id": "call1", "content": texts("sun")},
             ],
         ),
         ("assistant", [{"type": "text", "text": "Sun and snow."}]),

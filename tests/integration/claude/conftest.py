@@ -43,10 +43,13 @@ def fake(tmp_path: Path) -> Callable[[str], FakeClaude]:
         binary, log = tmp_path / f"claude-{scenario}", tmp_path / f"{scenario}.log"
         log.touch()
         script = Path(fake_claude.__file__)
-        binary.write_text(
-            f'#!/bin/sh\nexec {sys.executable} -I -S {script} {scenario} {log} "$@"\n'
-        )
-        binary.chmod(0o755)
+        # A program that is being started cannot be written.
+        if not binary.exists():
+            binary.write_text(
+                f"#!/bin/sh\nexec {sys.executable} -I -S {script} {scenario} {log} "
+                '"$@"\n'
+            )
+            binary.chmod(0o755)
         return FakeClaude(binary, log)
 
     return make
