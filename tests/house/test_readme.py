@@ -3,6 +3,8 @@
 import ast
 import json
 
+import pytest
+
 from tests.support.docs import DOCS, README, ROOT, blocks
 
 _MOST_LINES = 150
@@ -33,3 +35,16 @@ def test_the_program_and_the_command_use_one_key() -> None:
     [block] = blocks(README, "json")
     for text in (program, commands, block):
         assert "choose-a-secret" in text
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/security.md"])
+def test_reader_learns_how_the_cli_is_driven(page: str) -> None:
+    """Everyone can decide: which variable, what is never touched, whose terms."""
+    paragraph = next(
+        part
+        for part in (ROOT / page).read_text().split("\n\n")
+        if part.startswith("**How the CLI is driven.**")
+    )
+    words = " ".join(paragraph.split())
+    for said in ("`CLAUDE_CODE_EXTRA_BODY`", "attribution, identity", "login", "terms"):
+        assert said in words
