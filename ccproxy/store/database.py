@@ -113,13 +113,22 @@ class Database:
         **options: _P.kwargs,
     ) -> _T:
         """Run a query; ``args`` and ``options`` follow the connection."""
+        return await self._read(lambda opened: query(opened, *args, **options))
+
+    async def read_slowly(self, query: Callable[[Connection], _T]) -> _T:
+        """Run a query that may take long, without a time limit."""
+        return await self._read(query, is_limited=False)
+
+    async def _read(
+        self, query: Callable[[Connection], _T], *, is_limited: bool = True
+    ) -> _T:
         engines = await self.open()
 
         def work() -> _T:
             with engines.in_use(), engines.reading.begin() as connection:
-                return query(connection, *args, **options)
+                return query(connection)
 
-        return await self._in_thread(work, engines)
+        return await self._in_thread(work, engines, is_limited=is_limited)
 
     async def write(
         self,

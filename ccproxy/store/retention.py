@@ -144,7 +144,14 @@ class Retention:
         deleted = 0
         await self._shrinking.acquire()
         try:
-            while count := await self._database.write(_shrink, self._keep_size):
+            # To count a large database takes seconds; a write would hold up others.
+            while (
+                excess := await self._database.read_slowly(_stored_bytes)
+                - self._keep_size
+            ) > 0:
+                count = await self._database.write(_delete_oldest, excess)
+                if not count:
+                    break  # all the rest is still running
                 deleted += count
         finally:
             self._shrinking.release()
@@ -194,22 +201,20 @@ def _expire_conversations(connection: Connection, before_seconds: float) -> int:
     return sum(delete_conversation(connection, name) for name in old.scalars().all())
 
 
-def _shrink(connection: Connection, keep_size: int) -> int:
-    """Delete a batch of the oldest while all take more than ``keep_size``.
+def _delete_oldest(connection: Connection, excess: int) -> int:
+    """Delete the oldest until ``excess`` bytes are free, a batch at most.
 
     Returns:
         How many responses and conversations were deleted.
     """
-    excess = _stored_bytes(connection) - keep_size
-    if excess <= 0:
-        return 0
     count = 0
     for row in connection.execute(_OLDEST).all():
         if excess <= 0:
             break
         delete = delete_response if row.is_response else delete_conversation
         delete(connection, row.id)
-        # Less is freed if other responses continue this one: the next batch counts.
+        # Less is freed if other responses continue this one: the bytes are counted
+        # again before the next batch.
         excess -= row.size
         count += 1
     return count

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
-from sqlalchemy import create_engine, inspect, make_url, select
+from sqlalchemy import Connection, create_engine, inspect, make_url, select, text
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -446,6 +446,27 @@ async def test_a_database_server_that_does_not_answer_is_an_error(
     relay.is_silent = False
     monkeypatch.undo()
     assert await store.responses.get("resp_1") is not None
+
+
+@ensureDeferred
+async def test_only_a_slow_query_that_is_known_as_slow_is_waited_for(
+    stores: Stores,
+    relay: Relay,
+    expected_errors: ExpectedErrors,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To count a large database takes longer than other queries may."""
+    store = await stores.start()
+    expected_errors.allow("the database failed")
+    expected_errors.allow("the database does not answer")
+    monkeypatch.setattr("ccproxy.store.database._CALL_SECONDS", 0.1)
+
+    def sleep(connection: Connection) -> int:
+        return int(connection.execute(text("SELECT 7 FROM pg_sleep(0.4)")).scalar_one())
+
+    assert await store.database.read_slowly(sleep) == 7
+    with pytest.raises(StorageFailed):
+        await store.database.read(sleep)
 
 
 @ensureDeferred
