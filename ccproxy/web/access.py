@@ -42,6 +42,7 @@ _ANY = "*"
 _LOCAL = ("localhost", "*.localhost")
 _LONGEST_NAME = 253
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\Z")
+_KEY_IN_QUERY = re.compile(rb"[?&](?:api[_-]?)?key=", re.IGNORECASE)
 _PORT = re.compile(r":\d{0,5}\Z")
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # noqa: S105  # HTTP's, no secret
 _TOKENS = re.compile(rf"{_TOKEN}(?: ?, ?{_TOKEN})*")
@@ -89,19 +90,31 @@ class Authenticator:
         )
         self._max_body = max_body
 
-    def check_headers(self, headers: HeaderFields) -> str:
+    def check_headers(self, headers: HeaderFields, target: bytes) -> str:
         """Check the key of a request; returns the key's id.
+
+        Args:
+            headers: Azure's clients send the key as ``api-key``.
+            target: the request target. A key in its query is refused.
 
         Raises:
             InvalidKey: the message says how to send the key.
         """
         return self.check_key(
             headers.getRawHeaders(b"authorization", []),
-            headers.getRawHeaders(b"x-api-key", []),
+            [
+                *headers.getRawHeaders(b"x-api-key", []),
+                *headers.getRawHeaders(b"api-key", []),
+            ],
+            is_in_query=bool(_KEY_IN_QUERY.search(target)),
         )
 
     def check_key(
-        self, authorization: Sequence[bytes], api_keys: Sequence[bytes] = ()
+        self,
+        authorization: Sequence[bytes],
+        api_keys: Sequence[bytes] = (),
+        *,
+        is_in_query: bool = False,
     ) -> str:
         """Check the ``Authorization`` and ``x-api-key`` headers; returns the key's id.
 
@@ -116,6 +129,11 @@ class Authenticator:
         if self._ids is None:
             return NO_KEY
         if not authorization and not api_keys:
+            if is_in_query:
+                raise InvalidKey(
+                    "the key is not taken from the URL, because logs keep URLs; send "
+                    "it as the header `Authorization: Bearer KEY`, or `x-api-key: KEY`"
+                )
             raise InvalidKey(
                 "no API key was sent; send the proxy's key (PROXY_API_KEY) as the "
                 "header `Authorization: Bearer KEY`, or `x-api-key: KEY`"

@@ -246,7 +246,9 @@ class RequestContext:
             InvalidKey: there is no valid key.
         """
         authenticator = self.services.authenticator
-        self.key = authenticator.check_headers(self.request.requestHeaders)
+        self.key = authenticator.check_headers(
+            self.request.requestHeaders, self.request.uri
+        )
 
     def body(self) -> bytes:
         """Read the body of the request.

@@ -21,6 +21,7 @@ from ccproxy.web.access import (
     listened_names,
     own_names,
 )
+from ccproxy.web.paths import route_path
 
 # Bodies up to this size are always read: there are only so many connections.
 _SMALL_BYTES = 2**16
@@ -126,12 +127,12 @@ class HeadChecks:
             self.hosts.check(head.target, hosts)
         # Without a body the routes' own check of the key is early enough.
         if head.length != 0 and not self._is_harmless(head):
-            self.authenticator.check_headers(head.fields)
+            self.authenticator.check_headers(head.fields, head.target)
             self.authenticator.check_size(head.length or 0)
             self.authenticator.check_encoding(head.values(b"content-encoding"))
 
     def _is_harmless(self, head: Head) -> bool:
-        path = head.target.partition(b"?")[0]
+        path = route_path(head.target.partition(b"?")[0])
         return (
             path in self.open_paths
             and head.length is not None

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from math import ceil
+from urllib.parse import quote
 from uuid import uuid4
 
 from twisted.web.server import Request
@@ -32,6 +33,15 @@ def request_id(request: Request) -> str:
     identifier = new_request_id()
     request.setHeader(_REQUEST_ID, identifier)
     return identifier
+
+
+def base_url(request: Request) -> str:
+    """The URL of the routes as the client knows it, without a final slash."""
+    scheme = "https" if request.isSecure() else "http"
+    host = request.requestHeaders.getRawHeaders(b"host", [b""])[0].strip()
+    authority = host.decode("latin-1") or request.getRequestHostname().decode("latin-1")
+    mounted = b"/".join(segment for segment in request.prepath or () if segment)
+    return f"{scheme}://{authority}/{quote(mounted)}".rstrip("/")
 
 
 def error_headers(error: CCProxyError) -> Mapping[str, str]:

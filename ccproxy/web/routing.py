@@ -20,7 +20,6 @@ in their order, by the class of the exception.
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
-from urllib.parse import quote
 
 from klein import Klein
 from twisted.internet.defer import CancelledError
@@ -32,7 +31,6 @@ from typing_extensions import override
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as HTTPMethodNotAllowed
 from werkzeug.exceptions import NotFound as HTTPNotFound
-from werkzeug.routing import RequestRedirect
 
 from ccproxy.core.errors import (
     CCProxyError,
@@ -49,11 +47,10 @@ from ccproxy.web.context import (
     RequestServices,
 )
 from ccproxy.web.operation import Operation, Route
-from ccproxy.web.replies import error_response, request_id
+from ccproxy.web.paths import route_path
+from ccproxy.web.replies import base_url, error_response, request_id
 
-_VERSION = b"v1"
-_PREFIXES = ("", "/v1")
-_NO_CONTENT, _PERMANENT_REDIRECT = 204, 308
+_NO_CONTENT = 204
 _ROUTE = "__ccproxy_route__"
 
 _log = Logger()
@@ -147,17 +144,14 @@ def add_error_handlers(app: Klein) -> None:
         error: Any = failure.value
         return _fail(_context(self, request), error)
 
-    @handle(RequestRedirect)
-    def redirect(self: Routes, request: Request, failure: Failure) -> bytes:
-        # werkzeug redirects paths with needless slashes.
-        error: Any = failure.value
-        request.setHeader("location", error.new_url)
-        request.setResponseCode(error.code)
-        return b""
-
     @handle(HTTPNotFound)
     def no_route(self: Routes, request: Request, failure: Failure) -> bytes | None:
-        error = NotFound("there is no such route here; see GET /openapi.json")
+        base = base_url(request)
+        error = NotFound(
+            "there is no such route here. The base URL is "
+            f"{base}/v1 for clients of OpenAI's API, and {base} for clients of "
+            "Anthropic's; GET /openapi.json has all routes"
+        )
         return _fail(_context(self, request), error)
 
     @handle(HTTPMethodNotAllowed)
@@ -232,12 +226,9 @@ def _set_preflight_headers(request: Request, cors: CORSPolicy, methods: str) -> 
 
 
 def open_paths(routes: Iterable[Route]) -> frozenset[bytes]:
-    """The paths that need no key, with and without ``/v1``."""
+    """The paths of the routes that need no key."""
     return frozenset(
-        f"{prefix}{each.path}".encode()
-        for each in routes
-        if not each.operation.needs_key
-        for prefix in _PREFIXES
+        each.path.encode() for each in routes if not each.operation.needs_key
     )
 
 
@@ -249,7 +240,9 @@ class _NoRoutes(Routes):
 
 
 def mount(groups: Iterable[Routes], services: RequestServices) -> IResource:
-    """Combine the applications of all groups in one resource, with and without ``/v1``.
+    """Combine the applications of all groups in one resource.
+
+    Paths are read as `ccproxy.web.paths.route_path` does it.
 
     No two groups may have paths with the same first segment.
     """
@@ -263,7 +256,7 @@ def mount(groups: Iterable[Routes], services: RequestServices) -> IResource:
 
 
 class _Root(Resource):
-    """Takes ``/v1`` off the path, and finds the application by the next segment."""
+    """Finds the application by the first segment of the route's path."""
 
     isLeaf = True
 
@@ -287,22 +280,9 @@ class _Root(Resource):
         except UnicodeDecodeError:
             error = InvalidRequest("the path, or the Host header, is not UTF-8")
             return error_response(request, error)
-        first, slash, rest = path.lstrip(b"/").partition(b"/")
-        if first == _VERSION and slash:
-            request.prepath.append(_VERSION)
-            request.postpath = rest.split(b"/")
-            if rest.startswith(b"/"):
-                # werkzeug redirects paths with needless slashes, but ignores leading
-                # slashes.
-                return self._redirect(request, rest.lstrip(b"/"))
-            first = request.postpath[0]
+        request.postpath = route_path(path).split(b"/")[1:]
+        first = request.postpath[0]
         return self._resources.get(first, self._fallback).render(request)
-
-    def _redirect(self, request: Any, path: bytes) -> bytes:
-        location = b"/".join([b"", *request.prepath, path])
-        request.setHeader("location", quote(location))
-        request.setResponseCode(_PERMANENT_REDIRECT)
-        return b""
 
 
 def _values(request: Request, name: bytes) -> list[bytes]:

@@ -54,7 +54,10 @@ PURE_NAMES = (
     ),
     *(
         f"ccproxy.web.{name}"
-        for name in ("access", "head_checks", "observer", "error_formats", "operation")
+        for name in (
+            *("access", "head_checks", "observer", "error_formats", "operation"),
+            "paths",
+        )
     ),
     "ccproxy.cli.doctor.results",
     "ccproxy.cli.usage.table",

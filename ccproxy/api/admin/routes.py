@@ -28,7 +28,7 @@ from ccproxy.web.operation import (
     json_response_spec,
     parameter,
 )
-from ccproxy.web.replies import json_response, text_response
+from ccproxy.web.replies import base_url, json_response, text_response
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
 _DAYS, _MOST_DAYS = 7, 10_000
@@ -47,7 +47,7 @@ class Exposition(Protocol):
 
 
 class AdminRoutes(Routes):
-    """``/health``, ``/ready``, ``/metrics``, ``/usage`` and ``/openapi.json``.
+    """``/``, ``/health``, ``/ready``, ``/metrics``, ``/usage`` and ``/openapi.json``.
 
     Args:
         services: what every request needs.
@@ -77,6 +77,28 @@ class AdminRoutes(Routes):
         self._database = database
         self._settings = settings
         self._openapi = openapi
+
+    @route(
+        _app,
+        "/",
+        methods=["GET"],
+        operation=Operation(
+            id="index",
+            tag="server",
+            summary="the base URLs, for people; needs no key",
+            responses=(ResponseSpec(200, "Text.", {PLAIN: {"type": "string"}}),),
+            needs_key=False,
+            is_quiet=True,
+        ),
+    )
+    async def index(self, context: RequestContext) -> bytes:
+        """Say what this is. Clients ask for it to find out whether the server runs."""
+        base = base_url(context.request)
+        text = (
+            f"ccproxy runs. The base URL is {base}/v1 for clients of OpenAI's API, and "
+            f"{base} for clients of Anthropic's.\n"
+        )
+        return text_response(context.request, text.encode())
 
     @route(
         _app,

@@ -1,8 +1,9 @@
 """The routes of chat completions."""
 
+from attrs import evolve
 from klein import Klein
 
-from ccproxy.api.chat.request import ChatRequest, decode_chat
+from ccproxy.api.chat.request import ChatRequest, DecodedChatRequest, decode_chat
 from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
 from ccproxy.api.chat.schemas import ChatCompletion, ChatCompletionChunk
 from ccproxy.web.completion_group import collect
@@ -12,9 +13,31 @@ from ccproxy.web.operation import MODEL_ERRORS, Operation, json_or_events
 from ccproxy.web.replies import json_response, set_question_headers
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
+_WORDS = (
+    "Each event of a stream is `data: ` and a `Chunk`. The last event is "
+    "`data: [DONE]`, or `data: ` and an `Error` if the stream fails. "
+    "Comments are sent while there is no event."
+)
+
+
+def _operation(operation_id: str, summary: str) -> Operation:
+    return Operation(
+        id=operation_id,
+        tag="chat",
+        summary=summary,
+        description=_WORDS,
+        request=ChatRequest,
+        responses=(
+            json_or_events(
+                ChatCompletion, "an event for each chunk.", ChatCompletionChunk
+            ),
+        ),
+        errors=MODEL_ERRORS,
+    )
+
 
 class ChatRoutes(Routes):
-    """``POST /chat/completions``."""
+    """``POST /chat/completions``, and Azure's path of it."""
 
     _app = Klein()
     add_error_handlers(_app)
@@ -23,27 +46,34 @@ class ChatRoutes(Routes):
         _app,
         "/chat/completions",
         methods=["POST"],
-        operation=Operation(
-            id="createChatCompletion",
-            tag="chat",
-            summary="create an answer, streamed or not",
-            description=(
-                "Each event of a stream is `data: ` and a `Chunk`. The last event is "
-                "`data: [DONE]`, or `data: ` and an `Error` if the stream fails. "
-                "Comments are sent while there is no event."
-            ),
-            request=ChatRequest,
-            responses=(
-                json_or_events(
-                    ChatCompletion, "an event for each chunk.", ChatCompletionChunk
-                ),
-            ),
-            errors=MODEL_ERRORS,
+        operation=_operation(
+            "createChatCompletion", "create an answer, streamed or not"
         ),
     )
     async def create(self, context: RequestContext) -> bytes | None:
         """Answer a conversation."""
+        return await self._answer(context, await context.decoded(decode_chat))
+
+    @route(
+        _app,
+        "/deployments/<path:model>/chat/completions",
+        methods=["POST"],
+        operation=_operation(
+            "createDeploymentChatCompletion",
+            "the same, for clients of Azure: the path names the model",
+        ),
+    )
+    async def create_in_deployment(
+        self, context: RequestContext, model: str
+    ) -> bytes | None:
+        """Answer a conversation; the body's ``model`` means nothing to Azure, too."""
         decoded = await context.decoded(decode_chat)
+        request = evolve(decoded.request, model=model)
+        return await self._answer(context, evolve(decoded, request=request))
+
+    async def _answer(
+        self, context: RequestContext, decoded: DecodedChatRequest
+    ) -> bytes | None:
         question = await self.services.backend.prepare(
             decoded.request, owner=context.key
         )

@@ -35,7 +35,7 @@ _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
 # The version of the API (`/v1`), not of the program.
 _VERSION = "1"
 _ABOUT = (
-    "The model behind Claude Code. Every route exists with and without `/v1`. "
+    "The model behind Claude Code. Every path may begin with `/v1`. "
     "Unknown fields of a request are accepted, without effect; what a field does is "
     "in docs/chat-completions.md, docs/responses.md and docs/messages.md."
 )

@@ -11,7 +11,7 @@ from ccproxy.core.stream import Failed
 from tests.conftest import ExpectedErrors
 from tests.integration.http.conftest import HTTP
 from tests.support.backend import ScriptedRequest, started
-from tests.support.server import KEY
+from tests.support.server import KEY, chat_body
 from tests.support.spec import error_errors, model_errors, models_errors
 from tests.support.waiting import until
 
@@ -92,7 +92,7 @@ async def test_chat_on_both_paths(http: HTTP, path: str) -> None:
         ({"authorization": "Bearer \xff\xfe"}, "wrong"),
         ({"authorization": f"Basic {KEY}"}, "Authorization: Bearer KEY"),
         ({"authorization": [f"Bearer {KEY}", f"Bearer {KEY}"]}, "one header"),
-        ({"api-key": KEY}, "no API key"),
+        ({"api-key": "wrong"}, "wrong"),
         ({"x-api-key": "wrong"}, "wrong"),
         ({"x-api-key": "wrong", "authorization": f"Basic {KEY}"}, "wrong"),
     ],
@@ -125,7 +125,7 @@ async def test_scheme_is_case_insensitive(http: HTTP) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("path", ["/", "/v1", "/v2/models", "/v1/chat", "/models/"])
+@pytest.mark.parametrize("path", ["/v2/models", "/v1/chat", "/chat/", "/nope"])
 @ensureDeferred
 async def test_unknown_path(http: HTTP, method: str, path: str) -> None:
     response = await http.request(method, path)
@@ -167,43 +167,95 @@ async def test_options_tells_the_methods(http: HTTP) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "location"),
+    "path",
     [
-        ("/v1//chat/completions", "/v1/chat/completions"),
-        ("/v1/chat//completions", "/v1/chat/completions"),
-        ("/chat//completions", "/chat/completions"),
+        *("//models", "//v1/models", "///v1/models", "/%2Fv1/models", "/v1%2Fmodels"),
+        *(
+            "/v1/models/",
+            "/v1//models",
+            "/models//",
+            "/v1/v1/models",
+            "/v1/v1//models/",
+        ),
+        *(
+            "/openai/v1/models?api-version=preview",
+            "/openai/models",
+            "/anthropic/v1/models",
+        ),
+        *("/engines", "/v1/engines"),
     ],
 )
 @ensureDeferred
-async def test_needless_slashes_are_redirected(
-    http: HTTP, path: str, location: str
-) -> None:
-    response = await http.request("POST", path, data=b"{}")
-    assert response.code == 308
-    assert str(header(response, "location")).endswith(location)
-
-
-@pytest.mark.parametrize(
-    "path", ["//models", "//v1/models", "///v1/models", "/%2Fv1/models", "/v1%2Fmodels"]
-)
-@ensureDeferred
-async def test_leading_and_encoded_slashes_are_read_generously(
-    http: HTTP, path: str
-) -> None:
+async def test_paths_of_the_models(http: HTTP, path: str) -> None:
     response = await http.request("GET", path)
     assert models_errors(await response.json()) == []
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/v1/models", "/v1x/models", "/v1/models/", "/v1/"]
+    "path",
+    [
+        *("/chat/completions", "/v1/chat/completions", "/v1/v1/chat/completions"),
+        *("/v1/chat/completions/", "/v1//chat/completions", "/chat//completions"),
+        "/openai/v1/chat/completions",
+        "/openai/deployments/opus/chat/completions?api-version=2024-10-21",
+        "/v1/deployments/opus/chat/completions",
+    ],
 )
 @ensureDeferred
-async def test_v1_is_taken_off_once(http: HTTP, path: str) -> None:
-    response = await http.request("GET", path)
-    assert (response.code, (await response.json())["error"]["code"]) == (
-        404,
-        "not_found",
-    )
+async def test_paths_of_chat_completions(http: HTTP, path: str) -> None:
+    http.backend.asked = lambda ask: ask.answer("here")
+    response = await http.request("POST", path, json=chat_body("hello"))
+    assert response.code == 200
+    assert (await response.json())["object"] == "chat.completion"
+
+
+@ensureDeferred
+async def test_azures_path_names_the_model(http: HTTP) -> None:
+    http.backend.asked = lambda ask: ask.answer("here")
+    path = "/openai/deployments/anthropic/opus/chat/completions"
+    body = chat_body("hello", model="haiku")
+    response = await http.request("POST", path, json=body)
+    assert response.code == 200
+    assert http.backend.asks[-1].question.request.model == "anthropic/opus"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1x/models", "/v2/models", "/api/v1/models", "/v1/chat/completions/v1"]
+)
+@ensureDeferred
+async def test_other_paths_are_told_the_base_url(http: HTTP, path: str) -> None:
+    response = await http.request("GET", path, headers={"host": "localhost:9"})
+    error = (await response.json())["error"]
+    assert (response.code, error["code"]) == (404, "not_found")
+    assert "http://localhost:9/v1 for clients of OpenAI's API" in error["message"]
+    assert "http://localhost:9 for clients of Anthropic's" in error["message"]
+
+
+@pytest.mark.parametrize("path", ["/", "", "/v1", "/v1/", "/?a=b"])
+@ensureDeferred
+async def test_root_tells_people_the_base_url(http: HTTP, path: str) -> None:
+    response = await http.request("GET", path, key=None)
+    text = (await response.content()).decode()
+    assert response.code == 200
+    assert f"http://127.0.0.1:{http.number}/v1 for clients of OpenAI's" in text
+    response = await http.request("HEAD", path, key=None)
+    assert (response.code, await response.content()) == (200, b"")
+
+
+@ensureDeferred
+async def test_azures_clients_send_their_own_header(http: HTTP) -> None:
+    response = await http.request("GET", "/models", key=None, headers={"api-key": KEY})
+    assert response.code == 200
+
+
+@pytest.mark.parametrize("query", ["key=x", "a=b&api_key=x", "api-key=x", "KEY=x"])
+@ensureDeferred
+async def test_key_in_the_url_is_refused_in_words(http: HTTP, query: str) -> None:
+    for method, data in (("GET", None), ("POST", b"{}")):
+        path = f"/models?{query}"
+        response = await http.request(method, path, key=None, data=data)
+        assert response.code == 401
+        assert "from the URL" in (await response.json())["error"]["message"]
 
 
 @ensureDeferred
