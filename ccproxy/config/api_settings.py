@@ -1,4 +1,4 @@
-"""Options of the APIs: `ccproxy.api` takes this class as it is."""
+"""The options of `ccproxy.api`."""
 
 from attrs import frozen
 
@@ -8,7 +8,7 @@ from ccproxy.config.parsers import size, switch
 
 @frozen(kw_only=True, slots=False)
 class APISettings:
-    """Settings of the API's routes."""
+    """Settings of the APIs' routes."""
 
     max_body: int = option(
         group=Group.LIMITS,

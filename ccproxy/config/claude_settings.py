@@ -1,4 +1,4 @@
-"""Options of the CLI: `ccproxy.claude` takes these classes as they are."""
+"""The options of `ccproxy.claude`: the CLI and its processes."""
 
 from attrs import frozen
 
@@ -6,7 +6,7 @@ from ccproxy.config.limits import PoolLimits, SuspensionLimits, TurnTimeouts
 from ccproxy.config.options import Group, option
 from ccproxy.config.parsers import choice, names, positive, switch
 
-# Claude Code's own tool for what OpenAI's clients call web_search.
+# The tool of Claude Code for the web search of OpenAI's APIs.
 _WEB_SEARCH = "WebSearch"
 
 

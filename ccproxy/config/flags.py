@@ -1,4 +1,4 @@
-"""The options as flags of a command line, for all commands of ccproxy."""
+"""The command-line flags of the server's options, for all commands of ccproxy."""
 
 import shutil
 import sys
@@ -17,16 +17,16 @@ _MOST_COLUMNS = 100
 
 
 class SettingsOptions(usage.Options):
-    """Collects the values of the flags of `OPTIONS`.
+    """Command-line parser for the flags of `OPTIONS`.
 
-    A subclass adds flags of its own as methods ``opt_…`` with a docstring.
+    A subclass adds its own flags as methods ``opt_…`` with a docstring.
 
     Attributes:
-        given: the values by flag as typed, in order, for
+        given: the values of each flag, as typed and in order. The argument ``flags`` of
             `ccproxy.config.reading.read_settings`.
         about: what the command does.
-        metavars: by flag, the name of its value in ``--help``; for a subclass's own
-            flags.
+        metavars: for a subclass's own flags: the name of the value in ``--help``, by
+            flag.
     """
 
     about: ClassVar[str] = ""
@@ -56,7 +56,7 @@ class SettingsOptions(usage.Options):
         return "\n".join([*parts, ""])
 
     def _own_entries(self) -> list[Entry]:
-        """The flags of the command itself."""
+        """The flags that a subclass has added, for ``--help``."""
         of_settings = {text.flag for option in OPTIONS for text in option.spellings}
         own = {name.removesuffix("=") for name in self.longOpt} - of_settings
         # Every command has these two; they come last.
@@ -67,7 +67,7 @@ class SettingsOptions(usage.Options):
         ]
 
     def _about(self, flag: str) -> str:
-        """A method's docstring, in the form of the other lines of help."""
+        """The help of a subclass's flag: the method's docstring, in lower case."""
         text = self.docs[flag].removesuffix(".")
         return f"{text[0].lower()}{text[1:]}"
 
@@ -79,7 +79,7 @@ class SettingsOptions(usage.Options):
 
 
 def _collector(option: Option, flag: str) -> Callable[..., None]:
-    """The method by which `usage.Options` takes one flag."""
+    """Make the ``opt_…`` method that `usage.Options` calls for a flag."""
 
     def take(options: SettingsOptions, text: str) -> None:
         options.given.setdefault(flag, []).append(text)

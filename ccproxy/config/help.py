@@ -1,4 +1,4 @@
-"""The text of ``--help``: options in groups, and how their values are written."""
+"""Formats the text of ``--help``: the options in groups, and the syntax of values."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,8 @@ VALUES = (
     "takes precedence. The variable of a switch is 1 or 0."
 )
 
-# The column of the explanations; after a longer flag they begin on the next line.
+# The column where an option's explanation begins; after a longer flag, the explanation
+# begins on the next line.
 _COLUMN = 30
 _NARROWEST = 50
 
@@ -28,7 +29,7 @@ class Entry:
 
 
 def entry_of(option: Option) -> Entry:
-    """What ``--help`` shows of an option of the server."""
+    """Make the entry of one of the server's options."""
     short = f"-{option.letter}, " if option.letter else ""
     value = f" {option.metavar}" if option.metavar else ""
     default = option.default_text or option.default
@@ -37,7 +38,7 @@ def entry_of(option: Option) -> Entry:
 
 
 def groups_of(options: Iterable[Option]) -> Mapping[str, Sequence[Entry]]:
-    """The options that are shown, by the heading of their group."""
+    """Make the entries of all options that are not hidden, by their group's heading."""
     found: dict[str, list[Entry]] = {}
     for option in options:
         if not option.is_hidden:
@@ -46,12 +47,12 @@ def groups_of(options: Iterable[Option]) -> Mapping[str, Sequence[Entry]]:
 
 
 def paragraph(text: str, width: int) -> str:
-    """A text in lines of a width."""
+    """Wrap a text to ``width`` columns."""
     return textwrap.fill(text, max(width, _NARROWEST), break_on_hyphens=False)
 
 
 def section(title: str, entries: Iterable[Entry], width: int) -> str:
-    """A heading and its options, in lines of a width."""
+    """Format a heading and its entries, wrapped to ``width`` columns."""
     lines = [f"{title}:"]
     for entry in entries:
         flags = f"  {entry.flags}"

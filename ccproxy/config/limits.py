@@ -1,8 +1,8 @@
-"""Limits that the packages below `ccproxy.server` take as they are.
+"""Limits of connections, answers and CLI processes.
 
-Each class declares the options of one part, with their defaults. `Settings` is all of
-these classes at once, so that the settings object itself can be handed down. Times are
-in seconds, sizes in bytes.
+Each class declares the options of one component, with their defaults. `Settings`
+inherits from all of these classes, so each component receives the `Settings` object but
+needs only its own class. Times are in seconds, sizes in bytes.
 """
 
 from attrs import frozen
@@ -48,7 +48,7 @@ class ConnectionLimits:
         group=Group.LIMITS,
         metavar="TIME",
         parse=duration,
-        # Longer than what is usual in front of it, so that the other side closes.
+        # Longer than the timeouts of common reverse proxies, so that they close first.
         default="90s",
         old=[Spelling(flag="keep-alive", variable="CCPROXY_KEEP_ALIVE")],
         help="a connection without a request for this long is closed",
@@ -92,7 +92,7 @@ class TurnTimeouts:
 
 @frozen(kw_only=True, slots=False)
 class PoolLimits:
-    """How many CLI processes are kept, for how long, and the queue for them."""
+    """Limits of CLI processes, and of the queue of requests that wait for one."""
 
     spares: int = option(
         group=Group.PROCESSES,

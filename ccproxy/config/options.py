@@ -1,10 +1,10 @@
-"""An option is one attrs field; its metadata has its flag, variable, help and parser.
+"""Declares options: attrs fields with flag, variable, help and parser as metadata.
 
-A settings class declares an option by `option`. The flags, ``--help``, the table in
-docs/settings.md and the values read from the environment all come from that
-declaration. The names follow from the field's: ``idle_timeout`` is the flag
-``--idle-timeout`` and the variable ``CCPROXY_IDLE_TIMEOUT``, unless the declaration
-says otherwise.
+A settings class declares each option by a call of `option`. The flags, ``--help``, the
+table in docs/settings.md and the values read from the environment all come from that
+declaration. By default, the names come from the field's name: the field
+``idle_timeout`` has the flag ``--idle-timeout`` and the variable
+``CCPROXY_IDLE_TIMEOUT``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,8 +37,8 @@ class Spelling:
     Attributes:
         flag: the long flag, without dashes; empty: none.
         variable: the environment variable; empty: none.
-        parse: from text to the value; raises ValueError with the reason. None: as the
-            option does.
+        parse: converts the text to the value; raises ValueError with the reason. None:
+            the option's own parser.
     """
 
     flag: str = ""
@@ -48,20 +48,24 @@ class Spelling:
 
 @frozen(kw_only=True)
 class Option:
-    """What an operator sees of one field.
+    """One option: a field of a settings class as the operator sets it.
 
     Attributes:
-        name: the field's name.
+        group: the heading of ``--help`` under which the option is shown.
         help: one line that is clear without the lines around it.
-        parse: from text to the value; raises ValueError with the reason.
-        default: as the operator would write it; empty: there is none.
-        default_text: describes the default, where no value can.
-        metavar: the name of the value in ``--help``; empty: a switch.
+        parse: converts the text to the value; raises ValueError with the reason.
+        name: the field's name.
+        flag: the long flag, without dashes.
+        variable: the environment variable.
+        default: the default as the operator would write it; empty: there is none.
+        default_text: describes a default that is not a fixed value.
+        metavar: the name of the value in ``--help``; empty: the option is a switch.
         letter: the short flag.
-        repeatable: may be given several times; the variable has commas then.
-        is_secret: holds a password, and is not printed.
-        is_hidden: accepted for old command lines, and not shown.
-        old: former flags and variables; accepted, and not shown.
+        repeatable: whether the flag may be given several times; in the variable, commas
+            separate the values.
+        is_secret: whether the value is secret, so that it is not printed.
+        is_hidden: whether the option is not shown; old command lines may have it.
+        old: former flags and variables, which are accepted but not shown.
     """
 
     group: Group
@@ -89,8 +93,8 @@ def option(*, unset: Any = None, **about: Any) -> Any:
     """Declare a field that is an option.
 
     Args:
-        unset: the field's value without the option, if there is no ``default``.
-        about: the attributes of `Option`, but ``name``.
+        unset: the field's value if the option is not given and has no ``default``.
+        about: the attributes of `Option`, except ``name``.
     """
     declared = Option(**about)
     if declared.default:
@@ -105,12 +109,15 @@ def option(*, unset: Any = None, **about: Any) -> Any:
 
 
 def metadata(**about: Any) -> Mapping[str, Option]:
-    """The metadata of a field that has no default; see `option`."""
+    """The metadata of a field without a default; ``about`` is as for `option`."""
     return {_KEY: Option(**about)}
 
 
 def options_of(settings: type) -> Sequence[Option]:
-    """The options of a settings class by group; in a group the class's own first."""
+    """The options of a settings class, sorted by group.
+
+    Within a group, the class's own options come before the inherited options.
+    """
     options = [
         _named(field.metadata[_KEY], field.name)
         for part in settings.__mro__

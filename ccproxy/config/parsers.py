@@ -1,7 +1,6 @@
-"""Parsers of option values: from the operator's text to a value.
+"""Parsers of option values: each converts the operator's text to a value.
 
-Each parser raises ValueError with one line for the operator. The line names what is
-accepted.
+Each parser raises ValueError with a message of one line for the operator.
 """
 
 import re
@@ -13,7 +12,7 @@ _SIZE_UNITS |= {"kb": 10**3, "mb": 10**6, "gb": 10**9}
 _DAY_SECONDS = 86_400
 _TIME_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": _DAY_SECONDS}
 _LARGEST_BYTES = 10**15
-# Twisted schedules calls by floating point seconds; 10**8 s are three years.
+# About three years. Twisted's delays are floats, so there has to be some limit.
 _LONGEST_SECONDS = 10**8
 _MOST_DAYS = 100_000
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -21,12 +20,12 @@ _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _LABELS = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
 _HOST_NAME = re.compile(rf"\*|(?:\*\.)?{_LABELS}\.?(?::[0-9]{{1,5}})?")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9_.\[\]:-]+")
-# What an HTTP header field can carry. Any other key could never match.
+# The characters of an HTTP header field. Clients could not send any other key.
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
 def api_key(text: str) -> str:
-    """An API key that an HTTP header field can carry."""
+    """An API key: printable ASCII characters without blanks, as in HTTP headers."""
     if not _KEY.fullmatch(text):
         raise ValueError("must be printable ASCII without blanks, and not empty")
     return text
@@ -40,7 +39,7 @@ def port(text: str) -> int:
 
 
 def size(text: str) -> int:
-    """A number of bytes, with or without a unit."""
+    """A size in bytes; the text may have a unit."""
     match = _QUANTITY.fullmatch(text)
     if match is None or match[2].lower() not in _SIZE_UNITS:
         raise ValueError(
@@ -53,7 +52,7 @@ def size(text: str) -> int:
 
 
 def duration(text: str) -> float:
-    """A number of seconds, with or without a unit."""
+    """A duration in seconds; the text may have a unit."""
     seconds = _seconds(text)
     if not 0 < seconds <= _LONGEST_SECONDS:
         raise ValueError("must be more than zero, and less than three years")
@@ -61,10 +60,10 @@ def duration(text: str) -> float:
 
 
 def duration_or_forever(text: str) -> float | None:
-    """A number of seconds with its unit; None: forever.
+    """A duration in seconds; None: forever.
 
-    A number without a unit is refused: ``30`` would be half a minute, but the operator
-    may mean days.
+    The text must have a unit: ``30`` would mean 30 seconds, but the operator may mean
+    30 days.
     """
     if text.strip().lower() == "forever":
         return None
@@ -77,7 +76,7 @@ def duration_or_forever(text: str) -> float | None:
 
 
 def days_or_forever(text: str) -> float | None:
-    """A number of days, as seconds; None: forever."""
+    """A duration in seconds from a number of days; None: forever."""
     if text.strip().lower() == "forever":
         return None
     if not _NUMBER.fullmatch(text.strip()) or not 0 < float(text) < _MOST_DAYS:
@@ -123,7 +122,7 @@ def not_empty(text: str) -> str:
 
 
 def postgresql_url(text: str) -> str:
-    """The URL of a PostgreSQL database, in the form that SQLAlchemy takes."""
+    """The URL of a PostgreSQL database, with SQLAlchemy's scheme."""
     scheme, separator, rest = text.strip().partition("://")
     if separator and scheme in ("postgres", "postgresql", "postgresql+psycopg"):
         return f"postgresql+psycopg://{rest}"
@@ -131,7 +130,7 @@ def postgresql_url(text: str) -> str:
 
 
 def choice(*choices: str) -> Callable[[str], str]:
-    """A parser that takes one of some words."""
+    """Make a parser that accepts the given words, in any case."""
 
     def parse(text: str) -> str:
         if text.lower() not in choices:

@@ -1,8 +1,8 @@
-"""From flags and environment variables to `Settings`.
+"""Makes `Settings` from flags and environment variables.
 
-Flags take precedence over variables, and variables over defaults; the current name of
-an option takes precedence over its old names. Nothing here reads ``os.environ`` or a
-file by itself: `read_settings` gets both as arguments.
+Flags take precedence over variables, and variables over defaults. The current name of
+an option takes precedence over its former names. `read_settings` gets the environment
+and the function that reads the key file as arguments.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,13 +29,14 @@ def read_settings(
     """Read and check all settings.
 
     Args:
-        flags: what the command line gave, by flag, in its order.
-        environment: the process's variables; an empty one counts as not set.
+        flags: the values of each flag on the command line, in order.
+        environment: the process's variables; an empty variable counts as not set.
         read_text: reads the key file.
         needs_key: whether a missing API key is an error.
 
     Raises:
-        SettingsError: with one line that names the flag or the variable.
+        SettingsError: a value is wrong or missing; the message names the flag or the
+            variable.
     """
     values: dict[str, Any] = {}
     for option in OPTIONS:
@@ -59,7 +60,7 @@ def read_settings(
 
 
 def without_effect(settings: Settings) -> Sequence[str]:
-    """The options that were given and do nothing, each with the reason."""
+    """The options that were given but have no effect, each with the reason."""
     found = []
     if settings.reuse is not None:
         found.append("--reuse: every claude CLI process answers any request")
@@ -101,7 +102,7 @@ def _parsed(
 
 
 def _state_dir(environment: Mapping[str, str]) -> Path | None:
-    """The state directory of the XDG base directory specification; None: no home."""
+    """The state directory by the XDG base directory specification; None: unknown."""
     base = environment.get("XDG_STATE_HOME", "")
     home = environment.get("HOME")
     # The specification says that a relative path is ignored.

@@ -1,8 +1,8 @@
 """All settings of a server: each field is one option.
 
-Options that a package below `ccproxy.server` receives as one object are in
+The options of the packages below `ccproxy.server` are in
 `ccproxy.config.claude_settings`, `ccproxy.config.api_settings` and
-`ccproxy.config.limits`.
+`ccproxy.config.limits`. `Settings` inherits them.
 """
 
 import functools
@@ -35,12 +35,13 @@ from ccproxy.config.parsers import (
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong; one line that names it and what to do."""
+    """A setting is missing or wrong; the message is one line that names the setting."""
 
 
 _DAY_SECONDS = 86_400.0
-# Former names of fields, which embedding applications may still pass: the new name, and
-# the factor from the former unit to the new one (None: the same unit).
+# Former names of fields, which applications that embed the proxy may still pass. The
+# values: the new name, and the factor from the former unit to the new one (None: the
+# unit is the same).
 _FORMER_FIELDS: dict[str, tuple[str, float | None]] = {
     "body_seconds": ("body_timeout", None),
     "drain_seconds": ("drain_timeout", None),
@@ -61,7 +62,7 @@ _FORMER_FIELDS: dict[str, tuple[str, float | None]] = {
 
 
 def _takes_former_fields(settings: "type[Settings]") -> "type[Settings]":
-    """Let a class be made with the former names of its fields, with a warning."""
+    """Make a class's constructor accept former names of fields, with a warning."""
     made: Callable[..., None] = settings.__init__
 
     @functools.wraps(made)
@@ -84,11 +85,12 @@ def _takes_former_fields(settings: "type[Settings]") -> "type[Settings]":
 @_takes_former_fields
 @frozen(kw_only=True, slots=False)
 class Settings(APISettings, ConnectionLimits, ClaudeSettings):
-    """All settings, checked. Times are in seconds, sizes in bytes.
+    """All settings of a server. Times are in seconds, sizes in bytes.
 
-    `ccproxy.config.reading.read_settings` builds it from flags and variables. Built
-    directly, it has the same defaults, except that ``state_dir`` is a temporary
-    directory, and ``api_key_file`` is not read.
+    `ccproxy.config.reading.read_settings` makes a `Settings` object from flags and
+    environment variables. An object that an application makes itself has the same
+    defaults, with two exceptions: ``state_dir`` is a temporary directory, and
+    ``api_key_file`` is not read.
     """
 
     # The server.

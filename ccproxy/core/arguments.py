@@ -1,15 +1,15 @@
-"""Arguments of calls, which the Messages API takes as an object only. Pure.
+"""Makes a JSON object of a tool call's arguments, for the Messages API. Pure.
 
-==================================  ===============================================
-arguments                           object
-==================================  ===============================================
-the JSON of an object               that object
-a JSON string of such a text        that object: some clients encode twice
-``null``, or white space            ``{}``
-any other text                      ``{"arguments": "…"}``, with that text
-==================================  ===============================================
+====================================  =============================================
+arguments                             object
+====================================  =============================================
+the JSON of an object                 that object
+a JSON string that holds such JSON    that object: some clients encode twice
+``null``, or white space              ``{}``
+any other text                        ``{"arguments": "…"}``, with that text
+====================================  =============================================
 
-Half a surrogate pair becomes U+FFFD in any of these.
+A lone surrogate becomes U+FFFD in each case.
 
 Source: rules 6 and 11 of the Messages API.
 """
@@ -29,10 +29,10 @@ _decode_text = msgspec.json.Decoder(str | None).decode
 
 
 def arguments_object(text: str) -> tuple[Raw, bool]:
-    """The object for the text of a call's arguments.
+    """Convert the text of a call's arguments to an object.
 
     Returns:
-        The object, and whether it is exactly what the text says.
+        The object, and whether ``text`` was already the JSON of that object.
     """
     given = text.encode()
     body = without_halves(given)
@@ -51,19 +51,22 @@ def arguments_object(text: str) -> tuple[Raw, bool]:
 
 
 def given_arguments(call: ToolUse) -> str:
-    """The JSON text that a call began with; empty: its arguments are in deltas."""
+    """The arguments that a call's block started with, as JSON; empty: ``{}``.
+
+    In a stream, a call starts with ``{}``, and deltas add its arguments.
+    """
     given = bytes(call.input)
     return "" if given == bytes(NOTHING) else given.decode()
 
 
 def wrapped(value: object) -> Raw:
-    """The object that stands for arguments that are none."""
+    """Wrap arguments that are not an object: ``{"arguments": value}``."""
     return Raw(_encode({_FIELD: value}))
 
 
 def _is_object(body: bytes) -> bool:
     try:
-        # Numbers are not decoded: ``1e400`` is JSON, but no float.
+        # Numbers are not decoded: ``1e400`` is valid JSON, but too large for a float.
         _decode_object(body)
     except (msgspec.DecodeError, RecursionError):
         return False

@@ -1,6 +1,6 @@
-"""The backend that answers questions, as the web server and the APIs know it.
+"""The interface through which the web server and the APIs use the model.
 
-`Backend` is implemented by `ccproxy.claude.backend`, and by a script in tests.
+`ccproxy.claude.backend` implements `Backend`; tests implement it by a script.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import Event
 from ccproxy.core.usage import RateWindow
 
-# To decode or compose a larger request can take some ten milliseconds, or seconds.
+# Decoding or composing a larger request takes tens of milliseconds, or even seconds.
+# Such a request is handled in a thread, because it would block the reactor.
 LARGE_BYTES = 2**17
 
 
@@ -21,7 +22,7 @@ class PreparedQuestion(Protocol):
 
     @property
     def model(self) -> str:
-        """The model's name for the CLI, resolved from the client's."""
+        """The model's name as the CLI gets it, resolved from the client's name."""
 
     @property
     def effort(self) -> str | None:
@@ -29,11 +30,11 @@ class PreparedQuestion(Protocol):
 
     @property
     def adjusted(self) -> Sequence[str]:
-        """The client's paths of fields that are sent in another form."""
+        """Fields that are sent in another form, by their paths in the request."""
 
     @property
     def ignored(self) -> Sequence[str]:
-        """The client's paths of fields that are not sent."""
+        """Fields that are not sent, by their paths in the request."""
 
     @property
     def prefix(self) -> str:
@@ -47,7 +48,7 @@ class Listener(Protocol):
     """The receiver of one answer."""
 
     def receive(self, events: Sequence[Event]) -> None:
-        """Take events that arrived together, at least one, in order.
+        """Take one or more events that arrived together, in order.
 
         The last event of an answer is its only ``Finished`` or ``Failed``.
         """
@@ -59,13 +60,14 @@ class Status:
 
     Attributes:
         answers: whether the CLI can be started, and has reported its version and login.
-        why_not: the reason if it does not answer; empty: it answers, or there is none.
+        why_not: why the CLI does not answer; empty: it answers, or the reason is not
+            known.
         version: the CLI's version; None: not known yet.
         is_logged_in: whether the CLI reports a login.
         login: the source of the login, in the CLI's words.
         account: the e-mail address of the login; None: the CLI does not report one.
         subscription: the kind of subscription; None: not reported.
-        windows: the subscription's rate limits, as far as they were reported.
+        windows: the subscription's rate limits that the CLI has reported.
         composer: how requests reach the CLI, ``body`` or ``native``.
         why_native: the reason for ``native``, one clause; empty with ``body``.
     """
@@ -100,7 +102,7 @@ class PendingRequest(Protocol):
 
     @property
     def queued_seconds(self) -> float:
-        """The time that the request has waited for a process."""
+        """The time for which the request has waited for a process."""
 
     def cancel(self) -> None:
         """Cancel the request; the listener is not called again."""
@@ -113,7 +115,7 @@ class PendingRequest(Protocol):
 
 
 class Backend(Protocol):
-    """Answers requests: `ccproxy.claude.backend`, or a script in tests."""
+    """Prepares and answers requests."""
 
     async def prepare(
         self, request: MessagesRequest, *, owner: str = ""
@@ -121,21 +123,21 @@ class Backend(Protocol):
         """Prepare a request.
 
         Args:
-            request: its ``model`` is the client's name for it; empty: the configured
-                model.
+            request: its ``model`` is the client's name of the model; empty: the
+                configured model.
             owner: the id of the client's key. Answers remembered for one owner are
                 never used for another.
 
         Raises:
             CCProxyError: the model does not exist, or the request is invalid; ``param``
-                is the client's path.
+                is the path of the field in the client's request.
         """
 
     def ask(self, question: PreparedQuestion, listener: Listener) -> PendingRequest:
-        """Send a prepared request; never calls the listener before it returns."""
+        """Send a prepared request; the listener is called only after this returns."""
 
     async def resolve(self, name: str | None) -> str:
-        """The model that a client's name means.
+        """Resolve a client's name of a model to the CLI's name.
 
         Raises:
             CCProxyError: there is no such model.

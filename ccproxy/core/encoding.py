@@ -1,7 +1,7 @@
-"""JSON that every reader can parse, and the events of a stream as sent. Pure.
+"""Encodes values as one line of JSON, and stream events as server-sent events. Pure.
 
-Encoders make `WireEvent`s: a name and one line of JSON each. Framing happens at the
-socket: as a server-sent event by `sse_frames`, as a message over a WebSocket.
+The APIs encode their events as `WireEvent`s. `sse_frames` makes server-sent events of
+them. On a WebSocket, the data of each `WireEvent` is one message.
 
 Source: WHATWG HTML, "Server-sent events".
 """
@@ -13,14 +13,14 @@ import msgspec
 
 from ccproxy.core.stream import Event
 
-# Some readers split lines at every line end of Unicode, as Python's str.splitlines
-# does. In JSON these characters may be escaped.
+# Some clients split lines at every Unicode line separator, as Python's str.splitlines
+# does. So these characters are escaped.
 _LINE_ENDS = {
     "\u2028".encode(): rb"\u2028",
     "\u2029".encode(): rb"\u2029",
     "\x85".encode(): rb"\u0085",
 }
-# Stands for a text that is filled in later. No JSON has a NUL in it.
+# A placeholder for a text that is inserted later. JSON never contains a NUL.
 _NUL = b"\0"
 TEXT = msgspec.Raw(_NUL)
 
@@ -28,9 +28,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode_json(value: object) -> bytes:
-    """Encode a value as one line of JSON, without any of Unicode's line ends."""
+    """Encode a value as one line of JSON, without Unicode line separators."""
     encoded = _encode(value)
-    # Line breaks remain only between tokens: raw JSON of a client may have them.
+    # Raw JSON of a client may have line breaks between its tokens.
     if b"\n" in encoded or b"\r" in encoded:
         encoded = encoded.replace(b"\n", b" ").replace(b"\r", b" ")
     if encoded.isascii():
@@ -57,23 +57,24 @@ class WireEvent(msgspec.Struct, frozen=True, gc=False):
     """One event of a stream.
 
     Attributes:
-        name: the event's type; empty where an API's events have none.
-        data: one line of JSON; `DONE` has a word instead.
+        name: the event's type; empty: events of this API have no type.
+        data: one line of JSON; `DONE` has the word ``[DONE]`` instead.
     """
 
     name: str
     data: bytes
 
 
-# Encodes events of one answer in the format of the client's API; may return none.
+# Encodes events of one answer in the format of the client's API. Some events have no
+# equivalent there, so the result may be empty.
 Encode: TypeAlias = Callable[[Sequence[Event]], Sequence[WireEvent]]
-# Ends a stream of OpenAI's APIs. Unlike an event of these APIs it has no number, is
-# not stored, and is not sent over a WebSocket.
+# Ends a stream of OpenAI's APIs. It is not an event: it has no sequence number, is not
+# stored, and is not sent over a WebSocket.
 DONE = WireEvent("", b"[DONE]")
 
 
 def sse_frames(events: Iterable[WireEvent]) -> bytes:
-    """The events as server-sent events, ready for the socket."""
+    """Encode events as server-sent events."""
     return b"".join(map(_frame, events))
 
 

@@ -1,16 +1,15 @@
-"""All errors that a client may receive, by whose fault they are.
+"""All errors that a client may receive, grouped by what is at fault.
 
-Every error has the fields of an OpenAI error document: ``message`` (which says
-what to do), ``type``, ``param`` and ``code``, and the HTTP status. `ccproxy.web`
-sends them.
+Every error has the fields of an OpenAI error document (``message``, ``type``,
+``param``, ``code``) and an HTTP status. `ccproxy.web` makes the response from them.
 
-======================  ====================================================
-``ClientError``         the request: 4xx, a repetition fails too
+======================  ==========================================================
+``ClientError``         the request: 4xx, or 501 for a feature that does not exist
 ``ClaudeError``         the CLI or the provider: 429, 502, 503, 504
 ``StorageFailed``       the database: 500
-``ServerFull``  too many connections: 503
-``InternalError``       the proxy: 500, and the message stays in the log
-======================  ====================================================
+``ServerFull``          too many connections or bytes: 503
+``InternalError``       the proxy: 500; only the log has the reason
+======================  ==========================================================
 
 Source: docs/errors.md; ``Error`` in OpenAI's OpenAPI document.
 """
@@ -80,16 +79,16 @@ class CCProxyError(Exception):
         message: for the user; says what is wrong and what to do.
         param: path of the offending request field, such as ``messages[0].role``.
         retry_after_seconds: how long to wait before a retry; None: not known.
-        cause: the log has it beside the code; None: the code is exact enough.
+        cause: the exact reason, logged next to ``code``; None: ``code`` is exact.
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
-    # OpenAI's SDKs repeat 408, 409, 429 and 5xx, unless the response has the header
-    # `x-should-retry: false`.
+    # OpenAI's SDKs retry after 408, 409, 429 and 5xx, unless the response has the
+    # header `x-should-retry: false`.
     should_retry: ClassVar[bool] = True
-    # The cause of an error that is made without one.
+    # The cause if the constructor gets none.
     default_cause: ClassVar[Cause | None] = None
 
     def __init__(
@@ -133,7 +132,7 @@ class UnsupportedValue(ClientError):
 
 
 class ThreadsUnsupported(UnsupportedValue):
-    """The client asked for a thread that the server stores."""
+    """The ``thread`` field asks for a conversation that the server stores."""
 
     code = "thread_unsupported_request"
 
@@ -151,7 +150,7 @@ class ContentFiltered(ClientError):
 
 
 class InvalidEncryptedContent(ClientError):
-    """The encrypted content is not what this proxy gave to the client."""
+    """The encrypted content was changed, or was not made by this proxy."""
 
     code = "invalid_encrypted_content"
 
@@ -205,7 +204,7 @@ class OriginNotAllowed(ClientError):
 
 
 class HostNotAllowed(ClientError):
-    """The ``Host`` header names another host, as in a DNS rebinding attack."""
+    """The ``Host`` header names a foreign host, as in a DNS rebinding attack."""
 
     status = 403
     code = "foreign_host"
@@ -281,7 +280,7 @@ class ClaudeUnresponsive(ClaudeError):
 
 
 class NotLoggedIn(ClaudeError):
-    """The CLI has no login, or the provider refused it."""
+    """The CLI has no login, or the provider refused the login."""
 
     status = 503
     code = "claude_not_logged_in"
@@ -349,11 +348,11 @@ class StorageFailed(CCProxyError):
 
 
 class InternalError(CCProxyError):
-    """A bug of the proxy. The client gets the request's id, the log the traceback."""
+    """A bug of the proxy; the client gets the request's id, the log the traceback."""
 
 
 def unsupported(param: str, why: str) -> NoReturn:
-    """Refuse a field that would change the meaning of the answer if it were ignored.
+    """Refuse a field, because ignoring it would change the meaning of the answer.
 
     Raises:
         UnsupportedValue: always.

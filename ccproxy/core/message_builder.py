@@ -1,8 +1,8 @@
 """Builds a message from stream events. Pure.
 
-An answer can consist of several messages: Claude Code used a tool of its own in
-between, or the proxy asked a second time. Their blocks become one list. `Restarted`
-removes everything since the last `MessageStart`.
+An answer can consist of several messages, if Claude Code uses a tool of its own, or if
+the proxy sends a second request. The blocks of all messages form one list. `Restarted`
+removes all blocks since the last `MessageStart`.
 
 How a delta changes its block:
 
@@ -11,14 +11,13 @@ How a delta changes its block:
 ``signature``              replaces the block's ``signature``
 ``partial_json``           is appended to the JSON text of the block's ``input``
 ``citations_delta``        ``citation`` is appended to ``citations``
-any other                  its strings are appended to the block's strings, its lists
-                           to the block's lists, all other values replace the
-                           block's; the block is then not ``is_exact``
+any other                  each string or list is appended to the block's field of
+                           that name, any other value replaces the field; ``is_exact``
+                           becomes false
 =========================  ==========================================================
 
-A delta of a block that has not begun is ignored. Arguments that are no JSON object,
-because they were cut off or the model wrote something else, become one as
-`arguments_object` says.
+A delta is ignored if its block has not begun. If a call's arguments are not a JSON
+object, for example because they were cut off, `arguments_object` makes one of them.
 
 Source: ``accumulate_event`` of anthropic-python 2.14, stable and beta.
 """
@@ -59,10 +58,11 @@ _decode = msgspec.json.Decoder().decode
 
 @frozen
 class BuiltBlock:
-    """A block of the answer, as `MessageBuilder.parts` has it.
+    """A block of the answer, in `MessageBuilder.parts`.
 
     Attributes:
-        block: the block with its content so far; a call without its arguments.
+        block: the block with its content so far; a call is as it started, without the
+            arguments from its deltas.
         arguments: the JSON text of a call's arguments, which may be cut off.
     """
 
@@ -85,7 +85,7 @@ class MessageBuilder:
 
     @property
     def is_over(self) -> bool:
-        """Whether the answer has ended, whole or with an error."""
+        """Whether the answer has ended, with or without an error."""
         return self._end is not None
 
     @property
@@ -100,7 +100,7 @@ class MessageBuilder:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the blocks are exactly those of an answer that is not streamed."""
+        """Whether the blocks equal those that the API sends without streaming."""
         return all(block.is_exact for block in self._blocks)
 
     @property
@@ -130,7 +130,7 @@ class MessageBuilder:
 
     @property
     def parts(self) -> Sequence[MessageStart | AgentToolUsed | BuiltBlock]:
-        """The parts of the answer, in order, without void messages."""
+        """The parts of the answer, in order, without messages that were restarted."""
         return [
             part.built() if isinstance(part, _OpenBlock) else part
             for part in self._parts
@@ -216,18 +216,18 @@ class AnswerCollector:
 
     @property
     def model(self) -> str:
-        """The full id of the model that answers; empty before it does."""
+        """The full id of the model that answers; empty: no message has started."""
         return next((m.model for m in self.messages if m.model), "")
 
     @property
     def usage(self) -> Usage:
-        """The sum over the answers that are over."""
+        """The total usage of the answers that have finished."""
         ends = (message.finished for message in self.messages)
         return sum((end.usage for end in ends if end is not None), start=Usage())
 
 
 class _OpenBlock:
-    """A block, with what its deltas have added."""
+    """A block, and the content that its deltas have added."""
 
     def __init__(self, block: Block) -> None:
         self._block = block
@@ -277,7 +277,7 @@ class _OpenBlock:
         self.set(**{name: [*(before if isinstance(before, list) else ()), *items]})
 
     def _current(self, name: str) -> object:
-        """A field with what was added; items of a list may be undecoded."""
+        """A field without the appended strings; items of a list may be undecoded."""
         if name in self._fields:
             value = self._fields[name]
             return _decode(value) if isinstance(value, Raw) else value
@@ -296,14 +296,14 @@ class _OpenBlock:
         return not arguments or arguments_object(arguments)[1]
 
     def built(self) -> BuiltBlock:
-        """The block as it is, cut off or not."""
+        """The block so far; a call's arguments are kept apart."""
         value = self.value
         if not isinstance(value, ToolUse):
             return BuiltBlock(self.whole())
         return BuiltBlock(self._block, self.arguments or given_arguments(value))
 
     def whole(self) -> Block:
-        """The block with all that was added."""
+        """The block with the content that its deltas have added."""
         if not self._parts and not self._fields:
             return self._block
         return self._block.replaced(**self._changes())

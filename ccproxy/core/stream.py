@@ -1,11 +1,11 @@
 """The events of an answer: the Messages API's stream events, and the proxy's own.
 
-Each message of the model begins with `MessageStart`. Its blocks follow: each a
+Each message of the model begins with `MessageStart`. Its blocks follow. Each block is a
 `ContentBlockStart`, deltas, and a `ContentBlockStop`. The last event of an answer is
-one `Finished` or `Failed`. `UpstreamRetry` can come anywhere before. `Restarted` makes
-everything since the last `MessageStart` void; a new `MessageStart` follows.
+one `Finished` or `Failed`. `UpstreamRetry` can come at any place before. `Restarted`
+invalidates all events since the last `MessageStart`; a new `MessageStart` follows.
 
-``index`` is the block's number in its message, from 0.
+``index`` is the number of a block in its message, from 0.
 
 Source: the raw stream events of anthropic-python 2.14.
 """
@@ -42,12 +42,15 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
 
 @frozen(kw_only=True)
 class Usage:
-    """Tokens as the provider reports them; no token is in two of the first four counts.
+    """Token counts as the provider reports them.
 
     Attributes:
         input_tokens: input tokens that were neither read from nor written to the cache.
+        cache_read_tokens: input tokens that were read from the cache.
+        cache_write_tokens: input tokens that were written to the cache.
         output_tokens: all generated tokens, ``thinking_tokens`` included.
-        details: every field of the API's last ``usage`` object; not compared.
+        details: the fields of the API's ``usage`` objects, the last value of each; not
+            compared.
     """
 
     input_tokens: int = 0
@@ -80,7 +83,7 @@ class Usage:
 
 @frozen
 class UpstreamRetry:
-    """The provider failed; the CLI sends the request again after a delay."""
+    """A request to the provider failed; the CLI will send it again after a delay."""
 
     reason: str
     attempt: int
@@ -93,7 +96,7 @@ class MessageStart:
 
     Attributes:
         model: the full id of the model that answers.
-        usage: the usage so far, which is that of the input.
+        usage: the usage of the input.
         id: the provider's id of the message.
     """
 
@@ -104,10 +107,10 @@ class MessageStart:
 
 @frozen
 class Restarted:
-    """The message so far is void; the request is sent again.
+    """The current message is invalid, because the request is sent again.
 
     Attributes:
-        why: the reason, which may be shown to the client.
+        why: the reason; may be shown to the client.
     """
 
     why: str = "the connection to the model was lost during the answer"
@@ -115,9 +118,10 @@ class Restarted:
 
 @frozen
 class ContentBlockStart:
-    """``content_block_start``: a block begins; deltas add its content.
+    """``content_block_start``: a block begins.
 
-    Redacted thinking, results of server tools and the like have no deltas.
+    Deltas add its content, except for redacted thinking, results of server tools and
+    the like: these blocks are complete from the start.
     """
 
     block: Block
@@ -158,7 +162,7 @@ class InputJSONDelta:
 
 @frozen
 class OpaqueDelta:
-    """The JSON of a delta of any other type, such as ``citations_delta``."""
+    """A delta of any other type, such as ``citations_delta``, as JSON."""
 
     raw: bytes
     index: int = 0
@@ -166,7 +170,7 @@ class OpaqueDelta:
 
 @frozen
 class ContentBlockStop:
-    """``content_block_stop``: the block is whole."""
+    """``content_block_stop``: the block is complete."""
 
     index: int = 0
 
@@ -186,7 +190,7 @@ class Finished:
     Attributes:
         stop_reason: the API's value, which may be unknown to this proxy.
         stop_sequence: the client's stop sequence at which the model stopped.
-        stop_details: the API's object of that name, as JSON.
+        stop_details: the API's ``stop_details`` object, as JSON.
         cost_usd: the cost that the CLI reported; None: it reported none.
     """
 
@@ -198,12 +202,12 @@ class Finished:
 
     @property
     def reason(self) -> FinishReason:
-        """The stop reason as one that all APIs distinguish."""
+        """The `FinishReason` for ``stop_reason``; ``STOP`` for an unknown value."""
         return _FINISH_REASONS.get(self.stop_reason, FinishReason.STOP)
 
     @property
     def refusal(self) -> str:
-        """The provider's explanation of a refusal; empty: it gave none."""
+        """The provider's explanation of a refusal; empty: none."""
         if self.reason is not FinishReason.REFUSAL or self.stop_details is None:
             return ""
         match msgspec.json.decode(self.stop_details):
@@ -235,15 +239,15 @@ Event: TypeAlias = (
     | Failed
 )
 
-# Takes the events of one answer that arrived together.
+# Takes one or more events of an answer that arrived together.
 Receiver: TypeAlias = Callable[[Sequence[Event]], None]
 
 
 def is_token(event: Event) -> bool:
     """Whether an event counts as a token, for the time to the first token.
 
-    Pieces of text, thinking and arguments count. So does the start of a call, and of a
-    block that has no deltas.
+    Pieces of text, thinking and arguments count. The start of a call, or of a block
+    without deltas, counts too.
     """
     match event:
         case TextDelta() | ThinkingDelta() | InputJSONDelta() | OpaqueDelta():

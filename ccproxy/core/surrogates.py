@@ -1,15 +1,16 @@
-r"""Halves of surrogate pairs in JSON. Pure.
+r"""Replaces lone surrogates (halves of surrogate pairs) in JSON text. Pure.
 
-JavaScript cuts texts between UTF-16 units, and writes half a pair as an escape such as
-``\ud83d``. Half a pair is no character: most readers of JSON refuse it. U+FFFD takes
-its place.
+JavaScript can cut a string inside a surrogate pair. ``JSON.stringify`` then writes the
+lone surrogate as an escape such as ``\ud83d``, which most JSON parsers refuse. This
+module replaces such an escape by U+FFFD.
 """
 
 import re
 
 _HEX = rb"[0-9a-fA-F]"
-# JSON text in front of the first half of a surrogate pair. Possessive, so that a long
-# text is read once. Limited, because a match keeps every other thread waiting.
+# JSON text before the next lone surrogate. The quantifiers are possessive, so that the
+# regular expression never scans a text twice. One match is limited in length, because
+# it holds the GIL.
 _WHOLE = re.compile(
     rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])%b{4}"
     rb"|\\u[dD][89abAB]%b{2}\\u[dD][c-fC-F]%b{2}){1,65536}+" % (_HEX, _HEX, _HEX)
@@ -19,7 +20,7 @@ _REPLACEMENT = rb"\ufffd"
 
 
 def without_halves(json: bytes) -> bytes:
-    """JSON with U+FFFD for each half of a pair; the same object if it has none."""
+    """Replace each lone surrogate by U+FFFD; returns ``json`` itself if it has none."""
     if b"\\ud" not in json and b"\\uD" not in json:
         return json
     pieces: list[bytes] = []
@@ -32,5 +33,5 @@ def without_halves(json: bytes) -> bytes:
             pieces += (json[begin:place], _REPLACEMENT)
             begin = place = half.end()
         elif whole is None:
-            break  # no JSON: the decoder says where
+            break  # Invalid JSON: the decoder will report the position.
     return b"".join((*pieces, json[begin:])) if pieces else json

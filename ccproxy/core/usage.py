@@ -1,4 +1,4 @@
-"""Used tokens and costs, rate limits, and what a server does now."""
+"""Token usage and costs, rate limits, and a snapshot of a server's activity."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ class RateWindow:
 
     Attributes:
         name: the provider's name of the limit: ``five_hour``, ``seven_day``.
-        used: the used share, from 0 to 1 or more; None: not reported.
+        used: the used fraction of the limit, which may exceed 1; None: not reported.
         status: ``allowed``, ``allowed_warning`` or ``rejected``; None: not reported.
         resets_seconds: Unix time of the window's end; None: not reported.
         reported_seconds: Unix time of the report.
@@ -30,10 +30,10 @@ class RateWindow:
 
 @frozen
 class UsageKey:
-    """The key by which usage is summed.
+    """The key of a usage total: one total per day, model, API key and client program.
 
     Attributes:
-        day: in UTC, as ``2026-11-25``.
+        day: the date in UTC, such as ``2026-11-25``.
         model: the full id of the model that answered.
         key: the id of the client's API key; not the key itself.
         client: the family of the client program.
@@ -47,11 +47,11 @@ class UsageKey:
 
 @frozen
 class UsageTotals:
-    """A sum of usage.
+    """The total usage and cost of several requests.
 
     Attributes:
         answers: the number of answered requests.
-        cost_nanodollars: an integer, so that sums are exact.
+        cost_nanodollars: the cost; an integer, so that sums are exact.
     """
 
     answers: int = 0
@@ -60,7 +60,7 @@ class UsageTotals:
 
     @property
     def cost_usd(self) -> float:
-        """What the answers cost, in dollars."""
+        """The cost in US dollars."""
         return self.cost_nanodollars / _NANODOLLARS
 
     def __add__(self, other: "UsageTotals") -> "UsageTotals":
@@ -72,16 +72,16 @@ class UsageTotals:
 
 
 def nanodollars(dollars: float) -> int:
-    """A cost as `UsageTotals` counts it."""
+    """Convert a cost in US dollars to nanodollars."""
     return round(dollars * _NANODOLLARS)
 
 
 @frozen
 class UsageReport:
-    """What the usage ledger contains.
+    """The contents of the usage ledger.
 
     Attributes:
-        lines: sums of usage, the oldest day first.
+        lines: the totals by key, the oldest day first.
         windows: the subscription's rate limits, ordered by name.
     """
 
@@ -100,7 +100,7 @@ class ActiveRequest:
         client: the family of the client program.
         key: the id of the client's API key.
         began_at: Unix time.
-        answering_at: Unix time of the first token; None: there is none yet.
+        answering_at: Unix time of the first token; None: no token has arrived.
     """
 
     id: str
@@ -117,11 +117,12 @@ class CompletedRequest:
     """A request whose answer has ended.
 
     Attributes:
-        number: counts completed requests; a viewer shows each number once.
+        number: 1 for the first completed request, 2 for the second; a viewer shows
+            each number once.
         ended_at: Unix time.
         finish: why the answer ended; an error's code, if the request failed.
         is_error: whether the request failed.
-        first_token_seconds: from the request's start; None: there was no token.
+        first_token_seconds: time to the first token; None: there was no token.
     """
 
     number: int
@@ -143,13 +144,13 @@ class CompletedRequest:
 
 @frozen(kw_only=True)
 class Activity:
-    """What a server does now.
+    """A snapshot of a server's activity.
 
     Attributes:
-        active: active requests, the oldest first.
-        more: how many active requests ``active`` leaves out.
-        sessions: CLI processes by their state.
-        queued: requests that wait for a CLI process.
+        active: active requests, the oldest first; at most a fixed number.
+        more: the number of active requests that are not in ``active``.
+        sessions: the number of CLI processes in each state.
+        queued: the number of requests that wait for a CLI process.
         windows: the subscription's rate limits.
     """
 
