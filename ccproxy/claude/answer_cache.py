@@ -14,7 +14,7 @@ from threading import Lock
 from attrs import define, frozen
 from msgspec import Raw
 
-from ccproxy.core.messages import Block, Text, ToolUse
+from ccproxy.core.blocks import Block, Text, ToolUse
 
 # The memory of a block besides its JSON, and of an answer: estimates.
 _BLOCK_BYTES = 300

@@ -35,7 +35,8 @@ from ccproxy.claude.answer_cache import (
     answer_content,
 )
 from ccproxy.claude.body.models import is_same_model
-from ccproxy.core.messages import Block, Message, RedactedThinking, Thinking, ToolUse
+from ccproxy.core.blocks import Block, RedactedThinking, Thinking, ToolUse
+from ccproxy.core.messages import Message
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9]")
 _MOST_PLAIN = 4_096

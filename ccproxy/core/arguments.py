@@ -17,7 +17,7 @@ Source: rules 6 and 11 of the Messages API.
 import msgspec
 from msgspec import Raw
 
-from ccproxy.core.messages import ToolUse
+from ccproxy.core.blocks import ToolUse
 from ccproxy.core.surrogates import without_halves
 
 NOTHING = Raw(b"{}")

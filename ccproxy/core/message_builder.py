@@ -30,8 +30,8 @@ from attrs import frozen
 from msgspec import Raw
 
 from ccproxy.core.arguments import arguments_object, given_arguments
+from ccproxy.core.blocks import Block, Text, ToolUse
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.messages import Block, Text, ToolUse
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,

@@ -19,8 +19,8 @@ from attrs import asdict, field, frozen
 from attrs import filters as attrs_filters
 from msgspec import Raw
 
+from ccproxy.core.blocks import Block, Opaque, RedactedThinking, ToolUse
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.messages import Block, Opaque, RedactedThinking, ToolUse
 
 
 class FinishReason(Enum):

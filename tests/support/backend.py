@@ -11,7 +11,8 @@ from ccproxy.claude.models import Catalogue
 from ccproxy.config.api_settings import APISettings
 from ccproxy.config.limits import ConnectionLimits
 from ccproxy.core.backend import Listener, ModelEntry, PreparedQuestion, Status
-from ccproxy.core.messages import MessagesRequest, text_block
+from ccproxy.core.blocks import text_block
+from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

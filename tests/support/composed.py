@@ -12,7 +12,8 @@ from ccproxy.claude.body.history import Recall
 from ccproxy.claude.body.models import rules_for
 from ccproxy.claude.body.options import ComposeOptions
 from ccproxy.claude.body.result import ComposedBody
-from ccproxy.core.messages import Message, MessagesRequest, content_of
+from ccproxy.core.blocks import content_of
+from ccproxy.core.messages import Message, MessagesRequest
 
 BETAS = frozenset({"context-management-2025-06-27", "interleaved-thinking-2025-05-14"})
 OPUS = "claude-opus-5-5"

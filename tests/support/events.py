@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import evolve
 
-from ccproxy.core.messages import (
+from ccproxy.core.blocks import (
     Block,
     redacted_thinking_block,
     text_block,

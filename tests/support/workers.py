@@ -15,8 +15,8 @@ from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.worker import Worker
 from ccproxy.config.limits import TurnTimeouts
+from ccproxy.core.blocks import ToolUse
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import (
     ContentBlockStart,
     Event,

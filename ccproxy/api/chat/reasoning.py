@@ -11,7 +11,7 @@ import msgspec
 
 from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.common.prompt import PastThinking
-from ccproxy.core.messages import redacted_thinking_block, thinking_block
+from ccproxy.core.blocks import redacted_thinking_block, thinking_block
 
 _FORMAT = "anthropic-claude-v1"
 _TEXT, _ENCRYPTED = "reasoning.text", "reasoning.encrypted"

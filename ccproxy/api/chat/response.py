@@ -29,6 +29,7 @@ from ccproxy.api.chat.schemas import (
 from ccproxy.api.chat.tool_calls import StreamedCall, ToolCallFormat
 from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import agent_line
+from ccproxy.core.blocks import Block, RedactedThinking, Thinking, ToolUse
 from ccproxy.core.encoding import (
     DONE,
     TEXT,
@@ -39,7 +40,6 @@ from ccproxy.core.encoding import (
 )
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.message_builder import AnswerCollector, BuiltBlock, MessageBuilder
-from ccproxy.core.messages import Block, RedactedThinking, Thinking, ToolUse
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,

@@ -34,8 +34,9 @@ from ccproxy.api.common.tools import (
     function_tool,
     strict_field,
 )
+from ccproxy.core.blocks import Block
 from ccproxy.core.errors import InvalidRequest, unsupported
-from ccproxy.core.messages import Block, Tool, ToolChoice
+from ccproxy.core.messages import Tool, ToolChoice
 
 _WEB_SEARCH = "web_search"
 _EMPTY_TEXT = Raw(b'""')

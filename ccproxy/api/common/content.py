@@ -25,8 +25,7 @@ from ccproxy.api.common.decoding import Adjustments, required
 from ccproxy.api.common.fates import NO_LOGPROBS, ignored
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tools import function_call
-from ccproxy.core.errors import InvalidRequest, unsupported
-from ccproxy.core.messages import (
+from ccproxy.core.blocks import (
     Block,
     RedactedThinking,
     Text,
@@ -34,6 +33,7 @@ from ccproxy.core.messages import (
     is_blank,
     text_block,
 )
+from ccproxy.core.errors import InvalidRequest, unsupported
 
 # The roles that `conversation` knows, by their names in all of OpenAI's APIs.
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"

@@ -15,7 +15,8 @@ from enum import Enum, auto
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from ccproxy.core.messages import Block, Tool, client_tool, tool_use_block
+from ccproxy.core.blocks import Block, tool_use_block
+from ccproxy.core.messages import Tool, client_tool
 
 _PROPERTY = "input"
 # The JSON before the text: the object's beginning, the property's name, a quote.

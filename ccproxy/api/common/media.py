@@ -22,8 +22,8 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common.data_url import DataURL, head, read_data_url, standard_base64
 from ccproxy.api.common.decoding import Adjustments, required
+from ccproxy.core.blocks import Block, Document, Image, ToolResult, is_blank
 from ccproxy.core.errors import InvalidRequest, unsupported
-from ccproxy.core.messages import Block, Document, Image, ToolResult, is_blank
 
 _HTTPS = re.compile(r"https://[^/?#\s][^\s]*", re.IGNORECASE)
 _HAS_SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*:", re.IGNORECASE)

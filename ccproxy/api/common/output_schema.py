@@ -15,8 +15,9 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common.decoding import Adjustments, located, required
 from ccproxy.api.common.fates import granted, ignored
+from ccproxy.core.blocks import parsed
 from ccproxy.core.errors import unsupported
-from ccproxy.core.messages import OutputConfig, OutputValue, parsed
+from ccproxy.core.messages import OutputConfig, OutputValue
 
 _NULL = Raw(b"null")
 # Fields of the Messages API for which `output_paths` returns the client's names.

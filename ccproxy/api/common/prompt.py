@@ -26,8 +26,9 @@ from ccproxy.api.common.content import (
 )
 from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.common.pairing import NO_ID, paired
+from ccproxy.core.blocks import Block, is_blank, tool_result_block
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.core.messages import Block, Message, is_blank, tool_result_block
+from ccproxy.core.messages import Message
 
 _ROLES: Mapping[str, str] = {
     "system": SYSTEM,

@@ -22,8 +22,8 @@ from collections.abc import Iterable
 
 from attrs import define, evolve
 
+from ccproxy.core.blocks import Block, RedactedThinking, Text, Thinking, text_block
 from ccproxy.core.errors import Cause, ClaudeFailed
-from ccproxy.core.messages import Block, RedactedThinking, Text, Thinking, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

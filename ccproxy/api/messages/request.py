@@ -37,6 +37,7 @@ from ccproxy.api.common.decoding import (
 from ccproxy.api.common.media import corrected
 from ccproxy.api.messages import schemas as structs
 from ccproxy.api.messages.stream import ThinkingForm
+from ccproxy.core.blocks import Block, Parsed, Text, is_blank
 from ccproxy.core.errors import (
     InvalidRequest,
     MissingParameter,
@@ -44,18 +45,14 @@ from ccproxy.core.errors import (
     unsupported,
 )
 from ccproxy.core.messages import (
-    Block,
     Message,
     MessagesRequest,
     OutputConfig,
     OutputValue,
-    Parsed,
-    Text,
     ThinkingConfig,
     ThinkingValue,
     Tool,
     ToolChoice,
-    is_blank,
 )
 
 # The header whose names `with_betas` adds to the fields.

@@ -29,6 +29,7 @@ from ccproxy.api.messages.schemas import (
     stop_fields,
     usage_document,
 )
+from ccproxy.core.blocks import Block, RedactedThinking, Text, Thinking, thinking_block
 from ccproxy.core.encoding import (
     TEXT,
     Encode,
@@ -37,13 +38,6 @@ from ccproxy.core.encoding import (
     halves_around_text,
 )
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.messages import (
-    Block,
-    RedactedThinking,
-    Text,
-    Thinking,
-    thinking_block,
-)
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,

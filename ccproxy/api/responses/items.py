@@ -37,14 +37,14 @@ from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import InputMessage, PastThinking
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable, function_call
 from ccproxy.api.responses.encryption import Encryptor
-from ccproxy.core.encoding import encode_json
-from ccproxy.core.errors import InvalidEncryptedContent, InvalidRequest, RequestTooLarge
-from ccproxy.core.messages import (
+from ccproxy.core.blocks import (
     Block,
     redacted_thinking_block,
     thinking_block,
     tool_use_block,
 )
+from ccproxy.core.encoding import encode_json
+from ccproxy.core.errors import InvalidEncryptedContent, InvalidRequest, RequestTooLarge
 
 # The value of `include` with which a client asks for encrypted content.
 INCLUDE_ENCRYPTED = "reasoning.encrypted_content"

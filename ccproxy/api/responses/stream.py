@@ -43,9 +43,9 @@ from ccproxy.api.responses.resource import (
     without_encrypted_content,
 )
 from ccproxy.api.responses.tool_calls import OpenCall
+from ccproxy.core.blocks import Block, RedactedThinking, ToolUse
 from ccproxy.core.encoding import Encode, WireEvent
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.messages import Block, RedactedThinking, ToolUse
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,

@@ -19,7 +19,7 @@ import msgspec
 from ccproxy.api.common.custom_tools import CustomInputDecoder
 from ccproxy.api.common.tools import ToolIdentity, ToolKind
 from ccproxy.core.arguments import given_arguments
-from ccproxy.core.messages import ToolUse
+from ccproxy.core.blocks import ToolUse
 
 _NO_ARGUMENTS = "{}"
 

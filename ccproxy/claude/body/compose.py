@@ -34,8 +34,9 @@ from ccproxy.claude.shaping.demand import DemandShaper
 from ccproxy.claude.shaping.formatted import FormatShaper
 from ccproxy.claude.shaping.shaper import AnswerShaper, ComposeAgain
 from ccproxy.claude.shaping.stops import StopShaper
+from ccproxy.core.blocks import Block
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.core.messages import Block, MessagesRequest, Tool, ToolChoice
+from ccproxy.core.messages import MessagesRequest, Tool, ToolChoice
 
 
 @frozen(kw_only=True)

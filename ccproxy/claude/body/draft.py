@@ -26,17 +26,9 @@ from ccproxy.claude.body.tools import (
     choice_field,
 )
 from ccproxy.claude.body.turns import Turn, is_thinking
+from ccproxy.core.blocks import Block, ToolUse, is_blank, text_block, tool_result_block
 from ccproxy.core.errors import RequestTooLarge
-from ccproxy.core.messages import (
-    Block,
-    MessagesRequest,
-    Tool,
-    ToolChoice,
-    ToolUse,
-    is_blank,
-    text_block,
-    tool_result_block,
-)
+from ccproxy.core.messages import MessagesRequest, Tool, ToolChoice
 
 # The CLI's user message for a conversation without text of the user.
 _NO_TEXT = "."

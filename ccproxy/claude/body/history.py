@@ -38,7 +38,7 @@ from ccproxy.claude.body.models import ModelRules, is_same_model
 from ccproxy.claude.body.pairing import OpenCalls, open_ids, results_first
 from ccproxy.claude.body.result import Notes
 from ccproxy.claude.body.turns import Prefix, Turn, is_thinking
-from ccproxy.core.messages import (
+from ccproxy.core.blocks import (
     Block,
     Opaque,
     RedactedThinking,

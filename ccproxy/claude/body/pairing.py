@@ -15,8 +15,8 @@ from attrs import define, field
 
 from ccproxy.claude.body.result import Notes
 from ccproxy.claude.body.turns import Turn
+from ccproxy.core.blocks import Block, ToolResult, ToolUse
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.core.messages import Block, ToolResult, ToolUse
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 

@@ -13,8 +13,9 @@ from attrs import field, frozen
 
 from ccproxy.claude.body.result import ClientPath
 from ccproxy.claude.body.turns import Turn
+from ccproxy.core.blocks import Block, ToolResult, result_content
 from ccproxy.core.errors import CCProxyError
-from ccproxy.core.messages import Block, Tool, ToolResult, result_content
+from ccproxy.core.messages import Tool
 
 # The provider's names of types that differ from those of the client's blocks and tools.
 _TYPES = frozenset(("custom", "pdf", "tool", "enabled", "adaptive", "disabled"))

@@ -13,8 +13,9 @@ from ccproxy.claude.body.history import (
 from ccproxy.claude.body.models import ModelRules
 from ccproxy.claude.body.result import Notes
 from ccproxy.claude.body.turns import Turn, read_turn
+from ccproxy.core.blocks import Block, Text, is_blank
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.core.messages import Block, Message, MessagesRequest, Text, is_blank
+from ccproxy.core.messages import Message, MessagesRequest
 
 _MOST_MESSAGES = 100_000
 _SLICE = 1_000

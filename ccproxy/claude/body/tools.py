@@ -50,8 +50,9 @@ from ccproxy.claude.body.result import Notes
 from ccproxy.claude.body.subset import GrammarLimits
 from ccproxy.claude.body.turns import Turn
 from ccproxy.claude.schemas.arguments import argument_schema
+from ccproxy.core.blocks import ToolUse, text_block
 from ccproxy.core.errors import InvalidRequest, UnsupportedValue
-from ccproxy.core.messages import Tool, ToolChoice, ToolUse, client_tool, text_block
+from ccproxy.core.messages import Tool, ToolChoice, client_tool
 from ccproxy.core.tool_names import is_sound
 
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")

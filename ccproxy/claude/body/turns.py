@@ -37,10 +37,8 @@ from ccproxy.claude.body.numbers import is_reprinted
 from ccproxy.claude.body.options import has_beta
 from ccproxy.claude.body.result import Notes
 from ccproxy.core.arguments import NOTHING, arguments_object, wrapped
-from ccproxy.core.errors import InvalidRequest
-from ccproxy.core.messages import (
+from ccproxy.core.blocks import (
     Block,
-    Message,
     Opaque,
     RedactedThinking,
     Text,
@@ -49,6 +47,8 @@ from ccproxy.core.messages import (
     ToolUse,
     is_blank,
 )
+from ccproxy.core.errors import InvalidRequest
+from ccproxy.core.messages import Message
 from ccproxy.core.tool_names import is_sound, sound_name
 
 ROLES = ("user", "assistant", "system")

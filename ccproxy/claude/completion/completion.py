@@ -37,9 +37,9 @@ from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.shaping.shaper import AskAgain
 from ccproxy.claude.worker.worker import Worker, WorkerLost
 from ccproxy.core.backend import Listener
+from ccproxy.core.blocks import ToolUse
 from ccproxy.core.errors import CCProxyError, InternalError, InvalidRequest
 from ccproxy.core.message_builder import MessageBuilder
-from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import (
     Event,
     Failed,

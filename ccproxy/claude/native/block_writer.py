@@ -4,7 +4,7 @@ The calls of Claude Code's own tools are not sent, and held text is sent later o
 all. So the indexes of the client's blocks differ from those of the provider's stream.
 """
 
-from ccproxy.core.messages import Block
+from ccproxy.core.blocks import Block
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,

@@ -32,7 +32,7 @@ from ccproxy.claude.native.prompt import (
     turns,
 )
 from ccproxy.claude.schemas.arguments import argument_schema
-from ccproxy.core import messages
+from ccproxy.core import blocks, messages
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 
 _SAMPLING = ("temperature", "top_p", "top_k")
@@ -175,7 +175,7 @@ class _Reader:
             if message.role == "system":
                 self.adjusted.append(message.at or f"messages[{n}]")
                 read = [b.value for b in message.blocks]
-                said = [v.text for v in read if isinstance(v, messages.Text)]
+                said = [v.text for v in read if isinstance(v, blocks.Text)]
                 texts.append("".join(said))
         return "\n\n".join(text for text in texts if not is_blank(text))
 
@@ -238,12 +238,12 @@ class _Reader:
             else:
                 yield read
 
-    def _block(self, block: messages.Block, at: str) -> Block | None:
+    def _block(self, block: blocks.Block, at: str) -> Block | None:
         match block.value:
-            case messages.ToolUse(identifier, name, arguments):
+            case blocks.ToolUse(identifier, name, arguments):
                 return ToolUseBlock(identifier, name, _arguments(arguments, at))
-            case messages.ToolResult() as result:
-                content = messages.result_content(result, at)
+            case blocks.ToolResult() as result:
+                content = blocks.result_content(result, at)
                 if not isinstance(content, str):
                     shown = [_shown(b) for b in content]
                     shown_blocks = tuple(b for b in shown if b is not None)
@@ -253,11 +253,11 @@ class _Reader:
                 return ToolResultBlock(
                     result.tool_use_id, content, bool(result.is_error)
                 )
-            case messages.Thinking(thinking, signature):
+            case blocks.Thinking(thinking, signature):
                 model = self._request.thinking_models.get(signature, "")
                 made = ThinkingBlock(thinking, signature, model)
                 return made if signature and self._is_sent(model) else None
-            case messages.RedactedThinking(data):
+            case blocks.RedactedThinking(data):
                 model = self._request.thinking_models.get(data, "")
                 redacted = RedactedThinkingBlock(data, model)
                 return redacted if self._is_sent(model) else None
@@ -272,14 +272,14 @@ class _Reader:
 
 
 def _shown(
-    block: messages.Block,
+    block: blocks.Block,
 ) -> TextBlock | ImageBlock | DocumentBlock | None:
     match block.value:
-        case messages.Text(text):
+        case blocks.Text(text):
             return TextBlock(text)
-        case messages.Image(source):
+        case blocks.Image(source):
             return _image(msgspec.json.decode(source, type=_Source))
-        case messages.Document():
+        case blocks.Document():
             return _document(msgspec.json.decode(block.raw, type=_DocumentFields))
     return None
 
@@ -309,10 +309,10 @@ def _document(fields: _DocumentFields) -> DocumentBlock | None:
         case "url" if source.url is not None:
             return DocumentBlock(None, source.url, *about)
         case "content":
-            read = messages.content_of(source.content)
+            read = blocks.content_of(source.content)
             if isinstance(read, str):
                 return DocumentBlock("text/plain", read, *about)
-            texts = [b.value.text for b in read if isinstance(b.value, messages.Text)]
+            texts = [b.value.text for b in read if isinstance(b.value, blocks.Text)]
             return DocumentBlock("text/plain", "\n\n".join(texts), *about)
     return None
 

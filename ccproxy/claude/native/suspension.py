@@ -26,8 +26,8 @@ from ccproxy.claude.native.prompt import (
     ToolUseBlock,
     is_blank,
 )
+from ccproxy.core.blocks import Text, ToolUse
 from ccproxy.core.message_builder import MessageBuilder
-from ccproxy.core.messages import Text, ToolUse
 from ccproxy.core.stream import FinishReason
 
 # The CLI writes a result of over 50,000 characters to a file, and shows the model its

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from ccproxy.claude.native.block_writer import BlockWriter, HeldText
 from ccproxy.claude.native.prompt import Prompt, PromptMessage, Role, TextBlock
 from ccproxy.claude.native.structured_output import TOOL, StructuredAnswer
-from ccproxy.core.messages import Block, RedactedThinking, ToolUse
+from ccproxy.core.blocks import Block, RedactedThinking, ToolUse
 from ccproxy.core.stream import Event, Restarted
 
 _TWICE = "the model gave two answers"

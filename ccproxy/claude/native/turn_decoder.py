@@ -56,6 +56,7 @@ from ccproxy.claude.protocol.stream import (
     ThinkingPiece,
     UserLine,
 )
+from ccproxy.core.blocks import Block, Text, Thinking, ToolUse
 from ccproxy.core.errors import (
     Cause,
     CCProxyError,
@@ -63,7 +64,6 @@ from ccproxy.core.errors import (
     InvalidRequest,
     SchemaNotSatisfied,
 )
-from ccproxy.core.messages import Block, Text, Thinking, ToolUse
 from ccproxy.core.stream import Event, Failed, Finished, FinishReason, Restarted
 
 _RETRIES_USED_UP = "error_max_structured_output_retries"

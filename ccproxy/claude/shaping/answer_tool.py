@@ -41,7 +41,7 @@ from ccproxy.claude.shaping.formatted import correction_text, not_satisfied
 from ccproxy.claude.shaping.parts import PartsShaper
 from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain, SchemaCheck
 from ccproxy.claude.shaping.wrapped import ValueDecoder
-from ccproxy.core.messages import Text, ToolUse, text_block
+from ccproxy.core.blocks import Text, ToolUse, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

@@ -28,7 +28,7 @@ from ccproxy.claude.body.result import ALL_PARTS
 from ccproxy.claude.body.tools import call_request
 from ccproxy.claude.shaping.parts import PartsShaper
 from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain
-from ccproxy.core.messages import Text, ToolUse, text_block
+from ccproxy.core.blocks import Text, ToolUse, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

@@ -17,8 +17,8 @@ from typing_extensions import override
 from ccproxy.claude.body.result import ALL_PARTS
 from ccproxy.claude.shaping.parts import PartsShaper
 from ccproxy.claude.shaping.shaper import AskAgain, ComposeAgain, SchemaCheck
+from ccproxy.core.blocks import ToolUse
 from ccproxy.core.errors import SchemaNotSatisfied
-from ccproxy.core.messages import ToolUse
 from ccproxy.core.stream import Event, Failed, Finished, FinishReason
 
 

@@ -13,8 +13,8 @@ from typing_extensions import override
 
 from ccproxy.claude.body.result import ALL_PARTS
 from ccproxy.claude.shaping.shaper import AnswerShaper, ComposeAgain
+from ccproxy.core.blocks import Block, RedactedThinking
 from ccproxy.core.message_builder import MessageBuilder
-from ccproxy.core.messages import Block, RedactedThinking
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

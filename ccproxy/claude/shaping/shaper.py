@@ -7,7 +7,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from ccproxy.claude.body.result import ComposedBody
-from ccproxy.core.messages import Block
+from ccproxy.core.blocks import Block
 from ccproxy.core.stream import Event
 
 

@@ -57,8 +57,8 @@ from ccproxy.claude.protocol.stream import (
     merged_usage,
 )
 from ccproxy.claude.worker.halved_deltas import HalvedDeltas
+from ccproxy.core.blocks import Block, Text, Thinking, ToolUse, is_blank
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
-from ccproxy.core.messages import Block, Text, Thinking, ToolUse, is_blank
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

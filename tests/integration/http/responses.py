@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from ccproxy.core.messages import Text
+from ccproxy.core.blocks import Text
 from ccproxy.core.stream import (
     Event,
     MessageStart,

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ccproxy.claude.answer_cache import InMemoryAnswers
 from ccproxy.claude.answers import RememberedAnswers
+from ccproxy.core.blocks import ToolUse
 from ccproxy.core.message_builder import MessageBuilder
-from ccproxy.core.messages import ToolUse
 from tests.support.composed import BETAS, composed, upstream
 from tests.support.provider_rules import Issued, violations
 from tests.support.provider_thinking import Signature

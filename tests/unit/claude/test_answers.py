@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ccproxy.claude.answer_cache import InMemoryAnswers, answer_content
 from ccproxy.claude.answers import RememberedAnswers
-from ccproxy.core.messages import Block
+from ccproxy.core.blocks import Block
 from tests.support.composed import call, raw_message, text, thought
 from tests.support.messages_requests import json_objects
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from ccproxy.core.blocks import Block, text_block, thinking_block, tool_use_block
 from ccproxy.core.errors import ClaudeFailed
 from ccproxy.core.message_builder import BuiltBlock, MessageBuilder
-from ccproxy.core.messages import Block, text_block, thinking_block, tool_use_block
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,

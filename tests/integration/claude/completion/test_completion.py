@@ -15,6 +15,7 @@ from ccproxy.claude.completion.composer import ComposedQuestion
 from ccproxy.claude.observer import Served
 from ccproxy.claude.shaping.shaper import AskAgain, SchemaCheck
 from ccproxy.claude.worker.worker import WorkerLost
+from ccproxy.core.blocks import Block, text_block, thinking_block, tool_use_block
 from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
@@ -23,7 +24,6 @@ from ccproxy.core.errors import (
     SchemaNotSatisfied,
     ShuttingDown,
 )
-from ccproxy.core.messages import Block, text_block, thinking_block, tool_use_block
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

@@ -27,7 +27,7 @@ from ccproxy.claude.pool.processes import ProcessSlots
 from ccproxy.claude.pool.queue import RequestQueue
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.config.claude_settings import NativeSettings
-from ccproxy.core import messages
+from ccproxy.core import blocks, messages
 from ccproxy.core.errors import (
     CCProxyError,
     ClaudeFailed,
@@ -850,13 +850,13 @@ def test_tool_of_the_clis_own_name_for_answers() -> None:
     request = messages.MessagesRequest(
         messages=(messages.Message("user", "hello"),),
         tools=(messages.client_tool("StructuredOutput", None, {}),),
-        output_config=messages.parsed(messages.OutputValue, format=form),
+        output_config=blocks.parsed(messages.OutputValue, format=form),
     )
     with pytest.raises(InvalidRequest, match="StructuredOutput"):
         house.pool.prepare(request, model="m", model_id="m", effort=None)
 
 
-THOUGHT = messages.thinking_block("Hm.", "c2ln", "messages[1].content[0]")
+THOUGHT = blocks.thinking_block("Hm.", "c2ln", "messages[1].content[0]")
 
 
 @pytest.mark.parametrize(
@@ -873,7 +873,7 @@ def test_thinking_is_told_to_a_model_that_takes_it(
     model_id: str, thinker: str, is_told: bool
 ) -> None:
     """And is named where it is not."""
-    said = (THOUGHT, messages.text_block("Hello."))
+    said = (THOUGHT, blocks.text_block("Hello."))
     request = messages.MessagesRequest(
         messages=(
             messages.Message("user", "hello"),

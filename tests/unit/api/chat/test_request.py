@@ -9,13 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ccproxy.api.chat.request import DecodedChatRequest, decode_chat
+from ccproxy.core.blocks import is_blank
 from ccproxy.core.errors import (
     ClientError,
     InvalidRequest,
     MissingParameter,
     UnsupportedValue,
 )
-from ccproxy.core.messages import MessagesRequest, ToolChoice, is_blank
+from ccproxy.core.messages import MessagesRequest, ToolChoice
 from tests.support.requests import told_messages, told_tools
 
 HELLO = {"role": "user", "content": "hello"}

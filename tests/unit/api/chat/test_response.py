@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
+from ccproxy.core.blocks import Block
 from ccproxy.core.encoding import sse_frames
 from ccproxy.core.errors import (
     CCProxyError,
@@ -19,7 +20,6 @@ from ccproxy.core.errors import (
     Overloaded,
     RateLimited,
 )
-from ccproxy.core.messages import Block
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

@@ -13,18 +13,17 @@ from ccproxy.api.chat.response import ChatDocument, ChatStream, CompletionMeta
 from ccproxy.api.chat.tool_calls import ToolCallFormat
 from ccproxy.api.common.custom_tools import CustomInputDecoder, free_text
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
-from ccproxy.core.encoding import sse_frames
-from ccproxy.core.errors import ClientError
-from ccproxy.core.messages import (
-    Message,
+from ccproxy.core.blocks import (
     Text,
-    ToolChoice,
     ToolResult,
     ToolUse,
     text_block,
     tool_result_block,
     tool_use_block,
 )
+from ccproxy.core.encoding import sse_frames
+from ccproxy.core.errors import ClientError
+from ccproxy.core.messages import Message, ToolChoice
 from ccproxy.core.stream import (
     Event,
     Finished,

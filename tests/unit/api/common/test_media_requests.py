@@ -17,8 +17,8 @@ from ccproxy.api.responses.request import (
     decode_responses,
     request_of,
 )
+from ccproxy.core.blocks import Block
 from ccproxy.core.errors import ClientError
-from ccproxy.core.messages import Block
 from tests.support.requests import told_content
 
 SEAL = Encryptor(new_key())

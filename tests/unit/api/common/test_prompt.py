@@ -20,8 +20,8 @@ from ccproxy.api.common.prompt import (
     PastThinking,
     conversation,
 )
+from ccproxy.core.blocks import is_blank, redacted_thinking_block, tool_use_block
 from ccproxy.core.errors import ClientError, InvalidRequest
-from ccproxy.core.messages import is_blank, redacted_thinking_block, tool_use_block
 from tests.support.requests import told_messages
 
 # What JavaScript's trim() takes away: WhiteSpace and LineTerminator of ECMA-262.

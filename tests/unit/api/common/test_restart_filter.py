@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ccproxy.api.common.restart_filter import RestartFilter
+from ccproxy.core.blocks import Block, text_block
 from ccproxy.core.errors import ClaudeFailed, Overloaded
-from ccproxy.core.messages import Block, text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

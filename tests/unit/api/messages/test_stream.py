@@ -12,18 +12,13 @@ from msgspec import Raw
 from ccproxy.api.messages.response import MessageDocument
 from ccproxy.api.messages.schemas import MessageMeta
 from ccproxy.api.messages.stream import MessageStream, ThinkingForm
+from ccproxy.core.blocks import Block, text_block, thinking_block, tool_use_block
 from ccproxy.core.encoding import WireEvent
 from ccproxy.core.errors import (
     ClaudeFailed,
     RateLimited,
 )
 from ccproxy.core.message_builder import MessageBuilder
-from ccproxy.core.messages import (
-    Block,
-    text_block,
-    thinking_block,
-    tool_use_block,
-)
 from ccproxy.core.stream import (
     AgentToolUsed,
     ContentBlockStart,

@@ -16,7 +16,7 @@ from ccproxy.api.responses.request import (
     request_of,
 )
 from ccproxy.api.responses.stream import ResponseStream
-from ccproxy.core.messages import Block
+from ccproxy.core.blocks import Block
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

@@ -15,9 +15,10 @@ from ccproxy.api.responses.request import (
 )
 from ccproxy.api.responses.stored import documents
 from ccproxy.api.responses.stream import ResponseStream
+from ccproxy.core.blocks import is_blank
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import ClientError
-from ccproxy.core.messages import Message, ToolChoice, is_blank
+from ccproxy.core.messages import Message, ToolChoice
 from ccproxy.core.stream import (
     Event,
     Finished,

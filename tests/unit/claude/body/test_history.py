@@ -9,7 +9,8 @@ from attrs import evolve
 from ccproxy.claude.answer_cache import InMemoryAnswers
 from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.body.compose import Composition
-from ccproxy.core.messages import Block, MessagesRequest
+from ccproxy.core.blocks import Block
+from ccproxy.core.messages import MessagesRequest
 from tests.support.composed import (
     OPUS,
     assistant,

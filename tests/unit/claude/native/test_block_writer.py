@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ccproxy.claude.native.block_writer import BlockWriter
 from ccproxy.core import stream
-from ccproxy.core.messages import Block
+from ccproxy.core.blocks import Block
 
 Step = Callable[[BlockWriter], Sequence[stream.Event]]
 

@@ -14,8 +14,8 @@ from ccproxy.claude.protocol.records import (
     ControlRequestBody,
     MCPMessage,
 )
+from ccproxy.core.blocks import Block
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, InvalidRequest
-from ccproxy.core.messages import Block
 from ccproxy.core.stream import (
     ContentBlockStart,
     Event,

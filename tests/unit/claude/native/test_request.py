@@ -20,7 +20,7 @@ from ccproxy.claude.native.prompt import (
     ToolUseBlock,
 )
 from ccproxy.claude.native.request import TranslatedRequest, translate
-from ccproxy.core import messages
+from ccproxy.core import blocks, messages
 from ccproxy.core.errors import InvalidRequest, MissingParameter
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}}}
@@ -31,13 +31,13 @@ def asked(*turns: messages.Message, **fields: Any) -> messages.MessagesRequest:
     return messages.MessagesRequest(messages=turns, **fields)
 
 
-def turn(role: str, *blocks: messages.Block | str, at: str = "") -> messages.Message:
-    made = tuple(messages.text_block(b) if isinstance(b, str) else b for b in blocks)
+def turn(role: str, *content: blocks.Block | str, at: str = "") -> messages.Message:
+    made = tuple(blocks.text_block(b) if isinstance(b, str) else b for b in content)
     return messages.Message(role, made, at)
 
 
-def user(*blocks: messages.Block | str) -> messages.Message:
-    return turn("user", *blocks, at="messages[0]")
+def user(*content: blocks.Block | str) -> messages.Message:
+    return turn("user", *content, at="messages[0]")
 
 
 def told(request: messages.MessagesRequest, **options: Any) -> TranslatedRequest:
@@ -65,19 +65,19 @@ def test_plain_question() -> None:
 
 
 def test_every_block_that_the_cli_can_be_told() -> None:
-    text = messages.Block.make(
+    text = blocks.Block.make(
         "document",
         source={"type": "text", "media_type": "text/plain", "data": "note"},
         title="t",
         context="c",
     )
-    made = messages.Block.make(
+    made = blocks.Block.make(
         "document",
         source={"type": "content", "content": [{"type": "text", "text": "x"}]},
     )
-    url = messages.Block.make("image", source={"type": "url", "url": "https://x/y"})
+    url = blocks.Block.make("image", source={"type": "url", "url": "https://x/y"})
     [only] = spoken(
-        asked(user(messages.Block.make("image", source=PNG), url, text, made))
+        asked(user(blocks.Block.make("image", source=PNG), url, text, made))
     )
     assert only.content == (
         ImageBlock("image/png", PNG["data"]),
@@ -92,14 +92,14 @@ def test_calls_results_and_thinking() -> None:
         user("hello"),
         turn(
             "assistant",
-            messages.thinking_block("hm", "sig"),
-            messages.redacted_thinking_block("secret"),
-            messages.tool_use_block("toolu_1", "look", {"a": 1}),
+            blocks.thinking_block("hm", "sig"),
+            blocks.redacted_thinking_block("secret"),
+            blocks.tool_use_block("toolu_1", "look", {"a": 1}),
         ),
         user(
-            messages.tool_result_block(
+            blocks.tool_result_block(
                 "toolu_1",
-                [messages.text_block("b"), messages.Block.make("image", source=PNG)],
+                [blocks.text_block("b"), blocks.Block.make("image", source=PNG)],
                 is_error=True,
             )
         ),
@@ -115,13 +115,13 @@ def test_calls_results_and_thinking() -> None:
 
 
 def test_what_has_no_place_is_named() -> None:
-    odd = messages.Block.make("container_upload", at="messages[0].content[1]", x=1)
+    odd = blocks.Block.make("container_upload", at="messages[0].content[1]", x=1)
     server_tool = messages.Tool.decode(b'{"type":"code_execution_x","name":"c"}')
     request = asked(
         user("hello", odd),
         tools=(server_tool,),
         extra={"temperature": Raw(b"0.5"), "service_tier": Raw(b'"auto"')},
-        thinking=messages.parsed(
+        thinking=blocks.parsed(
             messages.ThinkingValue, type="enabled", budget_tokens=2000
         ),
     )
@@ -188,7 +188,7 @@ def test_one_call_at_a_time() -> None:
 
 
 def form(kind: str, **fields: object) -> messages.OutputConfig:
-    return messages.parsed(messages.OutputValue, format={"type": kind, **fields})
+    return blocks.parsed(messages.OutputValue, format={"type": kind, **fields})
 
 
 def test_form_of_the_answer() -> None:
@@ -214,7 +214,7 @@ def test_form_of_the_answer() -> None:
         (
             asked(
                 user("hello"),
-                turn("assistant", messages.tool_use_block("a", "look", {})),
+                turn("assistant", blocks.tool_use_block("a", "look", {})),
                 user("and?"),
             ),
             "messages",
@@ -243,7 +243,7 @@ def test_call_that_is_demanded_of_nothing() -> None:
 
 
 def test_arguments_that_are_no_object() -> None:
-    call = messages.tool_use_block("a", "look", Raw(msgspec.json.encode("text")))
+    call = blocks.tool_use_block("a", "look", Raw(msgspec.json.encode("text")))
     request = asked(user("hello"), turn("assistant", call, at="messages[1]"))
     with pytest.raises(InvalidRequest):
         told(request)

@@ -8,8 +8,8 @@ from attrs import define, field
 
 from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.shaping.shaper import AnswerShaper, AskAgain, SchemaCheck
+from ccproxy.core.blocks import Block, text_block, thinking_block, tool_use_block
 from ccproxy.core.message_builder import MessageBuilder
-from ccproxy.core.messages import Block, text_block, thinking_block, tool_use_block
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,

@@ -11,7 +11,7 @@ from ccproxy.claude.shaping.answer_tool import AnswerToolShaper
 from ccproxy.claude.shaping.demand import DemandShaper
 from ccproxy.claude.shaping.formatted import FormatShaper
 from ccproxy.claude.shaping.stops import StopShaper
-from ccproxy.core.messages import Thinking, redacted_thinking_block
+from ccproxy.core.blocks import Thinking, redacted_thinking_block
 from ccproxy.core.stream import ContentBlockStart, ContentBlockStop, Event, Finished
 from tests.support.composed import OPUS, composed, request, tool
 from tests.unit.claude.shaping.answers import Asked, Client, answer, run, saying

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ccproxy.claude.protocol.codec import WireError, decode
 from ccproxy.claude.worker.turn_decoder import TurnDecoder
 from ccproxy.core import errors
-from ccproxy.core.messages import text_block
+from ccproxy.core.blocks import text_block
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,
