@@ -29,7 +29,6 @@ import msgspec
 from attrs import frozen
 from msgspec import Raw
 
-from ccproxy.core.arguments import arguments_object, given_arguments
 from ccproxy.core.blocks import Block, Text, ToolUse
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import (
@@ -49,6 +48,7 @@ from ccproxy.core.stream import (
     ThinkingDelta,
     Usage,
 )
+from ccproxy.core.tool_calls import arguments_object, given_arguments
 
 _CITATIONS = "citations_delta"
 

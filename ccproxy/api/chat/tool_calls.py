@@ -26,8 +26,8 @@ from ccproxy.api.chat.schemas import (
 )
 from ccproxy.api.common.custom_tools import CustomInputDecoder, free_text
 from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
-from ccproxy.core.arguments import given_arguments
 from ccproxy.core.blocks import ToolUse
+from ccproxy.core.tool_calls import given_arguments
 
 # The arguments of a whole call whose arguments did not stream. A call that was cut off
 # gets none: a client would run it.

@@ -16,8 +16,8 @@ import msgspec
 from attrs import Factory, define, field
 from msgspec import Raw, UnsetType
 
+from ccproxy.core.encoding import without_halves
 from ccproxy.core.errors import ClientError, InvalidRequest, MissingParameter
-from ccproxy.core.surrogates import without_halves
 
 _T = TypeVar("_T")
 

@@ -17,12 +17,11 @@ from msgspec import UNSET, Raw
 from typing_extensions import override
 
 from ccproxy.api.common.decoding import Adjustments, is_null
-from ccproxy.core.arguments import arguments_object
 from ccproxy.core.blocks import Block, tool_use_block
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Tool, client_tool
 from ccproxy.core.stream import AgentToolUsed
-from ccproxy.core.tool_names import hashed_name, is_sound, sound_name
+from ccproxy.core.tool_calls import arguments_object, hashed_name, is_sound, sound_name
 
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 # OpenAI's names of a tool's fields.

@@ -18,8 +18,8 @@ import msgspec
 
 from ccproxy.api.common.custom_tools import CustomInputDecoder
 from ccproxy.api.common.tools import ToolIdentity, ToolKind
-from ccproxy.core.arguments import given_arguments
 from ccproxy.core.blocks import ToolUse
+from ccproxy.core.tool_calls import given_arguments
 
 _NO_ARGUMENTS = "{}"
 

@@ -53,7 +53,7 @@ from ccproxy.claude.schemas.arguments import argument_schema
 from ccproxy.core.blocks import ToolUse, text_block
 from ccproxy.core.errors import InvalidRequest, UnsupportedValue
 from ccproxy.core.messages import Tool, ToolChoice, client_tool
-from ccproxy.core.tool_names import is_sound
+from ccproxy.core.tool_calls import is_sound
 
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _NEW_WEB_SEARCH = "web_search_2026"

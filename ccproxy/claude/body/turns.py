@@ -36,7 +36,6 @@ from msgspec import UNSET, Raw, UnsetType
 from ccproxy.claude.body.numbers import is_reprinted
 from ccproxy.claude.body.options import has_beta
 from ccproxy.claude.body.result import Notes
-from ccproxy.core.arguments import NOTHING, arguments_object, wrapped
 from ccproxy.core.blocks import (
     Block,
     Opaque,
@@ -49,7 +48,13 @@ from ccproxy.core.blocks import (
 )
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import Message
-from ccproxy.core.tool_names import is_sound, sound_name
+from ccproxy.core.tool_calls import (
+    NOTHING,
+    arguments_object,
+    is_sound,
+    sound_name,
+    wrapped,
+)
 
 ROLES = ("user", "assistant", "system")
 

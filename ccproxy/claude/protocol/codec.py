@@ -36,7 +36,7 @@ from ccproxy.claude.protocol.stream import (
     decode_known_line,
     decode_stream_line,
 )
-from ccproxy.core.surrogates import without_halves
+from ccproxy.core.encoding import without_halves
 
 Record: TypeAlias = (
     StreamLine

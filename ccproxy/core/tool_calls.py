@@ -1,4 +1,6 @@
-"""Makes a JSON object of a tool call's arguments, for the Messages API. Pure.
+"""Makes tool names and arguments of calls that the Messages API accepts. Pure.
+
+A name has 1 to 128 letters, digits, _ and -. Arguments are a JSON object:
 
 ====================================  =============================================
 arguments                             object
@@ -11,14 +13,23 @@ any other text                        ``{"arguments": "…"}``, with that text
 
 A lone surrogate becomes U+FFFD in each case.
 
-Source: rules 6 and 11 of the Messages API.
+Source: rules 6, 11 and 28 of the Messages API.
 """
+
+import re
+from hashlib import sha256
 
 import msgspec
 from msgspec import Raw
 
 from ccproxy.core.blocks import ToolUse
-from ccproxy.core.surrogates import without_halves
+from ccproxy.core.encoding import without_halves
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+_MOST_CHARACTERS = 128
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
+# The length of the hash suffix, which keeps two similar names apart.
+_HASH_DIGITS = 8
 
 NOTHING = Raw(b"{}")
 _FIELD = "arguments"
@@ -71,3 +82,21 @@ def _is_object(body: bytes) -> bool:
     except (msgspec.DecodeError, RecursionError):
         return False
     return True
+
+
+def is_sound(name: str) -> bool:
+    """Whether the API accepts a name."""
+    return _NAME.fullmatch(name) is not None
+
+
+def sound_name(name: str) -> str:
+    """Make a valid name: ``_`` for other characters, a hash if empty or too long."""
+    cleaned = _NOT_IN_NAMES.sub("_", name)
+    return cleaned if 0 < len(cleaned) <= _MOST_CHARACTERS else hashed_name(name)
+
+
+def hashed_name(name: str) -> str:
+    """Make a valid name that ends with a hash of ``name``."""
+    digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+    cleaned = _NOT_IN_NAMES.sub("_", name)
+    return f"{cleaned[: _MOST_CHARACTERS - _HASH_DIGITS - 1]}_{digest}"
