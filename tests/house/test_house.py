@@ -39,7 +39,6 @@ PURE_NAMES = (
             *("answers", "answer_cache", "models", "observer"),
             *(f"protocol.{each}" for each in ("codec", "records", "requests")),
             *("protocol.stream", "protocol.failures", "protocol.error_log"),
-            "worker.halved_deltas",
             "worker.turn_decoder",
             *("process.launch", "installation.compose_mode"),
             *(f"schemas.{each}" for each in ("text_limits", "validation", "drafts")),
