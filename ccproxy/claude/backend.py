@@ -36,7 +36,7 @@ from ccproxy.claude.pool.processes import (
     memory_bytes,
     processes_for,
 )
-from ccproxy.claude.pool.queue import RequestQueue
+from ccproxy.claude.pool.requests import RequestQueue
 from ccproxy.claude.process.binary import check_program
 from ccproxy.claude.protocol.records import Account, InitializeAnswer
 from ccproxy.claude.schemas.checker import SchemaChecker

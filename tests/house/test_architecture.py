@@ -12,7 +12,7 @@ PAGE = DOCS / "architecture.md"
 _DIAGRAM = re.compile(r"<!-- states: ([\w.]+) -->\n```\n(.*?)```", re.DOTALL)
 _DRAWN = (
     "ccproxy.claude.worker.state.WorkerState",
-    "ccproxy.claude.pool.pending_answer.AnswerState",
+    "ccproxy.claude.pool.requests.AnswerState",
     "ccproxy.claude.pool.circuit_breaker._State",
 )
 _MOST_LINES = 150

@@ -32,8 +32,8 @@ from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.body.paths import with_client_paths
 from ccproxy.claude.completion.composer import ComposedQuestion
 from ccproxy.claude.observer import ClaudeObserver, Served
-from ccproxy.claude.pool.pending_answer import AnswerChecker, AnswerState, PoolClient
 from ccproxy.claude.pool.pool import Pool
+from ccproxy.claude.pool.requests import AnswerChecker, AnswerState, PoolClient
 from ccproxy.claude.shaping.shaper import AskAgain
 from ccproxy.claude.worker.worker import Worker, WorkerLost
 from ccproxy.core.backend import Listener

@@ -24,7 +24,7 @@ from ccproxy.claude.native.prompt import Prompt
 from ccproxy.claude.native.session import Session, SessionLost
 from ccproxy.claude.native.suspension import suspension_after
 from ccproxy.claude.observer import ClaudeObserver, Served
-from ccproxy.claude.pool.pending_answer import AnswerChecker, AnswerState, PendingAnswer
+from ccproxy.claude.pool.requests import AnswerChecker, AnswerState, PendingAnswer
 from ccproxy.core.backend import Listener
 from ccproxy.core.errors import CCProxyError, ClaudeFailed, SchemaNotSatisfied
 from ccproxy.core.message_builder import MessageBuilder

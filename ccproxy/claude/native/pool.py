@@ -26,9 +26,8 @@ from ccproxy.claude.native.suspended_sessions import SuspendedSessions
 from ccproxy.claude.native.suspension import Suspension
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
-from ccproxy.claude.pool.pending_answer import AnswerChecker
 from ccproxy.claude.pool.processes import ProcessSlots, StoppingProcesses
-from ccproxy.claude.pool.queue import RequestQueue
+from ccproxy.claude.pool.requests import AnswerChecker, RequestQueue
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.context import CLIContext, Launches
 from ccproxy.config.claude_settings import NativeSettings

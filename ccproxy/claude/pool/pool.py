@@ -21,9 +21,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
-from ccproxy.claude.pool.pending_answer import PoolClient
 from ccproxy.claude.pool.processes import ProcessSlots, StoppingProcesses, WorkerFactory
-from ccproxy.claude.pool.queue import RequestQueue
+from ccproxy.claude.pool.requests import PoolClient, RequestQueue
 from ccproxy.claude.pool.selection import IdleWorkers, SettlingWorkers, WorkerSelector
 from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.protocol.records import InitializeAnswer

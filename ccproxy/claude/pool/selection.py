@@ -13,8 +13,8 @@ from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ccproxy.claude.observer import Served, StopReason
-from ccproxy.claude.pool.pending_answer import PoolClient
 from ccproxy.claude.pool.processes import ProcessSlots, StoppingProcesses, WorkerFactory
+from ccproxy.claude.pool.requests import PoolClient
 from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.worker.worker import Worker
 

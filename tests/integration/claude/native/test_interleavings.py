@@ -45,7 +45,7 @@ from ccproxy.claude.native.prompt import (
 from ccproxy.claude.native.session import Session
 from ccproxy.claude.observer import ClaudeObserver
 from ccproxy.claude.pool.processes import ProcessSlots
-from ccproxy.claude.pool.queue import RequestQueue
+from ccproxy.claude.pool.requests import RequestQueue
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.config.claude_settings import NativeSettings

@@ -24,7 +24,7 @@ from ccproxy.claude.native.prompt import (
 from ccproxy.claude.native.session import SessionLost
 from ccproxy.claude.observer import Served, StopReason
 from ccproxy.claude.pool.processes import ProcessSlots
-from ccproxy.claude.pool.queue import RequestQueue
+from ccproxy.claude.pool.requests import RequestQueue
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.config.claude_settings import NativeSettings
 from ccproxy.core import blocks, messages
