@@ -19,12 +19,8 @@ from typing import Any
 from attrs import evolve
 from twisted.internet import reactor as _reactor
 
-from ccproxy.server.fake_upstream import (
-    FakeMessagesAPI,
-    MessagesSite,
-    Reply,
-    ScriptedBlock,
-)
+from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock
 
 reactor: Any = _reactor
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 
 _WORDS_OF_PROMPT = 12
 _DEMO_DELAY_SECONDS = 0.03

@@ -1,18 +1,17 @@
 """A scripted Messages API on loopback: no model, no account, no network.
 
 With ``--demo`` it replaces Anthropic's API behind the real CLI, so that everything but
-the model is real. The tests use the same module with other scripts. `Reply` has what an
-API can do to an answer.
+the model is real. The tests use the same module with other scripts.
 
 Source: the Messages API's streaming format; docs/claude-cli-protocol.md, "Ends".
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -20,133 +19,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from typing_extensions import override
 
-_HTTP_OK = 200
+from ccproxy.server.scripted_reply import HTTP_OK, Reply, Script, ScriptedBlock
+
 _SIGNATURE = "ZGVtbw=="
 _CREATE, _COUNT = "POST /v1/messages", "POST /v1/messages/count_tokens"
-
-
-@frozen
-class ScriptedBlock:
-    """A content block, as the pieces that are streamed.
-
-    Attributes:
-        deltas: the pieces of its text, thinking or arguments.
-        signature: the signature of a thinking block; empty: the API signs the block.
-        tool_use: the id and name of a call, whose arguments' JSON the pieces are.
-        redacted: the encrypted ``data`` of a block of redacted thinking.
-        raw: any other block, as it stands in ``content_block_start``.
-        raw_deltas: the ``delta`` objects of a raw block.
-        raw_document: the raw block as it stands in a finished message; it is ``raw``
-            if it is not given.
-    """
-
-    deltas: tuple[str, ...] = ()
-    is_thinking: bool = False
-    signature: str | None = None
-    tool_use: tuple[str, str] | None = None
-    redacted: str | None = None
-    raw: Mapping[str, Any] | None = None
-    raw_deltas: tuple[Mapping[str, Any], ...] = ()
-    raw_document: Mapping[str, Any] | None = None
-
-    def start(self) -> dict[str, Any]:
-        """The block in ``content_block_start``, without its content."""
-        return self._built("", "") if self.raw is None else dict(self.raw)
-
-    def stream(self, signature: str) -> Iterator[dict[str, Any]]:
-        """The ``delta`` objects; a thinking block ends with ``signature``."""
-        yield from (dict(delta) for delta in self.raw_deltas)
-        for text in self.deltas:
-            if self.is_thinking:
-                yield {"type": "thinking_delta", "thinking": text}
-            elif self.tool_use is not None:
-                yield {"type": "input_json_delta", "partial_json": text}
-            else:
-                yield {"type": "text_delta", "text": text}
-        if self.is_thinking and self.redacted is None:
-            yield {"type": "signature_delta", "signature": signature}
-
-    def document(self, signature: str) -> dict[str, Any]:
-        """The whole block, as it stands in a finished message."""
-        if self.raw is not None:
-            return dict(self.raw_document or self.raw)
-        return self._built("".join(self.deltas), signature)
-
-    def _built(self, text: str, signature: str) -> dict[str, Any]:
-        if self.redacted is not None:
-            return {"type": "redacted_thinking", "data": self.redacted}
-        if self.is_thinking:
-            return {"type": "thinking", "thinking": text, "signature": signature}
-        if self.tool_use is not None:
-            identifier, name = self.tool_use
-            about = {"type": "tool_use", "id": identifier, "name": name}
-            return {**about, "input": _arguments(text)}
-        return {"type": "text", "text": text}
-
-
-def _arguments(text: str) -> Any:
-    try:
-        return json.loads(text or "{}")
-    except ValueError:
-        # Arguments that were cut off are not JSON. Their pieces are streamed anyway.
-        return {}
-
-
-@frozen(kw_only=True)
-class Reply:
-    """What the API does with one request.
-
-    "After so many deltas" counts the pieces of all blocks, signatures left out; 0 is
-    right after ``message_start``.
-
-    Attributes:
-        stop_details: the API's details of a refusal.
-        usage: the usage of the input, and other fields of ``usage``
-            (``cache_creation``, ``server_tool_use``, ``service_tier``).
-        final_usage: other fields of the last ``usage`` than ``output_tokens``.
-        message: further fields of the message (``container``, ``diagnostics``).
-        status: if it is not 200, the answer is an error of type ``error``.
-        pings: send a ``ping`` event after ``message_start`` and each delta, and every
-            second while the answer waits for ``held``.
-        raw_events: further events, each with the number of deltas before it.
-        cut_after: break the connection after so many deltas.
-        overload_after: send an ``overloaded_error`` event after so many deltas.
-        hold_after: wait for ``held`` after so many deltas.
-        before: the answer, with its status line, waits for this.
-        stop_delay_seconds: the time between ``message_delta`` and ``message_stop``.
-    """
-
-    blocks: tuple[ScriptedBlock, ...] = ()
-    stop_reason: str = "end_turn"
-    stop_sequence: str | None = None
-    stop_details: Mapping[str, Any] | None = None
-    usage: Mapping[str, Any] = field(
-        factory=lambda: {
-            "input_tokens": 11,
-            "cache_read_input_tokens": 3,
-            "cache_creation_input_tokens": 2,
-        }
-    )
-    final_usage: Mapping[str, Any] = field(factory=dict)
-    output_tokens: int = 20
-    message: Mapping[str, Any] = field(factory=dict)
-    delay_seconds: float = 0.0
-    status: int = _HTTP_OK
-    error: tuple[str, str] = ("api_error", "")
-    headers: Mapping[str, str] = field(factory=dict)
-    pings: bool = False
-    raw_events: tuple[tuple[int, Mapping[str, Any]], ...] = ()
-    cut_after: int | None = None
-    overload_after: int | None = None
-    hold_after: int | None = None
-    held: "Deferred[None] | None" = None
-    before: "Deferred[None] | None" = None
-    stop_delay_seconds: float = 0.0
-
-    def stop(self) -> dict[str, Any]:
-        """The fields of the stop reason in ``message_delta`` and in a message."""
-        fields = {"stop_reason": self.stop_reason, "stop_sequence": self.stop_sequence}
-        return fields | ({"stop_details": d} if (d := self.stop_details) else {})
 
 
 @frozen
@@ -167,9 +43,6 @@ class RecordedRequest:
         """The names in the ``anthropic-beta`` header."""
         named = self.headers.get("anthropic-beta", "").split(",")
         return frozenset(name.strip() for name in named if name.strip())
-
-
-Script = Callable[[Mapping[str, Any]], Reply]
 
 
 class FakeMessagesAPI(Resource):
@@ -275,7 +148,7 @@ class _Exchange:
         self._request.setResponseCode(reply.status)
         for name, value in reply.headers.items():
             self._request.setHeader(name, value)
-        if reply.status != _HTTP_OK:
+        if reply.status != HTTP_OK:
             kind, message = reply.error
             self._json({"type": "error", "error": {"type": kind, "message": message}})
         elif self._body.get("stream"):
@@ -396,9 +269,3 @@ class MessagesSite(Site):
     @override
     def log(self, request: object) -> None:
         """Write no access log."""
-
-
-def words(text: str) -> ScriptedBlock:
-    """A text block that streams word by word, blanks included."""
-    first, *rest = text.split(" ")
-    return ScriptedBlock((first, *(f" {word}" for word in rest)))

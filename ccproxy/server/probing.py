@@ -12,7 +12,8 @@ from twisted.logger import Logger
 
 from ccproxy import __version__
 from ccproxy.claude.installation.conformance import BinaryID, ProbeResult
-from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite, Reply, words
+from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite
+from ccproxy.server.scripted_reply import Reply, words
 
 _FILE = "claude-binaries.json"
 _MOST_KEPT = 20

@@ -15,7 +15,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.utils import getProcessOutputAndValue
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.support.pages import PAGE_KEY, PAGE_URL, blocks
 from tests.support.server import KEY, RunningProxy, Upstream
 

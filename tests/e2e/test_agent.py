@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_twisted import ensureDeferred
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.support.chunks import chunks_of, text_of
 from tests.support.server import RunningProxy, Upstream, answer, events
 from tests.support.spec import (

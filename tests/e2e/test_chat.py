@@ -13,7 +13,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.support.chunks import chunks_of, text_of
 from tests.support.server import (
     RunningProxy,

@@ -11,7 +11,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock
 from tests.support.server import KEY, RunningProxy, Upstream, answer
 
 Start = Callable[..., RunningProxy]

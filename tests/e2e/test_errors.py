@@ -12,7 +12,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from ccproxy.server.fake_upstream import Reply
+from ccproxy.server.scripted_reply import Reply
 from tests.conftest import ExpectedErrors
 from tests.support.docs import DOCS, rows
 from tests.support.raw import connect, request

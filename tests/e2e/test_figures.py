@@ -9,7 +9,7 @@ from typing import Any
 import treq
 from pytest_twisted import ensureDeferred
 
-from ccproxy.server.fake_upstream import Reply, words
+from ccproxy.server.scripted_reply import Reply, words
 from ccproxy.store.engine import sqlite_url
 from ccproxy.store.inspection import read_usage
 from ccproxy.web.access import key_id

@@ -13,7 +13,7 @@ from typing import Any
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import DeferredSemaphore, gatherResults
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.support.fitting_replies import fitting_reply
 from tests.support.mutations import CHAT, FORMAT, ODD, RESPONSES, places
 from tests.support.server import RunningProxy, Upstream, answer, events

@@ -9,7 +9,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
-from ccproxy.server.fake_upstream import Reply
+from ccproxy.server.scripted_reply import Reply
 from tests.support.openai_client import client
 from tests.support.server import KEY, RunningProxy, Upstream, answer, spoken, system
 

@@ -10,7 +10,7 @@ from pytest_twisted import blockon, ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.support.raw import connect, request
 from tests.support.server import (
     KEY,

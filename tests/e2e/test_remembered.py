@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.conftest import ExpectedErrors
 from tests.integration.store.conftest import cluster as cluster
 from tests.integration.store.conftest import run_sql

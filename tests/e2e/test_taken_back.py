@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pytest_twisted import blockon, ensureDeferred
 from twisted.internet.defer import Deferred
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock
 from tests.support import scripted_answers
 from tests.support.blocking import in_greenlet
 from tests.support.naming import named

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.support.loops import Client, Made, client
 from tests.support.server import RunningProxy, Upstream, answer
 from tests.support.tool_calls import TOOLS, call, calls, native

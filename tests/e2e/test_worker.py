@@ -30,7 +30,7 @@ from ccproxy.core.errors import (
     TimedOut,
 )
 from ccproxy.core.stream import Restarted, UpstreamRetry
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.conftest import ExpectedErrors, Kept
 from tests.support.server import Upstream, answer, start_upstream
 from tests.support.waiting import until

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 
 from ccproxy.core.errors import ModelNotFound
-from ccproxy.server.fake_upstream import Reply
+from ccproxy.server.scripted_reply import Reply
 from tests.support import chat_requests, responses_requests
 from tests.support.comparison import differences
 from tests.support.first_party import unexpected_keys

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.task import LoopingCall
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.support.server import RunningProxy
 
 _RETRIED = (502, 503, 504)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.support.mutations import WEATHER
 
 BASH = {"name": "Bash", "parameters": {"type": "object", "properties": {}}}

@@ -9,14 +9,8 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import deferLater
 from typing_extensions import override
 
-from ccproxy.server.fake_upstream import (
-    FakeMessagesAPI,
-    MessagesSite,
-    RecordedRequest,
-    Reply,
-    Script,
-    words,
-)
+from ccproxy.server.fake_upstream import FakeMessagesAPI, MessagesSite, RecordedRequest
+from ccproxy.server.scripted_reply import Reply, Script, words
 from tests.support.provider_rules import Issued, violations
 from tests.support.provider_thinking import Signature, read_signature, sign
 from tests.support.provider_violation import Violation

@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs
 from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 
-from ccproxy.server.fake_upstream import Reply, ScriptedBlock, words
+from ccproxy.server.scripted_reply import Reply, ScriptedBlock, words
 from tests.support.upstream import Upstream, answer, start_upstream
 
 _REACTOR: Any = reactor
