@@ -39,6 +39,7 @@ PURE_NAMES = (
             *("answers", "answer_cache", "models", "observer"),
             *(f"protocol.{each}" for each in ("codec", "records", "requests")),
             *("protocol.stream", "protocol.failures", "protocol.error_log"),
+            "protocol.turn_failures",
             "worker.turn_decoder",
             *("process.launch", "installation.compose_mode"),
             *(f"schemas.{each}" for each in ("text_limits", "validation", "drafts")),

@@ -38,7 +38,7 @@ from ccproxy.claude.native.usage_counter import UsageCounter
 from ccproxy.claude.observer import turn_cost
 from ccproxy.claude.protocol.codec import Record, WireError
 from ccproxy.claude.protocol.error_log import LoggedError
-from ccproxy.claude.protocol.failures import RefusalTracker, error_for
+from ccproxy.claude.protocol.failures import error_for
 from ccproxy.claude.protocol.records import ApiRetry, Init, RateLimitEvent, Result
 from ccproxy.claude.protocol.stream import (
     AssistantLine,
@@ -56,6 +56,7 @@ from ccproxy.claude.protocol.stream import (
     ThinkingPiece,
     UserLine,
 )
+from ccproxy.claude.protocol.turn_failures import RefusalTracker
 from ccproxy.core.blocks import Block, Text, Thinking, ToolUse
 from ccproxy.core.errors import (
     Cause,

@@ -35,7 +35,7 @@ from msgspec import Raw
 from ccproxy.claude.observer import turn_cost
 from ccproxy.claude.protocol.codec import HalvedDeltas, Record, WireError
 from ccproxy.claude.protocol.error_log import LoggedError
-from ccproxy.claude.protocol.failures import RefusalTracker, provider_error
+from ccproxy.claude.protocol.failures import provider_error
 from ccproxy.claude.protocol.records import ApiRetry, RateLimitEvent, Result
 from ccproxy.claude.protocol.stream import (
     AssistantLine,
@@ -56,6 +56,7 @@ from ccproxy.claude.protocol.stream import (
     is_message,
     merged_usage,
 )
+from ccproxy.claude.protocol.turn_failures import RefusalTracker
 from ccproxy.core.blocks import Block, Text, Thinking, ToolUse, is_blank
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 from ccproxy.core.stream import (

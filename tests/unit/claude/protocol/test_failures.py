@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccproxy.claude.protocol.error_log import LoggedError
-from ccproxy.claude.protocol.failures import Refusal, error_for, refusal_of_retry
+from ccproxy.claude.protocol.failures import Refusal, error_for
 from ccproxy.claude.protocol.records import ApiRetry
+from ccproxy.claude.protocol.turn_failures import refusal_of_retry
 from ccproxy.core import errors
 from ccproxy.core.errors import Cause
 
