@@ -79,6 +79,10 @@ def result(identifier: str = "a", content: Any = "seen") -> dict[str, Any]:
     return {"type": "tool_result", "tool_use_id": identifier, "content": content}
 
 
+def document(*content: Any) -> dict[str, Any]:
+    return {"type": "document", "source": {"type": "content", "content": content}}
+
+
 def loop(calls: Any, *results: Any) -> dict[str, Any]:
     """A conversation with a call and its result."""
     told = [user(text("hi")), assistant(calls), user(*results)]
@@ -123,6 +127,16 @@ MENDINGS = [
         loop(call(), result(content=[text("x"), text("")])),
         ("messages[2].content[0].content[1]",),
         loop(call(), result(content=[text("x")])),
+    ),
+    Mending(
+        "blank text",
+        {"messages": [user(document(text("x"), text("")), document(text(" ")), BREAK)]},
+        (
+            "messages[0].content[0].source.content[1]",
+            "messages[0].content[1].source.content[0]",
+            "messages[0].content[1]",
+        ),
+        {"messages": [user(document(text("x")), BREAK)]},
     ),
     Mending(
         "blank text",
@@ -217,10 +231,26 @@ MENDINGS = [
         {"messages": [user(BREAK, text("b", cache_control=CACHE))]},
     ),
     Mending(
-        "a breakpoint within a result",
+        "a breakpoint within a result, a document or a search result",
         loop(call(), result(content=[BREAK])),
         ("messages[2].content[0].content[0].cache_control",),
         loop(call(), {**result(content=[text("a")]), "cache_control": CACHE}),
+    ),
+    Mending(
+        "a breakpoint within a result, a document or a search result",
+        {"messages": [user(document(BREAK), document(BREAK), document(BREAK))]},
+        tuple(
+            f"messages[0].content[{n}].source.content[0].cache_control"
+            for n in range(3)
+        ),
+        {
+            "messages": [
+                user(
+                    document(text("a")),
+                    *[{**document(text("a")), "cache_control": CACHE}] * 2,
+                )
+            ]
+        },
     ),
     Mending(
         "a breakpoint, or the CLI's attribution, in `system`",

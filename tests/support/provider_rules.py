@@ -156,12 +156,27 @@ def _text(block: Mapping[str, Any], place: str, top: str) -> Iterator[Violation]
             if each["type"] == "text" and not each["text"]:
                 words = "text content blocks must be non-empty"
                 yield Violation(12, f"{place}.content.{index}", f"{top}: {words}")
+        for index, each in enumerate(nested if isinstance(nested, list) else ()):
+            if each["type"] != "text":
+                yield from _text(each, f"{place}.content.{index}", top)
+    elif block["type"] == "document" and block["source"]["type"] == "content":
+        yield from _texts(block["source"]["content"], f"{place}.source.content", top)
+    elif block["type"] == "search_result":
+        yield from _texts(block["content"], f"{place}.content", top)
     elif block["type"] == "text" and not block["text"].strip():
         if block.get("cache_control"):
             words = "cache_control cannot be set for empty text blocks"
             yield Violation.at(3, f"{place}.text", words)
         kind = "contain non-whitespace text" if block["text"] else "be non-empty"
         yield Violation(3, place, f"{top}: text content blocks must {kind}")
+
+
+def _texts(content: Any, place: str, top: str) -> Iterator[Violation]:
+    """3, for the content of a document or a search result."""
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
+    for index, each in enumerate(content):
+        yield from _text(each, f"{place}.{index}", top)
 
 
 def _roles(body: Mapping[str, Any], has_system_role: bool) -> Iterator[Violation]:

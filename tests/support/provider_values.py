@@ -15,6 +15,8 @@ from tests.support.provider_violation import Violation
 
 _LEAST_BUDGET = 1024
 _MOST_BREAKPOINTS = 4
+# Blocks whose content may be blocks.
+_OUTER = ("tool_result", "search_result", "mcp_tool_result")
 _LONG_OUTPUT = "output-300k-2026-03-24"
 _LONG_OUTPUT_TOKENS = 300_000
 _MOST_SIDE, _MOST_SIDE_OF_MANY, _MANY = 8000, 2000, 20
@@ -155,9 +157,12 @@ def _nested(
     for index, block in enumerate(content):
         where = f"{place}.{index}"
         yield where, block
-        kind, inner = block["type"], block.get("content")
-        if kind == "tool_result" and isinstance(inner, list):
-            yield from _nested(inner, f"{where}.tool_result.content")
+        kind, path = block["type"], "content"
+        inner = block.get("content") if kind in _OUTER else None
+        if kind == "document" and block["source"]["type"] == "content":
+            path, inner = "source.content.content", block["source"]["content"]
+        if isinstance(inner, list):
+            yield from _nested(inner, f"{where}.{kind}.{path}")
 
 
 def _media(body: Mapping[str, Any], rules: ModelRules) -> Iterator[Violation]:

@@ -209,7 +209,7 @@ def corrected(block: Block, adjustments: Adjustments) -> Block:
     they are: the provider's error explains them better.
 
     Args:
-        block: of any type; results of tools can contain images.
+        block: of any type; results and documents can contain images.
         adjustments: receive the paths of what is changed.
     """
     match block.value:
@@ -217,23 +217,37 @@ def corrected(block: Block, adjustments: Adjustments) -> Block:
             changes = _source_changes(source, block.type)
             for name in changes:
                 adjustments.adjust(f"{block.at}.source.{name}")
+            if block.type == "document" and b'"base64"' in bytes(source):
+                changes = changes or _inner_changes(
+                    source, f"{block.at}.source.content", adjustments
+                )
             if changes:
                 fields = msgspec.json.decode(source, type=dict[str, Raw])
                 return block.replaced(source={**fields, **changes})
-        case ToolResult(content=Raw() as content) if b'"base64"' in bytes(content):
-            try:
-                parts = msgspec.json.decode(content, type=list[Raw])
-                inner = [
-                    Block.decode(part, f"{block.at}.content[{n}]")
-                    for n, part in enumerate(parts)
-                ]
-            except msgspec.ValidationError:
-                # The provider's error explains it better.
-                return block
-            better = [corrected(each, adjustments) for each in inner]
-            if any(each is not old for each, old in zip(better, inner, strict=True)):
-                return block.replaced(content=[Raw(each.raw) for each in better])
+        case ToolResult() if b'"base64"' in block.raw:
+            changes = _inner_changes(block.raw, f"{block.at}.content", adjustments)
+            return block.replaced(**changes) if changes else block
     return block
+
+
+class _Outer(msgspec.Struct):
+    content: list[Raw]
+
+
+def _inner_changes(
+    raw: bytes | Raw, at: str, adjustments: Adjustments
+) -> Mapping[str, object]:
+    """``content`` with corrected blocks, if it has to be changed."""
+    try:
+        parts = msgspec.json.decode(raw, type=_Outer).content
+        inner = [Block.decode(part, f"{at}[{n}]") for n, part in enumerate(parts)]
+    except msgspec.ValidationError:
+        # It is a text, or the provider's error explains it better.
+        return {}
+    better = [corrected(each, adjustments) for each in inner]
+    if all(each is old for each, old in zip(better, inner, strict=True)):
+        return {}
+    return {"content": [Raw(each.raw) for each in better]}
 
 
 def _source_changes(raw: Raw, kind: str) -> Mapping[str, object]:

@@ -138,7 +138,7 @@ class Breakpoints:
         marker = _marker(holder)
         if keep and marker is not None and self._may_stay(marker):
             return
-        self.notes.adjust(f"{holder.at}.cache_control" if holder.at else "")
+        self.notes.adjust(_path(holder))
         value = self._value() if keep else UNSET
         _replace(tools, turns, place, holder.replaced(cache_control=value))
 
@@ -170,6 +170,12 @@ def _marker(holder: Block | Tool) -> Raw | None:
     if not isinstance(marker, Raw) or bytes(marker).strip() == b"null":
         return None
     return marker
+
+
+def _path(holder: Block | Tool) -> str:
+    """The client's path of a breakpoint, which may have been moved to its place."""
+    name = holder.renamed.get("cache_control", "cache_control")
+    return f"{holder.at}.{name}" if holder.at else ""
 
 
 def _at(tools: Sequence[Tool], turns: Sequence[Turn], place: Place) -> Block | Tool:

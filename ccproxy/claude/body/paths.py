@@ -87,6 +87,8 @@ def _in_block(block: Block | None, rest: Sequence[str]) -> str | None:
     match rest:
         case ["content", index, *inner] if index.isdecimal():
             return _in_block(_item(_inner(block), index), inner)
+        case ["source", "content", "content", index, *inner] if block.inner:
+            return _in_block(_item(block.inner, index), inner)
         case ["source", *_] if "source" in block.renamed:
             # The client has the source in one URL.
             return block.path_of("source")

@@ -9,8 +9,7 @@ thinking without a signature       leaves it out
 name of a call                     replaces what the provider refuses
 ``input`` of a call, not an        makes it an object, see `_object`
 object
-blank text in a result             leaves it out
-breakpoint in a result             moves it to the result itself
+blocks within a block              see `ccproxy.claude.body.nested`
 breakpoint on thinking             removes it
 what the CLI prints otherwise      nothing
 =================================  ==============================================
@@ -30,9 +29,10 @@ from hashlib import blake2b
 from typing import Any, Self
 
 import msgspec
-from attrs import define, evolve, field
-from msgspec import UNSET, Raw, UnsetType
+from attrs import define, field
+from msgspec import UNSET, Raw
 
+from ccproxy.claude.body.nested import corrected_outer
 from ccproxy.claude.body.numbers import is_reprinted
 from ccproxy.claude.body.options import has_beta
 from ccproxy.claude.body.result import Notes
@@ -42,7 +42,6 @@ from ccproxy.core.blocks import (
     RedactedThinking,
     Text,
     Thinking,
-    ToolResult,
     ToolUse,
     is_blank,
 )
@@ -60,8 +59,6 @@ ROLES = ("user", "assistant", "system")
 
 _encode = msgspec.json.Encoder().encode
 _CACHE_CONTROL = b'"cache_control"'
-# Parts of results that need no look at their numbers; they can be large.
-_WITHOUT_NUMBERS = ("text", "image", "document")
 _decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
 _PLAIN_TEXT = frozenset({"type", "text", "cache_control"})
 _DIGEST_BYTES = 16
@@ -185,9 +182,7 @@ def _corrected(block: Block, notes: Notes) -> Block | None:
             return _with_object(block, arguments, notes)
         case Opaque() if is_reprinted(block.raw):
             notes.adjust(block.at)
-        case ToolResult(content=Raw() as content):
-            return _corrected_result(block, content, notes)
-    return block
+    return corrected_outer(block, notes)
 
 
 def _with_object(block: Block, arguments: Raw, notes: Notes) -> Block:
@@ -208,64 +203,6 @@ def _object(raw: bytes) -> Raw:
     if raw.startswith(b'"'):
         return arguments_object(msgspec.json.decode(raw, type=str))[0]
     return wrapped(Raw(raw))
-
-
-class _Part(msgspec.Struct):
-    """The fields of a block in a result that the correction needs."""
-
-    type: str = ""
-    text: str | None = None
-    cache_control: Raw | UnsetType = UNSET
-
-
-_decode_parts = msgspec.json.Decoder(list[Raw]).decode
-_decode_part = msgspec.json.Decoder(_Part).decode
-
-
-def _is_null(value: Raw | UnsetType) -> bool:
-    return not isinstance(value, UnsetType) and bytes(value).strip() == b"null"
-
-
-def _corrected_result(block: Block, content: Raw, notes: Notes) -> Block:
-    raw = bytes(content).lstrip()
-    if not raw.startswith(b"["):
-        return block
-    kept: list[Raw] = []
-    inner: list[Block] = []
-    marker: Raw | None = None
-    has_changed = False
-    for index, part in enumerate(_decode_parts(raw)):
-        path = f"{block.at}.content[{index}]" if block.at else ""
-        try:
-            known = _decode_part(part)
-        except msgspec.ValidationError:
-            # The provider's error about this is the better one.
-            known = _Part()
-        if block.inner:
-            path = block.inner[index].at
-        if known.type not in _WITHOUT_NUMBERS and is_reprinted(bytes(part)):
-            notes.adjust(path)
-        if known.type == "text" and known.text is not None and is_blank(known.text):
-            notes.ignore(path)
-            has_changed = True
-            continue
-        told = Block(Opaque(), b"", path, known.type)
-        inner.append(block.inner[index] if block.inner else told)
-        if known.cache_control is not UNSET and not _is_null(known.cache_control):
-            notes.adjust(f"{path}.cache_control" if path else "")
-            fields = msgspec.json.decode(part, type=dict[str, Raw])
-            marker = fields.pop("cache_control")
-            kept.append(Raw(_encode(fields)))
-            has_changed = True
-        else:
-            kept.append(part)
-    if not has_changed:
-        return block
-    changes: dict[str, object] = {"content": kept}
-    own = block.fields.get("cache_control")
-    if marker is not None and (own is None or _is_null(own)):
-        changes["cache_control"] = marker
-    return evolve(block.replaced(**changes), inner=tuple(inner))
 
 
 class Prefix:

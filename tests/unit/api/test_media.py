@@ -68,6 +68,22 @@ def test_a_wrong_type_is_put_right_and_named(
     assert outcome.refusals == []
 
 
+def test_an_image_within_a_document_gets_the_type_of_its_bytes() -> None:
+    [(kind, data), *_] = BYTES.items()
+
+    def document(declared: str) -> dict[str, Any]:
+        part = {"type": "image", "source": source(declared, data)}
+        about = {"type": "content", "content": [{"type": "text", "text": "a"}, part]}
+        return {"type": "document", "source": about}
+
+    outcome = MESSAGES.ask(**MESSAGES.user(document("image/gif"), MESSAGES.text("b")))
+    [sent, _] = outcome.body["messages"][0]["content"]
+    assert sent == document(kind)
+    assert outcome.named == {
+        "messages[0].content[0].source.content[1].source.media_type"
+    }
+
+
 @EACH
 @pytest.mark.parametrize("is_result", [False, True], ids=["user", "result"])
 def test_base64_goes_up_in_its_standard_form(api: API, is_result: bool) -> None:

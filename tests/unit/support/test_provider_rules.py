@@ -90,6 +90,16 @@ def marked(*controls: Any) -> list[dict[str, Any]]:
     return [{**TEXT, "cache_control": control} for control in controls]
 
 
+def document(*parts: Any) -> dict[str, Any]:
+    source = {"type": "content", "content": list(parts)}
+    return {"type": "document", "source": source}
+
+
+def found(*parts: Any) -> dict[str, Any]:
+    about = {"source": "https://x.example", "title": "x"}
+    return {"type": "search_result", "content": list(parts), **about}
+
+
 # What the CLI sends of itself, and other bodies that nothing is wrong with.
 GOOD: Mapping[str, dict[str, Any]] = {
     "plain": body(),
@@ -209,6 +219,13 @@ BAD: list[tuple[int, dict[str, Any], str]] = [
         "cache_control cannot be set for empty text blocks",
     ),
     (4, body(USER, assistant(TEXT)), "does not support assistant message prefill"),
+    (3, body(user(document({**TEXT, "text": ""}))), "must be non-empty"),
+    (3, body(user(found({**TEXT, "text": " "}))), "must contain non-whitespace"),
+    (
+        3,
+        loop({**RESULT, "content": [found({**TEXT, "text": " "})]}),
+        "must contain non-whitespace",
+    ),
     (
         4,
         body(USER, assistant({**TEXT, "text": "so "}), model=OLD),
@@ -557,6 +574,13 @@ BAD: list[tuple[int, dict[str, Any], str]] = [
         41,
         body(user(*marked(CACHE, CACHE, CACHE)), system=marked(CACHE, CACHE)),
         "A maximum of 4 blocks with cache_control may be provided. Found 5.",
+    ),
+    (
+        41,
+        body(
+            user(document(*marked(CACHE, CACHE, CACHE)), found(*marked(CACHE, CACHE)))
+        ),
+        "Found 5.",
     ),
     (
         42,

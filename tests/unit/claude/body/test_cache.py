@@ -140,6 +140,68 @@ def test_a_breakpoint_in_a_result_is_moved_to_the_result() -> None:
     assert composition.adjusted == ("messages[2].content[0].content[0].cache_control",)
 
 
+def _document(*parts: Any, **fields: Any) -> dict[str, Any]:
+    source = {"type": "content", "content": list(parts)}
+    return {"type": "document", "source": source, **fields}
+
+
+def _found(*parts: Any, **fields: Any) -> dict[str, Any]:
+    about = {"source": "https://x.y", "title": "x", **fields}
+    return {"type": "search_result", "content": list(parts), **about}
+
+
+@pytest.mark.parametrize(
+    ("block", "path"),
+    [
+        (_document, "source.content"),
+        (_found, "content"),
+    ],
+)
+def test_a_breakpoint_within_a_block_is_moved_to_the_block(
+    block: Any, path: str
+) -> None:
+    given = [block(_marked("a", LONG), text("b")), block(_marked("c", LONG))]
+    composition = composed(request([user(*given, "d")]))
+    assert _markers(composition) == {"0.0": LONG, "0.1": LONG}
+    sent = body_of(composition)["messages"][0]["content"]
+    assert [{**each, "cache_control": LONG} for each in (block(text("c")),)] == sent[
+        1:2
+    ]
+    at = f"messages[0].content[{{}}].{path}[0].cache_control"
+    assert composition.adjusted == (at.format(0), at.format(1))
+
+
+def test_breakpoints_within_blocks_count_as_breakpoints() -> None:
+    many = [_document(_marked("a"), _marked("b")), _found(_marked("c")), _marked("d")]
+    composition = composed(request([user(*many)]))
+    assert _markers(composition) == {"0.1": SHORT, "0.2": SHORT}
+    assert composition.adjusted == (
+        "messages[0].content[0].source.content[0].cache_control",
+        "messages[0].content[0].source.content[1].cache_control",
+        "messages[0].content[1].content[0].cache_control",
+    )
+    assert "cache_control" not in str(body_of(composition)["messages"][0]["content"][0])
+
+
+def test_the_blocks_own_breakpoint_counts_before_one_within() -> None:
+    given = _document(_marked("a", LONG), cache_control=SHORT)
+    composition = composed(request([user(given)]))
+    assert _markers(composition) == {"0.0": SHORT}
+
+
+@pytest.mark.parametrize("block", [_document, _found])
+def test_a_breakpoint_deep_within_a_result_is_moved_to_the_result(block: Any) -> None:
+    parts = [block(_marked("a", LONG)), block(text("b"), cache_control=None)]
+    told = [user("hi"), assistant(call("a")), user(result("a", parts))]
+    composition = composed(request(told, tools=[tool()]))
+    assert _markers(composition) == {"2.0": LONG}
+    [sent] = body_of(composition)["messages"][2]["content"]
+    assert sent["content"] == [block(text("a")), parts[1]]
+    [named] = composition.adjusted
+    assert named.startswith("messages[2].content[0].content[0].")
+    assert named.endswith("content[0].cache_control")
+
+
 def test_a_long_turn_gets_a_second_breakpoint() -> None:
     many = [call(f"c{n}") for n in range(15)]
     results = [result(f"c{n}") for n in range(15)]

@@ -103,6 +103,60 @@ def test_blank_text_in_a_result_is_left_out() -> None:
     )
 
 
+def _document(content: Any) -> dict[str, Any]:
+    return {"type": "document", "source": {"type": "content", "content": content}}
+
+
+def _found(content: Any) -> dict[str, Any]:
+    about = {"source": "https://x.y", "title": "x"}
+    return {"type": "search_result", "content": content, **about}
+
+
+@pytest.mark.parametrize(
+    ("block", "path"), [(_document, "source.content"), (_found, "content")]
+)
+def test_blank_text_within_a_block_is_left_out(block: Any, path: str) -> None:
+    given = [block([text(" "), text("a")]), block([text("")]), "b"]
+    composition = composed(request([user(*given)]))
+    assert _messages(body_of(composition)) == [user(block([text("a")]), text("b"))]
+    assert composition.ignored == (
+        f"messages[0].content[0].{path}[0]",
+        f"messages[0].content[1].{path}[0]",
+        "messages[0].content[1]",
+    )
+
+
+def test_a_document_of_a_blank_text_is_left_out() -> None:
+    composition = composed(request([user(_document(" \n"), "b")]))
+    assert _messages(body_of(composition)) == [user(text("b"))]
+    assert composition.ignored == ("messages[0].content[0]",)
+
+
+@pytest.mark.parametrize(
+    ("block", "path"), [(_document, "source.content"), (_found, "content")]
+)
+def test_blank_text_deep_within_a_result_is_left_out(block: Any, path: str) -> None:
+    parts = [block([text("x"), text(" ")]), block([text("\t")])]
+    told = [user("hi"), assistant(call("a")), user(result("a", parts))]
+    composition = composed(request(told, tools=[tool()]))
+    sent = _messages(body_of(composition))[2]["content"][0]["content"]
+    assert sent == [block([text("x")])]
+    at = "messages[2].content[0].content"
+    assert composition.ignored == (
+        f"{at}[0].{path}[1]",
+        f"{at}[1].{path}[0]",
+        f"{at}[1]",
+    )
+
+
+@pytest.mark.parametrize("content", ["a", [], None, [text("seen")], [7], 7])
+@pytest.mark.parametrize("block", [_document, _found])
+def test_a_block_without_blanks_stays(block: Any, content: Any) -> None:
+    composition = composed(request([user(block(content), "b")]))
+    assert _messages(body_of(composition)) == [user(block(content), text("b"))]
+    assert composition.ignored == composition.adjusted == ()
+
+
 @pytest.mark.parametrize("content", ["", [], [text("seen")], None])
 def test_a_result_without_blanks_stays(content: Any) -> None:
     block = result("a", content)
