@@ -1,11 +1,11 @@
-"""Remembered answers in the database: for this server after a restart, and for others.
+"""Stores remembered answers, for this server after a restart and for other servers.
 
-No answer waits for a write: answers are written after their end, in batches, and a
-killed server loses those of its last milliseconds. A request waits for its lookup, up
-to a short time limit. A database that fails or is slow is not used for a while; then
+Answers are written in batches after they have ended, so no client waits for a write. A
+killed server loses the answers of its last milliseconds. A request waits for the lookup
+up to a short time limit. A database that fails or is slow is not used for a while. Then
 nothing is stored or found, and the model continues without its earlier thinking.
 
-The functions below the class are queries, and block.
+The functions below the class run queries, and block.
 """
 
 from collections import deque
@@ -22,7 +22,7 @@ from ccproxy.core.errors import StorageFailed
 from ccproxy.store.database import Database
 from ccproxy.store.schema import answers
 
-# A tool loop takes minutes, or longer when a user has to allow a call.
+# A tool loop takes minutes, or longer if a user has to allow a call.
 KEEP_SECONDS = 6 * 3600.0
 _KEEP_BYTES = 64 * 1024 * 1024
 _FIND_SECONDS = 0.5
@@ -32,10 +32,10 @@ _FAILED_SECONDS = 60.0
 _SLOW_SECONDS = 5.0
 # If more bytes wait to be written, the oldest answers are dropped.
 _WAITING_BYTES = 16 * 1024 * 1024
-# The bytes of a row besides its document, with its indexes: an estimate.
+# The estimated bytes of a row without its document, but with its indexes.
 _ROW_BYTES = 300
 _BATCH = 100
-# Many conversations contain the same short text and the same common call.
+# A limit, because many conversations contain the same short text and the same call.
 _MOST_OF_SAME_CONTENT = 64
 
 
@@ -60,16 +60,17 @@ class NewAnswer:
 
     @property
     def size_bytes(self) -> int:
-        """The bytes of the row: an estimate."""
+        """The estimated bytes of the row."""
         return _ROW_BYTES + len(self.document)
 
 
 class StoredAnswers:
-    """Stores answers for some hours, and finds them.
+    """Stores answers for `KEEP_SECONDS`, and finds them.
 
     Args:
-        wall_seconds: Unix time.
-        keep_size: the operator's limit of everything that is stored; None: no limit.
+        wall_seconds: returns the Unix time.
+        keep_size: the operator's limit of the stored bytes; None: the limit is
+            `_KEEP_BYTES`, which is also the maximum.
     """
 
     _log = Logger()
@@ -128,8 +129,8 @@ class StoredAnswers:
 
         Args:
             owner: a hash of the client.
-            keys: as for `put`, in the order of the conversation. An answer is found
-                by the first hash of its key, or else by the second.
+            keys: as for `put`, in the order of the conversation. If no answer has the
+                first hash of a key, answers with the second hash are returned.
         """
         if not keys or self._is_stopped or self._is_unused:
             return ()
@@ -151,7 +152,10 @@ class StoredAnswers:
         return ()
 
     async def sweep(self) -> int:
-        """Delete answers that are too old or too many; returns how many.
+        """Delete old answers, and the oldest ones above the size limit.
+
+        Returns:
+            How many were deleted.
 
         Raises:
             StorageFailed: the database failed.
@@ -236,8 +240,8 @@ def _find(
 
 
 def _expire(connection: Connection, before_seconds: float) -> int:
-    """Delete a batch of older answers; returns how many."""
-    # Locked rows are skipped: another server is deleting them.
+    """Delete a batch of the answers from before a time; returns how many."""
+    # Skip locked rows: another server is deleting them.
     old = connection.execute(
         select(answers.c.id)
         .where(answers.c.created_seconds < before_seconds)

@@ -1,6 +1,6 @@
-"""The nodes that responses are made of, and their items, as queries.
+"""Queries for the nodes of responses, and for the items of nodes. They block.
 
-See `ccproxy.store.schema` for what a node is. Everything here blocks.
+`ccproxy.store.schema` explains the nodes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +16,10 @@ _MOST_PARAMETERS = 1000
 
 
 def add_node(connection: Connection, previous_id: str | None) -> int:
-    """Add a node that continues a response; returns the node's id.
+    """Add a node, as the child of the previous response's node; returns its id.
 
     Raises:
-        ReferenceDeleted: that response does not exist.
+        ReferenceDeleted: the previous response does not exist.
     """
     parent = None
     if previous_id is not None:
@@ -27,7 +27,7 @@ def add_node(connection: Connection, previous_id: str | None) -> int:
             select(responses.c.node_id).where(responses.c.id == previous_id)
         ).scalar_one_or_none()
         if parent is None:
-            # Without the parent the chain would differ from the one that the model got.
+            # Without the parent, the stored history would differ from the model's.
             raise ReferenceDeleted(
                 "the response that this one continues was deleted in the meantime"
             )
@@ -120,7 +120,7 @@ def _ancestry(node: int) -> CTE:
 def items_by_id(
     connection: Connection, identifiers: Iterable[str]
 ) -> Mapping[str, bytes]:
-    """The newest item of each id, of responses first, then of conversations."""
+    """The newest item of each id; responses take precedence over conversations."""
     every = list(dict.fromkeys(identifiers))
     found: dict[str, bytes] = {}
     for begin in range(0, len(every), _MOST_PARAMETERS):
@@ -141,10 +141,10 @@ def items_by_id(
 
 
 def delete_unused(connection: Connection, node: int | None) -> None:
-    """Delete a node and its ancestors, up to the first that has a response or child."""
+    """Delete a node and its ancestors, but stop at a node with a response or child."""
     while node is not None:
         row = connection.execute(
-            # A transaction that adds a child holds this lock until its commit.
+            # With PostgreSQL, a transaction that adds a child locks this row, too.
             select(nodes.c.parent_id).where(nodes.c.id == node).with_for_update()
         ).one_or_none()
         is_used = connection.execute(

@@ -1,7 +1,6 @@
-"""Stored conversations: lists of items that grow.
+"""Stores conversations, each with a list of items that grows.
 
-The functions below the class run queries and block; they are called on the database's
-thread.
+The functions below the class run queries, and block.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -26,8 +25,8 @@ class ConversationStore:
     Every method raises `StorageFailed` if the database fails.
 
     Args:
-        wall_seconds: Unix time.
-        make_room: called with a number of bytes before they are stored.
+        wall_seconds: returns the Unix time.
+        make_room: called before each write, with the number of new bytes.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class ConversationStore:
         return await self._database.write(delete_conversation, identifier)
 
     async def append(self, identifier: str, items: Sequence[Item]) -> bool:
-        """Add items at the end; False: there is no such conversation."""
+        """Append items to a conversation; False: there is no such conversation."""
         if not is_possible_id(identifier):
             return False
         await self._make_room(sum(len(item.document) for item in items))
@@ -77,7 +76,7 @@ class ConversationStore:
     async def used_item_ids(
         self, identifier: str, item_ids: Iterable[str]
     ) -> frozenset[str]:
-        """The ids among ``item_ids`` that items of the conversation have."""
+        """Those of ``item_ids`` that the conversation already contains."""
         wanted = [name for name in item_ids if is_possible_id(name)]
         if not (wanted and is_possible_id(identifier)):
             return frozenset()
@@ -104,7 +103,7 @@ class ConversationStore:
         return await self._database.read(_page, identifier, after, limit, descending)
 
     async def item(self, identifier: str, item_id: str) -> bytes | None:
-        """The newest item with this id; None: there is none."""
+        """The document of the newest item with this id; None: there is none."""
         if not (is_possible_id(identifier) and is_possible_id(item_id)):
             return None
         return await self._database.read(_item, identifier, item_id)
@@ -174,10 +173,10 @@ def append(
     items: Sequence[Item],
     touched_seconds: int,
 ) -> bool:
-    """Add items at the end of a conversation; blocks.
+    """Append items to a conversation; blocks.
 
     Returns:
-        False, and nothing is added, if there is no such conversation.
+        False if there is no such conversation.
     """
     found = connection.execute(
         select(conversations.c.touched_seconds)

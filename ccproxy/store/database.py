@@ -1,7 +1,7 @@
-"""The database of the store: opened, migrated, and used in its own threads.
+"""Opens the store's database and runs queries in threads.
 
-The first call opens the database; if that fails, the next call tries again. The
-reactor's thread never uses a connection.
+The first call opens and migrates the database. If this fails, the next call tries
+again. The reactor's thread never uses a connection.
 """
 
 from collections.abc import Callable
@@ -25,24 +25,25 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _THREADS = 4
-# With the time to connect again, a call has its error within ten seconds.
+# With this limit and the time for a new connection, a call fails within ten seconds.
 _CALL_SECONDS = 6.0
 _CLOSE_SECONDS = 3.0
 
 
 class Database:
-    """Runs functions that take a connection, in transactions, in threads.
+    """Runs queries in threads, each in a transaction.
 
-    Every method that uses the database raises `StorageFailed` if the database fails. If
-    it was removed or replaced, the next call opens it again.
+    A query is a function whose first argument is a connection. Every method that uses
+    the database raises `StorageFailed` if the database fails. If the database was
+    removed or replaced, the next call opens it again.
 
     Attributes:
         has_failed: whether the last call failed; the log has the reason.
 
     Args:
-        url: returns where the database is: ``sqlite:///PATH`` or
+        url: returns the database's URL: ``sqlite:///PATH`` or
             ``postgresql+psycopg://…``.
-        owner: this server's name, by which other servers see that it runs.
+        owner: a unique name of this server; see `ccproxy.store.liveness`.
     """
 
     _log = Logger()
@@ -58,13 +59,14 @@ class Database:
         self._connections = Connections()
         self._engines: Engines | None = None
         self._under_way: set[Deferred[Any]] = set()
-        # SQLite allows one writer at a time; the others would sleep and try again.
+        # SQLite allows one writer at a time. Without this lock, the other writers would
+        # sleep and try again.
         self._writing = Lock()
 
     def open(self) -> "Deferred[Engines]":
-        """Open and migrate the database, unless that is done.
+        """Open and migrate the database, if it is not open yet.
 
-        The caller may cancel; the database is opened all the same.
+        On cancel, the database is opened nevertheless.
 
         Raises:
             StorageFailed: the log has the reason.
@@ -87,7 +89,7 @@ class Database:
             self._opening.release()
 
     async def close(self) -> None:
-        """Wait for calls under way, then close; a failure to close is logged."""
+        """Wait for running calls, then close; a failure to close is logged."""
         self._is_stopped = True
         limit = self._reactor.callLater(_CLOSE_SECONDS, self._give_up)
         while self._under_way:
@@ -112,7 +114,7 @@ class Database:
         *args: _P.args,
         **options: _P.kwargs,
     ) -> _T:
-        """Run a query; ``args`` and ``options`` follow the connection."""
+        """Run ``query(connection, *args, **options)`` in a transaction."""
         return await self._read(lambda opened: query(opened, *args, **options))
 
     async def read_slowly(self, query: Callable[[Connection], _T]) -> _T:
@@ -136,7 +138,7 @@ class Database:
         *args: _P.args,
         **options: _P.kwargs,
     ) -> _T:
-        """Run a change, which is committed whole or not at all."""
+        """Run ``change(connection, *args, **options)`` in a transaction that writes."""
         engines = await self.open()
 
         def work() -> _T:
@@ -150,11 +152,11 @@ class Database:
         return await self._in_thread(work, engines)
 
     async def liveness(self) -> Liveness:
-        """The object that knows which servers run; to be used in a thread."""
+        """The object that knows which servers run; use it in a thread only."""
         return (await self.open()).liveness
 
     async def renew_liveness(self) -> None:
-        """Make sure that other servers see this server run."""
+        """Take this server's lock again if it was lost; see `Liveness`."""
         engines = await self.open()
 
         def work() -> None:
@@ -203,13 +205,15 @@ class Database:
     def _abandon(self, engines: Engines) -> None:
         if self._engines is engines:
             self._engines = None
-            self._log.error("the database was removed or replaced; it is opened again")
+            self._log.error(
+                "the database was removed or replaced; the next call opens it again"
+            )
             self._in_thread(engines.abandon).addErrback(
                 lambda failure: failure.trap(StorageFailed)
             )
 
     def _give_up(self) -> None:
-        """End the calls that wait for PostgreSQL: it does not answer."""
+        """Make all calls that wait for PostgreSQL fail."""
         if self._connections.shut_down():
             self._log.error("the database does not answer; its connections are closed")
 
@@ -219,7 +223,7 @@ class Database:
             return failure
         if isinstance(error, ReferenceDeleted):
             return Failure(StorageFailed(str(error)))
-        # Drivers raise errors of many classes; callers treat all of them alike.
+        # Drivers raise errors of many classes. Callers treat all of them alike.
         self.has_failed = True
         self._log.error("the database failed: {reason}", reason=_reason(error))
         return Failure(

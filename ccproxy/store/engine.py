@@ -1,6 +1,6 @@
 """Opens SQLite and PostgreSQL databases and brings their schema up to date.
 
-Opening and using a database blocks: a server does it in the store's threads.
+All of this blocks, so a server does it in the store's threads.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ _MIGRATION_LOCK = 0x63637072
 
 
 class DatabaseReplaced(Exception):
-    """The database is not the one that was opened."""
+    """The database was removed or replaced after it was opened."""
 
 
 @frozen
@@ -42,7 +42,10 @@ class Engines:
     """An open database.
 
     Attributes:
-        file: the SQLite file, and its inode; None: PostgreSQL.
+        reading: for transactions that only read.
+        writing: for transactions that write.
+        liveness: this server's lock, and the check of other servers' locks.
+        file: the path and the inode of the SQLite file; None: PostgreSQL.
     """
 
     reading: Engine
@@ -61,11 +64,10 @@ class Engines:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Wrap each use of the database, to notice that it was replaced.
+        """Context manager for each use of the database; detects a replaced database.
 
         Raises:
-            DatabaseReplaced: the file is not the one that was opened, or all tables are
-                gone.
+            DatabaseReplaced: the file was removed or replaced, or all tables are gone.
         """
         self._check_file()
         try:
@@ -81,7 +83,7 @@ class Engines:
 
     def abandon(self) -> None:
         """Close a database that was replaced."""
-        # The file of the lock may be gone, too.
+        # The lock's file may be gone, too.
         with suppress(OSError):
             self.liveness.close()
         self.writing.dispose()
@@ -95,7 +97,7 @@ class Engines:
             self.writing.dispose()
 
     def _check_file(self) -> None:
-        # What is written to a file that was removed is lost.
+        # Writes to a removed file would be lost.
         if self.file is not None:
             path, inode = self.file
             try:
@@ -107,16 +109,20 @@ class Engines:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only its owner can read; check a folder that exists."""
+    """Create a folder that only its owner can read, or check an existing folder.
+
+    Raises:
+        PermissionError: another user owns the folder, or can write to it.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_private(folder)
 
 
 def check_private(folder: Path) -> None:
-    """Check that no other user can write to a folder.
+    """Check that a folder belongs to this user, and that no other user can write to it.
 
     Raises:
-        PermissionError: another user can.
+        PermissionError: another user owns the folder, or can write to it.
     """
     about = folder.stat()
     if about.st_uid != os.geteuid():
@@ -151,14 +157,17 @@ class Connections:
         self._open.add(connection)
 
     def shut_down(self) -> bool:
-        """Make all calls that wait for the server fail.
+        """Shut down all sockets, so that calls that wait for the server fail.
 
-        Returns whether there is a connection. May be called from any thread. A time
-        limit for statements would not help: the server enforces it, and may be gone.
+        May be called from any thread. PostgreSQL's own time limit for statements would
+        not help: a server that is gone cannot enforce it.
+
+        Returns:
+            Whether there is a connection.
         """
         connections = list(self._open)
         for connection in connections:
-            # It may have been closed meanwhile.
+            # The connection may have been closed meanwhile.
             with (
                 suppress(Exception),
                 socket.socket(fileno=os.dup(connection.fileno())) as own,
@@ -172,12 +181,12 @@ def open_engines(url: str, owner: str, connections: Connections) -> Engines:
 
     Args:
         url: SQLAlchemy's URL of the database.
-        owner: this server's name, by which other servers see that it runs.
-        connections: takes the connections to PostgreSQL.
+        owner: a unique name of this server; see `ccproxy.store.liveness`.
+        connections: collects the connections to PostgreSQL.
 
     Raises:
-        SQLAlchemyError, OSError, ImportError: it cannot be opened.
-        NewerSchema: a newer ccproxy has migrated it.
+        SQLAlchemyError, OSError, ImportError: the database cannot be opened.
+        NewerSchema: a newer ccproxy has migrated the database.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -216,9 +225,8 @@ def open_engines(url: str, owner: str, connections: Connections) -> Engines:
 def _exclusive(url: URL) -> Iterator[None]:
     """Let one server at a time open a SQLite file.
 
-    SQLite does not wait for other processes when it switches a file to write-ahead
-    logging: the switch fails.
-    With PostgreSQL, `_migrate` takes a lock instead.
+    If another process uses the file, SQLite's switch to write-ahead logging fails
+    instead of waiting. With PostgreSQL, `_migrate` takes a lock.
     """
     if url.get_backend_name() != "sqlite":
         yield
@@ -260,7 +268,7 @@ def _sqlite(url: URL) -> Engine:
     )
 
     def connected(connection: Any, _: object) -> None:
-        # With None the driver begins no transactions; `begun` does.
+        # None: the driver begins no transactions by itself. `begun` does it.
         connection.isolation_level = None
         for pragma in (
             "auto_vacuum=INCREMENTAL",
@@ -273,7 +281,7 @@ def _sqlite(url: URL) -> Engine:
             connection.execute(f"PRAGMA {pragma}").fetchall()
 
     def begun(connection: Connection) -> None:
-        # A transaction that reads first can fail to become a writer.
+        # A transaction that begins with BEGIN alone can fail at its first write.
         writes = connection.get_execution_options().get("writes")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -300,9 +308,10 @@ def _migrate(connection: Connection) -> None:
 
 
 def _revision(connection: Connection) -> str | None:
-    """The revision of the schema, from Alembic's table, which is created if missing.
+    """Read the schema's revision from Alembic's table, which is created if missing.
 
-    None: the database is empty.
+    Returns:
+        None if the database is empty.
     """
     if not inspect(connection).has_table(versions.name):
         versions.create(connection)

@@ -1,6 +1,6 @@
-"""Looks at a server's database from another program, without changing it. Blocks.
+"""Inspects a server's database from another program, without changing it. Blocks.
 
-Opening a database as a server does would create the file, or migrate the schema.
+`ccproxy.store.engine.open_engines` would create a missing file or migrate the schema.
 """
 
 import sqlite3
@@ -23,7 +23,7 @@ from ccproxy.store.usage import read_report
 
 @frozen(kw_only=True)
 class Inspection:
-    """What `inspect` found.
+    """The result of `inspect`.
 
     Attributes:
         name: the database's path, or URL without the password.
@@ -44,13 +44,14 @@ class Inspection:
 
 
 def inspect(url: str) -> Inspection:
-    """Look at a database, and check what the start of a server needs.
+    """Read the schema's revision, and check the permissions that a server needs.
 
     A SQLite file must be writable. If a PostgreSQL database has to be migrated, the
     user must be allowed to create tables.
 
     Raises:
-        SQLAlchemyError, sqlite3.Error, OSError, ImportError: it cannot be used.
+        SQLAlchemyError, sqlite3.Error, OSError, ImportError: the database cannot be
+            used.
     """
     parsed = make_url(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"
@@ -65,7 +66,7 @@ def inspect(url: str) -> Inspection:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             found = _inspection(connection, name)
             if not is_sqlite and not found.is_current:
-                # A server's start needs this permission. The table is rolled back.
+                # A server needs this permission to migrate. The table is rolled back.
                 connection.execute(text("CREATE TABLE ccproxy_doctor (id integer)"))
             if is_sqlite:
                 connection.exec_driver_sql("ROLLBACK")
@@ -76,10 +77,11 @@ def inspect(url: str) -> Inspection:
 
 
 def read_usage(url: str, since_day: str) -> UsageReport:
-    """The usage report of a database from a day on; empty without a database.
+    """The usage report of a database since a day; empty if there is no database.
 
     Raises:
-        StorageFailed: it cannot be read; the text is one line for the operator.
+        StorageFailed: the database cannot be read; the message is one line for the
+            operator.
     """
     try:
         engine = _open_existing(make_url(url))
@@ -99,7 +101,7 @@ def read_usage(url: str, since_day: str) -> UsageReport:
 
 
 def _open_existing(url: URL) -> Engine | None:
-    """An engine for a database; None: there is no such file."""
+    """Make an engine for a database; None: the SQLite file does not exist."""
     if url.get_backend_name() != "sqlite":
         require_psycopg()
         limits = {"connect_timeout": BUSY_SECONDS}

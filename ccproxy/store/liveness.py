@@ -1,7 +1,7 @@
-"""Which servers of a database run: each holds a lock that ends with its process.
+"""Finds out which servers of a database are running: each of them holds a lock.
 
 A killed server cannot report its end. But the kernel releases its file locks, and
-PostgreSQL the locks of its connection. So no server has to send heartbeats.
+PostgreSQL releases the locks of its connection. So no server has to send heartbeats.
 """
 
 import fcntl
@@ -16,10 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 
 class Liveness(Protocol):
-    """How the servers of a database know which of them run."""
+    """This server's lock, and the check of other servers' locks."""
 
     def is_alive(self, connection: Connection, owner: str) -> bool:
-        """Whether the server of that name runs."""
+        """Whether the server with the name ``owner`` is running."""
 
     def renew(self) -> None:
         """Take this server's lock again if it was lost."""
@@ -29,7 +29,7 @@ class Liveness(Protocol):
 
 
 class FileLock:
-    """For the servers of a SQLite file, which are on one machine."""
+    """Liveness by file locks, for the servers of a SQLite file on one machine."""
 
     def __init__(self, folder: Path, owner: str) -> None:
         self._folder = folder
@@ -59,7 +59,7 @@ class FileLock:
         return False
 
     def renew(self) -> None:
-        """Nothing: a file lock is not lost while the process runs."""
+        """Do nothing: a file lock is never lost while the process runs."""
 
     def close(self) -> None:
         """Release this server's lock."""
@@ -69,7 +69,7 @@ class FileLock:
 
 
 class AdvisoryLock:
-    """For the servers of a PostgreSQL database."""
+    """Liveness by advisory locks, for the servers of a PostgreSQL database."""
 
     def __init__(self, engine: Engine, owner: str) -> None:
         self._engine = engine
@@ -80,7 +80,7 @@ class AdvisoryLock:
         """Whether the server of that name runs."""
         if owner == self._owner:
             return True
-        # If the server is dead, this transaction holds its lock until it ends.
+        # If the server is dead, this takes its lock until the end of the transaction.
         lock = text("SELECT pg_try_advisory_xact_lock(:key)")
         return not connection.execute(lock, {"key": _key(owner)}).scalar_one()
 
@@ -99,18 +99,18 @@ class AdvisoryLock:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(SQLAlchemyError):
-                # PostgreSQL may notice a closed connection late.
+                # PostgreSQL may notice late that the connection is closed.
                 unlock = text("SELECT pg_advisory_unlock_shared(:key)")
                 connection.execute(unlock, {"key": _key(self._owner)})
             with suppress(SQLAlchemyError):
-                # A connection that went back to the pool would still hold the lock.
+                # In the pool, the connection would keep the lock.
                 connection.invalidate()
                 connection.close()
 
     def _lock(self) -> Connection:
         autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         connection = autocommit.connect()
-        # Shared: PostgreSQL may still hold the lock for a lost connection.
+        # A shared lock, because a lost connection of this server may still hold it.
         lock = text("SELECT pg_advisory_lock_shared(:key)")
         connection.execute(lock, {"key": _key(self._owner)})
         return connection

@@ -1,4 +1,4 @@
-"""The values that go into the store and come out of it. Documents are opaque JSON."""
+"""The values that the store takes and returns. Their documents are opaque JSON."""
 
 import re
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from attrs import frozen
 # The statuses of a response that has not ended.
 RUNNING = ("queued", "in_progress")
 
-# The store uses no other ids: databases differ in what other characters mean.
+# The ids that the store accepts. Databases differ in the treatment of other characters.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 class ReferenceDeleted(Exception):
-    """A write refers to a row that was deleted before; the text is for the client."""
+    """A write refers to a row that was deleted; the message is for the client."""
 
 
 class UnknownItem(Exception):
@@ -31,7 +31,7 @@ class Item:
 
 @frozen(kw_only=True)
 class StoredResponse:
-    """A response as it is now.
+    """The current state of a stored response.
 
     Attributes:
         status: the current status; ``document`` may have an older one.
@@ -74,7 +74,7 @@ class FinalResponse:
     """The end of a response.
 
     Attributes:
-        events: the whole event stream of the response.
+        events: the whole event stream of the response, one JSON document a line.
     """
 
     status: str
@@ -127,13 +127,16 @@ _K = TypeVar("_K", bound=HasId)
 def page_of(
     rows: Sequence[_K], after: str | None, limit: int, descending: bool
 ) -> tuple[Sequence[_K], bool]:
-    """The page that begins after an item, and whether more rows follow.
+    """Cut one page out of a list of rows.
 
     Args:
-        rows: oldest first.
-        after: the id of the item; None: the page is the first.
-        limit: the most rows of a page.
-        descending: newest first.
+        rows: all rows, oldest first.
+        after: the id of the item before the page; None: the page is the first.
+        limit: the largest number of rows in a page.
+        descending: whether the newest row comes first.
+
+    Returns:
+        The rows of the page, and whether more rows follow.
 
     Raises:
         UnknownItem: no row has the id ``after``.
@@ -149,5 +152,5 @@ def page_of(
 
 
 def is_possible_id(identifier: str) -> bool:
-    """Whether something may be stored under an id."""
+    """Whether the store accepts an id."""
     return _ID.fullmatch(identifier) is not None

@@ -1,8 +1,8 @@
-"""Stored responses: begun, finished, cancelled, looked up.
+"""Stores the responses of the Responses API, their items and their event streams.
 
 A running response has an owner: the server that works on it. Several servers may share
 a database, so another server may cancel or delete a response while its owner works.
-The functions below the class are queries, and block.
+The functions below the class run queries, and block.
 """
 
 import zlib
@@ -41,8 +41,8 @@ class ResponseStore:
     Every method raises `StorageFailed` if the database fails.
 
     Args:
-        wall_seconds: Unix time.
-        make_room: called with a number of bytes before they are stored.
+        wall_seconds: returns the Unix time.
+        make_room: called before each write, with the number of new bytes.
     """
 
     _log = Logger()
@@ -58,7 +58,7 @@ class ResponseStore:
         self._make_room = make_room
 
     async def begin(self, new: NewResponse) -> None:
-        """Store a response that is about to run on this server."""
+        """Store a response that this server starts to work on."""
         await self._make_room(_size(new.document, new.input))
         await self._database.write(_begin, new, self._database.owner)
 
@@ -86,28 +86,28 @@ class ResponseStore:
         return await self.get(identifier)
 
     async def still_running(self, identifiers: Iterable[str]) -> frozenset[str]:
-        """The responses among these that no server has cancelled or deleted."""
+        """Those of the given responses that no server has cancelled or deleted."""
         return await self._database.read(_not_cancelled, list(identifiers))
 
     async def get(self, identifier: str) -> StoredResponse | None:
-        """A response as it is now; None: there is none with this id."""
+        """The current state of a response; None: there is none with this id."""
         if not is_possible_id(identifier):
             return None
         found = await self._database.read(_get, identifier)
         if found is not None and found.is_running:
-            # Its server may be dead.
+            # The server that owns the response may be dead.
             await self.fail_abandoned()
             found = await self._database.read(_get, identifier)
         return found
 
     async def events(self, identifier: str) -> bytes | None:
-        """The event stream of a finished response; None: there is none."""
+        """The event stream of a finished response; None: none is stored."""
         if not is_possible_id(identifier):
             return None
         return await self._database.read(_events, identifier)
 
     async def chain(self, identifier: str) -> ResponseChain | None:
-        """A response's items and those of all responses before it."""
+        """The items of a response and of all responses that it continues."""
         if not is_possible_id(identifier):
             return None
         return await self._database.read(_chain, identifier)
@@ -121,7 +121,10 @@ class ResponseStore:
     async def input_items(
         self, identifier: str, *, after: str | None, limit: int, descending: bool
     ) -> Page | None:
-        """A page of a response's input, with the items of all responses before it.
+        """A page of a response's input, with the items of the responses before it.
+
+        Returns:
+            None if there is no response with this id.
 
         Raises:
             UnknownItem: the item after which the page should begin does not exist.
@@ -186,8 +189,8 @@ def _set_status(connection: Connection, identifier: str, status: str) -> bool:
 def _finish(
     connection: Connection, identifier: str, final: FinalResponse, owner: str, now: int
 ) -> bool:
-    # A response that another server marked as failed is finished all the same: that
-    # server took this one for dead by mistake.
+    # The response may be marked as failed: another server wrongly took this server for
+    # dead. The response is finished nevertheless.
     row = connection.execute(
         select(responses)
         .where(
@@ -230,9 +233,9 @@ def save(
     """Store a response that has begun and ended; blocks.
 
     Raises:
-        ReferenceDeleted: the response that it continues does not exist.
+        ReferenceDeleted: the previous response does not exist.
     """
-    # `_finish` takes running responses only.
+    # `_finish` needs a response that is running.
     _begin(connection, evolve(new, status=RUNNING[-1]), owner)
     if not _finish(connection, new.id, final, owner, now):
         raise ReferenceDeleted("the response was deleted while it was stored")
@@ -308,7 +311,7 @@ def _input_items(
 
 
 def delete_response(connection: Connection, identifier: str) -> bool:
-    """Delete a response, with the nodes that only it used; blocks."""
+    """Delete a response, and the nodes that no other response needs; blocks."""
     row = _place(connection, identifier)
     if row is None:
         return False

@@ -1,10 +1,11 @@
 """Deletes old data, limits the size of the store, and detects dead servers.
 
-Once a minute the server renews its liveness and marks the responses of dead servers as
-failed; once an hour it deletes what is too old. The size is also checked whenever a
-sixteenth of the limit has been written, and the write waits for that. Rows are deleted
-in batches, so that no other write waits long. The functions below the class are
-queries, and block.
+Once a minute, the server renews its lock (`ccproxy.store.liveness`), marks the
+responses of dead servers as failed, and deletes old remembered answers. Once an hour it
+deletes old responses and conversations, and checks the size. The size is also checked
+whenever a sixteenth of the limit has been written; the next write waits for this check.
+Rows are deleted in batches, so that no other write waits long. The functions below the
+class run queries, and block.
 """
 
 from collections.abc import Callable
@@ -60,13 +61,14 @@ _OLDEST = (
 
 
 class Retention:
-    """The store's regular work.
+    """The store's periodic maintenance.
 
     Args:
-        wall_seconds: Unix time.
+        wall_seconds: returns the Unix time.
         keep_time: responses and conversations older than this, in seconds, are deleted;
             None: nothing is deleted by age.
-        keep_size: the most bytes of all responses and conversations; None: no limit.
+        keep_size: the limit of the bytes of all responses and conversations; None: no
+            limit.
     """
 
     _log = Logger()
@@ -95,7 +97,7 @@ class Retention:
         self._loop.clock = reactor
 
     async def start(self) -> None:
-        """Delete now, and then every minute.
+        """Delete old data now, and call `sweep` every minute.
 
         Raises:
             StorageFailed: the database failed now; later failures are logged only.
@@ -105,12 +107,12 @@ class Retention:
         await self._clean()
 
     def stop(self) -> None:
-        """Begin no further sweep."""
+        """Start no further sweep."""
         if self._loop.running:
             self._loop.stop()
 
     async def sweep(self) -> None:
-        """Do the work of one minute."""
+        """Do the work that is due once a minute, or once an hour."""
         self._sweeps += 1
         try:
             if self._sweeps % _SWEEPS_PER_CLEANING == 0:
@@ -124,7 +126,10 @@ class Retention:
             return
 
     async def make_room(self, size_bytes: int) -> None:
-        """Delete what is too much, before so many bytes are written.
+        """Delete the oldest data if the store is too large; called before each write.
+
+        Args:
+            size_bytes: the number of bytes that will be written.
 
         Raises:
             StorageFailed: the database failed.
@@ -144,14 +149,15 @@ class Retention:
         deleted = 0
         await self._shrinking.acquire()
         try:
-            # To count a large database takes seconds; a write would hold up others.
+            # Counting the bytes of a large database takes seconds. In a write
+            # transaction, it would block all other writes.
             while (
                 excess := await self._database.read_slowly(_stored_bytes)
                 - self._keep_size
             ) > 0:
                 count = await self._database.write(_delete_oldest, excess)
                 if not count:
-                    break  # all the rest is still running
+                    break  # Only running responses are left.
                 deleted += count
         finally:
             self._shrinking.release()
@@ -178,7 +184,7 @@ class Retention:
 
 
 def _expire_responses(connection: Connection, before_seconds: float) -> int:
-    """Delete a batch of older responses; returns how many."""
+    """Delete a batch of the responses from before a time; returns how many."""
     old = connection.execute(
         select(responses.c.id)
         .where(
@@ -192,7 +198,7 @@ def _expire_responses(connection: Connection, before_seconds: float) -> int:
 
 
 def _expire_conversations(connection: Connection, before_seconds: float) -> int:
-    """Delete a batch of conversations not changed since; returns how many."""
+    """Delete a batch of conversations without changes since then; returns how many."""
     old = connection.execute(
         select(conversations.c.id)
         .where(conversations.c.touched_seconds < before_seconds)
@@ -202,7 +208,7 @@ def _expire_conversations(connection: Connection, before_seconds: float) -> int:
 
 
 def _delete_oldest(connection: Connection, excess: int) -> int:
-    """Delete the oldest until ``excess`` bytes are free, a batch at most.
+    """Delete the oldest rows until ``excess`` bytes are free, at most one batch.
 
     Returns:
         How many responses and conversations were deleted.
@@ -213,15 +219,15 @@ def _delete_oldest(connection: Connection, excess: int) -> int:
             break
         delete = delete_response if row.is_response else delete_conversation
         delete(connection, row.id)
-        # Less is freed if other responses continue this one: the bytes are counted
-        # again before the next batch.
+        # The items of a response stay if another response continues it. So the bytes
+        # are counted again before the next batch.
         excess -= row.size
         count += 1
     return count
 
 
 def _stored_bytes(connection: Connection) -> int:
-    """The bytes of all documents; databases know them without reading them."""
+    """The total bytes of all documents; the database need not read them for this."""
     total = 0
     for column in _DOCUMENTS:
         sizes = select(func.coalesce(func.sum(func.length(column)), 0))

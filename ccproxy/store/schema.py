@@ -1,13 +1,14 @@
-"""The tables. A change here needs a migration, and a test of the migration.
+"""The database's tables. A change needs a migration, and a test of the migration.
 
-Responses form trees of nodes, as commits do in git. Each response has a node with the
-items of its request and then those of its answer; the node's parent is the node of the
-response that it continued. So a response can be deleted, or expire, while the responses
-that continue it keep their past. A node without response and children is deleted.
+Responses form trees of nodes, as commits do in git. Each response has a node, which has
+the items of the request and then the items of the answer. The node's parent is the node
+of the previous response. So a response can be deleted or expire, while the responses
+that continue it keep their history. A node without a response and without children is
+deleted.
 
-``responses.owner`` is the server that works on a running response. It is null after a
-regular end; a cancelled or abandoned response keeps it. ``answers.owner`` is a hash of
-the API key's id and the account.
+``responses.owner`` is the server that works on a running response. It becomes null when
+the response is finished, but not when the response is cancelled or abandoned.
+``answers.owner`` is a hash of the API key's id and the account.
 """
 
 from sqlalchemy import (
@@ -37,7 +38,7 @@ versions = Table(
     Column("version_num", String(32), primary_key=True),
 )
 
-# SQLite numbers rows by itself only in a column of exactly this type.
+# SQLite assigns numbers automatically only to a key of the type INTEGER.
 _KEY = BigInteger().with_variant(Integer, "sqlite")
 
 secrets = Table(
@@ -114,7 +115,7 @@ usage = Table(
     Column("cost_nanodollars", BigInteger, nullable=False),
 )
 
-# One row a window: the provider's last report of it.
+# One row for each rate limit, with the provider's last report.
 rate_limits = Table(
     "rate_limits",
     metadata,

@@ -1,8 +1,8 @@
-"""Work that continues when the caller that waits for it is cancelled.
+"""Protects a Deferred from the cancellation of the caller that waits for it.
 
-Klein cancels the coroutine of a route when its client disconnects. A cancelled Deferred
-cancels the Deferred that it waits for: a database write would be broken off in the
-middle.
+Klein cancels the coroutine of a route when its client disconnects. The coroutine then
+cancels the Deferred that it waits for, such as the opening of the database, which other
+requests need.
 """
 
 from typing import Any, TypeVar
@@ -13,10 +13,10 @@ _T = TypeVar("_T")
 
 
 def shield(work: "Deferred[_T]") -> "Deferred[_T]":
-    """A Deferred with the outcome of ``work`` that can be cancelled alone.
+    """Make a Deferred with the outcome of ``work``; its cancel does not reach ``work``.
 
-    After a cancellation the outcome is dropped. The caller has to make sure that a
-    failure of ``work`` is logged.
+    After a cancel, the outcome of ``work`` is dropped. The caller has to make sure that
+    a failure of ``work`` is logged.
     """
     outcome: Deferred[_T] = Deferred()
 

@@ -17,23 +17,23 @@ from ccproxy.store.usage import UsageLedger
 
 
 class Store:
-    """Everything that is stored, for use in the reactor's thread.
+    """All stored data, for use in the reactor's thread.
 
     Attributes:
-        database: what all parts use.
+        database: the database of all other attributes.
         responses: responses of the Responses API.
         conversations: conversations of the Responses API.
         usage: tokens and costs by day, model, key and client; the rate limits.
         answers: the model's messages in tool loops.
-        retention: deletes what is too old or too much.
+        retention: deletes old data, and limits the size.
 
     Args:
-        url: returns SQLAlchemy's URL; called when the database is first used.
-        wall_seconds: Unix time.
+        url: returns SQLAlchemy's URL; called when the database is opened.
+        wall_seconds: returns the Unix time.
         keep_time: responses and conversations older than this, in seconds, are deleted;
             None: nothing is deleted by age.
-        keep_size: the most bytes of all responses and conversations, and of all
-            answers; None: no limit.
+        keep_size: the limit of the bytes of all responses and conversations, and
+            separately of all answers; None: no limit by the operator.
     """
 
     def __init__(
@@ -65,26 +65,26 @@ class Store:
         await self.retention.make_room(size_bytes)
 
     async def start(self) -> None:
-        """Open the database, and begin the regular work.
+        """Open the database, and start the periodic maintenance.
 
         Raises:
-            StorageFailed: it cannot be opened now.
+            StorageFailed: the database cannot be opened now.
         """
         await self.retention.start()
 
     async def stop(self) -> None:
-        """Write everything, wait for calls under way, and close the database."""
+        """Write all data in memory, wait for running calls, and close the database."""
         self.retention.stop()
         await self.answers.stop()
         await self.usage.stop()
         await self.database.close()
 
     async def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """The secret of a name, the same for all servers of the database.
+        """The secret with a name; all servers of the database get the same one.
 
         Args:
             name: the secret's name.
-            make: makes the secret if there is none yet.
+            make: makes the secret if the database has none with this name.
 
         Raises:
             StorageFailed: the database failed.

@@ -1,6 +1,6 @@
-"""Migrates an older database to the current schema, by Alembic.
+"""Migrates an older database to the current schema, with Alembic.
 
-Imported only for an older database: Alembic takes 11 MB of memory.
+Alembic takes 11 MB of memory, so this module is imported only when it is needed.
 """
 
 from collections.abc import Collection
@@ -12,12 +12,12 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-# Alembic keeps the running migration in module globals: one at a time.
+# Alembic keeps the running migration in module globals, so only one may run at a time.
 _ALEMBIC = Lock()
 
 
 class NewerSchema(Exception):
-    """A newer ccproxy has migrated the database; the text says what to do."""
+    """A newer ccproxy has migrated the database; the message says what to do."""
 
 
 def upgrade(connection: Connection, revision: str | None) -> None:
@@ -25,10 +25,10 @@ def upgrade(connection: Connection, revision: str | None) -> None:
 
     Args:
         connection: in a transaction; the caller keeps other servers from migrating.
-        revision: the database's schema; None: the database is empty.
+        revision: the revision of the database's schema; None: the database is empty.
 
     Raises:
-        NewerSchema: this ccproxy does not know the revision.
+        NewerSchema: this ccproxy does not know ``revision``.
     """
     config = _config()
     config.attributes["connection"] = connection
@@ -37,7 +37,8 @@ def upgrade(connection: Connection, revision: str | None) -> None:
         head = scripts.get_current_head()
         raise NewerSchema(
             f"the database was written by a newer ccproxy (schema {revision}, this one "
-            f"knows {head}); update it, or use another --state-dir or --database-url"
+            f"knows {head}); update ccproxy, or use another --state-dir or "
+            "--database-url"
         )
 
     def steps(revision: Any, _: object) -> Any:
@@ -49,7 +50,7 @@ def upgrade(connection: Connection, revision: str | None) -> None:
 
 
 def known_revisions() -> Collection[str]:
-    """The revisions of all schemas that this ccproxy knows."""
+    """All schema revisions that this ccproxy knows."""
     scripts = ScriptDirectory.from_config(_config())
     return {script.revision for script in scripts.walk_revisions()}
 

@@ -1,10 +1,10 @@
-"""The usage ledger: usage is summed up in memory and written every few seconds.
+"""The usage ledger: adds up usage in memory and writes the totals every few seconds.
 
-So no answer waits for the database, and a killed server loses its last seconds only.
-What cannot be written stays in memory and is tried again.
+So no answer waits for the database, and a killed server loses only its last seconds.
+After a failed write, the totals stay in memory until the next attempt.
 
-A row is one day of one model, key and client. There are so few rows that none is ever
-deleted. The functions below the class are queries, and block.
+Each row has the totals of one day, model, key and client. There are so few rows that
+none is ever deleted. The functions below the class run queries, and block.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ _KEY = ("day", "model", "key", "client")
 
 
 def day_of(seconds: float) -> str:
-    """The day of a moment in Unix time, in UTC: ``2026-11-25``."""
+    """The UTC date of a Unix time, such as ``2026-11-25``."""
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
@@ -67,12 +67,12 @@ class UsageLedger:
         self._write_in(_WRITE_SECONDS)
 
     def record_limits(self, windows: Sequence[RateWindow]) -> None:
-        """Record what the provider has reported of its rate limits."""
+        """Record the provider's latest report of its rate limits."""
         self._windows |= {window.name: window for window in windows}
         self._write_in(_WRITE_SECONDS)
 
     async def flush(self) -> None:
-        """Write what is not written yet; a failed write is tried again later."""
+        """Write the totals and limits in memory; a failed write is tried again."""
         totals, self._totals = self._totals, {}
         windows, self._windows = self._windows, {}
         self._stop_timer()
@@ -89,7 +89,7 @@ class UsageLedger:
             self._write_in(_RETRY_SECONDS)
 
     async def report(self, since_day: str) -> UsageReport:
-        """All usage from a day on, with what this server has not written yet.
+        """All usage since a day, including this server's totals in memory.
 
         Raises:
             StorageFailed: the database failed.
@@ -150,9 +150,9 @@ def write_usage(
 
 
 def read_report(connection: Connection, since_day: str) -> UsageReport:
-    """The usage from a day on, and the state of the rate limits; blocks.
+    """Read the usage since a day, and the state of the rate limits; blocks.
 
-    Empty if the schema is older than the ledger.
+    The report is empty if the database's schema is too old to have the ledger.
     """
     tables = inspect(connection)
     if not (tables.has_table(usage.name) and tables.has_table(rate_limits.name)):

@@ -1,4 +1,4 @@
-"""Alembic runs this to migrate, over the connection that `upgrade` passes."""
+"""Alembic runs this script to migrate; `ccproxy.store.upgrade` passes a connection."""
 
 from alembic import context
 

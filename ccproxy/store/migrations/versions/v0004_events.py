@@ -1,4 +1,4 @@
-"""Streams are kept as lines of JSON, no longer as server-sent events."""
+"""Event streams are stored as lines of JSON instead of server-sent events."""
 
 import zlib
 
@@ -17,7 +17,7 @@ _responses = sa.table(
 
 
 def upgrade() -> None:
-    """Rewrite each stream, one after the other: together they may be large."""
+    """Rewrite one stream at a time, because all together may not fit in memory."""
     connection = op.get_bind()
     kept = sa.select(_responses.c.id).where(_responses.c.events.is_not(None))
     for identifier in connection.execute(kept).scalars().all():
@@ -33,6 +33,6 @@ def upgrade() -> None:
 
 
 def _lines(stream: bytes) -> bytes:
-    """The data of each event that has a name, which ``[DONE]`` has not."""
+    """The data of each event with a name; so ``[DONE]``, which has none, is removed."""
     found = [frame.partition(b"\ndata: ")[2] for frame in stream.split(b"\n\n")]
     return b"\n".join([data for data in found if data])
