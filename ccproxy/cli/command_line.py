@@ -1,9 +1,12 @@
-"""Reads the command line of a ccproxy command; refuses it with one line on stderr.
+"""Reads the command line of a ccproxy command. Every error is one line on stderr.
+
+The exit statuses of the commands:
 
 =====  ==================================================================
 0      the command succeeded
-1      the command failed; the line on stderr has the reason
+1      the command failed
 2      the command line or a setting is wrong
+130    the command was interrupted
 =====  ==================================================================
 """
 
@@ -25,20 +28,20 @@ from ccproxy.config.settings import Settings, SettingsError
 
 
 class ExitStatus(IntEnum):
-    """How a command ends; see the module."""
+    """The exit status of a command that did not succeed; see the module's table."""
 
     FAILED = 1
     MISUSED = 2
-    INTERRUPTED = 130  # as shells report SIGINT
+    INTERRUPTED = 130  # the status that shells report for SIGINT
 
 
 class CommandOptions(SettingsOptions):
-    """The flags of one command, and the settings that they and the variables make.
+    """The command line of one command, and the settings made from it.
 
     Attributes:
-        program: how the command is called.
+        program: the name of the command in error messages.
         needs_key: whether a missing API key is an error.
-        settings: set by `parseOptions`.
+        settings: made from flags and environment variables by `parseOptions`.
     """
 
     program: ClassVar[str]
@@ -47,7 +50,7 @@ class CommandOptions(SettingsOptions):
 
     @override
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Read a command line; a wrong one ends the program with status 2."""
+        """Parse a command line; an error ends the program with status 2."""
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
@@ -73,14 +76,14 @@ class CommandOptions(SettingsOptions):
         sys.exit(0)
 
     def _nearest_flag(self, cause: BaseException | None) -> str | None:
-        """The flag that may have been meant by one that does not exist."""
+        """The existing flag that is most similar to an unknown flag."""
         if not isinstance(cause, GetoptError) or f"{cause.opt}=" in self.longOpt:
             return None
         flags = [flag.removesuffix("=") for flag in self.longOpt]
         return next(iter(get_close_matches(cause.opt, flags, 1)), None)
 
     def refuse(self, message: str) -> NoReturn:
-        """End the program: the command line or a setting is wrong."""
+        """End the program with status 2: the command line or a setting is wrong."""
         fail(self.program, message, ExitStatus.MISUSED)
 
 

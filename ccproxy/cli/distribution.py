@@ -1,7 +1,7 @@
-"""Other installed distributions that have ccproxy's command or import package.
+"""Finds other installed distributions that have ccproxy's command or import package.
 
-Package registries have projects of the name ``ccproxy`` that are not this one. Two of
-them in one environment overwrite each other's files.
+Package registries have other projects of the name ``ccproxy``. In one environment, such
+a project and this one overwrite each other's files.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _COMMANDS = ("ccproxy", "claude-code-proxy")
 
 
 def conflicting_distributions() -> Sequence[str]:
-    """The names of other distributions that own files or commands of this one."""
+    """The names of distributions with the same commands or files as this one."""
     return sorted(
         {
             name
@@ -23,7 +23,8 @@ def conflicting_distributions() -> Sequence[str]:
 
 
 def _conflicts(other: Distribution) -> bool:
-    # Names come last, and `files` is not used: both take ten times as long.
+    # `RECORD` is searched as text: to parse it (`other.files`) takes ten times as long.
+    # So does reading a name, which the caller therefore does last.
     commands = other.entry_points.select(group="console_scripts")
     if any(command.name in _COMMANDS for command in commands):
         return True
@@ -32,8 +33,8 @@ def _conflicts(other: Distribution) -> bool:
 
 
 def conflict_message(names: Sequence[str]) -> str:
-    """Why the distributions are in the way, and what to do."""
+    """The message for conflicting distributions: the reason and the remedy."""
     return (
-        f"{', '.join(names)} in this environment has files or commands of the same "
-        "names as ccproxy: install ccproxy-server in an environment of its own"
+        f"{', '.join(names)} in this environment has files or commands with the same "
+        "names as ccproxy's; install ccproxy-server in a separate environment"
     )

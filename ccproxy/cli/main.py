@@ -1,7 +1,7 @@
-"""The command line: ``twistd ccproxy``, and ``ccproxy`` as short for it.
+"""The server's command line: ``ccproxy``, which runs ``twistd -n ccproxy``.
 
-The options are those of `ccproxy.config.settings.Settings`. A wrong setting is one line
-on stderr that names it, not a page of help.
+`ccproxy.config.settings.Settings` declares the options. The error for a wrong setting
+is one line on stderr, which names the setting.
 """
 
 import gc
@@ -40,7 +40,7 @@ _STOP_NOW_SECONDS = 2.0
 
 
 class Options(CommandOptions):
-    """The command line of a server."""
+    """The command line of the server."""
 
     program = "ccproxy"
     about = (
@@ -92,7 +92,7 @@ class Options(CommandOptions):
 
 
 class _Application(MultiService):
-    """The server as twistd runs it: its log, its signals, its service manager."""
+    """The server as twistd runs it: sets up the log, signals, and systemd notices."""
 
     def __init__(
         self, server: Server, twistd: Mapping[str, Any], settings: Settings
@@ -105,22 +105,22 @@ class _Application(MultiService):
 
     @override
     def setServiceParent(self, parent: Any) -> None:
-        # twistd adds the service to its application, and then looks for a log observer.
+        # twistd passes its application, and then looks for a log observer in it.
         if isinstance(parent, Componentized) and not self._twistd.get("syslog"):
             observer = _observer(self._twistd, self._settings)
             parent.setComponent(ILogObserver, observer)
         super().setServiceParent(parent)
 
     def _stop(self, number: int, frame: object) -> None:
-        """Stop as on SIGTERM: the terminal was closed."""
+        """Handle SIGHUP, which a closed terminal sends: stop as on SIGTERM."""
         reactor = running_reactor()
-        # Twisted's words for the other signals.
+        # Twisted logs the same text for the other signals.
         reactor.callFromThread(_log.info, "Received SIGHUP, shutting down.")
         reactor.callFromThread(reactor.stop)
 
     def _stop_now(self, number: int, frame: object) -> None:
-        """Stop without waiting for answers: the second signal."""
-        # A third signal kills the process, as does the timer below.
+        """Handle the second signal: stop without waiting for answers."""
+        # A third signal kills the process. So does the timer below.
         for other in _STOPPING:
             if callable(signal.getsignal(other)):
                 signal.signal(other, signal.SIG_DFL)
@@ -135,7 +135,7 @@ class _Application(MultiService):
         try:
             super().privilegedStartService()
         except CannotListen as error:
-            # A daemon's parent process reports exceptions, but not SystemExit.
+            # The parent process of a daemon reports exceptions, but not SystemExit.
             if not self._twistd.get("nodaemon"):
                 raise
             fail(Options.program, str(error), ExitStatus.FAILED)
@@ -143,7 +143,7 @@ class _Application(MultiService):
     @override
     def startService(self) -> None:
         super().startService()
-        # `nohup` ignores the signal.
+        # Under `nohup`, SIGHUP is ignored, and stays ignored.
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._stop)
         notify(READY, os.environ)
@@ -158,8 +158,8 @@ class _Application(MultiService):
         return stopped
 
 
-def makeService(options: Options) -> IService:  # twistd's name for it
-    """Make the server; called by twistd."""
+def makeService(options: Options) -> IService:  # twistd looks for this name
+    """Make the server. Called by twistd."""
     try:
         server = make_service(options.settings)
     except SettingsError as error:
@@ -167,38 +167,39 @@ def makeService(options: Options) -> IService:  # twistd's name for it
     conflicting = conflicting_distributions()
     if conflicting:
         _log.warn("{message}", message=conflict_message(conflicting))
-    # Imported modules are never freed. A full garbage collection that visited them
-    # would stop every stream for 70 ms.
+    # Imported modules are never freed. If a full garbage collection visited their
+    # objects, it would block the reactor for 70 ms.
     gc.freeze()
     _use_monotonic_clock(running_reactor())
     return _Application(server, options.parent or {}, options.settings)
 
 
 def _use_monotonic_clock(reactor: Any) -> None:
-    """Measure time limits by the monotonic clock.
+    """Make a reactor measure time with the monotonic clock.
 
-    Twisted uses the time of day: a step forwards would end every answer at once, and a
-    step backwards would extend every time limit. Works only before a timer is set.
+    By default a reactor uses the system's clock. If that clock were set forward, all
+    time limits would pass at once; if it were set back, they would grow. Nothing is
+    changed if the reactor already has a delayed call.
     """
     if reactor.seconds is time.time and not reactor.getDelayedCalls():
         reactor.seconds = time.monotonic
 
 
 def main() -> None:
-    """Run in the foreground: ``ccproxy …`` is ``twistd -n ccproxy …``.
+    """Run ``twistd -n ccproxy`` with the arguments of ``ccproxy``.
 
-    ``ccproxy doctor …`` and ``ccproxy usage …`` do not use twistd.
+    ``ccproxy doctor`` and ``ccproxy usage`` do not use twistd.
     """
     command = _COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     if command is not None:
         command(sys.argv[2:])
-    # No pid file: the caller knows its child.
+    # No pid file: the server runs in the foreground.
     sys.argv[:] = ["twistd", "-n", "--pidfile=", "ccproxy", *sys.argv[1:]]
     run()
 
 
 def _doctor(arguments: Sequence[str]) -> NoReturn:
-    # Imported here to keep it out of a server's memory.
+    # Imported here, so that a server does not load the doctor.
     from ccproxy.cli.doctor.command import run_doctor
 
     run_doctor(arguments)
@@ -221,7 +222,7 @@ def _claude(explicit: Path | None) -> Path:
 
 
 def _observer(twistd: Mapping[str, Any], settings: Settings) -> ILogObserver:
-    """The log observer for twistd's log: the terminal, or a file that rotates."""
+    """The log observer for stdout, or for twistd's log file, which rotates."""
     name = twistd.get("logfile")
     file: Any = sys.stdout
     if name not in (None, "", "-") or not (name or twistd.get("nodaemon")):
@@ -231,7 +232,7 @@ def _observer(twistd: Mapping[str, Any], settings: Settings) -> ILogObserver:
 
 
 def _rotate_on_signal(file: LogFile) -> None:
-    """Rotate the file on SIGUSR1, as twistd does with its own log."""
+    """Rotate the log file on SIGUSR1, as twistd does with its own log file."""
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
         reactor = running_reactor()
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))

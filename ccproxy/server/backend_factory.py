@@ -1,4 +1,4 @@
-"""Makes the backend, with all its parts, from the settings."""
+"""Makes the `ClaudeBackend` from the settings."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from ccproxy.core.usage import RateWindow
 from ccproxy.server.probing import ProbeResultFile
 from ccproxy.server.runtime import BETAS, Runtime
 
-# Limits of the model's messages in memory. A loop of tool calls takes minutes.
+# Limits of the remembered answers in memory. A loop of tool calls takes minutes.
 _ANSWERS_BYTES = 64 * 1024 * 1024
 _ANSWERS_SECONDS = 3600.0
 
@@ -40,11 +40,11 @@ def make_backend(
 
     Args:
         settings: the operator's settings.
-        runtime: opened before the backend is started.
+        runtime: must be open before the backend is started.
         reactor: starts processes, and is the clock.
         observer: notified of processes and answers.
-        on_limits: called with the use of the subscription's rate limits.
-        stored_answers: the model's messages in the database.
+        on_limits: called with the subscription's rate limits and how far each is used.
+        stored_answers: the remembered answers in the database.
     """
     catalogue = Catalogue(settings.model, settings.model_map, int(time.time()))
     answers = _answers(settings, stored_answers)
@@ -82,9 +82,9 @@ def make_backend(
 
 
 def _answers(settings: Settings, stored: SharedAnswers) -> RememberedAnswers:
-    """The memory of the model's messages, as set by ``--remember``."""
+    """The remembered answers, as set by ``--remember``."""
     limit_bytes = 0 if settings.remember == "off" else _ANSWERS_BYTES
-    # A temporary state directory does not outlive the server.
+    # A database in the runtime directory is deleted when the server stops.
     lasts = settings.state_dir is not None or settings.database_url is not None
     return RememberedAnswers(
         InMemoryAnswers(limit_bytes, _ANSWERS_SECONDS),

@@ -1,4 +1,4 @@
-"""The script of ``--demo``: an answer that quotes the user's last message."""
+"""The script of ``--demo``: every answer quotes the user's last message."""
 
 import json
 from collections.abc import Mapping, Sequence

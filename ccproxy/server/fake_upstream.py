@@ -1,7 +1,7 @@
-"""A scripted Messages API on loopback: no model, no account, no network.
+"""A scripted Messages API on loopback, which needs no model, account or network.
 
-With ``--demo`` it replaces Anthropic's API behind the real CLI, so that everything but
-the model is real. The tests use the same module with other scripts.
+With ``--demo``, the real CLI uses this API in place of Anthropic's. The tests use it
+with other scripts. A script makes a `Reply` for each request.
 
 Source: the Messages API's streaming format; docs/claude-cli-protocol.md, "Ends".
 """
@@ -27,11 +27,11 @@ _CREATE, _COUNT = "POST /v1/messages", "POST /v1/messages/count_tokens"
 
 @frozen
 class RecordedRequest:
-    """A request as it arrived.
+    """A request that the API received.
 
     Attributes:
         path: the path, without the query.
-        headers: the headers, by their names in lower case.
+        headers: the headers; the names are in lower case.
     """
 
     path: str
@@ -46,15 +46,20 @@ class RecordedRequest:
 
 
 class FakeMessagesAPI(Resource):
-    """``POST /v1/messages``, answered by a script, and ``/v1/messages/count_tokens``.
+    """Serves ``POST /v1/messages`` and ``POST /v1/messages/count_tokens`` by script.
+
+    Args:
+        script: makes the reply to the body of a request.
+        clock: schedules delays.
+        record: whether requests are recorded; otherwise the lists stay empty.
 
     Attributes:
-        count_tokens: the number of tokens that ``count_tokens`` answers.
-        bodies: the bodies of all requests for messages, if they are recorded.
-        requests: the same with path and headers.
+        count_tokens: computes the response of ``count_tokens`` from the body.
+        bodies: the bodies of the requests for messages.
+        requests: the requests for messages.
         counts: the requests for ``count_tokens``.
         others: method and path of all other requests.
-        gone: the number of clients that disconnected before the end of their answer.
+        gone: the number of clients that disconnected before the end of their response.
     """
 
     isLeaf = True
@@ -106,7 +111,12 @@ class FakeMessagesAPI(Resource):
         return self.script(request.body)
 
     def sign(self, body: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> str:
-        """The signature of a thinking block that has none, after other blocks."""
+        """Sign a thinking block whose script gives no signature.
+
+        Args:
+            body: the body of the request.
+            before: the blocks before it.
+        """
         return _SIGNATURE
 
     def _disconnected(self, _: object, context: "_Exchange") -> None:
@@ -256,12 +266,12 @@ class _Exchange:
 
 
 class MessagesSite(Site):
-    """The server for a `FakeMessagesAPI`; prints nothing."""
+    """The server for a `FakeMessagesAPI`; logs nothing."""
 
     noisy = False
 
     def __init__(self, api: FakeMessagesAPI, clock: IReactorTime) -> None:
-        # No timeout: the CLI keeps its connections open, and Twisted logs each end.
+        # No timeout: the CLI keeps connections open, and Twisted logs each timeout.
         super().__init__(
             api, parsePOSTFormSubmission=False, timeout=None, reactor=clock
         )

@@ -1,11 +1,11 @@
 """The metrics of one server, in Prometheus' format.
 
 Each server has its own registry, so that an application can embed several servers, and
-the global registry stays the application's. An event is counted at most once a message.
+has the global registry to itself. No metric is updated for each token.
 
-The number of label values is bounded. Routes, statuses, ends and causes are fixed
-lists. Models are those that have answered, at most `_MOST_MODELS`, because the provider
-names them. Any other value from outside is one of a fixed list, or ``other``.
+The number of label values is bounded: neither clients nor the provider can increase it.
+A value from outside that is not in a fixed list is counted as ``other``, or not at all.
+For models there is no list: the first `_MOST_MODELS` that answer have their own series.
 
 Source: prometheus.io, "Metric and label naming", "Histograms and summaries".
 """
@@ -63,18 +63,18 @@ _M = TypeVar("_M", Counter, Histogram)
 
 
 class MetricsSource(CLIActivity, Protocol):
-    """What is read whenever the metrics are read."""
+    """The gauges of the backend, read whenever the metrics are rendered."""
 
     @property
     def is_native(self) -> bool:
-        """Whether the CLI composes every request itself."""
+        """Whether every request is sent in native mode."""
 
 
 class Metrics(ClaudeObserver, RequestObserver):
     """Counts the events that `ccproxy.claude` and `ccproxy.web` report.
 
     Attributes:
-        watched: set it once, before the metrics are read.
+        watched: the source of the gauges; set it before the metrics are rendered.
         content_type: the media type of the text that `render` returns.
     """
 
@@ -85,7 +85,7 @@ class Metrics(ClaudeObserver, RequestObserver):
         own = self._registry = CollectorRegistry()
         self._models: set[str] = set()
         self._known: dict[tuple[object, tuple[str, ...]], Any] = {}
-        Info("ccproxy_build", "Which ccproxy this is.", registry=own).info(
+        Info("ccproxy_build", "The version of ccproxy.", registry=own).info(
             {"version": __version__}
         )
         self._requests = Counter(
@@ -125,25 +125,25 @@ class Metrics(ClaudeObserver, RequestObserver):
         )
         self._tokens = Counter(
             "ccproxy_tokens_total",
-            "Tokens of answers that are whole; the kinds do not overlap.",
+            "Tokens of complete answers; the kinds do not overlap.",
             ["model", "kind"],
             registry=own,
         )
         self._thinking = Counter(
             "ccproxy_thinking_tokens_total",
-            "Tokens of thinking, which are output tokens too.",
+            "Tokens of thinking; they are also counted as output tokens.",
             ["model"],
             registry=own,
         )
         self._cost = Counter(
             "ccproxy_cost_usd_total",
-            "Costs in US dollars, as the CLI reports them.",
+            "Cost in US dollars, as the CLI reports it.",
             ["model"],
             registry=own,
         )
         self._served = Counter(
             "ccproxy_questions_served_total",
-            "Requests by the CLI process that answers: used before, a spare, or new.",
+            "Requests by the kind of CLI process: used before, a spare, or new.",
             ["served"],
             registry=own,
         )
@@ -157,9 +157,10 @@ class Metrics(ClaudeObserver, RequestObserver):
             registry=own,
         )
         self._streams = Gauge(
-            "ccproxy_open_streams", "Event streams and WebSockets open.", registry=own
+            "ccproxy_open_streams", "Open event streams and WebSockets.", registry=own
         )
-        # Series with known labels exist from the start, so that their rates are right.
+        # Prometheus computes no rate for the first sample of a series, so series with
+        # known labels are created here.
         for served in Served:
             self._served.labels(served.value)
         for why in StopReason:
@@ -248,10 +249,10 @@ class Metrics(ClaudeObserver, RequestObserver):
         self._series(self._cost, self._model(model)).inc(dollars)
 
     def _series(self, metric: _M, *labels: str) -> _M:
-        """The series of a metric with these labels; made at the first use.
+        """The series of a metric with these labels, cached.
 
-        The client library takes a lock, and turns each label to text, to find the same
-        series again for each request.
+        The client library takes a lock and converts every label to text to find a
+        series.
         """
         series: _M | None = self._known.get((metric, labels))
         if series is None:
@@ -284,12 +285,12 @@ class Metrics(ClaudeObserver, RequestObserver):
         yield native
         used = Metric(
             "ccproxy_rate_limit_used_ratio",
-            "How much of the subscription's limit is used, as last reported.",
+            "The used part of a rate limit of the subscription, as last reported.",
             "gauge",
         )
         resets = Metric(
             "ccproxy_rate_limit_reset_timestamp_seconds",
-            "When the window of the limit ends.",
+            "Unix time at which the window of a rate limit ends.",
             "gauge",
         )
         for window in self.watched.windows:
@@ -305,7 +306,7 @@ class Metrics(ClaudeObserver, RequestObserver):
 
 
 class UsageRecorder(RequestObserver):
-    """Adds each request that a model has answered to the ledger."""
+    """Adds each request that a model answered to the usage ledger."""
 
     def __init__(self, ledger: UsageLedger) -> None:
         self._ledger = ledger
@@ -314,7 +315,7 @@ class UsageRecorder(RequestObserver):
     def request_ended(self, end: RequestOutcome) -> None:
         if end.usage is None or not end.model:
             return
-        # The details may refer to the whole message that they came in.
+        # `details` can keep a whole message in memory.
         usage = evolve(end.usage, details={})
         totals = UsageTotals(1, usage, nanodollars(end.cost_usd or 0.0))
         self._ledger.add(end.model, end.key, end.client, totals)

@@ -1,4 +1,4 @@
-"""Examinations of CLI binaries: the scripted API, and the stored results."""
+"""For the examination of CLI binaries: the scripted API, and the stored results."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _MOST_KEPT = 20
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """The result of one binary; ``by`` is the version of ccproxy that examined it."""
+    """The result for one binary; ``by`` is the version of ccproxy that examined it."""
 
     binary: BinaryID
     result: ProbeResult
@@ -28,7 +28,7 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class ProbeResultFile:
-    """Stores results; they are valid for the same version of ccproxy.
+    """Stores results in a file; a result is valid for the same version of ccproxy.
 
     Args:
         folder: the state directory; None: nothing is stored.
@@ -59,7 +59,7 @@ class ProbeResultFile:
             new_file.replace(self._path)
         except OSError as error:
             self._log.warn(
-                "the result of examining the claude CLI cannot be stored: {error}",
+                "cannot store the result of the claude CLI's examination: {error}",
                 error=str(error),
             )
 

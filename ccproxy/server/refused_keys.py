@@ -1,4 +1,4 @@
-"""Logs requests with a wrong API key: at most one line a second for each peer."""
+"""Logs requests without a valid API key, at most one line per second and peer."""
 
 from collections import Counter
 
@@ -9,19 +9,20 @@ from typing_extensions import override
 from ccproxy.web.observer import RequestObserver
 
 _SECONDS = 1.0
-# Beyond this number, peers are counted as one.
+# Further peers are counted together, as `_OTHERS`.
 _MOST_PEERS = 1000
 _OTHERS = "other addresses"
 
 
 class RefusedKeyLog(RequestObserver):
-    """Logs the first refusal of a peer, and each second the number of further ones."""
+    """Logs a peer's first refusal, then each second the number of further refusals."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        # Further refusals since the last line; a peer is in it for a second at least.
+        # The number of refusals since a peer's last line. A peer is removed after a
+        # second without refusals.
         self._further: Counter[str] = Counter()
         self._timer: IDelayedCall | None = None
 
@@ -32,13 +33,13 @@ class RefusedKeyLog(RequestObserver):
         if peer in self._further:
             self._further[peer] += 1
             return
-        self._log.info("refused a wrong API key from {peer}", peer=peer)
+        self._log.info("refused a request without a valid key from {peer}", peer=peer)
         self._further[peer] = 0
         if self._timer is None:
             self._timer = self._clock.callLater(_SECONDS, self._report)
 
     def stop(self) -> None:
-        """Report what has not been reported yet."""
+        """Log the refusals that are not logged yet, and stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._report_further()
@@ -58,7 +59,7 @@ class RefusedKeyLog(RequestObserver):
         for peer, number in self._further.items():
             if number:
                 self._log.info(
-                    "refused {number} more wrong API keys from {peer}",
+                    "refused {number} more requests without a valid key from {peer}",
                     number=number,
                     peer=peer,
                 )

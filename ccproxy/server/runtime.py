@@ -1,4 +1,4 @@
-"""What the CLI processes of one server need: a directory, and the demo's provider."""
+"""The runtime directory, and how to start CLI processes in it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,13 @@ _CLOSED = "the proxy's service has not been started"
 
 
 class Runtime:
-    """The runtime directory and the demo's port, from `open` to `close`."""
+    """The runtime directory and launch specs; with ``--demo``, the scripted API.
+
+    Args:
+        settings: the operator's settings.
+        reactor: opens the port of the scripted API.
+        environment: the proxy's variables; processes inherit those of an allow-list.
+    """
 
     def __init__(
         self, settings: Settings, reactor: Any, environment: Mapping[str, str]
@@ -46,7 +52,7 @@ class Runtime:
         self._demo_port: IListeningPort | None = None
 
     def open(self) -> None:
-        """Make the directory; with ``--demo``, start the scripted Messages API."""
+        """Create the directory; with ``--demo``, start the scripted Messages API."""
         self._folder = RuntimeDirectory()
         self._found = None
         if self._settings.demo:
@@ -55,7 +61,7 @@ class Runtime:
             self._demo_port = self._reactor.listenTCP(0, site, interface="127.0.0.1")
 
     async def close(self) -> None:
-        """Remove everything; call it after the last CLI process has ended."""
+        """Remove the directory; call it after the last CLI process has ended."""
         if self._demo_port is not None:
             await maybeDeferred(self._demo_port.stopListening)
         folder, self._folder = self._folder, None
@@ -63,7 +69,9 @@ class Runtime:
             folder.remove()
 
     def database_url(self) -> str:
-        """The database's URL; without a state directory it is in the runtime directory.
+        """The URL of the database.
+
+        Without a state directory, the database is in the runtime directory.
 
         Raises:
             StorageFailed: the runtime is not open.
@@ -77,7 +85,7 @@ class Runtime:
         return url
 
     def worker(self) -> LaunchSpec:
-        """How to start a CLI process for requests that are composed here.
+        """How to start a CLI process of body mode.
 
         Raises:
             ClaudeUnavailable: there is no CLI, or the runtime is not open.
@@ -88,11 +96,11 @@ class Runtime:
         return self._worker[1]
 
     def native(self, without: frozenset[str] = frozenset()) -> LaunchSpec:
-        """How to start a CLI process for a request that the CLI composes.
+        """How to start a CLI process of native mode.
 
         Args:
-            without: Claude Code's own tools that are left out, because the client has
-                tools of the same names.
+            without: names of Claude Code's own tools to disable, because the client
+                has tools of the same names.
 
         Raises:
             ClaudeUnavailable: there is no CLI, or the runtime is not open.
@@ -100,7 +108,15 @@ class Runtime:
         return self._launch().for_native_mode(SERVER).without(without)
 
     def isolated(self, launch: LaunchSpec, url: str) -> LaunchSpec:
-        """How to start the CLI with another API's URL, a dummy key and no login."""
+        """How to start the CLI for an examination: with a dummy key and no login.
+
+        Args:
+            launch: the launch spec to change.
+            url: the URL of the API to use.
+
+        Raises:
+            ClaudeUnavailable: the runtime is not open.
+        """
         if self._folder is None:
             raise ClaudeUnavailable(_CLOSED, cause=Cause.NOT_STARTED)
         home = self._folder.path / "probe"
@@ -116,9 +132,9 @@ class Runtime:
 
     @property
     def operator_body(self) -> Mapping[str, Raw]:
-        """The operator's own fields of each request's body; empty if they are not JSON.
+        """The operator's own fields for the body of every request.
 
-        Starting a CLI process raises an error in that case.
+        Empty if they are not valid; then `worker` and `native` raise the error.
         """
         try:
             return operator_body(self._environment)
@@ -154,6 +170,6 @@ class Runtime:
         address: Any = self._demo_port.getHost()
         upstream = f"http://127.0.0.1:{address.port}"
         child = child_environment(self._environment, demo_upstream=upstream)
-        # A demo leaves nothing in the user's home.
+        # The demo writes nothing to the user's home directory.
         home.mkdir(mode=0o700, exist_ok=True)
         return {**child, "HOME": str(home)}

@@ -1,6 +1,4 @@
-"""The reply of a scripted Messages API to one request: its blocks, and its faults.
-
-`Reply` has what an API can do to an answer.
+"""The reply of the scripted Messages API to one request: its blocks and its faults.
 
 Source: the Messages API's streaming format.
 """
@@ -17,17 +15,18 @@ HTTP_OK = 200
 
 @frozen
 class ScriptedBlock:
-    """A content block, as the pieces that are streamed.
+    """A content block, and the pieces in which it is streamed.
 
     Attributes:
-        deltas: the pieces of its text, thinking or arguments.
-        signature: the signature of a thinking block; empty: the API signs the block.
-        tool_use: the id and name of a call, whose arguments' JSON the pieces are.
+        deltas: the pieces of the text, of the thinking, or of a call's JSON arguments.
+        is_thinking: whether the block is thinking.
+        signature: the signature of a thinking block; None: `FakeMessagesAPI.sign`
+            makes it.
+        tool_use: the id and the name of a tool call.
         redacted: the encrypted ``data`` of a block of redacted thinking.
-        raw: any other block, as it stands in ``content_block_start``.
+        raw: any other block, as sent in ``content_block_start``.
         raw_deltas: the ``delta`` objects of a raw block.
-        raw_document: the raw block as it stands in a finished message; it is ``raw``
-            if it is not given.
+        raw_document: a raw block in a message that is not streamed; None: ``raw``.
     """
 
     deltas: tuple[str, ...] = ()
@@ -40,7 +39,7 @@ class ScriptedBlock:
     raw_document: Mapping[str, Any] | None = None
 
     def start(self) -> dict[str, Any]:
-        """The block in ``content_block_start``, without its content."""
+        """The block as sent in ``content_block_start``, without its content."""
         return self._built("", "") if self.raw is None else dict(self.raw)
 
     def stream(self, signature: str) -> Iterator[dict[str, Any]]:
@@ -57,7 +56,7 @@ class ScriptedBlock:
             yield {"type": "signature_delta", "signature": signature}
 
     def document(self, signature: str) -> dict[str, Any]:
-        """The whole block, as it stands in a finished message."""
+        """The whole block, as in a message that is not streamed."""
         if self.raw is not None:
             return dict(self.raw_document or self.raw)
         return self._built("".join(self.deltas), signature)
@@ -78,31 +77,33 @@ def _arguments(text: str) -> Any:
     try:
         return json.loads(text or "{}")
     except ValueError:
-        # Arguments that were cut off are not JSON. Their pieces are streamed anyway.
+        # A script may stream incomplete arguments, which are not JSON.
         return {}
 
 
 @frozen(kw_only=True)
 class Reply:
-    """What the API does with one request.
+    """The response to one request.
 
-    "After so many deltas" counts the pieces of all blocks, signatures left out; 0 is
-    right after ``message_start``.
+    Attributes whose names end with ``_after`` are numbers of deltas. The pieces of all
+    blocks count, but not signatures; 0 is right after ``message_start``.
 
     Attributes:
         stop_details: the API's details of a refusal.
         usage: the usage of the input, and other fields of ``usage``
             (``cache_creation``, ``server_tool_use``, ``service_tier``).
-        final_usage: other fields of the last ``usage`` than ``output_tokens``.
+        final_usage: fields of the last ``usage`` besides ``output_tokens``.
         message: further fields of the message (``container``, ``diagnostics``).
-        status: if it is not 200, the answer is an error of type ``error``.
+        delay_seconds: the pause after each delta.
+        status: the HTTP status; if it is not 200, the response is ``error``.
+        error: the type and the message of an error.
         pings: send a ``ping`` event after ``message_start`` and each delta, and every
             second while the answer waits for ``held``.
         raw_events: further events, each with the number of deltas before it.
-        cut_after: break the connection after so many deltas.
-        overload_after: send an ``overloaded_error`` event after so many deltas.
-        hold_after: wait for ``held`` after so many deltas.
-        before: the answer, with its status line, waits for this.
+        cut_after: close the connection here.
+        overload_after: send an ``overloaded_error`` event here, and end the response.
+        hold_after: wait for ``held`` here.
+        before: the whole response waits for this.
         stop_delay_seconds: the time between ``message_delta`` and ``message_stop``.
     """
 
@@ -134,7 +135,7 @@ class Reply:
     stop_delay_seconds: float = 0.0
 
     def stop(self) -> dict[str, Any]:
-        """The fields of the stop reason in ``message_delta`` and in a message."""
+        """The stop reason and its details, as in ``message_delta``."""
         fields = {"stop_reason": self.stop_reason, "stop_sequence": self.stop_sequence}
         return fields | ({"stop_details": d} if (d := self.stop_details) else {})
 
@@ -143,6 +144,6 @@ Script = Callable[[Mapping[str, Any]], Reply]
 
 
 def words(text: str) -> ScriptedBlock:
-    """A text block that streams word by word, blanks included."""
+    """A text block that is streamed word by word."""
     first, *rest = text.split(" ")
     return ScriptedBlock((first, *(f" {word}" for word in rest)))

@@ -1,16 +1,15 @@
-"""From settings to a Twisted service.
+"""Makes a Twisted service from the settings.
 
 =========  ================================================================
-start      the runtime directory is made, with ``--demo`` the scripted Messages API
-           listens, the ports open; the CLI is examined and the database is opened
-           in the background
-stop       the ports close; running answers get ``--drain-timeout``; then they fail
-           with an error, every CLI process is stopped, pending data is stored,
-           connections close, and the runtime directory is removed
+start      The ports open. The runtime directory is created; with ``--demo``, the
+           scripted Messages API listens. In the background, the CLI is examined and
+           the database is opened.
+stop       The ports close. Running answers have ``--drain-timeout`` to end; then
+           they fail. Every CLI process is stopped, pending data is stored, the
+           runtime directory is removed, and connections close.
 =========  ================================================================
 
-Nothing is opened before the start: with a daemon, `make_service` runs in the process
-that exits.
+`make_service` opens no file or port: twistd calls it before it forks the daemon.
 """
 
 import os
@@ -59,8 +58,8 @@ class Proxy:
     """The proxy as a part of another application.
 
     Attributes:
-        resource: the API; mount it at any path. It serves while ``service`` runs.
-        service: to be started and stopped with the application.
+        resource: the API; mount it at any path.
+        service: start and stop it with the application; the resource needs it running.
     """
 
     resource: IResource
@@ -79,9 +78,9 @@ def create_proxy(
     Args:
         settings: the settings of endpoints, connections and logs have no effect.
         authenticate: whether clients must send one of ``settings.api_keys``; if
-            not, the application has to check its clients itself.
-        reactor: the global reactor by default.
-        environment: the CLI inherits some of its variables, by an allow-list.
+            not, the application must check its clients itself.
+        reactor: None: the global reactor.
+        environment: CLI processes inherit those variables that an allow-list names.
     """
     proxy = ProxyService(
         settings, running_reactor(reactor), environment, authenticate=authenticate
@@ -98,8 +97,8 @@ def make_service(
     """Make the whole server: the proxy and its ports.
 
     Raises:
-        SettingsError: Twisted does not understand an endpoint, or an API key is too
-            short for an endpoint that other machines can reach.
+        SettingsError: an endpoint string is not valid, or an API key is too short for
+            an endpoint that other machines can reach.
     """
     reactor = running_reactor(reactor)
     proxy = ProxyService(settings, reactor, environment)
@@ -112,15 +111,15 @@ def make_service(
     )
     site = ProxySite(proxy.resource, checks, reactor, proxy.observer)
     server = Server(settings, proxy, site, reactor)
-    # After `Server`, whose error for an invalid endpoint string is the clearer one.
+    # After `Server`, because its error for an invalid endpoint string is clearer.
     check_keys(settings.endpoints, settings.api_keys)
     return server
 
 
 def running_reactor(given: Any = None) -> Any:
-    """The reactor that was given, or else the global reactor."""
+    """The given reactor, or the global reactor if none is given."""
     if given is None:
-        # Imported late: an application may install another reactor before.
+        # Imported late, because an import installs the default reactor.
         from twisted.internet import reactor as given
     return given
 
@@ -199,9 +198,10 @@ class ProxyService(Service):
             self._log.failure("the store did not start", failure)
         if not self.running:
             return
-        # The store logs the reason.
+        # The store has logged the reason.
         self._log.error(
-            "nothing can be stored; requests that need no stored data are served"
+            "the database is not available; only requests that need no stored data "
+            "are answered"
         )
 
     @override
@@ -221,18 +221,18 @@ class ProxyService(Service):
 
 
 class CannotListen(Exception):
-    """A port cannot be opened; one line with the endpoint and the reason."""
+    """A port cannot be opened; the message has the endpoint and the reason."""
 
 
 class Server(Service):
-    """The proxy behind its own ports.
+    """The proxy with its own ports.
 
     Attributes:
         ports: the open ports, in the order of ``settings.endpoints``.
 
     Raises:
-        SettingsError: Twisted does not understand an endpoint.
-        CannotListen: at the start, if a port cannot be opened.
+        SettingsError: an endpoint string is not valid.
+        CannotListen: a port cannot be opened; raised when the service starts.
     """
 
     _log = Logger()
@@ -248,8 +248,8 @@ class Server(Service):
 
     @override
     def privilegedStartService(self) -> None:
-        # Before privileges are shed, and before twistd reports success: a port that
-        # is in use must end the start, not only be logged.
+        # twistd calls this before it drops privileges and before it reports success, so
+        # that a port that is in use makes the start fail.
         for text, endpoint in zip(
             self._settings.endpoints, self._endpoints, strict=True
         ):
@@ -276,8 +276,9 @@ class Server(Service):
         )
         for endpoint in filter(is_reachable, self._settings.endpoints):
             self._log.warn(
-                "other machines can reach {endpoint}: everyone who has the key can use "
-                "your subscription, and without TLS the network can read everything",
+                "other machines can reach {endpoint}: anyone who has the key can use "
+                "your subscription, and without TLS others on the network can read "
+                "all requests and answers",
                 endpoint=endpoint,
             )
         if self._settings.demo:
@@ -300,7 +301,7 @@ class Server(Service):
         return Deferred.fromCoroutine(self._stop())
 
     def stop_now(self) -> None:
-        """Do not wait for answers any more: fail them, and kill the CLI processes."""
+        """Stop waiting for answers: running answers fail, CLI processes are killed."""
         self._proxy.backend.stop_now()
         self._site.stop_now()
 
@@ -308,7 +309,7 @@ class Server(Service):
         ports, self.ports = self.ports, []
         for port in ports:
             await maybeDeferred(port.stopListening)
-        # Longer than the proxy, which writes the end of every answer.
+        # Longer than `--drain-timeout`, after which the proxy writes the last errors.
         limit_seconds = self._settings.drain_timeout + _DRAIN_SECONDS
         drained = self._site.drain(limit_seconds)
         await maybeDeferred(self._proxy.stopService)

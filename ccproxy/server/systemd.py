@@ -1,8 +1,8 @@
-"""Notifies the service manager, as sd_notify(3) describes.
+"""Notifies the service manager of the server's state (sd_notify(3)).
 
-One datagram to the socket that ``NOTIFY_SOCKET`` names. Twisted 26.10 has no such
-function. Of the packages that have it, the small ones were last released years ago, and
-the maintained ones need libsystemd.
+A notification is one datagram to the socket that ``NOTIFY_SOCKET`` names. Twisted 26.10
+has no function for it. The small packages that have one were last released years ago,
+and the maintained packages need libsystemd.
 """
 
 import socket
@@ -24,10 +24,10 @@ def notify(state: str, environment: Mapping[str, str]) -> bool:
         Whether the state was sent.
     """
     name = environment.get(_VARIABLE, "")
-    # Other addresses (vsock) are for virtual machines.
+    # A vsock address, which systemd uses for virtual machines, is not supported.
     if not name.startswith(("/", "@")):
         return False
-    # An @ stands for the zero byte before the name of an abstract socket.
+    # "@" stands for the zero byte at the beginning of an abstract socket's name.
     address = "\0" + name[1:] if name.startswith("@") else name
     try:
         with socket.socket(
@@ -37,7 +37,7 @@ def notify(state: str, environment: Mapping[str, str]) -> bool:
             manager.sendto(state.encode(), address)
     except OSError as error:
         _log.warn(
-            "{state} could not be sent to the service manager: {error}",
+            "cannot send {state} to the service manager: {error}",
             state=state,
             error=str(error),
         )

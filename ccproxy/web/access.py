@@ -1,18 +1,18 @@
-"""Who may use the server: API keys, host names, and the web pages of other sites. Pure.
+"""Access control: API keys, host names, and CORS for web pages of other sites. Pure.
 
-**Keys.** The key is checked twice. The server checks it when a request's headers have
-arrived, so that the body of a client without a key is never read. The routes check it
-again, because they can be mounted in another application's server.
+**Keys.** The key is checked twice. The server checks the key when a request's headers
+have arrived, so that it never reads the body of a client without a key. The routes
+check the key again, because they can be mounted in another application's server.
 
-**Host names.** The owner of a web page can let the name of its site resolve to this
-machine. A browser then takes this server for the page's own site (DNS rebinding). The
-requests still name that site, and are refused. An address cannot be made to mean
-another machine, so every address is allowed.
+**Host names.** The owner of a web site can make the site's name resolve to this
+machine. A browser then treats this server as part of that site (DNS rebinding). The
+``Host`` header of such a request has the site's name, so the request is refused. IP
+addresses are always allowed: nobody can make one resolve to another machine.
 
-**Pages.** No page may read responses, unless the operator names its site. The pages of
-a named site get the headers of CORS with every response. The request that a browser
-sends in advance (the preflight) gets the headers that allow the key's header, and that
-let a page of the internet reach a private network.
+**Pages.** Scripts of a page can read responses only if the operator has allowed the
+page's site. Every response to a page of an allowed site has the CORS headers. The
+response to a preflight request also allows the header that carries the key, and allows
+a page of the internet to reach a private network.
 
 Source: RFC 9110, "Host and :authority"; RFC 9112, "Request Target"; WHATWG Fetch,
 "HTTP CORS protocol"; WICG Private Network Access.
@@ -55,7 +55,7 @@ _MAX_AGE_SECONDS = 600
 # 16 characters of a password generator cannot be guessed over a network.
 SHORTEST_KEY = 16
 
-# The address to listen on, in an endpoint string.
+# The parameter ``interface`` of an endpoint string: the address to listen on.
 _INTERFACE = re.compile(r":interface=((?:\\.|[^:\\])+)")
 
 
@@ -75,10 +75,10 @@ def key_id(key: str) -> str:
 
 
 class Authenticator:
-    """Checks keys, and the size and encoding of bodies.
+    """Checks API keys, and the size and encoding of bodies.
 
     Args:
-        keys: the accepted keys; None: the application around the routes checks keys.
+        keys: the accepted keys; None: the embedding application checks keys.
         max_body: the largest body, in bytes.
     """
 
@@ -120,8 +120,8 @@ class Authenticator:
 
         One valid key is enough, because some clients send both headers.
 
-        Keys are looked up by their digest. The time of an answer reveals nothing about
-        the keys, and does not depend on their number.
+        Keys are looked up by their digest, so that the response time reveals nothing
+        about the keys.
 
         Raises:
             InvalidKey: the message says how to send the key.
@@ -148,12 +148,15 @@ class Authenticator:
             if found is not None:
                 return found
         raise InvalidKey(
-            "the API key is wrong; send the one that the proxy was started with "
+            "the API key is wrong; send the key that the proxy was started with "
             "(PROXY_API_KEY), not a key of OpenAI's or Anthropic's"
         )
 
     def check_size(self, size_bytes: int) -> None:
-        """Check the size of a body, received or announced.
+        """Check the size of a body that was received or announced.
+
+        Args:
+            size_bytes: the bytes received so far, or the ``Content-Length``.
 
         Raises:
             RequestTooLarge: the message names the option that raises the limit.
@@ -174,8 +177,8 @@ class Authenticator:
         """
         if any(value.strip().lower() not in (b"", b"identity") for value in encodings):
             raise UnsupportedEncoding(
-                "the body is compressed, which is not taken here; send it as it is, "
-                "without Content-Encoding"
+                "the body is compressed, which this proxy does not support; send it "
+                "uncompressed, without Content-Encoding"
             )
 
 
@@ -193,25 +196,25 @@ def _bearer(authorization: Sequence[bytes], *, is_alone: bool) -> Sequence[bytes
 
 
 class AllowedHosts:
-    """The host names of this server.
+    """The host names that requests may be sent to.
 
     Args:
-        names: besides those of the loopback interface; ``*.example.org`` stands for
-            every name below ``example.org``, ``*`` for any name.
+        names: names besides ``localhost`` and ``*.localhost``. ``*.example.org`` stands
+            for every name below ``example.org``, ``*`` for any name.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = frozenset(_bare(name) for name in (*_LOCAL, *names))
 
     def check(self, target: bytes, hosts: Sequence[bytes]) -> None:
-        """Check which host a request is for.
+        """Check the host names in a request.
 
         Args:
-            target: the request target; in the absolute form it names a host, too.
+            target: the request target; its absolute form contains a host, too.
             hosts: the ``Host`` headers.
 
         Raises:
-            HostNotAllowed: the request is for another host; names the option.
+            HostNotAllowed: a host is not allowed; the message names the option.
         """
         named = [host.decode("latin-1").strip() for host in hosts]
         authority = _authority(target)
@@ -220,9 +223,9 @@ class AllowedHosts:
         for name in named:
             if not self.knows(name):
                 raise HostNotAllowed(
-                    "this request is for another host name than this proxy's; if it "
-                    "is meant for it, start the proxy with --allowed-hosts and that "
-                    "name (CCPROXY_ALLOWED_HOSTS)"
+                    "the host name in this request is not one of this proxy's; to "
+                    "allow the name, start the proxy with --allowed-hosts NAME "
+                    "(CCPROXY_ALLOWED_HOSTS)"
                 )
 
     def knows(self, host: str) -> bool:
@@ -240,14 +243,15 @@ class AllowedHosts:
 
 
 def check_syntax(version: bytes, hosts: Sequence[bytes]) -> None:
-    """Check that a request has exactly one ``Host`` header, which is a host.
+    """Check that a request has exactly one ``Host`` header, with a valid host.
 
     Args:
-        version: the HTTP version, as in the request line.
-        hosts: the headers.
+        version: the HTTP version, as in the request line; HTTP/1.0 needs no header.
+        hosts: the values of the ``Host`` headers.
 
     Raises:
-        InvalidRequest: it has none, or several, or no host in it.
+        InvalidRequest: there is no ``Host`` header, or several, or the value is neither
+            a name nor an address.
     """
     if len(hosts) > 1:
         raise InvalidRequest("there is more than one Host header; send one")
@@ -281,24 +285,24 @@ def _is_address(name: str) -> bool:
 
 
 class CORSPolicy:
-    """The sites whose pages may use the routes.
+    """The origins whose pages may use the routes (CORS).
 
     Args:
-        allowed: ``scheme://host:port``, or ``*``.
+        allowed: origins as ``scheme://host:port``; ``*`` stands for all.
     """
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self._allowed = frozenset(origin.lower() for origin in allowed)
 
     def allows(self, origins: Sequence[bytes]) -> bool:
-        """Whether the ``Origin`` headers of a request name an allowed site."""
+        """Whether a request has one ``Origin`` header, with an allowed origin."""
         if len(origins) != 1:
             return False
         own = origins[0].decode("latin-1").strip().lower()
         return _ANY in self._allowed or own in self._allowed
 
     def headers(self, origins: Sequence[bytes]) -> Mapping[str, str]:
-        """The headers of every response to a request.
+        """The CORS headers of the response to a request.
 
         Args:
             origins: the ``Origin`` headers of the request.
@@ -326,18 +330,19 @@ class CORSPolicy:
         wanted: Sequence[bytes],
         is_private: bool,
     ) -> Mapping[str, str]:
-        """The further headers of the response to a preflight.
+        """The headers of the response to a preflight request, besides `headers`.
 
         Args:
             origins: the ``Origin`` headers of the request.
             methods: the route's methods, separated by commas.
-            wanted: its ``Access-Control-Request-Headers``.
-            is_private: it has ``Access-Control-Request-Private-Network``.
+            wanted: the ``Access-Control-Request-Headers`` of the request.
+            is_private: whether the request has the header
+                ``Access-Control-Request-Private-Network``.
         """
         if not self.allows(origins):
             return {}
         asked = ", ".join(text.decode("latin-1").strip() for text in wanted)
-        # The wild card would not stand for `authorization`.
+        # A browser does not accept `*` for the header `authorization`.
         names = "authorization, content-type"
         if len(asked) <= _LONGEST and _TOKENS.fullmatch(asked):
             names += f", {asked}"
@@ -358,7 +363,7 @@ def listened_names(endpoints: Iterable[str]) -> list[str]:
 
 
 def is_reachable(endpoint: str) -> bool:
-    """Whether other machines can reach an endpoint; in doubt, they can."""
+    """Whether other machines can reach an endpoint; True if that is not certain."""
     if endpoint.startswith("unix:"):
         return False
     names = listened_names([endpoint])
@@ -366,16 +371,16 @@ def is_reachable(endpoint: str) -> bool:
 
 
 def own_names(hostname: str) -> list[str]:
-    """The names of a machine in its own network."""
+    """The host names by which other machines of the network can reach this machine."""
     short = hostname.partition(".")[0]
     return [hostname, short, f"{short}.local"] if short else []
 
 
 def check_keys(endpoints: Sequence[str], keys: Sequence[str]) -> None:
-    """Check that no key can be guessed over a network.
+    """Check that keys are long enough for endpoints that other machines can reach.
 
     Raises:
-        SettingsError: a key is too short for an endpoint that others can reach.
+        SettingsError: a key has fewer than `SHORTEST_KEY` characters.
     """
     if not any(len(key) < SHORTEST_KEY for key in keys):
         return

@@ -1,17 +1,20 @@
-"""One connection of the server: its requests, refusals and time limits.
+"""One HTTP connection of the server: its requests, refusals and time limits.
 
-Twisted reads a whole body before a request can be refused, has no limit of its size, no
-time limit for a client that sends a byte a minute, and answers bad requests with an
-empty 400 or by closing. Here the head is checked as soon as it is complete, a body that
-grows too large is refused at once, and every refusal is an error document that the
-client can read. Data that the client still sends is read and discarded for a moment:
-closing at once would reset the connection before the client has the document.
+`twisted.web` reads a whole body before the application can refuse the request. It does
+not limit the size of a body, or the time of a client that sends one byte a minute. It
+answers a malformed request with an empty 400, or closes the connection.
+
+`ProxyChannel` checks the head of a request as soon as the head is complete, and refuses
+a body as soon as the body is too large. Every refusal is an error document. After a
+refusal, the connection stays open for two seconds, and received data is discarded. A
+connection that is closed while the client is sending is reset, and the client loses the
+document.
 
 ==========  ===============================================================
 IDLE        between two requests
-HEAD        a request has begun, or the connection is new
-BODY        the head has been accepted
-ANSWERING   the request is complete; the routes have no time limit here
+HEAD        the head is being received, or the connection is new
+BODY        the head was accepted; the body is being received
+ANSWERING   the request is complete; a route answers, without a time limit
 CLOSING     the last response is written; received data is discarded
 ==========  ===============================================================
 
@@ -45,15 +48,16 @@ from ccproxy.web.head_checks import Head, HeadChecks
 from ccproxy.web.observer import peer_name
 from ccproxy.web.replies import error_headers, new_request_id, request_id
 
-# A logger of the module: events of a class's logger refer to the object, which would
-# stay in memory until logging begins.
+# A logger of the module, not of a class: log events of a class's logger refer to the
+# object, and Twisted keeps the events in memory until logging begins.
 _log = Logger()
 
-# How long the data of a refused client is read and discarded.
+# How long data is received and discarded after a refusal.
 _LINGER_SECONDS = 2.0
-# Data that may wait while a request is answered; the same limit as Twisted's.
+# The largest amount of pipelined data that is kept while a request is answered. It is
+# Twisted's limit, too.
 _MOST_PIPELINED = 16_384
-# A length of more digits is too large in any case, and slow to parse.
+# A `Content-Length` of more digits is always too large, and slow to parse.
 _MOST_DIGITS = 15
 
 _ABSOLUTE = re.compile(rb"^https?://[^/?]*", re.IGNORECASE)
@@ -99,12 +103,12 @@ class ProxyRequest(Request):
         if self._refused:
             return
         self.channel.answering()
-        # Twisted answers OPTIONS * by itself, and closes for other methods.
+        # Twisted answers OPTIONS * itself. For other methods it closes the connection.
         request_id(self)
         if path == b"*" and command != b"OPTIONS":
             self._refuse(InvalidRequest("`*` is allowed for OPTIONS only"))
             return
-        # The absolute form, which every server has to accept (RFC 9112).
+        # Every server must accept the absolute form of a target (RFC 9112).
         own_path = _ABSOLUTE.sub(b"", path, count=1)
         super().requestReceived(command, own_path or b"/", version)
 
@@ -122,7 +126,7 @@ class ProxyRequest(Request):
         super().connectionLost(reason)
 
     def let_go(self) -> None:
-        """Give the memory for the body back: the request is over."""
+        """Release the request's share of the `BodyBudget`: the request is over."""
         self.channel.site.bodies.give_back(self._held_bytes)
         self._held_bytes = 0
 
@@ -140,7 +144,7 @@ class ProxyRequest(Request):
 
 
 class Phase(Enum):
-    """The phase of a connection; see the module's description."""
+    """The phase of a connection; see the table in the module's docstring."""
 
     IDLE = auto()
     HEAD = auto()
@@ -150,13 +154,13 @@ class Phase(Enum):
 
 
 class ProxyChannel(HTTPChannel):
-    """A connection that answers every request, also a malformed one."""
+    """A connection that answers every request, even a malformed one."""
 
     site: Any
     transport: Any
     requests: list[Request]
     phase = Phase.HEAD
-    # Set by Twisted, by a request line that it understands.
+    # The request target. Twisted sets it when it has parsed a request line.
     _path = b""
     _deadline: IDelayedCall | None = None
     _reading: IDelayedCall | None = None
@@ -172,7 +176,10 @@ class ProxyChannel(HTTPChannel):
 
     @property
     def waiting_seconds(self) -> float:
-        """The time since the last request, or in an incomplete head; else 0."""
+        """How long the connection has waited for a request or the rest of its head.
+
+        0 while a request is in progress, or while the client reads a response.
+        """
         if self.phase not in (Phase.IDLE, Phase.HEAD) or self._reading is not None:
             return 0.0
         waited: float = self.site.reactor.seconds() - self._since_seconds
@@ -192,7 +199,12 @@ class ProxyChannel(HTTPChannel):
         self.site.disconnected(self)
 
     def head(self, request: Request, length: int | None) -> Head:
-        """The head of the request that has just been received."""
+        """The head that has just been received.
+
+        Args:
+            request: the request, with its headers.
+            length: the ``Content-Length``; None: the body is chunked.
+        """
         is_unix = isinstance(self.transport.getHost(), UNIXAddress)
         return Head(
             target=self._path,
@@ -203,17 +215,17 @@ class ProxyChannel(HTTPChannel):
         )
 
     def let_in(self) -> None:
-        """Begin to read the body: the head is accepted. Called by the request."""
+        """Begin to read the body: the head was accepted. Called by `ProxyRequest`."""
         self._enter(Phase.BODY, self.head_checks.limits.body_timeout)
 
     def answering(self) -> None:
-        """Begin to answer: the request is complete. Called by the request."""
+        """Begin to answer: the request is complete. Called by `ProxyRequest`."""
         self._pipelined_bytes = 0
         self._enter(Phase.ANSWERING)
 
     @override
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        # A chunk has four parts; Twisted's own method would write each part by itself.
+        # A chunk has four parts. Twisted's own method makes one write for each part.
         self.transport.write(b"".join(iovec))
 
     @override
@@ -235,12 +247,12 @@ class ProxyChannel(HTTPChannel):
 
     @override
     def lineReceived(self, line: bytes) -> None:
-        # Data received together with a refused request is still in the parser's buffer.
+        # After a refusal, the parser's buffer can still contain received lines.
         if self.phase is Phase.CLOSING:
             return
         if line[:1] in (b" ", b"\t") or _LINE_END.search(line):
-            # A continued header line is a separate header to other servers. So is a
-            # line with a lone CR or LF in it, which Twisted 25.5 to 26.4 accept.
+            # Other servers parse a folded header line, or a line that contains a lone
+            # CR or LF, as a separate header. Twisted 25.5 to 26.4 accepts both.
             self._respondToBadRequestAndDisconnect()
         else:
             super().lineReceived(line)
@@ -261,7 +273,7 @@ class ProxyChannel(HTTPChannel):
         if self.phase is not Phase.ANSWERING:
             super().rawDataReceived(data)
             return
-        # Twisted would stop reading here, and would not notice a disconnect.
+        # Twisted's own method would stop reading, and then not notice a disconnect.
         self._pipelined_bytes += len(data)
         if self._pipelined_bytes <= _MOST_PIPELINED:
             self._dataBuffer.append(data)
@@ -290,7 +302,7 @@ class ProxyChannel(HTTPChannel):
         self.refuse(InvalidRequest("this is not a well-formed HTTP/1.1 request"))
 
     def refuse(self, error: CCProxyError) -> None:
-        """Answer with an error, even while the client is sending, and close."""
+        """Send an error response, even while the client is sending; then close."""
         if self.phase is Phase.CLOSING:
             return
         fields = self.requests[-1].requestHeaders if self.requests else None

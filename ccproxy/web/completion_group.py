@@ -1,7 +1,6 @@
 """Sends a prepared request to the backend, and waits for its answers.
 
-Event streams, documents, WebSockets and background responses all use this module. They
-differ in what they do with the events of an answer, and in when they stop.
+Event streams, documents, WebSockets and background responses all use `CompletionGroup`.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from ccproxy.web.context import AnswerResult, RequestContext
 from ccproxy.web.observer import AnswerStats
 from ccproxy.web.replies import set_queue_header
 
-# As many as CLI processes, by default, or more.
+# The most requests of a group that run at one time.
 _MOST_AT_ONCE = 8
 
 
@@ -33,16 +32,18 @@ class _Listener:
 
 
 class CompletionGroup:
-    """One request, sent once for each receiver; only chat completions have several.
+    """The answers to one client's request; only chat completions can have several.
 
-    The first request is sent alone. The others follow when its answer begins: only then
-    can they read the provider's prompt cache, which the first one writes (rule 45). At
-    most 8 run at a time, so that one client's request does not fill the queue.
+    The request is sent to the backend once for each receiver. It is sent first for one
+    receiver only. The other requests are sent when the first answer begins, because the
+    provider has then written its prompt cache, and the others can read it (rule 45 of
+    docs/messages-api-rules.md). At most 8 run at one time, so that one client's request
+    does not fill the queue.
 
     Args:
-        receivers: get the events, each those of one answer.
-        is_over: whether no more events are needed; called after each receiver's call.
-        stats: gets usage and times of the answers.
+        receivers: each is called with the events of one answer.
+        is_over: whether no more events are needed; called after every receiver call.
+        stats: records model, cost and times of the answers.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class CompletionGroup:
         self._stats = stats
         self._over: Deferred[None] = Deferred()
         self._pending: list[PendingRequest] = []
-        # The receivers whose request has not been sent, and the function that sends it.
+        # The receivers whose requests have not been sent, and the function that sends.
         self._left: list[Receiver] = []
         self._ask: Callable[[Receiver], None] = _nothing
         self._unanswered = 0
@@ -64,10 +65,10 @@ class CompletionGroup:
         self._queued_seconds = 0.0
 
     async def run(self, backend: Backend, question: PreparedQuestion) -> None:
-        """Send the requests, and wait until `is_over`, or `finish`.
+        """Send the requests; wait until ``is_over`` is true or `finish` is called.
 
-        In any case the requests are cancelled at the end. An exception of a receiver is
-        raised here.
+        Requests that still run at the end are cancelled. An exception that a receiver
+        raises is raised here.
         """
         try:
             self._begin(backend, question)
@@ -77,7 +78,7 @@ class CompletionGroup:
 
     @property
     def queued_seconds(self) -> float:
-        """The longest time that one of the requests has waited for a process."""
+        """The longest time that one of the requests waited for a CLI process."""
         waited = (pending.queued_seconds for pending in self._pending)
         return max((self._queued_seconds, *waited))
 
@@ -101,8 +102,8 @@ class CompletionGroup:
     def cancel(self) -> None:
         """Cancel the requests; may be called at any time. `run` continues to wait."""
         self._queued_seconds = self.queued_seconds
-        # A request holds its listener, which holds the group: without this the whole
-        # answer would stay in memory until Python looks for reference cycles.
+        # The group, its requests and their listeners form a reference cycle, which
+        # would keep the answer in memory until Python's garbage collector runs.
         pending, self._pending = self._pending, []
         self._left, self._ask = [], _nothing
         self._receivers = ()
@@ -110,7 +111,7 @@ class CompletionGroup:
             one.cancel()
 
     def receive(self, receiver: Receiver, events: Sequence[Event]) -> None:
-        """Take events of one answer."""
+        """Pass events of one answer to its receiver."""
         if self._over.called:
             return
         if self._stats.began_seconds is None or isinstance(events[-1], Finished):
@@ -146,7 +147,7 @@ class CompletionGroup:
 
 
 def _nothing(_: Receiver) -> None:
-    """Ask nothing: the group has not begun, or is over."""
+    """Send nothing: the group has not begun, or is over."""
 
 
 def _has_begun(events: Sequence[Event]) -> bool:
@@ -158,7 +159,7 @@ def _has_ended(events: Sequence[Event]) -> bool:
 
 
 class Collector(AnswerResult, Protocol):
-    """Makes the document of one API's answer."""
+    """Collects the answers to a request for a document of one API."""
 
     @property
     def receivers(self) -> Sequence[Receiver]:
@@ -170,10 +171,10 @@ async def collect(
     question: PreparedQuestion,
     collector: Collector,
 ) -> None:
-    """Send a request, and wait until its answer is over.
+    """Send a request, and wait until its answers are complete.
 
-    If this is cancelled, because the client has disconnected, or if one of several
-    answers fails, all answers are cancelled.
+    All answers are cancelled if one of them fails, or if this coroutine is cancelled
+    because the client has disconnected.
 
     Raises:
         CCProxyError: an answer failed.

@@ -1,4 +1,4 @@
-"""One request while its route runs: id, key, times, outcome, log line."""
+"""The context of one request: id, key, times, outcome, log line."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,26 +27,26 @@ from ccproxy.web.replies import request_id
 
 _T = TypeVar("_T")
 
-# A logger of the module: events of a class's logger refer to the object, which would
-# stay in memory until logging begins.
+# A logger of the module, not of a class: log events of a class's logger refer to the
+# object, and Twisted keeps the events in memory until logging begins.
 _log = Logger()
 
 # nginx' status for a client that disconnected before its response was complete.
 CLIENT_GONE = 499
-# Stands for the route of a request whose path has none.
+# The route name of a request that reached no route.
 NO_ROUTE = "no route"
-# The line of a request in the log.
+# The log line of a completed request.
 _LINE = (
     "{id} {route} {status} {outcome} {milliseconds} ms, model {model}, "
     "{prompt_tokens} tokens in, {completion_tokens} out"
 )
 _LINE_WITH_CAUSE = _LINE.replace("{outcome}", "{outcome} ({cause})")
-# Outcomes that are not errors: a client may cancel its request.
+# Outcomes that are not counted as errors: a client may cancel its request.
 _NO_ERRORS = ("ok", "cancelled", "client_gone")
 
 
 class AnswerResult(Protocol):
-    """An answer to one request, in the form of one API."""
+    """The result of one request: model, usage, error."""
 
     @property
     def is_over(self) -> bool:
@@ -58,7 +58,7 @@ class AnswerResult(Protocol):
 
     @property
     def model(self) -> str:
-        """The full id of the model that answers; empty before it does."""
+        """The full id of the model that answers; empty before the answer begins."""
 
     @property
     def usage(self) -> Usage:
@@ -67,15 +67,17 @@ class AnswerResult(Protocol):
 
 @frozen(kw_only=True)
 class RequestIdentity:
-    """What is counted and logged of a request, or of a response made for it later.
+    """The labels under which a request is counted and logged.
+
+    Background responses and the responses of a WebSocket have one, too.
 
     Attributes:
         route: method and path as they are documented.
         key: the id of the API key.
         client: the family of the client program.
         id: the id of the request or the response, as in the log.
-        observer: counts.
-        is_quiet: whether the dashboard leaves it out if it succeeds.
+        observer: notified of the end.
+        is_quiet: whether the dashboard omits the request if it succeeds.
     """
 
     route: str
@@ -96,13 +98,13 @@ class RequestIdentity:
         usage: Usage | None,
         stats: AnswerStats,
     ) -> None:
-        """Count the end of the request, and write its line of the log.
+        """Report the end of the request to the observer, and write its log line.
 
         Args:
             status: the HTTP status.
             outcome: ``ok``, or an error's code.
             cause: the cause of that error, if it has one.
-            seconds: the time that it took.
+            seconds: the duration of the request.
             model: the full id of the model that answered; empty: no model did.
             usage: the usage of the answers; None: unknown.
             stats: times and cost of the answers.
@@ -126,7 +128,7 @@ class RequestIdentity:
             )
         )
         counts = usage or Usage()
-        # `RequestObserver.key_refused` tells the operator of wrong keys.
+        # Wrong keys have a log line of their own: `RequestObserver.key_refused`.
         _log.emit(
             LogLevel.debug if outcome == InvalidKey.code else LogLevel.info,
             _LINE if cause is None else _LINE_WITH_CAUSE,
@@ -144,10 +146,11 @@ class RequestIdentity:
 
 @frozen(kw_only=True)
 class RequestServices:
-    """What the routes need.
+    """The services that routes use.
 
     Attributes:
         wall_seconds: returns the Unix time.
+        decoding: held while a large body is decoded in a thread; see `decode_apart`.
     """
 
     authenticator: Authenticator
@@ -162,13 +165,13 @@ class RequestServices:
 async def decode_apart(
     lock: DeferredLock, decode: Callable[[bytes], _T], body: bytes
 ) -> _T:
-    """Decode a body; a large one in a thread, so that the reactor goes on.
+    """Decode a body; a large body in a thread, so that the reactor is not blocked.
 
     Args:
-        lock: lets one body after the other be decoded. Each thread that computes takes
-            time from the reactor.
-        decode: pure; uses nothing of the reactor's.
-        body: as it came.
+        lock: held during the work in the thread. Threads that compute compete with the
+            reactor for the interpreter, so only one body at a time is decoded.
+        decode: a pure function; it may run in a thread.
+        body: the body of a request, as it was sent.
     """
     if len(body) <= LARGE_BYTES:
         return decode(body)
@@ -177,18 +180,21 @@ async def decode_apart(
 
 
 class IRequestContext(Interface):
-    """The component that hands a failed request's context to the error handlers."""
+    """The component of a failed `Request` that has its `RequestContext`.
+
+    Error handlers read it.
+    """
 
 
 @define(eq=False)
 class RequestContext:
-    """A request on its way through the routes.
+    """A request while its route runs.
 
     Attributes:
         route: method and path as they are documented, never as they were sent.
-        is_quiet: whether the dashboard leaves the request out if it succeeds.
-        model: the full id of the model that answers, as soon as it is known.
-        error: the error that ended it, also after the status was sent.
+        is_quiet: whether the dashboard omits the request if it succeeds.
+        model: the full id of the model that answers; empty while it is unknown.
+        error: the error that ended the request, even if the status was already sent.
         key: the id of the API key; ``-``: no key was checked.
         stats: cost and times of the answers.
     """
@@ -207,7 +213,7 @@ class RequestContext:
 
     @property
     def hex(self) -> str:
-        """The hexadecimal part of the ids of everything in the response."""
+        """The hexadecimal part of the request's id, used in the ids of the response."""
         return self.id.removeprefix("req_")
 
     def __attrs_post_init__(self) -> None:
@@ -218,7 +224,7 @@ class RequestContext:
 
     @property
     def identity(self) -> RequestIdentity:
-        """What is counted and logged of the request."""
+        """The labels under which the request is counted and logged."""
         return RequestIdentity(
             route=self.route,
             key=self.key,
@@ -266,7 +272,7 @@ class RequestContext:
         return body
 
     async def decoded(self, decode: Callable[[bytes], _T]) -> _T:
-        """Read the body, and decode it as `decode_apart` does.
+        """Read and decode the body; a large body in a thread.
 
         Raises:
             UnsupportedEncoding: the body is compressed.
@@ -275,7 +281,7 @@ class RequestContext:
         return await decode_apart(self.services.decoding, decode, self.body())
 
     def begin(self) -> None:
-        """Report the request as active, until `log`."""
+        """Report the request as active; `log` reports its end."""
         self.services.observer.request_began(self)
 
     @contextmanager
@@ -289,7 +295,7 @@ class RequestContext:
 
     @contextmanager
     def following(self, answer: AnswerResult) -> Iterator[None]:
-        """Take model, usage and error of an answer, however it ends."""
+        """Copy model, usage and error of an answer when the block ends."""
         try:
             yield
         finally:
@@ -297,7 +303,11 @@ class RequestContext:
             self.error = answer.error
 
     def log(self, status: int) -> None:
-        """Write the request's line of the log, and count it."""
+        """Report the end of the request, and write its log line.
+
+        Args:
+            status: the HTTP status.
+        """
         seconds = self.services.clock.seconds() - self._began_seconds
         outcome = self._outcome(status)
         self.services.observer.request_left(self)

@@ -1,9 +1,9 @@
 """Error documents in the format of OpenAI's and of Anthropic's API. Pure.
 
-A client gets Anthropic's format if its path is one of the Messages API, or if it
-sends the header ``anthropic-version``, which Anthropic's API requires. Every other
-client gets OpenAI's format. Path and headers decide, because the server can refuse a
-request before it has a route.
+An error has Anthropic's format if the path of the request belongs to the Messages API,
+or if the request has the header ``anthropic-version``, which Anthropic's API requires.
+Every other error has OpenAI's format. Only path and headers are used, because the
+server can refuse a request before it has a route.
 
 Source: ``ErrorResponse`` in OpenAI's document; ``WebSocketErrorEvent`` in the Open
 Responses document; "Errors" in the Messages API's documentation, ``ErrorResponse``
@@ -43,7 +43,7 @@ _ANTHROPIC_TYPES: Mapping[int, str] = {
 
 
 def openai_error(error: CCProxyError) -> bytes:
-    """Encode ``{"error": {"message", "type", "param", "code"}}``, always all four."""
+    """Encode ``{"error": {"message", "type", "param", "code"}}``, always all fields."""
     fields = {
         "message": error.message,
         "type": error.type,
@@ -73,7 +73,7 @@ def anthropic_error(error: CCProxyError, request_id: str) -> bytes:
         "message": error.message,
     }
     if isinstance(error, ThreadsUnsupported):
-        # The SDK's sign to repeat the request with the whole conversation.
+        # With these details, the SDK repeats the request with the whole conversation.
         fields["details"] = {"error_code": error.code, "unsupported": ["thread"]}
     return encode_json({"type": "error", "error": fields, "request_id": request_id})
 
@@ -93,8 +93,8 @@ class ErrorFormat:
     Attributes:
         status: the HTTP status of an error.
         document: the body, made from the error and the request's id.
-        id_header: the API's own header for the request's id, sent besides
-            ``x-request-id``; None: the API has no other.
+        id_header: the API's own header for the request's id, which is sent besides
+            ``x-request-id``; None: the API has no such header.
     """
 
     status: Callable[[CCProxyError | type[CCProxyError]], int]
@@ -107,7 +107,7 @@ ANTHROPIC = ErrorFormat(anthropic_status, anthropic_error, "request-id")
 
 
 def is_anthropic(headers: HeaderFields) -> bool:
-    """Whether a client declares that it uses Anthropic's API."""
+    """Whether a request has the header ``anthropic-version``."""
     return bool(headers.getRawHeaders(_VERSION, []))
 
 

@@ -1,20 +1,19 @@
 """Event streams: headers, keep-alive, back pressure, and the events of an answer.
 
-An `SSEWriter` is the producer that Twisted pauses when the socket is full. The writer
-then pauses its source, and queues nothing: an `EventStream` pauses its answers, which
-pause their processes.
+**Back pressure.** An `SSEWriter` is the producer that Twisted pauses when the client's
+socket is full. The writer then pauses its source. The source of an answer's events is
+an `EventStream`, which pauses the CLI processes of its answers. Nothing is queued here.
 
-If nothing is written for `KEEP_ALIVE_SECONDS`, something is sent that means nothing, so
-that neither client nor proxy closes the connection: `PING` in the Messages API, which
-has an event for that; a comment in OpenAI's APIs. A comment is one line, without the
-empty line that ends an event: OpenAI's SDK for Go and old Python clients take a comment
-and an empty line for an event without data, and fail.
+**Keep-alive.** If nothing was written for `KEEP_ALIVE_SECONDS`, a keep-alive is sent,
+so that neither the client nor a proxy closes the connection. In the Messages API it is
+the event `PING`. In OpenAI's APIs it is a comment of one line, without the empty line
+that ends an event: OpenAI's SDK for Go and old Python clients parse a comment with an
+empty line as an event without data, and fail.
 
-The status line waits for the first event, so that a request that fails before is
-answered with an HTTP error status. A later error is the last event of the stream.
+**Errors.** The status line is sent with the first event. A request that fails before
+gets an HTTP error status. A later error is the last event of the stream.
 
-Source: WHATWG HTML, "Server-sent events"; docs/twisted-notes.md,
-"Backpressure".
+Source: WHATWG HTML, "Server-sent events"; docs/twisted-notes.md, "Backpressure".
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,9 +32,9 @@ from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import AnswerResult, RequestContext
 from ccproxy.web.replies import set_queue_header
 
-# Proxies and clients give up on silent connections after 30 s and more.
+# Proxies and clients close silent connections after 30 s or more.
 KEEP_ALIVE_SECONDS = 15.0
-# The comment line is part of the event that follows it.
+# A comment line; a parser skips it when it reads the next event.
 KEEP_ALIVE = b": keep-alive\n"
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 
@@ -66,9 +65,9 @@ class SSEWriter:
 
     Args:
         request: the client's request.
-        clock: times the comments.
+        clock: schedules the keep-alive.
         source: paused and resumed with the client's socket.
-        notice: makes the comment that keeps the connection alive.
+        notice: returns the bytes of a keep-alive.
 
     Attributes:
         is_paused: whether the client's socket is full.
@@ -101,13 +100,13 @@ class SSEWriter:
         return self._state is _State.CLOSED
 
     def open(self) -> None:
-        """Begin. Twisted pauses only a producer that is registered before a write."""
+        """Register as Twisted's producer; call it before the first write."""
         self._state = _State.QUIET
         self._quiet = self._clock.callLater(KEEP_ALIVE_SECONDS, self._keep_alive)
         self._request.registerProducer(self, True)
 
     def write(self, data: bytes) -> None:
-        """Send data; the first time with the headers of an event stream."""
+        """Send data; the first call also sends the headers of an event stream."""
         if self._state is _State.CLOSED or not data:
             return
         if self._state is not _State.STREAMING:
@@ -151,13 +150,13 @@ class SSEWriter:
 
     def _keep_alive(self) -> None:
         self._quiet = self._clock.callLater(KEEP_ALIVE_SECONDS, self._keep_alive)
-        # A full socket has data on its way, and must not be filled further.
+        # A full socket needs no keep-alive: data is still being sent.
         if not self.is_paused:
             self.write(self._notice())
 
 
 class StreamEncoder(AnswerResult, Protocol):
-    """Makes the events of one API's stream."""
+    """Encodes the events of an answer as the stream events of one API."""
 
     @property
     def encoders(self) -> Sequence[Encode]:
@@ -168,11 +167,11 @@ class EventStream:
     """Streams the answers to one request to its client.
 
     Args:
-        context: of the client's request; gets usage, times and error of the answers.
-        encoder: makes the events.
-        conclude: called when the answers are over; returns the last events.
-        record: called with the events before they are sent.
-        keep_alive: sent while nothing else is.
+        context: the context of the request; records usage, times and error.
+        encoder: encodes the events.
+        conclude: called when the answers are complete; returns the last events.
+        record: called with the encoded events before they are sent.
+        keep_alive: the bytes of a keep-alive.
     """
 
     def __init__(
@@ -200,7 +199,7 @@ class EventStream:
         )
 
     async def run(self, question: PreparedQuestion) -> None:
-        """Send the request, and stream its answers until the end or a cancellation.
+        """Send the request, and stream its answers to their end.
 
         Raises:
             CCProxyError: the request failed before anything was sent.
@@ -253,7 +252,7 @@ class EventStream:
 
 
 def _comment(retry: UpstreamRetry | None) -> bytes:
-    """A comment of one line; empty if no retry is waited for."""
+    """A comment line about a retry that the CLI waits for; empty if there is none."""
     if retry is None:
         return b""
     return (

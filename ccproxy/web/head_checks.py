@@ -1,7 +1,7 @@
 """Checks of a request's head, and the limits of connections. Pure.
 
-The routes check the key as well, because they can be mounted in another application's
-server. The other checks here protect this server's own port.
+The routes check the key again, because they can be mounted in another application's
+server. All other checks are for this server's own ports only.
 """
 
 from collections.abc import Collection, Sequence
@@ -23,10 +23,10 @@ from ccproxy.web.access import (
 )
 from ccproxy.web.paths import route_path
 
-# Bodies up to this size are always read: there are only so many connections.
+# Bodies up to this size do not count: `--max-connections` limits their number.
 _SMALL_BYTES = 2**16
 _RETRY_SECONDS = 2.0
-# The largest body, never read, of a request to a route without a key.
+# The largest body of a request to a route that needs no key. The route ignores it.
 _MOST_UNKEYED_BYTES = 4096
 
 
@@ -38,8 +38,8 @@ class Head:
         target: the request target, as it was sent.
         version: the HTTP version, as in the request line.
         length: the body's length in bytes; None: the body is chunked.
-        is_sheltered: whether the connection cannot be used by a web page under another
-            host name: a Unix socket, or TLS with the server's certificate.
+        is_sheltered: whether DNS rebinding is impossible: the connection is a Unix
+            socket, or TLS with this server's certificate.
     """
 
     target: bytes
@@ -54,12 +54,12 @@ class Head:
 
 
 class BodyBudget:
-    """The memory for bodies: of requests that come in, or are not answered yet.
+    """The memory for the bodies of requests whose response is not complete.
 
-    A body counts in whole when its length is known, before it is read.
+    A body whose length is known counts in full before it is read.
 
     Args:
-        most_bytes: of all bodies at one time. A single body may have more.
+        most_bytes: the limit of all bodies together. A single body may have more.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -67,11 +67,11 @@ class BodyBudget:
         self._held_bytes = 0
 
     def grow(self, held_bytes: int, size_bytes: int) -> int:
-        """Hold a body that has grown; returns what is held of it now.
+        """Reserve memory for a body that has grown; returns the body's new share.
 
         Args:
-            held_bytes: what was held of it before.
-            size_bytes: what it has, or is going to have.
+            held_bytes: the memory that is already reserved for the body.
+            size_bytes: the size of the body, received or announced.
 
         Raises:
             ServerFull: all bodies together would be too large.
@@ -81,21 +81,21 @@ class BodyBudget:
         others_bytes = self._held_bytes - held_bytes
         if others_bytes and others_bytes + size_bytes > self._most_bytes:
             raise ServerFull(
-                "there are too many large requests at one time; try again, or start "
-                "the proxy with a larger --max-bodies",
+                "there are too many large requests at the same time; try again, or "
+                "start the proxy with a larger --max-bodies",
                 retry_after_seconds=_RETRY_SECONDS,
             )
         self._held_bytes = others_bytes + size_bytes
         return size_bytes
 
     def give_back(self, held_bytes: int) -> None:
-        """Hold a body no longer."""
+        """Release the memory that is reserved for a body."""
         self._held_bytes -= held_bytes
 
 
 @frozen(kw_only=True)
 class HeadChecks:
-    """Checks the heads of requests on this server's own port.
+    """Checks the heads of requests on this server's own ports.
 
     Attributes:
         open_paths: the paths that need no key.
@@ -108,7 +108,7 @@ class HeadChecks:
     open_paths: Collection[bytes] = ()
 
     def check(self, head: Head) -> None:
-        """Check a head before anything of the body is read.
+        """Check a head before the body is read.
 
         Raises:
             ClientError: the request is refused.
@@ -125,7 +125,7 @@ class HeadChecks:
         check_syntax(head.version, hosts)
         if not head.is_sheltered:
             self.hosts.check(head.target, hosts)
-        # Without a body the routes' own check of the key is early enough.
+        # If there is no body, the route checks the key early enough.
         if head.length != 0 and not self._is_harmless(head):
             self.authenticator.check_headers(head.fields, head.target)
             self.authenticator.check_size(head.length or 0)
@@ -147,14 +147,14 @@ def head_checks(
     open_paths: Collection[bytes],
     hostname: str,
 ) -> HeadChecks:
-    """The checks that the operator's settings ask for.
+    """Make the head checks from the operator's settings.
 
     Args:
         settings: the operator's settings.
-        authenticator: the one that the routes use.
-        cors: the policy that the routes use.
+        authenticator: the authenticator of the routes.
+        cors: the CORS policy of the routes.
         open_paths: the paths that need no key.
-        hostname: this machine's name, which other machines may use.
+        hostname: this machine's name; allowed if other machines can reach an endpoint.
     """
     names = [*settings.allowed_hosts, *listened_names(settings.endpoints)]
     if any(map(is_reachable, settings.endpoints)):

@@ -1,8 +1,8 @@
-"""What the HTTP server reports of requests: for metrics, usage and dashboard. Pure.
+"""Observers of requests, for metrics, usage and dashboard; families of clients. Pure.
 
-The families of client programs are few and fixed, so that the number of metric series
-stays small whatever clients send. A program that names only its library is counted
-under the library.
+A client program is counted by its family. The list of families is fixed, so that
+clients cannot increase the number of metric series. A program whose ``User-Agent``
+names only an HTTP library belongs to the family of that library.
 """
 
 import re
@@ -24,7 +24,7 @@ from ccproxy.core.stream import (
 
 NONE, OTHER = "none", "other"
 
-# The first match counts; programs come before the libraries that they are built on.
+# The first match counts. Programs come before the libraries that they use.
 _FAMILIES: Sequence[tuple[str, str]] = (
     ("claude-code", r"claude-cli|claude-code"),
     ("codex", r"\bcodex"),
@@ -55,22 +55,23 @@ _FAMILIES: Sequence[tuple[str, str]] = (
 )
 _PATTERNS = tuple((name, re.compile(p, re.IGNORECASE)) for name, p in _FAMILIES)
 FAMILIES = (*(name for name, _ in _FAMILIES), NONE, OTHER)
-# The rest of a longer header is not read.
+# Characters of a `User-Agent` that are read.
 _LONGEST = 200
 
 
 @define(eq=False)
 class AnswerStats:
-    """Cost, model and times of one request's answers, as far as they have come.
+    """Model, cost and times of the answers to one request, updated with each event.
 
     Attributes:
         model: the full id of the model; empty before an answer begins.
         finish: why the last answer ended; None: no answer has ended.
         cost_usd: the cost that the CLI reported; None: it reported none.
-        began_seconds: the clock's time of the first token; None: there is none yet.
+        began_seconds: when the first token arrived, on the clock of ``seconds``; None:
+            there is no token yet.
 
     Args:
-        seconds: a monotonic clock.
+        seconds: returns the time of a monotonic clock.
     """
 
     _seconds: Callable[[], float]
@@ -87,8 +88,7 @@ class AnswerStats:
         return self._seconds() - self.began_seconds
 
     def receive(self, events: Sequence[Event]) -> None:
-        """Take events of one of the answers."""
-        # Only the first token is of interest.
+        """Update the stats with events of one of the answers."""
         if self.began_seconds is None:
             self._await_token(events)
         end = events[-1]
@@ -108,21 +108,22 @@ class AnswerStats:
 
 @frozen(kw_only=True)
 class RequestOutcome:
-    """A request that has ended, or a response that ended without its own request.
+    """The outcome of a request, of a background response, or of one on a WebSocket.
 
     Attributes:
-        route: method and path as they are documented; never as they were sent.
+        route: method and path as they are documented, never as they were sent.
         status: the HTTP status; 499 if the client disconnected, 101 over a WebSocket.
         finish: why the answer ended: a `FinishReason`, an error's code,
             ``client_gone``; ``none`` if there was no answer.
         model: the full id of the model that answered; empty: no model did.
         usage: the answer's usage; None: no answer, or unknown.
         cost_usd: the cost that the CLI reported; None: it reported none.
+        seconds: the duration of the request.
         key: the id of the key that was sent.
         client: the family of the client program.
         id: the request's id, as in the log.
-        is_quiet: whether the dashboard leaves the request out if it succeeded.
-        is_error: whether it failed, also after its status was sent.
+        is_quiet: whether the dashboard omits the request if it succeeded.
+        is_error: whether the request failed, even if after its status was sent.
         answering_seconds: from the first token to the end; None: there was no token.
     """
 
@@ -154,7 +155,7 @@ class ObservedRequest(Protocol):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the dashboard leaves the request out if it succeeds."""
+        """Whether the dashboard omits the request if it succeeds."""
 
     @property
     def key(self) -> str:
@@ -166,7 +167,7 @@ class ObservedRequest(Protocol):
 
     @property
     def stats(self) -> AnswerStats:
-        """Usage and times of the request's answers."""
+        """Model, cost and times of the request's answers."""
 
 
 def peer_name(address: object) -> str:
@@ -175,19 +176,19 @@ def peer_name(address: object) -> str:
 
 
 class RequestObserver:
-    """Is notified of every request; subclasses override the methods that they need."""
+    """Base class of observers of requests; its methods do nothing."""
 
     def request_began(self, request: ObservedRequest) -> None:
         """A request has reached its route."""
 
     def request_left(self, request: ObservedRequest) -> None:
-        """A request that has begun is over; `request_ended` has its outcome."""
+        """A request that reached its route is over; `request_ended` follows."""
 
     def request_ended(self, end: RequestOutcome) -> None:
         """A request is over, whether or not it reached a route."""
 
     def key_refused(self, peer: str) -> None:
-        """A request has no API key or a wrong one; `request_ended` follows.
+        """A request had no valid API key; `request_ended` follows.
 
         Args:
             peer: the address of the client.
@@ -202,7 +203,7 @@ class RequestObserver:
 
 @frozen
 class RequestObservers(RequestObserver):
-    """Several observers as one."""
+    """Notifies several observers."""
 
     observers: tuple[RequestObserver, ...]
 
@@ -238,10 +239,10 @@ class RequestObservers(RequestObserver):
 
 
 def client_family(user_agent: str | None) -> str:
-    """The family of a client.
+    """The family of a client program.
 
     Args:
-        user_agent: the header; None: the client sent none.
+        user_agent: the ``User-Agent`` header; None: the request has none.
 
     Returns:
         One of `FAMILIES`.

@@ -33,7 +33,7 @@ Schema = type[msgspec.Struct] | str | JSONSchema
 
 JSON, EVENTS, PLAIN = "application/json", "text/event-stream", "text/plain"
 
-# A placeholder in a path, as werkzeug has it.
+# A werkzeug placeholder in a path.
 _PLACE = re.compile(r"<(?:\w+:)?(\w+)>")
 
 # The errors of a request to the model.
@@ -67,19 +67,20 @@ class Operation:
     Attributes:
         id: OpenAPI's ``operationId``.
         tag: groups operations.
-        summary: one clause, also the row of docs/api.md.
-        responses: the successful ones.
-        errors: the route's own errors. Errors of every route, of keys and of bodies
-            are not listed here: `ccproxy.api.openapi.document` adds them.
-        description: more than fits the summary.
-        request: the schema of the body; None: the body is not read.
+        summary: one clause; docs/api.md quotes it.
+        responses: the successful responses.
+        errors: the route's own errors. `ccproxy.api.openapi.document` adds the errors
+            that all routes have, and those of keys and bodies.
+        description: further sentences.
+        request: the struct of the body; None: the body is not read.
         is_request_optional: whether the body may be empty.
         parameters: OpenAPI's parameter objects for the query and for headers.
         needs_key: whether the API key is checked before the route runs.
-        is_quiet: whether the dashboard leaves out requests that succeed.
-        error_formats: the formats in which errors are reported.
-        creates: the placeholder of the created object in other paths, and the
-            field of the response that has its id; None: the route creates nothing.
+        is_quiet: whether the dashboard omits requests that succeed.
+        error_formats: the formats of the error documents.
+        creates: a pair: the placeholder that stands for the created object in other
+            paths, and the field of the response that has its id; None: the route
+            creates nothing.
     """
 
     id: str
@@ -99,7 +100,11 @@ class Operation:
 
 @frozen
 class Route:
-    """A route as the decorator got it; ``path`` has werkzeug's placeholders."""
+    """A method and a path, with their operation.
+
+    Attributes:
+        path: without ``/v1``, with werkzeug's placeholders.
+    """
 
     method: str
     path: str
@@ -143,7 +148,7 @@ def json_or_events(
     Args:
         schema: the schema of the document.
         events: what the stream contains.
-        event: the schema of the data of every event; None: they differ.
+        event: the struct of every event's data; None: the events differ.
     """
     description = f"The whole answer; or, with `stream`, {events}"
     # OpenAPI 3.1 cannot describe the data of a single event.

@@ -1,25 +1,25 @@
-"""The path of a route, for each path under which clients look for it. Pure.
+"""Finds the route's path in the path that a client sends. Pure.
 
 A client appends ``/chat/completions`` or ``/v1/messages`` to the base URL that its
-user has entered. Some clients append ``/v1`` to a base URL that already ends with it,
-some leave it out, and some end every path with a slash. Azure's clients append
+user has entered. Some clients append ``/v1`` to a base URL that already ends with
+``/v1``. Others omit it, or end every path with a slash. Azure's clients append
 ``/openai/v1`` or ``/openai/deployments/NAME`` to the base URL.
 """
 
 # Leading segments that do not distinguish routes.
 _PREFIXES = frozenset({b"v1", b"openai", b"anthropic"})
-# OpenAI's former name of the models.
+# Former names of segments in OpenAI's API.
 _FORMER = {b"engines": b"models"}
 
 
 def route_path(path: bytes) -> bytes:
-    """The path of the route that a request is for, with a leading slash.
+    """The path of the route for a request's path; it begins with a slash.
 
-    Needless slashes and any number of the leading segments ``v1``, ``openai`` and
-    ``anthropic`` are left out. ``engines`` is read as ``models``.
+    Repeated and final slashes are removed, and so are all leading segments ``v1``,
+    ``openai`` and ``anthropic``. ``engines`` becomes ``models``.
 
     Args:
-        path: of the request, without the query; decoded or not.
+        path: the request's path, without the query.
     """
     segments = [segment for segment in path.split(b"/") if segment]
     first = next(

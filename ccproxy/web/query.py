@@ -1,4 +1,4 @@
-"""Parameters of a request's query."""
+"""Reads parameters of a request's query string."""
 
 from twisted.web.server import Request
 
@@ -10,13 +10,13 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
 def text(request: Request, name: str) -> str | None:
-    """A parameter; None if it is missing."""
+    """A parameter, the last one if it is repeated; None if it is missing."""
     found = _all(request, name)
     return found[-1] if found else None
 
 
 def several(request: Request, name: str) -> tuple[str, ...]:
-    """A parameter that can be repeated, with or without ``[]``."""
+    """All values of a parameter, whose name may end with ``[]``."""
     return (*_all(request, name), *_all(request, f"{name}[]"))
 
 
@@ -24,7 +24,7 @@ def boolean(request: Request, name: str) -> bool:
     """A boolean parameter; False if it is missing.
 
     Raises:
-        InvalidRequest: the value is neither ``true`` nor ``false``.
+        InvalidRequest: the value is not ``true``, ``false``, ``1``, ``0`` or empty.
     """
     given = text(request, name)
     if given is None:
@@ -43,7 +43,7 @@ def number(request: Request, name: str, least: int, most: int) -> int | None:
     given = text(request, name)
     if given is None:
         return None
-    # A longer number is out of bounds in any case.
+    # A longer number is always out of bounds, and slow to parse.
     is_number = given.isascii() and given.isdecimal() and len(given) < 20
     if not is_number or not least <= int(given) <= most:
         raise InvalidRequest(
@@ -53,10 +53,10 @@ def number(request: Request, name: str, least: int, most: int) -> int | None:
 
 
 def only(request: Request, *names: str) -> None:
-    """Refuse all other parameters.
+    """Check that the request has no other parameters than ``names``.
 
     Raises:
-        InvalidRequest: there is another parameter; lists the known ones.
+        InvalidRequest: there is another parameter; the message lists ``names``.
     """
     for name in sorted(request.args or ()):
         given = name.decode("utf-8", "replace")
@@ -68,7 +68,7 @@ def only(request: Request, *names: str) -> None:
 
 
 def page(request: Request) -> tuple[str | None, int, bool]:
-    """``after``, ``limit`` and whether the order is descending.
+    """The parameters of a list: ``after``, ``limit``, and whether to sort descending.
 
     Raises:
         InvalidRequest: a value is wrong.
@@ -86,7 +86,7 @@ def includes(request: Request, name: str) -> bool:
 
 
 def unknown_item(after: str | None) -> InvalidRequest:
-    """The error for a page after an item that does not exist."""
+    """The error for an ``after`` that names no existing item."""
     return InvalidRequest(f"`after`: there is no item {after!r} here", param="after")
 
 

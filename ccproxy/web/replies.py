@@ -1,4 +1,4 @@
-"""Responses of one document, error responses, and their headers."""
+"""Prepares responses: documents, error documents, and headers."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,19 @@ from ccproxy.web.error_formats import format_of
 JSON = "application/json"
 _REQUEST_ID = "x-request-id"
 _TOO_MANY, _INTERNAL = 429, 500
-# Characters that are not printable ASCII, and the comma between two paths.
+# Not allowed in a path: characters that are not printable ASCII, and the comma, which
+# separates paths.
 _NO_HEADER = re.compile("[^ -~]|,")
 _MOST_PATHS_CHARACTERS = 2000
 
 
 def new_request_id() -> str:
-    """A new id for a request, which its response and the log have."""
+    """A new id for a request; it is sent in the response, and logged."""
     return f"req_{uuid4().hex}"
 
 
 def request_id(request: Request) -> str:
-    """The request's id; sets the header ``x-request-id`` of the response."""
+    """The id of a request; the first call sets the response's ``x-request-id``."""
     known = request.responseHeaders.getRawHeaders(_REQUEST_ID)
     if known:
         return known[0]
@@ -57,7 +58,7 @@ def error_headers(error: CCProxyError) -> Mapping[str, str]:
 
 
 def _is_repeated(status: int) -> bool:
-    """Whether the SDKs repeat a request by themselves."""
+    """Whether the SDKs repeat a request that gets this status."""
     return status == _TOO_MANY or status >= _INTERNAL
 
 
@@ -72,9 +73,9 @@ def text_response(
     """Prepare a response of one text; returns it for Klein to send.
 
     Args:
-        request: takes the headers.
+        request: its response headers are set.
         text: the body.
-        kind: its media type.
+        kind: the media type of the body.
     """
     request.setHeader("content-type", kind)
     request.setHeader("content-length", str(len(text)))
@@ -89,18 +90,20 @@ def set_question_headers(
     ignored: Sequence[str] = (),
     adjusted: Sequence[str] = (),
 ) -> None:
-    """Set the headers that say how a client's request is changed.
+    """Set the headers that tell the client how its request was changed.
 
-    ``x-ccproxy-ignored`` has the fields without effect, ``x-ccproxy-adjusted`` those
-    that are sent in another form, ``x-ccproxy-effort`` the effort if it differs from
-    the client's.
+    ========================  =======================================================
+    ``x-ccproxy-ignored``     the fields that have no effect
+    ``x-ccproxy-adjusted``    the fields that are sent in another form
+    ``x-ccproxy-effort``      the effort that is sent, if the client asked for another
+    ========================  =======================================================
 
     Args:
-        request: gets the headers.
+        request: its response headers are set.
         question: the prepared request.
-        effort: the effort that the client asked for.
-        ignored: the client's paths of fields that the API's decoder left out.
-        adjusted: the client's paths of fields that the decoder changed.
+        effort: the effort that the client asked for; None: it asked for none.
+        ignored: paths of fields that the API's decoder left out.
+        adjusted: paths of fields that the API's decoder changed.
     """
     _set_paths(request, "x-ccproxy-ignored", (*ignored, *question.ignored))
     set_adjusted_header(request, (*adjusted, *question.adjusted))
@@ -115,7 +118,7 @@ def _set_paths(request: Request, name: str, paths: Sequence[str]) -> None:
     shown: list[str] = []
     room = _MOST_PATHS_CHARACTERS
     for path in dict.fromkeys(paths):
-        # A path can contain a client's own names, in any characters.
+        # A path can contain names that the client chose, with any characters.
         shown.append(_NO_HEADER.sub("?", path))
         room -= len(path) + 2
         if room < 0:
@@ -125,7 +128,7 @@ def _set_paths(request: Request, name: str, paths: Sequence[str]) -> None:
 
 
 def set_adjusted_header(request: Request, paths: Sequence[str]) -> None:
-    """Set ``x-ccproxy-adjusted``: the fields that are sent in another form."""
+    """Set ``x-ccproxy-adjusted``: paths of the fields that are sent in another form."""
     _set_paths(request, "x-ccproxy-adjusted", paths)
 
 

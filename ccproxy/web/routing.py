@@ -9,10 +9,9 @@
         @route(_app, "/chat/completions", methods=["POST"], operation=Operation(...))
         async def create(self, context: RequestContext) -> bytes | None: ...
 
-`route` takes what Klein's own decorator takes, and an `Operation`. It checks the key,
-counts the request and writes the request's line of the log. An exception of the method
-goes to the handlers of `add_error_handlers`, as Klein does it: the handlers are tried
-in their order, by the class of the exception.
+`route` takes the arguments of Klein's own decorator, and an `Operation`. For each
+request it checks the key, notifies the observer, and writes the log line. If the method
+raises an exception, Klein calls the handler of `add_error_handlers` for its class.
 
 `mount` combines the applications of several classes in one resource.
 """
@@ -62,10 +61,10 @@ _Method = Callable[Concatenate[_Self, RequestContext, _Parts], Awaitable[bytes |
 
 
 class Routes:
-    """Base of the classes whose methods are routes.
+    """Base class for classes whose methods are routes.
 
     Args:
-        services: what every request needs.
+        services: the services for the `RequestContext` of each request.
     """
 
     _app: ClassVar[Klein]
@@ -75,7 +74,7 @@ class Routes:
 
     @classmethod
     def routes(cls) -> Sequence[Route]:
-        """The routes of the class, in the order in which they are written."""
+        """The routes of the class, in the order of their methods."""
         found = (getattr(method, _ROUTE, None) for method in vars(cls).values())
         return [each for each in found if each is not None]
 
@@ -87,15 +86,15 @@ class Routes:
 def route(
     app: Klein, path: str, *, methods: Sequence[str], operation: Operation
 ) -> Callable[[_Method[_Self, _Parts]], _Method[_Self, _Parts]]:
-    """Add a method of a class of `Routes` to the class's Klein application.
+    """Decorate a method of a subclass of `Routes` as a route.
 
-    The method gets the `RequestContext`, and werkzeug's placeholders by name. It
-    returns the body; or None if it has written the response itself.
+    The method gets the `RequestContext`, and the values of the path's placeholders as
+    keyword arguments. It returns the body, or None if it has written the response.
 
     Args:
-        app: the application.
+        app: the Klein application of the class.
         path: without ``/v1``, with werkzeug's placeholders.
-        methods: one method of HTTP; GET includes HEAD.
+        methods: exactly one HTTP method; GET includes HEAD.
         operation: describes the route.
     """
     (method,) = methods
@@ -124,7 +123,7 @@ def route(
             return body
 
         setattr(routed, _ROUTE, described)
-        # Klein's signature copies that of werkzeug's rules.
+        # Any: Klein's types do not describe this call.
         add: Any = app.route(path, methods=[method])
         return add(routed)
 
@@ -132,7 +131,7 @@ def route(
 
 
 def add_error_handlers(app: Klein) -> None:
-    """Have an application answer every exception with an error document.
+    """Make a Klein application answer every exception with an error document.
 
     Klein calls the first handler whose class matches the exception.
     """
@@ -173,17 +172,17 @@ def add_error_handlers(app: Klein) -> None:
 
 
 def _context(routes: Routes, request: Request) -> RequestContext:
-    """The context of a request; a new one, if the request has reached no route."""
+    """The context of a request; a new context if the request reached no route."""
     context: RequestContext | None = request.getComponent(IRequestContext)
     if context is None:
         return RequestContext(request, routes.services)
-    # Request and context would keep each other in memory.
+    # The request and its context would form a reference cycle.
     request.unsetComponent(IRequestContext)
     return context
 
 
 def _to_error(request: Request, failure: Failure) -> CCProxyError:
-    """The error that a client receives for an exception."""
+    """The error that is sent for an exception; unknown exceptions are logged."""
     error = failure.value
     if isinstance(error, CCProxyError):
         return error
@@ -197,13 +196,13 @@ def _to_error(request: Request, failure: Failure) -> CCProxyError:
 
 
 def _fail(context: RequestContext, error: CCProxyError) -> bytes | None:
-    """End a request with an error; returns the document."""
+    """End a request with an error; returns the error document, if it can be sent."""
     context.error = error
     document: bytes | None = None
     if context.is_client_gone:
         pass
     elif context.request.startedWriting:
-        # The status is sent, and a document would be taken for a part of the answer.
+        # The status was sent. A document would be read as part of the answer.
         connection: Any = context.request.transport
         connection.abortConnection()
     else:
@@ -213,7 +212,7 @@ def _fail(context: RequestContext, error: CCProxyError) -> bytes | None:
 
 
 def _set_preflight_headers(request: Request, cors: CORSPolicy, methods: str) -> None:
-    """Set the headers that a browser asks for before the request of a page."""
+    """Set the headers of the response to a preflight request."""
     private = b"access-control-request-private-network"
     headers = cors.preflight(
         _values(request, b"origin"),
@@ -233,18 +232,20 @@ def open_paths(routes: Iterable[Route]) -> frozenset[bytes]:
 
 
 class _NoRoutes(Routes):
-    """Answers requests whose first path segment belongs to no route, with 404."""
+    """Answers with 404 if no route has the first path segment of the request."""
 
     _app = Klein()
     add_error_handlers(_app)
 
 
 def mount(groups: Iterable[Routes], services: RequestServices) -> IResource:
-    """Combine the applications of all groups in one resource.
+    """Combine groups of routes in one resource.
 
-    Paths are read as `ccproxy.web.paths.route_path` does it.
+    `ccproxy.web.paths.route_path` finds the route's path in a request's path.
 
-    No two groups may have paths with the same first segment.
+    Args:
+        groups: two groups may not have paths with the same first segment.
+        services: the services for requests that reach no route.
     """
     resources: dict[bytes, Resource] = {}
     for group in groups:
@@ -256,7 +257,7 @@ def mount(groups: Iterable[Routes], services: RequestServices) -> IResource:
 
 
 class _Root(Resource):
-    """Finds the application by the first segment of the route's path."""
+    """Finds the resource by the first segment of the route's path."""
 
     isLeaf = True
 

@@ -1,6 +1,6 @@
-"""The HTTP server: its endpoints, its connections, their number, and their end.
+"""The HTTP server: endpoints, the limit of connections, and the drain at the end.
 
-What happens on one of them is `ccproxy.web.channel`'s business.
+`ccproxy.web.channel` serves a single connection.
 """
 
 import os
@@ -24,19 +24,18 @@ from ccproxy.web.observer import OTHER, RequestObserver, RequestOutcome
 
 # Idle connections older than this may be evicted for a new connection.
 _EVICTABLE_SECONDS = 1.0
-# The most connections beyond the limit that get an error document; further ones are
-# closed at once.
+# The most connections beyond the limit that get an error document. Further connections
+# are aborted.
 _MOST_REFUSED = 64
 _RETRY_SECONDS = 1.0
-# When all answers are over, a client that has read nothing for this long is
-# disconnected.
+# `abort_stalled` disconnects clients that have read nothing for this time.
 _STALLED_SECONDS = 1.0
-# The time for the last data of an answer when the server is stopped at once.
+# The time limit of `drain` after `stop_now`: enough to send buffered data.
 _STOP_NOW_SECONDS = 0.5
 
 
 class ProxySite(Site):
-    """The factory of the server's connections; knows the open ones."""
+    """The protocol factory of the server; limits and drains its connections."""
 
     noisy = False
     protocol = ProxyChannel  # type: ignore[assignment]  # HTTP/1.1 only
@@ -54,7 +53,7 @@ class ProxySite(Site):
             parsePOSTFormSubmission=False,
             reactor=clock,
         )
-        # The channels have time limits of their own, which single bytes do not extend.
+        # `ProxyChannel` has its own time limits. A received byte does not extend them.
         self.timeOut = None
         self.head_checks = head_checks
         self.bodies = BodyBudget(head_checks.limits.max_bodies)
@@ -66,7 +65,10 @@ class ProxySite(Site):
         self._is_stopping_now = False
 
     def connected(self, channel: ProxyChannel) -> None:
-        """Count a new connection, and evict one if there are too many; for channels."""
+        """Register a new connection. Called by `ProxyChannel`.
+
+        If there are too many, an idle connection is evicted, or the new one refused.
+        """
         self._channels[channel] = None
         excess = len(self._channels) - self.head_checks.limits.max_connections
         if excess <= 0:
@@ -89,18 +91,23 @@ class ProxySite(Site):
         )
 
     def disconnected(self, channel: ProxyChannel) -> None:
-        """Forget a connection; for channels."""
+        """Remove a closed connection. Called by `ProxyChannel`."""
         self._channels.pop(channel, None)
         if not self._channels and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
 
     def key_refused(self, peer: str) -> None:
-        """Report a wrong key, before `refused`; for channels."""
+        """Report a request without a valid key. Called by `ProxyChannel`."""
         self._observer.key_refused(peer)
 
     def refused(self, error: CCProxyError, identifier: str) -> None:
-        """Count a request that was refused before it had a route; for channels."""
+        """Report a request that was refused before its route. Called by `ProxyChannel`.
+
+        Args:
+            error: the reason of the refusal.
+            identifier: the request's id.
+        """
         self._observer.request_ended(
             RequestOutcome(
                 route=NO_ROUTE,
@@ -119,9 +126,11 @@ class ProxySite(Site):
         )
 
     def drain(self, seconds: float) -> "Deferred[None]":
-        """Close idle connections now, and busy ones after their response.
+        """Close idle connections now, and other connections after their response.
 
-        Fires when all are closed, at the latest after ``seconds``; once only.
+        Call it once. Connections that are still open after ``seconds`` are aborted.
+
+        Fires with None when all connections are closed.
         """
         if not self._channels:
             return succeed(None)
@@ -142,13 +151,13 @@ class ProxySite(Site):
         return drained.addCallback(done)
 
     def stop_now(self) -> None:
-        """Shorten the time limit of `drain`, so that only buffered data is sent."""
+        """Shorten the time limit of `drain`, even before `drain` is called."""
         self._is_stopping_now = True
         if self._limit is not None and self._limit.active():
             self._limit.reset(_STOP_NOW_SECONDS)
 
     def abort_stalled(self) -> None:
-        """Disconnect clients that do not read; call it when all answers are over."""
+        """Abort connections whose client does not read; call it after all answers."""
         for channel in tuple(self._channels):
             channel.abort_if_stalled(_STALLED_SECONDS)
 
@@ -158,19 +167,19 @@ class ProxySite(Site):
 
     @override
     def log(self, request: object) -> None:
-        """Write nothing: the routes log what is worth it."""
+        """Write no access log: `RequestIdentity.ended` logs each request."""
 
 
 def endpoint_of(reactor: Any, text: str) -> IStreamServerEndpoint:
-    """The endpoint that a string means.
+    """Parse an endpoint string of Twisted's.
 
     Raises:
-        SettingsError: Twisted does not understand it.
+        SettingsError: the string is not a valid endpoint.
     """
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
     except Exception as error:
-        # Each parser of endpoint strings fails with exceptions of different classes.
+        # The parsers of endpoint strings have no common exception class.
         raise SettingsError(
             f"--listen: {text!r} is not an endpoint: {error}"
         ) from error
@@ -178,7 +187,7 @@ def endpoint_of(reactor: Any, text: str) -> IStreamServerEndpoint:
 
 
 def uses_tls(text: str) -> bool:
-    """Whether clients of an endpoint have to speak TLS."""
+    """Whether an endpoint uses TLS."""
     return text.startswith(("ssl:", "tls:"))
 
 
@@ -188,7 +197,12 @@ def is_inherited(text: str) -> bool:
 
 
 def base_url(text: str, address: object) -> str:
-    """The address of a listening endpoint, as curl takes it."""
+    """The base URL of a listening endpoint, as arguments for curl.
+
+    Args:
+        text: the endpoint string.
+        address: the address that the port reports.
+    """
     scheme = "https" if uses_tls(text) else "http"
     match address:
         case IPv4Address(host=host, port=port):

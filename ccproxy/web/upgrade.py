@@ -1,4 +1,4 @@
-"""Turns a request into a WebSocket.
+"""The WebSocket handshake: turns a request's connection into a `WebSocket`.
 
 Source: RFC 6455, "Opening Handshake"; `twisted.web.websocket` takes over a channel in
 the same way.
@@ -29,11 +29,15 @@ _log = Logger()
 
 
 def check_upgrade(request: Request, cors: CORSPolicy) -> H11Handshake:
-    """The handshake that a request asks for.
+    """Check a handshake request; returns the handshake that accepts it.
+
+    Args:
+        request: the request.
+        cors: the sites whose pages may connect, besides this server's own.
 
     Raises:
         UpgradeRequired: the request does not ask for a WebSocket, or asks for another
-            version.
+            version than 13.
         OriginNotAllowed: a page of another site sent the request.
         InvalidRequest: the handshake is malformed.
     """
@@ -49,16 +53,16 @@ def check_upgrade(request: Request, cors: CORSPolicy) -> H11Handshake:
             raise UpgradeRequired(
                 "only version 13 of the WebSocket protocol is supported"
             )
-    # `Origin`: a page's scripts cannot set it. Any other client that sends one is
-    # checked alike.
+    # Browsers always send `Origin`, and scripts cannot change it. Most other clients
+    # send none.
     given = headers.getRawHeaders(b"origin", [])
     own = [h.decode("latin-1") for h in headers.getRawHeaders(b"host", [])]
     for origin in () if cors.allows(given) else given:
         host = _host_of(origin.decode("latin-1"))
         if not host or host not in [name.strip().lower() for name in own]:
             raise OriginNotAllowed(
-                "pages of other sites may not connect here; start the proxy with "
-                "--cors-origin and the page's site to allow it"
+                "pages of other sites may not connect to this proxy; to allow a site, "
+                "start the proxy with --cors-origin SITE"
             )
     handshake = H11Handshake(ConnectionType.SERVER)
     raw = headers.getAllRawHeaders()
@@ -85,14 +89,14 @@ async def serve_websocket(
     cors: CORSPolicy,
     clock: IReactorTime,
 ) -> None:
-    """Turn a request into a WebSocket, and run a conversation over it.
+    """Accept a handshake, and serve the WebSocket until its connection is closed.
 
-    Returns when the connection is closed; nothing may be written to the request then.
+    Nothing may be written to the request afterwards.
 
     Args:
-        request: gives its channel to the WebSocket.
-        talk: the conversation; cancelled when the peer disconnects. The socket is
-            closed when it returns.
+        request: its channel's data is passed to the WebSocket.
+        talk: serves the WebSocket. It is cancelled when the peer disconnects. When it
+            returns, the socket is closed.
         limits: the limits of the socket.
         cors: the sites whose pages may connect, besides this server's own.
         clock: the reactor.
@@ -112,9 +116,9 @@ async def serve_websocket(
     if connection is None:
         raise InvalidRequest("this is not a WebSocket handshake")
     socket = WebSocket(connection, transport, limits, clock)
-    # The request stays with the channel, which notifies Klein when the connection is
-    # lost. Klein then cancels this coroutine. Of the channel's callbacks only
-    # `dataReceived` is redirected to the socket.
+    # Only the channel's `dataReceived` is replaced. The request stays with the channel:
+    # when the connection is lost, the channel notifies Klein, and Klein cancels this
+    # coroutine.
     channel.setTimeout(None)
     channel.dataReceived = socket.data_received
     request.registerProducer(socket, True)

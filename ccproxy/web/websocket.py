@@ -1,16 +1,16 @@
-"""WebSockets: the server's end of one connection.
+"""The server's end of a WebSocket: messages, limits, pings, closing.
 
-wsproto implements the protocol. Twisted's own resource over wsproto has no limits, and
-logs a traceback for a protocol error of the peer.
+wsproto implements the protocol. `twisted.web.websocket`, which uses wsproto too, has no
+limits, and logs a traceback when the peer violates the protocol.
 
 =========  ================================================================
-OPEN       messages come and go
-CLOSING    our close frame is sent; the peer has some seconds to send its own
+OPEN       messages can be sent and received
+CLOSING    our close frame was sent; the peer has 3 seconds to send its own
 CLOSED     the connection is closed, or about to be closed
 =========  ================================================================
 
-Up to 32 messages wait here until `receive` takes them. The connection is also read
-while an answer is made: a lost peer is then noticed at once.
+Received messages are queued, at most 32, until `receive` takes them. The connection is
+read even while a message is being answered, so that a disconnect is noticed at once.
 
 Source: RFC 6455; wsproto's documentation.
 """
@@ -44,11 +44,11 @@ class SocketLimits:
 
     Attributes:
         message_bytes: the largest message.
-        age_seconds: the connection's maximum age; in Open Responses, 60 minutes.
-        idle_seconds: the longest wait for the next message; the time of an answer does
-            not count.
-        ping_seconds: the silence after which a ping is sent; after three times that
-            the connection is aborted.
+        age_seconds: the connection's maximum age; 60 minutes in Open Responses.
+        idle_seconds: how long `receive` waits for a message before the socket is
+            closed.
+        ping_seconds: a ping is sent if nothing was received for this time; the
+            connection is aborted if nothing was received for three times as long.
         close_seconds: time limit for the peer's close frame.
     """
 
@@ -64,7 +64,7 @@ class SocketClosed(Exception):
 
 
 class SocketTooOld(Exception):
-    """The connection has reached its age limit; a last message can still be sent."""
+    """The connection has reached its age limit; messages can still be sent."""
 
 
 class _State(Enum):
@@ -75,10 +75,10 @@ class _State(Enum):
 
 @implementer(IPushProducer)
 class WebSocket:
-    """The server's end of one connection.
+    """The server's end of one WebSocket.
 
     Attributes:
-        is_paused: whether the peer does not read.
+        is_paused: whether the peer has stopped reading.
         on_pause: called when the peer stops reading.
         on_resume: called when the peer reads again.
     """
@@ -102,7 +102,7 @@ class WebSocket:
         self._messages: deque[str] = deque()
         self._receiver: Deferred[str] | None = None
         self._is_old = False
-        # The last ping while the peer does not read; its pong is sent later.
+        # The last ping received while the peer was not reading. Its pong is sent later.
         self._unanswered_ping: Ping | None = None
         self._room: Deferred[None] | None = None
         self.is_paused = False
@@ -119,11 +119,12 @@ class WebSocket:
         return self._state is _State.OPEN
 
     def receive(self) -> "Deferred[str]":
-        """The next message; only one caller may wait.
+        """Wait for the next message; only one caller may wait.
 
-        Raises:
-            SocketClosed: there is no further message.
-            SocketTooOld: the connection has reached its age limit.
+        Fires with the message's text.
+
+        Fails with `SocketClosed` if there is no further message, with `SocketTooOld` if
+        the connection has reached its age limit.
         """
         receiver: Deferred[str] = Deferred()
         if self._state is not _State.OPEN:
@@ -138,7 +139,7 @@ class WebSocket:
         return receiver
 
     async def writable(self) -> None:
-        """Wait until there is room to send; only one caller may wait.
+        """Wait until the peer reads; only one caller may wait.
 
         Raises:
             SocketClosed: the connection is closed.
@@ -155,7 +156,12 @@ class WebSocket:
             self._write(TextMessage(text.decode()))
 
     def close(self, code: int = _NORMAL, reason: str = "") -> None:
-        """Begin to close; can be called at any time."""
+        """Send a close frame; does nothing if the socket is not open.
+
+        Args:
+            code: the status code of the frame.
+            reason: ASCII text, of which 100 characters are sent.
+        """
         if self._state is not _State.OPEN:
             return
         self._write(CloseConnection(code, reason[:_LONGEST_REASON]))
@@ -165,7 +171,7 @@ class WebSocket:
         )
 
     def data_received(self, data: bytes) -> None:
-        """Take data that the peer has sent."""
+        """Decode data that the peer has sent."""
         self._received_seconds = self._clock.seconds()
         if self._state is _State.CLOSED:
             return
@@ -180,7 +186,7 @@ class WebSocket:
             self._close_connection()
 
     def connection_lost(self) -> None:
-        """Stop: the connection is closed."""
+        """Stop all timers: the connection is closed."""
         self._ended(_State.CLOSED)
         for timer in self._timers.values():
             timer.cancel()
@@ -220,8 +226,8 @@ class WebSocket:
                 if self._connection.state is ConnectionState.REMOTE_CLOSING:
                     self._write(event.response())
                 elif self._connection.state is ConnectionState.OPEN:
-                    # In the state OPEN, this event is wsproto's report of a protocol
-                    # error of the peer.
+                    # If its state is OPEN, wsproto reports a protocol error of the peer
+                    # with this event.
                     self._write(CloseConnection(event.code, "protocol error"))
                 self._close_connection()
 
@@ -231,7 +237,7 @@ class WebSocket:
         self._size += len(event.data.encode())
         if self._size > self._limits.message_bytes:
             most = self._limits.message_bytes
-            self.close(_TOO_BIG, f"a message has {most} bytes at most")
+            self.close(_TOO_BIG, f"a message may have at most {most} bytes")
             return
         if event.data:
             self._parts.append(event.data)
@@ -245,7 +251,7 @@ class WebSocket:
         elif len(self._messages) < _MOST_WAITING and self._has_room(text):
             self._messages.append(text)
         else:
-            self.close(_TOO_MANY, "too many messages wait to be answered")
+            self.close(_TOO_MANY, "too many messages are waiting")
 
     def _has_room(self, text: str) -> bool:
         waiting = sum(map(len, self._messages)) + len(text)
@@ -279,7 +285,7 @@ class WebSocket:
     def _close_connection(self) -> None:
         self._ended(_State.CLOSED)
         self._transport.loseConnection()
-        # loseConnection waits for a peer that does not read.
+        # `loseConnection` alone waits forever for a peer that does not read.
         self._later(
             "close", self._limits.close_seconds, self._transport.abortConnection
         )
@@ -288,8 +294,8 @@ class WebSocket:
         try:
             self._transport.write(self._connection.send(event))
         except LocalProtocolError:
-            # The peer has already closed.
-            self._log.debug("a frame after the end of a WebSocket")
+            # The peer has already sent its close frame.
+            self._log.debug("a frame was not sent: the WebSocket is already closed")
 
     def _abort(self) -> None:
         self._transport.abortConnection()
@@ -299,7 +305,7 @@ class WebSocket:
         self._deliver(SocketTooOld())
 
     def _idle(self) -> None:
-        self.close(GOING_AWAY, "no message for a long time")
+        self.close(GOING_AWAY, "no message was received for a long time")
 
     def _ping(self) -> None:
         silence_seconds = self._clock.seconds() - self._received_seconds

@@ -11,13 +11,13 @@ in
 
     package = mkOption {
       type = types.package;
-      description = "The ccproxy to run; the flake's module sets it.";
+      description = "The ccproxy package; the flake's module sets it.";
     };
 
     model = mkOption {
       type = types.str;
       default = "sonnet";
-      description = "Model for requests that name none: haiku, sonnet, opus or a full id.";
+      description = "Model for requests without `model`: haiku, sonnet, opus or a full id.";
     };
 
     host = mkOption {
@@ -37,14 +37,14 @@ in
       type = types.str;
       default = "%E/ccproxy/key";
       example = "/run/secrets/ccproxy";
-      description = "The file of the keys that clients must send, one a line; %E is ~/.config.";
+      description = "A file with the keys that clients may send, one per line; %E is ~/.config.";
     };
 
     claudeBin = mkOption {
       type = types.nullOr types.str;
       default = null;
       example = "/etc/profiles/per-user/me/bin/claude";
-      description = "The claude CLI; null: the one on the service's PATH, or in its wheel.";
+      description = "The claude CLI; null: searched on the service's PATH and in the wheel claude-agent-sdk.";
     };
   };
 
@@ -52,14 +52,14 @@ in
     assertions = [
       {
         assertion = !lib.hasPrefix builtins.storeDir cfg.keyFile;
-        message = "services.ccproxy.keyFile is in the store, where everybody can read it.";
+        message = "services.ccproxy.keyFile is in the Nix store, which every user can read.";
       }
     ];
 
     systemd.user.services.ccproxy = {
       description = "The model behind Claude Code, as an OpenAI-compatible API";
       wantedBy = [ "default.target" ];
-      # env, setpriv and setsid, which start the CLI.
+      # ccproxy starts the CLI with env, setpriv and setsid.
       path = [ pkgs.coreutils pkgs.util-linux ];
       environment = {
         CLAUDE_MODEL = cfg.model;

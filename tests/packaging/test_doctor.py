@@ -206,7 +206,7 @@ def test_colours_on_a_terminal(
 async def test_demo(doctor: Callable[..., Any]) -> None:
     told = await doctor("--demo", scenario="", variables={"PROXY_API_KEY": ""})
     assert (told.status, told.wrong) == (0, set()), told.text
-    assert "nothing outlives the server" in told.line("state")
+    assert "deleted when the server stops" in told.line("state")
 
 
 @ensureDeferred

@@ -71,7 +71,7 @@ def test_nothing_yet_is_no_error_and_makes_nothing(call: Call, tmp_path: Path) -
         (("--nonsense",), 2, "option --nonsense not recognized; see `ccproxy usage"),
         (("more",), 2, "unexpected argument 'more'; see `ccproxy usage"),
         (("--keep-days", "x"), 2, "--keep-days: 'x' is not a number of days"),
-        (("--demo",), 2, "there is no store: set --state-dir or --database-url"),
+        (("--demo",), 2, "no database is given: set --state-dir or --database-url"),
         (("--state-dir", "broken"), 1, "the store cannot be read: file is not a data"),
     ],
 )

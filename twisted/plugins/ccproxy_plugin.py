@@ -1,4 +1,4 @@
-"""Makes ``twistd ccproxy`` appear; everything is in `ccproxy.cli.main`."""
+"""The plugin for ``twistd ccproxy``; `ccproxy.cli.main` implements it."""
 
 from twisted.application.service import ServiceMaker
 

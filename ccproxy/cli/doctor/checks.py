@@ -1,4 +1,4 @@
-"""All checks of ``ccproxy doctor``, in the order of a server's start."""
+"""Runs all checks of ``ccproxy doctor``."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,8 +13,8 @@ from ccproxy.server.runtime import Runtime
 from ccproxy.web.server import endpoint_of, is_inherited
 
 _NO_KEY = (
-    "choose a secret and set PROXY_API_KEY to it, or use --api-key-file; without one "
-    "the server does not start"
+    "choose a secret and set PROXY_API_KEY to it, or use --api-key-file; without a "
+    "key the server does not start"
 )
 
 
@@ -32,13 +32,13 @@ async def examine(
 
     Args:
         reactor: listens, connects, and starts the CLI.
-        settings: those of the server; ``api_keys`` may be empty.
-        environment: the CLI inherits some of its variables, by an allow-list.
+        settings: the server's settings; ``api_keys`` may be empty.
+        environment: CLI processes inherit those variables that an allow-list names.
         report: called with each result.
         asks: whether to send one real request to the model.
 
     Raises:
-        SettingsError: an endpoint string that Twisted does not understand.
+        SettingsError: an endpoint string is not valid.
     """
     for text in settings.endpoints:
         if not is_inherited(text):
@@ -54,7 +54,11 @@ async def examine(
     report(state)
     if state.status is CheckStatus.WRONG:
         report(
-            CheckResult(CheckStatus.SKIPPED, "database", "there is no directory for it")
+            CheckResult(
+                CheckStatus.SKIPPED,
+                "database",
+                "the directory of the database cannot be used",
+            )
         )
     else:
         report(examine_database(settings))

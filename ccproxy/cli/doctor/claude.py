@@ -1,4 +1,4 @@
-"""Checks of the CLI: installation, start, login, model, answer."""
+"""Checks of the Claude Code CLI: installation, start, login, model, answer."""
 
 import sys
 import time
@@ -30,7 +30,7 @@ from ccproxy.core.messages import Message, MessagesRequest
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, TextDelta
 from ccproxy.server.runtime import Runtime
 
-# A CLI initializes within half a second.
+# The time limit for the CLI's start, which usually takes half a second.
 _ANSWER_SECONDS = 30.0
 _MARGIN_SECONDS = 1.0
 _QUESTION = "Reply with the one word: ready"
@@ -38,7 +38,7 @@ _SHOWN_LETTERS = 40
 
 
 def examine_binary(settings: Settings, environment: Mapping[str, str]) -> CheckResult:
-    """Which CLI is installed, and whether it is new enough. Blocks for 10 ms."""
+    """Check that a CLI is installed, and new enough. Blocks for 10 ms."""
     try:
         found = locate_claude(settings.claude_bin, environment.get("PATH"))
         version = read_version(found.binary)
@@ -51,7 +51,7 @@ def examine_binary(settings: Settings, environment: Mapping[str, str]) -> CheckR
 
 
 def skipped_session(*, asks: bool) -> Sequence[CheckResult]:
-    """The results if there is no CLI to start."""
+    """The results of the checks of a CLI process if no process can be started."""
     names = ("session", "login", "model", "composer", *(("answer",) if asks else ()))
     return [
         CheckResult(CheckStatus.SKIPPED, name, "there is no CLI to check")
@@ -60,7 +60,13 @@ def skipped_session(*, asks: bool) -> Sequence[CheckResult]:
 
 
 class CLI:
-    """Checks one CLI process, started as the server would; the runtime is open."""
+    """Checks a CLI process that is started as the server starts it.
+
+    Args:
+        settings: the server's settings.
+        runtime: must be open.
+        reactor: starts processes, and is the clock.
+    """
 
     def __init__(self, settings: Settings, runtime: Runtime, reactor: Any) -> None:
         self._clock = reactor
@@ -99,7 +105,7 @@ class CLI:
             yield await self._ask()
 
     async def _open(self, begun_seconds: float) -> tuple[InitializeAnswer, float]:
-        # The timeout of this check, which has the better message, comes first.
+        # Longer than this check's own timeout, whose error message is clearer.
         patience = self._patience_seconds + _MARGIN_SECONDS
         limits = evolve(self._context.limits, first_token_timeout=patience)
         context = evolve(self._context, limits=limits)
@@ -111,8 +117,8 @@ class CLI:
             return answer, self._clock.seconds() - begun_seconds
         except DeferredTimeoutError:
             raise ClaudeUnavailable(
-                f"the claude CLI started, but did not answer for "
-                f"{self._patience_seconds:g} s; does it run in a terminal?"
+                f"the claude CLI started, but did not answer within "
+                f"{self._patience_seconds:g} s; check that it works in a terminal"
             ) from None
         finally:
             await worker.close()
@@ -156,7 +162,7 @@ class CLI:
         return CheckResult(CheckStatus.OK, "model", f"{name} is {full}")
 
     async def _composer(self, answer: InitializeAnswer) -> CheckResult:
-        """The mode in which requests will be sent, and why."""
+        """The mode in which requests are sent, and the reason."""
         mode = ComposeMode(self._settings.compose)
         has_agent_tools = bool(self._settings.agent_tools)
         verdict, why = BinaryVerdict.MERGES, ""
@@ -170,18 +176,19 @@ class CLI:
             limit=body_limit(answer.account, self._runtime.environment, sys.platform),
         )
         if way.is_native:
-            message = f"native, a process a request: {way.why}"
+            message = f"native mode, one process per request: {way.why}"
             chosen = has_agent_tools or mode is ComposeMode.NATIVE
             return CheckResult(
                 CheckStatus.OK if chosen else CheckStatus.NOTE, "composer", message
             )
         if way.largest_bytes is not None:
             message = (
-                f"body, but native for more than {way.largest_bytes} bytes: {way.why}"
+                "body mode; native mode for bodies of more than "
+                f"{way.largest_bytes} bytes: {way.why}"
             )
             return CheckResult(CheckStatus.NOTE, "composer", message)
         return CheckResult(
-            CheckStatus.OK, "composer", "body: ccproxy composes each request"
+            CheckStatus.OK, "composer", "body mode: ccproxy composes each request"
         )
 
     async def _probe(self) -> tuple[BinaryVerdict, str]:
@@ -223,7 +230,7 @@ class CLI:
 
 @define(eq=False)
 class _Listener:
-    """Collects the answer, and measures its time."""
+    """Collects the text of an answer, and measures its times."""
 
     _clock: Any
     _asked_seconds: float
@@ -248,7 +255,7 @@ class _Listener:
                     self.over.callback(event)
 
     def result(self, end: Finished) -> CheckResult:
-        """The result for a whole answer."""
+        """The check's result for a complete answer."""
         usage, whole = end.usage, self._whole_seconds
         first = whole if self._first_seconds is None else self._first_seconds
         message = (

@@ -1,9 +1,10 @@
-"""``ccproxy doctor``: the command.
+"""The command ``ccproxy doctor``, and its exit statuses.
 
 =====  ==================================================================
-0      nothing is wrong
-1      something is wrong; the results name remedies
+0      no check failed
+1      a check failed; its result says what to do
 2      the command line or a setting is wrong; nothing was checked
+130    the command was interrupted
 =====  ==================================================================
 """
 
@@ -24,13 +25,13 @@ from ccproxy.config.settings import SettingsError
 
 
 class DoctorOptions(CommandOptions):
-    """The command line of the doctor."""
+    """The command line of ``ccproxy doctor``."""
 
     program = "ccproxy doctor"
     about = (
         "Checks whether a server with the same options would work on this machine, and "
-        "names a remedy for each problem. Changes nothing. Exit status: 0: nothing "
-        "is wrong; 1: something is wrong; 2: the command line or a setting is wrong."
+        "names a remedy for each problem. Changes nothing. Exit status: 0: every check "
+        "passed; 1: a check failed; 2: the command line or a setting is wrong."
     )
     shows_settings = False
     needs_key = False
@@ -42,11 +43,11 @@ class DoctorOptions(CommandOptions):
         return "Usage: ccproxy doctor [--ask] [--json] [the server's options]"
 
     def opt_ask(self) -> None:
-        """Send one real request to the model, which the account is charged for."""
+        """Send one real request to the model; the account is charged for it."""
         self.asks = True
 
     def opt_json(self) -> None:
-        """Write one JSON document instead of lines."""
+        """Print the results as one JSON document."""
         self.is_json = True
 
 
@@ -66,13 +67,13 @@ class _Report:
         )
 
     def add(self, result: CheckResult) -> None:
-        """Take a result."""
+        """Record a result, and print it as a line unless ``--json`` was given."""
         self.results.append(result)
         if not self._is_json:
             print(result.line(colour=self._is_colourful), file=self._file, flush=True)
 
     def end(self) -> int:
-        """Print the JSON document, with ``--json``; returns the exit status."""
+        """With ``--json``, print the document; returns the exit status."""
         if self._is_json:
             print(document(self.results, __version__).decode(), file=self._file)
         return 0 if is_well(self.results) else ExitStatus.FAILED
@@ -103,7 +104,7 @@ async def _main(
         work.cancel()
         return gone
 
-    # Ctrl-C: stop the CLI and remove its directory first.
+    # On Ctrl-C, stop the CLI and remove its directory before the reactor stops.
     reactor.addSystemEventTrigger("before", "shutdown", interrupted)
     try:
         await work

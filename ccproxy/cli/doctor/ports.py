@@ -1,4 +1,4 @@
-"""Checks whether the server can listen, by listening for a moment."""
+"""Checks whether the server can listen on an endpoint, by opening it for a moment."""
 
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 from typing import Any
@@ -36,10 +36,10 @@ class _NoService(Factory):
 
 
 async def examine_endpoint(reactor: Any, text: str) -> CheckResult:
-    """Whether an endpoint is free, or another ccproxy answers there.
+    """Check that an endpoint is free, or that a ccproxy already answers there.
 
     Raises:
-        SettingsError: Twisted does not understand it.
+        SettingsError: the endpoint string is not valid.
     """
     if is_inherited(text):
         return _port(CheckStatus.SKIPPED, f"{text} comes from systemd")
@@ -63,16 +63,16 @@ async def _taken(reactor: Any, text: str, error: CannotListenError) -> CheckResu
     is_socket = isinstance(error.port, str | bytes)
     if number == EADDRINUSE or is_socket:
         if uses_tls(text):
-            message = f"{text} is in use; a program behind TLS is not checked"
-            return _port(CheckStatus.NOTE, message, "see `curl -k https://…/health`")
+            message = f"{text} is in use; whether by a ccproxy is not checked over TLS"
+            return _port(CheckStatus.NOTE, message, "try `curl -k https://…/health`")
         if await _is_ccproxy(reactor, error):
-            return _port(CheckStatus.OK, f"a ccproxy answers on {text} already")
+            return _port(CheckStatus.OK, f"a ccproxy already answers on {text}")
     remedy = _REMEDIES.get(number or EADDRINUSE, "see --port and --listen")
     return _port(CheckStatus.WRONG, f"cannot listen on {text}: {why}", remedy)
 
 
 async def _is_ccproxy(reactor: Any, error: CannotListenError) -> bool:
-    """Whether ``GET /health`` there is that of a ccproxy; no key is sent."""
+    """Whether a ccproxy answers ``GET /health`` at the endpoint; no key is sent."""
     host = error.interface or ""
     authority = _EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
     agent: Any = Agent(reactor)
@@ -86,7 +86,7 @@ async def _is_ccproxy(reactor: Any, error: CannotListenError) -> bool:
         return await asked
     except CancelledError:
         raise
-    except Exception:  # noqa: BLE001  # any failure: not a ccproxy
+    except Exception:  # noqa: BLE001  # whatever fails, no ccproxy has answered
         return False
 
 
@@ -98,7 +98,7 @@ async def _health(agent: Any, url: bytes) -> bool:
 
 
 class _Body(Protocol):
-    """Reads a short body; `twisted.web.client.readBody` emits a deprecation warning."""
+    """Reads a short body: `twisted.web.client.readBody` emits a deprecation warning."""
 
     def __init__(self) -> None:
         self.whole: Deferred[bytes] = Deferred()
@@ -115,13 +115,13 @@ class _Body(Protocol):
 
 @implementer(IAgentEndpointFactory)
 class _Socket:
-    """Lets an HTTP client connect to a Unix socket."""
+    """The endpoint factory of an HTTP client for a Unix socket."""
 
     def __init__(self, reactor: Any, path: str | bytes) -> None:
         self._reactor = reactor
         self._path = path
 
-    def endpointForURI(self, _: URI) -> UNIXClientEndpoint:  # Twisted's name for it
+    def endpointForURI(self, _: URI) -> UNIXClientEndpoint:  # Twisted calls this
         """The Unix socket, for every URL."""
         return UNIXClientEndpoint(self._reactor, self._path)
 

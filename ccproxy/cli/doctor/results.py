@@ -1,10 +1,10 @@
 """Results of checks, as lines and as JSON. Pure.
 
 =========  ==============================================================
-OK         nothing to do
-NOTE       a server will run; the operator should know of this
-SKIPPED    was not checked; has the reason
-WRONG      a server will not work; has a remedy
+OK         the check passed
+NOTE       a server will work; the operator should read the message
+SKIPPED    the check was not made; the message has the reason
+WRONG      a server will not work; message or remedy say what to do
 =========  ==============================================================
 """
 
@@ -16,7 +16,7 @@ from attrs import frozen
 
 
 class CheckStatus(Enum):
-    """See the module."""
+    """The status of a check; see the module's table."""
 
     OK = "ok"
     NOTE = "note"
@@ -24,7 +24,7 @@ class CheckStatus(Enum):
     WRONG = "wrong"
 
 
-# ECMA-48 colours that every terminal has.
+# Colours by their ECMA-48 numbers.
 _COLOURS = {
     CheckStatus.OK: 32,
     CheckStatus.NOTE: 33,
@@ -43,9 +43,9 @@ class CheckResult:
         name: what was checked: ``package``, ``key``, ``claude``, ``state``,
             ``database``, ``port``, ``session``, ``login``, ``model``, ``composer`` or
             ``answer``.
-        message: one line.
-        remedy: what to do, if it is not part of the message.
-        seconds: how long it took, if it was measured.
+        message: what was found.
+        remedy: what the operator can do; empty if the message says it.
+        seconds: the duration of the start or the answer; None: nothing was measured.
     """
 
     status: CheckStatus
@@ -60,12 +60,12 @@ class CheckResult:
         if colour:
             status = f"\x1b[{_COLOURS[self.status]}m{status}\x1b[0m"
         words = "; ".join(filter(None, (self.message, self.remedy)))
-        # Messages of the system may have several lines.
+        # Error messages of the operating system may have several lines.
         return f"{status}  {self.name.ljust(_NAME_WIDTH)}  {' '.join(words.split())}"
 
 
 def is_well(results: Sequence[CheckResult]) -> bool:
-    """Whether nothing is wrong."""
+    """Whether no result is WRONG."""
     return all(result.status is not CheckStatus.WRONG for result in results)
 
 

@@ -1,4 +1,4 @@
-"""Checks of the state directory and the database. They block, and change nothing."""
+"""Checks of the state directory and the database; they block, and change nothing."""
 
 import os
 import sqlite3
@@ -17,13 +17,14 @@ _ELSEWHERE = "choose another directory with --state-dir"
 
 
 def examine_state(settings: Settings) -> CheckResult:
-    """Whether the state directory can be used."""
+    """Check that the state directory is writable, and closed to other users."""
     folder = settings.state_dir
     if settings.database_url is not None:
         return _state(CheckStatus.SKIPPED, "not needed with --database-url")
     if folder is None:
         return _state(
-            CheckStatus.NOTE, "a temporary directory: nothing outlives the server"
+            CheckStatus.NOTE,
+            "a temporary directory: stored data is deleted when the server stops",
         )
     try:
         if not folder.exists():
@@ -65,13 +66,13 @@ def _state(status: CheckStatus, message: str, remedy: str = "") -> CheckResult:
 
 
 def examine_database(settings: Settings) -> CheckResult:
-    """Whether the database is writable, and which version its schema has."""
+    """Check that the database is writable, and which version its schema has."""
     if settings.database_url is not None:
         url, remedy = settings.database_url, "see --database-url"
     elif settings.state_dir is not None:
         if examine_state(settings).status is CheckStatus.WRONG:
             return _database(
-                CheckStatus.SKIPPED, "is not checked without its directory"
+                CheckStatus.SKIPPED, "the directory of the database cannot be used"
             )
         path = settings.state_dir / DATABASE_FILE
         url, remedy = sqlite_url(path), f"move it away, or {_ELSEWHERE}"
@@ -84,7 +85,10 @@ def examine_database(settings: Settings) -> CheckResult:
         return _database(CheckStatus.WRONG, f"cannot be used: {cause}", remedy)
     if not found.is_known:
         message = f"{found.name} was written by a newer ccproxy"
-        remedy = f"update this one (schema {found.newest}) to schema {found.schema}"
+        remedy = (
+            f"update this ccproxy: its schema is {found.newest}, and the database has "
+            f"schema {found.schema}"
+        )
         return _database(CheckStatus.WRONG, message, remedy)
     if found.schema is None:
         return _database(CheckStatus.OK, f"the first start will create {found.name}")

@@ -1,8 +1,8 @@
-"""``ccproxy usage``: the command.
+"""The command ``ccproxy usage``, and its exit statuses.
 
 =====  ==================================================================
-0      the ledger was read
-1      the ledger cannot be read
+0      the report was printed
+1      the database cannot be read
 2      the command line or a setting is wrong
 =====  ==================================================================
 """
@@ -29,13 +29,14 @@ _SPAN = re.compile(r"(\d{1,4})([dw])")
 
 
 class UsageOptions(CommandOptions):
-    """The command line of the usage report."""
+    """The command line of ``ccproxy usage``."""
 
     program = "ccproxy usage"
     about = (
-        "Shows how many requests were answered, with tokens and costs, by day, model, "
-        "key and client, and how much of the subscription's limits is used. It reads "
-        "the server's store: give it the server's --state-dir or --database-url."
+        "Shows the number of answered requests, their tokens and their cost, by day, "
+        "model, key and client; and how much of the subscription's rate limits is "
+        "used. Reads the server's database: pass the server's --state-dir or "
+        "--database-url."
     )
     metavars: ClassVar = {"since": "DAY"}
     shows_settings = False
@@ -52,7 +53,7 @@ class UsageOptions(CommandOptions):
         self.since = text
 
     def opt_json(self) -> None:
-        """Write one JSON document instead of a table."""
+        """Print the report as one JSON document."""
         self.is_json = True
 
 
@@ -68,7 +69,7 @@ def run_usage(arguments: Sequence[str]) -> NoReturn:
         options.refuse(str(error))
     url = store_url(options.settings.database_url, options.settings.state_dir)
     if url is None:
-        options.refuse("there is no store: set --state-dir or --database-url")
+        options.refuse("no database is given: set --state-dir or --database-url")
     try:
         report = read_usage(url, since)
     except StorageFailed as error:
@@ -81,10 +82,10 @@ def run_usage(arguments: Sequence[str]) -> NoReturn:
 
 
 def first_day(text: str, today: date) -> date:
-    """The day that ``--since`` means; ``1d`` is today.
+    """Parse ``--since``; ``1d`` is today.
 
     Raises:
-        ValueError: not a day; one line for the operator.
+        ValueError: the text names no day; the message is for the operator.
     """
     wanted = text.strip().lower()
     if wanted == "today":

@@ -1,4 +1,4 @@
-"""Prints the usage report as a table. Pure."""
+"""Formats the usage report as a table. Pure."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, tzinfo
@@ -9,7 +9,7 @@ _HEADINGS = (
     *("day", "model", "key", "client"),
     *("answers", "input", "cache read", "cache write", "output", "cost"),
 )
-# The first columns are texts; the others are numbers, aligned to the right.
+# The first columns are text. The others are numbers, aligned to the right.
 _TEXT_COLUMNS = 4
 _WINDOWS = {
     "five_hour": "5-hour window",
@@ -24,13 +24,13 @@ _STATUS = {"allowed_warning": ", nearly used up", "rejected": ", used up"}
 def table(
     report: UsageReport, since: str, now_seconds: float, zone: tzinfo | None
 ) -> str:
-    """The usage by day, model, key and client, and the rate limits.
+    """Format the usage by day, model, key and client, and the rate limits.
 
     Args:
         report: the usage ledger's report.
         since: the first day, as ``2026-11-25``.
-        now_seconds: Unix time.
-        zone: time zone of the limits; None: the local time zone.
+        now_seconds: the Unix time.
+        zone: the time zone for the end of a limit; None: the local time zone.
     """
     parts = [f"usage since {since}, days in UTC"]
     if report.lines:

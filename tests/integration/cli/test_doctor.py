@@ -98,7 +98,7 @@ def doctor(
             "mute",
             ["--first-token-timeout", "0.2"],
             "session",
-            "did not answer for 0.2 s",
+            "did not answer within 0.2 s",
         ),
         ("refuses", [], "session", "refused a control request: no such thing"),
         ("turned-old", [], "session", "version 2.1.100; ccproxy needs 2.1.251"),
@@ -148,7 +148,7 @@ async def test_a_question_is_put_only_if_it_is_asked_for(
 @pytest.mark.parametrize(
     ("flags", "level", "words"),
     [
-        ([], "ok", "body: ccproxy composes each request"),
+        ([], "ok", "body mode: ccproxy composes each request"),
         (["--compose", "native"], "ok", "the operator has chosen it"),
         (["--agent-tools", "Read"], "ok", "need its own loop"),
         (["--compose", "auto"], "note", "2 questions became 0 requests"),
@@ -171,7 +171,7 @@ async def test_a_key_helper_has_everything_asked_natively(
     variables = {"CLAUDE_BIN": str(merging("helper"))}
     told = await doctor("--compose", "auto", variables=variables)
     assert told.verdicts["composer"] == "note"
-    assert "native, a process a request: the login's apiKeyHelper" in told.text
+    assert "native mode, one process per request: the login's apiKeyHelper" in told.text
 
 
 @ensureDeferred
@@ -243,7 +243,7 @@ async def test_port_where_a_ccproxy_answers(
     if kind == "tcp":
         endpoint = f"tcp:{running.number}:interface=127.0.0.1"
     told = await doctor("--listen", endpoint, "--claude-bin", "/nope")
-    assert f"a ccproxy answers on {endpoint} already" in told.line("port")
+    assert f"a ccproxy already answers on {endpoint}" in told.line("port")
     assert told.verdicts["port"] == "ok"
 
 
@@ -313,7 +313,7 @@ async def test_database(doctor: Callable[..., Any], tmp_path: Path) -> None:
     assert f"is writable and up to date ({REVISION})" in told.line("database")
     note_schema(sqlite_url(path), "9999")
     told = await doctor(*flags)
-    assert "written by a newer ccproxy; update this one" in told.line("database")
+    assert "written by a newer ccproxy; update this ccproxy" in told.line("database")
     path.write_text("certainly no database, and longer than its header" * 9)
     told = await doctor(*flags)
     assert told.verdicts["database"] == "wrong"
@@ -333,5 +333,5 @@ async def test_database_that_is_elsewhere(doctor: Callable[..., Any]) -> None:
 @ensureDeferred
 async def test_demo_keeps_nothing(doctor: Callable[..., Any]) -> None:
     told = await doctor("--demo", asks=True)
-    assert "nothing outlives the server" in told.line("state")
+    assert "deleted when the server stops" in told.line("state")
     assert "every start creates a new database" in told.line("database")

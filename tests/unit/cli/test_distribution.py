@@ -47,4 +47,4 @@ def test_who_owns_our_files_or_commands(
 def test_message_names_them_and_what_helps() -> None:
     message = conflict_message(["ccproxy", "other"])
     assert "ccproxy, other in this environment" in message
-    assert "an environment of its own" in message
+    assert "a separate environment" in message

@@ -43,16 +43,16 @@ def test_first_at_once_and_the_rest_as_a_number(lines: Lines) -> None:
         log.key_refused("192.0.2.1")
     log.key_refused("192.0.2.2")
     assert lines == [
-        "refused a wrong API key from 192.0.2.1",
-        "refused a wrong API key from 192.0.2.2",
+        "refused a request without a valid key from 192.0.2.1",
+        "refused a request without a valid key from 192.0.2.2",
     ]
     clock.advance(1)
-    assert lines[2:] == ["refused 4 more wrong API keys from 192.0.2.1"]
+    assert lines[2:] == ["refused 4 more requests without a valid key from 192.0.2.1"]
     log.key_refused("192.0.2.1")
     log.key_refused("192.0.2.2")
-    assert lines[3:] == ["refused a wrong API key from 192.0.2.2"]
+    assert lines[3:] == ["refused a request without a valid key from 192.0.2.2"]
     clock.advance(1)
-    assert lines[4:] == ["refused 1 more wrong API keys from 192.0.2.1"]
+    assert lines[4:] == ["refused 1 more requests without a valid key from 192.0.2.1"]
     clock.advance(1)
     assert clock.getDelayedCalls() == []
 
@@ -64,7 +64,7 @@ def test_stop_reports_the_rest(lines: Lines) -> None:
     log.key_refused("192.0.2.1")
     log.stop()
     log.stop()
-    assert lines[1:] == ["refused 1 more wrong API keys from 192.0.2.1"]
+    assert lines[1:] == ["refused 1 more requests without a valid key from 192.0.2.1"]
     assert clock.getDelayedCalls() == []
 
 
@@ -74,9 +74,11 @@ def test_peers_are_bounded(lines: Lines) -> None:
     for number in range(3000):
         log.key_refused(f"2001:db8::{number:x}")
     assert len(lines) == 1001
-    assert lines[-1] == "refused a wrong API key from other addresses"
+    assert lines[-1] == "refused a request without a valid key from other addresses"
     clock.advance(1)
-    assert lines[1001:] == ["refused 1999 more wrong API keys from other addresses"]
+    assert lines[1001:] == [
+        "refused 1999 more requests without a valid key from other addresses"
+    ]
     clock.advance(2)
     assert clock.getDelayedCalls() == []
 
