@@ -25,6 +25,7 @@ from ccproxy.claude.installation.conformance import (
     ProbeResults,
 )
 from ccproxy.claude.installation.discovery import CLIDiscovery
+from ccproxy.claude.models import MODEL, NamedModel
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.pool import NativePool, NativeQuestion, SessionFactory
 from ccproxy.claude.native.prompt import Effort
@@ -213,31 +214,41 @@ class ClaudeBackend:
             CCProxyError: the model does not exist, the CLI cannot be used, or the
                 request is not possible; ``param`` is the client's path.
         """
-        model = await self.resolve(request.model)
+        named = await self._read_model(request.model)
+        if request.thinking is not None:
+            named = evolve(named, thinks=False)
+        request = _as_named(request, named)
         await self._conformance.settle()
         await self._compile_schema(request)
         # The discovery finds out the login.
         await self._discovery.over()
         decision = self._compose_decision()
         if decision.is_native:
-            return self._native_question(request, model)
-        composed = await self._composer.compose(request, model=model, owner=owner)
+            return self._native_question(request, named)
+        composed = await self._composer.compose(request, model=named.model, owner=owner)
         largest = decision.largest_bytes
         if largest is not None and len(composed.body.json) > largest:
-            return self._native_question(request, model)
+            return self._native_question(request, named)
         return ComposedQuestion(
-            request=request, model=model, owner=owner, composition=composed
+            request=request, named=named, owner=owner, composition=composed
         )
 
-    def _native_question(self, request: MessagesRequest, model: str) -> NativeQuestion:
-        wanted = request.effort
+    def _native_question(
+        self, request: MessagesRequest, named: NamedModel
+    ) -> NativeQuestion:
+        model, wanted = named.model, request.effort
         effort = None if wanted is None else self._catalogue.effort(model, wanted)
         known = {e.value: e for e in Effort}
-        return self._native.prepare(
+        question = self._native.prepare(
             request,
             model=model,
             model_id=self._catalogue.full_id(model),
             effort=None if effort is None else known.get(effort),
+        )
+        return evolve(
+            question,
+            thinks_by_name=named.thinks,
+            ignored=(*named.ignored, *question.ignored),
         )
 
     async def _compile_schema(self, request: MessagesRequest) -> None:
@@ -277,9 +288,12 @@ class ClaudeBackend:
         Raises:
             ModelNotFound: there is no such model; lists the models.
         """
+        return (await self._read_model(name)).model
+
+    async def _read_model(self, name: str | None) -> NamedModel:
         if not self._catalogue.is_plain(name):
             await self._discovery.over()
-        return self._catalogue.resolve(name)
+        return self._catalogue.read(name)
 
     async def models(self) -> Sequence[ModelEntry]:
         """The models that a client may name."""
@@ -393,3 +407,14 @@ class ClaudeBackend:
         self._update()
         self._pool.wake()
         self._native.wake()
+
+
+def _as_named(request: MessagesRequest, named: NamedModel) -> MessagesRequest:
+    """The request with what the model's name asks for."""
+    if named.thinks:
+        # The CLI's default is to think, whatever the model's own default is.
+        request = evolve(request, default_thinking="cli", shows_thinking=True)
+    if named.searches_web:
+        paths = (*request.web_search_paths, MODEL)
+        request = evolve(request, web_search_paths=paths)
+    return request

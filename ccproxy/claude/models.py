@@ -2,14 +2,18 @@
 
 A name is looked up in this order: nothing or ``default``; the operator's exact
 mappings; the CLI's own aliases and full ids; the family that the name contains
-(``anthropic/claude-sonnet-4.5`` is ``sonnet``); the operator's patterns. An unknown
-name is an error that lists the models.
+(``anthropic/claude-sonnet-4.5`` is ``sonnet``); the operator's patterns; the same
+without the suffixes that `ccproxy.claude.model_names` has. An unknown name is an error
+that lists the models.
 """
 
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from attrs import frozen
+
+from ccproxy.claude.model_names import LONG_CONTEXT, split_name
 from ccproxy.claude.protocol.records import ModelInfo
 from ccproxy.core.backend import ModelEntry
 from ccproxy.core.errors import ModelNotFound
@@ -19,8 +23,8 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # Aliases of every version of the CLI.
 FAMILIES = ("haiku", "sonnet", "opus")
 _DEFAULT = "default"
-# The CLI's suffix of a model with a context window of a million tokens.
-_LONG_CONTEXT = "[1m]"
+# The client's field, in every API.
+MODEL = "model"
 
 # Longer than any model's name.
 _LONGEST_NAME = 200
@@ -33,6 +37,23 @@ _FULL_ID = re.compile(
 _SEPARATORS = re.compile(r"[-_.:@ ]+")
 # Words beside the family that do not count: numbers, dates, general words.
 _FILLER = re.compile(r"claude|anthropic|latest|v?\d+")
+
+
+@frozen(kw_only=True)
+class NamedModel:
+    """The meaning of a client's model name.
+
+    Attributes:
+        model: the name for the CLI.
+        thinks: whether the name asks for thinking.
+        searches_web: whether the name asks for web search.
+        ignored: ``model``, if the name has a suffix without effect.
+    """
+
+    model: str
+    thinks: bool = False
+    searches_web: bool = False
+    ignored: tuple[str, ...] = ()
 
 
 class Catalogue:
@@ -80,9 +101,43 @@ class Catalogue:
         Raises:
             ModelNotFound: there is no such model and no mapping.
         """
+        return self.read(name).model
+
+    def read(self, name: str | None) -> NamedModel:
+        """The model of a client's name, and what the name's suffixes ask for.
+
+        Raises:
+            ModelNotFound: there is no such model and no mapping.
+        """
         wanted = _normal(name)
         if len(wanted) > _LONGEST_NAME:
             raise ModelNotFound("there is no model with such a name", param="model")
+        whole = self._find(wanted)
+        if whole is not None:
+            return NamedModel(model=whole)
+        split = split_name(wanted)
+        has_suffix = split.base not in ("", wanted)
+        base = self._find(split.base) if has_suffix else None
+        if base is None:
+            raise ModelNotFound(
+                f"there is no model {name!r} here; there are: "
+                f"{', '.join(entry.name for entry in self.entries())}. "
+                "Use one of them, or map the name with --model-map",
+                param="model",
+            )
+        longer = None
+        if split.has_long_context:
+            longer = self._listed.get(f"{base}{LONG_CONTEXT}".lower())
+        is_unused = split.has_other or (split.has_long_context and longer is None)
+        return NamedModel(
+            model=longer or base,
+            thinks=split.thinks,
+            searches_web=split.is_online,
+            ignored=(MODEL,) if is_unused else (),
+        )
+
+    def _find(self, wanted: str) -> str | None:
+        """The model of a whole name in lower case; None: there is none."""
         if not wanted:
             return self._operators(_DEFAULT)
         if wanted in self._exact:
@@ -93,14 +148,7 @@ class Catalogue:
         for pattern, target in self._patterns:
             if fnmatchcase(wanted, pattern):
                 return self._operators(target)
-        if wanted == self._default.lower():
-            return self._default
-        raise ModelNotFound(
-            f"there is no model {name!r} here; there are: "
-            f"{', '.join(entry.name for entry in self.entries())}. "
-            "Use one of them, or map the name with --model-map",
-            param="model",
-        )
+        return self._default if wanted == self._default.lower() else None
 
     def full_id(self, name: str) -> str:
         """The full id of a model's alias.
@@ -111,10 +159,10 @@ class Catalogue:
         info = self._info(name)
         if info is not None:
             return info.resolved_model or name
-        longer = self._info(f"{name}{_LONG_CONTEXT}")
+        longer = self._info(f"{name}{LONG_CONTEXT}")
         if longer is None or not longer.resolved_model:
             return name
-        return longer.resolved_model.removesuffix(_LONG_CONTEXT)
+        return longer.resolved_model.removesuffix(LONG_CONTEXT)
 
     def effort(self, name: str, wanted: str) -> str | None:
         """The nearest effort that a model knows; None: it knows none.
@@ -166,9 +214,9 @@ class Catalogue:
         return tuple(dict.fromkeys((*self._aliases(), *self._full_ids())))
 
     def _is_listed(self, name: str) -> bool:
-        wanted = self._operators(name).lower().removesuffix(_LONG_CONTEXT)
+        wanted = self._operators(name).lower().removesuffix(LONG_CONTEXT)
         return bool(_FULL_ID.fullmatch(wanted)) or any(
-            wanted == listed.lower().removesuffix(_LONG_CONTEXT)
+            wanted == listed.lower().removesuffix(LONG_CONTEXT)
             for listed in self.listed()
         )
 

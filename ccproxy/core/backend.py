@@ -29,6 +29,10 @@ class PreparedQuestion(Protocol):
         """The effort that is sent; None: the model's default."""
 
     @property
+    def thinks_by_name(self) -> bool:
+        """Whether the model's name asks for thinking that the client does not set."""
+
+    @property
     def adjusted(self) -> Sequence[str]:
         """Fields that are sent in another form, by their paths in the request."""
 

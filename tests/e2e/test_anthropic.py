@@ -198,6 +198,26 @@ async def test_thinking_is_shown_to_who_asks(proxy: Start, upstream: Upstream) -
 
 
 @ensureDeferred
+async def test_thinking_is_asked_for_by_the_models_name(
+    proxy: Start, upstream: Upstream
+) -> None:
+    upstream.script(Reply(blocks=(THOUGHT, words("So it is."))))
+    server = proxy()
+    shown = await create(
+        server, **question(model="claude-haiku-4-5-thinking", max_tokens=5000)
+    )
+    assert [block.type for block in shown.content] == ["thinking", "text"]
+    hidden = await create(server, **question(model="claude-haiku-4-5", max_tokens=5000))
+    assert [block.type for block in hidden.content] == ["text"]
+    off = question(model="haiku-thinking", thinking={"type": "disabled"})
+    hidden = await create(server, **off)
+    assert [block.type for block in hidden.content] == ["text"]
+    thinking = [body.get("thinking", {}).get("type") for body in upstream.bodies]
+    assert thinking[0] in ("adaptive", "enabled")
+    assert thinking[-1] == "disabled"
+
+
+@ensureDeferred
 async def test_thinking_given_back_with_its_signature(
     proxy: Start, upstream: Upstream
 ) -> None:

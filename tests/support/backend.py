@@ -55,6 +55,7 @@ class ScriptedQuestion:
     adjusted: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     prefix: str = ""
+    thinks_by_name: bool = False
 
 
 @define(eq=False)

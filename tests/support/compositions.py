@@ -7,6 +7,7 @@ from attrs import define, evolve, field, frozen
 
 from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.completion.composer import ComposedQuestion
+from ccproxy.claude.models import NamedModel
 from ccproxy.claude.shaping.shaper import AskAgain, SchemaCheck
 from ccproxy.core.messages import MessagesRequest, client_tool
 from ccproxy.core.stream import Event, Finished
@@ -68,5 +69,8 @@ def question(
     offered = (client_tool("look", None, {"type": "object"}),) if tools else ()
     request = MessagesRequest(messages=(), tools=offered)
     return ComposedQuestion(
-        request=request, model="m", owner="key", composition=composition
+        request=request,
+        named=NamedModel(model="m"),
+        owner="key",
+        composition=composition,
     )

@@ -1,5 +1,6 @@
 """The routes of the Messages API."""
 
+from attrs import evolve
 from klein import Klein
 
 from ccproxy.api.messages.request import BETA_HEADER, decode_messages, with_betas
@@ -59,11 +60,14 @@ class MessagesRoutes(Routes):
             adjusted=decoded.adjusted,
         )
         meta = MessageMeta(id=f"msg_{context.hex}", request_id=context.id)
+        thinking = decoded.thinking
+        if question.thinks_by_name:
+            thinking = evolve(thinking, is_shown=True)
         if decoded.stream:
-            encoder = MessageStream(meta, decoded.thinking)
+            encoder = MessageStream(meta, thinking)
             await EventStream(context, encoder, keep_alive=PING).run(question)
             return None
-        document = MessageDocument(meta, decoded.thinking)
+        document = MessageDocument(meta, thinking)
         await collect(context, question, document)
         return json_response(context.request, document.encode())
 

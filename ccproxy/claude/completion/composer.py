@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from ccproxy.claude.answers import RememberedAnswers
 from ccproxy.claude.body.compose import Composition, composing, run
 from ccproxy.claude.body.options import ComposeOptions
-from ccproxy.claude.models import Catalogue
+from ccproxy.claude.models import Catalogue, NamedModel
 from ccproxy.claude.protocol.records import Account
 from ccproxy.core.backend import LARGE_BYTES
 from ccproxy.core.messages import MessagesRequest
@@ -32,15 +32,25 @@ class ComposedQuestion:
 
     Attributes:
         request: the client's request.
-        model: the model's name for the CLI, resolved from the client's.
+        named: the model, and what the client's name for it asks for.
         owner: the id of the client's key.
         composition: the body.
     """
 
     request: MessagesRequest
-    model: str
+    named: NamedModel
     owner: str
     composition: Composition
+
+    @property
+    def model(self) -> str:
+        """The model's name for the CLI."""
+        return self.named.model
+
+    @property
+    def thinks_by_name(self) -> bool:
+        """Whether the model's name asks for thinking."""
+        return self.named.thinks
 
     @property
     def effort(self) -> str | None:
@@ -55,7 +65,7 @@ class ComposedQuestion:
     @property
     def ignored(self) -> Sequence[str]:
         """The client's paths of fields that are not sent."""
-        return self.composition.ignored
+        return (*self.named.ignored, *self.composition.ignored)
 
     @property
     def prefix(self) -> str:

@@ -45,12 +45,14 @@ class NativeQuestion:
         adjusted: the client's paths of fields that are sent in another form.
         ignored: the client's paths of fields that are not sent.
         prefix: the hash of everything before the answer; always unknown here.
+        thinks_by_name: whether the model's name asks for thinking.
     """
 
     prompt: Prompt
     adjusted: tuple[str, ...]
     ignored: tuple[str, ...]
     prefix: str = ""
+    thinks_by_name: bool = False
 
     @property
     def model(self) -> str:

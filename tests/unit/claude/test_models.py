@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy.claude.models import Catalogue
+from ccproxy.claude.models import Catalogue, NamedModel
 from ccproxy.claude.protocol.records import ModelInfo
 from ccproxy.core.errors import ModelNotFound
 
@@ -165,6 +165,60 @@ def test_a_long_name_does_not_keep_the_server_busy(piece: str) -> None:
         catalogue(("*b*", "opus")).resolve(name)
     # Some milliseconds, against three seconds where time grows by the square.
     assert process_time() - before < 1
+
+
+# Suffixes.
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "asks"),
+    [
+        ("sonnet-thinking", "sonnet", "thinks"),
+        ("claude-sonnet-4-5-thinking", "sonnet", "thinks"),
+        ("claude-sonnet-4-20250514-thinking", "sonnet", "thinks"),
+        ("anthropic/claude-3.7-sonnet:thinking", "sonnet", "thinks"),
+        ("Claude-Opus-4.5-Reasoning", "opus", "thinks"),
+        ("claude-opus-5-5-thinking", "claude-opus-5-5", "thinks"),
+        ("us.anthropic.claude-opus-4-5-20251101-v1:0:thinking", "opus", "thinks"),
+        ("anthropic/claude-sonnet-4.5:online", "sonnet", "searches_web"),
+        ("opus:thinking:online", "opus", "thinks searches_web"),
+        ("sonnet[1m]", "Sonnet[1m]", ""),
+        ("claude-sonnet-4-5[1m]", "Sonnet[1m]", ""),
+        ("anthropic/claude-sonnet-4.5[1m]", "Sonnet[1m]", ""),
+        ("sonnet-thinking[1m]", "Sonnet[1m]", "thinks"),
+        ("haiku[1m]", "haiku", "ignored"),
+        ("claude-haiku-4-5[1m]:thinking", "haiku", "thinks ignored"),
+        ("anthropic/claude-haiku-4.5:free", "haiku", "ignored"),
+        ("anthropic/claude-opus-4.5:nitro", "opus", "ignored"),
+        ("anthropic/claude-3.7-sonnet:beta", "sonnet", "ignored"),
+    ],
+)
+def test_suffixes_of_a_name(name: str, model: str, asks: str) -> None:
+    named = catalogue(learned=True).read(name)
+    assert named.model == model
+    assert named.thinks == ("thinks" in asks)
+    assert named.searches_web == ("searches_web" in asks)
+    assert named.ignored == (("model",) if "ignored" in asks else ())
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt-4o-thinking", ":thinking", "[1m]", "sonnet-thinking-x", "o3:online"]
+)
+def test_suffix_of_no_model_is_not_found(name: str) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        catalogue(learned=True).read(name)
+    assert repr(name) in caught.value.message
+
+
+def test_mapping_of_a_name_with_its_suffix_comes_first() -> None:
+    made = catalogue(("opus-thinking", "haiku"), ("gpt-*-thinking", "opus"))
+    assert made.read("opus-thinking") == NamedModel(model="haiku")
+    assert made.read("gpt-5-thinking") == NamedModel(model="opus")
+
+
+def test_suffix_of_a_mapped_name() -> None:
+    made = catalogue(("gpt-4o", "haiku"))
+    assert made.read("gpt-4o:thinking") == NamedModel(model="haiku", thinks=True)
 
 
 # The operator's mappings.
