@@ -36,7 +36,7 @@ PURE_NAMES = (
     *(
         f"ccproxy.claude.{name}"
         for name in (
-            *("answers", "answer_cache", "models", "observer"),
+            *("answers", "answer_cache", "model_names", "models", "observer"),
             *(f"protocol.{each}" for each in ("codec", "records", "requests")),
             *("protocol.stream", "protocol.failures", "protocol.error_log"),
             "protocol.turn_failures",
