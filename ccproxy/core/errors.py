@@ -149,12 +149,6 @@ class ContentFiltered(ClientError):
     code = "content_filter"
 
 
-class InvalidEncryptedContent(ClientError):
-    """The encrypted content was changed, or was not made by this proxy."""
-
-    code = "invalid_encrypted_content"
-
-
 class PreviousResponseNotFound(ClientError):
     """The response named by ``previous_response_id`` is not stored."""
 

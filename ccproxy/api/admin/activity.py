@@ -36,10 +36,6 @@ REMEDIES: Mapping[str, str] = {
     ),
     "content_filter": "The provider's filter blocked the request or the answer: "
     "rephrase the request.",
-    "invalid_encrypted_content": (
-        "Encrypted content was changed, or is from another proxy: begin a new "
-        "conversation."
-    ),
     "previous_response_not_found": (
         "The previous response is not stored: send the whole conversation; see "
         "--keep-time."

@@ -210,10 +210,13 @@ def _take_result(
         _refuse_unanswered(waiting, param)
         unnamed = result.tool_use_id == NO_ID
         shown = "without an id" if unnamed else repr(result.tool_use_id)
-        raise InvalidRequest(
-            f"`{param}`: the tool result {shown} has no call right before it",
-            param=param,
+        is_second = any(unnamed or c.given == result.tool_use_id for c in calls)
+        why = (
+            "is one too many; send one for each call"
+            if is_second
+            else "has no call right before it"
         )
+        raise InvalidRequest(f"`{param}`: the tool result {shown} {why}", param=param)
     name = meant[0].name
     results[name] = block.replaced(tool_use_id=name)
 

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
-from ccproxy.core.errors import InvalidEncryptedContent
-
 # Fernet ignores other characters, and would accept a token that was changed by them.
 _TOKEN = re.compile("[A-Za-z0-9_-]+={0,2}")
 _decode = msgspec.json.Decoder(dict[str, str]).decode
@@ -34,30 +32,18 @@ class Encryptor:
         """Encrypt some texts to one line of ASCII."""
         return self._fernet.encrypt(msgspec.json.encode(values)).decode()
 
-    def decrypt(self, encrypted: str, at: str) -> Mapping[str, str]:
-        """Decrypt some texts.
+    def decrypt(self, encrypted: str) -> Mapping[str, str] | None:
+        """Decrypt some texts; None: another key encrypted them, or they were changed.
 
         Args:
             encrypted: the text that the client sent.
-            at: its path in the request.
-
-        Raises:
-            InvalidEncryptedContent: another key encrypted it, or it was changed.
         """
         if not _TOKEN.fullmatch(encrypted):
-            raise _invalid_content(at)
+            return None
         try:
             return _decode(self._fernet.decrypt(encrypted.encode()))
         except (InvalidToken, msgspec.DecodeError):
-            raise _invalid_content(at) from None
-
-
-def _invalid_content(at: str) -> InvalidEncryptedContent:
-    return InvalidEncryptedContent(
-        f"`{at}` was not made by this proxy, or was changed on the way; leave the item "
-        "out",
-        param=at,
-    )
+            return None
 
 
 def new_key() -> bytes:

@@ -12,7 +12,8 @@ whether it comes from a client or from the store.
 ``local_shell_call``,
 ``shell_call``
 ``…_output`` of these         its result
-``compaction``                a conversation's summary, encrypted
+``compaction``                a conversation's summary, encrypted; left out if
+                              another provider or key encrypted it
 ``item_reference``            a stored item, by its id
 any other                     a hosted tool of this or another provider; left out
 ============================  ================================================
@@ -44,7 +45,7 @@ from ccproxy.core.blocks import (
     tool_use_block,
 )
 from ccproxy.core.encoding import encode_json
-from ccproxy.core.errors import InvalidEncryptedContent, InvalidRequest, RequestTooLarge
+from ccproxy.core.errors import InvalidRequest, RequestTooLarge
 
 # The value of `include` with which a client asks for encrypted content.
 INCLUDE_ENCRYPTED = "reasoning.encrypted_content"
@@ -64,6 +65,8 @@ _OUTPUTS = (
 _KNOWN = frozenset(
     {*_CALLS, *_OUTPUTS, "message", "reasoning", "compaction", "item_reference"}
 )
+# Other providers have these types, too, in any shape.
+_SEALED = ("reasoning", "compaction")
 # Of the proxy's own responses: to read them from the store loses nothing.
 _OURS = ("web_search_call", "reasoning")
 # The user's message in the place of a compacted conversation.
@@ -191,17 +194,12 @@ def _fields(raw: bytes, at: str) -> ItemFields:
     about = decode_json(_kind_decoder, raw, at=at)
     if about.type is not None and about.type not in _KNOWN:
         return ItemFields(about.type, about.id if isinstance(about.id, str) else None)
-    if about.type == "reasoning":
-        return _reasoning(raw)
+    if about.type in _SEALED:
+        try:
+            return _decoder.decode(raw)
+        except msgspec.ValidationError:
+            return ItemFields(about.type)
     return decode_json(_decoder, raw, at=at)
-
-
-def _reasoning(raw: bytes) -> ItemFields:
-    """A reasoning item; other providers' may have any shape."""
-    try:
-        return _decoder.decode(raw)
-    except msgspec.ValidationError:
-        return ItemFields("reasoning")
 
 
 def _decode(raw: bytes, at: str) -> DecodedItem:
@@ -219,8 +217,6 @@ def _decode(raw: bytes, at: str) -> DecodedItem:
             _output(item)
         case "item_reference":
             required(item.fields.id, f"{at}.id")
-        case "compaction":
-            required(item.fields.encrypted_content, f"{at}.encrypted_content")
     return item
 
 
@@ -317,11 +313,12 @@ class _Reader:
                 return InputMessage(
                     at, "tool", result, result_of=called, field="output"
                 )
-            case "compaction":
-                where = f"{at}.encrypted_content"
-                opened = self._decrypt(fields.encrypted_content or "", where)
-                summary = _SUMMARY.format(opened.get("summary", ""))
-                return InputMessage(at, "user", summary)
+            case "compaction" if fields.encrypted_content:
+                summary = self._decrypt(fields.encrypted_content).get("summary")
+                if summary is not None:
+                    return InputMessage(at, "user", _SUMMARY.format(summary))
+                self.adjustments.ignore(at)
+                return None
             case "reasoning" if fields.encrypted_content:
                 thinking = self._thinking(fields.encrypted_content, at)
                 if thinking is None:
@@ -362,17 +359,16 @@ class _Reader:
     def _name(self, identity: ToolIdentity, at: str) -> str:
         return self.tools.called_name(identity, f"{at}.name", self.adjustments)
 
-    def _decrypt(self, encrypted: str, at: str) -> Mapping[str, str]:
+    def _decrypt(self, encrypted: str) -> Mapping[str, str]:
+        """The texts; none if another provider or another key encrypted them."""
         if self.encryptor is None:
             # The caller passes an encryptor if `has_encrypted_content` is true.
-            raise AssertionError(at)
-        return self.encryptor.decrypt(encrypted, at)
+            raise AssertionError(encrypted)
+        return self.encryptor.decrypt(encrypted) or {}
 
     def _thinking(self, encrypted: str, at: str) -> PastThinking | None:
-        try:
-            opened = self._decrypt(encrypted, at)
-        except InvalidEncryptedContent:
-            # Another provider or another key encrypted it.
+        opened = self._decrypt(encrypted)
+        if not {"data", "signature"} & opened.keys():
             return None
         about = opened.get("model", ""), opened.get("prefix", "")
         if "data" in opened:

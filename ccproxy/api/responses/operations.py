@@ -2,7 +2,6 @@
 
 from ccproxy.api.responses.request import ResponsesRequest
 from ccproxy.core.errors import (
-    InvalidEncryptedContent,
     NotFound,
     NotSupported,
     OriginNotAllowed,
@@ -20,10 +19,7 @@ from ccproxy.web.operation import (
 )
 
 STORE_ERRORS = (NotFound, StorageFailed)
-_CREATE_ERRORS = (
-    *(*MODEL_ERRORS, *STORE_ERRORS),
-    *(InvalidEncryptedContent, PreviousResponseNotFound),
-)
+_CREATE_ERRORS = (*MODEL_ERRORS, *STORE_ERRORS, PreviousResponseNotFound)
 
 INCLUDE = parameter(
     "include",

@@ -303,9 +303,16 @@ def _choice(
     path = notes.name("tool_choice")
     check_choice(choice, [tool.value.name for tool in request.tools], path)
     if not tools:
+        if choice is not None:
+            # The provider refuses the field without tools.
+            notes.ignore(path)
         return None
+    if request.tools:
+        return choice
     # Tools that were added for calls in the history must not be called.
-    return choice if request.tools else ToolChoice(type="none")
+    if choice is not None and choice.type != "none":
+        notes.adjust(path)
+    return ToolChoice(type="none")
 
 
 def _history(

@@ -80,10 +80,13 @@ class OpenCalls:
         waiting = self._open.get(result.tool_use_id)
         if not waiting:
             path = block.at or "messages"
+            why = (
+                "has no call right before it"
+                if waiting is None
+                else "is one too many; send one for each call"
+            )
             raise InvalidRequest(
-                f"`{path}`: the tool result {result.tool_use_id!r} has no call right "
-                "before it",
-                param=path,
+                f"`{path}`: the tool result {result.tool_use_id!r} {why}", param=path
             )
         identifier, _ = waiting.popleft()
         if identifier == result.tool_use_id:

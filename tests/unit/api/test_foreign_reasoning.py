@@ -75,6 +75,10 @@ def test_thinking_without_signature_in_chat(field: str) -> None:
         {"type": "reasoning", "encrypted_content": "gAAAAzq", "summary": []},
         {"type": "reasoning", "id": "rs_zq", "summary": [{"text": "zq"}]},
         {"type": "reasoning", "encrypted_content": 5, "content": {}},
+        {"type": "compaction", "encrypted_content": "gAAAAzq", "id": "cmp_1"},
+        {"type": "compaction", "encrypted_content": 5, "id": 5},
+        {"type": "compaction", "encrypted_content": None},
+        {"type": "compaction", "content": "zq"},
         {"type": "image_generation_call", "id": "ig_1", "result": "zq"},
         {"type": "code_interpreter_call", "code": "zq", "outputs": []},
         {"type": "mcp_call", "arguments": "zq", "output": "zq", "error": {}},
@@ -109,7 +113,9 @@ _JSON = st.recursive(
         ),
         _JSON,
     ),
-    st.sampled_from(["reasoning", "file_search_call", "mcp_approval_request", "x"]),
+    st.sampled_from(
+        ["reasoning", "compaction", "file_search_call", "mcp_approval_request", "x"]
+    ),
 )
 def test_any_item_of_another_provider(fields: dict[str, Any], kind: str) -> None:
     found = with_item({**fields, "type": kind})

@@ -195,7 +195,11 @@ def test_thinking_stands_in_front_and_its_model_beside() -> None:
         ([said("assistant", None, call("a")), result("b")], "'a' has no result"),
         (
             [said("assistant", None, call("a")), result("a"), result("a")],
-            "'a' has no call",
+            "'a' is one too many",
+        ),
+        (
+            [said("assistant", None, call("a")), result("a"), result(NO_ID)],
+            "without an id is one too many",
         ),
         (
             [said("assistant", None, call("a"), call("a")), result("a")],

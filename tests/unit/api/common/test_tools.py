@@ -340,7 +340,7 @@ BAD_HISTORIES: list[tuple[list[dict[str, Any]], str]] = [
     ([USER, assistant(call("c")), result("d")], "'c' has no result"),
     (
         [USER, assistant(call("c")), result("c"), assistant(), result("c")],
-        "'c' has no call",
+        "'c' is one too many",
     ),
     ([USER, assistant(call("c"), call("c")), result("c")], "'c' has no result"),
     ([USER, assistant(call("c"))], "'c' has no result"),

@@ -9,9 +9,6 @@ from ccproxy.api.responses.stored import (
     kept_response,
     shown_response,
 )
-from ccproxy.core.errors import (
-    InvalidEncryptedContent,
-)
 from ccproxy.core.stream import (
     Event,
     Finished,
@@ -60,7 +57,7 @@ def test_each_block_of_thinking_is_an_item_with_its_seal() -> None:
         [],
         [],
     ]
-    assert [SEAL.decrypt(item["encrypted_content"], "") for item in items] == [
+    assert [SEAL.decrypt(item["encrypted_content"]) for item in items] == [
         {"thinking": "hm", "signature": "one", "model": "claude-test-1"},
         {"thinking": "well", "signature": "two", "model": "claude-test-1"},
         {"data": "dark", "model": "claude-test-1"},
@@ -137,12 +134,29 @@ def not_ours(change: str) -> str:
 
 
 @pytest.mark.parametrize("change", ["foreign", "cut", "flipped", "not ASCII"])
-def test_summary_that_cannot_be_opened_is_refused(change: str) -> None:
-    """Without it the conversation would be another one."""
+def test_summary_that_cannot_be_opened_is_left_out_and_named(change: str) -> None:
+    """A conversation may have been begun with another provider."""
     item = {"type": "compaction", "encrypted_content": not_ours(change)}
-    with pytest.raises(InvalidEncryptedContent) as caught:
-        asked(request(input=[item, ITEM]))
-    assert caught.value.param == "input[0].encrypted_content"
+    told = assembled(request(input=[item, ITEM]))
+    assert plain(told.request.messages) == [("user", "x")]
+    assert told.ignored == ("input[0]",)
+
+
+def test_sealed_thinking_is_no_summary_and_a_summary_no_thinking() -> None:
+    thinking = SEAL.encrypt({"thinking": "hm", "signature": "one"})
+    summary = SEAL.encrypt({"summary": "S."})
+    items = [
+        ITEM,
+        {"type": "compaction", "encrypted_content": thinking},
+        {"type": "reasoning", "summary": [], "encrypted_content": summary},
+        {"role": "assistant", "content": "b"},
+        ITEM,
+    ]
+    told = assembled(request(input=items))
+    assert [role for role, _ in plain(told.request.messages)] == [
+        *("user", "assistant", "user"),
+    ]
+    assert told.ignored == ("input[1]", "input[2]")
 
 
 @pytest.mark.parametrize("change", ["foreign", "cut", "flipped", "not ASCII"])

@@ -160,8 +160,27 @@ def test_a_required_call_of_a_missing_tool_is_refused() -> None:
         assert caught.value.param == "tool_choice"
 
 
-def test_a_choice_without_tools_is_left_out() -> None:
-    assert "tool_choice" not in body_of(_ask({"type": "auto"}, tools=[]))
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "auto"},
+        {"type": "none"},
+        {"type": "auto", "disable_parallel_tool_use": True},
+        {"type": "auto", "novel": 1},
+    ],
+)
+def test_a_choice_without_tools_is_left_out_and_named(choice: Any) -> None:
+    composition = _ask(choice, tools=[])
+    assert "tool_choice" not in body_of(composition)
+    assert composition.ignored == ("tool_choice",)
+
+
+def test_a_choice_among_tools_that_the_proxy_adds_is_named() -> None:
+    told = [user("hi"), assistant(call("a")), user(result("a"))]
+    composition = _ask({"type": "auto"}, messages=told, tools=[])
+    assert body_of(composition)["tool_choice"] == {"type": "none"}
+    assert composition.adjusted == ("tools", "tool_choice")
+    assert _ask({"type": "none"}, messages=told, tools=[]).adjusted == ("tools",)
 
 
 def test_the_second_question_follows_the_answer() -> None:

@@ -108,7 +108,7 @@ def test_results_after_another_message_are_moved_to_the_front() -> None:
         (
             [user("hi"), assistant(call("a")), user(result("a"), result("a"))],
             "messages[2].content[1]",
-            "no call",
+            "one too many",
         ),
     ],
 )
