@@ -26,18 +26,16 @@ Source: docs/claude-cli-protocol.md, "Ends".
 """
 
 from collections.abc import Collection, Mapping
-from enum import Enum, auto
 
-import msgspec
 from msgspec import Raw
+from typing_extensions import override
 
 from ccproxy.claude.native.block_writer import BlockWriter, HeldText
 from ccproxy.claude.native.structured_output import TOOL, StructuredAnswer
 from ccproxy.claude.native.tool_calls import ToolCallDecoder
 from ccproxy.claude.native.usage_counter import UsageCounter
 from ccproxy.claude.observer import turn_cost
-from ccproxy.claude.protocol.codec import Record, WireError
-from ccproxy.claude.protocol.error_log import LoggedError
+from ccproxy.claude.protocol.codec import Record
 from ccproxy.claude.protocol.failures import error_for
 from ccproxy.claude.protocol.records import ApiRetry, Init, RateLimitEvent, Result
 from ccproxy.claude.protocol.stream import (
@@ -56,16 +54,14 @@ from ccproxy.claude.protocol.stream import (
     ThinkingPiece,
     UserLine,
 )
-from ccproxy.claude.protocol.turn_failures import RefusalTracker
+from ccproxy.claude.protocol.turn_failures import FallibleTurn, TurnPhase
 from ccproxy.core.blocks import Block, Text, Thinking, ToolUse
 from ccproxy.core.errors import (
-    Cause,
     CCProxyError,
-    ClaudeFailed,
     InvalidRequest,
     SchemaNotSatisfied,
 )
-from ccproxy.core.stream import Event, Failed, Finished, FinishReason, Restarted
+from ccproxy.core.stream import Event, Finished, FinishReason, Restarted
 
 _RETRIES_USED_UP = "error_max_structured_output_retries"
 
@@ -92,14 +88,7 @@ _CUT_SHORT = frozenset(
 )
 
 
-class _Phase(Enum):
-    WAITING = auto()
-    STREAMING = auto()
-    WHOLE = auto()
-    OVER = auto()
-
-
-class NativeTurnDecoder:
+class NativeTurnDecoder(FallibleTurn):
     """Decodes the records of one turn.
 
     Args:
@@ -126,7 +115,7 @@ class NativeTurnDecoder:
         spent_usd: float = 0.0,
         before: str | None = None,
     ) -> None:
-        self._refusals = RefusalTracker(wall_seconds)
+        super().__init__(wall_seconds)
         self._spent_usd = spent_usd
         self._before = before
         self._must_call = must_call
@@ -144,7 +133,6 @@ class NativeTurnDecoder:
         self._must_remind = False
         # Why the answer of the last message was rejected.
         self._void: str | None = None
-        self._phase = _Phase.WAITING
         self._message_id: str | None = after
         self._streamed_id: str | None = after
         self._stop_reason: str | None = None
@@ -152,11 +140,6 @@ class NativeTurnDecoder:
         # The CLI's sum includes the messages before the calls.
         self._usage = UsageCounter(is_partial=after is not None)
         self._cut_short = False
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the last event was returned."""
-        return self._phase is _Phase.OVER
 
     @property
     def will_send_own_request(self) -> bool:
@@ -183,28 +166,10 @@ class NativeTurnDecoder:
         owed, self._must_remind = self._must_remind, False
         return owed
 
-    def note_logged(self, error: LoggedError | None) -> None:
-        """Take the provider's last error in the CLI's log."""
-        self._refusals.note_logged(error)
-
-    def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
-        """The error for a timeout: the last refusal of the provider, if any."""
-        return self._refusals.timeout_error(otherwise)
-
-    def receive(self, record: Record) -> list[Event]:
-        """The events of a record; none after the end of the turn.
-
-        Raises:
-            WireError: a part of the record is not of the known shape.
-        """
-        if self._phase is _Phase.OVER:
-            return []
-        try:
-            return self._received(record)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise WireError(f"an answer of an unknown shape: {error}") from None
-
+    @override
     def _received(self, record: Record) -> list[Event]:
+        if self.is_over:
+            return []
         match record:
             case StreamLine(parent_tool_use_id=None):
                 return self._streamed(record.event)
@@ -230,16 +195,10 @@ class NativeTurnDecoder:
         return []
 
     def _user(self, record: UserLine) -> list[Event]:
-        if record.is_synthetic and self._phase is _Phase.STREAMING:
+        if record.is_synthetic and self._phase is TurnPhase.STREAMING:
             # The CLI keeps the incomplete answer, and asks the model in its own words
             # to continue: the two parts are not one answer.
-            return self._fail(
-                ClaudeFailed(
-                    "the connection to the model was lost during the answer, and "
-                    "the CLI could not repeat the request; try again",
-                    cause=Cause.CONNECTION_LOST,
-                )
-            )
+            return self._connection_lost()
         if self._answer is not None:
             # A rejected answer is void when the next one comes. If none comes, because
             # the answer was cut off, the rejected one stays.
@@ -247,13 +206,8 @@ class NativeTurnDecoder:
         return []
 
     def _streamed(self, event: StreamPart) -> list[Event]:
-        if isinstance(event, _PIECES) and self._phase is not _Phase.STREAMING:
-            return self._fail(
-                ClaudeFailed(
-                    "the claude CLI sent a part of an answer that has not begun",
-                    cause=Cause.INVALID_OUTPUT,
-                )
-            )
+        if isinstance(event, _PIECES) and self._phase is not TurnPhase.STREAMING:
+            return self._not_begun()
         match event:
             case BlockDeltaEvent(delta=delta):
                 return self._delta(delta)
@@ -263,7 +217,7 @@ class NativeTurnDecoder:
                 return self._calls.close()
             case MessageStartEvent(message=head):
                 self._streamed_id = head.id
-                return self._begin(head.id, head.model, head.usage, _Phase.STREAMING)
+                return self._begin(head.id, head.model, head.usage, TurnPhase.STREAMING)
             case MessageDeltaEvent(delta=stop, usage=usage):
                 self._usage.message(usage)
                 if stop.stop_reason is not None:
@@ -286,10 +240,10 @@ class NativeTurnDecoder:
         return []
 
     def _begin(
-        self, identifier: str, model: str, usage: Raw, phase: _Phase
+        self, identifier: str, model: str, usage: Raw, phase: TurnPhase
     ) -> list[Event]:
         events: list[Event] = []
-        restarted = self._phase is _Phase.STREAMING
+        restarted = self._phase is TurnPhase.STREAMING
         self._usage.begin(usage, restarted=restarted)
         if restarted:
             self._text.drop_message()
@@ -308,7 +262,7 @@ class NativeTurnDecoder:
         return [*events, *self._blocks.message(model, self._usage.so_far)]
 
     def _stopped(self, stop_reason: str) -> list[Event]:
-        self._phase = _Phase.WHOLE
+        self._phase = TurnPhase.WHOLE
         self._stop_reason = stop_reason
         reason = _FINISH_REASONS.get(stop_reason)
         if stop_reason == "tool_use" and self._calls.has_called:
@@ -330,7 +284,7 @@ class NativeTurnDecoder:
         events: list[Event] = []
         if message.id != self._message_id:
             events += self._begin(
-                message.id, message.model, message.usage, _Phase.WHOLE
+                message.id, message.model, message.usage, TurnPhase.WHOLE
             )
         for raw in message.content:
             events += self._whole_block(Block.decode(raw))
@@ -355,29 +309,14 @@ class NativeTurnDecoder:
                 return [*opened, *json, *self._calls.close()]
         return [*self._calls.open(block), *self._calls.close()]
 
-    def _refused(self, record: ApiRetry) -> list[Event]:
-        event = self._refusals.retry(record)
-        if isinstance(event, Failed):
-            self._phase = _Phase.OVER
-        return [event]
-
     def _result(self, result: Result) -> list[Event]:
         if result.is_error or result.subtype != "success":
             return self._fail(self._error(result))
-        if self._phase is _Phase.WAITING:
+        if self._phase is TurnPhase.WAITING:
             # The text of the result may be that of an earlier turn.
-            return self._fail(
-                ClaudeFailed(
-                    "the claude CLI ended the turn without asking the model",
-                    cause=Cause.NOT_ASKED,
-                )
-            )
-        if self._phase is _Phase.STREAMING:
-            return self._fail(
-                ClaudeFailed(
-                    "the answer broke off and was not resumed", cause=Cause.NOT_RESUMED
-                )
-            )
+            return self._not_asked()
+        if self._phase is TurnPhase.STREAMING:
+            return self._not_resumed()
         if self._must_call and not self._has_reminded:
             return self._remind()
         if self._answer is not None:
@@ -393,7 +332,7 @@ class NativeTurnDecoder:
         self._has_reminded = self._must_remind = True
         self._usage.count_alone()
         self._text.set_aside()
-        self._phase = _Phase.WAITING
+        self._phase = TurnPhase.WAITING
         return []
 
     def _error(self, result: Result) -> CCProxyError:
@@ -407,7 +346,7 @@ class NativeTurnDecoder:
     def _finish(
         self, reason: FinishReason | None, result: Result | None
     ) -> list[Event]:
-        self._phase = _Phase.OVER
+        self._phase = TurnPhase.OVER
         stop_reason = _STOP_REASONS[reason or FinishReason.STOP]
         if stop_reason == "end_turn" and self._stop_sequence is not None:
             stop_reason = "stop_sequence"
@@ -418,7 +357,3 @@ class NativeTurnDecoder:
             cost_usd=turn_cost(self._spent_usd, result),
         )
         return [*self._blocks.close(), end]
-
-    def _fail(self, error: CCProxyError) -> list[Event]:
-        self._phase = _Phase.OVER
-        return [Failed(error)]

@@ -3,11 +3,16 @@
 Source: docs/claude-cli-protocol.md, "Ends" and "Retries".
 """
 
+from enum import Enum, auto
+
+import msgspec
+
+from ccproxy.claude.protocol.codec import Record, WireError
 from ccproxy.claude.protocol.error_log import LoggedError
 from ccproxy.claude.protocol.failures import UNKNOWN, Refusal, error_for
 from ccproxy.claude.protocol.records import ApiRetry, RateLimitInfo, Result
-from ccproxy.core.errors import CCProxyError
-from ccproxy.core.stream import Failed, UpstreamRetry
+from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
+from ccproxy.core.stream import Event, Failed, UpstreamRetry
 
 # The CLI refreshes a refused login once; after the second refusal its retries would
 # only keep the client waiting.
@@ -115,3 +120,82 @@ class RefusalTracker:
             used_up=reset_seconds is not None,
             wall_seconds=self._wall_seconds,
         )
+
+
+class TurnPhase(Enum):
+    """How far an answer is; the modules of the decoders have tables of the phases."""
+
+    WAITING = auto()
+    STREAMING = auto()
+    CUT = auto()
+    WHOLE = auto()
+    OVER = auto()
+
+
+class FallibleTurn:
+    """The base of the decoders of both modes: how their turns fail.
+
+    Args:
+        wall_seconds: Unix time of the question; rate limits end relative to it.
+    """
+
+    def __init__(self, wall_seconds: float) -> None:
+        self._refusals = RefusalTracker(wall_seconds)
+        self._phase = TurnPhase.WAITING
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last event was returned."""
+        return self._phase is TurnPhase.OVER
+
+    def note_logged(self, error: LoggedError | None) -> None:
+        """Take the provider's last error in the CLI's log."""
+        self._refusals.note_logged(error)
+
+    def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
+        """The error for a timeout: the last refusal of the provider, if any."""
+        return self._refusals.timeout_error(otherwise)
+
+    def receive(self, record: Record) -> list[Event]:
+        """The events of a record; none after the end of the answer.
+
+        Raises:
+            WireError: a part of the record is not of the known shape.
+        """
+        try:
+            return self._received(record)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            # Raw parts are decoded here for the first time, as UTF-8, too.
+            raise WireError(f"an answer of an unknown shape: {error}") from None
+
+    def _received(self, record: Record) -> list[Event]:
+        raise NotImplementedError
+
+    def _refused(self, record: ApiRetry) -> list[Event]:
+        event = self._refusals.retry(record)
+        if isinstance(event, Failed):
+            self._phase = TurnPhase.OVER
+        return [event]
+
+    def _fail(self, error: CCProxyError) -> list[Event]:
+        self._phase = TurnPhase.OVER
+        return [Failed(error)]
+
+    def _not_begun(self) -> list[Event]:
+        what = "the claude CLI sent a part of an answer that has not begun"
+        return self._fail(ClaudeFailed(what, cause=Cause.INVALID_OUTPUT))
+
+    def _not_asked(self) -> list[Event]:
+        what = "the claude CLI ended the turn without asking the model"
+        return self._fail(ClaudeFailed(what, cause=Cause.NOT_ASKED))
+
+    def _not_resumed(self) -> list[Event]:
+        what = "the answer broke off and was not resumed"
+        return self._fail(ClaudeFailed(what, cause=Cause.NOT_RESUMED))
+
+    def _connection_lost(self) -> list[Event]:
+        what = (
+            "the connection to the model was lost during the answer, and the CLI could "
+            "not repeat the request; try again"
+        )
+        return self._fail(ClaudeFailed(what, cause=Cause.CONNECTION_LOST))

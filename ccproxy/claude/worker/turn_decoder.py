@@ -27,14 +27,12 @@ Source: docs/claude-cli-protocol.md, "Ends", "Requests of its own" and "Retries"
 """
 
 from collections.abc import Sequence
-from enum import Enum, auto
 
-import msgspec
 from msgspec import Raw
+from typing_extensions import override
 
 from ccproxy.claude.observer import turn_cost
-from ccproxy.claude.protocol.codec import HalvedDeltas, Record, WireError
-from ccproxy.claude.protocol.error_log import LoggedError
+from ccproxy.claude.protocol.codec import HalvedDeltas, Record
 from ccproxy.claude.protocol.failures import provider_error
 from ccproxy.claude.protocol.records import ApiRetry, RateLimitEvent, Result
 from ccproxy.claude.protocol.stream import (
@@ -56,14 +54,12 @@ from ccproxy.claude.protocol.stream import (
     is_message,
     merged_usage,
 )
-from ccproxy.claude.protocol.turn_failures import RefusalTracker
+from ccproxy.claude.protocol.turn_failures import FallibleTurn, TurnPhase
 from ccproxy.core.blocks import Block, Text, Thinking, ToolUse, is_blank
-from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,
     Event,
-    Failed,
     Finished,
     InputJSONDelta,
     MessageStart,
@@ -85,21 +81,8 @@ _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "tool_use
 # After these stop reasons it sends none, even if the answer is empty.
 _FINAL = frozenset({"refusal", "pause_turn"})
 
-_LOST = (
-    "the connection to the model was lost during the answer, and the CLI could not "
-    "repeat the request; try again"
-)
 
-
-class _Phase(Enum):
-    WAITING = auto()
-    STREAMING = auto()
-    CUT = auto()
-    WHOLE = auto()
-    OVER = auto()
-
-
-class TurnDecoder:
+class TurnDecoder(FallibleTurn):
     """Decodes the records of one answer.
 
     Args:
@@ -111,9 +94,8 @@ class TurnDecoder:
     def __init__(
         self, wall_seconds: float, *, spent_usd: float = 0.0, may_begin: bool = True
     ) -> None:
-        self._refusals = RefusalTracker(wall_seconds)
+        super().__init__(wall_seconds)
         self._spent_usd = spent_usd
-        self._phase = _Phase.WAITING
         self._may_begin = may_begin
         self._message_id: str | None = None
         self._is_streamed = False
@@ -125,11 +107,6 @@ class TurnDecoder:
         self._asks_again = False
         self._is_settled = False
         self._is_bad_request = False
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the last event was returned."""
-        return self._phase is _Phase.OVER
 
     @property
     def will_send_own_request(self) -> bool:
@@ -146,14 +123,6 @@ class TurnDecoder:
         """Whether the provider answered 400: the CLI may give up features for good."""
         return self._is_bad_request
 
-    def note_logged(self, error: LoggedError | None) -> None:
-        """Take the provider's last error in the CLI's log."""
-        self._refusals.note_logged(error)
-
-    def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
-        """The error for a timeout: the last refusal of the provider, if any."""
-        return self._refusals.timeout_error(otherwise)
-
     def is_unexpected(self, record: Record) -> bool:
         """Whether a record begins a message that no question and no retry requested."""
         if self._may_begin or not is_message(record):
@@ -169,7 +138,7 @@ class TurnDecoder:
             None for any other record, which changes nothing.
         """
         if (
-            self._phase is _Phase.STREAMING
+            self._phase is TurnPhase.STREAMING
             and isinstance(record, StreamLine)
             and isinstance(record.event, BlockDeltaEvent)
             and record.parent_tool_use_id is None
@@ -177,21 +146,12 @@ class TurnDecoder:
             return self._delta(record.event)
         return None
 
+    @override
     def receive(self, record: Record) -> list[Event]:
-        """The events of a record; none after the end of the answer.
-
-        Raises:
-            WireError: a part of the record is not of the known shape.
-        """
         events = self.decode_delta(record)
-        if events is not None:
-            return events
-        try:
-            return self._received(record)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            # Raw parts are decoded here for the first time, as UTF-8, too.
-            raise WireError(f"an answer of an unknown shape: {error}") from None
+        return super().receive(record) if events is None else events
 
+    @override
     def _received(self, record: Record) -> list[Event]:
         match record:
             case StreamLine(parent_tool_use_id=None):
@@ -214,21 +174,16 @@ class TurnDecoder:
             head = event.message
             self._is_streamed = True
             return self._begin(head.id, head.model, head.usage)
-        if self._phase is _Phase.OVER or isinstance(event, MessageStopEvent):
-            if self._phase is _Phase.STREAMING:
-                self._phase = _Phase.CUT
+        if self._phase is TurnPhase.OVER or isinstance(event, MessageStopEvent):
+            if self._phase is TurnPhase.STREAMING:
+                self._phase = TurnPhase.CUT
                 # If no block began, the CLI repeats the request without a record.
                 self._may_begin = not self._blocks
             return []
-        if self._phase is _Phase.WAITING:
-            return self._fail(
-                ClaudeFailed(
-                    "the claude CLI sent a part of an answer that has not begun",
-                    cause=Cause.INVALID_OUTPUT,
-                )
-            )
+        if self._phase is TurnPhase.WAITING:
+            return self._not_begun()
         # The CLI closes the block of an answer whose connection was lost.
-        return self._piece(event) if self._phase is _Phase.STREAMING else []
+        return self._piece(event) if self._phase is TurnPhase.STREAMING else []
 
     def _delta(self, event: BlockDeltaEvent) -> list[Event]:
         if self._halved.last is not None or isinstance(event, HalvedDeltaEvent):
@@ -269,10 +224,10 @@ class TurnDecoder:
 
     def _begin(self, identifier: str, model: str, usage: Raw) -> list[Event]:
         self._may_begin = False
-        if self._phase is _Phase.OVER:
+        if self._phase is TurnPhase.OVER:
             return []
-        is_void = self._phase is not _Phase.WAITING
-        self._phase = _Phase.STREAMING
+        is_void = self._phase is not TurnPhase.WAITING
+        self._phase = TurnPhase.STREAMING
         self._message_id = identifier
         self._blocks = 0
         self._has_text = self._has_call = False
@@ -294,7 +249,7 @@ class TurnDecoder:
                 self._has_call = True
 
     def _stopped(self, stop: StopPart) -> list[Event]:
-        self._phase = _Phase.WHOLE
+        self._phase = TurnPhase.WHOLE
         self._stop = stop
         reason = stop.stop_reason
         self._asks_again = not self._has_call and (
@@ -313,11 +268,11 @@ class TurnDecoder:
         if message.id != self._message_id:
             self._is_streamed = False
             events += self._begin(message.id, message.model, message.usage)
-        if self._phase is _Phase.OVER:
+        if self._phase is TurnPhase.OVER:
             return []
         for raw in message.content:
             events += self._whole_block(Block.decode(raw))
-        self._phase = _Phase.WHOLE
+        self._phase = TurnPhase.WHOLE
         self._usage = merged_usage(message.usage, self._usage)
         if message.stop_reason is not None:
             events += self._stopped(
@@ -345,56 +300,45 @@ class TurnDecoder:
         self._note_content(block.value)
         return [ContentBlockStart(opened, index), *inner, ContentBlockStop(index)]
 
+    @override
     def _refused(self, record: ApiRetry) -> list[Event]:
-        if self._phase is _Phase.WHOLE:
+        if self._phase is TurnPhase.WHOLE:
             # The retry is not for the client's answer, which is whole.
             return []
         self._may_begin = True
-        if self._phase is _Phase.OVER:
+        if self._phase is TurnPhase.OVER:
             return []
-        if self._phase is _Phase.STREAMING:
-            self._phase = _Phase.CUT
-        event = self._refusals.retry(record)
-        if isinstance(event, Failed):
-            self._phase = _Phase.OVER
-        return [event]
+        if self._phase is TurnPhase.STREAMING:
+            self._phase = TurnPhase.CUT
+        return super()._refused(record)
 
     def _continued_by_cli(self) -> list[Event]:
         """Take a user's turn of the CLI, by which it asks the model to continue."""
         self._asks_again = True
-        if self._phase in (_Phase.STREAMING, _Phase.CUT):
+        if self._phase in (TurnPhase.STREAMING, TurnPhase.CUT):
             # The CLI keeps the incomplete answer; the next message would be another
             # answer.
-            return self._fail(ClaudeFailed(_LOST, cause=Cause.CONNECTION_LOST))
+            return self._connection_lost()
         return []
 
     def _result(self, result: Result) -> list[Event]:
         self._is_settled = True
         self._is_bad_request = result.api_error_status == _BAD_REQUEST
-        if self._phase is _Phase.OVER:
+        if self._phase is TurnPhase.OVER:
             return []
-        if self._phase is _Phase.WHOLE:
+        if self._phase is TurnPhase.WHOLE:
             return self._finish(result)
         if result.terminal_reason == "blocking_limit" and self._message_id is not None:
             # The proxy set this limit when the answer had begun.
-            return self._fail(ClaudeFailed(_LOST, cause=Cause.CONNECTION_LOST))
+            return self._connection_lost()
         if result.is_error or result.subtype != "success":
             return self._fail(provider_error(self._refusals.refusal(result)))
-        if self._phase is _Phase.WAITING:
-            return self._fail(
-                ClaudeFailed(
-                    "the claude CLI ended the turn without asking the model",
-                    cause=Cause.NOT_ASKED,
-                )
-            )
-        return self._fail(
-            ClaudeFailed(
-                "the answer broke off and was not resumed", cause=Cause.NOT_RESUMED
-            )
-        )
+        if self._phase is TurnPhase.WAITING:
+            return self._not_asked()
+        return self._not_resumed()
 
     def _finish(self, result: Result | None) -> list[Event]:
-        self._phase = _Phase.OVER
+        self._phase = TurnPhase.OVER
         reported = None if result is None else result.stop_reason
         details = bytes(self._stop.stop_details)
         return [
@@ -406,7 +350,3 @@ class TurnDecoder:
                 cost_usd=turn_cost(self._spent_usd, result),
             )
         ]
-
-    def _fail(self, error: CCProxyError) -> list[Event]:
-        self._phase = _Phase.OVER
-        return [Failed(error)]
