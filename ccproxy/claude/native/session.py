@@ -25,7 +25,8 @@ from ccproxy.claude.native.prompt import Prompt, ToolResultBlock
 from ccproxy.claude.native.session_setup import SessionSetup
 from ccproxy.claude.native.turn_decoder import NativeTurnDecoder
 from ccproxy.claude.process.launch import LaunchSpec
-from ccproxy.claude.process.process import ClaudeProcess, ProcessExit
+from ccproxy.claude.process.owner import ProcessExit
+from ccproxy.claude.process.process import ClaudeProcess
 from ccproxy.claude.protocol import codec as wire
 from ccproxy.claude.protocol import records, requests
 from ccproxy.claude.protocol.control import ControlChannel

@@ -33,12 +33,10 @@ left behind".
 import os
 import shutil
 import signal
-from collections.abc import Iterable
 from contextlib import suppress
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
@@ -55,14 +53,15 @@ from zope.interface import implementer
 
 from ccproxy.claude.process.binary import check_program
 from ccproxy.claude.process.launch import LaunchSpec
+from ccproxy.claude.process.owner import ProcessExit, ProcessOwner
 from ccproxy.claude.process.procfs import (
     is_stopped,
+    kill_each,
     leftovers,
     marked_processes,
     resident_bytes,
 )
 from ccproxy.claude.protocol.codec import LineSplitter, WireError, is_noise
-from ccproxy.claude.protocol.error_log import is_log_line
 from ccproxy.core.errors import Cause, ClaudeUnavailable, Overloaded
 
 # A CLI with a running tool needs 1.5 s to end by itself.
@@ -71,7 +70,6 @@ GRACE_SECONDS = 3.0
 _RELEASE_SECONDS = 2.0
 # So much, because an error of the provider's may quote a part of the request.
 _STDERR_BYTES = 2**15
-_LAST_WORDS_CHARACTERS = 300
 _MOST_NOISE = 100  # lines
 _STDERR = 2
 
@@ -123,48 +121,6 @@ class ChildStdin:
         written = pipe.writeSomeData(data)
         # Any other result means a broken pipe, which Twisted detects as well.
         return written if isinstance(written, int) else 0
-
-
-@frozen(kw_only=True)
-class ProcessExit:
-    """How a process ended.
-
-    Attributes:
-        code: exit status; None: a signal ended the process.
-        signal: number of the signal; None: the process exited.
-        stderr: its last 32 kB.
-        rest: stdout after the last whole line.
-    """
-
-    code: int | None
-    signal: int | None
-    stderr: str
-    rest: bytes
-
-    @override
-    def __str__(self) -> str:
-        how = f"exit status {self.code}"
-        if self.signal is not None:
-            how = f"signal {signal.Signals(self.signal).name}"
-        if self.rest:
-            how += f", in the middle of a line of {len(self.rest)} bytes"
-        lines = [line.strip() for line in self.stderr.splitlines()]
-        plain = [line for line in lines if line and not is_log_line(line)]
-        words = plain[-1][:_LAST_WORDS_CHARACTERS] if plain else ""
-        return f"{how}; stderr ends with: {words}" if words else how
-
-
-class ProcessOwner(Protocol):
-    """The receiver of a process's output and end."""
-
-    def lines_received(self, lines: list[bytes]) -> None:
-        """Take the whole lines of one read, at least one."""
-
-    def garbage_received(self, error: WireError) -> None:
-        """Note that a line is too long, or that too many lines are not JSON."""
-
-    def process_ended(self, end: ProcessExit) -> None:
-        """Note that the process is reaped and its pipes are closed; the last call."""
 
 
 class _State(Enum):
@@ -439,10 +395,3 @@ class ClaudeProcess(ProcessProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def kill_each(pids: Iterable[int]) -> None:
-    """Kill processes that exist and belong to this user."""
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)

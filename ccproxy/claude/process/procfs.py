@@ -4,6 +4,7 @@ Source: proc(5); docs/claude-cli-protocol.md, "What is left behind".
 """
 
 import os
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from mmap import PAGESIZE
@@ -74,6 +75,13 @@ def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:
                 if socket.name == f"{pid}.sock":
                     found.append(socket)
     return found
+
+
+def kill_each(pids: Iterable[int]) -> None:
+    """Kill processes that exist and belong to this user."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _read(proc: Path, pid: int, name: str) -> bytes:

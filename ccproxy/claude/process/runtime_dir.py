@@ -17,8 +17,7 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from ccproxy.claude.process.process import kill_each
-from ccproxy.claude.process.procfs import processes_in
+from ccproxy.claude.process.procfs import kill_each, processes_in
 
 _PREFIX = "ccproxy-"
 _LOCK = "owner"

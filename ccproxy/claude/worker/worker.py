@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 
 from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.process.launch import LaunchSpec
-from ccproxy.claude.process.process import ClaudeProcess, ProcessExit
+from ccproxy.claude.process.owner import ProcessExit
+from ccproxy.claude.process.process import ClaudeProcess
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import ControlChannel, LineWriter
 from ccproxy.claude.protocol.stream import is_message

@@ -14,7 +14,8 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from ccproxy.claude.process.launch import MARKER, LaunchSpec, exec_prefix
-from ccproxy.claude.process.process import ClaudeProcess, ProcessExit
+from ccproxy.claude.process.owner import ProcessExit
+from ccproxy.claude.process.process import ClaudeProcess
 from ccproxy.claude.protocol.codec import WireError
 from ccproxy.core.errors import ClaudeUnavailable, Overloaded
 from tests.integration.claude.conftest import FakeClaude
