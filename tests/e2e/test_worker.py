@@ -16,7 +16,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 
-from ccproxy.claude.worker.worker import Worker, WorkerLost
+from ccproxy.claude.worker.commands import WorkerLost
+from ccproxy.claude.worker.worker import Worker
 from ccproxy.core.errors import (
     Cause,
     CCProxyError,
@@ -93,7 +94,7 @@ def kept(lasting: Workers) -> Callable[[], Kept]:
         children = [worker._process.transport for worker in able]
         pipes = [pipe for child in children for pipe in child.pipes.values()]
         names = [os.readlink(f"/proc/self/fd/{pipe.fileno()}") for pipe in pipes]
-        timers = [t for w in able for t in (w._forgetting, w._heartbeat._looking)]
+        timers = [t for w in able for t in (w._timer, w._heartbeat._looking)]
         return Kept(timers, pipes, [child.pid for child in children], names)
 
     return tell
@@ -188,7 +189,7 @@ async def limited(worker: Worker, upstream: Upstream, body: Any, reply: Reply) -
     upstream.script(evolve(reply, hold_after=pieces, held=held))
     listener = Heard(worker=worker)
     worker.ask(body, listener)
-    await until(lambda: worker._reader.is_limited or listener.is_over)
+    await until(lambda: worker._reader._guard.is_closed or listener.is_over)
     held.callback(None)
     await until(lambda: listener.is_over and (worker.is_ready or worker.is_gone))
     return listener

@@ -12,7 +12,7 @@ from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.processes import ProcessSlots
-from ccproxy.claude.worker.worker import WorkerLost
+from ccproxy.claude.worker.commands import WorkerLost
 from ccproxy.config.limits import PoolLimits
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import Event, Failed, Finished

@@ -124,7 +124,7 @@ class RunningProxy:
         sweep: Any = self.service._proxy.store.retention._loop.call
         places = [place.timer for place in pool._idle._places.values()]
         ledger: Any = self.service._proxy.store.usage
-        own = [t for w in self.workers for t in (w._forgetting, w._heartbeat._looking)]
+        own = [t for w in self.workers for t in (w._timer, w._heartbeat._looking)]
         helping = [helper._timer for helper in self.backend._checker._helpers]
         return [*places, *own, *helping, pool._spares._timer, sweep, ledger._timer]
 

@@ -35,7 +35,8 @@ from ccproxy.claude.observer import ClaudeObserver, Served
 from ccproxy.claude.pool.pool import Pool
 from ccproxy.claude.pool.requests import AnswerChecker, AnswerState, PoolClient
 from ccproxy.claude.shaping.shaper import AskAgain
-from ccproxy.claude.worker.worker import Worker, WorkerLost
+from ccproxy.claude.worker.commands import WorkerLost
+from ccproxy.claude.worker.worker import Worker
 from ccproxy.core.backend import Listener
 from ccproxy.core.blocks import ToolUse
 from ccproxy.core.errors import CCProxyError, InternalError, InvalidRequest

@@ -39,7 +39,7 @@ from ccproxy.claude.process.binary import check_version, too_old
 from ccproxy.claude.protocol import codec, records, requests
 from ccproxy.claude.protocol.control import ControlChannel, LineWriter, in_pieces
 from ccproxy.claude.protocol.records import InitializeAnswer
-from ccproxy.core.errors import Cause, ClaudeFailed
+from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 
 # A CLI carries out a command in 15 ms, and 1 s more for each 20 MB of a body; on a
 # loaded machine several times as long. After this time a new process is faster.
@@ -57,6 +57,17 @@ _SHORT_SECONDS = 0.05
 
 class WorkerLost(ClaudeFailed):
     """The process failed, not the request: another process may get the request."""
+
+
+def error_of_command(error: BaseException | None) -> CCProxyError:
+    """The error of a worker whose command failed."""
+    if isinstance(error, codec.WireError):
+        return WorkerLost(f"the claude CLI sent {error}", cause=Cause.INVALID_OUTPUT)
+    if type(error) is ClaudeFailed:
+        return WorkerLost(error.message, cause=error.cause)
+    if isinstance(error, CCProxyError):
+        return error
+    return WorkerLost("a command to the claude CLI failed", cause=Cause.COMMAND_FAILED)
 
 
 class Commands:

@@ -47,6 +47,16 @@ class HasWorkerState:
         return self._state is WorkerState.READY
 
     @property
+    def is_free(self) -> bool:
+        """Whether the worker has no question, and is not gone."""
+        return self._state in (WorkerState.STARTING, WorkerState.READY)
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the worker has a question that is not over."""
+        return self._state in (WorkerState.PREPARING, WorkerState.ASKING)
+
+    @property
     def is_preparing(self) -> bool:
         """Whether the worker has a question that is not written yet."""
         return self._state is WorkerState.PREPARING

@@ -9,7 +9,6 @@ Source: docs/claude-cli-protocol.md, "Ends".
 """
 
 from collections.abc import Callable
-from enum import Enum, auto
 
 import msgspec
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -204,23 +203,6 @@ class Delivery(Deadlines):
         return events
 
 
-class TurnOutcome(Enum):
-    """The CLI's state when the answer is over for its listener.
-
-    =========  ======================================================================
-    SETTLED    the CLI has ended the turn
-    SETTLING   the CLI is about to end the turn
-    CONTINUES  the CLI still answers
-    UNUSABLE   the CLI would send a request of its own, or may have given up features
-    =========  ======================================================================
-    """
-
-    SETTLED = auto()
-    SETTLING = auto()
-    CONTINUES = auto()
-    UNUSABLE = auto()
-
-
 class _Budget(msgspec.Struct):
     max_tokens: int | None = None
 
@@ -274,27 +256,19 @@ class TurnReader:
         return self._turn.is_settled
 
     @property
-    def is_limited(self) -> bool:
-        """Whether the CLI cannot send a request of its own."""
-        return self._guard.is_closed
-
-    @property
     def would_send_own_request(self) -> bool:
         """Whether the CLI is about to send a request of its own."""
         return self._turn.will_send_own_request and not self._guard.is_closed
 
     @property
-    def outcome(self) -> TurnOutcome:
-        """The CLI's state when the answer is over for its listener."""
-        if self._turn.may_lose_features or self.would_send_own_request:
-            return TurnOutcome.UNUSABLE
-        if self._turn.is_settled:
-            return TurnOutcome.SETTLED
-        return (
-            TurnOutcome.SETTLING
-            if self._turn.will_send_own_request
-            else TurnOutcome.CONTINUES
-        )
+    def is_spoiled(self) -> bool:
+        """Whether the CLI would send a request of its own, or may lack features."""
+        return self._turn.may_lose_features or self.would_send_own_request
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the CLI has ended the turn, or is about to end it."""
+        return self._turn.is_settled or self._turn.will_send_own_request
 
     def begin(self, body: ComposedBody, listener: Listener) -> None:
         """Prepare to read the answer to a question."""

@@ -30,11 +30,12 @@ from ccproxy.claude.worker.commands import (
     Commands,
     Initialization,
     WorkerLost,
+    error_of_command,
 )
 from ccproxy.claude.worker.context import CLIContext
 from ccproxy.claude.worker.heartbeat import Heartbeat
 from ccproxy.claude.worker.state import HasWorkerState, WorkerState
-from ccproxy.claude.worker.turn_reader import TurnOutcome, TurnReader
+from ccproxy.claude.worker.turn_reader import TurnReader
 from ccproxy.core.backend import Listener
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, InternalError
 
@@ -43,8 +44,6 @@ _SETTLE_SECONDS = 3.0  # to end the turn and to rewind
 # Removing a body costs the CLI 14 ms, which a question in time makes unnecessary.
 _FORGET_SECONDS = 0.25
 _REFUSAL = "ccproxy does not do this"
-
-__all__ = ["Worker", "WorkerLost"]
 
 
 class Worker(HasWorkerState):
@@ -79,8 +78,8 @@ class Worker(HasWorkerState):
             ended=self._ended,
         )
         self._opening = Initialization(self._initialize, self._opened, self._failed)
-        self._forgetting: IDelayedCall | None = None
-        self._settling: IDelayedCall | None = None
+        # READY: removes the last body; SETTLING: gives up the CLI.
+        self._timer: IDelayedCall | None = None
         self._on_ready: Callable[[], None] | None = None
         self._on_lost: Callable[[], None] | None = None
         self._process = ClaudeProcess.spawn(
@@ -127,9 +126,7 @@ class Worker(HasWorkerState):
             CCProxyError: the process is gone, or ignores a command.
         """
         if not self.is_ready:
-            raise InternalError(
-                "a worker can be warmed up only before its first question"
-            )
+            raise InternalError("a worker is warmed up before its first question only")
         self._settle_soon()
         self._reader.begin_none()
         try:
@@ -147,7 +144,7 @@ class Worker(HasWorkerState):
         question, too; a process stopped by SIGSTOP cannot.
         """
         return (
-            self._state in (WorkerState.STARTING, WorkerState.READY)
+            self.is_free
             and (bool(system) or self.system is None)
             and not self._process.is_stopped
         )
@@ -158,13 +155,11 @@ class Worker(HasWorkerState):
         Raises:
             InternalError: the worker cannot take this question.
         """
-        if self._state not in (WorkerState.STARTING, WorkerState.READY) or (
-            self.system is not None and not body.system
-        ):
+        if not self.is_free or (self.system is not None and not body.system):
             raise InternalError("a worker was given a question that it cannot take")
         self.questions += 1
         self._state = WorkerState.PREPARING
-        self._stop_forgetting()
+        self._stop_timer()
         self._heartbeat.patience_seconds = len(body.json) / BYTES_A_SECOND
         self._heartbeat.start()
         self._process.forget_errors()
@@ -189,12 +184,12 @@ class Worker(HasWorkerState):
         """
         self._reader.delivery.leave()
         self._process.resume()
-        if self._state in (WorkerState.PREPARING, WorkerState.ASKING):
+        if self.is_answering:
             self._break_off()
 
     def pause(self) -> None:
         """Stop reading the answer until `resume`."""
-        if self._state in (WorkerState.PREPARING, WorkerState.ASKING):
+        if self.is_answering:
             self._process.pause()
             self._reader.delivery.pause()
 
@@ -206,7 +201,7 @@ class Worker(HasWorkerState):
 
     def close(self) -> "Deferred[None]":
         """Stop the CLI, without further callbacks. Fires when the process is gone."""
-        is_busy = self._state not in (WorkerState.STARTING, WorkerState.READY)
+        is_busy = not self.is_free
         self._on_lost = None
         self._reader.delivery.leave()
         self._retire(ClaudeFailed("the worker was closed", cause=Cause.PROCESS_ENDED))
@@ -249,8 +244,7 @@ class Worker(HasWorkerState):
 
     async def _initialize(self) -> records.InitializeAnswer:
         limit = self._context.limits.first_token_timeout
-        seconds = min(limit, _INITIALIZE_SECONDS)
-        answer = await self._commands.initialize(seconds)
+        answer = await self._commands.initialize(min(limit, _INITIALIZE_SECONDS))
         self._context.on_initialized(answer)
         return answer
 
@@ -289,36 +283,29 @@ class Worker(HasWorkerState):
             return
         self._reader.receive(record)
         if self.is_settling and self._reader.would_send_own_request:
-            self._give_up(
-                "the claude CLI was about to send a request of its own",
-                Cause.OWN_REQUEST,
-            )
+            what = "the claude CLI was about to send a request of its own"
+            self._give_up(what, Cause.OWN_REQUEST)
         elif self.is_settling and self._reader.is_settled:
             self._run(self._rewind())
 
     def _report_own_request(self) -> None:
-        self._log.error(
-            "a claude CLI sent a request of its own to the model and is killed"
-        )
-        self._give_up(
-            "the claude CLI sent a request of its own to the model", Cause.OWN_REQUEST
-        )
+        what = "the claude CLI sent a request of its own to the model"
+        self._log.error("{what} and is killed", what=what)
+        self._give_up(what, Cause.OWN_REQUEST)
 
     def _ended(self) -> None:
         """Decide the CLI's next state; the listener gets the end afterwards."""
         self._process.resume()
         if not self.is_asking:
             return
-        match self._reader.outcome:
-            case TurnOutcome.UNUSABLE:
-                self._give_up(
-                    "the claude CLI cannot be used again", Cause.TURN_DOES_NOT_END
-                )
-            case TurnOutcome.CONTINUES:
-                self._break_off()
-            case _:
-                # If the turn has ended already, `_at_turn` rewinds it.
-                self._settle_soon()
+        if self._reader.is_spoiled:
+            what = "the claude CLI cannot be used again"
+            self._give_up(what, Cause.TURN_DOES_NOT_END)
+        elif self._reader.is_ending:
+            # If the turn has ended already, `_at_turn` rewinds it.
+            self._settle_soon()
+        else:
+            self._break_off()
 
     def _timed_out(self, error: CCProxyError) -> None:
         if self.is_asking:
@@ -338,11 +325,9 @@ class Worker(HasWorkerState):
 
     def _settle_soon(self) -> None:
         self._state = WorkerState.SETTLING
-        self._stop_settling()
-        self._settling = self._clock.callLater(_SETTLE_SECONDS, self._settle_timed_out)
+        self._start_timer(_SETTLE_SECONDS, self._settle_timed_out)
 
     def _settle_timed_out(self) -> None:
-        self._settling = None
         self._give_up("the claude CLI does not end its turn", Cause.TURN_DOES_NOT_END)
 
     async def _rewind(self) -> None:
@@ -355,22 +340,25 @@ class Worker(HasWorkerState):
     def _become_ready(self) -> None:
         # The initialization alone does not count.
         is_back = self.is_settling or self.questions > 0
-        self._stop_settling()
+        self._stop_timer()
         self._state = WorkerState.READY
         if self._commands.has_body:
-            self._forgetting = self._clock.callLater(_FORGET_SECONDS, self._forget)
+            self._start_timer(_FORGET_SECONDS, self._forget)
         self._heartbeat.start()
         if is_back and self._on_ready is not None:
             self._on_ready()
 
     def _forget(self) -> None:
-        self._forgetting = None
         self._run(self._commands.forget())
 
-    def _stop_forgetting(self) -> None:
-        if self._forgetting is not None:
-            self._forgetting.cancel()
-            self._forgetting = None
+    def _start_timer(self, seconds: float, call: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = self._clock.callLater(seconds, call)
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
     # The end.
 
@@ -379,19 +367,10 @@ class Worker(HasWorkerState):
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
-        if isinstance(error, codec.WireError):
-            error = WorkerLost(
-                f"the claude CLI sent {error}", cause=Cause.INVALID_OUTPUT
-            )
-        elif type(error) is ClaudeFailed:
-            error = WorkerLost(error.message, cause=error.cause)
-        elif not isinstance(error, CCProxyError):
-            if not self.is_gone:
-                self._log.failure("a command to a CLI failed", failure)
-            error = WorkerLost(
-                "a command to the claude CLI failed", cause=Cause.COMMAND_FAILED
-            )
-        self._lose(error)
+        is_known = isinstance(error, CCProxyError | codec.WireError)
+        if not is_known and not self.is_gone:
+            self._log.failure("a command to a CLI failed", failure)
+        self._lose(error_of_command(error))
 
     def _give_up(self, why: str, cause: Cause) -> None:
         self._lose(WorkerLost(why, cause=cause))
@@ -411,14 +390,8 @@ class Worker(HasWorkerState):
 
     def _retire(self, error: CCProxyError) -> None:
         self._state = WorkerState.GONE
-        self._stop_forgetting()
+        self._stop_timer()
         self._heartbeat.stop()
-        self._stop_settling()
         self._reader.stop()
         self._controls.abandon(error)
         self._opening.fail(error)
-
-    def _stop_settling(self) -> None:
-        if self._settling is not None:
-            self._settling.cancel()
-            self._settling = None

@@ -14,7 +14,7 @@ from ccproxy.claude.completion.completion import Completion
 from ccproxy.claude.completion.composer import ComposedQuestion
 from ccproxy.claude.observer import Served
 from ccproxy.claude.shaping.shaper import AskAgain, SchemaCheck
-from ccproxy.claude.worker.worker import WorkerLost
+from ccproxy.claude.worker.commands import WorkerLost
 from ccproxy.core.blocks import Block, text_block, thinking_block, tool_use_block
 from ccproxy.core.errors import (
     CCProxyError,

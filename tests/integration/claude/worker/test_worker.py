@@ -17,7 +17,8 @@ from twisted.internet.task import Clock
 from typing_extensions import override
 
 from ccproxy.claude.observer import ClaudeObserver
-from ccproxy.claude.worker.worker import Worker, WorkerLost
+from ccproxy.claude.worker.commands import WorkerLost
+from ccproxy.claude.worker.worker import Worker
 from ccproxy.config.limits import TurnTimeouts
 from ccproxy.core.errors import (
     CCProxyError,
