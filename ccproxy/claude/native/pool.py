@@ -26,13 +26,13 @@ from ccproxy.claude.native.suspended_sessions import SuspendedSessions
 from ccproxy.claude.native.suspension import Suspension
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
 from ccproxy.claude.pool.circuit_breaker import CircuitBreaker
-from ccproxy.claude.pool.processes import ProcessSlots, StoppingProcesses
-from ccproxy.claude.pool.requests import AnswerChecker, RequestQueue
+from ccproxy.claude.pool.processes import EmptyWaiter, ProcessSlots, StoppingProcesses
+from ccproxy.claude.pool.requests import AnswerChecker, RequestQueue, shutting_down
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.worker.context import CLIContext, Launches
 from ccproxy.config.claude_settings import NativeSettings
 from ccproxy.core.backend import Listener
-from ccproxy.core.errors import CCProxyError, InvalidRequest, ShuttingDown
+from ccproxy.core.errors import CCProxyError, InvalidRequest
 from ccproxy.core.messages import MessagesRequest
 
 
@@ -137,7 +137,9 @@ class NativePool:
         self._suspended = SuspendedSessions(settings, clock, self._retire)
         self._stopping: StoppingProcesses[Session] = StoppingProcesses(slots, observer)
         self._stopped = False
-        self._drained: Deferred[None] | None = None
+        self._drained = EmptyWaiter(
+            lambda: not (self._running or self._checking or self._queue)
+        )
         slots.watch(self._serve, self.make_room)
 
     def prepare(
@@ -190,7 +192,7 @@ class NativePool:
             self, prompt, listener, self._checker, self._clock, self._observer
         )
         if self._stopped:
-            completion.fail(_stopping())
+            completion.fail(shutting_down())
             return completion
         taken = self._suspended.take(prompt)
         if taken is not None:
@@ -229,7 +231,7 @@ class NativePool:
         """Fail every request and stop every process. Fires when all are gone."""
         self._stopped = True
         for completion in (*self._queue, *self._running, *self._checking):
-            completion.fail(_stopping())
+            completion.fail(shutting_down())
         self._dismiss_suspended()
         return self._stopping.all_gone()
 
@@ -244,9 +246,7 @@ class NativePool:
         """
         self._stopped = True
         self._dismiss_suspended()
-        drained = self._drained = Deferred(self._forget_drain)
-        self._fire_drained()
-        return drained
+        return self._drained.wait()
 
     def session_counts(self) -> Mapping[str, int]:
         """The number of processes by state; always the same names."""
@@ -299,7 +299,7 @@ class NativePool:
             else:
                 self._retire(session, StopReason.NOT_REUSED)
         self._serve()
-        self._fire_drained()
+        self._drained.check()
 
     def _serve(self) -> None:
         """Serve waiting requests, as long as there are slots."""
@@ -360,17 +360,3 @@ class NativePool:
     def _dismiss_suspended(self) -> None:
         while self._suspended:
             self._suspended.dismiss(StopReason.SHUTDOWN)
-
-    def _forget_drain(self, _: object) -> None:
-        self._drained = None
-
-    def _fire_drained(self) -> None:
-        if self._drained is None:
-            return
-        if not (self._running or self._checking or self._queue):
-            drained, self._drained = self._drained, None
-            drained.callback(None)
-
-
-def _stopping() -> ShuttingDown:
-    return ShuttingDown("the proxy is being stopped; try again when it is back")

@@ -21,21 +21,22 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from ccproxy.claude.observer import ClaudeObserver, Served, StopReason
-from ccproxy.claude.pool.processes import ProcessSlots, StoppingProcesses, WorkerFactory
-from ccproxy.claude.pool.requests import PoolClient, RequestQueue
+from ccproxy.claude.pool.processes import (
+    EmptyWaiter,
+    ProcessSlots,
+    StoppingProcesses,
+    WorkerFactory,
+)
+from ccproxy.claude.pool.requests import PoolClient, RequestQueue, shutting_down
 from ccproxy.claude.pool.selection import IdleWorkers, SettlingWorkers, WorkerSelector
 from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.claude.worker.worker import Worker
 from ccproxy.config.limits import PoolLimits
-from ccproxy.core.errors import Cause, CCProxyError, Overloaded, ShuttingDown
+from ccproxy.core.errors import Cause, CCProxyError, Overloaded
 
 # A CLI grows with each question; this bound is in addition to that on its memory.
 _MOST_QUESTIONS = 500
-
-
-def _never() -> bool:
-    return False
 
 
 class Pool:
@@ -57,7 +58,7 @@ class Pool:
         limits: PoolLimits,
         clock: IReactorTime,
         observer: ClaudeObserver,
-        native_waits: Callable[[], bool] = _never,
+        native_waits: Callable[[], bool] = lambda: False,
     ) -> None:
         self._factory = factory
         self._stopping: StoppingProcesses[Worker] = StoppingProcesses(
@@ -84,7 +85,7 @@ class Pool:
             factory,
             self._stopping,
             slots,
-            self._start,
+            self.start_worker,
         )
         # Workers that were started to learn about the CLI; they become spares.
         self._opening: set[Worker] = set()
@@ -92,7 +93,7 @@ class Pool:
         self._is_stopped = False
         self._is_serving = False
         self._must_serve = False
-        self._drained: Deferred[None] | None = None
+        self._drained = EmptyWaiter(lambda: not self._clients)
         self._slots.watch(self._serve, self._leave_room)
 
     @property
@@ -128,19 +129,15 @@ class Pool:
         """
         self._is_stopped = True
         self._spares.stop()
-        if not self._clients:
-            self._selector.dismiss_all()
-        drained = self._drained = Deferred(self._forget_drain)
-        self._fire_drained()
-        return drained
+        self._dismiss_if_drained()
+        return self._drained.wait()
 
     def stop(self) -> "Deferred[None]":
         """Fail every request and stop every process. Fires when all are gone."""
         self._is_stopped = True
         self._spares.stop()
-        error = ShuttingDown("the proxy is being stopped; try again when it is back")
         for client in tuple(self._clients):
-            client.fail(error)
+            client.fail(shutting_down())
         self._selector.dismiss_all()
         for worker in self._settling:
             self._settling.discard(worker)
@@ -162,7 +159,7 @@ class Pool:
                 "no process slot is free for another claude CLI",
                 cause=Cause.NO_PROCESS_SLOT,
             )
-        worker = self._start(is_probe=True)
+        worker = self.start_worker(is_probe=True)
         self._opening.add(worker)
         try:
             answer = await worker.open()
@@ -195,8 +192,7 @@ class Pool:
 
     def wake(self) -> None:
         """Serve waiting requests and start spares: workers may be started again."""
-        if not self._is_stopped:
-            self._spares.refill(now=True)
+        self._refill(now=True)
         self._serve()
 
     # The requests' side.
@@ -204,9 +200,7 @@ class Pool:
     def submit(self, client: PoolClient) -> None:
         """Take a request; it is started or failed, now or later."""
         if self._is_stopped:
-            client.fail(
-                ShuttingDown("the proxy is being stopped; try again when it is back")
-            )
+            client.fail(shutting_down())
             return
         self._clients[client] = None
         self._queue.join(client)
@@ -248,7 +242,8 @@ class Pool:
             self._give_back(worker, is_lost=is_lost)
         self._serve()
         self._refill()
-        self._fire_drained()
+        self._dismiss_if_drained()
+        self._drained.check()
 
     # The spares' side.
 
@@ -273,9 +268,13 @@ class Pool:
             self._selector.dismiss_one()
         return False
 
-    def start_worker(self) -> Worker:
+    def start_worker(self, *, is_probe: bool = False) -> Worker:
         """Start a worker; raises `CCProxyError` if that is not possible."""
-        return self._start()
+        worker = self._factory.start(is_probe=is_probe)
+        self._slots.take()
+        worker.watch(lambda: self._lost(worker))
+        worker.on_ready(lambda: self._settled(worker))
+        return worker
 
     def retire(self, worker: Worker, why: StopReason) -> None:
         """Stop a worker's process; its slot is free when the process is gone."""
@@ -283,16 +282,9 @@ class Pool:
 
     # Serving.
 
-    def _start(self, *, is_probe: bool = False) -> Worker:
-        worker = self._factory.start(is_probe=is_probe)
-        self._slots.take()
-        worker.watch(lambda: self._lost(worker))
-        worker.on_ready(lambda: self._settled(worker))
-        return worker
-
-    def _refill(self) -> None:
+    def _refill(self, *, now: bool = False) -> None:
         if not self._is_stopped:
-            self._spares.refill()
+            self._spares.refill(now=now)
 
     def _serve(self) -> None:
         """Give workers to waiting requests, as long as there are any."""
@@ -403,12 +395,6 @@ class Pool:
         """Whether no request will need a worker any more."""
         return self._is_stopped and not self._queue
 
-    def _forget_drain(self, _: object) -> None:
-        self._drained = None
-
-    def _fire_drained(self) -> None:
-        if self._drained is None or self._clients:
-            return
-        self._selector.dismiss_all()
-        drained, self._drained = self._drained, None
-        drained.callback(None)
+    def _dismiss_if_drained(self) -> None:
+        if self._is_stopped and not self._clients:
+            self._selector.dismiss_all()

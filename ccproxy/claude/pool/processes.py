@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
 from ccproxy.claude.installation.conformance import Conformance
 from ccproxy.claude.observer import ClaudeObserver, StopReason
@@ -142,6 +142,33 @@ class WorkerFactory:
         return worker
 
 
+class EmptyWaiter:
+    """Lets one caller wait until something is empty.
+
+    Args:
+        is_empty: whether it is empty now.
+    """
+
+    def __init__(self, is_empty: Callable[[], bool]) -> None:
+        self._is_empty = is_empty
+        self._emptied: Deferred[None] | None = None
+
+    def wait(self) -> "Deferred[None]":
+        """Fires when it is empty; may be cancelled."""
+        emptied = self._emptied = Deferred(self._forget)
+        self.check()
+        return emptied
+
+    def check(self) -> None:
+        """Fire, if it is empty; to be called when something was removed."""
+        if self._emptied is not None and self._is_empty():
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
+
+    def _forget(self, _: object) -> None:
+        self._emptied = None
+
+
 class Stoppable(Protocol):
     """A CLI process: a worker, or a session of native mode."""
 
@@ -174,7 +201,7 @@ class StoppingProcesses(Generic[_Process]):
         self._observer = observer
         self._gone = gone
         self._stopping: set[_Process] = set()
-        self._all_gone: Deferred[None] | None = None
+        self._waiter = EmptyWaiter(lambda: not self._stopping)
 
     @property
     def stopping(self) -> int:
@@ -195,15 +222,10 @@ class StoppingProcesses(Generic[_Process]):
 
     def all_gone(self) -> "Deferred[None]":
         """Fires when no process is being stopped any more."""
-        if not self._stopping:
-            return succeed(None)
-        self._all_gone = Deferred()
-        return self._all_gone
+        return self._waiter.wait()
 
     def _retired(self, process: _Process) -> None:
         self._stopping.discard(process)
         self._slots.give_back()
         self._gone()
-        if not self._stopping and self._all_gone is not None:
-            all_gone, self._all_gone = self._all_gone, None
-            all_gone.callback(None)
+        self._waiter.check()

@@ -26,7 +26,13 @@ from twisted.python.failure import Failure
 from ccproxy.claude.observer import ClaudeObserver, Served
 from ccproxy.claude.worker.worker import Worker
 from ccproxy.core.backend import Listener
-from ccproxy.core.errors import Cause, CCProxyError, InternalError, QueueFull
+from ccproxy.core.errors import (
+    Cause,
+    CCProxyError,
+    InternalError,
+    QueueFull,
+    ShuttingDown,
+)
 from ccproxy.core.stream import Event, Failed, MessageStart, is_token
 
 # Bounds of `Retry-After`.
@@ -342,3 +348,8 @@ class RequestQueue(Generic[_Q]):
             retry_after_seconds=after,
             cause=cause,
         )
+
+
+def shutting_down() -> ShuttingDown:
+    """The error of a request that comes, or has no answer yet, when the pool stops."""
+    return ShuttingDown("the proxy is being stopped; try again when it is back")
