@@ -1,1 +1,1 @@
-"""Driving the Claude Code CLI: launch, wire, process, turn, session, pool."""
+"""Drives the Claude Code CLI: request bodies, processes, protocol, pools."""

@@ -1,8 +1,8 @@
-"""The model's own messages in this process's memory, and how they are compared. Pure.
+"""A cache of the model's messages, and the comparison of messages. Pure.
 
-Two messages are the same if their texts, the names of their calls and the arguments of
-their calls agree. The ids of calls and the spacing of JSON are not compared: many
-clients change them.
+Two messages count as the same if their texts, the names of their calls and the
+arguments of their calls are equal. The ids of calls and the spacing of JSON are not
+compared, because many clients change them.
 """
 
 import json
@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from ccproxy.core.blocks import Block, Text, ToolUse
 
-# The memory of a block besides its JSON, and of an answer: estimates.
+# Estimated memory of a block without its JSON, and of an answer without its blocks.
 _BLOCK_BYTES = 300
 _ENTRY_BYTES = 500
 _MOST_OF_ONE_KEY = 8
@@ -24,7 +24,7 @@ _MOST_OF_ONE_KEY = 8
 
 @frozen
 class AnswerContent:
-    """The content of a message by which a client's copy is compared.
+    """The content of a message that is compared with a client's copy.
 
     Attributes:
         text: the text of all blocks.
@@ -58,7 +58,7 @@ def _canonical(raw: Raw) -> bytes:
 
 
 def _number(text: str) -> float | int | str:
-    """Equal for equal numbers; a number that JavaScript cannot hold stays text."""
+    """Normalize a number, so that ``1.0`` equals ``1``; too large numbers stay text."""
     value = float(text)
     if not math.isfinite(value):
         return text
@@ -72,8 +72,8 @@ class RememberedAnswer:
     Attributes:
         owner: the client's key and the CLI's login.
         prefix: the hash of everything before the message.
-        model: full id of the model that made it.
-        blocks: the content as it came.
+        model: the full id of the model that made the message.
+        blocks: the unchanged content.
         content: the part that is compared with a client's copy.
     """
 
@@ -85,7 +85,7 @@ class RememberedAnswer:
 
     @property
     def size_bytes(self) -> int:
-        """The memory that the answer takes, estimated."""
+        """The estimated memory of the answer."""
         return _ENTRY_BYTES + sum(len(b.raw) + _BLOCK_BYTES for b in self.blocks)
 
 
@@ -96,10 +96,10 @@ class _Entry:
 
 
 class InMemoryAnswers:
-    """A cache of answers by key; drops the least recently used first.
+    """An LRU cache of answers; a key can have several answers.
 
     Args:
-        limit_bytes: memory for all answers, estimated.
+        limit_bytes: the limit of the estimated memory of all answers.
         seconds: how long an answer is kept after its last use.
     """
 
@@ -107,16 +107,16 @@ class InMemoryAnswers:
         self._limit_bytes = limit_bytes
         self._seconds = seconds
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        # Large requests are composed in a thread.
+        # Large requests are composed in a thread, which uses the cache.
         self._lock = Lock()
         self.size_bytes = 0
 
     def put(self, key: str, answer: RememberedAnswer, now: float) -> None:
-        """Add an answer to those under a key.
+        """Add an answer to the answers of a key.
 
         Args:
-            key: where it is found.
-            answer: what is kept.
+            key: the key for `get`.
+            answer: the answer to add.
             now: monotonic seconds.
         """
         with self._lock:
@@ -131,7 +131,7 @@ class InMemoryAnswers:
                 self._drop_oldest()
 
     def get(self, key: str, now: float) -> Sequence[RememberedAnswer]:
-        """The answers under a key, the newest first."""
+        """The answers of a key, the newest first."""
         with self._lock:
             self._expire(now)
             entry = self._entries.get(key)

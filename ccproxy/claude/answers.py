@@ -1,21 +1,20 @@
-"""The proxy's memory of the model's messages, for clients that do not send them whole.
+"""Remembers the model's messages, for clients that do not send them back unchanged.
 
-In a loop of tool calls a model keeps its thinking only if each of its messages comes
-back as it was made, with its signed thinking. Many clients drop the thinking, change
-ids or reformat arguments. So each message is kept as the model made it. It replaces
-the client's copy if both have the same `AnswerContent`.
+In a loop of tool calls, a model can use its earlier thinking only if the request has
+each of its messages unchanged, with the signed thinking. Many clients drop the
+thinking, change ids or reformat arguments. So the proxy remembers each message as the
+model made it. The remembered message replaces the client's copy if both have the same
+`AnswerContent`.
 
-A message is found by the client's key, the login, the model, and the hash of everything
-before it (`ccproxy.claude.body.turns`). Newer models refuse thinking after any other
-prefix. For older models a message is found by the provider's ids of its calls, too,
-because some clients change earlier messages.
+A message is looked up by the client's key, the login, the model, and the hash of
+everything before the message (`ccproxy.claude.body.turns`). Newer models refuse
+thinking after any other prefix. For older models, a message is also looked up by the
+ids of its calls, because some clients change earlier messages.
 
-After a restart, or on another node, memory is empty: before a request is composed, its
-messages are looked up in the store (`SharedAnswers`), by a hash of the ids of their
-calls and a hash of their content. Prefixes are compared here. Without a store the
-client's copy is sent, without thinking.
-
-Pure: the time is an argument.
+After a restart, or on another server, the memory is empty. So the messages of a request
+are first looked up in the store (`SharedAnswers`), by a hash of the ids of their calls
+and a hash of their content. This module then compares the prefixes. If nothing is
+found, the client's copy is sent, without thinking.
 """
 
 import re
@@ -44,25 +43,25 @@ _DIGEST_BYTES = 16
 
 
 class SharedAnswers(Protocol):
-    """A store that outlives this process; it does not read the answers.
+    """A store of answers that outlives this process; answers are opaque to it.
 
     A key is two hashes: of the ids of the answer's calls, and of its content.
     """
 
     def put(self, owner: str, key: tuple[str, str], document: bytes) -> None:
-        """Store an answer later; never fails."""
+        """Store an answer in the background; never raises."""
 
     async def find(
         self, owner: str, keys: Sequence[tuple[str, str]]
     ) -> Sequence[bytes]:
-        """The answers of an owner, oldest first, by either hash.
+        """The answers of an owner for which either hash matches, oldest first.
 
         Empty if the store takes too long, or fails.
         """
 
 
 class _Document(msgspec.Struct, frozen=True):
-    """An answer in the store."""
+    """An answer as it is stored."""
 
     prefix: str
     model: str
@@ -75,18 +74,18 @@ _encode = msgspec.json.Encoder().encode
 
 @define
 class RememberedAnswers:
-    """Keeps the model's messages, and finds them again.
+    """Remembers the model's messages.
 
     Attributes:
-        account: the account of the CLI's login. A model reads its thinking for one
-            account only, so answers to another account are not found.
-        shared: stores messages beyond this process; None: they are not stored.
+        account: the account of the CLI's login. Signed thinking is valid for one
+            account only, so answers of another account are not found.
+        shared: the store of messages; None: they are kept in memory only.
     """
 
     _cache: InMemoryAnswers
     account: str = ""
     shared: SharedAnswers | None = None
-    # Keys of messages that were made here and have no thinking.
+    # Keys of this process's messages without thinking. They need no lookup.
     _plain: OrderedDict[str, None] = field(factory=OrderedDict, init=False)
 
     def remember(
@@ -99,23 +98,23 @@ class RememberedAnswers:
         *,
         is_shared: bool = True,
     ) -> None:
-        """Keep a message of the model.
+        """Remember a message of the model.
 
         Args:
             owner: the id of the client's key.
-            prefix: the hash of everything before it.
+            prefix: the hash of everything before the message.
             blocks: the whole content, as the model made it.
-            model: the full id of the model that made it.
+            model: the full id of the model that made the message.
             now: monotonic seconds.
-            is_shared: whether it may be written to the store.
+            is_shared: whether the message may be written to the store.
         """
-        # Nobody can check thinking without a signature, so it is never sent.
+        # The provider does not accept thinking without a signature.
         blocks = [
             block for block in blocks if _is_signed(block) or not _is_thought(block)
         ]
         owner_key, ids = self._owner_key(owner), _ids(blocks)
         if not any(_is_signed(block) for block in blocks):
-            # Without thinking, the client's copy is the same message.
+            # A message without thinking need not replace the client's copy.
             self._note_plain(_by_ids(owner_key, ids))
             return
         answer = self._keep(owner_key, prefix, blocks, model, now)
@@ -127,10 +126,10 @@ class RememberedAnswers:
     def missing_keys(
         self, owner: str, messages: Sequence[Message], now: float
     ) -> Generator[None, None, list[tuple[str, str]]]:
-        """The keys of the messages with calls that only the store may have.
+        """The keys by which a request's messages should be looked up in the store.
 
-        Yields after each of the assistant's turns. A client that sends the thinking
-        itself needs no stored copy.
+        These are the messages with calls that are neither in memory nor sent with their
+        thinking by the client. Yields after each of the assistant's turns.
         """
         keys: dict[tuple[str, str], None] = {}
         owner_key = self._owner_key(owner)
@@ -148,7 +147,7 @@ class RememberedAnswers:
     async def find_shared(
         self, owner: str, keys: Sequence[tuple[str, str]]
     ) -> Sequence[bytes]:
-        """The documents of a client's answers in the store, for `add_shared`."""
+        """Look up a client's answers in the store; the result is for `add_shared`."""
         if self.shared is None or not keys:
             return ()
         return await self.shared.find(_digest(self._owner_key(owner).encode()), keys)
@@ -156,14 +155,14 @@ class RememberedAnswers:
     def add_shared(
         self, owner: str, documents: Sequence[bytes], now: float
     ) -> Iterator[None]:
-        """Take documents of the store into memory; yields after each."""
+        """Load answers from the store into memory; yields after each."""
         owner_key = self._owner_key(owner)
         for document in documents:
             try:
                 read = _read_document(document)
                 blocks = [Block.decode(raw) for raw in read.blocks]
             except msgspec.DecodeError:
-                # Written by another version; the client's copy is sent.
+                # Another version of the proxy wrote it; the client's copy is sent.
                 continue
             self._keep(owner_key, read.prefix, blocks, read.model, now)
             yield
@@ -229,10 +228,10 @@ class ClientAnswers:
         """An answer as the model made it; None: no answer has this content.
 
         Args:
-            prefix: the hash of everything before it.
-            client_copy: the client's copy.
-            model_id: the model that will read it.
-            is_bound: whether only answers that were made after this prefix are found.
+            prefix: the hash of everything before the answer.
+            client_copy: the blocks of the client's copy.
+            model_id: the model that the answer will be sent to.
+            is_bound: whether the answer must have been made after ``prefix``.
         """
         keys = [_by_prefix(self._owner, prefix)]
         if not is_bound and (ids := _ids(client_copy)):
@@ -252,7 +251,7 @@ class ClientAnswers:
 def _assistant_runs(
     messages: Sequence[Message],
 ) -> Iterator[Sequence[Sequence[Block]]]:
-    """The blocks of neighbouring messages of the assistant."""
+    """Each run of consecutive assistant messages, as the blocks of each message."""
     run: list[Sequence[Block]] = []
     for message in messages:
         if message.role == "assistant":
@@ -301,7 +300,7 @@ def _shared_key(ids: Sequence[str], content: AnswerContent) -> tuple[str, str]:
 def _digest(*parts: bytes) -> str:
     found = blake2b(digest_size=_DIGEST_BYTES)
     for part in parts:
-        # With their lengths, so that different parts give different hashes.
+        # The length keeps different parts with the same concatenation apart.
         found.update(b"%d " % len(part))
         found.update(part)
     return found.hexdigest()

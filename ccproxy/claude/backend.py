@@ -1,4 +1,4 @@
-"""The backend that answers by Claude Code: prepares and sends requests."""
+"""The backend that answers requests with the Claude Code CLI."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -53,12 +53,12 @@ _JSON_SCHEMA = "json_schema"
 
 
 class ClaudeBackend:
-    """Answers requests by CLI processes; implements the web server's ``Backend``.
+    """Answers requests with CLI processes; implements `ccproxy.core.backend.Backend`.
 
     Args:
         settings: the settings of the CLI and its processes.
-        context: for every CLI process; the backend adds its own callbacks.
-        launches: how the CLI is started.
+        context: the context of all CLI processes; the backend adds its own callbacks.
+        launches: returns how the CLI is started.
         composer: makes request bodies.
         checker: compiles and checks the clients' schemas.
         prober: examines a new binary of the CLI.
@@ -91,7 +91,7 @@ class ClaudeBackend:
         self._on_limits = context.on_limits
         self._windows: dict[str, RateWindow] = {}
         self._known: InitializeAnswer | None = None
-        # The binary that gave this answer.
+        # The binary that sent `_known`.
         self._known_binary: BinaryID | None = None
         self._warned_models: set[str] = set()
         self._conformance = Conformance(
@@ -143,7 +143,7 @@ class ClaudeBackend:
     # Start and stop.
 
     def start(self) -> None:
-        """Take requests, and start a CLI to learn its models."""
+        """Accept requests, and start a CLI to learn its models."""
         self._is_stopping_now = False
         self._native.start()
         self._pool.start()
@@ -152,9 +152,9 @@ class ClaudeBackend:
         self._discovery.start()
 
     async def drain(self, seconds: float) -> None:
-        """Refuse new requests, and wait for the answers to the others.
+        """Refuse new requests, and wait for running answers, at most ``seconds``.
 
-        `stop` ends answers that take longer than ``seconds``.
+        `stop` ends the answers that are still running then.
         """
         drained = self._draining = Deferred.fromCoroutine(self._drain())
         drained.addTimeout(seconds, self._clock)
@@ -164,7 +164,8 @@ class ClaudeBackend:
             await drained
         except DeferredTimeoutError:
             self._log.warn(
-                "answers were cut off: {seconds:g} s are over", seconds=seconds
+                "answers were cut off: they did not end within {seconds:g} s",
+                seconds=seconds,
             )
         except CancelledError:
             self._log.warn("answers were cut off: the server stops at once")
@@ -187,7 +188,7 @@ class ClaudeBackend:
         self._native.kill()
 
     async def stop(self) -> None:
-        """Fail every request, stop every CLI; returns when all processes are gone."""
+        """Fail all requests and stop all CLIs; returns when all processes are gone."""
         self._breaker.reset()
         self._conformance.stop()
         self._discovery.cancel()
@@ -212,7 +213,7 @@ class ClaudeBackend:
 
         Raises:
             CCProxyError: the model does not exist, the CLI cannot be used, or the
-                request is not possible; ``param`` is the client's path.
+                request is invalid; ``param`` is the client's path.
         """
         named = await self._read_model(request.model)
         if request.thinking is not None:
@@ -220,7 +221,7 @@ class ClaudeBackend:
         request = _as_named(request, named)
         await self._conformance.settle()
         await self._compile_schema(request)
-        # The discovery finds out the login.
+        # The compose decision depends on the login, which the discovery finds out.
         await self._discovery.over()
         decision = self._compose_decision()
         if decision.is_native:
@@ -265,7 +266,7 @@ class ClaudeBackend:
     def ask(
         self, question: PreparedQuestion, listener: Listener
     ) -> Completion | NativeCompletion:
-        """Send a prepared request; the listener is never called from within."""
+        """Send a prepared request; the listener is called only after this returns."""
         if isinstance(question, NativeQuestion):
             return self._native.ask(question, listener)
         if not isinstance(question, ComposedQuestion):
@@ -283,10 +284,10 @@ class ClaudeBackend:
         return completion
 
     async def resolve(self, name: str | None) -> str:
-        """The model that a client's name means.
+        """Resolve a client's name of a model to the CLI's name.
 
         Raises:
-            ModelNotFound: there is no such model; lists the models.
+            ModelNotFound: there is no such model; the message lists the models.
         """
         return (await self._read_model(name)).model
 
@@ -331,7 +332,7 @@ class ClaudeBackend:
         except CCProxyError as error:
             return error.message
         if self._known is None or self._known_binary != self._conformance.binary:
-            # The CLI may have been installed, or replaced, since.
+            # The CLI may have been installed or replaced since the last discovery.
             self._discovery.start()
         await self._discovery.over()
         if self._known_binary == self._conformance.binary:
@@ -353,7 +354,7 @@ class ClaudeBackend:
 
     @property
     def windows(self) -> Sequence[RateWindow]:
-        """The use of the subscription's rate limits, as far as reported."""
+        """The subscription's rate limits that the CLIs have reported."""
         return list(self._windows.values())
 
     @property
@@ -371,13 +372,13 @@ class ClaudeBackend:
         self._warn_of_unlisted_models()
         self._known, self._known_binary = answer, self._conformance.binary
         account = answer.account or Account()
-        # A model reads thinking of its own account only.
+        # Signed thinking is valid for one account only.
         self._answers.account = account.email or account.source or ""
         self._composer.learn(account)
         self._update()
 
     def _warn_of_unlisted_models(self) -> None:
-        """Warn, once, of the operator's models that the CLI does not have."""
+        """Log each configured model that the CLI does not have, once."""
         for name in self._catalogue.unlisted():
             if name not in self._warned_models:
                 self._warned_models.add(name)
@@ -399,7 +400,7 @@ class ClaudeBackend:
         )
 
     def _update(self) -> None:
-        """Use workers, or native mode, by what is known of the CLI now."""
+        """Turn the pool of workers on or off, by the current compose decision."""
         self._pool.use(is_used=not self._compose_decision().is_native)
 
     def _examined(self) -> None:

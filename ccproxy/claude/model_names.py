@@ -30,14 +30,14 @@ _SUFFIX = re.compile("|".join(map(re.escape, _ALL)))
 
 @frozen(kw_only=True)
 class ModelName:
-    """A model's name in lower case, taken apart.
+    """A model's name in lower case, split into its base and its suffixes.
 
     Attributes:
         base: the name without suffixes.
         thinks: whether a suffix asks for thinking.
         has_long_context: whether a suffix asks for the longer context window.
         is_online: whether a suffix asks for web search.
-        has_other: whether there is a suffix without meaning here.
+        has_other: whether the name has a suffix without a meaning here.
     """
 
     base: str
@@ -48,7 +48,7 @@ class ModelName:
 
 
 def split_name(name: str) -> ModelName:
-    """Take a name in lower case apart."""
+    """Split a name in lower case into its base and its suffixes."""
     match = _SUFFIXES.fullmatch(name)
     if match is None:
         return ModelName(base=name)

@@ -1,10 +1,15 @@
-"""The models, and what their names mean. Pure.
+"""The models, and the resolution of their names. Pure.
 
-A name is looked up in this order: nothing or ``default``; the operator's exact
-mappings; the CLI's own aliases and full ids; the family that the name contains
-(``anthropic/claude-sonnet-4.5`` is ``sonnet``); the operator's patterns; the same
-without the suffixes that `ccproxy.claude.model_names` has. An unknown name is an error
-that lists the models.
+A name is resolved by the first of these rules that applies:
+
+1. No name, or ``default``, is the operator's default.
+2. One of the operator's exact mappings.
+3. One of the CLI's aliases or full ids.
+4. The family that the name contains: ``anthropic/claude-sonnet-4.5`` is ``sonnet``.
+5. One of the operator's patterns.
+
+If none applies, the rules are tried without the name's suffixes
+(`ccproxy.claude.model_names`). An unknown name is an error that lists the models.
 """
 
 import re
@@ -20,10 +25,10 @@ from ccproxy.core.errors import ModelNotFound
 
 # The CLI's efforts, the lowest first.
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
-# Aliases of every version of the CLI.
+# The aliases that every version of the CLI has.
 FAMILIES = ("haiku", "sonnet", "opus")
 _DEFAULT = "default"
-# The client's field, in every API.
+# The name of the client's field in every API.
 MODEL = "model"
 
 # Longer than any model's name.
@@ -35,7 +40,7 @@ _FULL_ID = re.compile(
     r"claude-(?:[a-z]+-\d+(?:-\d+)?(?:-\d{8})?|\d+(?:-\d+)?-[a-z]+-(?:\d{8}|latest))"
 )
 _SEPARATORS = re.compile(r"[-_.:@ ]+")
-# Words beside the family that do not count: numbers, dates, general words.
+# Words of a name that say nothing besides the family: numbers, dates, general words.
 _FILLER = re.compile(r"claude|anthropic|latest|v?\d+")
 
 
@@ -57,7 +62,7 @@ class NamedModel:
 
 
 class Catalogue:
-    """The operator's mappings and the CLI's models."""
+    """The operator's mappings, the CLI's models, and the resolution of names."""
 
     def __init__(
         self,
@@ -70,7 +75,7 @@ class Catalogue:
         self._patterns = [(p.lower(), m) for p, m in model_map if "*" in p]
         self._since_seconds = since_seconds
         self._models: Sequence[ModelInfo] = ()
-        # The CLI's models by alias and full id, and what it lists, in lower case.
+        # By name in lower case: the CLI's models, and the CLI's spelling of the name.
         self._infos: dict[str, ModelInfo] = {}
         self._listed: dict[str, str] = {}
         self._index()
@@ -91,12 +96,12 @@ class Catalogue:
             self._listed.setdefault(name.lower(), name)
 
     def is_plain(self, name: str | None) -> bool:
-        """Whether the meaning of a name does not depend on the CLI's models."""
+        """Whether a name can be resolved without the CLI's list of models."""
         name = _normal(name)
         return not name or name in self._exact or name in FAMILIES
 
     def resolve(self, name: str | None) -> str:
-        """The name of the model for the CLI.
+        """Resolve a client's name of a model to the CLI's name.
 
         Raises:
             ModelNotFound: there is no such model and no mapping.
@@ -104,7 +109,7 @@ class Catalogue:
         return self.read(name).model
 
     def read(self, name: str | None) -> NamedModel:
-        """The model of a client's name, and what the name's suffixes ask for.
+        """Resolve a client's name of a model, and interpret the name's suffixes.
 
         Raises:
             ModelNotFound: there is no such model and no mapping.
@@ -151,10 +156,11 @@ class Catalogue:
         return self._default if wanted == self._default.lower() else None
 
     def full_id(self, name: str) -> str:
-        """The full id of a model's alias.
+        """The full id of the model with an alias.
 
-        The name itself for a full id, and while the CLI's models are unknown. Older
-        CLIs list an alias with its longer context window only: the same model.
+        Returns the name itself if it is a full id, or if the CLI's models are not known
+        yet. Older CLIs list some aliases only with the suffix ``[1m]``, for a longer
+        context window; the model is the same.
         """
         info = self._info(name)
         if info is not None:
@@ -165,9 +171,9 @@ class Catalogue:
         return longer.resolved_model.removesuffix(LONG_CONTEXT)
 
     def effort(self, name: str, wanted: str) -> str | None:
-        """The nearest effort that a model knows; None: it knows none.
+        """The nearest effort that a model supports; None: it supports none.
 
-        Of two equally near efforts the lower one is taken. A word that is not in
+        Of two equally near efforts, the lower one is returned. A word that is not in
         `EFFORTS` is returned unchanged.
         """
         info = self._info(name)
@@ -197,8 +203,8 @@ class Catalogue:
     def unlisted(self) -> Sequence[str]:
         """The operator's models that the CLI does not list.
 
-        Empty as long as the CLI has listed no models. A full id counts as listed: the
-        CLI lists its newest models only, and passes the ids of others on.
+        Empty if the CLI has not listed its models yet. A full id counts as listed,
+        because the CLI lists only its newest models but accepts any full id.
         """
         if not self._models:
             return ()
@@ -221,7 +227,7 @@ class Catalogue:
         )
 
     def _operators(self, name: str) -> str:
-        """The model of the operator's name; a full id is taken unchanged."""
+        """Resolve a name that the operator has configured; a full id is unchanged."""
         if name.lower() == _DEFAULT:
             name = self._default
         if _FULL_ID.fullmatch(name):
@@ -231,7 +237,7 @@ class Catalogue:
     def _known(self, name: str) -> str | None:
         if name in self._listed:
             return self._listed[name]
-        # A router's prefix ends with a slash.
+        # Routers put a prefix before the name, such as ``anthropic/``.
         own = name.rpartition("/")[2]
         cloud = _CLOUD.match(own)
         words = _SEPARATORS.split(own[cloud.end() :] if cloud else own)

@@ -1,11 +1,11 @@
-"""What the pools and the CLIs report: processes, answers, costs and rate limits. Pure.
+"""The observer of processes, answers, costs and rate limits, for metrics. Pure.
 
-``total_cost_usd`` sums the costs of all requests of a process; a rewind takes nothing
-off. The cost of a turn that is broken off before its ``result`` is in the next
-``result``; if the process is killed before, the cost is never reported.
+``total_cost_usd`` in a ``result`` is the cost of all requests of the process so far; a
+rewind does not reduce it. If a turn is aborted before its ``result``, its cost is part
+of the next ``result``. If the process is killed first, the cost is never reported.
 
-A ``rate_limit_event`` comes when the use of the subscription has changed. It names the
-rate limit that counts; newer CLIs report all of them.
+The CLI writes a ``rate_limit_event`` when the usage of the subscription has changed.
+The record names the rate limit that applies; newer CLIs add all rate limits.
 
 Source: docs/claude-cli-protocol.md, "Output".
 """
@@ -26,7 +26,7 @@ from ccproxy.claude.protocol.records import (
 )
 from ccproxy.core.usage import RateWindow
 
-# Bounds on what an unknown version may report.
+# Bounds for the report of an unknown version of the CLI.
 _MOST_WINDOWS = 10
 _LONGEST_NAME = 40
 
@@ -34,14 +34,14 @@ _decode_windows = msgspec.json.Decoder(dict[str, LimitWindow]).decode
 
 
 class Served(Enum):
-    """Which process answers a request.
+    """The kind of process that answers a request.
 
     ==========  ================================================================
     IDLE        a process that has answered before
     SPARE       a process that was started ahead of time
     NEW         a process that was started for this request
-    SUSPENDED   a process that waits for the results in the request; only with
-                Claude Code's own tools
+    SUSPENDED   a process that has waited for the tool results in this request;
+                only with ``--agent-tools``
     ==========  ================================================================
     """
 
@@ -55,14 +55,16 @@ class StopReason(Enum):
     """Why a process was stopped.
 
     ===========  ===============================================================
-    SHUTDOWN     the server stops, or the compose mode has changed
-    IDLE         it was idle for long enough
-    ROOM         its slot was needed for another process
-    NOT_REUSED   it serves no further request: Claude Code's own tools, or a
-                 change of the compose mode
-    WORN         it has become too large, or has had too many requests
-    UNUSABLE     after an answer or its cancellation it was not ready again
-    LOST         it ended or hung by itself, or ignored a command
+    SHUTDOWN     the server stops, or an idle process belongs to a compose mode
+                 that is no longer used
+    IDLE         the process was idle for longer than its time limit
+    ROOM         the slot of the process was needed for another process
+    NOT_REUSED   the process has answered its only request (native mode), or
+                 its compose mode is no longer used
+    WORN         the process is too large, or has answered too many requests
+    UNUSABLE     after an answer or a cancellation, the process did not become
+                 ready again
+    LOST         the process ended or hung by itself, or ignored a command
     ===========  ===============================================================
     """
 
@@ -76,9 +78,9 @@ class StopReason(Enum):
 
 
 class ClaudeObserver:
-    """Counts processes, answers and costs; subclasses override what they count.
+    """Base class of observers; a subclass overrides the methods that it needs.
 
-    No method is called more often than once a message.
+    The methods are called for each process, request or retry, never for each token.
     """
 
     def cli_started(self) -> None:
@@ -100,22 +102,22 @@ class ClaudeObserver:
         """
 
     def upstream_retried(self, reason: str, delay_seconds: float) -> None:
-        """The provider refused, or the connection broke; the CLI will retry."""
+        """The provider refused, or the connection failed; the CLI will retry."""
 
     def cost_reported(self, model: str, dollars: float) -> None:
-        """A CLI reported costs that it had not reported before."""
+        """A CLI reported an increase of its costs."""
 
 
 class CostTracker:
-    """Reads the records of one CLI.
+    """Reports the costs, retries and rate limits in the records of one CLI process.
 
     Attributes:
-        model: full id of the model that is asked.
+        model: the full id of the model that is asked; set by the caller.
         total_dollars: the costs that the CLI has reported so far.
 
     Args:
-        observer: counts costs and retries.
-        limited: called with the rate limits.
+        observer: receives costs and retries.
+        limited: receives rate limits.
         wall_seconds: returns the Unix time.
     """
 
@@ -149,12 +151,12 @@ class CostTracker:
 
 
 def cost_increase(before: float, total: float) -> float:
-    """The increase of a sum; a smaller sum began at zero again."""
+    """The increase of a running total; a smaller total has restarted at zero."""
     return total - before if total >= before else total
 
 
 def turn_cost(before: float, result: Result | None) -> float | None:
-    """The cost of a turn by its ``result``; None: it was not reported."""
+    """The cost of a turn, from its ``result``; None: not reported."""
     if result is None or result.total_cost_usd is None:
         return None
     return cost_increase(before, result.total_cost_usd)
@@ -167,7 +169,7 @@ def rate_windows(info: RateLimitInfo, now_seconds: float) -> Sequence[RateWindow
         found[info.rate_limit_type] = LimitWindow(
             info.utilization, info.status, info.resets_at
         )
-    # The type is not published: any other shape is ignored.
+    # The shape of this field is not documented, so any other shape is ignored.
     with suppress(msgspec.DecodeError):
         found |= _decode_windows(info.unified_windows)
     return [

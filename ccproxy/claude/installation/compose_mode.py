@@ -1,9 +1,9 @@
 """Decides between body mode and native mode. Pure.
 
-Some logins need a child process of the CLI. The body of a request is a variable in the
-CLI's environment (`CLAUDE_CODE_EXTRA_BODY`), which every child inherits. Linux starts
-no program with a variable of 128 KiB or more, macOS none with an environment of 1 MB;
-the CLI then continues without the login that the child would have returned.
+For some logins, the CLI starts a child process that returns the credentials. The body
+of a request is a variable in the CLI's environment (`CLAUDE_CODE_EXTRA_BODY`), which
+every child inherits. Linux refuses to start a program if a variable has 128 KiB or
+more, macOS if the environment has 1 MB. The CLI then continues without a login.
 
 ======================  =====================  ======================================
 login                   child                  bodies that workers send
@@ -43,7 +43,7 @@ class BodyLimit:
     Attributes:
         size_bytes: requests with a larger body are sent in native mode; 0: all
             requests are.
-        why: the reason for the operator, one clause.
+        why: the reason that the operator is shown, one clause.
     """
 
     size_bytes: int
@@ -56,7 +56,7 @@ def body_limit(
     """The limit with this login; None: there is none.
 
     Args:
-        account: what the CLI says of its login; None: not known yet.
+        account: the CLI's report of its login; None: not known yet.
         environment: the CLI's environment.
         platform: ``sys.platform``.
     """
@@ -77,7 +77,7 @@ def body_limit(
 
 
 class BinaryVerdict(Enum):
-    """The result of a binary's examination; see `.conformance`."""
+    """The result of a binary's examination; `.conformance` explains the values."""
 
     UNKNOWN = "unknown"
     EXAMINING = "examining"
@@ -91,7 +91,8 @@ class ComposeMode(Enum):
     """The operator's choice.
 
     ========  ==================================================================
-    AUTO      the proxy composes bodies, if the CLI is proven to send them
+    AUTO      as BODY if the examination shows that the CLI sends bodies unchanged;
+              otherwise as NATIVE
     BODY      the proxy composes bodies
     NATIVE    the CLI composes bodies from the conversation; a process for each request
     ========  ==================================================================
@@ -104,13 +105,13 @@ class ComposeMode(Enum):
 
 @frozen
 class ComposeDecision:
-    """How requests are asked, and why.
+    """How requests are sent, and why.
 
     Attributes:
         is_native: whether every request is sent in native mode.
         largest_bytes: requests with larger bodies are sent in native mode, too; None:
             there is no such limit.
-        why: the reason for native mode, one clause; empty: it is not used.
+        why: the reason for native mode, one clause; empty: native mode is not used.
     """
 
     is_native: bool
@@ -126,7 +127,7 @@ def decide_compose_mode(
     why: str,
     limit: BodyLimit | None,
 ) -> ComposeDecision:
-    """Decide how requests are asked.
+    """Decide how requests are sent.
 
     Args:
         mode: the operator's choice.
@@ -141,7 +142,7 @@ def decide_compose_mode(
         return ComposeDecision(True, why="the operator has chosen it")
     if mode is ComposeMode.AUTO and verdict is BinaryVerdict.DIFFERS:
         return ComposeDecision(
-            True, why=f"the claude CLI does not take bodies as set: {why}"
+            True, why=f"the claude CLI does not send bodies as they were set: {why}"
         )
     if mode is ComposeMode.AUTO and verdict is BinaryVerdict.FAILED:
         return ComposeDecision(True, why=f"the claude CLI could not be examined: {why}")

@@ -1,9 +1,10 @@
 """Examines each binary of the CLI once: does it send bodies as the proxy sets them?
 
-A process with a dummy key sends two questions to a scripted API on loopback. They prove
-that system prompt, model and body arrive as they were set, exactly once. The result is
-stored by the binary's path, size and modification time, so that an update in place
-counts as another binary. No client's request is asked before the result is known.
+A CLI process with a dummy key sends two questions to a scripted API on loopback. The
+API must receive the system prompt, the model and the body of each question exactly
+once, as they were set. The result is stored by the binary's path, size and modification
+time, so that an updated file counts as another binary. No client's request is sent
+before the result is known.
 
 =========  ===========================================================================
 UNKNOWN    no binary was examined
@@ -11,7 +12,7 @@ EXAMINING  the examination is running
 MERGES     everything arrived as it was set
 DIFFERS    something else arrived: requests are sent in native mode
 FAILED     no result: requests are sent in native mode; examined again later
-UNUSABLE   the binary is too old, or no CLI: requests fail; examined again later
+UNUSABLE   the binary is too old, or not the CLI: requests fail; examined again later
 =========  ===========================================================================
 
 Source: docs/claude-cli-protocol.md, "Body mode" and "Versions".
@@ -37,7 +38,7 @@ from ccproxy.core.errors import (
     ClaudeUnresponsive,
 )
 
-# Time before a binary without result is examined again.
+# The time before a binary without a result is examined again.
 _REEXAMINE_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
 
@@ -46,7 +47,7 @@ _PASSING = (BinaryVerdict.FAILED, BinaryVerdict.UNUSABLE)
 
 
 class BinaryID(msgspec.Struct, frozen=True):
-    """Identifies a binary, also after another was put in its place.
+    """Identifies a binary; a replaced or updated file has another id.
 
     Attributes:
         path: with all symbolic links followed.
@@ -85,12 +86,12 @@ class Prober(Protocol):
     """Examines a CLI without data of a client."""
 
     async def probe(self, launch: LaunchSpec) -> ProbeResult:
-        """Start a CLI, and ask it test questions if that is wanted.
+        """Start a CLI, and let it send test questions if the prober has any.
 
-        On cancel the process is ended.
+        On cancel, the process is killed.
 
         Raises:
-            ClaudeUnavailable: the binary is too old, or no CLI.
+            ClaudeUnavailable: the binary is too old, or not the CLI.
             CCProxyError: there was no result.
         """
 
@@ -106,21 +107,21 @@ class ProbeResults(Protocol):
 
 
 class Conformance:
-    """The result of the current binary's examination; examines new ones.
+    """Examines the current binary, and each binary that replaces it.
 
     Attributes:
-        verdict: the result of the last examined binary.
+        verdict: the result for the current binary.
         why: the reason for a bad verdict, one clause.
 
     Args:
         launch: returns how the CLI is started; raises `CCProxyError` if there is no
             CLI.
         prober: examines a binary.
-        findings: stores results.
+        probe_results: stores results.
         clock: for the time of the next examination.
         known: called after each examination.
-        decides: whether the prober asks test questions; if not, only an unusable
-            binary is found.
+        decides: whether the prober sends test questions; if not, the examination only
+            detects an unusable binary.
     """
 
     _log = Logger()
@@ -155,7 +156,7 @@ class Conformance:
 
     @property
     def binary(self) -> BinaryID | None:
-        """The binary that was looked at last; None: none was."""
+        """The binary that `look` has found last; None: it has found none."""
         return self._binary
 
     def start(self) -> None:
@@ -176,7 +177,7 @@ class Conformance:
         if self._is_stopped:
             return self.verdict
         launch = self._launch()
-        # Resolving symbolic links would take longer than everything else here.
+        # Cheaper than `BinaryID.of`, which resolves symbolic links.
         mark = _mark_of(launch.binary)
         binary = self._binary
         if mark != self._mark or binary is None:
@@ -285,7 +286,7 @@ class Conformance:
             self._decide(result)
 
     async def _found(self, launch: LaunchSpec) -> ProbeResult:
-        """Examine a binary; repeated once, because a process may die by chance."""
+        """Examine a binary; a failure is tried once more, as it may be by chance."""
         try:
             return await self._prober.probe(launch)
         except ClaudeFailed:
@@ -296,8 +297,8 @@ class Conformance:
         self.verdict = BinaryVerdict.DIFFERS if result.why else BinaryVerdict.MERGES
         if result.why:
             self._log.error(
-                "claude CLI {version} does not take a body as it is set ({why}): "
-                "questions are sent in the slower native mode; see --compose",
+                "claude CLI {version} does not send bodies as they were set ({why}): "
+                "requests are sent in the slower native mode; see --compose",
                 version=result.version or "of unknown version",
                 why=result.why,
             )
@@ -313,14 +314,14 @@ class Conformance:
         self.why = error.message
         self._error = error
         if is_unusable and self._replaces:
-            # For the first binary `CLIDiscovery` logs the same.
+            # For the first binary, `CLIDiscovery` logs the error.
             self._replaces = False
             self._log.warn(
                 "requests fail until the CLI can be used: {why}", why=error.message
             )
         if not is_unusable:
             self._log.warn(
-                "the claude CLI could not be examined ({why}): questions are asked "
+                "the claude CLI could not be examined ({why}): requests are sent in "
                 "the slower native mode for now; see --compose",
                 why=error.message,
             )
@@ -339,7 +340,7 @@ class Conformance:
 
 
 def _mark_of(binary: Path) -> object:
-    """A cheap id of the file at a path; None: there is no file."""
+    """An id of the file at a path that is cheap to get; None: there is no file."""
     try:
         about = os.stat(binary)
     except OSError:

@@ -1,4 +1,4 @@
-"""Starts a CLI once to learn its models, its login and its version."""
+"""Starts a CLI to learn its models, its login and its version."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.core.errors import CCProxyError
 
-# A start takes 0.4 s. Requests that need its result wait for it, but not much longer if
+# A discovery takes 0.4 s. Requests that need its result wait at most this long, in case
 # the CLI does not answer.
 _WAIT_SECONDS = 10.0
 
@@ -20,10 +20,10 @@ class CLIDiscovery:
     """Runs one discovery at a time; any number of callers may wait for it.
 
     Attributes:
-        error: why the last discovery failed; None: it did not.
+        error: why the last discovery failed; None: it has not failed.
 
     Args:
-        look: starts a CLI; raises `CCProxyError` if it does not answer.
+        look: starts a CLI; raises `CCProxyError` if the CLI does not answer.
         clock: for the limit on waiting.
     """
 
@@ -41,7 +41,7 @@ class CLIDiscovery:
         self._waiting: list[Deferred[None]] = []
 
     def start(self) -> None:
-        """Start a discovery, if none runs."""
+        """Start a discovery, unless one is running."""
         if self._under_way is not None:
             return
         under_way = Deferred.fromCoroutine(self._look())
@@ -59,7 +59,7 @@ class CLIDiscovery:
         return over
 
     async def over(self) -> None:
-        """Wait for a running discovery, up to a limit."""
+        """Wait for a running discovery, at most `_WAIT_SECONDS`."""
         if self._under_way is None:
             return
         waiter: Deferred[None] = Deferred()

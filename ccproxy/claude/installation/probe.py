@@ -1,6 +1,6 @@
-"""Sends two test questions to a CLI, and checks what arrives at a scripted API.
+"""Lets a CLI send two test questions, and checks what arrives at a scripted API.
 
-One process sends both: the second request must contain nothing of the first.
+One process sends both, because the second request must contain nothing of the first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ _TIMEOUT_SECONDS = 20.0
 
 
 class ScriptedUpstream(Protocol):
-    """A Messages API on loopback that answers every request and keeps its body."""
+    """A Messages API on loopback that answers every request and keeps the body."""
 
     @property
     def bodies(self) -> Sequence[Mapping[str, Any]]:
@@ -68,10 +68,10 @@ QUESTIONS = (_question(1, "claude-opus-4-6"), _question(2, "claude-sonnet-4-5"))
 
 
 def difference(bodies: Sequence[Mapping[str, Any]]) -> str:
-    """The difference between `QUESTIONS` and bodies, one clause; empty: none.
+    """The difference between `QUESTIONS` and received bodies, one clause; empty: none.
 
     Args:
-        bodies: the bodies that the scripted API got.
+        bodies: the bodies that the scripted API has received.
     """
     if len(bodies) != len(QUESTIONS):
         return f"{len(QUESTIONS)} questions became {len(bodies)} requests"
@@ -84,7 +84,7 @@ def difference(bodies: Sequence[Mapping[str, Any]]) -> str:
                 return f"`{name}` differs"
         system = body.get("system")
         texts = _texts(system if isinstance(system, list) else [])
-        # The CLI puts its own blocks before it.
+        # The CLI puts its own blocks before the question's system prompt.
         if not texts or texts[-1] != question.system:
             return "the system prompt differs"
         if any(other.system in text for other in QUESTIONS for text in texts[:-1]):
@@ -97,10 +97,10 @@ def _texts(blocks: Sequence[Any]) -> Sequence[str]:
 
 
 class CLIProber:
-    """Examines a CLI by a process of its own; implements `Prober`.
+    """Examines a CLI in a separate process; implements `Prober`.
 
     Args:
-        context: for the process; without callbacks.
+        context: the context of the process, without callbacks.
         upstream: makes the scripted API.
         isolated: maps a launch and a base URL to a launch with that URL, with a dummy
             key and without the user's login.

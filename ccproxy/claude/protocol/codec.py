@@ -1,9 +1,9 @@
-"""Stream-json: bytes to lines, lines to records, values to lines. Pure.
+"""The codec of stream-json: splits lines, decodes and encodes records. Pure.
 
-Each line is a JSON object, in both directions. Other lines on stdout are passed over if
-no record can be in them (`is_noise`), else they are errors.
-Unknown types are skipped: each version of the CLI adds some. A known type in another
-shape is an error.
+Each line is a JSON object, in both directions. Any other line on stdout is skipped if
+it cannot contain a record (`is_noise`); otherwise it is an error. Records of unknown
+types are skipped, because each version of the CLI adds some. A record of a known type
+but another shape is an error.
 
 Source: docs/claude-cli-protocol.md, "Input" and "Output".
 """
@@ -50,8 +50,8 @@ Record: TypeAlias = (
     | ControlRequest
 )
 
-# The longest line of the CLI is a whole answer in one message: 128,000 tokens are well
-# under 1 MB. Lines of 8 MB cost milliseconds.
+# The longest line of the CLI is a whole answer in one message. 128,000 tokens are well
+# under 1 MB. A line of 8 MB takes milliseconds.
 LINE_LIMIT_BYTES = 16 * 2**20
 
 _EXCERPT_CHARACTERS = 60
@@ -64,9 +64,9 @@ class WireError(Exception):
 
 
 class LineSplitter:
-    """Cuts a byte stream into lines, in whatever pieces it arrives.
+    """Splits a byte stream into lines; its chunks may be cut at any byte.
 
-    Cost: O(bytes), amortized; searched bytes are never searched again.
+    Cost: O(bytes), amortized; no byte is scanned twice.
     """
 
     def __init__(self, limit_bytes: int = LINE_LIMIT_BYTES) -> None:
@@ -78,7 +78,7 @@ class LineSplitter:
         """Return the lines that ``data`` completes, in order, without their ends.
 
         Raises:
-            WireError: a line is longer than the limit; the splitter is spent.
+            WireError: a line is longer than the limit; lines may have been lost.
         """
         *lines, rest = data.split(b"\n")
         if lines and self._pending:
@@ -103,8 +103,8 @@ class LineSplitter:
 def is_noise(line: bytes) -> bool:
     """Whether a line is not part of the protocol, such as a warning of a library.
 
-    A line that begins like a JSON object or contains a record is not noise: passing it
-    over would lose the record.
+    A line that begins like a JSON object or contains the start of a record is not
+    noise, because skipping it could lose a record.
     """
     if line.startswith(_RECORD):
         return False
@@ -196,8 +196,8 @@ def _is_new_event(line: bytes) -> bool:
 def _decode_halved(line: bytes) -> Record | None:
     r"""Decode a line with half a surrogate pair (``\ud83d``).
 
-    JavaScript writes such a half unchanged. It becomes U+FFFD; a delta also has the
-    original text, because the other half may be in the next delta.
+    JavaScript does not replace such a lone surrogate. Here it becomes U+FFFD. A delta
+    also keeps its original text, because the next delta may have the other half.
     """
     mended = without_halves(line)
     if mended is line:
@@ -298,5 +298,5 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(record: Mapping[str, object]) -> bytes:
-    """The line of a record."""
+    """Encode a record as a line."""
     return _encoder.encode(record) + b"\n"

@@ -1,6 +1,7 @@
 """Control requests to the CLI and their answers; long lines are written in pieces.
 
-To encode 32 MB as a JSON string takes half a second of processor time, or more.
+Encoding 32 MB as a JSON string takes half a second or more, which would block the
+reactor.
 """
 
 import itertools
@@ -26,7 +27,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def in_pieces(line_of: Callable[[str], bytes], text: bytes) -> Iterator[bytes]:
-    """The pieces of the line that has a text (UTF-8) as a JSON string."""
+    """Encode a line that contains a long text, in pieces.
+
+    Args:
+        line_of: makes the line of a text, with the text in one JSON string.
+        text: in UTF-8.
+    """
     mark = uuid4().hex
     head, _, tail = line_of(mark).partition(mark.encode())
     yield head
@@ -41,10 +47,10 @@ def in_pieces(line_of: Callable[[str], bytes], text: bytes) -> Iterator[bytes]:
 
 
 class LineWriter:
-    """Writes one line after the other.
+    """Writes lines; no other line interrupts a line that is written in pieces.
 
     Args:
-        write: takes any bytes.
+        write: writes bytes to the CLI.
     """
 
     def __init__(self, write: Callable[[bytes], None], clock: IReactorTime) -> None:
@@ -54,7 +60,7 @@ class LineWriter:
         self._waiting: list[bytes] = []
 
     def send(self, line: bytes) -> None:
-        """Write a line, after the current one."""
+        """Write a line, after the line that `send_pieces` is writing."""
         if self._is_within_line:
             self._waiting.append(line)
         else:
@@ -88,10 +94,10 @@ class ControlChannel:
         self._waiting: dict[str, Deferred[records.ControlResponse]] = {}
 
     def ask(self, request: Mapping[str, object]) -> "Deferred[records.ControlResponse]":
-        """Send a request.
+        """Send a request; fires with the CLI's answer.
 
-        Fails with `ClaudeFailed` if the CLI refuses it, and with the error that
-        `abandon` gets.
+        Fails with `ClaudeFailed` if the CLI refuses the request, or with the error of
+        `abandon`.
         """
         return self._put(request, self._send).addCallback(_accepted)
 
@@ -111,7 +117,7 @@ class ControlChannel:
     def ask_all(
         self, asked: Iterable[Mapping[str, object]]
     ) -> "list[Deferred[records.ControlResponse]]":
-        """Send several requests in one write; each Deferred is as of `ask`."""
+        """Send several requests in one write; returns their Deferreds, as of `ask`."""
         lines: list[bytes] = []
         waiters = [self._put(request, lines.append) for request in asked]
         self._send(b"".join(lines))
@@ -120,7 +126,12 @@ class ControlChannel:
     def ask_in_pieces(
         self, request_of: Callable[[str], Mapping[str, object]], text: bytes
     ) -> "tuple[Iterator[bytes], Deferred[records.ControlResponse]]":
-        """Make a request with a long text; the caller sends its pieces."""
+        """Make a request with a long text.
+
+        Returns:
+            The pieces of the request's line, which the caller has to write, and a
+            Deferred as of `ask`.
+        """
         identifier, waiter = self._expect()
         pieces = in_pieces(
             lambda text: requests.control_request(identifier, request_of(text)), text
@@ -128,7 +139,7 @@ class ControlChannel:
         return pieces, waiter.addCallback(_accepted)
 
     async def answers(self, seconds: float, clock: IReactorTime) -> bool:
-        """Send a ping; whether there is any answer in time."""
+        """Send a ping; returns whether the CLI answers within ``seconds``."""
         answered = self._put(requests.ping(), self._send)
         answered.addTimeout(seconds, clock)
         try:
@@ -138,7 +149,7 @@ class ControlChannel:
         return True
 
     def receive(self, record: records.ControlResponse) -> None:
-        """Take an answer; unexpected answers are ignored."""
+        """Fire the Deferred of an answer's request; ignores unexpected answers."""
         self._has_never_answered = False
         waiter = self._waiting.pop(record.response.request_id, None)
         if waiter is not None:
@@ -150,16 +161,16 @@ class ControlChannel:
         return bool(self._waiting)
 
     def take_never_answered(self) -> bool:
-        """Whether the CLI has never answered anything; true once."""
+        """Whether the CLI has not answered any request; only the first call is true."""
         never_answered, self._has_never_answered = self._has_never_answered, False
         return never_answered
 
     def abandon(self, error: CCProxyError) -> None:
-        """Fail all requests that are not answered."""
+        """Make the Deferreds of all unanswered requests fail."""
         waiters, self._waiting = self._waiting, {}
         for waiter in waiters.values():
             waiter.errback(error)
-            # A request without a waiting caller must not log an error.
+            # Without this, Twisted would log the error if no caller waits for it.
             waiter.addErrback(_forget)
 
 

@@ -1,8 +1,8 @@
 """Reads the provider's last error from the CLI's log of errors. Pure.
 
-The CLI reports some errors in words of its own: ``Prompt is too long``, without the
-numbers, or ``Image was too large``, without the path. The log, which the CLI writes to
-stderr, has the provider's document. The CLI writes the log before it reports the error.
+The CLI reports some errors in its own words: ``Prompt is too long``, without the
+numbers, or ``Image was too large``, without the path. Its log on stderr has the
+provider's error document. The CLI writes the log before it reports the error.
 
 Source: docs/claude-cli-protocol.md, "The provider's own words".
 """
@@ -15,7 +15,7 @@ from attrs import frozen
 _LOGGED = re.compile(
     r"^\S+ \[ERROR\] (?:API error \([^)]*\)|Error in API request): (.*)$", re.MULTILINE
 )
-# The status comes once or twice; an error within a stream has none.
+# The status comes once or twice; an error within a stream has no status.
 _STATUS_AND_DOCUMENT = re.compile(r"(?:(\d{3}) (?:\d{3} )?)?(.*)")
 _LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\dT\S+ \[[A-Z]+\] ")
 
@@ -33,10 +33,10 @@ _decode = msgspec.json.Decoder(_Document).decode
 
 @frozen
 class LoggedError:
-    """An error of the provider's.
+    """An error of the provider, from the CLI's log.
 
     Attributes:
-        status: the HTTP status; None: it came within a stream.
+        status: the HTTP status; None: the error came within a stream.
         message: the provider's own message.
     """
 
@@ -45,10 +45,10 @@ class LoggedError:
 
 
 def last_logged_error(log: str) -> LoggedError | None:
-    """The last error in a log; None: there is none, or it is no document of the API.
+    """The last error in a log; None: there is none, or it is not an error document.
 
     Args:
-        log: what the CLI has written to stderr, or the end of it.
+        log: the CLI's stderr, or the end of it.
     """
     *_, last = ("", *_LOGGED.findall(log))
     match = _STATUS_AND_DOCUMENT.fullmatch(last)
@@ -59,7 +59,7 @@ def last_logged_error(log: str) -> LoggedError | None:
 
 
 def message_of(document: str) -> str | None:
-    """The message in a document of an error; None: the text is no such document."""
+    """The message in an error document of the API; None: it is no error document."""
     try:
         return _decode(document).error.message
     except msgspec.DecodeError:

@@ -1,9 +1,9 @@
 """Maps the CLI's descriptions of a failure to the proxy's errors. Pure.
 
-The CLI describes one failure in up to five ways, which do not always agree: an overload
-is ``server_error``, 529 and ``overloaded_error`` at once, and a used up plan is
-``invalid_request_error``. The most exact one is taken; the provider's own message is
-more exact than its type.
+The CLI describes one failure by up to five fields, which may contradict each other: an
+overload is ``server_error``, 529 and ``overloaded_error`` at once, and a used up plan
+is ``invalid_request_error``. The most exact field decides; the provider's message is
+more exact than the provider's error type.
 
 Source: docs/claude-cli-protocol.md, "Ends" and "The provider's own words"; "What the
 provider refuses" in docs/errors.md.
@@ -37,15 +37,16 @@ _SYNTHETIC_PREFIX = "API Error: "
 _WRAPPED = re.compile(r"API Error: \d{3} (.*)", re.DOTALL)
 # The CLI's name for a connection that was refused, reset or lost, at each retry.
 UNKNOWN = "unknown"
-# The same at the end of the turn, with neither a status nor a type of an error.
+# The CLI's name for the same failure at the end of the turn, where the CLI reports
+# neither a status nor an error type.
 _SERVER_ERROR = "server_error"
 # The CLI's text for a connection that has received no byte for too long.
 _SILENCE = "idle timeout"
 _PATH = re.compile(r"([a-z_]+(?:\.[\w$-]+)*): ")
 _INTERNAL_ERROR = 500
-# By the provider's count, and by the CLI's own count, without a request.
+# Too long by the provider's count, or by the CLI's own count before the request.
 _TOO_LONG = ("prompt_too_long", "blocking_limit")
-# Advice of the CLI for a user at its own prompt.
+# The CLI's advice for its interactive users.
 _ADVICE = re.compile(
     r" *(?:Run (?:--model|/\w+)[^.]*\.|If it persists, check your inference gateway.*)"
 )
@@ -56,15 +57,15 @@ class Refusal:
     """A failed request to the provider, as the CLI describes it.
 
     Attributes:
-        kind: the CLI's name for it, such as ``rate_limit``.
+        kind: the CLI's name for the failure, such as ``rate_limit``.
         status: the provider's HTTP status.
         api_type: the Messages API's error type, such as ``overloaded_error``.
         terminal_reason: why the CLI gave up, such as ``prompt_too_long``.
         text: the text that the CLI shows its user.
         message: the provider's own message, from the CLI's log; None: it has none.
-        retry_after_seconds: how long the CLI waits before its retry, or how long the
-            limit lasts.
-        used_up: a rate limit of the subscription is used up; ``text`` names it.
+        retry_after_seconds: the time until the CLI's retry, or until the limit's reset.
+        used_up: whether a rate limit of the subscription is used up; ``text`` then
+            names the limit.
         wall_seconds: Unix time of the question.
     """
 
@@ -113,7 +114,7 @@ def _login(text: str, _: float | None) -> CCProxyError:
     return NotLoggedIn(
         f"Claude Code is not logged in, or its login was refused ({_bare(text)}). "
         "Run `ccproxy doctor` as the user that runs this proxy: it prints the command "
-        "that logs in. Or set ANTHROPIC_API_KEY for it"
+        "that logs in. Or set ANTHROPIC_API_KEY for the proxy"
     )
 
 
@@ -179,8 +180,7 @@ def _cut(text: str, _: float | None) -> CCProxyError:
     return ClaudeFailed(text, cause=Cause.CONNECTION_LOST)
 
 
-# By the provider's message, for errors without a status or type of their own. The
-# first match counts.
+# Errors that only the provider's message distinguishes. The first match decides.
 _BY_MESSAGE: Sequence[tuple[re.Pattern[str], _Make]] = [
     (re.compile(words, re.IGNORECASE), make)
     for words, make in (
@@ -234,7 +234,7 @@ def error_for(refusal: Refusal) -> CCProxyError:
     """The error that a client gets for a refusal, with the provider's own message."""
     message = _provider_message(refusal)
     make = _maker(refusal, message)
-    # The CLI names the limit that is used up, and its end.
+    # The CLI's text names the used up limit and the time of its reset.
     words = refusal.text if refusal.used_up and refusal.text else message
     text = _ADVICE.sub("", words.replace(_SYNTHETIC_PREFIX, "")).strip()
     if not text:
@@ -244,10 +244,10 @@ def error_for(refusal: Refusal) -> CCProxyError:
 
 
 def provider_error(refusal: Refusal) -> CCProxyError:
-    """Like `error_for`, for bodies that the proxy composed.
+    """Like `error_for`, for a body that the proxy has composed.
 
-    ``param`` is the path in the body that the provider names, such as
-    ``messages.3.content.1.text``, if it names one.
+    If the provider names a path in the body, such as ``messages.3.content.1.text``, it
+    becomes the error's ``param``.
     """
     error = error_for(refusal)
     path = _PATH.match(error.message)
@@ -257,7 +257,7 @@ def provider_error(refusal: Refusal) -> CCProxyError:
 
 
 def _provider_message(refusal: Refusal) -> str:
-    """The provider's own message, or else the CLI's without its wrapping."""
+    """The provider's own message, or else the CLI's text without its prefix."""
     if refusal.message is not None:
         return refusal.message
     match = _WRAPPED.match(refusal.text)
@@ -267,7 +267,7 @@ def _provider_message(refusal: Refusal) -> str:
 
 
 def _seconds_until(message: str, refusal: Refusal) -> float | None:
-    """How long until the time that the provider names; None: it names none."""
+    """The seconds until the time that the provider names; None: it names none."""
     match = _REGAIN.search(message)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""Records that the CLI writes, but for those of an answer (`.stream`). Pure.
+"""Records that the CLI writes, except the records of an answer (`.stream`). Pure.
 
 ====================  ====================================================
 ``result``            `Result`: the turn is over
@@ -9,7 +9,7 @@
 ``control_request``   `ControlRequest`: a request of the CLI to the proxy
 ====================  ====================================================
 
-Other fields are skipped: each version of the CLI adds some.
+Unknown fields are skipped, because each version of the CLI adds some.
 
 Source: docs/claude-cli-protocol.md, "Output".
 """
@@ -26,13 +26,13 @@ _LISTED_AS: Mapping[str, str] = {"Agent": "Task"}
 
 
 class OutputDetails(msgspec.Struct):
-    """A part of the output's count."""
+    """``output_tokens_details``: the parts of ``output_tokens``."""
 
     thinking_tokens: int | None = None
 
 
 class WireUsage(msgspec.Struct):
-    """Token counts of the Messages API; an absent count is not 0."""
+    """Token counts of the Messages API; None: absent, which does not mean 0."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -43,13 +43,13 @@ class WireUsage(msgspec.Struct):
     def over(
         self, earlier: Usage, fields: Mapping[str, msgspec.Raw] | None = None
     ) -> Usage:
-        """These counts, completed by earlier ones.
+        """These counts; each absent count is taken from ``earlier``.
 
         ``message_delta`` repeats only some counts of ``message_start``.
 
         Args:
             earlier: the counts so far.
-            fields: for the returned `Usage.details`; None: none.
+            fields: the `Usage.details` of the result; None: none.
         """
         details = self.output_tokens_details or OutputDetails()
         return Usage(
@@ -71,12 +71,12 @@ def _given(value: int | None, otherwise: int) -> int:
 
 
 def listed_as(tool: str) -> str:
-    """The name in `Init` of a tool of the client."""
+    """The name that `Init` has for a tool of the client."""
     return _LISTED_AS.get(tool, tool)
 
 
 class Init(msgspec.Struct):
-    """The beginning of a turn; ``tools`` are the names of the tools: `listed_as`."""
+    """The beginning of a turn; ``tools`` has the names that `listed_as` returns."""
 
     tools: list[str] = []
 
@@ -127,9 +127,9 @@ class LimitWindow(msgspec.Struct, rename="camel", frozen=True):
 
 
 class RateLimitInfo(msgspec.Struct, rename="camel"):
-    """The use of one rate limit; ``resets_at`` is in Unix seconds.
+    """The usage of one rate limit; ``resets_at`` is in Unix seconds.
 
-    With newer CLIs ``unified_windows`` has all rate limits, by name.
+    With newer CLIs, ``unified_windows`` has all rate limits by name.
     """
 
     status: str | None = None
@@ -140,13 +140,13 @@ class RateLimitInfo(msgspec.Struct, rename="camel"):
 
 
 class RateLimitEvent(msgspec.Struct):
-    """The use of the subscription's rate limits."""
+    """A report of the subscription's rate limits."""
 
     rate_limit_info: RateLimitInfo
 
 
 class ControlReply(msgspec.Struct):
-    """The body of an answer; ``response`` is set if ``subtype`` is ``success``."""
+    """The body of a `ControlResponse`; ``response`` is set for ``success``."""
 
     subtype: str
     request_id: str
@@ -161,7 +161,7 @@ class ControlResponse(msgspec.Struct):
 
 
 class CallMeta(msgspec.Struct, frozen=True):
-    """The CLI's additions to a call."""
+    """The CLI's fields in the ``_meta`` of a call."""
 
     tool_use_id: str = msgspec.field(default="", name="claudecode/toolUseId")
 
@@ -184,7 +184,7 @@ class MCPMessage(msgspec.Struct):
 
 
 class ControlRequestBody(msgspec.Struct):
-    """The body of a request."""
+    """The body of a `ControlRequest`."""
 
     subtype: str
     server_name: str | None = None
@@ -208,7 +208,7 @@ class ModelInfo(msgspec.Struct, rename="camel"):
     supported_effort_levels: list[str] = []
 
 
-# A login with a subscription, from `claude setup-token`.
+# The source of a subscription's login that `claude setup-token` has made.
 _PLANS_LOGIN = "CLAUDE_CODE_OAUTH_TOKEN"
 
 

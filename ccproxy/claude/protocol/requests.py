@@ -25,10 +25,10 @@ def control_request(request_id: str, request: Mapping[str, object]) -> bytes:
 def initialize(
     system: str, offered: Mapping[str, object] | None = None
 ) -> Mapping[str, object]:
-    """The first request to a CLI; an empty prompt replaces Claude Code's own, too.
+    """The first request to a CLI.
 
     Args:
-        system: the system prompt.
+        system: the system prompt; even an empty one replaces Claude Code's own.
         offered: further fields, such as tools.
     """
     return {"subtype": "initialize", "systemPrompt": [system], **(offered or {})}
@@ -41,9 +41,9 @@ def apply_flag_settings(
     max_tokens: int | None,
     extra_body: Mapping[str, object],
 ) -> Mapping[str, object]:
-    """The settings of a turn of native mode.
+    """The settings of a turn in native mode.
 
-    Every key is named, because a missing key keeps its value.
+    Every key is sent, because the CLI keeps the old value of an absent key.
     """
     return {
         "subtype": "apply_flag_settings",
@@ -63,9 +63,10 @@ def apply_flag_settings(
 
 
 def set_system_prompt(text: str) -> Mapping[str, object]:
-    """Replace the system prompt of a running CLI; it cannot be empty.
+    """Replace the system prompt of a running CLI; the text cannot be empty.
 
-    The model in this request is the account's default; later settings replace it.
+    The request also sets the model to the account's default; `body_settings` sets the
+    right one afterwards.
     """
     return {"subtype": "set_model", "model": "default", "system_prompt": text}
 
@@ -75,8 +76,8 @@ def body_settings(
 ) -> Mapping[str, object]:
     """The settings of a question whose body the proxy has composed.
 
-    Every key is named, because a missing key keeps its value. The CLI's limit on the
-    prompt's length is lifted: the CLI does not know the body.
+    Every key is sent, because the CLI keeps the old value of an absent key. The CLI's
+    limit on the prompt's length is removed, because the CLI does not know the body.
     """
     return {
         "subtype": "apply_flag_settings",
@@ -110,7 +111,7 @@ def limit_to_one_request() -> Mapping[str, object]:
 
 
 def question(text: str, uuid: str) -> bytes:
-    """The user's turn of a question; in the request, the body replaces it."""
+    """The user message that starts a question; in the request, the body replaces it."""
     return encode(
         {
             "type": "user",
@@ -126,7 +127,7 @@ def question(text: str, uuid: str) -> bytes:
 
 
 def ping() -> Mapping[str, object]:
-    """An unknown request: every CLI refuses it within a millisecond."""
+    """A request of an unknown type, which every CLI refuses within a millisecond."""
     return {"subtype": "ccproxy_ping"}
 
 

@@ -38,7 +38,7 @@ class ThinkingPiece(msgspec.Struct, tag="thinking_delta"):
 
 
 class SignaturePiece(msgspec.Struct, tag="signature_delta"):
-    """The end of a block of thinking."""
+    """The signature of a thinking block: its last delta."""
 
     signature: str
 
@@ -78,24 +78,24 @@ class BlockDeltaEvent(msgspec.Struct, tag="content_block_delta"):
 
 
 class HalvedDeltaEvent(BlockDeltaEvent):
-    """A delta with half a surrogate pair; made here, not by the CLI.
+    """A delta with half a surrogate pair; the decoder makes it from the CLI's delta.
 
     Attributes:
-        text: the delta's text as it came; in ``delta`` each half is U+FFFD.
+        text: the original text; in ``delta``, U+FFFD replaces each half.
     """
 
     text: str = ""
 
 
 class OpaqueDeltaEvent(msgspec.Struct, tag="delta of an unknown type"):
-    """A delta of an unknown type; made here, not by the CLI."""
+    """A delta of an unknown type; the decoder makes it from the CLI's delta."""
 
     delta: Raw
     index: int = 0
 
 
 class BlockStopEvent(msgspec.Struct, tag="content_block_stop"):
-    """A block is whole."""
+    """A block is complete."""
 
     index: int = 0
 
@@ -109,14 +109,14 @@ class StopPart(msgspec.Struct):
 
 
 class MessageDeltaEvent(msgspec.Struct, tag="message_delta"):
-    """A message ends, or has more usage."""
+    """A message ends, or reports its usage so far."""
 
     delta: StopPart
     usage: Raw = _NULL
 
 
 class MessageStopEvent(msgspec.Struct, tag="message_stop"):
-    """The stream of a message ends, whole or cut."""
+    """The stream of a message ends; the message is complete or cut off."""
 
 
 StreamPart: TypeAlias = (
@@ -154,7 +154,7 @@ class _Tag(msgspec.Struct):
 
 
 class AssistantBody(msgspec.Struct):
-    """Finished blocks of a message, or the whole of one."""
+    """Finished blocks of a message, or a whole message."""
 
     id: str
     model: str
@@ -176,7 +176,7 @@ class AssistantLine(msgspec.Struct):
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether the CLI has written the message, not the model."""
+        """Whether the message is from the CLI itself, not from the model."""
         return self.message.model == "<synthetic>"
 
 
@@ -202,7 +202,7 @@ EVENT_TYPES = frozenset(
         *("content_block_start", "content_block_delta", "content_block_stop"),
     )
 )
-# The deltas with an event class, and the names of their texts.
+# The types of deltas with a class of their own, and the field that has the text.
 PIECES: Mapping[str, str] = {
     "text_delta": "text",
     "thinking_delta": "thinking",
@@ -241,7 +241,9 @@ _decode_fields = msgspec.json.Decoder(dict[str, Raw] | None).decode
 
 
 def merged_counts(raw: Raw, earlier: Usage) -> Usage:
-    """The counts of a ``usage``, completed by the earlier counts; no other fields.
+    """The counts of a ``usage`` object; absent counts are taken from ``earlier``.
+
+    Unlike `merged_usage`, the result has no details.
 
     Raises:
         msgspec.DecodeError: a count is not a number.
@@ -251,7 +253,7 @@ def merged_counts(raw: Raw, earlier: Usage) -> Usage:
 
 
 def merged_usage(raw: Raw, earlier: Usage) -> Usage:
-    """The counts of a ``usage``; counts that it lacks are the earlier ones.
+    """The counts and details of a ``usage`` object, merged into ``earlier``.
 
     ``message_delta`` repeats only some counts of ``message_start``.
 

@@ -1,4 +1,4 @@
-"""How a turn fails: the provider's refusals, and answers that break off. Pure.
+"""Collects the reasons why a turn fails: refusals and rate limits. Pure.
 
 Source: docs/claude-cli-protocol.md, "Ends" and "Retries".
 """
@@ -14,20 +14,20 @@ from ccproxy.claude.protocol.records import ApiRetry, RateLimitInfo, Result
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 from ccproxy.core.stream import Event, Failed, UpstreamRetry
 
-# The CLI refreshes a refused login once; after the second refusal its retries would
-# only keep the client waiting.
+# The CLI refreshes a refused login once. After the second refusal, its further retries
+# cannot help.
 _LOGIN_ATTEMPTS = 2
 
 
 def refusal_of_retry(
     record: ApiRetry, logged: LoggedError | None = None, *, used_up: bool
 ) -> Refusal:
-    """The refusal after which the CLI tries again.
+    """The `Refusal` of a request that the CLI will send again.
 
     Args:
         record: what the CLI reports.
         logged: the provider's last error in the CLI's log.
-        used_up: a rate limit of the subscription is used up.
+        used_up: whether a rate limit of the subscription is used up.
     """
     text = "the connection to the model's provider failed, or was cut"
     if record.error_status or record.error not in (None, "", UNKNOWN):
@@ -44,7 +44,7 @@ def refusal_of_retry(
 
 
 def message_for(status: int | None, logged: LoggedError | None) -> str | None:
-    """The provider's message, if the log has the error with this status."""
+    """The provider's message in the log, unless it belongs to another status."""
     if logged is None or logged.status not in (None, status):
         return None
     return logged.message
@@ -65,9 +65,9 @@ class RefusalTracker:
         self._logged: LoggedError | None = None
 
     def note_limit(self, info: RateLimitInfo) -> None:
-        """Take the CLI's report of the rate limits.
+        """Take the CLI's report of a rate limit.
 
-        A limit without a type and a time is not the subscription's.
+        A limit with neither a type nor a time is not a limit of the subscription.
         """
         if info.status == "rejected" and (info.resets_at or info.rate_limit_type):
             self._limit_reset_seconds = info.resets_at or self._wall_seconds
@@ -94,15 +94,15 @@ class RefusalTracker:
         return UpstreamRetry(record.error or "unknown", record.attempt, delay_seconds)
 
     def timeout_error(self, otherwise: CCProxyError) -> CCProxyError:
-        """The error for an answer that did not come in time.
+        """The error for an answer that did not arrive in time.
 
         Args:
-            otherwise: the error if the provider has not refused.
+            otherwise: the error if no request to the provider was refused.
         """
         return otherwise if self._last is None else error_for(self._last)
 
     def refusal(self, result: Result) -> Refusal:
-        """Everything that is known of a failed turn."""
+        """The `Refusal` of a failed turn."""
         reset_seconds = self._limit_reset_seconds
         after: float | None = None
         if reset_seconds is not None:

@@ -180,7 +180,7 @@ def test_what_was_found_out_is_kept(house: House) -> None:
 def test_one_that_does_not_merge_is_told_once(
     house: House, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("does not take a body as it is set")
+    expected_errors.allow("does not send bodies as they were set")
     told = house.settle()
     house.probes[0].callback(BAD)
     assert told == [BinaryVerdict.DIFFERS]
@@ -340,7 +340,7 @@ def test_only_so_many_are_kept(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_is_no_reason_to_fail(
     tmp_path: Path, expected_errors: ExpectedErrors
 ) -> None:
-    expected_errors.allow("cannot be stored")
+    expected_errors.allow("cannot store the result")
     (tmp_path / "state").write_text("a file")
     ProbeResultFile(tmp_path / "state").save(BinaryID("/a", 1, 2), GOOD)
     ProbeResultFile(None).save(BinaryID("/a", 1, 2), GOOD)
@@ -391,7 +391,7 @@ async def test_one_that_does_not_merge(
     how: str,
     why: str,
 ) -> None:
-    expected_errors.allow("does not take a body as it is set")
+    expected_errors.allow("does not send bodies as they were set")
     server = proxy(claude_bin=merging(how))
     await server.ready()
     composer, told = await way(server)
