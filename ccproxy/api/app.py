@@ -1,4 +1,4 @@
-"""All routes as one resource."""
+"""Combines the routes of all APIs in one resource."""
 
 from collections.abc import Callable, Collection
 from functools import cache
@@ -37,24 +37,24 @@ ROUTES: tuple[Route, ...] = tuple(
 
 @cache
 def describe() -> bytes:
-    """The OpenAPI document of all routes; it is the same for every server."""
+    """The OpenAPI document of all routes. It does not depend on the settings."""
     return openapi_document(ROUTES)
 
 
 class API:
-    """All routes.
+    """The routes of all APIs.
 
     Args:
-        backend: answers the requests.
+        backend: answers requests to the model.
         store: stores responses, conversations and usage.
         authenticator: checks keys and bodies.
-        cors: the web pages that may use the routes.
+        cors: the sites whose pages may use the routes.
         settings: the settings of the routes.
         observer: notified of every request.
-        exposition: what ``GET /metrics`` shows.
-        tracker: has the requests that ``GET /dashboard`` shows.
+        exposition: renders the metrics for ``GET /metrics``.
+        tracker: has the requests for the dashboard.
         clock: the reactor.
-        wall_seconds: Unix time, for ``created``.
+        wall_seconds: returns the Unix time.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class API:
         )
 
     def resource(self) -> IResource:
-        """All routes, to be mounted anywhere."""
+        """The routes as a resource, which can be mounted at any path."""
         return mount(self._groups, self._services)
 
     @property
@@ -120,9 +120,10 @@ class API:
         return open_paths(ROUTES)
 
     async def drain(self) -> None:
-        """End everything that outlives its request, and wait until it is stored.
+        """Close WebSockets and dashboard streams; wait for background responses.
 
-        The backend must have ended its answers before.
+        Fires when all background responses are stored. Call it after the backend has
+        ended all answers.
         """
         self._responses.close_sockets()
         self._dashboard.close_streams()

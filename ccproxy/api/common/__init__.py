@@ -1,1 +1,1 @@
-"""What several APIs share."""
+"""Decoders and tables that several APIs use."""

@@ -1,4 +1,4 @@
-"""The content of OpenAI's messages as blocks of the Messages API. Pure.
+"""Translates the content of OpenAI's messages to blocks of the Messages API. Pure.
 
 ==================================  ==============================================
 text, input_text, output_text,      ``text``; left out if it is blank
@@ -10,7 +10,7 @@ tool_use, tool_result, thinking …   unchanged: blocks of the Messages API, whi
 ==================================  ==============================================
 
 Source: ``ChatCompletionRequestMessageContentPart…`` and ``InputContent`` in OpenAI's
-document, and what clients were seen to send.
+document; requests of clients.
 """
 
 import re
@@ -35,9 +35,9 @@ from ccproxy.core.blocks import (
 )
 from ccproxy.core.errors import InvalidRequest, unsupported
 
-# The roles that `conversation` knows, by their names in all of OpenAI's APIs.
+# The roles of messages in OpenAI's APIs.
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
-# Blocks of the Messages API, with the role whose messages may have them.
+# Blocks of the Messages API, and the role whose messages may have them.
 _NATIVE_PARTS: Mapping[str, str] = {
     "tool_use": ASSISTANT,
     "thinking": ASSISTANT,
@@ -48,11 +48,11 @@ _NATIVE_PARTS: Mapping[str, str] = {
 }
 
 
-# What OpenAI's `prompt_cache_breakpoint` is in the Messages API.
+# The `cache_control` for a `prompt_cache_breakpoint` of OpenAI's.
 _BREAKPOINT = Raw(b'{"type":"ephemeral"}')
-_NO_DETAIL = "the provider scales images and pages by itself"
-# The beginning of another provider's encrypted reasoning, which some clients put into
-# these blocks: a Fernet token, perhaps after the id of its item.
+_NO_DETAIL = "the provider scales images and pages itself"
+# Some clients put OpenAI's encrypted reasoning into thinking blocks. It begins with a
+# Fernet token, or with the id of its item and a token.
 _FOREIGN_THINKING = re.compile(r"(rs_[^|]*\|)?gAAAA")
 
 
@@ -82,9 +82,9 @@ class ContentPart(msgspec.Struct, omit_defaults=True):
     file_url: str | None = None
     file_id: str | None = None
     detail: Annotated[object, ignored(_NO_DETAIL)] = None
-    # The end of a prompt that is to be cached.
+    # Marks the end of a prompt that the client wants to be cached.
     prompt_cache_breakpoint: dict[str, Raw] | None = None
-    # Of texts of earlier answers.
+    # Fields of text in earlier answers.
     annotations: Annotated[object, ignored("the provider has no such field")] = None
     logprobs: Annotated[object, ignored(NO_LOGPROBS)] = None
     # Fields of the Messages API, which some clients send to OpenAI's APIs.
@@ -116,10 +116,10 @@ def content_blocks(
         content: a text, or parts.
         role: the message's role, one of the four constants of this module.
         at: the path of the content in the request.
-        adjustments: receive the paths of what is left out or changed.
+        adjustments: records the paths of parts that are omitted or changed.
 
     Raises:
-        ClientError: an unknown type of part, or a part that the role cannot have.
+        ClientError: a part has an unknown type, or the role may not have it.
     """
     match content:
         case None | "":
@@ -135,10 +135,7 @@ def content_blocks(
 
 
 def is_foreign_thinking(block: Block) -> bool:
-    """Whether a block is thinking that the provider surely refuses.
-
-    Its signature is missing, or another provider's.
-    """
+    """Whether a block is thinking without a signature of this provider."""
     match block.value:
         case Thinking(signature=mark):
             return not mark or _FOREIGN_THINKING.match(mark) is not None
@@ -148,7 +145,7 @@ def is_foreign_thinking(block: Block) -> bool:
 
 
 def _sound(blocks: Sequence[Block], adjustments: Adjustments) -> list[Block]:
-    """Leave out what the API does not accept: blank texts, unsigned thinking."""
+    """Omit blocks that the API does not accept: blank texts, unsigned thinking."""
     kept = []
     for block in blocks:
         value = block.value
@@ -166,8 +163,8 @@ def _block(part: ContentPart, at: str, role: str, adjustments: Adjustments) -> B
     block = _openai_block(part, at, role, adjustments)
     if block.type != "text" and role in (ASSISTANT, SYSTEM):
         raise InvalidRequest(
-            f"`{at}`: a message of role {role} has text only; images and files are the "
-            "user's",
+            f"`{at}`: a message of role {role} may have text only; send images and "
+            "files in a message of the user",
             param=f"{at}.type",
         )
     return block
@@ -214,13 +211,13 @@ def _openai_block(
             return media.document(data, part.filename, where)
     unsupported(
         f"{at}.type",
-        f"there is no content of type {part.type!r}; send text, "
+        f"content of type {part.type!r} is not supported; send text, "
         "images (data: or https:), PDFs or text files",
     )
 
 
 def _native(part: ContentPart, role: str, at: str, adjustments: Adjustments) -> Block:
-    """A part that is a block of the Messages API already."""
+    """Decode a part that is a block of the Messages API."""
     own_role = _NATIVE_PARTS[part.type]
     if role != own_role and not (role == TOOL and part.type in ("image", "document")):
         raise InvalidRequest(

@@ -1,8 +1,8 @@
-"""Custom tools of OpenAI's, whose input is free text. Pure.
+"""Custom tools of OpenAI's APIs, whose input is free text. Pure.
 
-In the Messages API the input of every tool is an object. So a custom tool becomes a
-tool with one property, ``input``. The model's calls stream as the JSON of that object,
-and are decoded to the text piece by piece.
+In the Messages API, the input of every tool is a JSON object. A custom tool is
+therefore sent as a tool with one text property, ``input``. The provider streams the
+input of a call as JSON, and `CustomInputDecoder` decodes the property's text.
 
 Source: ``CustomToolParam`` and ``CustomToolCall`` in OpenAI's document.
 """
@@ -19,7 +19,7 @@ from ccproxy.core.blocks import Block, tool_use_block
 from ccproxy.core.messages import Tool, client_tool
 
 _PROPERTY = "input"
-# The JSON before the text: the object's beginning, the property's name, a quote.
+# The JSON before the text: the brace, the property's name, a colon, a quote.
 _OPENING = re.compile(r'\s*\{\s*"' + _PROPERTY + r'"\s*:\s*"')
 _OPENING_PIECES = ("{", '"' + _PROPERTY + '"', ":", '"')
 _HEX_DIGITS = 4
@@ -35,15 +35,15 @@ def custom_tool(
     at: str,
     cache_control: Raw | UnsetType = UNSET,
 ) -> Tool:
-    """The tool of the Messages API for a custom tool.
+    """Translate a custom tool to a tool of the Messages API.
 
     Args:
         api_name: the tool's name in the request's `ToolTable`.
-        description: for the model.
+        description: the client's description.
         syntax: the grammar's language, ``lark`` or ``regex``; None: any text.
         definition: the grammar.
         at: the path of the tool in the request.
-        cache_control: the client's breakpoint at the tool.
+        cache_control: the client's cache breakpoint at the tool.
     """
     what = "The tool's whole input, as plain text."
     instructions = description or ""
@@ -69,12 +69,12 @@ def custom_call(
     at: str,
     renamed: Mapping[str, str] | None = None,
 ) -> Block:
-    """A call in the conversation's history; ``renamed`` as for `Block`."""
+    """Translate a call of a custom tool in the history; ``renamed`` as for `Block`."""
     return tool_use_block(identifier, api_name, {_PROPERTY: text}, at, renamed)
 
 
 def free_text(arguments: str) -> str:
-    """Decode the text of a whole call."""
+    """Decode the text in the complete arguments of a call."""
     decoder = CustomInputDecoder()
     return decoder.feed(arguments) + decoder.end()
 
@@ -83,24 +83,24 @@ class _Phase(Enum):
     OPENING = auto()
     TEXT = auto()
     CLOSED = auto()
-    FOREIGN = auto()  # arguments of another form
+    FOREIGN = auto()  # the arguments are not an object that begins with `input`
 
 
 class CustomInputDecoder:
-    r"""Decodes ``{"input": "…"}`` to its text, in pieces of any size.
+    r"""Decodes ``{"input": "…"}``, in pieces of any size, to its text.
 
-    The model may call the tool with arguments of another form. If they have a text
-    ``input``, `end` returns that text, else their JSON.
+    The model may call the tool with other arguments. For them `end` returns everything:
+    the property ``input`` if it is text, or else the JSON of the arguments.
     """
 
     def __init__(self) -> None:
         self._phase = _Phase.OPENING
         self._raw: list[str] = []
-        # JSON that cannot be decoded before more of it arrives.
+        # The beginning of an escape whose end has not arrived.
         self._rest = ""
 
     def feed(self, arguments: str) -> str:
-        """Add a piece of the JSON and return the text that it adds."""
+        """Decode the next piece of the JSON; returns the new text."""
         match self._phase:
             case _Phase.CLOSED:
                 return ""
@@ -113,10 +113,10 @@ class CustomInputDecoder:
         return self._decode(self._rest + arguments)
 
     def end(self) -> str:
-        """Return the rest of the text; the arguments are complete."""
+        """The rest of the text. Call it when the arguments are complete."""
         phase, self._phase = self._phase, _Phase.CLOSED
         if phase in (_Phase.TEXT, _Phase.CLOSED):
-            # The rest is half an escape: no character.
+            # `_rest` is an incomplete escape, which stands for no character.
             return ""
         raw = "".join(self._raw)
         try:
@@ -141,7 +141,7 @@ class CustomInputDecoder:
         return ""
 
     def _decode(self, json_text: str) -> str:
-        """Decode up to the closing quote, or to the last whole character."""
+        """Decode up to the closing quote, or to the last complete character."""
         end, is_closed = _end_of_text(json_text)
         if is_closed:
             self._phase = _Phase.CLOSED
@@ -149,13 +149,13 @@ class CustomInputDecoder:
         try:
             text: str = json.loads(f'"{json_text[:end]}"', strict=False)
         except ValueError:
-            # JSON has no such escape.
+            # The text contains an escape that JSON does not have.
             return json_text[:end]
         return _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _may_open(json_text: str) -> bool:
-    """Whether a text can still become the beginning of an object with ``input``."""
+    """Whether more text can make this a beginning of ``{"input": "``."""
     rest = json_text
     for piece in _OPENING_PIECES:
         rest = rest.lstrip()
@@ -168,7 +168,11 @@ def _may_open(json_text: str) -> bool:
 
 
 def _end_of_text(json_text: str) -> tuple[int, bool]:
-    """The end of the part that can be decoded; whether the closing quote is there."""
+    """Find the end of the text that can be decoded.
+
+    Returns:
+        The index of the end, and whether the closing quote is there.
+    """
     place = 0
     while place < len(json_text):
         character = json_text[place]
@@ -182,7 +186,11 @@ def _end_of_text(json_text: str) -> tuple[int, bool]:
 
 
 def _escape(json_text: str, place: int) -> int:
-    """The length of an escape, or of a surrogate pair of two; 0: it is incomplete."""
+    """The length of an escape, or of two escapes that are a surrogate pair.
+
+    Returns:
+        The number of characters; 0: the escape is incomplete.
+    """
     if json_text[place + 1 : place + 2] != "u":
         return 2
     digits = json_text[place + 2 : place + 2 + _HEX_DIGITS]

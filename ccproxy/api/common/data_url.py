@@ -1,6 +1,6 @@
-"""Reads data URLs and base64 in the forms that clients send. Pure.
+"""Decodes data URLs and base64 in the forms that clients send. Pure.
 
-Source: RFC 2397; RFC 4648, also its alphabet for URLs.
+Source: RFC 2397; RFC 4648, with its alphabet for URLs.
 """
 
 import re
@@ -17,7 +17,7 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _FROM_URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n\v\f"
 _MOST_PADDING = 2
-# The characters that are decoded to look at the beginning of some data.
+# The number of base64 characters that `head` decodes.
 _HEAD = 64
 
 
@@ -26,8 +26,8 @@ class DataURL:
     """A data URL.
 
     Attributes:
-        media_type: the declared type in lower case; empty: there is none.
-        charset: the declared one in lower case; empty: there is none.
+        media_type: the declared media type in lower case; empty: none is declared.
+        charset: the declared charset in lower case; empty: none is declared.
         data: the data in base64.
     """
 
@@ -37,7 +37,7 @@ class DataURL:
 
 
 def read_data_url(url: str) -> DataURL | None:
-    """Read a data URL; None: it is none, or its data are not base64."""
+    """Parse a data URL; None: it is not a data URL, or its base64 is invalid."""
     match = _URL.fullmatch(url)
     if match is None:
         return None
@@ -53,14 +53,14 @@ def read_data_url(url: str) -> DataURL | None:
 
 
 def standard_base64(text: bytes) -> bytes | None:
-    """Base64 in the standard alphabet, padded, without white space.
+    """Convert base64 to the standard alphabet, with padding, without white space.
 
     Args:
-        text: also in the alphabet for URLs, without padding, with white space, or with
-            ``%`` escapes.
+        text: base64, which may use the alphabet for URLs, and may have no padding,
+            white space, or ``%`` escapes.
 
     Returns:
-        The same object if nothing changes; None: it is not base64.
+        The same object if nothing changes; None: the text is not base64.
 
     Cost: a millisecond or two for each megabyte.
     """

@@ -1,9 +1,6 @@
-"""Decodes JSON bodies to structs, and notes what is not sent as it came. Pure.
+"""Decodes JSON bodies to structs, and records which fields are changed. Pure.
 
-Errors name the client's field.
-
-Many models refuse ``temperature`` and the like; `ccproxy.claude.body.options` decides
-that, where the model is known.
+Errors name the path of the field in the client's request.
 """
 
 import json
@@ -21,28 +18,32 @@ from ccproxy.core.errors import ClientError, InvalidRequest, MissingParameter
 
 _T = TypeVar("_T")
 
-# msgspec: "Expected `str`, got `int` - at `$.messages[0].role`"
+# A message of msgspec: "Expected `str`, got `int` - at `$.messages[0].role`"
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BOM = b"\xef\xbb\xbf"
 
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-# Above this number, JSON readers with binary64 numbers do not agree on integers.
+# JSON readers that use binary64 numbers cannot represent all larger integers.
 _LARGEST_NUMBER = 2**53
 
 
 def read_body(body: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """The body without what JSON readers disagree on, and the paths of changed texts.
+    """Correct a body that some JSON readers refuse.
 
-    A byte order mark is removed. Half a surrogate pair becomes U+FFFD; clients that cut
-    a text within a character send one.
+    A byte order mark is removed. An unpaired surrogate is replaced by U+FFFD; clients
+    send one if they cut a text within a character.
 
     Args:
-        body: JSON, as it came.
+        body: the body of a request.
+
+    Returns:
+        The corrected body, and the paths of the texts with replaced surrogates.
 
     Raises:
-        InvalidRequest: it is not UTF-8. Parts that are never decoded are checked, too.
+        InvalidRequest: the body is not UTF-8. Parts that are never decoded are checked,
+            too.
     """
     body = body.removeprefix(_BOM)
     try:
@@ -54,11 +55,11 @@ def read_body(body: bytes) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _halves(body: bytes) -> Iterator[str]:
-    """The paths of the texts with half a surrogate pair in them."""
+    """The paths of the texts that contain an unpaired surrogate."""
     try:
         yield from _walk(json.loads(body), "")
     except (ValueError, RecursionError):
-        # The body is decoded again later, and fails there with a better error.
+        # The body is decoded again later. The error is clearer there.
         return
 
 
@@ -78,16 +79,16 @@ def _walk(value: Any, at: str) -> Iterator[str]:
 
 
 def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes, *, at: str = "") -> _T:
-    """Decode a request body, or a part of one.
+    """Decode a request body, or a part of a body.
 
     Args:
-        decoder: for what is expected.
-        body: as it came.
-        at: the path of that part.
+        decoder: a decoder for the expected type.
+        body: the JSON.
+        at: the path of the part in the request; empty: the whole body.
 
     Raises:
-        ClientError: not UTF-8, not JSON, or of the wrong shape; ``param`` is the path
-            where it is known.
+        ClientError: the body is not UTF-8, not JSON, or not of the expected type;
+            ``param`` is the path of the error if it is known.
     """
     if not body.strip():
         raise InvalidRequest("the request has no body; send a JSON object")
@@ -104,34 +105,34 @@ def decode_json(decoder: msgspec.json.Decoder[_T], body: bytes, *, at: str = "")
 
 
 def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
-    """Decode a request body to its top-level fields, each as it came.
+    """Decode a request body to its top-level fields, whose values stay undecoded.
 
-    Fields that are ``null`` are left out; ``null`` means the same as absent.
+    Fields that are ``null`` are left out, because ``null`` means the same as absent.
 
     Args:
-        body: as `read_body` gives it.
+        body: a body that `read_body` returned.
 
     Raises:
-        ClientError: not JSON, or no object.
+        ClientError: the body is not JSON, or not an object.
     """
     fields = decode_json(_fields_decoder, body)
     return {name: raw for name, raw in fields.items() if not is_null(raw)}
 
 
 def is_null(raw: msgspec.Raw) -> bool:
-    """Whether some JSON is ``null``. Long JSON is not copied for that."""
+    """Whether undecoded JSON is ``null``. The JSON is not copied."""
     return len(memoryview(raw)) == len(b"null") and bytes(raw) == b"null"
 
 
 def required(value: _T | UnsetType | None, param: str) -> _T:
-    """A value that the request has to have.
+    """Check that a required value is present; returns the value.
 
     Args:
-        value: as it was decoded.
-        param: its path in the request.
+        value: the decoded value.
+        param: the path of the value in the request.
 
     Raises:
-        MissingParameter: it is absent or null.
+        MissingParameter: the value is absent or null.
     """
     if value is None or isinstance(value, UnsetType):
         raise MissingParameter(f"`{param}` is missing", param=param)
@@ -140,13 +141,13 @@ def required(value: _T | UnsetType | None, param: str) -> _T:
 
 @contextmanager
 def located(at: str) -> Iterator[None]:
-    """Turn msgspec's errors about a part of the request into a `ClientError`.
+    """Convert `msgspec.ValidationError` in the block to a `ClientError`.
 
     Args:
-        at: the path of that part.
+        at: the path of the decoded part in the request.
 
     Raises:
-        ClientError: instead of a `msgspec.ValidationError`; ``param`` is the path.
+        ClientError: ``param`` is the path of the error.
     """
     try:
         yield
@@ -168,7 +169,10 @@ def _shape_error(text: str, at: str) -> ClientError:
 
 @define
 class Adjustments:
-    """Filled while a request is decoded. Each path is noted once."""
+    """Records the paths of fields that are changed or have no effect.
+
+    The decoder of a request fills it. A path is recorded once.
+    """
 
     _ignored: dict[str, None] = field(init=False, default=Factory(dict))
     _adjusted: dict[str, None] = field(init=False, default=Factory(dict))
@@ -176,42 +180,44 @@ class Adjustments:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """The client's paths of fields without effect, such as ``seed``."""
+        """The paths of fields that have no effect, such as ``seed``."""
         return tuple(self._ignored)
 
     @property
     def adjusted(self) -> tuple[str, ...]:
-        """The client's paths of fields that are sent in another form."""
+        """The paths of fields that are sent in another form."""
         return tuple(self._adjusted)
 
     @property
     def web_searches(self) -> tuple[str, ...]:
-        """The client's paths of ``MessagesRequest.web_search_paths``."""
+        """The paths of fields that ask for web search."""
         return tuple(self._web_searches)
 
     def ignore(self, *paths: str) -> None:
-        """Note fields that have no effect."""
+        """Record fields that have no effect."""
         self._ignored |= dict.fromkeys(paths)
 
     def adjust(self, *paths: str) -> None:
-        """Note fields that are sent in another form."""
+        """Record fields that are sent in another form."""
         self._adjusted |= dict.fromkeys(paths)
 
     def is_adjusted(self, path: str) -> bool:
-        """Whether a field is noted as sent in another form."""
+        """Whether `adjust` was called with a path."""
         return path in self._adjusted
 
     def search_web(self, path: str) -> None:
-        """Note a field that lets the model search the web by itself."""
+        """Record a field that asks for web search."""
         self._web_searches[path] = None
 
 
 def sampling_fields(request: object, names: Sequence[str]) -> Mapping[str, Raw]:
-    """The sampling fields of a request.
+    """The sampling fields of a request as JSON.
+
+    Whether the model accepts them is decided later: `ccproxy.claude.body.options`.
 
     Args:
-        request: has the fields as attributes; None means absent.
-        names: of number fields.
+        request: a struct with the fields as attributes; None: the field is absent.
+        names: the names of the fields, whose values are numbers.
 
     Raises:
         InvalidRequest: a number is too large.

@@ -1,19 +1,19 @@
-"""The fate of each field of a request, declared at the struct that decodes it. Pure.
+"""The fate of each request field, declared in the struct that decodes it. Pure.
 
 =========  ==================================================================
-carried    the default: the decoder reads the field
-ignored    has no effect; its path is reported
-refused    the answer without it would mean something else
-kept       belongs to the stored item, not to the question
-granted    asks for what is done for every request
+carried    the default: the decoder uses the field
+ignored    the field has no effect; its path is reported to the client
+refused    the request is refused: the answer would otherwise be wrong
+kept       the field is stored with its item, and not sent to the model
+granted    the field asks for something that is always done
 =========  ==================================================================
 
-A fate is written ``seed: Annotated[object, ignored("why")] = None``. Fields that a
-struct does not declare are ignored, too. ``null``, ``false``, ``auto`` and empty values
-have no effect, so they are accepted for all fields.
+A fate is declared as ``seed: Annotated[object, ignored("why")] = None``. Fields that a
+struct does not declare are ignored, too. A field whose value is ``null``, ``false``,
+``auto`` or empty asks for nothing, so it is neither reported nor refused.
 
-Visiting each object of a request is slow in Python. So the request is first decoded to
-a stricter type; its objects are visited only if that fails.
+It is slow to visit every object of a request in Python. The request is therefore first
+decoded to a stricter type. Its objects are visited only if that fails.
 """
 
 import types
@@ -29,19 +29,19 @@ from msgspec import Raw
 from ccproxy.api.common.decoding import Adjustments
 from ccproxy.core.errors import unsupported
 
-# Reasons that several fields have.
+# Reasons for the fates of several fields.
 NO_SUCH_FEATURE = "the provider has no such feature"
-NO_USERS = "the provider gets the CLI's own account only"
+NO_USERS = "the provider receives the CLI's own account only"
 NO_LOGPROBS = "the model's log probabilities are not available"
 NO_OBFUSCATION = "events have no padding"
-OTHER_CACHE = "the prompt cache is the provider's, without keys"
+OTHER_CACHE = "the provider's prompt cache has no keys"
 
 _EXTRA = "fate"
 _NOTHING = None | list[None] | dict[str, None]
 
 
 class Fate(Enum):
-    """What happens to a field."""
+    """What happens to a field; see the module's table."""
 
     CARRIED = "carried"
     IGNORED = "ignored"
@@ -71,17 +71,17 @@ def ignored(why: str) -> msgspec.Meta:
 
 
 def refused(why: str) -> msgspec.Meta:
-    """The annotation of a field that is an error, unless it asks for nothing."""
+    """The annotation of a field that is refused, unless it asks for nothing."""
     return _meta(FieldFate(Fate.REFUSED, why), "Not supported")
 
 
 def kept(why: str) -> msgspec.Meta:
-    """The annotation of a field that is stored with its item only."""
+    """The annotation of a field that is only stored with its item."""
     return _meta(FieldFate(Fate.KEPT, why), "Kept with the item")
 
 
 def granted(why: str) -> msgspec.Meta:
-    """The annotation of a field that asks for what is done anyway."""
+    """The annotation of a field that asks for something that is always done."""
     return _meta(FieldFate(Fate.GRANTED, why), "Always so")
 
 
@@ -94,9 +94,9 @@ class Field:
     """A declared field.
 
     Attributes:
-        is_unread: whether a value of the field has to be reported or refused.
+        is_unread: whether a value of the field must be reported or refused.
         struct: the struct of an object value; None: its fields are not checked.
-        item: the struct of the objects in a list value, likewise.
+        item: the struct of the objects in a list; None: their fields are not checked.
     """
 
     fate: FieldFate
@@ -128,7 +128,7 @@ def _field(hint: Any) -> Field:
 
 
 def _parts(hint: Any) -> Iterator[Any]:
-    """The members of a union and the annotations."""
+    """The members of a union, and the annotations of an annotated type."""
     if get_origin(hint) in (Union, types.UnionType, Annotated):
         for part in get_args(hint):
             yield from _parts(part)
@@ -143,13 +143,13 @@ def name_unread(
     *,
     at: str = "",
 ) -> None:
-    """Report the fields without effect.
+    """Record the paths of the fields that have no effect.
 
     Args:
-        body: the JSON of an object, which was decoded to ``struct`` before.
-        struct: has the fates of the fields.
-        adjustments: receive the paths of these fields.
-        at: the object's path in the request.
+        body: the JSON of an object that can be decoded to ``struct``.
+        struct: declares the fates of the fields.
+        adjustments: records the paths.
+        at: the path of the object in the request; empty: the whole body.
 
     Raises:
         UnsupportedValue: a field is refused.
@@ -174,7 +174,8 @@ def _unread(
             if not asks_nothing(inner):
                 yield start + name, CARRIED
         elif field.is_unread:
-            # ``seed: 0`` is a seed, but ``top_logprobs: 0`` asks for none.
+            # 0 asks for nothing in a refused field, such as ``top_logprobs``. In an
+            # ignored field, such as ``seed``, it is a value.
             is_zero = field.fate.fate is Fate.REFUSED and not inner
             if not is_zero and not asks_nothing(inner):
                 yield start + name, field.fate
@@ -198,7 +199,7 @@ def asks_nothing(value: object) -> bool:
 
 @cache
 def _strict(struct: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
-    """A decoder that fails at fields that may have to be reported."""
+    """A decoder that fails if a field may have to be reported or refused."""
     return msgspec.json.Decoder(_strict_type(struct))
 
 

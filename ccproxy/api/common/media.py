@@ -1,12 +1,12 @@
-"""Images and documents of requests as blocks of the Messages API. Pure.
+"""Translates images and documents to blocks of the Messages API. Pure.
 
-The proxy fetches nothing. An https URL goes to the model's provider unchanged. Any
-other URL is refused, so that no request can make a server read a file or reach into a
+The proxy fetches no URL. An https URL is sent to the model's provider unchanged. Any
+other URL is refused, so that no request can make a server read a file or access a
 private network.
 
-What some data are is read from their bytes. The type that the client declares, and
-whether it calls them an image or a file, are put right and reported. How large they may
-be is for the provider to say.
+The media type is read from the first bytes of the data. If the client declares another
+type, or sends an image as a file or a PDF as an image, the block gets the right type,
+and the change is reported. The size is not checked: the provider has its own limits.
 
 Source: the Messages API's image and document blocks; ``image_url`` and ``file`` parts
 of chat completions, ``input_image`` and ``input_file`` of Responses.
@@ -36,7 +36,7 @@ _TYPES: Mapping[str, Callable[[bytes], bool]] = {
     "image/webp": lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP",
     _PDF: lambda data: data.startswith(b"%PDF-"),
 }
-# Declared types that do not contradict the type in the bytes.
+# Declared types that fit every image and PDF.
 _ANY = ("", "image/jpg", "image/*", "application/octet-stream")
 # Declared types of text.
 _TEXT = re.compile(
@@ -52,19 +52,19 @@ _CHARSETS: Mapping[str, str] = {
 
 
 def media_type(data: bytes) -> str | None:
-    """The media type of an image or a PDF by its first bytes; None: it is neither."""
+    """The media type of an image or a PDF, by its first bytes; None: it is neither."""
     return next((kind for kind, matches in _TYPES.items() if matches(data)), None)
 
 
 @frozen
 class Part:
-    """A part of a client's message.
+    """A part of a client's message that contains an image or a file.
 
     Attributes:
-        at: its path in the request.
+        at: the path of the part in the request.
         field: the name of the field with the data, below ``at``.
-        adjustments: receive the path of that field if the declared type is wrong.
-        cache_control: the client's breakpoint behind the part.
+        adjustments: records the path of the data if the declared type is wrong.
+        cache_control: the client's cache breakpoint at the part.
     """
 
     at: str
@@ -78,13 +78,25 @@ class Part:
         return f"{self.at}.{self.field}" if self.field else self.at
 
     def block(self, kind: str, source: Mapping[str, str], **fields: object) -> Block:
-        """The part as a block."""
+        """Make the block for the part.
+
+        Args:
+            kind: the type of the block, ``image`` or ``document``.
+            source: the block's ``source``.
+            fields: other fields of the block.
+        """
         about = {"source": source, "cache_control": self.cache_control, **fields}
         made = Block.make(kind, at=self.at, **about)
         return evolve(made, renamed={"source": self.field})
 
     def binary(self, url: DataURL, title: str | None, expected: str) -> Block | None:
-        """The block of an image or a PDF; None: it is neither."""
+        """Make the block for base64 data; None: the data are no image and no PDF.
+
+        Args:
+            url: the data, with the declared type.
+            title: the name of a document.
+            expected: the type of block that the client has sent.
+        """
         found = media_type(head(url.data))
         if found is None:
             return None
@@ -96,7 +108,7 @@ class Part:
         return self.block(kind, source, title=title if is_titled else UNSET)
 
     def url(self, kind: str, url: str, title: str | None = None) -> Block:
-        """The block of what the model's provider fetches.
+        """Make the block for a URL, which the model's provider fetches.
 
         Raises:
             InvalidRequest: the URL is not an https URL.
@@ -106,10 +118,10 @@ class Part:
         return self.block(kind, {"type": "url", "url": url}, title=title or UNSET)
 
     def scheme(self) -> InvalidRequest:
-        """The error for any other URL."""
+        """The error for a URL that is neither a data URL nor an https URL."""
         return self.refusal(
-            "must be a data: URL with base64, or one of https: that the model's "
-            "provider fetches; nothing is read from here"
+            "must be a data: URL with base64, or an https: URL, which the model's "
+            "provider fetches; the proxy fetches no URL"
         )
 
     def refusal(self, why: str) -> InvalidRequest:
@@ -118,19 +130,19 @@ class Part:
 
 
 def image(url: str | None, part: Part) -> Block:
-    """An image block; a document block if the data are a PDF.
+    """Translate an image to an image block; to a document block if it is a PDF.
 
     Args:
-        url: a data URL, base64, or a URL of https.
-        part: where it is.
+        url: a data URL, base64, or an https URL.
+        part: the part of the message with the image.
 
     Raises:
-        InvalidRequest: it is nothing that the Messages API accepts.
+        InvalidRequest: the Messages API does not accept the URL or the type of image.
     """
     url = required(url or None, part.path)
     if _is_https(url):
         return part.url("image", url)
-    # Some clients leave out ``data:…;base64,``.
+    # Some clients send base64 without ``data:…;base64,``.
     is_bare = not _HAS_SCHEME.match(url)
     found = read_data_url(f"data:;base64,{url}" if is_bare else url)
     block = None if found is None else part.binary(found, None, "image")
@@ -138,19 +150,19 @@ def image(url: str | None, part: Part) -> Block:
         return block
     if found is None or is_bare:
         raise part.scheme()
-    raise part.refusal("is no PNG, JPEG, GIF or WebP image; convert it to one")
+    raise part.refusal("is not a PNG, JPEG, GIF or WebP image; convert it to one")
 
 
 def document(data_url: str, name: str | None, part: Part) -> Block:
-    """A document block: a PDF or a text file; an image block if the data are an image.
+    """Translate a PDF or a text file to a document block, an image to an image block.
 
     Args:
-        data_url: the file itself, as a data URL or base64.
-        name: the file's, for the model.
-        part: where it is.
+        data_url: the content of the file, as a data URL or base64.
+        name: the name of the file, which the model sees as the document's title.
+        part: the part of the message with the file.
 
     Raises:
-        InvalidRequest: it is nothing that the Messages API accepts.
+        InvalidRequest: the file is empty, or has another type.
     """
     if not _HAS_SCHEME.match(data_url):
         data_url = f"data:;base64,{data_url}"
@@ -163,7 +175,8 @@ def document(data_url: str, name: str | None, part: Part) -> Block:
     text = _text(found)
     if text is None:
         raise part.refusal(
-            "is neither a PDF nor text in UTF-8; the model reads no other files"
+            "is neither a PDF nor a text file; the model reads no other files. Text "
+            "must be in UTF-8, or in the charset that the data: URL declares"
         )
     if is_blank(text):
         raise part.refusal("is an empty file")
@@ -183,13 +196,13 @@ def _text(url: DataURL) -> str | None:
 
 
 def no_uploads(file_id: str | None, at: str) -> None:
-    """Refuse a reference to an uploaded file.
+    """Check that a part does not refer to an uploaded file.
 
     Raises:
-        UnsupportedValue: there is one.
+        UnsupportedValue: ``file_id`` is not None.
     """
     if file_id is not None:
-        unsupported(at, "there are no uploaded files here; send the data itself")
+        unsupported(at, "the proxy has no uploaded files; send the data itself")
 
 
 def _is_https(url: str) -> bool:
@@ -203,14 +216,14 @@ class _Source(msgspec.Struct):
 
 
 def corrected(block: Block, adjustments: Adjustments) -> Block:
-    """A client's block of the Messages API with the type that its bytes have.
+    """Correct the media type and the base64 in a block of the Messages API.
 
-    The data become standard base64. Data that are neither an image nor a PDF stay as
-    they are: the provider's error explains them better.
+    Data that are neither an image nor a PDF are not changed: the provider's error for
+    them is clearer.
 
     Args:
-        block: of any type; results and documents can contain images.
-        adjustments: receive the paths of what is changed.
+        block: a block of any type; tool results and documents can contain images.
+        adjustments: records the paths of the changed fields.
     """
     match block.value:
         case Image(source) | Document(source):
@@ -237,12 +250,12 @@ class _Outer(msgspec.Struct):
 def _inner_changes(
     raw: bytes | Raw, at: str, adjustments: Adjustments
 ) -> Mapping[str, object]:
-    """``content`` with corrected blocks, if it has to be changed."""
+    """``{"content": …}`` with corrected blocks; empty if nothing is changed."""
     try:
         parts = msgspec.json.decode(raw, type=_Outer).content
         inner = [Block.decode(part, f"{at}[{n}]") for n, part in enumerate(parts)]
     except msgspec.ValidationError:
-        # It is a text, or the provider's error explains it better.
+        # The content is a text, or it is invalid, and the provider's error is clearer.
         return {}
     better = [corrected(each, adjustments) for each in inner]
     if all(each is old for each, old in zip(better, inner, strict=True)):
@@ -251,7 +264,7 @@ def _inner_changes(
 
 
 def _source_changes(raw: Raw, kind: str) -> Mapping[str, object]:
-    """The fields of a source that have to be changed."""
+    """The corrected fields of a source; empty if nothing has to be changed."""
     try:
         source = msgspec.json.decode(raw, type=_Source)
         quoted = bytes(source.data)
@@ -260,7 +273,7 @@ def _source_changes(raw: Raw, kind: str) -> Mapping[str, object]:
         given = quoted[1:-1]
         data = standard_base64(given)
         if data is None:
-            # It is escaped in the JSON, or a data URL.
+            # The string has JSON escapes, or is a data URL.
             text = msgspec.json.decode(quoted, type=str)
             url = read_data_url(text)
             data = standard_base64(text.encode()) if url is None else url.data

@@ -1,7 +1,7 @@
-"""Structured output: the JSON Schema that the answer has to follow. Pure.
+"""Structured output: decodes the format that an answer must have. Pure.
 
-Chat completions and Responses ask for it; `ccproxy.claude.body.output` decides how the
-model is made to follow it.
+The field is ``response_format`` in chat completions, and ``text.format`` in Responses.
+`ccproxy.claude.body.output` decides how the model is made to follow a schema.
 
 Source: ``ResponseFormatJsonSchema`` and ``TextResponseFormatConfiguration`` in OpenAI's
 document; ``OutputConfigParam`` of anthropic-python 2.14.
@@ -20,10 +20,10 @@ from ccproxy.core.errors import unsupported
 from ccproxy.core.messages import OutputConfig, OutputValue
 
 _NULL = Raw(b"null")
-# Fields of the Messages API for which `output_paths` returns the client's names.
-# Why fields have no effect, or always have it.
+# The reasons for the fates of fields.
 _NO_NAMES = "the provider's format is the schema alone"
-_STRICT = "an answer is always held to its schema"
+_STRICT = "an answer must always follow its schema"
+# Paths of the Messages API.
 _EFFORT = "output_config.effort"
 _FORMAT = "output_config.format"
 
@@ -39,12 +39,12 @@ class ResponseFormat(msgspec.Struct):
     """``response_format`` of chat completions, ``text.format`` of Responses."""
 
     type: str
-    # In Responses, which repeats the format.
+    # Fields of Responses. A response repeats them.
     name: str | None = None
     description: str | None = None
     schema: Raw | UnsetType = UNSET
     strict: Annotated[bool | None, granted(_STRICT)] = None
-    # In chat completions.
+    # The field of chat completions.
     json_schema: _JSONSchema | None = None
 
 
@@ -54,19 +54,19 @@ def output_config(
     adjustments: Adjustments,
     effort: str | None = None,
 ) -> OutputConfig | None:
-    """The ``output_config`` for a format and an effort.
+    """The ``output_config`` of the Messages API for a format and an effort.
 
     Args:
-        form: the format in the request.
-        param: its path.
-        adjustments: get the path of a description that cannot be sent.
-        effort: by the Messages API's names.
+        form: the format in the request; None: there is none.
+        param: the path of the format.
+        adjustments: records the path of a description that cannot be sent.
+        effort: an effort of the Messages API; None: the request sets none.
 
     Returns:
-        None if the request sets neither.
+        None if the request sets neither a format nor an effort.
 
     Raises:
-        ClientError: an unknown format, or one without a schema.
+        ClientError: the format is unknown, or has no schema.
     """
     made = _format(form, param, adjustments)
     if made is None and effort is None:
@@ -78,11 +78,11 @@ def output_config(
 def output_paths(
     form: ResponseFormat | None, param: str, effort_param: str
 ) -> dict[str, str]:
-    """The client's names for the fields of ``output_config``.
+    """Map paths of ``output_config`` to the client's paths.
 
     Args:
-        form: the format in the request.
-        param: its path.
+        form: the format in the request; None: there is none.
+        param: the path of the format.
         effort_param: the path of the effort.
     """
     paths = {_EFFORT: effort_param}
@@ -120,7 +120,7 @@ def _schema(
     if given.description:
         with located(param):
             fields = msgspec.json.decode(schema, type=dict[str, Raw])
-        # The Messages API has a description in the schema only.
+        # In the Messages API, only the schema has a description.
         if "description" in fields:
             adjustments.ignore(f"{at}.description")
         else:
@@ -130,7 +130,7 @@ def _schema(
 
 
 def echo_format(form: ResponseFormat | None) -> Mapping[str, Any]:
-    """The format as a response repeats it."""
+    """The format as it is repeated in a response."""
     match form:
         case None | ResponseFormat(type="text"):
             return {"type": "text"}

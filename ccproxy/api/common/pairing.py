@@ -1,8 +1,10 @@
-"""Pairs calls and results of a history as the Messages API requires. Pure.
+"""Moves tool results in a history to where the Messages API requires them. Pure.
 
-The user's next message has the results of all calls of the turn before it, before
-everything else. There is no result without a call. Ids consist of letters, digits,
-``_`` and ``-``, and no two calls have the same.
+The Messages API requires:
+
+- The user's message after a turn with calls begins with the results of all these calls.
+- Every result belongs to a call of the turn before it.
+- An id consists of letters, digits, ``_`` and ``-``. No two calls have the same id.
 
 Source: ``MessageParam`` of anthropic-python 2.14 and the API's error messages.
 """
@@ -20,7 +22,7 @@ from ccproxy.core.messages import Message
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 _ASSISTANT, _USER = "assistant", "user"
-# Stands for the missing id of a call or result. No client's id has a NUL.
+# Stands for a missing id of a call or result. No client's id contains a NUL.
 NO_ID = "\0"
 
 
@@ -30,23 +32,24 @@ def paired(
     adjustments: Adjustments,
     unfinished: Collection[str] = (),
 ) -> tuple[Message, ...]:
-    """Move results to where the API requires them.
+    """Move tool results to where the API requires them, and make ids valid.
 
     Consecutive messages of the assistant become one message if they have calls or
-    thinking. The first message of the user after results is joined to them. All other
+    thinking. Results and the user's message after them become one message. All other
     messages stay unchanged.
 
     Calls with the same id are paired with their results in order. A result without an
-    id (`NO_ID`) belongs to the first call without an id, else to the first call that
-    waits. Ids that the API does not accept are replaced, in calls and results. So are
-    ids that an earlier call has; some clients count from 0 in each turn.
+    id (`NO_ID`) is paired with the first call without an id, or else with the first
+    call that has no result yet. An id is replaced, in the call and in its result, if
+    the API does not accept it, or if an earlier call has it. Some clients count from 0
+    in each turn.
 
     Args:
-        messages: in the client's order.
-        param: the field that they came in.
-        adjustments: receive the paths of what is left out, moved or renamed.
-        unfinished: the paths of calls that were cut off. If such a call has no result,
-            it was never run, and is left out.
+        messages: the messages in the client's order.
+        param: the request's field with the messages.
+        adjustments: records the paths of everything that is omitted, moved or renamed.
+        unfinished: the paths of calls that were cut off. Such a call is omitted if it
+            has no result, because the client did not run it.
 
     Raises:
         InvalidRequest: a call has no result, or a result has no call.
@@ -72,7 +75,7 @@ def paired(
 def _without_unfinished(
     messages: Sequence[Message], unfinished: Collection[str], adjustments: Adjustments
 ) -> Sequence[Message]:
-    """The messages without calls that were cut off and have no result."""
+    """Remove calls that were cut off and have no result."""
     kept: list[Message] = []
     answered: set[str] = set()
     for message in reversed(messages):
@@ -105,7 +108,7 @@ def _is_assistant(message: Message) -> bool:
 
 
 def _joined(turn: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The assistant's turn as one message, if it has calls or thinking."""
+    """Join the assistant's messages of a turn if they have calls or thinking."""
     blocks = [block for message in turn for block in message.blocks]
     if len(turn) == 1 or not any(map(_is_bound, blocks)):
         return turn
@@ -119,7 +122,7 @@ def _is_bound(block: Block) -> bool:
 def _without_loose_thinking(
     turn: tuple[Message, ...], adjustments: Adjustments
 ) -> tuple[Message, ...]:
-    """The turn without thinking at its end, which the API refuses."""
+    """Remove thinking at the end of a turn, which the API refuses."""
     *before, last = turn
     blocks = list(last.blocks)
     while blocks and isinstance(blocks[-1].value, Thinking | RedactedThinking):
@@ -131,11 +134,11 @@ def _without_loose_thinking(
 
 @frozen
 class _Call:
-    """A call that waits for its result.
+    """A call of the last turn of the assistant.
 
     Attributes:
-        given: the client's id.
-        name: the id in the API's request.
+        given: the client's id of the call.
+        name: the id that is sent to the API.
     """
 
     given: str
@@ -145,7 +148,7 @@ class _Call:
 def _named(
     turn: tuple[Message, ...], ids: "_Ids"
 ) -> tuple[Sequence[_Call], tuple[Message, ...]]:
-    """The turn's calls, and the turn with ids that the API accepts."""
+    """Replace invalid ids of calls; returns the calls and the turn."""
     if len(turn) != 1 or isinstance(turn[0].content, str):
         return (), turn
     calls: list[_Call] = []
@@ -166,9 +169,9 @@ def _with_results_first(
     param: str,
     adjustments: Adjustments,
 ) -> Iterable[Message]:
-    """The messages between two turns of the assistant, with the results first.
+    """Move the results before all other messages between two turns of the assistant.
 
-    The results stay in the client's order.
+    The order of the results does not change.
     """
     results: dict[str, Block] = {}
     rest: list[Message] = []
@@ -206,7 +209,7 @@ def _take_result(
     if not meant and result.tool_use_id == NO_ID:
         meant = waiting
     if not meant:
-        # The error about a call without a result is the clearer one.
+        # The error about a call without a result is clearer.
         _refuse_unanswered(waiting, param)
         unnamed = result.tool_use_id == NO_ID
         shown = "without an id" if unnamed else repr(result.tool_use_id)
@@ -214,7 +217,7 @@ def _take_result(
         why = (
             "is one too many; send one for each call"
             if is_second
-            else "has no call right before it"
+            else "has no call in the assistant's message before it"
         )
         raise InvalidRequest(f"`{param}`: the tool result {shown} {why}", param=param)
     name = meant[0].name
@@ -232,7 +235,7 @@ def _refuse_unanswered(calls: Sequence[_Call], param: str) -> None:
 
 
 class _Ids:
-    """Makes ids that the API accepts; equal histories get equal ids."""
+    """Makes ids of calls that the API accepts. Equal histories get equal ids."""
 
     def __init__(self, adjustments: Adjustments) -> None:
         self._adjustments = adjustments
@@ -240,7 +243,7 @@ class _Ids:
         self._tries: dict[str, int] = {}
 
     def take(self, identifier: str, at: str) -> str:
-        """The client's id if the API accepts it, else a similar one."""
+        """The client's id if it is valid and not yet taken, or else a similar id."""
         base = candidate = _NOT_IN_IDS.sub("_", identifier.strip(NO_ID)) or "call"
         while candidate in self._taken:
             self._tries[base] = self._tries.get(base, 1) + 1

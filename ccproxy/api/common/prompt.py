@@ -1,15 +1,17 @@
 """Translates a conversation of OpenAI's APIs to the Messages API. Pure.
 
-Chat completions and Responses have different fields, but the same conversations:
-messages with a role, whose content is a string or a list of texts, images and files.
+The decoders of chat completions and of Responses make `InputMessage` objects of
+different fields. By its role, a message becomes:
 
 =====================  ===========================================================
-system, developer      at the beginning: the system prompt; later: a message
-user                   a message; a string stays a string
-assistant              a message: thinking, text, calls
-tool                   results, at the beginning of the user's next message
-a blank text           left out; its path is reported
+system, developer      a part of the system prompt if it is before all other
+                       messages, or else a message
+user                   a message of the user
+assistant              a message of the assistant: thinking, then text, then calls
+tool                   a tool result in the user's next message
 =====================  ===========================================================
+
+Blank text is left out, and its path is reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,18 +43,18 @@ _ROLES: Mapping[str, str] = {
 _NO_EFFORTS = ("none", "minimal")
 # All efforts that a client may ask for.
 _EFFORTS = (*_NO_EFFORTS, "low", "medium", "high", "xhigh", "max")
-# What is sent for the efforts that the Messages API lacks.
+# The effort that is sent instead of those that the Messages API lacks.
 _LEAST_EFFORT = "low"
 
 
 @frozen
 class PastThinking:
-    """A block of thinking that the client sends back.
+    """A block of thinking in the history.
 
     Attributes:
-        model: the full id of the model that made it; empty: unknown.
-        prefix: the hash of the conversation before it when it was made; empty:
-            unknown.
+        model: the full id of the model that made the block; empty: unknown.
+        prefix: the hash of the conversation before the block when the block was made;
+            empty: unknown.
     """
 
     block: Block
@@ -61,7 +63,7 @@ class PastThinking:
 
     @property
     def key(self) -> str:
-        """The block's signature or data, which no other block has."""
+        """The block's signature or data, which identifies the block."""
         return thinking_key(self.block)
 
 
@@ -77,12 +79,11 @@ class InputMessage:
 
     Attributes:
         at: the message's path in the request.
-        calls: calls of the assistant.
-        thinking: thinking of the assistant, which stands before the content.
-        result_of: in a message of role ``tool``, the id of the call that it answers,
-            or `NO_ID`.
-        is_error: in such a message, whether the call failed.
-        field: the name of the content in the request; empty: the message itself is the
+        calls: the calls of a message of the assistant.
+        thinking: the thinking before the content of a message of the assistant.
+        result_of: in a tool result, the id of its call; None or `NO_ID`: no id.
+        is_error: in a tool result, whether the call failed.
+        field: the name of the field with the content; empty: the message itself is the
             content.
         unfinished: the paths of calls that were cut off.
     """
@@ -105,7 +106,7 @@ class InputMessage:
 
 @frozen(kw_only=True)
 class DecodedPrompt:
-    """The conversation in the terms of the Messages API.
+    """A conversation that was translated to the Messages API.
 
     Attributes:
         system: the system prompt; empty: none.
@@ -129,15 +130,15 @@ def conversation(
     """Translate a conversation.
 
     Args:
-        given: all messages, with those of the roles system and developer.
-        param: the field that they came in.
-        adjustments: receive the paths of what is left out or changed.
+        given: all messages of the request.
+        param: the request's field with the messages.
+        adjustments: records the paths of everything that is omitted or changed.
         first: the beginning of the system prompt.
 
     Raises:
-        InvalidRequest: there is nothing to answer, a role is unknown, or calls and
+        InvalidRequest: there is no message to answer, a role is unknown, or calls and
             results do not match.
-        UnsupportedValue: content that the Messages API has no block for.
+        UnsupportedValue: the Messages API has no block for some content.
     """
     for message in given:
         _check_role(message)
@@ -145,7 +146,7 @@ def conversation(
     instructions: list[str] = [first]
     messages: list[Message] = []
     for message in given:
-        # The API has no system message before the first message.
+        # The API does not accept a system message as the first message.
         if not messages and _ROLES[message.role] == SYSTEM:
             instructions.append(_system_text(message, adjustments))
         elif (made := _message(message, adjustments)) is not None:
@@ -173,7 +174,7 @@ def _check_role(message: InputMessage) -> None:
 def _with_user_message(
     given: Sequence[InputMessage], adjustments: Adjustments
 ) -> Sequence[InputMessage]:
-    """The messages; if all are instructions, the last becomes the user's message.
+    """If all messages are instructions, make the last one a message of the user.
 
     The API requires a message of the user.
     """
@@ -188,7 +189,7 @@ def _with_user_message(
 
 
 def _message(message: InputMessage, adjustments: Adjustments) -> Message | None:
-    """The message of the Messages API; None: the client's message is blank."""
+    """Translate one message; None: its content is blank."""
     match _ROLES[message.role]:
         case "tool":
             return Message(USER, (_result(message, adjustments),), message.at)
@@ -203,11 +204,11 @@ def _refuse_without_user_message(
     asking = [m for m in given if _ROLES[m.role] in (USER, TOOL)]
     if not asking:
         if messages:
-            # The model decides whether the assistant's last message is continued. A
-            # system message after the assistant's becomes the user's.
+            # It depends on the model whether it continues the assistant's last message.
+            # A system message after the assistant's becomes a message of the user.
             return
         raise InvalidRequest(
-            f"`{param}` has no message of the user; there is nothing to answer",
+            f"`{param}` has no message of the user, so there is nothing to answer",
             param=param,
         )
     last = asking[-1]
@@ -222,7 +223,7 @@ def _refuse_without_user_message(
 def _content(
     message: InputMessage, role: str, adjustments: Adjustments
 ) -> str | tuple[Block, ...]:
-    """The content of a message other than a call's result."""
+    """The content of a message that is not a tool result."""
     is_bare = not message.thinking and not message.calls
     if isinstance(message.content, str) and is_bare:
         if is_blank(message.content):
@@ -237,7 +238,7 @@ def _content(
 
 
 def _result(message: InputMessage, adjustments: Adjustments) -> Block:
-    """The block of a call's result; a blank text becomes an empty text."""
+    """The block of a tool result; blank text becomes empty text."""
     content: str | Sequence[Block]
     if isinstance(message.content, str):
         content = message.content
@@ -269,10 +270,10 @@ def _system_text(message: InputMessage, adjustments: Adjustments) -> str:
 
 
 def positive(value: int | None, param: str) -> int | None:
-    """Check a limit.
+    """Check that a number is positive; returns the number.
 
     Raises:
-        InvalidRequest: it is less than 1.
+        InvalidRequest: the number is less than 1.
     """
     if value is not None and value < 1:
         raise InvalidRequest(f"`{param}` must be at least 1", param=param)
@@ -280,23 +281,23 @@ def positive(value: int | None, param: str) -> int | None:
 
 
 def stops(named: Mapping[str, str], adjustments: Adjustments) -> tuple[str, ...]:
-    """The stop sequences, without empty ones, which would end every answer at once.
+    """The stop sequences, without empty sequences, which would end every answer.
 
     Args:
-        named: the sequences, by their paths.
-        adjustments: receive the paths of what is left out.
+        named: the sequences by their paths in the request.
+        adjustments: records the paths of empty sequences.
     """
     adjustments.ignore(*(path for path, text in named.items() if not text))
     return tuple(text for text in named.values() if text)
 
 
 def effort(name: str | None, param: str, adjustments: Adjustments) -> str | None:
-    """The effort of the Messages API for an effort of OpenAI's.
+    """Translate an effort of OpenAI's APIs to an effort of the Messages API.
 
     Args:
-        name: the client's effort.
-        param: its path.
-        adjustments: receive the path if the Messages API lacks the effort.
+        name: the client's effort; None: the request sets none.
+        param: the path of the effort in the request.
+        adjustments: records the path if the Messages API lacks the effort.
 
     Raises:
         InvalidRequest: the effort is unknown.

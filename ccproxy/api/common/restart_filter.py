@@ -1,21 +1,22 @@
-"""Hides from a stream's client that an answer was cut off and repeated. Pure.
+"""Continues a stream when an answer is cut off and the CLI repeats the request. Pure.
 
-What was sent cannot be taken back. If an answer is lost, the CLI repeats the request.
-The filter removes from the new answer the text that the client already has, and
-continues in the block that the client has open. If the new answer has another text, it
-cannot continue the first one: the stream ends with an error.
+If the provider's answer is cut off (`Restarted`), the CLI sends the request again and
+gets a second answer. The client already has the beginning of the first answer. The
+filter removes this beginning from the second answer, so that the client receives one
+continuous answer. If the second answer does not begin with the same text, the stream
+ends with an error.
 
 ========  =============================================================================
-block     in the new answer
+block     events of the second answer
 ========  =============================================================================
-text      continues the client's block; a new block only if that one is closed
-thinking  left out if the client has any thinking or text, because it would differ
-call      sent; a cut after a call was sent is an error
-other     as calls
+text      The text after the common beginning is sent in the client's open block. If
+          the client has no open text block, a block is opened.
+thinking  Left out if the client has thinking or text, because it would differ.
+call      Sent. If the client has a call of the first answer, the stream fails.
+other     As for calls.
 ========  =============================================================================
 
-``index`` is the number of the block for the client. After a cut, new blocks are
-numbered after the blocks that the client has.
+The client's blocks are numbered consecutively (``index``), over both answers.
 """
 
 from collections.abc import Iterable
@@ -42,7 +43,7 @@ from ccproxy.core.stream import (
 
 @define
 class _Open:
-    """The block that the client has open, with its number."""
+    """The client's open block, with its number."""
 
     index: int
     block: Block
@@ -53,27 +54,27 @@ class RestartFilter:
     """Filters the events of one answer; the result has no ``Restarted``."""
 
     def __init__(self) -> None:
-        # The text of this message that the client has.
+        # The text of this message that was sent to the client.
         self._sent: list[str] = []
-        # The part of it that the new answer has not repeated yet.
+        # The end of that text, which the second answer has not repeated yet.
         self._to_repeat = ""
-        # The second answer's thinking differs from the first's. So the client keeps
-        # what it has, and gets no more.
+        # Whether the client has thinking of this message.
         self._has_thought = False
+        # Whether thinking of the second answer is left out.
         self._thinks_again = False
         self._restarting = False
         self._why = ""
-        # The client has a call or another block that cannot be continued.
+        # Whether the client has a call or another block that cannot be continued.
         self._is_bound = False
         self._failed = False
         self._open: _Open | None = None
         self._next_index = 0
-        # After a cut: the client's number of each block of the new answer; None: the
-        # block is left out.
+        # The client's number of each block of the second answer; None for a block that
+        # is left out. The attribute is None before a restart.
         self._indices: dict[int, int | None] | None = None
 
     def filter(self, events: Iterable[Event]) -> list[Event]:
-        """Return the events for the client; none after a failure."""
+        """The events for the client; empty after a failure."""
         kept: list[Event] = []
         for event in events:
             if self._failed:
@@ -93,7 +94,7 @@ class RestartFilter:
         return kept
 
     def _first(self, event: Event) -> Event:
-        """Note an event of an answer that was not cut off."""
+        """Record an event of an answer that was not cut off; returns the event."""
         match event:
             case ThinkingDelta() | SignatureDelta():
                 self._has_thought = True
@@ -107,7 +108,7 @@ class RestartFilter:
             case MessageStart():
                 self._forget()
             case Finished() | Failed():
-                # Nothing can be repeated any more: frees the memory of a long answer.
+                # The answer cannot be cut off any more; its text is not needed.
                 self._sent.clear()
         return event
 
@@ -127,13 +128,13 @@ class RestartFilter:
                 self._is_bound = True
 
     def _forget(self) -> None:
-        """Begin a message of which the client has nothing."""
+        """Reset the state for a new message."""
         self._sent.clear()
         self._has_thought = self._thinks_again = self._is_bound = False
         self._open, self._next_index, self._indices = None, 0, None
 
     def _again(self, event: Event) -> list[Event]:
-        """Filter an event of an answer that was cut off, or of the new answer."""
+        """Filter ``Restarted``, or an event of the second answer."""
         match event:
             case Restarted(why):
                 return self._restart(why)
@@ -164,22 +165,22 @@ class RestartFilter:
 
     def _restart(self, why: str) -> list[Event]:
         if self._is_bound:
-            # The call in the new answer would have a different id.
+            # The call in the second answer would have a different id.
             return [_mismatch(why)]
         self._why = why
         self._to_repeat = "".join(self._sent)
         self._thinks_again = self._has_thought or bool(self._to_repeat)
         self._restarting = True
         self._indices = {}
-        # The new answer continues a text or an empty block. Open thinking is closed: it
-        # will never get its signature.
+        # The second answer continues an open text block or an empty block. Any other
+        # open block is closed: open thinking will not get its signature.
         current = self._open
         if current is None or current.is_empty or isinstance(current.block.value, Text):
             return []
         return self._close()
 
     def _close(self) -> list[Event]:
-        """Close the block that the client has open."""
+        """Close the client's open block, if there is one."""
         current, self._open = self._open, None
         return [] if current is None else [ContentBlockStop(current.index)]
 
@@ -193,8 +194,8 @@ class RestartFilter:
             numbers[index] = current.index
             return []
         if self._to_repeat and isinstance(value, Text):
-            # The block's text may be all repetition: `_text` opens the block at the
-            # first new character.
+            # The client may already have the whole text of this block. `_text` opens
+            # the block when there is new text.
             numbers[index] = None
             return []
         if self._to_repeat:
@@ -202,7 +203,7 @@ class RestartFilter:
         return self._open_next(block, index)
 
     def _open_next(self, block: Block, index: int) -> list[Event]:
-        """Open a block after the blocks that the client has."""
+        """Open a block with the client's next number."""
         number = self._numbers[index] = self._next_index
         closed = self._close()
         self._begin(block, number)
@@ -216,7 +217,7 @@ class RestartFilter:
         number = self._numbers.get(index)
         if number is None or self._open is None or self._open.index != number:
             return []
-        # The rest of the repeated text is in the next block, which continues this one.
+        # If more text has to be repeated, the next block continues this one.
         return [] if self._to_repeat else self._close()
 
     def _text(self, text: str, index: int) -> list[Event]:

@@ -1,7 +1,7 @@
 """``tool_choice`` of OpenAI's APIs: which tools the model may or must call. Pure.
 
-Chat completions nests the tool's name, Responses does not, and some clients send the
-form of the Messages API. All three forms are read for both APIs.
+In chat completions, the tool's name is in a nested object. In Responses, it is not.
+Some clients send the form of the Messages API. Both APIs accept all three forms.
 
 Source: ``ChatCompletionToolChoiceOption`` and ``ToolChoiceParam`` in OpenAI's document.
 """
@@ -45,7 +45,7 @@ class _AllowedNested(msgspec.Struct):
 
 
 class _AnyForm(_Wanted):
-    """The fields of all forms."""
+    """The fields of all forms of ``tool_choice``."""
 
     mode: str | None = None
     tools: list[_Wanted] | None = None
@@ -57,8 +57,8 @@ class OpenAIToolChoice:
     """A decoded ``tool_choice``.
 
     Attributes:
-        mode: as in `ToolChoice`.
-        name: the client's name of the tool that has to be called.
+        mode: as ``type`` of `ToolChoice`.
+        name: the client's name of the tool that must be called.
         allowed: the client's names of the tools that may be called; None: all.
     """
 
@@ -75,26 +75,30 @@ class OpenAIToolChoice:
         param: str = _PARAM,
         among: str = "tools",
     ) -> tuple[tuple[Tool, ...], ToolChoice | None]:
-        """The tools that the model may call, in their order, and the API's choice.
-
-        The choice ``none`` keeps the tools, because the prompt cache depends on them.
+        """Apply the choice to the tools of a request.
 
         Args:
             tools: all tools of the request.
-            table: their names.
-            one_call: whether the model may call only one tool at once.
-            param: the name of the field of the choice.
-            among: the name of the field of the tools.
+            table: the names of the tools.
+            one_call: whether the model may call only one tool at a time.
+            param: the name of the field with the choice, for errors.
+            among: the name of the field with the tools, for errors.
+
+        Returns:
+            The tools that the model may call, and the ``tool_choice`` of the Messages
+            API. The choice ``none`` keeps all tools, because the prompt cache depends
+            on them.
 
         Raises:
-            InvalidRequest: no tool has the name, or there is no tool to call.
+            InvalidRequest: no tool has a chosen name, or a call is required and there
+                is no tool.
         """
         left = tuple(tools)
         if self.allowed is not None:
             names = self._api_names(self.allowed, table, param, among)
             left = tuple(tool for tool in tools if tool.value.name in names)
         if self.name is not None:
-            # This check comes first, because its error is the clearest one.
+            # This check comes first, because its error is the clearest.
             [name, *_] = self._api_names((self.name,), table, param, among)
             return left, _choice("tool", name, one_call=one_call)
         if left:
@@ -133,14 +137,14 @@ def _choice(
 
 
 def decode_choice(choice: object, adjustments: Adjustments) -> OpenAIToolChoice:
-    """Decode a ``tool_choice`` that is already decoded from JSON to objects.
+    """Decode a ``tool_choice``.
 
     Args:
-        choice: the value.
-        adjustments: get the paths of its fields without effect.
+        choice: the field's JSON value, decoded to Python objects.
+        adjustments: records the paths of fields that have no effect.
 
     Raises:
-        ClientError: its form is unknown.
+        ClientError: the form of the choice is unknown.
     """
     if isinstance(choice, dict):
         name_unread(msgspec.json.encode(choice), _AnyForm, adjustments, at=_PARAM)
@@ -187,6 +191,6 @@ def _name(wanted: _Wanted) -> str:
     if wanted.type in _NAMED:
         raise MissingParameter(f"`{_PARAM}.name` is missing", param=_PARAM)
     if wanted.type in ("local_shell", "shell"):
-        # These tools have no name; the type stands for it.
+        # These tools have no name; their type is used as a name.
         return wanted.type
     unsupported(_PARAM, f"a call of {wanted.type!r} cannot be required")

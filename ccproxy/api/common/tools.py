@@ -1,9 +1,9 @@
-"""The client's tools and calls in the terms of the Messages API. Pure.
+"""Translates tools and calls between OpenAI's APIs and the Messages API. Pure.
 
-The Messages API allows fewer names than OpenAI's APIs, and has neither namespaces nor
-tools with free text as input. So a request has one `ToolTable`: it gives each tool of
-the client a name that the API accepts, and finds the client's tool by that name. It
-serves the definitions, ``tool_choice``, calls in the history and calls in the answer.
+OpenAI's APIs allow more names of tools than the Messages API, have namespaces, and have
+tools whose input is free text. The `ToolTable` of a request gives each of the client's
+tools a name that the Messages API accepts, and finds the client's tool by that name. It
+is used for tool definitions, ``tool_choice``, and calls in the history and the answer.
 
 Source: ``ToolParam`` of anthropic-python 2.14; ``FunctionTool`` in OpenAI's document.
 """
@@ -24,9 +24,9 @@ from ccproxy.core.stream import AgentToolUsed
 from ccproxy.core.tool_calls import arguments_object, hashed_name, is_sound, sound_name
 
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
-# OpenAI's names of a tool's fields.
+# The Messages API's names of a tool's fields, and OpenAI's names.
 RENAMED: Mapping[str, str] = {"input_schema": "parameters"}
-# OpenAI's names of a call's fields.
+# The Messages API's names of a call's fields, and OpenAI's names.
 RENAMED_CALL: Mapping[str, str] = {"input": "arguments"}
 
 _WEB_SEARCH = "WebSearch"
@@ -43,10 +43,10 @@ class ToolKind(Enum):
 
 @frozen
 class ToolIdentity:
-    """A tool in the client's terms.
+    """A client's tool: its name, kind and namespace.
 
     Attributes:
-        name: without its namespace.
+        name: the name without the namespace.
     """
 
     name: str
@@ -55,20 +55,20 @@ class ToolIdentity:
 
     @property
     def path_name(self) -> str:
-        """The name with the namespace; the API may not accept it."""
+        """The name with the namespace. The Messages API may not accept it."""
         return self.name if self.namespace is None else f"{self.namespace}__{self.name}"
 
 
 class ToolTable:
-    """The tools of one request, by the client's names and by the API's names.
+    """Maps the client's tools of one request to names of the Messages API, and back.
 
-    A name that the API accepts stays. In other names, characters that it does not
-    accept are replaced; if the result is too long or is another tool's name, it ends
-    with a hash of the client's name. So a tool keeps its name in every request of a
-    conversation with the same tools.
+    A name that the API accepts does not change. In any other name, characters that the
+    API does not accept are replaced. If the result is too long, or is the name of
+    another tool, its end is replaced by a hash of the client's name. The name of a tool
+    depends on the tools only, so it is the same in each request of a conversation.
 
     Args:
-        tools: each with its path in the request.
+        tools: the client's tools, each with its path in the request.
 
     Raises:
         InvalidRequest: two tools have the same name, or a name is empty.
@@ -106,20 +106,20 @@ class ToolTable:
     __hash__ = None  # type: ignore[assignment]
 
     def api_name(self, identity: ToolIdentity) -> str:
-        """The API's name of a tool, which may be a tool of an earlier request."""
+        """The API's name of a tool of this request or of an earlier request."""
         key = (identity.namespace, identity.name)
         return self._api_names.get(key) or sound_name(identity.path_name)
 
     def called_name(
         self, identity: ToolIdentity, at: str, adjustments: Adjustments
     ) -> str:
-        """The API's name of the tool of a call in the history.
+        """The API's name of the called tool of a call in the history.
 
         Args:
-            identity: the tool, which may be a tool of an earlier request.
-            at: the path of its name in the call.
-            adjustments: receive the path, if no tool of this request has the name and
-                the API does not accept it.
+            identity: the tool, of this request or of an earlier request.
+            at: the path of the name in the call.
+            adjustments: records the path if the name is changed and the tool is not a
+                tool of this request.
         """
         name = self.api_name(identity)
         is_here = (identity.namespace, identity.name) in self._api_names
@@ -128,13 +128,13 @@ class ToolTable:
         return name
 
     def identity(self, api_name: str) -> ToolIdentity:
-        """The client's tool of an API's name; for an unknown name, a function."""
+        """The client's tool for a name of the API; a function if it is unknown."""
         return self._identities.get(api_name) or ToolIdentity(api_name)
 
     def api_names(self, name: str) -> tuple[str, ...]:
-        """The API's names of the tools that a client may mean by a name.
+        """The API's names of the tools that a client can mean by a name.
 
-        There may be several, because clients leave out the namespace.
+        There can be several, because clients omit the namespace.
         """
         exact = self._api_names.get((None, name))
         if exact is not None:
@@ -147,9 +147,9 @@ class ToolTable:
 
 
 def _precedence(tool: tuple[ToolIdentity, str]) -> tuple[bool, bool, str]:
-    """The order in which tools get their names, whatever their order in ``tools``.
+    """The sort key of tools in a `ToolTable`.
 
-    Names that the API accepts come first, so that no derived name is equal to such a
+    Tools whose names the API accepts come first, so that no derived name takes such a
     name.
     """
     identity, _ = tool
@@ -166,17 +166,17 @@ def function_tool(
     renamed: Mapping[str, str] = RENAMED,
     **fields: object,
 ) -> Tool:
-    """A tool whose arguments are JSON; its schema stays byte for byte.
+    """Translate a tool whose arguments are a JSON object. Its schema is not changed.
 
-    `ccproxy.claude.schemas.arguments` corrects or refuses schemas.
+    `ccproxy.claude.schemas.arguments` corrects or refuses the schema later.
 
     Args:
         api_name: the tool's name in the request's `ToolTable`.
-        description: for the model.
-        parameters: a JSON Schema of an object; None or ``null``: there are none.
+        description: the client's description.
+        parameters: a JSON Schema of an object; None or ``null``: no parameters.
         at: the path of the function in the request.
         renamed: the request's names of the tool's fields.
-        fields: others of the tool, such as ``strict``; `UNSET` is left out.
+        fields: other fields of the tool, such as ``strict``; `UNSET` is left out.
     """
     if parameters is None or is_null(parameters):
         parameters = _NO_PARAMETERS
@@ -193,17 +193,17 @@ def function_call(
     adjustments: Adjustments,
     renamed: Mapping[str, str] = RENAMED_CALL,
 ) -> Block:
-    """A call in the conversation's history.
+    """Translate a call in the history.
 
     The API accepts only an object as input: see `arguments_object`.
 
     Args:
         identifier: the client's id of the call.
         api_name: the tool's name in the request's `ToolTable`.
-        arguments: the text of a JSON object; or, undecoded, a JSON string of that text
-            or the object itself.
+        arguments: the JSON of the arguments; or undecoded JSON, which is the arguments,
+            or a string with the JSON of the arguments.
         at: the path of the call in the request.
-        adjustments: receive the path of arguments that are sent in another form.
+        adjustments: records the path of arguments that are sent in another form.
         renamed: the request's names of the call's fields, below ``at``.
     """
     given, is_exact = arguments_object(_text_of(arguments))
@@ -223,7 +223,7 @@ def _text_of(arguments: Raw | str) -> str:
 
 
 def strict_field(strict: bool | None) -> object:
-    """The field ``strict`` of a tool; false means the same as absent."""
+    """The value of a tool's ``strict``; `UNSET` if it is not true."""
     return True if strict else UNSET
 
 
@@ -235,12 +235,12 @@ _decode_search = msgspec.json.Decoder(_Search).decode
 
 
 def agent_line(use: AgentToolUsed) -> str:
-    """A line of text with the tool and its arguments."""
+    """A line of text about a call of Claude Code's own tool."""
     return f"[{use.name} {use.arguments}]\n"
 
 
 def searched(use: AgentToolUsed) -> str | None:
-    """The query of a web search; None: the tool is not the web search."""
+    """The query of a web search; None: the call is not a web search."""
     if use.name != _WEB_SEARCH:
         return None
     try:
