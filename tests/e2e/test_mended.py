@@ -258,6 +258,11 @@ MENDINGS = [
         ("system[0].cache_control", "system[1]"),
     ),
     Mending(
+        "several blocks of `system`",
+        {"system": [text("Be brief."), text("Be kind.")]},
+        ("system",),
+    ),
+    Mending(
         "`cache_control` of the request", {"cache_control": CACHE}, ("cache_control",)
     ),
     Mending(

@@ -57,6 +57,10 @@ def misnamed(
 def without_effect(request: Mapping[str, Any]) -> list[str]:
     """The paths of fields that the Messages API has nothing for."""
     found = ["user"] if "user" in request else []
+    if isinstance(request.get("system"), list) and len(request["system"]) > 1:
+        # The CLI takes one text.
+        found.append("system")
+    found += _joined_instructions(request)
     schema = request.get("response_format", {}).get("json_schema", {})
     found += [f"response_format.json_schema.{n}" for n in ("name",) if n in schema]
     if "messages" not in request:
@@ -70,6 +74,17 @@ def without_effect(request: Mapping[str, Any]) -> list[str]:
             if part.get("image_url", {}).get("detail", "auto") != "auto":
                 found.append(f"{at}.detail")
     return found
+
+
+def _joined_instructions(request: Mapping[str, Any]) -> Iterator[str]:
+    """The contents of several parts at the beginning, which become one text."""
+    field = "messages" if "messages" in request else "input"
+    items = request.get(field)
+    for number, item in enumerate(items if isinstance(items, list) else ()):
+        if item.get("role") not in ("system", "developer"):
+            return
+        if isinstance(item["content"], list) and len(item["content"]) > 1:
+            yield f"{field}[{number}].content"
 
 
 def _at(path: str, told: Sequence[str]) -> bool:

@@ -266,7 +266,9 @@ def _system_text(message: InputMessage, adjustments: Adjustments) -> str:
         texts.append(getattr(block.value, "text", ""))
         if "cache_control" in block.fields:
             adjustments.ignore(f"{block.at}.cache_control")
-    return "".join(texts)
+    if len(texts) > 1:
+        adjustments.adjust(message.content_at)
+    return "\n\n".join(texts)
 
 
 def positive(value: int | None, param: str) -> int | None:

@@ -7,7 +7,8 @@ for errors in other fields, the provider's message is the better one.
 ``metadata`` and the like      ignored: the CLI or the transport sets them
 ``thread``                     refused, with the error that Anthropic's SDKs expect
 ``container`` and the like     refused
-``system``                     one text; breakpoints of its blocks are ignored
+``system``                     one text, with an empty line between its blocks, which is
+                               reported; breakpoints of its blocks are ignored
 ``output_format``              becomes ``output_config.format``, its newer name
 thinking without signature     ignored: the provider cannot check it
 any other field                passed on as it came
@@ -134,8 +135,8 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
     fields = _Fields(decode_fields(body))
     _reject_unsupported(fields)
     ignored = [name for name in _NEVER_PASSED if fields.take(name) is not None]
-    system, lost = _system(fields.read("system", _content_decoder))
     adjustments = Adjustments()
+    system, lost = _system(fields.read("system", _content_decoder), adjustments)
     messages, unsigned = _messages(fields.read("messages", _list_decoder), adjustments)
     stops = fields.read("stop_sequences", _texts_decoder)
     stream = fields.read("stream", _flag_decoder) or False
@@ -210,7 +211,9 @@ def _reject_unsupported(fields: _Fields) -> None:
             unsupported(name, why)
 
 
-def _system(content: str | Sequence[Raw] | None) -> tuple[str, list[str]]:
+def _system(
+    content: str | Sequence[Raw] | None, adjustments: Adjustments
+) -> tuple[str, list[str]]:
     """The system prompt, and the paths of what is left out of its blocks."""
     if content is None or isinstance(content, str):
         text = content or ""
@@ -235,6 +238,8 @@ def _system(content: str | Sequence[Raw] | None) -> tuple[str, list[str]]:
             for name, value in block.fields.items()
             if name not in ("type", "text") and bytes(value) not in (b"null", b"[]")
         ]
+    if len(texts) > 1:
+        adjustments.adjust("system")
     return "\n\n".join(texts), lost
 
 

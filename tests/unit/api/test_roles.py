@@ -146,6 +146,41 @@ def test_an_assistant_s_message_last_is_continued_by_models_that_take_it(
     )
 
 
+@APIS
+def test_the_parts_of_a_system_prompt_are_joined_by_an_empty_line(api: Api) -> None:
+    kind = "input_text" if api is RESPONSES else "text"
+    parts = [{"type": kind, "text": text} for text in ("s", " ", "t")]
+    told = sent(api, OPUS, {"role": "system", "content": parts}, USER)
+    assert told[:2] == ("s\n\nt", [("user", "u")])
+    # In the Messages API it is the message that is moved.
+    content = "m[0]" if api is MESSAGES else "m[0].content"
+    assert set(told[2]) == {"m[0].content[1]", content}
+
+
+@APIS
+@pytest.mark.parametrize("model_id", [OPUS])
+def test_the_parts_of_a_later_system_message_stay_apart(
+    api: Api, model_id: str
+) -> None:
+    kind = "input_text" if api is RESPONSES else "text"
+    parts = [{"type": kind, "text": text} for text in ("s", "t")]
+    body = {"model": "m", api.name: [USER, {"role": "system", "content": parts}]}
+    request, named = api.decode(json.dumps(body).encode())
+    found = composed(request, model_id)
+    *_, last = json.loads(found.body.json)["messages"]
+    assert [block["text"] for block in last["content"]] == ["s", "t"]
+    assert (*named, *found.ignored, *found.adjusted) == ()
+
+
+def test_the_blocks_of_a_system_prompt_are_joined_and_named() -> None:
+    blocks = [{"type": "text", "text": text} for text in ("s", "t")]
+    for system, named in ((blocks, ("system",)), (blocks[:1], ()), ("s", ())):
+        body = {"model": "m", "system": system, "messages": [USER]}
+        call = decode_messages(json.dumps(body).encode())
+        assert call.request.system == ("s\n\nt" if named else "s")
+        assert (call.adjusted, call.ignored) == (named, ())
+
+
 @pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
 def test_the_name_of_a_participant_is_named(role: str) -> None:
     named = {**turn(role, "x"), "name": "ann"}

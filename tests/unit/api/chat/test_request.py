@@ -116,7 +116,7 @@ def test_instructions_later_on_stay_where_they_are() -> None:
         {"role": "system", "content": "f"},
     )
     # Parts of one message in front are one text; later on each stays a block.
-    assert decoded.request.system == "a\n\nbc"
+    assert decoded.request.system == "a\n\nb\n\nc"
     assert told(decoded) == [
         *(("user", "hello"), ("system", [part("d"), part("e")])),
         *(("assistant", "hi"), ("system", "f")),

@@ -137,9 +137,9 @@ def test_a_system_message_in_the_middle_keeps_its_parts() -> None:
 
 
 def test_a_system_message_in_front_is_one_text() -> None:
-    parts = [ContentPart("text", "Be brief. "), ContentPart("text", "Be kind.")]
+    parts = [ContentPart("text", "Be brief."), ContentPart("text", "Be kind.")]
     found, _ = told(InputMessage("", "system", parts), USER)
-    assert found.system == "Be brief. Be kind."
+    assert found.system == "Be brief.\n\nBe kind."
 
 
 def test_a_blank_system_message_in_the_middle_is_left_out_and_named() -> None:
