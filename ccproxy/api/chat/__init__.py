@@ -1,1 +1,1 @@
-"""Chat completions."""
+"""OpenAI's chat completions API."""

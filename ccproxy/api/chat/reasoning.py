@@ -1,8 +1,9 @@
 """Thinking in chat completions: ``reasoning_content`` and ``reasoning_details``. Pure.
 
-OpenAI's document has no field for it. ``reasoning_content`` is a convention of DeepSeek
-and vLLM, ``reasoning_details`` one of OpenRouter: each finished block is an entry. The
-entries that a client sends back go to the model as blocks of thinking.
+OpenAI's document has no field for thinking. ``reasoning_content``, the text, is a
+convention of DeepSeek and vLLM. ``reasoning_details`` is a convention of OpenRouter: a
+list with an entry for each complete block of thinking. If a client sends entries back
+in the history, they are sent to the model as blocks of thinking.
 
 Source: OpenRouter's documentation, "Reasoning tokens".
 """
@@ -20,12 +21,13 @@ _TEXT, _ENCRYPTED = "reasoning.text", "reasoning.encrypted"
 class ReasoningDetail(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One entry of ``reasoning_details``.
 
-    Other models ignore the thinking, and newer models refuse it if the conversation
-    before it has changed. So an entry has two fields more than OpenRouter's.
+    OpenRouter's entries do not have ``model`` and ``prefix``. Thinking is useless to
+    another model than the one that made it, and newer models refuse it if the
+    conversation before it was changed.
 
     Attributes:
         model: the full id of the model that made the thinking.
-        prefix: the hash of the conversation before it.
+        prefix: the hash of the conversation before the thinking.
     """
 
     type: str
@@ -50,11 +52,11 @@ class ReasoningEncoder:
         self._count = 0
 
     def signed(self, thinking: str, signature: str, model: str) -> ReasoningDetail:
-        """The entry for a block of thinking."""
+        """Make the entry for a block of thinking."""
         return self._detail(_TEXT, model, text=thinking, signature=signature)
 
     def redacted(self, data: str, model: str) -> ReasoningDetail:
-        """The entry for a block that only its provider can read."""
+        """Make the entry for a block of redacted thinking."""
         return self._detail(_ENCRYPTED, model, data=data)
 
     def _detail(self, kind: str, model: str, **content: str) -> ReasoningDetail:
@@ -72,16 +74,16 @@ class ReasoningEncoder:
 def thinking_of(
     details: object, at: str, adjustments: Adjustments
 ) -> tuple[PastThinking, ...]:
-    """The blocks of thinking in a message's ``reasoning_details``.
+    """Decode the blocks of thinking in a message's ``reasoning_details``.
 
-    Clients that collect a stream's pieces send several entries for one block, the last
-    of them with the signature. Entries without a signature, of another format and of
-    another shape are left out: they are other providers'.
+    Some clients send an entry for each piece of a block that they received in a stream;
+    only the last entry has the signature. The pieces are joined. Pieces without a
+    signature, and entries of another format, are left out.
 
     Args:
-        details: the entries.
-        at: their path in the request.
-        adjustments: receive the paths of what is left out.
+        details: the field's value, decoded to Python objects.
+        at: the path of the field.
+        adjustments: records the paths of entries that are left out.
     """
     if not isinstance(details, list):
         if details is not None:

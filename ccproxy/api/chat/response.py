@@ -1,11 +1,16 @@
 """Encodes answers as one ``chat.completion``, or as a stream of chunks. Pure.
 
-Order of a stream, per choice: the role; thinking, text and calls as they come; the
-finish reason. After all choices: the usage if the client asked for it, and ``[DONE]``.
-An error may come at any place; it is the last event, without ``[DONE]``.
+The chunks of each choice of a stream:
+
+1. the role;
+2. thinking, text and calls, in the model's order;
+3. the finish reason.
+
+After the last choice, the usage is sent if the client asked for it, and then
+``[DONE]``. If an answer fails, an error is the last event, without ``[DONE]``.
 
 Source: ``CreateChatCompletionResponse`` and ``CreateChatCompletionStreamResponse``
-in OpenAI's document; and tests of what clients accept.
+in OpenAI's document; tests with clients.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,12 +70,12 @@ _PLAIN = ToolCallFormat()
 
 @frozen(kw_only=True)
 class CompletionMeta:
-    """The fields that every document and chunk of one answer repeats.
+    """The fields that the document, or every chunk, of a request has.
 
     Attributes:
-        created: Unix seconds.
-        prefix: the hash of the conversation before the answer, which is sent with its
-            thinking; empty: unknown.
+        created: the Unix time of the request, in seconds.
+        prefix: the hash of the conversation before the answer; it is sent with thinking
+            (`ReasoningDetail`); empty: unknown.
     """
 
     id: str
@@ -89,7 +94,7 @@ class ChatDocument(AnswerCollector):
         self._call_format = call_format
 
     def encode(self) -> bytes:
-        """Encode the ``chat.completion``; only if no answer failed, and all ended."""
+        """Encode the ``chat.completion``; all answers must have ended without error."""
         choices = [
             _choice(
                 index, message, message.finished, self._call_format, self._meta.prefix
@@ -150,10 +155,10 @@ def _choice(
 
 
 class ChatStream:
-    """Encodes the answers of one streamed request.
+    """Encodes the answers to one request as a stream of chunks.
 
     Attributes:
-        error: why an answer failed.
+        error: the error of the first answer that failed; None: no answer failed.
         model: the full id of the model that answers; empty before the answer begins.
     """
 
@@ -173,7 +178,7 @@ class ChatStream:
 
     @property
     def encoders(self) -> Sequence[Encode]:
-        """One encoder for each choice; it takes the events of that choice."""
+        """One encoder for each choice, which takes the events of the choice."""
         return [partial(self._encode, lane) for lane in self._lanes]
 
     @property
@@ -183,16 +188,12 @@ class ChatStream:
 
     @property
     def usage(self) -> Usage:
-        """The sum over the answers so far."""
+        """The sum over the answers that have ended."""
         ends = (lane.end for lane in self._lanes)
         return sum((end.usage for end in ends if end is not None), start=Usage())
 
     def _encode(self, lane: "_Lane", events: Sequence[Event]) -> Sequence[WireEvent]:
-        """Encode events of one choice.
-
-        A failure sets ``error``. If nothing was sent before, the caller can still
-        answer with an HTTP status.
-        """
+        """Encode events of one choice; a failure sets ``error``."""
         wire: list[WireEvent] = []
         for event in lane.restart_filter.filter(events):
             if self.error is not None or lane.end is not None:
@@ -220,7 +221,7 @@ class ChatStream:
                 case ContentBlockStart(block, index):
                     wire += self._start(lane, block, index)
                 case InputJSONDelta(json, index) if json and lane.call is not None:
-                    # Server tools of the provider have input, too.
+                    # The input of the provider's server tools is not sent.
                     if index == lane.call_index:
                         wire += self._deltas(lane, lane.call.more(json))
                 case MessageStart(model):
@@ -247,7 +248,7 @@ class ChatStream:
         return [*begun, *self._deltas(lane, ChunkDelta(reasoning_details=[detail]))]
 
     def _start(self, lane: "_Lane", block: Block, index: int) -> Sequence[WireEvent]:
-        """Encode the start of a block; most blocks start without an event."""
+        """Encode the start of a block. Only calls and redacted thinking have chunks."""
         match block.value:
             case ToolUse() as call:
                 lane.call_index = index
@@ -260,7 +261,7 @@ class ChatStream:
     def _call(self, lane: "_Lane", call: ToolUse) -> Sequence[WireEvent]:
         before = self._complete(lane, is_whole=True)
         if self._call_format.is_legacy and lane.calls:
-            # This form has no place for a second call.
+            # The legacy form has no place for a second call.
             return before
         lane.call = StreamedCall(call, lane.calls, self._call_format)
         lane.calls += 1
@@ -304,7 +305,7 @@ class ChatStream:
 
 
 class _Lane:
-    """One choice of a stream; ``head`` and ``tail`` are the JSON around each text."""
+    """The state of one choice; ``head`` and ``tail`` are the JSON around each text."""
 
     def __init__(self, index: int, prefix: str) -> None:
         self.index = index
@@ -325,10 +326,16 @@ def _wire(chunk: ChatCompletionChunk) -> WireEvent:
 
 
 def _finish(end: Finished, call_format: ToolCallFormat, *, has_called: bool) -> Finish:
-    """The finish reason; calls decide it, unless the answer was cut or refused."""
+    """The finish reason for an answer's end.
+
+    Args:
+        end: the end of the answer.
+        call_format: the form of calls.
+        has_called: whether the answer has calls.
+    """
     return _FINISH.get(end.reason) or (call_format.finish if has_called else "stop")
 
 
 def _is_whole(end: Finished) -> bool:
-    """Whether the last call is complete."""
+    """Whether the last call of an answer is complete."""
     return end.reason not in _FINISH

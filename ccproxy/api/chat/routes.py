@@ -16,7 +16,7 @@ from ccproxy.web.routing import Routes, add_error_handlers, route
 _WORDS = (
     "Each event of a stream is `data: ` and a `Chunk`. The last event is "
     "`data: [DONE]`, or `data: ` and an `Error` if the stream fails. "
-    "Comments are sent while there is no event."
+    "While there is no event, comments are sent to keep the connection open."
 )
 
 
@@ -37,7 +37,7 @@ def _operation(operation_id: str, summary: str) -> Operation:
 
 
 class ChatRoutes(Routes):
-    """``POST /chat/completions``, and Azure's path of it."""
+    """``POST /chat/completions``, and the path that Azure's clients use for it."""
 
     _app = Klein()
     add_error_handlers(_app)
@@ -66,7 +66,12 @@ class ChatRoutes(Routes):
     async def create_in_deployment(
         self, context: RequestContext, model: str
     ) -> bytes | None:
-        """Answer a conversation; the body's ``model`` means nothing to Azure, too."""
+        """Answer a conversation with the path's model; Azure ignores the body's, too.
+
+        Args:
+            context: the request.
+            model: the model's name from the path.
+        """
         decoded = await context.decoded(decode_chat)
         request = evolve(decoded.request, model=model)
         return await self._answer(context, evolve(decoded, request=request))

@@ -1,4 +1,4 @@
-"""The structs that answers of chat completions are encoded from. Pure.
+"""The structs of chat completions' responses and chunks. Pure.
 
 Source: ``CreateChatCompletionResponse`` and ``CreateChatCompletionStreamResponse`` in
 OpenAI's document; for thinking, `ccproxy.api.chat.reasoning`.
@@ -43,21 +43,21 @@ class CompletionUsage(msgspec.Struct):
 
 
 class CalledFunction(msgspec.Struct):
-    """A function's name and its arguments, or a piece of them."""
+    """The name of a called function, and its arguments or a piece of them."""
 
     arguments: str
     name: str | UnsetType = UNSET
 
 
 class CalledCustom(msgspec.Struct):
-    """A custom tool's name and its input, or a piece of it."""
+    """The name of a called custom tool, and its input or a piece of it."""
 
     input: str
     name: str | UnsetType = UNSET
 
 
 class ToolCall(msgspec.Struct, kw_only=True):
-    """A call, or the piece of it in a chunk."""
+    """A tool call in a message, or a piece of a tool call in a chunk."""
 
     index: int | UnsetType = UNSET
     id: str | UnsetType = UNSET
@@ -79,10 +79,10 @@ class ChatMessage(msgspec.Struct, kw_only=True):
 
 
 class StopFields(msgspec.Struct, kw_only=True):
-    """The provider's own words for why the model stopped.
+    """The Messages API's stop reason and its details.
 
-    OpenAI's document has no field for them. ``native_finish_reason`` is OpenRouter's
-    name for the reason; the others are those of the Messages API.
+    OpenAI's document has no such fields. ``native_finish_reason`` is OpenRouter's name
+    for ``stop_reason``; the other names are those of the Messages API.
     """
 
     native_finish_reason: str | UnsetType = UNSET
@@ -100,7 +100,7 @@ def stop_fields(end: Finished) -> dict[str, Any]:
 
 
 class CompletionChoice(StopFields):
-    """One answer."""
+    """An entry of ``choices``: one complete answer."""
 
     index: int
     message: ChatMessage
@@ -109,7 +109,7 @@ class CompletionChoice(StopFields):
 
 
 class ChatCompletion(msgspec.Struct, kw_only=True):
-    """All answers to one request."""
+    """The response to a request that is not streamed."""
 
     id: str
     object: str = "chat.completion"
@@ -120,7 +120,7 @@ class ChatCompletion(msgspec.Struct, kw_only=True):
 
 
 class ChunkDelta(msgspec.Struct):
-    """The piece of a message in a chunk."""
+    """``delta``: a piece of the assistant's message."""
 
     role: str | UnsetType = UNSET
     content: str | Raw | UnsetType = UNSET
@@ -132,7 +132,7 @@ class ChunkDelta(msgspec.Struct):
 
 
 class ChunkChoice(StopFields):
-    """The piece of one answer in a chunk."""
+    """An entry of ``choices`` in a chunk."""
 
     index: int
     delta: ChunkDelta
@@ -141,7 +141,7 @@ class ChunkChoice(StopFields):
 
 
 class ChatCompletionChunk(msgspec.Struct, kw_only=True):
-    """One event of a stream."""
+    """The data of one event of a stream."""
 
     id: str
     object: str = "chat.completion.chunk"
@@ -152,7 +152,7 @@ class ChatCompletionChunk(msgspec.Struct, kw_only=True):
 
 
 def usage_of(usage: Usage) -> CompletionUsage:
-    """The token counts by the names of chat completions."""
+    """Convert token counts to chat completions' ``usage``."""
     return CompletionUsage(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.output_tokens,

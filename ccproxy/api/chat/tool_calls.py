@@ -1,11 +1,11 @@
-"""Encodes the calls in answers of chat completions. Pure.
+"""Encodes tool calls in the answers of chat completions. Pure.
 
-A call has one of three forms:
+A call is encoded in one of three forms:
 
 =============  ==============================================================
 function       an entry of ``tool_calls``; its arguments are JSON
 custom         an entry of ``tool_calls``; its input is free text
-legacy         ``function_call`` of the message, without an id; one only
+legacy         ``function_call`` of the message, without an id; only one call
 =============  ==============================================================
 
 Source: ``ChatCompletionMessageToolCalls`` and ``ChatCompletionResponseMessage`` in
@@ -29,8 +29,8 @@ from ccproxy.api.common.tools import ToolIdentity, ToolKind, ToolTable
 from ccproxy.core.blocks import ToolUse
 from ccproxy.core.tool_calls import given_arguments
 
-# The arguments of a whole call whose arguments did not stream. A call that was cut off
-# gets none: a client would run it.
+# The arguments of a complete call that has none. A call that was cut off does not get
+# them, because a client would run it.
 NO_ARGUMENTS = "{}"
 
 
@@ -40,7 +40,8 @@ class ToolCallFormat:
 
     Attributes:
         tools: the client's tools, by the API's names.
-        is_legacy: whether the client sent ``functions``, and reads no ``tool_calls``.
+        is_legacy: whether the client sent ``functions``, and so expects
+            ``function_call``.
     """
 
     tools: ToolTable = Factory(ToolTable)
@@ -54,12 +55,12 @@ class ToolCallFormat:
     def message(
         self, text: str, calls: Sequence[tuple[ToolUse, str]], *, is_whole: bool
     ) -> ChatMessage:
-        """The message with some calls.
+        """Make the assistant's message.
 
         Args:
             text: the message's text.
-            calls: each with the JSON of its arguments.
-            is_whole: whether the last call was not cut off.
+            calls: the calls, each with the JSON of its arguments.
+            is_whole: whether the last call is complete.
         """
         if not calls:
             return ChatMessage(content=text)
@@ -84,15 +85,17 @@ class ToolCallFormat:
 
 
 def is_custom(tool: ToolIdentity) -> bool:
-    """Whether the input of the tool's calls is free text."""
+    """Whether a tool is a custom tool, whose input is free text."""
     return tool.kind is ToolKind.CUSTOM
 
 
 class StreamedCall:
-    """Encodes one call as deltas.
+    """Encodes one call as deltas of a stream.
 
     Args:
-        index: the call's place among the answer's calls.
+        call: the call, without its arguments.
+        index: the call's index among the answer's calls.
+        call_format: the form of the call.
     """
 
     def __init__(self, call: ToolUse, index: int, call_format: ToolCallFormat) -> None:
@@ -117,14 +120,18 @@ class StreamedCall:
         return ChunkDelta(tool_calls=[call])
 
     def more(self, arguments: str) -> ChunkDelta | None:
-        """The delta for a piece of the arguments; None: there is none yet."""
+        """The delta for a piece of the arguments; None: the piece adds no text."""
         self._has_arguments = True
         if self._text is None:
             return self._function(arguments)
         return self._custom(self._text.feed(arguments))
 
     def end(self, *, is_whole: bool) -> ChunkDelta | None:
-        """The last delta, if there is one."""
+        """The last delta; None: there is nothing more to send.
+
+        Args:
+            is_whole: whether the call is complete.
+        """
         if self._given and not self._has_arguments:
             return self.more(self._given)
         if self._text is not None:

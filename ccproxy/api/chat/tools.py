@@ -6,12 +6,13 @@
 ``{"function": {…}}``        OpenAI's form; ``type`` may be absent
 ``{"name", "parameters"}``   the form of Responses
 ``{"name", "input_schema"}`` the form of the Messages API
-``{"custom": {…}}``          OpenAI's form of a tool with free text; also flat
+``{"custom": {…}}``          OpenAI's custom tool; ``type: custom`` without nesting is
+                             accepted, too
 ===========================  ==================================================
 
 Source: ``ChatCompletionTool``, ``CustomToolChatCompletions``,
-``ChatCompletionFunctions`` and ``ChatCompletionMessageToolCalls`` in OpenAI's document;
-the flat forms are what Cursor and others send.
+``ChatCompletionFunctions`` and ``ChatCompletionMessageToolCalls`` in OpenAI's document.
+Cursor and other clients send the forms without nesting.
 """
 
 from collections.abc import Sequence
@@ -78,7 +79,7 @@ class ChatToolParam(msgspec.Struct):
     type: str | None = None
     function: FunctionParam | None = None
     custom: _Custom | None = None
-    # The other forms, and fields of the Messages API.
+    # Fields of the other forms.
     name: str | None = None
     description: str | None = None
     parameters: Raw | UnsetType = UNSET
@@ -89,10 +90,10 @@ class ChatToolParam(msgspec.Struct):
 
 
 class FunctionCallParam(msgspec.Struct):
-    """A called function; ``arguments`` is a JSON string, or the object."""
+    """A called function; ``arguments`` is an object, or a string with its JSON."""
 
     name: str
-    # With a fixed default, msgspec cannot make a JSON Schema.
+    # A factory, because msgspec cannot make a JSON Schema with a default of type Raw.
     arguments: Raw = msgspec.field(default_factory=lambda: _EMPTY_TEXT)
 
 
@@ -116,7 +117,7 @@ class ToolConfig:
 
     Attributes:
         tools: the tools that the client's choice allows.
-        choice: None: the model decides.
+        choice: the ``tool_choice`` to send; None: the model decides.
         call_format: the form of the calls in the answer.
     """
 
@@ -127,11 +128,11 @@ class ToolConfig:
 
 @frozen
 class _Given:
-    """A tool of any form.
+    """A client's tool, whatever its form in the request.
 
     Attributes:
-        at: the path of the object that has the tool's name.
-        schema_field: the request's name of the schema.
+        at: the path of the object that contains the tool's name.
+        schema_field: the name of the request's field with the schema.
     """
 
     identity: ToolIdentity
@@ -155,12 +156,13 @@ def decode_tools(
 
     Args:
         given: the tools.
-        choice: ``tool_choice``, decoded from JSON to objects.
-        adjustments: receive the paths of tools that are left out.
-        one_call: whether the model may call only one tool at once.
+        choice: ``tool_choice``, decoded to Python objects.
+        adjustments: records the paths of tools that ask for web search, and of renamed
+            tools.
+        one_call: whether the model may call only one tool at a time.
 
     Raises:
-        ClientError: with ``param``.
+        ClientError: a tool or the choice is invalid; ``param`` is its path.
     """
     found: list[_Given] = []
     for index, tool in enumerate(given):
@@ -181,10 +183,15 @@ def decode_tools(
 def decode_functions(
     given: Sequence[FunctionParam], choice: object, adjustments: Adjustments
 ) -> ToolConfig:
-    """Decode ``functions`` and ``function_call``.
+    """Decode ``functions`` and ``function_call``, the former names of tools.
+
+    Args:
+        given: the functions.
+        choice: ``function_call``, decoded to Python objects.
+        adjustments: records the paths of renamed functions.
 
     Raises:
-        ClientError: with ``param``.
+        ClientError: a function or the choice is invalid; ``param`` is its path.
     """
     found = [_function(f, f"functions[{n}]") for n, f in enumerate(given)]
     table = _table(found)
@@ -273,7 +280,7 @@ def _tool(given: _Given, table: ToolTable, adjustments: Adjustments) -> Tool:
     if given.identity.kind is ToolKind.CUSTOM:
         syntax, definition = _grammar(given.format, given.at)
         if syntax is not None:
-            # The model is told of it, but not held to it.
+            # The description tells the model the grammar, but nothing enforces it.
             adjustments.adjust(f"{given.at}.format")
         about = (name, given.description, syntax, definition, given.at)
         return custom_tool(*about, given.cache_control)
@@ -300,16 +307,16 @@ def _grammar(form: _CustomFormat | None, at: str) -> tuple[str | None, str | Non
 def decode_call(
     call: ToolCallParam, at: str, tools: ToolTable, adjustments: Adjustments
 ) -> Block:
-    """Decode a call in the conversation's history.
+    """Decode a call in the history.
 
     Args:
-        call: the client's call.
-        at: its path in the request.
+        call: the call in the request.
+        at: the path of the call.
         tools: the tools of the request.
-        adjustments: receive the paths of what is sent in another form.
+        adjustments: records the paths of a changed name or changed arguments.
 
     Raises:
-        ClientError: with ``param``.
+        ClientError: the call is invalid; ``param`` is its path.
     """
     identifier = NO_ID if call.id is None else call.id
     if call.custom is not None:
@@ -325,7 +332,7 @@ def decode_call(
 
 
 class LegacyFunctionCalls:
-    """Decodes legacy calls and results, which have no ids: makes ids."""
+    """Decodes legacy calls and results in the history, and makes ids for them."""
 
     def __init__(self, tools: ToolTable, adjustments: Adjustments) -> None:
         self._tools = tools
@@ -334,7 +341,7 @@ class LegacyFunctionCalls:
         self._waiting: str | None = None
 
     def decode_call(self, call: FunctionCallParam, at: str) -> Block:
-        """Decode a call in the conversation's history."""
+        """Decode a ``function_call`` in the history."""
         self._made += 1
         self._waiting = f"function-{self._made}"
         identity = ToolIdentity(call.name)
@@ -343,10 +350,13 @@ class LegacyFunctionCalls:
         return function_call(*about, self._adjustments)
 
     def result_of(self, at: str) -> str:
-        """The id of the call that a message of role ``function`` answers.
+        """The id of the call for the result in a message of role ``function``.
+
+        Args:
+            at: the path of the message.
 
         Raises:
-            InvalidRequest: there is no such call.
+            InvalidRequest: there is no call before the message.
         """
         identifier, self._waiting = self._waiting, None
         if identifier is None:

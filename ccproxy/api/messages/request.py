@@ -1,21 +1,21 @@
 """Decodes ``POST /messages``: a request of the Messages API. Pure.
 
-A request is passed on nearly as it came. The proxy reads only the fields that it needs;
-for errors in other fields, the provider's message is the better one.
+Most of a request is sent to the provider unchanged. The proxy decodes only the fields
+that it needs. The provider reports errors in all other fields.
 
 =============================  ======================================================
-``metadata`` and the like      ignored: the CLI or the transport sets them
+`_NEVER_SENT`                  ignored: the CLI or the connection sets them
 ``thread``                     refused, with the error that Anthropic's SDKs expect
-``container`` and the like     refused
-``system``                     one text, with an empty line between its blocks, which is
-                               reported; breakpoints of its blocks are ignored
+`_REFUSED`                     refused
+``system``                     joined to one text, with empty lines between the blocks,
+                               which is reported; the blocks' breakpoints are ignored
 ``output_format``              becomes ``output_config.format``, its newer name
-thinking without signature     ignored: the provider cannot check it
-any other field                passed on as it came
+thinking without signature     ignored: the provider cannot verify it
+any other field                sent unchanged
 =============================  ======================================================
 
 Source: ``MessageCreateParams`` of anthropic-python 2.14, stable and beta, and
-what that client does.
+the behaviour of that client.
 """
 
 from collections.abc import Sequence
@@ -56,10 +56,10 @@ from ccproxy.core.messages import (
     ToolChoice,
 )
 
-# The header whose names `with_betas` adds to the fields.
+# The header with the client's betas, and the name of the field that `with_betas` adds.
 BETA_HEADER = "anthropic-beta"
-# Never passed on. `stream` is read, and `thread` is refused.
-_NEVER_PASSED = (
+# Fields that are never sent to the provider.
+_NEVER_SENT = (
     BETA_HEADER,
     "metadata",
     "betas",
@@ -70,20 +70,20 @@ _NEVER_PASSED = (
     "tags",
 )
 _REFUSED = {
-    "container": "there are no containers here",
-    "mcp_servers": "the model reaches no MCP servers; run their tools in your client",
-    "compaction": "conversations are not compacted here; send a shorter one",
-    "inference_geo": "where the model runs cannot be chosen here",
+    "container": "the proxy supports no containers",
+    "mcp_servers": "the proxy supports no MCP servers; run their tools in your client",
+    "compaction": "the proxy does not compact conversations; send a shorter one",
+    "inference_geo": "the proxy cannot choose where the model runs",
 }
 _CHOICE_FIELDS = structs.ToolChoiceParam.__struct_fields__
 _ROLES = ("user", "assistant", "system")
-# A block with Claude Code's version; the proxy's CLI sends its own.
+# The beginning of a block with Claude Code's version. The proxy's CLI adds its own.
 _ATTRIBUTION = "x-anthropic-billing-header"
 
 _CUSTOM = "custom"
-# Of calls and of results.
+# Fields of blocks that some clients set to null.
 _NULLABLE = ("id", "tool_use_id", "signature", "data")
-# The CLI sets the effort, and replaces an unknown one by its default.
+# The CLI sends the effort. It would replace an unknown effort by its default.
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _EFFORT = "output_config.effort"
 
@@ -112,8 +112,8 @@ class DecodedMessagesRequest:
     Attributes:
         request: the request.
         stream: whether the client wants a stream.
-        thinking: the form of the thinking in the answer.
-        ignored: the paths of fields without effect.
+        thinking: what of the thinking the client receives.
+        ignored: the paths of fields that have no effect.
         adjusted: the paths of fields that are sent in another form.
     """
 
@@ -128,13 +128,13 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
     """Decode the body of ``POST /messages``.
 
     Raises:
-        ClientError: the request is invalid; ``param``: the path of the offending field,
-            if the error is about one.
+        ClientError: the request is invalid; ``param`` is the path of the invalid field,
+            if the error is about a field.
     """
     body, mended = read_body(body)
     fields = _Fields(decode_fields(body))
     _reject_unsupported(fields)
-    ignored = [name for name in _NEVER_PASSED if fields.take(name) is not None]
+    ignored = [name for name in _NEVER_SENT if fields.take(name) is not None]
     adjustments = Adjustments()
     system, lost = _system(fields.read("system", _content_decoder), adjustments)
     messages, unsigned = _messages(fields.read("messages", _list_decoder), adjustments)
@@ -167,9 +167,14 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
 
 
 def with_betas(request: MessagesRequest, headers: Sequence[str]) -> MessagesRequest:
-    """The request with the betas of its header, as the field ``anthropic-beta``.
+    """Add the betas of the request's header as the field ``anthropic-beta``.
 
-    The CLI sends a fixed list of betas. `ccproxy.claude.body.options` names the others.
+    The CLI sends a fixed list of betas. `ccproxy.claude.body.options` reports all other
+    betas as ignored.
+
+    Args:
+        request: the decoded request.
+        headers: the values of the header, each with names separated by commas.
     """
     betas = [name.strip() for line in headers for name in line.split(",")]
     if not any(betas):
@@ -179,20 +184,20 @@ def with_betas(request: MessagesRequest, headers: Sequence[str]) -> MessagesRequ
 
 
 class _Fields:
-    """The top-level fields that are not read yet."""
+    """The top-level fields that are not decoded yet."""
 
     def __init__(self, fields: dict[str, Raw]) -> None:
         self.rest = fields
 
     def take(self, name: str) -> Raw | None:
-        """Remove a field, as it came; None: it is absent or null."""
+        """Remove a field; returns its JSON; None: the field is absent or null."""
         return self.rest.pop(name, None)
 
     def read(self, name: str, decoder: msgspec.json.Decoder[_T]) -> _T | None:
-        """Remove and decode a field; None: it is absent or null.
+        """Remove and decode a field; None: the field is absent or null.
 
         Raises:
-            ClientError: it has another type.
+            ClientError: the value has another type.
         """
         raw = self.take(name)
         return None if raw is None else decode_json(decoder, bytes(raw), at=name)
@@ -201,8 +206,8 @@ class _Fields:
 def _reject_unsupported(fields: _Fields) -> None:
     if fields.take("thread") is not None:
         raise ThreadsUnsupported(
-            "`thread` is not supported: no conversation is kept here; send all "
-            "messages, without `thread`",
+            "`thread` is not supported: the proxy stores no conversation for the "
+            "Messages API; send all messages, without `thread`",
             param="thread",
         )
     for name, why in _REFUSED.items():
@@ -214,7 +219,7 @@ def _reject_unsupported(fields: _Fields) -> None:
 def _system(
     content: str | Sequence[Raw] | None, adjustments: Adjustments
 ) -> tuple[str, list[str]]:
-    """The system prompt, and the paths of what is left out of its blocks."""
+    """Join the system prompt; returns the text, and the paths of what is left out."""
     if content is None or isinstance(content, str):
         text = content or ""
         return ("", ["system"] if text else []) if is_blank(text) else (text, [])
@@ -246,7 +251,7 @@ def _system(
 def _messages(
     given: Sequence[Raw] | None, adjustments: Adjustments
 ) -> tuple[tuple[Message, ...], list[str]]:
-    """The messages, and the paths of thinking that is left out of them."""
+    """Decode the messages; returns them, and the paths of thinking that is left out."""
     given = required(given, "messages")
     if not given:
         raise InvalidRequest("`messages` is empty", param="messages")
@@ -290,7 +295,7 @@ def _message(raw: Raw, at: str, adjustments: Adjustments) -> Message:
 
 
 def _block(raw: Raw, at: str) -> Block:
-    """A block; null is empty: calls and results without ids pair in their order."""
+    """Decode a block. An id or a signature that is null becomes an empty string."""
     try:
         return Block.decode(raw, at)
     except msgspec.ValidationError:
@@ -332,7 +337,8 @@ def _tool_choice(raw: Raw | None, ignored: list[str]) -> ToolChoice | None:
         required(given.name, "tool_choice.name")
     one_call = given.disable_parallel_tool_use
     if given.type == "none" and one_call is not None:
-        # The type has no such field (rule 30 of the Messages API).
+        # The API refuses the field with this type (rule 30 of
+        # docs/messages-api-rules.md).
         ignored.append("tool_choice.disable_parallel_tool_use")
     fields = _decode_shallow(raw)
     extra = {name: fields[name] for name in fields if name not in _CHOICE_FIELDS}
@@ -355,7 +361,7 @@ def _thinking_form(thinking: ThinkingConfig | None) -> ThinkingForm:
 
 
 def _output_config(fields: _Fields, ignored: list[str]) -> OutputConfig | None:
-    """``output_config``, with the format of the older field ``output_format``."""
+    """Decode ``output_config``, and the format in the older ``output_format``."""
     raw, beside = fields.take("output_config"), fields.take("output_format")
     if beside is not None:
         decode_json(_format_decoder, bytes(beside), at="output_format")

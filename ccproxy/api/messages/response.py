@@ -20,8 +20,8 @@ class MessageDocument(AnswerCollector):
     """Collects an answer that is not streamed.
 
     Args:
-        meta: has the message's id.
-        thinking: the form of the thinking in the answer.
+        meta: the ids of the answer.
+        thinking: what of the thinking the client receives.
     """
 
     def __init__(self, meta: MessageMeta, thinking: ThinkingForm = _PLAIN) -> None:
@@ -31,11 +31,11 @@ class MessageDocument(AnswerCollector):
         self.receivers = [self.receive]
 
     def receive(self, events: Sequence[Event]) -> None:
-        """Take events."""
+        """Collect events of the answer."""
         self.messages[0].receive(self._shown.filter(events))
 
     def encode(self) -> bytes:
-        """Encode the message; only after the answer ended without error."""
+        """Encode the message. The answer must have ended without error."""
         [message] = self.messages
         content = [Raw(block.raw) for block in message.blocks]
         about = (self._meta, message.model, message.usage)

@@ -22,7 +22,7 @@ from ccproxy.web.routing import Routes, add_error_handlers, route
 
 
 class MessagesRoutes(Routes):
-    """``POST /messages``, as Anthropic's clients send it."""
+    """``POST /messages`` and ``POST /messages/count_tokens``."""
 
     _app = Klein()
     add_error_handlers(_app)
@@ -39,7 +39,7 @@ class MessagesRoutes(Routes):
                 "A stream has Anthropic's events. If it fails, it ends with `error`."
             ),
             request=CreateMessageRequest,
-            responses=(json_or_events(MessageObject, "every event of it."),),
+            responses=(json_or_events(MessageObject, "the events of the answer."),),
             errors=(*MODEL_ERRORS, ThreadsUnsupported),
             error_formats=(ANTHROPIC,),
         ),
@@ -87,6 +87,6 @@ class MessagesRoutes(Routes):
     async def count_tokens(self, context: RequestContext) -> bytes:
         """Refuse to count tokens."""
         raise NotSupported(
-            "the claude CLI does not report how many tokens a request has before it is "
-            "answered; the answer's `usage` does"
+            "the claude CLI cannot count the tokens of a request; the `usage` of an "
+            "answer has the count"
         )

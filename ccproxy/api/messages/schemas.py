@@ -1,4 +1,4 @@
-"""The structs of the Messages API's requests and answers. Pure.
+"""The structs of the Messages API's requests and responses. Pure.
 
 Source: ``MessageCreateParams``, ``Message``, ``Usage`` and the raw stream events of
 anthropic-python 2.14.
@@ -15,15 +15,15 @@ from ccproxy.core.stream import Finished, Usage
 
 
 class MessageParam(msgspec.Struct):
-    """A turn; the blocks of its content are of any type."""
+    """An entry of ``messages``; the blocks of its content have any type."""
 
     role: str
-    # A system message may have settings only.
+    # Only a system message may have no content.
     content: str | list[Raw] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ToolParam(msgspec.Struct):
-    """An entry of ``tools``: the client's, or one that Anthropic defines."""
+    """An entry of ``tools``: a tool of the client, or a tool that Anthropic defines."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     type: str | None = None
@@ -32,7 +32,7 @@ class ToolParam(msgspec.Struct):
 
 
 class ToolChoiceParam(msgspec.Struct):
-    """``tool_choice``; ``name`` belongs to the type ``tool``."""
+    """``tool_choice``; only the type ``tool`` has a ``name``."""
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
@@ -40,7 +40,7 @@ class ToolChoiceParam(msgspec.Struct):
 
 
 class ThinkingParam(msgspec.Struct):
-    """``thinking``: whether, how long and how visibly the model thinks."""
+    """``thinking``: whether the model thinks, how long, and what of it is shown."""
 
     type: str
     budget_tokens: int | None = None
@@ -62,7 +62,7 @@ class OutputParam(msgspec.Struct):
 
 
 class CreateMessageRequest(msgspec.Struct):
-    """The fields of a request that are read; others are passed on as they are."""
+    """The fields of a request that the proxy reads. Others are sent on unchanged."""
 
     messages: list[MessageParam]
     model: str | None = None
@@ -74,13 +74,13 @@ class CreateMessageRequest(msgspec.Struct):
     tool_choice: ToolChoiceParam | None = None
     thinking: ThinkingParam | None = None
     output_config: OutputParam | None = None
-    # The older name of `output_config.format`, of betas.
+    # The name of `output_config.format` in older betas.
     output_format: OutputFormatParam | None = None
 
 
 @frozen(kw_only=True)
 class MessageMeta:
-    """The ids of an answer, which are known before it begins."""
+    """The ids of an answer: of the message, and of the request."""
 
     id: str
     request_id: str
@@ -103,7 +103,7 @@ class MessageUsage(msgspec.Struct):
 
 
 class MessageObject(msgspec.Struct, kw_only=True):
-    """An answer; it has no stop reason while it streams."""
+    """The assistant's message; in ``message_start`` it has no stop reason."""
 
     id: str
     type: Literal["message"] = "message"
@@ -127,14 +127,14 @@ def message_document(
     content: list[Raw] | None = None,
     end: Finished | None = None,
 ) -> Mapping[str, object]:
-    """A `MessageObject`, ready to be encoded.
+    """The fields of a `MessageObject`, with all fields of the provider's usage.
 
     Args:
-        meta: has its id.
+        meta: has the message's id.
         model: the full id of the model that answers.
         usage: the usage so far.
-        content: its blocks; None: no block has begun.
-        end: None: the answer is not over.
+        content: the message's blocks; None: there is none yet.
+        end: the end of the answer; None: the answer is not over.
     """
     message = MessageObject(
         id=meta.id,
@@ -147,7 +147,7 @@ def message_document(
 
 
 def stop_fields(end: Finished) -> dict[str, Any]:
-    """The fields about the end, of a `MessageObject` and of ``message_delta``."""
+    """The stop reason and its details, for a message and for ``message_delta``."""
     return {
         "stop_reason": end.stop_reason,
         "stop_sequence": end.stop_sequence,
@@ -156,10 +156,10 @@ def stop_fields(end: Finished) -> dict[str, Any]:
 
 
 def usage_document(usage: Usage) -> Mapping[str, object]:
-    """A `MessageUsage` with all fields that the provider has sent.
+    """The fields of a `MessageUsage`, and other fields of the provider's usage.
 
-    If the counts are a sum over several messages, objects and lists are left out: they
-    belong to the last message only.
+    If the counts are a sum over several messages, the provider's objects and lists are
+    left out, because they are about the last message only.
     """
     counts = msgspec.structs.asdict(_counts(usage))
     sent = {name: _decode(raw) for name, raw in usage.details.items()}

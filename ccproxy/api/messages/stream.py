@@ -1,16 +1,21 @@
 """Encodes an answer as the events of a stream of the Messages API. Pure.
 
-Order of a stream: ``message_start``, ``ping``; each block's ``content_block_start``,
-deltas and ``content_block_stop``, counted from 0; ``message_delta`` with why the model
-stopped and the usage; ``message_stop``. Or, at any place after the start, ``error`` as
-the last thing.
+The events of a stream:
 
-Blocks and deltas are sent as they came from the provider. Only their numbers differ:
-some blocks are left out, and an answer may consist of several messages.
+1. ``message_start`` and ``ping``;
+2. for each block ``content_block_start``, deltas, and ``content_block_stop``; the
+   blocks are numbered from 0;
+3. ``message_delta``, with the stop reason and the usage;
+4. ``message_stop``.
 
-Thinking is removed from answers whose client has not asked for it: many such clients
-take the first block for the text. The proxy still remembers the removed thinking, for
-the next request of the conversation.
+If the answer fails, ``error`` is the last event.
+
+Blocks and deltas are the provider's, but have new numbers: some blocks are left out,
+and an answer can have the blocks of several messages.
+
+If the client has not asked for thinking, it is removed, because many clients expect
+text in the first block. The proxy remembers the removed thinking for the next request
+of the conversation (`ccproxy.claude.answers`).
 
 Source: "Streaming messages" in the Messages API's documentation; the accumulation of
 anthropic-python 2.14.
@@ -61,11 +66,11 @@ _DELTA = "content_block_delta"
 
 @frozen(kw_only=True)
 class ThinkingForm:
-    """The form of the thinking in an answer.
+    """What of the thinking the client receives.
 
     Attributes:
-        is_shown: whether the answer has blocks of thinking.
-        has_text: whether these have a text, or only a signature.
+        is_shown: whether the client receives blocks of thinking.
+        has_text: whether these blocks contain text, or only a signature.
     """
 
     is_shown: bool = False
@@ -76,10 +81,14 @@ _PLAIN = ThinkingForm()
 
 
 class ThinkingFilter:
-    """Removes thinking from events.
+    """Removes thinking that the client does not receive.
 
-    If thinking is shown, a tool that Claude Code has run by itself becomes a block of
-    thinking with a negative index.
+    If thinking is shown, a call of Claude Code's own tool becomes a block of thinking.
+    The index of such a block is negative, because the provider's message has no such
+    block.
+
+    Args:
+        form: what of the thinking the client receives.
     """
 
     def __init__(self, form: ThinkingForm) -> None:
@@ -121,18 +130,22 @@ class ThinkingFilter:
     def _aside(self, use: AgentToolUsed) -> Iterator[Event]:
         self._asides += 1
         index = -self._asides
-        # It has no signature, so it never goes back to the model.
+        # The block has no signature. If a client sends it back, it is left out.
         yield ContentBlockStart(thinking_block("", ""), index)
         yield ThinkingDelta(agent_line(use), index)
         yield ContentBlockStop(index)
 
 
 class MessageStream:
-    """Encodes an answer that is streamed.
+    """Encodes an answer as a stream of events.
 
     Args:
-        meta: has the message's id.
-        thinking: the form of the thinking in the answer.
+        meta: the ids of the answer.
+        thinking: what of the thinking the client receives.
+
+    Attributes:
+        error: the error that ended the answer; None: there is none.
+        model: the full id of the model that answers; empty before the answer begins.
     """
 
     def __init__(self, meta: MessageMeta, thinking: ThinkingForm = _PLAIN) -> None:
@@ -158,20 +171,16 @@ class MessageStream:
 
     @property
     def usage(self) -> Usage:
-        """The answer's usage, once it is over."""
+        """The answer's usage; empty before its end."""
         return Usage() if self._end is None else self._end.usage
 
     @property
     def encoders(self) -> Sequence[Encode]:
-        """`encode`: there is one answer."""
+        """One encoder, because there is one answer."""
         return (self.encode,)
 
     def encode(self, events: Sequence[Event]) -> Sequence[WireEvent]:
-        """Encode events.
-
-        A failure sets ``error``. If nothing was sent before, the caller can still
-        answer with an HTTP status.
-        """
+        """Encode events of the answer; a failure sets ``error``."""
         sent: list[WireEvent] = []
         for event in events:
             self._resumes = self._resumes or isinstance(event, Restarted)
@@ -180,7 +189,7 @@ class MessageStream:
                     isinstance(filtered, TextDelta)
                     and filtered.index == self._text_index
                 ):
-                    # Nearly all events are pieces of text: the short way.
+                    # Nearly all events are pieces of text, so this path is short.
                     data = self._head + encode_json(filtered.text) + self._tail
                     sent.append(WireEvent(_DELTA, data))
                     continue
@@ -212,10 +221,10 @@ class MessageStream:
                 if not self._has_begun:
                     return self._start(model, usage)
                 if resumes:
-                    # The new answer continues the block that is open.
+                    # The second answer continues the open block.
                     return ()
-                # Claude Code has run a tool of its own, or the proxy has sent a second
-                # request: the model continues in another message.
+                # The model continues in another message, because Claude Code has run
+                # one of its own tools, or the proxy has sent a second request.
                 return self._close_all()
             case Finished():
                 return self._finish(event)
