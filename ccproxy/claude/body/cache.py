@@ -1,11 +1,12 @@
-"""The breakpoints of the prompt cache. Pure.
+"""Places the breakpoints of the prompt cache (``cache_control``). Pure.
 
-The provider takes four breakpoints. The CLI uses two of them, in ``system``. So the
-client's last two breakpoints are kept. If the client has none, the proxy marks the
-client's last block. It also marks the end of the previous question if more blocks
-follow it than the provider looks back.
+The provider takes four breakpoints. The CLI uses two of them, in ``system``. So only
+the client's last two breakpoints are kept. If the client has none, the proxy marks the
+client's last block. From there, the provider looks back a limited number of blocks for
+a cached prefix. If the end of the previous question is farther away, the proxy marks
+that end, too.
 
-All breakpoints of a request have one time to live, also those of the CLI.
+All breakpoints of a request have the same time to live, the CLI's included.
 
 Source: rules 14, 24, 33 and 41 to 44 of the Messages API.
 """
@@ -42,7 +43,7 @@ class Breakpoints:
     """Places the breakpoints, and chooses their time to live.
 
     Args:
-        notes: takes breakpoints that are changed or removed.
+        notes: gets the paths of breakpoints that are changed or removed.
         default_ttl: the time to live if the client sets none; None: the CLI's default.
         top_level: the client's top-level ``cache_control``, which marks the last block.
         allows_scope: whether the CLI's processes name the beta of ``scope``.
@@ -60,7 +61,7 @@ class Breakpoints:
     def mark(
         self, tools: Sequence[Tool], turns: Sequence[Turn]
     ) -> tuple[list[Tool], list[Turn]]:
-        """The same tools and turns with the final breakpoints.
+        """Set the final breakpoints; returns new lists of tools and turns.
 
         Args:
             tools: all tools that are sent.
@@ -173,7 +174,7 @@ def _marker(holder: Block | Tool) -> Raw | None:
 
 
 def _path(holder: Block | Tool) -> str:
-    """The client's path of a breakpoint, which may have been moved to its place."""
+    """The client's path of the breakpoint at a block or tool."""
     name = holder.renamed.get("cache_control", "cache_control")
     return f"{holder.at}.{name}" if holder.at else ""
 

@@ -2,8 +2,8 @@
 
 The client's fields are sent unchanged. The proxy corrects only what the provider would
 refuse, and reports each correction by the client's path. A body depends on the request
-and on the remembered answers only, not on the process that sends it. A turn that the
-client appends changes no byte of the turns before it, except breakpoints.
+and on the remembered answers only, not on the process that sends it. If the client
+appends a turn, the turns before it keep their bytes, except for breakpoints.
 
 Source: docs/messages-api-rules.md;
 docs/claude-cli-protocol.md, "Body mode".
@@ -46,9 +46,9 @@ class Composition:
     Attributes:
         adjusted: the client's paths of fields that are sent in another form.
         ignored: the client's paths of fields that are not sent.
-        plan: what the proxy has to do to the answer.
-        prefix: the hash of everything before the answer. Answers are remembered by it,
-            and encrypted thinking contains it.
+        plan: the changes that the proxy has to make to the answer.
+        prefix: the hash of everything before the answer. Remembered answers are stored
+            with it, and encrypted thinking contains it.
         model_id: the full id of the model; empty: not known.
         is_remembered: whether the answer may be remembered: no text and no tool of the
             proxy precedes it.
@@ -67,7 +67,7 @@ class Composition:
     def without_thinking(self) -> "Composition | None":
         """The request without the thinking in its turns; None: they have none.
 
-        Sent after the provider's error that thinking is bound to another conversation.
+        This request is sent after the provider has refused the thinking.
         """
         if not self._draft.has_thinking:
             return None

@@ -1,4 +1,4 @@
-"""The parts of a composed request, and their encoding as a body. Pure."""
+"""The corrected parts of a request, and their encoding as a body. Pure."""
 
 from collections.abc import Sequence
 
@@ -71,7 +71,7 @@ class Draft:
 
     @property
     def is_shaped_by_proxy(self) -> bool:
-        """Whether a text or tool of the proxy's, or a prefill, is before the answer."""
+        """Whether a text or tool of the proxy, or a prefill, precedes the answer."""
         is_begun = self.turns[-1].role == "assistant"
         return is_begun or bool(self._words()) or self.output.tool is not None
 
@@ -93,7 +93,7 @@ class Draft:
         return tuple(t.value.name for t in self.request.tools if t.value.name)
 
     def plan(self) -> ShapingPlan:
-        """What the proxy has to do to the answer."""
+        """The changes that the proxy has to make to the answer."""
         if self._demanded and not self._is_forced:
             self.notes.adjust(self.notes.name("tool_choice"))
         plan = ShapingPlan(
@@ -105,7 +105,7 @@ class Draft:
             plan = evolve(plan, signed_parts=0 if self.is_shaped_by_proxy else 1)
         stops = tuple(s for s in self.request.stop_sequences if is_blank(s))
         if stops and plan.is_empty:
-            # The provider refuses stop sequences of white space; the proxy stops there.
+            # The provider refuses these sequences, so the proxy ends the answer there.
             self.notes.adjust(self.notes.name("stop_sequences"))
             return ShapingPlan(stops=stops)
         if stops:
@@ -150,7 +150,7 @@ class Draft:
         return None
 
     def _body(self, words: str, appended: Sequence[Turn] = ()) -> ComposedBody:
-        """Encode the client's turns, a text to the model, and turns of the proxy's."""
+        """Encode the client's turns, a text to the model, and turns of the proxy."""
         marks = Breakpoints(
             self.notes,
             self.options.cache_ttl,
@@ -164,7 +164,7 @@ class Draft:
         fields: dict[str, object] = {
             name: value
             for name, value in self.options.operator_body.items()
-            # The CLI's and the proxy's breakpoints are as many as the provider takes.
+            # With the CLI's and the proxy's breakpoints, the provider takes no more.
             if name not in NEVER_SENT and name != "cache_control"
         }
         fields.update(self._fields())

@@ -1,30 +1,33 @@
 """Corrects the conversation, turn by turn. Pure.
 
-Consecutive messages of the assistant are compared with the remembered answers to the
-same conversation; if the model does not check the conversation before its thinking,
-also with those whose calls have the same ids. If text and calls agree, the remembered
-answer is sent, with its thinking and ids. In the turns of the user and the system
-between two of the assistant's, the results of calls are moved to the front, and system
-messages to where the provider takes them.
+Consecutive messages of the assistant are compared with the answers that are remembered
+for the same conversation. If the model does not check the conversation before its
+thinking, they are also compared with remembered answers whose calls have the same ids.
+If text and calls are equal, the remembered answer is sent, with its thinking and ids.
+Between two turns of the assistant, the results of calls are moved to the front, and
+system messages to a place where the provider accepts them.
 
 Thinking that the client sends is left out, and reported, in these cases:
 
 - Thinking is off in this request.
-- Another model made it.
+- Another model made the thinking.
 - The model checks the conversation before its thinking, and that conversation has
   changed. Later thinking without a hash of the conversation before it is then left out,
   too.
-- A block before it in its message is not sent as the model made it, and the model
-  checks that.
-- It is at the end of a message.
+- The model checks the blocks before its thinking, and one of them in the same message
+  has changed.
+- The thinking is at the end of a message.
 
-If the model takes system messages, each must consist of text; follow a user's turn, or
-a turn of the assistant that ends in a block of a server tool; and end the conversation
-or precede a turn of the assistant. So the system messages between two turns of the
-assistant are moved after the user's turns there, and joined. If there is no turn that
-they can follow, they become user's turns, and so does one with other blocks than text.
-If the model takes no system messages, each becomes a user's turn in its place. Every
-change is reported.
+A model that takes system messages accepts one only in this form and place:
+
+- It consists of text.
+- It follows a user's turn, or an assistant's turn that ends in a server tool's block.
+- It ends the conversation, or an assistant's turn follows.
+
+So the system messages between two turns of the assistant are moved after the user's
+turns, and joined. If they can follow no turn, they become user's turns. A system
+message with a block that is not text becomes a user's turn, too. For a model that takes
+no system messages, each becomes a user's turn in its place. Every change is reported.
 
 Source: rules 5 and 20 to 27 of the Messages API.
 """
@@ -48,7 +51,7 @@ from ccproxy.core.blocks import (
     is_blank,
 )
 
-# After so many blocks a step ends; a turn that is a text counts as one.
+# The blocks of one step; a turn with a text instead of blocks counts as one block.
 _SLICE = 400
 
 
@@ -63,7 +66,7 @@ class Recall(Protocol):
         *,
         is_bound: bool,
     ) -> Sequence[Block] | None:
-        """An answer as the model made it; None: no remembered answer agrees.
+        """An answer as the model made it; None: no remembered answer is equal.
 
         Args:
             prefix: the hash of everything before the answer.
@@ -75,13 +78,13 @@ class Recall(Protocol):
 
 @frozen(kw_only=True)
 class HistoryRules:
-    """What the correction of a conversation depends on.
+    """The rules by which a conversation is corrected.
 
     Attributes:
         system_messages: whether the model takes system messages.
-        drops_thinking: leave out all thinking.
+        drops_thinking: whether all thinking is left out.
         models: the model that made each of the client's thinking blocks, by the
-            block's signature or data; unknown ones are missing.
+            block's signature or data; a missing block's model is unknown.
         prefixes: the hash of everything before each thinking block when it was made, by
             the same keys.
     """
@@ -199,7 +202,7 @@ class History:
             self._add(Turn("assistant", kept, turn.at, turn.extra))
 
     def _differs(self, block: Block, turn: Turn, place: int) -> bool:
-        """Whether a block, or one before it, is not as the model made it."""
+        """Whether a block was changed, or a block before it was removed."""
         start, bracket, index = block.at.rpartition("[")
         if start == f"{turn.at}.content" and f"{bracket}{index}" != f"[{place}]":
             return True
@@ -207,7 +210,7 @@ class History:
         return any(self.notes.is_adjusted(block.path_of(name)) for name in fields)
 
     def _may_be_sent(self, block: Block, prefix: str) -> bool:
-        """Whether a thinking block of the client's may be sent."""
+        """Whether a thinking block of the client may be sent."""
         rules = self.rules
         if rules.drops_thinking:
             return False
@@ -269,7 +272,7 @@ def _key(block: Block) -> str:
 
 
 def _runs(turns: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
-    """The turns in groups: consecutive turns of the assistant, and those between."""
+    """Groups of turns: consecutive turns of the assistant, and the turns between."""
     start = 0
     for index in range(1, len(turns) + 1):
         if index == len(turns) or (
@@ -300,14 +303,15 @@ def cut_prefill(turn: Turn, notes: Notes) -> Turn | None:
 def place_system_messages(
     turns: Sequence[Turn], notes: Notes, *, allowed: bool, after_server_tool: bool
 ) -> list[Turn]:
-    """The turns between two of the assistant's, with the system messages moved.
+    """Place the system messages among the turns between two turns of the assistant.
 
     Args:
         turns: turns of the user and the system, with all results of calls first.
-        notes: takes messages that are moved, are joined or become a user's turn.
+        notes: gets the path of each message that is moved, joined or made a user's
+            turn.
         allowed: whether the model takes system messages.
-        after_server_tool: whether the assistant's turn before them ends in a block of
-            a server tool.
+        after_server_tool: whether the assistant's turn before ``turns`` ends in a block
+            of a server tool.
     """
     if all(turn.role == "user" for turn in turns):
         return list(turns)

@@ -1,6 +1,6 @@
-"""What each model takes: a table by family and version. Pure.
+"""The fields and values that each model accepts, by family and version. Pure.
 
-An unknown id counts as a model that is newer than the table. Such a model thinks
+An unknown id counts as a model that is newer than this table. Such a model thinks
 adaptively, and fields that the newest models refuse are not sent to it.
 
 Source: the rules of the Messages API in `docs/messages-api-rules.md`:
@@ -21,7 +21,7 @@ Version: TypeAlias = tuple[int, int]
 
 @frozen(kw_only=True)
 class ModelRules:
-    """What a model takes, and what an absent field means to it.
+    """The fields and values that a model accepts, and its defaults.
 
     Attributes:
         thinking: the values of ``thinking.type`` that the model takes; empty: none.
@@ -33,8 +33,8 @@ class ModelRules:
             while thinking is off.
         takes_prefill: whether the last message may be the assistant's.
         takes_system_messages: whether turns may have the role ``system``.
-        sampling: which values ``temperature`` and the like may have: any (``free``),
-            the default values, or ``none``.
+        sampling: the accepted values of ``temperature``, ``top_p`` and ``top_k``:
+            ``free``: any; ``default``: the default values; ``none``: none.
         takes_output_format: whether the model takes ``output_config.format``.
         max_output_tokens: the largest ``max_tokens``.
         has_new_web_search: whether the model takes the web search of 2026.
@@ -97,7 +97,7 @@ _OPUS_4 = evolve(_GEN_4, max_output_tokens=32_000)
 _GEN_3_5 = evolve(_GEN_4, thinking=_forms(), max_output_tokens=8_192)
 _GEN_3 = evolve(_GEN_3_5, max_output_tokens=4_096)
 
-# By family. The first row whose version is not above the model's is valid.
+# The rules by family. The first row whose version is not above the model's applies.
 _ROWS: dict[str, Sequence[tuple[Version, ModelRules]]] = {
     "fable": [((5, 1), _FABLE_5_1), ((5, 0), _FABLE_5)],
     "mythos": [((5, 1), _FABLE_5_1), ((5, 0), _FABLE_5)],

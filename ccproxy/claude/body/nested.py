@@ -1,12 +1,12 @@
-"""Corrects blocks that consist of blocks: results, documents, search results. Pure.
+"""Corrects blocks that contain blocks: results, documents, search results. Pure.
 
 =================================  ==============================================
-within such a block                what the proxy does
+part of an inner block             what the proxy does
 =================================  ==============================================
 blank text                         leaves it out, and a document or search result
                                    that has nothing else
 breakpoint                         moves it to the outer block
-what the CLI prints otherwise      nothing
+JSON that the CLI changes          sends it (see `ccproxy.claude.body.numbers`)
 =================================  ==============================================
 
 All of these are reported.
@@ -26,9 +26,9 @@ from ccproxy.core.blocks import Block, Opaque, is_blank
 
 _RESULT = "tool_result"
 _DOCUMENT = "document"
-# Blocks with a field ``content`` that may have blocks; a document has it in its source.
+# Blocks whose ``content`` may have blocks; a document has ``content`` in its source.
 _OUTER = (_RESULT, _DOCUMENT, "search_result", "mcp_tool_result")
-# Blocks that need no look at their numbers; they can be large.
+# Large blocks without numbers that the CLI could change.
 _WITHOUT_NUMBERS = ("text", "image", _DOCUMENT)
 
 _encode = msgspec.json.Encoder().encode
@@ -37,7 +37,7 @@ _decode_parts = msgspec.json.Decoder(list[Raw]).decode
 
 
 class _Part(msgspec.Struct):
-    """The fields of a block within a block that the correction needs."""
+    """The fields of an inner block that the correction needs."""
 
     type: str = ""
     text: str | None = None
@@ -55,14 +55,14 @@ _decode_source = msgspec.json.Decoder(_Source).decode
 
 @frozen
 class _Marker:
-    """A breakpoint that was taken off a block within a block, with its path."""
+    """A breakpoint that was removed from an inner block, with its path."""
 
     value: Raw
     at: str
 
 
 def corrected_outer(block: Block, notes: Notes) -> Block | None:
-    """A block of any type with corrected blocks in it; None: nothing is left of it."""
+    """Correct the inner blocks of a block of any type; None: the block is left out."""
     if block.type not in _OUTER:
         return block
     kept, marker = _corrected(block, notes)
@@ -76,7 +76,7 @@ def corrected_outer(block: Block, notes: Notes) -> Block | None:
 
 
 def _corrected(block: Block, notes: Notes) -> tuple[Block | None, _Marker | None]:
-    """The block without blanks and breakpoints in it, and the last breakpoint."""
+    """The block without inner blanks and breakpoints, and the last breakpoint."""
     field, content = _content(block)
     if content is None:
         return block, None
@@ -103,14 +103,14 @@ def _corrected(block: Block, notes: Notes) -> tuple[Block | None, _Marker | None
 
 
 def _content(block: Block) -> tuple[str, bytes | None]:
-    """The path of what may have blocks, and its JSON; None: there is none."""
+    """The path and the JSON of the field with inner blocks; None: no such field."""
     field, content = "content", block.fields.get("content", UNSET)
     if block.type == _DOCUMENT:
         field, content = "source.content", UNSET
         try:
             source = _decode_source(block.fields.get("source", Raw(b"{}")))
         except msgspec.ValidationError:
-            # The provider's error about this is the better one.
+            # The provider's error explains the fault better.
             source = _Source()
         if source.type == "content":
             content = source.content
@@ -118,7 +118,7 @@ def _content(block: Block) -> tuple[str, bytes | None]:
 
 
 class _Parts:
-    """The blocks in a block, corrected one after the other."""
+    """Collects the corrected inner blocks of a block."""
 
     def __init__(self, at: str, paths: Sequence[Block], notes: Notes) -> None:
         self.kept: list[Raw] = []
@@ -130,7 +130,7 @@ class _Parts:
         self._notes = notes
 
     def add(self, index: int, raw: Raw) -> None:
-        """Correct a block and keep what is left of it."""
+        """Correct an inner block, and add it unless it is left out."""
         path = f"{self._at}[{index}]" if self._at else ""
         try:
             known = _decode_part(raw)

@@ -1,4 +1,4 @@
-"""Finds what the CLI changes when it decodes and encodes the body. Pure.
+"""Finds JSON that the CLI changes when it decodes and encodes a body. Pure.
 
 The CLI is JavaScript: an integer over 2^53 is rounded, ``1.0`` becomes ``1``, ``-0.0``
 becomes ``0``, ``1e400`` becomes ``null``. Of two fields with the same name in one
@@ -11,7 +11,7 @@ import json
 import re
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-# A text without a match has no such number.
+# JSON without a match has no number that the CLI changes.
 _SUSPECT = re.compile(rb"\d{16}|\d[eE.]|-0")
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _LARGEST_INTEGER = 2**53

@@ -1,8 +1,8 @@
-"""What the operator, the CLI and the model allow of the top-level fields. Pure.
+"""Decides which top-level fields of a request are sent unchanged. Pure.
 
-The CLI's processes send one ``anthropic-beta`` header with all requests. The provider
-refuses a field whose beta is not in the header as a field that does not exist. So a
-field without its beta cannot be sent.
+The CLI's processes send the same ``anthropic-beta`` header with all requests. If the
+header lacks the beta of a field, the provider refuses the field like an unknown one. So
+such a field cannot be sent.
 
 ================  ==================================================================
 never sent        fields that the CLI sets itself, or that would break its request
@@ -62,9 +62,8 @@ NEVER_SENT = frozenset(
 )
 SAMPLING = ("temperature", "top_p", "top_k")
 
-# Refused unless their beta is named: without them the answer would mean something else.
-# The text is the reason in the error. Their betas are in `_FIELD_BETAS` of
-# `ccproxy.claude.body.options`.
+# Fields that are refused if their beta (in `_FIELD_BETAS`) is missing, because the
+# answer would mean something else without them. The text is the reason in the error.
 _REFUSED: Mapping[str, str] = {
     "container": "there are no containers here",
     "mcp_servers": "the model reaches no MCP servers; run their tools in your client",
@@ -77,7 +76,7 @@ _NOTHING = (b"null", b"[]", b"{}")
 
 @frozen(kw_only=True)
 class ComposeOptions:
-    """What the operator and the CLI's environment decide.
+    """The options that come from the operator and the CLI's environment.
 
     Attributes:
         forward_sampling: whether ``temperature``, ``top_p`` and ``top_k`` are sent to
@@ -91,7 +90,7 @@ class ComposeOptions:
         betas: the betas that the CLI's processes name.
         system_messages: whether the provider's host takes turns of role ``system``.
         new_web_search: whether the provider's host has the web search of 2026.
-        largest_bytes: the most bytes of a body with its system prompt.
+        largest_bytes: the largest size of a body with its system prompt.
     """
 
     forward_sampling: bool = False
@@ -107,7 +106,7 @@ class ComposeOptions:
 def for_environment(
     options: ComposeOptions, environment: Mapping[str, str]
 ) -> ComposeOptions:
-    """The options for CLIs that are started with an environment.
+    """Adapt options to the environment in which the CLIs are started.
 
     The clouds (Bedrock, Vertex, Foundry) have none of the CLI's default betas and, as
     far as is known, no turns of role ``system``. Vertex has the older web search only.
@@ -149,7 +148,7 @@ _NESTED_BETAS: Mapping[str, tuple[str, ...]] = {
 
 
 def has_beta(betas: Collection[str], field: str) -> bool:
-    """Whether no beta of a field is missing."""
+    """Whether a field needs no beta, or one of its betas is in ``betas``."""
     starts = _FIELD_BETAS.get(field) or _NESTED_BETAS.get(field)
     return starts is None or any(beta.startswith(starts) for beta in betas)
 
@@ -163,13 +162,13 @@ def sort_fields(
     thinks: bool,
     forward_sampling: bool,
 ) -> dict[str, Raw]:
-    """The fields that are sent unchanged.
+    """Select the fields that are sent unchanged.
 
     Args:
         extra: the client's fields that the proxy does not decode.
         rules: the model's rules.
         betas: the betas that the CLI's processes name.
-        notes: takes fields that are left out.
+        notes: gets the paths of fields that are left out.
         thinks: whether the model is going to think.
         forward_sampling: whether the operator allows ``temperature`` and the like.
 

@@ -1,14 +1,15 @@
-"""Answers by a JSON Schema: with ``output_config.format``, or with a tool. Pure.
+"""Chooses what makes an answer follow a JSON Schema: a field, or a tool. Pure.
 
-``output_config.format`` is sent if the model takes it, the provider can enforce the
-schema, and the request has neither citations nor a prefill. Keywords that only narrow a
-value are left out of the schema and reported; the proxy checks the answer by them.
+``output_config.format`` is sent if the model takes this field, the provider can enforce
+the schema, and the request has neither citations nor a prefill. Keywords that only
+narrow a value are left out of the schema and reported; the proxy checks the answer
+against the client's whole schema.
 
-Otherwise the proxy adds a tool after the client's tools. Its arguments are the answer.
-``json_object`` always uses the tool, because ``output_config.format`` needs closed
-objects. The system prompt is not changed: the tool's description is the instruction.
-Arguments are an object, so an answer of another type is the only property of one; the
-client gets it without the object.
+Otherwise the proxy adds a tool after the client's tools. The arguments of this tool are
+the answer. ``json_object`` always uses the tool, because ``output_config.format`` needs
+closed objects. The tool's description has the instruction to the model, so the system
+prompt is not changed. Arguments are always an object. So an answer of another type is
+the only property of the arguments, and the client gets only the property's value.
 
 If the client requires a call of its own tools, the answer has no format.
 
@@ -38,7 +39,7 @@ _DESCRIPTION = (
     "Gives the final answer. Call it exactly once, when the answer is ready; its "
     "arguments are the whole answer. Do not answer in prose."
 )
-# Keywords that tell what a value is.
+# Keywords that determine the type of a value.
 _TYPED = frozenset(("type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"))
 _CITATIONS = b'"citations"'
 
@@ -51,7 +52,7 @@ class OutputChoice:
 
     Attributes:
         format: the value of ``output_config.format``; None: the field is not sent.
-        schema: the client's schema, by which the answer is checked; None: no check.
+        schema: the client's schema, for the check of the answer; None: no check.
         tool: the proxy's tool for the answer, to be sent after the client's tools.
         answer_tool: the name of ``tool`` and the schema, for the answer's shaper.
     """
@@ -69,7 +70,9 @@ def choose_output(
     limits: GrammarLimits,
     notes: Notes,
 ) -> OutputChoice:
-    """Choose how the answer gets the client's format; ``limits`` are the request's.
+    """Choose how the answer gets the client's format.
+
+    ``limits`` is what the request's tools have left of the provider's limits.
 
     Raises:
         ClientError: the format is invalid.
@@ -89,7 +92,7 @@ def choose_output(
             return OutputChoice()
         return _own_tool({"type": "object"}, None, tools, at)
     if form.type != "json_schema":
-        # A newer format, or the provider's error explains it.
+        # A newer format, which the provider may know. Otherwise its error explains it.
         return OutputChoice(format=_given(request))
     output = _by_schema(request, form, rules, tools, limits, at, notes)
     # If a call is required, there is no answer to check and no tool to add.
@@ -136,9 +139,9 @@ def _by_schema(
 
 
 def _typed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema with a type; a schema that says nothing of types is of an object."""
-    is_typed = _TYPED.isdisjoint(schema)
-    return {"type": "object", **schema} if is_typed else schema
+    """The schema; with ``type: object`` if it has no keyword that determines a type."""
+    is_untyped = _TYPED.isdisjoint(schema)
+    return {"type": "object", **schema} if is_untyped else schema
 
 
 def _own_tool(
@@ -147,7 +150,7 @@ def _own_tool(
     tools: Sequence[Tool],
     path: str,
 ) -> OutputChoice:
-    """The proxy's tool for the answer; ``path`` is that of the client's schema."""
+    """Make the proxy's tool for the answer; ``path`` is the client's schema's path."""
     is_wrapped = not allows_objects_only(schema)
     raw = Raw(_encode(wrapped(schema) if is_wrapped else schema))
     offered = argument_schema(raw, "", is_checked=False)

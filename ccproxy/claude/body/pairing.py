@@ -1,8 +1,8 @@
-"""Calls and their results: one result for each call, in the next turn. Pure.
+"""Pairs calls with their results: each call needs one result, in the next turn. Pure.
 
-An id is replaced, in the call and in its result, if the provider would refuse it or an
-earlier call has it: some clients count from 0 in each turn. The replacement depends on
-the history before the call only.
+The id of a call is replaced, also in the result, if the provider would refuse the id,
+or if an earlier call has the same id: some clients count from 0 in each turn. The new
+id depends only on the history before the call.
 
 Source: rules 9 and 10 of the Messages API.
 """
@@ -22,7 +22,7 @@ _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class UniqueIds:
-    """Gives each call of a request an id of its own."""
+    """Makes the ids of a request's calls unique."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
@@ -49,7 +49,7 @@ class OpenCalls:
     def open(
         self, blocks: Sequence[Block], clients: Sequence[str] | None, notes: Notes
     ) -> list[Block]:
-        """Take the calls among blocks; returns the blocks with the ids that are sent.
+        """Register the calls of a message; returns the blocks with the final ids.
 
         Args:
             blocks: the blocks of a message of the assistant.
@@ -71,7 +71,7 @@ class OpenCalls:
         return taken
 
     def answer(self, block: Block, result: ToolResult) -> Block:
-        """A result with the id that its call has in the body.
+        """Match a result with its call; returns the result with the call's final id.
 
         Raises:
             InvalidRequest: the turn before the result has no such call, or the call has
@@ -139,7 +139,7 @@ def results_first(turns: Sequence[Turn], calls: OpenCalls, notes: Notes) -> list
     holder = next(turn for turn in turns if has_result(turn))
     first = Turn("user", results, holder.at, holder.extra)
     if others and others[0].at == holder.at and others[0].role == "user":
-        # The rest of the same message of the client's stays in one turn with them.
+        # The other blocks of the client's first message with results stay in its turn.
         first.content = [*results, *others.pop(0).blocks]
     return [first, *others]
 

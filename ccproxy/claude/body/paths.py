@@ -2,8 +2,8 @@
 
 The provider's errors name paths in the body: ``messages.3.content.1.text``,
 ``tools.2.custom.input_schema``. The client knows the paths in its own request:
-``messages[7].content``, ``tools[2].function.parameters``. Behind the number of an item,
-and behind ``source``, the provider names a type, which is no field.
+``messages[7].content``, ``tools[2].function.parameters``. After the number of an item,
+and after ``source``, the provider adds the name of a type, which is not a field.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,11 @@ _FIELDS = frozenset(("text", "thinking"))
 
 @frozen(eq=False)
 class BodyPaths:
-    """The paths of one body.
+    """Translates the paths of fields in one body.
 
     Attributes:
+        turns: the turns of the body.
+        tools: the tools of the body.
         names: the client's paths of top-level fields and of fields in them.
     """
 
@@ -37,13 +39,13 @@ class BodyPaths:
     names: Mapping[str, str] = field(factory=dict)
 
     def client_path(self, path: str) -> str | None:
-        """The client's path of a path that the provider names.
+        """Translate a path in the body to the client's path.
 
         Args:
             path: as in the provider's error, such as ``messages.3.content.1.text``.
 
         Returns:
-            None: the part is the proxy's, or not known.
+            None: the proxy has added this part, or the path is not known.
         """
         match path.split("."):
             case ["messages", number, *rest] if number.isdecimal():
@@ -90,7 +92,7 @@ def _in_block(block: Block | None, rest: Sequence[str]) -> str | None:
         case ["source", "content", "content", index, *inner] if block.inner:
             return _in_block(_item(block.inner, index), inner)
         case ["source", *_] if "source" in block.renamed:
-            # The client has the source in one URL.
+            # The client's block has the whole source in one URL.
             return block.path_of("source")
         case ["source", kind, *inner] if kind in _SOURCES:
             rest = ["source", *inner]
@@ -113,7 +115,7 @@ def _item(blocks: Sequence[Block], index: str) -> Block | None:
 
 
 def _renamed(at: str, names: Mapping[str, str], steps: Sequence[str]) -> str:
-    """The path of a field below ``at``, with the client's name of its beginning."""
+    """The path of ``steps`` below ``at``; ``names`` renames their beginning."""
     for count in range(len(steps), 0, -1):
         name = names.get(".".join(steps[:count]))
         if name is not None:
@@ -130,7 +132,7 @@ def _joined(start: str, steps: Sequence[str]) -> str:
 def with_client_paths(error: CCProxyError, client_path: ClientPath) -> CCProxyError:
     """The error with the client's path in ``param`` and at the message's start.
 
-    A path that the client's request does not have is left out.
+    If the client's request has no such path, ``param`` becomes None.
 
     Args:
         error: the worker's error.

@@ -24,7 +24,15 @@ _SLICE = 1_000
 def read_request(
     request: MessagesRequest, notes: Notes, betas: Collection[str] = ()
 ) -> Generator[None, None, tuple[str, list[Turn]]]:
-    """The system prompt and the corrected turns, made in steps."""
+    """Read the system prompt and the corrected turns, in steps.
+
+    Returns:
+        A generator that returns both.
+
+    Raises:
+        InvalidRequest: the last message is blank, a role does not exist, or the request
+            has too many messages.
+    """
     if len(request.messages) > _MOST_MESSAGES:
         path = notes.name("messages")
         raise InvalidRequest(

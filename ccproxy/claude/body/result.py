@@ -1,4 +1,4 @@
-"""The results of composing: a body, the plan for its answer, and notes. Pure."""
+"""The result of composing: a body, the plan for its answer, and notes. Pure."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
@@ -13,17 +13,17 @@ def _unknown(_: str) -> str | None:
     return None
 
 
-# The proxy asks a question at most twice.
+# The largest number of parts of an answer: the proxy sends at most two requests.
 ALL_PARTS = 2
 
 
 @frozen(kw_only=True)
 class AnswerTool:
-    """A tool of the proxy's whose arguments are the answer, for answers by a schema.
+    """The proxy's tool whose arguments are the answer, if the answer needs a schema.
 
     Attributes:
         name: the tool's name, which differs from those of all the client's tools.
-        schema: the client's schema as JSON, for the check; None: any object will do.
+        schema: the client's schema as JSON, for the check; None: any object is valid.
         is_wrapped: whether the answer is the only property of the arguments.
     """
 
@@ -34,18 +34,18 @@ class AnswerTool:
 
 @frozen(kw_only=True)
 class ShapingPlan:
-    """What the proxy has to do to an answer because the provider does not.
+    """The changes that the proxy has to make to an answer.
 
-    At most one of the attributes, ``signed_parts`` aside, is set.
+    At most one attribute besides ``signed_parts`` is set.
 
     Attributes:
         stops: stop sequences of white space, which the provider refuses.
         demanded: the client's tools of which the model must call one, if only a text
             asks the model for the call; empty: the provider enforces the call, or no
             call is required.
-        answer_tool: a tool of the proxy's whose arguments are the answer.
-        format_schema: the client's schema as JSON, for the check of an answer that the
-            provider holds to most of the schema; None: no check.
+        answer_tool: the proxy's tool whose arguments are the answer.
+        format_schema: the client's schema as JSON. The proxy checks the answer, because
+            the provider may enforce only a part of the schema. None: no check.
         signed_parts: how many parts of the answer keep the signatures of their
             thinking (see `ccproxy.claude.shaping.parts`). The provider would refuse
             thinking that was made after a text of the proxy.
@@ -59,7 +59,7 @@ class ShapingPlan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the answer is passed on as it comes."""
+        """Whether the answer is passed on unchanged."""
         return self == ShapingPlan()
 
 
@@ -76,8 +76,9 @@ class ComposedBody:
         json: the JSON object that the CLI merges into its request.
         cache_ttl: the CLI's ``CLAUDE_CODE_PROMPT_CACHE_TTL``: all breakpoints of a
             request must have one time to live; None: the CLI's default.
-        client_path: finds the client's path of a path in the provider's errors
-            (``messages.3.content.1``, ``tools.2``); None: the part is the proxy's.
+        client_path: translates a path in the provider's errors
+            (``messages.3.content.1``, ``tools.2``) to the client's path; None: the
+            client's request has no such part.
     """
 
     model: str
@@ -91,7 +92,7 @@ class ComposedBody:
 
 @define
 class Notes:
-    """The client's fields that were changed or left out: each once, in order.
+    """Collects the client's fields that were changed or left out, each once.
 
     Args:
         names: the client's names of top-level fields.

@@ -30,7 +30,7 @@ _FORMATS = frozenset(
         *("email", "hostname", "uri", "ipv4", "ipv6", "uuid"),
     }
 )
-# These keywords only narrow a value: the answer can be checked by them.
+# Keywords that only narrow a value. The proxy can check the answer against them.
 _CHECKED = frozenset(
     {
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
@@ -45,12 +45,12 @@ _DEEPEST = 64
 
 @define
 class GrammarLimits:
-    """What is left of the provider's limits for all schemas of one request.
+    """The remainder of the provider's limits for all schemas of one request.
 
     Attributes:
-        tools: strict tools.
-        optional: properties that are not required.
-        unions: alternatives, and lists of types.
+        tools: further strict tools.
+        optional: further properties that are not required.
+        unions: further schemas with ``anyOf`` or with a list of types.
     """
 
     tools: int = 20
@@ -67,7 +67,7 @@ class GrammarLimits:
     def take_part(self, schema: Any) -> dict[str, Any] | None:
         """Add the part of a schema that the provider can enforce; None: there is none.
 
-        A value that satisfies the part need not satisfy the schema.
+        A value may satisfy the part but not the schema, so the answer must be checked.
         """
         found = narrowed(schema)
         return found if found is not None and self._take(found) else None
@@ -98,7 +98,7 @@ def narrowed(schema: Any) -> dict[str, Any] | None:
 
 
 class _OutsideError(Exception):
-    """The provider cannot make a grammar of the schema."""
+    """The provider cannot compile the schema to a grammar."""
 
 
 def _walk(schema: Any, depth: int) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _walk(schema: Any, depth: int) -> dict[str, Any]:
         elif name == "oneOf" or name in _LISTS:
             if not isinstance(value, list) or not value:
                 raise _OutsideError
-            # The proxy checks afterwards that exactly one is satisfied.
+            # The proxy checks later that the answer satisfies exactly one schema.
             key = "anyOf" if name == "oneOf" else name
             if key in found:
                 raise _OutsideError

@@ -71,7 +71,7 @@ def choose_thinking(
         rules: the model's rules.
         max_tokens: the value that is sent; None: the CLI's default.
         effort: an effort that the model takes; None: the model's default.
-        notes: takes fields that are changed or left out.
+        notes: gets the paths of fields that are changed or left out.
     """
     wanted = request.thinking
     if not rules.thinking:
@@ -166,7 +166,7 @@ def _shown(
     form: ThinkingForm,
     budget_tokens: int | None = None,
 ) -> bytes:
-    """The client's object in this form, with ``display`` if the client sets none."""
+    """The client's ``thinking`` with the type ``form``, and with a ``display``."""
     is_clients = wanted.value.type == form
     fields: _Fields = dict(wanted.fields)
     fields["type"] = form

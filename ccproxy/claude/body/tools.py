@@ -18,8 +18,9 @@ Changes are reported. All other tools are sent unchanged.
 
 A choice that requires a call is sent only if the model takes it and does not think, or
 if the operator wants it. Otherwise the choice is ``auto``, and a text at the end of the
-conversation asks the model for the call. The system prompt and the tools stay the same:
-a change there would void the cache and the thinking of the whole conversation.
+conversation asks the model for the call. The system prompt and the tools stay the same,
+because a change there would invalidate the prompt cache and the thinking of the whole
+conversation.
 
 ==============================  =====================================================
 the conversation ends with      place of the text
@@ -232,7 +233,7 @@ def can_append_text(turns: Sequence[Turn], *, system_messages: bool) -> bool:
 def append_text(
     turns: Sequence[Turn], words: str, *, system_messages: bool
 ) -> list[Turn]:
-    """The turns with a text to the model at the end, if there is a place for it."""
+    """Append a text to the model to the turns, if there is a place for it."""
     if not can_append_text(turns, system_messages=system_messages):
         return list(turns)
     last = turns[-1]

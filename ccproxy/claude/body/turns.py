@@ -1,4 +1,4 @@
-"""Corrects a message that the provider would refuse; the hash of a conversation. Pure.
+"""Corrects messages that the provider would refuse, and hashes conversations. Pure.
 
 =================================  ==============================================
 part of a message                  what the proxy does
@@ -11,7 +11,7 @@ name of a call                     replaces what the provider refuses
 object
 blocks within a block              see `ccproxy.claude.body.nested`
 breakpoint on thinking             removes it
-what the CLI prints otherwise      nothing
+JSON that the CLI changes          sends it (see `ccproxy.claude.body.numbers`)
 =================================  ==============================================
 
 All of these are reported.
@@ -117,7 +117,7 @@ def read_turn(
 
     Args:
         message: the client's message.
-        notes: takes fields that are changed or left out.
+        notes: gets the paths of fields that are changed or left out.
         betas: the betas that the CLI's processes name.
 
     Raises:
@@ -206,7 +206,7 @@ def _object(raw: bytes) -> Raw:
 
 
 class Prefix:
-    """The hash of a conversation so far; each turn changes it."""
+    """The hash of a conversation; `add` adds a turn."""
 
     def __init__(self, system: str, tools: Iterable[bytes]) -> None:
         self._hash = blake2b(digest_size=_DIGEST_BYTES)
@@ -254,7 +254,7 @@ class Prefix:
                 self._put(name.encode(), bytes(fields[name]))
 
     def _put(self, what: bytes, value: Any) -> None:
-        # The lengths keep different conversations from having the same input.
+        # The lengths keep different conversations with the same concatenation apart.
         self._hash.update(b"%d %d " % (len(what), len(value)))
         self._hash.update(what)
         self._hash.update(value)

@@ -6,19 +6,20 @@ state       event                                next
 QUEUED      a worker is free                     RUNNING
 QUEUED      no worker in time, or the server     OVER; the error is sent in a later
             stops                                turn of the reactor
-RUNNING     the worker is lost, nothing sent     QUEUED, first; once
-RUNNING     the provider refuses thinking of     QUEUED, first, with a body without
+RUNNING     the worker is lost, nothing sent     QUEUED again; once
+RUNNING     the provider refuses thinking of     QUEUED again, with a body without
             the conversation                     thinking; once
 RUNNING     the answer is whole, to be checked   CHECKING, without a worker
-RUNNING     the shaper asks for a second answer  QUEUED, first
+RUNNING     the shaper asks for a second answer  QUEUED again
 RUNNING     the end is sent                      OVER
-CHECKING    the check has an outcome             OVER; or QUEUED, first, if the
-                                                 a second answer is needed
+CHECKING    the check has an outcome             OVER; or QUEUED again, if a second
+                                                 answer is needed
 any         cancel                               OVER: nothing more is sent
 ==========  ===================================  =======================================
 
-The listener is never called from within `ClaudeBackend.ask`. Its last event is the only
-`Finished` or `Failed`.
+A request that is queued again is at the front of the queue. The listener is called only
+after `ClaudeBackend.ask` has returned. Its last event is the only `Finished` or
+`Failed`.
 """
 
 import re
@@ -64,7 +65,8 @@ class Completion(PoolClient):
     """One request; `ClaudeBackend.ask` returns it.
 
     Attributes:
-        wants_new: whether it should get a new worker, because the last one was lost.
+        wants_new: whether the request should get a new worker, because its last worker
+            was lost.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Completion(PoolClient):
         self._builder = self._new_builder()
         # Whether an event other than `UpstreamRetry` was sent to the listener.
         self._has_sent = False
-        # A part is the answer of one worker; the shaper may ask for several.
+        # A part is the answer to one request; the shaper may need a second part.
         self._is_first_part = True
         self._part_has_sent = False
         self._part_end: Finished | None = None
@@ -112,7 +114,7 @@ class Completion(PoolClient):
     @property
     @override
     def system(self) -> str:
-        """The system prompt that its worker needs; empty for none."""
+        """The system prompt of the request; empty for none."""
         return self._body.system
 
     # The pool's side.
@@ -152,9 +154,10 @@ class Completion(PoolClient):
             self._send(shaped)
 
     def _try_again(self, events: Sequence[Event], error: CCProxyError) -> bool:
-        """Use another worker instead of failing, if that may help.
+        """Queue the request again instead of failing, if a retry may help.
 
-        Returns whether it did.
+        Returns:
+            Whether the request is queued again.
         """
         is_nothing_sent = not self._has_sent and all(
             isinstance(event, UpstreamRetry) for event in events[:-1]

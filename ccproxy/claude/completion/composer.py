@@ -1,7 +1,7 @@
 """Composes request bodies so that a long one does not block the reactor.
 
-A large request is composed in a thread. Any other is composed in steps: the
-conversation that it continues may be long.
+A large request is composed in a thread. Any other request is composed in steps, because
+a small request may continue a long conversation.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -82,7 +82,7 @@ class BodyComposer:
 
     Args:
         options: the operator's settings of bodies.
-        clock: for the time that a step takes.
+        clock: measures the time of the steps.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class BodyComposer:
     def learn(self, account: Account) -> None:
         """Take the CLI's report of its login.
 
-        With a subscription prompts are cached for an hour, unless the operator has
-        chosen a time.
+        With a subscription, prompts are cached for an hour, unless the operator has
+        chosen another time.
         """
         if self._options.cache_ttl is None and account.has_subscription:
             self._options = evolve(self._options, cache_ttl="1h")
