@@ -1,1 +1,1 @@
-"""What an operator reads: health, metrics, usage, the dashboard."""
+"""The operator's routes: health, metrics, usage, the dashboard."""

@@ -1,9 +1,8 @@
-"""What the dashboard shows: active and completed requests, with remedies. Pure.
+"""The dashboard's data: active and completed requests, and remedies for errors. Pure.
 
-The tracker has one entry for each active request, and a short list of completed
-requests. It is called twice a request, and sees no text of a prompt or an answer.
-
-An error's own message may quote a request, and is shown to its client only.
+`ActivityTracker` observes requests. It has no text of a prompt or an answer. It does
+not have the messages of errors either, because a message can quote a request; the
+dashboard shows the error's code, and a remedy for it.
 """
 
 from collections import deque
@@ -103,7 +102,7 @@ class _Now(msgspec.Struct):
 
 
 def activity_event(activity: Activity) -> WireEvent:
-    """The active requests and the CLI processes."""
+    """Encode the event ``now``: active requests, CLI processes and rate limits."""
     now = _Now(
         going=activity.active,
         more=activity.more,
@@ -115,7 +114,7 @@ def activity_event(activity: Activity) -> WireEvent:
 
 
 def ended_event(ended: Sequence[CompletedRequest]) -> WireEvent:
-    """Completed requests; a failed one with its remedy."""
+    """Encode the event ``ended``: completed requests; failed requests with a remedy."""
     documents = [
         {**asdict(end), "remedy": REMEDIES.get(end.finish) if end.is_error else None}
         for end in ended
@@ -124,16 +123,16 @@ def ended_event(ended: Sequence[CompletedRequest]) -> WireEvent:
 
 
 def hello_event(version: str, now_seconds: float) -> WireEvent:
-    """The first event: the server's version, and its time in Unix seconds."""
+    """Encode the first event, ``hello``: the server's version, and its Unix time."""
     document = {"version": version, "at": now_seconds}
     return WireEvent("hello", msgspec.json.encode(document))
 
 
 class CLIActivity(Protocol):
-    """What the CLI processes are doing; read whenever a page or a metric is."""
+    """The current state of the CLI processes, the queue, and the rate limits."""
 
     def session_counts(self) -> Mapping[str, int]:
-        """The number of CLI processes by state; always the same states."""
+        """The number of CLI processes in each state; every state is a key."""
 
     @property
     def queued(self) -> int:
@@ -152,15 +151,15 @@ class _Entry:
 
 
 class ActivityTracker(RequestObserver):
-    """An observer that remembers active requests and the last completed ones.
+    """Remembers the active requests, and the last completed requests.
 
     Attributes:
         version: the server's version.
 
     Args:
-        watched: the CLI processes.
+        watched: the state of the CLI processes.
         version: the server's version.
-        wall_seconds: Unix time.
+        wall_seconds: returns the Unix time.
     """
 
     def __init__(
@@ -175,18 +174,18 @@ class ActivityTracker(RequestObserver):
 
     @override
     def request_began(self, request: ObservedRequest) -> None:
-        """Add the request to the active ones."""
+        """Add a request to the active requests."""
         if not request.is_quiet:
             self._active[request] = _Entry(request.client, self._wall_seconds())
 
     @override
     def request_left(self, request: ObservedRequest) -> None:
-        """Remove the request from the active ones."""
+        """Remove a request from the active requests."""
         self._active.pop(request, None)
 
     @override
     def request_ended(self, end: RequestOutcome) -> None:
-        """Remember a completed request."""
+        """Add a request to the completed requests."""
         if end.is_quiet and not end.is_error:
             return
         self._count += 1
@@ -213,7 +212,7 @@ class ActivityTracker(RequestObserver):
         )
 
     def activity(self) -> Activity:
-        """The active requests and the CLI processes."""
+        """The active requests, CLI processes and rate limits."""
         shown = list(self._active.items())[:_MOST_SHOWN]
         return Activity(
             active=tuple(self._shown(*item) for item in shown),
@@ -224,7 +223,7 @@ class ActivityTracker(RequestObserver):
         )
 
     def ended(self, after: int) -> Sequence[CompletedRequest]:
-        """The remembered completed requests with a higher number."""
+        """The completed requests whose number is larger than ``after``."""
         return [end for end in self._ended if end.number > after]
 
     def _shown(self, request: ObservedRequest, entry: _Entry) -> ActiveRequest:

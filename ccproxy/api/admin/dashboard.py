@@ -1,8 +1,8 @@
-"""``GET /dashboard``: a page that shows the server's activity, and its event stream.
+"""The dashboard: a page that shows the server's activity, and its event stream.
 
-The page, its style and its script are files beside this module. They contain no data
-and need no key. The script requests the data with the key that its user has typed, and
-keeps the key in its tab.
+The page, its style and its script are files in ``dashboard_page``. They contain no data
+and need no key. The script requests the data with the key that the user has typed. It
+keeps the key in the storage of the browser's tab.
 """
 
 from collections.abc import Mapping
@@ -61,8 +61,8 @@ class DashboardRoutes(Routes):
     """The page's files, and ``GET /dashboard/events``.
 
     Args:
-        services: what every request needs.
-        tracker: has the active requests and the last completed ones.
+        services: the services for the `RequestContext` of each request.
+        tracker: has the active and the last completed requests.
     """
 
     _app = Klein()
@@ -132,7 +132,7 @@ class DashboardRoutes(Routes):
         ),
     )
     async def events(self, context: RequestContext) -> None:
-        """Stream what the page shows."""
+        """Stream the data of the page, until the client disconnects."""
         viewer = _Viewer(context.request, self._tracker, self.services.clock)
         self._viewers.add(viewer)
         try:
@@ -144,13 +144,13 @@ class DashboardRoutes(Routes):
             self._viewers.discard(viewer)
 
     def close_streams(self) -> None:
-        """End all event streams: the server stops."""
+        """End all event streams, because the server stops."""
         for viewer in tuple(self._viewers):
             viewer.end()
 
 
 class _Viewer:
-    """One event stream: reads the activity a few times a second."""
+    """One event stream; sends what has changed every `INTERVAL_SECONDS`."""
 
     def __init__(
         self, request: Request, tracker: ActivityTracker, clock: IReactorTime
@@ -183,10 +183,10 @@ class _Viewer:
             self._over.callback(None)
 
     def pause(self) -> None:
-        """Do nothing: `_send` asks the writer whether the client reads."""
+        """Do nothing: `_send` checks whether the client reads."""
 
     def resume(self) -> None:
-        """Do nothing: the next `_look` sends what was missed."""
+        """Do nothing: the next `_look` sends everything that has changed."""
 
     def gone(self) -> None:
         """Do nothing: Klein cancels `run` when the client disconnects."""
@@ -213,7 +213,7 @@ class _Viewer:
 
 
 def _content(request: Request, name: str, kind: str) -> bytes:
-    """Prepare the response of a file beside this module."""
+    """Prepare the response with a file of ``dashboard_page``."""
     folder = files("ccproxy.api.admin").joinpath("dashboard_page")
     for header, value in _HEADERS.items():
         request.setHeader(header, value)

@@ -11,7 +11,7 @@ from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
 
 
 class Window(msgspec.Struct):
-    """A rate limit of the subscription; times are in Unix seconds."""
+    """A rate limit of the subscription; times are Unix seconds."""
 
     window: str
     used: float | None
@@ -38,7 +38,7 @@ class _Line(_Amount):
 
 
 class UsageDocument(msgspec.Struct):
-    """The usage since a day."""
+    """The usage since a day, in total and by day, model, key and client."""
 
     object: str
     since: str
@@ -48,7 +48,7 @@ class UsageDocument(msgspec.Struct):
 
 
 def window_documents(windows: Sequence[RateWindow]) -> list[Window]:
-    """The rate limits as documents have them."""
+    """Convert rate limits to documents."""
     return [
         Window(
             window=window.name,
@@ -62,7 +62,7 @@ def window_documents(windows: Sequence[RateWindow]) -> list[Window]:
 
 
 def usage_document(report: UsageReport, since: str) -> bytes:
-    """Encode the usage from a day on.
+    """Encode a `UsageDocument`.
 
     Args:
         report: the usage ledger's report.
@@ -108,9 +108,9 @@ class _Claude(msgspec.Struct):
 
 
 class StatusDocument(msgspec.Struct):
-    """Whether the CLI can answer, its login, and whether the database works.
+    """The state of the CLI, its login, and the database.
 
-    A server is ready without the database: most requests need nothing stored.
+    A server is ready without the database, because most requests need no stored data.
     """
 
     ready: bool
@@ -121,7 +121,12 @@ class StatusDocument(msgspec.Struct):
 
 
 def status_document(known: Status, *, storage_failed: bool) -> bytes:
-    """Encode the state of the CLI and the database; ``message`` says what is wrong."""
+    """Encode a `StatusDocument`; its ``message`` describes the problem.
+
+    Args:
+        known: the state of the CLI.
+        storage_failed: whether the database has failed.
+    """
     message = "ready"
     if not known.answers:
         why = known.why_not or "see the proxy's log"

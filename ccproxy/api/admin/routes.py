@@ -36,26 +36,26 @@ _NOT_READY = 503
 
 
 class Exposition(Protocol):
-    """The metrics, ready for Prometheus."""
+    """Renders the metrics for Prometheus."""
 
     @property
     def content_type(self) -> str:
-        """The media type of `render`'s document."""
+        """The media type of the text that `render` returns."""
 
     def render(self) -> bytes:
-        """All metrics."""
+        """All metrics as text."""
 
 
 class AdminRoutes(Routes):
     """``/``, ``/health``, ``/ready``, ``/metrics``, ``/usage`` and ``/openapi.json``.
 
     Args:
-        services: what every request needs.
-        exposition: has the metrics.
-        ledger: has the usage.
-        database: reports whether it works.
+        services: the services for the `RequestContext` of each request.
+        exposition: renders the metrics.
+        ledger: reports the usage.
+        database: reports whether it has failed.
         settings: the settings of the routes.
-        openapi: makes the OpenAPI document.
+        openapi: returns the OpenAPI document.
     """
 
     _app = Klein()
@@ -92,11 +92,11 @@ class AdminRoutes(Routes):
         ),
     )
     async def index(self, context: RequestContext) -> bytes:
-        """Say what this is. Clients ask for it to find out whether the server runs."""
+        """Return the base URLs. Some clients check with it whether a server runs."""
         base = base_url(context.request)
         text = (
-            f"ccproxy runs. The base URL is {base}/v1 for clients of OpenAI's API, and "
-            f"{base} for clients of Anthropic's.\n"
+            f"ccproxy is running. The base URL is {base}/v1 for clients of OpenAI's "
+            f"API, and {base} for clients of Anthropic's API.\n"
         )
         return text_response(context.request, text.encode())
 
@@ -108,13 +108,15 @@ class AdminRoutes(Routes):
             id="health",
             tag="server",
             summary="`ok` if the server runs; needs no key",
-            responses=(ResponseSpec(200, "It runs.", {PLAIN: {"const": "ok"}}),),
+            responses=(
+                ResponseSpec(200, "The server runs.", {PLAIN: {"const": "ok"}}),
+            ),
             needs_key=False,
             is_quiet=True,
         ),
     )
     async def health(self, context: RequestContext) -> bytes:
-        """Say that the server runs."""
+        """Return ``ok``."""
         return text_response(context.request, b"ok")
 
     @route(
@@ -175,7 +177,7 @@ class AdminRoutes(Routes):
             parameters=(
                 parameter(
                     "days",
-                    "How many days, today included; 7 if it is absent.",
+                    "The number of days, today included; 7 by default.",
                     {"type": "integer", "minimum": 1, "maximum": _MOST_DAYS},
                 ),
             ),
@@ -211,7 +213,7 @@ class AdminRoutes(Routes):
 
 
 def is_local(request: Request) -> bool:
-    """Whether a request came in at an address that only this machine can reach."""
+    """Whether a request came to an address that only this machine can reach."""
     match request.getHost():
         case IPv4Address(host=host) | IPv6Address(host=host):
             return ip_address(host).is_loopback

@@ -1,1 +1,1 @@
-"""Models, as OpenAI's and as Anthropic's clients read them."""
+"""The list of models, in OpenAI's and in Anthropic's format."""

@@ -1,4 +1,4 @@
-"""The routes of models, in the format of the API that the client uses."""
+"""The routes of models; clients with ``anthropic-version`` get Anthropic's format."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ from ccproxy.web.operation import Operation, json_response_spec, parameter
 from ccproxy.web.replies import json_response
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
-# As in Anthropic's API.
+# The default and the maximum of Anthropic's API.
 _DEFAULT_PAGE, _LONGEST_PAGE = 20, 1000
 
 _TEXT = {"type": "string"}
@@ -34,9 +34,11 @@ _VERSION = parameter(
     "header",
 )
 _PAGE = (
-    parameter("after_id", "With anthropic-version: the models after this one.", _TEXT),
     parameter(
-        "before_id", "With anthropic-version: the models before this one.", _TEXT
+        "after_id", "With anthropic-version: only models after this model.", _TEXT
+    ),
+    parameter(
+        "before_id", "With anthropic-version: only models before this model.", _TEXT
     ),
     parameter(
         "limit", "With anthropic-version: the number of models, from 1 to 1000.", _TEXT
@@ -87,7 +89,7 @@ class ModelRoutes(Routes):
             description="Slashes within the name need not be encoded.",
             parameters=(_VERSION,),
             responses=(json_response_spec({"anyOf": [Model, AnthropicModel]}, _WORDS),),
-            # NotFound: a name with a line break matches no route.
+            # NotFound is the error for a name with a line break: no route matches it.
             errors=(ModelNotFound, NotFound),
             error_formats=(OPENAI, ANTHROPIC),
         ),
@@ -97,7 +99,7 @@ class ModelRoutes(Routes):
         models = await self.services.backend.models()
         entries = {model.name: model.since_seconds for model in models}
         if name not in entries:
-            # The model exists under the name that the client's name resolves to.
+            # An alias: `resolve` returns the model's name, or raises ModelNotFound.
             name = await self.services.backend.resolve(name)
         if is_anthropic(context.request.requestHeaders):
             document = model_info(name)

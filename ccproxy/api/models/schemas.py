@@ -10,12 +10,12 @@ import msgspec
 from ccproxy.core.errors import InvalidRequest
 
 _OWNER = "anthropic"
-# "May be set to an epoch value if the release date is unknown."
+# Anthropic's document: "May be set to an epoch value if the release date is unknown."
 _UNKNOWN = "1970-01-01T00:00:00Z"
 
 
 class Model(msgspec.Struct):
-    """A model."""
+    """A model in OpenAI's format."""
 
     id: str
     created: int
@@ -24,24 +24,29 @@ class Model(msgspec.Struct):
 
 
 class ModelList(msgspec.Struct, kw_only=True):
-    """All models."""
+    """All models, in OpenAI's format."""
 
     object: str = "list"
     data: list[Model]
 
 
 def model_document(name: str, since_seconds: int) -> bytes:
-    """Encode one ``Model``; ``created`` is when the proxy learned of the model."""
+    """Encode one `Model`.
+
+    Args:
+        name: the model's name.
+        since_seconds: the Unix time at which the proxy learned of the model.
+    """
     return msgspec.json.encode(Model(name, since_seconds))
 
 
 def models_document(models: Iterable[tuple[str, int]]) -> bytes:
-    """Encode a ``ListModelsResponse`` of (name, Unix time) pairs."""
+    """Encode a `ModelList` of pairs as in `model_document`."""
     return msgspec.json.encode(ModelList(data=[Model(*model) for model in models]))
 
 
 class AnthropicModel(msgspec.Struct, tag_field="type", tag="model"):
-    """A model."""
+    """A model in Anthropic's format."""
 
     id: str
     display_name: str
@@ -50,7 +55,7 @@ class AnthropicModel(msgspec.Struct, tag_field="type", tag="model"):
 
 
 class ModelPage(msgspec.Struct):
-    """A page of models."""
+    """A page of models in Anthropic's format."""
 
     data: list[AnthropicModel]
     has_more: bool
@@ -59,20 +64,20 @@ class ModelPage(msgspec.Struct):
 
 
 def model_info(name: str) -> bytes:
-    """Encode one ``ModelInfo``."""
+    """Encode one `AnthropicModel`."""
     return msgspec.json.encode(AnthropicModel(name, name))
 
 
 def model_page(
     names: Sequence[str], *, after: str | None, before: str | None, limit: int
 ) -> bytes:
-    """Encode a page of models.
+    """Encode a `ModelPage`.
 
     Args:
-        names: all models.
-        after: the page begins after this model.
-        before: the page ends before it.
-        limit: the most models of a page.
+        names: the names of all models.
+        after: the page begins after this model; None: at the first model.
+        before: the page ends before this model; None: at the last model.
+        limit: the largest number of models on the page.
 
     Raises:
         InvalidRequest: ``after`` or ``before`` names no model.

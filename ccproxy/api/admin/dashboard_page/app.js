@@ -1,8 +1,8 @@
 // The dashboard of ccproxy. No library, no build step.
 //
-// Everything it shows it asks for with the key that its user has typed, which stays in
-// this tab (sessionStorage) and is sent as a header, never in a URL. Text is only ever
-// set as text.
+// The script requests all data with the key that the user has typed. The key is stored
+// for this tab only (sessionStorage). It is sent as a header, never in a URL. Text from
+// the server is inserted as text, never as HTML.
 "use strict";
 
 const KEY = "ccproxy-key", THEME = "ccproxy-theme";
@@ -13,7 +13,7 @@ const $ = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
-/** An element; attributes by name, children as elements or text. */
+/** Make an HTML element, from attributes by name, and children (elements or text). */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -21,7 +21,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** The same in SVG. */
+/** Make an SVG element. */
 function draw(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -54,7 +54,7 @@ const state = {
 const answers = () => [...state.ended.values()].filter((end) => end.first_token_seconds !== null);
 const rate = (end) => {
   const spoken = end.seconds - end.first_token_seconds;
-  // A rate of a few milliseconds says nothing.
+  // A rate over a few milliseconds is meaningless.
   return end.output_tokens > 1 && spoken > 0.02 ? end.output_tokens / spoken : null;
 };
 
@@ -72,7 +72,7 @@ function link(name, text) {
 
 class WrongKey extends Error {}
 
-/** Ask the server; fails with WrongKey, or with what the server says. */
+/** Send a request; fails with WrongKey, or with the server's error message. */
 async function ask(path, options = {}) {
   const headers = { authorization: `Bearer ${state.key}`, ...options.headers };
   const response = await fetch(path, { ...options, headers, cache: "no-store", credentials: "omit" });
@@ -107,8 +107,8 @@ $("key-form").addEventListener("submit", async (event) => {
   } catch (error) {
     state.key = null;
     $("key-error").textContent = error instanceof WrongKey
-      ? "This key is wrong. It is the one the proxy was started with (PROXY_API_KEY), not one of OpenAI’s or Anthropic’s."
-      : `The proxy cannot be asked: ${error.message}`;
+      ? "This key is wrong. Use the key that the proxy was started with (PROXY_API_KEY), not a key of OpenAI’s or Anthropic’s."
+      : `The proxy cannot be reached: ${error.message}`;
     $("key").select();
     return;
   }
@@ -134,7 +134,7 @@ $("theme").addEventListener("click", () => {
   theme(THEMES[shown]);
 });
 
-// The event stream. EventSource would need the key in its URL.
+// The event stream. `fetch` reads it, because EventSource cannot send the key in a header.
 
 let watching = null;
 
@@ -185,7 +185,7 @@ async function watch() {
       }
     } catch (error) {
       if (own.signal.aborted) return;
-      if (error instanceof WrongKey) return leave("The server does not take this key any more.");
+      if (error instanceof WrongKey) return leave("The server no longer accepts this key.");
     }
     if (own.signal.aborted) return;
     state.now = null;
@@ -203,7 +203,7 @@ function open() {
   soonUsage(0);
 }
 
-// Nobody looks: nothing need be sent.
+// While the page is hidden, the event stream is closed.
 document.addEventListener("visibilitychange", () => {
   if (!state.key || document.body.dataset.view !== "board") return;
   if (document.hidden) {
@@ -215,12 +215,12 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 
-// What is going on.
+// Active requests, CLI processes, rate limits.
 
 const STATES = ["answering", "settling", "idle", "spare", "stopping", "suspended"];
 const STATE_TITLES = {
-  answering: "answer a request", settling: "take a question back",
-  idle: "have answered, and are ready for anything", spare: "have not been asked yet",
+  answering: "answer a request", settling: "remove a request from their conversation",
+  idle: "have answered, and wait for any request", spare: "have not had a request yet",
   stopping: "are being stopped", suspended: "wait for the results of a client’s tools",
 };
 
@@ -294,7 +294,7 @@ function showLimits() {
 function showNow() {
   const now = state.now;
   $("t-going").textContent = now ? String(now.going.length + now.more) : "–";
-  $("t-queue").textContent = !now ? "" : now.queued ? `${now.queued} wait for a CLI` : "nobody waits";
+  $("t-queue").textContent = !now ? "" : now.queued ? `${now.queued} wait for a CLI process` : "no request waits";
   showRequests();
   showSessions();
   showLimits();
@@ -304,7 +304,7 @@ setInterval(() => {
   if (state.now?.going.length && !document.hidden) showRequests();
 }, 500);
 
-// What is over.
+// Completed requests.
 
 function showEnded() {
   const last = answers().slice(-MOST_BARS);
@@ -332,21 +332,21 @@ function showErrors() {
   const list = [...kinds.values()].reverse().slice(0, MOST_ERRORS);
   $("errors").replaceChildren(...list.map(({ end, count }) => make("li", {},
     make("code", {}, end.finish), count > 1 ? ` ${count} times` : "",
-    make("p", {}, end.remedy ?? "The client’s answer says more."),
+    make("p", {}, end.remedy ?? "The client received the reason."),
     make("p", { class: "when" }, `${clock(end.ended_at)}, ${end.status}, ${route(end.route)}, ${end.id}`))));
   $("errors-empty").hidden = list.length > 0;
 }
 
-// Charts, by hand.
+// Charts.
 
-/** A round number at or above the largest value, and where the lines are. */
+/** A linear scale from 0 to a round number, with three grid lines. */
 function scale(most) {
   const power = 10 ** Math.floor(Math.log10(most));
   const top = [1, 2, 2.5, 5, 10].map((n) => n * power).find((n) => n >= most * 0.9999);
   return { base: 0, top, lines: [0, top / 2, top] };
 }
 
-/** Powers of ten around all values: two of them at least. */
+/** A logarithmic scale, with a grid line at each power of ten. */
 function powers(values) {
   const low = Math.floor(Math.log10(Math.max(0.01, Math.min(...values))));
   const high = Math.max(low + 2, Math.ceil(Math.log10(Math.max(...values))));
@@ -428,7 +428,7 @@ new ResizeObserver(() => { showEnded(); showUsage(); }).observe($("board"));
 
 let usageTimer = null, usageDue = Infinity;
 
-/** Ask for the usage after a while, or earlier if that is planned already. */
+/** Request the usage after a while, unless a request is already planned earlier. */
 function soonUsage(delay) {
   const due = Date.now() + delay;
   if (due >= usageDue) return;
@@ -446,7 +446,7 @@ async function loadUsage() {
     $("usage-error").textContent = "";
   } catch (error) {
     if (error instanceof WrongKey) return;
-    // A server that is away is told at the top of the page.
+    // The top of the page shows that the server cannot be reached.
     $("usage-error").textContent = error instanceof TypeError ? "" : error.message;
     return;
   }
@@ -575,14 +575,14 @@ async function answer() {
   if (failed && failed !== "stopped") {
     bubble.classList.add("failed");
     words.textContent = text ? `${text}\n\n${failed.message}` : failed.message;
-    if (failed instanceof WrongKey) leave("The server does not take this key any more.");
+    if (failed instanceof WrongKey) leave("The server no longer accepts this key.");
   }
   bubble.append(make("small", {}, facts.filter(Boolean).join(" · ")));
   $("talk").scrollTop = $("talk").scrollHeight;
-  // What failed is asked again with the next message; half an answer is none.
+  // After a failure, the conversation has neither the message nor the partial answer.
   if (!failed) messages.push({ role: "assistant", content: text });
   else messages.pop();
-  $("chat-status").textContent = failed ? (failed === "stopped" ? "Stopped." : "That did not work.") : "The answer is complete.";
+  $("chat-status").textContent = failed ? (failed === "stopped" ? "Stopped." : "The request failed.") : "The answer is complete.";
   if (asking === own) busy(null);
 }
 
