@@ -128,38 +128,25 @@ _decoder = msgspec.json.Decoder(ResponsesRequest)
 
 @frozen(kw_only=True)
 class Echo:
-    """The fields of a request that its response repeats, with OpenAI's defaults.
+    """What a response repeats of its request.
 
     Attributes:
         model: the client's name of the model; later the resolved one.
+        effort: the client's effort; later the one that is sent.
         shows_encrypted: whether the client asks for encrypted content.
-        format: ``text.format``.
+        fields: all other fields of the response that repeat the request, with OpenAI's
+            defaults.
     """
 
     model: str
+    effort: str | None
+    summary: str | None
     store: bool
     background: bool
     previous_response_id: str | None
     conversation_id: str | None
     shows_encrypted: bool
-    instructions: str | None
-    max_output_tokens: int | None
-    max_tool_calls: int | None
-    metadata: Mapping[str, str]
-    temperature: float
-    top_p: float
-    presence_penalty: float
-    frequency_penalty: float
-    parallel_tool_calls: bool
-    truncation: str
-    effort: str | None
-    summary: str | None
-    verbosity: str | None
-    format: Mapping[str, Any]
-    safety_identifier: str | None
-    prompt_cache_key: str | None
-    tools: tuple[Mapping[str, Any], ...]
-    tool_choice: Any
+    fields: Mapping[str, Any]
 
 
 @frozen(kw_only=True)
@@ -374,9 +361,13 @@ def _reject_unsupported(request: ResponsesRequest) -> None:
 
 def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:
     reasoning = request.reasoning or _Reasoning()
+    text = request.text or _Text()
+    about = {} if text.verbosity is None else {"verbosity": text.verbosity}
     conversation = request.conversation
     return Echo(
         model=request.model or "",
+        effort=reasoning.effort,
+        summary=reasoning.summary,
         store=request.store is not False,
         background=request.background or False,
         previous_response_id=request.previous_response_id or None,
@@ -386,24 +377,25 @@ def _echo(request: ResponsesRequest, offered: DecodedTools) -> Echo:
             else conversation or None
         ),
         shows_encrypted=INCLUDE_ENCRYPTED in (request.include or ()),
-        instructions=request.instructions,
-        max_output_tokens=request.max_output_tokens,
-        max_tool_calls=request.max_tool_calls,
-        metadata=request.metadata or {},
-        temperature=_or(request.temperature, 1.0),
-        top_p=_or(request.top_p, 1.0),
-        presence_penalty=_or(request.presence_penalty, 0.0),
-        frequency_penalty=_or(request.frequency_penalty, 0.0),
-        parallel_tool_calls=request.parallel_tool_calls is not False,
-        truncation=request.truncation or "disabled",
-        effort=reasoning.effort,
-        summary=reasoning.summary,
-        verbosity=request.text.verbosity if request.text else None,
-        safety_identifier=request.safety_identifier,
-        prompt_cache_key=request.prompt_cache_key,
-        format=echo_format(request.text.format if request.text else None),
-        tools=offered.echo,
-        tool_choice=offered.echo_choice,
+        fields={
+            "instructions": request.instructions,
+            "tools": offered.echo,
+            "tool_choice": offered.echo_choice,
+            "truncation": request.truncation or "disabled",
+            "parallel_tool_calls": request.parallel_tool_calls is not False,
+            "text": {"format": echo_format(text.format), **about},
+            "top_p": _or(request.top_p, 1.0),
+            "presence_penalty": _or(request.presence_penalty, 0.0),
+            "frequency_penalty": _or(request.frequency_penalty, 0.0),
+            "top_logprobs": 0,
+            "temperature": _or(request.temperature, 1.0),
+            "max_output_tokens": request.max_output_tokens,
+            "max_tool_calls": request.max_tool_calls,
+            "service_tier": "default",
+            "metadata": request.metadata or {},
+            "safety_identifier": request.safety_identifier,
+            "prompt_cache_key": request.prompt_cache_key,
+        },
     )
 
 

@@ -21,6 +21,8 @@ from ccproxy.core.errors import (
 )
 from ccproxy.core.stream import Usage
 
+_NO_REASONING = {"effort": None, "summary": None}
+
 
 def resource(
     *,
@@ -32,13 +34,8 @@ def resource(
     echo: Echo,
 ) -> dict[str, Any]:
     """A response as it is now, without the fields of its end."""
-    has_reasoning = echo.effort is not None or echo.summary is not None
-    text: dict[str, Any] = {"format": echo.format}
-    if echo.verbosity is not None:
-        text["verbosity"] = echo.verbosity
-    conversation = {}
-    if echo.conversation_id is not None:
-        conversation["conversation"] = {"id": echo.conversation_id}
+    reasoning = {"effort": echo.effort, "summary": echo.summary}
+    conversation = echo.conversation_id
     return {
         "id": response_id(identifier),
         "object": "response",
@@ -48,32 +45,14 @@ def resource(
         "incomplete_details": None,
         "model": model,
         "previous_response_id": echo.previous_response_id,
-        "instructions": echo.instructions,
         "output": list(output),
         "error": None,
-        "tools": list(echo.tools),
-        "tool_choice": echo.tool_choice,
-        "truncation": echo.truncation,
-        "parallel_tool_calls": echo.parallel_tool_calls,
-        "text": text,
-        "top_p": echo.top_p,
-        "presence_penalty": echo.presence_penalty,
-        "frequency_penalty": echo.frequency_penalty,
-        "top_logprobs": 0,
-        "temperature": echo.temperature,
-        "reasoning": (
-            {"effort": echo.effort, "summary": echo.summary} if has_reasoning else None
-        ),
         "usage": None,
-        "max_output_tokens": echo.max_output_tokens,
-        "max_tool_calls": echo.max_tool_calls,
         "store": echo.store,
         "background": echo.background,
-        "service_tier": "default",
-        "metadata": echo.metadata,
-        "safety_identifier": echo.safety_identifier,
-        "prompt_cache_key": echo.prompt_cache_key,
-        **conversation,
+        "reasoning": None if reasoning == _NO_REASONING else reasoning,
+        **echo.fields,
+        **({} if conversation is None else {"conversation": {"id": conversation}}),
     }
 
 

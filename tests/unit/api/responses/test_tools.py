@@ -231,7 +231,7 @@ def test_choice_narrows_and_demands(
     assert (chosen is not None and chosen.must_call) is must_call
     # A choice of none keeps the tools, for the prompt cache.
     assert (chosen is not None and chosen.type == "none") is (choice == "none")
-    assert call.echo.tool_choice == echo
+    assert call.echo.fields["tool_choice"] == echo
     response = ResponseStream("abc", call.echo, lambda: 1.0).response
     assert response_errors(json.loads(encode_json(response))) == []
 
