@@ -70,7 +70,8 @@ def responses(body: Body) -> Outcome:
         call = decode_responses(json.dumps(body).encode())
         made = request_of(call, context_of(call, (), {}), ENCRYPTOR)
         # Tools are repeated as they came, so that says nothing.
-        repeated = evolve(call.echo, tools=(), tool_choice=None)
+        fields = {**call.echo.fields, "tools": (), "tool_choice": None}
+        repeated = evolve(call.echo, fields=fields)
         return _composed(
             made.request,
             f"{call.stream} {repeated}",

@@ -26,8 +26,7 @@ from ccproxy.api.common import prompt as prompting
 from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.decoding import (
     Adjustments,
-    decode_json,
-    read_body,
+    DecodedRequest,
     sampling_fields,
 )
 from ccproxy.api.common.fates import (
@@ -36,8 +35,8 @@ from ccproxy.api.common.fates import (
     NO_SUCH_FEATURE,
     NO_USERS,
     OTHER_CACHE,
+    decode_request,
     ignored,
-    name_unread,
     refused,
 )
 from ccproxy.api.common.output_schema import ResponseFormat, output_config, output_paths
@@ -127,26 +126,19 @@ _decoder = msgspec.json.Decoder(ChatRequest)
 
 
 @frozen(kw_only=True)
-class DecodedChatRequest:
+class DecodedChatRequest(DecodedRequest):
     """A decoded request.
 
     Attributes:
-        request: the request of the Messages API.
         choices: the number of answers.
         effort: the client's ``reasoning_effort``.
         call_format: the form of the calls in the answer.
-        ignored: the client's paths of fields without effect.
-        adjusted: the client's paths of fields that are sent in another form.
     """
 
-    request: MessagesRequest
     choices: int
     effort: str | None
     call_format: ToolCallFormat
-    stream: bool
     include_usage: bool
-    ignored: tuple[str, ...]
-    adjusted: tuple[str, ...]
 
 
 def decode_chat(body: bytes) -> DecodedChatRequest:
@@ -159,11 +151,7 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
         ClientError: the request is invalid; ``param``: the path of the offending field,
             if the error is about one.
     """
-    body, halves = read_body(body)
-    given = decode_json(_decoder, body)
-    adjustments = Adjustments()
-    adjustments.adjust(*halves)
-    name_unread(body, ChatRequest, adjustments)
+    given, adjustments = decode_request(_decoder, body)
     _reject_unsupported(given)
     extra = sampling_fields(given, _SAMPLING)
     if given.web_search_options is not None:

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
-from attrs import Factory, define, field
+from attrs import Factory, define, field, frozen
 from msgspec import Raw, UnsetType
 
 from ccproxy.core.encoding import without_halves
 from ccproxy.core.errors import ClientError, InvalidRequest, MissingParameter
+from ccproxy.core.messages import MessagesRequest
 
 _T = TypeVar("_T")
 
@@ -232,3 +233,20 @@ def _number(value: float, param: str) -> Raw:
     if abs(value) > _LARGEST_NUMBER:
         raise InvalidRequest(f"`{param}` is too large", param=param)
     return Raw(msgspec.json.encode(value))
+
+
+@frozen(kw_only=True)
+class DecodedRequest:
+    """What the decoders of all APIs return.
+
+    Attributes:
+        request: the request of the Messages API.
+        stream: whether the client wants a stream.
+        ignored: the client's paths of fields without effect.
+        adjusted: the client's paths of fields that are sent in another form.
+    """
+
+    request: MessagesRequest
+    stream: bool
+    ignored: tuple[str, ...]
+    adjusted: tuple[str, ...]

@@ -20,13 +20,13 @@ import types
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from functools import cache
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from attrs import frozen
 from msgspec import Raw
 
-from ccproxy.api.common.decoding import Adjustments
+from ccproxy.api.common.decoding import Adjustments, decode_json, read_body
 from ccproxy.core.errors import unsupported
 
 # Reasons for the fates of several fields.
@@ -37,6 +37,7 @@ NO_OBFUSCATION = "events have no padding"
 OTHER_CACHE = "the provider's prompt cache has no keys"
 
 _EXTRA = "fate"
+_T = TypeVar("_T", bound=msgspec.Struct)
 _NOTHING = None | list[None] | dict[str, None]
 
 
@@ -134,6 +135,26 @@ def _parts(hint: Any) -> Iterator[Any]:
             yield from _parts(part)
     else:
         yield hint
+
+
+def decode_request(
+    decoder: msgspec.json.Decoder[_T], body: bytes
+) -> tuple[_T, Adjustments]:
+    """Decode the body of a request to its struct, and report what is not read of it.
+
+    Args:
+        decoder: of the struct, which has the fates of the fields.
+        body: as it came.
+
+    Raises:
+        ClientError: the body is invalid, or a field is refused.
+    """
+    adjustments = Adjustments()
+    body, mended = read_body(body)
+    adjustments.adjust(*mended)
+    request = decode_json(decoder, body)
+    name_unread(body, type(request), adjustments)
+    return request, adjustments
 
 
 def name_unread(

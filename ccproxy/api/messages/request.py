@@ -28,6 +28,7 @@ from msgspec import Raw, UnsetType
 from ccproxy.api.common.content import is_foreign_thinking
 from ccproxy.api.common.decoding import (
     Adjustments,
+    DecodedRequest,
     decode_fields,
     decode_json,
     is_null,
@@ -106,22 +107,14 @@ _format_decoder = msgspec.json.Decoder(structs.OutputFormatParam)
 
 
 @frozen(kw_only=True)
-class DecodedMessagesRequest:
+class DecodedMessagesRequest(DecodedRequest):
     """A decoded request.
 
     Attributes:
-        request: the request.
-        stream: whether the client wants a stream.
         thinking: what of the thinking the client receives.
-        ignored: the paths of fields that have no effect.
-        adjusted: the paths of fields that are sent in another form.
     """
 
-    request: MessagesRequest
-    stream: bool
     thinking: ThinkingForm
-    ignored: tuple[str, ...]
-    adjusted: tuple[str, ...]
 
 
 def decode_messages(body: bytes) -> DecodedMessagesRequest:
@@ -131,13 +124,14 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
         ClientError: the request is invalid; ``param`` is the path of the invalid field,
             if the error is about a field.
     """
+    adjustments = Adjustments()
     body, mended = read_body(body)
+    adjustments.adjust(*mended)
     fields = _Fields(decode_fields(body))
     _reject_unsupported(fields)
-    ignored = [name for name in _NEVER_SENT if fields.take(name) is not None]
-    adjustments = Adjustments()
-    system, lost = _system(fields.read("system", _content_decoder), adjustments)
-    messages, unsigned = _messages(fields.read("messages", _list_decoder), adjustments)
+    adjustments.ignore(*(n for n in _NEVER_SENT if fields.take(n) is not None))
+    system = _system(fields.read("system", _content_decoder), adjustments)
+    messages = _messages(fields.read("messages", _list_decoder), adjustments)
     stops = fields.read("stop_sequences", _texts_decoder)
     stream = fields.read("stream", _flag_decoder) or False
     thinking = _thinking(fields)
@@ -150,9 +144,9 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
         max_tokens=_max_tokens(fields.read("max_tokens", _count_decoder)),
         stop_sequences=tuple(stops or ()),
         tools=_tools(fields.read("tools", _list_decoder)),
-        tool_choice=_tool_choice(fields.take("tool_choice"), ignored),
+        tool_choice=_tool_choice(fields.take("tool_choice"), adjustments),
         thinking=thinking,
-        output_config=_output_config(fields, ignored),
+        output_config=_output_config(fields, adjustments),
         shows_thinking=form.is_shown,
         default_thinking="api",
         extra=fields.rest,
@@ -161,8 +155,8 @@ def decode_messages(body: bytes) -> DecodedMessagesRequest:
         request=request,
         stream=stream,
         thinking=form,
-        ignored=(*ignored, *lost, *unsigned),
-        adjusted=(*mended, *adjustments.adjusted),
+        ignored=adjustments.ignored,
+        adjusted=adjustments.adjusted,
     )
 
 
@@ -216,57 +210,57 @@ def _reject_unsupported(fields: _Fields) -> None:
             unsupported(name, why)
 
 
-def _system(
-    content: str | Sequence[Raw] | None, adjustments: Adjustments
-) -> tuple[str, list[str]]:
-    """Join the system prompt; returns the text, and the paths of what is left out."""
-    if content is None or isinstance(content, str):
-        text = content or ""
-        return ("", ["system"] if text else []) if is_blank(text) else (text, [])
+def _system(content: str | Sequence[Raw] | None, adjustments: Adjustments) -> str:
+    """Join the system prompt; notes what is left out of its blocks."""
+    if not content:
+        return ""
+    if isinstance(content, str):
+        if is_blank(content):
+            adjustments.ignore("system")
+            return ""
+        return content
     texts: list[str] = []
-    lost: list[str] = []
     for index, raw in enumerate(content):
         at = f"system[{index}]"
         with located(at):
             block = Block.decode(raw, at)
         if not isinstance(block.value, Text):
             raise InvalidRequest(f"`{at}` may only be text", param=f"{at}.type")
-        if block.value.text.startswith(_ATTRIBUTION):
-            lost.append(at)
+        text = block.value.text
+        if text.startswith(_ATTRIBUTION) or is_blank(text):
+            adjustments.ignore(at)
             continue
-        if is_blank(block.value.text):
-            lost.append(at)
-            continue
-        texts.append(block.value.text)
-        lost += [
-            f"{at}.{name}"
-            for name, value in block.fields.items()
-            if name not in ("type", "text") and bytes(value) not in (b"null", b"[]")
-        ]
+        texts.append(text)
+        adjustments.ignore(
+            *(
+                f"{at}.{name}"
+                for name, value in block.fields.items()
+                if name not in ("type", "text") and bytes(value) not in (b"null", b"[]")
+            )
+        )
     if len(texts) > 1:
         adjustments.adjust("system")
-    return "\n\n".join(texts), lost
+    return "\n\n".join(texts)
 
 
 def _messages(
     given: Sequence[Raw] | None, adjustments: Adjustments
-) -> tuple[tuple[Message, ...], list[str]]:
-    """Decode the messages; returns them, and the paths of thinking that is left out."""
+) -> tuple[Message, ...]:
+    """Decode the messages; notes thinking that is left out of them."""
     given = required(given, "messages")
     if not given:
         raise InvalidRequest("`messages` is empty", param="messages")
     messages: list[Message] = []
-    unsigned: list[str] = []
     for index, raw in enumerate(given):
         message = _message(raw, f"messages[{index}]", adjustments)
         lost = [block.at for block in message.blocks if is_foreign_thinking(block)]
         if lost:
-            unsigned += lost
+            adjustments.ignore(*lost)
             kept = tuple(b for b in message.blocks if not is_foreign_thinking(b))
             message = evolve(message, content=kept)
         if message.content or not lost:
             messages.append(message)
-    return tuple(messages), unsigned
+    return tuple(messages)
 
 
 def _message(raw: Raw, at: str, adjustments: Adjustments) -> Message:
@@ -329,7 +323,7 @@ def _tool(raw: Raw, at: str) -> Tool:
         return Tool.decode(raw, at)
 
 
-def _tool_choice(raw: Raw | None, ignored: list[str]) -> ToolChoice | None:
+def _tool_choice(raw: Raw | None, adjustments: Adjustments) -> ToolChoice | None:
     if raw is None:
         return None
     given = decode_json(_choice_decoder, bytes(raw), at="tool_choice")
@@ -337,9 +331,8 @@ def _tool_choice(raw: Raw | None, ignored: list[str]) -> ToolChoice | None:
         required(given.name, "tool_choice.name")
     one_call = given.disable_parallel_tool_use
     if given.type == "none" and one_call is not None:
-        # The API refuses the field with this type (rule 30 of
-        # docs/messages-api-rules.md).
-        ignored.append("tool_choice.disable_parallel_tool_use")
+        # The type has no such field (rule 30 of the Messages API).
+        adjustments.ignore("tool_choice.disable_parallel_tool_use")
     fields = _decode_shallow(raw)
     extra = {name: fields[name] for name in fields if name not in _CHOICE_FIELDS}
     return ToolChoice(given.type, given.name, one_call, extra)
@@ -360,8 +353,8 @@ def _thinking_form(thinking: ThinkingConfig | None) -> ThinkingForm:
     return ThinkingForm(is_shown=True, has_text=thinking.value.display != "omitted")
 
 
-def _output_config(fields: _Fields, ignored: list[str]) -> OutputConfig | None:
-    """Decode ``output_config``, and the format in the older ``output_format``."""
+def _output_config(fields: _Fields, adjustments: Adjustments) -> OutputConfig | None:
+    """``output_config``, with the format of the older field ``output_format``."""
     raw, beside = fields.take("output_config"), fields.take("output_format")
     if beside is not None:
         decode_json(_format_decoder, bytes(beside), at="output_format")
@@ -381,6 +374,6 @@ def _output_config(fields: _Fields, ignored: list[str]) -> OutputConfig | None:
     if beside is None:
         return config
     if read.format is not None:
-        ignored.append("output_format")
+        adjustments.ignore("output_format")
         return config
     return config.replaced(format=beside)

@@ -17,8 +17,7 @@ from attrs import evolve, frozen
 from ccproxy.api.common import prompt as prompting
 from ccproxy.api.common.decoding import (
     Adjustments,
-    decode_json,
-    read_body,
+    DecodedRequest,
     required,
     sampling_fields,
 )
@@ -28,8 +27,8 @@ from ccproxy.api.common.fates import (
     NO_SUCH_FEATURE,
     NO_USERS,
     OTHER_CACHE,
+    decode_request,
     ignored,
-    name_unread,
     refused,
 )
 from ccproxy.api.common.output_schema import (
@@ -150,25 +149,18 @@ class Echo:
 
 
 @frozen(kw_only=True)
-class DecodedResponsesRequest:
-    """A decoded request.
+class DecodedResponsesRequest(DecodedRequest):
+    """A decoded request; its ``request`` has no messages yet.
 
     Attributes:
         items: the request's own items.
-        request: the request of the Messages API, without messages.
         tools: the client's tools.
-        ignored: the paths of fields without effect.
-        adjusted: the paths of fields that are sent in another form.
     """
 
     items: tuple[DecodedItem, ...]
-    request: MessagesRequest
     tools: ToolTable
     instructions: str
-    stream: bool
     echo: Echo
-    ignored: tuple[str, ...]
-    adjusted: tuple[str, ...] = ()
 
     @property
     def referenced_ids(self) -> tuple[str, ...]:
@@ -187,11 +179,7 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
         ClientError: the request is invalid; ``param``: the path of the offending field,
             if the error is about one.
     """
-    adjustments = Adjustments()
-    body, mended = read_body(body)
-    adjustments.adjust(*mended)
-    request = decode_json(_decoder, body)
-    name_unread(body, ResponsesRequest, adjustments)
+    request, adjustments = decode_request(_decoder, body)
     _reject_unsupported(request)
     sampling = sampling_fields(request, _SAMPLING)
     if request.truncation == "auto":
@@ -237,8 +225,8 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
         instructions=request.instructions or "",
         stream=request.stream or False,
         echo=_echo(request, offered),
-        ignored=tuple(adjustments.ignored),
-        adjusted=tuple(adjustments.adjusted),
+        ignored=adjustments.ignored,
+        adjusted=adjustments.adjusted,
     )
 
 
@@ -338,8 +326,8 @@ def request_of(
             thinking_models=prompt.thinking_models,
             thinking_prefixes=prompt.thinking_prefixes,
         ),
-        ignored=tuple(adjustments.ignored),
-        adjusted=tuple(adjustments.adjusted),
+        ignored=adjustments.ignored,
+        adjusted=adjustments.adjusted,
     )
 
 
