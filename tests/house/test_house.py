@@ -41,7 +41,7 @@ PURE_NAMES = (
             *("protocol.stream", "protocol.failures", "protocol.error_log"),
             "protocol.turn_failures",
             "worker.turn_decoder",
-            *("process.launch", "installation.compose_mode"),
+            *("process.launch", "process.owner", "installation.compose_mode"),
             *(f"schemas.{each}" for each in ("text_limits", "validation", "drafts")),
             *("schemas.helper_messages", "schemas.arguments", "schemas.shape"),
             *("schemas.subschemas", "schemas.upgrade"),

@@ -1,6 +1,8 @@
 """The routes of conversations and their items."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 from klein import Klein
@@ -31,12 +33,11 @@ from ccproxy.web.operation import Operation, json_response_spec
 from ccproxy.web.replies import json_response, set_adjusted_header
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
-_TAG = "conversations"
+_operation = partial(Operation, tag="conversations", errors=STORE_ERRORS)
 _CONVERSATION = (json_response_spec("ConversationResource"),)
 
-_CREATE = Operation(
+_CREATE = _operation(
     id="createConversation",
-    tag=_TAG,
     summary="create a conversation, with up to 20 items",
     request=NewConversation,
     is_request_optional=True,
@@ -44,39 +45,30 @@ _CREATE = Operation(
     responses=_CONVERSATION,
     errors=(*STORE_ERRORS, UnsupportedValue),
 )
-_RETRIEVE = Operation(
+_RETRIEVE = _operation(
     id="getConversation",
-    tag=_TAG,
     summary="a conversation with its metadata",
     responses=_CONVERSATION,
-    errors=STORE_ERRORS,
 )
-_UPDATE = Operation(
+_UPDATE = _operation(
     id="updateConversation",
-    tag=_TAG,
     summary="replace the metadata of a conversation",
     request=ConversationUpdate,
     responses=_CONVERSATION,
-    errors=STORE_ERRORS,
 )
-_DELETE = Operation(
+_DELETE = _operation(
     id="deleteConversation",
-    tag=_TAG,
     summary="delete a conversation with its items",
     responses=(json_response_spec("DeletedConversation"),),
-    errors=STORE_ERRORS,
 )
-_LIST_ITEMS = Operation(
+_LIST_ITEMS = _operation(
     id="listConversationItems",
-    tag=_TAG,
     summary="the items of a conversation, in pages",
     parameters=PAGE,
     responses=(json_response_spec("ItemList"),),
-    errors=STORE_ERRORS,
 )
-_APPEND_ITEMS = Operation(
+_APPEND_ITEMS = _operation(
     id="createConversationItems",
-    tag=_TAG,
     summary="add up to 20 items to a conversation",
     parameters=(INCLUDE,),
     request=NewItems,
@@ -84,21 +76,19 @@ _APPEND_ITEMS = Operation(
     responses=(json_response_spec("ItemList"),),
     errors=(*STORE_ERRORS, UnsupportedValue),
 )
-_RETRIEVE_ITEM = Operation(
+_RETRIEVE_ITEM = _operation(
     id="getConversationItem",
-    tag=_TAG,
     summary="an item of a conversation",
     parameters=(INCLUDE,),
     responses=(json_response_spec("Item"),),
-    errors=STORE_ERRORS,
 )
-_DELETE_ITEM = Operation(
+_DELETE_ITEM = _operation(
     id="deleteConversationItem",
-    tag=_TAG,
     summary="delete an item of a conversation",
     responses=_CONVERSATION,
-    errors=STORE_ERRORS,
 )
+
+_T = TypeVar("_T")
 
 
 class ConversationRoutes(Routes):
@@ -159,25 +149,19 @@ class ConversationRoutes(Routes):
         return _shown(context, await self._conversation(name))
 
     async def _conversation(self, name: str) -> Conversation:
-        found = await self._stored.get(name)
-        if found is None:
-            raise no_conversation(name)
-        return found
+        return _known(name, await self._stored.get(name))
 
     @route(_app, "/conversations/<name>", methods=["POST"], operation=_UPDATE)
     async def update(self, context: RequestContext, name: str) -> bytes:
         """Replace the metadata."""
         metadata = decode_metadata(_body(context))
         changed = await self._stored.set_metadata(name, encode_json(metadata))
-        if changed is None:
-            raise no_conversation(name)
-        return _shown(context, changed)
+        return _shown(context, _known(name, changed))
 
     @route(_app, "/conversations/<name>", methods=["DELETE"], operation=_DELETE)
     async def delete(self, context: RequestContext, name: str) -> bytes:
         """Delete a conversation."""
-        if not await self._stored.delete(name):
-            raise no_conversation(name)
+        _known(name, await self._stored.delete(name))
         return json_response(context.request, deleted(name, "conversation.deleted"))
 
     @route(
@@ -190,13 +174,12 @@ class ConversationRoutes(Routes):
         """A page of items."""
         after, limit, descending = query.page(context.request)
         try:
-            page = await self._stored.page(
+            found = await self._stored.page(
                 name, after=after, limit=limit, descending=descending
             )
         except UnknownItem:
             raise query.unknown_item(after) from None
-        if page is None:
-            raise no_conversation(name)
+        page = _known(name, found)
         return _listed(context, page.items, has_more=page.has_more)
 
     @route(
@@ -209,8 +192,7 @@ class ConversationRoutes(Routes):
         """Append items."""
         given = decode_new_items(_body(context))
         items = await self._kept(given, context, name)
-        if not await self._stored.append(name, items):
-            raise no_conversation(name)
+        _known(name, await self._stored.append(name, items))
         return _listed(context, items, has_more=False)
 
     @route(
@@ -244,6 +226,13 @@ class ConversationRoutes(Routes):
         if not await self._stored.delete_item(name, item):
             raise _no_item(name, item)
         return _shown(context, conversation)
+
+
+def _known(name: str, found: _T | None) -> _T:
+    """What the store has found or done; None and False: there is no conversation."""
+    if found is None or found is False:
+        raise no_conversation(name)
+    return found
 
 
 def _shown(context: RequestContext, conversation: Conversation) -> bytes:

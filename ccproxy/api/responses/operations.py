@@ -1,5 +1,7 @@
 """The operations of the routes of Responses, for ``GET /openapi.json``. Pure."""
 
+from functools import partial
+
 from ccproxy.api.responses.request import ResponsesRequest
 from ccproxy.core.errors import (
     NotFound,
@@ -37,9 +39,10 @@ PAGE = (
     INCLUDE,
 )
 
-CREATE = Operation(
+_operation = partial(Operation, tag="responses", errors=STORE_ERRORS)
+
+CREATE = _operation(
     id="createResponse",
-    tag="responses",
     summary="create a response, streamed, in the background, or neither",
     description=(
         "A stream has OpenAI's `response.…` events. The last event is "
@@ -51,9 +54,8 @@ CREATE = Operation(
     responses=(json_or_events("Response", "every event of it."),),
     errors=_CREATE_ERRORS,
 )
-CONNECT = Operation(
+CONNECT = _operation(
     id="connect",
-    tag="responses",
     summary="with an upgrade: a WebSocket for several responses in sequence",
     description=(
         'Each message is `{"type": "response.create"}` with the fields of '
@@ -64,24 +66,21 @@ CONNECT = Operation(
     responses=(ResponseSpec(101, "A WebSocket from here on (RFC 6455)."),),
     errors=(OriginNotAllowed, UpgradeRequired),
 )
-COMPACT = Operation(
+COMPACT = _operation(
     id="compact",
-    tag="responses",
     summary="replace a conversation by one encrypted item",
     request=ResponsesRequest,
     responses=(json_response_spec("Compaction"),),
     errors=_CREATE_ERRORS,
 )
-INPUT_TOKENS = Operation(
+INPUT_TOKENS = _operation(
     id="countInputTokens",
-    tag="responses",
     summary="501: the CLI counts no tokens before the answer",
     responses=(),
     errors=(NotSupported,),
 )
-RETRIEVE = Operation(
+RETRIEVE = _operation(
     id="getResponse",
-    tag="responses",
     summary="a stored response as it is now, or its events again",
     parameters=(
         parameter("stream", "Send the events again.", {"type": "boolean"}),
@@ -93,27 +92,20 @@ RETRIEVE = Operation(
         INCLUDE,
     ),
     responses=(json_or_events("Response", "its events."),),
-    errors=STORE_ERRORS,
 )
-DELETE = Operation(
+DELETE = _operation(
     id="deleteResponse",
-    tag="responses",
     summary="delete a stored response",
     responses=(json_response_spec("DeletedResponse"),),
-    errors=STORE_ERRORS,
 )
-CANCEL = Operation(
+CANCEL = _operation(
     id="cancelResponse",
-    tag="responses",
     summary="end a response in the background",
     responses=(json_response_spec("Response"),),
-    errors=STORE_ERRORS,
 )
-INPUT_ITEMS = Operation(
+INPUT_ITEMS = _operation(
     id="listInputItems",
-    tag="responses",
     summary="the input of a response, in pages",
     parameters=PAGE,
     responses=(json_response_spec("ItemList"),),
-    errors=STORE_ERRORS,
 )
