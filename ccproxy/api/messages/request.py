@@ -331,7 +331,8 @@ def _tool_choice(raw: Raw | None, adjustments: Adjustments) -> ToolChoice | None
         required(given.name, "tool_choice.name")
     one_call = given.disable_parallel_tool_use
     if given.type == "none" and one_call is not None:
-        # The type has no such field (rule 30 of the Messages API).
+        # The API refuses the field with this type (rule 30 of
+        # docs/messages-api-rules.md).
         adjustments.ignore("tool_choice.disable_parallel_tool_use")
     fields = _decode_shallow(raw)
     extra = {name: fields[name] for name in fields if name not in _CHOICE_FIELDS}
@@ -354,7 +355,7 @@ def _thinking_form(thinking: ThinkingConfig | None) -> ThinkingForm:
 
 
 def _output_config(fields: _Fields, adjustments: Adjustments) -> OutputConfig | None:
-    """``output_config``, with the format of the older field ``output_format``."""
+    """Decode ``output_config``, and the format in the older ``output_format``."""
     raw, beside = fields.take("output_config"), fields.take("output_format")
     if beside is not None:
         decode_json(_format_decoder, bytes(beside), at="output_format")
