@@ -108,6 +108,7 @@ class ClaudeBackend:
             on_initialized=self._learned,
             on_start_failed=self._breaker.record_failure,
             on_limits=self._limited,
+            on_sizes=self._catalogue.learn_sizes,
             full_id=self._catalogue.full_id,
         )
         processes = settings.max_processes or processes_for(memory_bytes())
@@ -283,13 +284,14 @@ class ClaudeBackend:
         self._pool.submit(completion)
         return completion
 
-    async def resolve(self, name: str | None) -> str:
-        """Resolve a client's name of a model to the CLI's name.
+    async def model(self, name: str) -> ModelEntry:
+        """Find the model that a client's name means, under a name of `models`.
 
         Raises:
             ModelNotFound: there is no such model; the message lists the models.
         """
-        return (await self._read_model(name)).model
+        await self._discovery.over()
+        return self._catalogue.find(name)
 
     async def _read_model(self, name: str | None) -> NamedModel:
         if not self._catalogue.is_plain(name):

@@ -13,14 +13,14 @@ If none applies, the rules are tried without the name's suffixes
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from attrs import frozen
 
 from ccproxy.claude.model_names import LONG_CONTEXT, split_name
 from ccproxy.claude.protocol.records import ModelInfo
-from ccproxy.core.backend import ModelEntry
+from ccproxy.core.backend import ModelEntry, ModelSize
 from ccproxy.core.errors import ModelNotFound
 
 # The CLI's efforts, the lowest first.
@@ -75,6 +75,7 @@ class Catalogue:
         self._patterns = [(p.lower(), m) for p, m in model_map if "*" in p]
         self._since_seconds = since_seconds
         self._models: Sequence[ModelInfo] = ()
+        self._sizes: dict[str, ModelSize] = {}
         # By name in lower case: the CLI's models, and the CLI's spelling of the name.
         self._infos: dict[str, ModelInfo] = {}
         self._listed: dict[str, str] = {}
@@ -85,6 +86,10 @@ class Catalogue:
         if models:
             self._models = models
             self._index()
+
+    def learn_sizes(self, sizes: Mapping[str, ModelSize]) -> None:
+        """Take the sizes of models, by their full ids."""
+        self._sizes.update(sizes)
 
     def _index(self) -> None:
         self._infos.clear()
@@ -194,11 +199,24 @@ class Catalogue:
     def entries(self) -> Sequence[ModelEntry]:
         """The models that a client may name, each once."""
         names = [*self._aliases(), *self._full_ids(), self._default, *self._exact]
-        return [
-            ModelEntry(name=name, since_seconds=self._since_seconds)
-            for name in dict.fromkeys(names)
-            if name != _DEFAULT
-        ]
+        return [self._entry(name) for name in dict.fromkeys(names) if name != _DEFAULT]
+
+    def find(self, name: str) -> ModelEntry:
+        """The entry of the model that a client's name means.
+
+        Raises:
+            ModelNotFound: there is no such model and no mapping.
+        """
+        listed = (entry for entry in self.entries() if entry.name == name)
+        return next(listed, None) or self._entry(self.resolve(name))
+
+    def _entry(self, name: str) -> ModelEntry:
+        full_id = self.full_id(self._operators(self._exact.get(name.lower(), name)))
+        return ModelEntry(
+            name=name,
+            since_seconds=self._since_seconds,
+            size=self._sizes.get(full_id, ModelSize()),
+        )
 
     def unlisted(self) -> Sequence[str]:
         """The operator's models that the CLI does not list.

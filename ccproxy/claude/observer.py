@@ -10,7 +10,7 @@ The record names the rate limit that applies; newer CLIs add all rate limits.
 Source: docs/claude-cli-protocol.md, "Output".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 
@@ -20,16 +20,21 @@ from ccproxy.claude.protocol.codec import Record
 from ccproxy.claude.protocol.records import (
     ApiRetry,
     LimitWindow,
+    ModelUsage,
     RateLimitEvent,
     RateLimitInfo,
     Result,
 )
+from ccproxy.core.backend import ModelSize
 from ccproxy.core.usage import RateWindow
 
 # Bounds for the report of an unknown version of the CLI.
 _MOST_WINDOWS = 10
 _LONGEST_NAME = 40
 
+_MOST_MODELS = 100
+
+_decode_models = msgspec.json.Decoder(dict[str, ModelUsage]).decode
 _decode_windows = msgspec.json.Decoder(dict[str, LimitWindow]).decode
 
 
@@ -118,6 +123,7 @@ class CostTracker:
     Args:
         observer: receives costs and retries.
         limited: receives rate limits.
+        sized: receives the sizes of models, by their full ids.
         wall_seconds: returns the Unix time.
     """
 
@@ -125,10 +131,12 @@ class CostTracker:
         self,
         observer: ClaudeObserver,
         limited: Callable[[Sequence[RateWindow]], None],
+        sized: Callable[[Mapping[str, ModelSize]], None],
         wall_seconds: Callable[[], float],
     ) -> None:
         self._observer = observer
         self._limited = limited
+        self._sized = sized
         self._wall_seconds = wall_seconds
         self.model = ""
         self.total_dollars = 0.0
@@ -136,11 +144,11 @@ class CostTracker:
     def receive(self, record: Record) -> None:
         """Take a record."""
         match record:
-            case Result(total_cost_usd=float(total)):
-                dollars = cost_increase(self.total_dollars, total)
-                self.total_dollars = total
-                if dollars:
-                    self._observer.cost_reported(self.model, dollars)
+            case Result():
+                self._add_cost(record.total_cost_usd)
+                sizes = model_sizes(record.model_usage)
+                if sizes:
+                    self._sized(sizes)
             case ApiRetry():
                 delay_seconds = record.retry_delay_ms / 1000
                 self._observer.upstream_retried(record.error or "", delay_seconds)
@@ -148,6 +156,29 @@ class CostTracker:
                 windows = rate_windows(record.rate_limit_info, self._wall_seconds())
                 if windows:
                     self._limited(windows)
+
+    def _add_cost(self, total_dollars: float | None) -> None:
+        if total_dollars is None:
+            return
+        dollars = cost_increase(self.total_dollars, total_dollars)
+        self.total_dollars = total_dollars
+        if dollars:
+            self._observer.cost_reported(self.model, dollars)
+
+
+def model_sizes(usage: msgspec.Raw) -> Mapping[str, ModelSize]:
+    """The sizes that a ``modelUsage`` has, by the models' full ids."""
+    # The type is not published: any other shape is ignored.
+    with suppress(msgspec.DecodeError):
+        return {
+            model: ModelSize(
+                context_tokens=known.context_window,
+                output_tokens=known.max_output_tokens,
+            )
+            for model, known in list(_decode_models(usage).items())[:_MOST_MODELS]
+            if known.context_window or known.max_output_tokens
+        }
+    return {}
 
 
 def cost_increase(before: float, total: float) -> float:

@@ -89,16 +89,31 @@ class Status:
 
 
 @frozen(kw_only=True)
+class ModelSize:
+    """The sizes of a model; None: not known.
+
+    Attributes:
+        context_tokens: of the context window: request and answer together.
+        output_tokens: of the longest answer.
+    """
+
+    context_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@frozen(kw_only=True)
 class ModelEntry:
     """A model that a client can name.
 
     Attributes:
         name: the value of the client's ``model`` field.
         since_seconds: when the proxy learned of the model, in Unix time.
+        size: known after the first answer of the model.
     """
 
     name: str
     since_seconds: int
+    size: ModelSize = ModelSize()
 
 
 class PendingRequest(Protocol):
@@ -140,8 +155,8 @@ class Backend(Protocol):
     def ask(self, question: PreparedQuestion, listener: Listener) -> PendingRequest:
         """Send a prepared request; the listener is called only after this returns."""
 
-    async def resolve(self, name: str | None) -> str:
-        """Resolve a client's name of a model to the CLI's name.
+    async def model(self, name: str) -> ModelEntry:
+        """Find the model that a client's name means, under a name of `models`.
 
         Raises:
             CCProxyError: there is no such model.

@@ -145,12 +145,17 @@ async def test_conversation_of_several_turns(proxy: Start, upstream: Upstream) -
 async def test_models(proxy: Start) -> None:
     server = proxy()
 
-    def ask() -> tuple[list[str], str]:
+    def ask() -> tuple[list[str], str, Any]:
         with client(server) as api:
             names = [model.id for model in api.models.list()]
-            return names, api.models.retrieve("claude-opus-5-5").id
+            one = api.models.retrieve("claude-opus-5-5").id
+            api.chat.completions.create(model="sonnet", messages=CONVERSATION)
+            return names, one, api.models.retrieve("sonnet")
 
-    names, one = await deferToThread(ask)
+    names, one, sonnet = await deferToThread(ask)
+    # The CLI tells the sizes of a model with its answer.
+    assert sonnet.context_length == sonnet.context_window > 100_000
+    assert 0 < sonnet.max_output_tokens < sonnet.context_length
     assert {"haiku", "sonnet", "opus", "claude-sonnet-5-5"} <= set(names)
     assert len(names) == len(set(names))
     assert one == "claude-opus-5-5"

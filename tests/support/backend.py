@@ -139,8 +139,8 @@ class ScriptedBackend:
             self.asked(ask)
         return ask
 
-    async def resolve(self, name: str | None) -> str:
-        return self.catalogue.resolve(name)
+    async def model(self, name: str) -> ModelEntry:
+        return self.catalogue.find(name)
 
     async def models(self) -> Sequence[ModelEntry]:
         return self.catalogue.entries()

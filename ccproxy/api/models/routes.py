@@ -15,6 +15,7 @@ from ccproxy.api.models.schemas import (
     model_page,
     models_document,
 )
+from ccproxy.core.backend import ModelEntry
 from ccproxy.core.errors import ModelNotFound, NotFound
 from ccproxy.web import query
 from ccproxy.web.context import RequestContext
@@ -70,12 +71,11 @@ class ModelRoutes(Routes):
     async def list(self, context: RequestContext) -> bytes:
         """All models."""
         request = context.request
-        entries = await self.services.backend.models()
+        models = await self.services.backend.models()
         if is_anthropic(request.requestHeaders):
-            document = _page(request, [entry.name for entry in entries])
+            document = _page(request, models)
         else:
-            pairs = [(entry.name, entry.since_seconds) for entry in entries]
-            document = models_document(pairs)
+            document = models_document(models)
         return json_response(request, document)
 
     @route(
@@ -96,23 +96,18 @@ class ModelRoutes(Routes):
     )
     async def retrieve(self, context: RequestContext, name: str) -> bytes:
         """One model."""
-        models = await self.services.backend.models()
-        entries = {model.name: model.since_seconds for model in models}
-        if name not in entries:
-            # An alias: `resolve` returns the model's name, or raises ModelNotFound.
-            name = await self.services.backend.resolve(name)
+        model = await self.services.backend.model(name)
         if is_anthropic(context.request.requestHeaders):
-            document = model_info(name)
+            document = model_info(model)
         else:
-            since_seconds = entries.get(name, int(self.services.wall_seconds()))
-            document = model_document(name, since_seconds)
+            document = model_document(model)
         return json_response(context.request, document)
 
 
-def _page(request: Request, names: Sequence[str]) -> bytes:
+def _page(request: Request, models: Sequence[ModelEntry]) -> bytes:
     limit = query.number(request, "limit", 1, _LONGEST_PAGE)
     return model_page(
-        names,
+        models,
         after=query.text(request, "after_id"),
         before=query.text(request, "before_id"),
         limit=limit or _DEFAULT_PAGE,

@@ -85,8 +85,18 @@ class Init(msgspec.Struct):
         return name in self.tools
 
 
+class ModelUsage(msgspec.Struct, rename="camel"):
+    """What a ``result`` tells of a model: the sizes of its context and its answers."""
+
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+
+
 class Result(msgspec.Struct):
-    """The end of a turn; ``subtype`` may be ``success`` for a failed turn."""
+    """The end of a turn; ``subtype`` may be ``success`` for a failed turn.
+
+    ``model_usage`` has a `ModelUsage` for each full id of a model.
+    """
 
     subtype: str
     is_error: bool = False
@@ -99,6 +109,9 @@ class Result(msgspec.Struct):
     api_error_type: str | None = None
     usage: WireUsage | None = None
     total_cost_usd: float | None = None
+    model_usage: msgspec.Raw = msgspec.field(
+        default_factory=lambda: msgspec.Raw(b"{}"), name="modelUsage"
+    )
 
 
 class ApiRetry(msgspec.Struct):

@@ -10,6 +10,7 @@ from ccproxy.claude.observer import ClaudeObserver, CostTracker
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.config.limits import TurnTimeouts
+from ccproxy.core.backend import ModelSize
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.usage import RateWindow
 
@@ -48,6 +49,7 @@ class CLIContext:
         on_start_failed: called with the reason if a CLI fails before it has answered
             any control request.
         on_limits: called with the current use of the subscription's rate limits.
+        on_sizes: called with the sizes of models, by their full ids.
         observer: counts processes, answers and costs.
         full_id: maps the name of a model to its full id.
     """
@@ -59,9 +61,12 @@ class CLIContext:
     on_initialized: Callable[[InitializeAnswer], None] = lambda _: None
     on_start_failed: Callable[[CCProxyError], None] = lambda _: None
     on_limits: Callable[[Sequence[RateWindow]], None] = lambda _: None
+    on_sizes: Callable[[Mapping[str, ModelSize]], None] = lambda _: None
     observer: ClaudeObserver = field(factory=ClaudeObserver)
     full_id: Callable[[str], str] = str
 
     def cost_tracker(self) -> CostTracker:
         """A tracker for the costs of one new process."""
-        return CostTracker(self.observer, self.on_limits, self.wall_seconds)
+        return CostTracker(
+            self.observer, self.on_limits, self.on_sizes, self.wall_seconds
+        )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ccproxy.claude.models import Catalogue, NamedModel
 from ccproxy.claude.protocol.records import ModelInfo
+from ccproxy.core.backend import ModelSize
 from ccproxy.core.errors import ModelNotFound
 
 # As the CLI tells them.
@@ -165,6 +166,20 @@ def test_a_long_name_does_not_keep_the_server_busy(piece: str) -> None:
         catalogue(("*b*", "opus")).resolve(name)
     # Some milliseconds, against three seconds where time grows by the square.
     assert process_time() - before < 1
+
+
+# Sizes.
+
+
+def test_size_of_a_model_is_known_by_every_name_of_it() -> None:
+    made = catalogue(("gpt-4o", "opus"), default="opus", learned=True)
+    assert {entry.size for entry in made.entries()} == {ModelSize()}
+    size = ModelSize(context_tokens=200_000, output_tokens=64_000)
+    made.learn_sizes({"claude-opus-5-5": size})
+    sized = {entry.name for entry in made.entries() if entry.size == size}
+    assert sized == {"opus", "claude-opus-5-5", "gpt-4o"}
+    assert made.find("anthropic/claude-opus-4.5:thinking").size == size
+    assert made.find("haiku").size == ModelSize()
 
 
 # Suffixes.

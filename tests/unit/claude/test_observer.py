@@ -4,11 +4,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from attrs import define, field
 from typing_extensions import override
 
 from ccproxy.claude.observer import ClaudeObserver, CostTracker, cost_increase
 from ccproxy.claude.protocol import codec as wire
+from ccproxy.core.backend import ModelSize
 from ccproxy.core.usage import RateWindow
 
 
@@ -17,10 +19,13 @@ class Heard(ClaudeObserver):
     costs: list[tuple[str, float]] = field(factory=list)
     retries: list[tuple[str, float]] = field(factory=list)
     windows: list[RateWindow] = field(factory=list)
+    sizes: dict[str, ModelSize] = field(factory=dict)
     spending: CostTracker = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.spending = CostTracker(self, self.limited, lambda: 1700000000.0)
+        self.spending = CostTracker(
+            self, self.limited, self.sizes.update, lambda: 1700000000.0
+        )
         self.spending.model = "claude-sonnet-5-5"
 
     @override
@@ -41,6 +46,28 @@ class Heard(ClaudeObserver):
 
     def result(self, **fields: Any) -> None:
         self.read(type="result", subtype="success", **fields)
+
+
+def test_sizes_of_models() -> None:
+    heard = Heard()
+    heard.result(
+        modelUsage={"a": {"contextWindow": 200_000, "maxOutputTokens": 64_000}}
+    )
+    heard.result(modelUsage={"b[1m]": {"contextWindow": 1_000_000}, "c": {}})
+    assert heard.sizes == {
+        "a": ModelSize(context_tokens=200_000, output_tokens=64_000),
+        "b[1m]": ModelSize(context_tokens=1_000_000),
+    }
+
+
+@pytest.mark.parametrize(
+    "usage", [None, [], {}, {"a": 1}, {"a": {"contextWindow": "x"}}]
+)
+def test_sizes_in_another_form_are_ignored(usage: Any) -> None:
+    heard = Heard()
+    heard.result(modelUsage=usage, total_cost_usd=1)
+    assert heard.sizes == {}
+    assert heard.spending.total_dollars == 1
 
 
 def test_sums_become_differences() -> None:

@@ -5,9 +5,11 @@ import json
 import pytest
 
 from ccproxy.api.models.schemas import model_page
-from ccproxy.core.errors import (
-    InvalidRequest,
-)
+from ccproxy.core.backend import ModelEntry, ModelSize
+from ccproxy.core.errors import InvalidRequest
+
+SIZE = ModelSize(context_tokens=200_000, output_tokens=64_000)
+MODELS = [ModelEntry(name=name, since_seconds=1, size=SIZE) for name in "abcd"]
 
 
 @pytest.mark.parametrize(
@@ -24,13 +26,15 @@ from ccproxy.core.errors import (
 def test_pages_of_models(
     after: str | None, before: str | None, limit: int, names: str, has_more: bool
 ) -> None:
-    page = json.loads(model_page("abcd", after=after, before=before, limit=limit))
+    page = json.loads(model_page(MODELS, after=after, before=before, limit=limit))
     assert [model["id"] for model in page["data"]] == [*names]
     assert page["has_more"] is has_more
+    for model in page["data"]:
+        assert (model["max_input_tokens"], model["max_tokens"]) == (200_000, 64_000)
     ends = (page["first_id"], page["last_id"])
     assert ends == ((names[0], names[-1]) if names else (None, None))
 
 
 def test_a_page_that_begins_nowhere() -> None:
     with pytest.raises(InvalidRequest, match="after_id"):
-        model_page("ab", after="z", before=None, limit=1)
+        model_page(MODELS, after="z", before=None, limit=1)
