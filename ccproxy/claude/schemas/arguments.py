@@ -1,16 +1,16 @@
-"""The schema of a tool's arguments, as the Messages API takes it. Pure.
+"""Makes the schema of a tool's arguments acceptable to the Messages API. Pure.
 
 ====================================  =============================================
 a schema with                         what is sent
 ====================================  =============================================
-no ``type``, or several with          ``type: object``
+no ``type``, or several types with    ``type: object``
 ``object`` among them
-words of an older draft               those of draft 2020-12
+keywords of an older draft            those of draft 2020-12
 ``anyOf``, ``oneOf``, ``allOf`` at    one object that has all their properties
 the root
 ====================================  =============================================
 
-A schema without these is sent byte for byte.
+Any other schema is sent byte for byte.
 
 Source: rule 31 of the Messages API.
 """
@@ -45,8 +45,8 @@ class ArgumentSchema:
     Attributes:
         json: the schema.
         is_changed: whether it differs from the client's.
-        is_merged: whether it allows more than the client's, so that the model has to
-            be told the client's.
+        is_merged: whether it allows more than the client's schema. The tool's
+            description must then contain the client's schema.
     """
 
     json: Raw
@@ -59,21 +59,21 @@ class ArgumentSchema:
         try:
             return _decode_shallow(_decode_shallow(self.json)["properties"])
         except (KeyError, msgspec.ValidationError):
-            # If they are of a wrong form, the provider's error explains it better.
+            # The provider's error explains a wrong form better.
             return ()
 
 
 def argument_schema(given: Raw, at: str, *, is_checked: bool) -> ArgumentSchema:
-    """The schema that is sent for the client's.
+    """Make the schema that is sent in place of the client's.
 
     Args:
         given: the client's schema.
-        at: its path in the request.
-        is_checked: refuse a schema that the provider is known to refuse; otherwise the
-            provider's error explains it.
+        at: the schema's path in the client's request.
+        is_checked: whether to refuse a schema that the provider is known to refuse;
+            otherwise the provider's error explains the fault.
 
     Raises:
-        InvalidRequest: it is no JSON Schema, or none of an object.
+        InvalidRequest: ``given`` is not a JSON Schema of type object.
     """
     try:
         fields = _decode_shallow(given)

@@ -1,7 +1,7 @@
 """Compiles JSON Schemas and checks instances in helper processes, off the reactor.
 
-Owns the queue of jobs and the helpers. A job ends once. A helper has one job at a time.
-While a job waits, a helper runs or starts.
+`SchemaChecker` owns the queue of jobs and the helpers. A helper has one job at a time.
+While a job waits, at least one helper runs or starts.
 
 States of a job:
 
@@ -57,8 +57,8 @@ class CheckerLimits:
     """The limits of all work on clients' schemas.
 
     Attributes:
-        helpers: the most processes; each takes some 20 MB.
-        waiting: the most jobs in the queue.
+        helpers: the largest number of processes; each takes about 20 MB.
+        waiting: the largest number of jobs in the queue.
         compile_seconds: time limit for one schema.
         check_seconds: time limit for one instance.
         helper: limits of each process.
@@ -144,7 +144,8 @@ class SchemaChecker:
             param: the schema's path in the client's request.
 
         Raises:
-            InvalidRequest: it cannot; ``param`` is the path of the faulty part.
+            InvalidRequest: the schema cannot be used; ``param`` is the path of the
+                faulty part.
             Overloaded: too many jobs wait, or no helper starts.
             ShuttingDown: the checker is closed.
 
@@ -168,7 +169,7 @@ class SchemaChecker:
             raise InvalidRequest(
                 f"`{place}` cannot be used as JSON Schema: {answer.why}", param=place
             )
-        why = self._fault(answer, "compile", self._limits.compile_seconds)
+        why = self._fault(answer, "compiling", self._limits.compile_seconds)
         raise InvalidRequest(
             f"the JSON Schema `{param}` cannot be used: {why}; make it simpler, above "
             "all its regular expressions and `$ref`s",
@@ -176,7 +177,7 @@ class SchemaChecker:
         )
 
     async def problem(self, schema: bytes, instance: bytes) -> str | None:
-        """Check an instance by a schema.
+        """Check an instance against a schema.
 
         Args:
             schema: JSON that `compile` accepted.
@@ -217,8 +218,8 @@ class SchemaChecker:
                 )
         raise SchemaNotSatisfied(
             "the answer could not be checked against the schema: "
-            f"{self._fault(answer, 'check', seconds)}; make the schema simpler, above "
-            "all its regular expressions and `$ref`s",
+            f"{self._fault(answer, 'checking', seconds)}; make the schema simpler, "
+            "above all its regular expressions and `$ref`s",
             cause=Cause.SCHEMA_NOT_CHECKED,
         )
 
@@ -292,7 +293,7 @@ class SchemaChecker:
     def _keep_one(self) -> None:
         """Start a helper if the last one was killed because of its job.
 
-        So the next job need not wait for the start, which takes 0.17 s.
+        So the next job need not wait until a helper has started, which takes 0.17 s.
         """
         is_open = self._state is _CheckerState.OPEN
         if is_open and all(h.state is HelperState.KILLED for h in self._helpers):
@@ -335,7 +336,7 @@ class SchemaChecker:
         self._dispatch()
 
     def helper_lost(self, helper: HelperProcess, why: HelperExit) -> None:
-        """Fail the helper's job, or queue it again."""
+        """Fail the lost helper's job, or queue the job again."""
         job, self._helpers[helper] = self._helpers[helper], None
         if job is not None and job.state is _JobState.RUNNING:
             if why is HelperExit.TOO_LONG:
@@ -371,12 +372,12 @@ class SchemaChecker:
     ) -> str:
         if isinstance(answer, HelperAnswer) and answer.outcome is HelperOutcome.MEMORY:
             most = self._limits.helper.memory_bytes // (1024 * 1024)
-            return f"to {doing} it takes more than {most} MB of memory"
+            return f"{doing} it takes more than {most} MB of memory"
         if isinstance(answer, HelperAnswer):
             return answer.why
         if answer is _Fault.TOO_LONG:
-            return f"to {doing} it takes longer than {seconds:g} seconds"
-        return f"the process that was to {doing} it crashed"
+            return f"{doing} it takes longer than {seconds:g} seconds"
+        return f"the process crashed while it was {doing} it"
 
 
 def _join(param: str, path: str) -> str:

@@ -1,10 +1,11 @@
 """The program of a helper process: compiles JSON Schemas and checks instances. Pure.
 
-A client's schema can take time and memory without bound, so the server may kill this
-process. It limits its own memory, and ends at the end of stdin. It also kills itself by
-SIGALRM one second after a request's time limit, in case the server is dead.
+A client's schema can take unlimited time and memory, so the server may kill this
+process. The process limits its own memory, and ends at the end of stdin. In case the
+server is dead, it also kills itself by SIGALRM, one second after the time limit of a
+request.
 
-`ccproxy.claude.schemas.helper_messages` has the messages that it reads and writes.
+`ccproxy.claude.schemas.helper_messages` defines the messages on stdin and stdout.
 """
 
 import resource
@@ -26,8 +27,8 @@ from ccproxy.claude.schemas.helper_messages import (
 )
 from ccproxy.claude.schemas.validation import CompiledSchema, compile_schema
 
-# Enough for a schema and an instance of the depth that `text_limits` allows. With a
-# stack of 8 MB, 18,000 ended in RecursionError and 27,000 in a crash.
+# Enough for the depth that `text_limits` allows. With a stack of 8 MB, 18,000 levels
+# ended in RecursionError, and 27,000 levels in a crash.
 _RECURSION_LIMIT = 9_000
 _ALARM_MARGIN_SECONDS = 1.0
 _MOST_COMPILED = 64
@@ -37,7 +38,7 @@ _WHY_CHARACTERS = 400
 
 @define(eq=False)
 class SchemaValidator:
-    """Answers requests.
+    """Compiles schemas and checks instances.
 
     Attributes:
         kept: the most recently used compiled schemas, by their text.
@@ -46,7 +47,7 @@ class SchemaValidator:
     kept: OrderedDict[str, CompiledSchema] = field(factory=OrderedDict)
 
     def answer(self, request: HelperRequest) -> HelperAnswer:
-        """Compile, or check, and report the outcome; raises no error."""
+        """Compile a schema or check an instance; every error becomes an outcome."""
         instance = request.instance
         try:
             compiled = self._compile(request.schema)
@@ -101,9 +102,9 @@ def main(memory_bytes: int) -> None:
     """Run the helper process.
 
     Args:
-        memory_bytes: limit of its address space, where the system has such a limit.
+        memory_bytes: limit of the process's address space, if the system supports it.
     """
-    # Ctrl-C reaches the whole process group, but the server decides about the end.
+    # Ctrl-C reaches the whole process group, but only the server ends its helpers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _limit_memory(memory_bytes)

@@ -1,7 +1,7 @@
 """The messages between the server and a helper process: one JSON object a line. Pure.
 
-The helper first sends READY. It answers each request twice: BEGUN when it has read it,
-and the outcome when it is done. The server sends one request at a time.
+The helper first sends READY. For each request, it sends BEGUN when it has read the
+request, and later the outcome. The server sends one request at a time.
 """
 
 from enum import Enum
@@ -30,7 +30,7 @@ class HelperRequest(msgspec.Struct, omit_defaults=True):
 
     Attributes:
         schema: JSON.
-        seconds: time limit, after which the helper may be killed.
+        seconds: the time limit; the server kills the helper after it.
         instance: JSON; None: compile only.
     """
 

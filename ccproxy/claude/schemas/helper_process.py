@@ -1,18 +1,18 @@
 """The server's side of one helper process: starts it, gives it jobs, kills it.
 
 ========  ===========================================  =======================
-state     the server waits for                         it kills the helper
+state     the server waits for                         kills the helper
 ========  ===========================================  =======================
 STARTING  READY: the helper's imports are done         after ``start_seconds``
 IDLE      the next job                                 after ``idle_seconds``
 ASKED     BEGUN: the helper has read the job           after ``begin_seconds``
 BUSY      the job's outcome                            after the job's limit
 KILLED    the end of the process
-ENDED     nothing; the owner knows
+ENDED     nothing
 ========  ===========================================  =======================
 
-A process that was stopped from outside (SIGSTOP) does not begin its job. So the job is
-given to another helper and not blamed.
+A helper that does not begin its job, for example after a SIGSTOP, says nothing about
+the job. So another helper gets the job.
 """
 
 import os
@@ -37,7 +37,7 @@ from ccproxy.core.errors import InternalError
 _STDERR_BYTES = 2000
 # An answer is one sentence.
 _MOST_LINE_BYTES = 100_000
-# The variables by which Python finds its own libraries.
+# The environment variables by which Python finds its own libraries.
 _PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
 # `import ccproxy` imports the whole server. With an empty package in its place the
 # helper starts in 110 ms instead of 800, measured.
@@ -68,15 +68,15 @@ class HelperState(Enum):
 class HelperExit(Enum):
     """Why a helper ended."""
 
-    # It was not ready in time, or ended before it was ready.
+    # The helper was not ready in time, or ended before it was ready.
     NOT_STARTED = auto()
-    # It did not begin its job.
+    # The helper did not begin its job.
     NOT_BEGUN = auto()
     # The job reached its time limit.
     TOO_LONG = auto()
-    # It ended by itself, crashed, or was killed from outside.
+    # The helper ended by itself, crashed, or was killed from outside.
     DIED = auto()
-    # The owner dismissed it, or it was idle for too long.
+    # The owner dismissed the helper, or the helper was idle for too long.
     DISMISSED = auto()
 
 
@@ -141,7 +141,7 @@ class HelperProcess(ProcessProtocol):
         environment = {
             name: os.environ[name] for name in _PASSED_ON if name in os.environ
         }
-        # The helper uses the packages of this process; -S keeps it from others.
+        # The helper uses the packages of this process. -S excludes any others.
         environment["PYTHONPATH"] = os.pathsep.join(
             entry for entry in sys.path if os.path.isabs(entry)
         )
@@ -235,7 +235,7 @@ class HelperProcess(ProcessProtocol):
                 self._state = HelperState.BUSY
                 self._wait(self._job_seconds, HelperExit.TOO_LONG)
             case HelperState.BUSY, HelperOutcome.MEMORY:
-                # After a MemoryError its data may be incomplete.
+                # After a MemoryError, the helper's data may be incomplete.
                 self._kill()
                 self._owner.helper_answered(self, answer)
             case HelperState.BUSY, outcome if outcome not in _OF_ITSELF:

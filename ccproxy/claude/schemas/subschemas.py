@@ -28,7 +28,7 @@ MAPS = frozenset(
 
 
 def target_of(root: Any, reference: str) -> Any:
-    """What a reference leads to; None: it does not lead to a part of ``root``."""
+    """The target of a reference; None: the target is not a part of ``root``."""
     if not _is_pointer(reference):
         return None
     found: Any = root
@@ -44,11 +44,11 @@ def target_of(root: Any, reference: str) -> Any:
 
 
 def renamed_references(schema: Any, rename: Callable[[str], str]) -> Any:
-    """The schema with other references.
+    """Rewrite the references in a schema.
 
     Args:
         schema: decoded JSON.
-        rename: the new JSON pointer for that of a reference.
+        rename: returns the new JSON pointer for an old one.
     """
     if isinstance(schema, list):
         return [renamed_references(each, rename) for each in schema]

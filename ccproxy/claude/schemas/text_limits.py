@@ -27,9 +27,9 @@ class TextLimits:
     parts: int
 
     def excess(self, text: bytes) -> str | None:
-        """Which limit a text exceeds, as a clause; None: no limit.
+        """The limit that a text exceeds, as a clause; None: none.
 
-        A text that is no JSON may pass; the helper finds its error.
+        A text that is not JSON may pass. The helper then reports the error.
 
         Cost: O(n), most of it in C.
         """
@@ -38,9 +38,9 @@ class TextLimits:
         # Without escaped backslashes, a quotation mark after a backslash does not end a
         # string.
         bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-        # Two adjacent quotation marks are an empty string, or end a string and begin
-        # the next: they can be removed. Every second part between the other marks is
-        # in a string.
+        # Two adjacent quotation marks can be removed: they are an empty string, or the
+        # end of a string and the start of the next. Then every second part between
+        # marks is in a string.
         marks = bare.translate(None, _OTHERS).replace(b'""', b"")
         brackets = b"".join(marks.split(b'"')[::2])
         if brackets.count(b"{") + brackets.count(b"[") > self.parts:

@@ -1,9 +1,9 @@
-"""Rewrites schemas of older drafts in the words of draft 2020-12. Pure.
+"""Rewrites JSON Schemas of older drafts to draft 2020-12. Pure.
 
 The Messages API takes draft 2020-12 only, and refuses a request with any other schema.
 
 ====================================  =============================================
-older words                           draft 2020-12
+older keywords                        draft 2020-12
 ====================================  =============================================
 ``items`` with a list                 ``prefixItems``; ``additionalItems`` beside
 (before 2020-12)                      the list becomes ``items``
@@ -17,8 +17,8 @@ older words                           draft 2020-12
 ``$recursiveRef`` (2019-09)           a recursive anchor ``$ref`` to the whole
 ====================================  =============================================
 
-References to the places of rewritten keywords follow them. Words that are the same in
-draft 2020-12, or that are allowed and ignored there, stay as they are.
+References (JSON pointers) to rewritten keywords are rewritten, too. All other keywords
+are unchanged, because draft 2020-12 has or ignores them.
 
 Source: the release notes of the drafts 4 to 2020-12, and their metaschemas.
 """
@@ -36,7 +36,7 @@ from ccproxy.claude.schemas.subschemas import (
     renamed_references,
 )
 
-# JSON of a schema without a match has none of the older words.
+# The JSON of a schema without a match has none of the older keywords.
 _OLDER = re.compile(
     rb'"(?:items"\s*:\s*\[|(?:exclusiveM(?:in|ax)imum|required|\$recursiveAnchor)"'
     rb'\s*:\s*[tf]|\$?id"\s*:\s*"#|\$recursiveRef")'
@@ -48,12 +48,12 @@ _RECURSIVE_ANCHOR, _RECURSIVE_REF = "$recursiveAnchor", "$recursiveRef"
 
 
 def may_be_older(schema: bytes) -> bool:
-    """Whether the JSON of a schema may have words of an older draft."""
+    """Whether the JSON of a schema may have keywords of an older draft."""
     return _OLDER.search(schema) is not None
 
 
 def upgraded(schema: Any) -> Any:
-    """The schema in the words of draft 2020-12.
+    """Rewrite a schema to draft 2020-12.
 
     Returns:
         The same object if nothing has to be rewritten.
@@ -66,7 +66,7 @@ def upgraded(schema: Any) -> Any:
 
 
 def _declared(schema: Any) -> Any:
-    """The schema without a declaration of another draft."""
+    """The schema; if it declares a draft, it declares draft 2020-12."""
     return {**schema, "$schema": _LATEST} if "$schema" in schema else schema
 
 
@@ -75,7 +75,7 @@ class _Upgrade:
     """One rewriting of a schema.
 
     Attributes:
-        moved: the new JSON pointer of each keyword with a new name, by its old one.
+        moved: the new JSON pointer of each renamed keyword, by its old JSON pointer.
     """
 
     moved: dict[str, str] = field(factory=dict)
@@ -90,13 +90,13 @@ class _Upgrade:
         return pointer
 
     def rewrite(self, schema: Any, old: str, new: str, *, is_recursive: bool) -> Any:
-        """The rewritten schema.
+        """Rewrite a schema or subschema.
 
         Args:
             schema: decoded JSON.
-            old: its JSON pointer.
-            new: that of the result.
-            is_recursive: whether the resource that the schema is in has a recursive
+            old: the JSON pointer of ``schema`` in the client's schema.
+            new: the JSON pointer of the result in the rewritten schema.
+            is_recursive: whether the schema resource around ``schema`` has a recursive
                 anchor.
         """
         if not isinstance(schema, Mapping):

@@ -1,7 +1,7 @@
 """Compiles JSON Schemas and checks instances. Pure.
 
-A regular expression or a chain of ``$ref`` can take time and memory without bound. So
-this code runs in a helper process, `ccproxy.claude.schemas.helper_main`.
+A regular expression or a chain of ``$ref`` can take unlimited time and memory. So this
+code runs in a helper process, `ccproxy.claude.schemas.helper_main`.
 
 Source: JSON Schema 2020-12, 2019-09 and drafts 7, 6, 4; jsonschema 4.26.
 """
@@ -30,7 +30,7 @@ from ccproxy.claude.schemas.drafts import (
 from ccproxy.claude.schemas.subschemas import LISTS, MAPS, SINGLE
 from ccproxy.claude.schemas.upgrade import upgraded
 
-# The most subschemas that may apply to one value. Each takes about 20 µs to check.
+# The limit of subschemas that apply to one value. Checking one takes about 20 µs.
 MOST_EXPANDED = 10_000
 
 _Path = tuple[str | int, ...]
@@ -61,8 +61,8 @@ class CompiledSchema:
 
         Returns:
             None if the instance satisfies the schema; otherwise the place and the
-            keyword, as a sentence without full stop. It quotes the schema, and of the
-            instance only names of properties.
+            keyword, as a sentence without full stop. The sentence may quote the schema,
+            but of the instance only names of properties.
         """
         try:
             value = msgspec.json.decode(instance)
@@ -81,10 +81,10 @@ def compile_schema(text: str) -> CompiledSchema:
         text: JSON, of draft 2020-12 unless ``$schema`` names another.
 
     Raises:
-        SchemaRefused: it is not JSON, breaks the rules of its draft, has a reference
-            that leads out of the schema or back to itself, or has a regular expression
-            that Python does not compile.
-        RecursionError: it is nested too deeply.
+        SchemaRefused: the schema is not JSON, breaks the rules of its draft, has a
+            reference that leads out of the schema or back to itself, or has a regular
+            expression that Python does not compile.
+        RecursionError: the schema is nested too deeply.
     """
     try:
         document = msgspec.json.decode(text)
@@ -103,9 +103,9 @@ def compile_schema(text: str) -> CompiledSchema:
 
 @define(eq=False)
 class _Reader:
-    """Checks all subschemas, with their regular expressions and references.
+    """Checks all subschemas of a schema, with their patterns and references.
 
-    Regular expressions are translated to Python's, in place.
+    Regular expressions are translated to Python's syntax, in place.
     """
 
     _draft: SchemaDraft

@@ -1,4 +1,4 @@
-"""Answers by a schema, given as the arguments of the proxy's answer tool. Pure.
+"""Makes the answer from the arguments of the proxy's answer tool. Pure.
 
 ========  ==========================  ================================================
 state     input                       passed on; next state
@@ -22,10 +22,11 @@ HELD
 CALLED    the end                     the end
 ========  ==========================  ================================================
 
-If the answer does not satisfy the schema, a second request is sent. The events that
-were passed on are declared void. An API that has streamed them to the client ends the
-stream with an error. If the answer is the only property of the arguments, all of this
-is about the value of that property.
+If the answer does not satisfy the schema, a second request is sent, and the events that
+were passed on are declared void. If an API has already streamed them to the client, it
+ends the stream with an error. If the answer is wrapped
+(`ccproxy.claude.shaping.wrapped`), the value of the property takes the place of the
+arguments.
 """
 
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Enforces a required call, if only a text asks the model for it. Pure.
+"""Enforces a required tool call for which only a text asks the model. Pure.
 
 =======  ===========================  ================================================
 state    input                        passed on; next state
@@ -122,6 +122,6 @@ class DemandShaper(PartsShaper):
         return [*self._release_first_text(), end]
 
     def _release_first_text(self) -> list[Event]:
-        """The first part's text, after everything that was passed on."""
+        """Pass on the text of the first part, after all earlier events."""
         self._parts.begin_next_part()
         return self._released()

@@ -1,4 +1,4 @@
-"""Checks answers by a schema that the provider enforces for the most part. Pure.
+"""Checks answers against a schema that the provider enforces only in part. Pure.
 
 =========  ===============================  ===========================================
 state      input                            passed on; next state
@@ -6,9 +6,9 @@ state      input                            passed on; next state
 STREAMING  events                           the events
 STREAMING  the end of an answer in text     nothing: CHECKING
 STREAMING  any other end: a call, a cut     the end
-CHECKING   the answer satisfies the schema  the end
-CHECKING   it does not, in the first part   `Restarted`; a second request: STREAMING
-CHECKING   it does not, in the second       an error
+CHECKING   a valid answer                   the end
+CHECKING   an invalid first part            `Restarted`; a second request: STREAMING
+CHECKING   an invalid second part           an error
 =========  ===============================  ===========================================
 """
 
@@ -26,7 +26,7 @@ class FormatShaper(PartsShaper):
     """Passes on the events, but holds back the end until the answer is checked.
 
     Args:
-        schema: the client's, as JSON.
+        schema: the client's schema as JSON.
         again: composes the second question.
         signed: how many parts keep the signatures of their thinking.
     """

@@ -1,8 +1,9 @@
 """Joins the parts of an answer to one stream of events. Pure.
 
 A part is the answer to one request to the provider. The second part continues the
-first: its start is not passed on, and its blocks are numbered after those that the
-client has. If the first part was declared void, the second begins a new message.
+first part: its `MessageStart` is not passed on, and the numbers of its blocks follow
+those of the first part. But if the first part was declared void by a `Restarted`, the
+second part begins a new message.
 """
 
 from abc import abstractmethod
@@ -75,7 +76,7 @@ class AnswerParts:
     def record(self, event: Event) -> None:
         """Record an event of the model."""
         if isinstance(event, MessageStart):
-            # An earlier message of the same part was abandoned.
+            # An earlier message of the same part is void.
             self._builder = MessageBuilder()
             self._start = event
         self._builder.receive([event])
@@ -120,14 +121,14 @@ class AnswerParts:
 
     def _restart(self, event: Restarted) -> list[Event]:
         if self.number and not self._has_passed_blocks:
-            # The client has received nothing of the void part.
+            # The client has received no block of the void part.
             return []
         self._offset = self._next_index = 0
         self._has_started = self._has_passed_blocks = False
         return [event]
 
     def void(self, why: str) -> list[Event]:
-        """Declare everything void that was passed on; a new message follows."""
+        """Declare the events that were passed on void; a new message follows."""
         self._offset = self._next_index = 0
         self._has_started = self._has_passed_blocks = False
         return [Restarted(why)]
@@ -168,4 +169,4 @@ class PartsShaper(AnswerShaper):
 
     @abstractmethod
     def _take(self, event: Event) -> list[Event]:
-        """The events to pass on after one of the model's."""
+        """The events to pass on for one event of the model."""

@@ -13,7 +13,7 @@ from ccproxy.core.stream import Event
 
 @frozen
 class SchemaCheck:
-    """The answer must be compared with its schema before its end is passed on.
+    """The answer must be checked against its schema before its end is passed on.
 
     Attributes:
         schema: the JSON Schema.
@@ -39,11 +39,11 @@ ComposeAgain: TypeAlias = Callable[[Sequence[Block], str], ComposedBody | None]
 class AnswerShaper(ABC):
     """Filters the events of one answer; an unchanged answer has no shaper.
 
-    An answer may have two parts: a second request is sent (`AskAgain`), and the events
-    of its answer follow those of the first.
+    An answer may have two parts: if a second request is sent (`AskAgain`), the events
+    of its answer follow the events of the first part.
 
     Attributes:
-        pending: what has to happen before the held end is passed on; None: nothing.
+        pending: the step that is needed before the held end is passed on; None: none.
     """
 
     pending: SchemaCheck | AskAgain | None = None

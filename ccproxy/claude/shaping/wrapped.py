@@ -1,17 +1,17 @@
-"""Answers of any type, as the only property of an object. Pure.
+"""Wraps an answer of any type as the only property of an object. Pure.
 
-The arguments of a tool are an object. If an answer may be a list, a text or another
-value, the schema of the proxy's tool is one of an object with that value, and the
-client gets the value without the object.
+The arguments of a tool are always an object. If the answer may be a list, a text or
+another value, the proxy's tool has the schema of an object whose only property is the
+answer. The client gets only the property's value.
 
 ========  ==================================  ========================================
 state     input                               passed on; next state
 ========  ==================================  ========================================
-OPENING   the beginning of ``{"value": ``     nothing
-OPENING   all of it                           VALUE
+OPENING   a part of ``{"value": ``            nothing
+OPENING   the end of ``{"value": ``           nothing: VALUE
 OPENING   anything else                       the whole input: FOREIGN
 VALUE     a piece of the value                the piece, without white space at its end
-VALUE     ``}`` or ``,`` behind the value     nothing: CLOSED
+VALUE     ``}`` or ``,`` after the value      nothing: CLOSED
 CLOSED    anything                            nothing
 FOREIGN   anything                            the input
 ========  ==================================  ========================================
@@ -27,14 +27,14 @@ from ccproxy.claude.schemas.subschemas import renamed_references, target_of
 # The property with the value.
 VALUE = "value"
 _OPENING_PIECES = ("{", f'"{VALUE}"', ":")
-# The characters that tell where a value ends.
+# The characters that determine where a value ends.
 _SIGN = re.compile(r'["\\{}\[\],]')
 _QUOTE, _ESCAPE = '"', "\\"
 _BLANKS = " \t\r\n"
 
 
 def allows_objects_only(schema: Any) -> bool:
-    """Whether a schema is meant for objects; one that says nothing of types is."""
+    """Whether a schema allows only objects; one without any type counts, too."""
     return _is_of_objects(schema, schema, frozenset())
 
 
@@ -58,7 +58,7 @@ def _is_of_objects(schema: Any, root: Any, seen: frozenset[str]) -> bool:
 
 
 def wrapped(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of an object whose only property is a value by ``schema``."""
+    """The schema of an object whose only property has the schema ``schema``."""
     inner = schema
     if "$id" not in schema:
         # References are relative to the nearest identifier, or else to the root.
@@ -81,8 +81,8 @@ class _State(Enum):
 class ValueDecoder:
     """Decodes ``{"value": …}`` to the JSON of the value, in pieces of any size.
 
-    The model may call the tool with arguments of another form. Those are passed on as
-    they are, and do not satisfy the schema.
+    The model may call the tool with arguments of another form. Such arguments are
+    passed on unchanged; they do not satisfy the schema.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class ValueDecoder:
         self._is_escaped = False
 
     def feed(self, json: str) -> str:
-        """Add a piece of the JSON and return what it adds to the value."""
+        """Decode a piece of the JSON; returns the next piece of the value."""
         match self._state:
             case _State.CLOSED:
                 return ""
@@ -119,7 +119,7 @@ class ValueDecoder:
         return self._value(rest)
 
     def end(self) -> str:
-        """Return what is held back; the arguments are complete."""
+        """Return the rest of the value; call it at the end of the arguments."""
         held, self._held = self._held, ""
         return held if self._state in (_State.OPENING, _State.FOREIGN) else ""
 
@@ -132,7 +132,7 @@ class ValueDecoder:
         return passed
 
     def _end(self, json: str) -> int | None:
-        """Where the value ends; None: behind this piece."""
+        """The index at which the value ends; None: the value goes on."""
         place = int(self._is_escaped and bool(json))
         self._is_escaped = self._is_escaped and not json
         while (sign := _SIGN.search(json, place)) is not None:
