@@ -1,7 +1,6 @@
-"""``GET /openapi.json``: what this server does, in OpenAPI 3.1. Pure.
+"""Makes the document of ``GET /openapi.json`` from the routes' operations. Pure.
 
-The document is made of the `Operation` of each route. Errors that do not
-depend on the route are added here.
+This module adds the errors that do not depend on the route.
 
 Source: the OpenAPI Specification 3.1.1.
 """
@@ -32,7 +31,7 @@ from ccproxy.web.operation import JSON, JSONSchema, Route
 _SECURITY: Sequence[Mapping[str, Any]] = ({"key": []}, {"x-api-key": []})
 _PLACE = re.compile(r"{(\w+)}")
 _REQUEST_ID = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
-# The version of the API (`/v1`), not of the program.
+# The version of the API (`/v1`), not of ccproxy.
 _VERSION = "1"
 _ABOUT = (
     "The model behind Claude Code. Every path may begin with `/v1`. "
@@ -41,7 +40,7 @@ _ABOUT = (
 )
 
 
-# Errors that every route can answer with, and those of every route with a body.
+# The errors of every route, and the further errors of every route with a body.
 _ALWAYS = (
     *(InvalidRequest, HostNotAllowed, RequestTimedOut),
     *(ServerFull, InternalError),
@@ -50,7 +49,7 @@ _BODY_ERRORS = (RequestTooLarge, UnsupportedEncoding)
 
 
 def openapi_document(routes: Sequence[Route]) -> bytes:
-    """Encode the whole document."""
+    """Encode the OpenAPI document of all routes."""
     schemas = Schemas(
         struct
         for operation in (route.operation for route in routes)
@@ -64,7 +63,7 @@ def openapi_document(routes: Sequence[Route]) -> bytes:
         {
             "openapi": "3.1.0",
             "info": {"title": "ccproxy", "version": _VERSION, "description": _ABOUT},
-            # Relative, so that the address is true wherever the routes are mounted.
+            # A relative URL is right wherever the routes are mounted.
             "servers": [{"url": "./"}],
             "security": _SECURITY,
             "paths": _paths(routes, schemas),
@@ -72,7 +71,7 @@ def openapi_document(routes: Sequence[Route]) -> bytes:
                 "schemas": schemas.components,
                 "headers": {
                     "x-request-id": {
-                        "description": "Names the request, here and in the log.",
+                        "description": "The id of the request, as in the log.",
                         "schema": {"type": "string"},
                         "required": True,
                     },
@@ -194,7 +193,7 @@ def _errors(route: Route) -> tuple[type[CCProxyError], ...]:
 
 
 def _links(route: Route, others: Sequence[Route]) -> Mapping[str, Any]:
-    """The operations on what an operation has created."""
+    """OpenAPI links from an operation to the operations on the created object."""
     if route.operation.creates is None:
         return {}
     place, where = route.operation.creates
@@ -232,9 +231,9 @@ _ERROR_SCHEMAS: Mapping[ErrorFormat, Callable[[Sequence[str]], JSONSchema]] = {
 def _refusal(codes: Sequence[str], schemas: Sequence[JSONSchema]) -> dict[str, Any]:
     headers: dict[str, Any] = dict(_REQUEST_ID)
     if InvalidKey.code in codes:
-        headers["www-authenticate"] = _header("How the key is sent.")
+        headers["www-authenticate"] = _header("The scheme of the key: `Bearer`.")
     if RateLimited.code in codes or QueueFull.code in codes:
-        headers["retry-after"] = _header("Seconds, where they are known.")
+        headers["retry-after"] = _header("Seconds to wait, if the time is known.")
     schema = schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
     return {
         "description": ", ".join(f"`{code}`" for code in codes),

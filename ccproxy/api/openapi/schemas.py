@@ -1,8 +1,8 @@
-"""The schemas of ``GET /openapi.json``, and complete example requests. Pure.
+"""The schemas of ``GET /openapi.json``, and example requests. Pure.
 
-Schemas of requests, and of responses that are encoded from structs, are derived from
-the structs. The others describe the documents that `ccproxy.api` builds field by field;
-tests compare them with real documents.
+The schemas of requests, and of responses that are encoded from structs, are derived
+from the structs. The schemas of responses that `ccproxy.api` builds as dicts are
+written here; tests compare them with real responses.
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -95,7 +95,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
 _REFERENCE = "#/components/schemas/"
 _ROOM = "ccproxy.api."
 
-# Fields that structs keep as raw JSON, with the struct that decodes them later.
+# Fields that a struct decodes as `Raw`, and the struct that decodes them later.
 _RAW = (
     ("ResponsesRequest", "input", "ItemFields"),
     ("ResponsesRequest", "tools", "ToolFields"),
@@ -120,13 +120,13 @@ _METADATA: Mapping[str, Any] = {"type": "object", "additionalProperties": _TEXT}
 
 
 class Schemas:
-    """The schemas of components.
+    """The schemas of the document's components.
 
     Args:
-        structs: those that have a schema of their own.
+        structs: the structs that are components.
 
     Attributes:
-        components: by their names.
+        components: the schemas by their names.
     """
 
     def __init__(self, structs: Iterable[type[msgspec.Struct]]) -> None:
@@ -144,7 +144,7 @@ class Schemas:
         self.components: Mapping[str, JSONSchema] = {**named, **_WRITTEN}
 
     def encode(self, schema: Schema) -> JSONSchema:
-        """A schema with references in place of structs and names."""
+        """Replace structs and names of components in a schema by references."""
         if isinstance(schema, str):
             return reference(schema)
         resolved: JSONSchema = self._resolved(schema)
@@ -161,7 +161,7 @@ class Schemas:
 
 
 def structs_of(schema: object) -> Iterable[type[msgspec.Struct]]:
-    """The structs that a schema of an operation consists of."""
+    """The structs in a schema of an operation."""
     if isinstance(schema, type) and issubclass(schema, msgspec.Struct):
         yield schema
     elif isinstance(schema, Mapping):
@@ -173,7 +173,7 @@ def structs_of(schema: object) -> Iterable[type[msgspec.Struct]]:
 
 
 def reference(name: str) -> dict[str, Any]:
-    """A reference to a schema of the components."""
+    """A reference to a component."""
     return {"$ref": _REFERENCE + name}
 
 
@@ -328,7 +328,12 @@ def _replace_raw(schema: dict[str, Any], items: Mapping[str, Any]) -> None:
 
 
 def _name(name: str, derived: Container[str]) -> str:
-    """A public name for a struct; msgspec gives structs of one name their modules'."""
+    """The name of a component for a struct.
+
+    Args:
+        name: msgspec's name. It has the module if two structs have the same name.
+        derived: msgspec's names of all structs.
+    """
     module, _, own = name.removeprefix(_ROOM).rpartition(".")
     public = own.lstrip("_")
     if own != public and public in derived:

@@ -1,9 +1,8 @@
-"""Responses in the background: they are made whether or not a client waits.
+"""Background responses, whose answers do not depend on the client's connection.
 
-When the answer has ended, the response is stored; only then clients see its end. If the
-store fails, clients of this server see a failed response, and the server tries to store
-the failure until the store accepts it. So no response stays unfinished while its server
-runs.
+When the answer has ended, the response is stored. Clients see the end after that. If
+the store fails, the clients of this server see a failed response, and the server tries
+to store the failure until the store accepts it.
 """
 
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import RequestIdentity
 from ccproxy.web.observer import AnswerStats
 
-# The interval of the checks whether another server has cancelled a response.
+# How often the store is asked whether another server has cancelled a response.
 _POLL_SECONDS = 2.0
 _RETRY_SECONDS = 5.0
 
@@ -35,11 +34,11 @@ _OK = 200
 
 
 class BackgroundResponse:
-    """One response.
+    """One background response.
 
     Attributes:
-        response: the document for clients; it is complete when the end is stored, or
-            when storing the end has failed.
+        response: the document for clients. It has the end after the end was stored, or
+            could not be stored.
     """
 
     def __init__(
@@ -58,26 +57,26 @@ class BackgroundResponse:
         self.response = turn.encoder.response
 
     def cancel(self) -> None:
-        """End the answer here."""
+        """Cancel the answer; does nothing if the answer has ended."""
         if not self.turn.encoder.is_over:
             self.group.cancel()
             self.event_log.record(self.turn.encoder.cancel())
             self.group.finish()
 
     def fail(self, error: CCProxyError) -> None:
-        """End the answer with an error that the backend has not reported."""
+        """End the answer with an error of the proxy."""
         if not self.turn.encoder.is_over:
             self.event_log.record(self.turn.encoder.encode([Failed(error)]))
 
     def finish(self, end: Sequence[WireEvent]) -> None:
-        """Show the end to clients."""
+        """Make the end visible to clients."""
         self.response = self.turn.encoder.response
         self.event_log.record(end)
         self.event_log.finish()
 
     @property
     def document(self) -> bytes:
-        """The response as clients see it, with encrypted content."""
+        """The response for clients, with encrypted content."""
         return kept_response(self.response, self.turn.encoder.output)
 
     def _receive(self, events: Sequence[Event]) -> None:
@@ -89,7 +88,13 @@ class BackgroundResponse:
 
 
 class BackgroundResponses:
-    """All background responses of this server."""
+    """All background responses of this server.
+
+    Args:
+        turns: has the backend, and encodes responses for the store.
+        stored: the store of responses.
+        clock: schedules polling and retries.
+    """
 
     _log = Logger()
 
@@ -109,10 +114,13 @@ class BackgroundResponses:
     def start(
         self, turn: PreparedResponse, identity: RequestIdentity
     ) -> "Deferred[BackgroundResponse]":
-        """Store the response, and send its request; a cancellation stops neither.
+        """Store the response, and send its request.
 
-        Raises:
-            StorageFailed: it could not be stored, and no request was sent.
+        Fires with the response when the beginning is stored.
+
+        Fails with `StorageFailed` if it cannot be stored; no request is sent then.
+
+        On cancel: the response still runs.
         """
         return shield(Deferred.fromCoroutine(self._start(turn, identity)))
 
@@ -132,7 +140,7 @@ class BackgroundResponses:
         return job
 
     def get(self, identifier: str) -> BackgroundResponse | None:
-        """A response of this server that is not stored yet."""
+        """A response of this server whose end is not stored yet; None: not found."""
         return self._jobs.get(identifier)
 
     async def cancel(self, job: BackgroundResponse) -> None:
@@ -141,7 +149,7 @@ class BackgroundResponses:
         await self._finished(job)
 
     async def drain(self) -> None:
-        """Wait until all responses are stored; give up those that the store refuses."""
+        """Wait until all responses are stored; stop retrying those that fail."""
         self._is_stopping = True
         for sleep in tuple(self._sleeps):
             sleep.cancel()
@@ -210,7 +218,7 @@ class BackgroundResponses:
         try:
             await self._stored.set_status(job.turn.id, "in_progress")
         except StorageFailed:
-            # Only the end matters, which is stored later.
+            # The end is stored later, with its own status.
             return
 
     async def _keep(self, job: BackgroundResponse) -> None:
@@ -227,7 +235,7 @@ class BackgroundResponses:
             job.finish(end)
 
     async def _keep_failure(self, job: BackgroundResponse) -> None:
-        """Try to store the failure until the store accepts it."""
+        """Store the failure; retry until the store accepts it, or the server stops."""
         ending = self._turns.ending(job.turn, job.event_log.events)
         while not self._is_stopping:
             sleep: Deferred[None] = deferLater(self._clock, _RETRY_SECONDS)
@@ -254,7 +262,7 @@ class BackgroundResponses:
         try:
             running = await self._stored.still_running([job.turn.id for job in mine])
         except StorageFailed:
-            # Storing the end will fail as well, and reports it.
+            # If the store still fails at the end, that failure is reported.
             return
         for job in mine:
             if job.turn.id not in running:

@@ -1,7 +1,7 @@
 """``POST /responses/compact``: replaces a conversation by one encrypted item. Pure.
 
-The model writes a summary: the last message of the conversation asks for it. From then
-on the item with the summary stands for the whole conversation.
+A message is appended that asks the model for a summary. The item contains the encrypted
+summary. In later requests, the client sends the item in place of the conversation.
 
 Source: ``CompactResponseMethodPublicBody`` and ``CompactResource`` in OpenAI's
 documents.
@@ -19,7 +19,7 @@ from ccproxy.core.errors import Cause, ClaudeFailed
 from ccproxy.core.messages import MessagesRequest, ToolChoice
 from ccproxy.core.stream import Usage
 
-# The last message of the user. The conversation continues from the answer alone.
+# The appended message.
 SUMMARY_INSTRUCTION = (
     "Summarize this whole conversation so that it can be continued from your summary "
     "alone, by someone who has not seen it. Keep every fact, name, number, decision, "
@@ -30,19 +30,18 @@ SUMMARY_INSTRUCTION = (
 
 
 def check_model(model: str) -> None:
-    """Check that a request for a compaction has a model.
+    """Check that a request names a model, which OpenAI's document requires.
 
     Raises:
-        MissingParameter: it has none.
+        MissingParameter: ``model`` is empty.
     """
     required(model or None, "model")
 
 
 def summary_request(request: MessagesRequest) -> MessagesRequest:
-    """Make the request for a summary of a conversation.
+    """Change a request to one for a summary: no limit, no format, no tool calls.
 
-    The model may call no tool. The tools are still sent, because the provider's
-    prompt cache depends on them.
+    The tools are still sent, because the provider's prompt cache depends on them.
     """
     config = request.output_config
     if config is not None:
@@ -56,7 +55,12 @@ def summary_request(request: MessagesRequest) -> MessagesRequest:
 
 
 def compaction_item(identifier: str, summary: str, encryptor: Encryptor) -> bytes:
-    """Encode the item that stands for the conversation.
+    """Encode the item that replaces the conversation.
+
+    Args:
+        identifier: a part of the item's id.
+        summary: the model's summary.
+        encryptor: encrypts the summary.
 
     Raises:
         ClaudeFailed: the summary is blank.

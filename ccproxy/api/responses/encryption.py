@@ -1,7 +1,7 @@
 """Encrypts data that clients store for the proxy, as ``encrypted_content``. Pure.
 
-Thinking goes back to the model only with its provider's signature, and clients must not
-edit a compacted conversation. So both are encrypted with a key of the proxy.
+The data are thinking, with the provider's signature, and summaries of compacted
+conversations. With the encryption, clients cannot change them.
 
 Source: ``reasoning.encrypted_content`` and ``CompactionBody`` in OpenAI's document;
 the result is a Fernet token (AES-128-CBC with HMAC-SHA-256).
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
-# Fernet ignores other characters, and would accept a token that was changed by them.
+# Fernet ignores other characters, and so accepts a token to which some were added.
 _TOKEN = re.compile("[A-Za-z0-9_-]+={0,2}")
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -29,11 +29,11 @@ class Encryptor:
         self._fernet = Fernet(key)
 
     def encrypt(self, values: Mapping[str, str]) -> str:
-        """Encrypt some texts to one line of ASCII."""
+        """Encrypt named texts; returns one line of ASCII."""
         return self._fernet.encrypt(msgspec.json.encode(values)).decode()
 
     def decrypt(self, encrypted: str) -> Mapping[str, str] | None:
-        """Decrypt some texts; None: another key encrypted them, or they were changed.
+        """Decrypt named texts; None: another key encrypted them, or they were changed.
 
         Args:
             encrypted: the text that the client sent.

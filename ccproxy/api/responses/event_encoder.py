@@ -1,7 +1,9 @@
-"""Encodes the events of a response's stream, each with its number. Pure.
+"""Encodes the numbered events of a response's stream. Pure.
 
-Source: Open Responses, "Streaming": ``event:`` equals ``type``, ``sequence_number``
-counts up from 0. So an event's number is its index in the list of all events.
+An event's number (``sequence_number``) is its index in the list of all events.
+
+Source: Open Responses, "Streaming": ``event:`` equals ``type``, and
+``sequence_number`` counts up from 0.
 """
 
 from collections.abc import Mapping
@@ -10,10 +12,10 @@ from ccproxy.core.encoding import TEXT, WireEvent, encode_json, halves_around_te
 
 
 class EventEncoder:
-    """Numbers events and encodes them.
+    """Numbers and encodes events.
 
     Args:
-        first: the first number.
+        first: the number of the first event.
     """
 
     def __init__(self, first: int = 0) -> None:
@@ -27,10 +29,7 @@ class EventEncoder:
         return self._number
 
     def go_back(self, number: int) -> None:
-        """Reuse the numbers from ``number`` on.
-
-        The events with these numbers were not sent.
-        """
+        """Continue with an earlier number, because later events were not sent."""
         self._number = number
 
     def event(self, kind: str, **fields: object) -> WireEvent:
@@ -40,14 +39,14 @@ class EventEncoder:
         return WireEvent(kind, encode_json(data))
 
     def prepare(self, kind: str, fields: Mapping[str, object]) -> None:
-        """Encode the parts around the text, which all deltas of an item share."""
+        """Prepare `delta`: encode the JSON around the text of an item's deltas."""
         head, tail = halves_around_text({"type": kind, "delta": TEXT, **fields})
         self._delta_kind = kind
         self._delta_head = head
         self._delta_tail = tail[:-1] + b',"sequence_number":'
 
     def delta(self, text: str) -> WireEvent:
-        """Encode a delta of the prepared item."""
+        """Encode a delta event of the prepared item."""
         number = b"%d}" % self._number
         self._number += 1
         data = self._delta_head + encode_json(text) + self._delta_tail + number

@@ -1,6 +1,6 @@
-"""Records the events of a response's stream, and plays them to clients.
+"""Records the events of a response's stream, and sends them to clients.
 
-An event's index is its ``sequence_number``.
+An event's index in the log is its ``sequence_number``.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,16 +12,16 @@ from twisted.web.server import Request
 from ccproxy.core.encoding import DONE, WireEvent, sse_frames
 from ccproxy.web.event_stream import SSEWriter
 
-# Events that are written at once; a full socket then pauses the reader.
+# The number of events in one write. A full socket pauses the reader between writes.
 _BATCH_EVENTS = 256
 
 
 class EventLog:
-    """The events so far, and whether there will be more.
+    """The list of a stream's events, which grows until `finish`.
 
     Attributes:
-        events: from the first one on.
-        is_over: whether no more events follow.
+        events: all events so far.
+        is_over: whether `finish` was called.
     """
 
     def __init__(self) -> None:
@@ -30,18 +30,18 @@ class EventLog:
         self._listeners: list[Callable[[], None]] = []
 
     def record(self, events: Sequence[WireEvent]) -> None:
-        """Add events."""
+        """Append events."""
         if events:
             self.events += events
             self._notify()
 
     def finish(self) -> None:
-        """Note that no more events follow."""
+        """Mark the log as complete."""
         self.is_over = True
         self._notify()
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call a function at each change."""
+        """Call a function after each change."""
         self._listeners.append(listener)
 
     def unlisten(self, listener: Callable[[], None]) -> None:
@@ -54,7 +54,13 @@ class EventLog:
 
 
 class EventLogReader:
-    """Plays a log to a client at the client's own pace."""
+    """Sends a log to a client as fast as the client reads.
+
+    Args:
+        request: the client's request.
+        clock: schedules the keep-alive.
+        event_log: the events.
+    """
 
     def __init__(
         self, request: Request, clock: IReactorTime, event_log: EventLog
@@ -66,10 +72,11 @@ class EventLogReader:
         self._over: Deferred[None] = Deferred()
 
     async def run(self, after: int = -1) -> None:
-        """Play until the end, or until this is cancelled.
+        """Send events until the log is complete.
 
         Args:
-            after: the ``sequence_number`` of the last event that the client has.
+            after: the ``sequence_number`` of the last event that the client has; -1:
+                none.
         """
         self._next = after + 1
         self._writer.open()
@@ -82,14 +89,14 @@ class EventLogReader:
             self._writer.close()
 
     def pause(self) -> None:
-        """Nothing to do: `_play` asks the writer."""
+        """Do nothing: `_play` checks whether the client reads."""
 
     def resume(self) -> None:
-        """Continue."""
+        """Continue to send."""
         self._play()
 
     def gone(self) -> None:
-        """Nothing to do: the coroutine that runs this is cancelled."""
+        """Do nothing: Klein cancels `run` when the client disconnects."""
 
     def _play(self) -> None:
         log = self._event_log
@@ -101,7 +108,6 @@ class EventLogReader:
                     self._writer.write(sse_frames([DONE]))
                     self._over.callback(None)
                 return
-            # Before the write, which may call this method again by a pause and a
-            # resume.
+            # Before the write: `write` can pause and resume, and so call `_play`.
             self._next += len(events)
             self._writer.write(sse_frames(events))

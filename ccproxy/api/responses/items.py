@@ -1,24 +1,23 @@
 """Decodes the items of a conversation in Responses. Pure.
 
-An item is stored as it came, completed with the fields that a list of items has to
-show. Stored items are read by the same decoder, so an item means the same to the model
-whether it comes from a client or from the store.
+Items of a request and stored items are decoded in the same way, so an item means the
+same to the model in both cases.
 
 ============================  ================================================
-``message``                   text, images and files of one role
-``reasoning``                 thinking, if it has encrypted content
-``function_call``,            a call of a tool, which becomes a call with JSON
-``custom_tool_call``,         arguments
+``message``                   a message with text, images and files
+``reasoning``                 thinking; left out without encrypted content
+``function_call``,            a tool call
+``custom_tool_call``,
 ``local_shell_call``,
 ``shell_call``
-``…_output`` of these         its result
-``compaction``                a conversation's summary, encrypted; left out if
-                              another provider or key encrypted it
-``item_reference``            a stored item, by its id
-any other                     a hosted tool of this or another provider; left out
+``…_output`` of these         the result of a tool call
+``compaction``                the encrypted summary of a conversation; left out
+                              if it cannot be decrypted
+``item_reference``            the stored item with its id
+any other                     left out; such items are of hosted tools
 ============================  ================================================
 
-What is left out of a request's own items is reported.
+If an item of the request is left out, its path is reported.
 
 Source: ``ItemParam`` and ``ItemField`` of Open Responses; ``InputItem`` and
 ``ItemResource`` of OpenAI.
@@ -61,15 +60,15 @@ _OUTPUTS = (
     *("function_call_output", "custom_tool_call_output"),
     *("local_shell_call_output", "shell_call_output"),
 )
-# All others are not even decoded: each provider has its own.
+# Items of other types are not decoded. Each provider has its own types.
 _KNOWN = frozenset(
     {*_CALLS, *_OUTPUTS, "message", "reasoning", "compaction", "item_reference"}
 )
-# Other providers have these types, too, in any shape.
+# Items of these types may have other shapes, because other providers have them, too.
 _SEALED = ("reasoning", "compaction")
-# Of the proxy's own responses: to read them from the store loses nothing.
+# Types of items in the proxy's own responses that are left out without a report.
 _OURS = ("web_search_call", "reasoning")
-# The user's message in the place of a compacted conversation.
+# The user's message that replaces a compacted conversation.
 _SUMMARY = "The conversation before this point was summarized:\n\n{}"
 
 
@@ -82,7 +81,7 @@ class _ShellOutput(msgspec.Struct):
 
 
 class ItemFields(msgspec.Struct):
-    """The fields that are read of items of all types."""
+    """The fields that are decoded, for all types of items."""
 
     type: str | None = None
     id: Annotated[str | None, kept("the model knows items by their order")] = None
@@ -92,7 +91,7 @@ class ItemFields(msgspec.Struct):
     call_id: str | None = None
     name: str | None = None
     namespace: str | None = None
-    # A JSON string of an object; some clients send the object, or nothing.
+    # A string with the JSON of an object; some clients send the object, or nothing.
     arguments: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b'""'))
     input: str | None = None
     action: dict[str, Any] | None = None
@@ -108,14 +107,14 @@ class ItemFields(msgspec.Struct):
 
     @property
     def called_id(self) -> str | None:
-        """The id of the call, which results of the local shell have in ``id``."""
+        """The id of the call; a result of the local shell may have it in ``id``."""
         if self.call_id is None and self.kind == "local_shell_call_output":
             return self.id
         return self.call_id
 
     @property
     def kind(self) -> str:
-        """The type, which messages and references may lack."""
+        """The item's type; a message or a reference may omit it."""
         if self.type is not None:
             return self.type
         is_reference = self.id is not None and self.role is None
@@ -123,7 +122,7 @@ class ItemFields(msgspec.Struct):
 
 
 class _Kind(msgspec.Struct):
-    """What is read of the items of all types."""
+    """Fields that are decoded before all others."""
 
     type: str | None = None
     id: object = None
@@ -139,12 +138,13 @@ _anything = msgspec.json.Decoder(dict[str, Any])
 
 @frozen
 class DecodedItem:
-    """One item, decoded.
+    """A decoded item.
 
     Attributes:
-        at: its path in the request.
-        raw: its JSON as it came.
-        is_own: whether the request itself has it; False: it was stored.
+        at: the path of the item, or of the field that refers to it, in the request.
+        raw: the item's JSON.
+        fields: the decoded fields.
+        is_own: whether the request contains the item; False: it was stored.
     """
 
     at: str
@@ -154,7 +154,10 @@ class DecodedItem:
 
     @property
     def referenced_id(self) -> str | None:
-        """The id of the stored item that stands for this one; None: there is none."""
+        """The id of a stored item that replaces this item; None: there is none.
+
+        Reasoning without encrypted content is replaced, too.
+        """
         match self.fields:
             case ItemFields(kind="item_reference", id=str(identifier)):
                 return identifier
@@ -170,7 +173,7 @@ def decode_items(given: str | Sequence[bytes], param: str) -> tuple[DecodedItem,
 
     Args:
         given: the text of a message of the user, or the JSON of each item.
-        param: the field that they came in.
+        param: the request's field with the items.
 
     Raises:
         ClientError: an item lacks a field, or a field has a wrong type.
@@ -184,7 +187,12 @@ def decode_items(given: str | Sequence[bytes], param: str) -> tuple[DecodedItem,
 
 
 def kept_items(documents: Sequence[bytes], param: str) -> tuple[DecodedItem, ...]:
-    """Decode stored items, which the request's field ``param`` refers to."""
+    """Decode stored items.
+
+    Args:
+        documents: the JSON of each item.
+        param: the request's field that refers to them.
+    """
     return tuple(
         DecodedItem(param, raw, _fields(raw, param), is_own=False) for raw in documents
     )
@@ -204,7 +212,7 @@ def _fields(raw: bytes, at: str) -> ItemFields:
 
 def _decode(raw: bytes, at: str) -> DecodedItem:
     item = DecodedItem(at, raw, _fields(raw, at))
-    # Fields that are not read are stored, so they have to be valid JSON as well.
+    # All fields are stored, so those that are not decoded must be valid JSON, too.
     decode_json(_anything, raw, at=at)
     match item.fields.kind:
         case "message":
@@ -225,17 +233,20 @@ def resolve(
 ) -> tuple[DecodedItem, ...]:
     """Replace references by the stored items.
 
+    Args:
+        items: the items of the request.
+        kept: the JSON of the stored items by their ids.
+
     Raises:
         InvalidRequest: an item is not stored.
         RequestTooLarge: the result exceeds the limit of the Messages API.
     """
     resolved = tuple(_resolved(item, kept) for item in items)
-    # A small request can refer to large items, and to each many times.
+    # A small request can refer to large items, and to an item many times.
     if sum(len(item.raw) for item in resolved) > _MOST_RESOLVED_BYTES:
         raise RequestTooLarge(
-            "with the stored items that it refers to, the input has more than "
-            f"{_MOST_RESOLVED_BYTES} "
-            "bytes; send less"
+            "the input, with the stored items that it refers to, has more than "
+            f"{_MOST_RESOLVED_BYTES} bytes; send less"
         )
     return resolved
 
@@ -263,10 +274,10 @@ def input_messages(
     """Translate items to messages.
 
     Args:
-        items: in the order of the conversation.
-        encryptor: None if no item has encrypted content.
+        items: the items in the order of the conversation.
+        encryptor: may be None if no item has encrypted content.
         tools: the tools of the request.
-        adjustments: receive the paths of items that are left out.
+        adjustments: records the paths of items and fields that are omitted or changed.
 
     Raises:
         ClientError: an item has no counterpart in the Messages API.
@@ -285,7 +296,7 @@ class _Reader:
     adjustments: Adjustments
 
     def read(self, item: DecodedItem) -> InputMessage | None:
-        """The message for an item; None: the item is left out."""
+        """Translate an item; None: the item is left out."""
         at, fields = item.at, item.fields
         if fields.kind in _KNOWN and item.is_own:
             name_unread(item.raw, ItemFields, self.adjustments, at=at)
@@ -294,7 +305,7 @@ class _Reader:
                 self.adjustments.ignore(*(f"{at}.{k}" for k, v in named.items() if v))
         match fields.kind:
             case "message":
-                # If `input` is a string, the path of the content is that of `input`.
+                # If `input` is a string, `at` is also the path of the content.
                 field = "content" if at.endswith("]") else ""
                 role = fields.role or ""
                 return InputMessage(at, role, fields.content, field=field)
@@ -325,8 +336,7 @@ class _Reader:
                     self.adjustments.ignore(at)
                     return None
                 return InputMessage(at, "assistant", None, thinking=(thinking,))
-        # Reasoning without encrypted content has no signature, which the Messages API
-        # requires.
+        # Reasoning without encrypted content: the Messages API requires a signature.
         if item.is_own or fields.kind not in _OURS:
             self.adjustments.ignore(at)
         return None
@@ -338,7 +348,7 @@ class _Reader:
             case "local_shell_call" | "shell_call":
                 kind = _SHELLS[fields.kind]
                 given = (fields.action or {}).items()
-                # Absent fields are null in the item; the type is not an argument.
+                # In an item, absent fields are null, and the type is not an argument.
                 action = {k: v for k, v in given if v is not None and k != "type"}
                 name = self.tools.api_name(ToolIdentity(kind.value, kind))
                 renamed = {"id": "call_id", "input": "action"}
@@ -360,7 +370,7 @@ class _Reader:
         return self.tools.called_name(identity, f"{at}.name", self.adjustments)
 
     def _decrypt(self, encrypted: str) -> Mapping[str, str]:
-        """The texts; none if another provider or another key encrypted them."""
+        """Decrypt texts; empty: another provider or another key encrypted them."""
         if self.encryptor is None:
             # The caller passes an encryptor if `has_encrypted_content` is true.
             raise AssertionError(encrypted)
@@ -387,5 +397,5 @@ def _output(item: DecodedItem) -> str | list[ContentPart] | None:
 
 
 def has_encrypted_content(items: Sequence[DecodedItem]) -> bool:
-    """Whether any item has to be decrypted."""
+    """Whether any item has encrypted content."""
     return any(item.fields.encrypted_content for item in items)

@@ -1,4 +1,4 @@
-"""The operations of the routes of Responses, for ``GET /openapi.json``. Pure."""
+"""The `Operation` of each route of Responses, for ``GET /openapi.json``. Pure."""
 
 from functools import partial
 
@@ -35,7 +35,11 @@ PAGE = (
         "The number of items.",
         {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
     ),
-    parameter("order", "By age.", {"enum": ["asc", "desc"], "default": "desc"}),
+    parameter(
+        "order",
+        "`desc`: the newest item first.",
+        {"enum": ["asc", "desc"], "default": "desc"},
+    ),
     INCLUDE,
 )
 
@@ -51,7 +55,7 @@ CREATE = _operation(
     ),
     request=ResponsesRequest,
     creates=("name", "id"),
-    responses=(json_or_events("Response", "every event of it."),),
+    responses=(json_or_events("Response", "the events of the answer."),),
     errors=_CREATE_ERRORS,
 )
 CONNECT = _operation(
@@ -59,11 +63,11 @@ CONNECT = _operation(
     summary="with an upgrade: a WebSocket for several responses in sequence",
     description=(
         'Each message is `{"type": "response.create"}` with the fields of '
-        "`ResponsesRequest`. The answers are the events of a stream, one in each "
-        "message. A request that is refused gets an `error` message. After "
-        "`websocket_connection_limit_reached` the connection ends."
+        "`ResponsesRequest`. Each event of the answer is one message. A request that "
+        "is refused gets an `error` message. After "
+        "`websocket_connection_limit_reached`, the server closes the connection."
     ),
-    responses=(ResponseSpec(101, "A WebSocket from here on (RFC 6455)."),),
+    responses=(ResponseSpec(101, "The connection is now a WebSocket (RFC 6455)."),),
     errors=(OriginNotAllowed, UpgradeRequired),
 )
 COMPACT = _operation(

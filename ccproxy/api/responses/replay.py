@@ -1,4 +1,4 @@
-"""Plays the stream of a response again, while it is made or from the store."""
+"""Sends the event stream of a running or a stored response again."""
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -18,7 +18,13 @@ _POLL_SECONDS = 1.0
 
 
 class ResponseReplay:
-    """Plays streams of background responses and of stored responses."""
+    """Sends the streams of background responses and of stored responses.
+
+    Args:
+        stored: has the stored responses.
+        jobs: has this server's running background responses.
+        clock: schedules polling.
+    """
 
     def __init__(
         self, stored: ResponseStore, jobs: BackgroundResponses, clock: IReactorTime
@@ -28,7 +34,7 @@ class ResponseReplay:
         self._clock = clock
 
     async def play(self, request: Request, name: str, after: int) -> bool:
-        """Play a stream to its end.
+        """Send a stream to its end.
 
         Args:
             request: the client's request.
@@ -36,7 +42,7 @@ class ResponseReplay:
             after: the number of the last event that the client has; -1: none.
 
         Returns:
-            False if there is no such response; nothing was written then.
+            False if there is no such response. Nothing was written in this case.
         """
         job = self._jobs.get(name)
         if job is not None:
@@ -57,7 +63,10 @@ class ResponseReplay:
     async def _fill(
         self, event_log: EventLog, kept: StoredResponse, after: int
     ) -> None:
-        """Record the stored events, after another server has ended the response."""
+        """Fill a log with the stored events.
+
+        If another server still runs the response, wait for its end.
+        """
         try:
             events = await self._events(kept, after)
         except StorageFailed as error:

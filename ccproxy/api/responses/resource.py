@@ -1,7 +1,7 @@
-"""The documents of a response and of the items of an answer. Pure.
+"""The documents of a response, and of its items except calls. Pure.
 
-A response has all of its fields at any time. `ccproxy.api.responses.tool_calls` has the
-items of calls.
+A response always has all of its fields. `ccproxy.api.responses.tool_calls` encodes
+calls.
 
 Source: ``ResponseResource``, ``Message`` and ``ReasoningBody`` of Open Responses;
 ``Response``, ``OutputMessage`` and ``ReasoningItem`` of OpenAI.
@@ -33,7 +33,16 @@ def resource(
     output: Sequence[dict[str, Any]],
     echo: Echo,
 ) -> dict[str, Any]:
-    """A response as it is now, without the fields of its end."""
+    """Make a response whose answer has not ended.
+
+    Args:
+        identifier: a part of the response's id.
+        created_at: the Unix time, in seconds.
+        status: the status.
+        model: the full id of the model.
+        output: the items so far.
+        echo: the fields of the request that the response repeats.
+    """
     reasoning = {"effort": echo.effort, "summary": echo.summary}
     conversation = echo.conversation_id
     return {
@@ -57,12 +66,12 @@ def resource(
 
 
 def response_id(identifier: str) -> str:
-    """The id of a response."""
+    """The id of the response with an identifier."""
     return f"resp_{identifier}"
 
 
 def failed(response: Mapping[str, Any], error: CCProxyError) -> Mapping[str, Any]:
-    """The response with the status ``failed``."""
+    """Change a response to the status ``failed``."""
     return {
         **response,
         "status": "failed",
@@ -73,7 +82,7 @@ def failed(response: Mapping[str, Any], error: CCProxyError) -> Mapping[str, Any
 
 
 def error_code(error: CCProxyError) -> str:
-    """The code of OpenAI's closed list ``ResponseErrorCode``."""
+    """The code for an error, from OpenAI's list ``ResponseErrorCode``."""
     match error:
         case RateLimited() | InsufficientQuota():
             return "rate_limit_exceeded"
@@ -83,7 +92,7 @@ def error_code(error: CCProxyError) -> str:
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
-    """The token counts by the names of Responses."""
+    """Convert token counts to the ``usage`` of Responses."""
     return {
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {
@@ -98,13 +107,16 @@ def usage_of(usage: Usage) -> dict[str, Any]:
 
 @frozen(kw_only=True)
 class OutputPart:
-    """A kind of item with one text, and the names of its events.
+    """A kind of output item that has one part with text, and the names of its events.
 
     Attributes:
-        kind: the part's type.
-        field: the name of the text in the part.
-        index: the name of the part's position in the events.
-        extra: other fields of its deltas.
+        prefix: the prefix of the item's id.
+        kind: the type of the part.
+        field: the name of the part's field with the text.
+        index: the name of the events' field with the part's position.
+        events: the middle of the names of the text's events.
+        part: the middle of the names of the part's events.
+        extra: other fields of the delta events.
     """
 
     prefix: str
@@ -117,33 +129,39 @@ class OutputPart:
 
     @property
     def delta(self) -> str:
-        """The event for a piece of the text."""
+        """The name of the event for a piece of the text."""
         return f"response.{self.events}.delta"
 
     @property
     def text_done(self) -> str:
-        """The event for the whole text."""
+        """The name of the event for the whole text."""
         return f"response.{self.events}.done"
 
     @property
     def added(self) -> str:
-        """The event that begins the part."""
+        """The name of the event that begins the part."""
         return f"response.{self.part}.added"
 
     @property
     def done(self) -> str:
-        """The event that ends the part."""
+        """The name of the event that ends the part."""
         return f"response.{self.part}.done"
 
     def content(self, text: str) -> dict[str, Any]:
-        """The item's only part."""
+        """The item's part with a text."""
         part = {"type": self.kind, self.field: text}
         return {**part, "annotations": [], "logprobs": []} if self is MESSAGE else part
 
     def item(
         self, identifier: str, status: str, content: dict[str, Any] | None
     ) -> dict[str, Any]:
-        """The item, with or without its part."""
+        """The item.
+
+        Args:
+            identifier: the item's id.
+            status: the item's status.
+            content: the item's part; None: it has not begun.
+        """
         parts = [] if content is None else [content]
         about = {"id": identifier, "status": status}
         if self.prefix == MESSAGE.prefix:
@@ -179,7 +197,7 @@ REASONING = OutputPart(
 
 
 def search_item(identifier: str, query: str) -> dict[str, Any]:
-    """A web search that the model made by itself."""
+    """The item of a web search by Claude Code's own tool."""
     return {
         "type": "web_search_call",
         "id": identifier,
@@ -189,7 +207,7 @@ def search_item(identifier: str, query: str) -> dict[str, Any]:
 
 
 def without_encrypted_content(item: dict[str, Any]) -> dict[str, Any]:
-    """The item for clients that have not has_reasoning for encrypted content."""
+    """Remove encrypted content from an item, for clients that did not ask for it."""
     if item["type"] != "reasoning" or "encrypted_content" not in item:
         return item
     return {name: value for name, value in item.items() if name != "encrypted_content"}

@@ -1,4 +1,4 @@
-"""Encodes a finished answer as one response document. Pure."""
+"""Encodes an answer that is not streamed as a response document. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,13 +18,16 @@ from ccproxy.core.stream import (
 
 
 class ResponseDocument(AnswerCollector):
-    """Collects the answer to one request that is not streamed.
+    """Collects the answer to a request that is not streamed.
 
-    Its stream is made at the end, for clients that fetch the stored response as one.
-    A restart of the provider's answer is never seen in it.
+    When the answer is complete, the events of a stream are made from it, because a
+    client can fetch the stored response as a stream.
+
+    Args:
+        stream: encodes the events.
 
     Attributes:
-        wire_events: that stream, without its end.
+        wire_events: the events of the stream, without the end.
     """
 
     def __init__(self, stream: ResponseStream) -> None:
@@ -34,7 +37,7 @@ class ResponseDocument(AnswerCollector):
         self.wire_events: Sequence[WireEvent] = ()
 
     def receive(self, events: Sequence[Event]) -> None:
-        """Take events."""
+        """Collect events of the answer."""
         [message] = self.messages
         message.receive(events)
         end = message.finished
@@ -42,12 +45,12 @@ class ResponseDocument(AnswerCollector):
             self.wire_events = self._stream.encode([*_events(message, end)])
 
     def encode(self) -> bytes:
-        """Encode the response; only after the answer ended without error."""
+        """Encode the response. The answer must have ended without error."""
         return encode_json(self._stream.response)
 
 
 def _events(message: MessageBuilder, end: Finished) -> Iterator[Event]:
-    """The message as the events of a stream: at most one delta of each kind a block."""
+    """Make stream events from a complete message; a block's text is one delta."""
     for index, part in enumerate(message.parts):
         if not isinstance(part, BuiltBlock):
             yield part

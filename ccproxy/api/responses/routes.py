@@ -1,4 +1,4 @@
-"""The routes of Responses: answers, stored responses, background ones, WebSockets."""
+"""The routes of Responses: ``/responses``, and everything below."""
 
 from collections.abc import Sequence
 
@@ -47,7 +47,15 @@ _LARGEST_SEQUENCE_NUMBER = 10**9
 
 
 class ResponsesRoutes(Routes):
-    """Everything under ``/responses``."""
+    """The routes of Responses.
+
+    Args:
+        services: the services for the `RequestContext` of each request.
+        turns: prepares and stores responses.
+        jobs: runs background responses.
+        stored: the store of responses.
+        settings: the settings of the routes.
+    """
 
     _app = Klein()
     add_error_handlers(_app)
@@ -91,7 +99,7 @@ class ResponsesRoutes(Routes):
 
     @route(_app, "/responses", methods=["GET"], operation=operations.CONNECT)
     async def connect(self, context: RequestContext) -> None:
-        """Become a WebSocket."""
+        """Accept a WebSocket, and serve it."""
         limits = SocketLimits(message_bytes=self._settings.max_body)
         identity = context.identity
 
@@ -176,13 +184,13 @@ class ResponsesRoutes(Routes):
     async def input_tokens(self, context: RequestContext) -> bytes:
         """Refuse to count tokens."""
         raise NotSupported(
-            "the claude CLI does not report how many tokens an input has before it "
-            "is answered; the answer's `usage` does"
+            "the claude CLI cannot count the tokens of a request; the `usage` of an "
+            "answer has the count"
         )
 
     @route(_app, "/responses/<name>", methods=["GET"], operation=operations.RETRIEVE)
     async def retrieve(self, context: RequestContext, name: str) -> bytes | None:
-        """A response, or its event stream."""
+        """Return a response, or its event stream."""
         request = context.request
         after = query.number(request, "starting_after", 0, _LARGEST_SEQUENCE_NUMBER)
         shows_encrypted = query.includes(request, INCLUDE_ENCRYPTED)
@@ -252,7 +260,7 @@ class ResponsesRoutes(Routes):
         operation=operations.INPUT_ITEMS,
     )
     async def input_items(self, context: RequestContext, name: str) -> bytes:
-        """The input of a response."""
+        """Return the input items of a response, in pages."""
         after, limit, descending = query.page(context.request)
         try:
             page = await self._stored.input_items(
@@ -292,6 +300,6 @@ def _shown(job: BackgroundResponse, call: DecodedResponsesRequest) -> bytes:
 
 def _not_found(name: str) -> NotFound:
     return NotFound(
-        f"there is no response {name!r} here: it was not stored (`store: false`), is "
+        f"there is no response {name!r} here: it was not stored (`store: false`), was "
         "deleted, or belongs to another server"
     )

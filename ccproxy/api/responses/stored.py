@@ -1,6 +1,7 @@
-"""Responses and items as they are stored, and as clients see stored ones. Pure.
+"""Encodes responses and items for the store, and stored ones for clients. Pure.
 
-Items are completed: the documents require fields that a client may leave out.
+Fields that a client may omit, but that OpenAI's document requires in responses, are
+added to items before they are stored.
 
 Source: ``Response``, ``ResponseItemList``, ``ConversationItemList``, ``ItemResource``,
 ``ItemField`` and the answers to deletions in OpenAI's document and Open Responses.
@@ -48,12 +49,15 @@ _decode_kind = msgspec.json.Decoder(_Kind).decode
 def documents(
     items: Sequence[DecodedItem], identifier: str, taken: Iterable[str] = ()
 ) -> list[tuple[str, bytes]]:
-    """The items as they are stored and listed, each with its id.
+    """Encode items for the store.
 
     Args:
-        items: with references resolved.
-        identifier: a part of the ids of items that came without an id.
-        taken: the ids of earlier items, which no item may have as well.
+        items: the items; references must be resolved.
+        identifier: a part of the new ids of items without a valid id.
+        taken: the ids of earlier items of the conversation, which are not reused.
+
+    Returns:
+        Pairs of an item's id and its JSON.
     """
     kept = []
     seen = set(taken)
@@ -69,7 +73,7 @@ def documents(
 
 def _completed(item: DecodedItem, identifier: str) -> dict[str, Any]:
     kind = item.fields.kind
-    # To clients, null means absent; the documents forbid null in some fields.
+    # For clients, null means absent. OpenAI's document forbids null in some fields.
     given = {k: v for k, v in msgspec.json.decode(item.raw).items() if v is not None}
     given |= {"type": kind, "id": identifier}
     if kind not in ("reasoning", "compaction"):
@@ -130,12 +134,12 @@ def _part(part: dict[str, Any], *, is_assistant: bool) -> dict[str, Any]:
 
 
 def kept_response(response: Mapping[str, Any], output: Sequence[Any]) -> bytes:
-    """The document to store: with encrypted content, which not all clients get."""
+    """Encode a response for the store; ``output`` has the encrypted content."""
     return encode_json({**response, "output": output})
 
 
 def shown_response(document: bytes, status: str, *, shows_encrypted: bool) -> bytes:
-    """A stored response as clients see it.
+    """Encode a stored response for a client.
 
     Args:
         document: the stored document.
@@ -144,7 +148,7 @@ def shown_response(document: bytes, status: str, *, shows_encrypted: bool) -> by
     """
     response: dict[str, Any] = msgspec.json.decode(document)
     if status != response["status"]:
-        # The response's server stopped before it stored the end.
+        # The server that ran the response stopped before it stored the end.
         response["status"] = status
         if status == "failed":
             response = dict(failed(response, ShuttingDown(_STOPPED)))
@@ -156,24 +160,24 @@ def shown_response(document: bytes, status: str, *, shows_encrypted: bool) -> by
 
 
 def encode_events(events: Sequence[WireEvent]) -> bytes:
-    """A stream's events as they are stored: one line of JSON each."""
+    """Encode a stream's events for the store, as lines of JSON."""
     return b"\n".join([event.data for event in events])
 
 
 def decode_events(kept: bytes) -> list[WireEvent]:
-    """The events of a stored stream."""
+    """Decode the events of a stored stream."""
     return [WireEvent(_decode_kind(line).type, line) for line in kept.splitlines()]
 
 
 def end_of_stream(
     response: bytes, after: int, error: CCProxyError | None = None
 ) -> list[WireEvent]:
-    """The end of the stream of a response whose events are not stored.
+    """Make the end of the stream of a response whose events are not stored.
 
     Args:
-        response: as `shown_response` returns it.
+        response: the result of `shown_response`.
         after: the number of the last event that the client has; -1: none.
-        error: why the real end is not known.
+        error: the error of the store; None: the response itself has the reason.
     """
     document: Mapping[str, Any] = msgspec.json.decode(response)
     encoder = EventEncoder(after + 1)
@@ -183,7 +187,7 @@ def end_of_stream(
         events.append(encoder.event("response.created", response=created))
     if error is not None:
         document = failed(document, error)
-    # The documents have no event for a cancelled response.
+    # OpenAI's document has no event for a cancelled response.
     events.append(encoder.event("response.failed", response=document))
     return events
 
@@ -191,7 +195,13 @@ def end_of_stream(
 def item_list(
     items: Sequence[tuple[str, bytes]], *, has_more: bool, shows_encrypted: bool
 ) -> bytes:
-    """A page of items, each with its id."""
+    """Encode a page of stored items for a client.
+
+    Args:
+        items: pairs of an item's id and its JSON.
+        has_more: whether there are items after the page.
+        shows_encrypted: whether to show encrypted content.
+    """
     identifiers = [identifier for identifier, _ in items]
     return encode_json(
         {
@@ -207,16 +217,16 @@ def item_list(
 
 
 def shown_item(document: bytes, *, shows_encrypted: bool) -> dict[str, Any]:
-    """One stored item as clients see it."""
+    """Decode a stored item for a client."""
     item: dict[str, Any] = msgspec.json.decode(document)
     return item if shows_encrypted else without_encrypted_content(item)
 
 
 def deleted(identifier: str, kind: str) -> bytes:
-    """The answer to a deletion.
+    """Encode the result of a deletion.
 
     Args:
-        identifier: its id.
-        kind: ``response``, or ``conversation.deleted``.
+        identifier: the id of the deleted object.
+        kind: the result's ``object``: ``response``, or ``conversation.deleted``.
     """
     return encode_json({"id": identifier, "object": kind, "deleted": True})

@@ -1,10 +1,10 @@
-"""Encodes the calls of an answer as items. Pure.
+"""Encodes the tool calls of an answer as items. Pure.
 
 ====================  ==========================================================
-``function_call``     its arguments are JSON, streamed; may have a namespace
-``custom_tool_call``  its input is free text, streamed; may have a namespace
-``local_shell_call``  an action, not streamed
-``shell_call``        commands, not streamed
+``function_call``     JSON arguments, which are streamed
+``custom_tool_call``  free text, which is streamed
+``local_shell_call``  one command, which is not streamed
+``shell_call``        several commands, which are not streamed
 ====================  ==========================================================
 
 Source: ``FunctionToolCall``, ``CustomToolCall``, ``LocalShellToolCall`` and
@@ -33,7 +33,7 @@ _PREFIXES: Mapping[ToolKind, str] = {
 
 
 class LocalShellAction(msgspec.Struct):
-    """The model's arguments of a call of the local shell."""
+    """The arguments of the model's call of the local shell."""
 
     command: list[str]
     timeout_ms: int | None = None
@@ -43,7 +43,7 @@ class LocalShellAction(msgspec.Struct):
 
 
 class ShellAction(msgspec.Struct):
-    """The model's arguments of a call of the shell."""
+    """The arguments of the model's call of the shell."""
 
     commands: list[str]
     timeout_ms: int | None = None
@@ -55,11 +55,11 @@ _shell = msgspec.json.Decoder(ShellAction).decode
 
 
 class OpenCall:
-    """A call whose arguments are streaming.
+    """A call whose arguments are still being received.
 
     Args:
-        call: the call as it begins.
-        tool: the called tool.
+        call: the call, without its arguments.
+        tool: the called tool of the client.
     """
 
     def __init__(self, call: ToolUse, tool: ToolIdentity) -> None:
@@ -77,7 +77,7 @@ class OpenCall:
 
     @property
     def delta_event(self) -> str | None:
-        """The name of the event for a piece; None: the call does not stream."""
+        """The name of the delta event; None: the call is not streamed."""
         match self._tool.kind:
             case ToolKind.FUNCTION:
                 return "response.function_call_arguments.delta"
@@ -86,7 +86,7 @@ class OpenCall:
         return None
 
     def feed(self, arguments: str) -> str:
-        """Add a piece of the arguments' JSON; return the text to stream."""
+        """Add a piece of the arguments' JSON; returns the text for a delta event."""
         self._arguments.append(arguments)
         match self._tool.kind:
             case ToolKind.FUNCTION:
@@ -96,10 +96,10 @@ class OpenCall:
         return ""
 
     def end(self, *, is_whole: bool) -> str:
-        """Return the rest of the text to stream; no more arguments follow.
+        """End the arguments; returns the text for the last delta event.
 
         Args:
-            is_whole: whether the answer was not cut short.
+            is_whole: whether the call is complete.
         """
         begun = ""
         if self._given and not self._arguments:
@@ -116,9 +116,9 @@ class OpenCall:
         return text
 
     def done(self) -> tuple[str, Mapping[str, str]] | None:
-        """The event that follows the last piece, and its fields.
+        """The name and the fields of the event after the last delta.
 
-        None: the call does not stream.
+        None: the call is not streamed.
         """
         text = "".join(self._streamed)
         match self._tool.kind:
@@ -130,7 +130,12 @@ class OpenCall:
         return None
 
     def item(self, identifier: str, status: str) -> dict[str, Any]:
-        """The item as it is now."""
+        """The call as an item, with the arguments so far.
+
+        Args:
+            identifier: the item's id.
+            status: the item's status; a shell call without a command is ``incomplete``.
+        """
         return {
             "id": identifier,
             "call_id": self._id,
@@ -158,7 +163,7 @@ class OpenCall:
         return {} if namespace is None else {"namespace": namespace}
 
     def _is_sound(self, status: str) -> bool:
-        """Whether the call may have this status: a completed one needs a command."""
+        """Whether the call may have a status: a completed shell call has a command."""
         if status != "completed":
             return True
         match self._tool.kind:

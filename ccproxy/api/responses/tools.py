@@ -1,10 +1,9 @@
 """Decodes ``tools`` and ``tool_choice`` of Responses. Pure.
 
-A tool in a namespace gets one name for the model. The client's shells become tools
-whose schema is that of their action. Calls: `ccproxy.api.responses.tool_calls`.
+For the model, the name of a tool in a namespace contains the namespace. Shell tools
+become tools whose schema describes the ``action`` of a shell call.
 
-Source: ``Tool`` and ``ToolChoiceParam`` in OpenAI's document, and what Codex
-sends.
+Source: ``Tool`` and ``ToolChoiceParam`` in OpenAI's document; requests of Codex.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from ccproxy.core.messages import Tool, ToolChoice, client_tool
 
 _WEB_SEARCH = "web_search"
 _OWN_SEARCH = "Claude Code's own search has no such setting"
-# Finds deferred functions. The model gets all functions at once here.
+# A tool that finds deferred functions. It is not needed: all functions are sent.
 _TOOL_SEARCH = "tool_search"
 _OFFERED = ("function", "custom", "namespace", "local_shell", "shell")
 _SYNTAXES = ("lark", "regex")
@@ -60,7 +59,7 @@ _SHELL_SCHEMA: Mapping[str, Any] = {
         "timeout_ms": _MILLISECONDS,
         "max_output_length": {
             "type": "integer",
-            "description": "How many characters of output are wanted.",
+            "description": "The largest number of characters of output to return.",
         },
     },
     "required": ["commands"],
@@ -95,12 +94,12 @@ def _null() -> msgspec.Raw:
 
 
 class ToolFields(msgspec.Struct):
-    """The fields that are read of all types of tools."""
+    """The fields that are decoded, for all types of tools."""
 
     type: str
     name: str | None = None
     description: str | None = None
-    # With a fixed default, msgspec cannot make a JSON Schema.
+    # A factory, because msgspec cannot make a JSON Schema with a default of type Raw.
     parameters: msgspec.Raw = msgspec.field(default_factory=_null)
     strict: bool | None = None
     defer_loading: Annotated[object, ignored("the model gets all tools at once")] = None
@@ -119,7 +118,7 @@ class ToolFields(msgspec.Struct):
 
 
 class _Kind(msgspec.Struct):
-    """What is read of a tool before its type is known."""
+    """The type of a tool, which is decoded before all other fields."""
 
     type: str
 
@@ -134,9 +133,10 @@ class DecodedTools:
 
     Attributes:
         tools: the tools that the client's choice allows.
+        choice: the ``tool_choice`` to send; None: the model decides.
         table: the names of all tools.
-        echo: the tools as a response repeats them.
-        echo_choice: the choice as a response repeats it.
+        echo: the tools as they are repeated in the response.
+        echo_choice: the choice as it is repeated in the response.
     """
 
     tools: tuple[Tool, ...]
@@ -166,12 +166,12 @@ def decode_tools(
 
     Args:
         given: the JSON of each entry of ``tools``.
-        choice: ``tool_choice``, decoded from JSON to objects.
-        adjustments: receive the paths of tools that are left out.
-        one_call: whether the model may call only one tool at once.
+        choice: ``tool_choice``, decoded to Python objects.
+        adjustments: records the paths of tools and fields that are omitted or changed.
+        one_call: whether the model may call only one tool at a time.
 
     Raises:
-        ClientError: with ``param``.
+        ClientError: a tool or the choice is invalid; ``param`` is its path.
     """
     decoded: list[ToolFields] = []
     found: list[_Given] = []
@@ -185,8 +185,8 @@ def decode_tools(
         if not kind.startswith(_WEB_SEARCH) and kind not in _OFFERED:
             unsupported(
                 f"{at}.type",
-                f"{kind!r} is not supported here; send function, custom, namespace, "
-                "local_shell or shell, which your client runs",
+                f"{kind!r} is not supported; send tools that your client runs: "
+                "function, custom, namespace, local_shell or shell",
             )
         tool = _read(raw, at, adjustments)
         decoded.append(tool)
@@ -223,8 +223,8 @@ def _tools(tool: ToolFields, at: str, adjustments: Adjustments) -> Iterator[_Giv
             if tool.environment is not None and tool.environment.type != "local":
                 unsupported(
                     f"{at}.environment.type",
-                    "containers are OpenAI's own; the shell has to be `local`, which "
-                    "your client runs",
+                    "OpenAI's containers are not supported; send `local` for a shell "
+                    "that your client runs",
                 )
             identity = ToolIdentity(tool.type, ToolKind(tool.type))
             yield _Given(identity, tool, at)
@@ -237,7 +237,10 @@ def _nested(space: ToolFields, at: str, adjustments: Adjustments) -> Iterator[_G
         inner_at = f"{at}.tools[{index}]"
         inner = _read(bytes(raw), inner_at, adjustments)
         if inner.type not in ("function", "custom"):
-            unsupported(f"{inner_at}.type", "a namespace has function and custom tools")
+            unsupported(
+                f"{inner_at}.type",
+                "a namespace may have function and custom tools only",
+            )
         if space.description:
             own = inner.description
             description = f"{space.description}\n\n{own}" if own else space.description
@@ -271,13 +274,13 @@ def _tool(given: _Given, api_name: str, adjustments: Adjustments) -> Tool:
     if syntax not in _SYNTAXES:
         unsupported(f"{at}.format.syntax", f"{syntax!r} is neither lark nor regex")
     definition = required(form.definition, f"{at}.format.definition")
-    # The model is told of it, but not held to it.
+    # The description tells the model the grammar, but nothing enforces it.
     adjustments.adjust(f"{at}.format")
     return custom_tool(api_name, tool.description, syntax, definition, at)
 
 
 def _flat(choice: Any) -> Any:
-    """The choice in the form of Responses; clients may send other forms."""
+    """Convert a choice of any form to the form of Responses."""
     match choice:
         case "any":
             return "required"
@@ -295,7 +298,7 @@ def _flat(choice: Any) -> Any:
 
 
 def _echo(tool: ToolFields) -> Mapping[str, Any]:
-    """The tool with only the fields that OpenAI's document has."""
+    """The tool as it is repeated: only the fields of OpenAI's document."""
     match tool.type:
         case "function":
             names = ("name", "description", "parameters", "strict")

@@ -1,8 +1,9 @@
-"""Prepares a response: gathers its conversation, and stores the answer.
+"""Prepares responses, and stores them.
 
-Earlier items come from a stored response, a stored conversation, or a WebSocket's
-memory. The caller sends the request to the backend, and calls `ResponseBuilder.keep` at
-the end. It stores a background response itself, with `beginning` and `ending`.
+The items before the request come from a stored response, from a stored conversation, or
+from the memory of a WebSocket. The caller sends the prepared request to the backend,
+and calls `ResponseBuilder.keep` at the end. For a background response,
+`ccproxy.api.responses.background` stores `beginning` and `ending` itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,12 +39,16 @@ _CONTINUABLE = ("completed", "incomplete")
 
 @frozen
 class PreparedResponse:
-    """A response whose request can be sent to the model.
+    """A response whose request is ready to be sent to the backend.
 
     Attributes:
         identifier: a part of the ids of the response and its items.
+        call: the decoded request.
+        context: the items of the request, and those before it.
+        question: the request for the backend.
+        encoder: encodes the answer.
         earlier: the items before the request.
-        has_unstored_history: whether ``earlier`` is not stored, and must be stored with
+        has_unstored_history: whether ``earlier`` is not stored, and so is stored with
             the response.
     """
 
@@ -62,21 +67,21 @@ class PreparedResponse:
 
     @cached_property
     def input(self) -> tuple[Item, ...]:
-        """The request's items, as they are stored."""
+        """The request's items for the store."""
         taken = {item.id for item in self.earlier}
         own = documents(self.context.own, self.identifier, taken)
         return tuple(Item(*item) for item in own)
 
     @property
     def output(self) -> tuple[Item, ...]:
-        """The finished items of the answer."""
+        """The complete items of the answer, for the store."""
         return tuple(
             Item(item["id"], encode_json(item)) for item in self.encoder.output
         )
 
     @property
     def document(self) -> bytes:
-        """The response as it is now, for the store."""
+        """The response so far, for the store."""
         return kept_response(self.encoder.response, self.encoder.output)
 
 
@@ -84,7 +89,9 @@ class ResponseBuilder:
     """Prepares responses, and stores them.
 
     Args:
-        wall_seconds: Unix time.
+        backend: prepares the requests to the model.
+        store: has earlier responses and conversations.
+        wall_seconds: returns the Unix time.
     """
 
     def __init__(
@@ -97,7 +104,7 @@ class ResponseBuilder:
 
     @property
     def now(self) -> int:
-        """Unix time."""
+        """The Unix time in seconds."""
         return int(self._wall_seconds())
 
     async def encryptor(self) -> Encryptor:
@@ -118,7 +125,7 @@ class ResponseBuilder:
         except StorageFailed:
             if needs_encryptor:
                 raise
-            # Only this connection can continue the response, then without its thinking.
+            # Without a key, the response is remembered without its thinking.
             return None
 
     async def prepare(
@@ -137,12 +144,13 @@ class ResponseBuilder:
             call: the request.
             identifier: a part of the ids of the response and its items.
             remembered: the previous response, if the caller has it in memory.
-            closing: text of a user message after the client's; empty: none.
+            closing: the text of a user message that is appended; empty: none.
             owner: the id of the client's key.
-            remembers: whether the caller keeps the response in memory, to continue it.
+            remembers: whether the caller keeps the response in memory, so that it can
+                be continued.
 
         Raises:
-            CCProxyError: the request cannot be sent to the model.
+            CCProxyError: the request is invalid, or cannot be sent.
         """
         earlier = await self._earlier(call, remembered)
         wanted = call.referenced_ids
@@ -199,9 +207,9 @@ class ResponseBuilder:
         )
         if chain is None:
             raise PreviousResponseNotFound(
-                f"there is no response {echo.previous_response_id!r} here to continue: "
-                "it was not stored (`store: false`), was deleted, or belongs to "
-                "another server; send the whole conversation as `input`",
+                f"there is no response {echo.previous_response_id!r} here: it was not "
+                "stored (`store: false`), was deleted, or belongs to another server; "
+                "send the whole conversation as `input`",
                 param="previous_response_id",
             )
         if chain.status not in _CONTINUABLE:
@@ -220,7 +228,7 @@ class ResponseBuilder:
         return chain.items
 
     def beginning(self, turn: PreparedResponse) -> NewResponse:
-        """What the store has of the response from its beginning."""
+        """The record that is stored at the beginning of a response."""
         echo = turn.call.echo
         return NewResponse(
             id=turn.id,
@@ -240,7 +248,12 @@ class ResponseBuilder:
     def ending(
         self, turn: PreparedResponse, events: Sequence[WireEvent]
     ) -> FinalResponse:
-        """What the store adds at the end of the response."""
+        """The record that is stored at the end of a response.
+
+        Args:
+            turn: the response.
+            events: its whole stream.
+        """
         return FinalResponse(
             status=turn.encoder.response["status"],
             document=turn.document,
@@ -249,14 +262,14 @@ class ResponseBuilder:
         )
 
     async def keep(self, turn: PreparedResponse, events: Sequence[WireEvent]) -> None:
-        """Store a response that is over, if the client wants that.
+        """Store a complete response, unless the request has ``store: false``.
 
         Args:
-            turn: does not run in the background.
+            turn: the response; not a background response.
             events: its whole stream.
 
         Raises:
-            StorageFailed: it could not be stored.
+            StorageFailed: the response cannot be stored.
         """
         if turn.call.echo.store:
             await self._store.responses.save(
@@ -273,11 +286,11 @@ def no_conversation(identifier: str) -> NotFound:
 
 @frozen
 class PreviousResponse:
-    """A finished response that can be continued without the store.
+    """A complete response in memory, which the next request can continue.
 
     Attributes:
-        chain: the whole conversation up to the end of the response.
-        is_kept: whether the response is also in the store.
+        chain: the conversation, including the response.
+        is_kept: whether the response is also stored.
     """
 
     id: str
@@ -286,7 +299,7 @@ class PreviousResponse:
 
 
 def remembered(turn: PreparedResponse) -> PreviousResponse:
-    """A finished turn, as the previous response of the next request."""
+    """Make the previous response for the next request."""
     items = (*turn.earlier, *turn.input, *turn.output)
     echo = turn.call.echo
     chain = ResponseChain(turn.encoder.response["status"], items, echo.conversation_id)

@@ -1,14 +1,13 @@
-"""Responses over a WebSocket, in sequence; the last response is remembered.
+"""Responses over a WebSocket, one after the other.
 
-==============================  ==============================================
-``response.create``             a request as of ``POST /responses``, without
-                                ``stream`` and ``background``; with ``generate:
-                                false`` it is only remembered
-anything else                   an ``error`` with ``invalid_request``
-==============================  ==============================================
+A client's message must have the type ``response.create`` and the fields of ``POST
+/responses``, except ``background``. With ``generate: false``, the request is not sent
+to the model, but the next request can continue it. Every other message gets an
+``error`` with ``invalid_request``.
 
-The connection remembers its last response, so that a client can continue it without
-the store. If a request fails, the response that it continues is forgotten.
+The connection remembers its last response, so that a client can continue the response
+even if it is not stored. If the request that continues it fails, the response is
+forgotten.
 
 Source: Open Responses, "WebSocket Transport".
 """
@@ -61,7 +60,14 @@ _decoder = msgspec.json.Decoder(_Message)
 
 
 class ResponseSocket:
-    """One client's connection."""
+    """Answers the requests of one WebSocket.
+
+    Args:
+        socket: the WebSocket.
+        turns: prepares and stores the responses.
+        clock: a monotonic clock.
+        identity: the labels of the handshake request.
+    """
 
     _log = Logger()
 
@@ -87,12 +93,13 @@ class ResponseSocket:
             except SocketTooOld:
                 self._send_error(
                     ConnectionLimitReached(
-                        "this connection is at its age limit; open a new one, and "
-                        "continue a stored response or send the whole conversation"
+                        "this connection has reached its age limit; open a new "
+                        "connection, and continue a stored response or send the whole "
+                        "conversation"
                     )
                 )
                 return
-            # Else answers to a peer that does not read would pile up.
+            # Otherwise answers to a peer that does not read would fill the memory.
             await self._socket.writable()
             await self._answer(text.encode())
 
@@ -140,12 +147,11 @@ class ResponseSocket:
         about = decode_json(_decoder, read_body(message)[0])
         if about.type != _CREATE:
             raise InvalidRequest(
-                f"`type`: send {_CREATE!r}, the only message there is", param="type"
+                f"`type`: {_CREATE!r} is the only type of message", param="type"
             )
         if about.background:
             raise InvalidRequest(
-                "`background` is for POST /responses; here an answer needs its "
-                "connection",
+                "`background` is not supported over a WebSocket; use POST /responses",
                 param="background",
             )
         call = decode_responses(message)
@@ -170,7 +176,8 @@ class ResponseSocket:
             if keeps:
                 sent.extend(events)
             for event in events:
-                # Over a WebSocket, a message of type ``error`` ends a response as well.
+                # Over a WebSocket, `error` would end the response. The client gets the
+                # error in `response.failed`.
                 if event.name != "error":
                     self._socket.send(event.data)
 
@@ -203,7 +210,7 @@ class ResponseSocket:
                 send(encoded)
 
         def fails_at_once() -> bool:
-            # Nothing was sent: the error is the whole answer.
+            # If nothing was sent, an `error` message is the whole answer.
             return encoder.error is not None and not has_sent
 
         group = CompletionGroup(
