@@ -120,6 +120,17 @@ class PendingRequest(Protocol):
     """A request that is being answered."""
 
     @property
+    def adjusted(self) -> Sequence[str]:
+        """As in `PreparedQuestion`: what was changed since the request was prepared.
+
+        The provider has refused the request before, and it was sent once more.
+        """
+
+    @property
+    def ignored(self) -> Sequence[str]:
+        """As in `PreparedQuestion`: what was left out since it was prepared."""
+
+    @property
     def queued_seconds(self) -> float:
         """The time for which the request has waited for a process."""
 

@@ -9,12 +9,13 @@ from typing import Protocol
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+from twisted.web.server import Request
 
 from ccproxy.core.backend import Backend, PendingRequest, PreparedQuestion
 from ccproxy.core.stream import Event, Failed, Finished, MessageStart, Receiver
 from ccproxy.web.context import AnswerResult, RequestContext
 from ccproxy.web.observer import AnswerStats
-from ccproxy.web.replies import set_queue_header
+from ccproxy.web.replies import ADJUSTED, IGNORED, add_paths, set_queue_header
 
 # The most requests of a group that run at one time.
 _MOST_AT_ONCE = 8
@@ -63,6 +64,8 @@ class CompletionGroup:
         self._unanswered = 0
         self._is_paused = False
         self._queued_seconds = 0.0
+        self._adjusted: tuple[str, ...] = ()
+        self._ignored: tuple[str, ...] = ()
 
     async def run(self, backend: Backend, question: PreparedQuestion) -> None:
         """Send the requests; wait until ``is_over`` is true or `finish` is called.
@@ -82,6 +85,18 @@ class CompletionGroup:
         waited = (pending.queued_seconds for pending in self._pending)
         return max((self._queued_seconds, *waited))
 
+    @property
+    def adjusted(self) -> Sequence[str]:
+        """As in `PendingRequest`, of all requests."""
+        found = (path for pending in self._pending for path in pending.adjusted)
+        return tuple(dict.fromkeys((*self._adjusted, *found)))
+
+    @property
+    def ignored(self) -> Sequence[str]:
+        """As in `PendingRequest`, of all requests."""
+        found = (path for pending in self._pending for path in pending.ignored)
+        return tuple(dict.fromkeys((*self._ignored, *found)))
+
     def pause(self) -> None:
         """Pause the answers."""
         self._is_paused = True
@@ -94,6 +109,12 @@ class CompletionGroup:
         for pending in self._pending:
             pending.resume()
 
+    def set_headers(self, request: Request) -> None:
+        """Set the headers about what happened since the requests were prepared."""
+        set_queue_header(request, self.queued_seconds)
+        add_paths(request, IGNORED, self.ignored)
+        add_paths(request, ADJUSTED, self.adjusted)
+
     def finish(self) -> None:
         """End `run`; may be called at any time."""
         if not self._over.called:
@@ -102,6 +123,7 @@ class CompletionGroup:
     def cancel(self) -> None:
         """Cancel the requests; may be called at any time. `run` continues to wait."""
         self._queued_seconds = self.queued_seconds
+        self._adjusted, self._ignored = tuple(self.adjusted), tuple(self.ignored)
         # The group, its requests and their listeners form a reference cycle, which
         # would keep the answer in memory until Python's garbage collector runs.
         pending, self._pending = self._pending, []
@@ -186,4 +208,4 @@ async def collect(
         await group.run(context.services.backend, question)
     if collector.error is not None:
         raise collector.error
-    set_queue_header(context.request, group.queued_seconds)
+    group.set_headers(context.request)

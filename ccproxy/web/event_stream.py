@@ -30,7 +30,6 @@ from ccproxy.core.encoding import Encode, WireEvent, sse_frames
 from ccproxy.core.stream import Event, UpstreamRetry
 from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import AnswerResult, RequestContext
-from ccproxy.web.replies import set_queue_header
 
 # Proxies and clients close silent connections after 30 s or more.
 KEEP_ALIVE_SECONDS = 15.0
@@ -240,7 +239,7 @@ class EventStream:
         if self._writer.is_quiet:
             if self._encoder.error is not None:
                 return
-            set_queue_header(self._context.request, self._group.queued_seconds)
+            self._group.set_headers(self._context.request)
         if self._record is not None:
             self._record(encoded)
         data = sse_frames(encoded)

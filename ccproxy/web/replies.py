@@ -19,6 +19,8 @@ _TOO_MANY, _INTERNAL = 429, 500
 # separates paths.
 _NO_HEADER = re.compile("[^ -~]|,")
 _MOST_PATHS_CHARACTERS = 2000
+# Headers that list the client's paths of fields.
+IGNORED, ADJUSTED = "x-ccproxy-ignored", "x-ccproxy-adjusted"
 
 
 def new_request_id() -> str:
@@ -105,14 +107,15 @@ def set_question_headers(
         ignored: paths of fields that the API's decoder left out.
         adjusted: paths of fields that the API's decoder changed.
     """
-    _set_paths(request, "x-ccproxy-ignored", (*ignored, *question.ignored))
+    add_paths(request, IGNORED, (*ignored, *question.ignored))
     set_adjusted_header(request, (*adjusted, *question.adjusted))
     given = question.effort or "default"
     if effort is not None and effort != given:
         request.setHeader("x-ccproxy-effort", given)
 
 
-def _set_paths(request: Request, name: str, paths: Sequence[str]) -> None:
+def add_paths(request: Request, name: str, paths: Sequence[str]) -> None:
+    """Add a line to a header that lists the client's paths of fields; none: no line."""
     if not paths:
         return
     shown: list[str] = []
@@ -124,12 +127,12 @@ def _set_paths(request: Request, name: str, paths: Sequence[str]) -> None:
         if room < 0:
             shown[-1] = "..."
             break
-    request.setHeader(name, ", ".join(shown))
+    request.responseHeaders.addRawHeader(name, ", ".join(shown))
 
 
 def set_adjusted_header(request: Request, paths: Sequence[str]) -> None:
     """Set ``x-ccproxy-adjusted``: paths of the fields that are sent in another form."""
-    _set_paths(request, "x-ccproxy-adjusted", paths)
+    add_paths(request, ADJUSTED, paths)
 
 
 def set_queue_header(request: Request, seconds: float) -> None:

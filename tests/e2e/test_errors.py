@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from ccproxy.server.scripted_reply import Reply
 from tests.conftest import ExpectedErrors
 from tests.support.docs import DOCS, rows
+from tests.support.naming import named
 from tests.support.raw import connect, request
 from tests.support.server import (
     KEY,
@@ -306,6 +307,32 @@ async def test_the_path_is_the_client_s_own(
         assert words in error["message"]
         if message.startswith(DATA):
             assert error["message"] == f"{param}: {words}"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@ensureDeferred
+async def test_schemas_that_are_too_complex_are_sent_once_more_without_strict(
+    proxy: Start, upstream: Upstream, stream: bool
+) -> None:
+    def script(body: Mapping[str, Any]) -> Reply:
+        if any(tool.get("strict") for tool in body["tools"]):
+            return refuses(400, INVALID, "The compiled grammar is too large, which …")
+        return Reply()
+
+    upstream.script(script)
+    schema: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string"}}}
+    schema |= {"required": ["a"], "additionalProperties": False}
+    tool = {"name": "look", "input_schema": schema}
+    hello: dict[str, Any] = {
+        "max_tokens": 99,
+        "messages": [{"role": "user", "content": "hi"}],
+    }
+    asked = {**hello, "tools": [{**tool, "strict": True}]}
+    response = await proxy().post("/v1/messages", {**asked, "stream": stream})
+    await response.text()
+    assert response.code == 200
+    assert named(response.headers) == ["tools[0].strict"]
+    assert upstream.bodies[-1]["tools"] == [tool]
 
 
 @pytest.mark.parametrize("deltas", [0, 2])

@@ -68,6 +68,8 @@ class ScriptedRequest:
     cancelled: bool = False
     pauses: int = 0
     queued_seconds: float = 0.0
+    adjusted: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def request(self) -> MessagesRequest:

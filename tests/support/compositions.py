@@ -29,8 +29,9 @@ class FakeComposition:
     adjusted: Sequence[str] = ()
     ignored: Sequence[str] = ()
 
-    def without_thinking(self) -> "FakeComposition | None":
-        return self.plain
+    def without_refused(self, message: str) -> "FakeComposition | None":
+        is_known = "bound to" in message or "too large" in message
+        return self.plain if is_known else None
 
 
 @define(eq=False)

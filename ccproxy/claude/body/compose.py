@@ -9,6 +9,7 @@ Source: docs/messages-api-rules.md;
 docs/claude-cli-protocol.md, "Body mode".
 """
 
+import re
 from collections.abc import Collection, Generator, Sequence
 
 from attrs import evolve, field, frozen
@@ -27,7 +28,12 @@ from ccproxy.claude.body.reading import checked_end, read_request
 from ccproxy.claude.body.result import ComposedBody, Notes, ShapingPlan
 from ccproxy.claude.body.subset import GrammarLimits
 from ccproxy.claude.body.thinking import ThinkingChoice, choose_thinking
-from ccproxy.claude.body.tools import called_tools, check_choice, compose_tools
+from ccproxy.claude.body.tools import (
+    called_tools,
+    check_choice,
+    compose_tools,
+    without_strict,
+)
 from ccproxy.claude.body.turns import Prefix
 from ccproxy.claude.shaping.answer_tool import AnswerToolShaper
 from ccproxy.claude.shaping.demand import DemandShaper
@@ -37,6 +43,15 @@ from ccproxy.claude.shaping.stops import StopShaper
 from ccproxy.core.blocks import Block
 from ccproxy.core.errors import InvalidRequest
 from ccproxy.core.messages import MessagesRequest, Tool, ToolChoice
+
+# The provider's messages for thinking that was signed for another conversation, or by
+# another provider: rules 24 and 25.
+_REFUSED_THINKING = re.compile(
+    "bound to a different conversation"
+    "|Invalid `?(signature|data)`? in `?(redacted_)?thinking`? block"
+)
+# Its messages for schemas that it cannot enforce, all together: rule 32.
+_TOO_COMPLEX = re.compile("compiled grammar is too large|[Ss]chema is too complex")
 
 
 @frozen(kw_only=True)
@@ -64,14 +79,38 @@ class Composition:
     _source: "_Source" = field(repr=False, eq=False)
     _draft: Draft = field(repr=False, eq=False)
 
-    def without_thinking(self) -> "Composition | None":
-        """The request without the thinking in its turns; None: they have none.
+    def without_refused(self, message: str) -> "Composition | None":
+        """The request without what the provider refuses.
 
-        This request is sent after the provider has refused the thinking.
+        ==============================  =============================================
+        the provider refuses            the request is composed without
+        ==============================  =============================================
+        thinking in the turns           that thinking
+        the schemas as too complex      ``strict`` of its tools; if no tool is strict,
+                                        or the message names the format, without
+                                        ``output_config.format``: a tool of the proxy
+                                        takes the answer
+        ==============================  =============================================
+
+        Args:
+            message: the provider's.
+
+        Returns:
+            None: the message is about something else, or nothing can be left out.
         """
-        if not self._draft.has_thinking:
+        draft, source = self._draft, self._source
+        if _REFUSED_THINKING.search(message):
+            if not draft.has_thinking:
+                return None
+            return run(_compose(evolve(source, drops_thinking=True)))
+        if not _TOO_COMPLEX.search(message):
             return None
-        return run(_compose(evolve(self._source, drops_thinking=True)))
+        is_strict = any(tool.value.strict for tool in draft.tools)
+        if is_strict and not message.startswith("output_config"):
+            return run(_compose(evolve(source, drops_strict=True)))
+        if draft.output.format is not None and draft.output.schema is not None:
+            return run(_compose(evolve(source, drops_format=True)))
+        return None
 
     def shaper(self) -> AnswerShaper | None:
         """Make the shaper of the answer; each attempt needs a new one."""
@@ -132,6 +171,8 @@ class _Source:
     remembered: Recall | None
     options: ComposeOptions
     drops_thinking: bool = False
+    drops_strict: bool = False
+    drops_format: bool = False
 
 
 def compose(
@@ -215,13 +256,19 @@ def _compose(source: _Source) -> Generator[None, None, Composition]:
     system_messages = rules.takes_system_messages and options.system_messages
     max_tokens = _max_tokens(request, rules, notes)
     limits = GrammarLimits()
-    tools = compose_tools(request.tools, rules, limits, notes)
+    offered = request.tools
+    if source.drops_strict:
+        offered = without_strict(offered, notes)
+    tools = compose_tools(offered, rules, limits, notes)
     if not tools:
         tools = called_tools(turns)
         if tools:
             notes.adjust(notes.name("tools"))
     choice = _choice(request, tools, notes)
-    output = choose_output(request, rules, tools, limits, notes)
+    takes_format = rules.takes_output_format and not source.drops_format
+    output = choose_output(
+        request, evolve(rules, takes_output_format=takes_format), tools, limits, notes
+    )
     if output.tool is not None:
         if choice is not None and choice.type == "none":
             # Only the proxy's tool for the answer may be called.

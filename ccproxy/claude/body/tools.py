@@ -87,6 +87,17 @@ def compose_tools(
     return composed
 
 
+def without_strict(tools: Sequence[Tool], notes: Notes) -> tuple[Tool, ...]:
+    """The tools without ``strict``, which is reported."""
+    loose: list[Tool] = []
+    for index, tool in enumerate(tools):
+        if tool.value.strict:
+            notes.adjust(path_of(tool, tool.at or f"tools[{index}]", "strict"))
+            tool = tool.replaced(strict=UNSET)
+        loose.append(tool)
+    return tuple(loose)
+
+
 def called_tools(turns: Iterable[Turn]) -> list[Tool]:
     """A tool for each name that the history calls, for a request without tools.
 

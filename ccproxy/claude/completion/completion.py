@@ -8,7 +8,8 @@ QUEUED      no worker in time, or the server     OVER; the error is sent in a la
             stops                                turn of the reactor
 RUNNING     the worker is lost, nothing sent     QUEUED again; once
 RUNNING     the provider refuses thinking of     QUEUED again, with a body without
-            the conversation                     thinking; once
+            the conversation, or schemas as      it; once for each kind
+            too complex
 RUNNING     the answer is whole, to be checked   CHECKING, without a worker
 RUNNING     the shaper asks for a second answer  QUEUED again
 RUNNING     the end is sent                      OVER
@@ -22,7 +23,6 @@ after `ClaudeBackend.ask` has returned. Its last event is the only `Finished` or
 `Failed`.
 """
 
-import re
 from collections.abc import Sequence
 
 from attrs import evolve
@@ -51,12 +51,6 @@ from ccproxy.core.stream import (
     Usage,
 )
 
-# The provider's messages for thinking that was signed for another conversation, or by
-# another provider: rules 24 and 25 in docs/messages-api-rules.md.
-_REFUSED_THINKING = re.compile(
-    "bound to a different conversation"
-    "|Invalid `?(signature|data)`? in `?(redacted_)?thinking`? block"
-)
 # Stop reasons after which a message is not whole.
 _CUT_SHORT = (FinishReason.LENGTH, FinishReason.REFUSAL)
 
@@ -117,6 +111,20 @@ class Completion(PoolClient):
         """The system prompt of the request; empty for none."""
         return self._body.system
 
+    @property
+    @override
+    def adjusted(self) -> Sequence[str]:
+        """As in `PendingRequest`."""
+        before = set(self._question.adjusted)
+        return [path for path in self._composition.adjusted if path not in before]
+
+    @property
+    @override
+    def ignored(self) -> Sequence[str]:
+        """As in `PendingRequest`."""
+        before = set(self._question.ignored)
+        return [path for path in self._composition.ignored if path not in before]
+
     # The pool's side.
 
     @override
@@ -166,13 +174,11 @@ class Completion(PoolClient):
             return False
         if isinstance(error, WorkerLost) and not self.wants_new:
             self.wants_new = True
-        elif isinstance(error, InvalidRequest) and _REFUSED_THINKING.search(
-            error.message
-        ):
-            plain = self._composition.without_thinking()
-            if plain is None or not self._is_first_part:
+        elif isinstance(error, InvalidRequest) and self._is_first_part:
+            simpler = self._composition.without_refused(error.message)
+            if simpler is None:
                 return False
-            self._composition, self._body = plain, plain.body
+            self._composition, self._body = simpler, simpler.body
         else:
             return False
         if self._is_first_part:

@@ -106,6 +106,16 @@ class PendingAnswer(Generic[_Process]):
         self._has_token = False
 
     @property
+    def adjusted(self) -> Sequence[str]:
+        """As in `PendingRequest`."""
+        return ()
+
+    @property
+    def ignored(self) -> Sequence[str]:
+        """As in `PendingRequest`."""
+        return ()
+
+    @property
     def age_seconds(self) -> float:
         """How long ago the request arrived."""
         return self._clock.seconds() - self._asked_seconds

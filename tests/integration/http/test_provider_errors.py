@@ -75,6 +75,31 @@ async def test_before_the_first_token(
     assert response.headers.getRawHeaders("x-should-retry") == told
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@EACH_API
+@ensureDeferred
+async def test_what_is_left_out_of_a_second_try_is_named(
+    http: HTTP, path: str, stream: bool
+) -> None:
+    http.backend.adjusted, http.backend.ignored = ("a",), ("b",)
+    asked = http.request("POST", path, json={**BODIES[path], "stream": stream})
+    await until(lambda: http.backend.asks)
+    [ask] = http.backend.asks
+    ask.adjusted, ask.ignored = ("tools[0].strict",), ("messages[1].content[0]",)
+    ask.answer("x")
+    response = await asked
+    assert response.code == 200
+    await response.text()
+    told = {
+        name: ", ".join(response.headers.getRawHeaders(f"x-ccproxy-{name}") or ())
+        for name in ("adjusted", "ignored")
+    }
+    assert told == {
+        "adjusted": "a, tools[0].strict",
+        "ignored": "b, messages[1].content[0]",
+    }
+
+
 @EACH_API
 @pytest.mark.parametrize(("error", "status", "kind"), REFUSALS, ids=NAMES)
 @ensureDeferred

@@ -292,18 +292,22 @@ def test_an_error_of_the_providers_is_not_the_workers(
     "message",
     [
         BOUND.message,
-        "messages.1.content.0: Invalid `signature` in `thinking` block",
-        "messages.7.content.2: Invalid signature in thinking block",
-        "messages.1.content.0: Invalid `data` in `redacted_thinking` block",
+        "The compiled grammar is too large",
     ],
 )
-def test_it_is_asked_once_more_without_thinking(house: House, message: str) -> None:
-    plain = FakeComposition(body=evolve(BODY, json=b"{}"))
-    client = house.ask(question(plain=plain))
+def test_it_is_asked_once_more_without_what_is_refused(
+    house: House, message: str
+) -> None:
+    plain = FakeComposition(
+        body=evolve(BODY, json=b"{}"), adjusted=("a", "b"), ignored=("c", "d")
+    )
+    client = house.ask(question(plain=plain, adjusted=("a",), ignored=("c",)))
+    assert client.completion.adjusted == client.completion.ignored == []
     house.worker.fail(InvalidRequest(message))
     assert house.worker.bodies[-1].json == b"{}"
     house.worker.answer()
     assert client.events == [FINISHED]
+    assert (client.completion.adjusted, client.completion.ignored) == (["b"], ["d"])
 
 
 def test_but_once_only(house: House) -> None:

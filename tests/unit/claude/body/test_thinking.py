@@ -226,14 +226,3 @@ def test_manual_thinking_needs_a_turn_that_begins_with_it() -> None:
     # Nor does the adaptive kind mind.
     adaptive = request(LOOP, tools=[tool()], thinking={"type": "adaptive"})
     assert body_of(composed(adaptive, OPUS))["thinking"] == {"type": "adaptive"}
-
-
-def test_without_thinking() -> None:
-    told = [user("hi"), assistant(thought(), "ho"), user("so?")]
-    composition = composed(request(told), OPUS)
-    plain = composition.without_thinking()
-    assert plain is not None
-    assert body_of(plain)["messages"][1]["content"] == [{"type": "text", "text": "ho"}]
-    assert body_of(plain).get("thinking") == body_of(composition).get("thinking")
-    assert plain.ignored == ("messages[1].content[0]",)
-    assert plain.without_thinking() is None
