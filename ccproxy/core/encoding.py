@@ -61,18 +61,20 @@ def without_halves(json: bytes) -> bytes:
     """Replace each lone surrogate by U+FFFD; returns ``json`` itself if it has none."""
     if b"\\ud" not in json and b"\\uD" not in json:
         return json
-    pieces: list[bytes] = []
+    # Not a list: to join millions of pieces keeps all threads waiting.
+    mended = bytearray()
     place = 0
     begin = 0
     while place < len(json):
         if (whole := _WHOLE.match(json, place)) is not None:
             place = whole.end()
         if (half := _HALF.match(json, place)) is not None:
-            pieces += (json[begin:place], _REPLACEMENT)
+            mended += json[begin:place]
+            mended += _REPLACEMENT
             begin = place = half.end()
         elif whole is None:
             break  # Invalid JSON: the decoder will report the position.
-    return b"".join((*pieces, json[begin:])) if pieces else json
+    return bytes(mended + json[begin:]) if begin else json
 
 
 def halves_around_text(value: object) -> tuple[bytes, bytes]:

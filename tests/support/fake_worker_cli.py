@@ -93,11 +93,12 @@ class Lines:
         self._buffer = b""
 
     def read(self) -> dict[str, Any]:
-        while b"\n" not in self._buffer:
-            data = os.read(0, 2**16)
-            if not data:
+        pieces = [self._buffer]
+        while b"\n" not in pieces[-1]:
+            pieces.append(os.read(0, 2**16))
+            if not pieces[-1]:
                 sys.exit(0)
-            self._buffer += data
+        self._buffer = b"".join(pieces)
         line, _, self._buffer = self._buffer.partition(b"\n")
         self._log.write(line + b"\n")
         message: dict[str, Any] = json.loads(line)

@@ -5,6 +5,7 @@ Errors name the path of the field in the client's request.
 
 import json
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -14,7 +15,13 @@ from attrs import Factory, define, field, frozen
 from msgspec import Raw, UnsetType
 
 from ccproxy.core.encoding import without_halves
-from ccproxy.core.errors import ClientError, InvalidRequest, MissingParameter
+from ccproxy.core.errors import (
+    ClientError,
+    InvalidRequest,
+    MissingParameter,
+    RequestTooLarge,
+)
+from ccproxy.core.json_text import has_more_values, with_short_strings
 from ccproxy.core.messages import MessagesRequest
 
 _T = TypeVar("_T")
@@ -24,6 +31,12 @@ _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BOM = b"\xef\xbb\xbf"
+_HALF = rb'"\ud800"'
+_SLICE_BYTES = 2**20
+_LONG_STRING = 2**12
+# More than a prompt of a million tokens usually has. To decode so many at once takes
+# less than a tenth of a second, in which nothing else runs.
+MOST_VALUES = 300_000
 
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 # JSON readers that use binary64 numbers cannot represent all larger integers.
@@ -45,23 +58,44 @@ def read_body(body: bytes) -> tuple[bytes, tuple[str, ...]]:
     Raises:
         InvalidRequest: the body is not UTF-8. Parts that are never decoded are checked,
             too.
+        RequestTooLarge: it has more than `MOST_VALUES` values.
     """
     body = body.removeprefix(_BOM)
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        raise InvalidRequest("the body is not UTF-8") from None
+    _check_utf8(body)
+    if has_more_values(body, MOST_VALUES):
+        raise RequestTooLarge(
+            f"the body has more than {MOST_VALUES:,} JSON values (texts, numbers, "
+            "lists and objects); send a shorter conversation, or long data as one text"
+        )
     mended = without_halves(body)
     return mended, () if mended is body else tuple(_halves(body))
 
 
+def _check_utf8(body: bytes) -> None:
+    # In slices: a text with one emoji takes four bytes a character.
+    decoder = getincrementaldecoder("utf-8")()
+    try:
+        for begin in range(0, len(body) + 1, _SLICE_BYTES):
+            end = begin + _SLICE_BYTES
+            decoder.decode(body[begin:end], final=end > len(body))
+    except UnicodeDecodeError:
+        raise InvalidRequest("the body is not UTF-8") from None
+
+
 def _halves(body: bytes) -> Iterator[str]:
     """The paths of the texts that contain an unpaired surrogate."""
+    # Python's decoder is slow at escapes.
+    short = with_short_strings(body, _LONG_STRING, _half_of)
     try:
-        yield from _walk(json.loads(body), "")
+        yield from _walk(json.loads(short), "")
     except (ValueError, RecursionError):
         # The body is decoded again later. The error is clearer there.
         return
+
+
+def _half_of(string: bytes) -> bytes:
+    """Half a pair if a long string has one, else an empty string."""
+    return b'""' if without_halves(string) is string else _HALF
 
 
 def _walk(value: Any, at: str) -> Iterator[str]:

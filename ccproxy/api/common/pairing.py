@@ -10,6 +10,7 @@ Source: ``MessageParam`` of anthropic-python 2.14 and the API's error messages.
 """
 
 import re
+from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
@@ -97,7 +98,8 @@ def _without_unfinished(
             and not {NO_ID, block.value.id} & answered
         ]
         adjustments.ignore(*(block.at for block in lost))
-        left = tuple(block for block in message.blocks if block not in lost)
+        places = {block.at for block in lost}
+        left = tuple(block for block in message.blocks if block.at not in places)
         if left or not lost:
             kept.append(evolve(message, content=left) if lost else message)
     return kept[::-1]
@@ -174,6 +176,7 @@ def _with_results_first(
     The order of the results does not change.
     """
     results: dict[str, Block] = {}
+    waiting = _Waiting(calls)
     rest: list[Message] = []
     first_at = ""
     for message in run:
@@ -185,11 +188,11 @@ def _with_results_first(
             adjustments.adjust(message.at)
         first_at = first_at or message.at
         for block in found:
-            _take_result(block, calls, results, param)
+            _take_result(block, waiting, results, param)
         others = [b for b in message.blocks if not isinstance(b.value, ToolResult)]
         if others:
             rest.append(evolve(message, content=tuple(others)))
-    _refuse_unanswered([c for c in calls if c.name not in results], param)
+    _refuse_unanswered(waiting.calls, param)
     if not results:
         return rest
     first: tuple[Block, ...] = tuple(results.values())
@@ -198,33 +201,61 @@ def _with_results_first(
     return (Message(_USER, first, first_at), *rest)
 
 
+class _Waiting:
+    """The calls of a turn that have no result yet, in order."""
+
+    def __init__(self, calls: Sequence[_Call]) -> None:
+        self._calls = {call.name: call for call in calls}
+        # The API's ids of the calls with each id of the client's.
+        self._names: dict[str, deque[str]] = {}
+        for call in calls:
+            self._names.setdefault(call.given, deque()).append(call.name)
+
+    def take(self, given: str) -> str | None:
+        """The name of the call that a result belongs to; None: there is none."""
+        names = self._names.get(given)
+        if names:
+            name = names.popleft()
+        elif given == NO_ID and self._calls:
+            name = next(iter(self._calls))
+            self._names[self._calls[name].given].popleft()
+        else:
+            return None
+        del self._calls[name]
+        return name
+
+    def has_been_called(self, given: str) -> bool:
+        """Whether a call, which may have its result, has an id of the client's."""
+        return given in self._names or (given == NO_ID and bool(self._names))
+
+    @property
+    def calls(self) -> Iterable[_Call]:
+        """The calls that wait."""
+        return self._calls.values()
+
+
 def _take_result(
-    block: Block, calls: Sequence[_Call], results: dict[str, Block], param: str
+    block: Block, waiting: _Waiting, results: dict[str, Block], param: str
 ) -> None:
     result = block.value
     if not isinstance(result, ToolResult):
         return
-    waiting = [call for call in calls if call.name not in results]
-    meant = [call for call in waiting if call.given == result.tool_use_id]
-    if not meant and result.tool_use_id == NO_ID:
-        meant = waiting
-    if not meant:
+    name = waiting.take(result.tool_use_id)
+    if name is None:
         # The error about a call without a result is clearer.
-        _refuse_unanswered(waiting, param)
+        _refuse_unanswered(waiting.calls, param)
         unnamed = result.tool_use_id == NO_ID
         shown = "without an id" if unnamed else repr(result.tool_use_id)
-        is_second = any(unnamed or c.given == result.tool_use_id for c in calls)
         why = (
             "is one too many; send one for each call"
-            if is_second
+            if waiting.has_been_called(result.tool_use_id)
             else "has no call in the assistant's message before it"
         )
         raise InvalidRequest(f"`{param}`: the tool result {shown} {why}", param=param)
-    name = meant[0].name
     results[name] = block.replaced(tool_use_id=name)
 
 
-def _refuse_unanswered(calls: Sequence[_Call], param: str) -> None:
+def _refuse_unanswered(calls: Iterable[_Call], param: str) -> None:
     for call in calls:
         shown = call.name if call.given == NO_ID else call.given
         raise InvalidRequest(

@@ -9,13 +9,22 @@ Source: docs/claude-cli-protocol.md, "Body mode".
 
 import json
 import re
+from hashlib import sha256
+
+from ccproxy.core.backend import LARGE_BYTES
+from ccproxy.core.json_text import outside_strings, with_short_strings
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 # JSON without a match has no number that the CLI changes.
 _SUSPECT = re.compile(rb"\d{16}|\d[eE.]|-0")
-_NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+# A longer number is found in parts, each of which is changed.
+_NUMBER = re.compile(rb"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,400})?")
 _LARGEST_INTEGER = 2**53
 _DIGITS = 20
+# As long as a match, so that none lies across two slices.
+_LONGEST_MATCH = 16
+_SLICE_BYTES = 2**16
+_LONG_STRING = 2**12
 
 
 def is_reprinted(raw: bytes) -> bool:
@@ -23,12 +32,27 @@ def is_reprinted(raw: bytes) -> bool:
 
     Cost: two scans, some ten milliseconds a megabyte.
     """
-    bare = _STRING.sub(b"", raw)
-    if _SUSPECT.search(bare) is not None and any(
+    is_large = len(raw) > LARGE_BYTES
+    bare = outside_strings(raw) if is_large else _STRING.sub(b"", raw)
+    if _has_suspect(bare) and any(
         _as_printed(match[0]) != match[0].decode() for match in _NUMBER.finditer(bare)
     ):
         return True
+    if is_large:
+        # Python's decoder is slow at escapes.
+        raw = with_short_strings(raw, _LONG_STRING, _digest)
     return _repeats_a_name(raw)
+
+
+def _has_suspect(bare: bytes) -> bool:
+    return any(
+        _SUSPECT.search(bare, begin, begin + _SLICE_BYTES + _LONGEST_MATCH) is not None
+        for begin in range(0, len(bare), _SLICE_BYTES)
+    )
+
+
+def _digest(string: bytes) -> bytes:
+    return b'"%b"' % sha256(string).hexdigest().encode()
 
 
 class _RepeatedName(Exception):

@@ -24,12 +24,15 @@ from msgspec import Raw
 
 from ccproxy.claude.schemas.shape import check_shape
 from ccproxy.claude.schemas.subschemas import target_of
+from ccproxy.claude.schemas.text_limits import SCHEMA_LIMITS
 from ccproxy.claude.schemas.upgrade import may_be_older, upgraded
 from ccproxy.core.errors import InvalidRequest
 
 _OBJECT = Raw(b'"object"')
 
 _COMBINED = ("anyOf", "oneOf", "allOf")
+# A smaller schema is within the limits.
+_SMALL_BYTES = 2**16
 # The longest chain of references and branches that is followed.
 _DEEPEST = 64
 
@@ -73,8 +76,12 @@ def argument_schema(given: Raw, at: str, *, is_checked: bool) -> ArgumentSchema:
             otherwise the provider's error explains the fault.
 
     Raises:
-        InvalidRequest: ``given`` is not a JSON Schema of type object.
+        InvalidRequest: ``given`` is not a JSON Schema of type object, or is too large.
     """
+    if len(memoryview(given)) > _SMALL_BYTES:
+        excess = SCHEMA_LIMITS.excess(bytes(given))
+        if excess is not None:
+            raise InvalidRequest(f"`{at}` is too large: {excess}", param=at)
     try:
         fields = _decode_shallow(given)
         made = _made(given, fields, at)

@@ -7,8 +7,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ccproxy.api.common.decoding import decode_json, read_body
-from ccproxy.core.errors import ClientError, InvalidRequest, MissingParameter
+from ccproxy.api.common.decoding import MOST_VALUES, decode_json, read_body
+from ccproxy.core.errors import (
+    ClientError,
+    InvalidRequest,
+    MissingParameter,
+    RequestTooLarge,
+)
 
 
 class Inner(msgspec.Struct):
@@ -194,3 +199,19 @@ def test_any_bytes_decode_or_are_a_client_error(body: bytes) -> None:
     except ClientError as error:
         found = error
     assert isinstance(found, Outer) or found.message
+
+
+def test_values_have_a_limit() -> None:
+    """To decode millions of them would keep everything else waiting."""
+    for most in (b"[%b1]", b'{"a": [%b1]}'):
+        with pytest.raises(RequestTooLarge, match="300,000 JSON values"):
+            read_body(most % (b"1," * MOST_VALUES))
+    text = b'["%b"]' % (b"1,[{" * MOST_VALUES)
+    assert read_body(text) == (text, ())
+
+
+def test_halves_of_pairs_in_a_long_text() -> None:
+    long = rb"\ud83d" + rb"\n" * 5000
+    body, paths = read_body(b'{"a": ["x", "%b", "%b"]}' % (long, long[7:]))
+    assert json.loads(body)["a"][1].startswith("\ufffd\n")
+    assert paths == ("a[1]",)
