@@ -19,7 +19,6 @@ from ccproxy.core.errors import StorageFailed
 from ccproxy.store.engine import Connections, DatabaseReplaced, Engines, open_engines
 from ccproxy.store.liveness import Liveness
 from ccproxy.store.records import ReferenceDeleted, UnknownItem
-from ccproxy.store.shield import shield
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -238,3 +237,23 @@ def _reason(error: BaseException | None) -> str:
     """The driver's message in one line, without the statement and its values."""
     cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
+
+
+def shield(work: "Deferred[_T]") -> "Deferred[_T]":
+    """Make a Deferred with the outcome of ``work``; its cancel does not reach ``work``.
+
+    Klein cancels the coroutine of a route when its client disconnects. The coroutine
+    then cancels the Deferred that it waits for, such as the opening of the database,
+    which other requests need.
+
+    After a cancel, the outcome of ``work`` is dropped. The caller has to make sure that
+    a failure of ``work`` is logged.
+    """
+    outcome: Deferred[_T] = Deferred()
+
+    def forward(result: Any) -> None:
+        if not outcome.called:
+            outcome.callback(result)
+
+    work.addBoth(forward)
+    return outcome

@@ -21,9 +21,8 @@ from twisted.logger import Logger
 from ccproxy.core.errors import StorageFailed
 from ccproxy.core.stream import Usage
 from ccproxy.core.usage import RateWindow, UsageKey, UsageReport, UsageTotals
-from ccproxy.store.database import Database
+from ccproxy.store.database import Database, shield
 from ccproxy.store.schema import rate_limits, usage
-from ccproxy.store.shield import shield
 
 _WRITE_SECONDS = 5.0
 # After a failed write.

@@ -19,8 +19,8 @@ from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
 from ccproxy.core.encoding import WireEvent
 from ccproxy.core.errors import CCProxyError, InternalError, StorageFailed
 from ccproxy.core.stream import Event, Failed
+from ccproxy.store.database import shield
 from ccproxy.store.responses import ResponseStore
-from ccproxy.store.shield import shield
 from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import RequestIdentity
 from ccproxy.web.observer import AnswerStats

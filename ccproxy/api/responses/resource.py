@@ -1,7 +1,8 @@
-"""The documents of a response, and of its items except calls. Pure.
+"""The documents of a response and of its items, and the events about them. Pure.
 
 A response always has all of its fields. `ccproxy.api.responses.tool_calls` encodes
-calls.
+calls. An event's ``event:`` equals its ``type``, and its ``sequence_number`` is its
+index in the list of all events (Open Responses, "Streaming").
 
 Source: ``ResponseResource``, ``Message`` and ``ReasoningBody`` of Open Responses;
 ``Response``, ``OutputMessage`` and ``ReasoningItem`` of OpenAI.
@@ -13,6 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from ccproxy.api.responses.request import Echo
+from ccproxy.core.encoding import TEXT, WireEvent, encode_json, halves_around_text
 from ccproxy.core.errors import (
     CCProxyError,
     ClientError,
@@ -211,3 +213,67 @@ def without_encrypted_content(item: dict[str, Any]) -> dict[str, Any]:
     if item["type"] != "reasoning" or "encrypted_content" not in item:
         return item
     return {name: value for name, value in item.items() if name != "encrypted_content"}
+
+
+class EventEncoder:
+    """Numbers and encodes events.
+
+    Args:
+        first: the number of the first event.
+    """
+
+    def __init__(self, first: int = 0) -> None:
+        self._number = first
+        self._delta_kind = ""
+        self._delta_head = self._delta_tail = b""
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next event."""
+        return self._number
+
+    def go_back(self, number: int) -> None:
+        """Continue with an earlier number, because later events were not sent."""
+        self._number = number
+
+    def event(self, kind: str, **fields: object) -> WireEvent:
+        """Encode an event with the next number."""
+        data = {"type": kind, **fields, "sequence_number": self._number}
+        self._number += 1
+        return WireEvent(kind, encode_json(data))
+
+    def status_events(
+        self, response: Mapping[str, Any], *kinds: str
+    ) -> list[WireEvent]:
+        """Encode events that have the response as it is now."""
+        return [self.event(f"response.{kind}", response=response) for kind in kinds]
+
+    def error(self, error: CCProxyError) -> WireEvent:
+        """Encode an error: flat, because some clients read the reason only here."""
+        about = {"code": error.code, "message": error.message, "param": error.param}
+        return self.event("error", **about)
+
+    def prepare(self, kind: str, fields: Mapping[str, object]) -> None:
+        """Prepare `delta`: encode the JSON around the text of an item's deltas."""
+        head, tail = halves_around_text({"type": kind, "delta": TEXT, **fields})
+        self._delta_kind = kind
+        self._delta_head = head
+        self._delta_tail = tail[:-1] + b',"sequence_number":'
+
+    def delta(self, text: str) -> WireEvent:
+        """Encode a delta event of the prepared item."""
+        number = b"%d}" % self._number
+        self._number += 1
+        data = self._delta_head + encode_json(text) + self._delta_tail + number
+        return WireEvent(self._delta_kind, data)
+
+
+def output_text(output: Sequence[Mapping[str, Any]]) -> str:
+    """The text of the messages among items."""
+    parts = [
+        part.get("text", "")
+        for item in output
+        if item["type"] == "message"
+        for part in item["content"]
+    ]
+    return "".join(parts)

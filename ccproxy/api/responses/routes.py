@@ -18,6 +18,7 @@ from ccproxy.api.responses.event_log import EventLog, EventLogReader
 from ccproxy.api.responses.items import INCLUDE_ENCRYPTED
 from ccproxy.api.responses.replay import ResponseReplay
 from ccproxy.api.responses.request import DecodedResponsesRequest, decode_responses
+from ccproxy.api.responses.resource import output_text
 from ccproxy.api.responses.response import ResponseDocument
 from ccproxy.api.responses.stored import deleted, item_list, shown_response
 from ccproxy.api.responses.turns import PreparedResponse, ResponseBuilder
@@ -168,7 +169,7 @@ class ResponsesRoutes(Routes):
                 "the model's summary was cut short; try again", cause=Cause.NO_SUMMARY
             )
         encryptor = await self._turns.encryptor()
-        item = compaction_item(context.hex, turn.encoder.text, encryptor)
+        item = compaction_item(context.hex, output_text(turn.encoder.output), encryptor)
         usage = turn.encoder.usage
         return json_response(
             context.request,

@@ -13,9 +13,12 @@ from typing import Any
 
 import msgspec
 
-from ccproxy.api.responses.event_encoder import EventEncoder
 from ccproxy.api.responses.items import DecodedItem
-from ccproxy.api.responses.resource import failed, without_encrypted_content
+from ccproxy.api.responses.resource import (
+    EventEncoder,
+    failed,
+    without_encrypted_content,
+)
 from ccproxy.core.encoding import WireEvent, encode_json
 from ccproxy.core.errors import CCProxyError, ShuttingDown
 
@@ -181,15 +184,14 @@ def end_of_stream(
     """
     document: Mapping[str, Any] = msgspec.json.decode(response)
     encoder = EventEncoder(after + 1)
-    events = []
+    events: list[WireEvent] = []
     if after < 0:
         created = {**document, "status": "in_progress", "error": None}
-        events.append(encoder.event("response.created", response=created))
+        events += encoder.status_events(created, "created")
     if error is not None:
         document = failed(document, error)
     # OpenAI's document has no event for a cancelled response.
-    events.append(encoder.event("response.failed", response=document))
-    return events
+    return [*events, *encoder.status_events(document, "failed")]
 
 
 def item_list(

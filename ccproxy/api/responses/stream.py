@@ -29,12 +29,12 @@ from typing import Any
 from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import ToolTable, agent_line, searched
 from ccproxy.api.responses.encryption import Encryptor
-from ccproxy.api.responses.event_encoder import EventEncoder
 from ccproxy.api.responses.request import Echo
 from ccproxy.api.responses.resource import (
     MESSAGE,
     REASONING,
     REFUSAL,
+    EventEncoder,
     OutputPart,
     failed,
     resource,
@@ -136,22 +136,10 @@ class ResponseStream:
         """The finished items, with encrypted content."""
         return self._output
 
-    @property
-    def text(self) -> str:
-        """The text of the finished messages."""
-        parts = [
-            part.get("text", "")
-            for item in self._output
-            if item["type"] == "message"
-            for part in item["content"]
-        ]
-        return "".join(parts)
-
     def queue(self) -> Sequence[WireEvent]:
         """Encode that the response is queued; before any other event."""
         self._was_queued = True
-        kinds = ("response.created", "response.queued")
-        return [self._encoder.event(kind, response=self.response) for kind in kinds]
+        return self._encoder.status_events(self.response, "created", "queued")
 
     @property
     def encoders(self) -> Sequence[Encode]:
@@ -211,16 +199,11 @@ class ResponseStream:
         if error is not None:
             self.error = error
             self.response = failed(self.response, error)
-        wire = []
         status = self.response["status"]
-        if self.error is not None:
-            # Flat, as in OpenAI's document: some clients read the reason only here.
-            about = {"code": self.error.code, "message": self.error.message}
-            wire.append(self._encoder.event("error", **about, param=self.error.param))
         # The documents have no event for a cancelled response.
         kind = "failed" if status == "cancelled" else status
-        wire.append(self._encoder.event(f"response.{kind}", response=self.response))
-        return wire
+        told = [] if self.error is None else [self._encoder.error(self.error)]
+        return [*told, *self._encoder.status_events(self.response, kind)]
 
     def _enter(self, phase: _Phase) -> Sequence[WireEvent]:
         if phase is self._phase:
@@ -238,15 +221,12 @@ class ResponseStream:
     def _begin(self) -> list[WireEvent]:
         self.response = self._snapshot("in_progress")
         kinds = ["in_progress"] if self._was_queued else ["created", "in_progress"]
-        return [
-            self._encoder.event(f"response.{kind}", response=self.response)
-            for kind in kinds
-        ]
+        return self._encoder.status_events(self.response, *kinds)
 
     def _open(self) -> list[WireEvent]:
         part = _PARTS[self._phase]
         item = part.item(self._item_id(part.prefix), "in_progress", None)
-        place = self._place(part)
+        place = {**self._place(part.prefix), part.index: 0}
         self._encoder.prepare(part.delta, {**place, **part.extra})
         return [
             self._added(item),
@@ -271,11 +251,10 @@ class ResponseStream:
         self._phase = _Phase.CALL
         opened = OpenCall(call, self._tools.identity(call.name))
         self._call = opened
-        identifier = self._item_id(opened.prefix)
+        place = self._place(opened.prefix)
         if opened.delta_event is not None:
-            place = {"item_id": identifier, "output_index": len(self._output)}
             self._encoder.prepare(opened.delta_event, place)
-        return [self._added(opened.item(identifier, "in_progress"))]
+        return [self._added(opened.item(place["item_id"], "in_progress"))]
 
     def _deltas(self, text: str) -> list[WireEvent]:
         """Encode a piece of a call, if there is one."""
@@ -296,7 +275,7 @@ class ResponseStream:
         part = _PARTS[self._phase]
         text = "".join(self._text)
         self._text.clear()
-        place = self._place(part)
+        place = {**self._place(part.prefix), part.index: 0}
         content = part.content(text)
         item = part.item(place["item_id"], status, content)
         if secret is not None:
@@ -312,13 +291,12 @@ class ResponseStream:
     def _close_call(self, call: OpenCall, status: str) -> list[WireEvent]:
         wire = self._deltas(call.end(is_whole=status == "completed"))
         self._call = None
-        item = call.item(self._item_id(call.prefix), status)
+        place = self._place(call.prefix)
         done = call.done()
         if done is not None:
             kind, about = done
-            place = {"item_id": item["id"], "output_index": len(self._output)}
             wire.append(self._encoder.event(kind, **place, **about))
-        return [*wire, self._done(item)]
+        return [*wire, self._done(call.item(place["item_id"], status))]
 
     def _signed(self, signature: str) -> list[WireEvent]:
         """Finish the block of thinking that a signature ends."""
@@ -333,10 +311,10 @@ class ResponseStream:
         query = searched(use)
         if query is not None:
             item = search_item(self._item_id("ws"), query)
-            return [self._added({**item, "status": "in_progress"}), self._done(item)]
+            return self._whole(item, status="in_progress")
         summary = REASONING.content(agent_line(use))
         item = REASONING.item(self._item_id(REASONING.prefix), "completed", summary)
-        return [self._added({**item, "summary": []}), self._done(item)]
+        return self._whole(item, summary=[])
 
     def _whole_reasoning(self, secret: Mapping[str, str]) -> list[WireEvent]:
         item = REASONING.item(self._item_id(REASONING.prefix), "completed", None)
@@ -349,6 +327,10 @@ class ResponseStream:
         if self._prefix:
             about["prefix"] = self._prefix
         return {"encrypted_content": self._encryptor.encrypt({**secret, **about})}
+
+    def _whole(self, item: dict[str, Any], **at_first: object) -> list[WireEvent]:
+        """Encode an item that has no deltas."""
+        return [self._added({**item, **at_first}), self._done(item)]
 
     def _added(self, item: Mapping[str, Any]) -> WireEvent:
         return self._encoder.event(
@@ -401,10 +383,8 @@ class ResponseStream:
     def _item_id(self, prefix: str) -> str:
         return f"{prefix}_{self._identifier}{len(self._output):04x}"
 
-    def _place(self, part: OutputPart) -> dict[str, Any]:
-        index = len(self._output)
-        identifier = self._item_id(part.prefix)
-        return {"item_id": identifier, "output_index": index, part.index: 0}
+    def _place(self, prefix: str) -> dict[str, Any]:
+        return {"item_id": self._item_id(prefix), "output_index": len(self._output)}
 
     def _shown(self, item: dict[str, Any]) -> dict[str, Any]:
         return item if self._echo.shows_encrypted else without_encrypted_content(item)
