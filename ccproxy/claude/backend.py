@@ -4,7 +4,6 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from attrs import evolve
-from msgspec import UnsetType
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.logger import Logger
@@ -25,7 +24,7 @@ from ccproxy.claude.installation.conformance import (
     ProbeResults,
 )
 from ccproxy.claude.installation.discovery import CLIDiscovery
-from ccproxy.claude.models import MODEL, NamedModel
+from ccproxy.claude.models import NamedModel
 from ccproxy.claude.native.completion import NativeCompletion
 from ccproxy.claude.native.pool import NativePool, NativeQuestion, SessionFactory
 from ccproxy.claude.native.prompt import Effort
@@ -49,7 +48,6 @@ from ccproxy.core.messages import MessagesRequest
 from ccproxy.core.usage import RateWindow
 
 _SCHEMA = "output_config.format.schema"
-_JSON_SCHEMA = "json_schema"
 
 
 class ClaudeBackend:
@@ -120,13 +118,7 @@ class ClaudeBackend:
             settings.max_queue, settings.queue_timeout, processes
         )
         self._native = NativePool(
-            sessions,
-            context.clock,
-            settings,
-            slots,
-            queue,
-            checker,
-            context.observer,
+            sessions, context.clock, settings, slots, queue, checker, context.observer
         )
         self._pool = Pool(
             WorkerFactory(launches.worker, context, self._breaker, self._conformance),
@@ -219,7 +211,7 @@ class ClaudeBackend:
         named = await self._read_model(request.model)
         if request.thinking is not None:
             named = evolve(named, thinks=False)
-        request = _as_named(request, named)
+        request = named.applied_to(request)
         await self._conformance.settle()
         await self._compile_schema(request)
         # The compose decision depends on the login, which the discovery finds out.
@@ -254,15 +246,10 @@ class ClaudeBackend:
         )
 
     async def _compile_schema(self, request: MessagesRequest) -> None:
-        form = request.output_format
-        if (
-            form is None
-            or form.type != _JSON_SCHEMA
-            or isinstance(form.schema, UnsetType)
-        ):
-            return
-        param = BodyPaths(names=request.paths).client_path(_SCHEMA) or _SCHEMA
-        await self._checker.compile(bytes(form.schema), param)
+        schema = request.output_schema
+        if schema is not None:
+            param = BodyPaths(names=request.paths).client_path(_SCHEMA) or _SCHEMA
+            await self._checker.compile(schema, param)
 
     def ask(
         self, question: PreparedQuestion, listener: Listener
@@ -410,14 +397,3 @@ class ClaudeBackend:
         self._update()
         self._pool.wake()
         self._native.wake()
-
-
-def _as_named(request: MessagesRequest, named: NamedModel) -> MessagesRequest:
-    """The request with what the model's name asks for."""
-    if named.thinks:
-        # The CLI's default is to think, whatever the model's own default is.
-        request = evolve(request, default_thinking="cli", shows_thinking=True)
-    if named.searches_web:
-        paths = (*request.web_search_paths, MODEL)
-        request = evolve(request, web_search_paths=paths)
-    return request

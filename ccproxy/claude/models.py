@@ -16,12 +16,13 @@ import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ccproxy.claude.model_names import LONG_CONTEXT, split_name
 from ccproxy.claude.protocol.records import ModelInfo
 from ccproxy.core.backend import ModelEntry, ModelSize
 from ccproxy.core.errors import ModelNotFound
+from ccproxy.core.messages import MessagesRequest
 
 # The CLI's efforts, the lowest first.
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -29,7 +30,7 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 FAMILIES = ("haiku", "sonnet", "opus")
 _DEFAULT = "default"
 # The name of the client's field in every API.
-MODEL = "model"
+_MODEL = "model"
 
 # Longer than any model's name.
 _LONGEST_NAME = 200
@@ -59,6 +60,16 @@ class NamedModel:
     thinks: bool = False
     searches_web: bool = False
     ignored: tuple[str, ...] = ()
+
+    def applied_to(self, request: MessagesRequest) -> MessagesRequest:
+        """The request with what the model's name asks for."""
+        if self.thinks:
+            # The CLI's default is to think, whatever the model's own default is.
+            request = evolve(request, default_thinking="cli", shows_thinking=True)
+        if self.searches_web:
+            paths = (*request.web_search_paths, _MODEL)
+            request = evolve(request, web_search_paths=paths)
+        return request
 
 
 class Catalogue:
@@ -143,7 +154,7 @@ class Catalogue:
             model=longer or base,
             thinks=split.thinks,
             searches_web=split.is_online,
-            ignored=(MODEL,) if is_unused else (),
+            ignored=(_MODEL,) if is_unused else (),
         )
 
     def _find(self, wanted: str) -> str | None:

@@ -201,3 +201,15 @@ class MessagesRequest:
         if isinstance(form, UnsetType):
             return None
         return msgspec.json.decode(form, type=OutputFormat | None)
+
+    @property
+    def output_schema(self) -> bytes | None:
+        """The JSON Schema of the required format; None: the client requires none.
+
+        Raises:
+            msgspec.ValidationError: as for `output_format`.
+        """
+        form = self.output_format
+        if form is None or form.type != "json_schema":
+            return None
+        return None if isinstance(form.schema, UnsetType) else bytes(form.schema)
