@@ -1,4 +1,4 @@
-"""The CLI's program: where it is, whether it is one, and its version.
+"""Finds the CLI's program, and checks the program and its version.
 
 Source: docs/claude-cli-protocol.md, "Versions".
 """
@@ -21,14 +21,14 @@ OLDEST_VERSION = (2, 1, 251)
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 # `claude --version` takes 10 ms; a booting machine may need a minute.
 _VERSION_SECONDS = 60
-# npm's package has this in the place of the program until its install script has run.
+# A text in the stub that npm's package has until its install script has run.
 _STUB = b"claude native binary not installed"
 _STUB_BYTES = 4096
 
 
 @frozen
 class ClaudeBinary:
-    """The CLI's path, and where it was found, such as ``on PATH``."""
+    """The CLI's path, and the place where it was found, such as ``on PATH``."""
 
     binary: Path
     place: str
@@ -43,7 +43,7 @@ def locate_claude(explicit: Path | None, search_path: str | None) -> ClaudeBinar
     """Find the CLI: at ``explicit``, else on PATH, else in the wheel.
 
     Raises:
-        ClaudeUnavailable: there is no CLI; says how to get one.
+        ClaudeUnavailable: there is no CLI; the message says how to get one.
     """
     if explicit is not None:
         # A name alone may be a file in the working directory, or a program on PATH.
@@ -78,10 +78,10 @@ def _bundled_claude() -> Path | None:
 
 
 def check_program(binary: Path) -> None:
-    """Refuse a file that is surely no CLI; reads 4 kB of it.
+    """Refuse a file that is certainly not the CLI; reads 4 kB of the file.
 
     Raises:
-        ClaudeUnavailable: says what helps.
+        ClaudeUnavailable: the file is not the CLI; the message says what to do.
     """
     if not os.access(binary, os.X_OK):
         raise ClaudeUnavailable(
@@ -109,7 +109,7 @@ def read_version(binary: Path) -> str:
     """The CLI's version, such as ``2.1.330``; blocks for about 10 ms.
 
     Raises:
-        ClaudeUnavailable: it does not run, or prints something else.
+        ClaudeUnavailable: the program does not run, or prints no version.
     """
     check_program(binary)
     try:
@@ -137,7 +137,7 @@ def check_version(version: str) -> None:
     """Refuse a CLI that is too old to be safe.
 
     Raises:
-        ClaudeUnavailable: says why, and how to update.
+        ClaudeUnavailable: the CLI is too old; the message says how to update it.
     """
     match = _VERSION.search(version)
     if match is None or tuple(map(int, match.groups())) < OLDEST_VERSION:
@@ -145,7 +145,7 @@ def check_version(version: str) -> None:
 
 
 def too_old(version: str) -> ClaudeUnavailable:
-    """The error for an old CLI; an empty ``version``: it is unknown."""
+    """The error for an old CLI; empty ``version``: the version is unknown."""
     oldest = ".".join(map(str, OLDEST_VERSION))
     what = f"version {version}" if version else "of an unknown version"
     return ClaudeUnavailable(

@@ -1,4 +1,4 @@
-"""How the CLI is started: arguments and environment.
+"""The command line and the environment of the CLI.
 
 `LaunchSpec` is a value that a test can compare. Only `exec_prefix` looks at the
 machine.
@@ -19,12 +19,12 @@ from msgspec import Raw
 
 from ccproxy.core.errors import Cause, ClaudeUnavailable
 
-# This variable marks every process of a session, whatever its parent and group are.
+# This variable marks every process of a session, also those that have left its group.
 MARKER = "CCPROXY_SESSION"
 
 
-# Passed on: what a program needs to find its files, its language, the network and a
-# login. Other variables of the proxy are not passed on.
+# The proxy's variables that the CLI gets: those by which a program finds its files, its
+# language, the network and a login.
 _ALLOWED = frozenset(
     (
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ"),
@@ -36,11 +36,12 @@ _ALLOWED = frozenset(
     )
 )
 _ALLOWED_PREFIXES = ("LC_", "XDG_", "ANTHROPIC_", "CLAUDE_", "AWS_", "VERTEX_REGION_")
-# Variables that the proxy or a request sets, and those of a parent Claude Code.
+# Variables that the CLI does not get: the proxy or a request sets them, or they come
+# from a Claude Code in which the proxy runs.
 _DENIED = frozenset(
     (
         *("CLAUDE_BIN", "CLAUDE_MODEL"),
-        # Each CLI would put its socket there, and leave it when it is killed.
+        # Each CLI would put its socket there; a killed CLI would leave it behind.
         "XDG_RUNTIME_DIR",
         *("CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT"),
         *("CLAUDE_CODE_EXTRA_BODY", "CLAUDE_CODE_MAX_OUTPUT_TOKENS"),
@@ -56,7 +57,8 @@ _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 # client's own timeout. A value of the operator takes precedence.
 _DEFAULTS = {"CLAUDE_CODE_MAX_RETRIES": "4"}
 
-# The CLI must add nothing to requests; these values take precedence over all others.
+# These values keep the CLI from adding anything to requests. They take precedence over
+# all others.
 _FIXED = {
     "ENABLE_TOOL_SEARCH": "false",
     "DISABLE_AUTOUPDATER": "1",
@@ -66,7 +68,7 @@ _FIXED = {
     "DISABLE_ERROR_REPORTING": "1",
     # With `--debug-to-stderr`: the provider's error messages, and no other output.
     "CLAUDE_CODE_DEBUG_LOG_LEVEL": "error",
-    # A second protection against `@path`; no files of the host in any prompt.
+    # A second protection against `@path`, and no files of the host in any prompt.
     "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
     "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
@@ -109,16 +111,15 @@ _PROVIDER = re.compile(
 
 @frozen(kw_only=True)
 class LaunchSpec:
-    """How one CLI is started.
+    """The command line and the environment of one CLI process.
 
     Attributes:
         binary: the program.
-        prefix: programs that exec the CLI: private cwd, own session, SIGTERM when the
-            proxy dies.
+        prefix: the programs that exec the CLI; see `exec_prefix`.
         cwd: an empty directory of the proxy.
         scratch: directory for the temporary folders of sessions.
         environment: all variables of the CLI.
-        model: the model that it starts with.
+        model: the model with which the CLI starts.
         agent_tools: Claude Code's own tools that are on.
         mcp_servers: names of tool servers whose tools may be called.
         arguments: further arguments.
@@ -143,7 +144,7 @@ class LaunchSpec:
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The whole command; it has nothing of any prompt."""
+        """The whole command line, which contains nothing of any request."""
         tools = ",".join(self.agent_tools)
         servers = (f"mcp__{name}" for name in self.mcp_servers)
         allowed = ",".join((*servers, *self.agent_tools))
@@ -170,11 +171,11 @@ class LaunchSpec:
         )
 
     def for_body_mode(self, betas: Collection[str] = ()) -> "LaunchSpec":
-        """The same for workers, whose bodies the proxy composes.
+        """The launch of a worker, whose bodies the proxy composes.
 
         Args:
-            betas: named in the header of their requests, besides those of the CLI and
-                the operator.
+            betas: further betas for the header of its requests, besides those of the
+                CLI and the operator.
         """
         named = self.environment.get(_BETAS, "").split(",")
         wanted = dict.fromkeys(b.strip() for b in (*named, *betas) if b.strip())
@@ -187,7 +188,7 @@ class LaunchSpec:
         )
 
     def for_native_mode(self, mcp_server: str) -> "LaunchSpec":
-        """The same for a process of native mode.
+        """The launch of a process of native mode.
 
         Args:
             mcp_server: the name of the server that offers the client's tools.
@@ -199,18 +200,19 @@ class LaunchSpec:
         )
 
     def without(self, tools: Collection[str]) -> "LaunchSpec":
-        """The same without some of Claude Code's own tools.
+        """The launch without some of Claude Code's own tools.
 
-        Otherwise the CLI would run its own tool, not the client's of the same name.
+        Without this, the CLI would run its own tool instead of the client's tool with
+        the same name.
         """
         left = tuple(name for name in self.agent_tools if _bare(name) not in tools)
         return self if left == self.agent_tools else evolve(self, agent_tools=left)
 
     def marked(self, mark: str) -> "LaunchSpec":
-        """The same for one session, whose processes carry ``mark``.
+        """The launch of one session; its processes have ``mark`` in their environment.
 
-        Temporary files have a separate folder, because the CLI leaves some of them even
-        after a normal end.
+        Each session has its own folder for temporary files, because the CLI leaves some
+        of them behind even after a normal end.
         """
         own = {MARKER: mark, "TMPDIR": str(self.temporary(mark))}
         return evolve(self, environment={**self.environment, **own})
@@ -269,13 +271,14 @@ def operator_body(environment: Mapping[str, str]) -> Mapping[str, Raw]:
 
 
 def exec_prefix(cwd: Path, search_path: str | None) -> tuple[str, ...]:
-    """Programs that change the directory and exec the CLI.
+    """The programs that change the directory and exec the CLI.
 
-    On Linux ``env --chdir`` (GNU coreutils), ``setpriv`` and ``setsid``
-    (util-linux): the CLI has its own session, so that Ctrl-C does not reach it, and
-    gets SIGTERM when the proxy dies in any way. Twisted can then use ``posix_spawn``;
-    its ``path=`` would need a fork. On other systems a shell changes the directory,
-    and the CLI ends at the end of its stdin.
+    On Linux, these are ``env --chdir`` (GNU coreutils), ``setpriv`` and ``setsid``
+    (util-linux). ``setsid`` gives the CLI its own session, so that Ctrl-C does not
+    reach it. ``setpriv`` makes the kernel send SIGTERM to the CLI when the proxy dies.
+    Because of ``env``, Twisted can use ``posix_spawn``; its ``path=`` would need a
+    fork. On other systems, a shell changes the directory, and a CLI whose proxy has
+    died ends at the end of its stdin.
     """
     tools = [shutil.which(name, path=search_path) for name in _LINUX_TOOLS]
     if sys.platform.startswith("linux") and all(tools):

@@ -1,4 +1,4 @@
-"""What the owner of a CLI process gets: its lines, and how it ended. Pure."""
+"""The interface of a CLI process to its owner: the lines, and the exit. Pure."""
 
 import signal
 from typing import Protocol
@@ -19,8 +19,8 @@ class ProcessExit:
     Attributes:
         code: exit status; None: a signal ended the process.
         signal: number of the signal; None: the process exited.
-        stderr: its last 32 kB.
-        rest: stdout after the last whole line.
+        stderr: the last 32 kB of stderr.
+        rest: the bytes of stdout after the last complete line.
     """
 
     code: int | None
@@ -45,7 +45,7 @@ class ProcessOwner(Protocol):
     """The receiver of a process's output and end."""
 
     def lines_received(self, lines: list[bytes]) -> None:
-        """Take the whole lines of one read, at least one."""
+        """Take the complete lines of one read, at least one line."""
 
     def garbage_received(self, error: WireError) -> None:
         """Note that a line is too long, or that too many lines are not JSON."""

@@ -1,16 +1,16 @@
-"""One CLI child process: bytes to stdin, lines from stdout, and its end.
+"""The Twisted protocol of one CLI process: stdin, lines of stdout, and the end.
 
 =============  ==========================================================
 RUNNING        lines go to the owner, `send` writes to stdin
-TERMINATING    stdout is dropped; the CLI has got SIGTERM, and gets SIGKILL
+TERMINATING    stdout is dropped; SIGTERM was sent, and SIGKILL follows
                after the grace time; `kill` sends SIGKILL at once
 ENDED          reaped, pipes closed; the owner has been called
 =============  ==========================================================
 
-SIGTERM comes first: the CLI then stops its own children and removes its lock and
-session files, in about 60 ms (with a running Bash tool 1.5 s). After SIGKILL all of
-these remain. Processes that outlive the CLI are found by its process group, and by the
-mark in their environment, and are killed.
+After SIGTERM, the CLI stops its children and removes its lock and session files within
+about 60 ms (1.5 s with a running Bash tool). After SIGKILL, its children and files
+remain. So `ClaudeProcess` removes the files. It finds the processes that outlive the
+CLI by the CLI's process group, and by the mark in their environment, and kills them.
 
 Twisted would write in the next turn of the reactor, and change the epoll registration
 before and after the write. The CLI gets three or four short lines for each request and
@@ -20,10 +20,10 @@ reads them at once, so the extra turn would be most of the cost of such a line. 
 =============  ==================================  ===============================
 state of pipe  what happens to data                next state
 =============  ==================================  ===============================
-open           it is written at once; Twisted      full, if Twisted gets a rest
-               gets what does not fit
-full           Twisted gets it, and writes it      open, when Twisted has written
-               after the rest                      all
+open           written at once; if the pipe gets   full, if there is a rest
+               full, Twisted gets the rest
+full           Twisted gets the data, and writes   open, when Twisted has written
+               it after the rest                   everything
 =============  ==================================  ===============================
 
 Source: docs/twisted-notes.md, "Child processes"; docs/claude-cli-protocol.md, "What is
@@ -66,9 +66,10 @@ from ccproxy.core.errors import Cause, ClaudeUnavailable, Overloaded
 
 # A CLI with a running tool needs 1.5 s to end by itself.
 GRACE_SECONDS = 3.0
-# The pipes of a reaped process are closed after this time if another holds them.
+# If another process holds the pipes of a reaped process, they are closed after this
+# time.
 _RELEASE_SECONDS = 2.0
-# So much, because an error of the provider's may quote a part of the request.
+# Large, because an error of the provider may quote a part of the request.
 _STDERR_BYTES = 2**15
 _MOST_NOISE = 100  # lines
 _STDERR = 2
@@ -94,14 +95,14 @@ class ChildStdin:
         if not data:
             return
         if not self._is_full and self._pipe is not None:
-            # The transport calls `resumeProducing` now, when that does nothing yet,
-            # and again when all is written.
+            # `registerProducer` calls `resumeProducing` at once, which has to do
+            # nothing yet. The next call comes when everything is written.
             self._transport.registerProducer(self, False)
             self._is_full = True
         self._transport.write(data)
 
     def resumeProducing(self) -> None:
-        """Note that all is written; called by Twisted only."""
+        """Note that Twisted has written everything; called by Twisted only."""
         if self._is_full:
             self._is_full = False
             self._transport.unregisterProducer()
@@ -152,7 +153,7 @@ class ClaudeProcess(ProcessProtocol):
         self._paused = False
         self._splitter = LineSplitter()
         self._stderr = b""
-        # Counted since the last read that had lines, and only the CLI's.
+        # The lines that are not JSON, since the last read that had only JSON lines.
         self._noisy_lines = 0
         self._temporary = launch.temporary(mark)
         self._pid: int | None = None
@@ -171,8 +172,8 @@ class ClaudeProcess(ProcessProtocol):
         """Start a CLI.
 
         Raises:
-            ClaudeUnavailable: there is no such program, or it is no CLI.
-            Overloaded: the machine has no room for a process or a descriptor.
+            ClaudeUnavailable: there is no such program, or it is not the CLI.
+            Overloaded: the system has no process or file descriptor left.
         """
         check_program(launch.binary)
         protocol = cls(launch, mark, owner, clock)
@@ -226,10 +227,10 @@ class ClaudeProcess(ProcessProtocol):
             self._stdin.write(line)
 
     def read_errors(self) -> str:
-        """What the CLI has written to stderr since `forget_errors`; its last 32 kB.
+        """The CLI's stderr since `forget_errors`, at most its last 32 kB.
 
-        All that is in the pipe is read: the CLI may have written an error just before
-        the line on stdout that reports the error.
+        This method reads everything that is in the pipe, because the CLI writes an
+        error to stderr just before the line on stdout that reports the error.
         """
         before = None
         while self._stderr != before and (pipe := self.transport.pipes.get(_STDERR)):
@@ -238,7 +239,7 @@ class ClaudeProcess(ProcessProtocol):
         return self._stderr.decode("utf-8", "replace")
 
     def forget_errors(self) -> None:
-        """Forget what the CLI has written to stderr."""
+        """Forget the CLI's stderr so far."""
         self._stderr = b""
 
     def pause(self) -> None:
@@ -254,10 +255,10 @@ class ClaudeProcess(ProcessProtocol):
             self.transport.resumeProducing()
 
     def terminate(self) -> "Deferred[None]":
-        """Stop the process and everything it started.
+        """Stop the process and all processes that it has started.
 
         Fires with None when the process is reaped and its pipes are closed; never
-        fails. To cancel the Deferred does not keep the process from being stopped.
+        fails. On cancel, the process is stopped nevertheless.
         """
         if self._state is _State.ENDED:
             return succeed(None)
@@ -274,7 +275,7 @@ class ClaudeProcess(ProcessProtocol):
     def kill(self) -> None:
         """Kill the process at once; the Deferred of `terminate` fires at its end.
 
-        After SIGTERM the CLI runs for about 60 ms more, and could send another request.
+        After SIGTERM, the CLI would run for about 60 ms more and could send a request.
         """
         if self._state is not _State.ENDED:
             self._stop(signal.SIGKILL)
@@ -305,7 +306,7 @@ class ClaudeProcess(ProcessProtocol):
         noise = [line for line in lines if is_noise(line)]
         self._noisy_lines += len(noise)
         if self._noisy_lines > _MOST_NOISE:
-            # After so many, a line of the CLI may never come.
+            # After so many of them, a line of the CLI may never come.
             error = f"too many lines that are not JSON: {self._noisy_lines}"
             self._owner.garbage_received(WireError(error))
             return []

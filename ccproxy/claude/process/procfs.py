@@ -1,4 +1,4 @@
-"""Processes in ``/proc``, and the files that a killed CLI leaves.
+"""Finds processes in ``/proc``, and the files that a killed CLI leaves behind.
 
 Source: proc(5); docs/claude-cli-protocol.md, "What is left behind".
 """
@@ -18,10 +18,12 @@ _PROC = Path("/proc")
 
 
 def marked_processes(mark: str, proc: Path = _PROC) -> Sequence[int]:
-    """Ids of the live processes that carry a session's mark; 2 ms for a hundred.
+    """The ids of all processes that have a session's mark in their environment.
 
-    Finds children of the CLI that have detached themselves, unless they have cleared
-    their environment. Empty without ``/proc``.
+    This finds children of the CLI that have detached themselves, unless they have
+    cleared their environment. Empty without ``/proc``.
+
+    Cost: 2 ms for a hundred processes.
     """
     needle = f"{MARKER}={mark}".encode()
     return [
@@ -32,7 +34,7 @@ def marked_processes(mark: str, proc: Path = _PROC) -> Sequence[int]:
 
 
 def processes_in(folder: Path, proc: Path = _PROC) -> Sequence[int]:
-    """Ids of the live processes whose temporary folder is within a folder."""
+    """The ids of all processes whose temporary folder is within ``folder``."""
     needle = os.fsencode(f"TMPDIR={folder}/")
     return [
         int(entry.name)
@@ -49,7 +51,7 @@ def resident_bytes(pid: int, proc: Path = _PROC) -> int:
 
 
 def is_stopped(pid: int, proc: Path = _PROC) -> bool:
-    """Whether a process is stopped (SIGSTOP) or has ended, as far as known."""
+    """Whether a process is stopped (SIGSTOP) or has ended; False if unknown."""
     state = _read(proc, pid, "stat").rpartition(b") ")[2][:1]
     return state in (b"T", b"t", b"Z", b"X")
 
@@ -59,10 +61,11 @@ class _SessionEntry(msgspec.Struct, rename="camel"):
 
 
 def leftovers(environment: Mapping[str, str], pid: int) -> Sequence[Path]:
-    """Files that a CLI removes at a normal end.
+    """The files that the CLI removes only at a normal end.
 
-    These are its entry in the list of running sessions, the key beside it, and its
-    socket, which is elsewhere if the path of its temporary folder is too long.
+    These are the CLI's entry in its list of running sessions, the key beside the entry,
+    and the CLI's socket. The socket is outside the temporary folder if the path of the
+    folder is too long.
     """
     home = Path(environment.get("HOME") or "/")
     config = Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")
@@ -85,9 +88,9 @@ def kill_each(pids: Iterable[int]) -> None:
 
 
 def _read(proc: Path, pid: int, name: str) -> bytes:
-    """A short file about a process; empty where there is none.
+    """A short file about a process; empty if the file does not exist.
 
-    Each question reads two of them, so no `Path` is made.
+    Two such files are read for each question. Making a `Path` would take longer.
     """
     try:
         with open(f"{proc}/{pid}/{name}", "rb", buffering=0) as file:

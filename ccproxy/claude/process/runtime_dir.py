@@ -1,9 +1,9 @@
-"""The server's folder for its CLIs' files; removes folders of killed servers.
+"""The server's folder for the files of its CLIs; removes folders of killed servers.
 
-A server locks a file in its folder. The system frees the lock at the server's end, in
-whatever way it ends. So a folder whose lock is free belongs to no server: the next
-server removes it, and kills processes that still use it, such as a CLI that was stopped
-(SIGSTOP) when its server was killed.
+A server locks a file in its folder. The system releases the lock when the server ends,
+even if it is killed. So a folder without a locked file belongs to no server. The next
+server removes this folder, and kills processes that still use it, such as a CLI that
+was stopped (SIGSTOP) when its server was killed.
 """
 
 import fcntl
@@ -24,10 +24,10 @@ _LOCK = "owner"
 
 
 class RuntimeDirectory:
-    """A folder that is removed with its server, or at the start of the next one.
+    """A folder that this server removes at its end, or else the next server.
 
     Attributes:
-        path: readable for this user only.
+        path: the folder; only this user can read it.
     """
 
     _log = Logger()
@@ -52,7 +52,9 @@ class RuntimeDirectory:
                 if is_abandoned:
                     kill_each(processes_in(folder))
                     shutil.rmtree(folder, ignore_errors=True)
-                    self._log.info("removed what a killed server left: {f}", f=folder)
+                    self._log.info(
+                        "removed the folder of a killed server: {f}", f=folder
+                    )
 
 
 @contextmanager

@@ -211,10 +211,10 @@ def _decode_halved(line: bytes) -> Record | None:
 
 
 class HalvedDeltas:
-    """Joins halves of surrogate pairs that are in two deltas of one message.
+    """Joins the halves of a surrogate pair that are in two deltas of one message.
 
     Attributes:
-        last: the delta whose first half waits for its second; None: no half waits.
+        last: the delta whose first half waits for the second half; None: no half waits.
     """
 
     def __init__(self) -> None:
@@ -222,10 +222,11 @@ class HalvedDeltas:
         self.last: BlockDeltaEvent | None = None
 
     def join(self, event: BlockDeltaEvent) -> list[BlockDeltaEvent]:
-        """The delta, with the waiting half at its start; a half at its end waits.
+        """The delta with the waiting half put before it, and without a half at its end.
 
-        A half whose other half does not follow becomes U+FFFD, in a delta of its own if
-        the next delta is of another kind.
+        The half at the end waits for the next delta. A half whose other half does not
+        follow becomes U+FFFD. If the next delta is of another type, U+FFFD comes before
+        it in a delta of its own.
         """
         last = self.last
         if last is not None and type(last.delta) is not type(event.delta):
@@ -243,7 +244,7 @@ class HalvedDeltas:
         return [joined]
 
     def rest(self) -> list[BlockDeltaEvent]:
-        """A delta with U+FFFD, if a half waits: its second did not come."""
+        """A delta with U+FFFD if a half waits, because the second half did not come."""
         last, self.last, self._half = self.last, None, ""
         if last is None:
             return []

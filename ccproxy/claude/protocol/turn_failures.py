@@ -123,7 +123,7 @@ class RefusalTracker:
 
 
 class TurnPhase(Enum):
-    """How far an answer is; the modules of the decoders have tables of the phases."""
+    """The phase of an answer; the decoders' modules have tables of the phases."""
 
     WAITING = auto()
     STREAMING = auto()
@@ -133,10 +133,11 @@ class TurnPhase(Enum):
 
 
 class FallibleTurn:
-    """The base of the decoders of both modes: how their turns fail.
+    """Base class of the decoders of both modes: handles the failures of a turn.
 
     Args:
-        wall_seconds: Unix time of the question; rate limits end relative to it.
+        wall_seconds: Unix time of the question; the time until the reset of a rate
+            limit is counted from it.
     """
 
     def __init__(self, wall_seconds: float) -> None:
@@ -165,7 +166,7 @@ class FallibleTurn:
         try:
             return self._received(record)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            # Raw parts are decoded here for the first time, as UTF-8, too.
+            # Some parts of the record were raw JSON and are decoded only here.
             raise WireError(f"an answer of an unknown shape: {error}") from None
 
     def _received(self, record: Record) -> list[Event]:

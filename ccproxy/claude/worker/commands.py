@@ -1,22 +1,24 @@
-"""The commands of a worker to its CLI, each of which is acknowledged.
+"""The commands of a worker to its CLI; the CLI acknowledges each command.
 
-A command is done when the CLI has acknowledged it. It fails with `WorkerLost` if the
-CLI refuses it, does something else, or takes too long.
+A command is done when the CLI has acknowledged it. It fails with `ClaudeFailed` if the
+CLI refuses it, and with `WorkerLost` if the CLI does not answer in time, or reports
+that it has not done what the command asks for.
 
-`RequestGuard` keeps a CLI from sending requests of its own once an answer has begun.
+`RequestGuard` keeps a CLI from sending requests of its own once an answer has begun. It
+sets a limit in the CLI:
 
 =======  =====================================================================
-OPEN     every request of the CLI goes upstream; a timer may run
+OPEN     the CLI can send requests; the timer for the limit may run
 CLOSING  the limit is written
 CLOSED   the limit is acknowledged: the turn has no further request
 =======  =====================================================================
 
-A retry of the current request goes upstream in any state.
+A retry of the current request is sent in any state.
 
-The limit costs the CLI 10 ms of processor time, so it is not set for short answers. If
-the CLI would send a request of its own after a short answer, its process is killed
-instead, and a new process has to start. On a loaded machine one further request may go
-upstream before the signal arrives; its answer is dropped.
+The limit takes the CLI 10 ms of processor time, so an answer that ends before the timer
+has no limit. If the CLI would send a request of its own after such an answer, its
+process is killed instead, and a new process has to start. On a loaded machine, one
+further request may be sent before the signal arrives; its answer is dropped.
 
 Source: docs/claude-cli-protocol.md, "Body mode", "One question" and "Sizes and times";
 and "Requests of its own": the limit, written 10 ms before the end of the answer or
@@ -41,8 +43,8 @@ from ccproxy.claude.protocol.control import ControlChannel, LineWriter, in_piece
 from ccproxy.claude.protocol.records import InitializeAnswer
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed
 
-# A CLI carries out a command in 15 ms, and 1 s more for each 20 MB of a body; on a
-# loaded machine several times as long. After this time a new process is faster.
+# A CLI carries out a command in 15 ms, plus 1 s for each 20 MB of a body. A loaded
+# machine takes several times as long. After this time, a new process is faster.
 _TIMEOUT_SECONDS = 3.0
 BYTES_A_SECOND = 4_000_000
 # Shorter bodies are written in one piece, in some milliseconds.
@@ -51,7 +53,7 @@ _WHOLE_BYTES = 2**18
 _WARM_UP = "This is not to be asked of anybody."
 
 _T = TypeVar("_T")
-# An answer of the provider's takes longer, even one of a few words.
+# Every answer of the provider takes longer, even an answer of a few words.
 _SHORT_SECONDS = 0.05
 
 
@@ -74,11 +76,11 @@ class Commands:
     """Sends commands to one CLI.
 
     Attributes:
-        system: the system prompt of the CLI; None: it never had one.
-        has_body: whether the CLI may still hold the body of a question.
+        system: the system prompt of the CLI; None: the CLI never had one.
+        has_body: whether the CLI may still have the body of a question.
 
     Args:
-        controls: control requests to the CLI.
+        controls: sends control requests to the CLI.
         writer: writes lines to the CLI.
         clock: for time limits.
         cache_ttl: lifetime of cached prompts if the question does not set it; None:
@@ -109,7 +111,8 @@ class Commands:
 
         Raises:
             ClaudeUnavailable: the CLI is too old.
-            WorkerLost: the CLI refuses, or takes longer than ``seconds``.
+            ClaudeFailed: the CLI refuses.
+            WorkerLost: the CLI takes longer than ``seconds``.
         """
         reply = await self._within(self._controls.ask(requests.initialize("")), seconds)
         answer = codec.decode_initialize(reply.response.response)
@@ -150,13 +153,13 @@ class Commands:
         await self._done(waiters, _TIMEOUT_SECONDS + size_bytes / BYTES_A_SECOND)
 
     async def prepare_warm_up(self, model: str) -> None:
-        """Make the CLI answer the next question without a request."""
+        """Make the CLI refuse the next question by itself, without a request."""
         self.has_body = True
         settings = requests.body_settings(model=model, effort=None, body="{}")
         await self._send_all((settings, requests.limit_to_one_request()))
 
     async def ask(self, text: str = _WARM_UP) -> None:
-        """Write the question; done when it is written."""
+        """Write the question; returns when it is written."""
         self._uuid = uuid = str(uuid4())
         if len(text) <= _WHOLE_BYTES:
             self._writer.send(requests.question(text, uuid))
@@ -174,7 +177,7 @@ class Commands:
             )
 
     async def rewind(self) -> None:
-        """Remove the question from the conversation, after its turn."""
+        """Remove the question from the CLI's conversation, after the turn."""
         uuid, self._uuid = self._uuid, ""
         reply = await self._controls.ask(requests.rewind_conversation(uuid, uuid))
         answer = codec.decode_rewound(reply.response.response)
@@ -195,7 +198,7 @@ class Commands:
         await self._send_all((requests.without_body(),))
 
     async def _send_all(self, commands: Sequence[Mapping[str, object]]) -> None:
-        """Send commands in one write; done when all are acknowledged."""
+        """Send commands in one write; returns when all are acknowledged."""
         await self._done(self._controls.ask_all(commands), _TIMEOUT_SECONDS)
 
     async def _done(
@@ -223,15 +226,15 @@ class Commands:
 
 
 class Initialization:
-    """One CLI's initialization.
+    """The initialization of one CLI, for which several callers can wait.
 
     Attributes:
-        answer: the CLI's answer; None: it is not initialized yet.
+        answer: the CLI's answer; None: the CLI is not initialized yet.
 
     Args:
         initialize: initializes the CLI.
-        opened: called when that is done, before the callers of `wait` continue.
-        failed: called if that fails; it must call `fail`.
+        opened: called after the initialization, before the callers of `wait` continue.
+        failed: called if the initialization fails; has to call `fail`.
     """
 
     def __init__(
@@ -249,7 +252,7 @@ class Initialization:
         self.answer: InitializeAnswer | None = None
 
     async def wait(self) -> InitializeAnswer:
-        """Begin if it has not begun, and wait until it is done.
+        """Wait for the initialization; the first call starts it.
 
         Raises:
             CCProxyError: the initialization failed.
@@ -267,7 +270,7 @@ class Initialization:
         return await waiter
 
     def fail(self, error: Exception) -> None:
-        """Fail all callers of `wait`, later ones too."""
+        """Make all calls of `wait` fail, later calls too."""
         self._error = error
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -314,7 +317,7 @@ class RequestGuard:
         return self._state is _State.CLOSED
 
     def answer_begun(self, *, is_short: bool) -> None:
-        """Set the limit: at once for a short answer, else after a moment."""
+        """Set the limit: at once for a short answer, otherwise after a moment."""
         if self._state is not _State.OPEN or self._timer is not None:
             return
         if is_short:
@@ -332,7 +335,8 @@ class RequestGuard:
         """Note that the settings of the next question have removed the limit.
 
         Args:
-            is_closed: they have set it again, and were acknowledged.
+            is_closed: whether these settings have set the limit again, and the CLI has
+                acknowledged them.
         """
         self.stop()
         self._state = _State.CLOSED if is_closed else _State.OPEN

@@ -1,4 +1,4 @@
-"""What every CLI process gets: its launch, clock, limits and callbacks."""
+"""The context of all CLI processes: launch, clock, limits and callbacks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -20,7 +20,7 @@ class Launches(Protocol):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Environment of the CLI, which limits the size of bodies."""
+        """The environment of the CLI, which may limit the size of bodies."""
 
     def worker(self) -> LaunchSpec:
         """How a worker is started; raises `CCProxyError` if there is no CLI."""
@@ -38,17 +38,17 @@ class Launches(Protocol):
 
 @frozen(kw_only=True)
 class CLIContext:
-    """What every CLI process gets, in both modes.
+    """The clock, limits and callbacks that all CLI processes share, in both modes.
 
     Attributes:
         spawner: starts processes.
         clock: for time limits and later turns of the reactor.
         wall_seconds: returns the Unix time.
-        limits: how long an answer may take.
+        limits: the time limits of an answer.
         on_initialized: called with the CLI's answer to its initialization.
         on_start_failed: called with the reason if a CLI fails before it has answered
             any control request.
-        on_limits: called with the current use of the subscription's rate limits.
+        on_limits: called with the subscription's rate limits that a CLI has reported.
         on_sizes: called with the sizes of models, by their full ids.
         observer: counts processes, answers and costs.
         full_id: maps the name of a model to its full id.

@@ -1,8 +1,8 @@
 """Checks every few seconds whether a CLI process is alive, busy or idle.
 
-A stopped process is detected by its state, a hanging process by a ping without an
-answer; both within ten seconds. Only the CLI can detect a dead provider: it ends an
-answer whose connection receives no byte for too long.
+A stopped process is detected by its state in the system. A hanging process is detected
+by a ping without an answer. Both take at most ten seconds. Only the CLI can detect a
+dead provider: the CLI ends an answer whose connection receives no byte for too long.
 
 Source: docs/claude-cli-protocol.md, "Is it alive".
 """
@@ -26,13 +26,14 @@ class Heartbeat:
     """The heartbeat of one CLI process.
 
     Attributes:
-        is_heard: set when the CLI has written something, or its output is read again.
+        is_heard: set by the owner when the CLI has written something, and when the
+            CLI's output is read again after a pause.
         patience_seconds: the time for which the CLI may be busy with a large request,
             without an answer to a ping.
 
     Args:
         process: the CLI's process.
-        controls: control requests to it.
+        controls: sends control requests to the process.
         clock: for the timers.
         must_answer: whether the CLI has to answer now.
         lost: called if the process is not alive, with a message and a cause.
@@ -60,7 +61,7 @@ class Heartbeat:
         """Check in a few seconds, and then repeatedly."""
         self._is_started = True
         if self._looking is not None:
-            # This happens twice for each question; a new timer would cost more.
+            # This happens twice for each question. A new timer would take longer.
             self._looking.reset(_LOOK_SECONDS)
         elif not self._is_checking:
             self._looking = self._clock.callLater(_LOOK_SECONDS, self._look)
@@ -89,7 +90,7 @@ class Heartbeat:
                 self._lost("the claude CLI does not answer", Cause.NO_REPLY)
 
     def _owes_answer(self) -> bool:
-        # While its output is not read, no answer can arrive.
+        # While the CLI's output is not read, no answer can arrive.
         return self._must_answer() and not self._process.is_paused
 
     def _look(self) -> None:

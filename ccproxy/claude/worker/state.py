@@ -2,10 +2,11 @@
 
 =========  =====================================================================
 STARTING   the process was started and is not initialized yet
-READY      it can take a question; the body of the last one is removed soon
-PREPARING  it has a question; body, system prompt and model are being set
+READY      the worker can take a question; the body of its last question is removed
+           soon
+PREPARING  the worker has a question; body, system prompt and model are being set
 ASKING     the question is written, the answer arrives
-SETTLING   the listener has the last event, or has cancelled: the CLI has to end the
+SETTLING   the listener has the last event, or has cancelled; the CLI has to end the
            turn and to rewind its conversation
 GONE       the process is being stopped, or has ended
 =========  =====================================================================
@@ -21,7 +22,7 @@ from enum import Enum, auto
 
 
 class WorkerState(Enum):
-    """The state of a worker; see the module."""
+    """The state of a worker; the module explains the values."""
 
     STARTING = auto()
     READY = auto()
@@ -32,7 +33,7 @@ class WorkerState(Enum):
 
 
 class HasWorkerState:
-    """A worker's state, at first ``STARTING``."""
+    """A base class with a worker's state, which begins as ``STARTING``."""
 
     _state = WorkerState.STARTING
 
@@ -68,7 +69,7 @@ class HasWorkerState:
 
     @property
     def is_settling(self) -> bool:
-        """Whether the question is over and the worker is not ready for the next."""
+        """Whether the worker's question is over, but the worker is not ready yet."""
         return self._state is WorkerState.SETTLING
 
     @property

@@ -1,4 +1,4 @@
-"""Decodes one answer: from the CLI's records to the API's stream events. Pure.
+"""Decodes the CLI's records of one answer to stream events. Pure.
 
 =========  ======================  ===========================================
 phase      entered by              leaves it
@@ -14,10 +14,11 @@ OVER       `Finished`, `Failed`    never
 =========  ======================  ===========================================
 
 A stop reason after which the CLI sends a request of its own ends the answer at once.
-Any other answer ends with the CLI's ``result``, which has the cost. What the CLI adds
-to a whole answer, such as a result for an unknown tool, is not sent to the client.
+Any other answer ends with the CLI's ``result``, which has the cost. Records that the
+CLI adds after a whole answer, such as a result for an unknown tool, are not sent to the
+client.
 
-Every tool call is the client's, whatever its name and the stop reason are.
+Every tool call is a call of a client's tool, whatever its name and the stop reason are.
 
 The CLI begins a message once for the question, once for each ``api_retry``, and once
 more if the provider failed before the first block. Any other message answers a request
@@ -86,9 +87,10 @@ class TurnDecoder(FallibleTurn):
     """Decodes the records of one answer.
 
     Args:
-        wall_seconds: Unix time of the question; rate limits end relative to it.
-        spent_usd: costs that the CLI had reported before.
-        may_begin: whether a message may begin at all.
+        wall_seconds: Unix time of the question; the time until the reset of a rate
+            limit is counted from it.
+        spent_usd: the costs that the CLI has reported before this answer.
+        may_begin: whether a message may begin; False if no request is expected.
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class TurnDecoder(FallibleTurn):
 
     @property
     def may_lose_features(self) -> bool:
-        """Whether the provider answered 400: the CLI may give up features for good."""
+        """Whether the provider answered 400, after which the CLI may drop features."""
         return self._is_bad_request
 
     def is_unexpected(self, record: Record) -> bool:
@@ -313,7 +315,7 @@ class TurnDecoder(FallibleTurn):
         return super()._refused(record)
 
     def _continued_by_cli(self) -> list[Event]:
-        """Take a user's turn of the CLI, by which it asks the model to continue."""
+        """Take the user's turn by which the CLI asks the model to continue."""
         self._asks_again = True
         if self._phase in (TurnPhase.STREAMING, TurnPhase.CUT):
             # The CLI keeps the incomplete answer; the next message would be another

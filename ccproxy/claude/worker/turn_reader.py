@@ -1,9 +1,9 @@
 """Reads the answers of a worker's CLI: decodes and delivers them, within limits.
 
-The limits are of time, and of one request to the provider (`RequestGuard`). While an
-answer is paused, because its client does not read, only the limit on the whole answer
-runs; the other limit starts again when the answer is resumed. That is the limit on the
-first token until a token has arrived, and then the limit on silence.
+`RequestGuard` limits each answer to one request. `Deadlines` has the time limits: one
+for the whole answer, one for the first token, and one for the silence between later
+events. While an answer is paused, because its client does not read, only the limit on
+the whole answer runs. When the answer is resumed, the other limit starts again.
 
 Source: docs/claude-cli-protocol.md, "Ends".
 """
@@ -48,13 +48,13 @@ _SEARCHED_BYTES = 1_000_000
 
 
 class Deadlines:
-    """Watches one answer, from `start` to `stop`.
+    """Applies the time limits to one answer, from `start` to `stop`.
 
     Args:
         limits: the time limits.
         clock: for timers.
-        expired: called once, with the error for the limit that passed, after the
-            watch has stopped.
+        expired: called once with the error if a limit has passed; all timers have
+            stopped then.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Deadlines:
         self._whole: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Start to wait for the first token; ends an earlier watch."""
+        """Start the limits on the first token and on the whole answer."""
         self.stop()
         self._has_token = False
         self._listen()
@@ -84,7 +84,7 @@ class Deadlines:
             self._next.reset(self._limits.silence_timeout)
 
     def waiting(self) -> None:
-        """Restart the limit on silence, if it runs: the CLI waits before a retry."""
+        """Restart the limit on silence, if there was a token: the CLI will retry."""
         if self._has_token:
             self.token()
 
@@ -103,12 +103,12 @@ class Deadlines:
             self._next = None
 
     def resume(self) -> None:
-        """Start that limit again, after `pause`."""
+        """Start the limit again that `pause` has stopped."""
         if self._next is None and self._whole is not None:
             self._listen()
 
     def stop(self) -> None:
-        """Stop the watch; may be called at any time."""
+        """Stop all limits; may be called at any time."""
         for call in (self._next, self._whole):
             if call is not None and call.active():
                 call.cancel()
@@ -173,13 +173,13 @@ class Delivery(Deadlines):
     def filter_events(
         self, events: list[Event], why: Callable[[CCProxyError], CCProxyError]
     ) -> list[Event]:
-        """The events to send: up to the end of the answer.
+        """The events to send: all events up to the end of the answer.
 
-        A retry whose wait would be too long ends the answer with an error.
+        If the wait before a retry would be too long, the answer ends with an error.
 
         Args:
             events: the events that have arrived.
-            why: maps an error to a more exact one, if more is known.
+            why: replaces an error by a more exact one, if the reason is known.
         """
         # The timer is reset for each batch, not for each token.
         if any(isinstance(event, _PIECES) or is_token(event) for event in events):
@@ -214,15 +214,15 @@ class TurnReader:
     """Reads the answers of one CLI.
 
     Attributes:
-        delivery: has the listener of the answer and the time limits.
+        delivery: the listener and the time limits of the current answer.
 
     Args:
         context: clock, limits and callbacks.
-        controls: control requests to the CLI.
+        controls: sends control requests to the CLI.
         failed: called if the CLI cannot be limited to one request.
-        timed_out: called with the error of a time limit, or the provider's last
-            refusal.
-        error_log: reads what the CLI has written to stderr in this turn.
+        timed_out: called if a time limit has passed, with the limit's error or the
+            provider's last refusal.
+        error_log: returns the CLI's stderr of this turn.
         ended: called before the listener gets the last event.
     """
 
@@ -290,7 +290,7 @@ class TurnReader:
         return self._turn.is_unexpected(record)
 
     def take_delta(self, record: Record) -> bool:
-        """Take a record if it is a delta of the current message; returns whether it is.
+        """Take a record that is a delta of the current message; False: it is not.
 
         A delta never ends the answer, so its events wait for `deliver`.
         """
@@ -318,7 +318,7 @@ class TurnReader:
         if events and self.delivery.listener is not None:
             self._undelivered += events
             if self._turn.is_over:
-                # The next record must find the new state.
+                # `deliver` changes the worker's state before the next record.
                 self.deliver()
 
     def deliver(self) -> None:

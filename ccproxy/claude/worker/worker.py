@@ -1,9 +1,9 @@
 """One CLI process that answers questions of all clients, one at a time.
 
-See `ccproxy.claude.worker.state` for its states.
+`ccproxy.claude.worker.state` has its states.
 
-The question is written after the CLI has acknowledged every setting that the question
-depends on. A process that ignores a command, or acts without one, is killed: the
+A question is written only after the CLI has acknowledged all settings of the question.
+A process that ignores a command, or sends a request of its own, is killed, because the
 question of one client must never be sent with the settings of another client.
 
 Source: docs/claude-cli-protocol.md, "Body mode" and "One question".
@@ -41,7 +41,7 @@ from ccproxy.core.errors import Cause, CCProxyError, ClaudeFailed, InternalError
 
 _INITIALIZE_SECONDS = 120.0  # a booting machine may need a minute
 _SETTLE_SECONDS = 3.0  # to end the turn and to rewind
-# Removing a body costs the CLI 14 ms, which a question in time makes unnecessary.
+# The removal of a body takes the CLI 14 ms. The next question makes it unnecessary.
 _FORGET_SECONDS = 0.25
 _REFUSAL = "ccproxy does not do this"
 
@@ -51,7 +51,7 @@ class Worker(HasWorkerState):
 
     Attributes:
         launch: how the process was started.
-        questions: number of questions that it got.
+        questions: the number of questions that the worker has taken.
 
     Raises:
         CCProxyError: the process cannot be started.
@@ -78,7 +78,7 @@ class Worker(HasWorkerState):
             ended=self._ended,
         )
         self._opening = Initialization(self._initialize, self._opened, self._failed)
-        # READY: removes the last body; SETTLING: gives up the CLI.
+        # In READY, it removes the last body. In SETTLING, it gives up the CLI.
         self._timer: IDelayedCall | None = None
         self._on_ready: Callable[[], None] | None = None
         self._on_lost: Callable[[], None] | None = None
@@ -95,7 +95,7 @@ class Worker(HasWorkerState):
 
     @property
     def system(self) -> str | None:
-        """The system prompt of the CLI; None: it never had one."""
+        """The system prompt of the CLI; None: the CLI never had one."""
         return self._commands.system
 
     @property
@@ -109,18 +109,18 @@ class Worker(HasWorkerState):
         return self._process.resident_bytes
 
     async def open(self) -> records.InitializeAnswer:
-        """Initialize the CLI; done when it is ready.
+        """Initialize the CLI; returns when the worker is ready.
 
         Raises:
-            CCProxyError: the CLI is too old, died, does not answer, or refuses.
+            CCProxyError: the CLI is too old, ended, does not answer, or refuses.
         """
         return await self._opening.wait()
 
     async def warm_up(self) -> None:
         """Make a ready CLI load the code that its first question needs.
 
-        The CLI gets a question that it refuses by itself; nothing goes upstream. The
-        worker is settling meanwhile. Returns when the question is written.
+        The CLI gets a question that it refuses by itself, without a request. Meanwhile
+        the worker is settling. Returns when the question is written.
 
         Raises:
             CCProxyError: the process is gone, or ignores a command.
@@ -140,8 +140,8 @@ class Worker(HasWorkerState):
     def can_ask(self, system: str) -> bool:
         """Whether the worker can take a question with this system prompt now.
 
-        An empty prompt needs a worker that never had one. A starting worker can take a
-        question, too; a process stopped by SIGSTOP cannot.
+        A question without a system prompt needs a worker that never had one. A starting
+        worker can take a question, too. A process stopped by SIGSTOP cannot.
         """
         return (
             self.is_free
@@ -150,7 +150,7 @@ class Worker(HasWorkerState):
         )
 
     def ask(self, body: ComposedBody, listener: Listener) -> None:
-        """Take a question; the listener is never called from within.
+        """Take a question; the listener is called only after this method returns.
 
         Raises:
             InternalError: the worker cannot take this question.
@@ -167,20 +167,20 @@ class Worker(HasWorkerState):
         self._run(self._put(body))
 
     def on_ready(self, ready: Callable[[], None]) -> None:
-        """Call ``ready`` each time the worker is ready again, or warm."""
+        """Call ``ready`` when the worker is ready after a question or the warm-up."""
         self._on_ready = ready
 
     def watch(self, lost: Callable[[], None]) -> None:
-        """Call ``lost`` once if the process ends, or fails so that it is killed.
+        """Call ``lost`` once if the process ends by itself, or is killed for a failure.
 
-        The call comes before the listener's last event, if there is one.
+        If there is a listener, ``lost`` is called before the listener's last event.
         """
         self._on_lost = lost
 
     def abandon(self) -> None:
         """Abort the question; its listener gets no more events.
 
-        Within 3 s the worker is ready again (`on_ready`), or lost (`watch`).
+        Within 3 s, the worker is ready again (`on_ready`) or lost (`watch`).
         """
         self._reader.delivery.leave()
         self._process.resume()
@@ -206,7 +206,7 @@ class Worker(HasWorkerState):
         self._reader.delivery.leave()
         self._retire(ClaudeFailed("the worker was closed", cause=Cause.PROCESS_ENDED))
         if is_busy:
-            # After SIGTERM the CLI could send requests for about 60 ms more.
+            # After SIGTERM, the CLI could send requests for about 60 ms more.
             self._process.kill()
         return self._process.terminate()
 
@@ -338,7 +338,7 @@ class Worker(HasWorkerState):
                 self._become_ready()
 
     def _become_ready(self) -> None:
-        # The initialization alone does not count.
+        # `on_ready` does not report the initialization alone.
         is_back = self.is_settling or self.questions > 0
         self._stop_timer()
         self._state = WorkerState.READY
@@ -376,7 +376,7 @@ class Worker(HasWorkerState):
         self._lose(WorkerLost(why, cause=cause))
 
     def _lose(self, error: CCProxyError) -> None:
-        """Kill the CLI, and notify all that wait for it, the listener last."""
+        """Kill the CLI, and notify all who wait for it, the listener last."""
         if self.is_gone:
             return
         self._retire(error)
