@@ -1,7 +1,7 @@
-"""The content blocks of an answer as stream events, numbered for the client. Pure.
+"""Makes the stream events of an answer's blocks, numbered for the client. Pure.
 
-The calls of Claude Code's own tools are not sent, and held text is sent later or not at
-all. So the indexes of the client's blocks differ from those of the provider's stream.
+Calls of Claude Code's own tools are not sent as blocks, and held text is sent later or
+not at all. So the client's blocks have other indexes than the provider's blocks.
 """
 
 from ccproxy.core.blocks import Block
@@ -61,15 +61,15 @@ class BlockWriter:
         return [*self._begin("redacted_thinking", data=data), *self.close()]
 
     def call(self, identifier: str, name: str) -> list[Event]:
-        """Begin a call of a tool of the client's."""
+        """Begin a call of a client's tool."""
         return self._begin("tool_use", id=identifier, name=name, input={})
 
     def arguments(self, json: str) -> list[Event]:
-        """Add to the arguments of the call that is open."""
+        """Add a piece of the open call's arguments."""
         return [InputJSONDelta(json, self._index)]
 
     def agent_tool(self, name: str, arguments: str) -> list[Event]:
-        """Note that Claude Code has used a tool of its own."""
+        """Report that Claude Code has used a tool of its own."""
         return [*self.close(), AgentToolUsed(name, arguments)]
 
     def close(self) -> list[Event]:
@@ -131,7 +131,7 @@ class HeldText:
         return self._blocks.text(text) if text else []
 
     def fallback(self) -> list[Event]:
-        """Send the text that was set aside, else the held text."""
+        """Send the text that was set aside; if none was, the held text."""
         text = self._take() if self._first_answer is None else self._first_answer
         return self._blocks.text(text) if text else []
 

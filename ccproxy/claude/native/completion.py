@@ -1,11 +1,11 @@
-"""One request, answered by the CLI's own loop.
+"""One request of native mode, from `NativePool.ask` to its end.
 
 ==========  =========================================  ==============================
 state       event                                      next
 ==========  =========================================  ==============================
 QUEUED      a process is free                          RUNNING
 QUEUED      no process in time, or the server stops    OVER: an error, sent later
-RUNNING     the process is lost before any event       QUEUED, first; once
+RUNNING     the process is lost before any event       QUEUED, at the front; once
 RUNNING     the answer is whole and has a schema       CHECKING, without a process
 RUNNING     the end is sent                            OVER
 CHECKING    the check has an outcome                   OVER
@@ -38,7 +38,7 @@ class NativeCompletion(PendingAnswer[Session]):
     """One request; `NativePool.ask` returns it.
 
     Attributes:
-        prompt: the request, as it is sent to the CLI.
+        prompt: the request in the form in which the CLI gets it.
     """
 
     def __init__(
@@ -57,19 +57,20 @@ class NativeCompletion(PendingAnswer[Session]):
         self._message = MessageBuilder()
         # The end, held back until the answer is checked.
         self._finished: Finished | None = None
-        # True until an event other than `UpstreamRetry` was sent; true once only.
+        # Whether a lost process may be replaced: only once, and only before an event
+        # other than `UpstreamRetry` was sent.
         self._can_retry = True
         self._was_suspended = False
 
     @property
     def is_checking(self) -> bool:
-        """Whether the answer is whole and is compared with its schema."""
+        """Whether the whole answer is being checked against its schema."""
         return self._state is AnswerState.CHECKING
 
     def start(
         self, session: Session, begin: Callable[[], None], served: Served
     ) -> None:
-        """Run on a session; called by the pool. ``begin`` sends the question."""
+        """Use a session for this request; ``begin`` sends the question to it."""
         self._was_suspended = served is Served.SUSPENDED
         self._begin(session, served)
         begin()
@@ -99,9 +100,10 @@ class NativeCompletion(PendingAnswer[Session]):
         self._listener.receive(events)
 
     def _is_lost(self, event: Event) -> bool:
-        """Whether an answer has failed because of its process, not of the request.
+        """Whether the answer has failed because of the process, not of the request.
 
-        A new process gets the conversation that a suspended process had.
+        For a suspended process, any `ClaudeFailed` counts: a new process can get the
+        whole conversation.
         """
         lost = ClaudeFailed if self._was_suspended else SessionLost
         return isinstance(event, Failed) and isinstance(event.error, lost)
@@ -119,7 +121,7 @@ class NativeCompletion(PendingAnswer[Session]):
         return self.prompt.schema is not None and end.reason is FinishReason.STOP
 
     def _check_answer(self, events: Sequence[Event]) -> None:
-        """Send all but the end, and compare the answer with its schema."""
+        """Send all events except the end, and check the answer against its schema."""
         self._state = AnswerState.CHECKING
         self._give_back()
         if events:

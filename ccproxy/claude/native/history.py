@@ -22,14 +22,14 @@ from ccproxy.claude.protocol.codec import encode
 
 
 def turn(message: PromptMessage, identifier: str, *, model: str, ask: bool) -> bytes:
-    """The line of one turn.
+    """Encode one turn as a line.
 
     Args:
         message: the turn.
         identifier: a UUID for a user's turn; a unique id for an assistant's turn,
             because the CLI merges two turns with the same id.
-        model: the model that is named for an assistant's turn without thinking.
-        ask: whether the model has to answer this user's turn.
+        model: the full id of the model of an assistant's turn without thinking.
+        ask: whether this user's turn is the question, which the model has to answer.
     """
     if message.role is Role.ASSISTANT:
         return encode(
@@ -67,7 +67,7 @@ def _blocks(blocks: Sequence[Block]) -> list[dict[str, object]]:
 
 
 def _thinking_model(message: PromptMessage) -> str:
-    """The model of a turn's thinking; the CLI sends thinking to no other model."""
+    """The model that made a turn's thinking; the CLI sends it to no other model."""
     for block in message.content:
         if isinstance(block, ThinkingBlock | RedactedThinkingBlock):
             return block.model

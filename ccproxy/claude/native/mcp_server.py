@@ -1,9 +1,9 @@
 """An MCP server that offers the client's tools to the CLI. Pure.
 
-``initialize`` names the server and its tools. From 2.1.280 on the CLI needs no more; an
-older CLI requests both by ``mcp_message`` and needs an answer. The CLI calls tools by
-``tools/call``, one call after the other; the answer is sent when the client, which runs
-the tool, has sent the result.
+``initialize`` names the server and its tools. From 2.1.280 on, the CLI needs no more.
+An older CLI requests both by ``mcp_message`` and needs an answer. The CLI calls tools
+by ``tools/call``, one call after the other. The client runs the tool. The server
+answers the call when the client has sent the result.
 
 Source: docs/claude-cli-protocol.md, "Tools".
 """
@@ -49,11 +49,11 @@ def check_offered(
         tools: the client's tools.
         has_own: whether the CLI has tools of its own, too.
     """
-    # The CLI's tool for an answer by a schema is checked elsewhere.
+    # `NativeTurnDecoder` checks the CLI's tool for an answer that follows a schema.
     wanted = {listed_as(tool.name) for tool in tools} - {TOOL}
     left_out = wanted - set(names)
     if left_out:
-        # If one schema breaks the rules of JSON Schema, the CLI leaves out all tools.
+        # If one tool's schema is invalid, the CLI leaves out all tools.
         return InvalidRequest(
             "`tools`: the claude CLI does not accept the parameters of a tool; they "
             "have to be JSON Schema, draft 2020-12",
@@ -81,7 +81,7 @@ def _listed(tools: Sequence[PromptTool]) -> Mapping[str, object]:
 
 
 class MCPServer:
-    """The server for one session.
+    """The MCP server of one session.
 
     Args:
         send: called with the id of a request and its JSON-RPC answer.
@@ -111,7 +111,7 @@ class MCPServer:
         )
 
     def give(self, results: Sequence[ToolResultBlock]) -> None:
-        """Take results of calls, before or after the CLI has asked for them."""
+        """Take results of calls; the CLI may ask for them earlier or later."""
         self._results |= {result.tool_use_id: result for result in results}
         self._answer()
 

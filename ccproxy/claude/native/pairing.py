@@ -1,7 +1,7 @@
-"""Pairs calls with results, and makes their ids unique, as the CLI needs. Pure.
+"""Pairs calls with their results for the CLI, and makes their ids unique. Pure.
 
-Each call has its result in the next turn, before everything else, and each result
-has its call. The CLI would invent a missing result, so a request without it is refused.
+Each call needs a result in the next turn, before all other blocks. Each result needs a
+call. The CLI would invent a missing result, so a request without a result is refused.
 """
 
 import re
@@ -25,18 +25,17 @@ _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def paired(messages: Sequence[PromptMessage], param: str) -> tuple[PromptMessage, ...]:
-    """The turns with the results first, in the order of their calls.
+    """Put the results first in each turn, in the order of their calls.
 
-    A suspended session sends results in this order, and a new session must send the
-    same.
+    A suspended session sends results in this order, so a new session must do the same.
 
-    Ids are replaced, in call and result, if the Messages API would refuse them or an
-    earlier turn has used them (some clients count from 0 in each turn): of two calls
-    with one id the CLI would drop one.
+    The id of a call is replaced, also in the result, if the Messages API would refuse
+    the id, or if an earlier turn has used it: some clients count from 0 in each turn,
+    and the CLI would drop one of two calls with the same id.
 
     Raises:
-        InvalidRequest: a call has no result, a result has no call, or two have the same
-            id; names the id.
+        InvalidRequest: a call has no result, a result has no call, or two calls or
+            results of one turn have the same id.
     """
     ordered = _ordered(messages)
     waiting: set[str] = set()
@@ -100,7 +99,7 @@ class _Ids:
         self._tries: dict[str, int] = {}
 
     def take(self, identifier: str) -> str:
-        """The id itself if it is free, else a similar one."""
+        """The id itself if no other call has it; otherwise a similar id."""
         base = candidate = _NOT_IN_IDS.sub("_", identifier) or "call"
         while self._is_ambiguous(candidate):
             self._tries[base] = self._tries.get(base, 1) + 1

@@ -1,12 +1,13 @@
-"""Gives each request of native mode a process, in which the CLI runs its own loop.
+"""The pool of native mode: gives each request a process with the CLI's own loop.
 
-A request takes the suspended process that waits for its results; else a new process;
-else a place in the queue, first come first served. A process is stopped at the end of
-its answer, unless the turn has calls of Claude Code's own tools and waits for results
-of the client's tools: then it is suspended. A suspended process is stopped when its
-slot is needed.
+A request takes the suspended process that waits for its tool results. If there is none,
+it takes a new process. If no slot is free, it waits in the queue, first come, first
+served. At the end of an answer, the process is stopped or suspended. It is suspended if
+the turn has used Claude Code's own tools and waits for results of the client's tools. A
+suspended process is stopped when its slot is needed.
 
-If a process is lost before anything was sent, the request gets another process, once.
+If a process is lost before any event was sent to the client, the request gets another
+process, once.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,10 +42,10 @@ class NativeQuestion:
     """A request that is translated for native mode.
 
     Attributes:
-        prompt: the request, as it is sent to the CLI.
+        prompt: the request in the form in which the CLI gets it.
         adjusted: the client's paths of fields that are sent in another form.
         ignored: the client's paths of fields that are not sent.
-        prefix: the hash of everything before the answer; always unknown here.
+        prefix: the hash of everything before the answer; unknown in native mode.
         thinks_by_name: whether the model's name asks for thinking.
     """
 
@@ -79,7 +80,7 @@ class SessionFactory:
         """How a process is started.
 
         Args:
-            without: Claude Code's own tools that the client has under the same name.
+            without: Claude Code's own tools that have the name of a client's tool.
 
         Raises:
             CCProxyError: there is no CLI.
@@ -103,7 +104,7 @@ class SessionFactory:
 
 
 class NativePool:
-    """Gives each request a process.
+    """The pool of native mode.
 
     Args:
         factory: starts processes.
@@ -111,7 +112,7 @@ class NativePool:
         settings: the operator's settings.
         slots: the slots for processes, shared with the workers.
         queue: the waiting requests.
-        checker: compares answers with their schemas.
+        checker: checks answers against their schemas.
         observer: counts processes.
     """
 
@@ -156,7 +157,7 @@ class NativePool:
             request: the client's request.
             model: the model's name for the CLI.
             model_id: the model's full id.
-            effort: an effort that the model knows.
+            effort: an effort that the model supports; None: the model's default.
 
         Raises:
             InvalidRequest: native mode cannot send the request; ``param`` is the
@@ -186,7 +187,7 @@ class NativePool:
         )
 
     def ask(self, question: NativeQuestion, listener: Listener) -> NativeCompletion:
-        """Start a request; the listener is never called from within."""
+        """Start a request; the listener is called only after this method returns."""
         prompt = question.prompt
         completion = NativeCompletion(
             self, prompt, listener, self._checker, self._clock, self._observer
@@ -220,7 +221,7 @@ class NativePool:
         return len(self._queue)
 
     def start(self) -> None:
-        """Take requests, also after a stop."""
+        """Accept requests, also after a stop."""
         self._stopped = False
 
     def wake(self) -> None:
@@ -228,7 +229,7 @@ class NativePool:
         self._serve()
 
     def stop(self) -> "Deferred[None]":
-        """Fail every request and stop every process. Fires when all are gone."""
+        """Fail all requests and stop all processes. Fires when all are gone."""
         self._stopped = True
         for completion in (*self._queue, *self._running, *self._checking):
             completion.fail(shutting_down())
@@ -240,9 +241,9 @@ class NativePool:
         self._stopping.kill()
 
     def drain(self) -> "Deferred[None]":
-        """Refuse new requests. Fires when the others are answered.
+        """Refuse new requests. Fires when all earlier requests are answered.
 
-        `stop` must still be called. On cancel the requests continue.
+        `stop` must still be called. On cancel, the earlier requests continue.
         """
         self._stopped = True
         self._dismiss_suspended()
@@ -264,7 +265,7 @@ class NativePool:
         return True
 
     def retry(self, completion: NativeCompletion, session: Session) -> None:
-        """Give a new process, before all others, to a request that lost its own."""
+        """Put a request that lost its process at the front of the queue."""
         self._running.discard(completion)
         self._queue.return_to(completion)
         self._retire(session, StopReason.LOST)
@@ -282,8 +283,9 @@ class NativePool:
 
         Args:
             completion: the request.
-            session: its session; None: it has none.
-            suspension: the results that the session waits for; None: it is stopped.
+            session: the request's session; None: it has none.
+            suspension: the results that the session waits for; None: the session is
+                stopped.
         """
         self._running.discard(completion)
         self._queue.leave(completion)
@@ -322,10 +324,10 @@ class NativePool:
         return True
 
     def _free_slots(self, places: int) -> bool:
-        """Stop idle processes until so many slots are, or will be, free.
+        """Stop idle processes, so that ``places`` requests can get a slot.
 
         Returns:
-            Whether there are enough.
+            Whether enough slots are, or will be, free.
         """
         while self._slots.leaving + self._slots.free < places:
             if not self._slots.make_room():

@@ -1,8 +1,8 @@
-"""The values of a request that is sent to the CLI turn by turn. Pure.
+"""The values of a request of native mode, which the CLI gets turn by turn. Pure.
 
 They are the part of the Messages API that the CLI accepts as input: blocks without
-cache breakpoints or unknown fields, and alternating turns. They are also how two
-requests are compared, see `ccproxy.claude.native.suspension`.
+cache breakpoints or unknown fields, and alternating turns.
+`ccproxy.claude.native.suspension` compares two requests by these values.
 
 Invariants of ``Prompt.messages``: not empty; roles alternate; no text is blank; the
 last turn is the user's; calls and their results stand in neighbouring turns.
@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-# The CLI drops blocks that JavaScript's trim() empties, and joins the blocks around
-# them with a newline; the API refuses text that Python's strip() empties. So text that
-# either function empties is never sent. (docs/claude-cli-protocol.md, "Input")
+# The CLI drops a text block that JavaScript's trim() makes empty, and joins the blocks
+# around it with a newline. The API refuses a text that Python's strip() makes empty. So
+# such text is never sent. (docs/claude-cli-protocol.md, "Input")
 _BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
     "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -61,7 +61,7 @@ class DocumentBlock:
     """A PDF in base64, a plain text, or an https URL without a media type.
 
     Attributes:
-        context: a text for the model besides the document.
+        context: a further text about the document for the model.
     """
 
     media_type: str | None
@@ -93,7 +93,8 @@ class ThinkingBlock:
     """Thinking of the model, with the provider's signature.
 
     Attributes:
-        model: full id of the model; the CLI sends thinking to no other model.
+        model: the full id of the model that made the thinking; the CLI sends the
+            thinking to no other model.
     """
 
     thinking: str
@@ -139,23 +140,21 @@ class PromptMessage:
 
 @frozen(kw_only=True)
 class Prompt:
-    """One request, with everything that the answer depends on.
+    """One request: everything on which the answer depends.
 
     Attributes:
         model: an alias or full id that the CLI takes.
         system: the whole system prompt; empty for none.
         messages: see the module's invariants.
-        max_tokens: bound on the answer, thinking included; None: the model's limit.
-        stop: sequences at which the answer ends; they are not part of it.
+        max_tokens: the limit of the answer, thinking included; None: the model's limit.
+        stop: the sequences at which the answer ends; the answer does not contain them.
         effort: the effort; None: the model's default.
-        tools: what the model may call; the client runs it.
-        must_call: the answer has to be a call of one of ``tools``.
-        parallel_calls: the answer may have several calls.
-        schema: the answer's text has to be a JSON object that this JSON Schema, of
-            type object, describes; None: any text. The model may call ``tools``
-            before it answers.
-        sampling: top-level fields for the Messages API (``temperature`` …); only
-            those that the operator lets through.
+        tools: the client's tools that the model may call.
+        must_call: whether the answer has to be a call of one of ``tools``.
+        parallel_calls: whether the answer may have several calls.
+        schema: a JSON Schema of type object for the answer's text; None: any text. The
+            model may call ``tools`` before it answers.
+        sampling: ``temperature``, ``top_p`` and ``top_k``, if the operator allows them.
     """
 
     model: str
@@ -183,8 +182,7 @@ def _is_blank_block(block: Block) -> bool:
 def turns(messages: Iterable[PromptMessage]) -> tuple[PromptMessage, ...]:
     """Join consecutive messages of one role; leave out blank blocks and empty turns.
 
-    Several messages of one role in a row are one turn of several blocks: sent one
-    by one the CLI would join them with newlines.
+    If such messages were sent one by one, the CLI would join them with newlines.
     """
     joined: list[tuple[Role, list[Block]]] = []
     for message in messages:

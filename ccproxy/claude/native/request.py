@@ -1,8 +1,8 @@
 """Translates a Messages API request for native mode. Pure.
 
-The CLI composes the body itself, so many fields of a request cannot be sent. Fields
-that are left out are reported; a request whose answer would be wrong without them is
-refused.
+The CLI composes the body itself, so many fields of a request cannot be sent. Such
+fields are left out and reported. If the answer would be wrong without a field, the
+request is refused.
 """
 
 from collections.abc import Iterator, Mapping
@@ -57,11 +57,11 @@ class _DocumentFields(msgspec.Struct):
 
 @frozen
 class TranslatedRequest:
-    """A request as it is sent to the CLI.
+    """A request in the form in which the CLI gets it.
 
     Attributes:
         prompt: the request.
-        adjusted: the client's paths of fields in another form or place.
+        adjusted: the client's paths of fields that are sent in another form or place.
         ignored: the client's paths of fields that are left out.
     """
 
@@ -84,14 +84,15 @@ def translate(
     Args:
         request: the client's request.
         model: the model's name for the CLI.
-        effort: an effort that the model knows.
-        thinking_of: full id of the model whose earlier thinking is sent, besides
-            thinking of unknown models; None: no thinking is sent; empty: all is.
-        forward_sampling: send temperature and the like upstream.
+        effort: an effort that the model supports; None: the model's default.
+        thinking_of: the full id of a model: only its earlier thinking is sent, and
+            thinking of unknown models. None: no thinking is sent. Empty: all thinking
+            is sent.
+        forward_sampling: whether ``temperature``, ``top_p`` and ``top_k`` are sent.
         web_search: whether the model has Claude Code's own web search.
 
     Raises:
-        InvalidRequest: the request is not possible in this way; names the client's
+        InvalidRequest: native mode cannot send the request; ``param`` is the client's
             path.
     """
     reader = _Reader(request, thinking_of)
@@ -318,7 +319,7 @@ def _document(fields: _DocumentFields) -> DocumentBlock | None:
 
 
 def _without_loose_thinking(message: PromptMessage) -> PromptMessage:
-    """The turn without thinking at its end, which the API refuses."""
+    """The turn without thinking at its end, because the API would refuse it."""
     content = list(message.content)
     while content and isinstance(content[-1], ThinkingBlock | RedactedThinkingBlock):
         content.pop()

@@ -1,11 +1,12 @@
-"""One CLI process that answers one request with its own loop.
+"""One CLI process that answers one request with the CLI's own loop.
 
 =============  ============================================================
 NEW            the process was started
 PREPARING      settings and history are being sent
-ASKING         the question is sent, the answer comes
-SUSPENDED      the answer ended with calls of the client's tools, after
-               calls of Claude Code's own; the CLI waits for the results
+ASKING         the question is sent, the answer arrives
+SUSPENDED      the turn has used Claude Code's own tools, and the answer
+               ended with calls of the client's tools; the CLI waits for
+               their results
 CLOSED         the process is being stopped, or has ended
 =============  ============================================================
 
@@ -86,7 +87,7 @@ class Session:
         self._costs = context.cost_tracker()
         self._prompt: Prompt | None = None
         self._turn: NativeTurnDecoder | None = None
-        # Claude Code's own calls stay in the conversation when later results arrive.
+        # Whether any turn of this session has used Claude Code's own tools.
         self._has_own_calls = False
         self._lost: Callable[[], None] | None = None
         self._delivery = Delivery(context.limits, context.clock, self._timed_out)
@@ -125,8 +126,8 @@ class Session:
         """Send results to the suspended session, which continues its turn.
 
         Args:
-            prompt: the whole request; equal to the last one but for new turns.
-            results: one for each call, with the model's ids.
+            prompt: the whole request; it differs from the last one in new turns only.
+            results: one result for each call, with the model's ids.
             listener: gets all events, failures included.
         """
         self._begin(prompt, listener, self._turn.message_id if self._turn else None)
@@ -150,7 +151,7 @@ class Session:
         self._heartbeat.stop()
         self._lost = None
         if self._state is _State.SUSPENDED:
-            # At SIGTERM the CLI would give up the calls and send another request.
+            # After SIGTERM, the CLI would give up the calls and send another request.
             self._process.kill()
         self._state = _State.CLOSED
         self._abandon(ClaudeFailed("the session was closed", cause=Cause.PROCESS_ENDED))
@@ -170,7 +171,7 @@ class Session:
                 if record is not None:
                     events += self._received(record)
                 if events and isinstance(events[-1], Finished | Failed):
-                    # The next record finds the session in another state.
+                    # `_deliver` changes the session's state before the next record.
                     self._deliver(events)
                     events = []
         except wire.WireError as error:
@@ -308,7 +309,7 @@ class Session:
         self._break_off(SessionLost(what, cause=cause))
 
     def _break_off(self, error: CCProxyError) -> None:
-        """Fail everything that waits for this CLI."""
+        """Fail the answer and all control requests that wait for this CLI."""
         self._lose()
         self._abandon(error)
         self._fail(error)
@@ -347,5 +348,5 @@ class Session:
             return
         self._state = _State.CLOSED
         if turn is not None and (turn.will_send_own_request or turn.waits_for_results):
-            # At SIGTERM the CLI would send another request.
+            # After SIGTERM, the CLI would send another request.
             self._process.kill()

@@ -1,8 +1,8 @@
-"""Sends everything to a new CLI that comes before its answer.
+"""Sets up a new CLI of native mode: initialization, settings, history and question.
 
-The initialization has everything of the request besides its turns. Then the settings
-are sent, and the turns. The CLI has to acknowledge each of the user's turns before the
-next turn of the assistant is written, or their order would change.
+The initialization has the system prompt, the tools and the schema. Then the settings
+are sent, and then the turns. The CLI has to acknowledge each of the user's turns before
+the next turn of the assistant is written; otherwise their order would change.
 
 Source: docs/claude-cli-protocol.md, "Input", "History" and "Tools".
 """
@@ -33,11 +33,11 @@ class SessionSetup:
     """Sets up one CLI and sends the question.
 
     Args:
-        controls: control requests to the CLI.
+        controls: sends control requests to the CLI.
         send: writes a line to the CLI.
         tools: offers the client's tools.
         context: clock, limits and callbacks.
-        options: the operator's settings.
+        settings: the operator's settings.
         launch: how the CLI was started.
         lost: called if the CLI refuses a setting after the question was sent.
     """
@@ -63,11 +63,11 @@ class SessionSetup:
         self._waiter: Deferred[None] | None = None
 
     async def open(self, prompt: Prompt) -> records.InitializeAnswer:
-        """Initialize a new CLI with everything of a prompt besides its turns.
+        """Initialize a new CLI with a prompt's system prompt, tools and schema.
 
         Raises:
-            CCProxyError: the CLI is too old, died, or refuses.
-            WireError: its answer is of an unknown shape.
+            CCProxyError: the CLI is too old, ended, or refuses.
+            WireError: the CLI's answer has an unknown shape.
         """
         await self._refuse_old()
         self._tools.offer(prompt.tools)
@@ -84,11 +84,11 @@ class SessionSetup:
         return answer
 
     async def _refuse_old(self) -> None:
-        """Check the CLI's version before anything of a client is sent.
+        """Check the CLI's version before any data of a client is sent.
 
-        Most versions do not report their number. A version that is too old accepts an
-        empty system prompt, which all others refuse. The binary may have been replaced
-        since its examination.
+        The binary may have been replaced since its examination. Most versions do not
+        report their number. But a version that is too old accepts an empty system
+        prompt, which all other versions refuse.
 
         Raises:
             ClaudeUnavailable: the CLI is too old.
@@ -103,10 +103,10 @@ class SessionSetup:
         raise too_old("")
 
     async def put(self, prompt: Prompt) -> None:
-        """Send settings, history and question; done when all is written.
+        """Send settings, history and question; returns when all is written.
 
         Raises:
-            CCProxyError: the CLI refuses something, or is gone.
+            CCProxyError: the CLI has ended, or was stopped.
         """
         self._configure(prompt)
         last = len(prompt.messages) - 1
@@ -148,13 +148,13 @@ class SessionSetup:
         await self._waiter
 
     def acknowledge(self) -> None:
-        """Note that the CLI has taken a turn."""
+        """Note that the CLI has acknowledged a turn."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             waiter.callback(None)
 
     def abandon(self, error: CCProxyError) -> None:
-        """Fail everything that still waits."""
+        """Make a running `put` fail."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             waiter.errback(error)

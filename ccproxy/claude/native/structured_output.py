@@ -1,9 +1,9 @@
-"""Structured output: the schema that the CLI takes, and the answer by it. Pure.
+"""Structured output of native mode: the schema for the CLI, and the answer. Pure.
 
-The CLI makes a tool of the schema, and lets the model try again until its input
-satisfies the schema. It knows JSON Schema draft 7 only, and silently drops a schema
-that has any other keyword. So it gets only the keywords that it knows, and the proxy
-checks the answer against the whole schema.
+The CLI makes a tool from the schema, and lets the model repeat its call until the input
+satisfies the schema. The CLI knows only JSON Schema draft 7, and silently drops a
+schema that has any other keyword. So the CLI gets only the keywords of draft 7, and the
+proxy checks the answer against the whole schema.
 
 Source: docs/claude-cli-protocol.md, "Tools"; CLI 2.1.330 with some forty schemas.
 """
@@ -39,7 +39,7 @@ _PYTHON_ONLY = re.compile(r"\(\?(?![:=!<])|\(\?<(?![=!a-zA-Z_])|\\[AZ]")
 
 
 def understood(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a schema that the CLI understands."""
+    """The part of a schema that the CLI accepts."""
     return _walk(schema, _is_javascript)
 
 
@@ -88,9 +88,9 @@ _decode_turn = msgspec.json.Decoder(_UserTurn | None).decode
 
 
 class StructuredAnswer:
-    """The answer by a schema: the input of the CLI's own tool, as it comes.
+    """The answer by a schema: the input of a call of the CLI's tool, in pieces.
 
-    At most one call is the answer; a rejected call is not.
+    Only the last call that the CLI has not rejected is the answer.
     """
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class StructuredAnswer:
         self._text.clear()
 
     def rejected(self, message: Raw) -> str | None:
-        """Why the CLI rejects the answer; None: it does not.
+        """Why the CLI has rejected the answer; None: it has not.
 
         Args:
             message: the ``message`` of a user's turn that the CLI has added.

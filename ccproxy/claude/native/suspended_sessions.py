@@ -25,7 +25,7 @@ class SuspendedSessions:
     Args:
         limits: how many sessions may wait, and how long.
         clock: for timers.
-        retire: called with each session that is given up, and the reason.
+        retire: stops a session; called with the session and the reason.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SuspendedSessions:
         return len(self._places)
 
     def admit(self, session: Session, suspension: Suspension) -> None:
-        """Suspend a session; gives up the oldest one if there are too many."""
+        """Suspend a session; stops the longest suspended one if there are too many."""
         if self._limits.max_suspended == 0:
             self._retire(session, StopReason.NOT_REUSED)
             return
@@ -62,7 +62,7 @@ class SuspendedSessions:
         session.watch(lambda: leave(StopReason.LOST))
 
     def take(self, prompt: Prompt) -> tuple[Session, Sequence[ToolResultBlock]] | None:
-        """The session that waits for the results in a request, and the results."""
+        """Take the session that waits for the results in a request, and the results."""
         for place in self._places:
             results = place.suspension.results(prompt)
             if results is not None:
@@ -71,7 +71,7 @@ class SuspendedSessions:
         return None
 
     def dismiss(self, why: StopReason) -> None:
-        """Give up the longest suspended session, if there is one."""
+        """Stop the longest suspended session, if there is one."""
         if self._places:
             self._leave(self._places[0], why)
 

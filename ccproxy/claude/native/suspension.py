@@ -1,8 +1,8 @@
-"""Which request brings the results that a suspended session waits for. Pure.
+"""Finds the request with the results that a suspended session waits for. Pure.
 
-It is the request whose conversation is that of the session plus the results. A request
-that differs in anything else gets a new session, so that the model gets exactly the
-client's conversation.
+The conversation of this request is the session's conversation plus the calls and their
+results. A request that differs in anything else gets a new session, so that the model
+gets exactly the client's conversation.
 
 Source: docs/claude-cli-protocol.md, "Tools".
 """
@@ -34,7 +34,7 @@ from ccproxy.core.stream import FinishReason
 # first 2,000 characters.
 _LONGEST_RESULTS = 40_000
 
-# The CLI takes `a_2` for another name of `a`.
+# The CLI takes the id `a_2` for another name of `a`.
 _NUMBERED = re.compile(r"_\d+$")
 
 _encode = msgspec.json.Encoder().encode
@@ -43,7 +43,7 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 @frozen
 class Suspension:
-    """What a session waits for.
+    """The request and the calls for whose results a session waits.
 
     Attributes:
         prompt: the session's last request.
@@ -58,20 +58,23 @@ class Suspension:
     def results(self, prompt: Prompt) -> Sequence[ToolResultBlock] | None:
         """The results in a request, with the model's ids.
 
-        None: the request is for another session. Clients may have changed the ids of
-        the calls and may have left out the thinking.
+        The client may have changed the ids of the calls, and left out the thinking.
+
+        Returns:
+            None if the request is not the continuation of this session.
         """
         before, messages = self.prompt.messages, prompt.messages
         if len(messages) != len(before) + 2 or messages[: len(before)] != before:
             return None
-        # Python takes 1 for True and ignores the order of keys; the model does not.
+        # For Python, 1 equals True, and the order of keys does not matter. For the
+        # model, it does.
         if _encoded(evolve(prompt, messages=before)) != _encoded(self.prompt):
             return None
         ids = self._ids(messages[-2])
         return None if ids is None else self._renamed(ids, messages[-1])
 
     def _ids(self, answer: PromptMessage) -> Sequence[str] | None:
-        """The client's ids of the calls; None: the answer is not the session's."""
+        """The client's ids of the calls; None: it is not the answer of this session."""
         texts: list[str] = []
         calls: list[ToolUseBlock] = []
         for block in answer.content:
@@ -144,7 +147,7 @@ def _length(result: ToolResultBlock) -> int:
 
 
 def suspension_after(prompt: Prompt, message: MessageBuilder) -> Suspension | None:
-    """What a session waits for after an answer; None: the session cannot be resumed.
+    """The `Suspension` after an answer; None: the session cannot be resumed.
 
     Args:
         prompt: the question.

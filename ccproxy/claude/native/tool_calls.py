@@ -1,15 +1,17 @@
-"""Tool calls: the client's, the answer by a schema, the CLI's own; required ones. Pure.
+"""Decodes the model's tool calls, and asks the model for required calls. Pure.
 
 ==================  ==========================================================
-the client's        sent with their arguments as they come; they end the turn
-StructuredOutput    the answer by a schema: its input is sent as text
-any other           Claude Code runs it within the turn; sent as a whole, if the
-                    operator wants it
+call of             what the client gets
+==================  ==========================================================
+a client's tool     the call, its arguments streamed; the call ends the turn
+StructuredOutput    the answer by a schema: the input of the call as text
+any other tool      Claude Code runs the tool within the turn; the client gets
+                    the whole call if the operator wants it
 ==================  ==========================================================
 
-Current models think before they answer, and their API then refuses a forced tool
-choice. So the system prompt asks for the call, and a reminder follows if the model
-answers with text alone.
+Current models think before they answer, and the API then refuses a forced tool choice.
+So the system prompt asks for the call. If the model answers with text only, a reminder
+follows.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,7 +26,7 @@ _TWICE = "the model gave two answers"
 
 
 class ToolCallDecoder:
-    """The blocks of the current message that are not text.
+    """Decodes the blocks of a message other than text and thinking.
 
     Args:
         tool_names: the client's tools.
@@ -34,8 +36,8 @@ class ToolCallDecoder:
         reports_own: whether calls of Claude Code's own tools are sent.
 
     Attributes:
-        has_called: whether the message calls a tool of the client's.
-        has_used_own: whether any message of the turn calls one of Claude Code's own.
+        has_called: whether the message calls a client's tool.
+        has_used_own: whether any message of the turn calls a tool of Claude Code.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class ToolCallDecoder:
 
     @property
     def are_clients_only(self) -> bool:
-        """Whether there are calls, and all of them are of the client's tools."""
+        """Whether the message has calls, all of them of the client's tools."""
         return self.has_called and not self._has_own
 
     def begin_message(self, model: str) -> None:
@@ -96,7 +98,7 @@ class ToolCallDecoder:
         return [*restarted, *self._blocks.message(self._model)]
 
     def arguments(self, json: str) -> list[Event]:
-        """Take a piece of the block's input."""
+        """Take a piece of the open call's input."""
         if self._is_calling:
             return self._blocks.arguments(json)
         if self._own is not None:
@@ -131,17 +133,16 @@ def system_prompt(prompt: Prompt, *, forced: bool) -> str:
 
 
 def reminder(prompt: Prompt) -> PromptMessage:
-    """The user's turn for a model that answered without a call."""
+    """The user's turn that reminds the model of the required call."""
     return PromptMessage(
         Role.USER, (TextBlock(f"{_instruction(prompt)} Make the call now."),)
     )
 
 
 def tool_choice(prompt: Prompt, *, forced: bool) -> Mapping[str, object] | None:
-    """The API's ``tool_choice``; None: the model is free.
+    """The API's ``tool_choice``; None: the field is not sent.
 
-    ``disable_parallel_tool_use`` goes to every model: unlike a forced choice, none
-    refuses it.
+    ``disable_parallel_tool_use`` is sent to every model, because no model refuses it.
     """
     if not prompt.tools:
         return None

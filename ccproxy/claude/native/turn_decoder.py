@@ -1,4 +1,4 @@
-"""Decodes one turn of native mode: from the CLI's records to events. Pure.
+"""Decodes the CLI's records of one turn of native mode to stream events. Pure.
 
 ==========  ====================  ============================================
 phase       entered by            leaves it
@@ -12,15 +12,16 @@ OVER        ``Finished`` or       never
             ``Failed``
 ==========  ====================  ============================================
 
-If a call is required, or a schema given, text is held back until the kind of the answer
-is known. Text before a call is sent. Without a call the model is asked once more. If
-there is an answer by a schema, other text is dropped.
+If the request requires a call or has a schema, text is held back until it is known what
+the answer is. If a call follows, the text is sent before the call. If a required call
+does not follow, the model is asked once more. If an answer by the schema follows, the
+text is dropped.
 
 ``message_stop`` and a ``message_delta`` without a stop reason do not end the answer:
-the CLI sends them when the connection was lost, before it repeats the request. A stop
-reason after which the CLI continues by itself (``max_tokens``, ``refusal``,
-``tool_use`` of a client's tool) ends the turn here; the process must then be stopped
-before it continues.
+the CLI writes them when the connection was lost, before it repeats the request. After
+some stop reasons (``max_tokens``, ``refusal``, ``tool_use`` of a client's tool) the CLI
+would continue by itself. These end the turn, and the process must be stopped before it
+continues.
 
 Source: docs/claude-cli-protocol.md, "Ends".
 """
@@ -92,15 +93,18 @@ class NativeTurnDecoder(FallibleTurn):
     """Decodes the records of one turn.
 
     Args:
-        wall_seconds: Unix time of the question; rate limits end relative to it.
-        tool_names: the client's tools; the CLI runs all others by itself.
-        must_call: the answer has to be a call of a tool of the client's.
-        has_schema: the answer has to satisfy a schema.
-        reports_own_calls: send the calls of Claude Code's own tools to the client.
-        after: id of the message with the calls whose results begin this turn; None:
+        wall_seconds: Unix time of the question; the time until the reset of a rate
+            limit is counted from it.
+        tool_names: the client's tools; the CLI runs all other tools by itself.
+        must_call: whether the answer has to be a call of a client's tool.
+        has_schema: whether the answer has to satisfy a schema.
+        reports_own_calls: whether calls of Claude Code's own tools are sent to the
+            client.
+        after: the id of the message with the calls whose results begin this turn; None:
             the CLI was not suspended.
-        spent_usd: costs that the CLI had reported before.
-        before: id of the last message of the previous turn; its records are ignored.
+        spent_usd: the costs that the CLI has reported before this turn.
+        before: the id of the last message of the previous turn; its records are
+            ignored.
     """
 
     def __init__(
@@ -137,7 +141,7 @@ class NativeTurnDecoder(FallibleTurn):
         self._streamed_id: str | None = after
         self._stop_reason: str | None = None
         self._stop_sequence: str | None = None
-        # The CLI's sum includes the messages before the calls.
+        # After a suspension, the CLI's total includes the messages before the calls.
         self._usage = UsageCounter(is_partial=after is not None)
         self._cut_short = False
 
@@ -162,7 +166,7 @@ class NativeTurnDecoder(FallibleTurn):
         return self._message_id
 
     def take_reminder(self) -> bool:
-        """Whether the model must be reminded of the required call; true once."""
+        """Whether the model must be reminded of the required call now; true once."""
         owed, self._must_remind = self._must_remind, False
         return owed
 
@@ -196,12 +200,12 @@ class NativeTurnDecoder(FallibleTurn):
 
     def _user(self, record: UserLine) -> list[Event]:
         if record.is_synthetic and self._phase is TurnPhase.STREAMING:
-            # The CLI keeps the incomplete answer, and asks the model in its own words
-            # to continue: the two parts are not one answer.
+            # The CLI keeps the incomplete answer and asks the model to continue. The
+            # two messages are not one answer.
             return self._connection_lost()
         if self._answer is not None:
-            # A rejected answer is void when the next one comes. If none comes, because
-            # the answer was cut off, the rejected one stays.
+            # A rejected answer becomes void when the next answer begins. If the model
+            # is cut off before, the rejected answer stays.
             self._void = self._answer.rejected(record.message) or self._void
         return []
 
@@ -313,7 +317,7 @@ class NativeTurnDecoder(FallibleTurn):
         if result.is_error or result.subtype != "success":
             return self._fail(self._error(result))
         if self._phase is TurnPhase.WAITING:
-            # The text of the result may be that of an earlier turn.
+            # The text of the result may belong to an earlier turn.
             return self._not_asked()
         if self._phase is TurnPhase.STREAMING:
             return self._not_resumed()
@@ -328,7 +332,7 @@ class NativeTurnDecoder(FallibleTurn):
         return [*prose, *self._finish(reason, result)]
 
     def _remind(self) -> list[Event]:
-        """Have the model reminded of the required call."""
+        """Request a reminder of the required call; `take_reminder` returns it."""
         self._has_reminded = self._must_remind = True
         self._usage.count_alone()
         self._text.set_aside()

@@ -1,7 +1,9 @@
-"""The token usage of the messages of one turn. Pure.
+"""Adds up the token usage of the messages of one turn. Pure.
 
-Source: docs/claude-cli-protocol.md, "Output": ``message_start`` and ``message_delta``
-have the usage of one API request, ``result`` the sum since the last question.
+``message_start`` and ``message_delta`` have the usage of one request to the API.
+``result`` has the total since the last question.
+
+Source: docs/claude-cli-protocol.md, "Output".
 """
 
 from msgspec import Raw
@@ -12,10 +14,10 @@ from ccproxy.core.stream import Usage
 
 
 class UsageCounter:
-    """Sums the usage of the messages that the client gets.
+    """Adds up the usage of the messages that the client gets.
 
     Args:
-        is_partial: the CLI's own sum includes more than this turn.
+        is_partial: whether the CLI's own total includes messages before this turn.
     """
 
     def __init__(self, *, is_partial: bool) -> None:
@@ -24,7 +26,12 @@ class UsageCounter:
         self._earlier = Usage()
 
     def begin(self, usage: Raw, *, restarted: bool) -> None:
-        """Begin a message; ``restarted``: it replaces the current one."""
+        """Begin a message.
+
+        Args:
+            usage: the ``usage`` of ``message_start``.
+            restarted: whether the message replaces the current one.
+        """
         if restarted:
             self.count_alone()
         else:
@@ -41,11 +48,11 @@ class UsageCounter:
         self._message = merged_counts(usage, self._message)
 
     def count_alone(self) -> None:
-        """Ignore the CLI's own sum from now on."""
+        """Ignore the CLI's own total from now on."""
         self._is_partial = True
 
     def total(self, summed: WireUsage | None) -> Usage:
-        """The usage of the whole turn; ``summed`` is the CLI's own sum."""
+        """The usage of the whole turn; ``summed`` is the CLI's own total."""
         usage = self._earlier + self._message
         if summed is None or self._is_partial:
             return usage

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from ccproxy.core.errors import Cause, CCProxyError, ClaudeUnresponsive
 
-# One or two failures may be chance, such as a kill from outside.
+# One or two failures may be accidents, such as a kill from outside.
 _MOST_CONSECUTIVE_FAILURES = 3
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
@@ -62,8 +62,8 @@ class CircuitBreaker:
         """Check that a CLI may be started.
 
         Raises:
-            ClaudeUnresponsive: the circuit is open; has the reason and the time to
-                retry.
+            ClaudeUnresponsive: the circuit is open; the error has the reason and the
+                time of a retry.
         """
         if self.is_closed:
             return

@@ -1,17 +1,15 @@
-"""Gives a worker to each request, and takes it back.
+"""The pool of workers: gives each request a worker, and takes the worker back.
 
-Workers are interchangeable: `WorkerSelector` has the order in which they are taken. A
-request that finds none waits in the queue, first come first served. `IdleWorkers` stops
-a worker that was idle for ``--idle-timeout``.
-
-Before a spare is taken, the pool waits briefly for a settling worker.
+Workers are interchangeable. `WorkerSelector` defines the order in which they are taken.
+A request that finds no worker waits in the queue, first come, first served.
+`IdleWorkers` stops a worker that was idle for ``--idle-timeout``.
 
 ==========  ==========================================================================
-SPARE       was started ahead of time and has had no request
-ANSWERING   has a request
-SETTLING    its request is over or cancelled; the CLI rewinds its conversation
-IDLE        has had a request and can take another
-STOPPING    its process is being ended; it keeps its slot until the process is gone
+SPARE       the worker was started ahead of time and has had no request
+ANSWERING   the worker has a request
+SETTLING    the request is over or cancelled; the CLI rewinds its conversation
+IDLE        the worker has had a request and can take another one
+STOPPING    the process is being stopped; it keeps its slot until it is gone
 ==========  ==========================================================================
 """
 
@@ -35,12 +33,12 @@ from ccproxy.claude.worker.worker import Worker
 from ccproxy.config.limits import PoolLimits
 from ccproxy.core.errors import Cause, CCProxyError, Overloaded
 
-# A CLI grows with each question; this bound is in addition to that on its memory.
+# The memory of a CLI grows with each question. This limit is besides --recycle-rss.
 _MOST_QUESTIONS = 500
 
 
 class Pool:
-    """Hands out workers.
+    """The pool of workers.
 
     Args:
         factory: starts workers.
@@ -119,13 +117,13 @@ class Pool:
     # The server's side.
 
     def start(self) -> None:
-        """Take requests, also after a stop."""
+        """Accept requests, also after a stop."""
         self._is_stopped = False
 
     def drain(self) -> "Deferred[None]":
-        """Refuse new requests. Fires when the others are answered.
+        """Refuse new requests. Fires when all earlier requests are answered.
 
-        `stop` must still be called. On cancel the requests continue.
+        `stop` must still be called. On cancel, the earlier requests continue.
         """
         self._is_stopped = True
         self._spares.stop()
@@ -133,7 +131,7 @@ class Pool:
         return self._drained.wait()
 
     def stop(self) -> "Deferred[None]":
-        """Fail every request and stop every process. Fires when all are gone."""
+        """Fail all requests and stop all processes. Fires when all are gone."""
         self._is_stopped = True
         self._spares.stop()
         for client in tuple(self._clients):
@@ -179,7 +177,7 @@ class Pool:
         return answer
 
     def use(self, *, is_used: bool) -> None:
-        """Note whether requests are answered by workers at all."""
+        """Turn the use of workers on or off; off: all requests use native mode."""
         if is_used == self._is_used:
             return
         self._is_used = is_used
@@ -198,7 +196,7 @@ class Pool:
     # The requests' side.
 
     def submit(self, client: PoolClient) -> None:
-        """Take a request; it is started or failed, now or later."""
+        """Take a request, and start or fail it, now or later."""
         if self._is_stopped:
             client.fail(shutting_down())
             return
@@ -217,7 +215,7 @@ class Pool:
     def retry(
         self, client: PoolClient, worker: Worker | None = None, *, is_lost: bool = False
     ) -> None:
-        """Give a request another worker, before all others; see `finished`."""
+        """Put a request back at the front of the queue; arguments as for `finished`."""
         self._queue.return_to(client)
         if worker is not None:
             self._give_back(worker, is_lost=is_lost)
@@ -232,7 +230,7 @@ class Pool:
 
         Args:
             client: the request.
-            worker: its worker, which is taken back.
+            worker: the request's worker, which is taken back; None: it has none.
             is_lost: whether the worker failed.
         """
         self._clients.pop(client, None)
@@ -264,7 +262,8 @@ class Pool:
             and not self._idle.has_pristine
             and not self._selector.leaving
         ):
-            # A question without a system prompt would need a pristine worker.
+            # The spare will be the pristine worker that a question without a system
+            # prompt needs.
             self._selector.dismiss_one()
         return False
 
@@ -277,7 +276,7 @@ class Pool:
         return worker
 
     def retire(self, worker: Worker, why: StopReason) -> None:
-        """Stop a worker's process; its slot is free when the process is gone."""
+        """Stop a worker's process; the slot is free when the process is gone."""
         self._stopping.retire(worker, why)
 
     # Serving.
@@ -287,7 +286,7 @@ class Pool:
             self._spares.refill(now=now)
 
     def _serve(self) -> None:
-        """Give workers to waiting requests, as long as there are any."""
+        """Give workers to waiting requests, as long as there are workers."""
         # Serving one request may end another, which calls this method again.
         self._must_serve = True
         if self._is_serving:
@@ -303,7 +302,8 @@ class Pool:
     def _serve_queue(self) -> None:
         """Serve waiting requests in order.
 
-        A later request may overtake only requests that are promised a place.
+        A later request may get a worker first only if each earlier request will get a
+        worker that is about to be free.
         """
         promised = 0
         for client in self._queue:
@@ -325,7 +325,7 @@ class Pool:
         self._queue.leave(client)
         self._answering[worker] = client
         if served is Served.SPARE:
-            # The request may get its worker long after it was submitted.
+            # `submit` also refills, but the request may have waited since then.
             self._refill()
         client.start(worker, served)
         return True
@@ -363,7 +363,7 @@ class Pool:
         self._serve()
 
     def _lost(self, worker: Worker) -> None:
-        """Retire a lost worker that has no request; others fail their request."""
+        """Retire a lost worker; a worker with a request has failed the request."""
         if self._spares.lost(worker):
             return
         if self._idle.discard(worker):

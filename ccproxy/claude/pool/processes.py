@@ -1,4 +1,4 @@
-"""The CLI processes: how many may run, and how they are started and stopped."""
+"""Limits the number of CLI processes, and starts and stops them."""
 
 import os
 from collections.abc import Callable
@@ -64,7 +64,7 @@ class ProcessSlots:
         return max(self.limit - self.taken, 0)
 
     def take(self) -> None:
-        """Take a slot for a new process; the caller has checked `is_free`."""
+        """Take a slot for a new process; the caller must check `is_free` first."""
         self.taken += 1
 
     def leave(self) -> None:
@@ -79,7 +79,7 @@ class ProcessSlots:
             freed()
 
     def make_room(self) -> bool:
-        """Stop one idle process of any watcher; returns whether there was one."""
+        """Let a watcher stop one idle process; returns whether there was one."""
         return any(make_room() for make_room in self._room_makers)
 
     def watch(self, freed: Callable[[], None], make_room: Callable[[], bool]) -> None:
@@ -96,14 +96,15 @@ class ProcessSlots:
 class WorkerFactory:
     """Starts workers, if the circuit breaker allows it.
 
-    `is_allowed` reports the binary's examination; `start` does not look at it.
+    `start` does not check the result of the binary's examination. The caller asks
+    `is_allowed` first.
 
     Args:
         launch: returns how the CLI is started; raises `CCProxyError` if there is no
             CLI.
-        context: given to every worker.
-        breaker: stops starts after repeated failures.
-        conformance: the result of the binary's examination.
+        context: the context of every worker.
+        breaker: refuses starts after repeated failures.
+        conformance: examines the binary.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class WorkerFactory:
         """Start a worker.
 
         Args:
-            is_probe: start it even if the circuit is open.
+            is_probe: whether to start the worker even if the circuit is open.
 
         Raises:
             CCProxyError: there is no CLI, it cannot be started, or the circuit is open.
@@ -143,10 +144,10 @@ class WorkerFactory:
 
 
 class EmptyWaiter:
-    """Lets one caller wait until something is empty.
+    """Lets one caller wait until a collection is empty.
 
     Args:
-        is_empty: whether it is empty now.
+        is_empty: returns whether the collection is empty now.
     """
 
     def __init__(self, is_empty: Callable[[], bool]) -> None:
@@ -154,13 +155,13 @@ class EmptyWaiter:
         self._emptied: Deferred[None] | None = None
 
     def wait(self) -> "Deferred[None]":
-        """Fires when it is empty; may be cancelled."""
+        """Fires when the collection is empty; may be cancelled."""
         emptied = self._emptied = Deferred(self._forget)
         self.check()
         return emptied
 
     def check(self) -> None:
-        """Fire, if it is empty; to be called when something was removed."""
+        """Fire if the collection is empty; must be called after each removal."""
         if self._emptied is not None and self._is_empty():
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)
@@ -209,7 +210,7 @@ class StoppingProcesses(Generic[_Process]):
         return len(self._stopping)
 
     def retire(self, process: _Process, why: StopReason) -> None:
-        """Stop a process; its slot is free when the process is gone."""
+        """Stop a process; the slot is free when the process is gone."""
         self._observer.cli_stopped(why)
         self._stopping.add(process)
         self._slots.leave()

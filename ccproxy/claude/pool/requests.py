@@ -1,15 +1,15 @@
-"""Requests until their answers are over, and the queue in which they wait.
+"""Pending requests, and the queue in which they wait for a process.
 
-A request needs a process of any kind. Its states:
+The states of a request:
 
 ========  =====================================================================
 QUEUED    waits for a process
 RUNNING   a process answers
-CHECKING  the answer is whole and is compared with its schema, without a process
+CHECKING  the answer is whole and is checked against its schema, without a process
 OVER      the last event was sent, or the client cancelled
 ========  =====================================================================
 
-The queue is first come, first served, with limits on its length and on the time.
+The queue is first come, first served. Its length and the waiting time are limited.
 """
 
 from abc import abstractmethod
@@ -43,7 +43,7 @@ _NEWEST = 0.2
 
 
 class AnswerState(Enum):
-    """The state of a request; see the module."""
+    """The state of a request; the module explains the values."""
 
     QUEUED = auto()
     RUNNING = auto()
@@ -52,10 +52,10 @@ class AnswerState(Enum):
 
 
 class AnswerChecker(Protocol):
-    """Compares answers with schemas, off the reactor's thread."""
+    """Checks answers against schemas without blocking the reactor."""
 
     async def problem(self, schema: bytes, instance: bytes) -> str | None:
-        """What is wrong with an instance; None: nothing.
+        """The reason why an instance is invalid; None: it is valid.
 
         Raises:
             CCProxyError: the instance could not be checked.
@@ -66,7 +66,7 @@ class Pausable(Protocol):
     """A process whose output can be paused."""
 
     def pause(self) -> None:
-        """Stop reading its output."""
+        """Stop reading the output of the process."""
 
     def resume(self) -> None:
         """Continue reading."""
@@ -76,10 +76,10 @@ _Process = TypeVar("_Process", bound=Pausable)
 
 
 class PendingAnswer(Generic[_Process]):
-    """A request whose answer is not over; subclasses say how it is answered.
+    """A request whose answer is not over; subclasses send the request to a process.
 
     Attributes:
-        queued_seconds: how long it has waited for its first process.
+        queued_seconds: the time for which the request has waited for its first process.
     """
 
     _log = Logger()
@@ -117,7 +117,7 @@ class PendingAnswer(Generic[_Process]):
 
     @property
     def age_seconds(self) -> float:
-        """How long ago the request arrived."""
+        """The time since the request arrived."""
         return self._clock.seconds() - self._asked_seconds
 
     # The pool's side.
@@ -128,7 +128,7 @@ class PendingAnswer(Generic[_Process]):
             self._expiry = self._clock.callLater(seconds, self._expire, expired)
 
     def fail(self, error: CCProxyError) -> None:
-        """End with an error of the proxy; it is sent in a later turn of the reactor."""
+        """End the answer with an error; it is sent in a later turn of the reactor."""
         if self._state is not AnswerState.OVER:
             self._leave()
             self._last_word = self._clock.callLater(0, self._send_failed, error)
@@ -190,7 +190,7 @@ class PendingAnswer(Generic[_Process]):
         return process
 
     def _end(self) -> None:
-        """Stop everything that could still happen to this request."""
+        """Enter the state OVER; stops the timer and the check."""
         self._state = AnswerState.OVER
         self._stop_waiting()
         check, self._check = self._check, None
@@ -198,7 +198,7 @@ class PendingAnswer(Generic[_Process]):
             check.cancel()
 
     def _note_token(self, events: Sequence[Event]) -> None:
-        """Measure the time of the first token; not to be called after it."""
+        """Measure the time to the first token; must not be called after that token."""
         for event in events:
             if isinstance(event, MessageStart):
                 self._model = event.model
@@ -208,7 +208,7 @@ class PendingAnswer(Generic[_Process]):
                 return
 
     def _begin_check(self, problem: "Coroutine[Any, Any, str | None]") -> None:
-        """Wait for a comparison with a schema; `_checked` gets its outcome."""
+        """Wait for a check against a schema; `_checked` gets the outcome."""
         check = self._check = Deferred.fromCoroutine(problem)
         outcome = check.addCallbacks(self._check_done, self._check_not_done)
         outcome.addErrback(self._not_sent)
@@ -247,10 +247,10 @@ class PendingAnswer(Generic[_Process]):
 
 
 class PoolClient(PendingAnswer[Worker]):
-    """A request that needs a worker, or several in sequence.
+    """A request that needs a worker, or several workers in sequence.
 
     Attributes:
-        wants_new: whether a worker that has not answered before is better.
+        wants_new: whether to prefer a worker that has not answered a request yet.
     """
 
     wants_new = False
@@ -258,7 +258,7 @@ class PoolClient(PendingAnswer[Worker]):
     @property
     @abstractmethod
     def system(self) -> str:
-        """The system prompt that its worker needs; empty for none."""
+        """The system prompt of the request; empty for none."""
 
     @abstractmethod
     def start(self, worker: Worker, served: Served) -> None:
@@ -274,9 +274,10 @@ class RequestQueue(Generic[_Q]):
     The time of an operation does not depend on the queue's length.
 
     Args:
-        limit: number of requests that may wait.
-        seconds: how long each request may wait.
-        processes: number of requests that are answered at a time, for `Retry-After`.
+        limit: the number of requests that may wait.
+        seconds: the time limit for each waiting request.
+        processes: the number of requests that are answered at a time, from which the
+            time of a retry is estimated.
     """
 
     def __init__(self, limit: int, seconds: float, processes: int) -> None:
@@ -316,8 +317,8 @@ class RequestQueue(Generic[_Q]):
 
         Args:
             question: the last request.
-            leaving: number of places that become free in a moment; so many waiting
-                requests do not count.
+            leaving: the number of processes that will soon be free or gone; as many
+                waiting requests are not counted.
         """
         waiting = len(self._waiting) - leaving
         if waiting > self._limit:
@@ -334,7 +335,7 @@ class RequestQueue(Generic[_Q]):
         question.wait(self._seconds, lambda: self._waited_too_long(question))
 
     def answered(self, question: _Q) -> None:
-        """Note how long the answer of a request took."""
+        """Record the time that the answer to a request took."""
         age = question.age_seconds - question.queued_seconds
         self._typical_seconds += _NEWEST * (age - self._typical_seconds)
 
@@ -353,7 +354,7 @@ class RequestQueue(Generic[_Q]):
             _LONGEST_RETRY_SECONDS,
         )
         return QueueFull(
-            f"{why}; try again later, or let the proxy start more "
+            f"{why}; try again later, or raise the proxy's limits "
             "(--max-processes, --max-queue, --queue-timeout)",
             retry_after_seconds=after,
             cause=cause,
@@ -361,5 +362,5 @@ class RequestQueue(Generic[_Q]):
 
 
 def shutting_down() -> ShuttingDown:
-    """The error of a request that comes, or has no answer yet, when the pool stops."""
+    """The error for requests that arrive, or are not answered, when the pool stops."""
     return ShuttingDown("the proxy is being stopped; try again when it is back")

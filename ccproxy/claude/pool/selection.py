@@ -1,4 +1,4 @@
-"""Workers without a request: which one a request gets, and which ones are stopped.
+"""Chooses the worker that a request gets, and the workers that are stopped.
 
 A request takes, in this order: an idle worker that has its system prompt; another idle
 worker; a worker that will soon have settled, for which it waits; a spare; a new worker.
@@ -18,8 +18,8 @@ from ccproxy.claude.pool.requests import PoolClient
 from ccproxy.claude.pool.spares import SpareWorkers
 from ccproxy.claude.worker.worker import Worker
 
-# How long a request waits for a settling worker before another is started: settling
-# takes some 10 ms, a start 450 ms and much processor time.
+# The time for which a request waits for a settling worker before it takes a spare or a
+# new worker. Settling takes about 10 ms, a start 450 ms and much processor time.
 _SOON_SECONDS = 0.1
 
 
@@ -32,7 +32,7 @@ class _Place:
 class IdleWorkers:
     """Idle workers, the least recently used first.
 
-    Each operation but iteration takes constant time.
+    Each operation except iteration takes constant time.
 
     Args:
         seconds: how long an idle worker is kept.
@@ -81,9 +81,9 @@ class IdleWorkers:
         """Remove the best worker for a system prompt; None: there is no such worker.
 
         The best is the most recently used worker that has the prompt, which saves 8 ms;
-        then the least recently used worker with another prompt; then one that never had
-        a prompt. Those are taken last because a prompt cannot be removed, so that only
-        they can serve requests without one.
+        then the least recently used worker with another prompt; then a worker that
+        never had a prompt. Such a worker is taken last, because only it can serve a
+        request without a prompt: a prompt cannot be removed.
 
         Args:
             system: the system prompt; empty for none.
@@ -103,7 +103,7 @@ class IdleWorkers:
         return self._remove(next(iter(self._places))) if self._places else None
 
     def discard(self, worker: Worker) -> bool:
-        """Remove a worker; returns whether it was there."""
+        """Remove a worker; returns whether it was idle."""
         if worker not in self._places:
             return False
         self._remove(worker)
@@ -126,7 +126,7 @@ class IdleWorkers:
 
 
 def worker_kind(worker: Worker) -> Served:
-    """The kind of an idle worker: one without an earlier question counts as a spare."""
+    """The kind of an idle worker; a worker without any question counts as a spare."""
     return Served.IDLE if worker.questions else Served.SPARE
 
 
@@ -141,7 +141,7 @@ class SettlingWorkers:
     def __init__(self, clock: IReactorTime, waited: Callable[[], None]) -> None:
         self._clock = clock
         self._waited = waited
-        # By worker: the time until which a request waits for it.
+        # For each worker: the time until which a request waits for the worker.
         self._workers: dict[Worker, float] = {}
         self._patience: IDelayedCall | None = None
 
@@ -158,7 +158,7 @@ class SettlingWorkers:
         self._workers[worker] = self._clock.seconds() + _SOON_SECONDS
 
     def discard(self, worker: Worker) -> bool:
-        """Remove a worker; returns whether it was there."""
+        """Remove a worker; returns whether it was settling."""
         was_there = self._workers.pop(worker, None) is not None
         if not self._workers and self._patience is not None:
             self._patience.cancel()
@@ -193,7 +193,7 @@ class SettlingWorkers:
 
 
 class WorkerSelector:
-    """Chooses among the workers that no request has.
+    """Chooses among the workers without a request.
 
     Args:
         start: starts a worker in a free slot; raises `CCProxyError`.
@@ -223,15 +223,15 @@ class WorkerSelector:
         return self._slots.leaving + len(self._settling) + self._spares.warming
 
     def choose(self, client: PoolClient, promised: int) -> tuple[Worker, Served] | None:
-        """The worker for a request; None: there is none now.
+        """Choose the worker for a request; None: there is none now.
 
         Args:
             client: the request.
-            promised: how many of the workers that will soon be free are promised to
+            promised: the number of workers that will soon be free but are promised to
                 earlier requests.
 
         Raises:
-            CCProxyError: a worker had to be started, and could not be.
+            CCProxyError: no worker could be started.
         """
         if not client.wants_new:
             worker = self._take_idle(client.system)
@@ -246,15 +246,16 @@ class WorkerSelector:
         if self._slots.is_free and self._spares.warming <= promised:
             if self._factory.is_allowed():
                 return self._start(), Served.NEW
-            # The binary is being examined; `Pool.wake` is called at the end of that.
+            # The binary is being examined; `Pool.wake` is called after that.
             return None
         worker = self._take_idle(client.system)
         return None if worker is None else (worker, worker_kind(worker))
 
     def make_room(self, places: int) -> bool:
-        """Stop idle processes until ``places`` requests will get a worker.
+        """Stop idle processes, so that ``places`` requests can get a worker.
 
-        Returns whether they will.
+        Returns:
+            Whether enough workers are, or will be, free.
         """
         while self.leaving + self._slots.free < places:
             if not self.dismiss_one() and not self._slots.make_room():
@@ -262,14 +263,14 @@ class WorkerSelector:
         return True
 
     def dismiss_one(self, why: StopReason = StopReason.ROOM) -> bool:
-        """Stop one worker that no request has; returns whether there was one."""
+        """Stop one worker without a request; returns whether there was one."""
         worker = self._idle.take_oldest() or self._spares.take_any()
         if worker is not None:
             self._stopping.retire(worker, why)
         return worker is not None
 
     def dismiss_all(self) -> None:
-        """Stop all workers that no request has, because the server stops."""
+        """Stop all workers without a request: none of them is needed any more."""
         while self.dismiss_one(StopReason.SHUTDOWN):
             pass
 

@@ -1,9 +1,9 @@
 """Workers that are started ahead of time and have had no request.
 
 Spares are started one by one, while no requests arrive and no request waits for its
-worker to start, so that their starts do not slow down answers. Their processes have no
-lower priority: a higher nice value, or an idle scheduling class, would stay with a
-spare that takes a request, because only root may lower it again.
+worker to start. So their starts do not slow down answers. A lower priority would not
+do: a spare that takes a request would keep its nice value or idle scheduling class,
+because only root may raise the priority again.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from ccproxy.claude.observer import StopReason
 from ccproxy.claude.worker.worker import Worker
 from ccproxy.core.errors import CCProxyError
 
-# Time without a request before a spare is started; a start takes 0.45 s.
+# The time without a request before a spare is started. A start takes 0.45 s.
 _QUIET_SECONDS = 0.25
 # Pause after a failed start; doubled after each further failure.
 _FIRST_PAUSE_SECONDS = 1.0
@@ -89,9 +89,10 @@ class SpareWorkers:
         Deferred.fromCoroutine(_warm_up(worker)).addErrback(self._not_warm, worker)
 
     def take(self, system: str) -> Worker | None:
-        """A spare for a request with this system prompt; None: there is none.
+        """Take a spare for a request with this system prompt; None: there is none.
 
-        A ready spare, or else a starting one. Spares that hang are retired.
+        A ready spare is preferred to a starting one. Spares that do not run any more
+        are retired.
         """
         if not self._workers:
             return None
