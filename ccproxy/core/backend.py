@@ -90,11 +90,11 @@ class Status:
 
 @frozen(kw_only=True)
 class ModelSize:
-    """The sizes of a model; None: not known.
+    """The limits of a model; None: not known.
 
     Attributes:
-        context_tokens: of the context window: request and answer together.
-        output_tokens: of the longest answer.
+        context_tokens: the size of the context window, for request and answer together.
+        output_tokens: the size of the longest answer.
     """
 
     context_tokens: int | None = None
@@ -108,7 +108,7 @@ class ModelEntry:
     Attributes:
         name: the value of the client's ``model`` field.
         since_seconds: when the proxy learned of the model, in Unix time.
-        size: known after the first answer of the model.
+        size: the model's limits, which are known after its first answer.
     """
 
     name: str
@@ -121,14 +121,14 @@ class PendingRequest(Protocol):
 
     @property
     def adjusted(self) -> Sequence[str]:
-        """As in `PreparedQuestion`: what was changed since the request was prepared.
+        """Further fields that are sent in another form; see `PreparedQuestion`.
 
-        The provider has refused the request before, and it was sent once more.
+        If the provider refuses a request, it may be changed and sent once more.
         """
 
     @property
     def ignored(self) -> Sequence[str]:
-        """As in `PreparedQuestion`: what was left out since it was prepared."""
+        """Further fields that were not sent the second time; see `PreparedQuestion`."""
 
     @property
     def queued_seconds(self) -> float:
@@ -167,7 +167,7 @@ class Backend(Protocol):
         """Send a prepared request; the listener is called only after this returns."""
 
     async def model(self, name: str) -> ModelEntry:
-        """Find the model that a client's name means, under a name of `models`.
+        """Find the entry, as in `models`, of the model that a client's name means.
 
         Raises:
             CCProxyError: there is no such model.

@@ -1,11 +1,11 @@
-"""Content blocks of the Messages API, and other objects of a request with their JSON.
+"""The content blocks of the Messages API, as decoded fields with their original JSON.
 
-The fields that the proxy has to understand are decoded into structs. Every object also
-keeps its JSON text as it came. So unknown fields and types of blocks are passed on.
+The fields that the proxy has to understand are decoded to structs. Every object also
+keeps its original JSON text, so unknown fields and types of blocks are passed on.
 
-``at`` is the path of a part in the client's own request, for error messages:
+``at`` is the path of an object in the client's own request, for error messages:
 ``messages[3].content[0]``, ``tools[2].function``. The module of `ccproxy.api` that
-decoded the request sets ``at``; an empty ``at`` means that the path is not known.
+decodes the request sets ``at``. An empty ``at`` means that the path is not known.
 
 Source: ``MessageCreateParams`` of anthropic-python 2.14, stable and beta.
 """
@@ -107,7 +107,7 @@ _T = TypeVar("_T")
 
 @frozen
 class Parsed(Generic[_T]):
-    """A JSON object: its decoded fields, and its text.
+    """A JSON object: its decoded fields and its JSON text.
 
     Attributes:
         value: the fields that the proxy understands.
@@ -141,7 +141,8 @@ class Block(Parsed[BlockValue]):
     Attributes:
         renamed: the client's names of fields that have other names in the client's
             API, such as ``input`` → ``function.arguments``; not compared.
-        inner: a result's content, if its blocks have paths of their own; not compared.
+        inner: the blocks of a tool result's content, if they have their own paths; not
+            compared.
     """
 
     type: str = ""
@@ -166,7 +167,7 @@ class Block(Parsed[BlockValue]):
 
     @classmethod
     def make(cls, kind: str, *, at: str = "", **fields: object) -> "Block":
-        """Make a block of these fields; a field that is `UNSET` is left out."""
+        """Make a block of a type from fields; a field that is `UNSET` is left out."""
         kept = {k: v for k, v in fields.items() if v is not UNSET}
         return cls.decode(_encode({"type": kind, **kept}), at)
 
@@ -218,7 +219,7 @@ def redacted_thinking_block(data: str, at: str = "") -> Block:
 
 
 def result_content(result: ToolResult, at: str = "") -> str | tuple[Block, ...]:
-    """The content of a result: a text, or blocks; absent content is an empty text.
+    """The content of a tool result: a text or blocks; absent: an empty text.
 
     Raises:
         msgspec.ValidationError: the content is neither text nor blocks.
@@ -229,7 +230,7 @@ def result_content(result: ToolResult, at: str = "") -> str | tuple[Block, ...]:
 
 
 def content_of(raw: bytes | Raw, at: str = "") -> str | tuple[Block, ...]:
-    """Decode a ``content`` field: a text, or blocks.
+    """Decode a ``content`` field to a text or blocks.
 
     Args:
         raw: the field's JSON.
@@ -254,8 +255,8 @@ def parsed(kind: Callable[..., _T], at: str = "", **fields: object) -> "Parsed[_
     return Parsed(msgspec.json.decode(raw, type=kind), raw, at)
 
 
-# Characters that JavaScript's trim() or Python's strip() removes. A text of only these
-# is refused by the API (strip) or dropped by the CLI (trim).
+# The characters that JavaScript's trim() or Python's strip() removes. The API refuses a
+# text that strip() makes empty. The CLI drops a text that trim() makes empty.
 _BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
     "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"

@@ -1,21 +1,22 @@
-"""Scans of long JSON texts, in steps that are short. Pure.
+"""Scans long JSON texts in short steps. Pure.
 
-A single call of a regular expression or of a decoder keeps every other thread waiting,
-however long it takes. Each call here reads a bounded part of the text, except for runs
-without quotes and backslashes, which are read at the speed of memory.
+A single call of a regular expression or of a decoder holds the GIL until it returns.
+Each call in this module reads a limited part of the text. The exception is a run
+without quotes and backslashes, which is read at the speed of memory.
 """
 
 import re
 from collections.abc import Callable, Iterator
 
-# Content of a string, up to a quote or the end. Possessive: read once.
+# The content of a string, up to a quote or the end. The quantifiers are possessive, so
+# that no byte is scanned twice.
 _CONTENT = re.compile(rb'(?:[^"\\]++|\\.){1,65536}+', re.DOTALL)
 _SEPARATORS = (b",", b"[", b"{")
 _QUOTE = b'"'
 
 
 def _pieces(json: bytes) -> Iterator[tuple[int, int, int]]:
-    """The text before a string, and the string: its begin and end."""
+    """For each string: the start of the text before it, its start and its end."""
     place, length = 0, len(json)
     while place < length:
         begin = json.find(_QUOTE, place)
@@ -40,12 +41,12 @@ def outside_strings(json: bytes) -> bytes:
 def with_short_strings(
     json: bytes, most_bytes: int, stand_in: Callable[[bytes], bytes]
 ) -> bytes:
-    """A JSON text in which each long string is replaced.
+    """Replace the long strings of a JSON text.
 
     Args:
         json: the text.
-        most_bytes: longer strings are replaced.
-        stand_in: makes the JSON string that takes the place of one with these quotes.
+        most_bytes: the largest size of a string that is not replaced.
+        stand_in: makes the JSON string that replaces a JSON string.
     """
     kept = bytearray()
     for place, begin, end in _pieces(json):
@@ -56,15 +57,16 @@ def with_short_strings(
 
 
 def has_more_values(json: bytes, most: int) -> bool:
-    """Whether a JSON text has more values than a limit; all values inside count.
+    """Whether a JSON text has more than ``most`` values, nested values included.
 
-    Empty lists and objects may count twice.
+    The values are counted by the separators outside strings. Empty lists and objects
+    may count twice.
 
     Args:
-        json: the text; if it is no JSON, the result is about its separators.
+        json: the text; it may be invalid.
         most: the limit.
     """
-    # With those within strings: nearly always few enough.
+    # Nearly always, even the separators within strings do not exceed the limit.
     if 1 + sum(map(json.count, _SEPARATORS)) <= most:
         return False
     count = 1

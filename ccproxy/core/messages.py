@@ -1,7 +1,7 @@
 """The Messages API's request: messages, tools, settings.
 
-The fields that the proxy has to understand are attributes; see `ccproxy.core.blocks`
-for the JSON of each object and for ``at``.
+The fields that the proxy has to understand are attributes. `ccproxy.core.blocks`
+explains how each object keeps its JSON, and the attribute ``at``.
 
 Source: ``MessageCreateParams`` of anthropic-python 2.14, stable and beta.
 """
@@ -26,7 +26,7 @@ class Message:
 
     Attributes:
         role: ``user``, ``assistant`` or ``system``.
-        content: a text, or blocks, as the client sent it.
+        content: a text, or blocks, unchanged.
         at: the message's path in the client's request; not compared.
         extra: all other fields.
     """
@@ -38,7 +38,7 @@ class Message:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The content as blocks: a text is one block, an empty text no block."""
+        """The content as blocks: one block for a text, none for an empty text."""
         if isinstance(self.content, str):
             at = f"{self.at}.content" if self.at else ""
             return (text_block(self.content, at),) if self.content else ()
@@ -46,7 +46,7 @@ class Message:
 
 
 class ToolValue(msgspec.Struct, frozen=True):
-    """An entry of ``tools``: a tool of the client's, or one that Anthropic defines."""
+    """An entry of ``tools``: a client's tool, or a tool that Anthropic defines."""
 
     name: str = ""
     type: str = "custom"
@@ -100,7 +100,7 @@ def client_tool(
 
 
 class ToolChoice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``tool_choice``; ``extra`` has the fields that are newer than this proxy."""
+    """``tool_choice``; ``extra`` has the fields that this proxy does not know."""
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
@@ -109,12 +109,12 @@ class ToolChoice(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def must_call(self) -> bool:
-        """Whether the answer must be a call."""
+        """Whether the answer must be a tool call."""
         return self.type in ("any", "tool")
 
 
 class ThinkingValue(msgspec.Struct, frozen=True):
-    """``thinking``: whether and how long the model thinks, and what of it is shown."""
+    """``thinking``: the type and the budget of the thinking, and how it is shown."""
 
     type: str
     budget_tokens: int | None = None
@@ -143,26 +143,27 @@ OutputConfig: TypeAlias = Parsed[OutputValue]
 class MessagesRequest:
     """A request to the model.
 
-    Attributes that are not the API's own field of that name:
+    Attributes that differ from the API's field of that name, or have none:
         model: the model's name in the client's request; empty: the configured model.
         system: the whole system prompt; empty: none.
         max_tokens: None: the client sets no limit.
         shows_thinking: whether the client receives the model's thinking. If so, and the
             client sets no ``display``, ``summarized`` is sent.
-        default_thinking: what an absent ``thinking`` means: ``cli``: Claude Code's own
-            default, ``api``: the Messages API's default.
+        default_thinking: the meaning of an absent ``thinking``: ``cli``: Claude Code's
+            default; ``api``: the Messages API's default.
         thinking_models: the full id of the model that made each thinking block in
-            ``messages``, by the block's signature or data. A missing block counts as
-            made by the requested model.
-        thinking_prefixes: by the same key: the hash of what stood before the block when
-            it was made. A missing block counts as made after the same conversation.
+            ``messages``, by the block's signature or data. A block that is not in it
+            counts as made by the requested model.
+        thinking_prefixes: the hash of everything before each thinking block when it was
+            made, by the same keys. A block that is not in it counts as made after the
+            same conversation.
         web_search_paths: paths of fields that ask for web search; the backend does it,
             or reports them as ignored.
         may_be_kept: whether the answer may be stored on disk.
         paths: the client's names of fields, such as ``output_config.format.schema`` →
             ``text.format.schema``; not compared.
-        extra: every other top-level field, as it came.
-        size_bytes: of the client's body; 0: not known.
+        extra: every other top-level field, unchanged.
+        size_bytes: the size of the client's body; 0: not known.
     """
 
     messages: tuple[Message, ...]
@@ -204,7 +205,7 @@ class MessagesRequest:
 
     @property
     def output_schema(self) -> bytes | None:
-        """The JSON Schema of the required format; None: the client requires none.
+        """The JSON Schema of the required format; None: there is none.
 
         Raises:
             msgspec.ValidationError: as for `output_format`.
