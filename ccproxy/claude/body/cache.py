@@ -227,7 +227,7 @@ def _end_of_previous_question(turns: Sequence[Turn]) -> tuple[int, int] | None:
 def _is_beyond_lookback(
     turns: Sequence[Turn], start: tuple[int, int], end: tuple[int, int]
 ) -> bool:
-    """Whether the provider, looking back from ``end``, does not reach ``start``."""
+    """Whether ``start`` is too far before ``end`` for the provider's lookback."""
     count = end[1] - start[1]
     for number in range(start[0], end[0]):
         content = turns[number].content

@@ -17,10 +17,10 @@ from ccproxy.core.blocks import Block, ToolResult, result_content
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.messages import Tool
 
-# The provider's names of types that differ from those of the client's blocks and tools.
+# Types in the provider's paths that are not the type of the client's block or tool.
 _TYPES = frozenset(("custom", "pdf", "tool", "enabled", "adaptive", "disabled"))
 _SOURCES = frozenset(("base64", "url", "text", "content", "file"))
-# These types of blocks have a field of the same name.
+# A block of one of these types has a field with the name of the type.
 _FIELDS = frozenset(("text", "thinking"))
 
 

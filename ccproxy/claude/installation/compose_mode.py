@@ -109,8 +109,8 @@ class ComposeDecision:
 
     Attributes:
         is_native: whether every request is sent in native mode.
-        largest_bytes: requests with larger bodies are sent in native mode, too; None:
-            there is no such limit.
+        largest_bytes: a request with a larger body is sent in native mode; None: there
+            is no limit.
         why: the reason for native mode, one clause; empty: native mode is not used.
     """
 

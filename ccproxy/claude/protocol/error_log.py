@@ -59,7 +59,7 @@ def last_logged_error(log: str) -> LoggedError | None:
 
 
 def message_of(document: str) -> str | None:
-    """The message in an error document of the API; None: it is no error document."""
+    """The message in an error document; None: ``document`` is not one of the API."""
     try:
         return _decode(document).error.message
     except msgspec.DecodeError:
@@ -67,5 +67,5 @@ def message_of(document: str) -> str | None:
 
 
 def is_log_line(line: str) -> bool:
-    """Whether a line on stderr belongs to the log, which may quote a request."""
+    """Whether a line on stderr is part of the CLI's log, which may quote requests."""
     return bool(_LOG_LINE.match(line))

@@ -6,9 +6,9 @@ While a job waits, at least one helper runs or starts.
 States of a job:
 
 ========  =========================================================================
-WAITING   in the queue, until a helper is idle
-RUNNING   a helper has it; if the helper dies for another reason, WAITING again
-DONE      its answer or error was delivered, or it was cancelled
+WAITING   the job is in the queue, until a helper is idle
+RUNNING   a helper has the job; if the helper ends by an accident, WAITING again; once
+DONE      the answer or error was delivered, or the job was cancelled
 ========  =========================================================================
 """
 
@@ -126,7 +126,7 @@ class SchemaChecker:
     # Every process that is not reaped yet, with its job.
     _helpers: "dict[HelperProcess, _Job | None]" = field(factory=dict, init=False)
     _ends: "list[Deferred[None]]" = field(factory=list, init=False)
-    # Helpers that ended before they were ready, since a helper was ready.
+    # The number of helpers in a row that ended before they were ready.
     _failed_starts: int = field(default=0, init=False)
 
     _log = Logger()
