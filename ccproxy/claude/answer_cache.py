@@ -24,7 +24,7 @@ _MOST_OF_ONE_KEY = 8
 
 @frozen
 class AnswerContent:
-    """The content of a message that is compared with a client's copy.
+    """The part of a message's content that is compared with a client's copy.
 
     Attributes:
         text: the text of all blocks.

@@ -126,10 +126,10 @@ class RememberedAnswers:
     def missing_keys(
         self, owner: str, messages: Sequence[Message], now: float
     ) -> Generator[None, None, list[tuple[str, str]]]:
-        """The keys by which a request's messages should be looked up in the store.
+        """The keys of the messages that should be looked up in the store.
 
-        These are the messages with calls that are neither in memory nor sent with their
-        thinking by the client. Yields after each of the assistant's turns.
+        A message is looked up if it has calls, is not in memory, and comes from the
+        client without its thinking. Yields after each of the assistant's turns.
         """
         keys: dict[tuple[str, str], None] = {}
         owner_key = self._owner_key(owner)

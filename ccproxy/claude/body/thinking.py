@@ -12,10 +12,10 @@ nothing            in OpenAI's APIs: nothing, which means the CLI's default;
 =================  ===================================================================
 
 Changes are reported. If the client receives thinking, a ``thinking`` that the proxy
-sets has ``display: summarized``: newer models show no thinking without it.
+sets has ``display: summarized``. Without ``display``, newer models show no thinking.
 
 For models that take only ``enabled``, the CLI's budget is 31,999 tokens, whatever
-``max_tokens`` is. So the proxy sets a budget if ``max_tokens`` is not larger.
+``max_tokens`` is. If ``max_tokens`` is not larger than that, the proxy sets a budget.
 
 Source: rules 17 to 19 and 22 of the Messages API; docs/claude-cli-protocol.md,
 "Body mode".
@@ -166,7 +166,7 @@ def _shown(
     form: ThinkingForm,
     budget_tokens: int | None = None,
 ) -> bytes:
-    """The client's ``thinking`` with the type ``form``, and with a ``display``."""
+    """The client's ``thinking`` with the type ``form``; may add a ``display``."""
     is_clients = wanted.value.type == form
     fields: _Fields = dict(wanted.fields)
     fields["type"] = form

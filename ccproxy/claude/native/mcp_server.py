@@ -42,7 +42,7 @@ def offer(tools: Sequence[PromptTool]) -> Mapping[str, object]:
 def check_offered(
     names: Collection[str], tools: Sequence[PromptTool], has_own: bool
 ) -> CCProxyError | None:
-    """The error if the CLI offers other tools to the model; None: it does not.
+    """The error if the CLI offers other tools than the client's; None: no error.
 
     Args:
         names: the tools that the CLI offers.
@@ -140,4 +140,4 @@ def _content(block: Block) -> Mapping[str, object]:
             return {"type": "text", "text": text}
         case ImageBlock(media_type, source) if media_type is not None:
             return {"type": "image", "data": source, "mimeType": media_type}
-    raise AssertionError(block)  # `Suspension.results` lets nothing else through
+    raise AssertionError(block)  # `Suspension.results` accepts no other blocks

@@ -7,8 +7,8 @@ PROBING    one CLI is started as a test; requests still fail
 =========  =================================================================
 
 A start takes 0.7 s of processor time. Without the breaker, a broken update of the CLI
-would keep a processor busy as long as clients retry. The first answer of any CLI closes
-the circuit; the test uses no client's request.
+would keep a processor busy as long as clients retry. The test uses no client's request.
+The first answer of any CLI closes the circuit.
 """
 
 from collections.abc import Callable

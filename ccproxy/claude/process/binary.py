@@ -14,8 +14,8 @@ from attrs import frozen
 
 from ccproxy.core.errors import Cause, ClaudeUnavailable
 
-# Versions before 2.1.248 ignore `client_composed`, so they read `@path` from the prompt,
-# and cannot replace the system prompt of a running process. The tests run 2.1.251.
+# Versions before 2.1.248 ignore `client_composed` and so read `@path` from the prompt.
+# They cannot replace the system prompt of a running process. The tests run 2.1.251.
 OLDEST_VERSION = (2, 1, 251)
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
