@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-from attrs import field, frozen
+from attrs import define, field, frozen
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.core.blocks import Block, Parsed, text_block
@@ -214,3 +214,48 @@ class MessagesRequest:
         if form is None or form.type != "json_schema":
             return None
         return None if isinstance(form.schema, UnsetType) else bytes(form.schema)
+
+
+@define
+class Adjustments:
+    """The paths of a client's fields that are changed or have no effect.
+
+    The decoder of a request fills it, and so does the composer of its body. A path is
+    recorded once; an empty path means a part that is not the client's, and is not
+    recorded.
+    """
+
+    _ignored: dict[str, None] = field(init=False, factory=dict)
+    _adjusted: dict[str, None] = field(init=False, factory=dict)
+    _web_searches: dict[str, None] = field(init=False, factory=dict)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The paths of fields that have no effect, such as ``seed``."""
+        return tuple(self._ignored)
+
+    @property
+    def adjusted(self) -> tuple[str, ...]:
+        """The paths of fields that are sent in another form."""
+        return tuple(self._adjusted)
+
+    @property
+    def web_searches(self) -> tuple[str, ...]:
+        """The paths of fields that ask for web search."""
+        return tuple(self._web_searches)
+
+    def ignore(self, *paths: str) -> None:
+        """Record fields that have no effect."""
+        self._ignored |= dict.fromkeys(filter(None, paths))
+
+    def adjust(self, *paths: str) -> None:
+        """Record fields that are sent in another form."""
+        self._adjusted |= dict.fromkeys(filter(None, paths))
+
+    def is_adjusted(self, path: str) -> bool:
+        """Whether `adjust` was called with a path."""
+        return path in self._adjusted
+
+    def search_web(self, path: str) -> None:
+        """Record a field that asks for web search."""
+        self._web_searches[path] = None

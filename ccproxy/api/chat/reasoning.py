@@ -10,9 +10,9 @@ Source: OpenRouter's documentation, "Reasoning tokens".
 
 import msgspec
 
-from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.common.prompt import PastThinking
 from ccproxy.core.blocks import redacted_thinking_block, thinking_block
+from ccproxy.core.messages import Adjustments
 
 _FORMAT = "anthropic-claude-v1"
 _TEXT, _ENCRYPTED = "reasoning.text", "reasoning.encrypted"

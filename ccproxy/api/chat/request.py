@@ -24,11 +24,7 @@ from ccproxy.api.chat.tools import (
 )
 from ccproxy.api.common import prompt as prompting
 from ccproxy.api.common.content import ContentPart
-from ccproxy.api.common.decoding import (
-    Adjustments,
-    DecodedRequest,
-    sampling_fields,
-)
+from ccproxy.api.common.decoding import DecodedRequest, sampling_fields
 from ccproxy.api.common.fates import (
     NO_LOGPROBS,
     NO_OBFUSCATION,
@@ -44,7 +40,7 @@ from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import InputMessage
 from ccproxy.api.common.tools import ToolTable
 from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
-from ccproxy.core.messages import MessagesRequest
+from ccproxy.core.messages import Adjustments, MessagesRequest
 
 # The limit in OpenAI's document.
 _MOST_CHOICES = 128

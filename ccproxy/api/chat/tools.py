@@ -23,7 +23,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.chat.tool_calls import ToolCallFormat
 from ccproxy.api.common.custom_tools import custom_call, custom_tool
-from ccproxy.api.common.decoding import Adjustments, required
+from ccproxy.api.common.decoding import required
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tool_choice import OpenAIToolChoice, decode_choice
 from ccproxy.api.common.tools import (
@@ -37,7 +37,7 @@ from ccproxy.api.common.tools import (
 )
 from ccproxy.core.blocks import Block
 from ccproxy.core.errors import InvalidRequest, unsupported
-from ccproxy.core.messages import Tool, ToolChoice
+from ccproxy.core.messages import Adjustments, Tool, ToolChoice
 
 _WEB_SEARCH = "web_search"
 _EMPTY_TEXT = Raw(b'""')

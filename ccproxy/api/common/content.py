@@ -21,7 +21,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common import media
-from ccproxy.api.common.decoding import Adjustments, required
+from ccproxy.api.common.decoding import required
 from ccproxy.api.common.fates import NO_LOGPROBS, ignored
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.tools import function_call
@@ -34,6 +34,7 @@ from ccproxy.core.blocks import (
     text_block,
 )
 from ccproxy.core.errors import InvalidRequest, unsupported
+from ccproxy.core.messages import Adjustments
 
 # The roles of messages in OpenAI's APIs.
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"

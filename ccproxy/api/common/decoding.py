@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
-from attrs import Factory, define, field, frozen
+from attrs import frozen
 from msgspec import Raw, UnsetType
 
 from ccproxy.core.encoding import without_halves
@@ -200,49 +200,6 @@ def _shape_error(text: str, at: str) -> ClientError:
         return MissingParameter(f"`{field}` is missing", param=field)
     where = f"`{param}`: " if param else ""
     return InvalidRequest(f"{where}{what}", param=param or None)
-
-
-@define
-class Adjustments:
-    """Records the paths of fields that are changed or have no effect.
-
-    The decoder of a request fills it. A path is recorded once.
-    """
-
-    _ignored: dict[str, None] = field(init=False, default=Factory(dict))
-    _adjusted: dict[str, None] = field(init=False, default=Factory(dict))
-    _web_searches: dict[str, None] = field(init=False, default=Factory(dict))
-
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        """The paths of fields that have no effect, such as ``seed``."""
-        return tuple(self._ignored)
-
-    @property
-    def adjusted(self) -> tuple[str, ...]:
-        """The paths of fields that are sent in another form."""
-        return tuple(self._adjusted)
-
-    @property
-    def web_searches(self) -> tuple[str, ...]:
-        """The paths of fields that ask for web search."""
-        return tuple(self._web_searches)
-
-    def ignore(self, *paths: str) -> None:
-        """Record fields that have no effect."""
-        self._ignored |= dict.fromkeys(paths)
-
-    def adjust(self, *paths: str) -> None:
-        """Record fields that are sent in another form."""
-        self._adjusted |= dict.fromkeys(paths)
-
-    def is_adjusted(self, path: str) -> bool:
-        """Whether `adjust` was called with a path."""
-        return path in self._adjusted
-
-    def search_web(self, path: str) -> None:
-        """Record a field that asks for web search."""
-        self._web_searches[path] = None
 
 
 def sampling_fields(request: object, names: Sequence[str]) -> Mapping[str, Raw]:

@@ -26,8 +26,9 @@ import msgspec
 from attrs import frozen
 from msgspec import Raw
 
-from ccproxy.api.common.decoding import Adjustments, decode_json, read_body
+from ccproxy.api.common.decoding import decode_json, read_body
 from ccproxy.core.errors import unsupported
+from ccproxy.core.messages import Adjustments
 
 # Reasons for the fates of several fields.
 NO_SUCH_FEATURE = "the provider has no such feature"

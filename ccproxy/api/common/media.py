@@ -21,9 +21,10 @@ from attrs import evolve, frozen
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common.data_url import DataURL, head, read_data_url, standard_base64
-from ccproxy.api.common.decoding import Adjustments, required
+from ccproxy.api.common.decoding import required
 from ccproxy.core.blocks import Block, Document, Image, ToolResult, is_blank
 from ccproxy.core.errors import InvalidRequest, unsupported
+from ccproxy.core.messages import Adjustments
 
 _HTTPS = re.compile(r"https://[^/?#\s][^\s]*", re.IGNORECASE)
 _HAS_SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*:", re.IGNORECASE)

@@ -13,11 +13,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from ccproxy.api.common.decoding import Adjustments, located, required
+from ccproxy.api.common.decoding import located, required
 from ccproxy.api.common.fates import granted, ignored
 from ccproxy.core.blocks import parsed
 from ccproxy.core.errors import unsupported
-from ccproxy.core.messages import OutputConfig, OutputValue
+from ccproxy.core.messages import Adjustments, OutputConfig, OutputValue
 
 _NULL = Raw(b"null")
 # The reasons for the fates of fields.

@@ -16,10 +16,9 @@ from itertools import groupby
 
 from attrs import evolve, frozen
 
-from ccproxy.api.common.decoding import Adjustments
 from ccproxy.core.blocks import Block, RedactedThinking, Thinking, ToolResult, ToolUse
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.core.messages import Message
+from ccproxy.core.messages import Adjustments, Message
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 _ASSISTANT, _USER = "assistant", "user"

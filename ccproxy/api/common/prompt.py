@@ -26,11 +26,10 @@ from ccproxy.api.common.content import (
     ContentPart,
     content_blocks,
 )
-from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.common.pairing import NO_ID, paired
 from ccproxy.core.blocks import Block, is_blank, tool_result_block
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.core.messages import Message
+from ccproxy.core.messages import Adjustments, Message
 
 _ROLES: Mapping[str, str] = {
     "system": SYSTEM,

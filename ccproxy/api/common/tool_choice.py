@@ -12,11 +12,10 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from attrs import frozen
 
-from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.common.fates import name_unread
 from ccproxy.api.common.tools import ToolTable
 from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
-from ccproxy.core.messages import Tool, ToolChoice
+from ccproxy.core.messages import Adjustments, Tool, ToolChoice
 
 _T = TypeVar("_T")
 

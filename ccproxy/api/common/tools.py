@@ -16,10 +16,10 @@ from attrs import frozen
 from msgspec import UNSET, Raw
 from typing_extensions import override
 
-from ccproxy.api.common.decoding import Adjustments, is_null
+from ccproxy.api.common.decoding import is_null
 from ccproxy.core.blocks import Block, tool_use_block
 from ccproxy.core.errors import InvalidRequest
-from ccproxy.core.messages import Tool, client_tool
+from ccproxy.core.messages import Adjustments, Tool, client_tool
 from ccproxy.core.stream import AgentToolUsed
 from ccproxy.core.tool_calls import arguments_object, hashed_name, is_sound, sound_name
 

@@ -27,7 +27,6 @@ from msgspec import Raw, UnsetType
 
 from ccproxy.api.common.content import is_foreign_thinking
 from ccproxy.api.common.decoding import (
-    Adjustments,
     DecodedRequest,
     decode_fields,
     decode_json,
@@ -47,6 +46,7 @@ from ccproxy.core.errors import (
     unsupported,
 )
 from ccproxy.core.messages import (
+    Adjustments,
     Message,
     MessagesRequest,
     OutputConfig,

@@ -31,7 +31,7 @@ from attrs import evolve, frozen
 
 from ccproxy.api.common.content import ContentPart
 from ccproxy.api.common.custom_tools import custom_call
-from ccproxy.api.common.decoding import Adjustments, decode_json, required
+from ccproxy.api.common.decoding import decode_json, required
 from ccproxy.api.common.fates import ignored, kept, name_unread
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import InputMessage, PastThinking
@@ -45,6 +45,7 @@ from ccproxy.core.blocks import (
 )
 from ccproxy.core.encoding import encode_json
 from ccproxy.core.errors import InvalidRequest, RequestTooLarge
+from ccproxy.core.messages import Adjustments
 
 # The value of `include` with which a client asks for encrypted content.
 INCLUDE_ENCRYPTED = "reasoning.encrypted_content"

@@ -15,12 +15,7 @@ import msgspec
 from attrs import evolve, frozen
 
 from ccproxy.api.common import prompt as prompting
-from ccproxy.api.common.decoding import (
-    Adjustments,
-    DecodedRequest,
-    required,
-    sampling_fields,
-)
+from ccproxy.api.common.decoding import DecodedRequest, required, sampling_fields
 from ccproxy.api.common.fates import (
     NO_LOGPROBS,
     NO_OBFUSCATION,
@@ -51,7 +46,7 @@ from ccproxy.api.responses.items import (
 )
 from ccproxy.api.responses.tools import DecodedTools, decode_tools
 from ccproxy.core.errors import InvalidRequest, unsupported
-from ccproxy.core.messages import MessagesRequest
+from ccproxy.core.messages import Adjustments, MessagesRequest
 
 _SAMPLING = ("temperature", "top_p")
 _LOGPROBS = "message.output_text.logprobs"

@@ -13,7 +13,7 @@ import msgspec
 from attrs import frozen
 
 from ccproxy.api.common.custom_tools import custom_tool
-from ccproxy.api.common.decoding import Adjustments, decode_json, required
+from ccproxy.api.common.decoding import decode_json, required
 from ccproxy.api.common.fates import NO_SUCH_FEATURE, ignored, name_unread
 from ccproxy.api.common.tool_choice import decode_choice
 from ccproxy.api.common.tools import (
@@ -24,7 +24,7 @@ from ccproxy.api.common.tools import (
     strict_field,
 )
 from ccproxy.core.errors import unsupported
-from ccproxy.core.messages import Tool, ToolChoice, client_tool
+from ccproxy.core.messages import Adjustments, Tool, ToolChoice, client_tool
 
 _WEB_SEARCH = "web_search"
 _OWN_SEARCH = "Claude Code's own search has no such setting"

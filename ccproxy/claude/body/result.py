@@ -5,6 +5,8 @@ from typing import Literal, TypeAlias
 
 from attrs import define, field, frozen
 
+from ccproxy.core.messages import Adjustments
+
 CacheTTL: TypeAlias = Literal["5m", "1h"]
 ClientPath: TypeAlias = Callable[[str], str | None]
 
@@ -91,41 +93,15 @@ class ComposedBody:
 
 
 @define
-class Notes:
-    """Collects the client's fields that were changed or left out, each once.
+class Notes(Adjustments):
+    """The client's fields that were changed or left out.
 
     Args:
         names: the client's names of top-level fields.
     """
 
     names: Mapping[str, str] = field(factory=dict)
-    _adjusted: dict[str, None] = field(factory=dict, init=False)
-    _ignored: dict[str, None] = field(factory=dict, init=False)
-
-    @property
-    def adjusted(self) -> tuple[str, ...]:
-        """Fields that are sent in another form."""
-        return tuple(self._adjusted)
-
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        """Fields that are not sent."""
-        return tuple(self._ignored)
-
-    def is_adjusted(self, path: str) -> bool:
-        """Whether a field is reported as changed."""
-        return path in self._adjusted
 
     def name(self, field_name: str) -> str:
         """The client's name of a top-level field."""
         return self.names.get(field_name, field_name)
-
-    def adjust(self, path: str) -> None:
-        """Report a field as changed, by the client's path; empty: do nothing."""
-        if path:
-            self._adjusted[path] = None
-
-    def ignore(self, path: str) -> None:
-        """Report a field as left out, by the client's path; empty: do nothing."""
-        if path:
-            self._ignored[path] = None

@@ -97,7 +97,7 @@ def translate(
     """
     reader = _Reader(request, thinking_of)
     if not web_search:
-        reader.ignored += request.web_search_paths
+        reader.notes.ignore(*request.web_search_paths)
     tools = tuple(reader.tools(web_search=web_search))
     choice = request.tool_choice
     if choice is not None and choice.type == "none":
@@ -112,7 +112,7 @@ def translate(
     sampling = reader.extra(forward_sampling=forward_sampling)
     thinking = request.thinking
     if thinking is not None and thinking.value.type != "adaptive":
-        reader.ignored.append("thinking")
+        reader.notes.ignore("thinking")
     spoken = reader.turns()
     return TranslatedRequest(
         Prompt(
@@ -130,8 +130,8 @@ def translate(
             schema=_schema(request),
             sampling=sampling,
         ),
-        tuple(reader.adjusted),
-        tuple(reader.ignored),
+        reader.notes.adjusted,
+        reader.notes.ignored,
     )
 
 
@@ -167,14 +167,13 @@ class _Reader:
     ) -> None:
         self._request = request
         self._thinking_of = thinking_of
-        self.adjusted: list[str] = []
-        self.ignored: list[str] = []
+        self.notes = messages.Adjustments()
 
     def system(self) -> str:
         texts = [self._request.system]
         for n, message in enumerate(self._request.messages):
             if message.role == "system":
-                self.adjusted.append(message.at or f"messages[{n}]")
+                self.notes.adjust(message.at or f"messages[{n}]")
                 read = [b.value for b in message.blocks]
                 said = [v.text for v in read if isinstance(v, blocks.Text)]
                 texts.append("".join(said))
@@ -184,9 +183,10 @@ class _Reader:
         for n, tool in enumerate(self._request.tools):
             value, at = tool.value, tool.at or f"tools[{n}]"
             if value.type.startswith(_WEB_SEARCH):
-                self.ignored += () if web_search else (at,)
+                if not web_search:
+                    self.notes.ignore(at)
             elif value.type != "custom":
-                self.ignored.append(at)
+                self.notes.ignore(at)
             elif isinstance(value.input_schema, msgspec.UnsetType):
                 param = f"{at}.input_schema"
                 raise MissingParameter(f"`{param}` is missing", param=param)
@@ -195,7 +195,7 @@ class _Reader:
                 schema = argument_schema(value.input_schema, path, is_checked=True)
                 description = value.description
                 if schema.is_changed:
-                    self.adjusted.append(path)
+                    self.notes.adjust(path)
                 if schema.is_merged:
                     description = described(description, bytes(value.input_schema))
                 yield PromptTool(value.name, description, _decode_object(schema.json))
@@ -206,7 +206,7 @@ class _Reader:
             if name in _SAMPLING and forward_sampling:
                 sampling[name] = msgspec.json.decode(raw, type=float)
             else:
-                self.ignored.append(self._request.paths.get(name, name))
+                self.notes.ignore(self._request.paths.get(name, name))
         return sampling
 
     def turns(self) -> tuple[PromptMessage, ...]:
@@ -235,7 +235,7 @@ class _Reader:
             at = block.at or f"{message.at}.content[{n}]"
             read = self._block(block, at)
             if read is None:
-                self.ignored.append(at)
+                self.notes.ignore(at)
             else:
                 yield read
 

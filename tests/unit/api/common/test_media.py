@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.common import media
-from ccproxy.api.common.decoding import Adjustments
 from ccproxy.core.blocks import Block
 from ccproxy.core.errors import ClientError, UnsupportedValue
+from ccproxy.core.messages import Adjustments
 from tests.support.requests import told_content
 
 IMAGES = {

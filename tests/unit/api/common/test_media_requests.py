@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from ccproxy.api.chat.request import decode_chat
 from ccproxy.api.common import media
-from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.responses.encryption import Encryptor, new_key
 from ccproxy.api.responses.request import (
     context_of,
@@ -19,6 +18,7 @@ from ccproxy.api.responses.request import (
 )
 from ccproxy.core.blocks import Block
 from ccproxy.core.errors import ClientError
+from ccproxy.core.messages import Adjustments
 from tests.support.requests import told_content
 
 SEAL = Encryptor(new_key())

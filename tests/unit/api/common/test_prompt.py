@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from ccproxy.api.common.content import ContentPart
-from ccproxy.api.common.decoding import Adjustments
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import (
     DecodedPrompt,
@@ -22,6 +21,7 @@ from ccproxy.api.common.prompt import (
 )
 from ccproxy.core.blocks import is_blank, redacted_thinking_block, tool_use_block
 from ccproxy.core.errors import ClientError, InvalidRequest
+from ccproxy.core.messages import Adjustments
 from tests.support.requests import told_messages
 
 # What JavaScript's trim() takes away: WhiteSpace and LineTerminator of ECMA-262.
