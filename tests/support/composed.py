@@ -7,7 +7,7 @@ from typing import Any
 from attrs import evolve
 
 from ccproxy.api.messages.request import decode_messages
-from ccproxy.claude.body.compose import Composition, compose
+from ccproxy.claude.body.compose import Composition, composing, run
 from ccproxy.claude.body.history import Recall
 from ccproxy.claude.body.models import rules_for
 from ccproxy.claude.body.options import ComposeOptions
@@ -51,13 +51,15 @@ def composed(
     **options: Any,
 ) -> Composition:
     """Compose a request for a model."""
-    return compose(
-        asked,
-        model="sonnet",
-        model_id=model_id,
-        effort=effort,
-        remembered=remembered,
-        options=ComposeOptions(**{"betas": BETAS, **options}),
+    return run(
+        composing(
+            asked,
+            model="sonnet",
+            model_id=model_id,
+            effort=effort,
+            remembered=remembered,
+            options=ComposeOptions(**{"betas": BETAS, **options}),
+        )
     )
 
 

@@ -175,27 +175,6 @@ class _Source:
     drops_format: bool = False
 
 
-def compose(
-    request: MessagesRequest,
-    *,
-    model: str,
-    model_id: str = "",
-    effort: str | None = None,
-    remembered: Recall | None = None,
-    options: ComposeOptions | None = None,
-) -> Composition:
-    """Compose the body of a request in one step; see `composing`."""
-    steps = composing(
-        request,
-        model=model,
-        model_id=model_id,
-        effort=effort,
-        remembered=remembered,
-        options=options,
-    )
-    return run(steps)
-
-
 def composing(
     request: MessagesRequest,
     *,

@@ -9,7 +9,7 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 
-from ccproxy.claude.body.compose import compose
+from ccproxy.claude.body.compose import composing, run
 from ccproxy.claude.installation.compose_mode import (
     BinaryVerdict,
     ComposeMode,
@@ -210,8 +210,8 @@ class CLI:
     async def _ask(self) -> CheckResult:
         model = self._catalogue.resolve(None)
         request = MessagesRequest(messages=(Message("user", _QUESTION),))
-        composed = compose(
-            request, model=model, model_id=self._catalogue.full_id(model)
+        composed = run(
+            composing(request, model=model, model_id=self._catalogue.full_id(model))
         )
         try:
             worker = Worker(self._runtime.worker(), self._context)

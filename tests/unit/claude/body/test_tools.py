@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec import Raw
 
-from ccproxy.claude.body.compose import compose
+from ccproxy.claude.body.compose import composing, run
 from ccproxy.claude.body.options import ComposeOptions, for_environment
 from ccproxy.claude.body.subset import GrammarLimits, narrowed
 from ccproxy.claude.schemas.arguments import merged
@@ -231,8 +231,13 @@ def test_an_older_model_gets_the_older_web_search() -> None:
     assert composition.adjusted == ("tools[0].type",)
     assert composed(request("hi", tools=[search]), OPUS).adjusted == ()
     on_vertex = for_environment(ComposeOptions(), {"CLAUDE_CODE_USE_VERTEX": "1"})
-    composition = compose(
-        request("hi", tools=[search]), model="opus", model_id=OPUS, options=on_vertex
+    composition = run(
+        composing(
+            request("hi", tools=[search]),
+            model="opus",
+            model_id=OPUS,
+            options=on_vertex,
+        )
     )
     assert body_of(composition)["tools"][0]["type"] == "web_search_20250305"
     on_bedrock = for_environment(ComposeOptions(), {"CLAUDE_CODE_USE_BEDROCK": "1"})
