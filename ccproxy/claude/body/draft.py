@@ -237,8 +237,8 @@ class Draft:
     def _must_clear_context_management(self) -> bool:
         """Whether the CLI's ``context_management`` has to be removed.
 
-        The CLI asks the provider to keep thinking (``clear_thinking_20251015``). The
-        provider refuses that if thinking is off.
+        With this field, the CLI asks the provider to keep thinking
+        (``clear_thinking_20251015``). If thinking is off, the provider refuses it.
         """
         is_sent = has_beta(self.options.betas, "context_management")
         return is_sent and self.thinking.form in ("disabled", "between_tools")
@@ -292,7 +292,7 @@ class Draft:
 
 
 def _reply(first_answer: Sequence[Block], words: str) -> list[Block]:
-    """The turn after an answer: an error for each of its calls, or a text."""
+    """The user's turn after an answer: an error for each call, or else a text."""
     return [
         tool_result_block(block.value.id, words, is_error=True)
         for block in first_answer

@@ -2,8 +2,8 @@
 
 For ``output_config.format`` and ``strict`` tools, the provider compiles a schema to a
 grammar. It refuses open objects, recursion, and limits of numbers, lengths and lists.
-Keywords that only narrow a value can be left out and checked afterwards. Open objects
-cannot.
+Keywords that only narrow a value can be left out and checked afterwards. A schema with
+open objects or recursion cannot be enforced, not even in part.
 
 Source: rules 32 and 38 of the Messages API; "Structured outputs", limitations.
 """

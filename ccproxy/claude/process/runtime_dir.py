@@ -1,7 +1,7 @@
 """The server's folder for the files of its CLIs; removes folders of killed servers.
 
 A server locks a file in its folder. The system releases the lock when the server ends,
-even if it is killed. So a folder without a locked file belongs to no server. The next
+even if it is killed. So a folder whose lock is free belongs to a dead server. The next
 server removes this folder, and kills processes that still use it, such as a CLI that
 was stopped (SIGSTOP) when its server was killed.
 """
@@ -59,7 +59,7 @@ class RuntimeDirectory:
 
 @contextmanager
 def _abandoned(folder: Path) -> Iterator[bool]:
-    """Whether a folder's server is dead; holds its lock within the context."""
+    """Whether a folder's server is dead; if so, the context holds the folder's lock."""
     lock = _lock_of(folder)
     if lock is None:
         yield False
@@ -75,7 +75,7 @@ def _abandoned(folder: Path) -> Iterator[bool]:
 
 
 def _lock_of(folder: Path) -> int | None:
-    """The opened lock file; None: the folder does not belong to this user."""
+    """The opened lock file; None: there is none, or the folder is another user's."""
     try:
         about = folder.lstat()
         if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():

@@ -259,7 +259,7 @@ def decode_initialize(answer: bytes | msgspec.Raw) -> InitializeAnswer:
     """Decode the ``response`` of a successful ``initialize``.
 
     Raises:
-        WireError: it is not of the known shape.
+        WireError: the response has an unknown shape.
     """
     try:
         return _decode_initialize(answer)
@@ -273,7 +273,7 @@ def decode_rewound(answer: bytes | msgspec.Raw) -> Rewound:
     """Decode the ``response`` of ``rewind_conversation``.
 
     Raises:
-        WireError: it is not of the known shape.
+        WireError: the response has an unknown shape.
     """
     try:
         return _decode_rewound(answer)
@@ -285,7 +285,7 @@ def decode_interrupted(answer: bytes | msgspec.Raw) -> Interrupted:
     """Decode the ``response`` of ``interrupt``; older CLIs send no fields.
 
     Raises:
-        WireError: it is not of the known shape.
+        WireError: the response has an unknown shape.
     """
     try:
         return _decode_interrupted(answer) or Interrupted()

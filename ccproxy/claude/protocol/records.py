@@ -21,7 +21,7 @@ import msgspec
 from ccproxy.core.stream import Usage
 
 _NO_LOGIN = "none"
-# By a tool's name for the model: its name in `Init` (CLI 2.1.332).
+# The names in `Init` that differ from the tool's name for the model (CLI 2.1.332).
 _LISTED_AS: Mapping[str, str] = {"Agent": "Task"}
 
 
@@ -86,7 +86,7 @@ class Init(msgspec.Struct):
 
 
 class ModelUsage(msgspec.Struct, rename="camel"):
-    """What a ``result`` tells of a model: the sizes of its context and its answers."""
+    """The limits of a model in a ``result``: its context window and longest answer."""
 
     context_window: int | None = None
     max_output_tokens: int | None = None

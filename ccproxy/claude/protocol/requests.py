@@ -65,8 +65,8 @@ def apply_flag_settings(
 def set_system_prompt(text: str) -> Mapping[str, object]:
     """Replace the system prompt of a running CLI; the text cannot be empty.
 
-    The request also sets the model to the account's default; `body_settings` sets the
-    right one afterwards.
+    The request also sets the model to the account's default. `body_settings`, which
+    follows, sets the model of the question.
     """
     return {"subtype": "set_model", "model": "default", "system_prompt": text}
 
