@@ -61,7 +61,7 @@ def without_halves(json: bytes) -> bytes:
     """Replace each lone surrogate by U+FFFD; returns ``json`` itself if it has none."""
     if b"\\ud" not in json and b"\\uD" not in json:
         return json
-    # Not a list: to join millions of pieces keeps all threads waiting.
+    # Not a list: joining millions of pieces would hold the GIL for too long.
     mended = bytearray()
     place = 0
     begin = 0

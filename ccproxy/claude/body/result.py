@@ -48,9 +48,9 @@ class ShapingPlan:
         answer_tool: the proxy's tool whose arguments are the answer.
         format_schema: the client's schema as JSON. The proxy checks the answer, because
             the provider may enforce only a part of the schema. None: no check.
-        signed_parts: how many parts of the answer keep the signatures of their
-            thinking (see `ccproxy.claude.shaping.parts`). The provider would refuse
-            thinking that was made after a text of the proxy.
+        signed_parts: the number of parts of the answer that keep the signatures of
+            their thinking (see `ccproxy.claude.shaping.parts`). Others lose them,
+            because the provider would refuse thinking that follows a text of the proxy.
     """
 
     stops: tuple[str, ...] = ()

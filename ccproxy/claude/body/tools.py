@@ -66,7 +66,7 @@ JSONObject: TypeAlias = dict[str, object]
 def compose_tools(
     tools: Sequence[Tool], rules: ModelRules, limits: GrammarLimits, notes: Notes
 ) -> list[Tool]:
-    """The corrected tools, in the client's order; ``limits`` are those of the request.
+    """Correct the tools, in the client's order; strict tools use up ``limits``.
 
     Raises:
         InvalidRequest: two tools have the same name, or a name is invalid.

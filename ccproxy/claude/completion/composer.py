@@ -32,7 +32,7 @@ class ComposedQuestion:
 
     Attributes:
         request: the client's request.
-        named: the model, and what the client's name for it asks for.
+        named: the model, and the features that the client's name for it asks for.
         owner: the id of the client's key.
         composition: the body.
     """

@@ -62,7 +62,7 @@ class Refusal:
         api_type: the Messages API's error type, such as ``overloaded_error``.
         terminal_reason: why the CLI gave up, such as ``prompt_too_long``.
         text: the text that the CLI shows its user.
-        message: the provider's own message, from the CLI's log; None: it has none.
+        message: the provider's own message in the CLI's log; None: the log has none.
         retry_after_seconds: the time until the CLI's retry, or until the limit's reset.
         used_up: whether a rate limit of the subscription is used up; ``text`` then
             names the limit.
@@ -124,8 +124,8 @@ def _quota(text: str, after: float | None) -> CCProxyError:
 
 def _third_party(text: str, after: float | None) -> CCProxyError:
     return InsufficientQuota(
-        f"{_bare(text)}. The provider takes this request for another app's, "
-        "which the plan does not pay for. Allow extra usage at "
+        f"{_bare(text)}. The provider counts this request as a third-party app's, "
+        "which the plan does not cover. Allow extra usage at "
         "claude.ai/settings/usage, or set ANTHROPIC_API_KEY for the proxy; see "
         "docs/errors.md, `Third-party apps`",
         retry_after_seconds=after,
@@ -238,7 +238,8 @@ def error_for(refusal: Refusal) -> CCProxyError:
     words = refusal.text if refusal.used_up and refusal.text else message
     text = _ADVICE.sub("", words.replace(_SYNTHETIC_PREFIX, "")).strip()
     if not text:
-        text = f"the upstream failed ({refusal.status or refusal.kind or 'no reason'})"
+        reason = refusal.status or refusal.kind or "no reason"
+        text = f"the model's provider failed ({reason})"
     after = refusal.retry_after_seconds
     return make(text, _seconds_until(message, refusal) if after is None else after)
 
