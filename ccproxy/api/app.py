@@ -1,9 +1,10 @@
 """Combines the routes of all APIs in one resource."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IAgent
 from twisted.web.resource import IResource
 
 from ccproxy.api.admin.activity import ActivityTracker
@@ -14,6 +15,8 @@ from ccproxy.api.conversations.routes import ConversationRoutes
 from ccproxy.api.messages.routes import MessagesRoutes
 from ccproxy.api.models.routes import ModelRoutes
 from ccproxy.api.openapi.document import openapi_document
+from ccproxy.api.passthrough.routes import NAMES, PassthroughRoutes
+from ccproxy.api.passthrough.targets import targets_of
 from ccproxy.api.responses.background import BackgroundResponses
 from ccproxy.api.responses.routes import ResponsesRoutes
 from ccproxy.api.responses.turns import ResponseBuilder
@@ -28,7 +31,7 @@ from ccproxy.web.routing import Routes, mount, open_paths
 
 _GROUPS: tuple[type[Routes], ...] = (
     *(AdminRoutes, DashboardRoutes, ModelRoutes, ChatRoutes),
-    *(MessagesRoutes, ResponsesRoutes, ConversationRoutes),
+    *(MessagesRoutes, ResponsesRoutes, ConversationRoutes, PassthroughRoutes),
 )
 ROUTES: tuple[Route, ...] = tuple(
     route for group in _GROUPS for route in group.routes()
@@ -53,8 +56,13 @@ class API:
         observer: notified of every request.
         exposition: renders the metrics for ``GET /metrics``.
         tracker: has the requests for the dashboard.
+        agent: makes the requests of ``--passthrough``.
+        environment: has the keys for ``--passthrough``.
         clock: the reactor.
         wall_seconds: returns the Unix time.
+
+    Raises:
+        SettingsError: ``--passthrough`` names no route, or no key.
     """
 
     def __init__(
@@ -68,6 +76,8 @@ class API:
         observer: RequestObserver,
         exposition: Exposition,
         tracker: ActivityTracker,
+        agent: IAgent,
+        environment: Mapping[str, str],
         clock: IReactorTime,
         wall_seconds: Callable[[], float],
     ) -> None:
@@ -107,6 +117,11 @@ class API:
                 services,
                 conversations=store.conversations,
                 responses=store.responses,
+            ),
+            PassthroughRoutes(
+                services,
+                targets=targets_of(settings.passthrough, environment, NAMES),
+                agent=agent,
             ),
         )
 

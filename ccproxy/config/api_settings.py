@@ -3,7 +3,7 @@
 from attrs import frozen
 
 from ccproxy.config.options import Group, option
-from ccproxy.config.parsers import size, switch
+from ccproxy.config.parsers import PassthroughOption, passthrough, size, switch
 
 
 @frozen(kw_only=True, slots=False)
@@ -17,6 +17,18 @@ class APISettings:
         parse=size,
         default="32MiB",
         help="largest request body",
+    )
+    passthrough: tuple[PassthroughOption, ...] = option(
+        group=Group.SERVER,
+        metavar="PATH=URL",
+        parse=passthrough,
+        repeatable=True,
+        default_text="none",
+        help="send /v1/embeddings, /v1/audio, /v1/images, /v1/moderations or "
+        "/v1/rerank to another server, for example "
+        "/v1/embeddings=http://127.0.0.1:11434/v1; "
+        "with #VARIABLE at the end the key is taken from that environment variable; "
+        "repeatable, or separated by commas",
     )
     open_metrics: bool = option(
         group=Group.ACCESS,

@@ -6,6 +6,8 @@ Each parser raises ValueError with a message of one line for the operator.
 import re
 from collections.abc import Callable
 
+from attrs import frozen
+
 _SIZE_UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _SIZE_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIZE_UNITS |= {"kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -20,6 +22,10 @@ _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _LABELS = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
 _HOST_NAME = re.compile(rf"\*|(?:\*\.)?{_LABELS}\.?(?::[0-9]{{1,5}})?")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9_.\[\]:-]+")
+_PASSTHROUGH = re.compile(
+    r"/?(?:v1/)?(?P<name>[a-z]+)/?="
+    r"(?P<url>https?://[!-\x22$->@-~]+?)(?:#(?P<variable>[A-Za-z_][A-Za-z0-9_]*))?"
+)
 # The characters of an HTTP header field. Clients could not send any other key.
 _KEY = re.compile(r"[\x21-\x7e]+")
 
@@ -167,3 +173,34 @@ def model_mapping(text: str) -> tuple[str, str]:
     if not (pattern and separator and model):
         raise ValueError(f"{text!r} is not NAME=MODEL, for example gpt-4o=sonnet")
     return pattern, model
+
+
+@frozen
+class PassthroughOption:
+    """A route whose requests are sent to another server.
+
+    Attributes:
+        name: the first segment of the route's path.
+        url: what the rest of the path is appended to; without a final slash.
+        variable: the environment variable with the server's key; empty: none.
+    """
+
+    name: str
+    url: str
+    variable: str
+
+
+def passthrough(text: str) -> PassthroughOption:
+    """``PATH=URL``, with ``#VARIABLE`` behind it if the server has a key.
+
+    The URL may be a base URL, or that of the route itself.
+    """
+    match = _PASSTHROUGH.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"{text!r} is not PATH=URL, for example "
+            "/v1/embeddings=http://127.0.0.1:11434/v1"
+        )
+    name = match["name"]
+    url = match["url"].rstrip("/").removesuffix(f"/{name}")
+    return PassthroughOption(name, f"{url}/{name}", match["variable"] or "")

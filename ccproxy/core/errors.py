@@ -335,6 +335,13 @@ class TimedOut(ClaudeError):
     code = "timeout"
 
 
+class PassthroughFailed(CCProxyError):
+    """The server of ``--passthrough`` cannot be reached, or breaks off."""
+
+    status = 502
+    code = "passthrough_failed"
+
+
 class StorageFailed(CCProxyError):
     """The database could not be written or read."""
 

@@ -30,6 +30,7 @@ from typing_extensions import override
 from ccproxy import __version__
 from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.app import API
+from ccproxy.api.passthrough.relay import new_agent
 from ccproxy.config.reading import DEMO_KEY, without_effect
 from ccproxy.config.settings import Settings
 from ccproxy.core.errors import StorageFailed
@@ -179,6 +180,8 @@ class ProxyService(Service):
             observer=self.observer,
             exposition=metrics,
             tracker=activity,
+            agent=new_agent(reactor),
+            environment=environment,
             clock=reactor,
             wall_seconds=time.time,
         )

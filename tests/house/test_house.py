@@ -63,12 +63,16 @@ PURE_NAMES = (
     "ccproxy.cli.usage.table",
 )
 # Packages of routes: each has a module `routes`.
-API_GROUPS = (*("admin", "chat", "conversations", "messages", "models", "responses"),)
+API_GROUPS = (
+    *("admin", "chat", "conversations", "messages", "models", "passthrough"),
+    "responses",
+)
 # Where Twisted calls an API, or an API calls Twisted.
 NOT_PURE = frozenset(
     {
         "ccproxy.api.app",
         "ccproxy.api.admin.dashboard",
+        "ccproxy.api.passthrough.relay",
         "ccproxy.api.responses.background",
         "ccproxy.api.responses.event_log",
         "ccproxy.api.responses.replay",

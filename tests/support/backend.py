@@ -4,12 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
+from twisted.internet import reactor
 
 from ccproxy.api.admin.activity import ActivityTracker
 from ccproxy.api.app import API
+from ccproxy.api.passthrough.relay import new_agent
 from ccproxy.claude.models import Catalogue
 from ccproxy.config.api_settings import APISettings
 from ccproxy.config.limits import ConnectionLimits
+from ccproxy.config.parsers import PassthroughOption
 from ccproxy.core.backend import Listener, ModelEntry, PreparedQuestion, Status
 from ccproxy.core.blocks import text_block
 from ccproxy.core.messages import MessagesRequest
@@ -188,6 +191,8 @@ def api(
         observer=observer,
         exposition=metrics,
         tracker=tracker,
+        agent=new_agent(reactor),
+        environment={"TARGETS_KEY": "targets-own-key"},
         clock=clock,
         wall_seconds=lambda: 1700000000.0,
     )
@@ -205,6 +210,7 @@ def site(
     limits: ConnectionLimits | None = None,
     open_metrics: bool = False,
     records_usage: bool = False,
+    passthrough: tuple[PassthroughOption, ...] = (),
 ) -> ProxySite:
     """The real server in front of a scripted backend."""
     authenticator = Authenticator((KEY,), max_body)
@@ -214,7 +220,9 @@ def site(
     recorders = (UsageRecorder(store.usage),) if records_usage else ()
     tracker = quiet_tracker()
     observer = RequestObservers((metrics, tracker, *recorders))
-    settings = APISettings(max_body=max_body, open_metrics=open_metrics)
+    settings = APISettings(
+        max_body=max_body, open_metrics=open_metrics, passthrough=passthrough
+    )
     own = api(
         backend, store, authenticator, cors, clock, settings, metrics, observer, tracker
     )

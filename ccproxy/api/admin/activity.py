@@ -63,6 +63,9 @@ REMEDIES: Mapping[str, str] = {
         "Try again. If it fails again, run `ccproxy doctor --ask`; see the log."
     ),
     "schema_not_satisfied": "Try again, or describe the wanted answer in more detail.",
+    "passthrough_failed": (
+        "The server of --passthrough does not answer: start it, or correct its URL."
+    ),
     "claude_unavailable": (
         "The claude CLI is missing, too old or broken: run `ccproxy doctor`."
     ),

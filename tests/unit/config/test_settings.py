@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ccproxy.config.options import Option
+from ccproxy.config.parsers import PassthroughOption
 from ccproxy.config.reading import read_settings, without_effect
 from ccproxy.config.settings import OPTIONS, Settings, SettingsError
 
@@ -63,6 +64,11 @@ CASES: list[tuple[str, str, str, str, Any, str, Any]] = [
         *("cors-origin", "CCPROXY_CORS_ORIGIN", "cors_origins"),
         *("https://Chat.example/", ("https://chat.example",)),
         *("*", ("*",)),
+    ),
+    (
+        *("passthrough", "CCPROXY_PASSTHROUGH", "passthrough"),
+        *("/v1/audio=http://a", (PassthroughOption("audio", "http://a/audio", ""),)),
+        *("audio=http://b#KEY", (PassthroughOption("audio", "http://b/audio", "KEY"),)),
     ),
     ("model", "CLAUDE_MODEL", "model", "opus", "opus", " haiku ", "haiku"),
     (
@@ -152,7 +158,9 @@ def test_the_flag_wins_over_the_variable(case: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
 def test_the_last_flag_of_two_wins_unless_both_count(case: tuple[Any, ...]) -> None:
     flag, _, attribute, text, value, other, other_value = case
-    both = flag in ("listen", "model-map", "allowed-hosts", "cors-origin")
+    both = flag in (
+        *("listen", "model-map", "allowed-hosts", "cors-origin", "passthrough"),
+    )
     expected = (*value, *other_value) if both else other_value
     assert getattr(read({flag: [text, other]}), attribute) == expected
 

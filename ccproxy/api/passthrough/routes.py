@@ -1,0 +1,112 @@
+"""Routes of OpenAI's API that Claude has no model for, sent to another server."""
+
+from collections.abc import Mapping
+
+from klein import Klein
+from twisted.web.iweb import IAgent
+
+from ccproxy.api.passthrough.relay import Relay
+from ccproxy.api.passthrough.targets import Target
+from ccproxy.core.errors import NotFound, PassthroughFailed
+from ccproxy.web.context import RequestContext, RequestServices
+from ccproxy.web.operation import Operation, ResponseSpec
+from ccproxy.web.paths import route_path
+from ccproxy.web.routing import Routes, add_error_handlers, route
+
+_RESPONSES = (ResponseSpec(200, "The other server's response.", {"*/*": {}}),)
+
+
+def _operation(operation_id: str, what: str) -> Operation:
+    return Operation(
+        id=operation_id,
+        tag="passthrough",
+        summary=f"{what}, by another server: with `--passthrough`",
+        responses=_RESPONSES,
+        errors=(NotFound, PassthroughFailed),
+    )
+
+
+class PassthroughRoutes(Routes):
+    """``/embeddings``, ``/moderations``, ``/rerank``, ``/audio/`` and ``/images/``.
+
+    Args:
+        services: what every request needs.
+        targets: the other servers, by the first segments of the routes' paths.
+        agent: makes the requests.
+    """
+
+    _app = Klein()
+    add_error_handlers(_app)
+
+    def __init__(
+        self, services: RequestServices, targets: Mapping[str, Target], agent: IAgent
+    ) -> None:
+        super().__init__(services)
+        self._targets = targets
+        self._relay = Relay(agent)
+
+    @route(
+        _app,
+        "/embeddings",
+        methods=["POST"],
+        operation=_operation("createEmbedding", "embeddings"),
+    )
+    async def embed(self, context: RequestContext) -> None:
+        """Send a request for embeddings on."""
+        await self._send_on(context)
+
+    @route(
+        _app,
+        "/moderations",
+        methods=["POST"],
+        operation=_operation("createModeration", "moderations"),
+    )
+    async def moderate(self, context: RequestContext) -> None:
+        """Send a request for moderation on."""
+        await self._send_on(context)
+
+    @route(
+        _app,
+        "/rerank",
+        methods=["POST"],
+        operation=_operation("rerank", "an order of documents"),
+    )
+    async def rerank(self, context: RequestContext) -> None:
+        """Send a request for an order of documents on."""
+        await self._send_on(context)
+
+    @route(
+        _app,
+        "/audio/<path:rest>",
+        methods=["POST"],
+        operation=_operation("createAudio", "speech and transcriptions"),
+    )
+    async def hear_and_speak(self, context: RequestContext, rest: str) -> None:
+        """Send a request for speech, or for a transcription, on."""
+        await self._send_on(context)
+
+    @route(
+        _app,
+        "/images/<path:rest>",
+        methods=["POST"],
+        operation=_operation("createImage", "images"),
+    )
+    async def draw(self, context: RequestContext, rest: str) -> None:
+        """Send a request for images on."""
+        await self._send_on(context)
+
+    async def _send_on(self, context: RequestContext) -> None:
+        # As it came: the placeholders of the route are decoded.
+        path = route_path(context.request.uri.partition(b"?")[0])
+        first, slash, rest = path.removeprefix(b"/").partition(b"/")
+        target = self._targets.get(first.decode("ascii", "replace"))
+        if target is None:
+            raise NotFound(
+                f"Claude has no {first.decode('ascii', 'replace')}. The operator can "
+                "send such requests to another server: start the proxy with "
+                f"--passthrough /{first.decode('ascii', 'replace')}=URL"
+            )
+        await self._relay.send(context.request, target, slash + rest, context.body())
+
+
+NAMES = frozenset(each.path.split("/")[1] for each in PassthroughRoutes.routes())

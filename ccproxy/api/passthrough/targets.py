@@ -1,0 +1,59 @@
+"""The servers of ``--passthrough``, and their keys from the environment. Pure."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from attrs import field, frozen
+
+from ccproxy.config.parsers import PassthroughOption, api_key
+from ccproxy.config.settings import SettingsError
+
+
+@frozen(kw_only=True)
+class Target:
+    """Another server.
+
+    Attributes:
+        url: what the path of a request is appended to; without a final slash.
+        key: sent as ``Authorization: Bearer``; empty: no key is sent.
+    """
+
+    url: bytes
+    key: str = field(default="", repr=False)
+
+
+def targets_of(
+    options: Sequence[PassthroughOption],
+    environment: Mapping[str, str],
+    names: Collection[str],
+) -> Mapping[str, Target]:
+    """The servers by the first segments of the routes' paths.
+
+    Args:
+        options: the operator's.
+        environment: has the keys.
+        names: the first segments for which there is a route.
+
+    Raises:
+        SettingsError: there is no such route, it is named twice, or there is no key in
+            the environment.
+    """
+    targets: dict[str, Target] = {}
+    for option in options:
+        if option.name not in names:
+            known = ", ".join(f"/{name}" for name in sorted(names))
+            raise SettingsError(
+                f"--passthrough: there is no route /{option.name}; there are {known}"
+            )
+        if option.name in targets:
+            raise SettingsError(f"--passthrough: /{option.name} is named twice")
+        key = ""
+        if option.variable:
+            try:
+                key = api_key(environment.get(option.variable, ""))
+            except ValueError as error:
+                raise SettingsError(
+                    f"--passthrough: {option.variable}, the variable with the key for "
+                    f"/{option.name}: {error}"
+                ) from None
+        targets[option.name] = Target(url=option.url.encode("ascii"), key=key)
+    return targets
