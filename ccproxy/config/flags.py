@@ -22,8 +22,8 @@ class SettingsOptions(usage.Options):
     A subclass adds its own flags as methods ``opt_…`` with a docstring.
 
     Attributes:
-        given: the values of each flag, as typed and in order. The argument ``flags`` of
-            `ccproxy.config.reading.read_settings`.
+        given: the values of each flag, as typed and in order;
+            `ccproxy.config.reading.read_settings` takes them as ``flags``.
         about: what the command does.
         metavars: for a subclass's own flags: the name of the value in ``--help``, by
             flag.

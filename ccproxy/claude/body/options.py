@@ -6,7 +6,7 @@ such a field cannot be sent.
 
 ================  ==================================================================
 never sent        fields that the CLI sets itself, or that would break its request
-with a beta       sent if the CLI asks for the beta. Otherwise refused if the field
+with a beta       sent if the header has the beta. Otherwise refused if the field
                   changes the meaning of the answer, else left out.
 sampling          sent if the operator allows it and the model takes it
 all others        sent unchanged, unknown fields too
@@ -50,7 +50,8 @@ _CLOUDS = (
 )
 _TTLS: Mapping[str, CacheTTL] = {"5m": "5m", "1h": "1h"}
 _OFF = ("", "0", "false", "no", "off")
-# `thread` is here for safety; `sort_fields` refuses it, because SDKs expect status 400.
+# `sort_fields` refuses `thread`, because SDKs expect status 400. So `thread` is here as
+# a second protection only.
 NEVER_SENT = frozenset(
     {
         *("system", "metadata", "model", "stream", "betas", "anthropic_beta"),
@@ -173,7 +174,8 @@ def sort_fields(
         forward_sampling: whether the operator allows ``temperature`` and the like.
 
     Raises:
-        UnsupportedValue: the answer would mean something else without a field.
+        UnsupportedValue: a field cannot be sent, and without this field the answer
+            would mean something else.
     """
     sent: dict[str, Raw] = {}
     for name, value in extra.items():

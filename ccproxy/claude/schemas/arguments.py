@@ -180,7 +180,7 @@ class _Merger:
 
 
 class _Properties:
-    """Properties of several objects; a property has the schemas of all of them."""
+    """Merges the properties of several objects, with all schemas of each property."""
 
     def __init__(self) -> None:
         # The schemas of each property, by their JSON.
