@@ -143,7 +143,7 @@ OutputConfig: TypeAlias = Parsed[OutputValue]
 class MessagesRequest:
     """A request to the model.
 
-    Attributes that differ from the API's field of that name, or have none:
+    Attributes that are not the API's field of the same name:
         model: the model's name in the client's request; empty: the configured model.
         system: the whole system prompt; empty: none.
         max_tokens: None: the client sets no limit.
@@ -157,8 +157,8 @@ class MessagesRequest:
         thinking_prefixes: the hash of everything before each thinking block when it was
             made, by the same keys. A block that is not in it counts as made after the
             same conversation.
-        web_search_paths: paths of fields that ask for web search; the backend does it,
-            or reports them as ignored.
+        web_search_paths: the paths of fields that ask for web search; the backend
+            searches the web, or reports these fields as ignored.
         may_be_kept: whether the answer may be stored on disk.
         paths: the client's names of fields, such as ``output_config.format.schema`` →
             ``text.format.schema``; not compared.
@@ -220,8 +220,8 @@ class MessagesRequest:
 class Adjustments:
     """The paths of a client's fields that are changed or have no effect.
 
-    The decoder of a request fills it, and so does the composer of its body. A path is
-    recorded once; an empty path means a part that is not the client's, and is not
+    The decoder of the request and the composer of its body record the paths. Each path
+    is recorded once. An empty path, of a part that the client has not sent, is not
     recorded.
     """
 

@@ -198,7 +198,7 @@ def _expire_responses(connection: Connection, before_seconds: float) -> int:
 
 
 def _expire_conversations(connection: Connection, before_seconds: float) -> int:
-    """Delete a batch of conversations without changes since then; returns how many."""
+    """Delete a batch of conversations last changed before a time; returns how many."""
     old = connection.execute(
         select(conversations.c.id)
         .where(conversations.c.touched_seconds < before_seconds)

@@ -150,7 +150,7 @@ def _own_tool(
     tools: Sequence[Tool],
     path: str,
 ) -> OutputChoice:
-    """Make the proxy's tool for the answer; ``path`` is the client's schema's path."""
+    """Make the proxy's tool for the answer; ``path`` is that of the client's schema."""
     is_wrapped = not allows_objects_only(schema)
     raw = Raw(_encode(wrapped(schema) if is_wrapped else schema))
     offered = argument_schema(raw, "", is_checked=False)

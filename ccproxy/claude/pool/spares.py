@@ -1,9 +1,8 @@
 """Workers that are started ahead of time and have had no request.
 
 Spares are started one by one, while no requests arrive and no request waits for its
-worker to start. So their starts do not slow down answers. A lower priority would not
-do: a spare that takes a request would keep its nice value or idle scheduling class,
-because only root may raise the priority again.
+worker to start. So their starts do not slow down answers. They do not run at a lower
+priority, because only root may raise the priority again when a spare takes a request.
 """
 
 from collections.abc import Iterator

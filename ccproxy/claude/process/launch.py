@@ -57,8 +57,8 @@ _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 # client's own timeout. A value of the operator takes precedence.
 _DEFAULTS = {"CLAUDE_CODE_MAX_RETRIES": "4"}
 
-# These values keep the CLI from adding anything to requests. They take precedence over
-# all others.
+# These values keep the CLI from adding anything to requests, and from sending anything
+# else. They take precedence over all others.
 _FIXED = {
     "ENABLE_TOOL_SEARCH": "false",
     "DISABLE_AUTOUPDATER": "1",
@@ -96,7 +96,7 @@ _NATIVE_FIXED = {
 _BODY_FIXED = {
     "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
     "CLAUDE_CODE_TETHER_LIVE": "0",
-    # No request goes upstream before a question's settings lift the limit.
+    # The CLI sends no request before the settings of a question remove this limit.
     "CLAUDE_CODE_BLOCKING_LIMIT_OVERRIDE": "1",
 }
 # A tool call ends the turn; otherwise the CLI would answer the call by itself, with the
@@ -159,8 +159,8 @@ class LaunchSpec:
             *("--model", self.model),
             *("--tools", tools),
             "--strict-mcp-config",
-            # The default mode of some versions sends a description of this machine
-            # upstream, for the provider to judge what a tool would do.
+            # In the default mode of some versions, the CLI sends a description of this
+            # machine to the provider, which judges the model's tool calls.
             *("--permission-mode", "default"),
             *("--setting-sources", ""),
             "--no-session-persistence",
@@ -234,8 +234,8 @@ def child_environment(
 
     Args:
         environment: the proxy's environment.
-        demo_upstream: base URL of a Messages API without login; then no variable of a
-            real provider is passed on.
+        demo_upstream: the base URL of the demo's Messages API. If it is given, no
+            variable of a real provider is passed on.
     """
     child = {
         name: value

@@ -161,7 +161,7 @@ class ControlChannel:
         return bool(self._waiting)
 
     def take_never_answered(self) -> bool:
-        """Whether the CLI has not answered any request; only the first call is true."""
+        """True if the CLI has answered no request yet; later calls return False."""
         never_answered, self._has_never_answered = self._has_never_answered, False
         return never_answered
 
