@@ -11,6 +11,9 @@ How a delta changes its block:
 ``signature``              replaces the block's ``signature``
 ``partial_json``           is appended to the JSON text of the block's ``input``
 ``citations_delta``        ``citation`` is appended to ``citations``
+other fields of these      are not part of the block
+any other, of a block of   is not part of the block, because the provider might not take
+a known type               it back; ``is_exact`` becomes false
 any other                  each string or list is appended to the block's field of
                            that name, any other value replaces the field; ``is_exact``
                            becomes false
@@ -29,7 +32,7 @@ import msgspec
 from attrs import frozen
 from msgspec import Raw
 
-from ccproxy.core.blocks import Block, Text, ToolUse
+from ccproxy.core.blocks import Block, Opaque, Text, ToolUse
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import (
     AgentToolUsed,
@@ -51,6 +54,9 @@ from ccproxy.core.stream import (
 from ccproxy.core.tool_calls import arguments_object, given_arguments
 
 _CITATIONS = "citations_delta"
+_PIECES = frozenset(
+    ("text_delta", "thinking_delta", "signature_delta", "input_json_delta")
+)
 
 _decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode = msgspec.json.Decoder().decode
@@ -80,6 +86,7 @@ class MessageBuilder:
         self._before = 0
         self._end: Finished | Failed | None = None
         self._usage = Usage()
+        self._fields: Mapping[str, Raw] = {}
         self.model = ""
         self.id = ""
 
@@ -137,6 +144,13 @@ class MessageBuilder:
         ]
 
     @property
+    def fields(self) -> Mapping[str, Raw]:
+        """The message's other fields, such as ``container``."""
+        end = self.finished
+        told = {} if end is None else {**end.event_fields, **end.delta_fields}
+        return {**self._fields, **told}
+
+    @property
     def text(self) -> str:
         """The text of all text blocks, joined."""
         return "".join(
@@ -167,8 +181,9 @@ class MessageBuilder:
             case ContentBlockStop(index):
                 if index in self._current:
                     self._current[index].is_closed = True
-            case MessageStart(model, usage, identifier):
+            case MessageStart(model, usage, identifier, fields):
                 self.model, self.id, self._usage = model, identifier, usage
+                self._fields = fields
                 self._current = {}
                 self._before = len(self._parts)
                 self._parts.append(event)
@@ -259,7 +274,12 @@ class _OpenBlock:
         if kind == _CITATIONS and "citation" in delta:
             self._extend("citations", [delta["citation"]])
             return
+        if kind in _PIECES:
+            # Such fields report progress: ``estimated_tokens`` of thinking.
+            return
         self.is_exact = False
+        if not isinstance(self.value, Opaque):
+            return
         for name, value in delta.items():
             self._merge_field(name, value)
 

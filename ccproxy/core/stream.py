@@ -12,7 +12,7 @@ Source: the raw stream events of anthropic-python 2.14.
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from attrs import asdict, field, frozen
@@ -66,6 +66,11 @@ class Usage:
         return asdict(self, filter=attrs_filters.exclude("details"))
 
     @property
+    def has_thinking_tokens(self) -> bool:
+        """Whether the provider has reported ``thinking_tokens``."""
+        return bool(self.thinking_tokens) or "output_tokens_details" in self.details
+
+    @property
     def prompt_tokens(self) -> int:
         """All input tokens, cached or not."""
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
@@ -77,8 +82,35 @@ class Usage:
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             thinking_tokens=self.thinking_tokens + other.thinking_tokens,
-            details={**self.details, **other.details},
+            details={
+                name: _sum(self.details.get(name), other.details.get(name))
+                for name in {**self.details, **other.details}
+            },
         )
+
+
+def _sum(one: Raw | None, other: Raw | None) -> Raw:
+    """The sum of two JSON values; an absent one adds nothing."""
+    if one is None or other is None:
+        return one or other or Raw(b"null")
+    added = _added(msgspec.json.decode(one), msgspec.json.decode(other))
+    return Raw(msgspec.json.encode(added))
+
+
+def _added(one: Any, other: Any) -> Any:
+    match one, other:
+        case (None, _) | (_, None):
+            return other if one is None else one
+        case dict(), dict():
+            names = {**one, **other}
+            return {name: _added(one.get(name), other.get(name)) for name in names}
+        case list(), list():
+            return [*one, *other]
+        case (bool(), _) | (_, bool()):
+            return other
+        case (int() | float(), int() | float()):
+            return one + other
+    return other
 
 
 @frozen
@@ -98,11 +130,13 @@ class MessageStart:
         model: the full id of the model that answers.
         usage: the usage of the input.
         id: the provider's id of the message.
+        fields: every other field of the message, such as ``container``.
     """
 
     model: str
     usage: Usage = Usage()
     id: str = field(default="", eq=False)
+    fields: Mapping[str, Raw] = field(factory=dict, eq=False)
 
 
 @frozen
@@ -192,6 +226,8 @@ class Finished:
         stop_sequence: the client's stop sequence at which the model stopped.
         stop_details: the API's ``stop_details`` object, as JSON.
         cost_usd: the cost that the CLI reported; None: it reported none.
+        delta_fields: every other field of ``delta`` in ``message_delta``.
+        event_fields: every other field of that event, such as ``context_management``.
     """
 
     stop_reason: str
@@ -199,6 +235,8 @@ class Finished:
     stop_sequence: str | None = None
     stop_details: Raw | None = None
     cost_usd: float | None = None
+    delta_fields: Mapping[str, Raw] = field(factory=dict, eq=False)
+    event_fields: Mapping[str, Raw] = field(factory=dict, eq=False)
 
     @property
     def reason(self) -> FinishReason:

@@ -171,6 +171,7 @@ class _Exchange:
                     **self._message(reply),
                     "content": [document for _, _, document in self._signed(reply)],
                     **reply.stop(),
+                    **reply.final_fields,
                     "usage": {
                         **reply.usage,
                         **reply.final_usage,
@@ -208,7 +209,8 @@ class _Exchange:
                     return False
             self._event("content_block_stop", index=index)
         usage = {**reply.final_usage, "output_tokens": reply.output_tokens}
-        self._event("message_delta", delta=reply.stop(), usage=usage)
+        about = {"delta": reply.stop(), "usage": usage, **reply.final_fields}
+        self._event("message_delta", **about)
         if reply.stop_delay_seconds:
             await deferLater(self._clock, reply.stop_delay_seconds)
         self._event("message_stop")

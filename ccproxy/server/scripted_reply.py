@@ -94,6 +94,7 @@ class Reply:
             (``cache_creation``, ``server_tool_use``, ``service_tier``).
         final_usage: fields of the last ``usage`` besides ``output_tokens``.
         message: further fields of the message (``container``, ``diagnostics``).
+        final_fields: further fields of ``message_delta`` (``context_management``).
         delay_seconds: the pause after each delta.
         status: the HTTP status; if it is not 200, the response is ``error``.
         error: the type and the message of an error.
@@ -121,6 +122,7 @@ class Reply:
     final_usage: Mapping[str, Any] = field(factory=dict)
     output_tokens: int = 20
     message: Mapping[str, Any] = field(factory=dict)
+    final_fields: Mapping[str, Any] = field(factory=dict)
     delay_seconds: float = 0.0
     status: int = HTTP_OK
     error: tuple[str, str] = ("api_error", "")

@@ -407,6 +407,8 @@ SEARCHED = Reply(
     ),
     stop_reason="pause_turn",
     final_usage={"server_tool_use": {"web_search_requests": 1}},
+    message={"container": {"id": "c", "expires_at": "2026-11-28T00:00:00Z"}},
+    final_fields={"context_management": {"applied_edits": []}},
 )
 
 
@@ -432,6 +434,10 @@ async def test_a_search_by_the_provider(
     assert told == [CITED, SEARCH, FOUND]
     assert message.stop_reason == "pause_turn"
     assert message.usage.server_tool_use.web_search_requests == 1
+    assert message.container.id == "c"
+    if not stream:
+        # The SDK's stream reads this field with the interface of betas only.
+        assert message.to_dict()["context_management"] == {"applied_edits": []}
     assert_as_sent(upstream, fields)
     # It goes on when it is given all that back.
     upstream.reset()

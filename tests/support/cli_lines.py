@@ -12,9 +12,13 @@ def stream(kind: str, **fields: Any) -> Line:
     return {"type": "stream_event", "event": event, "parent_tool_use_id": None}
 
 
-def message_start(identifier: str = "msg_1", **usage: Any) -> Line:
+def message_start(
+    identifier: str = "msg_1", *, fields: Mapping[str, Any] | None = None, **usage: Any
+) -> Line:
     message = {"id": identifier, "model": "claude-test", "content": []}
-    return stream("message_start", message={**message, "usage": usage})
+    return stream(
+        "message_start", message={**message, "usage": usage, **(fields or {})}
+    )
 
 
 def block_start(block: Line | None = None, index: int = 0) -> Line:
@@ -34,9 +38,15 @@ def block_stop(index: int = 0) -> Line:
     return stream("content_block_stop", index=index)
 
 
-def message_delta(reason: str | None, *, usage: Any = None, **stop: Any) -> Line:
+def message_delta(
+    reason: str | None,
+    *,
+    usage: Any = None,
+    fields: Mapping[str, Any] | None = None,
+    **stop: Any,
+) -> Line:
     told = {"stop_reason": reason, "stop_sequence": None, **stop}
-    return stream("message_delta", delta=told, usage=usage)
+    return stream("message_delta", delta=told, usage=usage, **(fields or {}))
 
 
 MESSAGE_STOP = stream("message_stop")

@@ -1,5 +1,6 @@
 """Random answers of the provider, as the lines that the CLI writes of them."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -52,14 +53,49 @@ BEGUN: Mapping[str, Any] = {
     "cache_read_input_tokens": 3,
     "output_tokens": 1,
 }
+UNKNOWN_DELTA = {"type": "a_delta_of_next_year", "x": [1.5, None]}
+# Most blocks begin empty.
+_BEGINNINGS = st.sampled_from(("", "", "", "", "begun "))
 UNKNOWN = {"type": "a_block_of_next_year", "x": {"y": [1.5, None]}}
-_CITATION = {
-    "type": "char_location",
-    "cited_text": "so",
-    "document_index": 0,
-    "document_title": None,
-    "start_char_index": 0,
-    "end_char_index": 2,
+_CITED = {"cited_text": "so 😀\x00", "document_index": 0, "document_title": None}
+_BLOCKS_CITED = {"start_block_index": 0, "end_block_index": 2}
+_FOUND = {"cited_text": "so", "title": None, "source": "b", "search_result_index": 1}
+_PAGE = {"cited_text": "so", "title": "A", "url": "https://a", "encrypted_index": "x"}
+_CITATIONS: tuple[Mapping[str, Any], ...] = (
+    {"type": "char_location", **_CITED, "start_char_index": 3, "end_char_index": 9},
+    {"type": "page_location", **_CITED, "start_page_number": 1, "end_page_number": 2},
+    {"type": "content_block_location", **_CITED, **_BLOCKS_CITED},
+    {"type": "search_result_location", **_FOUND, **_BLOCKS_CITED},
+    {"type": "web_search_result_location", **_PAGE},
+)
+
+
+_FULL_USAGE: Mapping[str, Any] = {
+    **BEGUN,
+    "cache_creation_input_tokens": 5,
+    "cache_creation": {"ephemeral_5m_input_tokens": 5},
+    "service_tier": "standard",
+    "inference_geo": None,
+    "a_count_of_next_year": 3,
+}
+_LATER_USAGE: Mapping[str, Any] = {
+    "input_tokens": 12,
+    "cache_read_input_tokens": None,
+    "output_tokens": 20,
+    "output_tokens_details": {"thinking_tokens": 4},
+    "server_tool_use": {"web_search_requests": 1},
+    "iterations": [{"type": "message", "input_tokens": 1}],
+}
+_CONTAINER = {"id": "container_1", "expires_at": "2026-11-28T00:00:00Z"}
+_MESSAGE_FIELDS: Mapping[str, Any] = {
+    "container": {"id": "container_0"},
+    "context_management": None,
+    "input_transformations": [],
+    "a_field_of_next_year": {"x": 1.5},
+}
+_EVENT_FIELDS: Mapping[str, Any] = {
+    "context_management": {"applied_edits": [{"type": "clear_thinking_20251015"}]},
+    "a_field_of_next_year": 2,
 }
 
 
@@ -82,9 +118,46 @@ class ScriptedBlock:
         kind: str = self.start["type"]
         return kind
 
+    @property
+    def signature(self) -> str:
+        """The signature of thinking."""
+        found = [d["signature"] for d in self.deltas if "signature" in d]
+        signature: str = self.start.get("signature", "")
+        return found[-1] if found else signature
+
+    @property
+    def arguments(self) -> str:
+        """The JSON of a call's arguments: in deltas, or else in its beginning."""
+        given = json.dumps(self.start.get("input") or {}, separators=(",", ":"))
+        return self.joined("partial_json") or ("" if given == "{}" else given)
+
+    @property
+    def has_object(self) -> bool:
+        """Whether it is a call whose arguments are the JSON of an object, or absent."""
+        if self.type != "tool_use":
+            return False
+        try:
+            return isinstance(
+                json.loads(self.arguments or "{}", parse_constant=int), dict
+            )
+        except ValueError:
+            return False
+
+    def document(self) -> Mapping[str, Any]:
+        """The whole block, without a call's arguments."""
+        texts = {name: self.joined(name) for name in ("text", "thinking")}
+        changes: dict[str, Any] = {k: v for k, v in texts.items() if k in self.start}
+        citations = [d["citation"] for d in self.deltas if "citation" in d]
+        if citations:
+            changes["citations"] = citations
+        if "signature" in self.start:
+            changes["signature"] = self.signature
+        return {**self.start, **changes}
+
     def joined(self, name: str) -> str:
-        """The strings of that name in its deltas."""
-        return whole("".join(delta.get(name, "") for delta in self.deltas))
+        """The strings of that name in its beginning and its deltas."""
+        begun: str = self.start.get(name, "")
+        return whole(begun + "".join(delta.get(name, "") for delta in self.deltas))
 
 
 @frozen(kw_only=True)
@@ -93,18 +166,42 @@ class ScriptedAnswer:
 
     Attributes:
         reason: None: the connection is lost before the end.
+        stop: the other fields of ``delta`` in ``message_delta``.
         usage: of ``message_delta``; None: it has none.
+        begun: the usage of ``message_start``.
+        message: further fields of the message.
+        event: further fields of ``message_delta``.
     """
 
     blocks: tuple[ScriptedBlock, ...]
     reason: str | None
     stop: Mapping[str, Any]
     usage: Mapping[str, Any] | None
+    begun: Mapping[str, Any] = BEGUN
+    message: Mapping[str, Any] = {}
+    event: Mapping[str, Any] = {}
+
+    def joined(self, name: str) -> str:
+        """The strings of that name in all its blocks."""
+        return "".join(block.joined(name) for block in self.blocks)
+
+    @property
+    def message_fields(self) -> Mapping[str, Any]:
+        """The fields of the message that have no place of their own in the events."""
+        known = ("stop_details", "stop_sequence")
+        told = {**self.message, **self.event, **self.stop}
+        return {k: v for k, v in told.items() if k not in known and v is not None}
+
+    @property
+    def whole_usage(self) -> Mapping[str, Any]:
+        """The usage of the whole message."""
+        told = {k: v for k, v in (self.usage or {}).items() if v is not None}
+        return {k: v for k, v in {**self.begun, **told}.items() if v is not None}
 
     def lines(self) -> Iterator[Line]:
         """The lines of the CLI."""
         yield cli_lines.stream("an_event_of_next_year", x=1)
-        yield cli_lines.message_start(**BEGUN)
+        yield cli_lines.message_start(fields=self.message, **self.begun)
         for index, block in enumerate(self.blocks):
             yield cli_lines.block_start(block.start, index)
             for delta in block.deltas:
@@ -114,7 +211,9 @@ class ScriptedAnswer:
                 yield cli_lines.block_stop(index)
         if self.reason is not None:
             usage = self.usage
-            yield cli_lines.message_delta(self.reason, usage=usage, **self.stop)
+            yield cli_lines.message_delta(
+                self.reason, usage=usage, fields=self.event, **self.stop
+            )
         yield cli_lines.MESSAGE_STOP
         yield cli_lines.result(is_error=self.reason is None, result="cut")
 
@@ -153,8 +252,21 @@ def _texts(draw: st.DrawFn) -> ScriptedBlock:
         {"type": "text_delta", "text": piece} for piece in said
     ]
     if draw(st.integers(0, 3)) == 0:
-        deltas.append({"type": "citations_delta", "citation": _CITATION})
-    return ScriptedBlock({"type": "text", "text": ""}, tuple(deltas))
+        cited = st.lists(st.sampled_from(_CITATIONS), min_size=1, max_size=2)
+        deltas += [
+            {"type": "citations_delta", "citation": each} for each in draw(cited)
+        ]
+    if draw(st.integers(0, 9)) == 0:
+        deltas.insert(draw(st.integers(0, len(deltas))), UNKNOWN_DELTA)
+    start = {"type": "text", "text": draw(_BEGINNINGS)}
+    return ScriptedBlock(start, tuple(_extended(draw, deltas)))
+
+
+def _extended(draw: st.DrawFn, deltas: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Deltas, perhaps with another field."""
+    if draw(st.integers(0, 9)):
+        return deltas
+    return [{**delta, "estimated_tokens": 50} for delta in deltas]
 
 
 @st.composite
@@ -163,8 +275,8 @@ def _thoughts(draw: st.DrawFn) -> ScriptedBlock:
     deltas = [{"type": "thinking_delta", "thinking": piece} for piece in thought]
     if draw(st.integers(0, 4)):
         deltas.append({"type": "signature_delta", "signature": SIGNATURE})
-    start = {"type": "thinking", "thinking": "", "signature": ""}
-    return ScriptedBlock(start, tuple(deltas))
+    start = {"type": "thinking", "thinking": draw(_BEGINNINGS), "signature": ""}
+    return ScriptedBlock(start, tuple(_extended(draw, deltas)))
 
 
 @st.composite
@@ -173,12 +285,13 @@ def _calls(draw: st.DrawFn) -> ScriptedBlock:
     if draw(st.integers(0, 2)) == 0:
         arguments = arguments[: draw(st.integers(0, len(arguments)))]
     name, identifier = draw(st.sampled_from(_NAMES)), draw(st.sampled_from(_IDS))
-    start = {"type": "tool_use", "id": identifier, "name": name, "input": {}}
+    given = draw(st.sampled_from(({}, {}, {}, {"path": "b", "n": 1})))
+    start = {"type": "tool_use", "id": identifier, "name": name, "input": given}
     deltas = [
         {"type": "input_json_delta", "partial_json": piece}
         for piece in _pieces(draw, arguments)
     ]
-    return ScriptedBlock(start, tuple(deltas))
+    return ScriptedBlock(start, tuple(_extended(draw, deltas)))
 
 
 _FIXED: tuple[Mapping[str, Any], ...] = (
@@ -214,5 +327,13 @@ def scripted_answers(draw: st.DrawFn) -> ScriptedAnswer:
         }
     if reason == "stop_sequence":
         stop["stop_sequence"] = "END"
-    usage = draw(st.sampled_from([{"output_tokens": 20}, None]))
-    return ScriptedAnswer(blocks=tuple(blocks), reason=reason, stop=stop, usage=usage)
+    stop |= draw(st.sampled_from([{}, {}, {"container": _CONTAINER}]))
+    return ScriptedAnswer(
+        blocks=tuple(blocks),
+        reason=reason,
+        stop=stop,
+        usage=draw(st.sampled_from([{"output_tokens": 20}, _LATER_USAGE, None])),
+        begun=draw(st.sampled_from([BEGUN, _FULL_USAGE])),
+        message=draw(st.sampled_from([{}, {}, _MESSAGE_FIELDS])),
+        event=draw(st.sampled_from([{}, {}, _EVENT_FIELDS])),
+    )

@@ -287,6 +287,12 @@ class ResponsesClient(SDKClient):
     def document(self, prefix: str) -> ResponseDocument:
         return ResponseDocument(self.encoder(prefix))
 
+    def decrypted(self, encrypted: str) -> Mapping[str, str]:
+        """Encrypted content of an item, in the clear."""
+        values = _SEAL.decrypt(encrypted)
+        assert values is not None
+        return values
+
     @override
     def read_stream(self, told: Sequence[Any]) -> Got:
         response = told[-1]["response"]

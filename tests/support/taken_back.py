@@ -37,7 +37,7 @@ def handed_out(answer: ScriptedAnswer, got: Got, client: SDKClient) -> None:
     assert [call.name for call in got.calls] == [made.start["name"] for made in calls]
     for call, made in zip(got.calls, calls, strict=True):
         assert is_legacy or call.id == made.start["id"]
-        arguments = made.joined("partial_json")
+        arguments = made.arguments
         if isinstance(client, MessagesClient):
             wanted, is_altered = meant(Call("", "", arguments))
             assert is_altered or printed(call.arguments) == printed(wanted)

@@ -31,7 +31,7 @@ from ccproxy.api.chat.schemas import (
     stop_fields,
     usage_of,
 )
-from ccproxy.api.chat.tool_calls import StreamedCall, ToolCallFormat
+from ccproxy.api.chat.tool_calls import NO_ARGUMENTS, StreamedCall, ToolCallFormat
 from ccproxy.api.common.restart_filter import RestartFilter
 from ccproxy.api.common.tools import agent_line
 from ccproxy.core.blocks import Block, RedactedThinking, Thinking, ToolUse
@@ -126,7 +126,8 @@ def _choice(
     thinking: list[str] = []
     details: list[ReasoningDetail] = []
     calls: list[tuple[ToolUse, str]] = []
-    for part in message.parts:
+    parts = message.parts
+    for part in parts:
         match part:
             case MessageStart():
                 model = part.model
@@ -141,8 +142,10 @@ def _choice(
                     case RedactedThinking(data):
                         details.append(reasoning.redacted(data, model))
                     case ToolUse() as call:
-                        calls.append((call, arguments))
-    encoded = call_format.message(message.text, calls, is_whole=_is_whole(end))
+                        is_whole = part is not parts[-1] or _is_whole(end)
+                        otherwise = NO_ARGUMENTS if is_whole else ""
+                        calls.append((call, arguments or otherwise))
+    encoded = call_format.message(message.text, calls)
     encoded.reasoning_content = "".join(thinking) or UNSET
     encoded.reasoning_details = details or UNSET
     encoded.refusal = end.refusal or None
@@ -249,23 +252,27 @@ class ChatStream:
 
     def _start(self, lane: "_Lane", block: Block, index: int) -> Sequence[WireEvent]:
         """Encode the start of a block. Only calls and redacted thinking have chunks."""
+        before = self._complete(lane, is_whole=True)
         match block.value:
             case ToolUse() as call:
                 lane.call_index = index
-                return [*self._begin(lane, self.model), *self._call(lane, call)]
+                begun = self._begin(lane, self.model)
+                return [*before, *begun, *self._call(lane, call)]
             case RedactedThinking(data=data):
                 detail = lane.reasoning.redacted(data, self.model)
-                return self._thought(lane, detail)
-        return ()
+                return [*before, *self._thought(lane, detail)]
+            case Thinking():
+                # A block before this one may have had no signature.
+                lane.thinking.clear()
+        return before
 
     def _call(self, lane: "_Lane", call: ToolUse) -> Sequence[WireEvent]:
-        before = self._complete(lane, is_whole=True)
         if self._call_format.is_legacy and lane.calls:
             # The legacy form has no place for a second call.
-            return before
+            return ()
         lane.call = StreamedCall(call, lane.calls, self._call_format)
         lane.calls += 1
-        return [*before, *self._deltas(lane, lane.call.first())]
+        return self._deltas(lane, lane.call.first())
 
     def _complete(self, lane: "_Lane", *, is_whole: bool) -> Sequence[WireEvent]:
         call, lane.call = lane.call, None

@@ -24,9 +24,13 @@ class PromptDetails(msgspec.Struct):
 
 
 class CompletionDetails(msgspec.Struct):
-    """``completion_tokens_details``."""
+    """``completion_tokens_details``.
 
-    reasoning_tokens: int
+    Attributes:
+        reasoning_tokens: absent if the provider does not report it.
+    """
+
+    reasoning_tokens: int | UnsetType = UNSET
     audio_tokens: int = 0
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0
@@ -162,6 +166,8 @@ def usage_of(usage: Usage) -> CompletionUsage:
             cache_write_tokens=usage.cache_write_tokens,
         ),
         completion_tokens_details=CompletionDetails(
-            reasoning_tokens=usage.thinking_tokens
+            reasoning_tokens=(
+                usage.thinking_tokens if usage.has_thinking_tokens else UNSET
+            )
         ),
     )

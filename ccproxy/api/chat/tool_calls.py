@@ -52,27 +52,23 @@ class ToolCallFormat:
         """The finish reason of an answer with calls."""
         return "function_call" if self.is_legacy else "tool_calls"
 
-    def message(
-        self, text: str, calls: Sequence[tuple[ToolUse, str]], *, is_whole: bool
-    ) -> ChatMessage:
+    def message(self, text: str, calls: Sequence[tuple[ToolUse, str]]) -> ChatMessage:
         """Make the assistant's message.
 
         Args:
             text: the message's text.
             calls: the calls, each with the JSON of its arguments.
-            is_whole: whether the last call is complete.
         """
         if not calls:
             return ChatMessage(content=text)
-        otherwise = NO_ARGUMENTS if is_whole else ""
         if self.is_legacy:
             call, arguments = calls[0]
             name = self.tools.identity(call.name).name
-            function = CalledFunction(arguments or otherwise, name)
+            function = CalledFunction(arguments, name)
             return ChatMessage(content=text or None, function_call=function)
         return ChatMessage(
             content=text or None,
-            tool_calls=[self._whole(c, json or otherwise) for c, json in calls],
+            tool_calls=[self._whole(call, json) for call, json in calls],
         )
 
     def _whole(self, call: ToolUse, arguments: str) -> ToolCall:

@@ -39,4 +39,6 @@ class MessageDocument(AnswerCollector):
         [message] = self.messages
         content = [Raw(block.raw) for block in message.blocks]
         about = (self._meta, message.model, message.usage)
-        return encode_json(message_document(*about, content, message.finished))
+        return encode_json(
+            message_document(*about, content, message.finished, message.fields)
+        )

@@ -96,14 +96,17 @@ class MessageUsage(msgspec.Struct):
     """``usage``: counts that do not overlap; the provider may send more fields."""
 
     input_tokens: int
-    cache_creation_input_tokens: int
-    cache_read_input_tokens: int
     output_tokens: int
-    output_tokens_details: OutputTokensDetails
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    output_tokens_details: OutputTokensDetails | None = None
 
 
 class MessageObject(msgspec.Struct, kw_only=True):
-    """The assistant's message; in ``message_start`` it has no stop reason."""
+    """The assistant's message; in ``message_start`` it has no stop reason.
+
+    The provider may send more fields, such as ``container``.
+    """
 
     id: str
     type: Literal["message"] = "message"
@@ -116,8 +119,7 @@ class MessageObject(msgspec.Struct, kw_only=True):
     usage: MessageUsage
 
 
-_decode_shallow = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode = msgspec.json.Decoder().decode
+_NULL = Raw(b"null")
 
 
 def message_document(
@@ -126,6 +128,7 @@ def message_document(
     usage: Usage,
     content: list[Raw] | None = None,
     end: Finished | None = None,
+    fields: Mapping[str, Raw] | None = None,
 ) -> Mapping[str, object]:
     """The fields of a `MessageObject`, with all fields of the provider's usage.
 
@@ -135,6 +138,7 @@ def message_document(
         usage: the usage so far.
         content: the message's blocks; None: there is none yet.
         end: the end of the answer; None: the answer is not over.
+        fields: all other fields of the provider's message.
     """
     message = MessageObject(
         id=meta.id,
@@ -143,7 +147,8 @@ def message_document(
         **({} if end is None else stop_fields(end)),
         usage=_counts(usage),
     )
-    return {**msgspec.structs.asdict(message), "usage": usage_document(usage)}
+    known = {**msgspec.structs.asdict(message), "usage": usage_document(usage)}
+    return {**(fields or {}), **known}
 
 
 def stop_fields(end: Finished) -> dict[str, Any]:
@@ -156,25 +161,15 @@ def stop_fields(end: Finished) -> dict[str, Any]:
 
 
 def usage_document(usage: Usage) -> Mapping[str, object]:
-    """The fields of a `MessageUsage`, and other fields of the provider's usage.
+    """The fields of a `MessageUsage` that the provider has sent, and other fields.
 
-    If the counts are a sum over several messages, the provider's objects and lists are
-    left out, because they are about the last message only.
+    In native mode only the counts are known.
     """
-    counts = msgspec.structs.asdict(_counts(usage))
-    sent = {name: _decode(raw) for name, raw in usage.details.items()}
-    if all(sent.get(name) in (None, counts[name]) for name in _SUMMED):
-        return {**counts, **{k: v for k, v in sent.items() if v is not None}}
-    single = {k: v for k, v in sent.items() if not isinstance(v, dict | list)}
-    return {**single, **counts}
-
-
-_SUMMED = (
-    "input_tokens",
-    "cache_creation_input_tokens",
-    "cache_read_input_tokens",
-    "output_tokens",
-)
+    if not usage.details:
+        return msgspec.structs.asdict(_counts(usage))
+    counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    sent = {k: v for k, v in usage.details.items() if v != _NULL}
+    return {**counts, **sent, **counts}
 
 
 def _counts(usage: Usage) -> MessageUsage:

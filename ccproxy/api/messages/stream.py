@@ -21,7 +21,7 @@ Source: "Streaming messages" in the Messages API's documentation; the accumulati
 anthropic-python 2.14.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import frozen
 from msgspec import Raw
@@ -216,10 +216,10 @@ class MessageStream:
                 return self._begin(block, index)
             case ContentBlockStop(index):
                 return self._close(index)
-            case MessageStart(model, usage):
+            case MessageStart(model, usage, fields=fields):
                 resumes, self._resumes = self._resumes, False
                 if not self._has_begun:
-                    return self._start(model, usage)
+                    return self._start(model, usage, fields)
                 if resumes:
                     # The second answer continues the open block.
                     return ()
@@ -234,10 +234,12 @@ class MessageStream:
                 return (WireEvent("error", data),)
         return ()
 
-    def _start(self, model: str, usage: Usage) -> list[WireEvent]:
+    def _start(
+        self, model: str, usage: Usage, fields: Mapping[str, Raw] | None = None
+    ) -> list[WireEvent]:
         self._has_begun = True
         self.model = model
-        message = message_document(self._meta, model, usage)
+        message = message_document(self._meta, model, usage, fields=fields)
         return [_event("message_start", message=message), _event("ping")]
 
     def _start_late(self) -> list[WireEvent]:
@@ -274,11 +276,12 @@ class MessageStream:
 
     def _finish(self, end: Finished) -> list[WireEvent]:
         self._end, self._text_index = end, None
-        delta, usage = stop_fields(end), usage_document(end.usage)
+        delta = {**end.delta_fields, **stop_fields(end)}
+        about = {**end.event_fields, "usage": usage_document(end.usage)}
         return [
             *self._start_late(),
             *self._close_all(),
-            _event("message_delta", delta=delta, usage=usage),
+            _event("message_delta", **{**about, "delta": delta}),
             _event("message_stop"),
         ]
 

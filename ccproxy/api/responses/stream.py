@@ -43,7 +43,7 @@ from ccproxy.api.responses.resource import (
     without_encrypted_content,
 )
 from ccproxy.api.responses.tool_calls import OpenCall
-from ccproxy.core.blocks import Block, RedactedThinking, ToolUse
+from ccproxy.core.blocks import Block, RedactedThinking, Thinking, ToolUse
 from ccproxy.core.encoding import Encode, WireEvent
 from ccproxy.core.errors import CCProxyError
 from ccproxy.core.stream import (
@@ -241,10 +241,16 @@ class ResponseStream:
                     *self._enter(_Phase.BETWEEN),
                     *self._whole_reasoning({"data": data}),
                 ]
+            case Thinking() if self._phase is _Phase.REASONING:
+                # A block before this one has had no signature.
+                return [*self._enter(_Phase.BETWEEN)]
             case ToolUse() as call:
                 wire = self._enter(_Phase.BETWEEN)
                 self._call_index = index
                 return [*wire, *self._open_call(call)]
+            case _ if self._phase is _Phase.CALL:
+                # The call is whole, also if the answer is cut off later.
+                return [*self._enter(_Phase.BETWEEN)]
         return []
 
     def _open_call(self, call: ToolUse) -> list[WireEvent]:

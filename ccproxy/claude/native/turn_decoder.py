@@ -48,6 +48,7 @@ from ccproxy.claude.protocol.stream import (
     MessageDeltaEvent,
     MessageStartEvent,
     OpaqueDeltaEvent,
+    Piece,
     SignaturePiece,
     StreamLine,
     StreamPart,
@@ -219,19 +220,17 @@ class NativeTurnDecoder(FallibleTurn):
                 return self._calls.open(Block.decode(raw))
             case BlockStopEvent():
                 return self._calls.close()
-            case MessageStartEvent(message=head):
+            case MessageStartEvent(head=head):
                 self._streamed_id = head.id
                 return self._begin(head.id, head.model, head.usage, TurnPhase.STREAMING)
-            case MessageDeltaEvent(delta=stop, usage=usage):
+            case MessageDeltaEvent(stop=stop, usage=usage):
                 self._usage.message(usage)
                 if stop.stop_reason is not None:
                     self._stop_sequence = stop.stop_sequence
                     return self._stopped(stop.stop_reason)
         return []
 
-    def _delta(
-        self, delta: TextPiece | ThinkingPiece | SignaturePiece | InputPiece
-    ) -> list[Event]:
+    def _delta(self, delta: Piece) -> list[Event]:
         match delta:
             case TextPiece(text=text) if text:
                 return self._text.feed(text)

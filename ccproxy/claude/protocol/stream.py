@@ -13,11 +13,12 @@ Source: the raw stream events of anthropic-python 2.14;
 docs/claude-cli-protocol.md, "Output".
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeAlias
 
 import msgspec
 from msgspec import Raw
+from typing_extensions import override
 
 from ccproxy.claude.protocol.records import WireUsage
 from ccproxy.core.stream import Usage
@@ -25,28 +26,31 @@ from ccproxy.core.stream import Usage
 _NULL = Raw(b"null")
 
 
-class TextPiece(msgspec.Struct, tag="text_delta"):
+class TextPiece(msgspec.Struct, tag="text_delta", forbid_unknown_fields=True):
     """A piece of text."""
 
     text: str
 
 
-class ThinkingPiece(msgspec.Struct, tag="thinking_delta"):
+class ThinkingPiece(msgspec.Struct, tag="thinking_delta", forbid_unknown_fields=True):
     """A piece of thinking."""
 
     thinking: str
 
 
-class SignaturePiece(msgspec.Struct, tag="signature_delta"):
+class SignaturePiece(msgspec.Struct, tag="signature_delta", forbid_unknown_fields=True):
     """The signature of a thinking block: its last delta."""
 
     signature: str
 
 
-class InputPiece(msgspec.Struct, tag="input_json_delta"):
+class InputPiece(msgspec.Struct, tag="input_json_delta", forbid_unknown_fields=True):
     """A piece of a call's arguments."""
 
     partial_json: str
+
+
+Piece: TypeAlias = TextPiece | ThinkingPiece | SignaturePiece | InputPiece
 
 
 class MessageHead(msgspec.Struct):
@@ -57,10 +61,34 @@ class MessageHead(msgspec.Struct):
     usage: Raw = _NULL
 
 
-class MessageStartEvent(msgspec.Struct, tag="message_start"):
-    """A message begins."""
+# The fields of a message that have a place of their own in the events of an answer.
+_MESSAGE_FIELDS = frozenset(
+    (
+        *("id", "type", "role", "model", "content", "usage"),
+        *("stop_reason", "stop_sequence", "stop_details"),
+    )
+)
 
-    message: MessageHead
+
+class MessageStartEvent(msgspec.Struct, tag="message_start"):
+    """A message begins; ``message`` is a `MessageHead` with other fields."""
+
+    message: Raw
+
+    @property
+    def head(self) -> MessageHead:
+        """The fields that the proxy reads.
+
+        Raises:
+            msgspec.DecodeError: one of them is of another shape.
+        """
+        head: MessageHead = _decode_head(self.message)
+        return head
+
+    @property
+    def fields(self) -> Mapping[str, Raw]:
+        """All other fields, such as ``container``."""
+        return _without(_decode_object(self.message), _MESSAGE_FIELDS)
 
 
 class BlockStartEvent(msgspec.Struct, tag="content_block_start"):
@@ -73,7 +101,7 @@ class BlockStartEvent(msgspec.Struct, tag="content_block_start"):
 class BlockDeltaEvent(msgspec.Struct, tag="content_block_delta"):
     """A delta of a block."""
 
-    delta: TextPiece | ThinkingPiece | SignaturePiece | InputPiece
+    delta: Piece
     index: int = 0
 
 
@@ -85,6 +113,16 @@ class HalvedDeltaEvent(BlockDeltaEvent):
     """
 
     text: str = ""
+
+
+class ExtendedDeltaEvent(BlockDeltaEvent):
+    """A delta with other fields than its text; made here, not by the CLI.
+
+    Attributes:
+        rest: the delta with an empty text and these fields.
+    """
+
+    rest: Raw = _NULL
 
 
 class OpaqueDeltaEvent(msgspec.Struct, tag="delta of an unknown type"):
@@ -108,11 +146,47 @@ class StopPart(msgspec.Struct):
     stop_details: Raw = _NULL
 
 
-class MessageDeltaEvent(msgspec.Struct, tag="message_delta"):
-    """A message ends, or reports its usage so far."""
+_STOP_FIELDS = frozenset(("stop_reason", "stop_sequence", "stop_details"))
 
-    delta: StopPart
+
+class MessageDeltaEvent(
+    msgspec.Struct, tag="message_delta", forbid_unknown_fields=True
+):
+    """A message ends, or reports its usage so far; ``delta`` has a `StopPart`."""
+
+    delta: Raw
     usage: Raw = _NULL
+
+    @property
+    def stop(self) -> StopPart:
+        """The fields of ``delta`` that the proxy reads.
+
+        Raises:
+            msgspec.DecodeError: one of them is of another shape.
+        """
+        stop: StopPart = _decode_stop(self.delta)
+        return stop
+
+    @property
+    def delta_fields(self) -> Mapping[str, Raw]:
+        """All other fields of ``delta``, such as ``container``."""
+        return _without(_decode_object(self.delta), _STOP_FIELDS)
+
+    @property
+    def event_fields(self) -> Mapping[str, Raw]:
+        """All other fields of the event, such as ``context_management``."""
+        return {}
+
+
+class ExtendedMessageDeltaEvent(MessageDeltaEvent):
+    """A message ends, in an event with other fields; made here, not by the CLI."""
+
+    others: dict[str, Raw] = {}
+
+    @property
+    @override
+    def event_fields(self) -> Mapping[str, Raw]:
+        return self.others
 
 
 class MessageStopEvent(msgspec.Struct, tag="message_stop"):
@@ -141,12 +215,17 @@ class _AnyEvent(msgspec.Struct):
     type: str
     index: int = 0
     delta: Raw = _NULL
+    usage: Raw = _NULL
 
 
 class _AnyLine(msgspec.Struct):
     type: str
     event: _AnyEvent
     parent_tool_use_id: str | None = None
+
+
+class _Fields(msgspec.Struct):
+    event: dict[str, Raw]
 
 
 class _Tag(msgspec.Struct):
@@ -212,7 +291,12 @@ PIECES: Mapping[str, str] = {
 
 decode_known_line = msgspec.json.Decoder(StreamLine).decode
 _decode_any = msgspec.json.Decoder(_AnyLine).decode
+_decode_fields_of_event = msgspec.json.Decoder(_Fields).decode
 _decode_tag = msgspec.json.Decoder(_Tag).decode
+_decode_head = msgspec.json.Decoder(MessageHead).decode
+_decode_stop = msgspec.json.Decoder(StopPart).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def decode_stream_line(line: bytes) -> StreamLine | None:
@@ -227,13 +311,42 @@ def decode_stream_line(line: bytes) -> StreamLine | None:
         parsed = _decode_any(line)
         if parsed.event.type not in EVENT_TYPES:
             return None
-        if (
-            parsed.event.type != "content_block_delta"
-            or _decode_tag(parsed.event.delta).type in PIECES
-        ):
+        event = _extended(parsed.event, line)
+        if event is None:
             raise
-        event = OpaqueDeltaEvent(parsed.event.delta, parsed.event.index)
         return StreamLine(event, parsed.parent_tool_use_id)
+
+
+def _extended(event: _AnyEvent, line: bytes) -> StreamPart | None:
+    """An event with fields, or a delta of a type, without a struct; None: no such."""
+    if event.type == "message_delta":
+        about = ("type", "delta", "usage")
+        fields = _without(_decode_fields_of_event(line).event, about)
+        return ExtendedMessageDeltaEvent(event.delta, event.usage, fields)
+    if event.type != "content_block_delta":
+        return None
+    fields = _decode_object(event.delta)
+    kind = _decode_tag(event.delta).type
+    if kind not in PIECES:
+        return OpaqueDeltaEvent(event.delta, event.index)
+    name = PIECES[kind]
+    known = {"type": kind, name: fields.pop(name, _NULL)}
+    piece = msgspec.json.decode(_encode(known), type=Piece)
+    rest = _without(fields, ("type",))
+    if not rest:
+        return BlockDeltaEvent(piece, event.index)
+    raw = Raw(_encode({"type": kind, name: "", **rest}))
+    return ExtendedDeltaEvent(piece, event.index, raw)
+
+
+def _without(fields: Mapping[str, Raw], names: Collection[str]) -> dict[str, Raw]:
+    """A copy without some fields, and without those that are null."""
+    # Without a copy, each value would keep its whole line in memory.
+    return {
+        name: Raw(bytes(value))
+        for name, value in fields.items()
+        if name not in names and value != _NULL
+    }
 
 
 _decode_counts = msgspec.json.Decoder(WireUsage | None).decode

@@ -27,7 +27,7 @@ that the proxy did not make.
 Source: docs/claude-cli-protocol.md, "Ends", "Requests of its own" and "Retries".
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Raw
 from typing_extensions import override
@@ -41,9 +41,11 @@ from ccproxy.claude.protocol.stream import (
     BlockDeltaEvent,
     BlockStartEvent,
     BlockStopEvent,
+    ExtendedDeltaEvent,
     HalvedDeltaEvent,
     InputPiece,
     MessageDeltaEvent,
+    MessageHead,
     MessageStartEvent,
     MessageStopEvent,
     OpaqueDeltaEvent,
@@ -71,6 +73,7 @@ from ccproxy.core.stream import (
     ThinkingDelta,
     Usage,
 )
+from ccproxy.core.tool_calls import given_arguments
 
 _NO_DETAILS = (b"null", b"")
 _BAD_REQUEST = 400
@@ -105,6 +108,9 @@ class TurnDecoder(FallibleTurn):
         self._has_text = self._has_call = False
         self._halved = HalvedDeltas()
         self._stop = StopPart()
+        self._end: MessageDeltaEvent | None = None
+        # The arguments of open calls that began with them, by the block's index.
+        self._given: dict[int, str] = {}
         self._usage = Usage()
         self._asks_again = False
         self._is_settled = False
@@ -173,9 +179,8 @@ class TurnDecoder(FallibleTurn):
     def _streamed(self, line: StreamLine) -> list[Event]:
         event = line.event
         if isinstance(event, MessageStartEvent):
-            head = event.message
             self._is_streamed = True
-            return self._begin(head.id, head.model, head.usage)
+            return self._begin(event.head, event.fields)
         if self._phase is TurnPhase.OVER or isinstance(event, MessageStopEvent):
             if self._phase is TurnPhase.STREAMING:
                 self._phase = TurnPhase.CUT
@@ -188,6 +193,11 @@ class TurnDecoder(FallibleTurn):
         return self._piece(event) if self._phase is TurnPhase.STREAMING else []
 
     def _delta(self, event: BlockDeltaEvent) -> list[Event]:
+        if isinstance(event, ExtendedDeltaEvent):
+            rest = OpaqueDelta(bytes(event.rest), event.index)
+            known = BlockDeltaEvent(event.delta, event.index)
+            # A signature replaces the one before it, which is empty in the rest.
+            return [rest, *self._delta(known)]
         if self._halved.last is not None or isinstance(event, HalvedDeltaEvent):
             return self._deltas(self._halved.join(event))
         return self._sound_delta(event)
@@ -206,6 +216,8 @@ class TurnDecoder(FallibleTurn):
             return [ThinkingDelta(delta.thinking, index)] if delta.thinking else []
         if isinstance(delta, InputPiece):
             text = delta.partial_json
+            if text:
+                self._given.pop(index, None)
             return [InputJSONDelta(text, index)] if text else []
         return [SignatureDelta(delta.signature, index)] if delta.signature else []
 
@@ -215,33 +227,59 @@ class TurnDecoder(FallibleTurn):
                 return [OpaqueDelta(bytes(raw), index)]
             case BlockStartEvent(content_block=raw, index=index):
                 self._blocks = max(self._blocks, index + 1)
-                return [self._open(Block.decode(raw), index)]
+                return self._open(Block.decode(raw), index)
             case BlockStopEvent(index=index):
-                return [*self._deltas(self._halved.rest()), ContentBlockStop(index)]
-            case MessageDeltaEvent(delta=delta, usage=usage):
+                return [*self._rest(), ContentBlockStop(index)]
+            case MessageDeltaEvent(stop=stop, usage=usage):
                 self._usage = merged_usage(usage, self._usage)
-                if delta.stop_reason is not None:
-                    return [*self._deltas(self._halved.rest()), *self._stopped(delta)]
+                if stop.stop_reason is not None:
+                    self._end = event
+                    return [*self._rest(), *self._stopped(stop)]
         return []
 
-    def _begin(self, identifier: str, model: str, usage: Raw) -> list[Event]:
+    def _rest(self) -> list[Event]:
+        """What is left of the open blocks, which end here."""
+        given, self._given = self._given, {}
+        calls = [InputJSONDelta(json, index) for index, json in given.items()]
+        return [*self._deltas(self._halved.rest()), *calls]
+
+    def _begin(self, head: MessageHead, fields: Mapping[str, Raw]) -> list[Event]:
         self._may_begin = False
         if self._phase is TurnPhase.OVER:
             return []
         is_void = self._phase is not TurnPhase.WAITING
         self._phase = TurnPhase.STREAMING
-        self._message_id = identifier
+        self._message_id = head.id
         self._blocks = 0
         self._has_text = self._has_call = False
         self._halved = HalvedDeltas()
         self._refusals.note_answer()
-        self._usage = merged_usage(usage, Usage())
-        begun = MessageStart(model, self._usage, identifier)
+        self._given = {}
+        self._end = None
+        self._usage = merged_usage(head.usage, Usage())
+        begun = MessageStart(head.model, self._usage, head.id, fields)
         return [Restarted(), begun] if is_void else [begun]
 
-    def _open(self, block: Block, index: int) -> ContentBlockStart:
+    def _open(self, block: Block, index: int) -> list[Event]:
+        """The start of a block, with all of its content in deltas."""
         self._note_content(block.value)
-        return ContentBlockStart(block, index)
+        opened = block
+        inner: list[Event] = []
+        match block.value:
+            case Text(text=text) if text:
+                opened = block.replaced(text="")
+                inner = [TextDelta(text, index)]
+            case Thinking(thinking=thinking, signature=signature) if (
+                thinking or signature
+            ):
+                opened = block.replaced(thinking="", signature="")
+                inner += [ThinkingDelta(thinking, index)] if thinking else []
+                inner += [SignatureDelta(signature, index)] if signature else []
+            case ToolUse(input=arguments) if given_arguments(block.value):
+                # Deltas replace what the call began with.
+                opened = block.replaced(input={})
+                self._given[index] = bytes(arguments).decode()
+        return [ContentBlockStart(opened, index), *inner]
 
     def _note_content(self, value: object) -> None:
         match value:
@@ -269,11 +307,12 @@ class TurnDecoder(FallibleTurn):
         events: list[Event] = []
         if message.id != self._message_id:
             self._is_streamed = False
-            events += self._begin(message.id, message.model, message.usage)
+            head = MessageHead(message.id, message.model, message.usage)
+            events += self._begin(head, {})
         if self._phase is TurnPhase.OVER:
             return []
         for raw in message.content:
-            events += self._whole_block(Block.decode(raw))
+            events += self._whole_block(raw)
         self._phase = TurnPhase.WHOLE
         self._usage = merged_usage(message.usage, self._usage)
         if message.stop_reason is not None:
@@ -284,23 +323,10 @@ class TurnDecoder(FallibleTurn):
             )
         return events
 
-    def _whole_block(self, block: Block) -> list[Event]:
+    def _whole_block(self, raw: Raw) -> list[Event]:
         index, self._blocks = self._blocks, self._blocks + 1
-        inner: list[Event] = []
-        opened = block
-        match block.value:
-            case Text(text=text):
-                opened = block.replaced(text="")
-                inner = [TextDelta(text, index)] if text else []
-            case Thinking(thinking=thinking, signature=signature):
-                opened = block.replaced(thinking="", signature="")
-                inner += [ThinkingDelta(thinking, index)] if thinking else []
-                inner += [SignatureDelta(signature, index)] if signature else []
-            case ToolUse(input=arguments):
-                opened = block.replaced(input={})
-                inner = [InputJSONDelta(bytes(arguments).decode(), index)]
-        self._note_content(block.value)
-        return [ContentBlockStart(opened, index), *inner, ContentBlockStop(index)]
+        opened = self._open(Block.decode(raw), index)
+        return [*opened, *self._piece(BlockStopEvent(index))]
 
     @override
     def _refused(self, record: ApiRetry) -> list[Event]:
@@ -343,6 +369,7 @@ class TurnDecoder(FallibleTurn):
         self._phase = TurnPhase.OVER
         reported = None if result is None else result.stop_reason
         details = bytes(self._stop.stop_details)
+        end = self._end
         return [
             Finished(
                 stop_reason=self._stop.stop_reason or reported or "end_turn",
@@ -350,5 +377,7 @@ class TurnDecoder(FallibleTurn):
                 stop_sequence=self._stop.stop_sequence,
                 stop_details=None if details in _NO_DETAILS else Raw(details),
                 cost_usd=turn_cost(self._spent_usd, result),
+                delta_fields={} if end is None else end.delta_fields,
+                event_fields={} if end is None else end.event_fields,
             )
         ]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
@@ -208,17 +209,7 @@ def test_why_it_stopped(reason: str, sequence: str | None, details: Any) -> None
 
 def usage(**told: Any) -> Usage:
     """A usage of which the provider has told more."""
-    details = {name: Raw(json.dumps(value).encode()) for name, value in told.items()}
-    return Usage(input_tokens=3, output_tokens=7, details=details)
-
-
-COUNTS = {
-    "input_tokens": 3,
-    "cache_creation_input_tokens": 0,
-    "cache_read_input_tokens": 0,
-    "output_tokens": 7,
-    "output_tokens_details": {"thinking_tokens": 0},
-}
+    return Usage(input_tokens=3, output_tokens=7, details=raw_fields(**told))
 
 
 def test_usage_is_told_as_the_provider_told_it() -> None:
@@ -232,18 +223,64 @@ def test_usage_is_told_as_the_provider_told_it() -> None:
         "of_tomorrow": [1],
     }
     message = document(START, Finished("end_turn", usage(**told)))
-    assert message["usage"] == {**COUNTS, **{k: v for k, v in told.items() if v}}
+    assert message["usage"] == {k: v for k, v in told.items() if v is not None}
 
 
-def test_a_sum_has_no_details_of_the_last_message() -> None:
-    told = {
-        "input_tokens": 1,
-        "output_tokens": 7,
-        "cache_creation": {"ephemeral_5m_input_tokens": 0},
-        "service_tier": "standard",
-    }
+def test_a_count_that_was_not_told_is_not_made_up() -> None:
+    told = {"input_tokens": 3, "output_tokens": 7}
     message = document(START, Finished("end_turn", usage(**told)))
-    assert message["usage"] == {**COUNTS, "service_tier": "standard"}
+    assert message["usage"] == told
+
+
+def test_a_sum_has_the_details_of_both_messages() -> None:
+    first = usage(
+        input_tokens=3,
+        cache_creation={"ephemeral_5m_input_tokens": 2},
+        iterations=[{"type": "message"}],
+        service_tier="priority",
+    )
+    second = usage(
+        input_tokens=3,
+        cache_creation={"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 4},
+        iterations=[{"type": "message", "input_tokens": 1}],
+        service_tier="standard",
+        speed=None,
+        server_tool_use={"web_search_requests": 1},
+    )
+    message = document(START, Finished("end_turn", first + second))
+    assert message["usage"] == {
+        "input_tokens": 6,
+        "output_tokens": 14,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": 5,
+            "ephemeral_1h_input_tokens": 4,
+        },
+        "iterations": [{"type": "message"}, {"type": "message", "input_tokens": 1}],
+        "service_tier": "standard",
+        "server_tool_use": {"web_search_requests": 1},
+    }
+
+
+def test_other_fields_of_the_message_are_told() -> None:
+    container, edits = {"id": "c"}, {"applied_edits": [1]}
+    begun = evolve(START, fields=raw_fields(container=None, of_tomorrow=1))
+    end = Finished(
+        "end_turn",
+        USAGE,
+        delta_fields=raw_fields(container=container),
+        event_fields=raw_fields(context_management=edits),
+    )
+    told = {"of_tomorrow": 1, "container": container, "context_management": edits}
+    message = document(begun, end)
+    assert {name: message.get(name) for name in told} == told
+    events = streamed(begun, end)
+    assert events[0]["message"]["of_tomorrow"] == 1
+    assert events[-2]["delta"]["container"] == container
+    assert events[-2]["context_management"] == edits
+
+
+def raw_fields(**fields: Any) -> dict[str, Raw]:
+    return {name: Raw(json.dumps(value).encode()) for name, value in fields.items()}
 
 
 CITATION = {"type": "char_location", "cited_text": "a", "document_index": 0}

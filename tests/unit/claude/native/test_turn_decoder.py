@@ -341,8 +341,8 @@ def test_a_tool_call_does_not_end_the_turn() -> None:
     [
         text("aside", parent="toolu_1"),
         whole("aside", parent="toolu_1", stop_reason="max_tokens"),
-        StreamLine(MessageStartEvent(MessageHead("s", MODEL)), "toolu_1"),
-        StreamLine(MessageDeltaEvent(StopPart("max_tokens")), "toolu_1"),
+        StreamLine(MessageStartEvent(raw(MessageHead("s", MODEL))), "toolu_1"),
+        StreamLine(MessageDeltaEvent(raw(StopPart("max_tokens"))), "toolu_1"),
     ],
 )
 def test_what_a_sub_agent_says_is_not_the_answer(record: Record) -> None:

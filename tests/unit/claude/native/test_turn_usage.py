@@ -21,6 +21,7 @@ from tests.unit.claude.native.turn_records import (
     MODEL,
     STOP,
     finish,
+    raw,
     receive,
     start,
     stopped,
@@ -60,7 +61,7 @@ def test_a_message_tells_its_input_when_it_begins() -> None:
 
 
 def test_the_sequence_that_it_stopped_at() -> None:
-    stop = StreamLine(MessageDeltaEvent(StopPart("stop_sequence", "X")))
+    stop = StreamLine(MessageDeltaEvent(raw(StopPart("stop_sequence", "X"))))
     events = told(start(), stop, Result(subtype="success"))
     assert finish(events).stop_sequence == "X"
     assert finish(events).stop_reason == "stop_sequence"

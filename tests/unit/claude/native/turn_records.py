@@ -56,7 +56,7 @@ def raw(value: object) -> Raw:
 
 def start(identifier: str = "msg_1", usage: WireUsage | None = None) -> Record:
     head = MessageHead(id=identifier, model=MODEL, usage=raw(usage))
-    return StreamLine(MessageStartEvent(head))
+    return StreamLine(MessageStartEvent(raw(head)))
 
 
 def text(text: str, parent: str | None = None) -> Record:
@@ -68,7 +68,7 @@ def thinking(text: str) -> Record:
 
 
 def stopped(reason: str | None, usage: WireUsage | None = None) -> Record:
-    return StreamLine(MessageDeltaEvent(StopPart(reason), raw(usage)))
+    return StreamLine(MessageDeltaEvent(raw(StopPart(reason)), raw(usage)))
 
 
 OPENED = StreamLine(BlockStartEvent(raw({"type": "text", "text": ""})))

@@ -1,18 +1,20 @@
 """The end of an answer, and no event comes twice."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from ccproxy.claude.protocol.codec import WireError, decode
 from ccproxy.claude.worker.turn_decoder import TurnDecoder
 from ccproxy.core import errors
 from ccproxy.core.blocks import text_block
+from ccproxy.core.message_builder import MessageBuilder
 from ccproxy.core.stream import (
     ContentBlockStart,
     ContentBlockStop,
@@ -285,6 +287,77 @@ def test_what_stands_beside_the_reason() -> None:
     raw = finish(told(*ANSWER, line, MESSAGE_STOP, result())).stop_details
     assert raw is not None
     assert json.loads(bytes(raw)) == details
+
+
+def test_what_stands_beside_what_is_known() -> None:
+    begun = message_start(fields={"container": {"id": "a"}, "diagnostics": None})
+    fields: Mapping[str, Any] = {"context_management": {"applied_edits": []}}
+    line = message_delta("end_turn", fields=fields, container={"id": "b"})
+    events = told(begun, block_start(), text("one"), line, MESSAGE_STOP, result())
+    assert isinstance(events[0], MessageStart)
+    assert read(events[0].fields) == {"container": {"id": "a"}}
+    assert read(finish(events).delta_fields) == {"container": {"id": "b"}}
+    assert read(finish(events).event_fields) == fields
+
+
+def read(fields: Mapping[str, Raw]) -> dict[str, Any]:
+    return {name: json.loads(bytes(value)) for name, value in fields.items()}
+
+
+def test_other_fields_of_a_delta_are_a_delta_of_their_own() -> None:
+    line = delta("thinking_delta", thinking="hm", estimated_tokens=50)
+    signed = delta("signature_delta", signature="c2ln", of_tomorrow=1)
+    plain = delta("thinking_delta", thinking="hm", estimated_tokens=None)
+    *_, rest, thought, more, sign, again = told(*BEGUN_THINKING, line, signed, plain)
+    assert thought == again == ThinkingDelta("hm")
+    # In front of the signature, which its empty one would replace.
+    assert isinstance(rest, OpaqueDelta)
+    assert isinstance(more, OpaqueDelta)
+    about = {"type": "thinking_delta", "thinking": "", "estimated_tokens": 50}
+    assert json.loads(rest.raw) == about
+    about = {"type": "signature_delta", "signature": "", "of_tomorrow": 1}
+    assert json.loads(more.raw) == about
+    assert sign == SignatureDelta("c2ln")
+
+
+BEGUN_THINKING = (
+    message_start(),
+    block_start({"type": "thinking", "thinking": "", "signature": ""}),
+)
+
+
+def test_a_block_that_begins_with_its_content() -> None:
+    call = {"type": "tool_use", "id": "a", "name": "look", "input": {"x": 1}}
+    thinking = {"type": "thinking", "thinking": "hm", "signature": "s"}
+    events = told(
+        message_start(),
+        block_start(thinking),
+        block_stop(),
+        block_start({"type": "text", "text": "one "}, 1),
+        text("two", 1),
+        block_stop(1),
+        block_start(call, 2),
+        block_stop(2),
+        block_start(call, 3),
+        delta("input_json_delta", 3, partial_json="{}"),
+        block_stop(3),
+        message_delta("tool_use"),
+        MESSAGE_STOP,
+        result(),
+    )
+    deltas = [e for e in events if not isinstance(e, ContentBlockStart)][1:-1]
+    assert [e for e in deltas if not isinstance(e, ContentBlockStop)] == [
+        ThinkingDelta("hm"),
+        SignatureDelta("s"),
+        TextDelta("one ", 1),
+        TextDelta("two", 1),
+        InputJSONDelta('{"x":1}', 2),
+        InputJSONDelta("{}", 3),
+    ]
+    message = MessageBuilder()
+    message.receive(events)
+    assert json.loads(message.blocks[0].raw) == thinking
+    assert json.loads(message.blocks[2].raw) == call
 
 
 # Usage.

@@ -1,0 +1,198 @@
+"""What comes down is what was said; streamed, whole and stored say the same.
+
+Random answers of the provider go to a client of each API. The events of a stream are
+put together by the words of the APIs' documents (``tests/support/folding.py``).
+``CCPROXY_FUZZ=500`` tries more than the suite has time for.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from ccproxy.api.responses.stored import (
+    decode_events,
+    encode_events,
+    kept_response,
+    shown_response,
+)
+from ccproxy.core.encoding import DONE, without_halves
+from tests.support.folding import exact, folded_chat, folded_message, folded_response
+from tests.support.scripted_answers import (
+    ScriptedAnswer,
+    ScriptedBlock,
+    scripted_answers,
+)
+from tests.support.sdk_clients import (
+    ChatClient,
+    MessagesClient,
+    ResponsesClient,
+    SDKClient,
+)
+from tests.support.spec import response_errors, response_event_errors
+
+TRIES = int(os.environ.get("CCPROXY_FUZZ", "60"))
+THINKING = {"type": "adaptive"}
+
+
+def answers(test: Callable[[ScriptedAnswer], None]) -> Callable[[], None]:
+    drawn: Callable[[], None] = given(scripted_answers())(test)
+    slow = (HealthCheck.too_slow, HealthCheck.data_too_large)
+    return settings(max_examples=TRIES, deadline=None, suppress_health_check=slow)(
+        drawn
+    )
+
+
+class Both:
+    """An answer as a stream, and as a document; the latter is None if it failed."""
+
+    def __init__(self, answer: ScriptedAnswer, client: SDKClient) -> None:
+        client.decoded(client.first())
+        self.streaming = client.encoder("")
+        self.collector = client.document("")
+        self.wire = []
+        for batch in answer.events():
+            self.wire += self.streaming.encoders[0](batch)
+            self.collector.receivers[0](batch)
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """The events of the stream."""
+        return [json.loads(event.data) for event in self.wire if event != DONE]
+
+    @property
+    def document(self) -> bytes | None:
+        return None if self.collector.error else self.collector.encode()
+
+
+def _same_text(choice: dict[str, Any]) -> dict[str, Any]:
+    """A choice, whose message has no text or an empty one."""
+    message = choice["message"]
+    return {**choice, "message": {**message, "content": message["content"] or ""}}
+
+
+@pytest.mark.parametrize("is_legacy", [False, True])
+def test_chat_completions(is_legacy: bool) -> None:
+    @answers
+    def check(answer: ScriptedAnswer) -> None:
+        both = Both(answer, ChatClient(is_legacy=is_legacy))
+        if both.document is None:
+            return
+        folded, document = folded_chat(both.told), json.loads(both.document)
+        [streamed], [whole] = folded["choices"], document["choices"]
+        assert _same_text(streamed) == _same_text(whole)
+        assert {**folded, "choices": []} == {**document, "choices": []}
+        message = whole["message"]
+        assert (message["content"] or "") == answer.joined("text")
+        assert message.get("reasoning_content", "") == answer.joined("thinking")
+        details = message.get("reasoning_details", ())
+        texts = [
+            (detail["text"], detail["signature"])
+            for detail in details
+            if detail["type"] == "reasoning.text"
+        ]
+        assert texts == [
+            (block.joined("thinking"), block.signature)
+            for block in answer.blocks
+            if block.signature
+        ]
+
+    check()
+
+
+@answers
+def test_responses(answer: ScriptedAnswer) -> None:
+    client = ResponsesClient()
+    both = Both(answer, client)
+    both.wire += both.streaming.conclude()
+    folded = folded_response(both.told)
+    for event in both.told:
+        assert response_event_errors(event) == []
+    # What is kept is what was told.
+    kept = decode_events(encode_events(both.wire))
+    assert kept == both.wire
+    stored = kept_response(both.streaming.response, both.streaming.output)
+    shown = shown_response(stored, folded["status"], shows_encrypted=True)
+    assert exact(shown.decode()) == exact(both.wire[-1].data.decode())[1][1]
+    if both.document is None:
+        return
+    end = both.collector._stream.conclude()
+    document = json.loads(both.document)
+    assert response_errors(document) == []
+    wire = [*both.collector.wire_events, *end]
+    assert folded_response([json.loads(e.data) for e in wire]) == document
+    assert _opened(folded, client) == _opened(document, client)
+    texts = [p for i in document["output"] for p in i.get("content", ())]
+    said = "".join(p["text"] for p in texts if p["type"] == "output_text")
+    assert said == answer.joined("text")
+    secrets = [
+        opened
+        for item in _opened(document, client)["output"]
+        if (opened := item.get("encrypted_content")) and "data" not in opened
+    ]
+    assert [(each["thinking"], each["signature"]) for each in secrets] == [
+        (block.joined("thinking"), block.signature)
+        for block in answer.blocks
+        if block.signature
+    ]
+
+
+def _opened(response: dict[str, Any], client: ResponsesClient) -> dict[str, Any]:
+    """A response with its encrypted content in the clear: it is never twice alike."""
+    output = [
+        {**item, "encrypted_content": client.decrypted(item["encrypted_content"])}
+        if "encrypted_content" in item
+        else item
+        for item in response["output"]
+    ]
+    return {**response, "output": output}
+
+
+@pytest.mark.parametrize("thinking", [THINKING, None])
+def test_messages(thinking: dict[str, Any] | None) -> None:
+    @answers
+    def check(answer: ScriptedAnswer) -> None:
+        both = Both(answer, MessagesClient(thinking))
+        if both.document is None:
+            return
+        folded, inputs = folded_message(both.told)
+        text = both.document.decode()
+        document = json.loads(text)
+        said = [
+            block
+            for block in answer.blocks
+            if thinking or block.type not in ("thinking", "redacted_thinking")
+        ]
+        blocks = dict(exact(text))["content"]
+        assert len(said) == len(blocks) == len(inputs)
+        for block, whole, pieces, ours in zip(
+            said, document["content"], inputs, folded["content"], strict=True
+        ):
+            assert {**whole, "input": ...} == {**block.document(), "input": ...}
+            assert {**whole, "input": ...} == {**ours, "input": ...}
+            _same_input(block, pieces)
+        raw = [dict(block).get("input") for block in blocks]
+        for block, arguments in zip(said, raw, strict=True):
+            if block.has_object:
+                assert arguments == exact(_without_halves(block.arguments or "{}"))
+        assert {**folded, "content": []} == {**document, "content": []}
+        told = answer.message_fields
+        assert {name: document[name] for name in told} == told
+        assert document["usage"] == answer.whole_usage
+
+    check()
+
+
+def _same_input(block: ScriptedBlock, pieces: str) -> None:
+    if block.has_object:
+        assert exact(pieces or "{}") == exact(block.arguments or "{}")
+    elif block.type == "tool_use":
+        assert pieces == block.arguments
+
+
+def _without_halves(json_text: str) -> str:
+    """JSON as it is in a document: half a surrogate pair is U+FFFD."""
+    return without_halves(json_text.encode()).decode()
