@@ -25,6 +25,7 @@ from ccproxy.core.backend import Backend
 from ccproxy.store.store import Store
 from ccproxy.web.access import Authenticator, CORSPolicy
 from ccproxy.web.context import RequestServices
+from ccproxy.web.memory import MemoryBudget
 from ccproxy.web.observer import RequestObserver
 from ccproxy.web.operation import Route
 from ccproxy.web.routing import Routes, mount, open_paths
@@ -54,6 +55,7 @@ class API:
         cors: the sites whose pages may use the routes.
         settings: the settings of the routes.
         observer: notified of every request.
+        memory: counts what requests and clients hold.
         exposition: renders the metrics for ``GET /metrics``.
         tracker: has the requests for the dashboard.
         agent: makes the requests of ``--passthrough``.
@@ -74,6 +76,7 @@ class API:
         cors: CORSPolicy,
         settings: APISettings,
         observer: RequestObserver,
+        memory: MemoryBudget,
         exposition: Exposition,
         tracker: ActivityTracker,
         agent: IAgent,
@@ -88,8 +91,15 @@ class API:
             wall_seconds=wall_seconds,
             observer=observer,
             backend=backend,
+            memory=memory,
         )
-        turns = ResponseBuilder(backend, store, wall_seconds)
+        turns = ResponseBuilder(
+            backend,
+            store,
+            wall_seconds,
+            services.large_work,
+            most_bytes=settings.max_body,
+        )
         self._jobs = BackgroundResponses(turns, store.responses, clock)
         self._dashboard = DashboardRoutes(services, tracker=tracker)
         self._responses = ResponsesRoutes(
@@ -117,6 +127,7 @@ class API:
                 services,
                 conversations=store.conversations,
                 responses=store.responses,
+                most_bytes=settings.max_body,
             ),
             PassthroughRoutes(
                 services,

@@ -22,13 +22,16 @@ class ConnectionLimits:
         default="512",
         help="open connections; a further connection is refused with status 503",
     )
-    max_bodies: int = option(
+    memory_limit: int = option(
         group=Group.LIMITS,
         metavar="SIZE",
         parse=size,
         default="256MiB",
-        help="largest sum of the bodies of requests that are not answered yet; a "
-        "further request over 64 KiB is refused with status 503",
+        old=[Spelling(flag="max-bodies", variable="CCPROXY_MAX_BODIES")],
+        help="largest sum, in bytes of JSON, of requests that are not answered yet, "
+        "the conversations that they continue, histories of WebSockets, and stored "
+        "data that clients read; further data over 64 KiB is refused with status 503. "
+        "The process takes several times as much",
     )
     head_timeout: float = option(
         group=Group.LIMITS,

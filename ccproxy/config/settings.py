@@ -51,6 +51,7 @@ _FORMER_FIELDS: dict[str, tuple[str, float | None]] = {
     "keep_alive_seconds": ("keep_alive_timeout", None),
     "keep_bytes": ("keep_size", None),
     "keep_days": ("keep_time", _DAY_SECONDS),
+    "max_bodies": ("memory_limit", None),
     "max_body_bytes": ("max_body", None),
     "queue_seconds": ("queue_timeout", None),
     "reader_seconds": ("reader_timeout", None),

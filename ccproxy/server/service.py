@@ -41,6 +41,7 @@ from ccproxy.server.runtime import Runtime
 from ccproxy.store.store import Store
 from ccproxy.web.access import Authenticator, CORSPolicy, check_keys, is_reachable
 from ccproxy.web.head_checks import head_checks
+from ccproxy.web.memory import MemoryBudget
 from ccproxy.web.observer import RequestObservers
 from ccproxy.web.server import ProxySite, base_url, endpoint_of
 
@@ -110,7 +111,7 @@ def make_service(
         proxy.api.open_paths,
         socket.gethostname(),
     )
-    site = ProxySite(proxy.resource, checks, reactor, proxy.observer)
+    site = ProxySite(proxy.resource, checks, reactor, proxy.observer, proxy.memory)
     server = Server(settings, proxy, site, reactor)
     # After `Server`, because its error for an invalid endpoint string is clearer.
     check_keys(settings.endpoints, settings.api_keys)
@@ -171,6 +172,7 @@ class ProxyService(Service):
             settings.api_keys if authenticate else None, settings.max_body
         )
         self.cors = CORSPolicy(settings.cors_origins)
+        self.memory = MemoryBudget(settings.memory_limit)
         self.api = API(
             backend=self.backend,
             store=self.store,
@@ -178,6 +180,7 @@ class ProxyService(Service):
             cors=self.cors,
             settings=settings,
             observer=self.observer,
+            memory=self.memory,
             exposition=metrics,
             tracker=activity,
             agent=new_agent(reactor),

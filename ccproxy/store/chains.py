@@ -4,11 +4,12 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import CTE, Connection, delete, func, insert, literal, select, tuple_
 from sqlalchemy import exists as exists_
 
-from ccproxy.store.records import Item, Page, ReferenceDeleted, page_of
+from ccproxy.store.records import Item, Page, ReferenceDeleted, TooLarge, page_of
 from ccproxy.store.schema import conversation_items, items, nodes, responses
 
 # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535.
@@ -67,9 +68,33 @@ def node_items(connection: Connection, node: int) -> tuple[Item, ...]:
     return tuple(Item(*row) for row in found)
 
 
-def chain_items(connection: Connection, node: int) -> tuple[Item, ...]:
+def check_size(connection: Connection, documents: Any, most_bytes: int) -> int:
+    """The bytes of all documents of a query, before they are read.
+
+    Args:
+        connection: to the database.
+        documents: selects one column of documents.
+        most_bytes: the limit.
+
+    Raises:
+        TooLarge: they have more than ``most_bytes``.
+    """
+    [column] = documents.selected_columns
+    total = documents.with_only_columns(func.coalesce(func.sum(func.length(column)), 0))
+    size_bytes = int(connection.execute(total.order_by(None)).scalar_one())
+    if size_bytes > most_bytes:
+        raise TooLarge(size_bytes)
+    return size_bytes
+
+
+def chain_items(connection: Connection, node: int, most_bytes: int) -> tuple[Item, ...]:
     """The items of a node and of its ancestors, oldest first."""
     line = _ancestry(node)
+    check_size(
+        connection,
+        select(items.c.document).join(line, items.c.node_id == line.c.id),
+        most_bytes,
+    )
     found = connection.execute(
         select(items.c.id, items.c.document)
         .join(line, items.c.node_id == line.c.id)
@@ -93,7 +118,12 @@ def input_page(
     line = _ancestry(node)
     is_input = (line.c.depth > 0) | (items.c.is_output.is_(False))
     keys = connection.execute(
-        select(items.c.id, items.c.node_id, items.c.position)
+        select(
+            items.c.id,
+            items.c.node_id,
+            items.c.position,
+            func.length(items.c.document).label("size"),
+        )
         .join(line, items.c.node_id == line.c.id)
         .where(is_input)
         .order_by(line.c.depth.desc(), items.c.position)
@@ -118,13 +148,16 @@ def _ancestry(node: int) -> CTE:
 
 
 def items_by_id(
-    connection: Connection, identifiers: Iterable[str]
+    connection: Connection, identifiers: Iterable[str], most_bytes: int
 ) -> Mapping[str, bytes]:
     """The newest item of each id; responses take precedence over conversations."""
     every = list(dict.fromkeys(identifiers))
     found: dict[str, bytes] = {}
     for begin in range(0, len(every), _MOST_PARAMETERS):
         wanted = every[begin : begin + _MOST_PARAMETERS]
+        for table in (conversation_items, items):
+            named = select(table.c.document).where(table.c.id.in_(wanted))
+            most_bytes -= check_size(connection, named, most_bytes)
         for row in connection.execute(
             select(conversation_items.c.id, conversation_items.c.document)
             .where(conversation_items.c.id.in_(wanted))

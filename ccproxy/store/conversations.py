@@ -9,9 +9,11 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from ccproxy.store.database import Database
 from ccproxy.store.records import (
+    NO_LIMIT,
     Conversation,
     Item,
     Page,
+    TooLarge,
     UnknownItem,
     is_possible_id,
     page_of,
@@ -82,11 +84,17 @@ class ConversationStore:
             return frozenset()
         return await self._database.read(_used_item_ids, identifier, wanted)
 
-    async def items(self, identifier: str) -> tuple[Item, ...] | None:
-        """All items, oldest first; None: there is no such conversation."""
+    async def items(
+        self, identifier: str, most_bytes: int = NO_LIMIT
+    ) -> tuple[Item, ...] | None:
+        """All items, oldest first; None: there is no such conversation.
+
+        Raises:
+            TooLarge: they have more than ``most_bytes``; nothing was read.
+        """
         if not is_possible_id(identifier):
             return None
-        return await self._database.read(_items, identifier)
+        return await self._database.read(_items, identifier, most_bytes)
 
     async def page(
         self, identifier: str, *, after: str | None, limit: int, descending: bool
@@ -222,9 +230,18 @@ def _used_item_ids(
     return frozenset(found.scalars())
 
 
-def _items(connection: Connection, identifier: str) -> tuple[Item, ...] | None:
+def _items(
+    connection: Connection, identifier: str, most_bytes: int
+) -> tuple[Item, ...] | None:
     if _get(connection, identifier) is None:
         return None
+    size = select(
+        func.coalesce(func.sum(func.length(conversation_items.c.document)), 0)
+    )
+    own = conversation_items.c.conversation_id == identifier
+    size_bytes = int(connection.execute(size.where(own)).scalar_one())
+    if size_bytes > most_bytes:
+        raise TooLarge(size_bytes)
     found = connection.execute(
         select(conversation_items.c.id, conversation_items.c.document)
         .where(conversation_items.c.conversation_id == identifier)
@@ -243,7 +260,11 @@ def _page(
     if _get(connection, identifier) is None:
         return None
     keys = connection.execute(
-        select(conversation_items.c.id, conversation_items.c.position)
+        select(
+            conversation_items.c.id,
+            conversation_items.c.position,
+            func.length(conversation_items.c.document).label("size"),
+        )
         .where(conversation_items.c.conversation_id == identifier)
         .order_by(conversation_items.c.position)
     ).all()

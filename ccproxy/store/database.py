@@ -18,7 +18,7 @@ from twisted.python.threadpool import ThreadPool
 from ccproxy.core.errors import StorageFailed
 from ccproxy.store.engine import Connections, DatabaseReplaced, Engines, open_engines
 from ccproxy.store.liveness import Liveness
-from ccproxy.store.records import ReferenceDeleted, UnknownItem
+from ccproxy.store.records import ReferenceDeleted, TooLarge, UnknownItem
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -218,7 +218,7 @@ class Database:
 
     def _to_error(self, failure: Failure) -> Failure:
         error = failure.value
-        if isinstance(error, StorageFailed | UnknownItem):
+        if isinstance(error, StorageFailed | TooLarge | UnknownItem):
             return failure
         if isinstance(error, ReferenceDeleted):
             return Failure(StorageFailed(str(error)))

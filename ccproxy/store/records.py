@@ -13,8 +13,20 @@ RUNNING = ("queued", "in_progress")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
+# The most bytes of documents that a call reads, if the caller has no limit.
+NO_LIMIT = 2**62
+
+
 class ReferenceDeleted(Exception):
     """A write refers to a row that was deleted; the message is for the client."""
+
+
+class TooLarge(Exception):
+    """The documents that a request needs are larger than the caller's limit."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(size_bytes)
+        self.size_bytes = size_bytes
 
 
 class UnknownItem(Exception):
@@ -114,7 +126,11 @@ class Page:
 
 
 class HasId(Protocol):
-    """A row with the id of an item."""
+    """A row with the id of an item, and the bytes of its document."""
+
+    @property
+    def size(self) -> int:
+        """The bytes of the item's document."""
 
     @property
     def id(self) -> Any:
@@ -122,6 +138,10 @@ class HasId(Protocol):
 
 
 _K = TypeVar("_K", bound=HasId)
+
+# A page ends before an item that would make it larger: clients that read slowly each
+# hold a page in memory.
+_PAGE_BYTES = 4 * 2**20
 
 
 def page_of(
@@ -148,7 +168,14 @@ def page_of(
         if not places:
             raise UnknownItem(after)
         begin = places[0] + 1
-    return ordered[begin : begin + limit], begin + limit < len(ordered)
+    room_bytes = _PAGE_BYTES
+    end = begin
+    for row in ordered[begin : begin + limit]:
+        room_bytes -= row.size
+        if room_bytes < 0 and end > begin:
+            break
+        end += 1
+    return ordered[begin:end], end < len(ordered)
 
 
 def is_possible_id(identifier: str) -> bool:

@@ -17,6 +17,7 @@ from ccproxy.store import chains
 from ccproxy.store.conversations import append
 from ccproxy.store.database import Database
 from ccproxy.store.records import (
+    NO_LIMIT,
     RUNNING,
     FinalResponse,
     Item,
@@ -106,11 +107,13 @@ class ResponseStore:
             return None
         return await self._database.read(_events, identifier)
 
-    async def chain(self, identifier: str) -> ResponseChain | None:
+    async def chain(
+        self, identifier: str, most_bytes: int = NO_LIMIT
+    ) -> ResponseChain | None:
         """The items of a response and of all responses that it continues."""
         if not is_possible_id(identifier):
             return None
-        return await self._database.read(_chain, identifier)
+        return await self._database.read(_chain, identifier, most_bytes)
 
     async def delete(self, identifier: str) -> bool:
         """Delete a response; False: there is none with this id."""
@@ -137,10 +140,16 @@ class ResponseStore:
             _input_items, identifier, after, limit, descending
         )
 
-    async def items(self, identifiers: Iterable[str]) -> Mapping[str, bytes]:
-        """The newest item of each id, of responses or conversations."""
+    async def items(
+        self, identifiers: Iterable[str], most_bytes: int = NO_LIMIT
+    ) -> Mapping[str, bytes]:
+        """The newest item of each id, of responses or conversations.
+
+        Raises:
+            TooLarge: they have more than ``most_bytes``; nothing was read.
+        """
         wanted = [name for name in identifiers if is_possible_id(name)]
-        return await self._database.read(chains.items_by_id, wanted)
+        return await self._database.read(chains.items_by_id, wanted, most_bytes)
 
     async def fail_abandoned(self) -> int:
         """Mark the running responses of dead servers as failed; returns how many."""
@@ -289,11 +298,13 @@ def _events(connection: Connection, identifier: str) -> bytes | None:
     return None if found is None else zlib.decompress(found)
 
 
-def _chain(connection: Connection, identifier: str) -> ResponseChain | None:
+def _chain(
+    connection: Connection, identifier: str, most_bytes: int
+) -> ResponseChain | None:
     row = _place(connection, identifier)
     if row is None:
         return None
-    items = chains.chain_items(connection, row.node_id)
+    items = chains.chain_items(connection, row.node_id, most_bytes)
     return ResponseChain(row.status, items, row.conversation_id)
 
 

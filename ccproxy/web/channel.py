@@ -45,6 +45,7 @@ from ccproxy.core.errors import (
 )
 from ccproxy.web.error_formats import OPENAI, format_of
 from ccproxy.web.head_checks import Head, HeadChecks
+from ccproxy.web.memory import HeldMemory
 from ccproxy.web.observer import peer_name
 from ccproxy.web.replies import error_headers, new_request_id, request_id
 
@@ -71,14 +72,16 @@ class ProxyRequest(Request):
     channel: Any
     content: Any
     defaultContentType = b"application/json"
+    memory: HeldMemory
     _refused = False
-    _received_bytes = _held_bytes = 0
+    _received_bytes = 0
 
     @override
     def gotLength(self, length: int | None) -> None:
         try:
+            self.memory = self.channel.site.memory.holder()
             self.channel.head_checks.check(self.channel.head(self, length))
-            self._hold(length or 0)
+            self.memory.set(length or 0)
         except CCProxyError as error:
             self._refuse(error)
         else:
@@ -92,7 +95,8 @@ class ProxyRequest(Request):
         self._received_bytes += len(data)
         try:
             self.channel.head_checks.authenticator.check_size(self._received_bytes)
-            self._hold(self._received_bytes)
+            # A chunked body; any other is held already.
+            self.memory.grow(self._received_bytes)
         except CCProxyError as error:
             self._refuse(error)
         else:
@@ -122,22 +126,14 @@ class ProxyRequest(Request):
 
     @override
     def connectionLost(self, reason: Failure) -> None:
-        self.let_go()
+        if hasattr(self, "memory"):
+            self.memory.release()
         super().connectionLost(reason)
-
-    def let_go(self) -> None:
-        """Release the request's share of the `BodyBudget`: the request is over."""
-        self.channel.site.bodies.give_back(self._held_bytes)
-        self._held_bytes = 0
-
-    def _hold(self, size_bytes: int) -> None:
-        bodies = self.channel.site.bodies
-        self._held_bytes = bodies.grow(self._held_bytes, size_bytes)
 
     def _refuse(self, error: CCProxyError) -> None:
         self._refused = True
         self.content = None
-        self.let_go()
+        self.memory.release()
         # Otherwise the channel would ask the client to send the body.
         self.requestHeaders.removeHeader(b"expect")
         self.channel.refuse(error)
@@ -187,6 +183,8 @@ class ProxyChannel(HTTPChannel):
 
     @override
     def connectionMade(self) -> None:
+        # Held for responses that the client has not read.
+        self._unread: list[HeldMemory] = []
         super().connectionMade()
         self._enter(Phase.HEAD, self.head_checks.limits.head_timeout)
         self.site.connected(self)
@@ -195,6 +193,7 @@ class ProxyChannel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._enter(Phase.CLOSING)
         self._stop_reading()
+        self._release_unread()
         super().connectionLost(reason)
         self.site.disconnected(self)
 
@@ -230,7 +229,11 @@ class ProxyChannel(HTTPChannel):
 
     @override
     def requestDone(self, request: ProxyRequest) -> None:
-        request.let_go()
+        if self._reading is None:
+            request.memory.release()
+        else:
+            # The last of the response waits in memory until the client has read it.
+            self._unread.append(request.memory)
         self._enter(Phase.IDLE, self.head_checks.limits.keep_alive_timeout)
         super().requestDone(request)
 
@@ -289,6 +292,7 @@ class ProxyChannel(HTTPChannel):
     @override
     def resumeProducing(self) -> None:
         self._stop_reading()
+        self._release_unread()
         super().resumeProducing()
 
     @override
@@ -380,6 +384,11 @@ class ProxyChannel(HTTPChannel):
         self._reading = None
         _log.info("aborted the connection of a client that does not read")
         self.transport.abortConnection()
+
+    def _release_unread(self) -> None:
+        for memory in self._unread:
+            memory.release()
+        self._unread.clear()
 
     def _stop_reading(self) -> None:
         if self._reading is not None:

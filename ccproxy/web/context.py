@@ -1,21 +1,21 @@
 """The context of one request: id, key, times, outcome, log line."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from attrs import define, field, frozen
-from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogLevel
 from twisted.web.server import Request
 from zope.interface import Interface
 
-from ccproxy.core.backend import LARGE_BYTES, Backend
+from ccproxy.core.backend import Backend
 from ccproxy.core.errors import Cause, CCProxyError, InvalidKey
 from ccproxy.core.stream import Usage
 from ccproxy.web.access import NO_KEY, Authenticator, CORSPolicy
+from ccproxy.web.apart import LargeWork
+from ccproxy.web.memory import HeldMemory, MemoryBudget
 from ccproxy.web.observer import (
     AnswerStats,
     RequestObserver,
@@ -150,7 +150,8 @@ class RequestServices:
 
     Attributes:
         wall_seconds: returns the Unix time.
-        decoding: held while a large body is decoded in a thread; see `decode_apart`.
+        memory: counts what requests and clients hold.
+        large_work: decodes and encodes large data in a thread.
     """
 
     authenticator: Authenticator
@@ -159,24 +160,8 @@ class RequestServices:
     wall_seconds: Callable[[], float]
     observer: RequestObserver
     backend: Backend
-    decoding: DeferredLock = field(factory=DeferredLock, init=False)
-
-
-async def decode_apart(
-    lock: DeferredLock, decode: Callable[[bytes], _T], body: bytes
-) -> _T:
-    """Decode a body; a large body in a thread, so that the reactor is not blocked.
-
-    Args:
-        lock: held during the work in the thread. Threads that compute compete with the
-            reactor for the interpreter, so only one body at a time is decoded.
-        decode: a pure function; it may run in a thread.
-        body: the body of a request, as it was sent.
-    """
-    if len(body) <= LARGE_BYTES:
-        return decode(body)
-    decoded: _T = await lock.run(deferToThread, decode, body)
-    return decoded
+    memory: MemoryBudget
+    large_work: LargeWork = field(factory=LargeWork, init=False)
 
 
 class IRequestContext(Interface):
@@ -235,6 +220,19 @@ class RequestContext:
         )
 
     @property
+    def memory(self) -> HeldMemory:
+        """The memory that the request holds; released when it is over."""
+        held: HeldMemory | None = getattr(self.request, "memory", None)
+        if held is None:
+            # Another application's server.
+            held = self.services.memory.holder()
+            untyped: Any = self.request
+            untyped.memory = held
+            over = held.release
+            self.request.notifyFinish().addBoth(lambda _: over())
+        return held
+
+    @property
     def client(self) -> str:
         """The family of the client program."""
         agent = self.request.requestHeaders.getRawHeaders("user-agent", [None])[0]
@@ -278,7 +276,26 @@ class RequestContext:
             UnsupportedEncoding: the body is compressed.
             RequestTooLarge: the body is larger than the limit.
         """
-        return await decode_apart(self.services.decoding, decode, self.body())
+        body = self.body()
+        return await self.services.large_work.run(len(body), decode, body)
+
+    async def encoded(
+        self, stored: Collection[bytes], encode: Callable[[], bytes]
+    ) -> bytes:
+        """Encode a document of stored data; large data in a thread.
+
+        Args:
+            stored: what is encoded; the request holds its memory until the client has
+                read the response.
+            encode: a pure function.
+
+        Raises:
+            ServerFull: too much is held already.
+        """
+        size_bytes = sum(map(len, stored))
+        self.memory.add(size_bytes)
+        work = self.services.large_work
+        return await work.run(size_bytes, encode)
 
     def begin(self) -> None:
         """Report the request as active; `log` reports its end."""

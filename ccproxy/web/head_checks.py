@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from ccproxy.config.limits import ConnectionLimits
 from ccproxy.config.settings import Settings
-from ccproxy.core.errors import InvalidRequest, ServerFull
+from ccproxy.core.errors import InvalidRequest
 from ccproxy.web.access import (
     AllowedHosts,
     Authenticator,
@@ -23,9 +23,6 @@ from ccproxy.web.access import (
 )
 from ccproxy.web.paths import route_path
 
-# Bodies up to this size do not count: `--max-connections` limits their number.
-_SMALL_BYTES = 2**16
-_RETRY_SECONDS = 2.0
 # The largest body of a request to a route that needs no key. The route ignores it.
 _MOST_UNKEYED_BYTES = 4096
 
@@ -51,46 +48,6 @@ class Head:
     def values(self, name: bytes) -> Sequence[bytes]:
         """Every value of a header field."""
         return self.fields.getRawHeaders(name, [])
-
-
-class BodyBudget:
-    """The memory for the bodies of requests whose response is not complete.
-
-    A body whose length is known counts in full before it is read.
-
-    Args:
-        most_bytes: the limit of all bodies together. A single body may have more.
-    """
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._held_bytes = 0
-
-    def grow(self, held_bytes: int, size_bytes: int) -> int:
-        """Reserve memory for a body that has grown; returns the body's new share.
-
-        Args:
-            held_bytes: the memory that is already reserved for the body.
-            size_bytes: the size of the body, received or announced.
-
-        Raises:
-            ServerFull: all bodies together would be too large.
-        """
-        if size_bytes <= max(held_bytes, _SMALL_BYTES):
-            return held_bytes
-        others_bytes = self._held_bytes - held_bytes
-        if others_bytes and others_bytes + size_bytes > self._most_bytes:
-            raise ServerFull(
-                "there are too many large requests at the same time; try again, or "
-                "start the proxy with a larger --max-bodies",
-                retry_after_seconds=_RETRY_SECONDS,
-            )
-        self._held_bytes = others_bytes + size_bytes
-        return size_bytes
-
-    def give_back(self, held_bytes: int) -> None:
-        """Release the memory that is reserved for a body."""
-        self._held_bytes -= held_bytes
 
 
 @frozen(kw_only=True)

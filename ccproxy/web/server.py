@@ -19,7 +19,8 @@ from ccproxy.core.errors import CCProxyError, ServerFull
 from ccproxy.web.access import NO_KEY
 from ccproxy.web.channel import Phase, ProxyChannel, ProxyRequest
 from ccproxy.web.context import NO_ROUTE
-from ccproxy.web.head_checks import BodyBudget, HeadChecks
+from ccproxy.web.head_checks import HeadChecks
+from ccproxy.web.memory import MemoryBudget
 from ccproxy.web.observer import OTHER, RequestObserver, RequestOutcome
 
 # Idle connections older than this may be evicted for a new connection.
@@ -46,6 +47,7 @@ class ProxySite(Site):
         head_checks: HeadChecks,
         clock: Any,
         observer: RequestObserver,
+        memory: MemoryBudget,
     ) -> None:
         super().__init__(
             resource,
@@ -56,7 +58,7 @@ class ProxySite(Site):
         # `ProxyChannel` has its own time limits. A received byte does not extend them.
         self.timeOut = None
         self.head_checks = head_checks
-        self.bodies = BodyBudget(head_checks.limits.max_bodies)
+        self.memory = memory
         self._observer = observer
         # The oldest connection first.
         self._channels: dict[ProxyChannel, None] = {}

@@ -20,6 +20,7 @@ from wsproto.utilities import RemoteProtocolError
 
 from ccproxy.core.errors import InvalidRequest, OriginNotAllowed, UpgradeRequired
 from ccproxy.web.access import CORSPolicy
+from ccproxy.web.memory import HeldMemory
 from ccproxy.web.replies import request_id
 from ccproxy.web.websocket import BUG, SocketClosed, SocketLimits, WebSocket
 
@@ -88,6 +89,7 @@ async def serve_websocket(
     limits: SocketLimits,
     cors: CORSPolicy,
     clock: IReactorTime,
+    memory: HeldMemory,
 ) -> None:
     """Accept a handshake, and serve the WebSocket until its connection is closed.
 
@@ -100,6 +102,7 @@ async def serve_websocket(
         limits: the limits of the socket.
         cors: the sites whose pages may connect, besides this server's own.
         clock: the reactor.
+        memory: holds the messages that come and wait.
 
     Raises:
         CCProxyError: `check_upgrade` refuses the request; nothing has been written.
@@ -115,7 +118,7 @@ async def serve_websocket(
     connection = handshake.connection
     if connection is None:
         raise InvalidRequest("this is not a WebSocket handshake")
-    socket = WebSocket(connection, transport, limits, clock)
+    socket = WebSocket(connection, transport, limits, clock, memory)
     # Only the channel's `dataReceived` is replaced. The request stays with the channel:
     # when the connection is lost, the channel notifies Klein, and Klein cancels this
     # coroutine.

@@ -29,9 +29,12 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from zope.interface import implementer
 
+from ccproxy.core.errors import ServerFull
+from ccproxy.web.memory import HeldMemory
+
 GOING_AWAY = 1001
 _NORMAL, _PROTOCOL, _NOT_TEXT = 1000, 1002, 1003
-_TOO_MANY, _TOO_BIG = 1008, 1009
+_TOO_MANY, _TOO_BIG, _TRY_LATER = 1008, 1009, 1013
 BUG = 1011
 _MOST_WAITING = 32
 # A close reason is part of a frame of at most 125 bytes.
@@ -91,7 +94,9 @@ class WebSocket:
         transport: Any,
         limits: SocketLimits,
         clock: IReactorTime,
+        memory: HeldMemory,
     ) -> None:
+        self._memory = memory
         self._connection = connection
         self._transport = transport
         self._limits = limits
@@ -99,7 +104,9 @@ class WebSocket:
         self._state = _State.OPEN
         self._parts: list[str] = []
         self._size = 0
-        self._messages: deque[str] = deque()
+        # The messages that wait, each with its size in bytes.
+        self._messages: deque[tuple[str, int]] = deque()
+        self._waiting_bytes = 0
         self._receiver: Deferred[str] | None = None
         self._is_old = False
         # The last ping received while the peer was not reading. Its pong is sent later.
@@ -132,7 +139,10 @@ class WebSocket:
         elif self._is_old:
             receiver.errback(SocketTooOld())
         elif self._messages:
-            receiver.callback(self._messages.popleft())
+            text, size_bytes = self._messages.popleft()
+            self._waiting_bytes -= size_bytes
+            self._hold()
+            receiver.callback(text)
         else:
             self._receiver = receiver
             self._later("idle", self._limits.idle_seconds, self._idle)
@@ -239,23 +249,32 @@ class WebSocket:
             most = self._limits.message_bytes
             self.close(_TOO_BIG, f"a message may have at most {most} bytes")
             return
+        try:
+            self._hold()
+        except ServerFull:
+            self.close(_TRY_LATER, "too many large requests at one time; try again")
+            return
         if event.data:
             self._parts.append(event.data)
         if not event.message_finished:
             return
-        text = "".join(self._parts)
+        text, size_bytes = "".join(self._parts), self._size
         self._parts.clear()
         self._size = 0
         if self._receiver is not None:
+            self._hold()
             self._deliver(text)
-        elif len(self._messages) < _MOST_WAITING and self._has_room(text):
-            self._messages.append(text)
+        elif len(self._messages) < _MOST_WAITING and self._has_room(size_bytes):
+            self._messages.append((text, size_bytes))
+            self._waiting_bytes += size_bytes
         else:
             self.close(_TOO_MANY, "too many messages are waiting")
 
-    def _has_room(self, text: str) -> bool:
-        waiting = sum(map(len, self._messages)) + len(text)
-        return waiting <= 2 * self._limits.message_bytes
+    def _has_room(self, size_bytes: int) -> bool:
+        return self._waiting_bytes + size_bytes <= 2 * self._limits.message_bytes
+
+    def _hold(self) -> None:
+        self._memory.set(self._waiting_bytes + self._size)
 
     def _deliver(self, outcome: str | Exception) -> None:
         receiver, self._receiver = self._receiver, None
@@ -277,6 +296,8 @@ class WebSocket:
         self._unanswered_ping = None
         self._messages.clear()
         self._parts.clear()
+        self._waiting_bytes = self._size = 0
+        self._memory.release()
         self._stop("age")
         self._stop("ping")
         self._deliver(SocketClosed())

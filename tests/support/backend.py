@@ -30,6 +30,7 @@ from ccproxy.server.metrics import Metrics, UsageRecorder
 from ccproxy.store.store import Store
 from ccproxy.web.access import AllowedHosts, Authenticator, CORSPolicy
 from ccproxy.web.head_checks import HeadChecks
+from ccproxy.web.memory import MemoryBudget
 from ccproxy.web.observer import RequestObservers
 from ccproxy.web.server import ProxySite
 from tests.support.server import KEY
@@ -180,6 +181,7 @@ def api(
     metrics: Metrics,
     observer: RequestObservers,
     tracker: ActivityTracker,
+    memory: MemoryBudget,
 ) -> API:
     """The API in front of a scripted backend."""
     return API(
@@ -189,6 +191,7 @@ def api(
         cors=cors,
         settings=settings,
         observer=observer,
+        memory=memory,
         exposition=metrics,
         tracker=tracker,
         agent=new_agent(reactor),
@@ -223,14 +226,25 @@ def site(
     settings = APISettings(
         max_body=max_body, open_metrics=open_metrics, passthrough=passthrough
     )
+    limits = limits or ConnectionLimits()
+    memory = MemoryBudget(limits.memory_limit)
     own = api(
-        backend, store, authenticator, cors, clock, settings, metrics, observer, tracker
+        backend,
+        store,
+        authenticator,
+        cors,
+        clock,
+        settings,
+        metrics,
+        observer,
+        tracker,
+        memory,
     )
     head_checks = HeadChecks(
         authenticator=authenticator,
         hosts=hosts or AllowedHosts(),
         cors=cors,
-        limits=limits or ConnectionLimits(),
+        limits=limits,
         open_paths=own.open_paths,
     )
-    return ProxySite(own.resource(), head_checks, reactor, observer)
+    return ProxySite(own.resource(), head_checks, reactor, observer, memory)

@@ -32,6 +32,8 @@ from ccproxy.web.replies import base_url, json_response, text_response
 from ccproxy.web.routing import Routes, add_error_handlers, route
 
 _DAYS, _MOST_DAYS = 7, 10_000
+# The size of one line of the usage.
+_LINE_BYTES = 200
 _NOT_READY = 503
 
 
@@ -193,7 +195,10 @@ class AdminRoutes(Routes):
         today = datetime.fromtimestamp(self.services.wall_seconds(), UTC).date()
         since = (today - timedelta(days=days - 1)).isoformat()
         report = await self._ledger.report(since)
-        return json_response(context.request, usage_document(report, since))
+        document = await self.services.large_work.run(
+            _LINE_BYTES * len(report.lines), usage_document, report, since
+        )
+        return json_response(context.request, document)
 
     @route(
         _app,

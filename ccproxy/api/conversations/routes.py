@@ -1,6 +1,6 @@
 """The routes of conversations and their items."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -23,9 +23,9 @@ from ccproxy.api.responses.operations import INCLUDE, PAGE, STORE_ERRORS
 from ccproxy.api.responses.stored import deleted, documents, item_list, shown_item
 from ccproxy.api.responses.turns import no_conversation
 from ccproxy.core.encoding import encode_json
-from ccproxy.core.errors import NotFound, UnsupportedValue
+from ccproxy.core.errors import InvalidRequest, NotFound, UnsupportedValue
 from ccproxy.store.conversations import ConversationStore
-from ccproxy.store.records import Conversation, Item, UnknownItem
+from ccproxy.store.records import Conversation, Item, TooLarge, UnknownItem
 from ccproxy.store.responses import ResponseStore
 from ccproxy.web import query
 from ccproxy.web.context import RequestContext, RequestServices
@@ -97,6 +97,7 @@ class ConversationRoutes(Routes):
     Args:
         services: what every request needs.
         conversations: stores the conversations.
+        most_bytes: the most of stored items that a request may refer to.
         responses: stores the responses, whose items a request can refer to.
     """
 
@@ -109,15 +110,17 @@ class ConversationRoutes(Routes):
         *,
         conversations: ConversationStore,
         responses: ResponseStore,
+        most_bytes: int,
     ) -> None:
         super().__init__(services)
+        self._most_bytes = most_bytes
         self._stored = conversations
         self._responses = responses
 
     @route(_app, "/conversations", methods=["POST"], operation=_CREATE)
     async def create(self, context: RequestContext) -> bytes:
         """Create a conversation."""
-        metadata, given = decode_conversation(_body(context))
+        metadata, given = await _decoded(context, decode_conversation)
         items = await self._kept(given, context)
         created_seconds = int(self.services.wall_seconds())
         conversation = Conversation(
@@ -137,11 +140,32 @@ class ConversationRoutes(Routes):
             name: the id of an existing conversation; empty: a new one.
         """
         wanted = [own for item in given if (own := item.referenced_id) is not None]
-        found = await self._responses.items(wanted) if wanted else {}
+        found: Mapping[str, bytes] = {}
+        try:
+            if wanted:
+                found = await self._responses.items(wanted, self._most_bytes)
+        except TooLarge as error:
+            raise self._too_large(error.size_bytes) from None
+        # A request may refer to the same item several times.
+        size_bytes = sum(len(found.get(own, b"")) for own in wanted)
+        if size_bytes > self._most_bytes:
+            raise self._too_large(size_bytes)
+        context.memory.add(size_bytes)
         items = resolve(given, found)
         ids = [item.fields.id for item in items if item.fields.id]
         taken = await self._stored.used_item_ids(name, ids)
-        return [Item(*item) for item in documents(items, context.hex, taken)]
+        size_bytes = sum(len(bytes(item.raw)) for item in items)
+        kept = await self.services.large_work.run(
+            size_bytes, documents, items, context.hex, taken
+        )
+        return [Item(*item) for item in kept]
+
+    def _too_large(self, size_bytes: int) -> InvalidRequest:
+        return InvalidRequest(
+            f"the items that `items` refers to have {size_bytes:,} bytes, more than a "
+            f"request may have ({self._most_bytes:,}, see --max-body)",
+            param="items",
+        )
 
     @route(_app, "/conversations/<name>", methods=["GET"], operation=_RETRIEVE)
     async def retrieve(self, context: RequestContext, name: str) -> bytes:
@@ -154,7 +178,7 @@ class ConversationRoutes(Routes):
     @route(_app, "/conversations/<name>", methods=["POST"], operation=_UPDATE)
     async def update(self, context: RequestContext, name: str) -> bytes:
         """Replace the metadata."""
-        metadata = decode_metadata(_body(context))
+        metadata = await _decoded(context, decode_metadata)
         changed = await self._stored.set_metadata(name, encode_json(metadata))
         return _shown(context, _known(name, changed))
 
@@ -180,7 +204,7 @@ class ConversationRoutes(Routes):
         except UnknownItem:
             raise query.unknown_item(after) from None
         page = _known(name, found)
-        return _listed(context, page.items, has_more=page.has_more)
+        return await _listed(context, page.items, has_more=page.has_more)
 
     @route(
         _app,
@@ -190,10 +214,10 @@ class ConversationRoutes(Routes):
     )
     async def append_items(self, context: RequestContext, name: str) -> bytes:
         """Append items."""
-        given = decode_new_items(_body(context))
+        given = await _decoded(context, decode_new_items)
         items = await self._kept(given, context, name)
         _known(name, await self._stored.append(name, items))
-        return _listed(context, items, has_more=False)
+        return await _listed(context, items, has_more=False)
 
     @route(
         _app,
@@ -209,10 +233,12 @@ class ConversationRoutes(Routes):
         found = await self._stored.item(name, item)
         if found is None:
             raise _no_item(name, item)
-        shown = shown_item(
-            found, shows_encrypted=query.includes(context.request, INCLUDE_ENCRYPTED)
+        shows_encrypted = query.includes(context.request, INCLUDE_ENCRYPTED)
+        shown = await context.encoded(
+            [found],
+            lambda: encode_json(shown_item(found, shows_encrypted=shows_encrypted)),
         )
-        return json_response(context.request, encode_json(shown))
+        return json_response(context.request, shown)
 
     @route(
         _app,
@@ -246,21 +272,29 @@ def _shown(context: RequestContext, conversation: Conversation) -> bytes:
     )
 
 
-def _listed(context: RequestContext, items: Sequence[Item], *, has_more: bool) -> bytes:
+async def _listed(
+    context: RequestContext, items: Sequence[Item], *, has_more: bool
+) -> bytes:
     pairs = [(item.id, item.document) for item in items]
     shows_encrypted = query.includes(context.request, INCLUDE_ENCRYPTED)
-    return json_response(
-        context.request,
-        item_list(pairs, has_more=has_more, shows_encrypted=shows_encrypted),
+    shown = await context.encoded(
+        [item.document for item in items],
+        lambda: item_list(pairs, has_more=has_more, shows_encrypted=shows_encrypted),
     )
+    return json_response(context.request, shown)
 
 
 def _no_item(name: str, item: str) -> NotFound:
     return NotFound(f"the conversation {name!r} has no item {item!r}")
 
 
-def _body(context: RequestContext) -> bytes:
-    """The request's body; the header names texts that are kept in another form."""
-    body, mended = read_body(context.body())
+async def _decoded(context: RequestContext, decode: Callable[[bytes], _T]) -> _T:
+    """Decode the body; the header names texts that are kept in another form."""
+
+    def read(given: bytes) -> tuple[_T, tuple[str, ...]]:
+        body, mended = read_body(given)
+        return decode(body), mended
+
+    decoded, mended = await context.decoded(read)
     set_adjusted_header(context.request, mended)
-    return body
+    return decoded

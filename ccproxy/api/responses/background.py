@@ -23,6 +23,7 @@ from ccproxy.store.database import shield
 from ccproxy.store.responses import ResponseStore
 from ccproxy.web.completion_group import CompletionGroup
 from ccproxy.web.context import RequestIdentity
+from ccproxy.web.memory import HeldMemory
 from ccproxy.web.observer import AnswerStats
 
 # How often the store is asked whether another server has cancelled a response.
@@ -112,9 +113,14 @@ class BackgroundResponses:
         self._polling.clock = clock
 
     def start(
-        self, turn: PreparedResponse, identity: RequestIdentity
+        self,
+        turn: PreparedResponse,
+        identity: RequestIdentity,
+        memory: HeldMemory,
     ) -> "Deferred[BackgroundResponse]":
         """Store the response, and send its request.
+
+        The memory is released when the response is over.
 
         Fires with the response when the beginning is stored.
 
@@ -122,18 +128,23 @@ class BackgroundResponses:
 
         On cancel: the response still runs.
         """
-        return shield(Deferred.fromCoroutine(self._start(turn, identity)))
+        return shield(Deferred.fromCoroutine(self._start(turn, identity, memory)))
 
     async def _start(
-        self, turn: PreparedResponse, identity: RequestIdentity
+        self, turn: PreparedResponse, identity: RequestIdentity, memory: HeldMemory
     ) -> BackgroundResponse:
         identity = evolve(identity, route=f"{identity.route} {_BACKGROUND}", id=turn.id)
         job = BackgroundResponse(turn, identity, self._clock)
-        await self._stored.begin(self._turns.beginning(turn))
+        try:
+            await self._stored.begin(self._turns.beginning(turn))
+        except Exception:
+            memory.release()
+            raise
         self._jobs[turn.id] = job
         end = Deferred.fromCoroutine(self._run(job))
         self._ends.add(end)
         end.addErrback(lambda failure: self._log.failure("lost a response", failure))
+        end.addCallback(lambda _: memory.release())
         end.addCallback(lambda _: self._is_over(end))
         if self._ends and not self._polling.running:
             self._polling.start(_POLL_SECONDS, now=False)

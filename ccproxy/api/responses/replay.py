@@ -10,9 +10,10 @@ from ccproxy.api.responses.background import BackgroundResponses
 from ccproxy.api.responses.event_log import EventLog, EventLogReader
 from ccproxy.api.responses.stored import decode_events, end_of_stream, shown_response
 from ccproxy.core.encoding import WireEvent
-from ccproxy.core.errors import StorageFailed
+from ccproxy.core.errors import ServerFull, StorageFailed
 from ccproxy.store.records import StoredResponse
 from ccproxy.store.responses import ResponseStore
+from ccproxy.web.memory import HeldMemory
 
 _POLL_SECONDS = 1.0
 
@@ -33,13 +34,16 @@ class ResponseReplay:
         self._jobs = jobs
         self._clock = clock
 
-    async def play(self, request: Request, name: str, after: int) -> bool:
+    async def play(
+        self, request: Request, name: str, after: int, memory: HeldMemory
+    ) -> bool:
         """Send a stream to its end.
 
         Args:
             request: the client's request.
             name: the response's id.
             after: the number of the last event that the client has; -1: none.
+            memory: holds the events.
 
         Returns:
             False if there is no such response. Nothing was written in this case.
@@ -52,7 +56,7 @@ class ResponseReplay:
         if kept is None:
             return False
         event_log = EventLog()
-        filled = Deferred.fromCoroutine(self._fill(event_log, kept, after))
+        filled = Deferred.fromCoroutine(self._fill(event_log, kept, after, memory))
         filled.addErrback(_expected)
         try:
             await EventLogReader(request, self._clock, event_log).run()
@@ -61,21 +65,27 @@ class ResponseReplay:
         return True
 
     async def _fill(
-        self, event_log: EventLog, kept: StoredResponse, after: int
+        self,
+        event_log: EventLog,
+        kept: StoredResponse,
+        after: int,
+        memory: HeldMemory,
     ) -> None:
         """Fill a log with the stored events.
 
         If another server still runs the response, wait for its end.
         """
         try:
-            events = await self._events(kept, after)
-        except StorageFailed as error:
+            events = await self._events(kept, after, memory)
+        except (StorageFailed, ServerFull) as error:
             shown = shown_response(kept.document, kept.status, shows_encrypted=False)
             events = end_of_stream(shown, after, error)
         event_log.record(events)
         event_log.finish()
 
-    async def _events(self, kept: StoredResponse, after: int) -> list[WireEvent]:
+    async def _events(
+        self, kept: StoredResponse, after: int, memory: HeldMemory
+    ) -> list[WireEvent]:
         now: StoredResponse | None = kept
         while now is not None and now.is_running:
             await deferLater(self._clock, _POLL_SECONDS)
@@ -86,6 +96,7 @@ class ResponseReplay:
             status = last.status if now is not None else "cancelled"
             shown = shown_response(last.document, status, shows_encrypted=False)
             return end_of_stream(shown, after)
+        memory.add(len(events))
         return decode_events(events)[after + 1 :]
 
 

@@ -163,6 +163,14 @@ class DecodedResponsesRequest(DecodedRequest):
         found = [item.referenced_id for item in self.items]
         return tuple(dict.fromkeys(name for name in found if name is not None))
 
+    def referenced_bytes(self, kept: Mapping[str, bytes]) -> int:
+        """The bytes of the stored items in all places where the request has them."""
+        return sum(
+            len(kept.get(item.referenced_id, b""))
+            for item in self.items
+            if item.referenced_id is not None
+        )
+
 
 def decode_responses(body: bytes) -> DecodedResponsesRequest:
     """Decode the body of ``POST /responses``.

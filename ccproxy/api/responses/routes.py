@@ -84,10 +84,14 @@ class ResponsesRoutes(Routes):
         """Answer a conversation."""
         call = await context.decoded(decode_responses)
         owner = context.identity.key
-        turn = await self._turns.prepare(call, context.hex, owner=owner)
+        turn = await self._turns.prepare(
+            call, context.hex, owner=owner, memory=context.memory
+        )
         _set_headers(context, turn, call.echo.effort)
         if call.echo.background:
-            job = await self._jobs.start(turn, context.identity)
+            job = await self._jobs.start(
+                turn, context.identity, context.memory.hand_over()
+            )
             if not call.stream:
                 return json_response(context.request, _shown(job, call))
             with context.streaming():
@@ -109,15 +113,22 @@ class ResponsesRoutes(Routes):
                 await self._talk(socket, identity)
 
         await serve_websocket(
-            context.request, talk, limits, self.services.cors, self._clock
+            context.request,
+            talk,
+            limits,
+            self.services.cors,
+            self._clock,
+            context.memory,
         )
 
     async def _talk(self, socket: WebSocket, identity: RequestIdentity) -> None:
         self._sockets.add(socket)
-        talk = ResponseSocket(socket, self._turns, self._clock, identity)
+        memory = self.services.memory.holder()
+        talk = ResponseSocket(socket, self._turns, self._clock, identity, memory)
         try:
             await talk.run()
         finally:
+            memory.release()
             self._sockets.discard(socket)
 
     def close_sockets(self) -> None:
@@ -159,7 +170,11 @@ class ResponsesRoutes(Routes):
         call = evolve(call, request=summary_request(call.request))
         owner = context.identity.key
         turn = await self._turns.prepare(
-            call, context.hex, closing=SUMMARY_INSTRUCTION, owner=owner
+            call,
+            context.hex,
+            closing=SUMMARY_INSTRUCTION,
+            owner=owner,
+            memory=context.memory,
         )
         _set_headers(context, turn, None)
         document = ResponseDocument(turn.encoder)
@@ -198,7 +213,10 @@ class ResponsesRoutes(Routes):
         if query.boolean(request, "stream"):
             with context.streaming():
                 is_there = await self._replay.play(
-                    request, name, -1 if after is None else after
+                    request,
+                    name,
+                    -1 if after is None else after,
+                    context.memory,
                 )
             if not is_there:
                 raise _not_found(name)
@@ -213,9 +231,11 @@ class ResponsesRoutes(Routes):
         else:
             kept = await self._kept(name)
             document, status = kept.document, kept.status
-        return json_response(
-            request, shown_response(document, status, shows_encrypted=shows_encrypted)
+        shown = await context.encoded(
+            [document],
+            lambda: shown_response(document, status, shows_encrypted=shows_encrypted),
         )
+        return json_response(request, shown)
 
     async def _kept(self, name: str) -> StoredResponse:
         kept = await self._stored.get(name)
@@ -249,10 +269,11 @@ class ResponsesRoutes(Routes):
                 "close its connection"
             )
         kept = await self._stored.cancel(name) or kept
-        return json_response(
-            context.request,
-            shown_response(kept.document, kept.status, shows_encrypted=False),
+        shown = await context.encoded(
+            [kept.document],
+            lambda: shown_response(kept.document, kept.status, shows_encrypted=False),
         )
+        return json_response(context.request, shown)
 
     @route(
         _app,
@@ -273,10 +294,13 @@ class ResponsesRoutes(Routes):
             raise _not_found(name)
         shows_encrypted = query.includes(context.request, INCLUDE_ENCRYPTED)
         items = [(item.id, item.document) for item in page.items]
-        return json_response(
-            context.request,
-            item_list(items, has_more=page.has_more, shows_encrypted=shows_encrypted),
+        shown = await context.encoded(
+            [item.document for item in page.items],
+            lambda: item_list(
+                items, has_more=page.has_more, shows_encrypted=shows_encrypted
+            ),
         )
+        return json_response(context.request, shown)
 
 
 def _set_headers(

@@ -7,7 +7,6 @@ and calls `ResponseBuilder.keep` at the end. For a background response,
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 
 from attrs import evolve, frozen
 
@@ -15,6 +14,7 @@ from ccproxy.api.responses.encryption import Encryptor, new_key
 from ccproxy.api.responses.request import (
     Context,
     DecodedResponsesRequest,
+    Echo,
     context_of,
     request_of,
 )
@@ -24,13 +24,22 @@ from ccproxy.api.responses.stream import ResponseStream
 from ccproxy.core.backend import Backend, PreparedQuestion
 from ccproxy.core.encoding import WireEvent, encode_json
 from ccproxy.core.errors import (
+    ContextLengthExceeded,
     InvalidRequest,
     NotFound,
     PreviousResponseNotFound,
     StorageFailed,
 )
-from ccproxy.store.records import FinalResponse, Item, NewResponse, ResponseChain
+from ccproxy.store.records import (
+    FinalResponse,
+    Item,
+    NewResponse,
+    ResponseChain,
+    TooLarge,
+)
 from ccproxy.store.store import Store
+from ccproxy.web.apart import LargeWork
+from ccproxy.web.memory import HeldMemory
 
 _SEAL = "seal"
 # The statuses of responses that can be continued.
@@ -50,6 +59,7 @@ class PreparedResponse:
         earlier: the items before the request.
         has_unstored_history: whether ``earlier`` is not stored, and so is stored with
             the response.
+        input: the request's items for the store; empty if they are not kept.
     """
 
     identifier: str
@@ -59,18 +69,12 @@ class PreparedResponse:
     encoder: ResponseStream
     earlier: tuple[Item, ...]
     has_unstored_history: bool
+    input: tuple[Item, ...]
 
     @property
     def id(self) -> str:
         """The id of the response."""
         return response_id(self.identifier)
-
-    @cached_property
-    def input(self) -> tuple[Item, ...]:
-        """The request's items for the store."""
-        taken = {item.id for item in self.earlier}
-        own = documents(self.context.own, self.identifier, taken)
-        return tuple(Item(*item) for item in own)
 
     @property
     def output(self) -> tuple[Item, ...]:
@@ -92,14 +96,24 @@ class ResponseBuilder:
         backend: prepares the requests to the model.
         store: has earlier responses and conversations.
         wall_seconds: returns the Unix time.
+        large_work: runs what takes long.
+        most_bytes: the largest stored conversation that is continued.
     """
 
     def __init__(
-        self, backend: Backend, store: Store, wall_seconds: Callable[[], float]
+        self,
+        backend: Backend,
+        store: Store,
+        wall_seconds: Callable[[], float],
+        large_work: LargeWork,
+        *,
+        most_bytes: int,
     ) -> None:
         self.backend = backend
+        self.large_work = large_work
         self._store = store
         self._wall_seconds = wall_seconds
+        self._most_bytes = most_bytes
         self._encryptor: Encryptor | None = None
 
     @property
@@ -136,6 +150,7 @@ class ResponseBuilder:
         closing: str = "",
         *,
         owner: str,
+        memory: HeldMemory,
         remembers: bool = False,
     ) -> PreparedResponse:
         """Prepare a response.
@@ -146,26 +161,45 @@ class ResponseBuilder:
             remembered: the previous response, if the caller has it in memory.
             closing: the text of a user message that is appended; empty: none.
             owner: the id of the client's key.
+            memory: holds the conversation that is continued, too.
             remembers: whether the caller keeps the response in memory, so that it can
                 be continued.
 
         Raises:
             CCProxyError: the request is invalid, or cannot be sent.
         """
-        earlier = await self._earlier(call, remembered)
-        wanted = call.referenced_ids
-        kept: Mapping[str, bytes] = {}
-        if wanted:
-            kept = await self._store.responses.items(wanted)
-        has_unstored_history = remembered is not None and not remembered.is_kept
-        context = context_of(call, [item.document for item in earlier], kept)
         echo = call.echo
+        kept: Mapping[str, bytes] = {}
+        try:
+            earlier = await self._earlier(call, remembered)
+            wanted = call.referenced_ids
+            if wanted:
+                kept = await self._store.responses.items(wanted, self._most_bytes)
+        except TooLarge as error:
+            raise self._too_long(error.size_bytes, echo) from None
+        size_bytes = sum(len(item.document) for item in earlier)
+        size_bytes += call.referenced_bytes(kept)
+        if size_bytes > self._most_bytes:
+            raise self._too_long(size_bytes, echo)
+        if remembered is None:
+            memory.add(size_bytes)
+        size_bytes += call.request.size_bytes
+        has_unstored_history = remembered is not None and not remembered.is_kept
+        stored = [item.document for item in earlier]
+        work = self.large_work.run
+        context = await work(size_bytes, context_of, call, stored, kept)
         needs_encryptor = (
             context.has_encrypted_content or echo.store or echo.shows_encrypted
         )
         encryptor = await self._encryptor_for(needs_encryptor, remembers)
-        assembled = request_of(call, context, encryptor, closing)
-        question = await self.backend.prepare(assembled.request, owner=owner)
+        assembled = await work(
+            size_bytes, request_of, call, context, encryptor, closing
+        )
+        request = evolve(assembled.request, size_bytes=size_bytes)
+        question = await self.backend.prepare(request, owner=owner)
+        own: tuple[Item, ...] = ()
+        if echo.store or remembers:
+            own = await work(size_bytes, _own_items, context, identifier, earlier)
         echo = evolve(echo, model=question.model, effort=question.effort)
         return PreparedResponse(
             identifier=identifier,
@@ -187,6 +221,16 @@ class ResponseBuilder:
             ),
             earlier=earlier,
             has_unstored_history=has_unstored_history,
+            input=own,
+        )
+
+    def _too_long(self, size_bytes: int, echo: Echo) -> ContextLengthExceeded:
+        is_chain = echo.conversation_id is None
+        return ContextLengthExceeded(
+            f"the stored conversation has {size_bytes:,} bytes, more than a request "
+            f"may have ({self._most_bytes:,}, see --max-body); begin a new one, or "
+            "compact it",
+            param="previous_response_id" if is_chain else "conversation",
         )
 
     async def _earlier(
@@ -194,14 +238,18 @@ class ResponseBuilder:
     ) -> tuple[Item, ...]:
         echo = call.echo
         if echo.conversation_id is not None:
-            items = await self._store.conversations.items(echo.conversation_id)
+            items = await self._store.conversations.items(
+                echo.conversation_id, self._most_bytes
+            )
             if items is None:
                 raise no_conversation(echo.conversation_id)
             return items
         if echo.previous_response_id is None:
             return ()
         chain = (
-            await self._store.responses.chain(echo.previous_response_id)
+            await self._store.responses.chain(
+                echo.previous_response_id, self._most_bytes
+            )
             if remembered is None
             else remembered.chain
         )
@@ -277,6 +325,14 @@ class ResponseBuilder:
             )
 
 
+def _own_items(
+    context: Context, identifier: str, earlier: Sequence[Item]
+) -> tuple[Item, ...]:
+    taken = {item.id for item in earlier}
+    own = documents(context.own, identifier, taken)
+    return tuple(Item(*item) for item in own)
+
+
 def no_conversation(identifier: str) -> NotFound:
     """The error for an unknown conversation."""
     return NotFound(
@@ -291,11 +347,13 @@ class PreviousResponse:
     Attributes:
         chain: the conversation, including the response.
         is_kept: whether the response is also stored.
+        size_bytes: the bytes of all items.
     """
 
     id: str
     chain: ResponseChain
     is_kept: bool
+    size_bytes: int
 
 
 def remembered(turn: PreparedResponse) -> PreviousResponse:
@@ -303,4 +361,5 @@ def remembered(turn: PreparedResponse) -> PreviousResponse:
     items = (*turn.earlier, *turn.input, *turn.output)
     echo = turn.call.echo
     chain = ResponseChain(turn.encoder.response["status"], items, echo.conversation_id)
-    return PreviousResponse(turn.id, chain, echo.store)
+    size_bytes = sum(len(item.document) for item in items)
+    return PreviousResponse(turn.id, chain, echo.store, size_bytes)

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import msgspec
 from attrs import evolve
-from twisted.internet.defer import CancelledError, DeferredLock
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -40,8 +40,9 @@ from ccproxy.core.errors import (
 )
 from ccproxy.core.stream import Event, Finished, Usage
 from ccproxy.web.completion_group import CompletionGroup
-from ccproxy.web.context import RequestIdentity, decode_apart
+from ccproxy.web.context import RequestIdentity
 from ccproxy.web.error_formats import socket_error
+from ccproxy.web.memory import HeldMemory
 from ccproxy.web.observer import AnswerStats
 from ccproxy.web.websocket import SocketTooOld, WebSocket
 
@@ -77,13 +78,14 @@ class ResponseSocket:
         turns: ResponseBuilder,
         clock: IReactorTime,
         identity: RequestIdentity,
+        memory: HeldMemory,
     ) -> None:
         self._socket = socket
         self._turns = turns
         self._clock = clock
         self._identity = evolve(identity, route=f"{identity.route} {_SOCKET}")
         self._last: PreviousResponse | None = None
-        self._decoding = DeferredLock()
+        self._memory = memory
 
     async def run(self) -> None:
         """Answer messages until the connection ends."""
@@ -109,12 +111,19 @@ class ResponseSocket:
         outcome, turn, stats = "ok", None, AnswerStats(self._clock.seconds)
         cause: Cause | None = None
         try:
-            decoding = decode_apart(self._decoding, self._decode, message)
-            call, generates = await decoding
+            self._hold(len(message))
+            call, generates = await self._turns.large_work.run(
+                len(message), self._decode, message
+            )
             last = self._continued(call)
             try:
                 turn = await self._turns.prepare(
-                    call, identifier, last, owner=self._identity.key, remembers=True
+                    call,
+                    identifier,
+                    last,
+                    owner=self._identity.key,
+                    memory=self._memory,
+                    remembers=True,
                 )
                 await self._run(turn, generates, stats)
             except Exception:
@@ -141,7 +150,13 @@ class ResponseSocket:
                 )
             )
         finally:
+            self._hold(0, is_there=True)
             self._log_end(identifier, outcome, cause, turn, stats, began_seconds)
+
+    def _hold(self, message_bytes: int, *, is_there: bool = False) -> None:
+        """Hold the memory for the last response, and for a message."""
+        last_bytes = 0 if self._last is None else self._last.size_bytes
+        self._memory.set(last_bytes + message_bytes, is_there=is_there)
 
     def _decode(self, message: bytes) -> tuple[DecodedResponsesRequest, bool]:
         about = decode_json(_decoder, read_body(message)[0])

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.defer import DeferredLock
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
@@ -19,8 +18,8 @@ from ccproxy.config.limits import ConnectionLimits
 from ccproxy.core.backend import LARGE_BYTES
 from ccproxy.core.stream import TextDelta
 from ccproxy.server.logging import observer
+from ccproxy.web.apart import LargeWork
 from ccproxy.web.channel import Phase
-from ccproxy.web.context import decode_apart
 from tests.integration.http.conftest import AUTHORIZATION, HTTP, chat_bytes
 from tests.integration.http.refusals import refusal
 from tests.support.backend import started
@@ -237,7 +236,7 @@ def padded(size_bytes: int) -> bytes:
 async def test_bodies_have_a_budget_until_their_requests_end(
     serve: Callable[..., HTTP], end: str
 ) -> None:
-    limits = ConnectionLimits(max_bodies=2 * LARGE)
+    limits = ConnectionLimits(memory_limit=2 * LARGE)
     http = serve(max_body=5 * LARGE, limits=limits)
     http.backend.asked = lambda ask: ask.answer("{}")
     first, second, late = [await http.connect() for _ in range(3)]
@@ -261,14 +260,14 @@ async def test_bodies_have_a_budget_until_their_requests_end(
         await first.expect(b"200 OK")
     else:
         first.abort()
-        await until(lambda: http.site.bodies._held_bytes < LARGE)
+        await until(lambda: http.site.memory.held_bytes < LARGE)
     other = await http.connect()
     other.send(announce(LARGE))
     await other.expect(b"100 Continue")
     other.send(padded(LARGE))
     await other.expect(b"200 OK")
     second.abort()
-    await until(lambda: not http.site.bodies._held_bytes)
+    await until(lambda: not http.site.memory.held_bytes)
     for client in (first, late, chunked, other):
         client.abort()
 
@@ -277,12 +276,12 @@ async def test_bodies_have_a_budget_until_their_requests_end(
 async def test_one_body_may_have_more_than_the_budget(
     serve: Callable[..., HTTP],
 ) -> None:
-    http = serve(max_body=5 * LARGE, limits=ConnectionLimits(max_bodies=LARGE))
+    http = serve(max_body=5 * LARGE, limits=ConnectionLimits(memory_limit=LARGE))
     http.backend.asked = lambda ask: ask.answer("{}")
     for size_bytes, status in ((5 * LARGE, 200), (5 * LARGE + 1, 413)):
         response = await http.request("POST", CHAT, data=padded(size_bytes))
         assert response.code == status
-    assert not http.site.bodies._held_bytes
+    assert not http.site.memory.held_bytes
 
 
 # Slowness
@@ -535,11 +534,10 @@ async def test_no_request_makes_a_line_of_its_own(http: HTTP, log_format: str) -
 
 @ensureDeferred
 async def test_a_large_body_is_decoded_while_the_reactor_goes_on() -> None:
-    goes_on, lock = Event(), DeferredLock()
+    goes_on, work = Event(), LargeWork()
     reactor.callLater(0, goes_on.set)
-    large = bytes(LARGE_BYTES + 1)
-    assert await decode_apart(lock, lambda _: goes_on.wait(60), large)
-    assert await decode_apart(lock, lambda _: get_ident(), b"small") == get_ident()
+    assert await work.run(LARGE_BYTES + 1, goes_on.wait, 60)
+    assert await work.run(LARGE_BYTES, get_ident) == get_ident()
 
 
 @pytest.mark.parametrize("route", [CHAT, "/v1/messages", "/v1/responses"])

@@ -16,6 +16,7 @@ from ccproxy.core.errors import StorageFailed
 from ccproxy.web.access import Authenticator, CORSPolicy
 from ccproxy.web.context import RequestContext, RequestServices
 from ccproxy.web.head_checks import HeadChecks
+from ccproxy.web.memory import MemoryBudget
 from ccproxy.web.observer import ObservedRequest, RequestObserver, RequestOutcome
 from ccproxy.web.operation import Operation
 from ccproxy.web.routing import Routes, add_error_handlers, mount, route
@@ -91,11 +92,12 @@ class House:
             wall_seconds=clock.seconds,
             observer=self.counts,
             backend=ScriptedBackend(),
+            memory=MemoryBudget(2**20),
         )
         self.routes = Waiting(services)
         checks = HeadChecks(authenticator=authenticator)
         resource = mount([self.routes], services)
-        site = ProxySite(resource, checks, clock, self.counts)
+        site = ProxySite(resource, checks, clock, self.counts, services.memory)
         self.transport = StringTransport()
         self.channel: Any = site.buildProtocol(None)
         self.channel.makeConnection(self.transport)

@@ -17,6 +17,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 
 from ccproxy.core.errors import Cause, RateLimited
 from ccproxy.core.stream import Failed, MessageStart, TextDelta
+from ccproxy.web.memory import MemoryBudget
 from ccproxy.web.websocket import SocketLimits, WebSocket
 from tests.conftest import ExpectedErrors
 from tests.integration.http.conftest import AUTHORIZATION, HTTP
@@ -422,7 +423,8 @@ class Peer:
         self.transport = StringTransport()
         limits = SocketLimits(message_bytes=1000)
         connection = Connection(ConnectionType.SERVER)
-        self.socket = WebSocket(connection, self.transport, limits, Clock())
+        memory = MemoryBudget(2**20).holder()
+        self.socket = WebSocket(connection, self.transport, limits, Clock(), memory)
         self.client = Connection(ConnectionType.CLIENT)
 
 

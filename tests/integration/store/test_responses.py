@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
+from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from pytest_twisted import ensureDeferred
 
 from ccproxy.core.errors import StorageFailed
-from ccproxy.store.records import Conversation, Item, UnknownItem, page_of
+from ccproxy.store.records import Conversation, Item, TooLarge, UnknownItem, page_of
 from ccproxy.store.store import Store
 from tests.integration.store.conftest import Stores, ending, new, save_line
 
@@ -145,10 +146,16 @@ async def test_pages_of_a_responses_input(stores: Stores) -> None:
             )
 
 
+@frozen
+class Row:
+    id: str
+    size: int
+
+
 @given(st.integers(0, 300), st.integers(1, 100), st.booleans())
 def test_pages_follow_one_another(size: int, limit: int, descending: bool) -> None:
-    rows = [Item(f"msg_{n}", b"") for n in range(size)]
-    found: list[Item] = []
+    rows = [Row(f"msg_{n}", 1) for n in range(size)]
+    found: list[Row] = []
     after, has_more = None, True
     while has_more:
         page, has_more = page_of(rows, after, limit, descending)
@@ -156,6 +163,39 @@ def test_pages_follow_one_another(size: int, limit: int, descending: bool) -> No
         after = page[-1].id if page else None
         assert len(page) == limit or not has_more
     assert found == (rows[::-1] if descending else rows)
+
+
+def test_a_page_ends_before_it_is_too_large() -> None:
+    rows = [Row(f"msg_{n}", 3 * 2**20) for n in range(2)]
+    rows += [Row("large", 2**30), Row("small", 1), Row("last", 1)]
+    pages = []
+    after, has_more = None, True
+    while has_more:
+        page, has_more = page_of(rows, after, 100, False)
+        after = page[-1].id
+        pages.append([row.id for row in page])
+    assert pages == [["msg_0"], ["msg_1"], ["large"], ["small", "last"]]
+
+
+@ensureDeferred
+async def test_a_history_over_the_limit_is_not_read(stores: Stores) -> None:
+    store = await stores.start()
+    items = [Item(f"msg_{n}", b"x" * 10) for n in range(3)]
+    await store.conversations.create(Conversation("conv_1", 1, b"{}"), items)
+    await save_line(store, range(2))
+    chain = await store.responses.chain("resp_1")
+    assert chain is not None
+    size = sum(len(item.document) for item in chain.items)
+    assert await store.conversations.items("conv_1", 30) == tuple(items)
+    assert await store.responses.chain("resp_1", size) == chain
+    assert len(await store.responses.items(["msg_0", "msg_1"], 20)) == 2
+    for read in (
+        store.conversations.items("conv_1", 29),
+        store.responses.chain("resp_1", size - 1),
+        store.responses.items(["msg_0", "msg_1"], 19),
+    ):
+        with pytest.raises(TooLarge):
+            await read
 
 
 # Responses that take their time

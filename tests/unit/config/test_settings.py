@@ -91,7 +91,7 @@ def case(
 
 CASES += [
     case("max-connections", "2", 2, "9", 9),
-    case("max-bodies", "2MiB", 2**21, "500", 500),
+    case("memory-limit", "2MiB", 2**21, "500", 500),
     case("head-timeout", "9", 9.0, "2m", 120.0),
     case("body-timeout", "9", 9.0, "3m", 180.0),
     case("keep-alive-timeout", "9", 9.0, "2m", 120.0),
@@ -185,7 +185,7 @@ def test_the_defaults() -> None:
         "agent_tools": (),
         "compose": "auto",
         "max_body": 32 * 1024 * 1024,
-        "max_bodies": 256 * 1024 * 1024,
+        "memory_limit": 256 * 1024 * 1024,
         "max_processes": None,
         "spares": 1,
         "idle_timeout": 600.0,
@@ -256,6 +256,7 @@ FORMER = [
     ("keep-alive", "CCPROXY_KEEP_ALIVE", "keep-alive-timeout", "9s", 9.0),
     ("keep-days", "CCPROXY_KEEP_DAYS", "keep-time", "1.5", 129_600.0),
     ("keep-days", "CCPROXY_KEEP_DAYS", "keep-time", "Forever", None),
+    ("max-bodies", "CCPROXY_MAX_BODIES", "memory-limit", "2MiB", 2**21),
     ("", "CCPROXY_LOG", "log-level", "debug", "debug"),
 ]
 

@@ -1,0 +1,42 @@
+"""Work on large data in a thread, so that the reactor goes on."""
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.threads import deferToThread
+
+from ccproxy.core.backend import LARGE_BYTES
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class LargeWork:
+    """Runs one function after the other: each thread takes time from the reactor."""
+
+    def __init__(self) -> None:
+        self._lock = DeferredLock()
+
+    async def run(
+        self,
+        size_bytes: int,
+        work: Callable[_P, _T],
+        *args: _P.args,
+        **options: _P.kwargs,
+    ) -> _T:
+        """Call a function; in a thread if its data is large.
+
+        Args:
+            size_bytes: the size of the data.
+            work: pure; uses nothing of the reactor's.
+            args: passed on, as are ``options``.
+            options: passed on.
+        """
+        if size_bytes <= LARGE_BYTES:
+            return work(*args, **options)
+
+        def begin() -> Deferred[_T]:
+            return deferToThread(work, *args, **options)
+
+        return await self._lock.run(begin)
