@@ -34,6 +34,7 @@ from ccproxy.store.schema import responses
 _ANSWERED = ("completed", "incomplete")
 _CANCELLED = "cancelled"
 _FAILED = "failed"
+_log = Logger()
 
 
 class ResponseStore:
@@ -45,8 +46,6 @@ class ResponseStore:
         wall_seconds: returns the Unix time.
         make_room: called before each write, with the number of new bytes.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -97,7 +96,7 @@ class ResponseStore:
         found = await self._database.read(_get, identifier)
         if found is not None and found.is_running:
             # The server that owns the response may be dead.
-            await self.fail_abandoned()
+            await fail_abandoned(self._database)
             found = await self._database.read(_get, identifier)
         return found
 
@@ -151,19 +150,19 @@ class ResponseStore:
         wanted = [name for name in identifiers if is_possible_id(name)]
         return await self._database.read(chains.items_by_id, wanted, most_bytes)
 
-    async def fail_abandoned(self) -> int:
-        """Mark the running responses of dead servers as failed; returns how many."""
-        liveness = await self._database.liveness()
-        failed = await self._database.write(_fail_abandoned, liveness.is_alive)
-        if failed:
-            self._log.warn(
-                "{failed} responses were left unfinished by a server that is gone",
-                failed=failed,
-            )
-        return failed
-
     def _now(self) -> int:
         return int(self._wall_seconds())
+
+
+async def fail_abandoned(database: Database) -> None:
+    """Mark the running responses of dead servers as failed."""
+    liveness = await database.liveness()
+    failed = await database.write(_fail_abandoned, liveness.is_alive)
+    if failed:
+        _log.warn(
+            "{failed} responses were left unfinished by a server that is gone",
+            failed=failed,
+        )
 
 
 def _size(document: bytes, new: Iterable[Item]) -> int:

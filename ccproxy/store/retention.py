@@ -21,7 +21,7 @@ from ccproxy.store.answers import StoredAnswers
 from ccproxy.store.conversations import delete_conversation
 from ccproxy.store.database import Database
 from ccproxy.store.records import RUNNING
-from ccproxy.store.responses import ResponseStore, delete_response
+from ccproxy.store.responses import delete_response, fail_abandoned
 from ccproxy.store.schema import conversation_items, conversations, items, responses
 
 _SWEEP_SECONDS = 60.0
@@ -76,7 +76,6 @@ class Retention:
     def __init__(
         self,
         database: Database,
-        responses: ResponseStore,
         answers: StoredAnswers,
         reactor: Any,
         wall_seconds: Callable[[], float],
@@ -85,7 +84,6 @@ class Retention:
         keep_size: int | None,
     ) -> None:
         self._database = database
-        self._responses = responses
         self._answers = answers
         self._wall_seconds = wall_seconds
         self._keep_time = keep_time
@@ -119,7 +117,7 @@ class Retention:
                 await self._clean()
             else:
                 await self._database.renew_liveness()
-                await self._responses.fail_abandoned()
+                await fail_abandoned(self._database)
                 await self._answers.sweep()
         except StorageFailed:
             # The log has the reason; the next sweep tries again.
@@ -164,7 +162,7 @@ class Retention:
         return deleted
 
     async def _clean(self) -> None:
-        await self._responses.fail_abandoned()
+        await fail_abandoned(self._database)
         deleted = 0
         if self._keep_time is not None:
             before = self._wall_seconds() - self._keep_time

@@ -47,22 +47,19 @@ class Store:
     ) -> None:
         # Two servers in one process must have different names, too.
         self.database = database = Database(url, uuid4().hex, reactor)
-        self.responses = ResponseStore(database, wall_seconds, self._make_room)
-        self.conversations = ConversationStore(database, wall_seconds, self._make_room)
         self.usage = UsageLedger(database, reactor, wall_seconds)
         self.answers = StoredAnswers(database, reactor, wall_seconds, keep_size)
-        self.retention = Retention(
+        self.retention = retention = Retention(
             database,
-            self.responses,
             self.answers,
             reactor,
             wall_seconds,
             keep_time=keep_time,
             keep_size=keep_size,
         )
-
-    async def _make_room(self, size_bytes: int) -> None:
-        await self.retention.make_room(size_bytes)
+        make_room = retention.make_room
+        self.responses = ResponseStore(database, wall_seconds, make_room)
+        self.conversations = ConversationStore(database, wall_seconds, make_room)
 
     async def start(self) -> None:
         """Open the database, and start the periodic maintenance.
