@@ -84,7 +84,7 @@ class ChatRequest(msgspec.Struct):
     stop: str | list[str] | None = None
     reasoning_effort: str | None = None
     n: int | None = None
-    # Sent with `--forward-sampling` to models that take them, otherwise ignored.
+    # Sent with `--forward-sampling` to models that accept them; otherwise ignored.
     temperature: int | float | None = None
     top_p: int | float | None = None
     top_k: int | None = None
@@ -103,7 +103,7 @@ class ChatRequest(msgspec.Struct):
     prediction: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
     verbosity: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
     moderation: Annotated[object, ignored("the provider has its own moderation")] = None
-    service_tier: Annotated[object, ignored("the CLI chooses it")] = None
+    service_tier: Annotated[object, ignored("the CLI chooses the tier")] = None
     user: Annotated[object, ignored(NO_USERS)] = None
     safety_identifier: Annotated[object, ignored(NO_USERS)] = None
     metadata: Annotated[object, ignored("completions are not stored")] = None
@@ -141,11 +141,11 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
     """Decode the body of ``POST /chat/completions``.
 
     Args:
-        body: as it came.
+        body: the body, as it was sent.
 
     Raises:
-        ClientError: the request is invalid; ``param``: the path of the offending field,
-            if the error is about one.
+        ClientError: the request is invalid; ``param`` is the path of the invalid field,
+            if the error is about a field.
     """
     given, adjustments = decode_request(_decoder, body)
     _reject_unsupported(given)
@@ -219,7 +219,7 @@ def _decode_tools(request: ChatRequest, adjustments: Adjustments) -> ToolConfig:
 
 
 def _messages(request: ChatRequest) -> tuple[str, list[_Message]]:
-    """The name of the field of the messages, and the messages."""
+    """The name of the field with the messages, and the messages."""
     if not isinstance(request.messages, UnsetType):
         return "messages", request.messages
     match request.input:
@@ -295,7 +295,7 @@ def _result_of(message: _Message, at: str, legacy_calls: LegacyFunctionCalls) ->
 def _max_tokens(
     request: ChatRequest, adjustments: Adjustments
 ) -> tuple[int | None, str]:
-    """The limit of the answer, and the name of its field."""
+    """The limit of the answer's tokens, and the name of the field that sets it."""
     if request.max_completion_tokens is not None:
         param, limit = "max_completion_tokens", request.max_completion_tokens
         if request.max_tokens not in (None, limit):

@@ -1,1 +1,1 @@
-"""Conversations."""
+"""OpenAI's Conversations API."""

@@ -1,4 +1,4 @@
-"""Decodes requests of ``/conversations``, and encodes conversations. Pure.
+"""Decodes requests to ``/conversations``, and encodes conversations. Pure.
 
 Source: ``CreateConversationBody``, ``UpdateConversationBody``,
 ``ConversationResource`` in OpenAI's document.
@@ -21,20 +21,20 @@ _LONGEST_VALUE = 512
 
 
 class NewConversation(msgspec.Struct):
-    """The body of a new conversation."""
+    """The body of a request that creates a conversation."""
 
     metadata: dict[str, str] | None = None
     items: list[msgspec.Raw] | None = None
 
 
 class ConversationUpdate(msgspec.Struct):
-    """The body with new metadata."""
+    """The body of a request that replaces the metadata."""
 
     metadata: dict[str, str] | None
 
 
 class NewItems(msgspec.Struct):
-    """The body with new items."""
+    """The body of a request that adds items."""
 
     items: list[msgspec.Raw]
 
@@ -47,10 +47,10 @@ _items = msgspec.json.Decoder(NewItems)
 def decode_conversation(
     body: bytes,
 ) -> tuple[Mapping[str, str], tuple[DecodedItem, ...]]:
-    """Decode the metadata and the first items of a new conversation.
+    """Decode the metadata and the items of a new conversation.
 
     Raises:
-        ClientError: with the path of the offending field.
+        ClientError: a field is invalid; ``param`` is its path.
     """
     # OpenAI's SDKs send no body for an empty conversation.
     request = decode_json(_create, body) if body.strip() else NewConversation()
@@ -62,7 +62,7 @@ def decode_metadata(body: bytes) -> Mapping[str, str]:
     """Decode new metadata.
 
     Raises:
-        ClientError: with the path of the offending field.
+        ClientError: a field is invalid; ``param`` is its path.
     """
     return checked_metadata(decode_json(_update, body).metadata)
 
@@ -71,7 +71,7 @@ def decode_new_items(body: bytes) -> tuple[DecodedItem, ...]:
     """Decode new items.
 
     Raises:
-        ClientError: with the path of the offending field.
+        ClientError: a field is invalid; ``param`` is its path.
     """
     return _bounded([bytes(raw) for raw in decode_json(_items, body).items])
 
@@ -89,18 +89,18 @@ def checked_metadata(given: Mapping[str, str] | None) -> Mapping[str, str]:
     """Check metadata against the limits of OpenAI's document.
 
     Raises:
-        InvalidRequest: it exceeds them.
+        InvalidRequest: the metadata exceed a limit.
     """
     metadata = given or {}
     if len(metadata) > _MOST_METADATA:
         raise InvalidRequest(
-            f"`metadata` may have {_MOST_METADATA} entries at most", param="metadata"
+            f"`metadata` may have at most {_MOST_METADATA} entries", param="metadata"
         )
     for key, value in metadata.items():
         if len(key) > _LONGEST_KEY or len(value) > _LONGEST_VALUE:
             raise InvalidRequest(
-                f"`metadata`: a key has at most {_LONGEST_KEY} characters, a value at "
-                f"most {_LONGEST_VALUE}",
+                f"`metadata`: a key may have at most {_LONGEST_KEY} characters, a "
+                f"value at most {_LONGEST_VALUE}",
                 param="metadata",
             )
     return metadata

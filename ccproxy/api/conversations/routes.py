@@ -92,13 +92,13 @@ _T = TypeVar("_T")
 
 
 class ConversationRoutes(Routes):
-    """Everything under ``/conversations``.
+    """The routes of conversations: ``/conversations``, and everything below.
 
     Args:
-        services: what every request needs.
-        conversations: stores the conversations.
-        most_bytes: the most of stored items that a request may refer to.
-        responses: stores the responses, whose items a request can refer to.
+        services: the services for the `RequestContext` of each request.
+        conversations: the store of conversations.
+        most_bytes: the most bytes of stored items that a request may refer to.
+        responses: the store of responses, to whose items a request can refer.
     """
 
     _app = Klein()
@@ -132,12 +132,12 @@ class ConversationRoutes(Routes):
     async def _kept(
         self, given: Sequence[RequestItem], context: RequestContext, name: str = ""
     ) -> list[Item]:
-        """The items as they are stored, with ids that are unique in the conversation.
+        """Encode items for the store, with ids that are unique in the conversation.
 
         Args:
             given: the items in the request.
-            context: makes ids for items without one.
-            name: the id of an existing conversation; empty: a new one.
+            context: the request, whose id is part of new ids.
+            name: the id of an existing conversation; empty: a new conversation.
         """
         wanted = [own for item in given if (own := item.referenced_id) is not None]
         found: Mapping[str, bytes] = {}
@@ -169,7 +169,7 @@ class ConversationRoutes(Routes):
 
     @route(_app, "/conversations/<name>", methods=["GET"], operation=_RETRIEVE)
     async def retrieve(self, context: RequestContext, name: str) -> bytes:
-        """A conversation."""
+        """Return a conversation."""
         return _shown(context, await self._conversation(name))
 
     async def _conversation(self, name: str) -> Conversation:
@@ -195,7 +195,7 @@ class ConversationRoutes(Routes):
         operation=_LIST_ITEMS,
     )
     async def list_items(self, context: RequestContext, name: str) -> bytes:
-        """A page of items."""
+        """Return a page of items."""
         after, limit, descending = query.page(context.request)
         try:
             found = await self._stored.page(
@@ -228,7 +228,7 @@ class ConversationRoutes(Routes):
     async def retrieve_item(
         self, context: RequestContext, name: str, item: str
     ) -> bytes:
-        """An item."""
+        """Return an item."""
         await self._conversation(name)
         found = await self._stored.item(name, item)
         if found is None:
@@ -255,7 +255,12 @@ class ConversationRoutes(Routes):
 
 
 def _known(name: str, found: _T | None) -> _T:
-    """What the store has found or done; None and False: there is no conversation."""
+    """Check the store's result; returns the result.
+
+    Args:
+        name: the id of the conversation.
+        found: the result; None or False: the conversation does not exist.
+    """
     if found is None or found is False:
         raise no_conversation(name)
     return found
@@ -289,7 +294,7 @@ def _no_item(name: str, item: str) -> NotFound:
 
 
 async def _decoded(context: RequestContext, decode: Callable[[bytes], _T]) -> _T:
-    """Decode the body; the header names texts that are kept in another form."""
+    """Decode the body; ``x-ccproxy-adjusted`` names texts that are changed."""
 
     def read(given: bytes) -> tuple[_T, tuple[str, ...]]:
         body, mended = read_body(given)

@@ -1,8 +1,8 @@
 """Decodes ``POST /responses`` to a request of the Messages API. Pure.
 
-There are two steps, because earlier items may be stored. The result of
-`decode_responses` names the stored items that are needed; `request_of` builds the
-request with the whole conversation.
+Decoding has two steps, because the conversation can be in the store. The result of
+`decode_responses` has the ids of the stored items that are needed. `request_of` builds
+the request with the whole conversation.
 
 Source: ``CreateResponseBody`` in the Open Responses document, ``CreateResponse`` in
 OpenAI's.
@@ -59,7 +59,7 @@ _ALL_REASONING = "all reasoning of the conversation is sent"
 class _Reasoning(msgspec.Struct):
     effort: str | None = None
     summary: str | None = None
-    generate_summary: Annotated[object, ignored("`summary` is its name")] = None
+    generate_summary: Annotated[object, ignored("its name is `summary`")] = None
     mode: Annotated[object, ignored(NO_SUCH_FEATURE)] = None
     context: Annotated[object, ignored(_ALL_REASONING)] = None
 
@@ -97,11 +97,11 @@ class ResponsesRequest(msgspec.Struct):
     tools: list[msgspec.Raw] | None = None
     tool_choice: object = None
     parallel_tool_calls: bool | None = None
-    # Sent with `--forward-sampling` to models that take them, otherwise ignored.
+    # Sent with `--forward-sampling` to models that accept them; otherwise ignored.
     temperature: float | None = None
     top_p: float | None = None
     truncation: str | None = None
-    # The response repeats these.
+    # The response repeats the next five fields.
     presence_penalty: Annotated[float | None, ignored(NO_SUCH_FEATURE)] = None
     frequency_penalty: Annotated[float | None, ignored(NO_SUCH_FEATURE)] = None
     max_tool_calls: Annotated[int | None, ignored("your client runs the tools")] = None
@@ -110,8 +110,8 @@ class ResponsesRequest(msgspec.Struct):
     user: Annotated[object, ignored(NO_USERS)] = None
     prompt_cache_options: Annotated[object, ignored(OTHER_CACHE)] = None
     prompt_cache_retention: Annotated[object, ignored(OTHER_CACHE)] = None
-    service_tier: Annotated[object, ignored("the CLI chooses it")] = None
-    context_management: Annotated[object, ignored("`/responses/compact` does")] = None
+    service_tier: Annotated[object, ignored("the CLI chooses the tier")] = None
+    context_management: Annotated[object, ignored("use `/responses/compact`")] = None
     moderation: Annotated[object, ignored("the provider has its own moderation")] = None
     prompt: Annotated[object, refused("prompt templates are OpenAI's own")] = None
     top_logprobs: Annotated[int | None, refused(NO_LOGPROBS)] = None
@@ -122,11 +122,13 @@ _decoder = msgspec.json.Decoder(ResponsesRequest)
 
 @frozen(kw_only=True)
 class Echo:
-    """What a response repeats of its request.
+    """The fields of a request that its response repeats.
 
     Attributes:
-        model: the client's name of the model; later the resolved one.
-        effort: the client's effort; later the one that is sent.
+        model: the client's name of the model; after the request was prepared, the
+            resolved name.
+        effort: the client's effort; after the request was prepared, the effort that is
+            sent.
         shows_encrypted: whether the client asks for encrypted content.
         fields: all other fields of the response that repeat the request, with OpenAI's
             defaults.
@@ -145,11 +147,13 @@ class Echo:
 
 @frozen(kw_only=True)
 class DecodedResponsesRequest(DecodedRequest):
-    """A decoded request; its ``request`` has no messages yet.
+    """A decoded request. Its ``request`` has no messages: `request_of` adds them.
 
     Attributes:
-        items: the request's own items.
-        tools: the client's tools.
+        items: the items in the request.
+        tools: the names of the client's tools.
+        instructions: the beginning of the system prompt.
+        echo: the fields that the response repeats.
     """
 
     items: tuple[DecodedItem, ...]
@@ -176,11 +180,11 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
     """Decode the body of ``POST /responses``.
 
     Args:
-        body: as it came.
+        body: the body, as it was sent.
 
     Raises:
-        ClientError: the request is invalid; ``param``: the path of the offending field,
-            if the error is about one.
+        ClientError: the request is invalid; ``param`` is the path of the invalid field,
+            if the error is about a field.
     """
     request, adjustments = decode_request(_decoder, body)
     _reject_unsupported(request)
@@ -246,11 +250,11 @@ def _items(request: ResponsesRequest) -> tuple[DecodedItem, ...]:
 
 @frozen
 class Context:
-    """The items of a whole conversation.
+    """All items of a conversation.
 
     Attributes:
         earlier: the items before the request.
-        own: the request's own items, with references resolved.
+        own: the items in the request, with references resolved.
     """
 
     earlier: tuple[DecodedItem, ...]
@@ -258,7 +262,7 @@ class Context:
 
     @property
     def has_encrypted_content(self) -> bool:
-        """Whether an encryptor is needed to read the items."""
+        """Whether `request_of` needs an encryptor."""
         return has_encrypted_content(self.earlier) or has_encrypted_content(self.own)
 
 
@@ -267,15 +271,15 @@ def context_of(
     earlier: Sequence[bytes],
     kept: Mapping[str, bytes],
 ) -> Context:
-    """Join the request's items with stored ones.
+    """Join the items of a request with the stored items of its conversation.
 
     Args:
         decoded: the request.
-        earlier: the items of the response or conversation that it continues.
-        kept: the stored items that it refers to, by their ids.
+        earlier: the JSON of the items before the request.
+        kept: the JSON of the items that the request refers to, by their ids.
 
     Raises:
-        InvalidRequest: an item is not stored.
+        InvalidRequest: an item that the request refers to is not stored.
     """
     echo = decoded.echo
     param = "conversation" if echo.conversation_id else "previous_response_id"
@@ -284,7 +288,7 @@ def context_of(
 
 @frozen(kw_only=True)
 class AssembledRequest:
-    """The request of the Messages API with the whole conversation.
+    """A request of the Messages API with the whole conversation.
 
     Attributes:
         ignored: the paths of items that are left out.
@@ -306,12 +310,12 @@ def request_of(
 
     Args:
         decoded: the client's request.
-        context: its whole conversation.
-        encryptor: None if no item has encrypted content.
-        closing: text of a user message after the client's; empty: none.
+        context: all items of the conversation.
+        encryptor: may be None if no item has encrypted content.
+        closing: the text of a user message that is appended; empty: none.
 
     Raises:
-        ClientError: the conversation has no counterpart in the Messages API.
+        ClientError: the conversation cannot be translated to the Messages API.
     """
     adjustments = Adjustments()
     items = (*context.earlier, *context.own)
@@ -338,12 +342,12 @@ def _reject_unsupported(request: ResponsesRequest) -> None:
     if request.previous_response_id and request.conversation:
         raise InvalidRequest(
             "`previous_response_id` and `conversation` exclude each other; a "
-            "conversation has its responses already",
+            "conversation already contains its responses",
             param="previous_response_id",
         )
     if request.background and request.store is False:
         raise InvalidRequest(
-            "`background` needs `store`: you can fetch only an answer that is stored",
+            "`background` needs `store`, because only a stored answer can be fetched",
             param="background",
         )
     if _LOGPROBS in (request.include or ()):

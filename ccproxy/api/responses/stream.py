@@ -3,20 +3,21 @@
 ==========  ==========================  ======================================
 phase       entered by                  what was sent
 ==========  ==========================  ======================================
-BEFORE      the start                   nothing, or that it is queued
-BETWEEN     the model begins            ``created``, ``in_progress``, whole items
+BEFORE      the start                   nothing, or ``created`` and ``queued``
+BETWEEN     the model begins            ``in_progress``, too; no item is open
 MESSAGE     text                        an item and its part are open
 REASONING   thinking                    an item and its part are open
 REFUSAL     the provider's refusal      an item and its part are open
-CALL        a call of a tool            an item is open
-OVER        the end                     all items; `conclude` gives the end
+CALL        a tool call                 an item is open
+OVER        the end of the answer       all items; not yet the last event
 ==========  ==========================  ======================================
 
-`conclude` gives the last event, after the response was stored: if storing it failed,
-the response has failed.
+`conclude` encodes the last event. Call it after the response was stored, because the
+response fails if it cannot be stored.
 
-Invariants: an item is done before the next is added, and has the text of its deltas
-then; the last event is the only terminal one; each snapshot has all items so far.
+Invariants: An item is done before the next item is added. A done item has the text of
+its deltas. Each snapshot of the response has all items that are done. Only the last
+event ends the response.
 
 Source: the ``Response…StreamingEvent`` and ``ResponseResource`` components of Open
 Responses, ``ResponseStreamEvent`` and ``Response`` of OpenAI.
@@ -85,15 +86,22 @@ _PARTS: Mapping[_Phase, OutputPart] = {
 
 
 class ResponseStream:
-    """Encodes one streamed response.
+    """Encodes one response as a stream of events.
 
     Args:
         identifier: a part of the ids of the response and its items.
-        wall_seconds: Unix time.
+        echo: the fields of the request that the response repeats.
+        wall_seconds: returns the Unix time.
         encryptor: None: items have no encrypted content.
-        tools: the client's tools.
+        tools: the names of the client's tools.
         prefix: the hash of the conversation before the answer, which is encrypted with
-            its thinking; empty: unknown.
+            the answer's thinking; empty: unknown.
+
+    Attributes:
+        error: the error that ended the response; None: there is none.
+        model: the full id of the model that answers; empty before the answer begins.
+        usage: the answer's usage; empty before its end.
+        response: the response as in the last event that contains it.
     """
 
     def __init__(
@@ -128,30 +136,26 @@ class ResponseStream:
 
     @property
     def is_over(self) -> bool:
-        """Whether only the end is left, which `conclude` gives."""
+        """Whether the answer has ended, and only `conclude` is missing."""
         return self._phase is _Phase.OVER
 
     @property
     def output(self) -> Sequence[Mapping[str, Any]]:
-        """The finished items, with encrypted content."""
+        """The items that are done, with encrypted content."""
         return self._output
 
     def queue(self) -> Sequence[WireEvent]:
-        """Encode that the response is queued; before any other event."""
+        """Encode ``created`` and ``queued``. Call it before all other methods."""
         self._was_queued = True
         return self._encoder.status_events(self.response, "created", "queued")
 
     @property
     def encoders(self) -> Sequence[Encode]:
-        """`encode`: there is one answer."""
+        """One encoder, because there is one answer."""
         return (self.encode,)
 
     def encode(self, events: Sequence[Event]) -> Sequence[WireEvent]:
-        """Encode events.
-
-        A failure sets ``error``. If nothing was sent before, the caller can still
-        answer with an HTTP status.
-        """
+        """Encode events of the answer; a failure sets ``error``."""
         wire: list[WireEvent] = []
         for event in self._replay.filter(events):
             if self.is_over:
@@ -171,7 +175,7 @@ class ResponseStream:
                 case ContentBlockStart(block, index):
                     wire += self._start(block, index)
                 case InputJSONDelta(json, index) if self._call is not None:
-                    # Server tools of the provider have input, too.
+                    # The input of the provider's server tools is not sent.
                     if index == self._call_index:
                         wire += self._deltas(self._call.feed(json))
                 case MessageStart(model):
@@ -184,23 +188,25 @@ class ResponseStream:
         return wire
 
     def cancel(self) -> Sequence[WireEvent]:
-        """End the answer here, because the client has cancelled it."""
+        """Encode the end of an answer that the client has cancelled."""
         wire = self._end("incomplete")
         self.response = self._snapshot("cancelled")
         return wire
 
     def conclude(self, error: CCProxyError | None = None) -> Sequence[WireEvent]:
-        """Encode the end, after the answer has ended. A second call replaces the first.
+        """Encode the last events of the response, after the answer has ended.
+
+        A second call replaces the events of the first, which must not have been sent.
 
         Args:
-            error: what went wrong after the answer's end.
+            error: an error after the end of the answer, such as a failure of the store.
         """
         self._encoder.go_back(self._end_number)
         if error is not None:
             self.error = error
             self.response = failed(self.response, error)
         status = self.response["status"]
-        # The documents have no event for a cancelled response.
+        # OpenAI's document has no event for a cancelled response.
         kind = "failed" if status == "cancelled" else status
         told = [] if self.error is None else [self._encoder.error(self.error)]
         return [*told, *self._encoder.status_events(self.response, kind)]
@@ -234,7 +240,7 @@ class ResponseStream:
         ]
 
     def _start(self, block: Block, index: int) -> list[WireEvent]:
-        """Encode the start of a block; most blocks start without an event."""
+        """Encode the start of a block. Only calls and redacted thinking have events."""
         match block.value:
             case RedactedThinking(data):
                 return [
@@ -263,7 +269,7 @@ class ResponseStream:
         return [self._added(opened.item(place["item_id"], "in_progress"))]
 
     def _deltas(self, text: str) -> list[WireEvent]:
-        """Encode a piece of a call, if there is one."""
+        """Encode a piece of a call; no event if the piece is empty."""
         return [self._encoder.delta(text)] if text else []
 
     def _delta(self, text: str) -> WireEvent:
@@ -273,7 +279,12 @@ class ResponseStream:
     def _close(
         self, status: str, secret: Mapping[str, str] | None = None
     ) -> list[WireEvent]:
-        """Finish the open item, if there is one."""
+        """Encode the end of the open item, if there is one.
+
+        Args:
+            status: the status of the item.
+            secret: data that is encrypted with the thinking.
+        """
         if self._call is not None:
             return self._close_call(self._call, status)
         if self._phase not in _PARTS:
@@ -305,15 +316,15 @@ class ResponseStream:
         return [*wire, self._done(call.item(place["item_id"], status))]
 
     def _signed(self, signature: str) -> list[WireEvent]:
-        """Finish the block of thinking that a signature ends."""
+        """Encode the end of a block of thinking, which its signature ends."""
         if self._phase is _Phase.REASONING:
             return self._close("completed", {"signature": signature})
-        # The provider shows nothing of this block.
+        # The block has no text, because the provider does not show it.
         secret = {"thinking": "", "signature": signature}
         return [*self._enter(_Phase.BETWEEN), *self._whole_reasoning(secret)]
 
     def _agent_tool(self, use: AgentToolUsed) -> list[WireEvent]:
-        """Encode a tool that Claude Code has run by itself as an item."""
+        """Encode a call of Claude Code's own tool as an item."""
         query = searched(use)
         if query is not None:
             item = search_item(self._item_id("ws"), query)
@@ -335,7 +346,7 @@ class ResponseStream:
         return {"encrypted_content": self._encryptor.encrypt({**secret, **about})}
 
     def _whole(self, item: dict[str, Any], **at_first: object) -> list[WireEvent]:
-        """Encode an item that has no deltas."""
+        """Encode an item without deltas."""
         return [self._added({**item, **at_first}), self._done(item)]
 
     def _added(self, item: Mapping[str, Any]) -> WireEvent:
@@ -373,7 +384,7 @@ class ResponseStream:
         return wire
 
     def _refuse(self, words: str) -> list[WireEvent]:
-        """Add the provider's explanation as an item, behind the part of an answer."""
+        """Encode the provider's explanation of a refusal as an item."""
         has_begun = self._phase is not _Phase.BEFORE
         wire = [*(self._close("incomplete") if has_begun else self._begin())]
         self._phase = _Phase.BETWEEN
