@@ -164,13 +164,13 @@ class ClaudeBackend:
             self._log.warn("answers were cut off: the server stops at once")
 
     async def _drain(self) -> None:
-        # Both refuse new requests from now on.
+        # From now on, both pools refuse new requests.
         drained = [self._pool.drain(), self._native.drain()]
         for one in drained:
             await one
 
     def stop_now(self) -> None:
-        """Make `drain` and `stop` return without waiting, now and later."""
+        """End `drain`, and kill the processes that `stop` waits for, now and later."""
         self._is_stopping_now = True
         if self._draining is not None:
             self._draining.cancel()
@@ -272,7 +272,7 @@ class ClaudeBackend:
         return completion
 
     async def model(self, name: str) -> ModelEntry:
-        """Find the model that a client's name means, under a name of `models`.
+        """Find the entry, as in `models`, of the model that a client's name means.
 
         Raises:
             ModelNotFound: there is no such model; the message lists the models.

@@ -62,7 +62,7 @@ class NamedModel:
     ignored: tuple[str, ...] = ()
 
     def applied_to(self, request: MessagesRequest) -> MessagesRequest:
-        """The request with what the model's name asks for."""
+        """The request with the features that the model's name asks for."""
         if self.thinks:
             # The CLI's default is to think, whatever the model's own default is.
             request = evolve(request, default_thinking="cli", shows_thinking=True)
@@ -158,7 +158,7 @@ class Catalogue:
         )
 
     def _find(self, wanted: str) -> str | None:
-        """The model of a whole name in lower case; None: there is none."""
+        """The model of a name in lower case with its suffixes; None: there is none."""
         if not wanted:
             return self._operators(_DEFAULT)
         if wanted in self._exact:

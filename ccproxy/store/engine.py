@@ -131,7 +131,7 @@ def check_private(folder: Path) -> None:
         )
     if about.st_mode & _WRITABLE_BY_OTHERS:
         raise PermissionError(
-            f"other users can write to {folder}; forbid that (chmod go-w), or choose "
+            f"other users can write to {folder}; run `chmod go-w` on it, or choose "
             "another --state-dir"
         )
 
@@ -140,7 +140,7 @@ def require_psycopg() -> None:
     """Check that the driver for PostgreSQL is installed.
 
     Raises:
-        ImportError: it is not; the text says how to install it.
+        ImportError: it is not installed; the message says how to install it.
     """
     if find_spec("psycopg") is None:
         raise ImportError("PostgreSQL needs: pip install 'ccproxy-server[postgres]'")

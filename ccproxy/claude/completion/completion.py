@@ -80,7 +80,7 @@ class Completion(PoolClient):
             question: the prepared request.
             listener: receives the answer.
             pool: hands out workers.
-            checker: compares answers with schemas.
+            checker: checks answers against schemas.
             answers: remembers the model's messages.
             clock: for time limits and later turns.
             observer: counts answers and their times.
@@ -270,7 +270,7 @@ class Completion(PoolClient):
         return evolve(end, usage=self._usage + end.usage, cost_usd=cost)
 
     def _remember(self, end: Finished) -> None:
-        """Remember the message, if it has calls: their results need its thinking."""
+        """Remember a message with calls, whose thinking their results will need."""
         builder = self._builder
         if builder is None or end.reason in _CUT_SHORT:
             return

@@ -199,7 +199,7 @@ class Conformance:
         """The verdict on the current binary; waits for its examination.
 
         Raises:
-            CCProxyError: there is no CLI, or it cannot be used.
+            CCProxyError: there is no CLI, or the CLI cannot be used.
         """
         while self.look() is BinaryVerdict.EXAMINING:
             waiter: Deferred[None] = Deferred(self._waiting.remove)

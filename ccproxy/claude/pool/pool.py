@@ -33,7 +33,7 @@ from ccproxy.claude.worker.worker import Worker
 from ccproxy.config.limits import PoolLimits
 from ccproxy.core.errors import Cause, CCProxyError, Overloaded
 
-# The memory of a CLI grows with each question. This limit is besides --recycle-rss.
+# The memory of a CLI grows with each question. --recycle-rss is a second limit.
 _MOST_QUESTIONS = 500
 
 
