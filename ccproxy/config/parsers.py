@@ -181,7 +181,7 @@ class PassthroughOption:
 
     Attributes:
         name: the first segment of the route's path.
-        url: what the rest of the path is appended to; without a final slash.
+        url: the URL to which the rest of the path is appended; without a final slash.
         variable: the environment variable with the server's key; empty: none.
     """
 
@@ -191,9 +191,9 @@ class PassthroughOption:
 
 
 def passthrough(text: str) -> PassthroughOption:
-    """``PATH=URL``, with ``#VARIABLE`` behind it if the server has a key.
+    """A route, from ``PATH=URL``, or ``PATH=URL#VARIABLE`` if the server needs a key.
 
-    The URL may be a base URL, or that of the route itself.
+    The URL may be a base URL, or the URL of the route itself.
     """
     match = _PASSTHROUGH.fullmatch(text.strip())
     if match is None:

@@ -40,7 +40,7 @@ class FileLock:
         fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def is_alive(self, connection: Connection, owner: str) -> bool:
-        """Whether the server of that name runs."""
+        """Whether the server with the name ``owner`` is running."""
         if owner == self._owner:
             return True
         path = self._folder / owner
@@ -77,7 +77,7 @@ class AdvisoryLock:
         self._connection: Connection | None = self._lock()
 
     def is_alive(self, connection: Connection, owner: str) -> bool:
-        """Whether the server of that name runs."""
+        """Whether the server with the name ``owner`` is running."""
         if owner == self._owner:
             return True
         # If the server is dead, this takes its lock until the end of the transaction.

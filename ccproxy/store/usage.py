@@ -40,7 +40,7 @@ class UsageLedger:
     """Stores usage by day, model, key and client, and the state of the rate limits.
 
     Args:
-        wall_seconds: Unix time.
+        wall_seconds: returns the Unix time.
     """
 
     _log = Logger()

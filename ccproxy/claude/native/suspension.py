@@ -127,7 +127,7 @@ def _is_shown_unchanged(result: ToolResultBlock) -> bool:
     if isinstance(content, str):
         # The CLI replaces a blank result.
         return not is_blank(content)
-    # Images are unchanged, but not in errors.
+    # The CLI passes on images unchanged, except in errors.
     return (
         bool(content)
         and not result.is_error

@@ -83,8 +83,8 @@ _STOP_REASONS: Mapping[FinishReason, str] = {
 # Events that come only between the beginning of a message and its end.
 _PIECES = (BlockStartEvent, BlockDeltaEvent, OpaqueDeltaEvent, MessageDeltaEvent)
 
-# After these stop reasons the CLI sends another request within milliseconds; after a
-# call, it does so when SIGTERM makes it give up the call.
+# After these stop reasons, the CLI sends another request within milliseconds. After a
+# call, SIGTERM makes the CLI give up the call and send another request.
 _CUT_SHORT = frozenset(
     {FinishReason.LENGTH, FinishReason.REFUSAL, FinishReason.TOOL_USE}
 )

@@ -13,8 +13,10 @@ older keywords                        draft 2020-12
 (draft 3)
 ``$id`` or ``id`` with ``#name``      ``$anchor``
 (up to draft 7)
-``$recursiveAnchor`` and              ``$dynamicAnchor`` and ``$dynamicRef``; without
-``$recursiveRef`` (2019-09)           a recursive anchor ``$ref`` to the whole
+``$recursiveAnchor`` and              ``$dynamicAnchor`` and ``$dynamicRef``
+``$recursiveRef`` (2019-09)
+``$recursiveRef`` without             ``$ref: "#"``
+``$recursiveAnchor`` (2019-09)
 ====================================  =============================================
 
 References (JSON pointers) to rewritten keywords are rewritten, too. All other keywords

@@ -1,4 +1,4 @@
-"""Stop sequences of white space, which the provider refuses. Pure.
+"""Applies stop sequences of white space, which the provider refuses. Pure.
 
 =========  =======================  ==================================================
 state      input                    passed on
