@@ -62,6 +62,15 @@ class ClaudeSettings(PoolLimits, NativeSettings, TurnTimeouts):
         "conversation, in a process of its own; auto: body if the CLI supports it; "
         "with --agent-tools it is always native",
     )
+    cache_ttl: str | None = option(
+        group=Group.MODEL,
+        metavar="TTL",
+        parse=choice("5m", "1h"),
+        default_text="1h with a subscription, 5m with an API key",
+        help="how long the provider's prompt cache keeps a conversation after its last "
+        "request, unless the client says so: 5m, written at 1.25 times the price of "
+        "input tokens, or 1h, written at twice the price",
+    )
     max_processes: int | None = option(
         group=Group.PROCESSES,
         metavar="N",

@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.core.blocks import Block, Parsed, text_block
+from ccproxy.core.cache_wish import CacheWish
 
 _encode = msgspec.json.Encoder().encode
 
@@ -160,6 +161,7 @@ class MessagesRequest:
         web_search_paths: the paths of fields that ask for web search; the backend
             searches the web, or reports these fields as ignored.
         may_be_kept: whether the answer may be stored on disk.
+        cache: the client's wish for the prompt cache.
         paths: the client's names of fields, such as ``output_config.format.schema`` →
             ``text.format.schema``; not compared.
         extra: every other top-level field, unchanged.
@@ -182,6 +184,7 @@ class MessagesRequest:
     thinking_prefixes: Mapping[str, str] = field(factory=dict)
     web_search_paths: tuple[str, ...] = ()
     may_be_kept: bool = True
+    cache: CacheWish = field(factory=CacheWish)
     paths: Mapping[str, str] = field(factory=dict, eq=False)
     size_bytes: int = field(default=0, eq=False)
 

@@ -9,6 +9,7 @@ from msgspec import Raw
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 
+from ccproxy.claude.body.options import CACHE_TTL
 from ccproxy.claude.native.mcp_server import SERVER
 from ccproxy.claude.process.binary import find_claude
 from ccproxy.claude.process.launch import (
@@ -45,7 +46,9 @@ class Runtime:
     ) -> None:
         self._settings = settings
         self._reactor = reactor
-        self._environment = environment
+        ttl = settings.cache_ttl
+        chosen = {} if ttl is None else {CACHE_TTL: ttl}
+        self._environment = {**environment, **chosen}
         self._folder: RuntimeDirectory | None = None
         self._found: LaunchSpec | None = None
         self._worker: tuple[LaunchSpec, LaunchSpec] | None = None

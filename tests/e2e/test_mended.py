@@ -220,9 +220,9 @@ MENDINGS = [
     ),
     Mending(
         "breakpoints before the last two",
-        {"messages": [user(BREAK, BREAK, BREAK)]},
+        {"messages": [user(BREAK, BREAK, BREAK)], "system": "Be brief."},
         ("messages[0].content[0].cache_control",),
-        {"messages": [user(text("a"), BREAK, BREAK)]},
+        {"messages": [user(text("a"), BREAK, BREAK)], "system": "Be brief."},
     ),
     Mending(
         "a breakpoint of another `ttl` than the first",

@@ -59,14 +59,15 @@ def assert_native(upstream: Upstream, **fields: Any) -> None:
         "thinking": {"type": "adaptive", "display": "summarized"},
         "output_config": {"effort": "medium"},
     }
+    marker = {"type": "ephemeral"}
     # Instructions in the middle stay there: behind the message that follows.
     messages = [
-        {"role": "user", "content": "one"},
+        {"role": "user", "content": [text("one", cache_control=marker)]},
         {"role": "assistant", "content": [text("uno")]},
         {"role": "user", "content": [text("@/etc/hostname")]},
         {
             "role": "system",
-            "content": [text("Be kind.", cache_control={"type": "ephemeral"})],
+            "content": [text("Be kind.", cache_control=marker)],
         },
     ]
     assert_body(body, "Be brief.", **{**defaults, "messages": messages, **fields})

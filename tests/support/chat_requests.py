@@ -46,13 +46,14 @@ WITHOUT_EFFECT: Sequence[Mapping[str, Any]] = (
     {"prediction": {"type": "content", "content": "as before"}},
     *({"verbosity": "low"}, {"metadata": {"a": "b"}, "store": True}),
     {"user": "me", "safety_identifier": "x"},
-    {"prompt_cache_key": "k", "prompt_cache_retention": "24h"},
+    {"prompt_cache_key": "k"},
     *({"service_tier": "flex"}, {"moderation": {"model": "omni-moderation-latest"}}),
 )
 # Fields with values that ask for what there is anyway.
 AS_ALWAYS: Sequence[Mapping[str, Any]] = (
     *({}, {"n": 1}, {"modalities": ["text"]}, {"logprobs": False}),
     *({"stream_options": None}, {"seed": None}),
+    {"prompt_cache_options": {"mode": "explicit"}},
 )
 
 

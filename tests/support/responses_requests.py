@@ -43,7 +43,7 @@ WITHOUT_EFFECT: Sequence[Mapping[str, Any]] = (
     {"truncation": "auto"},
     {"context_management": [{"type": "compaction", "compact_threshold": 90000}]},
     {"user": "me", "safety_identifier": "x"},
-    {"prompt_cache_key": "k", "prompt_cache_retention": "24h"},
+    {"prompt_cache_key": "k"},
     *({"service_tier": "flex"}, {"moderation": {"model": "omni-moderation-latest"}}),
 )
 # Fields that are the server's, or with values that ask for what there is anyway.
@@ -51,6 +51,7 @@ AS_ALWAYS: Sequence[Mapping[str, Any]] = (
     *({}, {"metadata": {"a": "b"}}, {"truncation": "disabled"}, {"include": []}),
     *({"background": False}, {"previous_response_id": None}),
     {"include": ["reasoning.encrypted_content"]},
+    {"prompt_cache_options": {"mode": "explicit"}},
 )
 
 

@@ -38,6 +38,7 @@ from ccproxy.api.common.fates import (
 from ccproxy.api.common.output_schema import ResponseFormat, output_config, output_paths
 from ccproxy.api.common.pairing import NO_ID
 from ccproxy.api.common.prompt import InputMessage
+from ccproxy.api.common.prompt_cache import PromptCacheOptions, cache_wish
 from ccproxy.api.common.tools import ToolTable
 from ccproxy.core.errors import InvalidRequest, MissingParameter, unsupported
 from ccproxy.core.messages import Adjustments, MessagesRequest
@@ -109,8 +110,8 @@ class ChatRequest(msgspec.Struct):
     metadata: Annotated[object, ignored("completions are not stored")] = None
     store: Annotated[object, ignored("completions are not stored")] = None
     prompt_cache_key: Annotated[object, ignored(OTHER_CACHE)] = None
-    prompt_cache_options: Annotated[object, ignored(OTHER_CACHE)] = None
-    prompt_cache_retention: Annotated[object, ignored(OTHER_CACHE)] = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: object = None
     logprobs: Annotated[bool | None, refused(NO_LOGPROBS)] = None
     top_logprobs: Annotated[int | None, refused(NO_LOGPROBS)] = None
     audio: Annotated[object, refused("the model has no audio output; request text")] = (
@@ -160,6 +161,9 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
     prompt = prompting.conversation(given_messages, param, adjustments)
     effort = prompting.effort(given.reasoning_effort, "reasoning_effort", adjustments)
     limit, limit_param = _max_tokens(given, adjustments)
+    cache = cache_wish(
+        given.prompt_cache_options, given.prompt_cache_retention, adjustments
+    )
     return DecodedChatRequest(
         request=MessagesRequest(
             size_bytes=len(body),
@@ -177,6 +181,7 @@ def decode_chat(body: bytes) -> DecodedChatRequest:
             ),
             extra=extra,
             web_search_paths=adjustments.web_searches,
+            cache=cache,
             paths={
                 "max_tokens": limit_param,
                 "messages": param,

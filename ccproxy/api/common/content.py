@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
+from attrs import evolve
 from msgspec import UNSET, Raw, UnsetType
 
 from ccproxy.api.common import media
@@ -51,6 +52,7 @@ _NATIVE_PARTS: Mapping[str, str] = {
 
 # The `cache_control` for a `prompt_cache_breakpoint` of OpenAI's.
 _BREAKPOINT = Raw(b'{"type":"ephemeral"}')
+_RENAMED = {"cache_control": "prompt_cache_breakpoint"}
 _NO_DETAIL = "the provider scales images and pages itself"
 # Some clients put OpenAI's encrypted reasoning into thinking blocks. It begins with a
 # Fernet token, or with the id of its item and a token.
@@ -175,11 +177,21 @@ def _openai_block(
     part: ContentPart, at: str, role: str, adjustments: Adjustments
 ) -> Block:
     cached = part.cache_control
-    if part.prompt_cache_breakpoint is not None:
-        if role in (USER, ASSISTANT):
-            cached = _BREAKPOINT if isinstance(cached, UnsetType) else cached
-        else:
-            adjustments.ignore(f"{at}.prompt_cache_breakpoint")
+    if part.prompt_cache_breakpoint is None:
+        return _marked_block(part, at, cached, adjustments)
+    if role not in (USER, ASSISTANT):
+        adjustments.ignore(f"{at}.prompt_cache_breakpoint")
+        return _marked_block(part, at, cached, adjustments)
+    if not isinstance(cached, UnsetType):
+        return _marked_block(part, at, cached, adjustments)
+    block = _marked_block(part, at, _BREAKPOINT, adjustments)
+    return evolve(block, renamed={**block.renamed, **_RENAMED})
+
+
+def _marked_block(
+    part: ContentPart, at: str, cached: Raw | UnsetType, adjustments: Adjustments
+) -> Block:
+    """The block of a part of OpenAI's, with this ``cache_control``."""
     match part.type:
         case "text" | "input_text" | "output_text":
             text = required(part.text, f"{at}.text")

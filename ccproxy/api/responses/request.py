@@ -33,6 +33,7 @@ from ccproxy.api.common.output_schema import (
     output_paths,
 )
 from ccproxy.api.common.prompt import InputMessage
+from ccproxy.api.common.prompt_cache import PromptCacheOptions, cache_wish
 from ccproxy.api.common.tools import ToolTable
 from ccproxy.api.responses.encryption import Encryptor
 from ccproxy.api.responses.items import (
@@ -108,8 +109,8 @@ class ResponsesRequest(msgspec.Struct):
     safety_identifier: Annotated[str | None, ignored(NO_USERS)] = None
     prompt_cache_key: Annotated[str | None, ignored(OTHER_CACHE)] = None
     user: Annotated[object, ignored(NO_USERS)] = None
-    prompt_cache_options: Annotated[object, ignored(OTHER_CACHE)] = None
-    prompt_cache_retention: Annotated[object, ignored(OTHER_CACHE)] = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: object = None
     service_tier: Annotated[object, ignored("the CLI chooses the tier")] = None
     context_management: Annotated[object, ignored("use `/responses/compact`")] = None
     moderation: Annotated[object, ignored("the provider has its own moderation")] = None
@@ -200,6 +201,9 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
         adjustments,
         one_call=request.parallel_tool_calls is False,
     )
+    cache = cache_wish(
+        request.prompt_cache_options, request.prompt_cache_retention, adjustments
+    )
     effort = request.reasoning.effort if request.reasoning else None
     form = request.text.format if request.text else None
     paths = output_paths(form, _FORMAT, _EFFORT)
@@ -221,6 +225,7 @@ def decode_responses(body: bytes) -> DecodedResponsesRequest:
             extra=sampling,
             web_search_paths=adjustments.web_searches,
             may_be_kept=request.store is not False,
+            cache=cache,
             paths={
                 "messages": "input",
                 "max_tokens": _MAX_TOKENS,

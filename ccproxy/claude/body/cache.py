@@ -1,14 +1,16 @@
 """Places the breakpoints of the prompt cache (``cache_control``). Pure.
 
-The provider takes four breakpoints. The CLI uses two of them, in ``system``. So only
-the client's last two breakpoints are kept. If the client has none, the proxy marks the
-client's last block. From there, the provider looks back a limited number of blocks for
-a cached prefix. If the end of the previous question is farther away, the proxy marks
-that end, too.
+The provider takes four breakpoints. The CLI uses one of them for its identity, and one
+for the client's system prompt if there is one. The others are the client's last ones.
+If the client has none, the proxy marks the end of the question and that of the previous
+question. There the provider finds what the previous request has written, however many
+blocks the answer has. If the client changes its last block in the next request, the
+provider finds what was written before it.
 
 All breakpoints of a request have the same time to live, the CLI's included.
 
-Source: rules 14, 24, 33 and 41 to 44 of the Messages API.
+Source: rules 14, 24, 33 and 41 to 44 of the Messages API;
+docs/cache.md, "Where the breakpoints are".
 """
 
 from collections.abc import Sequence
@@ -21,15 +23,15 @@ from msgspec import UNSET, Raw
 from ccproxy.claude.body.result import CacheTTL, Notes
 from ccproxy.claude.body.turns import Turn, is_thinking
 from ccproxy.core.blocks import Block, Text, is_blank
+from ccproxy.core.cache_wish import CacheWish
 from ccproxy.core.messages import Tool
 
 # The index of a turn and of a block in it; or None and the index of a tool.
 Place: TypeAlias = tuple[int | None, int]
 
-# The provider's limit of four, without the CLI's two.
-_BREAKPOINTS = 2
-# The provider looks this many blocks back from a breakpoint for a cached prefix.
-_LOOKBACK_BLOCKS = 20
+# The provider's limit, without the breakpoint at the CLI's identity.
+_BREAKPOINTS = 3
+_MODE = "prompt_cache_options.mode"
 
 
 class _CacheControl(msgspec.Struct):
@@ -47,6 +49,8 @@ class Breakpoints:
         default_ttl: the time to live if the client sets none; None: the CLI's default.
         top_level: the client's top-level ``cache_control``, which marks the last block.
         allows_scope: whether the CLI's processes name the beta of ``scope``.
+        has_system: whether there is a system prompt, which the CLI marks.
+        wish: of a client of OpenAI's APIs.
 
     Attributes:
         ttl: the chosen time to live; None: the CLI's default.
@@ -56,6 +60,8 @@ class Breakpoints:
     default_ttl: CacheTTL | None = None
     top_level: Raw | None = None
     allows_scope: bool = False
+    has_system: bool = True
+    wish: CacheWish = field(factory=CacheWish)
     ttl: CacheTTL | None = field(default=None, init=False)
 
     def mark(
@@ -79,12 +85,10 @@ class Breakpoints:
         ]
         deferred = {n for n, tool in enumerate(tools) if tool.value.defer_loading}
         allowed = [p for p in marked if p[0] is not None or p[1] not in deferred]
-        automatic = self._automatic_places(turns, is_needed=not marked)
-        kept = [p for p in allowed if p not in automatic][
-            -(_BREAKPOINTS - len(automatic)) :
-        ]
-        if len(automatic) >= _BREAKPOINTS:
-            kept = []
+        free = _BREAKPOINTS - self.has_system
+        automatic = self._automatic_places(turns, allowed, free)
+        others = [p for p in allowed if p not in automatic]
+        kept = others[len(others) - min(free - len(automatic), len(others)) :]
         self.ttl = self._choose_ttl(tools, turns, kept)
         tools, turns = list(tools), list(turns)
         for place in marked:
@@ -95,20 +99,30 @@ class Breakpoints:
         return tools, turns
 
     def _automatic_places(
-        self, turns: Sequence[Turn], *, is_needed: bool
+        self, turns: Sequence[Turn], marked: Sequence[Place], free: int
     ) -> list[Place]:
+        """The places that the proxy marks, in the order of the turns.
+
+        Args:
+            turns: the client's turns.
+            marked: the client's own breakpoints.
+            free: how many breakpoints the request may have.
+        """
+        last, mode = _last_place(turns), self.wish.mode
+        places: list[Place | None] = []
         if self.top_level is not None:
             self.notes.adjust(self.notes.name("cache_control"))
-        elif not is_needed:
-            return []
-        place = _last_place(turns)
-        if place is None:
-            return []
-        if self.top_level is not None:
-            return [place]
-        before = _end_of_previous_question(turns)
-        far = before is not None and _is_beyond_lookback(turns, before, place)
-        return [before, place] if before and far else [place]
+            places = [last]
+        elif mode == "explicit" or (marked and mode is None):
+            places = []
+        elif not marked:
+            places = [_end_of_previous_question(turns), last]
+        elif last in marked or len(marked) < free:
+            places = [last]
+        elif _MODE in self.wish.paths:
+            # The client's own are worth more than the one at the end.
+            self.notes.adjust(_MODE)
+        return [place for place in places if place is not None]
 
     def _choose_ttl(
         self,
@@ -116,15 +130,16 @@ class Breakpoints:
         turns: Sequence[Turn],
         kept: Sequence[Place],
     ) -> CacheTTL | None:
-        markers = [self.top_level] if self.top_level is not None else []
-        markers += [m for p in kept if (m := _marker(_at(tools, turns, p))) is not None]
-        for raw in markers:
-            try:
-                ttl = msgspec.json.decode(raw, type=_CacheControl).ttl
-            except msgspec.ValidationError:
-                continue
-            return "1h" if ttl == "1h" else "5m"
-        return self.default_ttl
+        said = [] if self.top_level is None else [_read(self.top_level)]
+        for place in kept:
+            holder = _at(tools, turns, place)
+            marker = _marker(holder)
+            if marker is not None and not _is_without_ttl(holder):
+                said.append(_read(marker))
+        for control in said:
+            if control is not None:
+                return "1h" if control.ttl == "1h" else "5m"
+        return self.wish.ttl or self.default_ttl
 
     def _set(
         self,
@@ -139,14 +154,14 @@ class Breakpoints:
         marker = _marker(holder)
         if keep and marker is not None and self._may_stay(marker):
             return
-        self.notes.adjust(_path(holder))
+        if not (keep and _is_without_ttl(holder)):
+            self.notes.adjust(_path(holder))
         value = self._value() if keep else UNSET
         _replace(tools, turns, place, holder.replaced(cache_control=value))
 
     def _may_stay(self, marker: Raw) -> bool:
-        try:
-            found = msgspec.json.decode(marker, type=_CacheControl)
-        except msgspec.ValidationError:
+        found = _read(marker)
+        if found is None:
             return False
         is_sent = found.scope is None or self.allows_scope
         return is_sent and (found.ttl or "5m") == (self.ttl or "5m")
@@ -177,6 +192,19 @@ def _path(holder: Block | Tool) -> str:
     """The client's path of the breakpoint at a block or tool."""
     name = holder.renamed.get("cache_control", "cache_control")
     return f"{holder.at}.{name}" if holder.at else ""
+
+
+def _read(marker: Raw) -> _CacheControl | None:
+    """A breakpoint; None: it is invalid."""
+    try:
+        return msgspec.json.decode(marker, type=_CacheControl)
+    except msgspec.ValidationError:
+        return None
+
+
+def _is_without_ttl(holder: Block | Tool) -> bool:
+    """Whether it is a breakpoint of OpenAI's form, which has no time to live."""
+    return holder.renamed.get("cache_control") == "prompt_cache_breakpoint"
 
 
 def _at(tools: Sequence[Tool], turns: Sequence[Turn], place: Place) -> Block | Tool:
@@ -222,14 +250,3 @@ def _end_of_previous_question(turns: Sequence[Turn]) -> tuple[int, int] | None:
     while number and turns[number - 1].role == "assistant":
         number -= 1
     return _last_place(turns[:number])
-
-
-def _is_beyond_lookback(
-    turns: Sequence[Turn], start: tuple[int, int], end: tuple[int, int]
-) -> bool:
-    """Whether ``start`` is too far before ``end`` for the provider's lookback."""
-    count = end[1] - start[1]
-    for number in range(start[0], end[0]):
-        content = turns[number].content
-        count += 1 if isinstance(content, str) else len(content)
-    return count >= _LOOKBACK_BLOCKS

@@ -156,6 +156,8 @@ class Draft:
             self.options.cache_ttl,
             self._top_level_marker(),
             has_beta(self.options.betas, "cache_control.scope"),
+            has_system=bool(self.system),
+            wish=self.request.cache,
         )
         tools, turns = marks.mark(self.tools, self.turns)
         if words:

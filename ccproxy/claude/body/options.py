@@ -41,7 +41,8 @@ CLI_BETAS = frozenset(
     }
 )
 _BETAS_VARIABLE = "ANTHROPIC_BETAS"
-_CACHE_TTL = "CLAUDE_CODE_PROMPT_CACHE_TTL"
+# The CLI's variable; ``--cache-ttl`` sets it.
+CACHE_TTL = "CLAUDE_CODE_PROMPT_CACHE_TTL"
 _VERTEX = "CLAUDE_CODE_USE_VERTEX"
 _CLOUDS = (
     "CLAUDE_CODE_USE_BEDROCK",
@@ -116,7 +117,7 @@ def for_environment(
     clouds = [n for n in _CLOUDS if environment.get(n, "").lower() not in _OFF]
     is_cloud = bool(clouds)
     own = options.betas - CLI_BETAS if is_cloud else options.betas
-    ttl = environment.get(_CACHE_TTL)
+    ttl = environment.get(CACHE_TTL)
     return evolve(
         options,
         betas=own | named,

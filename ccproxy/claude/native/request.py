@@ -98,6 +98,7 @@ def translate(
     reader = _Reader(request, thinking_of)
     if not web_search:
         reader.notes.ignore(*request.web_search_paths)
+    reader.notes.ignore(*request.cache.paths)
     tools = tuple(reader.tools(web_search=web_search))
     choice = request.tool_choice
     if choice is not None and choice.type == "none":

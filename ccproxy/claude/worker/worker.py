@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ccproxy.claude.body.options import CACHE_TTL
 from ccproxy.claude.body.result import ComposedBody
 from ccproxy.claude.process.launch import LaunchSpec
 from ccproxy.claude.process.owner import ProcessExit
@@ -67,7 +68,7 @@ class Worker(HasWorkerState):
         self._writer = LineWriter(lambda data: self._process.send(data), clock)
         self._controls = ControlChannel(self._writer.send)
         # A question's settings replace the operator's variable.
-        cache_ttl = launch.environment.get("CLAUDE_CODE_PROMPT_CACHE_TTL")
+        cache_ttl = launch.environment.get(CACHE_TTL)
         self._commands = Commands(self._controls, self._writer, self._clock, cache_ttl)
         self._reader = TurnReader(
             context,

@@ -100,6 +100,7 @@ CASES += [
     case("agent-tools", "Read,Bash", ("Read", "Bash"), " Read ,, ", ("Read",)),
     case("show-agent-tools", "1", True, "on", True),
     case("forward-sampling", "1", True, "no", False),
+    case("cache-ttl", "1h", "1h", "5M", "5m"),
     case("forward-tool-choice", "1", True, "on", True),
     case("max-processes", "2", 2, "10", 10),
     case("spares", "0", 0, "3", 3),
@@ -212,6 +213,7 @@ def test_the_defaults() -> None:
         "open_metrics": False,
         "remember": "store",
         "reuse": None,
+        "cache_ttl": None,
     }
     assert {name: getattr(read(), name) for name in defaults} == defaults
 
@@ -343,6 +345,7 @@ WRONG = [
     ("cors-origin", "CCPROXY_CORS_ORIGIN", "https://chat.example/path"),
     ("max-connections", "CCPROXY_MAX_CONNECTIONS", "0"),
     ("head-timeout", "CCPROXY_HEAD_TIMEOUT", "0"),
+    ("cache-ttl", "CCPROXY_CACHE_TTL", "24h"),
     ("model-map", "CCPROXY_MODEL_MAP", "gpt-4o"),
     ("model-map", "CCPROXY_MODEL_MAP", "=opus"),
     ("model-map", "CCPROXY_MODEL_MAP", "gpt-4o="),

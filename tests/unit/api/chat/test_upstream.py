@@ -209,9 +209,10 @@ def test_the_whole_of_a_body() -> None:
     text = {"type": "text"}
     use = {"type": "tool_use", "name": "read_file"}
     result = {"type": "tool_result"}
+    marker = {"cache_control": {"type": "ephemeral"}}
     assert json.loads(composition.body.json) == {
         "messages": [
-            {"role": "user", "content": [{**text, "text": "read"}]},
+            {"role": "user", "content": [{**text, **marker, "text": "read"}]},
             {
                 "role": "assistant",
                 "content": [

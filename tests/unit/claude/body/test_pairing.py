@@ -156,7 +156,9 @@ def test_repeated_ids_are_replaced_in_order() -> None:
     sent = body_of(long)["messages"]
     assert [m["content"][0]["id"] for m in sent[1::2]] == ["0", "0-2", "0-3"]
     assert [_results(m) for m in sent[2::2]] == [["0"], ["0-2"], ["0-3"]]
-    assert body_of(short)["messages"][:4] == sent[:4]
+    # Breakpoints move with the end.
+    assert body_of(short)["messages"][1:2] == sent[1:2]
+    assert body_of(short)["messages"][3:4] == sent[3:4]
 
 
 def test_results_of_two_calls_with_one_id_are_matched_in_order() -> None:

@@ -40,7 +40,8 @@ def _messages(body: dict[str, Any]) -> list[Any]:
 
 def test_blocks_are_sent_byte_for_byte() -> None:
     raw = b'{"type":"text", "text":"a\\u0062c" , "new_field":[1,  2]}'
-    asked = request([user("one"), assistant("two"), user("three")])
+    said = [user("one"), assistant("two"), user("three"), assistant("four")]
+    asked = request([*said, user("five")])
     block = raw_message("user", [json.loads(raw)], "messages[0]")
     first = evolve(block, content=(evolve(block.blocks[0], raw=raw),))
     asked = evolve(asked, messages=(first, *asked.messages[1:]))
@@ -259,7 +260,8 @@ def test_thinking_at_the_end_of_a_message_is_left_out() -> None:
     told = [user("hi"), assistant("ho", thought()), user("so?"), assistant(thought())]
     composition = composed(request([*told, user("well?")]))
     sent = _messages(body_of(composition))
-    assert [m["content"] for m in sent] == ["hi", [text("ho")], "so?", [text("well?")]]
+    said = [m["content"] for m in sent]
+    assert said == [[text("hi")], [text("ho")], "so?", [text("well?")]]
     assert composition.ignored == (
         "messages[1].content[1]",
         "messages[3].content[0]",

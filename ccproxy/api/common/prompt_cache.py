@@ -1,0 +1,60 @@
+"""The fields by which OpenAI's clients control the prompt cache. Pure.
+
+========================  ==========================================================
+``prompt_cache_options``  ``mode`` is what it is there. ``ttl`` is a minimum, and an
+                          hour satisfies the only value, ``30m``.
+``prompt_cache_retention``  a maximum: of ``24h`` the provider has an hour
+========================  ==========================================================
+
+Source: ``PromptCacheOptionsParam`` and ``prompt_cache_retention`` in OpenAI's document;
+rules 41 and 42 of the Messages API.
+"""
+
+from typing import Any
+
+import msgspec
+
+from ccproxy.core.cache_wish import CacheWish
+from ccproxy.core.messages import Adjustments
+
+_OPTIONS, _RETENTION = "prompt_cache_options", "prompt_cache_retention"
+
+
+class PromptCacheOptions(msgspec.Struct):
+    """``prompt_cache_options``."""
+
+    mode: str | None = None
+    ttl: str | None = None
+
+
+def cache_wish(
+    options: PromptCacheOptions | None, retention: Any, adjustments: Adjustments
+) -> CacheWish:
+    """The client's wish; values that the provider does not have are noted.
+
+    Args:
+        options: the client's ``prompt_cache_options``.
+        retention: the client's ``prompt_cache_retention``.
+        adjustments: takes what is sent in another form, or not at all.
+    """
+    given = options or PromptCacheOptions()
+    said = {
+        f"{_OPTIONS}.mode": given.mode,
+        f"{_OPTIONS}.ttl": given.ttl,
+        _RETENTION: retention,
+    }
+    known = {
+        f"{_OPTIONS}.mode": ("implicit", "explicit"),
+        f"{_OPTIONS}.ttl": ("30m",),
+        _RETENTION: ("in_memory", "24h"),
+    }
+    wishes = {path: value for path, value in said.items() if value in known[path]}
+    unknown = (p for p, v in said.items() if v is not None and p not in wishes)
+    adjustments.ignore(*unknown)
+    if retention == "24h":
+        adjustments.adjust(_RETENTION)
+    return CacheWish(
+        ttl="1h" if given.ttl == "30m" or retention == "24h" else None,
+        mode="explicit" if given.mode == "explicit" else "implicit",
+        paths=tuple(wishes),
+    )
