@@ -57,10 +57,7 @@ _SHELLS: Mapping[str, ToolKind] = {
     "shell_call": ToolKind.SHELL,
 }
 _CALLS = ("function_call", "custom_tool_call", *_SHELLS)
-_OUTPUTS = (
-    *("function_call_output", "custom_tool_call_output"),
-    *("local_shell_call_output", "shell_call_output"),
-)
+_OUTPUTS = tuple(f"{kind}_output" for kind in _CALLS)
 # Items of other types are not decoded. Each provider has its own types.
 _KNOWN = frozenset(
     {*_CALLS, *_OUTPUTS, "message", "reasoning", "compaction", "item_reference"}

@@ -260,6 +260,10 @@ class EventEncoder:
         self._delta_head = head
         self._delta_tail = tail[:-1] + b',"sequence_number":'
 
+    def deltas(self, text: str) -> list[WireEvent]:
+        """Encode a delta event of the prepared item, if there is text."""
+        return [self.delta(text)] if text else []
+
     def delta(self, text: str) -> WireEvent:
         """Encode a delta event of the prepared item."""
         number = b"%d}" % self._number

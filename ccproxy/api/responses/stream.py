@@ -177,7 +177,7 @@ class ResponseStream:
                 case InputJSONDelta(json, index) if self._call is not None:
                     # The input of the provider's server tools is not sent.
                     if index == self._call_index:
-                        wire += self._deltas(self._call.feed(json))
+                        wire += self._encoder.deltas(self._call.feed(json))
                 case MessageStart(model):
                     self.model = model
                     wire += self._enter(_Phase.BETWEEN)
@@ -214,11 +214,8 @@ class ResponseStream:
     def _enter(self, phase: _Phase) -> Sequence[WireEvent]:
         if phase is self._phase:
             return ()
-        wire: list[WireEvent] = []
-        if self._phase is _Phase.BEFORE:
-            wire += self._begin()
-        else:
-            wire += self._close("completed")
+        wire = self._begin() if self._phase is _Phase.BEFORE else []
+        wire += self._close("completed")
         self._phase = phase
         if phase in _PARTS:
             wire += self._open()
@@ -268,10 +265,6 @@ class ResponseStream:
             self._encoder.prepare(opened.delta_event, place)
         return [self._added(opened.item(place["item_id"], "in_progress"))]
 
-    def _deltas(self, text: str) -> list[WireEvent]:
-        """Encode a piece of a call; no event if the piece is empty."""
-        return [self._encoder.delta(text)] if text else []
-
     def _delta(self, text: str) -> WireEvent:
         self._text.append(text)
         return self._encoder.delta(text)
@@ -306,7 +299,7 @@ class ResponseStream:
         ]
 
     def _close_call(self, call: OpenCall, status: str) -> list[WireEvent]:
-        wire = self._deltas(call.end(is_whole=status == "completed"))
+        wire = self._encoder.deltas(call.end(is_whole=status == "completed"))
         self._call = None
         place = self._place(call.prefix)
         done = call.done()
@@ -385,8 +378,8 @@ class ResponseStream:
 
     def _refuse(self, words: str) -> list[WireEvent]:
         """Encode the provider's explanation of a refusal as an item."""
-        has_begun = self._phase is not _Phase.BEFORE
-        wire = [*(self._close("incomplete") if has_begun else self._begin())]
+        wire = self._begin() if self._phase is _Phase.BEFORE else []
+        wire += self._close("incomplete")
         self._phase = _Phase.BETWEEN
         wire += self._enter(_Phase.REFUSAL)
         return [*wire, self._delta(words), *self._close("completed")]
